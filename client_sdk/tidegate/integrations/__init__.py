@@ -1,0 +1,1 @@
+"""One operation per request, for each web framework."""

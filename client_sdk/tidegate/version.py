@@ -1,0 +1,3 @@
+"""The version of the Tidegate distribution."""
+
+VERSION = "0.1.0"

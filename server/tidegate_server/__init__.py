@@ -1,0 +1,1 @@
+"""The Tidegate flag server, its policy job and its command line."""

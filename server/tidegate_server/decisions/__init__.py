@@ -1,0 +1,1 @@
+"""The decision statistics and the decision itself; pure."""

@@ -1,0 +1,1 @@
+"""What flags, segments, policies and releases are and may do; pure."""

@@ -1,0 +1,63 @@
+"""What a release is, and the states it goes through."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from tidegate_server.domain.policy import Policy
+
+
+class State(StrEnum):
+    """Where a release stands. The last three are final for it."""
+
+    RUNNING = "running"
+    BAKING = "baking"
+    HOLDING = "holding"
+    PAUSED = "paused"
+    KILLED = "killed"
+    COMPLETED = "completed"
+    ROLLED_BACK = "rolled_back"
+
+
+LIVE_STATES = frozenset({State.RUNNING, State.BAKING, State.HOLDING, State.PAUSED, State.KILLED})
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """One change of one flag in one environment, from a control to a treatment variant.
+
+    Attributes:
+        stage: the present stage's number, from 1.
+        step: rises whenever the openings change; reports name it.
+        state: where it stands; ``HOLDING`` is ``RUNNING``/``BAKING`` that has a reason not
+            to go on by itself (no data, out of retreats).
+        reason: why it is in this state, in words.
+        stopped: a person paused everything, rollback included (full stop).
+        resumes_to: the live state it left when it was held, paused or killed.
+        policy_revision: the revision of the policy it started under.
+        stage_entered_ms: when the present stage began (store clock).
+        attempt: which attempt this is, from 1; each spends its own part of the false-alarm
+            budget.
+    """
+
+    id: str
+    flag: str
+    rule: str | None
+    control: str
+    treatment: str
+    salt: str
+    policy: Policy
+    policy_revision: int
+    state: State
+    stage: int
+    step: int
+    reason: str
+    started_by: str
+    started_ms: int
+    stage_entered_ms: int
+    updated_ms: int
+    stopped: bool = False
+    resumes_to: State | None = None
+    attempt: int = 1
+    ended_ms: int | None = None

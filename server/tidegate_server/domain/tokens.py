@@ -1,0 +1,33 @@
+"""Access tokens: what one may do, without its secret."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Role(StrEnum):
+    """What a token may do within its scope."""
+
+    ADMIN = "admin"
+    WRITER = "writer"
+    READER = "reader"
+    SDK = "sdk"
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A token's record. ``digest`` is hex HMAC-SHA256 of the secret; the secret is not kept.
+
+    ``project`` limits it to one project (None: all), ``environment`` to one environment of
+    it; a token with the role ``sdk`` has both. ``admin`` may also make tokens and projects.
+    """
+
+    id: str
+    name: str
+    role: Role
+    digest: str
+    created_by: str
+    created_ms: int
+    project: str | None = None
+    environment: str | None = None

@@ -1,0 +1,1 @@
+"""The job that moves percentages from evidence."""
