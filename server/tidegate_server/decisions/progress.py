@@ -1,0 +1,98 @@
+"""How far a release has come: everything that one evaluation hands to the next.
+
+It is stored as one document per release, in the same commit as the decision it led to.
+Every number in it is finite.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tidegate_server.decisions.advance import Advance
+from tidegate_server.decisions.decision import Decision
+from tidegate_server.decisions.evidence import Guard, Mixture
+from tidegate_server.decisions.probe import Probe
+from tidegate_server.decisions.windows import NOTHING, Counts, Reading
+from tidegate_server.domain.release import Release, State
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """The state of a release's statistics after its last evaluation.
+
+    Attributes:
+        release: the release's id.
+        attempt, step, stage, state: those of the release at the last evaluation.
+        spending: which part of the false-alarm budget is being spent, from 1; attempts
+            and epochs take the next one.
+        generation: which set of failing users is being filled.
+        windows: windows closed since the release began.
+        epoch_windows: windows closed in this epoch; 0 makes the next one its first.
+        stage_windows: windows closed in this stage; 0 makes the next one its first.
+        stage_data_windows: of those, windows with outcomes.
+        age: windows since the onset schedule of E last began; the schedule restarts with
+            every stage and epoch.
+        evaluated_ms, next_due_ms: store clock.
+        control_ms, treatment_ms: when each arm last had a new outcome.
+        evidence: E of every check, in the policy's order.
+        guard, advance, probe, imbalance: the other statistics.
+        readings: the store's totals as last read.
+        control, treatment: both arms since the release began, late counts included.
+        stage_control, stage_treatment: both arms in this stage, all strata.
+        compared_control, compared_treatment: both arms in this stage, in the strata that
+            have both by design.
+        failing_treated: treated users who failed where a control group existed, since the
+            attempt began.
+        decision: the last decision.
+    """
+
+    release: str
+    attempt: int
+    step: int
+    stage: int
+    state: State
+    evaluated_ms: int
+    next_due_ms: int
+    control_ms: int
+    treatment_ms: int
+    evidence: tuple[Mixture, ...]
+    guard: Guard
+    advance: Advance
+    probe: Probe
+    imbalance: Mixture
+    spending: int = 1
+    generation: int = 0
+    windows: int = 0
+    epoch_windows: int = 0
+    stage_windows: int = 0
+    stage_data_windows: int = 0
+    age: int = 0
+    readings: tuple[Reading, ...] = ()
+    control: Counts = NOTHING
+    treatment: Counts = NOTHING
+    stage_control: Counts = NOTHING
+    stage_treatment: Counts = NOTHING
+    compared_control: Counts = NOTHING
+    compared_treatment: Counts = NOTHING
+    failing_treated: int = 0
+    decision: Decision | None = None
+
+
+def begin(release: Release) -> Progress:
+    """The progress of a release that was never evaluated."""
+    return Progress(
+        release=release.id,
+        attempt=release.attempt,
+        step=release.step,
+        stage=release.stage,
+        state=release.state,
+        evaluated_ms=release.started_ms,
+        next_due_ms=release.started_ms + release.policy.interval_ms,
+        control_ms=release.started_ms,
+        treatment_ms=release.started_ms,
+        evidence=tuple(Mixture() for _ in release.policy.checks),
+        guard=Guard(),
+        advance=Advance(),
+        probe=Probe(),
+        imbalance=Mixture(),
+    )

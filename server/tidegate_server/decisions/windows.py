@@ -1,0 +1,180 @@
+"""What happened between two evaluations of a release, arm by arm and stratum by stratum.
+
+The store counts totals; a window is the difference of two readings of them, closed at
+once for both arms and all strata. Nothing else about users reaches a decision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Counts of one arm.
+
+    Attributes:
+        exposures: operations in which the application asked for the flag.
+        outcomes: of those, operations that ended.
+        errors: of those, operations that failed.
+        failing: users who failed for the first time in this epoch, in either arm.
+        microseconds: how long the ended operations took together.
+        overflow: failing users an SDK instance could not name for want of room.
+    """
+
+    exposures: int = 0
+    outcomes: int = 0
+    errors: int = 0
+    failing: int = 0
+    microseconds: int = 0
+    overflow: int = 0
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(
+            self.exposures + other.exposures,
+            self.outcomes + other.outcomes,
+            self.errors + other.errors,
+            self.failing + other.failing,
+            self.microseconds + other.microseconds,
+            self.overflow + other.overflow,
+        )
+
+    def since(self, earlier: Counts) -> Counts:
+        """What was added after ``earlier``; a total that went back adds nothing."""
+        return Counts(
+            max(0, self.exposures - earlier.exposures),
+            max(0, self.outcomes - earlier.outcomes),
+            max(0, self.errors - earlier.errors),
+            max(0, self.failing - earlier.failing),
+            max(0, self.microseconds - earlier.microseconds),
+            max(0, self.overflow - earlier.overflow),
+        )
+
+
+NOTHING = Counts()
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The totals of one (step, stratum) of a release at one moment, both arms together."""
+
+    step: int
+    stratum: int
+    control: Counts
+    treatment: Counts
+
+
+@dataclass(frozen=True, slots=True)
+class StratumCounts:
+    """What one window added in one stratum.
+
+    ``share`` is the design share of the treatment there, 0 to 1, as the hash sets it.
+    A stratum with the share 1 has no control group.
+    """
+
+    stratum: int
+    share: float
+    control: Counts
+    treatment: Counts
+
+    @property
+    def compared(self) -> bool:
+        """Whether the stratum has both arms by design."""
+        return 0.0 < self.share < 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Everything new between two evaluations of a release.
+
+    Attributes:
+        opened_ms, closed_ms: store clock.
+        step: the release's step at the end of the window.
+        strata: what was added under that step, by stratum, every open one included.
+        late_control, late_treatment: what was added under earlier steps; it is in the
+            totals that people see, and in no decision.
+        generation: which set of failing users ``failing`` was counted with.
+        live_instances: SDK instances that report at present; None when nobody looked.
+    """
+
+    opened_ms: int
+    closed_ms: int
+    step: int
+    strata: tuple[StratumCounts, ...]
+    late_control: Counts = NOTHING
+    late_treatment: Counts = NOTHING
+    generation: int = 0
+    live_instances: int | None = None
+
+    @property
+    def control(self) -> Counts:
+        """The control arm over all strata."""
+        return total(stratum.control for stratum in self.strata)
+
+    @property
+    def treatment(self) -> Counts:
+        """The treatment arm over all strata."""
+        return total(stratum.treatment for stratum in self.strata)
+
+    @property
+    def has_control(self) -> bool:
+        """Whether any stratum has a control group by design."""
+        return any(stratum.compared for stratum in self.strata)
+
+
+def total(counts: Iterable[Counts]) -> Counts:
+    """The sum of counts."""
+    result = NOTHING
+    for each in counts:
+        result = result + each
+    return result
+
+
+def close_window(
+    before: Iterable[Reading],
+    now: Iterable[Reading],
+    *,
+    shares: Mapping[int, float],
+    step: int,
+    opened_ms: int,
+    closed_ms: int,
+    generation: int = 0,
+    live_instances: int | None = None,
+) -> Window:
+    """The window between two readings of a release's totals.
+
+    Args:
+        before: the totals at the last evaluation; what is missing was zero.
+        now: the totals read now.
+        shares: stratum -> design share of the treatment, for the release's present openings.
+        step: the release's present step. Increments of any other step are late.
+        opened_ms: when the last window closed.
+        closed_ms: when ``now`` was read.
+        generation: the generation of failing users at the time of reading.
+        live_instances: how many SDK instances report.
+    """
+    earlier = {(reading.step, reading.stratum): reading for reading in before}
+    fresh = dict.fromkeys(shares, (NOTHING, NOTHING))
+    late_control, late_treatment = NOTHING, NOTHING
+    for reading in now:
+        last = earlier.get((reading.step, reading.stratum))
+        control = reading.control.since(last.control if last else NOTHING)
+        treatment = reading.treatment.since(last.treatment if last else NOTHING)
+        if reading.step == step and reading.stratum in shares:
+            fresh[reading.stratum] = (control, treatment)
+        else:
+            late_control = late_control + control
+            late_treatment = late_treatment + treatment
+    return Window(
+        opened_ms=opened_ms,
+        closed_ms=closed_ms,
+        step=step,
+        strata=tuple(
+            StratumCounts(stratum, shares[stratum], *fresh[stratum]) for stratum in sorted(shares)
+        ),
+        late_control=late_control,
+        late_treatment=late_treatment,
+        generation=generation,
+        live_instances=live_instances,
+    )
