@@ -1,0 +1,182 @@
+"""What the story asks of Tidegate's administration API, and what it reads from the answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+import urllib3
+
+FINAL_STATES = frozenset({"completed", "rolled_back"})
+
+
+class Refused(Exception):
+    """The server answered with a problem document, or with something else than JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """What the policy job has counted in one arm of a release."""
+
+    exposures: int = 0
+    outcomes: int = 0
+    errors: int = 0
+    failing: int = 0
+
+    @classmethod
+    def of(cls, body: Mapping[str, Any]) -> Arm:
+        return cls(body["exposures"], body["outcomes"], body["errors"], body["failing"])
+
+    @property
+    def error_rate(self) -> float | None:
+        """Errors per operation that ended; None before the first."""
+        return self.errors / self.outcomes if self.outcomes else None
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseNow:
+    """A release as the API shows it at one moment.
+
+    ``evidence`` against the release rolls it back at ``rollback_at``; ``advance``, the
+    evidence for it in this stage, opens the next one at ``advance_at``.
+    """
+
+    id: str
+    flag: str
+    state: str
+    reason: str
+    stage: int
+    stages: int
+    stage_name: str
+    percentage: float
+    segments: tuple[str, ...]
+    control: Arm
+    treatment: Arm
+    windows: int = 0
+    evidence: float = 1.0
+    rollback_at: float | None = None
+    advance: float = 1.0
+    advance_at: float | None = None
+    decision: str = "none yet"
+
+    @classmethod
+    def of(cls, body: Mapping[str, Any]) -> ReleaseNow:
+        stage = body["stage"]
+        progress = body["progress"] or {}
+        last = progress.get("last_decision")
+        return cls(
+            id=body["id"],
+            flag=body["flag"],
+            state=body["state"],
+            reason=body["reason"],
+            stage=stage["number"],
+            stages=stage["of"],
+            stage_name=stage["name"],
+            percentage=stage["percentage"],
+            segments=tuple(stage["segments"]),
+            control=Arm.of(progress["control"]) if progress else Arm(),
+            treatment=Arm.of(progress["treatment"]) if progress else Arm(),
+            windows=progress.get("windows", 0),
+            evidence=progress.get("evidence", 1.0),
+            rollback_at=progress.get("rollback_at"),
+            advance=progress.get("advance", 1.0),
+            advance_at=progress.get("advance_at"),
+            decision=f"{last['action']}: {last['reason']}" if last else "none yet",
+        )
+
+    @property
+    def ended(self) -> bool:
+        return self.state in FINAL_STATES
+
+    @property
+    def audience(self) -> str:
+        """Whom the present stage opens, in words."""
+        people = " or ".join(self.segments) if self.segments else "everyone"
+        return f"{self.percentage:g} % of {people}"
+
+
+class Admin:
+    """A connection to one project and environment of a Tidegate server.
+
+    Args:
+        url: where the server listens.
+        token: an admin token.
+    """
+
+    def __init__(
+        self, url: str, token: str, project: str = "default", environment: str = "production"
+    ) -> None:
+        self._url = url
+        self._project = project
+        self._environment = environment
+        self._http = urllib3.PoolManager(
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=urllib3.Timeout(10.0),
+            retries=False,
+        )
+
+    def ready(self) -> bool:
+        """Whether the server and its store answer."""
+        try:
+            return self._http.request("GET", f"{self._url}/health/ready").status == 200
+        except urllib3.exceptions.HTTPError:
+            return False
+
+    def sdk_token(self, name: str) -> str:
+        """Make a token for an application; its secret is shown this once."""
+        answer = self._request(
+            "POST",
+            "/api/v1/tokens",
+            {
+                "name": name,
+                "role": "sdk",
+                "project": self._project,
+                "environment": self._environment,
+            },
+        )
+        return str(answer["secret"])
+
+    def create(self, kind: str, document: Mapping[str, Any]) -> None:
+        """Make a flag, a segment or a policy of the project: ``kind`` is the plural."""
+        self._request("POST", f"/api/v1/projects/{self._project}/{kind}", document)
+
+    def start_release(self, flag: str, treatment: str, policy: str, reason: str) -> ReleaseNow:
+        """Begin to open ``treatment``."""
+        answer = self._request(
+            "POST",
+            f"{self._place()}/releases",
+            {"flag": flag, "treatment": treatment, "policy": policy, "reason": reason},
+        )
+        return ReleaseNow.of(answer)
+
+    def release(self, release: str) -> ReleaseNow:
+        return ReleaseNow.of(self._request("GET", f"{self._place()}/releases/{quote(release)}"))
+
+    def targeting(self, flag: str) -> dict[str, Any]:
+        """A flag in the environment: what it serves, whether it is killed."""
+        return self._request("GET", f"{self._place()}/flags/{quote(flag)}")
+
+    def live_instances(self) -> int:
+        """How many processes with the SDK report at present."""
+        items = self._request("GET", f"{self._place()}/instances")["items"]
+        return sum(1 for item in items if item["live"])
+
+    def _place(self) -> str:
+        return f"/api/v1/projects/{self._project}/environments/{self._environment}"
+
+    def _request(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        answer = self._http.request(method, self._url + path, json=body)
+        try:
+            content = json.loads(answer.data)
+        except ValueError:
+            content = None
+        if answer.status >= 400 or not isinstance(content, dict):
+            raise Refused(
+                f"{method} {path} -> {answer.status}: {answer.data.decode(errors='replace')}"
+            )
+        return content
