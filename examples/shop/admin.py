@@ -14,7 +14,7 @@ FINAL_STATES = frozenset({"completed", "rolled_back"})
 
 
 class Refused(Exception):
-    """The server answered with a problem document, or with something else than JSON."""
+    """The server answered with a problem document, with something else than JSON, or not at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,13 +115,13 @@ class Admin:
         self._http = urllib3.PoolManager(
             headers={"Authorization": f"Bearer {token}"},
             timeout=urllib3.Timeout(10.0),
-            retries=False,
+            retries=urllib3.Retry(3, redirect=False, backoff_factor=0.2),  # what only reads
         )
 
     def ready(self) -> bool:
         """Whether the server and its store answer."""
         try:
-            return self._http.request("GET", f"{self._url}/health/ready").status == 200
+            return self._http.request("GET", f"{self._url}/health/ready", retries=False).status == 200
         except urllib3.exceptions.HTTPError:
             return False
 
@@ -170,7 +170,10 @@ class Admin:
     def _request(
         self, method: str, path: str, body: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
-        answer = self._http.request(method, self._url + path, json=body)
+        try:
+            answer = self._http.request(method, self._url + path, json=body)
+        except urllib3.exceptions.HTTPError as error:
+            raise Refused(f"{method} {path}: no answer ({error})") from error
         try:
             content = json.loads(answer.data)
         except ValueError:
