@@ -1,0 +1,61 @@
+"""What must not stand in any file of the repository: where somebody happened to work."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# Written in pieces, so that this file does not find itself.
+FORBIDDEN = {
+    "a package registry's host": r"py" r"pi\.org|python" r"hosted\.org|npm" r"js\.(org|com)",
+    "a package index": r"(extra-)?index" r"-url|find" r"-links|trusted" r"-host",
+    "somebody's home folder": r"(?<![\w.])/(root|home/\w+|Users/\w+)/",
+}
+
+
+def tracked_files() -> list[Path]:
+    git = shutil.which("git")
+    if git is None or not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout")
+    listed = subprocess.run(
+        [git, "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True
+    )
+    return [ROOT / name for name in listed.stdout.split("\0") if name]
+
+
+@pytest.mark.parametrize("what", FORBIDDEN)
+def test_no_file_names(what: str) -> None:
+    pattern = re.compile(FORBIDDEN[what])
+    found = []
+    for path in tracked_files():
+        try:
+            text = path.read_text()
+        except (FileNotFoundError, UnicodeDecodeError):
+            continue  # deleted in the working tree, or not a text
+        found += [
+            f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
+            for number, line in enumerate(text.splitlines(), 1)
+            if pattern.search(line)
+        ]
+    assert found == []
+
+
+def test_every_script_can_be_executed() -> None:
+    scripts = [path for path in tracked_files() if path.read_bytes().startswith(b"#!")]
+    assert scripts
+    assert [path for path in scripts if not path.stat().st_mode & 0o111] == []
+
+
+def test_every_link_between_the_documents_leads_somewhere() -> None:
+    dead = []
+    for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
+        for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
+            if "://" not in target and not (page.parent / target).exists():
+                dead.append(f"{page.relative_to(ROOT)} -> {target}")
+    assert dead == []
