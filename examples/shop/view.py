@@ -18,7 +18,8 @@ from rich.text import Text
 
 from examples.shop.admin import Arm, ReleaseNow
 
-EVENTS_SHOWN = 12
+PANELS_HEIGHT = 20
+"""Lines that both releases and the traffic take; the events get the rest of the terminal."""
 STATUS_EVERY = 10.0
 """Seconds between two status lines where there is no live view."""
 
@@ -99,6 +100,7 @@ class LiveView:
         self._began = time.monotonic()
         self._events: list[str] = []
         self._scene: Scene | None = None
+        self._console = console
         self._live = Live(console=console, auto_refresh=False, transient=False)
 
     def __enter__(self) -> LiveView:
@@ -126,7 +128,8 @@ class LiveView:
         if self._scene is not None:
             parts += [release_panel(release) for release in self._scene.releases]
             parts.append(Text(traffic_line(self._scene), style="dim"))
-        parts += [Text(event) for event in self._events[-EVENTS_SHOWN:]]
+        room = max(3, self._console.height - PANELS_HEIGHT)
+        parts += [Text(event, no_wrap=True) for event in self._events[-room:]]
         self._live.update(Group(*parts), refresh=True)
 
 
