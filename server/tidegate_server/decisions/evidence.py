@@ -181,13 +181,13 @@ def watch_dispersion(guard: Guard, strata: Iterable[StratumCounts], *, new_stage
     return Guard(deviation, pairs, tuple(kept[stratum] for stratum in sorted(kept)))
 
 
-def log_threshold(false_alarm: float, *, spending: int, checks: int) -> float:
-    """ln of the value of E at which a check fails.
+def threshold(false_alarm: float, *, spending: int, checks: int) -> float:
+    """The value of E at which a check fails.
 
     The budget is shared by the guarded checks and spent over attempts and epochs: the
     k-th takes ``alpha / (k (k + 1))``, which sums to alpha.
     """
-    return math.log(checks * spending * (spending + 1)) - math.log(false_alarm)
+    return checks * spending * (spending + 1) / false_alarm
 
 
 def log_sum(logs: Sequence[float]) -> float:

@@ -34,6 +34,7 @@ class Progress:
             every stage and epoch.
         evaluated_ms, next_due_ms: store clock.
         control_ms, treatment_ms: when each arm last had a new outcome.
+        silent_exposures: exposures since any arm last had an outcome.
         evidence: E of every check, in the policy's order.
         guard, advance, probe, imbalance: the other statistics.
         readings: the store's totals as last read.
@@ -75,6 +76,7 @@ class Progress:
     compared_control: Counts = NOTHING
     compared_treatment: Counts = NOTHING
     failing_treated: int = 0
+    silent_exposures: int = 0
     decision: Decision | None = None
 
 

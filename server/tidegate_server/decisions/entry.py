@@ -1,0 +1,83 @@
+"""One line of a release's ledger: a decision with everything it was drawn from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tidegate_server.decisions.decision import Decision
+from tidegate_server.decisions.progress import Progress
+from tidegate_server.decisions.windows import Window
+from tidegate_server.domain.release import Release, State
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a release stood: what of it changes from one decision to the next."""
+
+    state: State
+    stage: int
+    step: int
+    attempt: int
+    stopped: bool
+    resumes_to: State | None
+    stage_entered_ms: int
+    updated_ms: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """The whole release and its progress before a decision: where a replay may begin."""
+
+    release: Release
+    progress: Progress
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One decision.
+
+    Attributes:
+        at_ms: when it was made; the ``now_ms`` that ``decide`` was given.
+        window: all counts that were new, with the design shares.
+        before, after: where the release stood, and where the decision put it.
+        decision: what was decided and why, with every statistic and threshold.
+        checkpoint: given by the first entry of a release and of every epoch, so that
+            the entries alone are enough to decide everything again.
+    """
+
+    at_ms: int
+    window: Window
+    before: Standing
+    after: Standing
+    decision: Decision
+    checkpoint: Checkpoint | None = None
+
+
+def standing(release: Release) -> Standing:
+    """Where a release stands."""
+    return Standing(
+        state=release.state,
+        stage=release.stage,
+        step=release.step,
+        attempt=release.attempt,
+        stopped=release.stopped,
+        resumes_to=release.resumes_to,
+        stage_entered_ms=release.stage_entered_ms,
+        updated_ms=release.updated_ms,
+        reason=release.reason,
+    )
+
+
+def record(
+    before: Release, after: Release, progress: Progress, window: Window, decision: Decision
+) -> Entry:
+    """The ledger entry of a decision; ``progress`` is the one it was drawn from."""
+    return Entry(
+        at_ms=decision.at_ms,
+        window=window,
+        before=standing(before),
+        after=standing(after),
+        decision=decision,
+        checkpoint=Checkpoint(before, progress) if progress.epoch_windows == 0 else None,
+    )
