@@ -56,9 +56,9 @@ class ReleaseNow:
     control: Arm
     treatment: Arm
     windows: int = 0
-    evidence: float = 1.0
+    evidence: float | None = None
     rollback_at: float | None = None
-    advance: float = 1.0
+    advance: float | None = None
     advance_at: float | None = None
     decision: str = "none yet"
 
@@ -80,9 +80,9 @@ class ReleaseNow:
             control=Arm.of(progress["control"]) if progress else Arm(),
             treatment=Arm.of(progress["treatment"]) if progress else Arm(),
             windows=progress.get("windows", 0),
-            evidence=progress.get("evidence", 1.0),
+            evidence=progress.get("evidence"),
             rollback_at=progress.get("rollback_at"),
-            advance=progress.get("advance", 1.0),
+            advance=progress.get("advance"),
             advance_at=progress.get("advance_at"),
             decision=f"{last['action']}: {last['reason']}" if last else "none yet",
         )
@@ -121,7 +121,9 @@ class Admin:
     def ready(self) -> bool:
         """Whether the server and its store answer."""
         try:
-            return self._http.request("GET", f"{self._url}/health/ready", retries=False).status == 200
+            return (
+                self._http.request("GET", f"{self._url}/health/ready", retries=False).status == 200
+            )
         except urllib3.exceptions.HTTPError:
             return False
 
@@ -163,6 +165,24 @@ class Admin:
         """How many processes with the SDK report at present."""
         items = self._request("GET", f"{self._place()}/instances")["items"]
         return sum(1 for item in items if item["live"])
+
+    def ledger(self, release: str) -> list[dict[str, Any]]:
+        """Every decision of a release, the first one first."""
+        return self._all(f"{self._place()}/releases/{quote(release)}/ledger")
+
+    def audit(self) -> list[dict[str, Any]]:
+        """Every change of the project, the first one first."""
+        return self._all(f"/api/v1/projects/{self._project}/audit")
+
+    def _all(self, path: str) -> list[dict[str, Any]]:
+        items: list[dict[str, Any]] = []
+        query = "limit=100"
+        while True:
+            page = self._request("GET", f"{path}?{query}")
+            items += page["items"]
+            if page["next_cursor"] is None:
+                return items[::-1]
+            query = f"limit=100&cursor={quote(page['next_cursor'])}"
 
     def _place(self) -> str:
         return f"/api/v1/projects/{self._project}/environments/{self._environment}"

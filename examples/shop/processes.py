@@ -75,6 +75,10 @@ class Processes:
         if process.stdin is not None:
             self._pipes.append(process.stdin)
 
+    def pid(self, name: str) -> int:
+        """The process id, and the process group, of what was started last under this name."""
+        return self._started[name].pid
+
     def log(self, name: str) -> Path:
         """Where the output of a process goes."""
         return self._folder / f"{name}.log"

@@ -195,8 +195,10 @@ def rate(arm: Arm) -> str:
     return "-" if arm.error_rate is None else f"{arm.error_rate:.2%}"
 
 
-def against(value: float, limit: float | None) -> str:
+def against(value: float | None, limit: float | None) -> str:
     """An amount of evidence beside its limit."""
+    if value is None:
+        return "none yet"
     return f"{amount(value)} of {amount(limit)}" if limit is not None else amount(value)
 
 
