@@ -1,0 +1,193 @@
+"""What a policy may say: ladders that can be climbed and checks that can be answered."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator
+from dataclasses import replace
+
+from tidegate_server.domain import problems
+from tidegate_server.domain.policy import DAY, HOUR, ErrorRateCheck, Policy, Stage
+from tidegate_server.errors import FieldProblem
+
+SHORTEST_INTERVAL_MS = 500
+LONGEST_INTERVAL_MS = HOUR
+LONGEST_MS = 365 * DAY
+MOST_STAGES = 50
+MOST_SAMPLES = 1_000_000_000
+
+
+def with_stage_names(policy: Policy) -> Policy:
+    """The policy, with a stage that has no name called ``stage-N``."""
+    stages = tuple(
+        replace(stage, name=stage.name or f"stage-{number}")
+        for number, stage in enumerate(policy.stages, start=1)
+    )
+    return replace(policy, stages=stages)
+
+
+def check_policy(policy: Policy, segments: Collection[str]) -> None:
+    """Refuse a policy that could not be carried out.
+
+    Args:
+        policy: what a client wrote, its stages named.
+        segments: the keys of the project's segments.
+
+    Raises:
+        Invalid: every problem, by a pointer into the client's document.
+    """
+    problems.refuse(
+        f"policy {policy.key}",
+        [
+            *problems.of_key(policy.key),
+            *_of_stages(policy, segments),
+            *_of_checks(policy),
+            *_of_times(policy),
+        ],
+    )
+
+
+def _of_stages(policy: Policy, segments: Collection[str]) -> Iterator[FieldProblem]:
+    stages = policy.stages
+    if not 1 <= len(stages) <= MOST_STAGES:
+        yield FieldProblem(
+            "/stages", f"A policy has 1 to {MOST_STAGES} stages; this one has {len(stages)}."
+        )
+        return
+    yield from problems.of_twice([stage.name for stage in stages], "/stages/{}/name", "stages")
+    sound = True
+    for index, stage in enumerate(stages):
+        at = f"/stages/{index}"
+        yield from problems.of_name(stage.name, f"{at}/name")
+        for problem in problems.of_percentage(stage.percentage, f"{at}/percentage"):
+            sound = False
+            yield problem
+        yield from _of_stage_segments(stage, at, segments)
+        yield from _of_stage_needs(stage, at, policy)
+    if sound:
+        yield from _of_ladder(stages)
+
+
+def _of_ladder(stages: tuple[Stage, ...]) -> Iterator[FieldProblem]:
+    if stages[0].percentage == 100:
+        yield FieldProblem(
+            "/stages/0/percentage",
+            "The first stage leaves no control group, so no check against control could ever be "
+            "answered. Open less than 100 % first: 50, for example.",
+        )
+    for index, stage in enumerate(stages):
+        yield from _of_step(stages[:index], stage, f"/stages/{index}")
+    last = stages[-1]
+    at = f"/stages/{len(stages) - 1}"
+    if last.segments:
+        yield FieldProblem(
+            f"{at}/segments",
+            "The last stage opens everyone; add a stage without segments at 100 %.",
+        )
+    elif last.percentage != 100:
+        yield FieldProblem(
+            f"{at}/percentage",
+            f"The last stage opens 100 %, not {last.percentage:g} %; add a stage at 100 %.",
+        )
+
+
+def _of_step(earlier: tuple[Stage, ...], stage: Stage, pointer: str) -> Iterator[FieldProblem]:
+    """A stage must not open less than an earlier one that reaches all its people did."""
+    wider = [each for each in earlier if _reaches(each, stage)]
+    if not wider:
+        return
+    most = max(wider, key=lambda each: each.percentage)
+    same = set(most.segments) == set(stage.segments)
+    if stage.percentage < most.percentage and same:
+        yield FieldProblem(
+            f"{pointer}/percentage",
+            f"{stage.percentage:g} % is less than the {most.percentage:g} % that stage "
+            f"{most.name} opened to the same people; stages never shrink.",
+        )
+    elif stage.percentage <= most.percentage and not same:
+        yield FieldProblem(
+            f"{pointer}/percentage",
+            f"This opens nobody new: stage {most.name} opened {most.percentage:g} % of them "
+            "already. Open more than that, or leave this stage out.",
+        )
+
+
+def _reaches(earlier: Stage, stage: Stage) -> bool:
+    if not earlier.segments:
+        return True
+    return bool(stage.segments) and set(stage.segments) <= set(earlier.segments)
+
+
+def _of_stage_segments(
+    stage: Stage, pointer: str, segments: Collection[str]
+) -> Iterator[FieldProblem]:
+    yield from problems.of_twice(stage.segments, pointer + "/segments/{}", "entries for")
+    for index, key in enumerate(stage.segments):
+        if key not in segments:
+            yield FieldProblem(
+                f"{pointer}/segments/{index}", f"There is no segment {key!r}; create it first."
+            )
+
+
+def _of_stage_needs(stage: Stage, pointer: str, policy: Policy) -> Iterator[FieldProblem]:
+    yield from _of_duration(stage.min_duration_ms, f"{pointer}/min_duration")
+    if 0 < stage.min_duration_ms < policy.interval_ms:
+        yield FieldProblem(
+            f"{pointer}/min_duration",
+            "This is shorter than the interval between evaluations, so it could not be kept. "
+            "Make the interval shorter, or write 0s.",
+        )
+    if not 0 <= stage.min_samples <= MOST_SAMPLES:
+        yield FieldProblem(f"{pointer}/min_samples", f"This must be between 0 and {MOST_SAMPLES}.")
+
+
+def _of_checks(policy: Policy) -> Iterator[FieldProblem]:
+    if not policy.checks:
+        yield FieldProblem(
+            "/checks",
+            "A policy without checks could not tell a bad release from a good one. "
+            "Leave the field out to get an error_rate check against control.",
+        )
+    for index in range(1, len(policy.checks)):
+        yield FieldProblem(
+            f"/checks/{index}", "One error_rate check is all there can be; remove this one."
+        )
+    for index, check in enumerate(policy.checks):
+        yield from _of_check(check, f"/checks/{index}")
+
+
+def _of_check(check: ErrorRateCheck, pointer: str) -> Iterator[FieldProblem]:
+    tolerance = check.tolerance
+    if not (math.isfinite(tolerance.relative) and 0 <= tolerance.relative <= 100):
+        yield FieldProblem(
+            f"{pointer}/tolerance/relative",
+            "This must be between 0 and 100: 0.1 tolerates a rate that is a tenth higher.",
+        )
+    if not 0 <= tolerance.absolute < 1:
+        yield FieldProblem(
+            f"{pointer}/tolerance/absolute",
+            "This must be 0 or more and below 1: 0.01 tolerates a rate one point higher.",
+        )
+    if not 0 < check.false_alarm < 0.5:
+        yield FieldProblem(
+            f"{pointer}/false_alarm",
+            "This is a probability above 0 and below 0.5; 0.01 is a good one.",
+        )
+
+
+def _of_times(policy: Policy) -> Iterator[FieldProblem]:
+    if not SHORTEST_INTERVAL_MS <= policy.interval_ms <= LONGEST_INTERVAL_MS:
+        yield FieldProblem("/interval", "The interval must be between 500ms and 1h.")
+    yield from _of_duration(policy.bake_ms, "/bake")
+    yield from _of_duration(policy.no_data.after_ms, "/no_data/after")
+    if 0 <= policy.no_data.after_ms < policy.interval_ms:
+        yield FieldProblem(
+            "/no_data/after",
+            "This is shorter than the interval, so every evaluation would find no data. "
+            "Make it at least as long.",
+        )
+
+
+def _of_duration(milliseconds: int, pointer: str) -> Iterator[FieldProblem]:
+    if not 0 <= milliseconds <= LONGEST_MS:
+        yield FieldProblem(pointer, "A duration must be between 0s and 365d.")
