@@ -1,0 +1,136 @@
+"""Who is asking, and whether they may.
+
+A token has a role and a scope: the whole server, one project, or one environment of it. It
+is looked up at most once a second per process, so that a deleted one stops working at once.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from flask import request
+
+from tidegate_server.api import credentials
+from tidegate_server.api.settings import ApiSettings
+from tidegate_server.domain.change import Address, Kind
+from tidegate_server.domain.tokens import Role, Token
+from tidegate_server.errors import Forbidden, Unauthenticated
+from tidegate_server.store import Store
+
+SERVER = ""
+"""The scope of what belongs to the server itself."""
+
+RANK = {Role.READER: 1, Role.WRITER: 2, Role.ADMIN: 3}
+MOST_CACHED = 1_000
+
+NO_TOKEN = "Send the header Authorization: Bearer <token>; `tidegate token create` makes one."  # noqa: S105
+WRONG_TOKEN = "This token is not known here, or was deleted; ask an admin for another."  # noqa: S105
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    token: Token
+    until: float
+
+
+class Authenticator:
+    """Finds the token that a request presents."""
+
+    def __init__(self, store: Store, settings: ApiSettings) -> None:
+        self._store = store
+        self._settings = settings
+        self._known: dict[str, _Known] = {}
+
+    def token_of_request(self) -> Token:
+        """The token in the present request's ``Authorization`` header.
+
+        Raises:
+            Unauthenticated: there is none, or it is not known.
+        """
+        scheme, _, presented = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not presented.strip():
+            raise Unauthenticated(NO_TOKEN)
+        return self.token_of(presented.strip())
+
+    def token_of(self, presented: str) -> Token:
+        """The record of a token; raises ``Unauthenticated`` when it is not a known one."""
+        read = credentials.read(presented)
+        token = self._look_up(read.id) if read is not None else None
+        if read is None or token is None:
+            raise Unauthenticated(WRONG_TOKEN)
+        if not credentials.matches(self._settings.secret_key, read.secret, token.digest):
+            raise Unauthenticated(WRONG_TOKEN)
+        return token
+
+    def still_good(self, token: Token) -> bool:
+        """Whether a token has not been deleted since it was found."""
+        self._known.pop(token.id, None)
+        found = self._look_up(token.id)
+        return found is not None and found.digest == token.digest
+
+    def _look_up(self, id: str) -> Token | None:
+        now = time.monotonic()
+        known = self._known.get(id)
+        if known is not None and now < known.until:
+            return known.token
+        stored = self._store.get(SERVER, Address(Kind.TOKEN, id))
+        if stored is None:
+            self._known.pop(id, None)
+            return None
+        if len(self._known) >= MOST_CACHED:
+            self._known.clear()
+        token: Token = stored.document
+        self._known[id] = _Known(token, now + self._settings.token_cache_seconds)
+        return token
+
+
+def actor(token: Token) -> str:
+    """How the audit log names who did something: the token's name and its id."""
+    return f"{token.name} ({token.id})"
+
+
+def require(token: Token, role: Role, project: str | None, environment: str | None) -> None:
+    """Insist that a token may act in a role on a project, an environment, or the server.
+
+    A token limited to an environment may read what its project shares, and change only what
+    belongs to the environment.
+
+    Raises:
+        Forbidden: the role is too low or the scope too narrow; the message says which.
+    """
+    if token.role is Role.SDK:
+        raise Forbidden("An sdk token reaches /sdk/v1 only; use a reader, writer or admin token.")
+    if RANK[token.role] < RANK[role]:
+        raise Forbidden(f"This needs the role {role.value}; the token's is {token.role.value}.")
+    if token.project is None:
+        return
+    if project is None:
+        raise Forbidden(
+            f"This needs a token for the whole server; this one is for project {token.project!r}."
+        )
+    if project != token.project:
+        raise Forbidden(f"The token is for project {token.project!r}, not {project!r}.")
+    if token.environment is None or environment == token.environment:
+        return
+    if environment is not None:
+        raise Forbidden(f"The token is for environment {token.environment!r}, not {environment!r}.")
+    if role is not Role.READER:
+        raise Forbidden(
+            "This touches every environment of the project; the token is for environment "
+            f"{token.environment!r} only."
+        )
+
+
+def require_sdk(token: Token) -> tuple[str, str]:
+    """The project and environment of an SDK's token.
+
+    Raises:
+        Forbidden: the token has another role, which names no environment.
+    """
+    if token.role is not Role.SDK or token.project is None or token.environment is None:
+        raise Forbidden(
+            "Snapshots, streams and reports need an sdk token, which names its environment: "
+            "`tidegate token create --role sdk --environment production` makes one."
+        )
+    return token.project, token.environment

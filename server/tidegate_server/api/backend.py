@@ -1,0 +1,54 @@
+"""What every route of one application works with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+from flask import Flask, current_app, g
+
+from tidegate_server.api.access import Authenticator, actor
+from tidegate_server.api.metrics import Metrics
+from tidegate_server.api.settings import ApiSettings
+from tidegate_server.api.streams import Streams
+from tidegate_server.domain.tokens import Token
+from tidegate_server.store import Store
+
+EXTENSION = "tidegate"
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """The store and what stands on it; ``app.extensions["tidegate"]``."""
+
+    store: Store
+    settings: ApiSettings
+    authenticator: Authenticator
+    streams: Streams
+    metrics: Metrics
+
+    def close(self) -> None:
+        """End every stream, so that the worker can stop. Idempotent."""
+        self.streams.close()
+
+
+def install(app: Flask, store: Store, settings: ApiSettings) -> None:
+    """Give an application its backend."""
+    authenticator = Authenticator(store, settings)
+    streams = Streams(store, authenticator, settings)
+    app.extensions[EXTENSION] = Backend(store, settings, authenticator, streams, Metrics(store))
+
+
+def backend() -> Backend:
+    """The backend of the application that serves the present request."""
+    return cast(Backend, current_app.extensions[EXTENSION])
+
+
+def present_token() -> Token:
+    """The token of the present request, once the route's guard has let it in."""
+    return cast(Token, g.token)
+
+
+def present_actor() -> str:
+    """Who the audit log says did this."""
+    return actor(present_token())

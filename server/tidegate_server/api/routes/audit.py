@@ -1,0 +1,35 @@
+"""The audit log: who changed what, when and why."""
+
+from __future__ import annotations
+
+from flask import Response
+
+from tidegate_server.api import answers
+from tidegate_server.api.backend import backend
+from tidegate_server.api.blueprint import PROJECT, Blueprint
+from tidegate_server.api.paging import PageQuery, PageRequest, cursor, place_in_stream
+from tidegate_server.api.schemas.audit import AuditPage
+from tidegate_server.api.services import contents
+from tidegate_server.domain.tokens import Role
+
+blueprint = Blueprint("audit", __name__, description="Who changed what, when and why")
+
+
+@blueprint.operation(
+    "GET", f"{PROJECT}/audit", needs=Role.READER, query=PageQuery, answer=AuditPage
+)
+def list_project_audit(asked: PageRequest, project: str) -> Response:
+    """List what was changed in a project, the latest first."""
+    contents.project_of(backend().store, project)
+    return _page(asked, project)
+
+
+@blueprint.operation("GET", "/api/v1/audit", needs=Role.READER, query=PageQuery, answer=AuditPage)
+def list_server_audit(asked: PageRequest) -> Response:
+    """List what was changed in the server itself: projects and tokens."""
+    return _page(asked, contents.SERVER)
+
+
+def _page(asked: PageRequest, scope: str) -> Response:
+    entries, following = backend().store.audit(scope, place_in_stream(asked), asked.limit)
+    return answers.of_page(AuditPage(), entries, cursor(following))

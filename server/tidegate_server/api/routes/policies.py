@@ -1,0 +1,75 @@
+"""Policies: what must hold before a release opens further."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from flask import Response
+
+from tidegate_server.api import answers
+from tidegate_server.api.backend import backend, present_actor
+from tidegate_server.api.blueprint import PROJECT, Blueprint
+from tidegate_server.api.paging import PageQuery, PageRequest, page_of
+from tidegate_server.api.schemas.policies import PolicyAnswer, PolicyBody, PolicyPage, PolicyUpdate
+from tidegate_server.api.services import contents, edits
+from tidegate_server.domain.change import Address, Kind
+from tidegate_server.domain.policy import Policy
+from tidegate_server.domain.tokens import Role
+
+blueprint = Blueprint(
+    "policies", __name__, description="What must hold before a release opens further"
+)
+
+LIST = f"{PROJECT}/policies"
+ONE = f"{LIST}/<key:policy>"
+
+
+@blueprint.operation("GET", LIST, needs=Role.READER, query=PageQuery, answer=PolicyPage)
+def list_policies(asked: PageRequest, project: str) -> Response:
+    """List the project's policies."""
+    store = backend().store
+    contents.project_of(store, project)
+    return answers.of_page(PolicyPage(), *page_of(store.all(project, Kind.POLICY), asked))
+
+
+@blueprint.operation(
+    "POST",
+    LIST,
+    needs=Role.WRITER,
+    body=PolicyBody,
+    answer=PolicyAnswer,
+    status=HTTPStatus.CREATED,
+)
+def create_policy(asked: Policy, project: str) -> Response:
+    """Create a policy; `application/yaml` is welcome too."""
+    stored = edits.create_policy(backend().store, project, asked, present_actor())
+    return answers.created(
+        PolicyAnswer(),
+        stored,
+        stored.revision,
+        "policies.get_policy",
+        project=project,
+        policy=asked.key,
+    )
+
+
+@blueprint.operation("GET", ONE, needs=Role.READER, answer=PolicyAnswer)
+def get_policy(project: str, policy: str) -> Response:
+    """Read a policy."""
+    stored = contents.document_of(backend().store, project, Address(Kind.POLICY, policy))
+    return answers.of_document(PolicyAnswer(), stored, stored.revision)
+
+
+@blueprint.operation("PUT", ONE, needs=Role.WRITER, body=PolicyUpdate, answer=PolicyAnswer)
+def replace_policy(asked: Policy, project: str, policy: str) -> Response:
+    """Replace a policy; releases that have started keep theirs."""
+    after = edits.with_key(asked, policy)
+    stored = edits.replace_policy(backend().store, project, after, present_actor())
+    return answers.of_document(PolicyAnswer(), stored, stored.revision)
+
+
+@blueprint.operation("DELETE", ONE, needs=Role.WRITER, answer=None, status=HTTPStatus.NO_CONTENT)
+def delete_policy(project: str, policy: str) -> Response:
+    """Delete a policy; releases that have started keep theirs."""
+    edits.delete_policy(backend().store, project, policy, present_actor())
+    return answers.nothing()

@@ -1,0 +1,159 @@
+"""Releases: starting one, watching it, and what people may do to it."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from flask import Response, url_for
+
+from tidegate_server.api import answers
+from tidegate_server.api.backend import backend, present_actor
+from tidegate_server.api.blueprint import ENVIRONMENT, Blueprint
+from tidegate_server.api.paging import PageQuery, PageRequest, cursor, page_of, place_in_stream
+from tidegate_server.api.schemas.releases import (
+    ActionBody,
+    ActionRequest,
+    LedgerPage,
+    PauseBody,
+    ReleaseAnswer,
+    ReleaseBody,
+    ReleaseListQuery,
+    ReleaseListRequest,
+    ReleasePage,
+    ReleaseRequest,
+)
+from tidegate_server.api.services import contents, releases
+from tidegate_server.api.services.releases import ReleaseView
+from tidegate_server.domain.change import Address, Kind
+from tidegate_server.domain.tokens import Role
+
+blueprint = Blueprint("releases", __name__, description="Changes of flags, opened in stages")
+
+LIST = f"{ENVIRONMENT}/releases"
+ONE = f"{LIST}/<key:release>"
+
+
+def answer(
+    view: ReleaseView, status: HTTPStatus = HTTPStatus.OK, headers: dict[str, str] | None = None
+) -> Response:
+    """A release; its ETag tells evaluations of one revision apart."""
+    more = str(view.progress_revision) if view.progress is not None else ""
+    return answers.of_document(
+        ReleaseAnswer(), view, view.revision, more=more, status=status, headers=headers
+    )
+
+
+@blueprint.operation("GET", LIST, needs=Role.READER, query=ReleaseListQuery, answer=ReleasePage)
+def list_releases(asked: ReleaseListRequest, project: str, environment: str) -> Response:
+    """List releases, the latest first."""
+    store = backend().store
+    contents.environment_of(store, project, environment)
+    found = {
+        _latest_first(stored.document.started_ms, id): stored
+        for id, stored in store.all(project, Kind.RELEASE, environment).items()
+        if asked.flag in (None, stored.document.flag)
+        and asked.state in (None, stored.document.state)
+    }
+    page, following = page_of(found, asked.page)
+    return answers.of_page(
+        ReleasePage(), releases.views(store, project, environment, page), following
+    )
+
+
+def _latest_first(started_ms: int, id: str) -> str:
+    return f"{10**15 - started_ms:016d} {id}"
+
+
+@blueprint.operation(
+    "POST",
+    LIST,
+    needs=Role.WRITER,
+    body=ReleaseBody,
+    answer=ReleaseAnswer,
+    status=HTTPStatus.CREATED,
+)
+def start_release(asked: ReleaseRequest, project: str, environment: str) -> Response:
+    """Start a release at the first stage of its policy."""
+    store = backend().store
+    contents.environment_of(store, project, environment)
+    stored = releases.start(store, project, environment, asked, present_actor())
+    view = releases.view_of(store, project, environment, stored)
+    location = url_for(
+        "releases.get_release",
+        project=project,
+        environment=environment,
+        release=view.release.id,
+    )
+    return answer(view, HTTPStatus.CREATED, {"Location": location})
+
+
+@blueprint.operation("GET", ONE, needs=Role.READER, answer=ReleaseAnswer)
+def get_release(project: str, environment: str, release: str) -> Response:
+    """Read a release and how far it has come."""
+    return answer(releases.view(backend().store, project, environment, release))
+
+
+@blueprint.operation(
+    "POST", f"{ONE}/pause", needs=Role.WRITER, body=PauseBody, answer=ReleaseAnswer
+)
+def pause_release(asked: ActionRequest, project: str, environment: str, release: str) -> Response:
+    """Stop raising the percentage until someone resumes it.
+
+    The policy may still roll back, unless `stop` asks for a full stop.
+    """
+    return _act("pause", asked, project, environment, release)
+
+
+@blueprint.operation(
+    "POST", f"{ONE}/resume", needs=Role.WRITER, body=ActionBody, answer=ReleaseAnswer
+)
+def resume_release(asked: ActionRequest, project: str, environment: str, release: str) -> Response:
+    """Let a paused release go on where it was."""
+    return _act("resume", asked, project, environment, release)
+
+
+@blueprint.operation(
+    "POST", f"{ONE}/advance", needs=Role.WRITER, body=ActionBody, answer=ReleaseAnswer
+)
+def advance_release(asked: ActionRequest, project: str, environment: str, release: str) -> Response:
+    """Open the next stage now, without waiting for the policy."""
+    return _act("advance", asked, project, environment, release)
+
+
+@blueprint.operation(
+    "POST", f"{ONE}/rollback", needs=Role.WRITER, body=ActionBody, answer=ReleaseAnswer
+)
+def roll_back_release(
+    asked: ActionRequest, project: str, environment: str, release: str
+) -> Response:
+    """Close the release: everyone gets the control again."""
+    return _act("rollback", asked, project, environment, release)
+
+
+@blueprint.operation(
+    "POST", f"{ONE}/complete", needs=Role.WRITER, body=ActionBody, answer=ReleaseAnswer
+)
+def complete_release(
+    asked: ActionRequest, project: str, environment: str, release: str
+) -> Response:
+    """End the release with the treatment for everyone."""
+    return _act("complete", asked, project, environment, release)
+
+
+def _act(
+    action: str, asked: ActionRequest, project: str, environment: str, release: str
+) -> Response:
+    store = backend().store
+    stored = releases.act(store, project, environment, release, action, asked, present_actor())
+    return answer(releases.view_of(store, project, environment, stored))
+
+
+@blueprint.operation("GET", f"{ONE}/ledger", needs=Role.READER, query=PageQuery, answer=LedgerPage)
+def list_ledger(asked: PageRequest, project: str, environment: str, release: str) -> Response:
+    """List what the policy job decided, with the evidence it saw, the latest first."""
+    store = backend().store
+    contents.document_of(store, project, Address(Kind.RELEASE, release, environment))
+    entries, following = store.ledger(
+        project, environment, release, place_in_stream(asked), asked.limit
+    )
+    return answers.of_page(LedgerPage(), entries, cursor(following))

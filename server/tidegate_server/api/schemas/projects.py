@@ -1,0 +1,70 @@
+"""Projects and environments as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from marshmallow import fields, post_load
+
+from tidegate_server.api.fields import Key, Text
+from tidegate_server.api.schemas.strict import Page, StoredAnswer, Strict, key_of_address
+from tidegate_server.domain.projects import Environment, Project
+
+
+class NamedThing(Strict):
+    """A key, and what people read about it."""
+
+    key = Key(required=True)
+    name = Text(200, load_default="")
+    description = Text(4_000, load_default="")
+
+
+class ProjectBody(NamedThing):
+    """A project to be."""
+
+    @post_load
+    def build(self, data: Mapping[str, Any], **_: Any) -> Any:
+        """The project."""
+        return Project(**data)
+
+
+class EnvironmentBody(NamedThing):
+    """An environment to be."""
+
+    @post_load
+    def build(self, data: Mapping[str, Any], **_: Any) -> Any:
+        """The environment."""
+        return Environment(**data)
+
+
+class ProjectUpdate(ProjectBody):
+    """A project as it shall be."""
+
+    key = key_of_address()
+
+
+class EnvironmentUpdate(EnvironmentBody):
+    """An environment as it shall be."""
+
+    key = key_of_address()
+
+
+class ProjectAnswer(NamedThing, StoredAnswer):
+    """A project."""
+
+
+class EnvironmentAnswer(NamedThing, StoredAnswer):
+    """An environment."""
+
+
+class ProjectPage(Page):
+    """A page of projects."""
+
+    items = fields.List(fields.Nested(ProjectAnswer), required=True)
+
+
+class EnvironmentPage(Page):
+    """A page of environments."""
+
+    items = fields.List(fields.Nested(EnvironmentAnswer), required=True)

@@ -1,0 +1,122 @@
+"""Reports of SDK instances as JSON; ``docs/wire/report.schema.json`` says the same."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from marshmallow import fields, post_load, validate
+
+from tidegate_server.api.fields import Number, Text, Truth, Whole
+from tidegate_server.api.schemas.strict import Strict
+from tidegate_server.store.reports import ArmTotals, FailingUsers, GroupTotals, Report
+
+SCHEMA_VERSION = 1
+LARGEST_COUNT = 2**53
+"""What a number of JSON holds exactly in every language."""
+
+MOST_GROUPS = 5_000
+MOST_USERS = 10_000
+LONGEST_INTERVAL = 3_600
+
+
+def _whole(least: int) -> Whole:
+    return Whole(required=True, validate=validate.Range(min=least, max=LARGEST_COUNT))
+
+
+def _release() -> fields.String:
+    return fields.String(required=True, validate=validate.Length(min=1, max=100))
+
+
+class ArmTotalsSchema(Strict):
+    """Totals of one arm since the instance began."""
+
+    exposures = _whole(0)
+    outcomes = _whole(0)
+    errors = _whole(0)
+    microseconds = _whole(0)
+
+    @post_load
+    def build(self, data: Mapping[str, Any], **_: Any) -> Any:
+        """The totals."""
+        return ArmTotals(**data)
+
+
+class GroupTotalsSchema(Strict):
+    """Both arms of one stratum in one step of a release."""
+
+    release = _release()
+    step = _whole(0)
+    stratum = _whole(0)
+    control = fields.Nested(ArmTotalsSchema, required=True)
+    treatment = fields.Nested(ArmTotalsSchema, required=True)
+
+    @post_load
+    def build(self, data: Mapping[str, Any], **_: Any) -> Any:
+        """The totals of both arms."""
+        return GroupTotals(**data)
+
+
+class FailingUsersSchema(Strict):
+    """Users who failed since the last acknowledged report, and how many had no room."""
+
+    release = _release()
+    step = _whole(0)
+    stratum = _whole(0)
+    arm = fields.String(required=True, validate=validate.OneOf(("control", "treatment")))
+    users = fields.List(
+        fields.String(
+            validate=validate.Regexp(r"^[0-9a-f]{16}$", error="16 hex digits are expected here.")
+        ),
+        required=True,
+        validate=validate.Length(max=MOST_USERS),
+    )
+    overflow = _whole(0)
+
+    @post_load
+    def build(self, data: Mapping[str, Any], **_: Any) -> Any:
+        """The users."""
+        return FailingUsers(**{**data, "users": tuple(data["users"])})
+
+
+class ReportBody(Strict):
+    """One report of one instance."""
+
+    schema = Whole(
+        required=True,
+        validate=validate.Equal(SCHEMA_VERSION, error="This server understands schema 1."),
+    )
+    instance = fields.String(
+        required=True,
+        validate=validate.Regexp(r"^[0-9a-f]{32}$", error="32 hex digits are expected here."),
+    )
+    sequence = _whole(1)
+    continues = Truth(required=True)
+    version = _whole(0)
+    interval = Number(
+        required=True,
+        validate=validate.Range(min=0, max=LONGEST_INTERVAL),
+        metadata={"description": "seconds until the next report"},
+    )
+    sdk = Text(200, required=True)
+    host = Text(300, required=True)
+    pid = _whole(0)
+    counts = fields.List(
+        fields.Nested(GroupTotalsSchema), required=True, validate=validate.Length(max=MOST_GROUPS)
+    )
+    failing = fields.List(
+        fields.Nested(FailingUsersSchema), required=True, validate=validate.Length(max=MOST_GROUPS)
+    )
+
+    @post_load
+    def build(self, data: Mapping[str, Any], **_: Any) -> Any:
+        """The report."""
+        said = {name: value for name, value in data.items() if name != "schema"}
+        said["counts"], said["failing"] = tuple(data["counts"]), tuple(data["failing"])
+        return Report(**said)
+
+
+class VersionAnswer(Strict):
+    """What an instance gets for its report."""
+
+    version = Whole(required=True, metadata={"description": "the environment's newest version"})

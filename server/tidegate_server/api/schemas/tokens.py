@@ -1,0 +1,77 @@
+"""Tokens as JSON; a secret goes out once, in the answer that made it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from marshmallow import fields, post_load
+
+from tidegate_server.api.fields import Instant, Key, Text
+from tidegate_server.api.schemas.strict import Page, StoredAnswer, Strict
+from tidegate_server.domain.tokens import Role
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRequest:
+    """A token that someone asks for."""
+
+    name: str
+    role: Role
+    project: str | None
+    environment: str | None
+
+
+class TokenFields(Strict):
+    """What people say of a token."""
+
+    name = Text(100, shortest=1, required=True)
+    role = fields.Enum(Role, by_value=True, required=True)
+    project = Key(
+        load_default=None,
+        allow_none=True,
+        metadata={"description": "the one project it is for; null: all"},
+    )
+    environment = Key(
+        load_default=None,
+        allow_none=True,
+        metadata={"description": "the one environment it is for; null: all"},
+    )
+
+
+class TokenBody(TokenFields):
+    """A token to be."""
+
+    @post_load
+    def build(self, data: Mapping[str, Any], **_: Any) -> Any:
+        """What is asked for."""
+        return TokenRequest(**data)
+
+
+class TokenAnswer(TokenFields, StoredAnswer):
+    """A token without its secret."""
+
+    id = fields.String(required=True, dump_only=True)
+    created_by = fields.String(required=True, dump_only=True)
+    created_at = Instant(attribute="created_ms", required=True)
+
+
+class NewTokenAnswer(TokenAnswer):
+    """A token with its secret, which is not shown again."""
+
+    secret = fields.String(
+        required=True, dump_only=True, metadata={"description": "the token to send; shown once"}
+    )
+
+    def get_attribute(self, obj: Any, attr: str, default: Any) -> Any:
+        """Look in the stored token for all but the secret."""
+        if attr == "secret":
+            return obj.secret
+        return super().get_attribute(obj.stored, attr, default)
+
+
+class TokenPage(Page):
+    """A page of tokens."""
+
+    items = fields.List(fields.Nested(TokenAnswer), required=True)

@@ -1,0 +1,1 @@
+"""What routes ask for: the documents that a change rests on, and its commit."""

@@ -1,0 +1,124 @@
+"""Killing and restoring a flag, and the receipt of a kill."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+from typing import Protocol
+
+from tidegate_server.api.etags import check_match
+from tidegate_server.api.services.commits import settle
+from tidegate_server.api.services.contents import one_flag
+from tidegate_server.domain import kill as kills
+from tidegate_server.domain.change import Address, Change, Kind, Stored
+from tidegate_server.store import Store
+
+
+class Edit(Protocol):
+    """``domain.kill.kill`` or its ``restore``."""
+
+    def __call__(
+        self,
+        project: str,
+        environment: str,
+        definition: Stored,
+        targeting: Stored,
+        release: Stored | None,
+        *,
+        actor: str,
+        reason: str,
+        now_ms: int,
+    ) -> Change:
+        """Make the change of one flag's three documents."""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """How far a kill has reached: of ``live`` instances, ``applied`` serve it already."""
+
+    live: int
+    applied: int
+    waiting: tuple[str, ...]
+    slowest_ms: float | None
+    median_ms: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class TargetingView:
+    """A targeting as stored, with the receipt of the kill in force."""
+
+    stored: Stored
+    receipt: Receipt | None
+
+
+def kill(
+    store: Store, project: str, environment: str, flag: str, *, actor: str, reason: str
+) -> TargetingView:
+    """Kill a flag, whatever else changes at the same time; raises ``NotFound``."""
+    return _edit(kills.kill, store, project, environment, flag, actor=actor, reason=reason)
+
+
+def restore(
+    store: Store, project: str, environment: str, flag: str, *, actor: str, reason: str
+) -> TargetingView:
+    """End a kill; raises ``NotFound`` and ``NotPossible``."""
+    return _edit(kills.restore, store, project, environment, flag, actor=actor, reason=reason)
+
+
+def _edit(
+    edit: Edit,
+    store: Store,
+    project: str,
+    environment: str,
+    flag: str,
+    *,
+    actor: str,
+    reason: str,
+) -> TargetingView:
+    def make() -> Change:
+        contents = one_flag(store, project, environment, flag)
+        targeting = contents.targeting(environment, flag)
+        check_match(targeting.revision, f"flag {flag} in {environment}")
+        return edit(
+            project,
+            environment,
+            contents.flag(flag),
+            targeting,
+            contents.active_release(environment, flag),
+            actor=actor,
+            reason=reason,
+            now_ms=store.now_ms(),
+        )
+
+    settle(store, make)
+    return targeting_view(store, project, environment, flag)
+
+
+def targeting_view(store: Store, project: str, environment: str, flag: str) -> TargetingView:
+    """A flag in an environment; raises ``NotFound``."""
+    contents = one_flag(store, project, environment, flag)
+    return with_receipt(store, project, environment, contents.targeting(environment, flag))
+
+
+def with_receipt(store: Store, project: str, environment: str, stored: Stored) -> TargetingView:
+    """A targeting with the present receipt of its kill, if there is one in force."""
+    targeting = stored.document
+    if targeting.kill is None:
+        return TargetingView(stored, None)
+    found = store.kill_receipt(project, environment, targeting.flag)
+    if found is None:
+        return TargetingView(stored, None)
+    elapsed = sorted(found.elapsed_ms)
+    receipt = Receipt(
+        live=found.live,
+        applied=found.applied,
+        waiting=tuple(found.waiting),
+        slowest_ms=elapsed[-1] if elapsed else None,
+        median_ms=statistics.median(elapsed) if elapsed else None,
+    )
+    return TargetingView(stored, receipt)
+
+
+def address_of(environment: str, flag: str) -> Address:
+    """Where a flag's targeting in an environment is."""
+    return Address(Kind.TARGETING, flag, environment)

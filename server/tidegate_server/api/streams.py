@@ -1,0 +1,91 @@
+"""The stream of an environment's changes, as server-sent events.
+
+One generator runs per connection, in a greenlet or thread of its own, and waits on a
+subscription of the process's one feed. ``Streams.close`` ends them all, so that a worker
+can stop without cutting connections in the middle of an event.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator
+
+from tidegate_server.api.access import Authenticator
+from tidegate_server.api.settings import ApiSettings
+from tidegate_server.domain.tokens import Token
+from tidegate_server.errors import StoreUnavailable
+from tidegate_server.store import Store
+
+RETRY_MS = (1_000, 3_000)
+"""Clients that lost one server come back spread over this time."""
+
+KEEP_ALIVE = ": keep-alive\n\n"
+
+
+def event(name: str, version: int, data: str) -> str:
+    """One server-sent event; ``data`` is JSON on one line."""
+    return f"id: {version}\nevent: {name}\ndata: {data}\n\n"
+
+
+class Streams:
+    """Every stream of one process."""
+
+    def __init__(self, store: Store, authenticator: Authenticator, settings: ApiSettings) -> None:
+        self._store = store
+        self._authenticator = authenticator
+        self._settings = settings
+        self._closing = False
+
+    def close(self) -> None:
+        """End every stream, now and from now on."""
+        self._closing = True
+        self._store.feed().close()
+
+    def events(self, token: Token, last_seen: int | None) -> Iterator[str]:
+        """What a client of ``token`` is sent: what it missed, then what happens.
+
+        Args:
+            token: an sdk token.
+            last_seen: the version of the last event it saw; None: it knows nothing.
+        """
+        project, environment = str(token.project), str(token.environment)
+        subscription = self._store.feed().subscribe(project, environment)
+        try:
+            yield f"retry: {random.randint(*RETRY_MS)}\n\n"  # noqa: S311 - only spreads load
+            version, missed = self._missed(project, environment, last_seen)
+            yield from missed
+            checked = time.monotonic()
+            while not self._closing:
+                update = subscription.get(self._settings.keep_alive_seconds)
+                if self._closing:
+                    return
+                if update is None:
+                    yield KEEP_ALIVE
+                elif update.version > version:
+                    version = update.version
+                    yield event("update", update.version, update.data)
+                if time.monotonic() - checked > self._settings.token_recheck_seconds:
+                    if self._revoked(token):
+                        return
+                    checked = time.monotonic()
+        finally:
+            subscription.close()
+
+    def _missed(
+        self, project: str, environment: str, last_seen: int | None
+    ) -> tuple[int, list[str]]:
+        """The version that a client has after these events, and the events."""
+        if last_seen is not None and last_seen <= self._store.version(project, environment):
+            changes = self._store.changes(project, environment, last_seen)
+            if changes is not None:
+                newest = changes[-1][0] if changes else last_seen
+                return newest, [event("update", version, data) for version, data in changes]
+        found = self._store.snapshot(project, environment)
+        return found.version, [event("snapshot", found.version, found.body.decode())]
+
+    def _revoked(self, token: Token) -> bool:
+        try:
+            return not self._authenticator.still_good(token)
+        except StoreUnavailable:
+            return False  # an outage of the store must not cost clients their stream
