@@ -10,10 +10,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from tidegate_server.domain.change import Address, Guard, Kind, Put, Stored
-from tidegate_server.domain.flags import FlagDefinition, SegmentDefinition, Targeting
-from tidegate_server.domain.policy import Policy
+from tidegate_server.domain.flags import Targeting
 from tidegate_server.domain.release import LIVE_STATES, Release
-from tidegate_server.errors import NotFound
+from tidegate_server.errors import NotFound, StaleRevision
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +23,7 @@ class Contents:
         project: its key, the scope of its changes.
         environments, flags, segments, policies: documents by key.
         targetings: by environment, then by flag.
-        releases: by environment, then by id; those that ended may be left out.
+        releases: by environment, then by id; those that have ended may be left out.
     """
 
     project: str
@@ -64,36 +63,30 @@ class Contents:
         )
 
     def active_release(self, environment: str, flag: str) -> Stored | None:
-        """The release that the flag's targeting names; None when there is none."""
+        """The release that the flag's targeting names; None when it names none.
+
+        Raises:
+            StaleRevision: it names one that was not read, or that had ended when it was
+                read: the reads were not of one moment.
+        """
         targeting: Targeting = self.targeting(environment, flag).document
         if targeting.release is None:
             return None
-        return self.releases.get(environment, {}).get(targeting.release)
+        stored = self.releases.get(environment, {}).get(targeting.release)
+        if stored is None or stored.document.state not in LIVE_STATES:
+            raise StaleRevision(
+                f"Release {targeting.release} of flag {flag} began or ended at this moment; "
+                "read again."
+            )
+        return stored
 
-    def live_releases(self) -> Iterator[tuple[str, Stored]]:
-        """Every release that has not ended, with its environment."""
-        for environment, releases in self.releases.items():
-            for stored in releases.values():
-                if stored.document.state in LIVE_STATES:
+    def active_releases(self) -> Iterator[tuple[str, Stored]]:
+        """Every active release, with its environment; raises as ``active_release`` does."""
+        for environment, targetings in self.targetings.items():
+            for flag in targetings:
+                stored = self.active_release(environment, flag)
+                if stored is not None:
                     yield environment, stored
-
-    def definitions(self) -> dict[str, FlagDefinition]:
-        """Every flag's definition by key."""
-        return {key: stored.document for key, stored in self.flags.items()}
-
-    def segment_definitions(self) -> dict[str, SegmentDefinition]:
-        """Every segment's definition by key."""
-        return {key: stored.document for key, stored in self.segments.items()}
-
-    def policy_documents(self) -> dict[str, Policy]:
-        """Every policy by key."""
-        return {key: stored.document for key, stored in self.policies.items()}
-
-    def targetings_in(self, environment: str) -> dict[str, Targeting]:
-        """Every flag's targeting in an environment, by flag."""
-        return {
-            key: stored.document for key, stored in self.targetings.get(environment, {}).items()
-        }
 
 
 def _found(documents: Mapping[str, Stored], key: str, message: str) -> Stored:

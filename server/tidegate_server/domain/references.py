@@ -147,7 +147,7 @@ def users_of_flag(contents: Contents, key: str) -> list[str]:
     ]
     users += [
         f"release {stored.document.id} in {environment}"
-        for environment, stored in contents.live_releases()
+        for environment, stored in contents.active_releases()
         if stored.document.flag == key
     ]
     return users
@@ -174,7 +174,7 @@ def users_of_segment(contents: Contents, key: str) -> list[str]:
     ]
     users += [
         f"stage {stage.name} of release {stored.document.id} in {environment}"
-        for environment, stored in contents.live_releases()
+        for environment, stored in contents.active_releases()
         for stage in stored.document.policy.stages
         if key in stage.segments
     ]
@@ -194,7 +194,7 @@ def users_of_variant(contents: Contents, flag: str, variant: str) -> list[str]:
         ]
     users += [
         f"release {stored.document.id} in {environment}"
-        for environment, stored in contents.live_releases()
+        for environment, stored in contents.active_releases()
         if stored.document.flag == flag
         and variant in (stored.document.control, stored.document.treatment)
     ]

@@ -1,0 +1,208 @@
+"""The commit that begins a release."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tidegate_server.domain.change import Audit, Change, EvidenceGeneration, Put, Refresh, Stored
+from tidegate_server.domain.contents import (
+    Contents,
+    flag_address,
+    guard,
+    policy_address,
+    put,
+    release_address,
+    segment_address,
+    targeting_address,
+)
+from tidegate_server.domain.flags import FlagDefinition, Targeting
+from tidegate_server.domain.policy import Policy
+from tidegate_server.domain.release import Release, State
+from tidegate_server.domain.serving import serve_of
+from tidegate_server.domain.snapshot import flag_of
+from tidegate_server.errors import AlreadyExists, FieldProblem, Invalid, NotPossible
+
+
+def start(
+    contents: Contents,
+    environment: str,
+    *,
+    release_id: str,
+    flag: str,
+    treatment: str,
+    policy: str,
+    control: str | None = None,
+    rule: str | None = None,
+    reason: str = "",
+    actor: str,
+    now_ms: int,
+) -> Change:
+    """Begin a release at its first stage.
+
+    Args:
+        contents: the project as read.
+        environment: where it runs.
+        release_id: a new id. It is the release's salt too, so every release opens to
+            another share of users, and every attempt of one release to the same.
+        flag: the flag's key.
+        treatment: the variant to open.
+        policy: the policy's key; the release keeps the policy as it is now.
+        control: what the rule serves now; only checked, it may be left out.
+        rule: the id of the rule whose serve is released (None: the default rule).
+        reason: a person's words.
+        actor: who.
+        now_ms: store clock.
+
+    Raises:
+        Invalid: no such flag, variant, rule or policy, with the field's pointer.
+        NotPossible: the flag is off, killed, or has an active release.
+    """
+    contents.environment(environment)
+    definition, targeting, conditions = _ingredients(contents, environment, flag, policy)
+    present: Targeting = targeting.document
+    _refuse_unready(contents, environment, present)
+    serving = _served(present, rule)
+    _check_variants(definition.document, serving, control, treatment)
+    if release_id in contents.releases.get(environment, {}):
+        raise AlreadyExists(f"There is a release {release_id!r} already.")
+    document: Policy = conditions.document
+    segments = _segments(contents, document)
+    release = Release(
+        id=release_id,
+        flag=flag,
+        rule=rule,
+        control=serving,
+        treatment=treatment,
+        salt=release_id,
+        policy=document,
+        policy_revision=conditions.revision,
+        state=State.RUNNING,
+        stage=1,
+        step=1,
+        reason=reason or "Started.",
+        started_by=actor,
+        started_ms=now_ms,
+        stage_entered_ms=now_ms,
+        updated_ms=now_ms,
+    )
+    after = replace(present, release=release_id)
+    version = definition.revision + targeting.revision + 1
+    first = document.stages[0]
+    return Change(
+        scope=contents.project,
+        writes=(
+            Put(release_address(environment, release), release, 0),
+            put(targeting_address(environment, flag), targeting, after),
+            guard(flag_address(flag), definition),
+            guard(policy_address(policy), conditions),
+            *(guard(segment_address(key), stored) for key, stored in segments.items()),
+        ),
+        refreshes=(
+            Refresh(
+                environment,
+                flags={flag: flag_of(definition.document, after, release, version)},
+            ),
+        ),
+        audit=Audit(
+            actor=actor,
+            action="release.start",
+            target=release_id,
+            environment=environment,
+            reason=reason,
+            details={
+                "flag": flag,
+                "rule": rule,
+                "control": serving,
+                "treatment": treatment,
+                "policy": policy,
+                "policy_revision": conditions.revision,
+                "stage": 1,
+                "stage_name": first.name,
+                "percentage": first.percentage,
+            },
+        ),
+        generations=(EvidenceGeneration(environment, release_id, 1),),
+    )
+
+
+def _ingredients(
+    contents: Contents, environment: str, flag: str, policy: str
+) -> tuple[Stored, Stored, Stored]:
+    if flag not in contents.flags or flag not in contents.targetings.get(environment, {}):
+        raise _invalid("/flag", f"There is no flag {flag!r} in environment {environment!r}.")
+    if policy not in contents.policies:
+        raise _invalid("/policy", f"There is no policy {policy!r}; create it first.")
+    return (
+        contents.flags[flag],
+        contents.targetings[environment][flag],
+        contents.policies[policy],
+    )
+
+
+def _refuse_unready(contents: Contents, environment: str, targeting: Targeting) -> None:
+    flag = targeting.flag
+    if targeting.release is not None:
+        raise NotPossible(
+            f"Flag {flag} has an active release in {environment} already: {targeting.release}. "
+            "Complete it or roll it back first."
+        )
+    if targeting.kill is not None:
+        raise NotPossible(f"Flag {flag} is killed in {environment}. Restore it first.")
+    if not targeting.enabled:
+        raise NotPossible(
+            f"Flag {flag} is off in {environment}, so nobody would see the release. "
+            "Enable it first."
+        )
+
+
+def _served(targeting: Targeting, rule: str | None) -> str:
+    serve = serve_of(targeting, rule)
+    if serve is None:
+        ids = ", ".join(each.id for each in targeting.rules) or "none"
+        raise _invalid("/rule", f"Flag {targeting.flag} has no rule {rule!r}; it has {ids}.")
+    if serve.variant is None:
+        which = "The default rule" if rule is None else f"Rule {rule!r}"
+        raise _invalid(
+            "/rule",
+            f"{which} of flag {targeting.flag} serves a split; a release replaces a rule that "
+            "serves exactly one variant. Let it serve one first.",
+        )
+    return serve.variant
+
+
+def _check_variants(
+    definition: FlagDefinition, serving: str, control: str | None, treatment: str
+) -> None:
+    known = [variant.key for variant in definition.variants]
+    if treatment not in known:
+        raise _invalid(
+            "/treatment",
+            f"Flag {definition.key} has no variant {treatment!r}; it has {', '.join(known)}.",
+        )
+    if control is not None and control != serving:
+        raise _invalid(
+            "/control",
+            f"The rule serves {serving!r} now, and that is the control. Leave control out, or "
+            f"let the rule serve {control!r} first.",
+        )
+    if treatment == serving:
+        raise _invalid(
+            "/treatment",
+            f"The rule serves {treatment!r} already; there is nothing to release.",
+        )
+
+
+def _segments(contents: Contents, policy: Policy) -> dict[str, Stored]:
+    named = {key for stage in policy.stages for key in stage.segments}
+    missing = sorted(named - contents.segments.keys())
+    if missing:
+        raise _invalid(
+            "/policy",
+            f"Policy {policy.key!r} opens segments that do not exist: {', '.join(missing)}. "
+            "Create them first.",
+        )
+    return {key: contents.segments[key] for key in sorted(named)}
+
+
+def _invalid(pointer: str, message: str) -> Invalid:
+    return Invalid(message, FieldProblem(pointer, message))
