@@ -1,0 +1,132 @@
+"""One evaluation carried out: read, decide, and commit everything at once.
+
+The commit rests on the release's revision, so whatever a person did in between wins;
+and on the fence, so a process that was deposed in between writes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from tidegate_server.decisions.apply import applied
+from tidegate_server.decisions.decide import decide
+from tidegate_server.decisions.decision import Action, Decision
+from tidegate_server.decisions.entry import record
+from tidegate_server.decisions.progress import Progress, begin
+from tidegate_server.domain.change import (
+    Change,
+    EvidenceGeneration,
+    Fence,
+    Guard,
+    LedgerEntry,
+    Put,
+    Stored,
+)
+from tidegate_server.domain.contents import flag_address, release_address, targeting_address
+from tidegate_server.domain.release import LIVE_STATES, Release, State
+from tidegate_server.domain.release_changes import change_of, progress_address
+from tidegate_server.errors import NotFound
+from tidegate_server.policy_job.reading import read_window
+from tidegate_server.store import Store
+
+ACTOR = "policy"
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """What became of an evaluation.
+
+    ``next_due_ms`` is when the release is due again, None when it is over; ``decision`` is
+    None when it was not due after all.
+    """
+
+    next_due_ms: int | None
+    decision: Decision | None = None
+
+
+def evaluate(
+    store: Store, project: str, environment: str, release_id: str, fence: Fence, now_ms: int
+) -> Evaluated:
+    """Evaluate a release if it is due, and commit the decision.
+
+    Raises:
+        StaleRevision: someone changed the release meanwhile; nothing was written.
+        Deposed: another process leads; nothing was written.
+        StoreUnavailable: whether it was written is not known; the next evaluation reads
+            what is there.
+    """
+    where = release_address(environment, release_id)
+    stored, known = store.get_many(project, [where, progress_address(environment, release_id)])
+    if stored is None or stored.document.state not in LIVE_STATES:
+        return Evaluated(None)
+    release: Release = stored.document
+    progress: Progress = known.document if known else begin(release)
+    if now_ms < progress.next_due_ms:
+        return Evaluated(progress.next_due_ms)
+    if release.state is State.KILLED:
+        return Evaluated(now_ms + release.policy.interval_ms)
+    window, readings = read_window(store, project, environment, release, progress, now_ms)
+    after, decision = decide(release, progress, window, now_ms)
+    moved = applied(release, decision)
+    change = _release_change(store, project, environment, stored, moved, decision)
+    new_epoch = after.generation != window.generation
+    change = replace(
+        change,
+        writes=(
+            *change.writes,
+            Put(
+                progress_address(environment, release_id),
+                replace(after, readings=readings),
+                known.revision if known else 0,
+            ),
+        ),
+        ledger=(
+            LedgerEntry(
+                environment, release_id, record(release, moved, progress, window, decision)
+            ),
+        ),
+        generations=(EvidenceGeneration(environment, release_id, after.generation),)
+        if new_epoch
+        else (),
+        fence=fence,
+    )
+    store.commit(change, durable=moved != release or new_epoch)
+    over = moved.state not in LIVE_STATES
+    return Evaluated(None if over else after.next_due_ms, decision)
+
+
+def _release_change(
+    store: Store,
+    project: str,
+    environment: str,
+    before: Stored,
+    after: Release,
+    decision: Decision,
+) -> Change:
+    """The part of the commit that is about the release itself."""
+    release: Release = before.document
+    if after == release:
+        where = release_address(environment, release)
+        return Change(scope=project, writes=(Guard(where, before.revision),))
+    definition, targeting = store.get_many(
+        project, [flag_address(release.flag), targeting_address(environment, release.flag)]
+    )
+    if definition is None or targeting is None:
+        raise NotFound(f"Flag {release.flag} of release {release.id} is gone.")
+    return change_of(
+        project,
+        environment,
+        definition,
+        targeting,
+        before,
+        after,
+        actor=ACTOR,
+        action=f"release.{_verb(release, after, decision)}",
+        reason=decision.reason,
+    )
+
+
+def _verb(before: Release, after: Release, decision: Decision) -> str:
+    if decision.action is Action.HOLD and before.state is State.HOLDING:
+        return "go_on"
+    return str(decision.action)

@@ -1,0 +1,179 @@
+"""The loop of the policy job: find the releases that are due, evaluate them, never die.
+
+Any number of processes may run it. For each project one of them leads, by a lease; the
+others look again twice a second. All times are the store's.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import structlog
+
+from tidegate_server.decisions.decision import Action
+from tidegate_server.domain.change import Fence, Kind
+from tidegate_server.domain.release import LIVE_STATES
+from tidegate_server.errors import Deposed, StaleRevision, StoreUnavailable
+from tidegate_server.policy_job.evaluation import evaluate
+from tidegate_server.policy_job.lease import Leases
+from tidegate_server.store import Store
+
+log = structlog.get_logger("tidegate.policy_job")
+
+LOOK_SECONDS = 0.5
+"""How often the job looks for new releases."""
+
+SHORTEST_WAIT_SECONDS = 0.02
+LONGEST_BACK_OFF_SECONDS = 5.0
+RETRY_MS = 5_000
+"""When a release that could not be evaluated is tried again."""
+
+
+@dataclass(slots=True)
+class _Known:
+    """An environment's live releases, as of a version of it: release id -> when it is due."""
+
+    version: int = -1
+    due: dict[str, int] = field(default_factory=dict)
+    broken: set[str] = field(default_factory=set)
+
+
+class PolicyJob:
+    """Evaluates the releases of every project it leads.
+
+    Args:
+        store: where everything is.
+        holder: this process's name in leases; no other process may have the same.
+        clock: milliseconds now; the store's clock unless a test says otherwise.
+    """
+
+    def __init__(self, store: Store, holder: str, clock: Callable[[], int] | None = None) -> None:
+        self._store = store
+        self._holder = holder
+        self._clock = clock or store.now_ms
+        self._leases = Leases(store, holder)
+        self._known: dict[tuple[str, str], _Known] = {}
+        self._next_due_ms: int | None = None
+
+    def run(self, stop: threading.Event) -> None:
+        """Evaluate until ``stop`` is set. Trouble with the store is waited out."""
+        failures = 0
+        while not stop.is_set():
+            try:
+                self.tick()
+                wait = self._seconds_to_wait()
+            except StoreUnavailable as error:
+                if failures == 0:
+                    log.warning("store unavailable", detail=error.message)
+                failures += 1
+                wait = min(LOOK_SECONDS * 2 ** min(failures, 10), LONGEST_BACK_OFF_SECONDS)
+            except Exception:
+                if failures == 0:
+                    log.exception("evaluation failed")
+                failures += 1
+                wait = LONGEST_BACK_OFF_SECONDS
+            else:
+                if failures:
+                    log.info("store is back", failures=failures)
+                failures = 0
+            stop.wait(wait)
+        try:
+            self._leases.give_up()
+        except StoreUnavailable:
+            log.warning("leases left to expire")
+
+    def tick(self) -> int:
+        """Evaluate every release that is due, each at most once.
+
+        Returns:
+            How many were evaluated.
+
+        Raises:
+            StoreUnavailable: the store cannot be reached; nothing is lost by trying again.
+        """
+        evaluated = 0
+        self._next_due_ms = None
+        for scope in self._store.scopes():
+            if self._leases.fence(scope) is None:
+                self._forget(scope)
+                continue
+            for environment in self._store.all(scope, Kind.ENVIRONMENT):
+                evaluated += self._evaluate_due(scope, environment)
+        return evaluated
+
+    def _evaluate_due(self, scope: str, environment: str) -> int:
+        known = self._look(scope, environment)
+        evaluated = 0
+        now_ms = self._clock()
+        for release_id in [each for each, due in known.due.items() if due <= now_ms]:
+            fence = self._leases.fence(scope)
+            if fence is None:
+                self._forget(scope)
+                return evaluated
+            evaluated += self._evaluate(known, scope, environment, release_id, fence)
+        if known.due:
+            soonest = min(known.due.values())
+            self._next_due_ms = min(soonest, self._next_due_ms or soonest)
+        return evaluated
+
+    def _look(self, scope: str, environment: str) -> _Known:
+        """The environment's live releases. Each begins and ends with a new version of it."""
+        known = self._known.setdefault((scope, environment), _Known())
+        version = self._store.version(scope, environment)
+        if version != known.version:
+            found = self._store.all(scope, Kind.RELEASE, environment)
+            live = [key for key, each in found.items() if each.document.state in LIVE_STATES]
+            known.due = {key: known.due.get(key, 0) for key in live}
+            known.version = version
+        return known
+
+    def _evaluate(
+        self, known: _Known, scope: str, environment: str, release_id: str, fence: Fence
+    ) -> bool:
+        now_ms = self._clock()
+        try:
+            result = evaluate(self._store, scope, environment, release_id, fence, now_ms)
+        except StaleRevision:
+            # Someone came first. The release is as due as before: read it again next tick.
+            return False
+        except Deposed:
+            self._leases.lost(scope)
+            return False
+        except StoreUnavailable:
+            raise
+        except Exception:
+            if release_id not in known.broken:
+                log.exception("release cannot be evaluated", scope=scope, release=release_id)
+            known.broken.add(release_id)
+            known.due[release_id] = now_ms + RETRY_MS
+            return False
+        known.broken.discard(release_id)
+        if result.next_due_ms is None:
+            known.due.pop(release_id, None)
+        else:
+            known.due[release_id] = result.next_due_ms
+        if result.decision is None:
+            return False
+        if result.decision.action is not Action.HOLD:
+            log.info(
+                "decided",
+                scope=scope,
+                environment=environment,
+                release=release_id,
+                action=str(result.decision.action),
+                reason=result.decision.reason,
+            )
+        return True
+
+    def _forget(self, scope: str) -> None:
+        """Drop what was known under a lease that is gone; the next leader's word counts."""
+        for key in [key for key in self._known if key[0] == scope]:
+            del self._known[key]
+
+    def _seconds_to_wait(self) -> float:
+        if self._next_due_ms is None:
+            return LOOK_SECONDS
+        due = (self._next_due_ms - self._clock()) / 1_000
+        return min(LOOK_SECONDS, max(SHORTEST_WAIT_SECONDS, due))
