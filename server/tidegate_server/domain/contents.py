@@ -63,22 +63,23 @@ class Contents:
         )
 
     def active_release(self, environment: str, flag: str) -> Stored | None:
-        """The release that the flag's targeting names; None when it names none.
+        """The release that the flag's targeting names; None when it has none.
+
+        A release that had ended when it was read is none: its end rewrote the targeting,
+        so a commit that rests on this one is refused as stale.
 
         Raises:
-            StaleRevision: it names one that was not read, or that had ended when it was
-                read: the reads were not of one moment.
+            StaleRevision: the release was not read.
         """
         targeting: Targeting = self.targeting(environment, flag).document
         if targeting.release is None:
             return None
         stored = self.releases.get(environment, {}).get(targeting.release)
-        if stored is None or stored.document.state not in LIVE_STATES:
+        if stored is None:
             raise StaleRevision(
-                f"Release {targeting.release} of flag {flag} began or ended at this moment; "
-                "read again."
+                f"Release {targeting.release} of flag {flag} began at this moment; read again."
             )
-        return stored
+        return stored if stored.document.state in LIVE_STATES else None
 
     def active_releases(self) -> Iterator[tuple[str, Stored]]:
         """Every active release, with its environment; raises as ``active_release`` does."""
@@ -121,9 +122,10 @@ def targeting_address(environment: str, flag: str) -> Address:
     return Address(Kind.TARGETING, flag, environment)
 
 
-def release_address(environment: str, release: Release) -> Address:
-    """Where a release is."""
-    return Address(Kind.RELEASE, release.id, environment)
+def release_address(environment: str, release: Release | str) -> Address:
+    """Where a release is, given itself or its id."""
+    key = release if isinstance(release, str) else release.id
+    return Address(Kind.RELEASE, key, environment)
 
 
 def guard(address: Address, stored: Stored) -> Guard:

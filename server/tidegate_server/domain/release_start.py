@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tidegate_server.domain.change import Audit, Change, EvidenceGeneration, Put, Refresh, Stored
+from tidegate_server.domain.change import Audit, Change, Put, Refresh, Stored
 from tidegate_server.domain.contents import (
     Contents,
     flag_address,
@@ -121,7 +121,6 @@ def start(
                 "percentage": first.percentage,
             },
         ),
-        generations=(EvidenceGeneration(environment, release_id, 1),),
     )
 
 
