@@ -1,0 +1,100 @@
+-- One change, whole or not at all. Time is the store's own.
+--
+-- ARGV[1] is a MessagePack map; numbers that stand for keys are indexes into KEYS:
+--   fence        nil or {lease, holder, number}
+--   guards       {{documents, field, expected revision}, ...}
+--   writes       {{documents, field, json | false}, ...}   already guarded
+--   refreshes    {{version, snapshot, changes, kills, receipts, body, put, remove,
+--                  killed, restored, changes kept}, ...}
+--   audit        nil or {stream, json}
+--   ledger       {{stream, json, entries kept}, ...}
+--   generations  {{evidence, failing users, their filter, generation}, ...}
+--
+-- Returns {"done", now, {revision, ...}, {version, ...}}, {"stale", guard's number,
+-- present revision} or {"deposed"}.
+
+local plan = cmsgpack.unpack(ARGV[1])
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+
+if plan.fence then
+  local lease = redis.call('HMGET', KEYS[plan.fence[1]], 'holder', 'number', 'expires')
+  if lease[1] ~= plan.fence[2] or tonumber(lease[2]) ~= plan.fence[3]
+      or tonumber(lease[3]) <= now then
+    return {'deposed'}
+  end
+end
+
+local present = {}
+for number, guard in ipairs(plan.guards) do
+  local stored = redis.call('HGET', KEYS[guard[1]], guard[2])
+  local revision = 0
+  if stored then
+    revision = tonumber(string.match(stored, '^%d+'))
+  end
+  if revision ~= guard[3] then
+    return {'stale', number, revision}
+  end
+  present[guard[1] .. ' ' .. guard[2]] = revision
+end
+
+local revisions = {}
+for number, write in ipairs(plan.writes) do
+  local key, field, json = KEYS[write[1]], write[2], write[3]
+  if json then
+    local revision = present[write[1] .. ' ' .. field] + 1
+    redis.call('HSET', key, field, string.format('%d %d ', revision, now) .. json)
+    revisions[number] = revision
+  else
+    redis.call('HDEL', key, field)
+    revisions[number] = 0
+  end
+end
+
+local versions = {}
+for number, refresh in ipairs(plan.refreshes) do
+  local version = redis.call('INCR', KEYS[refresh.version])
+  versions[number] = version
+  local snapshot = KEYS[refresh.snapshot]
+  for field, json in pairs(refresh.put) do
+    redis.call('HSET', snapshot, field, json)
+  end
+  for _, field in ipairs(refresh.remove) do
+    redis.call('HDEL', snapshot, field)
+  end
+  redis.call('XADD', KEYS[refresh.changes], 'MAXLEN', '~', refresh.kept,
+    string.format('%d-0', version), 'update',
+    string.format('{"version":%d,', version) .. refresh.body)
+  local receipts = KEYS[refresh.receipts]
+  local over = {}
+  for _, flag in ipairs(refresh.killed) do
+    redis.call('HSET', KEYS[refresh.kills], flag, string.format('%d %d', version, now))
+    over[flag] = true
+  end
+  for _, flag in ipairs(refresh.restored) do
+    redis.call('HDEL', KEYS[refresh.kills], flag)
+    over[flag] = true
+  end
+  if next(over) then
+    for _, field in ipairs(redis.call('HKEYS', receipts)) do
+      if over[string.match(field, '^[^|]*')] then
+        redis.call('HDEL', receipts, field)
+      end
+    end
+  end
+end
+
+if plan.audit then
+  redis.call('XADD', KEYS[plan.audit[1]], '*', 'at', string.format('%d', now),
+    'entry', plan.audit[2])
+end
+for _, entry in ipairs(plan.ledger) do
+  redis.call('XADD', KEYS[entry[1]], 'MAXLEN', '~', entry[3], '*',
+    'at', string.format('%d', now), 'entry', entry[2])
+end
+for _, generation in ipairs(plan.generations) do
+  redis.call('HSET', KEYS[generation[1]], 'generation', generation[4])
+  redis.call('UNLINK', KEYS[generation[2]], KEYS[generation[3]])
+end
+
+return {'done', now, revisions, versions}

@@ -1,0 +1,161 @@
+"""From a change to the arguments of the commit script, and back to its outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from tidegate_server.domain.change import (
+    Address,
+    Change,
+    Delete,
+    EvidenceGeneration,
+    Guard,
+    LedgerEntry,
+    Put,
+    Refresh,
+)
+from tidegate_server.errors import Deposed, StaleRevision
+from tidegate_server.store import documents, keys
+
+CHANGES_KEPT = 1_000
+"""How many changes an environment's stream holds; a client that missed more takes a snapshot."""
+
+LEDGER_KEPT = 20_000
+"""How many decisions a release's ledger holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """What a commit made: revisions (0: deleted), environments' versions, the store's time."""
+
+    revisions: Mapping[Address, int]
+    versions: Mapping[str, int]
+    at_ms: int
+
+
+class Plan:
+    """A change as keys and one packed argument."""
+
+    def __init__(self, change: Change) -> None:
+        self._change = change
+        self._numbers: dict[str, int] = {}
+        # The same document may be guarded and written: the revision is checked once.
+        self.guarded = {write.address: write.expected for write in change.writes}
+        self.written = [write for write in change.writes if not isinstance(write, Guard)]
+        self.argument = msgspec.msgpack.encode(self._packed())
+
+    @property
+    def keys(self) -> list[str]:
+        """The keys that the script touches, as its numbers name them."""
+        return list(self._numbers)
+
+    def outcome(self, answer: list[Any]) -> Committed:
+        """Return what the script's answer says.
+
+        Raises:
+            StaleRevision: a document is not at the revision that the change rests on.
+            Deposed: the writer's lease is another's, or has lapsed.
+        """
+        word = answer[0]
+        if word == b"done":
+            return Committed(
+                revisions=dict(
+                    zip((write.address for write in self.written), answer[2], strict=True)
+                ),
+                versions={
+                    refresh.environment: version
+                    for refresh, version in zip(self._change.refreshes, answer[3], strict=True)
+                },
+                at_ms=answer[1],
+            )
+        if word == b"deposed":
+            raise Deposed("This policy job does not lead any more; nothing was written.")
+        address = list(self.guarded)[answer[1] - 1]
+        raise StaleRevision(_stale(address, self.guarded[address], answer[2]))
+
+    def _key(self, name: str) -> int:
+        return self._numbers.setdefault(name, len(self._numbers) + 1)
+
+    def _packed(self) -> dict[str, Any]:
+        change = self._change
+        scope = change.scope
+        guards = [
+            (self._key(keys.documents_at(scope, address)), address.key, expected)
+            for address, expected in self.guarded.items()
+        ]
+        packed: dict[str, Any] = {
+            "guards": guards,
+            "writes": [self._write(write) for write in self.written],
+            "refreshes": [self._refresh(refresh) for refresh in change.refreshes],
+            "ledger": [self._ledger(entry) for entry in change.ledger],
+            "generations": [self._generation(each) for each in change.generations],
+        }
+        if change.fence is not None:
+            lease = self._key(keys.lease(scope))
+            packed["fence"] = (lease, change.fence.holder, change.fence.number)
+        if change.audit is not None:
+            packed["audit"] = (
+                self._key(keys.audit(scope)),
+                documents.encode(change.audit).decode(),
+            )
+        return packed
+
+    def _write(self, write: Put | Delete) -> tuple[int, str, str | bool]:
+        # The script's decoder knows MessagePack's texts, not its byte strings.
+        json = documents.encode(write.document).decode() if isinstance(write, Put) else False
+        address = write.address
+        return self._key(keys.documents_at(self._change.scope, address)), address.key, json
+
+    def _refresh(self, refresh: Refresh) -> dict[str, Any]:
+        project, environment = self._change.scope, refresh.environment
+        flags = {key: documents.encode(flag) for key, flag in refresh.flags.items()}
+        segments = {key: documents.encode(part) for key, part in refresh.segments.items()}
+        fields = {f"flag:{key}": json for key, json in flags.items()}
+        fields |= {f"segment:{key}": json for key, json in segments.items()}
+        body = b'"flags":' + json_object(flags) + b',"segments":' + json_object(segments) + b"}"
+        return {
+            "version": self._key(keys.version(project, environment)),
+            "snapshot": self._key(keys.snapshot(project, environment)),
+            "changes": self._key(keys.changes(project, environment)),
+            "kills": self._key(keys.kills(project, environment)),
+            "receipts": self._key(keys.receipts(project, environment)),
+            "body": body.decode(),
+            "put": {field: json.decode() for field, json in fields.items() if json != b"null"},
+            "remove": [field for field, json in fields.items() if json == b"null"],
+            "killed": refresh.killed,
+            "restored": refresh.restored,
+            "kept": CHANGES_KEPT,
+        }
+
+    def _ledger(self, entry: LedgerEntry) -> tuple[int, str, int]:
+        key = keys.ledger(self._change.scope, entry.environment, entry.release)
+        return self._key(key), documents.encode(entry.entry).decode(), LEDGER_KEPT
+
+    def _generation(self, each: EvidenceGeneration) -> tuple[int, int, int, int]:
+        place = (self._change.scope, each.environment, each.release)
+        return (
+            self._key(keys.evidence(*place)),
+            self._key(keys.failing(*place)),
+            self._key(keys.failing_filter(*place)),
+            each.generation,
+        )
+
+
+def json_object(parts: Mapping[str, bytes]) -> bytes:
+    """Join ready JSON values into one JSON object."""
+    encode = msgspec.json.encode
+    return b"{" + b",".join(encode(key) + b":" + json for key, json in parts.items()) + b"}"
+
+
+def _stale(address: Address, expected: int, present: int) -> str:
+    where = f" in {address.environment}" if address.environment else ""
+    name = f"The {address.kind.value} {address.key!r}{where}"
+    if expected == 0:
+        return f"{name} exists already, at revision {present}; read it again."
+    if present == 0:
+        return f"{name} is gone; it was at revision {expected} when you read it."
+    return f"{name} is at revision {present} by now, not {expected}; read it again."

@@ -1,0 +1,52 @@
+"""Documents as the store holds them: a revision, a time, and JSON."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import msgspec
+from tidegate import wire
+from tidegate.model import Condition
+
+from tidegate_server.decisions.progress import Progress
+from tidegate_server.domain.change import Kind, Stored
+from tidegate_server.domain.flags import FlagDefinition, SegmentDefinition, Targeting
+from tidegate_server.domain.policy import Policy
+from tidegate_server.domain.projects import Environment, Project
+from tidegate_server.domain.release import Release
+from tidegate_server.domain.tokens import Token
+
+CLASSES: dict[Kind, type] = {
+    Kind.PROJECT: Project,
+    Kind.ENVIRONMENT: Environment,
+    Kind.FLAG: FlagDefinition,
+    Kind.SEGMENT: SegmentDefinition,
+    Kind.POLICY: Policy,
+    Kind.TARGETING: Targeting,
+    Kind.RELEASE: Release,
+    Kind.PROGRESS: Progress,
+    Kind.TOKEN: Token,
+}
+
+
+def encode(document: Any) -> bytes:
+    """Return a dataclass as JSON, field by field."""
+    return msgspec.json.encode(document)
+
+
+def decode(kind: Kind, value: bytes) -> Stored:
+    """Return a document from its stored form, ``<revision> <updated_ms> <json>``."""
+    revision, updated_ms, json = value.split(b" ", 2)
+    return Stored(_decoder(kind).decode(json), int(revision), int(updated_ms))
+
+
+@cache
+def _decoder(kind: Kind) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(CLASSES[kind], dec_hook=_decode_condition)
+
+
+def _decode_condition(type_: type, value: Any) -> Any:
+    if type_ is Condition:
+        return wire.parse_condition(value)
+    raise NotImplementedError(f"no document holds a {type_}")

@@ -1,0 +1,146 @@
+"""Counting what SDK instances report, and reading it back."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import astuple
+
+import msgspec
+
+from tidegate_server.decisions.windows import Counts, Reading
+from tidegate_server.domain.change import Kind
+from tidegate_server.store import keys
+from tidegate_server.store.reports import (
+    Evidence,
+    FailingUsers,
+    GroupTotals,
+    Instance,
+    KillReceipt,
+    Report,
+)
+
+INSTANCE_SECONDS = 24 * 60 * 60
+"""How long a silent instance is remembered."""
+
+FAILING_ROOM = 50_000
+"""How many failing users of a release are remembered exactly."""
+
+FILTER_BITS = 1 << 23
+"""The size of the filter for those beyond: 1 MiB, under 1 % mistaken at 400,000 more users.
+
+A user taken for known by mistake is an error not counted, in either arm alike.
+"""
+
+MISSED_REPORTS = 3
+GRACE_MS = 2_000
+_SHOWN = ("version", "seen", "interval", "sdk", "host", "pid")
+
+
+def plan_report(project: str, environment: str, report: Report) -> tuple[list[str], bytes]:
+    """Return the keys and the argument of the report script."""
+    named = [
+        *(group.release for group in report.counts),
+        *(part.release for part in report.failing),
+    ]
+    ids = list(dict.fromkeys(named))
+    numbers = {id: number for number, id in enumerate(ids, 1)}
+    names = [
+        keys.instance(project, environment, report.instance),
+        keys.instances(project, environment),
+        keys.version(project, environment),
+        keys.kills(project, environment),
+        keys.receipts(project, environment),
+        keys.documents(project, Kind.RELEASE, environment),
+    ]
+    for id in ids:
+        names.append(keys.evidence(project, environment, id))
+        names.append(keys.failing(project, environment, id))
+        names.append(keys.failing_filter(project, environment, id))
+    packed = {
+        "instance": report.instance,
+        "sequence": report.sequence,
+        "continues": report.continues,
+        "version": report.version,
+        "about": [
+            *("interval", repr(report.interval), "sdk", report.sdk),
+            *("host", report.host, "pid", str(report.pid)),
+        ],
+        "expiry": INSTANCE_SECONDS,
+        "releases": ids,
+        "totals": [
+            (numbers[group.release], _prefix(group, arm), astuple(totals))
+            for group in report.counts
+            for arm, totals in (("control", group.control), ("treatment", group.treatment))
+        ],
+        "failing": [
+            (numbers[part.release], _prefix(part, part.arm), part.users, part.overflow)
+            for part in report.failing
+        ],
+        "room": FAILING_ROOM,
+        "bits": FILTER_BITS,
+    }
+    return names, msgspec.msgpack.encode(packed)
+
+
+def _prefix(group: GroupTotals | FailingUsers, arm: str) -> str:
+    return f"{group.release}|{group.step}|{group.stratum}|{arm}|"
+
+
+def read_evidence(fields: dict[bytes, bytes]) -> Evidence:
+    """Return a release's counters from the hash that holds them."""
+    arms: dict[tuple[int, int], dict[str, dict[str, int]]] = defaultdict(
+        lambda: {"control": {}, "treatment": {}}
+    )
+    generation = 1
+    for field, value in fields.items():
+        if field == b"generation":
+            generation = int(value)
+            continue
+        step, stratum, arm, measure = field.decode().split("|")
+        arms[int(step), int(stratum)][arm][measure] = int(value)
+    readings = tuple(
+        Reading(step, stratum, Counts(**both["control"]), Counts(**both["treatment"]))
+        for (step, stratum), both in sorted(arms.items())
+    )
+    return Evidence(generation, readings)
+
+
+def read_instance(id: str, values: list[bytes | None], now_ms: int) -> Instance | None:
+    """Return an instance from its hash's ``SHOWN_FIELDS``; None when it has expired."""
+    if values[0] is None:
+        return None
+    version, seen, interval, sdk, host, pid = (value or b"0" for value in values)
+    seen_ms, seconds = int(seen), float(interval)
+    live = now_ms - seen_ms <= MISSED_REPORTS * seconds * 1000 + GRACE_MS
+    return Instance(id, int(version), seen_ms, seconds, sdk.decode(), host.decode(), int(pid), live)
+
+
+SHOWN_FIELDS = list(_SHOWN)
+
+
+def receipt(
+    kill: bytes, flag: str, found: dict[bytes, bytes], instances: list[Instance]
+) -> KillReceipt:
+    """Return how far a kill has reached.
+
+    Args:
+        kill: ``version at_ms``, as the store holds it.
+        flag: the flag that was killed.
+        found: the environment's receipts.
+        instances: all instances of the environment.
+    """
+    version, at_ms = (int(part) for part in kill.split())
+    elapsed = {
+        field.decode().rpartition("|")[2]: int(value)
+        for field, value in found.items()
+        if field.decode().rpartition("|")[0] == flag
+    }
+    live = [instance for instance in instances if instance.live]
+    return KillReceipt(
+        version=version,
+        at_ms=at_ms,
+        live=len(live),
+        applied=sum(instance.version >= version for instance in live),
+        waiting=tuple(instance.id for instance in live if instance.version < version),
+        elapsed_ms=tuple(elapsed[each.id] for each in live if each.id in elapsed),
+    )

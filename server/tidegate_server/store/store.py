@@ -1,0 +1,339 @@
+"""The one door to the Redis protocol: documents, commits, snapshots, evidence, logs, leases.
+
+Every configuration write is the commit script; there is no other path. Time is the
+store's own clock. A ``Store`` may be shared by threads and greenlets, not across a fork.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import redis
+from redis.commands.core import Script
+from redis.exceptions import NoScriptError
+
+from tidegate_server.domain.change import Address, Change, Fence, Kind, Stored
+from tidegate_server.errors import Forgotten, StoreUnavailable
+from tidegate_server.store import connection, documents, evidence, keys, logs
+from tidegate_server.store.commit import Committed, Plan, json_object
+from tidegate_server.store.feed import Feed
+from tidegate_server.store.reports import Evidence, Instance, KillReceipt, Report, Reported
+
+DURABLE_MS = 3_000
+"""How long a commit waits for its confirmation from the disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshotted:
+    """An environment's snapshot in its wire form."""
+
+    version: int
+    body: bytes
+
+
+class Store:
+    """A store that was reached at least once. Use ``Store.connect``."""
+
+    def __init__(self, url: str, client: redis.Redis, on_disk: bool) -> None:
+        self._url = url
+        self._client = client
+        self._on_disk = on_disk
+        self._feed: Feed | None = None
+        self._feed_lock = threading.Lock()
+
+    @classmethod
+    def connect(cls, url: str) -> Store:
+        """Reach a store.
+
+        Raises:
+            StartupRefused: an address of an unknown kind, or a server that is too old.
+            StoreUnavailable: nobody answers there.
+        """
+        client = connection.open_client(url)
+        return cls(url, client, connection.check_server(client))
+
+    def close(self) -> None:
+        """Let go of every connection; subscriptions end."""
+        with self._feed_lock:
+            if self._feed is not None:
+                self._feed.close()
+        self._client.close()
+
+    def ping(self) -> None:
+        """Ask for a sign of life; raises ``StoreUnavailable``."""
+        connection.read(lambda: bool(self._client.ping()))
+
+    def durability(self) -> str:
+        """``disk`` when commits are acknowledged from an append-only file, else ``memory``."""
+        return "disk" if self._on_disk else "memory"
+
+    def now_ms(self) -> int:
+        """The store's time, in milliseconds since the epoch."""
+        seconds, micros = self._read("TIME")
+        return int(seconds) * 1000 + int(micros) // 1000
+
+    # Documents
+
+    def get(self, scope: str, address: Address) -> Stored | None:
+        """Return a document; None where there is none."""
+        value = self._read("HGET", keys.documents_at(scope, address), address.key)
+        return None if value is None else documents.decode(address.kind, value)
+
+    def get_many(self, scope: str, addresses: Sequence[Address]) -> list[Stored | None]:
+        """Return several documents of a scope as they are at one moment."""
+
+        def ask() -> list[bytes | None]:
+            pipe = self._client.pipeline(transaction=True)
+            for address in addresses:
+                pipe.hget(keys.documents_at(scope, address), address.key)
+            return list(pipe.execute())
+
+        return [
+            None if value is None else documents.decode(address.kind, value)
+            for address, value in zip(addresses, connection.read(ask), strict=True)
+        ]
+
+    def all(self, scope: str, kind: Kind, environment: str = "") -> dict[str, Stored]:
+        """Return every document of a kind, by key."""
+        found: dict[bytes, bytes] = self._hash(keys.documents(scope, kind, environment))
+        return {key.decode(): documents.decode(kind, value) for key, value in found.items()}
+
+    def scopes(self) -> list[str]:
+        """Return the keys of all projects."""
+        names: list[bytes] = self._read("HKEYS", keys.documents(keys.SERVER, Kind.PROJECT))
+        return sorted(name.decode() for name in names)
+
+    def commit(self, change: Change, durable: bool = True) -> Committed:
+        """Carry out a change, whole or not at all.
+
+        Args:
+            change: what to write and what it rests on.
+            durable: return only when the store's disk has it.
+
+        Raises:
+            StaleRevision: a document changed since it was read; nothing was written.
+            Deposed: the change's fence does not hold any more; nothing was written.
+            StoreUnavailable: the store cannot be reached, or did not confirm in time; then
+                the change may or may not have been carried out.
+        """
+        plan = Plan(change)
+        answer, confirmed = connection.write(lambda: self._commit(plan, durable))
+        committed = plan.outcome(answer)
+        if not confirmed:
+            raise StoreUnavailable(
+                "The change was made, but the store's disk did not confirm it in time; "
+                "read again before you repeat it."
+            )
+        return committed
+
+    def _commit(self, plan: Plan, durable: bool) -> tuple[list[Any], bool]:
+        wait = durable and self._on_disk
+        script = self._script("commit")
+        for _ in range(2):
+            # One round trip, one connection: WAITAOF speaks of the writes of its own.
+            pipe = self._client.pipeline(transaction=False)
+            pipe.evalsha(script.sha, len(plan.keys), *plan.keys, plan.argument)
+            if wait:
+                pipe.execute_command("WAITAOF", 1, 0, DURABLE_MS)  # type: ignore[no-untyped-call]
+            answer = pipe.execute(raise_on_error=False)
+            if isinstance(answer[0], NoScriptError):
+                self._client.script_load(script.script)
+                continue
+            break
+        for each in answer:
+            if isinstance(each, Exception):
+                raise each
+        return answer[0], not wait or answer[1][0] >= 1
+
+    # Snapshots and changes
+
+    def version(self, project: str, environment: str) -> int:
+        """Return the environment's version; 0 before its first change."""
+        return int(self._read("GET", keys.version(project, environment)) or 0)
+
+    def snapshot(self, project: str, environment: str) -> Snapshotted:
+        """Return the environment's whole configuration at one version."""
+
+        def ask() -> list[Any]:
+            pipe = self._client.pipeline(transaction=True)
+            pipe.get(keys.version(project, environment))
+            pipe.hgetall(keys.snapshot(project, environment))
+            return list(pipe.execute())
+
+        version, fields = connection.read(ask)
+        parts: dict[str, dict[str, bytes]] = {"flag": {}, "segment": {}}
+        for field, json in fields.items():
+            kind, _, key = field.decode().partition(":")
+            parts[kind][key] = json
+        head = documents.encode(
+            {
+                "schema": 1,
+                "project": project,
+                "environment": environment,
+                "version": int(version or 0),
+            }
+        )
+        body = b"".join(
+            (
+                head[:-1],
+                b',"flags":',
+                json_object(parts["flag"]),
+                b',"segments":',
+                json_object(parts["segment"]),
+                b"}",
+            )
+        )
+        return Snapshotted(int(version or 0), body)
+
+    def changes(self, project: str, environment: str, after: int) -> list[tuple[int, str]] | None:
+        """Return the changes after a version, oldest first.
+
+        Returns:
+            Versions with the JSON of their stream events; None when some of them are not
+            kept any more, so that only a snapshot helps.
+        """
+        found = self._read("XRANGE", keys.changes(project, environment), f"{after + 1}-0", "+")
+        changes = [(int(id.partition(b"-")[0]), fields[b"update"].decode()) for id, fields in found]
+        if changes and changes[0][0] != after + 1:
+            return None
+        if not changes and self.version(project, environment) > after:
+            return None
+        return changes
+
+    def feed(self) -> Feed:
+        """Return this process's reader of change streams; made at the first call."""
+        with self._feed_lock:
+            if self._feed is None:
+                self._feed = Feed(self._url)
+            return self._feed
+
+    # Evidence
+
+    def report(self, project: str, environment: str, report: Report) -> Reported:
+        """Add what an instance reports to the releases' counters.
+
+        Raises:
+            Forgotten: the report continues a count that the store does not have.
+        """
+        names, argument = evidence.plan_report(project, environment, report)
+        answer: list[Any] = connection.write(
+            lambda: self._script("report")(keys=names, args=[argument])
+        )
+        if answer[0] == b"forgotten":
+            raise Forgotten(
+                "This instance is not known any more: go on under a new instance id, with "
+                "only what was never acknowledged."
+            )
+        return Reported(answer[1])
+
+    def evidence(self, project: str, environment: str, release: str) -> Evidence:
+        """Return a release's counters at one moment."""
+        return evidence.read_evidence(self._hash(keys.evidence(project, environment, release)))
+
+    def instances(self, project: str, environment: str) -> list[Instance]:
+        """Return the SDK instances seen in the last day, the latest first."""
+        ids: list[bytes] = self._read("ZREVRANGE", keys.instances(project, environment), 0, -1)
+        names = [id.decode() for id in ids]
+
+        def ask() -> list[Any]:
+            pipe = self._client.pipeline(transaction=False)
+            for name in names:
+                pipe.hmget(keys.instance(project, environment, name), evidence.SHOWN_FIELDS)
+            return list(pipe.execute())
+
+        now_ms = self.now_ms()
+        found = connection.read(ask) if names else []
+        read = (
+            evidence.read_instance(name, values, now_ms)
+            for name, values in zip(names, found, strict=True)
+        )
+        return [instance for instance in read if instance is not None]
+
+    def kill_receipt(self, project: str, environment: str, flag: str) -> KillReceipt | None:
+        """Return how far the kill in force has reached; None when there is none."""
+        kill = self._read("HGET", keys.kills(project, environment), flag)
+        if kill is None:
+            return None
+        found = self._hash(keys.receipts(project, environment))
+        return evidence.receipt(kill, flag, found, self.instances(project, environment))
+
+    # Logs
+
+    def audit(
+        self, scope: str, cursor: str | None = None, limit: int = 100
+    ) -> tuple[list[logs.AuditEntry], str | None]:
+        """Return entries of the audit log, the latest first, and the next page's cursor."""
+        found, following = self._page(keys.audit(scope), cursor, limit)
+        return [logs.audit_entry(id, fields) for id, fields in found], following
+
+    def ledger(
+        self,
+        project: str,
+        environment: str,
+        release: str,
+        cursor: str | None = None,
+        limit: int = 100,
+    ) -> tuple[list[logs.LedgerRecord], str | None]:
+        """Return entries of a release's ledger, the latest first, and the next page's cursor."""
+        found, following = self._page(keys.ledger(project, environment, release), cursor, limit)
+        return [logs.ledger_record(id, fields) for id, fields in found], following
+
+    def _page(self, key: str, cursor: str | None, limit: int) -> tuple[list[Any], str | None]:
+        start = "+" if cursor is None else f"({cursor}"
+        found: list[Any] = self._read("XREVRANGE", key, start, "-", "COUNT", limit + 1)
+        page = found[:limit]
+        return page, page[-1][0].decode() if len(found) > limit else None
+
+    # Leases and single values
+
+    def acquire_lease(self, scope: str, holder: str, ttl_ms: int) -> Fence | None:
+        """Take or keep the policy job's lease of a scope; None while another holds it."""
+        number = int(
+            connection.write(
+                lambda: self._script("lease")(keys=[keys.lease(scope)], args=[holder, ttl_ms])
+            )
+        )
+        return None if number < 0 else Fence(holder, number)
+
+    def release_lease(self, scope: str, fence: Fence) -> None:
+        """Give up a lease at once, if it is still held."""
+        script = (
+            "if redis.call('HGET', KEYS[1], 'holder') == ARGV[1] and "
+            "redis.call('HGET', KEYS[1], 'number') == ARGV[2] then "
+            "redis.call('HSET', KEYS[1], 'expires', '0') end return 1"
+        )
+        connection.write(
+            lambda: self._client.eval(script, 1, keys.lease(scope), fence.holder, str(fence.number))
+        )
+
+    def get_value(self, name: str) -> str | None:
+        """Return a single value of the server; None where there is none."""
+        value: bytes | None = self._read("GET", keys.value(name))
+        return None if value is None else value.decode()
+
+    def put_value_once(self, name: str, value: str) -> str:
+        """Write a single value unless there is one, and return what is there."""
+        connection.write(lambda: self._client.set(keys.value(name), value, nx=True))
+        return self.get_value(name) or value
+
+    def _read(self, *command: Any) -> Any:
+        return connection.read(
+            lambda: self._client.execute_command(*command)  # type: ignore[no-untyped-call]
+        )
+
+    def _hash(self, key: str) -> dict[bytes, bytes]:
+        found: dict[bytes, bytes] = self._read("HGETALL", key)
+        return found
+
+    def _script(self, name: str) -> Script:
+        return Script(self._client, _source(name))
+
+
+@cache
+def _source(name: str) -> str:
+    return (files("tidegate_server.store") / f"{name}.lua").read_text(encoding="utf-8")
