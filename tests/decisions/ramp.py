@@ -179,12 +179,16 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Traffic:
-    """Who uses the application. Rates are failures per operation; ``heavy`` users always fail."""
+    """Who uses the application.
+
+    ``base`` and ``times`` give, for a window, the failures per operation of control and how
+    many times worse the treatment is. The first ``heavy`` users always fail.
+    """
 
     users: int = 20_000
     per_window: float = 2_000
-    base: float = 0.01
-    treated: Callable[[int], float] = lambda window: 0.01
+    base: Callable[[int], float] = lambda window: 0.01
+    times: Callable[[int], float] = lambda window: 1.0
     segment_share: float = 0.6
     heavy: int = 0
     activity: float = 0.0  # sigma of the users' log-normal activity
@@ -218,13 +222,14 @@ def simulate(
             stratum: {True: [0, 0, 0], False: [0, 0, 0]} for stratum in shares(by, subject.stage)
         }
         stages = sorted(((by.stages[s - 1].percentage * 1000, -s) for s in cells), reverse=True)
-        bad = traffic.treated(number)
+        base = traffic.base(number)
+        bad = base * traffic.times(number)
         amount = max(0, round(dice.gauss(traffic.per_window, traffic.per_window**0.5)))
         for user in dice.choices(everyone, cum_weights=weights, k=amount):
             for limit, negative in stages:
                 if not by.stages[-negative - 1].segments or inside[user]:
                     arm = buckets[user] < limit
-                    failed = user < traffic.heavy or dice.random() < (bad if arm else traffic.base)
+                    failed = user < traffic.heavy or dice.random() < (bad if arm else base)
                     cell = cells[-negative][arm]
                     cell[0] += 1
                     if failed:

@@ -32,7 +32,8 @@ def a_life(seed: int, windows: int = 300) -> list[Entry]:
         elif dice.random() < 0.01 and subject.stage < 5 and subject.state is State.RUNNING:
             subject = releases.advance(subject, now, "skip", by=Mover.PERSON)
         shares = {stratum.stratum: stratum.share for stratum in window_of(subject).strata}
-        treated, control = {}, {}
+        treated: dict[int, tuple[int, int]] = {}
+        control: dict[int, tuple[int, int]] = {}
         for stratum, share in shares.items():
             amount = dice.choice([0, 400, 500, 600])
             for arm, part in ((treated, share), (control, 1.0 - share)):

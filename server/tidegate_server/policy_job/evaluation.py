@@ -14,10 +14,12 @@ from tidegate_server.decisions.decision import Action, Decision
 from tidegate_server.decisions.entry import record
 from tidegate_server.decisions.progress import Progress, begin
 from tidegate_server.domain.change import (
+    Address,
     Change,
     EvidenceGeneration,
     Fence,
     Guard,
+    Kind,
     LedgerEntry,
     Put,
     Stored,
@@ -55,7 +57,7 @@ def evaluate(
         StoreUnavailable: whether it was written is not known; the next evaluation reads
             what is there.
     """
-    where = release_address(environment, release_id)
+    where = Address(Kind.RELEASE, release_id, environment)
     stored, known = store.get_many(project, [where, progress_address(environment, release_id)])
     if stored is None or stored.document.state not in LIVE_STATES:
         return Evaluated(None)
