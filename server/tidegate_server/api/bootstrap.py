@@ -9,14 +9,14 @@ from tidegate_server.api import credentials
 from tidegate_server.api.services import edits
 from tidegate_server.api.services.contents import SERVER
 from tidegate_server.domain import token_changes
-from tidegate_server.domain.change import Address, Audit, Change, Kind, Put
+from tidegate_server.domain.change import Kind
 from tidegate_server.domain.projects import Environment, Project
-from tidegate_server.domain.server import SERVER_KEY, ServerRecord
 from tidegate_server.domain.tokens import Role, Token
 from tidegate_server.errors import AlreadyExists, StaleRevision, StartupRefused
 from tidegate_server.store import Store
 
 ACTOR = "server"
+FINGERPRINT = "secret-key-fingerprint"
 DEFAULT_PROJECT = Project("default", name="Default")
 DEFAULT_ENVIRONMENTS = (
     Environment("development", name="Development"),
@@ -59,20 +59,8 @@ def bootstrap(store: Store, secret_key: bytes, given_token: str = "") -> Bootstr
 
 
 def _check_key(store: Store, secret_key: bytes) -> None:
-    address = Address(Kind.SERVER, SERVER_KEY)
     fingerprint = credentials.fingerprint(secret_key)
-    stored = store.get(SERVER, address)
-    if stored is None:
-        first = Change(
-            scope=SERVER,
-            writes=(Put(address, ServerRecord(fingerprint), 0),),
-            audit=Audit(ACTOR, "server.start", SERVER_KEY),
-        )
-        try:
-            store.commit(first)
-        except StaleRevision:
-            stored = store.get(SERVER, address)  # another server was first
-    if stored is not None and stored.document.key_fingerprint != fingerprint:
+    if store.put_value_once(FINGERPRINT, fingerprint) != fingerprint:
         raise StartupRefused(
             "The store's tokens were made with another secret key, so none of them would be "
             "known. Start with the TIDEGATE_SECRET_KEY, or the data folder with the secret.key, "

@@ -13,12 +13,12 @@ from tidegate.errors import WireError
 from tidegate.model import Condition
 
 from tidegate_server.api.pointers import nested
+from tidegate_server.domain import problems as domain
 
 UNITS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-DURATION = re.compile(r"^[0-9]{1,9}(ms|s|m|h|d)$")
+DURATION = re.compile(r"[0-9]{1,9}(ms|s|m|h|d)")
 LONGEST_DURATION_MS = 366 * UNITS["d"]
 
-KEY = re.compile(r"^[a-z0-9][a-z0-9._-]{0,99}$")
 PATH_KEY = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -38,16 +38,46 @@ class Text(fields.String):
         return value
 
 
-class Key(fields.String):
+def _with_pattern(pattern: re.Pattern[str], metadata: Mapping[str, Any]) -> dict[str, Any]:
+    return {**metadata, "pattern": f"^{pattern.pattern}$"}
+
+
+class Patterned(fields.String):
+    """Text that a pattern matches from its first to its last character."""
+
+    def __init__(self, pattern: re.Pattern[str], words: str, **kwargs: Any) -> None:
+        self._pattern = pattern
+        self._words = words
+        super().__init__(metadata=_with_pattern(pattern, kwargs.pop("metadata", {})), **kwargs)
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> str:
+        if not isinstance(value, str):
+            raise ValidationError("Text is expected here.")
+        if self._pattern.fullmatch(value) is None:
+            raise ValidationError(self._words)
+        return value
+
+
+class Key(Patterned):
     """A name that addresses use: lower-case letters, digits, ``.``, ``_``, ``-``."""
 
     def __init__(self, **kwargs: Any) -> None:
-        pattern = validate.Regexp(
-            KEY,
-            error="A key is 1 to 100 lower-case letters, digits, dots, dashes and underscores, "
-            "and begins with a letter or a digit.",
+        words = (
+            "A key is 1 to 100 lower-case letters, digits, dots, dashes and underscores, "
+            "and begins with a letter or a digit."
         )
-        super().__init__(validate=pattern, **kwargs)
+        super().__init__(domain.KEY, words, **kwargs)
+
+
+class Name(Patterned):
+    """A name within a document, of a variant, a rule or a stage; capitals are welcome."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        words = (
+            "A name is 1 to 100 letters, digits, dots, dashes and underscores, and begins with "
+            "a letter or a digit."
+        )
+        super().__init__(domain.NAME, words, **kwargs)
 
 
 class Truth(fields.Boolean):
@@ -106,7 +136,7 @@ class Duration(fields.Field[int]):
     """A duration, ``90s`` or ``15m``; whole milliseconds inside."""
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> int:
-        if not isinstance(value, str) or (found := DURATION.match(value)) is None:
+        if not isinstance(value, str) or (found := DURATION.fullmatch(value)) is None:
             raise ValidationError(
                 "A duration is a whole number with a unit: 500ms, 90s, 15m, 24h or 7d."
             )
@@ -162,6 +192,7 @@ class ConditionField(fields.Field[Condition]):
 
 _REFERENCE = {"$ref": "#/components/schemas/Condition"}
 _LIST = {"type": "array", "items": _REFERENCE}
+_KEY = {"type": "string", "pattern": f"^{domain.KEY.pattern}$"}
 _SCALAR = {"type": ["string", "number", "boolean", "null"]}
 
 
@@ -193,7 +224,9 @@ def condition_schema(operators: list[str]) -> dict[str, Any]:
         "description": "Whom something is for: a comparison, a segment, or a group of conditions",
         "anyOf": [
             comparison,
-            _object({"segment": {"type": "string", "pattern": KEY.pattern}}, "segment"),
+            _object(
+                {"segment": {"type": "string", "pattern": f"^{domain.KEY.pattern}$"}}, "segment"
+            ),
             _object({"all": _LIST}, "all"),
             _object({"any": _LIST}, "any"),
             _object({"none": _LIST}, "none"),

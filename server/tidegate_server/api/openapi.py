@@ -72,7 +72,7 @@ def duration_property(self: Any, field: ma.Field[Any], **_: Any) -> dict[str, An
     """Say what a duration looks like (apispec's hook)."""
     if not isinstance(field, fields.Duration):
         return {}
-    return {"type": "string", "pattern": fields.DURATION.pattern, "examples": ["90s", "15m"]}
+    return {"type": "string", "pattern": f"^{fields.DURATION.pattern}$", "examples": ["90s", "15m"]}
 
 
 def instant_property(self: Any, field: ma.Field[Any], **_: Any) -> dict[str, Any]:

@@ -62,9 +62,12 @@ class Streams:
                     return
                 if update is None:
                     yield KEEP_ALIVE
+                elif update.data is None or update.version > version + 1:
+                    version, text = self._snapshot(project, environment)
+                    yield text
                 elif update.version > version:
                     version = update.version
-                    yield event("update", update.version, update.data)
+                    yield event("update", version, update.data)
                 if time.monotonic() - checked > self._settings.token_recheck_seconds:
                     if self._revoked(token):
                         return
@@ -81,8 +84,12 @@ class Streams:
             if changes is not None:
                 newest = changes[-1][0] if changes else last_seen
                 return newest, [event("update", version, data) for version, data in changes]
+        version, text = self._snapshot(project, environment)
+        return version, [text]
+
+    def _snapshot(self, project: str, environment: str) -> tuple[int, str]:
         found = self._store.snapshot(project, environment)
-        return found.version, [event("snapshot", found.version, found.body.decode())]
+        return found.version, event("snapshot", found.version, found.body.decode())
 
     def _revoked(self, token: Token) -> bool:
         try:

@@ -26,7 +26,6 @@ class Kind(StrEnum):
     RELEASE = "release"
     PROGRESS = "progress"
     TOKEN = "token"  # noqa: S105 - the word, not a secret
-    SERVER = "server"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import Any
 from marshmallow import ValidationError, fields, post_load, validate
 from tidegate.model import FLAG_TYPES, Variant
 
-from tidegate_server.api.fields import AnyJson, Key, Text
+from tidegate_server.api.fields import AnyJson, Key, Name, Text
 from tidegate_server.api.schemas.strict import Page, StoredAnswer, Strict, key_of_address
 from tidegate_server.domain.flags import FlagDefinition
 
@@ -19,7 +19,7 @@ MOST_VARIANTS = 100
 class VariantSchema(Strict):
     """A named value."""
 
-    key = Key(required=True)
+    key = Name(required=True)
     value = AnyJson(required=True, allow_none=True, metadata={"description": "of the flag's type"})
 
     @post_load

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from marshmallow import ValidationError, fields, post_load, validate
 
-from tidegate_server.api.fields import Duration, Key, Number, Percent, Text, Whole
+from tidegate_server.api.fields import Duration, Key, Name, Number, Percent, Text, Whole
 from tidegate_server.api.schemas.strict import Page, StoredAnswer, Strict, key_of_address
 from tidegate_server.domain import policy
 from tidegate_server.domain.policy import (
@@ -60,7 +60,7 @@ class StageSchema(Strict):
 
     not_offered: ClassVar[Mapping[str, str]] = _not_offered("max_duration", "approval")
 
-    name = Text(100, shortest=1, metadata={"description": "`stage-N` when left out"})
+    name = Name(metadata={"description": "`stage-N` when left out"})
     segments = fields.List(
         Key(),
         load_default=list,

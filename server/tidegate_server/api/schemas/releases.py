@@ -8,7 +8,17 @@ from typing import Any
 
 from marshmallow import fields, post_load
 
-from tidegate_server.api.fields import AnyJson, Instant, Key, Number, Percent, Text, Truth, Whole
+from tidegate_server.api.fields import (
+    AnyJson,
+    Instant,
+    Key,
+    Name,
+    Number,
+    Percent,
+    Text,
+    Truth,
+    Whole,
+)
 from tidegate_server.api.paging import PageQuery, PageRequest
 from tidegate_server.api.schemas.policies import PolicyFields
 from tidegate_server.api.schemas.strict import Page, Strict
@@ -51,14 +61,14 @@ class ReleaseBody(Strict):
     """A release to be started."""
 
     flag = Key(required=True)
-    treatment = Key(required=True, metadata={"description": "the variant to open"})
+    treatment = Name(required=True, metadata={"description": "the variant to open"})
     policy = Key(required=True)
-    control = Key(
+    control = Name(
         load_default=None,
         allow_none=True,
         metadata={"description": "what the rule serves now; given to make sure of it"},
     )
-    rule = Key(
+    rule = Name(
         load_default=None,
         allow_none=True,
         metadata={"description": "the rule whose variant is changed; null: the default"},

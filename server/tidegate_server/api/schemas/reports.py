@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from marshmallow import fields, post_load, validate
 
-from tidegate_server.api.fields import Number, Text, Truth, Whole
+from tidegate_server.api.fields import Number, Patterned, Text, Truth, Whole
 from tidegate_server.api.schemas.strict import Strict
 from tidegate_server.store.reports import ArmTotals, FailingUsers, GroupTotals, Report
 
@@ -18,6 +19,9 @@ LARGEST_COUNT = 2**53
 MOST_GROUPS = 5_000
 MOST_USERS = 10_000
 LONGEST_INTERVAL = 3_600
+
+USER_HASH = re.compile(r"[0-9a-f]{16}")
+INSTANCE_ID = re.compile(r"[0-9a-f]{32}")
 
 
 def _whole(least: int) -> Whole:
@@ -65,9 +69,7 @@ class FailingUsersSchema(Strict):
     stratum = _whole(0)
     arm = fields.String(required=True, validate=validate.OneOf(("control", "treatment")))
     users = fields.List(
-        fields.String(
-            validate=validate.Regexp(r"^[0-9a-f]{16}$", error="16 hex digits are expected here.")
-        ),
+        Patterned(USER_HASH, "16 hex digits are expected here."),
         required=True,
         validate=validate.Length(max=MOST_USERS),
     )
@@ -86,10 +88,7 @@ class ReportBody(Strict):
         required=True,
         validate=validate.Equal(SCHEMA_VERSION, error="This server understands schema 1."),
     )
-    instance = fields.String(
-        required=True,
-        validate=validate.Regexp(r"^[0-9a-f]{32}$", error="32 hex digits are expected here."),
-    )
+    instance = Patterned(INSTANCE_ID, "32 hex digits are expected here.", required=True)
     sequence = _whole(1)
     continues = Truth(required=True)
     version = _whole(0)

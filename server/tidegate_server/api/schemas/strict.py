@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from marshmallow import RAISE, Schema, ValidationError, fields
+from marshmallow import RAISE, Schema, ValidationError, fields, post_dump
 
 from tidegate_server.api.fields import Instant, Key, Whole
 
@@ -58,6 +58,13 @@ class StoredAnswer(Strict):
         if attr in ("revision", "updated_ms"):
             return getattr(obj, attr)
         return super().get_attribute(obj.document, attr, default)
+
+    @post_dump
+    def document_first(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
+        """What is known about the document comes after what it says."""
+        for name in ("revision", "updated_at"):
+            data[name] = data.pop(name)
+        return data
 
 
 class Page(Strict):

@@ -9,7 +9,16 @@ from marshmallow import fields, post_dump, post_load, validate, validates_schema
 from marshmallow.exceptions import ValidationError
 from tidegate.model import Prerequisite, Rule, Serve, WeightedVariant
 
-from tidegate_server.api.fields import ConditionField, Instant, Key, Number, Percent, Truth, Whole
+from tidegate_server.api.fields import (
+    ConditionField,
+    Instant,
+    Key,
+    Name,
+    Number,
+    Percent,
+    Truth,
+    Whole,
+)
 from tidegate_server.api.schemas.strict import Page, Strict
 from tidegate_server.domain.flags import Targeting
 
@@ -19,7 +28,7 @@ MOST_RULES = 500
 class WeightedVariantSchema(Strict):
     """A variant's part of a split."""
 
-    variant = Key(required=True)
+    variant = Name(required=True)
     weight = Percent(required=True, metadata={"description": "percent; all weights sum to 100"})
 
     @post_load
@@ -31,7 +40,7 @@ class WeightedVariantSchema(Strict):
 class ServeSchema(Strict):
     """What to serve: one ``variant``, or a ``split``."""
 
-    variant = Key()
+    variant = Name()
     split = fields.List(fields.Nested(WeightedVariantSchema), validate=validate.Length(min=1))
 
     @validates_schema
@@ -54,7 +63,7 @@ class ServeSchema(Strict):
 class RuleSchema(Strict):
     """Contexts that satisfy ``when`` get ``serve``."""
 
-    id = Key(required=True)
+    id = Name(required=True)
     when = ConditionField(required=True)
     serve = fields.Nested(ServeSchema, required=True)
 
@@ -68,7 +77,7 @@ class PrerequisiteSchema(Strict):
     """Another flag must serve one of ``variants``."""
 
     flag = Key(required=True)
-    variants = fields.List(Key(), required=True, validate=validate.Length(min=1))
+    variants = fields.List(Name(), required=True, validate=validate.Length(min=1))
 
     @post_load
     def build(self, data: Mapping[str, Any], **_: Any) -> Any:
@@ -80,8 +89,8 @@ class TargetingFields(Strict):
     """What people say of a flag in an environment."""
 
     enabled = Truth(required=True)
-    off_variant = Key(required=True, metadata={"description": "served while it is disabled"})
-    kill_variant = Key(
+    off_variant = Name(required=True, metadata={"description": "served while it is disabled"})
+    kill_variant = Name(
         load_default=None,
         allow_none=True,
         metadata={"description": "served while it is killed; null: the off variant"},

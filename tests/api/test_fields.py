@@ -1,0 +1,114 @@
+"""Fields take one form, and give it back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from marshmallow import ValidationError, fields
+from tidegate.model import Comparison, NoneOf
+from tidegate_server.api.fields import (
+    LONGEST_DURATION_MS,
+    ConditionField,
+    Duration,
+    Key,
+    Number,
+    Percent,
+    Text,
+    Truth,
+    Whole,
+    duration_text,
+    instant_text,
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "duration_ms"),
+    [
+        ("500ms", 500),
+        ("90s", 90_000),
+        ("15m", 900_000),
+        ("24h", 86_400_000),
+        ("7d", 604_800_000),
+        ("0s", 0),
+    ],
+)
+def test_durations_are_read(text: str, duration_ms: int) -> None:
+    assert Duration().deserialize(text) == duration_ms
+
+
+@pytest.mark.parametrize(
+    "wrong", ["", "90", "1.5m", "-1s", "1 s", "1w", "9999999999s", "400d", 90, None, True, ["1s"]]
+)
+def test_what_is_no_duration_is_refused(wrong: Any) -> None:
+    with pytest.raises(ValidationError):
+        Duration().deserialize(wrong)
+
+
+@given(st.integers(0, LONGEST_DURATION_MS))
+def test_a_canonical_duration_means_the_same(duration_ms: int) -> None:
+    if len(duration_text(duration_ms)) <= 11:
+        assert Duration().deserialize(duration_text(duration_ms)) == duration_ms
+
+
+@pytest.mark.parametrize(
+    ("duration_ms", "text"), [(90_000, "90s"), (3_600_000, "1h"), (172_800_000, "2d"), (1, "1ms")]
+)
+def test_durations_are_written_in_their_largest_unit(duration_ms: int, text: str) -> None:
+    assert duration_text(duration_ms) == text
+
+
+@pytest.mark.parametrize("right", [0, 100, 0.001, 33.333, 12.5])
+def test_percentages_are_read(right: float) -> None:
+    assert Percent().deserialize(right) == right
+
+
+@pytest.mark.parametrize("wrong", [-0.001, 100.001, 0.0001, 33.3333, "5", True, None, [5]])
+def test_impossible_percentages_are_refused(wrong: Any) -> None:
+    with pytest.raises(ValidationError):
+        Percent().deserialize(wrong)
+
+
+@pytest.mark.parametrize(
+    ("field", "wrong"),
+    [
+        (Truth(), 1),
+        (Truth(), "true"),
+        (Whole(), True),
+        (Whole(), 1.0),
+        (Whole(), "1"),
+        (Number(), True),
+        (Number(), "1"),
+        (Text(10), 1),
+        (Text(10), "12345678901"),
+        (Text(10), "a\x1b[2J"),
+        (Key(), "Big"),
+        (Key(), ""),
+        (Key(), "a b"),
+        (Key(), "a\n"),
+        (Key(), "-a"),
+        (Key(), "a" * 101),
+    ],
+)
+def test_nothing_is_converted(field: fields.Field[Any], wrong: Any) -> None:
+    with pytest.raises(ValidationError):
+        field.deserialize(wrong)
+
+
+def test_conditions_go_in_and_out() -> None:
+    wire = {"none": [{"attribute": "plan", "operator": "in", "value": ["pro", "team"]}]}
+    condition = ConditionField().deserialize(wire)
+    assert condition == NoneOf((Comparison("plan", "in", ("pro", "team")),))
+    assert ConditionField().serialize("it", {"it": condition}) == wire
+
+
+def test_a_wrong_condition_is_found_where_it_lies() -> None:
+    with pytest.raises(ValidationError) as refused:
+        ConditionField().deserialize({"all": [{"attribute": "plan", "operator": "nearly"}]})
+    assert list(refused.value.messages) == ["all"]
+
+
+def test_instants_are_iso_8601() -> None:
+    assert instant_text(1_700_000_000_250) == "2023-11-14T22:13:20.250Z"
