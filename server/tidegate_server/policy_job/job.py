@@ -17,7 +17,7 @@ from tidegate_server.domain.change import Fence, Kind
 from tidegate_server.domain.release import LIVE_STATES
 from tidegate_server.errors import Deposed, StaleRevision, StoreUnavailable
 from tidegate_server.policy_job.evaluation import evaluate
-from tidegate_server.policy_job.lease import Leases
+from tidegate_server.policy_job.lease import TTL_MS, Leases
 from tidegate_server.store import Store
 
 log = structlog.get_logger("tidegate.policy_job")
@@ -47,13 +47,20 @@ class PolicyJob:
         store: where everything is.
         holder: this process's name in leases; no other process may have the same.
         clock: milliseconds now; the store's clock unless a test says otherwise.
+        lease_ms: how long a lease lasts when it is not renewed.
     """
 
-    def __init__(self, store: Store, holder: str, clock: Callable[[], int] | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        holder: str,
+        clock: Callable[[], int] | None = None,
+        lease_ms: int = TTL_MS,
+    ) -> None:
         self._store = store
         self._holder = holder
         self._clock = clock or store.now_ms
-        self._leases = Leases(store, holder)
+        self._leases = Leases(store, holder, lease_ms)
         self._known: dict[tuple[str, str], _Known] = {}
         self._next_due_ms: int | None = None
 

@@ -1,6 +1,6 @@
 """Which scopes this process leads, and under which fencing number.
 
-One lease per scope. It is renewed well before it can run out; a process that slept
+One lease per scope. It is renewed after a fifth of its time; a process that slept
 through its lease still believes in it, and learns better when a commit is refused.
 """
 
@@ -16,7 +16,6 @@ from tidegate_server.store import Store
 log = structlog.get_logger("tidegate.policy_job")
 
 TTL_MS = 5_000
-RENEW_AFTER_SECONDS = 1.0
 
 
 class Leases:
@@ -26,6 +25,7 @@ class Leases:
         self._store = store
         self._holder = holder
         self._ttl_ms = ttl_ms
+        self._renew_after_seconds = ttl_ms / 5_000
         self._fences: dict[str, Fence] = {}
         self._renewed: dict[str, float] = {}
 
@@ -37,7 +37,7 @@ class Leases:
         """
         now = time.monotonic()
         held = self._fences.get(scope)
-        if held is not None and now - self._renewed[scope] < RENEW_AFTER_SECONDS:
+        if held is not None and now - self._renewed[scope] < self._renew_after_seconds:
             return held
         fence = self._store.acquire_lease(scope, self._holder, self._ttl_ms)
         if fence is None:

@@ -1,0 +1,233 @@
+"""A project in a real store with a release in it, reported on as an SDK would."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field, replace
+
+import msgspec
+from tidegate.model import Variant
+from tidegate_server.decisions.entry import Entry
+from tidegate_server.decisions.progress import Progress
+from tidegate_server.domain import edits, release_changes, releases
+from tidegate_server.domain.change import Address, Change, Kind, Put, Stored
+from tidegate_server.domain.contents import Contents, flag_address, targeting_address
+from tidegate_server.domain.flags import FlagDefinition, SegmentDefinition, Targeting
+from tidegate_server.domain.kill import kill, restore
+from tidegate_server.domain.policy import Policy
+from tidegate_server.domain.projects import Environment, Project
+from tidegate_server.domain.release import Release
+from tidegate_server.domain.releases import Mover
+from tidegate_server.store import Store
+from tidegate_server.store.logs import LedgerRecord
+from tidegate_server.store.reports import ArmTotals, FailingUsers, GroupTotals, Report
+
+from tests.decisions.ramp import SEGMENT, policy
+
+ENVIRONMENT = "production"
+QUICK = policy(10, 50, 100, interval_ms=1_000, bake_ms=3_000, min_samples=10)
+
+_users = itertools.count()
+
+
+class Clock:
+    """A clock that only moves when it is told to."""
+
+    def __init__(self, now_ms: int) -> None:
+        self.now_ms = now_ms
+
+    def __call__(self) -> int:
+        return self.now_ms
+
+
+@dataclass
+class Sdk:
+    """One SDK instance: its totals, and its reports."""
+
+    store: Store
+    project: str
+    id: str
+    sequence: int = 0
+    totals: dict[tuple[str, int, int], list[list[int]]] = field(default_factory=dict)
+
+    def report(
+        self, release: Release, control: tuple[int, int], treatment: tuple[int, int]
+    ) -> None:
+        """Report (operations, failing users) in the newest stratum of the present step."""
+        key = (release.id, release.step, release.stage)
+        totals = self.totals.setdefault(key, [[0, 0], [0, 0]])
+        failing = []
+        for name, arm, (operations, failed) in zip(
+            ("control", "treatment"), totals, (control, treatment), strict=True
+        ):
+            arm[0] += operations
+            arm[1] += failed
+            users = tuple(f"{next(_users):016x}" for _ in range(failed))
+            if users:
+                failing.append(FailingUsers(*key, name, users))  # type: ignore[arg-type]
+        self.sequence += 1
+        self.store.report(
+            self.project,
+            ENVIRONMENT,
+            Report(
+                instance=self.id,
+                sequence=self.sequence,
+                continues=self.sequence > 1,
+                version=1,
+                interval=1.0,
+                counts=tuple(
+                    GroupTotals(*of, *(ArmTotals(n, n, e, 0) for n, e in arms))
+                    for of, arms in self.totals.items()
+                ),
+                failing=tuple(failing),
+            ),
+        )
+
+
+class Deployment:
+    """A project whose flags ``checkout`` and ``search`` may be released."""
+
+    def __init__(self, store: Store, project: str = "shop") -> None:
+        self.store = store
+        self.project = project
+        self.sdk = Sdk(store, project, "a" * 32)
+        store.commit(edits.new_project(Project(project), actor="dana"))
+        contents = Contents(project)
+        store.commit(edits.new_environment(contents, Environment(ENVIRONMENT), actor="dana"))
+        for flag in ("checkout", "search"):
+            definition = FlagDefinition(
+                flag, "boolean", (Variant("on", True), Variant("off", False)), ""
+            )
+            store.commit(edits.new_flag(self.contents(), definition, actor="dana"))
+            self.commit_targeting(flag)
+        store.commit(edits.put_segment(self.contents(), SegmentDefinition(SEGMENT), actor="dana"))
+
+    def commit_targeting(self, flag: str) -> None:
+        """Turn the flag on, still serving ``off`` to everyone."""
+        contents = self.contents()
+        before: Targeting = contents.targeting(ENVIRONMENT, flag).document
+        self.store.commit(
+            edits.edit_targeting(contents, ENVIRONMENT, replace(before, enabled=True), actor="dana")
+        )
+
+    def contents(self) -> Contents:
+        """The project as it is now."""
+        everything = self.store.all
+        return Contents(
+            self.project,
+            environments=everything(self.project, Kind.ENVIRONMENT),
+            flags=everything(self.project, Kind.FLAG),
+            segments=everything(self.project, Kind.SEGMENT),
+            policies=everything(self.project, Kind.POLICY),
+            targetings={
+                ENVIRONMENT: everything(self.project, Kind.TARGETING, ENVIRONMENT)
+                if everything(self.project, Kind.ENVIRONMENT)
+                else {}
+            },
+            releases={ENVIRONMENT: everything(self.project, Kind.RELEASE, ENVIRONMENT)},
+        )
+
+    def start(self, by: Policy = QUICK, flag: str = "checkout", now_ms: int | None = None) -> str:
+        """Start a release of a flag to ``on`` and return its id."""
+        address = Address(Kind.POLICY, by.key)
+        known = self.store.get(self.project, address)
+        revision = known.revision if known else 0
+        self.store.commit(Change(self.project, (Put(address, by, revision),)))
+        self.store.commit(
+            release_changes.start(
+                self.contents(),
+                ENVIRONMENT,
+                release_id=f"rel_{flag}",
+                flag=flag,
+                treatment="on",
+                policy=by.key,
+                actor="dana",
+                now_ms=self.store.now_ms() if now_ms is None else now_ms,
+            )
+        )
+        return f"rel_{flag}"
+
+    def stored(self, release: str = "rel_checkout") -> Stored:
+        """The release's document with its revision."""
+        stored = self.store.get(self.project, Address(Kind.RELEASE, release, ENVIRONMENT))
+        assert stored is not None
+        return stored
+
+    def release(self, release: str = "rel_checkout") -> Release:
+        """The release as it stands."""
+        document: Release = self.stored(release).document
+        return document
+
+    def progress(self, release: str = "rel_checkout") -> Progress | None:
+        """What the policy job knows of the release."""
+        stored = self.store.get(self.project, Address(Kind.PROGRESS, release, ENVIRONMENT))
+        return stored.document if stored else None
+
+    def ledger(self, release: str = "rel_checkout") -> list[Entry]:
+        """Every decision of the release, the first one first."""
+        records: list[LedgerRecord] = []
+        cursor = None
+        while True:
+            page, cursor = self.store.ledger(self.project, ENVIRONMENT, release, cursor)
+            records += page
+            if cursor is None:
+                return [msgspec.convert(each.entry, Entry) for each in reversed(records)]
+
+    def serves(self, flag: str = "checkout") -> str | None:
+        """The variant that the flag's default rule serves."""
+        stored = self.store.get(self.project, targeting_address(ENVIRONMENT, flag))
+        assert stored is not None
+        variant: str | None = stored.document.default.variant
+        return variant
+
+    def move(self, after: Release, action: str) -> None:
+        """Commit what a person did to a release."""
+        before = self.stored(after.id)
+        documents = self._flag_documents(after.flag)
+        self.store.commit(
+            release_changes.change_of(
+                self.project, ENVIRONMENT, *documents, before, after, actor="dana", action=action
+            )
+        )
+
+    def pause(self, release: str = "rel_checkout") -> None:
+        """A person pauses the release."""
+        now = self.store.now_ms()
+        self.move(
+            releases.pause(self.release(release), now, "wait", by=Mover.PERSON), "release.pause"
+        )
+
+    def resume(self, release: str = "rel_checkout") -> None:
+        """A person resumes the release."""
+        now = self.store.now_ms()
+        self.move(releases.resume(self.release(release), now, "go"), "release.resume")
+
+    def kill(self, flag: str = "checkout") -> None:
+        """A person kills the flag."""
+        self._latch(kill, flag)
+
+    def restore(self, flag: str = "checkout") -> None:
+        """A person restores the flag."""
+        self._latch(restore, flag)
+
+    def _latch(self, latch: object, flag: str) -> None:
+        assert callable(latch)
+        self.store.commit(
+            latch(
+                self.project,
+                ENVIRONMENT,
+                *self._flag_documents(flag),
+                self.stored(f"rel_{flag}"),
+                actor="dana",
+                reason="it hurts",
+                now_ms=self.store.now_ms(),
+            )
+        )
+
+    def _flag_documents(self, flag: str) -> tuple[Stored, Stored]:
+        definition, targeting = self.store.get_many(
+            self.project, [flag_address(flag), targeting_address(ENVIRONMENT, flag)]
+        )
+        assert definition is not None
+        assert targeting is not None
+        return definition, targeting
