@@ -1,8 +1,22 @@
 """Tidegate: feature flags evaluated in the application, releases that close by themselves."""
 
+from tidegate.client import Client
 from tidegate.context import Context
+from tidegate.details import ClientStatus, EvaluationDetails
+from tidegate.errors import InvalidCondition, TidegateError, WireError
+from tidegate.operation import Operation
 from tidegate.version import VERSION
 
 __version__ = VERSION
 
-__all__ = ["Context", "__version__"]
+__all__ = [
+    "Client",
+    "ClientStatus",
+    "Context",
+    "EvaluationDetails",
+    "InvalidCondition",
+    "Operation",
+    "TidegateError",
+    "WireError",
+    "__version__",
+]

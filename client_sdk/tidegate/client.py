@@ -1,0 +1,303 @@
+"""The client: what an application calls, and nothing else.
+
+An evaluation takes no lock and allocates nothing: it looks up the flag's closure, calls
+it, and notes the exposure in the current operation. Fresh flags replace the look-up
+tables as a whole.
+"""
+
+from __future__ import annotations
+
+import atexit
+import copy
+import logging
+import os
+import time
+import weakref
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from tidegate import wire
+from tidegate.context import NOBODY, Context
+from tidegate.details import ClientStatus, EvaluationDetails
+from tidegate.evaluation import Compiled, Evaluate, Evaluation, compile_snapshot, failure
+from tidegate.model import FlagType
+from tidegate.operation import Operation, current
+from tidegate.reporting import Reporter
+from tidegate.transport import Transport
+from tidegate.updates import Link
+
+log = logging.getLogger("tidegate")
+log.addHandler(logging.NullHandler())
+
+T = TypeVar("T")
+Read = Callable[[Any], Any]
+
+
+class Client:
+    """Evaluates flags in this process and keeps them fresh in the background.
+
+    The constructor neither waits for the server nor raises when it is away: until flags
+    have come, evaluations give the caller's defaults. A client made before a fork works in
+    the children too, each an instance of its own. One client serves all threads.
+
+    Args:
+        url: the flag server's address; ``TIDEGATE_URL`` when not given.
+        token: an SDK token; ``TIDEGATE_TOKEN`` when not given.
+    """
+
+    def __init__(self, url: str | None = None, token: str | None = None) -> None:
+        self._compiled: Compiled | None = None
+        self._booleans: Mapping[str, Evaluate] = {}
+        self._reporter = Reporter()
+        self._link: Link | None = None
+        self._closed = False
+        self._url = url or os.environ.get("TIDEGATE_URL", "")
+        self._token = token or os.environ.get("TIDEGATE_TOKEN", "")
+        if self._url and self._token:
+            self._connect()
+            _connected.add(self)
+            # A weak reference: a client nobody holds need not wait for the exit.
+            _flush_at_exit(weakref.ref(self))
+        else:
+            missing = "TIDEGATE_URL" if not self._url else "TIDEGATE_TOKEN"
+            log.warning("no flags: give a url and a token, or set %s", missing)
+
+    @classmethod
+    def offline(cls, snapshot: Mapping[str, Any]) -> Client:
+        """Return a client of a snapshot document, with no network and no threads.
+
+        Raises:
+            WireError: not a snapshot.
+        """
+        client = cls.__new__(cls)
+        client._compiled = None
+        client._reporter = Reporter()
+        client._link = None
+        client._closed = False
+        client._url = client._token = ""
+        client._apply(compile_snapshot(wire.parse_snapshot(snapshot)))
+        return client
+
+    def wait_until_ready(self, timeout: float = 5.0) -> bool:
+        """Wait up to ``timeout`` seconds for the first flags; return whether they are here."""
+        if self._compiled is not None:
+            return True
+        return self._link is not None and self._link.ready.wait(timeout)
+
+    def close(self) -> None:
+        """Send what has not been reported and stop; evaluations go on with the last flags."""
+        self._closed = True
+        _connected.discard(self)
+        if self._link is not None:
+            self._link.stop()
+
+    def status(self) -> ClientStatus:
+        """Return how this client stands."""
+        link, compiled = self._link, self._compiled
+        if self._closed:
+            state = "closed"
+        elif link is None:
+            state = "offline" if compiled is not None else "starting"
+        elif compiled is None:
+            state = "starting"
+        else:
+            state = "connected" if link.connected else "stale"
+        return ClientStatus(
+            state=state,
+            version=None if compiled is None else compiled.version,
+            age=None if link is None or link.fresh_at is None else time.monotonic() - link.fresh_at,
+            instance=None if link is None else self._reporter.instance,
+            dropped=self._reporter.dropped,
+        )
+
+    # Units of work
+
+    def operation(self, context: Context | None = None) -> Operation:
+        """Return a unit of work, to be used as a context manager.
+
+        Its outcome and duration count for every release that evaluations within it were
+        exposed to. ``context`` is whom evaluations without a context are for.
+        """
+        return Operation(self._reporter, context)
+
+    def operation_of(self, resolve: Callable[[], Context]) -> Operation:
+        """Return a unit of work whose context is asked for when the first flag is."""
+        return Operation(self._reporter, None, resolve)
+
+    # Evaluation
+
+    def boolean(self, key: str, default: bool, context: Context | None = None) -> bool:
+        """Return a boolean flag's value for a context, or ``default``; never raises.
+
+        Without a context it is the current operation's.
+        """
+        operation = current.get()
+        try:
+            if context is None:
+                context = NOBODY if operation is None else operation.context or operation.who()
+            answer = self._booleans[key](context)
+            exposures = answer.exposures
+            if exposures:
+                if operation is None or operation.reporter is not self._reporter:
+                    self._expose_alone(exposures)
+                elif context is operation.context and len(exposures) == 1:
+                    exposure = exposures[0]
+                    operation.exposures.setdefault(exposure.release, exposure)
+                else:
+                    operation.expose(exposures, context)
+            value = answer.value
+        except Exception:
+            # An unknown flag, one of another type, or a context that raises.
+            return default
+        return default if value is None else value
+
+    def string(self, key: str, default: str, context: Context | None = None) -> str:
+        """Return a string flag's value for a context, or ``default``; never raises."""
+        return self.string_details(key, default, context).value
+
+    def integer(self, key: str, default: int, context: Context | None = None) -> int:
+        """Return a number flag's value for a context, or ``default``; never raises.
+
+        A value with a fraction is no integer: then it is ``default``.
+        """
+        return self.integer_details(key, default, context).value
+
+    def float(self, key: str, default: float, context: Context | None = None) -> float:
+        """Return a number flag's value for a context, or ``default``; never raises."""
+        return self.float_details(key, default, context).value
+
+    def object(self, key: str, default: T, context: Context | None = None) -> T | Any:
+        """Return a copy of an object flag's value, or ``default``; never raises."""
+        return self.object_details(key, default, context).value
+
+    def boolean_details(
+        self, key: str, default: bool, context: Context | None = None
+    ) -> EvaluationDetails[bool]:
+        """Like ``boolean``, with the variant, the reason, an error code and metadata."""
+        return self._details("boolean", key, default, context, _as_it_is)
+
+    def string_details(
+        self, key: str, default: str, context: Context | None = None
+    ) -> EvaluationDetails[str]:
+        """Like ``string``, with the variant, the reason, an error code and metadata."""
+        return self._details("string", key, default, context, _as_it_is)
+
+    def integer_details(
+        self, key: str, default: int, context: Context | None = None
+    ) -> EvaluationDetails[int]:
+        """Like ``integer``, with the variant, the reason, an error code and metadata."""
+        return self._details("number", key, default, context, _as_integer)
+
+    def float_details(
+        self, key: str, default: _float, context: Context | None = None
+    ) -> EvaluationDetails[_float]:
+        """Like ``float``, with the variant, the reason, an error code and metadata."""
+        return self._details("number", key, default, context, float)
+
+    def object_details(
+        self, key: str, default: T, context: Context | None = None
+    ) -> EvaluationDetails[T | Any]:
+        """Like ``object``, with the variant, the reason, an error code and metadata."""
+        return self._details("object", key, default, context, copy.deepcopy)
+
+    def _details(
+        self, type_: FlagType, key: str, default: Any, context: Context | None, read: Read
+    ) -> EvaluationDetails[Any]:
+        try:
+            operation = current.get()
+            if context is None:
+                context = NOBODY if operation is None else operation.context or operation.who()
+            answer = self._ask(type_, key, context)
+            value = default if answer.error_code is not None else read(answer.value)
+            if answer.exposures:
+                if operation is None or operation.reporter is not self._reporter:
+                    self._expose_alone(answer.exposures)
+                else:
+                    operation.expose(answer.exposures, context)
+        except _Mismatch as error:
+            answer, value = failure("TYPE_MISMATCH", str(error)), default
+        except Exception as error:
+            answer, value = failure("GENERAL", f"{type(error).__name__}: {error}"), default
+        return EvaluationDetails(
+            key,
+            value,
+            answer.variant,
+            answer.reason,
+            answer.error_code,
+            answer.error_message,
+            answer.metadata,
+        )
+
+    def _ask(self, type_: FlagType, key: str, context: Context) -> Evaluation:
+        compiled = self._compiled
+        if compiled is None:
+            return failure("PROVIDER_NOT_READY", "no flags have come from the server yet")
+        flag = compiled.flags.get(key)
+        if flag is not None and flag.type != type_ and f"flags/{key}" not in compiled.broken:
+            raise _Mismatch(f"{key!r} is a {flag.type} flag, not a {type_} one")
+        return compiled.evaluate(key, context)
+
+    def _expose_alone(self, exposures: tuple[Any, ...]) -> None:
+        """Count what was asked outside of an operation: exposed, with no outcome."""
+        found = {exposure.release: exposure for exposure in reversed(exposures)}
+        self._reporter.add(found, None, 0, None)
+
+    # Background
+
+    def _apply(self, compiled: Compiled) -> None:
+        # Each table is whole by itself: an evaluation reads exactly one.
+        self._compiled = compiled
+        self._booleans = compiled.by_type["boolean"]
+
+    def _connect(self) -> None:
+        self._link = Link(
+            Transport(self._url, self._token), self._reporter, lambda: self._compiled, self._apply
+        )
+        self._link.start()
+
+    def _after_fork(self) -> None:
+        """Begin anew in a forked child: the threads and the counts are the parent's."""
+        self._reporter.abandon()
+        self._reporter = Reporter()
+        if self._link is not None and not self._closed:
+            ready = self._compiled is not None
+            self._connect()
+            if ready:
+                self._link.ready.set()
+
+
+class _Mismatch(Exception):
+    """A flag of another type than was asked for."""
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+def _as_integer(value: Any) -> int:
+    if isinstance(value, int):
+        return value
+    if value.is_integer():
+        return int(value)
+    raise _Mismatch(f"{value} is no whole number")
+
+
+_float = float
+_connected: weakref.WeakSet[Client] = weakref.WeakSet()
+
+
+def _flush_at_exit(reference: weakref.ref[Client]) -> None:
+    def flush() -> None:
+        client = reference()
+        if client is not None:
+            client.close()
+
+    atexit.register(flush)
+
+
+def _restart_in_child() -> None:
+    for client in list(_connected):
+        client._after_fork()
+
+
+os.register_at_fork(after_in_child=_restart_in_child)

@@ -1,0 +1,42 @@
+"""What an application is told about an evaluation, in OpenFeature's words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationDetails(Generic[T]):
+    """A value with its why. Where ``error_code`` is set, ``value`` is the caller's default."""
+
+    flag_key: str
+    value: T
+    variant: str | None
+    reason: str
+    error_code: str | None
+    error_message: str | None
+    metadata: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ClientStatus:
+    """How a client stands.
+
+    Attributes:
+        state: ``starting`` (no flags yet), ``connected``, ``stale`` (flags, but no
+            connection), ``offline`` (made from a document) or ``closed``.
+        version: of the snapshot in force; None before the first.
+        age: seconds since the server last confirmed the flags; None before that.
+        instance: the id under which this process reports.
+        dropped: operations that could not be counted for want of room.
+    """
+
+    state: str
+    version: int | None
+    age: float | None
+    instance: str | None
+    dropped: int

@@ -1,0 +1,95 @@
+"""One operation per WSGI request, from its start until its response is closed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from tidegate.client import Client
+from tidegate.context import NOBODY, Context
+from tidegate.operation import Operation
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+
+class TidegateMiddleware:
+    """Wraps a WSGI application.
+
+    A response with a 5xx status and an exception that leaves the application are errors,
+    everything else is ok. A client that goes away before the response was complete makes
+    it neither.
+
+    Args:
+        app: the application.
+        client: whose flags the application asks for.
+        context: returns whom the request is from; called with the WSGI environ when the
+            first flag is asked for, never when none is.
+    """
+
+    def __init__(
+        self,
+        app: WSGIApplication,
+        client: Client,
+        context: Callable[[WSGIEnvironment], Context] | None = None,
+    ) -> None:
+        self._app = app
+        self._client = client
+        self._context = context
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Serve one request in an operation of its own."""
+        context = self._context
+        operation = self._client.operation_of(lambda: context(environ) if context else NOBODY)
+
+        def start(status: str, *rest: Any) -> Any:
+            if status.startswith("5"):
+                operation.fail()
+            return start_response(status, *rest)
+
+        operation.begin()
+        try:
+            response = self._app(environ, start)
+        except Exception:
+            operation.fail()
+            operation.end()
+            raise
+        except BaseException:
+            operation.cancel()
+            raise
+        wrapper = environ.get("wsgi.file_wrapper")
+        if isinstance(wrapper, type) and isinstance(response, wrapper):
+            # The server sends the file itself, faster than through any wrapper of ours.
+            operation.end()
+            return response
+        return _Response(response, operation)
+
+
+class _Response:
+    """A response body that ends the operation when it is closed."""
+
+    def __init__(self, body: Iterable[bytes], operation: Operation) -> None:
+        self._body = body
+        self._operation = operation
+        self._complete = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        try:
+            yield from self._body
+        except Exception:
+            self._operation.fail()
+            self._complete = True
+            raise
+        self._complete = True
+
+    def close(self) -> None:
+        """End the operation; WSGI servers call this at the end of every request."""
+        try:
+            close = getattr(self._body, "close", None)
+            if close is not None:
+                close()
+        finally:
+            if self._complete:
+                self._operation.end()
+            else:
+                self._operation.cancel()

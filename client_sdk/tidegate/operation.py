@@ -1,0 +1,141 @@
+"""A unit of work, and what it was exposed to.
+
+The current operation lives in a context variable: one per thread, task or greenlet.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextvars import ContextVar, Token
+from time import perf_counter_ns
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from tidegate.context import NOBODY, Context
+from tidegate.evaluation import Exposure
+
+if TYPE_CHECKING:
+    from tidegate.reporting import Reporter
+
+log = logging.getLogger("tidegate")
+
+current: ContextVar[Operation | None] = ContextVar("tidegate-operation", default=None)
+"""The operation in which evaluations happen now."""
+
+
+class Operation:
+    """One unit of work: a request, a job. Made by ``Client.operation``.
+
+    As a context manager it ends with its block: an exception that leaves the block is an
+    error. Work that has no block calls ``begin`` and ``end`` itself.
+    """
+
+    __slots__ = (
+        "_began", "_ended", "_failed", "_reset", "_resolve", "context", "exposures", "others",
+        "reporter",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        reporter: Reporter,
+        context: Context | None = None,
+        resolve: Callable[[], Context] | None = None,
+    ) -> None:
+        self.reporter = reporter
+        self.context = context
+        self.exposures: dict[str, Exposure] = {}
+        self.others: dict[str, str | None] | None = None
+        self._resolve = resolve
+        self._failed = False
+        self._ended = False
+        self._began = 0
+        self._reset: Token[Operation | None] | None = None
+
+    def begin(self) -> Operation:
+        """Make this the current operation and start its clock."""
+        self._reset = current.set(self)
+        self._began = perf_counter_ns()
+        return self
+
+    def fail(self) -> None:
+        """Say that this unit of work failed, however its block ends."""
+        self._failed = True
+
+    def end(self) -> None:
+        """End the unit of work: ok, or an error after ``fail``. A second end does nothing."""
+        self._finish("error" if self._failed else "ok")
+
+    def cancel(self) -> None:
+        """End the unit of work as neither ok nor failed: it was exposed, and that is all."""
+        self._finish(None)
+
+    def who(self) -> Context:
+        """Return the context of this unit of work, asking for it the first time."""
+        if self.context is None:
+            resolve, self._resolve = self._resolve, None
+            self.context = NOBODY if resolve is None else _ask(resolve)
+        return self.context
+
+    def expose(self, exposures: tuple[Exposure, ...], context: Context) -> None:
+        """Remember what an evaluation gave; of a release's arms the first one counts."""
+        for exposure in exposures:
+            release = exposure.release
+            if release not in self.exposures:
+                self.exposures[release] = exposure
+                if context is not self.context:
+                    self.others = self.others or {}
+                    self.others[release] = context.targeting_key
+
+    def _finish(self, outcome: str | None) -> None:
+        if self._ended:
+            return
+        self._ended = True
+        if self._reset is not None:
+            try:
+                current.reset(self._reset)
+            except ValueError:
+                # Ended in another thread or task than the one it began in.
+                if current.get() is self:
+                    current.set(None)
+            self._reset = None
+        if self.exposures:
+            microseconds = (perf_counter_ns() - self._began) // 1000
+            key = None if self.context is None else self.context.targeting_key
+            self.reporter.add(self.exposures, outcome, microseconds, key, self.others)
+
+    def __enter__(self) -> Operation:
+        return self.begin()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if kind is None or issubclass(kind, Exception):
+            if kind is not None:
+                self._failed = True
+            self.end()
+        else:
+            # An exit, an interrupt, a generator closed, a task cancelled: nobody's failure.
+            self.cancel()
+
+
+def _ask(resolve: Callable[[], Context]) -> Context:
+    try:
+        return resolve()
+    except Exception as error:
+        _complain(error)
+        return NOBODY
+
+
+_complaints: set[str] = set()
+
+
+def _complain(error: Exception) -> None:
+    """Say once for each kind of error that the application's context callback fails."""
+    name = type(error).__name__
+    if name not in _complaints and len(_complaints) < 100:
+        _complaints.add(name)
+        log.warning("the context callback raised %s: evaluating without a context", name)

@@ -1,0 +1,203 @@
+"""Exposures and outcomes become cumulative reports.
+
+An instance sends its totals since it began; the server adds the difference to what it
+had, so a lost, repeated or overtaken report changes nothing. Failing users are named
+until a report that names them is acknowledged.
+
+Threads: every method may be called from any thread; ``_lock`` is held for dictionary
+work only, never while something is sent.
+"""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from tidegate.bucketing import user_hash
+from tidegate.evaluation import Arm, Exposure
+from tidegate.model import ActiveRelease
+
+ROOM_FOR_USERS = 10_000
+"""How many failing users wait for a report; those beyond are counted, not named."""
+
+ROOM_FOR_GROUPS = 1_000
+"""How many (release, step, stratum) groups are counted; operations beyond are dropped."""
+
+Group: TypeAlias = tuple[str, int, int]
+Totals: TypeAlias = list[int]
+Failing: TypeAlias = dict[tuple[Group, Arm], dict[str, None]]
+
+_MEASURES = ("exposures", "outcomes", "errors", "microseconds")
+_NOTHING = (0,) * 8
+
+
+@dataclass(slots=True)
+class _Sent:
+    """What a report said, until it is known whether it arrived."""
+
+    sequence: int
+    totals: dict[Group, Totals]
+    overflow: dict[tuple[Group, Arm], int]
+    users: Failing
+
+
+class Reporter:
+    """The counts of one SDK instance."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._totals: dict[Group, Totals] = {}
+        self._failing: Failing = {}
+        self._overflow: dict[tuple[Group, Arm], int] = {}
+        self._waiting = 0
+        self._acknowledged = _Sent(0, {}, {}, {})
+        self._sent: dict[int, _Sent] = {}
+        self._sequence = 0
+        self._abandoned = False
+        self.instance = uuid.uuid4().hex
+        self.dropped = 0
+
+    def abandon(self) -> None:
+        """Count no more: this is a forked child's copy of what its parent reports."""
+        # The lock may have been held by a thread that does not exist here.
+        self._lock = threading.Lock()
+        self._abandoned = True
+
+    def add(
+        self,
+        exposures: Mapping[str, Exposure],
+        outcome: str | None,
+        microseconds: int,
+        key: str | None,
+        others: Mapping[str, str | None] | None = None,
+    ) -> None:
+        """Count one unit of work.
+
+        Args:
+            exposures: what it was exposed to, by release.
+            outcome: ``ok``, ``error``, or None when it did not end.
+            microseconds: how long it took.
+            key: the targeting key of its context.
+            others: keys of releases that were evaluated for somebody else, by release.
+        """
+        if self._abandoned:
+            return
+        with self._lock:
+            for release, exposure in exposures.items():
+                group = (release, exposure.step, exposure.stratum)
+                totals = self._totals.get(group)
+                if totals is None:
+                    if len(self._totals) >= ROOM_FOR_GROUPS:
+                        self.dropped += 1
+                        continue
+                    totals = self._totals[group] = [0] * 8
+                at = 0 if exposure.arm == "control" else 4
+                totals[at] += 1
+                if outcome is None:
+                    continue
+                totals[at + 1] += 1
+                totals[at + 3] += microseconds
+                if outcome == "error":
+                    totals[at + 2] += 1
+                    user = others[release] if others and release in others else key
+                    if isinstance(user, str):
+                        self._fail((group, exposure.arm), user)
+
+    def _fail(self, place: tuple[Group, Arm], user: str) -> None:
+        users = self._failing.setdefault(place, {})
+        name = user_hash(user)
+        if name in users:
+            return
+        if self._waiting >= ROOM_FOR_USERS:
+            self._overflow[place] = self._overflow.get(place, 0) + 1
+            return
+        users[name] = None
+        self._waiting += 1
+
+    def compose(self) -> dict[str, Any]:
+        """Return the next report's counts, as ``docs/wire/report.schema.json`` has them."""
+        with self._lock:
+            self._sequence += 1
+            sent = _Sent(
+                self._sequence,
+                {group: list(totals) for group, totals in self._totals.items()},
+                dict(self._overflow),
+                {place: dict(users) for place, users in self._failing.items() if users},
+            )
+            # Reports go out one after the other: what came before this one is in this one.
+            self._sent = {sent.sequence: sent}
+            places = dict.fromkeys([*sent.users, *sent.overflow])
+            return {
+                "schema": 1,
+                "instance": self.instance,
+                "sequence": sent.sequence,
+                "continues": self._acknowledged.sequence > 0,
+                "counts": [
+                    {
+                        "release": release, "step": step, "stratum": stratum,
+                        "control": dict(zip(_MEASURES, totals[:4], strict=True)),
+                        "treatment": dict(zip(_MEASURES, totals[4:], strict=True)),
+                    }
+                    for (release, step, stratum), totals in sent.totals.items()
+                ],
+                "failing": [
+                    {
+                        "release": group[0], "step": group[1], "stratum": group[2], "arm": arm,
+                        "users": list(sent.users.get((group, arm), ())),
+                        "overflow": sent.overflow.get((group, arm), 0),
+                    }
+                    for group, arm in places
+                ],
+            }  # fmt: skip
+
+    def acknowledged(self, sequence: int, active: Collection[ActiveRelease] = ()) -> None:
+        """Note that a report arrived, and forget what needs no repeating.
+
+        Args:
+            sequence: the report's.
+            active: the releases that still go on; other ones, and earlier steps, are
+                forgotten once their counts have arrived.
+        """
+        with self._lock:
+            sent = self._sent.pop(sequence, None)
+            if sent is None:
+                return
+            self._acknowledged = sent
+            for place, users in sent.users.items():
+                waiting = self._failing.get(place, {})
+                for user in users:
+                    if waiting.pop(user, 0) is None:
+                        self._waiting -= 1
+                if not waiting:
+                    self._failing.pop(place, None)
+            present = {(release.id, release.step) for release in active}
+            for group in [group for group in self._totals if group[:2] not in present]:
+                if self._totals[group] == sent.totals.get(group):
+                    self._forget(group)
+
+    def _forget(self, group: Group) -> None:
+        arms: tuple[Arm, Arm] = ("control", "treatment")
+        if any((group, arm) in self._failing for arm in arms):
+            return
+        del self._totals[group]
+        for arm in arms:
+            self._overflow.pop((group, arm), None)
+
+    def forgotten(self) -> None:
+        """Go on under a new instance id, with only what was never acknowledged."""
+        with self._lock:
+            base = self._acknowledged
+            for group, totals in self._totals.items():
+                before = base.totals.get(group, _NOTHING)
+                self._totals[group] = [now - then for now, then in zip(totals, before, strict=True)]
+            self._overflow = {
+                place: count - base.overflow.get(place, 0)
+                for place, count in self._overflow.items()
+            }
+            self._acknowledged = _Sent(0, {}, {}, {})
+            self._sent = {}
+            self._sequence = 0
+            self.instance = uuid.uuid4().hex

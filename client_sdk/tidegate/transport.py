@@ -1,0 +1,218 @@
+"""HTTP to the flag server: three requests, and nothing about what they mean.
+
+urllib3 is imported when the first request is made, since it costs more than everything
+else in the SDK together.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tidegate.errors import TidegateError
+from tidegate.version import VERSION
+
+if TYPE_CHECKING:
+    from urllib3 import BaseHTTPResponse, PoolManager
+
+CONNECT_SECONDS = 3.0
+ANSWER_SECONDS = 10.0
+SILENCE_SECONDS = 40.0
+"""A stream that is silent for more than two keep-alives is dead."""
+
+LARGEST_BODY = 64 * 1024 * 1024
+SDK = f"tidegate-python/{VERSION}"
+
+
+class Unreachable(TidegateError):
+    """The server did not answer as it should; ``kind`` says how, in a word or two."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(kind)
+        self.kind = kind
+
+
+class Refused(Unreachable):
+    """The server does not take the token."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One server-sent event."""
+
+    name: str
+    data: str
+
+
+class Transport:
+    """The requests of one client in one process."""
+
+    def __init__(self, url: str, token: str) -> None:
+        self._url = url.rstrip("/")
+        self._headers = {"Authorization": f"Bearer {token}", "User-Agent": SDK}
+        self._pool: PoolManager | None = None
+        self._lock = threading.Lock()
+        self._stream: BaseHTTPResponse | None = None
+        self._closed = False
+        self.host = socket.gethostname()[:100]
+        self.pid = os.getpid()
+
+    def snapshot(self, version: int | None) -> Any | None:
+        """Return the snapshot document; None when ``version`` is still the newest."""
+        headers = {} if version is None else {"If-None-Match": f'"{version}"'}
+        response = self._request("GET", "/sdk/v1/snapshot", headers)
+        return None if response.status == 304 else _json(response.data)
+
+    def report(self, document: dict[str, Any]) -> bool:
+        """Send a report; False when the server does not know this instance any more."""
+        body = json.dumps(document, separators=(",", ":")).encode()
+        response = self._request(
+            "POST", "/sdk/v1/reports", {"Content-Type": "application/json"}, body
+        )
+        return response.status != 409
+
+    def events(self, last_seen: int | None) -> Iterator[Event]:
+        """Yield the stream's events until it ends."""
+        from urllib3 import Timeout
+
+        headers = {"Accept": "text/event-stream", "Cache-Control": "no-cache"}
+        if last_seen is not None:
+            headers["Last-Event-ID"] = str(last_seen)
+        response = self._send(
+            "GET", "/sdk/v1/stream", headers, None,
+            Timeout(connect=CONNECT_SECONDS, read=SILENCE_SECONDS), preload=False,
+        )  # fmt: skip
+        self._stream = response
+        try:
+            if response.status != 200:
+                raise _refusal(response.status)
+            if self._closed:
+                return
+            yield from parse_events(self._chunks(response))
+        finally:
+            self._stream = None
+            response.close()
+
+    def close(self) -> None:
+        """Make no more requests and end the stream, whoever reads it."""
+        self._closed = True
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            # Closing a response that another thread reads would wait for that thread.
+            try:
+                stream.shutdown()
+            except (AttributeError, OSError, ValueError, RuntimeError):
+                return
+
+    def _chunks(self, response: BaseHTTPResponse) -> Iterator[bytes]:
+        from urllib3.exceptions import HTTPError
+
+        try:
+            # read1 gives what has arrived, without waiting for more.
+            while chunk := response.read1():
+                yield chunk
+        except (HTTPError, OSError, ValueError) as error:
+            raise Unreachable(type(error).__name__) from None
+
+    def _request(
+        self, method: str, path: str, headers: dict[str, str], body: bytes | None = None
+    ) -> BaseHTTPResponse:
+        from urllib3 import Timeout
+
+        timeout = Timeout(connect=CONNECT_SECONDS, read=ANSWER_SECONDS)
+        response = self._send(method, path, headers, body, timeout, preload=True)
+        if response.status in (200, 304) or (response.status == 409 and method == "POST"):
+            return response
+        raise _refusal(response.status)
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        headers: dict[str, str],
+        body: bytes | None,
+        timeout: Any,
+        preload: bool,
+    ) -> BaseHTTPResponse:
+        from urllib3.exceptions import HTTPError
+
+        try:
+            return self._manager().request(
+                method,
+                self._url + path,
+                headers=self._headers | headers,
+                body=body,
+                timeout=timeout,
+                preload_content=preload,
+                redirect=False,
+            )
+        except (HTTPError, OSError, ValueError) as error:
+            raise Unreachable(_reason(error)) from None
+
+    def _manager(self) -> PoolManager:
+        with self._lock:
+            if self._pool is None:
+                from urllib3 import PoolManager
+
+                self._pool = PoolManager(num_pools=4, maxsize=2, retries=False)
+            return self._pool
+
+
+def parse_events(chunks: Iterator[bytes]) -> Iterator[Event]:
+    """Yield the events in the chunks of a server-sent event stream.
+
+    Only what the server sends is understood: one ``event`` and ``data`` lines; ids are in
+    the data. An event that the stream's end cuts off is dropped, as the format asks.
+
+    Raises:
+        Unreachable: an event is larger than ``LARGEST_BODY``.
+    """
+    pending: list[bytes] = []
+    size = 0
+    name = "message"
+    data: list[str] = []
+    for chunk in chunks:
+        pending.append(chunk)
+        size += len(chunk)
+        if size > LARGEST_BODY:
+            raise Unreachable("an event is too large")
+        if b"\n" not in chunk:
+            continue
+        *lines, rest = b"".join(pending).split(b"\n")
+        pending, size = [rest], len(rest)
+        for raw in lines:
+            line = raw.removesuffix(b"\r").decode("utf-8", "replace")
+            if not line:
+                if data:
+                    yield Event(name, "\n".join(data))
+                name, data = "message", []
+            elif not line.startswith(":"):
+                field, _, value = line.partition(":")
+                value = value.removeprefix(" ")
+                if field == "event":
+                    name = value
+                elif field == "data":
+                    data.append(value)
+
+
+def _json(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except ValueError:
+        raise Unreachable("the answer is not JSON") from None
+
+
+def _refusal(status: int) -> Unreachable:
+    if status in (401, 403):
+        return Refused(f"the token is refused ({status})")
+    return Unreachable(f"the server answers {status}")
+
+
+def _reason(error: Exception) -> str:
+    inner = getattr(error, "reason", None)
+    return type(inner if isinstance(inner, Exception) else error).__name__

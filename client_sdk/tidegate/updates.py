@@ -1,0 +1,259 @@
+"""Keeping a client's flags fresh and its reports sent, in the background.
+
+Two daemon threads a process: one follows the stream, one reports. Neither is ever waited
+for by an evaluation. They share with the client only ``apply``, which swaps the compiled
+flags, and the events below.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from tidegate import wire
+from tidegate.errors import WireError
+from tidegate.evaluation import Compiled, compile_snapshot
+from tidegate.model import ActiveRelease, Flag
+from tidegate.reporting import Reporter
+from tidegate.transport import SDK, Refused, Transport, Unreachable
+
+log = logging.getLogger("tidegate")
+
+FIRST_PAUSE = 0.25
+LONGEST_PAUSE = 30.0
+REFUSED_PAUSE = 60.0
+POLLING_AFTER = 2
+"""A stream that fails this often in a row is helped out by polling."""
+
+IDLE_REPORT_SECONDS = 10.0
+SHORTEST_REPORT_SECONDS = 0.2
+LAST_REPORT_SECONDS = 2.0
+
+
+class Link:
+    """What ties a client to the server in one process: two threads and their state.
+
+    Args:
+        transport: the requests.
+        reporter: the counts to report.
+        get: returns the compiled flags in force, None before the first.
+        apply: puts other ones in their place.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        reporter: Reporter,
+        get: Callable[[], Compiled | None],
+        apply: Callable[[Compiled], None],
+    ) -> None:
+        self._transport = transport
+        self._reporter = reporter
+        self._get = get
+        self._apply = apply
+        self._stopping = threading.Event()
+        self._report_now = threading.Event()
+        self._report_lock = threading.Lock()
+        self._failures = 0
+        self._trouble: str | None = None
+        self.ready = threading.Event()
+        self.connected = False
+        self.fresh_at: float | None = None
+
+    def start(self) -> None:
+        """Start both threads."""
+        threading.Thread(target=self._follow, name="tidegate-updates", daemon=True).start()
+        threading.Thread(target=self._keep_reporting, name="tidegate-reports", daemon=True).start()
+
+    def stop(self, flush: bool = True) -> None:
+        """Stop both threads, sending what has not been reported yet."""
+        if self._stopping.is_set():
+            return
+        self._stopping.set()
+        self._report_now.set()
+        if flush and self.ready.is_set():
+            sender = threading.Thread(target=self._report, name="tidegate-flush", daemon=True)
+            sender.start()
+            # A dead server must not keep an application from ending.
+            sender.join(LAST_REPORT_SECONDS)
+        self._transport.close()
+
+    def _follow(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._read_stream()
+                self._failures = 0
+                pause = _between(FIRST_PAUSE, 4 * FIRST_PAUSE)
+                self._lost("the stream ended")
+            except Unreachable as error:
+                self._failures += 1
+                self._lost(error.kind)
+                pause = self._pause(refused=isinstance(error, Refused))
+            except Exception as error:
+                # A fault of ours must not leave the application with old flags for ever.
+                self._failures += 1
+                self._lost(f"an unexpected {type(error).__name__}")
+                log.debug("update failed", exc_info=True)
+                pause = self._pause(refused=False)
+            if self._failures >= POLLING_AFTER:
+                self._poll()
+            self._stopping.wait(pause)
+
+    def _pause(self, refused: bool) -> float:
+        """Return how long to wait: exponential, with full jitter above a half."""
+        longest = REFUSED_PAUSE if refused else LONGEST_PAUSE
+        ceiling = min(longest, FIRST_PAUSE * 2 ** min(self._failures, 10))
+        return _between(ceiling / 2, ceiling)
+
+    def _read_stream(self) -> None:
+        present = self._get()
+        for event in self._transport.events(present.version if present else None):
+            if self._stopping.is_set():
+                return
+            document = _load(event.data)
+            if event.name == "snapshot":
+                self._take_snapshot(document)
+            elif event.name == "update":
+                self._take_update(document)
+            else:
+                continue
+            self._failures = 0
+            self._found()
+
+    def _poll(self) -> None:
+        present = self._get()
+        try:
+            document = self._transport.snapshot(present.version if present else None)
+            if document is not None:
+                self._take_snapshot(document)
+        except Unreachable:
+            return
+        except Exception:
+            log.debug("poll failed", exc_info=True)
+            return
+        self._found()
+
+    def _take_snapshot(self, document: Any) -> None:
+        """Apply a whole snapshot, whatever its version.
+
+        The server sends one only when asked, or when ours is older than it remembers or
+        newer than it knows: then its store was restored, and what it says now holds.
+        """
+        broken: dict[str, WireError] = {}
+        try:
+            snapshot = wire.parse_snapshot(document, broken)
+        except WireError as error:
+            raise Unreachable(f"the snapshot cannot be read: {error}") from None
+        self._put(compile_snapshot(snapshot, broken))
+
+    def _take_update(self, document: Any) -> None:
+        broken: dict[str, WireError] = {}
+        try:
+            update = wire.parse_update(document, broken)
+        except WireError as error:
+            raise Unreachable(f"an update cannot be read: {error}") from None
+        present = self._get()
+        if present is not None and update.version <= present.version:
+            return
+        if present is None or update.version != present.version + 1:
+            whole = self._transport.snapshot(None)
+            self._take_snapshot(whole)
+            return
+        self._put(present.apply(update, broken))
+
+    def _put(self, compiled: Compiled) -> None:
+        before = self._get()
+        self._apply(compiled)
+        for place, error in compiled.broken.items():
+            if before is None or place not in before.broken:
+                log.warning("%s cannot be read: %s", place, error)
+        if before is not None and _killed(before) != _killed(compiled):
+            # Whoever pulled the kill switch waits for this.
+            self._report_now.set()
+        elif before is None or _interval(before) != _interval(compiled):
+            self._report_now.set()
+
+    def _found(self) -> None:
+        self.fresh_at = time.monotonic()
+        self.connected = True
+        if self._trouble is not None or not self.ready.is_set():
+            self._trouble = None
+            present = self._get()
+            log.info("connected, at version %d", present.version if present else 0)
+        self.ready.set()
+
+    def _lost(self, kind: str) -> None:
+        self.connected = False
+        if self._trouble is None and not self._stopping.is_set():
+            self._trouble = kind
+            kept = "the last known flags stay in force" if self._get() else "defaults are in force"
+            log.warning("not connected (%s): %s", kind, kept)
+
+    def _keep_reporting(self) -> None:
+        while not self._stopping.is_set():
+            interval = _interval(self._get())
+            self._report_now.wait(interval * _between(0.9, 1.0))
+            if self._stopping.is_set():
+                return
+            self._report_now.clear()
+            if self.ready.is_set() and not self._report():
+                # Nothing is lost by waiting: the next report says it all again.
+                self._stopping.wait(min(interval, LONGEST_PAUSE))
+
+    def _report(self) -> bool:
+        with self._report_lock:
+            for _ in range(2):
+                present = self._get()
+                document = self._reporter.compose() | {
+                    "version": present.version if present else 0,
+                    "interval": _interval(present),
+                    "sdk": SDK,
+                    "host": self._transport.host,
+                    "pid": self._transport.pid,
+                }
+                try:
+                    known = self._transport.report(document)
+                except Unreachable:
+                    return False
+                except Exception:
+                    log.debug("report failed", exc_info=True)
+                    return False
+                if known:
+                    self._reporter.acknowledged(document["sequence"], _active(present))
+                    return True
+                self._reporter.forgotten()
+            return False
+
+
+def _between(least: float, most: float) -> float:
+    return random.uniform(least, most)  # noqa: S311 - only spreads load
+
+
+def _load(data: str) -> Any:
+    try:
+        return json.loads(data)
+    except ValueError:
+        raise Unreachable("an event is not JSON") from None
+
+
+def _flags(compiled: Compiled | None) -> list[Flag]:
+    return [] if compiled is None else list(compiled.snapshot.flags.values())
+
+
+def _active(compiled: Compiled | None) -> list[ActiveRelease]:
+    return [flag.release for flag in _flags(compiled) if flag.release is not None]
+
+
+def _killed(compiled: Compiled) -> set[str]:
+    return {flag.key for flag in _flags(compiled) if flag.killed is not None}
+
+
+def _interval(compiled: Compiled | None) -> float:
+    """Return the seconds between reports: as often as the most impatient release asks."""
+    asked = [release.report_interval for release in _active(compiled)]
+    return max(SHORTEST_REPORT_SECONDS, min([IDLE_REPORT_SECONDS, *asked]))
