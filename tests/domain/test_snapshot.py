@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from tidegate.model import Opening, Serve
+from tidegate_server.domain.flags import Kill, Targeting
+from tidegate_server.domain.policy import Stage
+from tidegate_server.domain.snapshot import flag_of, openings, report_interval
+
+from tests.domain.shelf import checkout, ladder
+
+TARGETING = Targeting("checkout", enabled=True, off_variant="off", default=Serve("off"))
+KILL = Kill("ana", "fire", 5)
+
+
+def test_a_killed_flag_names_what_the_kill_serves() -> None:
+    definition = checkout(salt="checkout")
+    killed = replace(TARGETING, kill=KILL)
+    assert flag_of(definition, TARGETING, None, 2).killed is None
+    assert flag_of(definition, killed, None, 2).killed == "off"
+    to_on = replace(killed, kill_variant="on")
+    assert flag_of(definition, to_on, None, 2).killed == "on"
+
+
+def test_earlier_stages_stay_open() -> None:
+    policy = ladder(
+        Stage("staff", 100, ("staff",)), Stage("few", 5), Stage("half", 50), Stage("all", 100)
+    )
+    staff = Opening(1, 100, ("staff",))
+    assert openings(policy, 1) == (staff,)
+    assert openings(policy, 2) == (staff, Opening(2, 5))
+    assert openings(policy, 3) == (staff, Opening(3, 50))
+
+
+def test_what_a_later_stage_contains_is_left_out() -> None:
+    policy = ladder(
+        Stage("some", 10, ("staff",)),
+        Stage("more", 20, ("staff", "testers")),
+        Stage("few", 5),
+        Stage("all", 100),
+    )
+    assert openings(policy, 2) == (Opening(2, 20, ("staff", "testers")),)
+    assert openings(policy, 3) == (Opening(2, 20, ("staff", "testers")), Opening(3, 5))
+    assert openings(policy, 4) == (Opening(4, 100),)
+
+
+def test_a_stage_as_wide_as_the_one_before_takes_its_place() -> None:
+    policy = ladder(Stage("half", 50), Stage("longer", 50), Stage("all", 100))
+    assert openings(policy, 2) == (Opening(2, 50),)
+
+
+@pytest.mark.parametrize(
+    ("interval_ms", "seconds"), [(500, 0.5), (1_000, 0.5), (6_000, 3.0), (3_600_000, 10.0)]
+)
+def test_instances_report_twice_an_evaluation_within_bounds(
+    interval_ms: int, seconds: float
+) -> None:
+    assert report_interval(ladder(interval_ms=interval_ms)) == seconds
