@@ -97,6 +97,8 @@ class Shelf:
         for refresh in change.refreshes:
             where = refresh.environment
             self.versions[where] = self.versions.get(where, 0) + 1
+            for key, flag in refresh.flags.items():
+                _check_version(self.flags.get(where, {}).get(key), flag)
             _merge(self.flags.setdefault(where, {}), refresh.flags)
             _merge(self.segments.setdefault(where, {}), refresh.segments)
         if change.audit is not None:
@@ -201,6 +203,18 @@ class Shelf:
             contents.targeting("production", flag),
             contents.active_release("production", flag),
         )
+
+
+def _check_version(before: Flag | None, after: Flag | None) -> None:
+    """A flag's version never goes back; under the same one only its release moves."""
+    if before is None or after is None:
+        return
+    assert after.version >= before.version
+    if after.version == before.version:
+        assert replace(after, release=None) == replace(before, release=None)
+        assert before.release is not None
+        assert after.release is not None
+        assert after.release.step > before.release.step
 
 
 def _merge(held: dict[str, Any], refreshed: Any) -> None:
