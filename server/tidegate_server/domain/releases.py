@@ -90,6 +90,8 @@ _MENDS: Mapping[State, str] = {
     State.ROLLED_BACK: "It has ended; start a new release.",
 }
 
+_WHO: Mapping[Mover, str] = {Mover.PERSON: "you", Mover.POLICY: "the policy"}
+
 
 def advance(release: Release, at_ms: int, reason: str, *, by: Mover = Mover.POLICY) -> Release:
     """Open the next stage; the last one bakes.
@@ -261,7 +263,7 @@ def _insist(release: Release, move: Move, by: Mover) -> None:
     possible = MOVES.get((by, move), frozenset())
     if release.state not in possible:
         raise NotPossible(
-            f"Release {release.id} is {_in_words(release)}, so the {by} cannot {move} it. "
+            f"Release {release.id} is {_in_words(release)}, so {_WHO[by]} cannot {move} it. "
             f"{_MENDS[release.state]}"
         )
     if by is Mover.POLICY and release.stopped:
