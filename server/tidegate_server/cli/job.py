@@ -1,0 +1,50 @@
+"""The policy job's process: run by the supervisor, or alone as `tidegate policy-job`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+
+import structlog
+
+from tidegate_server import policy_job
+from tidegate_server.cli import lifeline, logs
+from tidegate_server.errors import StoreUnavailable
+from tidegate_server.store import Store
+
+log = structlog.get_logger("tidegate.policy_job")
+
+
+def run(store_url: str) -> None:
+    """Run the policy job until SIGTERM, SIGINT, or the end of a supervisor.
+
+    Raises:
+        StartupRefused: the address is not one of a store, or the store is too old.
+    """
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    lifeline.watch(stop.set)
+    store = _reach(store_url, stop)
+    if store is not None:
+        policy_job.run(store, stop)
+        store.close()
+
+
+def _reach(store_url: str, stop: threading.Event) -> Store | None:
+    complained = False
+    while not stop.is_set():
+        try:
+            return Store.connect(store_url)
+        except StoreUnavailable as error:
+            if not complained:
+                log.warning("store_unavailable", error=error.message)
+                complained = True
+            stop.wait(0.5)
+    return None
+
+
+if __name__ == "__main__":
+    logs.configure(os.environ["TIDEGATE_LOG_LEVEL"], os.environ["TIDEGATE_LOG_FORMAT"])
+    run(os.environ["TIDEGATE_STORE_URL"])

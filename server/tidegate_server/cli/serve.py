@@ -1,0 +1,119 @@
+"""`tidegate serve` and `tidegate policy-job`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from tidegate_server.cli import logs
+from tidegate_server.cli.settings import ServeSettings, check_environment
+
+LOG_OPTIONS = (
+    click.option(
+        "--log-level",
+        envvar="TIDEGATE_LOG_LEVEL",
+        show_envvar=True,
+        show_default=True,
+        default="info",
+        type=click.Choice(logs.LEVELS, case_sensitive=False),
+        help="How much to log, to standard error.",
+    ),
+    click.option(
+        "--log-format",
+        envvar="TIDEGATE_LOG_FORMAT",
+        show_envvar=True,
+        show_default=True,
+        default="console",
+        type=click.Choice(logs.FORMATS, case_sensitive=False),
+        help="Logs for people, or one JSON object a line.",
+    ),
+)
+
+
+@click.command()
+@click.option(
+    "--host", envvar="TIDEGATE_HOST", show_envvar=True, show_default=True, default="127.0.0.1",
+    help="Address to listen on; 0.0.0.0 for every one of this machine.",
+)  # fmt: skip
+@click.option(
+    "--port", envvar="TIDEGATE_PORT", show_envvar=True, show_default=True, default=8080,
+    type=click.IntRange(1, 65535), help="Port to listen on.",
+)  # fmt: skip
+@click.option(
+    "--workers", envvar="TIDEGATE_WORKERS", show_envvar=True, show_default=True, default=2,
+    type=click.IntRange(1, 64), help="Web processes; each holds thousands of streams.",
+)  # fmt: skip
+@click.option(
+    "--data-dir", envvar="TIDEGATE_DATA_DIR", show_envvar=True, show_default=True,
+    default="./tidegate-data", type=click.Path(file_okay=False, path_type=Path),
+    help="Folder of the embedded store and of the secret key.",
+)  # fmt: skip
+@click.option(
+    "--store-url", envvar="TIDEGATE_STORE_URL", show_envvar=True,
+    help="A Valkey or Redis (7.2 or later, append-only file on) instead of the embedded "
+    "one: redis://host:6379/0, rediss://…, unix:///path.",
+)  # fmt: skip
+@click.option(
+    "--bootstrap-token", envvar="TIDEGATE_BOOTSTRAP_TOKEN", show_envvar=True, default="",
+    help="The first admin token, for automation. Without it one is made and printed once.",
+)  # fmt: skip
+@click.option(
+    "--secret-key", envvar="TIDEGATE_SECRET_KEY", show_envvar=True,
+    help="Key of the tokens' digests, at least 16 characters, the same for all servers of one "
+    "store. Without it one is kept in the data folder.",
+)  # fmt: skip
+@LOG_OPTIONS[0]
+@LOG_OPTIONS[1]
+def serve(
+    host: str,
+    port: int,
+    workers: int,
+    data_dir: Path,
+    store_url: str | None,
+    bootstrap_token: str,
+    secret_key: str | None,
+    log_level: str,
+    log_format: str,
+) -> None:
+    """Run the flag server: embedded store, web processes and policy job.
+
+    Every option can be given by its environment variable. The first start prints an admin
+    token, once. SIGTERM or Ctrl-C stops everything.
+    """
+    from tidegate_server.cli.supervisor import Supervisor
+
+    check_environment(os.environ)
+    settings = ServeSettings(
+        host=host,
+        port=port,
+        workers=workers,
+        data_dir=data_dir,
+        store_url=store_url or None,
+        bootstrap_token=bootstrap_token,
+        secret_key=secret_key,
+        log_level=log_level.lower(),
+        log_format=log_format.lower(),
+    )
+    logs.configure(settings.log_level, settings.log_format)
+    Supervisor(settings, click.echo).run()
+
+
+@click.command("policy-job")
+@click.option(
+    "--store-url", envvar="TIDEGATE_STORE_URL", show_envvar=True, required=True,
+    help="The store that the servers use.",
+)  # fmt: skip
+@LOG_OPTIONS[0]
+@LOG_OPTIONS[1]
+def policy_job(store_url: str, log_level: str, log_format: str) -> None:
+    """Run the policy job alone, beside servers that share a store.
+
+    Several may run: one of them leads, the others wait to take its place.
+    """
+    from tidegate_server.cli import job
+
+    check_environment(os.environ)
+    logs.configure(log_level.lower(), log_format.lower())
+    job.run(store_url)

@@ -1,0 +1,114 @@
+"""What `tidegate serve` is told: environment variables, each with an option of the same name."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tidegate_server.errors import StartupRefused
+
+KNOWN = frozenset(
+    {
+        "TIDEGATE_HOST",
+        "TIDEGATE_PORT",
+        "TIDEGATE_WORKERS",
+        "TIDEGATE_DATA_DIR",
+        "TIDEGATE_STORE_URL",
+        "TIDEGATE_BOOTSTRAP_TOKEN",
+        "TIDEGATE_SECRET_KEY",
+        "TIDEGATE_LOG_LEVEL",
+        "TIDEGATE_LOG_FORMAT",
+        # Read by the SDK and by the commands that talk to a server.
+        "TIDEGATE_URL",
+        "TIDEGATE_TOKEN",
+        "TIDEGATE_PROJECT",
+        "TIDEGATE_ENVIRONMENT",
+        "TIDEGATE_CONTEXT",
+        "TIDEGATE_CONFIG",
+    }
+)
+
+SHORTEST_KEY = 16
+
+
+@dataclass(frozen=True, slots=True)
+class ServeSettings:
+    """The settings of one server."""
+
+    host: str
+    port: int
+    workers: int
+    data_dir: Path
+    store_url: str | None
+    bootstrap_token: str
+    secret_key: str | None
+    log_level: str
+    log_format: str
+
+    @property
+    def url(self) -> str:
+        """The address that people on this machine reach the server at."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.host, self.host)  # noqa: S104
+        return f"http://{host}:{self.port}"
+
+
+def check_environment(environment: Mapping[str, str]) -> None:
+    """Stop the start over a setting that nobody would read.
+
+    Raises:
+        StartupRefused: a ``TIDEGATE_`` variable that does not exist.
+    """
+    unknown = sorted(name for name in environment if _ours(name) and name not in KNOWN)
+    if unknown:
+        raise StartupRefused(
+            f"There is no setting {', '.join(unknown)}: correct the name or unset it "
+            "(tidegate serve --help lists them)."
+        )
+
+
+def _ours(name: str) -> bool:
+    return name.startswith("TIDEGATE_")
+
+
+def secret_key(given: str | None, data_dir: Path) -> bytes:
+    """Return the key of the tokens' digests, made at the first start unless it was given.
+
+    Raises:
+        StartupRefused: the given key is too short, or the file cannot be used.
+    """
+    if given is not None:
+        if len(given) < SHORTEST_KEY:
+            raise StartupRefused(
+                f"TIDEGATE_SECRET_KEY must have at least {SHORTEST_KEY} characters; "
+                "`openssl rand -hex 32` makes a good one."
+            )
+        return given.encode()
+    path = data_dir / "secret.key"
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return _kept_key(path)
+    except OSError as error:
+        raise StartupRefused(
+            f"{path} cannot be used: {error.strerror}. Give a TIDEGATE_SECRET_KEY, or a "
+            "TIDEGATE_DATA_DIR that can be written to."
+        ) from None
+
+
+def _kept_key(path: Path) -> bytes:
+    if not path.exists():
+        # Written whole under another name first: a start that is killed leaves no half key.
+        draft = path.with_suffix(f".{os.getpid()}")
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            file.write(secrets.token_hex(32))
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            pass  # another server was first, and its key is as good
+        finally:
+            draft.unlink()
+    return path.read_bytes().strip()
