@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from flask.testing import FlaskClient
-from werkzeug.test import TestResponse
-
 from tidegate_server.domain.change import Kind
 from tidegate_server.store import Store
+from werkzeug.test import TestResponse
 
 PROJECT = "/api/v1/projects/default"
 PRODUCTION = f"{PROJECT}/environments/production"

@@ -10,13 +10,13 @@ import pytest
 import redis
 from flask import Flask
 from flask.testing import FlaskClient
-
-from tests.api.calls import CHECKOUT, POLICY, PRODUCTION, PROJECT, Caller
 from tidegate_server.api.app import create_app
 from tidegate_server.api.bootstrap import bootstrap
 from tidegate_server.api.settings import ApiSettings
 from tidegate_server.store import Store
 from tidegate_server.store.embedded import EmbeddedValkey
+
+from tests.api.calls import CHECKOUT, POLICY, PRODUCTION, PROJECT, Caller
 
 SECRET_KEY = b"a secret key for tests only"
 ADMIN_TOKEN = "an-admin-token-for-tests"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -78,8 +79,6 @@ def test_yaml_beyond_json_is_refused(text: str, words: str) -> None:
 
 @pytest.mark.parametrize("wrap", [lambda inner: [inner], lambda inner: {"a": inner}])
 def test_nesting_is_bounded(wrap: Callable[[Any], Any]) -> None:
-    import json
-
     def nested(levels: int) -> Any:
         value: Any = 1
         for _ in range(levels):

@@ -49,6 +49,8 @@ class _Parser(FlaskParser):
         """The body's value; an absent one is empty where the schema says that it may be."""
         if getattr(schema, "body_may_be_absent", False) and not req.get_data():
             return {}
+        if getattr(schema, "long_body", False):
+            req.max_content_length = backend().settings.report_limit
         return read_body(req, yaml_too=getattr(schema, "yaml_too", False))
 
     def handle_error(

@@ -98,6 +98,20 @@ class Whole(fields.Integer):
         return value
 
 
+class Items(fields.List[Any]):
+    """A list whose length is looked at before anything in it is."""
+
+    def __init__(self, item: Any, *, most: int, least: int = 0, **kwargs: Any) -> None:
+        self._bounds = validate.Length(min=least or None, max=most)
+        super().__init__(item, validate=self._bounds, **kwargs)
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> list[Any]:
+        if not isinstance(value, list):
+            raise ValidationError("A list is expected here.")
+        self._bounds(value)
+        return super()._deserialize(value, *args, **kwargs)
+
+
 class Number(fields.Float):
     """A number without quotes."""
 

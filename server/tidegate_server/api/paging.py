@@ -36,7 +36,8 @@ class Cursor(fields.Field[str]):
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> str:
         try:
-            return base64.urlsafe_b64decode(str(value) + "=" * (-len(str(value)) % 4)).decode()
+            padded = str(value) + "=" * (-len(str(value)) % 4)
+            return base64.b64decode(padded, altchars=b"-_", validate=True).decode()
         except (binascii.Error, ValueError):
             raise ValidationError(
                 "This is no cursor that a page gave; leave it out to begin at the start."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
+from itertools import islice
 from typing import Any
 
 import structlog
@@ -12,6 +13,9 @@ from werkzeug.exceptions import HTTPException, NotFound
 
 from tidegate_server import errors
 from tidegate_server.errors import FieldProblem, TidegateError
+
+MOST_ERRORS = 100
+"""So many fields at fault are told; mending them will show the rest."""
 
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:tidegate:problem:"
@@ -59,7 +63,10 @@ def problem(
         "title": title,
         "status": status.value,
         "detail": detail,
-        "errors": [{"pointer": field.pointer, "detail": field.detail} for field in fields],
+        "errors": [
+            {"pointer": field.pointer, "detail": field.detail}
+            for field in islice(fields, MOST_ERRORS)
+        ],
         "request_id": g.get("request_id", ""),
     }
     return Response(

@@ -5,12 +5,13 @@ from __future__ import annotations
 from flask import Response
 
 from tidegate_server.api import answers
-from tidegate_server.api.backend import backend
+from tidegate_server.api.backend import backend, present_token
 from tidegate_server.api.blueprint import PROJECT, Blueprint
 from tidegate_server.api.paging import PageQuery, PageRequest, cursor, place_in_stream
 from tidegate_server.api.schemas.audit import AuditPage
 from tidegate_server.api.services import contents
 from tidegate_server.domain.tokens import Role
+from tidegate_server.errors import Forbidden
 
 blueprint = Blueprint("audit", __name__, description="Who changed what, when and why")
 
@@ -20,6 +21,8 @@ blueprint = Blueprint("audit", __name__, description="Who changed what, when and
 )
 def list_project_audit(asked: PageRequest, project: str) -> Response:
     """List what was changed in a project, the latest first."""
+    if present_token().environment is not None:
+        raise Forbidden("The log tells of every environment; the token is for one of them only.")
     contents.project_of(backend().store, project)
     return _page(asked, project)
 

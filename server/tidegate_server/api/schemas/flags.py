@@ -8,7 +8,7 @@ from typing import Any
 from marshmallow import ValidationError, fields, post_load, validate
 from tidegate.model import FLAG_TYPES, Variant
 
-from tidegate_server.api.fields import AnyJson, Key, Name, Text
+from tidegate_server.api.fields import AnyJson, Items, Key, Name, Text
 from tidegate_server.api.schemas.strict import Page, StoredAnswer, Strict, key_of_address
 from tidegate_server.domain.flags import FlagDefinition
 
@@ -33,14 +33,15 @@ class FlagFields(Strict):
 
     key = Key(required=True)
     type = fields.String(required=True, validate=validate.OneOf(FLAG_TYPES))
-    variants = fields.List(
+    variants = Items(
         fields.Nested(VariantSchema),
-        validate=validate.Length(min=1, max=MOST_VARIANTS),
+        least=1,
+        most=MOST_VARIANTS,
         metadata={"description": "a boolean flag without variants gets `on` and `off`"},
     )
     name = Text(200, load_default="")
     description = Text(4_000, load_default="")
-    tags = fields.List(Text(100, shortest=1), load_default=list, validate=validate.Length(max=100))
+    tags = Items(Text(100, shortest=1), load_default=list, most=100)
     salt = Text(
         200,
         load_default="",
@@ -71,10 +72,11 @@ class FlagUpdate(FlagBody):
     """A flag as it shall be. Its type and its salt never change."""
 
     key = key_of_address()
-    variants = fields.List(
+    variants = Items(
         fields.Nested(VariantSchema),
         required=True,
-        validate=validate.Length(min=1, max=MOST_VARIANTS),
+        least=1,
+        most=MOST_VARIANTS,
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from marshmallow import ValidationError, fields, post_load, validate
 
-from tidegate_server.api.fields import Duration, Key, Name, Number, Percent, Text, Whole
+from tidegate_server.api.fields import Duration, Items, Key, Name, Number, Percent, Text, Whole
 from tidegate_server.api.schemas.strict import Page, StoredAnswer, Strict, key_of_address
 from tidegate_server.domain import policy
 from tidegate_server.domain.policy import (
@@ -61,10 +61,10 @@ class StageSchema(Strict):
     not_offered: ClassVar[Mapping[str, str]] = _not_offered("max_duration", "approval")
 
     name = Name(metadata={"description": "`stage-N` when left out"})
-    segments = fields.List(
+    segments = Items(
         Key(),
         load_default=list,
-        validate=validate.Length(max=100),
+        most=100,
         metadata={"description": "open to contexts in any of these; without it, to everyone"},
     )
     percentage = Percent(metadata={"description": "share of them; 100 when segments are given"})
@@ -160,16 +160,17 @@ class PolicyFields(Strict):
         load_default=30 * policy.SECOND,
         metadata={"default": "30s", "description": "time between evaluations"},
     )
-    stages = fields.List(
+    stages = Items(
         fields.Nested(StageSchema),
         required=True,
-        validate=validate.Length(min=1, max=MOST_STAGES),
+        least=1,
+        most=MOST_STAGES,
         metadata={"description": "each opens at least what the one before it opened"},
     )
-    checks = fields.List(
+    checks = Items(
         fields.Nested(CheckSchema),
         load_default=lambda: [ErrorRateCheck()],
-        validate=validate.Length(max=MOST_CHECKS),
+        most=MOST_CHECKS,
     )
     no_data = fields.Nested(NoDataSchema, load_default=NoData)
     bake = Duration(

@@ -8,7 +8,7 @@ from typing import Any
 
 from marshmallow import fields, post_load, validate
 
-from tidegate_server.api.fields import Number, Patterned, Text, Truth, Whole
+from tidegate_server.api.fields import Items, Number, Patterned, Text, Truth, Whole
 from tidegate_server.api.schemas.strict import Strict
 from tidegate_server.store.reports import ArmTotals, FailingUsers, GroupTotals, Report
 
@@ -68,10 +68,10 @@ class FailingUsersSchema(Strict):
     step = _whole(0)
     stratum = _whole(0)
     arm = fields.String(required=True, validate=validate.OneOf(("control", "treatment")))
-    users = fields.List(
+    users = Items(
         Patterned(USER_HASH, "16 hex digits are expected here."),
         required=True,
-        validate=validate.Length(max=MOST_USERS),
+        most=MOST_USERS,
     )
     overflow = _whole(0)
 
@@ -83,6 +83,8 @@ class FailingUsersSchema(Strict):
 
 class ReportBody(Strict):
     """One report of one instance."""
+
+    long_body = True
 
     schema = Whole(
         required=True,
@@ -100,12 +102,8 @@ class ReportBody(Strict):
     sdk = Text(200, required=True)
     host = Text(300, required=True)
     pid = _whole(0)
-    counts = fields.List(
-        fields.Nested(GroupTotalsSchema), required=True, validate=validate.Length(max=MOST_GROUPS)
-    )
-    failing = fields.List(
-        fields.Nested(FailingUsersSchema), required=True, validate=validate.Length(max=MOST_GROUPS)
-    )
+    counts = Items(fields.Nested(GroupTotalsSchema), required=True, most=MOST_GROUPS)
+    failing = Items(fields.Nested(FailingUsersSchema), required=True, most=MOST_GROUPS)
 
     @post_load
     def build(self, data: Mapping[str, Any], **_: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 
 from marshmallow import fields, post_load, validate
 
-from tidegate_server.api.fields import ConditionField, Key, Text
+from tidegate_server.api.fields import ConditionField, Items, Key, Text
 from tidegate_server.api.schemas.strict import Page, StoredAnswer, Strict, key_of_address
 from tidegate_server.domain.flags import SegmentDefinition
 
@@ -15,10 +15,10 @@ MOST_LISTED = 10_000
 
 
 def _keys(description: str) -> fields.List[Any]:
-    return fields.List(
+    return Items(
         fields.String(validate=validate.Length(min=1, max=500)),
         load_default=list,
-        validate=validate.Length(max=MOST_LISTED),
+        most=MOST_LISTED,
         metadata={"description": description},
     )
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from marshmallow import fields, post_dump, post_load, validate, validates_schema
+from marshmallow import fields, post_dump, post_load, validates_schema
 from marshmallow.exceptions import ValidationError
 from tidegate.model import Prerequisite, Rule, Serve, WeightedVariant
 
 from tidegate_server.api.fields import (
     ConditionField,
     Instant,
+    Items,
     Key,
     Name,
     Number,
@@ -41,7 +42,7 @@ class ServeSchema(Strict):
     """What to serve: one ``variant``, or a ``split``."""
 
     variant = Name()
-    split = fields.List(fields.Nested(WeightedVariantSchema), validate=validate.Length(min=1))
+    split = Items(fields.Nested(WeightedVariantSchema), least=1, most=100)
 
     @validates_schema
     def one_of_two(self, data: Mapping[str, Any], **_: Any) -> None:
@@ -77,7 +78,7 @@ class PrerequisiteSchema(Strict):
     """Another flag must serve one of ``variants``."""
 
     flag = Key(required=True)
-    variants = fields.List(Name(), required=True, validate=validate.Length(min=1))
+    variants = Items(Name(), required=True, least=1, most=100)
 
     @post_load
     def build(self, data: Mapping[str, Any], **_: Any) -> Any:
@@ -96,13 +97,11 @@ class TargetingFields(Strict):
         metadata={"description": "served while it is killed; null: the off variant"},
     )
     default = fields.Nested(ServeSchema, required=True)
-    rules = fields.List(
-        fields.Nested(RuleSchema), load_default=list, validate=validate.Length(max=MOST_RULES)
-    )
-    prerequisites = fields.List(
+    rules = Items(fields.Nested(RuleSchema), load_default=list, most=MOST_RULES)
+    prerequisites = Items(
         fields.Nested(PrerequisiteSchema),
         load_default=list,
-        validate=validate.Length(max=100),
+        most=100,
     )
 
 

@@ -112,7 +112,7 @@ def with_receipt(store: Store, project: str, environment: str, stored: Stored) -
     receipt = Receipt(
         live=found.live,
         applied=found.applied,
-        waiting=tuple(found.waiting),
+        waiting=tuple(sorted(found.waiting)),
         slowest_ms=elapsed[-1] if elapsed else None,
         median_ms=statistics.median(elapsed) if elapsed else None,
     )

@@ -1,0 +1,192 @@
+"""Releases start, are watched, and obey people."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tidegate_server.decisions.progress import begin
+from tidegate_server.domain.change import Address, Change, Kind, LedgerEntry, Put
+from tidegate_server.store import Store
+
+from tests.api.calls import PRODUCTION, PROJECT, Caller, everything, pointers, slug
+
+RELEASES = f"{PRODUCTION}/releases"
+START = {"flag": "checkout", "treatment": "on", "policy": "careful"}
+
+
+def test_a_release_starts_at_its_first_stage(checkout: Caller) -> None:
+    started = checkout.post(RELEASES, {**START, "control": "off", "reason": "time to go"})
+    assert started.status_code == 201
+    release = started.json
+    assert release is not None
+    assert started.headers["Location"] == f"{RELEASES}/{release['id']}"
+    assert (release["state"], release["control"], release["treatment"]) == ("running", "off", "on")
+    assert release["stage"] == {
+        "number": 1,
+        "of": 2,
+        "name": "stage-1",
+        "percentage": 5,
+        "segments": [],
+    }
+    assert release["openings"] == [{"stage": 1, "percentage": 5, "segments": []}]
+    assert release["reason"] == "time to go"
+    assert release["progress"] is None
+    assert release["ended_at"] is None
+    assert checkout.get(started.headers["Location"]).json == release
+    targeting = checkout.get(f"{PRODUCTION}/flags/checkout").json
+    assert targeting is not None
+    assert targeting["release"] == release["id"]
+
+
+def test_a_flag_has_one_active_release(checkout: Caller, release: str, store: Store) -> None:
+    before = everything(store)
+    refused = checkout.post(RELEASES, START)
+    assert (refused.status_code, slug(refused)) == (409, "not-possible")
+    assert "Complete it or roll it back" in refused.text
+    assert everything(store) == before
+
+
+@pytest.mark.parametrize(
+    ("change", "pointer"),
+    [
+        ({"flag": "nope"}, "/flag"),
+        ({"treatment": "blue"}, "/treatment"),
+        ({"treatment": "off"}, "/treatment"),
+        ({"control": "on"}, "/control"),
+        ({"rule": "nope"}, "/rule"),
+        ({"policy": "nope"}, "/policy"),
+        ({"percentage": 5}, "/percentage"),
+        ({"flag": None}, "/flag"),
+    ],
+)
+def test_releases_that_cannot_be_are_refused(
+    checkout: Caller, store: Store, change: dict[str, Any], pointer: str
+) -> None:
+    before = everything(store)
+    refused = checkout.post(RELEASES, {**START, **change})
+    assert refused.status_code == 422, refused.text
+    assert pointers(refused) == [pointer]
+    assert everything(store) == before
+
+
+def act(caller: Caller, release: str, action: str, body: Any = None, **more: Any) -> Any:
+    response = caller.post(f"{release}/{action}", body, **more)
+    assert response.status_code == 200, response.text
+    return response.json
+
+
+def test_people_pause_resume_and_advance(checkout: Caller, release: str) -> None:
+    paused = act(checkout, release, "pause", {"reason": "lunch"})
+    assert (paused["state"], paused["reason"], paused["stopped"]) == ("paused", "lunch", False)
+    assert paused["resumes_to"] == "running"
+    assert act(checkout, release, "pause", {"stop": True})["stopped"] is True
+    assert act(checkout, release, "resume")["state"] == "running"
+    baking = act(checkout, release, "advance", {"reason": "sure"})
+    assert (baking["state"], baking["stage"]["number"], baking["step"]) == ("baking", 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("action", "state", "served"),
+    [("complete", "completed", "on"), ("rollback", "rolled_back", "off")],
+)
+def test_people_end_a_release(
+    checkout: Caller, release: str, action: str, state: str, served: str
+) -> None:
+    ended = act(checkout, release, action, {"reason": "enough"})
+    assert ended["state"] == state
+    assert ended["ended_at"] is not None
+    targeting = checkout.get(f"{PRODUCTION}/flags/checkout").json
+    assert targeting is not None
+    assert (targeting["default"], targeting["release"]) == ({"variant": served}, None)
+    again = checkout.post(f"{release}/{action}")
+    assert (again.status_code, slug(again)) == (409, "not-possible")
+
+
+def test_only_a_pause_can_be_a_full_stop(checkout: Caller, release: str) -> None:
+    refused = checkout.post(f"{release}/resume", {"stop": True})
+    assert refused.status_code == 422
+    assert pointers(refused) == ["/stop"]
+
+
+def test_there_is_no_other_action(checkout: Caller, release: str) -> None:
+    missing = checkout.post(f"{release}/approve", {})
+    assert (missing.status_code, slug(missing)) == (404, "no-such-address")
+
+
+def test_an_action_may_insist_on_what_was_seen(
+    checkout: Caller, release: str, store: Store
+) -> None:
+    seen = checkout.get(release).headers["ETag"]
+    act(checkout, release, "pause", match=seen)
+    before = everything(store)
+    stale = checkout.post(f"{release}/resume", match=seen)
+    assert (stale.status_code, slug(stale)) == (412, "stale-revision")
+    assert "Read it again" in stale.text
+    assert everything(store) == before
+
+
+def test_releases_are_listed_the_latest_first(checkout: Caller, release: str) -> None:
+    act(checkout, release, "rollback")
+    second = checkout.made(RELEASES, START)["id"]
+    listed = checkout.get(RELEASES).json
+    assert listed is not None
+    assert [item["id"] for item in listed["items"]] == [second, release.rpartition("/")[2]]
+    running = checkout.get(f"{RELEASES}?state=running&flag=checkout").json
+    assert running is not None
+    assert [item["id"] for item in running["items"]] == [second]
+    nothing = checkout.get(f"{RELEASES}?flag=other").json
+    assert nothing is not None
+    assert nothing["items"] == []
+    assert pointers(checkout.get(f"{RELEASES}?state=flying")) == ["/state"]
+
+
+def write_progress(store: Store, release: str) -> None:
+    id = release.rpartition("/")[2]
+    stored = store.get("default", Address(Kind.RELEASE, id, "production"))
+    assert stored is not None
+    where = Address(Kind.PROGRESS, id, "production")
+    before = store.get("default", where)
+    progress = begin(stored.document)
+    store.commit(
+        Change(
+            "default",
+            (Put(where, progress, before.revision if before else 0),),
+            ledger=(LedgerEntry("production", id, progress),),
+        )
+    )
+
+
+def test_progress_shows_and_changes_the_etag_alone(
+    checkout: Caller, release: str, store: Store
+) -> None:
+    first = checkout.get(release)
+    write_progress(store, release)
+    second = checkout.get(release, headers={"If-None-Match": first.headers["ETag"]})
+    assert second.status_code == 200
+    assert second.json is not None
+    assert second.json["progress"]["windows"] == 0
+    assert second.json["progress"]["control"]["exposures"] == 0
+    assert second.json["progress"]["last_decision"] is None
+    same = checkout.get(release, headers={"If-None-Match": second.headers["ETag"]})
+    assert (same.status_code, same.data) == (304, b"")
+    act(checkout, release, "pause", match=first.headers["ETag"])
+
+
+def test_the_ledger_goes_by_pages(checkout: Caller, release: str, store: Store) -> None:
+    for _ in range(3):
+        write_progress(store, release)
+    first = checkout.get(f"{release}/ledger?limit=2").json
+    assert first is not None
+    assert len(first["items"]) == 2
+    assert first["items"][0]["entry"]["windows"] == 0
+    last = checkout.get(f"{release}/ledger?limit=2&cursor={first['next_cursor']}").json
+    assert last is not None
+    assert (len(last["items"]), last["next_cursor"]) == (1, None)
+    assert pointers(checkout.get(f"{release}/ledger?cursor=YWJj")) == ["/cursor"]
+
+
+def test_what_is_not_there_is_named(admin: Caller) -> None:
+    assert "release 'rel_1'" in admin.get(f"{RELEASES}/rel_1").text
+    assert "release 'rel_1'" in admin.post(f"{RELEASES}/rel_1/pause").text
+    assert "environment 'nope'" in admin.get(f"{PROJECT}/environments/nope/releases").text
