@@ -15,7 +15,7 @@ from tidegate_server.domain.releases import Mover
 
 from tests.decisions.ramp import SEGMENT, Followed, policy
 
-RAMP = policy(10, 50, 100, min_samples=10_000)
+RAMP = policy(10, 50, 100, min_samples=10**9)
 
 
 def evidence(followed: Followed) -> float:
@@ -166,3 +166,14 @@ def test_the_guard_divides_by_a_phi_that_was_fixed_before_the_window() -> None:
     gained = followed.progress.evidence[0].bets[0] - before.bets[0]
     full = 30 * math.log(1.5) - 40 * math.log(1.25)
     assert gained <= full / 4.0 + 1e-9
+
+
+def test_a_release_that_ends_keeps_the_evidence_it_ended_on() -> None:
+    followed = Followed(RAMP)
+    for _ in range(EPOCH_WINDOWS - 1):
+        followed.window((900, 9), (100, 1))
+    followed.window((900, 0), (100, 60))
+
+    assert followed.release.state is State.ROLLED_BACK
+    assert evidence(followed) == pytest.approx(followed.last.log_evidence)
+    assert followed.progress.generation == 0

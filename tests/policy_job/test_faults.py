@@ -184,7 +184,7 @@ class TestWithoutStore:
         assert not thread.is_alive()
         assert_one_unbroken_story(deployment)
         said = [each["event"] for each in logs]
-        assert said.count("store unavailable") == said.count("store is back") == 1
+        assert said.count("store unavailable") == said.count("working again") == 1
 
     def test_it_stops_at_once_when_asked_even_without_a_store(self, own: EmbeddedValkey) -> None:
         stop = threading.Event()

@@ -57,8 +57,10 @@ def decide(
     if verdict.action is Action.RETREAT:
         probe = replace(seen.probe, excess=0.0, retreats=seen.probe.retreats + 1)
         seen = replace(seen, probe=probe)
+    if verdict.action not in (Action.ROLLBACK, Action.COMPLETE):
+        seen = close_epoch(seen)
     after = replace(
-        close_epoch(seen),
+        seen,
         state=verdict.state,
         evaluated_ms=now_ms,
         next_due_ms=now_ms + release.policy.interval_ms,

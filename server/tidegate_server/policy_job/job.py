@@ -83,7 +83,7 @@ class PolicyJob:
                 wait = LONGEST_BACK_OFF_SECONDS
             else:
                 if failures:
-                    log.info("store is back", failures=failures)
+                    log.info("working again", failures=failures)
                 failures = 0
             stop.wait(wait)
         try:
