@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+from tidegate_server.policy_job.lease import Leases
+from tidegate_server.store import Store
+
+
+def test_one_holder_leads_a_scope_and_others_lead_other_scopes(store: Store) -> None:
+    first, second = Leases(store, "first"), Leases(store, "second")
+
+    assert first.fence("shop") is not None
+    assert second.fence("shop") is None
+    assert second.fence("blog") is not None
+
+
+def test_leading_on_keeps_the_fencing_number(store: Store) -> None:
+    always_renewing = Leases(store, "first", ttl_ms=5_000)
+    fence = always_renewing.fence("shop")
+
+    assert always_renewing.fence("shop") == fence
+    assert store.acquire_lease("shop", "first", 5_000) == fence
+
+
+def test_what_is_given_up_can_be_taken_at_once_under_a_higher_number(store: Store) -> None:
+    first, second = Leases(store, "first"), Leases(store, "second")
+    before = first.fence("shop")
+    first.give_up()
+    after = second.fence("shop")
+
+    assert before is not None
+    assert after is not None
+    assert after.number > before.number
+
+
+def test_a_lease_that_was_lost_is_asked_for_again(store: Store) -> None:
+    leases = Leases(store, "first")
+    held = leases.fence("shop")
+    assert held is not None
+    store.release_lease("shop", held)
+    assert store.acquire_lease("shop", "second", 60_000) is not None
+
+    assert leases.fence("shop") == held
+    leases.lost("shop")
+    assert leases.fence("shop") is None
