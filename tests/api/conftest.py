@@ -5,11 +5,13 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 import redis
 from flask import Flask
 from flask.testing import FlaskClient
+from tidegate_server.api import backend
 from tidegate_server.api.app import create_app
 from tidegate_server.api.bootstrap import bootstrap
 from tidegate_server.api.settings import ApiSettings
@@ -34,9 +36,16 @@ def valkey() -> Iterator[EmbeddedValkey]:
 
 
 @pytest.fixture
-def store(valkey: EmbeddedValkey) -> Iterator[Store]:
+def raw(valkey: EmbeddedValkey) -> Iterator[redis.Redis]:
+    """The server behind the store, emptied."""
     with redis.Redis(unix_socket_path=str(valkey.socket)) as client:
         client.flushall()
+        yield client
+
+
+@pytest.fixture
+def store(valkey: EmbeddedValkey, raw: redis.Redis) -> Iterator[Store]:
+    """An empty store."""
     opened = Store.connect(valkey.url)
     yield opened
     opened.close()
@@ -49,10 +58,38 @@ def settings() -> ApiSettings:
     )
 
 
+@pytest.fixture(scope="session")
+def fresh() -> dict[bytes, bytes]:
+    """What a first start writes, kept so that only one test waits for the disk."""
+    return {}
+
+
+@pytest.fixture(scope="session")
+def routes() -> Flask:
+    """The application, which is made once; ``app`` gives it a backend of its own."""
+    return create_app(cast(Store, None), ApiSettings(SECRET_KEY))
+
+
 @pytest.fixture
-def app(store: Store, settings: ApiSettings) -> Flask:
-    bootstrap(store, SECRET_KEY, ADMIN_TOKEN)
-    return create_app(store, settings)
+def app(
+    routes: Flask,
+    store: Store,
+    raw: redis.Redis,
+    fresh: dict[bytes, bytes],
+    settings: ApiSettings,
+) -> Flask:
+    """The application on a server after its first start."""
+    if fresh:
+        pipe = raw.pipeline()
+        for key, dump in fresh.items():
+            pipe.restore(key, 0, dump)
+        pipe.execute()
+    else:
+        bootstrap(store, SECRET_KEY, ADMIN_TOKEN)
+        names = cast(list[bytes], raw.keys())
+        fresh.update({name: cast(bytes, raw.dump(name)) for name in names})
+    backend.install(routes, store, settings)
+    return routes
 
 
 @pytest.fixture
