@@ -118,9 +118,17 @@ class Feed:
             for waiting in self._subscriptions.values():
                 for subscription in waiting:
                     subscription.put(None)
-        self._client.close()
+            running = self._thread is not None
+        if not running:
+            self._client.close()  # else the thread does, which may be reading just now
 
     def _run(self) -> None:
+        try:
+            self._follow()
+        finally:
+            self._client.close()
+
+    def _follow(self) -> None:
         pause = 0.0
         checked = 0.0
         while not self._closed:
