@@ -40,4 +40,5 @@ def user_hash(key: str) -> str:
 
     It is the first half of murmur3 x64_128 with seed 0.
     """
-    return f"{mmh3.hash64(key, 0, True, False)[0]:016x}"
+    # By name: mmh3 ignores the fourth argument of hash64 when it is given by position.
+    return f"{mmh3.hash64(key, signed=False)[0]:016x}"
