@@ -14,6 +14,7 @@ from datetime import UTC, date, datetime
 from typing import Any, Final, TypeAlias
 
 from tidegate.errors import InvalidCondition
+from tidegate.imports import load
 
 Test: TypeAlias = Callable[[Any], bool]
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -118,8 +119,7 @@ def _matches(value: object) -> Test:
         raise InvalidCondition("the value must be a regular expression, as a string")
     # RE2 works in linear time, so no pattern can hang an evaluation. Its import costs
     # more than the rest of the SDK: only those who use a pattern pay.
-    import re2
-
+    re2 = load("re2")
     try:
         search = re2.compile(value).search
     except re2.error as error:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tidegate.errors import TidegateError
+from tidegate.imports import load
 from tidegate.version import VERSION
 
 if TYPE_CHECKING:
@@ -49,6 +50,13 @@ class Event:
     data: str
 
 
+OPEN = Event("open", "")
+"""The server took the connection; nothing may have happened since what was last seen."""
+
+COMMENT = Event("comment", "")
+"""The server is alive and has nothing to say."""
+
+
 class Transport:
     """The requests of one client in one process."""
 
@@ -78,14 +86,12 @@ class Transport:
 
     def events(self, last_seen: int | None) -> Iterator[Event]:
         """Yield the stream's events until it ends."""
-        from urllib3 import Timeout
-
         headers = {"Accept": "text/event-stream", "Cache-Control": "no-cache"}
         if last_seen is not None:
             headers["Last-Event-ID"] = str(last_seen)
         response = self._send(
             "GET", "/sdk/v1/stream", headers, None,
-            Timeout(connect=CONNECT_SECONDS, read=SILENCE_SECONDS), preload=False,
+            SILENCE_SECONDS, preload=False,
         )  # fmt: skip
         self._stream = response
         try:
@@ -93,6 +99,7 @@ class Transport:
                 raise _refusal(response.status)
             if self._closed:
                 return
+            yield OPEN
             yield from parse_events(self._chunks(response))
         finally:
             self._stream = None
@@ -110,22 +117,18 @@ class Transport:
                 return
 
     def _chunks(self, response: BaseHTTPResponse) -> Iterator[bytes]:
-        from urllib3.exceptions import HTTPError
-
+        errors = _network_errors()
         try:
             # read1 gives what has arrived, without waiting for more.
             while chunk := response.read1():
                 yield chunk
-        except (HTTPError, OSError, ValueError) as error:
-            raise Unreachable(type(error).__name__) from None
+        except errors as error:
+            raise Unreachable(_reason(error)) from None
 
     def _request(
         self, method: str, path: str, headers: dict[str, str], body: bytes | None = None
     ) -> BaseHTTPResponse:
-        from urllib3 import Timeout
-
-        timeout = Timeout(connect=CONNECT_SECONDS, read=ANSWER_SECONDS)
-        response = self._send(method, path, headers, body, timeout, preload=True)
+        response = self._send(method, path, headers, body, ANSWER_SECONDS, preload=True)
         if response.status in (200, 304) or (response.status == 409 and method == "POST"):
             return response
         raise _refusal(response.status)
@@ -136,11 +139,11 @@ class Transport:
         path: str,
         headers: dict[str, str],
         body: bytes | None,
-        timeout: Any,
+        patience: float,
         preload: bool,
     ) -> BaseHTTPResponse:
-        from urllib3.exceptions import HTTPError
-
+        errors = _network_errors()
+        timeout = load("urllib3").Timeout(connect=CONNECT_SECONDS, read=patience)
         try:
             return self._manager().request(
                 method,
@@ -151,20 +154,20 @@ class Transport:
                 preload_content=preload,
                 redirect=False,
             )
-        except (HTTPError, OSError, ValueError) as error:
+        except errors as error:
             raise Unreachable(_reason(error)) from None
 
     def _manager(self) -> PoolManager:
         with self._lock:
             if self._pool is None:
-                from urllib3 import PoolManager
-
-                self._pool = PoolManager(num_pools=4, maxsize=2, retries=False)
+                # A host name is looked up with this codec, which is imported late too.
+                load("encodings.idna")
+                self._pool = load("urllib3").PoolManager(num_pools=4, maxsize=2, retries=False)
             return self._pool
 
 
 def parse_events(chunks: Iterator[bytes]) -> Iterator[Event]:
-    """Yield the events in the chunks of a server-sent event stream.
+    """Yield the events in the chunks of a server-sent event stream; ``COMMENT`` for comments.
 
     Only what the server sends is understood: one ``event`` and ``data`` lines; ids are in
     the data. An event that the stream's end cuts off is dropped, as the format asks.
@@ -191,13 +194,19 @@ def parse_events(chunks: Iterator[bytes]) -> Iterator[Event]:
                 if data:
                     yield Event(name, "\n".join(data))
                 name, data = "message", []
-            elif not line.startswith(":"):
+            elif line.startswith(":"):
+                yield COMMENT
+            else:
                 field, _, value = line.partition(":")
                 value = value.removeprefix(" ")
                 if field == "event":
                     name = value
                 elif field == "data":
                     data.append(value)
+
+
+def _network_errors() -> tuple[type[Exception], ...]:
+    return (load("urllib3.exceptions").HTTPError, OSError, ValueError)
 
 
 def _json(body: bytes) -> Any:

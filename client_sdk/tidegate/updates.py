@@ -115,12 +115,11 @@ class Link:
         for event in self._transport.events(present.version if present else None):
             if self._stopping.is_set():
                 return
-            document = _load(event.data)
             if event.name == "snapshot":
-                self._take_snapshot(document)
+                self._take_snapshot(_load(event.data))
             elif event.name == "update":
-                self._take_update(document)
-            else:
+                self._take_update(_load(event.data))
+            elif self._get() is None:
                 continue
             self._failures = 0
             self._found()

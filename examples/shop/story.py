@@ -183,7 +183,7 @@ class Quickstart:
         self.processes.start(
             "shop",
             [
-                *(sys.executable, "-m", "gunicorn", "--preload", "--log-level", "warning"),
+                *(sys.executable, "-m", "gunicorn", "--preload", "--no-control-socket"),
                 *("--workers", str(WORKERS), "--worker-class", "gthread", "--threads", "8"),
                 *("--bind", self.shop_url.removeprefix("http://"), "examples.shop.app:app"),
             ],
@@ -193,8 +193,9 @@ class Quickstart:
                 "PYTHONPATH": str(ROOT),
             },
         )
+        # The process that they are forked from loaded the application too.
         self.processes.wait_for(
-            "the shop's workers report", lambda: self.admin.live_instances() >= WORKERS
+            "the shop's workers report", lambda: self.admin.live_instances() > WORKERS
         )
 
     def _start_visitors(self) -> None:

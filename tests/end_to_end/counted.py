@@ -20,7 +20,8 @@ Tidegate(app, client, context=lambda: tidegate.Context(request.cookies.get("visi
 @app.get("/work")
 def work() -> Response:
     details = client.boolean_details("fast-checkout", False)
-    fails = random.random() < 0.001
+    # The treatment is sound: whether a release is stopped is not what is tried here.
+    fails = details.variant == "off" and random.random() < 0.005
     return Response(
         status=500 if fails else 204,
         headers={

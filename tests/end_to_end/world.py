@@ -127,7 +127,7 @@ class World:
         self.processes.start(
             "application",
             [
-                *(sys.executable, "-m", "gunicorn", "--preload", "--log-level", "warning"),
+                *(sys.executable, "-m", "gunicorn", "--preload", "--no-control-socket"),
                 *("--workers", "2", "--worker-class", "gthread", "--threads", "4"),
                 *("--bind", self.application_url.removeprefix("http://")),
                 "tests.end_to_end.counted:app",
@@ -138,7 +138,8 @@ class World:
                 "PYTHONPATH": str(ROOT),
             },
         )
-        self.processes.wait_for("both workers report", lambda: self.admin.live_instances() == 2)
+        # The process that they are forked from loaded the application too.
+        self.processes.wait_for("both workers report", lambda: self.admin.live_instances() == 3)
 
     def wait_until(self, what: str, release: str, condition: Callable[[ReleaseNow], bool]) -> None:
         """Wait for a release to be as it should; a server that is away is waited for, too."""

@@ -11,7 +11,8 @@ from flask import Flask, Response, g, request
 
 HEADER = "X-Request-ID"
 _ACCEPTED = re.compile(r"[A-Za-z0-9._-]{1,64}")
-QUIET_PATHS = ("/health/", "/metrics")
+QUIET_PATHS = ("/health/", "/metrics", "/sdk/v1/reports")
+"""What comes every few seconds from everyone; told at level debug unless it fails."""
 
 log = structlog.stdlib.get_logger("tidegate_server.api")
 
@@ -28,7 +29,8 @@ def end(response: Response) -> Response:
     response.headers[HEADER] = g.get("request_id", "")
     milliseconds = (time.perf_counter() - g.get("began", time.perf_counter())) * 1000
     token = g.get("token")
-    say = log.debug if request.path.startswith(QUIET_PATHS) else log.info
+    quiet = request.path.startswith(QUIET_PATHS) and response.status_code < 400
+    say = log.debug if quiet else log.info
     say(
         "request",
         method=request.method,

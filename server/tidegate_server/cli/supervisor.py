@@ -37,6 +37,8 @@ STEADY_SECONDS = 30.0
 LONGEST_PAUSE = 5.0
 STOP_SECONDS = 12.0
 READY_SECONDS = 60.0
+PORT_SECONDS = 5.0
+"""How long a port may stay taken: what a killed server left behind lets go of it by then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +130,7 @@ class Supervisor:
         """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop_soon)
-        check_port(self._settings.host, self._settings.port)
+        self._wait_for_port()
         reading_end, writing_end = os.pipe()
         try:
             self._start(reading_end)
@@ -141,6 +143,15 @@ class Supervisor:
             self._stop()
             os.close(writing_end)
             os.close(reading_end)
+
+    def _wait_for_port(self) -> None:
+        deadline = time.monotonic() + PORT_SECONDS
+        while True:
+            try:
+                return check_port(self._settings.host, self._settings.port)
+            except PortTaken:
+                if time.monotonic() > deadline or self._stopping.wait(LOOK_SECONDS):
+                    raise
 
     def _stop_soon(self, number: int, frame: FrameType | None) -> None:
         self._stopping.set()
@@ -225,6 +236,10 @@ class Supervisor:
             self._embedded.stop()
 
 
+class PortTaken(StartupRefused):
+    """Another program serves at the address."""
+
+
 def check_port(host: str, port: int) -> None:
     """Raise ``StartupRefused`` when nobody could serve at an address."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -235,7 +250,7 @@ def check_port(host: str, port: int) -> None:
         except OSError as error:
             taken = error.errno == errno.EADDRINUSE
             why = "another program serves there" if taken else error.strerror
-            raise StartupRefused(
+            raise (PortTaken if taken else StartupRefused)(
                 f"Cannot serve at {host} port {port}: {why}. "
                 "Choose another TIDEGATE_PORT or TIDEGATE_HOST."
             ) from None

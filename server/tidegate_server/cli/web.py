@@ -83,8 +83,11 @@ def _end_streams_with_the_worker(worker: Any) -> None:
 
 
 def main() -> None:
-    """Serve until SIGTERM, or until the supervisor is gone."""
-    lifeline.watch(lambda: os.kill(os.getpid(), signal.SIGTERM))
+    """Serve until SIGTERM, or until the supervisor is gone.
+
+    Without a supervisor the port has to be free at once: its successor may be waiting.
+    """
+    lifeline.watch(lambda: os.kill(os.getpid(), signal.SIGQUIT))
     sys.argv = ["tidegate"]
     Web().run()
 

@@ -73,11 +73,14 @@ class EmbeddedValkey:
     @property
     def socket(self) -> Path:
         """The socket's path: in the data folder, or where that is too long in a short one."""
-        inside = self.data_dir / "valkey.sock"
-        if len(os.fsencode(inside)) <= LONGEST_SOCKET_PATH:
-            return inside
         name = hashlib.sha256(os.fsencode(self.data_dir)).hexdigest()[:16]
-        return Path(tempfile.gettempdir()) / f"tidegate-{os.getuid()}-{name}" / "valkey.sock"
+        folder = f"tidegate-{os.getuid()}-{name}"
+        temporary = Path(tempfile.gettempdir())
+        places = (self.data_dir, temporary / folder, Path("/tmp") / folder)  # noqa: S108
+        paths = [place / "valkey.sock" for place in places]
+        return next(
+            (path for path in paths if len(os.fsencode(path)) <= LONGEST_SOCKET_PATH), paths[-1]
+        )
 
     @property
     def url(self) -> str:

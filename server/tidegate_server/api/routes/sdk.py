@@ -21,6 +21,16 @@ from tidegate_server.store.reports import Report
 blueprint = Blueprint("sdk", __name__, description="What SDKs in applications use")
 
 EVENT_STREAM = "text/event-stream"
+EVENT = {
+    "type": "object",
+    "description": "one event; `data` is a snapshot, or what one version changed, as JSON",
+    "properties": {
+        "id": {"type": "string", "pattern": "^[0-9]+$"},
+        "event": {"enum": ["snapshot", "update"]},
+        "data": {"type": "string", "contentMediaType": JSON},
+        "retry": {"type": "integer"},
+    },
+}
 WORTH_COMPRESSING = 1_000
 LARGEST_VERSION = 2**63 - 1
 
@@ -47,7 +57,7 @@ def get_snapshot() -> Response:
     "GET",
     "/sdk/v1/stream",
     needs=Role.SDK,
-    answer={"type": "string"},
+    answer=EVENT,
     content_type=EVENT_STREAM,
     refusals=(HTTPStatus.UNPROCESSABLE_ENTITY,),
 )

@@ -1,0 +1,25 @@
+"""Imports that are made late, and are safe against a fork in the middle.
+
+A fork copies the lock of a module that another thread is importing, held for ever: the
+child would wait for it for ever. So a late import and a fork exclude each other.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from importlib import import_module
+from typing import Any
+
+_lock = threading.RLock()
+
+
+def load(name: str) -> Any:
+    """Return a module, importing it the first time; no fork happens meanwhile."""
+    with _lock:
+        return import_module(name)
+
+
+os.register_at_fork(
+    before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release
+)
