@@ -14,7 +14,10 @@
     ├── Forgotten            409      an SDK instance that the store no longer knows
     ├── Deposed              --       a policy job that no longer leads
     ├── StoreUnavailable     503      the store cannot be reached or did not confirm
-    └── StartupRefused       --       a setting or a folder that stops the start
+    ├── StartupRefused       --       a setting or a folder that stops the start
+    ├── Unreadable           400      a text that is not JSON or YAML, or means two things
+    ├── ServerRefused        --       what a server answered to a command of the command line
+    └── ServerUnreachable    --       no Tidegate server answers at the address of a command
 """
 
 from __future__ import annotations
@@ -116,3 +119,31 @@ class StartupRefused(TidegateError):
     """A setting, or the data folder, stops the start."""
 
     slug = "startup-refused"
+
+
+class Unreadable(TidegateError):
+    """A text that is not JSON or YAML, or that readers would understand differently."""
+
+    slug = "unreadable"
+
+
+class ServerRefused(TidegateError):
+    """A server refused what a command asked of it.
+
+    Args:
+        message: the problem document's own words.
+        status: the HTTP status.
+        fields: each field at fault.
+    """
+
+    slug = "server-refused"
+
+    def __init__(self, message: str, status: int, *fields: FieldProblem) -> None:
+        super().__init__(message, *fields)
+        self.status = status
+
+
+class ServerUnreachable(TidegateError):
+    """No Tidegate server answers at the address that a command uses."""
+
+    slug = "server-unreachable"
