@@ -140,8 +140,11 @@ class ReceiptSchema(Strict):
     waiting = fields.List(
         fields.String(), required=True, metadata={"description": "instances that have not"}
     )
-    slowest_ms = Number(required=True, allow_none=True)
     median_ms = Number(required=True, allow_none=True)
+    p95_ms = Number(
+        required=True, allow_none=True, metadata={"description": "95 % of them took at most this"}
+    )
+    slowest_ms = Number(required=True, allow_none=True)
 
 
 class TargetingAnswer(TargetingFields):

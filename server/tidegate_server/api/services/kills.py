@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from dataclasses import dataclass
 from typing import Protocol
@@ -34,13 +35,18 @@ class Edit(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """How far a kill has reached: of ``live`` instances, ``applied`` serve it already."""
+    """How far a kill has reached: of ``live`` instances, ``applied`` serve it already.
+
+    The times are of those live ones that were there before the kill; None: of nobody yet.
+    ``p95_ms`` is the time that 95 % of them took at most.
+    """
 
     live: int
     applied: int
     waiting: tuple[str, ...]
-    slowest_ms: float | None
     median_ms: float | None
+    p95_ms: float | None
+    slowest_ms: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +119,9 @@ def with_receipt(store: Store, project: str, environment: str, stored: Stored) -
         live=found.live,
         applied=found.applied,
         waiting=tuple(sorted(found.waiting)),
-        slowest_ms=elapsed[-1] if elapsed else None,
         median_ms=statistics.median(elapsed) if elapsed else None,
+        p95_ms=elapsed[math.ceil(0.95 * len(elapsed)) - 1] if elapsed else None,
+        slowest_ms=elapsed[-1] if elapsed else None,
     )
     return TargetingView(stored, receipt)
 
