@@ -6,9 +6,13 @@ import os
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 from tidegate_server.errors import StartupRefused
+
+LOG_LEVELS = ("debug", "info", "warning", "error")
+LOG_FORMATS = ("console", "json")
 
 KNOWN = frozenset(
     {
@@ -49,10 +53,19 @@ class ServeSettings:
     log_format: str
 
     @property
+    def bind(self) -> str:
+        """The address to listen on as gunicorn takes it."""
+        return _with_port(self.host, self.port)
+
+    @property
     def url(self) -> str:
         """The address that people on this machine reach the server at."""
-        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.host, self.host)  # noqa: S104
-        return f"http://{host}:{self.port}"
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104
+        return f"http://{_with_port(host, self.port)}"
+
+
+def _with_port(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def check_environment(environment: Mapping[str, str]) -> None:
@@ -63,9 +76,11 @@ def check_environment(environment: Mapping[str, str]) -> None:
     """
     unknown = sorted(name for name in environment if _ours(name) and name not in KNOWN)
     if unknown:
+        near = get_close_matches(unknown[0], KNOWN, n=1, cutoff=0.8)
+        meant = f" Is {near[0]} meant?" if near else ""
         raise StartupRefused(
             f"There is no setting {', '.join(unknown)}: correct the name or unset it "
-            "(tidegate serve --help lists them)."
+            f"(`tidegate serve --help` lists those of a server).{meant}"
         )
 
 

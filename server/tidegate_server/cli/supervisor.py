@@ -174,8 +174,7 @@ class Supervisor:
         environment = {
             name: value for name, value in os.environ.items() if not name.startswith("TIDEGATE_")
         } | {
-            "TIDEGATE_HOST": settings.host,
-            "TIDEGATE_PORT": str(settings.port),
+            "TIDEGATE_BIND": settings.bind,
             "TIDEGATE_WORKERS": str(settings.workers),
             "TIDEGATE_STORE_URL": store_url,
             "TIDEGATE_SECRET_KEY": key.decode(),

@@ -43,7 +43,7 @@ class Web(BaseApplication):  # type: ignore[misc]
     def load_config(self) -> None:
         """Take the settings from the environment that the supervisor made."""
         settings = {
-            "bind": f"{os.environ['TIDEGATE_HOST']}:{os.environ['TIDEGATE_PORT']}",
+            "bind": os.environ["TIDEGATE_BIND"],
             "workers": int(os.environ["TIDEGATE_WORKERS"]),
             "worker_class": "gevent",
             "worker_connections": CONNECTIONS,
