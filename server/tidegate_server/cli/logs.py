@@ -9,15 +9,12 @@ from typing import Any
 
 import structlog
 
-LEVELS = ("debug", "info", "warning", "error")
-FORMATS = ("console", "json")
-
 
 def configure(level: str, format: str) -> None:
     """Send structlog's and the standard library's logs through one formatter.
 
     Args:
-        level: one of ``LEVELS``.
+        level: one of ``settings.LOG_LEVELS``.
         format: ``console`` for people, ``json`` for machines.
     """
     shared: list[Any] = [

@@ -7,8 +7,12 @@ from pathlib import Path
 
 import click
 
-from tidegate_server.cli import logs
-from tidegate_server.cli.settings import ServeSettings, check_environment
+from tidegate_server.cli.settings import (
+    LOG_FORMATS,
+    LOG_LEVELS,
+    ServeSettings,
+    check_environment,
+)
 
 LOG_OPTIONS = (
     click.option(
@@ -17,7 +21,7 @@ LOG_OPTIONS = (
         show_envvar=True,
         show_default=True,
         default="info",
-        type=click.Choice(logs.LEVELS, case_sensitive=False),
+        type=click.Choice(LOG_LEVELS, case_sensitive=False),
         help="How much to log, to standard error.",
     ),
     click.option(
@@ -26,7 +30,7 @@ LOG_OPTIONS = (
         show_envvar=True,
         show_default=True,
         default="console",
-        type=click.Choice(logs.FORMATS, case_sensitive=False),
+        type=click.Choice(LOG_FORMATS, case_sensitive=False),
         help="Logs for people, or one JSON object a line.",
     ),
 )
@@ -82,6 +86,7 @@ def serve(
     Every option can be given by its environment variable. The first start prints an admin
     token, once. SIGTERM or Ctrl-C stops everything.
     """
+    from tidegate_server.cli import logs
     from tidegate_server.cli.supervisor import Supervisor
 
     check_environment(os.environ)
@@ -112,7 +117,7 @@ def policy_job(store_url: str, log_level: str, log_format: str) -> None:
 
     Several may run: one of them leads, the others wait to take its place.
     """
-    from tidegate_server.cli import job
+    from tidegate_server.cli import job, logs
 
     check_environment(os.environ)
     logs.configure(log_level.lower(), log_format.lower())

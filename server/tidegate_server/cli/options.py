@@ -1,0 +1,158 @@
+"""The options that commands share, and the server that they are given.
+
+``@for_environment`` and its like put the options for reaching a server on a command, and
+call it with a ``Server`` as its first argument.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+
+import click
+
+from tidegate_server.cli.output import JSON, TABLE, note
+from tidegate_server.cli.settings import check_environment
+from tidegate_server.cli.target import Given, resolve
+from tidegate_server.errors import StartupRefused, TidegateError
+
+if TYPE_CHECKING:
+    from tidegate_server.cli.server import Json
+
+Command: TypeAlias = Callable[..., None]
+Decorator: TypeAlias = Callable[[Command], Command]
+AnyCommand = TypeVar("AnyCommand", bound=Command)
+
+UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+_URL = click.option("--url", help="The server's address.  [TIDEGATE_URL, else the current context]")
+_CONTEXT = click.option("--context", help="A context of `tidegate login`.  [TIDEGATE_CONTEXT]")
+_PROJECT = click.option("--project", help="The project.  [TIDEGATE_PROJECT; default]")
+_ENVIRONMENT = click.option(
+    "--environment", "-e", help="The environment.  [TIDEGATE_ENVIRONMENT; production]"
+)
+
+
+def _reaching(*options: Callable[[Command], Command], lenient: bool = False) -> Decorator:
+    def decorate(command: Command) -> Command:
+        @wraps(command)
+        def reached(
+            *,
+            url: str | None,
+            context: str | None,
+            project: str | None = None,
+            environment: str | None = None,
+            **arguments: Any,
+        ) -> None:
+            from tidegate_server.cli.server import Server
+
+            _check_settings(lenient)
+            target = resolve(Given(url, context, project, environment), os.environ)
+            if target.warning:
+                note(f"tidegate: {target.warning}")
+            command(Server(target), **arguments)
+
+        optioned: Command = reached
+        for option in reversed(options):
+            optioned = option(optioned)
+        return optioned
+
+    return decorate
+
+
+for_server = _reaching(_URL, _CONTEXT)
+"""For commands about the server itself."""
+
+for_project = _reaching(_PROJECT, _URL, _CONTEXT)
+"""For commands about a project."""
+
+for_environment = _reaching(_ENVIRONMENT, _PROJECT, _URL, _CONTEXT)
+"""For commands about an environment of a project."""
+
+for_environment_in_a_hurry = _reaching(_ENVIRONMENT, _PROJECT, _URL, _CONTEXT, lenient=True)
+"""As ``for_environment``, for the kill switch: a setting nobody knows does not stop it."""
+
+output_option = click.option(
+    "--output", "-o", type=click.Choice((TABLE, JSON)), default=TABLE, show_default=True,
+    help="For people, or for programs.",
+)  # fmt: skip
+
+yes_option = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+
+reason_option = click.option("--reason", default="", help="Why; it goes to the audit log.")
+
+
+def limit_option(most: int) -> Callable[[AnyCommand], AnyCommand]:
+    """How many of a long list are shown: the latest."""
+    return click.option(
+        "--limit", type=click.IntRange(min=1), default=most, show_default=True,
+        help="How many, the latest.",
+    )  # fmt: skip
+
+
+def confirm(question: str, yes: bool) -> None:
+    """Ask before something is gone for good; ends the command unless the answer is yes.
+
+    Raises:
+        StartupRefused: nobody is there to be asked.
+    """
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise StartupRefused(f"{question} Nobody is there to say so: add --yes.")
+    click.confirm(question, abort=True)
+
+
+def _check_settings(lenient: bool) -> None:
+    try:
+        check_environment(os.environ)
+    except StartupRefused as refused:
+        if not lenient:
+            raise
+        note(f"tidegate: {refused.message}")
+
+
+def duration(text: str) -> float:
+    """The seconds in a span of time, written ``10s`` or ``500ms``: a type of options."""
+    found = re.fullmatch(r"([0-9]{1,6})(ms|s|m|h)", text)
+    if found is None:
+        raise click.BadParameter(f"{text!r} is no span of time; one is written 500ms, 10s or 2m.")
+    return int(found[1]) * UNITS[found[2]]
+
+
+def document_file(name: str) -> Any:
+    """The value in a YAML or JSON file, ``-`` for standard input: a type of options."""
+    from tidegate_server.texts import parse_json, parse_yaml
+
+    what = "standard input" if name == "-" else name
+    try:
+        data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+        text = data.decode("utf-8-sig")
+    except OSError as error:
+        raise click.BadParameter(f"{what} cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise click.BadParameter(f"{what} is not UTF-8.") from None
+    try:
+        if what.endswith(".json"):
+            return parse_json(text, what)
+        if text.lstrip()[:1] in ("{", "["):
+            # JSON, or YAML that looks like it: what JSON escapes, YAML may read otherwise.
+            with suppress(TidegateError):
+                return parse_json(text, what)
+        return parse_yaml(text, what)
+    except TidegateError as error:
+        raise click.BadParameter(error.message) from None
+
+
+def object_file(name: str) -> Json:
+    """As ``document_file``, for files that hold an object with named fields."""
+    found = document_file(name)
+    if not isinstance(found, dict):
+        raise click.BadParameter(f"{name} holds no object with named fields.")
+    return found

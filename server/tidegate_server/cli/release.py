@@ -1,0 +1,242 @@
+"""`tidegate release`: starting releases, watching them, and what people may do to them."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from tidegate_server.cli.options import (
+    for_environment,
+    limit_option,
+    output_option,
+    reason_option,
+)
+from tidegate_server.cli.output import JSON, draw, note, print_json, print_table, say
+from tidegate_server.cli.server import Json, Server
+from tidegate_server.errors import ServerRefused
+
+STATES = ("running", "baking", "holding", "paused", "killed", "completed", "rolled_back")
+DEFAULT_LIMIT = 50
+DEFAULT_LEDGER_LIMIT = 200
+
+
+@click.group()
+def release() -> None:
+    """Releases: changes of flags that open in stages.
+
+    Where a RELEASE is asked for, give its id, or a flag for the flag's latest release.
+    """
+
+
+RELEASE = click.argument("release_", metavar="RELEASE")
+
+
+@release.command("start")
+@click.argument("flag")
+@click.option("--treatment", required=True, metavar="VARIANT", help="The variant to open.")
+@click.option("--policy", required=True, metavar="KEY", help="The policy to open it under.")
+@click.option("--control", metavar="VARIANT", help="What is served now, to make sure of it.")
+@click.option("--rule", metavar="ID", help="The rule to change, not what everyone else gets.")
+@reason_option
+@output_option
+@for_environment
+def start_release(
+    server: Server,
+    flag: str,
+    treatment: str,
+    policy: str,
+    control: str | None,
+    rule: str | None,
+    reason: str,
+    output: str,
+) -> None:
+    """Begin to open a variant of FLAG, stage by stage, as its policy says."""
+    asked = {
+        "flag": flag,
+        "treatment": treatment,
+        "policy": policy,
+        "control": control,
+        "rule": rule,
+        "reason": reason,
+    }
+    started = server.post(server.environment_path("releases"), asked)
+    if output == JSON:
+        return print_json(started)
+    say(f"Release {started['id']} has started: {_standing(started)}.")
+    return say(f"`tidegate release watch {started['id']}` shows how it goes on.")
+
+
+@release.command("list")
+@click.option("--flag", metavar="KEY", help="Only those of this flag.")
+@click.option("--state", type=click.Choice(STATES), help="Only those in this state.")
+@limit_option(DEFAULT_LIMIT)
+@output_option
+@for_environment
+def list_releases(
+    server: Server, flag: str | None, state: str | None, limit: int, output: str
+) -> None:
+    """List releases, the latest first."""
+    from tidegate_server.cli.words import audience, instant
+
+    query = {name: value for name, value in (("flag", flag), ("state", state)) if value}
+    listing = server.list(server.environment_path("releases"), limit, **query)
+    if output == JSON:
+        return print_json(listing.items)
+    if listing.more:
+        note(f"The latest {limit:,}; --limit shows more.")
+    if not listing.items:
+        return note(f"No releases in {server.target.environment}.")
+    return print_table(
+        ("release", "flag", "state", "stage", "open to", "started", "reason"),
+        [
+            (
+                each["id"],
+                each["flag"],
+                each["state"],
+                f"{each['stage']['number']} of {each['stage']['of']}",
+                audience(each["stage"]),
+                instant(each["started_at"]),
+                each["reason"],
+            )
+            for each in listing.items
+        ],
+    )
+
+
+@release.command("show")
+@RELEASE
+@output_option
+@for_environment
+def show_release(server: Server, release_: str, output: str) -> None:
+    """Show a release: where it stands, what was counted, what was decided last."""
+    from tidegate_server.cli.release_view import picture
+
+    found = _find(server, release_)
+    if output == JSON:
+        return print_json(found)
+    return draw(picture(found))
+
+
+@release.command("watch")
+@RELEASE
+@output_option
+@for_environment
+def watch_release(server: Server, release_: str, output: str) -> None:
+    """Watch a release until it has ended.
+
+    Exit status 0: it was completed; 5: it was rolled back. A server that is away meanwhile is
+    waited for. With JSON, each change is a line.
+    """
+    from tidegate_server.cli.release_watch import watch
+
+    sys.exit(watch(server, _find(server, release_), as_json=output == JSON))
+
+
+@release.command("ledger")
+@RELEASE
+@limit_option(DEFAULT_LEDGER_LIMIT)
+@output_option
+@for_environment
+def show_ledger(server: Server, release_: str, limit: int, output: str) -> None:
+    """Show every decision of a release with the evidence it saw, the latest last."""
+    from tidegate_server.cli.release_view import ledger
+
+    found = _find(server, release_)
+    at = server.environment_path("releases", found["id"], "ledger")
+    listing = server.list(at, limit)
+    entries = listing.items[::-1]
+    if output == JSON:
+        return print_json(entries)
+    if listing.more:
+        note(f"The latest {limit:,} decisions; --limit shows more.")
+    say(": ".join(filter(None, (_standing(found), found["reason"]))))
+    if not entries:
+        return note("The policy job has not decided anything yet.")
+    return draw(ledger(entries))
+
+
+@release.command("pause")
+@RELEASE
+@click.option("--stop", is_flag=True, help="A full stop: the policy shall not roll back either.")
+@reason_option
+@output_option
+@for_environment
+def pause_release(server: Server, release_: str, stop: bool, reason: str, output: str) -> None:
+    """Stop opening a release further until somebody resumes it.
+
+    The policy may still roll it back, unless --stop says otherwise.
+    """
+    _act(server, release_, "pause", {"reason": reason, "stop": stop}, output)
+
+
+@release.command("resume")
+@RELEASE
+@reason_option
+@output_option
+@for_environment
+def resume_release(server: Server, release_: str, reason: str, output: str) -> None:
+    """Let a paused release go on where it was."""
+    _act(server, release_, "resume", {"reason": reason}, output)
+
+
+@release.command("advance")
+@RELEASE
+@reason_option
+@output_option
+@for_environment
+def advance_release(server: Server, release_: str, reason: str, output: str) -> None:
+    """Open a release's next stage now, without waiting for the policy."""
+    _act(server, release_, "advance", {"reason": reason}, output)
+
+
+@release.command("rollback")
+@RELEASE
+@reason_option
+@output_option
+@for_environment
+def roll_back_release(server: Server, release_: str, reason: str, output: str) -> None:
+    """Close a release: everyone gets the control again."""
+    _act(server, release_, "rollback", {"reason": reason}, output)
+
+
+@release.command("complete")
+@RELEASE
+@reason_option
+@output_option
+@for_environment
+def complete_release(server: Server, release_: str, reason: str, output: str) -> None:
+    """End a release with the treatment for everyone, without waiting for the policy."""
+    _act(server, release_, "complete", {"reason": reason}, output)
+
+
+def _act(server: Server, name: str, action: str, asked: Json, output: str) -> None:
+    release_id = _find(server, name)["id"]
+    after = server.post(server.environment_path("releases", release_id, action), asked)
+    if output == JSON:
+        return print_json(after)
+    return say(f"Release {after['id']} of {_standing(after)}.")
+
+
+def _standing(found: Json) -> str:
+    from tidegate_server.cli.release_view import standing
+
+    return f"{found['flag']} is {standing(found)}"
+
+
+def _find(server: Server, name: str) -> Json:
+    """A release by its id, or the latest one of a flag.
+
+    Raises:
+        ServerRefused: there is no such one.
+    """
+    if name.startswith("rel_"):
+        return server.read(server.environment_path("releases", name)).body
+    latest = server.list(server.environment_path("releases"), 1, flag=name).items
+    if not latest:
+        raise ServerRefused(
+            f"There is no release of a flag {name!r} in {server.target.environment} of "
+            f"{server.target.project}; `tidegate release list` shows those there are.",
+            404,
+        )
+    return latest[0]

@@ -1,0 +1,22 @@
+"""Documents as they were read, and as they are sent back."""
+
+from __future__ import annotations
+
+from tidegate_server.cli.server import Json
+
+KNOWN_ABOUT = ("revision", "updated_at")
+"""What an answer knows about a document, beside what the document says."""
+
+
+def as_sent(document: Json, *more: str) -> Json:
+    """A document without what only the server sets: these fields, and ``more``.
+
+    The rest stays, fields included that this version of the command does not know.
+    """
+    left_out = {*KNOWN_ABOUT, *more}
+    return {name: value for name, value in document.items() if name not in left_out}
+
+
+def tag_of(revision: int) -> str:
+    """The ETag of a document's revision."""
+    return f'"{revision}"'
