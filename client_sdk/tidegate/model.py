@@ -132,7 +132,10 @@ class ActiveRelease:
     belongs to the matching opening with the highest percentage, the first listed of
     equals (its stratum); a context that matches none gets ``control`` and is no evidence.
     ``step`` rises by one whenever ``openings`` change or evidence starts afresh: it is
-    the stage id of reports. ``report_interval`` is in seconds.
+    the stage id of reports. ``report_interval`` is in seconds. ``measures`` name the
+    values whose distribution is reported: ``latency``, and names given to
+    ``Operation.measure``. ``breaker`` lets an instance that cannot reach the server close
+    the release for itself.
     """
 
     id: str
@@ -144,6 +147,8 @@ class ActiveRelease:
     step: int
     openings: tuple[Opening, ...]
     report_interval: float
+    measures: tuple[str, ...] = ()
+    breaker: bool = False
 
 
 @dataclass(frozen=True, slots=True)

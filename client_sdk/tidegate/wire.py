@@ -246,6 +246,8 @@ def _parse_release(document: object, at: str) -> ActiveRelease:
         step=_integer(fields, "step", at),
         openings=_list(fields, "openings", at, _parse_opening),
         report_interval=_number(fields, "report_interval", at),
+        measures=_list(fields, "measures", at, _parse_text),
+        breaker=_boolean(fields, "breaker", at) if "breaker" in fields else False,
     )
 
 

@@ -16,7 +16,8 @@ from tidegate_server.decisions.decision import Action, Decision
 from tidegate_server.decisions.progress import begin
 from tidegate_server.decisions.strata import shares
 from tidegate_server.decisions.windows import Counts, StratumCounts, Window
-from tidegate_server.domain.policy import ErrorRateCheck, NoData, Policy, Stage, Tolerance
+from tidegate_server.domain.checks import Check, Tolerance
+from tidegate_server.domain.policy import NoData, Policy, Stage
 from tidegate_server.domain.release import Release, State
 
 SEGMENT = "logged-out"
@@ -46,7 +47,7 @@ def policy(
             )
             for number, percentage in enumerate(percentages, start=1)
         ),
-        checks=(ErrorRateCheck(Tolerance(relative, absolute), false_alarm),),
+        checks=(Check(Tolerance(relative, absolute), false_alarm),),
         no_data=NoData(),
         interval_ms=interval_ms,
         bake_ms=bake_ms,

@@ -7,7 +7,8 @@ from tidegate_server.decisions.decision import Action
 from tidegate_server.decisions.evidence import Mixture
 from tidegate_server.decisions.probe import MOST_RETREATS, Probe
 from tidegate_server.decisions.windows import Counts, StratumCounts
-from tidegate_server.domain.policy import NoData, NoDataAction, OnFailure, Policy
+from tidegate_server.domain.checks import OnFailure
+from tidegate_server.domain.policy import NoData, NoDataAction, Policy
 from tidegate_server.domain.release import State
 
 from tests.decisions.ramp import SEGMENT, Followed, policy
@@ -133,8 +134,9 @@ class TestAdvance:
         followed = Followed(ramp())
         followed.window(*HEALTHY)
         followed.window(*HEALTHY)
-        suspicious = Mixture(followed.progress.evidence[0].remaining, (3.0,) * 4)
-        followed.progress = replace(followed.progress, evidence=(suspicious,))
+        check = followed.progress.checks[0]
+        suspicious = replace(check, evidence=Mixture(check.evidence.remaining, (3.0,) * 4))
+        followed.progress = replace(followed.progress, checks=(suspicious,))
         followed.window(*HEALTHY)
 
         assert followed.last.action is Action.HOLD

@@ -19,7 +19,7 @@ RAMP = policy(10, 50, 100, min_samples=10**9)
 
 
 def evidence(followed: Followed) -> float:
-    return log_value(followed.progress.evidence[0])
+    return log_value(followed.progress.checks[0].evidence)
 
 
 @given(st.lists(st.tuples(st.integers(0, 900), st.integers(0, 9), st.integers(0, 100))))
@@ -29,12 +29,12 @@ def test_windows_without_outcomes_leave_the_evidence_as_it_is(
     followed = Followed(RAMP, state=State.PAUSED, stopped=True)
     for n_c, e, n_t in counts:
         followed.window((n_c, e), (n_t, min(e, n_t)))
-    before, phi = evidence(followed), followed.progress.guard.phi
+    before, phi = evidence(followed), followed.progress.checks[0].guard.phi
     for _ in range(20):
         followed.window(after_ms=10)
 
     assert evidence(followed) == pytest.approx(before, abs=1e-9)
-    assert followed.progress.guard.phi == phi
+    assert followed.progress.checks[0].guard.phi == phi
 
 
 @given(
@@ -67,8 +67,8 @@ def test_every_number_stays_finite_whatever_is_counted(
             decision.probe,
             decision.overdispersion,
             progress.probe.operations,
-            *progress.advance.logs,
-            *(bet for mixture in progress.evidence for bet in mixture.bets),
+            *progress.checks[0].advance.logs,
+            *(bet for check in progress.checks for bet in check.evidence.bets),
         ]
         assert all(math.isfinite(number) for number in numbers)
         if followed.release.ended_ms is not None:
@@ -84,8 +84,8 @@ def test_a_new_stage_goes_on_with_the_evidence_and_begins_the_advance_afresh() -
     followed.window((0, 0), (0, 0))
 
     assert evidence(followed) == pytest.approx(before)
-    assert followed.progress.advance.logs == (0.0, 0.0, 0.0)
-    assert followed.progress.advance.operations < 3_000
+    assert followed.progress.checks[0].advance.logs == (0.0, 0.0, 0.0)
+    assert followed.progress.checks[0].advance.operations < 3_000
     assert followed.progress.age == 0
     assert followed.progress.stage_windows == 1
     assert followed.progress.stage_control == Counts()
@@ -97,7 +97,7 @@ def test_after_an_epoch_the_failing_users_and_the_evidence_start_afresh() -> Non
     for _ in range(EPOCH_WINDOWS - 1):
         followed.window((900, 9), (100, 1))
     first_limit = followed.last.rollback_at
-    advance, phi = followed.progress.advance, followed.progress.guard
+    advance, phi = followed.progress.checks[0].advance, followed.progress.checks[0].guard
     assert followed.progress.generation == 0
 
     followed.window((900, 9), (100, 1))
@@ -110,8 +110,8 @@ def test_after_an_epoch_the_failing_users_and_the_evidence_start_afresh() -> Non
     assert followed.last.rollback_at == pytest.approx(600.0)
     assert followed.progress.generation == 1
     assert followed.progress.epoch_windows == 1
-    assert followed.progress.advance.log_value > advance.log_value
-    assert followed.progress.guard.pairs > phi.pairs
+    assert followed.progress.checks[0].advance.log_value > advance.log_value
+    assert followed.progress.checks[0].guard.pairs > phi.pairs
 
 
 def test_a_changed_treatment_restarts_everything_but_the_totals_and_control_s_rate() -> None:
@@ -123,7 +123,7 @@ def test_a_changed_treatment_restarts_everything_but_the_totals_and_control_s_ra
     followed.window((0, 0), (0, 0))
 
     assert evidence(followed) == pytest.approx(0.0, abs=1e-12)
-    assert followed.progress.advance.log_value == pytest.approx(0.0, abs=1e-12)
+    assert followed.progress.checks[0].advance.log_value == pytest.approx(0.0, abs=1e-12)
     assert followed.progress.spending == 2
     assert followed.progress.generation == 1
     assert followed.progress.failing_treated == 0
@@ -141,7 +141,7 @@ def test_late_counts_are_in_the_totals_and_in_nothing_else() -> None:
 
     assert followed.progress.treatment.outcomes == 170
     assert followed.progress.stage_treatment.outcomes == 100
-    assert evidence(followed) == pytest.approx(log_value(before.evidence[0]))
+    assert evidence(followed) == pytest.approx(log_value(before.checks[0].evidence))
     assert followed.progress.failing_treated == before.failing_treated
 
 
@@ -158,12 +158,13 @@ def test_a_stratum_without_control_is_shown_and_not_compared() -> None:
 def test_the_guard_divides_by_a_phi_that_was_fixed_before_the_window() -> None:
     followed = Followed(policy(50, 100, min_samples=10_000, relative=0.0))
     followed.window((500, 30), (500, 10))
-    wild = replace(followed.progress.guard, deviation=40.0)
-    followed.progress = replace(followed.progress, guard=wild)
-    before = followed.progress.evidence[0]
+    wild = replace(followed.progress.checks[0].guard, deviation=40.0)
+    wobbling = replace(followed.progress.checks[0], guard=wild)
+    followed.progress = replace(followed.progress, checks=(wobbling,))
+    before = followed.progress.checks[0].evidence
     followed.window((500, 10), (500, 30))
 
-    gained = followed.progress.evidence[0].bets[0] - before.bets[0]
+    gained = followed.progress.checks[0].evidence.bets[0] - before.bets[0]
     full = 30 * math.log(1.5) - 40 * math.log(1.25)
     assert gained <= full / 4.0 + 1e-9
 

@@ -7,15 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tidegate.model import Opening
-from tidegate_server.domain.policy import (
-    HOUR,
-    SECOND,
-    ErrorRateCheck,
-    NoData,
-    Policy,
-    Stage,
-    Tolerance,
-)
+from tidegate_server.domain.checks import Check, Tolerance
+from tidegate_server.domain.policy import HOUR, SECOND, NoData, Policy, Stage
 from tidegate_server.domain.policy_rules import check_policy, with_stage_names
 from tidegate_server.domain.snapshot import openings
 from tidegate_server.errors import Invalid
@@ -100,18 +93,18 @@ def test_ladders_that_cannot(stages: tuple[Stage, ...], pointer: str, words: str
         ({"no_data": NoData(after_ms=29 * SECOND)}, "/no_data/after"),
         ({"no_data": NoData(after_ms=-1)}, "/no_data/after"),
         ({"checks": ()}, "/checks"),
-        ({"checks": (ErrorRateCheck(), ErrorRateCheck())}, "/checks/1"),
+        ({"checks": (Check(), Check())}, "/checks/1"),
         (
-            {"checks": (ErrorRateCheck(tolerance=Tolerance(relative=-0.1)),)},
+            {"checks": (Check(tolerance=Tolerance(relative=-0.1)),)},
             "/checks/0/tolerance/relative",
         ),
         (
-            {"checks": (ErrorRateCheck(tolerance=Tolerance(absolute=1)),)},
+            {"checks": (Check(tolerance=Tolerance(absolute=1)),)},
             "/checks/0/tolerance/absolute",
         ),
-        ({"checks": (ErrorRateCheck(false_alarm=0),)}, "/checks/0/false_alarm"),
-        ({"checks": (ErrorRateCheck(false_alarm=0.5),)}, "/checks/0/false_alarm"),
-        ({"checks": (ErrorRateCheck(false_alarm=float("nan")),)}, "/checks/0/false_alarm"),
+        ({"checks": (Check(false_alarm=0),)}, "/checks/0/false_alarm"),
+        ({"checks": (Check(false_alarm=0.5),)}, "/checks/0/false_alarm"),
+        ({"checks": (Check(false_alarm=float("nan")),)}, "/checks/0/false_alarm"),
     ],
 )
 def test_numbers_that_cannot_be(changes: dict[str, Any], pointer: str) -> None:

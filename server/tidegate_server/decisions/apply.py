@@ -25,6 +25,12 @@ def applied(release: Release, decision: Decision) -> Release:
             return releases.complete(release, at_ms, reason)
         case Action.PAUSE:
             return releases.pause(release, at_ms, reason)
+        case Action.ASK:
+            return releases.ask(release, at_ms, reason)
+        case Action.COOL_DOWN:
+            return releases.cool_down(release, at_ms, reason)
+        case Action.RETRY:
+            return releases.retry(release, at_ms, reason)
         case Action.HOLD if decision.state is release.state:
             return release
         case Action.HOLD if decision.state is State.HOLDING:

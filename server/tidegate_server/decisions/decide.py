@@ -13,7 +13,8 @@ from tidegate_server.decisions.imbalance import IMBALANCE_AT, log_imbalance
 from tidegate_server.decisions.observe import close_epoch, observe
 from tidegate_server.decisions.probe import FIRES_AT
 from tidegate_server.decisions.progress import Progress
-from tidegate_server.decisions.verdict import judge, standings
+from tidegate_server.decisions.standing import standings
+from tidegate_server.decisions.verdict import judge
 from tidegate_server.decisions.windows import Window
 from tidegate_server.domain.release import Release
 
@@ -36,7 +37,8 @@ def decide(
     seen = observe(release, progress, window)
     checks = standings(release, seen)
     verdict = judge(release, seen, window, checks, now_ms)
-    nearest = max(checks, key=lambda check: check.margin, default=None)
+    compared = [check for check in checks if check.check.sequential]
+    nearest = max(compared, key=lambda check: check.margin, default=None)
     decision = Decision(
         action=verdict.action,
         reason=verdict.reason,
@@ -44,15 +46,17 @@ def decide(
         at_ms=now_ms,
         window=seen.windows,
         log_evidence=nearest.log_evidence if nearest else 0.0,
-        rollback_at=nearest.threshold if nearest else 0.0,
-        log_advance=seen.advance.log_value,
+        rollback_at=nearest.rollback_at if nearest else 0.0,
+        log_advance=min((check.progress.advance.log_value for check in compared), default=0.0),
         advance_at=ADVANCE_AT,
-        overdispersion=seen.guard.phi,
+        overdispersion=max((check.progress.guard.phi for check in compared), default=1.0),
         probe=seen.probe.excess,
         probe_at=FIRES_AT,
         log_imbalance=log_imbalance(seen.imbalance),
         imbalance_at=IMBALANCE_AT,
         failed_checks=tuple(check.number for check in checks if check.failed),
+        checks=tuple(check.result() for check in checks),
+        asks=verdict.asks,
     )
     if verdict.action is Action.RETREAT:
         probe = replace(seen.probe, excess=0.0, retreats=seen.probe.retreats + 1)

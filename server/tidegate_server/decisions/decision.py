@@ -20,7 +20,41 @@ class Action(StrEnum):
     PAUSE = "pause"
     ROLLBACK = "rollback"
     RETREAT = "retreat"
+    ASK = "ask"
+    COOL_DOWN = "cool_down"
+    RETRY = "retry"
     COMPLETE = "complete"
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """How one check stood at a decision.
+
+    Attributes:
+        number: its place in the policy, from 0.
+        label: what it is, in words.
+        failed: whether it has failed.
+        log_evidence, rollback_at: ln E and the value of E at which a sequential check fails.
+        log_advance: ln A of a sequential check.
+        overdispersion: phi of a sequential check.
+        value, limit: of a threshold check; None while there is no value.
+        breaches: in a row, of a threshold check.
+        unreadable: evaluations in a row in which its source could not be read.
+        problem: why it could not, the last time.
+    """
+
+    number: int
+    label: str
+    failed: bool = False
+    log_evidence: float = 0.0
+    rollback_at: float | None = None
+    log_advance: float = 0.0
+    overdispersion: float = 1.0
+    value: float | None = None
+    limit: float | None = None
+    breaches: int = 0
+    unreadable: int = 0
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +62,8 @@ class Decision:
     """One decision.
 
     Attributes:
-        action: what is done. ``hold`` changes the state only between running and holding.
+        action: what is done. ``hold`` changes the state only between running, holding and
+            waiting for approval.
         reason: why, in words, with the numbers.
         state: the state the release is in once the decision is carried out.
         at_ms: when it was made (store clock).
@@ -44,6 +79,8 @@ class Decision:
         log_imbalance: ln of the evidence that the arms' traffic is not split as designed.
         imbalance_at: the value at which that holds the release.
         failed_checks: numbers of the checks, from 0 in the policy's order, that have failed.
+        checks: how every check stood, in the policy's order.
+        asks: keys of the webhooks that must confirm before the release may go further.
     """
 
     action: Action
@@ -61,6 +98,8 @@ class Decision:
     log_imbalance: float = 0.0
     imbalance_at: float = 1000.0
     failed_checks: tuple[int, ...] = ()
+    checks: tuple[CheckResult, ...] = ()
+    asks: tuple[str, ...] = ()
 
     @property
     def evidence(self) -> float:

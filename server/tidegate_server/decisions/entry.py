@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 from tidegate_server.decisions.decision import Decision
 from tidegate_server.decisions.progress import Progress
 from tidegate_server.decisions.windows import Window
-from tidegate_server.domain.release import Release, State
+from tidegate_server.domain.release import Approval, Release, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,11 @@ class Standing:
     stage_entered_ms: int
     updated_ms: int
     reason: str
+    closed: bool = False
+    retries: int = 0
+    cooldown_until_ms: int | None = None
+    asked_ms: int | None = None
+    approvals: tuple[Approval, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +71,18 @@ def standing(release: Release) -> Standing:
         stage_entered_ms=release.stage_entered_ms,
         updated_ms=release.updated_ms,
         reason=release.reason,
+        closed=release.closed,
+        retries=release.retries,
+        cooldown_until_ms=release.cooldown_until_ms,
+        asked_ms=release.asked_ms,
+        approvals=release.approvals,
+    )
+
+
+def at(release: Release, standing: Standing) -> Release:
+    """The release as it stood; what never changes is taken from ``release``."""
+    return replace(
+        release, **{field.name: getattr(standing, field.name) for field in fields(Standing)}
     )
 
 

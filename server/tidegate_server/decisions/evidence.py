@@ -13,7 +13,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from tidegate_server.decisions.windows import StratumCounts
+from tidegate_server.decisions.windows import Counts, StratumCounts
 
 RATIOS = (1.5, 3.0, 10.0, 100.0)
 """How many times worse than tolerated each bet takes the treatment to be."""
@@ -148,6 +148,18 @@ def increments(strata: Iterable[StratumCounts], ratio: float, absolute: float) -
             if absolute > 0.0:
                 sums[j] -= each.treatment.outcomes * absolute * math.expm1(log_ratio - log_scale)
     return sums
+
+
+def increments_alone(treated: Counts, highest: float) -> list[float]:
+    """Log factor of a window for each bet, against a highest rate instead of a control group.
+
+    For a stage that leaves no control and has none before it; E is then evidence that the
+    treatment fails more often than ``highest``.
+    """
+    return [
+        treated.failing * math.log(grid) - treated.outcomes * highest * (grid - 1.0)
+        for grid in RATIOS
+    ]
 
 
 def watch_dispersion(guard: Guard, strata: Iterable[StratumCounts], *, new_stage: bool) -> Guard:

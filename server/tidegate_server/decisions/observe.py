@@ -10,24 +10,26 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tidegate_server.decisions.advance import (
-    Advance,
     allowed_excess,
     restart_bets,
     watch_harmlessness,
 )
+from tidegate_server.decisions.distributions import counted, cut_of, fade_in, merged
 from tidegate_server.decisions.evidence import (
-    Guard,
     Mixture,
     add_increments,
     begin_bets,
     increments,
+    increments_alone,
     onset_mass,
     watch_dispersion,
 )
 from tidegate_server.decisions.imbalance import watch_split
 from tidegate_server.decisions.probe import watch_treatment
-from tidegate_server.decisions.progress import Progress
-from tidegate_server.decisions.windows import NOTHING, Window, total
+from tidegate_server.decisions.progress import CheckProgress, Progress
+from tidegate_server.decisions.thresholds import recent_after, watch_threshold
+from tidegate_server.decisions.windows import NOTHING, StratumCounts, Window, total
+from tidegate_server.domain.checks import Check, Compare, Metric
 from tidegate_server.domain.release import Release, State
 
 EPOCH_WINDOWS = 240
@@ -43,27 +45,22 @@ def observe(release: Release, before: Progress, window: Window) -> Progress:
         window: what was added since, under the release's present step.
     """
     known = replace(before, generation=window.generation)
-    progress = _count(_follow(known, release), window)
+    followed = _follow(known, release)
+    if release.closed:
+        return _while_closed(release, followed, window)
+    progress = _count(followed, window)
     first = progress.epoch_windows == 0
     new_stage = progress.stage_windows == 0
     age = 0 if first or new_stage else progress.age + 1
-    guard = watch_dispersion(progress.guard, window.strata, new_stage=new_stage)
+    progress = replace(progress, recent=recent_after(progress.recent, release.policy, window))
     mass = onset_mass(age, first=first, new_stage=new_stage)
-    shares = [stage.percentage / 100.0 for stage in release.policy.stages]
     return replace(
         progress,
-        evidence=tuple(
-            add_increments(
-                begin_bets(mixture, mass),
-                increments(window.strata, 1.0 + check.tolerance.relative, check.tolerance.absolute),
-                progress.guard.phi,
-                guard.phi,
+        checks=tuple(
+            _watch(release, number, check, mine, progress, window, mass)
+            for number, (check, mine) in enumerate(
+                zip(release.policy.checks, progress.checks, strict=True)
             )
-            for mixture, check in zip(progress.evidence, release.policy.checks, strict=True)
-        ),
-        guard=guard,
-        advance=watch_harmlessness(
-            progress.advance, window.strata, allowed_excess(shares, release.stage)
         ),
         probe=watch_treatment(progress.probe, window),
         imbalance=watch_split(progress.imbalance, window.strata, age=age, new_stage=new_stage),
@@ -71,6 +68,61 @@ def observe(release: Release, before: Progress, window: Window) -> Progress:
         windows=progress.windows + 1,
         epoch_windows=progress.epoch_windows + 1,
         stage_windows=progress.stage_windows + 1,
+    )
+
+
+def _watch(
+    release: Release,
+    number: int,
+    check: Check,
+    before: CheckProgress,
+    progress: Progress,
+    window: Window,
+    mass: float,
+) -> CheckProgress:
+    if check.sequential:
+        return _compare_arms(release, check, before, progress, window, mass)
+    after = watch_threshold(number, check, before, progress, window)
+    if check.metric is Metric.ERROR_RATE and check.compare is Compare.ABSOLUTE:
+        alone = not window.has_control and not progress.probe.seen
+        gains = increments_alone(window.treatment, check.threshold) if alone else None
+        bets = begin_bets(before.evidence, mass)
+        evidence = bets if gains is None else add_increments(bets, gains, 1.0, 1.0)
+        after = replace(after, evidence=evidence)
+    return after
+
+
+def _compare_arms(
+    release: Release,
+    check: Check,
+    before: CheckProgress,
+    progress: Progress,
+    window: Window,
+    mass: float,
+) -> CheckProgress:
+    """E, its guard and A of a check against the concurrent control group."""
+    new_stage = progress.stage_windows == 0
+    strata: tuple[StratumCounts, ...] = window.strata
+    control = before.control
+    if check.distribution is not None:
+        values = {(each.measure, each.stratum): each for each in window.distributions}
+        strata = counted(check, cut_of(check, control), window.strata, values)
+        control = fade_in(
+            control,
+            (each.control for each in window.distributions if each.measure == check.distribution),
+        )
+    guard = watch_dispersion(before.guard, strata, new_stage=new_stage)
+    gains = increments(strata, 1.0 + check.tolerance.relative, check.tolerance.absolute)
+    policy = release.policy
+    shares = [policy.opened(stage) / 100.0 for stage in range(1, len(policy.stages) + 1)]
+    return replace(
+        before,
+        evidence=add_increments(
+            begin_bets(before.evidence, mass), gains, before.guard.phi, guard.phi
+        ),
+        guard=guard,
+        advance=watch_harmlessness(before.advance, strata, allowed_excess(shares, release.stage)),
+        control=control,
     )
 
 
@@ -84,22 +136,52 @@ def close_epoch(progress: Progress) -> Progress:
         return progress
     return replace(
         progress,
-        evidence=tuple(Mixture() for _ in progress.evidence),
+        checks=tuple(replace(check, evidence=Mixture()) for check in progress.checks),
         spending=progress.spending + 1,
         generation=progress.generation + 1,
         epoch_windows=0,
     )
 
 
+def _while_closed(release: Release, progress: Progress, window: Window) -> Progress:
+    """Everyone has the control: a draft measures it, a cooldown only lets time pass."""
+    progress = replace(
+        progress,
+        control=progress.control + window.control + window.late_control,
+        treatment=progress.treatment + window.treatment + window.late_treatment,
+        control_ms=window.closed_ms,
+        treatment_ms=window.closed_ms,
+        windows=progress.windows + 1,
+    )
+    if release.state is not State.DRAFT:
+        return progress
+    before = dict(progress.before_distributions)
+    for each in window.distributions:
+        before[each.measure] = merged((before.get(each.measure, ()), each.control))
+    return replace(
+        progress,
+        before=progress.before + window.control,
+        before_distributions=tuple(sorted(before.items())),
+    )
+
+
 def _follow(progress: Progress, release: Release) -> Progress:
     """The progress taken over to where people, or the last decision, put the release."""
-    changed = release.step != progress.step and release.stage == progress.stage
-    if release.attempt != progress.attempt or changed:
+    if progress.state is State.DRAFT and not release.closed:
+        progress = replace(
+            progress,
+            control=NOTHING,
+            treatment=NOTHING,
+            generation=progress.generation + 1,
+        )
+    if release.attempt != progress.attempt:
         progress = _restart(progress)
     if release.step != progress.step:
         progress = replace(
             progress,
-            advance=restart_bets(progress.advance),
+            checks=tuple(
+                replace(check, advance=restart_bets(check.advance)) for check in progress.checks
+            ),
             probe=replace(progress.probe, excess=0.0),
             stage_windows=0,
             stage_data_windows=0,
@@ -131,11 +213,10 @@ def _restart(progress: Progress) -> Progress:
     """Everything afresh but the totals, and control's frozen rate for the probe."""
     return replace(
         progress,
-        evidence=tuple(Mixture() for _ in progress.evidence),
-        guard=Guard(),
-        advance=Advance(),
+        checks=tuple(CheckProgress() for _ in progress.checks),
         probe=replace(progress.probe, excess=0.0, retreats=0),
         imbalance=Mixture(),
+        recent=(),
         spending=progress.spending + 1,
         generation=progress.generation + 1,
         epoch_windows=0,

@@ -10,10 +10,56 @@ from dataclasses import dataclass
 
 from tidegate_server.decisions.advance import Advance
 from tidegate_server.decisions.decision import Decision
+from tidegate_server.decisions.distributions import Faded
 from tidegate_server.decisions.evidence import Guard, Mixture
 from tidegate_server.decisions.probe import Probe
-from tidegate_server.decisions.windows import NOTHING, Counts, Reading
+from tidegate_server.decisions.windows import (
+    NOTHING,
+    Counts,
+    DistributionReading,
+    Histogram,
+    Reading,
+)
 from tidegate_server.domain.release import Release, State
+
+
+@dataclass(frozen=True, slots=True)
+class CheckProgress:
+    """How far one check has come.
+
+    Attributes:
+        evidence, guard, advance: of a sequential check: E, its guard, and A.
+        control: of a check of a distribution against control: what its cut is taken from.
+        value, limit: of a threshold check, as last taken; None before that.
+        breaches: in a row.
+        unreadable: evaluations in a row in which the source could not be read.
+        passing: whether the last evaluation had a fresh and healthy value.
+        problem: why the source could not be read, the last time.
+    """
+
+    evidence: Mixture = Mixture()
+    guard: Guard = Guard()
+    advance: Advance = Advance()
+    control: Faded = Faded()
+    value: float | None = None
+    limit: float | None = None
+    breaches: int = 0
+    unreadable: int = 0
+    passing: bool = False
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Recent:
+    """The treatment in one of the last windows, for thresholds that look back.
+
+    ``distributions`` are pairs of a measure and its values.
+    """
+
+    closed_ms: int
+    outcomes: int
+    errors: int
+    distributions: tuple[tuple[str, Histogram], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +81,17 @@ class Progress:
         evaluated_ms, next_due_ms: store clock.
         control_ms, treatment_ms: when each arm last had a new outcome.
         silent_exposures: exposures since any arm last had an outcome.
-        evidence: E of every check, in the policy's order.
-        guard, advance, probe, imbalance: the other statistics.
-        readings: the store's totals as last read.
+        checks: every check, in the policy's order.
+        probe, imbalance: the statistics of the release as a whole.
+        readings, distribution_readings: the store's totals as last read.
         control, treatment: both arms since the release began, late counts included.
         stage_control, stage_treatment: both arms in this stage, all strata.
         compared_control, compared_treatment: both arms in this stage, in the strata that
             have both by design.
         failing_treated: treated users who failed where a control group existed, since the
             attempt began.
+        before, before_distributions: what a draft measured before the release began.
+        recent: the last windows, as far as some threshold looks back.
         decision: the last decision.
     """
 
@@ -56,9 +104,7 @@ class Progress:
     next_due_ms: int
     control_ms: int
     treatment_ms: int
-    evidence: tuple[Mixture, ...]
-    guard: Guard
-    advance: Advance
+    checks: tuple[CheckProgress, ...]
     probe: Probe
     imbalance: Mixture
     spending: int = 1
@@ -69,6 +115,7 @@ class Progress:
     stage_data_windows: int = 0
     age: int = 0
     readings: tuple[Reading, ...] = ()
+    distribution_readings: tuple[DistributionReading, ...] = ()
     control: Counts = NOTHING
     treatment: Counts = NOTHING
     stage_control: Counts = NOTHING
@@ -77,6 +124,9 @@ class Progress:
     compared_treatment: Counts = NOTHING
     failing_treated: int = 0
     silent_exposures: int = 0
+    before: Counts = NOTHING
+    before_distributions: tuple[tuple[str, Histogram], ...] = ()
+    recent: tuple[Recent, ...] = ()
     decision: Decision | None = None
 
 
@@ -92,9 +142,7 @@ def begin(release: Release) -> Progress:
         next_due_ms=release.started_ms + release.policy.interval_ms,
         control_ms=release.started_ms,
         treatment_ms=release.started_ms,
-        evidence=tuple(Mixture() for _ in release.policy.checks),
-        guard=Guard(),
-        advance=Advance(),
+        checks=tuple(CheckProgress() for _ in release.policy.checks),
         probe=Probe(),
         imbalance=Mixture(),
     )

@@ -3,14 +3,33 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Protocol
 
 from tidegate_server.decisions.advance import ADVANCE_AT
 from tidegate_server.decisions.decision import LARGEST_LOG
 from tidegate_server.decisions.imbalance import LOG_IMBALANCE_AT
 from tidegate_server.decisions.probe import FIRES_AT, MOST_RETREATS
-from tidegate_server.decisions.progress import Progress
+from tidegate_server.decisions.progress import CheckProgress, Progress
 from tidegate_server.decisions.windows import Counts, Window, total
+from tidegate_server.domain.checks import Check, Metric
 from tidegate_server.domain.policy import DAY, HOUR, MINUTE, SECOND
+
+
+class Standing(Protocol):
+    """What a sentence needs of a check's standing."""
+
+    @property
+    def check(self) -> Check:
+        """The check."""
+
+    @property
+    def progress(self) -> CheckProgress:
+        """How far it has come."""
+
+    @property
+    def log_evidence(self) -> float:
+        """ln E."""
 
 
 def number(value: float) -> str:
@@ -50,13 +69,66 @@ def _failed(counts: Counts, arm: str) -> str:
 
 
 def _wobble(progress: Progress) -> str:
-    phi = progress.guard.phi
+    phi = max((check.guard.phi for check in progress.checks), default=1.0)
     return f" (the arms wobble, damped by {number(phi)})" if phi >= 1.5 else ""
 
 
-def failed_check(log_evidence: float, threshold: float, progress: Progress) -> str:
+def failed_check(check: Check, log_evidence: float, threshold: float, progress: Progress) -> str:
     """A check's evidence has reached its threshold."""
-    return f"evidence {from_log(log_evidence)} reached {number(threshold)}: {failures(progress)}"
+    return (
+        f"{_of(check)}evidence {from_log(log_evidence)} reached {number(threshold)}: "
+        f"{failures(progress)}"
+    )
+
+
+def _of(check: Check) -> str:
+    """What the evidence is about, when it is not the error rate against control."""
+    plain = check.metric is Metric.ERROR_RATE and check.sequential
+    return "" if plain else f"{check.label}: "
+
+
+def breached(check: Check, seen: CheckProgress) -> str:
+    """A threshold was broken too often in a row."""
+    return (
+        f"{check.label}: {_value(seen.value)} where {_limit(check, seen)} is healthy, "
+        f"{seen.breaches} times in a row ({check.failure_limit} tolerated)"
+    )
+
+
+def not_passing(check: Check, seen: CheckProgress) -> str:
+    """A threshold check has no fresh healthy value."""
+    if seen.problem:
+        return f"{check.label}: unreadable, {seen.problem} ({seen.unreadable} in a row)"
+    if seen.value is None or seen.limit is None:
+        return f"{check.label}: no value yet"
+    return (
+        f"{check.label}: {_value(seen.value)} where {_limit(check, seen)} is healthy "
+        f"({seen.breaches} in a row, {check.failure_limit} tolerated)"
+    )
+
+
+def unreadable(check: Check, seen: CheckProgress) -> str:
+    """A source has been unreadable for too long."""
+    return (
+        f"{check.label} cannot be read: {seen.problem}, {seen.unreadable} times in a row "
+        f"({check.error_limit} tolerated)"
+    )
+
+
+def suspicious(check: Check, log_evidence: float, progress: Progress) -> str:
+    """E is too high for an advance, and below its threshold."""
+    return (
+        f"{_of(check)}rollback evidence {from_log(log_evidence)} is too high to go on: "
+        f"{failures(progress)}"
+    )
+
+
+def _value(value: float | None) -> str:
+    return "no value" if value is None else f"{value:.4g}"
+
+
+def _limit(check: Check, seen: CheckProgress) -> str:
+    return f"{check.operator} {_value(seen.limit)}"
 
 
 def probe_fired(window: Window, progress: Progress) -> str:
@@ -137,16 +209,21 @@ def missing_samples(arm: str, seen: int, needed: int) -> str:
     return f"too few samples, {seen} of {needed} outcomes in the {arm} arm"
 
 
-def missing_advance(log_advance: float) -> str:
+def missing_advance(check: Check, log_advance: float) -> str:
     """A has not reached its threshold."""
-    return f"advance evidence {from_log(log_advance)} of {number(ADVANCE_AT)}"
+    return f"{_of(check)}advance evidence {from_log(log_advance)} of {number(ADVANCE_AT)}"
 
 
-def harmless(progress: Progress, log_evidence: float) -> str:
-    """A has reached its threshold."""
+def harmless(progress: Progress, checks: Sequence[Standing]) -> str:
+    """Every check passes, A of the sequential ones with its threshold reached."""
+    compared = [each for each in checks if each.check.sequential]
+    if not compared:
+        return f"every check passes: {failures(progress)}"
+    least = min(each.progress.advance.log_value for each in compared)
+    highest = max(each.log_evidence for each in compared)
     return (
-        f"advance evidence {from_log(progress.advance.log_value)} reached {number(ADVANCE_AT)}, "
-        f"rollback evidence {from_log(log_evidence)}: {failures(progress)}"
+        f"advance evidence {from_log(least)} reached {number(ADVANCE_AT)}, "
+        f"rollback evidence {from_log(highest)}: {failures(progress)}"
     )
 
 

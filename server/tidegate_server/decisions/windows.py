@@ -6,8 +6,12 @@ once for both arms and all strata. Nothing else about users reaches a decision.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
+
+Histogram: TypeAlias = tuple[tuple[int, int], ...]
+"""How many values fell into each bucket of ``tidegate.histogram``, by bucket."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,53 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
+class DistributionReading:
+    """The values of one measure in one (step, stratum) at one moment, both arms together."""
+
+    step: int
+    stratum: int
+    measure: str
+    control: Histogram
+    treatment: Histogram
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """The values of one measure that one window added in one stratum."""
+
+    stratum: int
+    measure: str
+    control: Histogram
+    treatment: Histogram
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a source outside of the SDK said when it was asked for a check.
+
+    Attributes:
+        check: the check's place in the policy, from 0.
+        of: ``treatment``, ``control``, or ``before``.
+        value: None when the source could not be read.
+        problem: why it could not.
+    """
+
+    check: int
+    of: str
+    value: float | None
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a webhook answered that was asked to confirm; no answer is a refusal."""
+
+    webhook: str
+    confirmed: bool
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class StratumCounts:
     """What one window added in one stratum.
 
@@ -96,6 +147,10 @@ class Window:
             totals that people see, and in no decision.
         generation: which set of failing users ``failing`` was counted with.
         live_instances: SDK instances that report at present; None when nobody looked.
+        distributions: the values added under the present step, for the measures of the
+            policy's checks.
+        measured: what outside sources said.
+        answers: what the webhooks answered that were asked to confirm.
     """
 
     opened_ms: int
@@ -106,6 +161,9 @@ class Window:
     late_treatment: Counts = NOTHING
     generation: int = 0
     live_instances: int | None = None
+    distributions: tuple[Distribution, ...] = ()
+    measured: tuple[Measured, ...] = ()
+    answers: tuple[Answer, ...] = ()
 
     @property
     def control(self) -> Counts:
@@ -129,6 +187,34 @@ def total(counts: Iterable[Counts]) -> Counts:
     for each in counts:
         result = result + each
     return result
+
+
+def added(
+    before: Iterable[DistributionReading],
+    now: Iterable[DistributionReading],
+    *,
+    step: int,
+    strata: Collection[int],
+) -> tuple[Distribution, ...]:
+    """The values between two readings, of the present step and its strata."""
+    earlier = {(each.step, each.stratum, each.measure): each for each in before}
+    found = []
+    for reading in now:
+        if reading.step != step or reading.stratum not in strata:
+            continue
+        last = earlier.get((reading.step, reading.stratum, reading.measure))
+        control = _since(reading.control, last.control if last else ())
+        treatment = _since(reading.treatment, last.treatment if last else ())
+        if control or treatment:
+            found.append(Distribution(reading.stratum, reading.measure, control, treatment))
+    return tuple(found)
+
+
+def _since(now: Histogram, before: Histogram) -> Histogram:
+    had = dict(before)
+    return tuple(
+        (bucket, count - had.get(bucket, 0)) for bucket, count in now if count > had.get(bucket, 0)
+    )
 
 
 def close_window(

@@ -5,18 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from tidegate_server.domain.checks import Check
+from tidegate_server.domain.gates import (
+    ApprovalGate,
+    Confirmation,
+    Notification,
+    Rollback,
+    Windows,
+)
+
 SECOND = 1_000
 MINUTE = 60 * SECOND
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR
-
-
-class OnFailure(StrEnum):
-    """What a failed check asks for."""
-
-    ROLLBACK = "rollback"
-    PAUSE = "pause"
-    WARN = "warn"
 
 
 class NoDataAction(StrEnum):
@@ -31,7 +32,8 @@ class NoDataAction(StrEnum):
 class Stage:
     """Who is opened, and what must be seen before the next stage.
 
-    ``min_samples`` are outcomes in each arm within this stage.
+    ``min_samples`` are outcomes in each arm within this stage. After ``max_duration_ms`` a
+    stage that could not be left is a person's business. ``approval`` is the last gate.
     """
 
     name: str
@@ -39,26 +41,8 @@ class Stage:
     segments: tuple[str, ...] = ()
     min_duration_ms: int = 15 * MINUTE
     min_samples: int = 500
-
-
-@dataclass(frozen=True, slots=True)
-class Tolerance:
-    """How much worse the treatment may be: ``p_t <= (1 + relative) * p_c + absolute``."""
-
-    relative: float = 0.1
-    absolute: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class ErrorRateCheck:
-    """The treatment's error rate against the concurrent control's.
-
-    ``false_alarm`` is the probability, over the whole release, of stopping a harmless one.
-    """
-
-    tolerance: Tolerance = Tolerance()
-    false_alarm: float = 0.01
-    on_failure: OnFailure = OnFailure.ROLLBACK
+    max_duration_ms: int | None = None
+    approval: ApprovalGate | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +55,38 @@ class NoData:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The written-down conditions of a release. A release keeps the one it started under."""
+    """The written-down conditions of a release. A release keeps the one it started under.
+
+    Attributes:
+        holdback: percent of everyone kept on control in the last stage while it bakes.
+        local_breaker: whether an instance that cannot reach the server may fall back to
+            control by itself when the treatment fails there far beyond control.
+    """
 
     key: str
     stages: tuple[Stage, ...]
-    checks: tuple[ErrorRateCheck, ...] = (ErrorRateCheck(),)
+    checks: tuple[Check, ...] = (Check(),)
     no_data: NoData = NoData()
     interval_ms: int = 30 * SECOND
     bake_ms: int = HOUR
     name: str = ""
     description: str = ""
+    holdback: float = 0.0
+    windows: Windows = Windows()
+    rollback: Rollback = Rollback()
+    notify: tuple[Notification, ...] = ()
+    confirm: tuple[Confirmation, ...] = ()
+    local_breaker: bool = False
+
+    def opened(self, stage: int) -> float:
+        """The percentage that a stage (from 1) opens to its people, the holdback kept back."""
+        percentage = self.stages[stage - 1].percentage
+        if stage == len(self.stages):
+            return round(percentage - self.holdback, 3)
+        return percentage
+
+    @property
+    def distributions(self) -> tuple[str, ...]:
+        """The values whose distribution some check needs, without repetition."""
+        named = (check.distribution for check in self.checks)
+        return tuple(dict.fromkeys(name for name in named if name is not None))

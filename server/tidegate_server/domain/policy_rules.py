@@ -1,18 +1,19 @@
-"""What a policy may say: ladders that can be climbed and checks that can be answered."""
+"""What a policy may say: ladders that can be climbed, times that can be kept."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Iterator
 from dataclasses import replace
 
 from tidegate_server.domain import problems
-from tidegate_server.domain.policy import DAY, HOUR, ErrorRateCheck, Policy, Stage
+from tidegate_server.domain.check_rules import of_checks
+from tidegate_server.domain.checks import Compare, Metric
+from tidegate_server.domain.gate_rules import LONGEST_MS, of_gates
+from tidegate_server.domain.policy import HOUR, Policy, Stage
 from tidegate_server.errors import FieldProblem
 
 SHORTEST_INTERVAL_MS = 500
 LONGEST_INTERVAL_MS = HOUR
-LONGEST_MS = 365 * DAY
 MOST_STAGES = 50
 MOST_SAMPLES = 1_000_000_000
 
@@ -26,12 +27,13 @@ def with_stage_names(policy: Policy) -> Policy:
     return replace(policy, stages=stages)
 
 
-def check_policy(policy: Policy, segments: Collection[str]) -> None:
+def check_policy(policy: Policy, segments: Collection[str], webhooks: Collection[str] = ()) -> None:
     """Refuse a policy that could not be carried out.
 
     Args:
         policy: what a client wrote, its stages named.
         segments: the keys of the project's segments.
+        webhooks: the keys of the project's webhooks.
 
     Raises:
         Invalid: every problem, by a pointer into the client's document.
@@ -41,8 +43,9 @@ def check_policy(policy: Policy, segments: Collection[str]) -> None:
         [
             *problems.of_key(policy.key),
             *_of_stages(policy, segments),
-            *_of_checks(policy),
+            *of_checks(policy),
             *_of_times(policy),
+            *of_gates(policy, webhooks),
         ],
     )
 
@@ -65,15 +68,17 @@ def _of_stages(policy: Policy, segments: Collection[str]) -> Iterator[FieldProbl
         yield from _of_stage_segments(stage, at, segments)
         yield from _of_stage_needs(stage, at, policy)
     if sound:
-        yield from _of_ladder(stages)
+        yield from _of_ladder(policy)
 
 
-def _of_ladder(stages: tuple[Stage, ...]) -> Iterator[FieldProblem]:
-    if stages[0].percentage == 100:
+def _of_ladder(policy: Policy) -> Iterator[FieldProblem]:
+    stages = policy.stages
+    if policy.opened(1) == 100 and not _has_error_limit(policy):
         yield FieldProblem(
             "/stages/0/percentage",
-            "The first stage leaves no control group, so no check against control could ever be "
-            "answered. Open less than 100 % first: 50, for example.",
+            "The first stage leaves no control group and there is none before it, so no check "
+            "against control could be answered. Open less than 100 % first (50, for example), or "
+            "give an error_rate check with compare: absolute and a threshold.",
         )
     for index, stage in enumerate(stages):
         yield from _of_step(stages[:index], stage, f"/stages/{index}")
@@ -89,6 +94,30 @@ def _of_ladder(stages: tuple[Stage, ...]) -> Iterator[FieldProblem]:
             f"{at}/percentage",
             f"The last stage opens 100 %, not {last.percentage:g} %; add a stage at 100 %.",
         )
+    else:
+        yield from _of_holdback(policy)
+
+
+def _of_holdback(policy: Policy) -> Iterator[FieldProblem]:
+    """The holdback must leave the last stage more than any earlier one opened to everyone."""
+    if not policy.holdback:
+        return
+    yield from problems.of_percentage(policy.holdback, "/holdback")
+    wide = [stage.percentage for stage in policy.stages[:-1] if not stage.segments]
+    most = max(wide, default=0.0)
+    if policy.opened(len(policy.stages)) <= most:
+        yield FieldProblem(
+            "/holdback",
+            f"{policy.holdback:g} % kept back leaves the last stage no more than the {most:g} % "
+            "that were open before it; hold back less.",
+        )
+
+
+def _has_error_limit(policy: Policy) -> bool:
+    return any(
+        check.metric is Metric.ERROR_RATE and check.compare is Compare.ABSOLUTE
+        for check in policy.checks
+    )
 
 
 def _of_step(earlier: tuple[Stage, ...], stage: Stage, pointer: str) -> Iterator[FieldProblem]:
@@ -137,42 +166,14 @@ def _of_stage_needs(stage: Stage, pointer: str, policy: Policy) -> Iterator[Fiel
             "This is shorter than the interval between evaluations, so it could not be kept. "
             "Make the interval shorter, or write 0s.",
         )
+    if stage.max_duration_ms is not None:
+        yield from _of_duration(stage.max_duration_ms, f"{pointer}/max_duration")
+        if stage.max_duration_ms <= stage.min_duration_ms:
+            yield FieldProblem(
+                f"{pointer}/max_duration", "This must be longer than the stage's min_duration."
+            )
     if not 0 <= stage.min_samples <= MOST_SAMPLES:
         yield FieldProblem(f"{pointer}/min_samples", f"This must be between 0 and {MOST_SAMPLES}.")
-
-
-def _of_checks(policy: Policy) -> Iterator[FieldProblem]:
-    if not policy.checks:
-        yield FieldProblem(
-            "/checks",
-            "A policy without checks could not tell a bad release from a good one. "
-            "Leave the field out to get an error_rate check against control.",
-        )
-    for index in range(1, len(policy.checks)):
-        yield FieldProblem(
-            f"/checks/{index}", "One error_rate check is all there can be; remove this one."
-        )
-    for index, check in enumerate(policy.checks):
-        yield from _of_check(check, f"/checks/{index}")
-
-
-def _of_check(check: ErrorRateCheck, pointer: str) -> Iterator[FieldProblem]:
-    tolerance = check.tolerance
-    if not (math.isfinite(tolerance.relative) and 0 <= tolerance.relative <= 100):
-        yield FieldProblem(
-            f"{pointer}/tolerance/relative",
-            "This must be between 0 and 100: 0.1 tolerates a rate that is a tenth higher.",
-        )
-    if not 0 <= tolerance.absolute < 1:
-        yield FieldProblem(
-            f"{pointer}/tolerance/absolute",
-            "This must be 0 or more and below 1: 0.01 tolerates a rate one point higher.",
-        )
-    if not 0 < check.false_alarm < 0.5:
-        yield FieldProblem(
-            f"{pointer}/false_alarm",
-            "This is a probability above 0 and below 0.5; 0.01 is a good one.",
-        )
 
 
 def _of_times(policy: Policy) -> Iterator[FieldProblem]:

@@ -125,7 +125,7 @@ def _details(was: Release, after: Release) -> dict[str, object]:
         "stage_before": was.stage,
         "stage": after.stage,
         "stage_name": stages[after.stage - 1].name,
-        "percentage_before": stages[was.stage - 1].percentage,
+        "percentage_before": _percentage(was),
         "percentage": _percentage(after),
         "step": after.step,
         "stopped": after.stopped,
@@ -135,6 +135,6 @@ def _details(was: Release, after: Release) -> dict[str, object]:
 def _percentage(release: Release) -> float:
     if release.state is State.COMPLETED:
         return 100.0
-    if release.state is State.ROLLED_BACK:
+    if release.state is State.ROLLED_BACK or release.closed:
         return 0.0
-    return release.policy.stages[release.stage - 1].percentage
+    return release.policy.opened(release.stage)

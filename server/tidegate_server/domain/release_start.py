@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tidegate_server.domain.change import Audit, Change, Put, Refresh, Stored
+from tidegate_server.domain.checks import Compare, Metric
 from tidegate_server.domain.contents import (
     Contents,
     flag_address,
@@ -34,10 +35,11 @@ def start(
     control: str | None = None,
     rule: str | None = None,
     reason: str = "",
+    draft: bool = False,
     actor: str,
     now_ms: int,
 ) -> Change:
-    """Begin a release at its first stage.
+    """Begin a release at its first stage, or as a draft that only measures.
 
     Args:
         contents: the project as read.
@@ -50,6 +52,8 @@ def start(
         control: what the rule serves now; only checked, it may be left out.
         rule: the id of the rule whose serve is released (None: the default rule).
         reason: a person's words.
+        draft: everyone gets the control until someone begins the release; what is measured
+            meanwhile is what ``before`` checks compare with.
         actor: who.
         now_ms: store clock.
 
@@ -67,6 +71,8 @@ def start(
         raise AlreadyExists(f"There is a release {release_id!r} already.")
     document: Policy = conditions.document
     segments = _segments(contents, document)
+    if not draft:
+        _refuse_unmeasured(document)
     release = Release(
         id=release_id,
         flag=flag,
@@ -76,7 +82,7 @@ def start(
         salt=release_id,
         policy=document,
         policy_revision=conditions.revision,
-        state=State.RUNNING,
+        state=_first_state(document, draft),
         stage=1,
         step=1,
         reason=reason or "Started.",
@@ -84,6 +90,7 @@ def start(
         started_ms=now_ms,
         stage_entered_ms=now_ms,
         updated_ms=now_ms,
+        closed=draft,
     )
     after = replace(present, release=release_id)
     version = definition.revision + targeting.revision + 1
@@ -118,10 +125,28 @@ def start(
                 "policy_revision": conditions.revision,
                 "stage": 1,
                 "stage_name": first.name,
-                "percentage": first.percentage,
+                "percentage": 0 if draft else document.opened(1),
+                "draft": draft,
             },
         ),
     )
+
+
+def _first_state(policy: Policy, draft: bool) -> State:
+    if draft:
+        return State.DRAFT
+    return State.BAKING if len(policy.stages) == 1 else State.RUNNING
+
+
+def _refuse_unmeasured(policy: Policy) -> None:
+    for check in policy.checks:
+        if check.compare is Compare.BEFORE and check.metric is not Metric.PROMETHEUS:
+            raise _invalid(
+                "/draft",
+                f"Policy {policy.key} compares the {check.metric} with the time before the "
+                "release, which nobody has measured. Create the release as a draft, let it "
+                "measure for a while, then begin it.",
+            )
 
 
 def _ingredients(

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from enum import StrEnum
 
-from tidegate_server.domain.release import LIVE_STATES, Release, State
+from tidegate_server.domain.gates import RollbackTo
+from tidegate_server.domain.release import LIVE_STATES, Approval, Release, State
 from tidegate_server.domain.snapshot import openings
 from tidegate_server.errors import NotPossible
 
@@ -21,9 +22,14 @@ __all__ = [
     "Move",
     "Mover",
     "advance",
+    "approve",
+    "ask",
+    "begin",
     "complete",
+    "cool_down",
     "go_on",
     "hold",
+    "is_approved",
     "kill",
     "openings",
     "pause",
@@ -31,6 +37,7 @@ __all__ = [
     "restore",
     "resume",
     "retreat",
+    "retry",
     "roll_back",
 ]
 
@@ -45,7 +52,10 @@ class Mover(StrEnum):
 class Move(StrEnum):
     """What can be done to a release."""
 
+    BEGIN = "begin"
     ADVANCE = "advance"
+    APPROVE = "approve"
+    ASK = "ask for approval of"
     RETREAT = "retreat"
     HOLD = "hold"
     GO_ON = "go on"
@@ -53,37 +63,50 @@ class Move(StrEnum):
     RESUME = "resume"
     COMPLETE = "complete"
     ROLL_BACK = "roll back"
+    COOL_DOWN = "cool down"
+    RETRY = "retry"
     KILL = "kill"
     RESTORE = "restore"
 
 
-_OPENING = frozenset({State.RUNNING, State.HOLDING})
-_WATCHED = frozenset({State.RUNNING, State.BAKING, State.HOLDING})
-_FINISHING = frozenset({State.BAKING, State.HOLDING})
+_OPENING = frozenset({State.RUNNING, State.HOLDING, State.AWAITING_APPROVAL})
+_WATCHED = frozenset({State.RUNNING, State.BAKING, State.HOLDING, State.AWAITING_APPROVAL})
+_FINISHING = frozenset({State.BAKING, State.HOLDING, State.AWAITING_APPROVAL})
 _UNSTOPPED = _WATCHED | {State.PAUSED}
+_ASKED = frozenset({State.AWAITING_APPROVAL, State.HOLDING})
+_COOLING = frozenset({State.COOLDOWN})
 
 MOVES: Mapping[tuple[Mover, Move], frozenset[State]] = {
+    (Mover.PERSON, Move.BEGIN): frozenset({State.DRAFT}),
     (Mover.PERSON, Move.ADVANCE): _OPENING,
-    (Mover.PERSON, Move.PAUSE): _UNSTOPPED,
+    (Mover.PERSON, Move.APPROVE): _ASKED,
+    (Mover.PERSON, Move.RETRY): _COOLING,
+    (Mover.PERSON, Move.PAUSE): _UNSTOPPED | _COOLING,
     (Mover.PERSON, Move.RESUME): frozenset({State.PAUSED}),
-    (Mover.PERSON, Move.COMPLETE): _UNSTOPPED,
+    (Mover.PERSON, Move.COMPLETE): _UNSTOPPED | _COOLING,
     (Mover.PERSON, Move.ROLL_BACK): LIVE_STATES,
     (Mover.PERSON, Move.KILL): LIVE_STATES,
     (Mover.PERSON, Move.RESTORE): frozenset({State.KILLED}),
     (Mover.POLICY, Move.ADVANCE): _OPENING,
     (Mover.POLICY, Move.HOLD): _WATCHED,
-    (Mover.POLICY, Move.GO_ON): frozenset({State.HOLDING}),
-    (Mover.POLICY, Move.PAUSE): _WATCHED,
+    (Mover.POLICY, Move.ASK): _WATCHED,
+    (Mover.POLICY, Move.GO_ON): frozenset({State.HOLDING, State.AWAITING_APPROVAL}),
+    (Mover.POLICY, Move.PAUSE): _WATCHED | _COOLING,
     (Mover.POLICY, Move.COMPLETE): _FINISHING,
     (Mover.POLICY, Move.RETREAT): _UNSTOPPED,
-    (Mover.POLICY, Move.ROLL_BACK): _UNSTOPPED,
+    (Mover.POLICY, Move.ROLL_BACK): _UNSTOPPED | _COOLING,
+    (Mover.POLICY, Move.COOL_DOWN): _UNSTOPPED | _COOLING,
+    (Mover.POLICY, Move.RETRY): _COOLING,
 }
 """Who may do what in which states. A pair that is not here is never possible."""
 
 _MENDS: Mapping[State, str] = {
+    State.DRAFT: "Begin it first, or roll it back to drop it.",
     State.RUNNING: "It goes on by itself; pause, advance, complete or roll it back.",
     State.BAKING: "Its last stage is open; pause, complete or roll it back.",
     State.HOLDING: "It goes on once its reason has passed; advance, pause or roll it back.",
+    State.AWAITING_APPROVAL: "It waits for approvals; approve it, pause it or roll it back.",
+    State.COOLDOWN: "It tries again by itself; retry it now, pause it or roll it back.",
     State.PAUSED: "Resume it first; completing or rolling it back is possible at any time.",
     State.KILLED: "Restore the flag first; only a rollback is possible before that.",
     State.COMPLETED: "It has ended; start a new release.",
@@ -93,13 +116,21 @@ _MENDS: Mapping[State, str] = {
 _WHO: Mapping[Mover, str] = {Mover.PERSON: "you", Mover.POLICY: "the policy"}
 
 
+def begin(release: Release, at_ms: int, reason: str, *, by: Mover = Mover.PERSON) -> Release:
+    """Open the first stage of a draft."""
+    _insist(release, Move.BEGIN, by)
+    return replace(_enter(release, 1, at_ms, reason), started_ms=at_ms)
+
+
 def advance(release: Release, at_ms: int, reason: str, *, by: Mover = Mover.POLICY) -> Release:
     """Open the next stage; the last one bakes.
 
     Raises:
-        NotPossible: the state does not allow it, or there is no later stage.
+        NotPossible: the state does not allow it, there is no later stage, or approvals of
+            this one are missing.
     """
     _insist(release, Move.ADVANCE, by)
+    _insist_on_approvals(release)
     last = len(release.policy.stages)
     if release.stage >= last:
         raise NotPossible(
@@ -107,6 +138,55 @@ def advance(release: Release, at_ms: int, reason: str, *, by: Mover = Mover.POLI
             "Complete it to end it now, or let it bake."
         )
     return _enter(release, release.stage + 1, at_ms, reason)
+
+
+def ask(release: Release, at_ms: int, reason: str, *, by: Mover = Mover.POLICY) -> Release:
+    """Wait for people's approvals. Asking again changes nothing but the reason."""
+    _insist(release, Move.ASK, by)
+    if release.state is State.AWAITING_APPROVAL:
+        return release if release.reason == reason else _touch(release, at_ms, reason)
+    return replace(
+        release,
+        state=State.AWAITING_APPROVAL,
+        resumes_to=_underlying(release),
+        asked_ms=at_ms if release.asked_ms is None else release.asked_ms,
+        reason=reason,
+        updated_ms=at_ms,
+    )
+
+
+def approve(release: Release, approval: Approval) -> Release:
+    """Note that a person agrees that the release leaves its stage.
+
+    The policy leaves the stage at its next evaluation, if everything else still passes.
+
+    Raises:
+        NotPossible: nobody is asked, or this person may not approve, or did already.
+    """
+    _insist(release, Move.APPROVE, Mover.PERSON)
+    gate = release.policy.stages[release.stage - 1].approval
+    if gate is None or release.asked_ms is None:
+        raise NotPossible(
+            f"Release {release.id} waits for nobody's approval; it is asked for once everything "
+            "else has passed."
+        )
+    if gate.approvers and approval.name not in gate.approvers:
+        raise NotPossible(
+            f"{approval.name} cannot approve this stage; {', '.join(gate.approvers)} can."
+        )
+    if gate.not_the_starter and approval.actor == release.started_by:
+        raise NotPossible(
+            "The policy does not let whoever started a release approve it; ask someone else."
+        )
+    if any(given.actor == approval.actor for given in release.approvals):
+        raise NotPossible(f"{approval.actor} has approved this stage already.")
+    return replace(release, approvals=(*release.approvals, approval), updated_ms=approval.at_ms)
+
+
+def is_approved(release: Release) -> bool:
+    """Whether the present stage has all the approvals that its policy asks for."""
+    gate = release.policy.stages[release.stage - 1].approval
+    return gate is None or len(release.approvals) >= gate.count
 
 
 def retreat(release: Release, at_ms: int, reason: str, *, by: Mover = Mover.POLICY) -> Release:
@@ -132,7 +212,7 @@ def hold(release: Release, at_ms: int, reason: str, *, by: Mover = Mover.POLICY)
     return replace(
         release,
         state=State.HOLDING,
-        resumes_to=release.state,
+        resumes_to=_underlying(release),
         reason=reason,
         updated_ms=at_ms,
     )
@@ -142,7 +222,12 @@ def go_on(release: Release, at_ms: int, reason: str, *, by: Mover = Mover.POLICY
     """Leave the hold for the state that it interrupted."""
     _insist(release, Move.GO_ON, by)
     return replace(
-        release, state=_underlying(release), resumes_to=None, reason=reason, updated_ms=at_ms
+        release,
+        state=_underlying(release),
+        resumes_to=None,
+        asked_ms=None,
+        reason=reason,
+        updated_ms=at_ms,
     )
 
 
@@ -204,6 +289,7 @@ def complete(release: Release, at_ms: int, reason: str, *, by: Mover = Mover.POL
             f"Release {release.id} has stages left ({release.stage} of {last}). "
             "Advance it stage by stage."
         )
+    _insist_on_approvals(release)
     return _end(release, State.COMPLETED, at_ms, reason)
 
 
@@ -214,6 +300,45 @@ def roll_back(release: Release, at_ms: int, reason: str, *, by: Mover = Mover.PO
     """
     _insist(release, Move.ROLL_BACK, by)
     return _end(release, State.ROLLED_BACK, at_ms, reason)
+
+
+def cool_down(release: Release, at_ms: int, reason: str, *, by: Mover = Mover.POLICY) -> Release:
+    """Close as far as the policy says, and wait for the next attempt.
+
+    The next attempt is of the same users, with the next part of the false-alarm budget; it
+    begins here, so that what stays open is watched. A paused release stays paused.
+
+    Raises:
+        NotPossible: the state does not allow it, or no retry remains.
+    """
+    _insist(release, Move.COOL_DOWN, by)
+    rollback = release.policy.rollback
+    if release.retries >= rollback.max_retries:
+        raise NotPossible(f"Release {release.id} has no retry left; roll it back.")
+    back = rollback.to is RollbackTo.PREVIOUS_STAGE and release.stage > 1 and not release.closed
+    paused = release.state is State.PAUSED
+    return replace(
+        release,
+        state=State.PAUSED if paused else State.COOLDOWN,
+        resumes_to=State.COOLDOWN if paused else None,
+        stage=release.stage - 1 if back else 1,
+        closed=not back,
+        step=release.step + 1,
+        attempt=release.attempt + 1,
+        retries=release.retries + 1,
+        cooldown_until_ms=at_ms + rollback.cooldown_ms,
+        asked_ms=None,
+        approvals=(),
+        stage_entered_ms=at_ms,
+        reason=reason,
+        updated_ms=at_ms,
+    )
+
+
+def retry(release: Release, at_ms: int, reason: str, *, by: Mover = Mover.POLICY) -> Release:
+    """Begin the next attempt in the stage that the cooldown left."""
+    _insist(release, Move.RETRY, by)
+    return _enter(release, release.stage, at_ms, reason)
 
 
 def kill(release: Release, at_ms: int, reason: str, *, by: Mover = Mover.PERSON) -> Release:
@@ -253,10 +378,22 @@ def restart_evidence(release: Release, at_ms: int, reason: str) -> Release:
         release,
         step=release.step + 1,
         attempt=release.attempt + 1,
+        approvals=(),
         stage_entered_ms=at_ms,
         reason=reason,
         updated_ms=at_ms,
     )
+
+
+def _insist_on_approvals(release: Release) -> None:
+    gate = release.policy.stages[release.stage - 1].approval
+    if gate is not None and not release.closed and not is_approved(release):
+        name = release.policy.stages[release.stage - 1].name
+        raise NotPossible(
+            f"Stage {name} of release {release.id} is left with {gate.count} approvals; "
+            f"{len(release.approvals)} are given. They are asked for once everything else has "
+            "passed."
+        )
 
 
 def _insist(release: Release, move: Move, by: Mover) -> None:
@@ -278,7 +415,9 @@ def _in_words(release: Release) -> str:
 
 
 def _underlying(release: Release) -> State:
-    """Running or baking, whatever lies over it."""
+    """What lies below a hold, a question, a pause or a kill."""
+    if release.state in (State.DRAFT, State.COOLDOWN):
+        return release.state
     return release.resumes_to or _state_at(release, release.stage)
 
 
@@ -295,6 +434,10 @@ def _enter(release: Release, stage: int, at_ms: int, reason: str) -> Release:
         step=release.step + 1,
         state=State.PAUSED if paused else state,
         resumes_to=state if paused else None,
+        closed=False,
+        cooldown_until_ms=None,
+        asked_ms=None,
+        approvals=(),
         stage_entered_ms=at_ms,
         reason=reason,
         updated_ms=at_ms,
@@ -311,6 +454,7 @@ def _end(release: Release, state: State, at_ms: int, reason: str) -> Release:
         state=state,
         resumes_to=None,
         stopped=False,
+        cooldown_until_ms=None,
         reason=reason,
         updated_ms=at_ms,
         ended_ms=at_ms,

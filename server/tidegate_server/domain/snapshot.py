@@ -12,7 +12,7 @@ from __future__ import annotations
 from tidegate import model
 
 from tidegate_server.domain.flags import FlagDefinition, SegmentDefinition, Targeting
-from tidegate_server.domain.policy import Policy, Stage
+from tidegate_server.domain.policy import Policy
 from tidegate_server.domain.release import LIVE_STATES, Release
 
 SHORTEST_REPORT_INTERVAL = 0.5
@@ -61,8 +61,10 @@ def active_release_of(release: Release | None) -> model.ActiveRelease | None:
         salt=release.salt,
         stage=release.stage,
         step=release.step,
-        openings=openings(release.policy, release.stage),
+        openings=present_openings(release),
         report_interval=report_interval(release.policy),
+        measures=release.policy.distributions,
+        breaker=release.policy.local_breaker,
     )
 
 
@@ -76,6 +78,17 @@ def segment_of(definition: SegmentDefinition) -> model.Segment:
     )
 
 
+def present_openings(release: Release) -> tuple[model.Opening, ...]:
+    """Whom a release has open now.
+
+    A closed one (a draft, or one that cools down) gives everyone the control, and counts
+    them as the stratum 0.
+    """
+    if release.closed:
+        return (model.Opening(stage=0, percentage=0.0),)
+    return openings(release.policy, release.stage)
+
+
 def openings(policy: Policy, stage: int) -> tuple[model.Opening, ...]:
     """Whom a release has opened at a stage (from 1): that stage and all before it.
 
@@ -83,16 +96,19 @@ def openings(policy: Policy, stage: int) -> tuple[model.Opening, ...]:
     """
     found: list[model.Opening] = []
     for number, at in enumerate(policy.stages[:stage], start=1):
-        found = [opening for opening in found if not _contains(at, opening)]
-        found.append(model.Opening(stage=number, percentage=at.percentage, segments=at.segments))
+        present = model.Opening(
+            stage=number, percentage=policy.opened(number), segments=at.segments
+        )
+        found = [opening for opening in found if not _contains(present, opening)]
+        found.append(present)
     return tuple(found)
 
 
-def _contains(stage: Stage, opening: model.Opening) -> bool:
-    wider = not stage.segments or (
-        bool(opening.segments) and set(opening.segments) <= set(stage.segments)
+def _contains(wide: model.Opening, narrow: model.Opening) -> bool:
+    reaches = not wide.segments or (
+        bool(narrow.segments) and set(narrow.segments) <= set(wide.segments)
     )
-    return wider and stage.percentage >= opening.percentage
+    return reaches and wide.percentage >= narrow.percentage
 
 
 def report_interval(policy: Policy) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tidegate_server.decisions.progress import Progress
-from tidegate_server.decisions.strata import shares
+from tidegate_server.decisions.strata import present_shares
 from tidegate_server.decisions.windows import Reading, Window, close_window
 from tidegate_server.domain.release import Release
 from tidegate_server.store import Store
@@ -22,7 +22,7 @@ def read_window(
     window = close_window(
         progress.readings,
         evidence.readings,
-        shares=shares(release.policy, release.stage),
+        shares=present_shares(release),
         step=release.step,
         opened_ms=progress.evaluated_ms,
         closed_ms=now_ms,

@@ -17,7 +17,7 @@ from tidegate_server.domain import release_changes, releases
 from tidegate_server.domain.change import Address, Change, Kind, Stored
 from tidegate_server.domain.release import Release
 from tidegate_server.domain.releases import Mover
-from tidegate_server.domain.snapshot import openings
+from tidegate_server.domain.snapshot import present_openings
 from tidegate_server.store import Store
 
 Transition = Callable[[Release, int, ActionRequest], Release]
@@ -49,14 +49,13 @@ class ReleaseView:
         """The stage it is in."""
         stages = self.release.policy.stages
         stage = stages[self.release.stage - 1]
-        return PresentStage(
-            self.release.stage, len(stages), stage.name, stage.percentage, stage.segments
-        )
+        percentage = 0.0 if self.release.closed else self.release.policy.opened(self.release.stage)
+        return PresentStage(self.release.stage, len(stages), stage.name, percentage, stage.segments)
 
     @property
     def openings(self) -> tuple[Opening, ...]:
         """Whom its stages have opened so far."""
-        return openings(self.release.policy, self.release.stage)
+        return present_openings(self.release)
 
 
 TRANSITIONS: Mapping[str, Transition] = {
@@ -64,6 +63,12 @@ TRANSITIONS: Mapping[str, Transition] = {
         release, now_ms, asked.reason, stop=asked.stop, by=Mover.PERSON
     ),
     "resume": lambda release, now_ms, asked: releases.resume(
+        release, now_ms, asked.reason, by=Mover.PERSON
+    ),
+    "begin": lambda release, now_ms, asked: releases.begin(
+        release, now_ms, asked.reason, by=Mover.PERSON
+    ),
+    "retry": lambda release, now_ms, asked: releases.retry(
         release, now_ms, asked.reason, by=Mover.PERSON
     ),
     "advance": lambda release, now_ms, asked: releases.advance(
@@ -79,6 +84,8 @@ TRANSITIONS: Mapping[str, Transition] = {
 """What people may do to a release, by the word in the address."""
 
 DONE = {
+    "begin": "Begun",
+    "retry": "Retried",
     "pause": "Paused",
     "resume": "Resumed",
     "advance": "Advanced",

@@ -1,0 +1,144 @@
+"""What a policy's checks say: what is measured, against what, and what a failure asks for.
+
+Two families. A check against the concurrent control group is a sequential test of counts and
+keeps its probability of a false alarm over a whole release (``Check.sequential``). Every
+other check compares one value with a threshold at each evaluation and fails after some
+breaches in a row; it promises no probability.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+ARM_VARIABLE = "arm"
+"""The query variable that a comparison of arms must use."""
+
+
+class Metric(StrEnum):
+    """What is measured."""
+
+    ERROR_RATE = "error_rate"
+    LATENCY = "latency"
+    CUSTOM = "custom"
+    PROMETHEUS = "prometheus"
+
+
+class Compare(StrEnum):
+    """What the treatment is held against."""
+
+    CONTROL = "control"
+    ABSOLUTE = "absolute"
+    BEFORE = "before"
+
+
+class Operator(StrEnum):
+    """How a healthy value stands to its threshold: ``<=`` says that large values are bad."""
+
+    AT_MOST = "<="
+    BELOW = "<"
+    AT_LEAST = ">="
+    ABOVE = ">"
+
+    @property
+    def large_is_bad(self) -> bool:
+        """Whether values grow towards harm."""
+        return self in (Operator.AT_MOST, Operator.BELOW)
+
+    def holds(self, value: float, threshold: float) -> bool:
+        """Whether a value is healthy."""
+        match self:
+            case Operator.AT_MOST:
+                return value <= threshold
+            case Operator.BELOW:
+                return value < threshold
+            case Operator.AT_LEAST:
+                return value >= threshold
+            case Operator.ABOVE:
+                return value > threshold
+
+
+class OnFailure(StrEnum):
+    """What a failed check asks for."""
+
+    ROLLBACK = "rollback"
+    PAUSE = "pause"
+    WARN = "warn"
+
+
+@dataclass(frozen=True, slots=True)
+class Tolerance:
+    """How much worse the treatment may be: ``p_t <= (1 + relative) * p_c + absolute``."""
+
+    relative: float = 0.1
+    absolute: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One condition of a policy.
+
+    Attributes:
+        tolerance: of a comparison with the control group or with the time before.
+        false_alarm: the probability, over the whole release, that a sequential check stops
+            a harmless one.
+        on_failure: what a failure asks for.
+        metric, compare: what is measured, against what.
+        quantile: of latency and custom values, 0 to 1. Against control, operations beyond
+            the control's quantile are what is counted.
+        measure: the name under which the application reports a custom value.
+        query: PromQL, with ``{{ flag }}``, ``{{ release }}``, ``{{ arm }}``,
+            ``{{ environment }}``.
+        operator: how a healthy value stands to its threshold; says for a custom value
+            which direction is bad.
+        threshold: of an absolute check.
+        window_ms: over how much time a value is taken.
+        failure_limit: breaches in a row that are tolerated.
+        error_limit: evaluations in a row in which the source may be unreadable.
+    """
+
+    tolerance: Tolerance = Tolerance()
+    false_alarm: float = 0.01
+    on_failure: OnFailure = OnFailure.ROLLBACK
+    metric: Metric = Metric.ERROR_RATE
+    compare: Compare = Compare.CONTROL
+    quantile: float = 0.95
+    measure: str = ""
+    query: str = ""
+    operator: Operator = Operator.AT_MOST
+    threshold: float = 0.0
+    window_ms: int = 60_000
+    failure_limit: int = 2
+    error_limit: int = 4
+
+    @property
+    def sequential(self) -> bool:
+        """Whether this is a test of counts against the concurrent control group."""
+        return self.compare is Compare.CONTROL and self.metric is not Metric.PROMETHEUS
+
+    @property
+    def distribution(self) -> str | None:
+        """The values whose distribution it needs: ``latency``, a custom name, or None."""
+        if self.metric is Metric.LATENCY:
+            return LATENCY
+        return self.measure if self.metric is Metric.CUSTOM else None
+
+    @property
+    def label(self) -> str:
+        """What a reader knows the check by."""
+        what = str(self.metric).replace("_", " ")
+        if self.metric is Metric.LATENCY:
+            what = f"latency p{100 * self.quantile:g}"
+        elif self.metric is Metric.CUSTOM:
+            what = f"{self.measure} p{100 * self.quantile:g}"
+        match self.compare:
+            case Compare.CONTROL:
+                return f"{what} against control"
+            case Compare.BEFORE:
+                return f"{what} against before"
+            case Compare.ABSOLUTE:
+                return f"{what} {self.operator} {self.threshold:g}"
+
+
+LATENCY = "latency"
+"""The name of the distribution of durations, in seconds; no custom value may have it."""
