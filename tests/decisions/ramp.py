@@ -14,7 +14,7 @@ from tidegate_server.decisions.apply import applied
 from tidegate_server.decisions.decide import decide
 from tidegate_server.decisions.decision import Action, Decision
 from tidegate_server.decisions.progress import begin
-from tidegate_server.decisions.strata import shares
+from tidegate_server.decisions.strata import present_shares, shares
 from tidegate_server.decisions.windows import Counts, StratumCounts, Window
 from tidegate_server.domain.checks import Check, Tolerance
 from tidegate_server.domain.policy import NoData, Policy, Stage
@@ -87,7 +87,7 @@ def window_of(
 
     Given as pairs they belong to the newest stratum; as dicts, to the strata they name.
     """
-    strata = shares(subject.policy, subject.stage)
+    strata = present_shares(subject)
     newest = max(strata)
     controls = control if isinstance(control, dict) else {newest: control}
     treated = treatment if isinstance(treatment, dict) else {newest: treatment}

@@ -7,15 +7,30 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tidegate_server.domain import releases
+from tidegate_server.domain.gates import ApprovalGate, Rollback, RollbackTo
 from tidegate_server.domain.policy import Stage
-from tidegate_server.domain.release import LIVE_STATES, Release, State
+from tidegate_server.domain.release import LIVE_STATES, Approval, Release, State
 from tidegate_server.domain.releases import MOVES, Move, Mover
-from tidegate_server.domain.snapshot import openings
+from tidegate_server.domain.snapshot import present_openings
 from tidegate_server.errors import NotPossible
 
 from tests.domain.shelf import ladder
 
+GATE = ApprovalGate(count=1)
+RETRIES = Rollback(to=RollbackTo.PREVIOUS_STAGE, cooldown_ms=1_000, max_retries=2)
+
+
+def agree(present: Release, at_ms: int, reason: str, *, by: Mover = Mover.PERSON) -> Release:
+    approval = Approval(f"bob ({at_ms})", "bob", at_ms, reason)
+    return releases.approve(present, approval, by=by)
+
+
 STEPS: dict[Move, Callable[..., Release]] = {
+    Move.BEGIN: releases.begin,
+    Move.ASK: releases.ask,
+    Move.APPROVE: agree,
+    Move.COOL_DOWN: releases.cool_down,
+    Move.RETRY: releases.retry,
     Move.ADVANCE: releases.advance,
     Move.RETREAT: releases.retreat,
     Move.HOLD: releases.hold,
@@ -29,9 +44,12 @@ STEPS: dict[Move, Callable[..., Release]] = {
 }
 
 
+COVERED = {State.HOLDING, State.AWAITING_APPROVAL, State.PAUSED, State.KILLED}
+
+
 def release(state: State = State.RUNNING, stage: int = 1, **changes: object) -> Release:
     beneath = State.BAKING if stage == 3 else State.RUNNING
-    covered = state in {State.HOLDING, State.PAUSED, State.KILLED}
+    covered = state in COVERED
     made = Release(
         id="rel_1",
         flag="checkout",
@@ -184,7 +202,14 @@ def test_the_table_is_the_whole_machine(state: State, move: Move, by: Mover) -> 
     # At the second of three stages of a policy the stage itself forbids nothing but the
     # policy's completion.
     stage = 3 if move is Move.COMPLETE else 2
-    present = release(state, stage=stage)
+    stages = tuple(replace(each, approval=GATE) for each in ladder().stages)
+    present = release(
+        state,
+        stage=stage,
+        policy=ladder(*stages, rollback=RETRIES),
+        asked_ms=1,
+        approvals=() if move is Move.APPROVE else (Approval("eve (1)", "eve", 1),),
+    )
     if state in MOVES.get((by, move), ()):
         full_stop = {"stop": True} if (move, by) == (Move.PAUSE, Mover.PERSON) else {}
         assert STEPS[move](present, 9, "why", by=by, **full_stop).id == present.id
@@ -223,7 +248,7 @@ def open_to_everyone(present: Release) -> float:
         return 100
     if present.state in {State.ROLLED_BACK, State.KILLED}:
         return 0
-    shown = openings(present.policy, present.stage)
+    shown = present_openings(present)
     return max((each.percentage for each in shown if not each.segments), default=0)
 
 
@@ -232,6 +257,9 @@ POLICIES = st.sampled_from(
         ladder(),
         ladder(Stage("one", 1), Stage("all", 100)),
         ladder(Stage("staff", 50, ("staff",)), Stage("few", 5), Stage("all", 100)),
+        ladder(rollback=RETRIES, holdback=5.0),
+        ladder(Stage("one", 1, approval=GATE), Stage("all", 100, approval=GATE)),
+        ladder(rollback=replace(RETRIES, to=RollbackTo.ZERO)),
     ]
 )
 
@@ -252,7 +280,7 @@ def test_kill_goes_before_a_persons_stop_and_a_persons_stop_before_the_policy(
             if present.state is State.PAUSED:
                 assert open_to_everyone(after) <= open_to_everyone(present)
                 assert after.state in {State.PAUSED, State.ROLLED_BACK}
-            assert move not in {Move.RESUME, Move.RESTORE, Move.KILL}
+            assert move not in {Move.BEGIN, Move.APPROVE, Move.RESUME, Move.RESTORE, Move.KILL}
         if present.state is State.KILLED:
             assert move in {Move.RESTORE, Move.ROLL_BACK, Move.KILL}
             assert after.state in {State.PAUSED, State.ROLLED_BACK, State.KILLED}
@@ -271,7 +299,7 @@ def test_a_percentage_never_falls_unless_rolled_back_retreated_or_killed(
         if after is None:
             continue
         if open_to_everyone(after) < open_to_everyone(present):
-            assert doing[1] in {Move.ROLL_BACK, Move.RETREAT, Move.KILL}
+            assert doing[1] in {Move.ROLL_BACK, Move.COOL_DOWN, Move.RETREAT, Move.KILL}
         present = after
 
 
@@ -287,15 +315,18 @@ def test_the_step_rises_with_every_change_of_openings_and_ends_are_final(
             continue
         if after is None:
             continue
-        was = openings(present.policy, present.stage)
-        changed = openings(after.policy, after.stage) != was
+        changed = present_openings(after) != present_openings(present)
         assert after.step == present.step + 1 if changed else after.step >= present.step
-        assert abs(after.stage - present.stage) <= 1
+        if doing[1] is not Move.COOL_DOWN:
+            assert abs(after.stage - present.stage) <= 1
         assert (after.ended_ms is None) == (after.state in LIVE_STATES)
-        covered = after.state in {State.HOLDING, State.PAUSED, State.KILLED}
+        covered = after.state in COVERED
         assert (after.resumes_to is not None) == covered
         if covered:
-            last = len(after.policy.stages)
-            baking = after.stage == last
-            assert after.resumes_to is (State.BAKING if baking else State.RUNNING)
+            baking = after.stage == len(after.policy.stages)
+            beneath = State.BAKING if baking else State.RUNNING
+            cooling = after.cooldown_until_ms is not None
+            assert after.resumes_to is (State.COOLDOWN if cooling else beneath)
+        assert after.retries <= after.policy.rollback.max_retries
+        assert not after.closed or after.cooldown_until_ms is not None or after.ended_ms
         present = after

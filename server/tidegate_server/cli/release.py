@@ -190,6 +190,36 @@ def advance_release(server: Server, release_: str, reason: str, output: str) -> 
     _act(server, release_, "advance", {"reason": reason}, output)
 
 
+@release.command("begin")
+@RELEASE
+@reason_option
+@output_option
+@for_environment
+def begin_release(server: Server, release_: str, reason: str, output: str) -> None:
+    """Open the first stage of a draft."""
+    _act(server, release_, "begin", {"reason": reason}, output)
+
+
+@release.command("approve")
+@RELEASE
+@reason_option
+@output_option
+@for_environment
+def approve_release(server: Server, release_: str, reason: str, output: str) -> None:
+    """Agree that a release leaves its stage, when its policy asks for that."""
+    _act(server, release_, "approve", {"reason": reason}, output)
+
+
+@release.command("retry")
+@RELEASE
+@reason_option
+@output_option
+@for_environment
+def retry_release(server: Server, release_: str, reason: str, output: str) -> None:
+    """Begin a release's next attempt now, without waiting for the end of its cooldown."""
+    _act(server, release_, "retry", {"reason": reason}, output)
+
+
 @release.command("rollback")
 @RELEASE
 @reason_option

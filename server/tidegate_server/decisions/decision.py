@@ -56,6 +56,16 @@ class CheckResult:
     unreadable: int = 0
     problem: str = ""
 
+    @property
+    def evidence(self) -> float:
+        """E itself, at most e^700."""
+        return math.exp(min(self.log_evidence, LARGEST_LOG))
+
+    @property
+    def advance(self) -> float:
+        """A itself, at most e^700."""
+        return math.exp(min(self.log_advance, LARGEST_LOG))
+
 
 @dataclass(frozen=True, slots=True)
 class Decision:

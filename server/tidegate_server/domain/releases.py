@@ -155,7 +155,7 @@ def ask(release: Release, at_ms: int, reason: str, *, by: Mover = Mover.POLICY) 
     )
 
 
-def approve(release: Release, approval: Approval) -> Release:
+def approve(release: Release, approval: Approval, *, by: Mover = Mover.PERSON) -> Release:
     """Note that a person agrees that the release leaves its stage.
 
     The policy leaves the stage at its next evaluation, if everything else still passes.
@@ -163,7 +163,7 @@ def approve(release: Release, approval: Approval) -> Release:
     Raises:
         NotPossible: nobody is asked, or this person may not approve, or did already.
     """
-    _insist(release, Move.APPROVE, Mover.PERSON)
+    _insist(release, Move.APPROVE, by)
     gate = release.policy.stages[release.stage - 1].approval
     if gate is None or release.asked_ms is None:
         raise NotPossible(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import yaml
 from tidegate_server.store import Store
 
 from tests.api.calls import POLICY, PROJECT, Caller, everything, pointers
@@ -49,6 +50,8 @@ def test_defaults_are_written_out(admin: Caller) -> None:
             "segments": [],
             "min_duration": "15m",
             "min_samples": 500,
+            "max_duration": None,
+            "approval": None,
         }
         for name, percentage in (("stage-1", 5), ("all", 100))
     ]
@@ -75,18 +78,7 @@ def test_a_stage_of_a_segment_opens_all_of_it(admin: Caller) -> None:
     assert made["stages"][1]["percentage"] == 100
 
 
-NOT_OFFERED: dict[str, dict[str, Any]] = {
-    "/holdback": {"holdback": 5},
-    "/windows": {"windows": {"timezone": "Europe/Berlin"}},
-    "/rollback": {"rollback": {"to": "previous_stage"}},
-    "/notify": {"notify": []},
-    "/confirm": {"confirm": []},
-    "/stages/0/approval": {"stages": [{"percentage": 5, "approval": {}}, {"percentage": 100}]},
-    "/stages/1/max_duration": {
-        "stages": [{"percentage": 5}, {"percentage": 100, "max_duration": "1d"}]
-    },
-    "/checks/0/metric": {"checks": [{"metric": "latency"}]},
-    "/checks/0/compare": {"checks": [{"compare": "absolute"}]},
+MISPLACED: dict[str, dict[str, Any]] = {
     "/checks/0/threshold": {"checks": [{"threshold": 0.5}]},
     "/checks/0/operator": {"checks": [{"operator": "<="}]},
     "/checks/0/window": {"checks": [{"window": "1m"}]},
@@ -94,18 +86,124 @@ NOT_OFFERED: dict[str, dict[str, Any]] = {
     "/checks/0/error_limit": {"checks": [{"error_limit": 4}]},
     "/checks/0/quantile": {"checks": [{"quantile": 0.95}]},
     "/checks/0/query": {"checks": [{"query": "up"}]},
+    "/checks/0/measure": {"checks": [{"metric": "latency", "measure": "basket"}]},
+    "/checks/0/tolerance": {
+        "checks": [{"compare": "absolute", "threshold": 0.1, "tolerance": {"relative": 0.1}}]
+    },
+    "/checks/0/false_alarm": {
+        "checks": [{"compare": "absolute", "threshold": 0.1, "false_alarm": 0.01}]
+    },
 }
 
 
-@pytest.mark.parametrize("pointer", NOT_OFFERED)
-def test_what_is_not_offered_is_refused_in_words(admin: Caller, store: Store, pointer: str) -> None:
+@pytest.mark.parametrize("pointer", MISPLACED)
+def test_what_would_have_no_meaning_is_refused(admin: Caller, store: Store, pointer: str) -> None:
     before = everything(store)
-    refused = admin.post(f"{PROJECT}/policies", {**POLICY, **NOT_OFFERED[pointer]})
+    refused = admin.post(f"{PROJECT}/policies", {**POLICY, **MISPLACED[pointer]})
     assert refused.status_code == 422
     assert pointers(refused) == [pointer]
     assert refused.json is not None
-    assert "not offered in this version" in refused.json["errors"][0]["detail"]
+    assert "would not be kept" in refused.json["errors"][0]["detail"]
     assert everything(store) == before
+
+
+FULL: dict[str, Any] = {
+    "key": "full",
+    "name": "Everything at once",
+    "description": "",
+    "interval": "30s",
+    "stages": [
+        {
+            "name": "few",
+            "segments": [],
+            "percentage": 5,
+            "min_duration": "15m",
+            "min_samples": 500,
+            "max_duration": "1d",
+            "approval": {
+                "approvers": ["ana", "bob"],
+                "count": 2,
+                "timeout": "4h",
+                "on_timeout": "rollback",
+                "not_the_starter": True,
+            },
+        },
+        {
+            "name": "all",
+            "segments": [],
+            "percentage": 100,
+            "min_duration": "15m",
+            "min_samples": 500,
+            "max_duration": None,
+            "approval": None,
+        },
+    ],
+    "checks": [
+        {
+            "metric": "error_rate",
+            "compare": "control",
+            "tolerance": {"relative": 0.1, "absolute": 0.001},
+            "false_alarm": 0.01,
+            "on_failure": "rollback",
+        },
+        {
+            "metric": "latency",
+            "compare": "control",
+            "quantile": 0.99,
+            "tolerance": {"relative": 0.2, "absolute": 0},
+            "false_alarm": 0.005,
+            "on_failure": "pause",
+        },
+        {
+            "metric": "custom",
+            "compare": "before",
+            "quantile": 0.5,
+            "measure": "basket_value",
+            "tolerance": {"relative": 0.1, "absolute": 2.5},
+            "operator": ">=",
+            "window": "5m",
+            "failure_limit": 3,
+            "error_limit": 2,
+            "on_failure": "warn",
+        },
+        {
+            "metric": "prometheus",
+            "compare": "absolute",
+            "query": 'queue{flag="{{ flag }}"}',
+            "threshold": 100,
+            "operator": "<",
+            "failure_limit": 0,
+            "error_limit": 4,
+            "on_failure": "rollback",
+        },
+    ],
+    "no_data": {"after": "10m", "action": "pause"},
+    "bake": "1h",
+    "holdback": 2.5,
+    "windows": {
+        "timezone": "Europe/Berlin",
+        "advance": [{"days": ["mon", "tue"], "from": "09:00", "to": "16:30"}],
+        "freeze": [{"reason": "holidays", "from": "2026-12-20", "to": "2027-01-02"}],
+    },
+    "rollback": {"to": "previous_stage", "cooldown": "30m", "max_retries": 2},
+    "notify": [],
+    "confirm": [],
+    "local_breaker": True,
+}
+
+
+def test_every_field_comes_back_as_it_was_written(admin: Caller) -> None:
+    made = admin.made(f"{PROJECT}/policies", FULL)
+    assert {name: made[name] for name in FULL} == FULL
+
+
+def test_a_policy_may_be_written_as_yaml(admin: Caller) -> None:
+    text = yaml.safe_dump(FULL)
+    kind = {"Content-Type": "application/yaml"}
+    answer = admin.call("POST", f"{PROJECT}/policies", data=text, headers=kind)
+    assert answer.status_code == 201, answer.text
+    assert answer.json is not None
+    assert {name: answer.json[name] for name in FULL} == FULL
 
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
@@ -130,6 +228,81 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {"stages": [{"segments": ["nobody"]}, {"percentage": 100}]},
         "/stages/0/segments/0",
     ),
+    "a time zone that is not there": (
+        {"windows": {"timezone": "Mars/Olympus"}},
+        "/windows/timezone",
+    ),
+    "a freeze that ends before it begins": (
+        {"windows": {"freeze": [{"from": "2026-12-24", "to": "2026-12-20"}]}},
+        "/windows/freeze/0/to",
+    ),
+    "a freeze that is no time": (
+        {"windows": {"freeze": [{"from": "christmas!", "to": "2026-12-20"}]}},
+        "/windows/freeze/0",
+    ),
+    "a time of day that is none": (
+        {"windows": {"advance": [{"from": "9 o'clock"}]}},
+        "/windows/advance/0/from",
+    ),
+    "more approvals than approvers": (
+        {
+            "stages": [
+                {"percentage": 5, "approval": {"approvers": ["ana"], "count": 2}},
+                {"percentage": 100},
+            ]
+        },
+        "/stages/0/approval/count",
+    ),
+    "a stage that is over before it may be left": (
+        {"stages": [{"percentage": 5, "max_duration": "1m"}, {"percentage": 100}]},
+        "/stages/0/max_duration",
+    ),
+    "a way back that is never taken": (
+        {"rollback": {"to": "previous_stage"}},
+        "/rollback/to",
+    ),
+    "a holdback that leaves nothing to open": (
+        {"stages": [{"percentage": 95}, {"percentage": 100}], "holdback": 5},
+        "/holdback",
+    ),
+    "a webhook that is not there": ({"notify": [{"webhook": "nobody"}]}, "/notify/0/webhook"),
+    "someone to ask who is not there": (
+        {"confirm": [{"webhook": "nobody"}]},
+        "/confirm/0/webhook",
+    ),
+    "a metric without its query": ({"checks": [{"metric": "prometheus"}]}, "/checks/0/query"),
+    "a query that does not tell the arms apart": (
+        {"checks": [{"metric": "prometheus", "query": "up"}]},
+        "/checks/0/query",
+    ),
+    "a query with a variable that is not there": (
+        {
+            "checks": [
+                {
+                    "metric": "prometheus",
+                    "compare": "absolute",
+                    "threshold": 1,
+                    "query": "up{x='{{ user }}'}",
+                }
+            ]
+        },
+        "/checks/0/query",
+    ),
+    "no limit": ({"checks": [{"compare": "absolute"}]}, "/checks/0/threshold"),
+    "an error rate above everything": (
+        {"checks": [{"compare": "absolute", "threshold": 2}]},
+        "/checks/0/threshold",
+    ),
+    "a custom value without a name": ({"checks": [{"metric": "custom"}]}, "/checks/0/measure"),
+    "a quantile beyond all": (
+        {"checks": [{"metric": "latency", "quantile": 1}]},
+        "/checks/0/quantile",
+    ),
+    "a look back that is longer than what is kept": (
+        {"checks": [{"compare": "absolute", "threshold": 0.1, "window": "2d"}]},
+        "/checks/0/window",
+    ),
+    "no control group and no limit": ({"stages": [{"percentage": 100}]}, "/stages/0/percentage"),
     "a duration without a unit": ({"interval": 30}, "/interval"),
     "a certain false alarm": ({"checks": [{"false_alarm": 1}]}, "/checks/0/false_alarm"),
     "a negative tolerance": (

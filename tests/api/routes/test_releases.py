@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from tidegate_server.decisions.progress import begin
+from tidegate_server.domain import releases
 from tidegate_server.domain.change import Address, Change, Kind, LedgerEntry, Put
 from tidegate_server.store import Store
 
@@ -110,7 +111,7 @@ def test_only_a_pause_can_be_a_full_stop(checkout: Caller, release: str) -> None
 
 
 def test_there_is_no_other_action(checkout: Caller, release: str) -> None:
-    missing = checkout.post(f"{release}/approve", {})
+    missing = checkout.post(f"{release}/applaud", {})
     assert (missing.status_code, slug(missing)) == (404, "no-such-address")
 
 
@@ -190,3 +191,86 @@ def test_what_is_not_there_is_named(admin: Caller) -> None:
     assert "release 'rel_1'" in admin.get(f"{RELEASES}/rel_1").text
     assert "release 'rel_1'" in admin.post(f"{RELEASES}/rel_1/pause").text
     assert "environment 'nope'" in admin.get(f"{PROJECT}/environments/nope/releases").text
+
+
+def policy_with(checkout: Caller, **more: Any) -> dict[str, Any]:
+    """How to start a release under a policy with more in it."""
+    body = {"key": "gated", "stages": [{"percentage": 5}, {"percentage": 100}], **more}
+    checkout.made(f"{PROJECT}/policies", body)
+    return {**START, "policy": "gated"}
+
+
+def test_a_draft_gives_everyone_the_control_until_it_is_begun(checkout: Caller) -> None:
+    started = checkout.made(RELEASES, {**START, "draft": True})
+    assert (started["state"], started["closed"]) == ("draft", True)
+    assert started["stage"]["percentage"] == 0
+    assert started["openings"] == [{"stage": 0, "percentage": 0, "segments": []}]
+    begun = act(checkout, f"{RELEASES}/{started['id']}", "begin", {"reason": "seen enough"})
+    assert (begun["state"], begun["closed"], begun["step"]) == ("running", False, 2)
+    assert begun["openings"] == [{"stage": 1, "percentage": 5, "segments": []}]
+
+
+def test_what_was_before_has_to_be_measured_first(checkout: Caller, store: Store) -> None:
+    start = policy_with(checkout, checks=[{"compare": "before"}])
+    before = everything(store)
+    refused = checkout.post(RELEASES, start)
+    assert (refused.status_code, pointers(refused)) == (422, ["/draft"])
+    assert everything(store) == before
+    assert checkout.post(RELEASES, {**start, "draft": True}).status_code == 201
+
+
+def test_nobody_approves_before_anybody_is_asked(checkout: Caller) -> None:
+    stages = [{"percentage": 5, "approval": {"count": 1}}, {"percentage": 100}]
+    started = checkout.made(RELEASES, policy_with(checkout, stages=stages))
+    release = f"{RELEASES}/{started['id']}"
+    early = checkout.post(f"{release}/approve")
+    assert (early.status_code, slug(early)) == (409, "not-possible")
+    for action in ("advance", "complete"):
+        refused = checkout.post(f"{release}/{action}")
+        assert (refused.status_code, slug(refused)) == (409, "not-possible")
+        assert "1 approvals; 0 are given" in refused.text
+
+
+def asked_for_approval(checkout: Caller, store: Store, **gate: Any) -> str:
+    """A release that waits for approvals; the address."""
+    stages = [{"percentage": 5, "approval": gate}, {"percentage": 100}]
+    id = checkout.made(RELEASES, policy_with(checkout, stages=stages))["id"]
+    address = Address(Kind.RELEASE, id, "production")
+    stored = store.get("default", address)
+    assert stored is not None
+    asked = releases.ask(stored.document, store.now_ms(), "everything else has passed")
+    store.commit(Change("default", (Put(address, asked, stored.revision),)))
+    return f"{RELEASES}/{id}"
+
+
+def test_an_approval_is_kept_with_its_giver_and_its_words(checkout: Caller, store: Store) -> None:
+    release = asked_for_approval(checkout, store, count=2)
+    given = act(checkout, release, "approve", {"reason": "looks good"})
+    assert given["state"] == "awaiting_approval"
+    assert [each["comment"] for each in given["approvals"]] == ["looks good"]
+    assert given["approvals"][0]["actor"] == given["started_by"]
+    again = checkout.post(f"{release}/approve")
+    assert (again.status_code, slug(again)) == (409, "not-possible")
+    audit = checkout.get(f"{PROJECT}/audit").json
+    assert audit is not None
+    assert audit["items"][0]["action"] == "release.approve"
+    assert audit["items"][0]["reason"] == "looks good"
+
+
+def test_who_started_a_release_may_be_barred_from_approving_it(
+    checkout: Caller, store: Store
+) -> None:
+    release = asked_for_approval(checkout, store, not_the_starter=True)
+    refused = checkout.post(f"{release}/approve")
+    assert (refused.status_code, slug(refused)) == (409, "not-possible")
+    other = checkout.token_for("writer", "default", "production")
+    assert other.post(f"{release}/approve").status_code == 200
+
+
+def test_only_those_who_are_named_may_approve(checkout: Caller, store: Store) -> None:
+    release = asked_for_approval(checkout, store, approvers=["ana"])
+    refused = checkout.post(f"{release}/approve")
+    assert (refused.status_code, slug(refused)) == (409, "not-possible")
+    assert "ana can" in refused.text
+    reader = checkout.token_for("reader", "default", "production")
+    assert reader.post(f"{release}/approve").status_code == 403

@@ -7,7 +7,7 @@ from http import HTTPStatus
 from flask import Response, url_for
 
 from tidegate_server.api import answers
-from tidegate_server.api.backend import backend, present_actor
+from tidegate_server.api.backend import backend, present_actor, present_token
 from tidegate_server.api.blueprint import ENVIRONMENT, Blueprint
 from tidegate_server.api.paging import PageQuery, PageRequest, cursor, page_of, place_in_stream
 from tidegate_server.api.schemas.releases import (
@@ -118,6 +118,32 @@ def resume_release(asked: ActionRequest, project: str, environment: str, release
 def advance_release(asked: ActionRequest, project: str, environment: str, release: str) -> Response:
     """Open the next stage now, without waiting for the policy."""
     return _act("advance", asked, project, environment, release)
+
+
+@blueprint.operation(
+    "POST", f"{ONE}/begin", needs=Role.WRITER, body=ActionBody, answer=ReleaseAnswer
+)
+def begin_release(asked: ActionRequest, project: str, environment: str, release: str) -> Response:
+    """Open the first stage of a draft."""
+    return _act("begin", asked, project, environment, release)
+
+
+@blueprint.operation(
+    "POST", f"{ONE}/approve", needs=Role.WRITER, body=ActionBody, answer=ReleaseAnswer
+)
+def approve_release(asked: ActionRequest, project: str, environment: str, release: str) -> Response:
+    """Agree that the release leaves its stage; the policy says how many must, and who may."""
+    store = backend().store
+    stored = releases.approve(store, project, environment, release, asked, present_token())
+    return answer(releases.view_of(store, project, environment, stored))
+
+
+@blueprint.operation(
+    "POST", f"{ONE}/retry", needs=Role.WRITER, body=ActionBody, answer=ReleaseAnswer
+)
+def retry_release(asked: ActionRequest, project: str, environment: str, release: str) -> Response:
+    """Begin the next attempt now, without waiting for the end of the cooldown."""
+    return _act("retry", asked, project, environment, release)
 
 
 @blueprint.operation(

@@ -38,6 +38,7 @@ class ReleaseRequest:
     control: str | None
     rule: str | None
     reason: str
+    draft: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,10 @@ class ReleaseBody(Strict):
         metadata={"description": "the rule whose variant is changed; null: the default"},
     )
     reason = Text(LONGEST_REASON, load_default="")
+    draft = Truth(
+        load_default=False,
+        metadata={"description": "only measure; everyone gets the control until it is begun"},
+    )
 
     @post_load
     def build(self, data: Mapping[str, Any], **_: Any) -> Any:
@@ -125,6 +130,39 @@ class CountsSchema(Strict):
     failing = Whole(required=True, metadata={"description": "distinct users who failed"})
 
 
+class CheckResultSchema(Strict):
+    """How one check stood at the last evaluation."""
+
+    number = Whole(required=True, metadata={"description": "its place in the policy, from 0"})
+    label = fields.String(required=True)
+    failed = Truth(required=True)
+    evidence = Number(
+        required=True,
+        metadata={"description": "of a comparison with control: that it is worse than tolerated"},
+    )
+    rollback_at = Number(
+        required=True, allow_none=True, metadata={"description": "where that evidence fails"}
+    )
+    advance = Number(
+        required=True,
+        metadata={"description": "of a comparison with control: that it is harmless"},
+    )
+    overdispersion = Number(required=True)
+    value = Number(required=True, allow_none=True, metadata={"description": "of a threshold"})
+    limit = Number(required=True, allow_none=True, metadata={"description": "of a threshold"})
+    breaches = Whole(required=True, metadata={"description": "in a row"})
+    unreadable = Whole(required=True, metadata={"description": "evaluations in a row"})
+    problem = fields.String(required=True)
+
+
+class GivenApprovalSchema(Strict):
+    """Who agreed, and when."""
+
+    actor = fields.String(required=True)
+    at = Instant(attribute="at_ms", required=True)
+    comment = fields.String(required=True)
+
+
 class LastDecisionSchema(Strict):
     """What the policy job decided last."""
 
@@ -158,6 +196,12 @@ class ProgressSchema(Strict):
     advance = _number_of_decision("advance", "that the treatment is harmless enough to go on")
     advance_at = _number_of_decision("advance_at", "what an advance needs")
     overdispersion = _number_of_decision("overdispersion", "how much the arms wobble; 1: not")
+    checks = fields.List(
+        fields.Nested(CheckResultSchema),
+        attribute="decision.checks",
+        required=True,
+        dump_default=[],
+    )
     last_decision = fields.Nested(
         LastDecisionSchema, attribute="decision", required=True, allow_none=True
     )
@@ -199,6 +243,13 @@ class ReleaseAnswer(Strict):
     state = fields.Enum(State, by_value=True, required=True)
     reason = fields.String(required=True)
     attempt = Whole(required=True)
+    closed = Truth(
+        required=True, metadata={"description": "everyone gets the control: a draft or a cooldown"}
+    )
+    retries = Whole(required=True, metadata={"description": "of the policy's, how many began"})
+    cooldown_until = Instant(attribute="cooldown_until_ms", required=True, allow_none=True)
+    approval_asked_at = Instant(attribute="asked_ms", required=True, allow_none=True)
+    approvals = fields.List(fields.Nested(GivenApprovalSchema), required=True)
     stopped = Truth(required=True)
     resumes_to = fields.Enum(State, by_value=True, required=True, allow_none=True)
     stage = fields.Nested(PresentStageSchema, attribute="present_stage", required=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from tidegate.model import Opening
 
 from tidegate_server.api import credentials
+from tidegate_server.api.access import actor as actor_of
 from tidegate_server.api.etags import check_match
 from tidegate_server.api.schemas.releases import ActionRequest, ReleaseRequest
 from tidegate_server.api.services.commits import settle
@@ -15,9 +16,10 @@ from tidegate_server.api.services.contents import document_of, one_flag, whole_p
 from tidegate_server.decisions.progress import Progress
 from tidegate_server.domain import release_changes, releases
 from tidegate_server.domain.change import Address, Change, Kind, Stored
-from tidegate_server.domain.release import Release
+from tidegate_server.domain.release import Approval, Release
 from tidegate_server.domain.releases import Mover
 from tidegate_server.domain.snapshot import present_openings
+from tidegate_server.domain.tokens import Token
 from tidegate_server.store import Store
 
 Transition = Callable[[Release, int, ActionRequest], Release]
@@ -111,11 +113,29 @@ def start(
             control=asked.control,
             rule=asked.rule,
             reason=asked.reason,
+            draft=asked.draft,
             actor=actor,
             now_ms=store.now_ms(),
         )
 
     return settle(store, make).stored(Address(Kind.RELEASE, id, environment))
+
+
+def approve(
+    store: Store,
+    project: str,
+    environment: str,
+    id: str,
+    asked: ActionRequest,
+    approver: Token,
+) -> Stored:
+    """Note a person's approval; raises as ``act`` does."""
+
+    def agree(release: Release, now_ms: int, said: ActionRequest) -> Release:
+        approval = Approval(actor_of(approver), approver.name, now_ms, asked.reason)
+        return releases.approve(release, approval)
+
+    return _move(store, project, environment, id, "approve", agree, asked, actor_of(approver))
 
 
 def act(
@@ -134,14 +154,30 @@ def act(
         NotPossible: its state does not allow it.
         StaleRevision: the request's ``If-Match`` names an older revision.
     """
-    address = Address(Kind.RELEASE, id, environment)
     said = ActionRequest(asked.reason or f"{DONE[action]} by {actor}.", asked.stop)
+    return _move(
+        store, project, environment, id, action, TRANSITIONS[action], said, actor, asked.reason
+    )
+
+
+def _move(
+    store: Store,
+    project: str,
+    environment: str,
+    id: str,
+    action: str,
+    transition: Transition,
+    said: ActionRequest,
+    actor: str,
+    reason: str | None = None,
+) -> Stored:
+    address = Address(Kind.RELEASE, id, environment)
 
     def make() -> Change:
         before = document_of(store, project, address)
         check_match(before.revision, f"release {id}")
         release: Release = before.document
-        after = TRANSITIONS[action](release, store.now_ms(), said)
+        after = transition(release, store.now_ms(), said)
         contents = one_flag(store, project, environment, release.flag)
         return release_changes.change_of(
             project,
@@ -152,7 +188,7 @@ def act(
             after,
             actor=actor,
             action=f"release.{action}",
-            reason=asked.reason,
+            reason=said.reason if reason is None else reason,
         )
 
     return settle(store, make).stored(address)
