@@ -19,7 +19,14 @@ from typing import Any, TypeVar
 from tidegate import wire
 from tidegate.context import NOBODY, Context
 from tidegate.details import ClientStatus, EvaluationDetails
-from tidegate.evaluation import Compiled, Evaluate, Evaluation, compile_snapshot, failure
+from tidegate.evaluation import (
+    Compiled,
+    Evaluate,
+    Evaluation,
+    Exposure,
+    compile_snapshot,
+    failure,
+)
 from tidegate.model import FlagType
 from tidegate.operation import Operation, current
 from tidegate.reporting import Reporter
@@ -31,6 +38,8 @@ log.addHandler(logging.NullHandler())
 
 T = TypeVar("T")
 Read = Callable[[Any], Any]
+
+_operation = current.get  # bound once: every evaluation asks
 
 
 class Client:
@@ -131,20 +140,24 @@ class Client:
 
         Without a context it is the current operation's.
         """
-        operation = current.get()
         try:
-            if context is None:
-                context = NOBODY if operation is None else operation.context or operation.who()
-            answer = self._booleans[key](context)
-            exposures = answer.exposures
-            if exposures:
-                if operation is None or operation.reporter is not self._reporter:
-                    self._expose_alone(exposures)
-                elif context is operation.context and len(exposures) == 1:
-                    exposure = exposures[0]
-                    operation.exposures.setdefault(exposure.release, exposure)
-                else:
-                    operation.expose(exposures, context)
+            operation = _operation()
+            if context is None and operation is not None:
+                # The usual case, and so the quickest: asked in a unit of work, for its context.
+                answer = self._booleans[key](operation.context or operation.who())
+                exposure = answer.exposure
+                if exposure is not None and operation.reporter is self._reporter:
+                    if exposure.release not in operation.exposures:
+                        operation.exposures.setdefault(exposure.release, exposure)
+                    value: bool = answer.value
+                    return value
+                if answer.exposures:
+                    self._count(answer.exposures, operation, operation.who())
+            else:
+                whom = NOBODY if context is None else context
+                answer = self._booleans[key](whom)
+                if answer.exposures:
+                    self._count(answer.exposures, operation, whom)
             value = answer.value
         except Exception:
             # An unknown flag, one of another type, or a context that raises.
@@ -204,16 +217,13 @@ class Client:
         self, type_: FlagType, key: str, default: Any, context: Context | None, read: Read
     ) -> EvaluationDetails[Any]:
         try:
-            operation = current.get()
+            operation = _operation()
             if context is None:
                 context = NOBODY if operation is None else operation.context or operation.who()
             answer = self._ask(type_, key, context)
             value = default if answer.error_code is not None else read(answer.value)
             if answer.exposures:
-                if operation is None or operation.reporter is not self._reporter:
-                    self._expose_alone(answer.exposures)
-                else:
-                    operation.expose(answer.exposures, context)
+                self._count(answer.exposures, operation, context)
         except _Mismatch as error:
             answer, value = failure("TYPE_MISMATCH", str(error)), default
         except Exception as error:
@@ -237,10 +247,15 @@ class Client:
             raise _Mismatch(f"{key!r} is a {flag.type} flag, not a {type_} one")
         return compiled.evaluate(key, context)
 
-    def _expose_alone(self, exposures: tuple[Any, ...]) -> None:
-        """Count what was asked outside of an operation: exposed, with no outcome."""
-        found = {exposure.release: exposure for exposure in reversed(exposures)}
-        self._reporter.add(found, None, 0, None)
+    def _count(
+        self, exposures: tuple[Exposure, ...], operation: Operation | None, context: Context
+    ) -> None:
+        """Note exposures in the unit of work; outside of one they have no outcome."""
+        if operation is None or operation.reporter is not self._reporter:
+            found = {exposure.release: exposure for exposure in reversed(exposures)}
+            self._reporter.add(found, None, 0, None)
+        else:
+            operation.expose(exposures, context)
 
     # Background
 

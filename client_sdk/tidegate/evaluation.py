@@ -60,7 +60,8 @@ class Evaluation:
     """The answer to a question, in OpenFeature's words.
 
     ``value`` and ``variant`` are None where ``error_code`` is set: the caller's default
-    takes their place. ``exposures`` are the releases that this answer took part in.
+    takes their place. ``exposures`` are the releases that this answer took part in;
+    ``exposure`` is the one of them where there is exactly one.
     """
 
     value: Any
@@ -70,6 +71,11 @@ class Evaluation:
     error_message: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=lambda: NO_METADATA)
     exposures: tuple[Exposure, ...] = ()
+    exposure: Exposure | None = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        only = self.exposures[0] if len(self.exposures) == 1 else None
+        object.__setattr__(self, "exposure", only)
 
 
 Evaluate: TypeAlias = Callable[[Context], Evaluation]
