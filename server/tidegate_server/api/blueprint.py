@@ -16,8 +16,8 @@ from werkzeug.routing import BaseConverter
 from tidegate_server.api.access import require, require_sdk
 from tidegate_server.api.backend import backend
 from tidegate_server.api.bodies import JSON, YAML, read_body
-from tidegate_server.api.fields import PATH_KEY
-from tidegate_server.api.pointers import problems
+from tidegate_server.documents.fields import PATH_KEY
+from tidegate_server.documents.pointers import problems
 from tidegate_server.domain.tokens import Role
 from tidegate_server.errors import Invalid
 

@@ -12,8 +12,9 @@ from marshmallow import validate
 from tidegate import operators
 from tidegate.version import VERSION
 
-from tidegate_server.api import fields, problems
-from tidegate_server.api.schemas.strict import Strict
+from tidegate_server.api import problems
+from tidegate_server.documents import fields
+from tidegate_server.documents.strict import Strict
 
 OPENAPI_VERSION = "3.1.0"
 

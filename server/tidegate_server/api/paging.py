@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from marshmallow import ValidationError, fields, post_load, validate
 
-from tidegate_server.api.schemas.strict import Strict
+from tidegate_server.documents.strict import Strict
 from tidegate_server.errors import FieldProblem, Invalid
 
 DEFAULT_LIMIT = 100

@@ -13,7 +13,7 @@ from tidegate_server.api.backend import backend, present_token
 from tidegate_server.api.blueprint import Blueprint
 from tidegate_server.api.etags import hashed
 from tidegate_server.api.openapi import Api
-from tidegate_server.api.schemas.strict import Strict
+from tidegate_server.documents.strict import Strict
 from tidegate_server.domain.tokens import Role
 
 blueprint = Blueprint("operations", __name__, description="Health and metrics")

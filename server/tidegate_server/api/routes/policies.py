@@ -10,8 +10,9 @@ from tidegate_server.api import answers
 from tidegate_server.api.backend import backend, present_actor
 from tidegate_server.api.blueprint import PROJECT, Blueprint
 from tidegate_server.api.paging import PageQuery, PageRequest, page_of
-from tidegate_server.api.schemas.policies import PolicyAnswer, PolicyBody, PolicyPage, PolicyUpdate
+from tidegate_server.api.schemas.policies import PolicyAnswer, PolicyPage, PolicyUpdate
 from tidegate_server.api.services import contents, edits
+from tidegate_server.documents.policies import PolicyBody
 from tidegate_server.domain.change import Address, Kind
 from tidegate_server.domain.policy import Policy
 from tidegate_server.domain.tokens import Role

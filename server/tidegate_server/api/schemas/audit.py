@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from marshmallow import fields
 
-from tidegate_server.api.fields import AnyJson, Instant
-from tidegate_server.api.schemas.strict import Page, Strict
+from tidegate_server.api.schemas.stored import Page
+from tidegate_server.documents.fields import AnyJson, Instant
+from tidegate_server.documents.strict import Strict
 
 
 class AuditEntryAnswer(Strict):

@@ -8,8 +8,9 @@ from typing import Any
 from marshmallow import ValidationError, fields, post_load, validate
 from tidegate.model import FLAG_TYPES, Variant
 
-from tidegate_server.api.fields import AnyJson, Items, Key, Name, Text
-from tidegate_server.api.schemas.strict import Page, StoredAnswer, Strict, key_of_address
+from tidegate_server.api.schemas.stored import Page, StoredAnswer, key_of_address
+from tidegate_server.documents.fields import AnyJson, Items, Key, Name, Text
+from tidegate_server.documents.strict import Strict
 from tidegate_server.domain.flags import FlagDefinition
 
 ON_AND_OFF = (Variant("on", True), Variant("off", False))

@@ -7,8 +7,9 @@ from typing import Any
 
 from marshmallow import fields, post_load
 
-from tidegate_server.api.fields import Key, Text
-from tidegate_server.api.schemas.strict import Page, StoredAnswer, Strict, key_of_address
+from tidegate_server.api.schemas.stored import Page, StoredAnswer, key_of_address
+from tidegate_server.documents.fields import Key, Text
+from tidegate_server.documents.strict import Strict
 from tidegate_server.domain.projects import Environment, Project
 
 

@@ -8,7 +8,10 @@ from typing import Any
 
 from marshmallow import fields, post_load
 
-from tidegate_server.api.fields import (
+from tidegate_server.api.paging import PageQuery, PageRequest
+from tidegate_server.api.schemas.stored import Page
+from tidegate_server.decisions.decision import Action
+from tidegate_server.documents.fields import (
     AnyJson,
     Instant,
     Key,
@@ -19,10 +22,8 @@ from tidegate_server.api.fields import (
     Truth,
     Whole,
 )
-from tidegate_server.api.paging import PageQuery, PageRequest
-from tidegate_server.api.schemas.policies import PolicyFields
-from tidegate_server.api.schemas.strict import Page, Strict
-from tidegate_server.decisions.decision import Action
+from tidegate_server.documents.policies import PolicyFields
+from tidegate_server.documents.strict import Strict
 from tidegate_server.domain.release import State
 
 LONGEST_REASON = 1_000

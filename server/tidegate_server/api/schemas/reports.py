@@ -8,8 +8,8 @@ from typing import Any
 
 from marshmallow import fields, post_load, validate
 
-from tidegate_server.api.fields import Items, Number, Patterned, Text, Truth, Whole
-from tidegate_server.api.schemas.strict import Strict
+from tidegate_server.documents.fields import Items, Number, Patterned, Text, Truth, Whole
+from tidegate_server.documents.strict import Strict
 from tidegate_server.store.reports import ArmTotals, FailingUsers, GroupTotals, Report
 
 SCHEMA_VERSION = 1

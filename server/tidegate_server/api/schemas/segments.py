@@ -7,8 +7,9 @@ from typing import Any
 
 from marshmallow import fields, post_load, validate
 
-from tidegate_server.api.fields import ConditionField, Items, Key, Text
-from tidegate_server.api.schemas.strict import Page, StoredAnswer, Strict, key_of_address
+from tidegate_server.api.schemas.stored import Page, StoredAnswer, key_of_address
+from tidegate_server.documents.fields import ConditionField, Items, Key, Text
+from tidegate_server.documents.strict import Strict
 from tidegate_server.domain.flags import SegmentDefinition
 
 MOST_LISTED = 10_000

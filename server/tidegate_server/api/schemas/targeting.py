@@ -9,7 +9,8 @@ from marshmallow import fields, post_dump, post_load, validates_schema
 from marshmallow.exceptions import ValidationError
 from tidegate.model import Prerequisite, Rule, Serve, WeightedVariant
 
-from tidegate_server.api.fields import (
+from tidegate_server.api.schemas.stored import Page
+from tidegate_server.documents.fields import (
     ConditionField,
     Instant,
     Items,
@@ -20,7 +21,7 @@ from tidegate_server.api.fields import (
     Truth,
     Whole,
 )
-from tidegate_server.api.schemas.strict import Page, Strict
+from tidegate_server.documents.strict import Strict
 from tidegate_server.domain.flags import Targeting
 
 MOST_RULES = 500

@@ -8,8 +8,9 @@ from typing import Any
 
 from marshmallow import fields, post_load
 
-from tidegate_server.api.fields import Instant, Key, Text
-from tidegate_server.api.schemas.strict import Page, StoredAnswer, Strict
+from tidegate_server.api.schemas.stored import Page, StoredAnswer
+from tidegate_server.documents.fields import Instant, Key, Text
+from tidegate_server.documents.strict import Strict
 from tidegate_server.domain.tokens import Role
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from marshmallow import ValidationError, fields
 from tidegate.model import Comparison, NoneOf
-from tidegate_server.api.fields import (
+from tidegate_server.documents.fields import (
     LONGEST_DURATION_MS,
     ConditionField,
     Duration,

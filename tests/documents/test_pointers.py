@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tidegate_server.api.pointers import nested, pointer, problems, steps
+from tidegate_server.documents.pointers import nested, pointer, problems, steps
 from tidegate_server.errors import FieldProblem
 
 

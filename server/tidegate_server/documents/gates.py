@@ -8,8 +8,8 @@ from typing import Any
 
 from marshmallow import ValidationError, fields, post_load, validate
 
-from tidegate_server.api.fields import Duration, Items, Key, Patterned, Text, Truth, Whole
-from tidegate_server.api.schemas.strict import Strict
+from tidegate_server.documents.fields import Duration, Items, Key, Patterned, Text, Truth, Whole
+from tidegate_server.documents.strict import Strict
 from tidegate_server.domain.gates import (
     EVERY_DAY,
     AdvanceWindow,

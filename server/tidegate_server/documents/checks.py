@@ -7,8 +7,8 @@ from typing import Any
 
 from marshmallow import ValidationError, fields, post_dump, post_load, validate
 
-from tidegate_server.api.fields import Duration, Name, Number, Text, Whole
-from tidegate_server.api.schemas.strict import Strict
+from tidegate_server.documents.fields import Duration, Name, Number, Text, Whole
+from tidegate_server.documents.strict import Strict
 from tidegate_server.domain.checks import Check, Compare, Metric, OnFailure, Operator, Tolerance
 from tidegate_server.domain.policy import MINUTE
 
