@@ -16,7 +16,10 @@ from tidegate_server.cli.output import JSON, draw, note, print_json, print_table
 from tidegate_server.cli.server import Json, Server
 from tidegate_server.errors import ServerRefused
 
-STATES = ("running", "baking", "holding", "paused", "killed", "completed", "rolled_back")
+STATES = (
+    *("draft", "running", "baking", "holding", "awaiting_approval", "cooldown"),
+    *("paused", "killed", "completed", "rolled_back"),
+)
 DEFAULT_LIMIT = 50
 DEFAULT_LEDGER_LIMIT = 200
 
@@ -38,6 +41,7 @@ RELEASE = click.argument("release_", metavar="RELEASE")
 @click.option("--policy", required=True, metavar="KEY", help="The policy to open it under.")
 @click.option("--control", metavar="VARIANT", help="What is served now, to make sure of it.")
 @click.option("--rule", metavar="ID", help="The rule to change, not what everyone else gets.")
+@click.option("--draft", is_flag=True, help="Only measure until `tidegate release begin`.")
 @reason_option
 @output_option
 @for_environment
@@ -48,6 +52,7 @@ def start_release(
     policy: str,
     control: str | None,
     rule: str | None,
+    draft: bool,
     reason: str,
     output: str,
 ) -> None:
@@ -58,6 +63,7 @@ def start_release(
         "policy": policy,
         "control": control,
         "rule": rule,
+        "draft": draft,
         "reason": reason,
     }
     started = server.post(server.environment_path("releases"), asked)

@@ -1,0 +1,276 @@
+"""A release's life in random order: people, evidence, clocks, restarts and other leaders.
+
+Whatever happens, the precedence holds, the ledger tells all of it, and no decision asks for
+a move that the machine does not have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tidegate_server.decisions.apply import applied
+from tidegate_server.decisions.decide import decide
+from tidegate_server.decisions.decision import Action
+from tidegate_server.decisions.entry import Entry, at, record, standing
+from tidegate_server.decisions.progress import Progress, begin
+from tidegate_server.decisions.windows import Answer, Measured, Window
+from tidegate_server.domain import releases
+from tidegate_server.domain.change import Kind
+from tidegate_server.domain.checks import Check, Compare, Metric, OnFailure
+from tidegate_server.domain.gates import (
+    AdvanceWindow,
+    ApprovalGate,
+    Confirmation,
+    OnTimeout,
+    Rollback,
+    RollbackTo,
+    Windows,
+)
+from tidegate_server.domain.policy import HOUR, MINUTE, NoData, NoDataAction, Policy
+from tidegate_server.domain.release import LIVE_STATES, Approval, Release, State
+from tidegate_server.domain.releases import Mover
+from tidegate_server.domain.snapshot import present_openings
+from tidegate_server.errors import NotPossible
+from tidegate_server.store import documents
+
+from tests.decisions.ramp import policy, release, window_of
+
+PLAIN = policy(10, 50, 100, bake_ms=60_000)
+GATE = ApprovalGate(timeout_ms=HOUR, on_timeout=OnTimeout.ROLLBACK)
+LIMIT = Check(compare=Compare.ABSOLUTE, threshold=0.05, failure_limit=1)
+OUTSIDE = Check(
+    metric=Metric.PROMETHEUS, compare=Compare.ABSOLUTE, query="q", threshold=1.0, error_limit=1
+)
+POLICIES = st.sampled_from(
+    [
+        PLAIN,
+        replace(PLAIN, stages=tuple(replace(stage, approval=GATE) for stage in PLAIN.stages)),
+        replace(PLAIN, rollback=Rollback(RollbackTo.PREVIOUS_STAGE, 2 * MINUTE, 2)),
+        replace(PLAIN, rollback=Rollback(RollbackTo.ZERO, 0, 1), holdback=5.0),
+        replace(PLAIN, no_data=NoData(2 * MINUTE, NoDataAction.ROLLBACK)),
+        replace(PLAIN, no_data=NoData(2 * MINUTE, NoDataAction.PAUSE), checks=(Check(), LIMIT)),
+        replace(PLAIN, checks=(replace(PLAIN.checks[0], on_failure=OnFailure.PAUSE), OUTSIDE)),
+        replace(PLAIN, windows=Windows("UTC", (AdvanceWindow(opens=0, closes=30),))),
+        replace(PLAIN, confirm=(Confirmation("bot"),)),
+        replace(
+            PLAIN,
+            stages=(
+                replace(PLAIN.stages[0], max_duration_ms=5 * MINUTE),
+                *PLAIN.stages[1:],
+            ),
+        ),
+    ]
+)
+
+
+class Life:
+    """A release, what is known of it, and everything that was written about it."""
+
+    def __init__(self, by: Policy, *, draft: bool) -> None:
+        changes = {"state": State.DRAFT, "closed": True} if draft else {}
+        self.release = release(by, **changes)
+        self.progress = begin(self.release)
+        self.now_ms = 0
+        self.entries: list[Entry] = []
+
+    def evaluate(self, control: tuple[int, int], treatment: tuple[int, int], value: float) -> None:
+        """One tick of whoever leads."""
+        if self.release.state not in LIVE_STATES or self.release.state is State.KILLED:
+            return
+        stratum = max(opening.stage for opening in present_openings(self.release))
+        window = window_of(
+            self.release,
+            {stratum: control},
+            {stratum: treatment if not self.release.closed else (0, 0)},
+            opened_ms=self.progress.evaluated_ms,
+            closed_ms=self.now_ms,
+            generation=self.progress.generation,
+            measured=(Measured(1, "treatment", value if value >= 0 else None, "away"),),
+        )
+        before = self.release
+        progress, decision = decide(before, self.progress, window, self.now_ms)
+        if decision.asks:
+            answers = tuple(Answer(each, value >= 0, "no") for each in decision.asks)
+            window = replace(window, answers=answers)
+            progress, decision = decide(before, self.progress, window, self.now_ms)
+        after = applied(before, decision)
+        self.entries.append(record(before, after, self.progress, window, decision))
+        check_decision(before, after, window, decision.action)
+        assert decision.reason
+        assert (after.state, decision.state) == (decision.state, after.state)
+        self.release, self.progress = after, progress
+
+    def restart(self) -> None:
+        """Another process reads what was written."""
+        self.release = reread(Kind.RELEASE, self.release)
+        self.progress = reread(Kind.PROGRESS, self.progress)
+
+    def move(self, step: Callable[[Release, int], Release]) -> None:
+        """A person does something, or is told that it is not possible."""
+        try:
+            self.release = step(self.release, self.now_ms)
+        except NotPossible:
+            return
+
+
+def reread(kind: Kind, document: Any) -> Any:
+    return documents.decode(kind, b"1 0 " + documents.encode(document)).document
+
+
+def opened(subject: Release) -> float:
+    """What is open to people in no segment."""
+    if subject.state is State.COMPLETED:
+        return 100.0
+    if subject.state is State.ROLLED_BACK:
+        return 0.0
+    return max(each.percentage for each in present_openings(subject))
+
+
+CLOSING = {Action.ROLLBACK, Action.COOL_DOWN, Action.RETREAT}
+RAISING = {Action.ADVANCE, Action.COMPLETE, Action.RETRY}
+
+
+def check_decision(before: Release, after: Release, window: Window, action: Action) -> None:
+    """What must be true of every decision."""
+    assert before.state is not State.KILLED
+    if before.stopped or before.state is State.DRAFT:
+        assert after == before
+    if before.state is State.PAUSED:
+        assert opened(after) <= opened(before)
+        assert after.state in {State.PAUSED, State.ROLLED_BACK}
+    if opened(after) < opened(before):
+        assert action in CLOSING
+    if opened(after) > opened(before):
+        assert action in RAISING
+    if action not in CLOSING:
+        assert abs(after.stage - before.stage) <= 1
+    if action is Action.ADVANCE:
+        assert window.control.outcomes + window.treatment.outcomes > 0
+        gate = before.policy.stages[before.stage - 1].approval
+        assert gate is None or len(before.approvals) >= gate.count
+        assert all(answer.confirmed for answer in window.answers)
+    assert after.retries <= after.policy.rollback.max_retries
+    assert after.attempt >= before.attempt
+
+
+COUNTS = st.sampled_from([(900, 2), (500, 2), (0, 0), (1_000, 9)])
+TREATED = st.sampled_from([(100, 0), (500, 1), (100, 30), (0, 0), (1_000, 9)])
+Step = Callable[[Life], None]
+
+
+def tick(control: tuple[int, int], treatment: tuple[int, int], value: float) -> Step:
+    def step(life: Life) -> None:
+        life.now_ms = max(life.now_ms, life.progress.next_due_ms)
+        life.evaluate(control, treatment, value)
+
+    return step
+
+
+def clock(milliseconds: int) -> Step:
+    def step(life: Life) -> None:
+        life.now_ms = max(0, life.now_ms + milliseconds)
+
+    return step
+
+
+def person(move: Callable[..., Release], **options: object) -> Step:
+    return lambda life: life.move(
+        lambda subject, now_ms: move(subject, now_ms, "because", by=Mover.PERSON, **options)
+    )
+
+
+def approval(who: str) -> Step:
+    return lambda life: life.move(
+        lambda subject, now_ms: releases.approve(subject, Approval(f"{who} (1)", who, now_ms))
+    )
+
+
+def changed_treatment(life: Life) -> None:
+    if life.release.state in LIVE_STATES:
+        life.release = releases.restart_evidence(life.release, life.now_ms, "another value")
+
+
+STEPS: st.SearchStrategy[Step] = st.one_of(
+    st.builds(tick, COUNTS, TREATED, st.sampled_from([0.5, 2.0, -1.0])),
+    st.builds(tick, st.just((900, 2)), st.just((100, 0)), st.just(0.5)),
+    st.builds(tick, st.just((900, 2)), st.just((100, 0)), st.just(0.5)),
+    st.sampled_from([clock(HOUR), clock(24 * HOUR), clock(-10 * MINUTE)]),
+    st.sampled_from(
+        [
+            person(releases.begin),
+            person(releases.advance),
+            person(releases.pause),
+            person(releases.pause, stop=True),
+            person(releases.resume),
+            person(releases.resume),
+            person(releases.retry),
+            person(releases.complete),
+            person(releases.roll_back),
+            person(releases.kill),
+            person(releases.restore),
+            approval("ana"),
+            Life.restart,
+            changed_treatment,
+        ]
+    ),
+)
+
+
+@settings(max_examples=250, deadline=None)
+@given(POLICIES, st.booleans(), st.lists(STEPS, max_size=40))
+def test_kill_stop_and_policy_keep_their_order_and_the_ledger_tells_it(
+    by: Policy, draft: bool, steps: list[Step]
+) -> None:
+    life = Life(by, draft=draft)
+    for step in steps:
+        killed = life.release.state is State.KILLED
+        step(life)
+        if killed:
+            assert life.release.state in {State.KILLED, State.PAUSED, State.ROLLED_BACK}
+    for entry in life.entries:
+        assert entry.decision.reason
+        assert standing(at(life.release, entry.before)) == entry.before
+        if entry.before != entry.after:
+            assert entry.decision.action is not Action.HOLD or (
+                entry.before.state is not entry.after.state
+            )
+
+
+@settings(max_examples=100, deadline=None)
+@given(POLICIES, st.lists(STEPS, max_size=30))
+def test_a_restart_between_any_two_moments_changes_nothing(by: Policy, steps: list[Step]) -> None:
+    steady, restarted = Life(by, draft=False), Life(by, draft=False)
+    for step in steps:
+        step(steady)
+        step(restarted)
+        restarted.restart()
+    assert restarted.release == steady.release
+    assert restarted.progress == steady.progress
+    assert restarted.entries == steady.entries
+
+
+def decided(progress: Progress) -> Action:
+    assert progress.decision is not None
+    return progress.decision.action
+
+
+@settings(max_examples=100, deadline=None)
+@given(POLICIES, st.lists(STEPS, max_size=30))
+def test_a_leader_that_decides_on_the_same_reading_decides_the_same(
+    by: Policy, steps: list[Step]
+) -> None:
+    life = Life(by, draft=False)
+    for step in steps:
+        step(life)
+    for entry in life.entries:
+        if entry.checkpoint is None:
+            continue
+        again, decision = decide(
+            entry.checkpoint.release, entry.checkpoint.progress, entry.window, entry.at_ms
+        )
+        assert decision == entry.decision
+        assert decided(again) is entry.decision.action
