@@ -24,8 +24,16 @@ USER_HASH = re.compile(r"[0-9a-f]{16}")
 INSTANCE_ID = re.compile(r"[0-9a-f]{32}")
 
 
-def _whole(least: int) -> Whole:
-    return Whole(required=True, validate=validate.Range(min=least, max=LARGEST_COUNT))
+class Count(Whole):
+    """A whole number as JSON Schema has it: languages without integers may write ``4.0``."""
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> int:
+        whole = isinstance(value, float) and value.is_integer()
+        return super()._deserialize(int(value) if whole else value, *args, **kwargs)
+
+
+def _whole(least: int) -> Count:
+    return Count(required=True, validate=validate.Range(min=least, max=LARGEST_COUNT))
 
 
 def _release() -> fields.String:
@@ -86,7 +94,7 @@ class ReportBody(Strict):
 
     long_body = True
 
-    schema = Whole(
+    schema = Count(
         required=True,
         validate=validate.Equal(SCHEMA_VERSION, error="This server understands schema 1."),
     )

@@ -1,0 +1,56 @@
+"""A flag server for all tests of the SDK, and an environment of its own for each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from tidegate import Client
+from tidegate_server.store import Store
+from tidegate_server.store.embedded import EmbeddedValkey
+
+from tests.sdk.server import Environment, FlagServer
+
+Connect = Callable[[], Client]
+
+
+@pytest.fixture(scope="session")
+def flag_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlagServer]:
+    valkey = EmbeddedValkey(Path(tmp_path_factory.mktemp("valkey")))
+    valkey.start()
+    store = Store.connect(valkey.url)
+    server = FlagServer(store)
+    server.start()
+    yield server
+    server.stop()
+    store.close()
+    valkey.stop()
+
+
+@pytest.fixture
+def environment(flag_server: FlagServer) -> Environment:
+    """An environment of the flag server that nobody else uses."""
+    return flag_server.environment()
+
+
+@pytest.fixture
+def connect(environment: Environment) -> Iterator[Connect]:
+    """Makes clients of the environment that have their flags; closes them in the end."""
+    clients: list[Client] = []
+
+    def connect() -> Client:
+        client = Client(environment.url, environment.token)
+        clients.append(client)
+        assert client.wait_until_ready()
+        return client
+
+    yield connect
+    for client in clients:
+        client.close()
+
+
+@pytest.fixture
+def client(connect: Connect) -> Client:
+    """A client that has the environment's flags."""
+    return connect()

@@ -1,0 +1,160 @@
+"""A real flag server on a real store, with an environment for each test that asks."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+from flask import Flask, request
+from tidegate_server.api.app import create_app
+from tidegate_server.api.backend import Backend
+from tidegate_server.api.bootstrap import bootstrap
+from tidegate_server.api.settings import ApiSettings
+from tidegate_server.store import Store
+from tidegate_server.store.reports import Evidence
+from werkzeug.serving import make_server
+
+from tests.api.calls import Caller
+
+SECRET_KEY = b"a secret key for tests only"
+ADMIN_TOKEN = "an-admin-token-for-tests"
+ENVIRONMENT = "production"
+
+POLICY = {
+    "key": "careful",
+    "interval": "1s",
+    "stages": [
+        {"percentage": 50, "min_duration": "0s", "min_samples": 10},
+        {"percentage": 100, "min_duration": "0s", "min_samples": 10},
+    ],
+    "bake": "10s",
+}
+
+
+class FlagServer:
+    """The API of one process, reachable over HTTP on loopback."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        bootstrap(store, SECRET_KEY, ADMIN_TOKEN)
+        settings = ApiSettings(SECRET_KEY, keep_alive_seconds=0.2, token_cache_seconds=0)
+        self.app: Flask = create_app(store, settings)
+        self.app.before_request(self._keep_report)
+        self.reports: dict[str, list[Any]] = {}
+        self._server = make_server("127.0.0.1", 0, self.app, threaded=True)
+        self._server.daemon_threads = True  # type: ignore[attr-defined]
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._projects = itertools.count(1)
+
+    def _keep_report(self) -> None:
+        if request.path == "/sdk/v1/reports":
+            token = request.headers["Authorization"].removeprefix("Bearer ")
+            self.reports.setdefault(token, []).append(json.loads(request.get_data()))
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_port}"
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        cast(Backend, self.app.extensions["tidegate"]).close()
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    def environment(self) -> Environment:
+        """An environment that nobody else uses."""
+        admin = Caller(self.app.test_client(), ADMIN_TOKEN)
+        project = f"shop-{next(self._projects)}"
+        admin.made("/api/v1/projects", {"key": project})
+        admin.made(f"/api/v1/projects/{project}/environments", {"key": ENVIRONMENT})
+        token = admin.token_for("sdk", project, ENVIRONMENT).token
+        assert token is not None
+        return Environment(self, admin, project, token)
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """One environment of a project: what people do there, and what an SDK needs."""
+
+    server: FlagServer
+    admin: Caller
+    project: str
+    token: str
+
+    @property
+    def url(self) -> str:
+        return self.server.url
+
+    @property
+    def _project(self) -> str:
+        return f"/api/v1/projects/{self.project}"
+
+    @property
+    def at(self) -> str:
+        return f"{self._project}/environments/{ENVIRONMENT}"
+
+    @property
+    def version(self) -> int:
+        return self.server.store.version(self.project, ENVIRONMENT)
+
+    def snapshot(self) -> dict[str, Any]:
+        """The snapshot as an SDK would get it now."""
+        body = self.server.store.snapshot(self.project, ENVIRONMENT).body
+        return cast(dict[str, Any], json.loads(body))
+
+    def flag(self, key: str, type: str = "boolean", **more: Any) -> None:
+        """A new flag, on, which serves its off variant to everyone."""
+        self.admin.made(f"{self._project}/flags", {"key": key, "type": type, **more})
+
+    def segment(self, key: str, **more: Any) -> None:
+        self.admin.made(f"{self._project}/segments", {"key": key, **more})
+
+    def target(self, key: str, **changes: Any) -> None:
+        """Change a flag's targeting."""
+        at = f"{self.at}/flags/{key}"
+        present = self.admin.get(at)
+        document = dict(cast(Mapping[str, Any], present.json))
+        asked = {
+            name: document[name]
+            for name in ("enabled", "off_variant", "default", "rules", "prerequisites")
+        }
+        answer = self.admin.put(at, {**asked, **changes}, match=present.headers["ETag"])
+        assert answer.status_code == 200, answer.text
+
+    def delete(self, key: str) -> None:
+        answer = self.admin.delete(f"{self._project}/flags/{key}", match="*")
+        assert answer.status_code in (200, 204), answer.text
+
+    def kill(self, key: str) -> None:
+        self.admin.made(f"{self.at}/flags/{key}/kill", {"reason": "it hurts"})
+
+    def restore(self, key: str) -> None:
+        self.admin.made(f"{self.at}/flags/{key}/restore", {})
+
+    def release(self, key: str, policy: Mapping[str, Any] = POLICY) -> str:
+        """Start a release of a flag to ``on``; returns its id."""
+        known = self.admin.get(f"{self._project}/policies/{policy['key']}").status_code == 200
+        if not known:
+            self.admin.made(f"{self._project}/policies", policy)
+        asked = {"flag": key, "treatment": "on", "policy": policy["key"]}
+        return str(self.admin.made(f"{self.at}/releases", asked)["id"])
+
+    def evidence(self, release: str) -> Evidence:
+        return self.server.store.evidence(self.project, ENVIRONMENT, release)
+
+    @property
+    def reports(self) -> list[Any]:
+        """Every report that came from here, as it was sent."""
+        return self.server.reports.get(self.token, [])
+
+    def instances(self) -> list[dict[str, Any]]:
+        """SDK instances that reported here."""
+        found = self.admin.get(f"{self.at}/instances").json or {}
+        return cast(list[dict[str, Any]], found["items"])
