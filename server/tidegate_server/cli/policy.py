@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from tidegate_server.cli.options import confirm, for_project, object_file, output_option, yes_option
 from tidegate_server.cli.output import (
     JSON,
     draw,
-    facts_grid,
     note,
     print_json,
     print_table,
     say,
-    table,
 )
 from tidegate_server.cli.server import Json, Server
 from tidegate_server.cli.stored import as_sent, tag_of
@@ -62,49 +58,12 @@ def list_policies(server: Server, output: str) -> None:
 @for_project
 def show_policy(server: Server, key: str, output: str) -> None:
     """Show a policy. Its JSON can be edited and `put` again."""
-    from tidegate_server.cli.words import audience, instant
+    from tidegate_server.cli.policy_view import picture
 
     found = server.read(server.project_path("policies", key)).body
     if output == JSON:
         return print_json(found)
-    checks = ((f"check {number}", _check(each)) for number, each in enumerate(found["checks"], 1))
-    facts = facts_grid(
-        (
-            ("policy", key),
-            ("name", found["name"]),
-            ("description", found["description"]),
-            ("interval", found["interval"]),
-            *checks,
-            ("no data", f"{found['no_data']['action']} after {found['no_data']['after']}"),
-            ("bake", found["bake"]),
-            ("changed", f"{instant(found['updated_at'])}, revision {found['revision']}"),
-        )
-    )
-    stages = table(
-        ("stage", "opens", "at least", "operations in each arm"),
-        [
-            (each["name"], audience(each), each["min_duration"], each["min_samples"])
-            for each in found["stages"]
-        ],
-    )
-    return draw(facts, "", stages)
-
-
-def _check(check: Json) -> str:
-    """A check's fields in their own words, whichever it has."""
-    rest = ", ".join(
-        f"{name} {_value(value)}" for name, value in check.items() if name not in _LEADING
-    )
-    return f"{check['metric']} against {check['compare']}: {rest}"
-
-
-_LEADING = ("metric", "compare")
-
-
-def _value(value: object) -> str:
-    if isinstance(value, dict):
-        return " ".join(f"{name}={_value(inner)}" for name, inner in value.items())
-    return value if isinstance(value, str) else json.dumps(value)
+    return draw(*picture(found))
 
 
 @policy.command("put")

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 COLOURS = {
     "running": "cyan",
     "baking": "green",
+    "draft": "dim",
     "holding": "yellow",
+    "awaiting_approval": "yellow",
+    "cooldown": "magenta",
     "paused": "yellow",
     "killed": "bold red",
     "completed": "bold green",
@@ -49,7 +52,15 @@ def picture(found: Json) -> Group:
     progress = found["progress"]
     if progress is None:
         return Group(_facts(found))
-    return Group(_facts(found), "", _arms(progress), "", _verdict(progress))
+    checks = progress["checks"]
+    return Group(
+        _facts(found),
+        "",
+        _arms(progress),
+        *(("", _checks(checks)) if checks else ()),
+        "",
+        _verdict(progress),
+    )
 
 
 def _facts(found: Json) -> Table:
@@ -70,6 +81,14 @@ def _facts(found: Json) -> Table:
     ]
     if found["attempt"] > 1:
         facts.append(("attempt", found["attempt"]))
+    if found["cooldown_until"] and found["state"] not in ENDED:
+        facts.append(("tries again", instant(found["cooldown_until"])))
+    if found["approval_asked_at"]:
+        facts.append(("approval asked", instant(found["approval_asked_at"])))
+    facts += [
+        ("approved", f"{instant(each['at'])} by {each['actor']}: {each['comment'] or 'no comment'}")
+        for each in found["approvals"]
+    ]
     return facts_grid(facts)
 
 
@@ -93,6 +112,31 @@ def _arms(progress: Json) -> Table:
             )
             for name, arm in arms
         ],
+    )
+
+
+def _checks(checks: list[Json]) -> Table:
+    return table(
+        ("check", "how it stands", ""),
+        [
+            (each["label"], _standing_of(each), "FAILED" if each["failed"] else "")
+            for each in checks
+        ],
+    )
+
+
+def _standing_of(check: Json) -> str:
+    if check["problem"]:
+        return f"unreadable, {check['unreadable']} in a row: {check['problem']}"
+    if check["rollback_at"] is not None and check["limit"] is None and check["value"] is None:
+        return (
+            f"against it {against(check['evidence'], check['rollback_at'])}, "
+            f"to advance {amount(check['advance'])}"
+        )
+    if check["value"] is None:
+        return "no value yet"
+    return (
+        f"{check['value']:.4g}, limit {check['limit']:.4g}, {check['breaches']} breaches in a row"
     )
 
 
