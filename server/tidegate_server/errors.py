@@ -56,7 +56,7 @@ class Invalid(TidegateError):
 
 
 class NotFound(TidegateError):
-    """No such project, environment, flag, segment, policy, release or token."""
+    """No such project, environment, flag, segment, policy, webhook, release or token."""
 
     slug = "not-found"
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
+import redis
 from flask.testing import FlaskClient
 from tidegate_server.domain.change import Kind
 from tidegate_server.store import Store
@@ -15,7 +16,7 @@ PROJECT = "/api/v1/projects/default"
 PRODUCTION = f"{PROJECT}/environments/production"
 
 IN_ENVIRONMENTS = (Kind.TARGETING, Kind.RELEASE, Kind.PROGRESS)
-IN_PROJECTS = (Kind.ENVIRONMENT, Kind.FLAG, Kind.SEGMENT, Kind.POLICY)
+IN_PROJECTS = (Kind.ENVIRONMENT, Kind.FLAG, Kind.SEGMENT, Kind.POLICY, Kind.WEBHOOK)
 IN_SERVER = (Kind.PROJECT, Kind.TOKEN)
 
 
@@ -87,6 +88,20 @@ def everything(store: Store) -> dict[str, Any]:
         found[f"{project}/audit"] = store.audit(project, None, 1)[0]
     found["audit"] = store.audit("", None, 1)[0]
     return found
+
+
+def everything_stored(raw: redis.Redis) -> str:
+    """Whatever the store holds, as one text to look for secrets in."""
+    read: dict[bytes, Callable[[bytes], Any]] = {
+        b"hash": raw.hgetall,
+        b"stream": raw.xrange,
+        b"string": raw.get,
+        b"list": lambda key: raw.lrange(key, 0, -1),
+        b"set": raw.smembers,
+        b"zset": lambda key: raw.zrange(key, 0, -1),
+    }
+    names = cast(list[bytes], raw.keys())
+    return "".join(repr(read[cast(bytes, raw.type(name))](name)) for name in names)
 
 
 def pointers(response: TestResponse) -> list[str]:

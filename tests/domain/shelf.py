@@ -68,6 +68,7 @@ class Shelf:
             flags=self._kind(Kind.FLAG),
             segments=self._kind(Kind.SEGMENT),
             policies=self._kind(Kind.POLICY),
+            webhooks=self._kind(Kind.WEBHOOK),
             targetings={key: self._kind(Kind.TARGETING, key) for key in self.versions},
             releases={key: self._kind(Kind.RELEASE, key) for key in self.versions},
         )

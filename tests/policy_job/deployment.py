@@ -119,6 +119,7 @@ class Deployment:
             flags=everything(self.project, Kind.FLAG),
             segments=everything(self.project, Kind.SEGMENT),
             policies=everything(self.project, Kind.POLICY),
+            webhooks=everything(self.project, Kind.WEBHOOK),
             targetings={
                 ENVIRONMENT: everything(self.project, Kind.TARGETING, ENVIRONMENT)
                 if everything(self.project, Kind.ENVIRONMENT)

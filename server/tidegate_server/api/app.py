@@ -20,6 +20,7 @@ from tidegate_server.api.routes import (
     segments,
     targeting,
     tokens,
+    webhooks,
 )
 from tidegate_server.api.settings import ApiSettings
 from tidegate_server.store import Store
@@ -31,6 +32,7 @@ BLUEPRINTS = (
     targeting.blueprint,
     segments.blueprint,
     policies.blueprint,
+    webhooks.blueprint,
     releases.blueprint,
     kills.blueprint,
     instances.blueprint,

@@ -22,6 +22,7 @@ class Kind(StrEnum):
     FLAG = "flag"
     SEGMENT = "segment"
     POLICY = "policy"
+    WEBHOOK = "webhook"
     TARGETING = "targeting"
     RELEASE = "release"
     PROGRESS = "progress"

@@ -21,7 +21,7 @@ class Contents:
 
     Attributes:
         project: its key, the scope of its changes.
-        environments, flags, segments, policies: documents by key.
+        environments, flags, segments, policies, webhooks: documents by key.
         targetings: by environment, then by flag.
         releases: by environment, then by id; those that have ended may be left out.
     """
@@ -31,6 +31,7 @@ class Contents:
     flags: Mapping[str, Stored] = field(default_factory=dict)
     segments: Mapping[str, Stored] = field(default_factory=dict)
     policies: Mapping[str, Stored] = field(default_factory=dict)
+    webhooks: Mapping[str, Stored] = field(default_factory=dict)
     targetings: Mapping[str, Mapping[str, Stored]] = field(default_factory=dict)
     releases: Mapping[str, Mapping[str, Stored]] = field(default_factory=dict)
 
@@ -47,6 +48,12 @@ class Contents:
     def policy(self, key: str) -> Stored:
         """The policy; raises ``NotFound``."""
         return _found(self.policies, key, f"There is no policy {key!r} in {self.project!r}.")
+
+    def webhook(self, key: str) -> Stored:
+        """The webhook; raises ``NotFound``."""
+        return _found(
+            self.webhooks, key, f"There is no webhook {key!r} in project {self.project!r}."
+        )
 
     def environment(self, key: str) -> Stored:
         """The environment; raises ``NotFound``."""
@@ -110,6 +117,11 @@ def segment_address(key: str) -> Address:
 def policy_address(key: str) -> Address:
     """Where a policy is."""
     return Address(Kind.POLICY, key)
+
+
+def webhook_address(key: str) -> Address:
+    """Where a webhook is."""
+    return Address(Kind.WEBHOOK, key)
 
 
 def environment_address(key: str) -> Address:

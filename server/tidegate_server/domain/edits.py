@@ -1,4 +1,4 @@
-"""Commits of what people configure: projects, environments, flags, segments, policies.
+"""Commits of what people configure: projects, environments, flags, segments, policies, webhooks.
 
 Every function takes the documents as they were read and gives the one commit that does the
 edit, or raises. The present revisions are those of the documents given: who answers an
@@ -20,11 +20,13 @@ from tidegate_server.domain.project_edits import (
     new_project,
 )
 from tidegate_server.domain.segment_edits import delete_segment, put_segment
+from tidegate_server.domain.webhook_edits import delete_webhook, put_webhook, rotate_secret
 
 __all__ = [
     "delete_flag",
     "delete_policy",
     "delete_segment",
+    "delete_webhook",
     "edit_environment",
     "edit_flag",
     "edit_project",
@@ -35,4 +37,6 @@ __all__ = [
     "new_project",
     "put_policy",
     "put_segment",
+    "put_webhook",
+    "rotate_secret",
 ]

@@ -19,12 +19,15 @@ MOST_WEBHOOKS = 20
 MINUTES_A_DAY = 24 * 60
 
 
-def of_gates(policy: Policy, webhooks: Collection[str]) -> Iterator[FieldProblem]:
+def of_gates(
+    policy: Policy, webhooks: Collection[str], mute: Collection[str] = ()
+) -> Iterator[FieldProblem]:
     """Every gate that could not be passed or kept.
 
     Args:
         policy: what a client wrote.
         webhooks: the keys of the project's webhooks.
+        mute: those of them that are told and cannot answer.
     """
     for index, stage in enumerate(policy.stages):
         if stage.approval is not None:
@@ -41,6 +44,12 @@ def of_gates(policy: Policy, webhooks: Collection[str]) -> Iterator[FieldProblem
             if key not in webhooks:
                 yield FieldProblem(
                     f"/{name}/{index}/webhook", f"There is no webhook {key!r}; create it first."
+                )
+            elif name == "confirm" and key in mute:
+                yield FieldProblem(
+                    f"/confirm/{index}/webhook",
+                    f"Webhook {key!r} has Slack's format, which cannot answer; ask one whose "
+                    "format is json.",
                 )
 
 

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from tidegate_server.domain.change import Audit, Change, Delete, Put
-from tidegate_server.domain.contents import Contents, guard, policy_address, segment_address
+from tidegate_server.domain.contents import (
+    Contents,
+    guard,
+    policy_address,
+    segment_address,
+    webhook_address,
+)
 from tidegate_server.domain.differences import changed_fields, same
 from tidegate_server.domain.policy import Policy
 from tidegate_server.domain.policy_rules import check_policy, with_stage_names
+from tidegate_server.domain.references import webhooks_of
+from tidegate_server.domain.webhooks import Format
 
 
 def put_policy(contents: Contents, policy: Policy, *, actor: str, reason: str = "") -> Change:
@@ -18,7 +26,8 @@ def put_policy(contents: Contents, policy: Policy, *, actor: str, reason: str = 
         Invalid: the policy cannot be carried out.
     """
     policy = with_stage_names(policy)
-    check_policy(policy, contents.segments.keys())
+    mute = {key for key, each in contents.webhooks.items() if each.document.format is Format.SLACK}
+    check_policy(policy, contents.segments.keys(), contents.webhooks.keys(), mute)
     before = contents.policies.get(policy.key)
     where = policy_address(policy.key)
     if before is not None and same(before.document, policy):
@@ -32,6 +41,10 @@ def put_policy(contents: Contents, policy: Policy, *, actor: str, reason: str = 
         writes=(
             Put(where, policy, before.revision if before is not None else 0),
             *(guard(segment_address(key), contents.segments[key]) for key in named),
+            *(
+                guard(webhook_address(key), contents.webhooks[key])
+                for key in sorted(webhooks_of(policy))
+            ),
         ),
         audit=Audit(
             actor,

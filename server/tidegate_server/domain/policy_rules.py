@@ -27,13 +27,19 @@ def with_stage_names(policy: Policy) -> Policy:
     return replace(policy, stages=stages)
 
 
-def check_policy(policy: Policy, segments: Collection[str], webhooks: Collection[str] = ()) -> None:
+def check_policy(
+    policy: Policy,
+    segments: Collection[str],
+    webhooks: Collection[str] = (),
+    mute: Collection[str] = (),
+) -> None:
     """Refuse a policy that could not be carried out.
 
     Args:
         policy: what a client wrote, its stages named.
         segments: the keys of the project's segments.
         webhooks: the keys of the project's webhooks.
+        mute: those of them that are told and cannot answer.
 
     Raises:
         Invalid: every problem, by a pointer into the client's document.
@@ -45,7 +51,7 @@ def check_policy(policy: Policy, segments: Collection[str], webhooks: Collection
             *_of_stages(policy, segments),
             *of_checks(policy),
             *_of_times(policy),
-            *of_gates(policy, webhooks),
+            *of_gates(policy, webhooks, mute),
         ],
     )
 

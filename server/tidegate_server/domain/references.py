@@ -15,6 +15,7 @@ from tidegate_server.domain.contents import (
     targeting_address,
 )
 from tidegate_server.domain.flags import SegmentDefinition, Targeting
+from tidegate_server.domain.policy import Policy
 
 
 def find_cycle(start: str, names: Callable[[str], Iterable[str]]) -> list[str]:
@@ -179,6 +180,27 @@ def users_of_segment(contents: Contents, key: str) -> list[str]:
         if key in stage.segments
     ]
     return users
+
+
+def users_of_webhook(contents: Contents, key: str, *, asked: bool = False) -> list[str]:
+    """What names the webhook, in words; with ``asked``, only what waits for its answers."""
+    users = [
+        f"policy {name}"
+        for name, stored in contents.policies.items()
+        if key in webhooks_of(stored.document, asked=asked)
+    ]
+    users += [
+        f"release {stored.document.id} in {environment}"
+        for environment, stored in contents.active_releases()
+        if key in webhooks_of(stored.document.policy, asked=asked)
+    ]
+    return users
+
+
+def webhooks_of(policy: Policy, *, asked: bool = False) -> set[str]:
+    """The webhooks that a policy names; with ``asked``, only those it asks to confirm."""
+    confirming = {each.webhook for each in policy.confirm}
+    return confirming if asked else confirming | {each.webhook for each in policy.notify}
 
 
 def users_of_variant(contents: Contents, flag: str, variant: str) -> list[str]:

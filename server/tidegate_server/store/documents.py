@@ -16,6 +16,7 @@ from tidegate_server.domain.policy import Policy
 from tidegate_server.domain.projects import Environment, Project
 from tidegate_server.domain.release import Release
 from tidegate_server.domain.tokens import Token
+from tidegate_server.domain.webhooks import Webhook
 
 CLASSES: dict[Kind, type] = {
     Kind.PROJECT: Project,
@@ -23,6 +24,7 @@ CLASSES: dict[Kind, type] = {
     Kind.FLAG: FlagDefinition,
     Kind.SEGMENT: SegmentDefinition,
     Kind.POLICY: Policy,
+    Kind.WEBHOOK: Webhook,
     Kind.TARGETING: Targeting,
     Kind.RELEASE: Release,
     Kind.PROGRESS: Progress,

@@ -56,6 +56,7 @@ def whole_project(store: Store, project: str) -> Contents:
         flags=store.all(project, Kind.FLAG),
         segments=store.all(project, Kind.SEGMENT),
         policies=store.all(project, Kind.POLICY),
+        webhooks=store.all(project, Kind.WEBHOOK),
         targetings=targetings,
         releases={key: _active(store, project, key, targetings[key]) for key in targetings},
     )

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from tidegate_server.api.etags import require_match
+from tidegate_server.api.schemas.webhooks import WebhookRequest
 from tidegate_server.api.services.commits import settle
 from tidegate_server.api.services.contents import project_of, whole_project
 from tidegate_server.domain import edits
@@ -26,7 +27,9 @@ from tidegate_server.errors import AlreadyExists, FieldProblem, Invalid
 from tidegate_server.store import Store
 
 Make = Callable[[Contents], Change]
-Keyed = TypeVar("Keyed", FlagDefinition, SegmentDefinition, Policy, Project, Environment)
+Keyed = TypeVar(
+    "Keyed", FlagDefinition, SegmentDefinition, Policy, WebhookRequest, Project, Environment
+)
 
 
 def with_key(document: Keyed, key: str) -> Keyed:

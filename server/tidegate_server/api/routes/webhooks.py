@@ -1,0 +1,100 @@
+"""Webhooks: whom policies tell what happened, and whom they ask before they go on."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from flask import Response
+
+from tidegate_server.api import answers
+from tidegate_server.api.backend import backend, present_actor, present_token
+from tidegate_server.api.blueprint import PROJECT, Blueprint
+from tidegate_server.api.paging import PageQuery, PageRequest, page_of
+from tidegate_server.api.schemas.webhooks import (
+    NewWebhookAnswer,
+    WebhookAnswer,
+    WebhookBody,
+    WebhookPage,
+    WebhookRequest,
+    WebhookUpdate,
+)
+from tidegate_server.api.services import contents, edits, webhooks
+from tidegate_server.domain.change import Kind, Stored
+from tidegate_server.domain.contents import webhook_address
+from tidegate_server.domain.tokens import Role
+
+blueprint = Blueprint("webhooks", __name__, description="Whom policies tell and ask")
+
+LIST = f"{PROJECT}/webhooks"
+ONE = f"{LIST}/<key:webhook>"
+
+
+def answer(stored: Stored) -> Response:
+    """A webhook as the present token may see it."""
+    if present_token().role is Role.READER:
+        shown = webhooks.for_readers(stored)
+        return answers.of_document(WebhookAnswer(), shown, stored.revision, more="reader")
+    return answers.of_document(WebhookAnswer(), stored, stored.revision)
+
+
+@blueprint.operation("GET", LIST, needs=Role.READER, query=PageQuery, answer=WebhookPage)
+def list_webhooks(asked: PageRequest, project: str) -> Response:
+    """List the project's webhooks, without their secrets."""
+    store = backend().store
+    contents.project_of(store, project)
+    found = store.all(project, Kind.WEBHOOK)
+    if present_token().role is Role.READER:
+        found = {key: webhooks.for_readers(stored) for key, stored in found.items()}
+    return answers.of_page(WebhookPage(), *page_of(found, asked))
+
+
+@blueprint.operation(
+    "POST",
+    LIST,
+    needs=Role.WRITER,
+    body=WebhookBody,
+    answer=NewWebhookAnswer,
+    status=HTTPStatus.CREATED,
+)
+def create_webhook(asked: WebhookRequest, project: str) -> Response:
+    """Create a webhook. Its signing `secret` is in this answer only."""
+    made = webhooks.create(
+        backend().store, backend().settings.secret_key, project, asked, present_actor()
+    )
+    return answers.created(
+        NewWebhookAnswer(),
+        made,
+        made.stored.revision,
+        "webhooks.get_webhook",
+        project=project,
+        webhook=asked.key,
+    )
+
+
+@blueprint.operation("GET", ONE, needs=Role.READER, answer=WebhookAnswer)
+def get_webhook(project: str, webhook: str) -> Response:
+    """Read a webhook, without its secret."""
+    return answer(contents.document_of(backend().store, project, webhook_address(webhook)))
+
+
+@blueprint.operation("PUT", ONE, needs=Role.WRITER, body=WebhookUpdate, answer=WebhookAnswer)
+def replace_webhook(asked: WebhookRequest, project: str, webhook: str) -> Response:
+    """Replace a webhook; its secret stays, and what is waiting goes to the new address."""
+    after = edits.with_key(asked, webhook)
+    return answer(webhooks.replace_one(backend().store, project, after, present_actor()))
+
+
+@blueprint.operation("POST", f"{ONE}/rotate", needs=Role.WRITER, answer=NewWebhookAnswer)
+def rotate_webhook_secret(project: str, webhook: str) -> Response:
+    """Sign with another secret, which is in this answer only; the old one signs along for a day."""
+    made = webhooks.rotate(
+        backend().store, backend().settings.secret_key, project, webhook, present_actor()
+    )
+    return answers.of_document(NewWebhookAnswer(), made, made.stored.revision)
+
+
+@blueprint.operation("DELETE", ONE, needs=Role.WRITER, answer=None, status=HTTPStatus.NO_CONTENT)
+def delete_webhook(project: str, webhook: str) -> Response:
+    """Delete a webhook that no policy names."""
+    webhooks.delete(backend().store, project, webhook, present_actor())
+    return answers.nothing()

@@ -1,0 +1,104 @@
+"""Making webhooks, changing them, and giving them other secrets."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, replace
+
+from tidegate_server.api.etags import require_match
+from tidegate_server.api.schemas.webhooks import WebhookRequest
+from tidegate_server.api.services.commits import settle
+from tidegate_server.api.services.contents import whole_project
+from tidegate_server.domain import edits
+from tidegate_server.domain.change import Change, Stored
+from tidegate_server.domain.contents import webhook_address
+from tidegate_server.domain.signing import signing_secret
+from tidegate_server.domain.webhooks import Webhook
+from tidegate_server.errors import AlreadyExists
+from tidegate_server.store import Store
+
+ID_BYTES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class NewWebhook:
+    """A webhook with a secret that was just made, and is derived again when something is sent."""
+
+    stored: Stored
+    secret: str
+
+
+def create(
+    store: Store, secret_key: bytes, project: str, asked: WebhookRequest, actor: str
+) -> NewWebhook:
+    """Create a webhook; raises ``AlreadyExists`` and ``Invalid``."""
+    new = _webhook(asked, secrets.token_hex(ID_BYTES))
+
+    def make() -> Change:
+        contents = whole_project(store, project)
+        if new.key in contents.webhooks:
+            raise AlreadyExists(f"There is a webhook {new.key!r} already.")
+        return edits.put_webhook(contents, new, actor=actor)
+
+    stored = settle(store, make).stored(webhook_address(new.key))
+    return NewWebhook(stored, signing_secret(secret_key, new.secret_id))
+
+
+def replace_one(store: Store, project: str, asked: WebhookRequest, actor: str) -> Stored:
+    """Change a webhook; its secret stays.
+
+    Raises:
+        NotFound: there is no such one.
+        Invalid: it cannot be.
+        NotPossible: a policy waits for its answers, which its new format has none of.
+    """
+
+    def make() -> Change:
+        contents = whole_project(store, project)
+        require_match(contents.webhook(asked.key).revision, f"webhook {asked.key}")
+        return edits.put_webhook(contents, _webhook(asked, ""), actor=actor)
+
+    return settle(store, make).stored(webhook_address(asked.key))
+
+
+def rotate(store: Store, secret_key: bytes, project: str, key: str, actor: str) -> NewWebhook:
+    """Give a webhook another secret; raises ``NotFound``."""
+    secret_id = secrets.token_hex(ID_BYTES)
+
+    def make() -> Change:
+        contents = whole_project(store, project)
+        now_ms = store.now_ms()
+        return edits.rotate_secret(contents, key, secret_id, actor=actor, now_ms=now_ms)
+
+    stored = settle(store, make).stored(webhook_address(key))
+    return NewWebhook(stored, signing_secret(secret_key, secret_id))
+
+
+def delete(store: Store, project: str, key: str, actor: str) -> None:
+    """Delete a webhook; raises ``NotFound``, and ``NotPossible`` while something names it."""
+
+    def make() -> Change:
+        contents = whole_project(store, project)
+        require_match(contents.webhook(key).revision, f"webhook {key}")
+        return edits.delete_webhook(contents, key, actor=actor)
+
+    settle(store, make)
+
+
+def for_readers(stored: Stored) -> Stored:
+    """A webhook whose address is its host alone: the rest may be a credential."""
+    webhook: Webhook = stored.document
+    return replace(stored, document=replace(webhook, url=f"{webhook.origin}/…"))
+
+
+def _webhook(asked: WebhookRequest, secret_id: str) -> Webhook:
+    return Webhook(
+        key=asked.key,
+        url=asked.url,
+        secret_id=secret_id,
+        format=asked.format,
+        enabled=asked.enabled,
+        timeout_ms=asked.timeout_ms,
+        name=asked.name,
+        description=asked.description,
+    )

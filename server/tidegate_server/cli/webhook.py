@@ -1,0 +1,205 @@
+"""`tidegate webhook`: whom policies tell what happened, and whom they ask before they go on."""
+
+from __future__ import annotations
+
+import click
+
+from tidegate_server.cli.options import confirm, for_project, output_option, yes_option
+from tidegate_server.cli.output import JSON, note, print_facts, print_json, print_table, say
+from tidegate_server.cli.server import Json, Server
+from tidegate_server.cli.stored import as_sent
+
+FORMATS = ("json", "slack")
+SET_BY_SERVER = ("old_secret_until",)
+
+FORMAT_OPTION = click.option(
+    "--format", "format_", type=click.Choice(FORMATS),
+    help="json: signed events; slack: a text for an incoming webhook.",
+)  # fmt: skip
+TIMEOUT_OPTION = click.option("--timeout", help="How long a request may take, 5s or 500ms.")
+NAME_OPTION = click.option("--name", help="For people.")
+DESCRIPTION_OPTION = click.option("--description", help="For people.")
+
+
+@click.group()
+def webhook() -> None:
+    """Webhooks: whom policies tell what happened, and whom they ask before they go on."""
+
+
+@webhook.command("list")
+@output_option
+@for_project
+def list_webhooks(server: Server, output: str) -> None:
+    """List the project's webhooks."""
+    found = server.list(server.project_path("webhooks")).items
+    if output == JSON:
+        return print_json(found)
+    if not found:
+        return note(
+            f"No webhooks in {server.target.project}; `tidegate webhook create KEY URL` makes one."
+        )
+    return print_table(
+        ("webhook", "url", "format", "timeout", "enabled", "name"),
+        [
+            (
+                each["key"],
+                each["url"],
+                each["format"],
+                each["timeout"],
+                each["enabled"],
+                each["name"],
+            )
+            for each in found
+        ],
+    )
+
+
+@webhook.command("show")
+@click.argument("key")
+@output_option
+@for_project
+def show_webhook(server: Server, key: str, output: str) -> None:
+    """Show a webhook, without its secret."""
+    from tidegate_server.cli.words import instant
+
+    found = server.read(server.project_path("webhooks", key)).body
+    if output == JSON:
+        return print_json(found)
+    return print_facts(
+        (
+            ("webhook", key),
+            ("name", found["name"]),
+            ("description", found["description"]),
+            ("url", found["url"]),
+            ("format", found["format"]),
+            ("timeout", found["timeout"]),
+            ("enabled", found["enabled"]),
+            ("old secret until", instant(found["old_secret_until"])),
+            ("changed", f"{instant(found['updated_at'])}, revision {found['revision']}"),
+        )
+    )
+
+
+@webhook.command("create")
+@click.argument("key")
+@click.argument("url")
+@FORMAT_OPTION
+@TIMEOUT_OPTION
+@NAME_OPTION
+@DESCRIPTION_OPTION
+@output_option
+@for_project
+def create_webhook(
+    server: Server,
+    key: str,
+    url: str,
+    format_: str | None,
+    timeout: str | None,
+    name: str | None,
+    description: str | None,
+    output: str,
+) -> None:
+    """Create the webhook KEY at URL and print its signing secret, this once.
+
+    The secret alone goes to standard output, so that a program can take it.
+    """
+    asked = {"key": key, **_given(url, format_, timeout, name, description)}
+    made = server.post(server.project_path("webhooks"), asked)
+    if output == JSON:
+        return print_json(made)
+    note(f"Webhook {key} created in project {server.target.project}; policies name it by its key.")
+    return _print_secret(made)
+
+
+@webhook.command("edit")
+@click.argument("key")
+@click.option("--at", "url", metavar="URL", help="Another address; what is waiting goes there.")
+@FORMAT_OPTION
+@TIMEOUT_OPTION
+@click.option("--enable/--disable", "enabled", default=None, help="Whether it is told and asked.")
+@NAME_OPTION
+@DESCRIPTION_OPTION
+@output_option
+@for_project
+def edit_webhook(
+    server: Server,
+    key: str,
+    url: str | None,
+    format_: str | None,
+    timeout: str | None,
+    enabled: bool | None,
+    name: str | None,
+    description: str | None,
+    output: str,
+) -> None:
+    """Change a webhook; its secret stays."""
+    changes = _given(url, format_, timeout, name, description)
+    if enabled is not None:
+        changes["enabled"] = enabled
+    if not changes:
+        raise click.UsageError(
+            "Say what to change: --at, --format, --timeout, --enable, --disable, --name, "
+            "--description."
+        )
+    before, after = server.edit(
+        server.project_path("webhooks", key),
+        lambda document: {**as_sent(document, *SET_BY_SERVER), **changes},
+    )
+    if output == JSON:
+        return print_json(after)
+    if before["revision"] == after["revision"]:
+        return say(f"Webhook {key} was like that already.")
+    return say(f"Webhook {key} changed, revision {after['revision']}.")
+
+
+@webhook.command("rotate")
+@click.argument("key")
+@yes_option
+@output_option
+@for_project
+def rotate_secret(server: Server, key: str, yes: bool, output: str) -> None:
+    """Give a webhook another signing secret and print it, this once.
+
+    The present secret signs along for a day, so that the receiver can follow.
+    """
+    from tidegate_server.cli.words import instant
+
+    confirm(f"Give webhook {key} of project {server.target.project} another secret?", yes)
+    made = server.post(server.project_path("webhooks", key, "rotate"), {})
+    if output == JSON:
+        return print_json(made)
+    note(f"The old secret of webhook {key} signs along until {instant(made['old_secret_until'])}.")
+    return _print_secret(made)
+
+
+@webhook.command("delete")
+@click.argument("key")
+@yes_option
+@for_project
+def delete_webhook(server: Server, key: str, yes: bool) -> None:
+    """Delete a webhook that no policy names; what waits for it is dropped."""
+    confirm(f"Delete webhook {key} of project {server.target.project}?", yes)
+    server.delete(server.project_path("webhooks", key))
+    say(f"Webhook {key} deleted.")
+
+
+def _given(
+    url: str | None,
+    format_: str | None,
+    timeout: str | None,
+    name: str | None,
+    description: str | None,
+) -> Json:
+    given = {
+        "url": url,
+        "format": format_,
+        "timeout": timeout,
+        "name": name,
+        "description": description,
+    }
+    return {field: value for field, value in given.items() if value is not None}
+
+
+def _print_secret(made: Json) -> None:
+    note("Requests are signed with this secret. It is shown this once:")
+    say(made["secret"])
