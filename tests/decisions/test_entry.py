@@ -1,61 +1,15 @@
 from __future__ import annotations
 
-import random
 from dataclasses import asdict, replace
 
 import msgspec
 import pytest
 from tidegate_server.decisions.apply import applied
 from tidegate_server.decisions.decide import decide
-from tidegate_server.decisions.entry import Entry, record
-from tidegate_server.decisions.progress import Progress, begin
-from tidegate_server.domain import releases
-from tidegate_server.domain.release import LIVE_STATES, State
-from tidegate_server.domain.releases import Mover
+from tidegate_server.decisions.entry import Entry
+from tidegate_server.decisions.progress import Progress
 
-from tests.decisions.ramp import SEGMENT, policy, release, window_of
-
-
-def a_life(seed: int, windows: int = 300) -> list[Entry]:
-    """A release's ledger: noise, silences, people who pause, resume and skip, an epoch."""
-    dice = random.Random(seed)
-    by = policy(10, 5, 25, 50, 100, segments={1: (SEGMENT,)}, bake_ms=10**8, min_samples=300)
-    subject = release(by)
-    progress = begin(subject)
-    ledger = []
-    for number in range(windows):
-        now = progress.evaluated_ms + dice.choice([30_000, 30_500, 700_000])
-        if subject.state is State.PAUSED:
-            subject = releases.resume(subject, now, "go")
-        elif dice.random() < 0.03:
-            subject = releases.pause(subject, now, "wait", by=Mover.PERSON)
-        elif dice.random() < 0.01 and subject.stage < 5 and subject.state is State.RUNNING:
-            subject = releases.advance(subject, now, "skip", by=Mover.PERSON)
-        shares = {stratum.stratum: stratum.share for stratum in window_of(subject).strata}
-        treated: dict[int, tuple[int, int]] = {}
-        control: dict[int, tuple[int, int]] = {}
-        for stratum, share in shares.items():
-            amount = dice.choice([0, 400, 500, 600])
-            for arm, part in ((treated, share), (control, 1.0 - share)):
-                operations = round(amount * part)
-                failing = sum(dice.random() < 0.01 for _ in range(operations))
-                arm[stratum] = (operations, failing)
-        window = window_of(
-            subject,
-            control,
-            treated,
-            opened_ms=progress.evaluated_ms,
-            closed_ms=now,
-            generation=progress.generation,
-            live_instances=number % 3,
-        )
-        after, decision = decide(subject, progress, window, now)
-        moved = applied(subject, decision)
-        ledger.append(record(subject, moved, progress, window, decision))
-        subject, progress = moved, after
-        if subject.state not in LIVE_STATES:
-            break
-    return ledger
+from tests.decisions.lives import a_life
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])

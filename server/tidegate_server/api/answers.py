@@ -51,6 +51,11 @@ def of_value(schema: Schema, value: Any) -> Response:
     return _json(schema.dump(value), HTTPStatus.OK)
 
 
+def of_computed(schema: Schema, value: Any) -> Response:
+    """A value that was computed for the asker, tagged by its content."""
+    return hashed(_json(schema.dump(value), HTTPStatus.OK))
+
+
 def nothing() -> Response:
     """204: done, and there is nothing to say."""
     return Response(status=HTTPStatus.NO_CONTENT)

@@ -15,7 +15,8 @@ UNREACHABLE = 4
 """No server answers, or it cannot reach its store; what was asked may not have been done."""
 
 NOT_SEEN = 5
-"""What was waited for was not seen: a kill applied everywhere, a release completed."""
+"""What was waited for, or checked, was not seen: a kill applied everywhere, a release completed,
+a ledger that agrees with its replay."""
 
 INTERRUPTED = 130
 

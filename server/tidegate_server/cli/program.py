@@ -99,7 +99,7 @@ def cli() -> None:
     """Progressive delivery inside the application: flags, releases, a kill switch.
 
     Exit status: 0 done, 2 not started (usage, settings), 3 refused by the server, 4 no server
-    reached, 5 what was waited for was not seen.
+    reached, 5 what was waited for or checked was not seen.
     """
 
 

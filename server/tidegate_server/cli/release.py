@@ -162,6 +162,21 @@ def show_ledger(server: Server, release_: str, limit: int, output: str) -> None:
     return draw(ledger(entries))
 
 
+@release.command("replay")
+@RELEASE
+@output_option
+@for_environment
+def replay_release(server: Server, release_: str, output: str) -> None:
+    """Compute every decision of a release again, from the evidence in its ledger.
+
+    Exit status 0: all agree with the ledger, to the last digit; 5: some differ, or none could
+    be computed.
+    """
+    from tidegate_server.cli.release_replay import replay
+
+    sys.exit(replay(server, _find(server, release_), as_json=output == JSON))
+
+
 @release.command("pause")
 @RELEASE
 @click.option("--stop", is_flag=True, help="A full stop: the policy shall not roll back either.")

@@ -80,6 +80,10 @@ class Server:
                 return None
             raise
 
+    def ask(self, at: str, **query: str) -> Json:
+        """Read what the server computes for a query."""
+        return self._request("GET", f"{at}?{urlencode(query)}").body
+
     def post(self, at: str, body: Json) -> Json:
         """Make something, or do something to it."""
         return self._request("POST", at, body).body

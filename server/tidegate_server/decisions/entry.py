@@ -9,6 +9,9 @@ from tidegate_server.decisions.progress import Progress
 from tidegate_server.decisions.windows import Window
 from tidegate_server.domain.release import Approval, Release, State
 
+CHECKPOINT_WINDOWS = 240
+"""A replay of a ledger that was cut off begins at most so many entries late."""
+
 
 @dataclass(frozen=True, slots=True)
 class Standing:
@@ -47,8 +50,9 @@ class Entry:
         window: all counts that were new, with the design shares.
         before, after: where the release stood, and where the decision put it.
         decision: what was decided and why, with every statistic and threshold.
-        checkpoint: given by the first entry of a release and of every epoch, so that
-            the entries alone are enough to decide everything again.
+        checkpoint: given by the first entry of a release and every ``CHECKPOINT_WINDOWS``
+            after it, so that the entries alone, also the latest ones alone, are enough to
+            decide everything again.
     """
 
     at_ms: int
@@ -90,11 +94,12 @@ def record(
     before: Release, after: Release, progress: Progress, window: Window, decision: Decision
 ) -> Entry:
     """The ledger entry of a decision; ``progress`` is the one it was drawn from."""
+    due = progress.windows % CHECKPOINT_WINDOWS == 0
     return Entry(
         at_ms=decision.at_ms,
         window=window,
         before=standing(before),
         after=standing(after),
         decision=decision,
-        checkpoint=Checkpoint(before, progress) if progress.epoch_windows == 0 else None,
+        checkpoint=Checkpoint(before, progress) if due else None,
     )

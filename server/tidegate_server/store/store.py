@@ -283,6 +283,20 @@ class Store:
         found, following = self._page(keys.ledger(project, environment, release), cursor, limit)
         return [logs.ledger_record(id, fields) for id, fields in found], following
 
+    def ledger_after(
+        self, project: str, environment: str, release: str, after: str | None, limit: int
+    ) -> list[logs.LedgerRecord]:
+        """Return entries of a release's ledger in their order, those after an entry's id."""
+        start = "-" if after is None else f"({after}"
+        found: list[Any] = self._read(
+            *("XRANGE", keys.ledger(project, environment, release), start, "+", "COUNT", limit)
+        )
+        return [logs.ledger_record(id, fields) for id, fields in found]
+
+    def ledger_length(self, project: str, environment: str, release: str) -> int:
+        """Return how many entries a release's ledger has."""
+        return int(self._read("XLEN", keys.ledger(project, environment, release)))
+
     def _page(self, key: str, cursor: str | None, limit: int) -> tuple[list[Any], str | None]:
         start = "+" if cursor is None else f"({cursor}"
         found: list[Any] = self._read("XREVRANGE", key, start, "-", "COUNT", limit + 1)

@@ -21,8 +21,10 @@ from tidegate_server.api.schemas.releases import (
     ReleaseListRequest,
     ReleasePage,
     ReleaseRequest,
+    ReplayAnswer,
+    ReplayQuery,
 )
-from tidegate_server.api.services import contents, releases
+from tidegate_server.api.services import contents, releases, replays
 from tidegate_server.api.services.releases import ReleaseView
 from tidegate_server.domain.change import Address, Kind
 from tidegate_server.domain.tokens import Role
@@ -183,3 +185,23 @@ def list_ledger(asked: PageRequest, project: str, environment: str, release: str
         project, environment, release, place_in_stream(asked), asked.limit
     )
     return answers.of_page(LedgerPage(), entries, cursor(following))
+
+
+@blueprint.operation(
+    "GET",
+    f"{ONE}/replay",
+    needs=Role.READER,
+    query=ReplayQuery,
+    answer=ReplayAnswer,
+    refusals=(HTTPStatus.CONFLICT,),
+)
+def replay_release(asked: PageRequest, project: str, environment: str, release: str) -> Response:
+    """Compute a release's decisions again from the evidence in its ledger.
+
+    A long ledger is replayed by stretches; each begins at a checkpoint, and `next_cursor` asks
+    for the one after it.
+    """
+    replayed = replays.replay(
+        backend().store, project, environment, release, place_in_stream(asked), asked.limit
+    )
+    return answers.of_computed(ReplayAnswer(), replayed)

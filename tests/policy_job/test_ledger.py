@@ -1,0 +1,63 @@
+"""What the job writes down is enough to decide everything again."""
+
+from __future__ import annotations
+
+from tidegate_server.api.services.replays import Replayed, replay
+from tidegate_server.domain.release import State
+from tidegate_server.policy_job import PolicyJob
+
+from tests.policy_job.deployment import ENVIRONMENT, Clock, Deployment
+from tests.policy_job.test_job import HEALTHY
+
+
+class Life:
+    """A release on a clock of its own."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        self.deployment = deployment
+        self.clock = Clock(deployment.store.now_ms())
+        self.job = PolicyJob(deployment.store, "job-1", self.clock)
+        deployment.start(now_ms=self.clock())
+
+    def windows(self, number: int, failing: int = 0) -> None:
+        for _ in range(number):
+            subject = self.deployment.release()
+            control, treatment = HEALTHY[subject.stage]
+            self.deployment.sdk.report(subject, control, (treatment[0], treatment[1] + failing))
+            self.clock.now_ms += 1_000
+            self.job.tick()
+
+    def replayed(self) -> Replayed:
+        return replay(
+            self.deployment.store, self.deployment.project, ENVIRONMENT, "rel_checkout", None, 10**6
+        )
+
+
+def test_a_release_with_people_in_it_is_replayed_to_the_last_digit(deployment: Deployment) -> None:
+    life = Life(deployment)
+    life.windows(5)
+    deployment.pause()
+    life.windows(4)
+    deployment.resume()
+    life.windows(3)
+    deployment.kill()
+    life.windows(3)
+    deployment.restore()
+    life.windows(2)
+    deployment.resume()
+    life.windows(60)
+    again = life.replayed()
+
+    assert deployment.release().state is State.COMPLETED
+    assert again.differences == ()
+    assert again.replay.decisions == again.ledger == len(deployment.ledger())
+    assert again.replay.moves == 4
+
+
+def test_a_release_that_was_rolled_back_is_replayed_too(deployment: Deployment) -> None:
+    life = Life(deployment)
+    life.windows(3)
+    life.windows(4, failing=12)
+
+    assert deployment.release().state is State.ROLLED_BACK
+    assert life.replayed().agrees
