@@ -41,4 +41,5 @@ def user_hash(key: str) -> str:
     It is the first half of murmur3 x64_128 with seed 0.
     """
     # By name: mmh3 ignores the fourth argument of hash64 when it is given by position.
-    return f"{mmh3.hash64(key, signed=False)[0]:016x}"
+    # Half of a surrogate pair is no text, but must not keep an operation from ending.
+    return f"{mmh3.hash64(key.encode('utf-8', 'surrogatepass'), signed=False)[0]:016x}"

@@ -114,20 +114,35 @@ def _ends_with(value: object) -> Test:
     return lambda actual: isinstance(actual, str) and actual.endswith(suffixes)
 
 
+_NO_TEXT: Final = "the value has one half of a surrogate pair, which is no text"
+
+
 def _matches(value: object) -> Test:
     if not isinstance(value, str):
         raise InvalidCondition("the value must be a regular expression, as a string")
     # RE2 works in linear time, so no pattern can hang an evaluation. Its import costs
     # more than the rest of the SDK: only those who use a pattern pay.
     re2 = load("re2")
+    options = re2.Options()
+    options.log_errors = False  # else they are written to the application's stderr
     try:
-        search = re2.compile(value).search
+        search = re2.compile(value, options).search
     except re2.error as error:
+        said = error.args[0].decode("utf-8", "replace")
         raise InvalidCondition(
-            f"not a regular expression that RE2 understands: {error} "
+            f"not a regular expression that RE2 understands: {said} "
             "(look-around and back-references are not offered)"
         ) from None
-    return lambda actual: isinstance(actual, str) and search(actual) is not None
+    except UnicodeEncodeError:
+        raise InvalidCondition(_NO_TEXT) from None
+
+    def test(actual: Any) -> bool:
+        try:
+            return isinstance(actual, str) and search(actual) is not None
+        except UnicodeEncodeError:
+            return False
+
+    return test
 
 
 def _number(value: object) -> float:
@@ -159,7 +174,7 @@ def _less_or_equal(value: object) -> Test:
 def _instant(value: object) -> float | None:
     """Return seconds since the epoch for a date, an ISO 8601 text (naive: UTC) or a number."""
     if _is_number(value):
-        return float(value)  # type: ignore[arg-type]
+        return value  # type: ignore[return-value] # as it is: no float holds every integer
     if isinstance(value, str):
         try:
             value = datetime.fromisoformat(value)

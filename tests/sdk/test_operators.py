@@ -1,0 +1,170 @@
+"""Operators, one by one: the published vectors, values of any type, and hostile patterns."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from datetime import UTC, date, datetime, timedelta, timezone
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tidegate import operators
+from tidegate.errors import InvalidCondition
+
+VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "operators.json").read_text())
+
+
+def named(row: dict[str, Any]) -> str:
+    return f"{row['operator']} {json.dumps(row.get('value'))}"
+
+
+@pytest.mark.parametrize("row", VECTORS["comparisons"], ids=named)
+def test_an_operator_does_what_it_says(row: dict[str, Any]) -> None:
+    test = operators.compile(row["operator"], row.get("value"))
+    for actual in row["holds"]:
+        assert test(actual) is True, actual
+    for actual in [*row["fails"], None]:
+        assert test(actual) is False, actual
+
+
+@pytest.mark.parametrize("row", VECTORS["refused"], ids=named)
+def test_what_cannot_be_compared_with_is_refused(row: dict[str, Any]) -> None:
+    with pytest.raises(InvalidCondition):
+        operators.compile(row["operator"], row.get("value"))
+
+
+def test_every_operator_has_vectors() -> None:
+    assert {row["operator"] for row in VECTORS["comparisons"]} == set(operators.OPERATORS)
+
+
+def test_an_unknown_operator_is_answered_with_those_that_exist() -> None:
+    with pytest.raises(InvalidCondition, match=r"there is no operator 'like'.*starts_with"):
+        operators.compile("like", "x")
+
+
+class Strange:
+    """An attribute that somebody put there by mistake."""
+
+
+HUGE = 10**400
+ODD: list[Any] = [
+    Strange(), Strange, object(), print, b"bytes", bytearray(b"x"), Decimal("4.5"), 4j, HUGE, -HUGE,
+    float("nan"), float("inf"), float("-inf"), "\ud800", "a\ud800b", "x" * 100_000, [Strange()],
+    ([],), {1: 2}, {"a"}, frozenset(), range(3), date.min, date.max, datetime.min, datetime.max,
+    datetime.max.replace(tzinfo=timezone(timedelta(hours=-23))),
+    datetime.min.replace(tzinfo=timezone(timedelta(hours=23))),
+    "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "1" * 5_000, "1." * 200,
+    "::ffff:10.0.0.1%eth0", "fe80::1%eth0",
+]  # fmt: skip
+
+TESTS = [operators.compile(row["operator"], row.get("value")) for row in VECTORS["comparisons"]] + [
+    operators.compile("greater_than", HUGE),
+    operators.compile("less_or_equal", -HUGE),
+    operators.compile("before", HUGE),
+    operators.compile("after", -HUGE),
+    operators.compile("equals", HUGE),
+]
+
+
+@pytest.mark.parametrize("actual", ODD, ids=lambda actual: type(actual).__name__)
+def test_no_attribute_makes_an_operator_raise(actual: Any) -> None:
+    assert {test(actual) for test in TESTS} <= {True, False}
+
+
+@given(
+    st.recursive(
+        st.none()
+        | st.booleans()
+        | st.integers()
+        | st.floats()
+        | st.text(st.characters())
+        | st.binary()
+        | st.datetimes()
+        | st.dates()
+        | st.ip_addresses().map(str)
+        | st.from_regex(r"v?[0-9]{1,3}(\.[0-9]{1,3}){0,3}(-[a-z0-9.]+)?", fullmatch=True),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+        max_leaves=4,
+    )
+)
+def test_any_value_gets_an_answer(actual: Any) -> None:
+    assert {test(actual) for test in TESTS} <= {True, False}
+
+
+def test_an_attribute_may_be_a_date_or_a_time() -> None:
+    before = operators.compile("before", "2026-05-01T12:00:00Z")
+    assert before(date(2026, 5, 1))
+    assert not before(date(2026, 5, 2))
+    assert before(datetime(2026, 5, 1, 11, 59))
+    assert before(datetime(2026, 5, 1, 11, 59, tzinfo=UTC))
+    assert before(datetime(2026, 5, 1, 13, 59, tzinfo=timezone(timedelta(hours=2))))
+    assert not before(datetime(2026, 5, 1, 11, 59, tzinfo=timezone(timedelta(hours=-2))))
+
+
+def test_a_set_is_a_list_without_order() -> None:
+    contains = operators.compile("contains", "admin")
+    assert contains({"admin", "user"})
+    assert contains(("admin",))
+    assert not contains(frozenset({"user"}))
+
+
+def test_patterns_run_on_an_engine_that_never_backtracks() -> None:
+    """What makes a backtracking engine try 2**100 ways is one pass over the text here."""
+    hostile = "a" * 100 + "!"
+    for pattern in ("(a+)+$", "(a|aa)+$", "(a|a)*$", "(.*a){25}$", "([a-zA-Z]+)*$"):
+        assert operators.compile("matches", "^" + pattern)(hostile) is False
+    assert operators.compile("matches", "^(a+)+!$")("a" * 1_000_000 + "!") is True
+
+
+@pytest.mark.parametrize("pattern", ["(?=a)", "(?!a)", "(?<=a)b", r"(a)\1", "(?>a)", "a{1001}"])
+def test_what_would_need_backtracking_is_refused(pattern: str) -> None:
+    with pytest.raises(InvalidCondition, match="RE2"):
+        operators.compile("matches", pattern)
+
+
+def test_a_wrong_pattern_is_explained_in_words() -> None:
+    with pytest.raises(InvalidCondition, match=r"understands: missing \): \("):
+        operators.compile("matches", "(")
+    with pytest.raises(InvalidCondition, match="no text"):
+        operators.compile("matches", "\ud800")
+
+
+def test_a_wrong_pattern_writes_nothing_to_the_applications_output() -> None:
+    program = (
+        "from tidegate import operators\n"
+        "try:\n    operators.compile('matches', '(')\n"
+        "except operators.InvalidCondition:\n    pass\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True
+    )
+    assert (done.stdout, done.stderr) == ("", "")
+
+
+VERSIONS = st.from_regex(
+    r"(0|[1-9][0-9]?)\.(0|[1-9][0-9]?)\.(0|[1-9][0-9]?)(-(0|[1-9][0-9]?|[a-z]+)(\.(0|[1-9]|[a-z]+))?)?",
+    fullmatch=True,
+)
+
+
+@given(VERSIONS, VERSIONS)
+def test_versions_have_one_order(one: str, other: str) -> None:
+    less = operators.compile("semver_less", other)(one)
+    equal = operators.compile("semver_equal", other)(one)
+    greater = operators.compile("semver_greater", other)(one)
+    assert [less, equal, greater].count(True) == 1
+    assert operators.compile("semver_less_or_equal", other)(one) == (less or equal)
+    assert operators.compile("semver_greater_or_equal", other)(one) == (greater or equal)
+    assert operators.compile("semver_greater", one)(other) == less
+
+
+@given(st.integers() | st.floats(), st.integers() | st.floats(allow_nan=False))
+def test_numbers_compare_as_numbers(actual: float, limit: float) -> None:
+    assert operators.compile("greater_than", limit)(actual) == (actual > limit)
+    assert operators.compile("less_or_equal", limit)(actual) == (actual <= limit)
+    assert operators.compile("equals", limit)(actual) == (actual == limit)
