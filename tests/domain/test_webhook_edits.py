@@ -132,6 +132,7 @@ def test_nor_whom_a_release_under_way_names(shelf: Shelf) -> None:
 def test_a_webhook_goes_only_if_nothing_began_to_name_it(shelf: Shelf) -> None:
     change = shelf.commit(edits.delete_webhook(shelf.contents, "ops", actor=ANA))
     assert {policy_address("careful"), CHECKOUT_IN_PRODUCTION} <= guarded(change)
+    assert change.forgotten == ("ops",)
     with pytest.raises(NotFound):
         edits.delete_webhook(shelf.contents, "ops", actor=ANA)
 

@@ -103,6 +103,14 @@ class LedgerEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A message for a webhook, queued with the change; ``notice`` is a dataclass."""
+
+    webhook: str
+    notice: Any
+
+
+@dataclass(frozen=True, slots=True)
 class EvidenceGeneration:
     """From now on the release's failing users are collected anew (a new epoch or attempt)."""
 
@@ -121,7 +129,11 @@ class Fence:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One atomic commit. ``scope`` is a project's key, or ``""`` for the server itself."""
+    """One atomic commit.
+
+    ``scope`` is a project's key, or ``""`` for the server itself. ``forgotten`` names
+    webhooks whose messages, waiting and sent, are dropped.
+    """
 
     scope: str
     writes: tuple[Put | Delete | Guard, ...]
@@ -129,6 +141,8 @@ class Change:
     audit: Audit | None = None
     ledger: tuple[LedgerEntry, ...] = ()
     generations: tuple[EvidenceGeneration, ...] = ()
+    outgoing: tuple[Outgoing, ...] = ()
+    forgotten: tuple[str, ...] = ()
     fence: Fence | None = None
 
 

@@ -10,7 +10,16 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tidegate_server.domain import releases
-from tidegate_server.domain.change import Audit, Change, Delete, Guard, Put, Refresh, Stored
+from tidegate_server.domain.change import (
+    Audit,
+    Change,
+    Delete,
+    Guard,
+    Outgoing,
+    Put,
+    Refresh,
+    Stored,
+)
 from tidegate_server.domain.contents import (
     flag_address,
     guard,
@@ -19,6 +28,7 @@ from tidegate_server.domain.contents import (
     targeting_address,
 )
 from tidegate_server.domain.flags import FlagDefinition, Kill, Targeting
+from tidegate_server.domain.notices import outgoing_of
 from tidegate_server.domain.release import LIVE_STATES, Release, State
 from tidegate_server.domain.snapshot import flag_of
 from tidegate_server.errors import NotPossible
@@ -64,6 +74,7 @@ def kill(
             scope=project,
             writes=(guard(where, targeting), *_release_write(environment, release, killed)),
             audit=audit,
+            outgoing=_outgoing(environment, release, killed, actor, reason),
         )
     after = replace(present, kill=Kill(actor=actor, reason=reason, at_ms=now_ms))
     version = definition.revision + targeting.revision + 1
@@ -82,6 +93,7 @@ def kill(
             ),
         ),
         audit=audit,
+        outgoing=_outgoing(environment, release, killed, actor, reason),
     )
 
 
@@ -136,6 +148,7 @@ def restore(
                 "release": restored.id if restored is not None else None,
             },
         ),
+        outgoing=_outgoing(environment, release, restored, actor, reason),
     )
 
 
@@ -146,6 +159,14 @@ def _moved(release: Stored | None, to: State, reason: str, now_ms: int) -> Relea
     if to is State.KILLED:
         return releases.kill(live, now_ms, reason)
     return releases.restore(live, now_ms, reason) if live.state is State.KILLED else live
+
+
+def _outgoing(
+    environment: str, before: Stored | None, after: Release | None, actor: str, reason: str
+) -> tuple[Outgoing, ...]:
+    if before is None or after is None:
+        return ()
+    return outgoing_of(environment, before.document, after, actor=actor, reason=reason)
 
 
 def _release_write(

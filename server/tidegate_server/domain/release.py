@@ -88,3 +88,12 @@ class Release:
     cooldown_until_ms: int | None = None
     asked_ms: int | None = None
     approvals: tuple[Approval, ...] = ()
+
+    @property
+    def open_percentage(self) -> float:
+        """What it opens to the people of its stage at present, 0 to 100."""
+        if self.state is State.COMPLETED:
+            return 100.0
+        if self.closed or self.state in (State.ROLLED_BACK, State.KILLED):
+            return 0.0
+        return self.policy.opened(self.stage)

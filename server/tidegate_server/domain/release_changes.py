@@ -15,6 +15,7 @@ from tidegate_server.domain.contents import (
     targeting_address,
 )
 from tidegate_server.domain.flags import Targeting
+from tidegate_server.domain.notices import outgoing_of
 from tidegate_server.domain.release import LIVE_STATES, Release, State
 from tidegate_server.domain.release_start import start
 from tidegate_server.domain.serving import with_serve
@@ -39,8 +40,9 @@ def change_of(
     """The commit that takes a release from ``before`` to ``after``.
 
     A release that ends leaves its rule (or the default rule) serving the treatment when it
-    completed, the control when it was rolled back. A release that did not change is only
-    guarded, without an audit entry: the policy job adds what it has to write.
+    completed, the control when it was rolled back. What its policy tells others of the move
+    is queued with it. A release that did not change is only guarded, without an audit entry:
+    the policy job adds what it has to write.
 
     Args:
         project: the scope.
@@ -66,6 +68,7 @@ def change_of(
             f"Release {was.id} is not the active release of flag {was.flag} any more; "
             "read it again."
         )
+    outgoing = outgoing_of(environment, was, after, actor=actor, reason=reason)
     audit = Audit(
         actor=actor,
         action=action,
@@ -88,11 +91,14 @@ def change_of(
             ),
             refreshes=(Refresh(environment, flags={was.flag: flag}),),
             audit=audit,
+            outgoing=outgoing,
         )
     version = definition.revision + targeting.revision
     flag = flag_of(definition.document, present, after, version)
     if flag == flag_of(definition.document, present, was, version):
-        return Change(scope=project, writes=(put(where, before, after),), audit=audit)
+        return Change(
+            scope=project, writes=(put(where, before, after),), audit=audit, outgoing=outgoing
+        )
     return Change(
         scope=project,
         writes=(
@@ -102,6 +108,7 @@ def change_of(
         ),
         refreshes=(Refresh(environment, flags={was.flag: flag}),),
         audit=audit,
+        outgoing=outgoing,
     )
 
 
@@ -125,16 +132,8 @@ def _details(was: Release, after: Release) -> dict[str, object]:
         "stage_before": was.stage,
         "stage": after.stage,
         "stage_name": stages[after.stage - 1].name,
-        "percentage_before": _percentage(was),
-        "percentage": _percentage(after),
+        "percentage_before": was.open_percentage,
+        "percentage": after.open_percentage,
         "step": after.step,
         "stopped": after.stopped,
     }
-
-
-def _percentage(release: Release) -> float:
-    if release.state is State.COMPLETED:
-        return 100.0
-    if release.state is State.ROLLED_BACK or release.closed:
-        return 0.0
-    return release.policy.opened(release.stage)

@@ -17,6 +17,7 @@ from tidegate_server.domain.contents import (
     targeting_address,
 )
 from tidegate_server.domain.flags import FlagDefinition, Targeting
+from tidegate_server.domain.notices import outgoing_of
 from tidegate_server.domain.policy import Policy
 from tidegate_server.domain.release import Release, State
 from tidegate_server.domain.serving import serve_of
@@ -129,6 +130,7 @@ def start(
                 "draft": draft,
             },
         ),
+        outgoing=outgoing_of(environment, None, release, actor=actor, reason=reason),
     )
 
 

@@ -95,7 +95,7 @@ def rotate_secret(
 
 
 def delete_webhook(contents: Contents, key: str, *, actor: str, reason: str = "") -> Change:
-    """Remove a webhook.
+    """Remove a webhook and what waits for it.
 
     Raises:
         NotPossible: a policy or an active release names it.
@@ -108,6 +108,7 @@ def delete_webhook(contents: Contents, key: str, *, actor: str, reason: str = ""
         scope=contents.project,
         writes=(Delete(webhook_address(key), before.revision), *_guards_of_users(contents)),
         audit=Audit(actor, "webhook.delete", key, "", reason),
+        forgotten=(key,),
     )
 
 

@@ -13,6 +13,7 @@ from tidegate_server.decisions.decide import decide
 from tidegate_server.decisions.decision import Action, Decision
 from tidegate_server.decisions.entry import record
 from tidegate_server.decisions.progress import Progress, begin
+from tidegate_server.decisions.warned import newly_warned
 from tidegate_server.domain.change import (
     Address,
     Change,
@@ -25,6 +26,8 @@ from tidegate_server.domain.change import (
     Stored,
 )
 from tidegate_server.domain.contents import flag_address, release_address, targeting_address
+from tidegate_server.domain.gates import Event
+from tidegate_server.domain.notices import outgoing_of
 from tidegate_server.domain.release import LIVE_STATES, Release, State
 from tidegate_server.domain.release_changes import change_of, progress_address
 from tidegate_server.errors import NotFound
@@ -71,6 +74,19 @@ def evaluate(
     after, decision = decide(release, progress, window, now_ms)
     moved = applied(release, decision)
     change = _release_change(store, project, environment, stored, moved, decision)
+    warning = newly_warned(release.policy, progress.decision, decision)
+    warned = (
+        outgoing_of(
+            environment,
+            release,
+            replace(moved, updated_ms=now_ms),
+            actor=ACTOR,
+            reason=warning,
+            events=(Event.WARNED,),
+        )
+        if warning
+        else ()
+    )
     new_epoch = after.generation != window.generation
     change = replace(
         change,
@@ -90,9 +106,10 @@ def evaluate(
         generations=(EvidenceGeneration(environment, release_id, after.generation),)
         if new_epoch
         else (),
+        outgoing=(*change.outgoing, *warned),
         fence=fence,
     )
-    store.commit(change, durable=moved != release or new_epoch)
+    store.commit(change, durable=moved != release or new_epoch or bool(warned))
     over = moved.state not in LIVE_STATES
     return Evaluated(None if over else after.next_due_ms, decision)
 

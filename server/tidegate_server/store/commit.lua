@@ -9,6 +9,8 @@
 --   audit        nil or {stream, json}
 --   ledger       {{stream, json, entries kept}, ...}
 --   generations  {{evidence, failing users, their filter, generation}, ...}
+--   outgoing     {{queue, deliveries, end of the id, json without its opening}, ...}
+--   forgotten    {key, ...}
 --
 -- Returns {"done", now, {revision, ...}, {version, ...}}, {"stale", guard's number,
 -- present revision} or {"deposed"}.
@@ -95,6 +97,15 @@ end
 for _, generation in ipairs(plan.generations) do
   redis.call('HSET', KEYS[generation[1]], 'generation', generation[4])
   redis.call('UNLINK', KEYS[generation[2]], KEYS[generation[3]])
+end
+for _, message in ipairs(plan.outgoing) do
+  local id = string.format('%d-', now) .. message[3]
+  redis.call('HSET', KEYS[message[2]], id,
+    string.format('{"queued_ms":%d,', now) .. message[4])
+  redis.call('ZADD', KEYS[message[1]], now, id)
+end
+for _, key in ipairs(plan.forgotten) do
+  redis.call('UNLINK', KEYS[key])
 end
 
 return {'done', now, revisions, versions}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from tidegate_server.domain.change import (
     EvidenceGeneration,
     Guard,
     LedgerEntry,
+    Outgoing,
     Put,
     Refresh,
 )
@@ -26,6 +28,9 @@ CHANGES_KEPT = 1_000
 
 LEDGER_KEPT = 20_000
 """How many decisions a release's ledger holds."""
+
+ID_BYTES = 6
+"""How long the random end of a message's id is, which begins with its time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +98,12 @@ class Plan:
             "refreshes": [self._refresh(refresh) for refresh in change.refreshes],
             "ledger": [self._ledger(entry) for entry in change.ledger],
             "generations": [self._generation(each) for each in change.generations],
+            "outgoing": [self._outgoing(each) for each in change.outgoing],
+            "forgotten": [
+                self._key(name)
+                for webhook in change.forgotten
+                for name in keys.of_webhook(scope, webhook)
+            ],
         }
         if change.fence is not None:
             lease = self._key(keys.lease(scope))
@@ -134,6 +145,17 @@ class Plan:
     def _ledger(self, entry: LedgerEntry) -> tuple[int, str, int]:
         key = keys.ledger(self._change.scope, entry.environment, entry.release)
         return self._key(key), documents.encode(entry.entry).decode(), LEDGER_KEPT
+
+    def _outgoing(self, each: Outgoing) -> tuple[int, int, str, str]:
+        scope, webhook = self._change.scope, each.webhook
+        # The script puts the time before the rest of the record.
+        rest = documents.encode({"notice": each.notice}).decode()[1:]
+        return (
+            self._key(keys.queue(scope, webhook)),
+            self._key(keys.deliveries(scope, webhook)),
+            secrets.token_hex(ID_BYTES),
+            rest,
+        )
 
     def _generation(self, each: EvidenceGeneration) -> tuple[int, int, int, int]:
         place = (self._change.scope, each.environment, each.release)

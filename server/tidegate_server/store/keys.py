@@ -84,6 +84,26 @@ def ledger(project: str, environment: str, release: str) -> str:
     return _key(project, "ledger", environment, release)
 
 
+def queue(project: str, webhook: str) -> str:
+    """Messages that wait for a webhook by when they are due, a sorted set."""
+    return _key(project, "queue", webhook)
+
+
+def deliveries(project: str, webhook: str) -> str:
+    """A webhook's messages, waiting and settled, a hash by their ids."""
+    return _key(project, "deliveries", webhook)
+
+
+def of_webhook(project: str, webhook: str) -> tuple[str, ...]:
+    """Everything that is kept for a webhook beside its document."""
+    return (queue(project, webhook), deliveries(project, webhook), settled(project, webhook))
+
+
+def settled(project: str, webhook: str) -> str:
+    """The ids of a webhook's settled messages, the latest first, a list."""
+    return _key(project, "settled", webhook)
+
+
 def audit(scope: str) -> str:
     """The audit log of a project, or of the server; a stream."""
     return _key(scope, "audit")

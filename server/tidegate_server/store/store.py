@@ -22,6 +22,7 @@ from tidegate_server.errors import Forgotten, StoreUnavailable
 from tidegate_server.store import connection, documents, evidence, keys, logs
 from tidegate_server.store.commit import Committed, Plan, json_object
 from tidegate_server.store.feed import Feed
+from tidegate_server.store.outbox import Outbox
 from tidegate_server.store.reports import Evidence, Instance, KillReceipt, Report, Reported
 
 DURABLE_MS = 3_000
@@ -211,6 +212,10 @@ class Store:
             if self._feed is None:
                 self._feed = Feed(self._url)
             return self._feed
+
+    def outbox(self) -> Outbox:
+        """Return the messages that wait for webhooks."""
+        return Outbox(self._client)
 
     # Evidence
 

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tidegate_server.decisions.decision import Action, CheckResult, Decision
+from tidegate_server.decisions.warned import newly_warned
+from tidegate_server.domain.checks import Check, OnFailure
+from tidegate_server.domain.policy import Policy
+from tidegate_server.domain.release import State
+
+from tests.decisions.ramp import policy
+
+POLICY: Policy = replace(
+    policy(10, 100), checks=(Check(), replace(Check(), on_failure=OnFailure.WARN))
+)
+
+
+def decided(*failed: int) -> Decision:
+    return Decision(
+        Action.HOLD,
+        "waiting: 2m of 15m",
+        State.RUNNING,
+        at_ms=1,
+        window=1,
+        failed_checks=failed,
+        checks=tuple(
+            CheckResult(number, f"check {number}", number in failed) for number in range(2)
+        ),
+    )
+
+
+def test_a_check_that_begins_to_fail_is_told_once() -> None:
+    assert newly_warned(POLICY, None, decided()) == ""
+    found = newly_warned(POLICY, decided(), decided(1))
+    assert found == "check 1 failed, which only warns; waiting: 2m of 15m"
+    assert newly_warned(POLICY, None, decided(1)) == found
+    assert newly_warned(POLICY, decided(1), decided(1)) == ""
+
+
+def test_a_check_that_does_more_than_warn_tells_by_what_it_does() -> None:
+    assert newly_warned(POLICY, decided(), decided(0)) == ""
