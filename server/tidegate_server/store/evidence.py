@@ -136,11 +136,12 @@ def receipt(
         if field.decode().rpartition("|")[0] == flag
     }
     live = [instance for instance in instances if instance.live]
+    applied = [instance for instance in live if instance.version >= version]
     return KillReceipt(
         version=version,
         at_ms=at_ms,
         live=len(live),
-        applied=sum(instance.version >= version for instance in live),
+        applied=len(applied),
         waiting=tuple(instance.id for instance in live if instance.version < version),
-        elapsed_ms=tuple(elapsed[each.id] for each in live if each.id in elapsed),
+        elapsed_ms=tuple(elapsed[each.id] for each in applied if each.id in elapsed),
     )

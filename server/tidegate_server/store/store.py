@@ -264,8 +264,10 @@ class Store:
         kill = self._read("HGET", keys.kills(project, environment), flag)
         if kill is None:
             return None
+        # In this order: who has applied it by now has its time in what is read after.
+        instances = self.instances(project, environment)
         found = self._hash(keys.receipts(project, environment))
-        return evidence.receipt(kill, flag, found, self.instances(project, environment))
+        return evidence.receipt(kill, flag, found, instances)
 
     # Logs
 
