@@ -45,14 +45,14 @@ class Web(BaseApplication):  # type: ignore[misc]
         settings = {
             "bind": os.environ["TIDEGATE_BIND"],
             "workers": int(os.environ["TIDEGATE_WORKERS"]),
-            "worker_class": "gevent",
+            "worker_class": "tidegate_server.cli.worker.Worker",
             "worker_connections": CONNECTIONS,
             "timeout": HANG_SECONDS,
             "graceful_timeout": STOP_SECONDS,
             "keepalive": 75,
             "logger_class": WebLogger,
             "control_socket_disable": True,
-            "post_worker_init": _end_streams_with_the_worker,
+            "post_worker_init": _end_connections_with_the_worker,
             "proc_name": "tidegate",
         }
         for name, value in settings.items():
@@ -70,14 +70,18 @@ class Web(BaseApplication):  # type: ignore[misc]
         return create_app(store, settings)
 
 
-def _end_streams_with_the_worker(worker: Any) -> None:
-    """End open streams as soon as the worker is asked to stop: they would never end else."""
+def _end_connections_with_the_worker(worker: Any) -> None:
+    """End streams and silent connections as soon as the worker is asked to stop.
+
+    Streams would never end else, and silent connections late.
+    """
     import gevent
 
     def watch() -> None:
         while worker.alive:
             gevent.sleep(0.1)
         worker.wsgi.extensions["tidegate"].close()
+        worker.end_silent_connections()
 
     gevent.spawn(watch)
 
