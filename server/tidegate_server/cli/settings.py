@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -115,8 +116,8 @@ def secret_key(given: str | None, data_dir: Path) -> bytes:
 def _kept_key(path: Path) -> bytes:
     if not path.exists():
         # Written whole under another name first: a start that is killed leaves no half key.
-        draft = path.with_suffix(f".{os.getpid()}")
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.")
+        with os.fdopen(descriptor, "w") as file:
             file.write(secrets.token_hex(32))
             file.flush()
             os.fsync(file.fileno())
@@ -125,5 +126,5 @@ def _kept_key(path: Path) -> bytes:
         except FileExistsError:
             pass  # another server was first, and its key is as good
         finally:
-            draft.unlink()
+            Path(draft).unlink()
     return path.read_bytes().strip()
