@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import closing
 
 import click
 
@@ -44,8 +45,8 @@ def login(name: str, url: str, project: str, environment: str) -> None:
     check_environment(os.environ)
     address = check_url(url)
     token = check_token(_ask_for_token())
-    server = Server(Target(address, token, project, environment, "standard input"))
-    server.read(server.environment_path())
+    with closing(Server(Target(address, token, project, environment, "standard input"))) as server:
+        server.read(server.environment_path())
     kept = Contexts.of_environment(os.environ)
     kept.with_context(name, Context(address, token, project, environment)).write()
     say(

@@ -10,7 +10,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
@@ -56,7 +56,8 @@ def _reaching(*options: Callable[[Command], Command], lenient: bool = False) -> 
             target = resolve(Given(url, context, project, environment), os.environ)
             if target.warning:
                 note(f"tidegate: {target.warning}")
-            command(Server(target), **arguments)
+            with closing(Server(target)) as server:
+                command(server, **arguments)
 
         optioned: Command = reached
         for option in reversed(options):

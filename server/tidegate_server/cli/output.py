@@ -39,7 +39,7 @@ def print_json(value: Any) -> None:
 
 def say(sentence: str) -> None:
     """Print a sentence."""
-    click.echo("\n".join(clean(line) for line in sentence.splitlines()))
+    click.echo("\n".join(clean(line) for line in sentence.split("\n")))
 
 
 def note(sentence: str) -> None:
@@ -89,7 +89,9 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
     listed = [list(row) for row in rows]
     for number, column in enumerate(columns):
         values = [row[number] for row in listed]
-        numeric = any(isinstance(value, int | float) for value in values)
+        numeric = any(
+            isinstance(value, int | float) and not isinstance(value, bool) for value in values
+        )
         drawn.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in listed:
         drawn.add_row(*(cell(value) for value in row))

@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from tidegate_server.cli.exits import sentence_of, status_of
+from tidegate_server.cli.exits import INTERRUPTED, sentence_of, status_of
 from tidegate_server.errors import TidegateError
 
 SECTIONS: Mapping[str, Mapping[str, str]] = {
@@ -52,6 +52,13 @@ class Program(click.Group):
         except TidegateError as error:
             click.echo(f"tidegate: {sentence_of(error)}", err=True)
             sys.exit(status_of(error))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; Ctrl-C ends it with the status that shells know."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            sys.exit(INTERRUPTED)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The names of all commands, in the order of the help."""

@@ -1,17 +1,21 @@
-"""A Tidegate server as commands see it: documents in and out, refusals as sentences."""
+"""A Tidegate server as commands see it: documents in and out, refusals as sentences.
+
+urllib3 is imported with the first ``Server``: whoever only reads the help waits for none.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import quote, urlencode
-
-import urllib3
 
 from tidegate_server.cli.target import Target
 from tidegate_server.errors import FieldProblem, ServerRefused, ServerUnreachable
+
+if TYPE_CHECKING:
+    import urllib3
 
 Json: TypeAlias = dict[str, Any]
 
@@ -48,6 +52,8 @@ class Server:
     """
 
     def __init__(self, target: Target) -> None:
+        import urllib3
+
         self.target = target
         self._http = urllib3.PoolManager(
             headers={
@@ -58,6 +64,10 @@ class Server:
             timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=ANSWER_SECONDS),
             retries=False,
         )
+
+    def close(self) -> None:
+        """Let go of the connection; a server that stops would wait for it."""
+        self._http.clear()
 
     def project_path(self, *parts: str) -> str:
         """A path of the target's project: ``project_path("flags", key)``."""
@@ -127,6 +137,8 @@ class Server:
     def _request(
         self, method: str, at: str, body: Json | None = None, tag: str | None = None
     ) -> Document:
+        import urllib3
+
         headers = dict(self._http.headers)
         if tag is not None:
             headers["If-Match"] = tag
@@ -175,8 +187,9 @@ class Server:
         return ServerRefused(message, status, *fields)
 
     def _why_not(self, error: urllib3.exceptions.HTTPError, method: str) -> str:
+        from urllib3 import exceptions as kinds
+
         url = self.target.url
-        kinds = urllib3.exceptions
         if isinstance(error, kinds.NameResolutionError):
             return f"There is no machine of the name in {url}."
         if isinstance(error, kinds.NewConnectionError):

@@ -1,0 +1,92 @@
+"""A real server for all tests of the command line, and a project of its own for each."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from examples.shop.admin import Admin
+from examples.shop.processes import Processes, free_port
+from tests.cli.calls import PROGRAM, Tidegate
+
+TOKEN = "tg_admin_tests_0123456789abcdefghijklmnop"
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A server that runs: `tidegate serve`."""
+
+    url: str
+    token: str
+    data_dir: Path
+    pid: int
+
+
+@pytest.fixture(autouse=True)
+def no_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Nothing of the machine's own configuration is seen or changed."""
+    for name in [name for name in os.environ if name.startswith("TIDEGATE_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("TIDEGATE_CONFIG", str(tmp_path / "contexts.json"))
+
+
+@pytest.fixture(scope="session")
+def served() -> Iterator[Served]:
+    folder = Path(tempfile.mkdtemp(prefix="tg-cli-"))  # short, as a unix socket's path has to be
+    port, data_dir = free_port(), folder / "data"
+    url = f"http://127.0.0.1:{port}"
+    processes = Processes(folder)
+    try:
+        processes.start(
+            "server",
+            [PROGRAM, "serve", "--port", str(port), "--workers", "1"],
+            {"TIDEGATE_DATA_DIR": str(data_dir), "TIDEGATE_BOOTSTRAP_TOKEN": TOKEN},
+        )
+        processes.wait_for("the server is ready", Admin(url, TOKEN).ready)
+        yield Served(url, TOKEN, data_dir, processes.pid("server"))
+    finally:
+        processes.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def admin(served: Served) -> Tidegate:
+    """Someone with an admin token for the server, in the project `default`."""
+    return Tidegate({"TIDEGATE_URL": served.url, "TIDEGATE_TOKEN": served.token})
+
+
+@pytest.fixture
+def tidegate(admin: Tidegate) -> Tidegate:
+    """The admin in a project of the test's own, with the environment `production`."""
+    project = f"p-{uuid4().hex[:10]}"
+    admin.ok("project", "create", project)
+    admin.ok("environment", "create", "production", "--project", project)
+    return admin.having(TIDEGATE_PROJECT=project)
+
+
+@pytest.fixture
+def checkout(tidegate: Tidegate, tmp_path: Path) -> Tidegate:
+    """In that project: a boolean flag `checkout` and a policy `careful`."""
+    tidegate.ok("flag", "create", "checkout")
+    file = tmp_path / "careful.yaml"
+    file.write_text(POLICY)
+    tidegate.ok("policy", "put", str(file))
+    return tidegate
+
+
+POLICY = """\
+key: careful
+interval: 1s
+stages:
+  - {name: few, percentage: 5, min_duration: 1h}
+  - {name: half, percentage: 50, min_duration: 1h}
+  - {name: everyone, percentage: 100}
+bake: 1h
+"""

@@ -1,0 +1,223 @@
+"""`tidegate flag`: what flags are, and what they serve in an environment."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.calls import Tidegate
+
+
+def test_a_boolean_flag_is_made_in_one_word(tidegate: Tidegate) -> None:
+    said = tidegate.ok("flag", "create", "fast-checkout", "--type", "boolean")
+    assert "fast-checkout (boolean: on, off)" in said
+    shown = tidegate.json("flag", "show", "fast-checkout")
+    assert shown["targeting"]["default"] == {"variant": "off"}
+
+
+def test_variants_are_given_as_names_with_values(tidegate: Tidegate) -> None:
+    tidegate.ok(
+        *("flag", "create", "colour", "--type", "string", "--name", "Colour", "--tag", "ui"),
+        *("--description", "Of the button", "--variant", "red=#f00", "--variant", "true=true"),
+    )
+    shown = tidegate.json("flag", "show", "colour")
+    assert shown["variants"] == [
+        {"key": "red", "value": "#f00"},
+        {"key": "true", "value": "true"},
+    ]
+    assert (shown["name"], shown["description"], shown["tags"]) == (
+        "Colour",
+        "Of the button",
+        ["ui"],
+    )
+    tidegate.ok(
+        *("flag", "create", "limits", "--type", "object"),
+        *("--variant", 'low={"rate": 1.5}', "--variant", "none={}"),
+    )
+    assert tidegate.json("flag", "show", "limits")["variants"][0]["value"] == {"rate": 1.5}
+
+
+def test_a_flag_is_made_from_a_file(tidegate: Tidegate, tmp_path: Path) -> None:
+    file = tmp_path / "flag.yaml"
+    file.write_text("type: number\nvariants:\n  - {key: on, value: 1}\n  - {key: off, value: 0}\n")
+    made = tidegate.json("flag", "create", "weight", "--file", str(file), "--name", "Weight")
+    assert [each["key"] for each in made["variants"]] == ["on", "off"]
+    assert made["name"] == "Weight"
+
+
+def test_what_the_server_shows_can_be_made_again(tidegate: Tidegate) -> None:
+    first = tidegate.json("flag", "create", "first", "--name", "The first")
+    tidegate.ok("flag", "create", "second", "--file", "-", stdin=json.dumps(first))
+    second = tidegate.json("flag", "show", "second")
+    assert (second["name"], second["salt"]) == ("The first", "first")
+
+
+def test_refusals_name_each_field_and_its_mend(tidegate: Tidegate) -> None:
+    said = tidegate.refused("flag", "create", "BAD", "--type", "number", "--variant", 'a="x"')
+    assert "/key: A key is 1 to 100 lower-case letters" in said
+    tidegate.ok("flag", "create", "good")
+    assert "There is a flag 'good' already" in tidegate.refused("flag", "create", "good")
+    said = tidegate.refused("flag", "create", "x", "--variant", "on", status=2)
+    assert "NAME=VALUE" in said
+    said = tidegate.refused("flag", "create", "x", "--type", "number", "--variant", "a=b", status=2)
+    assert "not JSON" in said
+
+
+def test_the_list_says_what_each_flag_serves(tidegate: Tidegate, tmp_path: Path) -> None:
+    assert "No flags" in tidegate.run("flag", "list").err
+    for key in ("a", "b", "c", "d"):
+        tidegate.ok("flag", "create", key)
+    tidegate.ok("flag", "set", "a", "--default", "on=25,off=75")
+    tidegate.ok("flag", "disable", "b")
+    tidegate.ok("kill", "c")
+    (tmp_path / "rules.yaml").write_text(RULES)
+    tidegate.ok("flag", "set", "d", "--rules", str(tmp_path / "rules.yaml"))
+    lines = tidegate.ok("flag", "list").splitlines()
+    assert [line.split(maxsplit=2)[0] for line in lines] == ["flag", "a", "b", "c", "d"]
+    for line, words in zip(
+        lines[1:], ("on 25 %, off 75 %", "off (disabled)", "off (killed)", "1 rule"), strict=True
+    ):
+        assert words in line
+    listed = tidegate.json("flag", "list")
+    assert listed[0]["targeting"]["default"]["split"][0] == {"variant": "on", "weight": 25}
+
+
+RULES = """\
+- id: staff
+  when:
+    all:
+      - {attribute: plan, operator: equals, value: pro}
+      - none: [{attribute: country, operator: in, value: [DE, FR]}]
+  serve: {variant: on}
+"""
+
+
+def test_rules_come_from_a_file_and_are_shown_in_words(tidegate: Tidegate, tmp_path: Path) -> None:
+    tidegate.ok("flag", "create", "checkout")
+    file = tmp_path / "rules.yaml"
+    file.write_text(RULES)
+    assert "revision 2" in tidegate.ok("flag", "set", "checkout", "--rules", str(file))
+    # In YAML 1.1 the variant `on` would have become true.
+    shown = tidegate.json("flag", "show", "checkout")["targeting"]
+    assert shown["rules"][0]["serve"] == {"variant": "on"}
+    said = tidegate.ok("flag", "show", "checkout")
+    assert 'plan equals "pro" and not (country in ["DE", "FR"]): on' in said
+    as_json = json.dumps(shown["rules"])
+    assert "like that already" in tidegate.ok(
+        "flag", "set", "checkout", "--rules", "-", stdin=as_json
+    )
+
+
+def test_wrong_rules_change_nothing(tidegate: Tidegate, tmp_path: Path) -> None:
+    tidegate.ok("flag", "create", "checkout")
+    before = tidegate.json("flag", "show", "checkout")
+    file = tmp_path / "rules.json"
+    file.write_text('[{"id": "a", "when": {"segment": "none-such"}, "serve": {"variant": "of"}}]')
+    said = tidegate.refused("flag", "set", "checkout", "--rules", str(file))
+    assert "/rules/0/serve/variant" in said
+    assert "/rules/0/when/segment" in said
+    file.write_text("[")
+    assert "is not JSON" in tidegate.refused(
+        "flag", "set", "checkout", "--rules", str(file), status=2
+    )
+    said = tidegate.refused("flag", "set", "checkout", "--rules", "nowhere.yaml", status=2)
+    assert "nowhere.yaml cannot be read" in said
+    assert tidegate.json("flag", "show", "checkout") == before
+
+
+def test_what_a_flag_serves_is_set_piece_by_piece(tidegate: Tidegate) -> None:
+    tidegate.ok("flag", "create", "base")
+    tidegate.ok("flag", "create", "colour", "--variant", "a=true", "--variant", "b=false")
+    tidegate.ok(
+        *("flag", "set", "colour", "--off-variant", "b", "--kill-variant", "a"),
+        *("--default", "a", "--prerequisite", "base=on,off"),
+    )
+    shown = tidegate.json("flag", "show", "colour")["targeting"]
+    assert shown["prerequisites"] == [{"flag": "base", "variants": ["on", "off"]}]
+    assert (shown["off_variant"], shown["kill_variant"], shown["default"]) == (
+        "b",
+        "a",
+        {"variant": "a"},
+    )
+    assert "base to serve on or off" in tidegate.ok("flag", "show", "colour")
+    tidegate.ok("flag", "set", "colour", "--kill-variant", "", "--no-prerequisites")
+    shown = tidegate.json("flag", "show", "colour")["targeting"]
+    assert (shown["kill_variant"], shown["prerequisites"]) == (None, [])
+
+
+@pytest.mark.parametrize("given", ["on=x,off=50", "on=50,off"])
+def test_a_split_is_written_with_percentages(tidegate: Tidegate, given: str) -> None:
+    said = tidegate.refused("flag", "set", "any", "--default", given, status=2)
+    assert "on=25,off=75" in said
+
+
+def test_a_split_must_sum_to_100(tidegate: Tidegate) -> None:
+    tidegate.ok("flag", "create", "checkout")
+    said = tidegate.refused("flag", "set", "checkout", "--default", "on=25,off=70")
+    assert "/default/split" in said
+
+
+def test_nothing_to_change_is_a_mistake(tidegate: Tidegate) -> None:
+    for command in ("set", "edit"):
+        assert "Say what to change" in tidegate.refused("flag", command, "x", status=2)
+    assert "FLAG=VARIANT" in tidegate.refused(
+        "flag", "set", "x", "--prerequisite", "base", status=2
+    )
+
+
+def test_a_flag_is_disabled_and_enabled(tidegate: Tidegate) -> None:
+    tidegate.ok("flag", "create", "checkout")
+    assert "like that already" in tidegate.ok("flag", "enable", "checkout")
+    assert "changed" in tidegate.ok("flag", "disable", "checkout")
+    assert not tidegate.json("flag", "show", "checkout")["targeting"]["enabled"]
+    assert tidegate.json("flag", "enable", "checkout")["enabled"]
+
+
+def test_an_environment_is_changed_alone(tidegate: Tidegate) -> None:
+    tidegate.ok("environment", "create", "staging")
+    tidegate.ok("flag", "create", "checkout")
+    tidegate.ok("flag", "set", "checkout", "--default", "on", "-e", "staging")
+    staging = tidegate.having(TIDEGATE_ENVIRONMENT="staging")
+    assert staging.json("flag", "show", "checkout")["targeting"]["default"] == {"variant": "on"}
+    assert tidegate.json("flag", "show", "checkout")["targeting"]["default"] == {"variant": "off"}
+
+
+def test_a_definition_is_edited_in_every_environment(tidegate: Tidegate) -> None:
+    tidegate.ok(
+        *("flag", "create", "size", "--type", "number"),
+        *("--variant", "small=1", "--variant", "medium=5"),
+    )
+    tidegate.ok(
+        *("flag", "edit", "size", "--variant", "large=10", "--variant", "small=2"),
+        *("--name", "Size", "--tag", "a", "--tag", "b"),
+    )
+    shown = tidegate.json("flag", "show", "size")
+    assert shown["variants"] == [
+        {"key": "small", "value": 2},
+        {"key": "medium", "value": 5},
+        {"key": "large", "value": 10},
+    ]
+    assert (shown["name"], shown["tags"]) == ("Size", ["a", "b"])
+    tidegate.ok("flag", "edit", "size", "--remove-variant", "large", "--description", "Of it")
+    keys = [each["key"] for each in tidegate.json("flag", "show", "size")["variants"]]
+    assert keys == ["small", "medium"]
+    assert "no variant 'huge'" in tidegate.refused(
+        "flag", "edit", "size", "--remove-variant", "huge", status=2
+    )
+    said = tidegate.refused("flag", "edit", "size", "--remove-variant", "small", "--variant", "x=1")
+    assert "small" in said  # everyone gets it
+    assert "NAME=VALUE" in tidegate.refused("flag", "edit", "size", "--variant", "x", status=2)
+
+
+def test_a_flag_is_deleted_when_somebody_says_so(tidegate: Tidegate) -> None:
+    tidegate.ok("flag", "create", "checkout")
+    assert "add --yes" in tidegate.refused("flag", "delete", "checkout", status=2)
+    assert "deleted" in tidegate.ok("flag", "delete", "checkout", "--yes")
+    assert "no flag 'checkout'" in tidegate.refused("flag", "show", "checkout")
+
+
+def test_a_key_cannot_leave_its_place_in_the_address(tidegate: Tidegate) -> None:
+    tidegate.refused("flag", "show", "../policies/careful")
+    tidegate.refused("flag", "delete", "x/../../flags", "--yes")

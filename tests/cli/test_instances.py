@@ -1,0 +1,26 @@
+"""`tidegate instances`: the processes that evaluate flags."""
+
+from __future__ import annotations
+
+import os
+
+import tidegate as sdk
+
+from tests.cli.calls import Tidegate, wait_until
+from tests.cli.conftest import Served
+from tests.cli.test_kill import sdk_token
+
+
+def test_processes_are_listed_with_their_versions(checkout: Tidegate, served: Served) -> None:
+    assert "No process with the SDK reports in production" in checkout.run("instances").err
+    client = sdk.Client(served.url, sdk_token(checkout))
+    try:
+        wait_until("it reports", lambda: checkout.json("instances") != [])
+        (instance,) = checkout.json("instances")
+        assert (instance["pid"], instance["live"]) == (os.getpid(), True)
+        heading, line = checkout.ok("instances", "--all").splitlines()
+        assert heading.split()[0] == "instance"
+        assert instance["id"] in line
+        assert f" {os.getpid()} " in line
+    finally:
+        client.close()

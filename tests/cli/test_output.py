@@ -1,0 +1,75 @@
+"""What commands print: for people, for programs, and never more than text."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+
+import pytest
+from tidegate_server.cli.output import print_facts, print_json, print_table, say
+
+from tests.cli.calls import PROGRAM, Tidegate
+
+
+def test_a_table_has_its_numbers_right_and_no_spaces_at_the_end(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    print_table(
+        ("name", "count", "on"), [("a", 5, True), ("long name", 12_345, False), ("b", None, "")]
+    )
+    assert capsys.readouterr().out.splitlines() == [
+        "name        count  on",
+        "a               5  yes",
+        "long name  12,345  no",
+        "b               -",
+    ]
+
+
+def test_facts_without_a_value_are_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    print_facts((("one", "x"), ("two", None), ("three", ""), ("four", 0)))
+    assert capsys.readouterr().out.splitlines() == ["one   x", "four  0"]
+
+
+def test_what_others_wrote_cannot_drive_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    evil = "\x1b]0;owned\x07\x1b[31mred\r\n[link=x]"
+    print_table(("a",), [(evil,)])
+    print_facts((("a", evil),))
+    say(evil.replace("\n", ""))
+    out = capsys.readouterr().out
+    assert not set(out) & {"\x1b", "\x07", "\r"}
+    assert out.count("\\x1b]0;owned\\x07\\x1b[31mred\\x0d") == 3
+    assert "[link=x]" in out
+
+
+def test_a_long_line_stays_one_line_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(("a", "b"), [("x" * 500, "y y " * 200)])
+    assert len(capsys.readouterr().out.splitlines()) == 2
+
+
+def test_json_keeps_every_character(capsys: pytest.CaptureFixture[str]) -> None:
+    print_json({"name": "Käse [b]"})
+    assert capsys.readouterr().out == '{\n  "name": "Käse [b]"\n}\n'
+
+
+def output_of(tidegate: Tidegate, *words: str, terminal: bool) -> str:
+    """What a command writes, to a terminal or to a pipe, wherever colours are asked for."""
+    variables = {**os.environ, **tidegate.variables, "TERM": "xterm-256color", "FORCE_COLOR": "1"}
+    ours, theirs = pty.openpty() if terminal else os.pipe()
+    with os.fdopen(ours, "rb", buffering=0) as reading:
+        process = subprocess.Popen([PROGRAM, *words], env=variables, stdout=theirs)
+        os.close(theirs)
+        found = b""
+        try:
+            while part := reading.read(65_536):
+                found += part
+        except OSError:
+            pass  # how a terminal says that nobody writes to it any more
+        assert process.wait() == 0
+    return found.decode()
+
+
+def test_colours_are_for_terminals_only(checkout: Tidegate) -> None:
+    words = ("flag", "list")
+    assert "\x1b[" in output_of(checkout, *words, terminal=True)
+    assert "\x1b" not in output_of(checkout, *words, terminal=False)

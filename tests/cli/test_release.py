@@ -1,0 +1,186 @@
+"""`tidegate release`: starting releases, watching them, and what people may do to them."""
+
+from __future__ import annotations
+
+import json
+import signal
+from contextlib import closing
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+from tidegate_server.cli import release_watch
+from tidegate_server.cli.server import Document, Server
+from tidegate_server.cli.target import Target
+
+from examples.shop.processes import free_port
+from tests.cli.calls import Tidegate, wait_until
+from tests.cli.conftest import TOKEN
+from tests.cli.test_output import output_of
+
+
+def started(tidegate: Tidegate, *more: str) -> str:
+    """The id of a new release of `checkout`."""
+    words = ("release", "start", "checkout", "--treatment", "on", "--policy", "careful", *more)
+    return str(tidegate.json(*words)["id"])
+
+
+def test_a_release_is_started_and_shown(checkout: Tidegate) -> None:
+    said = checkout.ok(
+        *("release", "start", "checkout", "--treatment", "on", "--policy", "careful"),
+        *("--control", "off", "--reason", "SHOP-1234"),
+    )
+    assert "checkout is running, 5 % of everyone (stage 1 of 3)" in said
+    id = said.split()[1]
+    shown = checkout.ok("release", "show", id)
+    for words in (id, "checkout: off to on", "1 of 3, few: 5 % of everyone", "SHOP-1234"):
+        assert words in shown
+    assert checkout.json("release", "show", id)["policy"]["key"] == "careful"
+
+
+def test_a_flag_names_its_latest_release(checkout: Tidegate) -> None:
+    first = started(checkout)
+    checkout.ok("release", "rollback", "checkout", "--reason", "not yet")
+    second = started(checkout)
+    assert checkout.json("release", "show", "checkout")["id"] == second
+    assert checkout.json("release", "show", first)["state"] == "rolled_back"
+    assert "no release of a flag 'search'" in checkout.refused("release", "show", "search")
+    assert "no release 'rel_x'" in checkout.refused("release", "show", "rel_x")
+
+
+def test_releases_are_listed_the_latest_first(checkout: Tidegate) -> None:
+    assert "No releases" in checkout.run("release", "list").err
+    first = started(checkout)
+    checkout.ok("release", "complete", first)
+    checkout.ok("flag", "create", "search")
+    second = checkout.json(
+        "release", "start", "search", "--treatment", "on", "--policy", "careful"
+    )["id"]
+    lines = checkout.ok("release", "list").splitlines()
+    assert [line.split()[0] for line in lines] == ["release", second, first]
+    assert [each["id"] for each in checkout.json("release", "list", "--flag", "search")] == [second]
+    listed = checkout.json("release", "list", "--state", "completed")
+    assert [each["id"] for each in listed] == [first]
+    cut = checkout.run("release", "list", "--limit", "1")
+    assert "--limit shows more" in cut.err
+    assert len(cut.out.splitlines()) == 2
+
+
+def test_people_move_a_release(checkout: Tidegate) -> None:
+    started(checkout)
+    said = checkout.ok("release", "pause", "checkout", "--stop", "--reason", "lunch")
+    assert "paused (full stop), 5 % of everyone" in said
+    assert "running, 5 %" in checkout.ok("release", "resume", "checkout")
+    assert "running, 50 % of everyone (stage 2 of 3)" in checkout.ok(
+        "release", "advance", "checkout", "--reason", "looks good"
+    )
+    assert "completed" in checkout.ok("release", "complete", "checkout")
+    shown = checkout.json("flag", "show", "checkout")["targeting"]
+    assert (shown["default"], shown["release"]) == ({"variant": "on"}, None)
+
+
+def test_a_move_that_is_not_possible_says_what_is(checkout: Tidegate) -> None:
+    started(checkout)
+    assert "is running" in checkout.refused("release", "resume", "checkout")
+    said = checkout.refused(
+        "release", "start", "checkout", "--treatment", "on", "--policy", "careful"
+    )
+    assert "has an active release" in said
+    checkout.ok("release", "rollback", "checkout")
+    assert "It has ended; start a new release" in checkout.refused("release", "pause", "checkout")
+
+
+def test_a_release_that_cannot_be_names_the_fields(checkout: Tidegate) -> None:
+    words = ("release", "start", "checkout", "--policy", "careless", "--treatment", "of")
+    said = checkout.refused(*words)
+    assert "/policy: There is no policy 'careless'" in said
+    words = ("release", "start", "checkout", "--policy", "careful", "--treatment", "of")
+    assert "/treatment" in checkout.refused(*words)
+
+
+def test_the_ledger_tells_every_decision(checkout: Tidegate) -> None:
+    id = started(checkout)
+    assert "running, 5 %" in checkout.ok("release", "ledger", id)
+    wait_until("two decisions", lambda: len(checkout.json("release", "ledger", id)) >= 2)
+    said = checkout.run("release", "ledger", id, "--limit", "1")
+    assert "The latest 1 decisions" in said.err
+    assert "stage 1" in said.out
+    assert "failed: control 0 of 0, treatment 0 of 0" in said.out
+    assert "too few samples" in said.out
+    entries = checkout.json("release", "ledger", id)
+    assert entries == sorted(entries, key=lambda each: each["entry"]["at_ms"])
+    shown = checkout.ok("release", "show", id)
+    assert "last decision" in shown
+    assert "users who failed" in shown
+
+
+def test_watching_ends_with_the_release(checkout: Tidegate) -> None:
+    id = started(checkout)
+    watching = checkout.process("release", "watch", "checkout")
+    as_json = checkout.process("release", "watch", id, "--output", "json")
+    for each in (watching, as_json):
+        assert each.stdout is not None
+        assert "5" in each.stdout.readline()
+    checkout.ok("release", "complete", id, "--reason", "go")
+    out, err = watching.communicate(timeout=20)
+    assert (watching.returncode, err) == (0, "")
+    assert "checkout: completed" in out
+    lines, _ = as_json.communicate(timeout=20)
+    assert [json.loads(line)["state"] for line in lines.splitlines()] == ["completed"]
+    assert as_json.returncode == 0
+
+
+def test_watching_on_a_terminal_draws_a_picture(checkout: Tidegate) -> None:
+    started(checkout)
+    checkout.ok("release", "complete", "checkout", "--reason", "go")
+    drawn = output_of(checkout, "release", "watch", "checkout", terminal=True)
+    assert "checkout: off to on" in drawn
+    assert "completed" in drawn
+
+
+def test_whoever_stops_watching_stops_nothing(checkout: Tidegate) -> None:
+    started(checkout)
+    watching = checkout.process("release", "watch", "checkout")
+    assert watching.stdout is not None
+    assert "running" in watching.stdout.readline()
+    watching.send_signal(signal.SIGINT)
+    _, err = watching.communicate(timeout=20)
+    assert (watching.returncode, "it goes on by itself" in err) == (130, True)
+    assert checkout.json("release", "show", "checkout")["state"] == "running"
+
+
+def test_a_server_that_is_away_is_waited_for(
+    checkout: Tidegate, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    started(checkout)
+    checkout.ok("release", "complete", "checkout")
+    completed = checkout.json("release", "show", "checkout")
+    url = checkout.variables["TIDEGATE_URL"]
+    project = checkout.variables["TIDEGATE_PROJECT"]
+    away = Server(Target(f"http://127.0.0.1:{free_port()}", TOKEN, project))
+    back = Server(Target(url, TOKEN, project))
+    looks = []
+
+    def read(at: str) -> Document:
+        looks.append(at)
+        return (away if len(looks) < 3 else back).read(at)
+
+    monkeypatch.setattr(release_watch, "POLL_SECONDS", 0.01)
+    flaky = SimpleNamespace(environment_path=back.environment_path, read=read)
+    with closing(back):
+        status = release_watch.watch(
+            cast(Server, flaky), {**completed, "state": "running"}, as_json=False
+        )
+    said = capsys.readouterr()
+    assert status == 0
+    assert said.err.count("Nothing answers") == 1
+    assert [line.split()[2] for line in said.out.splitlines()] == ["running,", "completed;"]
+
+
+def test_watching_what_was_rolled_back_is_no_success(checkout: Tidegate) -> None:
+    started(checkout)
+    checkout.ok("release", "rollback", "checkout", "--reason", "it hurts")
+    said = checkout.run("release", "watch", "checkout")
+    assert said.status == 5
+    assert "rolled back" in said.out
+    assert "it hurts" in said.out

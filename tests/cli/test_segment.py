@@ -1,0 +1,91 @@
+"""`tidegate segment`: named sets of contexts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tests.cli.calls import Tidegate
+
+WHEN = "{attribute: plan, operator: equals, value: pro}"
+
+
+def test_a_segment_is_made_from_conditions_and_keys(tidegate: Tidegate, tmp_path: Path) -> None:
+    file = tmp_path / "when.yaml"
+    file.write_text(WHEN)
+    tidegate.ok(
+        *("segment", "create", "testers", "--when", str(file), "--name", "Testers"),
+        *("--include", "ann", "--include", "bob", "--exclude", "eve"),
+    )
+    shown = tidegate.json("segment", "show", "testers")
+    assert shown["when"] == {"attribute": "plan", "operator": "equals", "value": "pro"}
+    assert (shown["included"], shown["excluded"]) == (["ann", "bob"], ["eve"])
+    said = tidegate.ok("segment", "show", "testers")
+    assert 'plan equals "pro"' in said
+    assert "ann, bob" in said
+    assert "testers" in tidegate.ok("segment", "list")
+    assert [each["key"] for each in tidegate.json("segment", "list")] == ["testers"]
+
+
+def test_a_segment_is_made_from_a_document(tidegate: Tidegate) -> None:
+    made = tidegate.json("segment", "create", "first", "--include", "ann")
+    tidegate.ok("segment", "create", "second", "--file", "-", stdin=json.dumps(made))
+    assert tidegate.json("segment", "show", "second")["included"] == ["ann"]
+
+
+def test_a_list_of_none_says_so(tidegate: Tidegate) -> None:
+    assert "No segments" in tidegate.run("segment", "list").err
+    assert tidegate.json("segment", "list") == []
+
+
+def test_keys_are_included_and_excluded(tidegate: Tidegate) -> None:
+    tidegate.ok("segment", "create", "testers")
+    assert "2 keys included, 0 excluded" in tidegate.ok(
+        "segment", "include", "testers", "ann", "bob"
+    )
+    assert "already" in tidegate.ok("segment", "include", "testers", "ann")
+    # Whoever is excluded is not included any more: an excluded key wins.
+    assert "1 keys included, 1 excluded" in tidegate.ok("segment", "exclude", "testers", "ann")
+    shown = tidegate.json("segment", "include", "testers", "ann")
+    assert (shown["included"], shown["excluded"]) == (["bob", "ann"], [])
+    shown = tidegate.json("segment", "include", "--remove", "testers", "ann", "nobody")
+    assert (shown["included"], shown["excluded"]) == (["bob"], [])
+
+
+def test_a_long_list_is_shown_in_part(tidegate: Tidegate) -> None:
+    tidegate.ok("segment", "create", "many")
+    tidegate.ok("segment", "include", "many", *(f"user-{number}" for number in range(25)))
+    said = tidegate.ok("segment", "show", "many")
+    assert "user-19 and 5 more" in said
+    assert len(tidegate.json("segment", "show", "many")["included"]) == 25
+
+
+def test_conditions_are_changed_and_taken_away(tidegate: Tidegate) -> None:
+    tidegate.ok("segment", "create", "testers", "--include", "ann")
+    tidegate.ok("segment", "edit", "testers", "--when", "-", "--name", "T", stdin=WHEN)
+    shown = tidegate.json("segment", "show", "testers")
+    assert (shown["when"]["attribute"], shown["name"], shown["included"]) == ("plan", "T", ["ann"])
+    assert "already" in tidegate.ok("segment", "edit", "testers", "--name", "T")
+    assert tidegate.json("segment", "edit", "testers", "--no-conditions")["when"] is None
+    assert "Say what to change" in tidegate.refused("segment", "edit", "testers", status=2)
+
+
+def test_refusals_name_the_field(tidegate: Tidegate) -> None:
+    said = tidegate.refused(
+        "segment", "create", "x", "--when", "-", stdin="{attribute: a, operator: is-like, value: 1}"
+    )
+    assert "/when/operator" in said
+    said = tidegate.refused("segment", "create", "x", "--when", "-", stdin="[1]", status=2)
+    assert "no object" in said
+    said = tidegate.refused("segment", "create", "x", "--when", "-", stdin="{segment: x}")
+    assert "/when" in said
+
+
+def test_a_segment_in_use_is_not_deleted(tidegate: Tidegate) -> None:
+    tidegate.ok("segment", "create", "staff", "--include", "ann")
+    tidegate.ok("segment", "create", "all", "--when", "-", stdin="{segment: staff}")
+    assert "in segment staff" in tidegate.ok("segment", "show", "all")
+    assert "all" in tidegate.refused("segment", "delete", "staff", "--yes")
+    tidegate.ok("segment", "delete", "all", "--yes")
+    tidegate.ok("segment", "delete", "staff", "-y")
+    assert tidegate.json("segment", "list") == []
