@@ -31,11 +31,19 @@ AnyCommand = TypeVar("AnyCommand", bound=Command)
 
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
-_URL = click.option("--url", help="The server's address.  [TIDEGATE_URL, else the current context]")
-_CONTEXT = click.option("--context", help="A context of `tidegate login`.  [TIDEGATE_CONTEXT]")
-_PROJECT = click.option("--project", help="The project.  [TIDEGATE_PROJECT; default]")
+# Their names are kept apart from those that a command gives to its own parameters.
+_URL = click.option(
+    "--url", "at_url", help="The server's address.  [TIDEGATE_URL, else the current context]"
+)
+_CONTEXT = click.option(
+    "--context", "at_context", help="A context of `tidegate login`.  [TIDEGATE_CONTEXT]"
+)
+_PROJECT = click.option("--project", "at_project", help="The project.  [TIDEGATE_PROJECT; default]")
 _ENVIRONMENT = click.option(
-    "--environment", "-e", help="The environment.  [TIDEGATE_ENVIRONMENT; production]"
+    "--environment",
+    "-e",
+    "at_environment",
+    help="The environment.  [TIDEGATE_ENVIRONMENT; production]",
 )
 
 
@@ -44,16 +52,16 @@ def _reaching(*options: Callable[[Command], Command], lenient: bool = False) -> 
         @wraps(command)
         def reached(
             *,
-            url: str | None,
-            context: str | None,
-            project: str | None = None,
-            environment: str | None = None,
+            at_url: str | None,
+            at_context: str | None,
+            at_project: str | None = None,
+            at_environment: str | None = None,
             **arguments: Any,
         ) -> None:
             from tidegate_server.cli.server import Server
 
             _check_settings(lenient)
-            target = resolve(Given(url, context, project, environment), os.environ)
+            target = resolve(Given(at_url, at_context, at_project, at_environment), os.environ)
             if target.warning:
                 note(f"tidegate: {target.warning}")
             with closing(Server(target)) as server:
