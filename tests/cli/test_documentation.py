@@ -31,7 +31,7 @@ def typed(page: Path) -> Iterator[str]:
         for line in block.splitlines():
             if found := COMMAND.search(line.partition(" #")[0]):
                 yield found[1]
-    yield from SPAN.findall(BLOCK.sub("", text))
+    yield from (span for span in SPAN.findall(BLOCK.sub("", text)) if "..." not in span)
 
 
 LINES = sorted({(page.name, line) for page in PAGES for line in typed(page)})

@@ -78,6 +78,14 @@ def test_every_command_is_in_the_documentation() -> None:
     assert missing == []
 
 
+def test_no_command_uses_a_name_for_two_things() -> None:
+    for words, command in every_command():
+        names = [parameter.name for parameter in command.params]
+        flags = [flag for parameter in command.params for flag in parameter.opts]
+        assert len(names) == len(set(names)), words
+        assert len(flags) == len(set(flags)), words
+
+
 def test_no_option_takes_a_token() -> None:
     options = {
         (words, option)
