@@ -2,6 +2,7 @@
 --
 -- ARGV[1] is a MessagePack map; numbers that stand for keys are indexes into KEYS:
 --   fence        nil or {lease, holder, number}
+--   deleted      the scope's highest revision of a deleted document
 --   guards       {{documents, field, expected revision}, ...}
 --   writes       {{documents, field, json | false}, ...}   already guarded
 --   refreshes    {{version, snapshot, changes, kills, receipts, body, put, remove,
@@ -40,15 +41,22 @@ for number, guard in ipairs(plan.guards) do
   present[guard[1] .. ' ' .. guard[2]] = revision
 end
 
+-- A document made anew goes on above all deleted ones: who read the one that is gone has
+-- read a revision that never comes again.
+local deleted = tonumber(redis.call('GET', KEYS[plan.deleted]) or '0')
 local revisions = {}
 for number, write in ipairs(plan.writes) do
   local key, field, json = KEYS[write[1]], write[2], write[3]
+  local revision = present[write[1] .. ' ' .. field]
   if json then
-    local revision = present[write[1] .. ' ' .. field] + 1
+    revision = (revision > 0 and revision or deleted) + 1
     redis.call('HSET', key, field, string.format('%d %d ', revision, now) .. json)
     revisions[number] = revision
   else
-    redis.call('HDEL', key, field)
+    if redis.call('HDEL', key, field) == 1 and revision > deleted then
+      deleted = revision
+      redis.call('SET', KEYS[plan.deleted], string.format('%d', deleted))
+    end
     revisions[number] = 0
   end
 end

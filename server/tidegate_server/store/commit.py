@@ -43,13 +43,22 @@ class Committed:
 
 
 class Plan:
-    """A change as keys and one packed argument."""
+    """A change as keys and one packed argument.
+
+    Raises:
+        StaleRevision: the change rests on a document at two revisions.
+    """
 
     def __init__(self, change: Change) -> None:
         self._change = change
         self._numbers: dict[str, int] = {}
         # The same document may be guarded and written: the revision is checked once.
-        self.guarded = {write.address: write.expected for write in change.writes}
+        self.guarded: dict[Address, int] = {}
+        for write in change.writes:
+            if self.guarded.setdefault(write.address, write.expected) != write.expected:
+                raise StaleRevision(
+                    _stale(write.address, *sorted((self.guarded[write.address], write.expected)))
+                )
         self.written = [write for write in change.writes if not isinstance(write, Guard)]
         self.argument = msgspec.msgpack.encode(self._packed())
 
@@ -93,6 +102,7 @@ class Plan:
             for address, expected in self.guarded.items()
         ]
         packed: dict[str, Any] = {
+            "deleted": self._key(keys.deleted(scope)),
             "guards": guards,
             "writes": [self._write(write) for write in self.written],
             "refreshes": [self._refresh(refresh) for refresh in change.refreshes],

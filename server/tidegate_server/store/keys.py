@@ -29,6 +29,11 @@ def documents_at(scope: str, address: Address) -> str:
     return documents(scope, address.kind, address.environment)
 
 
+def deleted(scope: str) -> str:
+    """The highest revision of all documents of a scope that were deleted, a number."""
+    return _key(scope, "deleted")
+
+
 def version(project: str, environment: str) -> str:
     """The environment's version, a counter."""
     return _key(project, "version", environment)

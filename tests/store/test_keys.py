@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from tidegate_server.domain.change import Address, Kind
+from tidegate_server.store import keys
+
+
+def tag(key: str) -> str:
+    """What a Cluster chooses the node by: the text between the first braces."""
+    return key[key.index("{") + 1 : key.index("}")]
+
+
+def all_keys_of(project: str) -> list[str]:
+    place = (project, "production")
+    release = (*place, "rel_1")
+    return [
+        *(keys.documents(project, kind) for kind in Kind),
+        *(keys.documents(project, kind, "production") for kind in Kind),
+        keys.deleted(project),
+        keys.version(*place),
+        keys.snapshot(*place),
+        keys.changes(*place),
+        keys.kills(*place),
+        keys.receipts(*place),
+        keys.instance(*place, "i1"),
+        keys.instances(*place),
+        keys.evidence(*release),
+        keys.failing(*release),
+        keys.failing_filter(*release),
+        keys.ledger(*release),
+        keys.audit(project),
+        keys.lease(project),
+    ]
+
+
+def test_all_keys_of_a_project_share_one_hash_tag() -> None:
+    assert {tag(key) for key in all_keys_of("shop")} == {"shop"}
+
+
+def test_the_servers_own_keys_share_a_tag_that_no_project_can_have() -> None:
+    server = [*all_keys_of(keys.SERVER), keys.value("fingerprint")]
+    (own,) = {tag(key) for key in server}
+    assert own not in ("", *map(tag, all_keys_of("server")))
+    assert "/" in own  # which a project's key cannot hold
+
+
+def test_no_two_things_have_the_same_key() -> None:
+    named = [key for scope in ("shop", "blog", keys.SERVER) for key in all_keys_of(scope)]
+    named += [keys.version("shop", "staging"), keys.evidence("shop", "staging", "rel_1")]
+    assert len(set(named)) == len(named)
+
+
+def test_a_document_lies_in_the_hash_of_its_kind_and_environment() -> None:
+    address = Address(Kind.TARGETING, "checkout", "production")
+    assert keys.documents_at("shop", address) == keys.documents(
+        "shop", Kind.TARGETING, "production"
+    )
+    assert keys.documents_at("shop", address) != keys.documents("shop", Kind.TARGETING, "staging")

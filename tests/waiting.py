@@ -1,0 +1,16 @@
+"""Waiting for what must happen, without saying how soon."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+PATIENCE_SECONDS = 60.0
+
+
+def until(condition: Callable[[], bool], what: str = "it") -> None:
+    """Return when the condition holds; fail when that takes longer than anybody would wait."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, f"waited too long for {what}"
+        time.sleep(0.01)
