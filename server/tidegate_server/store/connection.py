@@ -8,8 +8,15 @@ from urllib.parse import urlsplit
 
 import redis
 from redis.backoff import NoBackoff
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+)
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
@@ -22,6 +29,17 @@ ANSWER_SECONDS = 5.0
 SCHEMES = ("unix", "redis", "rediss")
 OLDEST = (7, 2)
 """The first release of the protocol with ``WAITAOF``; every Valkey has it."""
+
+REASONS: tuple[tuple[type[RedisError], str], ...] = (
+    (OutOfMemoryError, "it has no memory left for writes"),
+    (ReadOnlyError, "it is a replica, which takes no writes"),
+    (NoPermissionError, "its user may not do what Tidegate does"),
+    (AuthenticationError, "it does not accept the user or the password"),
+    (BusyLoadingError, "it is still reading its data"),
+    (RedisTimeoutError, "it does not answer in time"),
+    (RedisConnectionError, "it cannot be reached, or the connection broke"),
+)
+"""What an error of the client library means; the first that fits."""
 
 
 def open_client(url: str, answer_seconds: float = ANSWER_SECONDS) -> redis.Redis:
@@ -75,10 +93,19 @@ def write(do: Callable[[], T]) -> T:
         raise unavailable(error) from error
 
 
-def unavailable(error: Exception) -> StoreUnavailable:
+def unavailable(error: RedisError) -> StoreUnavailable:
     """Return the error that stands for the client library's."""
     # The library's own text may hold an address with a password in it.
-    return StoreUnavailable(f"The store cannot be used now ({type(error).__name__}).")
+    return StoreUnavailable(f"The store cannot be used now: {_why(error)}.")
+
+
+def _why(error: RedisError) -> str:
+    for kind, reason in REASONS:
+        if isinstance(error, kind):
+            return reason
+    if str(error).startswith("MISCONF"):
+        return "it cannot write to its disk"
+    return type(error).__name__
 
 
 def check_server(client: redis.Redis) -> bool:
