@@ -119,7 +119,6 @@ class Supervisor:
         self._stopping = threading.Event()
         self._embedded: EmbeddedValkey | None = None
         self._children: list[Child] = []
-        self._store_died_at: float | None = None
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT.
@@ -221,7 +220,7 @@ class Supervisor:
         if self._embedded is None or self._embedded.alive():
             return
         try:
-            log.warning("part_ended", part="embedded store")
+            log.warning("part_ended", part="embedded store", said=self._embedded.last_words())
             self._embedded.restart_if_dead()
             log.info("part_started_again", part="embedded store")
         except TidegateError as error:

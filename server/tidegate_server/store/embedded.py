@@ -8,29 +8,25 @@ for the disk anyway, and concurrent ones share one flush).
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import hashlib
-import os
 import shutil
-import signal
 import subprocess
-import tempfile
 import time
 from importlib.util import find_spec
-from io import TextIOWrapper
 from pathlib import Path
 
 import redis
-from redis.exceptions import RedisError
+from redis.exceptions import BusyLoadingError, RedisError
 
 from tidegate_server.errors import StartupRefused, StoreUnavailable
-from tidegate_server.store import connection
+from tidegate_server.store.data_folder import DataFolder
 
 START_SECONDS = 30.0
+"""How long a server may say nothing; reading its file may take as long as it takes."""
+
 STOP_SECONDS = 15.0
 
-LONGEST_SOCKET_PATH = 100
-"""Unix socket addresses hold 104 bytes on macOS and 108 on Linux, the final zero included."""
+LEAST_FREE_BYTES = 1 << 20
+"""A disk with less room than this is full, for whoever asks why a server ended."""
 
 
 def find_server() -> str:
@@ -65,22 +61,20 @@ class EmbeddedValkey:
     """
 
     def __init__(self, data_dir: Path, program: str | None = None) -> None:
-        self.data_dir = data_dir.absolute()
+        self._folder = DataFolder(data_dir)
         self._program = program
-        self._lock: TextIOWrapper | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        self._log_began = 0
+
+    @property
+    def data_dir(self) -> Path:
+        """The data folder's absolute path."""
+        return self._folder.path
 
     @property
     def socket(self) -> Path:
         """The socket's path: in the data folder, or where that is too long in a short one."""
-        name = hashlib.sha256(os.fsencode(self.data_dir)).hexdigest()[:16]
-        folder = f"tidegate-{os.getuid()}-{name}"
-        temporary = Path(tempfile.gettempdir())
-        places = (self.data_dir, temporary / folder, Path("/tmp") / folder)  # noqa: S108
-        paths = [place / "valkey.sock" for place in places]
-        return next(
-            (path for path in paths if len(os.fsencode(path)) <= LONGEST_SOCKET_PATH), paths[-1]
-        )
+        return self._folder.socket
 
     @property
     def url(self) -> str:
@@ -98,20 +92,20 @@ class EmbeddedValkey:
         return self._process.pid if self.alive() and self._process is not None else None
 
     def start(self) -> None:
-        """Lock the folder and start the server; returns when it answers.
+        """Take the folder and start the server; returns when it answers.
 
         A server that a killed process left behind on this folder is stopped first.
 
         Raises:
             StartupRefused: the folder cannot be used, another process has it, there is no
                 server program, or the server does not come up; the message says why.
+            StoreUnavailable: the server runs but says nothing.
         """
-        self._take_folder()
+        self._folder.take()
         try:
-            self._stop_orphan()
             self._launch()
         except BaseException:
-            self._release_folder()
+            self.stop()
             raise
 
     def alive(self) -> bool:
@@ -123,79 +117,50 @@ class EmbeddedValkey:
 
         Raises:
             StartupRefused: it does not come up.
+            StoreUnavailable: it runs but says nothing.
         """
         if self.alive():
             return False
-        self._launch()
+        try:
+            self._launch()
+        except BaseException:
+            self._end_process()
+            raise
         return True
 
     def stop(self) -> None:
         """Stop the server cleanly and let go of the folder."""
+        try:
+            self._end_process()
+        finally:
+            self._folder.let_go()
+
+    def last_words(self) -> str:
+        """Why the server ended, as far as can be seen from outside."""
+        with contextlib.suppress(OSError):
+            if shutil.disk_usage(self.data_dir).free < LEAST_FREE_BYTES:
+                return f"the disk of {self.data_dir} is full."
+        said = b""
+        with contextlib.suppress(OSError), self.log_path.open("rb") as file:
+            file.seek(self._log_began)
+            said = file.read()[-2_000:]
+        lines = said.decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else "it said nothing."
+
+    def _end_process(self) -> None:
         process, self._process = self._process, None
-        try:
-            if process is not None and process.poll() is None:
-                # SIGTERM makes it finish its files and remove its socket.
-                process.terminate()
-                try:
-                    process.wait(STOP_SECONDS)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    process.wait()
-        finally:
-            self._release_folder()
-
-    def _take_folder(self) -> None:
-        try:
-            self.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self.socket.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            lock = (self.data_dir / "lock").open("a+", encoding="ascii")
-        except OSError as error:
-            raise StartupRefused(
-                f"The data folder {self.data_dir} cannot be used: {error.strerror}. "
-                "Name another in TIDEGATE_DATA_DIR."
-            ) from None
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            lock.seek(0)
-            holder = lock.read().strip()
-            lock.close()
-            raise StartupRefused(
-                f"The data folder {self.data_dir} is in use by another tidegate serve"
-                f"{f' (process {holder})' if holder else ''}; stop that one, or name another "
-                "folder in TIDEGATE_DATA_DIR."
-            ) from None
-        self._lock = lock
-        with contextlib.suppress(OSError):  # a full disk is reported by the server itself
-            lock.truncate(0)
-            lock.write(str(os.getpid()))
-            lock.flush()
-
-    def _release_folder(self) -> None:
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
-
-    def _stop_orphan(self) -> None:
-        """Stop the server of a process that was killed: the folder is ours, it is nobody's."""
-        if not self.socket.exists():
+        if process is None or process.poll() is not None:
             return
-        client = connection.open_client(self.url, 2.0)
-        pid = None
+        # SIGTERM makes it finish its files and remove its socket.
+        process.terminate()
         try:
-            pid = int(client.info("server")["process_id"])
-            client.shutdown(nosave=True)
-        except (RedisError, KeyError):
-            pass  # nobody listens there, or it is gone already
-        finally:
-            client.close()
-        if pid is not None:
-            _wait_gone(pid)
-        self.socket.unlink(missing_ok=True)
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
     def _launch(self) -> None:
         program = self._program or find_server()
-        self.socket.unlink(missing_ok=True)
         settings = {
             "port": "0",
             "unixsocket": str(self.socket),
@@ -212,58 +177,46 @@ class EmbeddedValkey:
         }
         arguments = [part for name, value in settings.items() for part in (f"--{name}", value)]
         try:
-            self._process = subprocess.Popen(  # noqa: S603 - our own program and arguments
-                [program, *arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                # Ctrl-C goes to the supervisor alone: the store is the last to stop.
-                start_new_session=True,
-            )
+            with self._folder.lock_for_store() as lock, self.log_path.open("ab") as log:
+                self._log_began = log.tell()
+                self._process = subprocess.Popen(  # noqa: S603 - our own program and arguments
+                    [program, *arguments],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=log,
+                    pass_fds=(lock.fileno(),),
+                    # Ctrl-C goes to the supervisor alone: the store is the last to stop. And
+                    # the group's number is the one by which an orphan can be ended.
+                    start_new_session=True,
+                )
+                self._folder.name_store(lock, self._process.pid)
         except OSError as error:
-            raise StartupRefused(f"{program} cannot be started: {error.strerror}.") from None
+            raise StartupRefused(
+                f"{error.filename or program} cannot be used: {error.strerror}."
+            ) from None
         self._wait_ready()
 
     def _wait_ready(self) -> None:
-        deadline = time.monotonic() + START_SECONDS
         client = redis.Redis(unix_socket_path=str(self.socket), socket_timeout=2.0)
+        deadline = time.monotonic() + START_SECONDS
         try:
             while time.monotonic() < deadline:
                 if not self.alive():
                     raise StartupRefused(
-                        f"The embedded store ended at its start: {self._last_words()} "
+                        f"The embedded store ended at its start: {self.last_words()} "
                         f"Its log is {self.log_path}."
                     )
                 try:
                     client.ping()
-                except RedisError:  # not listening yet, or still loading its file
-                    time.sleep(0.01)
-                    continue
-                return
+                except BusyLoadingError:
+                    deadline = time.monotonic() + START_SECONDS
+                except RedisError:
+                    pass  # not listening yet
+                else:
+                    return
+                time.sleep(0.01)
         finally:
             client.close()
-        self.stop()
         raise StoreUnavailable(
             f"The embedded store did not answer in {START_SECONDS:.0f} s; see {self.log_path}."
         )
-
-    def _last_words(self) -> str:
-        said = b""
-        if self._process is not None and self._process.stderr is not None:
-            said = self._process.stderr.read()
-        with contextlib.suppress(OSError):
-            said = said or self.log_path.read_bytes()[-2000:]
-        lines = said.decode(errors="replace").strip().splitlines()
-        return lines[-1] if lines else "it said nothing."
-
-
-def _wait_gone(pid: int) -> None:
-    deadline = time.monotonic() + STOP_SECONDS
-    while time.monotonic() < deadline:
-        try:
-            os.kill(pid, 0)
-        except OSError:
-            return
-        time.sleep(0.02)
-    with contextlib.suppress(OSError):
-        os.kill(pid, signal.SIGKILL)
