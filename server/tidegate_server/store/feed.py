@@ -66,7 +66,7 @@ class Subscription:
         except queue.Full:
             with self._queue.mutex:
                 self._queue.queue.clear()
-            self._queue.put_nowait(FeedUpdate(update.version if update else 0, None))
+            self._queue.put_nowait(update and FeedUpdate(update.version, None))
 
 
 class Feed:
