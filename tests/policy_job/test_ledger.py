@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from tidegate_server.api.services.explanations import explanation
 from tidegate_server.api.services.replays import Replayed, replay
+from tidegate_server.decisions.explain import Story
 from tidegate_server.domain.release import State
 from tidegate_server.policy_job import PolicyJob
 
@@ -11,11 +13,11 @@ from tests.policy_job.test_job import HEALTHY
 
 
 class Life:
-    """A release on a clock of its own."""
+    """A release on a clock of its own; what people do is dated by the store's."""
 
     def __init__(self, deployment: Deployment) -> None:
         self.deployment = deployment
-        self.clock = Clock(deployment.store.now_ms())
+        self.clock = Clock(deployment.store.now_ms() - 30_000)
         self.job = PolicyJob(deployment.store, "job-1", self.clock)
         deployment.start(now_ms=self.clock())
 
@@ -30,6 +32,11 @@ class Life:
     def replayed(self) -> Replayed:
         return replay(
             self.deployment.store, self.deployment.project, ENVIRONMENT, "rel_checkout", None, 10**6
+        )
+
+    def told(self) -> Story:
+        return explanation(
+            self.deployment.store, self.deployment.project, ENVIRONMENT, "rel_checkout"
         )
 
 
@@ -61,3 +68,34 @@ def test_a_release_that_was_rolled_back_is_replayed_too(deployment: Deployment) 
 
     assert deployment.release().state is State.ROLLED_BACK
     assert life.replayed().agrees
+
+
+def test_its_story_has_the_policy_s_decisions_and_people_s_acts(deployment: Deployment) -> None:
+    life = Life(deployment)
+    life.windows(2)
+    deployment.pause()
+    deployment.resume()
+    life.windows(3)
+    deployment.kill()
+    deployment.restore()
+    deployment.resume()
+    life.windows(60)
+    story = life.told()
+    happened = [
+        (each.actor, each.action) for chapter in story.chapters for each in chapter.happenings
+    ]
+
+    assert deployment.release().state is State.COMPLETED
+    assert [each for each in happened if each[0] == "policy"] == [
+        ("policy", "advance"),
+        ("policy", "advance"),
+        ("policy", "complete"),
+    ]
+    assert [each for each in happened if each[0] == "dana"] == [
+        ("dana", "pause"),
+        ("dana", "resume"),
+        ("dana", "kill"),
+        ("dana", "restore"),
+        ("dana", "resume"),
+    ]
+    assert story.cleanup[0] == "In production checkout serves on now."

@@ -162,6 +162,21 @@ def show_ledger(server: Server, release_: str, limit: int, output: str) -> None:
     return draw(ledger(entries))
 
 
+@release.command("explain")
+@RELEASE
+@output_option
+@for_environment
+def explain_release(server: Server, release_: str, output: str) -> None:
+    """Tell the story of a release: who did what when, on which numbers, what is left to do."""
+    from tidegate_server.cli.release_story import story
+
+    found = _find(server, release_)
+    told = server.read(server.environment_path("releases", found["id"], "explanation")).body
+    if output == JSON:
+        return print_json(told)
+    return draw(story(told))
+
+
 @release.command("replay")
 @RELEASE
 @output_option

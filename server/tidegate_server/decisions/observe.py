@@ -44,15 +44,18 @@ def observe(release: Release, before: Progress, window: Window) -> Progress:
         before: its progress after the last evaluation.
         window: what was added since, under the release's present step.
     """
-    known = replace(before, generation=window.generation)
-    followed = _follow(known, release)
+    if before.generation != window.generation:
+        before = replace(before, generation=window.generation)
+    followed = _follow(before, release)
     if release.closed:
         return _while_closed(release, followed, window)
     progress = _count(followed, window)
     first = progress.epoch_windows == 0
     new_stage = progress.stage_windows == 0
     age = 0 if first or new_stage else progress.age + 1
-    progress = replace(progress, recent=recent_after(progress.recent, release.policy, window))
+    recent = recent_after(progress.recent, release.policy, window)
+    if recent != progress.recent:
+        progress = replace(progress, recent=recent)
     mass = onset_mass(age, first=first, new_stage=new_stage)
     return replace(
         progress,
@@ -200,13 +203,11 @@ def _follow(progress: Progress, release: Release) -> Progress:
             control_ms=max(progress.control_ms, release.updated_ms),
             treatment_ms=max(progress.treatment_ms, release.updated_ms),
         )
-    return replace(
-        progress,
-        attempt=release.attempt,
-        step=release.step,
-        stage=release.stage,
-        state=release.state,
-    )
+    stands = (release.attempt, release.step, release.stage, release.state)
+    if stands == (progress.attempt, progress.step, progress.stage, progress.state):
+        return progress
+    attempt, step, stage, state = stands
+    return replace(progress, attempt=attempt, step=step, stage=stage, state=state)
 
 
 def _restart(progress: Progress) -> Progress:

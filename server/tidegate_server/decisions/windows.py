@@ -183,10 +183,10 @@ class Window:
 
 def total(counts: Iterable[Counts]) -> Counts:
     """The sum of counts."""
-    result = NOTHING
+    result = None
     for each in counts:
-        result = result + each
-    return result
+        result = each if result is None else result + each
+    return NOTHING if result is None else result
 
 
 def added(

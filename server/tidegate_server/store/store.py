@@ -7,7 +7,7 @@ store's own clock. A ``Store`` may be shared by threads and greenlets, not acros
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -277,6 +277,20 @@ class Store:
         """Return entries of the audit log, the latest first, and the next page's cursor."""
         found, following = self._page(keys.audit(scope), cursor, limit)
         return [logs.audit_entry(id, fields) for id, fields in found], following
+
+    def audit_between(
+        self, scope: str, from_ms: int, to_ms: int, page: int = 500
+    ) -> Iterator[logs.AuditEntry]:
+        """Return the entries of a span of time, the earliest first, read page by page."""
+        start = str(from_ms)
+        while True:
+            found: list[Any] = self._read(
+                "XRANGE", keys.audit(scope), start, str(to_ms), "COUNT", page
+            )
+            yield from (logs.audit_entry(id, fields) for id, fields in found)
+            if len(found) < page:
+                return
+            start = f"({found[-1][0].decode()}"
 
     def ledger(
         self,

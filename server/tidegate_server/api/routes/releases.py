@@ -9,11 +9,10 @@ from flask import Response, url_for
 from tidegate_server.api import answers
 from tidegate_server.api.backend import backend, present_actor, present_token
 from tidegate_server.api.blueprint import ENVIRONMENT, Blueprint
-from tidegate_server.api.paging import PageQuery, PageRequest, cursor, page_of, place_in_stream
+from tidegate_server.api.paging import page_of
 from tidegate_server.api.schemas.releases import (
     ActionBody,
     ActionRequest,
-    LedgerPage,
     PauseBody,
     ReleaseAnswer,
     ReleaseBody,
@@ -21,12 +20,10 @@ from tidegate_server.api.schemas.releases import (
     ReleaseListRequest,
     ReleasePage,
     ReleaseRequest,
-    ReplayAnswer,
-    ReplayQuery,
 )
-from tidegate_server.api.services import contents, releases, replays
+from tidegate_server.api.services import contents, releases
 from tidegate_server.api.services.releases import ReleaseView
-from tidegate_server.domain.change import Address, Kind
+from tidegate_server.domain.change import Kind
 from tidegate_server.domain.tokens import Role
 
 blueprint = Blueprint("releases", __name__, description="Changes of flags, opened in stages")
@@ -174,34 +171,3 @@ def _act(
     store = backend().store
     stored = releases.act(store, project, environment, release, action, asked, present_actor())
     return answer(releases.view_of(store, project, environment, stored))
-
-
-@blueprint.operation("GET", f"{ONE}/ledger", needs=Role.READER, query=PageQuery, answer=LedgerPage)
-def list_ledger(asked: PageRequest, project: str, environment: str, release: str) -> Response:
-    """List what the policy job decided, with the evidence it saw, the latest first."""
-    store = backend().store
-    contents.document_of(store, project, Address(Kind.RELEASE, release, environment))
-    entries, following = store.ledger(
-        project, environment, release, place_in_stream(asked), asked.limit
-    )
-    return answers.of_page(LedgerPage(), entries, cursor(following))
-
-
-@blueprint.operation(
-    "GET",
-    f"{ONE}/replay",
-    needs=Role.READER,
-    query=ReplayQuery,
-    answer=ReplayAnswer,
-    refusals=(HTTPStatus.CONFLICT,),
-)
-def replay_release(asked: PageRequest, project: str, environment: str, release: str) -> Response:
-    """Compute a release's decisions again from the evidence in its ledger.
-
-    A long ledger is replayed by stretches; each begins at a checkpoint, and `next_cursor` asks
-    for the one after it.
-    """
-    replayed = replays.replay(
-        backend().store, project, environment, release, place_in_stream(asked), asked.limit
-    )
-    return answers.of_computed(ReplayAnswer(), replayed)

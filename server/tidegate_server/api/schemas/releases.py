@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from marshmallow import fields, post_load, validate
+from marshmallow import fields, post_load
 
-from tidegate_server.api.paging import PageQuery, PageRequest, cursor
+from tidegate_server.api.paging import PageQuery, PageRequest
 from tidegate_server.api.schemas.stored import Page
 from tidegate_server.decisions.decision import Action
 from tidegate_server.documents.fields import (
-    AnyJson,
     Instant,
     Key,
     Name,
@@ -277,76 +276,3 @@ class ReleasePage(Page):
     """A page of releases, the latest first."""
 
     items = fields.List(fields.Nested(ReleaseAnswer), required=True)
-
-
-class LedgerEntrySchema(Strict):
-    """One evaluation, with the evidence it saw."""
-
-    id = fields.String(required=True, metadata={"description": "its place in the ledger"})
-    at = Instant(attribute="at_ms", required=True)
-    entry = AnyJson(required=True, metadata={"type": "object"})
-
-
-class LedgerPage(Page):
-    """A page of a release's ledger, the latest first."""
-
-    items = fields.List(fields.Nested(LedgerEntrySchema), required=True)
-
-
-class ReplayQuery(PageQuery):
-    """The query of a replay."""
-
-    limit = fields.Integer(
-        load_default=2_000,
-        validate=validate.Range(min=1, max=20_000),
-        metadata={
-            "description": "how many decisions at least; it ends at the checkpoint after them"
-        },
-    )
-
-
-class DifferenceSchema(Strict):
-    """A value in the ledger that was not computed again."""
-
-    id = fields.String(required=True, metadata={"description": "the entry's place in the ledger"})
-    at = Instant(attribute="at_ms", required=True)
-    window = Whole(required=True, metadata={"description": "the number of the window, from 1"})
-    field = fields.String(required=True, metadata={"description": "a dotted path in the entry"})
-    recorded = AnyJson(required=True, allow_none=True)
-    recomputed = AnyJson(required=True, allow_none=True)
-
-
-class ReplayAnswer(Strict):
-    """A release's decisions, computed again from the evidence they rested on."""
-
-    agrees = Truth(required=True, metadata={"description": "nothing differs, to the last digit"})
-    ledger = Whole(required=True, metadata={"description": "entries of the whole ledger"})
-    entries = Whole(required=True, metadata={"description": "entries of this stretch of it"})
-    decisions = Whole(
-        attribute="replay.decisions",
-        required=True,
-        metadata={"description": "how many were computed again"},
-    )
-    skipped = Whole(
-        attribute="replay.skipped",
-        required=True,
-        metadata={"description": "entries before the first checkpoint, or after a gap"},
-    )
-    moves = Whole(
-        attribute="replay.moves",
-        required=True,
-        metadata={"description": "how often people moved the release between two decisions"},
-    )
-    differing = Whole(
-        attribute="replay.differing",
-        required=True,
-        metadata={"description": "entries that differ from what was computed"},
-    )
-    differences = fields.List(fields.Nested(DifferenceSchema), required=True)
-    next_cursor = fields.String(required=True, allow_none=True)
-
-    def get_attribute(self, obj: Any, attr: str, default: Any) -> Any:
-        """Give the place of the next stretch as a cursor."""
-        if attr == "next_cursor":
-            return cursor(obj.following)
-        return super().get_attribute(obj, attr, default)
