@@ -150,7 +150,7 @@ class Client:
                     if exposure.release not in operation.exposures:
                         operation.exposures.setdefault(exposure.release, exposure)
                     value: bool = answer.value
-                    return value
+                    return default if value is None else value
                 if answer.exposures:
                     self._count(answer.exposures, operation, operation.who())
             else:
@@ -221,7 +221,7 @@ class Client:
             if context is None:
                 context = NOBODY if operation is None else operation.context or operation.who()
             answer = self._ask(type_, key, context)
-            value = default if answer.error_code is not None else read(answer.value)
+            value = default if answer.value is None else read(answer.value)
             if answer.exposures:
                 self._count(answer.exposures, operation, context)
         except _Mismatch as error:

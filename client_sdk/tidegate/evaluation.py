@@ -60,8 +60,9 @@ class Evaluation:
     """The answer to a question, in OpenFeature's words.
 
     ``value`` and ``variant`` are None where ``error_code`` is set: the caller's default
-    takes their place. ``exposures`` are the releases that this answer took part in;
-    ``exposure`` is the one of them where there is exactly one.
+    takes their place, as it does where a variant has no value of its own. ``exposures`` are
+    the releases that this answer took part in; ``exposure`` is the one of them where there
+    is exactly one.
     """
 
     value: Any
@@ -409,7 +410,9 @@ class _Answers:
 
 
 def has_type(value: object, type_: FlagType) -> bool:
-    """Return whether a variant's value is of a flag type."""
+    """Return whether a variant's value is of a flag type; None leaves it to who asks."""
+    if value is None:
+        return True
     if type_ == "boolean":
         return isinstance(value, bool)
     if type_ == "string":

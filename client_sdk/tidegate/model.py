@@ -72,7 +72,7 @@ class NoneOf(Condition):
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """A named value of a flag."""
+    """A named value of a flag; None: whoever asks uses the default given with the question."""
 
     key: str
     value: Json
@@ -153,7 +153,11 @@ class ActiveRelease:
 
 @dataclass(frozen=True, slots=True)
 class Flag:
-    """A flag in one environment. ``killed`` names the variant that a kill serves."""
+    """A flag in one environment.
+
+    ``killed`` names the variant that a kill serves. ``client_side``: whoever asks with a
+    client token may know how it evaluates.
+    """
 
     key: str
     type: FlagType
@@ -167,6 +171,7 @@ class Flag:
     prerequisites: tuple[Prerequisite, ...] = ()
     killed: str | None = None
     release: ActiveRelease | None = None
+    client_side: bool = False
 
 
 @dataclass(frozen=True, slots=True)

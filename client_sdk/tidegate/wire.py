@@ -104,6 +104,7 @@ def parse_flag(document: object, at: str = "") -> Flag:
         prerequisites=_list(fields, "prerequisites", at, parse_prerequisite),
         killed=killed,
         release=None if release is None else _parse_release(release, f"{at}/release"),
+        client_side="client_side" in fields and _boolean(fields, "client_side", at),
     )
 
 

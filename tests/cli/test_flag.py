@@ -221,3 +221,11 @@ def test_a_flag_is_deleted_when_somebody_says_so(tidegate: Tidegate) -> None:
 def test_a_key_cannot_leave_its_place_in_the_address(tidegate: Tidegate) -> None:
     tidegate.refused("flag", "show", "../policies/careful")
     tidegate.refused("flag", "delete", "x/../../flags", "--yes")
+
+
+def test_a_flag_is_for_clients_when_told_so(tidegate: Tidegate) -> None:
+    assert tidegate.json("flag", "create", "a")["client_side"] is False
+    assert tidegate.json("flag", "create", "b", "--client-side")["client_side"] is True
+    assert tidegate.json("flag", "edit", "a", "--client-side")["client_side"] is True
+    assert tidegate.json("flag", "edit", "a", "--name", "A")["client_side"] is True
+    assert tidegate.json("flag", "edit", "a", "--server-side")["client_side"] is False

@@ -28,3 +28,14 @@ def test_what_cannot_be_made_says_why(tidegate: Tidegate) -> None:
     assert "/key" in tidegate.refused("project", "create", "Not A Key")
     assert "already" in tidegate.refused("environment", "create", "production")
     assert "no project" in tidegate.refused("environment", "create", "x", "--project", "nowhere")
+
+
+def test_an_environment_names_the_pages_that_may_ask(tidegate: Tidegate) -> None:
+    words = ("environment", "edit", "production")
+    said = tidegate.ok(*words, "--allow-origin", "https://shop.example", "--name", "Live")
+    assert "production changed" in said
+    edited = tidegate.json(*words, "--allow-origin", "*")
+    assert (edited["name"], edited["allowed_origins"]) == ("Live", ["*"])
+    assert tidegate.json(*words, "--no-origins")["allowed_origins"] == []
+    assert "/allowed_origins/0" in tidegate.refused(*words, "--allow-origin", "shop.example")
+    assert "Say what to change" in tidegate.refused(*words, status=2)

@@ -22,8 +22,15 @@ def test_an_sdk_token_is_for_one_environment(tidegate: Tidegate) -> None:
     made = tidegate.json(*words, "--environment", "production")
     assert (made["project"], made["environment"]) == (project, "production")
     said = tidegate.having(TIDEGATE_TOKEN=made["secret"]).refused("flag", "list")
-    assert "reaches /sdk/v1 only" in said
+    assert "gets evaluations only" in said
     assert "/environment" in tidegate.refused(*words, "--environment", "nowhere")
+
+
+def test_a_client_token_may_be_limited(tidegate: Tidegate) -> None:
+    words = ("token", "create", "web", "--role", "client", "--rate-limit", "600")
+    made = tidegate.json(*words)
+    assert made["secret"].startswith("tg_client_")
+    assert (made["environment"], made["rate_limit"]) == ("production", 600)
 
 
 def test_a_limited_token_reaches_its_place_only(tidegate: Tidegate) -> None:

@@ -23,6 +23,12 @@ def test_a_killed_flag_names_what_the_kill_serves() -> None:
     assert flag_of(definition, to_on, None, 2).killed == "on"
 
 
+def test_a_flag_says_whether_clients_may_know_it() -> None:
+    definition = checkout(salt="checkout")
+    assert not flag_of(definition, TARGETING, None, 2).client_side
+    assert flag_of(replace(definition, client_side=True), TARGETING, None, 2).client_side
+
+
 def test_earlier_stages_stay_open() -> None:
     policy = ladder(
         Stage("staff", 100, ("staff",)), Stage("few", 5), Stage("half", 50), Stage("all", 100)

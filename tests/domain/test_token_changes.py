@@ -15,8 +15,9 @@ def token(
     project: str | None = None,
     environment: str | None = None,
     name: str = "ci",
+    rate_limit: int | None = None,
 ) -> Token:
-    return Token(id, name, role, "digest", "ana", 0, project, environment)
+    return Token(id, name, role, "digest", "ana", 0, project, environment, rate_limit)
 
 
 def stored(*tokens: Token) -> dict[str, Stored]:
@@ -35,6 +36,8 @@ def test_a_token_is_kept_without_its_digest_in_the_audit() -> None:
     [
         (token(role=Role.SDK), ["/project", "/environment"]),
         (token(role=Role.SDK, project="shop"), ["/environment"]),
+        (token(role=Role.CLIENT), ["/project", "/environment"]),
+        (token(role=Role.READER, rate_limit=60), ["/rate_limit"]),
         (token(environment="production"), ["/project"]),
         (token(name=" "), ["/name"]),
     ],
@@ -43,6 +46,12 @@ def test_limits_that_do_not_fit_the_role_are_refused(made: Token, wrong: list[st
     with pytest.raises(Invalid) as caught:
         new_token(made, actor="ana")
     assert pointers(caught.value) == wrong
+
+
+def test_who_asks_for_evaluations_may_be_limited() -> None:
+    for role in (Role.SDK, Role.CLIENT):
+        limited = token(role=role, project="shop", environment="production", rate_limit=60)
+        assert written(new_token(limited, actor="ana")) == {token_address("t1")}
 
 
 def test_a_token_is_revoked() -> None:

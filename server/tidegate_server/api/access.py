@@ -14,7 +14,7 @@ from flask import request
 from tidegate_server.api import credentials
 from tidegate_server.api.settings import ApiSettings
 from tidegate_server.domain.change import Address, Kind
-from tidegate_server.domain.tokens import Role, Token
+from tidegate_server.domain.tokens import EVALUATING, Role, Token
 from tidegate_server.errors import Forbidden, Unauthenticated
 from tidegate_server.store import Store
 
@@ -99,8 +99,11 @@ def require(token: Token, role: Role, project: str | None, environment: str | No
     Raises:
         Forbidden: the role is too low or the scope too narrow; the message says which.
     """
-    if token.role is Role.SDK:
-        raise Forbidden("An sdk token reaches /sdk/v1 only; use a reader, writer or admin token.")
+    if token.role in EVALUATING:
+        raise Forbidden(
+            "A token of the role sdk or client gets evaluations only; "
+            "use a reader, writer or admin token."
+        )
     if RANK[token.role] < RANK[role]:
         raise Forbidden(f"This needs the role {role.value}; the token's is {token.role.value}.")
     if token.project is None:

@@ -21,7 +21,7 @@ BOOTSTRAP_ID = "bootstrap"
 FREE_FORM = re.compile(r"[!-~]{20,200}")
 """A token that an operator thought up: printable ASCII, long enough not to be guessed."""
 
-_FORM = re.compile(r"tg_(admin|writer|reader|sdk)_([0-9a-z]{1,32})_([0-9A-Za-z_-]{16,160})")
+_FORM = re.compile(r"tg_(admin|writer|reader|sdk|client)_([0-9a-z]{1,32})_([0-9A-Za-z_-]{16,160})")
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,11 @@ TYPES = ("boolean", "string", "number", "object")
 SET_BY_SERVER = ("flag", "killed", "release", "receipt")
 """Fields of a targeting that an update does not have."""
 
+CLIENT_SIDE = click.option(
+    "--client-side/--server-side", default=None,
+    help="Whether client tokens, which pages and apps carry, may ask for it.",
+)  # fmt: skip
+
 
 @click.group()
 def flag() -> None:
@@ -86,6 +91,7 @@ def show_flag(server: Server, key: str, output: str) -> None:
             ("description", definition["description"]),
             ("tags", ", ".join(definition["tags"])),
             ("type", definition["type"]),
+            ("client side", definition["client_side"]),
             ("variants", ", ".join(variants)),
             ("environment", server.target.environment),
             *_targeting_facts(targeting),
@@ -134,6 +140,7 @@ def _targeting_facts(targeting: Json) -> list[tuple[str, object]]:
 @click.option("--name", help="For people.")
 @click.option("--description", help="For people.")
 @click.option("--tag", "tags", multiple=True, help="May be repeated.")
+@CLIENT_SIDE
 @click.option("--file", type=object_file, help="A YAML or JSON document of the flag.")
 @output_option
 @for_project
@@ -145,6 +152,7 @@ def create_flag(
     name: str | None,
     description: str | None,
     tags: Sequence[str],
+    client_side: bool | None,
     file: Json | None,
     output: str,
 ) -> None:
@@ -157,7 +165,7 @@ def create_flag(
         asked["type"] = type_
     if variants:
         asked["variants"] = [_variant(each, asked["type"]) for each in variants]
-    _describe(asked, name, description, tags)
+    _describe(asked, name, description, tags, client_side)
     made = server.post(server.project_path("flags"), asked)
     if output == JSON:
         return print_json(made)
@@ -175,6 +183,7 @@ def create_flag(
 @click.option("--name", help="For people.")
 @click.option("--description", help="For people.")
 @click.option("--tag", "tags", multiple=True, help="In place of the present tags.")
+@CLIENT_SIDE
 @output_option
 @for_project
 def edit_flag(
@@ -185,10 +194,12 @@ def edit_flag(
     name: str | None,
     description: str | None,
     tags: Sequence[str],
+    client_side: bool | None,
     output: str,
 ) -> None:
     """Change what a flag is, in every environment at once."""
-    if not (variants or removed or tags) and name is None and description is None:
+    said = (name, description, client_side)
+    if not (variants or removed or tags) and all(each is None for each in said):
         raise click.UsageError("Say what to change: a variant, the name, the description, tags.")
 
     def change(document: Json) -> Json:
@@ -200,7 +211,7 @@ def edit_flag(
                 raise click.UsageError(f"Flag {key} has no variant {each!r} to remove.")
             del values[each]
         after["variants"] = list(values.values())
-        _describe(after, name, description, tags)
+        _describe(after, name, description, tags, client_side)
         return after
 
     _changed(f"Flag {key}", server.edit(server.project_path("flags", key), change), output)
@@ -306,7 +317,11 @@ def _changed(what: str, edited: tuple[Json, Json], output: str) -> None:
 
 
 def _describe(
-    document: Json, name: str | None, description: str | None, tags: Sequence[str]
+    document: Json,
+    name: str | None,
+    description: str | None,
+    tags: Sequence[str],
+    client_side: bool | None,
 ) -> None:
     if name is not None:
         document["name"] = name
@@ -314,6 +329,8 @@ def _describe(
         document["description"] = description
     if tags:
         document["tags"] = list(tags)
+    if client_side is not None:
+        document["client_side"] = client_side
 
 
 def _variant(text: str, type_: str) -> Json:

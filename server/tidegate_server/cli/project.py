@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import click
 
 from tidegate_server.cli.options import for_project, for_server, output_option
 from tidegate_server.cli.output import JSON, note, print_json, print_table, say
 from tidegate_server.cli.server import Json, Server, path
+from tidegate_server.cli.stored import as_sent
 
 NAME = click.option("--name", default="", help="For people.")
 DESCRIPTION = click.option("--description", default="", help="For people.")
@@ -69,6 +72,44 @@ def create_environment(server: Server, key: str, name: str, description: str, ou
     if output == JSON:
         return print_json(made)
     return say(f"Environment {key} created in project {server.target.project}.")
+
+
+@environment.command("edit")
+@click.argument("key")
+@click.option("--name", help="For people.")
+@click.option("--description", help="For people.")
+@click.option(
+    "--allow-origin", "origins", metavar="ORIGIN", multiple=True,
+    help="Pages from there may ask for evaluations: https://shop.example, or * for all, in "
+    "place of the present ones. May be repeated.",
+)  # fmt: skip
+@click.option("--no-origins", is_flag=True, help="No page may ask for evaluations any more.")
+@output_option
+@for_project
+def edit_environment(
+    server: Server,
+    key: str,
+    name: str | None,
+    description: str | None,
+    origins: Sequence[str],
+    no_origins: bool,
+    output: str,
+) -> None:
+    """Change what people read about an environment, and which pages may ask in it."""
+    changes: Json = {}
+    if name is not None:
+        changes["name"] = name
+    if description is not None:
+        changes["description"] = description
+    if origins or no_origins:
+        changes["allowed_origins"] = list(origins)
+    if not changes:
+        raise click.UsageError("Say what to change: --name, --description, --allow-origin.")
+    at = server.project_path("environments", key)
+    _, after = server.edit(at, lambda document: {**as_sent(document), **changes})
+    if output == JSON:
+        return print_json(after)
+    return say(f"Environment {key} changed, revision {after['revision']}.")
 
 
 def _print(found: list[Json], kind: str, output: str) -> None:

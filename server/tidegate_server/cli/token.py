@@ -8,7 +8,8 @@ from tidegate_server.cli.options import confirm, for_server, output_option, yes_
 from tidegate_server.cli.output import JSON, note, print_json, print_table, say
 from tidegate_server.cli.server import Server, path
 
-ROLES = ("admin", "writer", "reader", "sdk")
+ROLES = ("admin", "writer", "reader", "sdk", "client")
+OF_ONE_ENVIRONMENT = ("sdk", "client")
 
 
 @click.group()
@@ -20,10 +21,15 @@ def token() -> None:
 @click.argument("name")
 @click.option(
     "--role", type=click.Choice(ROLES), required=True,
-    help="sdk: for an application, reads one environment's flags and reports.",
+    help="sdk: for an application, reads one environment's flags and reports. client: for "
+    "pages and apps, asks how the flags available to clients evaluate.",
 )  # fmt: skip
 @click.option("--project", "for_project", help="The only project it is for.")
 @click.option("--environment", "-e", "for_environment", help="The only environment it is for.")
+@click.option(
+    "--rate-limit", type=click.IntRange(min=1), metavar="N",
+    help="For sdk and client: at most N evaluation requests a minute.",
+)  # fmt: skip
 @output_option
 @for_server
 def create_token(
@@ -32,15 +38,16 @@ def create_token(
     role: str,
     for_project: str | None,
     for_environment: str | None,
+    rate_limit: int | None,
     output: str,
 ) -> None:
     """Make a token for NAME and print it, this once.
 
     The token alone goes to standard output, so that a program can take it. Without --project
-    it is for the whole server; an sdk token is for the present project and environment unless
-    others are named.
+    it is for the whole server; an sdk or client token is for the present project and
+    environment unless others are named.
     """
-    if role == "sdk":
+    if role in OF_ONE_ENVIRONMENT:
         for_project = for_project or server.target.project
         for_environment = for_environment or server.target.environment
     asked = {
@@ -48,6 +55,7 @@ def create_token(
         "role": role,
         "project": for_project,
         "environment": for_environment,
+        "rate_limit": rate_limit,
     }
     made = server.post(path("tokens"), asked)
     if output == JSON:

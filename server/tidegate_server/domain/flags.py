@@ -11,7 +11,9 @@ from tidegate.model import Condition, FlagType, Prerequisite, Rule, Serve, Varia
 class FlagDefinition:
     """What a flag is in every environment of its project.
 
-    ``salt`` seeds bucketing and never changes; it is the flag's key unless imported.
+    ``salt`` seeds bucketing and never changes; it is the flag's key unless imported. A flag
+    that is ``client_side`` may be asked with client tokens, which anyone can read out of a
+    page or an app.
     """
 
     key: str
@@ -21,6 +23,7 @@ class FlagDefinition:
     name: str = ""
     description: str = ""
     tags: tuple[str, ...] = ()
+    client_side: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,7 +88,7 @@ def new_environment(
 def edit_environment(
     contents: Contents, after: Environment, *, actor: str, reason: str = ""
 ) -> Change:
-    """Change an environment's name or description."""
+    """Change an environment's name, description or allowed origins."""
     before = contents.environment(after.key)
     where = environment_address(after.key)
     return _edit(contents.project, where, before, after, actor, reason)

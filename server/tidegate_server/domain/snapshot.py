@@ -46,6 +46,7 @@ def flag_of(
         prerequisites=targeting.prerequisites,
         killed=killed,
         release=active_release_of(release),
+        client_side=definition.client_side,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tidegate_server.domain.change import Address, Audit, Change, Delete, Guard, Kind, Put, Stored
-from tidegate_server.domain.tokens import Role, Token
+from tidegate_server.domain.tokens import EVALUATING, Role, Token
 from tidegate_server.errors import FieldProblem, Invalid, NotFound, NotPossible
 
 
@@ -87,13 +87,22 @@ def _problems(token: Token) -> list[FieldProblem]:
         found.append(FieldProblem("/name", "Give the token a name that tells who uses it."))
     if token.environment is not None and token.project is None:
         found.append(FieldProblem("/project", "An environment needs its project named too."))
-    if token.role is Role.SDK:
+    if token.role in EVALUATING:
+        whom = "an SDK" if token.role is Role.SDK else "clients"
         if token.project is None:
-            found.append(FieldProblem("/project", "A token for an SDK belongs to one project."))
+            found.append(FieldProblem("/project", f"A token for {whom} belongs to one project."))
         if token.environment is None:
             found.append(
-                FieldProblem("/environment", "A token for an SDK belongs to one environment.")
+                FieldProblem("/environment", f"A token for {whom} belongs to one environment.")
             )
+    elif token.rate_limit is not None:
+        found.append(
+            FieldProblem(
+                "/rate_limit",
+                "Only requests for evaluations are limited, which sdk and client tokens make; "
+                "leave it out.",
+            )
+        )
     return found
 
 

@@ -13,6 +13,11 @@ class Role(StrEnum):
     WRITER = "writer"
     READER = "reader"
     SDK = "sdk"
+    CLIENT = "client"
+
+
+EVALUATING = frozenset({Role.SDK, Role.CLIENT})
+"""Roles of those who ask for evaluations; their tokens name one environment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +25,10 @@ class Token:
     """A token's record. ``digest`` is hex HMAC-SHA256 of the secret; the secret is not kept.
 
     ``project`` limits it to one project (None: all), ``environment`` to one environment of
-    it; a token with the role ``sdk`` has both. ``admin`` may also make tokens and projects.
+    it; a token with the role ``sdk`` or ``client`` has both. ``admin`` may also make tokens
+    and projects. ``client`` is for pages and apps, whose users can read it: it learns how the
+    flags that are available to clients evaluate, and nothing else. ``rate_limit`` is how many
+    requests for evaluations a minute may be made with it (None: any number).
     """
 
     id: str
@@ -31,3 +39,4 @@ class Token:
     created_ms: int
     project: str | None = None
     environment: str | None = None
+    rate_limit: int | None = None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tests.api.calls import PROJECT, Caller, slug
+import pytest
+
+from tests.api.calls import PROJECT, Caller, pointers, slug
 
 
 def test_a_fresh_project_has_two(admin: Caller) -> None:
@@ -26,6 +28,27 @@ def test_one_is_described_anew(admin: Caller) -> None:
     changed = admin.put(path, {"name": "Live"}, match=read.headers["ETag"])
     assert changed.status_code == 200
     assert admin.get(path).json == changed.json
+
+
+def test_one_names_the_pages_that_may_ask_for_evaluations(admin: Caller) -> None:
+    path = f"{PROJECT}/environments/production"
+    read = admin.get(path)
+    assert read.json is not None
+    assert read.json["allowed_origins"] == []
+    origins = ["https://shop.example", "http://localhost:3000", "app://shop", "*"]
+    changed = admin.put(path, {"allowed_origins": origins}, match=read.headers["ETag"])
+    assert changed.json is not None
+    assert changed.json["allowed_origins"] == origins
+
+
+@pytest.mark.parametrize(
+    "origin",
+    ["shop.example", "https://shop.example/", "https://*.example", "https://Shop.example", "null"],
+)
+def test_what_is_no_origin_is_refused(admin: Caller, origin: str) -> None:
+    path = f"{PROJECT}/environments/production"
+    refused = admin.put(path, {"allowed_origins": [origin]}, match="*")
+    assert pointers(refused) == ["/allowed_origins/0"]
 
 
 def test_a_token_of_one_environment_sees_that_one(admin: Caller) -> None:

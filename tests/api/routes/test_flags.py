@@ -13,6 +13,7 @@ COLOURS = {
     "name": "Banner",
     "description": "Which colour\nthe banner has",
     "tags": ["shop"],
+    "client_side": True,
 }
 
 

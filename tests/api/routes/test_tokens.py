@@ -28,6 +28,15 @@ def test_a_secret_is_shown_once(admin: Caller, store: Store) -> None:
     assert Caller(admin.client, secret).get(f"{PROJECT}/flags").status_code == 200
 
 
+def test_a_client_token_reads_nothing_but_evaluations(admin: Caller) -> None:
+    asked = {"name": "web", "role": "client", "project": "default", "environment": "production"}
+    made = admin.made("/api/v1/tokens", {**asked, "rate_limit": 600})
+    assert (made["role"], made["rate_limit"]) == ("client", 600)
+    client = Caller(admin.client, made["secret"])
+    for path in (f"{PROJECT}/flags", "/sdk/v1/snapshot", "/sdk/v1/stream", "/metrics"):
+        assert slug(client.get(path)) == "forbidden"
+
+
 def test_a_deleted_token_stops_working(admin: Caller) -> None:
     made = admin.made("/api/v1/tokens", {"name": "ci", "role": "reader"})
     reader = Caller(admin.client, made["secret"])
@@ -53,6 +62,9 @@ def test_the_last_admin_stays(admin: Caller, store: Store) -> None:
         ({"project": "default", "environment": "nope"}, "/environment"),
         ({"environment": "production"}, "/project"),
         ({"role": "sdk", "project": "default"}, "/environment"),
+        ({"role": "client", "project": "default"}, "/environment"),
+        ({"rate_limit": 60}, "/rate_limit"),
+        ({"rate_limit": 0}, "/rate_limit"),
         ({"id": "mine"}, "/id"),
     ],
 )

@@ -9,7 +9,7 @@ from marshmallow import ValidationError, fields, post_load, validate
 from tidegate.model import FLAG_TYPES, Variant
 
 from tidegate_server.api.schemas.stored import Page, StoredAnswer, key_of_address
-from tidegate_server.documents.fields import AnyJson, Items, Key, Name, Text
+from tidegate_server.documents.fields import AnyJson, Items, Key, Name, Text, Truth
 from tidegate_server.documents.strict import Strict
 from tidegate_server.domain.flags import FlagDefinition
 
@@ -21,7 +21,11 @@ class VariantSchema(Strict):
     """A named value."""
 
     key = Name(required=True)
-    value = AnyJson(required=True, allow_none=True, metadata={"description": "of the flag's type"})
+    value = AnyJson(
+        required=True,
+        allow_none=True,
+        metadata={"description": "of the flag's type; null: the default of the code that asks"},
+    )
 
     @post_load
     def build(self, data: Mapping[str, Any], **_: Any) -> Any:
@@ -48,6 +52,10 @@ class FlagFields(Strict):
         load_default="",
         metadata={"description": "seeds bucketing and never changes; the key, unless imported"},
     )
+    client_side = Truth(
+        load_default=False,
+        metadata={"description": "whether client tokens may ask for it"},
+    )
 
 
 class FlagBody(FlagFields):
@@ -66,6 +74,7 @@ class FlagBody(FlagFields):
             name=data["name"],
             description=data["description"],
             tags=tuple(data["tags"]),
+            client_side=data["client_side"],
         )
 
 

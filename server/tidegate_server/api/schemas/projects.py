@@ -8,9 +8,11 @@ from typing import Any
 from marshmallow import fields, post_load
 
 from tidegate_server.api.schemas.stored import Page, StoredAnswer, key_of_address
-from tidegate_server.documents.fields import Key, Text
+from tidegate_server.documents.fields import Items, Key, Patterned, Text
 from tidegate_server.documents.strict import Strict
-from tidegate_server.domain.projects import Environment, Project
+from tidegate_server.domain.projects import ORIGIN, Environment, Project
+
+MOST_ORIGINS = 100
 
 
 class NamedThing(Strict):
@@ -30,13 +32,28 @@ class ProjectBody(NamedThing):
         return Project(**data)
 
 
-class EnvironmentBody(NamedThing):
+class EnvironmentFields(NamedThing):
+    """What people say of an environment."""
+
+    allowed_origins = Items(
+        Patterned(
+            ORIGIN,
+            "An origin is a scheme, a host and perhaps a port, in small letters and without a "
+            "path: https://shop.example; * stands for every page.",
+        ),
+        load_default=list,
+        most=MOST_ORIGINS,
+        metadata={"description": "pages whose browsers may ask for evaluations here"},
+    )
+
+
+class EnvironmentBody(EnvironmentFields):
     """An environment to be."""
 
     @post_load
     def build(self, data: Mapping[str, Any], **_: Any) -> Any:
         """The environment."""
-        return Environment(**data)
+        return Environment(**{**data, "allowed_origins": tuple(data["allowed_origins"])})
 
 
 class ProjectUpdate(ProjectBody):
@@ -55,7 +72,7 @@ class ProjectAnswer(NamedThing, StoredAnswer):
     """A project."""
 
 
-class EnvironmentAnswer(NamedThing, StoredAnswer):
+class EnvironmentAnswer(EnvironmentFields, StoredAnswer):
     """An environment."""
 
 

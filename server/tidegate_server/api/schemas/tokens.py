@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from marshmallow import fields, post_load
+from marshmallow import fields, post_load, validate
 
 from tidegate_server.api.schemas.stored import Page, StoredAnswer
-from tidegate_server.documents.fields import Instant, Key, Text
+from tidegate_server.documents.fields import Instant, Key, Text, Whole
 from tidegate_server.documents.strict import Strict
 from tidegate_server.domain.tokens import Role
 
@@ -22,6 +22,7 @@ class TokenRequest:
     role: Role
     project: str | None
     environment: str | None
+    rate_limit: int | None
 
 
 class TokenFields(Strict):
@@ -38,6 +39,12 @@ class TokenFields(Strict):
         load_default=None,
         allow_none=True,
         metadata={"description": "the one environment it is for; null: all"},
+    )
+    rate_limit = Whole(
+        load_default=None,
+        allow_none=True,
+        validate=validate.Range(min=1, max=1_000_000),
+        metadata={"description": "evaluation requests a minute; null: any number"},
     )
 
 

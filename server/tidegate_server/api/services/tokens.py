@@ -48,6 +48,7 @@ def create(store: Store, secret_key: bytes, asked: TokenRequest, by: Token) -> N
         created_ms=store.now_ms(),
         project=asked.project,
         environment=asked.environment,
+        rate_limit=asked.rate_limit,
     )
     settled = settle(store, lambda: token_changes.new_token(token, actor=actor(by)))
     stored = settled.stored(token_changes.token_address(id))
