@@ -2,7 +2,7 @@
 
 from tidegate.client import Client
 from tidegate.context import Context
-from tidegate.details import ClientStatus, EvaluationDetails
+from tidegate.details import ClientEvent, ClientStatus, EvaluationDetails
 from tidegate.errors import InvalidCondition, TidegateError, WireError
 from tidegate.operation import Operation
 from tidegate.version import VERSION
@@ -11,6 +11,7 @@ __version__ = VERSION
 
 __all__ = [
     "Client",
+    "ClientEvent",
     "ClientStatus",
     "Context",
     "EvaluationDetails",

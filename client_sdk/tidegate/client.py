@@ -11,6 +11,7 @@ import atexit
 import copy
 import logging
 import os
+import sys
 import time
 import weakref
 from collections.abc import Callable, Mapping
@@ -18,7 +19,8 @@ from typing import Any, TypeVar
 
 from tidegate import wire
 from tidegate.context import NOBODY, Context
-from tidegate.details import ClientStatus, EvaluationDetails
+from tidegate.details import ClientEvent, ClientStatus, EvaluationDetails
+from tidegate.errors import WireError
 from tidegate.evaluation import (
     Compiled,
     Evaluate,
@@ -29,6 +31,7 @@ from tidegate.evaluation import (
 )
 from tidegate.model import FlagType
 from tidegate.operation import Operation, current
+from tidegate.persistence import SnapshotFile
 from tidegate.reporting import Reporter
 from tidegate.transport import Transport
 from tidegate.updates import Link
@@ -38,6 +41,7 @@ log.addHandler(logging.NullHandler())
 
 T = TypeVar("T")
 Read = Callable[[Any], Any]
+Listener = Callable[[ClientEvent], None]
 
 _operation = current.get  # bound once: every evaluation asks
 
@@ -52,9 +56,17 @@ class Client:
     Args:
         url: the flag server's address; ``TIDEGATE_URL`` when not given.
         token: an SDK token; ``TIDEGATE_TOKEN`` when not given.
+        cache_path: a file in which the last known flags are kept for a start without the
+            server; processes may share it.
     """
 
-    def __init__(self, url: str | None = None, token: str | None = None) -> None:
+    def __init__(
+        self,
+        url: str | None = None,
+        token: str | None = None,
+        *,
+        cache_path: str | os.PathLike[str] | None = None,
+    ) -> None:
         self._compiled: Compiled | None = None
         self._booleans: Mapping[str, Evaluate] = {}
         self._reporter = Reporter()
@@ -62,7 +74,12 @@ class Client:
         self._closed = False
         self._url = url or os.environ.get("TIDEGATE_URL", "")
         self._token = token or os.environ.get("TIDEGATE_TOKEN", "")
+        self._file: SnapshotFile | None = None
+        self._listeners: tuple[Listener, ...] = ()
         if self._url and self._token:
+            if cache_path is not None:
+                self._file = SnapshotFile(cache_path, self._url, self._token)
+                self._apply_cached(self._file)
             self._connect()
             _connected.add(self)
             # A weak reference: a client nobody holds need not wait for the exit.
@@ -84,6 +101,8 @@ class Client:
         client._link = None
         client._closed = False
         client._url = client._token = ""
+        client._file = None
+        client._listeners = ()
         client._apply(compile_snapshot(wire.parse_snapshot(snapshot)))
         return client
 
@@ -118,6 +137,21 @@ class Client:
             instance=None if link is None else self._reporter.instance,
             dropped=self._reporter.dropped,
         )
+
+    def listen(self, listener: Listener) -> Callable[[], None]:
+        """Call ``listener`` with every change of this client's state, from its own thread.
+
+        What a listener raises is logged and otherwise ignored.
+
+        Returns:
+            A function that ends the listening.
+        """
+        self._listeners = (*self._listeners, listener)
+
+        def forget() -> None:
+            self._listeners = tuple(each for each in self._listeners if each is not listener)
+
+        return forget
 
     # Units of work
 
@@ -232,7 +266,7 @@ class Client:
             key,
             value,
             answer.variant,
-            answer.reason,
+            "STALE" if answer.error_code is None and self._unconfirmed() else answer.reason,
             answer.error_code,
             answer.error_message,
             answer.metadata,
@@ -259,6 +293,22 @@ class Client:
 
     # Background
 
+    def _unconfirmed(self) -> bool:
+        """Whether the flags are those of an earlier run, which no server has confirmed yet."""
+        return self._file is not None and self._link is not None and self._link.fresh_at is None
+
+    def _apply_cached(self, file: SnapshotFile) -> None:
+        document = file.load()
+        if document is None:
+            return
+        try:
+            compiled = compile_snapshot(wire.parse_snapshot(document))
+        except WireError as error:
+            log.warning("the cached flags are ignored: %s", error)
+            return
+        self._apply(compiled)
+        log.info("flags of version %d from the cache are in force", compiled.version)
+
     def _apply(self, compiled: Compiled) -> None:
         # Each table is whole by itself: an evaluation reads exactly one.
         self._compiled = compiled
@@ -266,9 +316,21 @@ class Client:
 
     def _connect(self) -> None:
         self._link = Link(
-            Transport(self._url, self._token), self._reporter, lambda: self._compiled, self._apply
+            Transport(self._url, self._token),
+            self._reporter,
+            lambda: self._compiled,
+            self._apply,
+            self._file,
+            self._tell,
         )
         self._link.start()
+
+    def _tell(self, event: ClientEvent) -> None:
+        for listener in self._listeners:
+            try:
+                listener(event)
+            except Exception:
+                log.exception("a listener failed")
 
     def _after_fork(self) -> None:
         """Begin anew in a forked child: the threads and the counts are the parent's."""
@@ -310,9 +372,34 @@ def _flush_at_exit(reference: weakref.ref[Client]) -> None:
     atexit.register(flush)
 
 
+class _Everyone:
+    """What multiprocessing's registry holds on to."""
+
+
+_everyone = _Everyone()
+
+
+def _tell_multiprocessing() -> None:
+    """Let children of multiprocessing report at their end: they run no exit handlers.
+
+    Whatever was registered before a fork is cleared in the child, but for this registry.
+    """
+    util: Any = sys.modules.get("multiprocessing.util")
+    if util is not None and not hasattr(_everyone, "told"):
+        _everyone.told = True  # type: ignore[attr-defined]
+        util.register_after_fork(
+            _everyone, lambda _: util.Finalize(None, _close_everyone, exitpriority=10)
+        )
+
+
+def _close_everyone() -> None:
+    for client in list(_connected):
+        client.close()
+
+
 def _restart_in_child() -> None:
     for client in list(_connected):
         client._after_fork()
 
 
-os.register_at_fork(after_in_child=_restart_in_child)
+os.register_at_fork(before=_tell_multiprocessing, after_in_child=_restart_in_child)

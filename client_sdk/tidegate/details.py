@@ -40,3 +40,20 @@ class ClientStatus:
     age: float | None
     instance: str | None
     dropped: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClientEvent:
+    """A change of a client's state, for those who listen.
+
+    Attributes:
+        kind: ``ready`` (connected, also again), ``changed`` (other flags are in force),
+            ``stale`` (the connection is lost) or ``refused`` (the server does not take the
+            token).
+        flags: keys of the flags that ``changed``.
+        message: why, where there is a reason.
+    """
+
+    kind: str
+    flags: frozenset[str] = frozenset()
+    message: str = ""

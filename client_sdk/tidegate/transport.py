@@ -10,6 +10,7 @@ import json
 import os
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,11 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS = 3.0
 ANSWER_SECONDS = 10.0
+"""How long nothing may come of an answer, and how long its headers may take in all."""
+
+WHOLE_SECONDS = 60.0
+"""How long an answer may take in all, and one event of a stream."""
+
 SILENCE_SECONDS = 40.0
 """A stream that is silent for more than two keep-alives is dead."""
 
@@ -50,11 +56,8 @@ class Event:
     data: str
 
 
-OPEN = Event("open", "")
-"""The server took the connection; nothing may have happened since what was last seen."""
-
-COMMENT = Event("comment", "")
-"""The server is alive and has nothing to say."""
+SIGN_OF_LIFE = Event("sign of life", "")
+"""The server is there and has nothing to say: a comment, or how long to wait after the end."""
 
 
 class Transport:
@@ -72,9 +75,12 @@ class Transport:
 
     def snapshot(self, version: int | None) -> Any | None:
         """Return the snapshot document; None when ``version`` is still the newest."""
-        headers = {} if version is None else {"If-None-Match": f'"{version}"'}
+        headers = {"Accept-Encoding": "gzip"}
+        if version is not None:
+            headers["If-None-Match"] = f'"{version}"'
         response = self._request("GET", "/sdk/v1/snapshot", headers)
-        return None if response.status == 304 else _json(response.data)
+        body = self._whole(response)
+        return None if response.status == 304 else _json(body)
 
     def report(self, document: dict[str, Any]) -> bool:
         """Send a report; False when the server does not know this instance any more."""
@@ -82,7 +88,14 @@ class Transport:
         response = self._request(
             "POST", "/sdk/v1/reports", {"Content-Type": "application/json"}, body
         )
-        return response.status != 409
+        answer = self._whole(response)
+        if response.status == 409:
+            return False
+        # Somebody in between may answer everything with 200: that acknowledges nothing.
+        found = _json(answer)
+        if not isinstance(found, dict) or not isinstance(found.get("version"), int):
+            raise Unreachable("the answer is not the server's")
+        return True
 
     def events(self, last_seen: int | None) -> Iterator[Event]:
         """Yield the stream's events until it ends."""
@@ -91,7 +104,7 @@ class Transport:
             headers["Last-Event-ID"] = str(last_seen)
         response = self._send(
             "GET", "/sdk/v1/stream", headers, None,
-            SILENCE_SECONDS, preload=False,
+            SILENCE_SECONDS,
         )  # fmt: skip
         self._stream = response
         try:
@@ -99,7 +112,6 @@ class Transport:
                 raise _refusal(response.status)
             if self._closed:
                 return
-            yield OPEN
             yield from parse_events(self._chunks(response))
         finally:
             self._stream = None
@@ -128,10 +140,32 @@ class Transport:
     def _request(
         self, method: str, path: str, headers: dict[str, str], body: bytes | None = None
     ) -> BaseHTTPResponse:
-        response = self._send(method, path, headers, body, ANSWER_SECONDS, preload=True)
+        response = self._send(method, path, headers, body, ANSWER_SECONDS)
         if response.status in (200, 304) or (response.status == 409 and method == "POST"):
             return response
+        response.close()
         raise _refusal(response.status)
+
+    def _whole(self, response: BaseHTTPResponse) -> bytes:
+        """Return an answer's body, which must neither trickle for ever nor fill the memory."""
+        errors = _network_errors()
+        deadline = time.monotonic() + WHOLE_SECONDS
+        parts: list[bytes] = []
+        size = 0
+        try:
+            while chunk := response.read1():
+                parts.append(chunk)
+                size += len(chunk)
+                if size > LARGEST_BODY:
+                    raise Unreachable("the answer is too large")
+                if time.monotonic() > deadline:
+                    raise Unreachable("the answer takes too long")
+        except errors as error:
+            raise Unreachable(_reason(error)) from None
+        finally:
+            # What was read to its end goes back to the pool, anything else is cut.
+            response.release_conn() if response.closed else response.close()
+        return b"".join(parts)
 
     def _send(
         self,
@@ -140,7 +174,6 @@ class Transport:
         headers: dict[str, str],
         body: bytes | None,
         patience: float,
-        preload: bool,
     ) -> BaseHTTPResponse:
         errors = _network_errors()
         timeout = load("urllib3").Timeout(connect=CONNECT_SECONDS, read=patience)
@@ -151,7 +184,7 @@ class Transport:
                 headers=self._headers | headers,
                 body=body,
                 timeout=timeout,
-                preload_content=preload,
+                preload_content=False,
                 redirect=False,
             )
         except errors as error:
@@ -163,11 +196,12 @@ class Transport:
                 # A host name is looked up with this codec, which is imported late too.
                 load("encodings.idna")
                 self._pool = load("urllib3").PoolManager(num_pools=4, maxsize=2, retries=False)
+                self._pool.pool_classes_by_scheme = _impatient_pools()
             return self._pool
 
 
 def parse_events(chunks: Iterator[bytes]) -> Iterator[Event]:
-    """Yield the events in the chunks of a server-sent event stream; ``COMMENT`` for comments.
+    """Yield the events in the chunks of a server-sent event stream, and signs of life.
 
     Only what the server sends is understood: one ``event`` and ``data`` lines; ids are in
     the data. An event that the stream's end cuts off is dropped, as the format asks.
@@ -179,7 +213,11 @@ def parse_events(chunks: Iterator[bytes]) -> Iterator[Event]:
     size = 0
     name = "message"
     data: list[str] = []
+    began: float | None = None
     for chunk in chunks:
+        began = time.monotonic() if began is None else began
+        if time.monotonic() - began > WHOLE_SECONDS:
+            raise Unreachable("an event takes too long")
         pending.append(chunk)
         size += len(chunk)
         if size > LARGEST_BODY:
@@ -188,6 +226,7 @@ def parse_events(chunks: Iterator[bytes]) -> Iterator[Event]:
             continue
         *lines, rest = b"".join(pending).split(b"\n")
         pending, size = [rest], len(rest)
+        began = None
         for raw in lines:
             line = raw.removesuffix(b"\r").decode("utf-8", "replace")
             if not line:
@@ -195,7 +234,7 @@ def parse_events(chunks: Iterator[bytes]) -> Iterator[Event]:
                     yield Event(name, "\n".join(data))
                 name, data = "message", []
             elif line.startswith(":"):
-                yield COMMENT
+                yield SIGN_OF_LIFE
             else:
                 field, _, value = line.partition(":")
                 value = value.removeprefix(" ")
@@ -203,6 +242,49 @@ def parse_events(chunks: Iterator[bytes]) -> Iterator[Event]:
                     name = value
                 elif field == "data":
                     data.append(value)
+                elif field == "retry":
+                    yield SIGN_OF_LIFE
+
+
+def _impatient_pools() -> dict[str, Any]:
+    """Connection pools whose requests fail when an answer's headers take too long in all.
+
+    A time-out of a socket begins anew with every byte, so it does not end a trickle.
+    """
+    connection, pools = load("urllib3.connection"), load("urllib3.connectionpool")
+
+    def impatient(base: Any) -> Any:
+        class Impatient(base):  # type: ignore[misc] # the base is known only once it is loaded
+            def getresponse(self) -> Any:
+                watch = threading.Timer(ANSWER_SECONDS + SILENCE_SECONDS, _cut, [self.sock])
+                watch.daemon = True
+                watch.start()
+                try:
+                    return super().getresponse()
+                finally:
+                    watch.cancel()
+
+        return Impatient
+
+    return {
+        "http": type(
+            "Pool",
+            (pools.HTTPConnectionPool,),
+            {"ConnectionCls": impatient(connection.HTTPConnection)},
+        ),
+        "https": type(
+            "SecurePool",
+            (pools.HTTPSConnectionPool,),
+            {"ConnectionCls": impatient(connection.HTTPSConnection)},
+        ),
+    }
+
+
+def _cut(connected: Any) -> None:
+    try:
+        connected.shutdown(socket.SHUT_RDWR)
+    except (AttributeError, OSError):
+        return
 
 
 def _network_errors() -> tuple[type[Exception], ...]:

@@ -16,9 +16,11 @@ from collections.abc import Callable
 from typing import Any
 
 from tidegate import wire
+from tidegate.details import ClientEvent
 from tidegate.errors import WireError
 from tidegate.evaluation import Compiled, compile_snapshot
 from tidegate.model import ActiveRelease, Flag
+from tidegate.persistence import SnapshotFile
 from tidegate.reporting import Reporter
 from tidegate.transport import SDK, Refused, Transport, Unreachable
 
@@ -27,8 +29,14 @@ log = logging.getLogger("tidegate")
 FIRST_PAUSE = 0.25
 LONGEST_PAUSE = 30.0
 REFUSED_PAUSE = 60.0
+STEADY_SECONDS = 5.0
+"""A stream that lived this long was a good one: the next is tried without a long pause."""
+
 POLLING_AFTER = 2
 """A stream that fails this often in a row is helped out by polling."""
+
+POLL_SECONDS = 5.0
+"""How often at least, while polling is all that works."""
 
 IDLE_REPORT_SECONDS = 10.0
 SHORTEST_REPORT_SECONDS = 0.2
@@ -43,6 +51,8 @@ class Link:
         reporter: the counts to report.
         get: returns the compiled flags in force, None before the first.
         apply: puts other ones in their place.
+        file: where the flags are kept for the next start; None: nowhere.
+        tell: is told of changes of state.
     """
 
     def __init__(
@@ -51,11 +61,16 @@ class Link:
         reporter: Reporter,
         get: Callable[[], Compiled | None],
         apply: Callable[[Compiled], None],
+        file: SnapshotFile | None = None,
+        tell: Callable[[ClientEvent], None] = lambda event: None,
     ) -> None:
         self._transport = transport
         self._reporter = reporter
         self._get = get
         self._apply = apply
+        self._file = file
+        self._tell = tell
+        self._saved: Compiled | None = get()
         self._stopping = threading.Event()
         self._report_now = threading.Event()
         self._report_lock = threading.Lock()
@@ -81,33 +96,37 @@ class Link:
             sender.start()
             # A dead server must not keep an application from ending.
             sender.join(LAST_REPORT_SECONDS)
+        self._save()
         self._transport.close()
 
     def _follow(self) -> None:
         while not self._stopping.is_set():
+            began = time.monotonic()
+            refused = False
             try:
                 self._read_stream()
-                self._failures = 0
-                pause = _between(FIRST_PAUSE, 4 * FIRST_PAUSE)
-                self._lost("the stream ended")
+                trouble = "the stream ended"
             except Unreachable as error:
-                self._failures += 1
-                self._lost(error.kind)
-                pause = self._pause(refused=isinstance(error, Refused))
+                refused = isinstance(error, Refused)
+                trouble = error.kind
             except Exception as error:
                 # A fault of ours must not leave the application with old flags for ever.
-                self._failures += 1
-                self._lost(f"an unexpected {type(error).__name__}")
+                trouble = f"an unexpected {type(error).__name__}"
                 log.debug("update failed", exc_info=True)
-                pause = self._pause(refused=False)
-            if self._failures >= POLLING_AFTER:
-                self._poll()
+            # A stream that is cut as soon as it is there is no better than none.
+            steady = time.monotonic() - began >= STEADY_SECONDS
+            self._failures = 1 if steady else self._failures + 1
+            pause = self._pause(refused)
+            if self._failures >= POLLING_AFTER and self._poll():
+                pause = min(pause, POLL_SECONDS)
+            else:
+                self._lost(trouble, refused=refused)
             self._stopping.wait(pause)
 
     def _pause(self, refused: bool) -> float:
         """Return how long to wait: exponential, with full jitter above a half."""
         longest = REFUSED_PAUSE if refused else LONGEST_PAUSE
-        ceiling = min(longest, FIRST_PAUSE * 2 ** min(self._failures, 10))
+        ceiling = min(longest, FIRST_PAUSE * 2 ** min(self._failures + 1, 10))
         return _between(ceiling / 2, ceiling)
 
     def _read_stream(self) -> None:
@@ -121,21 +140,22 @@ class Link:
                 self._take_update(_load(event.data))
             elif self._get() is None:
                 continue
-            self._failures = 0
             self._found()
 
-    def _poll(self) -> None:
+    def _poll(self) -> bool:
+        """Ask for the flags once; return whether the server answered."""
         present = self._get()
         try:
             document = self._transport.snapshot(present.version if present else None)
             if document is not None:
                 self._take_snapshot(document)
         except Unreachable:
-            return
+            return False
         except Exception:
             log.debug("poll failed", exc_info=True)
-            return
+            return False
         self._found()
+        return True
 
     def _take_snapshot(self, document: Any) -> None:
         """Apply a whole snapshot, whatever its version.
@@ -171,6 +191,8 @@ class Link:
         for place, error in compiled.broken.items():
             if before is None or place not in before.broken:
                 log.warning("%s cannot be read: %s", place, error)
+        if before is not None and (changed := _changed(before, compiled)):
+            self._tell(ClientEvent("changed", changed))
         if before is not None and _killed(before) != _killed(compiled):
             # Whoever pulled the kill switch waits for this.
             self._report_now.set()
@@ -184,14 +206,16 @@ class Link:
             self._trouble = None
             present = self._get()
             log.info("connected, at version %d", present.version if present else 0)
-        self.ready.set()
+            self.ready.set()
+            self._tell(ClientEvent("ready"))
 
-    def _lost(self, kind: str) -> None:
+    def _lost(self, kind: str, *, refused: bool = False) -> None:
         self.connected = False
         if self._trouble is None and not self._stopping.is_set():
             self._trouble = kind
             kept = "the last known flags stay in force" if self._get() else "defaults are in force"
             log.warning("not connected (%s): %s", kind, kept)
+            self._tell(ClientEvent("refused" if refused else "stale", message=kind))
 
     def _keep_reporting(self) -> None:
         while not self._stopping.is_set():
@@ -200,9 +224,18 @@ class Link:
             if self._stopping.is_set():
                 return
             self._report_now.clear()
+            self._save()
             if self.ready.is_set() and not self._report():
                 # Nothing is lost by waiting: the next report says it all again.
                 self._stopping.wait(min(interval, LONGEST_PAUSE))
+
+    def _save(self) -> None:
+        """Keep the flags in force for the next start, when they are others than those kept."""
+        present = self._get()
+        if self._file is None or present is None or present is self._saved:
+            return
+        self._saved = present
+        self._file.save(wire.to_wire(present.snapshot))
 
     def _report(self) -> bool:
         with self._report_lock:
@@ -246,6 +279,15 @@ def _flags(compiled: Compiled | None) -> list[Flag]:
 
 def _active(compiled: Compiled | None) -> list[ActiveRelease]:
     return [flag.release for flag in _flags(compiled) if flag.release is not None]
+
+
+def _changed(before: Compiled, after: Compiled) -> frozenset[str]:
+    """Keys of the flags that may answer differently; an update keeps the others as they are."""
+    return frozenset(
+        key
+        for key in before.flags.keys() | after.flags.keys()
+        if before.flags.get(key) is not after.flags.get(key)
+    )
 
 
 def _killed(compiled: Compiled) -> set[str]:

@@ -1,0 +1,203 @@
+"""A provider for the OpenFeature SDK: its users keep their code and get Tidegate's releases.
+
+::
+
+    from openfeature import api
+    from tidegate.integrations.openfeature import TidegateProvider
+
+    api.set_provider_and_wait(TidegateProvider(tidegate.Client()))
+
+Evaluations through OpenFeature count as exposures of the current operation like any others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
+
+from openfeature.evaluation_context import EvaluationContext
+from openfeature.event import ProviderEventDetails
+from openfeature.exception import ErrorCode, ProviderFatalError, ProviderNotReadyError
+from openfeature.flag_evaluation import FlagResolutionDetails, FlagValueType
+from openfeature.hook import Hook
+from openfeature.provider import AbstractProvider, Metadata
+from openfeature.track import TrackingEventDetails
+
+from tidegate.client import Client
+from tidegate.context import NOBODY, Context
+from tidegate.details import ClientEvent, EvaluationDetails
+from tidegate.operation import current
+
+T = TypeVar("T")
+Structure = Sequence[FlagValueType] | Mapping[str, FlagValueType]
+
+FAILED_EVENT = "tidegate.failed"
+"""A tracked event of this name says that the current operation failed."""
+
+
+class TidegateProvider(AbstractProvider):
+    """Answers OpenFeature's questions from a client's memory.
+
+    Tracking an event with a value reports it as a custom value of the current operation
+    (``Operation.measure``) under the event's name; the event ``tidegate.failed`` makes the
+    operation an error.
+
+    Args:
+        client: whose flags are asked for. ``shutdown`` closes it.
+        ready_seconds: how long ``initialize`` waits for the first flags.
+        hooks: OpenFeature hooks that belong to this provider.
+    """
+
+    def __init__(
+        self, client: Client, *, ready_seconds: float = 5.0, hooks: Sequence[Hook] = ()
+    ) -> None:
+        super().__init__()
+        self._client = client
+        self._ready_seconds = ready_seconds
+        self._hooks = list(hooks)
+        self._forget: Callable[[], None] | None = None
+        self._refused = ""
+
+    def get_metadata(self) -> Metadata:
+        """Return the provider's name."""
+        return Metadata("tidegate")
+
+    def get_provider_hooks(self) -> list[Hook]:
+        """Return the hooks that were given."""
+        return list(self._hooks)
+
+    def initialize(self, evaluation_context: EvaluationContext) -> None:
+        """Wait for the first flags.
+
+        Raises:
+            ProviderFatalError: the server does not take the token.
+            ProviderNotReadyError: no flags came in time; they may still come.
+        """
+        if self._forget is None:
+            self._forget = self._client.listen(self._hear)
+        if self._client.wait_until_ready(self._ready_seconds):
+            return
+        if self._refused:
+            raise ProviderFatalError(f"Tidegate: {self._refused}")
+        raise ProviderNotReadyError(
+            f"Tidegate: no flags came in {self._ready_seconds:g} s; defaults are in force"
+        )
+
+    def shutdown(self) -> None:
+        """Report what has not been reported and stop."""
+        if self._forget is not None:
+            self._forget()
+            self._forget = None
+        self._client.close()
+
+    def track(
+        self,
+        tracking_event_name: str,
+        evaluation_context: EvaluationContext | None = None,
+        tracking_event_details: TrackingEventDetails | None = None,
+    ) -> None:
+        """Count a value, or a failure, for the operation in which this happens."""
+        operation = current.get()
+        if operation is None:
+            return
+        if tracking_event_name == FAILED_EVENT:
+            operation.fail()
+        elif tracking_event_details is not None and tracking_event_details.value is not None:
+            measure = getattr(operation, "measure", None)
+            if measure is not None:
+                measure(tracking_event_name, float(tracking_event_details.value))
+
+    def resolve_boolean_details(
+        self,
+        flag_key: str,
+        default_value: bool,
+        evaluation_context: EvaluationContext | None = None,
+    ) -> FlagResolutionDetails[bool]:
+        """Resolve a boolean flag."""
+        context = _context(evaluation_context)
+        return _resolution(self._client.boolean_details(flag_key, default_value, context))
+
+    def resolve_string_details(
+        self,
+        flag_key: str,
+        default_value: str,
+        evaluation_context: EvaluationContext | None = None,
+    ) -> FlagResolutionDetails[str]:
+        """Resolve a string flag."""
+        context = _context(evaluation_context)
+        return _resolution(self._client.string_details(flag_key, default_value, context))
+
+    def resolve_integer_details(
+        self,
+        flag_key: str,
+        default_value: int,
+        evaluation_context: EvaluationContext | None = None,
+    ) -> FlagResolutionDetails[int]:
+        """Resolve a number flag whose value is whole."""
+        context = _context(evaluation_context)
+        return _resolution(self._client.integer_details(flag_key, default_value, context))
+
+    def resolve_float_details(
+        self,
+        flag_key: str,
+        default_value: float,
+        evaluation_context: EvaluationContext | None = None,
+    ) -> FlagResolutionDetails[float]:
+        """Resolve a number flag."""
+        context = _context(evaluation_context)
+        return _resolution(self._client.float_details(flag_key, default_value, context))
+
+    def resolve_object_details(
+        self,
+        flag_key: str,
+        default_value: Structure,
+        evaluation_context: EvaluationContext | None = None,
+    ) -> FlagResolutionDetails[Structure]:
+        """Resolve an object flag."""
+        context = _context(evaluation_context)
+        return _resolution(self._client.object_details(flag_key, default_value, context))
+
+    def _hear(self, event: ClientEvent) -> None:
+        """Tell OpenFeature what happened to the client."""
+        if event.kind == "ready":
+            self._refused = ""
+            self.emit_provider_ready(ProviderEventDetails())
+        elif event.kind == "changed":
+            self.emit_provider_configuration_changed(
+                ProviderEventDetails(flags_changed=sorted(event.flags))
+            )
+        elif event.kind == "stale":
+            self.emit_provider_stale(ProviderEventDetails(message=event.message))
+        else:
+            self._refused = event.message
+            self.emit_provider_error(
+                ProviderEventDetails(message=event.message, error_code=ErrorCode.PROVIDER_FATAL)
+            )
+
+
+def _context(given: EvaluationContext | None) -> Context | None:
+    """The context of a question; None (the current operation's) where it says nothing.
+
+    Attributes without a targeting key are added to those of the current operation.
+    """
+    if given is None or (given.targeting_key is None and not given.attributes):
+        return None
+    operation = current.get()
+    around = NOBODY if operation is None else operation.context or operation.who()
+    context = Context(given.targeting_key or around.targeting_key)
+    if given.targeting_key in (None, around.targeting_key):
+        context.attributes = {**around.attributes, **given.attributes}
+    else:
+        context.attributes = given.attributes
+    return context
+
+
+def _resolution(found: EvaluationDetails[T]) -> FlagResolutionDetails[T]:
+    return FlagResolutionDetails(
+        value=found.value,
+        error_code=None if found.error_code is None else ErrorCode(found.error_code),
+        error_message=found.error_message,
+        reason=found.reason,
+        variant=found.variant,
+        flag_metadata=dict(found.metadata),
+    )

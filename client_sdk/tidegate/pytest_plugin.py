@@ -1,0 +1,92 @@
+"""Flags as a fixture and a marker; pytest finds this by itself.
+
+::
+
+    def test_checkout(flags):
+        flags(new_checkout=True)
+        ...
+        flags.asked.assert_asked("new-checkout")
+
+    @pytest.mark.flags(new_checkout=True)
+    def test_checkout(): ...
+
+``tidegate_strict = true`` in pytest's configuration makes every test that uses either one
+fail when the application asks for a flag that the test does not set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from tidegate.testing import Asked
+
+MARKER = "flags(mapping=None, /, *, strict=False, **values): set Tidegate flags for a test"
+
+
+class Flags:
+    """Sets flags until the test ends; ``asked`` tells what the application asked for."""
+
+    def __init__(self, stack: ExitStack, strict: bool) -> None:
+        from tidegate.testing import flags
+
+        self._stack = stack
+        self.asked: Asked = stack.enter_context(flags(strict=strict))
+
+    def __call__(
+        self,
+        mapping: Mapping[str, Any] | None = None,
+        /,
+        *,
+        strict: bool = False,
+        everywhere: bool = False,
+        **values: Any,
+    ) -> Asked:
+        """Set flags from here to the end of the test, over those that were set before."""
+        from tidegate.testing import flags
+
+        return self._stack.enter_context(
+            flags(mapping, strict=strict, everywhere=everywhere, **values)
+        )
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare the setting."""
+    parser.addini(
+        "tidegate_strict",
+        "fail tests whose application asks for a flag that they do not set",
+        type="bool",
+        default=False,
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare the marker."""
+    config.addinivalue_line("markers", MARKER)
+
+
+@pytest.fixture(name="flags")
+def flags_fixture(pytestconfig: pytest.Config) -> Iterator[Flags]:
+    """Set Tidegate flags for a test, and assert what it asked for."""
+    with ExitStack() as stack:
+        yield Flags(stack, bool(pytestconfig.getini("tidegate_strict")))
+
+
+@pytest.fixture(autouse=True)
+def _marked_flags(request: pytest.FixtureRequest) -> Iterator[None]:
+    marks = list(request.node.iter_markers("flags"))
+    if not marks:
+        yield
+        return
+    from tidegate.testing import flags
+
+    with ExitStack() as stack:
+        if request.config.getini("tidegate_strict"):
+            stack.enter_context(flags(strict=True))
+        for mark in reversed(marks):  # the nearest one wins
+            stack.enter_context(flags(*mark.args, **mark.kwargs))
+        yield

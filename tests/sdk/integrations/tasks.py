@@ -1,0 +1,36 @@
+"""A Celery application whose tasks ask for a flag, run by a real worker."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import tidegate
+from celery import Celery, Task
+from tidegate.integrations.celery import install
+
+app = Celery("tasks", broker=os.environ.get("TASKS_BROKER", "memory://"))
+app.conf.update(
+    broker_connection_retry_on_startup=True,
+    task_ignore_result=True,
+    worker_prefetch_multiplier=1,
+    worker_hijack_root_logger=False,
+)
+client = tidegate.Client()
+
+
+def user(task: Any) -> tidegate.Context:
+    return tidegate.Context(task.request.args[0])
+
+
+install(client, user)
+
+
+@app.task(bind=True, max_retries=1)  # type: ignore[untyped-decorator]
+def work(task: Task, name: str, how: str) -> None:
+    client.wait_until_ready(10)
+    client.boolean("checkout", False)
+    if how == "fail":
+        raise RuntimeError("a bug")
+    if how == "retry" and task.request.retries == 0:
+        raise task.retry(countdown=0)

@@ -1,0 +1,88 @@
+"""A real Celery worker that forks, a real broker, a real flag server."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from celery import Celery
+from tidegate_server.store.embedded import EmbeddedValkey
+
+from tests.sdk.server import Environment
+
+ROOT = Path(__file__).resolve().parents[3]
+TASKS = 30
+PATIENCE = 60.0
+
+
+@pytest.fixture
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    valkey = EmbeddedValkey(Path(tmp_path_factory.mktemp("broker")))
+    valkey.start()
+    yield f"redis+socket://{valkey.socket}"
+    valkey.stop()
+
+
+def wait_for(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.1)
+
+
+def test_every_task_is_counted_once_also_when_workers_are_recycled(
+    environment: Environment, broker: str, tmp_path: Path
+) -> None:
+    environment.flag("checkout")
+    release = environment.release("checkout")
+    log = tmp_path / "worker.log"
+    with log.open("wb") as output:
+        worker = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "celery", "-A", "tests.sdk.integrations.tasks", "worker"),
+                *("--pool", "prefork", "--concurrency", "2", "--max-tasks-per-child", "7"),
+                *("--without-gossip", "--without-mingle", "--without-heartbeat"),
+            ],
+            cwd=ROOT,
+            env={
+                **os.environ,
+                "TASKS_BROKER": broker,
+                "TIDEGATE_URL": environment.url,
+                "TIDEGATE_TOKEN": environment.token,
+            },
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        sender = Celery(broker=broker)
+        for number in range(TASKS):
+            how = ("fine", "fail", "retry")[number % 3]
+            sender.send_task("tests.sdk.integrations.tasks.work", (f"user-{number}", how))
+
+        def totals() -> tuple[int, int, int]:
+            arms = [
+                arm
+                for reading in environment.evidence(release).readings
+                for arm in (reading.control, reading.treatment)
+            ]
+            return (
+                sum(arm.exposures for arm in arms),
+                sum(arm.outcomes for arm in arms),
+                sum(arm.errors for arm in arms),
+            )
+
+        third = TASKS // 3
+        expected = (4 * third, 3 * third, third)
+        wait_for(lambda: totals()[1] >= 3 * third, "all tasks are counted")
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(PATIENCE) == 0, log.read_text()
+        assert totals() == expected
+    finally:
+        worker.kill()
+        worker.wait()

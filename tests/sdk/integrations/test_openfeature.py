@@ -1,0 +1,234 @@
+"""The provider through OpenFeature's own client, and its events from a real server."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from openfeature import api
+from openfeature.client import OpenFeatureClient
+from openfeature.evaluation_context import EvaluationContext
+from openfeature.event import EventDetails, ProviderEvent
+from openfeature.exception import ErrorCode
+from openfeature.flag_evaluation import FlagEvaluationDetails, Reason
+from openfeature.hook import Hook, HookContext, HookHints
+from openfeature.provider import ProviderStatus
+from openfeature.track import TrackingEventDetails
+from tidegate import Client, Context
+from tidegate.integrations.openfeature import FAILED_EVENT, TidegateProvider
+
+from tests.sdk.conftest import Connect
+from tests.sdk.integrations.counted import SNAPSHOT, counted, counts
+from tests.sdk.server import Environment
+
+
+def flag(key: str, type_: str, values: dict[str, Any], serve: Any, **more: Any) -> dict[str, Any]:
+    return {
+        "key": key,
+        "type": type_,
+        "version": 3,
+        "salt": key,
+        "variants": [{"key": name, "value": value} for name, value in values.items()],
+        "enabled": True,
+        "off_variant": next(iter(values)),
+        "default": {"variant": serve},
+        "rules": [],
+        "prerequisites": [],
+        "killed": None,
+        "release": None,
+        **more,
+    }
+
+
+INTERNAL = {
+    "id": "internal",
+    "when": {"attribute": "customer", "operator": "equals", "value": False},
+    "serve": {"variant": "internal"},
+}
+FLAGS = [
+    flag("boolean-flag", "boolean", {"off": False, "on": True}, "on"),
+    flag("string-flag", "string", {"hi": "hi", "bye": "bye"}, "hi"),
+    flag("integer-flag", "number", {"one": 1, "ten": 10}, "ten"),
+    flag("float-flag", "number", {"tenth": 0.1, "half": 0.5}, "half"),
+    flag("object-flag", "object", {"empty": {}, "full": {"show": True, "limit": 100}}, "full"),
+    flag(
+        "context-aware", "string", {"internal": "INTERNAL", "external": "EXTERNAL"}, "external",
+        rules=[INTERNAL],
+    ),
+    flag("disabled-flag", "boolean", {"off": False, "on": True}, "on", enabled=False),
+    flag("split-flag", "boolean", {"off": False, "on": True}, "on"),
+]  # fmt: skip
+FLAGS[-1]["default"] = {
+    "split": [{"variant": "on", "weight": 50}, {"variant": "off", "weight": 50}]
+}
+DOCUMENT = {**SNAPSHOT, "flags": {each["key"]: each for each in FLAGS}}
+
+
+@pytest.fixture(autouse=True)
+def clean() -> Iterator[None]:
+    yield
+    api.shutdown()
+    api.clear_providers()
+    api.clear_hooks()
+
+
+@pytest.fixture
+def questions() -> OpenFeatureClient:
+    api.set_provider_and_wait(TidegateProvider(Client.offline(DOCUMENT)))
+    return api.get_client()
+
+
+def test_values_of_every_type_are_resolved(questions: OpenFeatureClient) -> None:
+    assert questions.get_boolean_value("boolean-flag", False) is True
+    assert questions.get_string_value("string-flag", "bye") == "hi"
+    assert questions.get_integer_value("integer-flag", 1) == 10
+    assert questions.get_float_value("float-flag", 0.1) == 0.5
+    assert questions.get_object_value("object-flag", {}) == {"show": True, "limit": 100}
+
+
+def test_values_are_resolved_asynchronously_too(questions: OpenFeatureClient) -> None:
+    async def ask() -> list[Any]:
+        return [
+            await questions.get_boolean_value_async("boolean-flag", False),
+            await questions.get_string_value_async("string-flag", "bye"),
+            await questions.get_integer_value_async("integer-flag", 1),
+            await questions.get_float_value_async("float-flag", 0.1),
+            await questions.get_object_value_async("object-flag", {}),
+        ]
+
+    assert asyncio.run(ask()) == [True, "hi", 10, 0.5, {"show": True, "limit": 100}]
+
+
+def test_details_have_variant_reason_and_metadata(questions: OpenFeatureClient) -> None:
+    details = questions.get_string_details("string-flag", "bye")
+    assert (details.variant, details.reason) == ("hi", Reason.STATIC)
+    assert details.flag_metadata == {"flagVersion": 3}
+    disabled = questions.get_boolean_details("disabled-flag", True)
+    assert (disabled.value, disabled.reason) == (False, Reason.DISABLED)
+
+
+def test_a_context_is_used_for_targeting(questions: OpenFeatureClient) -> None:
+    internal = EvaluationContext("ana", {"customer": False})
+    external = EvaluationContext("ana", {"customer": True})
+    matched = questions.get_string_details("context-aware", "?", internal)
+    assert (matched.value, matched.reason) == ("INTERNAL", Reason.TARGETING_MATCH)
+    assert matched.flag_metadata["ruleId"] == "internal"
+    assert questions.get_string_value("context-aware", "?", external) == "EXTERNAL"
+    assert questions.get_string_value("context-aware", "?") == "EXTERNAL"
+
+
+def error(details: FlagEvaluationDetails[Any]) -> tuple[Any, ...]:
+    return details.value, details.reason, details.error_code
+
+
+def test_errors_give_the_default_and_their_code(questions: OpenFeatureClient) -> None:
+    assert error(questions.get_string_details("missing-flag", "uh-oh")) == (
+        "uh-oh", Reason.ERROR, ErrorCode.FLAG_NOT_FOUND,
+    )  # fmt: skip
+    assert error(questions.get_integer_details("string-flag", 13)) == (
+        13, Reason.ERROR, ErrorCode.TYPE_MISMATCH,
+    )  # fmt: skip
+    assert error(questions.get_integer_details("float-flag", 13)) == (
+        13, Reason.ERROR, ErrorCode.TYPE_MISMATCH,
+    )  # fmt: skip
+    assert error(questions.get_boolean_details("split-flag", False)) == (
+        False, Reason.ERROR, ErrorCode.TARGETING_KEY_MISSING,
+    )  # fmt: skip
+
+
+def test_hooks_of_the_provider_and_the_api_run(questions: OpenFeatureClient) -> None:
+    ran: list[str] = []
+
+    class Note(Hook):
+        def after(self, hook_context: HookContext, details: Any, hints: HookHints) -> None:
+            ran.append(f"{hook_context.provider_metadata.name}: {details.variant}")  # type: ignore[union-attr]
+
+    provider = TidegateProvider(Client.offline(DOCUMENT), hooks=[Note()])
+    api.set_provider_and_wait(provider)
+    api.get_client().get_boolean_value("boolean-flag", False)
+    assert ran == ["tidegate: on"]
+
+
+def test_evaluations_are_exposures_of_the_current_operation() -> None:
+    client = Client.offline(SNAPSHOT)
+    api.set_provider_and_wait(TidegateProvider(client))
+    questions = api.get_client()
+    with client.operation(Context("ana")):
+        assert questions.get_boolean_value("checkout", False) is True
+        assert questions.get_boolean_value("checkout", False) is True
+    assert counted(client) == counts(1, 1, 0)
+    with client.operation(Context("bob")):
+        questions.get_boolean_value("checkout", False, EvaluationContext(attributes={"a": 1}))
+        questions.track(FAILED_EVENT)
+    assert counted(client) == counts(2, 2, 1, 1)
+
+
+def test_tracking_outside_of_an_operation_is_no_trouble(questions: OpenFeatureClient) -> None:
+    questions.track("basket_value", tracking_event_details=TrackingEventDetails(12.5))
+
+
+class Heard:
+    """Events of OpenFeature, as they come."""
+
+    def __init__(self) -> None:
+        self._more = threading.Condition()
+        self.events: list[tuple[ProviderEvent, EventDetails]] = []
+
+    def listen(self, *kinds: ProviderEvent) -> None:
+        for kind in kinds:
+            api.add_handler(kind, self._noting(kind))
+
+    def _noting(self, kind: ProviderEvent) -> Callable[[EventDetails], None]:
+        def note(details: EventDetails) -> None:
+            with self._more:
+                self.events.append((kind, details))
+                self._more.notify_all()
+
+        return note
+
+    def wait_for(self, kind: ProviderEvent) -> EventDetails:
+        with self._more:
+            found: list[EventDetails] = []
+
+            def heard() -> bool:
+                found[:] = [details for seen, details in self.events if seen is kind]
+                return bool(found)
+
+            assert self._more.wait_for(heard, 20), self.events
+            return found[0]
+
+
+def test_changed_flags_are_named_and_a_lost_connection_is_stale(
+    environment: Environment, connect: Connect
+) -> None:
+    environment.flag("checkout")
+    client = connect()
+    api.set_provider_and_wait(TidegateProvider(client))
+    heard = Heard()
+    heard.listen(ProviderEvent.PROVIDER_CONFIGURATION_CHANGED)
+    environment.target("checkout", default={"variant": "on"})
+    changed = heard.wait_for(ProviderEvent.PROVIDER_CONFIGURATION_CHANGED)
+    assert changed.flags_changed == ["checkout"]
+    assert api.get_client().get_boolean_value("checkout", False) is True
+
+
+def test_a_refused_token_is_fatal(environment: Environment) -> None:
+    provider = TidegateProvider(Client(environment.url, "tg_sdk_wrong"), ready_seconds=2.0)
+    heard = Heard()
+    heard.listen(ProviderEvent.PROVIDER_ERROR)
+    with pytest.raises(Exception, match="refused"):
+        api.set_provider_and_wait(provider)
+    assert heard.wait_for(ProviderEvent.PROVIDER_ERROR).error_code is ErrorCode.PROVIDER_FATAL
+    questions = api.get_client()
+    assert questions.get_provider_status() is ProviderStatus.FATAL
+    assert questions.get_boolean_value("checkout", True) is True
+
+
+def test_shutdown_closes_the_client(environment: Environment, connect: Connect) -> None:
+    client = connect()
+    api.set_provider_and_wait(TidegateProvider(client))
+    api.shutdown()
+    assert client.status().state == "closed"

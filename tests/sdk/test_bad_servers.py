@@ -1,0 +1,277 @@
+"""A server that is away, hangs, trickles, lies or is cut off costs nothing but freshness."""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tidegate import Client, Context
+from tidegate import transport as transports
+from tidegate import updates as links
+
+from tests.sdk import bad_proxy
+from tests.sdk.bad_proxy import Mode, Proxy
+from tests.sdk.server import Environment
+
+ANA = Context("ana")
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Minutes become moments; what is tried is that there is an end, not when it comes."""
+    monkeypatch.setattr(transports, "ANSWER_SECONDS", 0.3)
+    monkeypatch.setattr(transports, "SILENCE_SECONDS", 0.6)
+    monkeypatch.setattr(transports, "WHOLE_SECONDS", 0.5)
+    monkeypatch.setattr(links, "FIRST_PAUSE", 0.02)
+    monkeypatch.setattr(links, "LONGEST_PAUSE", 0.2)
+    monkeypatch.setattr(links, "REFUSED_PAUSE", 0.2)
+
+
+@pytest.fixture
+def proxy(environment: Environment) -> Iterator[Proxy]:
+    environment.flag("checkout")
+    environment.target("checkout", default={"variant": "on"})
+    proxy = Proxy(environment.url)
+    yield proxy
+    proxy.close()
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> tuple[str, str]:
+    key, path = str(tmp_path / "key.pem"), str(tmp_path / "certificate.pem")
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1"),
+            *("-subj", "/CN=127.0.0.1", "-keyout", key, "-out", path),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    return path, key
+
+
+def said(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """The levels of the client's lines."""
+    return [record.levelname for record in caplog.records if record.name == "tidegate"]
+
+
+def until(condition: Callable[[], bool], what: str, seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.01)
+
+
+NEWER = {"schema": 99, "project": "p", "environment": "e", "version": 1}
+BAD: dict[str, Mode] = {
+    "refuses": bad_proxy.refusing,
+    "never answers": bad_proxy.black_hole,
+    "sends a head for ever": bad_proxy.trickling_head,
+    "sends a body for ever": bad_proxy.trickling_body,
+    "answers 500": bad_proxy.saying("500 Internal Server Error", {}),
+    "answers 401": bad_proxy.saying("401 Unauthorized", {}),
+    "answers something else": bad_proxy.saying("200 OK", b"<html>", "text/html"),
+    "sends no JSON": bad_proxy.streaming(b"event: snapshot\ndata: {oops\n\n", snapshot="oops"),
+    "sends a newer schema": bad_proxy.streaming(
+        f"event: snapshot\ndata: {json.dumps(NEWER)}\n\n".encode(), snapshot=NEWER
+    ),
+    "is cut in the middle of an event": bad_proxy.streaming(
+        b'event: snapshot\ndata: {"schema": 1,', snapshot=[]
+    ),
+}
+
+
+@pytest.mark.parametrize("how", BAD)
+def test_an_application_starts_with_its_defaults_and_recovers(
+    proxy: Proxy, environment: Environment, caplog: pytest.LogCaptureFixture, how: str
+) -> None:
+    caplog.set_level(logging.INFO, "tidegate")
+    proxy.become(BAD[how])
+    client = Client(proxy.url, environment.token)
+    try:
+        until(lambda: proxy.connections > 3, "it keeps trying")
+        assert client.boolean("checkout", False, ANA) is False
+        assert client.boolean_details("checkout", False, ANA).error_code == "PROVIDER_NOT_READY"
+        assert client.status().state == "starting"
+        assert said(caplog) == ["WARNING"]
+        proxy.become(bad_proxy.passing)
+        assert client.wait_until_ready(20)
+        assert client.boolean("checkout", False, ANA) is True
+        assert said(caplog) == ["WARNING", "INFO"]
+    finally:
+        client.close()
+
+
+@pytest.mark.parametrize("how", BAD)
+def test_an_application_under_way_keeps_its_flags_and_recovers(
+    proxy: Proxy, environment: Environment, caplog: pytest.LogCaptureFixture, how: str
+) -> None:
+    client = Client(proxy.url, environment.token)
+    try:
+        assert client.wait_until_ready(20)
+        until(lambda: client.status().state == "connected", "it is connected")
+        caplog.set_level(logging.INFO, "tidegate")
+        seen = proxy.connections
+        proxy.become(BAD[how])
+        environment.target("checkout", default={"variant": "off"})
+        until(lambda: proxy.connections > seen + 3, "it keeps trying")
+        until(lambda: client.status().state == "stale", "it knows")
+        assert client.boolean("checkout", False, ANA) is True
+        proxy.become(bad_proxy.passing)
+        until(lambda: client.boolean("checkout", True, ANA) is False, "the change arrives")
+        until(lambda: client.status().state == "connected", "it is connected again")
+        assert said(caplog) == ["WARNING", "INFO"]
+    finally:
+        client.close()
+
+
+def test_a_certificate_that_nobody_trusts_is_not_trusted(
+    proxy: Proxy, environment: Environment, certificate: tuple[str, str]
+) -> None:
+    proxy.become(bad_proxy.untrusted(*certificate))
+    client = Client(proxy.url.replace("http:", "https:"), environment.token)
+    try:
+        until(lambda: proxy.connections > 2, "it keeps trying")
+        assert client.status().state == "starting"
+    finally:
+        client.close()
+
+
+def test_a_version_that_goes_back_is_followed(proxy: Proxy, environment: Environment) -> None:
+    """The server's store was restored from an older copy: what it says now holds."""
+    client = Client(proxy.url, environment.token)
+    try:
+        assert client.wait_until_ready(20)
+        older = {**environment.snapshot(), "version": 1}
+        older["flags"]["checkout"]["default"] = {"variant": "off"}
+        text = f"id: 1\nevent: snapshot\ndata: {json.dumps(older)}\n\n".encode()
+        proxy.become(bad_proxy.streaming(text, snapshot=older))
+        until(lambda: client.status().version == 1, "the older version is taken")
+        assert client.boolean("checkout", True, ANA) is False
+    finally:
+        client.close()
+
+
+def test_a_kill_arrives_through_polling_when_streams_do_not_pass(
+    proxy: Proxy, environment: Environment, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A proxy in between that cuts every stream: the flags still come, and stay fresh."""
+
+    def no_streams(proxy: Proxy, client: socket.socket) -> None:
+        head = bad_proxy.request(client)
+        if b"/sdk/v1/stream" in head:
+            return
+        server = proxy.reach()
+        server.sendall(head.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+        while part := server.recv(65_536):
+            client.sendall(part)
+
+    caplog.set_level(logging.INFO, "tidegate")
+    proxy.become(no_streams)
+    client = Client(proxy.url, environment.token)
+    try:
+        assert client.wait_until_ready(20)
+        assert client.boolean("checkout", False, ANA) is True
+        environment.kill("checkout")
+        until(lambda: client.boolean("checkout", True, ANA) is False, "the kill arrives")
+        assert client.status().state == "connected"
+        assert said(caplog) == ["WARNING", "INFO"]
+    finally:
+        client.close()
+
+
+def test_closing_does_not_wait_for_a_server_that_hangs(
+    proxy: Proxy, environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = Client(proxy.url, environment.token)
+    assert client.wait_until_ready(20)
+    proxy.become(bad_proxy.black_hole)
+    monkeypatch.setattr(links, "LAST_REPORT_SECONDS", 0.1)
+    closed = threading.Thread(target=client.close)
+    closed.start()
+    closed.join(20)
+    assert not closed.is_alive()
+    assert client.boolean("checkout", False, ANA) is True
+
+
+class TestWithACache:
+    def test_flags_survive_a_restart_without_the_server(
+        self, proxy: Proxy, environment: Environment, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "flags"
+        first = Client(proxy.url, environment.token, cache_path=path)
+        assert first.wait_until_ready(20)
+        first.close()
+        proxy.become(bad_proxy.black_hole)
+        second = Client(proxy.url, environment.token, cache_path=path)
+        try:
+            assert second.wait_until_ready(0)
+            details = second.boolean_details("checkout", False, ANA)
+            assert (details.value, details.reason) == (True, "STALE")
+            assert second.status().state == "stale"
+            environment.target("checkout", default={"variant": "off"})
+            proxy.become(bad_proxy.passing)
+            until(lambda: second.boolean("checkout", True, ANA) is False, "the change arrives")
+            assert second.boolean_details("checkout", True, ANA).reason == "STATIC"
+        finally:
+            second.close()
+
+    def test_a_damaged_file_is_as_none(
+        self, proxy: Proxy, environment: Environment, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "flags"
+        path.write_bytes(b"\x00" * 100)
+        proxy.become(bad_proxy.black_hole)
+        client = Client(proxy.url, environment.token, cache_path=path)
+        try:
+            assert client.boolean("checkout", False, ANA) is False
+            proxy.become(bad_proxy.passing)
+            assert client.wait_until_ready(20)
+        finally:
+            client.close()
+
+    def test_a_file_of_a_newer_schema_is_as_none(
+        self, environment: Environment, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "flags"
+        from tidegate.persistence import SnapshotFile
+
+        SnapshotFile(path, "http://127.0.0.1:9", environment.token).save(NEWER)
+        client = Client("http://127.0.0.1:9", environment.token, cache_path=path)
+        try:
+            assert client.status().version is None
+        finally:
+            client.close()
+
+
+def test_memory_is_bounded_whatever_a_stream_sends(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transports, "LARGEST_BODY", 10_000)
+
+    def endless() -> Iterator[bytes]:
+        while True:
+            yield b"data: " + b"x" * 1_000
+
+    with pytest.raises(transports.Unreachable, match="too large"):
+        for _ in transports.parse_events(endless()):
+            pass
+
+
+def test_nothing_of_the_token_is_in_the_log(
+    proxy: Proxy, environment: Environment, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    proxy.become(bad_proxy.saying("401 Unauthorized", {}))
+    client: Any = Client(proxy.url, environment.token)
+    until(lambda: proxy.connections > 3, "it keeps trying")
+    client.close()
+    assert environment.token not in caplog.text

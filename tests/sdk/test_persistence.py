@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import json
+import logging
+import multiprocessing
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tidegate.persistence import SnapshotFile
+
+URL = "http://flags.example"
+TOKEN = "tg_sdk_abc_secret"
+
+
+def document(version: int = 7) -> dict[str, Any]:
+    return {"schema": 1, "project": "p", "environment": "e", "version": version, "flags": {}}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "cache" / "flags"
+
+
+def test_what_was_saved_is_loaded(path: Path) -> None:
+    SnapshotFile(path, URL, TOKEN).save(document())
+    assert SnapshotFile(path, URL + "/", TOKEN).load() == document()
+
+
+def test_a_file_that_is_not_there_is_no_trouble(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert SnapshotFile(path, URL, TOKEN).load() is None
+    assert caplog.records == []
+
+
+def test_nobody_else_may_read_it_and_no_secret_is_in_it(path: Path) -> None:
+    SnapshotFile(path, URL, TOKEN).save(document())
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert TOKEN not in path.read_text()
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "text", "json"])
+def test_a_damaged_file_is_ignored_with_one_line(
+    path: Path, caplog: pytest.LogCaptureFixture, damage: str
+) -> None:
+    file = SnapshotFile(path, URL, TOKEN)
+    file.save(document())
+    whole = path.read_bytes()
+    path.write_bytes(
+        {
+            "cut": whole[:-5],
+            "flipped": whole[:-2] + bytes([whole[-2] ^ 1]) + whole[-1:],
+            "empty": b"",
+            "text": b"not a snapshot\n",
+            "json": json.dumps(document()).encode(),
+        }[damage]
+    )
+    assert file.load() is None
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+    assert "ignored" in caplog.text
+
+
+@pytest.mark.parametrize(("url", "token"), [("http://other.example", TOKEN), (URL, "another")])
+def test_another_servers_or_tokens_flags_are_not_taken(
+    path: Path, caplog: pytest.LogCaptureFixture, url: str, token: str
+) -> None:
+    SnapshotFile(path, URL, TOKEN).save(document())
+    assert SnapshotFile(path, url, token).load() is None
+    assert "another server's or token's" in caplog.text
+
+
+def test_a_folder_that_cannot_be_written_is_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    file = SnapshotFile(tmp_path / "file" / "flags", URL, TOKEN)
+    file.save(document())
+    file.save(document())
+    assert len(caplog.records) == 1
+    assert "cannot be cached" in caplog.text
+
+
+def test_a_failed_save_leaves_what_was_there(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = SnapshotFile(path, URL, TOKEN)
+    file.save(document(1))
+
+    def full_disk(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full_disk)
+    file.save(document(2))
+    assert file.load() == document(1)
+    assert [each.name for each in path.parent.iterdir()] == ["flags"]
+
+
+def write_often(path: str, first: int) -> None:
+    file = SnapshotFile(path, URL, TOKEN)
+    for version in range(first, first + 200):
+        file.save({**document(version), "padding": "x" * (version % 97) * 50})
+
+
+def test_processes_that_write_at_once_leave_one_whole_file(path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    writers = [
+        context.Process(target=write_often, args=(str(path), first)) for first in (1_000, 2_000)
+    ]
+    for writer in writers:
+        writer.start()
+    reader = SnapshotFile(path, URL, TOKEN)
+    seen = 0
+    while any(writer.is_alive() for writer in writers):
+        if path.exists():
+            assert reader.load() is not None
+            seen += 1
+    for writer in writers:
+        writer.join()
+        assert writer.exitcode == 0
+    assert seen
+    assert [each.name for each in path.parent.iterdir()] == ["flags"]
