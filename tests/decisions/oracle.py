@@ -1,0 +1,52 @@
+"""An oracle that knows both error rates: what no rule that has to find them out can beat.
+
+A sequential probability ratio test (Wald 1945) of the treatment's true rate against the
+control's, in the same world and through the same stages. It rolls back when the ratio
+reaches 1/alpha, and opens the next stage when the stage's own ratio has fallen to beta.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import dataclass, replace
+
+from tidegate_server.decisions.advance import HARMFUL_CHANCE
+from tidegate_server.decisions.world import Audience, Moment, World
+from tidegate_server.domain.policy import Policy
+
+from tests.decisions.ramp import release
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What the oracle made of a release."""
+
+    rolled_back: bool
+    windows: int
+    extra: float
+
+
+def judged(by: Policy, world: World, alpha: float, seed: int, most_windows: int) -> Judged:
+    """Let the oracle watch a bad release; it needs no control group."""
+    audience = Audience(by, world, random.Random(seed))
+    subject = release(by)
+    whole = stage = extra = 0.0
+    for number in range(1, most_windows + 1):
+        moment = Moment(number * by.interval_ms, number, 0)
+        good = world.base(moment)
+        bad = good * world.times(moment)
+        strata = audience.window(subject, moment, by.interval_ms)
+        treated = sum(each.treatment.outcomes for each in strata)
+        failed = sum(each.treatment.errors for each in strata)
+        gain = failed * math.log(bad / good) + (treated - failed) * math.log(
+            (1.0 - bad) / (1.0 - good)
+        )
+        whole, stage = whole + gain, stage + gain
+        extra += treated * (bad - good)
+        if whole >= -math.log(alpha):
+            return Judged(True, number, extra)
+        if stage <= math.log(HARMFUL_CHANCE) and subject.stage < len(by.stages):
+            subject = replace(subject, stage=subject.stage + 1, step=subject.step + 1)
+            stage = 0.0
+    return Judged(False, most_windows, extra)

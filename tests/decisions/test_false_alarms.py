@@ -1,0 +1,174 @@
+"""How often harmless releases are stopped, and what bad ones cost, over very many of them.
+
+Bounds come from the binomial distribution: were the promise kept exactly, the bound would be
+passed once in a thousand or a million test runs. Seeds are fixed, so a failure is a change
+of the rule.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import statistics
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import pytest
+from tidegate_server.decisions.chance import Chance
+from tidegate_server.decisions.simulate import Run, simulate
+from tidegate_server.decisions.world import Course, World, always
+
+from tests.decisions.oracle import judged
+from tests.decisions.ramp import SEGMENT, policy
+from tests.decisions.test_simulated_releases import most_by_chance
+
+FALSE_ALARM = 0.01
+RAMP = policy(10, 5, 25, 50, 100, segments={1: (SEGMENT,)}, min_samples=100, bake_ms=10**9)
+INSIDE = {SEGMENT: 0.4}
+
+
+def outage_at_changes(rate: float, during: float, windows: int) -> Course:
+    """Both arms fail in the first windows after every change of stage."""
+    return lambda moment: during if moment.since_change < windows else rate
+
+
+def over_the_day(value: float, swing: float) -> Course:
+    """A day of forty windows, so that a release lives through several."""
+    return lambda moment: value * (1.0 + swing * math.sin(moment.window / 40 * math.tau))
+
+
+HARMLESS = {
+    "constant": World(always(4_000), always(0.01), segments=INSIDE),
+    "day and night": World(over_the_day(4_000, 0.7), over_the_day(0.01, 0.8), segments=INSIDE),
+    "an outage for both when the stage changes": World(
+        always(4_000), outage_at_changes(0.01, 0.2, 3), segments=INSIDE
+    ),
+    "clustered users": World(
+        always(4_000),
+        always(0.01),
+        segments=INSIDE,
+        activity=1.5,
+        chronic=40,
+        chronic_share=0.5,
+    ),
+    "twenty requests a window": World(always(40), always(0.02), users=500, segments=INSIDE),
+}
+
+
+def runs_of(world: World, number: int, windows: int) -> Iterable[Run]:
+    for seed in range(number):
+        yield simulate(RAMP, world, random.Random(seed), most_windows=windows)
+
+
+def stopped(world: World, number: int, windows: int) -> int:
+    return sum(run.stopped for run in runs_of(world, number, windows))
+
+
+@pytest.mark.parametrize("kind", HARMLESS)
+def test_harmless_releases_are_stopped_as_seldom_as_promised(kind: str) -> None:
+    assert stopped(HARMLESS[kind], 150, 60) <= most_by_chance(150, FALSE_ALARM, 1e-3)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", HARMLESS)
+def test_two_thousand_harmless_releases_are_stopped_as_seldom_as_promised(
+    kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    number = 2_000
+    found = stopped(HARMLESS[kind], number, 300)
+    with capsys.disabled():
+        print(f"\n{kind}: {found} of {number} harmless releases were stopped")
+
+    assert found <= number * FALSE_ALARM
+
+
+@dataclass(frozen=True)
+class Bad:
+    base: float
+    times: float
+    per_minute: float
+
+    @property
+    def world(self) -> World:
+        return World(
+            always(self.per_minute), always(self.base), always(self.times), segments=INSIDE
+        )
+
+
+BAD = [Bad(0.01, 3.0, 4_000), Bad(0.01, 10.0, 4_000), Bad(0.001, 10.0, 4_000)]
+MANY_BAD = [
+    Bad(base, times, per_minute)
+    for base in (0.001, 0.01, 0.05)
+    for times in (2.0, 3.0, 5.0, 10.0)
+    for per_minute in (400, 4_000, 40_000)
+]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What bad releases of one kind cost on average, and what they cost the oracle."""
+
+    bad: Bad
+    caught: float
+    windows: float
+    extra: float
+    oracle: float
+
+    @property
+    def ratio(self) -> float:
+        return self.extra / self.oracle
+
+    def __str__(self) -> str:
+        bad = self.bad
+        return (
+            f"{bad.base:6.1%} x{bad.times:<4g} {bad.per_minute:7,.0f}/min: {self.caught:4.0%} "
+            f"stopped, after {self.windows:5.0f} windows, {self.extra:8.1f} extra errors; the "
+            f"oracle {self.oracle:7.1f}, ratio {self.ratio:.2f}"
+        )
+
+
+def cost(bad: Bad, number: int, windows: int) -> Cost:
+    ours = list(runs_of(bad.world, number, windows))
+    theirs = [judged(RAMP, bad.world, FALSE_ALARM, seed, windows) for seed in range(number)]
+    return Cost(
+        bad,
+        sum(run.stopped for run in ours) / number,
+        statistics.median(run.windows for run in ours),
+        statistics.fmean(run.extra for run in ours),
+        statistics.fmean(each.extra for each in theirs),
+    )
+
+
+def geometric_mean(values: Iterable[float]) -> float:
+    return math.exp(statistics.fmean(math.log(value) for value in values))
+
+
+def test_bad_releases_cost_little_more_than_an_oracle_would_let_them() -> None:
+    costs = [cost(bad, 25, 120) for bad in BAD]
+
+    assert all(each.caught == 1.0 for each in costs)
+    assert geometric_mean(each.ratio for each in costs) < 3.0
+
+
+@pytest.mark.long
+def test_the_harm_of_many_kinds_of_bad_releases_against_the_oracle(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    costs = [cost(bad, 100, 600) for bad in MANY_BAD]
+    mean = geometric_mean(each.ratio for each in costs)
+    with capsys.disabled():
+        print("", *costs, f"geometric mean of the ratios: {mean:.2f}", sep="\n")
+
+    assert mean < 2.5
+
+
+def test_counting_errors_instead_of_people_would_break_the_promise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def all_of_them(chance: Chance, errors: int, left: int, users: int) -> int:
+        return errors
+
+    monkeypatch.setattr("tidegate_server.decisions.world.newly_met", all_of_them)
+    found = stopped(replace(HARMLESS["clustered users"], chronic=10), 60, 60)
+
+    assert found > most_by_chance(60, FALSE_ALARM, 1e-6)
