@@ -24,6 +24,7 @@ def _validator(name: str) -> Draft202012Validator:
 SNAPSHOT = _validator("snapshot")
 UPDATE = _validator("update")
 REPORT = _validator("report")
+WEBHOOK = _validator("webhook")
 
 
 def violations(validator: Draft202012Validator, document: Any) -> list[str]:

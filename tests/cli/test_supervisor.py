@@ -159,7 +159,23 @@ def test_a_store_that_is_away_is_not_reached(folder: Path) -> None:
 
 def test_a_policy_job_runs_alone_beside_the_servers(served: Served) -> None:
     store = EmbeddedValkey(served.data_dir).url
-    process = Tidegate({"TIDEGATE_STORE_URL": store}).process("policy-job", "--log-level", "debug")
+    key = (served.data_dir / "secret.key").read_text()
+    alone = Tidegate({"TIDEGATE_STORE_URL": store, "TIDEGATE_SECRET_KEY": key})
+    process = alone.process("policy-job", "--log-level", "debug")
     os.killpg(process.pid, signal.SIGTERM)
     process.communicate(timeout=30)
     assert process.returncode in (0, -signal.SIGTERM)
+
+
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [("another key of 16 characters", "made with another secret key"), ("short", "at least 16")],
+)
+def test_a_policy_job_that_would_sign_with_another_key_does_not_start(
+    served: Served, key: str, words: str
+) -> None:
+    store = EmbeddedValkey(served.data_dir).url
+    someone = Tidegate({"TIDEGATE_STORE_URL": store, "TIDEGATE_SECRET_KEY": key})
+    out, err = someone.process("policy-job").communicate(timeout=30)
+    assert out == ""
+    assert words in err

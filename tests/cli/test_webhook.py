@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.cli.calls import Tidegate
+from tests.receiver import Answer, receiver
 
 
 def test_a_webhooks_secret_is_alone_on_standard_output(tidegate: Tidegate) -> None:
@@ -32,3 +33,22 @@ def test_a_webhook_is_changed_and_deleted(tidegate: Tidegate) -> None:
     assert "add --yes" in tidegate.refused("webhook", "delete", "chat", status=2)
     tidegate.ok("webhook", "delete", "chat", "--yes")
     assert tidegate.json("webhook", "list") == []
+
+
+def test_a_webhook_is_tried_out(tidegate: Tidegate) -> None:
+    with receiver(Answer(204)) as told:
+        secret = tidegate.json("webhook", "create", "ops", told.url)["secret"]
+        assert "told nothing yet" in tidegate.run("webhook", "deliveries", "ops").err
+        assert "took the message" in tidegate.ok("webhook", "test", "ops", "--reason", "hello")
+        (received,) = told.received
+        assert received.is_signed_with(secret)
+        assert received.json["reason"] == "hello"
+        assert "delivered" in tidegate.ok("webhook", "deliveries", "ops")
+
+        told.behave(Answer(500))
+        failed = tidegate.run("webhook", "test", "ops", "--wait", "2s")
+        assert (failed.status, failed.out) == (5, "")
+        assert "answered 500" in failed.err
+        (waiting, _) = tidegate.json("webhook", "deliveries", "ops")[::-1]
+        assert (waiting["state"], waiting["event"]) == ("waiting", "test")
+        assert waiting["next_attempt_at"] is not None

@@ -53,12 +53,17 @@ def bootstrap(store: Store, secret_key: bytes, given_token: str = "") -> Bootstr
         StartupRefused: another secret key made the tokens in this store, or the given token
             is not fit to be one.
     """
-    _check_key(store, secret_key)
+    check_key(store, secret_key)
     _make_default_project(store)
     return _first_token(store, secret_key, given_token)
 
 
-def _check_key(store: Store, secret_key: bytes) -> None:
+def check_key(store: Store, secret_key: bytes) -> None:
+    """Insist that a secret key is the one that a store is used with, or the first one.
+
+    Raises:
+        StartupRefused: another secret key made the tokens in this store.
+    """
     fingerprint = credentials.fingerprint(secret_key)
     if store.put_value_once(FINGERPRINT, fingerprint) != fingerprint:
         raise StartupRefused(

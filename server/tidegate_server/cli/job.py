@@ -9,6 +9,7 @@ import threading
 import structlog
 
 from tidegate_server import policy_job
+from tidegate_server.api.bootstrap import check_key
 from tidegate_server.cli import lifeline, logs
 from tidegate_server.errors import StoreUnavailable
 from tidegate_server.store import Store
@@ -16,35 +17,39 @@ from tidegate_server.store import Store
 log = structlog.get_logger("tidegate.policy_job")
 
 
-def run(store_url: str) -> None:
+def run(store_url: str, secret_key: bytes) -> None:
     """Run the policy job until SIGTERM, SIGINT, or the end of a supervisor.
 
     Raises:
-        StartupRefused: the address is not one of a store, or the store is too old.
+        StartupRefused: the address is not one of a store, the store is too old, or another
+            secret key than this one is used there.
     """
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     lifeline.watch(stop.set)
-    store = _reach(store_url, stop)
+    store = _reach(store_url, secret_key, stop)
     if store is not None:
-        policy_job.run(store, stop)
+        policy_job.run(store, stop, secret_key)
         store.close()
 
 
-def _reach(store_url: str, stop: threading.Event) -> Store | None:
+def _reach(store_url: str, secret_key: bytes, stop: threading.Event) -> Store | None:
     complained = False
     while not stop.is_set():
         try:
-            return Store.connect(store_url)
+            store = Store.connect(store_url)
+            check_key(store, secret_key)
         except StoreUnavailable as error:
             if not complained:
                 log.warning("store_unavailable", error=error.message)
                 complained = True
             stop.wait(0.5)
+        else:
+            return store
     return None
 
 
 if __name__ == "__main__":
     logs.configure(os.environ["TIDEGATE_LOG_LEVEL"], os.environ["TIDEGATE_LOG_FORMAT"])
-    run(os.environ["TIDEGATE_STORE_URL"])
+    run(os.environ["TIDEGATE_STORE_URL"], os.environ["TIDEGATE_SECRET_KEY"].encode())

@@ -12,6 +12,7 @@ from tidegate_server.cli.settings import (
     LOG_LEVELS,
     ServeSettings,
     check_environment,
+    checked_key,
 )
 
 LOG_OPTIONS = (
@@ -110,9 +111,13 @@ def serve(
     "--store-url", envvar="TIDEGATE_STORE_URL", show_envvar=True, required=True,
     help="The store that the servers use.",
 )  # fmt: skip
+@click.option(
+    "--secret-key", envvar="TIDEGATE_SECRET_KEY", show_envvar=True, required=True,
+    help="The servers' secret key, which requests to webhooks are signed with.",
+)  # fmt: skip
 @LOG_OPTIONS[0]
 @LOG_OPTIONS[1]
-def policy_job(store_url: str, log_level: str, log_format: str) -> None:
+def policy_job(store_url: str, secret_key: str, log_level: str, log_format: str) -> None:
     """Run the policy job alone, beside servers that share a store.
 
     Several may run: one of them leads, the others wait to take its place.
@@ -121,4 +126,4 @@ def policy_job(store_url: str, log_level: str, log_format: str) -> None:
 
     check_environment(os.environ)
     logs.configure(log_level.lower(), log_format.lower())
-    job.run(store_url)
+    job.run(store_url, checked_key(secret_key))

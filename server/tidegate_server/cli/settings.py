@@ -96,12 +96,7 @@ def secret_key(given: str | None, data_dir: Path) -> bytes:
         StartupRefused: the given key is too short, or the file cannot be used.
     """
     if given is not None:
-        if len(given) < SHORTEST_KEY:
-            raise StartupRefused(
-                f"TIDEGATE_SECRET_KEY must have at least {SHORTEST_KEY} characters; "
-                "`openssl rand -hex 32` makes a good one."
-            )
-        return given.encode()
+        return checked_key(given)
     path = data_dir / "secret.key"
     try:
         data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -111,6 +106,16 @@ def secret_key(given: str | None, data_dir: Path) -> bytes:
             f"{path} cannot be used: {error.strerror}. Give a TIDEGATE_SECRET_KEY, or a "
             "TIDEGATE_DATA_DIR that can be written to."
         ) from None
+
+
+def checked_key(given: str) -> bytes:
+    """A key that was given; raises ``StartupRefused`` when it is too short."""
+    if len(given) < SHORTEST_KEY:
+        raise StartupRefused(
+            f"TIDEGATE_SECRET_KEY must have at least {SHORTEST_KEY} characters; "
+            "`openssl rand -hex 32` makes a good one."
+        )
+    return given.encode()
 
 
 def _kept_key(path: Path) -> bytes:

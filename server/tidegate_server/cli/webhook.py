@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import sys
+import time
+
 import click
 
-from tidegate_server.cli.options import confirm, for_project, output_option, yes_option
+from tidegate_server.cli.exits import NOT_SEEN
+from tidegate_server.cli.options import (
+    confirm,
+    duration,
+    for_project,
+    limit_option,
+    output_option,
+    yes_option,
+)
 from tidegate_server.cli.output import JSON, note, print_facts, print_json, print_table, say
 from tidegate_server.cli.server import Json, Server
 from tidegate_server.cli.stored import as_sent
 
 FORMATS = ("json", "slack")
 SET_BY_SERVER = ("old_secret_until",)
+RECENT = 20
+LOOK_SECONDS = 0.1
 
 FORMAT_OPTION = click.option(
     "--format", "format_", type=click.Choice(FORMATS),
@@ -170,6 +183,82 @@ def rotate_secret(server: Server, key: str, yes: bool, output: str) -> None:
         return print_json(made)
     note(f"The old secret of webhook {key} signs along until {instant(made['old_secret_until'])}.")
     return _print_secret(made)
+
+
+@webhook.command("test")
+@click.argument("key")
+@click.option("--reason", default="", help="Words that the message has.")
+@click.option(
+    "--wait", "wait_s", type=duration, default="10s", show_default=True, metavar="SPAN",
+    help="How long to wait until it is delivered.",
+)  # fmt: skip
+@output_option
+@for_project
+def try_webhook(server: Server, key: str, reason: str, wait_s: float, output: str) -> None:
+    """Send a webhook a message whose event is `test`, and tell whether it arrived."""
+    at = server.project_path("webhooks", key, "deliveries")
+    before = {each["id"] for each in server.list(at, RECENT).items}
+    server.post(server.project_path("webhooks", key, "test"), {"reason": reason})
+    until = time.monotonic() + wait_s
+    while True:
+        found = next((each for each in server.list(at, RECENT).items if _is_new(each, before)), {})
+        settled = found.get("state") not in (None, "waiting")
+        if settled or time.monotonic() >= until:
+            break
+        time.sleep(LOOK_SECONDS)
+    if output == JSON:
+        print_json(found)
+    elif found.get("state") == "delivered":
+        say(f"Webhook {key} took the message in {found['last_attempt']['took_ms']} ms.")
+    else:
+        note(f"Webhook {key} has not taken the message yet: {_outcome(found)}.")
+    if found.get("state") != "delivered":
+        sys.exit(NOT_SEEN)
+
+
+def _is_new(message: Json, before: set[str]) -> bool:
+    return message["event"] == "test" and message["id"] not in before
+
+
+def _outcome(message: Json) -> str:
+    last = message.get("last_attempt")
+    if last is None:
+        return "no policy job has tried it"
+    return str(last["problem"]) or f"answered {last['status']}"
+
+
+@webhook.command("deliveries")
+@click.argument("key")
+@limit_option(RECENT)
+@output_option
+@for_project
+def list_deliveries(server: Server, key: str, limit: int, output: str) -> None:
+    """Show what a webhook was told and what waits for it, the latest last."""
+    from tidegate_server.cli.words import instant
+
+    listing = server.list(server.project_path("webhooks", key, "deliveries"), limit)
+    found = listing.items[::-1]
+    if output == JSON:
+        return print_json(found)
+    if not found:
+        return note(f"Webhook {key} was told nothing yet.")
+    if listing.more:
+        note(f"The latest {limit:,}; --limit shows more.")
+    return print_table(
+        ("queued", "event", "release", "state", "attempts", "the last one", "next"),
+        [
+            (
+                instant(each["queued_at"]),
+                each["event"],
+                each["release"] or "",
+                each["state"].replace("_", " "),
+                each["attempts"],
+                _outcome(each),
+                instant(each["next_attempt_at"]),
+            )
+            for each in found
+        ],
+    )
 
 
 @webhook.command("delete")

@@ -20,7 +20,12 @@ from tidegate_server.domain.project_edits import (
     new_project,
 )
 from tidegate_server.domain.segment_edits import delete_segment, put_segment
-from tidegate_server.domain.webhook_edits import delete_webhook, put_webhook, rotate_secret
+from tidegate_server.domain.webhook_edits import (
+    delete_webhook,
+    put_webhook,
+    rotate_secret,
+    try_webhook,
+)
 
 __all__ = [
     "delete_flag",
@@ -39,4 +44,5 @@ __all__ = [
     "put_segment",
     "put_webhook",
     "rotate_secret",
+    "try_webhook",
 ]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from tidegate_server.domain import problems
-from tidegate_server.domain.change import Audit, Change, Delete, Guard, Put
+from tidegate_server.domain.change import Audit, Change, Delete, Guard, Outgoing, Put
 from tidegate_server.domain.contents import (
     Contents,
     guard,
@@ -15,6 +15,7 @@ from tidegate_server.domain.contents import (
     webhook_address,
 )
 from tidegate_server.domain.differences import changed_fields, same
+from tidegate_server.domain.notices import TEST, Notice
 from tidegate_server.domain.references import guards_of_other_targetings, users_of_webhook
 from tidegate_server.domain.webhooks import (
     LONGEST_TIMEOUT_MS,
@@ -91,6 +92,19 @@ def rotate_secret(
         scope=contents.project,
         writes=(put(webhook_address(key), before, after),),
         audit=Audit(actor, "webhook.rotate", key, "", reason, {"old_until_ms": after.retires_ms}),
+    )
+
+
+def try_webhook(
+    contents: Contents, key: str, *, actor: str, now_ms: int, reason: str = ""
+) -> Change:
+    """Queue a message that says nothing but that it arrives."""
+    before = contents.webhook(key)
+    return Change(
+        scope=contents.project,
+        writes=(guard(webhook_address(key), before),),
+        audit=Audit(actor, "webhook.test", key, "", reason),
+        outgoing=(Outgoing(key, Notice(TEST, now_ms, actor, reason)),),
     )
 
 

@@ -14,6 +14,7 @@ from tidegate_server.decisions.decision import Action, Decision
 from tidegate_server.decisions.entry import record
 from tidegate_server.decisions.progress import Progress, begin
 from tidegate_server.decisions.warned import newly_warned
+from tidegate_server.decisions.windows import Answer, Window
 from tidegate_server.domain.change import (
     Address,
     Change,
@@ -31,10 +32,14 @@ from tidegate_server.domain.notices import outgoing_of
 from tidegate_server.domain.release import LIVE_STATES, Release, State
 from tidegate_server.domain.release_changes import change_of, progress_address
 from tidegate_server.errors import NotFound
+from tidegate_server.policy_job.asking import Asker, Question
 from tidegate_server.policy_job.reading import read_window
 from tidegate_server.store import Store
 
 ACTOR = "policy"
+
+ASK_AGAIN_MS = 500
+"""How long a release that waits for answers is left alone when none comes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +55,24 @@ class Evaluated:
 
 
 def evaluate(
-    store: Store, project: str, environment: str, release_id: str, fence: Fence, now_ms: int
+    store: Store,
+    project: str,
+    environment: str,
+    release_id: str,
+    fence: Fence,
+    now_ms: int,
+    asker: Asker | None = None,
 ) -> Evaluated:
     """Evaluate a release if it is due, and commit the decision.
+
+    While webhooks are asked to confirm nothing is committed, and the release stays due.
+
+    Args:
+        store: where everything is.
+        project, environment, release_id: which release.
+        fence: what the commit rests on.
+        now_ms: store clock.
+        asker: who asks webhooks; without one, none confirms.
 
     Raises:
         StaleRevision: someone changed the release meanwhile; nothing was written.
@@ -72,6 +92,14 @@ def evaluate(
         return Evaluated(now_ms + release.policy.interval_ms)
     window, readings = read_window(store, project, environment, release, progress, now_ms)
     after, decision = decide(release, progress, window, now_ms)
+    if decision.asks:
+        answers = _answers(asker, project, environment, stored, progress, window, decision)
+        if answers is None:
+            return Evaluated(now_ms + ASK_AGAIN_MS)
+        window = replace(window, answers=answers)
+        after, decision = decide(release, progress, window, now_ms)
+    elif asker is not None:
+        asker.forget((project, environment, release_id))
     moved = applied(release, decision)
     change = _release_change(store, project, environment, stored, moved, decision)
     warning = newly_warned(release.policy, progress.decision, decision)
@@ -112,6 +140,36 @@ def evaluate(
     store.commit(change, durable=moved != release or new_epoch or bool(warned))
     over = moved.state not in LIVE_STATES
     return Evaluated(None if over else after.next_due_ms, decision)
+
+
+def _answers(
+    asker: Asker | None,
+    project: str,
+    environment: str,
+    stored: Stored,
+    progress: Progress,
+    window: Window,
+    decision: Decision,
+) -> tuple[Answer, ...] | None:
+    """What the webhooks say to what would be decided if all of them confirmed."""
+    if asker is None:
+        return tuple(Answer(key, False, "nobody here can ask it") for key in decision.asks)
+    release: Release = stored.document
+    confirmed = tuple(Answer(key, True) for key in decision.asks)
+    agreed = replace(window, answers=confirmed)
+    _, then = decide(release, progress, agreed, decision.at_ms)
+    return asker.answers(
+        Question(
+            project=project,
+            environment=environment,
+            release=release,
+            revision=stored.revision,
+            webhooks=decision.asks,
+            action=str(then.action),
+            then=applied(release, then),
+            reason=then.reason,
+        )
+    )
 
 
 def _release_change(

@@ -7,6 +7,7 @@ others look again twice a second. All times are the store's.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -16,6 +17,8 @@ from tidegate_server.decisions.decision import Action
 from tidegate_server.domain.change import Fence, Kind
 from tidegate_server.domain.release import LIVE_STATES
 from tidegate_server.errors import Deposed, StaleRevision, StoreUnavailable
+from tidegate_server.policy_job.asking import Asker, Place
+from tidegate_server.policy_job.courier import PATIENT, Courier, Pace
 from tidegate_server.policy_job.evaluation import evaluate
 from tidegate_server.policy_job.lease import TTL_MS, Leases
 from tidegate_server.store import Store
@@ -24,6 +27,9 @@ log = structlog.get_logger("tidegate.policy_job")
 
 LOOK_SECONDS = 0.5
 """How often the job looks for new releases."""
+
+LISTEN_SECONDS = 0.05
+"""How often the job looks for answers while webhooks are asked."""
 
 SHORTEST_WAIT_SECONDS = 0.02
 LONGEST_BACK_OFF_SECONDS = 5.0
@@ -48,6 +54,9 @@ class PolicyJob:
         holder: this process's name in leases; no other process may have the same.
         clock: milliseconds now; the store's clock unless a test says otherwise.
         lease_ms: how long a lease lasts when it is not renewed.
+        secret_key: the server's, which requests to webhooks are signed with; None: no
+            webhook is told or asked anything.
+        pace: how patiently webhooks are told.
     """
 
     def __init__(
@@ -56,6 +65,8 @@ class PolicyJob:
         holder: str,
         clock: Callable[[], int] | None = None,
         lease_ms: int = TTL_MS,
+        secret_key: bytes | None = None,
+        pace: Pace = PATIENT,
     ) -> None:
         self._store = store
         self._holder = holder
@@ -63,6 +74,9 @@ class PolicyJob:
         self._leases = Leases(store, holder, lease_ms)
         self._known: dict[tuple[str, str], _Known] = {}
         self._next_due_ms: int | None = None
+        self._answered: list[Place] = []
+        self._courier = Courier(store, secret_key, pace) if secret_key is not None else None
+        self._asker = Asker(store, secret_key) if secret_key is not None else None
 
     def run(self, stop: threading.Event) -> None:
         """Evaluate until ``stop`` is set. Trouble with the store is waited out."""
@@ -85,7 +99,9 @@ class PolicyJob:
                 if failures:
                     log.info("working again", failures=failures)
                 failures = 0
-            stop.wait(wait)
+            self._pause(stop, wait)
+        if self._courier is not None:
+            self._courier.look(())
         try:
             self._leases.give_up()
         except StoreUnavailable:
@@ -102,13 +118,28 @@ class PolicyJob:
         """
         evaluated = 0
         self._next_due_ms = None
+        leads = set()
+        self._make_answered_due()
         for scope in self._store.scopes():
             if self._leases.fence(scope) is None:
                 self._forget(scope)
                 continue
+            leads.add(scope)
             for environment in self._store.all(scope, Kind.ENVIRONMENT):
                 evaluated += self._evaluate_due(scope, environment)
+        if self._courier is not None:
+            self._courier.look(leads)
         return evaluated
+
+    def _make_answered_due(self) -> None:
+        """What waited for webhooks is evaluated as soon as they have answered."""
+        answered, self._answered = self._answered, []
+        if self._asker is not None:
+            answered += self._asker.answered()
+        for scope, environment, release_id in answered:
+            known = self._known.get((scope, environment))
+            if known is not None and release_id in known.due:
+                known.due[release_id] = 0
 
     def _evaluate_due(self, scope: str, environment: str) -> int:
         known = self._look(scope, environment)
@@ -141,7 +172,9 @@ class PolicyJob:
     ) -> bool:
         now_ms = self._clock()
         try:
-            result = evaluate(self._store, scope, environment, release_id, fence, now_ms)
+            result = evaluate(
+                self._store, scope, environment, release_id, fence, now_ms, self._asker
+            )
         except StaleRevision:
             # Someone came first. The release is as due as before: read it again next tick.
             return False
@@ -178,6 +211,20 @@ class PolicyJob:
         """Drop what was known under a lease that is gone; the next leader's word counts."""
         for key in [key for key in self._known if key[0] == scope]:
             del self._known[key]
+        if self._asker is not None:
+            self._asker.forget_project(scope)
+
+    def _pause(self, stop: threading.Event, seconds: float) -> None:
+        """Wait, but not on after a webhook that was asked has answered."""
+        until = time.monotonic() + seconds
+        while self._asker is not None and self._asker.waits:
+            left = until - time.monotonic()
+            if left <= 0 or stop.wait(min(left, LISTEN_SECONDS)):
+                return
+            self._answered += self._asker.answered()
+            if self._answered:
+                return
+        stop.wait(max(0.0, until - time.monotonic()))
 
     def _seconds_to_wait(self) -> float:
         if self._next_due_ms is None:

@@ -10,7 +10,7 @@
 --   audit        nil or {stream, json}
 --   ledger       {{stream, json, entries kept}, ...}
 --   generations  {{evidence, failing users, their filter, generation}, ...}
---   outgoing     {{queue, deliveries, end of the id, json without its opening}, ...}
+--   outgoing     {{queue, deliveries, counter, end of the id, json without its opening}, ...}
 --   forgotten    {key, ...}
 --
 -- Returns {"done", now, {revision, ...}, {version, ...}}, {"stale", guard's number,
@@ -107,9 +107,11 @@ for _, generation in ipairs(plan.generations) do
   redis.call('UNLINK', KEYS[generation[2]], KEYS[generation[3]])
 end
 for _, message in ipairs(plan.outgoing) do
-  local id = string.format('%d-', now) .. message[3]
+  -- Time and number put messages in the order of their commits, also within a millisecond.
+  local number = redis.call('INCR', KEYS[message[3]]) % 1000000
+  local id = string.format('%d-%06d-', now, number) .. message[4]
   redis.call('HSET', KEYS[message[2]], id,
-    string.format('{"queued_ms":%d,', now) .. message[4])
+    string.format('{"queued_ms":%d,', now) .. message[5])
   redis.call('ZADD', KEYS[message[1]], now, id)
 end
 for _, key in ipairs(plan.forgotten) do

@@ -29,8 +29,8 @@ CHANGES_KEPT = 1_000
 LEDGER_KEPT = 20_000
 """How many decisions a release's ledger holds."""
 
-ID_BYTES = 6
-"""How long the random end of a message's id is, which begins with its time."""
+ID_BYTES = 4
+"""How long the random end of a message's id is, which keeps projects and stores apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,13 +156,14 @@ class Plan:
         key = keys.ledger(self._change.scope, entry.environment, entry.release)
         return self._key(key), documents.encode(entry.entry).decode(), LEDGER_KEPT
 
-    def _outgoing(self, each: Outgoing) -> tuple[int, int, str, str]:
+    def _outgoing(self, each: Outgoing) -> tuple[int, int, int, str, str]:
         scope, webhook = self._change.scope, each.webhook
         # The script puts the time before the rest of the record.
         rest = documents.encode({"notice": each.notice}).decode()[1:]
         return (
             self._key(keys.queue(scope, webhook)),
             self._key(keys.deliveries(scope, webhook)),
+            self._key(keys.message_counter(scope)),
             secrets.token_hex(ID_BYTES),
             rest,
         )

@@ -89,6 +89,11 @@ def ledger(project: str, environment: str, release: str) -> str:
     return _key(project, "ledger", environment, release)
 
 
+def message_counter(project: str) -> str:
+    """How many messages the project's webhooks were sent ever, a counter."""
+    return _key(project, "messages")
+
+
 def queue(project: str, webhook: str) -> str:
     """Messages that wait for a webhook by when they are due, a sorted set."""
     return _key(project, "queue", webhook)

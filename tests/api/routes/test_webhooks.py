@@ -7,6 +7,7 @@ from tidegate_server.store import Store
 
 from tests.api.calls import (
     POLICY,
+    PRODUCTION,
     PROJECT,
     Caller,
     everything,
@@ -86,3 +87,50 @@ def test_what_cannot_be_is_refused_with_its_field(admin: Caller) -> None:
     wrong = {"key": "ops", "url": "ops.example.com", "timeout": "1h"}
     assert pointers(admin.post(LIST, wrong)) == ["/url", "/timeout"]
     assert pointers(admin.post(LIST, {**OPS, "secret": "mine"})) == ["/secret"]
+
+
+def test_what_waits_for_a_webhook_can_be_read(admin: Caller, store: Store) -> None:
+    admin.made(LIST, OPS)
+    assert admin.get(f"{PATH}/deliveries").json == {"items": [], "next_cursor": None}
+    for reason in ("one", "two", "three"):
+        tried = admin.post(f"{PATH}/test", {"reason": reason})
+        assert tried.status_code == 204, tried.text
+    page = admin.get(f"{PATH}/deliveries?limit=2").json
+    assert page is not None
+    rest = admin.get(f"{PATH}/deliveries?cursor={page['next_cursor']}").json
+    assert rest is not None
+    found = page["items"] + rest["items"]
+    assert [each["state"] for each in found] == ["waiting"] * 3
+    assert [each["id"] for each in found] == sorted((each["id"] for each in found), reverse=True)
+    first = found[0]
+    assert (first["event"], first["release"], first["attempts"]) == ("test", None, 0)
+    assert first["queued_at"] == first["next_attempt_at"]
+    assert first["last_attempt"] is None
+    assert rest["next_cursor"] is None
+    assert store.audit("default")[0][0].action == "webhook.test"
+
+
+def test_a_start_is_queued_for_whom_the_policy_tells(checkout: Caller) -> None:
+    checkout.made(LIST, OPS)
+    checkout.put(
+        f"{PROJECT}/policies/careful", {**NAMED, "notify": [{"webhook": "ops"}]}, match="*"
+    )
+    asked = {"flag": "checkout", "treatment": "on", "policy": "careful"}
+    started = checkout.made(f"{PRODUCTION}/releases", asked)
+    checkout.made(f"{PRODUCTION}/releases/{started['id']}/pause", {"reason": "lunch"})
+    checkout.made(f"{PRODUCTION}/flags/checkout/kill", {"reason": "fire"})
+    reader = checkout.token_for("reader", "default", None)
+    page = reader.get(f"{PATH}/deliveries").json
+    assert page is not None
+    assert [each["event"] for each in page["items"]] == ["killed", "paused", "started"]
+    assert {each["release"] for each in page["items"]} == {started["id"]}
+    assert {each["flag"] for each in page["items"]} == {"checkout"}
+
+
+def test_deleting_a_webhook_drops_what_waits(admin: Caller) -> None:
+    admin.made(LIST, OPS)
+    admin.post(f"{PATH}/test")
+    assert admin.delete(PATH, match="*").status_code == 204
+    assert admin.get(f"{PATH}/deliveries").status_code == 404
+    admin.made(LIST, OPS)
+    assert admin.get(f"{PATH}/deliveries").json == {"items": [], "next_cursor": None}

@@ -9,8 +9,10 @@ from flask import Response
 from tidegate_server.api import answers
 from tidegate_server.api.backend import backend, present_actor, present_token
 from tidegate_server.api.blueprint import PROJECT, Blueprint
-from tidegate_server.api.paging import PageQuery, PageRequest, page_of
+from tidegate_server.api.paging import PageQuery, PageRequest, cursor, page_of
+from tidegate_server.api.schemas.releases import ActionBody, ActionRequest
 from tidegate_server.api.schemas.webhooks import (
+    DeliveryPage,
     NewWebhookAnswer,
     WebhookAnswer,
     WebhookBody,
@@ -91,6 +93,31 @@ def rotate_webhook_secret(project: str, webhook: str) -> Response:
         backend().store, backend().settings.secret_key, project, webhook, present_actor()
     )
     return answers.of_document(NewWebhookAnswer(), made, made.stored.revision)
+
+
+@blueprint.operation(
+    "POST",
+    f"{ONE}/test",
+    needs=Role.WRITER,
+    body=ActionBody,
+    answer=None,
+    status=HTTPStatus.NO_CONTENT,
+)
+def try_webhook(asked: ActionRequest, project: str, webhook: str) -> Response:
+    """Queue a message whose event is `test`; `deliveries` tells whether it arrived."""
+    webhooks.try_out(backend().store, project, webhook, present_actor(), asked.reason)
+    return answers.nothing()
+
+
+@blueprint.operation(
+    "GET", f"{ONE}/deliveries", needs=Role.READER, query=PageQuery, answer=DeliveryPage
+)
+def list_deliveries(asked: PageRequest, project: str, webhook: str) -> Response:
+    """List a webhook's messages, the latest first: what waits, and the last that were settled."""
+    store = backend().store
+    contents.document_of(store, project, webhook_address(webhook))
+    found, following = store.outbox().page(project, webhook, asked.after or None, asked.limit)
+    return answers.of_page(DeliveryPage(), found, cursor(following))
 
 
 @blueprint.operation("DELETE", ONE, needs=Role.WRITER, answer=None, status=HTTPStatus.NO_CONTENT)

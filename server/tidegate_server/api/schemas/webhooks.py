@@ -9,10 +9,11 @@ from typing import Any
 from marshmallow import fields, post_load, validate
 
 from tidegate_server.api.schemas.stored import Page, StoredAnswer, key_of_address
-from tidegate_server.documents.fields import Duration, Instant, Key, Text, Truth
+from tidegate_server.documents.fields import Duration, Instant, Key, Text, Truth, Whole
 from tidegate_server.documents.strict import Strict
 from tidegate_server.domain.policy import SECOND
 from tidegate_server.domain.webhooks import LONGEST_URL, Format
+from tidegate_server.store.outbox import DeliveryState
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +106,49 @@ class NewWebhookAnswer(WebhookAnswer):
         if attr == "secret":
             return obj.secret
         return super().get_attribute(obj.stored, attr, default)
+
+
+class AttemptSchema(Strict):
+    """The last request with a message."""
+
+    at = Instant(attribute="at_ms", required=True)
+    took_ms = Whole(required=True)
+    status = Whole(
+        required=True, allow_none=True, metadata={"description": "null: there was no answer"}
+    )
+    problem = fields.String(required=True, metadata={"description": "empty when it was delivered"})
+
+
+class DeliveryAnswer(Strict):
+    """A message for a webhook, and what became of it."""
+
+    id = fields.String(
+        required=True, metadata={"description": "the header Tidegate-Delivery, the same each time"}
+    )
+    event = fields.String(attribute="record.notice.event", required=True)
+    environment = fields.String(attribute="record.notice.environment", required=True)
+    release = fields.String(
+        attribute="record.notice.release.id", required=True, allow_none=True, dump_default=None
+    )
+    flag = fields.String(
+        attribute="record.notice.release.flag", required=True, allow_none=True, dump_default=None
+    )
+    state = fields.Enum(DeliveryState, by_value=True, attribute="record.state", required=True)
+    queued_at = Instant(attribute="record.queued_ms", required=True)
+    attempts = Whole(attribute="record.attempts", required=True)
+    next_attempt_at = Instant(
+        attribute="due_ms", required=True, allow_none=True,
+        metadata={"description": "null once it is settled"},
+    )  # fmt: skip
+    last_attempt = fields.Nested(
+        AttemptSchema, attribute="record.last", required=True, allow_none=True
+    )
+
+
+class DeliveryPage(Page):
+    """A page of a webhook's messages, the latest first."""
+
+    items = fields.List(fields.Nested(DeliveryAnswer), required=True)
 
 
 class WebhookPage(Page):

@@ -74,6 +74,17 @@ def rotate(store: Store, secret_key: bytes, project: str, key: str, actor: str) 
     return NewWebhook(stored, signing_secret(secret_key, secret_id))
 
 
+def try_out(store: Store, project: str, key: str, actor: str, reason: str) -> None:
+    """Queue a message that tries a webhook out; raises ``NotFound``."""
+
+    def make() -> Change:
+        contents = whole_project(store, project)
+        now_ms = store.now_ms()
+        return edits.try_webhook(contents, key, actor=actor, now_ms=now_ms, reason=reason)
+
+    settle(store, make)
+
+
 def delete(store: Store, project: str, key: str, actor: str) -> None:
     """Delete a webhook; raises ``NotFound``, and ``NotPossible`` while something names it."""
 
