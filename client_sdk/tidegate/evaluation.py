@@ -5,12 +5,14 @@ release replaces what its rule (or the default rule) serves.
 
 Every flag becomes one closure ``Context -> Evaluation`` whose answers are made ahead:
 an evaluation allocates nothing. Closures refer to each other only downwards (a flag to
-its prerequisites and segments, of which cycles are refused), so that a replaced snapshot
-is freed at once, without the garbage collector.
+its prerequisites and segments), so that a replaced snapshot is freed at once, without the
+garbage collector. A flag whose prerequisites lead back to it gives ``PARSE_ERROR``, and a
+segment that leads back to itself holds nobody, whatever was compiled first.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -203,14 +205,13 @@ def _compile(
 
 
 class _Compiler:
-    """One pass over a snapshot: remembers what is compiled and what is being compiled."""
+    """One pass over a snapshot: remembers what is compiled."""
 
     def __init__(self, snapshot: Snapshot, flags: dict[str, CompiledFlag]) -> None:
         self.snapshot = snapshot
         self.flags = flags
         self._segments: dict[str, Test] = {}
         self._needs: dict[str, frozenset[tuple[str, str]]] = {}
-        self._open: set[tuple[str, str]] = set()
 
     def put_broken(self, key: str, message: str) -> None:
         """Let a flag that could not be read answer with an error."""
@@ -224,33 +225,44 @@ class _Compiler:
         flag = self.snapshot.flags.get(key)
         if flag is None:
             return None
-        if ("flag", key) in self._open:
-            raise _Cycle(f"the prerequisites of {key!r} lead back to it")
-        needs: set[tuple[str, str]] = {("flag", key)}
-        self._open.add(("flag", key))
-        try:
-            evaluate = self._flag(flag, needs)
-        except (KeyError, InvalidCondition, _Cycle) as error:
-            answer = failure("PARSE_ERROR", f"the flag {key!r} cannot be read: {error}")
-
-            def evaluate(_: Context) -> Evaluation:
-                return answer
-
-        self._open.discard(("flag", key))
+        behind = _behind(key, self._prerequisites)
+        needs = {("flag", key), *(("flag", other) for other in behind)}
+        if key in behind:
+            evaluate = _unreadable(key, "its prerequisites lead back to it")
+        else:
+            for other in reversed(behind):
+                self.flag(other)  # the farthest first: a long chain is no deep recursion
+            try:
+                evaluate = self._flag(flag, needs)
+            except KeyError as error:
+                evaluate = _unreadable(key, f"there is no variant {error}")
+            except InvalidCondition as error:
+                evaluate = _unreadable(key, str(error))
         self.flags[key] = CompiledFlag(key, flag.type, evaluate, frozenset(needs))
         return self.flags[key]
 
+    def _prerequisites(self, key: str) -> Iterable[str]:
+        """Return the flags that a flag asks: none while it is killed or disabled."""
+        flag = self.snapshot.flags.get(key)
+        if flag is None or flag.killed is not None or not flag.enabled:
+            return ()
+        return [prerequisite.flag for prerequisite in flag.prerequisites]
+
+    def _parts(self, key: str) -> Iterable[str]:
+        """Return the segments that a segment's condition names."""
+        segment = self.snapshot.segments.get(key)
+        return () if segment is None or segment.when is None else _named(segment.when)
+
     def _flag(self, flag: Flag, needs: set[tuple[str, str]]) -> Evaluate:
         answers = _Answers(flag)
-        off = answers.give(flag.off_variant, "DISABLED")
         if flag.killed is not None:
             variant = flag.killed if flag.killed in answers.values else flag.off_variant
             return _always(answers.give(variant, "DISABLED", killed=True))
+        off = answers.give(flag.off_variant, "DISABLED")
         if not flag.enabled:
             return _always(off)
         prerequisites = []
         for prerequisite in flag.prerequisites:
-            needs.add(("flag", prerequisite.flag))
             other = self.flag(prerequisite.flag)
             if other is not None:
                 needs |= other.needs
@@ -334,26 +346,28 @@ class _Compiler:
         raise InvalidCondition(f"not a condition: {condition!r}")
 
     def _segment(self, key: str, needs: set[tuple[str, str]]) -> Test:
-        if key not in self._segments:
-            own: set[tuple[str, str]] = {("segment", key)}
-            segment = self.snapshot.segments.get(key)
-            if segment is None or ("segment", key) in self._open:
-                # Unknown, or reached again through itself: it holds nobody.
-                needs |= own
-                return _nobody
-            self._open.add(("segment", key))
-            try:
-                test = self._members(segment, own)
-            except InvalidCondition:
-                test = _nobody
-            self._open.discard(("segment", key))
-            self._segments[key] = test
-            self._needs[key] = frozenset(own)
+        self._compile_segment(key)
         needs |= self._needs[key]
         return self._segments[key]
 
-    def _members(self, segment: Segment, needs: set[tuple[str, str]]) -> Test:
-        when = None if segment.when is None else self._condition(segment.when, needs)
+    def _compile_segment(self, key: str) -> None:
+        if key in self._segments:
+            return
+        behind = _behind(key, self._parts)
+        self._needs[key] = frozenset(("segment", other) for other in (key, *behind))
+        segment = self.snapshot.segments.get(key)
+        if segment is None or key in behind:
+            self._segments[key] = _nobody
+            return
+        for other in reversed(behind):
+            self._compile_segment(other)  # as with flags, the farthest first
+        self._segments[key] = self._members(segment)
+
+    def _members(self, segment: Segment) -> Test:
+        try:
+            when = None if segment.when is None else self._condition(segment.when, set())
+        except InvalidCondition:
+            return _nobody
         included, excluded = frozenset(segment.included), frozenset(segment.excluded)
         if when is not None and not included and not excluded:
             return when
@@ -367,8 +381,31 @@ class _Compiler:
         return member
 
 
-class _Cycle(Exception):
-    """Prerequisites that lead back to where they began."""
+def _behind(key: str, next_to: Callable[[str], Iterable[str]]) -> dict[str, None]:
+    """Return what can be reached from ``key``, the nearest first."""
+    found: dict[str, None] = {}
+    waiting = deque([key])
+    while waiting:
+        for other in next_to(waiting.popleft()):
+            if other not in found:
+                found[other] = None
+                waiting.append(other)
+    return found
+
+
+def _named(condition: Condition) -> Iterable[str]:
+    """Yield the segments that a condition names, those in its groups included."""
+    if isinstance(condition, InSegment):
+        yield condition.segment
+    elif isinstance(condition, All | AnyOf | NoneOf):
+        for part in _parts_of(condition):
+            yield from _named(part)
+
+
+def _parts_of(condition: All | AnyOf | NoneOf) -> tuple[Condition, ...]:
+    if isinstance(condition, All):
+        return condition.all
+    return condition.any if isinstance(condition, AnyOf) else condition.none
 
 
 class _Answers:
@@ -438,6 +475,10 @@ def _reachable(openings: Iterable[Opening]) -> list[Opening]:
         if not opening.segments:
             break
     return reachable
+
+
+def _unreadable(key: str, why: str) -> Evaluate:
+    return _always(failure("PARSE_ERROR", f"the flag {key!r} cannot be read: {why}"))
 
 
 def _always(answer: Evaluation) -> Evaluate:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from math import isfinite
 from typing import Any, TypeVar
 
 from tidegate import operators
@@ -275,7 +276,8 @@ def _each(
         except WireError as error:
             if broken is None:
                 raise
-            broken[f"{name}/{key}"] = error
+            # Anew: the error's traceback would keep the whole document in memory.
+            broken[f"{name}/{key}"] = WireError(error.pointer, error.message)
     return parsed
 
 
@@ -321,6 +323,8 @@ def _integer(fields: Mapping[str, Any], name: str, at: str) -> int:
 
 def _number(fields: Mapping[str, Any], name: str, at: str) -> float:
     value = fields.get(name)
-    if not isinstance(value, int | float) or isinstance(value, bool) or value != value:
+    if not isinstance(value, int | float) or isinstance(value, bool):
         raise WireError(f"{at}/{name}", "must be a number")
+    if isinstance(value, float) and not isfinite(value):
+        raise WireError(f"{at}/{name}", "must be a finite number")
     return value

@@ -218,6 +218,16 @@ def test_one_wrong_flag_costs_nothing_but_itself() -> None:
     }
 
 
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "NaN", '"5"', "true", "null"])
+def test_a_percentage_that_is_no_finite_number_costs_its_flag_alone(number: str) -> None:
+    text = json.dumps(SNAPSHOT_DOCUMENT).replace("5.125", number)
+    broken: dict[str, WireError] = {}
+    snapshot = wire.parse_snapshot(json.loads(text), broken)
+    assert list(snapshot.flags) == ["theme"]
+    at = "/flags/checkout/release/openings/1/percentage"
+    assert broken["flags/checkout"].pointer == at
+
+
 def test_pointers_are_escaped() -> None:
     broken: dict[str, WireError] = {}
     wire.parse_update({"version": 1, "flags": {"a/b~c": 7}, "segments": {}}, broken)
