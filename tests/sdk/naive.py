@@ -78,6 +78,8 @@ def _exposed(answer: Answer, before: Exposures) -> Answer:
 
 
 def _is_of(type: str, value: Any) -> bool:
+    if value is None:
+        return True  # whoever asks has a default
     if type == "boolean":
         return value is True or value is False
     if type == "number":
