@@ -14,10 +14,10 @@ import time
 from importlib.util import find_spec
 from pathlib import Path
 
-import redis
 from redis.exceptions import BusyLoadingError, RedisError
 
 from tidegate_server.errors import StartupRefused, StoreUnavailable
+from tidegate_server.store import connection
 from tidegate_server.store.data_folder import DataFolder
 
 START_SECONDS = 30.0
@@ -197,7 +197,7 @@ class EmbeddedValkey:
         self._wait_ready()
 
     def _wait_ready(self) -> None:
-        client = redis.Redis(unix_socket_path=str(self.socket), socket_timeout=2.0)
+        client = connection.open_client(self.url, 2.0)
         deadline = time.monotonic() + START_SECONDS
         try:
             while time.monotonic() < deadline:

@@ -1,0 +1,80 @@
+"""SDK instances that report by hand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from tidegate_server.domain.change import Address, Kind, Put
+from tidegate_server.store import Store
+from tidegate_server.store.reports import (
+    ArmTotals,
+    FailingUsers,
+    GroupTotals,
+    Report,
+    Reported,
+)
+
+from tests.policy_job.deployment import QUICK
+from tests.store.changes import PRODUCTION, SHOP, change
+
+RELEASE = "rel_1"
+Arm = Literal["control", "treatment"]
+
+
+def know(store: Store, *releases: str) -> None:
+    """Let the store know releases; what their documents say is not looked at."""
+    for release in releases:
+        where = Address(Kind.RELEASE, release, PRODUCTION)
+        store.commit(change(Put(where, QUICK, 0)), durable=False)
+
+
+def totals(exposures: int = 0, outcomes: int = 0, errors: int = 0, micros: int = 0) -> ArmTotals:
+    """One arm's totals."""
+    return ArmTotals(exposures, outcomes, errors, micros)
+
+
+def group(
+    control: ArmTotals,
+    treatment: ArmTotals,
+    release: str = RELEASE,
+    step: int = 1,
+    stratum: int = 1,
+) -> GroupTotals:
+    """Both arms of one stratum."""
+    return GroupTotals(release, step, stratum, control, treatment)
+
+
+def failing(
+    *users: int, arm: Arm = "treatment", overflow: int = 0, release: str = RELEASE, step: int = 1
+) -> FailingUsers:
+    """Users who failed, by number."""
+    names = tuple(f"{user * 0x9E3779B97F4A7C15 % 2**64:016x}" for user in users)
+    return FailingUsers(release, step, 1, arm, names, overflow)
+
+
+@dataclass
+class Instance:
+    """One instance and its last report."""
+
+    store: Store
+    id: str = "a" * 32
+    last: Report = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.last = Report(self.id, 0, False, 1, 1.0, "python/1", "web-1", 42)
+
+    def next(self, *counts: GroupTotals, **more: Any) -> Report:
+        """The report that comes after the last one."""
+        self.last = replace(
+            self.last, sequence=self.last.sequence + 1, counts=counts, **({"failing": ()} | more)
+        )
+        return self.last
+
+    def send(self, report: Report) -> Reported:
+        """Send a report, perhaps once more."""
+        return self.store.report(SHOP, PRODUCTION, report)
+
+    def tell(self, *counts: GroupTotals, **more: Any) -> Reported:
+        """Make the next report and send it."""
+        return self.send(self.next(*counts, **more))

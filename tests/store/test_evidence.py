@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import pytest
+import redis
+from tidegate_server.store import Store, evidence
+from tidegate_server.store.reports import Instance as Seen
+
+from tests.store.changes import PRODUCTION, SHOP, refreshed
+from tests.store.reporting import Instance
+
+
+def test_a_release_without_counts_is_in_its_first_generation(store: Store) -> None:
+    found = store.evidence(SHOP, PRODUCTION, "rel_1")
+    assert (found.generation, found.readings) == (1, ())
+
+
+class TestInstances:
+    def test_are_told_as_their_last_report_has_them(self, store: Store) -> None:
+        earliest = store.now_ms()
+        Instance(store).tell(version=7, interval=2.5, sdk="python/9", host="web-2", pid=99)
+        (found,) = store.instances(SHOP, PRODUCTION)
+        assert earliest <= found.seen_ms <= store.now_ms()
+        seen = Seen("a" * 32, 7, found.seen_ms, 2.5, "python/9", "web-2", 99, live=True)
+        assert found == seen
+
+    def test_come_the_latest_first(self, store: Store, raw: redis.Redis) -> None:
+        for number, id in enumerate("abc"):
+            Instance(store, id * 32).tell()
+            raw.zadd(f"tg:{{{SHOP}}}:instances:{PRODUCTION}", {id * 32: 10**14 - number})
+        assert [each.id[0] for each in store.instances(SHOP, PRODUCTION)] == ["a", "b", "c"]
+
+    def test_of_another_environment_are_its_own(self, store: Store) -> None:
+        Instance(store).tell()
+        assert store.instances(SHOP, "staging") == []
+
+    @pytest.mark.parametrize(
+        ("silent_ms", "live"),
+        [(0, True), (3 * 10_000 + 2_000, True), (3 * 10_000 + 2_001, False)],
+    )
+    def test_are_live_until_three_reports_are_missing(self, silent_ms: int, live: bool) -> None:
+        values: list[bytes | None] = [b"4", b"1000000", b"10.0", b"", b"", b"1"]
+        found = evidence.read_instance("i", values, 1_000_000 + silent_ms)
+        assert found is not None
+        assert found.live is live
+
+    def test_that_expired_while_being_read_are_left_out(self) -> None:
+        assert evidence.read_instance("i", [None] * 6, 5) is None
+
+
+class TestKillReceipts:
+    def test_there_is_none_without_a_kill(self, store: Store) -> None:
+        Instance(store).tell()
+        assert store.kill_receipt(SHOP, PRODUCTION, "checkout") is None
+
+    def test_say_who_has_applied_the_kill_and_who_is_waited_for(self, store: Store) -> None:
+        store.commit(refreshed("checkout"))
+        quick, slow = Instance(store, "a" * 32), Instance(store, "b" * 32)
+        quick.tell(version=1)
+        slow.tell(version=1)
+        committed = store.commit(refreshed(killed=("checkout",)))
+        quick.tell(version=2)
+        newcomer = Instance(store, "c" * 32)
+        newcomer.tell(version=2)
+
+        receipt = store.kill_receipt(SHOP, PRODUCTION, "checkout")
+        assert receipt is not None
+        assert (receipt.version, receipt.at_ms) == (2, committed.at_ms)
+        assert (receipt.live, receipt.applied, receipt.waiting) == (3, 2, ("b" * 32,))
+        assert len(receipt.elapsed_ms) == 1
+
+        slow.tell(version=5)
+        receipt = store.kill_receipt(SHOP, PRODUCTION, "checkout")
+        assert receipt is not None
+        assert (receipt.applied, receipt.waiting, len(receipt.elapsed_ms)) == (3, (), 2)
+
+    def test_leave_out_who_does_not_report_any_more(self, store: Store, raw: redis.Redis) -> None:
+        store.commit(refreshed("checkout"))
+        gone = Instance(store)
+        gone.tell(version=1)
+        store.commit(refreshed(killed=("checkout",)))
+        gone.tell(version=2)
+        raw.hset(f"tg:{{{SHOP}}}:instance:{PRODUCTION}:{gone.id}", "seen", 1)
+        receipt = store.kill_receipt(SHOP, PRODUCTION, "checkout")
+        assert receipt is not None
+        assert (receipt.live, receipt.applied, receipt.elapsed_ms) == (0, 0, ())

@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import msgspec
+import pytest
+import redis
+from tidegate_server.domain.change import Address, Kind, Put
+from tidegate_server.domain.projects import Project
+from tidegate_server.errors import StoreUnavailable
+from tidegate_server.store import Store
+from tidegate_server.store.embedded import EmbeddedValkey
+
+from tests.store.changes import PRODUCTION, SHOP, change, place, put, refreshed
+
+
+class TestDocuments:
+    def test_there_is_none_before_it_was_written(self, store: Store) -> None:
+        assert store.get(SHOP, place()) is None
+        assert store.all(SHOP, Kind.ENVIRONMENT) == {}
+        assert store.scopes() == []
+
+    def test_several_are_read_in_the_order_asked_for(self, store: Store) -> None:
+        store.commit(change(put("a"), put("b")))
+        found = store.get_many(SHOP, [place("b"), place("none"), place("a"), place("b")])
+        assert [each and each.document.key for each in found] == ["b", None, "a", "b"]
+        assert store.get_many(SHOP, []) == []
+
+    def test_all_of_a_kind_are_those_of_their_scope_and_environment(self, store: Store) -> None:
+        store.commit(change(put("a"), put("b")))
+        store.commit(change(put("c"), scope="blog"))
+        targeting = Address(Kind.ENVIRONMENT, "d", PRODUCTION)
+        store.commit(change(Put(targeting, put("d").document, 0)))
+        assert set(store.all(SHOP, Kind.ENVIRONMENT)) == {"a", "b"}
+        assert set(store.all("blog", Kind.ENVIRONMENT)) == {"c"}
+        assert set(store.all(SHOP, Kind.ENVIRONMENT, PRODUCTION)) == {"d"}
+        assert store.all(SHOP, Kind.FLAG) == {}
+
+    def test_projects_are_the_scopes(self, store: Store) -> None:
+        for key in ("shop", "blog"):
+            address = Address(Kind.PROJECT, key)
+            store.commit(change(Put(address, Project(key), 0), scope=""))
+        assert store.scopes() == ["blog", "shop"]
+
+    def test_several_are_of_one_moment_while_others_write_them(
+        self, store: Store, valkey: EmbeddedValkey
+    ) -> None:
+        store.commit(change(put("a", name="0"), put("b", name="0")))
+        stop = threading.Event()
+
+        def write_both() -> None:
+            writer = Store.connect(valkey.url)
+            revision = 1
+            while not stop.is_set():
+                name = str(revision)
+                both = change(put("a", revision, name), put("b", revision, name))
+                revision = writer.commit(both, durable=False).revisions[place("a")]
+            writer.close()
+
+        thread = threading.Thread(target=write_both)
+        thread.start()
+        try:
+            seen: set[int] = set()
+            while len(seen) < 50:
+                a, b = store.get_many(SHOP, [place("a"), place("b")])
+                assert a is not None
+                assert b is not None
+                assert (a.document.name, a.revision) == (b.document.name, b.revision)
+                seen.add(a.revision)
+        finally:
+            stop.set()
+            thread.join()
+
+
+class TestSnapshots:
+    def test_an_environment_without_changes_is_empty_at_version_0(self, store: Store) -> None:
+        taken = store.snapshot(SHOP, PRODUCTION)
+        assert taken.version == store.version(SHOP, PRODUCTION) == 0
+        assert msgspec.json.decode(taken.body) == {
+            "schema": 1,
+            "project": SHOP,
+            "environment": PRODUCTION,
+            "version": 0,
+            "flags": {},
+            "segments": {},
+        }
+
+    def test_flags_and_segments_may_have_the_same_key(self, store: Store) -> None:
+        store.commit(refreshed("one:two"))
+        body = msgspec.json.decode(store.snapshot(SHOP, PRODUCTION).body)
+        assert list(body["flags"]) == ["one:two"]
+
+
+class TestChanges:
+    @pytest.fixture(autouse=True)
+    def three(self, store: Store) -> None:
+        for _ in range(3):
+            store.commit(refreshed("checkout"))
+
+    @pytest.mark.parametrize(("after", "versions"), [(0, [1, 2, 3]), (1, [2, 3]), (3, []), (9, [])])
+    def test_after_a_version_are_those_that_follow(
+        self, store: Store, after: int, versions: list[int]
+    ) -> None:
+        found = store.changes(SHOP, PRODUCTION, after)
+        assert found is not None
+        assert [version for version, _ in found] == versions
+        assert [msgspec.json.decode(data)["version"] for _, data in found] == versions
+
+    def test_that_are_not_kept_any_more_leave_only_a_snapshot(
+        self, store: Store, raw: redis.Redis
+    ) -> None:
+        where = f"tg:{{{SHOP}}}:changes:{PRODUCTION}"
+        raw.xtrim(where, maxlen=1, approximate=False)
+        assert store.changes(SHOP, PRODUCTION, 0) is None
+        assert store.changes(SHOP, PRODUCTION, 2) is not None
+        raw.xtrim(where, maxlen=0, approximate=False)
+        assert store.changes(SHOP, PRODUCTION, 2) is None
+        assert store.changes(SHOP, PRODUCTION, 3) == []
+
+
+class TestSingleValues:
+    def test_the_first_one_stays(self, store: Store) -> None:
+        assert store.get_value("fingerprint") is None
+        assert store.put_value_once("fingerprint", "first") == "first"
+        assert store.put_value_once("fingerprint", "second") == "first"
+        assert store.get_value("fingerprint") == "first"
+
+
+class TestDurability:
+    @pytest.fixture
+    def hasty(self, raw: redis.Redis) -> Iterator[None]:
+        """A server that writes to its disk when it likes to, which is not now."""
+        raw.config_set("appendfsync", "no")
+        yield
+        raw.config_set("appendfsync", "always")
+
+    @pytest.mark.usefixtures("hasty")
+    def test_a_commit_that_the_disk_does_not_confirm_says_that_it_may_have_happened(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("tidegate_server.store.store.DURABLE_MS", 20)
+        with pytest.raises(StoreUnavailable) as unconfirmed:
+            store.commit(change(put()))
+        assert "read again before you repeat it" in unconfirmed.value.message
+        assert store.get(SHOP, place()) is not None
+
+    @pytest.mark.usefixtures("hasty")
+    def test_a_commit_that_need_not_be_durable_does_not_wait_for_the_disk(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("tidegate_server.store.store.DURABLE_MS", 20)
+        assert store.commit(change(put()), durable=False).revisions == {place(): 1}
+
+
+def test_its_clock_is_the_servers(store: Store, raw: redis.Redis) -> None:
+    seconds, micros = raw.time()
+    assert store.now_ms() >= seconds * 1000 + micros // 1000
+
+
+def test_many_threads_share_one(store: Store) -> None:
+    answers: list[int] = []
+
+    def work(number: int) -> None:
+        for revision in range(10):
+            store.commit(change(put(f"e{number}", revision)), durable=False)
+            found = store.get(SHOP, place(f"e{number}"))
+            answers.append(found.revision if found else 0)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(answers) == sorted([*range(1, 11)] * 8)
