@@ -167,6 +167,13 @@ def test_the_client_library_repeats_nothing_by_itself(
         listening.shutdown(socket.SHUT_RDWR)
 
 
+def test_nothing_waits_for_ever() -> None:
+    client = connection.open_client("redis://127.0.0.1:1/0")
+    patience = client.get_connection_kwargs()
+    assert patience["socket_timeout"] == connection.ANSWER_SECONDS
+    assert patience["socket_connect_timeout"] == connection.CONNECT_SECONDS
+
+
 class TestWhyAStoreCannotBeUsed:
     """Real refusals of a real server, and what is said of them."""
 
