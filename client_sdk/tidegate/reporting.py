@@ -73,6 +73,7 @@ class Reporter:
         microseconds: int,
         key: str | None,
         others: Mapping[str, str | None] | None = None,
+        exposed: bool = True,
     ) -> None:
         """Count one unit of work.
 
@@ -82,6 +83,7 @@ class Reporter:
             microseconds: how long it took.
             key: the targeting key of its context.
             others: keys of releases that were evaluated for somebody else, by release.
+            exposed: False when the exposures were counted before, and this is how it ended.
         """
         if self._abandoned:
             return
@@ -95,7 +97,7 @@ class Reporter:
                         continue
                     totals = self._totals[group] = [0] * 8
                 at = 0 if exposure.arm == "control" else 4
-                totals[at] += 1
+                totals[at] += exposed
                 if outcome is None:
                     continue
                 totals[at + 1] += 1

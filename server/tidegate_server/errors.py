@@ -11,6 +11,7 @@
     ├── RevisionRequired     428      an update without If-Match
     ├── Unauthenticated      401      no token, or one that is not known
     ├── Forbidden            403      a known token that may not do this
+    ├── RateLimited          429      more requests than the token may make
     ├── Forgotten            409      an SDK instance that the store no longer knows
     ├── Deposed              --       a policy job that no longer leads
     ├── StoreUnavailable     503      the store cannot be reached or did not confirm
@@ -95,6 +96,21 @@ class Forbidden(TidegateError):
     """A known token that may not do this."""
 
     slug = "forbidden"
+
+
+class RateLimited(TidegateError):
+    """A token made more requests than it may.
+
+    Args:
+        message: what is wrong and what mends it.
+        retry_after: whole seconds after which another request is let through.
+    """
+
+    slug = "rate-limited"
+
+    def __init__(self, message: str, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class Forgotten(TidegateError):

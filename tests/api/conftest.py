@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
@@ -17,6 +18,7 @@ from tidegate_server.api.bootstrap import bootstrap
 from tidegate_server.api.settings import ApiSettings
 from tidegate_server.store import Store
 from tidegate_server.store.embedded import EmbeddedValkey
+from werkzeug.serving import make_server
 
 from tests.api.calls import CHECKOUT, POLICY, PRODUCTION, PROJECT, Caller
 
@@ -54,7 +56,11 @@ def store(valkey: EmbeddedValkey, raw: redis.Redis) -> Iterator[Store]:
 @pytest.fixture
 def settings() -> ApiSettings:
     return ApiSettings(
-        SECRET_KEY, keep_alive_seconds=0.05, token_recheck_seconds=0.05, token_cache_seconds=0
+        SECRET_KEY,
+        keep_alive_seconds=0.05,
+        token_recheck_seconds=0.05,
+        token_cache_seconds=0,
+        origins_cache_seconds=0,
     )
 
 
@@ -77,7 +83,7 @@ def app(
     raw: redis.Redis,
     fresh: dict[bytes, bytes],
     settings: ApiSettings,
-) -> Flask:
+) -> Iterator[Flask]:
     """The application on a server after its first start."""
     if fresh:
         pipe = raw.pipeline()
@@ -89,7 +95,8 @@ def app(
         names = cast(list[bytes], raw.keys())
         fresh.update({name: cast(bytes, raw.dump(name)) for name in names})
     backend.install(routes, store, settings)
-    return routes
+    yield routes
+    routes.extensions["tidegate"].close()
 
 
 @pytest.fixture
@@ -124,3 +131,16 @@ def release(checkout: Caller) -> str:
     asked = {"flag": "checkout", "treatment": "on", "policy": "careful"}
     started = checkout.made(f"{PRODUCTION}/releases", asked)
     return f"{PRODUCTION}/releases/{started['id']}"
+
+
+@pytest.fixture
+def port(app: Flask) -> Iterator[int]:
+    """Where the application can be reached over real connections."""
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    yield server.server_port
+    app.extensions["tidegate"].close()
+    server.shutdown()
+    server.server_close()
+    thread.join()

@@ -2,87 +2,21 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
 
 import pytest
 from flask import Flask
 from tidegate_server.api.backend import Backend
 from tidegate_server.store import Store
 from tidegate_server.store.feed import FeedUpdate, Subscription
-from werkzeug.serving import make_server
 
 from tests.api.calls import PRODUCTION, PROJECT, Caller, pointers, slug
+from tests.api.listening import Stream
 
 FLAG = f"{PRODUCTION}/flags/checkout"
-Connect = Callable[..., "Stream"]
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One server-sent event; a comment is named ``:``."""
-
-    name: str
-    version: int = 0
-    data: Any = None
-
-
-class Stream:
-    """A client's end of a stream."""
-
-    def __init__(self, port: int, token: str | None, last_event_id: str | None) -> None:
-        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
-        headers = {"Authorization": f"Bearer {token}"}
-        if last_event_id is not None:
-            headers["Last-Event-ID"] = last_event_id
-        self._connection.request("GET", "/sdk/v1/stream", headers=headers)
-        self.response = self._connection.getresponse()
-
-    def blocks(self) -> Iterator[list[str]]:
-        """Lines between empty lines, until the server ends the stream."""
-        block: list[str] = []
-        for line in self.response:
-            text = line.decode().rstrip("\n")
-            if text:
-                block.append(text)
-            else:
-                yield block
-                block = []
-
-    def events(self) -> Iterator[Event]:
-        """Events and comments as they come."""
-        for block in self.blocks():
-            if block[0].startswith(":"):
-                yield Event(":")
-                continue
-            fields = dict(line.split(": ", 1) for line in block)
-            if "event" in fields:
-                yield Event(fields["event"], int(fields["id"]), json.loads(fields["data"]))
-
-    def next(self, *names: str) -> Event:
-        """The next event of one of these names."""
-        return next(event for event in self.events() if event.name in names)
-
-    def close(self) -> None:
-        self.response.close()
-        self._connection.close()
-
-
-@pytest.fixture
-def port(app: Flask) -> Iterator[int]:
-    server = make_server("127.0.0.1", 0, app, threaded=True)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield server.server_port
-    backend: Backend = app.extensions["tidegate"]
-    backend.close()
-    server.shutdown()
-    server.server_close()
-    thread.join()
+Connect = Callable[..., Stream]
 
 
 @pytest.fixture
@@ -90,7 +24,10 @@ def connect(port: int, sdk: Caller) -> Iterator[Connect]:
     opened: list[Stream] = []
 
     def connect(last_event_id: str | None = None, token: str | None = None) -> Stream:
-        stream = Stream(port, token or sdk.token, last_event_id)
+        headers = {"Authorization": f"Bearer {token or sdk.token}"}
+        if last_event_id is not None:
+            headers["Last-Event-ID"] = last_event_id
+        stream = Stream(port, "/sdk/v1/stream", headers)
         opened.append(stream)
         return stream
 

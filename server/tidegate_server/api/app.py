@@ -13,6 +13,7 @@ from tidegate_server.api.routes import (
     instances,
     kills,
     ledgers,
+    ofrep,
     operations,
     policies,
     projects,
@@ -41,6 +42,7 @@ BLUEPRINTS = (
     audit.blueprint,
     tokens.blueprint,
     sdk.blueprint,
+    ofrep.blueprint,
     operations.blueprint,
 )
 

@@ -9,6 +9,10 @@ from flask import Flask, current_app, g
 
 from tidegate_server.api.access import Authenticator, actor
 from tidegate_server.api.metrics import Metrics
+from tidegate_server.api.notices import Notices
+from tidegate_server.api.origins import Origins
+from tidegate_server.api.rate_limits import RateLimits
+from tidegate_server.api.services.residents import Residents
 from tidegate_server.api.settings import ApiSettings
 from tidegate_server.api.streams import Streams
 from tidegate_server.domain.tokens import Token
@@ -26,17 +30,33 @@ class Backend:
     authenticator: Authenticator
     streams: Streams
     metrics: Metrics
+    residents: Residents
+    notices: Notices
+    rate_limits: RateLimits
+    origins: Origins
 
     def close(self) -> None:
-        """End every stream, so that the worker can stop. Idempotent."""
+        """End every stream and report a last time, so that the worker can stop. Idempotent."""
+        self.notices.close()
         self.streams.close()
+        self.residents.close()
 
 
 def install(app: Flask, store: Store, settings: ApiSettings) -> None:
     """Give an application its backend."""
     authenticator = Authenticator(store, settings)
     streams = Streams(store, authenticator, settings)
-    app.extensions[EXTENSION] = Backend(store, settings, authenticator, streams, Metrics(store))
+    app.extensions[EXTENSION] = Backend(
+        store=store,
+        settings=settings,
+        authenticator=authenticator,
+        streams=streams,
+        metrics=Metrics(store),
+        residents=Residents(store),
+        notices=Notices(authenticator, settings),
+        rate_limits=RateLimits(),
+        origins=Origins(store, settings.origins_cache_seconds),
+    )
 
 
 def backend() -> Backend:

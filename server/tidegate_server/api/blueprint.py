@@ -129,6 +129,24 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc] # the library ha
 
         return decorate
 
+    def described(
+        self, method: Method, rule: str, description: Mapping[str, Any]
+    ) -> Callable[[View], View]:
+        """Serve a function of a protocol that others wrote, as its own words describe it.
+
+        Args:
+            method: the method.
+            rule: the address.
+            description: the operation in OpenAPI's form.
+        """
+
+        def decorate(view: View) -> View:
+            served = self.doc(**description)(view)
+            self.route(rule, methods=[method], endpoint=view.__name__)(served)
+            return view
+
+        return decorate
+
 
 def _refusals(
     method: Method,

@@ -101,4 +101,8 @@ def document(app: Flask) -> Api:
         "bearer",
         {"type": "http", "scheme": "bearer", "description": "a token, `tg_<role>_<id>_<secret>`"},
     )
+    api.spec.components.security_scheme(
+        "apiKey",
+        {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "the token alone"},
+    )
     return api

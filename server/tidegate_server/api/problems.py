@@ -29,6 +29,7 @@ STATUSES: Mapping[type[TidegateError], HTTPStatus] = {
     errors.RevisionRequired: HTTPStatus.PRECONDITION_REQUIRED,
     errors.Unauthenticated: HTTPStatus.UNAUTHORIZED,
     errors.Forbidden: HTTPStatus.FORBIDDEN,
+    errors.RateLimited: HTTPStatus.TOO_MANY_REQUESTS,
     errors.Forgotten: HTTPStatus.CONFLICT,
     errors.StoreUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
 }
@@ -42,6 +43,7 @@ TITLES: Mapping[str, str] = {
     errors.RevisionRequired.slug: "An update without If-Match",
     errors.Unauthenticated.slug: "No token, or not a known one",
     errors.Forbidden.slug: "The token may not do this",
+    errors.RateLimited.slug: "Too many requests",
     errors.Forgotten.slug: "The store does not know this instance",
     errors.StoreUnavailable.slug: "The store cannot be reached",
 }
@@ -85,6 +87,8 @@ def of_error(error: TidegateError) -> Response:
         status = HTTPStatus.CONFLICT
     if isinstance(error, errors.Unauthenticated):
         headers["WWW-Authenticate"] = 'Bearer realm="tidegate"'
+    if isinstance(error, errors.RateLimited):
+        headers["Retry-After"] = str(error.retry_after)
     if isinstance(error, errors.StoreUnavailable):
         headers["Retry-After"] = "1"
         log.warning("store unavailable", problem=error.message)

@@ -11,7 +11,7 @@ from flask import Flask, Response, g, request
 
 HEADER = "X-Request-ID"
 _ACCEPTED = re.compile(r"[A-Za-z0-9._-]{1,64}")
-QUIET_PATHS = ("/health/", "/metrics", "/sdk/v1/reports")
+QUIET_PATHS = ("/health/", "/metrics", "/sdk/v1/reports", "/ofrep/")
 """What comes every few seconds from everyone; told at level debug unless it fails."""
 
 log = structlog.stdlib.get_logger("tidegate_server.api")

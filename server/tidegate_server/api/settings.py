@@ -17,6 +17,9 @@ class ApiSettings:
         token_recheck_seconds: how often a stream looks whether its token is still good.
         token_cache_seconds: how long a token that was found is not looked up again, which
             is also how long a deleted token may still work.
+        stream_credential_seconds: how long the address of a stream of notices is good at
+            least; twice as long at most.
+        origins_cache_seconds: how long a changed list of allowed origins may be unknown.
         body_limit: the largest request body, in bytes.
         report_limit: the largest report of an SDK instance, in bytes.
     """
@@ -25,5 +28,7 @@ class ApiSettings:
     keep_alive_seconds: float = 15.0
     token_recheck_seconds: float = 60.0
     token_cache_seconds: float = 1.0
+    stream_credential_seconds: int = 900
+    origins_cache_seconds: float = 5.0
     body_limit: int = MEGABYTE
     report_limit: int = 4 * MEGABYTE

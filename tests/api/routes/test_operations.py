@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from pathlib import Path
 
@@ -86,7 +87,7 @@ def test_every_route_is_documented(app: Flask, client: FlaskClient) -> None:
     document = json.loads(answer.data)
     assert document["openapi"] == "3.1.0"
     served = {
-        (rule.rule.replace("<key:", "{").replace(">", "}"), method)
+        (re.sub(r"<\w+:(\w+)>", r"{\1}", rule.rule), method)
         for rule in app.url_map.iter_rules()
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
         if rule.rule != "/openapi.json"

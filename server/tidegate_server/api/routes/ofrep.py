@@ -1,0 +1,275 @@
+"""OpenFeature's remote evaluation protocol (OFREP): clients in any language ask the server.
+
+What the protocol has a body for (200, 400, 404, 500) is answered with that body; 401, 403 and
+429, for which it has none, are problem documents like everywhere else.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import wraps
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from flask import Response, g, request, stream_with_context
+from werkzeug.exceptions import HTTPException
+
+from tidegate_server.api import problems, stream_credentials
+from tidegate_server.api.access import require_evaluating
+from tidegate_server.api.backend import backend, present_token
+from tidegate_server.api.blueprint import Blueprint
+from tidegate_server.api.bodies import JSON
+from tidegate_server.api.schemas import ofrep as schemas
+from tidegate_server.api.services import evaluations, outcomes
+from tidegate_server.api.services.evaluations import BulkAnswer
+from tidegate_server.api.services.questions import NotAsked, read_question
+from tidegate_server.api.services.residents import Resident, Served
+from tidegate_server.api.services.views import Audience, View
+from tidegate_server.domain.tokens import Role, Token
+from tidegate_server.errors import StoreUnavailable, TidegateError
+
+blueprint = Blueprint("ofrep", __name__, description="OpenFeature clients of any language")
+
+KEY_HEADER = "X-API-Key"
+EVENT_STREAM = "text/event-stream"
+INACTIVITY_SECONDS = 120
+"""How long a page in the background keeps its stream."""
+
+LARGEST_VERSION = 2**63 - 1
+PREFLIGHT = {
+    "Access-Control-Allow-Methods": "GET, POST",
+    "Access-Control-Allow-Headers": f"Authorization, Content-Type, If-None-Match, {KEY_HEADER}, "
+    "Last-Event-ID, Cache-Control",
+    "Access-Control-Max-Age": "600",
+}
+EXPOSED = {"Access-Control-Expose-Headers": "ETag, Retry-After"}
+
+View_ = Callable[..., Response]
+log = structlog.stdlib.get_logger("tidegate_server.api")
+
+
+def asking(view: View_) -> View_:
+    """Let in who may ask for evaluations, as often as their token may."""
+
+    @wraps(view)
+    def guarded(*args: Any, **kwargs: Any) -> Response:
+        token = backend().authenticator.token_of_request(KEY_HEADER)
+        g.token = token
+        g.place = require_evaluating(token)
+        backend().rate_limits.take(token)
+        return view(*args, **kwargs)
+
+    guarded.needs = Role.CLIENT  # type: ignore[attr-defined]
+    return guarded
+
+
+def following(view: View_) -> View_:
+    """Let in who presents a stream's credential, and say which version they have seen."""
+
+    @wraps(view)
+    def guarded() -> Response:
+        here = backend()
+        presented = request.args.get("credential", "")
+        found = stream_credentials.read(
+            here.settings.secret_key, presented, here.authenticator, time.time()
+        )
+        g.token = found.token
+        g.place = require_evaluating(found.token)
+        here.rate_limits.take(found.token)
+        return view(found.since)
+
+    guarded.needs = Role.CLIENT  # type: ignore[attr-defined]
+    return guarded
+
+
+@blueprint.described("POST", "/ofrep/v1/evaluate/flags/<path:key>", schemas.SINGLE)
+@asking
+def evaluate_flag(key: str) -> Response:
+    """Evaluate one flag for a context."""
+    resident = _resident()
+    view = _fresh(resident).views[_audience(present_token())]
+    question = read_question(request)
+    answer = evaluations.evaluate(view, key, question)
+    if answer.exposed:
+        resident.exposures.evaluated(answer.exposed, question.context.targeting_key)
+    return Response(answer.body, answer.status, content_type=JSON)
+
+
+@blueprint.described("POST", "/ofrep/v1/evaluate/flags", schemas.BULK)
+@asking
+def evaluate_flags() -> Response:
+    """Evaluate every flag that the token may ask, for a context.
+
+    The ETag is of what every flag gives this context; it changes as well when the stream's
+    address does.
+    """
+    token, resident = present_token(), _resident()
+    audience = _audience(token)
+    served = _fresh(resident)
+    view = served.views[audience]
+    question = read_question(request)
+    lifetime = backend().settings.stream_credential_seconds
+    answers: list[BulkAnswer] = []
+
+    def answer() -> BulkAnswer:
+        answers.append(evaluations.evaluate_all(view, question))
+        return answers[-1]
+
+    now = time.time()
+    scope = f"{token.id}.{stream_credentials.step(now, lifetime)}"
+    etag = evaluations.etag_of(view, question, scope, answer)
+    if request.if_none_match.contains_weak(etag) and not _config_differs(served, audience):
+        return _tagged(Response(status=HTTPStatus.NOT_MODIFIED), etag)
+    given = answers[0] if answers else answer()
+    if given.exposed:
+        resident.exposures.evaluated(given.exposed, question.context.targeting_key)
+    body = b'{"flags":' + given.flags + b',"eventStreams":' + _streams(token, view, now) + b"}"
+    return _tagged(Response(body, content_type=JSON), etag)
+
+
+@blueprint.described("POST", "/ofrep/v1/track", schemas.TRACK)
+@asking
+def track() -> Response:
+    """Say how a unit of work ended that was done with flags evaluated here.
+
+    Tidegate's own, since the protocol has no word for it: an error rate of pages and apps
+    needs one. Only flags under release that give the context the same variant still count.
+    """
+    resident = _resident()
+    question = read_question(request)
+    said = outcomes.read_outcome(question)
+    view = resident.served().views[_audience(present_token())]
+    counted = outcomes.count(view, resident.exposures, question, said)
+    return Response(schemas.counted(counted), HTTPStatus.ACCEPTED, content_type=JSON)
+
+
+@blueprint.described("GET", "/ofrep/v1/stream", schemas.STREAM)
+@following
+def follow_changes(since: int) -> Response:
+    """Hear, as server-sent events, when to evaluate again; resumable by `Last-Event-ID`.
+
+    Bulk evaluations name this address with its `credential`.
+    """
+    last_event = request.headers.get("Last-Event-ID", "").strip()
+    known = _known(last_event) if last_event else since
+    token, resident = present_token(), _resident()
+    resident.served()  # what cannot be served is said with a status, not by silence
+    events = backend().notices.events(resident, _audience(token), token, known)
+    response = Response(stream_with_context(events), content_type=EVENT_STREAM)
+    response.headers["X-Accel-Buffering"] = "no"
+    return response
+
+
+def _resident() -> Resident:
+    return backend().residents.of(g.place)
+
+
+def _audience(token: Token) -> Audience:
+    return Audience.CLIENTS if token.role is Role.CLIENT else Audience.APPLICATIONS
+
+
+def _fresh(resident: Resident) -> Served:
+    """What to answer from: at least the version of the notice that made the client ask."""
+    asked = _version(request.args.get("flagConfigEtag", ""))
+    return resident.served() if asked is None else resident.served_since(asked)
+
+
+def _config_differs(served: Served, audience: Audience) -> bool:
+    """Whether the client was told of another change than the last one that it could notice.
+
+    Then it must get a whole answer, whatever it has (ADR 8 of the protocol).
+    """
+    given = request.args.get("flagConfigEtag", "")
+    return bool(given) and _version(given) != served.notices[audience].version
+
+
+def _version(etag: str) -> int | None:
+    text = etag.strip().removeprefix("W/").strip('"')
+    if text.isascii() and text.isdigit() and len(text) < 20 and int(text) <= LARGEST_VERSION:
+        return int(text)
+    return None
+
+
+def _known(last_event: str) -> int:
+    """The version that the client saw last; what is no version of ours is none."""
+    version = _version(last_event)
+    return -1 if version is None else version
+
+
+def _streams(token: Token, view: View, now: float) -> bytes:
+    settings = backend().settings
+    credential = stream_credentials.issue(
+        settings.secret_key,
+        token,
+        view.compiled.version,
+        now,
+        settings.stream_credential_seconds,
+    )
+    url = f"{_own_address()}/ofrep/v1/stream?credential={credential}"
+    return schemas.event_streams(url, INACTIVITY_SECONDS)
+
+
+def _own_address() -> str:
+    """The address under which the client reached this server, as a proxy in front tells it.
+
+    Whoever makes these headers up gets an address of no use, and nobody else does.
+    """
+    scheme = request.headers.get("X-Forwarded-Proto", "").partition(",")[0].strip()
+    host = request.headers.get("X-Forwarded-Host", "").partition(",")[0].strip()
+    scheme = scheme if scheme in ("http", "https") else request.scheme
+    return f"{scheme}://{host or request.host}{request.root_path}"
+
+
+def _tagged(response: Response, etag: str) -> Response:
+    response.set_etag(etag)
+    return response
+
+
+def share_with_pages(response: Response) -> Response:
+    """Let browsers give answers to pages of allowed origins."""
+    response.headers.setdefault("Cache-Control", "no-store")
+    response.vary.add("Origin")
+    origin = request.headers.get("Origin")
+    if origin and backend().origins.allow(origin, g.get("place")):
+        response.headers["Access-Control-Allow-Origin"] = origin
+        response.headers.update(EXPOSED)
+        if "Access-Control-Request-Method" in request.headers and request.method == "OPTIONS":
+            response.headers.update(PREFLIGHT)
+    return response
+
+
+def refuse(error: NotAsked) -> Response:
+    """400, in the protocol's words."""
+    return _failed(HTTPStatus.BAD_REQUEST, error.code, error.details)
+
+
+def refuse_or_fail(error: TidegateError) -> Response:
+    """401, 403 and 429; what is no fault of the client's is 500."""
+    if not isinstance(error, StoreUnavailable):
+        return problems.of_error(error)
+    log.warning("store unavailable", problem=error.message)
+    failed = _failed(HTTPStatus.INTERNAL_SERVER_ERROR, "GENERAL", error.message)
+    failed.headers["Retry-After"] = "1"
+    return failed
+
+
+def fail(error: Exception) -> Response:
+    """500, in the protocol's words; what went wrong goes to the log only."""
+    if isinstance(error, HTTPException) and (error.code or 500) < 500:
+        return problems.of_http(error)
+    log.error("request failed", exc_info=error)
+    words = "The server met an error of its own; its log says more."
+    return _failed(HTTPStatus.INTERNAL_SERVER_ERROR, "GENERAL", words)
+
+
+blueprint.after_request(share_with_pages)
+blueprint.register_error_handler(NotAsked, refuse)
+blueprint.register_error_handler(TidegateError, refuse_or_fail)
+blueprint.register_error_handler(Exception, fail)
+
+
+def _failed(status: HTTPStatus, code: str, details: str) -> Response:
+    key = (request.view_args or {}).get("key")
+    return Response(schemas.failed(key, code, details), status, content_type=JSON)

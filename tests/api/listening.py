@@ -1,0 +1,56 @@
+"""A client's end of a stream of server-sent events."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One server-sent event; a comment is named ``:``."""
+
+    name: str
+    version: int = 0
+    data: Any = None
+
+
+class Stream:
+    """A client's end of a stream."""
+
+    def __init__(self, port: int, path: str, headers: Mapping[str, str]) -> None:
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        self._connection.request("GET", path, headers=dict(headers))
+        self.response = self._connection.getresponse()
+
+    def blocks(self) -> Iterator[list[str]]:
+        """Lines between empty lines, until the server ends the stream."""
+        block: list[str] = []
+        for line in self.response:
+            text = line.decode().rstrip("\n")
+            if text:
+                block.append(text)
+            else:
+                yield block
+                block = []
+
+    def events(self) -> Iterator[Event]:
+        """Events and comments as they come."""
+        for block in self.blocks():
+            if block[0].startswith(":"):
+                yield Event(":")
+                continue
+            fields = dict(line.split(": ", 1) for line in block)
+            if "event" in fields:
+                yield Event(fields["event"], int(fields["id"]), json.loads(fields["data"]))
+
+    def next(self, *names: str) -> Event:
+        """The next event of one of these names."""
+        return next(event for event in self.events() if event.name in names)
+
+    def close(self) -> None:
+        self.response.close()
+        self._connection.close()
