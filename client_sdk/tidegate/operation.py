@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 from time import perf_counter_ns
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -29,10 +29,13 @@ class Operation:
 
     As a context manager it ends with its block: an exception that leaves the block is an
     error. Work that has no block calls ``begin`` and ``end`` itself.
+
+    What is asked in it after its end, by a task that it began, is for the same context and
+    counts alone.
     """
 
     __slots__ = (
-        "_began", "_ended", "_failed", "_reset", "_resolve", "context", "exposures", "others",
+        "_began", "_ended", "_failed", "_outer", "_resolve", "context", "exposures", "others",
         "reporter",
     )  # fmt: skip
 
@@ -42,7 +45,7 @@ class Operation:
         context: Context | None = None,
         resolve: Callable[[], Context] | None = None,
     ) -> None:
-        self.reporter = reporter
+        self.reporter: Reporter | None = reporter
         self.context = context
         self.exposures: dict[str, Exposure] = {}
         self.others: dict[str, str | None] | None = None
@@ -50,11 +53,12 @@ class Operation:
         self._failed = False
         self._ended = False
         self._began = 0
-        self._reset: Token[Operation | None] | None = None
+        self._outer: Operation | None = None
 
     def begin(self) -> Operation:
         """Make this the current operation and start its clock."""
-        self._reset = current.set(self)
+        self._outer = _going_on(current.get())
+        current.set(self)
         self._began = perf_counter_ns()
         return self
 
@@ -91,18 +95,14 @@ class Operation:
         if self._ended:
             return
         self._ended = True
-        if self._reset is not None:
-            try:
-                current.reset(self._reset)
-            except ValueError:
-                # Ended in another thread or task than the one it began in.
-                if current.get() is self:
-                    current.set(None)
-            self._reset = None
-        if self.exposures:
+        if current.get() is self:
+            current.set(_going_on(self._outer))
+        reporter, self.reporter = self.reporter, None
+        if self.exposures and reporter is not None:
             microseconds = (perf_counter_ns() - self._began) // 1000
-            key = None if self.context is None else self.context.targeting_key
-            self.reporter.add(self.exposures, outcome, microseconds, key, self.others)
+            key = getattr(self.context, "targeting_key", None)
+            # A copy: a task that this one began may ask for a flag just now.
+            reporter.add(dict(self.exposures), outcome, microseconds, key, self.others)
 
     def __enter__(self) -> Operation:
         return self.begin()
@@ -120,6 +120,13 @@ class Operation:
         else:
             # An exit, an interrupt, a generator closed, a task cancelled: nobody's failure.
             self.cancel()
+
+
+def _going_on(operation: Operation | None) -> Operation | None:
+    """Return the operation, or the nearest around it that has not ended."""
+    while operation is not None and operation._ended:
+        operation = operation._outer
+    return operation
 
 
 def _ask(resolve: Callable[[], Context]) -> Context:

@@ -185,8 +185,11 @@ class Reporter:
         if any((group, arm) in self._failing for arm in arms):
             return
         del self._totals[group]
+        # Should it be counted again, it begins at nothing: for the server, too.
+        self._acknowledged.totals.pop(group, None)
         for arm in arms:
             self._overflow.pop((group, arm), None)
+            self._acknowledged.overflow.pop((group, arm), None)
 
     def forgotten(self) -> None:
         """Go on under a new instance id, with only what was never acknowledged."""

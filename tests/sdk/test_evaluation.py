@@ -17,6 +17,7 @@ from tidegate.evaluation import Compiled, Evaluation, compile_snapshot
 from tidegate.model import FLAG_TYPES
 
 from tests.sdk import naive
+from tests.sdk.documents import a_flag, a_release, a_snapshot, asking
 from tests.sdk.snapshots import FLAGS, KEYS, contexts, percentages, snapshots, updates
 
 
@@ -76,55 +77,6 @@ def updated(document: dict[str, Any], update: dict[str, Any]) -> dict[str, Any]:
         both = {**document[part], **update[part]}
         after[part] = {key: value for key, value in both.items() if value is not None}
     return after
-
-
-def a_flag(key: str, **changes: Any) -> dict[str, Any]:
-    """A flag that is on for everyone."""
-    return {
-        "key": key,
-        "type": "boolean",
-        "version": 1,
-        "salt": key,
-        "variants": [{"key": "on", "value": True}, {"key": "off", "value": False}],
-        "enabled": True,
-        "off_variant": "off",
-        "default": {"variant": "on"},
-        **changes,
-    }
-
-
-def a_release(*openings: tuple[float, list[str]], **changes: Any) -> dict[str, Any]:
-    """A release from ``off`` to ``on`` with these percentages for these segments."""
-    return {
-        "id": "rel_1",
-        "rule": None,
-        "control": "off",
-        "treatment": "on",
-        "salt": "rel_1",
-        "stage": len(openings),
-        "step": 1,
-        "openings": [
-            {"stage": stage, "percentage": percentage, "segments": segments}
-            for stage, (percentage, segments) in enumerate(openings, 1)
-        ],
-        "report_interval": 5,
-        **changes,
-    }
-
-
-def asking(*others: str) -> list[dict[str, Any]]:
-    return [{"flag": other, "variants": ["on"]} for other in others]
-
-
-def a_snapshot(*flags: dict[str, Any], **segments: Any) -> dict[str, Any]:
-    return {
-        "schema": 1,
-        "project": "shop",
-        "environment": "production",
-        "version": 1,
-        "flags": {flag["key"]: flag for flag in flags},
-        "segments": {key: {"key": key, **segment} for key, segment in segments.items()},
-    }
 
 
 def variant(ready: Compiled, key: str, whom: str | None = "ann") -> str | None:

@@ -1,0 +1,54 @@
+"""Documents as the server sends them, with what a test does not care about filled in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def a_flag(key: str, **changes: Any) -> dict[str, Any]:
+    """A flag that is on for everyone."""
+    return {
+        "key": key,
+        "type": "boolean",
+        "version": 1,
+        "salt": key,
+        "variants": [{"key": "on", "value": True}, {"key": "off", "value": False}],
+        "enabled": True,
+        "off_variant": "off",
+        "default": {"variant": "on"},
+        **changes,
+    }
+
+
+def a_release(*openings: tuple[float, list[str]], **changes: Any) -> dict[str, Any]:
+    """A release from ``off`` to ``on`` with these percentages for these segments."""
+    return {
+        "id": "rel_1",
+        "rule": None,
+        "control": "off",
+        "treatment": "on",
+        "salt": "rel_1",
+        "stage": len(openings),
+        "step": 1,
+        "openings": [
+            {"stage": stage, "percentage": percentage, "segments": segments}
+            for stage, (percentage, segments) in enumerate(openings, 1)
+        ],
+        "report_interval": 5,
+        **changes,
+    }
+
+
+def asking(*others: str) -> list[dict[str, Any]]:
+    return [{"flag": other, "variants": ["on"]} for other in others]
+
+
+def a_snapshot(*flags: dict[str, Any], **segments: Any) -> dict[str, Any]:
+    return {
+        "schema": 1,
+        "project": "shop",
+        "environment": "production",
+        "version": 1,
+        "flags": {flag["key"]: flag for flag in flags},
+        "segments": {key: {"key": key, **segment} for key, segment in segments.items()},
+    }

@@ -1,0 +1,399 @@
+"""Operations: what is exposed in them, how they end, and which one is the current one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from tidegate import Client, Context, Operation
+from tidegate.bucketing import user_hash
+from tidegate.operation import current
+
+from tests.sdk.documents import a_flag, a_release, a_snapshot, asking
+from tests.sdk.integrations.counted import SNAPSHOT, counted, counts
+
+ANN, BOB = Context("ann"), Context("bob")
+
+
+@pytest.fixture
+def client() -> Client:
+    return Client.offline(SNAPSHOT)
+
+
+def ask(client: Client, context: Context | None = None) -> bool:
+    return client.boolean("checkout", False, context)
+
+
+def leave_by(error: type[BaseException], client: Client, context: Context = ANN) -> None:
+    with client.operation(context):
+        ask(client)
+        raise error
+
+
+# How it ends
+
+
+def test_a_block_that_ends_is_ok(client: Client) -> None:
+    with client.operation(ANN):
+        ask(client)
+    assert counted(client) == counts(1, 1, 0)
+
+
+def test_an_exception_that_leaves_the_block_is_an_error(client: Client) -> None:
+    with pytest.raises(ZeroDivisionError):
+        leave_by(ZeroDivisionError, client)
+    assert counted(client) == counts(1, 1, 1, failing=1)
+
+
+def test_an_exception_that_stays_in_the_block_is_none(client: Client) -> None:
+    with client.operation(ANN):
+        ask(client)
+        with pytest.raises(ValueError, match="x"):
+            int("x")
+    assert counted(client) == counts(1, 1, 0)
+
+
+def test_a_unit_of_work_may_say_that_it_failed(client: Client) -> None:
+    with client.operation(ANN) as operation:
+        ask(client)
+        operation.fail()
+    assert counted(client) == counts(1, 1, 1, failing=1)
+
+
+@pytest.mark.parametrize(
+    "leaving", [KeyboardInterrupt, SystemExit, GeneratorExit, asyncio.CancelledError]
+)
+def test_being_stopped_is_nobodys_failure(client: Client, leaving: type[BaseException]) -> None:
+    with pytest.raises(leaving):
+        leave_by(leaving, client)
+    assert counted(client) == counts(1, 0, 0)
+
+
+def test_a_cancelled_unit_of_work_was_exposed_and_that_is_all(client: Client) -> None:
+    with client.operation(ANN) as operation:
+        ask(client)
+        operation.cancel()
+    assert counted(client) == counts(1, 0, 0)
+
+
+def test_it_ends_once(client: Client) -> None:
+    with client.operation(ANN) as operation:
+        ask(client)
+        operation.end()
+        operation.fail()
+        operation.end()
+        operation.cancel()
+    assert counted(client) == counts(1, 1, 0)
+
+
+def test_work_without_a_block_begins_and_ends_itself(client: Client) -> None:
+    operation = client.operation(ANN).begin()
+    ask(client)
+    operation.end()
+    assert current.get() is None
+    assert counted(client) == counts(1, 1, 0)
+
+
+def test_its_duration_is_reported(client: Client) -> None:
+    with client.operation(ANN):
+        ask(client)
+        threading.Event().wait(0.002)
+    (group,) = client._reporter.compose()["counts"]
+    assert group["treatment"]["microseconds"] >= 2_000
+
+
+# What it is exposed to
+
+
+def test_asking_twice_is_one_exposure(client: Client) -> None:
+    with client.operation(ANN):
+        ask(client)
+        ask(client)
+        client.boolean_details("checkout", False)
+    assert counted(client) == counts(1, 1, 0)
+
+
+def test_without_a_release_there_is_nothing_to_count() -> None:
+    client = Client.offline(a_snapshot(a_flag("plain")))
+    with client.operation(ANN):
+        assert client.boolean("plain", False)
+    assert client._reporter.compose()["counts"] == []
+
+
+def test_outside_of_an_operation_there_is_no_outcome(client: Client) -> None:
+    ask(client, ANN)
+    client.boolean_details("checkout", False, ANN)
+    assert counted(client) == counts(2, 0, 0)
+
+
+def test_a_prerequisites_release_counts_too() -> None:
+    asked = a_flag("asked", release=a_release((100, []), id="rel_asked"))
+    flag = a_flag(
+        "asks", prerequisites=asking("asked"), release=a_release((100, []), id="rel_asks")
+    )
+    client = Client.offline(a_snapshot(asked, flag))
+    with client.operation(ANN):
+        assert client.boolean("asks", False)
+    counts = client._reporter.compose()["counts"]
+    assert [group["release"] for group in counts] == ["rel_asked", "rel_asks"]
+    assert all(group["treatment"]["outcomes"] == 1 for group in counts)
+
+
+def test_of_a_releases_arms_the_first_counts() -> None:
+    """Somebody else may be asked about, and get the other arm."""
+    flag = a_flag("a", release=a_release((50, [])))
+    client = Client.offline(a_snapshot(flag))
+    arms = {client.boolean("a", False, Context(f"u{n}")): Context(f"u{n}") for n in range(30)}
+    before = client._reporter.compose()["counts"][0]
+    with client.operation(arms[True]):
+        client.boolean("a", False)
+        client.boolean("a", False, arms[False])
+    (after,) = client._reporter.compose()["counts"]
+    assert after["treatment"]["outcomes"] == 1
+    assert after["control"] == before["control"]
+
+
+def test_another_context_than_the_operations_is_who_failed(client: Client) -> None:
+    with client.operation(ANN) as operation:
+        ask(client, BOB)
+        operation.fail()
+    (part,) = client._reporter.compose()["failing"]
+    assert part["users"] == [user_hash("bob")]
+
+
+def test_an_operation_of_another_client_gets_no_exposures_of_this_one(client: Client) -> None:
+    other = Client.offline(SNAPSHOT)
+    with other.operation(ANN):
+        ask(client)
+    assert counted(client) == counts(1, 0, 0)
+    assert counted(other) == counts(0, 0, 0)
+
+
+# Whose it is
+
+
+def test_the_operations_context_is_the_current_one() -> None:
+    rule = {
+        "id": "ann",
+        "when": {"attribute": "targetingKey", "operator": "equals", "value": "ann"},
+        "serve": {"variant": "off"},
+    }
+    client = Client.offline(a_snapshot(a_flag("a", rules=[rule])))
+    assert client.boolean("a", True) is True
+    with client.operation(ANN):
+        assert client.boolean("a", True) is False
+        assert client.boolean("a", True, BOB) is True
+    assert client.boolean("a", True) is True
+
+
+def test_a_context_is_asked_for_when_the_first_flag_is(client: Client) -> None:
+    asked: list[int] = []
+
+    def who() -> Context:
+        asked.append(1)
+        return ANN
+
+    with client.operation_of(who):
+        pass
+    assert asked == []
+    with client.operation_of(who) as operation:
+        ask(client)
+        ask(client)
+        operation.fail()
+    assert asked == [1]
+    (part,) = client._reporter.compose()["failing"]
+    assert part["users"] == [user_hash("ann")]
+
+
+def test_a_context_that_cannot_be_found_is_said_once_and_costs_nothing(
+    client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    class NotLoggedIn(Exception):
+        pass
+
+    def who() -> Context:
+        raise NotLoggedIn
+
+    caplog.set_level(logging.INFO, "tidegate")
+    for _ in range(3):
+        with client.operation_of(who):
+            assert ask(client) is True
+    assert counted(client) == counts(3, 3, 0)
+    assert [record.getMessage() for record in caplog.records] == [
+        "the context callback raised NotLoggedIn: evaluating without a context"
+    ]
+
+
+@pytest.mark.parametrize("wrong", [{"targetingKey": "ann"}, "ann", 7, None], ids=repr)
+def test_a_context_of_the_wrong_type_raises_nowhere(client: Client, wrong: Any) -> None:
+    for operation in (client.operation(wrong), client.operation_of(lambda: wrong)):
+        with operation:
+            ask(client)
+            operation.fail()
+    assert counted(client)["errors"] == 2
+
+
+def test_half_a_surrogate_pair_as_a_key_raises_nowhere(client: Client) -> None:
+    with pytest.raises(ZeroDivisionError):
+        leave_by(ZeroDivisionError, client, Context("\ud800"))
+    assert counted(client) == counts(1, 1, 1, failing=1)
+
+
+# Which one is current
+
+
+def test_operations_nest(client: Client) -> None:
+    with client.operation(ANN) as outer:
+        with client.operation(BOB) as inner:
+            assert current.get() is inner
+            ask(client)
+            inner.fail()
+        assert current.get() is outer
+        ask(client)
+    assert current.get() is None
+    assert counted(client) == counts(2, 2, 1, failing=1)
+
+
+def test_the_outer_one_may_end_first(client: Client) -> None:
+    """As when a response is closed after the next request began."""
+    outer = client.operation(ANN).begin()
+    inner = client.operation(BOB).begin()
+    ask(client)
+    outer.end()
+    assert current.get() is inner
+    ask(client)
+    inner.end()
+    assert current.get() is None
+    assert counted(client) == counts(1, 1, 0)
+
+
+def test_one_that_ended_elsewhere_is_current_for_nobody_for_long(client: Client) -> None:
+    left_behind = client.operation(ANN).begin()
+    ended = threading.Thread(target=left_behind.end)
+    ended.start()
+    ended.join()
+    with client.operation(BOB) as operation:
+        ask(client)
+        assert current.get() is operation
+    assert current.get() is None
+    assert counted(client) == counts(1, 1, 0)
+
+
+def test_what_is_asked_after_the_end_counts_alone(client: Client) -> None:
+    operation = client.operation(ANN)
+    with operation:
+        later = contextvars.copy_context()
+    assert later.run(ask, client) is True
+    assert operation.context is ANN
+    assert counted(client) == counts(1, 0, 0)
+
+
+def test_a_thread_has_an_operation_of_its_own(client: Client) -> None:
+    barrier = threading.Barrier(4)
+    seen: dict[int, bool] = {}
+
+    def work(number: int) -> None:
+        with client.operation(Context(f"u{number}")) as operation:
+            barrier.wait()
+            seen[number] = current.get() is operation
+            ask(client)
+            barrier.wait()
+            if number % 2:
+                operation.fail()
+
+    with client.operation(ANN), ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, range(4)))
+    assert seen == dict.fromkeys(range(4), True)
+    assert counted(client) == counts(4, 4, 2, failing=2)
+
+
+def test_a_task_has_an_operation_of_its_own(client: Client) -> None:
+    async def work(number: int) -> None:
+        with client.operation(Context(f"u{number}")) as operation:
+            await asyncio.sleep(0)
+            assert current.get() is operation
+            ask(client)
+            await asyncio.sleep(0)
+            if number % 2:
+                raise ValueError(number)
+
+    async def main() -> None:
+        await asyncio.gather(*(work(number) for number in range(10)), return_exceptions=True)
+        assert current.get() is None
+
+    asyncio.run(main())
+    assert counted(client) == counts(10, 10, 5, failing=5)
+
+
+def test_a_task_that_is_cancelled_is_no_outcome(client: Client) -> None:
+    async def work() -> None:
+        with client.operation(ANN):
+            ask(client)
+            await asyncio.sleep(60)
+
+    async def main() -> None:
+        task = asyncio.create_task(work())
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
+    assert counted(client) == counts(1, 0, 0)
+
+
+def test_what_a_unit_of_work_hands_to_a_thread_belongs_to_it(client: Client) -> None:
+    async def main() -> None:
+        with client.operation(ANN):
+            assert await asyncio.to_thread(ask, client)
+
+    asyncio.run(main())
+    assert counted(client) == counts(1, 1, 0)
+
+
+def test_an_end_while_a_task_still_asks_is_no_accident() -> None:
+    """Flags are asked in other threads of the same operation while it ends."""
+    flags = [
+        a_flag(f"f{number}", release=a_release((100, []), id=f"rel_{number}"))
+        for number in range(300)
+    ]
+    client = Client.offline(a_snapshot(*flags))
+    for _ in range(20):
+        operation = client.operation(ANN).begin()
+        around = contextvars.copy_context()
+        begun = threading.Event()
+
+        def keep_asking(begun: threading.Event = begun) -> None:
+            for number in range(300):
+                client.boolean(f"f{number}", False)
+                begun.set()
+
+        asking = threading.Thread(target=around.run, args=(keep_asking,))
+        asking.start()
+        begun.wait()
+        operation.end()
+        asking.join()
+    exposures = sum(each["treatment"]["exposures"] for each in client._reporter.compose()["counts"])
+    assert exposures <= 20 * 300
+
+
+def test_a_generator_that_is_closed_ends_its_operation(client: Client) -> None:
+    def stream() -> Any:
+        with client.operation(ANN):
+            ask(client)
+            yield 1
+            yield 2
+
+    pieces = stream()
+    next(pieces)
+    pieces.close()
+    assert counted(client) == counts(1, 0, 0)
+
+
+def test_an_operation_is_made_by_a_client() -> None:
+    assert isinstance(Client.offline(SNAPSHOT).operation(), Operation)

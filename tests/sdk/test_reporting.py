@@ -1,0 +1,526 @@
+"""Reports are cumulative: whatever happens to them, the server's totals are the truth."""
+
+from __future__ import annotations
+
+import copy
+import json
+import threading
+from collections import Counter
+from typing import Any, Protocol, cast
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from tidegate import reporting
+from tidegate.bucketing import user_hash
+from tidegate.evaluation import Exposure
+from tidegate.model import ActiveRelease
+from tidegate.reporting import Reporter
+from tidegate_server.api.schemas.reports import ReportBody
+from tidegate_server.errors import Forgotten
+from tidegate_server.store.reports import Report
+
+from tests.sdk.server import ENVIRONMENT, Environment
+from tests.wire_schemas import REPORT, violations
+
+MEASURES = ("exposures", "outcomes", "errors", "microseconds")
+
+Place = tuple[str, int, int, str]
+"""A release, a step, a stratum and an arm."""
+
+
+def exposure(release: str = "rel_1", arm: Any = "treatment", step: int = 1) -> Exposure:
+    return Exposure(release, step, 1, arm)
+
+
+def an_operation(
+    reporter: Reporter, *of: Exposure, outcome: str | None = "ok", user: str | None = None
+) -> None:
+    reporter.add({each.release: each for each in of or (exposure(),)}, outcome, 1_000, user)
+
+
+def release_at(id: str, step: int) -> ActiveRelease:
+    return ActiveRelease(id, None, "off", "on", id, 1, step, (), 5.0)
+
+
+def totals(report: dict[str, Any]) -> dict[Place, tuple[int, ...]]:
+    return {
+        (group["release"], group["step"], group["stratum"], arm): tuple(
+            group[arm][measure] for measure in MEASURES
+        )
+        for group in report["counts"]
+        for arm in ("control", "treatment")
+        if any(group[arm].values())
+    }
+
+
+def users(report: dict[str, Any]) -> set[str]:
+    return {user for part in report["failing"] for user in part["users"]}
+
+
+# What a report says
+
+
+def test_a_report_has_both_arms_or_neither() -> None:
+    reporter = Reporter()
+    assert reporter.compose()["counts"] == []
+    an_operation(reporter, exposure(arm="control"))
+    (group,) = reporter.compose()["counts"]
+    assert group["control"] == dict(zip(MEASURES, (1, 1, 0, 1_000), strict=True))
+    assert group["treatment"] == dict.fromkeys(MEASURES, 0)
+
+
+def test_an_operation_counts_for_every_release_it_was_exposed_to() -> None:
+    reporter = Reporter()
+    an_operation(reporter, exposure("rel_1"), exposure("rel_2", "control"), outcome="error")
+    assert totals(reporter.compose()) == {
+        ("rel_1", 1, 1, "treatment"): (1, 1, 1, 1_000),
+        ("rel_2", 1, 1, "control"): (1, 1, 1, 1_000),
+    }
+
+
+def test_an_exposure_without_an_outcome_is_only_an_exposure() -> None:
+    reporter = Reporter()
+    an_operation(reporter, outcome=None)
+    assert totals(reporter.compose()) == {("rel_1", 1, 1, "treatment"): (1, 0, 0, 0)}
+
+
+def test_totals_grow_and_are_said_again() -> None:
+    reporter = Reporter()
+    for expected in (1, 2, 3):
+        an_operation(reporter)
+        report = reporter.compose()
+        assert report["sequence"] == expected
+        assert totals(report) == {
+            ("rel_1", 1, 1, "treatment"): (expected, expected, 0, 1000 * expected)
+        }
+
+
+def test_an_instance_continues_once_a_report_of_it_arrived() -> None:
+    reporter = Reporter()
+    assert [reporter.compose()["continues"] for _ in range(3)] == [False, False, False]
+    reporter.acknowledged(3)
+    assert reporter.compose()["continues"] is True
+
+
+def test_what_a_report_says_does_not_change_afterwards() -> None:
+    reporter = Reporter()
+    an_operation(reporter, outcome="error", user="ann")
+    report = reporter.compose()
+    before = copy.deepcopy(report)
+    an_operation(reporter, outcome="error", user="bob")
+    reporter.acknowledged(1)
+    assert report == before
+
+
+# Users who failed
+
+
+def test_failing_users_are_named_until_they_arrive() -> None:
+    reporter = Reporter()
+    an_operation(reporter, outcome="error", user="ann")
+    assert users(reporter.compose()) == {user_hash("ann")}
+    an_operation(reporter, outcome="error", user="bob")
+    report = reporter.compose()
+    assert users(report) == {user_hash("ann"), user_hash("bob")}
+    an_operation(reporter, outcome="error", user="cid")
+    reporter.acknowledged(report["sequence"])
+    assert users(reporter.compose()) == {user_hash("cid")}
+
+
+def test_a_user_who_fails_again_later_is_named_again() -> None:
+    """The server may have begun a new epoch meanwhile."""
+    reporter = Reporter()
+    for _ in range(2):
+        an_operation(reporter, outcome="error", user="ann")
+        an_operation(reporter, outcome="error", user="ann")
+        report = reporter.compose()
+        assert users(report) == {user_hash("ann")}
+        reporter.acknowledged(report["sequence"])
+
+
+def test_nobody_is_named_for_what_went_well_or_did_not_end() -> None:
+    reporter = Reporter()
+    an_operation(reporter, outcome="ok", user="ann")
+    an_operation(reporter, outcome=None, user="ann")
+    an_operation(reporter, outcome="error", user=None)
+    assert reporter.compose()["failing"] == []
+
+
+def test_who_was_asked_about_is_named_not_who_asked() -> None:
+    reporter = Reporter()
+    both = {"rel_1": exposure("rel_1"), "rel_2": exposure("rel_2")}
+    reporter.add(both, "error", 1, "ann", {"rel_2": "bob"})
+    named = {part["release"]: part["users"] for part in reporter.compose()["failing"]}
+    assert named == {"rel_1": [user_hash("ann")], "rel_2": [user_hash("bob")]}
+
+
+# Bounded memory
+
+
+def test_users_beyond_the_room_are_counted_and_not_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reporting, "ROOM_FOR_USERS", 3)
+    reporter = Reporter()
+    for number in range(5):
+        an_operation(reporter, exposure(f"rel_{number % 2}"), outcome="error", user=f"u{number}")
+    report = reporter.compose()
+    assert len(users(report)) == 3
+    assert sum(part["overflow"] for part in report["failing"]) == 2
+    assert sum(arms[2] for arms in totals(report).values()) == 5
+    reporter.acknowledged(report["sequence"], [release_at("rel_0", 1), release_at("rel_1", 1)])
+    an_operation(reporter, exposure("rel_0"), outcome="error", user="later")
+    report = reporter.compose()
+    assert users(report) == {user_hash("later")}  # there is room again
+    assert sum(part["overflow"] for part in report["failing"]) == 2  # a total, as all counts
+
+
+def test_groups_beyond_the_room_are_dropped_and_the_drops_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reporting, "ROOM_FOR_GROUPS", 2)
+    reporter = Reporter()
+    for number in range(4):
+        an_operation(reporter, exposure(f"rel_{number}"))
+    an_operation(reporter, exposure("rel_0"))
+    assert set(totals(reporter.compose())) == {
+        ("rel_0", 1, 1, "treatment"),
+        ("rel_1", 1, 1, "treatment"),
+    }
+    assert reporter.dropped == 2
+
+
+def test_what_is_over_is_forgotten_once_it_arrived() -> None:
+    reporter = Reporter()
+    an_operation(reporter, exposure("rel_1", step=1), outcome="error", user="ann")
+    an_operation(reporter, exposure("rel_2"))
+    report = reporter.compose()
+    an_operation(reporter, exposure("rel_2"))
+    reporter.acknowledged(report["sequence"], [release_at("rel_1", 2)])
+    report = reporter.compose()
+    # Of rel_2 there is something that did not arrive yet.
+    assert totals(report) == {("rel_2", 1, 1, "treatment"): (2, 2, 0, 2_000)}
+    reporter.acknowledged(report["sequence"])
+    assert reporter.compose()["counts"] == []
+
+
+def test_a_process_of_a_thousand_releases_keeps_room_for_the_next() -> None:
+    reporter = Reporter()
+    for number in range(3 * reporting.ROOM_FOR_GROUPS):
+        an_operation(reporter, exposure(f"rel_{number}"), outcome="error", user=f"u{number}")
+        if number % 100 == 99:
+            reporter.acknowledged(reporter.compose()["sequence"])
+    assert reporter.dropped == 0
+    assert reporter.compose()["counts"] == []
+
+
+# A server that has forgotten
+
+
+def test_a_forgotten_instance_goes_on_with_what_was_never_acknowledged() -> None:
+    reporter = Reporter()
+    first = reporter.instance
+    an_operation(reporter, outcome="error", user="ann")
+    reporter.acknowledged(reporter.compose()["sequence"], [release_at("rel_1", 1)])
+    an_operation(reporter, outcome="error", user="bob")
+    an_operation(reporter)
+    reporter.compose()
+    reporter.forgotten()
+    report = reporter.compose()
+    assert report["instance"] == reporter.instance != first
+    assert (report["sequence"], report["continues"]) == (1, False)
+    assert totals(report) == {("rel_1", 1, 1, "treatment"): (2, 2, 1, 2_000)}
+    assert users(report) == {user_hash("bob")}
+
+
+def test_a_late_operation_of_a_step_that_is_over_is_no_negative_count() -> None:
+    """It began before the step changed, and ended after its counts were forgotten."""
+    reporter = Reporter()
+    for _ in range(5):
+        an_operation(reporter, outcome="error", user="ann")
+    reporter.acknowledged(reporter.compose()["sequence"])
+    an_operation(reporter)
+    reporter.compose()
+    reporter.forgotten()
+    report = reporter.compose()
+    assert totals(report) == {("rel_1", 1, 1, "treatment"): (1, 1, 0, 1_000)}
+    assert violations(REPORT, whole(report)) == []
+
+
+def test_an_abandoned_reporter_counts_nothing_even_when_its_lock_was_held() -> None:
+    """In a forked child the copy of a lock that another thread held is never released."""
+    reporter = Reporter()
+    an_operation(reporter)
+    reporter._lock.acquire()
+    reporter.abandon()
+    an_operation(reporter)
+    assert totals(reporter.compose()) == {("rel_1", 1, 1, "treatment"): (1, 1, 0, 1_000)}
+
+
+def test_many_threads_lose_nothing() -> None:
+    reporter = Reporter()
+    stop = threading.Event()
+
+    def report() -> None:
+        while not stop.is_set():
+            reporter.acknowledged(reporter.compose()["sequence"], [release_at("rel_1", 1)])
+
+    def work() -> None:
+        for number in range(2_000):
+            an_operation(reporter, outcome="error" if number % 2 else "ok", user=str(number))
+
+    reporting_thread = threading.Thread(target=report)
+    reporting_thread.start()
+    working = [threading.Thread(target=work) for _ in range(4)]
+    for thread in working:
+        thread.start()
+    for thread in working:
+        thread.join()
+    stop.set()
+    reporting_thread.join()
+    assert totals(reporter.compose()) == {
+        ("rel_1", 1, 1, "treatment"): (8_000, 8_000, 4_000, 8_000_000)
+    }
+
+
+# Loss, repetition and reordering
+
+
+def whole(report: dict[str, Any]) -> dict[str, Any]:
+    """A report with what the client adds to it, as it goes over the wire."""
+    more = {"version": 1, "interval": 5.0, "sdk": "test", "host": "here", "pid": 1}
+    return cast(dict[str, Any], json.loads(json.dumps(report | more)))
+
+
+class Server(Protocol):
+    """Who gets the reports."""
+
+    def take(self, report: dict[str, Any]) -> bool: ...
+
+    def forget(self) -> None: ...
+
+    def totals(self) -> dict[Place, tuple[int, ...]]: ...
+
+    def failing(self) -> dict[str, int]: ...
+
+
+class Model:
+    """What the contract says of a server: it adds the difference to what it had."""
+
+    def __init__(self) -> None:
+        self._instances: dict[str, tuple[int, dict[Place, tuple[int, ...]]]] = {}
+        self._totals: dict[Place, tuple[int, ...]] = {}
+        self._failing: dict[str, set[str]] = {}
+
+    def take(self, report: dict[str, Any]) -> bool:
+        known = self._instances.get(report["instance"])
+        if known is None and report["continues"]:
+            return False
+        sequence, before = known or (0, {})
+        if report["sequence"] > sequence:
+            said = totals(report)
+            for place, now in said.items():
+                had = before.get(place, (0, 0, 0, 0))
+                grown = tuple(max(0, new - old) for new, old in zip(now, had, strict=True))
+                present = self._totals.get(place, (0, 0, 0, 0))
+                self._totals[place] = tuple(map(sum, zip(present, grown, strict=True)))
+            for part in report["failing"]:
+                self._failing.setdefault(part["release"], set()).update(part["users"])
+            self._instances[report["instance"]] = (report["sequence"], said)
+        return True
+
+    def forget(self) -> None:
+        self._instances.clear()
+
+    def totals(self) -> dict[Place, tuple[int, ...]]:
+        return self._totals
+
+    def failing(self) -> dict[str, int]:
+        return {release: len(names) for release, names in self._failing.items()}
+
+
+class RealServer:
+    """The real store, behind the schema that the API reads reports with."""
+
+    def __init__(self, environment: Environment, releases: dict[str, str]) -> None:
+        self._environment = environment
+        self._releases = releases
+        self._store = environment.server.store
+
+    def take(self, report: dict[str, Any]) -> bool:
+        text = json.dumps(report)
+        for name, id in self._releases.items():
+            text = text.replace(f'"{name}"', f'"{id}"')
+        read: Report = ReportBody().load(json.loads(text))
+        try:
+            self._store.report(self._environment.project, ENVIRONMENT, read)
+        except Forgotten:
+            return False
+        return True
+
+    def forget(self) -> None:
+        for name in self._store._client.scan_iter(f"*{self._environment.project}*instance:*"):
+            self._store._client.delete(name)
+
+    def totals(self) -> dict[Place, tuple[int, ...]]:
+        found: dict[Place, tuple[int, ...]] = {}
+        for name, id in self._releases.items():
+            for reading in self._environment.evidence(id).readings:
+                for arm in ("control", "treatment"):
+                    counts = tuple(getattr(getattr(reading, arm), each) for each in MEASURES)
+                    if any(counts):
+                        found[name, reading.step, reading.stratum, arm] = counts
+        return found
+
+    def failing(self) -> dict[str, int]:
+        found = {
+            name: sum(
+                reading.control.failing + reading.treatment.failing
+                for reading in self._environment.evidence(id).readings
+            )
+            for name, id in self._releases.items()
+        }
+        return {name: count for name, count in found.items() if count}
+
+
+class Reporting(RuleBasedStateMachine):
+    """An instance at work, and a network that loses, repeats and reorders what it sends."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.server: Server = self.new_server()
+        self.reporter = Reporter()
+        self.truth: dict[Place, tuple[int, ...]] = {}
+        self.failed: dict[str, set[str]] = {}
+        self.steps = {"rel_1": 1, "rel_2": 1}
+        self.sent: list[dict[str, Any]] = []
+        self.doubtful = False  # a report arrived, and the instance does not know
+
+    def new_server(self) -> Server:
+        return Model()
+
+    @rule(
+        name=st.sampled_from(["rel_1", "rel_2"]),
+        stratum=st.integers(1, 2),
+        arm=st.sampled_from(["control", "treatment"]),
+        outcome=st.sampled_from(["ok", "error", None]),
+        microseconds=st.integers(0, 10**6),
+        user=st.sampled_from(["ann", "bob", "cid", "dan", None]),
+    )
+    def work(
+        self,
+        name: str,
+        stratum: int,
+        arm: Any,
+        outcome: str | None,
+        microseconds: int,
+        user: str | None,
+    ) -> None:
+        at = (name, self.steps[name], stratum, arm)
+        self.reporter.add({name: Exposure(*at)}, outcome, microseconds, user)
+        ended = outcome is not None
+        more = (1, int(ended), int(outcome == "error"), microseconds if ended else 0)
+        present = self.truth.get(at, (0, 0, 0, 0))
+        self.truth[at] = tuple(map(sum, zip(present, more, strict=True)))
+        if outcome == "error" and user is not None:
+            self.failed.setdefault(name, set()).add(user)
+
+    @rule(arrives=st.booleans(), answered=st.booleans())
+    def report(self, arrives: bool, answered: bool) -> None:
+        for _ in range(2):
+            report = whole(self.reporter.compose())
+            self.sent.append(report)
+            if not arrives:
+                return
+            known = self.server.take(copy.deepcopy(report))
+            if not answered:
+                self.doubtful |= known
+                return
+            if known:
+                active = [release_at(name, step) for name, step in self.steps.items()]
+                self.reporter.acknowledged(report["sequence"], active)
+                self.doubtful = False
+                return
+            self.reporter.forgotten()
+        raise AssertionError("a new instance is always taken")
+
+    @precondition(lambda self: self.sent)
+    @rule(data=st.data())
+    def something_old_arrives(self, data: st.DataObject) -> None:
+        report = data.draw(st.sampled_from(self.sent))
+        if self.server.take(copy.deepcopy(report)) and report is self.sent[-1]:
+            self.doubtful = True
+
+    @rule(name=st.sampled_from(["rel_1", "rel_2"]))
+    def the_next_step_begins(self, name: str) -> None:
+        self.steps[name] += 1
+
+    @precondition(lambda self: not self.doubtful)
+    @rule()
+    def the_server_forgets(self) -> None:
+        """Not while a report is in doubt: what it said would count again."""
+        self.server.forget()
+        self.sent.clear()
+
+    @invariant()
+    def nothing_is_counted_twice(self) -> None:
+        for place, counted in self.server.totals().items():
+            true = self.truth[place]
+            assert all(a <= b for a, b in zip(counted, true, strict=True)), place
+
+    @invariant()
+    def reports_are_as_published(self) -> None:
+        for report in self.sent[-1:]:
+            assert violations(REPORT, report) == []
+
+    def teardown(self) -> None:
+        self.report(arrives=True, answered=True)
+        assert self.server.totals() == self.truth
+        assert self.server.failing() == {name: len(who) for name, who in self.failed.items()}
+        assert self.reporter.dropped == 0
+
+
+TestReporting = Reporting.TestCase
+TestReporting.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+
+
+@pytest.fixture
+def real(environment: Environment) -> RealServer:
+    releases = {}
+    for number in (1, 2):
+        environment.flag(f"flag-{number}")
+        releases[f"rel_{number}"] = environment.release(f"flag-{number}")
+    return RealServer(environment, releases)
+
+
+def test_the_model_of_the_server_is_the_server(real: RealServer) -> None:
+    """The same reports, lost, repeated and out of order, to both."""
+    model = Model()
+    reporter = Reporter()
+    sent: list[dict[str, Any]] = []
+    for number in range(60):
+        release, arm = f"rel_{1 + number % 2}", ("control", "treatment")[number % 3 % 2]
+        an_operation(
+            reporter,
+            exposure(release, arm, step=1 + number // 25),
+            outcome=("ok", "error", None)[number % 7 % 3],
+            user=f"user-{number % 11}",
+        )
+        if number % 4 == 3:
+            sent.append(whole(reporter.compose()))
+            order = [sent[-1], sent[number * 7 % len(sent)], sent[number * 3 % len(sent)]]
+            for report in order[number % 2 :]:
+                assert model.take(report) == real.take(report)
+            if number % 3:
+                reporter.acknowledged(sent[-1]["sequence"], [release_at("rel_1", 1)])
+        if number == 40:
+            model.forget()
+            real.forget()
+            late = whole(reporter.compose())
+            assert model.take(late) is real.take(late) is False
+            reporter.forgotten()
+            sent.clear()
+    last = whole(reporter.compose())
+    assert model.take(last) is real.take(last) is True
+    assert real.totals() == model.totals()
+    assert Counter(real.failing()) == Counter(model.failing())
