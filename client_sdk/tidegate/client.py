@@ -167,6 +167,12 @@ class Client:
         """Return a unit of work whose context is asked for when the first flag is."""
         return Operation(self._reporter, None, resolve)
 
+    def measure(self, name: str, value: _float) -> None:
+        """Report a value of the current unit of work; outside of one, nothing happens."""
+        operation = _operation()
+        if operation is not None:
+            operation.measure(name, value)
+
     # Evaluation
 
     def boolean(self, key: str, default: bool, context: Context | None = None) -> bool:

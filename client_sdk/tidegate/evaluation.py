@@ -49,12 +49,16 @@ NO_METADATA: Final[Mapping[str, Any]] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class Exposure:
-    """Which arm of which release an evaluation gave, as reports name it."""
+    """Which arm of which release an evaluation gave, as reports name it.
+
+    ``measures`` are the values whose distribution the release asks for.
+    """
 
     release: str
     step: int
     stratum: int
     arm: Arm
+    measures: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,7 +326,9 @@ class _Compiler:
             give = [
                 answers.give(
                     variant, decided, rule, release,
-                    exposures=(Exposure(release.id, release.step, opening.stage, arm),),
+                    exposures=(
+                        Exposure(release.id, release.step, opening.stage, arm, release.measures),
+                    ),
                 )
                 for variant, arm in _arms(release)
             ]  # fmt: skip

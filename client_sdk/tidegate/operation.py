@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from contextvars import ContextVar
+from math import isfinite
 from time import perf_counter_ns
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -35,8 +36,8 @@ class Operation:
     """
 
     __slots__ = (
-        "_began", "_ended", "_failed", "_outer", "_resolve", "context", "exposures", "others",
-        "reporter",
+        "_began", "_ended", "_failed", "_measured", "_outer", "_resolve", "context", "exposures",
+        "others", "reporter",
     )  # fmt: skip
 
     def __init__(
@@ -51,6 +52,7 @@ class Operation:
         self.others: dict[str, str | None] | None = None
         self._resolve = resolve
         self._failed = False
+        self._measured: dict[str, float] | None = None
         self._ended = False
         self._began = 0
         self._outer: Operation | None = None
@@ -65,6 +67,19 @@ class Operation:
     def fail(self) -> None:
         """Say that this unit of work failed, however its block ends."""
         self._failed = True
+
+    def measure(self, name: str, value: float) -> None:
+        """Report a value of this unit of work, for the checks of releases that ask for it.
+
+        Of several values under one name the last one counts. What is no finite number is
+        ignored.
+        """
+        if not isinstance(value, int | float) or not isfinite(value):
+            _complain(f"a value of {name!r} that is no finite number is ignored")
+            return
+        if self._measured is None:
+            self._measured = {}
+        self._measured[name] = float(value)
 
     def end(self) -> None:
         """End the unit of work: ok, or an error after ``fail``. A second end does nothing."""
@@ -102,7 +117,10 @@ class Operation:
             microseconds = (perf_counter_ns() - self._began) // 1000
             key = getattr(self.context, "targeting_key", None)
             # A copy: a task that this one began may ask for a flag just now.
-            reporter.add(dict(self.exposures), outcome, microseconds, key, self.others)
+            reporter.add(
+                dict(self.exposures), outcome, microseconds, key, self.others,
+                measured=self._measured,
+            )  # fmt: skip
 
     def __enter__(self) -> Operation:
         return self.begin()
@@ -133,16 +151,16 @@ def _ask(resolve: Callable[[], Context]) -> Context:
     try:
         return resolve()
     except Exception as error:
-        _complain(error)
+        name = type(error).__name__
+        _complain(f"the context callback raised {name}: evaluating without a context")
         return NOBODY
 
 
 _complaints: set[str] = set()
 
 
-def _complain(error: Exception) -> None:
-    """Say once for each kind of error that the application's context callback fails."""
-    name = type(error).__name__
-    if name not in _complaints and len(_complaints) < 100:
-        _complaints.add(name)
-        log.warning("the context callback raised %s: evaluating without a context", name)
+def _complain(what: str) -> None:
+    """Say each thing once, however often it happens."""
+    if what not in _complaints and len(_complaints) < 100:
+        _complaints.add(what)
+        log.warning("%s", what)

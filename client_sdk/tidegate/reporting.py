@@ -18,6 +18,7 @@ from typing import Any, TypeAlias
 
 from tidegate.bucketing import user_hash
 from tidegate.evaluation import Arm, Exposure
+from tidegate.histogram import bucket_of
 from tidegate.model import ActiveRelease
 
 ROOM_FOR_USERS = 10_000
@@ -28,7 +29,12 @@ ROOM_FOR_GROUPS = 1_000
 
 Group: TypeAlias = tuple[str, int, int]
 Totals: TypeAlias = list[int]
+Buckets: TypeAlias = dict[int, int]
+Values: TypeAlias = dict[tuple[Group, str, Arm], Buckets]
 Failing: TypeAlias = dict[tuple[Group, Arm], dict[str, None]]
+
+LATENCY = "latency"
+"""The measure that is an operation's duration, in seconds."""
 
 _MEASURES = ("exposures", "outcomes", "errors", "microseconds")
 _NOTHING = (0,) * 8
@@ -42,6 +48,7 @@ class _Sent:
     totals: dict[Group, Totals]
     overflow: dict[tuple[Group, Arm], int]
     users: Failing
+    values: Values
 
 
 class Reporter:
@@ -52,8 +59,9 @@ class Reporter:
         self._totals: dict[Group, Totals] = {}
         self._failing: Failing = {}
         self._overflow: dict[tuple[Group, Arm], int] = {}
+        self._values: Values = {}
         self._waiting = 0
-        self._acknowledged = _Sent(0, {}, {}, {})
+        self._acknowledged = _Sent(0, {}, {}, {}, {})
         self._sent: dict[int, _Sent] = {}
         self._sequence = 0
         self._abandoned = False
@@ -74,6 +82,7 @@ class Reporter:
         key: str | None,
         others: Mapping[str, str | None] | None = None,
         exposed: bool = True,
+        measured: Mapping[str, float] | None = None,
     ) -> None:
         """Count one unit of work.
 
@@ -84,6 +93,7 @@ class Reporter:
             key: the targeting key of its context.
             others: keys of releases that were evaluated for somebody else, by release.
             exposed: False when the exposures were counted before, and this is how it ended.
+            measured: values that the application reported, by name.
         """
         if self._abandoned:
             return
@@ -102,6 +112,14 @@ class Reporter:
                     continue
                 totals[at + 1] += 1
                 totals[at + 3] += microseconds
+                for measure in exposure.measures:
+                    value = measured.get(measure) if measured else None
+                    if measure == LATENCY:
+                        value = microseconds / 1e6
+                    if value is not None:
+                        buckets = self._values.setdefault((group, measure, exposure.arm), {})
+                        number = bucket_of(value)
+                        buckets[number] = buckets.get(number, 0) + 1
                 if outcome == "error":
                     totals[at + 2] += 1
                     user = others[release] if others and release in others else key
@@ -128,6 +146,7 @@ class Reporter:
                 {group: list(totals) for group, totals in self._totals.items()},
                 dict(self._overflow),
                 {place: dict(users) for place, users in self._failing.items() if users},
+                {place: dict(buckets) for place, buckets in self._values.items()},
             )
             # Reports go out one after the other: what came before this one is in this one.
             self._sent = {sent.sequence: sent}
@@ -152,6 +171,15 @@ class Reporter:
                         "overflow": sent.overflow.get((group, arm), 0),
                     }
                     for group, arm in places
+                ],
+                "values": [
+                    {
+                        "release": group[0], "step": group[1], "stratum": group[2],
+                        "measure": measure,
+                        "control": _named(sent.values.get((group, measure, "control"))),
+                        "treatment": _named(sent.values.get((group, measure, "treatment"))),
+                    }
+                    for group, measure in dict.fromkeys(place[:2] for place in sent.values)
                 ],
             }  # fmt: skip
 
@@ -187,6 +215,9 @@ class Reporter:
         del self._totals[group]
         # Should it be counted again, it begins at nothing: for the server, too.
         self._acknowledged.totals.pop(group, None)
+        for place in [place for place in self._values if place[0] == group]:
+            del self._values[place]
+            self._acknowledged.values.pop(place, None)
         for arm in arms:
             self._overflow.pop((group, arm), None)
             self._acknowledged.overflow.pop((group, arm), None)
@@ -202,7 +233,16 @@ class Reporter:
                 place: count - base.overflow.get(place, 0)
                 for place, count in self._overflow.items()
             }
-            self._acknowledged = _Sent(0, {}, {}, {})
+            for place, buckets in self._values.items():
+                had = base.values.get(place, {})
+                for number in buckets:
+                    buckets[number] -= had.get(number, 0)
+            self._acknowledged = _Sent(0, {}, {}, {}, {})
             self._sent = {}
             self._sequence = 0
             self.instance = uuid.uuid4().hex
+
+
+def _named(buckets: Mapping[int, int] | None) -> dict[str, int]:
+    """A histogram as JSON has it: counts by the number of their bucket."""
+    return {str(number): count for number, count in (buckets or {}).items() if count}

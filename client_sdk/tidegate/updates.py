@@ -92,7 +92,9 @@ class Link:
         self._stopping.set()
         self._report_now.set()
         if flush and self.ready.is_set():
-            sender = threading.Thread(target=self._report, name="tidegate-flush", daemon=True)
+            sender = threading.Thread(
+                target=self._report, args=(True,), name="tidegate-flush", daemon=True
+            )
             sender.start()
             # A dead server must not keep an application from ending.
             sender.join(LAST_REPORT_SECONDS)
@@ -237,13 +239,14 @@ class Link:
         self._saved = present
         self._file.save(wire.to_wire(present.snapshot))
 
-    def _report(self) -> bool:
+    def _report(self, leaving: bool = False) -> bool:
         with self._report_lock:
             for _ in range(2):
                 present = self._get()
                 document = self._reporter.compose() | {
                     "version": present.version if present else 0,
                     "interval": _interval(present),
+                    "leaving": leaving,
                     "sdk": SDK,
                     "host": self._transport.host,
                     "pid": self._transport.pid,

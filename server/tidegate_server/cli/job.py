@@ -17,8 +17,16 @@ from tidegate_server.store import Store
 log = structlog.get_logger("tidegate.policy_job")
 
 
-def run(store_url: str, secret_key: bytes) -> None:
+def run(
+    store_url: str, secret_key: bytes, prometheus_url: str = "", prometheus_token: str = ""
+) -> None:
     """Run the policy job until SIGTERM, SIGINT, or the end of a supervisor.
+
+    Args:
+        store_url: the store of the servers.
+        secret_key: theirs, which requests to webhooks are signed with.
+        prometheus_url: where the queries of policies go; empty: nowhere.
+        prometheus_token: a bearer token for it.
 
     Raises:
         StartupRefused: the address is not one of a store, the store is too old, or another
@@ -30,7 +38,10 @@ def run(store_url: str, secret_key: bytes) -> None:
     lifeline.watch(stop.set)
     store = _reach(store_url, secret_key, stop)
     if store is not None:
-        policy_job.run(store, stop, secret_key)
+        prometheus = None
+        if prometheus_url:
+            prometheus = policy_job.Prometheus(prometheus_url, prometheus_token)
+        policy_job.run(store, stop, secret_key, prometheus)
         store.close()
 
 
@@ -52,4 +63,9 @@ def _reach(store_url: str, secret_key: bytes, stop: threading.Event) -> Store | 
 
 if __name__ == "__main__":
     logs.configure(os.environ["TIDEGATE_LOG_LEVEL"], os.environ["TIDEGATE_LOG_FORMAT"])
-    run(os.environ["TIDEGATE_STORE_URL"], os.environ["TIDEGATE_SECRET_KEY"].encode())
+    run(
+        os.environ["TIDEGATE_STORE_URL"],
+        os.environ["TIDEGATE_SECRET_KEY"].encode(),
+        os.environ["TIDEGATE_PROMETHEUS_URL"],
+        os.environ["TIDEGATE_PROMETHEUS_TOKEN"],
+    )

@@ -13,6 +13,7 @@ from tidegate_server.cli.settings import (
     ServeSettings,
     check_environment,
     checked_key,
+    prometheus_address,
 )
 
 LOG_OPTIONS = (
@@ -33,6 +34,24 @@ LOG_OPTIONS = (
         default="console",
         type=click.Choice(LOG_FORMATS, case_sensitive=False),
         help="Logs for people, or one JSON object a line.",
+    ),
+)
+
+
+PROMETHEUS_OPTIONS = (
+    click.option(
+        "--prometheus-url",
+        envvar="TIDEGATE_PROMETHEUS_URL",
+        show_envvar=True,
+        default="",
+        help="The Prometheus that checks with metric: prometheus ask, http://host:9090.",
+    ),
+    click.option(
+        "--prometheus-token",
+        envvar="TIDEGATE_PROMETHEUS_TOKEN",
+        show_envvar=True,
+        default="",
+        help="A bearer token for it.",
     ),
 )
 
@@ -69,6 +88,8 @@ LOG_OPTIONS = (
     help="Key of the tokens' digests, at least 16 characters, the same for all servers of one "
     "store. Without it one is kept in the data folder.",
 )  # fmt: skip
+@PROMETHEUS_OPTIONS[0]
+@PROMETHEUS_OPTIONS[1]
 @LOG_OPTIONS[0]
 @LOG_OPTIONS[1]
 def serve(
@@ -79,6 +100,8 @@ def serve(
     store_url: str | None,
     bootstrap_token: str,
     secret_key: str | None,
+    prometheus_url: str,
+    prometheus_token: str,
     log_level: str,
     log_format: str,
 ) -> None:
@@ -101,6 +124,8 @@ def serve(
         secret_key=secret_key,
         log_level=log_level.lower(),
         log_format=log_format.lower(),
+        prometheus_url=prometheus_address(prometheus_url),
+        prometheus_token=prometheus_token,
     )
     logs.configure(settings.log_level, settings.log_format)
     Supervisor(settings, click.echo).run()
@@ -115,9 +140,18 @@ def serve(
     "--secret-key", envvar="TIDEGATE_SECRET_KEY", show_envvar=True, required=True,
     help="The servers' secret key, which requests to webhooks are signed with.",
 )  # fmt: skip
+@PROMETHEUS_OPTIONS[0]
+@PROMETHEUS_OPTIONS[1]
 @LOG_OPTIONS[0]
 @LOG_OPTIONS[1]
-def policy_job(store_url: str, secret_key: str, log_level: str, log_format: str) -> None:
+def policy_job(
+    store_url: str,
+    secret_key: str,
+    prometheus_url: str,
+    prometheus_token: str,
+    log_level: str,
+    log_format: str,
+) -> None:
     """Run the policy job alone, beside servers that share a store.
 
     Several may run: one of them leads, the others wait to take its place.
@@ -126,4 +160,9 @@ def policy_job(store_url: str, secret_key: str, log_level: str, log_format: str)
 
     check_environment(os.environ)
     logs.configure(log_level.lower(), log_format.lower())
-    job.run(store_url, checked_key(secret_key))
+    job.run(
+        store_url,
+        checked_key(secret_key),
+        prometheus_address(prometheus_url),
+        prometheus_token,
+    )

@@ -26,6 +26,8 @@ KNOWN = frozenset(
         "TIDEGATE_SECRET_KEY",
         "TIDEGATE_LOG_LEVEL",
         "TIDEGATE_LOG_FORMAT",
+        "TIDEGATE_PROMETHEUS_URL",
+        "TIDEGATE_PROMETHEUS_TOKEN",
         # Read by the SDK and by the commands that talk to a server.
         "TIDEGATE_URL",
         "TIDEGATE_TOKEN",
@@ -52,6 +54,8 @@ class ServeSettings:
     secret_key: str | None
     log_level: str
     log_format: str
+    prometheus_url: str = ""
+    prometheus_token: str = ""
 
     @property
     def bind(self) -> str:
@@ -87,6 +91,19 @@ def check_environment(environment: Mapping[str, str]) -> None:
 
 def _ours(name: str) -> bool:
     return name.startswith("TIDEGATE_")
+
+
+def prometheus_address(given: str) -> str:
+    """Return the address of Prometheus, checked; empty for none.
+
+    Raises:
+        StartupRefused: it is no address of HTTP.
+    """
+    if given and not given.startswith(("http://", "https://")):
+        raise StartupRefused(
+            "TIDEGATE_PROMETHEUS_URL must be an address such as http://prometheus:9090."
+        )
+    return given
 
 
 def secret_key(given: str | None, data_dir: Path) -> bytes:

@@ -179,6 +179,8 @@ class Supervisor:
             "TIDEGATE_SECRET_KEY": key.decode(),
             "TIDEGATE_LOG_LEVEL": settings.log_level,
             "TIDEGATE_LOG_FORMAT": settings.log_format,
+            "TIDEGATE_PROMETHEUS_URL": settings.prometheus_url,
+            "TIDEGATE_PROMETHEUS_TOKEN": settings.prometheus_token,
         }
         self._children = [Child(part, environment, reading_end) for part in (WEB, POLICY_JOB)]
         for child in self._children:

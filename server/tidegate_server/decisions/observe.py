@@ -32,6 +32,9 @@ from tidegate_server.decisions.windows import NOTHING, StratumCounts, Window, to
 from tidegate_server.domain.checks import Check, Compare, Metric
 from tidegate_server.domain.release import Release, State
 
+LOST_SHARE = 0.1
+"""The share of instances that may be lost before a release waits for them."""
+
 EPOCH_WINDOWS = 240
 """Windows after which the failing users are collected anew and E starts afresh."""
 
@@ -246,4 +249,14 @@ def _count(progress: Progress, window: Window) -> Progress:
         treatment_ms=window.closed_ms if treatment.outcomes else progress.treatment_ms,
         silent_exposures=0 if ended else progress.silent_exposures + exposed,
         stage_data_windows=progress.stage_data_windows + ended,
+        lost_windows=progress.lost_windows + 1 if too_many_lost(window) else 0,
     )
+
+
+def too_many_lost(window: Window) -> bool:
+    """Whether more instances went silent without a word than a few crashes explain.
+
+    A crash of instances that serve the treatment hides its own errors.
+    """
+    live = window.live_instances or 0
+    return window.lost_instances > LOST_SHARE * (live + window.lost_instances)

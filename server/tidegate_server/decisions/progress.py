@@ -90,6 +90,7 @@ class Progress:
             have both by design.
         failing_treated: treated users who failed where a control group existed, since the
             attempt began.
+        lost_windows: windows in a row in which too many instances were lost.
         before, before_distributions: what a draft measured before the release began.
         recent: the last windows, as far as some threshold looks back.
         decision: the last decision.
@@ -124,6 +125,7 @@ class Progress:
     compared_treatment: Counts = NOTHING
     failing_treated: int = 0
     silent_exposures: int = 0
+    lost_windows: int = 0
     before: Counts = NOTHING
     before_distributions: tuple[tuple[str, Histogram], ...] = ()
     recent: tuple[Recent, ...] = ()

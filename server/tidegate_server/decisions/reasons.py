@@ -177,6 +177,15 @@ def silent_arm(arm: str, milliseconds: int, other: Counts) -> str:
     )
 
 
+def lost(window: Window) -> str:
+    """Instances that should report do not."""
+    expected = (window.live_instances or 0) + window.lost_instances
+    return (
+        f"{window.lost_instances} of {expected} SDK instances stopped reporting without saying "
+        "that they end: if they crash, their errors are not counted"
+    )
+
+
 def imbalance(log_evidence: float, progress: Progress, window: Window) -> str:
     """The arms' traffic is not split as designed."""
     treated = progress.compared_treatment.outcomes

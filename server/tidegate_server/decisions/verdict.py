@@ -26,6 +26,9 @@ from tidegate_server.domain.checks import OnFailure
 from tidegate_server.domain.policy import NoDataAction
 from tidegate_server.domain.release import Release, State
 
+LOST_WINDOWS = 2
+"""Windows in a row with lost instances that hold a release; one may be a server's restart."""
+
 
 def judge(
     release: Release,
@@ -146,6 +149,8 @@ def _untrustworthy(
     spent = progress.probe.retreats >= MOST_RETREATS
     if spent and release.stage < last and not keeps_control(release.policy, release.stage + 1):
         return hold_up(reasons.RETREATS_SPENT)
+    if progress.lost_windows >= LOST_WINDOWS:
+        return hold_up(reasons.lost(window))
     for check in checks:
         if check.unreadable:
             return hold_up(reasons.unreadable(check.check, check.progress))

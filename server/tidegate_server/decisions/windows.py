@@ -147,6 +147,7 @@ class Window:
             totals that people see, and in no decision.
         generation: which set of failing users ``failing`` was counted with.
         live_instances: SDK instances that report at present; None when nobody looked.
+        lost_instances: those that should report and do not, and did not say that they end.
         distributions: the values added under the present step, for the measures of the
             policy's checks.
         measured: what outside sources said.
@@ -161,6 +162,7 @@ class Window:
     late_treatment: Counts = NOTHING
     generation: int = 0
     live_instances: int | None = None
+    lost_instances: int = 0
     distributions: tuple[Distribution, ...] = ()
     measured: tuple[Measured, ...] = ()
     answers: tuple[Answer, ...] = ()

@@ -6,6 +6,7 @@ and on the fence, so a process that was deposed in between writes nothing.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from tidegate_server.decisions.apply import applied
@@ -14,7 +15,7 @@ from tidegate_server.decisions.decision import Action, Decision
 from tidegate_server.decisions.entry import record
 from tidegate_server.decisions.progress import Progress, begin
 from tidegate_server.decisions.warned import newly_warned
-from tidegate_server.decisions.windows import Answer, Window
+from tidegate_server.decisions.windows import Answer, Measured, Window
 from tidegate_server.domain.change import (
     Address,
     Change,
@@ -34,6 +35,7 @@ from tidegate_server.domain.release_changes import change_of, progress_address
 from tidegate_server.errors import NotFound
 from tidegate_server.policy_job.asking import Asker, Question
 from tidegate_server.policy_job.reading import read_window
+from tidegate_server.policy_job.roster import Roster
 from tidegate_server.store import Store
 
 ACTOR = "policy"
@@ -62,6 +64,9 @@ def evaluate(
     fence: Fence,
     now_ms: int,
     asker: Asker | None = None,
+    *,
+    roster: Roster | None = None,
+    measured: Sequence[Measured] = (),
 ) -> Evaluated:
     """Evaluate a release if it is due, and commit the decision.
 
@@ -73,6 +78,8 @@ def evaluate(
         fence: what the commit rests on.
         now_ms: store clock.
         asker: who asks webhooks; without one, none confirms.
+        roster: who reports; looked up when not given.
+        measured: what outside sources said for its checks.
 
     Raises:
         StaleRevision: someone changed the release meanwhile; nothing was written.
@@ -90,7 +97,16 @@ def evaluate(
         return Evaluated(progress.next_due_ms)
     if release.state is State.KILLED:
         return Evaluated(now_ms + release.policy.interval_ms)
-    window, readings = read_window(store, project, environment, release, progress, now_ms)
+    window, totals = read_window(
+        store,
+        project,
+        environment,
+        release,
+        progress,
+        now_ms,
+        roster=roster,
+        measured=measured,
+    )
     after, decision = decide(release, progress, window, now_ms)
     if decision.asks:
         answers = _answers(asker, project, environment, stored, progress, window, decision)
@@ -122,7 +138,7 @@ def evaluate(
             *change.writes,
             Put(
                 progress_address(environment, release_id),
-                replace(after, readings=readings),
+                totals.kept_in(after),
                 known.revision if known else 0,
             ),
         ),

@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import structlog
 
 from tidegate_server.decisions.decision import Action
-from tidegate_server.domain.change import Fence, Kind
+from tidegate_server.decisions.windows import Measured
+from tidegate_server.domain.change import Address, Fence, Kind
 from tidegate_server.domain.release import LIVE_STATES
 from tidegate_server.errors import Deposed, StaleRevision, StoreUnavailable
 from tidegate_server.policy_job.asking import Asker, Place
 from tidegate_server.policy_job.courier import PATIENT, Courier, Pace
 from tidegate_server.policy_job.evaluation import evaluate
 from tidegate_server.policy_job.lease import TTL_MS, Leases
+from tidegate_server.policy_job.roster import Roster
+from tidegate_server.policy_job.sources import Due, Sources, asks_outside
 from tidegate_server.store import Store
 
 log = structlog.get_logger("tidegate.policy_job")
@@ -39,10 +42,14 @@ RETRY_MS = 5_000
 
 @dataclass(slots=True)
 class _Known:
-    """An environment's live releases, as of a version of it: release id -> when it is due."""
+    """An environment's live releases, as of a version of it.
+
+    ``due``: release id -> when it is due; ``asking``: those that ask outside sources.
+    """
 
     version: int = -1
     due: dict[str, int] = field(default_factory=dict)
+    asking: set[str] = field(default_factory=set)
     broken: set[str] = field(default_factory=set)
 
 
@@ -57,6 +64,7 @@ class PolicyJob:
         secret_key: the server's, which requests to webhooks are signed with; None: no
             webhook is told or asked anything.
         pace: how patiently webhooks are told.
+        sources: what checks ask outside of the SDK's reports.
     """
 
     def __init__(
@@ -67,11 +75,14 @@ class PolicyJob:
         lease_ms: int = TTL_MS,
         secret_key: bytes | None = None,
         pace: Pace = PATIENT,
+        sources: Sources | None = None,
     ) -> None:
         self._store = store
         self._holder = holder
         self._clock = clock or store.now_ms
         self._leases = Leases(store, holder, lease_ms)
+        self._sources = sources or Sources()
+        self._roster = Roster(store)
         self._known: dict[tuple[str, str], _Known] = {}
         self._next_due_ms: int | None = None
         self._answered: list[Place] = []
@@ -102,6 +113,7 @@ class PolicyJob:
             self._pause(stop, wait)
         if self._courier is not None:
             self._courier.look(())
+        self._sources.close()
         try:
             self._leases.give_up()
         except StoreUnavailable:
@@ -145,16 +157,33 @@ class PolicyJob:
         known = self._look(scope, environment)
         evaluated = 0
         now_ms = self._clock()
-        for release_id in [each for each, due in known.due.items() if due <= now_ms]:
+        ready = [each for each, due in known.due.items() if due <= now_ms]
+        asking = [each for each in ready if each in known.asking]
+        # Whoever asks comes last: a source that is slow keeps nobody else waiting.
+        ordered = [*(each for each in ready if each not in known.asking), *asking]
+        answers: Mapping[str, Sequence[Measured]] | None = None
+        for release_id in ordered:
+            if release_id in known.asking and answers is None:
+                answers = self._measure(scope, environment, asking)
             fence = self._leases.fence(scope)
             if fence is None:
                 self._forget(scope)
                 return evaluated
-            evaluated += self._evaluate(known, scope, environment, release_id, fence)
+            measured = () if answers is None else answers.get(release_id, ())
+            evaluated += self._evaluate(known, scope, environment, release_id, fence, measured)
         if known.due:
             soonest = min(known.due.values())
             self._next_due_ms = min(soonest, self._next_due_ms or soonest)
         return evaluated
+
+    def _measure(
+        self, scope: str, environment: str, asking: list[str]
+    ) -> Mapping[str, Sequence[Measured]]:
+        addresses = [Address(Kind.RELEASE, each, environment) for each in asking]
+        found = self._store.get_many(scope, addresses)
+        return self._sources.measure(
+            Due(environment, stored.document) for stored in found if stored is not None
+        )
 
     def _look(self, scope: str, environment: str) -> _Known:
         """The environment's live releases. Each begins and ends with a new version of it."""
@@ -164,16 +193,31 @@ class PolicyJob:
             found = self._store.all(scope, Kind.RELEASE, environment)
             live = [key for key, each in found.items() if each.document.state in LIVE_STATES]
             known.due = {key: known.due.get(key, 0) for key in live}
+            known.asking = {key for key in live if asks_outside(found[key].document)}
             known.version = version
         return known
 
     def _evaluate(
-        self, known: _Known, scope: str, environment: str, release_id: str, fence: Fence
+        self,
+        known: _Known,
+        scope: str,
+        environment: str,
+        release_id: str,
+        fence: Fence,
+        measured: Sequence[Measured],
     ) -> bool:
         now_ms = self._clock()
         try:
             result = evaluate(
-                self._store, scope, environment, release_id, fence, now_ms, self._asker
+                self._store,
+                scope,
+                environment,
+                release_id,
+                fence,
+                now_ms,
+                self._asker,
+                roster=self._roster,
+                measured=measured,
             )
         except StaleRevision:
             # Someone came first. The release is as due as before: read it again next tick.

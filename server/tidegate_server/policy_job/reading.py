@@ -2,33 +2,81 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from tidegate_server.decisions.progress import Progress
 from tidegate_server.decisions.strata import present_shares
-from tidegate_server.decisions.windows import Reading, Window, close_window
+from tidegate_server.decisions.windows import (
+    DistributionReading,
+    Measured,
+    Reading,
+    Window,
+    added,
+    close_window,
+)
 from tidegate_server.domain.release import Release
+from tidegate_server.policy_job.roster import Roster, presence
 from tidegate_server.store import Store
 
 
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """The store's totals as read: what the next window is the difference to."""
+
+    readings: tuple[Reading, ...]
+    distributions: tuple[DistributionReading, ...]
+
+    def kept_in(self, progress: Progress) -> Progress:
+        """The progress with these as its last totals."""
+        return replace(progress, readings=self.readings, distribution_readings=self.distributions)
+
+
 def read_window(
-    store: Store, project: str, environment: str, release: Release, progress: Progress, now_ms: int
-) -> tuple[Window, tuple[Reading, ...]]:
+    store: Store,
+    project: str,
+    environment: str,
+    release: Release,
+    progress: Progress,
+    now_ms: int,
+    *,
+    roster: Roster | None = None,
+    measured: Sequence[Measured] = (),
+) -> tuple[Window, Totals]:
     """Read a release's counters, and what they gained since its last evaluation.
 
-    Who reports is only looked up when nothing ended, to say which silence it is.
+    Args:
+        store: where the counters are.
+        project, environment: where the release runs.
+        release: as read just now.
+        progress: what its last evaluation left.
+        now_ms: store clock.
+        roster: who reports; looked up when not given.
+        measured: what outside sources said for its checks.
     """
     evidence = store.evidence(project, environment, release.id)
+    shares = present_shares(release)
+    distributions: tuple[DistributionReading, ...] = ()
+    if release.policy.distributions:
+        distributions = store.values(project, environment, release.id, release.step)
     window = close_window(
         progress.readings,
         evidence.readings,
-        shares=present_shares(release),
+        shares=shares,
         step=release.step,
         opened_ms=progress.evaluated_ms,
         closed_ms=now_ms,
         generation=evidence.generation,
     )
-    if window.control.outcomes + window.treatment.outcomes:
-        return window, evidence.readings
-    live = sum(instance.live for instance in store.instances(project, environment))
-    return replace(window, live_instances=live), evidence.readings
+    seen = (roster or Roster(store)).of(project, environment, now_ms)
+    found = presence(seen, now_ms, release.policy.no_data.after_ms)
+    window = replace(
+        window,
+        live_instances=found.live,
+        lost_instances=found.lost,
+        distributions=added(
+            progress.distribution_readings, distributions, step=release.step, strata=shares.keys()
+        ),
+        measured=tuple(measured),
+    )
+    return window, Totals(evidence.readings, distributions)

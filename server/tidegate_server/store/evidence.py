@@ -7,13 +7,14 @@ from dataclasses import astuple
 
 import msgspec
 
-from tidegate_server.decisions.windows import Counts, Reading
+from tidegate_server.decisions.windows import Counts, DistributionReading, Reading
 from tidegate_server.domain.change import Kind
 from tidegate_server.store import keys
 from tidegate_server.store.reports import (
     Evidence,
     FailingUsers,
     GroupTotals,
+    GroupValues,
     Instance,
     KillReceipt,
     Report,
@@ -21,6 +22,9 @@ from tidegate_server.store.reports import (
 
 INSTANCE_SECONDS = 24 * 60 * 60
 """How long a silent instance is remembered."""
+
+VALUES_SECONDS = 7 * 24 * 60 * 60
+"""How long the distributions of a step are kept after the last report of them."""
 
 FAILING_ROOM = 50_000
 """How many failing users of a release are remembered exactly."""
@@ -33,7 +37,7 @@ A user taken for known by mistake is an error not counted, in either arm alike.
 
 MISSED_REPORTS = 3
 GRACE_MS = 2_000
-_SHOWN = ("version", "seen", "interval", "sdk", "host", "pid")
+_SHOWN = ("version", "seen", "interval", "sdk", "host", "pid", "leaving")
 
 
 def plan_report(project: str, environment: str, report: Report) -> tuple[list[str], bytes]:
@@ -41,6 +45,7 @@ def plan_report(project: str, environment: str, report: Report) -> tuple[list[st
     named = [
         *(group.release for group in report.counts),
         *(part.release for part in report.failing),
+        *(group.release for group in report.values),
     ]
     ids = list(dict.fromkeys(named))
     numbers = {id: number for number, id in enumerate(ids, 1)}
@@ -56,6 +61,12 @@ def plan_report(project: str, environment: str, report: Report) -> tuple[list[st
         names.append(keys.evidence(project, environment, id))
         names.append(keys.failing(project, environment, id))
         names.append(keys.failing_filter(project, environment, id))
+    places: dict[tuple[str, int], int] = {}
+    for group in report.values:
+        place = (group.release, group.step)
+        if place not in places:
+            names.append(keys.values(project, environment, *place))
+            places[place] = len(names)
     packed = {
         "instance": report.instance,
         "sequence": report.sequence,
@@ -64,6 +75,7 @@ def plan_report(project: str, environment: str, report: Report) -> tuple[list[st
         "about": [
             *("interval", repr(report.interval), "sdk", report.sdk),
             *("host", report.host, "pid", str(report.pid)),
+            *("leaving", "1" if report.leaving else "0"),
         ],
         "expiry": INSTANCE_SECONDS,
         "releases": ids,
@@ -76,13 +88,25 @@ def plan_report(project: str, environment: str, report: Report) -> tuple[list[st
             (numbers[part.release], _prefix(part, part.arm), part.users, part.overflow)
             for part in report.failing
         ],
+        "values": [
+            (
+                places[group.release, group.step],
+                numbers[group.release],
+                f"{_prefix(group, arm)}{group.measure}|",
+                f"{group.stratum}|{arm}|{group.measure}|",
+                [part for bucket, count in histogram for part in (str(bucket), count)],
+            )
+            for group in report.values
+            for arm, histogram in (("control", group.control), ("treatment", group.treatment))
+        ],
+        "values_expiry": VALUES_SECONDS,
         "room": FAILING_ROOM,
         "bits": FILTER_BITS,
     }
     return names, msgspec.msgpack.encode(packed)
 
 
-def _prefix(group: GroupTotals | FailingUsers, arm: str) -> str:
+def _prefix(group: GroupTotals | FailingUsers | GroupValues, arm: str) -> str:
     return f"{group.release}|{group.step}|{group.stratum}|{arm}|"
 
 
@@ -105,14 +129,44 @@ def read_evidence(fields: dict[bytes, bytes]) -> Evidence:
     return Evidence(generation, readings)
 
 
+def read_values(fields: dict[bytes, bytes], step: int) -> tuple[DistributionReading, ...]:
+    """Return the distributions of one step of a release from the hash that holds them."""
+    arms: dict[tuple[int, str], dict[str, dict[int, int]]] = defaultdict(
+        lambda: {"control": {}, "treatment": {}}
+    )
+    for field, value in fields.items():
+        stratum, arm, measure, bucket = field.decode().split("|")
+        arms[int(stratum), measure][arm][int(bucket)] = int(value)
+    return tuple(
+        DistributionReading(
+            step,
+            stratum,
+            measure,
+            tuple(sorted(both["control"].items())),
+            tuple(sorted(both["treatment"].items())),
+        )
+        for (stratum, measure), both in sorted(arms.items())
+    )
+
+
 def read_instance(id: str, values: list[bytes | None], now_ms: int) -> Instance | None:
     """Return an instance from its hash's ``SHOWN_FIELDS``; None when it has expired."""
     if values[0] is None:
         return None
-    version, seen, interval, sdk, host, pid = (value or b"0" for value in values)
-    seen_ms, seconds = int(seen), float(interval)
-    live = now_ms - seen_ms <= MISSED_REPORTS * seconds * 1000 + GRACE_MS
-    return Instance(id, int(version), seen_ms, seconds, sdk.decode(), host.decode(), int(pid), live)
+    version, seen, interval, sdk, host, pid, leaving = (value or b"0" for value in values)
+    seen_ms, seconds, left = int(seen), float(interval), leaving == b"1"
+    recent = now_ms - seen_ms <= MISSED_REPORTS * seconds * 1000 + GRACE_MS
+    return Instance(
+        id=id,
+        version=int(version),
+        seen_ms=seen_ms,
+        interval=seconds,
+        sdk=sdk.decode(),
+        host=host.decode(),
+        pid=int(pid),
+        live=recent and not left,
+        left=left,
+    )
 
 
 SHOWN_FIELDS = list(_SHOWN)

@@ -74,6 +74,11 @@ def evidence(project: str, environment: str, release: str) -> str:
     return _key(project, "evidence", environment, release)
 
 
+def values(project: str, environment: str, release: str, step: int) -> str:
+    """How values are distributed in one step of a release: ``stratum|arm|measure|bucket``."""
+    return _key(project, "values", environment, release, str(step))
+
+
 def failing(project: str, environment: str, release: str) -> str:
     """The users who failed in the release's present generation, a set."""
     return _key(project, "failing", environment, release)

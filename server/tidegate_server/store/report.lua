@@ -2,13 +2,15 @@
 --
 -- KEYS: 1 the instance, 2 instances by when they were seen, 3 the environment's version,
 --   4 kills, 5 receipts, 6 releases; then for each release of the report: its evidence,
---   its failing users, their filter.
+--   its failing users, their filter; then the values of each step of a release.
 -- ARGV[1] is a MessagePack map:
 --   instance, sequence, continues, version, about ({name, value, ...}), expiry (seconds)
 --   releases {id, ...}
 --   totals   {{release's number, field prefix, {exposures, outcomes, errors,
 --             microseconds}}, ...}
 --   failing  {{release's number, field prefix, {user, ...}, overflow}, ...}
+--   values   {{key's number, release's number, the instance's field prefix, the release's
+--             field prefix, {bucket, count, ...}}, ...}, values_expiry (seconds)
 --   room (members of a set of failing users), bits (of the filter behind it)
 --
 -- Returns {"done", the environment's version} or {"forgotten"}.
@@ -98,6 +100,22 @@ for _, group in ipairs(report.failing) do
       redis.call('HINCRBY', KEYS[base], measured .. 'failing', new)
     end
     add(KEYS[base], group[2], 'overflow', group[4], seen)
+  end
+end
+
+for _, group in ipairs(report.values) do
+  if known[group[2]] then
+    local key, buckets = KEYS[group[1]], group[5]
+    for i = 1, #buckets, 2 do
+      local field, total = group[3] .. buckets[i], buckets[i + 1]
+      seen[#seen + 1] = field
+      seen[#seen + 1] = string.format('%.0f', total)
+      local old = tonumber(redis.call('HGET', instance, field) or '0')
+      if total > old then
+        redis.call('HINCRBY', key, group[4] .. buckets[i], string.format('%.0f', total - old))
+      end
+    end
+    redis.call('EXPIRE', key, report.values_expiry)
   end
 end
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from tidegate_server.decisions.windows import Reading
+from tidegate_server.decisions.windows import Histogram, Reading
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +45,27 @@ class FailingUsers:
 
 
 @dataclass(frozen=True, slots=True)
+class GroupValues:
+    """How the values of one measure are distributed in both arms of one stratum.
+
+    Histograms are totals since the instance began: (bucket of ``tidegate.histogram``, count).
+    """
+
+    release: str
+    step: int
+    stratum: int
+    measure: str
+    control: Histogram
+    treatment: Histogram
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """One report of one SDK instance; all counts are totals since the instance began.
 
     ``continues``: some report of this instance was acknowledged. ``version`` is the
     snapshot that it serves (0: none), ``interval`` the seconds until its next report.
+    ``leaving``: there is none, the instance ends as it should.
     """
 
     instance: str
@@ -62,6 +78,8 @@ class Report:
     pid: int = 0
     counts: tuple[GroupTotals, ...] = ()
     failing: tuple[FailingUsers, ...] = ()
+    values: tuple[GroupValues, ...] = ()
+    leaving: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +99,10 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """An SDK instance as its last report told; ``live``: it still reports."""
+    """An SDK instance as its last report told.
+
+    ``live``: it still reports. ``left``: its last report said that it ends.
+    """
 
     id: str
     version: int
@@ -91,6 +112,7 @@ class Instance:
     host: str
     pid: int
     live: bool
+    left: bool = False
 
 
 @dataclass(frozen=True, slots=True)

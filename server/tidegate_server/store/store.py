@@ -17,6 +17,7 @@ import redis
 from redis.commands.core import Script
 from redis.exceptions import NoScriptError
 
+from tidegate_server.decisions.windows import DistributionReading
 from tidegate_server.domain.change import Address, Change, Fence, Kind, Stored
 from tidegate_server.errors import Forgotten, StoreUnavailable
 from tidegate_server.store import connection, documents, evidence, keys, logs
@@ -239,6 +240,13 @@ class Store:
     def evidence(self, project: str, environment: str, release: str) -> Evidence:
         """Return a release's counters at one moment."""
         return evidence.read_evidence(self._hash(keys.evidence(project, environment, release)))
+
+    def values(
+        self, project: str, environment: str, release: str, step: int
+    ) -> tuple[DistributionReading, ...]:
+        """Return how values are distributed in one step of a release."""
+        found = self._hash(keys.values(project, environment, release, step))
+        return evidence.read_values(found, step)
 
     def instances(self, project: str, environment: str) -> list[Instance]:
         """Return the SDK instances seen in the last day, the latest first."""

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
 import tempfile
 from pathlib import Path
 
+import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from prometheus_client.parser import text_string_to_metric_families
@@ -111,3 +114,17 @@ def test_conditions_are_one_recursive_schema(client: FlaskClient) -> None:
     for group in groups:
         (name,) = group["required"]
         assert group["properties"][name]["items"] == {"$ref": "#/components/schemas/Condition"}
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+def test_prometheus_itself_finds_nothing_wrong_with_the_metrics(
+    checkout: Caller, sdk: Caller, release: str
+) -> None:
+    answer = checkout.get("/metrics")
+    checked = subprocess.run(
+        ["promtool", "check", "metrics"],
+        input=answer.data,
+        capture_output=True,
+        check=False,
+    )
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")

@@ -6,11 +6,12 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from marshmallow import fields, post_load, validate
+from marshmallow import ValidationError, fields, post_load, validate
+from tidegate.histogram import LARGEST_BUCKET
 
-from tidegate_server.documents.fields import Items, Number, Patterned, Text, Truth, Whole
+from tidegate_server.documents.fields import Items, Name, Number, Patterned, Text, Truth, Whole
 from tidegate_server.documents.strict import Strict
-from tidegate_server.store.reports import ArmTotals, FailingUsers, GroupTotals, Report
+from tidegate_server.store.reports import ArmTotals, FailingUsers, GroupTotals, GroupValues, Report
 
 SCHEMA_VERSION = 1
 LARGEST_COUNT = 2**53
@@ -20,6 +21,8 @@ MOST_GROUPS = 5_000
 MOST_USERS = 10_000
 LONGEST_INTERVAL = 3_600
 
+MOST_BUCKETS = 2 * LARGEST_BUCKET + 1
+BUCKET = re.compile(r"0|-?[1-9][0-9]{0,2}")
 USER_HASH = re.compile(r"[0-9a-f]{16}")
 INSTANCE_ID = re.compile(r"[0-9a-f]{32}")
 
@@ -89,6 +92,42 @@ class FailingUsersSchema(Strict):
         return FailingUsers(**{**data, "users": tuple(data["users"])})
 
 
+class Histogram(fields.Dict):
+    """Counts by the number of their bucket; pairs inside."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            keys=Patterned(BUCKET, "The number of a bucket is expected here."),
+            values=_whole(0),
+            required=True,
+            validate=validate.Length(max=MOST_BUCKETS),
+            metadata={"maxProperties": MOST_BUCKETS},
+        )
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
+        counts: dict[str, int] = super()._deserialize(value, *args, **kwargs)  # type: ignore[no-untyped-call]
+        buckets = {int(number): count for number, count in counts.items()}
+        if any(abs(number) > LARGEST_BUCKET for number in buckets):
+            raise ValidationError(f"Buckets are numbered -{LARGEST_BUCKET} to {LARGEST_BUCKET}.")
+        return tuple(sorted(buckets.items()))
+
+
+class GroupValuesSchema(Strict):
+    """The values of one measure in both arms of one stratum in one step of a release."""
+
+    release = _release()
+    step = _whole(0)
+    stratum = _whole(0)
+    measure = Name(required=True)
+    control = Histogram()
+    treatment = Histogram()
+
+    @post_load
+    def build(self, data: Mapping[str, Any], **_: Any) -> Any:
+        """The values of both arms."""
+        return GroupValues(**data)
+
+
 class ReportBody(Strict):
     """One report of one instance."""
 
@@ -112,12 +151,15 @@ class ReportBody(Strict):
     pid = _whole(0)
     counts = Items(fields.Nested(GroupTotalsSchema), required=True, most=MOST_GROUPS)
     failing = Items(fields.Nested(FailingUsersSchema), required=True, most=MOST_GROUPS)
+    values = Items(fields.Nested(GroupValuesSchema), load_default=list, most=MOST_GROUPS)
+    leaving = Truth(load_default=False, metadata={"description": "this is the last report"})
 
     @post_load
     def build(self, data: Mapping[str, Any], **_: Any) -> Any:
         """The report."""
         said = {name: value for name, value in data.items() if name != "schema"}
-        said["counts"], said["failing"] = tuple(data["counts"]), tuple(data["failing"])
+        for name in ("counts", "failing", "values"):
+            said[name] = tuple(data[name])
         return Report(**said)
 
 
