@@ -41,7 +41,13 @@ def test_a_setting_that_nobody_reads_stops_the_start() -> None:
 
 @pytest.mark.parametrize("command", ["serve", "policy-job"])
 def test_the_commands_look_before_they_start(command: str) -> None:
-    wrong = Tidegate({"TIDEGATE_WORKER": "2", "TIDEGATE_STORE_URL": "redis://x"})
+    wrong = Tidegate(
+        {
+            "TIDEGATE_WORKER": "2",
+            "TIDEGATE_STORE_URL": "redis://x",
+            "TIDEGATE_SECRET_KEY": "0123456789abcdef",
+        }
+    )
     assert "Is TIDEGATE_WORKERS meant?" in wrong.refused(command, status=2)
 
 
