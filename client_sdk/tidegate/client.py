@@ -182,22 +182,16 @@ class Client:
         """
         try:
             operation = _operation()
-            if context is None and operation is not None:
-                # The usual case, and so the quickest: asked in a unit of work, for its context.
-                answer = self._booleans[key](operation.context or operation.who())
-                exposure = answer.exposure
-                if exposure is not None and operation.reporter is self._reporter:
-                    if exposure.release not in operation.exposures:
-                        operation.exposures.setdefault(exposure.release, exposure)
-                    value: bool = answer.value
-                    return default if value is None else value
+            if context is None:
+                context = NOBODY if operation is None else operation.context or operation.who()
+            answer = self._booleans[key](context)
+            exposure = answer.exposure
+            if exposure is None or operation is None or operation.reporter is not self._reporter:
                 if answer.exposures:
-                    self._count(answer.exposures, operation, operation.who())
-            else:
-                whom = NOBODY if context is None else context
-                answer = self._booleans[key](whom)
-                if answer.exposures:
-                    self._count(answer.exposures, operation, whom)
+                    self._count(answer.exposures, operation, context)
+            elif exposure.release not in operation.exposures:
+                # Nearly always there is one, and it is the first that pays for the call.
+                operation.expose(answer.exposures, context)
             value = answer.value
         except Exception:
             # An unknown flag, one of another type, or a context that raises.

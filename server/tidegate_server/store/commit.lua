@@ -43,19 +43,21 @@ end
 
 -- A document made anew goes on above all deleted ones: who read the one that is gone has
 -- read a revision that never comes again.
-local deleted = tonumber(redis.call('GET', KEYS[plan.deleted]) or '0')
+local function last_deleted()
+  return tonumber(redis.call('GET', KEYS[plan.deleted]) or '0')
+end
+
 local revisions = {}
 for number, write in ipairs(plan.writes) do
   local key, field, json = KEYS[write[1]], write[2], write[3]
   local revision = present[write[1] .. ' ' .. field]
   if json then
-    revision = (revision > 0 and revision or deleted) + 1
+    revision = (revision > 0 and revision or last_deleted()) + 1
     redis.call('HSET', key, field, string.format('%d %d ', revision, now) .. json)
     revisions[number] = revision
   else
-    if redis.call('HDEL', key, field) == 1 and revision > deleted then
-      deleted = revision
-      redis.call('SET', KEYS[plan.deleted], string.format('%d', deleted))
+    if redis.call('HDEL', key, field) == 1 and revision > last_deleted() then
+      redis.call('SET', KEYS[plan.deleted], string.format('%d', revision))
     end
     revisions[number] = 0
   end

@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from importlib.resources import files
 from typing import Any
 
@@ -47,6 +46,7 @@ class Store:
         self._on_disk = on_disk
         self._feed: Feed | None = None
         self._feed_lock = threading.Lock()
+        self._scripts: dict[str, Script] = {}
 
     @classmethod
     def connect(cls, url: str) -> Store:
@@ -374,9 +374,8 @@ class Store:
         return found
 
     def _script(self, name: str) -> Script:
-        return Script(self._client, _source(name))
-
-
-@cache
-def _source(name: str) -> str:
-    return (files("tidegate_server.store") / f"{name}.lua").read_text(encoding="utf-8")
+        found = self._scripts.get(name)
+        if found is None:
+            source = (files("tidegate_server.store") / f"{name}.lua").read_text(encoding="utf-8")
+            found = self._scripts[name] = Script(self._client, source)
+        return found

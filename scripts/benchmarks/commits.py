@@ -1,0 +1,102 @@
+"""What a change costs until the store's disk has it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+from tidegate.model import Variant
+from tidegate_server.domain import edits
+from tidegate_server.domain.change import Kind
+from tidegate_server.domain.contents import Contents, flag_address, targeting_address
+from tidegate_server.domain.flags import FlagDefinition, Targeting
+from tidegate_server.domain.kill import kill, restore
+from tidegate_server.domain.projects import Environment, Project
+from tidegate_server.store import Store, connection
+
+from scripts.benchmarks.measure import Batch, Found, benchmark, compare, each
+from scripts.benchmarks.places import store
+
+TIMES = 10
+ROUNDS = 101
+LIMIT = 3.0
+PROJECT = "shop"
+PRODUCTION = "production"
+
+
+@benchmark
+def durable() -> Iterator[Found]:
+    """A kill, committed durably: document, version, snapshot, stream event and audit entry."""
+    with store() as url:
+        opened = Store.connect(url)
+        yield compare(
+            "commit, durable",
+            _latching(opened),
+            "SET + WAITAOF",
+            _bare(url),
+            rounds=ROUNDS,
+            limit=LIMIT,
+        )
+        opened.close()
+
+
+def _bare(url: str) -> Batch:
+    client = connection.open_client(url)
+    value = "x" * 500
+
+    def once() -> None:
+        pipe = client.pipeline(transaction=False)
+        pipe.set("bare", value)
+        pipe.execute_command("WAITAOF", 1, 0, 3_000)  # type: ignore[no-untyped-call]
+        pipe.execute()
+
+    return each(TIMES, once)
+
+
+def _latching(opened: Store) -> Batch:
+    """Kill a flag and restore it, in turns; only the commits are timed."""
+    _make_flag(opened)
+    turn = [kill, restore]
+
+    def batch() -> float:
+        taken = 0.0
+        for _ in range(TIMES):
+            definition, targeting = opened.get_many(
+                PROJECT, [flag_address("checkout"), targeting_address(PRODUCTION, "checkout")]
+            )
+            assert definition is not None
+            assert targeting is not None
+            change = turn[0](
+                PROJECT, PRODUCTION, definition, targeting, None,
+                actor="dana", reason="it hurts", now_ms=targeting.updated_ms,
+            )  # fmt: skip
+            turn.reverse()
+            began = time.perf_counter()
+            opened.commit(change)
+            taken += time.perf_counter() - began
+        return taken / TIMES
+
+    return batch
+
+
+def _make_flag(opened: Store) -> None:
+    opened.commit(edits.new_project(Project(PROJECT), actor="dana"))
+    opened.commit(edits.new_environment(Contents(PROJECT), Environment(PRODUCTION), actor="dana"))
+    flag = FlagDefinition("checkout", "boolean", (Variant("on", True), Variant("off", False)), "")
+    opened.commit(edits.new_flag(_contents(opened), flag, actor="dana"))
+    contents = _contents(opened)
+    before: Targeting = contents.targeting(PRODUCTION, "checkout").document
+    opened.commit(
+        edits.edit_targeting(contents, PRODUCTION, replace(before, enabled=True), actor="dana")
+    )
+
+
+def _contents(opened: Store) -> Contents:
+    return Contents(
+        PROJECT,
+        environments=opened.all(PROJECT, Kind.ENVIRONMENT),
+        flags=opened.all(PROJECT, Kind.FLAG),
+        targetings={PRODUCTION: opened.all(PROJECT, Kind.TARGETING, PRODUCTION)},
+        releases={PRODUCTION: {}},
+    )
