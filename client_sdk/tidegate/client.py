@@ -17,6 +17,8 @@ import weakref
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+import mmh3
+
 from tidegate import wire
 from tidegate.context import NOBODY, Context
 from tidegate.details import ClientEvent, ClientStatus, EvaluationDetails
@@ -25,7 +27,7 @@ from tidegate.evaluation import (
     Compiled,
     Evaluate,
     Evaluation,
-    Exposure,
+    Shortcut,
     compile_snapshot,
     failure,
 )
@@ -44,6 +46,7 @@ Read = Callable[[Any], Any]
 Listener = Callable[[ClientEvent], None]
 
 _operation = current.get  # bound once: every evaluation asks
+_hash = mmh3.hash
 
 
 class Client:
@@ -68,7 +71,7 @@ class Client:
         cache_path: str | os.PathLike[str] | None = None,
     ) -> None:
         self._compiled: Compiled | None = None
-        self._booleans: Mapping[str, Evaluate] = {}
+        self._booleans: dict[str, tuple[Shortcut | None, Evaluate]] = {}
         self._reporter = Reporter()
         self._link: Link | None = None
         self._closed = False
@@ -184,18 +187,24 @@ class Client:
             operation = _operation()
             if context is None:
                 context = NOBODY if operation is None else operation.context or operation.who()
-            answer = self._booleans[key](context)
-            exposure = answer.exposure
-            if exposure is None or operation is None or operation.reporter is not self._reporter:
-                if answer.exposures:
-                    self._count(answer.exposures, operation, context)
-            elif exposure.release not in operation.exposures:
-                # Nearly always there is one, and it is the first that pays for the call.
-                operation.expose(answer.exposures, context)
-            value = answer.value
+            shortcut, evaluate = self._booleans[key]
+            if shortcut is None:
+                answer = evaluate(context)
+            else:
+                # What most questions are about stands here: a call would cost as much again.
+                release, prefix, first, end, inside, outside = shortcut
+                hashed = _hash(prefix + context.targeting_key)  # type: ignore[operator]
+                answer = inside if first <= hashed < end else outside
+                if operation is not None and release in operation.exposures:
+                    return answer.value  # type: ignore[no-any-return]
+            if answer.exposures and (
+                operation is None or answer.release not in operation.exposures
+            ):
+                self._count(answer, operation, context)
+            value: bool | None = answer.value
         except Exception:
-            # An unknown flag, one of another type, or a context that raises.
-            return default
+            # Asked for the first time, unknown, of another type, or with a bad context.
+            return self.boolean_details(key, default, context).value
         return default if value is None else value
 
     def string(self, key: str, default: str, context: Context | None = None) -> str:
@@ -257,7 +266,7 @@ class Client:
             answer = self._ask(type_, key, context)
             value = default if answer.value is None else read(answer.value)
             if answer.exposures:
-                self._count(answer.exposures, operation, context)
+                self._count(answer, operation, context)
         except _Mismatch as error:
             answer, value = failure("TYPE_MISMATCH", str(error)), default
         except Exception as error:
@@ -281,13 +290,14 @@ class Client:
             raise _Mismatch(f"{key!r} is a {flag.type} flag, not a {type_} one")
         return compiled.evaluate(key, context)
 
-    def _count(
-        self, exposures: tuple[Exposure, ...], operation: Operation | None, context: Context
-    ) -> None:
+    def _count(self, answer: Evaluation, operation: Operation | None, context: Context) -> None:
         """Note exposures in the unit of work; outside of one they have no outcome."""
+        exposures = answer.exposures
         if operation is None or operation.reporter is not self._reporter:
             found = {exposure.release: exposure for exposure in reversed(exposures)}
             self._reporter.add(found, None, 0, None)
+        elif answer.release is not None and operation.context is context:
+            operation.exposures.setdefault(answer.release, exposures[0])
         else:
             operation.expose(exposures, context)
 
@@ -312,7 +322,7 @@ class Client:
     def _apply(self, compiled: Compiled) -> None:
         # Each table is whole by itself: an evaluation reads exactly one.
         self._compiled = compiled
-        self._booleans = compiled.by_type["boolean"]
+        self._booleans = compiled.booleans
 
     def _connect(self) -> None:
         self._link = Link(
@@ -322,6 +332,7 @@ class Client:
             self._apply,
             self._file,
             self._tell,
+            lambda: bool(self._listeners),
         )
         self._link.start()
 

@@ -13,7 +13,7 @@ segment that leads back to itself holds nobody, whatever was compiled first.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Final, Literal, TypeAlias
@@ -24,6 +24,7 @@ from tidegate import operators
 from tidegate.bucketing import BUCKETS, buckets_below, hash_limit
 from tidegate.context import Context
 from tidegate.errors import InvalidCondition, WireError
+from tidegate.inlining import Always, Arms, Asked, Given, Test, function_of
 from tidegate.model import (
     ActiveRelease,
     All,
@@ -42,7 +43,6 @@ from tidegate.model import (
 )
 
 Arm: TypeAlias = Literal["control", "treatment"]
-Test: TypeAlias = Callable[[Context], bool]
 
 NO_METADATA: Final[Mapping[str, Any]] = MappingProxyType({})
 
@@ -67,7 +67,7 @@ class Evaluation:
 
     ``value`` and ``variant`` are None where ``error_code`` is set: the caller's default
     takes their place, as it does where a variant has no value of its own. ``exposures`` are
-    the releases that this answer took part in; ``exposure`` is the one of them where there
+    the releases that this answer took part in; ``release`` is the id of the one where there
     is exactly one.
     """
 
@@ -78,14 +78,16 @@ class Evaluation:
     error_message: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=lambda: NO_METADATA)
     exposures: tuple[Exposure, ...] = ()
-    exposure: Exposure | None = field(init=False, repr=False, compare=False)
+    release: str | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        only = self.exposures[0] if len(self.exposures) == 1 else None
-        object.__setattr__(self, "exposure", only)
+        only = self.exposures[0].release if len(self.exposures) == 1 else None
+        object.__setattr__(self, "release", only)
 
 
 Evaluate: TypeAlias = Callable[[Context], Evaluation]
+Part: TypeAlias = tuple[str, str]
+"""``("flag", key)`` or ``("segment", key)``."""
 
 NO_KEY: Final = Evaluation(
     None,
@@ -101,6 +103,11 @@ def failure(code: str, message: str) -> Evaluation:
     return Evaluation(None, None, "ERROR", code, message)
 
 
+Shortcut: TypeAlias = tuple[str, str, int, int, Evaluation, Evaluation]
+"""A flag that is nothing but a release for everyone: the release's id, what stands before
+the key, and the half-open range of signed hashes that gets the one answer, else the other."""
+
+
 @dataclass(frozen=True, slots=True)
 class CompiledFlag:
     """A flag ready to be asked. ``needs`` are the flags and segments it rests on."""
@@ -108,21 +115,44 @@ class CompiledFlag:
     key: str
     type: FlagType
     evaluate: Evaluate
-    needs: frozenset[tuple[str, str]]
+    needs: frozenset[Part]
+    shortcut: Shortcut | None = None
 
 
-@dataclass(frozen=True, slots=True)
+class CompiledFlags(Mapping[str, CompiledFlag]):
+    """All flags by key; each is compiled when it is asked for the first time."""
+
+    def __init__(self, compiler: _Compiler) -> None:
+        self._compiler = compiler
+
+    def __getitem__(self, key: str) -> CompiledFlag:
+        flag = self._compiler.flag(key)
+        if flag is None:
+            raise KeyError(key)
+        return flag
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._compiler.keys())
+
+    def __len__(self) -> int:
+        return len(self._compiler.keys())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Compiled:
     """A snapshot ready to be asked; never changed, only replaced.
 
-    ``by_type`` holds the same evaluators as ``flags``, one mapping for each flag type, so
-    that a typed question needs one look-up and no check.
+    A flag is compiled when it is asked for the first time, and then kept. ``booleans`` are
+    the boolean flags that have been asked: what a client needs for the next question, found
+    with one look-up and no check.
     """
 
     snapshot: Snapshot
-    flags: Mapping[str, CompiledFlag]
-    by_type: Mapping[FlagType, dict[str, Evaluate]]
     broken: Mapping[str, WireError]
+    releases: Mapping[str, ActiveRelease]
+    killed: frozenset[str]
+    flags: CompiledFlags
+    booleans: dict[str, tuple[Shortcut | None, Evaluate]] = field(default_factory=dict)
 
     @property
     def version(self) -> int:
@@ -134,15 +164,17 @@ class Compiled:
         flag = self.flags.get(key)
         if flag is None:
             return failure("FLAG_NOT_FOUND", f"there is no flag {key!r}")
+        if flag.type == "boolean" and key not in self.booleans:
+            self.booleans[key] = flag.shortcut, flag.evaluate
         return flag.evaluate(context)
 
     def apply(
         self, update: Update, broken: Mapping[str, WireError] = MappingProxyType({})
     ) -> Compiled:
-        """Return the compiled snapshot after an update; only what it touches is compiled."""
+        """Return the compiled snapshot after an update; what it does not touch is kept."""
         flags = dict(self.snapshot.flags)
         segments = dict(self.snapshot.segments)
-        touched: set[tuple[str, str]] = set()
+        touched: set[Part] = set()
         for key, flag in update.flags.items():
             touched.add(("flag", key))
             _set(flags, key, flag)
@@ -157,12 +189,70 @@ class Compiled:
             touched.add((kind, key))
             (flags if kind == "flag" else segments).pop(key, None)
         snapshot = replace(self.snapshot, version=update.version, flags=flags, segments=segments)
-        kept = {
-            key: compiled
-            for key, compiled in self.flags.items()
-            if compiled.needs.isdisjoint(touched)
+        releases, killed = dict(self.releases), set(self.killed)
+        for kind, key in touched:
+            if kind == "flag":
+                releases.pop(key, None)
+                killed.discard(key)
+                _look(key, flags.get(key), releases, killed)
+        everything_broken = {**still_broken, **broken}
+        compiler = self.flags._compiler.without(touched, snapshot, everything_broken)
+        return Compiled(
+            snapshot,
+            everything_broken,
+            releases,
+            frozenset(killed),
+            CompiledFlags(compiler),
+            {key: asked for key, asked in self.booleans.items() if key in compiler.flags},
+        )
+
+    def differs(self, before: Compiled) -> frozenset[str]:
+        """Return the keys of flags that may answer otherwise than they did before."""
+        parts = {
+            *(("flag", key) for key in _changed(before.snapshot.flags, self.snapshot.flags)),
+            *(("flag", key) for key in _changed(before._unreadable(), self._unreadable())),
+            *(
+                ("segment", key)
+                for key in _changed(before.snapshot.segments, self.snapshot.segments)
+            ),
         }
-        return _compile(snapshot, kept, {**still_broken, **broken})
+        found = {key for kind, key in parts if kind == "flag"}
+        compilers = before.flags._compiler, self.flags._compiler
+        found.update(
+            key
+            for key in self.snapshot.flags
+            if key not in found
+            and any(not compiler.needs(key).isdisjoint(parts) for compiler in compilers)
+        )
+        return frozenset(found)
+
+    def _unreadable(self) -> dict[str, WireError]:
+        return {
+            _part(place)[1]: error
+            for place, error in self.broken.items()
+            if _part(place)[0] == "flag"
+        }
+
+
+def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
+    for key, value in after.items():
+        if before.get(key) is not value:
+            yield key
+    for key in before:
+        if key not in after:
+            yield key
+
+
+def _look(
+    key: str, flag: Flag | None, releases: dict[str, ActiveRelease], killed: set[str]
+) -> None:
+    """Note what a flag means for reports."""
+    if flag is None:
+        return
+    if flag.release is not None:
+        releases[key] = flag.release
+    if flag.killed is not None:
+        killed.add(key)
 
 
 def compile_snapshot(
@@ -175,7 +265,12 @@ def compile_snapshot(
         broken: parts that could not be read (``flags/KEY``): asking for such a flag gives
             ``PARSE_ERROR``, such a segment holds nobody.
     """
-    return _compile(snapshot, {}, broken)
+    releases: dict[str, ActiveRelease] = {}
+    killed: set[str] = set()
+    for key, flag in snapshot.flags.items():
+        _look(key, flag, releases, killed)
+    flags = CompiledFlags(_Compiler(snapshot, broken))
+    return Compiled(snapshot, broken, releases, frozenset(killed), flags)
 
 
 def _set(mapping: dict[str, Any], key: str, value: object) -> None:
@@ -190,60 +285,87 @@ def _part(place: str) -> tuple[str, str]:
     return kind.removesuffix("s"), key
 
 
-def _compile(
-    snapshot: Snapshot, kept: Mapping[str, CompiledFlag], broken: Mapping[str, WireError]
-) -> Compiled:
-    compiler = _Compiler(snapshot, dict(kept))
-    for place, error in broken.items():
-        kind, key = _part(place)
-        if kind == "flag":
-            compiler.put_broken(key, str(error))
-    for key in snapshot.flags:
-        compiler.flag(key)
-    by_type: dict[FlagType, dict[str, Evaluate]] = {
-        "boolean": {}, "string": {}, "number": {}, "object": {}
-    }  # fmt: skip
-    for key, flag in compiler.flags.items():
-        by_type[flag.type][key] = flag.evaluate
-    return Compiled(snapshot, compiler.flags, by_type, broken)
-
-
 class _Compiler:
-    """One pass over a snapshot: remembers what is compiled."""
+    """Compiles what is asked for, and remembers it.
 
-    def __init__(self, snapshot: Snapshot, flags: dict[str, CompiledFlag]) -> None:
+    Threads may ask at the same time: what both compile is the same, and one of it is kept.
+    """
+
+    def __init__(self, snapshot: Snapshot, broken: Mapping[str, WireError]) -> None:
         self.snapshot = snapshot
-        self.flags = flags
+        self.broken = broken
+        self.flags: dict[str, CompiledFlag] = {}
         self._segments: dict[str, Test] = {}
-        self._needs: dict[str, frozenset[tuple[str, str]]] = {}
+        self._needs: dict[str, frozenset[Part]] = {}
+        self._lists: dict[str, frozenset[str]] = {}
 
-    def put_broken(self, key: str, message: str) -> None:
-        """Let a flag that could not be read answer with an error."""
-        answer = failure("PARSE_ERROR", message)
-        self.flags[key] = CompiledFlag(key, "boolean", lambda _: answer, frozenset({("flag", key)}))
+    def without(
+        self, touched: set[Part], snapshot: Snapshot, broken: Mapping[str, WireError]
+    ) -> _Compiler:
+        """Return a compiler of another snapshot that knows what was not touched."""
+        other = _Compiler(snapshot, broken)
+        other.flags = {
+            key: flag for key, flag in self.flags.copy().items() if flag.needs.isdisjoint(touched)
+        }
+        for key, test in self._segments.copy().items():
+            needs = self._needs[key]
+            if needs.isdisjoint(touched):
+                other._segments[key] = test
+                other._needs[key] = needs
+        other._lists = {
+            key: keys for key, keys in self._lists.copy().items() if ("segment", key) not in touched
+        }
+        return other
+
+    def keys(self) -> Collection[str]:
+        """Return the keys of all flags, those that cannot be read included."""
+        unreadable = [key for kind, key in map(_part, self.broken) if kind == "flag"]
+        return self.snapshot.flags.keys() | unreadable if unreadable else self.snapshot.flags.keys()
+
+    def needs(self, key: str) -> frozenset[Part]:
+        """Return the flags and segments that a flag rests on."""
+        flag = self.flags.get(key)
+        if flag is not None:
+            return flag.needs
+        behind = [key, *_behind(key, self._prerequisites)]
+        needs: set[Part] = {("flag", other) for other in behind}
+        for other in behind:
+            asked = self.snapshot.flags.get(other)
+            if asked is not None:
+                for segment in _segments_of(asked):
+                    needs.add(("segment", segment))
+                    needs.update(("segment", inner) for inner in _behind(segment, self._parts))
+        return frozenset(needs)
 
     def flag(self, key: str) -> CompiledFlag | None:
         """Return the compiled flag; None where there is none."""
-        if key in self.flags:
-            return self.flags[key]
+        known = self.flags.get(key)
+        if known is not None:
+            return known
+        unreadable = self.broken.get(f"flags/{key}")
+        if unreadable is not None:
+            answer = failure("PARSE_ERROR", str(unreadable))
+            needs = frozenset({("flag", key)})
+            return self.flags.setdefault(key, CompiledFlag(key, "boolean", _always(answer), needs))
         flag = self.snapshot.flags.get(key)
-        if flag is None:
-            return None
+        return None if flag is None else self.flags.setdefault(key, self._compiled(key, flag))
+
+    def _compiled(self, key: str, flag: Flag) -> CompiledFlag:
         behind = _behind(key, self._prerequisites)
-        needs = {("flag", key), *(("flag", other) for other in behind)}
+        needs: set[Part] = {("flag", key), *(("flag", other) for other in behind)}
+        shortcut = None
         if key in behind:
             evaluate = _unreadable(key, "its prerequisites lead back to it")
         else:
             for other in reversed(behind):
                 self.flag(other)  # the farthest first: a long chain is no deep recursion
             try:
-                evaluate = self._flag(flag, needs)
+                evaluate, shortcut = self._flag(flag, needs)
             except KeyError as error:
                 evaluate = _unreadable(key, f"there is no variant {error}")
             except InvalidCondition as error:
                 evaluate = _unreadable(key, str(error))
-        self.flags[key] = CompiledFlag(key, flag.type, evaluate, frozenset(needs))
-        return self.flags[key]
+        return CompiledFlag(key, flag.type, evaluate, frozenset(needs), shortcut)
 
     def _prerequisites(self, key: str) -> Iterable[str]:
         """Return the flags that a flag asks: none while it is killed or disabled."""
@@ -257,14 +379,14 @@ class _Compiler:
         segment = self.snapshot.segments.get(key)
         return () if segment is None or segment.when is None else _named(segment.when)
 
-    def _flag(self, flag: Flag, needs: set[tuple[str, str]]) -> Evaluate:
+    def _flag(self, flag: Flag, needs: set[Part]) -> tuple[Evaluate, Shortcut | None]:
         answers = _Answers(flag)
         if flag.killed is not None:
             variant = flag.killed if flag.killed in answers.values else flag.off_variant
-            return _always(answers.give(variant, "DISABLED", killed=True))
+            return _always(answers.give(variant, "DISABLED", killed=True)), None
         off = answers.give(flag.off_variant, "DISABLED")
         if not flag.enabled:
-            return _always(off)
+            return _always(off), None
         prerequisites = []
         for prerequisite in flag.prerequisites:
             other = self.flag(prerequisite.flag)
@@ -278,14 +400,19 @@ class _Compiler:
         for rule in flag.rules:
             own = release if release is not None and release.rule == rule.id else None
             serve = self._serve(flag, answers, rule.serve, own, "TARGETING_MATCH", rule.id, needs)
-            rules.append((self._condition(rule.when, needs), serve))
+            self._condition(rule.when, needs)  # what cannot be read is refused here
+            rules.append((rule.when, serve))
         plain = not rules and release is None and not prerequisites
         own = release if release is not None and release.rule is None else None
         default = self._serve(
             flag, answers, flag.default, own, "STATIC" if plain else "DEFAULT", None, needs
         )
-        evaluate = _first_match(rules, default)
-        return _with_prerequisites(prerequisites, evaluate, off) if prerequisites else evaluate
+        evaluate = function_of(
+            rules, default, lambda condition: self._condition(condition, needs), self._listed
+        )
+        if prerequisites:
+            return _with_prerequisites(prerequisites, evaluate, off), None
+        return evaluate, None if rules else _shortcut(default)
 
     def _serve(
         self,
@@ -295,18 +422,20 @@ class _Compiler:
         release: ActiveRelease | None,
         reason: str,
         rule: str | None,
-        needs: set[tuple[str, str]],
-    ) -> Evaluate:
+        needs: set[Part],
+    ) -> Given[Evaluation]:
         if release is not None:
             return self._release(answers, release, reason, rule, needs)
         if serve.variant is not None:
-            return _always(answers.give(serve.variant, reason, rule))
+            return Always(answers.give(serve.variant, reason, rule))
         limit = 0
         ranges = []
         for part in serve.split:
             limit += buckets_below(part.weight)
             ranges.append((hash_limit(limit), answers.give(part.variant, "SPLIT", rule)))
-        return _split(f"{flag.salt}:", ranges)
+        if len(ranges) == 2:
+            return Arms(f"{flag.salt}:", ranges[0][0], ranges[0][1], ranges[1][1], NO_KEY)
+        return Asked(_split(f"{flag.salt}:", ranges))
 
     def _release(
         self,
@@ -314,8 +443,8 @@ class _Compiler:
         release: ActiveRelease,
         reason: str,
         rule: str | None,
-        needs: set[tuple[str, str]],
-    ) -> Evaluate:
+        needs: set[Part],
+    ) -> Given[Evaluation]:
         outside = answers.give(release.control, reason, rule, release)
         openings = []
         for opening in _reachable(release.openings):
@@ -336,9 +465,9 @@ class _Compiler:
             openings.append((tests, _arm(f"{release.salt}:", limit, give[0], give[1])))
         if openings and not openings[0][0]:
             return openings[0][1]
-        return _strata(openings, outside)
+        return Asked(_strata([(tests, _alone(arm)) for tests, arm in openings], outside))
 
-    def _condition(self, condition: Condition, needs: set[tuple[str, str]]) -> Test:
+    def _condition(self, condition: Condition, needs: set[Part]) -> Test:
         if isinstance(condition, Comparison):
             return _comparison(condition)
         if isinstance(condition, InSegment):
@@ -351,7 +480,7 @@ class _Compiler:
             return _none([self._condition(part, needs) for part in condition.none])
         raise InvalidCondition(f"not a condition: {condition!r}")
 
-    def _segment(self, key: str, needs: set[tuple[str, str]]) -> Test:
+    def _segment(self, key: str, needs: set[Part]) -> Test:
         self._compile_segment(key)
         needs |= self._needs[key]
         return self._segments[key]
@@ -369,12 +498,25 @@ class _Compiler:
             self._compile_segment(other)  # as with flags, the farthest first
         self._segments[key] = self._members(segment)
 
+    def _listed(self, key: str) -> frozenset[str] | None:
+        """Return the keys of a segment that is nothing but a list of them."""
+        segment = self.snapshot.segments.get(key)
+        if segment is None or segment.when is not None or segment.excluded:
+            return None
+        return self._included(segment)
+
+    def _included(self, segment: Segment) -> frozenset[str]:
+        found = self._lists.get(segment.key)
+        if found is None:
+            found = self._lists[segment.key] = frozenset(segment.included)
+        return found
+
     def _members(self, segment: Segment) -> Test:
         try:
             when = None if segment.when is None else self._condition(segment.when, set())
         except InvalidCondition:
             return _nobody
-        included, excluded = frozenset(segment.included), frozenset(segment.excluded)
+        included, excluded = self._included(segment), frozenset(segment.excluded)
         if when is not None and not included and not excluded:
             return when
 
@@ -385,6 +527,25 @@ class _Compiler:
             return key in included or (when is not None and when(context))
 
         return member
+
+
+def _shortcut(given: Given[Evaluation]) -> Shortcut | None:
+    """Return the short form of an answer that is one release's arms, with values of their own."""
+    if not isinstance(given, Arms):
+        return None
+    release = given.below.release
+    if release is None or given.below.value is None or given.above.value is None:
+        return None
+    return (release, given.prefix, *given.signed())
+
+
+def _segments_of(flag: Flag) -> Iterable[str]:
+    """Yield the segments that a flag's rules and its release name."""
+    for rule in flag.rules:
+        yield from _named(rule.when)
+    if flag.release is not None:
+        for opening in flag.release.openings:
+            yield from opening.segments
 
 
 def _behind(key: str, next_to: Callable[[str], Iterable[str]]) -> dict[str, None]:
@@ -499,20 +660,17 @@ def _everybody(_: Context) -> bool:
     return True
 
 
-def _first_match(rules: list[tuple[Test, Evaluate]], default: Evaluate) -> Evaluate:
-    if not rules:
-        return default
-    if len(rules) == 1:
-        test, serve = rules[0]
-        return lambda context: serve(context) if test(context) else default(context)
+def _alone(given: Given[Evaluation]) -> Evaluate:
+    """Return what is given as a function of its own."""
+    return function_of((), given, _no_test, _no_members)
 
-    def evaluate(context: Context) -> Evaluation:
-        for test, serve in rules:
-            if test(context):
-                return serve(context)
-        return default(context)
 
-    return evaluate
+def _no_test(condition: Condition) -> Test:
+    raise InvalidCondition(f"not a condition: {condition!r}")
+
+
+def _no_members(segment: str) -> None:
+    return None
 
 
 def _with_prerequisites(
@@ -555,22 +713,14 @@ def _split(prefix: str, ranges: list[tuple[int, Evaluation]]) -> Evaluate:
     return serve
 
 
-def _arm(prefix: str, buckets: int, treatment: Evaluation, control: Evaluation) -> Evaluate:
+def _arm(
+    prefix: str, buckets: int, treatment: Evaluation, control: Evaluation
+) -> Given[Evaluation]:
     if buckets >= BUCKETS:
-        return _always(treatment)
+        return Always(treatment)
     if buckets <= 0:
-        return _always(control)
-    hash_ = mmh3.hash
-    limit = hash_limit(buckets)
-
-    def serve(context: Context) -> Evaluation:
-        try:
-            key: Any = context.targeting_key
-            return treatment if hash_(prefix + key, 0, False) < limit else control
-        except TypeError:
-            return NO_KEY
-
-    return serve
+        return Always(control)
+    return Arms(prefix, hash_limit(buckets), treatment, control, NO_KEY)
 
 
 def _strata(openings: list[tuple[list[Test], Evaluate]], outside: Evaluation) -> Evaluate:

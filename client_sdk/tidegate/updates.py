@@ -19,7 +19,7 @@ from tidegate import wire
 from tidegate.details import ClientEvent
 from tidegate.errors import WireError
 from tidegate.evaluation import Compiled, compile_snapshot
-from tidegate.model import ActiveRelease, Flag
+from tidegate.model import ActiveRelease
 from tidegate.persistence import SnapshotFile
 from tidegate.reporting import Reporter
 from tidegate.transport import SDK, Refused, Transport, Unreachable
@@ -53,6 +53,7 @@ class Link:
         apply: puts other ones in their place.
         file: where the flags are kept for the next start; None: nowhere.
         tell: is told of changes of state.
+        heard: whether anybody listens to what ``tell`` is told.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Link:
         apply: Callable[[Compiled], None],
         file: SnapshotFile | None = None,
         tell: Callable[[ClientEvent], None] = lambda event: None,
+        heard: Callable[[], bool] = lambda: True,
     ) -> None:
         self._transport = transport
         self._reporter = reporter
@@ -70,6 +72,7 @@ class Link:
         self._apply = apply
         self._file = file
         self._tell = tell
+        self._heard = heard
         self._saved: Compiled | None = get()
         self._stopping = threading.Event()
         self._report_now = threading.Event()
@@ -193,9 +196,9 @@ class Link:
         for place, error in compiled.broken.items():
             if before is None or place not in before.broken:
                 log.warning("%s cannot be read: %s", place, error)
-        if before is not None and (changed := _changed(before, compiled)):
+        if before is not None and self._heard() and (changed := compiled.differs(before)):
             self._tell(ClientEvent("changed", changed))
-        if before is not None and _killed(before) != _killed(compiled):
+        if before is not None and before.killed != compiled.killed:
             # Whoever pulled the kill switch waits for this.
             self._report_now.set()
         elif before is None or _interval(before) != _interval(compiled):
@@ -276,25 +279,8 @@ def _load(data: str) -> Any:
         raise Unreachable("an event is not JSON") from None
 
 
-def _flags(compiled: Compiled | None) -> list[Flag]:
-    return [] if compiled is None else list(compiled.snapshot.flags.values())
-
-
 def _active(compiled: Compiled | None) -> list[ActiveRelease]:
-    return [flag.release for flag in _flags(compiled) if flag.release is not None]
-
-
-def _changed(before: Compiled, after: Compiled) -> frozenset[str]:
-    """Keys of the flags that may answer differently; an update keeps the others as they are."""
-    return frozenset(
-        key
-        for key in before.flags.keys() | after.flags.keys()
-        if before.flags.get(key) is not after.flags.get(key)
-    )
-
-
-def _killed(compiled: Compiled) -> set[str]:
-    return {flag.key for flag in _flags(compiled) if flag.killed is not None}
+    return [] if compiled is None else list(compiled.releases.values())
 
 
 def _interval(compiled: Compiled | None) -> float:
