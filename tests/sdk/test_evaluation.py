@@ -145,6 +145,20 @@ def test_a_long_chain_is_no_circle_and_no_deep_recursion() -> None:
     assert (variant(ready, "f0", "ann"), variant(ready, "f0", "bob")) == ("off", "on")
 
 
+@given(snapshots(), st.data(), st.lists(contexts, min_size=1, max_size=3))
+def test_only_flags_that_are_said_to_differ_answer_otherwise(
+    document: dict[str, Any], data: st.DataObject, people: list[dict[str, Any]]
+) -> None:
+    before = compiled(document)
+    if data.draw(st.booleans()):
+        dict(before.flags)  # compiled already, or not
+    after = before.apply(wire.parse_update(data.draw(updates(document["version"] + 1))))
+    differs = after.differs(before)
+    for whom in people:
+        then, now = answers(before, whom), answers(after, whom)
+        assert {key for key in then if then[key] != now[key]} <= differs
+
+
 # What cannot be read
 
 
