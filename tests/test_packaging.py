@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import zipfile
 from configparser import ConfigParser
 from fnmatch import fnmatch
 from pathlib import Path
+
+from tests.container import copy_context
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = {"tidegate": ROOT / "client_sdk", "tidegate_server": ROOT / "server"}
@@ -60,3 +65,36 @@ def test_every_other_file_of_a_package_is_package_data() -> None:
             if not shipped:
                 forgotten.append(str(file.relative_to(ROOT)))
     assert forgotten == []
+
+
+def test_a_wheel_holds_all_of_it_and_nothing_else(tmp_path: Path) -> None:
+    """Built as the container image's is, from what that is sent."""
+    copy_context(tmp_path / "source")
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check"),
+            *("--no-index", "--no-deps", "--no-build-isolation", "--wheel-dir", tmp_path, "."),
+        ],
+        cwd=tmp_path / "source",
+        check=True,
+    )
+    (wheel,) = tmp_path.glob("tidegate-*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        held = set(archive.namelist())
+        (entry_points,) = (name for name in held if name.endswith(".dist-info/entry_points.txt"))
+        scripts = ConfigParser()
+        scripts.read_string(archive.read(entry_points).decode())
+        (about,) = (name for name in held if name.endswith(".dist-info/METADATA"))
+        description = archive.read(about).decode()
+    files = {
+        str(file.relative_to(source))
+        for top, source in SOURCES.items()
+        for file in (source / top).rglob("*")
+        if file.is_file() and file.suffix != ".pyc"
+    }
+    assert {name for name in held if ".dist-info/" not in name} == files
+    assert {"tidegate/py.typed", "tidegate_server/store/commit.lua"} <= files
+    assert scripts["console_scripts"]["tidegate"] == "tidegate_server.cli:main"
+    assert "License-Expression: MIT" in description
+    assert "# Tidegate" in description
+    assert any(name.endswith(".dist-info/licenses/LICENSE") for name in held)
