@@ -15,6 +15,7 @@
     ├── Forgotten            409      an SDK instance that the store no longer knows
     ├── Deposed              --       a policy job that no longer leads
     ├── StoreUnavailable     503      the store cannot be reached or did not confirm
+    ├── TooManyAlerts        503      a hook is called too often
     ├── StartupRefused       --       a setting or a folder that stops the start
     ├── Unreadable           400      a text that is not JSON or YAML, or means two things
     ├── ServerRefused        --       what a server answered to a command of the command line
@@ -129,6 +130,12 @@ class StoreUnavailable(TidegateError):
     """The store cannot be reached, or did not confirm a write as durable."""
 
     slug = "store-unavailable"
+
+
+class TooManyAlerts(TidegateError):
+    """A hook is called too often."""
+
+    slug = "too-many-alerts"
 
 
 class StartupRefused(TidegateError):

@@ -16,7 +16,7 @@ PROJECT = "/api/v1/projects/default"
 PRODUCTION = f"{PROJECT}/environments/production"
 
 IN_ENVIRONMENTS = (Kind.TARGETING, Kind.RELEASE, Kind.PROGRESS)
-IN_PROJECTS = (Kind.ENVIRONMENT, Kind.FLAG, Kind.SEGMENT, Kind.POLICY, Kind.WEBHOOK)
+IN_PROJECTS = (Kind.ENVIRONMENT, Kind.FLAG, Kind.SEGMENT, Kind.POLICY, Kind.WEBHOOK, Kind.HOOK)
 IN_SERVER = (Kind.PROJECT, Kind.TOKEN)
 
 

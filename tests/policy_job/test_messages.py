@@ -78,7 +78,7 @@ def documented(language: str) -> list[str]:
 
 
 def test_the_documented_requests_are_as_the_schema_says() -> None:
-    examples = [json.loads(block) for block in documented("json")]
+    examples = [json.loads(block) for block in documented("json") if '"event"' in block]
     assert [each["event"] for each in examples] == ["advanced", "confirm"]
     assert [violations(WEBHOOK, each) for each in examples] == [[], []]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from http import HTTPStatus
 from typing import Any, Literal, NoReturn, TypeAlias, TypeVar
@@ -94,6 +94,8 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc] # the library ha
         tagged: bool = True,
         refusals: tuple[HTTPStatus, ...] = (),
         content_type: str | None = None,
+        admits: Callable[..., None] | None = None,
+        security: Sequence[Mapping[str, list[str]]] | None = None,
     ) -> Callable[[View], View]:
         """Serve a function and document it.
 
@@ -105,6 +107,9 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc] # the library ha
             in_own_scope: the function itself limits what it does to the token's scope.
             tagged: the answer has an ETag.
             refusals: statuses that it may answer beyond those that follow from the rest.
+            admits: called with the path's parts before anything of the request is read;
+                raises for a caller who is not welcome. For operations that need no token.
+            security: what the document says of them.
         """
 
         def decorate(view: View) -> View:
@@ -119,9 +124,9 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc] # the library ha
                     served = self.doc(requestBody={"content": content})(served)
             if query is not None:
                 served = self.arguments(query, location="query")(served)
-            served = _guarded(served, needs, in_own_scope)
-            if needs is not None:
-                served = self.doc(security=[{"bearer": []}])(served)
+            served = _guarded(served, needs, in_own_scope, admits)
+            if needs is not None or security is not None:
+                served = self.doc(security=security or [{"bearer": []}])(served)
             if tagged:
                 served._apidoc["etag"] = True
             self.route(rule, methods=[method], endpoint=view.__name__)(served)
@@ -176,7 +181,10 @@ def _refusals(
 
 
 def _guarded(
-    view: Callable[..., Response], needs: Role | None, in_own_scope: bool
+    view: Callable[..., Response],
+    needs: Role | None,
+    in_own_scope: bool,
+    admits: Callable[..., None] | None,
 ) -> Callable[..., Response]:
     """Let a request in only when its token may; documentation stays on the function."""
 
@@ -191,6 +199,8 @@ def _guarded(
             else:
                 require(token, needs, kwargs.get("project"), kwargs.get("environment"))
             g.token = token
+        elif admits is not None:
+            admits(**kwargs)
         return view(*args, **kwargs)
 
     guarded.needs = needs  # type: ignore[attr-defined]

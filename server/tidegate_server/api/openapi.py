@@ -105,4 +105,8 @@ def document(app: Flask) -> Api:
         "apiKey",
         {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "the token alone"},
     )
+    for name, scheme in (("hookBearer", "bearer"), ("hookBasic", "basic")):
+        api.spec.components.security_scheme(
+            name, {"type": "http", "scheme": scheme, "description": "a hook's own secret"}
+        )
     return api

@@ -32,6 +32,7 @@ STATUSES: Mapping[type[TidegateError], HTTPStatus] = {
     errors.RateLimited: HTTPStatus.TOO_MANY_REQUESTS,
     errors.Forgotten: HTTPStatus.CONFLICT,
     errors.StoreUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.TooManyAlerts: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 
 TITLES: Mapping[str, str] = {
@@ -46,6 +47,7 @@ TITLES: Mapping[str, str] = {
     errors.RateLimited.slug: "Too many requests",
     errors.Forgotten.slug: "The store does not know this instance",
     errors.StoreUnavailable.slug: "The store cannot be reached",
+    errors.TooManyAlerts.slug: "A hook is called too often",
 }
 
 log = structlog.stdlib.get_logger(__name__)
@@ -89,6 +91,8 @@ def of_error(error: TidegateError) -> Response:
         headers["WWW-Authenticate"] = 'Bearer realm="tidegate"'
     if isinstance(error, errors.RateLimited):
         headers["Retry-After"] = str(error.retry_after)
+    if isinstance(error, errors.TooManyAlerts):
+        headers["Retry-After"] = "30"
     if isinstance(error, errors.StoreUnavailable):
         headers["Retry-After"] = "1"
         log.warning("store unavailable", problem=error.message)

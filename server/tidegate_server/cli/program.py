@@ -26,7 +26,7 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
         "release": "release:release",
     },
     "What happened": {"audit": "audit:audit", "instances": "instances:instances"},
-    "Others who hear of it": {"webhook": "webhook:webhook"},
+    "Other systems": {"webhook": "webhook:webhook", "hook": "hook:hook"},
     "Places and access": {
         "project": "project:project",
         "environment": "project:environment",

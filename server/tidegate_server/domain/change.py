@@ -23,6 +23,7 @@ class Kind(StrEnum):
     SEGMENT = "segment"
     POLICY = "policy"
     WEBHOOK = "webhook"
+    HOOK = "hook"
     TARGETING = "targeting"
     RELEASE = "release"
     PROGRESS = "progress"

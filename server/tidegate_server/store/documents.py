@@ -12,6 +12,7 @@ from tidegate.model import Condition
 from tidegate_server.decisions.progress import Progress
 from tidegate_server.domain.change import Kind, Stored
 from tidegate_server.domain.flags import FlagDefinition, SegmentDefinition, Targeting
+from tidegate_server.domain.hooks import Hook
 from tidegate_server.domain.policy import Policy
 from tidegate_server.domain.projects import Environment, Project
 from tidegate_server.domain.release import Release
@@ -25,6 +26,7 @@ CLASSES: dict[Kind, type] = {
     Kind.SEGMENT: SegmentDefinition,
     Kind.POLICY: Policy,
     Kind.WEBHOOK: Webhook,
+    Kind.HOOK: Hook,
     Kind.TARGETING: Targeting,
     Kind.RELEASE: Release,
     Kind.PROGRESS: Progress,

@@ -119,6 +119,16 @@ def settled(project: str, webhook: str) -> str:
     return _key(project, "settled", webhook)
 
 
+def hook_calls(project: str, hook: str) -> str:
+    """How often a hook was called in the present span of time, a counter that expires."""
+    return _key(project, "hook-calls", hook)
+
+
+def heard_alerts(project: str, hook: str) -> str:
+    """The alerts that a hook has acted on by when it did, a sorted set."""
+    return _key(project, "heard", hook)
+
+
 def audit(scope: str) -> str:
     """The audit log of a project, or of the server; a stream."""
     return _key(scope, "audit")

@@ -20,6 +20,7 @@ from tidegate_server.decisions.windows import DistributionReading
 from tidegate_server.domain.change import Address, Change, Fence, Kind, Stored
 from tidegate_server.errors import Forgotten, StoreUnavailable
 from tidegate_server.store import connection, documents, evidence, keys, logs
+from tidegate_server.store.alerts import HeardAlerts
 from tidegate_server.store.commit import Committed, Plan, json_object
 from tidegate_server.store.feed import Feed
 from tidegate_server.store.outbox import Outbox
@@ -217,6 +218,10 @@ class Store:
     def outbox(self) -> Outbox:
         """Return the messages that wait for webhooks."""
         return Outbox(self._client)
+
+    def alerts(self) -> HeardAlerts:
+        """Return what hooks have heard."""
+        return HeardAlerts(self._client)
 
     # Evidence
 
