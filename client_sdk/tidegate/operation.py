@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from contextvars import ContextVar
-from math import isfinite
+from math import isfinite, nan
 from time import perf_counter_ns
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -74,12 +74,16 @@ class Operation:
         Of several values under one name the last one counts. What is no finite number is
         ignored.
         """
-        if not isinstance(value, int | float) or not isfinite(value):
+        try:
+            number = float(value) if isinstance(value, int | float) else nan
+        except OverflowError:
+            number = nan
+        if not isfinite(number):
             _complain(f"a value of {name!r} that is no finite number is ignored")
             return
         if self._measured is None:
             self._measured = {}
-        self._measured[name] = float(value)
+        self._measured[name] = number
 
     def end(self) -> None:
         """End the unit of work: ok, or an error after ``fail``. A second end does nothing."""

@@ -12,6 +12,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -258,7 +259,9 @@ def _impatient_pools() -> dict[str, Any]:
             def getresponse(self) -> Any:
                 watch = threading.Timer(ANSWER_SECONDS + SILENCE_SECONDS, _cut, [self.sock])
                 watch.daemon = True
-                watch.start()
+                # No thread starts while the interpreter ends; then others see to the end.
+                with suppress(RuntimeError):
+                    watch.start()
                 try:
                     return super().getresponse()
                 finally:

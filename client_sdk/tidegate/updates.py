@@ -75,8 +75,9 @@ class Link:
         self._heard = heard
         self._saved: Compiled | None = get()
         self._stopping = threading.Event()
+        self._flushing = False
+        self._flushed = threading.Event()
         self._report_now = threading.Event()
-        self._report_lock = threading.Lock()
         self._failures = 0
         self._trouble: str | None = None
         self.ready = threading.Event()
@@ -92,15 +93,13 @@ class Link:
         """Stop both threads, sending what has not been reported yet."""
         if self._stopping.is_set():
             return
+        self._flushing = flush and self.ready.is_set()
         self._stopping.set()
         self._report_now.set()
-        if flush and self.ready.is_set():
-            sender = threading.Thread(
-                target=self._report, args=(True,), name="tidegate-flush", daemon=True
-            )
-            sender.start()
-            # A dead server must not keep an application from ending.
-            sender.join(LAST_REPORT_SECONDS)
+        if self._flushing:
+            # The thread that reports does it: since Python 3.12 no other can be started while
+            # the interpreter ends. A dead server must not keep an application from ending.
+            self._flushed.wait(LAST_REPORT_SECONDS)
         self._save()
         self._transport.close()
 
@@ -227,12 +226,15 @@ class Link:
             interval = _interval(self._get())
             self._report_now.wait(interval * _between(0.9, 1.0))
             if self._stopping.is_set():
-                return
+                break
             self._report_now.clear()
             self._save()
             if self.ready.is_set() and not self._report():
                 # Nothing is lost by waiting: the next report says it all again.
                 self._stopping.wait(min(interval, LONGEST_PAUSE))
+        if self._flushing:
+            self._report(leaving=True)
+            self._flushed.set()
 
     def _save(self) -> None:
         """Keep the flags in force for the next start, when they are others than those kept."""
@@ -243,29 +245,28 @@ class Link:
         self._file.save(wire.to_wire(present.snapshot))
 
     def _report(self, leaving: bool = False) -> bool:
-        with self._report_lock:
-            for _ in range(2):
-                present = self._get()
-                document = self._reporter.compose() | {
-                    "version": present.version if present else 0,
-                    "interval": _interval(present),
-                    "leaving": leaving,
-                    "sdk": SDK,
-                    "host": self._transport.host,
-                    "pid": self._transport.pid,
-                }
-                try:
-                    known = self._transport.report(document)
-                except Unreachable:
-                    return False
-                except Exception:
-                    log.debug("report failed", exc_info=True)
-                    return False
-                if known:
-                    self._reporter.acknowledged(document["sequence"], _active(present))
-                    return True
-                self._reporter.forgotten()
-            return False
+        for _ in range(2):
+            present = self._get()
+            document = self._reporter.compose() | {
+                "version": present.version if present else 0,
+                "interval": _interval(present),
+                "leaving": leaving,
+                "sdk": SDK,
+                "host": self._transport.host,
+                "pid": self._transport.pid,
+            }
+            try:
+                known = self._transport.report(document)
+            except Unreachable:
+                return False
+            except Exception:
+                log.debug("report failed", exc_info=True)
+                return False
+            if known:
+                self._reporter.acknowledged(document["sequence"], _active(present))
+                return True
+            self._reporter.forgotten()
+        return False
 
 
 def _between(least: float, most: float) -> float:
