@@ -21,7 +21,8 @@ ENV PATH=/opt/tidegate/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     TIDEGATE_HOST=0.0.0.0 \
     TIDEGATE_PORT=8080 \
-    TIDEGATE_DATA_DIR=/data
+    TIDEGATE_DATA_DIR=/data \
+    TIDEGATE_URL=http://127.0.0.1:8080
 # By number, so that an orchestrator can see that it is not root.
 USER 10001:10001
 WORKDIR /data

@@ -68,6 +68,8 @@ def test_it_serves_to_others_and_is_asked_whether_it_is_ready(image: Stage) -> N
     environment = image.environment()
     assert environment["TIDEGATE_HOST"] == "0.0.0.0"
     assert image.one("EXPOSE").text == environment["TIDEGATE_PORT"]
+    # The command line in the image talks to the server beside it.
+    assert environment["TIDEGATE_URL"] == f"http://127.0.0.1:{environment['TIDEGATE_PORT']}"
     assert "/health/ready" in image.one("HEALTHCHECK").text
     assert "TIDEGATE_PORT" in image.one("HEALTHCHECK").text
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import redis
+from structlog.testing import capture_logs
 from tidegate_server.errors import StartupRefused, StoreUnavailable
 from tidegate_server.store import Store, embedded
 from tidegate_server.store.embedded import EmbeddedValkey, find_server
@@ -288,16 +289,41 @@ class TestAFileThatIsNotWhole:
         assert client(server).exists("left", "right") == 0
         assert client(server).dbsize() == 10
 
+    @pytest.mark.parametrize("end", [b"\0" * 4_096, b"*3\r\n$3\r\nSET\r\n$4\r\n\0\0", b"\xff junk"])
+    def test_is_read_up_to_an_end_that_makes_no_sense_which_is_kept(
+        self, server: EmbeddedValkey, file: Path, end: bytes
+    ) -> None:
+        whole = file.read_bytes()
+        file.write_bytes(whole + end)
+        with capture_logs() as logs:
+            server.restart_if_dead()
+        assert client(server).dbsize() == 10
+        assert file.read_bytes() == whole
+        if logs:  # the server itself takes an end that is merely too short
+            (said,) = logs
+            assert (said["event"], said["at"], said["bytes"]) == (
+                "append_only_file_cut",
+                len(whole),
+                len(end),
+            )
+            assert Path(said["kept"]).read_bytes() == end
+        client(server).set("name-10", "value")
+        kill(server)
+        server.restart_if_dead()
+        assert client(server).dbsize() == 11
+
     def test_is_not_guessed_at_when_something_else_is_in_it(
         self, server: EmbeddedValkey, file: Path
     ) -> None:
         content = file.read_bytes()
         middle = len(content) // 2
-        file.write_bytes(content[:middle] + b"\0" * 64 + content[middle + 64 :])
+        damaged = content[:middle] + b"\0" * 64 + content[middle + 64 :]
+        file.write_bytes(damaged)
         with pytest.raises(StartupRefused) as refused:
             server.restart_if_dead()
         assert "Bad file format reading the append only file" in refused.value.message
         assert str(server.log_path) in refused.value.message
+        assert file.read_bytes() == damaged
         file.write_bytes(content)
         server.restart_if_dead()
         assert client(server).dbsize() == 10

@@ -14,11 +14,15 @@ import time
 from importlib.util import find_spec
 from pathlib import Path
 
+import structlog
 from redis.exceptions import BusyLoadingError, RedisError
 
 from tidegate_server.errors import StartupRefused, StoreUnavailable
 from tidegate_server.store import connection
+from tidegate_server.store.append_only_file import cut_senseless_end
 from tidegate_server.store.data_folder import DataFolder
+
+log = structlog.get_logger("tidegate.store")
 
 START_SECONDS = 30.0
 """How long a server may say nothing; reading its file may take as long as it takes."""
@@ -160,6 +164,18 @@ class EmbeddedValkey:
             process.wait()
 
     def _launch(self) -> None:
+        try:
+            self._launch_once()
+        except StartupRefused:
+            if "Bad file format" not in self.last_words():
+                raise
+            cut = cut_senseless_end(self.data_dir)
+            if cut is None:
+                raise
+            log.warning("append_only_file_cut", at=cut.at, bytes=cut.length, kept=str(cut.kept))
+            self._launch_once()
+
+    def _launch_once(self) -> None:
         program = self._program or find_server()
         settings = {
             "port": "0",
