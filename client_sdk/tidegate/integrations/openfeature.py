@@ -12,6 +12,7 @@ Evaluations through OpenFeature count as exposures of the current operation like
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
@@ -30,6 +31,9 @@ from tidegate.operation import current
 
 T = TypeVar("T")
 Structure = Sequence[FlagValueType] | Mapping[str, FlagValueType]
+
+LOOK_SECONDS = 0.1
+"""How often ``initialize`` looks whether waiting has become useless."""
 
 FAILED_EVENT = "tidegate.failed"
 """A tracked event of this name says that the current operation failed."""
@@ -75,7 +79,11 @@ class TidegateProvider(AbstractProvider):
         """
         if self._forget is None:
             self._forget = self._client.listen(self._hear)
-        if self._client.wait_until_ready(self._ready_seconds):
+        deadline = time.monotonic() + self._ready_seconds
+        while not self._client.wait_until_ready(min(LOOK_SECONDS, self._ready_seconds)):
+            if self._refused or time.monotonic() >= deadline:
+                break
+        else:
             return
         if self._refused:
             raise ProviderFatalError(f"Tidegate: {self._refused}")

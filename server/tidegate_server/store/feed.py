@@ -120,13 +120,17 @@ class Feed:
                     subscription.put(None)
             running = self._thread is not None
         if not running:
-            self._client.close()  # else the thread does, which may be reading just now
+            self._let_go()  # else the thread does, which may be reading just now
 
     def _run(self) -> None:
         try:
             self._follow()
         finally:
-            self._client.close()
+            self._let_go()
+
+    def _let_go(self) -> None:
+        # What somebody reads from just now, a subscriber's first version, is left alone.
+        self._client.connection_pool.disconnect(inuse_connections=False)
 
     def _follow(self) -> None:
         pause = 0.0

@@ -216,7 +216,7 @@ def test_changed_flags_are_named_and_a_lost_connection_is_stale(
 
 
 def test_a_refused_token_is_fatal(environment: Environment) -> None:
-    provider = TidegateProvider(Client(environment.url, "tg_sdk_wrong"), ready_seconds=2.0)
+    provider = TidegateProvider(Client(environment.url, "tg_sdk_wrong"), ready_seconds=30.0)
     heard = Heard()
     heard.listen(ProviderEvent.PROVIDER_ERROR)
     with pytest.raises(Exception, match="refused"):
