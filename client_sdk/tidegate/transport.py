@@ -176,6 +176,8 @@ class Transport:
         body: bytes | None,
         patience: float,
     ) -> BaseHTTPResponse:
+        if not self._url.startswith(("http://", "https://")):
+            raise Unreachable("the address does not begin with http:// or https://")
         errors = _network_errors()
         timeout = load("urllib3").Timeout(connect=CONNECT_SECONDS, read=patience)
         try:
@@ -211,9 +213,9 @@ def parse_events(chunks: Iterator[bytes]) -> Iterator[Event]:
         Unreachable: an event is larger than ``LARGEST_BODY``.
     """
     pending: list[bytes] = []
-    size = 0
     name = "message"
     data: list[str] = []
+    size = 0
     began: float | None = None
     for chunk in chunks:
         began = time.monotonic() if began is None else began
@@ -226,14 +228,13 @@ def parse_events(chunks: Iterator[bytes]) -> Iterator[Event]:
         if b"\n" not in chunk:
             continue
         *lines, rest = b"".join(pending).split(b"\n")
-        pending, size = [rest], len(rest)
-        began = None
+        pending = [rest]
         for raw in lines:
             line = raw.removesuffix(b"\r").decode("utf-8", "replace")
             if not line:
                 if data:
                     yield Event(name, "\n".join(data))
-                name, data = "message", []
+                name, data, size, began = "message", [], len(rest), None
             elif line.startswith(":"):
                 yield SIGN_OF_LIFE
             else:

@@ -1,0 +1,305 @@
+"""Requests to a real server, and reading a stream however it is cut into pieces."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from itertools import pairwise
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tidegate import transport as transports
+from tidegate.reporting import Reporter
+from tidegate.transport import SIGN_OF_LIFE, Event, Refused, Transport, Unreachable, parse_events
+
+from tests.sdk import bad_proxy
+from tests.sdk.bad_proxy import Mode, Proxy
+from tests.sdk.server import Environment
+from tests.sdk.test_reporting import an_operation, whole
+
+
+def events(*chunks: bytes) -> list[Event]:
+    return list(parse_events(iter(chunks)))
+
+
+# Streams
+
+
+def test_an_event_has_a_name_and_data() -> None:
+    assert events(b"id: 7\nevent: update\ndata: {}\n\n") == [Event("update", "{}")]
+
+
+def test_an_event_without_a_name_is_a_message() -> None:
+    assert events(b"event: a\ndata: 1\n\ndata: 2\n\n") == [Event("a", "1"), Event("message", "2")]
+
+
+def test_data_in_several_lines_is_joined() -> None:
+    assert events(b"data: a\ndata:\ndata: b\n\n") == [Event("message", "a\n\nb")]
+
+
+def test_one_space_before_a_value_is_not_part_of_it() -> None:
+    assert events(b"data:  a\ndata:b\n\n") == [Event("message", " a\nb")]
+
+
+def test_comments_and_retry_are_signs_of_life() -> None:
+    assert events(b": keep-alive\n\nretry: 1000\n\n") == [SIGN_OF_LIFE, SIGN_OF_LIFE]
+
+
+def test_an_event_without_data_is_none() -> None:
+    assert events(b"event: update\nid: 7\n\n\n\n") == []
+
+
+def test_unknown_fields_are_ignored() -> None:
+    assert events(b"weather: fine\nnonsense\ndata: 1\n\n") == [Event("message", "1")]
+
+
+def test_what_the_end_cuts_off_is_dropped() -> None:
+    for cut in (b"data: 1\n\ndata: 2\n", b"data: 1\n\ndata: 2", b"data: 1\n\nda"):
+        assert events(cut) == [Event("message", "1")]
+
+
+STREAM = (
+    ": hello\n\nretry: 1500\n\nid: 1\nevent: snapshot\ndata: {\"flags\": {}}\n\n"
+    "event: update\ndata: Ελένη 😀 日本\ndata: \u2028\n\n: keep-alive\n\ndata: last\n\n"
+)  # fmt: skip
+WHOLE = events(STREAM.encode())
+
+
+@given(st.lists(st.integers(0, 200)), st.booleans())
+def test_it_does_not_matter_how_a_stream_is_cut(cuts: list[int], carriage_returns: bool) -> None:
+    stream = STREAM.replace("\n", "\r\n").encode() if carriage_returns else STREAM.encode()
+    edges = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
+    chunks = [stream[low:high] for low, high in pairwise(edges)]
+    assert len(WHOLE) == 6
+    assert events(*(chunk for chunk in chunks if chunk)) == WHOLE
+
+
+def test_bytes_that_are_no_text_are_no_accident() -> None:
+    assert events(b"data: \xff\xfe\n\n") == [Event("message", "\ufffd\ufffd")]
+
+
+@given(st.lists(st.binary(max_size=30)))
+def test_no_bytes_make_it_raise(chunks: list[bytes]) -> None:
+    events(*chunks)
+
+
+def test_an_event_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transports, "LARGEST_BODY", 1_000)
+    with pytest.raises(Unreachable, match="too large"):
+        events(*[b"x" * 100] * 20)
+    lines = b"data: " + b"x" * 500 + b"\n"
+    with pytest.raises(Unreachable, match="too large"):
+        events(*[lines] * 20)
+    assert len(events(*[lines + b"\n"] * 20)) == 20
+
+
+def let_ten_seconds_pass_at_every_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = itertools.count(step=10)
+    monkeypatch.setattr(transports, "time", SimpleNamespace(monotonic=lambda: next(now)))
+
+
+@pytest.mark.parametrize("part", [b"x", b"data: x\n"])
+def test_an_event_that_trickles_is_given_up(monkeypatch: pytest.MonkeyPatch, part: bytes) -> None:
+    let_ten_seconds_pass_at_every_look(monkeypatch)
+    with pytest.raises(Unreachable, match="too long"):
+        events(*[part] * 20)
+
+
+def test_events_may_follow_one_another_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    let_ten_seconds_pass_at_every_look(monkeypatch)
+    assert len(events(*[b"x\n\ndata: "] * 100)) == 99
+
+
+# Requests
+
+
+@pytest.fixture
+def transport(environment: Environment) -> Transport:
+    return Transport(environment.url + "/", environment.token)
+
+
+def test_a_snapshot_that_is_known_is_not_sent_again(
+    environment: Environment, transport: Transport
+) -> None:
+    environment.flag("checkout")
+    assert transport.snapshot(None) == environment.snapshot()
+    assert transport.snapshot(environment.version) is None
+    assert transport.snapshot(environment.version - 1) == environment.snapshot()
+
+
+def test_a_large_snapshot_comes_compressed_and_whole(
+    environment: Environment, transport: Transport
+) -> None:
+    keys = [f"user-{number}" for number in range(3_000)]
+    environment.segment("many", included=keys)
+    document: Any = transport.snapshot(None)
+    assert document["segments"]["many"]["included"] == keys
+
+
+def test_a_stream_begins_with_a_snapshot_and_goes_on_with_updates(
+    environment: Environment, transport: Transport
+) -> None:
+    environment.flag("checkout")
+    stream = (event for event in transport.events(None) if event.data)
+    first = next(stream)
+    assert (first.name, json.loads(first.data)) == ("snapshot", environment.snapshot())
+    environment.kill("checkout")
+    second = next(stream)
+    assert second.name == "update"
+    assert json.loads(second.data)["flags"]["checkout"]["killed"] == "off"
+
+
+def test_a_stream_goes_on_from_what_was_seen(
+    environment: Environment, transport: Transport
+) -> None:
+    seen = environment.version
+    environment.flag("checkout")
+    first = next(event for event in transport.events(seen) if event.data)
+    assert (first.name, json.loads(first.data)["version"]) == ("update", seen + 1)
+
+
+def test_a_report_is_acknowledged_or_the_instance_is_unknown(transport: Transport) -> None:
+    reporter = Reporter()
+    an_operation(reporter)
+    report = whole(reporter.compose())
+    assert transport.report(report) is True
+    assert transport.report(report) is True
+    unknown = {**report, "instance": "f" * 32, "continues": True, "sequence": 9}
+    assert transport.report(unknown) is False
+
+
+def test_a_wrong_token_is_refused(environment: Environment) -> None:
+    transport = Transport(environment.url, "wrong")
+    with pytest.raises(Refused, match="401"):
+        transport.snapshot(None)
+    with pytest.raises(Refused, match="401"):
+        transport.report({})
+    with pytest.raises(Refused, match="401"):
+        next(transport.events(None))
+
+
+def test_a_report_that_cannot_be_is_no_acknowledged_one(transport: Transport) -> None:
+    with pytest.raises(Unreachable, match="422"):
+        transport.report({"schema": 1})
+
+
+def test_closing_ends_a_stream_that_another_thread_reads(
+    environment: Environment, transport: Transport
+) -> None:
+    started = threading.Event()
+    seen: list[Event] = []
+
+    def read() -> None:
+        try:
+            for event in transport.events(None):
+                seen.append(event)
+                started.set()
+        except Unreachable:
+            pass
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    assert started.wait(20)
+    transport.close()
+    reader.join(20)
+    assert not reader.is_alive()
+
+
+@pytest.fixture
+def proxy(environment: Environment) -> Iterator[Proxy]:
+    proxy = Proxy(environment.url)
+    yield proxy
+    proxy.close()
+
+
+@pytest.mark.parametrize(
+    ("mode", "why"),
+    [
+        (bad_proxy.saying("500 Internal Server Error", {}), "the server answers 500"),
+        (bad_proxy.saying("302 Found", {}), "the server answers 302"),
+        (bad_proxy.saying("404 Not Found", {}), "the server answers 404"),
+        (bad_proxy.saying("409 Conflict", {}), "the server answers 409"),
+        (bad_proxy.saying("200 OK", b"<html>", "text/html"), "not JSON"),
+        (bad_proxy.saying("200 OK", b"\xff"), "not JSON"),
+        (bad_proxy.refusing, "ProtocolError|RemoteDisconnected|ConnectionResetError"),
+    ],
+)
+def test_other_answers_to_the_question_for_flags(
+    proxy: Proxy, environment: Environment, mode: Mode, why: str
+) -> None:
+    proxy.become(mode)
+    with pytest.raises(Unreachable, match=why):
+        Transport(proxy.url, environment.token).snapshot(None)
+
+
+@pytest.mark.parametrize(
+    "answer", [{}, [], "ok", {"version": "7"}, {"acknowledged": True}], ids=json.dumps
+)
+def test_somebody_elses_200_acknowledges_nothing(
+    proxy: Proxy, environment: Environment, answer: Any
+) -> None:
+    proxy.become(bad_proxy.saying("200 OK", answer))
+    with pytest.raises(Unreachable, match="not the server's"):
+        Transport(proxy.url, environment.token).report({})
+
+
+def test_the_token_and_the_sdk_are_in_every_request(environment: Environment) -> None:
+    heads: list[bytes] = []
+
+    def listening(proxy: Proxy, client: socket.socket) -> None:
+        heads.append(bad_proxy.request(client))
+        client.sendall(bad_proxy.answer("304 Not Modified", b""))
+
+    proxy = Proxy(environment.url)
+    proxy.become(listening)
+    assert Transport(proxy.url, "a-token").snapshot(7) is None
+    proxy.close()
+    (head,) = heads
+    lines = head.decode().split("\r\n")
+    assert lines[0] == "GET /sdk/v1/snapshot HTTP/1.1"
+    assert "Authorization: Bearer a-token" in lines
+    assert 'If-None-Match: "7"' in lines
+    assert any(line.startswith("User-Agent: tidegate-python/") for line in lines)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1:9",
+        "http://host.invalid",
+        "nonsense",
+        "ftp://127.0.0.1",
+        "http://[::1",
+        "http://127.0.0.1:99999",
+        "",
+        "http://",
+    ],
+)
+def test_an_address_that_leads_nowhere_is_unreachable(url: str) -> None:
+    with pytest.raises(Unreachable):
+        Transport(url, "token").snapshot(None)
+
+
+@pytest.mark.parametrize("token", ["a\nb", "ü", "\ud800", "a\r\nX-Admin: 1"], ids=repr)
+def test_a_token_that_cannot_be_sent_is_unreachable(environment: Environment, token: str) -> None:
+    with pytest.raises(Unreachable):
+        Transport(environment.url, token).snapshot(None)
+
+
+def test_one_connection_serves_many_requests(environment: Environment, proxy: Proxy) -> None:
+    def keeping_alive(proxy: Proxy, client: socket.socket) -> None:
+        while bad_proxy.request(client):
+            client.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\n{"version":1}')
+
+    proxy.become(keeping_alive)
+    transport = Transport(proxy.url, environment.token)
+    for _ in range(5):
+        assert transport.snapshot(None) == {"version": 1}
+        assert transport.report({})
+    assert proxy.connections == 1
