@@ -171,9 +171,12 @@ class Client:
         return Operation(self._reporter, None, resolve)
 
     def measure(self, name: str, value: _float) -> None:
-        """Report a value of the current unit of work; outside of one, nothing happens."""
+        """Report a value of the current unit of work; outside of one, nothing happens.
+
+        See ``Operation.measure``.
+        """
         operation = _operation()
-        if operation is not None:
+        if operation is not None and operation.reporter is self._reporter:
             operation.measure(name, value)
 
     # Evaluation

@@ -32,7 +32,8 @@ class ClientStatus:
         version: of the snapshot in force; None before the first.
         age: seconds since the server last confirmed the flags; None before that.
         instance: the id under which this process reports.
-        dropped: operations that could not be counted for want of room.
+        dropped: operations and values that could not be counted: for want of room, or
+            because a value was no finite number.
     """
 
     state: str

@@ -10,6 +10,9 @@ from __future__ import annotations
 
 from math import ceil, log2
 
+LATENCY = "latency"
+"""The measure of operations' durations, in seconds; no other value has this name."""
+
 SMALLEST = 1e-6
 """What is nearer to zero is counted as this: a microsecond, for durations in seconds."""
 

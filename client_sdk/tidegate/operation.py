@@ -8,10 +8,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from contextvars import ContextVar
-from math import isfinite, nan
+from math import isfinite
 from time import perf_counter_ns
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tidegate.context import NOBODY, Context
 from tidegate.evaluation import Exposure
@@ -23,6 +23,9 @@ log = logging.getLogger("tidegate")
 
 current: ContextVar[Operation | None] = ContextVar("tidegate-operation", default=None)
 """The operation in which evaluations happen now."""
+
+MOST_VALUES = 50
+"""How many values of different names one operation keeps."""
 
 
 class Operation:
@@ -71,19 +74,22 @@ class Operation:
     def measure(self, name: str, value: float) -> None:
         """Report a value of this unit of work, for the checks of releases that ask for it.
 
-        Of several values under one name the last one counts. What is no finite number is
-        ignored.
+        It counts once the work has ended, whether the flag was asked for before or after. Of
+        several values under one name the last one counts. Never raises: what is no finite
+        number is ignored, and counted in the client's status. After the end nothing counts.
         """
-        try:
-            number = float(value) if isinstance(value, int | float) else nan
-        except OverflowError:
-            number = nan
-        if not isfinite(number):
-            _complain(f"a value of {name!r} that is no finite number is ignored")
+        reporter, measured = self.reporter, self._measured
+        if reporter is None:
             return
-        if self._measured is None:
-            self._measured = {}
-        self._measured[name] = number
+        if measured is None:
+            measured = self._measured = {}
+        number = _finite(value)
+        if number is None or not isinstance(name, str):
+            _complain(f"a value of {name!r} that is no finite number is ignored")
+        elif name in measured or len(measured) < MOST_VALUES:
+            measured[name] = number
+            return
+        reporter.drop()
 
     def end(self) -> None:
         """End the unit of work: ok, or an error after ``fail``. A second end does nothing."""
@@ -158,6 +164,14 @@ def _ask(resolve: Callable[[], Context]) -> Context:
         name = type(error).__name__
         _complain(f"the context callback raised {name}: evaluating without a context")
         return NOBODY
+
+
+def _finite(value: Any) -> float | None:
+    try:
+        number = float(value)
+    except Exception:
+        return None
+    return number if isfinite(number) else None
 
 
 _complaints: set[str] = set()

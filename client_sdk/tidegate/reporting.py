@@ -2,7 +2,8 @@
 
 An instance sends its totals since it began; the server adds the difference to what it
 had, so a lost, repeated or overtaken report changes nothing. Failing users are named
-until a report that names them is acknowledged.
+until a report that names them is acknowledged. Values are counted in buckets, of those
+releases alone that ask for them.
 
 Threads: every method may be called from any thread; ``_lock`` is held for dictionary
 work only, never while something is sent.
@@ -18,7 +19,7 @@ from typing import Any, TypeAlias
 
 from tidegate.bucketing import user_hash
 from tidegate.evaluation import Arm, Exposure
-from tidegate.histogram import bucket_of
+from tidegate.histogram import LATENCY, bucket_of
 from tidegate.model import ActiveRelease
 
 ROOM_FOR_USERS = 10_000
@@ -27,14 +28,14 @@ ROOM_FOR_USERS = 10_000
 ROOM_FOR_GROUPS = 1_000
 """How many (release, step, stratum) groups are counted; operations beyond are dropped."""
 
+ROOM_FOR_BUCKETS = 20_000
+"""How many buckets of values there are in all; values that need another one are dropped."""
+
 Group: TypeAlias = tuple[str, int, int]
 Totals: TypeAlias = list[int]
 Buckets: TypeAlias = dict[int, int]
 Values: TypeAlias = dict[tuple[Group, str, Arm], Buckets]
 Failing: TypeAlias = dict[tuple[Group, Arm], dict[str, None]]
-
-LATENCY = "latency"
-"""The measure that is an operation's duration, in seconds."""
 
 _MEASURES = ("exposures", "outcomes", "errors", "microseconds")
 _NOTHING = (0,) * 8
@@ -60,6 +61,7 @@ class Reporter:
         self._failing: Failing = {}
         self._overflow: dict[tuple[Group, Arm], int] = {}
         self._values: Values = {}
+        self._buckets = 0
         self._waiting = 0
         self._acknowledged = _Sent(0, {}, {}, {}, {})
         self._sent: dict[int, _Sent] = {}
@@ -112,19 +114,36 @@ class Reporter:
                     continue
                 totals[at + 1] += 1
                 totals[at + 3] += microseconds
-                for measure in exposure.measures:
-                    value = measured.get(measure) if measured else None
-                    if measure == LATENCY:
-                        value = microseconds / 1e6
-                    if value is not None:
-                        buckets = self._values.setdefault((group, measure, exposure.arm), {})
-                        number = bucket_of(value)
-                        buckets[number] = buckets.get(number, 0) + 1
+                if exposure.measures:
+                    self._count_values(group, exposure, microseconds, measured or {})
                 if outcome == "error":
                     totals[at + 2] += 1
                     user = others[release] if others and release in others else key
                     if isinstance(user, str):
                         self._fail((group, exposure.arm), user)
+
+    def drop(self) -> None:
+        """Note that a value could not be counted."""
+        with self._lock:
+            self.dropped += 1
+
+    def _count_values(
+        self, group: Group, exposure: Exposure, microseconds: int, measured: Mapping[str, float]
+    ) -> None:
+        for measure in exposure.measures:
+            value = microseconds / 1e6 if measure == LATENCY else measured.get(measure)
+            if value is None:
+                continue
+            place = (group, measure, exposure.arm)
+            buckets = self._values.get(place)
+            number = bucket_of(value)
+            if buckets is not None and number in buckets:
+                buckets[number] += 1
+            elif self._buckets < ROOM_FOR_BUCKETS:
+                self._values.setdefault(place, {})[number] = 1
+                self._buckets += 1
+            else:
+                self.dropped += 1
 
     def _fail(self, place: tuple[Group, Arm], user: str) -> None:
         users = self._failing.setdefault(place, {})
@@ -216,7 +235,7 @@ class Reporter:
         # Should it be counted again, it begins at nothing: for the server, too.
         self._acknowledged.totals.pop(group, None)
         for place in [place for place in self._values if place[0] == group]:
-            del self._values[place]
+            self._buckets -= len(self._values.pop(place))
             self._acknowledged.values.pop(place, None)
         for arm in arms:
             self._overflow.pop((group, arm), None)
@@ -233,10 +252,11 @@ class Reporter:
                 place: count - base.overflow.get(place, 0)
                 for place, count in self._overflow.items()
             }
-            for place, buckets in self._values.items():
-                had = base.values.get(place, {})
-                for number in buckets:
-                    buckets[number] -= had.get(number, 0)
+            self._values = {
+                place: _without(buckets, base.values.get(place, {}))
+                for place, buckets in self._values.items()
+            }
+            self._buckets = sum(map(len, self._values.values()))
             self._acknowledged = _Sent(0, {}, {}, {}, {})
             self._sent = {}
             self._sequence = 0
@@ -245,4 +265,13 @@ class Reporter:
 
 def _named(buckets: Mapping[int, int] | None) -> dict[str, int]:
     """A histogram as JSON has it: counts by the number of their bucket."""
-    return {str(number): count for number, count in (buckets or {}).items() if count}
+    return {str(number): count for number, count in (buckets or {}).items()}
+
+
+def _without(buckets: Buckets, earlier: Buckets) -> Buckets:
+    """What a histogram has beyond an earlier one of the same values."""
+    return {
+        number: count - earlier.get(number, 0)
+        for number, count in buckets.items()
+        if count > earlier.get(number, 0)
+    }

@@ -30,5 +30,13 @@ def store(valkey: EmbeddedValkey) -> Iterator[Store]:
 
 
 @pytest.fixture
+def raw(valkey: EmbeddedValkey) -> Iterator[redis.Redis]:
+    """The store as it is, beside its one door."""
+    client = redis.Redis.from_url(valkey.url)
+    yield client
+    client.close()
+
+
+@pytest.fixture
 def deployment(store: Store) -> Deployment:
     return Deployment(store)

@@ -2,11 +2,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import redis
 from tidegate_server.decisions.progress import begin
 from tidegate_server.decisions.windows import Distribution, Histogram, Window
+from tidegate_server.domain import releases
 from tidegate_server.domain.checks import Check, Metric
+from tidegate_server.domain.releases import Mover
 from tidegate_server.policy_job.reading import read_window
 from tidegate_server.policy_job.roster import Presence, Roster, presence
+from tidegate_server.store import Store
 from tidegate_server.store.reports import GroupValues, Instance, Report
 
 from tests.policy_job.deployment import ENVIRONMENT, QUICK, Deployment
@@ -67,9 +71,14 @@ LATENCY = replace(QUICK, checks=(Check(metric=Metric.LATENCY),))
 
 
 def values(
-    deployment: Deployment, sequence: int, step: int, control: Histogram, treatment: Histogram
+    deployment: Deployment,
+    sequence: int,
+    step: int,
+    control: Histogram,
+    treatment: Histogram,
+    stratum: int = 1,
 ) -> None:
-    group = GroupValues("rel_checkout", step, 1, "latency", control, treatment)
+    group = GroupValues("rel_checkout", step, stratum, "latency", control, treatment)
     report = Report("a" * 32, sequence, sequence > 1, 1, 1.0, values=(group,))
     deployment.store.report("shop", ENVIRONMENT, report)
 
@@ -95,13 +104,34 @@ def test_values_are_those_that_were_added_in_the_present_step(deployment: Deploy
     values(deployment, 2, 1, ((3, 99),), ((3, 99),))  # repeated: it changes nothing
     assert next_window().distributions == (Distribution(1, "latency", ((5, 3),), ((-7, 1),)),)
     assert next_window().distributions == ()
-    values(deployment, 3, 7, ((3, 50),), ())  # of another step
-    assert next_window().distributions == ()
 
 
-def test_values_of_a_release_whose_policy_asks_for_none_are_not_read(
-    deployment: Deployment,
+def test_values_of_a_step_that_is_over_are_dropped(
+    deployment: Deployment, store: Store, raw: redis.Redis
+) -> None:
+    deployment.start(LATENCY)
+    progress = begin(deployment.release())
+    values(deployment, 1, 1, ((3, 10),), ((3, 2),))
+    for step in (2, 3):
+        now = store.now_ms()
+        deployment.move(
+            releases.advance(deployment.release(), now, "on", by=Mover.PERSON), "release.advance"
+        )
+        values(deployment, 2 * step, step, ((3, 99),), ((3, 99),), stratum=step)
+        values(deployment, 2 * step + 1, 1, ((3, 50),), ((3, 50),))  # it comes too late
+    window, totals = read_window(
+        store, "shop", ENVIRONMENT, deployment.release(), progress, store.now_ms()
+    )
+
+    assert window.distributions == (Distribution(3, "latency", ((3, 99),), ((3, 99),)),)
+    assert [each.step for each in totals.distributions] == [3]
+    assert raw.keys("*:values:*") == [f"tg:{{shop}}:values:{ENVIRONMENT}:rel_checkout:3".encode()]
+
+
+def test_values_of_a_release_whose_policy_asks_for_none_are_not_kept(
+    deployment: Deployment, raw: redis.Redis
 ) -> None:
     deployment.start()
     values(deployment, 1, 1, ((3, 10),), ((3, 2),))
     assert read(deployment).distributions == ()
+    assert raw.keys("*:values:*") == []

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import math
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
 from typing import Any
 
 import pytest
 from tidegate import Client, Context, Operation
 from tidegate.bucketing import user_hash
-from tidegate.operation import current
+from tidegate.histogram import bucket_of
+from tidegate.operation import MOST_VALUES, current
 
 from tests.sdk.documents import a_flag, a_release, a_snapshot, asking
 from tests.sdk.integrations.counted import SNAPSHOT, counted, counts
@@ -105,6 +108,105 @@ def test_its_duration_is_reported(client: Client) -> None:
         threading.Event().wait(0.002)
     (group,) = client._reporter.compose()["counts"]
     assert group["treatment"]["microseconds"] >= 2_000
+
+
+# What is measured in it
+
+
+def basket(client: Client) -> dict[str, int]:
+    """The treatment's values of ``basket_value``, by bucket."""
+    found = [each for each in client._reporter.compose()["values"] if each["measure"] != "latency"]
+    return dict(found[0]["treatment"]) if found else {}
+
+
+def bucket(value: float) -> str:
+    return str(bucket_of(value))
+
+
+def test_its_duration_is_a_value(client: Client) -> None:
+    with client.operation(ANN):
+        ask(client)
+        threading.Event().wait(0.002)
+    (each,) = client._reporter.compose()["values"]
+    ((number, count),) = each["treatment"].items()
+    assert (each["measure"], count) == ("latency", 1)
+    assert int(number) >= bucket_of(0.002)
+
+
+@pytest.mark.parametrize("asks_first", [True, False])
+def test_a_value_counts_whether_the_flag_was_asked_for_before_or_after(
+    client: Client, asks_first: bool
+) -> None:
+    with client.operation(ANN) as operation:
+        if asks_first:
+            ask(client)
+        operation.measure("basket_value", 12.5)
+        if not asks_first:
+            ask(client)
+    assert basket(client) == {bucket(12.5): 1}
+
+
+def test_the_last_of_several_values_counts(client: Client) -> None:
+    with client.operation(ANN) as operation:
+        ask(client)
+        operation.measure("basket_value", 1)
+        client.measure("basket_value", float(Decimal("99.5")))
+    assert basket(client) == {bucket(99.5): 1}
+
+
+def test_a_value_that_nobody_asked_for_costs_nothing(client: Client) -> None:
+    with client.operation(ANN) as operation:
+        ask(client)
+        operation.measure("clicks", 3)
+    assert basket(client) == {}
+    assert client.status().dropped == 0
+
+
+def test_a_value_of_work_that_is_cancelled_does_not_count(client: Client) -> None:
+    operation = client.operation(ANN).begin()
+    ask(client)
+    operation.measure("basket_value", 5)
+    operation.cancel()
+    assert client._reporter.compose()["values"] == []
+
+
+@pytest.mark.parametrize(
+    "value", [math.nan, math.inf, -math.inf, 10**400, "much", None, [1], object()]
+)
+def test_what_is_no_finite_number_is_dropped_and_counted(client: Client, value: Any) -> None:
+    with client.operation(ANN) as operation:
+        ask(client)
+        operation.measure("basket_value", value)
+    assert basket(client) == {}
+    assert client.status().dropped == 1
+    assert counted(client) == counts(1, 1, 0)
+
+
+def test_a_value_that_comes_after_the_end_is_dropped(client: Client) -> None:
+    with client.operation(ANN) as operation:
+        ask(client)
+    operation.measure("basket_value", 5)
+    assert basket(client) == {}
+
+
+def test_values_without_end_do_not_fill_the_memory(client: Client) -> None:
+    with client.operation(ANN) as operation:
+        ask(client)
+        operation.measure("basket_value", 1)
+        for number in range(1_000):
+            operation.measure(f"value-{number}", number)
+        operation.measure("basket_value", 5)
+    assert basket(client) == {bucket(5): 1}
+    assert client.status().dropped == 1_000 - MOST_VALUES + 1
+
+
+def test_a_client_measures_in_its_own_operation_alone(client: Client) -> None:
+    other = Client.offline(SNAPSHOT)
+    client.measure("basket_value", 5)  # outside of any
+    with client.operation(ANN):
+        ask(client)
+        other.measure("basket_value", 7)
+    assert (basket(client), basket(other)) == ({}, {})
 
 
 # What it is exposed to

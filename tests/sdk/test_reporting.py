@@ -15,13 +15,15 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from tidegate import reporting
 from tidegate.bucketing import user_hash
 from tidegate.evaluation import Exposure
+from tidegate.histogram import LATENCY, bucket_of
 from tidegate.model import ActiveRelease
 from tidegate.reporting import Reporter
 from tidegate_server.api.schemas.reports import ReportBody
+from tidegate_server.api.settings import ApiSettings
 from tidegate_server.errors import Forgotten
 from tidegate_server.store.reports import Report
 
-from tests.sdk.server import ENVIRONMENT, Environment
+from tests.sdk.server import ENVIRONMENT, POLICY, Environment
 from tests.wire_schemas import REPORT, violations
 
 MEASURES = ("exposures", "outcomes", "errors", "microseconds")
@@ -30,14 +32,25 @@ Place = tuple[str, int, int, str]
 """A release, a step, a stratum and an arm."""
 
 
-def exposure(release: str = "rel_1", arm: Any = "treatment", step: int = 1) -> Exposure:
-    return Exposure(release, step, 1, arm)
+Bin = tuple[str, int, int, str, str, int]
+"""A place, a measure and a bucket."""
+
+
+def exposure(
+    release: str = "rel_1", arm: Any = "treatment", step: int = 1, measures: tuple[str, ...] = ()
+) -> Exposure:
+    return Exposure(release, step, 1, arm, measures)
 
 
 def an_operation(
-    reporter: Reporter, *of: Exposure, outcome: str | None = "ok", user: str | None = None
+    reporter: Reporter,
+    *of: Exposure,
+    outcome: str | None = "ok",
+    user: str | None = None,
+    measured: dict[str, float] | None = None,
 ) -> None:
-    reporter.add({each.release: each for each in of or (exposure(),)}, outcome, 1_000, user)
+    exposures = {each.release: each for each in of or (exposure(),)}
+    reporter.add(exposures, outcome, 1_000, user, measured=measured)
 
 
 def release_at(id: str, step: int) -> ActiveRelease:
@@ -53,6 +66,17 @@ def totals(report: dict[str, Any]) -> dict[Place, tuple[int, ...]]:
         for arm in ("control", "treatment")
         if any(group[arm].values())
     }
+
+
+def values(report: dict[str, Any]) -> Counter[Bin]:
+    return Counter(
+        {
+            (each["release"], each["step"], each["stratum"], arm, each["measure"], int(bucket)): n
+            for each in report["values"]
+            for arm in ("control", "treatment")
+            for bucket, n in each[arm].items()
+        }
+    )
 
 
 def users(report: dict[str, Any]) -> set[str]:
@@ -156,7 +180,97 @@ def test_who_was_asked_about_is_named_not_who_asked() -> None:
     assert named == {"rel_1": [user_hash("ann")], "rel_2": [user_hash("bob")]}
 
 
+# Values
+
+
+BOTH = (LATENCY, "basket")
+
+
+def test_values_are_counted_where_a_release_asks_for_them() -> None:
+    reporter = Reporter()
+    asks, silent = exposure("rel_1", measures=BOTH), exposure("rel_2")
+    an_operation(reporter, asks, silent, measured={"basket": 12.5, "size": 3.0})
+    assert values(reporter.compose()) == {
+        ("rel_1", 1, 1, "treatment", LATENCY, bucket_of(0.001)): 1,
+        ("rel_1", 1, 1, "treatment", "basket", bucket_of(12.5)): 1,
+    }
+
+
+def test_a_duration_is_measured_and_not_said() -> None:
+    reporter = Reporter()
+    an_operation(reporter, exposure(measures=(LATENCY,)), measured={LATENCY: 999.0})
+    assert [each[-1] for each in values(reporter.compose())] == [bucket_of(0.001)]
+
+
+def test_what_failed_has_values_and_what_did_not_end_has_none() -> None:
+    reporter = Reporter()
+    for outcome in ("error", None):
+        an_operation(reporter, exposure(measures=BOTH), outcome=outcome, measured={"basket": 1.0})
+    assert sorted(values(reporter.compose()).values()) == [1, 1]
+
+
+def test_values_of_both_arms_come_in_one_entry() -> None:
+    reporter = Reporter()
+    an_operation(reporter, exposure(arm="control", measures=(LATENCY,)))
+    (entry,) = reporter.compose()["values"]
+    assert (entry["control"], entry["treatment"]) == ({str(bucket_of(0.001)): 1}, {})
+
+
+def test_nobody_who_asks_means_no_values() -> None:
+    reporter = Reporter()
+    an_operation(reporter, measured={"basket": 1.0})
+    assert reporter.compose()["values"] == []
+
+
 # Bounded memory
+
+
+def test_buckets_beyond_the_room_are_dropped_and_the_drops_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reporting, "ROOM_FOR_BUCKETS", 3)
+    reporter = Reporter()
+    asks = exposure(measures=("size",))
+    for size in (1, 10, 100, 1_000, 10_000, 10, 1):
+        an_operation(reporter, asks, measured={"size": size})
+    assert sorted(values(reporter.compose()).values()) == [1, 2, 2]
+    assert reporter.dropped == 2
+    # What is forgotten makes room.
+    reporter.acknowledged(reporter.compose()["sequence"])
+    an_operation(reporter, asks, measured={"size": 1_000})
+    assert list(values(reporter.compose()).values()) == [1]
+    assert reporter.dropped == 2
+
+
+def test_room_for_buckets_is_that_of_what_is_left_to_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reporting, "ROOM_FOR_BUCKETS", 2)
+    reporter = Reporter()
+    asks = exposure(measures=("size",))
+    for size in (1, 10):
+        an_operation(reporter, asks, measured={"size": size})
+    reporter.acknowledged(reporter.compose()["sequence"], [release_at("rel_1", 1)])
+    reporter.forgotten()
+    for size in (100, 1_000):
+        an_operation(reporter, asks, measured={"size": size})
+    assert sorted(each[-1] for each in values(reporter.compose())) == [
+        bucket_of(100),
+        bucket_of(1_000),
+    ]
+    assert reporter.dropped == 0
+
+
+def test_a_report_of_everything_that_there_is_room_for_is_taken() -> None:
+    reporter = Reporter()
+    sizes = [sign * 10.0**power for sign in (1, -1) for power in range(-6, 13)]
+    for number in range(reporting.ROOM_FOR_GROUPS):
+        asks = exposure(f"rel_{number}", measures=("size",))
+        for size in sizes:
+            an_operation(reporter, asks, measured={"size": size})
+    assert reporter.dropped > 0
+    report = whole(reporter.compose())
+    assert violations(REPORT, report) == []
+    assert sum(values(report).values()) == reporting.ROOM_FOR_BUCKETS
+    assert len(json.dumps(report)) < ApiSettings(b"").report_limit
 
 
 def test_users_beyond_the_room_are_counted_and_not_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -247,6 +361,20 @@ def test_a_late_operation_of_a_step_that_is_over_is_no_negative_count() -> None:
     assert violations(REPORT, whole(report)) == []
 
 
+def test_a_forgotten_instance_says_values_again_that_were_never_acknowledged() -> None:
+    reporter = Reporter()
+    asks = exposure(measures=("size",))
+    an_operation(reporter, asks, measured={"size": 1.0})
+    reporter.acknowledged(reporter.compose()["sequence"], [release_at("rel_1", 1)])
+    an_operation(reporter, asks, measured={"size": 1.0})
+    an_operation(reporter, asks, measured={"size": 50.0})
+    reporter.forgotten()
+    assert {each[-1]: n for each, n in values(reporter.compose()).items()} == {
+        bucket_of(1.0): 1,
+        bucket_of(50.0): 1,
+    }
+
+
 def test_an_abandoned_reporter_counts_nothing_even_when_its_lock_was_held() -> None:
     """In a forked child the copy of a lock that another thread held is never released."""
     reporter = Reporter()
@@ -301,6 +429,8 @@ class Server(Protocol):
 
     def totals(self) -> dict[Place, tuple[int, ...]]: ...
 
+    def values(self) -> Counter[Bin]: ...
+
     def failing(self) -> dict[str, int]: ...
 
 
@@ -308,15 +438,16 @@ class Model:
     """What the contract says of a server: it adds the difference to what it had."""
 
     def __init__(self) -> None:
-        self._instances: dict[str, tuple[int, dict[Place, tuple[int, ...]]]] = {}
+        self._instances: dict[str, tuple[int, dict[Place, tuple[int, ...]], Counter[Bin]]] = {}
         self._totals: dict[Place, tuple[int, ...]] = {}
+        self._values: Counter[Bin] = Counter()
         self._failing: dict[str, set[str]] = {}
 
     def take(self, report: dict[str, Any]) -> bool:
         known = self._instances.get(report["instance"])
         if known is None and report["continues"]:
             return False
-        sequence, before = known or (0, {})
+        sequence, before, counted = known or (0, {}, Counter())
         if report["sequence"] > sequence:
             said = totals(report)
             for place, now in said.items():
@@ -324,9 +455,10 @@ class Model:
                 grown = tuple(max(0, new - old) for new, old in zip(now, had, strict=True))
                 present = self._totals.get(place, (0, 0, 0, 0))
                 self._totals[place] = tuple(map(sum, zip(present, grown, strict=True)))
+            self._values += values(report) - counted
             for part in report["failing"]:
                 self._failing.setdefault(part["release"], set()).update(part["users"])
-            self._instances[report["instance"]] = (report["sequence"], said)
+            self._instances[report["instance"]] = (report["sequence"], said, values(report))
         return True
 
     def forget(self) -> None:
@@ -334,6 +466,9 @@ class Model:
 
     def totals(self) -> dict[Place, tuple[int, ...]]:
         return self._totals
+
+    def values(self) -> Counter[Bin]:
+        return self._values
 
     def failing(self) -> dict[str, int]:
         return {release: len(names) for release, names in self._failing.items()}
@@ -372,6 +507,16 @@ class RealServer:
                         found[name, reading.step, reading.stratum, arm] = counts
         return found
 
+    def values(self) -> Counter[Bin]:
+        found: Counter[Bin] = Counter()
+        project = self._environment.project
+        for name, id in self._releases.items():
+            for each in self._store.values(project, ENVIRONMENT, id, 1):
+                for arm in ("control", "treatment"):
+                    place = (name, 1, each.stratum, arm, each.measure)
+                    found.update({(*place, number): n for number, n in getattr(each, arm)})
+        return found
+
     def failing(self) -> dict[str, int]:
         found = {
             name: sum(
@@ -391,6 +536,7 @@ class Reporting(RuleBasedStateMachine):
         self.server: Server = self.new_server()
         self.reporter = Reporter()
         self.truth: dict[Place, tuple[int, ...]] = {}
+        self.true_values: Counter[Bin] = Counter()
         self.failed: dict[str, set[str]] = {}
         self.steps = {"rel_1": 1, "rel_2": 1}
         self.sent: list[dict[str, Any]] = []
@@ -406,6 +552,7 @@ class Reporting(RuleBasedStateMachine):
         outcome=st.sampled_from(["ok", "error", None]),
         microseconds=st.integers(0, 10**6),
         user=st.sampled_from(["ann", "bob", "cid", "dan", None]),
+        size=st.sampled_from([None, -3.0, 0.0, 1.0, 1.01, 500.0]),
     )
     def work(
         self,
@@ -415,10 +562,16 @@ class Reporting(RuleBasedStateMachine):
         outcome: str | None,
         microseconds: int,
         user: str | None,
+        size: float | None,
     ) -> None:
         at = (name, self.steps[name], stratum, arm)
-        self.reporter.add({name: Exposure(*at)}, outcome, microseconds, user)
+        measured = {} if size is None else {"size": size}
+        exposures = {name: Exposure(*at, (LATENCY, "size"))}
+        self.reporter.add(exposures, outcome, microseconds, user, measured=measured)
         ended = outcome is not None
+        if ended:
+            self.true_values[(*at, LATENCY, bucket_of(microseconds / 1e6))] += 1
+            self.true_values.update((*at, "size", bucket_of(each)) for each in measured.values())
         more = (1, int(ended), int(outcome == "error"), microseconds if ended else 0)
         present = self.truth.get(at, (0, 0, 0, 0))
         self.truth[at] = tuple(map(sum, zip(present, more, strict=True)))
@@ -448,7 +601,8 @@ class Reporting(RuleBasedStateMachine):
     @rule(data=st.data())
     def something_old_arrives(self, data: st.DataObject) -> None:
         report = data.draw(st.sampled_from(self.sent))
-        if self.server.take(copy.deepcopy(report)) and report is self.sent[-1]:
+        unknown = report["sequence"] > self.reporter._acknowledged.sequence
+        if self.server.take(copy.deepcopy(report)) and unknown:
             self.doubtful = True
 
     @rule(name=st.sampled_from(["rel_1", "rel_2"]))
@@ -467,6 +621,7 @@ class Reporting(RuleBasedStateMachine):
         for place, counted in self.server.totals().items():
             true = self.truth[place]
             assert all(a <= b for a, b in zip(counted, true, strict=True)), place
+        assert self.server.values() <= self.true_values
 
     @invariant()
     def reports_are_as_published(self) -> None:
@@ -476,6 +631,7 @@ class Reporting(RuleBasedStateMachine):
     def teardown(self) -> None:
         self.report(arrives=True, answered=True)
         assert self.server.totals() == self.truth
+        assert self.server.values() == self.true_values
         assert self.server.failing() == {name: len(who) for name, who in self.failed.items()}
         assert self.reporter.dropped == 0
 
@@ -487,9 +643,12 @@ TestReporting.settings = settings(max_examples=60, stateful_step_count=30, deadl
 @pytest.fixture
 def real(environment: Environment) -> RealServer:
     releases = {}
+    sized = {"metric": "custom", "measure": "size"}
     for number in (1, 2):
         environment.flag(f"flag-{number}")
-        releases[f"rel_{number}"] = environment.release(f"flag-{number}")
+        releases[f"rel_{number}"] = environment.release(
+            f"flag-{number}", {**POLICY, "checks": [{"metric": "latency"}, sized]}
+        )
     return RealServer(environment, releases)
 
 
@@ -502,9 +661,10 @@ def test_the_model_of_the_server_is_the_server(real: RealServer) -> None:
         release, arm = f"rel_{1 + number % 2}", ("control", "treatment")[number % 3 % 2]
         an_operation(
             reporter,
-            exposure(release, arm, step=1 + number // 25),
+            exposure(release, arm, step=1 + number // 25, measures=(LATENCY, "size", "unasked")),
             outcome=("ok", "error", None)[number % 7 % 3],
             user=f"user-{number % 11}",
+            measured={"size": number % 5, "unasked": 1.0},
         )
         if number % 4 == 3:
             sent.append(whole(reporter.compose()))
@@ -524,3 +684,10 @@ def test_the_model_of_the_server_is_the_server(real: RealServer) -> None:
     assert model.take(last) is real.take(last) is True
     assert real.totals() == model.totals()
     assert Counter(real.failing()) == Counter(model.failing())
+    # The real one keeps what its releases ask for, and that of the present step.
+    asked = {
+        place: count
+        for place, count in model.values().items()
+        if place[1] == 1 and place[4] != "unasked"
+    }
+    assert real.values() == asked != {}

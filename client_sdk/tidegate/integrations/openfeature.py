@@ -111,9 +111,7 @@ class TidegateProvider(AbstractProvider):
         if tracking_event_name == FAILED_EVENT:
             operation.fail()
         elif tracking_event_details is not None and tracking_event_details.value is not None:
-            measure = getattr(operation, "measure", None)
-            if measure is not None:
-                measure(tracking_event_name, float(tracking_event_details.value))
+            operation.measure(tracking_event_name, tracking_event_details.value)
 
     def resolve_boolean_details(
         self,

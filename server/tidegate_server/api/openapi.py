@@ -83,6 +83,12 @@ def instant_property(self: Any, field: ma.Field[Any], **_: Any) -> dict[str, Any
     return {"type": ["string", "null"] if field.allow_none else "string", "format": "date-time"}
 
 
+def names_property(self: Any, field: ma.Field[Any], **_: Any) -> dict[str, Any]:
+    """Say what the names in a mapping look like (apispec's hook)."""
+    names = field.metadata.get("propertyNames")
+    return {} if names is None else {"propertyNames": names}
+
+
 def document(app: Flask) -> Api:
     """Make an application's OpenAPI collection, to which the blueprints are added."""
     app.config.update(
@@ -94,7 +100,7 @@ def document(app: Flask) -> Api:
         },
     )
     api = Api(app)
-    for property_of in (condition_property, duration_property, instant_property):
+    for property_of in (condition_property, duration_property, instant_property, names_property):
         api.ma_plugin.converter.add_attribute_function(property_of)
     api.spec.components.schema("Condition", fields.condition_schema(sorted(operators.OPERATORS)))
     api.spec.components.security_scheme(

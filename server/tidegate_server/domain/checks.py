@@ -11,6 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from tidegate import histogram
+
+LATENCY = histogram.LATENCY
+"""The name of the distribution of durations, in seconds; no custom value may have it."""
+
 ARM_VARIABLE = "arm"
 """The query variable that a comparison of arms must use."""
 
@@ -138,7 +143,3 @@ class Check:
                 return f"{what} against before"
             case Compare.ABSOLUTE:
                 return f"{what} {self.operator} {self.threshold:g}"
-
-
-LATENCY = "latency"
-"""The name of the distribution of durations, in seconds; no custom value may have it."""

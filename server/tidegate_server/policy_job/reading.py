@@ -45,6 +45,9 @@ def read_window(
 ) -> tuple[Window, Totals]:
     """Read a release's counters, and what they gained since its last evaluation.
 
+    How values were distributed in earlier steps is dropped on the way: no decision looks at
+    it any more.
+
     Args:
         store: where the counters are.
         project, environment: where the release runs.
@@ -58,6 +61,9 @@ def read_window(
     shares = present_shares(release)
     distributions: tuple[DistributionReading, ...] = ()
     if release.policy.distributions:
+        # Steps only grow: what is over for this process is so for whoever may lead by now.
+        over = range(progress.step, release.step)
+        store.forget_values(project, environment, release.id, over)
         distributions = store.values(project, environment, release.id, release.step)
     window = close_window(
         progress.readings,

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import astuple
 
 import msgspec
 
 from tidegate_server.decisions.windows import Counts, DistributionReading, Reading
 from tidegate_server.domain.change import Kind
+from tidegate_server.domain.release import Release
+from tidegate_server.domain.snapshot import present_openings
 from tidegate_server.store import keys
 from tidegate_server.store.reports import (
     Evidence,
@@ -24,7 +27,8 @@ INSTANCE_SECONDS = 24 * 60 * 60
 """How long a silent instance is remembered."""
 
 VALUES_SECONDS = 7 * 24 * 60 * 60
-"""How long the distributions of a step are kept after the last report of them."""
+"""How long the distributions of a step are kept after the last report of them, unless they
+are dropped with the step."""
 
 FAILING_ROOM = 50_000
 """How many failing users of a release are remembered exactly."""
@@ -38,6 +42,24 @@ A user taken for known by mistake is an error not counted, in either arm alike.
 MISSED_REPORTS = 3
 GRACE_MS = 2_000
 _SHOWN = ("version", "seen", "interval", "sdk", "host", "pid", "leaving")
+
+
+def asked_for(
+    values: Iterable[GroupValues], releases: Mapping[str, Release]
+) -> tuple[GroupValues, ...]:
+    """The values that some check looks at: those of a release's present step.
+
+    All others are left out, so that what is kept of a release has a bound whatever is
+    reported: so many measures, in so many strata, of so many buckets.
+    """
+    return tuple(
+        each
+        for each in values
+        if (release := releases.get(each.release)) is not None
+        and each.step == release.step
+        and each.measure in release.policy.distributions
+        and each.stratum in {opening.stage for opening in present_openings(release)}
+    )
 
 
 def plan_report(project: str, environment: str, report: Report) -> tuple[list[str], bytes]:

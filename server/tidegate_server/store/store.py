@@ -7,8 +7,8 @@ store's own clock. A ``Store`` may be shared by threads and greenlets, not acros
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import Any
 
@@ -231,6 +231,7 @@ class Store:
         Raises:
             Forgotten: the report continues a count that the store does not have.
         """
+        report = self._without_unasked(project, environment, report)
         names, argument = evidence.plan_report(project, environment, report)
         answer: list[Any] = connection.write(
             lambda: self._script("report")(keys=names, args=[argument])
@@ -242,6 +243,15 @@ class Store:
             )
         return Reported(answer[1])
 
+    def _without_unasked(self, project: str, environment: str, report: Report) -> Report:
+        """The report with those values alone that checks of its releases look at."""
+        if not report.values:
+            return report
+        ids = list(dict.fromkeys(each.release for each in report.values))
+        found = self.get_many(project, [Address(Kind.RELEASE, id, environment) for id in ids])
+        releases = {id: stored.document for id, stored in zip(ids, found, strict=True) if stored}
+        return replace(report, values=evidence.asked_for(report.values, releases))
+
     def evidence(self, project: str, environment: str, release: str) -> Evidence:
         """Return a release's counters at one moment."""
         return evidence.read_evidence(self._hash(keys.evidence(project, environment, release)))
@@ -252,6 +262,14 @@ class Store:
         """Return how values are distributed in one step of a release."""
         found = self._hash(keys.values(project, environment, release, step))
         return evidence.read_values(found, step)
+
+    def forget_values(
+        self, project: str, environment: str, release: str, steps: Iterable[int]
+    ) -> None:
+        """Drop how values were distributed in these steps of a release."""
+        names = [keys.values(project, environment, release, step) for step in steps]
+        if names:
+            connection.write(lambda: self._client.unlink(*names))
 
     def instances(self, project: str, environment: str) -> list[Instance]:
         """Return the SDK instances seen in the last day, the latest first."""

@@ -10,7 +10,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from marshmallow import ValidationError
 from tidegate_server.api.schemas.reports import ReportBody
-from tidegate_server.store.reports import ArmTotals, FailingUsers, GroupTotals
+from tidegate_server.documents.pointers import problems
+from tidegate_server.store.reports import ArmTotals, FailingUsers, GroupTotals, GroupValues
 
 from tests.wire_schemas import REPORT, violations
 
@@ -24,6 +25,14 @@ FAILING = {
     "users": ["0123456789abcdef"],
     "overflow": 3,
 }
+VALUES = {
+    "release": "rel_1",
+    "step": 2,
+    "stratum": 1,
+    "measure": "latency",
+    "control": {"137": 3, "-4": 1, "0": 2},
+    "treatment": {},
+}
 DOCUMENT: dict[str, Any] = {
     "schema": 1,
     "instance": "0123456789abcdef" * 2,
@@ -36,6 +45,8 @@ DOCUMENT: dict[str, Any] = {
     "pid": 42,
     "counts": [GROUP],
     "failing": [FAILING],
+    "values": [VALUES],
+    "leaving": False,
 }
 
 
@@ -60,6 +71,22 @@ def test_a_report_is_read_field_by_field() -> None:
     arm = ArmTotals(9, 8, 1, 7_000)
     assert report.counts == (GroupTotals("rel_1", 2, 1, arm, arm),)
     assert report.failing == (FailingUsers("rel_1", 2, 1, "treatment", ("0123456789abcdef",), 3),)
+    control = ((-4, 1), (0, 2), (137, 3))
+    assert report.values == (GroupValues("rel_1", 2, 1, "latency", control, ()),)
+
+
+def test_a_report_of_no_values_may_leave_them_out() -> None:
+    without = {name: each for name, each in DOCUMENT.items() if name not in ("values", "leaving")}
+    report = ReportBody().load(without)
+    assert (report.values, report.leaving) == ((), False)
+
+
+def test_what_is_wrong_with_a_bucket_is_said_of_the_bucket() -> None:
+    counts = {"482": 1, "7": -1, "8": 1}
+    with pytest.raises(ValidationError) as caught:
+        ReportBody().load({**DOCUMENT, "values": [{**VALUES, "control": counts}]})
+    found = {problem.pointer for problem in problems(caught.value.messages)}
+    assert found == {"/values/0/control/482", "/values/0/control/7"}
 
 
 def at_every_place(document: Any) -> list[tuple[Any, ...]]:
@@ -103,6 +130,7 @@ CONTROL = ["bell\a", "\x7f", "\x85", "\n"]
 NEARLY: st.SearchStrategy[Any] = st.sampled_from(
     [*NUMBERS, *WORDS, *LONG, *CONTROL, True, None, [], {}, [GROUP], [FAILING], ARM, [None]]
 )
+BUCKETS = ["0", "-0", "1", "01", "481", "-481", "482", "-482", "490", "500", "1000", "1.0", "x"]
 
 
 @st.composite
@@ -120,7 +148,7 @@ def nearly_reports(draw: st.DrawFn) -> Any:
         elif change == "replace" or not isinstance(parent, dict):
             parent[last] = fresh(draw(NEARLY | JSON))
         else:
-            parent[draw(st.sampled_from(["extra", "Host", "measures"]))] = draw(JSON)
+            parent[draw(st.sampled_from(["extra", "Host", *BUCKETS]))] = draw(NEARLY)
         if not document:
             break
     return document
@@ -132,12 +160,16 @@ def nearly_reports(draw: st.DrawFn) -> Any:
 @example(None)
 @example({**DOCUMENT, "sequence": 4.0, "schema": 1.0})
 @example({**DOCUMENT, "host": "a\n"})
+@example({**DOCUMENT, "values": [{**VALUES, "control": {"481": 1, "-481": 2.0}}]})
+@example({**DOCUMENT, "values": [{**VALUES, "control": {"482": 1}}]})
+@example({**DOCUMENT, "values": [{**VALUES, "measure": "a|b"}]})
 def test_server_and_schema_accept_the_same_reports(document: Any) -> None:
     assert server_accepts(document) == REPORT.is_valid(document), violations(REPORT, document)
 
 
 @pytest.mark.parametrize(
-    ("name", "most", "item"), [("counts", 5_000, GROUP), ("failing", 5_000, FAILING)]
+    ("name", "most", "item"),
+    [("counts", 5_000, GROUP), ("failing", 5_000, FAILING), ("values", 20_000, VALUES)],
 )
 def test_server_and_schema_agree_on_the_longest_lists(name: str, most: int, item: Any) -> None:
     for length, right in ((most, True), (most + 1, False)):

@@ -35,6 +35,7 @@ SNAPSHOT: dict[str, Any] = {
                 "step": 1,
                 "openings": [{"stage": 1, "percentage": 100, "segments": []}],
                 "report_interval": 1,
+                "measures": ["latency", "basket_value"],
             },
         }
     },

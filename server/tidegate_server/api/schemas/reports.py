@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from marshmallow import ValidationError, fields, post_load, validate
-from tidegate.histogram import LARGEST_BUCKET
 
 from tidegate_server.documents.fields import Items, Name, Number, Patterned, Text, Truth, Whole
 from tidegate_server.documents.strict import Strict
@@ -19,10 +18,12 @@ LARGEST_COUNT = 2**53
 
 MOST_GROUPS = 5_000
 MOST_USERS = 10_000
+MOST_VALUES = 20_000
 LONGEST_INTERVAL = 3_600
 
-MOST_BUCKETS = 2 * LARGEST_BUCKET + 1
-BUCKET = re.compile(r"0|-?[1-9][0-9]{0,2}")
+BUCKET = re.compile(r"(0|-?([1-9][0-9]?|[1-3][0-9]{2}|4[0-7][0-9]|48[01]))")
+"""The number of a bucket, up to ``LARGEST_BUCKET`` of ``tidegate.histogram`` either way."""
+
 USER_HASH = re.compile(r"[0-9a-f]{16}")
 INSTANCE_ID = re.compile(r"[0-9a-f]{32}")
 
@@ -97,19 +98,23 @@ class Histogram(fields.Dict):
 
     def __init__(self) -> None:
         super().__init__(
-            keys=Patterned(BUCKET, "The number of a bucket is expected here."),
+            keys=Patterned(BUCKET, "The number of a bucket is expected here, -481 to 481."),
             values=_whole(0),
             required=True,
-            validate=validate.Length(max=MOST_BUCKETS),
-            metadata={"maxProperties": MOST_BUCKETS},
+            metadata={"propertyNames": {"pattern": f"^{BUCKET.pattern}$"}},
         )
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
-        counts: dict[str, int] = super()._deserialize(value, *args, **kwargs)  # type: ignore[no-untyped-call]
-        buckets = {int(number): count for number, count in counts.items()}
-        if any(abs(number) > LARGEST_BUCKET for number in buckets):
-            raise ValidationError(f"Buckets are numbered -{LARGEST_BUCKET} to {LARGEST_BUCKET}.")
-        return tuple(sorted(buckets.items()))
+        try:
+            counts: dict[str, int] = super()._deserialize(value, *args, **kwargs)  # type: ignore[no-untyped-call]
+        except ValidationError as error:
+            found = error.messages
+            if not isinstance(found, dict):
+                raise
+            # A bucket is one place, whether its number or its count is wrong.
+            words = {key: each.get("key") or each["value"] for key, each in found.items()}
+            raise ValidationError(words) from None
+        return tuple(sorted((int(number), count) for number, count in counts.items()))
 
 
 class GroupValuesSchema(Strict):
@@ -151,7 +156,7 @@ class ReportBody(Strict):
     pid = _whole(0)
     counts = Items(fields.Nested(GroupTotalsSchema), required=True, most=MOST_GROUPS)
     failing = Items(fields.Nested(FailingUsersSchema), required=True, most=MOST_GROUPS)
-    values = Items(fields.Nested(GroupValuesSchema), load_default=list, most=MOST_GROUPS)
+    values = Items(fields.Nested(GroupValuesSchema), load_default=list, most=MOST_VALUES)
     leaving = Truth(load_default=False, metadata={"description": "this is the last report"})
 
     @post_load
