@@ -27,7 +27,10 @@ def configure(level: str, format: str) -> None:
     renderer: Any = (
         structlog.processors.JSONRenderer()
         if format == "json"
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        # Its usual tracebacks show local variables, and with them whatever is secret.
+        else structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
     )
     final = [structlog.processors.format_exc_info] if format == "json" else []
     formatter = structlog.stdlib.ProcessorFormatter(
