@@ -213,6 +213,18 @@ class TestCommits:
         assert held.refreshes == ()
         assert said(*held.outgoing) == [("ops", "held", 50, 50)]
 
+    def test_an_approval_is_told_with_how_many_there_are(self, shelf: Shelf) -> None:
+        gate = Stage("few", 5, approval=ApprovalGate(count=2))
+        notify = (Notification("ops", (Event.APPROVED,)),)
+        shelf.add_policy(ladder(gate, Stage("all", 100), notify=notify))
+        shelf.start()
+        shelf.move(releases.ask(shelf.release(), shelf.now_ms, "0 of 2 approvals"))
+        bob = Approval("bob (1)", "bob", shelf.now_ms)
+        eve = Approval("eve (2)", "eve", shelf.now_ms, "looks fine")
+        for given, words in ((bob, "1 of 2 approvals"), (eve, "2 of 2 approvals: looks fine")):
+            change = shelf.move(releases.approve(shelf.release(), given))
+            assert change.outgoing[0].notice.reason == words
+
     def test_other_commits_tell_nobody(self, shelf: Shelf) -> None:
         assert shelf.kill().outgoing == ()
         shelf.restore()

@@ -38,33 +38,52 @@ class Place:
     releases: tuple[Release, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """How many messages wait for a webhook of a project."""
+
+    project: str
+    webhook: str
+    waiting: int
+
+
 class Metrics:
-    """Reads every environment, at most once a second."""
+    """Reads every environment and every webhook, at most once a second."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._lock = threading.Lock()
         self._read_at = float("-inf")
         self._places: tuple[Place, ...] = ()
+        self._queues: tuple[Queue, ...] = ()
 
     def text(self, token: Token) -> bytes:
         """The metrics of what a token may read, in Prometheus's text format."""
+        present, waiting = self._present()
         places = [
             place
-            for place in self._present()
+            for place in present
             if token.project in (None, place.project)
             and token.environment in (None, place.environment)
         ]
+        queues = [queue for queue in waiting if token.project in (None, queue.project)]
         registry = CollectorRegistry()
-        registry.register(_Collected(places))
+        registry.register(_Collected(places, queues))
         return generate_latest(registry)
 
-    def _present(self) -> tuple[Place, ...]:
+    def _present(self) -> tuple[tuple[Place, ...], tuple[Queue, ...]]:
         with self._lock:
             if time.monotonic() - self._read_at > CACHED_SECONDS:
                 self._places = tuple(self._read())
+                self._queues = tuple(self._read_queues())
                 self._read_at = time.monotonic()
-            return self._places
+            return self._places, self._queues
+
+    def _read_queues(self) -> Iterator[Queue]:
+        outbox = self._store.outbox()
+        for project in self._store.scopes():
+            for webhook in self._store.all(project, Kind.WEBHOOK):
+                yield Queue(project, webhook, outbox.waiting(project, webhook))
 
     def _read(self) -> Iterator[Place]:
         for project in self._store.scopes():
@@ -92,8 +111,9 @@ class Metrics:
 
 
 class _Collected(Collector):
-    def __init__(self, places: list[Place]) -> None:
+    def __init__(self, places: list[Place], queues: list[Queue]) -> None:
         self._places = places
+        self._queues = queues
 
     def collect(self) -> Iterator[Metric]:
         """The gauges, for prometheus_client."""
@@ -135,6 +155,14 @@ class _Collected(Collector):
             "state",
             "stage",
         )
+        waiting = GaugeMetricFamily(
+            "tidegate_webhook_messages_waiting",
+            "Messages that a webhook has not taken yet",
+            labels=("project", "webhook"),
+        )
+        for queue in self._queues:
+            waiting.add_metric((queue.project, queue.webhook), float(queue.waiting))
+        yield waiting
 
     @staticmethod
     def _gauge(

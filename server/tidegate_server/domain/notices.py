@@ -147,7 +147,7 @@ def outgoing_of(
                 event=str(event),
                 at_ms=after.updated_ms,
                 actor=actor,
-                reason=reason or after.reason,
+                reason=reason or _reason(event, after),
                 environment=environment,
                 release=release_told(before, after),
             ),
@@ -155,6 +155,15 @@ def outgoing_of(
         for event in found
         for webhook in told_of(after.policy, event)
     )
+
+
+def _reason(event: Event, after: Release) -> str:
+    gate = after.policy.stages[after.stage - 1].approval
+    if event is Event.APPROVED and gate is not None:
+        # The release's own reason is still the question.
+        said = after.approvals[-1].comment
+        return f"{len(after.approvals)} of {gate.count} approvals" + (f": {said}" if said else "")
+    return after.reason
 
 
 def release_told(before: Release | None, after: Release) -> ReleaseTold:

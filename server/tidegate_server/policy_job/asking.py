@@ -23,6 +23,7 @@ from tidegate_server.domain.contents import webhook_address
 from tidegate_server.domain.notices import release_told
 from tidegate_server.domain.release import Release
 from tidegate_server.domain.webhooks import Format, Webhook
+from tidegate_server.errors import StoreUnavailable
 from tidegate_server.policy_job.lanes import Lanes
 from tidegate_server.policy_job.messages import CONFIRM, headers_of, question_of
 from tidegate_server.policy_job.posting import Answered, post
@@ -184,7 +185,10 @@ class Asker:
 
     def _ask(self, round_: _Round, webhook: Webhook) -> None:
         question = round_.question
-        id, now_ms = f"ask-{secrets.token_hex(8)}", self._store.now_ms()
+        try:
+            id, now_ms = f"ask-{secrets.token_hex(8)}", self._store.now_ms()
+        except StoreUnavailable:
+            return  # the policy job's loop says so; without an answer in time it is a refusal
         body = question_of(
             id,
             now_ms,

@@ -40,7 +40,12 @@ class Lanes:
             if self._busy[key] >= self._each or self._busy.total() >= self._most:
                 return False
             self._busy[key] += 1
-        threading.Thread(target=self._run, args=(key, work), name=self._name, daemon=True).start()
+        thread = threading.Thread(target=self._run, args=(key, work), name=self._name, daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # the machine has no thread left
+            self._free(key)
+            return False
         return True
 
     def _run(self, key: Hashable, work: Callable[[], None]) -> None:
@@ -49,7 +54,10 @@ class Lanes:
         except Exception:
             log.exception("work for a webhook failed", lane=str(key))
         finally:
-            with self._lock:
-                self._busy[key] -= 1
-                if not self._busy[key]:
-                    del self._busy[key]
+            self._free(key)
+
+    def _free(self, key: Hashable) -> None:
+        with self._lock:
+            self._busy[key] -= 1
+            if not self._busy[key]:
+                del self._busy[key]

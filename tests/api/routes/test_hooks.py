@@ -280,6 +280,25 @@ class TestRepeats:
         anew = alertmanager(began="2026-09-22T08:00:00Z")
         assert monitoring.done(anew)[0][1] is True
 
+    def test_what_a_person_had_paused_already_is_not_paused_again_after_they_resumed_it(
+        self, checkout: Caller, release: str
+    ) -> None:
+        monitoring = hook(checkout)
+        checkout.made(f"{release}/pause", {})
+        assert monitoring.done(alertmanager())[0][1] is False
+        checkout.made(f"{release}/resume", {})
+        assert monitoring.done(alertmanager())[0][1] is False
+        assert state(checkout, release) == "running"
+
+    def test_a_draft_is_held_once_it_has_begun(self, checkout: Caller) -> None:
+        monitoring = hook(checkout)
+        asked = {"flag": "checkout", "treatment": "on", "policy": "careful", "draft": True}
+        draft = f"{PRODUCTION}/releases/{checkout.made(f'{PRODUCTION}/releases', asked)['id']}"
+        assert monitoring.done(alertmanager())[0][1] is False
+        checkout.made(f"{draft}/begin", {})
+        assert monitoring.done(alertmanager())[0][1] is True
+        assert state(checkout, draft) == "paused"
+
     def test_another_alert_and_another_release_count(self, checkout: Caller, release: str) -> None:
         monitoring = hook(checkout)
         monitoring.done(alertmanager())

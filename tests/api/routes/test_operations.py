@@ -78,6 +78,22 @@ def test_metrics_show_what_goes_on(
     assert (labels["state"], labels["stage"], percentage) == ("killed", "1", 5.0)
 
 
+def test_metrics_show_what_waits_for_webhooks(checkout: Caller) -> None:
+    for key in ("ops", "chat"):
+        asked = {"key": key, "url": "https://ops.example.com/"}
+        checkout.made("/api/v1/projects/default/webhooks", asked)
+    checkout.post("/api/v1/projects/default/webhooks/ops/test")
+    waiting = [
+        ({"project": "default", "webhook": "chat"}, 0.0),
+        ({"project": "default", "webhook": "ops"}, 1.0),
+    ]
+    name = "tidegate_webhook_messages_waiting"
+    found = gauges(checkout)[name]
+    assert sorted(found, key=lambda sample: sample[1]) == waiting
+    checkout.made("/api/v1/projects", {"key": "web"})
+    assert gauges(checkout.token_for("reader", "web", None)).get(name, []) == []
+
+
 def test_metrics_show_no_more_than_the_token_reaches(checkout: Caller, client: FlaskClient) -> None:
     assert client.get("/metrics").status_code == 401
     local = checkout.token_for("reader", "default", "development")

@@ -24,7 +24,7 @@ from tidegate_server.domain.hooks import (
     rolled_back_by_alert,
 )
 from tidegate_server.domain.kill import kill
-from tidegate_server.domain.release import Release
+from tidegate_server.domain.release import Release, State
 from tidegate_server.errors import NotFound, NotPossible, TooManyAlerts, Unauthenticated
 from tidegate_server.store import Store
 
@@ -187,10 +187,15 @@ def _act(store: Store, admitted: Admitted, alert: Alert, flag: str) -> Outcome:
     reason = f"Alert: {alert.summary}"
     try:
         settle(store, lambda: _change(store, admitted, flag, reason))
-    except (NotPossible, NotFound) as refused:
-        return Outcome(flag, False, refused.message, id)
+        outcome = Outcome(flag, True, DONE[hook.action], id)
+    except NotFound as missing:
+        return Outcome(flag, False, missing.message, id)
+    except NotPossible as refused:
+        outcome = Outcome(flag, False, refused.message, id)
+        if release is not None and release.state is State.DRAFT:
+            return outcome  # nothing is open yet; once it is, the alert counts
     store.alerts().note(project, hook.id, episodes, store.now_ms())
-    return Outcome(flag, True, DONE[hook.action], id)
+    return outcome
 
 
 def _change(store: Store, admitted: Admitted, flag: str, reason: str) -> Change:
