@@ -3,6 +3,9 @@
 An evaluation takes no lock and allocates nothing: it looks up the flag's closure, calls
 it, and notes the exposure in the current operation. Fresh flags replace the look-up
 tables as a whole.
+
+The modules that do the work are imported when the first client is made: an application that
+only has the SDK at hand starts as quickly as without.
 """
 
 from __future__ import annotations
@@ -15,28 +18,22 @@ import sys
 import time
 import weakref
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import mmh3
 
-from tidegate import wire
 from tidegate.context import NOBODY, Context
 from tidegate.details import ClientEvent, ClientStatus, EvaluationDetails
 from tidegate.errors import WireError
-from tidegate.evaluation import (
-    Compiled,
-    Evaluate,
-    Evaluation,
-    Shortcut,
-    compile_snapshot,
-    failure,
-)
-from tidegate.model import FlagType
+from tidegate.imports import load
 from tidegate.operation import Operation, current
-from tidegate.persistence import SnapshotFile
-from tidegate.reporting import Reporter
-from tidegate.transport import Transport
-from tidegate.updates import Link
+
+if TYPE_CHECKING:
+    from tidegate.evaluation import Compiled, Evaluate, Evaluation, Shortcut
+    from tidegate.model import FlagType
+    from tidegate.persistence import SnapshotFile
+    from tidegate.reporting import Reporter
+    from tidegate.updates import Link
 
 log = logging.getLogger("tidegate")
 log.addHandler(logging.NullHandler())
@@ -72,7 +69,7 @@ class Client:
     ) -> None:
         self._compiled: Compiled | None = None
         self._booleans: dict[str, tuple[Shortcut | None, Evaluate]] = {}
-        self._reporter = Reporter()
+        self._reporter: Reporter = load("tidegate.reporting").Reporter()
         self._link: Link | None = None
         self._closed = False
         self._url = url or os.environ.get("TIDEGATE_URL", "")
@@ -81,8 +78,9 @@ class Client:
         self._listeners: tuple[Listener, ...] = ()
         if self._url and self._token:
             if cache_path is not None:
-                self._file = SnapshotFile(cache_path, self._url, self._token)
-                self._apply_cached(self._file)
+                keeper = load("tidegate.persistence").SnapshotFile
+                self._file = keeper(cache_path, self._url, self._token)
+                self._apply_cached()
             self._connect()
             _connected.add(self)
             # A weak reference: a client nobody holds need not wait for the exit.
@@ -100,13 +98,13 @@ class Client:
         """
         client = cls.__new__(cls)
         client._compiled = None
-        client._reporter = Reporter()
+        client._reporter = load("tidegate.reporting").Reporter()
         client._link = None
         client._closed = False
         client._url = client._token = ""
         client._file = None
         client._listeners = ()
-        client._apply(compile_snapshot(wire.parse_snapshot(snapshot)))
+        client._apply(_compiled(snapshot))
         return client
 
     def wait_until_ready(self, timeout: float = 5.0) -> bool:
@@ -189,7 +187,12 @@ class Client:
         try:
             operation = _operation()
             if context is None:
-                context = NOBODY if operation is None else operation.context or operation.who()
+                if operation is None:
+                    context = NOBODY
+                else:
+                    context = operation.context
+                    if context is None:
+                        context = operation.who()
             shortcut, evaluate = self._booleans[key]
             if shortcut is None:
                 answer = evaluate(context)
@@ -271,9 +274,9 @@ class Client:
             if answer.exposures:
                 self._count(answer, operation, context)
         except _Mismatch as error:
-            answer, value = failure("TYPE_MISMATCH", str(error)), default
+            answer, value = _failure("TYPE_MISMATCH", str(error)), default
         except Exception as error:
-            answer, value = failure("GENERAL", f"{type(error).__name__}: {error}"), default
+            answer, value = _failure("GENERAL", f"{type(error).__name__}: {error}"), default
         return EvaluationDetails(
             key,
             value,
@@ -287,11 +290,13 @@ class Client:
     def _ask(self, type_: FlagType, key: str, context: Context) -> Evaluation:
         compiled = self._compiled
         if compiled is None:
-            return failure("PROVIDER_NOT_READY", "no flags have come from the server yet")
-        flag = compiled.flags.get(key)
-        if flag is not None and flag.type != type_ and f"flags/{key}" not in compiled.broken:
+            return _failure("PROVIDER_NOT_READY", "no flags have come from the server yet")
+        flag = compiled.flag(key)
+        if flag is None:
+            return _failure("FLAG_NOT_FOUND", f"there is no flag {key!r}")
+        if flag.type != type_ and f"flags/{key}" not in compiled.broken:
             raise _Mismatch(f"{key!r} is a {flag.type} flag, not a {type_} one")
-        return compiled.evaluate(key, context)
+        return flag.evaluate(context)
 
     def _count(self, answer: Evaluation, operation: Operation | None, context: Context) -> None:
         """Note exposures in the unit of work; outside of one they have no outcome."""
@@ -310,12 +315,12 @@ class Client:
         """Whether the flags are those of an earlier run, which no server has confirmed yet."""
         return self._file is not None and self._link is not None and self._link.fresh_at is None
 
-    def _apply_cached(self, file: SnapshotFile) -> None:
-        document = file.load()
+    def _apply_cached(self) -> None:
+        document = None if self._file is None else self._file.load()
         if document is None:
             return
         try:
-            compiled = compile_snapshot(wire.parse_snapshot(document))
+            compiled = _compiled(document)
         except WireError as error:
             log.warning("the cached flags are ignored: %s", error)
             return
@@ -328,8 +333,8 @@ class Client:
         self._booleans = compiled.booleans
 
     def _connect(self) -> None:
-        self._link = Link(
-            Transport(self._url, self._token),
+        link: Link = load("tidegate.updates").Link(
+            load("tidegate.transport").Transport(self._url, self._token),
             self._reporter,
             lambda: self._compiled,
             self._apply,
@@ -337,7 +342,8 @@ class Client:
             self._tell,
             lambda: bool(self._listeners),
         )
-        self._link.start()
+        self._link = link
+        link.start()
 
     def _tell(self, event: ClientEvent) -> None:
         for listener in self._listeners:
@@ -349,16 +355,27 @@ class Client:
     def _after_fork(self) -> None:
         """Begin anew in a forked child: the threads and the counts are the parent's."""
         self._reporter.abandon()
-        self._reporter = Reporter()
+        self._reporter = load("tidegate.reporting").Reporter()
         if self._link is not None and not self._closed:
             ready = self._compiled is not None
             self._connect()
-            if ready:
+            if ready and self._link is not None:
                 self._link.ready.set()
 
 
 class _Mismatch(Exception):
     """A flag of another type than was asked for."""
+
+
+def _compiled(document: object) -> Compiled:
+    snapshot = load("tidegate.wire").parse_snapshot(document)
+    compiled: Compiled = load("tidegate.evaluation").compile_snapshot(snapshot)
+    return compiled
+
+
+def _failure(code: str, message: str) -> Evaluation:
+    answer: Evaluation = load("tidegate.evaluation").failure(code, message)
+    return answer
 
 
 def _as_it_is(value: Any) -> Any:

@@ -161,12 +161,18 @@ class Compiled:
 
     def evaluate(self, key: str, context: Context) -> Evaluation:
         """Return what the flag gives the context; an unknown flag is an error inside."""
-        flag = self.flags.get(key)
+        flag = self.flag(key)
         if flag is None:
             return failure("FLAG_NOT_FOUND", f"there is no flag {key!r}")
-        if flag.type == "boolean" and key not in self.booleans:
-            self.booleans[key] = flag.shortcut, flag.evaluate
         return flag.evaluate(context)
+
+    def flag(self, key: str) -> CompiledFlag | None:
+        """Return a flag, compiled the first time that it is asked for."""
+        compiler = self.flags._compiler
+        flag = compiler.flags.get(key) or compiler.flag(key)
+        if flag is not None and flag.type == "boolean" and key not in self.booleans:
+            self.booleans[key] = flag.shortcut, flag.evaluate
+        return flag
 
     def apply(
         self, update: Update, broken: Mapping[str, WireError] = MappingProxyType({})

@@ -124,7 +124,12 @@ class _Writer:
     def function(self) -> Callable[[Context], Any]:
         names = ", ".join(f"c{number}" for number in range(len(self._constants)))
         source = "\n".join(
-            [f"def make({names}):", "  def evaluate(context):", *self._lines, "  return evaluate"]
+            [
+                f"def make({names}):",
+                "  def evaluate(context):",
+                *self._lines,
+                "  return evaluate",
+            ]
         )
         function: Callable[[Context], Any] = _maker(source)(*self._constants)
         return function
@@ -156,7 +161,7 @@ class _Writer:
         if "." not in condition.attribute:
             if condition.operator == "equals" and isinstance(expected, str):
                 value = self._value(condition.attribute)
-                return f"(isinstance({value}, str) and {value} == {self._name(expected)})"
+                return f"({value} is not None and {value} == {self._name(expected)})"
             if (
                 condition.operator == "in"
                 and isinstance(expected, tuple)
@@ -164,11 +169,14 @@ class _Writer:
             ):
                 value = self._value(condition.attribute)
                 items = self._name(frozenset(expected))
-                return f"(isinstance({value}, str) and {value} in {items})"
+                return f"({value} is not None and {value} in {items})"
         return f"{self._name(self._test_of(condition))}(context)"
 
     def _value(self, attribute: str) -> str:
-        """Return the variable of an attribute, which is read once: before its first rule."""
+        """Return the variable of an attribute's text, None where it is no text.
+
+        It is read once, before the first rule that looks at it.
+        """
         if attribute not in self._read:
             variable = f"v{len(self._read)}"
             place = (
@@ -176,7 +184,11 @@ class _Writer:
                 if attribute == "targetingKey"
                 else f"context.attributes.get({self._name(attribute)})"
             )
-            self._lines.append(f"    {variable} = {place}")
+            self._lines += [
+                f"    {variable} = {place}",
+                f"    if {variable} is not None and not isinstance({variable}, str):",
+                f"        {variable} = None",
+            ]
             self._read[attribute] = variable
         return self._read[attribute]
 

@@ -14,9 +14,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from tidegate.context import NOBODY, Context
-from tidegate.evaluation import Exposure
 
 if TYPE_CHECKING:
+    from tidegate.evaluation import Exposure
     from tidegate.reporting import Reporter
 
 log = logging.getLogger("tidegate")

@@ -58,7 +58,7 @@ def _show(found: Sequence[tuple[str, Found]]) -> None:
 def _ratio(group: str, each: Ratio) -> tuple[str, ...]:
     limit = "" if each.limit is None else f"{each.limit:g}"
     verdict = "" if each.limit is None else "ok" if each.kept else "TOO SLOW"
-    times = (each.name, shown(each.seconds), each.floor, shown(each.floor_seconds))
+    times = (each.name, each.shown(each.seconds), each.floor, each.shown(each.floor_seconds))
     return (group, *times, f"{each.ratio:.2f}", limit, verdict)
 
 

@@ -22,7 +22,10 @@ SHARES = (50, 90, 95, 99, 100)
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """A time beside its floor's; both in seconds. ``limit`` None: shown, not judged."""
+    """A time beside its floor's; both in seconds. ``limit`` None: shown, not judged.
+
+    With a ``unit``, an amount beside what it may be.
+    """
 
     name: str
     floor: str
@@ -30,6 +33,11 @@ class Ratio:
     floor_seconds: float
     ratio: float
     limit: float | None = None
+    unit: str = ""
+
+    def shown(self, value: float) -> str:
+        """A value of this ratio as people read it."""
+        return f"{value:,.6g} {self.unit}" if self.unit else shown(value)
 
     @property
     def kept(self) -> bool:

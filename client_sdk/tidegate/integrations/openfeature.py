@@ -59,16 +59,17 @@ class TidegateProvider(AbstractProvider):
         self._client = client
         self._ready_seconds = ready_seconds
         self._hooks = list(hooks)
+        self._metadata = Metadata("tidegate")
         self._forget: Callable[[], None] | None = None
         self._refused = ""
 
     def get_metadata(self) -> Metadata:
         """Return the provider's name."""
-        return Metadata("tidegate")
+        return self._metadata
 
     def get_provider_hooks(self) -> list[Hook]:
         """Return the hooks that were given."""
-        return list(self._hooks)
+        return self._hooks
 
     def initialize(self, evaluation_context: EvaluationContext) -> None:
         """Wait for the first flags.
@@ -200,10 +201,10 @@ def _context(given: EvaluationContext | None) -> Context | None:
 
 def _resolution(found: EvaluationDetails[T]) -> FlagResolutionDetails[T]:
     return FlagResolutionDetails(
-        value=found.value,
-        error_code=None if found.error_code is None else ErrorCode(found.error_code),
-        error_message=found.error_message,
-        reason=found.reason,
-        variant=found.variant,
-        flag_metadata=dict(found.metadata),
+        found.value,
+        None if found.error_code is None else ErrorCode(found.error_code),
+        found.error_message,
+        found.reason,
+        found.variant,
+        found.metadata,  # it cannot be changed, so it need not be copied
     )
