@@ -137,15 +137,15 @@ class Shop:
         """Let pages of these origins ask."""
         self.server.call("PUT", self.production, {"allowed_origins": origins})
 
-    def release(self, **policy: Any) -> str:
-        """Open the treatment of the flag ``checkout`` to half of its users."""
+    def release(self, flag: str = "checkout", **policy: Any) -> str:
+        """Open a flag's treatment to half of its users, or as the policy says."""
         stages = [
             {"percentage": 50, "min_duration": "0s", "min_samples": 10},
             {"percentage": 100, "min_duration": "0s", "min_samples": 10},
         ]
         document = {"key": "careful", "interval": "1s", "stages": stages, "bake": "10m", **policy}
         self.server.call("POST", f"/api/v1/projects/{self.project}/policies", document)
-        asked = {"flag": "checkout", "treatment": "on", "policy": "careful"}
+        asked = {"flag": flag, "treatment": "on", "policy": "careful"}
         return str(self.server.call("POST", f"{self.production}/releases", asked)["id"])
 
     def state(self, release: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import { OFREPWebProvider } from "@openfeature/ofrep-web-provider";
 import { OpenFeature, ProviderEvents } from "@openfeature/web-sdk";
 import { EventSource } from "eventsource";
+import { reportOutcomes } from "../../examples/web/outcomes.js";
 import { ask, obey } from "./driver.mjs";
 
 globalThis.EventSource = EventSource;
@@ -55,6 +56,7 @@ await obey({
       fetchImplementation: recording(answered),
       ...options,
     });
+    reportOutcomes(provider, { server: url, token });
     await OpenFeature.setProviderAndWait(domain, provider, context);
   },
   context: ({ context }) => OpenFeature.setContext(domain, context),
@@ -74,6 +76,7 @@ await obey({
       const at = requests.findIndex((each) => each.status === status);
       return at < 0 ? undefined : requests.splice(at, 1)[0];
     }, seconds),
+  track: ({ event }) => client.track(event, { duration_ms: 12.5 }),
   async stop() {
     await OpenFeature.clearProviders();
   },

@@ -29,6 +29,6 @@ class ApiSettings:
     token_recheck_seconds: float = 60.0
     token_cache_seconds: float = 1.0
     stream_credential_seconds: int = 900
-    origins_cache_seconds: float = 5.0
+    origins_cache_seconds: float = 2.0
     body_limit: int = MEGABYTE
     report_limit: int = 4 * MEGABYTE
