@@ -11,6 +11,7 @@ import json
 import math
 import re
 from collections.abc import Hashable
+from contextlib import suppress
 from typing import Any, NoReturn
 
 import yaml
@@ -78,6 +79,21 @@ def parse_yaml(text: str, what: str) -> Any:
     except RecursionError:
         raise Unreadable(f"{what} {TOO_DEEP}") from None
     return _not_too_deep(value, what)
+
+
+def parse_text(text: str, what: str) -> Any:
+    """The value of a text that is JSON or YAML, whichever it looks like.
+
+    Raises:
+        Unreadable: it is neither, or has no single meaning.
+    """
+    if what.endswith(".json"):
+        return parse_json(text, what)
+    if text.lstrip()[:1] in ("{", "["):
+        # JSON, or YAML that looks like it: what JSON escapes, YAML may read otherwise.
+        with suppress(Unreadable):
+            return parse_json(text, what)
+    return parse_yaml(text, what)
 
 
 class _NoSingleMeaning(Exception):

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import pytest
 from tidegate_server.decisions.chance import Chance
 from tidegate_server.decisions.simulate import Run, simulate
-from tidegate_server.decisions.world import Course, World, always
+from tidegate_server.decisions.world import Always, Course, World
 
 from tests.decisions.oracle import judged
 from tests.decisions.ramp import SEGMENT, policy
@@ -38,20 +38,20 @@ def over_the_day(value: float, swing: float) -> Course:
 
 
 HARMLESS = {
-    "constant": World(always(4_000), always(0.01), segments=INSIDE),
+    "constant": World(Always(4_000), Always(0.01), segments=INSIDE),
     "day and night": World(over_the_day(4_000, 0.7), over_the_day(0.01, 0.8), segments=INSIDE),
     "an outage for both when the stage changes": World(
-        always(4_000), outage_at_changes(0.01, 0.2, 3), segments=INSIDE
+        Always(4_000), outage_at_changes(0.01, 0.2, 3), segments=INSIDE
     ),
     "clustered users": World(
-        always(4_000),
-        always(0.01),
+        Always(4_000),
+        Always(0.01),
         segments=INSIDE,
         activity=1.5,
         chronic=40,
         chronic_share=0.5,
     ),
-    "twenty requests a window": World(always(40), always(0.02), users=500, segments=INSIDE),
+    "twenty requests a window": World(Always(40), Always(0.02), users=500, segments=INSIDE),
 }
 
 
@@ -91,7 +91,7 @@ class Bad:
     @property
     def world(self) -> World:
         return World(
-            always(self.per_minute), always(self.base), always(self.times), segments=INSIDE
+            Always(self.per_minute), Always(self.base), Always(self.times), segments=INSIDE
         )
 
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 from tidegate_server.decisions.decision import Action
 from tidegate_server.decisions.simulate import Rehearsal, Run, simulate
-from tidegate_server.decisions.world import World, always
+from tidegate_server.decisions.world import Always, World
 from tidegate_server.domain.checks import Check, Compare, Metric, OnFailure
 from tidegate_server.domain.gates import (
     AdvanceWindow,
@@ -26,7 +26,7 @@ from tests.decisions import ramp
 from tests.decisions.ramp import SEGMENT, Traffic, policy
 
 RAMP = policy(10, 5, 25, 50, 100, segments={1: (SEGMENT,)}, min_samples=100)
-STEADY = World(always(4_000), always(0.01), segments={SEGMENT: 0.6})
+STEADY = World(Always(4_000), Always(0.01), segments={SEGMENT: 0.6})
 
 
 def runs(by: Policy, world: World, number: int, most_windows: int = 200) -> list[Run]:
@@ -54,7 +54,7 @@ class TestAgainstTheSlowSimulator:
             )
             slow_hurt.append(float(slow.failed_treated))
             world = World(
-                always(600), always(0.05), always(times), users=users, segments={SEGMENT: 0.6}
+                Always(600), Always(0.05), Always(times), users=users, segments={SEGMENT: 0.6}
             )
             fast = simulate(by, world, random.Random(seed), most_windows=windows)
             fast_hurt.append(float(fast.errors))
@@ -73,7 +73,7 @@ class TestAgainstTheSlowSimulator:
                 20,
             )
             slow.append(outcome.decisions[-1].log_evidence)
-            world = World(always(800), always(0.03), always(2.0), users=800)
+            world = World(Always(800), Always(0.03), Always(2.0), users=800)
             rehearsal = Rehearsal(by, world, random.Random(seed))
             for _ in range(20):
                 decision = rehearsal.window()
@@ -84,7 +84,7 @@ class TestAgainstTheSlowSimulator:
     def test_releases_take_as_long(self) -> None:
         traffic = Traffic(per_window=600, base=lambda _: 0.004, users=4_000)
         slow = [ramp.simulate(RAMP, traffic, seed, 250) for seed in range(15)]
-        world = World(always(1_200), always(0.004), users=4_000, segments={SEGMENT: 0.6})
+        world = World(Always(1_200), Always(0.004), users=4_000, segments={SEGMENT: 0.6})
         fast = runs(RAMP, world, 40, 250)
 
         self.alike([each.windows for each in slow], [each.windows for each in fast])
@@ -107,7 +107,7 @@ def test_a_healthy_release_completes_and_says_how_long_it_took() -> None:
 
 
 def test_a_bad_release_is_stopped_and_says_whom_it_hurt() -> None:
-    found = simulate(RAMP, replace(STEADY, times=always(10.0)), random.Random(1))
+    found = simulate(RAMP, replace(STEADY, times=Always(10.0)), random.Random(1))
 
     assert (found.state, found.stopped_stage) == (State.ROLLED_BACK, 1)
     assert found.stopped_ms == found.elapsed_ms
@@ -122,7 +122,7 @@ def test_the_same_seed_gives_the_same_release() -> None:
 
 
 def test_a_release_without_enough_traffic_is_undecided_in_the_end() -> None:
-    found = simulate(RAMP, replace(STEADY, traffic=always(1)), random.Random(1), horizon_ms=HOUR)
+    found = simulate(RAMP, replace(STEADY, traffic=Always(1)), random.Random(1), horizon_ms=HOUR)
 
     assert found.state not in (State.COMPLETED, State.ROLLED_BACK)
     assert (found.stopped, found.elapsed_ms) == (False, HOUR)
@@ -130,7 +130,7 @@ def test_a_release_without_enough_traffic_is_undecided_in_the_end() -> None:
 
 def test_a_release_that_the_policy_pauses_has_ended() -> None:
     by = replace(RAMP, checks=(Check(on_failure=OnFailure.PAUSE),))
-    found = simulate(by, replace(STEADY, times=always(10.0)), random.Random(1))
+    found = simulate(by, replace(STEADY, times=Always(10.0)), random.Random(1))
 
     assert (found.state, found.stopped_stage) == (State.PAUSED, 1)
 
@@ -152,7 +152,7 @@ def test_people_approve_and_webhooks_confirm() -> None:
 
 def test_retries_are_part_of_the_story() -> None:
     by = replace(RAMP, rollback=Rollback(cooldown_ms=60_000, max_retries=2))
-    found = simulate(by, replace(STEADY, times=always(10.0)), random.Random(1))
+    found = simulate(by, replace(STEADY, times=Always(10.0)), random.Random(1))
 
     assert found.state is State.ROLLED_BACK
     assert found.stopped_ms is not None

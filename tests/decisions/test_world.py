@@ -5,7 +5,7 @@ import random
 
 import pytest
 from tidegate_server.decisions.windows import StratumCounts
-from tidegate_server.decisions.world import Audience, Moment, World, always, day_and_night
+from tidegate_server.decisions.world import Always, Audience, DayAndNight, Moment, World
 from tidegate_server.domain.policy import DAY, Policy
 
 from tests.decisions.ramp import SEGMENT, policy, release
@@ -34,7 +34,7 @@ def operations(windows: list[tuple[StratumCounts, ...]], stratum: int) -> tuple[
 
 
 def test_strata_and_arms_get_their_shares_of_the_traffic() -> None:
-    world = World(always(1_000), always(0.01), segments={SEGMENT: 0.4})
+    world = World(Always(1_000), Always(0.01), segments={SEGMENT: 0.4})
     seen = windows(RAMP, world, 2, 200)
     control, treated = operations(seen, 1)
     others, opened = operations(seen, 2)
@@ -46,7 +46,7 @@ def test_strata_and_arms_get_their_shares_of_the_traffic() -> None:
 
 
 def test_who_is_in_no_open_segment_is_not_counted() -> None:
-    world = World(always(1_000), always(0.01), segments={SEGMENT: 0.1})
+    world = World(Always(1_000), Always(0.01), segments={SEGMENT: 0.1})
     [window, *_] = windows(RAMP, world, 1, 1)
 
     assert [each.stratum for each in window] == [1]
@@ -54,7 +54,7 @@ def test_who_is_in_no_open_segment_is_not_counted() -> None:
 
 
 def test_the_treatment_fails_as_many_times_as_the_world_says() -> None:
-    world = World(always(10_000), always(0.02), always(3.0), users=10**6)
+    world = World(Always(10_000), Always(0.02), Always(3.0), users=10**6)
     seen = windows(policy(50, 100), world, 1, 100)
     control = sum(each.control.errors for window in seen for each in window)
     treated = sum(each.treatment.errors for window in seen for each in window)
@@ -64,7 +64,7 @@ def test_the_treatment_fails_as_many_times_as_the_world_says() -> None:
 
 
 def test_users_fail_for_the_first_time_once_and_again_when_they_are_forgotten() -> None:
-    world = World(always(1_000), always(1.0), users=100)
+    world = World(Always(1_000), Always(1.0), users=100)
     audience = Audience(policy(50, 100), world, random.Random(1))
     subject = release(policy(50, 100))
 
@@ -79,8 +79,8 @@ def test_users_fail_for_the_first_time_once_and_again_when_they_are_forgotten() 
 
 
 def test_people_who_always_fail_are_few_and_cause_their_share_of_the_failures() -> None:
-    plain = World(always(2_000), always(0.01), users=10_000)
-    clustered = World(always(2_000), always(0.01), users=10_000, chronic=40, chronic_share=0.5)
+    plain = World(Always(2_000), Always(0.01), users=10_000)
+    clustered = World(Always(2_000), Always(0.01), users=10_000, chronic=40, chronic_share=0.5)
 
     def errors(world: World) -> tuple[int, int]:
         seen = windows(policy(50, 100), world, 1, 300)
@@ -95,8 +95,8 @@ def test_people_who_always_fail_are_few_and_cause_their_share_of_the_failures() 
 
 
 def test_unequal_people_make_the_same_traffic_and_fewer_of_them_fail() -> None:
-    alike = World(always(20_000), always(0.2), users=2_000)
-    unequal = World(always(20_000), always(0.2), users=2_000, activity=1.5)
+    alike = World(Always(20_000), Always(0.2), users=2_000)
+    unequal = World(Always(20_000), Always(0.2), users=2_000, activity=1.5)
 
     def failing(world: World) -> tuple[int, int]:
         [window] = windows(policy(50, 100), world, 1, 1)
@@ -111,7 +111,7 @@ def test_unequal_people_make_the_same_traffic_and_fewer_of_them_fail() -> None:
 
 
 def test_day_and_night_swing_around_the_value() -> None:
-    course = day_and_night(100.0, 0.5)
+    course = DayAndNight(100.0, 0.5)
     day = [course(Moment(hour * DAY // 24, 1, 0)) for hour in range(24)]
 
     assert math.fsum(day) / 24 == pytest.approx(100.0)
@@ -120,7 +120,7 @@ def test_day_and_night_swing_around_the_value() -> None:
 
 
 def test_very_few_users_may_leave_an_arm_empty() -> None:
-    world = World(always(100), always(0.01), users=5)
+    world = World(Always(100), Always(0.01), users=5)
     sizes = {operations(windows(policy(1, 100), world, 1, 5, seed), 1)[1] for seed in range(20)}
 
     assert 0 in sizes

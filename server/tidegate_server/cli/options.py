@@ -10,7 +10,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
@@ -23,7 +23,7 @@ from tidegate_server.cli.target import Given, resolve
 from tidegate_server.errors import StartupRefused, TidegateError
 
 if TYPE_CHECKING:
-    from tidegate_server.cli.server import Json
+    from tidegate_server.cli.server import Json, Server
 
 Command: TypeAlias = Callable[..., None]
 Decorator: TypeAlias = Callable[[Command], Command]
@@ -47,7 +47,9 @@ _ENVIRONMENT = click.option(
 )
 
 
-def _reaching(*options: Callable[[Command], Command], lenient: bool = False) -> Decorator:
+def _reaching(
+    *options: Callable[[Command], Command], lenient: bool = False, perhaps: bool = False
+) -> Decorator:
     def decorate(command: Command) -> Command:
         @wraps(command)
         def reached(
@@ -58,14 +60,19 @@ def _reaching(*options: Callable[[Command], Command], lenient: bool = False) -> 
             at_environment: str | None = None,
             **arguments: Any,
         ) -> None:
-            from tidegate_server.cli.server import Server
+            with ExitStack() as at_the_end:
 
-            _check_settings(lenient)
-            target = resolve(Given(at_url, at_context, at_project, at_environment), os.environ)
-            if target.warning:
-                note(f"tidegate: {target.warning}")
-            with closing(Server(target)) as server:
-                command(server, **arguments)
+                def reach() -> Server:
+                    from tidegate_server.cli.server import Server
+
+                    _check_settings(lenient)
+                    given = Given(at_url, at_context, at_project, at_environment)
+                    target = resolve(given, os.environ)
+                    if target.warning:
+                        note(f"tidegate: {target.warning}")
+                    return at_the_end.enter_context(closing(Server(target)))
+
+                command(reach if perhaps else reach(), **arguments)
 
         optioned: Command = reached
         for option in reversed(options):
@@ -80,6 +87,10 @@ for_server = _reaching(_URL, _CONTEXT)
 
 for_project = _reaching(_PROJECT, _URL, _CONTEXT)
 """For commands about a project."""
+
+for_project_perhaps = _reaching(_PROJECT, _URL, _CONTEXT, perhaps=True)
+"""For commands that may do without a server: their first argument is a function that reaches
+it, or raises what ``resolve`` raises."""
 
 for_environment = _reaching(_ENVIRONMENT, _PROJECT, _URL, _CONTEXT)
 """For commands about an environment of a project."""
@@ -135,26 +146,29 @@ def duration(text: str) -> float:
     return int(found[1]) * UNITS[found[2]]
 
 
-def document_file(name: str) -> Any:
-    """The value in a YAML or JSON file, ``-`` for standard input: a type of options."""
-    from tidegate_server.texts import parse_json, parse_yaml
-
-    what = "standard input" if name == "-" else name
+def file_text(name: str) -> str:
+    """The text in a file, ``-`` for standard input: a type of options."""
     try:
         data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
-        text = data.decode("utf-8-sig")
+        return data.decode("utf-8-sig")
     except OSError as error:
-        raise click.BadParameter(f"{what} cannot be read: {error.strerror}.") from None
+        raise click.BadParameter(f"{said(name)} cannot be read: {error.strerror}.") from None
     except UnicodeDecodeError:
-        raise click.BadParameter(f"{what} is not UTF-8.") from None
+        raise click.BadParameter(f"{said(name)} is not UTF-8.") from None
+
+
+def said(name: str) -> str:
+    """How a sentence names a file."""
+    return "standard input" if name == "-" else name
+
+
+def document_file(name: str) -> Any:
+    """The value in a YAML or JSON file, ``-`` for standard input: a type of options."""
+    from tidegate_server.texts import parse_text
+
+    text = file_text(name)
     try:
-        if what.endswith(".json"):
-            return parse_json(text, what)
-        if text.lstrip()[:1] in ("{", "["):
-            # JSON, or YAML that looks like it: what JSON escapes, YAML may read otherwise.
-            with suppress(TidegateError):
-                return parse_json(text, what)
-        return parse_yaml(text, what)
+        return parse_text(text, said(name))
     except TidegateError as error:
         raise click.BadParameter(error.message) from None
 

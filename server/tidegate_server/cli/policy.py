@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
-from tidegate_server.cli.options import confirm, for_project, object_file, output_option, yes_option
+from tidegate_server.cli.numbers import rate, segment_share, share, times
+from tidegate_server.cli.options import (
+    confirm,
+    for_project,
+    for_project_perhaps,
+    output_option,
+    yes_option,
+)
 from tidegate_server.cli.output import (
     JSON,
     draw,
@@ -13,6 +22,7 @@ from tidegate_server.cli.output import (
     print_table,
     say,
 )
+from tidegate_server.cli.policy_source import Reach, on_server, policy_document, policy_file
 from tidegate_server.cli.server import Json, Server
 from tidegate_server.cli.stored import as_sent, tag_of
 
@@ -54,24 +64,125 @@ def list_policies(server: Server, output: str) -> None:
 
 @policy.command("show")
 @click.argument("key")
+@click.option("--shipped", is_flag=True, help="The one that comes with Tidegate, not the server's.")
 @output_option
-@for_project
-def show_policy(server: Server, key: str, output: str) -> None:
-    """Show a policy. Its JSON can be edited and `put` again."""
-    from tidegate_server.cli.policy_view import picture
+@for_project_perhaps
+def show_policy(reach: Reach, key: str, shipped: bool, output: str) -> None:
+    """Show a policy. Its JSON can be edited and `put` again.
 
-    found = server.read(server.project_path("policies", key)).body
+    Of standard, careful, hotfix and dark-launch, which come with Tidegate, the YAML is printed
+    when the server has none of that name.
+    """
+    from tidegate_server.cli.policy_view import picture
+    from tidegate_server.documents import shipped as ready_made
+
+    if shipped and not ready_made.is_shipped(key):
+        raise click.UsageError(
+            f"No policy {key!r} comes with Tidegate; there are {', '.join(ready_made.NAMES)}."
+        )
+    found = None if shipped else on_server(reach, key)
+    if found is None:
+        if output == JSON:
+            return print_json(ready_made.canonical(key))
+        return say(ready_made.text(key).rstrip())
     if output == JSON:
         return print_json(found)
     return draw(*picture(found))
 
 
+@policy.command("lint")
+@click.argument("file")
+@output_option
+def lint_policy(file: str, output: str) -> None:
+    """Explain what is wrong with a policy in a YAML or JSON FILE, without a server.
+
+    Exit status 0: it can be carried out, with warnings at most; 2: it cannot.
+    """
+    from tidegate_server.cli.policy_lint import lint_file
+
+    sys.exit(lint_file(file, as_json=output == JSON))
+
+
+@policy.command("simulate")
+@click.argument("policy_", metavar="POLICY")
+@click.option("--traffic", type=rate, required=True, metavar="RATE", help="Such as 200/min.")
+@click.option("--base-error", type=share, required=True, metavar="SHARE", help="Such as 1%.")
+@click.option(
+    "--bad",
+    type=times,
+    default="x3",
+    show_default=True,
+    metavar="TIMES",
+    help="How many times as often a bad release fails.",
+)
+@click.option(
+    "--users",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="How many people make the traffic.  [100 for each operation a minute]",
+)
+@click.option(
+    "--segment",
+    "segments",
+    type=segment_share,
+    multiple=True,
+    metavar="KEY=SHARE",
+    help="How many of the users are in a segment; may be given again.  [5%]",
+)
+@click.option(
+    "--runs",
+    type=click.IntRange(1, 100_000),
+    default=200,
+    show_default=True,
+    help="How many healthy releases, and how many bad ones.",
+)
+@click.option("--seed", type=int, default=1, show_default=True, help="Another seed, other luck.")
+@click.option(
+    "--days",
+    type=click.IntRange(1, 366),
+    default=30,
+    show_default=True,
+    help="After so many days a release is undecided.",
+)
+@output_option
+@for_project_perhaps
+def simulate_policy(
+    reach: Reach,
+    policy_: str,
+    traffic: float,
+    base_error: float,
+    bad: float,
+    users: int | None,
+    segments: tuple[tuple[str, float], ...],
+    runs: int,
+    seed: int,
+    days: int,
+    output: str,
+) -> None:
+    """Try a POLICY on simulated releases: how long a healthy one takes, how often it is stopped
+    falsely, how many users a bad one hurts.
+
+    POLICY is a file, or a key on the server, or one that comes with Tidegate.
+    """
+    from tidegate_server.cli import policy_simulate
+    from tidegate_server.documents.lint import policy_of
+    from tidegate_server.domain.policy import DAY
+
+    document = policy_document(policy_, reach)
+    planned = policy_simulate.plan(
+        policy_of(document), traffic, base_error, bad, users, dict(segments), runs, seed, days * DAY
+    )
+    policy_simulate.show(planned, policy_simulate.run(planned), as_json=output == JSON)
+
+
 @policy.command("put")
-@click.argument("file", type=object_file)
+@click.argument("file", type=policy_file)
 @output_option
 @for_project
 def put_policy(server: Server, file: Json, output: str) -> None:
     """Write a policy from a YAML or JSON FILE, a new one or in place of the present one.
+
+    FILE may also be standard, careful, hotfix or dark-launch, which come with Tidegate.
 
     Releases that have started keep the policy that they started under. A file that `policy
     show --output json` wrote replaces only the revision that it was read from.

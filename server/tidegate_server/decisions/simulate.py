@@ -26,7 +26,7 @@ from tidegate_server.domain.release import LIVE_STATES, Approval, Release, State
 HORIZON_MS = 30 * DAY
 """A release that has not ended by then is undecided."""
 
-MOST_WINDOWS = 50_000
+MOST_WINDOWS = 20_000
 """And so is one that has not ended after so many evaluations."""
 
 MEASURED_BEFORE = 10_000

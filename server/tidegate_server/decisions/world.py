@@ -47,18 +47,27 @@ Course = Callable[[Moment], float]
 """A number that changes with time."""
 
 
-def always(value: float) -> Course:
-    """The same at every time."""
-    return lambda moment: value
+@dataclass(frozen=True, slots=True)
+class Always:
+    """The same value at every time."""
+
+    value: float
+
+    def __call__(self, moment: Moment) -> float:
+        """The value."""
+        return self.value
 
 
-def day_and_night(value: float, swing: float) -> Course:
-    """A value that is ``swing`` of itself higher in the afternoon, and lower at night."""
+@dataclass(frozen=True, slots=True)
+class DayAndNight:
+    """A value that is ``swing`` of itself higher in the morning (UTC), and lower at night."""
 
-    def course(moment: Moment) -> float:
-        return value * (1.0 + swing * math.sin(moment.at_ms / DAY * math.tau))
+    value: float
+    swing: float
 
-    return course
+    def __call__(self, moment: Moment) -> float:
+        """The value at a time of day."""
+        return self.value * (1.0 + self.swing * math.sin(moment.at_ms / DAY * math.tau))
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +90,7 @@ class World:
 
     traffic: Course
     base: Course
-    times: Course = always(1.0)
+    times: Course = Always(1.0)
     users: int = 20_000
     segments: Mapping[str, float] = field(default_factory=dict)
     activity: float = 0.0

@@ -11,7 +11,12 @@ from tidegate_server.api.backend import backend, present_actor
 from tidegate_server.api.blueprint import PROJECT, Blueprint
 from tidegate_server.api.paging import PageQuery, PageRequest, page_of
 from tidegate_server.api.schemas.policies import PolicyAnswer, PolicyPage, PolicyUpdate
-from tidegate_server.api.services import contents, edits
+from tidegate_server.api.schemas.simulations import (
+    SimulationAnswer,
+    SimulationBody,
+    SimulationRequest,
+)
+from tidegate_server.api.services import contents, edits, simulations
 from tidegate_server.documents.policies import PolicyBody
 from tidegate_server.domain.change import Address, Kind
 from tidegate_server.domain.policy import Policy
@@ -74,3 +79,22 @@ def delete_policy(project: str, policy: str) -> Response:
     """Delete a policy; releases that have started keep theirs."""
     edits.delete_policy(backend().store, project, policy, present_actor())
     return answers.nothing()
+
+
+@blueprint.operation(
+    "POST",
+    f"{LIST}/simulate",
+    needs=Role.READER,
+    body=SimulationBody,
+    answer=SimulationAnswer,
+    tagged=False,
+)
+def simulate_policy(asked: SimulationRequest, project: str) -> Response:
+    """Try a policy on simulated releases, healthy and bad ones; nothing is changed.
+
+    It takes some seconds at most. One that would take longer answers with what it has.
+    """
+    store = backend().store
+    contents.project_of(store, project)
+    simulated = simulations.simulated(store, project, asked)
+    return answers.of_value(SimulationAnswer(), simulated)

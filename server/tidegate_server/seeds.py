@@ -1,0 +1,10 @@
+"""Generators of randomness for simulations: the same seed always gives the same numbers."""
+
+from __future__ import annotations
+
+from random import Random
+
+
+def generator(seed: int, kind: str, number: int) -> Random:
+    """The generator of one simulated release of a kind, independent of all others."""
+    return Random(f"{seed} {kind} {number}")  # noqa: S311 - nothing here is a secret

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import pytest
+from tidegate_server.documents.lint import Finding, lint
+from tidegate_server.errors import Unreadable
+
+SOUND = """\
+key: mine
+stages:
+  - {percentage: 5}
+  - {percentage: 100}
+"""
+
+
+def found(text: str) -> list[tuple[int | None, str]]:
+    linted = lint(text, "mine.yaml")
+    assert linted.sound is all(each.warning for each in linted.findings)
+    return [(each.line, each.pointer) for each in linted.findings]
+
+
+def test_a_sound_policy_has_no_findings() -> None:
+    linted = lint(SOUND, "mine.yaml")
+
+    assert linted.findings == ()
+    assert linted.policy is not None
+    assert [stage.name for stage in linted.policy.stages] == ["stage-1", "stage-2"]
+
+
+def test_problems_of_form_have_their_line() -> None:
+    text = SOUND.replace("percentage: 5", "percentage: five, interval: 3") + "colour: blue\n"
+
+    assert found(text) == [(3, "/stages/0/percentage"), (3, "/stages/0/interval"), (5, "/colour")]
+
+
+def test_problems_of_sense_have_their_line() -> None:
+    text = SOUND.replace("{percentage: 100}", "{percentage: 3}\n  - {percentage: 50}")
+
+    assert found(text) == [(4, "/stages/1/percentage"), (5, "/stages/2/percentage")]
+
+
+def test_what_is_missing_is_told_where_it_should_be() -> None:
+    assert found("key: mine\n") == [(1, "/stages")]
+    assert found(SOUND.replace("{percentage: 5}", "{min_samples: 5}")) == [
+        (3, "/stages/0/percentage")
+    ]
+
+
+def test_what_only_a_server_knows_is_a_warning() -> None:
+    text = (
+        SOUND.replace("{percentage: 5}", "{segments: [staff], percentage: 50}")
+        + "notify: [{webhook: chat}]\nconfirm: [{webhook: gatekeeper}]\n"
+    )
+    linted = lint(text, "mine.yaml")
+
+    assert linted.sound
+    assert linted.policy is not None
+    assert linted.findings[0] == Finding(
+        3,
+        "/stages/0/segments/0",
+        "The project must have a segment 'staff' when the policy is put.",
+        warning=True,
+    )
+    assert [(each.line, each.pointer) for each in linted.findings[1:]] == [
+        (5, "/notify/0/webhook"),
+        (6, "/confirm/0/webhook"),
+    ]
+
+
+def test_what_a_server_added_to_a_policy_that_it_showed_is_left_out() -> None:
+    assert found(SOUND + "revision: 3\nupdated_at: 2026-01-31T09:00:00Z\n") == []
+
+
+def test_a_document_that_is_no_object_is_told_as_a_whole() -> None:
+    assert found("[1, 2]") == [(1, "")]
+
+
+@pytest.mark.parametrize("text", ["key: [", "key: 1\nkey: 2", "a: &x 1"])
+def test_a_text_that_cannot_be_read_is_refused(text: str) -> None:
+    with pytest.raises(Unreadable, match=r"mine\.yaml"):
+        lint(text, "mine.yaml")

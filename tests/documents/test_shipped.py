@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import pytest
+from tidegate_server.decisions.simulate import simulate
+from tidegate_server.decisions.world import Always, World
+from tidegate_server.documents import shipped
+from tidegate_server.documents.lint import lint
+from tidegate_server.documents.policies import PolicyBody
+from tidegate_server.domain.policy import DAY, HOUR
+from tidegate_server.domain.release import State
+
+MONDAY = 1_767_571_200_000  # 2026-01-05, UTC
+LONGEST_DAYS = {"standard": 0.5, "hotfix": 0.1, "careful": 3, "dark-launch": 2}
+
+
+@pytest.mark.parametrize("name", shipped.NAMES)
+def test_every_policy_is_sound_and_has_its_name(name: str) -> None:
+    linted = lint(shipped.text(name), f"{name}.yaml")
+
+    assert linted.findings == ()
+    assert linted.policy == shipped.policy(name)
+    assert shipped.policy(name).key == name
+    assert shipped.policy(name).description
+
+
+@pytest.mark.parametrize("name", shipped.NAMES)
+def test_a_healthy_release_completes_under_it_in_good_time(name: str) -> None:
+    world = World(Always(3_000), Always(0.01))
+    by = replace(shipped.policy(name), bake_ms=HOUR)
+    run = simulate(by, world, random.Random(1), starts_ms=MONDAY)
+
+    assert run.state is State.COMPLETED
+    assert run.elapsed_ms <= LONGEST_DAYS[name] * DAY
+
+
+@pytest.mark.parametrize("name", shipped.NAMES)
+def test_a_bad_release_is_stopped_under_it_before_half_of_the_people_have_it(name: str) -> None:
+    world = World(Always(3_000), Always(0.01), Always(5.0))
+    runs = [
+        simulate(shipped.policy(name), world, random.Random(seed), starts_ms=MONDAY)
+        for seed in range(5)
+    ]
+
+    assert [run.state for run in runs] == [State.ROLLED_BACK] * 5
+    for run in runs:
+        assert run.stopped_stage is not None
+        assert shipped.policy(name).opened(run.stopped_stage) < 50
+
+
+@pytest.mark.parametrize("name", shipped.NAMES)
+def test_its_canonical_form_is_the_same_policy(name: str) -> None:
+    assert PolicyBody().load(shipped.canonical(name)) == shipped.policy(name)
+
+
+def test_other_names_are_not_shipped() -> None:
+    assert not shipped.is_shipped("mine")
