@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 
 import pytest
+from tidegate_server.api.services.replays import replay
 from tidegate_server.decisions.decision import Action
 from tidegate_server.decisions.windows import Answer as Said
 from tidegate_server.domain import edits
@@ -206,6 +207,18 @@ def test_a_refusal_holds_with_its_reason_until_it_is_over(
 
     told.behave(YES)
     shift.until(lambda: shift.deployment.release().stage == 2)
+
+
+def test_a_replay_needs_no_webhook(shift: Shift, start: Start) -> None:
+    shift.webhook("ops", start(NO, Answer(500), YES).url)
+    shift.start("ops")
+    shift.until(lambda: shift.deployment.release().state is State.COMPLETED)
+    again = replay(shift.deployment.store, "shop", "production", "rel_checkout", None, 10**6)
+
+    answers = [entry.window.answers for entry in shift.deployment.ledger()]
+    assert [each[0].confirmed for each in answers if each] == [False, False, True, True, True]
+    assert again.differences == ()
+    assert again.replay.decisions == len(answers)
 
 
 def test_one_refusal_among_several_holds(shift: Shift, start: Start) -> None:
