@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
@@ -8,6 +8,7 @@ import redis
 from tidegate_server.decisions.decision import Action
 from tidegate_server.decisions.observe import EPOCH_WINDOWS
 from tidegate_server.domain import releases
+from tidegate_server.domain.change import Address, Change, Kind, Put
 from tidegate_server.domain.release import State
 from tidegate_server.domain.releases import Mover
 from tidegate_server.policy_job import PolicyJob
@@ -61,8 +62,10 @@ class Interrupted(Store):
 
     meanwhile: Callable[[], None] | None = None
 
-    def evidence(self, project: str, environment: str, release: str) -> Evidence:
-        found = super().evidence(project, environment, release)
+    def evidence_many(
+        self, project: str, environment: str, releases: Sequence[str]
+    ) -> list[Evidence]:
+        found = super().evidence_many(project, environment, releases)
         happens, self.meanwhile = self.meanwhile, None
         if happens is not None:
             happens()
@@ -284,3 +287,20 @@ def test_a_release_that_cannot_be_read_does_not_stop_the_others(
 
     assert len(shift.deployment.ledger("rel_search")) == 1
     assert len(shift.deployment.ledger()) == 3
+
+
+def test_many_releases_are_evaluated_at_once_and_each_by_itself(shift: Shift) -> None:
+    """One that cannot be read keeps nobody from being evaluated, and one that changed meanwhile
+    is left for the next tick."""
+    deployment = shift.deployment
+    deployment.start(flag="search", now_ms=shift.clock())
+    broken = Address(Kind.RELEASE, "rel_broken", ENVIRONMENT)
+    unreadable = replace(deployment.release(), id="rel_broken", flag="gone", stage=99)
+    deployment.store.commit(Change("shop", (Put(broken, unreadable, 0),)))
+    deployment.sdk.report(deployment.release("rel_search"), (90, 0), (10, 0))
+    shift.clock.now_ms += 1_000
+    shift.job.tick()
+
+    assert len(deployment.ledger("rel_search")) == 1
+    assert len(deployment.ledger("rel_checkout")) == 1
+    assert deployment.ledger("rel_broken") == []

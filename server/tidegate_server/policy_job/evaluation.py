@@ -6,8 +6,9 @@ and on the fence, so a process that was deposed in between writes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from tidegate_server.decisions.apply import applied
 from tidegate_server.decisions.decide import decide
@@ -32,11 +33,12 @@ from tidegate_server.domain.gates import Event
 from tidegate_server.domain.notices import outgoing_of
 from tidegate_server.domain.release import LIVE_STATES, Release, State
 from tidegate_server.domain.release_changes import change_of, progress_address
-from tidegate_server.errors import NotFound
+from tidegate_server.errors import NotFound, StoreUnavailable
 from tidegate_server.policy_job.asking import Asker, Question
 from tidegate_server.policy_job.reading import read_window
 from tidegate_server.policy_job.roster import Roster
 from tidegate_server.store import Store
+from tidegate_server.store.reports import Evidence
 
 ACTOR = "policy"
 
@@ -56,6 +58,15 @@ class Evaluated:
     decision: Decision | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """A decision that is not committed yet."""
+
+    change: Change
+    durable: bool
+    evaluated: Evaluated
+
+
 def evaluate(
     store: Store,
     project: str,
@@ -64,22 +75,8 @@ def evaluate(
     fence: Fence,
     now_ms: int,
     asker: Asker | None = None,
-    *,
-    roster: Roster | None = None,
-    measured: Sequence[Measured] = (),
 ) -> Evaluated:
-    """Evaluate a release if it is due, and commit the decision.
-
-    While webhooks are asked to confirm nothing is committed, and the release stays due.
-
-    Args:
-        store: where everything is.
-        project, environment, release_id: which release.
-        fence: what the commit rests on.
-        now_ms: store clock.
-        asker: who asks webhooks; without one, none confirms.
-        roster: who reports; looked up when not given.
-        measured: what outside sources said for its checks.
+    """Evaluate a release if it is due, and commit the decision; see ``evaluate_many``.
 
     Raises:
         StaleRevision: someone changed the release meanwhile; nothing was written.
@@ -87,10 +84,111 @@ def evaluate(
         StoreUnavailable: whether it was written is not known; the next evaluation reads
             what is there.
     """
-    where = Address(Kind.RELEASE, release_id, environment)
-    stored, known = store.get_many(project, [where, progress_address(environment, release_id)])
-    if stored is None or stored.document.state not in LIVE_STATES:
-        return Evaluated(None)
+    found = evaluate_many(store, project, environment, [release_id], fence, now_ms, asker)
+    outcome = found[release_id]
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
+
+
+def evaluate_many(
+    store: Store,
+    project: str,
+    environment: str,
+    release_ids: Sequence[str],
+    fence: Fence,
+    now_ms: int,
+    asker: Asker | None = None,
+    *,
+    roster: Roster | None = None,
+    measured: Mapping[str, Sequence[Measured]] = MappingProxyType({}),
+) -> dict[str, Evaluated | Exception]:
+    """Evaluate the releases that are due, and commit each decision by itself.
+
+    They are read in one round trip and committed in another, so that many cost little more
+    than one. While webhooks are asked to confirm nothing is committed, and the release
+    stays due.
+
+    Args:
+        store: where everything is.
+        project, environment, release_ids: which releases.
+        fence: what the commits rest on.
+        now_ms: store clock.
+        asker: who asks webhooks; without one, none confirms.
+        roster: who reports; looked up when not given.
+        measured: what outside sources said for their checks, by release.
+
+    Returns:
+        For each release what became of it, or why nothing was written: ``StaleRevision``,
+        ``Deposed``, or whatever keeps it from being evaluated.
+
+    Raises:
+        StoreUnavailable: whether anything was written is not known; the next evaluation
+            reads what is there.
+    """
+    roster = roster or Roster(store)
+    addresses = [
+        address
+        for each in release_ids
+        for address in (
+            Address(Kind.RELEASE, each, environment),
+            progress_address(environment, each),
+        )
+    ]
+    found = store.get_many(project, addresses)
+    counters = store.evidence_many(project, environment, release_ids)
+    outcomes: dict[str, Evaluated | Exception] = {}
+    drafts: dict[str, _Draft] = {}
+    for number, release_id in enumerate(release_ids):
+        stored, known = found[2 * number], found[2 * number + 1]
+        if stored is None or stored.document.state not in LIVE_STATES:
+            outcomes[release_id] = Evaluated(None)
+            continue
+        reader = _Reader(store, project, environment, counters[number], roster, now_ms)
+        try:
+            made = _draft(reader, stored, known, fence, asker, measured.get(release_id, ()))
+        except StoreUnavailable:
+            raise
+        except Exception as error:
+            outcomes[release_id] = error
+            continue
+        if isinstance(made, Evaluated):
+            outcomes[release_id] = made
+        else:
+            drafts[release_id] = made
+    for durable in (False, True):
+        chosen = {id: draft for id, draft in drafts.items() if draft.durable is durable}
+        if not chosen:
+            continue
+        committed = store.commit_many([draft.change for draft in chosen.values()], durable)
+        for (release_id, draft), outcome in zip(chosen.items(), committed, strict=True):
+            outcomes[release_id] = outcome if isinstance(outcome, Exception) else draft.evaluated
+    return outcomes
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """What a draft may still have to read, and what was read for it."""
+
+    store: Store
+    project: str
+    environment: str
+    evidence: Evidence
+    roster: Roster
+    now_ms: int
+
+
+def _draft(
+    reader: _Reader,
+    stored: Stored,
+    known: Stored | None,
+    fence: Fence,
+    asker: Asker | None,
+    measured: Sequence[Measured],
+) -> _Draft | Evaluated:
+    """The decision on a release, and the change that carries it out."""
+    store, project, environment = reader.store, reader.project, reader.environment
+    now_ms = reader.now_ms
     release: Release = stored.document
     progress: Progress = known.document if known else begin(release)
     if now_ms < progress.next_due_ms:
@@ -104,7 +202,8 @@ def evaluate(
         release,
         progress,
         now_ms,
-        roster=roster,
+        evidence=reader.evidence,
+        roster=reader.roster,
         measured=measured,
     )
     after, decision = decide(release, progress, window, now_ms)
@@ -115,7 +214,7 @@ def evaluate(
         window = replace(window, answers=answers)
         after, decision = decide(release, progress, window, now_ms)
     elif asker is not None:
-        asker.forget((project, environment, release_id))
+        asker.forget((project, environment, release.id))
     moved = applied(release, decision)
     change = _release_change(store, project, environment, stored, moved, decision)
     warning = newly_warned(release.policy, progress.decision, decision)
@@ -137,25 +236,28 @@ def evaluate(
         writes=(
             *change.writes,
             Put(
-                progress_address(environment, release_id),
+                progress_address(environment, release.id),
                 totals.kept_in(after),
                 known.revision if known else 0,
             ),
         ),
         ledger=(
             LedgerEntry(
-                environment, release_id, record(release, moved, progress, window, decision)
+                environment, release.id, record(release, moved, progress, window, decision)
             ),
         ),
-        generations=(EvidenceGeneration(environment, release_id, after.generation),)
+        generations=(EvidenceGeneration(environment, release.id, after.generation),)
         if new_epoch
         else (),
         outgoing=(*change.outgoing, *warned),
         fence=fence,
     )
-    store.commit(change, durable=moved != release or new_epoch or bool(warned))
     over = moved.state not in LIVE_STATES
-    return Evaluated(None if over else after.next_due_ms, decision)
+    return _Draft(
+        change=change,
+        durable=moved != release or new_epoch or bool(warned),
+        evaluated=Evaluated(None if over else after.next_due_ms, decision),
+    )
 
 
 def _answers(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -20,7 +20,7 @@ from tidegate_server.domain.release import LIVE_STATES
 from tidegate_server.errors import Deposed, StaleRevision, StoreUnavailable
 from tidegate_server.policy_job.asking import Asker, Place
 from tidegate_server.policy_job.courier import PATIENT, Courier, Pace
-from tidegate_server.policy_job.evaluation import evaluate
+from tidegate_server.policy_job.evaluation import Evaluated, evaluate_many
 from tidegate_server.policy_job.lease import TTL_MS, Leases
 from tidegate_server.policy_job.roster import Roster
 from tidegate_server.policy_job.sources import Due, Sources, asks_outside
@@ -36,6 +36,9 @@ LISTEN_SECONDS = 0.05
 
 SHORTEST_WAIT_SECONDS = 0.02
 LONGEST_BACK_OFF_SECONDS = 5.0
+BATCH = 50
+"""How many releases are read and committed at once; a lease is looked at between batches."""
+
 RETRY_MS = 5_000
 """When a release that could not be evaluated is tried again."""
 
@@ -158,19 +161,16 @@ class PolicyJob:
         evaluated = 0
         now_ms = self._clock()
         ready = [each for each, due in known.due.items() if due <= now_ms]
-        asking = [each for each in ready if each in known.asking]
         # Whoever asks comes last: a source that is slow keeps nobody else waiting.
-        ordered = [*(each for each in ready if each not in known.asking), *asking]
-        answers: Mapping[str, Sequence[Measured]] | None = None
-        for release_id in ordered:
-            if release_id in known.asking and answers is None:
-                answers = self._measure(scope, environment, asking)
+        for batch in _batches(ready, known.asking):
+            answers: Mapping[str, Sequence[Measured]] = {}
+            if batch[0] in known.asking:
+                answers = self._measure(scope, environment, batch)
             fence = self._leases.fence(scope)
             if fence is None:
                 self._forget(scope)
                 return evaluated
-            measured = () if answers is None else answers.get(release_id, ())
-            evaluated += self._evaluate(known, scope, environment, release_id, fence, measured)
+            evaluated += self._evaluate(known, scope, environment, batch, fence, answers)
         if known.due:
             soonest = min(known.due.values())
             self._next_due_ms = min(soonest, self._next_due_ms or soonest)
@@ -202,52 +202,80 @@ class PolicyJob:
         known: _Known,
         scope: str,
         environment: str,
-        release_id: str,
+        batch: Sequence[str],
         fence: Fence,
-        measured: Sequence[Measured],
-    ) -> bool:
+        measured: Mapping[str, Sequence[Measured]],
+    ) -> int:
         now_ms = self._clock()
         try:
-            result = evaluate(
+            outcomes = evaluate_many(
                 self._store,
                 scope,
                 environment,
-                release_id,
+                batch,
                 fence,
                 now_ms,
                 self._asker,
                 roster=self._roster,
                 measured=measured,
             )
-        except StaleRevision:
-            # Someone came first. The release is as due as before: read it again next tick.
-            return False
-        except Deposed:
-            self._leases.lost(scope)
-            return False
         except StoreUnavailable:
             raise
-        except Exception:
+        except Exception as error:
+            if len(batch) > 1:
+                # One that cannot even be read must not keep the others from being evaluated.
+                return sum(
+                    self._evaluate(known, scope, environment, [each], fence, measured)
+                    for each in batch
+                )
+            outcomes = {batch[0]: error}
+        return sum(
+            self._settle(known, scope, environment, release_id, outcome, now_ms)
+            for release_id, outcome in outcomes.items()
+        )
+
+    def _settle(
+        self,
+        known: _Known,
+        scope: str,
+        environment: str,
+        release_id: str,
+        outcome: Evaluated | Exception,
+        now_ms: int,
+    ) -> bool:
+        """Note when a release is due again; return whether it was evaluated."""
+        if isinstance(outcome, StaleRevision):
+            # Someone came first. The release is as due as before: read it again next tick.
+            return False
+        if isinstance(outcome, Deposed):
+            self._leases.lost(scope)
+            return False
+        if isinstance(outcome, Exception):
             if release_id not in known.broken:
-                log.exception("release cannot be evaluated", scope=scope, release=release_id)
+                log.error(
+                    "release cannot be evaluated",
+                    scope=scope,
+                    release=release_id,
+                    exc_info=outcome,
+                )
             known.broken.add(release_id)
             known.due[release_id] = now_ms + RETRY_MS
             return False
         known.broken.discard(release_id)
-        if result.next_due_ms is None:
+        if outcome.next_due_ms is None:
             known.due.pop(release_id, None)
         else:
-            known.due[release_id] = result.next_due_ms
-        if result.decision is None:
+            known.due[release_id] = outcome.next_due_ms
+        if outcome.decision is None:
             return False
-        if result.decision.action is not Action.HOLD:
+        if outcome.decision.action is not Action.HOLD:
             log.info(
                 "decided",
                 scope=scope,
                 environment=environment,
                 release=release_id,
-                action=str(result.decision.action),
-                reason=result.decision.reason,
+                action=str(outcome.decision.action),
+                reason=outcome.decision.reason,
             )
         return True
 
@@ -275,3 +303,11 @@ class PolicyJob:
             return LOOK_SECONDS
         due = (self._next_due_ms - self._clock()) / 1_000
         return min(LOOK_SECONDS, max(SHORTEST_WAIT_SECONDS, due))
+
+
+def _batches(ready: Sequence[str], asking: Collection[str]) -> Iterator[list[str]]:
+    """Releases in batches; those that ask outside sources are among themselves."""
+    for asks in (False, True):
+        chosen = [each for each in ready if (each in asking) is asks]
+        for first in range(0, len(chosen), BATCH):
+            yield chosen[first : first + BATCH]

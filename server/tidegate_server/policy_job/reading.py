@@ -18,6 +18,7 @@ from tidegate_server.decisions.windows import (
 from tidegate_server.domain.release import Release
 from tidegate_server.policy_job.roster import Roster, presence
 from tidegate_server.store import Store
+from tidegate_server.store.reports import Evidence
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,7 @@ def read_window(
     progress: Progress,
     now_ms: int,
     *,
+    evidence: Evidence | None = None,
     roster: Roster | None = None,
     measured: Sequence[Measured] = (),
 ) -> tuple[Window, Totals]:
@@ -54,10 +56,12 @@ def read_window(
         release: as read just now.
         progress: what its last evaluation left.
         now_ms: store clock.
+        evidence: its counters, where they were read already.
         roster: who reports; looked up when not given.
         measured: what outside sources said for its checks.
     """
-    evidence = store.evidence(project, environment, release.id)
+    if evidence is None:
+        evidence = store.evidence(project, environment, release.id)
     shares = present_shares(release)
     distributions: tuple[DistributionReading, ...] = ()
     if release.policy.distributions:

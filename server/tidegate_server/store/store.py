@@ -18,7 +18,13 @@ from redis.exceptions import NoScriptError
 
 from tidegate_server.decisions.windows import DistributionReading
 from tidegate_server.domain.change import Address, Change, Fence, Kind, Stored
-from tidegate_server.errors import Forgotten, StoreUnavailable
+from tidegate_server.errors import (
+    Deposed,
+    Forgotten,
+    StaleRevision,
+    StoreUnavailable,
+    TidegateError,
+)
 from tidegate_server.store import connection, documents, evidence, keys, logs
 from tidegate_server.store.alerts import HeardAlerts
 from tidegate_server.store.commit import Committed, Plan, json_object
@@ -124,34 +130,70 @@ class Store:
             StoreUnavailable: the store cannot be reached, or did not confirm in time; then
                 the change may or may not have been carried out.
         """
-        plan = Plan(change)
-        answer, confirmed = connection.write(lambda: self._commit(plan, durable))
-        committed = plan.outcome(answer)
-        if not confirmed:
-            raise StoreUnavailable(
-                "The change was made, but the store's disk did not confirm it in time; "
-                "read again before you repeat it."
-            )
-        return committed
+        (outcome,) = self.commit_many([change], durable)
+        if isinstance(outcome, TidegateError):
+            raise outcome
+        return outcome
 
-    def _commit(self, plan: Plan, durable: bool) -> tuple[list[Any], bool]:
+    def commit_many(
+        self, changes: Sequence[Change], durable: bool = True
+    ) -> list[Committed | StaleRevision | Deposed]:
+        """Carry out changes in one round trip, each whole or not at all by itself.
+
+        Returns:
+            For each change what it made, or the error with which it was refused.
+
+        Raises:
+            StoreUnavailable: the store cannot be reached, or did not confirm in time; then
+                any of them may or may not have been carried out.
+        """
+        plans = [Plan(change) for change in changes]
+        answers, confirmed = connection.write(lambda: self._commit(plans, durable))
+        outcomes: list[Committed | StaleRevision | Deposed] = []
+        for plan, answer in zip(plans, answers, strict=True):
+            try:
+                outcomes.append(plan.outcome(answer))
+            except (StaleRevision, Deposed) as refused:
+                outcomes.append(refused)
+        if not confirmed:
+            refusals = [each for each in outcomes if not isinstance(each, Committed)]
+            if len(refusals) < len(outcomes):
+                raise StoreUnavailable(
+                    "The change was made, but the store's disk did not confirm it in time; "
+                    "read again before you repeat it."
+                )
+        return outcomes
+
+    def _commit(self, plans: Sequence[Plan], durable: bool) -> tuple[list[Any], bool]:
         wait = durable and self._on_disk
         script = self._script("commit")
+        answers: list[Any] = [None] * len(plans)
+        waiting = list(range(len(plans)))
+        confirmed = True
         for _ in range(2):
             # One round trip, one connection: WAITAOF speaks of the writes of its own.
             pipe = self._client.pipeline(transaction=False)
-            pipe.evalsha(script.sha, len(plan.keys), *plan.keys, plan.argument)
+            for number in waiting:
+                plan = plans[number]
+                pipe.evalsha(script.sha, len(plan.keys), *plan.keys, plan.argument)
             if wait:
                 pipe.execute_command("WAITAOF", 1, 0, DURABLE_MS)  # type: ignore[no-untyped-call]
-            answer = pipe.execute(raise_on_error=False)
-            if isinstance(answer[0], NoScriptError):
-                self._client.script_load(script.script)
-                continue
-            break
-        for each in answer:
+            given = pipe.execute(raise_on_error=False)
+            if wait:
+                last = given.pop()
+                if isinstance(last, Exception):
+                    raise last
+                confirmed = last[0] >= 1
+            for number, answer in zip(waiting, given, strict=True):
+                answers[number] = answer
+            waiting = [each for each in waiting if isinstance(answers[each], NoScriptError)]
+            if not waiting:
+                break
+            self._client.script_load(script.script)
+        for each in answers:
             if isinstance(each, Exception):
                 raise each
-        return answer[0], not wait or answer[1][0] >= 1
+        return answers, confirmed
 
     # Snapshots and changes
 
@@ -254,7 +296,21 @@ class Store:
 
     def evidence(self, project: str, environment: str, release: str) -> Evidence:
         """Return a release's counters at one moment."""
-        return evidence.read_evidence(self._hash(keys.evidence(project, environment, release)))
+        (found,) = self.evidence_many(project, environment, [release])
+        return found
+
+    def evidence_many(
+        self, project: str, environment: str, releases: Sequence[str]
+    ) -> list[Evidence]:
+        """Return the counters of several releases, each at one moment."""
+
+        def ask() -> list[dict[bytes, bytes]]:
+            pipe = self._client.pipeline(transaction=False)
+            for release in releases:
+                pipe.hgetall(keys.evidence(project, environment, release))
+            return list(pipe.execute())
+
+        return [evidence.read_evidence(fields) for fields in connection.read(ask)]
 
     def values(
         self, project: str, environment: str, release: str, step: int
