@@ -17,8 +17,12 @@ _HASHES = 1 << 32
 
 
 def bucket(salt: str, key: str) -> int:
-    """Return the bucket, 0..99999, of ``key`` under ``salt``."""
-    return (mmh3.hash(f"{salt}:{key}", 0, False) * BUCKETS) >> 32
+    """Return the bucket, 0..99999, of ``key`` under ``salt``.
+
+    Raises:
+        UnicodeEncodeError: one of them is no text. (mmh3 itself would crash the process.)
+    """
+    return (mmh3.hash(f"{salt}:{key}".encode(), 0, False) * BUCKETS) >> 32
 
 
 def buckets_below(percentage: float) -> int:

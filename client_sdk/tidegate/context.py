@@ -8,11 +8,23 @@ from typing import Any, Final
 _MISSING: Final = object()
 
 
+def is_text(value: str) -> bool:
+    """Return whether a string can be encoded; mmh3 crashes the process where it cannot."""
+    if value.isascii():
+        return True
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 class Context:
     """An evaluation context, in OpenFeature's sense. Treat it as immutable.
 
     Args:
-        targeting_key: what buckets are computed from, usually the user's id.
+        targeting_key: what buckets are computed from, usually the user's id. One that is no
+            text, since it has half of a surrogate pair, counts as missing.
         attributes: whatever rules look at; nested mappings are read by dotted path.
     """
 
@@ -22,6 +34,8 @@ class Context:
     attributes: Mapping[str, Any]
 
     def __init__(self, targeting_key: str | None = None, /, **attributes: Any) -> None:
+        if isinstance(targeting_key, str) and not is_text(targeting_key):
+            targeting_key = None
         self.targeting_key = targeting_key
         self.attributes = attributes
 

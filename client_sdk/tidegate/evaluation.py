@@ -22,7 +22,7 @@ import mmh3
 
 from tidegate import operators
 from tidegate.bucketing import BUCKETS, buckets_below, hash_limit
-from tidegate.context import Context
+from tidegate.context import Context, is_text
 from tidegate.errors import InvalidCondition, WireError
 from tidegate.inlining import Always, Arms, Asked, Given, Test, function_of
 from tidegate.model import (
@@ -440,8 +440,8 @@ class _Compiler:
             limit += buckets_below(part.weight)
             ranges.append((hash_limit(limit), answers.give(part.variant, "SPLIT", rule)))
         if len(ranges) == 2:
-            return Arms(f"{flag.salt}:", ranges[0][0], ranges[0][1], ranges[1][1], NO_KEY)
-        return Asked(_split(f"{flag.salt}:", ranges))
+            return Arms(_prefix(flag.salt), ranges[0][0], ranges[0][1], ranges[1][1], NO_KEY)
+        return Asked(_split(_prefix(flag.salt), ranges))
 
     def _release(
         self,
@@ -468,7 +468,7 @@ class _Compiler:
                 for variant, arm in _arms(release)
             ]  # fmt: skip
             tests = [self._segment(key, needs) for key in opening.segments]
-            openings.append((tests, _arm(f"{release.salt}:", limit, give[0], give[1])))
+            openings.append((tests, _arm(_prefix(release.salt), limit, give[0], give[1])))
         if openings and not openings[0][0]:
             return openings[0][1]
         return Asked(_strata([(tests, _alone(arm)) for tests, arm in openings], outside))
@@ -700,6 +700,12 @@ def _with_prerequisites(
         return replace(answer, exposures=exposures + answer.exposures)
 
     return evaluate
+
+
+def _prefix(salt: str) -> str:
+    if not is_text(salt):
+        raise InvalidCondition("its salt has half of a surrogate pair, which is no text")
+    return f"{salt}:"
 
 
 def _split(prefix: str, ranges: list[tuple[int, Evaluation]]) -> Evaluate:

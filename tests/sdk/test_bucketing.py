@@ -75,6 +75,12 @@ def test_half_a_surrogate_pair_has_a_name_too() -> None:
     assert user_hash("\ud800") != user_hash("\ud801")
 
 
+def test_half_a_surrogate_pair_has_no_bucket() -> None:
+    for salt, key in (("a", "\ud800"), ("\ud800", "a")):
+        with pytest.raises(UnicodeEncodeError):
+            bucket(salt, key)
+
+
 @given(texts, texts)
 def test_every_key_has_a_bucket_and_always_the_same(salt: str, key: str) -> None:
     found = bucket(salt, key)

@@ -1,0 +1,372 @@
+"""What a client promises: it never blocks, never raises, and says how it stands."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import pytest
+from tidegate import Client, Context, WireError
+from tidegate.details import ClientEvent
+
+from tests.sdk import bad_proxy
+from tests.sdk.bad_proxy import Proxy
+from tests.sdk.conftest import Connect
+from tests.sdk.documents import a_flag, a_release, a_snapshot
+from tests.sdk.server import Environment
+
+ANN = Context("ann")
+
+
+def until(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def hanging(environment: Environment) -> Iterator[Proxy]:
+    """A server that takes connections and never answers."""
+    proxy = Proxy(environment.url)
+    proxy.become(bad_proxy.black_hole)
+    yield proxy
+    proxy.close()
+
+
+@pytest.fixture
+def many() -> Client:
+    """A client without a network, with a flag of each type."""
+
+    def of(type: str, value: Any, other: Any) -> dict[str, Any]:
+        return a_flag(
+            type,
+            type=type,
+            variants=[{"key": "on", "value": value}, {"key": "off", "value": other}],
+        )
+
+    return Client.offline(
+        a_snapshot(
+            of("boolean", True, False),
+            of("string", "dark", "light"),
+            of("number", 20, 2.5),
+            of("object", {"ink": ["black"]}, {}),
+        )
+    )
+
+
+# Starting
+
+
+def test_starting_does_not_wait_for_the_server(hanging: Proxy, environment: Environment) -> None:
+    client = Client(hanging.url, environment.token)
+    try:
+        assert client.boolean("checkout", True, ANN) is True
+        assert client.wait_until_ready(0.05) is False
+        until(lambda: hanging.connections > 0, "it has tried meanwhile")
+    finally:
+        client.close()
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:9", "http://host.invalid", "nonsense", "http://[::1", "ftp://a"]
+)
+def test_starting_does_not_raise_for_an_address_that_leads_nowhere(url: str) -> None:
+    client = Client(url, "token")
+    try:
+        assert client.status().state == "starting"
+        assert client.string("theme", "plain", ANN) == "plain"
+        details = client.boolean_details("checkout", True, ANN)
+        assert (details.value, details.reason, details.error_code) == (
+            True,
+            "ERROR",
+            "PROVIDER_NOT_READY",
+        )
+    finally:
+        client.close()
+
+
+def test_an_address_and_a_token_may_come_from_the_environment(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment.flag("checkout")
+    monkeypatch.setenv("TIDEGATE_URL", environment.url)
+    monkeypatch.setenv("TIDEGATE_TOKEN", environment.token)
+    client = Client()
+    try:
+        assert client.wait_until_ready()
+        assert client.boolean("checkout", True, ANN) is False
+    finally:
+        client.close()
+
+
+@pytest.mark.parametrize(
+    ("given", "missing"),
+    [({}, "TIDEGATE_URL"), ({"url": "http://127.0.0.1:9"}, "TIDEGATE_TOKEN")],
+)
+def test_without_an_address_or_a_token_it_says_so_and_gives_defaults(
+    given: dict[str, str],
+    missing: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("TIDEGATE_URL", raising=False)
+    monkeypatch.delenv("TIDEGATE_TOKEN", raising=False)
+    client = Client(**given)
+    assert missing in caplog.text
+    assert client.wait_until_ready() is False
+    assert client.boolean("checkout", True, ANN) is True
+    assert client.status().state == "starting"
+    client.close()
+
+
+def test_it_is_silent_unless_somebody_listens() -> None:
+    program = (
+        "import tidegate, time\n"
+        "client = tidegate.Client('http://127.0.0.1:9', 'token')\n"
+        "while client._link._trouble is None: time.sleep(0.01)\n"
+        "client.boolean('x', False)\n"
+        "client.close()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=60
+    )
+    assert (done.stdout, done.stderr) == ("", "")
+
+
+# Without a network
+
+
+def test_an_offline_client_has_no_network_and_no_threads() -> None:
+    before = set(threading.enumerate())
+    client = Client.offline(a_snapshot(a_flag("checkout", release=a_release((50, [])))))
+    assert client.wait_until_ready(0)
+    assert client.boolean_details("checkout", False, ANN).reason == "SPLIT"
+    with client.operation(ANN):
+        client.boolean("checkout", False)
+    assert set(threading.enumerate()) == before
+    status = client.status()
+    assert (status.state, status.version, status.age, status.instance, status.dropped) == (
+        "offline",
+        1,
+        None,
+        None,
+        0,
+    )
+    client.close()
+    assert client.status().state == "closed"
+    assert client.boolean_details("checkout", False, ANN).error_code is None
+
+
+def test_an_offline_client_of_something_else_is_refused() -> None:
+    with pytest.raises(WireError, match="/flags"):
+        Client.offline({**a_snapshot(), "flags": []})
+    with pytest.raises(WireError, match="/flags/a/type"):
+        Client.offline(a_snapshot(a_flag("a", type="colour")))
+
+
+# Asking
+
+
+def test_each_type_is_asked_for_by_its_name(many: Client) -> None:
+    assert many.boolean("boolean", False, ANN) is True
+    assert many.string("string", "", ANN) == "dark"
+    assert many.integer("number", 0, ANN) == 20
+    assert many.float("number", 0.0, ANN) == 20.0
+    assert isinstance(many.float("number", 0.0, ANN), float)
+    assert many.object("object", {}, ANN) == {"ink": ["black"]}
+
+
+def test_an_object_may_be_changed_by_who_got_it(many: Client) -> None:
+    mine: Any = many.object("object", {}, ANN)
+    mine["ink"].append("blue")
+    assert many.object("object", {}, ANN) == {"ink": ["black"]}
+
+
+def test_details_say_why(many: Client) -> None:
+    details = many.string_details("string", "", ANN)
+    assert (details.flag_key, details.value, details.variant) == ("string", "dark", "on")
+    assert (details.reason, details.error_code, details.error_message) == ("STATIC", None, None)
+    assert details.metadata == {"flagVersion": 1}
+    wrong = many.string_details("boolean", "mine", ANN)
+    assert (wrong.value, wrong.variant, wrong.reason) == ("mine", None, "ERROR")
+    assert wrong.error_code == "TYPE_MISMATCH"
+    assert "'boolean' is a boolean flag" in str(wrong.error_message)
+
+
+class Furious(Mapping[str, Any]):
+    """Attributes that raise whatever is asked."""
+
+    def __getitem__(self, key: str) -> Any:
+        raise ZeroDivisionError(key)
+
+    def __iter__(self) -> Iterator[str]:
+        raise ZeroDivisionError
+
+    def __len__(self) -> int:
+        raise ZeroDivisionError
+
+
+def furious() -> Context:
+    context = Context("ann")
+    context.attributes = Furious()
+    return context
+
+
+class FuriousKey:
+    def __hash__(self) -> int:
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize(
+    ("key", "context"),
+    [
+        ("targeted", furious()),
+        ("targeted", "ann"),
+        ("targeted", {"targetingKey": "ann"}),
+        ("targeted", 7),
+        (["checkout"], ANN),
+        (None, ANN),
+        (FuriousKey(), ANN),
+        (7, ANN),
+    ],
+    ids=lambda each: type(each).__name__,
+)
+def test_no_question_raises(key: Any, context: Any) -> None:
+    when = {"attribute": "plan", "operator": "equals", "value": "pro"}
+    rule = {"id": "r", "when": when, "serve": {"variant": "off"}}
+    client = Client.offline(
+        a_snapshot(a_flag("targeted", rules=[rule]), a_flag("half", release=a_release((50, []))))
+    )
+    for _ in range(2):
+        assert client.boolean(key, False, context) is False
+        assert client.boolean(key, True, context) is True
+        details = client.boolean_details(key, False, context)
+        assert details.value is False
+        assert details.error_code in ("GENERAL", "FLAG_NOT_FOUND")
+        assert client.string(key, "mine", context) == "mine"
+        assert client.integer(key, 7, context) == 7
+        assert client.float(key, 0.5, context) == 0.5
+        assert client.object(key, [1], context) == [1]
+
+
+@pytest.mark.parametrize("key", ["\ud800", "ann\udfff", "😀\ud83d"], ids=ascii)
+def test_a_key_that_is_no_text_is_as_none(key: str) -> None:
+    """JSON and headers can bring one, and the hash function would crash the process."""
+    flags = [
+        a_flag("half", release=a_release((50, []))),
+        a_flag("open", release=a_release((100, []), id="rel_2")),
+        a_flag("split", default={"split": [{"variant": "on", "weight": 100}]}),
+    ]
+    client = Client.offline(a_snapshot(*flags))
+    for context in (Context(key), Context.of({"targetingKey": key})):
+        for flag in ("half", "split"):
+            for _ in range(2):
+                assert client.boolean(flag, False, context) is False
+                details = client.boolean_details(flag, True, context)
+                assert (details.value, details.error_code) == (True, "TARGETING_KEY_MISSING")
+        assert client.boolean("open", False, context) is True
+        with client.operation(context) as operation:
+            client.boolean("open", False)
+            operation.fail()
+    assert client._reporter.compose()["failing"] == []
+
+
+def test_a_salt_that_is_no_text_costs_its_flag() -> None:
+    half = {"split": [{"variant": "on", "weight": 50}, {"variant": "off", "weight": 50}]}
+    flags = [
+        a_flag("split", salt="\ud800", default=half),
+        a_flag("released", release=a_release((50, []), salt="\ud800")),
+        a_flag("plain", salt="\ud800"),
+    ]
+    client = Client.offline(a_snapshot(*flags))
+    for flag in ("split", "released"):
+        assert client.boolean(flag, True, ANN) is True
+        assert client.boolean_details(flag, False, ANN).error_code == "PARSE_ERROR"
+    assert client.boolean("plain", False, ANN) is True
+
+
+# How it stands
+
+
+def test_a_client_tells_how_it_stands(environment: Environment, connect: Connect) -> None:
+    environment.flag("checkout")
+    client = connect()
+    until(lambda: client.status().state == "connected", "it is connected")
+    status = client.status()
+    assert status.version == environment.version
+    assert status.age is not None
+    assert status.age >= 0
+    until(lambda: len(environment.instances()) == 1, "it reports")
+    assert environment.instances()[0]["id"] == status.instance
+    assert status.dropped == 0
+    client.close()
+    assert client.status().state == "closed"
+
+
+def test_a_change_arrives(environment: Environment, client: Client) -> None:
+    environment.flag("checkout")
+    until(lambda: client.boolean("checkout", True, ANN) is False, "a new flag")
+    environment.target("checkout", default={"variant": "on"})
+    until(lambda: client.boolean("checkout", False, ANN) is True, "an edit")
+    environment.kill("checkout")
+    until(lambda: client.boolean("checkout", True, ANN) is False, "a kill")
+    assert client.boolean_details("checkout", True, ANN).metadata["killed"] is True
+    environment.restore("checkout")
+    until(lambda: client.boolean("checkout", False, ANN) is True, "a restore")
+    environment.delete("checkout")
+    until(
+        lambda: client.boolean_details("checkout", True, ANN).error_code == "FLAG_NOT_FOUND",
+        "a deletion",
+    )
+
+
+def test_who_listens_is_told_and_may_fail(
+    environment: Environment, client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.ERROR, "tidegate")
+    heard: list[ClientEvent] = []
+
+    def fail(event: ClientEvent) -> None:
+        raise ZeroDivisionError
+
+    client.listen(fail)
+    forget = client.listen(heard.append)
+    environment.flag("checkout")
+    until(lambda: bool(heard), "it is told")
+    assert heard == [ClientEvent("changed", frozenset({"checkout"}))]
+    assert "a listener failed" in caplog.text
+    forget()
+    environment.kill("checkout")
+    until(lambda: client.boolean_details("checkout", True, ANN).metadata != {}, "it goes on")
+    until(lambda: client.status().version == environment.version, "the kill arrived")
+    assert len(heard) == 1
+
+
+def test_threads_ask_while_flags_change(environment: Environment, client: Client) -> None:
+    environment.flag("checkout")
+    until(lambda: client.status().version == environment.version, "the flag arrived")
+    stop = threading.Event()
+    errors: set[str | None] = set()
+
+    def ask() -> None:
+        while not stop.wait(0.001):
+            with client.operation(ANN):
+                client.boolean("checkout", False)
+                errors.add(client.boolean_details("checkout", False).error_code)
+
+    threads = [threading.Thread(target=ask) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for number in range(15):
+        environment.target("checkout", default={"variant": "on" if number % 2 == 0 else "off"})
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert errors == {None}
+    until(lambda: client.boolean("checkout", False, ANN) is True, "the last change")

@@ -1,0 +1,45 @@
+"""Contexts: who is asking."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+
+import pytest
+from tidegate import Context
+from tidegate.context import NOBODY
+
+
+def test_a_context_has_a_key_and_attributes() -> None:
+    user = Context("user-42", plan="pro", country="DE")
+    assert user.targeting_key == "user-42"
+    assert user.attributes == {"plan": "pro", "country": "DE"}
+
+
+def test_an_attribute_may_have_any_name() -> None:
+    user = Context("ann", targeting_key="x", self=1, attributes=2)
+    assert user.targeting_key == "ann"
+    assert user.attributes == {"targeting_key": "x", "self": 1, "attributes": 2}
+
+
+def test_it_may_come_in_openfeatures_flat_form() -> None:
+    flat = MappingProxyType({"targetingKey": "ann", "plan": "pro", "a.b": {"c": 1}})
+    assert Context.of(flat) == Context("ann", **{"plan": "pro", "a.b": {"c": 1}})
+    assert Context.of({}) == NOBODY == Context()
+
+
+@pytest.mark.parametrize("key", [None, 7, True, ["ann"], {}])
+def test_a_key_that_is_no_text_is_none(key: object) -> None:
+    assert Context.of({"targetingKey": key}) == NOBODY
+
+
+def test_equal_contexts_are_equal() -> None:
+    assert Context("ann", plan="pro") == Context("ann", plan="pro")
+    assert hash(Context("ann", plan="pro")) == hash(Context("ann", plan="pro"))
+    assert Context("ann", plan="pro") != Context("ann", plan="free")
+    assert Context("ann") != Context("bob")
+    assert Context("ann") != "ann"
+
+
+def test_its_attributes_are_not_in_its_words() -> None:
+    """They may be personal, and words end in log lines."""
+    assert repr(Context("ann", email="ann@example.org")) == "Context('ann', 1 attributes)"
