@@ -73,11 +73,22 @@ class TestApproval:
     def test_waits_again_when_something_no_longer_passes(self) -> None:
         followed = Followed(gated(ApprovalGate()))
         followed.until(Action.ASK, *HEALTHY)
-        followed.window()
+        followed.window((900, 0), (100, 3))
 
         assert followed.last.action is Action.HOLD
         assert followed.release.state is State.RUNNING
-        assert "no new outcomes" in followed.last.reason
+        assert "advance evidence" in followed.last.reason
+
+    def test_is_not_asked_for_again_after_a_quiet_window_and_does_not_open_in_one(self) -> None:
+        followed = Followed(gated(ApprovalGate()))
+        followed.until(Action.ASK, *HEALTHY)
+        asked = followed.release
+        followed.window()
+        assert followed.release == asked
+        followed.release = releases.approve(followed.release, ANA)
+        followed.window()
+        assert followed.release.stage == 1
+        assert followed.window(*HEALTHY).action is Action.ADVANCE
 
     def test_that_comes_too_late_holds_or_rolls_back(self) -> None:
         for on_timeout, state in (

@@ -144,7 +144,7 @@ class _Collected(Collector):
             [
                 (
                     (release.flag, release.id, release.state.value, str(release.stage)),
-                    release.policy.stages[release.stage - 1].percentage,
+                    release.open_percentage,
                     place,
                 )
                 for place in self._places

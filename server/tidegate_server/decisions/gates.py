@@ -15,6 +15,8 @@ from tidegate_server.domain.gates import OnTimeout
 from tidegate_server.domain.release import Release, State
 from tidegate_server.domain.releases import is_approved
 
+NOTHING_NEW = "no new outcomes since the last evaluation"
+
 MIN_WINDOWS = 2
 """Windows that a stage must have had before the release may leave it."""
 
@@ -53,6 +55,9 @@ class Exit:
         """Leave the stage, or say what stands in the way."""
         release = self.release
         missing = self._missing()
+        if missing == [NOTHING_NEW] and release.state is State.AWAITING_APPROVAL:
+            # People take longer than a window: nobody is asked again for a quiet one.
+            return Verdict(Action.ASK, release.reason, State.AWAITING_APPROVAL)
         if missing and self._is_overdue():
             return hold_up(f"{self._overdue()}; {'; '.join(missing)}")
         closed = self._closed()
@@ -89,7 +94,7 @@ class Exit:
         for check in self.checks:
             missing += check.missing(self.progress, compared=compared)
         if reasons.all_outcomes(self.window) == 0:
-            missing.append("no new outcomes since the last evaluation")
+            missing.append(NOTHING_NEW)
         return missing
 
     def _is_overdue(self) -> bool:

@@ -75,7 +75,7 @@ def test_metrics_show_what_goes_on(
     assert (production, 1.0) in found["tidegate_instances_outdated"]
     assert found["tidegate_kill_in_force"] == [({**production, "flag": "checkout"}, 1.0)]
     ((labels, percentage),) = found["tidegate_release_percentage"]
-    assert (labels["state"], labels["stage"], percentage) == ("killed", "1", 5.0)
+    assert (labels["state"], labels["stage"], percentage) == ("killed", "1", 0.0)
 
 
 def test_metrics_show_what_waits_for_webhooks(checkout: Caller) -> None:
