@@ -11,7 +11,14 @@ from threading import Barrier
 import click
 import pytest
 from tidegate_server.cli.serve import serve
-from tidegate_server.cli.settings import KNOWN, ServeSettings, check_environment, secret_key
+from tidegate_server.cli.settings import (
+    KNOWN,
+    ServeSettings,
+    check_environment,
+    checked_token,
+    prometheus_address,
+    secret_key,
+)
 from tidegate_server.errors import StartupRefused
 
 from tests.cli.calls import Tidegate
@@ -124,3 +131,34 @@ def test_a_folder_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StartupRefused, match="TIDEGATE_DATA_DIR that can be written to"):
         secret_key(None, tmp_path / "file" / "data")
+
+
+def test_prometheus_is_an_address_alone() -> None:
+    assert prometheus_address("") == ""
+    assert prometheus_address("https://metrics.local:9090/prefix/") != ""
+    for wrong in ("prometheus:9090", "ftp://metrics", "http://", "http://a b"):
+        with pytest.raises(StartupRefused, match="such as http://prometheus:9090"):
+            prometheus_address(wrong)
+    for more in ("http://user:pass@metrics", "http://metrics/?query=up", "http://metrics/#x"):
+        with pytest.raises(StartupRefused, match="TIDEGATE_PROMETHEUS_TOKEN"):
+            prometheus_address(more)
+
+
+def test_a_token_for_prometheus_is_one_word() -> None:
+    assert checked_token("") == ""
+    assert checked_token("eyJhbGciOi.x-_~+/=") == "eyJhbGciOi.x-_~+/="
+    for wrong in ("a token", "token\n", "tök"):
+        with pytest.raises(StartupRefused, match="how it was read"):
+            checked_token(wrong)
+
+
+@pytest.mark.parametrize("command", ["serve", "policy-job"])
+def test_a_wrong_address_of_prometheus_stops_the_start(command: str) -> None:
+    wrong = Tidegate(
+        {
+            "TIDEGATE_PROMETHEUS_URL": "prometheus:9090",
+            "TIDEGATE_STORE_URL": "redis://127.0.0.1:1",
+            "TIDEGATE_SECRET_KEY": "0123456789abcdef",
+        }
+    )
+    assert "TIDEGATE_PROMETHEUS_URL must be" in wrong.refused(command, status=2)

@@ -48,7 +48,7 @@ def test_a_lane_is_free_again_when_its_work_has_ended_or_failed() -> None:
     with capture_logs() as logs:
         assert lanes.start("one", fail)
         assert until_free(lanes, "one")
-    assert [each["event"] for each in logs] == ["work for a webhook failed"]
+    assert [each["event"] for each in logs] == ["work in a lane failed"]
 
 
 def test_a_machine_without_a_thread_left_takes_no_lane(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,26 +6,24 @@ import json
 import shutil
 import signal
 import subprocess
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import parse_qs
 
 import pytest
 import urllib3
 from prometheus_client import CollectorRegistry, Gauge, start_http_server
-from tidegate_server.domain.checks import Check, Compare, Metric, Operator
+from tidegate_server.decisions.windows import Measured
+from tidegate_server.domain.checks import Check, Compare, Metric, Operator, Tolerance
 from tidegate_server.policy_job import PolicyJob
-from tidegate_server.policy_job import prometheus as prometheus_module
-from tidegate_server.policy_job import sources as sources_module
 from tidegate_server.policy_job.prometheus import Prometheus, Unreadable, filled
-from tidegate_server.policy_job.sources import Due, Sources, asks_outside
+from tidegate_server.policy_job.sources import Sources
 
 from examples.shop.processes import free_port
-from tests.decisions.ramp import policy, release
 from tests.policy_job.deployment import QUICK, Clock, Deployment
+from tests.receiver import BREAK, DRIP, HANG, Answer, Behaviour, receiver
 
 PROGRAM = shutil.which("prometheus")
 needs_prometheus = pytest.mark.skipif(
@@ -50,6 +48,11 @@ class World:
         self.url = url
         self.gauge = gauge
         self.prometheus = Prometheus(url)
+
+    def say(self, flag: str, arm: str, value: float) -> None:
+        """Let the gauge have a value, also as Prometheus knows it."""
+        self.gauge.labels(flag, arm).set(value)
+        self.until(f'queue_length{{flag="{flag}", arm="{arm}"}}', value)
 
     def until(self, query: str, wanted: float) -> None:
         deadline = time.monotonic() + 30
@@ -137,158 +140,146 @@ class TestARealOne:
         world.until('queue_length{flag="earlier"}', 2.0)
         assert world.prometheus.value('queue_length{flag="earlier"}', earlier) == 1.0
 
+    def test_takes_what_is_filled_in_as_text(self, world: World) -> None:
+        strange = "a\"} or up{x='\\\n`é\N{CAT}"
+        world.gauge.labels(strange, "control").set(3)
+        names = {"flag": strange, "arm": "control"}
+        for quote in "\"'":
+            query = filled(f"sum(queue_length{{flag={quote}{{{{ flag }}}}{quote}}})", names)
+            world.until(query, 3.0)
+
     def test_rolls_a_release_back(self, world: World, deployment: Deployment) -> None:
-        world.gauge.labels("checkout", "treatment").set(5)
-        world.until('queue_length{flag="checkout", arm="treatment"}', 5.0)
-        deployment.start(replace(QUICK, checks=(CHECK,)))
-        clock = Clock(deployment.store.now_ms())
-        job = PolicyJob(deployment.store, "job-1", clock, sources=Sources(world.prometheus))
-
-        def tick() -> None:
-            clock.now_ms += 1_000
-            deployment.sdk.report(deployment.release(), (9, 0), (1, 0))
-            job.tick()
-
-        tick()
+        watch = Watch(world, deployment, CHECK)
+        world.say("checkout", "treatment", 5)
+        assert watch.measured() == (Measured(0, "treatment", 5.0),)
         assert deployment.release().state == "running"
-        world.gauge.labels("checkout", "treatment").set(250)
-        world.until('queue_length{flag="checkout", arm="treatment"}', 250.0)
-        tick()
+        world.say("checkout", "treatment", 250)
+        watch.measured()
         assert deployment.release().state == "rolled_back"
         assert "prometheus < 100: 250 where < 100 is healthy" in deployment.release().reason
 
+    def test_compares_arms(self, world: World, deployment: Deployment) -> None:
+        check = replace(
+            CHECK, compare=Compare.CONTROL, operator=Operator.AT_MOST, tolerance=Tolerance(0.5)
+        )
+        watch = Watch(world, deployment, check)
+        world.say("checkout", "control", 1_000)
+        world.say("checkout", "treatment", 1_400)
+        assert watch.measured() == (
+            Measured(0, "treatment", 1_400.0),
+            Measured(0, "control", 1_000.0),
+        )
+        assert deployment.ledger()[-1].decision.checks[0].limit == 1_500
+        world.say("checkout", "treatment", 1_600)
+        watch.measured()
+        assert deployment.release().state == "rolled_back"
 
-def serving(answer: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[str]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            answer(self)
+    def test_compares_with_the_time_before(self, world: World, deployment: Deployment) -> None:
+        world.say("checkout", "control", 40)
+        check = replace(CHECK, compare=Compare.BEFORE, operator=Operator.AT_MOST)
+        watch = Watch(world, deployment, check)
+        world.say("checkout", "control", 90_000)
+        world.say("checkout", "treatment", 44)
+        assert watch.measured() == (
+            Measured(0, "treatment", 44.0),
+            Measured(0, "before", 40.0),
+        )
+        assert deployment.ledger()[-1].decision.checks[0].limit == pytest.approx(44)
 
-        def log_message(self, format: str, *args: Any) -> None:
-            return
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-def body(status: int, text: str) -> Callable[[BaseHTTPRequestHandler], None]:
-    def answer(handler: BaseHTTPRequestHandler) -> None:
-        handler.send_response(status)
-        handler.send_header("Content-Length", str(len(text)))
-        handler.end_headers()
-        handler.wfile.write(text.encode())
-
-    return answer
+    def test_that_knows_nothing_holds_a_release(self, world: World, deployment: Deployment) -> None:
+        check = replace(CHECK, query="no_such_metric", error_limit=1)
+        watch = Watch(world, deployment, check)
+        for _ in range(2):
+            watch.measured()
+        assert deployment.release().state == "holding"
+        assert "cannot be read: the query gives nothing, 2 times in a row" in (
+            deployment.release().reason
+        )
 
 
-def vector(*samples: object) -> str:
+class Watch:
+    """A release under a check of what a real Prometheus says, window by window."""
+
+    def __init__(self, world: World, deployment: Deployment, check: Check) -> None:
+        self.deployment = deployment
+        deployment.start(replace(QUICK, checks=(check,)))
+        self.clock = Clock(deployment.store.now_ms())
+        self.job = PolicyJob(
+            deployment.store, "job-1", self.clock, sources=Sources(world.prometheus)
+        )
+
+    def measured(self) -> tuple[Measured, ...]:
+        """Let a window pass; returns what was measured for it."""
+        before = len(self.deployment.ledger())
+        self.clock.now_ms += 1_000
+        self.deployment.sdk.report(self.deployment.release(), (9, 0), (1, 0))
+        deadline = time.monotonic() + 30
+        while len(self.deployment.ledger()) == before:
+            assert time.monotonic() < deadline
+            self.job.tick()
+            time.sleep(0.01)
+        return self.deployment.ledger()[-1].window.measured
+
+
+def vector(*samples: object) -> dict[str, Any]:
     result = [{"metric": {}, "value": sample} for sample in samples]
-    return json.dumps({"status": "success", "data": {"resultType": "vector", "result": result}})
+    return {"status": "success", "data": {"resultType": "vector", "result": result}}
 
 
 class TestSomethingElse:
     @pytest.mark.parametrize(
-        ("status", "text", "why"),
+        ("behaviour", "why"),
         [
-            (500, "oops", "answers 500 and no JSON"),
-            (200, "<html>", "answers 200 and no JSON"),
-            (503, '{"status": "error", "error": "overloaded"}', "answers 503: overloaded"),
-            (200, "[]", "no success"),
-            (200, '{"status": "success"}', "without data"),
-            (200, vector([1, "abc"]), "no number"),
-            (200, vector([1]), "no number"),
-            (200, vector("x"), "no number"),
+            (Answer(500, "oops"), "answers 500 and no JSON"),
+            (Answer(200, "<html>"), "answers 200 and no JSON"),
+            (Answer(200, "[" * 100_000), "answers 200 and no JSON"),
+            (Answer(200, "1" * 2_000_000), "answers 200 and no JSON"),
+            (Answer(302, "", (("Location", "http://127.0.0.1:1/"),)), "answers 302 and no JSON"),
+            (
+                Answer(503, {"status": "error", "error": "over\n loaded"}),
+                "answers 503: over loaded",
+            ),
+            (Answer(500, vector([1, "3"])), "answers 500: no success"),
+            (Answer(200, []), "no success"),
+            (Answer(200, {"status": "success"}), "without data"),
+            (Answer(200, {"status": "success", "data": {"resultType": [1]}}), "something else"),
+            (Answer(200, vector([1, "abc"])), "no number"),
+            (Answer(200, vector([1, "1_000"])), "no number"),
+            (Answer(200, vector([1, "1e999"])), "no number"),
+            (Answer(200, vector([1, 5])), "no number"),
+            (Answer(200, vector([1, True])), "no number"),
+            (Answer(200, vector([1])), "no number"),
+            (Answer(200, vector("x")), "no number"),
+            (Answer(200, vector([1, "NaN"])), "gives NaN"),
+            (Answer(200, vector([1, "-Inf"])), "gives -Inf"),
+            (Answer(200, vector()), "gives nothing"),
+            (BREAK, "is not HTTP, or broke off"),
+            (HANG, "no answer in 0.2 s"),
+            (DRIP, "no answer in 0.2 s"),
         ],
     )
-    def test_is_a_problem_and_never_a_value(self, status: int, text: str, why: str) -> None:
-        served = serving(body(status, text))
-        try:
-            with pytest.raises(Unreadable, match=why):
-                Prometheus(next(served)).value("up")
-        finally:
-            next(served, None)
-
-    def test_a_token_is_sent(self) -> None:
-        seen: list[str | None] = []
-
-        def answer(handler: BaseHTTPRequestHandler) -> None:
-            seen.append(handler.headers["Authorization"])
-            body(200, vector([1, "3"]))(handler)
-
-        served = serving(answer)
-        assert Prometheus(next(served), "secret").value("up") == 3.0
-        next(served, None)
-        assert seen == ["Bearer secret"]
+    def test_is_a_problem_and_never_a_value(self, behaviour: Behaviour, why: str) -> None:
+        with receiver(behaviour) as told, pytest.raises(Unreadable, match=why):
+            Prometheus(told.url.partition("/told")[0]).value(
+                "up", within_s=0.2 if behaviour in (HANG, DRIP) else 20
+            )
 
     def test_nobody_there_is_a_problem(self) -> None:
-        with pytest.raises(Unreadable, match="does not answer"):
+        with pytest.raises(Unreadable, match="does not answer: connection refused"):
             Prometheus(f"http://127.0.0.1:{free_port()}").value("up")
 
-
-def due(*checks: Check, **changes: Any) -> Due:
-    return Due("production", release(replace(policy(10, 100), checks=checks), **changes))
-
-
-class TestSources:
-    def test_a_source_that_hangs_is_given_up_and_the_others_are_kept(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(sources_module, "PATIENCE_SECONDS", 0.3)
-        free = threading.Event()
-
-        def answer(handler: BaseHTTPRequestHandler) -> None:
-            asked = handler.rfile.read(int(handler.headers["Content-Length"]))
-            if b"slow" in asked:
-                free.wait(20)
-            body(200, vector([1, "5"]))(handler)
-
-        served = serving(answer)
-        sources = Sources(Prometheus(next(served)))
-        quick, slow = replace(CHECK, query="quick"), replace(CHECK, query="slow")
-        found = sources.measure([due(quick, slow)])["rel_1"]
-        assert [each.value for each in found] == [5.0, None]
-        assert found[1].problem == "Prometheus did not answer in 0.3 s"
-        free.set()
-        sources.close()
-        next(served, None)
-
-    def test_without_a_prometheus_there_is_never_a_value(self) -> None:
-        (measured,) = Sources().measure([due(CHECK)])["rel_1"]
-        assert measured.value is None
-        assert "TIDEGATE_PROMETHEUS_URL" in measured.problem
-
-    def test_releases_without_such_checks_ask_nothing(self) -> None:
-        assert Sources().measure([due(Check())]) == {}
-        assert not asks_outside(due(Check()).release)
-        assert asks_outside(due(CHECK).release)
-        assert not asks_outside(due(CHECK, closed=True).release)
-
-    def test_the_time_before_is_that_of_the_start(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        asked: list[tuple[str, int | None]] = []
-
-        def value(self: Prometheus, query: str, at_ms: int | None = None) -> float:
-            asked.append((query, at_ms))
-            return 1.0
-
-        monkeypatch.setattr(prometheus_module.Prometheus, "value", value)
-        before = replace(CHECK, compare=Compare.BEFORE)
-        control = replace(CHECK, compare=Compare.CONTROL)
-        Sources(Prometheus("http://unused")).measure([due(before, control, started_ms=5_000)])
-        assert sorted(asked, key=str) == [
-            ('sum(queue_length{flag="checkout", arm="control"})', 5_000),
-            ('sum(queue_length{flag="checkout", arm="control"})', None),
-            ('sum(queue_length{flag="checkout", arm="treatment"})', None),
-            ('sum(queue_length{flag="checkout", arm="treatment"})', None),
-        ]
+    def test_is_asked_at_its_address_with_its_token_about_a_time(self) -> None:
+        with receiver(Answer(200, vector([1, "-3.5e2"]))) as told:
+            prometheus = Prometheus(told.url.partition("/told")[0] + "/prefix/", "secret")
+            assert prometheus.value("a & b", 1_234_567) == -350.0
+        (asked,) = told.received
+        assert asked.path == "/prefix/api/v1/query"
+        assert asked.headers["Authorization"] == "Bearer secret"
+        assert parse_qs(asked.body.decode()) == {"query": ["a & b"], "time": ["1234.567"]}
 
 
 def test_variables_cannot_break_out_of_their_quotes() -> None:
-    names = {"flag": 'a"} or up{x="\\\n', "arm": "treatment"}
+    names = {"flag": "a\"'\\", "arm": "treatment"}
     assert filled('m{f="{{ flag }}",a="{{arm}}"}', names) == (
-        'm{f="a\\"} or up{x=\\"\\\\\\n",a="treatment"}'
+        'm{f="a\\U00000022\\U00000027\\U0000005c",a="treatment"}'
     )

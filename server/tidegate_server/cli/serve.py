@@ -13,6 +13,7 @@ from tidegate_server.cli.settings import (
     ServeSettings,
     check_environment,
     checked_key,
+    checked_token,
     prometheus_address,
 )
 
@@ -125,7 +126,7 @@ def serve(
         log_level=log_level.lower(),
         log_format=log_format.lower(),
         prometheus_url=prometheus_address(prometheus_url),
-        prometheus_token=prometheus_token,
+        prometheus_token=checked_token(prometheus_token),
     )
     logs.configure(settings.log_level, settings.log_format)
     Supervisor(settings, click.echo).run()
@@ -164,5 +165,5 @@ def policy_job(
         store_url,
         checked_key(secret_key),
         prometheus_address(prometheus_url),
-        prometheus_token,
+        checked_token(prometheus_token),
     )

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
+from tidegate_server.domain.webhooks import split_url
 from tidegate_server.errors import StartupRefused
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
@@ -97,11 +98,31 @@ def prometheus_address(given: str) -> str:
     """Return the address of Prometheus, checked; empty for none.
 
     Raises:
-        StartupRefused: it is no address of HTTP.
+        StartupRefused: it is no address of HTTP, or more than one.
     """
-    if given and not given.startswith(("http://", "https://")):
+    parts = split_url(given)
+    if given and parts is None:
         raise StartupRefused(
             "TIDEGATE_PROMETHEUS_URL must be an address such as http://prometheus:9090."
+        )
+    if parts is not None and (parts.query or parts.fragment or parts.username is not None):
+        raise StartupRefused(
+            "TIDEGATE_PROMETHEUS_URL is an address alone: a query is the policy's, and "
+            "credentials are given as TIDEGATE_PROMETHEUS_TOKEN."
+        )
+    return given
+
+
+def checked_token(given: str) -> str:
+    """Return the bearer token for Prometheus, checked; empty for none.
+
+    Raises:
+        StartupRefused: it could not be sent.
+    """
+    if not all("!" <= character <= "~" for character in given):
+        raise StartupRefused(
+            "TIDEGATE_PROMETHEUS_TOKEN has spaces or line breaks within or around it, or "
+            "other characters that no token has; check how it was read."
         )
     return given
 

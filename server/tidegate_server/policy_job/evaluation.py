@@ -6,9 +6,8 @@ and on the fence, so a process that was deposed in between writes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 
 from tidegate_server.decisions.apply import applied
 from tidegate_server.decisions.decide import decide
@@ -16,7 +15,7 @@ from tidegate_server.decisions.decision import Action, Decision
 from tidegate_server.decisions.entry import record
 from tidegate_server.decisions.progress import Progress, begin
 from tidegate_server.decisions.warned import newly_warned
-from tidegate_server.decisions.windows import Answer, Measured, Window
+from tidegate_server.decisions.windows import Answer, Window
 from tidegate_server.domain.change import (
     Address,
     Change,
@@ -37,6 +36,7 @@ from tidegate_server.errors import NotFound, StoreUnavailable
 from tidegate_server.policy_job.asking import Asker, Question
 from tidegate_server.policy_job.reading import read_window
 from tidegate_server.policy_job.roster import Roster
+from tidegate_server.policy_job.sources import Sources
 from tidegate_server.store import Store
 from tidegate_server.store.reports import Evidence
 
@@ -101,13 +101,13 @@ def evaluate_many(
     asker: Asker | None = None,
     *,
     roster: Roster | None = None,
-    measured: Mapping[str, Sequence[Measured]] = MappingProxyType({}),
+    sources: Sources | None = None,
 ) -> dict[str, Evaluated | Exception]:
     """Evaluate the releases that are due, and commit each decision by itself.
 
     They are read in one round trip and committed in another, so that many cost little more
-    than one. While webhooks are asked to confirm nothing is committed, and the release
-    stays due.
+    than one. While outside sources are asked, or webhooks to confirm, nothing is committed
+    and the release stays due.
 
     Args:
         store: where everything is.
@@ -116,7 +116,7 @@ def evaluate_many(
         now_ms: store clock.
         asker: who asks webhooks; without one, none confirms.
         roster: who reports; looked up when not given.
-        measured: what outside sources said for their checks, by release.
+        sources: who asks outside sources; without one, they have no value.
 
     Returns:
         For each release what became of it, or why nothing was written: ``StaleRevision``,
@@ -146,7 +146,7 @@ def evaluate_many(
             continue
         reader = _Reader(store, project, environment, counters[number], roster, now_ms)
         try:
-            made = _draft(reader, stored, known, fence, asker, measured.get(release_id, ()))
+            made = _draft(reader, stored, known, fence, asker, sources)
         except StoreUnavailable:
             raise
         except Exception as error:
@@ -162,7 +162,12 @@ def evaluate_many(
             continue
         committed = store.commit_many([draft.change for draft in chosen.values()], durable)
         for (release_id, draft), outcome in zip(chosen.items(), committed, strict=True):
-            outcomes[release_id] = outcome if isinstance(outcome, Exception) else draft.evaluated
+            if isinstance(outcome, Exception):
+                outcomes[release_id] = outcome
+                continue
+            outcomes[release_id] = draft.evaluated
+            if sources is not None:
+                sources.forget((project, environment, release_id))
     return outcomes
 
 
@@ -184,7 +189,7 @@ def _draft(
     known: Stored | None,
     fence: Fence,
     asker: Asker | None,
-    measured: Sequence[Measured],
+    sources: Sources | None,
 ) -> _Draft | Evaluated:
     """The decision on a release, and the change that carries it out."""
     store, project, environment = reader.store, reader.project, reader.environment
@@ -195,6 +200,9 @@ def _draft(
         return Evaluated(progress.next_due_ms)
     if release.state is State.KILLED:
         return Evaluated(now_ms + release.policy.interval_ms)
+    measured = () if sources is None else sources.measured(project, environment, release)
+    if measured is None:
+        return Evaluated(now_ms + ASK_AGAIN_MS)
     window, totals = read_window(
         store,
         project,

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import structlog
 
 from tidegate_server.decisions.decision import Action
-from tidegate_server.decisions.windows import Measured
-from tidegate_server.domain.change import Address, Fence, Kind
+from tidegate_server.domain.change import Fence, Kind
 from tidegate_server.domain.release import LIVE_STATES
 from tidegate_server.errors import Deposed, StaleRevision, StoreUnavailable
 from tidegate_server.policy_job.asking import Asker, Place
@@ -23,7 +22,7 @@ from tidegate_server.policy_job.courier import PATIENT, Courier, Pace
 from tidegate_server.policy_job.evaluation import Evaluated, evaluate_many
 from tidegate_server.policy_job.lease import TTL_MS, Leases
 from tidegate_server.policy_job.roster import Roster
-from tidegate_server.policy_job.sources import Due, Sources, asks_outside
+from tidegate_server.policy_job.sources import Sources
 from tidegate_server.store import Store
 
 log = structlog.get_logger("tidegate.policy_job")
@@ -32,7 +31,7 @@ LOOK_SECONDS = 0.5
 """How often the job looks for new releases."""
 
 LISTEN_SECONDS = 0.05
-"""How often the job looks for answers while webhooks are asked."""
+"""How often the job looks for answers while webhooks or other sources are asked."""
 
 SHORTEST_WAIT_SECONDS = 0.02
 LONGEST_BACK_OFF_SECONDS = 5.0
@@ -45,14 +44,10 @@ RETRY_MS = 5_000
 
 @dataclass(slots=True)
 class _Known:
-    """An environment's live releases, as of a version of it.
-
-    ``due``: release id -> when it is due; ``asking``: those that ask outside sources.
-    """
+    """An environment's live releases, as of a version of it: release id -> when it is due."""
 
     version: int = -1
     due: dict[str, int] = field(default_factory=dict)
-    asking: set[str] = field(default_factory=set)
     broken: set[str] = field(default_factory=set)
 
 
@@ -91,6 +86,9 @@ class PolicyJob:
         self._answered: list[Place] = []
         self._courier = Courier(store, secret_key, pace) if secret_key is not None else None
         self._asker = Asker(store, secret_key) if secret_key is not None else None
+        self._asked: list[Asker | Sources] = [self._sources]
+        if self._asker is not None:
+            self._asked.append(self._asker)
 
     def run(self, stop: threading.Event) -> None:
         """Evaluate until ``stop`` is set. Trouble with the store is waited out."""
@@ -116,7 +114,6 @@ class PolicyJob:
             self._pause(stop, wait)
         if self._courier is not None:
             self._courier.look(())
-        self._sources.close()
         try:
             self._leases.give_up()
         except StoreUnavailable:
@@ -147,10 +144,8 @@ class PolicyJob:
         return evaluated
 
     def _make_answered_due(self) -> None:
-        """What waited for webhooks is evaluated as soon as they have answered."""
-        answered, self._answered = self._answered, []
-        if self._asker is not None:
-            answered += self._asker.answered()
+        """What waited for others is evaluated as soon as they have answered."""
+        answered, self._answered = self._answered + self._hear(), []
         for scope, environment, release_id in answered:
             known = self._known.get((scope, environment))
             if known is not None and release_id in known.due:
@@ -161,29 +156,16 @@ class PolicyJob:
         evaluated = 0
         now_ms = self._clock()
         ready = [each for each, due in known.due.items() if due <= now_ms]
-        # Whoever asks comes last: a source that is slow keeps nobody else waiting.
-        for batch in _batches(ready, known.asking):
-            answers: Mapping[str, Sequence[Measured]] = {}
-            if batch[0] in known.asking:
-                answers = self._measure(scope, environment, batch)
+        for batch in _batches(ready):
             fence = self._leases.fence(scope)
             if fence is None:
                 self._forget(scope)
                 return evaluated
-            evaluated += self._evaluate(known, scope, environment, batch, fence, answers)
+            evaluated += self._evaluate(known, scope, environment, batch, fence)
         if known.due:
             soonest = min(known.due.values())
             self._next_due_ms = min(soonest, self._next_due_ms or soonest)
         return evaluated
-
-    def _measure(
-        self, scope: str, environment: str, asking: list[str]
-    ) -> Mapping[str, Sequence[Measured]]:
-        addresses = [Address(Kind.RELEASE, each, environment) for each in asking]
-        found = self._store.get_many(scope, addresses)
-        return self._sources.measure(
-            Due(environment, stored.document) for stored in found if stored is not None
-        )
 
     def _look(self, scope: str, environment: str) -> _Known:
         """The environment's live releases. Each begins and ends with a new version of it."""
@@ -193,7 +175,6 @@ class PolicyJob:
             found = self._store.all(scope, Kind.RELEASE, environment)
             live = [key for key, each in found.items() if each.document.state in LIVE_STATES]
             known.due = {key: known.due.get(key, 0) for key in live}
-            known.asking = {key for key in live if asks_outside(found[key].document)}
             known.version = version
         return known
 
@@ -204,7 +185,6 @@ class PolicyJob:
         environment: str,
         batch: Sequence[str],
         fence: Fence,
-        measured: Mapping[str, Sequence[Measured]],
     ) -> int:
         now_ms = self._clock()
         try:
@@ -217,7 +197,7 @@ class PolicyJob:
                 now_ms,
                 self._asker,
                 roster=self._roster,
-                measured=measured,
+                sources=self._sources,
             )
         except StoreUnavailable:
             raise
@@ -225,8 +205,7 @@ class PolicyJob:
             if len(batch) > 1:
                 # One that cannot even be read must not keep the others from being evaluated.
                 return sum(
-                    self._evaluate(known, scope, environment, [each], fence, measured)
-                    for each in batch
+                    self._evaluate(known, scope, environment, [each], fence) for each in batch
                 )
             outcomes = {batch[0]: error}
         return sum(
@@ -283,17 +262,20 @@ class PolicyJob:
         """Drop what was known under a lease that is gone; the next leader's word counts."""
         for key in [key for key in self._known if key[0] == scope]:
             del self._known[key]
-        if self._asker is not None:
-            self._asker.forget_project(scope)
+        for each in self._asked:
+            each.forget_project(scope)
+
+    def _hear(self) -> list[Place]:
+        return [place for each in self._asked for place in each.answered()]
 
     def _pause(self, stop: threading.Event, seconds: float) -> None:
-        """Wait, but not on after a webhook that was asked has answered."""
+        """Wait, but not on after somebody who was asked has answered."""
         until = time.monotonic() + seconds
-        while self._asker is not None and self._asker.waits:
+        while any(each.waits for each in self._asked):
             left = until - time.monotonic()
             if left <= 0 or stop.wait(min(left, LISTEN_SECONDS)):
                 return
-            self._answered += self._asker.answered()
+            self._answered += self._hear()
             if self._answered:
                 return
         stop.wait(max(0.0, until - time.monotonic()))
@@ -305,9 +287,6 @@ class PolicyJob:
         return min(LOOK_SECONDS, max(SHORTEST_WAIT_SECONDS, due))
 
 
-def _batches(ready: Sequence[str], asking: Collection[str]) -> Iterator[list[str]]:
-    """Releases in batches; those that ask outside sources are among themselves."""
-    for asks in (False, True):
-        chosen = [each for each in ready if (each in asking) is asks]
-        for first in range(0, len(chosen), BATCH):
-            yield chosen[first : first + BATCH]
+def _batches(ready: Sequence[str]) -> Iterator[Sequence[str]]:
+    for first in range(0, len(ready), BATCH):
+        yield ready[first : first + BATCH]

@@ -52,7 +52,7 @@ class Lanes:
         try:
             work()
         except Exception:
-            log.exception("work for a webhook failed", lane=str(key))
+            log.exception("work in a lane failed", lane=str(key))
         finally:
             self._free(key)
 

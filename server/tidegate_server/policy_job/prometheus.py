@@ -10,17 +10,20 @@ import json
 import math
 import re
 from collections.abc import Mapping
-
-import urllib3
+from urllib.parse import urlencode
 
 from tidegate_server.domain.check_rules import VARIABLE
+from tidegate_server.policy_job.posting import post
 
-CONNECT_SECONDS = 1.0
-ANSWER_SECONDS = 2.0
+ANSWER_SECONDS = 3.0
 LARGEST_ANSWER = 1_000_000
+LONGEST_ERROR = 200
 
-_SPECIAL = re.compile(r'[\\"\n]')
-_ESCAPED = {"\\": "\\\\", '"': '\\"', "\n": "\\n"}
+_SPECIAL = re.compile(r"[^\w.-]", re.ASCII)
+"""What keys are not made of; in quotes of either kind PromQL takes its number for it."""
+
+_KINDS = ("matrix", "string")
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
 class Unreadable(Exception):
@@ -37,17 +40,19 @@ class Prometheus:
 
     def __init__(self, url: str, token: str = "") -> None:
         self._at = f"{url.rstrip('/')}/api/v1/query"
-        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._http = urllib3.PoolManager(
-            retries=False,
-            maxsize=8,
-            timeout=urllib3.Timeout(
-                connect=CONNECT_SECONDS, read=ANSWER_SECONDS, total=CONNECT_SECONDS + ANSWER_SECONDS
-            ),
-        )
+        self._headers = {"Content-Type": "application/x-www-form-urlencoded"}
+        if token:
+            self._headers["Authorization"] = f"Bearer {token}"
 
-    def value(self, query: str, at_ms: int | None = None) -> float:
-        """Return the one value that a query has, now or at a time (ms since the epoch).
+    def value(
+        self, query: str, at_ms: int | None = None, within_s: float = ANSWER_SECONDS
+    ) -> float:
+        """Return the one value that a query has.
+
+        Args:
+            query: PromQL.
+            at_ms: at which time, in ms since the epoch; None: now.
+            within_s: how long everything may take, ``ANSWER_SECONDS`` at most, to a tenth.
 
         Raises:
             Unreadable: no answer, an error, no value, several, or one that is no number.
@@ -55,28 +60,25 @@ class Prometheus:
         fields = {"query": query}
         if at_ms is not None:
             fields["time"] = f"{at_ms / 1000:.3f}"
-        try:
-            response = self._http.request(
-                "POST", self._at, fields=fields, headers=self._headers, encode_multipart=False,
-                redirect=False, preload_content=False,
-            )  # fmt: skip
-            body = response.read(LARGEST_ANSWER + 1)
-            response.release_conn()
-        except (urllib3.exceptions.HTTPError, OSError) as error:
-            reason = getattr(error, "reason", None)
-            kind = type(reason if isinstance(reason, Exception) else error).__name__
-            raise Unreadable(f"Prometheus does not answer ({kind})") from None
-        return _value_in(response.status, body)
+        timeout_s = max(0.1, round(min(within_s, ANSWER_SECONDS), 1))
+        # A query may be longer than an address: Prometheus takes it as a form just as well.
+        answered = post(
+            self._at, urlencode(fields).encode(), self._headers, timeout_s, LARGEST_ANSWER
+        )
+        if answered.status is None:
+            raise Unreadable(f"Prometheus does not answer: {answered.problem}")
+        return _value_in(answered.status, answered.body)
 
 
 def _value_in(status: int, body: bytes) -> float:
     try:
         answer = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise Unreadable(f"Prometheus answers {status} and no JSON") from None
-    if not isinstance(answer, dict) or answer.get("status") != "success":
-        said = str(answer.get("error", "")) if isinstance(answer, dict) else ""
-        raise Unreadable(f"Prometheus answers {status}: {said[:200] or 'no success'}")
+    if status != 200 or not isinstance(answer, dict) or answer.get("status") != "success":
+        said = answer.get("error") if isinstance(answer, dict) else None
+        words = " ".join(said.split())[:LONGEST_ERROR] if isinstance(said, str) else ""
+        raise Unreadable(f"Prometheus answers {status}: {words or 'no success'}")
     data = answer.get("data")
     if not isinstance(data, dict):
         raise Unreadable("Prometheus answers without data")
@@ -84,7 +86,8 @@ def _value_in(status: int, body: bytes) -> float:
     if kind == "scalar":
         return _number(result)
     if kind != "vector" or not isinstance(result, list):
-        raise Unreadable(f"the query gives a {kind}, where one value is needed")
+        named = f"a {kind}" if kind in _KINDS else "something else"
+        raise Unreadable(f"the query gives {named}, where one value is needed")
     if not result:
         raise Unreadable("the query gives nothing")
     if len(result) > 1:
@@ -94,13 +97,11 @@ def _value_in(status: int, body: bytes) -> float:
 
 def _number(sample: object) -> float:
     text = sample[1] if isinstance(sample, list) and len(sample) == 2 else None
-    try:
-        value = float(str(text))
-    except ValueError:
-        raise Unreadable("the query gives no number") from None
-    if not math.isfinite(value):
+    if text in ("NaN", "+Inf", "-Inf"):
         raise Unreadable(f"the query gives {text}")
-    return value
+    if not isinstance(text, str) or not _NUMBER.fullmatch(text) or not math.isfinite(float(text)):
+        raise Unreadable("the query gives no number")
+    return float(text)
 
 
 def filled(query: str, variables: Mapping[str, str]) -> str:
@@ -109,4 +110,4 @@ def filled(query: str, variables: Mapping[str, str]) -> str:
 
 
 def _escaped(text: str) -> str:
-    return _SPECIAL.sub(lambda found: _ESCAPED[found[0]], text)
+    return _SPECIAL.sub(lambda found: f"\\U{ord(found[0]):08x}", text)

@@ -1,40 +1,87 @@
-"""What sources outside of the SDK say for the checks of the releases that are due.
+"""Asking sources outside of the SDK for the checks of releases, without anybody waiting.
 
-All of them are asked at once and waited for together, for a bounded time: a source that
-hangs costs a tick no more than ``PATIENCE_SECONDS``, well within the lease.
+When a release is due, what its checks need to know is asked in threads, and the loop goes on
+with other releases. The release stays due, and is evaluated once every answer is there or
+its time is over: what did not come by then is a problem of the source, and never a value.
 
-Threads: a pool of ``AT_ONCE`` asks; nothing is shared with it but the source.
+Threads: some for each project, from ``Lanes``, that work off the project's questions. The
+lock guards the rounds and the questions that wait; nothing is asked under it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import structlog
 
 from tidegate_server.decisions.windows import Measured
 from tidegate_server.domain.checks import Check, Compare, Metric
 from tidegate_server.domain.release import Release
+from tidegate_server.policy_job.asking import Place
+from tidegate_server.policy_job.lanes import Lanes
 from tidegate_server.policy_job.prometheus import Prometheus, Unreadable, filled
 
-PATIENCE_SECONDS = 3.0
-AT_ONCE = 8
+log = structlog.get_logger("tidegate.policy_job")
+
+EACH_AT_A_TIME = 4
+MOST_AT_A_TIME = 16
+
+PATIENCE_S = 4.0
+"""How long a release waits for its answers, all of them together."""
+
+FRESH_S = 5.0
+"""How long answers count; later the source is asked again."""
+
+FORGOTTEN_S = 60.0
 NOT_CONFIGURED = "no Prometheus is configured: set TIDEGATE_PROMETHEUS_URL"
 
 
 @dataclass(frozen=True, slots=True)
-class Due:
-    """A release whose checks need an answer, and where it runs."""
+class Question:
+    """What a check needs to know.
 
-    environment: str
-    release: Release
+    Attributes:
+        check: the check's place in the policy, from 0.
+        of: ``treatment``, ``control`` or ``before``.
+        query: with every variable filled in.
+        at_ms: about which time; None: now.
+    """
+
+    check: int
+    of: str
+    query: str
+    at_ms: int | None = None
 
 
-def asks_outside(release: Release) -> bool:
-    """Whether any check of a release needs an outside source now."""
-    return not release.closed and any(
-        check.metric is Metric.PROMETHEUS for check in release.policy.checks
-    )
+@dataclass(slots=True)
+class _Round:
+    """The questions of one evaluation and the answers so far. Times are monotonic."""
+
+    questions: Sequence[Question]
+    began: float
+    answers: dict[Question, Measured] = field(default_factory=dict)
+    ended: float | None = None
+    told: bool = False
+
+    @property
+    def left(self) -> float:
+        return self.began + PATIENCE_S - time.monotonic()
+
+    @property
+    def over(self) -> bool:
+        """Whether every answer is there, or is not waited for any more."""
+        if self.ended is None and (len(self.answers) == len(self.questions) or self.left <= 0):
+            self.ended = time.monotonic()
+        return self.ended is not None
+
+    @property
+    def stale(self) -> bool:
+        return self.ended is not None and time.monotonic() - self.ended > FRESH_S
 
 
 class Sources:
@@ -46,63 +93,131 @@ class Sources:
 
     def __init__(self, prometheus: Prometheus | None = None) -> None:
         self._prometheus = prometheus
-        self._pool: ThreadPoolExecutor | None = None
+        self._lanes = Lanes("tidegate-sources", EACH_AT_A_TIME, MOST_AT_A_TIME)
+        self._lock = threading.Lock()
+        self._rounds: dict[Place, _Round] = {}
+        self._waiting: dict[str, deque[tuple[_Round, Question]]] = {}
 
-    def measure(self, due: Iterable[Due]) -> dict[str, tuple[Measured, ...]]:
-        """Return what the sources say, by release id; what did not come in time is a problem."""
-        questions = [
-            (each.release.id, number, of, query, at_ms)
-            for each in due
-            for number, check in enumerate(each.release.policy.checks)
-            if check.metric is Metric.PROMETHEUS
-            for of, query, at_ms in _questions(check, each)
-        ]
-        answers: dict[str, tuple[Measured, ...]] = {}
+    @property
+    def waits(self) -> bool:
+        """Whether some answer is waited for."""
+        with self._lock:
+            return any(not each.over for each in self._rounds.values())
+
+    def answered(self) -> list[Place]:
+        """The releases that can be evaluated since this was last asked."""
+        with self._lock:
+            old = time.monotonic() - FORGOTTEN_S
+            for place in [place for place, each in self._rounds.items() if each.began < old]:
+                del self._rounds[place]
+            new = {
+                place: each for place, each in self._rounds.items() if each.over and not each.told
+            }
+            for each in new.values():
+                each.told = True
+            return list(new)
+
+    def forget(self, place: Place) -> None:
+        """The answers were used; the next evaluation asks anew."""
+        with self._lock:
+            self._rounds.pop(place, None)
+
+    def forget_project(self, project: str) -> None:
+        """Another process leads the project, and asks for itself."""
+        with self._lock:
+            for place in [place for place in self._rounds if place[0] == project]:
+                del self._rounds[place]
+            self._waiting.pop(project, None)
+
+    def measured(
+        self, project: str, environment: str, release: Release
+    ) -> tuple[Measured, ...] | None:
+        """What the sources say for a release's checks; None while they have not all answered."""
+        questions = questions_of(environment, release)
         if not questions:
-            return answers
-        asked = [(question, self._ask(question[3], question[4])) for question in questions]
-        wait([future for _, future in asked if future is not None], PATIENCE_SECONDS)
-        for (id, number, of, _, _), future in asked:
-            value, problem = _outcome(future)
-            answers[id] = (*answers.get(id, ()), Measured(number, of, value, problem))
-        return answers
-
-    def close(self) -> None:
-        """Ask no more."""
-        if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
-
-    def _ask(self, query: str, at_ms: int | None) -> Future[float] | None:
+            return ()
         if self._prometheus is None:
-            return None
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="tidegate-sources")
-        return self._pool.submit(self._prometheus.value, query, at_ms)
+            return tuple(Measured(each.check, each.of, None, NOT_CONFIGURED) for each in questions)
+        round_ = self._round((project, environment, release.id), questions)
+        self._work_off(project, self._prometheus)
+        with self._lock:
+            if not round_.over:
+                return None
+            return tuple(
+                round_.answers.get(each)
+                or Measured(each.check, each.of, None, f"no answer in {PATIENCE_S:g} s")
+                for each in questions
+            )
+
+    def _round(self, place: Place, questions: Sequence[Question]) -> _Round:
+        with self._lock:
+            present = self._rounds.get(place)
+            if present is not None and present.questions == questions and not present.stale:
+                return present
+            round_ = self._rounds[place] = _Round(questions, time.monotonic())
+            waiting = self._waiting.setdefault(place[0], deque())
+            waiting.extend((round_, each) for each in questions)
+            return round_
+
+    def _work_off(self, project: str, prometheus: Prometheus) -> None:
+        with self._lock:
+            wanted = min(len(self._waiting.get(project, ())), EACH_AT_A_TIME)
+        for _ in range(wanted):
+            if not self._lanes.start(project, partial(self._ask_on, project, prometheus)):
+                return
+
+    def _ask_on(self, project: str, prometheus: Prometheus) -> None:
+        """Ask what waits, until nothing does. What nobody waits for any more is not asked."""
+        while True:
+            with self._lock:
+                waiting = self._waiting.get(project)
+                if not waiting:
+                    self._waiting.pop(project, None)
+                    return
+                round_, question = waiting.popleft()
+            left = round_.left
+            if left <= 0:
+                continue
+            answer = _asked(prometheus, question, left)
+            with self._lock:
+                if not round_.over:
+                    round_.answers[question] = answer
 
 
-def _outcome(future: Future[float] | None) -> tuple[float | None, str]:
-    if future is None:
-        return None, NOT_CONFIGURED
-    if not future.done():
-        future.cancel()
-        return None, f"Prometheus did not answer in {PATIENCE_SECONDS:g} s"
+def _asked(prometheus: Prometheus, question: Question, left: float) -> Measured:
+    value, problem = None, ""
     try:
-        return future.result(), ""
+        value = prometheus.value(question.query, question.at_ms, left)
     except Unreadable as error:
-        return None, str(error)
+        problem = str(error)
+    except Exception as error:
+        log.exception("a source cannot be asked", query=question.query)
+        problem = f"it cannot be asked ({type(error).__name__})"
+    return Measured(question.check, question.of, value, problem)
 
 
-def _questions(check: Check, due: Due) -> list[tuple[str, str, int | None]]:
-    """What to ask for a check: (what it is of, the query, the time or None for now)."""
-    release = due.release
-    names = {"flag": release.flag, "release": release.id, "environment": due.environment}
+def questions_of(environment: str, release: Release) -> tuple[Question, ...]:
+    """What the checks of a release need to know now; nothing while everyone has the control."""
+    if release.closed:
+        return ()
+    return tuple(
+        question
+        for number, check in enumerate(release.policy.checks)
+        if check.metric is Metric.PROMETHEUS
+        for question in _of_check(number, check, environment, release)
+    )
+
+
+def _of_check(number: int, check: Check, environment: str, release: Release) -> list[Question]:
+    names = {"flag": release.flag, "release": release.id, "environment": environment}
 
     def query(arm: str) -> str:
         return filled(check.query, {**names, "arm": arm})
 
-    found: list[tuple[str, str, int | None]] = [("treatment", query("treatment"), None)]
+    found = [Question(number, "treatment", query("treatment"))]
     if check.compare is Compare.CONTROL:
-        found.append(("control", query("control"), None))
+        found.append(Question(number, "control", query("control")))
     elif check.compare is Compare.BEFORE:
-        found.append(("before", query("control"), release.started_ms))
+        # Before the release there was the control alone.
+        found.append(Question(number, "before", query("control"), release.started_ms))
     return found
