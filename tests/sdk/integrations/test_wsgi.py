@@ -1,0 +1,379 @@
+"""WSGI: how each request ends, whatever the application and its server do."""
+
+from __future__ import annotations
+
+import io
+import socket
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, make_server
+from wsgiref.util import FileWrapper
+
+import pytest
+from tidegate import Client, Context
+from tidegate.bucketing import user_hash
+from tidegate.integrations.wsgi import TidegateMiddleware
+from tidegate.operation import current
+from werkzeug.test import Client as Browser
+from werkzeug.test import run_wsgi_app
+
+from tests.sdk.integrations.counted import SNAPSHOT, counted, counts
+
+Application = Callable[..., Iterable[bytes]]
+Environ = dict[str, Any]
+
+
+@pytest.fixture
+def client() -> Client:
+    return Client.offline(SNAPSHOT)
+
+
+def user(environ: Environ) -> Context:
+    return Context(environ["HTTP_X_USER"])
+
+
+def answering(client: Client, status: str = "200 OK") -> Application:
+    """An application that asks for the flag and answers."""
+
+    def app(environ: Environ, start_response: Any) -> Iterable[bytes]:
+        start_response(status, [("Content-Type", "text/plain")])
+        return [str(client.boolean("checkout", False)).encode()]
+
+    return app
+
+
+def no_answer(status: str, headers: Any, error: Any = None, /) -> Callable[[bytes], object]:
+    """A start_response of a server that is not interested."""
+    return lambda piece: None
+
+
+def get(app: Application, client: Client) -> tuple[bytes, str, Any]:
+    """One request, by a server that reads the whole answer and closes it."""
+    browser = Browser(TidegateMiddleware(app, client, user))
+    answer = browser.get("/", headers={"X-User": "ann"}, buffered=True)
+    return answer.data, answer.status, answer.headers
+
+
+# Outcomes
+
+
+@pytest.mark.parametrize(
+    ("status", "errors"),
+    [
+        ("200 OK", 0),
+        ("204 No Content", 0),
+        ("302 Found", 0),
+        ("404 Not Found", 0),
+        ("429 Too Many Requests", 0),
+        ("500 Internal Server Error", 1),
+        ("503 Service Unavailable", 1),
+        ("599 ?", 1),
+    ],
+)
+def test_a_status_of_500_or_more_is_an_error(client: Client, status: str, errors: int) -> None:
+    get(answering(client, status), client)
+    assert counted(client) == counts(1, 1, errors, failing=errors)
+
+
+def test_who_failed_is_whom_the_request_is_from(client: Client) -> None:
+    get(answering(client, "500 Oops"), client)
+    (part,) = client._reporter.compose()["failing"]
+    assert part["users"] == [user_hash("ann")]
+
+
+def test_an_exception_that_leaves_the_application_is_an_error(client: Client) -> None:
+    def app(environ: Environ, start_response: Any) -> Iterable[bytes]:
+        client.boolean("checkout", False)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        get(app, client)
+    assert counted(client) == counts(1, 1, 1, failing=1)
+    assert current.get() is None
+
+
+@pytest.mark.parametrize("leaving", [SystemExit, KeyboardInterrupt, GeneratorExit])
+def test_a_worker_that_is_stopped_in_the_middle_is_no_outcome(
+    client: Client, leaving: type[BaseException]
+) -> None:
+    """As gunicorn does to a worker that takes too long."""
+
+    def app(environ: Environ, start_response: Any) -> Iterable[bytes]:
+        client.boolean("checkout", False)
+        raise leaving
+
+    with pytest.raises(leaving):
+        get(app, client)
+    assert counted(client) == counts(1, 0, 0)
+
+
+def test_a_request_that_asks_for_no_flag_counts_nothing_and_asks_for_nobody(
+    client: Client,
+) -> None:
+    def app(environ: Environ, start_response: Any) -> Iterable[bytes]:
+        start_response("500 Oops", [])
+        return [b""]
+
+    def nobody(environ: Environ) -> Context:
+        raise AssertionError("asked for the context without need")
+
+    Browser(TidegateMiddleware(app, client, nobody)).get("/", buffered=True)
+    assert counted(client) == counts(0, 0, 0)
+
+
+def test_without_a_context_requests_are_counted_all_the_same(client: Client) -> None:
+    Browser(TidegateMiddleware(answering(client, "500 Oops"), client)).get("/", buffered=True)
+    assert counted(client) == counts(1, 1, 1)
+
+
+def test_nothing_of_the_answer_is_changed(client: Client) -> None:
+    body, status, headers = get(answering(client), client)
+    assert (body, status) == (b"True", "200 OK")
+    assert headers["Content-Type"] == "text/plain"
+
+
+def test_a_status_that_is_changed_after_an_error_counts(client: Client) -> None:
+    given: list[tuple[Any, ...]] = []
+
+    def start_response(*arguments: Any) -> Callable[[bytes], object]:
+        given.append(arguments)
+        return lambda piece: None
+
+    error = (ValueError, ValueError(), None)
+
+    def app(environ: Environ, start_response: Any) -> Iterable[bytes]:
+        start_response("200 OK", [])
+        client.boolean("checkout", False)
+        start_response("500 Oops", [], error)
+        return [b"sorry"]
+
+    response = TidegateMiddleware(app, client, user)({"HTTP_X_USER": "ann"}, start_response)
+    assert list(response) == [b"sorry"]
+    response.close()  # type: ignore[attr-defined]
+    assert given == [("200 OK", []), ("500 Oops", [], error)]
+    assert counted(client) == counts(1, 1, 1, failing=1)
+
+
+# Streaming
+
+
+def streaming(client: Client, closed: list[str], fail: bool = False) -> Application:
+    def app(environ: Environ, start_response: Any) -> Iterator[bytes]:
+        """A generator: nothing of it runs before the server asks for the first piece."""
+        try:
+            start_response("200 OK", [])
+            yield b"1"
+            client.boolean("checkout", False)
+            yield b"2"
+            if fail:
+                raise ZeroDivisionError
+            yield b"3"
+        finally:
+            closed.append("closed")
+
+    return app
+
+
+def test_a_stream_that_was_read_to_its_end_is_ok(client: Client) -> None:
+    closed: list[str] = []
+    assert get(streaming(client, closed), client)[0] == b"123"
+    assert closed == ["closed"]
+    assert counted(client) == counts(1, 1, 0)
+
+
+def test_a_stream_that_fails_in_the_middle_is_an_error(client: Client) -> None:
+    closed: list[str] = []
+    with pytest.raises(ZeroDivisionError):
+        get(streaming(client, closed, fail=True), client)
+    assert closed == ["closed"]
+    assert counted(client) == counts(1, 1, 1, failing=1)
+    assert current.get() is None
+
+
+def test_a_client_that_goes_away_makes_no_outcome(client: Client) -> None:
+    closed: list[str] = []
+    middleware = TidegateMiddleware(streaming(client, closed), client, user)
+    pieces, _, _ = run_wsgi_app(middleware, {"HTTP_X_USER": "ann"})
+    reading = iter(pieces)
+    assert [next(reading), next(reading)] == [b"1", b"2"]
+    pieces.close()  # type: ignore[attr-defined]
+    assert closed == ["closed"]
+    assert counted(client) == counts(1, 0, 0)
+    assert current.get() is None
+
+
+def test_an_answer_that_nobody_reads_is_no_outcome(client: Client) -> None:
+    response = TidegateMiddleware(answering(client), client, user)(
+        {"HTTP_X_USER": "ann"}, no_answer
+    )
+    response.close()  # type: ignore[attr-defined]
+    assert counted(client) == counts(1, 0, 0)
+
+
+def test_a_body_that_fails_to_close_ends_its_request(client: Client) -> None:
+    class Stubborn(list[bytes]):
+        def close(self) -> None:
+            raise OSError("cannot be closed")
+
+    def app(environ: Environ, start_response: Any) -> Iterable[bytes]:
+        start_response("200 OK", [])
+        client.boolean("checkout", False)
+        return Stubborn([b"x"])
+
+    response = TidegateMiddleware(app, client, user)({"HTTP_X_USER": "ann"}, no_answer)
+    assert list(response) == [b"x"]
+    with pytest.raises(OSError, match="cannot be closed"):
+        response.close()  # type: ignore[attr-defined]
+    assert counted(client) == counts(1, 1, 0)
+    assert current.get() is None
+
+
+def test_requests_in_one_another_are_two(client: Client) -> None:
+    """An application that asks itself, without a network."""
+    inner = answering(client, "500 Oops")
+
+    def app(environ: Environ, start_response: Any) -> Iterable[bytes]:
+        client.boolean("checkout", False)
+        get(inner, client)
+        assert current.get() is not None
+        start_response("200 OK", [])
+        return [b""]
+
+    get(app, client)
+    assert counted(client) == counts(2, 2, 1, failing=1)
+
+
+# Real servers
+
+
+class Quiet(WSGIRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[Application], int]]:
+    """Serve an application in a thread; returns its port."""
+    servers: list[Any] = []
+
+    def start(app: Application) -> int:
+        server = make_server("127.0.0.1", 0, app, handler_class=Quiet)
+        servers.append(server)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        return server.server_port
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def ask(port: int) -> bytes:
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.sendall(b"GET / HTTP/1.0\r\nX-User: ann\r\n\r\n")
+        answer = b""
+        while part := connection.recv(65_536):
+            answer += part
+    return answer
+
+
+def ended(client: Client, expected: dict[str, int]) -> None:
+    """Wait for the request to end: the server may be a moment behind its client."""
+    moment = threading.Event()
+    for _ in range(2_000):
+        if counted(client) == expected:
+            return
+        moment.wait(0.01)
+    assert counted(client) == expected
+
+
+def test_the_write_function_goes_through(
+    client: Client, serve: Callable[[Application], int]
+) -> None:
+    def app(environ: Environ, start_response: Any) -> Iterable[bytes]:
+        write = start_response("200 OK", [])
+        client.boolean("checkout", False)
+        write(b"written, ")
+        return [b"returned"]
+
+    assert ask(serve(TidegateMiddleware(app, client, user))).endswith(b"written, returned")
+    ended(client, counts(1, 1, 0))
+
+
+def test_a_file_is_left_to_the_server_to_send(
+    client: Client, serve: Callable[[Application], int], tmp_path: Path
+) -> None:
+    content = b"x" * 300_000
+    path = tmp_path / "file"
+    path.write_bytes(content)
+    given: list[Any] = []
+
+    def app(environ: Environ, start_response: Any) -> Iterable[bytes]:
+        start_response("200 OK", [])
+        client.boolean("checkout", False)
+        wrapped = environ["wsgi.file_wrapper"](path.open("rb"))
+        given.append(wrapped)
+        return wrapped  # type: ignore[no-any-return]
+
+    middleware = TidegateMiddleware(app, client, user)
+    returned: list[Any] = []
+
+    def outer(environ: Environ, start_response: Any) -> Iterable[bytes]:
+        middleware_answer = middleware(environ, start_response)
+        returned.append(middleware_answer)
+        return middleware_answer
+
+    assert ask(serve(outer)).endswith(content)
+    assert returned == given
+    ended(client, counts(1, 1, 0))
+
+
+def test_a_file_wrapper_that_is_a_function_works_too(client: Client) -> None:
+    """As with uWSGI."""
+
+    def app(environ: Environ, start_response: Any) -> Iterable[bytes]:
+        start_response("500 Oops", [])
+        client.boolean("checkout", False)
+        return environ["wsgi.file_wrapper"](io.BytesIO(b"content"))  # type: ignore[no-any-return]
+
+    environ = {"HTTP_X_USER": "ann", "wsgi.file_wrapper": lambda file: FileWrapper(file)}
+    pieces, status, _ = run_wsgi_app(TidegateMiddleware(app, client, user), environ)
+    assert (b"".join(pieces), status) == (b"content", "500 Oops")
+    pieces.close()  # type: ignore[attr-defined]
+    assert counted(client) == counts(1, 1, 1, failing=1)
+
+
+def test_a_real_client_that_hangs_up_makes_no_outcome(
+    client: Client, serve: Callable[[Application], int]
+) -> None:
+    went_away = threading.Event()
+
+    def app(environ: Environ, start_response: Any) -> Iterator[bytes]:
+        start_response("200 OK", [])
+        client.boolean("checkout", False)
+        yield b"first"
+        went_away.wait(20)
+        while True:
+            yield b"x" * 65_536
+
+    port = serve(TidegateMiddleware(app, client, user))
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.sendall(b"GET / HTTP/1.0\r\nX-User: ann\r\n\r\n")
+        seen = b""
+        while b"first" not in seen:
+            seen += connection.recv(100)
+    went_away.set()
+    ended(client, counts(1, 0, 0))
+
+
+def test_a_real_server_that_catches_an_exception_has_one_error(
+    client: Client, serve: Callable[[Application], int], capfd: pytest.CaptureFixture[str]
+) -> None:
+    def app(environ: Environ, start_response: Any) -> Iterable[bytes]:
+        client.boolean("checkout", False)
+        raise ZeroDivisionError
+
+    assert b" 500 " in ask(serve(TidegateMiddleware(app, client, user)))
+    ended(client, counts(1, 1, 1, failing=1))
