@@ -146,14 +146,13 @@ class Reporter:
                 self.dropped += 1
 
     def _fail(self, place: tuple[Group, Arm], user: str) -> None:
-        users = self._failing.setdefault(place, {})
         name = user_hash(user)
-        if name in users:
+        if name in self._failing.get(place, ()):
             return
         if self._waiting >= ROOM_FOR_USERS:
             self._overflow[place] = self._overflow.get(place, 0) + 1
             return
-        users[name] = None
+        self._failing.setdefault(place, {})[name] = None
         self._waiting += 1
 
     def compose(self) -> dict[str, Any]:

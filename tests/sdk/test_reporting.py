@@ -318,6 +318,23 @@ def test_what_is_over_is_forgotten_once_it_arrived() -> None:
     assert reporter.compose()["counts"] == []
 
 
+def test_what_is_over_is_forgotten_also_when_there_was_no_room_for_its_users(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reporting, "ROOM_FOR_USERS", 1)
+    reporter = Reporter()
+    an_operation(reporter, exposure("rel_1"), outcome="error", user="ann")
+    an_operation(reporter, exposure("rel_2"), outcome="error", user="bob")
+    report = reporter.compose()
+    assert [(part["release"], part["overflow"]) for part in report["failing"]] == [
+        ("rel_1", 0),
+        ("rel_2", 1),
+    ]
+    reporter.acknowledged(report["sequence"])
+    report = reporter.compose()
+    assert (report["counts"], report["failing"]) == ([], [])
+
+
 def test_a_process_of_a_thousand_releases_keeps_room_for_the_next() -> None:
     reporter = Reporter()
     for number in range(3 * reporting.ROOM_FOR_GROUPS):
