@@ -41,6 +41,7 @@ log.addHandler(logging.NullHandler())
 T = TypeVar("T")
 Read = Callable[[Any], Any]
 Listener = Callable[[ClientEvent], None]
+Observer = Callable[[EvaluationDetails[Any], Context], None]
 
 _operation = current.get  # bound once: every evaluation asks
 _hash = mmh3.hash
@@ -76,6 +77,7 @@ class Client:
         self._token = token or os.environ.get("TIDEGATE_TOKEN", "")
         self._file: SnapshotFile | None = None
         self._listeners: tuple[Listener, ...] = ()
+        self._observers: tuple[Observer, ...] = ()
         if self._url and self._token:
             if cache_path is not None:
                 keeper = load("tidegate.persistence").SnapshotFile
@@ -104,6 +106,7 @@ class Client:
         client._url = client._token = ""
         client._file = None
         client._listeners = ()
+        client._observers = ()
         client._apply(_compiled(snapshot))
         return client
 
@@ -151,6 +154,24 @@ class Client:
 
         def forget() -> None:
             self._listeners = tuple(each for each in self._listeners if each is not listener)
+
+        return forget
+
+    def observe(self, observer: Observer) -> Callable[[], None]:
+        """Call ``observer`` with every evaluation's details and context, where it happens.
+
+        Evaluations take a longer way meanwhile; without observers they cost nothing more.
+        What an observer raises is logged for debugging and otherwise ignored.
+
+        Returns:
+            A function that ends the observing.
+        """
+        self._observers = (*self._observers, observer)
+        self._choose_way()
+
+        def forget() -> None:
+            self._observers = tuple(each for each in self._observers if each is not observer)
+            self._choose_way()
 
         return forget
 
@@ -277,7 +298,7 @@ class Client:
             answer, value = _failure("TYPE_MISMATCH", str(error)), default
         except Exception as error:
             answer, value = _failure("GENERAL", f"{type(error).__name__}: {error}"), default
-        return EvaluationDetails(
+        details = EvaluationDetails(
             key,
             value,
             answer.variant,
@@ -286,6 +307,12 @@ class Client:
             answer.error_message,
             answer.metadata,
         )
+        for observer in self._observers:
+            try:
+                observer(details, NOBODY if context is None else context)
+            except Exception:
+                log.debug("an observer failed", exc_info=True)
+        return details
 
     def _ask(self, type_: FlagType, key: str, context: Context) -> Evaluation:
         compiled = self._compiled
@@ -330,7 +357,20 @@ class Client:
     def _apply(self, compiled: Compiled) -> None:
         # Each table is whole by itself: an evaluation reads exactly one.
         self._compiled = compiled
-        self._booleans = compiled.booleans
+        self._choose_way()
+
+    def _choose_way(self) -> None:
+        """Put the present flags' table in place; whoever comes last does it for good."""
+        # Without a lock: what was changed meanwhile, by another thread, is seen after the swap.
+        table = None
+        while table is not (table := self._quick_way()):
+            self._booleans = table
+
+    def _quick_way(self) -> dict[str, tuple[Shortcut | None, Evaluate]]:
+        """The table of flags that are asked without details: with observers there is none."""
+        if self._observers or self._compiled is None:
+            return _NO_FLAGS
+        return self._compiled.booleans
 
     def _connect(self) -> None:
         link: Link = load("tidegate.updates").Link(
@@ -391,6 +431,7 @@ def _as_integer(value: Any) -> int:
 
 
 _float = float
+_NO_FLAGS: dict[str, tuple[Shortcut | None, Evaluate]] = {}
 _connected: weakref.WeakSet[Client] = weakref.WeakSet()
 
 

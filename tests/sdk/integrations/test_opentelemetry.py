@@ -1,0 +1,156 @@
+"""Evaluations in the spans of the real OpenTelemetry SDK."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import Tracer
+from tidegate import Client, Context
+from tidegate.integrations.opentelemetry import EVENT, instrument
+
+from tests.sdk.integrations.counted import SNAPSHOT, counted, counts
+
+USER = Context("user-1")
+
+
+@pytest.fixture
+def client() -> Client:
+    return Client.offline(SNAPSHOT)
+
+
+@pytest.fixture
+def exporter() -> InMemorySpanExporter:
+    return InMemorySpanExporter()
+
+
+@pytest.fixture
+def tracer(exporter: InMemorySpanExporter) -> Tracer:
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    return provider.get_tracer("test")
+
+
+def events(
+    tracer: Tracer, exporter: InMemorySpanExporter, work: Callable[[], object]
+) -> list[Mapping[str, Any]]:
+    """What a piece of work leaves in a span."""
+    exporter.clear()
+    with tracer.start_as_current_span("work"):
+        work()
+    (span,) = exporter.get_finished_spans()
+    assert all(event.name == EVENT for event in span.events)
+    return [dict(event.attributes or {}) for event in span.events]
+
+
+def test_an_evaluation_is_an_event_with_the_conventions_attributes(
+    client: Client, tracer: Tracer, exporter: InMemorySpanExporter
+) -> None:
+    instrument(client)
+    assert events(tracer, exporter, lambda: client.boolean("checkout", False, USER)) == [
+        {
+            "feature_flag.key": "checkout",
+            "feature_flag.provider.name": "tidegate",
+            "feature_flag.result.variant": "on",
+            "feature_flag.result.reason": "default",
+            "feature_flag.version": "1",
+        }
+    ]
+
+
+def test_a_failed_evaluation_says_why(
+    client: Client, tracer: Tracer, exporter: InMemorySpanExporter
+) -> None:
+    instrument(client)
+    (missing, mistaken) = events(
+        tracer,
+        exporter,
+        lambda: (client.boolean("nothing", False, USER), client.string("checkout", "", USER)),
+    )
+    assert missing["error.type"] == "flag_not_found"
+    assert mistaken["error.type"] == "type_mismatch"
+    assert missing["feature_flag.result.reason"] == "error"
+    assert "nothing" in missing["feature_flag.error.message"]
+    assert "feature_flag.result.variant" not in missing
+
+
+def test_for_whom_it_was_is_said_only_when_asked_for(
+    client: Client, tracer: Tracer, exporter: InMemorySpanExporter
+) -> None:
+    def ask() -> None:
+        with client.operation(USER):
+            client.boolean("checkout", False)
+
+    forget = instrument(client)
+    assert "feature_flag.context.id" not in events(tracer, exporter, ask)[0]
+    forget()
+    instrument(client, with_targeting_key=True)
+    assert events(tracer, exporter, ask)[0]["feature_flag.context.id"] == "user-1"
+
+
+def test_every_question_is_an_event_until_it_is_ended(
+    client: Client, tracer: Tracer, exporter: InMemorySpanExporter
+) -> None:
+    def ask_twice() -> None:
+        client.boolean("checkout", False, USER)
+        client.boolean("checkout", False, USER)
+
+    # The quick way is in use before.
+    ask_twice()
+    forget = instrument(client)
+    assert len(events(tracer, exporter, ask_twice)) == 2
+    forget()
+    assert events(tracer, exporter, ask_twice) == []
+
+
+def test_an_observed_evaluation_counts_as_one_exposure(client: Client, tracer: Tracer) -> None:
+    instrument(client)
+    with tracer.start_as_current_span("work"), client.operation(USER):
+        assert client.boolean("checkout", False) is True
+        assert client.boolean("checkout", False) is True
+    assert counted(client) == counts(1, 1, 0)
+
+
+def test_without_a_span_nothing_happens(client: Client) -> None:
+    instrument(client)
+    assert client.boolean("checkout", False, USER) is True
+
+
+def test_an_observer_that_raises_does_no_harm(client: Client) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    seen: list[str] = []
+    client.observe(fail)
+    client.observe(lambda details, context: seen.append(f"{details.flag_key} {context!r}"))
+    assert client.boolean("checkout", False) is True
+    assert len(seen) == 1
+
+
+def test_observing_and_updating_at_once_leave_the_newest_flags_in_force(client: Client) -> None:
+    snapshots = [
+        SNAPSHOT,
+        {**SNAPSHOT, "flags": {"checkout": {**SNAPSHOT["flags"]["checkout"], "killed": "off"}}},
+    ]
+    compiled = [Client.offline(each)._compiled for each in snapshots]
+    done = threading.Event()
+
+    def observe_and_forget() -> None:
+        while not done.is_set():
+            client.observe(lambda *_: None)()
+
+    observer = threading.Thread(target=observe_and_forget)
+    observer.start()
+    for number in range(2_000):
+        present = compiled[number % 2]
+        assert present is not None
+        client._apply(present)
+        assert client.boolean("checkout", False, USER) is (number % 2 == 0)
+    done.set()
+    observer.join()
+    assert client.boolean("checkout", True, USER) is False
