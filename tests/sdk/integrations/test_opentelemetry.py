@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -132,25 +131,23 @@ def test_an_observer_that_raises_does_no_harm(client: Client) -> None:
     assert len(seen) == 1
 
 
-def test_observing_and_updating_at_once_leave_the_newest_flags_in_force(client: Client) -> None:
-    snapshots = [
-        SNAPSHOT,
-        {**SNAPSHOT, "flags": {"checkout": {**SNAPSHOT["flags"]["checkout"], "killed": "off"}}},
-    ]
-    compiled = [Client.offline(each)._compiled for each in snapshots]
-    done = threading.Event()
+def test_flags_that_come_while_observing_ends_are_in_force(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed = {"checkout": {**SNAPSHOT["flags"]["checkout"], "killed": "off"}}
+    update = Client.offline({**SNAPSHOT, "flags": killed})._compiled
+    assert update is not None
+    forget = client.observe(lambda *_: None)
+    choose = client._quick_way
+    updates = [update]
 
-    def observe_and_forget() -> None:
-        while not done.is_set():
-            client.observe(lambda *_: None)()
+    def choose_and_be_overtaken() -> Any:
+        table = choose()
+        if updates:
+            client._apply(updates.pop())
+        return table
 
-    observer = threading.Thread(target=observe_and_forget)
-    observer.start()
-    for number in range(2_000):
-        present = compiled[number % 2]
-        assert present is not None
-        client._apply(present)
-        assert client.boolean("checkout", False, USER) is (number % 2 == 0)
-    done.set()
-    observer.join()
+    monkeypatch.setattr(client, "_quick_way", choose_and_be_overtaken)
+    forget()
     assert client.boolean("checkout", True, USER) is False
+    assert client._booleans is update.booleans
