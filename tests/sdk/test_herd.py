@@ -1,0 +1,117 @@
+"""Five hundred clients whose server restarts come back one after the other, not all at once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+from tidegate import Client
+
+from tests.sdk.integrations.counted import SNAPSHOT
+
+CLIENTS = 500
+DOWN_SECONDS = 2.0
+SLICE_SECONDS = 0.1
+SHARE = 0.25
+"""The busiest tenth of a second takes less than this share of the clients."""
+
+STREAM = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
+    b"event: snapshot\ndata: " + json.dumps(SNAPSHOT).encode() + b"\n\n"
+)
+TAKEN = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}"
+UNCHANGED = b"HTTP/1.1 304 Not Modified\r\nConnection: close\r\n\r\n"
+
+
+class RestartingServer:
+    """Streams one snapshot to everybody, and notes when each of them came."""
+
+    def __init__(self) -> None:
+        self.came: list[float] = []
+        self.port = 0
+        self._loop = asyncio.new_event_loop()
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._server: asyncio.Server | None = None
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        self.start()
+
+    def start(self) -> None:
+        asyncio.run_coroutine_threadsafe(self._start(), self._loop).result(10)
+
+    def stop(self) -> None:
+        """Refuse who comes, and cut the connections that there are."""
+        asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result(10)
+
+    def close(self) -> None:
+        self.stop()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    async def _start(self) -> None:
+        self._server = await asyncio.start_server(
+            self._serve, "127.0.0.1", self.port, backlog=2 * CLIENTS
+        )
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def _stop(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        for writer in list(self._writers):
+            writer.transport.abort()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            head = await reader.readuntil(b"\r\n\r\n")
+            if b"/sdk/v1/stream" in head:
+                self.came.append(time.monotonic())
+                writer.write(STREAM)
+                await reader.read()
+            else:
+                writer.write(TAKEN if head.startswith(b"POST") else UNCHANGED)
+                await writer.drain()
+        self._writers.discard(writer)
+        writer.close()
+
+
+@pytest.fixture
+def server() -> Iterator[RestartingServer]:
+    server = RestartingServer()
+    yield server
+    server.close()
+
+
+def until_all_came(server: RestartingServer) -> None:
+    deadline = time.monotonic() + 120
+    while len(server.came) < CLIENTS:
+        assert time.monotonic() < deadline, f"{len(server.came)} of {CLIENTS} came"
+        time.sleep(0.05)
+
+
+@pytest.mark.long
+def test_clients_come_back_spread_over_time_after_a_restart(server: RestartingServer) -> None:
+    clients = [Client(f"http://127.0.0.1:{server.port}", "a token") for _ in range(CLIENTS)]
+    try:
+        until_all_came(server)
+        assert all(client.wait_until_ready(60) for client in clients)
+        server.stop()
+        server.came.clear()
+        time.sleep(DOWN_SECONDS)
+        server.start()
+        until_all_came(server)
+        slices = Counter(int(moment / SLICE_SECONDS) for moment in server.came)
+        assert max(slices.values()) < SHARE * CLIENTS, sorted(slices.items())
+        assert all(client.boolean("checkout", False) for client in clients)
+    finally:
+        for client in clients:
+            client._closed = True
+            if client._link is not None:
+                client._link.stop(flush=False)
