@@ -41,6 +41,8 @@ class Authenticator:
         self._store = store
         self._settings = settings
         self._known: dict[str, _Known] = {}
+        self._matched: dict[str, Token] = {}
+        """Tokens that were presented and matched, so that this is computed once."""
 
     def token_of_request(self, key_header: str | None = None) -> Token:
         """The token in the present request's ``Authorization`` header.
@@ -51,23 +53,33 @@ class Authenticator:
         Raises:
             Unauthenticated: there is none, or it is not known.
         """
-        if key_header is not None and "Authorization" not in request.headers:
+        given = request.headers.get("Authorization")
+        if given is None and key_header is not None:
             alone = request.headers.get(key_header, "").strip()
             if alone:
                 return self.token_of(alone)
-        scheme, _, presented = request.headers.get("Authorization", "").partition(" ")
+        scheme, _, presented = (given or "").partition(" ")
         if scheme.lower() != "bearer" or not presented.strip():
             raise Unauthenticated(NO_TOKEN)
         return self.token_of(presented.strip())
 
     def token_of(self, presented: str) -> Token:
         """The record of a token; raises ``Unauthenticated`` when it is not a known one."""
+        matched = self._matched.get(presented)
+        if matched is not None:
+            present = self._look_up(matched.id)
+            if present is not None and present.digest == matched.digest:
+                return present
+            self._matched.pop(presented, None)
         read = credentials.read(presented)
         token = self._look_up(read.id) if read is not None else None
         if read is None or token is None:
             raise Unauthenticated(WRONG_TOKEN)
         if not credentials.matches(self._settings.secret_key, read.secret, token.digest):
             raise Unauthenticated(WRONG_TOKEN)
+        if len(self._matched) >= MOST_CACHED:
+            self._matched.clear()
+        self._matched[presented] = token
         return token
 
     def token_with(self, id: str) -> Token:
@@ -93,15 +105,19 @@ class Authenticator:
         except StoreUnavailable:
             if known is None:
                 raise
-            # While the store is away nobody deletes a token; evaluations go on meanwhile.
-            return known.token
+            # While the store is away nobody deletes a token; evaluations go on meanwhile, and
+            # not each of them shall wait for the store.
+            return self._keep(known.token)
         if stored is None:
             self._known.pop(id, None)
             return None
         if len(self._known) >= MOST_CACHED:
             self._known.clear()
-        token: Token = stored.document
-        self._known[id] = _Known(token, now + self._settings.token_cache_seconds)
+        return self._keep(stored.document)
+
+    def _keep(self, token: Token) -> Token:
+        until = time.monotonic() + self._settings.token_cache_seconds
+        self._known[token.id] = _Known(token, until)
         return token
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
+
 from flask import Flask, Response, request
 
 from tidegate_server.api import backend, openapi, request_log
@@ -80,9 +82,18 @@ def create_app(store: Store, settings: ApiSettings) -> Flask:
 
 
 def secure(response: Response) -> Response:
-    """Headers that keep browsers from doing with an answer what it is not for."""
-    for name, value in SECURITY_HEADERS.items():
-        response.headers.setdefault(name, value)
+    """Headers that keep browsers from doing with an answer what it is not for.
+
+    What has no body of its own, since nothing has changed, stands under the headers that came
+    with the body.
+    """
+    if response.status_code == HTTPStatus.NOT_MODIFIED:
+        response.headers.setdefault("Cache-Control", SECURITY_HEADERS["Cache-Control"])
+        return response
+    present = {name.lower() for name, _ in response.headers}
+    response.headers.extend(
+        [(name, value) for name, value in SECURITY_HEADERS.items() if name.lower() not in present]
+    )
     if request.path.startswith("/api/") and request.method != "GET":
         response.headers["Cache-Control"] = "no-store"
     return response

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import secrets
 import time
@@ -15,21 +16,26 @@ QUIET_PATHS = ("/health/", "/metrics", "/sdk/v1/reports", "/ofrep/")
 """What comes every few seconds from everyone; told at level debug unless it fails."""
 
 log = structlog.stdlib.get_logger("tidegate_server.api")
+_standard = logging.getLogger("tidegate_server.api")
+"""Asked before a quiet event is made, which costs more than what it tells of."""
 
 
 def begin() -> None:
     """Take the caller's request id where it is harmless, or make one."""
-    given = request.headers.get(HEADER, "")
-    g.request_id = given if _ACCEPTED.fullmatch(given) else secrets.token_hex(8)
+    given = request.headers.get(HEADER)
+    accepted = given is not None and _ACCEPTED.fullmatch(given) is not None
+    g.request_id = given if accepted else secrets.token_hex(8)
     g.began = time.perf_counter()
 
 
 def end(response: Response) -> Response:
     """Say what was asked and how it went: never a body, a query or a token."""
     response.headers[HEADER] = g.get("request_id", "")
+    quiet = response.status_code < 400 and request.path.startswith(QUIET_PATHS)
+    if quiet and not _standard.isEnabledFor(logging.DEBUG):
+        return response
     milliseconds = (time.perf_counter() - g.get("began", time.perf_counter())) * 1000
     token = g.get("token")
-    quiet = request.path.startswith(QUIET_PATHS) and response.status_code < 400
     say = log.debug if quiet else log.info
     say(
         "request",

@@ -23,8 +23,7 @@ from tidegate_server.api.blueprint import Blueprint
 from tidegate_server.api.bodies import JSON
 from tidegate_server.api.schemas import ofrep as schemas
 from tidegate_server.api.services import evaluations, outcomes
-from tidegate_server.api.services.evaluations import BulkAnswer
-from tidegate_server.api.services.questions import NotAsked, read_question
+from tidegate_server.api.services.questions import NotAsked, digest_of, read_question
 from tidegate_server.api.services.residents import Resident, Served
 from tidegate_server.api.services.views import Audience, View
 from tidegate_server.domain.tokens import Role, Token
@@ -33,6 +32,7 @@ from tidegate_server.errors import StoreUnavailable, TidegateError
 blueprint = Blueprint("ofrep", __name__, description="OpenFeature clients of any language")
 
 KEY_HEADER = "X-API-Key"
+IF_NONE_MATCH = "HTTP_IF_NONE_MATCH"
 EVENT_STREAM = "text/event-stream"
 INACTIVITY_SECONDS = 120
 """How long a page in the background keeps its stream."""
@@ -55,10 +55,11 @@ def asking(view: View_) -> View_:
 
     @wraps(view)
     def guarded(*args: Any, **kwargs: Any) -> Response:
-        token = backend().authenticator.token_of_request(KEY_HEADER)
+        here = backend()
+        token = here.authenticator.token_of_request(KEY_HEADER)
         g.token = token
         g.place = require_evaluating(token)
-        backend().rate_limits.take(token)
+        here.rate_limits.take(token)
         return view(*args, **kwargs)
 
     guarded.needs = Role.CLIENT  # type: ignore[attr-defined]
@@ -108,21 +109,18 @@ def evaluate_flags() -> Response:
     token, resident = present_token(), _resident()
     audience = _audience(token)
     served = _fresh(resident)
-    view = served.views[audience]
-    question = read_question(request)
-    lifetime = backend().settings.stream_credential_seconds
-    answers: list[BulkAnswer] = []
-
-    def answer() -> BulkAnswer:
-        answers.append(evaluations.evaluate_all(view, question))
-        return answers[-1]
-
-    now = time.time()
-    scope = f"{token.id}.{stream_credentials.step(now, lifetime)}"
-    etag = evaluations.etag_of(view, question, scope, answer)
-    if request.if_none_match.contains_weak(etag) and not _config_differs(served, audience):
+    view, now = served.views[audience], time.time()
+    step = stream_credentials.step(now, backend().settings.stream_credential_seconds)
+    asked = digest_of(request) + f"{token.id}.{step}".encode()
+    may_know = IF_NONE_MATCH in request.environ and not _config_differs(served, audience)
+    etag = evaluations.known_etag(view, asked)
+    if etag is not None and may_know and _known(etag):
         return _tagged(Response(status=HTTPStatus.NOT_MODIFIED), etag)
-    given = answers[0] if answers else answer()
+    question = read_question(request)
+    given = evaluations.evaluate_all(view, question)
+    etag = evaluations.etag_of(view, asked, given)
+    if may_know and _known(etag):
+        return _tagged(Response(status=HTTPStatus.NOT_MODIFIED), etag)
     if given.exposed:
         resident.exposures.evaluated(given.exposed, question.context.targeting_key)
     body = b'{"flags":' + given.flags + b',"eventStreams":' + _streams(token, view, now) + b"}"
@@ -153,7 +151,7 @@ def follow_changes(since: int) -> Response:
     Bulk evaluations name this address with its `credential`.
     """
     last_event = request.headers.get("Last-Event-ID", "").strip()
-    known = _known(last_event) if last_event else since
+    known = _version_in(last_event) if last_event else since
     token, resident = present_token(), _resident()
     resident.served()  # what cannot be served is said with a status, not by silence
     events = backend().notices.events(resident, _audience(token), token, known)
@@ -172,8 +170,13 @@ def _audience(token: Token) -> Audience:
 
 def _fresh(resident: Resident) -> Served:
     """What to answer from: at least the version of the notice that made the client ask."""
-    asked = _version(request.args.get("flagConfigEtag", ""))
-    return resident.served() if asked is None else resident.served_since(asked)
+    told = _version(_told())
+    return resident.served() if told is None else resident.served_since(told)
+
+
+def _told() -> str:
+    """The ETag of the notice that made the client ask; most requests come without one."""
+    return request.args.get("flagConfigEtag", "") if request.query_string else ""
 
 
 def _config_differs(served: Served, audience: Audience) -> bool:
@@ -181,7 +184,7 @@ def _config_differs(served: Served, audience: Audience) -> bool:
 
     Then it must get a whole answer, whatever it has (ADR 8 of the protocol).
     """
-    given = request.args.get("flagConfigEtag", "")
+    given = _told()
     return bool(given) and _version(given) != served.notices[audience].version
 
 
@@ -192,7 +195,7 @@ def _version(etag: str) -> int | None:
     return None
 
 
-def _known(last_event: str) -> int:
+def _version_in(last_event: str) -> int:
     """The version that the client saw last; what is no version of ours is none."""
     version = _version(last_event)
     return -1 if version is None else version
@@ -223,14 +226,21 @@ def _own_address() -> str:
 
 
 def _tagged(response: Response, etag: str) -> Response:
-    response.set_etag(etag)
+    response.headers["ETag"] = f'"{etag}"'
     return response
+
+
+def _known(etag: str) -> bool:
+    """Whether the client has the answer under this ETag."""
+    # Most clients name one, as they got it.
+    one: bool = request.environ[IF_NONE_MATCH] == f'"{etag}"'
+    return one or request.if_none_match.contains_weak(etag)
 
 
 def share_with_pages(response: Response) -> Response:
     """Let browsers give answers to pages of allowed origins."""
-    response.headers.setdefault("Cache-Control", "no-store")
-    response.vary.add("Origin")
+    response.headers["Cache-Control"] = "no-store"
+    response.headers["Vary"] = "Origin"
     origin = request.headers.get("Origin")
     if origin and backend().origins.allow(origin, g.get("place")):
         response.headers["Access-Control-Allow-Origin"] = origin

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -59,22 +58,20 @@ def evaluate_all(view: View, question: Question) -> BulkAnswer:
     return BulkAnswer(b"[" + b",".join(parts) + b"]", tuple(exposed))
 
 
-def etag_of(view: View, question: Question, scope: str, answer: Callable[[], BulkAnswer]) -> str:
-    """The ETag of a bulk answer: of what was asked, and of what every flag gives.
+def known_etag(view: View, asked: bytes) -> str | None:
+    """The ETag of an answer that was given from this view before; None when there is none.
 
     Args:
         view: the flags.
-        question: what was asked.
-        scope: whatever else tells answers apart.
-        answer: evaluates; called only when this question was not asked of this view before.
+        asked: what tells the question, and whatever else the answer depends on, from others.
     """
-    asked = question.digest + scope.encode()
-    etag = view.etags.get(asked)
-    if etag is None:
-        digest = hashlib.blake2b(asked, digest_size=12)
-        digest.update(answer().flags)
-        etag = digest.hexdigest()
-        if len(view.etags) >= MOST_ETAGS:
-            view.etags.clear()
-        view.etags[asked] = etag
+    return view.etags.get(asked)
+
+
+def etag_of(view: View, asked: bytes, given: BulkAnswer) -> str:
+    """The ETag of an answer: of what was asked, and of what every flag gives."""
+    etag = hashlib.blake2b(asked + given.flags, digest_size=12).hexdigest()
+    if len(view.etags) >= MOST_ETAGS:
+        view.etags.clear()
+    view.etags[asked] = etag
     return etag

@@ -34,12 +34,10 @@ class Question:
 
     Attributes:
         context: the evaluation context; nobody's when the request names none.
-        digest: what tells this request's body from others.
         said: the body; fields that are not known may be there for others.
     """
 
     context: Context
-    digest: bytes
     said: Mapping[str, Any]
 
 
@@ -50,21 +48,36 @@ def read_question(request: Request) -> Question:
         NotAsked: it is not JSON, or its context is not one.
     """
     said = _body(request)
-    digest = hashlib.blake2b(request.get_data(), digest_size=16).digest()
-    return Question(_context(said), digest, said)
+    return Question(_context(said), said)
+
+
+def digest_of(request: Request) -> bytes:
+    """What tells a request's body from others, without reading it.
+
+    Raises:
+        NotAsked: it is longer than the server reads.
+    """
+    return hashlib.blake2b(_bytes(request), digest_size=16).digest()
 
 
 def _body(request: Request) -> Mapping[str, Any]:
+    if not _bytes(request):
+        return {}
     try:
-        # Kept, so that the digest finds the same bytes.
-        if not request.get_data():
-            return {}
         said = read_body(request)
     except HTTPException as error:
         raise NotAsked(PARSE_ERROR, str(error.description)) from None
     if not isinstance(said, Mapping):
         raise NotAsked(PARSE_ERROR, 'The body must be an object: {"context": {...}}.')
     return said
+
+
+def _bytes(request: Request) -> bytes:
+    """The body, which is kept for whoever reads it next."""
+    try:
+        return request.get_data()
+    except HTTPException as error:
+        raise NotAsked(PARSE_ERROR, str(error.description)) from None
 
 
 def _context(said: Mapping[str, Any]) -> Context:
