@@ -26,6 +26,7 @@ from tidegate_server.decisions.distributions import (
 )
 from tidegate_server.decisions.windows import Distribution, Histogram
 from tidegate_server.domain.checks import Check, Metric, OnFailure, Operator, Tolerance
+from tidegate_server.domain.release import State
 
 from tests.decisions.ramp import Followed, policy
 
@@ -78,7 +79,7 @@ def test_there_is_no_cut_before_enough_is_known() -> None:
     assert cut_of(check, Faded(((3, ENOUGH - 1),))) is None
     assert cut_of(check, Faded(((3, 90.0), (7, 10.0)))) == 3
     assert cut_of(check, Faded(((3, 80.0), (7, 20.0)))) == 7
-    lower = replace(check, metric=Metric.CUSTOM, operator=Operator.AT_LEAST)
+    lower = replace(check, metric=Metric.CUSTOM, operator=Operator.AT_LEAST, quantile=0.1)
     assert cut_of(lower, Faded(((3, 20.0), (7, 80.0)))) == 3
 
 
@@ -123,7 +124,15 @@ def test_a_slower_treatment_is_rolled_back() -> None:
     windows = traffic.until_closed("latency", durations(1.0), durations(1.6))
 
     assert windows < 30
-    assert traffic.followed.last.reason.startswith("latency p95 against control: evidence")
+    seen = traffic.followed.progress.checks[0]
+    assert seen.seen_treatment.errors > 2 * seen.seen_control.errors > 0
+    said = traffic.followed.last.reason
+    assert said.startswith("latency p95 against control: evidence")
+    assert said.endswith(
+        f"reached 200: {seen.seen_treatment.errors} of {seen.seen_treatment.outcomes} treated "
+        f"operations were slower than control's p95, {seen.seen_control.errors} of "
+        f"{seen.seen_control.outcomes} control operations in this stage"
+    )
 
 
 def test_an_equally_fast_one_goes_on() -> None:
@@ -138,7 +147,7 @@ def test_a_custom_value_that_falls_is_caught_when_small_is_bad() -> None:
     basket = Check(
         metric=Metric.CUSTOM,
         measure="basket_value",
-        quantile=0.9,
+        quantile=0.1,
         operator=Operator.AT_LEAST,
         on_failure=OnFailure.PAUSE,
     )
@@ -149,12 +158,14 @@ def test_a_custom_value_that_falls_is_caught_when_small_is_bad() -> None:
         lambda dice: dice.gauss(25, 10),
     )
 
-    assert "basket_value p90 against control" in traffic.followed.last.reason
+    assert "basket_value p10 against control" in traffic.followed.last.reason
+    assert "treated operations were below control's p10" in traffic.followed.last.reason
+    assert traffic.followed.release.state is State.PAUSED
 
 
 def test_a_custom_value_that_rises_is_no_harm_when_small_is_bad() -> None:
     basket = Check(
-        metric=Metric.CUSTOM, measure="basket_value", quantile=0.9, operator=Operator.AT_LEAST
+        metric=Metric.CUSTOM, measure="basket_value", quantile=0.1, operator=Operator.AT_LEAST
     )
     traffic = Traffic(basket)
     for _ in range(40):
@@ -186,6 +197,89 @@ def test_values_without_a_control_group_say_nothing() -> None:
     assert len(set(after.bets)) == 1  # prior mass was placed, and nothing was won or lost
 
 
+def mixed(slow: float, share: float) -> Draw:
+    """As many operations as always, of which a share takes longer."""
+    usual = durations(1.0)
+    return lambda dice: usual(dice) * (slow if dice.random() < share else 1.0)
+
+
+@pytest.mark.parametrize(("quantile", "stopped"), [(0.98, True), (0.5, False)])
+def test_the_quantile_says_which_operations_matter(quantile: float, stopped: bool) -> None:
+    """Four in a hundred take ten times as long: the median hardly knows."""
+    traffic = Traffic(replace(LATENCY, quantile=quantile), min_samples=10**9)
+    actions = [
+        traffic.window("latency", durations(1.0), mixed(10.0, 0.04), amount=400)
+        for _ in range(25)
+        if traffic.followed.release.state is not State.ROLLED_BACK
+    ]
+    assert (Action.ROLLBACK in actions) is stopped
+
+
+def test_a_share_may_be_tolerated_in_points() -> None:
+    """With 0.1 on top of p_c, three times the control's twentieth is still tolerable."""
+    loose = replace(LATENCY, tolerance=Tolerance(relative=0.0, absolute=0.1))
+    traffic = Traffic(loose, min_samples=10**9)
+    for _ in range(40):
+        assert traffic.window("latency", durations(1.0), durations(1.3)) is not Action.ROLLBACK
+    traffic.until_closed("latency", durations(1.0), durations(3.0))
+
+
+def test_a_measure_is_looked_at_by_the_checks_of_its_name_alone() -> None:
+    size = Check(metric=Metric.CUSTOM, measure="size", quantile=0.9)
+    basket = replace(size, measure="basket")
+    traffic = Traffic(size, basket, min_samples=10**9)
+    traffic.until_closed("size", durations(1.0), durations(3.0))
+    one, other = traffic.followed.last.checks
+    assert (one.failed, other.failed) == (True, False)
+    assert other.log_evidence == pytest.approx(0.0)
+
+
+@pytest.mark.parametrize("false_alarm", [0.001, 0.1])
+def test_the_false_alarm_sets_the_limit_of_the_evidence(false_alarm: float) -> None:
+    traffic = Traffic(replace(LATENCY, false_alarm=false_alarm))
+    traffic.until_closed("latency", durations(1.0), durations(1.6))
+    assert traffic.followed.last.checks[0].rollback_at == pytest.approx(2 / false_alarm)
+
+
+@pytest.mark.parametrize(
+    ("on_failure", "state"),
+    [
+        (OnFailure.ROLLBACK, State.ROLLED_BACK),
+        (OnFailure.PAUSE, State.PAUSED),
+        (OnFailure.WARN, State.RUNNING),
+    ],
+)
+def test_a_failure_asks_for_what_the_policy_says(on_failure: OnFailure, state: State) -> None:
+    traffic = Traffic(replace(LATENCY, on_failure=on_failure))
+    for _ in range(10):
+        if traffic.followed.release.state is State.RUNNING:
+            traffic.window("latency", durations(1.0), durations(3.0))
+    assert traffic.followed.release.state is state
+    assert "latency p95 against control: evidence" in traffic.followed.last.reason
+
+
+def test_who_never_reports_a_value_is_told_so() -> None:
+    traffic = Traffic(Check(metric=Metric.CUSTOM, measure="basket", quantile=0.5))
+    for _ in range(3):
+        traffic.followed.window((200, 0), (200, 0))
+    assert traffic.followed.release.stage == 1
+    assert "basket p50 against control: 0 of 100 values of control to compare with" in (
+        traffic.followed.last.reason
+    )
+
+
+def test_a_stage_counts_its_own_values() -> None:
+    traffic = Traffic(LATENCY)
+    while traffic.window("latency", durations(1.0), durations(1.0)) is not Action.ADVANCE:
+        assert traffic.followed.release.stage == 1
+    before = traffic.followed.progress.checks[0]
+    traffic.window("latency", durations(1.0), durations(1.0))
+    after = traffic.followed.progress.checks[0]
+    assert before.seen_treatment.outcomes >= 200
+    assert after.seen_treatment.outcomes == 0  # all of them are treated now
+    assert after.control.total > 0
+
+
 def stopped_falsely(runs: int, windows: int, check: Check, rate: float) -> int:
     """Of harmless releases whose control's latency drifts for both arms, how many are stopped."""
     stopped = 0
@@ -201,12 +295,12 @@ def stopped_falsely(runs: int, windows: int, check: Check, rate: float) -> int:
 
 
 def test_harmless_releases_are_stopped_no_more_often_than_promised() -> None:
-    """150 releases at a false alarm of 5 %: more than 14 has a chance below 1 in 100.
+    """200 releases at a false alarm of 5 %: more than 20 has a chance below 1 in 800.
 
-    (Binomial: P(X > 14 | 150, 0.05) = 0.0097.)
+    (Binomial: P(X > 20 | 200, 0.05) = 0.0012.)
     """
     check = replace(LATENCY, false_alarm=0.05)
-    assert stopped_falsely(150, 40, check, rate=0.3) <= 14
+    assert stopped_falsely(200, 30, check, rate=0.3) <= 20
 
 
 @pytest.mark.long

@@ -12,11 +12,15 @@ import random
 import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from statistics import NormalDist
 
 import pytest
 from tidegate_server.decisions.chance import Chance
+from tidegate_server.decisions.durations import SPREAD
 from tidegate_server.decisions.simulate import Run, simulate
 from tidegate_server.decisions.world import Always, Course, World
+from tidegate_server.domain.checks import Check, Metric, Operator
+from tidegate_server.domain.policy import Policy
 
 from tests.decisions.oracle import judged
 from tests.decisions.ramp import SEGMENT, policy
@@ -55,13 +59,22 @@ HARMLESS = {
 }
 
 
-def runs_of(world: World, number: int, windows: int) -> Iterable[Run]:
+LATENCY = Check(metric=Metric.LATENCY, quantile=0.95)
+BASKET = Check(metric=Metric.CUSTOM, measure="basket", quantile=0.1, operator=Operator.AT_LEAST)
+JUST_TOLERABLE = math.exp(SPREAD * (NormalDist().inv_cdf(0.95) - NormalDist().inv_cdf(0.945)))
+"""So much slower that a tenth more operations are beyond the control's 95th percentile."""
+
+BUSY_AND_QUIET = World(over_the_day(1_000, 0.7), Always(0.01))
+VALUES = policy(20, 50, 100, min_samples=100, bake_ms=10**9)
+
+
+def runs_of(world: World, number: int, windows: int, by: Policy = RAMP) -> Iterable[Run]:
     for seed in range(number):
-        yield simulate(RAMP, world, random.Random(seed), most_windows=windows)
+        yield simulate(by, world, random.Random(seed), most_windows=windows)
 
 
-def stopped(world: World, number: int, windows: int) -> int:
-    return sum(run.stopped for run in runs_of(world, number, windows))
+def stopped(world: World, number: int, windows: int, by: Policy = RAMP) -> int:
+    return sum(run.stopped for run in runs_of(world, number, windows, by))
 
 
 @pytest.mark.parametrize("kind", HARMLESS)
@@ -80,6 +93,37 @@ def test_two_thousand_harmless_releases_are_stopped_as_seldom_as_promised(
         print(f"\n{kind}: {found} of {number} harmless releases were stopped")
 
     assert found <= number * FALSE_ALARM
+
+
+@pytest.mark.parametrize(("check", "slower"), [(LATENCY, JUST_TOLERABLE), (BASKET, 1.0)])
+def test_harmless_values_stop_a_release_as_seldom_as_promised(check: Check, slower: float) -> None:
+    world = replace(BUSY_AND_QUIET, slower=slower)
+    found = stopped(world, 200, 25, replace(VALUES, checks=(check,)))
+    assert found <= most_by_chance(200, FALSE_ALARM, 1e-3)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("check", "slower"), [(LATENCY, 1.0), (LATENCY, JUST_TOLERABLE), (BASKET, 1.0)]
+)
+def test_two_thousand_releases_with_harmless_values_are_stopped_as_seldom_as_promised(
+    check: Check, slower: float, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world = replace(BUSY_AND_QUIET, slower=slower)
+    found = stopped(world, 2_000, 120, replace(VALUES, checks=(check,)))
+    with capsys.disabled():
+        print(f"\n{check.label}, {slower:.3f} times as slow: {found} of 2000 were stopped")
+
+    assert found <= 2_000 * FALSE_ALARM
+
+
+@pytest.mark.parametrize(("slower", "windows"), [(1.2, 20), (1.5, 5), (3.0, 3)])
+def test_slower_releases_are_stopped_soon(slower: float, windows: int) -> None:
+    world = World(Always(4_000), Always(0.01), segments=INSIDE, slower=slower)
+    found = list(runs_of(world, 10, 120, replace(RAMP, checks=(LATENCY,))))
+
+    assert all(run.stopped for run in found)
+    assert statistics.median(run.windows for run in found) <= windows
 
 
 @dataclass(frozen=True)

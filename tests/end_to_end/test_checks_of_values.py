@@ -21,7 +21,7 @@ CHECKS = {
         "metric": "custom",
         "measure": "basket_value",
         "compare": "control",
-        "quantile": 0.9,
+        "quantile": 0.1,
         "operator": ">=",
     },
 }

@@ -72,8 +72,7 @@ def cut_of(check: Check, control: Faded) -> int | None:
     """The cut that a check uses for the next window; None while too little is known."""
     if control.total < ENOUGH:
         return None
-    quantile = check.quantile if check.operator.large_is_bad else 1.0 - check.quantile
-    return quantile_bucket(control.weights, quantile)
+    return quantile_bucket(control.weights, check.quantile)
 
 
 def beyond(histogram: Histogram, cut: int, *, large_is_bad: bool) -> int:

@@ -110,9 +110,12 @@ def _compare_arms(
     new_stage = progress.stage_windows == 0
     strata: tuple[StratumCounts, ...] = window.strata
     control = before.control
+    seen_control, seen_treatment = before.seen_control, before.seen_treatment
     if check.distribution is not None:
         values = {(each.measure, each.stratum): each for each in window.distributions}
         strata = counted(check, cut_of(check, control), window.strata, values)
+        seen_control += total(stratum.control for stratum in strata)
+        seen_treatment += total(stratum.treatment for stratum in strata)
         control = fade_in(
             control,
             (each.control for each in window.distributions if each.measure == check.distribution),
@@ -129,6 +132,8 @@ def _compare_arms(
         guard=guard,
         advance=watch_harmlessness(before.advance, strata, allowed_excess(shares, release.stage)),
         control=control,
+        seen_control=seen_control,
+        seen_treatment=seen_treatment,
     )
 
 
@@ -186,7 +191,13 @@ def _follow(progress: Progress, release: Release) -> Progress:
         progress = replace(
             progress,
             checks=tuple(
-                replace(check, advance=restart_bets(check.advance)) for check in progress.checks
+                replace(
+                    check,
+                    advance=restart_bets(check.advance),
+                    seen_control=NOTHING,
+                    seen_treatment=NOTHING,
+                )
+                for check in progress.checks
             ),
             probe=replace(progress.probe, excess=0.0),
             stage_windows=0,

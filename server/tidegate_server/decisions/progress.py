@@ -30,6 +30,8 @@ class CheckProgress:
     Attributes:
         evidence, guard, advance: of a sequential check: E, its guard, and A.
         control: of a check of a distribution against control: what its cut is taken from.
+        seen_control, seen_treatment: of such a check, this stage's values in each arm, those
+            beyond the cut as errors.
         value, limit: of a threshold check, as last taken; None before that.
         breaches: in a row.
         unreadable: evaluations in a row in which the source could not be read.
@@ -47,6 +49,8 @@ class CheckProgress:
     unreadable: int = 0
     passing: bool = False
     problem: str = ""
+    seen_control: Counts = NOTHING
+    seen_treatment: Counts = NOTHING
 
 
 @dataclass(frozen=True, slots=True)

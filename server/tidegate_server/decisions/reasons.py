@@ -8,6 +8,7 @@ from typing import Protocol
 
 from tidegate_server.decisions.advance import ADVANCE_AT
 from tidegate_server.decisions.decision import LARGEST_LOG
+from tidegate_server.decisions.distributions import ENOUGH
 from tidegate_server.decisions.imbalance import LOG_IMBALANCE_AT
 from tidegate_server.decisions.probe import FIRES_AT, MOST_RETREATS
 from tidegate_server.decisions.progress import CheckProgress, Progress
@@ -73,11 +74,28 @@ def _wobble(progress: Progress) -> str:
     return f" (the arms wobble, damped by {number(phi)})" if phi >= 1.5 else ""
 
 
-def failed_check(check: Check, log_evidence: float, threshold: float, progress: Progress) -> str:
+def failed_check(
+    check: Check, mine: CheckProgress, log_evidence: float, threshold: float, progress: Progress
+) -> str:
     """A check's evidence has reached its threshold."""
     return (
         f"{_of(check)}evidence {from_log(log_evidence)} reached {number(threshold)}: "
-        f"{failures(progress)}"
+        f"{_compared(check, mine, progress)}"
+    )
+
+
+def _compared(check: Check, mine: CheckProgress, progress: Progress) -> str:
+    """What a check against the control group counts: who failed, or values beyond the cut."""
+    if check.distribution is None or not check.sequential:
+        return failures(progress)
+    side = "above" if check.operator.large_is_bad else "below"
+    if check.metric is Metric.LATENCY:
+        side = "slower than"
+    treated, control = mine.seen_treatment, mine.seen_control
+    return (
+        f"{treated.errors} of {treated.outcomes} treated operations were {side} control's "
+        f"p{100 * check.quantile:g}, {control.errors} of {control.outcomes} control operations "
+        "in this stage" + _wobble(progress)
     )
 
 
@@ -115,11 +133,11 @@ def unreadable(check: Check, seen: CheckProgress) -> str:
     )
 
 
-def suspicious(check: Check, log_evidence: float, progress: Progress) -> str:
+def suspicious(check: Check, mine: CheckProgress, log_evidence: float, progress: Progress) -> str:
     """E is too high for an advance, and below its threshold."""
     return (
         f"{_of(check)}rollback evidence {from_log(log_evidence)} is too high to go on: "
-        f"{failures(progress)}"
+        f"{_compared(check, mine, progress)}"
     )
 
 
@@ -218,8 +236,12 @@ def missing_samples(arm: str, seen: int, needed: int) -> str:
     return f"too few samples, {seen} of {needed} outcomes in the {arm} arm"
 
 
-def missing_advance(check: Check, log_advance: float) -> str:
+def missing_advance(check: Check, mine: CheckProgress) -> str:
     """A has not reached its threshold."""
+    if check.distribution is not None and mine.control.total < ENOUGH:
+        known = number(math.floor(mine.control.total))
+        return f"{_of(check)}{known} of {number(ENOUGH)} values of control to compare with"
+    log_advance = mine.advance.log_value
     return f"{_of(check)}advance evidence {from_log(log_advance)} of {number(ADVANCE_AT)}"
 
 

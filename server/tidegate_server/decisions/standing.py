@@ -54,7 +54,9 @@ class CheckStanding:
     def why_failed(self, progress: Progress) -> str:
         """The reason of a failure, with its numbers."""
         if self.check.sequential or self.margin >= 0:
-            return reasons.failed_check(self.check, self.log_evidence, self.rollback_at, progress)
+            return reasons.failed_check(
+                self.check, self.progress, self.log_evidence, self.rollback_at, progress
+            )
         return reasons.breached(self.check, self.progress)
 
     def missing(self, progress: Progress, *, compared: bool) -> list[str]:
@@ -65,9 +67,9 @@ class CheckStanding:
             return []
         found = []
         if self.log_evidence >= LOG_HOLD_AT and not self.failed:
-            found.append(reasons.suspicious(self.check, self.log_evidence, progress))
+            found.append(reasons.suspicious(self.check, self.progress, self.log_evidence, progress))
         if self.progress.advance.log_value < LOG_ADVANCE_AT:
-            found.append(reasons.missing_advance(self.check, self.progress.advance.log_value))
+            found.append(reasons.missing_advance(self.check, self.progress))
         return found
 
     def result(self) -> CheckResult:

@@ -113,7 +113,8 @@ def _of_threshold(check: Check, policy: Policy, pointer: str) -> Iterator[FieldP
     if check.metric is Metric.LATENCY and not check.operator.large_is_bad:
         yield FieldProblem(f"{pointer}/operator", "A latency has an upper limit: <= or <.")
     longest = min(MOST_WINDOWS_KEPT * policy.interval_ms, 24 * HOUR)
-    if not policy.interval_ms <= check.window_ms <= longest:
+    looks_back = check.metric is not Metric.PROMETHEUS
+    if looks_back and not policy.interval_ms <= check.window_ms <= longest:
         yield FieldProblem(
             f"{pointer}/window",
             "A value is taken over at least one interval between evaluations, and at most over "

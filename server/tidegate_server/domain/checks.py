@@ -90,7 +90,7 @@ class Check:
         on_failure: what a failure asks for.
         metric, compare: what is measured, against what.
         quantile: of latency and custom values, 0 to 1. Against control, operations beyond
-            the control's quantile are what is counted.
+            the control's quantile, on the bad side of it, are what is counted.
         measure: the name under which the application reports a custom value.
         query: PromQL, with ``{{ flag }}``, ``{{ release }}``, ``{{ arm }}``,
             ``{{ environment }}``.
