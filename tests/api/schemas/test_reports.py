@@ -148,7 +148,7 @@ def nearly_reports(draw: st.DrawFn) -> Any:
         elif change == "replace" or not isinstance(parent, dict):
             parent[last] = fresh(draw(NEARLY | JSON))
         else:
-            parent[draw(st.sampled_from(["extra", "Host", *BUCKETS]))] = draw(NEARLY)
+            parent[draw(st.sampled_from(["extra", "Host", *BUCKETS]))] = fresh(draw(NEARLY))
         if not document:
             break
     return document
