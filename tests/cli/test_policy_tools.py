@@ -13,7 +13,7 @@ from tidegate_server.cli import policy_simulate
 from tidegate_server.decisions.simulate import Run
 from tidegate_server.documents import shipped
 
-from tests.cli.calls import Tidegate
+from tests.cli.calls import Tidegate, wait_until
 from tests.cli.conftest import POLICY
 
 WORLD = ("--traffic", "4000/min", "--base-error", "1%", "--bad", "x10", "--runs", "4")
@@ -238,3 +238,34 @@ class TestLedger:
         assert "paused it: lunch" in told
         assert checkout.json("release", "explain", "checkout")["cleanup"] == []
         assert checkout.run("release", "replay", "checkout").status == 0
+
+
+class TestBacktest:
+    def test_a_policy_is_tried_on_a_release_that_was_evaluated(
+        self, tidegate: Tidegate, tmp_path: Path
+    ) -> None:
+        file = tmp_path / "quick.yaml"
+        file.write_text(POLICY.replace("key: careful", "key: quick"))
+        tidegate.ok("flag", "create", "checkout")
+        tidegate.ok("policy", "put", str(file))
+        words = ("release", "start", "checkout", "--treatment", "on", "--policy", "quick")
+        release = tidegate.json(*words)["id"]
+        at = ("policy", "backtest", str(file), "--release")
+        wait_until("a decision", lambda: bool(tidegate.json("release", "ledger", release)))
+        found = tidegate.json(*at, release)
+
+        assert (found["policy"], found["release"], found["known"]) == ("quick", release, 1)
+        said = tidegate.ok(*at, "checkout")
+        assert "Policy quick on rel_" in said
+        assert "Every count that the policy needs is recorded." in said
+        assert "stage 1 after" in said
+        assert "It would have cost as many failures." in said
+        assert "no policy 'none'" in tidegate.refused(
+            "policy", "backtest", "none", "--release", release
+        )
+
+    def test_a_release_has_to_be_named(self, checkout: Tidegate) -> None:
+        assert "--release" in checkout.refused("policy", "backtest", "standard", status=2)
+        assert "no release of a flag 'checkout'" in checkout.refused(
+            "policy", "backtest", "standard", "--release", "checkout"
+        )

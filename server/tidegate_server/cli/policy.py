@@ -9,6 +9,7 @@ import click
 from tidegate_server.cli.numbers import rate, segment_share, share, times
 from tidegate_server.cli.options import (
     confirm,
+    for_environment,
     for_project,
     for_project_perhaps,
     output_option,
@@ -22,7 +23,13 @@ from tidegate_server.cli.output import (
     print_table,
     say,
 )
-from tidegate_server.cli.policy_source import Reach, on_server, policy_document, policy_file
+from tidegate_server.cli.policy_source import (
+    Reach,
+    is_file,
+    on_server,
+    policy_document,
+    policy_file,
+)
 from tidegate_server.cli.server import Json, Server
 from tidegate_server.cli.stored import as_sent, tag_of
 
@@ -173,6 +180,57 @@ def simulate_policy(
         policy_of(document), traffic, base_error, bad, users, dict(segments), runs, seed, days * DAY
     )
     policy_simulate.show(planned, policy_simulate.run(planned), as_json=output == JSON)
+
+
+@policy.command("backtest")
+@click.argument("policy_", metavar="POLICY")
+@click.option(
+    "--release",
+    "release_",
+    required=True,
+    metavar="RELEASE",
+    help="Its id, or a flag for the flag's latest release.",
+)
+@click.option(
+    "--runs",
+    type=click.IntRange(1, 200),
+    default=50,
+    show_default=True,
+    help="How often what has to be drawn is drawn.",
+)
+@click.option("--seed", type=int, default=1, show_default=True, help="Another seed, other luck.")
+@output_option
+@for_environment
+def backtest_policy(
+    server: Server, policy_: str, release_: str, runs: int, seed: int, output: str
+) -> None:
+    """Run another POLICY over what a release recorded: what it would have done, what it would
+    have saved or cost, and what cannot be known.
+
+    POLICY is a file, or a key on the server, or one that comes with Tidegate.
+    """
+    from tidegate_server.cli import policy_backtest
+    from tidegate_server.cli.release import find
+
+    asked: Json = (
+        {"policy": policy_document(policy_, lambda: server)}
+        if is_file(policy_)
+        else {"policy_key": policy_}
+    )
+    found = find(server, release_)
+    answer = server.post(
+        server.project_path("policies", "backtest"),
+        {
+            **asked,
+            "environment": server.target.environment,
+            "release": found["id"],
+            "runs": runs,
+            "seed": seed,
+        },
+    )
+    if output == JSON:
+        return print_json(answer)
+    return policy_backtest.show(answer)
 
 
 @policy.command("put")

@@ -118,7 +118,7 @@ def show_release(server: Server, release_: str, output: str) -> None:
     """Show a release: where it stands, what was counted, what was decided last."""
     from tidegate_server.cli.release_view import picture
 
-    found = _find(server, release_)
+    found = find(server, release_)
     if output == JSON:
         return print_json(found)
     return draw(picture(found))
@@ -136,7 +136,7 @@ def watch_release(server: Server, release_: str, output: str) -> None:
     """
     from tidegate_server.cli.release_watch import watch
 
-    sys.exit(watch(server, _find(server, release_), as_json=output == JSON))
+    sys.exit(watch(server, find(server, release_), as_json=output == JSON))
 
 
 @release.command("ledger")
@@ -148,7 +148,7 @@ def show_ledger(server: Server, release_: str, limit: int, output: str) -> None:
     """Show every decision of a release with the evidence it saw, the latest last."""
     from tidegate_server.cli.release_view import ledger
 
-    found = _find(server, release_)
+    found = find(server, release_)
     at = server.environment_path("releases", found["id"], "ledger")
     listing = server.list(at, limit)
     entries = listing.items[::-1]
@@ -170,7 +170,7 @@ def explain_release(server: Server, release_: str, output: str) -> None:
     """Tell the story of a release: who did what when, on which numbers, what is left to do."""
     from tidegate_server.cli.release_story import story
 
-    found = _find(server, release_)
+    found = find(server, release_)
     told = server.read(server.environment_path("releases", found["id"], "explanation")).body
     if output == JSON:
         return print_json(told)
@@ -189,7 +189,7 @@ def replay_release(server: Server, release_: str, output: str) -> None:
     """
     from tidegate_server.cli.release_replay import replay
 
-    sys.exit(replay(server, _find(server, release_), as_json=output == JSON))
+    sys.exit(replay(server, find(server, release_), as_json=output == JSON))
 
 
 @release.command("pause")
@@ -277,7 +277,7 @@ def complete_release(server: Server, release_: str, reason: str, output: str) ->
 
 
 def _act(server: Server, name: str, action: str, asked: Json, output: str) -> None:
-    release_id = _find(server, name)["id"]
+    release_id = find(server, name)["id"]
     after = server.post(server.environment_path("releases", release_id, action), asked)
     if output == JSON:
         return print_json(after)
@@ -290,7 +290,7 @@ def _standing(found: Json) -> str:
     return f"{found['flag']} is {standing(found)}"
 
 
-def _find(server: Server, name: str) -> Json:
+def find(server: Server, name: str) -> Json:
     """A release by its id, or the latest one of a flag.
 
     Raises:

@@ -100,7 +100,13 @@ def simulate(
 
 
 class Rehearsal:
-    """A simulated release on its way; arguments as in ``simulate``."""
+    """A simulated release on its way; arguments as in ``simulate``.
+
+    Attributes:
+        release, progress: as they stand.
+        seen: the last window; None before the first.
+        windows: how many there were.
+    """
 
     def __init__(self, policy: Policy, world: World, chance: Chance, starts_ms: int = 0) -> None:
         self._world = world
@@ -111,6 +117,7 @@ class Rehearsal:
         self._answers = tuple(Answer(each.webhook, True) for each in policy.confirm)
         self.release = _started(policy, starts_ms)
         self.progress = _measured_before(begin(self.release), policy, world, self._durations)
+        self.seen: Window | None = None
         self.windows = 0
         self._changed = 0
         self._stopped: tuple[int, int] | None = None
@@ -148,13 +155,14 @@ class Rehearsal:
             answers=self._answers,
         )
         self._tally(window, moment)
+        self.seen = window
         self.windows += 1
         self.progress, decision = decide(before, self.progress, window, now_ms)
         if self.progress.generation != window.generation:
             self._audience.forget()
         if decision.action in STOPPING and self._stopped is None:
             self._stopped = (self.elapsed_ms, before.stage)
-        self.release = _approved(applied(before, decision), now_ms)
+        self.release = approved(applied(before, decision), now_ms)
         if self.release.step != before.step:
             self._changed = self.windows
         at_last = self.release.stage == len(before.policy.stages) and not self.release.closed
@@ -243,8 +251,8 @@ def _healthy_value(check: Check) -> float:
     return check.threshold + beside.get(check.operator, 0.0)
 
 
-def _approved(release: Release, at_ms: int) -> Release:
-    """The release once everybody has approved who is asked."""
+def approved(release: Release, at_ms: int) -> Release:
+    """The release once everybody has approved who is asked; people do so at once here."""
     gate = release.policy.stages[release.stage - 1].approval
     if gate is None or release.state is not State.AWAITING_APPROVAL:
         return release

@@ -7,16 +7,18 @@ from http import HTTPStatus
 from flask import Response
 
 from tidegate_server.api import answers
-from tidegate_server.api.backend import backend, present_actor
+from tidegate_server.api.access import require
+from tidegate_server.api.backend import backend, present_actor, present_token
 from tidegate_server.api.blueprint import PROJECT, Blueprint
 from tidegate_server.api.paging import PageQuery, PageRequest, page_of
+from tidegate_server.api.schemas.backtests import BacktestAnswer, BacktestBody, BacktestRequest
 from tidegate_server.api.schemas.policies import PolicyAnswer, PolicyPage, PolicyUpdate
 from tidegate_server.api.schemas.simulations import (
     SimulationAnswer,
     SimulationBody,
     SimulationRequest,
 )
-from tidegate_server.api.services import contents, edits, simulations
+from tidegate_server.api.services import backtests, contents, edits, simulations
 from tidegate_server.documents.policies import PolicyBody
 from tidegate_server.domain.change import Address, Kind
 from tidegate_server.domain.policy import Policy
@@ -98,3 +100,22 @@ def simulate_policy(asked: SimulationRequest, project: str) -> Response:
     contents.project_of(store, project)
     simulated = simulations.simulated(store, project, asked)
     return answers.of_value(SimulationAnswer(), simulated)
+
+
+@blueprint.operation(
+    "POST",
+    f"{LIST}/backtest",
+    needs=Role.READER,
+    body=BacktestBody,
+    answer=BacktestAnswer,
+    tagged=False,
+)
+def backtest_policy(asked: BacktestRequest, project: str) -> Response:
+    """Run a policy over what a release recorded: what it would have done, and what not.
+
+    Nothing is changed. It takes some seconds at most; `limits` say what was assumed and what
+    cannot be known.
+    """
+    require(present_token(), Role.READER, project, asked.environment)
+    backtested = backtests.backtested(backend().store, project, asked)
+    return answers.of_value(BacktestAnswer(), backtested)
