@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import mmh3
 
+from tidegate import uwsgi
 from tidegate.context import NOBODY, Context
 from tidegate.details import ClientEvent, ClientStatus, EvaluationDetails
 from tidegate.errors import WireError
@@ -83,6 +84,7 @@ class Client:
                 keeper = load("tidegate.persistence").SnapshotFile
                 self._file = keeper(cache_path, self._url, self._token)
                 self._apply_cached()
+            uwsgi.check()
             self._connect()
             _connected.add(self)
             # A weak reference: a client nobody holds need not wait for the exit.

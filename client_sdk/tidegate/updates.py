@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import random
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -104,6 +105,7 @@ class Link:
         self._transport.close()
 
     def _follow(self) -> None:
+        _leave_signals()
         while not self._stopping.is_set():
             began = time.monotonic()
             refused = False
@@ -222,6 +224,7 @@ class Link:
             self._tell(ClientEvent("refused" if refused else "stale", message=kind))
 
     def _keep_reporting(self) -> None:
+        _leave_signals()
         while not self._stopping.is_set():
             interval = _interval(self._get())
             self._report_now.wait(interval * _between(0.9, 1.0))
@@ -267,6 +270,17 @@ class Link:
                 return True
             self._reporter.forgotten()
         return False
+
+
+def _leave_signals() -> None:
+    """Leave signals to the threads of the application.
+
+    A handler in C runs in whichever thread the system chose, and one that ends the process
+    (uWSGI's) would wait there for what the threads of the interpreter hold.
+    """
+    if hasattr(signal, "pthread_sigmask"):
+        faults = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL}
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - faults)
 
 
 def _between(least: float, most: float) -> float:

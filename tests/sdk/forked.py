@@ -1,0 +1,31 @@
+"""An application for servers that fork: every answer says who gave it, and what it was told."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import tidegate
+from tidegate.integrations.wsgi import TidegateMiddleware
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+client = tidegate.Client()
+
+
+def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    client.wait_until_ready(20)
+    if environ["PATH_INFO"] == "/work":
+        client.boolean("checkout", False)
+    killed = bool(client.boolean_details("banner", False).metadata.get("killed"))
+    said = {"pid": os.getpid(), "instance": client.status().instance, "killed": killed}
+    start_response("200 OK", [("Content-Type", "application/json"), ("Connection", "close")])
+    return [json.dumps(said).encode()]
+
+
+application = TidegateMiddleware(
+    answer, client, context=lambda environ: tidegate.Context(environ["QUERY_STRING"])
+)

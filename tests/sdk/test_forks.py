@@ -1,0 +1,253 @@
+"""Under servers that fork, every worker works for itself and all of it is counted, exactly."""
+
+from __future__ import annotations
+
+import http.client
+import itertools
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.sdk.server import Environment
+
+ROOT = Path(__file__).resolve().parents[2]
+APPLICATION = "tests.sdk.forked:application"
+WORKERS = 2
+PATIENCE = 60.0
+
+GUNICORN = {
+    f"{kind}{' preloaded' * preload}": ["--worker-class", kind, *(["--preload"] * preload)]
+    for kind in ("sync", "gthread", "gevent")
+    for preload in (False, True)
+}
+QUICK = ["sync preloaded", "gthread"]
+"""What the default run tries; the others are tried by the long one."""
+
+ALL = [pytest.param(name, marks=() if name in QUICK else pytest.mark.long) for name in GUNICORN]
+
+
+@dataclass
+class Served:
+    """A server with workers, and the requests that it has answered."""
+
+    environment: Environment
+    release: str
+    port: int
+    process: subprocess.Popen[bytes]
+    log: Path
+    answered: int = 0
+    users: Iterator[int] = field(default_factory=itertools.count)
+
+    def get(self, path: str) -> dict[str, Any]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        try:
+            connection.request("GET", path)
+            response = connection.getresponse()
+            body = response.read()
+        finally:
+            connection.close()
+        assert response.status == 200, self.log.read_text()
+        found: dict[str, Any] = json.loads(body)
+        return found
+
+    def work(self, times: int) -> list[dict[str, Any]]:
+        """Requests, each from another user and each a unit of work in the release."""
+        done = []
+        for _ in range(times):
+            done.append(self.get(f"/work?user-{next(self.users)}"))
+            self.answered += 1
+        return done
+
+    def start(self) -> None:
+        def answers() -> bool:
+            assert self.process.poll() is None, self.log.read_text()
+            try:
+                self.get("/ready")
+            except OSError:
+                return False
+            return True
+
+        until(answers, "the server answers")
+
+    def counted(self) -> int:
+        readings = self.environment.evidence(self.release).readings
+        return sum(each.control.outcomes + each.treatment.outcomes for each in readings)
+
+    def stop(self) -> None:
+        """Ask it to end, and wait until it has."""
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(PATIENCE)
+
+
+def until(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.05)
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+@contextmanager
+def served(environment: Environment, log: Path, command: Callable[[int], list[str]]) -> Any:
+    environment.flag("checkout")
+    environment.flag("banner")
+    release = environment.release("checkout")
+    port = free_port()
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command(port),
+            cwd=ROOT,
+            env={
+                **os.environ,
+                "TIDEGATE_URL": environment.url,
+                "TIDEGATE_TOKEN": environment.token,
+            },
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    server = Served(environment, release, port, process, log)
+    try:
+        server.start()
+        yield server
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def gunicorn(*options: str) -> Callable[[int], list[str]]:
+    def command(port: int) -> list[str]:
+        return [
+            *(sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{port}"),
+            *("--workers", str(WORKERS), "--threads", "2", "--graceful-timeout", "20"),
+            *options,
+            APPLICATION,
+        ]
+
+    return command
+
+
+def uwsgi(*options: str) -> Callable[[int], list[str]]:
+    program = shutil.which("uwsgi", path=str(Path(sys.executable).parent)) or shutil.which("uwsgi")
+    if program is None:
+        pytest.skip("uWSGI is not installed: pip install uwsgi (it is built with a C compiler)")
+
+    def command(port: int) -> list[str]:
+        return [
+            *(program, "--http-socket", f"127.0.0.1:{port}", "--master", "--need-app"),
+            *("--processes", str(WORKERS), "--enable-threads", "--die-on-term"),
+            *("--module", APPLICATION, "--home", sys.prefix, "--pythonpath", str(ROOT)),
+            *options,
+        ]
+
+    return command
+
+
+def live_and_die(server: Served) -> None:
+    """What every server with workers must go through with nothing lost."""
+    seen: dict[int, str] = {}
+
+    def everybody_answered() -> bool:
+        for said in server.work(10):
+            seen[said["pid"]] = said["instance"]
+        return len(seen) == WORKERS
+
+    until(everybody_answered, "all workers answer")
+    assert len(set(seen.values())) == WORKERS, "every worker is an instance of its own"
+    until(lambda: server.counted() == server.answered, "all is acknowledged")
+
+    # Whoever is killed has reported it all; nothing of it is lost, nothing comes twice.
+    victim = next(iter(seen))
+    os.kill(victim, signal.SIGKILL)
+    replaced: set[int] = set()
+
+    def somebody_took_its_place() -> bool:
+        try:
+            replaced.update(said["pid"] for said in server.work(5))
+        except (OSError, http.client.HTTPException):
+            return False  # it was in the middle of being replaced
+        return len(replaced - {victim}) >= WORKERS
+
+    until(somebody_took_its_place, "a new worker takes its place")
+
+    server.environment.kill("banner")
+    aware: set[int] = set()
+
+    def everybody_knows() -> bool:
+        aware.update(said["pid"] for said in server.work(5) if said["killed"])
+        return len(aware) >= WORKERS
+
+    until(everybody_knows, "every worker sees the kill")
+    server.stop()
+    assert server.counted() == server.answered, server.log.read_text()
+
+
+def be_recycled(server: Served) -> None:
+    """Work until workers have been replaced for their age, and end."""
+    pids: set[int] = set()
+
+    def others_work() -> bool:
+        pids.update(said["pid"] for said in server.work(10))
+        return len(pids) > WORKERS
+
+    until(others_work, "workers are recycled")
+    server.stop()
+    assert server.counted() == server.answered, server.log.read_text()
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_workers_of_gunicorn_live_and_die(
+    kind: str, environment: Environment, tmp_path: Path
+) -> None:
+    with served(environment, tmp_path / "log", gunicorn(*GUNICORN[kind])) as server:
+        live_and_die(server)
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_nothing_is_lost_when_gunicorn_recycles_its_workers(
+    kind: str, environment: Environment, tmp_path: Path
+) -> None:
+    options = [*GUNICORN[kind], "--max-requests", "15"]
+    with served(environment, tmp_path / "log", gunicorn(*options)) as server:
+        be_recycled(server)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("option", ["--py-call-uwsgi-fork-hooks", "--lazy-apps"])
+def test_workers_of_uwsgi_live_and_die(
+    option: str, environment: Environment, tmp_path: Path
+) -> None:
+    with served(environment, tmp_path / "log", uwsgi(option)) as server:
+        live_and_die(server)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("option", ["--py-call-uwsgi-fork-hooks", "--lazy-apps"])
+def test_nothing_is_lost_when_uwsgi_recycles_its_workers(
+    option: str, environment: Environment, tmp_path: Path
+) -> None:
+    command = uwsgi(option, "--max-requests", "15", "--min-worker-lifetime", "0")
+    with served(environment, tmp_path / "log", command) as server:
+        be_recycled(server)
