@@ -188,7 +188,7 @@ FULL: dict[str, Any] = {
     "rollback": {"to": "previous_stage", "cooldown": "30m", "max_retries": 2},
     "notify": [],
     "confirm": [],
-    "local_breaker": True,
+    "local_breaker": False,
 }
 
 
@@ -302,6 +302,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {"checks": [{"compare": "absolute", "threshold": 0.1, "window": "2d"}]},
         "/checks/0/window",
     ),
+    "what is not offered yet": ({"local_breaker": True}, "/local_breaker"),
     "no control group and no limit": ({"stages": [{"percentage": 100}]}, "/stages/0/percentage"),
     "a duration without a unit": ({"interval": 30}, "/interval"),
     "a certain false alarm": ({"checks": [{"false_alarm": 1}]}, "/checks/0/false_alarm"),
