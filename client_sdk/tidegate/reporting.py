@@ -80,7 +80,7 @@ class Reporter:
         self,
         exposures: Mapping[str, Exposure],
         outcome: str | None,
-        microseconds: int,
+        microseconds: int | None,
         key: str | None,
         others: Mapping[str, str | None] | None = None,
         exposed: bool = True,
@@ -91,7 +91,7 @@ class Reporter:
         Args:
             exposures: what it was exposed to, by release.
             outcome: ``ok``, ``error``, or None when it did not end.
-            microseconds: how long it took.
+            microseconds: how long it took; None when nobody knows, and then it has no latency.
             key: the targeting key of its context.
             others: keys of releases that were evaluated for somebody else, by release.
             exposed: False when the exposures were counted before, and this is how it ended.
@@ -113,7 +113,7 @@ class Reporter:
                 if outcome is None:
                     continue
                 totals[at + 1] += 1
-                totals[at + 3] += microseconds
+                totals[at + 3] += microseconds or 0
                 if exposure.measures:
                     self._count_values(group, exposure, microseconds, measured or {})
                 if outcome == "error":
@@ -128,10 +128,15 @@ class Reporter:
             self.dropped += 1
 
     def _count_values(
-        self, group: Group, exposure: Exposure, microseconds: int, measured: Mapping[str, float]
+        self,
+        group: Group,
+        exposure: Exposure,
+        microseconds: int | None,
+        measured: Mapping[str, float],
     ) -> None:
+        seconds = None if microseconds is None else microseconds / 1e6
         for measure in exposure.measures:
-            value = microseconds / 1e6 if measure == LATENCY else measured.get(measure)
+            value = seconds if measure == LATENCY else measured.get(measure)
             if value is None:
                 continue
             place = (group, measure, exposure.arm)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from flask import Flask
 from tidegate.evaluation import Evaluation, Exposure
+from tidegate.histogram import LATENCY
 from tidegate_server.api.services import exposures
 from tidegate_server.api.services.exposures import Exposures, exposures_of
 from tidegate_server.decisions.windows import Counts
@@ -112,6 +113,17 @@ def test_an_outcome_counts_for_the_arm_that_was_shown(
     assert control.exposures + treatment.exposures == len(users)
 
 
+def test_a_duration_that_nobody_said_is_no_latency() -> None:
+    """Else pages that say none would all be fast, and a check of latency would pass."""
+    counted = Exposures()
+    met = {"rel_1": Exposure("rel_1", 1, 1, "treatment", (LATENCY,))}
+    counted.ended(met, "ok", None, "ann")
+    assert counted.reporter.compose()["values"] == []
+    counted.ended(met, "ok", 0, "ann")
+    (told,) = counted.reporter.compose()["values"]
+    assert told["treatment"] == {"0": 1}
+
+
 def test_who_fails_again_is_one_failing_user(
     web: Caller, users: Users, app: Flask, store: Store
 ) -> None:
@@ -156,6 +168,7 @@ def test_flags_without_a_release_count_for_nothing(web: Caller, admin: Caller) -
         ({"duration_ms": "1"}, "PARSE_ERROR"),
         ({"duration_ms": True}, "PARSE_ERROR"),
         ({"duration_ms": 1e12}, "PARSE_ERROR"),
+        ({"duration_ms": None}, "PARSE_ERROR"),
     ],
 )
 def test_what_is_no_outcome_is_a_bad_request(

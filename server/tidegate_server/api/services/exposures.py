@@ -46,8 +46,10 @@ class Exposures:
         if new:
             self.reporter.add(new, None, 0, key)
 
-    def ended(self, met: dict[str, Exposure], outcome: str, microseconds: int, key: str) -> None:
-        """Count how a unit of work ended, ``ok`` or ``error``."""
+    def ended(
+        self, met: dict[str, Exposure], outcome: str, microseconds: int | None, key: str
+    ) -> None:
+        """Count how a unit of work ended, ``ok`` or ``error``, and how long it took if known."""
         self.reporter.add(met, outcome, microseconds, key, exposed=False)
 
     def _new(self, met: dict[str, Exposure], key: str, now: float) -> dict[str, Exposure]:

@@ -38,13 +38,13 @@ class Outcome:
         key: whose it was.
         flags: the variant that each flag gave.
         outcome: ``ok`` or ``error``.
-        microseconds: how long it took; 0 when nobody said.
+        microseconds: how long it took; None when nobody said.
     """
 
     key: str
     flags: Mapping[str, str]
     outcome: str
-    microseconds: int
+    microseconds: int | None
 
 
 def read_outcome(question: Question) -> Outcome:
@@ -70,7 +70,8 @@ def read_outcome(question: Question) -> Outcome:
         raise NotAsked(PARSE_ERROR, "flags must give the name of a variant for each flag.")
     if said.get("outcome") not in OUTCOMES:
         raise NotAsked(PARSE_ERROR, f"outcome must be {' or '.join(OUTCOMES)}.")
-    return Outcome(key, flags, said["outcome"], _microseconds(said.get("duration_ms", 0)))
+    took = _microseconds(said["duration_ms"]) if "duration_ms" in said else None
+    return Outcome(key, flags, said["outcome"], took)
 
 
 def _microseconds(duration: Any) -> int:
