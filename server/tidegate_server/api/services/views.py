@@ -17,6 +17,9 @@ from tidegate.evaluation import Compiled, CompiledFlag, Evaluation
 RULE = "ruleId"
 UNREADABLE = "PARSE_ERROR"
 
+MOST_ANSWERS = 10_000
+"""How many answers of one flag are kept as JSON."""
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -40,18 +43,21 @@ class ServedFlag:
     def __init__(self, flag: CompiledFlag, audience: Audience) -> None:
         self.flag = flag
         self._audience = audience
-        self._written: dict[int, bytes] = {}
+        self._written: dict[int, tuple[Mapping[str, Any], bytes]] = {}
 
     def ask(self, context: Context) -> tuple[Evaluation, bytes]:
         """The answer for a context, and its JSON: a success or a failure of the protocol."""
         answer = self.flag.evaluate(context)
         if answer.error_code is not None:
             return answer, failure(self.flag.key, answer.error_code, self._words(answer))
-        mark = id(answer.metadata)
-        written = self._written.get(mark)
-        if written is None:
-            written = self._written[mark] = _encode(self._success(answer))
-        return answer, written
+        known = self._written.get(id(answer.metadata))
+        if known is None:
+            if len(self._written) >= MOST_ANSWERS:
+                self._written.clear()
+            # Kept with its metadata: while that is alive nothing else has its identity.
+            known = answer.metadata, _encode(self._success(answer))
+            self._written[id(answer.metadata)] = known
+        return answer, known[1]
 
     def _success(self, answer: Evaluation) -> Mapping[str, Any]:
         said = {
