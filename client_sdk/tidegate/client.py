@@ -147,12 +147,15 @@ class Client:
     def listen(self, listener: Listener) -> Callable[[], None]:
         """Call ``listener`` with every change of this client's state, from its own thread.
 
-        What a listener raises is logged and otherwise ignored.
+        Who comes late is told at once, from this thread, of a trouble that there is. What a
+        listener raises is logged and otherwise ignored.
 
         Returns:
             A function that ends the listening.
         """
         self._listeners = (*self._listeners, listener)
+        if self._link is not None and self._link.trouble is not None:
+            _call(listener, self._link.trouble)
 
         def forget() -> None:
             self._listeners = tuple(each for each in self._listeners if each is not listener)
@@ -389,10 +392,7 @@ class Client:
 
     def _tell(self, event: ClientEvent) -> None:
         for listener in self._listeners:
-            try:
-                listener(event)
-            except Exception:
-                log.exception("a listener failed")
+            _call(listener, event)
 
     def _after_fork(self) -> None:
         """Begin anew in a forked child: the threads and the counts are the parent's."""
@@ -403,6 +403,13 @@ class Client:
             self._connect()
             if ready and self._link is not None:
                 self._link.ready.set()
+
+
+def _call(listener: Listener, event: ClientEvent) -> None:
+    try:
+        listener(event)
+    except Exception:
+        log.exception("a listener failed")
 
 
 class _Mismatch(Exception):

@@ -80,7 +80,7 @@ class Link:
         self._flushed = threading.Event()
         self._report_now = threading.Event()
         self._failures = 0
-        self._trouble: str | None = None
+        self.trouble: ClientEvent | None = None
         self.ready = threading.Event()
         self.connected = False
         self.fresh_at: float | None = None
@@ -208,8 +208,8 @@ class Link:
     def _found(self) -> None:
         self.fresh_at = time.monotonic()
         self.connected = True
-        if self._trouble is not None or not self.ready.is_set():
-            self._trouble = None
+        if self.trouble is not None or not self.ready.is_set():
+            self.trouble = None
             present = self._get()
             log.info("connected, at version %d", present.version if present else 0)
             self.ready.set()
@@ -217,11 +217,14 @@ class Link:
 
     def _lost(self, kind: str, *, refused: bool = False) -> None:
         self.connected = False
-        if self._trouble is None and not self._stopping.is_set():
-            self._trouble = kind
-            kept = "the last known flags stay in force" if self._get() else "defaults are in force"
-            log.warning("not connected (%s): %s", kind, kept)
-            self._tell(ClientEvent("refused" if refused else "stale", message=kind))
+        known = self.trouble
+        if self._stopping.is_set() or (known and (known.kind == "refused" or not refused)):
+            return
+        # Also when the server was away at first and then refuses: somebody has to act.
+        self.trouble = ClientEvent("refused" if refused else "stale", message=kind)
+        kept = "the last known flags stay in force" if self._get() else "defaults are in force"
+        log.warning("not connected (%s): %s", kind, kept)
+        self._tell(self.trouble)
 
     def _keep_reporting(self) -> None:
         _leave_signals()

@@ -129,7 +129,7 @@ def test_it_is_silent_unless_somebody_listens() -> None:
     program = (
         "import tidegate, time\n"
         "client = tidegate.Client('http://127.0.0.1:9', 'token')\n"
-        "while client._link._trouble is None: time.sleep(0.01)\n"
+        "while client._link.trouble is None: time.sleep(0.01)\n"
         "client.boolean('x', False)\n"
         "client.close()\n"
     )
@@ -346,6 +346,17 @@ def test_who_listens_is_told_and_may_fail(
     until(lambda: client.boolean_details("checkout", True, ANN).metadata != {}, "it goes on")
     until(lambda: client.status().version == environment.version, "the kill arrived")
     assert len(heard) == 1
+
+
+def test_who_listens_late_is_told_of_the_trouble_that_there_is(environment: Environment) -> None:
+    client = Client(environment.url, "wrong")
+    heard: list[ClientEvent] = []
+    try:
+        until(lambda: client._link is not None and client._link.trouble is not None, "refused")
+        client.listen(heard.append)
+        assert heard == [ClientEvent("refused", message="the token is refused (401)")]
+    finally:
+        client.close()
 
 
 def test_threads_ask_while_flags_change(environment: Environment, client: Client) -> None:

@@ -233,6 +233,19 @@ def test_a_refused_token_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     assert followed.events == [ClientEvent("refused", message="the token is refused (401)")]
 
 
+def test_a_server_that_was_away_and_then_refuses_is_told_twice(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    followed = Followed(Script())
+    for kind, refused in (("away", False), ("away", False), ("no", True), ("away", False)):
+        followed.link._lost(kind, refused=refused)
+    assert followed.events == [
+        ClientEvent("stale", message="away"),
+        ClientEvent("refused", message="no"),
+    ]
+    assert len(caplog.records) == 2
+
+
 # When reports go out
 
 
