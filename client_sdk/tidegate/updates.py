@@ -87,8 +87,11 @@ class Link:
 
     def start(self) -> None:
         """Start both threads."""
-        threading.Thread(target=self._follow, name="tidegate-updates", daemon=True).start()
-        threading.Thread(target=self._keep_reporting, name="tidegate-reports", daemon=True).start()
+        for name, work in (
+            ("tidegate-updates", self._follow),
+            ("tidegate-reports", self._keep_reporting),
+        ):
+            threading.Thread(target=_undisturbed, args=(work,), name=name, daemon=True).start()
 
     def stop(self, flush: bool = True) -> None:
         """Stop both threads, sending what has not been reported yet."""
@@ -105,7 +108,6 @@ class Link:
         self._transport.close()
 
     def _follow(self) -> None:
-        _leave_signals()
         while not self._stopping.is_set():
             began = time.monotonic()
             refused = False
@@ -227,7 +229,6 @@ class Link:
         self._tell(self.trouble)
 
     def _keep_reporting(self) -> None:
-        _leave_signals()
         while not self._stopping.is_set():
             interval = _interval(self._get())
             self._report_now.wait(interval * _between(0.9, 1.0))
@@ -275,8 +276,8 @@ class Link:
         return False
 
 
-def _leave_signals() -> None:
-    """Leave signals to the threads of the application.
+def _undisturbed(work: Callable[[], None]) -> None:
+    """Work in a thread that leaves signals to the threads of the application.
 
     A handler in C runs in whichever thread the system chose, and one that ends the process
     (uWSGI's) would wait there for what the threads of the interpreter hold.
@@ -284,6 +285,7 @@ def _leave_signals() -> None:
     if hasattr(signal, "pthread_sigmask"):
         faults = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL}
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - faults)
+    work()
 
 
 def _between(least: float, most: float) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import signal
 import subprocess
 import sys
 import threading
@@ -231,6 +232,21 @@ def test_a_refused_token_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(followed.link._stopping, "wait", lambda _: followed.link._stopping.set())
     followed.link._follow()
     assert followed.events == [ClientEvent("refused", message="the token is refused (401)")]
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="a system without masks")
+def test_signals_are_left_to_the_threads_of_the_application() -> None:
+    masks = []
+    followed = Followed(Script([Refused("the token is refused (401)")]))
+    followed.link._tell = lambda event: masks.append(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    followed.link.start()
+    until(lambda: bool(masks), "the thread that follows has told of it")
+    followed.link.stop()
+    assert masks[0] >= {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD}
+    assert not masks[0] & {signal.SIGSEGV, signal.SIGBUS}
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
+    assert not before & {signal.SIGTERM, signal.SIGCHLD}, "no test has left its own blocked"
 
 
 def test_a_server_that_was_away_and_then_refuses_is_told_twice(
