@@ -148,7 +148,9 @@ class Client:
         """Call ``listener`` with every change of this client's state, from its own thread.
 
         Who comes late is told at once, from this thread, of a trouble that there is. What a
-        listener raises is logged and otherwise ignored.
+        listener raises is logged and otherwise ignored. The client's thread leaves signals to
+        others, and a process that a listener starts inherits that: hand such work to a thread
+        of yours.
 
         Returns:
             A function that ends the listening.

@@ -13,7 +13,8 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from tidegate import wire
@@ -87,11 +88,11 @@ class Link:
 
     def start(self) -> None:
         """Start both threads."""
-        for name, work in (
-            ("tidegate-updates", self._follow),
-            ("tidegate-reports", self._keep_reporting),
-        ):
-            threading.Thread(target=_undisturbed, args=(work,), name=name, daemon=True).start()
+        with _signals_left_to_others():
+            threading.Thread(target=self._follow, name="tidegate-updates", daemon=True).start()
+            threading.Thread(
+                target=self._keep_reporting, name="tidegate-reports", daemon=True
+            ).start()
 
     def stop(self, flush: bool = True) -> None:
         """Stop both threads, sending what has not been reported yet."""
@@ -276,16 +277,23 @@ class Link:
         return False
 
 
-def _undisturbed(work: Callable[[], None]) -> None:
-    """Work in a thread that leaves signals to the threads of the application.
+@contextmanager
+def _signals_left_to_others() -> Iterator[None]:
+    """Leave signals to the threads of the application: those started in here block them.
 
     A handler in C runs in whichever thread the system chose, and one that ends the process
-    (uWSGI's) would wait there for what the threads of the interpreter hold.
+    (uWSGI's) would wait there for what the threads of the interpreter hold. The mask is
+    inherited, not set in the threads: gevent's run in the application's own.
     """
-    if hasattr(signal, "pthread_sigmask"):
-        faults = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL}
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - faults)
-    work()
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    faults = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - faults)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _between(least: float, most: float) -> float:

@@ -249,6 +249,28 @@ def test_signals_are_left_to_the_threads_of_the_application() -> None:
     assert not before & {signal.SIGTERM, signal.SIGCHLD}, "no test has left its own blocked"
 
 
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="a system without masks")
+def test_signals_are_left_to_the_application_under_gevent(environment: Environment) -> None:
+    """Its threads are greenlets in the thread of the application, which has to hear signals."""
+    program = """
+from gevent import monkey
+monkey.patch_all()
+import signal
+import tidegate
+before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+client = tidegate.Client()
+assert client.wait_until_ready(20)
+after = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+assert after == before, after - before
+"""
+    subprocess.run(
+        [sys.executable, "-c", program],
+        check=True,
+        timeout=60,
+        env={"TIDEGATE_URL": environment.url, "TIDEGATE_TOKEN": environment.token},
+    )
+
+
 def test_a_server_that_was_away_and_then_refuses_is_told_twice(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
