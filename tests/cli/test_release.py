@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from collections.abc import Iterator
 from contextlib import closing
 from types import SimpleNamespace
 from typing import cast
@@ -138,6 +139,15 @@ def test_watching_on_a_terminal_draws_a_picture(checkout: Tidegate) -> None:
     assert "completed" in drawn
 
 
+@pytest.fixture
+def heard_interrupts() -> Iterator[None]:
+    """A shell's background jobs ignore them, and so does what they start."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heard_interrupts")
 def test_whoever_stops_watching_stops_nothing(checkout: Tidegate) -> None:
     started(checkout)
     watching = checkout.process("release", "watch", "checkout")
