@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, TypeAlias
 
@@ -66,23 +65,12 @@ class TidegateMiddleware:
                 complete = True
             await send(message)
 
-        operation.begin()
-        try:
-            await self._app(scope, receive_and_look, send_and_look)
-        except asyncio.CancelledError:
-            operation.cancel()
-            raise
-        except Exception:
-            if gone:
+        with operation:
+            try:
+                await self._app(scope, receive_and_look, send_and_look)
+            except Exception:
+                if gone:
+                    operation.cancel()
+                raise
+            if gone and not complete:
                 operation.cancel()
-            else:
-                operation.fail()
-                operation.end()
-            raise
-        except BaseException:
-            operation.cancel()
-            raise
-        if gone and not complete:
-            operation.cancel()
-        else:
-            operation.end()

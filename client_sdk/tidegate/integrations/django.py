@@ -11,7 +11,6 @@ In the settings::
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
@@ -66,20 +65,11 @@ class TidegateMiddleware:
             return response
 
     async def _serve(self, request: HttpRequest) -> HttpResponseBase:
-        operation = self._operation(request).begin()
-        try:
+        with self._operation(request) as operation:
             response = await cast("Awaitable[HttpResponseBase]", self._respond(request))
-        except asyncio.CancelledError:
-            operation.cancel()
-            raise
-        except Exception:
-            operation.fail()
-            operation.end()
-            raise
-        if response.status_code >= 500:
-            operation.fail()
-        operation.end()
-        return response
+            if response.status_code >= 500:
+                operation.fail()
+            return response
 
     def _operation(self, request: HttpRequest) -> Operation:
         context = self._context
