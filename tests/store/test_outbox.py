@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
-import redis
 from tidegate_server.domain.change import Change, Guard, Outgoing
 from tidegate_server.domain.contents import policy_address
 from tidegate_server.domain.notices import TEST, Notice
 from tidegate_server.errors import StaleRevision
 from tidegate_server.store import Store
-from tidegate_server.store.embedded import EmbeddedValkey
 from tidegate_server.store.outbox import (
     SETTLED_KEPT,
     Attempt,
@@ -27,24 +22,6 @@ from tidegate_server.store.outbox import (
 NOTICE = Notice(TEST, 1_000, "ana", "try")
 FAILED = Attempt(2_000, 30, 500, "answered 500")
 FINE = Attempt(3_000, 12, 204, "")
-
-
-@pytest.fixture(scope="module")
-def valkey() -> Iterator[EmbeddedValkey]:
-    with tempfile.TemporaryDirectory(prefix="tg-outbox-") as folder:
-        server = EmbeddedValkey(Path(folder))
-        server.start()
-        yield server
-        server.stop()
-
-
-@pytest.fixture
-def store(valkey: EmbeddedValkey) -> Iterator[Store]:
-    with redis.Redis.from_url(valkey.url) as client:
-        client.flushall()
-    store = Store.connect(valkey.url)
-    yield store
-    store.close()
 
 
 @pytest.fixture
