@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import random
-import shutil
-import tempfile
 import threading
-from collections.abc import Iterator
-from pathlib import Path
 
-import pytest
 import urllib3
 
 from examples.shop.plan import boolean_flag
@@ -25,17 +20,6 @@ CHECKS = {
         "operator": ">=",
     },
 }
-
-
-@pytest.fixture
-def world() -> Iterator[World]:
-    folder = Path(tempfile.mkdtemp())  # short, because a unix socket's path has to be
-    world = World(folder)
-    try:
-        yield world
-    finally:
-        world.close()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def test_worse_values_close_a_release(world: World) -> None:

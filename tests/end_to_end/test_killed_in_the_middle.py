@@ -6,14 +6,8 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-import tempfile
-from collections.abc import Iterator
 from itertools import groupby, pairwise
-from pathlib import Path
-
-import pytest
 
 from examples.shop.plan import boolean_flag
 from tests.end_to_end.world import World, counted
@@ -25,17 +19,6 @@ POLICY = {
     "stages": [{"percentage": share, "min_duration": "2s", "min_samples": 100} for share in STAGES],
     "bake": "20s",
 }
-
-
-@pytest.fixture
-def world() -> Iterator[World]:
-    folder = Path(tempfile.mkdtemp())  # short, because a unix socket's path has to be
-    world = World(folder)
-    try:
-        yield world
-    finally:
-        world.close()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def test_a_release_survives_the_death_of_every_part(world: World) -> None:
