@@ -12,5 +12,5 @@ def until(condition: Callable[[], bool], what: str = "it") -> None:
     """Return when the condition holds; fail when that takes longer than anybody would wait."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not condition():
-        assert time.monotonic() < deadline, f"waited too long for {what}"
+        assert time.monotonic() < deadline, f"waited too long: {what}"
         time.sleep(0.01)

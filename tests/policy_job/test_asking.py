@@ -24,6 +24,7 @@ from tidegate_server.policy_job.posting import Answered
 from tests.decisions.ramp import policy, release
 from tests.policy_job.deployment import Clock, Deployment
 from tests.receiver import BREAK, DRIP, HANG, Answer, Behaviour, Receiver, receiver
+from tests.waiting import until
 
 SECRET_KEY = b"a secret key for tests only"
 YES, NO = Answer(200, {"confirmed": True}), Answer(200, {"confirmed": False, "reason": "lunch"})
@@ -313,10 +314,7 @@ class TestAsker:
     ) -> None:
         shift.webhook("ops", start(YES).url)
         assert asker.answers(question()) is None
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while asker.waits:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        until(lambda: not asker.waits, "the answer")
         assert asker.answered() == [("shop", "production", "rel_1")]
         assert asker.answered() == []
         assert asker.answers(question()) == (Said("ops", True),)

@@ -27,6 +27,7 @@ from tidegate_server.store.outbox import Delivery, DeliveryState
 from tests.decisions.ramp import policy
 from tests.policy_job.deployment import Deployment
 from tests.receiver import DRIP, HANG, Answer, Behaviour, Receiver, receiver
+from tests.waiting import until
 
 SECRET_KEY = b"a secret key for tests only"
 QUICK = Pace(first_s=0.02, longest_s=0.05, rest_s=0.05)
@@ -327,10 +328,8 @@ def test_a_job_that_dies_between_commit_and_delivery_loses_no_message(
     second = run_job(valkey, "second")
     try:
         before, after = told.wait_for(2)
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while mail.messages("ops")[0].record.state is DeliveryState.WAITING:
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        waiting = DeliveryState.WAITING
+        until(lambda: mail.messages("ops")[0].record.state is not waiting, "the delivery")
     finally:
         second.kill()
         second.wait()

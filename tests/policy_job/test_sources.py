@@ -19,6 +19,7 @@ from tidegate_server.policy_job.sources import Question, Sources, questions_of
 from tests.decisions.ramp import policy, release
 from tests.policy_job.deployment import QUICK, Clock, Deployment
 from tests.receiver import HANG, Answer, Receiver, receiver
+from tests.waiting import until
 
 PATIENCE_SECONDS = 60.0
 CHECK = Check(
@@ -100,10 +101,7 @@ class TestSources:
         sources = sources_at(told)
         assert not sources.waits
         assert sources.measured("shop", "production", asking(CHECK)) is None
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while sources.waits:
-            assert time.monotonic() < deadline
-            time.sleep(0.005)
+        until(lambda: not sources.waits, "the answer")
         assert sources.answered() == [("shop", "production", "rel_1")]
         assert sources.answered() == []
 

@@ -7,8 +7,7 @@ import logging
 import socket
 import subprocess
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from tidegate import updates as links
 from tests.sdk import bad_proxy
 from tests.sdk.bad_proxy import Mode, Proxy
 from tests.sdk.server import Environment
+from tests.waiting import until
 
 ANA = Context("ana")
 
@@ -61,13 +61,6 @@ def certificate(tmp_path: Path) -> tuple[str, str]:
 def said(caplog: pytest.LogCaptureFixture) -> list[str]:
     """The levels of the client's lines."""
     return [record.levelname for record in caplog.records if record.name == "tidegate"]
-
-
-def until(condition: Callable[[], bool], what: str, seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.01)
 
 
 NEWER = {"schema": 99, "project": "p", "environment": "e", "version": 1}

@@ -6,8 +6,7 @@ import logging
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -19,15 +18,9 @@ from tests.sdk.bad_proxy import Proxy
 from tests.sdk.conftest import Connect
 from tests.sdk.documents import a_flag, a_release, a_snapshot
 from tests.sdk.server import Environment
+from tests.waiting import until
 
 ANN = Context("ann")
-
-
-def until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.01)
 
 
 @pytest.fixture

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -104,13 +102,6 @@ def counted(environment: Environment, release: str) -> tuple[int, int, int]:
         sum(arm.errors for arm in arms),
         sum(arm.failing for arm in arms),
     )
-
-
-def until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.01)
 
 
 def test_everyone_counts_what_it_did_itself(environment: Environment) -> None:

@@ -8,10 +8,8 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,7 +18,9 @@ from typing import Any
 
 import pytest
 
+from examples.shop.processes import free_port
 from tests.sdk.server import Environment
+from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 APPLICATION = "tests.sdk.forked:application"
@@ -89,20 +89,6 @@ class Served:
         """Ask it to end, and wait until it has."""
         self.process.send_signal(signal.SIGTERM)
         self.process.wait(PATIENCE)
-
-
-def until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 @contextmanager

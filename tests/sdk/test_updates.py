@@ -8,8 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -24,13 +23,7 @@ from tidegate.updates import IDLE_REPORT_SECONDS, SHORTEST_REPORT_SECONDS, Link,
 from tests.sdk.conftest import Connect
 from tests.sdk.documents import a_flag, a_release, a_snapshot
 from tests.sdk.server import Environment
-
-
-def until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.01)
+from tests.waiting import until
 
 
 class Script:

@@ -6,8 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from celery import Celery
 from tidegate_server.store.embedded import EmbeddedValkey
 
 from tests.sdk.server import Environment
+from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[3]
 TASKS = 30
@@ -27,13 +27,6 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     valkey.start()
     yield f"redis+socket://{valkey.socket}"
     valkey.stop()
-
-
-def wait_for(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.1)
 
 
 def test_every_task_is_counted_once_also_when_workers_are_recycled(
@@ -79,7 +72,7 @@ def test_every_task_is_counted_once_also_when_workers_are_recycled(
 
         third = TASKS // 3
         expected = (4 * third, 3 * third, third)
-        wait_for(lambda: totals()[1] >= 3 * third, "all tasks are counted")
+        until(lambda: totals()[1] >= 3 * third, "all tasks are counted")
         worker.send_signal(signal.SIGTERM)
         assert worker.wait(PATIENCE) == 0, log.read_text()
         assert totals() == expected
