@@ -33,6 +33,7 @@ POLICY = {
     ],
     "bake": "10s",
 }
+SLOW = {**POLICY, "key": "slow", "interval": "20s", "bake": "60s"}
 
 
 class FlagServer:
@@ -148,6 +149,11 @@ class Environment:
 
     def evidence(self, release: str) -> Evidence:
         return self.server.store.evidence(self.project, ENVIRONMENT, release)
+
+    def outcomes(self, release: str) -> int:
+        """How many operations of a release have been counted, in both arms."""
+        readings = self.evidence(release).readings
+        return sum(each.control.outcomes + each.treatment.outcomes for each in readings)
 
     @property
     def reports(self) -> list[Any]:

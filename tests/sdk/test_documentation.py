@@ -126,13 +126,6 @@ def names() -> Iterator[Names]:
             value.close()
 
 
-def operations(environment: Environment, release: str) -> int:
-    return sum(
-        reading.control.outcomes + reading.treatment.outcomes
-        for reading in environment.evidence(release).readings
-    )
-
-
 def run(code: str, names: Names) -> None:
     exec(compile(code, str(PAGE), "exec", dont_inherit=True), names)
 
@@ -175,7 +168,7 @@ def test_a_recipe_counts_the_work_that_it_says(
     use, count = RECIPES[title]
     use(names)
     names["client"].close()
-    assert operations(environment, release) == count
+    assert environment.outcomes(release) == count
 
 
 def ready(client: Client) -> Client:
@@ -197,4 +190,4 @@ def test_a_recipe_of_several_files_counts_the_work(
     subprocess.run(
         [sys.executable, "program.py"], cwd=tmp_path, check=True, timeout=60, env=dict(os.environ)
     )
-    assert operations(environment, release) == 1
+    assert environment.outcomes(release) == 1

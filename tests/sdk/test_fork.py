@@ -8,19 +8,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.sdk.server import Environment
+from tests.sdk.server import SLOW, Environment
 
 ROOT = Path(__file__).parents[2]
-
-SLOW = {
-    "key": "slow",
-    "interval": "20s",
-    "stages": [
-        {"percentage": 50, "min_duration": "0s", "min_samples": 10},
-        {"percentage": 100, "min_duration": "0s", "min_samples": 10},
-    ],
-    "bake": "60s",
-}
 
 COMMON = """
 import json, os, sys, threading, time

@@ -82,8 +82,7 @@ class Served:
         until(answers, "the server answers")
 
     def counted(self) -> int:
-        readings = self.environment.evidence(self.release).readings
-        return sum(each.control.outcomes + each.treatment.outcomes for each in readings)
+        return self.environment.outcomes(self.release)
 
     def stop(self) -> None:
         """Ask it to end, and wait until it has."""

@@ -26,13 +26,6 @@ def spawned(url: str, token: str, name: str) -> None:
     work(client, name)
 
 
-def outcomes(environment: Environment, release: str) -> int:
-    return sum(
-        reading.control.outcomes + reading.treatment.outcomes
-        for reading in environment.evidence(release).readings
-    )
-
-
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_what_children_did_is_reported_at_their_end(
     environment: Environment, connect: Connect, method: str
@@ -56,6 +49,6 @@ def test_what_children_did_is_reported_at_their_end(
         child.join(60)
         assert child.exitcode == 0
     deadline = time.monotonic() + 20
-    while outcomes(environment, release) < 4 * WORK and time.monotonic() < deadline:
+    while environment.outcomes(release) < 4 * WORK and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert outcomes(environment, release) == 4 * WORK
+    assert environment.outcomes(release) == 4 * WORK

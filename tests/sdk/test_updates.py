@@ -22,7 +22,7 @@ from tidegate.updates import IDLE_REPORT_SECONDS, SHORTEST_REPORT_SECONDS, Link,
 
 from tests.sdk.conftest import Connect
 from tests.sdk.documents import a_flag, a_release, a_snapshot
-from tests.sdk.server import Environment
+from tests.sdk.server import SLOW, Environment
 from tests.waiting import until
 
 
@@ -327,7 +327,7 @@ def test_a_server_that_forgot_the_instance_gets_the_rest_under_a_new_id(
     for number in range(10):
         with client.operation(Context(f"u{number}")):
             client.boolean("checkout", False)
-    until(lambda: counted(environment, release) == 10, "the first counts")
+    until(lambda: environment.outcomes(release) == 10, "the first counts")
     store = environment.server.store
     first = client.status().instance
     for name in store._client.scan_iter(f"*{environment.project}*instance:*"):
@@ -336,18 +336,11 @@ def test_a_server_that_forgot_the_instance_gets_the_rest_under_a_new_id(
         with client.operation(Context(f"u{number}")):
             client.boolean("checkout", False)
     client.close()
-    assert counted(environment, release) == 15
+    assert environment.outcomes(release) == 15
     assert client.status().instance != first
 
 
 # How it ends
-
-
-def counted(environment: Environment, release: str) -> int:
-    return sum(
-        reading.control.outcomes + reading.treatment.outcomes
-        for reading in environment.evidence(release).readings
-    )
 
 
 def work(client: Client, times: int = 7) -> None:
@@ -362,17 +355,6 @@ def release(environment: Environment) -> str:
     return environment.release("checkout", SLOW)
 
 
-SLOW = {
-    "key": "slow",
-    "interval": "20s",
-    "stages": [
-        {"percentage": 50, "min_duration": "0s", "min_samples": 10},
-        {"percentage": 100, "min_duration": "0s", "min_samples": 10},
-    ],
-    "bake": "60s",
-}
-
-
 def test_closing_sends_what_was_not_reported(
     environment: Environment, release: str, connect: Connect
 ) -> None:
@@ -380,7 +362,7 @@ def test_closing_sends_what_was_not_reported(
     work(client)
     client.close()
     client.close()
-    assert counted(environment, release) == 7
+    assert environment.outcomes(release) == 7
     assert environment.reports[-1]["leaving"] is True
     assert client.status().state == "closed"
     assert client.boolean_details("checkout", False, Context("u1")).error_code is None
@@ -403,7 +385,7 @@ def test_closing_starts_no_thread(
 
     monkeypatch.setattr(threading.Thread, "start", start)
     client.close()
-    assert counted(environment, release) == 7
+    assert environment.outcomes(release) == 7
 
 
 def test_a_program_that_just_ends_has_reported(environment: Environment, release: str) -> None:
@@ -421,7 +403,7 @@ for number in range(7):
         timeout=60,
         env={"TIDEGATE_URL": environment.url, "TIDEGATE_TOKEN": environment.token},
     )
-    assert counted(environment, release) == 7
+    assert environment.outcomes(release) == 7
 
 
 def test_a_client_that_never_connected_has_nothing_to_say(
