@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+import urllib3
+
 PATIENCE_SECONDS = 60.0
 
 
@@ -14,3 +16,11 @@ def until(condition: Callable[[], bool], what: str = "it") -> None:
     while not condition():
         assert time.monotonic() < deadline, f"waited too long: {what}"
         time.sleep(0.01)
+
+
+def ready(url: str) -> bool:
+    """Whether a Prometheus or an Alertmanager says that it is ready."""
+    try:
+        return urllib3.request("GET", f"{url}/-/ready", retries=False).status == 200
+    except urllib3.exceptions.HTTPError:
+        return False

@@ -14,6 +14,7 @@ from examples.shop.processes import Processes, free_port
 from tests.cli.calls import Tidegate
 from tests.cli.conftest import Served
 from tests.receiver import receiver
+from tests.waiting import ready
 
 PROGRAM = shutil.which("prometheus-alertmanager") or shutil.which("alertmanager")
 
@@ -106,13 +107,6 @@ def start_alertmanager(processes: Processes, folder: Path, url: str, made: dict[
     manager = f"http://127.0.0.1:{port}"
     processes.wait_for("Alertmanager is ready", lambda: ready(manager))
     return manager
-
-
-def ready(manager: str) -> bool:
-    try:
-        return urllib3.request("GET", f"{manager}/-/ready", retries=False).status == 200
-    except urllib3.exceptions.HTTPError:
-        return False
 
 
 def fire(manager: str) -> None:

@@ -13,7 +13,6 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import pytest
-import urllib3
 from prometheus_client import CollectorRegistry, Gauge, start_http_server
 from tidegate_server.decisions.windows import Measured
 from tidegate_server.domain.checks import Check, Compare, Metric, Operator, Tolerance
@@ -24,6 +23,7 @@ from tidegate_server.policy_job.sources import Sources
 from examples.shop.processes import free_port
 from tests.policy_job.deployment import QUICK, Clock, Deployment
 from tests.receiver import BREAK, DRIP, HANG, Answer, Behaviour, receiver
+from tests.waiting import ready, until
 
 PROGRAM = shutil.which("prometheus")
 needs_prometheus = pytest.mark.skipif(
@@ -89,18 +89,14 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         stderr=subprocess.DEVNULL,
     )
     url = f"http://127.0.0.1:{port}"
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        try:
-            if urllib3.request("GET", f"{url}/-/ready", retries=False).status == 200:
-                break
-        except urllib3.exceptions.HTTPError:
-            time.sleep(0.1)
-    yield World(url, gauge)
-    process.send_signal(signal.SIGTERM)
-    process.wait(20)
-    server.shutdown()
-    thread.join()
+    try:
+        until(lambda: ready(url), "Prometheus is ready")
+        yield World(url, gauge)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(20)
+        server.shutdown()
+        thread.join()
 
 
 @needs_prometheus
