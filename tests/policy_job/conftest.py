@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,9 @@ from tidegate_server.store import Store
 from tidegate_server.store.embedded import EmbeddedValkey
 
 from tests.policy_job.deployment import Deployment
+from tests.receiver import Receiver, receiver
+
+Start = Callable[..., Receiver]
 
 
 @pytest.fixture(scope="session")
@@ -40,3 +44,10 @@ def raw(valkey: EmbeddedValkey) -> Iterator[redis.Redis]:
 @pytest.fixture
 def deployment(store: Store) -> Deployment:
     return Deployment(store)
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Starts receivers, which end with the test."""
+    with ExitStack() as stack:
+        yield lambda *behaviours: stack.enter_context(receiver(*behaviours))

@@ -26,6 +26,8 @@ from tests.decisions.ramp import SEGMENT, policy
 
 ENVIRONMENT = "production"
 QUICK = policy(10, 50, 100, interval_ms=1_000, bake_ms=3_000, min_samples=10)
+HEALTHY = {1: ((900, 2), (100, 0)), 2: ((500, 2), (500, 1)), 3: ((0, 0), (1_000, 2))}
+"""By stage, what control and treatment report of a harmless release: operations, failing users."""
 
 _users = itertools.count()
 

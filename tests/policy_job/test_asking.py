@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -22,25 +21,16 @@ from tidegate_server.policy_job.asking import Asker, Question, understood
 from tidegate_server.policy_job.posting import Answered
 
 from tests.decisions.ramp import policy, release
-from tests.policy_job.deployment import Clock, Deployment
-from tests.receiver import BREAK, DRIP, HANG, Answer, Behaviour, Receiver, receiver
+from tests.policy_job.conftest import Start
+from tests.policy_job.deployment import HEALTHY, Clock, Deployment
+from tests.receiver import BREAK, DRIP, HANG, Answer, Behaviour, Receiver
 from tests.waiting import until
 
 SECRET_KEY = b"a secret key for tests only"
 YES, NO = Answer(200, {"confirmed": True}), Answer(200, {"confirmed": False, "reason": "lunch"})
 CONFIRMED = policy(10, 50, 100, interval_ms=1_000, bake_ms=3_000, min_samples=10)
-HEALTHY = {1: ((900, 2), (100, 0)), 2: ((500, 2), (500, 1)), 3: ((0, 0), (1_000, 2))}
 BROKEN = ((900, 2), (100, 25))
 PATIENCE_SECONDS = 60.0
-
-Start = Callable[..., Receiver]
-
-
-@pytest.fixture
-def start() -> Iterator[Start]:
-    """Starts receivers, which end with the test."""
-    with ExitStack() as stack:
-        yield lambda *behaviours: stack.enter_context(receiver(*behaviours))
 
 
 @pytest.mark.parametrize(

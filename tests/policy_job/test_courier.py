@@ -7,8 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -25,23 +24,14 @@ from tidegate_server.store.embedded import EmbeddedValkey
 from tidegate_server.store.outbox import Delivery, DeliveryState
 
 from tests.decisions.ramp import policy
-from tests.policy_job.deployment import Deployment
-from tests.receiver import DRIP, HANG, Answer, Behaviour, Receiver, receiver
+from tests.policy_job.conftest import Start
+from tests.policy_job.deployment import HEALTHY, Deployment
+from tests.receiver import DRIP, HANG, Answer, Behaviour
 from tests.waiting import until
 
 SECRET_KEY = b"a secret key for tests only"
 QUICK = Pace(first_s=0.02, longest_s=0.05, rest_s=0.05)
 PATIENCE_SECONDS = 60.0
-HEALTHY = {1: ((900, 2), (100, 0)), 2: ((500, 2), (500, 1)), 3: ((0, 0), (1_000, 2))}
-
-Start = Callable[..., Receiver]
-
-
-@pytest.fixture
-def start() -> Iterator[Start]:
-    """Starts receivers, which end with the test."""
-    with ExitStack() as stack:
-        yield lambda *behaviours: stack.enter_context(receiver(*behaviours))
 
 
 class Post:

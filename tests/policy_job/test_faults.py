@@ -22,7 +22,7 @@ from tidegate_server.store import Store
 from tidegate_server.store.embedded import EmbeddedValkey
 
 from tests.decisions.ramp import policy
-from tests.policy_job.deployment import Deployment
+from tests.policy_job.deployment import HEALTHY, Deployment
 
 PATIENCE_SECONDS = 60.0
 FAST = policy(10, 50, 100, interval_ms=100, bake_ms=300, min_samples=10)
@@ -32,7 +32,6 @@ from tidegate_server.policy_job import PolicyJob
 from tidegate_server.store import Store
 PolicyJob(Store.connect(sys.argv[1]), sys.argv[2], lease_ms=500).run(threading.Event())
 """
-HEALTHY = {1: ((900, 2), (100, 0)), 2: ((500, 2), (500, 1)), 3: ((0, 0), (1_000, 2))}
 
 
 class Job:

@@ -17,9 +17,7 @@ from tidegate_server.store.embedded import EmbeddedValkey
 from tidegate_server.store.reports import Evidence
 
 from tests.decisions.ramp import policy
-from tests.policy_job.deployment import ENVIRONMENT, QUICK, Clock, Deployment
-
-HEALTHY = {1: ((900, 2), (100, 0)), 2: ((500, 2), (500, 1)), 3: ((0, 0), (1_000, 2))}
+from tests.policy_job.deployment import ENVIRONMENT, HEALTHY, QUICK, Clock, Deployment
 
 
 class Shift:

@@ -8,8 +8,7 @@ from tidegate_server.decisions.explain import Story
 from tidegate_server.domain.release import State
 from tidegate_server.policy_job import PolicyJob
 
-from tests.policy_job.deployment import ENVIRONMENT, Clock, Deployment
-from tests.policy_job.test_job import HEALTHY
+from tests.policy_job.deployment import ENVIRONMENT, HEALTHY, Clock, Deployment
 
 
 class Life:
