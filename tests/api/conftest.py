@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import cast
 
 import pytest
@@ -17,40 +15,15 @@ from tidegate_server.api.app import create_app
 from tidegate_server.api.bootstrap import bootstrap
 from tidegate_server.api.settings import ApiSettings
 from tidegate_server.store import Store
-from tidegate_server.store.embedded import EmbeddedValkey
 from werkzeug.serving import make_server
 
 from tests.api.calls import CHECKOUT, POLICY, PRODUCTION, PROJECT, Caller
+from tests.stores import raw, store, valkey
+
+__all__ = ["raw", "store", "valkey"]
 
 SECRET_KEY = b"a secret key for tests only"
 ADMIN_TOKEN = "an-admin-token-for-tests"
-
-
-@pytest.fixture(scope="session")
-def valkey() -> Iterator[EmbeddedValkey]:
-    with tempfile.TemporaryDirectory(prefix="tg-api-") as folder:
-        server = EmbeddedValkey(Path(folder))
-        server.start()
-        try:
-            yield server
-        finally:
-            server.stop()
-
-
-@pytest.fixture
-def raw(valkey: EmbeddedValkey) -> Iterator[redis.Redis]:
-    """The server behind the store, emptied."""
-    with redis.Redis(unix_socket_path=str(valkey.socket)) as client:
-        client.flushall()
-        yield client
-
-
-@pytest.fixture
-def store(valkey: EmbeddedValkey, raw: redis.Redis) -> Iterator[Store]:
-    """An empty store."""
-    opened = Store.connect(valkey.url)
-    yield opened
-    opened.close()
 
 
 @pytest.fixture
