@@ -37,7 +37,7 @@ def store() -> Iterator[str]:
 
 
 @contextmanager
-def server(workers: int = 2) -> Iterator[tuple[str, Admin]]:
+def server() -> Iterator[tuple[str, Admin]]:
     """``tidegate serve`` on a free port of this machine; its address, and a way to administer."""
     with folder() as made:
         processes = Processes(made)
@@ -50,7 +50,7 @@ def server(workers: int = 2) -> Iterator[tuple[str, Admin]]:
                 {
                     "TIDEGATE_HOST": "127.0.0.1",
                     "TIDEGATE_PORT": url.rpartition(":")[2],
-                    "TIDEGATE_WORKERS": str(workers),
+                    "TIDEGATE_WORKERS": "2",
                     "TIDEGATE_DATA_DIR": str(made / "data"),
                     "TIDEGATE_BOOTSTRAP_TOKEN": TOKEN,
                     "TIDEGATE_LOG_LEVEL": "warning",

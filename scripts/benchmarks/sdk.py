@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import metadata
@@ -23,7 +23,7 @@ import mmh3
 import tidegate
 
 from scripts.benchmarks import _peers
-from scripts.benchmarks.measure import Batch, Found, Quantiles, Ratio, benchmark, compare
+from scripts.benchmarks.measure import Batch, Found, Quantiles, Ratio, benchmark, compare, each
 
 TIMES = 1_000
 ROUNDS = 301
@@ -90,17 +90,6 @@ def _thousand(version: int = 1) -> dict[str, Any]:
     return _snapshot(flags, version)
 
 
-def _repeated(call: Callable[[], object], times: int = TIMES) -> Batch:
-    def batch() -> float:
-        turns = range(times)
-        began = time.perf_counter()
-        for _ in turns:
-            call()
-        return (time.perf_counter() - began) / times
-
-    return batch
-
-
 def _floor() -> float:
     hash_, salt, key, x = mmh3.hash, "rel_1", USER, 1 << 30
     turns = range(TIMES)
@@ -139,7 +128,7 @@ def questions() -> Iterator[Found]:
     ):
         yield compare(name, asking(key), FLOOR, _floor, rounds=ROUNDS, limit=limit)
     for name, ask in _peers.installed():
-        beside = _repeated(ask, 200)
+        beside = each(200, ask)
         yield compare("50 % rollout", asking("half"), name, beside, rounds=51, limit=0.5)
 
 
@@ -163,9 +152,9 @@ def through_openfeature() -> Iterator[Found]:
 
     def asking() -> float:
         with client.operation(tidegate.Context(USER)):
-            return _repeated(lambda: ours.get_boolean_value("half", False, user), 100)()
+            return each(100, lambda: ours.get_boolean_value("half", False, user))()
 
-    floor = _repeated(lambda: theirs.get_boolean_value("half", False, user), 100)
+    floor = each(100, lambda: theirs.get_boolean_value("half", False, user))
     yield compare("50 % rollout, OpenFeature", asking, "in memory", floor, rounds=201, limit=1.0)
 
 
