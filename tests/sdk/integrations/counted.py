@@ -6,39 +6,12 @@ from typing import Any
 
 from tidegate import Client
 
-SNAPSHOT: dict[str, Any] = {
-    "schema": 1,
-    "project": "shop",
+from tests.sdk.documents import a_flag, a_release, a_snapshot
+
+_RELEASE = a_release((100, []), report_interval=1, measures=["latency", "basket_value"])
+SNAPSHOT = {
+    **a_snapshot(a_flag("checkout", default={"variant": "off"}, release=_RELEASE)),
     "environment": "test",
-    "version": 1,
-    "segments": {},
-    "flags": {
-        "checkout": {
-            "key": "checkout",
-            "type": "boolean",
-            "version": 1,
-            "salt": "checkout",
-            "variants": [{"key": "on", "value": True}, {"key": "off", "value": False}],
-            "enabled": True,
-            "off_variant": "off",
-            "default": {"variant": "off", "split": []},
-            "rules": [],
-            "prerequisites": [],
-            "killed": None,
-            "release": {
-                "id": "rel_1",
-                "rule": None,
-                "control": "off",
-                "treatment": "on",
-                "salt": "rel_1",
-                "stage": 1,
-                "step": 1,
-                "openings": [{"stage": 1, "percentage": 100, "segments": []}],
-                "report_interval": 1,
-                "measures": ["latency", "basket_value"],
-            },
-        }
-    },
 }
 
 
