@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.end_to_end.world import descendants
+from tests.processes import runs
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -44,11 +45,3 @@ def test_a_signal_ends_every_process_and_removes_the_folder(
     assert story.returncode == 130
     assert [pid for pid in started if runs(pid)] == []
     assert list(tmp_path.iterdir()) == []
-
-
-def runs(pid: int) -> bool:
-    """Whether there is such a process; one that waits to be reaped has ended."""
-    listed = subprocess.run(
-        ["ps", "-o", "stat=", "-p", str(pid)], check=False, capture_output=True, text=True
-    )
-    return listed.stdout.strip()[:1] not in ("", "Z")

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from tidegate import wire
+from tidegate.errors import WireError
+from tidegate.evaluation import Compiled, compile_snapshot
+
 
 def a_flag(key: str, **changes: Any) -> dict[str, Any]:
     """A flag that is on for everyone."""
@@ -52,3 +56,9 @@ def a_snapshot(*flags: dict[str, Any], **segments: Any) -> dict[str, Any]:
         "flags": {flag["key"]: flag for flag in flags},
         "segments": {key: {"key": key, **segment} for key, segment in segments.items()},
     }
+
+
+def compiled(document: dict[str, Any]) -> Compiled:
+    """A snapshot as a client asks it; flags that cannot be read are in it as such."""
+    broken: dict[str, WireError] = {}
+    return compile_snapshot(wire.parse_snapshot(document, broken), broken)

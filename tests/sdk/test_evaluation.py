@@ -13,16 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tidegate import Context, wire
 from tidegate.errors import WireError
-from tidegate.evaluation import Compiled, Evaluation, compile_snapshot
+from tidegate.evaluation import Compiled, Evaluation
 
 from tests.sdk import naive
-from tests.sdk.documents import a_flag, a_release, a_snapshot, asking
+from tests.sdk.documents import a_flag, a_release, a_snapshot, asking, compiled
 from tests.sdk.snapshots import FLAGS, KEYS, contexts, percentages, snapshots, updates
-
-
-def compiled(document: dict[str, Any]) -> Compiled:
-    broken: dict[str, WireError] = {}
-    return compile_snapshot(wire.parse_snapshot(document, broken), broken)
 
 
 def plainly(answer: Evaluation) -> naive.Answer:

@@ -7,21 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tidegate import Client, Context, wire
-from tidegate.errors import WireError
-from tidegate.evaluation import Compiled, compile_snapshot
+from tidegate import Client, Context
+from tidegate.evaluation import Compiled
 
 from tests.sdk import naive
+from tests.sdk.documents import compiled
 from tests.wire_schemas import SNAPSHOT, violations
 
 FOLDER = Path(__file__).parents[1] / "vectors"
 VECTORS = json.loads((FOLDER / "evaluation.json").read_text())
 SPLITS = json.loads((FOLDER / "bucketing.json").read_text())["splits"]
-
-
-def compiled(document: dict[str, Any]) -> Compiled:
-    broken: dict[str, WireError] = {}
-    return compile_snapshot(wire.parse_snapshot(document, broken), broken)
 
 
 SNAPSHOTS = {name: compiled(document) for name, document in VECTORS["snapshots"].items()}

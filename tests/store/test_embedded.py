@@ -17,6 +17,7 @@ from tidegate_server.errors import StartupRefused, StoreUnavailable
 from tidegate_server.store import Store, embedded
 from tidegate_server.store.embedded import EmbeddedValkey, find_server
 
+from tests.processes import runs
 from tests.waiting import until
 
 SUPERVISOR = """
@@ -54,14 +55,6 @@ def kill(server: EmbeddedValkey) -> None:
     assert server.pid is not None
     os.kill(server.pid, signal.SIGKILL)
     until(lambda: not server.alive(), "its death")
-
-
-def runs(pid: int) -> bool:
-    """Whether there is such a process; one that waits to be reaped has ended."""
-    listed = subprocess.run(
-        ["ps", "-o", "stat=", "-p", str(pid)], check=False, capture_output=True, text=True
-    )
-    return listed.stdout.strip()[:1] not in ("", "Z")
 
 
 def program(place: Path, text: str) -> str:
