@@ -19,7 +19,7 @@ from tidegate import updates as links
 from tests.sdk import bad_proxy
 from tests.sdk.bad_proxy import Mode, Proxy
 from tests.sdk.server import Environment
-from tests.waiting import until
+from tests.waiting import soon
 
 ANA = Context("ana")
 
@@ -90,7 +90,7 @@ def test_an_application_starts_with_its_defaults_and_recovers(
     proxy.become(BAD[how])
     client = Client(proxy.url, environment.token)
     try:
-        until(lambda: proxy.connections > 3, "it keeps trying")
+        soon(lambda: proxy.connections > 3, "it keeps trying")
         assert client.boolean("checkout", False, ANA) is False
         assert client.boolean_details("checkout", False, ANA).error_code == "PROVIDER_NOT_READY"
         assert client.status().state == "starting"
@@ -98,7 +98,7 @@ def test_an_application_starts_with_its_defaults_and_recovers(
         proxy.become(bad_proxy.passing)
         assert client.wait_until_ready(20)
         assert client.boolean("checkout", False, ANA) is True
-        until(lambda: said(caplog) == ["WARNING", "INFO"], "it says so, once")
+        soon(lambda: said(caplog) == ["WARNING", "INFO"], "it says so, once")
     finally:
         client.close()
 
@@ -110,20 +110,20 @@ def test_an_application_under_way_keeps_its_flags_and_recovers(
     client = Client(proxy.url, environment.token)
     try:
         assert client.wait_until_ready(20)
-        until(lambda: client.status().state == "connected", "it is connected")
+        soon(lambda: client.status().state == "connected", "it is connected")
         caplog.set_level(logging.INFO, "tidegate")
         seen = proxy.connections
         proxy.become(BAD[how])
         environment.target("checkout", default={"variant": "off"})
-        until(lambda: proxy.connections > seen + 3, "it keeps trying")
-        until(lambda: client.status().state == "stale", "it knows")
+        soon(lambda: proxy.connections > seen + 3, "it keeps trying")
+        soon(lambda: client.status().state == "stale", "it knows")
         assert client.boolean("checkout", False, ANA) is True
         proxy.become(bad_proxy.passing)
-        until(lambda: client.boolean("checkout", True, ANA) is False, "the change arrives")
-        until(lambda: client.status().state == "connected", "it is connected again")
+        soon(lambda: client.boolean("checkout", True, ANA) is False, "the change arrives")
+        soon(lambda: client.status().state == "connected", "it is connected again")
         # That a token is refused is said besides that the connection was cut.
         warnings = 2 if how == "answers 401" else 1
-        until(lambda: said(caplog) == ["WARNING"] * warnings + ["INFO"], "it says so, once")
+        soon(lambda: said(caplog) == ["WARNING"] * warnings + ["INFO"], "it says so, once")
     finally:
         client.close()
 
@@ -134,7 +134,7 @@ def test_a_certificate_that_nobody_trusts_is_not_trusted(
     proxy.become(bad_proxy.untrusted(*certificate))
     client = Client(proxy.url.replace("http:", "https:"), environment.token)
     try:
-        until(lambda: proxy.connections > 2, "it keeps trying")
+        soon(lambda: proxy.connections > 2, "it keeps trying")
         assert client.status().state == "starting"
     finally:
         client.close()
@@ -149,7 +149,7 @@ def test_a_version_that_goes_back_is_followed(proxy: Proxy, environment: Environ
         older["flags"]["checkout"]["default"] = {"variant": "off"}
         text = f"id: 1\nevent: snapshot\ndata: {json.dumps(older)}\n\n".encode()
         proxy.become(bad_proxy.streaming(text, snapshot=older))
-        until(lambda: client.status().version == 1, "the older version is taken")
+        soon(lambda: client.status().version == 1, "the older version is taken")
         assert client.boolean("checkout", True, ANA) is False
     finally:
         client.close()
@@ -176,9 +176,9 @@ def test_a_kill_arrives_through_polling_when_streams_do_not_pass(
         assert client.wait_until_ready(20)
         assert client.boolean("checkout", False, ANA) is True
         environment.kill("checkout")
-        until(lambda: client.boolean("checkout", True, ANA) is False, "the kill arrives")
+        soon(lambda: client.boolean("checkout", True, ANA) is False, "the kill arrives")
         assert client.status().state == "connected"
-        until(lambda: said(caplog) == ["WARNING", "INFO"], "it says so, once")
+        soon(lambda: said(caplog) == ["WARNING", "INFO"], "it says so, once")
     finally:
         client.close()
 
@@ -214,7 +214,7 @@ class TestWithACache:
             assert second.status().state == "stale"
             environment.target("checkout", default={"variant": "off"})
             proxy.become(bad_proxy.passing)
-            until(lambda: second.boolean("checkout", True, ANA) is False, "the change arrives")
+            soon(lambda: second.boolean("checkout", True, ANA) is False, "the change arrives")
             assert second.boolean_details("checkout", True, ANA).reason == "STATIC"
         finally:
             second.close()
@@ -267,6 +267,6 @@ def test_nothing_of_the_token_is_in_the_log(
     caplog.set_level(logging.DEBUG)
     proxy.become(bad_proxy.saying("401 Unauthorized", {}))
     client: Any = Client(proxy.url, environment.token)
-    until(lambda: proxy.connections > 3, "it keeps trying")
+    soon(lambda: proxy.connections > 3, "it keeps trying")
     client.close()
     assert environment.token not in caplog.text

@@ -18,7 +18,7 @@ from tests.sdk.bad_proxy import Proxy
 from tests.sdk.conftest import Connect
 from tests.sdk.documents import a_flag, a_release, a_snapshot
 from tests.sdk.server import Environment
-from tests.waiting import until
+from tests.waiting import soon
 
 ANN = Context("ann")
 
@@ -61,7 +61,7 @@ def test_starting_does_not_wait_for_the_server(hanging: Proxy, environment: Envi
     try:
         assert client.boolean("checkout", True, ANN) is True
         assert client.wait_until_ready(0.05) is False
-        until(lambda: hanging.connections > 0, "it has tried meanwhile")
+        soon(lambda: hanging.connections > 0, "it has tried meanwhile")
     finally:
         client.close()
 
@@ -290,12 +290,12 @@ def test_a_salt_that_is_no_text_costs_its_flag() -> None:
 def test_a_client_tells_how_it_stands(environment: Environment, connect: Connect) -> None:
     environment.flag("checkout")
     client = connect()
-    until(lambda: client.status().state == "connected", "it is connected")
+    soon(lambda: client.status().state == "connected", "it is connected")
     status = client.status()
     assert status.version == environment.version
     assert status.age is not None
     assert status.age >= 0
-    until(lambda: len(environment.instances()) == 1, "it reports")
+    soon(lambda: len(environment.instances()) == 1, "it reports")
     assert environment.instances()[0]["id"] == status.instance
     assert status.dropped == 0
     client.close()
@@ -304,16 +304,16 @@ def test_a_client_tells_how_it_stands(environment: Environment, connect: Connect
 
 def test_a_change_arrives(environment: Environment, client: Client) -> None:
     environment.flag("checkout")
-    until(lambda: client.boolean("checkout", True, ANN) is False, "a new flag")
+    soon(lambda: client.boolean("checkout", True, ANN) is False, "a new flag")
     environment.target("checkout", default={"variant": "on"})
-    until(lambda: client.boolean("checkout", False, ANN) is True, "an edit")
+    soon(lambda: client.boolean("checkout", False, ANN) is True, "an edit")
     environment.kill("checkout")
-    until(lambda: client.boolean("checkout", True, ANN) is False, "a kill")
+    soon(lambda: client.boolean("checkout", True, ANN) is False, "a kill")
     assert client.boolean_details("checkout", True, ANN).metadata["killed"] is True
     environment.restore("checkout")
-    until(lambda: client.boolean("checkout", False, ANN) is True, "a restore")
+    soon(lambda: client.boolean("checkout", False, ANN) is True, "a restore")
     environment.delete("checkout")
-    until(
+    soon(
         lambda: client.boolean_details("checkout", True, ANN).error_code == "FLAG_NOT_FOUND",
         "a deletion",
     )
@@ -331,13 +331,13 @@ def test_who_listens_is_told_and_may_fail(
     client.listen(fail)
     forget = client.listen(heard.append)
     environment.flag("checkout")
-    until(lambda: bool(heard), "it is told")
+    soon(lambda: bool(heard), "it is told")
     assert heard == [ClientEvent("changed", frozenset({"checkout"}))]
     assert "a listener failed" in caplog.text
     forget()
     environment.kill("checkout")
-    until(lambda: client.boolean_details("checkout", True, ANN).metadata != {}, "it goes on")
-    until(lambda: client.status().version == environment.version, "the kill arrived")
+    soon(lambda: client.boolean_details("checkout", True, ANN).metadata != {}, "it goes on")
+    soon(lambda: client.status().version == environment.version, "the kill arrived")
     assert len(heard) == 1
 
 
@@ -345,7 +345,7 @@ def test_who_listens_late_is_told_of_the_trouble_that_there_is(environment: Envi
     client = Client(environment.url, "wrong")
     heard: list[ClientEvent] = []
     try:
-        until(lambda: client._link is not None and client._link.trouble is not None, "refused")
+        soon(lambda: client._link is not None and client._link.trouble is not None, "refused")
         client.listen(heard.append)
         assert heard == [ClientEvent("refused", message="the token is refused (401)")]
     finally:
@@ -354,7 +354,7 @@ def test_who_listens_late_is_told_of_the_trouble_that_there_is(environment: Envi
 
 def test_threads_ask_while_flags_change(environment: Environment, client: Client) -> None:
     environment.flag("checkout")
-    until(lambda: client.status().version == environment.version, "the flag arrived")
+    soon(lambda: client.status().version == environment.version, "the flag arrived")
     stop = threading.Event()
     errors: set[str | None] = set()
 
@@ -373,4 +373,4 @@ def test_threads_ask_while_flags_change(environment: Environment, client: Client
     for thread in threads:
         thread.join()
     assert errors == {None}
-    until(lambda: client.boolean("checkout", False, ANN) is True, "the last change")
+    soon(lambda: client.boolean("checkout", False, ANN) is True, "the last change")

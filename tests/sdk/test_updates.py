@@ -23,7 +23,7 @@ from tidegate.updates import IDLE_REPORT_SECONDS, SHORTEST_REPORT_SECONDS, Link,
 from tests.sdk.conftest import Connect
 from tests.sdk.documents import a_flag, a_release, a_snapshot
 from tests.sdk.server import SLOW, Environment
-from tests.waiting import until
+from tests.waiting import soon
 
 
 class Script:
@@ -234,7 +234,7 @@ def test_signals_are_left_to_the_threads_of_the_application() -> None:
     followed.link._tell = lambda event: masks.append(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     followed.link.start()
-    until(lambda: bool(masks), "the thread that follows has told of it")
+    soon(lambda: bool(masks), "the thread that follows has told of it")
     followed.link.stop()
     assert masks[0] >= {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD}
     assert not masks[0] & {signal.SIGSEGV, signal.SIGBUS}
@@ -310,10 +310,10 @@ def test_without_flags_reports_are_rare() -> None:
 def test_a_kill_is_confirmed_at_once(environment: Environment, connect: Connect) -> None:
     environment.flag("checkout")
     connect()
-    until(lambda: len(environment.reports) > 0, "the first report")
+    soon(lambda: len(environment.reports) > 0, "the first report")
     environment.kill("checkout")
     version = environment.version
-    until(lambda: environment.reports[-1]["version"] == version, "the confirmation")
+    soon(lambda: environment.reports[-1]["version"] == version, "the confirmation")
     # Long before the next report would have been due.
     assert environment.reports[-1]["interval"] == IDLE_REPORT_SECONDS
 
@@ -327,7 +327,7 @@ def test_a_server_that_forgot_the_instance_gets_the_rest_under_a_new_id(
     for number in range(10):
         with client.operation(Context(f"u{number}")):
             client.boolean("checkout", False)
-    until(lambda: environment.outcomes(release) == 10, "the first counts")
+    soon(lambda: environment.outcomes(release) == 10, "the first counts")
     store = environment.server.store
     first = client.status().instance
     for name in store._client.scan_iter(f"*{environment.project}*instance:*"):
