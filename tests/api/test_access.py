@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from tidegate_server.api import credentials
+from tidegate_server.api.access import Authenticator
 from tidegate_server.api.app import create_app
 from tidegate_server.api.settings import ApiSettings
+from tidegate_server.errors import StoreUnavailable, Unauthenticated
 from tidegate_server.store import Store
 
 from tests.api.calls import CHECKOUT, PRODUCTION, PROJECT, Caller, everything, slug
@@ -136,6 +139,27 @@ def test_a_deleted_token_is_remembered_for_a_moment_only(admin: Caller, store: S
     while reader.get(f"{PROJECT}/flags").status_code == 200:
         pass
     assert reader.get(f"{PROJECT}/flags").status_code == 401
+
+
+def test_a_token_is_good_until_the_store_says_that_it_was_deleted(
+    admin: Caller, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authenticator = Authenticator(store, ApiSettings(SECRET_KEY, token_cache_seconds=60))
+    secret = admin.made("/api/v1/tokens", {"name": "ci", "role": "reader"})["secret"]
+    token = authenticator.token_of(secret)
+
+    def away(*_: Any) -> Any:
+        raise StoreUnavailable("The store cannot be used now.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "get", away)
+        assert authenticator.still_good(token)
+        assert authenticator.token_of(secret) == token
+        assert Authenticator(store, ApiSettings(SECRET_KEY)).still_good(token)
+    admin.delete(f"/api/v1/tokens/{token.id}", match="*")
+    assert not authenticator.still_good(token)
+    with pytest.raises(Unauthenticated):
+        authenticator.token_of(secret)
 
 
 def test_another_secret_key_knows_no_token(admin: Caller, store: Store) -> None:

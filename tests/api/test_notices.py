@@ -11,6 +11,7 @@ from flask import Flask
 from tidegate_server.api import stream_credentials
 from tidegate_server.api.backend import Backend
 from tidegate_server.domain.tokens import Token
+from tidegate_server.errors import StoreUnavailable
 from tidegate_server.store import Store
 
 from tests.api.calls import PRODUCTION, PROJECT, Caller, slug
@@ -159,6 +160,22 @@ def test_a_stream_ends_with_its_token(web: Caller, checkout: Caller, connect: Co
     assert checkout.delete(f"/api/v1/tokens/{id}", match='"1"').status_code == 204
     assert [event.name for event in stream.events() if event.name != ":"] == []
     assert connect(path).response.status == 401
+
+
+def test_a_client_with_a_stream_is_answered_while_the_store_is_away(
+    web: Caller, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = connect(address(web))
+    stream.next(":")
+
+    def away(*_: Any) -> Any:
+        raise StoreUnavailable("The store cannot be used now.")
+
+    for name in ("get", "version", "snapshot"):
+        monkeypatch.setattr(Store, name, away)
+    for _ in range(6):  # the stream has looked after its token by then
+        stream.next(":")
+    assert web.post(ALL, {}).status_code == 200
 
 
 def test_an_address_lasts_for_minutes_and_its_successor_comes_as_a_whole_answer(

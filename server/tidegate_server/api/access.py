@@ -90,15 +90,20 @@ class Authenticator:
         return token
 
     def still_good(self, token: Token) -> bool:
-        """Whether a token has not been deleted since it was found."""
-        self._known.pop(token.id, None)
-        found = self._look_up(token.id)
+        """Whether a token has not been deleted since it was found.
+
+        An outage of the store does not make it bad, and costs nobody a stream.
+        """
+        try:
+            found = self._look_up(token.id, fresh=True)
+        except StoreUnavailable:
+            return True
         return found is not None and found.digest == token.digest
 
-    def _look_up(self, id: str) -> Token | None:
+    def _look_up(self, id: str, *, fresh: bool = False) -> Token | None:
         now = time.monotonic()
         known = self._known.get(id)
-        if known is not None and now < known.until:
+        if known is not None and now < known.until and not fresh:
             return known.token
         try:
             stored = self._store.get(SERVER, Address(Kind.TOKEN, id))

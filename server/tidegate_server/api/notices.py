@@ -18,7 +18,6 @@ from tidegate_server.api.services.views import Audience
 from tidegate_server.api.settings import ApiSettings
 from tidegate_server.api.streams import KEEP_ALIVE, RETRY_MS
 from tidegate_server.domain.tokens import Token
-from tidegate_server.errors import StoreUnavailable
 
 REFETCH = "refetchEvaluation"
 
@@ -66,17 +65,11 @@ class Notices:
                 elif not rang:
                     yield KEEP_ALIVE
                 if time.monotonic() - checked > self._settings.token_recheck_seconds:
-                    if self._revoked(token):
+                    if not self._authenticator.still_good(token):
                         return
                     checked = time.monotonic()
         finally:
             listener.close()
-
-    def _revoked(self, token: Token) -> bool:
-        try:
-            return not self._authenticator.still_good(token)
-        except StoreUnavailable:
-            return False  # an outage of the store must not cost clients their stream
 
 
 def event(notice: Notice) -> str:

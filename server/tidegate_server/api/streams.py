@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from tidegate_server.api.access import Authenticator
 from tidegate_server.api.settings import ApiSettings
 from tidegate_server.domain.tokens import Token
-from tidegate_server.errors import StoreUnavailable
 from tidegate_server.store import Store
 
 RETRY_MS = (1_000, 3_000)
@@ -69,7 +68,7 @@ class Streams:
                     version = update.version
                     yield event("update", version, update.data)
                 if time.monotonic() - checked > self._settings.token_recheck_seconds:
-                    if self._revoked(token):
+                    if not self._authenticator.still_good(token):
                         return
                     checked = time.monotonic()
         finally:
@@ -90,9 +89,3 @@ class Streams:
     def _snapshot(self, project: str, environment: str) -> tuple[int, str]:
         found = self._store.snapshot(project, environment)
         return found.version, event("snapshot", found.version, found.body.decode())
-
-    def _revoked(self, token: Token) -> bool:
-        try:
-            return not self._authenticator.still_good(token)
-        except StoreUnavailable:
-            return False  # an outage of the store must not cost clients their stream
