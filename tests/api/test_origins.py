@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -109,3 +110,26 @@ def test_what_was_allowed_stays_so_while_the_store_is_away(
     monkeypatch.setattr(Store, "scopes", away)
     assert origins.allow(SHOP, ("default", "production"))
     assert not origins.allow(SHOP, ("default", "development"))
+
+
+def test_a_store_that_is_away_is_asked_no_more_often_than_one_that_is_there(
+    web: Caller, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = 0
+    now = 0.0
+
+    def away(*_: Any) -> Any:
+        nonlocal asked
+        asked += 1
+        raise StoreUnavailable("The store cannot be used now.")
+
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    origins = Origins(store, cache_seconds=2)
+    assert origins.allow(SHOP, None)
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "scopes", away)
+        now += 2
+        assert all(origins.allow(SHOP, None) for _ in range(5))
+        assert asked == 1
+    now += 2
+    assert origins.allow(SHOP, None)

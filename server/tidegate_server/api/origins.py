@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 
 from tidegate_server.domain.change import Kind
 from tidegate_server.domain.projects import ANY_ORIGIN, Environment
@@ -46,10 +47,9 @@ class Origins:
     def _present(self) -> Mapping[Place, frozenset[str]]:
         with self._lock:
             if time.monotonic() - self._read_at >= self._cache_seconds:
-                try:
+                # What was allowed before an outage still is; the next reading is due as ever.
+                with suppress(StoreUnavailable):
                     self._allowed = dict(self._read())
-                except StoreUnavailable:
-                    return self._allowed  # what was allowed before the outage still is
                 self._read_at = time.monotonic()
             return self._allowed
 
