@@ -12,6 +12,8 @@ import click
 import pytest
 from tidegate.version import VERSION
 from tidegate_server.cli.program import COMMANDS, cli
+from tidegate_server.cli.server import Server
+from tidegate_server.errors import FieldProblem, ServerRefused
 
 from tests.cli.calls import Tidegate
 
@@ -106,6 +108,21 @@ def test_wrong_usage_ends_with_2() -> None:
     assert "No such command" in Tidegate().refused("fly", status=2)
     assert "No such option" in Tidegate().refused("kill", "x", "--fast", status=2)
     assert "Missing argument" in Tidegate().refused("kill", status=2)
+
+
+def test_what_a_refusal_says_cannot_drive_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    evil = "\x1b]0;owned\x07\r"
+
+    def refuse(*_: object) -> None:
+        raise ServerRefused(f"No {evil}.", 422, FieldProblem(f"/{evil}", "Too long."))
+
+    monkeypatch.setattr(Server, "read", refuse)
+    monkeypatch.setattr(Server, "list", refuse)
+    someone = Tidegate({"TIDEGATE_URL": "http://127.0.0.1:9", "TIDEGATE_TOKEN": "a-token"})
+    shown = "\\x1b]0;owned\\x07\\x0d"
+    for words in (("flag", "list"), ("flag", "show", "checkout")):
+        said = someone.refused(*words)
+        assert said == f"tidegate: No {shown}.\n  /{shown}: Too long.\n"
 
 
 def test_an_unknown_setting_stops_a_command_and_not_the_kill_switch(checkout: Tidegate) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import click
 
-from tidegate_server.cli.output import JSON, TABLE, note
+from tidegate_server.cli.output import JSON, TABLE, clean, note
 from tidegate_server.cli.settings import check_environment
 from tidegate_server.cli.target import Given, resolve
 from tidegate_server.errors import StartupRefused, TidegateError
@@ -126,7 +126,7 @@ def confirm(question: str, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise StartupRefused(f"{question} Nobody is there to say so: add --yes.")
-    click.confirm(question, abort=True)
+    click.confirm(clean(question), abort=True)
 
 
 def _check_settings(lenient: bool) -> None:

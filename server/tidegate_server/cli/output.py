@@ -37,9 +37,9 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
-def say(sentence: str) -> None:
-    """Print a sentence."""
-    click.echo("\n".join(clean(line) for line in sentence.split("\n")))
+def say(sentence: str, *, err: bool = False) -> None:
+    """Print a sentence, which may have several lines; ``err``: on standard error."""
+    click.echo("\n".join(clean(line) for line in sentence.split("\n")), err=err)
 
 
 def note(sentence: str) -> None:

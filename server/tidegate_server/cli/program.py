@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from tidegate_server.cli.exits import INTERRUPTED, sentence_of, status_of
+from tidegate_server.cli.output import say
 from tidegate_server.errors import TidegateError
 
 SECTIONS: Mapping[str, Mapping[str, str]] = {
@@ -50,7 +51,7 @@ class Program(click.Group):
         try:
             return super().main(*args, **kwargs)
         except TidegateError as error:
-            click.echo(f"tidegate: {sentence_of(error)}", err=True)
+            say(f"tidegate: {sentence_of(error)}", err=True)
             sys.exit(status_of(error))
 
     def invoke(self, ctx: click.Context) -> Any:
