@@ -49,6 +49,15 @@ def test_a_flag_names_its_latest_release(checkout: Tidegate) -> None:
     assert "no release 'rel_x'" in checkout.refused("release", "show", "rel_x")
 
 
+def test_a_flag_may_be_called_like_a_release(checkout: Tidegate) -> None:
+    checkout.ok("flag", "create", "rel_notes")
+    assert "no release 'rel_notes'" in checkout.refused("release", "show", "rel_notes")
+    words = ("release", "start", "rel_notes", "--treatment", "on", "--policy", "careful")
+    first = checkout.json(*words)["id"]
+    assert checkout.json("release", "show", "rel_notes")["id"] == first
+    assert checkout.json("release", "rollback", "rel_notes")["state"] == "rolled_back"
+
+
 def test_releases_are_listed_the_latest_first(checkout: Tidegate) -> None:
     assert "No releases" in checkout.run("release", "list").err
     first = started(checkout)

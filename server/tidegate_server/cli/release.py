@@ -296,13 +296,19 @@ def find(server: Server, name: str) -> Json:
     Raises:
         ServerRefused: there is no such one.
     """
+    unknown = ServerRefused(
+        f"There is no release of a flag {name!r} in {server.target.environment} of "
+        f"{server.target.project}; `tidegate release list` shows those there are.",
+        404,
+    )
     if name.startswith("rel_"):
-        return server.read(server.environment_path("releases", name)).body
+        try:
+            return server.read(server.environment_path("releases", name)).body
+        except ServerRefused as refused:
+            if refused.status != 404:
+                raise
+            unknown = refused  # unless it is a flag, whose key may begin like this too
     latest = server.list(server.environment_path("releases"), 1, flag=name).items
     if not latest:
-        raise ServerRefused(
-            f"There is no release of a flag {name!r} in {server.target.environment} of "
-            f"{server.target.project}; `tidegate release list` shows those there are.",
-            404,
-        )
+        raise unknown
     return latest[0]
