@@ -102,7 +102,10 @@ def test_a_target_does_not_show_its_token(kept: dict[str, str]) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["", "localhost:8080", "ftp://x", "http://", "http://x:99999", "http://x/?a=1", "http://a:b@x"],
+    [
+        *("", "localhost:8080", "ftp://x", "http://", "http://x:99999", "http://x/?a=1"),
+        *("http://a:b@x", "http://127.0.0.1:1\n", "http://a b", "http://x/#a", "http://x:0"),
+    ],
 )
 def test_an_address_that_is_none_is_refused(url: str) -> None:
     with pytest.raises(StartupRefused, match=r"https://tidegate\.example\.com"):

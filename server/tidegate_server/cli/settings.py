@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
-from tidegate_server.domain.webhooks import split_url
 from tidegate_server.errors import StartupRefused
+from tidegate_server.urls import split_url
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("console", "json")

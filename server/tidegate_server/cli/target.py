@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
 
 from tidegate_server.cli.contexts import Context, Contexts
 from tidegate_server.errors import StartupRefused
+from tidegate_server.urls import split_url
 
 DEFAULT_PROJECT = "default"
 DEFAULT_ENVIRONMENT = "production"
@@ -96,12 +96,8 @@ def _context(kept: Contexts, given: Given, variables: Mapping[str, str]) -> Cont
 
 def check_url(url: str) -> str:
     """An address without its final slash; raises ``StartupRefused`` for what is none."""
-    try:
-        parts = urlsplit(url)
-        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        good = False
-    if not good or parts.query or parts.fragment or parts.username is not None:
+    parts = split_url(url)
+    if parts is None or parts.query or parts.fragment or parts.username is not None:
         raise StartupRefused(
             f"{url!r} is no address of a server; one looks like https://tidegate.example.com."
         )

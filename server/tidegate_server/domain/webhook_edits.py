@@ -19,14 +19,13 @@ from tidegate_server.domain.notices import TEST, Notice
 from tidegate_server.domain.references import guards_of_other_targetings, users_of_webhook
 from tidegate_server.domain.webhooks import (
     LONGEST_TIMEOUT_MS,
-    LONGEST_URL,
     RETIRING_MS,
     SHORTEST_TIMEOUT_MS,
     Format,
     Webhook,
-    split_url,
 )
 from tidegate_server.errors import FieldProblem, NotPossible
+from tidegate_server.urls import LONGEST_URL, split_url
 
 MOST_WEBHOOKS = 100
 

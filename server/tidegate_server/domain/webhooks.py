@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 from tidegate_server.domain.policy import HOUR, SECOND
 
 SHORTEST_TIMEOUT_MS = 500
 LONGEST_TIMEOUT_MS = 30 * SECOND
-LONGEST_URL = 2_000
 RETIRING_MS = 24 * HOUR
 """How long the secret before a rotation signs along, so that a receiver can follow."""
 
@@ -56,15 +55,3 @@ class Webhook:
         """Scheme and host of the address: what of it may stand in logs."""
         parts = urlsplit(self.url)
         return f"{parts.scheme}://{parts.netloc}"
-
-
-def split_url(url: str) -> SplitResult | None:
-    """The parts of an address that requests can go to; None when it is no such address."""
-    if not 0 < len(url) <= LONGEST_URL or not all("!" <= character <= "~" for character in url):
-        return None
-    try:
-        parts = urlsplit(url)
-        sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return None
-    return parts if sound else None

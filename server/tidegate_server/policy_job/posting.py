@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from functools import cache
 from urllib.parse import SplitResult
 
-from tidegate_server.domain.webhooks import split_url
+from tidegate_server.urls import split_url
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,9 @@ from tidegate_server.api.schemas.stored import Page, StoredAnswer, key_of_addres
 from tidegate_server.documents.fields import Duration, Instant, Key, Text, Truth, Whole
 from tidegate_server.documents.strict import Strict
 from tidegate_server.domain.policy import SECOND
-from tidegate_server.domain.webhooks import LONGEST_URL, Format
+from tidegate_server.domain.webhooks import Format
 from tidegate_server.store.outbox import DeliveryState
+from tidegate_server.urls import LONGEST_URL
 
 
 @dataclass(frozen=True, slots=True)
