@@ -34,6 +34,9 @@ def test_an_environment_names_the_pages_that_may_ask(tidegate: Tidegate) -> None
     words = ("environment", "edit", "production")
     said = tidegate.ok(*words, "--allow-origin", "https://shop.example", "--name", "Live")
     assert "production changed" in said
+    assert (
+        tidegate.ok(*words, "--name", "Live") == "Environment production was like that already.\n"
+    )
     edited = tidegate.json(*words, "--allow-origin", "*")
     assert (edited["name"], edited["allowed_origins"]) == ("Live", ["*"])
     assert tidegate.json(*words, "--no-origins")["allowed_origins"] == []

@@ -17,7 +17,15 @@ from tidegate_server.cli.options import (
     output_option,
     yes_option,
 )
-from tidegate_server.cli.output import JSON, note, print_facts, print_json, print_table, say
+from tidegate_server.cli.output import (
+    JSON,
+    note,
+    print_changed,
+    print_facts,
+    print_json,
+    print_table,
+    say,
+)
 from tidegate_server.cli.server import Json, Server
 from tidegate_server.cli.stored import as_sent
 
@@ -214,7 +222,7 @@ def edit_flag(
         _describe(after, name, description, tags, client_side)
         return after
 
-    _changed(f"Flag {key}", server.edit(server.project_path("flags", key), change), output)
+    print_changed(f"Flag {key}", server.edit(server.project_path("flags", key), change), output)
 
 
 @flag.command("set")
@@ -304,16 +312,7 @@ def delete_flag(server: Server, key: str, yes: bool) -> None:
 def _set(server: Server, key: str, changes: Json, output: str) -> None:
     at = server.environment_path("flags", key)
     edited = server.edit(at, lambda document: {**as_sent(document, *SET_BY_SERVER), **changes})
-    _changed(f"Flag {key} in {server.target.environment}", edited, output)
-
-
-def _changed(what: str, edited: tuple[Json, Json], output: str) -> None:
-    before, after = edited
-    if output == JSON:
-        return print_json(after)
-    if before["revision"] == after["revision"]:
-        return say(f"{what} was like that already.")
-    return say(f"{what} changed, revision {after['revision']}.")
+    print_changed(f"Flag {key} in {server.target.environment}", edited, output)
 
 
 def _describe(

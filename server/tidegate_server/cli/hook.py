@@ -7,7 +7,15 @@ from collections.abc import Sequence
 import click
 
 from tidegate_server.cli.options import confirm, for_environment, output_option, yes_option
-from tidegate_server.cli.output import JSON, note, print_facts, print_json, print_table, say
+from tidegate_server.cli.output import (
+    JSON,
+    note,
+    print_changed,
+    print_facts,
+    print_json,
+    print_table,
+    say,
+)
 from tidegate_server.cli.server import Json, Server
 from tidegate_server.cli.stored import as_sent
 
@@ -153,15 +161,11 @@ def edit_hook(
             "Say what to change: --name, --kind, --action, --flag, --enable, --disable, "
             "--description."
         )
-    before, after = server.edit(
+    edited = server.edit(
         server.project_path("hooks", id),
         lambda document: {**as_sent(document, *SET_BY_SERVER), **changes},
     )
-    if output == JSON:
-        return print_json(after)
-    if before["revision"] == after["revision"]:
-        return say(f"Hook {id} was like that already.")
-    return say(f"Hook {id} changed, revision {after['revision']}.")
+    print_changed(f"Hook {id}", edited, output)
 
 
 @hook.command("delete")

@@ -47,6 +47,16 @@ def note(sentence: str) -> None:
     click.echo(clean(sentence), err=True)
 
 
+def print_changed(what: str, edited: tuple[dict[str, Any], dict[str, Any]], output: str) -> None:
+    """Print what became of an edit: the document as it was read, and as it was written."""
+    before, after = edited
+    if output == JSON:
+        return print_json(after)
+    if before["revision"] == after["revision"]:
+        return say(f"{what} was like that already.")
+    return say(f"{what} changed, revision {after['revision']}.")
+
+
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print rows under headings; numbers stand right."""
     draw(table(columns, rows))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import click
 
 from tidegate_server.cli.options import for_project, for_server, output_option
-from tidegate_server.cli.output import JSON, note, print_json, print_table, say
+from tidegate_server.cli.output import JSON, note, print_changed, print_json, print_table, say
 from tidegate_server.cli.server import Json, Server, path
 from tidegate_server.cli.stored import as_sent
 
@@ -106,10 +106,8 @@ def edit_environment(
     if not changes:
         raise click.UsageError("Say what to change: --name, --description, --allow-origin.")
     at = server.project_path("environments", key)
-    _, after = server.edit(at, lambda document: {**as_sent(document), **changes})
-    if output == JSON:
-        return print_json(after)
-    return say(f"Environment {key} changed, revision {after['revision']}.")
+    edited = server.edit(at, lambda document: {**as_sent(document), **changes})
+    print_changed(f"Environment {key}", edited, output)
 
 
 def _print(found: list[Json], kind: str, output: str) -> None:

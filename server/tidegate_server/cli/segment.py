@@ -13,7 +13,15 @@ from tidegate_server.cli.options import (
     output_option,
     yes_option,
 )
-from tidegate_server.cli.output import JSON, note, print_facts, print_json, print_table, say
+from tidegate_server.cli.output import (
+    JSON,
+    note,
+    print_changed,
+    print_facts,
+    print_json,
+    print_table,
+    say,
+)
 from tidegate_server.cli.server import Json, Server
 from tidegate_server.cli.stored import as_sent
 
@@ -187,12 +195,8 @@ def _given(when: Json | None, name: str | None, description: str | None) -> Json
 
 def _edit(server: Server, key: str, changes: Json, output: str) -> None:
     at = server.project_path("segments", key)
-    before, after = server.edit(at, lambda document: {**as_sent(document), **changes})
-    if output == JSON:
-        return print_json(after)
-    if before["revision"] == after["revision"]:
-        return say(f"Segment {key} was like that already.")
-    return say(f"Segment {key} changed, revision {after['revision']}.")
+    edited = server.edit(at, lambda document: {**as_sent(document), **changes})
+    print_changed(f"Segment {key}", edited, output)
 
 
 def _list_keys(

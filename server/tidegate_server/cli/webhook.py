@@ -16,7 +16,15 @@ from tidegate_server.cli.options import (
     output_option,
     yes_option,
 )
-from tidegate_server.cli.output import JSON, note, print_facts, print_json, print_table, say
+from tidegate_server.cli.output import (
+    JSON,
+    note,
+    print_changed,
+    print_facts,
+    print_json,
+    print_table,
+    say,
+)
 from tidegate_server.cli.server import Json, Server
 from tidegate_server.cli.stored import as_sent
 
@@ -154,15 +162,11 @@ def edit_webhook(
             "Say what to change: --at, --format, --timeout, --enable, --disable, --name, "
             "--description."
         )
-    before, after = server.edit(
+    edited = server.edit(
         server.project_path("webhooks", key),
         lambda document: {**as_sent(document, *SET_BY_SERVER), **changes},
     )
-    if output == JSON:
-        return print_json(after)
-    if before["revision"] == after["revision"]:
-        return say(f"Webhook {key} was like that already.")
-    return say(f"Webhook {key} changed, revision {after['revision']}.")
+    print_changed(f"Webhook {key}", edited, output)
 
 
 @webhook.command("rotate")
