@@ -27,7 +27,7 @@ from tidegate_server.cli.output import (
     say,
 )
 from tidegate_server.cli.server import Json, Server
-from tidegate_server.cli.stored import as_sent
+from tidegate_server.cli.stored import as_sent, given
 
 TYPES = ("boolean", "string", "number", "object")
 SET_BY_SERVER = ("flag", "killed", "release", "receipt")
@@ -173,7 +173,7 @@ def create_flag(
         asked["type"] = type_
     if variants:
         asked["variants"] = [_variant(each, asked["type"]) for each in variants]
-    _describe(asked, name, description, tags, client_side)
+    asked |= _described(name, description, tags, client_side)
     made = server.post(server.project_path("flags"), asked)
     if output == JSON:
         return print_json(made)
@@ -206,21 +206,20 @@ def edit_flag(
     output: str,
 ) -> None:
     """Change what a flag is, in every environment at once."""
-    said = (name, description, client_side)
-    if not (variants or removed or tags) and all(each is None for each in said):
+    described = _described(name, description, tags, client_side)
+    if not (variants or removed or described):
         raise click.UsageError("Say what to change: a variant, the name, the description, tags.")
 
     def change(document: Json) -> Json:
         after = as_sent(document)
-        given = [_variant(each, after["type"]) for each in variants]
-        values = {each["key"]: each for each in (*after["variants"], *given)}
+        said = [_variant(each, after["type"]) for each in variants]
+        values = {each["key"]: each for each in (*after["variants"], *said)}
         for each in removed:
             if each not in values:
                 raise click.UsageError(f"Flag {key} has no variant {each!r} to remove.")
             del values[each]
         after["variants"] = list(values.values())
-        _describe(after, name, description, tags, client_side)
-        return after
+        return {**after, **described}
 
     print_changed(f"Flag {key}", server.edit(server.project_path("flags", key), change), output)
 
@@ -315,26 +314,17 @@ def _set(server: Server, key: str, changes: Json, output: str) -> None:
     print_changed(f"Flag {key} in {server.target.environment}", edited, output)
 
 
-def _describe(
-    document: Json,
-    name: str | None,
-    description: str | None,
-    tags: Sequence[str],
-    client_side: bool | None,
-) -> None:
-    if name is not None:
-        document["name"] = name
-    if description is not None:
-        document["description"] = description
-    if tags:
-        document["tags"] = list(tags)
-    if client_side is not None:
-        document["client_side"] = client_side
+def _described(
+    name: str | None, description: str | None, tags: Sequence[str], client_side: bool | None
+) -> Json:
+    return given(
+        name=name, description=description, tags=list(tags) or None, client_side=client_side
+    )
 
 
 def _variant(text: str, type_: str) -> Json:
-    name, given, value = text.partition("=")
-    if not given:
+    name, equals, value = text.partition("=")
+    if not equals:
         raise click.UsageError(f"A variant is written NAME=VALUE, not {text!r}.")
     if type_ == "string":
         return {"key": name, "value": value}
@@ -361,8 +351,8 @@ def _serve(text: str) -> Json:
 
 
 def _prerequisite(text: str) -> Json:
-    flag_, given, variants = text.partition("=")
-    if not given:
+    flag_, equals, variants = text.partition("=")
+    if not equals:
         raise click.UsageError(f"A prerequisite is written FLAG=VARIANT, not {text!r}.")
     return {"flag": flag_, "variants": variants.split(",")}
 

@@ -17,7 +17,7 @@ from tidegate_server.cli.output import (
     say,
 )
 from tidegate_server.cli.server import Json, Server
-from tidegate_server.cli.stored import as_sent
+from tidegate_server.cli.stored import as_sent, given
 
 KINDS = ("alertmanager", "datadog", "grafana", "generic")
 ACTIONS = ("hold", "rollback", "kill")
@@ -120,7 +120,10 @@ def create_hook(
         "name": name,
         "environment": server.target.environment,
         "enabled": not disabled,
-        **_given(kind, action, flags, description),
+        "kind": kind,
+        "action": action,
+        "flags": list(flags),
+        **given(description=description),
     }
     made = server.post(server.project_path("hooks"), asked)
     if output == JSON:
@@ -152,10 +155,14 @@ def edit_hook(
     output: str,
 ) -> None:
     """Change what a hook does; its address, its environment and its secret stay."""
-    changes = _given(kind, action, flags, description)
-    changes |= {
-        field: value for field, value in (("name", name), ("enabled", enabled)) if value is not None
-    }
+    changes = given(
+        name=name,
+        kind=kind,
+        action=action,
+        flags=list(flags) or None,
+        enabled=enabled,
+        description=description,
+    )
     if not changes:
         raise click.UsageError(
             "Say what to change: --name, --kind, --action, --flag, --enable, --disable, "
@@ -179,18 +186,6 @@ def delete_hook(server: Server, id: str, yes: bool) -> None:
     confirm(f"Delete the hook {named} ({id})?", yes)
     server.delete(at)
     say(f"The hook {named} ({id}) is deleted.")
-
-
-def _given(
-    kind: str | None, action: str | None, flags: Sequence[str], description: str | None
-) -> Json:
-    given = {
-        "kind": kind,
-        "action": action,
-        "flags": list(flags) or None,
-        "description": description,
-    }
-    return {field: value for field, value in given.items() if value is not None}
 
 
 def _address(server: Server, hook: Json) -> str:

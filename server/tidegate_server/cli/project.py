@@ -9,7 +9,7 @@ import click
 from tidegate_server.cli.options import for_project, for_server, output_option
 from tidegate_server.cli.output import JSON, note, print_changed, print_json, print_table, say
 from tidegate_server.cli.server import Json, Server, path
-from tidegate_server.cli.stored import as_sent
+from tidegate_server.cli.stored import as_sent, given
 
 NAME = click.option("--name", default="", help="For people.")
 DESCRIPTION = click.option("--description", default="", help="For people.")
@@ -96,11 +96,7 @@ def edit_environment(
     output: str,
 ) -> None:
     """Change what people read about an environment, and which pages may ask in it."""
-    changes: Json = {}
-    if name is not None:
-        changes["name"] = name
-    if description is not None:
-        changes["description"] = description
+    changes = given(name=name, description=description)
     if origins or no_origins:
         changes["allowed_origins"] = list(origins)
     if not changes:

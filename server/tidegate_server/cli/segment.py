@@ -23,7 +23,7 @@ from tidegate_server.cli.output import (
     say,
 )
 from tidegate_server.cli.server import Json, Server
-from tidegate_server.cli.stored import as_sent
+from tidegate_server.cli.stored import as_sent, given
 
 MOST_SHOWN = 20
 """Keys of a list that `segment show` prints; JSON has them all."""
@@ -117,12 +117,14 @@ def create_segment(
     output: str,
 ) -> None:
     """Create a segment."""
-    given = _given(when, name, description)
-    if included:
-        given["included"] = list(included)
-    if excluded:
-        given["excluded"] = list(excluded)
-    asked = {**as_sent(file or {}), **given, "key": key}
+    said = given(
+        when=when,
+        name=name,
+        description=description,
+        included=list(included) or None,
+        excluded=list(excluded) or None,
+    )
+    asked = {**as_sent(file or {}), **said, "key": key}
     made = server.post(server.project_path("segments"), asked)
     if output == JSON:
         return print_json(made)
@@ -147,7 +149,7 @@ def edit_segment(
     output: str,
 ) -> None:
     """Change a segment's conditions or words, at once for all that refer to it."""
-    changes = _given(when, name, description)
+    changes = given(when=when, name=name, description=description)
     if no_conditions:
         changes["when"] = None
     if not changes:
@@ -186,11 +188,6 @@ def delete_segment(server: Server, key: str, yes: bool) -> None:
     confirm(f"Delete segment {key} of project {server.target.project}?", yes)
     server.delete(server.project_path("segments", key))
     say(f"Segment {key} deleted.")
-
-
-def _given(when: Json | None, name: str | None, description: str | None) -> Json:
-    given = {"when": when, "name": name, "description": description}
-    return {field: value for field, value in given.items() if value is not None}
 
 
 def _edit(server: Server, key: str, changes: Json, output: str) -> None:

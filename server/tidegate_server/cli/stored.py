@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tidegate_server.cli.server import Json
 
 KNOWN_ABOUT = ("revision", "updated_at")
@@ -15,6 +17,11 @@ def as_sent(document: Json, *more: str) -> Json:
     """
     left_out = {*KNOWN_ABOUT, *more}
     return {name: value for name, value in document.items() if name not in left_out}
+
+
+def given(**fields: Any) -> Json:
+    """The fields of which something was said: those that are not None."""
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def tag_of(revision: int) -> str:

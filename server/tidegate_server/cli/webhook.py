@@ -26,7 +26,7 @@ from tidegate_server.cli.output import (
     say,
 )
 from tidegate_server.cli.server import Json, Server
-from tidegate_server.cli.stored import as_sent
+from tidegate_server.cli.stored import as_sent, given
 
 FORMATS = ("json", "slack")
 SET_BY_SERVER = ("old_secret_until",)
@@ -124,7 +124,9 @@ def create_webhook(
 
     The secret alone goes to standard output, so that a program can take it.
     """
-    asked = {"key": key, **_given(url, format_, timeout, name, description)}
+    asked = given(
+        key=key, url=url, format=format_, timeout=timeout, name=name, description=description
+    )
     made = server.post(server.project_path("webhooks"), asked)
     if output == JSON:
         return print_json(made)
@@ -154,9 +156,14 @@ def edit_webhook(
     output: str,
 ) -> None:
     """Change a webhook; its secret stays."""
-    changes = _given(url, format_, timeout, name, description)
-    if enabled is not None:
-        changes["enabled"] = enabled
+    changes = given(
+        url=url,
+        format=format_,
+        timeout=timeout,
+        enabled=enabled,
+        name=name,
+        description=description,
+    )
     if not changes:
         raise click.UsageError(
             "Say what to change: --at, --format, --timeout, --enable, --disable, --name, "
@@ -274,23 +281,6 @@ def delete_webhook(server: Server, key: str, yes: bool) -> None:
     confirm(f"Delete webhook {key} of project {server.target.project}?", yes)
     server.delete(server.project_path("webhooks", key))
     say(f"Webhook {key} deleted.")
-
-
-def _given(
-    url: str | None,
-    format_: str | None,
-    timeout: str | None,
-    name: str | None,
-    description: str | None,
-) -> Json:
-    given = {
-        "url": url,
-        "format": format_,
-        "timeout": timeout,
-        "name": name,
-        "description": description,
-    }
-    return {field: value for field, value in given.items() if value is not None}
 
 
 def _print_secret(made: Json) -> None:
