@@ -9,7 +9,7 @@ from typing import Any
 from marshmallow import INCLUDE, Schema, fields, post_load
 
 from tidegate_server.api.alerts import AlertStatus
-from tidegate_server.api.schemas.stored import Page, StoredAnswer
+from tidegate_server.api.schemas.stored import Page, StoredAnswer, WithSecret
 from tidegate_server.documents.fields import Instant, Items, Key, Text, Truth
 from tidegate_server.documents.strict import Strict
 from tidegate_server.domain.hook_edits import MOST_FLAGS
@@ -85,7 +85,7 @@ class HookAnswer(HookFields, StoredAnswer):
         return super().get_attribute(obj, attr, default)
 
 
-class NewHookAnswer(HookAnswer):
+class NewHookAnswer(WithSecret, HookAnswer):
     """A hook with its secret, which is not shown again."""
 
     secret = fields.String(
@@ -93,12 +93,6 @@ class NewHookAnswer(HookAnswer):
         dump_only=True,
         metadata={"description": "the bearer token, or Basic password, to send; shown once"},
     )
-
-    def get_attribute(self, obj: Any, attr: str, default: Any) -> Any:
-        """Look in the stored hook for all but the secret."""
-        if attr == "secret":
-            return obj.secret
-        return super().get_attribute(obj.stored, attr, default)
 
 
 class HookPage(Page):

@@ -32,6 +32,16 @@ class StoredAnswer(Strict):
         return data
 
 
+class WithSecret(Strict):
+    """An answer that shows the secret of a new document: the first of its bases."""
+
+    def get_attribute(self, obj: Any, attr: str, default: Any) -> Any:
+        """Look in the stored document for all but the secret."""
+        if attr == "secret":
+            return obj.secret
+        return super().get_attribute(obj.stored, attr, default)
+
+
 class Page(Strict):
     """A page of a list; ``next_cursor`` is null on the last one."""
 

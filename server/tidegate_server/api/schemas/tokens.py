@@ -8,7 +8,7 @@ from typing import Any
 
 from marshmallow import fields, post_load, validate
 
-from tidegate_server.api.schemas.stored import Page, StoredAnswer
+from tidegate_server.api.schemas.stored import Page, StoredAnswer, WithSecret
 from tidegate_server.documents.fields import Instant, Key, Text, Whole
 from tidegate_server.documents.strict import Strict
 from tidegate_server.domain.tokens import Role
@@ -65,18 +65,12 @@ class TokenAnswer(TokenFields, StoredAnswer):
     created_at = Instant(attribute="created_ms", required=True)
 
 
-class NewTokenAnswer(TokenAnswer):
+class NewTokenAnswer(WithSecret, TokenAnswer):
     """A token with its secret, which is not shown again."""
 
     secret = fields.String(
         required=True, dump_only=True, metadata={"description": "the token to send; shown once"}
     )
-
-    def get_attribute(self, obj: Any, attr: str, default: Any) -> Any:
-        """Look in the stored token for all but the secret."""
-        if attr == "secret":
-            return obj.secret
-        return super().get_attribute(obj.stored, attr, default)
 
 
 class TokenPage(Page):

@@ -8,7 +8,7 @@ from typing import Any
 
 from marshmallow import fields, post_load, validate
 
-from tidegate_server.api.schemas.stored import Page, StoredAnswer, key_of_address
+from tidegate_server.api.schemas.stored import Page, StoredAnswer, WithSecret, key_of_address
 from tidegate_server.documents.fields import Duration, Instant, Key, Text, Truth, Whole
 from tidegate_server.documents.strict import Strict
 from tidegate_server.domain.policy import SECOND
@@ -93,7 +93,7 @@ class WebhookAnswer(WebhookFields, StoredAnswer):
         return super().get_attribute(obj, attr, default)
 
 
-class NewWebhookAnswer(WebhookAnswer):
+class NewWebhookAnswer(WithSecret, WebhookAnswer):
     """A webhook with its secret, which is not shown again."""
 
     secret = fields.String(
@@ -101,12 +101,6 @@ class NewWebhookAnswer(WebhookAnswer):
         dump_only=True,
         metadata={"description": "what requests are signed with; shown once"},
     )
-
-    def get_attribute(self, obj: Any, attr: str, default: Any) -> Any:
-        """Look in the stored webhook for all but the secret."""
-        if attr == "secret":
-            return obj.secret
-        return super().get_attribute(obj.stored, attr, default)
 
 
 class AttemptSchema(Strict):
