@@ -12,10 +12,19 @@ from flask import Response, request
 
 from tidegate_server.errors import RevisionRequired, StaleRevision
 
+LARGEST_VERSION = 2**63 - 1
+
 
 def etag(revision: int, more: str = "") -> str:
     """The tag of a document at a revision, without its quotes."""
     return f"{revision}.{more}" if more else str(revision)
+
+
+def version_of(text: str) -> int | None:
+    """The version that is written so; None: it is none that a store can have."""
+    if text.isascii() and text.isdigit() and len(text) < 20 and int(text) <= LARGEST_VERSION:
+        return int(text)
+    return None
 
 
 def require_match(revision: int, what: str) -> None:

@@ -21,6 +21,7 @@ from tidegate_server.api.access import require_evaluating
 from tidegate_server.api.backend import backend, present_token
 from tidegate_server.api.blueprint import Blueprint
 from tidegate_server.api.bodies import JSON
+from tidegate_server.api.etags import version_of
 from tidegate_server.api.schemas import ofrep as schemas
 from tidegate_server.api.services import evaluations, outcomes
 from tidegate_server.api.services.questions import NotAsked, digest_of, read_question
@@ -37,7 +38,6 @@ EVENT_STREAM = "text/event-stream"
 INACTIVITY_SECONDS = 120
 """How long a page in the background keeps its stream."""
 
-LARGEST_VERSION = 2**63 - 1
 PREFLIGHT = {
     "Access-Control-Allow-Methods": "GET, POST",
     "Access-Control-Allow-Headers": f"Authorization, Content-Type, If-None-Match, {KEY_HEADER}, "
@@ -189,10 +189,7 @@ def _config_differs(served: Served, audience: Audience) -> bool:
 
 
 def _version(etag: str) -> int | None:
-    text = etag.strip().removeprefix("W/").strip('"')
-    if text.isascii() and text.isdigit() and len(text) < 20 and int(text) <= LARGEST_VERSION:
-        return int(text)
-    return None
+    return version_of(etag.strip().removeprefix("W/").strip('"'))
 
 
 def _version_in(last_event: str) -> int:

@@ -12,7 +12,7 @@ from tidegate_server.api.access import require_sdk
 from tidegate_server.api.backend import backend, present_token
 from tidegate_server.api.blueprint import Blueprint
 from tidegate_server.api.bodies import JSON
-from tidegate_server.api.etags import tagged
+from tidegate_server.api.etags import tagged, version_of
 from tidegate_server.api.schemas.reports import ReportBody, VersionAnswer
 from tidegate_server.domain.tokens import Role
 from tidegate_server.errors import FieldProblem, Invalid
@@ -32,7 +32,6 @@ EVENT = {
     },
 }
 WORTH_COMPRESSING = 1_000
-LARGEST_VERSION = 2**63 - 1
 
 
 @blueprint.operation("GET", "/sdk/v1/snapshot", needs=Role.SDK, answer={"type": "object"})
@@ -73,8 +72,9 @@ def _last_seen() -> int | None:
     text = request.headers.get("Last-Event-ID", "").strip()
     if not text:
         return None
-    if text.isascii() and text.isdigit() and len(text) < 20 and int(text) <= LARGEST_VERSION:
-        return int(text)
+    version = version_of(text)
+    if version is not None:
+        return version
     message = "Last-Event-ID is the version of the last event; leave it out to get a snapshot."
     raise Invalid(message, FieldProblem("/Last-Event-ID", message))
 
