@@ -19,12 +19,9 @@ from tidegate_server.decisions.forecast import Forecast, Spread, forecast
 from tidegate_server.decisions.intervals import Estimate
 from tidegate_server.decisions.reasons import duration
 from tidegate_server.decisions.simulate import Run, simulate
-from tidegate_server.decisions.world import Always, World
+from tidegate_server.decisions.world import World, steady, users_behind
 from tidegate_server.domain.policy import Policy
 from tidegate_server.seeds import generator
-
-USERS_PER_TRAFFIC = 100
-"""Users of whom nothing is said: each of them makes an operation every hundred minutes."""
 
 FEW = 40
 """So many releases are simulated in this process: more are worth starting others."""
@@ -49,13 +46,8 @@ class Plan:
 
     def world(self, kind: str) -> World:
         """The world of a kind of release."""
-        return World(
-            Always(self.traffic),
-            Always(self.base_error),
-            Always(self.bad if kind == BAD else 1.0),
-            users=self.users,
-            segments=self.segments,
-        )
+        times = self.bad if kind == BAD else 1.0
+        return steady(self.traffic, self.base_error, times, self.users, self.segments)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +83,7 @@ def plan(
     if sum(segments.values()) >= 1.0:
         raise click.BadParameter("The segments have more than everyone.", param_hint="--segment")
     if users is None:
-        users = max(1_000, round(traffic * USERS_PER_TRAFFIC))
+        users = users_behind(traffic)
     now_ms = int(time.time() * 1_000)
     return Plan(policy, traffic, base_error, bad, users, segments, runs, seed, horizon_ms, now_ms)
 

@@ -20,6 +20,8 @@ from tidegate_server.domain.policy import DAY, MINUTE, Policy
 from tidegate_server.domain.release import Release
 from tidegate_server.domain.snapshot import present_openings
 
+USERS_PER_TRAFFIC = 100
+
 DEFAULT_SEGMENT = 0.05
 """The share of the users that is in a segment of which nothing is said."""
 
@@ -101,6 +103,21 @@ class World:
     def share_of(self, segment: str) -> float:
         """The share of the users in a segment."""
         return self.segments.get(segment, DEFAULT_SEGMENT)
+
+
+def steady(
+    traffic: float, base: float, times: float, users: int, segments: Mapping[str, float]
+) -> World:
+    """A world whose numbers are the same at every time."""
+    return World(Always(traffic), Always(base), Always(times), users=users, segments=segments)
+
+
+def users_behind(traffic: float) -> int:
+    """How many users make operations at a rate, where nothing is said of them.
+
+    Each of them makes one every hundred minutes; they are a thousand at least.
+    """
+    return max(1_000, round(traffic * USERS_PER_TRAFFIC))
 
 
 @dataclass(slots=True)

@@ -13,7 +13,7 @@ from tidegate_server.api.services.contents import document_of
 from tidegate_server.decisions.chance import Chance
 from tidegate_server.decisions.forecast import Forecast, forecast
 from tidegate_server.decisions.simulate import MOST_WINDOWS, Rehearsal, Run
-from tidegate_server.decisions.world import Always, World
+from tidegate_server.decisions.world import World, steady, users_behind
 from tidegate_server.documents import shipped
 from tidegate_server.documents.lint import check_named
 from tidegate_server.domain.change import Address, Kind
@@ -27,8 +27,6 @@ SECONDS = 10.0
 
 BREATH = 25
 """Evaluations, some milliseconds, between which a worker looks after its other requests."""
-
-USERS_PER_TRAFFIC = 100
 
 _busy = threading.Lock()
 """One computation at a time in each process: they would only slow each other down."""
@@ -90,15 +88,9 @@ def simulated(store: Store, project: str, asked: SimulationRequest) -> Simulated
         Invalid, NotFound: as ``policy_for``.
     """
     policy = policy_for(store, project, asked.policy)
-    users = asked.users or max(1_000, round(asked.traffic * USERS_PER_TRAFFIC))
+    users = asked.users or users_behind(asked.traffic)
     worlds = {
-        kind: World(
-            Always(asked.traffic),
-            Always(asked.base_error),
-            Always(times),
-            users=users,
-            segments=asked.segments,
-        )
+        kind: steady(asked.traffic, asked.base_error, times, users, asked.segments)
         for kind, times in (("healthy", 1.0), ("bad", asked.times))
     }
     starts_ms = store.now_ms()
