@@ -11,7 +11,7 @@ from tidegate_server.api.etags import check_match
 from tidegate_server.api.services.commits import settle
 from tidegate_server.api.services.contents import one_flag
 from tidegate_server.domain import kill as kills
-from tidegate_server.domain.change import Address, Change, Kind, Stored
+from tidegate_server.domain.change import Change, Stored
 from tidegate_server.store import Store
 
 
@@ -124,8 +124,3 @@ def with_receipt(store: Store, project: str, environment: str, stored: Stored) -
         slowest_ms=elapsed[-1] if elapsed else None,
     )
     return TargetingView(stored, receipt)
-
-
-def address_of(environment: str, flag: str) -> Address:
-    """Where a flag's targeting in an environment is."""
-    return Address(Kind.TARGETING, flag, environment)
