@@ -8,6 +8,8 @@ import click
 import pytest
 from tidegate_server.cli.options import document_file, duration, object_file
 
+from tests.cli.calls import Tidegate
+
 
 def test_spans_of_time() -> None:
     assert [duration(text) for text in ("0s", "250ms", "10s", "2m", "1h")] == [
@@ -64,3 +66,9 @@ def test_a_file_of_an_object_holds_one(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("[1]")
     with pytest.raises(click.BadParameter, match="no object"):
         object_file(str(tmp_path / "a.yaml"))
+
+
+def test_standard_input_is_named_as_such(tidegate: Tidegate) -> None:
+    words = ("segment", "create", "staff", "--when", "-")
+    for text in ("[1]", "a: [1"):
+        assert ": standard input " in tidegate.refused(*words, status=2, stdin=text)

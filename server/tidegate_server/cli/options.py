@@ -177,5 +177,5 @@ def object_file(name: str) -> Json:
     """As ``document_file``, for files that hold an object with named fields."""
     found = document_file(name)
     if not isinstance(found, dict):
-        raise click.BadParameter(f"{name} holds no object with named fields.")
+        raise click.BadParameter(f"{said(name)} holds no object with named fields.")
     return found
