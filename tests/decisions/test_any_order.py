@@ -50,6 +50,11 @@ POLICIES = st.sampled_from(
         PLAIN,
         replace(PLAIN, stages=tuple(replace(stage, approval=GATE) for stage in PLAIN.stages)),
         replace(PLAIN, rollback=Rollback(RollbackTo.PREVIOUS_STAGE, 2 * MINUTE, 2)),
+        replace(
+            policy(100, 100, 10, 100, segments={1: ("team",), 2: ("beta",)}, bake_ms=60_000),
+            checks=(Check(), LIMIT),
+            rollback=Rollback(RollbackTo.PREVIOUS_STAGE, 2 * MINUTE, 3),
+        ),
         replace(PLAIN, rollback=Rollback(RollbackTo.ZERO, 0, 1), holdback=5.0),
         replace(PLAIN, no_data=NoData(2 * MINUTE, NoDataAction.ROLLBACK)),
         replace(PLAIN, no_data=NoData(2 * MINUTE, NoDataAction.PAUSE), checks=(Check(), LIMIT)),

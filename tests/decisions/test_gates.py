@@ -9,7 +9,7 @@ from tidegate_server.decisions.decision import Action
 from tidegate_server.decisions.windows import Answer
 from tidegate_server.domain import releases
 from tidegate_server.domain.calendar import closed_because
-from tidegate_server.domain.checks import OnFailure
+from tidegate_server.domain.checks import Compare, OnFailure
 from tidegate_server.domain.gates import (
     AdvanceWindow,
     ApprovalGate,
@@ -222,6 +222,47 @@ class TestRetries:
         again = followed.window((900, 2), (100, 40))
         assert again.action is Action.COOL_DOWN
         assert followed.release.retries == 2
+
+    def cooling_without_control(self, retries: int) -> Followed:
+        """A release that failed at 10 % of everyone, and cools down at all of a segment."""
+        plain = policy(
+            100, 100, 10, 100, segments={1: ("team",), 2: ("beta",)}, relative=0.1, bake_ms=60_000
+        )
+        limit = replace(
+            plain.checks[0], compare=Compare.ABSOLUTE, threshold=0.2, on_failure=OnFailure.ROLLBACK
+        )
+        back = Rollback(RollbackTo.PREVIOUS_STAGE, cooldown_ms=10 * MINUTE, max_retries=retries)
+        by = replace(plain, checks=(plain.checks[0], limit), rollback=back)
+        followed = Followed(by, stage=3, step=3)
+        assert followed.window((9_000, 9), (1_000, 50)).action is Action.COOL_DOWN
+        assert (followed.release.stage, followed.release.closed) == (2, False)
+        return followed
+
+    def test_errors_that_rise_in_a_cooldown_without_control_close_it_further(self) -> None:
+        followed = self.cooling_without_control(retries=3)
+        again = followed.window(treatment=(1_000, 50))
+
+        assert (again.action, again.state) == (Action.COOL_DOWN, State.COOLDOWN)
+        assert again.reason.startswith("errors rose at 100 %: 50 treated users failed in 1000")
+        assert (followed.release.stage, followed.release.closed) == (1, False)
+        assert followed.window(treatment=(1_000, 50)).action is Action.COOL_DOWN
+        assert followed.release.closed
+
+    def test_errors_that_rise_in_the_last_cooldown_end_the_release(self) -> None:
+        followed = self.cooling_without_control(retries=1)
+        last = followed.window(treatment=(1_000, 50))
+
+        assert (last.action, followed.release.state) == (Action.ROLLBACK, State.ROLLED_BACK)
+        assert "none of 1 retries is left" in last.reason
+
+    def test_errors_that_rise_in_a_paused_cooldown_do_not_end_it(self) -> None:
+        followed = self.cooling_without_control(retries=2)
+        followed.release = releases.pause(followed.release, 30_000, "lunch", by=Mover.PERSON)
+        again = followed.window(treatment=(1_000, 50))
+
+        assert (again.action, again.state) == (Action.COOL_DOWN, State.PAUSED)
+        followed.release = releases.resume(followed.release, 90_000, "back")
+        assert followed.release.state is State.COOLDOWN
 
     def test_a_person_s_pause_outlasts_the_cooldown(self) -> None:
         followed = Followed(gated(rollback=self.ONCE))

@@ -12,8 +12,17 @@ import pytest
 from tidegate_server.decisions.decision import Action
 from tidegate_server.decisions.entry import Entry
 from tidegate_server.decisions.replay import Difference, Recorded, Replay
+from tidegate_server.domain.gates import Rollback, RollbackTo
+from tidegate_server.domain.release import State
 
 from tests.decisions.lives import EVERYTHING, PLAIN, a_life, written
+from tests.decisions.ramp import policy
+
+COOLING = replace(
+    policy(100, 100, 10, 100, segments={1: ("team",), 2: ("beta",)}),
+    rollback=Rollback(RollbackTo.PREVIOUS_STAGE, 10**9, 3),
+)
+"""Waits in cooldowns in which everyone in a segment has the treatment."""
 
 RECORDED = Path(__file__).parent / "recorded"
 
@@ -55,6 +64,17 @@ def test_so_does_a_life_with_every_check_and_gate(seed: int) -> None:
 
     assert differences == []
     assert replay.decisions == len(ledger)
+
+
+def test_so_does_a_cooldown_in_which_errors_rise_without_a_control_group() -> None:
+    life = a_life(0, by=COOLING)
+    _, differences = replayed(written(life))
+    closing = [entry for entry in life if entry.decision.reason.startswith("errors rose at 100 %")]
+
+    assert differences == []
+    assert {(entry.before.state, entry.decision.action) for entry in closing} >= {
+        (State.COOLDOWN, Action.COOL_DOWN)
+    }
 
 
 def test_the_lives_had_everything_happen_to_them() -> None:

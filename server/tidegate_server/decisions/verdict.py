@@ -1,11 +1,11 @@
 """The precedence of what may happen to a release, first that applies.
 
 A kill; a person's full stop; a draft; a failed check that asks for rollback; the probe's
-retreat; a failed check that asks for a pause; a person's pause of advancing; a cooldown; no
-data; a broken split of the traffic; out of retreats; a source that cannot be read; a stage
-that took too long; a freeze or a closed window; time, samples and evidence; approvals and
-confirmations; complete or advance. Only a cooldown's end and the last two raise a
-percentage, so whatever stops comes first.
+retreat, or in a cooldown its rollback; a failed check that asks for a pause; a person's
+pause of advancing; a cooldown; no data; a broken split of the traffic; out of retreats; a
+source that cannot be read; a stage that took too long; a freeze or a closed window; time,
+samples and evidence; approvals and confirmations; complete or advance. Only a cooldown's
+end and the last two raise a percentage, so whatever stops comes first.
 """
 
 from __future__ import annotations
@@ -80,6 +80,9 @@ def _failed(
     if check := failed.get(OnFailure.ROLLBACK):
         return rolled_back(release, check.why_failed(progress))
     probe = progress.probe
+    if probe.fires and State.COOLDOWN in (release.state, release.resumes_to):
+        # It has gone back already, and what was left open fails there too.
+        return rolled_back(release, reasons.probe_fired(window, progress))
     if probe.fires and probe.retreats < MOST_RETREATS and release.stage > 1:
         state = State.PAUSED if release.state is State.PAUSED else State.RUNNING
         return Verdict(Action.RETREAT, reasons.retreat(window, progress), state)
