@@ -6,17 +6,21 @@ import socket
 import ssl
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tidegate_server.policy_job import posting
-from tidegate_server.policy_job.posting import post
+from tidegate_server.policy_job.posting import Answered, post
 
 from tests.receiver import BREAK, DRIP, HANG, Answer, receiver
 
 SHORT = 0.3
+WITHIN_S = 10.0
+"""What no time-out reaches, on however busy a machine."""
 
 
 @contextmanager
@@ -82,6 +86,34 @@ def test_one_that_never_takes_the_connection_further_is_cut_off() -> None:
         assert post(address(server), b"{}", {}, SHORT).problem == "no answer in 0.3 s"
         # The handshake of an encrypted one waits just as well.
         assert post(address(server, "https"), b"{}", {}, SHORT).problem == "no answer in 0.3 s"
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_one_that_takes_all_the_time_to_be_connected_is_cut_off_at_once(
+    scheme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect = socket.create_connection
+
+    def slowly(*arguments: Any) -> socket.socket:
+        time.sleep(2 * SHORT)
+        return connect(*arguments)
+
+    monkeypatch.setattr(socket, "create_connection", slowly)
+    with receiver(DRIP) as told:
+        began = time.monotonic()
+        answers: list[Answered] = []
+        thread = threading.Thread(
+            target=lambda: answers.append(
+                post(told.url.replace("http", scheme, 1), b"{}", {}, SHORT)
+            )
+        )
+        thread.start()
+        thread.join(WITHIN_S)
+        took = time.monotonic() - began
+    thread.join()
+    assert took < WITHIN_S
+    assert [(each.status, each.problem) for each in answers] == [(None, "no answer in 0.3 s")]
+    assert told.received == []
 
 
 def test_nobody_there_is_told() -> None:

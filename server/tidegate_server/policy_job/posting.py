@@ -48,29 +48,45 @@ class Answered:
 
 
 class _Connection(http.client.HTTPConnection):
-    """A connection whose socket is known before it is encrypted, so that it can be cut."""
+    """A connection that can be cut at any time, also before it has a socket.
+
+    ``late`` tells that it was. It is set before the socket is looked for, and looked at once
+    the socket is there, so that one of the two sides always ends the connection.
+    """
 
     def __init__(self, parts: SplitResult, timeout_s: float) -> None:
         self._encrypted = parts.scheme == "https"
         if self._encrypted:
             self.default_port = http.client.HTTPS_PORT
         super().__init__(parts.hostname or "", parts.port or self.default_port, timeout=timeout_s)
+        self.late = threading.Event()
 
     def connect(self) -> None:
-        """Connect, and encrypt where the address says so."""
+        """Connect, and encrypt where the address says so.
+
+        Raises:
+            TimeoutError: it was cut meanwhile.
+        """
         connected = socket.create_connection((self.host, self.port), self.timeout)
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if not self._encrypted:
             self.sock = connected
+            self._insist_on_time()
             return
         encrypted = _trust().wrap_socket(
             connected, server_hostname=self.host, do_handshake_on_connect=False
         )
         self.sock = encrypted
+        self._insist_on_time()
         encrypted.do_handshake()
 
+    def _insist_on_time(self) -> None:
+        if self.late.is_set():
+            raise TimeoutError
+
     def cut(self) -> None:
-        """End whatever waits for the other side."""
+        """End whatever waits for the other side, or will wait for it."""
+        self.late.set()
         if self.sock is not None:
             with suppress(OSError):
                 # Past what an encrypted socket would do first: say goodbye and wait.
@@ -99,13 +115,7 @@ def post(
     if parts is None:
         return Answered(0, problem="this is no address that requests can go to")
     connection = _Connection(parts, timeout_s)
-    late = threading.Event()
-
-    def give_up() -> None:
-        late.set()
-        connection.cut()
-
-    timer = threading.Timer(timeout_s, give_up)
+    timer = threading.Timer(timeout_s, connection.cut)
     timer.daemon = True
     timer.start()
     try:
@@ -113,12 +123,12 @@ def post(
         connection.request("POST", target, body, dict(headers))
         answer = connection.getresponse()
         content = answer.read(most_bytes) if most_bytes else b""
-        if late.is_set():
+        if connection.late.is_set():
             return Answered(_since(began), problem=_too_late(timeout_s))
         retry_after = _seconds(answer.headers.get("Retry-After"))
         return Answered(_since(began), answer.status, content, retry_after)
     except (OSError, http.client.HTTPException, ValueError) as error:
-        waited = late.is_set() or isinstance(error, TimeoutError)
+        waited = connection.late.is_set() or isinstance(error, TimeoutError)
         problem = _too_late(timeout_s) if waited else _in_words(error)
         return Answered(_since(began), problem=problem)
     finally:
