@@ -8,7 +8,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +72,29 @@ def test_one_that_keeps_us_waiting_is_cut_off(behaviour: str) -> None:
     with receiver(behaviour) as told:
         answered = post(told.url, b"{}", {}, SHORT)
     assert (answered.status, answered.problem) == (None, "no answer in 0.3 s")
+
+
+def test_one_that_drips_what_it_says_last_is_cut_off() -> None:
+    with listening() as server:
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            with connection, suppress(OSError):
+                take_all(connection)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
+                until = time.monotonic() + WITHIN_S
+                while time.monotonic() < until:
+                    connection.sendall(b"x")
+                    time.sleep(0.02)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        began = time.monotonic()
+        answered = post(address(server), b"{}", {}, SHORT, 100_000)
+        took = time.monotonic() - began
+        thread.join()
+    assert (answered.status, answered.problem) == (None, "no answer in 0.3 s")
+    assert took < WITHIN_S
 
 
 def test_one_that_breaks_off_is_told() -> None:

@@ -60,6 +60,7 @@ class _Connection(http.client.HTTPConnection):
             self.default_port = http.client.HTTPS_PORT
         super().__init__(parts.hostname or "", parts.port or self.default_port, timeout=timeout_s)
         self.late = threading.Event()
+        self._connected: socket.socket | None = None
 
     def connect(self) -> None:
         """Connect, and encrypt where the address says so.
@@ -70,13 +71,13 @@ class _Connection(http.client.HTTPConnection):
         connected = socket.create_connection((self.host, self.port), self.timeout)
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if not self._encrypted:
-            self.sock = connected
+            self.sock = self._connected = connected
             self._insist_on_time()
             return
         encrypted = _trust().wrap_socket(
             connected, server_hostname=self.host, do_handshake_on_connect=False
         )
-        self.sock = encrypted
+        self.sock = self._connected = encrypted
         self._insist_on_time()
         encrypted.do_handshake()
 
@@ -87,10 +88,11 @@ class _Connection(http.client.HTTPConnection):
     def cut(self) -> None:
         """End whatever waits for the other side, or will wait for it."""
         self.late.set()
-        if self.sock is not None:
+        # An answer that ends with the connection has it alone: ``sock`` is None then.
+        if self._connected is not None:
             with suppress(OSError):
                 # Past what an encrypted socket would do first: say goodbye and wait.
-                socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
+                socket.socket.shutdown(self._connected, socket.SHUT_RDWR)
 
 
 @cache
