@@ -105,6 +105,20 @@ class TestApproval:
             assert followed.release.state is state
             assert "nobody else approved in time" in followed.last.reason
 
+    def test_that_came_too_late_holds_through_quiet_windows_and_is_not_asked_for_again(
+        self,
+    ) -> None:
+        gate = ApprovalGate(timeout_ms=HOUR)
+        followed = Followed(gated(gate, no_data=NoData(after_ms=24 * HOUR)))
+        followed.until(Action.ASK, *HEALTHY)
+        followed.window(*HEALTHY, after_ms=2 * HOUR)
+        held = followed.release
+        assert held.state is State.HOLDING
+        for counts in ((), HEALTHY, (), ()):
+            assert followed.window(*counts).action is Action.HOLD
+            assert followed.release == held
+            assert "nobody else approved in time" in followed.last.reason
+
     def test_may_still_be_given_after_the_time_is_over(self) -> None:
         gate = ApprovalGate(timeout_ms=HOUR)
         followed = Followed(gated(gate, no_data=NoData(after_ms=24 * HOUR)))
@@ -344,6 +358,28 @@ class TestConfirmation:
         assert followed.release.state is State.HOLDING
         followed.window(*HEALTHY, answers=(Answer("deploy-bot", True),))
         assert followed.release.stage == 2
+
+    def test_that_was_refused_holds_through_quiet_windows(self) -> None:
+        followed = self.ready()
+        followed.window(*HEALTHY, answers=(Answer("deploy-bot", False, "deploy is running"),))
+        held = followed.release
+        for _ in range(3):
+            quiet = followed.window()
+            assert (quiet.action, quiet.asks) == (Action.HOLD, ())
+            assert quiet.reason == "not confirmed by deploy-bot: deploy is running"
+            assert followed.release == held
+        assert followed.window(*HEALTHY).asks == ("deploy-bot",)
+        assert followed.window(*HEALTHY, answers=(Answer("deploy-bot", True),)).action is (
+            Action.ADVANCE
+        )
+
+    def test_that_was_refused_does_not_hold_when_something_else_is_missing(self) -> None:
+        followed = self.ready()
+        followed.window(*HEALTHY, answers=(Answer("deploy-bot", False, "deploy is running"),))
+        followed.window((900, 0), (100, 3))
+
+        assert followed.last.reason == "what held the release is over, it goes on"
+        assert followed.release.state is State.RUNNING
 
 
 class TestDraft:

@@ -55,9 +55,12 @@ class Exit:
         """Leave the stage, or say what stands in the way."""
         release = self.release
         missing = self._missing()
-        if missing == [NOTHING_NEW] and release.state is State.AWAITING_APPROVAL:
+        if missing == [NOTHING_NEW]:
             # People take longer than a window: nobody is asked again for a quiet one.
-            return Verdict(Action.ASK, release.reason, State.AWAITING_APPROVAL)
+            if release.state is State.AWAITING_APPROVAL:
+                return Verdict(Action.ASK, release.reason, State.AWAITING_APPROVAL)
+            if release.state is State.HOLDING and self._held_by_people([], None):
+                return hold(release, release.reason)
         if missing and self._is_overdue():
             return hold_up(f"{self._overdue()}; {'; '.join(missing)}")
         closed = self._closed()
