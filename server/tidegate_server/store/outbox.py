@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cache
-from importlib.resources import files
 from typing import Any
 
 import msgspec
@@ -64,10 +62,16 @@ class Delivery:
 
 
 class Outbox:
-    """The messages of every project's webhooks."""
+    """The messages of every project's webhooks.
 
-    def __init__(self, client: redis.Redis) -> None:
+    Args:
+        client: of the store.
+        settle: the script that notes how an attempt went.
+    """
+
+    def __init__(self, client: redis.Redis, settle: Script) -> None:
         self._client = client
+        self._settle = settle
 
     def due(self, project: str, webhooks: Iterable[str], now_ms: int) -> dict[str, Delivery]:
         """The message that is due for longest, of each webhook that has one."""
@@ -134,10 +138,9 @@ class Outbox:
             Whether it was still waiting; else nothing is written.
         """
         again = "" if again_in_ms is None else str(again_in_ms)
-        script = Script(self._client, _source())
         return bool(
             connection.write(
-                lambda: script(
+                lambda: self._settle(
                     keys=list(keys.of_webhook(project, webhook)),
                     args=[id, documents.encode(record), again, SETTLED_KEPT],
                 )
@@ -191,8 +194,3 @@ def _record(value: bytes) -> Record:
 
 
 _DECODER = msgspec.json.Decoder(Record)
-
-
-@cache
-def _source() -> str:
-    return (files("tidegate_server.store") / "settle.lua").read_text(encoding="utf-8")

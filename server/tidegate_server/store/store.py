@@ -259,7 +259,7 @@ class Store:
 
     def outbox(self) -> Outbox:
         """Return the messages that wait for webhooks."""
-        return Outbox(self._client)
+        return Outbox(self._client, self._script("settle"))
 
     def alerts(self) -> HeardAlerts:
         """Return what hooks have heard."""
