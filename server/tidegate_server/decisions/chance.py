@@ -7,6 +7,7 @@ counts.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Protocol
 
 SMALL = 10.0
@@ -99,6 +100,29 @@ def _by_rejection(chance: Chance, trials: int, rate: float) -> int:
         )
         if accepted <= bound:
             return count
+
+
+def shared_out(
+    chance: Chance, trials: int, weights: Iterable[tuple[int, float]], whole: float
+) -> tuple[tuple[int, int], ...]:
+    """How many of ``trials`` fall into each bucket that any fall into.
+
+    Args:
+        chance: the generator.
+        trials: how many there are.
+        weights: buckets, each with its part of ``whole``.
+        whole: all weights together.
+    """
+    found = []
+    left, rest = trials, whole
+    for bucket, weight in weights:
+        if not left or rest <= 0:
+            break
+        count = binomial(chance, left, min(1.0, weight / rest))
+        if count:
+            found.append((bucket, count))
+        left, rest = left - count, rest - weight
+    return tuple(found)
 
 
 def newly_met(chance: Chance, meetings: int, strangers: int, people: int) -> int:

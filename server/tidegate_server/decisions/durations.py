@@ -6,7 +6,7 @@ import math
 
 from tidegate.histogram import bucket_of, upper_bound
 
-from tidegate_server.decisions.chance import Chance, binomial
+from tidegate_server.decisions.chance import Chance, shared_out
 from tidegate_server.decisions.windows import Distribution, Histogram, StratumCounts
 from tidegate_server.domain.checks import LATENCY
 
@@ -53,16 +53,7 @@ class Durations:
         return self._drawn(values, self._usual)
 
     def _drawn(self, values: int, shares: list[tuple[int, float]]) -> Histogram:
-        found = []
-        left, rest = values, 1.0
-        for bucket, share in shares:
-            if not left or rest <= 0.0:
-                break
-            count = binomial(self._chance, left, min(1.0, share / rest))
-            if count:
-                found.append((bucket, count))
-            left, rest = left - count, rest - share
-        return tuple(found)
+        return shared_out(self._chance, values, shares, 1.0)
 
 
 def _log_normal(times: float) -> list[tuple[int, float]]:

@@ -11,9 +11,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from tidegate_server.decisions.chance import Chance, binomial, poisson
+from tidegate_server.decisions.chance import Chance, binomial, poisson, shared_out
+from tidegate_server.decisions.distributions import merged, size
 from tidegate_server.decisions.recording import Fitted, Seen
-from tidegate_server.decisions.windows import Counts, Distribution, Histogram
+from tidegate_server.decisions.windows import Counts, Distribution, Histogram, since
 
 PRIOR_FAILURES = 0.5
 """How many failures the prior of a rate is worth. Its mean is the control's rate, or the arm's
@@ -86,8 +87,8 @@ class Elsewise:
             others.append(
                 replace(
                     each,
-                    control=_without(each.control, in_control),
-                    treatment=_without(each.treatment, in_treatment),
+                    control=since(each.control, in_control),
+                    treatment=since(each.treatment, in_treatment),
                 )
             )
         self.drawn.thinned = True
@@ -156,13 +157,13 @@ class Elsewise:
         pooled = self._fitted.values[recorded.measure]
         if share < seen.share:
             kept = self._thinned(recorded.treatment, share / seen.share)
-            moved = _size(recorded.treatment) - _size(kept)
+            moved = size(recorded.treatment) - size(kept)
             drawn = self._picked(pooled[0] or pooled[1], moved)
-            return replace(recorded, control=_sum(recorded.control, drawn), treatment=kept)
+            return replace(recorded, control=merged((recorded.control, drawn)), treatment=kept)
         kept = self._thinned(recorded.control, (1.0 - share) / (1.0 - seen.share))
-        moved = _size(recorded.control) - _size(kept)
+        moved = size(recorded.control) - size(kept)
         drawn = self._picked(pooled[1] or pooled[0], moved)
-        return replace(recorded, control=kept, treatment=_sum(recorded.treatment, drawn))
+        return replace(recorded, control=kept, treatment=merged((recorded.treatment, drawn)))
 
     def _thinned(self, histogram: Histogram, part: float) -> Histogram:
         found = ((bucket, binomial(self._chance, count, part)) for bucket, count in histogram)
@@ -170,15 +171,7 @@ class Elsewise:
 
     def _picked(self, pooled: Histogram, values: int) -> Histogram:
         """So many values of those that there are."""
-        found, left, rest = [], values, _size(pooled)
-        for bucket, count in pooled:
-            if not left or rest <= 0:
-                break
-            picked = binomial(self._chance, left, min(1.0, count / rest))
-            if picked:
-                found.append((bucket, picked))
-            left, rest = left - picked, rest - count
-        return tuple(found)
+        return shared_out(self._chance, values, pooled, size(pooled))
 
 
 def gamma(shape: float, deviations: float) -> float:
@@ -188,20 +181,3 @@ def gamma(shape: float, deviations: float) -> float:
     """
     spread = 1.0 / (9.0 * shape)
     return shape * max(0.0, 1.0 - spread + deviations * math.sqrt(spread)) ** 3
-
-
-def _size(histogram: Histogram) -> int:
-    return sum(count for _, count in histogram)
-
-
-def _sum(one: Histogram, other: Histogram) -> Histogram:
-    counts = dict(one)
-    for bucket, count in other:
-        counts[bucket] = counts.get(bucket, 0) + count
-    return tuple(sorted(counts.items()))
-
-
-def _without(whole: Histogram, part: Histogram) -> Histogram:
-    taken = dict(part)
-    rest = ((bucket, count - taken.get(bucket, 0)) for bucket, count in whole)
-    return tuple((bucket, count) for bucket, count in rest if count)

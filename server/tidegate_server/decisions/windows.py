@@ -205,14 +205,15 @@ def added(
         if reading.step != step or reading.stratum not in strata:
             continue
         last = earlier.get((reading.step, reading.stratum, reading.measure))
-        control = _since(reading.control, last.control if last else ())
-        treatment = _since(reading.treatment, last.treatment if last else ())
+        control = since(reading.control, last.control if last else ())
+        treatment = since(reading.treatment, last.treatment if last else ())
         if control or treatment:
             found.append(Distribution(reading.stratum, reading.measure, control, treatment))
     return tuple(found)
 
 
-def _since(now: Histogram, before: Histogram) -> Histogram:
+def since(now: Histogram, before: Histogram) -> Histogram:
+    """What a histogram has more of than an earlier one, or than a part of it."""
     had = dict(before)
     return tuple(
         (bucket, count - had.get(bucket, 0)) for bucket, count in now if count > had.get(bucket, 0)
