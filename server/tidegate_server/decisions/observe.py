@@ -29,7 +29,7 @@ from tidegate_server.decisions.probe import watch_treatment
 from tidegate_server.decisions.progress import CheckProgress, Progress
 from tidegate_server.decisions.thresholds import recent_after, watch_threshold
 from tidegate_server.decisions.windows import NOTHING, StratumCounts, Window, total
-from tidegate_server.domain.checks import Check, Compare, Metric
+from tidegate_server.domain.checks import Check
 from tidegate_server.domain.release import Release, State
 
 LOST_SHARE = 0.1
@@ -89,7 +89,7 @@ def _watch(
     if check.sequential:
         return _compare_arms(release, check, before, progress, window, mass)
     after = watch_threshold(number, check, before, progress, window)
-    if check.metric is Metric.ERROR_RATE and check.compare is Compare.ABSOLUTE:
+    if check.rate_limit:
         alone = not window.has_control and not progress.probe.seen
         gains = increments_alone(window.treatment, check.threshold) if alone else None
         bets = begin_bets(before.evidence, mass)

@@ -11,7 +11,7 @@ from tidegate_server.decisions.decision import CheckResult
 from tidegate_server.decisions.evidence import log_value, threshold
 from tidegate_server.decisions.progress import CheckProgress, Progress
 from tidegate_server.decisions.thresholds import has_failed, is_unreadable
-from tidegate_server.domain.checks import Check, Compare, Metric
+from tidegate_server.domain.checks import Check, Metric
 from tidegate_server.domain.release import Release
 
 LOG_HOLD_AT = math.log(5.0)
@@ -93,21 +93,17 @@ class CheckStanding:
 def standings(release: Release, progress: Progress) -> list[CheckStanding]:
     """Every check of the policy after the window, in the policy's order."""
     checks = release.policy.checks
-    guarded = sum(check.sequential or _has_rate_limit(check) for check in checks)
+    guarded = sum(check.sequential or check.rate_limit for check in checks)
     found = []
     for number, (check, mine) in enumerate(zip(checks, progress.checks, strict=True)):
         log_evidence, limit = 0.0, math.inf
         failed = not check.sequential and has_failed(check, mine)
-        if check.sequential or _has_rate_limit(check):
+        if check.sequential or check.rate_limit:
             log_evidence = log_value(mine.evidence)
             limit = threshold(check.false_alarm, spending=progress.spending, checks=guarded)
             failed = failed or (log_evidence >= math.log(limit) and _enough(progress, check))
         found.append(CheckStanding(number, check, mine, log_evidence, limit, failed))
     return found
-
-
-def _has_rate_limit(check: Check) -> bool:
-    return check.metric is Metric.ERROR_RATE and check.compare is Compare.ABSOLUTE
 
 
 def _enough(progress: Progress, check: Check) -> bool:

@@ -99,11 +99,7 @@ def _of_query(check: Check, pointer: str) -> Iterator[FieldProblem]:
 def _of_threshold(check: Check, policy: Policy, pointer: str) -> Iterator[FieldProblem]:
     if not math.isfinite(check.threshold):
         yield FieldProblem(f"{pointer}/threshold", "A threshold is a finite number.")
-    elif (
-        check.metric is Metric.ERROR_RATE
-        and check.compare is Compare.ABSOLUTE
-        and not 0 < check.threshold <= 1
-    ):
+    elif check.rate_limit and not 0 < check.threshold <= 1:
         yield FieldProblem(
             f"{pointer}/threshold",
             "An error rate is above 0 and at most 1: 0.02 is two percent.",

@@ -122,6 +122,11 @@ class Check:
         return self.compare is Compare.CONTROL and self.metric is not Metric.PROMETHEUS
 
     @property
+    def rate_limit(self) -> bool:
+        """Whether this holds the treatment's error rate against a threshold of its own."""
+        return self.metric is Metric.ERROR_RATE and self.compare is Compare.ABSOLUTE
+
+    @property
     def distribution(self) -> str | None:
         """The values whose distribution it needs: ``latency``, a custom name, or None."""
         if self.metric is Metric.LATENCY:

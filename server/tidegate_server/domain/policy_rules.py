@@ -7,7 +7,6 @@ from dataclasses import replace
 
 from tidegate_server.domain import problems
 from tidegate_server.domain.check_rules import of_checks
-from tidegate_server.domain.checks import Compare, Metric
 from tidegate_server.domain.gate_rules import LONGEST_MS, of_gates
 from tidegate_server.domain.policy import HOUR, Policy, Stage
 from tidegate_server.errors import FieldProblem
@@ -120,10 +119,7 @@ def _of_holdback(policy: Policy) -> Iterator[FieldProblem]:
 
 
 def _has_error_limit(policy: Policy) -> bool:
-    return any(
-        check.metric is Metric.ERROR_RATE and check.compare is Compare.ABSOLUTE
-        for check in policy.checks
-    )
+    return any(check.rate_limit for check in policy.checks)
 
 
 def _of_step(earlier: tuple[Stage, ...], stage: Stage, pointer: str) -> Iterator[FieldProblem]:
