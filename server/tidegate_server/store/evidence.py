@@ -52,13 +52,14 @@ def asked_for(
     All others are left out, so that what is kept of a release has a bound whatever is
     reported: so many measures, in so many strata, of so many buckets.
     """
+    asked = {
+        (id, release.step, opening.stage, measure)
+        for id, release in releases.items()
+        for opening in present_openings(release)
+        for measure in release.policy.distributions
+    }
     return tuple(
-        each
-        for each in values
-        if (release := releases.get(each.release)) is not None
-        and each.step == release.step
-        and each.measure in release.policy.distributions
-        and each.stratum in {opening.stage for opening in present_openings(release)}
+        each for each in values if (each.release, each.step, each.stratum, each.measure) in asked
     )
 
 
