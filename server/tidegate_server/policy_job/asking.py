@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import json
 import secrets
-import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any
 
 from tidegate_server.decisions.windows import Answer
 from tidegate_server.domain.contents import webhook_address
@@ -27,6 +26,7 @@ from tidegate_server.errors import StoreUnavailable
 from tidegate_server.policy_job.lanes import Lanes
 from tidegate_server.policy_job.messages import CONFIRM, headers_of, question_of
 from tidegate_server.policy_job.posting import Answered, post
+from tidegate_server.policy_job.rounds import KEPT_S, Place, Rounds
 from tidegate_server.store import Store
 
 EACH_AT_A_TIME = 4
@@ -34,12 +34,6 @@ MOST_AT_A_TIME = 64
 LONGEST_REASON = 300
 MOST_BYTES = 64 * 1024
 """How much of an answer is read."""
-
-FRESH_S = 60.0
-"""How long answers count; later the question is put again."""
-
-Place: TypeAlias = tuple[str, str, str]
-"""Project, environment and release."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +71,12 @@ class _Round:
     told: bool = False
 
     @property
-    def complete(self) -> bool:
+    def over(self) -> bool:
+        """Whether every webhook has answered, or has been taken to refuse."""
         return all(webhook in self.answers for webhook in self.question.webhooks)
 
 
-class Asker:
+class Asker(Rounds[_Round]):
     """Puts questions to webhooks and keeps their answers until they are used.
 
     Args:
@@ -90,43 +85,10 @@ class Asker:
     """
 
     def __init__(self, store: Store, secret_key: bytes) -> None:
+        super().__init__()
         self._store = store
         self._secret_key = secret_key
         self._lanes = Lanes("tidegate-asker", EACH_AT_A_TIME, MOST_AT_A_TIME)
-        self._lock = threading.Lock()
-        self._rounds: dict[Place, _Round] = {}
-
-    @property
-    def waits(self) -> bool:
-        """Whether some question has no answer yet."""
-        with self._lock:
-            return any(not each.complete for each in self._rounds.values())
-
-    def answered(self) -> list[Place]:
-        """The releases whose questions have been answered since this was last asked."""
-        with self._lock:
-            old = time.monotonic() - FRESH_S
-            for place in [place for place, each in self._rounds.items() if each.began < old]:
-                del self._rounds[place]
-            new = {
-                place: each
-                for place, each in self._rounds.items()
-                if each.complete and not each.told
-            }
-            for each in new.values():
-                each.told = True
-            return list(new)
-
-    def forget(self, place: Place) -> None:
-        """The question is not open any more; answers to it mean nothing."""
-        with self._lock:
-            self._rounds.pop(place, None)
-
-    def forget_project(self, project: str) -> None:
-        """Another process leads the project, and asks for itself."""
-        with self._lock:
-            for place in [place for place in self._rounds if place[0] == project]:
-                del self._rounds[place]
 
     def answers(self, question: Question) -> tuple[Answer, ...] | None:
         """The answers to a question, in its order, once; None while they are not all there.
@@ -141,7 +103,7 @@ class Asker:
                 if self._lanes.start(lane, partial(self._ask, round_, webhook)):
                     round_.asked[webhook.key] = round_.open.pop(webhook.key)
             self._refuse_late(round_)
-            if not round_.complete:
+            if not round_.over:
                 return None
             self._rounds.pop(question.place, None)
             return tuple(round_.answers[webhook] for webhook in question.webhooks)
@@ -153,7 +115,7 @@ class Asker:
                 present is not None
                 and present.question.revision == question.revision
                 and present.question.webhooks == question.webhooks
-                and time.monotonic() - present.began < FRESH_S
+                and time.monotonic() - present.began < KEPT_S
             ):
                 return present
         named = [webhook_address(key) for key in question.webhooks]

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import structlog
 
@@ -17,11 +18,12 @@ from tidegate_server.decisions.decision import Action
 from tidegate_server.domain.change import Fence, Kind
 from tidegate_server.domain.release import LIVE_STATES
 from tidegate_server.errors import Deposed, StaleRevision, StoreUnavailable
-from tidegate_server.policy_job.asking import Asker, Place
+from tidegate_server.policy_job.asking import Asker
 from tidegate_server.policy_job.courier import PATIENT, Courier, Pace
 from tidegate_server.policy_job.evaluation import Evaluated, evaluate_many
 from tidegate_server.policy_job.lease import TTL_MS, Leases
 from tidegate_server.policy_job.roster import Roster
+from tidegate_server.policy_job.rounds import Place, Rounds
 from tidegate_server.policy_job.sources import Sources
 from tidegate_server.store import Store
 
@@ -86,7 +88,7 @@ class PolicyJob:
         self._answered: list[Place] = []
         self._courier = Courier(store, secret_key, pace) if secret_key is not None else None
         self._asker = Asker(store, secret_key) if secret_key is not None else None
-        self._asked: list[Asker | Sources] = [self._sources]
+        self._asked: list[Rounds[Any]] = [self._sources]
         if self._asker is not None:
             self._asked.append(self._asker)
 

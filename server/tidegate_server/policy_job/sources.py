@@ -10,7 +10,6 @@ lock guards the rounds and the questions that wait; nothing is asked under it.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -22,9 +21,9 @@ import structlog
 from tidegate_server.decisions.windows import Measured
 from tidegate_server.domain.checks import Check, Compare, Metric
 from tidegate_server.domain.release import Release
-from tidegate_server.policy_job.asking import Place
 from tidegate_server.policy_job.lanes import Lanes
 from tidegate_server.policy_job.prometheus import Prometheus, Unreadable, filled
+from tidegate_server.policy_job.rounds import Place, Rounds
 
 log = structlog.get_logger("tidegate.policy_job")
 
@@ -37,7 +36,6 @@ PATIENCE_S = 4.0
 FRESH_S = 5.0
 """How long answers count; later the source is asked again."""
 
-FORGOTTEN_S = 60.0
 NOT_CONFIGURED = "no Prometheus is configured: set TIDEGATE_PROMETHEUS_URL"
 
 
@@ -84,7 +82,7 @@ class _Round:
         return self.ended is not None and time.monotonic() - self.ended > FRESH_S
 
 
-class Sources:
+class Sources(Rounds[_Round]):
     """The outside sources of one policy job.
 
     Args:
@@ -92,41 +90,15 @@ class Sources:
     """
 
     def __init__(self, prometheus: Prometheus | None = None) -> None:
+        super().__init__()
         self._prometheus = prometheus
         self._lanes = Lanes("tidegate-sources", EACH_AT_A_TIME, MOST_AT_A_TIME)
-        self._lock = threading.Lock()
-        self._rounds: dict[Place, _Round] = {}
         self._waiting: dict[str, deque[tuple[_Round, Question]]] = {}
-
-    @property
-    def waits(self) -> bool:
-        """Whether some answer is waited for."""
-        with self._lock:
-            return any(not each.over for each in self._rounds.values())
-
-    def answered(self) -> list[Place]:
-        """The releases that can be evaluated since this was last asked."""
-        with self._lock:
-            old = time.monotonic() - FORGOTTEN_S
-            for place in [place for place, each in self._rounds.items() if each.began < old]:
-                del self._rounds[place]
-            new = {
-                place: each for place, each in self._rounds.items() if each.over and not each.told
-            }
-            for each in new.values():
-                each.told = True
-            return list(new)
-
-    def forget(self, place: Place) -> None:
-        """The answers were used; the next evaluation asks anew."""
-        with self._lock:
-            self._rounds.pop(place, None)
 
     def forget_project(self, project: str) -> None:
         """Another process leads the project, and asks for itself."""
+        super().forget_project(project)
         with self._lock:
-            for place in [place for place in self._rounds if place[0] == project]:
-                del self._rounds[place]
             self._waiting.pop(project, None)
 
     def measured(
