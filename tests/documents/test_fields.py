@@ -20,7 +20,6 @@ from tidegate_server.documents.fields import (
     Truth,
     Whole,
     duration_text,
-    instant_text,
 )
 
 
@@ -108,7 +107,3 @@ def test_a_wrong_condition_is_found_where_it_lies() -> None:
     with pytest.raises(ValidationError) as refused:
         ConditionField().deserialize({"all": [{"attribute": "plan", "operator": "nearly"}]})
     assert list(refused.value.messages) == ["all"]
-
-
-def test_instants_are_iso_8601() -> None:
-    assert instant_text(1_700_000_000_250) == "2023-11-14T22:13:20.250Z"

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tidegate_server.domain.calendar import closed_because, freeze_bounds, zone
+from tidegate_server.domain.calendar import closed_because, freeze_bounds, instant_text, zone
 from tidegate_server.domain.gates import AdvanceWindow, Day, Freeze, Windows
 
 WORKDAYS = (Day.MON, Day.TUE, Day.WED, Day.THU, Day.FRI)
@@ -146,3 +146,7 @@ def test_windows_are_those_of_a_clock_on_the_wall(
     expected = not advance or any(covers(window) for window in advance)
     closed = closed_because(Windows(timezone, advance), round(utc.timestamp() * 1000))
     assert (closed is None) == expected
+
+
+def test_instants_are_iso_8601() -> None:
+    assert instant_text(1_700_000_000_250) == "2023-11-14T22:13:20.250Z"

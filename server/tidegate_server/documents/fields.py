@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -14,6 +13,7 @@ from tidegate.model import Condition
 
 from tidegate_server.documents.pointers import nested
 from tidegate_server.domain import problems as domain
+from tidegate_server.domain.calendar import instant_text
 
 UNITS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 DURATION = re.compile(r"[0-9]{1,9}(ms|s|m|h|d)")
@@ -179,12 +179,6 @@ class Instant(fields.Field[int]):
 
     def _serialize(self, value: Any, *args: Any, **kwargs: Any) -> str | None:
         return None if value is None else instant_text(value)
-
-
-def instant_text(at_ms: int) -> str:
-    """``2026-01-31T09:00:00.250Z`` for milliseconds since the epoch."""
-    moment = datetime.datetime.fromtimestamp(at_ms / 1000, tz=datetime.UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class AnyJson(fields.Raw):

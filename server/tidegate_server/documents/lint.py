@@ -13,6 +13,7 @@ from tidegate_server.documents.pointers import problems
 from tidegate_server.documents.policies import PolicyBody
 from tidegate_server.domain.policy import Policy
 from tidegate_server.domain.policy_rules import check_policy, with_stage_names
+from tidegate_server.domain.references import webhooks_of
 from tidegate_server.errors import FieldProblem, Invalid
 from tidegate_server.texts import parse_text
 
@@ -97,17 +98,12 @@ def check_named(policy: Policy) -> Policy:
         Invalid: it could not be carried out; every problem with its pointer.
     """
     policy = with_stage_names(policy)
-    check_policy(policy, _segments(policy), _webhooks(policy))
+    check_policy(policy, _segments(policy), webhooks_of(policy))
     return policy
 
 
 def _segments(policy: Policy) -> list[str]:
     return [key for stage in policy.stages for key in stage.segments]
-
-
-def _webhooks(policy: Policy) -> list[str]:
-    told = [each.webhook for each in policy.notify]
-    return [*told, *(each.webhook for each in policy.confirm)]
 
 
 def _unknown(policy: Policy) -> Iterator[FieldProblem]:

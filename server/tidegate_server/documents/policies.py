@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from marshmallow import ValidationError, fields, post_load, validate
@@ -21,6 +20,7 @@ from tidegate_server.documents.strict import Strict
 from tidegate_server.domain.checks import Check
 from tidegate_server.domain.gates import Rollback, Windows
 from tidegate_server.domain.policy import HOUR, MINUTE, SECOND, NoData, NoDataAction, Policy, Stage
+from tidegate_server.domain.policy_rules import with_stage_names
 
 MOST_STAGES = 100
 MOST_CHECKS = 20
@@ -136,13 +136,9 @@ class PolicyBody(PolicyFields):
     @post_load
     def build(self, data: Mapping[str, Any], **_: Any) -> Any:
         """The policy, its nameless stages named by their numbers."""
-        stages = tuple(
-            stage if stage.name else replace(stage, name=f"stage-{number}")
-            for number, stage in enumerate(data["stages"], start=1)
-        )
-        return Policy(
+        policy = Policy(
             key=data["key"],
-            stages=stages,
+            stages=tuple(data["stages"]),
             checks=tuple(data["checks"]),
             no_data=data["no_data"],
             interval_ms=data["interval_ms"],
@@ -156,3 +152,4 @@ class PolicyBody(PolicyFields):
             name=data["name"],
             description=data["description"],
         )
+        return with_stage_names(policy)

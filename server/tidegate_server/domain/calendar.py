@@ -1,4 +1,6 @@
-"""When a percentage may be raised: advance windows and freezes in a named time zone.
+"""Moments as clocks show them: instants, and when a percentage may be raised.
+
+The latter is said in advance windows and freezes, in a named time zone.
 
 Wall clocks are compared, not durations, so a window keeps its hours when daylight-saving
 time begins or ends. A freeze whose bound falls into a repeated hour covers both of them,
@@ -23,6 +25,12 @@ def zone(name: str) -> ZoneInfo | None:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         return None
+
+
+def instant_text(at_ms: int) -> str:
+    """``2026-01-31T09:00:00.250Z`` for milliseconds since the epoch."""
+    moment = datetime.fromtimestamp(at_ms / 1000, tz=UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def closed_because(windows: Windows, now_ms: int) -> str | None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import Any
 
 from tidegate.version import VERSION
 
+from tidegate_server.domain.calendar import instant_text
 from tidegate_server.domain.gates import Event
 from tidegate_server.domain.notices import Notice, ReleaseTold
 from tidegate_server.domain.signing import signature, signing_secret
@@ -50,7 +50,7 @@ def body_of(format: Format, project: str, id: str, notice: Notice) -> bytes:
         {
             "id": id,
             "event": notice.event,
-            "at": _instant(notice.at_ms),
+            "at": instant_text(notice.at_ms),
             "project": project,
             "environment": notice.environment,
             "actor": notice.actor,
@@ -74,7 +74,7 @@ def question_of(
         {
             "id": id,
             "event": CONFIRM,
-            "at": _instant(at_ms),
+            "at": instant_text(at_ms),
             "project": project,
             "environment": environment,
             "reason": reason,
@@ -134,11 +134,6 @@ def _escaped(text: str) -> str:
     """Text that Slack takes for text and nothing else; on one line."""
     plain = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return " ".join(plain.split())
-
-
-def _instant(at_ms: int) -> str:
-    moment = datetime.fromtimestamp(at_ms / 1_000, tz=UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _json(value: Any) -> bytes:
