@@ -155,13 +155,11 @@ class Store:
                 outcomes.append(plan.outcome(answer))
             except (StaleRevision, Deposed) as refused:
                 outcomes.append(refused)
-        if not confirmed:
-            refusals = [each for each in outcomes if not isinstance(each, Committed)]
-            if len(refusals) < len(outcomes):
-                raise StoreUnavailable(
-                    "The change was made, but the store's disk did not confirm it in time; "
-                    "read again before you repeat it."
-                )
+        if not confirmed and any(isinstance(each, Committed) for each in outcomes):
+            raise StoreUnavailable(
+                "The change was made, but the store's disk did not confirm it in time; "
+                "read again before you repeat it."
+            )
         return outcomes
 
     def _commit(self, plans: Sequence[Plan], durable: bool) -> tuple[list[Any], bool]:
