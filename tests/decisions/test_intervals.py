@@ -4,7 +4,7 @@ import math
 import random
 
 import pytest
-from tidegate_server.decisions.intervals import Estimate, Z, mean, quantile, share
+from tidegate_server.decisions.intervals import Estimate, Z, quantile, share
 
 
 def test_a_share_s_bounds_solve_the_score_equation() -> None:
@@ -52,21 +52,9 @@ def test_a_quantile_s_bounds_hold_whatever_the_distribution(at: float) -> None:
     assert 0.92 <= held / 500 <= 0.985
 
 
-def test_a_mean_s_bounds_hold_about_as_often_as_they_say() -> None:
-    dice = random.Random(3)
-    held = 0
-    for _ in range(500):
-        found = mean([dice.random() for _ in range(60)])
-        assert found is not None
-        held += found.low <= 0.5 <= found.high
-
-    assert 0.92 <= held / 500 <= 0.985
-
-
 def test_of_nothing_nothing_is_known() -> None:
     assert share(0, 0) is None
     assert quantile([], 0.5) is None
-    assert mean([1.0]) is None
 
 
 def test_of_one_value_a_quantile_knows_only_that() -> None:

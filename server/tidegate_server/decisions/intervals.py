@@ -35,17 +35,6 @@ def share(events: int, runs: int) -> Estimate | None:
     return Estimate(rate, low, high)
 
 
-def mean(values: Sequence[float]) -> Estimate | None:
-    """A mean by the normal approximation; None of fewer than two values."""
-    number = len(values)
-    if number < 2:
-        return None
-    middle = math.fsum(values) / number
-    variance = math.fsum((value - middle) ** 2 for value in values) / (number - 1)
-    half = Z * math.sqrt(variance / number)
-    return Estimate(middle, middle - half, middle + half)
-
-
 def quantile(values: Sequence[float], at: float) -> Estimate | None:
     """A quantile with bounds from the order of the values, whatever their distribution.
 

@@ -229,7 +229,6 @@ def close_window(
     opened_ms: int,
     closed_ms: int,
     generation: int = 0,
-    live_instances: int | None = None,
 ) -> Window:
     """The window between two readings of a release's totals.
 
@@ -241,7 +240,6 @@ def close_window(
         opened_ms: when the last window closed.
         closed_ms: when ``now`` was read.
         generation: the generation of failing users at the time of reading.
-        live_instances: how many SDK instances report.
     """
     earlier = {(reading.step, reading.stratum): reading for reading in before}
     fresh = dict.fromkeys(shares, (NOTHING, NOTHING))
@@ -265,5 +263,4 @@ def close_window(
         late_control=late_control,
         late_treatment=late_treatment,
         generation=generation,
-        live_instances=live_instances,
     )
