@@ -52,6 +52,8 @@ def asked_for(
     All others are left out, so that what is kept of a release has a bound whatever is
     reported: so many measures, in so many strata, of so many buckets.
     """
+    if not values:
+        return ()
     asked = {
         (id, release.step, opening.stage, measure)
         for id, release in releases.items()
