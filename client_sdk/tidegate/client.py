@@ -142,6 +142,7 @@ class Client:
             age=None if link is None or link.fresh_at is None else time.monotonic() - link.fresh_at,
             instance=None if link is None else self._reporter.instance,
             dropped=self._reporter.dropped,
+            closed_here=frozenset() if link is None else link.closed,
         )
 
     def listen(self, listener: Listener) -> Callable[[], None]:
@@ -379,7 +380,7 @@ class Client:
             return _NO_FLAGS
         return self._compiled.booleans
 
-    def _connect(self) -> None:
+    def _connect(self, given: Compiled | None = None) -> None:
         link: Link = load("tidegate.updates").Link(
             load("tidegate.transport").Transport(self._url, self._token),
             self._reporter,
@@ -388,6 +389,7 @@ class Client:
             self._file,
             self._tell,
             lambda: bool(self._listeners),
+            given,
         )
         self._link = link
         link.start()
@@ -402,7 +404,8 @@ class Client:
         self._reporter = load("tidegate.reporting").Reporter()
         if self._link is not None and not self._closed:
             ready = self._compiled is not None
-            self._connect()
+            # What the parent closed stays closed here, too, until the server speaks.
+            self._connect(self._link.given)
             if ready and self._link is not None:
                 self._link.ready.set()
 

@@ -125,6 +125,14 @@ class Opening:
 
 
 @dataclass(frozen=True, slots=True)
+class Tolerance:
+    """How much worse the treatment may be: ``p_t <= (1 + relative) * p_c + absolute``."""
+
+    relative: float = 0.1
+    absolute: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class ActiveRelease:
     """A release in progress: it replaces what ``rule`` (the default rule: None) serves.
 
@@ -134,8 +142,8 @@ class ActiveRelease:
     ``step`` rises by one whenever ``openings`` change or evidence starts afresh: it is
     the stage id of reports. ``report_interval`` is in seconds. ``measures`` name the
     values whose distribution is reported: ``latency``, and names given to
-    ``Operation.measure``. ``breaker`` lets an instance that cannot reach the server close
-    the release for itself.
+    ``Operation.measure``. ``local_breaker`` lets an instance that cannot reach the server close
+    the release for itself, when its treatment fails far beyond what is tolerated; None: it may not.
     """
 
     id: str
@@ -148,7 +156,7 @@ class ActiveRelease:
     openings: tuple[Opening, ...]
     report_interval: float
     measures: tuple[str, ...] = ()
-    breaker: bool = False
+    local_breaker: Tolerance | None = None
 
 
 @dataclass(frozen=True, slots=True)

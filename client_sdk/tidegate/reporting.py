@@ -35,6 +35,9 @@ Group: TypeAlias = tuple[str, int, int]
 Totals: TypeAlias = list[int]
 Buckets: TypeAlias = dict[int, int]
 Values: TypeAlias = dict[tuple[Group, str, Arm], Buckets]
+Trips: TypeAlias = tuple[int, int]
+"""How often a release was closed here without the server, and for how many milliseconds."""
+
 Failing: TypeAlias = dict[tuple[Group, Arm], dict[str, None]]
 
 _MEASURES = ("exposures", "outcomes", "errors", "microseconds")
@@ -50,6 +53,7 @@ class _Sent:
     overflow: dict[tuple[Group, Arm], int]
     users: Failing
     values: Values
+    trips: dict[str, Trips]
 
 
 class Reporter:
@@ -63,10 +67,12 @@ class Reporter:
         self._values: Values = {}
         self._buckets = 0
         self._waiting = 0
-        self._acknowledged = _Sent(0, {}, {}, {}, {})
+        self._acknowledged = _nothing_sent()
         self._sent: dict[int, _Sent] = {}
         self._sequence = 0
         self._abandoned = False
+        self._watched: dict[tuple[Group, Arm], set[str]] | None = None
+        self._trips: dict[str, Trips] = {}
         self.instance = uuid.uuid4().hex
         self.dropped = 0
 
@@ -152,6 +158,8 @@ class Reporter:
 
     def _fail(self, place: tuple[Group, Arm], user: str) -> None:
         name = user_hash(user)
+        if self._watched is not None and len(self._watched.get(place, ())) < ROOM_FOR_USERS:
+            self._watched.setdefault(place, set()).add(name)
         if name in self._failing.get(place, ()):
             return
         if self._waiting >= ROOM_FOR_USERS:
@@ -159,6 +167,27 @@ class Reporter:
             return
         self._failing.setdefault(place, {})[name] = None
         self._waiting += 1
+
+    def watch(self, watched: bool) -> None:
+        """Begin, or cease, to remember who fails between two calls of ``look``."""
+        with self._lock:
+            self._watched = {} if watched else None
+
+    def look(self) -> tuple[dict[Group, tuple[int, int]], dict[tuple[Group, Arm], set[str]]]:
+        """Return operations that ended, in control and treatment, and who failed since before."""
+        with self._lock:
+            ended = {group: (totals[1], totals[5]) for group, totals in self._totals.items()}
+            failed = self._watched or {}
+            if self._watched is not None:
+                self._watched = {}
+            return ended, failed
+
+    def tripped(self, release: str, seconds: float) -> None:
+        """Count that a release was closed here for so long, without the server."""
+        with self._lock:
+            count, before = self._trips.get(release, (0, 0))
+            if release in self._trips or len(self._trips) < ROOM_FOR_GROUPS:
+                self._trips[release] = count + 1, before + round(seconds * 1000)
 
     def compose(self) -> dict[str, Any]:
         """Return the next report's counts, as ``docs/wire/report.schema.json`` has them."""
@@ -170,6 +199,7 @@ class Reporter:
                 dict(self._overflow),
                 {place: dict(users) for place, users in self._failing.items() if users},
                 {place: dict(buckets) for place, buckets in self._values.items()},
+                dict(self._trips),
             )
             # Reports go out one after the other: what came before this one is in this one.
             self._sent = {sent.sequence: sent}
@@ -204,6 +234,7 @@ class Reporter:
                     }
                     for group, measure in dict.fromkeys(place[:2] for place in sent.values)
                 ],
+                **_told(sent.trips),
             }  # fmt: skip
 
     def acknowledged(self, sequence: int, active: Collection[ActiveRelease] = ()) -> None:
@@ -230,6 +261,10 @@ class Reporter:
             for group in [group for group in self._totals if group[:2] not in present]:
                 if self._totals[group] == sent.totals.get(group):
                     self._forget(group)
+            ids = {release.id for release in active}
+            for release in [release for release in self._trips if release not in ids]:
+                if self._trips[release] == sent.trips.get(release):
+                    del self._trips[release], sent.trips[release]
 
     def _forget(self, group: Group) -> None:
         arms: tuple[Arm, Arm] = ("control", "treatment")
@@ -261,10 +296,26 @@ class Reporter:
                 for place, buckets in self._values.items()
             }
             self._buckets = sum(map(len, self._values.values()))
-            self._acknowledged = _Sent(0, {}, {}, {}, {})
+            for release, (count, length) in base.trips.items():
+                now = self._trips.get(release, (0, 0))
+                self._trips[release] = now[0] - count, now[1] - length
+            self._acknowledged = _nothing_sent()
             self._sent = {}
             self._sequence = 0
             self.instance = uuid.uuid4().hex
+
+
+def _nothing_sent() -> _Sent:
+    return _Sent(0, {}, {}, {}, {}, {})
+
+
+def _told(trips: Mapping[str, Trips]) -> dict[str, Any]:
+    """A report's trips; only where there are any does a server have to know of them."""
+    listed = [
+        {"release": release, "count": count, "milliseconds": length}
+        for release, (count, length) in trips.items()
+    ]
+    return {"trips": listed} if listed else {}
 
 
 def _named(buckets: Mapping[int, int] | None) -> dict[str, int]:

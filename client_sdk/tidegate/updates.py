@@ -2,7 +2,8 @@
 
 Two daemon threads a process: one follows the stream, one reports. Neither is ever waited
 for by an evaluation. They share with the client only ``apply``, which swaps the compiled
-flags, and the events below.
+flags, and the events below. A third one watches over releases while the server is away
+(``tidegate.breaker``).
 """
 
 from __future__ import annotations
@@ -10,14 +11,13 @@ from __future__ import annotations
 import json
 import logging
 import random
-import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
-from tidegate import wire
+from tidegate import threads, wire
+from tidegate.breaker import Breaker
 from tidegate.details import ClientEvent
 from tidegate.errors import WireError
 from tidegate.evaluation import Compiled, compile_snapshot
@@ -53,6 +53,8 @@ class Link:
         reporter: the counts to report.
         get: returns the compiled flags in force, None before the first.
         apply: puts other ones in their place.
+        given: what the server said last, where other flags are in force because a release was
+            closed here.
         file: where the flags are kept for the next start; None: nowhere.
         tell: is told of changes of state.
         heard: whether anybody listens to what ``tell`` is told.
@@ -67,15 +69,17 @@ class Link:
         file: SnapshotFile | None = None,
         tell: Callable[[ClientEvent], None] = lambda event: None,
         heard: Callable[[], bool] = lambda: True,
+        given: Compiled | None = None,
     ) -> None:
         self._transport = transport
         self._reporter = reporter
         self._get = get
-        self._apply = apply
+        self._breaker = Breaker(reporter, get, apply, tell)
         self._file = file
         self._tell = tell
         self._heard = heard
-        self._saved: Compiled | None = get()
+        self.given: Compiled | None = given or get()
+        self._saved: Compiled | None = self.given
         self._stopping = threading.Event()
         self._flushing = False
         self._flushed = threading.Event()
@@ -86,13 +90,15 @@ class Link:
         self.connected = False
         self.fresh_at: float | None = None
 
+    @property
+    def closed(self) -> frozenset[str]:
+        """The keys of flags whose release this process closed for itself."""
+        return self._breaker.closed
+
     def start(self) -> None:
         """Start both threads."""
-        with _signals_left_to_others():
-            threading.Thread(target=self._follow, name="tidegate-updates", daemon=True).start()
-            threading.Thread(
-                target=self._keep_reporting, name="tidegate-reports", daemon=True
-            ).start()
+        threads.start("tidegate-updates", self._follow)
+        threads.start("tidegate-reports", self._keep_reporting)
 
     def stop(self, flush: bool = True) -> None:
         """Stop both threads, sending what has not been reported yet."""
@@ -100,6 +106,7 @@ class Link:
             return
         self._flushing = flush and self.ready.is_set()
         self._stopping.set()
+        self._breaker.stop()
         self._report_now.set()
         if self._flushing:
             # The thread that reports does it: since Python 3.12 no other can be started while
@@ -139,7 +146,7 @@ class Link:
         return _between(ceiling / 2, ceiling)
 
     def _read_stream(self) -> None:
-        present = self._get()
+        present = self.given
         for event in self._transport.events(present.version if present else None):
             if self._stopping.is_set():
                 return
@@ -147,13 +154,13 @@ class Link:
                 self._take_snapshot(_load(event.data))
             elif event.name == "update":
                 self._take_update(_load(event.data))
-            elif self._get() is None:
+            elif self.given is None:
                 continue
             self._found()
 
     def _poll(self) -> bool:
         """Ask for the flags once; return whether the server answered."""
-        present = self._get()
+        present = self.given
         try:
             document = self._transport.snapshot(present.version if present else None)
             if document is not None:
@@ -185,7 +192,7 @@ class Link:
             update = wire.parse_update(document, broken)
         except WireError as error:
             raise Unreachable(f"an update cannot be read: {error}") from None
-        present = self._get()
+        present = self.given
         if present is not None and update.version <= present.version:
             return
         if present is None or update.version != present.version + 1:
@@ -196,42 +203,55 @@ class Link:
 
     def _put(self, compiled: Compiled) -> None:
         before = self._get()
-        self._apply(compiled)
+        self._put_in_force(compiled)
         for place, error in compiled.broken.items():
             if before is None or place not in before.broken:
                 log.warning("%s cannot be read: %s", place, error)
-        if before is not None and self._heard() and (changed := compiled.differs(before)):
-            self._tell(ClientEvent("changed", changed))
         if before is not None and before.killed != compiled.killed:
             # Whoever pulled the kill switch waits for this.
             self._report_now.set()
         elif before is None or _interval(before) != _interval(compiled):
             self._report_now.set()
 
+    def _put_in_force(self, flags: Compiled) -> None:
+        """Do as the server says, also where this process did otherwise for a while."""
+        before, self.given = self._get(), flags
+        if self._breaker.end(flags):
+            # What happened meanwhile is of interest now.
+            self._report_now.set()
+        if before is None or before is flags or not self._heard():
+            return
+        if changed := flags.differs(before):
+            self._tell(ClientEvent("changed", changed))
+
     def _found(self) -> None:
         self.fresh_at = time.monotonic()
         self.connected = True
+        if self.given is not None:
+            self._put_in_force(self.given)
         if self.trouble is not None or not self.ready.is_set():
             self.trouble = None
-            present = self._get()
+            present = self.given
             log.info("connected, at version %d", present.version if present else 0)
             self.ready.set()
             self._tell(ClientEvent("ready"))
 
     def _lost(self, kind: str, *, refused: bool = False) -> None:
         self.connected = False
+        if not self._stopping.is_set():
+            self._breaker.begin()
         known = self.trouble
         if self._stopping.is_set() or (known and (known.kind == "refused" or not refused)):
             return
         # Also when the server was away at first and then refuses: somebody has to act.
         self.trouble = ClientEvent("refused" if refused else "stale", message=kind)
-        kept = "the last known flags stay in force" if self._get() else "defaults are in force"
+        kept = "the last known flags stay in force" if self.given else "defaults are in force"
         log.warning("not connected (%s): %s", kind, kept)
         self._tell(self.trouble)
 
     def _keep_reporting(self) -> None:
         while not self._stopping.is_set():
-            interval = _interval(self._get())
+            interval = _interval(self.given)
             self._report_now.wait(interval * _between(0.9, 1.0))
             if self._stopping.is_set():
                 break
@@ -239,14 +259,14 @@ class Link:
             self._save()
             if self.ready.is_set() and not self._report():
                 # Nothing is lost by waiting: the next report says it all again.
-                self._stopping.wait(min(interval, LONGEST_PAUSE))
+                self._report_now.wait(min(interval, LONGEST_PAUSE))
         if self._flushing:
             self._report(leaving=True)
             self._flushed.set()
 
     def _save(self) -> None:
         """Keep the flags in force for the next start, when they are others than those kept."""
-        present = self._get()
+        present = self.given
         if self._file is None or present is None or present is self._saved:
             return
         self._saved = present
@@ -254,7 +274,7 @@ class Link:
 
     def _report(self, leaving: bool = False) -> bool:
         for _ in range(2):
-            present = self._get()
+            present = self.given
             document = self._reporter.compose() | {
                 "version": present.version if present else 0,
                 "interval": _interval(present),
@@ -275,25 +295,6 @@ class Link:
                 return True
             self._reporter.forgotten()
         return False
-
-
-@contextmanager
-def _signals_left_to_others() -> Iterator[None]:
-    """Leave signals to the threads of the application: those started in here block them.
-
-    A handler in C runs in whichever thread the system chose, and one that ends the process
-    (uWSGI's) would wait there for what the threads of the interpreter hold. The mask is
-    inherited, not set in the threads: gevent's run in the application's own.
-    """
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    faults = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL}
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - faults)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _between(least: float, most: float) -> float:

@@ -32,6 +32,7 @@ from tidegate.model import (
     Segment,
     Serve,
     Snapshot,
+    Tolerance,
     Update,
     Variant,
     WeightedVariant,
@@ -238,6 +239,7 @@ def _parse_release(document: object, at: str) -> ActiveRelease:
     rule = fields.get("rule")
     if rule is not None and not isinstance(rule, str):
         raise WireError(f"{at}/rule", "must be a rule's id or null")
+    breaker = fields.get("local_breaker")
     return ActiveRelease(
         id=_text(fields, "id", at),
         rule=rule,
@@ -249,8 +251,13 @@ def _parse_release(document: object, at: str) -> ActiveRelease:
         openings=_list(fields, "openings", at, _parse_opening),
         report_interval=_number(fields, "report_interval", at),
         measures=_list(fields, "measures", at, _parse_text),
-        breaker=_boolean(fields, "breaker", at) if "breaker" in fields else False,
+        local_breaker=None if breaker is None else _parse_tolerance(breaker, f"{at}/local_breaker"),
     )
+
+
+def _parse_tolerance(document: object, at: str) -> Tolerance:
+    fields = _mapping(document, at)
+    return Tolerance(_number(fields, "relative", at), _number(fields, "absolute", at))
 
 
 def _parse_text(document: object, at: str) -> str:

@@ -3,8 +3,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from tidegate.evidence import Mixture
 from tidegate_server.decisions.decision import Action
-from tidegate_server.decisions.evidence import Mixture
 from tidegate_server.decisions.probe import MOST_RETREATS, Probe
 from tidegate_server.decisions.windows import Counts, StratumCounts
 from tidegate_server.domain.checks import OnFailure

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tidegate.histogram import bucket_of
+from tidegate.model import Tolerance
 from tidegate_server.decisions.decision import Action
 from tidegate_server.decisions.distributions import (
     ENOUGH,
@@ -25,7 +26,7 @@ from tidegate_server.decisions.distributions import (
     size,
 )
 from tidegate_server.decisions.windows import Distribution, Histogram
-from tidegate_server.domain.checks import Check, Metric, OnFailure, Operator, Tolerance
+from tidegate_server.domain.checks import Check, Metric, OnFailure, Operator
 from tidegate_server.domain.release import State
 
 from tests.decisions.ramp import Followed, policy

@@ -4,7 +4,7 @@ import random
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tidegate_server.decisions.evidence import Mixture
+from tidegate.evidence import Mixture
 from tidegate_server.decisions.imbalance import (
     LOG_IMBALANCE_AT,
     MARGIN,

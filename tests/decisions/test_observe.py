@@ -6,8 +6,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tidegate_server.decisions.evidence import log_value
-from tidegate_server.decisions.observe import EPOCH_WINDOWS
+from tidegate.evidence import EPOCH_WINDOWS, log_value
 from tidegate_server.decisions.windows import Counts
 from tidegate_server.domain import releases
 from tidegate_server.domain.release import State

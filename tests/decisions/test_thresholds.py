@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from tidegate.model import Tolerance
 from tidegate_server.decisions.decision import Action
 from tidegate_server.decisions.windows import Counts, Distribution, Measured, StratumCounts
 from tidegate_server.domain import releases
-from tidegate_server.domain.checks import Check, Compare, Metric, OnFailure, Operator, Tolerance
+from tidegate_server.domain.checks import Check, Compare, Metric, OnFailure, Operator
 from tidegate_server.domain.policy import MINUTE
 from tidegate_server.domain.release import State
 

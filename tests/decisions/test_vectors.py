@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tidegate_server.decisions.advance import Advance, watch_harmlessness
-from tidegate_server.decisions.evidence import (
+from tidegate.evidence import (
     Guard,
     Mixture,
     add_increments,
@@ -19,6 +18,7 @@ from tidegate_server.decisions.evidence import (
     onset_mass,
     watch_dispersion,
 )
+from tidegate_server.decisions.advance import Advance, watch_harmlessness
 from tidegate_server.decisions.windows import Counts, StratumCounts
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "decisions.json").read_text())

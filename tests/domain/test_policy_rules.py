@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tidegate.model import Opening
-from tidegate_server.domain.checks import Check, Tolerance
+from tidegate.model import Opening, Tolerance
+from tidegate_server.domain.checks import Check
 from tidegate_server.domain.policy import HOUR, SECOND, NoData, Policy, Stage
 from tidegate_server.domain.policy_rules import check_policy, with_stage_names
 from tidegate_server.domain.snapshot import openings

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 import redis
+from tidegate.evidence import EPOCH_WINDOWS
 from tidegate_server.decisions.decision import Action
-from tidegate_server.decisions.observe import EPOCH_WINDOWS
 from tidegate_server.domain import releases
 from tidegate_server.domain.change import Address, Change, Kind, Put
 from tidegate_server.domain.release import State

@@ -14,8 +14,9 @@ from urllib.parse import parse_qs
 
 import pytest
 from prometheus_client import CollectorRegistry, Gauge, start_http_server
+from tidegate.model import Tolerance
 from tidegate_server.decisions.windows import Measured
-from tidegate_server.domain.checks import Check, Compare, Metric, Operator, Tolerance
+from tidegate_server.domain.checks import Check, Compare, Metric, Operator
 from tidegate_server.policy_job import PolicyJob
 from tidegate_server.policy_job.prometheus import Prometheus, Unreadable, filled
 from tidegate_server.policy_job.sources import Sources

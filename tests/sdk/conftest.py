@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tidegate import Client
+from tidegate import Client, breaker
+from tidegate import transport as transports
+from tidegate import updates as links
 from tidegate_server.store import Store
 from tidegate_server.store.embedded import EmbeddedValkey
 
@@ -26,6 +28,18 @@ def flag_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlagServer
     server.stop()
     store.close()
     valkey.stop()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Minutes become moments; what is tried is that there is an end, not when it comes."""
+    monkeypatch.setattr(transports, "ANSWER_SECONDS", 0.3)
+    monkeypatch.setattr(transports, "SILENCE_SECONDS", 0.6)
+    monkeypatch.setattr(transports, "WHOLE_SECONDS", 0.5)
+    monkeypatch.setattr(links, "FIRST_PAUSE", 0.02)
+    monkeypatch.setattr(links, "LONGEST_PAUSE", 0.2)
+    monkeypatch.setattr(links, "REFUSED_PAUSE", 0.2)
+    monkeypatch.setattr(breaker, "WINDOW_SECONDS", 0.1)
 
 
 @pytest.fixture

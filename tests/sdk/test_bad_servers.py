@@ -24,15 +24,7 @@ from tests.waiting import soon
 ANA = Context("ana")
 
 
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Minutes become moments; what is tried is that there is an end, not when it comes."""
-    monkeypatch.setattr(transports, "ANSWER_SECONDS", 0.3)
-    monkeypatch.setattr(transports, "SILENCE_SECONDS", 0.6)
-    monkeypatch.setattr(transports, "WHOLE_SECONDS", 0.5)
-    monkeypatch.setattr(links, "FIRST_PAUSE", 0.02)
-    monkeypatch.setattr(links, "LONGEST_PAUSE", 0.2)
-    monkeypatch.setattr(links, "REFUSED_PAUSE", 0.2)
+pytestmark = pytest.mark.usefixtures("impatient")
 
 
 @pytest.fixture

@@ -90,7 +90,7 @@ SNAPSHOT_DOCUMENT: dict[str, Any] = {
                 ],
                 "report_interval": 7.5,
                 "measures": ["latency"],
-                "breaker": True,
+                "local_breaker": {"relative": 0.1, "absolute": 0.002},
             },
         },
         "theme": {
@@ -153,7 +153,7 @@ def test_a_snapshot_is_read_field_by_field() -> None:
         openings=(model.Opening(1, 100, ("staff",)), model.Opening(2, 5.125)),
         report_interval=7.5,
         measures=("latency",),
-        breaker=True,
+        local_breaker=model.Tolerance(0.1, 0.002),
     )
     assert snapshot.flags["theme"].killed == "Plain.1"
     assert snapshot.segments["nobody"] == model.Segment("nobody")

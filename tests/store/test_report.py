@@ -8,11 +8,11 @@ import pytest
 import redis
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tidegate_server.decisions.windows import Counts, Reading
+from tidegate_server.decisions.windows import Counts, Reading, Trips
 from tidegate_server.domain.change import EvidenceGeneration
 from tidegate_server.errors import Forgotten
 from tidegate_server.store import Store, evidence
-from tidegate_server.store.reports import ArmTotals, Report
+from tidegate_server.store.reports import ArmTotals, ReleaseTrips, Report
 
 from tests.store.changes import PRODUCTION, SHOP, change, everything, refreshed
 from tests.store.reporting import RELEASE, Instance, failing, group, know, totals
@@ -100,6 +100,30 @@ class TestTotals:
         know(store, "rel_gone")
         instance.tell(group(totals(3), totals(1), release="rel_gone"))
         assert only(store, "rel_gone") == Reading(1, 1, Counts(3), Counts(1))
+
+
+class TestTrips:
+    def test_add_up_over_instances_and_reports(self, store: Store, instance: Instance) -> None:
+        know(store, "rel_2")
+        other = Instance(store, "b" * 32)
+        instance.tell(trips=(ReleaseTrips(RELEASE, 1, 800),))
+        instance.tell(trips=(ReleaseTrips(RELEASE, 3, 2_000), ReleaseTrips("rel_2", 1, 5)))
+        other.tell(trips=(ReleaseTrips(RELEASE, 1, 50),))
+        assert store.evidence(SHOP, PRODUCTION, RELEASE).trips == Trips(4, 2_050)
+        assert store.evidence(SHOP, PRODUCTION, "rel_2").trips == Trips(1, 5)
+        assert readings(store) == ()
+
+    def test_that_are_told_again_are_counted_once(self, store: Store, instance: Instance) -> None:
+        for _ in range(3):
+            instance.tell(trips=(ReleaseTrips(RELEASE, 2, 900),))
+            instance.send(instance.last)
+        assert store.evidence(SHOP, PRODUCTION, RELEASE).trips == Trips(2, 900)
+
+    def test_of_a_release_that_nobody_knows_are_left_out(
+        self, store: Store, raw: redis.Redis, instance: Instance
+    ) -> None:
+        instance.tell(trips=(ReleaseTrips("rel_gone", 2, 900),))
+        assert raw.keys("*rel_gone*") == []
 
 
 class TestAReportThatComesTwiceLateOrNever:

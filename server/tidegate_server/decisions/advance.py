@@ -11,7 +11,8 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from tidegate_server.decisions.evidence import log_sum
+from tidegate.evidence import log_sum
+
 from tidegate_server.decisions.windows import StratumCounts
 
 HARMFUL_CHANCE = 0.10

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
-from tidegate_server.decisions import telling
+from tidegate_server.decisions import reasons, telling
 from tidegate_server.decisions.decision import Action, Decision
 from tidegate_server.decisions.entry import Entry, Standing, standing
-from tidegate_server.decisions.windows import NOTHING, Counts, total
+from tidegate_server.decisions.windows import NO_TRIPS, NOTHING, Counts, Trips, total
 from tidegate_server.domain.release import Release
 
 POLICY = "policy"
@@ -141,6 +141,7 @@ def explain(
     acts: Sequence[Act],
     elsewhere: Elsewhere,
     now_ms: int,
+    trips: Trips = NO_TRIPS,
 ) -> Story:
     """Tell a release's story.
 
@@ -151,6 +152,7 @@ def explain(
         acts: what the audit log has of it and of its flag's kills, in any order.
         elsewhere: what its flag does at present.
         now_ms: store clock.
+        trips: how often instances closed it for themselves, as far as they told by now.
     """
     drafts: list[_Draft] = []
     first: Entry | None = None
@@ -181,6 +183,7 @@ def explain(
             total(chapter.treatment for chapter in chapters),
             complete=first is None or first.decision.window == 1,
             now_ms=now_ms,
+            trips=trips,
         ),
         cleanup=tuple(telling.cleanup(release, environment, elsewhere.served, elsewhere.releases)),
         limits=tuple(telling.limits(first)),
@@ -196,6 +199,9 @@ def _write(draft: _Draft, entry: Entry, last: Entry | None) -> None:
         text = f"The evidence begins anew (attempt {entry.before.attempt}): {entry.before.reason}"
         at_ms = entry.before.stage_entered_ms
         draft.happenings.append(Happening(at_ms, "", "evidence begins anew", text))
+    if entry.window.trips.count:
+        text = f"{reasons.tripped(entry.window.trips)}."
+        draft.happenings.append(Happening(entry.at_ms, "", "closed by instances", text))
     decision = entry.decision
     if decision.action is not Action.HOLD or entry.before.state is not entry.after.state:
         word, text = telling.word_of(decision, entry.after), telling.decided(entry)

@@ -13,13 +13,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from tidegate_server.decisions.evidence import (
+from tidegate.evidence import (
     Mixture,
     add_increments,
     begin_bets,
     log_value,
     onset_mass,
 )
+
 from tidegate_server.decisions.windows import StratumCounts
 
 FALSE_ALARM = 0.001

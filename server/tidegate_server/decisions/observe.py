@@ -9,34 +9,32 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from tidegate.evidence import (
+    EPOCH_WINDOWS,
+    Mixture,
+    add_increments,
+    begin_bets,
+    increments,
+    onset_mass,
+    watch_dispersion,
+)
+
 from tidegate_server.decisions.advance import (
     allowed_excess,
     restart_bets,
     watch_harmlessness,
 )
 from tidegate_server.decisions.distributions import counted, cut_of, fade_in, merged
-from tidegate_server.decisions.evidence import (
-    Mixture,
-    add_increments,
-    begin_bets,
-    increments,
-    increments_alone,
-    onset_mass,
-    watch_dispersion,
-)
 from tidegate_server.decisions.imbalance import watch_split
 from tidegate_server.decisions.probe import watch_treatment
 from tidegate_server.decisions.progress import CheckProgress, Progress
-from tidegate_server.decisions.thresholds import recent_after, watch_threshold
+from tidegate_server.decisions.thresholds import increments_alone, recent_after, watch_threshold
 from tidegate_server.decisions.windows import NOTHING, StratumCounts, Window, total
 from tidegate_server.domain.checks import Check
 from tidegate_server.domain.release import Release, State
 
 LOST_SHARE = 0.1
 """The share of instances that may be lost before a release waits for them."""
-
-EPOCH_WINDOWS = 240
-"""Windows after which the failing users are collected anew and E starts afresh."""
 
 
 def observe(release: Release, before: Progress, window: Window) -> Progress:

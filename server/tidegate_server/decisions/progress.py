@@ -8,17 +8,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tidegate.evidence import Guard, Mixture
+
 from tidegate_server.decisions.advance import Advance
 from tidegate_server.decisions.decision import Decision
 from tidegate_server.decisions.distributions import Faded
-from tidegate_server.decisions.evidence import Guard, Mixture
 from tidegate_server.decisions.probe import Probe
 from tidegate_server.decisions.windows import (
+    NO_TRIPS,
     NOTHING,
     Counts,
     DistributionReading,
     Histogram,
     Reading,
+    Trips,
 )
 from tidegate_server.domain.release import Release, State
 
@@ -87,7 +90,7 @@ class Progress:
         silent_exposures: exposures since any arm last had an outcome.
         checks: every check, in the policy's order.
         probe, imbalance: the statistics of the release as a whole.
-        readings, distribution_readings: the store's totals as last read.
+        readings, distribution_readings, trips: the store's totals as last read.
         control, treatment: both arms since the release began, late counts included.
         stage_control, stage_treatment: both arms in this stage, all strata.
         compared_control, compared_treatment: both arms in this stage, in the strata that
@@ -121,6 +124,7 @@ class Progress:
     age: int = 0
     readings: tuple[Reading, ...] = ()
     distribution_readings: tuple[DistributionReading, ...] = ()
+    trips: Trips = NO_TRIPS
     control: Counts = NOTHING
     treatment: Counts = NOTHING
     stage_control: Counts = NOTHING

@@ -12,7 +12,7 @@ from tidegate_server.decisions.distributions import ENOUGH
 from tidegate_server.decisions.imbalance import LOG_IMBALANCE_AT
 from tidegate_server.decisions.probe import FIRES_AT, MOST_RETREATS
 from tidegate_server.decisions.progress import CheckProgress, Progress
-from tidegate_server.decisions.windows import Counts, Window, total
+from tidegate_server.decisions.windows import Counts, Trips, Window, total
 from tidegate_server.domain.checks import Check, Metric
 from tidegate_server.domain.policy import DAY, HOUR, MINUTE, SECOND
 
@@ -201,6 +201,15 @@ def lost(window: Window) -> str:
     return (
         f"{window.lost_instances} of {expected} SDK instances stopped reporting without saying "
         "that they end: if they crash, their errors are not counted"
+    )
+
+
+def tripped(trips: Trips) -> str:
+    """Instances closed the release for themselves."""
+    times = "once" if trips.count == 1 else f"{trips.count} times"
+    return (
+        f"SDK instances that could not reach the server closed the release for themselves {times}, "
+        f"for {duration(trips.milliseconds)} in all, because its treatment failed there"
     )
 
 

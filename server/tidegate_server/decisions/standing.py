@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from tidegate.evidence import log_value, threshold
+
 from tidegate_server.decisions import reasons
 from tidegate_server.decisions.advance import LOG_ADVANCE_AT
 from tidegate_server.decisions.decision import CheckResult
-from tidegate_server.decisions.evidence import log_value, threshold
 from tidegate_server.decisions.progress import CheckProgress, Progress
 from tidegate_server.decisions.thresholds import has_failed, is_unreadable
 from tidegate_server.domain.checks import Check, Metric

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 
 from tidegate_server.decisions.decision import Action, Decision
 from tidegate_server.decisions.entry import Entry, Standing
-from tidegate_server.decisions.reasons import duration, from_log, number
-from tidegate_server.decisions.windows import Counts
+from tidegate_server.decisions.reasons import duration, from_log, number, tripped
+from tidegate_server.decisions.windows import NO_TRIPS, Counts, Trips
 from tidegate_server.domain.policy import Policy
 from tidegate_server.domain.release import LIVE_STATES, Release, State
 
@@ -159,11 +159,19 @@ def beginning(release: Release, said: str) -> str:
 
 
 def ending(
-    release: Release, control: Counts, treatment: Counts, *, complete: bool, now_ms: int
+    release: Release,
+    control: Counts,
+    treatment: Counts,
+    *,
+    complete: bool,
+    now_ms: int,
+    trips: Trips = NO_TRIPS,
 ) -> str:
     """Why it ended, or where it stands, and what was counted altogether."""
     since = "Altogether" if complete else "As far as the ledger goes back"
     sums = f"{since}: control {counted(control)}; treatment {counted(treatment)}."
+    if trips.count:
+        sums += f" {tripped(trips)}."
     reason = release.reason.rstrip(".")
     if release.state in LIVE_STATES:
         because = f": {reason}." if reason else "."

@@ -6,12 +6,15 @@ read is neither a breach nor a pass; what was never measured never passes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from tidegate.evidence import RATIOS
+
 from tidegate_server.decisions.distributions import merged, quantile_value
 from tidegate_server.decisions.progress import CheckProgress, Progress, Recent
-from tidegate_server.decisions.windows import Histogram, Measured, Window
+from tidegate_server.decisions.windows import Counts, Histogram, Measured, Window
 from tidegate_server.domain.checks import Check, Compare, Metric
 from tidegate_server.domain.policy import Policy
 
@@ -51,6 +54,18 @@ def watch_threshold(
         passing=passing,
         problem="",
     )
+
+
+def increments_alone(treated: Counts, highest: float) -> list[float]:
+    """Log factor of a window for each bet, against a highest rate instead of a control group.
+
+    For a stage that leaves no control and has none before it; E is then evidence that the
+    treatment fails more often than ``highest``.
+    """
+    return [
+        treated.failing * math.log(grid) - treated.outcomes * highest * (grid - 1.0)
+        for grid in RATIOS
+    ]
 
 
 def has_failed(check: Check, progress: CheckProgress) -> bool:

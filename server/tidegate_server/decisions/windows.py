@@ -60,6 +60,27 @@ NOTHING = Counts()
 
 
 @dataclass(frozen=True, slots=True)
+class Trips:
+    """How often SDK instances closed a release for themselves, and for how long altogether.
+
+    They may while they cannot reach the server, where the policy has a ``local_breaker``, and
+    tell of it when they can.
+    """
+
+    count: int = 0
+    milliseconds: int = 0
+
+    def since(self, earlier: Trips) -> Trips:
+        """What was added after ``earlier``."""
+        return Trips(
+            max(0, self.count - earlier.count), max(0, self.milliseconds - earlier.milliseconds)
+        )
+
+
+NO_TRIPS = Trips()
+
+
+@dataclass(frozen=True, slots=True)
 class Reading:
     """The totals of one (step, stratum) of a release at one moment, both arms together."""
 
@@ -152,6 +173,7 @@ class Window:
             policy's checks.
         measured: what outside sources said.
         answers: what the webhooks answered that were asked to confirm.
+        trips: how often instances closed the release for themselves, as they told now.
     """
 
     opened_ms: int
@@ -166,6 +188,7 @@ class Window:
     distributions: tuple[Distribution, ...] = ()
     measured: tuple[Measured, ...] = ()
     answers: tuple[Answer, ...] = ()
+    trips: Trips = NO_TRIPS
 
     @property
     def control(self) -> Counts:

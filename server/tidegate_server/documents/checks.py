@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from marshmallow import ValidationError, fields, post_dump, post_load, validate
+from tidegate.model import Tolerance
 
 from tidegate_server.documents.fields import Duration, Name, Number, Text, Whole
 from tidegate_server.documents.strict import Strict
-from tidegate_server.domain.checks import Check, Compare, Metric, OnFailure, Operator, Tolerance
+from tidegate_server.domain.checks import Check, Compare, Metric, OnFailure, Operator
 from tidegate_server.domain.policy import MINUTE
 
 DEFAULT_QUANTILES = {Metric.LATENCY: 0.95, Metric.CUSTOM: 0.5}

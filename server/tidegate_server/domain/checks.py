@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from tidegate import histogram
+from tidegate.model import Tolerance
 
 LATENCY = histogram.LATENCY
 """The name of the distribution of durations, in seconds; no custom value may have it."""
@@ -69,14 +70,6 @@ class OnFailure(StrEnum):
     ROLLBACK = "rollback"
     PAUSE = "pause"
     WARN = "warn"
-
-
-@dataclass(frozen=True, slots=True)
-class Tolerance:
-    """How much worse the treatment may be: ``p_t <= (1 + relative) * p_c + absolute``."""
-
-    relative: float = 0.1
-    absolute: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from tidegate_server.domain.checks import Check
+from tidegate.model import Tolerance
+
+from tidegate_server.domain.checks import Check, Metric
 from tidegate_server.domain.gates import (
     ApprovalGate,
     Confirmation,
@@ -90,3 +92,20 @@ class Policy:
         """The values whose distribution some check needs, without repetition."""
         named = (check.distribution for check in self.checks)
         return tuple(dict.fromkeys(name for name in named if name is not None))
+
+    @property
+    def breaker_tolerance(self) -> Tolerance | None:
+        """What instances that cannot reach the server tolerate; None: they do nothing.
+
+        Of several checks of the error rate against the control group the most tolerant counts.
+        """
+        compared = [
+            check.tolerance
+            for check in self.checks
+            if check.metric is Metric.ERROR_RATE and check.sequential
+        ]
+        if not self.local_breaker or not compared:
+            return None
+        return Tolerance(
+            max(each.relative for each in compared), max(each.absolute for each in compared)
+        )

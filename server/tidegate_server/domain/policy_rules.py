@@ -179,12 +179,11 @@ def _of_stage_needs(stage: Stage, pointer: str, policy: Policy) -> Iterator[Fiel
 
 
 def _of_times(policy: Policy) -> Iterator[FieldProblem]:
-    if policy.local_breaker:
-        # The SDK does not do it yet, and what is written down has to be kept.
+    if policy.local_breaker and policy.breaker_tolerance is None:
         yield FieldProblem(
             "/local_breaker",
-            "local_breaker is not offered in this version; leave it out, since it would not be "
-            "kept.",
+            "A local breaker goes by the error rate against the control group, and no check "
+            "does. Add one, or leave local_breaker out.",
         )
     if not SHORTEST_INTERVAL_MS <= policy.interval_ms <= LONGEST_INTERVAL_MS:
         yield FieldProblem("/interval", "The interval must be between 500ms and 1h.")

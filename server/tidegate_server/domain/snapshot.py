@@ -65,7 +65,7 @@ def active_release_of(release: Release | None) -> model.ActiveRelease | None:
         openings=present_openings(release),
         report_interval=report_interval(release.policy),
         measures=release.policy.distributions,
-        breaker=release.policy.local_breaker,
+        local_breaker=release.policy.breaker_tolerance,
     )
 
 

@@ -225,7 +225,7 @@ def _draft(
         asker.forget((project, environment, release.id))
     moved = applied(release, decision)
     change = _release_change(store, project, environment, stored, moved, decision)
-    warning = newly_warned(release.policy, progress.decision, decision)
+    warning = newly_warned(release.policy, progress.decision, decision, window.trips)
     warned = (
         outgoing_of(
             environment,

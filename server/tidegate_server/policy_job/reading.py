@@ -11,6 +11,7 @@ from tidegate_server.decisions.windows import (
     DistributionReading,
     Measured,
     Reading,
+    Trips,
     Window,
     added,
     close_window,
@@ -27,10 +28,16 @@ class Totals:
 
     readings: tuple[Reading, ...]
     distributions: tuple[DistributionReading, ...]
+    trips: Trips
 
     def kept_in(self, progress: Progress) -> Progress:
         """The progress with these as its last totals."""
-        return replace(progress, readings=self.readings, distribution_readings=self.distributions)
+        return replace(
+            progress,
+            readings=self.readings,
+            distribution_readings=self.distributions,
+            trips=self.trips,
+        )
 
 
 def read_window(
@@ -88,5 +95,6 @@ def read_window(
             progress.distribution_readings, distributions, step=release.step, strata=shares.keys()
         ),
         measured=tuple(measured),
+        trips=evidence.trips.since(progress.trips),
     )
-    return window, Totals(evidence.readings, distributions)
+    return window, Totals(evidence.readings, distributions, evidence.trips)

@@ -8,7 +8,7 @@ from dataclasses import astuple
 
 import msgspec
 
-from tidegate_server.decisions.windows import Counts, DistributionReading, Reading
+from tidegate_server.decisions.windows import Counts, DistributionReading, Reading, Trips
 from tidegate_server.domain.change import Kind
 from tidegate_server.domain.release import Release
 from tidegate_server.domain.snapshot import present_openings
@@ -41,6 +41,7 @@ A user taken for known by mistake is an error not counted, in either arm alike.
 
 MISSED_REPORTS = 3
 GRACE_MS = 2_000
+_TRIPS = (b"trips", b"trip_milliseconds")
 _SHOWN = ("version", "seen", "interval", "sdk", "host", "pid", "leaving")
 
 
@@ -71,6 +72,7 @@ def plan_report(project: str, environment: str, report: Report) -> tuple[list[st
         *(group.release for group in report.counts),
         *(part.release for part in report.failing),
         *(group.release for group in report.values),
+        *(each.release for each in report.trips),
     ]
     ids = list(dict.fromkeys(named))
     numbers = {id: number for number, id in enumerate(ids, 1)}
@@ -125,6 +127,10 @@ def plan_report(project: str, environment: str, report: Report) -> tuple[list[st
             for arm, histogram in (("control", group.control), ("treatment", group.treatment))
         ],
         "values_expiry": VALUES_SECONDS,
+        "trips": [
+            (numbers[each.release], f"{each.release}|", each.count, each.milliseconds)
+            for each in report.trips
+        ],
         "room": FAILING_ROOM,
         "bits": FILTER_BITS,
     }
@@ -140,10 +146,13 @@ def read_evidence(fields: dict[bytes, bytes]) -> Evidence:
     arms: dict[tuple[int, int], dict[str, dict[str, int]]] = defaultdict(
         lambda: {"control": {}, "treatment": {}}
     )
-    generation = 1
+    generation, trips = 1, dict.fromkeys(_TRIPS, 0)
     for field, value in fields.items():
         if field == b"generation":
             generation = int(value)
+            continue
+        if field in _TRIPS:
+            trips[field] = int(value)
             continue
         step, stratum, arm, measure = field.decode().split("|")
         arms[int(step), int(stratum)][arm][measure] = int(value)
@@ -151,7 +160,7 @@ def read_evidence(fields: dict[bytes, bytes]) -> Evidence:
         Reading(step, stratum, Counts(**both["control"]), Counts(**both["treatment"]))
         for (step, stratum), both in sorted(arms.items())
     )
-    return Evidence(generation, readings)
+    return Evidence(generation, readings, Trips(*trips.values()))
 
 
 def read_values(fields: dict[bytes, bytes], step: int) -> tuple[DistributionReading, ...]:

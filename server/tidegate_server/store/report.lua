@@ -11,6 +11,7 @@
 --   failing  {{release's number, field prefix, {user, ...}, overflow}, ...}
 --   values   {{key's number, release's number, the instance's field prefix, the release's
 --             field prefix, {bucket, count, ...}}, ...}, values_expiry (seconds)
+--   trips    {{release's number, the instance's field prefix, count, milliseconds}, ...}
 --   room (members of a set of failing users), bits (of the filter behind it)
 --
 -- Returns {"done", the environment's version} or {"forgotten"}.
@@ -116,6 +117,14 @@ for _, group in ipairs(report.values) do
       end
     end
     redis.call('EXPIRE', key, report.values_expiry)
+  end
+end
+
+for _, each in ipairs(report.trips) do
+  if known[each[1]] then
+    local evidence = KEYS[4 + 3 * each[1]]
+    add(evidence, each[2], 'trips', each[3], seen)
+    add(evidence, each[2], 'trip_milliseconds', each[4], seen)
   end
 end
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from tidegate_server.decisions.windows import Histogram, Reading
+from tidegate_server.decisions.windows import NO_TRIPS, Histogram, Reading, Trips
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,18 @@ class GroupValues:
 
 
 @dataclass(frozen=True, slots=True)
+class ReleaseTrips:
+    """How often an instance closed a release for itself, and for how long altogether.
+
+    Totals since the instance began; what still goes on is not in them.
+    """
+
+    release: str
+    count: int
+    milliseconds: int
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """One report of one SDK instance; all counts are totals since the instance began.
 
@@ -79,6 +91,7 @@ class Report:
     counts: tuple[GroupTotals, ...] = ()
     failing: tuple[FailingUsers, ...] = ()
     values: tuple[GroupValues, ...] = ()
+    trips: tuple[ReleaseTrips, ...] = ()
     leaving: bool = False
 
 
@@ -95,6 +108,7 @@ class Evidence:
 
     generation: int
     readings: tuple[Reading, ...]
+    trips: Trips = NO_TRIPS
 
 
 @dataclass(frozen=True, slots=True)

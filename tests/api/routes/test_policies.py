@@ -302,7 +302,10 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {"checks": [{"compare": "absolute", "threshold": 0.1, "window": "2d"}]},
         "/checks/0/window",
     ),
-    "what is not offered yet": ({"local_breaker": True}, "/local_breaker"),
+    "a local breaker with nothing to go by": (
+        {"local_breaker": True, "checks": [{"metric": "latency"}]},
+        "/local_breaker",
+    ),
     "no control group and no limit": ({"stages": [{"percentage": 100}]}, "/stages/0/percentage"),
     "a duration without a unit": ({"interval": 30}, "/interval"),
     "a certain false alarm": ({"checks": [{"false_alarm": 1}]}, "/checks/0/false_alarm"),

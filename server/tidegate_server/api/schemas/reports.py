@@ -10,7 +10,14 @@ from marshmallow import ValidationError, fields, post_load, validate
 
 from tidegate_server.documents.fields import Items, Name, Number, Patterned, Text, Truth, Whole
 from tidegate_server.documents.strict import Strict
-from tidegate_server.store.reports import ArmTotals, FailingUsers, GroupTotals, GroupValues, Report
+from tidegate_server.store.reports import (
+    ArmTotals,
+    FailingUsers,
+    GroupTotals,
+    GroupValues,
+    ReleaseTrips,
+    Report,
+)
 
 SCHEMA_VERSION = 1
 LARGEST_COUNT = 2**53
@@ -133,6 +140,19 @@ class GroupValuesSchema(Strict):
         return GroupValues(**data)
 
 
+class TripsSchema(Strict):
+    """How often the instance closed a release for itself, and for how long altogether."""
+
+    release = _release()
+    count = _whole(0)
+    milliseconds = _whole(0)
+
+    @post_load
+    def build(self, data: Mapping[str, Any], **_: Any) -> Any:
+        """The trips."""
+        return ReleaseTrips(**data)
+
+
 class ReportBody(Strict):
     """One report of one instance."""
 
@@ -157,13 +177,14 @@ class ReportBody(Strict):
     counts = Items(fields.Nested(GroupTotalsSchema), required=True, most=MOST_GROUPS)
     failing = Items(fields.Nested(FailingUsersSchema), required=True, most=MOST_GROUPS)
     values = Items(fields.Nested(GroupValuesSchema), load_default=list, most=MOST_VALUES)
+    trips = Items(fields.Nested(TripsSchema), load_default=list, most=MOST_GROUPS)
     leaving = Truth(load_default=False, metadata={"description": "this is the last report"})
 
     @post_load
     def build(self, data: Mapping[str, Any], **_: Any) -> Any:
         """The report."""
         said = {name: value for name, value in data.items() if name != "schema"}
-        for name in ("counts", "failing", "values"):
+        for name in ("counts", "failing", "values", "trips"):
             said[name] = tuple(data[name])
         return Report(**said)
 

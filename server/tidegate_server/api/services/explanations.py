@@ -39,6 +39,7 @@ def explanation(store: Store, project: str, environment: str, id: str) -> Story:
         list(_acts(store, project, environment, release, now_ms)),
         _elsewhere(store, project, release.flag),
         now_ms,
+        store.evidence(project, environment, id).trips,
     )
 
 

@@ -5,7 +5,7 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tidegate_server.decisions.evidence import (
+from tidegate.evidence import (
     ONSET_STAGE,
     ONSET_START,
     RATIOS,

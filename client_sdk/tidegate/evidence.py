@@ -5,6 +5,9 @@ that E ever reaches 1/alpha is at most alpha, whatever the traffic, the number o
 and the stage changes (Ville's inequality). Given the failing users of a window, those
 of the treatment are binomial; a mixture of ratios and of onset times bets against the
 tolerance. It rests on distinct failing users and on arms that see the same world.
+
+The policy job weighs a release's whole traffic with it, and an SDK instance that cannot
+reach the server what it saw itself.
 """
 
 from __future__ import annotations
@@ -12,8 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-
-from tidegate_server.decisions.windows import Counts, StratumCounts
+from typing import Protocol
 
 RATIOS = (1.5, 3.0, 10.0, 100.0)
 """How many times worse than tolerated each bet takes the treatment to be."""
@@ -35,6 +37,45 @@ PERIOD = 15
 
 PSEUDO_PAIRS = 10.0
 """Pairs of ordinary windows that the guard starts with."""
+
+EPOCH_WINDOWS = 240
+"""Windows after which the failing users are collected anew and E starts afresh."""
+
+
+class ArmCounts(Protocol):
+    """What one window counted in one arm."""
+
+    @property
+    def outcomes(self) -> int:
+        """Operations that ended."""
+
+    @property
+    def failing(self) -> int:
+        """Users who failed for the first time in this epoch, in either arm."""
+
+
+class ComparedCounts(Protocol):
+    """What one window counted in one stratum."""
+
+    @property
+    def stratum(self) -> int:
+        """The number of the stage that opened it."""
+
+    @property
+    def share(self) -> float:
+        """The design share of the treatment, 0 to 1."""
+
+    @property
+    def compared(self) -> bool:
+        """Whether the stratum has both arms by design."""
+
+    @property
+    def control(self) -> ArmCounts:
+        """The control arm."""
+
+    @property
+    def treatment(self) -> ArmCounts:
+        """The treatment arm."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +166,7 @@ def log_value(mixture: Mixture, weights: Sequence[float] = WEIGHTS) -> float:
     )
 
 
-def increments(strata: Iterable[StratumCounts], ratio: float, absolute: float) -> list[float]:
+def increments(strata: Iterable[ComparedCounts], ratio: float, absolute: float) -> list[float]:
     """Log factor of a window for each bet, summed over the strata that have a control.
 
     Args:
@@ -150,19 +191,7 @@ def increments(strata: Iterable[StratumCounts], ratio: float, absolute: float) -
     return sums
 
 
-def increments_alone(treated: Counts, highest: float) -> list[float]:
-    """Log factor of a window for each bet, against a highest rate instead of a control group.
-
-    For a stage that leaves no control and has none before it; E is then evidence that the
-    treatment fails more often than ``highest``.
-    """
-    return [
-        treated.failing * math.log(grid) - treated.outcomes * highest * (grid - 1.0)
-        for grid in RATIOS
-    ]
-
-
-def watch_dispersion(guard: Guard, strata: Iterable[StratumCounts], *, new_stage: bool) -> Guard:
+def watch_dispersion(guard: Guard, strata: Iterable[ComparedCounts], *, new_stage: bool) -> Guard:
     """The guard after a window: each stratum's failures against its last failing window.
 
     Pairs never cross a stage change, since the share changes there.

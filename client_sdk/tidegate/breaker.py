@@ -1,0 +1,142 @@
+"""The local circuit breaker: closing a release in this process while the server is away.
+
+A release whose policy allows it is watched from the moment the connection is lost. When its
+treatment fails here far beyond what is tolerated, everyone gets the control here, and is no
+evidence any more, until the server speaks again: what it says then is in force.
+
+One daemon thread for the time of an outage in which there is something to watch. ``_lock`` is
+held for swaps of the flags in force alone; no evaluation takes it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from tidegate import threads
+from tidegate.details import ClientEvent
+from tidegate.evaluation import Compiled
+from tidegate.model import Flag, Update
+from tidegate.outage import Outage, Trip, watched
+from tidegate.reporting import Reporter
+
+log = logging.getLogger("tidegate")
+
+WINDOW_SECONDS = 5.0
+"""How often the evidence of an outage is looked at."""
+
+
+@dataclass(slots=True)
+class _Watch:
+    """One outage being watched. ``closed``: when which release was closed, by flag."""
+
+    outage: Outage
+    over: threading.Event = field(default_factory=threading.Event)
+    closed: dict[str, tuple[str, float]] = field(default_factory=dict)
+
+
+class Breaker:
+    """Closes releases of one process, and opens them again.
+
+    Args:
+        reporter: what the process counts.
+        get: returns the compiled flags in force.
+        apply: puts other ones in their place.
+        tell: is told when a release is closed.
+    """
+
+    def __init__(
+        self,
+        reporter: Reporter,
+        get: Callable[[], Compiled | None],
+        apply: Callable[[Compiled], None],
+        tell: Callable[[ClientEvent], None],
+    ) -> None:
+        self._reporter = reporter
+        self._get = get
+        self._apply = apply
+        self._tell = tell
+        self._lock = threading.Lock()
+        self._watch: _Watch | None = None
+        self._stopped = False
+        self._spent: dict[str, int] = {}
+
+    @property
+    def closed(self) -> frozenset[str]:
+        """The keys of flags whose release is closed here at present."""
+        watch = self._watch
+        return frozenset() if watch is None else frozenset(watch.closed.copy())
+
+    def begin(self) -> None:
+        """The server is away: watch the releases that ask for it."""
+        with self._lock:
+            flags = self._get()
+            if self._stopped or self._watch is not None or flags is None:
+                return
+            releases = watched(flags.releases)
+            if not releases:
+                return
+            ids = {release.id for release in releases.values()}
+            self._spent = {id: spent for id, spent in self._spent.items() if id in ids}
+            self._reporter.watch(True)
+            ended, _ = self._reporter.look()
+            watch = self._watch = _Watch(Outage(releases, ended, self._spent))
+        threads.start("tidegate-breaker", lambda: self._look_on(watch))
+
+    def end(self, flags: Compiled) -> bool:
+        """The server speaks: put its flags in force; return whether any had been closed here."""
+        with self._lock:
+            watch, self._watch = self._watch, None
+            if self._get() is not flags:
+                self._apply(flags)
+        if watch is None:
+            return False
+        watch.over.set()
+        self._reporter.watch(False)
+        now = time.monotonic()
+        for release, since in watch.closed.values():
+            self._reporter.tripped(release, now - since)
+        if watch.closed:
+            log.info("as the server says again: %s", ", ".join(sorted(watch.closed)))
+        return bool(watch.closed)
+
+    def stop(self) -> None:
+        """Watch no more; what is closed stays so."""
+        with self._lock:
+            self._stopped = True
+            if self._watch is not None:
+                self._watch.over.set()
+
+    def _look_on(self, watch: _Watch) -> None:
+        while not watch.over.wait(WINDOW_SECONDS):
+            try:
+                for trip in watch.outage.close_window(*self._reporter.look()):
+                    self._close(watch, trip)
+            except Exception:
+                # Whatever is wrong here, the flags that the server gave stay in force.
+                log.debug("the evidence of an outage cannot be drawn", exc_info=True)
+
+    def _close(self, watch: _Watch, trip: Trip) -> None:
+        with self._lock:
+            flags = self._get()
+            if self._watch is not watch or watch.over.is_set() or flags is None:
+                return
+            flag = _closed(flags.snapshot.flags[trip.flag])
+            present = flags.apply(Update(flags.version, {trip.flag: flag}))
+            watch.closed[trip.flag] = trip.release, time.monotonic()
+            self._apply(present)
+        log.warning(
+            "the release of %s is closed here until the server speaks again: "
+            "%d users failed in %d operations of the treatment, %d in %d of the control",
+            *(trip.flag, trip.treatment.failing, trip.treatment.outcomes),
+            *(trip.control.failing, trip.control.outcomes),
+        )
+        self._tell(ClientEvent("changed", present.differs(flags)))
+
+
+def _closed(flag: Flag) -> Flag:
+    """A flag whose release has opened nobody: everyone gets the control and is no evidence."""
+    return replace(flag, release=flag.release and replace(flag.release, openings=()))
