@@ -314,6 +314,7 @@ def _told(trips: Mapping[str, Trips]) -> dict[str, Any]:
     listed = [
         {"release": release, "count": count, "milliseconds": length}
         for release, (count, length) in trips.items()
+        if count
     ]
     return {"trips": listed} if listed else {}
 

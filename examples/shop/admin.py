@@ -170,6 +170,10 @@ class Admin:
         """Every decision of a release, the first one first."""
         return self._all(f"{self._place()}/releases/{quote(release)}/ledger")
 
+    def story(self, release: str) -> dict[str, Any]:
+        """A release explained, in sentences."""
+        return self._request("GET", f"{self._place()}/releases/{quote(release)}/explanation")
+
     def audit(self) -> list[dict[str, Any]]:
         """Every change of the project, the first one first."""
         return self._all(f"/api/v1/projects/{self._project}/audit")

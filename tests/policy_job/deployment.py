@@ -20,7 +20,13 @@ from tidegate_server.domain.release import Release
 from tidegate_server.domain.releases import Mover
 from tidegate_server.store import Store
 from tidegate_server.store.logs import LedgerRecord
-from tidegate_server.store.reports import ArmTotals, FailingUsers, GroupTotals, Report
+from tidegate_server.store.reports import (
+    ArmTotals,
+    FailingUsers,
+    GroupTotals,
+    ReleaseTrips,
+    Report,
+)
 
 from tests.decisions.ramp import SEGMENT, policy
 
@@ -51,6 +57,7 @@ class Sdk:
     id: str
     sequence: int = 0
     totals: dict[tuple[str, int, int], list[list[int]]] = field(default_factory=dict)
+    trips: tuple[ReleaseTrips, ...] = ()
 
     def report(
         self, release: Release, control: tuple[int, int], treatment: tuple[int, int]
@@ -82,6 +89,7 @@ class Sdk:
                     for of, arms in self.totals.items()
                 ),
                 failing=tuple(failing),
+                trips=self.trips,
             ),
         )
 

@@ -7,6 +7,7 @@ from tidegate_server.api.services.replays import Replayed, replay
 from tidegate_server.decisions.explain import Story
 from tidegate_server.domain.release import State
 from tidegate_server.policy_job import PolicyJob
+from tidegate_server.store.reports import ReleaseTrips
 
 from tests.policy_job.deployment import ENVIRONMENT, HEALTHY, Clock, Deployment
 
@@ -37,6 +38,25 @@ class Life:
         return explanation(
             self.deployment.store, self.deployment.project, ENVIRONMENT, "rel_checkout"
         )
+
+
+def test_instances_that_closed_it_for_themselves_are_in_the_story_and_told_of(
+    deployment: Deployment,
+) -> None:
+    life = Life(deployment)
+    life.windows(2)
+    deployment.sdk.trips = (ReleaseTrips("rel_checkout", 2, 90_000),)
+    life.windows(3)
+    again, story = life.replayed(), life.told()
+    told = (
+        "SDK instances that could not reach the server closed the release for themselves 2 times, "
+        "for 90 s in all, because its treatment failed there."
+    )
+
+    assert [entry.window.trips.count for entry in deployment.ledger()] == [0, 0, 2, 0, 0]
+    assert again.differences == ()
+    assert [each.text for chapter in story.chapters for each in chapter.happenings].count(told) == 1
+    assert story.ending.endswith(told)
 
 
 def test_a_release_with_people_in_it_is_replayed_to_the_last_digit(deployment: Deployment) -> None:

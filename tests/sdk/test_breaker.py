@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from tidegate import Client, Context
 from tidegate.details import ClientEvent
+from tidegate.integrations.prometheus import ClientCollector
 
 from tests.sdk import bad_proxy
 from tests.sdk.bad_proxy import Mode, Proxy
@@ -80,6 +81,12 @@ def serves(client: Client, key: str = "checkout") -> set[bool]:
     return {client.boolean(key, False, Context(f"somebody-{number}")) for number in range(50)}
 
 
+def closed_here(client: Client) -> float:
+    """What the client's metrics say."""
+    samples = [sample for metric in ClientCollector(client).collect() for sample in metric.samples]
+    return next(each.value for each in samples if each.name == "tidegate_client_closed_here")
+
+
 def closed(client: Client, visitors: Visitors) -> None:
     """Users come and fail until the release is closed here."""
 
@@ -116,6 +123,7 @@ def test_a_release_that_fails_while_the_server_is_away_is_closed_and_told_of_lat
     closed(client, visitors)
 
     assert client.status().closed_here == {"checkout"}
+    assert closed_here(client) == 1
     assert serves(client) == {False}
     assert ClientEvent("changed", frozenset({"checkout"})) in events
     (line,) = [each for each in caplog.messages if "closed here" in each]

@@ -345,6 +345,68 @@ def test_a_process_of_a_thousand_releases_keeps_room_for_the_next() -> None:
     assert reporter.compose()["counts"] == []
 
 
+# Releases closed here
+
+
+def test_a_process_that_never_closed_a_release_says_nothing_of_it() -> None:
+    """A server of an earlier version takes no report with a field that it does not know."""
+    assert "trips" not in Reporter().compose()
+
+
+def test_trips_are_totals_like_everything_else() -> None:
+    reporter = Reporter()
+    going_on = [release_at("rel_1", 2)]
+    reporter.tripped("rel_1", 1.25)
+    for expected in (1, 2):
+        report = reporter.compose()
+        assert report["trips"] == [
+            {"release": "rel_1", "count": expected, "milliseconds": 1250 * expected}
+        ]
+        assert violations(REPORT, whole(report)) == []
+        reporter.acknowledged(report["sequence"], going_on)
+        reporter.tripped("rel_1", 1.25)
+
+
+def test_trips_of_a_release_that_is_over_are_forgotten_once_they_arrived() -> None:
+    reporter = Reporter()
+    reporter.tripped("rel_1", 1)
+    report = reporter.compose()
+    reporter.tripped("rel_1", 1)
+    reporter.acknowledged(report["sequence"])
+    report = reporter.compose()
+    assert report["trips"] == [{"release": "rel_1", "count": 2, "milliseconds": 2000}]
+    reporter.acknowledged(report["sequence"])
+    assert "trips" not in reporter.compose()
+
+
+def test_a_forgotten_instance_says_trips_again_that_were_never_acknowledged() -> None:
+    reporter = Reporter()
+    reporter.tripped("rel_1", 1)
+    reporter.acknowledged(reporter.compose()["sequence"], [release_at("rel_1", 1)])
+    reporter.forgotten()
+    assert "trips" not in reporter.compose()
+    reporter.tripped("rel_1", 3)
+    reporter.forgotten()
+    (told,) = reporter.compose()["trips"]
+    assert told == {"release": "rel_1", "count": 1, "milliseconds": 3000}
+
+
+def test_who_fails_is_remembered_for_those_who_look_and_only_then() -> None:
+    reporter = Reporter()
+    an_operation(reporter, outcome="error", user="ann")
+    assert reporter.look() == ({("rel_1", 1, 1): (0, 1)}, {})
+    reporter.watch(True)
+    for user in ("ann", "bob", "ann"):
+        an_operation(reporter, exposure(arm="control"), outcome="error", user=user)
+    place = ("rel_1", 1, 1), "control"
+    hashes = {user_hash("ann"), user_hash("bob")}
+    assert reporter.look() == ({("rel_1", 1, 1): (3, 1)}, {place: hashes})
+    assert reporter.look()[1] == {}
+    reporter.watch(False)
+    an_operation(reporter, outcome="error", user="cid")
+    assert reporter.look()[1] == {}
+
+
 # A server that has forgotten
 
 

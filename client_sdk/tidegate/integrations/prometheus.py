@@ -49,3 +49,8 @@ class ClientCollector(Collector):
             "Operations and values that could not be counted.",
             status.dropped,
         )
+        yield GaugeMetricFamily(
+            "tidegate_client_closed_here",
+            "Flags whose release this process closed for itself, without the server.",
+            len(status.closed_here),
+        )

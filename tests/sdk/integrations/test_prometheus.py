@@ -40,6 +40,7 @@ def test_a_connected_client_tells_its_version_and_how_fresh_it_is(
     assert found["tidegate_client_version"] == client.status().version
     assert found["tidegate_client_age_seconds"] >= 0
     assert found["tidegate_client_dropped_total"] == 0
+    assert found["tidegate_client_closed_here"] == 0
     client.close()
     assert states(client) == {state: float(state == "closed") for state in STATES}
 
