@@ -206,6 +206,12 @@ class Client:
         if operation is not None and operation.reporter is self._reporter:
             operation.measure(name, value)
 
+    def fail(self) -> None:
+        """Say that the current unit of work failed; outside of one, nothing happens."""
+        operation = _operation()
+        if operation is not None and operation.reporter is self._reporter:
+            operation.fail()
+
     # Evaluation
 
     def boolean(self, key: str, default: bool, context: Context | None = None) -> bool:
@@ -328,7 +334,7 @@ class Client:
             return _failure("PROVIDER_NOT_READY", "no flags have come from the server yet")
         flag = compiled.flag(key)
         if flag is None:
-            return _failure("FLAG_NOT_FOUND", f"there is no flag {key!r}")
+            return _failure("FLAG_NOT_FOUND", f"flag {key} not found")
         if flag.type != type_ and f"flags/{key}" not in compiled.broken:
             raise _Mismatch(f"{key!r} is a {flag.type} flag, not a {type_} one")
         return flag.evaluate(context)

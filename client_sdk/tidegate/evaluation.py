@@ -163,7 +163,7 @@ class Compiled:
         """Return what the flag gives the context; an unknown flag is an error inside."""
         flag = self.flag(key)
         if flag is None:
-            return failure("FLAG_NOT_FOUND", f"there is no flag {key!r}")
+            return failure("FLAG_NOT_FOUND", f"flag {key} not found")
         return flag.evaluate(context)
 
     def flag(self, key: str) -> CompiledFlag | None:

@@ -209,6 +209,18 @@ def test_a_client_measures_in_its_own_operation_alone(client: Client) -> None:
     assert (basket(client), basket(other)) == ({}, {})
 
 
+def test_a_client_fails_its_own_operation_alone(client: Client) -> None:
+    client.fail()  # outside of any
+    with client.operation(ANN):
+        ask(client)
+        Client.offline(SNAPSHOT).fail()
+    assert counted(client) == counts(1, 1, 0)
+    with client.operation(ANN):
+        ask(client)
+        client.fail()
+    assert counted(client) == counts(2, 2, 1, 1)
+
+
 # What it is exposed to
 
 

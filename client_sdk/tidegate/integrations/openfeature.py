@@ -61,6 +61,8 @@ class TidegateProvider(AbstractProvider):
         self._hooks = list(hooks)
         self._metadata = Metadata("tidegate")
         self._forget: Callable[[], None] | None = None
+        self._waiting = False
+        self._ready = False  # as far as OpenFeature knows
         self._refused = ""
 
     def get_metadata(self) -> Metadata:
@@ -78,13 +80,17 @@ class TidegateProvider(AbstractProvider):
             ProviderFatalError: the server does not take the token.
             ProviderNotReadyError: no flags came in time; they may still come.
         """
+        self._waiting = True
         if self._forget is None:
             self._forget = self._client.listen(self._hear)
         deadline = time.monotonic() + self._ready_seconds
         while not self._client.wait_until_ready(min(LOOK_SECONDS, self._ready_seconds)):
-            if self._refused or time.monotonic() >= deadline:
+            if self._refused or self._forget is None or time.monotonic() >= deadline:
                 break
-        else:
+        # First this and then a last look: flags that come just now are told of by one of the two.
+        self._waiting = False
+        self._ready = self._has_flags()
+        if self._ready:
             return
         if self._refused:
             raise ProviderFatalError(f"Tidegate: {self._refused}")
@@ -106,13 +112,10 @@ class TidegateProvider(AbstractProvider):
         tracking_event_details: TrackingEventDetails | None = None,
     ) -> None:
         """Count a value, or a failure, for the operation in which this happens."""
-        operation = current.get()
-        if operation is None:
-            return
         if tracking_event_name == FAILED_EVENT:
-            operation.fail()
+            self._client.fail()
         elif tracking_event_details is not None and tracking_event_details.value is not None:
-            operation.measure(tracking_event_name, tracking_event_details.value)
+            self._client.measure(tracking_event_name, tracking_event_details.value)
 
     def resolve_boolean_details(
         self,
@@ -166,20 +169,33 @@ class TidegateProvider(AbstractProvider):
 
     def _hear(self, event: ClientEvent) -> None:
         """Tell OpenFeature what happened to the client."""
-        if event.kind == "ready":
-            self._refused = ""
-            self.emit_provider_ready(ProviderEventDetails())
-        elif event.kind == "changed":
+        if event.kind in ("ready", "refused"):
+            self._refused = event.message
+        if self._waiting:
+            return  # OpenFeature itself tells how that ends
+        if event.kind == "changed":
             self.emit_provider_configuration_changed(
                 ProviderEventDetails(flags_changed=sorted(event.flags))
             )
-        elif event.kind == "stale":
-            self.emit_provider_stale(ProviderEventDetails(message=event.message))
-        else:
-            self._refused = event.message
+        elif event.kind == "ready":
+            if not self._ready:
+                self._ready = True
+                self.emit_provider_ready(ProviderEventDetails())
+        elif event.kind == "refused":
+            self._ready = False
             self.emit_provider_error(
-                ProviderEventDetails(message=event.message, error_code=ErrorCode.PROVIDER_FATAL)
+                ProviderEventDetails(message=event.message, error_code=self._gravity())
             )
+        elif self._has_flags():
+            self._ready = False
+            self.emit_provider_stale(ProviderEventDetails(message=event.message))
+
+    def _gravity(self) -> ErrorCode:
+        """How bad a refusal is: after a fatal one OpenFeature asks for no flag any more."""
+        return ErrorCode.GENERAL if self._has_flags() else ErrorCode.PROVIDER_FATAL
+
+    def _has_flags(self) -> bool:
+        return self._client.wait_until_ready(0)
 
 
 def _context(given: EvaluationContext | None) -> Context | None:

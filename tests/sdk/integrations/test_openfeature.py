@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from openfeature import api
 from openfeature.client import OpenFeatureClient
 from openfeature.evaluation_context import EvaluationContext
-from openfeature.event import EventDetails, ProviderEvent
-from openfeature.exception import ErrorCode
+from openfeature.event import ProviderEvent
+from openfeature.exception import ErrorCode, ProviderFatalError, ProviderNotReadyError
 from openfeature.flag_evaluation import FlagEvaluationDetails, Reason
 from openfeature.hook import Hook, HookContext, HookHints
 from openfeature.provider import ProviderStatus
@@ -20,9 +21,13 @@ from openfeature.track import TrackingEventDetails
 from tidegate import Client, Context
 from tidegate.integrations.openfeature import FAILED_EVENT, TidegateProvider
 
+from tests.sdk import bad_proxy
+from tests.sdk.bad_proxy import Proxy
 from tests.sdk.conftest import Connect
 from tests.sdk.integrations.counted import SNAPSHOT, counted, counts
+from tests.sdk.integrations.heard import Heard
 from tests.sdk.server import Environment
+from tests.waiting import soon
 
 
 def flag(key: str, type_: str, values: dict[str, Any], serve: Any, **more: Any) -> dict[str, Any]:
@@ -166,48 +171,55 @@ def test_evaluations_are_exposures_of_the_current_operation() -> None:
     assert counted(client) == counts(2, 2, 1, 1)
 
 
+def test_tracking_counts_in_the_operations_of_the_providers_client_alone() -> None:
+    mine, other = Client.offline(SNAPSHOT), Client.offline(SNAPSHOT)
+    api.set_provider_and_wait(TidegateProvider(other))
+    questions = api.get_client()
+    with mine.operation(Context("ana")):
+        mine.boolean("checkout", False)
+        questions.track(FAILED_EVENT)
+        questions.track("basket_value", tracking_event_details=TrackingEventDetails(12.5))
+    assert counted(mine) == counts(1, 1, 0)
+    assert measured(mine) == ["latency"]
+    with other.operation(Context("ana")):
+        questions.get_boolean_value("checkout", False)
+        questions.track("basket_value", tracking_event_details=TrackingEventDetails(12.5))
+    assert measured(other) == ["basket_value", "latency"]
+
+
+def measured(client: Client) -> list[str]:
+    return sorted(each["measure"] for each in client._reporter.compose()["values"])
+
+
 def test_tracking_outside_of_an_operation_is_no_trouble(questions: OpenFeatureClient) -> None:
     questions.track("basket_value", tracking_event_details=TrackingEventDetails(12.5))
 
 
-class Heard:
-    """Events of OpenFeature, as they come."""
-
-    def __init__(self) -> None:
-        self._more = threading.Condition()
-        self.events: list[tuple[ProviderEvent, EventDetails]] = []
-
-    def listen(self, *kinds: ProviderEvent) -> None:
-        for kind in kinds:
-            api.add_handler(kind, self._noting(kind))
-
-    def _noting(self, kind: ProviderEvent) -> Callable[[EventDetails], None]:
-        def note(details: EventDetails) -> None:
-            with self._more:
-                self.events.append((kind, details))
-                self._more.notify_all()
-
-        return note
-
-    def wait_for(self, kind: ProviderEvent) -> EventDetails:
-        with self._more:
-            found: list[EventDetails] = []
-
-            def heard() -> bool:
-                found[:] = [details for seen, details in self.events if seen is kind]
-                return bool(found)
-
-            assert self._more.wait_for(heard, 20), self.events
-            return found[0]
+@pytest.fixture
+def heard() -> Iterator[Heard]:
+    heard = Heard()
+    yield heard
+    heard.forget()
 
 
-def test_changed_flags_are_named_and_a_lost_connection_is_stale(
-    environment: Environment, connect: Connect
-) -> None:
+@pytest.fixture
+def proxy(environment: Environment) -> Iterator[Proxy]:
+    """Between the client and a flag server that has ``checkout`` on."""
+    environment.flag("checkout")
+    environment.target("checkout", default={"variant": "on"})
+    proxy = Proxy(environment.url)
+    yield proxy
+    proxy.close()
+
+
+def status() -> ProviderStatus:
+    return api.get_client().get_provider_status()
+
+
+def test_changed_flags_are_named(environment: Environment, connect: Connect, heard: Heard) -> None:
     environment.flag("checkout")
     client = connect()
     api.set_provider_and_wait(TidegateProvider(client))
-    heard = Heard()
     heard.listen(ProviderEvent.PROVIDER_CONFIGURATION_CHANGED)
     environment.target("checkout", default={"variant": "on"})
     changed = heard.wait_for(ProviderEvent.PROVIDER_CONFIGURATION_CHANGED)
@@ -215,16 +227,85 @@ def test_changed_flags_are_named_and_a_lost_connection_is_stale(
     assert api.get_client().get_boolean_value("checkout", False) is True
 
 
-def test_a_refused_token_is_fatal(environment: Environment) -> None:
+def test_a_provider_is_ready_once(environment: Environment, heard: Heard) -> None:
+    environment.flag("checkout")
+    heard.listen(ProviderEvent.PROVIDER_READY, ProviderEvent.PROVIDER_CONFIGURATION_CHANGED)
+    heard.wait_for(ProviderEvent.PROVIDER_READY)  # no provider is always ready
+    heard.events.clear()
+    api.set_provider_and_wait(TidegateProvider(Client(environment.url, environment.token)))
+    environment.target("checkout", default={"variant": "on"})
+    heard.wait_for(ProviderEvent.PROVIDER_CONFIGURATION_CHANGED)
+    assert heard.kinds().count(ProviderEvent.PROVIDER_READY) == 1
+
+
+def test_a_lost_connection_is_stale_and_flags_stay_in_force(
+    proxy: Proxy, environment: Environment, heard: Heard
+) -> None:
+    heard.listen(ProviderEvent.PROVIDER_STALE)
+    api.set_provider_and_wait(TidegateProvider(Client(proxy.url, environment.token)))
+    proxy.become(bad_proxy.refusing)
+    assert heard.wait_for(ProviderEvent.PROVIDER_STALE).message
+    assert status() is ProviderStatus.STALE
+    assert api.get_client().get_boolean_value("checkout", False) is True
+    proxy.become(bad_proxy.passing)
+    soon(lambda: status() is ProviderStatus.READY, "it is connected again")
+
+
+def test_without_flags_there_is_nothing_that_could_be_stale(
+    proxy: Proxy, environment: Environment
+) -> None:
+    proxy.become(bad_proxy.black_hole)
+    client = Client(proxy.url, environment.token)
+    with pytest.raises(ProviderNotReadyError):
+        api.set_provider_and_wait(TidegateProvider(client, ready_seconds=0.01))
+    proxy.become(bad_proxy.refusing)
+    kinds: list[str] = []
+    client.listen(lambda event: kinds.append(event.kind))  # after the provider: it has heard, too
+    soon(lambda: kinds == ["stale"], "the client has failed to connect")
+    assert status() is ProviderStatus.ERROR
+    proxy.become(bad_proxy.passing)
+    soon(lambda: status() is ProviderStatus.READY, "the flags have come")
+    assert api.get_client().get_boolean_value("checkout", False) is True
+
+
+def test_a_refused_token_is_fatal(environment: Environment, heard: Heard) -> None:
     provider = TidegateProvider(Client(environment.url, "tg_sdk_wrong"), ready_seconds=30.0)
-    heard = Heard()
     heard.listen(ProviderEvent.PROVIDER_ERROR)
-    with pytest.raises(Exception, match="refused"):
+    with pytest.raises(ProviderFatalError, match="refused"):
         api.set_provider_and_wait(provider)
     assert heard.wait_for(ProviderEvent.PROVIDER_ERROR).error_code is ErrorCode.PROVIDER_FATAL
     questions = api.get_client()
-    assert questions.get_provider_status() is ProviderStatus.FATAL
+    assert status() is ProviderStatus.FATAL
     assert questions.get_boolean_value("checkout", True) is True
+
+
+def test_a_token_refused_under_way_is_an_error_and_flags_stay_in_force(
+    proxy: Proxy, environment: Environment, heard: Heard
+) -> None:
+    heard.listen(ProviderEvent.PROVIDER_ERROR)
+    api.set_provider_and_wait(TidegateProvider(Client(proxy.url, environment.token)))
+    proxy.become(bad_proxy.saying("401 Unauthorized", {}))
+    refused = heard.wait_for(ProviderEvent.PROVIDER_ERROR)
+    assert refused.error_code is ErrorCode.GENERAL
+    assert "refused" in (refused.message or "")
+    assert status() is ProviderStatus.ERROR
+    assert api.get_client().get_boolean_value("checkout", False) is True
+
+
+def test_a_shutdown_ends_the_waiting_for_flags(proxy: Proxy, environment: Environment) -> None:
+    proxy.become(bad_proxy.black_hole)
+    provider = TidegateProvider(Client(proxy.url, environment.token), ready_seconds=600.0)
+    ended = threading.Event()
+
+    def wait() -> None:
+        with contextlib.suppress(ProviderNotReadyError):
+            provider.initialize(EvaluationContext())
+        ended.set()
+
+    threading.Thread(target=wait, daemon=True).start()
+    soon(lambda: provider._forget is not None, "it waits")
+    provider.shutdown()
+    assert ended.wait(20)
 
 
 def test_shutdown_closes_the_client(environment: Environment, connect: Connect) -> None:
