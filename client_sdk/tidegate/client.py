@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from tidegate.reporting import Reporter
     from tidegate.updates import Link
 
-log = logging.getLogger("tidegate")
+log: logging.Logger = logging.getLogger("tidegate")
 log.addHandler(logging.NullHandler())
 
 T = TypeVar("T")
@@ -467,6 +467,8 @@ def _flush_at_exit(reference: weakref.ref[Client]) -> None:
 class _Everyone:
     """What multiprocessing's registry holds on to."""
 
+    told = False
+
 
 _everyone = _Everyone()
 
@@ -477,11 +479,13 @@ def _tell_multiprocessing() -> None:
     Whatever was registered before a fork is cleared in the child, but for this registry.
     """
     util: Any = sys.modules.get("multiprocessing.util")
-    if util is not None and not hasattr(_everyone, "told"):
-        _everyone.told = True  # type: ignore[attr-defined]
-        util.register_after_fork(
-            _everyone, lambda _: util.Finalize(None, _close_everyone, exitpriority=10)
-        )
+    if util is not None and not _everyone.told:
+
+        def close_at_the_end(_: object) -> None:
+            util.Finalize(None, _close_everyone, exitpriority=10)
+
+        _everyone.told = True
+        util.register_after_fork(_everyone, close_at_the_end)
 
 
 def _close_everyone() -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tidegate.evaluation import Exposure
     from tidegate.reporting import Reporter
 
-log = logging.getLogger("tidegate")
+log: logging.Logger = logging.getLogger("tidegate")
 
 current: ContextVar[Operation | None] = ContextVar("tidegate-operation", default=None)
 """The operation in which evaluations happen now."""

@@ -16,7 +16,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-log = logging.getLogger("tidegate")
+log: logging.Logger = logging.getLogger("tidegate")
 
 FORMAT = "tidegate-snapshot 1"
 LARGEST_FILE = 64 * 1024 * 1024

@@ -73,8 +73,8 @@ class Reporter:
         self._abandoned = False
         self._watched: dict[tuple[Group, Arm], set[str]] | None = None
         self._trips: dict[str, Trips] = {}
-        self.instance = uuid.uuid4().hex
-        self.dropped = 0
+        self.instance: str = uuid.uuid4().hex
+        self.dropped: int = 0
 
     def abandon(self) -> None:
         """Count no more: this is a forked child's copy of what its parent reports."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 
@@ -15,7 +15,7 @@ def start(name: str, work: Callable[[], None]) -> None:
 
 
 @contextmanager
-def signals_left_to_others() -> Iterator[None]:
+def signals_left_to_others() -> Generator[None]:
     """Leave signals to the threads of the application: those started in here block them.
 
     A handler in C runs in whichever thread the system chose, and one that ends the process

@@ -71,8 +71,8 @@ class Transport:
         self._lock = threading.Lock()
         self._stream: BaseHTTPResponse | None = None
         self._closed = False
-        self.host = socket.gethostname()[:100]
-        self.pid = os.getpid()
+        self.host: str = socket.gethostname()[:100]
+        self.pid: int = os.getpid()
 
     def snapshot(self, version: int | None) -> Any | None:
         """Return the snapshot document; None when ``version`` is still the newest."""
@@ -198,8 +198,11 @@ class Transport:
             if self._pool is None:
                 # A host name is looked up with this codec, which is imported late too.
                 load("encodings.idna")
-                self._pool = load("urllib3").PoolManager(num_pools=4, maxsize=2, retries=False)
-                self._pool.pool_classes_by_scheme = _impatient_pools()
+                pool: PoolManager = load("urllib3").PoolManager(
+                    num_pools=4, maxsize=2, retries=False
+                )
+                pool.pool_classes_by_scheme = _impatient_pools()
+                self._pool = pool
             return self._pool
 
 

@@ -26,7 +26,7 @@ from tidegate.persistence import SnapshotFile
 from tidegate.reporting import Reporter
 from tidegate.transport import SDK, Refused, Transport, Unreachable
 
-log = logging.getLogger("tidegate")
+log: logging.Logger = logging.getLogger("tidegate")
 
 FIRST_PAUSE = 0.25
 LONGEST_PAUSE = 30.0
@@ -86,8 +86,8 @@ class Link:
         self._report_now = threading.Event()
         self._failures = 0
         self.trouble: ClientEvent | None = None
-        self.ready = threading.Event()
-        self.connected = False
+        self.ready: threading.Event = threading.Event()
+        self.connected: bool = False
         self.fresh_at: float | None = None
 
     @property
@@ -275,7 +275,7 @@ class Link:
     def _report(self, leaving: bool = False) -> bool:
         for _ in range(2):
             present = self.given
-            document = self._reporter.compose() | {
+            document: dict[str, Any] = self._reporter.compose() | {
                 "version": present.version if present else 0,
                 "interval": _interval(present),
                 "leaving": leaving,

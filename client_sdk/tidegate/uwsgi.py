@@ -10,7 +10,7 @@ import logging
 from importlib import import_module
 from typing import Any
 
-log = logging.getLogger("tidegate")
+log: logging.Logger = logging.getLogger("tidegate")
 
 ENOUGH = ("py-call-uwsgi-fork-hooks", "lazy-apps", "lazy")
 """With one of these a client works in every worker."""

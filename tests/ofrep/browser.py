@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from tests.ofrep.node import MODULES, install, node
+from tests.node import install, node
+from tests.ofrep.node import FOLDER
 from tests.waiting import PATIENCE_SECONDS
 
 FLAGS = (
@@ -48,13 +49,13 @@ def browser() -> Iterator[Browser]:
 def bundle(script: Path, into: Path) -> None:
     """Make one file of a script and what it imports."""
     node()
-    install()
+    modules = install(FOLDER)
     done = subprocess.run(
         [
-            str(MODULES / ".bin" / "esbuild"),
+            str(modules / ".bin" / "esbuild"),
             *(str(script), "--bundle", "--format=esm", f"--outfile={into}", "--log-level=error"),
         ],
-        env={**os.environ, "NODE_PATH": str(MODULES)},
+        env={**os.environ, "NODE_PATH": str(modules)},
         capture_output=True,
         text=True,
     )

@@ -1,11 +1,9 @@
-"""Node and the OpenFeature clients for it: installed once, driven over pipes."""
+"""Scripts with the OpenFeature clients for Node, driven over pipes."""
 
 from __future__ import annotations
 
-import fcntl
 import json
 import queue
-import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -13,45 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
+from tests.node import install, node
 
 FOLDER = Path(__file__).parent
-MODULES = FOLDER / "node_modules"
-OLDEST = 20
 PATIENCE = 30.0
-INSTALL_SECONDS = 300
-
-
-def node() -> str:
-    """The program; the test is skipped where there is none that is new enough."""
-    found = shutil.which("node")
-    if found is None or shutil.which("npm") is None:
-        pytest.skip(f"no node: install Node.js {OLDEST} or later with npm")
-    version = subprocess.run([found, "--version"], check=True, capture_output=True, text=True)
-    if int(version.stdout.strip().removeprefix("v").partition(".")[0]) < OLDEST:
-        pytest.skip(f"node is {version.stdout.strip()}: version {OLDEST} or later is needed")
-    return found
-
-
-def install() -> None:
-    """Install what ``package.json`` names beside it, unless that was done before."""
-    asked = (FOLDER / "package.json").read_text()
-    stamp = MODULES / "installed.json"
-    MODULES.mkdir(exist_ok=True)
-    with (MODULES / "lock").open("w") as lock:
-        # Several test processes may come here at once.
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if stamp.exists() and stamp.read_text() == asked:
-            return
-        done = subprocess.run(
-            ["npm", "install", "--no-package-lock", "--no-audit", "--no-fund", "--loglevel=error"],
-            cwd=FOLDER,
-            capture_output=True,
-            text=True,
-            timeout=INSTALL_SECONDS,
-        )
-        assert done.returncode == 0, done.stderr
-        stamp.write_text(asked)
 
 
 class Failed(Exception):
@@ -113,7 +76,7 @@ class Driver:
 def driven(script: str, *flags: str) -> Iterator[Driver]:
     """A script, with the clients installed."""
     node()
-    install()
+    install(FOLDER)
     driver = Driver(script, *flags)
     try:
         yield driver

@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
+from tests.node import install, node
 from tests.ofrep.browser import PATIENCE_MS, browser, bundle, pages
-from tests.ofrep.node import MODULES, install, node
+from tests.ofrep.node import FOLDER
 from tests.ofrep.server import Shop
 from tests.waiting import until
 
@@ -53,8 +54,7 @@ def test_the_python_snippet(open_shop: Shop, tmp_path: Path) -> None:
 
 def test_the_node_snippet(open_shop: Shop, tmp_path: Path) -> None:
     program = node()
-    install()
-    (tmp_path / "node_modules").symlink_to(MODULES)
+    (tmp_path / "node_modules").symlink_to(install(FOLDER))
     (tmp_path / "remote.mjs").write_text(NAMED["remote.mjs"])
     assert run(open_shop, program, "remote.mjs", folder=tmp_path) == "true\n"
 
