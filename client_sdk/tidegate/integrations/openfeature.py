@@ -87,11 +87,11 @@ class TidegateProvider(AbstractProvider):
         while not self._client.wait_until_ready(min(LOOK_SECONDS, self._ready_seconds)):
             if self._refused or self._forget is None or time.monotonic() >= deadline:
                 break
-        # First this and then a last look: flags that come just now are told of by one of the two.
-        self._waiting = False
-        self._ready = self._has_flags()
-        if self._ready:
-            return
+        # A last look, twice: flags that come just now are told of here or by _hear, not by neither.
+        for known in (True, False):
+            self._ready, self._waiting = known, False
+            if self._has_flags():
+                return
         if self._refused:
             raise ProviderFatalError(f"Tidegate: {self._refused}")
         raise ProviderNotReadyError(

@@ -171,6 +171,23 @@ def test_evaluations_are_exposures_of_the_current_operation() -> None:
     assert counted(client) == counts(2, 2, 1, 1)
 
 
+def test_asynchronous_evaluations_are_exposures_too() -> None:
+    client = Client.offline(SNAPSHOT)
+    api.set_provider_and_wait(TidegateProvider(client))
+    questions = api.get_client()
+
+    async def work(user: str) -> bool:
+        with client.operation(Context(user)):
+            await asyncio.sleep(0)
+            return await questions.get_boolean_value_async("checkout", False)
+
+    async def work_at_once() -> list[bool]:
+        return list(await asyncio.gather(work("ana"), work("bob")))
+
+    assert asyncio.run(work_at_once()) == [True, True]
+    assert counted(client) == counts(2, 2, 0)
+
+
 def test_tracking_counts_in_the_operations_of_the_providers_client_alone() -> None:
     mine, other = Client.offline(SNAPSHOT), Client.offline(SNAPSHOT)
     api.set_provider_and_wait(TidegateProvider(other))
