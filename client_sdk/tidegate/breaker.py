@@ -23,7 +23,7 @@ from tidegate.model import Flag, Update
 from tidegate.outage import Outage, Trip, watched
 from tidegate.reporting import Reporter
 
-log = logging.getLogger("tidegate")
+log: logging.Logger = logging.getLogger("tidegate")
 
 WINDOW_SECONDS = 5.0
 """How often the evidence of an outage is looked at."""

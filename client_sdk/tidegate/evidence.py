@@ -48,10 +48,12 @@ class ArmCounts(Protocol):
     @property
     def outcomes(self) -> int:
         """Operations that ended."""
+        ...
 
     @property
     def failing(self) -> int:
         """Users who failed for the first time in this epoch, in either arm."""
+        ...
 
 
 class ComparedCounts(Protocol):
@@ -60,22 +62,27 @@ class ComparedCounts(Protocol):
     @property
     def stratum(self) -> int:
         """The number of the stage that opened it."""
+        ...
 
     @property
     def share(self) -> float:
         """The design share of the treatment, 0 to 1."""
+        ...
 
     @property
     def compared(self) -> bool:
         """Whether the stratum has both arms by design."""
+        ...
 
     @property
     def control(self) -> ArmCounts:
         """The control arm."""
+        ...
 
     @property
     def treatment(self) -> ArmCounts:
         """The treatment arm."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
