@@ -103,9 +103,14 @@ def failure(code: str, message: str) -> Evaluation:
     return Evaluation(None, None, "ERROR", code, message)
 
 
-Shortcut: TypeAlias = tuple[str, str, int, int, Evaluation, Evaluation]
+Shortcut: TypeAlias = tuple[str | None, str, int, Any, Any]
 """A flag that is nothing but a release for everyone: the release's id, what stands before
-the key, and the half-open range of signed hashes that gets the one answer, else the other."""
+the key, and the hash below which keys get the one value, else the other."""
+
+NO_SHORTCUT: Final[Shortcut] = None, "", 0, None, None
+
+Question: TypeAlias = tuple[str | None, str, int, Any, Any, Evaluate]
+"""All that a client needs for a question: a flag's shortcut, and its whole evaluation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +121,7 @@ class CompiledFlag:
     type: FlagType
     evaluate: Evaluate
     needs: frozenset[Part]
-    shortcut: Shortcut | None = None
+    shortcut: Shortcut = NO_SHORTCUT
 
 
 class CompiledFlags(Mapping[str, CompiledFlag]):
@@ -152,7 +157,7 @@ class Compiled:
     releases: Mapping[str, ActiveRelease]
     killed: frozenset[str]
     flags: CompiledFlags
-    booleans: dict[str, tuple[Shortcut | None, Evaluate]] = field(default_factory=dict)
+    booleans: dict[str, Question] = field(default_factory=dict)
 
     @property
     def version(self) -> int:
@@ -171,7 +176,7 @@ class Compiled:
         compiler = self.flags._compiler
         flag = compiler.flags.get(key) or compiler.flag(key)
         if flag is not None and flag.type == "boolean" and key not in self.booleans:
-            self.booleans[key] = flag.shortcut, flag.evaluate
+            self.booleans[key] = *flag.shortcut, flag.evaluate
         return flag
 
     def apply(
@@ -359,7 +364,7 @@ class _Compiler:
     def _compiled(self, key: str, flag: Flag) -> CompiledFlag:
         behind = _behind(key, self._prerequisites)
         needs: set[Part] = {("flag", key), *(("flag", other) for other in behind)}
-        shortcut = None
+        shortcut = NO_SHORTCUT
         if key in behind:
             evaluate = _unreadable(key, "its prerequisites lead back to it")
         else:
@@ -385,14 +390,14 @@ class _Compiler:
         segment = self.snapshot.segments.get(key)
         return () if segment is None or segment.when is None else _named(segment.when)
 
-    def _flag(self, flag: Flag, needs: set[Part]) -> tuple[Evaluate, Shortcut | None]:
+    def _flag(self, flag: Flag, needs: set[Part]) -> tuple[Evaluate, Shortcut]:
         answers = _Answers(flag)
         if flag.killed is not None:
             variant = flag.killed if flag.killed in answers.values else flag.off_variant
-            return _always(answers.give(variant, "DISABLED", killed=True)), None
+            return _always(answers.give(variant, "DISABLED", killed=True)), NO_SHORTCUT
         off = answers.give(flag.off_variant, "DISABLED")
         if not flag.enabled:
-            return _always(off), None
+            return _always(off), NO_SHORTCUT
         prerequisites = []
         for prerequisite in flag.prerequisites:
             other = self.flag(prerequisite.flag)
@@ -417,8 +422,8 @@ class _Compiler:
             rules, default, lambda condition: self._condition(condition, needs), self._listed
         )
         if prerequisites:
-            return _with_prerequisites(prerequisites, evaluate, off), None
-        return evaluate, None if rules else _shortcut(default)
+            return _with_prerequisites(prerequisites, evaluate, off), NO_SHORTCUT
+        return evaluate, NO_SHORTCUT if rules else _shortcut(default)
 
     def _serve(
         self,
@@ -535,14 +540,14 @@ class _Compiler:
         return member
 
 
-def _shortcut(given: Given[Evaluation]) -> Shortcut | None:
+def _shortcut(given: Given[Evaluation]) -> Shortcut:
     """Return the short form of an answer that is one release's arms, with values of their own."""
     if not isinstance(given, Arms):
-        return None
-    release = given.below.release
-    if release is None or given.below.value is None or given.above.value is None:
-        return None
-    return (release, given.prefix, *given.signed())
+        return NO_SHORTCUT
+    below, above = given.below, given.above
+    if below.release is None or below.value is None or above.value is None:
+        return NO_SHORTCUT
+    return below.release, given.prefix, given.limit, below.value, above.value
 
 
 def _segments_of(flag: Flag) -> Iterable[str]:

@@ -23,9 +23,6 @@ from tidegate.model import All, AnyOf, Comparison, Condition, InSegment, NoneOf
 T = TypeVar("T")
 Test: TypeAlias = Callable[[Context], bool]
 
-_SIGNED = 1 << 31
-_HASHES = 1 << 32
-
 
 @dataclass(frozen=True, slots=True)
 class Arms(Generic[T]):
@@ -36,15 +33,6 @@ class Arms(Generic[T]):
     below: T
     above: T
     no_key: T
-
-    def signed(self) -> tuple[int, int, T, T]:
-        """Return a range of signed hashes, what it gets, and what the others get.
-
-        The signed hash is the quicker one to get; its negative half is the upper one.
-        """
-        if self.limit <= _SIGNED:
-            return 0, self.limit, self.below, self.above
-        return self.limit - _HASHES, 0, self.above, self.below
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +100,12 @@ class _Writer:
         elif isinstance(given, Asked):
             self._lines.append(f"{indent}return {self._name(given.function)}(context)")
         else:
-            first, end, inside, outside = map(self._name, given.signed())
-            hashed = f"hash({self._name(given.prefix)} + context.targeting_key)"
+            limit, below, above = map(self._name, (given.limit, given.below, given.above))
+            # By position: unsigned with one comparison beats signed with two.
+            hashed = f"hash({self._name(given.prefix)} + context.targeting_key, 0, False)"
             self._lines += [
                 f"{indent}try:",
-                f"{indent}    return {inside} if {first} <= {hashed} < {end} else {outside}",
+                f"{indent}    return {below} if {hashed} < {limit} else {above}",
                 f"{indent}except TypeError:",
                 f"{indent}    return {self._name(given.no_key)}",
             ]
