@@ -47,7 +47,9 @@ def _identity(value: object) -> object:
 
 
 def _scalar(value: object) -> object:
-    if value is None or isinstance(value, Mapping | list | tuple):
+    if not isinstance(value, (str, int, float)) and (
+        value is None or isinstance(value, (list, tuple, Mapping))
+    ):
         raise InvalidCondition("the value must be a string, a number or a boolean")
     return value
 

@@ -4,12 +4,17 @@ Parsing is strict about what it knows: a field of the wrong type is an error tha
 names its JSON pointer. Conditions, which people write, refuse unknown fields too;
 the other parts of a snapshot tolerate extra ones, so that an older SDK can live with
 a newer server.
+
+A large snapshot is parsed while the application works, so what is right is to be quick: a
+pointer is put together only for an error, on its way up, and what most flags have in common
+is made once.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from math import isfinite
 from typing import Any, TypeVar
 
@@ -55,14 +60,14 @@ def parse_snapshot(document: object, broken: dict[str, WireError] | None = None)
     Raises:
         WireError: not a snapshot, or one of a newer schema.
     """
-    fields = _mapping(document, "")
-    schema = _integer(fields, "schema", "")
+    fields = _mapping(document)
+    schema = _integer(fields, "schema")
     if schema > SCHEMA_VERSION:
         raise WireError("/schema", f"{schema} is newer than {SCHEMA_VERSION}: update the SDK")
     return Snapshot(
-        project=_text(fields, "project", ""),
-        environment=_text(fields, "environment", ""),
-        version=_integer(fields, "version", ""),
+        project=_text(fields, "project"),
+        environment=_text(fields, "environment"),
+        version=_integer(fields, "version"),
         flags=_each(fields, "flags", parse_flag, broken),
         segments=_each(fields, "segments", parse_segment, broken),
         schema=schema,
@@ -75,107 +80,107 @@ def parse_update(document: object, broken: dict[str, WireError] | None = None) -
     Raises:
         WireError: not an update.
     """
-    fields = _mapping(document, "")
+    fields = _mapping(document)
     return Update(
-        version=_integer(fields, "version", ""),
+        version=_integer(fields, "version"),
         flags=_each(fields, "flags", _or_none(parse_flag), broken),
         segments=_each(fields, "segments", _or_none(parse_segment), broken),
     )
 
 
-def parse_flag(document: object, at: str = "") -> Flag:
-    """Return the flag in a JSON document; ``at`` is the pointer to it."""
-    fields = _mapping(document, at)
-    type_ = _text(fields, "type", at)
+def parse_flag(document: object) -> Flag:
+    """Return the flag in a JSON document."""
+    fields = _mapping(document)
+    type_ = _text(fields, "type")
     if type_ not in FLAG_TYPES:
-        raise WireError(f"{at}/type", f"must be one of {', '.join(FLAG_TYPES)}")
-    release = fields.get("release")
+        raise WireError("/type", f"must be one of {', '.join(FLAG_TYPES)}")
     killed = fields.get("killed")
     if killed is not None and not isinstance(killed, str):
-        raise WireError(f"{at}/killed", "must be a variant's key or null")
+        raise WireError("/killed", "must be a variant's key or null")
+    release = fields.get("release")
+    # By position: by name it takes half as long again.
     return Flag(
-        key=_text(fields, "key", at),
-        type=type_,
-        version=_integer(fields, "version", at),
-        salt=_text(fields, "salt", at),
-        variants=_list(fields, "variants", at, _parse_variant),
-        enabled=_boolean(fields, "enabled", at),
-        off_variant=_text(fields, "off_variant", at),
-        default=parse_serve(fields.get("default"), f"{at}/default"),
-        rules=_list(fields, "rules", at, parse_rule),
-        prerequisites=_list(fields, "prerequisites", at, parse_prerequisite),
-        killed=killed,
-        release=None if release is None else _parse_release(release, f"{at}/release"),
-        client_side="client_side" in fields and _boolean(fields, "client_side", at),
+        _text(fields, "key"),
+        type_,
+        _integer(fields, "version"),
+        _text(fields, "salt"),
+        _list(fields, "variants", _parse_variant),
+        _boolean(fields, "enabled"),
+        _text(fields, "off_variant"),
+        _part(fields, "default", parse_serve),
+        _list(fields, "rules", parse_rule),
+        _list(fields, "prerequisites", parse_prerequisite),
+        killed,
+        None if release is None else _part(fields, "release", _parse_release),
+        "client_side" in fields and _boolean(fields, "client_side"),
     )
 
 
-def parse_segment(document: object, at: str = "") -> Segment:
-    """Return the segment in a JSON document; ``at`` is the pointer to it."""
-    fields = _mapping(document, at)
-    when = fields.get("when")
+def parse_segment(document: object) -> Segment:
+    """Return the segment in a JSON document."""
+    fields = _mapping(document)
     return Segment(
-        key=_text(fields, "key", at),
-        when=None if when is None else parse_condition(when, f"{at}/when"),
-        included=_list(fields, "included", at, _parse_text),
-        excluded=_list(fields, "excluded", at, _parse_text),
+        key=_text(fields, "key"),
+        when=None if fields.get("when") is None else _part(fields, "when", parse_condition),
+        included=_texts(fields, "included"),
+        excluded=_texts(fields, "excluded"),
     )
 
 
-def parse_rule(document: object, at: str = "") -> Rule:
-    """Return the rule in a JSON document; ``at`` is the pointer to it."""
-    fields = _mapping(document, at)
+def parse_rule(document: object) -> Rule:
+    """Return the rule in a JSON document."""
+    fields = _mapping(document)
     return Rule(
-        id=_text(fields, "id", at),
-        when=parse_condition(fields.get("when"), f"{at}/when"),
-        serve=parse_serve(fields.get("serve"), f"{at}/serve"),
+        _text(fields, "id"),
+        _part(fields, "when", parse_condition),
+        _part(fields, "serve", parse_serve),
     )
 
 
-def parse_prerequisite(document: object, at: str = "") -> Prerequisite:
-    """Return the prerequisite in a JSON document; ``at`` is the pointer to it."""
-    fields = _mapping(document, at)
+def parse_prerequisite(document: object) -> Prerequisite:
+    """Return the prerequisite in a JSON document."""
+    fields = _mapping(document)
     return Prerequisite(
-        flag=_text(fields, "flag", at),
-        variants=_list(fields, "variants", at, _parse_text),
+        flag=_text(fields, "flag"),
+        variants=_texts(fields, "variants"),
     )
 
 
-def parse_serve(document: object, at: str = "") -> Serve:
+def parse_serve(document: object) -> Serve:
     """Return what a rule serves: ``{"variant": …}`` or ``{"split": […]}``."""
-    fields = _mapping(document, at)
+    fields = _mapping(document)
     variant = fields.get("variant")
     if variant is not None and not isinstance(variant, str):
-        raise WireError(f"{at}/variant", "must be a variant's key")
-    split = _list(fields, "split", at, _parse_weighted)
+        raise WireError("/variant", "must be a variant's key")
+    split = _list(fields, "split", _parse_weighted)
     if (variant is None) == (not split):
-        raise WireError(at, "give either a variant or a split")
-    return Serve(variant, split)
+        raise WireError("", "give either a variant or a split")
+    return _serve(variant) if not split else Serve(variant, split)
 
 
-def parse_condition(document: object, at: str = "", depth: int = 0) -> Condition:
+def parse_condition(document: object, depth: int = 0) -> Condition:
     """Return the condition in a JSON document, its operator and value checked.
 
     Raises:
         WireError: not exactly one of the five forms, an unknown field or operator, a value
             that does not fit the operator, or nesting beyond ``MAX_DEPTH``.
     """
-    fields = _mapping(document, at)
+    fields = _mapping(document)
     if depth > MAX_DEPTH:
-        raise WireError(at, f"conditions nest deeper than {MAX_DEPTH}; use a segment")
+        raise WireError("", f"conditions nest deeper than {MAX_DEPTH}; use a segment")
     forms = [form for form in _FORMS if form in fields]
     if len(forms) != 1:
-        raise WireError(at, f"give exactly one of {', '.join(_FORMS)}")
+        raise WireError("", f"give exactly one of {', '.join(_FORMS)}")
     form = forms[0]
     allowed = ("attribute", "operator", "value") if form == "attribute" else (form,)
     for name in fields:
         if name not in allowed:
-            raise WireError(f"{at}/{_escape(name)}", f"unknown field beside {form}; remove it")
+            raise WireError(f"/{_escape(name)}", f"unknown field beside {form}; remove it")
     if form == "segment":
-        return InSegment(_text(fields, "segment", at))
+        return InSegment(_text(fields, "segment"))
     if form == "attribute":
-        return _parse_comparison(fields, at)
-    parts = _list(fields, form, at, lambda part, here: parse_condition(part, here, depth + 1))
+        return _parse_comparison(fields)
+    parts = _list(fields, form, lambda part: parse_condition(part, depth + 1))
     if form == "all":
         return All(parts)
     return AnyOf(parts) if form == "any" else NoneOf(parts)
@@ -196,142 +201,173 @@ def to_wire(value: Any) -> Any:
 
 _FORMS = ("attribute", "segment", "all", "any", "none")
 
+# Most flags have the same two variants, called the same: to look one up takes a quarter of the
+# time that it takes to make one.
+_boolean_variant = lru_cache(maxsize=256)(Variant)
+_serve = lru_cache(maxsize=256)(Serve)
 
-def _parse_comparison(fields: Mapping[str, Any], at: str) -> Comparison:
-    attribute = _text(fields, "attribute", at)
+
+def _parse_comparison(fields: Mapping[str, Any]) -> Comparison:
+    attribute = _text(fields, "attribute")
     if not attribute:
-        raise WireError(f"{at}/attribute", "must name an attribute")
-    operator = _text(fields, "operator", at)
+        raise WireError("/attribute", "must name an attribute")
+    operator = _text(fields, "operator")
     value = fields.get("value")
     if operator not in operators.OPERATORS:
         known = ", ".join(operators.OPERATORS)
-        raise WireError(f"{at}/operator", f"there is no operator {operator!r}; use one of: {known}")
+        raise WireError("/operator", f"there is no operator {operator!r}; use one of: {known}")
     try:
         operators.compile(operator, value)
     except InvalidCondition as error:
-        raise WireError(f"{at}/value", f"{operator}: {error}") from None
+        raise WireError("/value", f"{operator}: {error}") from None
     return Comparison(attribute, operator, tuple(value) if isinstance(value, list) else value)
 
 
-def _parse_variant(document: object, at: str) -> Variant:
-    fields = _mapping(document, at)
+def _parse_variant(document: object) -> Variant:
+    fields = _mapping(document)
     if "value" not in fields:
-        raise WireError(f"{at}/value", "is missing")
-    return Variant(_text(fields, "key", at), fields["value"])
+        raise WireError("/value", "is missing")
+    key, value = _text(fields, "key"), fields["value"]
+    return _boolean_variant(key, value) if isinstance(value, bool) else Variant(key, value)
 
 
-def _parse_weighted(document: object, at: str) -> WeightedVariant:
-    fields = _mapping(document, at)
-    return WeightedVariant(_text(fields, "variant", at), _number(fields, "weight", at))
+def _parse_weighted(document: object) -> WeightedVariant:
+    fields = _mapping(document)
+    return WeightedVariant(_text(fields, "variant"), _number(fields, "weight"))
 
 
-def _parse_opening(document: object, at: str) -> Opening:
-    fields = _mapping(document, at)
+def _parse_opening(document: object) -> Opening:
+    fields = _mapping(document)
     return Opening(
-        stage=_integer(fields, "stage", at),
-        percentage=_number(fields, "percentage", at),
-        segments=_list(fields, "segments", at, _parse_text),
+        _integer(fields, "stage"), _number(fields, "percentage"), _texts(fields, "segments")
     )
 
 
-def _parse_release(document: object, at: str) -> ActiveRelease:
-    fields = _mapping(document, at)
+def _parse_release(document: object) -> ActiveRelease:
+    fields = _mapping(document)
     rule = fields.get("rule")
     if rule is not None and not isinstance(rule, str):
-        raise WireError(f"{at}/rule", "must be a rule's id or null")
+        raise WireError("/rule", "must be a rule's id or null")
     breaker = fields.get("local_breaker")
     return ActiveRelease(
-        id=_text(fields, "id", at),
-        rule=rule,
-        control=_text(fields, "control", at),
-        treatment=_text(fields, "treatment", at),
-        salt=_text(fields, "salt", at),
-        stage=_integer(fields, "stage", at),
-        step=_integer(fields, "step", at),
-        openings=_list(fields, "openings", at, _parse_opening),
-        report_interval=_number(fields, "report_interval", at),
-        measures=_list(fields, "measures", at, _parse_text),
-        local_breaker=None if breaker is None else _parse_tolerance(breaker, f"{at}/local_breaker"),
+        _text(fields, "id"),
+        rule,
+        _text(fields, "control"),
+        _text(fields, "treatment"),
+        _text(fields, "salt"),
+        _integer(fields, "stage"),
+        _integer(fields, "step"),
+        _list(fields, "openings", _parse_opening),
+        _number(fields, "report_interval"),
+        _texts(fields, "measures"),
+        None if breaker is None else _part(fields, "local_breaker", _parse_tolerance),
     )
 
 
-def _parse_tolerance(document: object, at: str) -> Tolerance:
-    fields = _mapping(document, at)
-    return Tolerance(_number(fields, "relative", at), _number(fields, "absolute", at))
+def _parse_tolerance(document: object) -> Tolerance:
+    fields = _mapping(document)
+    return Tolerance(_number(fields, "relative"), _number(fields, "absolute"))
 
 
-def _parse_text(document: object, at: str) -> str:
-    if not isinstance(document, str):
-        raise WireError(at, "must be a string")
-    return document
-
-
-def _or_none(parse: Callable[[object, str], T]) -> Callable[[object, str], T | None]:
-    return lambda document, at: None if document is None else parse(document, at)
+def _or_none(parse: Callable[[object], T]) -> Callable[[object], T | None]:
+    return lambda document: None if document is None else parse(document)
 
 
 def _each(
     fields: Mapping[str, Any],
     name: str,
-    parse: Callable[[object, str], T],
+    parse: Callable[[object], T],
     broken: dict[str, WireError] | None,
 ) -> dict[str, T]:
     parsed: dict[str, T] = {}
-    for key, document in _mapping(fields.get(name), f"/{name}").items():
+    for key, document in _part(fields, name, _mapping).items():
         try:
-            parsed[key] = parse(document, f"/{name}/{_escape(key)}")
+            parsed[key] = parse(document)
         except WireError as error:
-            if broken is None:
-                raise
             # Anew: the error's traceback would keep the whole document in memory.
-            broken[f"{name}/{key}"] = WireError(error.pointer, error.message)
+            found = _below(f"/{name}/{_escape(key)}", error)
+            if broken is None:
+                raise found from None
+            broken[f"{name}/{key}"] = found
     return parsed
+
+
+def _below(place: str, error: WireError) -> WireError:
+    """Return what is wrong with a part as an error of the whole."""
+    return WireError(f"{place}{error.pointer}", error.message)
 
 
 def _escape(name: object) -> str:
     return str(name).replace("~", "~0").replace("/", "~1")
 
 
-def _mapping(document: object, at: str) -> Mapping[str, Any]:
-    if not isinstance(document, Mapping):
-        raise WireError(at, "must be an object")
+def _mapping(document: object) -> Mapping[str, Any]:
+    # What JSON gives is a dict, which is found out much sooner.
+    if not isinstance(document, dict) and not isinstance(document, Mapping):
+        raise WireError("", "must be an object")
     return document
 
 
-def _list(
-    fields: Mapping[str, Any], name: str, at: str, parse: Callable[[object, str], T]
-) -> tuple[T, ...]:
+def _part(fields: Mapping[str, Any], name: str, parse: Callable[[object], T]) -> T:
+    try:
+        return parse(fields.get(name))
+    except WireError as error:
+        raise _below(f"/{name}", error) from None
+
+
+def _items(fields: Mapping[str, Any], name: str) -> list[Any] | tuple[Any, ...]:
     documents = fields.get(name, ())
-    if not isinstance(documents, list | tuple):
-        raise WireError(f"{at}/{name}", "must be a list")
-    return tuple(parse(part, f"{at}/{name}/{index}") for index, part in enumerate(documents))
+    if not isinstance(documents, (list, tuple)):
+        raise WireError(f"/{name}", "must be a list")
+    return documents
 
 
-def _text(fields: Mapping[str, Any], name: str, at: str) -> str:
+def _list(fields: Mapping[str, Any], name: str, parse: Callable[[object], T]) -> tuple[T, ...]:
+    documents = _items(fields, name)
+    if not documents:
+        return ()
+    parsed: list[T] = []
+    try:
+        for document in documents:
+            parsed.append(parse(document))
+    except WireError as error:
+        raise _below(f"/{name}/{len(parsed)}", error) from None
+    return tuple(parsed)
+
+
+def _texts(fields: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    documents = _items(fields, name)
+    for index, document in enumerate(documents):
+        if not isinstance(document, str):
+            raise WireError(f"/{name}/{index}", "must be a string")
+    return tuple(documents)
+
+
+def _text(fields: Mapping[str, Any], name: str) -> str:
     value = fields.get(name)
     if not isinstance(value, str):
-        raise WireError(f"{at}/{name}", "must be a string" if name in fields else "is missing")
+        raise WireError(f"/{name}", "must be a string" if name in fields else "is missing")
     return value
 
 
-def _boolean(fields: Mapping[str, Any], name: str, at: str) -> bool:
+def _boolean(fields: Mapping[str, Any], name: str) -> bool:
     value = fields.get(name)
     if not isinstance(value, bool):
-        raise WireError(f"{at}/{name}", "must be true or false")
+        raise WireError(f"/{name}", "must be true or false")
     return value
 
 
-def _integer(fields: Mapping[str, Any], name: str, at: str) -> int:
+def _integer(fields: Mapping[str, Any], name: str) -> int:
     value = fields.get(name)
     if not isinstance(value, int) or isinstance(value, bool):
-        raise WireError(f"{at}/{name}", "must be a whole number")
+        raise WireError(f"/{name}", "must be a whole number")
     return value
 
 
-def _number(fields: Mapping[str, Any], name: str, at: str) -> float:
+def _number(fields: Mapping[str, Any], name: str) -> float:
     value = fields.get(name)
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        raise WireError(f"{at}/{name}", "must be a number")
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        raise WireError(f"/{name}", "must be a number")
     if isinstance(value, float) and not isfinite(value):
-        raise WireError(f"{at}/{name}", "must be a finite number")
+        raise WireError(f"/{name}", "must be a finite number")
     return value

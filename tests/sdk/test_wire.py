@@ -234,6 +234,34 @@ def test_pointers_are_escaped() -> None:
     assert broken["flags/a/b~c"].pointer == "/flags/a~1b~0c"
 
 
+@pytest.mark.parametrize(
+    ("way", "wrong", "pointer"),
+    [
+        (("rules", 0, "when", "all", 1, "none", 3, "operator"), "like", None),
+        (("rules", 0, "when", "all"), {}, None),
+        (("rules", 0, "when"), None, None),
+        (("rules", 0, "serve"), {}, None),
+        (("default", "split", 1, "weight"), "much", None),
+        (("release", "openings", 0, "segments", 0), 7, None),
+        (("variants", 1), {"key": "off"}, "/variants/1/value"),
+        (("prerequisites",), 0, None),
+    ],
+)
+def test_an_error_deep_within_says_where_it_is(
+    way: tuple[Any, ...], wrong: Any, pointer: str | None
+) -> None:
+    document = copy.deepcopy(SNAPSHOT_DOCUMENT)
+    parent: Any = document["flags"]["checkout"]
+    for step in way[:-1]:
+        parent = parent[step]
+    parent[way[-1]] = wrong
+    error = refusal(document)
+    assert error is not None
+    expected = pointer or "".join(f"/{step}" for step in way)
+    assert error.pointer == f"/flags/checkout{expected}"
+    assert str(error).startswith(f"{error.pointer}: ")
+
+
 def test_an_update_says_what_is_gone() -> None:
     flag = SNAPSHOT_DOCUMENT["flags"]["theme"]
     update = wire.parse_update(
