@@ -223,7 +223,7 @@ class Client:
         # look-up that is spared is a few percent of the whole.
         try:
             operation = _operation()
-            release, prefix, limit, below, above, evaluate = self._booleans[key]
+            evaluate, release, prefix, limit, below, above = self._booleans[key]
             if operation is None:
                 if context is None:
                     context = NOBODY
@@ -328,6 +328,25 @@ class Client:
             except Exception:
                 log.debug("an observer failed", exc_info=True)
         return details
+
+    def _boolean_answer(self, key: str, context: Context) -> Evaluation | None:
+        """Return the counted answer about a boolean flag, for who needs the whole of it quickly.
+
+        None where only ``boolean_details`` says all: to observers, about an error, where the
+        value is the caller's default, the first time, and while no server has confirmed the
+        flags.
+        """
+        try:
+            answer = self._booleans[key][0](context)
+            if answer.value is None or (self._file is not None and self._unconfirmed()):
+                return None
+            if answer.exposures:
+                operation = _operation()
+                if operation is None or answer.release not in operation.exposures:
+                    self._count(answer, operation, context)
+        except Exception:
+            return None
+        return answer
 
     def _ask(self, type_: FlagType, key: str, context: Context) -> Evaluation:
         compiled = self._compiled

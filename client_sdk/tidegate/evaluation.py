@@ -68,7 +68,7 @@ class Evaluation:
     ``value`` and ``variant`` are None where ``error_code`` is set: the caller's default
     takes their place, as it does where a variant has no value of its own. ``exposures`` are
     the releases that this answer took part in; ``release`` is the id of the one where there
-    is exactly one.
+    is exactly one. ``retold`` is kept for an integration: the same in another library's words.
     """
 
     value: Any
@@ -79,6 +79,7 @@ class Evaluation:
     metadata: Mapping[str, Any] = field(default_factory=lambda: NO_METADATA)
     exposures: tuple[Exposure, ...] = ()
     release: str | None = field(init=False, repr=False, compare=False)
+    retold: Any = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         only = self.exposures[0].release if len(self.exposures) == 1 else None
@@ -109,8 +110,8 @@ the key, and the hash below which keys get the one value, else the other."""
 
 NO_SHORTCUT: Final[Shortcut] = None, "", 0, None, None
 
-Question: TypeAlias = tuple[str | None, str, int, Any, Any, Evaluate]
-"""All that a client needs for a question: a flag's shortcut, and its whole evaluation."""
+Question: TypeAlias = tuple[Evaluate, str | None, str, int, Any, Any]
+"""All that a client needs for a question: a flag's evaluation, and its shortcut."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +177,7 @@ class Compiled:
         compiler = self.flags._compiler
         flag = compiler.flags.get(key) or compiler.flag(key)
         if flag is not None and flag.type == "boolean" and key not in self.booleans:
-            self.booleans[key] = *flag.shortcut, flag.evaluate
+            self.booleans[key] = flag.evaluate, *flag.shortcut
         return flag
 
     def apply(

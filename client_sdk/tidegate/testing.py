@@ -33,7 +33,7 @@ from typing import Any, TypeVar
 from tidegate.client import Client
 from tidegate.context import NOBODY, Context
 from tidegate.details import EvaluationDetails
-from tidegate.evaluation import has_type
+from tidegate.evaluation import Evaluation, has_type
 from tidegate.model import FlagType
 from tidegate.operation import current
 
@@ -229,6 +229,7 @@ def _note(key: str, value: object, context: Context | None, blocks: list[_Block]
 
 _boolean = Client.boolean
 _details = Client._details
+_boolean_answer = Client._boolean_answer
 
 
 def _boolean_in_tests(
@@ -261,5 +262,10 @@ def _details_in_tests(
     return details
 
 
+def _boolean_answer_in_tests(self: Client, key: str, context: Context) -> Evaluation | None:
+    return None if _chain() else _boolean_answer(self, key, context)
+
+
 Client.boolean = _boolean_in_tests  # type: ignore[method-assign]
+Client._boolean_answer = _boolean_answer_in_tests  # type: ignore[method-assign]
 Client._details = _details_in_tests  # type: ignore[method-assign]

@@ -14,12 +14,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from openfeature.evaluation_context import EvaluationContext
 from openfeature.event import ProviderEventDetails
 from openfeature.exception import ErrorCode, ProviderFatalError, ProviderNotReadyError
-from openfeature.flag_evaluation import FlagResolutionDetails, FlagValueType
+from openfeature.flag_evaluation import (
+    FlagEvaluationDetails,
+    FlagResolutionDetails,
+    FlagValueType,
+)
 from openfeature.hook import Hook
 from openfeature.provider import AbstractProvider, Metadata
 from openfeature.track import TrackingEventDetails
@@ -29,6 +33,9 @@ from tidegate.context import NOBODY, Context
 from tidegate.details import ClientEvent, EvaluationDetails
 from tidegate.operation import current
 
+if TYPE_CHECKING:
+    from tidegate.evaluation import Evaluation
+
 T = TypeVar("T")
 Structure = Sequence[FlagValueType] | Mapping[str, FlagValueType]
 
@@ -37,6 +44,9 @@ LOOK_SECONDS = 0.1
 
 FAILED_EVENT = "tidegate.failed"
 """A tracked event of this name says that the current operation failed."""
+
+_operation = current.get
+_new = object.__new__
 
 
 class TidegateProvider(AbstractProvider):
@@ -125,6 +135,9 @@ class TidegateProvider(AbstractProvider):
     ) -> FlagResolutionDetails[bool]:
         """Resolve a boolean flag."""
         context = _context(evaluation_context)
+        answer = self._client._boolean_answer(flag_key, context)
+        if answer is not None:
+            return answer.retold or _retold(answer)
         return _resolution(self._client.boolean_details(flag_key, default_value, context))
 
     def resolve_string_details(
@@ -198,25 +211,60 @@ class TidegateProvider(AbstractProvider):
         return self._client.wait_until_ready(0)
 
 
-def _context(given: EvaluationContext | None) -> Context | None:
-    """The context of a question; None (the current operation's) where it says nothing.
+class _Resolution(FlagResolutionDetails[T]):
+    """A resolution that becomes OpenFeature's details in half the time.
+
+    It may be told to many: OpenFeature's client reads it and changes only the details.
+    """
+
+    def to_flag_evaluation_details(self, flag_key: str) -> FlagEvaluationDetails[T]:
+        # By position: by name it takes twice as long.
+        return FlagEvaluationDetails(
+            flag_key,
+            self.value,
+            self.variant,
+            self.flag_metadata,
+            self.reason,
+            self.error_code,
+            self.error_message,
+        )
+
+
+def _context(given: EvaluationContext | None) -> Context:
+    """The context of a question: the current operation's where it says nothing.
 
     Attributes without a targeting key are added to those of the current operation.
     """
-    if given is None or (given.targeting_key is None and not given.attributes):
-        return None
-    operation = current.get()
+    operation = _operation()
     around = NOBODY if operation is None else operation.context or operation.who()
-    context = Context(given.targeting_key or around.targeting_key)
-    if given.targeting_key in (None, around.targeting_key):
-        context.attributes = {**around.attributes, **given.attributes}
+    if given is None:
+        return around
+    key, attributes = given.targeting_key, given.attributes
+    if key is None and not attributes:
+        return around
+    if key is None or key == around.targeting_key:
+        if around.attributes:
+            attributes = {**around.attributes, **attributes}
+        # Not made the usual way, which takes twice as long: the key has been looked at before.
+        context = _new(Context)
+        context.targeting_key = around.targeting_key
     else:
-        context.attributes = given.attributes
+        context = Context(key or around.targeting_key)
+    context.attributes = attributes
     return context
 
 
+def _retold(answer: Evaluation) -> FlagResolutionDetails[Any]:
+    """Return an answer as a resolution, made once and kept with it."""
+    resolution: FlagResolutionDetails[Any] = _Resolution(
+        answer.value, None, None, answer.reason, answer.variant, answer.metadata
+    )
+    object.__setattr__(answer, "retold", resolution)
+    return resolution
+
+
 def _resolution(found: EvaluationDetails[T]) -> FlagResolutionDetails[T]:
-    return FlagResolutionDetails(
+    return _Resolution(
         found.value,
         None if found.error_code is None else ErrorCode(found.error_code),
         found.error_message,

@@ -6,9 +6,12 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from openfeature import api
 from openfeature.client import OpenFeatureClient
 from openfeature.evaluation_context import EvaluationContext
@@ -20,6 +23,8 @@ from openfeature.provider import ProviderStatus
 from openfeature.track import TrackingEventDetails
 from tidegate import Client, Context
 from tidegate.integrations.openfeature import FAILED_EVENT, TidegateProvider
+from tidegate.persistence import SnapshotFile
+from tidegate.testing import flags
 
 from tests.sdk import bad_proxy
 from tests.sdk.bad_proxy import Proxy
@@ -27,6 +32,8 @@ from tests.sdk.conftest import Connect
 from tests.sdk.integrations.counted import SNAPSHOT, counted, counts
 from tests.sdk.integrations.heard import Heard
 from tests.sdk.server import Environment
+from tests.sdk.snapshots import FLAGS as SNAPSHOT_FLAGS
+from tests.sdk.snapshots import contexts, snapshots
 from tests.waiting import soon
 
 
@@ -206,6 +213,99 @@ def test_tracking_counts_in_the_operations_of_the_providers_client_alone() -> No
 
 def measured(client: Client) -> list[str]:
     return sorted(each["measure"] for each in client._reporter.compose()["values"])
+
+
+@given(snapshots(), st.lists(contexts, min_size=1, max_size=2), st.sampled_from(["ana", None]))
+@settings(max_examples=40)
+def test_the_quick_way_of_booleans_gives_and_counts_what_details_do(
+    document: dict[str, Any], people: list[dict[str, Any]], around: str | None
+) -> None:
+    client = Client.offline(document)
+    provider = TidegateProvider(client)
+    outer = Context(around, plan="pro")
+    for key in (*SNAPSHOT_FLAGS, "missing"):
+        for whom in people:
+            named = Context.of(whom)
+            asks = EvaluationContext(named.targeting_key, named.attributes)
+            # What OpenFeature's context says goes before what the operation's does.
+            if named.targeting_key in (None, around):
+                named.attributes = {**outer.attributes, **named.attributes}
+            named.targeting_key = named.targeting_key or around
+            for _ in range(2):  # the first question compiles
+                with client.operation(outer) as quick:
+                    found = provider.resolve_boolean_details(key, True, asks)
+                    again = provider.resolve_boolean_details(key, True, asks)
+                with client.operation(outer) as slow:
+                    details = client.boolean_details(key, True, named)
+                assert found == again
+                assert (found.value, found.variant, found.reason, found.error_code) == (
+                    details.value, details.variant, details.reason, details.error_code,
+                )  # fmt: skip
+                assert found.flag_metadata == details.metadata
+                assert quick.exposures == slow.exposures
+                if whom:
+                    assert quick.others == slow.others
+
+
+def test_a_question_without_a_context_is_the_operations_own() -> None:
+    client = Client.offline(SNAPSHOT)
+    provider = TidegateProvider(client)
+    client.boolean("checkout", False)
+    for asks in (None, EvaluationContext()):
+        with client.operation(Context("ana", plan="pro")) as operation:
+            assert provider.resolve_boolean_details("checkout", False, asks).value is True
+        assert operation.exposures
+        assert operation.others is None
+
+
+def test_observers_hear_of_every_question() -> None:
+    client = Client.offline(SNAPSHOT)
+    api.set_provider_and_wait(TidegateProvider(client))
+    questions = api.get_client()
+    questions.get_boolean_value("checkout", False, EvaluationContext("ana"))
+    heard: list[str | None] = []
+    forget = client.observe(lambda details, context: heard.append(context.targeting_key))
+    for name in ("bob", "eve"):
+        questions.get_boolean_value("checkout", False, EvaluationContext(name))
+    forget()
+    questions.get_boolean_value("checkout", False, EvaluationContext("zoë"))
+    assert heard == ["bob", "eve"]
+
+
+def test_flags_that_no_server_has_confirmed_are_stale(tmp_path: Path) -> None:
+    nowhere, path = "http://127.0.0.1:9", tmp_path / "flags"
+    SnapshotFile(path, nowhere, "token").save(SNAPSHOT)
+    client = Client(nowhere, "token", cache_path=path)
+    api.set_provider_and_wait(TidegateProvider(client))
+    questions = api.get_client()
+    for _ in range(3):
+        details = questions.get_boolean_details("checkout", False, EvaluationContext("ana"))
+        assert (details.value, details.reason) == (True, Reason.STALE)
+
+
+def test_what_a_hook_does_to_details_changes_no_other_answer() -> None:
+    class Change(Hook):
+        def after(self, hook_context: HookContext, details: Any, hints: HookHints) -> None:
+            details.value, details.flag_metadata = False, {}
+
+    api.set_provider_and_wait(TidegateProvider(Client.offline(DOCUMENT)))
+    questions = api.get_client()
+    for _ in range(2):
+        assert questions.get_boolean_value("boolean-flag", False) is True
+    api.add_hooks([Change()])
+    assert questions.get_boolean_value("boolean-flag", True) is False
+    api.clear_hooks()
+    details = questions.get_boolean_details("boolean-flag", False)
+    assert (details.value, details.flag_metadata) == (True, {"flagVersion": 3})
+
+
+def test_what_a_test_sets_holds_for_flags_asked_before(questions: OpenFeatureClient) -> None:
+    for _ in range(2):
+        assert questions.get_boolean_value("boolean-flag", False) is True
+    with flags(boolean_flag=False) as asked:
+        assert questions.get_boolean_value("boolean-flag", True) is False
+    asked.assert_asked("boolean-flag", False)
+    assert questions.get_boolean_value("boolean-flag", False) is True
 
 
 def test_tracking_outside_of_an_operation_is_no_trouble(questions: OpenFeatureClient) -> None:
