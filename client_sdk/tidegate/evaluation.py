@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Final, Literal, TypeAlias
@@ -148,9 +149,9 @@ class CompiledFlags(Mapping[str, CompiledFlag]):
 class Compiled:
     """A snapshot ready to be asked; never changed, only replaced.
 
-    A flag is compiled when it is asked for the first time, and then kept. ``booleans`` are
-    the boolean flags that have been asked: what a client needs for the next question, found
-    with one look-up and no check.
+    A flag is compiled when it is asked for the first time, and then kept; one that an update
+    changes is compiled again with it. ``booleans`` are the boolean flags that have been asked:
+    what a client needs for the next question, found with one look-up and no check.
     """
 
     snapshot: Snapshot
@@ -208,15 +209,24 @@ class Compiled:
                 killed.discard(key)
                 _look(key, flags.get(key), releases, killed)
         everything_broken = {**still_broken, **broken}
-        compiler = self.flags._compiler.without(touched, snapshot, everything_broken)
-        return Compiled(
+        booleans = self.booleans.copy()  # before the flags, of which each of them is one
+        compiler, dropped = self.flags._compiler.without(touched, snapshot, everything_broken)
+        for key in dropped:
+            booleans.pop(key, None)
+        after = Compiled(
             snapshot,
             everything_broken,
             releases,
             frozenset(killed),
             CompiledFlags(compiler),
-            {key: asked for key, asked in self.booleans.items() if key in compiler.flags},
+            booleans,
         )
+        # What has been asked will be asked again: it is compiled here, and not by who asks.
+        for key in dropped:
+            if key in update.flags:
+                with suppress(Exception):  # the question is answered with what is wrong
+                    after.flag(key)
+        return after
 
     def differs(self, before: Compiled) -> frozenset[str]:
         """Return the keys of flags that may answer otherwise than they did before."""
@@ -313,12 +323,16 @@ class _Compiler:
 
     def without(
         self, touched: set[Part], snapshot: Snapshot, broken: Mapping[str, WireError]
-    ) -> _Compiler:
-        """Return a compiler of another snapshot that knows what was not touched."""
+    ) -> tuple[_Compiler, list[str]]:
+        """Return a compiler of another snapshot that knows what was not touched.
+
+        With it the keys of the flags that it does not know any more.
+        """
         other = _Compiler(snapshot, broken)
-        other.flags = {
-            key: flag for key, flag in self.flags.copy().items() if flag.needs.isdisjoint(touched)
-        }
+        other.flags = self.flags.copy()
+        dropped = [key for key, flag in other.flags.items() if not touched.isdisjoint(flag.needs)]
+        for key in dropped:
+            del other.flags[key]
         for key, test in self._segments.copy().items():
             needs = self._needs[key]
             if needs.isdisjoint(touched):
@@ -327,7 +341,7 @@ class _Compiler:
         other._lists = {
             key: keys for key, keys in self._lists.copy().items() if ("segment", key) not in touched
         }
-        return other
+        return other, dropped
 
     def keys(self) -> Collection[str]:
         """Return the keys of all flags, those that cannot be read included."""

@@ -126,6 +126,18 @@ def test_segments_that_lead_back_to_themselves_hold_nobody(order: tuple[str, ...
     assert [variant(ready, f"in-{key}") for key in "abcd"] == ["off", "off", "off", "on"]
 
 
+def test_a_changed_flag_is_ready_for_who_asked_it_before() -> None:
+    before = compiled(a_snapshot(*(a_flag(key) for key in ("asked", "changed", "gone", "new"))))
+    for key in ("asked", "changed", "gone"):
+        assert variant(before, key) == "on"
+    off = {key: a_flag(key, default={"variant": "off"}) for key in ("changed", "new")}
+    update = {"version": 2, "flags": {**off, "gone": None}, "segments": {}}
+    after = before.apply(wire.parse_update(update))
+    assert set(after.booleans) == {"asked", "changed"}
+    assert variant(before, "changed") == "on"
+    assert [variant(after, key) for key in ("changed", "new", "gone")] == ["off", "off", None]
+
+
 def test_a_long_chain_is_no_circle_and_no_deep_recursion() -> None:
     length = 400
     chain = [
