@@ -223,7 +223,7 @@ class Client:
         # look-up that is spared is a few percent of the whole.
         try:
             operation = _operation()
-            evaluate, release, prefix, limit, below, above = self._booleans[key]
+            evaluate, shortcut = self._booleans[key]
             if operation is None:
                 if context is None:
                     context = NOBODY
@@ -235,13 +235,15 @@ class Client:
                     context = operation.context
                     if context is None:
                         context = operation.who()
-                if release is not None and release in operation.exposures:
-                    # Counted already: all that is left to find out is the arm.
-                    hashed = _hash(prefix + context.targeting_key, 0, False)  # type: ignore[operator]
-                    return below if hashed < limit else above  # type: ignore[no-any-return]
+                if shortcut is not None:
+                    release, prefix, limit, below, above = shortcut
+                    if release in operation.exposures:
+                        # Counted already: all that is left to find out is the arm.
+                        hashed = _hash(prefix + context.targeting_key, 0, False)  # type: ignore[operator]
+                        return below if hashed < limit else above  # type: ignore[no-any-return]
                 answer = evaluate(context)
-                release = answer.release
-                if answer.exposures if release is None else release not in operation.exposures:
+                only = answer.release
+                if answer.exposures if only is None else only not in operation.exposures:
                     self._count(answer, operation, context)
             value: bool | None = answer.value
         except Exception:

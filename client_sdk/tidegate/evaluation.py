@@ -105,13 +105,11 @@ def failure(code: str, message: str) -> Evaluation:
     return Evaluation(None, None, "ERROR", code, message)
 
 
-Shortcut: TypeAlias = tuple[str | None, str, int, Any, Any]
+Shortcut: TypeAlias = tuple[str, str, int, Any, Any]
 """A flag that is nothing but a release for everyone: the release's id, what stands before
 the key, and the hash below which keys get the one value, else the other."""
 
-NO_SHORTCUT: Final[Shortcut] = None, "", 0, None, None
-
-Question: TypeAlias = tuple[Evaluate, str | None, str, int, Any, Any]
+Question: TypeAlias = tuple[Evaluate, Shortcut | None]
 """All that a client needs for a question: a flag's evaluation, and its shortcut."""
 
 
@@ -123,7 +121,7 @@ class CompiledFlag:
     type: FlagType
     evaluate: Evaluate
     needs: frozenset[Part]
-    shortcut: Shortcut = NO_SHORTCUT
+    shortcut: Shortcut | None = None
 
 
 class CompiledFlags(Mapping[str, CompiledFlag]):
@@ -178,7 +176,7 @@ class Compiled:
         compiler = self.flags._compiler
         flag = compiler.flags.get(key) or compiler.flag(key)
         if flag is not None and flag.type == "boolean" and key not in self.booleans:
-            self.booleans[key] = flag.evaluate, *flag.shortcut
+            self.booleans[key] = flag.evaluate, flag.shortcut
         return flag
 
     def apply(
@@ -379,7 +377,7 @@ class _Compiler:
     def _compiled(self, key: str, flag: Flag) -> CompiledFlag:
         behind = _behind(key, self._prerequisites)
         needs: set[Part] = {("flag", key), *(("flag", other) for other in behind)}
-        shortcut = NO_SHORTCUT
+        shortcut = None
         if key in behind:
             evaluate = _unreadable(key, "its prerequisites lead back to it")
         else:
@@ -405,14 +403,14 @@ class _Compiler:
         segment = self.snapshot.segments.get(key)
         return () if segment is None or segment.when is None else _named(segment.when)
 
-    def _flag(self, flag: Flag, needs: set[Part]) -> tuple[Evaluate, Shortcut]:
+    def _flag(self, flag: Flag, needs: set[Part]) -> tuple[Evaluate, Shortcut | None]:
         answers = _Answers(flag)
         if flag.killed is not None:
             variant = flag.killed if flag.killed in answers.values else flag.off_variant
-            return _always(answers.give(variant, "DISABLED", killed=True)), NO_SHORTCUT
+            return _always(answers.give(variant, "DISABLED", killed=True)), None
         off = answers.give(flag.off_variant, "DISABLED")
         if not flag.enabled:
-            return _always(off), NO_SHORTCUT
+            return _always(off), None
         prerequisites = []
         for prerequisite in flag.prerequisites:
             other = self.flag(prerequisite.flag)
@@ -437,8 +435,8 @@ class _Compiler:
             rules, default, lambda condition: self._condition(condition, needs), self._listed
         )
         if prerequisites:
-            return _with_prerequisites(prerequisites, evaluate, off), NO_SHORTCUT
-        return evaluate, NO_SHORTCUT if rules else _shortcut(default)
+            return _with_prerequisites(prerequisites, evaluate, off), None
+        return evaluate, None if rules else _shortcut(default)
 
     def _serve(
         self,
@@ -555,13 +553,13 @@ class _Compiler:
         return member
 
 
-def _shortcut(given: Given[Evaluation]) -> Shortcut:
+def _shortcut(given: Given[Evaluation]) -> Shortcut | None:
     """Return the short form of an answer that is one release's arms, with values of their own."""
     if not isinstance(given, Arms):
-        return NO_SHORTCUT
+        return None
     below, above = given.below, given.above
     if below.release is None or below.value is None or above.value is None:
-        return NO_SHORTCUT
+        return None
     return below.release, given.prefix, given.limit, below.value, above.value
 
 
