@@ -10,7 +10,8 @@ What has no short form as an expression stays a call of its closure.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Generic, TypeAlias, TypeVar
@@ -68,7 +69,8 @@ def function_of(
     """
     if not rules and isinstance(default, Asked):
         return default.function
-    writer = _Writer(test_of, members_of)
+    looks = Counter(attribute for when, _ in rules for attribute in _attributes(when))
+    writer = _Writer(looks, test_of, members_of)
     for when, given in rules:
         writer.rule(when, given)
     writer.give(default, "    ")
@@ -80,9 +82,11 @@ class _Writer:
 
     def __init__(
         self,
+        looks: Mapping[str, int],
         test_of: Callable[[Condition], Test],
         members_of: Callable[[str], frozenset[str] | None],
     ) -> None:
+        self._looks = looks
         self._test_of = test_of
         self._members_of = members_of
         self._constants: list[Any] = []
@@ -149,17 +153,28 @@ class _Writer:
         expected = condition.value
         if "." not in condition.attribute:
             if condition.operator == "equals" and isinstance(expected, str):
-                value = self._value(condition.attribute)
-                return f"({value} is not None and {value} == {self._name(expected)})"
+                return self._compared(condition.attribute, "==", expected)
             if (
                 condition.operator == "in"
                 and isinstance(expected, tuple)
                 and all(isinstance(item, str) for item in expected)
             ):
-                value = self._value(condition.attribute)
-                items = self._name(frozenset(expected))
-                return f"({value} is not None and {value} in {items})"
+                return self._compared(condition.attribute, "in", frozenset(expected))
         return f"{self._name(self._test_of(condition))}(context)"
+
+    def _compared(self, attribute: str, sign: str, expected: object) -> str:
+        """Return a comparison of an attribute, which only a text can pass.
+
+        None stands for what is missing, which is found out soonest.
+        """
+        if self._looks[attribute] > 1:
+            value = self._value(attribute)
+            return f"({value} is not None and {value} {sign} {self._name(expected)})"
+        read = f"(value := {self._place(attribute)})"
+        return (
+            f"({read} is not None and isinstance(value, str) and value {sign} "
+            f"{self._name(expected)})"
+        )
 
     def _value(self, attribute: str) -> str:
         """Return the variable of an attribute's text, None where it is no text.
@@ -168,18 +183,33 @@ class _Writer:
         """
         if attribute not in self._read:
             variable = f"v{len(self._read)}"
-            place = (
-                "context.targeting_key"
-                if attribute == "targetingKey"
-                else f"context.attributes.get({self._name(attribute)})"
-            )
             self._lines += [
-                f"    {variable} = {place}",
+                f"    {variable} = {self._place(attribute)}",
                 f"    if {variable} is not None and not isinstance({variable}, str):",
                 f"        {variable} = None",
             ]
             self._read[attribute] = variable
         return self._read[attribute]
+
+    def _place(self, attribute: str) -> str:
+        if attribute == "targetingKey":
+            return "context.targeting_key"
+        return f"context.attributes.get({self._name(attribute)})"
+
+
+def _attributes(condition: Condition) -> Iterator[str]:
+    """Yield the attribute of each comparison within a condition."""
+    if isinstance(condition, Comparison):
+        yield condition.attribute
+    elif isinstance(condition, All):
+        for part in condition.all:
+            yield from _attributes(part)
+    elif isinstance(condition, AnyOf):
+        for part in condition.any:
+            yield from _attributes(part)
+    elif isinstance(condition, NoneOf):
+        for part in condition.none:
+            yield from _attributes(part)
 
 
 @lru_cache(maxsize=512)
