@@ -222,34 +222,40 @@ class Client:
         # Long for the sake of speed: this is what applications do most, and each call or
         # look-up that is spared is a few percent of the whole.
         try:
-            operation = _operation()
             evaluate, shortcut = self._booleans[key]
+            operation = _operation()
             if operation is None:
                 if context is None:
                     context = NOBODY
                 answer = evaluate(context)
-                if answer.exposures:
-                    self._count(answer, None, context)
             else:
                 if context is None:
                     context = operation.context
                     if context is None:
                         context = operation.who()
-                if shortcut is not None:
+                if shortcut is None:
+                    answer = evaluate(context)
+                    only = answer.release
+                    if only is not None and only in operation.exposures:
+                        value = answer.value
+                        if value is not None:
+                            return value  # type: ignore[no-any-return]
+                else:
                     release, prefix, limit, below, above = shortcut
                     if release in operation.exposures:
                         # Counted already: all that is left to find out is the arm.
-                        hashed = _hash(prefix + context.targeting_key, 0, False)  # type: ignore[operator]
-                        return below if hashed < limit else above  # type: ignore[no-any-return]
-                answer = evaluate(context)
-                only = answer.release
-                if answer.exposures if only is None else only not in operation.exposures:
-                    self._count(answer, operation, context)
-            value: bool | None = answer.value
+                        salted = prefix + context.targeting_key  # type: ignore[operator]
+                        return below if _hash(salted, 0, False) < limit else above  # type: ignore[no-any-return]
+                    answer = evaluate(context)
+            if answer.exposures:
+                self._count(answer, operation, context)
+            value = answer.value
+            if value is not None:
+                return value  # type: ignore[no-any-return]
         except Exception:
             # Asked for the first time, unknown, of another type, or with a bad context.
             return self.boolean_details(key, default, context).value
-        return default if value is None else value
+        return default
 
     def string(self, key: str, default: str, context: Context | None = None) -> str:
         """Return a string flag's value for a context, or ``default``; never raises."""
