@@ -168,18 +168,18 @@ def parse_condition(document: object, depth: int = 0) -> Condition:
     fields = _mapping(document)
     if depth > MAX_DEPTH:
         raise WireError("", f"conditions nest deeper than {MAX_DEPTH}; use a segment")
+    if "attribute" in fields and _COMPARED.issuperset(fields):
+        return _parse_comparison(fields)
     forms = [form for form in _FORMS if form in fields]
     if len(forms) != 1:
         raise WireError("", f"give exactly one of {', '.join(_FORMS)}")
     form = forms[0]
-    allowed = ("attribute", "operator", "value") if form == "attribute" else (form,)
+    allowed = _COMPARED if form == "attribute" else (form,)
     for name in fields:
         if name not in allowed:
             raise WireError(f"/{_escape(name)}", f"unknown field beside {form}; remove it")
     if form == "segment":
         return InSegment(_text(fields, "segment"))
-    if form == "attribute":
-        return _parse_comparison(fields)
     parts = _list(fields, form, lambda part: parse_condition(part, depth + 1))
     if form == "all":
         return All(parts)
@@ -200,6 +200,7 @@ def to_wire(value: Any) -> Any:
 
 
 _FORMS = ("attribute", "segment", "all", "any", "none")
+_COMPARED = frozenset({"attribute", "operator", "value"})
 
 # Most flags have the same two variants, called the same: to look one up takes a quarter of the
 # time that it takes to make one.
