@@ -15,8 +15,8 @@ from tidegate_server.domain.kill import kill, restore
 from tidegate_server.domain.projects import Environment, Project
 from tidegate_server.store import Store, connection
 
-from scripts.benchmarks.measure import Batch, Found, benchmark, compare, each
-from scripts.benchmarks.places import store
+from scripts.bench.measure import Batch, Found, benchmark, compare, each
+from scripts.bench.places import store
 
 TIMES = 10
 ROUNDS = 101

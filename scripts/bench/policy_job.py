@@ -14,8 +14,8 @@ from tidegate_server.policy_job import PolicyJob
 from tidegate_server.store import Store
 from tidegate_server.store.reports import ArmTotals, GroupTotals, Report
 
-from scripts.benchmarks.measure import Found, Ratio, benchmark
-from scripts.benchmarks.places import store
+from scripts.bench.measure import Found, Ratio, benchmark
+from scripts.bench.places import store
 
 MANY, FEW = 1_000, 250
 ROUNDS = 7

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from scripts.benchmarks.measure import BENCHMARKS, SHARES, Found, Quantiles, Ratio, shown, table
+from scripts.bench.measure import BENCHMARKS, SHARES, Found, Quantiles, Ratio, shown, table
 
 RATIOS = ("group", "measured", "time", "floor", "time", "ratio", "limit", "")
 QUANTILES = ("group", "measured", "n", *(f"{share} %" for share in SHARES))
@@ -19,13 +19,13 @@ def load() -> None:
     """Import every module of this folder, so that its benchmarks are known."""
     for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
         if not module.name.startswith("_"):
-            importlib.import_module(f"scripts.benchmarks.{module.name}")
+            importlib.import_module(f"scripts.bench.{module.name}")
 
 
 def main(arguments: Sequence[str]) -> int:
     """Return 0 when every limit was kept."""
     load()
-    parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
+    parser = argparse.ArgumentParser(prog="scripts/bench/all", description=__doc__)
     parser.add_argument("group", nargs="*", metavar="GROUP", help=", ".join(BENCHMARKS))
     parser.add_argument("--list", action="store_true", help="name the groups and end")
     asked = parser.parse_args(arguments)

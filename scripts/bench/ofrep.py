@@ -16,9 +16,9 @@ from tidegate_server.store import Store
 
 from examples.shop.admin import Admin
 from examples.shop.processes import Processes, free_port
-from scripts.benchmarks._worker import BARE
-from scripts.benchmarks.measure import Batch, Found, benchmark, compare, each
-from scripts.benchmarks.places import ROOT, TOKEN, folder, store
+from scripts.bench._worker import BARE
+from scripts.bench.measure import Batch, Found, benchmark, compare, each
+from scripts.bench.places import ROOT, TOKEN, folder, store
 
 FLAGS = 100
 TIMES = 20
@@ -89,7 +89,7 @@ def _worker() -> Iterator[tuple[str, str]]:
         try:
             processes.start(
                 "worker",
-                [sys.executable, "-m", "scripts.benchmarks._worker"],
+                [sys.executable, "-m", "scripts.bench._worker"],
                 {
                     "PYTHONPATH": str(ROOT),
                     "TIDEGATE_BIND": f"127.0.0.1:{port}",

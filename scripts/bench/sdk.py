@@ -26,8 +26,8 @@ from typing import Any
 import mmh3
 import tidegate
 
-from scripts.benchmarks import _peers
-from scripts.benchmarks.measure import Batch, Found, Quantiles, Ratio, benchmark, compare, each
+from scripts.bench import _peers
+from scripts.bench.measure import Batch, Found, Quantiles, Ratio, benchmark, compare, each
 
 TIMES = 1_000
 ROUNDS = 301

@@ -9,7 +9,7 @@ from typing import Any
 import mmh3
 import tidegate
 
-from scripts.benchmarks.measure import Batch, Found, benchmark, compare
+from scripts.bench.measure import Batch, Found, benchmark, compare
 
 TIMES = 2_000
 """Short enough that a pair of batches is mostly over before another program interferes."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from scripts.benchmarks import measure
-from scripts.benchmarks.__main__ import load, main
-from scripts.benchmarks.measure import Found, Quantiles, Ratio, compare, each, shown, table
+from scripts.bench import measure
+from scripts.bench.__main__ import load, main
+from scripts.bench.measure import Found, Quantiles, Ratio, compare, each, shown, table
 
 
 @pytest.mark.parametrize(
@@ -86,7 +89,7 @@ class TestRunning:
 
         load()
         made_up = {"good": [within], "bad": [within, beyond]}
-        monkeypatch.setattr("scripts.benchmarks.__main__.BENCHMARKS", made_up)
+        monkeypatch.setattr("scripts.bench.__main__.BENCHMARKS", made_up)
 
     @pytest.mark.usefixtures("made_up")
     def test_ends_with_0_when_every_limit_is_kept(self, capsys: pytest.CaptureFixture[str]) -> None:
@@ -106,6 +109,14 @@ class TestRunning:
             main(["evaluation", "nothing"])
         assert ended.value.code == 2
         assert "there is no group 'nothing'" in capsys.readouterr().err
+
+    def test_every_group_has_a_command_of_its_own(self) -> None:
+        load()
+        commands = Path(measure.__file__).parent
+        for group in measure.BENCHMARKS:
+            listed = subprocess.run(["bash", "-n", commands / group], check=False)
+            assert listed.returncode == 0
+            assert os.access(commands / group, os.X_OK)
 
     def test_lists_what_the_modules_offer(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["--list"]) == 0

@@ -14,8 +14,8 @@ from multiprocessing.connection import Connection
 import tidegate
 import urllib3
 
-from scripts.benchmarks.measure import Found, Quantiles, benchmark
-from scripts.benchmarks.places import TOKEN, server
+from scripts.bench.measure import Found, Quantiles, benchmark
+from scripts.bench.places import TOKEN, server
 
 PROCESSES = 20
 ROUNDS = 10
