@@ -29,7 +29,7 @@ def visit(page: Page, user: str) -> bool:
 def test_every_outcome_counts_for_the_arm_that_was_shown(web: Driver, shop: Shop) -> None:
     release = shop.release()
     page = Page(web, shop.server.url, shop.token("client"))
-    until(lambda: visit(page, "user-0") or visit(page, "user-1") or visit(page, "user-2"))
+    until(lambda: any(visit(page, f"user-{number}") for number in range(40)))
     shown = {True: 0, False: 0}
     for number in range(40):
         shown[visit(page, f"user-{number}")] += 1
