@@ -15,6 +15,7 @@ import copy
 import logging
 import os
 import sys
+import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping
@@ -73,6 +74,7 @@ class Client:
         self._booleans: dict[str, tuple[Shortcut | None, Evaluate]] = {}
         self._reporter: Reporter = load("tidegate.reporting").Reporter()
         self._link: Link | None = None
+        self._postponed: threading.Lock | None = None
         self._closed = False
         self._url = url or os.environ.get("TIDEGATE_URL", "")
         self._token = token or os.environ.get("TIDEGATE_TOKEN", "")
@@ -83,12 +85,16 @@ class Client:
             if cache_path is not None:
                 keeper = load("tidegate.persistence").SnapshotFile
                 self._file = keeper(cache_path, self._url, self._token)
-                self._apply_cached()
-            uwsgi.check()
-            self._connect()
             _connected.add(self)
+            if uwsgi.workers_are_to_come():
+                self._postponed = threading.Lock()
+                # Shared with the workers, which are ready sooner for it.
+                load("tidegate.updates"), load("tidegate.transport")
+                uwsgi.call_in_workers(_unless_gone(weakref.WeakMethod(self._begin_late)))
+            else:
+                self._begin()
             # A weak reference: a client nobody holds need not wait for the exit.
-            _flush_at_exit(weakref.ref(self))
+            atexit.register(_unless_gone(weakref.WeakMethod(self._close_at_exit)))
         else:
             missing = "TIDEGATE_URL" if not self._url else "TIDEGATE_TOKEN"
             log.warning("no flags: give a url and a token, or set %s", missing)
@@ -104,6 +110,7 @@ class Client:
         client._compiled = None
         client._reporter = load("tidegate.reporting").Reporter()
         client._link = None
+        client._postponed = None
         client._closed = False
         client._url = client._token = ""
         client._file = None
@@ -113,7 +120,11 @@ class Client:
         return client
 
     def wait_until_ready(self, timeout: float = 5.0) -> bool:
-        """Wait up to ``timeout`` seconds for the first flags; return whether they are here."""
+        """Wait up to ``timeout`` seconds for the first flags; return whether they are here.
+
+        Where only the workers to come will ask for them (``postponed``), it does not wait.
+        """
+        self._begin_if_forked()
         if self._compiled is not None:
             return True
         return self._link is not None and self._link.ready.wait(timeout)
@@ -125,13 +136,23 @@ class Client:
         if self._link is not None:
             self._link.stop()
 
+    def _close_at_exit(self) -> None:
+        if uwsgi.runs():
+            # Its handlers would end a worker that is ending already, and the last report.
+            with load("tidegate.signals").held_back():
+                self.close()
+        else:
+            self.close()
+
     def status(self) -> ClientStatus:
         """Return how this client stands."""
         link, compiled = self._link, self._compiled
         if self._closed:
             state = "closed"
         elif link is None:
-            state = "offline" if compiled is not None else "starting"
+            state = "starting" if compiled is None else "offline"
+            if self._postponed is not None:
+                state = "postponed"
         elif compiled is None:
             state = "starting"
         else:
@@ -322,6 +343,8 @@ class Client:
         return details
 
     def _ask(self, type_: FlagType, key: str, context: Context) -> Evaluation:
+        if self._compiled is None:
+            self._begin_if_forked()
         compiled = self._compiled
         if compiled is None:
             return _failure("PROVIDER_NOT_READY", "no flags have come from the server yet")
@@ -379,6 +402,24 @@ class Client:
             return _NO_FLAGS
         return self._compiled.booleans
 
+    def _begin(self) -> None:
+        self._apply_cached()
+        self._connect()
+
+    def _begin_late(self) -> None:
+        """Begin in a child of the process in which this was put off; the first call counts."""
+        if self._postponed is None or self._closed or not self._postponed.acquire(blocking=False):
+            return
+        # All children have the instance's id of the process that they come from.
+        self._reporter.forgotten()
+        self._begin()
+        self._postponed = None
+
+    def _begin_if_forked(self) -> None:
+        """Begin late also where somebody else has taken the place of uWSGI's hook."""
+        if self._postponed is not None and not uwsgi.workers_are_to_come():
+            self._begin_late()
+
     def _connect(self) -> None:
         link: Link = load("tidegate.updates").Link(
             load("tidegate.transport").Transport(self._url, self._token),
@@ -400,7 +441,9 @@ class Client:
         """Begin anew in a forked child: the threads and the counts are the parent's."""
         self._reporter.abandon()
         self._reporter = load("tidegate.reporting").Reporter()
-        if self._link is not None and not self._closed:
+        if self._postponed is not None:
+            self._begin_late()
+        elif self._link is not None and not self._closed:
             ready = self._compiled is not None
             self._connect()
             if ready and self._link is not None:
@@ -446,13 +489,13 @@ _NO_FLAGS: dict[str, tuple[Shortcut | None, Evaluate]] = {}
 _connected: weakref.WeakSet[Client] = weakref.WeakSet()
 
 
-def _flush_at_exit(reference: weakref.ref[Client]) -> None:
-    def flush() -> None:
-        client = reference()
-        if client is not None:
-            client.close()
+def _unless_gone(method: weakref.WeakMethod[Callable[[], None]]) -> Callable[[], None]:
+    def call() -> None:
+        bound = method()
+        if bound is not None:
+            bound()
 
-    atexit.register(flush)
+    return call
 
 
 class _Everyone:

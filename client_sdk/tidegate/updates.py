@@ -10,11 +10,9 @@ from __future__ import annotations
 import json
 import logging
 import random
-import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 from tidegate import wire
@@ -24,6 +22,7 @@ from tidegate.evaluation import Compiled, compile_snapshot
 from tidegate.model import ActiveRelease
 from tidegate.persistence import SnapshotFile
 from tidegate.reporting import Reporter
+from tidegate.signals import held_back
 from tidegate.transport import SDK, Refused, Transport, Unreachable
 
 log = logging.getLogger("tidegate")
@@ -88,7 +87,11 @@ class Link:
 
     def start(self) -> None:
         """Start both threads."""
-        with _signals_left_to_others():
+        # Signals are left to the threads of the application: a handler in C runs in whichever
+        # thread the system chose, and one that ends the process (uWSGI's) would wait there for
+        # what the threads of the interpreter hold. The mask is inherited, not set in the
+        # threads: gevent's run in the application's own.
+        with held_back():
             threading.Thread(target=self._follow, name="tidegate-updates", daemon=True).start()
             threading.Thread(
                 target=self._keep_reporting, name="tidegate-reports", daemon=True
@@ -275,25 +278,6 @@ class Link:
                 return True
             self._reporter.forgotten()
         return False
-
-
-@contextmanager
-def _signals_left_to_others() -> Iterator[None]:
-    """Leave signals to the threads of the application: those started in here block them.
-
-    A handler in C runs in whichever thread the system chose, and one that ends the process
-    (uWSGI's) would wait there for what the threads of the interpreter hold. The mask is
-    inherited, not set in the threads: gevent's run in the application's own.
-    """
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    faults = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL}
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - faults)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _between(least: float, most: float) -> float:

@@ -72,7 +72,7 @@ class TidegateProvider(AbstractProvider):
         return self._hooks
 
     def initialize(self, evaluation_context: EvaluationContext) -> None:
-        """Wait for the first flags.
+        """Wait for the first flags; where only workers to come will ask for them, do not.
 
         Raises:
             ProviderFatalError: the server does not take the token.
@@ -82,7 +82,10 @@ class TidegateProvider(AbstractProvider):
             self._forget = self._client.listen(self._hear)
         deadline = time.monotonic() + self._ready_seconds
         while not self._client.wait_until_ready(min(LOOK_SECONDS, self._ready_seconds)):
-            if self._refused or time.monotonic() >= deadline:
+            status = self._client.status()
+            if status.state == "postponed":
+                return
+            if self._refused or status.instance is None or time.monotonic() >= deadline:
                 break
         else:
             return
