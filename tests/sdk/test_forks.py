@@ -273,7 +273,7 @@ def test_workers_of_uwsgi_begin_also_when_its_hook_is_taken(
 
 
 def far_away(proxy: Proxy, client: socket.socket) -> None:
-    """Pass everything on, but take time for it."""
+    """Pass everything on, but take time for it, and drop what its sender does not stay for."""
     server = proxy.reach()
 
     def back() -> None:
@@ -285,6 +285,9 @@ def far_away(proxy: Proxy, client: socket.socket) -> None:
     with contextlib.suppress(OSError):
         while part := client.recv(65_536):
             time.sleep(0.3)
+            with contextlib.suppress(BlockingIOError):
+                if not client.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT):
+                    return
             server.sendall(part)
 
 
@@ -293,9 +296,17 @@ def test_a_stop_does_not_cut_short_what_is_ending(environment: Environment, tmp_
     """uWSGI's handler ends a worker that is ending already, and its last report with it."""
     proxy = Proxy(environment.url)
     proxy.become(far_away)
-    command = uwsgi("--max-requests", str(LIFETIME), "--min-worker-lifetime", "0")
+    command = uwsgi(
+        "--module",
+        "tests.sdk.decorated:application",
+        "--max-requests",
+        str(LIFETIME),
+        "--min-worker-lifetime",
+        "0",
+    )
     with served(environment, tmp_path / "log", command, proxy.url) as server:
         until(lambda: bool(server.work(1)) and b"Seeya" in server.log.read_bytes(), "one ends")
+        until(lambda: b"exit handlers" in server.log.read_bytes(), "it comes to its exit handlers")
         server.stop()
         assert server.counted() == server.answered, server.log.read_text()
     proxy.close()
