@@ -11,6 +11,7 @@ import os
 import socket
 import threading
 import time
+import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -34,6 +35,12 @@ SILENCE_SECONDS = 40.0
 """A stream that is silent for more than two keep-alives is dead."""
 
 LARGEST_BODY = 64 * 1024 * 1024
+PIECE = 64 * 1024
+"""How much of a compressed answer is taken out at once, whatever it expands to."""
+
+OF_A_LINE = 64
+"""What it takes to keep a line of an event, besides the line."""
+
 SDK = f"tidegate-python/{VERSION}"
 
 
@@ -132,9 +139,7 @@ class Transport:
     def _chunks(self, response: BaseHTTPResponse) -> Iterator[bytes]:
         errors = _network_errors()
         try:
-            # read1 gives what has arrived, without waiting for more.
-            while chunk := response.read1():
-                yield chunk
+            yield from expanded(_arrived(response), response.headers.get("Content-Encoding", ""))
         except errors as error:
             raise Unreachable(_reason(error)) from None
 
@@ -149,20 +154,17 @@ class Transport:
 
     def _whole(self, response: BaseHTTPResponse) -> bytes:
         """Return an answer's body, which must neither trickle for ever nor fill the memory."""
-        errors = _network_errors()
         deadline = time.monotonic() + WHOLE_SECONDS
         parts: list[bytes] = []
         size = 0
         try:
-            while chunk := response.read1():
+            for chunk in self._chunks(response):
                 parts.append(chunk)
                 size += len(chunk)
                 if size > LARGEST_BODY:
                     raise Unreachable("the answer is too large")
                 if time.monotonic() > deadline:
                     raise Unreachable("the answer takes too long")
-        except errors as error:
-            raise Unreachable(_reason(error)) from None
         finally:
             # What was read to its end goes back to the pool, anything else is cut.
             response.release_conn() if response.closed else response.close()
@@ -188,6 +190,7 @@ class Transport:
                 body=body,
                 timeout=timeout,
                 preload_content=False,
+                decode_content=False,
                 redirect=False,
             )
         except errors as error:
@@ -201,6 +204,40 @@ class Transport:
                 self._pool = load("urllib3").PoolManager(num_pools=4, maxsize=2, retries=False)
                 self._pool.pool_classes_by_scheme = _impatient_pools()
             return self._pool
+
+
+def _arrived(response: BaseHTTPResponse) -> Iterator[bytes]:
+    # read1 gives what has arrived, without waiting for more.
+    while chunk := response.read1():
+        yield chunk
+
+
+def expanded(chunks: Iterator[bytes], encoding: str) -> Iterator[bytes]:
+    """Yield an answer's bytes in pieces that fit the memory, however well it is compressed.
+
+    A piece is empty where what arrived gives nothing yet.
+
+    Args:
+        chunks: what arrives.
+        encoding: the header ``Content-Encoding``; only gzip is ever asked for.
+
+    Raises:
+        Unreachable: the encoding is another one.
+        zlib.error: it is not gzip.
+    """
+    if encoding.lower() in ("", "identity"):
+        yield from chunks
+        return
+    if encoding.lower() != "gzip":
+        raise Unreachable("the answer is compressed in a way that was not asked for")
+    decoder = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+    for chunk in chunks:
+        while True:
+            piece = decoder.decompress(chunk, PIECE)
+            yield piece
+            chunk = decoder.unconsumed_tail
+            if not chunk and len(piece) < PIECE:
+                break
 
 
 def parse_events(chunks: Iterator[bytes]) -> Iterator[Event]:
@@ -244,6 +281,7 @@ def parse_events(chunks: Iterator[bytes]) -> Iterator[Event]:
                     name = value
                 elif field == "data":
                     data.append(value)
+                    size += OF_A_LINE
                 elif field == "retry":
                     yield SIGN_OF_LIFE
 
@@ -292,7 +330,7 @@ def _cut(connected: Any) -> None:
 
 
 def _network_errors() -> tuple[type[Exception], ...]:
-    return (load("urllib3.exceptions").HTTPError, OSError, ValueError)
+    return (load("urllib3.exceptions").HTTPError, OSError, ValueError, zlib.error)
 
 
 def _json(body: bytes) -> Any:

@@ -140,6 +140,21 @@ def test_a_certificate_that_nobody_trusts_is_not_trusted(
         client.close()
 
 
+def test_a_stream_that_falls_silent_is_given_up(proxy: Proxy, environment: Environment) -> None:
+    """The machine slept, and the other end has long gone: no byte comes, and no end."""
+    text = f"event: snapshot\ndata: {json.dumps(environment.snapshot())}\n\n".encode()
+    proxy.become(bad_proxy.falling_silent(text))
+    client = Client(proxy.url, environment.token)
+    try:
+        assert client.wait_until_ready(20)
+        soon(lambda: proxy.connections > 2, "it tries another one")
+        proxy.mode = bad_proxy.passing  # and whoever is connected stays in silence
+        environment.target("checkout", default={"variant": "off"})
+        soon(lambda: client.boolean("checkout", True, ANA) is False, "the change arrives")
+    finally:
+        client.close()
+
+
 def test_a_version_that_goes_back_is_followed(proxy: Proxy, environment: Environment) -> None:
     """The server's store was restored from an older copy: what it says now holds."""
     client = Client(proxy.url, environment.token)
