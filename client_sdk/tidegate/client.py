@@ -86,6 +86,7 @@ class Client:
                 keeper = load("tidegate.persistence").SnapshotFile
                 self._file = keeper(cache_path, self._url, self._token)
             _connected.add(self)
+            _close_with_multiprocessing()
             if uwsgi.workers_are_to_come():
                 self._postponed = threading.Lock()
                 # Shared with the workers, which are ready sooner for it.
@@ -501,6 +502,9 @@ def _unless_gone(method: weakref.WeakMethod[Callable[[], None]]) -> Callable[[],
 class _Everyone:
     """What multiprocessing's registry holds on to."""
 
+    told = False
+    closing_in: int | None = None
+
 
 _everyone = _Everyone()
 
@@ -511,11 +515,17 @@ def _tell_multiprocessing() -> None:
     Whatever was registered before a fork is cleared in the child, but for this registry.
     """
     util: Any = sys.modules.get("multiprocessing.util")
-    if util is not None and not hasattr(_everyone, "told"):
-        _everyone.told = True  # type: ignore[attr-defined]
-        util.register_after_fork(
-            _everyone, lambda _: util.Finalize(None, _close_everyone, exitpriority=10)
-        )
+    if util is not None and not _everyone.told:
+        _everyone.told = True
+        util.register_after_fork(_everyone, lambda _: _close_with_multiprocessing())
+
+
+def _close_with_multiprocessing() -> None:
+    """The same for this process, which a fork server may have made: there was no SDK before."""
+    util: Any = sys.modules.get("multiprocessing.util")
+    if util is not None and _everyone.closing_in != os.getpid():
+        _everyone.closing_in = os.getpid()
+        util.Finalize(None, _close_everyone, exitpriority=10)
 
 
 def _close_everyone() -> None:
