@@ -45,11 +45,17 @@ SDK = f"tidegate-python/{VERSION}"
 
 
 class Unreachable(TidegateError):
-    """The server did not answer as it should; ``kind`` says how, in a word or two."""
+    """The server did not answer as it should.
 
-    def __init__(self, kind: str) -> None:
+    Attributes:
+        kind: how, in a word or two.
+        wait: for how many seconds it asks to be left alone.
+    """
+
+    def __init__(self, kind: str, wait: float = 0.0) -> None:
         super().__init__(kind)
         self.kind = kind
+        self.wait = wait
 
 
 class Refused(Unreachable):
@@ -117,7 +123,7 @@ class Transport:
         self._stream = response
         try:
             if response.status != 200:
-                raise _refusal(response.status)
+                raise _refusal(response)
             if self._closed:
                 return
             yield from parse_events(self._chunks(response))
@@ -150,7 +156,7 @@ class Transport:
         if response.status in (200, 304) or (response.status == 409 and method == "POST"):
             return response
         response.close()
-        raise _refusal(response.status)
+        raise _refusal(response)
 
     def _whole(self, response: BaseHTTPResponse) -> bytes:
         """Return an answer's body, which must neither trickle for ever nor fill the memory."""
@@ -340,10 +346,14 @@ def _json(body: bytes) -> Any:
         raise Unreachable("the answer is not JSON") from None
 
 
-def _refusal(status: int) -> Unreachable:
+def _refusal(response: BaseHTTPResponse) -> Unreachable:
+    status = response.status
     if status in (401, 403):
         return Refused(f"the token is refused ({status})")
-    return Unreachable(f"the server answers {status}")
+    wait = response.headers.get("Retry-After", "")
+    # A date there is not waited for.
+    seconds = float(wait) if wait.isascii() and wait.isdigit() else 0.0
+    return Unreachable(f"the server answers {status}", seconds)
 
 
 def _reason(error: Exception) -> str:

@@ -189,6 +189,19 @@ def elsewhere(url: str) -> Mode:
     return mode
 
 
+def busy(retry_after: str) -> Mode:
+    """Ask everybody to come later."""
+
+    def mode(proxy: Proxy, client: socket.socket) -> None:
+        request(client)
+        client.sendall(
+            f"HTTP/1.1 429 Too Many Requests\r\nRetry-After: {retry_after}\r\n"
+            "Content-Length: 0\r\nConnection: close\r\n\r\n".encode()
+        )
+
+    return mode
+
+
 def growing_head(proxy: Proxy, client: socket.socket) -> None:
     """Send an answer's head without an end."""
     request(client)

@@ -253,6 +253,20 @@ def test_other_answers_to_the_question_for_flags(
         Transport(proxy.url, environment.token).snapshot(None)
 
 
+@pytest.mark.parametrize(
+    ("asked", "wait"), [("7", 7.0), ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0), ("-1", 0.0), ("", 0.0)]
+)
+def test_a_busy_server_may_ask_to_be_left_alone(
+    proxy: Proxy, environment: Environment, asked: str, wait: float
+) -> None:
+    proxy.become(bad_proxy.busy(asked))
+    transport = Transport(proxy.url, environment.token)
+    for ask in (lambda: transport.snapshot(None), lambda: next(transport.events(None))):
+        with pytest.raises(Unreachable, match="429") as caught:
+            ask()
+        assert caught.value.wait == wait
+
+
 def test_a_server_without_keep_alive_is_understood(proxy: Proxy, environment: Environment) -> None:
     proxy.become(bad_proxy.old_fashioned({"version": 1}))
     transport = Transport(proxy.url, environment.token)
