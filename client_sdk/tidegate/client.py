@@ -10,11 +10,9 @@ only has the SDK at hand starts as quickly as without.
 
 from __future__ import annotations
 
-import atexit
 import copy
 import logging
 import os
-import sys
 import threading
 import time
 import weakref
@@ -23,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import mmh3
 
-from tidegate import uwsgi
+from tidegate import processes, uwsgi
 from tidegate.context import NOBODY, Context
 from tidegate.details import ClientEvent, ClientStatus, EvaluationDetails
 from tidegate.errors import WireError
@@ -85,17 +83,15 @@ class Client:
             if cache_path is not None:
                 keeper = load("tidegate.persistence").SnapshotFile
                 self._file = keeper(cache_path, self._url, self._token)
-            _connected.add(self)
-            _close_with_multiprocessing()
+            processes.join(self)
             if uwsgi.workers_are_to_come():
                 self._postponed = threading.Lock()
                 # Shared with the workers, which are ready sooner for it.
-                load("tidegate.updates"), load("tidegate.transport")
-                uwsgi.call_in_workers(_unless_gone(weakref.WeakMethod(self._begin_late)))
+                load("tidegate.updates")
+                load("tidegate.transport")
+                uwsgi.call_in_workers(processes.unless_gone(weakref.WeakMethod(self._begin_late)))
             else:
                 self._begin()
-            # A weak reference: a client nobody holds need not wait for the exit.
-            atexit.register(_unless_gone(weakref.WeakMethod(self._close_at_exit)))
         else:
             missing = "TIDEGATE_URL" if not self._url else "TIDEGATE_TOKEN"
             log.warning("no flags: give a url and a token, or set %s", missing)
@@ -133,17 +129,9 @@ class Client:
     def close(self) -> None:
         """Send what has not been reported and stop; evaluations go on with the last flags."""
         self._closed = True
-        _connected.discard(self)
+        processes.leave(self)
         if self._link is not None:
             self._link.stop()
-
-    def _close_at_exit(self) -> None:
-        if uwsgi.runs():
-            # Its handlers would end a worker that is ending already, and the last report.
-            with load("tidegate.signals").held_back():
-                self.close()
-        else:
-            self.close()
 
     def status(self) -> ClientStatus:
         """Return how this client stands."""
@@ -487,55 +475,3 @@ def _as_integer(value: Any) -> int:
 
 _float = float
 _NO_FLAGS: dict[str, tuple[Shortcut | None, Evaluate]] = {}
-_connected: weakref.WeakSet[Client] = weakref.WeakSet()
-
-
-def _unless_gone(method: weakref.WeakMethod[Callable[[], None]]) -> Callable[[], None]:
-    def call() -> None:
-        bound = method()
-        if bound is not None:
-            bound()
-
-    return call
-
-
-class _Everyone:
-    """What multiprocessing's registry holds on to."""
-
-    told = False
-    closing_in: int | None = None
-
-
-_everyone = _Everyone()
-
-
-def _tell_multiprocessing() -> None:
-    """Let children of multiprocessing report at their end: they run no exit handlers.
-
-    Whatever was registered before a fork is cleared in the child, but for this registry.
-    """
-    util: Any = sys.modules.get("multiprocessing.util")
-    if util is not None and not _everyone.told:
-        _everyone.told = True
-        util.register_after_fork(_everyone, lambda _: _close_with_multiprocessing())
-
-
-def _close_with_multiprocessing() -> None:
-    """The same for this process, which a fork server may have made: there was no SDK before."""
-    util: Any = sys.modules.get("multiprocessing.util")
-    if util is not None and _everyone.closing_in != os.getpid():
-        _everyone.closing_in = os.getpid()
-        util.Finalize(None, _close_everyone, exitpriority=10)
-
-
-def _close_everyone() -> None:
-    for client in list(_connected):
-        client.close()
-
-
-def _restart_in_child() -> None:
-    for client in list(_connected):
-        client._after_fork()
-
-
-os.register_at_fork(before=_tell_multiprocessing, after_in_child=_restart_in_child)
