@@ -161,7 +161,9 @@ def uwsgi(*options: str) -> Callable[[int], list[str]]:
     def command(port: int) -> list[str]:
         return [
             *(program, "--http-socket", f"127.0.0.1:{port}", "--master", "--need-app"),
-            *("--processes", str(WORKERS), "--enable-threads", "--die-on-term"),
+            *("--processes", str(WORKERS), "--enable-threads"),
+            # Else a stop interrupts who is still closing a request, and no exit handler runs.
+            *("--hook-master-start", "unix_signal:15 gracefully_kill_them_all"),
             *("--home", sys.prefix, "--pythonpath", str(ROOT)),
             *(options if "--module" in options else ("--module", APPLICATION, *options)),
         ]
