@@ -129,13 +129,18 @@ def test_an_application_under_way_keeps_its_flags_and_recovers(
 
 
 def test_a_certificate_that_nobody_trusts_is_not_trusted(
-    proxy: Proxy, environment: Environment, certificate: tuple[str, str]
+    proxy: Proxy,
+    environment: Environment,
+    certificate: tuple[str, str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level(logging.INFO, "tidegate")
     proxy.become(bad_proxy.untrusted(*certificate))
     client = Client(proxy.url.replace("http:", "https:"), environment.token)
     try:
         soon(lambda: proxy.connections > 2, "it keeps trying")
         assert client.status().state == "starting"
+        soon(lambda: said(caplog) == ["WARNING"], "it says so, once")
     finally:
         client.close()
 
