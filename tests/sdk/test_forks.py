@@ -226,7 +226,7 @@ def be_recycled(server: Served) -> None:
         # Those who go on from here: uWSGI's do not hear a stop while they begin. One of them
         # was asked before whether it is ready.
         settled = [pid for pid, count in answers.items() if count < LIFETIME - 1]
-        return len(answers) > WORKERS and len(settled) == WORKERS
+        return len(answers) > WORKERS and len(settled) >= WORKERS
 
     until(others_work, "workers are recycled")
     server.stop()
