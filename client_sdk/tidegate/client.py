@@ -10,11 +10,10 @@ only has the SDK at hand starts as quickly as without.
 
 from __future__ import annotations
 
-import atexit
 import copy
 import logging
 import os
-import sys
+import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping
@@ -22,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import mmh3
 
-from tidegate import uwsgi
+from tidegate import processes, uwsgi
 from tidegate.context import NOBODY, Context
 from tidegate.details import ClientEvent, ClientStatus, EvaluationDetails
 from tidegate.errors import WireError
@@ -73,6 +72,7 @@ class Client:
         self._booleans: dict[str, Question] = {}
         self._reporter: Reporter = load("tidegate.reporting").Reporter()
         self._link: Link | None = None
+        self._postponed: threading.Lock | None = None
         self._closed = False
         self._url = url or os.environ.get("TIDEGATE_URL", "")
         self._token = token or os.environ.get("TIDEGATE_TOKEN", "")
@@ -83,12 +83,15 @@ class Client:
             if cache_path is not None:
                 keeper = load("tidegate.persistence").SnapshotFile
                 self._file = keeper(cache_path, self._url, self._token)
-                self._apply_cached()
-            uwsgi.check()
-            self._connect()
-            _connected.add(self)
-            # A weak reference: a client nobody holds need not wait for the exit.
-            _flush_at_exit(weakref.ref(self))
+            processes.join(self)
+            if uwsgi.workers_are_to_come():
+                self._postponed = threading.Lock()
+                # Shared with the workers, which are ready sooner for it.
+                load("tidegate.updates")
+                load("tidegate.transport")
+                uwsgi.call_in_workers(processes.unless_gone(weakref.WeakMethod(self._begin_late)))
+            else:
+                self._begin()
         else:
             missing = "TIDEGATE_URL" if not self._url else "TIDEGATE_TOKEN"
             log.warning("no flags: give a url and a token, or set %s", missing)
@@ -104,6 +107,7 @@ class Client:
         client._compiled = None
         client._reporter = load("tidegate.reporting").Reporter()
         client._link = None
+        client._postponed = None
         client._closed = False
         client._url = client._token = ""
         client._file = None
@@ -113,7 +117,11 @@ class Client:
         return client
 
     def wait_until_ready(self, timeout: float = 5.0) -> bool:
-        """Wait up to ``timeout`` seconds for the first flags; return whether they are here."""
+        """Wait up to ``timeout`` seconds for the first flags; return whether they are here.
+
+        Where only the workers to come will ask for them (``postponed``), it does not wait.
+        """
+        self._begin_if_forked()
         if self._compiled is not None:
             return True
         return self._link is not None and self._link.ready.wait(timeout)
@@ -121,7 +129,7 @@ class Client:
     def close(self) -> None:
         """Send what has not been reported and stop; evaluations go on with the last flags."""
         self._closed = True
-        _connected.discard(self)
+        processes.leave(self)
         if self._link is not None:
             self._link.stop()
 
@@ -131,7 +139,9 @@ class Client:
         if self._closed:
             state = "closed"
         elif link is None:
-            state = "offline" if compiled is not None else "starting"
+            state = "starting" if compiled is None else "offline"
+            if self._postponed is not None:
+                state = "postponed"
         elif compiled is None:
             state = "starting"
         else:
@@ -357,6 +367,8 @@ class Client:
         return answer
 
     def _ask(self, type_: FlagType, key: str, context: Context) -> Evaluation:
+        if self._compiled is None:
+            self._begin_if_forked()
         compiled = self._compiled
         if compiled is None:
             return _failure("PROVIDER_NOT_READY", "no flags have come from the server yet")
@@ -414,6 +426,24 @@ class Client:
             return _NO_FLAGS
         return self._compiled.booleans
 
+    def _begin(self) -> None:
+        self._apply_cached()
+        self._connect()
+
+    def _begin_late(self) -> None:
+        """Begin in a child of the process in which this was put off; the first call counts."""
+        if self._postponed is None or self._closed or not self._postponed.acquire(blocking=False):
+            return
+        # All children have the instance's id of the process that they come from.
+        self._reporter.forgotten()
+        self._begin()
+        self._postponed = None
+
+    def _begin_if_forked(self) -> None:
+        """Begin late also where somebody else has taken the place of uWSGI's hook."""
+        if self._postponed is not None and not uwsgi.workers_are_to_come():
+            self._begin_late()
+
     def _connect(self, given: Compiled | None = None) -> None:
         link: Link = load("tidegate.updates").Link(
             load("tidegate.transport").Transport(self._url, self._token),
@@ -436,7 +466,9 @@ class Client:
         """Begin anew in a forked child: the threads and the counts are the parent's."""
         self._reporter.abandon()
         self._reporter = load("tidegate.reporting").Reporter()
-        if self._link is not None and not self._closed:
+        if self._postponed is not None:
+            self._begin_late()
+        elif self._link is not None and not self._closed:
             ready = self._compiled is not None
             # What the parent closed stays closed here, too, until the server speaks.
             self._connect(self._link.given)
@@ -480,50 +512,3 @@ def _as_integer(value: Any) -> int:
 
 _float = float
 _NO_FLAGS: dict[str, Question] = {}
-_connected: weakref.WeakSet[Client] = weakref.WeakSet()
-
-
-def _flush_at_exit(reference: weakref.ref[Client]) -> None:
-    def flush() -> None:
-        client = reference()
-        if client is not None:
-            client.close()
-
-    atexit.register(flush)
-
-
-class _Everyone:
-    """What multiprocessing's registry holds on to."""
-
-    told = False
-
-
-_everyone = _Everyone()
-
-
-def _tell_multiprocessing() -> None:
-    """Let children of multiprocessing report at their end: they run no exit handlers.
-
-    Whatever was registered before a fork is cleared in the child, but for this registry.
-    """
-    util: Any = sys.modules.get("multiprocessing.util")
-    if util is not None and not _everyone.told:
-
-        def close_at_the_end(_: object) -> None:
-            util.Finalize(None, _close_everyone, exitpriority=10)
-
-        _everyone.told = True
-        util.register_after_fork(_everyone, close_at_the_end)
-
-
-def _close_everyone() -> None:
-    for client in list(_connected):
-        client.close()
-
-
-def _restart_in_child() -> None:
-    for client in list(_connected):
-        client._after_fork()
-
-
-os.register_at_fork(before=_tell_multiprocessing, after_in_child=_restart_in_child)

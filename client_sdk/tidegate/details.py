@@ -32,7 +32,8 @@ class ClientStatus(NamedTuple):
 
     Attributes:
         state: ``starting`` (no flags yet), ``connected``, ``stale`` (flags, but no
-            connection), ``offline`` (made from a document) or ``closed``.
+            connection), ``offline`` (made from a document), ``closed`` or ``postponed`` (made
+            in a uWSGI master, whose workers begin when they are forked).
         version: of the snapshot in force; None before the first.
         age: seconds since the server last confirmed the flags; None before that.
         instance: the id under which this process reports.

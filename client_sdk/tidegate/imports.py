@@ -20,6 +20,18 @@ def load(name: str) -> Any:
         return import_module(name)
 
 
-os.register_at_fork(
-    before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release
-)
+def _hold() -> None:
+    _lock.acquire()
+
+
+def _let_go() -> None:
+    _lock.release()
+
+
+def _renew() -> None:
+    """Forget who held the lock: not everybody who forks has called the hook before it."""
+    global _lock
+    _lock = threading.RLock()
+
+
+os.register_at_fork(before=_hold, after_in_parent=_let_go, after_in_child=_renew)

@@ -11,6 +11,7 @@ import os
 import socket
 import threading
 import time
+import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -34,15 +35,27 @@ SILENCE_SECONDS = 40.0
 """A stream that is silent for more than two keep-alives is dead."""
 
 LARGEST_BODY = 64 * 1024 * 1024
+PIECE = 64 * 1024
+"""How much of a compressed answer is taken out at once, whatever it expands to."""
+
+OF_A_LINE = 64
+"""What it takes to keep a line of an event, besides the line."""
+
 SDK = f"tidegate-python/{VERSION}"
 
 
 class Unreachable(TidegateError):
-    """The server did not answer as it should; ``kind`` says how, in a word or two."""
+    """The server did not answer as it should.
 
-    def __init__(self, kind: str) -> None:
+    Attributes:
+        kind: how, in a word or two.
+        wait: for how many seconds it asks to be left alone.
+    """
+
+    def __init__(self, kind: str, wait: float = 0.0) -> None:
         super().__init__(kind)
         self.kind = kind
+        self.wait = wait
 
 
 class Refused(Unreachable):
@@ -110,7 +123,7 @@ class Transport:
         self._stream = response
         try:
             if response.status != 200:
-                raise _refusal(response.status)
+                raise _refusal(response)
             if self._closed:
                 return
             yield from parse_events(self._chunks(response))
@@ -132,9 +145,7 @@ class Transport:
     def _chunks(self, response: BaseHTTPResponse) -> Iterator[bytes]:
         errors = _network_errors()
         try:
-            # read1 gives what has arrived, without waiting for more.
-            while chunk := response.read1():
-                yield chunk
+            yield from expanded(_arrived(response), response.headers.get("Content-Encoding", ""))
         except errors as error:
             raise Unreachable(_reason(error)) from None
 
@@ -145,24 +156,21 @@ class Transport:
         if response.status in (200, 304) or (response.status == 409 and method == "POST"):
             return response
         response.close()
-        raise _refusal(response.status)
+        raise _refusal(response)
 
     def _whole(self, response: BaseHTTPResponse) -> bytes:
         """Return an answer's body, which must neither trickle for ever nor fill the memory."""
-        errors = _network_errors()
         deadline = time.monotonic() + WHOLE_SECONDS
         parts: list[bytes] = []
         size = 0
         try:
-            while chunk := response.read1():
+            for chunk in self._chunks(response):
                 parts.append(chunk)
                 size += len(chunk)
                 if size > LARGEST_BODY:
                     raise Unreachable("the answer is too large")
                 if time.monotonic() > deadline:
                     raise Unreachable("the answer takes too long")
-        except errors as error:
-            raise Unreachable(_reason(error)) from None
         finally:
             # What was read to its end goes back to the pool, anything else is cut.
             response.release_conn() if response.closed else response.close()
@@ -188,6 +196,7 @@ class Transport:
                 body=body,
                 timeout=timeout,
                 preload_content=False,
+                decode_content=False,
                 redirect=False,
             )
         except errors as error:
@@ -204,6 +213,40 @@ class Transport:
                 pool.pool_classes_by_scheme = _impatient_pools()
                 self._pool = pool
             return self._pool
+
+
+def _arrived(response: BaseHTTPResponse) -> Iterator[bytes]:
+    # read1 gives what has arrived, without waiting for more.
+    while chunk := response.read1():
+        yield chunk
+
+
+def expanded(chunks: Iterator[bytes], encoding: str) -> Iterator[bytes]:
+    """Yield an answer's bytes in pieces that fit the memory, however well it is compressed.
+
+    A piece is empty where what arrived gives nothing yet.
+
+    Args:
+        chunks: what arrives.
+        encoding: the header ``Content-Encoding``; only gzip is ever asked for.
+
+    Raises:
+        Unreachable: the encoding is another one.
+        zlib.error: it is not gzip.
+    """
+    if encoding.lower() in ("", "identity"):
+        yield from chunks
+        return
+    if encoding.lower() != "gzip":
+        raise Unreachable("the answer is compressed in a way that was not asked for")
+    decoder = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+    for chunk in chunks:
+        while True:
+            piece = decoder.decompress(chunk, PIECE)
+            yield piece
+            chunk = decoder.unconsumed_tail
+            if not chunk and len(piece) < PIECE:
+                break
 
 
 def parse_events(chunks: Iterator[bytes]) -> Iterator[Event]:
@@ -247,6 +290,7 @@ def parse_events(chunks: Iterator[bytes]) -> Iterator[Event]:
                     name = value
                 elif field == "data":
                     data.append(value)
+                    size += OF_A_LINE
                 elif field == "retry":
                     yield SIGN_OF_LIFE
 
@@ -295,7 +339,7 @@ def _cut(connected: Any) -> None:
 
 
 def _network_errors() -> tuple[type[Exception], ...]:
-    return (load("urllib3.exceptions").HTTPError, OSError, ValueError)
+    return (load("urllib3.exceptions").HTTPError, OSError, ValueError, zlib.error)
 
 
 def _json(body: bytes) -> Any:
@@ -305,10 +349,14 @@ def _json(body: bytes) -> Any:
         raise Unreachable("the answer is not JSON") from None
 
 
-def _refusal(status: int) -> Unreachable:
+def _refusal(response: BaseHTTPResponse) -> Unreachable:
+    status = response.status
     if status in (401, 403):
         return Refused(f"the token is refused ({status})")
-    return Unreachable(f"the server answers {status}")
+    wait = response.headers.get("Retry-After", "")
+    # A date there is not waited for.
+    seconds = float(wait) if wait.isascii() and wait.isdigit() else 0.0
+    return Unreachable(f"the server answers {status}", seconds)
 
 
 def _reason(error: Exception) -> str:

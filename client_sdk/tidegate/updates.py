@@ -119,12 +119,14 @@ class Link:
         while not self._stopping.is_set():
             began = time.monotonic()
             refused = False
+            asked = 0.0
             try:
                 self._read_stream()
                 trouble = "the stream ended"
             except Unreachable as error:
                 refused = isinstance(error, Refused)
                 trouble = error.kind
+                asked = error.wait
             except Exception as error:
                 # A fault of ours must not leave the application with old flags for ever.
                 trouble = f"an unexpected {type(error).__name__}"
@@ -132,18 +134,22 @@ class Link:
             # A stream that is cut as soon as it is there is no better than none.
             steady = time.monotonic() - began >= STEADY_SECONDS
             self._failures = 1 if steady else self._failures + 1
-            pause = self._pause(refused)
+            pause = self._pause(refused, asked)
             if self._failures >= POLLING_AFTER and self._poll():
                 pause = min(pause, POLL_SECONDS)
             else:
                 self._lost(trouble, refused=refused)
             self._stopping.wait(pause)
 
-    def _pause(self, refused: bool) -> float:
-        """Return how long to wait: exponential, with full jitter above a half."""
+    def _pause(self, refused: bool, asked: float = 0.0) -> float:
+        """Return how long to wait: exponential, with full jitter above a half.
+
+        What the server asked for is waited for, up to a minute, and spread beyond it.
+        """
         longest = REFUSED_PAUSE if refused else LONGEST_PAUSE
         ceiling = min(longest, FIRST_PAUSE * 2 ** min(self._failures + 1, 10))
-        return _between(ceiling / 2, ceiling)
+        pause = _between(ceiling / 2, ceiling)
+        return max(pause, min(asked, REFUSED_PAUSE) * _between(1.0, 1.5))
 
     def _read_stream(self) -> None:
         present = self.given

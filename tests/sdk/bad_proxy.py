@@ -162,6 +162,75 @@ def streaming(text: bytes, *, snapshot: object = None) -> Mode:
     return mode
 
 
+def compressed(body: bytes, encoding: str = "gzip") -> Mode:
+    """Answer everything with this, in an encoding."""
+
+    def mode(proxy: Proxy, client: socket.socket) -> None:
+        request(client)
+        client.sendall(
+            f"HTTP/1.1 200 OK\r\nContent-Encoding: {encoding}\r\n"
+            f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode()
+        )
+        client.sendall(body)
+
+    return mode
+
+
+def elsewhere(url: str) -> Mode:
+    """Send everybody to another address."""
+
+    def mode(proxy: Proxy, client: socket.socket) -> None:
+        request(client)
+        client.sendall(
+            f"HTTP/1.1 307 Temporary Redirect\r\nLocation: {url}\r\n"
+            "Content-Length: 0\r\nConnection: close\r\n\r\n".encode()
+        )
+
+    return mode
+
+
+def busy(retry_after: str) -> Mode:
+    """Ask everybody to come later."""
+
+    def mode(proxy: Proxy, client: socket.socket) -> None:
+        request(client)
+        client.sendall(
+            f"HTTP/1.1 429 Too Many Requests\r\nRetry-After: {retry_after}\r\n"
+            "Content-Length: 0\r\nConnection: close\r\n\r\n".encode()
+        )
+
+    return mode
+
+
+def growing_head(proxy: Proxy, client: socket.socket) -> None:
+    """Send an answer's head without an end."""
+    request(client)
+    client.sendall(b"HTTP/1.1 200 OK\r\n")
+    while True:
+        client.sendall(b"X: " + b"x" * 60_000 + b"\r\n")
+
+
+def old_fashioned(snapshot: object) -> Mode:
+    """Speak HTTP/1.0: no length, and the end of an answer is the end of the connection."""
+
+    def mode(proxy: Proxy, client: socket.socket) -> None:
+        request(client)
+        client.sendall(b"HTTP/1.0 200 OK\r\n\r\n" + json.dumps(snapshot).encode())
+
+    return mode
+
+
+def falling_silent(text: bytes) -> Mode:
+    """A stream that says this and then nothing, open for ever: as after a suspend."""
+
+    def mode(proxy: Proxy, client: socket.socket) -> None:
+        request(client)
+        client.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n" + text)
+        black_hole(proxy, client)
+
+    return mode
+
+
 def untrusted(certificate: str, key: str) -> Mode:
     """Speak TLS with a certificate that nobody trusts."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -160,6 +160,11 @@ class Environment:
         """Every report that came from here, as it was sent."""
         return self.server.reports.get(self.token, [])
 
+    def receipt(self, key: str) -> dict[str, Any]:
+        """How far the kill of a flag has reached."""
+        document = cast(Mapping[str, Any], self.admin.get(f"{self.at}/flags/{key}").json)
+        return cast(dict[str, Any], document["receipt"])
+
     def instances(self) -> list[dict[str, Any]]:
         """SDK instances that reported here."""
         found = self.admin.get(f"{self.at}/instances").json or {}

@@ -121,13 +121,33 @@ def test_an_application_under_way_keeps_its_flags_and_recovers(
 
 
 def test_a_certificate_that_nobody_trusts_is_not_trusted(
-    proxy: Proxy, environment: Environment, certificate: tuple[str, str]
+    proxy: Proxy,
+    environment: Environment,
+    certificate: tuple[str, str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level(logging.INFO, "tidegate")
     proxy.become(bad_proxy.untrusted(*certificate))
     client = Client(proxy.url.replace("http:", "https:"), environment.token)
     try:
         soon(lambda: proxy.connections > 2, "it keeps trying")
         assert client.status().state == "starting"
+        soon(lambda: said(caplog) == ["WARNING"], "it says so, once")
+    finally:
+        client.close()
+
+
+def test_a_stream_that_falls_silent_is_given_up(proxy: Proxy, environment: Environment) -> None:
+    """The machine slept, and the other end has long gone: no byte comes, and no end."""
+    text = f"event: snapshot\ndata: {json.dumps(environment.snapshot())}\n\n".encode()
+    proxy.become(bad_proxy.falling_silent(text))
+    client = Client(proxy.url, environment.token)
+    try:
+        assert client.wait_until_ready(20)
+        soon(lambda: proxy.connections > 2, "it tries another one")
+        proxy.mode = bad_proxy.passing  # and whoever is connected stays in silence
+        environment.target("checkout", default={"variant": "off"})
+        soon(lambda: client.boolean("checkout", True, ANA) is False, "the change arrives")
     finally:
         client.close()
 

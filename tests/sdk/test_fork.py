@@ -68,6 +68,10 @@ class Program:
         assert line, self._process.communicate()[1]
         return json.loads(line)
 
+    def ended(self) -> bool:
+        """Whether its first process has ended."""
+        return self._process.poll() is not None
+
     def end(self) -> list[Any]:
         """Wait for its end; returns what it said that nobody has read."""
         out, err = self._process.communicate(timeout=60)

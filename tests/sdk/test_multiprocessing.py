@@ -1,15 +1,18 @@
-"""Children of multiprocessing end without exit handlers; what they did is counted all the same."""
+"""Children of multiprocessing end without exit handlers; what they did is counted all the same.
+
+Each is told of a kill, too, and reports as an instance of its own.
+"""
 
 from __future__ import annotations
 
 import multiprocessing
-import time
 
 import pytest
 from tidegate import Client, Context
 
 from tests.sdk.conftest import Connect
 from tests.sdk.server import Environment
+from tests.waiting import until
 
 WORK = 20
 
@@ -20,23 +23,33 @@ def work(client: Client, name: str) -> None:
             client.boolean("checkout", False)
 
 
+def killed(client: Client) -> bool:
+    return bool(client.boolean_details("banner", False).metadata.get("killed"))
+
+
+def forked(client: Client, name: str) -> None:
+    work(client, name)
+    until(lambda: killed(client), "the kill comes", 20)
+
+
 def spawned(url: str, token: str, name: str) -> None:
     client = Client(url, token)
     assert client.wait_until_ready(20)
-    work(client, name)
+    forked(client, name)
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_what_children_did_is_reported_at_their_end(
     environment: Environment, connect: Connect, method: str
 ) -> None:
     environment.flag("checkout")
+    environment.flag("banner")
     release = environment.release("checkout")
     client = connect()
     work(client, "parent")
     context = multiprocessing.get_context(method)
     children = [
-        context.Process(target=work, args=(client, f"child-{number}"))  # type: ignore[attr-defined]
+        context.Process(target=forked, args=(client, f"child-{number}"))  # type: ignore[attr-defined]
         if method == "fork"
         else context.Process(  # type: ignore[attr-defined]
             target=spawned, args=(environment.url, environment.token, f"child-{number}")
@@ -45,10 +58,10 @@ def test_what_children_did_is_reported_at_their_end(
     ]
     for child in children:
         child.start()
+    environment.kill("banner")
     for child in children:
         child.join(60)
         assert child.exitcode == 0
-    deadline = time.monotonic() + 20
-    while environment.outcomes(release) < 4 * WORK and time.monotonic() < deadline:
-        time.sleep(0.05)
+    until(lambda: environment.outcomes(release) >= 4 * WORK, "all is counted")
     assert environment.outcomes(release) == 4 * WORK
+    assert len({each["id"] for each in environment.instances()}) == 4

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import itertools
 import json
 import socket
 import threading
+import tracemalloc
 from collections.abc import Iterator
 from itertools import pairwise
 from types import SimpleNamespace
@@ -16,7 +18,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tidegate import transport as transports
 from tidegate.reporting import Reporter
-from tidegate.transport import SIGN_OF_LIFE, Event, Refused, Transport, Unreachable, parse_events
+from tidegate.transport import (
+    SIGN_OF_LIFE,
+    Event,
+    Refused,
+    Transport,
+    Unreachable,
+    expanded,
+    parse_events,
+)
 
 from tests.sdk import bad_proxy
 from tests.sdk.bad_proxy import Mode, Proxy
@@ -225,6 +235,11 @@ def proxy(environment: Environment) -> Iterator[Proxy]:
         (bad_proxy.saying("302 Found", {}), "the server answers 302"),
         (bad_proxy.saying("404 Not Found", {}), "the server answers 404"),
         (bad_proxy.saying("409 Conflict", {}), "the server answers 409"),
+        (bad_proxy.saying("429 Too Many Requests", {}), "the server answers 429"),
+        (bad_proxy.growing_head, "ProtocolError"),
+        (bad_proxy.compressed(b"no gzip"), "error"),
+        (bad_proxy.compressed(gzip.compress(b"{}")[:10]), "not JSON"),
+        (bad_proxy.compressed(gzip.compress(gzip.compress(b"{}")), "gzip, gzip"), "not asked for"),
         (bad_proxy.saying("200 OK", b"<html>", "text/html"), "not JSON"),
         (bad_proxy.saying("200 OK", b"\xff"), "not JSON"),
         (bad_proxy.refusing, "ProtocolError|RemoteDisconnected|ConnectionResetError"),
@@ -236,6 +251,91 @@ def test_other_answers_to_the_question_for_flags(
     proxy.become(mode)
     with pytest.raises(Unreachable, match=why):
         Transport(proxy.url, environment.token).snapshot(None)
+
+
+@pytest.mark.parametrize(
+    ("asked", "wait"), [("7", 7.0), ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0), ("-1", 0.0), ("", 0.0)]
+)
+def test_a_busy_server_may_ask_to_be_left_alone(
+    proxy: Proxy, environment: Environment, asked: str, wait: float
+) -> None:
+    proxy.become(bad_proxy.busy(asked))
+    transport = Transport(proxy.url, environment.token)
+    for ask in (lambda: transport.snapshot(None), lambda: next(transport.events(None))):
+        with pytest.raises(Unreachable, match="429") as caught:
+            ask()
+        assert caught.value.wait == wait
+
+
+def test_a_server_without_keep_alive_is_understood(proxy: Proxy, environment: Environment) -> None:
+    proxy.become(bad_proxy.old_fashioned({"version": 1}))
+    transport = Transport(proxy.url, environment.token)
+    assert [transport.snapshot(None) for _ in range(2)] == [{"version": 1}] * 2
+    assert proxy.connections == 2
+
+
+def test_the_token_does_not_follow_to_another_address(
+    proxy: Proxy, environment: Environment
+) -> None:
+    other = Proxy(environment.url)
+    proxy.become(bad_proxy.elsewhere(other.url))
+    transport = Transport(proxy.url, environment.token)
+    for ask in (lambda: transport.snapshot(None), lambda: next(transport.events(None))):
+        with pytest.raises(Unreachable, match="the server answers 307"):
+            ask()
+    assert (proxy.connections, other.connections) == (2, 0)
+    other.close()
+
+
+@pytest.mark.parametrize("what", ["snapshot", "stream"])
+def test_what_expands_without_end_does_not_fill_the_memory(
+    proxy: Proxy, environment: Environment, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    monkeypatch.setattr(transports, "LARGEST_BODY", 1_000_000)
+    proxy.become(bad_proxy.compressed(gzip.compress(b" " * 100_000_000)))
+    transport = Transport(proxy.url, environment.token)
+    tracemalloc.start()
+    try:
+        with pytest.raises(Unreachable, match="too large"):
+            transport.snapshot(None) if what == "snapshot" else list(transport.events(None))
+        assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_an_event_of_countless_lines_does_not_fill_the_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(transports, "LARGEST_BODY", 1_000_000)
+    with pytest.raises(Unreachable, match="too large"):
+        events(*[b"data: a line\n" * 1_000] * 50)
+
+
+@given(st.binary(max_size=2_000), st.lists(st.integers(0, 300)))
+def test_it_does_not_matter_how_a_compressed_answer_is_cut(body: bytes, cuts: list[int]) -> None:
+    packed = gzip.compress(body)
+    edges = [0, *sorted(min(cut, len(packed)) for cut in cuts), len(packed)]
+    chunks = [packed[low:high] for low, high in pairwise(edges)]
+    assert b"".join(expanded(iter(chunks), "gzip")) == body
+    assert b"".join(expanded(iter([body]), "")) == body
+
+
+def test_a_server_may_listen_on_ipv6_alone(environment: Environment) -> None:
+    try:
+        listener = socket.create_server(("::1", 0), family=socket.AF_INET6)
+    except OSError:
+        pytest.skip("a system without IPv6")
+
+    def answer() -> None:
+        client, _ = listener.accept()
+        with client:
+            bad_proxy.request(client)
+            client.sendall(bad_proxy.answer("200 OK", b"{}"))
+
+    threading.Thread(target=answer, daemon=True).start()
+    url = f"http://[::1]:{listener.getsockname()[1]}"
+    assert Transport(url, environment.token).snapshot(None) == {}
+    listener.close()
 
 
 @pytest.mark.parametrize(

@@ -220,6 +220,15 @@ def test_pauses_grow_and_are_spread() -> None:
         assert len(set(pauses)) > 50
 
 
+def test_a_server_is_left_alone_for_as_long_as_it_asks() -> None:
+    link = Followed(Script()).link
+    link._failures = 1
+    pauses = [link._pause(refused=False, asked=20.0) for _ in range(100)]
+    assert 20 <= min(pauses) <= max(pauses) <= 30
+    assert len(set(pauses)) > 50
+    assert max(link._pause(refused=False, asked=86_400.0) for _ in range(100)) <= 90
+
+
 def test_a_refused_token_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     followed = Followed(Script([Refused("the token is refused (401)")]))
     monkeypatch.setattr(followed.link._stopping, "wait", lambda _: followed.link._stopping.set())

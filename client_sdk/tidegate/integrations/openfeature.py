@@ -84,7 +84,7 @@ class TidegateProvider(AbstractProvider):
         return self._hooks
 
     def initialize(self, evaluation_context: EvaluationContext) -> None:
-        """Wait for the first flags.
+        """Wait for the first flags; where only workers to come will ask for them, do not.
 
         Raises:
             ProviderFatalError: the server does not take the token.
@@ -95,7 +95,13 @@ class TidegateProvider(AbstractProvider):
             self._forget = self._client.listen(self._hear)
         deadline = time.monotonic() + self._ready_seconds
         while not self._client.wait_until_ready(min(LOOK_SECONDS, self._ready_seconds)):
-            if self._refused or self._forget is None or time.monotonic() >= deadline:
+            status = self._client.status()
+            if status.state == "postponed":
+                self._ready, self._waiting = True, False
+                return
+            if self._refused or self._forget is None or status.instance is None:
+                break
+            if time.monotonic() >= deadline:
                 break
         # A last look, twice: flags that come just now are told of here or by _hear, not by neither.
         for known in (True, False):

@@ -9,7 +9,7 @@ from prometheus_client.registry import Collector
 
 from tidegate.client import Client
 
-STATES = ("starting", "connected", "stale", "offline", "closed")
+STATES = ("starting", "connected", "stale", "offline", "closed", "postponed")
 
 
 class ClientCollector(Collector):

@@ -32,7 +32,9 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def test_every_task_is_counted_once_also_when_workers_are_recycled(
     environment: Environment, broker: str, tmp_path: Path
 ) -> None:
+    """And every worker process is told of a kill, and is an instance of its own."""
     environment.flag("checkout")
+    environment.flag("banner")
     release = environment.release("checkout")
     log = tmp_path / "worker.log"
     with log.open("wb") as output:
@@ -71,8 +73,20 @@ def test_every_task_is_counted_once_also_when_workers_are_recycled(
             )
 
         third = TASKS // 3
-        expected = (4 * third, 3 * third, third)
+        expected = (4 * third + 1, 3 * third + 1, third)
         until(lambda: totals()[1] >= 3 * third, "all tasks are counted")
+        environment.kill("banner")
+
+        def everybody_said_so() -> bool:
+            receipt = environment.receipt("banner")
+            return receipt["applied"] >= 3 and not receipt["waiting"]  # a parent, two children
+
+        until(everybody_said_so, "the receipt has every process that is alive")
+        # What is killed has reported it all; who takes its place begins with nothing.
+        children = {each["pid"] for each in environment.instances() if each["live"]} - {worker.pid}
+        os.kill(min(children), signal.SIGKILL)
+        sender.send_task("tests.sdk.integrations.tasks.work", ("one more", "fine"))
+        until(lambda: totals()[1] > 3 * third, "one more is counted")
         worker.send_signal(signal.SIGTERM)
         assert worker.wait(PATIENCE) == 0, log.read_text()
         assert totals() == expected
