@@ -82,10 +82,10 @@ def _tell_multiprocessing() -> None:
     util: Any = sys.modules.get("multiprocessing.util")
     if util is not None and not _everyone.told:
         _everyone.told = True
-        util.register_after_fork(_everyone, lambda _: _close_with_multiprocessing())
+        util.register_after_fork(_everyone, _close_with_multiprocessing)
 
 
-def _close_with_multiprocessing() -> None:
+def _close_with_multiprocessing(_: object = None) -> None:
     """The same for this process, which a fork server may have made: there was no SDK before."""
     util: Any = sys.modules.get("multiprocessing.util")
     if util is not None and _everyone.closing_in != os.getpid():
