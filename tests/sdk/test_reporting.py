@@ -407,6 +407,38 @@ def test_who_fails_is_remembered_for_those_who_look_and_only_then() -> None:
     assert reporter.look()[1] == {}
 
 
+def test_who_looks_sees_every_operation_also_when_the_server_has_forgotten_the_instance() -> None:
+    reporter = Reporter()
+    an_operation(reporter)
+    reporter.watch(True)
+    an_operation(reporter)
+    reporter.acknowledged(reporter.compose()["sequence"], [release_at("rel_1", 1)])
+    an_operation(reporter)
+    reporter.forgotten()
+    an_operation(reporter)
+    assert reporter.look()[0] == {("rel_1", 1, 1): (0, 4)}
+    reporter.watch(True)
+    assert reporter.look()[0] == {("rel_1", 1, 1): (0, 2)}
+
+
+def test_where_too_many_fail_at_once_for_those_who_look_neither_arm_is_preferred(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reporting, "ROOM_FOR_USERS", 4)
+    reporter = Reporter()
+    reporter.watch(True)
+    for _ in range(2):
+        for number in range(3):
+            for arm in ("control", "control", "treatment"):
+                user = f"{arm}-{number}"
+                an_operation(reporter, exposure(arm=arm), outcome="error", user=user)
+        failed = reporter.look()[1]
+        assert {arm: len(users) for (_, arm), users in failed.items()} == {
+            "control": 2,
+            "treatment": 2,
+        }
+
+
 # A server that has forgotten
 
 
