@@ -386,7 +386,7 @@ class Client:
             return _NO_FLAGS
         return self._compiled.booleans
 
-    def _connect(self, given: Compiled | None = None) -> None:
+    def _connect(self, given: Compiled | None = None, closed: frozenset[str] = frozenset()) -> None:
         link: Link = load("tidegate.updates").Link(
             load("tidegate.transport").Transport(self._url, self._token),
             self._reporter,
@@ -396,6 +396,7 @@ class Client:
             self._tell,
             lambda: bool(self._listeners),
             given,
+            closed,
         )
         self._link = link
         link.start()
@@ -411,7 +412,7 @@ class Client:
         if self._link is not None and not self._closed:
             ready = self._compiled is not None
             # What the parent closed stays closed here, too, until the server speaks.
-            self._connect(self._link.given)
+            self._connect(self._link.given, self._link.closed)
             if ready and self._link is not None:
                 self._link.ready.set()
 
