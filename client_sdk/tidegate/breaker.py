@@ -5,15 +5,14 @@ treatment fails here far beyond what is tolerated, everyone gets the control her
 evidence any more, until the server speaks again: what it says then is in force.
 
 One daemon thread for the time of an outage in which there is something to watch. ``_lock`` is
-held for swaps of the flags in force and for counting alone; no evaluation takes it, and neither
-does ``stop``, which the handler of a signal may call in the midst of anything.
+held for swaps of the flags in force alone; no evaluation takes it, and neither does ``stop``,
+which the handler of a signal may call in the midst of anything.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -32,15 +31,11 @@ WINDOW_SECONDS = 5.0
 
 @dataclass(slots=True)
 class _Watch:
-    """One outage being watched.
-
-    ``closed``: when which release was closed, by flag; ``counted``: whether that was counted.
-    """
+    """One outage being watched. ``closed``: the keys of flags whose release was closed."""
 
     outage: Outage
     over: threading.Event = field(default_factory=threading.Event)
-    closed: dict[str, tuple[str, float]] = field(default_factory=dict)
-    counted: bool = False
+    closed: set[str] = field(default_factory=set)
 
 
 class Breaker:
@@ -117,7 +112,7 @@ class Breaker:
             if watch is not None:
                 watch.over.set()
                 self._reporter.watch(False)
-                self._count(watch)
+                self._reporter.reopened()
         if closed:
             log.info("as the server says again: %s", ", ".join(sorted(closed)))
         return before, bool(closed)
@@ -128,20 +123,6 @@ class Breaker:
         watch = self._watch
         if watch is not None:
             watch.over.set()
-
-    def leave(self) -> None:
-        """Count what is closed as closed until now: the process reports for the last time."""
-        with self._lock:
-            if self._watch is not None:
-                self._count(self._watch)
-
-    def _count(self, watch: _Watch) -> None:
-        if watch.counted:
-            return
-        watch.counted = True
-        now = time.monotonic()
-        for release, since in watch.closed.values():
-            self._reporter.tripped(release, now - since)
 
     def _look_on(self, watch: _Watch) -> None:
         while not (watch.over.wait(WINDOW_SECONDS) or self._stopped):
@@ -160,7 +141,8 @@ class Breaker:
             flag = _closed(flags.snapshot.flags[trip.flag])
             present = flags.apply(Update(flags.version, {trip.flag: flag}))
             self._apply(present)
-            watch.closed[trip.flag] = trip.release, time.monotonic()
+            watch.closed.add(trip.flag)
+            self._reporter.tripped(trip.release)
         log.warning(
             "the release of %s is closed here until the server speaks again: "
             "%d users failed in %d operations of the treatment, %d in %d of the control",

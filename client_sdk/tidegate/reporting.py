@@ -12,6 +12,7 @@ work only, never while something is sent.
 from __future__ import annotations
 
 import threading
+import time
 import uuid
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -75,6 +76,7 @@ class Reporter:
         self._room_to_watch = ROOM_FOR_USERS
         self._earlier: dict[Group, tuple[int, int]] = {}
         self._trips: dict[str, Trips] = {}
+        self._tripped: dict[str, float] = {}
         self.instance: str = uuid.uuid4().hex
         self.dropped: int = 0
 
@@ -194,17 +196,34 @@ class Reporter:
                 self._watched, self._room_to_watch = {}, ROOM_FOR_USERS
             return ended, failed
 
-    def tripped(self, release: str, seconds: float) -> None:
-        """Count that a release was closed here for so long, without the server."""
+    def tripped(self, release: str) -> None:
+        """Count that a release is closed here from now on, without the server."""
         with self._lock:
-            count, before = self._trips.get(release, (0, 0))
+            count, length = self._trips.get(release, (0, 0))
             if release in self._trips or len(self._trips) < ROOM_FOR_GROUPS:
-                self._trips[release] = count + 1, before + round(seconds * 1000)
+                self._trips[release] = count + 1, length
+                self._tripped[release] = time.monotonic()
+
+    def reopened(self) -> None:
+        """Note that what was closed here is closed no more."""
+        with self._lock:
+            self._lengthen_trips()
+            self._tripped = {}
+
+    def _lengthen_trips(self) -> None:
+        """Count how long trips have gone on: a report may arrive before they are over."""
+        now = time.monotonic()
+        for release, since in self._tripped.items():
+            count, length = self._trips.get(release, (0, 0))
+            passed = int((now - since) * 1000)
+            self._trips[release] = count, length + passed
+            self._tripped[release] = since + passed / 1000
 
     def compose(self) -> dict[str, Any]:
         """Return the next report's counts, as ``docs/wire/report.schema.json`` has them."""
         with self._lock:
             self._sequence += 1
+            self._lengthen_trips()
             sent = _Sent(
                 self._sequence,
                 {group: list(totals) for group, totals in self._totals.items()},
@@ -334,7 +353,7 @@ def _told(trips: Mapping[str, Trips]) -> dict[str, Any]:
     listed = [
         {"release": release, "count": count, "milliseconds": length}
         for release, (count, length) in trips.items()
-        if count
+        if count or length
     ]
     return {"trips": listed} if listed else {}
 

@@ -264,7 +264,6 @@ class Link:
                 # Nothing is lost by waiting: the next report says it all again.
                 self._report_now.wait(min(interval, LONGEST_PAUSE))
         if self._flushing:
-            self._breaker.leave()
             self._report(leaving=True)
             self._flushed.set()
 

@@ -294,23 +294,28 @@ def test_a_client_that_is_closed_watches_no_more(
     assert client.status().state == "closed"
 
 
-def test_what_is_still_closed_at_the_end_is_told_of_with_the_last_report(
+def test_it_is_told_of_with_what_failed_when_reports_arrive_before_flags_do(
     proxy: Proxy, environment: Environment, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     release = environment.release("checkout", GUARDED)
     client = connected(start())
+    visitors = Visitors(client, "checkout")
     proxy.become(bad_proxy.refusing)
-    closed(client, Visitors(client, "checkout"))
+    closed(client, visitors)
 
     def unreachable(*_: Any) -> Any:
         raise transport.Unreachable("it waits for its next attempt")
 
-    monkeypatch.setattr(transport.Transport, "events", unreachable)
-    monkeypatch.setattr(transport.Transport, "snapshot", unreachable)
-    proxy.become(bad_proxy.passing)
-    assert client.status().closed_here
+    with monkeypatch.context() as patched:
+        patched.setattr(transport.Transport, "events", unreachable)
+        patched.setattr(transport.Transport, "snapshot", unreachable)
+        proxy.become(bad_proxy.passing)
+        soon(lambda: environment.evidence(release).trips.count == 1, "the trip is told of")
+        assert client.status().closed_here
+        (reading,) = environment.evidence(release).readings
+        assert reading.treatment.errors == visitors.treated
+    connected(client)
     client.close()
-
     assert environment.evidence(release).trips.count == 1
 
 
