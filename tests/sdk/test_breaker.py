@@ -240,6 +240,29 @@ def test_what_changed_meanwhile_holds_when_the_server_is_back(
     soon(lambda: serves(client) == {True, False}, "it is open again")
 
 
+def test_it_is_not_open_for_a_moment_when_the_server_is_back_and_has_killed_it(
+    proxy: Proxy, environment: Environment, start: Start
+) -> None:
+    environment.release("checkout", GUARDED)
+    client = connected(start())
+    proxy.become(bad_proxy.refusing)
+    closed(client, Visitors(client, "checkout"))
+    assert client._link is not None
+    breaker = client._link._breaker
+    apply, killed = breaker._apply, []
+
+    def applied(flags: Compiled) -> None:
+        killed.append("checkout" in flags.killed)
+        apply(flags)
+
+    breaker._apply = applied
+    environment.kill("checkout")
+    proxy.become(bad_proxy.passing)
+    connected(client)
+    soon(lambda: bool(killed), "the server speaks")
+    assert killed == [True]
+
+
 def test_it_may_be_closed_in_each_outage_anew(
     proxy: Proxy, environment: Environment, start: Start
 ) -> None:
