@@ -5,14 +5,14 @@ treatment fails here far beyond what is tolerated, everyone gets the control her
 evidence any more, until the server speaks again: what it says then is in force.
 
 One daemon thread for the time of an outage in which there is something to watch. ``_lock`` is
-held for swaps of the flags in force alone; no evaluation takes it.
+held for swaps of the flags in force alone; no evaluation takes it, and neither does ``stop``,
+which the handler of a signal may call in the midst of anything.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -31,11 +31,11 @@ WINDOW_SECONDS = 5.0
 
 @dataclass(slots=True)
 class _Watch:
-    """One outage being watched. ``closed``: when which release was closed, by flag."""
+    """One outage being watched. ``closed``: the keys of flags whose release was closed."""
 
     outage: Outage
     over: threading.Event = field(default_factory=threading.Event)
-    closed: dict[str, tuple[str, float]] = field(default_factory=dict)
+    closed: set[str] = field(default_factory=set)
 
 
 class Breaker:
@@ -46,6 +46,7 @@ class Breaker:
         get: returns the compiled flags in force.
         apply: puts other ones in their place.
         tell: is told when a release is closed.
+        closed: the keys of flags whose release the parent of this process has closed.
     """
 
     def __init__(
@@ -54,11 +55,13 @@ class Breaker:
         get: Callable[[], Compiled | None],
         apply: Callable[[Compiled], None],
         tell: Callable[[ClientEvent], None],
+        closed: frozenset[str] = frozenset(),
     ) -> None:
         self._reporter = reporter
         self._get = get
         self._apply = apply
         self._tell = tell
+        self._inherited = closed
         self._lock = threading.Lock()
         self._watch: _Watch | None = None
         self._stopped = False
@@ -68,7 +71,7 @@ class Breaker:
     def closed(self) -> frozenset[str]:
         """The keys of flags whose release is closed here at present."""
         watch = self._watch
-        return frozenset() if watch is None else frozenset(watch.closed.copy())
+        return self._inherited if watch is None else self._inherited.union(watch.closed.copy())
 
     def begin(self) -> None:
         """The server is away: watch the releases that ask for it."""
@@ -79,39 +82,50 @@ class Breaker:
             releases = watched(flags.releases)
             if not releases:
                 return
-            ids = {release.id for release in releases.values()}
+            # Those that have nothing to watch at present may have again.
+            ids = {release.id for release in flags.releases.values()}
             self._spent = {id: spent for id, spent in self._spent.items() if id in ids}
             self._reporter.watch(True)
             ended, _ = self._reporter.look()
             watch = self._watch = _Watch(Outage(releases, ended, self._spent))
-        threads.start("tidegate-breaker", lambda: self._look_on(watch))
+        try:
+            threads.start("tidegate-breaker", lambda: self._look_on(watch))
+        except RuntimeError:
+            # There are too many, or (since Python 3.12) the main one has ended. Whoever follows
+            # the server must go on all the same; the next failure tries again.
+            log.debug("nobody can watch over the releases", exc_info=True)
+            with self._lock:
+                self._watch = None
+            self._reporter.watch(False)
 
-    def end(self, flags: Compiled) -> bool:
-        """The server speaks: put its flags in force; return whether any had been closed here."""
+    def end(self, flags: Compiled) -> tuple[Compiled | None, bool]:
+        """The server speaks: put its flags in force.
+
+        Returns:
+            The flags that were in force, and whether this process had closed any for itself.
+        """
         with self._lock:
-            watch, self._watch = self._watch, None
-            if self._get() is not flags:
+            before, closed = self._get(), self.closed
+            watch, self._watch, self._inherited = self._watch, None, frozenset()
+            if before is not flags:
                 self._apply(flags)
-        if watch is None:
-            return False
-        watch.over.set()
-        self._reporter.watch(False)
-        now = time.monotonic()
-        for release, since in watch.closed.values():
-            self._reporter.tripped(release, now - since)
-        if watch.closed:
-            log.info("as the server says again: %s", ", ".join(sorted(watch.closed)))
-        return bool(watch.closed)
+            if watch is not None:
+                watch.over.set()
+                self._reporter.watch(False)
+                self._reporter.reopened()
+        if closed:
+            log.info("as the server says again: %s", ", ".join(sorted(closed)))
+        return before, bool(closed)
 
     def stop(self) -> None:
         """Watch no more; what is closed stays so."""
-        with self._lock:
-            self._stopped = True
-            if self._watch is not None:
-                self._watch.over.set()
+        self._stopped = True
+        watch = self._watch
+        if watch is not None:
+            watch.over.set()
 
     def _look_on(self, watch: _Watch) -> None:
-        while not watch.over.wait(WINDOW_SECONDS):
+        while not (watch.over.wait(WINDOW_SECONDS) or self._stopped):
             try:
                 for trip in watch.outage.close_window(*self._reporter.look()):
                     self._close(watch, trip)
@@ -122,12 +136,13 @@ class Breaker:
     def _close(self, watch: _Watch, trip: Trip) -> None:
         with self._lock:
             flags = self._get()
-            if self._watch is not watch or watch.over.is_set() or flags is None:
+            if self._watch is not watch or self._stopped or flags is None:
                 return
             flag = _closed(flags.snapshot.flags[trip.flag])
             present = flags.apply(Update(flags.version, {trip.flag: flag}))
-            watch.closed[trip.flag] = trip.release, time.monotonic()
             self._apply(present)
+            watch.closed.add(trip.flag)
+            self._reporter.tripped(trip.release)
         log.warning(
             "the release of %s is closed here until the server speaks again: "
             "%d users failed in %d operations of the treatment, %d in %d of the control",

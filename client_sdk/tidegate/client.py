@@ -444,7 +444,7 @@ class Client:
         if self._postponed is not None and not uwsgi.workers_are_to_come():
             self._begin_late()
 
-    def _connect(self, given: Compiled | None = None) -> None:
+    def _connect(self, given: Compiled | None = None, closed: frozenset[str] = frozenset()) -> None:
         link: Link = load("tidegate.updates").Link(
             load("tidegate.transport").Transport(self._url, self._token),
             self._reporter,
@@ -454,6 +454,7 @@ class Client:
             self._tell,
             lambda: bool(self._listeners),
             given,
+            closed,
         )
         self._link = link
         link.start()
@@ -471,7 +472,7 @@ class Client:
         elif self._link is not None and not self._closed:
             ready = self._compiled is not None
             # What the parent closed stays closed here, too, until the server speaks.
-            self._connect(self._link.given)
+            self._connect(self._link.given, self._link.closed)
             if ready and self._link is not None:
                 self._link.ready.set()
 

@@ -39,8 +39,8 @@ class ClientStatus(NamedTuple):
         instance: the id under which this process reports.
         dropped: operations and values that could not be counted: for want of room, or
             because a value was no finite number.
-        closed_here: keys of flags whose release this process closed for itself, until the
-            server speaks again.
+        closed_here: keys of flags whose release this process, or the one it was forked from,
+            closed for itself, until the server speaks again.
     """
 
     state: str

@@ -97,7 +97,7 @@ class Outage:
         releases: by flag, as ``watched`` gives them.
         ended: what had ended before it began.
         spent: how many parts of the false-alarm budget each release has spent; what this
-            outage spends is added.
+            outage spends is added, once it lasts a window: before, nothing can be closed.
     """
 
     def __init__(
@@ -155,8 +155,7 @@ class _Case:
         self._begin()
 
     def _begin(self) -> None:
-        """Begin an epoch: users who failed may fail again, and the budget is spent on."""
-        self._spent[self.release.id] = self._spent.get(self.release.id, 0) + 1
+        """Begin an epoch: users who failed may fail again."""
         self._known: set[str] = set()
         self._evidence = Mixture()
         self._windows = 0
@@ -179,6 +178,8 @@ class _Case:
         """Add a window to the evidence; return the trip when it is enough."""
         tolerance = self.release.local_breaker
         assert tolerance is not None
+        if self._windows == 0:
+            self._spent[self.release.id] = self._spent.get(self.release.id, 0) + 1
         before = self._guard
         self._guard = watch_dispersion(before, strata, new_stage=False)
         mass = onset_mass(self._windows, first=self._windows == 0, new_stage=False)

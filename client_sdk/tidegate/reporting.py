@@ -12,8 +12,9 @@ work only, never while something is sent.
 from __future__ import annotations
 
 import threading
+import time
 import uuid
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -72,7 +73,10 @@ class Reporter:
         self._sequence = 0
         self._abandoned = False
         self._watched: dict[tuple[Group, Arm], set[str]] | None = None
+        self._room_to_watch = ROOM_FOR_USERS
+        self._earlier: dict[Group, tuple[int, int]] = {}
         self._trips: dict[str, Trips] = {}
+        self._tripped: dict[str, float] = {}
         self.instance: str = uuid.uuid4().hex
         self.dropped: int = 0
 
@@ -158,8 +162,13 @@ class Reporter:
 
     def _fail(self, place: tuple[Group, Arm], user: str) -> None:
         name = user_hash(user)
-        if self._watched is not None and len(self._watched.get(place, ())) < ROOM_FOR_USERS:
-            self._watched.setdefault(place, set()).add(name)
+        if self._watched is not None and self._room_to_watch > 0:
+            # One room for all: of two, the control's would be full first, and harmless failures
+            # of the treatment alone would go on being counted.
+            users = self._watched.setdefault(place, set())
+            if name not in users:
+                users.add(name)
+                self._room_to_watch -= 1
         if name in self._failing.get(place, ()):
             return
         if self._waiting >= ROOM_FOR_USERS:
@@ -172,27 +181,49 @@ class Reporter:
         """Begin, or cease, to remember who fails between two calls of ``look``."""
         with self._lock:
             self._watched = {} if watched else None
+            self._room_to_watch = ROOM_FOR_USERS
+            self._earlier = {}
 
     def look(self) -> tuple[dict[Group, tuple[int, int]], dict[tuple[Group, Arm], set[str]]]:
         """Return operations that ended, in control and treatment, and who failed since before."""
         with self._lock:
-            ended = {group: (totals[1], totals[5]) for group, totals in self._totals.items()}
+            ended = {
+                group: _plus(self._earlier.get(group, (0, 0)), totals)
+                for group, totals in self._totals.items()
+            }
             failed = self._watched or {}
             if self._watched is not None:
-                self._watched = {}
+                self._watched, self._room_to_watch = {}, ROOM_FOR_USERS
             return ended, failed
 
-    def tripped(self, release: str, seconds: float) -> None:
-        """Count that a release was closed here for so long, without the server."""
+    def tripped(self, release: str) -> None:
+        """Count that a release is closed here from now on, without the server."""
         with self._lock:
-            count, before = self._trips.get(release, (0, 0))
+            count, length = self._trips.get(release, (0, 0))
             if release in self._trips or len(self._trips) < ROOM_FOR_GROUPS:
-                self._trips[release] = count + 1, before + round(seconds * 1000)
+                self._trips[release] = count + 1, length
+                self._tripped[release] = time.monotonic()
+
+    def reopened(self) -> None:
+        """Note that what was closed here is closed no more."""
+        with self._lock:
+            self._lengthen_trips()
+            self._tripped = {}
+
+    def _lengthen_trips(self) -> None:
+        """Count how long trips have gone on: a report may arrive before they are over."""
+        now = time.monotonic()
+        for release, since in self._tripped.items():
+            count, length = self._trips.get(release, (0, 0))
+            passed = int((now - since) * 1000)
+            self._trips[release] = count, length + passed
+            self._tripped[release] = since + passed / 1000
 
     def compose(self) -> dict[str, Any]:
         """Return the next report's counts, as ``docs/wire/report.schema.json`` has them."""
         with self._lock:
             self._sequence += 1
+            self._lengthen_trips()
             sent = _Sent(
                 self._sequence,
                 {group: list(totals) for group, totals in self._totals.items()},
@@ -286,6 +317,9 @@ class Reporter:
             base = self._acknowledged
             for group, totals in self._totals.items():
                 before = base.totals.get(group, _NOTHING)
+                if self._watched is not None:
+                    # Whoever looks does not care how it is told to the server.
+                    self._earlier[group] = _plus(self._earlier.get(group, (0, 0)), before)
                 self._totals[group] = [now - then for now, then in zip(totals, before, strict=True)]
             self._overflow = {
                 place: count - base.overflow.get(place, 0)
@@ -309,12 +343,17 @@ def _nothing_sent() -> _Sent:
     return _Sent(0, {}, {}, {}, {}, {})
 
 
+def _plus(ended: tuple[int, int], totals: Sequence[int]) -> tuple[int, int]:
+    """Operations that ended, in control and treatment, with those of more totals."""
+    return ended[0] + totals[1], ended[1] + totals[5]
+
+
 def _told(trips: Mapping[str, Trips]) -> dict[str, Any]:
     """A report's trips; only where there are any does a server have to know of them."""
     listed = [
         {"release": release, "count": count, "milliseconds": length}
         for release, (count, length) in trips.items()
-        if count
+        if count or length
     ]
     return {"trips": listed} if listed else {}
 

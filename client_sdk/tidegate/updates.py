@@ -55,6 +55,7 @@ class Link:
         apply: puts other ones in their place.
         given: what the server said last, where other flags are in force because a release was
             closed here.
+        closed: the keys of flags whose release the parent of this process has closed.
         file: where the flags are kept for the next start; None: nowhere.
         tell: is told of changes of state.
         heard: whether anybody listens to what ``tell`` is told.
@@ -70,11 +71,12 @@ class Link:
         tell: Callable[[ClientEvent], None] = lambda event: None,
         heard: Callable[[], bool] = lambda: True,
         given: Compiled | None = None,
+        closed: frozenset[str] = frozenset(),
     ) -> None:
         self._transport = transport
         self._reporter = reporter
         self._get = get
-        self._breaker = Breaker(reporter, get, apply, tell)
+        self._breaker = Breaker(reporter, get, apply, tell, closed)
         self._file = file
         self._tell = tell
         self._heard = heard
@@ -221,8 +223,9 @@ class Link:
 
     def _put_in_force(self, flags: Compiled) -> None:
         """Do as the server says, also where this process did otherwise for a while."""
-        before, self.given = self._get(), flags
-        if self._breaker.end(flags):
+        self.given = flags
+        before, reopened = self._breaker.end(flags)
+        if reopened:
             # What happened meanwhile is of interest now.
             self._report_now.set()
         if before is None or before is flags or not self._heard():

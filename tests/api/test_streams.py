@@ -99,8 +99,11 @@ def test_a_client_out_of_reach_gets_a_snapshot(
     assert connect(last_seen).next("snapshot", "update").name == "snapshot"
 
 
-def test_the_hint_when_to_come_back_is_first(connect: Connect) -> None:
-    (line,) = next(connect().blocks())
+def test_the_hint_when_to_come_back_is_behind_what_was_missed(connect: Connect) -> None:
+    """Before it, a client that missed a kill would hold the flags it has for confirmed."""
+    blocks = connect().blocks()
+    assert "event: snapshot" in next(blocks)
+    (line,) = next(blocks)
     name, _, milliseconds = line.partition(": ")
     assert name == "retry"
     assert 1_000 <= int(milliseconds) <= 3_000

@@ -10,13 +10,15 @@ from types import SimpleNamespace
 from typing import cast
 
 import pytest
+import tidegate as sdk
 from tidegate_server.cli import release_watch
 from tidegate_server.cli.server import Document, Server
 from tidegate_server.cli.target import Target
 
 from examples.shop.processes import free_port
 from tests.cli.calls import Tidegate, wait_until
-from tests.cli.conftest import TOKEN
+from tests.cli.conftest import TOKEN, Served
+from tests.cli.test_kill import sdk_token
 from tests.cli.test_output import output_of
 
 
@@ -122,6 +124,18 @@ def test_the_ledger_tells_every_decision(checkout: Tidegate) -> None:
     shown = checkout.ok("release", "show", id)
     assert "last decision" in shown
     assert "users who failed" in shown
+
+
+def test_the_ledger_tells_of_instances_that_closed_the_release_for_themselves(
+    checkout: Tidegate, served: Served
+) -> None:
+    id = started(checkout)
+    with closing(sdk.Client(served.url, sdk_token(checkout))) as client:
+        assert client.wait_until_ready()
+        client._reporter.tripped(id)
+        told = "; closed by instances without the server: 1\n"
+        wait_until("it is told of", lambda: told in checkout.ok("release", "ledger", id))
+    assert checkout.ok("release", "ledger", id).count(told) == 1
 
 
 def test_watching_ends_with_the_release(checkout: Tidegate) -> None:

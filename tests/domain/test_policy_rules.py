@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tidegate.model import Opening, Tolerance
-from tidegate_server.domain.checks import Check
+from tidegate_server.domain.checks import Check, Compare, Metric, OnFailure
 from tidegate_server.domain.policy import HOUR, SECOND, NoData, Policy, Stage
 from tidegate_server.domain.policy_rules import check_policy, with_stage_names
 from tidegate_server.domain.snapshot import openings
@@ -122,6 +122,21 @@ def test_an_interval_longer_than_what_it_measures_is_refused_where_it_matters() 
         "/interval",
         "/no_data/after",
     ]
+
+
+def test_a_breaker_goes_by_the_error_rate_against_the_control_group() -> None:
+    errors = Check(tolerance=Tolerance(0.2, 0.0))
+    slower = Check(metric=Metric.LATENCY, tolerance=Tolerance(3.0, 0.0))
+    alone = Check(compare=Compare.ABSOLUTE, threshold=0.5, tolerance=Tolerance(4.0, 0.0))
+    laxer = Check(tolerance=Tolerance(0.1, 0.01), on_failure=OnFailure.WARN)
+
+    def tolerated(*checks: Check) -> Tolerance | None:
+        return replace(ladder(), local_breaker=True, checks=checks).breaker_tolerance
+
+    assert tolerated(slower, errors, alone) == Tolerance(0.2, 0.0)
+    assert tolerated(errors, laxer) == Tolerance(0.2, 0.01)
+    assert tolerated(slower, alone) is None
+    assert replace(ladder(), checks=(errors,)).breaker_tolerance is None
 
 
 def test_a_stage_without_a_name_gets_one() -> None:

@@ -21,8 +21,9 @@ POLICY = {
 }
 
 
+@pytest.mark.parametrize("workers", ["gthread", "gevent"])
 def test_processes_close_a_release_while_the_server_is_dead_and_tell_of_it_afterwards(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: str
 ) -> None:
     broken = tmp_path / "broken"
     monkeypatch.setenv("BROKEN", str(broken))
@@ -30,7 +31,7 @@ def test_processes_close_a_release_while_the_server_is_dead_and_tell_of_it_after
     world.start_server()
     admin.create("flags", boolean_flag("fast-checkout", ""))
     admin.create("policies", POLICY)
-    world.start_application("tests.end_to_end.breaking:app")
+    world.start_application("tests.end_to_end.breaking:app", workers=workers)
     world.callers.start()
     release = admin.start_release("fast-checkout", "on", "guarded", "a test").id
     world.wait_until("both arms work", release, lambda now: now.treatment.outcomes > 100)

@@ -123,12 +123,14 @@ class World:
         )
         self.processes.wait_for("the server is ready", self.admin.ready)
 
-    def start_application(self, app: str = "tests.end_to_end.counted:app") -> None:
+    def start_application(
+        self, app: str = "tests.end_to_end.counted:app", *, workers: str = "gthread"
+    ) -> None:
         self.processes.start(
             "application",
             [
                 *(sys.executable, "-m", "gunicorn", "--preload", "--no-control-socket"),
-                *("--workers", "2", "--worker-class", "gthread", "--threads", "4"),
+                *("--workers", "2", "--worker-class", workers, "--threads", "4"),
                 *("--bind", self.application_url.removeprefix("http://")),
                 app,
             ],

@@ -11,12 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tidegate import Client, Context
+from tidegate import Client, Context, threads, transport
+from tidegate.breaker import Breaker
 from tidegate.details import ClientEvent
+from tidegate.evaluation import Compiled
 from tidegate.integrations.prometheus import ClientCollector
+from tidegate.reporting import Reporter
 
 from tests.sdk import bad_proxy
 from tests.sdk.bad_proxy import Mode, Proxy
+from tests.sdk.documents import a_flag, a_release, a_snapshot, compiled
 from tests.sdk.server import POLICY, Environment
 from tests.waiting import soon
 
@@ -236,6 +240,29 @@ def test_what_changed_meanwhile_holds_when_the_server_is_back(
     soon(lambda: serves(client) == {True, False}, "it is open again")
 
 
+def test_it_is_not_open_for_a_moment_when_the_server_is_back_and_has_killed_it(
+    proxy: Proxy, environment: Environment, start: Start
+) -> None:
+    environment.release("checkout", GUARDED)
+    client = connected(start())
+    proxy.become(bad_proxy.refusing)
+    closed(client, Visitors(client, "checkout"))
+    assert client._link is not None
+    breaker = client._link._breaker
+    apply, killed = breaker._apply, []
+
+    def applied(flags: Compiled) -> None:
+        killed.append("checkout" in flags.killed)
+        apply(flags)
+
+    breaker._apply = applied
+    environment.kill("checkout")
+    proxy.become(bad_proxy.passing)
+    connected(client)
+    soon(lambda: bool(killed), "the server speaks")
+    assert killed == [True]
+
+
 def test_it_may_be_closed_in_each_outage_anew(
     proxy: Proxy, environment: Environment, start: Start
 ) -> None:
@@ -264,15 +291,15 @@ def test_a_child_of_a_process_that_closed_it_begins_with_it_closed(
     pid = os.fork()
     if pid == 0:
         try:
-            os.write(here, b"closed;" if serves(client) == {False} else b"open;")
+            os.write(here, f"{sorted(client.status().closed_here)} {serves(client)};".encode())
             soon(lambda: client.status().state == "connected", "the child is connected")
-            os.write(here, b"open" if serves(client) == {True, False} else b"closed")
+            os.write(here, f"{sorted(client.status().closed_here)} {serves(client)}".encode())
         finally:
             os._exit(0)
     os.close(here)
-    assert os.read(there, 100) == b"closed;"
+    assert os.read(there, 100) == b"['checkout'] {False};"
     proxy.become(bad_proxy.passing)
-    assert os.read(there, 100) == b"open"
+    assert os.read(there, 100) == b"[] {False, True}"
     os.close(there)
     os.waitpid(pid, 0)
 
@@ -288,3 +315,81 @@ def test_a_client_that_is_closed_watches_no_more(
 
     assert serves(client) == {False}
     assert client.status().state == "closed"
+
+
+def test_it_is_told_of_with_what_failed_when_reports_arrive_before_flags_do(
+    proxy: Proxy, environment: Environment, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = environment.release("checkout", GUARDED)
+    client = connected(start())
+    visitors = Visitors(client, "checkout")
+    proxy.become(bad_proxy.refusing)
+    closed(client, visitors)
+
+    def unreachable(*_: Any) -> Any:
+        raise transport.Unreachable("it waits for its next attempt")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(transport.Transport, "events", unreachable)
+        patched.setattr(transport.Transport, "snapshot", unreachable)
+        proxy.become(bad_proxy.passing)
+        soon(lambda: environment.evidence(release).trips.count == 1, "the trip is told of")
+        assert client.status().closed_here
+        (reading,) = environment.evidence(release).readings
+        assert reading.treatment.errors == visitors.treated
+    connected(client)
+    client.close()
+    assert environment.evidence(release).trips.count == 1
+
+
+def test_where_no_thread_can_be_started_flags_are_kept_fresh_all_the_same(
+    proxy: Proxy, environment: Environment, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment.release("checkout", GUARDED)
+    client = connected(start())
+    tried = []
+
+    def refuse(name: str, work: Callable[[], None]) -> None:
+        tried.append(name)
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threads, "start", refuse)
+        proxy.become(bad_proxy.refusing)
+        soon(lambda: len(tried) > 1, "it tries again with every failure")
+        proxy.become(bad_proxy.passing)
+        connected(client)
+    proxy.become(bad_proxy.refusing)
+    closed(client, Visitors(client, "checkout"))
+
+
+def test_stopping_waits_for_no_lock_since_a_signal_may_come_in_the_midst_of_anything() -> None:
+    breaker = Breaker(Reporter(), lambda: None, lambda flags: None, lambda event: None)
+    with breaker._lock:
+        breaker.stop()
+
+
+def test_a_budget_that_was_spent_stays_so_while_a_release_has_nothing_to_watch() -> None:
+    def flags(percentage: float) -> Compiled:
+        guarded = {"local_breaker": {"relative": 0.1, "absolute": 0.0}}
+        another = a_release((50, []), id="rel_2", **guarded)
+        return compiled(
+            a_snapshot(
+                a_flag("checkout", release=a_release((percentage, []), **guarded)),
+                a_flag("banner", release=another),
+            )
+        )
+
+    in_force = flags(50)
+
+    def put(flags: Compiled) -> None:
+        nonlocal in_force
+        in_force = flags
+
+    breaker = Breaker(Reporter(), lambda: in_force, put, lambda event: None)
+    for outage, percentage in enumerate((50, 100, 50), 1):
+        breaker.end(flags(percentage))
+        breaker.begin()
+        soon(lambda outage=outage: breaker._spent.get("rel_2") == outage, "a window is over")  # type: ignore[misc]
+    breaker.stop()
+    assert breaker._spent == {"rel_1": 2, "rel_2": 3}

@@ -135,15 +135,22 @@ def test_only_releases_that_allow_it_and_have_a_control_group_are_watched() -> N
 def test_each_outage_and_each_epoch_spends_its_own_part_of_the_budget() -> None:
     spent: dict[str, int] = {}
     process = Process(spent=spent)
-    assert spent == {"rel_1": 1}
     for _ in range(EPOCH_WINDOWS):
         process.window((90, 1), (10, 0))
-    assert spent == {"rel_1": 1}
+        assert spent == {"rel_1": 1}
     process.window((90, 1), (10, 0))
     assert spent == {"rel_1": 2}
-    Process(spent=spent)
+    Process(spent=spent).window((90, 1), (10, 0))
     assert spent == {"rel_1": 3}
     assert sum(1 / (k * (k + 1)) for k in range(1, 10_000)) <= 1
+
+
+def test_a_connection_that_comes_and_goes_within_a_window_spends_nothing() -> None:
+    spent: dict[str, int] = {}
+    for _ in range(1_000):
+        Process(spent=spent)
+    assert Process(spent=spent).window((90, 0), (10, 10))
+    assert spent == {"rel_1": 1}
 
 
 def test_a_user_who_failed_in_an_earlier_epoch_may_fail_anew() -> None:

@@ -353,10 +353,33 @@ def test_a_process_that_never_closed_a_release_says_nothing_of_it() -> None:
     assert "trips" not in Reporter().compose()
 
 
-def test_trips_are_totals_like_everything_else() -> None:
+class Clock:
+    """Stands where the reporter's does."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(reporting, "time", clock)
+    return clock
+
+
+def a_trip(reporter: Reporter, clock: Clock, seconds: float) -> None:
+    reporter.tripped("rel_1")
+    clock.now += seconds
+    reporter.reopened()
+
+
+def test_trips_are_totals_like_everything_else(clock: Clock) -> None:
     reporter = Reporter()
     going_on = [release_at("rel_1", 2)]
-    reporter.tripped("rel_1", 1.25)
+    a_trip(reporter, clock, 1.25)
     for expected in (1, 2):
         report = reporter.compose()
         assert report["trips"] == [
@@ -364,14 +387,28 @@ def test_trips_are_totals_like_everything_else() -> None:
         ]
         assert violations(REPORT, whole(report)) == []
         reporter.acknowledged(report["sequence"], going_on)
-        reporter.tripped("rel_1", 1.25)
+        a_trip(reporter, clock, 1.25)
 
 
-def test_trips_of_a_release_that_is_over_are_forgotten_once_they_arrived() -> None:
+def test_a_trip_is_told_of_while_it_goes_on_and_counted_once(clock: Clock) -> None:
+    """A report may arrive before the flags do, and what failed is in the same report."""
     reporter = Reporter()
-    reporter.tripped("rel_1", 1)
+    reporter.tripped("rel_1")
+    for seconds in (0, 2, 4):
+        (told,) = reporter.compose()["trips"]
+        assert told == {"release": "rel_1", "count": 1, "milliseconds": 1000 * seconds}
+        clock.now += 2
+    reporter.reopened()
+    clock.now += 2
+    (told,) = reporter.compose()["trips"]
+    assert told == {"release": "rel_1", "count": 1, "milliseconds": 6000}
+
+
+def test_trips_of_a_release_that_is_over_are_forgotten_once_they_arrived(clock: Clock) -> None:
+    reporter = Reporter()
+    a_trip(reporter, clock, 1)
     report = reporter.compose()
-    reporter.tripped("rel_1", 1)
+    a_trip(reporter, clock, 1)
     reporter.acknowledged(report["sequence"])
     report = reporter.compose()
     assert report["trips"] == [{"release": "rel_1", "count": 2, "milliseconds": 2000}]
@@ -379,16 +416,27 @@ def test_trips_of_a_release_that_is_over_are_forgotten_once_they_arrived() -> No
     assert "trips" not in reporter.compose()
 
 
-def test_a_forgotten_instance_says_trips_again_that_were_never_acknowledged() -> None:
+def test_a_forgotten_instance_says_trips_again_that_were_never_acknowledged(clock: Clock) -> None:
     reporter = Reporter()
-    reporter.tripped("rel_1", 1)
+    a_trip(reporter, clock, 1)
     reporter.acknowledged(reporter.compose()["sequence"], [release_at("rel_1", 1)])
     reporter.forgotten()
     assert "trips" not in reporter.compose()
-    reporter.tripped("rel_1", 3)
+    a_trip(reporter, clock, 3)
     reporter.forgotten()
     (told,) = reporter.compose()["trips"]
     assert told == {"release": "rel_1", "count": 1, "milliseconds": 3000}
+
+
+def test_the_rest_of_a_trip_is_told_of_by_an_instance_forgotten_meanwhile(clock: Clock) -> None:
+    reporter = Reporter()
+    reporter.tripped("rel_1")
+    clock.now += 1
+    reporter.acknowledged(reporter.compose()["sequence"], [release_at("rel_1", 1)])
+    reporter.forgotten()
+    clock.now += 2
+    (told,) = reporter.compose()["trips"]
+    assert told == {"release": "rel_1", "count": 0, "milliseconds": 2000}
 
 
 def test_who_fails_is_remembered_for_those_who_look_and_only_then() -> None:
@@ -405,6 +453,38 @@ def test_who_fails_is_remembered_for_those_who_look_and_only_then() -> None:
     reporter.watch(False)
     an_operation(reporter, outcome="error", user="cid")
     assert reporter.look()[1] == {}
+
+
+def test_who_looks_sees_every_operation_also_when_the_server_has_forgotten_the_instance() -> None:
+    reporter = Reporter()
+    an_operation(reporter)
+    reporter.watch(True)
+    an_operation(reporter)
+    reporter.acknowledged(reporter.compose()["sequence"], [release_at("rel_1", 1)])
+    an_operation(reporter)
+    reporter.forgotten()
+    an_operation(reporter)
+    assert reporter.look()[0] == {("rel_1", 1, 1): (0, 4)}
+    reporter.watch(True)
+    assert reporter.look()[0] == {("rel_1", 1, 1): (0, 2)}
+
+
+def test_where_too_many_fail_at_once_for_those_who_look_neither_arm_is_preferred(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reporting, "ROOM_FOR_USERS", 4)
+    reporter = Reporter()
+    reporter.watch(True)
+    for _ in range(2):
+        for number in range(3):
+            for arm in ("control", "control", "treatment"):
+                user = f"{arm}-{number}"
+                an_operation(reporter, exposure(arm=arm), outcome="error", user=user)
+        failed = reporter.look()[1]
+        assert {arm: len(users) for (_, arm), users in failed.items()} == {
+            "control": 2,
+            "treatment": 2,
+        }
 
 
 # A server that has forgotten

@@ -51,9 +51,10 @@ class Streams:
         project, environment = str(token.project), str(token.environment)
         subscription = self._store.feed().subscribe(project, environment)
         try:
-            yield f"retry: {random.randint(*RETRY_MS)}\n\n"  # noqa: S311 - only spreads load
             version, missed = self._missed(project, environment, last_seen)
+            # First what was missed: whoever is told anything holds its flags for confirmed.
             yield from missed
+            yield f"retry: {random.randint(*RETRY_MS)}\n\n"  # noqa: S311 - only spreads load
             checked = time.monotonic()
             while not self._closing:
                 update = subscription.get(self._settings.keep_alive_seconds)

@@ -188,11 +188,13 @@ def _decision_line(entry: Json) -> str:
         stages += f" > {after['stage']}"
     evidence = against(_exp(decision["log_evidence"]), decision["rollback_at"])
     harmless = against(_exp(decision["log_advance"]), decision["advance_at"])
+    trips = entry["window"].get("trips", {}).get("count", 0)  # earlier versions wrote none
+    alone = f"; closed by instances without the server: {trips:,}" if trips else ""
     return (
         f"{instant_of(entry['at_ms'])}  {stages:<11}  {decision['action']:<8}  "
         f"failed: control {_counted(entry['window'], 'control')}, "
         f"treatment {_counted(entry['window'], 'treatment')}; "
-        f"against it {evidence}, to advance {harmless}"
+        f"against it {evidence}, to advance {harmless}{alone}"
     )
 
 

@@ -63,7 +63,7 @@ class GroupValues:
 class ReleaseTrips:
     """How often an instance closed a release for itself, and for how long altogether.
 
-    Totals since the instance began; what still goes on is not in them.
+    Totals since the instance began; what still goes on counts as far as it went.
     """
 
     release: str
