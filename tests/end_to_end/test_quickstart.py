@@ -16,7 +16,10 @@ from tests.processes import runs
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGINT, signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.long)],
+)
 def test_a_signal_ends_every_process_and_removes_the_folder(
     number: signal.Signals, tmp_path: Path
 ) -> None:

@@ -21,7 +21,7 @@ POLICY = {
 }
 
 
-@pytest.mark.parametrize("workers", ["gthread", "gevent"])
+@pytest.mark.parametrize("workers", ["gthread", pytest.param("gevent", marks=pytest.mark.long)])
 def test_processes_close_a_release_while_the_server_is_dead_and_tell_of_it_afterwards(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: str
 ) -> None:
