@@ -1,10 +1,11 @@
 // Lets OpenFeature's tracking say how the page's work went:
 //
 //     client.track("tidegate.ok");
-//     client.track("tidegate.failed", { duration_ms: 182 });
+//     client.track("tidegate.failed", { duration_ms: 182, basket_value: 12.3 });
 //
 // Tidegate compares the error rates of a release's arms. An outcome counts for every flag that
-// the page has asked, for the variant that it was given last.
+// the page has asked, for the variant that it was given last. Other numbers are values that a
+// policy's custom checks may compare.
 
 const OUTCOMES = { "tidegate.ok": "ok", "tidegate.failed": "error" };
 
@@ -14,10 +15,17 @@ export function reportOutcomes(provider, { server, token }) {
     if (details.variant !== undefined) given.set(details.flagKey, details.variant);
   };
   provider.hooks = [...(provider.hooks ?? []), { after: remember }];
-  provider.track = (event, context, { duration_ms } = {}) => {
+  provider.track = (event, context, { duration_ms, ...details } = {}) => {
     const outcome = OUTCOMES[event];
     if (outcome === undefined || given.size === 0) return;
-    const said = { context, flags: Object.fromEntries(given), outcome, duration_ms };
+    const numbers = Object.entries(details).filter(([, value]) => Number.isFinite(value));
+    const said = {
+      context,
+      flags: Object.fromEntries(given),
+      outcome,
+      duration_ms,
+      values: Object.fromEntries(numbers),
+    };
     fetch(`${server}/ofrep/v1/track`, {
       method: "POST",
       headers: { Authorization: `Bearer ${token}`, "Content-Type": "application/json" },

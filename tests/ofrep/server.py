@@ -12,6 +12,7 @@ import urllib3
 
 from examples.shop.admin import Admin
 from examples.shop.processes import Processes, free_port
+from tests.waiting import until
 
 PROGRAM = str(Path(sys.executable).with_name("tidegate"))
 TOKEN = "tg_admin_tests_0123456789abcdefghijklmnop"
@@ -147,6 +148,18 @@ class Shop:
         self.server.call("POST", f"/api/v1/projects/{self.project}/policies", document)
         asked = {"flag": flag, "treatment": "on", "policy": "careful"}
         return str(self.server.call("POST", f"{self.production}/releases", asked)["id"])
+
+    def settle(self) -> None:
+        """Wait until every web process that was asked for flags has the newest ones."""
+        sdk = {"Authorization": f"Bearer {self.token('sdk')}"}
+        answer = urllib3.request("GET", f"{self.server.url}/sdk/v1/snapshot", headers=sdk)
+        version = answer.json()["version"]
+
+        def settled() -> bool:
+            items = self.server.call("GET", f"{self.production}/instances")["items"]
+            return all(item["version"] >= version for item in items if item["live"])
+
+        until(settled, "the web processes")
 
     def state(self, release: str) -> dict[str, Any]:
         """A release as it stands."""

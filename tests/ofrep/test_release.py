@@ -27,9 +27,9 @@ def visit(page: Page, user: str) -> bool:
 
 
 def test_every_outcome_counts_for_the_arm_that_was_shown(web: Driver, shop: Shop) -> None:
-    release = shop.release()
     page = Page(web, shop.server.url, shop.token("client"))
-    until(lambda: any(visit(page, f"user-{number}") for number in range(40)))
+    release = shop.release()
+    shop.settle()
     shown = {True: 0, False: 0}
     for number in range(40):
         shown[visit(page, f"user-{number}")] += 1
@@ -44,6 +44,25 @@ def test_every_outcome_counts_for_the_arm_that_was_shown(web: Driver, shop: Shop
     until(lambda: counted() == (shown[True], shown[False]))
     assert min(shown.values()) > 0
     assert shop.state(release)["state"] != "rolled_back"
+
+
+def test_values_of_pages_are_there_for_custom_checks(web: Driver, shop: Shop) -> None:
+    check = {"metric": "custom", "measure": "basket_value", "operator": ">="}
+    release = shop.release(checks=[check])
+    page = Page(web, shop.server.url, shop.token("client"))
+    users = count()
+
+    def seen() -> set[str]:
+        """The arms of which the policy job saw values."""
+        for _ in range(10):
+            visit(page, f"user-{next(users)}")
+            page.do("track", event="tidegate.ok")
+        entries = shop.server.call("GET", f"{shop.production}/releases/{release}/ledger")["items"]
+        parts = [part for each in entries for part in each["entry"]["window"]["distributions"]]
+        assert {part["measure"] for part in parts} <= {"basket_value"}
+        return {arm for part in parts for arm in ("control", "treatment") if part[arm]}
+
+    until(lambda: seen() == {"control", "treatment"})
 
 
 def test_a_treatment_that_fails_in_pages_is_rolled_back(web: Driver, shop: Shop) -> None:

@@ -76,7 +76,7 @@ await obey({
       const at = requests.findIndex((each) => each.status === status);
       return at < 0 ? undefined : requests.splice(at, 1)[0];
     }, seconds),
-  track: ({ event }) => client.track(event, { duration_ms: 12.5 }),
+  track: ({ event }) => client.track(event, { duration_ms: 12.5, basket_value: 7 }),
   async stop() {
     await OpenFeature.clearProviders();
   },

@@ -117,9 +117,9 @@ def test_a_duration_that_nobody_said_is_no_latency() -> None:
     """Else pages that say none would all be fast, and a check of latency would pass."""
     counted = Exposures()
     met = {"rel_1": Exposure("rel_1", 1, 1, "treatment", (LATENCY,))}
-    counted.ended(met, "ok", None, "ann")
+    counted.ended(met, "ok", None, "ann", {})
     assert counted.reporter.compose()["values"] == []
-    counted.ended(met, "ok", 0, "ann")
+    counted.ended(met, "ok", 0, "ann", {})
     (told,) = counted.reporter.compose()["values"]
     assert told["treatment"] == {"0": 1}
 
@@ -169,6 +169,11 @@ def test_flags_without_a_release_count_for_nothing(web: Caller, admin: Caller) -
         ({"duration_ms": True}, "PARSE_ERROR"),
         ({"duration_ms": 1e12}, "PARSE_ERROR"),
         ({"duration_ms": None}, "PARSE_ERROR"),
+        ({"values": [1]}, "PARSE_ERROR"),
+        ({"values": None}, "PARSE_ERROR"),
+        ({"values": {"basket": "1"}}, "PARSE_ERROR"),
+        ({"values": {"basket": True}}, "PARSE_ERROR"),
+        ({"values": {f"v{n}": 1 for n in range(21)}}, "PARSE_ERROR"),
     ],
 )
 def test_what_is_no_outcome_is_a_bad_request(
@@ -223,6 +228,16 @@ def test_a_user_counts_once_a_window_for_each_step_of_a_release(
     monkeypatch.setattr(exposures, "WINDOW_SECONDS", 0.0)
     counted.evaluated([answer()], "ann")
     assert exposed(counted) == 5
+
+
+def test_values_are_counted_where_a_release_asks_for_them() -> None:
+    counted = Exposures()
+    met = {"r1": Exposure("r1", 1, 1, "treatment", ("latency", "basket"))}
+    counted.ended(met, "ok", None, "ann", {"basket": 3.0, "other": 1.0, "latency": 9.0})
+    counted.ended(met, "ok", 1_500, "ann", {})
+    values = counted.reporter.compose()["values"]
+    found = {each["measure"]: sum(each["treatment"].values()) for each in values}
+    assert found == {"latency": 1, "basket": 1}
 
 
 def test_who_has_no_key_is_counted_every_time() -> None:

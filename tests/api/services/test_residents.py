@@ -170,7 +170,7 @@ def test_one_environment_has_one_however_many_ask(checkout: Caller, backend: Bac
 
 
 def test_who_is_not_asked_any_more_moves_out(
-    resident: Resident, backend: Backend, monkeypatch: pytest.MonkeyPatch
+    resident: Resident, backend: Backend, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(residents, "IDLE_SECONDS", 0.0)
     listener = resident.listen()
@@ -183,6 +183,8 @@ def test_who_is_not_asked_any_more_moves_out(
     resident._thread.join(20)
     assert not resident._thread.is_alive()
     assert backend.residents.of(PLACE) is not resident
+    (instance,) = store.instances(*PLACE)
+    assert (instance.live, instance.left) == (False, True)
 
 
 def test_a_store_that_went_back_is_followed_back(

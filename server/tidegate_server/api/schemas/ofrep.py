@@ -13,7 +13,7 @@ import msgspec
 
 from tidegate_server.api.bodies import JSON
 from tidegate_server.api.problems import MEDIA_TYPE
-from tidegate_server.api.services.outcomes import LONGEST_MS, MOST_FLAGS, OUTCOMES
+from tidegate_server.api.services.outcomes import LONGEST_MS, MOST_FLAGS, MOST_VALUES, OUTCOMES
 
 _encode = msgspec.json.Encoder().encode
 
@@ -105,6 +105,12 @@ _OUTCOME = _object(
         },
         "outcome": {"enum": list(OUTCOMES)},
         "duration_ms": {"type": "number", "minimum": 0, "maximum": LONGEST_MS},
+        "values": {
+            "type": "object",
+            "description": "numbers that a policy's custom checks compare, by name",
+            "maxProperties": MOST_VALUES,
+            "additionalProperties": {"type": "number"},
+        },
     },
     *("context", "flags", "outcome"),
 )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from tidegate.bucketing import user_hash
 from tidegate.evaluation import Evaluation, Exposure
@@ -47,10 +47,23 @@ class Exposures:
             self.reporter.add(new, None, 0, key)
 
     def ended(
-        self, met: dict[str, Exposure], outcome: str, microseconds: int | None, key: str
+        self,
+        met: dict[str, Exposure],
+        outcome: str,
+        microseconds: int | None,
+        key: str,
+        values: Mapping[str, float],
     ) -> None:
-        """Count how a unit of work ended, ``ok`` or ``error``, and how long it took if known."""
-        self.reporter.add(met, outcome, microseconds, key, exposed=False)
+        """Count how a unit of work ended.
+
+        Args:
+            met: what it was exposed to, by release.
+            outcome: ``ok`` or ``error``.
+            microseconds: how long it took; None when nobody said.
+            key: whose it was.
+            values: what was measured in it, by name.
+        """
+        self.reporter.add(met, outcome, microseconds, key, exposed=False, measured=values)
 
     def _new(self, met: dict[str, Exposure], key: str, now: float) -> dict[str, Exposure]:
         new = {}

@@ -27,6 +27,7 @@ from tidegate_server.api.services.views import View
 
 OUTCOMES = ("ok", "error")
 MOST_FLAGS = 100
+MOST_VALUES = 20
 LONGEST_MS = 24 * 60 * 60 * 1_000
 
 
@@ -39,12 +40,14 @@ class Outcome:
         flags: the variant that each flag gave.
         outcome: ``ok`` or ``error``.
         microseconds: how long it took; None when nobody said.
+        values: what was measured in it, by name.
     """
 
     key: str
     flags: Mapping[str, str]
     outcome: str
     microseconds: int | None
+    values: Mapping[str, float]
 
 
 def read_outcome(question: Question) -> Outcome:
@@ -71,14 +74,28 @@ def read_outcome(question: Question) -> Outcome:
     if said.get("outcome") not in OUTCOMES:
         raise NotAsked(PARSE_ERROR, f"outcome must be {' or '.join(OUTCOMES)}.")
     took = _microseconds(said["duration_ms"]) if "duration_ms" in said else None
-    return Outcome(key, flags, said["outcome"], took)
+    values = _values(said["values"]) if "values" in said else {}
+    return Outcome(key, flags, said["outcome"], took, values)
 
 
 def _microseconds(duration: Any) -> int:
-    number = isinstance(duration, int | float) and not isinstance(duration, bool)
-    if not number or not math.isfinite(duration) or not 0 <= duration <= LONGEST_MS:
+    if not _is_number(duration) or not 0 <= duration <= LONGEST_MS:
         raise NotAsked(PARSE_ERROR, "duration_ms must be the milliseconds that it took.")
     return int(duration * 1_000)
+
+
+def _values(values: Any) -> Mapping[str, float]:
+    if not isinstance(values, Mapping) or len(values) > MOST_VALUES:
+        raise NotAsked(
+            PARSE_ERROR, f"values must be numbers by their names, {MOST_VALUES} at most."
+        )
+    if not all(_is_number(value) for value in values.values()):
+        raise NotAsked(PARSE_ERROR, "values must give a number for each name.")
+    return {name: float(value) for name, value in values.items()}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def count(view: View, exposures: Exposures, question: Question, said: Outcome) -> list[str]:
@@ -92,5 +109,7 @@ def count(view: View, exposures: Exposures, question: Question, said: Outcome) -
         if answer.variant == variant and answer.exposures:
             met[key] = answer
     if met:
-        exposures.ended(exposures_of(met.values()), said.outcome, said.microseconds, said.key)
+        exposures.ended(
+            exposures_of(met.values()), said.outcome, said.microseconds, said.key, said.values
+        )
     return list(met)

@@ -212,7 +212,7 @@ class Resident:
                 log.exception("resident_failed", place=self._place)
                 behind = True
         try:
-            self._report()
+            self._report(leaving=True)
         finally:
             subscription.close()
 
@@ -248,7 +248,7 @@ class Resident:
             for listener in self._listeners:
                 listener.ring()
 
-    def _report(self) -> None:
+    def _report(self, leaving: bool = False) -> None:
         """Send what was counted, under a new instance id when the store forgot the old one."""
         compiled = self.served().compiled
         active, interval = _active(compiled), _interval(compiled)
@@ -258,6 +258,7 @@ class Resident:
             document = reporter.compose() | {
                 "version": compiled.version,
                 "interval": interval,
+                "leaving": leaving,
                 "sdk": SDK,
                 "host": socket.gethostname()[:100],
                 "pid": os.getpid(),
