@@ -11,8 +11,12 @@ from pathlib import Path
 
 import pytest
 from celery import Celery
+from tidegate import Client, Context
+from tidegate.integrations.celery import install
+from tidegate.operation import current
 from tidegate_server.store.embedded import EmbeddedValkey
 
+from tests.sdk.integrations.counted import SNAPSHOT, counted, counts
 from tests.sdk.server import Environment
 from tests.waiting import until
 
@@ -27,6 +31,24 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     valkey.start()
     yield f"redis+socket://{valkey.socket}"
     valkey.stop()
+
+
+def test_a_client_that_is_installed_twice_is_asked_once() -> None:
+    """And the operations of another one are its own."""
+    first, second = Client.offline(SNAPSHOT), Client.offline(SNAPSHOT)
+    app = Celery()
+
+    def ask() -> bool:
+        return first.boolean("checkout", False, Context("ann"))
+
+    work = app.task(ask)
+    for client in (first, first, second):
+        install(client)
+    for _ in range(3):
+        assert work.apply().get() is True
+    assert counted(first) == counts(3, 0, 0)
+    assert counted(second) == counts(0, 0, 0)
+    assert current.get() is None
 
 
 def test_every_task_is_counted_once_also_when_workers_are_recycled(
