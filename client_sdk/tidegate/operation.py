@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from math import isfinite
 from time import perf_counter_ns
-from types import TracebackType
+from types import CoroutineType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 from tidegate.context import NOBODY, Context
@@ -159,11 +159,19 @@ def _going_on(operation: Operation | None) -> Operation | None:
 
 def _ask(resolve: Callable[[], Context]) -> Context:
     try:
-        return resolve()
+        found: object = resolve()
     except Exception as error:
         name = type(error).__name__
         _complain(f"the context callback raised {name}: evaluating without a context")
         return NOBODY
+    if isinstance(found, Context):
+        return found
+    if found is not None:
+        if isinstance(found, CoroutineType):
+            found.close()  # or Python warns of it at each request
+        kind = type(found).__name__
+        _complain(f"the context callback returned a {kind}, no Context: evaluating without one")
+    return NOBODY
 
 
 def _finite(value: Any) -> float | None:

@@ -9,7 +9,7 @@ import math
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from tidegate import Client, Context, Operation
@@ -340,6 +340,22 @@ def test_a_context_that_cannot_be_found_is_said_once_and_costs_nothing(
     assert counted(client) == counts(3, 3, 0)
     assert [record.getMessage() for record in caplog.records] == [
         "the context callback raised NotLoggedIn: evaluating without a context"
+    ]
+
+
+def test_what_is_no_context_is_said_once_and_costs_nothing(
+    client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def who() -> Context:
+        return Context("ann")
+
+    caplog.set_level(logging.INFO, "tidegate")
+    for _ in range(3):
+        with client.operation_of(cast(Any, who)):
+            assert ask(client) is True
+    assert counted(client) == counts(3, 3, 0)
+    assert [record.getMessage() for record in caplog.records] == [
+        "the context callback returned a coroutine, no Context: evaluating without one"
     ]
 
 
