@@ -126,6 +126,15 @@ class Client:
             return True
         return self._link is not None and self._link.ready.wait(timeout)
 
+    def flush(self) -> None:
+        """Send what has not been reported, for a process that may end without a further word.
+
+        Waits two seconds at most. The client goes on all the same; the server takes the report
+        for the last one until there is another.
+        """
+        if self._link is not None:
+            self._link.part()
+
     def close(self) -> None:
         """Send what has not been reported and stop; evaluations go on with the last flags."""
         self._closed = True

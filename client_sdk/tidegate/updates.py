@@ -85,6 +85,7 @@ class Link:
         self._stopping = threading.Event()
         self._flushing = False
         self._flushed = threading.Event()
+        self._parting: threading.Event | None = None
         self._report_now = threading.Event()
         self._failures = 0
         self.trouble: ClientEvent | None = None
@@ -116,6 +117,14 @@ class Link:
             self._flushed.wait(LAST_REPORT_SECONDS)
         self._save()
         self._transport.close()
+
+    def part(self) -> None:
+        """Send a report now that may be the last one; if there is another, it was not."""
+        if not self.ready.is_set() or self._stopping.is_set():
+            return
+        parted = self._parting = threading.Event()
+        self._report_now.set()
+        parted.wait(LAST_REPORT_SECONDS)
 
     def _follow(self) -> None:
         while not self._stopping.is_set():
@@ -266,7 +275,11 @@ class Link:
                 break
             self._report_now.clear()
             self._save()
-            if self.ready.is_set() and not self._report():
+            parted, self._parting = self._parting, None
+            reported = not self.ready.is_set() or self._report(leaving=parted is not None)
+            if parted is not None:
+                parted.set()
+            if not reported:
                 # Nothing is lost by waiting: the next report says it all again.
                 self._report_now.wait(min(interval, LONGEST_PAUSE))
         if self._flushing:

@@ -20,8 +20,12 @@ class TidegateMiddleware:
 
     A response with a 5xx status and an exception that leaves the application are errors,
     everything else is ok. A request that is cancelled, or whose client goes away before
-    the response was complete, is neither. Web sockets and lifespan events pass through
-    without an operation: open one for each message with ``client.operation``.
+    the response was complete, is neither. Web sockets pass through without an operation:
+    open one for each message with ``client.operation``.
+
+    When the server ends the application's lifespan, what has not been reported is sent: some
+    servers (uvicorn) end the process afterwards without Python's exit handlers. An application
+    that knows no lifespan (Django) need not learn it.
 
     Args:
         app: the application.
@@ -42,6 +46,9 @@ class TidegateMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection; a request has an operation of its own."""
+        if scope["type"] == "lifespan":
+            await self._live(scope, receive, send)
+            return
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -57,13 +64,17 @@ class TidegateMiddleware:
             return message
 
         async def send_and_look(message: Message) -> None:
-            nonlocal complete
+            nonlocal complete, gone
             if message["type"] == "http.response.start":
                 if message["status"] >= 500:
                     operation.fail()
             elif message["type"] == "http.response.body" and not message.get("more_body", False):
                 complete = True
-            await send(message)
+            try:
+                await send(message)
+            except OSError:
+                gone = True  # how servers say it, by the specification's version 2.4
+                raise
 
         with operation:
             try:
@@ -74,3 +85,28 @@ class TidegateMiddleware:
                 raise
             if gone and not complete:
                 operation.cancel()
+
+    async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
+        asked = False
+
+        async def receive_and_look() -> Message:
+            nonlocal asked
+            asked = True
+            return await receive()
+
+        async def send_and_look(message: Message) -> None:
+            if message["type"] in ("lifespan.shutdown.complete", "lifespan.shutdown.failed"):
+                # It waits for the network, when nothing else is served any more.
+                self._client.flush()
+            await send(message)
+
+        try:
+            await self._app(scope, receive_and_look, send_and_look)
+        except Exception:
+            if asked:
+                raise
+            # It does not even look what there is: a life of ours takes the place of none.
+            await receive()
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            await send_and_look({"type": "lifespan.shutdown.complete"})

@@ -11,7 +11,9 @@ from fastapi.testclient import TestClient
 from tidegate import Client, Context
 from tidegate.integrations.asgi import Scope, TidegateMiddleware
 
+from tests.sdk.conftest import Connect
 from tests.sdk.integrations.counted import SNAPSHOT, counted, counts
+from tests.sdk.server import Environment
 
 
 def visitor(scope: Scope) -> Context:
@@ -184,3 +186,47 @@ def test_lifespan_and_web_sockets_pass_through(client: Client) -> None:
         asyncio.run(TidegateMiddleware(app, client)({"type": kind}, never, swallow))
     assert seen == ["lifespan", "websocket"]
     assert counted(client) == counts(2, 0, 0)
+
+
+def test_a_server_that_raises_for_a_client_that_went_away_makes_it_neither(client: Client) -> None:
+    async def broken_pipe(message: Any) -> None:
+        if message["type"] == "http.response.body":
+            raise OSError("the peer is gone")
+
+    async def app(scope: Scope, receive: Any, send: Any) -> None:
+        client.boolean("checkout", False)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"all"})
+
+    with pytest.raises(OSError, match="gone"):
+        asyncio.run(TidegateMiddleware(app, client)(REQUEST, never, broken_pipe))
+    assert counted(client) == counts(1, 0, 0)
+
+
+async def knows_no_lifespan(scope: Scope, receive: Any, send: Any) -> None:
+    raise ValueError(f"not {scope['type']}")
+
+
+@pytest.mark.parametrize("app", [FastAPI(), knows_no_lifespan], ids=["FastAPI", "of its own"])
+def test_the_end_of_the_lifespan_sends_what_is_not_reported(
+    environment: Environment, connect: Connect, app: Any
+) -> None:
+    """And a client goes on afterwards: an application may live several times in its tests."""
+    client = connect()
+    assert client.wait_until_ready()
+    events = iter([{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}] * 2)
+    sent: list[str] = []
+
+    async def receive() -> dict[str, Any]:
+        return next(events)
+
+    async def send(message: Any) -> None:
+        sent.append(message["type"])
+
+    for times in (1, 2):
+        before = len(environment.reports)
+        scope = {"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}
+        asyncio.run(TidegateMiddleware(app, client)(scope, receive, send))
+        assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"] * times
+        assert any(each["leaving"] for each in environment.reports[before:])
+    assert client.status().state == "connected"
