@@ -11,13 +11,13 @@ In the settings::
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from typing import Any, cast
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
-from django.http import HttpRequest, HttpResponseBase
+from django.http import FileResponse, HttpRequest, HttpResponseBase, StreamingHttpResponse
 from django.utils.module_loading import import_string
 
 from tidegate.client import Client
@@ -31,8 +31,9 @@ class TidegateMiddleware:
     """Put it first, so that everything that can fail is inside.
 
     A response with a 5xx status is an error, which is what Django makes of an exception
-    that nobody handled; everything else is ok. A cancelled request is neither. A streaming
-    response counts as ended when the view has returned it.
+    that nobody handled, and so is a stream that raises; everything else is ok. A cancelled
+    request is neither, and neither is a stream that the client did not stay for. A file that is
+    sent counts as ended when the view has returned it.
 
     Raises:
         ImproperlyConfigured: there is no ``TIDEGATE`` in the settings, or no client in it.
@@ -58,22 +59,65 @@ class TidegateMiddleware:
         """Serve one request in an operation of its own."""
         if self._async:
             return self._serve(request)
-        with self._operation(request) as operation:
+        operation = self._operation(request).begin()
+        try:
             response = cast(HttpResponseBase, self._respond(request))
-            if response.status_code >= 500:
-                operation.fail()
-            return response
+        except BaseException as error:
+            operation.__exit__(type(error), error, None)
+            raise
+        return _answered(operation, response)
 
     async def _serve(self, request: HttpRequest) -> HttpResponseBase:
-        with self._operation(request) as operation:
+        operation = self._operation(request).begin()
+        try:
             response = await cast("Awaitable[HttpResponseBase]", self._respond(request))
-            if response.status_code >= 500:
-                operation.fail()
-            return response
+        except BaseException as error:
+            operation.__exit__(type(error), error, None)
+            raise
+        return _answered(operation, response)
 
     def _operation(self, request: HttpRequest) -> Operation:
         context = self._context
         return self._client.operation_of(lambda: context(request) if context else NOBODY)
+
+
+def _answered(operation: Operation, response: HttpResponseBase) -> HttpResponseBase:
+    """End the operation with its response, or let a stream do so when it ends."""
+    if response.status_code >= 500:
+        operation.fail()
+    if not isinstance(response, StreamingHttpResponse) or isinstance(response, FileResponse):
+        operation.end()
+        return response
+    content: Any = response.streaming_content
+    pieces = _async_pieces if response.is_async else _pieces
+    response.streaming_content = pieces(content, operation)
+    # Django calls these when it is done with the response; after an end it does nothing.
+    closers: list[Callable[[], None]] = response._resource_closers
+    closers.append(operation.cancel)
+    return response
+
+
+def _pieces(content: Iterable[bytes], operation: Operation) -> Iterator[bytes]:
+    try:
+        yield from content
+    except Exception:
+        operation.fail()
+        operation.end()
+        raise
+    operation.end()
+
+
+async def _async_pieces(
+    content: AsyncIterable[bytes], operation: Operation
+) -> AsyncIterator[bytes]:
+    try:
+        async for piece in content:
+            yield piece
+    except Exception:
+        operation.fail()
+        operation.end()
+        raise
+    operation.end()
 
 
 def _found(value: Any) -> Any:

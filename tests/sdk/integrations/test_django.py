@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import io
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import django
 import pytest
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import FileResponse, Http404, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.test import AsyncClient as AsyncBrowser
 from django.test import Client as Browser
 from django.test import override_settings
@@ -38,7 +41,42 @@ async def async_view(request: HttpRequest, what: str) -> HttpResponse:
     return view(request, what)
 
 
-urlpatterns = [path("sync/<what>", view), path("async/<what>", async_view)]
+def parts(what: str) -> Iterator[bytes]:
+    yield b"one"
+    client.boolean("checkout", False)
+    if what == "broken":
+        raise RuntimeError("a bug")
+    yield b"two"
+
+
+async def async_parts(what: str) -> AsyncIterator[bytes]:
+    for part in parts(what):
+        await asyncio.sleep(0)
+        yield part
+
+
+def stream(request: HttpRequest, what: str) -> StreamingHttpResponse:
+    client.boolean("checkout", False)
+    return StreamingHttpResponse(parts(what), status=503 if what == "unavailable" else 200)
+
+
+async def async_stream(request: HttpRequest, what: str) -> StreamingHttpResponse:
+    client.boolean("checkout", False)
+    return StreamingHttpResponse(async_parts(what), status=503 if what == "unavailable" else 200)
+
+
+def download(request: HttpRequest) -> FileResponse:
+    client.boolean("checkout", False)
+    return FileResponse(io.BytesIO(b"a file"))
+
+
+urlpatterns = [
+    path("sync/<what>", view),
+    path("async/<what>", async_view),
+    path("stream/<what>", stream),
+    path("async-stream/<what>", async_stream),
+    path("file", download),
+]
 
 if not settings.configured:
     settings.configure(
@@ -93,6 +131,51 @@ def test_outcomes_follow_the_status_under_asgi(
 
     assert asyncio.run(ask()) == status
     assert counted(client) == expected
+
+
+STREAMS = [
+    ("fine", counts(1, 1, 0)),
+    ("unavailable", counts(1, 1, 1, 1)),
+    ("broken", counts(1, 1, 1, 1)),
+]
+
+
+@pytest.mark.parametrize(("what", "expected"), STREAMS)
+def test_a_stream_ends_the_operation_when_it_ends(what: str, expected: object) -> None:
+    response = Browser().get(f"/stream/{what}", headers={"visitor": "ana"})
+    assert counted(client) == counts(0, 0, 0)
+    with contextlib.suppress(RuntimeError):
+        assert b"".join(response.streaming_content) == b"onetwo"
+    response.close()
+    assert counted(client) == expected
+
+
+@pytest.mark.parametrize(("what", "expected"), STREAMS)
+def test_an_asynchronous_stream_does_so_too(what: str, expected: object) -> None:
+    async def visit() -> bytes:
+        response = await AsyncBrowser().get(f"/async-stream/{what}", headers={"visitor": "ana"})
+        assert counted(client) == counts(0, 0, 0)
+        try:
+            return b"".join([part async for part in response.streaming_content])
+        finally:
+            response.close()
+
+    with contextlib.suppress(RuntimeError):
+        assert asyncio.run(visit()) == b"onetwo"
+    assert counted(client) == expected
+
+
+def test_who_goes_away_in_the_midst_of_a_stream_is_neither_ok_nor_an_error() -> None:
+    response = Browser().get("/stream/fine", headers={"visitor": "ana"})
+    assert next(iter(response.streaming_content)) == b"one"
+    response.close()
+    assert counted(client) == counts(1, 0, 0)
+
+
+def test_a_file_is_left_to_the_server() -> None:
+    response = Browser().get("/file", headers={"visitor": "ana"})
+    assert counted(client) == counts(1, 1, 0)
+    assert b"".join(response.streaming_content) == b"a file"
 
 
 def test_a_cancelled_request_is_neither_ok_nor_an_error() -> None:
