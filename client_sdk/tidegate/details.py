@@ -26,6 +26,10 @@ class EvaluationDetails(NamedTuple, Generic[T]):
     error_message: str | None
     metadata: Mapping[str, Any]
 
+    def __reduce__(self) -> tuple[type[EvaluationDetails[T]], tuple[Any, ...]]:
+        """Pickled and copied, the metadata becomes a dictionary; here it cannot be changed."""
+        return type(self), (*self[:-1], dict(self.metadata))
+
 
 class ClientStatus(NamedTuple):
     """How a client stands.

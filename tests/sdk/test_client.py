@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import logging
+import pickle
 import subprocess
 import sys
 import threading
@@ -11,7 +13,7 @@ from typing import Any
 
 import pytest
 from tidegate import Client, Context, WireError
-from tidegate.details import ClientEvent
+from tidegate.details import ClientEvent, EvaluationDetails
 
 from tests.sdk import bad_proxy
 from tests.sdk.bad_proxy import Proxy
@@ -179,6 +181,14 @@ def test_an_object_may_be_changed_by_who_got_it(many: Client) -> None:
     mine: Any = many.object("object", {}, ANN)
     mine["ink"].append("blue")
     assert many.object("object", {}, ANN) == {"ink": ["black"]}
+
+
+def test_details_may_be_pickled_and_copied(many: Client) -> None:
+    details: EvaluationDetails[Any] = many.object_details("object", {}, ANN)
+    for again in (pickle.loads(pickle.dumps(details)), copy.deepcopy(details), copy.copy(details)):
+        assert type(again) is type(details)
+        assert again == details
+        assert again.metadata == {"flagVersion": 1}
 
 
 def test_details_say_why(many: Client) -> None:
