@@ -6,6 +6,7 @@ import gc
 import json
 import multiprocessing
 import os
+import py_compile
 import subprocess
 import sys
 import sysconfig
@@ -25,6 +26,7 @@ from typing import Any
 
 import mmh3
 import tidegate
+import tidegate_server
 
 from scripts.bench import _peers
 from scripts.bench.measure import Batch, Found, Quantiles, Ratio, benchmark, compare, each
@@ -224,10 +226,15 @@ def start() -> Iterator[Found]:
     size, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     packages = _installed("tidegate")
-    total = sum(packages.values())
+    files = [path for each in packages.values() for path in each]
+    total = sum(path.stat().st_size for path in files)
+    with TemporaryDirectory() as folder:
+        bytecode = sum(_bytecode(path, folder) for path in files if path.suffix == ".py")
     yield _judged("1,000 flags asked", size, "budget", BYTES_LIMIT, unit="B")
     yield _judged("installed", len(packages), "budget", PACKAGES_LIMIT, unit="packages")
-    yield _judged("installed", total, "budget", INSTALLED_LIMIT, unit="B")
+    yield _judged("installed, its files", total, "budget", INSTALLED_LIMIT, unit="B")
+    both, budget = total + bytecode, INSTALLED_LIMIT
+    yield Ratio("the same with bytecode", "budget", both, budget, both / budget, None, "B")
 
 
 def _imports(times: int) -> list[float]:
@@ -263,28 +270,30 @@ def _loads(body: str, times: int) -> list[float]:
     return [float(line) for line in said.split()]
 
 
-def _installed(name: str) -> dict[str, int]:
-    """The sizes of a package and of what it needs, bytecode included."""
-    found: dict[str, int] = {}
+def _installed(name: str) -> dict[str, list[Path]]:
+    """The files of a package and of what it needs, as an installation has them."""
+    found: dict[str, list[Path]] = {}
     waiting = [name]
     while waiting:
         distribution = metadata.distribution(waiting.pop())
-        files = [distribution.locate_file(file) for file in distribution.files or ()]
-        found[distribution.name] = sum(
-            path.stat().st_size  # type: ignore[attr-defined]
-            for path in files
-            if path.exists()  # type: ignore[attr-defined]
-        )
+        files = [Path(str(distribution.locate_file(file))) for file in distribution.files or ()]
+        found[distribution.name] = [path for path in files if path.exists()]
         for need in distribution.requires or ():
             if "extra" not in need:
                 needed = need.split(";")[0].strip()
                 waiting.append(needed.split("<")[0].split(">")[0].split("=")[0].strip())
-    found[name] += sum(path.stat().st_size for each in tidegate.__path__ for path in _tree(each))
-    return found
+    # An editable installation has none of the files that another would have, the server's too.
+    folders = (Path(each.__file__ or "").parent for each in (tidegate, tidegate_server))
+    found[name] = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+    return {
+        each: [path for path in files if path.suffix != ".pyc"] for each, files in found.items()
+    }
 
 
-def _tree(folder: str) -> Iterator[Path]:
-    yield from (path for path in Path(folder).rglob("*") if path.is_file())
+def _bytecode(path: Path, folder: str) -> int:
+    """How many bytes an installer adds for a source file."""
+    compiled = py_compile.compile(str(path), str(Path(folder) / "compiled.pyc"), doraise=True)
+    return Path(str(compiled)).stat().st_size
 
 
 def _judged(
