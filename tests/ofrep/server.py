@@ -135,8 +135,19 @@ class Shop:
         return str(self.server.call("POST", "/api/v1/tokens", asked)["secret"])
 
     def allow(self, *origins: str) -> None:
-        """Let pages of these origins ask."""
+        """Let pages of these origins ask, and wait until every web process has learned it."""
         self.server.call("PUT", self.production, {"allowed_origins": origins})
+
+        def answered(origin: str) -> bool:
+            with urllib3.PoolManager() as connection:  # one of its own: any process may take it
+                answer = connection.request(
+                    "OPTIONS",
+                    f"{self.server.url}/ofrep/v1/evaluate/flags",
+                    headers={"Origin": origin, "Access-Control-Request-Method": "POST"},
+                )
+            return answer.headers.get("Access-Control-Allow-Origin") == origin
+
+        until(lambda: all(answered(origin) for origin in origins for _ in range(20)), "the origins")
 
     def release(self, flag: str = "checkout", **policy: Any) -> str:
         """Open a flag's treatment to half of its users, or as the policy says."""

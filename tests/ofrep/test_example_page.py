@@ -54,7 +54,6 @@ def visit(chromium: Browser, server: Server, tmp_path: Path) -> Iterator[Visit]:
     shutil.copy(source / "index.html", site)
     with pages(site) as origin:
         shop.allow(origin)
-        # The server learns of another origin within seconds.
         context = chromium.new_context()
         page = context.new_page()
         complaints: list[str] = []
