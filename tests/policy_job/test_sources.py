@@ -120,7 +120,8 @@ class TestSources:
         sources = sources_at(told)
         answers(sources, asking(CHECK))
         monkeypatch.setattr(sources_module, "FRESH_S", -1.0)
-        assert sources.measured("shop", "production", asking(CHECK)) is None
+        sources.measured("shop", "production", asking(CHECK))
+        until(lambda: len(told.received) == 2, "the second question")
 
     @pytest.mark.usefixtures("impatient")
     def test_that_hang_are_given_up_and_what_came_in_time_is_kept(self, told: Receiver) -> None:
