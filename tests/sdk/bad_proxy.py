@@ -179,25 +179,22 @@ def compressed(body: bytes, encoding: str = "gzip") -> Mode:
 def elsewhere(url: str) -> Mode:
     """Send everybody to another address."""
 
-    def mode(proxy: Proxy, client: socket.socket) -> None:
-        request(client)
-        client.sendall(
-            f"HTTP/1.1 307 Temporary Redirect\r\nLocation: {url}\r\n"
-            "Content-Length: 0\r\nConnection: close\r\n\r\n".encode()
-        )
-
-    return mode
+    return _headed("307 Temporary Redirect", f"Location: {url}")
 
 
 def busy(retry_after: str) -> Mode:
     """Ask everybody to come later."""
 
+    return _headed("429 Too Many Requests", f"Retry-After: {retry_after}")
+
+
+def _headed(status: str, header: str) -> Mode:
+    """Answer everything with a head alone."""
+
     def mode(proxy: Proxy, client: socket.socket) -> None:
         request(client)
-        client.sendall(
-            f"HTTP/1.1 429 Too Many Requests\r\nRetry-After: {retry_after}\r\n"
-            "Content-Length: 0\r\nConnection: close\r\n\r\n".encode()
-        )
+        head = f"HTTP/1.1 {status}\r\n{header}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        client.sendall(head.encode())
 
     return mode
 

@@ -101,6 +101,14 @@ def closed(client: Client, visitors: Visitors) -> None:
     soon(look, "the release is closed here")
 
 
+def cut_off(proxy: Proxy, start: Start, **more: Any) -> Client:
+    """A client that was connected, lost the server, and closed the release for itself."""
+    client = connected(start(**more))
+    proxy.become(bad_proxy.refusing)
+    closed(client, Visitors(client, "checkout"))
+    return client
+
+
 AWAY: dict[str, Mode] = {
     "is gone": bad_proxy.refusing,
     "never answers": bad_proxy.black_hole,
@@ -211,9 +219,7 @@ def test_the_next_start_without_the_server_begins_with_what_it_said(
     proxy: Proxy, environment: Environment, start: Start, tmp_path: Path
 ) -> None:
     environment.release("checkout", GUARDED)
-    first = connected(start(cache_path=tmp_path / "flags.json"))
-    proxy.become(bad_proxy.refusing)
-    closed(first, Visitors(first, "checkout"))
+    first = cut_off(proxy, start, cache_path=tmp_path / "flags.json")
     first.close()
     second = start(cache_path=tmp_path / "flags.json")
 
@@ -227,9 +233,7 @@ def test_what_changed_meanwhile_holds_when_the_server_is_back(
 ) -> None:
     environment.release("checkout", GUARDED)
     environment.flag("banner")
-    client = connected(start())
-    proxy.become(bad_proxy.refusing)
-    closed(client, Visitors(client, "checkout"))
+    client = cut_off(proxy, start)
     environment.target("banner", default={"variant": "on"})
     environment.kill("checkout")
     proxy.become(bad_proxy.passing)
@@ -244,9 +248,7 @@ def test_it_is_not_open_for_a_moment_when_the_server_is_back_and_has_killed_it(
     proxy: Proxy, environment: Environment, start: Start
 ) -> None:
     environment.release("checkout", GUARDED)
-    client = connected(start())
-    proxy.become(bad_proxy.refusing)
-    closed(client, Visitors(client, "checkout"))
+    client = cut_off(proxy, start)
     assert client._link is not None
     breaker = client._link._breaker
     apply, killed = breaker._apply, []
@@ -284,9 +286,7 @@ def test_a_child_of_a_process_that_closed_it_begins_with_it_closed(
     proxy: Proxy, environment: Environment, start: Start
 ) -> None:
     environment.release("checkout", GUARDED)
-    client = connected(start())
-    proxy.become(bad_proxy.refusing)
-    closed(client, Visitors(client, "checkout"))
+    client = cut_off(proxy, start)
     there, here = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -308,9 +308,7 @@ def test_a_client_that_is_closed_watches_no_more(
     proxy: Proxy, environment: Environment, start: Start
 ) -> None:
     environment.release("checkout", GUARDED)
-    client = connected(start())
-    proxy.become(bad_proxy.refusing)
-    closed(client, Visitors(client, "checkout"))
+    client = cut_off(proxy, start)
     client.close()
 
     assert serves(client) == {False}
