@@ -219,8 +219,7 @@ class Link:
         self._put(present.apply(update, broken))
 
     def _put(self, compiled: Compiled) -> None:
-        before = self._get()
-        self._put_in_force(compiled)
+        before = self._put_in_force(compiled)
         for place, error in compiled.broken.items():
             if before is None or place not in before.broken:
                 log.warning("%s cannot be read: %s", place, error)
@@ -230,17 +229,21 @@ class Link:
         elif before is None or _interval(before) != _interval(compiled):
             self._report_now.set()
 
-    def _put_in_force(self, flags: Compiled) -> None:
-        """Do as the server says, also where this process did otherwise for a while."""
+    def _put_in_force(self, flags: Compiled) -> Compiled | None:
+        """Do as the server says, also where this process did otherwise for a while.
+
+        Returns:
+            The flags that were in force until now.
+        """
         self.given = flags
         before, reopened = self._breaker.end(flags)
         if reopened:
             # What happened meanwhile is of interest now.
             self._report_now.set()
-        if before is None or before is flags or not self._heard():
-            return
-        if changed := flags.differs(before):
+        news = before is not flags and self._heard()
+        if news and before is not None and (changed := flags.differs(before)):
             self._tell(ClientEvent("changed", changed))
+        return before
 
     def _found(self) -> None:
         self.fresh_at = time.monotonic()
