@@ -99,6 +99,15 @@ class Operation:
         """End the unit of work as neither ok nor failed: it was exposed, and that is all."""
         self._finish(None)
 
+    def left_by(self, error: BaseException) -> None:
+        """End the unit of work as a block of it does that this exception leaves."""
+        if isinstance(error, Exception):
+            self.fail()
+            self.end()
+        else:
+            # An exit, an interrupt, a generator closed, a task cancelled: nobody's failure.
+            self.cancel()
+
     def who(self) -> Context:
         """Return the context of this unit of work, asking for it the first time."""
         if self.context is None:
@@ -141,13 +150,10 @@ class Operation:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if kind is None or issubclass(kind, Exception):
-            if kind is not None:
-                self._failed = True
+        if error is None:
             self.end()
         else:
-            # An exit, an interrupt, a generator closed, a task cancelled: nobody's failure.
-            self.cancel()
+            self.left_by(error)
 
 
 def _going_on(operation: Operation | None) -> Operation | None:

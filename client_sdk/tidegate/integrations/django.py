@@ -63,7 +63,7 @@ class TidegateMiddleware:
         try:
             response = cast(HttpResponseBase, self._respond(request))
         except BaseException as error:
-            operation.__exit__(type(error), error, None)
+            operation.left_by(error)
             raise
         return _answered(operation, response)
 
@@ -72,7 +72,7 @@ class TidegateMiddleware:
         try:
             response = await cast("Awaitable[HttpResponseBase]", self._respond(request))
         except BaseException as error:
-            operation.__exit__(type(error), error, None)
+            operation.left_by(error)
             raise
         return _answered(operation, response)
 
@@ -100,9 +100,8 @@ def _answered(operation: Operation, response: HttpResponseBase) -> HttpResponseB
 def _pieces(content: Iterable[bytes], operation: Operation) -> Iterator[bytes]:
     try:
         yield from content
-    except Exception:
-        operation.fail()
-        operation.end()
+    except Exception as error:
+        operation.left_by(error)
         raise
     operation.end()
 
@@ -113,9 +112,8 @@ async def _async_pieces(
     try:
         async for piece in content:
             yield piece
-    except Exception:
-        operation.fail()
-        operation.end()
+    except Exception as error:
+        operation.left_by(error)
         raise
     operation.end()
 

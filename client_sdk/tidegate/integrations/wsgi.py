@@ -50,12 +50,8 @@ class TidegateMiddleware:
         operation.begin()
         try:
             response = self._app(environ, start)
-        except Exception:
-            operation.fail()
-            operation.end()
-            raise
-        except BaseException:
-            operation.cancel()
+        except BaseException as error:
+            operation.left_by(error)
             raise
         wrapper = environ.get("wsgi.file_wrapper")
         if isinstance(wrapper, type) and isinstance(response, wrapper):
