@@ -21,19 +21,19 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import mmh3
 
-from tidegate import processes, uwsgi
 from tidegate.context import NOBODY, Context
 from tidegate.details import ClientEvent, ClientStatus, EvaluationDetails
 from tidegate.errors import WireError
-from tidegate.imports import load
 from tidegate.operation import Operation, current
+from tidegate.runtime import process_hooks, uwsgi
+from tidegate.runtime.late_imports import load
 
 if TYPE_CHECKING:
-    from tidegate.evaluation import Compiled, Evaluation, Question
+    from tidegate.evaluation.rule_set import Compiled, Evaluation, Question
     from tidegate.model import FlagType
     from tidegate.persistence import SnapshotFile
     from tidegate.reporting import Reporter
-    from tidegate.updates import Link
+    from tidegate.sync import Link
 
 log: logging.Logger = logging.getLogger("tidegate")
 log.addHandler(logging.NullHandler())
@@ -83,13 +83,15 @@ class Client:
             if cache_path is not None:
                 keeper = load("tidegate.persistence").SnapshotFile
                 self._file = keeper(cache_path, self._url, self._token)
-            processes.join(self)
+            process_hooks.join(self)
             if uwsgi.workers_are_to_come():
                 self._postponed = threading.Lock()
                 # Shared with the workers, which are ready sooner for it.
-                load("tidegate.updates")
+                load("tidegate.sync")
                 load("tidegate.transport")
-                uwsgi.call_in_workers(processes.unless_gone(weakref.WeakMethod(self._begin_late)))
+                uwsgi.call_in_workers(
+                    process_hooks.unless_gone(weakref.WeakMethod(self._begin_late))
+                )
             else:
                 self._begin()
         else:
@@ -138,7 +140,7 @@ class Client:
     def close(self) -> None:
         """Send what has not been reported and stop; evaluations go on with the last flags."""
         self._closed = True
-        processes.leave(self)
+        process_hooks.leave(self)
         if self._link is not None:
             self._link.stop()
 
@@ -454,7 +456,7 @@ class Client:
             self._begin_late()
 
     def _connect(self, given: Compiled | None = None, closed: frozenset[str] = frozenset()) -> None:
-        link: Link = load("tidegate.updates").Link(
+        link: Link = load("tidegate.sync").Link(
             load("tidegate.transport").Transport(self._url, self._token),
             self._reporter,
             lambda: self._compiled,
@@ -499,12 +501,12 @@ class _Mismatch(Exception):
 
 def _compiled(document: object) -> Compiled:
     snapshot = load("tidegate.wire").parse_snapshot(document)
-    compiled: Compiled = load("tidegate.evaluation").compile_snapshot(snapshot)
+    compiled: Compiled = load("tidegate.evaluation.rule_set").compile_snapshot(snapshot)
     return compiled
 
 
 def _failure(code: str, message: str) -> Evaluation:
-    answer: Evaluation = load("tidegate.evaluation").failure(code, message)
+    answer: Evaluation = load("tidegate.evaluation.rule_set").failure(code, message)
     return answer
 
 

@@ -2,7 +2,7 @@
 
 Frozen values only. Field names are the wire's names (``docs/wire/``), so a
 value written as JSON field by field is the wire form. Parsing lives in
-``tidegate.wire``, meaning in ``tidegate.evaluation``.
+``tidegate.wire``, meaning in ``tidegate.evaluation.rule_set``.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Comparison(Condition):
     """An attribute compared by an operator, ``{"attribute": "plan", "operator": "in", ...}``.
 
     ``attribute`` is ``targetingKey`` or an attribute's dotted path. ``value`` is what
-    the operator in ``tidegate.operators`` asks for: a scalar, or a tuple of scalars.
+    the operator in ``tidegate.evaluation.operators`` asks for: a scalar, or a tuple of scalars.
     """
 
     attribute: str

@@ -33,7 +33,7 @@ from typing import Any, TypeVar
 from tidegate.client import Client
 from tidegate.context import NOBODY, Context
 from tidegate.details import EvaluationDetails
-from tidegate.evaluation import Evaluation, has_type
+from tidegate.evaluation.rule_set import Evaluation, has_type
 from tidegate.model import FlagType
 from tidegate.operation import current
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tidegate.errors import TidegateError
-from tidegate.imports import load
+from tidegate.runtime.late_imports import load
 from tidegate.version import VERSION
 
 if TYPE_CHECKING:

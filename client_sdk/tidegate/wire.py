@@ -18,8 +18,8 @@ from functools import lru_cache
 from math import isfinite
 from typing import Any, TypeVar
 
-from tidegate import operators
 from tidegate.errors import InvalidCondition, WireError
+from tidegate.evaluation import operators
 from tidegate.model import (
     FLAG_TYPES,
     SCHEMA_VERSION,

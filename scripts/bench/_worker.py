@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from tidegate_server.cli.web import Web
+from tidegate_server.processes.web import Web
 
 BARE = "/bare"
 

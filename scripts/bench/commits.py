@@ -9,9 +9,13 @@ from dataclasses import replace
 from tidegate.model import Variant
 from tidegate_server.domain import edits
 from tidegate_server.domain.change import Kind
-from tidegate_server.domain.contents import Contents, flag_address, targeting_address
 from tidegate_server.domain.flags import FlagDefinition, Targeting
-from tidegate_server.domain.kill import kill, restore
+from tidegate_server.domain.kill_switch import kill, restore
+from tidegate_server.domain.project_documents import (
+    ProjectDocuments,
+    flag_address,
+    targeting_address,
+)
 from tidegate_server.domain.projects import Environment, Project
 from tidegate_server.store import Store, connection
 
@@ -82,7 +86,9 @@ def _latching(opened: Store) -> Batch:
 
 def _make_flag(opened: Store) -> None:
     opened.commit(edits.new_project(Project(PROJECT), actor="dana"))
-    opened.commit(edits.new_environment(Contents(PROJECT), Environment(PRODUCTION), actor="dana"))
+    opened.commit(
+        edits.new_environment(ProjectDocuments(PROJECT), Environment(PRODUCTION), actor="dana")
+    )
     flag = FlagDefinition("checkout", "boolean", (Variant("on", True), Variant("off", False)), "")
     opened.commit(edits.new_flag(_contents(opened), flag, actor="dana"))
     contents = _contents(opened)
@@ -92,8 +98,8 @@ def _make_flag(opened: Store) -> None:
     )
 
 
-def _contents(opened: Store) -> Contents:
-    return Contents(
+def _contents(opened: Store) -> ProjectDocuments:
+    return ProjectDocuments(
         PROJECT,
         environments=opened.all(PROJECT, Kind.ENVIRONMENT),
         flags=opened.all(PROJECT, Kind.FLAG),

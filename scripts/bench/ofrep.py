@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import urllib3
-from tidegate_server.api.bootstrap import bootstrap
+from tidegate_server.admin.bootstrap import bootstrap
 from tidegate_server.store import Store
 
 from examples.shop.admin import Admin

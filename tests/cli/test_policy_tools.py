@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 from tidegate_server.cli import policy_simulate
-from tidegate_server.decisions.simulate import Run
 from tidegate_server.documents import shipped
+from tidegate_server.whatif.simulation import Run
 
 from tests.cli.calls import Tidegate, wait_until
 from tests.cli.conftest import POLICY

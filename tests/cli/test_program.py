@@ -11,8 +11,8 @@ from pathlib import Path
 import click
 import pytest
 from tidegate.version import VERSION
+from tidegate_server.cli.api_client import Server
 from tidegate_server.cli.program import COMMANDS, cli
-from tidegate_server.cli.server import Server
 from tidegate_server.errors import FieldProblem, ServerRefused
 
 from tests.cli.calls import Tidegate

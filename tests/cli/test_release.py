@@ -12,7 +12,7 @@ from typing import cast
 import pytest
 import tidegate as sdk
 from tidegate_server.cli import release_watch
-from tidegate_server.cli.server import Document, Server
+from tidegate_server.cli.api_client import Document, Server
 from tidegate_server.cli.target import Target
 
 from examples.shop.processes import free_port

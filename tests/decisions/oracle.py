@@ -11,9 +11,9 @@ import math
 import random
 from dataclasses import dataclass, replace
 
-from tidegate_server.decisions.advance import HARMFUL_CHANCE
-from tidegate_server.decisions.world import Audience, Moment, World
+from tidegate_server.decisions.safety_evidence import HARMFUL_CHANCE
 from tidegate_server.domain.policy import Policy
+from tidegate_server.whatif.traffic_model import Audience, Moment, World
 
 from tests.decisions.ramp import release
 

@@ -11,12 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from tidegate.model import Tolerance
-from tidegate_server.decisions.apply import applied
+from tidegate_server.decisions.apply_decision import applied
 from tidegate_server.decisions.decide import decide
 from tidegate_server.decisions.decision import Action, Decision
+from tidegate_server.decisions.exposure_groups import present_shares, shares
+from tidegate_server.decisions.observations import Counts, StratumCounts, Window
 from tidegate_server.decisions.progress import begin
-from tidegate_server.decisions.strata import present_shares, shares
-from tidegate_server.decisions.windows import Counts, StratumCounts, Window
 from tidegate_server.domain.checks import Check
 from tidegate_server.domain.policy import NoData, Policy, Stage
 from tidegate_server.domain.release import Release, State

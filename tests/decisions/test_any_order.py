@@ -12,16 +12,17 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tidegate_server.decisions.apply import applied
+from tidegate_server.decisions.apply_decision import applied
 from tidegate_server.decisions.decide import decide
 from tidegate_server.decisions.decision import Action
-from tidegate_server.decisions.entry import Entry, at, record, standing
+from tidegate_server.decisions.observations import Answer, Measured, Window
 from tidegate_server.decisions.progress import Progress, begin
-from tidegate_server.decisions.windows import Answer, Measured, Window
-from tidegate_server.domain import releases
+from tidegate_server.domain import release_state_machine as machine
 from tidegate_server.domain.change import Kind
 from tidegate_server.domain.checks import Check, Compare, Metric, OnFailure
-from tidegate_server.domain.gates import (
+from tidegate_server.domain.policy import HOUR, MINUTE, NoData, NoDataAction, Policy
+from tidegate_server.domain.release import LIVE_STATES, Approval, Release, State
+from tidegate_server.domain.release_gates import (
     AdvanceWindow,
     ApprovalGate,
     Confirmation,
@@ -30,11 +31,10 @@ from tidegate_server.domain.gates import (
     RollbackTo,
     Windows,
 )
-from tidegate_server.domain.policy import HOUR, MINUTE, NoData, NoDataAction, Policy
-from tidegate_server.domain.release import LIVE_STATES, Approval, Release, State
-from tidegate_server.domain.releases import Mover
+from tidegate_server.domain.release_state_machine import Mover
 from tidegate_server.domain.snapshot import present_openings
 from tidegate_server.errors import NotPossible
+from tidegate_server.ledger.entry import Entry, at, record, standing
 from tidegate_server.store import documents
 
 from tests.decisions.ramp import policy, release, window_of
@@ -190,13 +190,13 @@ def person(move: Callable[..., Release], **options: object) -> Step:
 
 def approval(who: str) -> Step:
     return lambda life: life.move(
-        lambda subject, now_ms: releases.approve(subject, Approval(f"{who} (1)", who, now_ms))
+        lambda subject, now_ms: machine.approve(subject, Approval(f"{who} (1)", who, now_ms))
     )
 
 
 def changed_treatment(life: Life) -> None:
     if life.release.state in LIVE_STATES:
-        life.release = releases.restart_evidence(life.release, life.now_ms, "another value")
+        life.release = machine.restart_evidence(life.release, life.now_ms, "another value")
 
 
 STEPS: st.SearchStrategy[Step] = st.one_of(
@@ -206,17 +206,17 @@ STEPS: st.SearchStrategy[Step] = st.one_of(
     st.sampled_from([clock(HOUR), clock(24 * HOUR), clock(-10 * MINUTE)]),
     st.sampled_from(
         [
-            person(releases.begin),
-            person(releases.advance),
-            person(releases.pause),
-            person(releases.pause, stop=True),
-            person(releases.resume),
-            person(releases.resume),
-            person(releases.retry),
-            person(releases.complete),
-            person(releases.roll_back),
-            person(releases.kill),
-            person(releases.restore),
+            person(machine.begin),
+            person(machine.advance),
+            person(machine.pause),
+            person(machine.pause, stop=True),
+            person(machine.resume),
+            person(machine.resume),
+            person(machine.retry),
+            person(machine.complete),
+            person(machine.roll_back),
+            person(machine.kill),
+            person(machine.restore),
             approval("ana"),
             Life.restart,
             changed_treatment,

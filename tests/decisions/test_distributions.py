@@ -25,7 +25,7 @@ from tidegate_server.decisions.distributions import (
     quantile_value,
     size,
 )
-from tidegate_server.decisions.windows import Distribution, Histogram
+from tidegate_server.decisions.observations import Distribution, Histogram
 from tidegate_server.domain.checks import Check, Metric, OnFailure, Operator
 from tidegate_server.domain.release import State
 

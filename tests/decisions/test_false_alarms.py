@@ -15,12 +15,12 @@ from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 import pytest
-from tidegate_server.decisions.chance import Chance
-from tidegate_server.decisions.durations import SPREAD
-from tidegate_server.decisions.simulate import Run, simulate
-from tidegate_server.decisions.world import Always, Course, World
 from tidegate_server.domain.checks import Check, Metric, Operator
 from tidegate_server.domain.policy import Policy
+from tidegate_server.whatif.latency_model import SPREAD
+from tidegate_server.whatif.sampling import Chance
+from tidegate_server.whatif.simulation import Run, simulate
+from tidegate_server.whatif.traffic_model import Always, Course, World
 
 from tests.decisions.oracle import judged
 from tests.decisions.ramp import SEGMENT, policy
@@ -212,7 +212,7 @@ def test_counting_errors_instead_of_people_would_break_the_promise(
     def all_of_them(chance: Chance, errors: int, left: int, users: int) -> int:
         return errors
 
-    monkeypatch.setattr("tidegate_server.decisions.world.newly_met", all_of_them)
+    monkeypatch.setattr("tidegate_server.whatif.traffic_model.newly_met", all_of_them)
     found = stopped(replace(HARMLESS["clustered users"], chronic=10), 60, 60)
 
     assert found > most_by_chance(60, FALSE_ALARM, 1e-6)

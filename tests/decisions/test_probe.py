@@ -1,7 +1,7 @@
 from __future__ import annotations
 
+from tidegate_server.decisions.observations import Counts, StratumCounts, Window
 from tidegate_server.decisions.probe import Probe, watch_treatment
-from tidegate_server.decisions.windows import Counts, StratumCounts, Window
 
 
 def window(share: float, control: tuple[int, int], treatment: tuple[int, int]) -> Window:

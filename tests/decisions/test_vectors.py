@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tidegate.evidence import (
+from tidegate.harm_evidence import (
     Guard,
     Mixture,
     add_increments,
@@ -18,8 +18,8 @@ from tidegate.evidence import (
     onset_mass,
     watch_dispersion,
 )
-from tidegate_server.decisions.advance import Advance, watch_harmlessness
-from tidegate_server.decisions.windows import Counts, StratumCounts
+from tidegate_server.decisions.observations import Counts, StratumCounts
+from tidegate_server.decisions.safety_evidence import Advance, watch_harmlessness
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "decisions.json").read_text())
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tidegate_server.documents.lint import policy_of
 from tidegate_server.domain.checks import Compare, Metric
-from tidegate_server.texts import parse_yaml
+from tidegate_server.strict_text import parse_yaml
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 BLOCK = re.compile(r"^```yaml\n(.*?)^```", re.MULTILINE | re.DOTALL)

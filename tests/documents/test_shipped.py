@@ -4,13 +4,13 @@ import random
 from dataclasses import replace
 
 import pytest
-from tidegate_server.decisions.simulate import simulate
-from tidegate_server.decisions.world import Always, World
 from tidegate_server.documents import shipped
 from tidegate_server.documents.lint import lint
-from tidegate_server.documents.policies import PolicyBody
+from tidegate_server.documents.policy_schemas import PolicyBody
 from tidegate_server.domain.policy import DAY, HOUR
 from tidegate_server.domain.release import State
+from tidegate_server.whatif.simulation import simulate
+from tidegate_server.whatif.traffic_model import Always, World
 
 MONDAY = 1_767_571_200_000  # 2026-01-05, UTC
 LONGEST_DAYS = {"standard": 0.5, "hotfix": 0.1, "careful": 3, "dark-launch": 2}

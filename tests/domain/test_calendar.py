@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tidegate_server.domain.calendar import closed_because, freeze_bounds, instant_text, zone
-from tidegate_server.domain.gates import AdvanceWindow, Day, Freeze, Windows
+from tidegate_server.domain.release_gates import AdvanceWindow, Day, Freeze, Windows
 
 WORKDAYS = (Day.MON, Day.TUE, Day.WED, Day.THU, Day.FRI)
 OFFICE = AdvanceWindow(WORKDAYS, opens=9 * 60, closes=16 * 60)

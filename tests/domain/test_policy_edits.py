@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import pytest
 from tidegate_server.domain import edits
-from tidegate_server.domain.contents import segment_address
 from tidegate_server.domain.flags import SegmentDefinition
 from tidegate_server.domain.policy import Stage
+from tidegate_server.domain.project_documents import segment_address
 from tidegate_server.errors import Invalid, NotFound
 
-from tests.domain.shelf import Shelf, guarded, ladder, stocked
+from tests.domain.builders import Shelf, guarded, ladder, stocked
 
 
 @pytest.fixture
@@ -26,16 +26,16 @@ def test_a_policy_is_no_news_for_applications(shelf: Shelf) -> None:
 def test_a_policy_rests_on_the_segments_of_its_stages(shelf: Shelf) -> None:
     shelf.add_segment(SegmentDefinition("staff"))
     policy = ladder(Stage("", 50, ("staff",)), Stage("", 100))
-    change = shelf.commit(edits.put_policy(shelf.contents, policy, actor="ana"))
+    change = shelf.commit(edits.put_policy(shelf.documents, policy, actor="ana"))
     assert guarded(change) == {segment_address("staff")}
-    stored = shelf.contents.policy("careful")
+    stored = shelf.documents.policy("careful")
     assert [stage.name for stage in stored.document.stages] == ["stage-1", "stage-2"]
     assert stored.revision == 2
 
 
 def test_writing_the_same_again_only_guards(shelf: Shelf) -> None:
     shelf.add_policy(ladder())
-    assert shelf.contents.policy("careful").revision == 1
+    assert shelf.documents.policy("careful").revision == 1
 
 
 def test_a_policy_that_cannot_be_is_not_written(shelf: Shelf) -> None:
@@ -45,7 +45,7 @@ def test_a_policy_that_cannot_be_is_not_written(shelf: Shelf) -> None:
 
 def test_a_policy_may_go_although_a_release_started_under_it(shelf: Shelf) -> None:
     shelf.start()
-    shelf.commit(edits.delete_policy(shelf.contents, "careful", actor="ana"))
+    shelf.commit(edits.delete_policy(shelf.documents, "careful", actor="ana"))
     assert shelf.release().policy == ladder()
     with pytest.raises(NotFound):
-        edits.delete_policy(shelf.contents, "careful", actor="ana")
+        edits.delete_policy(shelf.documents, "careful", actor="ana")

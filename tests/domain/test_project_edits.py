@@ -3,12 +3,16 @@ from __future__ import annotations
 import pytest
 from tidegate_server.domain import edits
 from tidegate_server.domain.change import Address, Kind, Stored
-from tidegate_server.domain.contents import environment_address, flag_address, segment_address
 from tidegate_server.domain.flags import SegmentDefinition
+from tidegate_server.domain.project_documents import (
+    environment_address,
+    flag_address,
+    segment_address,
+)
 from tidegate_server.domain.projects import Environment, Project
 from tidegate_server.errors import AlreadyExists, Invalid, StaleRevision
 
-from tests.domain.shelf import Shelf, checkout, guarded, stocked, written
+from tests.domain.builders import Shelf, checkout, guarded, stocked, written
 
 SHOP = Address(Kind.PROJECT, "shop")
 
@@ -40,7 +44,9 @@ def test_a_new_environment_has_every_flag_and_segment() -> None:
     shelf = stocked()
     shelf.add_segment(SegmentDefinition("staff"))
     shelf.start()
-    change = shelf.commit(edits.new_environment(shelf.contents, Environment("canary"), actor="ana"))
+    change = shelf.commit(
+        edits.new_environment(shelf.documents, Environment("canary"), actor="ana")
+    )
     flag = shelf.flags["canary"]["checkout"]
     assert (flag.version, flag.release) == (2, None)
     assert set(shelf.segments["canary"]) == {"staff"}
@@ -54,22 +60,22 @@ def test_an_empty_environment_has_a_version_too() -> None:
 def test_an_environments_key_is_taken_once_and_must_fit_an_address() -> None:
     shelf = stocked()
     with pytest.raises(AlreadyExists):
-        edits.new_environment(shelf.contents, Environment("staging"), actor="ana")
+        edits.new_environment(shelf.documents, Environment("staging"), actor="ana")
     with pytest.raises(Invalid):
-        edits.new_environment(shelf.contents, Environment("No"), actor="ana")
+        edits.new_environment(shelf.documents, Environment("No"), actor="ana")
 
 
 def test_an_environments_name_is_no_news_for_applications() -> None:
     shelf = stocked()
     after = Environment("staging", name="Before production")
-    change = shelf.commit(edits.edit_environment(shelf.contents, after, actor="ana"))
+    change = shelf.commit(edits.edit_environment(shelf.documents, after, actor="ana"))
     assert (written(change), change.refreshes) == ({environment_address("staging")}, ())
 
 
 def test_a_flag_edited_meanwhile_makes_a_new_environment_stale() -> None:
     shelf = stocked()
-    late = edits.new_environment(shelf.contents, Environment("canary"), actor="ana")
+    late = edits.new_environment(shelf.documents, Environment("canary"), actor="ana")
     after = checkout(name="Checkout")
-    shelf.commit(edits.edit_flag(shelf.contents, after, actor="ana", now_ms=1))
+    shelf.commit(edits.edit_flag(shelf.documents, after, actor="ana", now_ms=1))
     with pytest.raises(StaleRevision):
         shelf.commit(late)

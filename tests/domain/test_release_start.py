@@ -2,21 +2,22 @@ from __future__ import annotations
 
 import pytest
 from tidegate.model import All, Opening, Rule, Serve, WeightedVariant
-from tidegate_server.domain import edits, releases
-from tidegate_server.domain.contents import (
+from tidegate_server.domain import edits
+from tidegate_server.domain import release_state_machine as machine
+from tidegate_server.domain.flags import SegmentDefinition
+from tidegate_server.domain.policy import Stage
+from tidegate_server.domain.project_documents import (
     flag_address,
     policy_address,
     release_address,
     segment_address,
 )
-from tidegate_server.domain.flags import SegmentDefinition
-from tidegate_server.domain.policy import Stage
 from tidegate_server.domain.release import State
-from tidegate_server.domain.release_changes import start
-from tidegate_server.domain.releases import Mover
+from tidegate_server.domain.release_commits import start
+from tidegate_server.domain.release_state_machine import Mover
 from tidegate_server.errors import AlreadyExists, Invalid, NotFound, NotPossible, StaleRevision
 
-from tests.domain.shelf import (
+from tests.domain.builders import (
     CHECKOUT_IN_PRODUCTION,
     Shelf,
     checkout,
@@ -142,14 +143,14 @@ def test_an_unknown_environment_is_not_found(shelf: Shelf) -> None:
 
 def test_an_id_is_used_once(shelf: Shelf) -> None:
     shelf.start()
-    shelf.move(releases.roll_back(shelf.release(), 9, "", by=Mover.PERSON))
+    shelf.move(machine.roll_back(shelf.release(), 9, "", by=Mover.PERSON))
     with pytest.raises(AlreadyExists):
         shelf.start()
 
 
 def test_of_two_starts_at_once_one_is_stale(shelf: Shelf) -> None:
     late = start(
-        shelf.contents,
+        shelf.documents,
         "production",
         release_id="rel_2",
         flag="checkout",
@@ -166,7 +167,7 @@ def test_of_two_starts_at_once_one_is_stale(shelf: Shelf) -> None:
 def test_a_segment_that_goes_while_a_release_starts_stops_one_of_them(shelf: Shelf) -> None:
     shelf.add_segment(SegmentDefinition("staff"))
     shelf.add_flag(checkout(key="search"))
-    deletion = edits.delete_segment(shelf.contents, "staff", actor="ana")
+    deletion = edits.delete_segment(shelf.documents, "staff", actor="ana")
     shelf.add_policy(ladder(Stage("staff", 50, ("staff",)), Stage("all", 100)))
     with pytest.raises(StaleRevision):
         shelf.commit(deletion)

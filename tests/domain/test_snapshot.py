@@ -8,7 +8,7 @@ from tidegate_server.domain.flags import Kill, Targeting
 from tidegate_server.domain.policy import Stage
 from tidegate_server.domain.snapshot import flag_of, openings, report_interval
 
-from tests.domain.shelf import checkout, ladder
+from tests.domain.builders import checkout, ladder
 
 TARGETING = Targeting("checkout", enabled=True, off_variant="off", default=Serve("off"))
 KILL = Kill("ana", "fire", 5)

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from tidegate_server.domain.release import State
-from tidegate_server.domain.releases import MOVES, Move, Mover
+from tidegate_server.domain.release_state_machine import MOVES, Move, Mover
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "state-machine.md"
 

@@ -29,16 +29,7 @@ from tidegate_server.domain.validation import (
 )
 from tidegate_server.errors import Invalid
 
-from tests.domain.shelf import (
-    OFF,
-    ON,
-    Shelf,
-    checkout,
-    pointers,
-    problems,
-    serving,
-    stocked,
-)
+from tests.domain.builders import OFF, ON, Shelf, checkout, pointers, problems, serving, stocked
 
 
 @pytest.fixture
@@ -58,7 +49,7 @@ def wrong_targeting(shelf: Shelf, **to: Any) -> dict[str, str]:
     after = replace(shelf.targeting(), **to)
     with pytest.raises(Invalid) as caught:
         check_targeting(
-            shelf.contents.flag("checkout").document, after, shelf.contents, "production"
+            shelf.documents.flag("checkout").document, after, shelf.documents, "production"
         )
     return problems(caught.value)
 
@@ -279,7 +270,7 @@ def test_a_circle_in_another_environment_is_none(shelf: Shelf) -> None:
 
 def wrong_segment(shelf: Shelf, segment: SegmentDefinition) -> dict[str, str]:
     with pytest.raises(Invalid) as caught:
-        check_segment(segment, shelf.contents)
+        check_segment(segment, shelf.documents)
     return problems(caught.value)
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.child_processes import runs
 from tests.end_to_end.world import descendants
-from tests.processes import runs
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -7,17 +7,22 @@ from dataclasses import dataclass, field, replace
 
 import msgspec
 from tidegate.model import Variant
-from tidegate_server.decisions.entry import Entry
 from tidegate_server.decisions.progress import Progress
-from tidegate_server.domain import edits, release_changes, releases
+from tidegate_server.domain import edits, release_commits
+from tidegate_server.domain import release_state_machine as machine
 from tidegate_server.domain.change import Address, Change, Kind, Put, Stored
-from tidegate_server.domain.contents import Contents, flag_address, targeting_address
 from tidegate_server.domain.flags import FlagDefinition, SegmentDefinition, Targeting
-from tidegate_server.domain.kill import kill, restore
+from tidegate_server.domain.kill_switch import kill, restore
 from tidegate_server.domain.policy import Policy
+from tidegate_server.domain.project_documents import (
+    ProjectDocuments,
+    flag_address,
+    targeting_address,
+)
 from tidegate_server.domain.projects import Environment, Project
 from tidegate_server.domain.release import Release
-from tidegate_server.domain.releases import Mover
+from tidegate_server.domain.release_state_machine import Mover
+from tidegate_server.ledger.entry import Entry
 from tidegate_server.store import Store
 from tidegate_server.store.logs import LedgerRecord
 from tidegate_server.store.reports import (
@@ -102,7 +107,7 @@ class Deployment:
         self.project = project
         self.sdk = Sdk(store, project, "a" * 32)
         store.commit(edits.new_project(Project(project), actor="dana"))
-        contents = Contents(project)
+        contents = ProjectDocuments(project)
         store.commit(edits.new_environment(contents, Environment(ENVIRONMENT), actor="dana"))
         for flag in ("checkout", "search"):
             definition = FlagDefinition(
@@ -120,10 +125,10 @@ class Deployment:
             edits.edit_targeting(contents, ENVIRONMENT, replace(before, enabled=True), actor="dana")
         )
 
-    def contents(self) -> Contents:
+    def contents(self) -> ProjectDocuments:
         """The project as it is now."""
         everything = self.store.all
-        return Contents(
+        return ProjectDocuments(
             self.project,
             environments=everything(self.project, Kind.ENVIRONMENT),
             flags=everything(self.project, Kind.FLAG),
@@ -145,7 +150,7 @@ class Deployment:
         revision = known.revision if known else 0
         self.store.commit(Change(self.project, (Put(address, by, revision),)))
         self.store.commit(
-            release_changes.start(
+            release_commits.start(
                 self.contents(),
                 ENVIRONMENT,
                 release_id=f"rel_{flag}",
@@ -196,7 +201,7 @@ class Deployment:
         before = self.stored(after.id)
         documents = self._flag_documents(after.flag)
         self.store.commit(
-            release_changes.change_of(
+            release_commits.change_of(
                 self.project, ENVIRONMENT, *documents, before, after, actor="dana", action=action
             )
         )
@@ -205,13 +210,14 @@ class Deployment:
         """A person pauses the release."""
         now = self.store.now_ms()
         self.move(
-            releases.pause(self.release(release), now, "wait", by=Mover.PERSON), "release.pause"
+            machine.pause(self.release(release), now, "wait", by=Mover.PERSON),
+            "release.pause",
         )
 
     def resume(self, release: str = "rel_checkout") -> None:
         """A person resumes the release."""
         now = self.store.now_ms()
-        self.move(releases.resume(self.release(release), now, "go"), "release.resume")
+        self.move(machine.resume(self.release(release), now, "go"), "release.resume")
 
     def kill(self, flag: str = "checkout") -> None:
         """A person kills the flag."""

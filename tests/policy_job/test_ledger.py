@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from tidegate_server.api.services.explanations import explanation
-from tidegate_server.api.services.replays import Replayed, replay
-from tidegate_server.decisions.explain import Story
+from tidegate_server.admin.ledgers.explanation import explanation
+from tidegate_server.admin.ledgers.replays import Replayed, replay
 from tidegate_server.domain.release import State
+from tidegate_server.ledger.explain import Story
 from tidegate_server.policy_job import PolicyJob
 from tidegate_server.store.reports import ReleaseTrips
 

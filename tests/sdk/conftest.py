@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tidegate import Client, breaker
+from tidegate import Client, local_breaker
+from tidegate import sync as links
 from tidegate import transport as transports
-from tidegate import updates as links
 from tidegate_server.store import Store
 from tidegate_server.store.embedded import EmbeddedValkey
 
@@ -39,7 +39,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(links, "FIRST_PAUSE", 0.02)
     monkeypatch.setattr(links, "LONGEST_PAUSE", 0.2)
     monkeypatch.setattr(links, "REFUSED_PAUSE", 0.2)
-    monkeypatch.setattr(breaker, "WINDOW_SECONDS", 0.1)
+    monkeypatch.setattr(local_breaker, "WINDOW_SECONDS", 0.1)
 
 
 @pytest.fixture

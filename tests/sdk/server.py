@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from flask import Flask, request
-from tidegate_server.api.app import create_app
-from tidegate_server.api.backend import Backend
-from tidegate_server.api.bootstrap import bootstrap
-from tidegate_server.api.settings import ApiSettings
+from tidegate_server.admin.bootstrap import bootstrap
+from tidegate_server.application import create_app
 from tidegate_server.store import Store
 from tidegate_server.store.reports import Evidence
+from tidegate_server.web.backend import Backend
+from tidegate_server.web.settings import ApiSettings
 from werkzeug.serving import make_server
 
-from tests.api.calls import Caller
+from tests.http_calls import Caller
 
 SECRET_KEY = b"a secret key for tests only"
 ADMIN_TOKEN = "an-admin-token-for-tests"

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 from tidegate import Client, Context
+from tidegate import sync as links
 from tidegate import transport as transports
-from tidegate import updates as links
 
 from tests.sdk import bad_proxy
 from tests.sdk.bad_proxy import Mode, Proxy

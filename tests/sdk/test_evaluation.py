@@ -13,15 +13,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tidegate import Context, wire
 from tidegate.errors import WireError
-from tidegate.evaluation import Compiled, Evaluation
+from tidegate.evaluation.rule_set import Compiled, Evaluation
 
-from tests.sdk import naive
+from tests.sdk import naive_evaluator
 from tests.sdk.documents import a_flag, a_release, a_snapshot, asking, compiled
 from tests.sdk.snapshots import FLAGS, KEYS, contexts, percentages, snapshots, updates
 
 
-def plainly(answer: Evaluation) -> naive.Answer:
-    return naive.Answer(
+def plainly(answer: Evaluation) -> naive_evaluator.Answer:
+    return naive_evaluator.Answer(
         answer.reason,
         answer.variant,
         answer.value,
@@ -31,7 +31,7 @@ def plainly(answer: Evaluation) -> naive.Answer:
     )
 
 
-def answers(compiled: Compiled, whom: dict[str, Any]) -> dict[str, naive.Answer]:
+def answers(compiled: Compiled, whom: dict[str, Any]) -> dict[str, naive_evaluator.Answer]:
     context = Context.of(whom)
     return {key: plainly(compiled.evaluate(key, context)) for key in [*FLAGS, "unknown"]}
 
@@ -43,7 +43,7 @@ def test_compiled_evaluation_is_naive_evaluation(
     ready = compiled(document)
     for whom in people:
         for key, answer in answers(ready, whom).items():
-            assert answer == naive.ask(document, key, whom), key
+            assert answer == naive_evaluator.ask(document, key, whom), key
 
 
 @given(snapshots(), st.data(), contexts)

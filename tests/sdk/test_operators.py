@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tidegate import operators
 from tidegate.errors import InvalidCondition
+from tidegate.evaluation import operators
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "operators.json").read_text())
 

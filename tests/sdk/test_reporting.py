@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from tidegate import reporting
 from tidegate.bucketing import user_hash
-from tidegate.evaluation import Exposure
+from tidegate.evaluation.rule_set import Exposure
 from tidegate.histogram import LATENCY, bucket_of
 from tidegate.model import ActiveRelease
 from tidegate.reporting import Reporter
-from tidegate_server.api.schemas.reports import ReportBody
-from tidegate_server.api.settings import ApiSettings
 from tidegate_server.errors import Forgotten
+from tidegate_server.sdk_api.report_schemas import ReportBody
 from tidegate_server.store.reports import Report
+from tidegate_server.web.settings import ApiSettings
 
 from tests.sdk.server import ENVIRONMENT, POLICY, Environment
 from tests.wire_schemas import REPORT, violations

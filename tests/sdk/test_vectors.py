@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 from tidegate import Client, Context
-from tidegate.evaluation import Compiled
+from tidegate.evaluation.rule_set import Compiled
 
-from tests.sdk import naive
+from tests.sdk import naive_evaluator
 from tests.sdk.documents import compiled
 from tests.wire_schemas import SNAPSHOT, violations
 
@@ -69,7 +69,9 @@ NAIVE = [
 def test_the_naive_evaluator_agrees(case: dict[str, Any]) -> None:
     """What is expected was written by hand: this finds a slip of the pen."""
     expected = case["expected"]
-    answer = naive.ask(VECTORS["snapshots"][case["snapshot"]], case["flag"], case["context"])
+    answer = naive_evaluator.ask(
+        VECTORS["snapshots"][case["snapshot"]], case["flag"], case["context"]
+    )
     value = case["default"] if answer.value is None else answer.value
     assert (value, answer.variant, answer.reason, answer.error_code, answer.metadata) == (
         expected["value"],

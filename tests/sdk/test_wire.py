@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tidegate import Context, model, operators, wire
+from tidegate import Context, model, wire
 from tidegate.errors import WireError
+from tidegate.evaluation import operators
 from tidegate.transport import Transport
-from tidegate_server.domain import problems
+from tidegate_server.domain import field_problems
 
 from tests.sdk.conftest import Connect
 from tests.sdk.server import Environment
@@ -364,8 +365,8 @@ def test_the_schema_knows_the_operators() -> None:
 
 def test_the_schema_knows_what_a_key_is() -> None:
     definitions = DOCUMENTS["snapshot"]["$defs"]
-    assert definitions["key"]["pattern"] == f"^{problems.KEY.pattern}$"
-    assert definitions["name"]["pattern"] == f"^{problems.NAME.pattern}$"
+    assert definitions["key"]["pattern"] == f"^{field_problems.KEY.pattern}$"
+    assert definitions["name"]["pattern"] == f"^{field_problems.NAME.pattern}$"
 
 
 def test_the_schema_knows_the_models_fields() -> None:

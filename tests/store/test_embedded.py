@@ -17,7 +17,7 @@ from tidegate_server.errors import StartupRefused, StoreUnavailable
 from tidegate_server.store import Store, embedded
 from tidegate_server.store.embedded import EmbeddedValkey, find_server
 
-from tests.processes import runs
+from tests.child_processes import runs
 from tests.waiting import until
 
 SUPERVISOR = """

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 from tidegate_server.domain.change import Change, Guard, Outgoing
-from tidegate_server.domain.contents import policy_address
-from tidegate_server.domain.notices import TEST, Notice
+from tidegate_server.domain.project_documents import policy_address
+from tidegate_server.domain.release_events import TEST, Notice
 from tidegate_server.errors import StaleRevision
 from tidegate_server.store import Store
 from tidegate_server.store.outbox import (
@@ -64,7 +64,7 @@ def test_a_message_is_due_again_when_it_was_put_off_for(store: Store, outbox: Ou
     queue(store, "ops")
     first = due(store, "ops")["ops"]
     after = settled(first.record, DeliveryState.WAITING, FAILED)
-    assert outbox.settle("shop", "ops", first.id, after, again_in_ms=3_600_000)
+    assert outbox.record_outcome("shop", "ops", first.id, after, again_in_ms=3_600_000)
     assert due(store, "ops") == {}
     later = outbox.due("shop", ["ops"], store.now_ms() + 3_600_000)["ops"]
     assert later.record == after
@@ -73,8 +73,8 @@ def test_a_message_is_due_again_when_it_was_put_off_for(store: Store, outbox: Ou
 def test_the_one_that_is_due_for_longest_comes_first(store: Store, outbox: Outbox) -> None:
     queue(store, "ops", "ops")
     early, late = outbox.page("shop", "ops", None, 2)[0]
-    outbox.settle("shop", "ops", late.id, late.record, again_in_ms=60_000)
-    outbox.settle("shop", "ops", early.id, early.record, again_in_ms=30_000)
+    outbox.record_outcome("shop", "ops", late.id, late.record, again_in_ms=60_000)
+    outbox.record_outcome("shop", "ops", early.id, early.record, again_in_ms=30_000)
     assert outbox.due("shop", ["ops"], store.now_ms() + 90_000)["ops"].id == early.id
 
 
@@ -82,7 +82,7 @@ def test_what_is_settled_is_not_due_and_can_be_looked_up(store: Store, outbox: O
     queue(store, "ops")
     one = due(store, "ops")["ops"]
     after = settled(one.record, DeliveryState.DELIVERED, FINE)
-    assert outbox.settle("shop", "ops", one.id, after)
+    assert outbox.record_outcome("shop", "ops", one.id, after)
     assert due(store, "ops") == {}
     assert outbox.page("shop", "ops", None, 10) == ([Delivery(one.id, after, None)], None)
 
@@ -91,9 +91,9 @@ def test_what_does_not_wait_any_more_is_not_settled_again(store: Store, outbox: 
     queue(store, "ops")
     one = due(store, "ops")["ops"]
     delivered = settled(one.record, DeliveryState.DELIVERED, FINE)
-    outbox.settle("shop", "ops", one.id, delivered)
+    outbox.record_outcome("shop", "ops", one.id, delivered)
     late = settled(one.record, DeliveryState.WAITING, FAILED)
-    assert not outbox.settle("shop", "ops", one.id, late, again_in_ms=1)
+    assert not outbox.record_outcome("shop", "ops", one.id, late, again_in_ms=1)
     assert outbox.page("shop", "ops", None, 10)[0][0].record == delivered
 
 
@@ -118,7 +118,7 @@ def test_the_settled_are_kept_up_to_a_number_and_the_waiting_always(
     for each in outbox.page("shop", "ops", None, SETTLED_KEPT + 11)[0]:
         if each.id != kept.id:
             after = settled(each.record, DeliveryState.DELIVERED, FINE)
-            outbox.settle("shop", "ops", each.id, after)
+            outbox.record_outcome("shop", "ops", each.id, after)
     found, _ = outbox.page("shop", "ops", None, 1_000)
     assert len(found) == SETTLED_KEPT + 1
     assert found[-1].id == kept.id
@@ -135,7 +135,7 @@ def test_the_oldest_beyond_a_number_are_told(store: Store, outbox: Outbox) -> No
 def test_a_webhook_that_is_deleted_leaves_nothing(store: Store, outbox: Outbox) -> None:
     queue(store, "ops", "chat", "ops")
     one = due(store, "ops")["ops"]
-    outbox.settle("shop", "ops", one.id, settled(one.record, DeliveryState.DELIVERED, FINE))
+    outbox.record_outcome("shop", "ops", one.id, settled(one.record, DeliveryState.DELIVERED, FINE))
     store.commit(Change("shop", (), forgotten=("ops",)))
     assert outbox.page("shop", "ops", None, 10) == ([], None)
     assert outbox.waiting("shop", "ops") == 0

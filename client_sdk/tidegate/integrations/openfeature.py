@@ -34,7 +34,7 @@ from tidegate.details import ClientEvent, EvaluationDetails
 from tidegate.operation import current
 
 if TYPE_CHECKING:
-    from tidegate.evaluation import Evaluation
+    from tidegate.evaluation.rule_set import Evaluation
 
 T = TypeVar("T")
 Structure = Sequence[FlagValueType] | Mapping[str, FlagValueType]

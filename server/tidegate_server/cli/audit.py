@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
+from tidegate_server.cli.api_client import Server, path
 from tidegate_server.cli.options import for_project, limit_option, output_option
 from tidegate_server.cli.output import JSON, note, print_json, print_table
-from tidegate_server.cli.server import Server, path
 
 DEFAULT_LIMIT = 50
 
@@ -21,7 +21,7 @@ DEFAULT_LIMIT = 50
 @for_project
 def audit(server: Server, of_server: bool, limit: int, output: str) -> None:
     """Show who changed what, when and why, the latest last."""
-    from tidegate_server.cli.words import instant
+    from tidegate_server.cli.formatting import instant
 
     at = path("audit") if of_server else server.project_path("audit")
     listing = server.list(at, limit)

@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from tidegate_server.cli.api_client import Json, Server
+from tidegate_server.cli.document_fields import as_sent, given
 from tidegate_server.cli.options import (
     confirm,
     document_file,
@@ -26,8 +28,6 @@ from tidegate_server.cli.output import (
     print_table,
     say,
 )
-from tidegate_server.cli.server import Json, Server
-from tidegate_server.cli.stored import as_sent, given
 
 TYPES = ("boolean", "string", "number", "object")
 SET_BY_SERVER = ("flag", "killed", "release", "receipt")
@@ -66,7 +66,7 @@ def list_flags(server: Server, output: str) -> None:
 
 
 def _state(targeting: Json | None) -> tuple[str, str]:
-    from tidegate_server.cli.words import serving
+    from tidegate_server.cli.formatting import serving
 
     if targeting is None:
         return "-", ""
@@ -109,7 +109,7 @@ def show_flag(server: Server, key: str, output: str) -> None:
 
 
 def _targeting_facts(targeting: Json) -> list[tuple[str, object]]:
-    from tidegate_server.cli.words import condition, instant, serving
+    from tidegate_server.cli.formatting import condition, instant, serving
 
     kill, receipt = targeting["killed"], targeting["receipt"]
     facts: list[tuple[str, object]] = []

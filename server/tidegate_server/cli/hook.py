@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import click
 
+from tidegate_server.cli.api_client import Json, Server
+from tidegate_server.cli.document_fields import as_sent, given
 from tidegate_server.cli.options import confirm, for_environment, output_option, yes_option
 from tidegate_server.cli.output import (
     JSON,
@@ -16,8 +18,6 @@ from tidegate_server.cli.output import (
     print_table,
     say,
 )
-from tidegate_server.cli.server import Json, Server
-from tidegate_server.cli.stored import as_sent, given
 
 KINDS = ("alertmanager", "datadog", "grafana", "generic")
 ACTIONS = ("hold", "rollback", "kill")
@@ -68,7 +68,7 @@ def list_hooks(server: Server, output: str) -> None:
 @for_environment
 def show_hook(server: Server, id: str, output: str) -> None:
     """Show a hook, without its secret."""
-    from tidegate_server.cli.words import instant
+    from tidegate_server.cli.formatting import instant
 
     found = server.read(server.project_path("hooks", id)).body
     if output == JSON:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
+from tidegate_server.cli.api_client import Server
 from tidegate_server.cli.options import for_environment, output_option
 from tidegate_server.cli.output import JSON, note, print_json, print_table
-from tidegate_server.cli.server import Server
 
 
 @click.command()
@@ -15,7 +15,7 @@ from tidegate_server.cli.server import Server
 @for_environment
 def instances(server: Server, every: bool, output: str) -> None:
     """List the processes that evaluate flags, and their versions."""
-    from tidegate_server.cli.words import instant
+    from tidegate_server.cli.formatting import instant
 
     known = server.list(server.environment_path("instances")).items
     found = [each for each in known if every or each["live"]]

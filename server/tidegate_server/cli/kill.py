@@ -11,7 +11,8 @@ import time
 
 import click
 
-from tidegate_server.cli.exits import INTERRUPTED, NOT_SEEN
+from tidegate_server.cli.api_client import Json, Server
+from tidegate_server.cli.exit_codes import INTERRUPTED, NOT_SEEN
 from tidegate_server.cli.options import (
     duration,
     for_environment_in_a_hurry,
@@ -19,7 +20,6 @@ from tidegate_server.cli.options import (
     reason_option,
 )
 from tidegate_server.cli.output import JSON, note, print_json, say
-from tidegate_server.cli.server import Json, Server
 from tidegate_server.errors import TidegateError
 
 POLL_SECONDS = 0.1
@@ -142,6 +142,6 @@ def _place(server: Server) -> str:
 
 
 def _span(value: float) -> str:
-    from tidegate_server.cli.words import milliseconds
+    from tidegate_server.cli.formatting import milliseconds
 
     return milliseconds(value)

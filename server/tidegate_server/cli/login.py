@@ -11,7 +11,6 @@ import click
 from tidegate_server.cli.contexts import Context, Contexts
 from tidegate_server.cli.options import output_option
 from tidegate_server.cli.output import JSON, note, print_facts, print_json, print_table, say
-from tidegate_server.cli.settings import check_environment
 from tidegate_server.cli.target import (
     DEFAULT_ENVIRONMENT,
     DEFAULT_PROJECT,
@@ -19,6 +18,7 @@ from tidegate_server.cli.target import (
     check_token,
     check_url,
 )
+from tidegate_server.processes.settings import check_environment
 
 OVERRIDING = ("TIDEGATE_URL", "TIDEGATE_TOKEN", "TIDEGATE_PROJECT", "TIDEGATE_ENVIRONMENT")
 
@@ -40,7 +40,7 @@ def login(name: str, url: str, project: str, environment: str) -> None:
     given on the command line, which other users of the machine can see. The server is asked
     whether it knows the token; if not, nothing is kept.
     """
-    from tidegate_server.cli.server import Server
+    from tidegate_server.cli.api_client import Server
 
     check_environment(os.environ)
     address = check_url(url)

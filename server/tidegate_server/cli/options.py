@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 import click
 
 from tidegate_server.cli.output import JSON, TABLE, clean, note
-from tidegate_server.cli.settings import check_environment
 from tidegate_server.cli.target import Given, resolve
 from tidegate_server.errors import StartupRefused, TidegateError
+from tidegate_server.processes.settings import check_environment
 
 if TYPE_CHECKING:
-    from tidegate_server.cli.server import Json, Server
+    from tidegate_server.cli.api_client import Json, Server
 
 Command: TypeAlias = Callable[..., None]
 Decorator: TypeAlias = Callable[[Command], Command]
@@ -63,7 +63,7 @@ def _reaching(
             with ExitStack() as at_the_end:
 
                 def reach() -> Server:
-                    from tidegate_server.cli.server import Server
+                    from tidegate_server.cli.api_client import Server
 
                     _check_settings(lenient)
                     given = Given(at_url, at_context, at_project, at_environment)
@@ -164,7 +164,7 @@ def said(name: str) -> str:
 
 def document_file(name: str) -> Any:
     """The value in a YAML or JSON file, ``-`` for standard input: a type of options."""
-    from tidegate_server.texts import parse_text
+    from tidegate_server.strict_text import parse_text
 
     text = file_text(name)
     try:

@@ -6,7 +6,9 @@ import sys
 
 import click
 
-from tidegate_server.cli.numbers import rate, segment_share, share, times
+from tidegate_server.cli.api_client import Json, Server
+from tidegate_server.cli.document_fields import as_sent, tag_of
+from tidegate_server.cli.number_types import rate, segment_share, share, times
 from tidegate_server.cli.options import (
     confirm,
     for_environment,
@@ -30,8 +32,6 @@ from tidegate_server.cli.policy_source import (
     policy_document,
     policy_file,
 )
-from tidegate_server.cli.server import Json, Server
-from tidegate_server.cli.stored import as_sent, tag_of
 
 
 @click.group()
@@ -44,7 +44,7 @@ def policy() -> None:
 @for_project
 def list_policies(server: Server, output: str) -> None:
     """List the project's policies."""
-    from tidegate_server.cli.words import percent
+    from tidegate_server.cli.formatting import percent
 
     found = server.list(server.project_path("policies")).items
     if output == JSON:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from tidegate_server.cli.api_client import Json
+from tidegate_server.cli.formatting import instant, percent
 from tidegate_server.cli.output import print_table, say
-from tidegate_server.cli.server import Json
-from tidegate_server.cli.words import instant, percent
 from tidegate_server.decisions.reasons import duration
 
 

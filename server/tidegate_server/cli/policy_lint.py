@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from tidegate_server.cli.exits import NOT_STARTED
+from tidegate_server.cli.exit_codes import NOT_STARTED
 from tidegate_server.cli.options import file_text, said
 from tidegate_server.cli.output import print_json, say
 from tidegate_server.documents.lint import Finding, lint

@@ -15,13 +15,13 @@ from dataclasses import asdict, dataclass
 import click
 
 from tidegate_server.cli.output import note, print_json, print_table, say
-from tidegate_server.decisions.forecast import Forecast, Spread, forecast
-from tidegate_server.decisions.intervals import Estimate
 from tidegate_server.decisions.reasons import duration
-from tidegate_server.decisions.simulate import Run, simulate
-from tidegate_server.decisions.world import World, steady, users_behind
 from tidegate_server.domain.policy import Policy
-from tidegate_server.seeds import generator
+from tidegate_server.random_seeds import generator
+from tidegate_server.whatif.confidence_intervals import Estimate
+from tidegate_server.whatif.forecast import Forecast, Spread, forecast
+from tidegate_server.whatif.simulation import Run, simulate
+from tidegate_server.whatif.traffic_model import World, steady, users_behind
 
 FEW = 40
 """So many releases are simulated in this process: more are worth starting others."""

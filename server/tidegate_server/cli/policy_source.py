@@ -7,10 +7,10 @@ from pathlib import Path
 
 import click
 
+from tidegate_server.cli.api_client import Json, Server
+from tidegate_server.cli.document_fields import as_sent
 from tidegate_server.cli.options import object_file
 from tidegate_server.cli.output import note
-from tidegate_server.cli.server import Json, Server
-from tidegate_server.cli.stored import as_sent
 from tidegate_server.errors import ServerUnreachable, StartupRefused
 
 Reach = Callable[[], Server]

@@ -6,9 +6,9 @@ import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from tidegate_server.cli.api_client import Json
+from tidegate_server.cli.formatting import audience, instant
 from tidegate_server.cli.output import facts_grid, table
-from tidegate_server.cli.server import Json
-from tidegate_server.cli.words import audience, instant
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

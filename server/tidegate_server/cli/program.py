@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from tidegate_server.cli.exits import INTERRUPTED, sentence_of, status_of
+from tidegate_server.cli.exit_codes import INTERRUPTED, sentence_of, status_of
 from tidegate_server.cli.output import say
 from tidegate_server.errors import TidegateError
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import click
 
+from tidegate_server.cli.api_client import Json, Server, path
+from tidegate_server.cli.document_fields import as_sent, given
 from tidegate_server.cli.options import for_project, for_server, output_option
 from tidegate_server.cli.output import JSON, note, print_changed, print_json, print_table, say
-from tidegate_server.cli.server import Json, Server, path
-from tidegate_server.cli.stored import as_sent, given
 
 NAME = click.option("--name", default="", help="For people.")
 DESCRIPTION = click.option("--description", default="", help="For people.")
@@ -107,7 +107,7 @@ def edit_environment(
 
 
 def _print(found: list[Json], kind: str, output: str) -> None:
-    from tidegate_server.cli.words import instant
+    from tidegate_server.cli.formatting import instant
 
     if output == JSON:
         return print_json(found)

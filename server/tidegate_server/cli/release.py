@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from tidegate_server.cli.api_client import Json, Server
 from tidegate_server.cli.options import (
     for_environment,
     limit_option,
@@ -13,7 +14,6 @@ from tidegate_server.cli.options import (
     reason_option,
 )
 from tidegate_server.cli.output import JSON, draw, note, print_json, print_table, say
-from tidegate_server.cli.server import Json, Server
 from tidegate_server.errors import ServerRefused
 
 STATES = (
@@ -83,7 +83,7 @@ def list_releases(
     server: Server, flag: str | None, state: str | None, limit: int, output: str
 ) -> None:
     """List releases, the latest first."""
-    from tidegate_server.cli.words import audience, instant
+    from tidegate_server.cli.formatting import audience, instant
 
     query = {name: value for name, value in (("flag", flag), ("state", state)) if value}
     listing = server.list(server.environment_path("releases"), limit, **query)
@@ -168,7 +168,7 @@ def show_ledger(server: Server, release_: str, limit: int, output: str) -> None:
 @for_environment
 def explain_release(server: Server, release_: str, output: str) -> None:
     """Tell the story of a release: who did what when, on which numbers, what is left to do."""
-    from tidegate_server.cli.release_story import story
+    from tidegate_server.cli.release_explanation import story
 
     found = find(server, release_)
     told = server.read(server.environment_path("releases", found["id"], "explanation")).body

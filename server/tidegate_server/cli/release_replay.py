@@ -6,10 +6,10 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from tidegate_server.cli.exits import NOT_SEEN
+from tidegate_server.cli.api_client import Json, Server
+from tidegate_server.cli.exit_codes import NOT_SEEN
+from tidegate_server.cli.formatting import instant
 from tidegate_server.cli.output import print_json, print_table, say
-from tidegate_server.cli.server import Json, Server
-from tidegate_server.cli.words import instant
 
 COUNTED = ("entries", "decisions", "skipped", "moves", "differing")
 MOST_SHOWN = 20

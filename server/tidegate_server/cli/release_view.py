@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from tidegate_server.cli.api_client import Json
+from tidegate_server.cli.formatting import audience, instant, instant_of
 from tidegate_server.cli.output import cell, clean, facts_grid, table
-from tidegate_server.cli.server import Json
-from tidegate_server.cli.words import audience, instant, instant_of
 
 if TYPE_CHECKING:
     from rich.console import Group, RenderableType

@@ -10,10 +10,10 @@ from contextlib import contextmanager
 
 import click
 
-from tidegate_server.cli.exits import INTERRUPTED, NOT_SEEN
+from tidegate_server.cli.api_client import Json, Server
+from tidegate_server.cli.exit_codes import INTERRUPTED, NOT_SEEN
 from tidegate_server.cli.output import console, note, say
 from tidegate_server.cli.release_view import ENDED, line, picture
-from tidegate_server.cli.server import Json, Server
 from tidegate_server.errors import ServerUnreachable
 
 POLL_SECONDS = 1.0

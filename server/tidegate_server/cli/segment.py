@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import click
 
+from tidegate_server.cli.api_client import Json, Server
+from tidegate_server.cli.document_fields import as_sent, given
 from tidegate_server.cli.options import (
     confirm,
     for_project,
@@ -22,8 +24,6 @@ from tidegate_server.cli.output import (
     print_table,
     say,
 )
-from tidegate_server.cli.server import Json, Server
-from tidegate_server.cli.stored import as_sent, given
 
 MOST_SHOWN = 20
 """Keys of a list that `segment show` prints; JSON has them all."""
@@ -44,7 +44,7 @@ def segment() -> None:
 @for_project
 def list_segments(server: Server, output: str) -> None:
     """List the project's segments."""
-    from tidegate_server.cli.words import condition
+    from tidegate_server.cli.formatting import condition
 
     found = server.list(server.project_path("segments")).items
     if output == JSON:
@@ -72,7 +72,7 @@ def list_segments(server: Server, output: str) -> None:
 @for_project
 def show_segment(server: Server, key: str, output: str) -> None:
     """Show a segment."""
-    from tidegate_server.cli.words import condition, instant
+    from tidegate_server.cli.formatting import condition, instant
 
     found = server.read(server.project_path("segments", key)).body
     if output == JSON:

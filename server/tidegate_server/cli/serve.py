@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from tidegate_server.cli.settings import (
+from tidegate_server.processes.settings import (
     LOG_FORMATS,
     LOG_LEVELS,
     ServeSettings,
@@ -111,8 +111,8 @@ def serve(
     Every option can be given by its environment variable. The first start prints an admin
     token, once. SIGTERM or Ctrl-C stops everything.
     """
-    from tidegate_server.cli import logs
-    from tidegate_server.cli.supervisor import Supervisor
+    from tidegate_server.processes import logging_setup
+    from tidegate_server.processes.supervisor import Supervisor
 
     check_environment(os.environ)
     settings = ServeSettings(
@@ -128,7 +128,7 @@ def serve(
         prometheus_url=prometheus_address(prometheus_url),
         prometheus_token=checked_token(prometheus_token),
     )
-    logs.configure(settings.log_level, settings.log_format)
+    logging_setup.configure(settings.log_level, settings.log_format)
     Supervisor(settings, click.echo).run()
 
 
@@ -157,11 +157,11 @@ def policy_job(
 
     Several may run: one of them leads, the others wait to take its place.
     """
-    from tidegate_server.cli import job, logs
+    from tidegate_server.processes import logging_setup, policy_job_process
 
     check_environment(os.environ)
-    logs.configure(log_level.lower(), log_format.lower())
-    job.run(
+    logging_setup.configure(log_level.lower(), log_format.lower())
+    policy_job_process.run(
         store_url,
         checked_key(secret_key),
         prometheus_address(prometheus_url),

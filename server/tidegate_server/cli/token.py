@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
+from tidegate_server.cli.api_client import Server, path
 from tidegate_server.cli.options import confirm, for_server, output_option, yes_option
 from tidegate_server.cli.output import JSON, note, print_json, print_table, say
-from tidegate_server.cli.server import Server, path
 
 ROLES = ("admin", "writer", "reader", "sdk", "client")
 OF_ONE_ENVIRONMENT = ("sdk", "client")
@@ -70,7 +70,7 @@ def create_token(
 @for_server
 def list_tokens(server: Server, output: str) -> None:
     """List the tokens that this one may see, without their secrets."""
-    from tidegate_server.cli.words import instant
+    from tidegate_server.cli.formatting import instant
 
     found = server.list(path("tokens")).items
     if output == JSON:

@@ -7,7 +7,9 @@ import time
 
 import click
 
-from tidegate_server.cli.exits import NOT_SEEN
+from tidegate_server.cli.api_client import Json, Server
+from tidegate_server.cli.document_fields import as_sent, given
+from tidegate_server.cli.exit_codes import NOT_SEEN
 from tidegate_server.cli.options import (
     confirm,
     duration,
@@ -25,8 +27,6 @@ from tidegate_server.cli.output import (
     print_table,
     say,
 )
-from tidegate_server.cli.server import Json, Server
-from tidegate_server.cli.stored import as_sent, given
 
 FORMATS = ("json", "slack")
 SET_BY_SERVER = ("old_secret_until",)
@@ -81,7 +81,7 @@ def list_webhooks(server: Server, output: str) -> None:
 @for_project
 def show_webhook(server: Server, key: str, output: str) -> None:
     """Show a webhook, without its secret."""
-    from tidegate_server.cli.words import instant
+    from tidegate_server.cli.formatting import instant
 
     found = server.read(server.project_path("webhooks", key)).body
     if output == JSON:
@@ -186,7 +186,7 @@ def rotate_secret(server: Server, key: str, yes: bool, output: str) -> None:
 
     The present secret signs along for a day, so that the receiver can follow.
     """
-    from tidegate_server.cli.words import instant
+    from tidegate_server.cli.formatting import instant
 
     confirm(f"Give webhook {key} of project {server.target.project} another secret?", yes)
     made = server.post(server.project_path("webhooks", key, "rotate"), {})
@@ -245,7 +245,7 @@ def _outcome(message: Json) -> str:
 @for_project
 def list_deliveries(server: Server, key: str, limit: int, output: str) -> None:
     """Show what a webhook was told and what waits for it, the latest last."""
-    from tidegate_server.cli.words import instant
+    from tidegate_server.cli.formatting import instant
 
     listing = server.list(server.project_path("webhooks", key, "deliveries"), limit)
     found = listing.items[::-1]

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tidegate_server.decisions.advance import ADVANCE_AT
+from tidegate_server.decisions.check_status import standings
 from tidegate_server.decisions.decision import Action, Decision
-from tidegate_server.decisions.imbalance import IMBALANCE_AT, log_imbalance
-from tidegate_server.decisions.observe import close_epoch, observe
+from tidegate_server.decisions.observations import Window
 from tidegate_server.decisions.probe import FIRES_AT
 from tidegate_server.decisions.progress import Progress
-from tidegate_server.decisions.standing import standings
+from tidegate_server.decisions.safety_evidence import ADVANCE_AT
+from tidegate_server.decisions.sample_ratio import IMBALANCE_AT, log_imbalance
+from tidegate_server.decisions.update_statistics import close_epoch, observe
 from tidegate_server.decisions.verdict import judge
-from tidegate_server.decisions.windows import Window
 from tidegate_server.domain.release import Release
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from tidegate.histogram import upper_bound
 
-from tidegate_server.decisions.windows import Counts, Distribution, Histogram, StratumCounts
+from tidegate_server.decisions.observations import Counts, Distribution, Histogram, StratumCounts
 from tidegate_server.domain.checks import Check
 
 FADING = 0.5 ** (1 / 30)

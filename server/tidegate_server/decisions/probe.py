@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from tidegate_server.decisions.windows import Window
+from tidegate_server.decisions.observations import Window
 
 FIRES_AT = math.log(20.0)
 """The excess, in logs, at which the probe asks for a control group."""

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tidegate.evidence import Guard, Mixture
+from tidegate.harm_evidence import Guard, Mixture
 
-from tidegate_server.decisions.advance import Advance
 from tidegate_server.decisions.decision import Decision
 from tidegate_server.decisions.distributions import Faded
-from tidegate_server.decisions.probe import Probe
-from tidegate_server.decisions.windows import (
+from tidegate_server.decisions.observations import (
     NO_TRIPS,
     NOTHING,
     Counts,
@@ -23,6 +21,8 @@ from tidegate_server.decisions.windows import (
     Reading,
     Trips,
 )
+from tidegate_server.decisions.probe import Probe
+from tidegate_server.decisions.safety_evidence import Advance
 from tidegate_server.domain.release import Release, State
 
 

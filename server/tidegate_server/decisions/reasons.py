@@ -6,13 +6,13 @@ import math
 from collections.abc import Sequence
 from typing import Protocol
 
-from tidegate_server.decisions.advance import ADVANCE_AT
 from tidegate_server.decisions.decision import LARGEST_LOG
 from tidegate_server.decisions.distributions import ENOUGH
-from tidegate_server.decisions.imbalance import LOG_IMBALANCE_AT
+from tidegate_server.decisions.observations import Counts, Trips, Window, total
 from tidegate_server.decisions.probe import FIRES_AT, MOST_RETREATS
 from tidegate_server.decisions.progress import CheckProgress, Progress
-from tidegate_server.decisions.windows import Counts, Trips, Window, total
+from tidegate_server.decisions.safety_evidence import ADVANCE_AT
+from tidegate_server.decisions.sample_ratio import LOG_IMBALANCE_AT
 from tidegate_server.domain.checks import Check, Metric
 from tidegate_server.domain.policy import DAY, HOUR, MINUTE, SECOND
 

@@ -13,14 +13,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tidegate_server.decisions import reasons
+from tidegate_server.decisions.check_status import CheckStanding
 from tidegate_server.decisions.decision import Action
-from tidegate_server.decisions.gates import Exit, Verdict, hold, hold_up, rolled_back
-from tidegate_server.decisions.imbalance import LOG_IMBALANCE_AT, log_imbalance
+from tidegate_server.decisions.exposure_groups import keeps_control
+from tidegate_server.decisions.observations import Window
 from tidegate_server.decisions.probe import MOST_RETREATS
 from tidegate_server.decisions.progress import Progress
-from tidegate_server.decisions.standing import CheckStanding
-from tidegate_server.decisions.strata import keeps_control
-from tidegate_server.decisions.windows import Window
+from tidegate_server.decisions.sample_ratio import LOG_IMBALANCE_AT, log_imbalance
+from tidegate_server.decisions.stage_exit import Exit, Verdict, hold, hold_up, rolled_back
 from tidegate_server.domain.calendar import closed_because
 from tidegate_server.domain.checks import OnFailure
 from tidegate_server.domain.policy import NoDataAction

@@ -11,8 +11,8 @@ from tidegate import wire
 from tidegate.errors import WireError
 from tidegate.model import Condition
 
-from tidegate_server.documents.pointers import nested
-from tidegate_server.domain import problems as domain
+from tidegate_server.documents.json_pointers import nested
+from tidegate_server.domain import field_problems as domain
 from tidegate_server.domain.calendar import instant_text
 
 UNITS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}

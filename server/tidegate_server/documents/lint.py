@@ -8,14 +8,14 @@ from typing import Any
 
 from marshmallow import ValidationError
 
-from tidegate_server.documents.places import line_of, lines_of
-from tidegate_server.documents.pointers import problems
-from tidegate_server.documents.policies import PolicyBody
+from tidegate_server.documents.json_pointers import problems
+from tidegate_server.documents.line_numbers import line_of, lines_of
+from tidegate_server.documents.policy_schemas import PolicyBody
 from tidegate_server.domain.policy import Policy
-from tidegate_server.domain.policy_rules import check_policy, with_stage_names
+from tidegate_server.domain.policy_validation import check_policy, with_stage_names
 from tidegate_server.domain.references import webhooks_of
 from tidegate_server.errors import FieldProblem, Invalid
-from tidegate_server.texts import parse_text
+from tidegate_server.strict_text import parse_text
 
 KNOWN_ABOUT = ("revision", "updated_at")
 """What the server says about a document beside it; a file that was shown may have it."""

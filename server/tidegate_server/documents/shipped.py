@@ -6,9 +6,9 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from tidegate_server.documents.policies import PolicyBody, PolicyFields
+from tidegate_server.documents.policy_schemas import PolicyBody, PolicyFields
 from tidegate_server.domain.policy import Policy
-from tidegate_server.texts import parse_yaml
+from tidegate_server.strict_text import parse_yaml
 
 NAMES = ("standard", "careful", "hotfix", "dark-launch")
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from tidegate_server.domain.gates import AdvanceWindow, Day, Freeze, Windows
+from tidegate_server.domain.release_gates import AdvanceWindow, Day, Freeze, Windows
 
 _DAYS = tuple(Day)
 SEARCH_DAYS = 15

@@ -7,10 +7,12 @@ from dataclasses import replace
 
 from tidegate.model import Serve
 
-from tidegate_server.domain import references, releases, validation
+from tidegate_server.domain import references, release_state_machine, validation
 from tidegate_server.domain.change import Audit, Change, Delete, Guard, Put, Refresh, Stored
-from tidegate_server.domain.contents import (
-    Contents,
+from tidegate_server.domain.field_differences import changed_fields, same
+from tidegate_server.domain.flags import FlagDefinition, Targeting
+from tidegate_server.domain.project_documents import (
+    ProjectDocuments,
     environment_address,
     flag_address,
     guard,
@@ -18,8 +20,6 @@ from tidegate_server.domain.contents import (
     release_address,
     targeting_address,
 )
-from tidegate_server.domain.differences import changed_fields, same
-from tidegate_server.domain.flags import FlagDefinition, Targeting
 from tidegate_server.domain.release import Release
 from tidegate_server.domain.snapshot import flag_of
 from tidegate_server.errors import AlreadyExists, NotPossible
@@ -28,7 +28,7 @@ RESTARTED = "The value of a compared variant was changed: the evidence starts ag
 
 
 def new_flag(
-    contents: Contents, definition: FlagDefinition, *, actor: str, reason: str = ""
+    documents: ProjectDocuments, definition: FlagDefinition, *, actor: str, reason: str = ""
 ) -> Change:
     """Create a flag, with its first targeting in every environment.
 
@@ -36,18 +36,18 @@ def new_flag(
     """
     flag = replace(definition, salt=definition.salt or definition.key)
     validation.check_definition(flag)
-    if flag.key in contents.flags:
+    if flag.key in documents.flags:
         raise AlreadyExists(f"There is a flag {flag.key!r} already.")
     targeting = first_targeting(flag)
     writes: list[Put | Delete | Guard] = [Put(flag_address(flag.key), flag, 0)]
-    for key, stored in contents.environments.items():
+    for key, stored in documents.environments.items():
         writes.append(Put(targeting_address(key, flag.key), targeting, 0))
         writes.append(guard(environment_address(key), stored))
     shown = flag_of(flag, targeting, None, 2)
     return Change(
-        scope=contents.project,
+        scope=documents.project,
         writes=tuple(writes),
-        refreshes=tuple(Refresh(key, flags={flag.key: shown}) for key in contents.environments),
+        refreshes=tuple(Refresh(key, flags={flag.key: shown}) for key in documents.environments),
         audit=Audit(
             actor,
             "flag.create",
@@ -74,7 +74,7 @@ def first_targeting(definition: FlagDefinition) -> Targeting:
 
 
 def edit_flag(
-    contents: Contents, after: FlagDefinition, *, actor: str, now_ms: int, reason: str = ""
+    documents: ProjectDocuments, after: FlagDefinition, *, actor: str, now_ms: int, reason: str = ""
 ) -> Change:
     """Change a flag's definition, in every environment at once.
 
@@ -85,37 +85,37 @@ def edit_flag(
         Invalid: the definition cannot be, takes away a variant that is in use, or changes
             the type or the salt.
     """
-    before = contents.flag(after.key)
+    before = documents.flag(after.key)
     was: FlagDefinition = before.document
     flag = replace(after, salt=after.salt or was.salt)
     validation.check_definition(flag)
-    validation.check_definition_change(was, flag, contents)
+    validation.check_definition_change(was, flag, documents)
     where = flag_address(flag.key)
     if same(flag, was):
-        return Change(scope=contents.project, writes=(guard(where, before),))
+        return Change(scope=documents.project, writes=(guard(where, before),))
     writes: list[Put | Delete | Guard] = [put(where, before, flag)]
     if validation.removed_variants(was, flag):
         # A prerequisite that names one of them meanwhile must stop this.
-        writes += references.guards_of_other_targetings(contents, flag.key)
+        writes += references.guards_of_other_targetings(documents, flag.key)
     refreshes: list[Refresh] = []
     restarted: list[str] = []
-    for environment, targetings in contents.targetings.items():
+    for environment, targetings in documents.targetings.items():
         if flag.key not in targetings:
             continue
         held = targetings[flag.key]
         writes.append(guard(targeting_address(environment, flag.key), held))
-        active = contents.active_release(environment, flag.key)
+        active = documents.active_release(environment, flag.key)
         release: Release | None = active.document if active is not None else None
         if active is not None and release is not None:
             if _compares_otherwise(was, flag, release):
-                release = releases.restart_evidence(release, now_ms, RESTARTED)
+                release = release_state_machine.restart_evidence(release, now_ms, RESTARTED)
                 restarted.append(release.id)
             writes.append(_moved(environment, active, release))
         version = before.revision + 1 + held.revision
         shown = flag_of(flag, held.document, release, version)
         refreshes.append(Refresh(environment, flags={flag.key: shown}))
     return Change(
-        scope=contents.project,
+        scope=documents.project,
         writes=tuple(writes),
         refreshes=tuple(refreshes),
         audit=Audit(
@@ -129,30 +129,30 @@ def edit_flag(
     )
 
 
-def delete_flag(contents: Contents, key: str, *, actor: str, reason: str = "") -> Change:
+def delete_flag(documents: ProjectDocuments, key: str, *, actor: str, reason: str = "") -> Change:
     """Remove a flag from every environment.
 
     Raises:
         NotPossible: another flag names it as a prerequisite, or a release of it is active.
     """
-    before = contents.flag(key)
-    users = references.users_of_flag(contents, key)
+    before = documents.flag(key)
+    users = references.users_of_flag(documents, key)
     if users:
         raise NotPossible(f"Flag {key!r} is used by {', '.join(users)}. End that first.")
     writes: list[Put | Delete | Guard] = [
         Delete(flag_address(key), before.revision),
         # A prerequisite that names the flag meanwhile must stop this.
-        *references.guards_of_other_targetings(contents, key),
+        *references.guards_of_other_targetings(documents, key),
     ]
     refreshes: list[Refresh] = []
-    for environment, targetings in contents.targetings.items():
+    for environment, targetings in documents.targetings.items():
         if key in targetings:
             held = targetings[key]
             writes.append(Delete(targeting_address(environment, key), held.revision))
             ended = (key,) if held.document.kill is not None else ()
             refreshes.append(Refresh(environment, flags={key: None}, restored=ended))
     return Change(
-        scope=contents.project,
+        scope=documents.project,
         writes=tuple(writes),
         refreshes=tuple(refreshes),
         audit=Audit(actor, "flag.delete", key, "", reason, {"type": before.document.type}),
@@ -160,7 +160,7 @@ def delete_flag(contents: Contents, key: str, *, actor: str, reason: str = "") -
 
 
 def edit_targeting(
-    contents: Contents, environment: str, after: Targeting, *, actor: str, reason: str = ""
+    documents: ProjectDocuments, environment: str, after: Targeting, *, actor: str, reason: str = ""
 ) -> Change:
     """Change a flag's targeting in one environment.
 
@@ -169,21 +169,21 @@ def edit_targeting(
     Raises:
         Invalid: the targeting cannot be, or takes the ground from under an active release.
     """
-    definition = contents.flag(after.flag)
-    before = contents.targeting(environment, after.flag)
+    definition = documents.flag(after.flag)
+    before = documents.targeting(environment, after.flag)
     was: Targeting = before.document
     targeting = replace(after, kill=was.kill, release=was.release)
-    validation.check_targeting(definition.document, targeting, contents, environment)
-    active = contents.active_release(environment, after.flag)
+    validation.check_targeting(definition.document, targeting, documents, environment)
+    active = documents.active_release(environment, after.flag)
     if active is not None:
         validation.check_released_rule(targeting, active.document)
     where = targeting_address(environment, after.flag)
     if same(targeting, was):
-        return Change(scope=contents.project, writes=(guard(where, before),))
+        return Change(scope=documents.project, writes=(guard(where, before),))
     writes: list[Put | Delete | Guard] = [
         put(where, before, targeting),
         guard(flag_address(after.flag), definition),
-        *references.guards_of_targeting(contents, environment, targeting),
+        *references.guards_of_targeting(documents, environment, targeting),
     ]
     release: Release | None = None
     if active is not None:
@@ -192,7 +192,7 @@ def edit_targeting(
     version = definition.revision + before.revision + 1
     shown = flag_of(definition.document, targeting, release, version)
     return Change(
-        scope=contents.project,
+        scope=documents.project,
         writes=tuple(writes),
         refreshes=(Refresh(environment, flags={after.flag: shown}),),
         audit=Audit(

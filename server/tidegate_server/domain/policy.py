@@ -8,7 +8,7 @@ from enum import StrEnum
 from tidegate.model import Tolerance
 
 from tidegate_server.domain.checks import Check, Metric
-from tidegate_server.domain.gates import (
+from tidegate_server.domain.release_gates import (
     ApprovalGate,
     Confirmation,
     Notification,

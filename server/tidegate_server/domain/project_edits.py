@@ -19,8 +19,10 @@ from tidegate_server.domain.change import (
     Refresh,
     Stored,
 )
-from tidegate_server.domain.contents import (
-    Contents,
+from tidegate_server.domain.field_differences import changed_fields, same
+from tidegate_server.domain.flag_edits import first_targeting
+from tidegate_server.domain.project_documents import (
+    ProjectDocuments,
     environment_address,
     flag_address,
     guard,
@@ -28,8 +30,6 @@ from tidegate_server.domain.contents import (
     segment_address,
     targeting_address,
 )
-from tidegate_server.domain.differences import changed_fields, same
-from tidegate_server.domain.flag_edits import first_targeting
 from tidegate_server.domain.projects import Environment, Project
 from tidegate_server.domain.snapshot import flag_of, segment_of
 from tidegate_server.errors import AlreadyExists
@@ -52,32 +52,32 @@ def edit_project(before: Stored, after: Project, *, actor: str, reason: str = ""
 
 
 def new_environment(
-    contents: Contents, environment: Environment, *, actor: str, reason: str = ""
+    documents: ProjectDocuments, environment: Environment, *, actor: str, reason: str = ""
 ) -> Change:
     """Add an environment; every flag begins there with its first targeting."""
     key = environment.key
     validation.check_key(key)
-    if key in contents.environments:
+    if key in documents.environments:
         raise AlreadyExists(f"There is an environment {key!r} already.")
     writes: list[Put | Delete | Guard] = [Put(environment_address(key), environment, 0)]
     snapshot: dict[str, Flag | None] = {}
-    for flag, stored in contents.flags.items():
+    for flag, stored in documents.flags.items():
         targeting = first_targeting(stored.document)
         writes += [
             guard(flag_address(flag), stored),
             Put(targeting_address(key, flag), targeting, 0),
         ]
         snapshot[flag] = flag_of(stored.document, targeting, None, stored.revision + 1)
-    writes += [guard(segment_address(name), held) for name, held in contents.segments.items()]
+    writes += [guard(segment_address(name), held) for name, held in documents.segments.items()]
     return Change(
-        scope=contents.project,
+        scope=documents.project,
         writes=tuple(writes),
         refreshes=(
             Refresh(
                 key,
                 flags=snapshot,
                 segments={
-                    name: segment_of(held.document) for name, held in contents.segments.items()
+                    name: segment_of(held.document) for name, held in documents.segments.items()
                 },
             ),
         ),
@@ -86,12 +86,12 @@ def new_environment(
 
 
 def edit_environment(
-    contents: Contents, after: Environment, *, actor: str, reason: str = ""
+    documents: ProjectDocuments, after: Environment, *, actor: str, reason: str = ""
 ) -> Change:
     """Change an environment's name, description or allowed origins."""
-    before = contents.environment(after.key)
+    before = documents.environment(after.key)
     where = environment_address(after.key)
-    return _edit(contents.project, where, before, after, actor, reason)
+    return _edit(documents.project, where, before, after, actor, reason)
 
 
 def _edit(

@@ -7,15 +7,15 @@ from collections.abc import Callable, Iterable, Iterator
 from tidegate.model import All, AnyOf, Condition, InSegment, NoneOf, Serve
 
 from tidegate_server.domain.change import Guard
-from tidegate_server.domain.contents import (
-    Contents,
+from tidegate_server.domain.flags import SegmentDefinition, Targeting
+from tidegate_server.domain.policy import Policy
+from tidegate_server.domain.project_documents import (
+    ProjectDocuments,
     flag_address,
     guard,
     segment_address,
     targeting_address,
 )
-from tidegate_server.domain.flags import SegmentDefinition, Targeting
-from tidegate_server.domain.policy import Policy
 
 
 def find_cycle(start: str, names: Callable[[str], Iterable[str]]) -> list[str]:
@@ -69,21 +69,25 @@ def segments_of_targeting(targeting: Targeting) -> set[str]:
     return {key for rule in targeting.rules for key in segments_in(rule.when)}
 
 
-def segments_named_by(contents: Contents, changed: SegmentDefinition | None = None) -> Names:
+def segments_named_by(
+    documents: ProjectDocuments, changed: SegmentDefinition | None = None
+) -> Names:
     """What each segment names, as if ``changed`` were written already."""
 
     def names(key: str) -> Iterator[str]:
         if changed is not None and key == changed.key:
             return segments_in(changed.when)
-        held = contents.segments.get(key)
+        held = documents.segments.get(key)
         return segments_in(held.document.when if held is not None else None)
 
     return names
 
 
-def prerequisites_named_by(contents: Contents, environment: str, changed: Targeting) -> Names:
+def prerequisites_named_by(
+    documents: ProjectDocuments, environment: str, changed: Targeting
+) -> Names:
     """What each flag asks for in an environment, as if ``changed`` were written already."""
-    held = contents.targetings.get(environment, {})
+    held = documents.targetings.get(environment, {})
 
     def names(key: str) -> list[str]:
         if key == changed.flag:
@@ -100,17 +104,19 @@ def prerequisites_named_by(contents: Contents, environment: str, changed: Target
 Names = Callable[[str], Iterable[str]]
 
 
-def guards_of_targeting(contents: Contents, environment: str, targeting: Targeting) -> list[Guard]:
+def guards_of_targeting(
+    documents: ProjectDocuments, environment: str, targeting: Targeting
+) -> list[Guard]:
     """Guards on what a targeting names, and on all that keeps it free of cycles."""
     asked = {each.flag for each in targeting.prerequisites}
-    names = prerequisites_named_by(contents, environment, targeting)
-    held = contents.targetings.get(environment, {})
+    names = prerequisites_named_by(documents, environment, targeting)
+    held = documents.targetings.get(environment, {})
     return [
         *(
-            guard(segment_address(key), contents.segments[key])
+            guard(segment_address(key), documents.segments[key])
             for key in sorted(segments_of_targeting(targeting))
         ),
-        *(guard(flag_address(key), contents.flags[key]) for key in sorted(asked)),
+        *(guard(flag_address(key), documents.flags[key]) for key in sorted(asked)),
         *(
             guard(targeting_address(environment, key), held[key])
             for key in sorted(reached(asked, names) - {targeting.flag})
@@ -119,79 +125,79 @@ def guards_of_targeting(contents: Contents, environment: str, targeting: Targeti
     ]
 
 
-def guards_of_segment(contents: Contents, segment: SegmentDefinition) -> list[Guard]:
+def guards_of_segment(documents: ProjectDocuments, segment: SegmentDefinition) -> list[Guard]:
     """Guards on the segments that a segment names, directly or not."""
-    names = segments_named_by(contents, segment)
+    names = segments_named_by(documents, segment)
     return [
-        guard(segment_address(key), contents.segments[key])
+        guard(segment_address(key), documents.segments[key])
         for key in sorted(reached(segments_in(segment.when), names) - {segment.key})
-        if key in contents.segments
+        if key in documents.segments
     ]
 
 
-def guards_of_other_targetings(contents: Contents, flag: str | None = None) -> list[Guard]:
+def guards_of_other_targetings(documents: ProjectDocuments, flag: str | None = None) -> list[Guard]:
     """Guards on every targeting in every environment, but those of one flag."""
     return [
         guard(targeting_address(environment, key), stored)
-        for environment, targetings in contents.targetings.items()
+        for environment, targetings in documents.targetings.items()
         for key, stored in targetings.items()
         if key != flag
     ]
 
 
-def users_of_flag(contents: Contents, key: str) -> list[str]:
+def users_of_flag(documents: ProjectDocuments, key: str) -> list[str]:
     """What would break without the flag, in words."""
     users = [
         f"flag {flag} in {environment} (as a prerequisite)"
-        for environment, targeting, flag in _targetings(contents)
+        for environment, targeting, flag in _targetings(documents)
         if flag != key and any(each.flag == key for each in targeting.prerequisites)
     ]
     users += [
         f"release {stored.document.id} in {environment}"
-        for environment, stored in contents.active_releases()
+        for environment, stored in documents.active_releases()
         if stored.document.flag == key
     ]
     return users
 
 
-def users_of_segment(contents: Contents, key: str) -> list[str]:
+def users_of_segment(documents: ProjectDocuments, key: str) -> list[str]:
     """What would break without the segment, in words."""
     users = [
         f"rule {rule.id} of flag {flag} in {environment}"
-        for environment, targeting, flag in _targetings(contents)
+        for environment, targeting, flag in _targetings(documents)
         for rule in targeting.rules
         if key in segments_in(rule.when)
     ]
     users += [
         f"segment {name}"
-        for name, stored in contents.segments.items()
+        for name, stored in documents.segments.items()
         if name != key and key in segments_in(stored.document.when)
     ]
     users += [
         f"stage {stage.name} of policy {name}"
-        for name, stored in contents.policies.items()
+        for name, stored in documents.policies.items()
         for stage in stored.document.stages
         if key in stage.segments
     ]
     users += [
         f"stage {stage.name} of release {stored.document.id} in {environment}"
-        for environment, stored in contents.active_releases()
+        for environment, stored in documents.active_releases()
         for stage in stored.document.policy.stages
         if key in stage.segments
     ]
     return users
 
 
-def users_of_webhook(contents: Contents, key: str, *, asked: bool = False) -> list[str]:
+def users_of_webhook(documents: ProjectDocuments, key: str, *, asked: bool = False) -> list[str]:
     """What names the webhook, in words; with ``asked``, only what waits for its answers."""
     users = [
         f"policy {name}"
-        for name, stored in contents.policies.items()
+        for name, stored in documents.policies.items()
         if key in webhooks_of(stored.document, asked=asked)
     ]
     users += [
         f"release {stored.document.id} in {environment}"
-        for environment, stored in contents.active_releases()
+        for environment, stored in documents.active_releases()
         if key in webhooks_of(stored.document.policy, asked=asked)
     ]
     return users
@@ -203,10 +209,10 @@ def webhooks_of(policy: Policy, *, asked: bool = False) -> set[str]:
     return confirming if asked else confirming | {each.webhook for each in policy.notify}
 
 
-def users_of_variant(contents: Contents, flag: str, variant: str) -> list[str]:
+def users_of_variant(documents: ProjectDocuments, flag: str, variant: str) -> list[str]:
     """What would break without one of a flag's variants, in words."""
     users = []
-    for environment, targeting, key in _targetings(contents):
+    for environment, targeting, key in _targetings(documents):
         if key == flag:
             users += [f"{what} in {environment}" for what in _uses(targeting, variant)]
         users += [
@@ -216,7 +222,7 @@ def users_of_variant(contents: Contents, flag: str, variant: str) -> list[str]:
         ]
     users += [
         f"release {stored.document.id} in {environment}"
-        for environment, stored in contents.active_releases()
+        for environment, stored in documents.active_releases()
         if stored.document.flag == flag
         and variant in (stored.document.control, stored.document.treatment)
     ]
@@ -242,7 +248,7 @@ def variants_of(serve: Serve) -> list[str]:
     return [each.variant for each in serve.split]
 
 
-def _targetings(contents: Contents) -> Iterator[tuple[str, Targeting, str]]:
-    for environment, targetings in contents.targetings.items():
+def _targetings(documents: ProjectDocuments) -> Iterator[tuple[str, Targeting, str]]:
+    for environment, targetings in documents.targetings.items():
         for flag, stored in targetings.items():
             yield environment, stored.document, flag

@@ -6,8 +6,10 @@ from dataclasses import replace
 
 from tidegate_server.domain.change import Audit, Change, Put, Refresh, Stored
 from tidegate_server.domain.checks import Compare, Metric
-from tidegate_server.domain.contents import (
-    Contents,
+from tidegate_server.domain.flags import FlagDefinition, Targeting
+from tidegate_server.domain.policy import Policy
+from tidegate_server.domain.project_documents import (
+    ProjectDocuments,
     flag_address,
     guard,
     policy_address,
@@ -16,17 +18,15 @@ from tidegate_server.domain.contents import (
     segment_address,
     targeting_address,
 )
-from tidegate_server.domain.flags import FlagDefinition, Targeting
-from tidegate_server.domain.notices import outgoing_of
-from tidegate_server.domain.policy import Policy
 from tidegate_server.domain.release import Release, State
-from tidegate_server.domain.serving import serve_of
+from tidegate_server.domain.release_events import outgoing_of
+from tidegate_server.domain.rule_variants import serve_of
 from tidegate_server.domain.snapshot import flag_of
 from tidegate_server.errors import AlreadyExists, FieldProblem, Invalid, NotPossible
 
 
 def start(
-    contents: Contents,
+    documents: ProjectDocuments,
     environment: str,
     *,
     release_id: str,
@@ -43,7 +43,7 @@ def start(
     """Begin a release at its first stage, or as a draft that only measures.
 
     Args:
-        contents: the project as read.
+        documents: the project as read.
         environment: where it runs.
         release_id: a new id. It is the release's salt too, so every release opens to
             another share of users, and every attempt of one release to the same.
@@ -62,16 +62,16 @@ def start(
         Invalid: no such flag, variant, rule or policy, with the field's pointer.
         NotPossible: the flag is off, killed, or has an active release.
     """
-    contents.environment(environment)
-    definition, targeting, conditions = _ingredients(contents, environment, flag, policy)
+    documents.environment(environment)
+    definition, targeting, conditions = _ingredients(documents, environment, flag, policy)
     present: Targeting = targeting.document
-    _refuse_unready(contents, environment, present)
+    _refuse_unready(documents, environment, present)
     serving = _served(present, rule)
     _check_variants(definition.document, serving, control, treatment)
-    if release_id in contents.releases.get(environment, {}):
+    if release_id in documents.releases.get(environment, {}):
         raise AlreadyExists(f"There is a release {release_id!r} already.")
     document: Policy = conditions.document
-    segments = _segments(contents, document)
+    segments = _segments(documents, document)
     if not draft:
         _refuse_unmeasured(document)
     release = Release(
@@ -97,7 +97,7 @@ def start(
     version = definition.revision + targeting.revision + 1
     first = document.stages[0]
     return Change(
-        scope=contents.project,
+        scope=documents.project,
         writes=(
             Put(release_address(environment, release), release, 0),
             put(targeting_address(environment, flag), targeting, after),
@@ -152,20 +152,20 @@ def _refuse_unmeasured(policy: Policy) -> None:
 
 
 def _ingredients(
-    contents: Contents, environment: str, flag: str, policy: str
+    documents: ProjectDocuments, environment: str, flag: str, policy: str
 ) -> tuple[Stored, Stored, Stored]:
-    if flag not in contents.flags or flag not in contents.targetings.get(environment, {}):
+    if flag not in documents.flags or flag not in documents.targetings.get(environment, {}):
         raise _invalid("/flag", f"There is no flag {flag!r} in environment {environment!r}.")
-    if policy not in contents.policies:
+    if policy not in documents.policies:
         raise _invalid("/policy", f"There is no policy {policy!r}; create it first.")
     return (
-        contents.flags[flag],
-        contents.targetings[environment][flag],
-        contents.policies[policy],
+        documents.flags[flag],
+        documents.targetings[environment][flag],
+        documents.policies[policy],
     )
 
 
-def _refuse_unready(contents: Contents, environment: str, targeting: Targeting) -> None:
+def _refuse_unready(documents: ProjectDocuments, environment: str, targeting: Targeting) -> None:
     flag = targeting.flag
     if targeting.release is not None:
         raise NotPossible(
@@ -218,16 +218,16 @@ def _check_variants(
         )
 
 
-def _segments(contents: Contents, policy: Policy) -> dict[str, Stored]:
+def _segments(documents: ProjectDocuments, policy: Policy) -> dict[str, Stored]:
     named = {key for stage in policy.stages for key in stage.segments}
-    missing = sorted(named - contents.segments.keys())
+    missing = sorted(named - documents.segments.keys())
     if missing:
         raise _invalid(
             "/policy",
             f"Policy {policy.key!r} opens segments that do not exist: {', '.join(missing)}. "
             "Create them first.",
         )
-    return {key: contents.segments[key] for key in sorted(named)}
+    return {key: documents.segments[key] for key in sorted(named)}
 
 
 def _invalid(pointer: str, message: str) -> Invalid:

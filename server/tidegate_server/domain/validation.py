@@ -11,12 +11,12 @@ from collections.abc import Collection, Iterator
 
 from tidegate.model import FLAG_TYPES, FlagType, Json, Prerequisite, Serve
 
-from tidegate_server.domain import problems, references
-from tidegate_server.domain.conditions import problems_of_condition
-from tidegate_server.domain.contents import Contents
+from tidegate_server.domain import field_problems, references
+from tidegate_server.domain.condition_validation import problems_of_condition
 from tidegate_server.domain.flags import FlagDefinition, SegmentDefinition, Targeting
+from tidegate_server.domain.project_documents import ProjectDocuments
 from tidegate_server.domain.release import Release
-from tidegate_server.domain.serving import serve_of
+from tidegate_server.domain.rule_variants import serve_of
 from tidegate_server.errors import FieldProblem
 
 MOST_VARIANTS = 100
@@ -26,47 +26,49 @@ MOST_KEYS = 10_000
 
 def check_key(key: str) -> None:
     """Refuse a key that could not stand in an address."""
-    problems.refuse("it", problems.of_key(key))
+    field_problems.refuse("it", field_problems.of_key(key))
 
 
 def check_definition(definition: FlagDefinition) -> None:
     """Refuse a flag that cannot be, or that no release could ever change."""
-    problems.refuse(f"flag {definition.key}", _of_definition(definition))
+    field_problems.refuse(f"flag {definition.key}", _of_definition(definition))
 
 
 def check_definition_change(
-    before: FlagDefinition, after: FlagDefinition, contents: Contents
+    before: FlagDefinition, after: FlagDefinition, documents: ProjectDocuments
 ) -> None:
     """Refuse what would break the flag's targetings, prerequisites and releases."""
-    problems.refuse(f"flag {after.key}", _of_definition_change(before, after, contents))
+    field_problems.refuse(f"flag {after.key}", _of_definition_change(before, after, documents))
 
 
 def check_targeting(
-    definition: FlagDefinition, targeting: Targeting, contents: Contents, environment: str
+    definition: FlagDefinition, targeting: Targeting, documents: ProjectDocuments, environment: str
 ) -> None:
     """Refuse a targeting that names what is not there, or that would go in circles."""
-    problems.refuse(
+    field_problems.refuse(
         f"the targeting of {targeting.flag}",
         [
             *_of_serves(definition, targeting),
-            *_of_rules(targeting, contents.segments.keys()),
-            *_of_prerequisites(targeting, contents, environment),
+            *_of_rules(targeting, documents.segments.keys()),
+            *_of_prerequisites(targeting, documents, environment),
         ],
     )
 
 
 def check_released_rule(targeting: Targeting, release: Release) -> None:
     """Refuse a targeting that takes the ground from under its active release."""
-    problems.refuse(f"the targeting of {targeting.flag}", _of_released_rule(targeting, release))
+    field_problems.refuse(
+        f"the targeting of {targeting.flag}", _of_released_rule(targeting, release)
+    )
 
 
-def check_segment(segment: SegmentDefinition, contents: Contents) -> None:
+def check_segment(segment: SegmentDefinition, documents: ProjectDocuments) -> None:
     """Refuse a segment that names what is not there, or that would contain itself."""
-    problems.refuse(f"segment {segment.key}", _of_segment(segment, contents))
+    field_problems.refuse(f"segment {segment.key}", _of_segment(segment, documents))
 
 
 def _of_definition(definition: FlagDefinition) -> Iterator[FieldProblem]:
-    yield from problems.of_key(definition.key)
+    yield from field_problems.of_key(definition.key)
     if definition.type not in FLAG_TYPES:
         yield FieldProblem("/type", f"A flag's type is one of: {', '.join(FLAG_TYPES)}.")
         return
@@ -76,9 +78,11 @@ def _of_definition(definition: FlagDefinition) -> Iterator[FieldProblem]:
             "/variants",
             f"A flag has 2 to {MOST_VARIANTS} variants; this one has {len(variants)}.",
         )
-    yield from problems.of_twice([each.key for each in variants], "/variants/{}/key", "variants")
+    yield from field_problems.of_twice(
+        [each.key for each in variants], "/variants/{}/key", "variants"
+    )
     for index, variant in enumerate(variants):
-        yield from problems.of_name(variant.key, f"/variants/{index}/key")
+        yield from field_problems.of_name(variant.key, f"/variants/{index}/key")
         if not _fits(definition.type, variant.value):
             yield FieldProblem(
                 f"/variants/{index}/value",
@@ -118,7 +122,7 @@ def _of_both(definition: FlagDefinition) -> bool:
 
 
 def _of_definition_change(
-    before: FlagDefinition, after: FlagDefinition, contents: Contents
+    before: FlagDefinition, after: FlagDefinition, documents: ProjectDocuments
 ) -> Iterator[FieldProblem]:
     if after.type != before.type:
         yield FieldProblem(
@@ -131,7 +135,7 @@ def _of_definition_change(
             f"The salt stays {before.salt!r}: another would give users other variants.",
         )
     for key in removed_variants(before, after):
-        users = references.users_of_variant(contents, after.key, key)
+        users = references.users_of_variant(documents, after.key, key)
         if users:
             yield FieldProblem(
                 "/variants",
@@ -173,39 +177,41 @@ def _of_serve(serve: Serve, pointer: str, known: list[str]) -> Iterator[FieldPro
     wrong: list[FieldProblem] = []
     for index, part in enumerate(serve.split):
         yield from _of_variant(part.variant, f"{at}/{index}/variant", known)
-        wrong += problems.of_percentage(part.weight, f"{at}/{index}/weight")
+        wrong += field_problems.of_percentage(part.weight, f"{at}/{index}/weight")
     yield from wrong
-    yield from problems.of_twice(
+    yield from field_problems.of_twice(
         [part.variant for part in serve.split], at + "/{}/variant", "parts for"
     )
-    total = sum(problems.exact(part.weight) for part in serve.split) if not wrong else 100
+    total = sum(field_problems.exact(part.weight) for part in serve.split) if not wrong else 100
     if total != 100:
         yield FieldProblem(at, f"The weights sum to {total:f}; they must sum to exactly 100.")
 
 
 def _of_rules(targeting: Targeting, segments: Collection[str]) -> Iterator[FieldProblem]:
-    yield from problems.of_twice([rule.id for rule in targeting.rules], "/rules/{}/id", "rules")
+    yield from field_problems.of_twice(
+        [rule.id for rule in targeting.rules], "/rules/{}/id", "rules"
+    )
     for index, rule in enumerate(targeting.rules):
-        yield from problems.of_name(rule.id, f"/rules/{index}/id")
+        yield from field_problems.of_name(rule.id, f"/rules/{index}/id")
         yield from problems_of_condition(rule.when, f"/rules/{index}/when", segments)
 
 
 def _of_prerequisites(
-    targeting: Targeting, contents: Contents, environment: str
+    targeting: Targeting, documents: ProjectDocuments, environment: str
 ) -> Iterator[FieldProblem]:
     asked = [each.flag for each in targeting.prerequisites]
-    yield from problems.of_twice(asked, "/prerequisites/{}/flag", "prerequisites for")
+    yield from field_problems.of_twice(asked, "/prerequisites/{}/flag", "prerequisites for")
     for index, each in enumerate(targeting.prerequisites):
         at = f"/prerequisites/{index}"
         if each.flag == targeting.flag:
             yield FieldProblem(f"{at}/flag", "A flag cannot be its own prerequisite.")
-        elif each.flag not in contents.flags:
+        elif each.flag not in documents.flags:
             yield FieldProblem(f"{at}/flag", f"There is no flag {each.flag!r}.")
         else:
-            yield from _of_asked_variants(each, contents.flag(each.flag).document, at)
+            yield from _of_asked_variants(each, documents.flag(each.flag).document, at)
     if targeting.flag in asked:
         return
-    names = references.prerequisites_named_by(contents, environment, targeting)
+    names = references.prerequisites_named_by(documents, environment, targeting)
     if way := references.find_cycle(targeting.flag, names):
         yield FieldProblem(
             f"/prerequisites/{asked.index(way[1])}/flag",
@@ -248,10 +254,10 @@ def _of_released_rule(targeting: Targeting, release: Release) -> Iterator[FieldP
         )
 
 
-def _of_segment(segment: SegmentDefinition, contents: Contents) -> Iterator[FieldProblem]:
-    yield from problems.of_key(segment.key)
+def _of_segment(segment: SegmentDefinition, documents: ProjectDocuments) -> Iterator[FieldProblem]:
+    yield from field_problems.of_key(segment.key)
     # A segment that is new may name itself only to be told of the cycle.
-    known = {*contents.segments, segment.key}
+    known = {*documents.segments, segment.key}
     if segment.when is not None:
         yield from problems_of_condition(segment.when, "/when", known)
     excluded = set(segment.excluded)
@@ -268,7 +274,7 @@ def _of_segment(segment: SegmentDefinition, contents: Contents) -> Iterator[Fiel
                 yield FieldProblem(
                     f"/included/{index}", f"{key!r} is excluded too; take it out of one of them."
                 )
-    if way := references.find_cycle(segment.key, references.segments_named_by(contents, segment)):
+    if way := references.find_cycle(segment.key, references.segments_named_by(documents, segment)):
         yield FieldProblem(
             "/when", f"The segment would contain itself: {' -> '.join(way)}. Take one away."
         )

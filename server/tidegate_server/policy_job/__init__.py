@@ -7,9 +7,9 @@ import secrets
 import socket
 import threading
 
-from tidegate_server.policy_job.job import PolicyJob
-from tidegate_server.policy_job.prometheus import Prometheus
-from tidegate_server.policy_job.sources import Sources
+from tidegate_server.outbound.prometheus import Prometheus
+from tidegate_server.policy_job.evidence_sources import Sources
+from tidegate_server.policy_job.loop import PolicyJob
 from tidegate_server.store import Store
 
 __all__ = ["PolicyJob", "Prometheus", "run"]

@@ -8,7 +8,7 @@ from dataclasses import astuple
 
 import msgspec
 
-from tidegate_server.decisions.windows import Counts, DistributionReading, Reading, Trips
+from tidegate_server.decisions.observations import Counts, DistributionReading, Reading, Trips
 from tidegate_server.domain.change import Kind
 from tidegate_server.domain.release import Release
 from tidegate_server.domain.snapshot import present_openings

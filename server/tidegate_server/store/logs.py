@@ -8,9 +8,9 @@ from typing import Any
 
 import msgspec
 
-from tidegate_server.decisions.entry import Entry
-from tidegate_server.decisions.replay import Recorded
 from tidegate_server.errors import NotPossible
+from tidegate_server.ledger.entry import Entry
+from tidegate_server.ledger.replay import Recorded
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ import msgspec
 import redis
 from redis.commands.core import Script
 
-from tidegate_server.domain.notices import Notice
+from tidegate_server.domain.release_events import Notice
 from tidegate_server.store import connection, documents, keys
 
 SETTLED_KEPT = 200
@@ -122,7 +122,7 @@ class Outbox:
             if record is not None
         ]
 
-    def settle(
+    def record_outcome(
         self, project: str, webhook: str, id: str, record: Record, again_in_ms: int | None = None
     ) -> bool:
         """Note how an attempt went.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from tidegate_server.decisions.windows import NO_TRIPS, Histogram, Reading, Trips
+from tidegate_server.decisions.observations import NO_TRIPS, Histogram, Reading, Trips
 
 
 @dataclass(frozen=True, slots=True)

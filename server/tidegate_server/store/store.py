@@ -16,7 +16,7 @@ import redis
 from redis.commands.core import Script
 from redis.exceptions import NoScriptError
 
-from tidegate_server.decisions.windows import DistributionReading
+from tidegate_server.decisions.observations import DistributionReading
 from tidegate_server.domain.change import Address, Change, Fence, Kind, Stored
 from tidegate_server.errors import (
     Deposed,
@@ -26,9 +26,9 @@ from tidegate_server.errors import (
     TidegateError,
 )
 from tidegate_server.store import connection, documents, evidence, keys, logs
-from tidegate_server.store.alerts import HeardAlerts
+from tidegate_server.store.change_feed import Feed
 from tidegate_server.store.commit import Committed, Plan, json_object
-from tidegate_server.store.feed import Feed
+from tidegate_server.store.heard_alerts import HeardAlerts
 from tidegate_server.store.outbox import Outbox
 from tidegate_server.store.reports import Evidence, Instance, KillReceipt, Report, Reported
 
@@ -257,7 +257,7 @@ class Store:
 
     def outbox(self) -> Outbox:
         """Return the messages that wait for webhooks."""
-        return Outbox(self._client, self._script("settle"))
+        return Outbox(self._client, self._script("record_delivery"))
 
     def alerts(self) -> HeardAlerts:
         """Return what hooks have heard."""

@@ -1,0 +1,1 @@
+"""The rules of evaluation: from a snapshot and a context to a value."""

@@ -1,0 +1,324 @@
+"""One small function per comparison operator.
+
+``compile(operator, value)`` turns what a condition says into a test of an attribute's
+value. A test gets values of any type and answers False to what it cannot compare: it
+never raises, and it never takes a string of digits for a number or a boolean for 1.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, date, datetime
+from typing import Any, Final, TypeAlias
+
+from tidegate.errors import InvalidCondition
+from tidegate.runtime.late_imports import load
+
+Test: TypeAlias = Callable[[Any], bool]
+Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def compile(operator: str, value: object) -> Test:
+    """Return the test that ``operator`` makes of ``value``.
+
+    Args:
+        operator: one of ``OPERATORS``.
+        value: a scalar or a sequence of scalars, as the operator asks.
+
+    Raises:
+        InvalidCondition: no such operator, or a value it cannot work with.
+    """
+    make = OPERATORS.get(operator)
+    if make is None:
+        known = ", ".join(OPERATORS)
+        raise InvalidCondition(f"there is no operator {operator!r}; use one of: {known}")
+    return make(value)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _identity(value: object) -> object:
+    """Return what makes two scalars the same: True is not 1, but 1 is 1.0."""
+    return (bool, value) if isinstance(value, bool) else value
+
+
+def _scalar(value: object) -> object:
+    if not isinstance(value, (str, int, float)) and (
+        value is None or isinstance(value, (list, tuple, Mapping))
+    ):
+        raise InvalidCondition("the value must be a string, a number or a boolean")
+    return value
+
+
+def _items(value: object) -> tuple[object, ...]:
+    if not isinstance(value, list | tuple):
+        raise InvalidCondition("the value must be a list")
+    return tuple(_scalar(item) for item in value)
+
+
+def _strings(value: object) -> tuple[str, ...]:
+    items = value if isinstance(value, list | tuple) else (value,)
+    strings = tuple(item for item in items if isinstance(item, str))
+    if len(strings) != len(items) or not strings:
+        raise InvalidCondition("the value must be a string or a list of strings")
+    return strings
+
+
+def _equals(value: object) -> Test:
+    expected = _scalar(value)
+    if isinstance(expected, str):
+        return lambda actual: isinstance(actual, str) and actual == expected
+    identity = _identity(expected)
+
+    def test(actual: Any) -> bool:
+        return isinstance(actual, bool | int | float) and _identity(actual) == identity
+
+    return test
+
+
+def _in(value: object) -> Test:
+    items = _items(value)
+    if all(isinstance(item, str) for item in items):
+        strings = frozenset(items)
+        return lambda actual: isinstance(actual, str) and actual in strings
+    identities = frozenset(_identity(item) for item in items)
+
+    def test(actual: Any) -> bool:
+        return isinstance(actual, bool | int | float | str) and _identity(actual) in identities
+
+    return test
+
+
+def _contains(value: object) -> Test:
+    parts = _strings(value)
+
+    def test(actual: Any) -> bool:
+        if isinstance(actual, str):
+            return any(part in actual for part in parts)
+        return isinstance(actual, list | tuple | set | frozenset) and any(
+            part in actual for part in parts
+        )
+
+    return test
+
+
+def _starts_with(value: object) -> Test:
+    prefixes = _strings(value)
+    return lambda actual: isinstance(actual, str) and actual.startswith(prefixes)
+
+
+def _ends_with(value: object) -> Test:
+    suffixes = _strings(value)
+    return lambda actual: isinstance(actual, str) and actual.endswith(suffixes)
+
+
+_NO_TEXT: Final = "the value has one half of a surrogate pair, which is no text"
+
+
+def _matches(value: object) -> Test:
+    if not isinstance(value, str):
+        raise InvalidCondition("the value must be a regular expression, as a string")
+    # RE2 works in linear time, so no pattern can hang an evaluation. Its import costs
+    # more than the rest of the SDK: only those who use a pattern pay.
+    re2 = load("re2")
+    options = re2.Options()
+    options.log_errors = False  # else they are written to the application's stderr
+    try:
+        search = re2.compile(value, options).search
+    except re2.error as error:
+        said = error.args[0].decode("utf-8", "replace")
+        raise InvalidCondition(
+            f"not a regular expression that RE2 understands: {said} "
+            "(look-around and back-references are not offered)"
+        ) from None
+    except UnicodeEncodeError:
+        raise InvalidCondition(_NO_TEXT) from None
+
+    def test(actual: Any) -> bool:
+        try:
+            return isinstance(actual, str) and search(actual) is not None
+        except UnicodeEncodeError:
+            return False
+
+    return test
+
+
+def _number(value: object) -> float:
+    if not _is_number(value):
+        raise InvalidCondition("the value must be a number")
+    return value  # type: ignore[return-value]
+
+
+def _greater_than(value: object) -> Test:
+    limit = _number(value)
+    return lambda actual: _is_number(actual) and actual > limit
+
+
+def _greater_or_equal(value: object) -> Test:
+    limit = _number(value)
+    return lambda actual: _is_number(actual) and actual >= limit
+
+
+def _less_than(value: object) -> Test:
+    limit = _number(value)
+    return lambda actual: _is_number(actual) and actual < limit
+
+
+def _less_or_equal(value: object) -> Test:
+    limit = _number(value)
+    return lambda actual: _is_number(actual) and actual <= limit
+
+
+def _instant(value: object) -> float | None:
+    """Return seconds since the epoch for a date, an ISO 8601 text (naive: UTC) or a number."""
+    if _is_number(value):
+        return value  # type: ignore[return-value] # as it is: no float holds every integer
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            return None
+    if isinstance(value, datetime):
+        aware = value if value.tzinfo is not None else value.replace(tzinfo=UTC)
+        return aware.timestamp()
+    if isinstance(value, date):
+        return datetime(value.year, value.month, value.day, tzinfo=UTC).timestamp()
+    return None
+
+
+def _limit_instant(value: object) -> float:
+    limit = _instant(value)
+    if limit is None:
+        raise InvalidCondition(
+            "the value must be an ISO 8601 date or time (2026-05-01T12:00:00Z) "
+            "or seconds since 1970"
+        )
+    return limit
+
+
+def _before(value: object) -> Test:
+    limit = _limit_instant(value)
+    return lambda actual: (instant := _instant(actual)) is not None and instant < limit
+
+
+def _after(value: object) -> Test:
+    limit = _limit_instant(value)
+    return lambda actual: (instant := _instant(actual)) is not None and instant > limit
+
+
+_SEMVER: Final = re.compile(
+    r"v?(0|[1-9][0-9]*)(?:\.(0|[1-9][0-9]*))?(?:\.(0|[1-9][0-9]*))?"
+    r"(?:-((?:[0-9A-Za-z-]+)(?:\.[0-9A-Za-z-]+)*))?"
+    r"(?:\+[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?"
+)
+Version: TypeAlias = tuple[int, int, int, bool, tuple[tuple[bool, int, str], ...]]
+
+
+def _version(value: object) -> Version | None:
+    """Return a sortable form of a semantic version (semver.org 2.0.0, section 11).
+
+    A leading ``v`` and missing minor or patch numbers are taken kindly; a version that is
+    longer than 256 characters is none.
+    """
+    if not isinstance(value, str) or len(value) > 256:
+        return None
+    found = _SEMVER.fullmatch(value)
+    if found is None:
+        return None
+    major, minor, patch, prerelease = found.groups()
+    parts = tuple(
+        # Numbers sort below words, numbers by size and words by their characters.
+        (False, int(part), "") if part.isdigit() else (True, 0, part)
+        for part in (prerelease.split(".") if prerelease else ())
+    )
+    return int(major), int(minor or 0), int(patch or 0), not parts, parts
+
+
+def _limit_version(value: object) -> Version:
+    version = _version(value)
+    if version is None:
+        raise InvalidCondition("the value must be a semantic version, such as 2.10.0")
+    return version
+
+
+def _semver_equal(value: object) -> Test:
+    limit = _limit_version(value)
+    return lambda actual: _version(actual) == limit
+
+
+def _semver_greater(value: object) -> Test:
+    limit = _limit_version(value)
+    return lambda actual: (version := _version(actual)) is not None and version > limit
+
+
+def _semver_greater_or_equal(value: object) -> Test:
+    limit = _limit_version(value)
+    return lambda actual: (version := _version(actual)) is not None and version >= limit
+
+
+def _semver_less(value: object) -> Test:
+    limit = _limit_version(value)
+    return lambda actual: (version := _version(actual)) is not None and version < limit
+
+
+def _semver_less_or_equal(value: object) -> Test:
+    limit = _limit_version(value)
+    return lambda actual: (version := _version(actual)) is not None and version <= limit
+
+
+def _network(text: str) -> Network:
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError as error:
+        raise InvalidCondition(f"not a network in CIDR form: {error}") from None
+
+
+def _in_cidr(value: object) -> Test:
+    networks = tuple(_network(text) for text in _strings(value))
+
+    def test(actual: Any) -> bool:
+        if not isinstance(actual, str):
+            return False
+        try:
+            address = ipaddress.ip_address(actual)
+        except ValueError:
+            return False
+        mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+        return any(
+            address in network or (mapped is not None and mapped in network) for network in networks
+        )
+
+    return test
+
+
+def _exists(value: object) -> Test:
+    if value is not None:
+        raise InvalidCondition("takes no value; to ask for absence, put it under none")
+    return lambda actual: actual is not None
+
+
+OPERATORS: Final[Mapping[str, Callable[[object], Test]]] = {
+    "equals": _equals,
+    "in": _in,
+    "contains": _contains,
+    "starts_with": _starts_with,
+    "ends_with": _ends_with,
+    "matches": _matches,
+    "greater_than": _greater_than,
+    "greater_or_equal": _greater_or_equal,
+    "less_than": _less_than,
+    "less_or_equal": _less_or_equal,
+    "before": _before,
+    "after": _after,
+    "semver_equal": _semver_equal,
+    "semver_greater": _semver_greater,
+    "semver_greater_or_equal": _semver_greater_or_equal,
+    "semver_less": _semver_less,
+    "semver_less_or_equal": _semver_less_or_equal,
+    "in_cidr": _in_cidr,
+    "exists": _exists,
+}

@@ -1,0 +1,1 @@
+"""The admin API: one folder for each kind of thing that people configure."""

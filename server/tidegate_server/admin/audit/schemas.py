@@ -1,0 +1,28 @@
+"""The audit log as JSON."""
+
+from __future__ import annotations
+
+from marshmallow import fields
+
+from tidegate_server.documents.fields import AnyJson, Instant
+from tidegate_server.documents.strict_schema import Strict
+from tidegate_server.web.document_schemas import Page
+
+
+class AuditEntryAnswer(Strict):
+    """Who did what to what, when and why."""
+
+    id = fields.String(required=True, metadata={"description": "its place in the log"})
+    at = Instant(attribute="at_ms", required=True)
+    actor = fields.String(required=True)
+    action = fields.String(required=True, metadata={"description": "noun.verb, `flag.kill`"})
+    target = fields.String(required=True)
+    environment = fields.String(required=True)
+    reason = fields.String(required=True)
+    details = AnyJson(required=True, metadata={"type": "object"})
+
+
+class AuditPage(Page):
+    """A page of the audit log, the latest first."""
+
+    items = fields.List(fields.Nested(AuditEntryAnswer), required=True)

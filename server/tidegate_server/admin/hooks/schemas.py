@@ -1,0 +1,129 @@
+"""Hooks as JSON, and what is said to an alert; a secret goes out once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from marshmallow import INCLUDE, Schema, fields, post_load
+
+from tidegate_server.admin.hooks.alert_payloads import AlertStatus
+from tidegate_server.documents.fields import Instant, Items, Key, Text, Truth
+from tidegate_server.documents.strict_schema import Strict
+from tidegate_server.domain.hook_edits import MOST_FLAGS
+from tidegate_server.domain.hooks import AlertKind, HookAction
+from tidegate_server.web.document_schemas import Page, StoredAnswer, WithSecret
+
+
+@dataclass(frozen=True, slots=True)
+class HookRequest:
+    """A hook that someone wants."""
+
+    name: str
+    kind: AlertKind
+    action: HookAction
+    environment: str
+    flags: tuple[str, ...]
+    enabled: bool
+    description: str
+
+
+class HookFields(Strict):
+    """What people say of a hook."""
+
+    name = Text(
+        100, shortest=1, required=True, metadata={"description": "the audit log names it so"}
+    )
+    kind = fields.Enum(
+        AlertKind, by_value=True, required=True, metadata={"description": "who sends the alerts"}
+    )
+    action = fields.Enum(
+        HookAction,
+        by_value=True,
+        required=True,
+        metadata={"description": "what a firing alert does to the flags"},
+    )
+    environment = Key(required=True)
+    flags = Items(
+        Key(),
+        required=True,
+        least=1,
+        most=MOST_FLAGS,
+        metadata={"description": "the only flags that it acts on"},
+    )
+    enabled = Truth(
+        load_default=True,
+        metadata={"description": "one that is not says what it understood and does nothing"},
+    )
+    description = Text(4_000, load_default="")
+
+
+class HookBody(HookFields):
+    """A hook to be."""
+
+    @post_load
+    def build(self, data: Mapping[str, Any], **_: Any) -> Any:
+        """What is asked for."""
+        return HookRequest(**{**data, "flags": tuple(data["flags"])})
+
+
+class HookAnswer(HookFields, StoredAnswer):
+    """A hook without its secret."""
+
+    id = fields.String(required=True, dump_only=True)
+    path = fields.String(
+        required=True, dump_only=True, metadata={"description": "where alerts are posted to"}
+    )
+    created_by = fields.String(required=True, dump_only=True)
+    created_at = Instant(attribute="created_ms", required=True)
+
+    def get_attribute(self, obj: Any, attr: str, default: Any) -> Any:
+        """Make the path of the id."""
+        if attr == "path":
+            return f"/api/v1/hooks/{obj.document.id}"
+        return super().get_attribute(obj, attr, default)
+
+
+class NewHookAnswer(WithSecret, HookAnswer):
+    """A hook with its secret, which is not shown again."""
+
+    secret = fields.String(
+        required=True,
+        dump_only=True,
+        metadata={"description": "the bearer token, or Basic password, to send; shown once"},
+    )
+
+
+class HookPage(Page):
+    """A page of hooks."""
+
+    items = fields.List(fields.Nested(HookAnswer), required=True)
+
+
+class AlertBody(Schema):
+    """An alert as its sender writes it; fields that mean nothing to a hook are welcome."""
+
+    class Meta:
+        """Options of marshmallow's."""
+
+        unknown = INCLUDE
+
+    error_messages = {"type": "An alert is an object with named fields."}  # noqa: RUF012
+
+
+class OutcomeSchema(Strict):
+    """What an alert did to one flag."""
+
+    flag = fields.String(required=True)
+    done = Truth(required=True, metadata={"description": "whether this alert changed anything"})
+    outcome = fields.String(required=True, metadata={"description": "what happened, in words"})
+    release = fields.String(required=True, allow_none=True)
+
+
+class HeardAnswer(Strict):
+    """How an alert was understood, and what it did."""
+
+    status = fields.Enum(AlertStatus, by_value=True, required=True)
+    summary = fields.String(required=True)
+    outcomes = fields.List(fields.Nested(OutcomeSchema), required=True)

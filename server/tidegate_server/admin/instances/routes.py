@@ -1,0 +1,27 @@
+"""SDK instances: which processes evaluate flags, and with which version."""
+
+from __future__ import annotations
+
+from flask import Response
+
+from tidegate_server.admin import document_reader
+from tidegate_server.admin.instances.schemas import InstancePage
+from tidegate_server.domain.tokens import Role
+from tidegate_server.web import responses
+from tidegate_server.web.backend import backend
+from tidegate_server.web.blueprint import ENVIRONMENT, Blueprint
+from tidegate_server.web.pagination import PageQuery, PageRequest, page_of
+
+blueprint = Blueprint("instances", __name__, description="Processes that evaluate flags")
+
+
+@blueprint.operation(
+    "GET", f"{ENVIRONMENT}/instances", needs=Role.READER, query=PageQuery, answer=InstancePage
+)
+def list_instances(asked: PageRequest, project: str, environment: str) -> Response:
+    """List the SDK instances that reported within the last day."""
+    store = backend().store
+    document_reader.environment_of(store, project, environment)
+    found = {each.id: each for each in store.instances(project, environment)}
+    page, following = page_of(found, asked)
+    return responses.of_page(InstancePage(), page, following)

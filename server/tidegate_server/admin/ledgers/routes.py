@@ -1,0 +1,69 @@
+"""Ledgers: what the policy job decided, decided again, and told as a story."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from flask import Response
+
+from tidegate_server.admin import document_reader
+from tidegate_server.admin.ledgers import explanation, replays
+from tidegate_server.admin.ledgers.schemas import (
+    ExplanationAnswer,
+    LedgerPage,
+    ReplayAnswer,
+    ReplayQuery,
+)
+from tidegate_server.admin.releases.routes import ONE
+from tidegate_server.domain.change import Address, Kind
+from tidegate_server.domain.tokens import Role
+from tidegate_server.web import responses
+from tidegate_server.web.backend import backend
+from tidegate_server.web.blueprint import Blueprint
+from tidegate_server.web.pagination import PageQuery, PageRequest, cursor, place_in_stream
+
+blueprint = Blueprint("ledgers", __name__, description="What was decided of releases, and why")
+
+
+@blueprint.operation("GET", f"{ONE}/ledger", needs=Role.READER, query=PageQuery, answer=LedgerPage)
+def list_ledger(asked: PageRequest, project: str, environment: str, release: str) -> Response:
+    """List what the policy job decided, with the evidence it saw, the latest first."""
+    store = backend().store
+    document_reader.document_of(store, project, Address(Kind.RELEASE, release, environment))
+    entries, following = store.ledger(
+        project, environment, release, place_in_stream(asked), asked.limit
+    )
+    return responses.of_page(LedgerPage(), entries, cursor(following))
+
+
+@blueprint.operation(
+    "GET",
+    f"{ONE}/replay",
+    needs=Role.READER,
+    query=ReplayQuery,
+    answer=ReplayAnswer,
+    refusals=(HTTPStatus.CONFLICT,),
+)
+def replay_release(asked: PageRequest, project: str, environment: str, release: str) -> Response:
+    """Compute a release's decisions again from the evidence in its ledger.
+
+    A long ledger is replayed by stretches; each begins at a checkpoint, and `next_cursor` asks
+    for the one after it.
+    """
+    replayed = replays.replay(
+        backend().store, project, environment, release, place_in_stream(asked), asked.limit
+    )
+    return responses.of_computed(ReplayAnswer(), replayed)
+
+
+@blueprint.operation(
+    "GET",
+    f"{ONE}/explanation",
+    needs=Role.READER,
+    answer=ExplanationAnswer,
+    refusals=(HTTPStatus.CONFLICT,),
+)
+def explain_release(project: str, environment: str, release: str) -> Response:
+    """Tell a release's story: who did what when, on which numbers, and what is left to do."""
+    story = explanation.explanation(backend().store, project, environment, release)
+    return responses.of_computed(ExplanationAnswer(), story)

@@ -1,0 +1,143 @@
+"""Ledgers as JSON: what was decided, decided again, and told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from marshmallow import fields, validate
+
+from tidegate_server.admin.releases.schemas import CountsSchema
+from tidegate_server.documents.fields import AnyJson, Instant, Number, Truth, Whole
+from tidegate_server.documents.strict_schema import Strict
+from tidegate_server.web.document_schemas import Page
+from tidegate_server.web.pagination import PageQuery, cursor
+
+
+class LedgerEntrySchema(Strict):
+    """One evaluation, with the evidence it saw."""
+
+    id = fields.String(required=True, metadata={"description": "its place in the ledger"})
+    at = Instant(attribute="at_ms", required=True)
+    entry = AnyJson(required=True, metadata={"type": "object"})
+
+
+class LedgerPage(Page):
+    """A page of a release's ledger, the latest first."""
+
+    items = fields.List(fields.Nested(LedgerEntrySchema), required=True)
+
+
+class ReplayQuery(PageQuery):
+    """The query of a replay."""
+
+    limit = fields.Integer(
+        load_default=2_000,
+        validate=validate.Range(min=1, max=20_000),
+        metadata={
+            "description": "how many decisions at least; it ends at the checkpoint after them"
+        },
+    )
+
+
+class DifferenceSchema(Strict):
+    """A value in the ledger that was not computed again."""
+
+    id = fields.String(required=True, metadata={"description": "the entry's place in the ledger"})
+    at = Instant(attribute="at_ms", required=True)
+    window = Whole(required=True, metadata={"description": "the number of the window, from 1"})
+    field = fields.String(required=True, metadata={"description": "a dotted path in the entry"})
+    recorded = AnyJson(required=True, allow_none=True)
+    recomputed = AnyJson(required=True, allow_none=True)
+
+
+class ReplayAnswer(Strict):
+    """A release's decisions, computed again from the evidence they rested on."""
+
+    agrees = Truth(required=True, metadata={"description": "nothing differs, to the last digit"})
+    ledger = Whole(required=True, metadata={"description": "entries of the whole ledger"})
+    entries = Whole(required=True, metadata={"description": "entries of this stretch of it"})
+    decisions = Whole(
+        attribute="replay.decisions",
+        required=True,
+        metadata={"description": "how many were computed again"},
+    )
+    skipped = Whole(
+        attribute="replay.skipped",
+        required=True,
+        metadata={"description": "entries before the first checkpoint, or after a gap"},
+    )
+    moves = Whole(
+        attribute="replay.moves",
+        required=True,
+        metadata={"description": "how often people moved the release between two decisions"},
+    )
+    differing = Whole(
+        attribute="replay.differing",
+        required=True,
+        metadata={"description": "entries that differ from what was computed"},
+    )
+    differences = fields.List(fields.Nested(DifferenceSchema), required=True)
+    next_cursor = fields.String(required=True, allow_none=True)
+
+    def get_attribute(self, obj: Any, attr: str, default: Any) -> Any:
+        """Give the place of the next stretch as a cursor."""
+        if attr == "next_cursor":
+            return cursor(obj.following)
+        return super().get_attribute(obj, attr, default)
+
+
+class EvidenceSchema(Strict):
+    """The numbers of a decision."""
+
+    evidence = Number(required=True, metadata={"description": "E, against the treatment"})
+    rollback_at = Number(required=True, metadata={"description": "the E that rolls back"})
+    advance = Number(required=True, metadata={"description": "A, that it is harmless enough"})
+    advance_at = Number(required=True, metadata={"description": "the A that an advance needs"})
+    overdispersion = Number(required=True)
+    probe = Number(required=True)
+    window = Whole(required=True, metadata={"description": "the number of the evaluation"})
+
+
+class HappeningSchema(Strict):
+    """One thing that happened to a release."""
+
+    at = Instant(attribute="at_ms", required=True)
+    actor = fields.String(required=True, metadata={"description": "`policy`, or a token's name"})
+    action = fields.String(required=True)
+    text = fields.String(required=True)
+    decision = fields.Nested(
+        EvidenceSchema,
+        required=True,
+        allow_none=True,
+        metadata={"description": "the policy's numbers; null for people"},
+    )
+
+
+class ChapterSchema(Strict):
+    """A stretch of a release in one stage."""
+
+    stage = Whole(required=True)
+    attempt = Whole(required=True)
+    title = fields.String(required=True)
+    began_at = Instant(attribute="from_ms", required=True)
+    ended_at = Instant(attribute="to_ms", required=True, allow_none=True)
+    evaluations = Whole(required=True)
+    control = fields.Nested(CountsSchema, required=True)
+    treatment = fields.Nested(CountsSchema, required=True)
+    text = fields.String(required=True)
+    happenings = fields.List(fields.Nested(HappeningSchema), required=True)
+
+
+class ExplanationAnswer(Strict):
+    """The story of a release, in sentences with their numbers."""
+
+    headline = fields.String(required=True)
+    beginning = fields.String(required=True)
+    chapters = fields.List(fields.Nested(ChapterSchema), required=True)
+    ending = fields.String(required=True)
+    cleanup = fields.List(
+        fields.String(), required=True, metadata={"description": "what is left to do in the code"}
+    )
+    limits = fields.List(
+        fields.String(), required=True, metadata={"description": "what cannot be told, and why"}
+    )

@@ -1,0 +1,62 @@
+"""Trying a policy on a stored ledger for a request: in bounded time, others not kept waiting."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from tidegate_server.admin.document_reader import document_of
+from tidegate_server.admin.ledgers.replays import ledger_of
+from tidegate_server.admin.policies.backtest_schemas import BacktestRequest
+from tidegate_server.admin.policies.simulations import BREATH, SECONDS, computing, policy_for
+from tidegate_server.domain.change import Address, Kind
+from tidegate_server.random_seeds import generator
+from tidegate_server.store import Store
+from tidegate_server.whatif.backtest import Backtest, Fit, Trial
+from tidegate_server.whatif.backtest_report import Hindsight, fit, hindsight
+from tidegate_server.whatif.recording import Recording, recording
+from tidegate_server.whatif.sampling import Chance
+
+
+@dataclass(frozen=True, slots=True)
+class Backtested:
+    """What a backtest came to; ``complete``: all runs that were asked for were made in time."""
+
+    release: str
+    complete: bool
+    hindsight: Hindsight
+
+
+def backtested(store: Store, project: str, asked: BacktestRequest) -> Backtested:
+    """Run a policy over what a release's ledger recorded.
+
+    Raises:
+        NotFound: there is no such release, or no policy of this key.
+        Invalid: the policy could not be carried out, or the record cannot answer it.
+        NotPossible: the ledger cannot be read by this version, or this process computes for
+            somebody else.
+    """
+    address = Address(Kind.RELEASE, asked.release, asked.environment)
+    release = document_of(store, project, address).document
+    policy = policy_for(store, project, asked.policy)
+    with computing():
+        entries = ledger_of(store, project, asked.environment, asked.release)
+        recorded = recording(release, (each.entry for each in entries))
+        fitted = fit(policy, recorded)
+        until = time.monotonic() + SECONDS
+        trials: list[Trial] = []
+        for number in range(asked.runs):
+            chance = generator(asked.seed, "backtest", number)
+            trials.append(_run(fitted, recorded, chance))
+            if not trials[-1].drawn.thinned or time.monotonic() >= until:
+                break
+    complete = len(trials) == asked.runs or not trials[-1].drawn.thinned
+    return Backtested(release.id, complete, hindsight(policy, fitted, recorded, trials))
+
+
+def _run(fitted: Fit, recorded: Recording, chance: Chance) -> Trial:
+    backtest = Backtest(fitted, recorded, chance)
+    for number, _ in enumerate(backtest.windows()):
+        if number % BREATH == 0:
+            time.sleep(0)
+    return backtest.outcome()

@@ -1,0 +1,278 @@
+"""Releases as JSON: what starts one, what people do to it, how far it has come."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from marshmallow import fields, post_load
+
+from tidegate_server.decisions.decision import Action
+from tidegate_server.documents.fields import (
+    Instant,
+    Key,
+    Name,
+    Number,
+    Percent,
+    Text,
+    Truth,
+    Whole,
+)
+from tidegate_server.documents.policy_schemas import PolicyFields
+from tidegate_server.documents.strict_schema import Strict
+from tidegate_server.domain.release import State
+from tidegate_server.web.document_schemas import Page
+from tidegate_server.web.pagination import PageQuery, PageRequest
+
+LONGEST_REASON = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseRequest:
+    """A release that someone wants to start."""
+
+    flag: str
+    treatment: str
+    policy: str
+    control: str | None
+    rule: str | None
+    reason: str
+    draft: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ActionRequest:
+    """Why a person does something to a release; ``stop``: rollbacks too shall not happen."""
+
+    reason: str = ""
+    stop: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseListRequest:
+    """Which releases are asked for; None: any."""
+
+    page: PageRequest
+    flag: str | None
+    state: State | None
+
+
+class ReleaseBody(Strict):
+    """A release to be started."""
+
+    flag = Key(required=True)
+    treatment = Name(required=True, metadata={"description": "the variant to open"})
+    policy = Key(required=True)
+    control = Name(
+        load_default=None,
+        allow_none=True,
+        metadata={"description": "what the rule serves now; given to make sure of it"},
+    )
+    rule = Name(
+        load_default=None,
+        allow_none=True,
+        metadata={"description": "the rule whose variant is changed; null: the default"},
+    )
+    reason = Text(LONGEST_REASON, load_default="")
+    draft = Truth(
+        load_default=False,
+        metadata={"description": "only measure; everyone gets the control until it is begun"},
+    )
+
+    @post_load
+    def build(self, data: Mapping[str, Any], **_: Any) -> Any:
+        """What is asked for."""
+        return ReleaseRequest(**data)
+
+
+class ActionBody(Strict):
+    """Why; it may be left out."""
+
+    body_may_be_absent = True
+
+    reason = Text(LONGEST_REASON, load_default="")
+
+    @post_load
+    def build(self, data: Mapping[str, Any], **_: Any) -> Any:
+        """What is asked for."""
+        return ActionRequest(**data)
+
+
+class PauseBody(ActionBody):
+    """Why, and whether the policy may still roll back."""
+
+    stop = Truth(
+        load_default=False,
+        metadata={"description": "a full stop: nothing automatic at all, rollback included"},
+    )
+
+
+class ReleaseListQuery(PageQuery):
+    """The query of the list of releases."""
+
+    flag = Key(metadata={"description": "only releases of this flag"})
+    state = fields.Enum(State, by_value=True, metadata={"description": "only in this state"})
+
+    @post_load
+    def build(self, data: Mapping[str, Any], **_: Any) -> Any:
+        """The releases asked for."""
+        page = PageRequest(data["cursor"], data["limit"])
+        return ReleaseListRequest(page, data.get("flag"), data.get("state"))
+
+
+class CountsSchema(Strict):
+    """Counts of one arm."""
+
+    exposures = Whole(required=True)
+    outcomes = Whole(required=True)
+    errors = Whole(required=True)
+    failing = Whole(required=True, metadata={"description": "distinct users who failed"})
+
+
+class CheckResultSchema(Strict):
+    """How one check stood at the last evaluation."""
+
+    number = Whole(required=True, metadata={"description": "its place in the policy, from 0"})
+    label = fields.String(required=True)
+    failed = Truth(required=True)
+    evidence = Number(
+        required=True,
+        metadata={"description": "of a comparison with control: that it is worse than tolerated"},
+    )
+    rollback_at = Number(
+        required=True, allow_none=True, metadata={"description": "where that evidence fails"}
+    )
+    advance = Number(
+        required=True,
+        metadata={"description": "of a comparison with control: that it is harmless"},
+    )
+    overdispersion = Number(required=True)
+    value = Number(required=True, allow_none=True, metadata={"description": "of a threshold"})
+    limit = Number(required=True, allow_none=True, metadata={"description": "of a threshold"})
+    breaches = Whole(required=True, metadata={"description": "in a row"})
+    unreadable = Whole(required=True, metadata={"description": "evaluations in a row"})
+    problem = fields.String(required=True)
+
+
+class GivenApprovalSchema(Strict):
+    """Who agreed, and when."""
+
+    actor = fields.String(required=True)
+    at = Instant(attribute="at_ms", required=True)
+    comment = fields.String(required=True)
+
+
+class LastDecisionSchema(Strict):
+    """What the policy job decided last."""
+
+    action = fields.Enum(Action, by_value=True, required=True)
+    reason = fields.String(required=True)
+    at = Instant(attribute="at_ms", required=True)
+
+
+def _number_of_decision(name: str, description: str) -> Number:
+    return Number(
+        attribute=f"decision.{name}",
+        required=True,
+        allow_none=True,
+        dump_default=None,
+        metadata={"description": description},
+    )
+
+
+class ProgressSchema(Strict):
+    """How far a release has come, as of the last evaluation."""
+
+    windows = Whole(required=True)
+    evaluated_at = Instant(attribute="evaluated_ms", required=True)
+    next_evaluation_at = Instant(attribute="next_due_ms", required=True)
+    control = fields.Nested(CountsSchema, required=True)
+    treatment = fields.Nested(CountsSchema, required=True)
+    stage_control = fields.Nested(CountsSchema, required=True)
+    stage_treatment = fields.Nested(CountsSchema, required=True)
+    evidence = _number_of_decision("evidence", "that the treatment is worse than tolerated")
+    rollback_at = _number_of_decision("rollback_at", "where that evidence rolls back")
+    advance = _number_of_decision("advance", "that the treatment is harmless enough to go on")
+    advance_at = _number_of_decision("advance_at", "what an advance needs")
+    overdispersion = _number_of_decision("overdispersion", "how much the arms wobble; 1: not")
+    checks = fields.List(
+        fields.Nested(CheckResultSchema),
+        attribute="decision.checks",
+        required=True,
+        dump_default=[],
+    )
+    last_decision = fields.Nested(
+        LastDecisionSchema, attribute="decision", required=True, allow_none=True
+    )
+
+
+class PresentStageSchema(Strict):
+    """The stage a release is in."""
+
+    number = Whole(required=True)
+    of = Whole(required=True)
+    name = fields.String(required=True)
+    percentage = Percent(required=True)
+    segments = fields.List(fields.String(), required=True)
+
+
+class OpeningSchema(Strict):
+    """Whom a stage has opened."""
+
+    stage = Whole(required=True)
+    percentage = Percent(required=True)
+    segments = fields.List(fields.String(), required=True)
+
+
+class ReleasePolicySchema(PolicyFields):
+    """The policy as it was when the release started."""
+
+
+class ReleaseAnswer(Strict):
+    """A release."""
+
+    id = fields.String(required=True)
+    flag = fields.String(required=True)
+    environment = fields.String(required=True)
+    rule = fields.String(required=True, allow_none=True)
+    control = fields.String(required=True)
+    treatment = fields.String(required=True)
+    policy = fields.Nested(ReleasePolicySchema, required=True)
+    policy_revision = Whole(required=True)
+    state = fields.Enum(State, by_value=True, required=True)
+    reason = fields.String(required=True)
+    attempt = Whole(required=True)
+    closed = Truth(
+        required=True, metadata={"description": "everyone gets the control: a draft or a cooldown"}
+    )
+    retries = Whole(required=True, metadata={"description": "of the policy's, how many began"})
+    cooldown_until = Instant(attribute="cooldown_until_ms", required=True, allow_none=True)
+    approval_asked_at = Instant(attribute="asked_ms", required=True, allow_none=True)
+    approvals = fields.List(fields.Nested(GivenApprovalSchema), required=True)
+    stopped = Truth(required=True)
+    resumes_to = fields.Enum(State, by_value=True, required=True, allow_none=True)
+    stage = fields.Nested(PresentStageSchema, attribute="present_stage", required=True)
+    openings = fields.List(fields.Nested(OpeningSchema), required=True)
+    step = Whole(required=True)
+    started_by = fields.String(required=True)
+    started_at = Instant(attribute="started_ms", required=True)
+    stage_entered_at = Instant(attribute="stage_entered_ms", required=True)
+    updated_at = Instant(attribute="updated_ms", required=True)
+    ended_at = Instant(attribute="ended_ms", required=True, allow_none=True)
+    revision = Whole(required=True)
+    progress = fields.Nested(ProgressSchema, required=True, allow_none=True)
+
+    of_view = frozenset({"environment", "present_stage", "openings", "revision", "progress"})
+
+    def get_attribute(self, obj: Any, attr: str, default: Any) -> Any:
+        """Look in the release for all but what is derived from it or known about it."""
+        if attr in self.of_view:
+            return getattr(obj, attr)
+        return super().get_attribute(obj.release, attr, default)
+
+
+class ReleasePage(Page):
+    """A page of releases, the latest first."""
+
+    items = fields.List(fields.Nested(ReleaseAnswer), required=True)

@@ -1,0 +1,71 @@
+"""Segments as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from marshmallow import fields, post_load, validate
+
+from tidegate_server.documents.fields import ConditionField, Items, Key, Text
+from tidegate_server.documents.strict_schema import Strict
+from tidegate_server.domain.flags import SegmentDefinition
+from tidegate_server.web.document_schemas import Page, StoredAnswer, key_of_address
+
+MOST_LISTED = 10_000
+
+
+def _keys(description: str) -> fields.List[Any]:
+    return Items(
+        fields.String(validate=validate.Length(min=1, max=500)),
+        load_default=list,
+        most=MOST_LISTED,
+        metadata={"description": description},
+    )
+
+
+class SegmentFields(Strict):
+    """What people say of a segment."""
+
+    key = Key(required=True)
+    name = Text(200, load_default="")
+    description = Text(4_000, load_default="")
+    when = ConditionField(
+        load_default=None,
+        allow_none=True,
+        metadata={"description": "who else belongs to it; null: nobody"},
+    )
+    included = _keys("targeting keys that belong to it in any case")
+    excluded = _keys("targeting keys that do not belong to it, whatever else holds")
+
+
+class SegmentBody(SegmentFields):
+    """A segment to be."""
+
+    @post_load
+    def build(self, data: Mapping[str, Any], **_: Any) -> Any:
+        """The segment."""
+        return SegmentDefinition(
+            key=data["key"],
+            when=data["when"],
+            included=tuple(data["included"]),
+            excluded=tuple(data["excluded"]),
+            name=data["name"],
+            description=data["description"],
+        )
+
+
+class SegmentUpdate(SegmentBody):
+    """A segment as it shall be."""
+
+    key = key_of_address()
+
+
+class SegmentAnswer(SegmentFields, StoredAnswer):
+    """A segment."""
+
+
+class SegmentPage(Page):
+    """A page of segments."""
+
+    items = fields.List(fields.Nested(SegmentAnswer), required=True)

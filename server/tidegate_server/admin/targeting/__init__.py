@@ -1,0 +1,1 @@
+"""The admin API for flag targeting in an environment."""

@@ -1,0 +1,180 @@
+"""Targeting as JSON: whom a flag serves what, in one environment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from marshmallow import fields, post_dump, post_load, validates_schema
+from marshmallow.exceptions import ValidationError
+from tidegate.model import Prerequisite, Rule, Serve, WeightedVariant
+
+from tidegate_server.documents.fields import (
+    ConditionField,
+    Instant,
+    Items,
+    Key,
+    Name,
+    Number,
+    Percent,
+    Truth,
+    Whole,
+)
+from tidegate_server.documents.strict_schema import Strict
+from tidegate_server.domain.flags import Targeting
+from tidegate_server.web.document_schemas import Page
+
+MOST_RULES = 500
+
+
+class WeightedVariantSchema(Strict):
+    """A variant's part of a split."""
+
+    variant = Name(required=True)
+    weight = Percent(required=True, metadata={"description": "percent; all weights sum to 100"})
+
+    @post_load
+    def build(self, data: Mapping[str, Any], **_: Any) -> Any:
+        """The part."""
+        return WeightedVariant(**data)
+
+
+class ServeSchema(Strict):
+    """What to serve: one ``variant``, or a ``split``."""
+
+    variant = Name()
+    split = Items(fields.Nested(WeightedVariantSchema), least=1, most=100)
+
+    @validates_schema
+    def one_of_two(self, data: Mapping[str, Any], **_: Any) -> None:
+        """Insist on either a variant or a split."""
+        if ("variant" in data) == ("split" in data):
+            raise ValidationError("Give either a variant or a split.")
+
+    @post_load
+    def build(self, data: Mapping[str, Any], **_: Any) -> Any:
+        """The serving."""
+        return Serve(data.get("variant"), tuple(data.get("split", ())))
+
+    @post_dump
+    def leave_out_the_other(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
+        """Say only which of the two it is."""
+        return {key: value for key, value in data.items() if value}
+
+
+class RuleSchema(Strict):
+    """Contexts that satisfy ``when`` get ``serve``."""
+
+    id = Name(required=True)
+    when = ConditionField(required=True)
+    serve = fields.Nested(ServeSchema, required=True)
+
+    @post_load
+    def build(self, data: Mapping[str, Any], **_: Any) -> Any:
+        """The rule."""
+        return Rule(**data)
+
+
+class PrerequisiteSchema(Strict):
+    """Another flag must serve one of ``variants``."""
+
+    flag = Key(required=True)
+    variants = Items(Name(), required=True, least=1, most=100)
+
+    @post_load
+    def build(self, data: Mapping[str, Any], **_: Any) -> Any:
+        """The prerequisite."""
+        return Prerequisite(data["flag"], tuple(data["variants"]))
+
+
+class TargetingFields(Strict):
+    """What people say of a flag in an environment."""
+
+    enabled = Truth(required=True)
+    off_variant = Name(required=True, metadata={"description": "served while it is disabled"})
+    kill_variant = Name(
+        load_default=None,
+        allow_none=True,
+        metadata={"description": "served while it is killed; null: the off variant"},
+    )
+    default = fields.Nested(ServeSchema, required=True)
+    rules = Items(fields.Nested(RuleSchema), load_default=list, most=MOST_RULES)
+    prerequisites = Items(
+        fields.Nested(PrerequisiteSchema),
+        load_default=list,
+        most=100,
+    )
+
+
+class TargetingBody(TargetingFields):
+    """The targeting that replaces the present one; kills and releases stay as they are."""
+
+    flag = Key(metadata={"description": "the key in the address, if given"})
+
+    @post_load
+    def build(self, data: Mapping[str, Any], **_: Any) -> Any:
+        """The targeting, of a flag that the address names."""
+        return Targeting(
+            flag=data.get("flag", ""),
+            enabled=data["enabled"],
+            off_variant=data["off_variant"],
+            default=data["default"],
+            rules=tuple(data["rules"]),
+            prerequisites=tuple(data["prerequisites"]),
+            kill_variant=data["kill_variant"],
+        )
+
+
+class KillSchema(Strict):
+    """A kill in force."""
+
+    actor = fields.String(required=True)
+    reason = fields.String(required=True)
+    at = Instant(attribute="at_ms", required=True)
+
+
+class ReceiptSchema(Strict):
+    """How many live SDK instances have applied the kill, and how long it took them."""
+
+    live = Whole(required=True)
+    applied = Whole(required=True)
+    waiting = fields.List(
+        fields.String(), required=True, metadata={"description": "instances that have not"}
+    )
+    median_ms = Number(required=True, allow_none=True)
+    p95_ms = Number(
+        required=True, allow_none=True, metadata={"description": "95 % of them took at most this"}
+    )
+    slowest_ms = Number(required=True, allow_none=True)
+
+
+class TargetingAnswer(TargetingFields):
+    """A flag in an environment."""
+
+    flag = Key(required=True, dump_only=True)
+    killed = fields.Nested(
+        KillSchema, attribute="kill", required=True, allow_none=True, dump_only=True
+    )
+    release = fields.String(
+        required=True,
+        allow_none=True,
+        dump_only=True,
+        metadata={"description": "the id of the active release"},
+    )
+    receipt = fields.Nested(ReceiptSchema, required=True, allow_none=True, dump_only=True)
+    revision = Whole(required=True, dump_only=True)
+    updated_at = Instant(attribute="updated_ms", required=True)
+
+    def get_attribute(self, obj: Any, attr: str, default: Any) -> Any:
+        """Look in the targeting for all but what is known about it."""
+        if attr == "receipt":
+            return obj.receipt
+        if attr in ("revision", "updated_ms"):
+            return getattr(obj.stored, attr)
+        return super().get_attribute(obj.stored.document, attr, default)
+
+
+class TargetingPage(Page):
+    """A page of flags in an environment."""
+
+    items = fields.List(fields.Nested(TargetingAnswer), required=True)

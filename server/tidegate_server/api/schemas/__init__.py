@@ -1,1 +1,0 @@
-"""What goes in and out as JSON: one schema validates, builds the value and documents it."""

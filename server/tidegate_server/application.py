@@ -1,0 +1,97 @@
+"""The Flask application: every route on one store."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from flask import Flask, Response, request
+
+from tidegate_server.admin.audit.routes import blueprint as audit
+from tidegate_server.admin.environments.routes import blueprint as environments
+from tidegate_server.admin.flags.routes import blueprint as flags
+from tidegate_server.admin.hooks.routes import blueprint as hooks
+from tidegate_server.admin.instances.routes import blueprint as instances
+from tidegate_server.admin.kills.routes import blueprint as kills
+from tidegate_server.admin.ledgers.routes import blueprint as ledgers
+from tidegate_server.admin.policies.routes import blueprint as policies
+from tidegate_server.admin.projects.routes import blueprint as projects
+from tidegate_server.admin.releases.routes import blueprint as releases
+from tidegate_server.admin.segments.routes import blueprint as segments
+from tidegate_server.admin.targeting.routes import blueprint as targeting
+from tidegate_server.admin.tokens.routes import blueprint as tokens
+from tidegate_server.admin.webhooks.routes import blueprint as webhooks
+from tidegate_server.ofrep.routes import blueprint as ofrep
+from tidegate_server.operations import routes as operations
+from tidegate_server.sdk_api.routes import blueprint as sdk
+from tidegate_server.store import Store
+from tidegate_server.web import backend, openapi, request_log
+from tidegate_server.web.blueprint import KeyConverter, key_parameter
+from tidegate_server.web.settings import ApiSettings
+
+BLUEPRINTS = (
+    projects,
+    environments,
+    flags,
+    targeting,
+    segments,
+    policies,
+    webhooks,
+    hooks,
+    releases,
+    ledgers,
+    kills,
+    instances,
+    audit,
+    tokens,
+    sdk,
+    ofrep,
+    operations.blueprint,
+)
+
+SECURITY_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-cache",
+}
+
+
+def create_app(store: Store, settings: ApiSettings) -> Flask:
+    """The application. It starts no thread and reads nothing before the first request.
+
+    ``app.extensions["tidegate"].close()`` ends its streams when the worker has to stop.
+    """
+    app = Flask("tidegate_server", static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = settings.body_limit
+    app.json.sort_keys = False  # type: ignore[attr-defined] # of the default provider
+    app.url_map.converters["key"] = KeyConverter
+    app.url_map.strict_slashes = True
+    backend.install(app, store, settings)
+    request_log.install(app)
+    app.after_request(secure)
+    api = openapi.document(app)
+    api.register_converter(KeyConverter, key_parameter)
+    for blueprint in BLUEPRINTS:
+        api.register_blueprint(blueprint)
+    operations.serve_document(app, api)
+    return app
+
+
+def secure(response: Response) -> Response:
+    """Headers that keep browsers from doing with an answer what it is not for.
+
+    What has no body of its own, since nothing has changed, stands under the headers that came
+    with the body.
+    """
+    if response.status_code == HTTPStatus.NOT_MODIFIED:
+        response.headers.setdefault("Cache-Control", SECURITY_HEADERS["Cache-Control"])
+        return response
+    present = {name.lower() for name, _ in response.headers}
+    response.headers.extend(
+        [(name, value) for name, value in SECURITY_HEADERS.items() if name.lower() not in present]
+    )
+    if request.path.startswith("/api/") and request.method != "GET":
+        response.headers["Cache-Control"] = "no-store"
+    return response

@@ -1,0 +1,69 @@
+"""What a condition may ask: operators that exist, values that fit, segments that exist."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+from tidegate.errors import InvalidCondition
+from tidegate.evaluation import operators
+from tidegate.model import All, AnyOf, Comparison, Condition, InSegment, NoneOf
+from tidegate.wire import MAX_DEPTH
+
+from tidegate_server.errors import FieldProblem
+
+
+def problems_of_condition(
+    condition: Condition, pointer: str, segments: Collection[str], depth: int = 0
+) -> Iterator[FieldProblem]:
+    """What is wrong with a condition.
+
+    Args:
+        condition: what a client wrote.
+        pointer: where it stands in the client's document.
+        segments: the keys of the segments that it may name.
+        depth: how many conditions it lies in.
+    """
+    if depth > MAX_DEPTH:
+        yield FieldProblem(
+            pointer, f"Conditions lie deeper in each other than {MAX_DEPTH}; use a segment."
+        )
+        return
+    match condition:
+        case Comparison():
+            yield from _problems_of_comparison(condition, pointer)
+        case InSegment(segment):
+            if segment not in segments:
+                yield FieldProblem(
+                    f"{pointer}/segment", f"There is no segment {segment!r}; create it first."
+                )
+        case All(parts):
+            yield from _problems_of_parts(parts, f"{pointer}/all", segments, depth)
+        case AnyOf(parts):
+            yield from _problems_of_parts(parts, f"{pointer}/any", segments, depth)
+        case NoneOf(parts):
+            yield from _problems_of_parts(parts, f"{pointer}/none", segments, depth)
+
+
+def _problems_of_parts(
+    parts: tuple[Condition, ...], pointer: str, segments: Collection[str], depth: int
+) -> Iterator[FieldProblem]:
+    for index, part in enumerate(parts):
+        yield from problems_of_condition(part, f"{pointer}/{index}", segments, depth + 1)
+
+
+def _problems_of_comparison(comparison: Comparison, pointer: str) -> Iterator[FieldProblem]:
+    if not comparison.attribute:
+        yield FieldProblem(
+            f"{pointer}/attribute", "Name the attribute to compare, or targetingKey."
+        )
+    if comparison.operator not in operators.OPERATORS:
+        known = ", ".join(operators.OPERATORS)
+        yield FieldProblem(
+            f"{pointer}/operator",
+            f"There is no operator {comparison.operator!r}; use one of: {known}.",
+        )
+        return
+    try:
+        operators.compile(comparison.operator, comparison.value)
+    except InvalidCondition as error:
+        yield FieldProblem(f"{pointer}/value", f"{comparison.operator}: {error}.")

@@ -1,0 +1,87 @@
+"""What operators ask: is it alive, is it ready, how much is going on, what can it do."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from flask import Flask, Response
+from marshmallow import fields, validate
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from tidegate_server.documents.strict_schema import Strict
+from tidegate_server.domain.tokens import Role
+from tidegate_server.web import responses
+from tidegate_server.web.backend import backend, present_token
+from tidegate_server.web.blueprint import Blueprint
+from tidegate_server.web.etags import hashed
+from tidegate_server.web.openapi import Api
+
+blueprint = Blueprint("operations", __name__, description="Health and metrics")
+
+
+class LiveAnswer(Strict):
+    """The process serves."""
+
+    status = fields.String(required=True, validate=validate.OneOf(("live",)))
+
+
+class ReadyAnswer(Strict):
+    """The process and its store serve."""
+
+    status = fields.String(required=True, validate=validate.OneOf(("ready", "not ready")))
+    store = fields.String(required=True, validate=validate.OneOf(("reachable", "unreachable")))
+    durability = fields.String(
+        required=True,
+        allow_none=True,
+        metadata={"description": "what an acknowledged write has reached: disk or memory"},
+    )
+
+
+@blueprint.operation("GET", "/health/live", needs=None, answer=LiveAnswer, tagged=False)
+def get_live() -> Response:
+    """Tell whether the process serves at all."""
+    return responses.of_value(LiveAnswer(), {"status": "live"})
+
+
+@blueprint.operation(
+    "GET",
+    "/health/ready",
+    needs=None,
+    answer=ReadyAnswer,
+    tagged=False,
+    refusals=(HTTPStatus.SERVICE_UNAVAILABLE,),
+)
+def get_ready() -> Response:
+    """Tell whether requests can be answered: whether the store is there."""
+    store = backend().store
+    store.ping()
+    state = {"status": "ready", "store": "reachable", "durability": store.durability()}
+    return responses.of_value(ReadyAnswer(), state)
+
+
+@blueprint.operation(
+    "GET",
+    "/metrics",
+    needs=Role.READER,
+    in_own_scope=True,
+    answer={"type": "string"},
+    content_type="text/plain",
+    tagged=False,
+)
+def get_metrics() -> Response:
+    """Read gauges of what the token may read, in Prometheus's text format.
+
+    They name flags, so a token with the role reader is needed: `authorization` in
+    Prometheus's scrape configuration.
+    """
+    text = backend().metrics.text(present_token())
+    return Response(text, content_type=CONTENT_TYPE_LATEST)
+
+
+def serve_document(app: Flask, api: Api) -> None:
+    """Serve the OpenAPI document at ``/openapi.json``; it does not describe itself."""
+    body = app.json.dumps(api.spec.to_dict())
+
+    @app.get("/openapi.json")
+    def openapi_document() -> Response:
+        return hashed(Response(body, content_type="application/json"))

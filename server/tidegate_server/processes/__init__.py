@@ -1,0 +1,1 @@
+"""The server's processes: supervisor, web workers, policy job."""

@@ -1,0 +1,71 @@
+"""The policy job's process: run by the supervisor, or alone as `tidegate policy-job`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+
+import structlog
+
+from tidegate_server import policy_job
+from tidegate_server.admin.bootstrap import check_key
+from tidegate_server.errors import StoreUnavailable
+from tidegate_server.processes import logging_setup, parent_watch
+from tidegate_server.store import Store
+
+log = structlog.get_logger("tidegate.policy_job")
+
+
+def run(
+    store_url: str, secret_key: bytes, prometheus_url: str = "", prometheus_token: str = ""
+) -> None:
+    """Run the policy job until SIGTERM, SIGINT, or the end of a supervisor.
+
+    Args:
+        store_url: the store of the servers.
+        secret_key: theirs, which requests to webhooks are signed with.
+        prometheus_url: where the queries of policies go; empty: nowhere.
+        prometheus_token: a bearer token for it.
+
+    Raises:
+        StartupRefused: the address is not one of a store, the store is too old, or another
+            secret key than this one is used there.
+    """
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    parent_watch.watch(stop.set)
+    store = _reach(store_url, secret_key, stop)
+    if store is not None:
+        prometheus = None
+        if prometheus_url:
+            prometheus = policy_job.Prometheus(prometheus_url, prometheus_token)
+        policy_job.run(store, stop, secret_key, prometheus)
+        store.close()
+
+
+def _reach(store_url: str, secret_key: bytes, stop: threading.Event) -> Store | None:
+    complained = False
+    while not stop.is_set():
+        try:
+            store = Store.connect(store_url)
+            check_key(store, secret_key)
+        except StoreUnavailable as error:
+            if not complained:
+                log.warning("store_unavailable", error=error.message)
+                complained = True
+            stop.wait(0.5)
+        else:
+            return store
+    return None
+
+
+if __name__ == "__main__":
+    logging_setup.configure(os.environ["TIDEGATE_LOG_LEVEL"], os.environ["TIDEGATE_LOG_FORMAT"])
+    run(
+        os.environ["TIDEGATE_STORE_URL"],
+        os.environ["TIDEGATE_SECRET_KEY"].encode(),
+        os.environ["TIDEGATE_PROMETHEUS_URL"],
+        os.environ["TIDEGATE_PROMETHEUS_TOKEN"],
+    )

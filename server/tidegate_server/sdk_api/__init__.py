@@ -1,0 +1,1 @@
+"""The API that SDKs use: snapshots, the change stream, reports."""

@@ -1,0 +1,121 @@
+"""The OpenAPI document, generated from the schemas that validate."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+
+import flask_smorest
+from flask import Flask
+from marshmallow import fields as ma
+from marshmallow import validate
+from tidegate.evaluation import operators
+from tidegate.version import VERSION
+
+from tidegate_server.documents import fields
+from tidegate_server.documents.strict_schema import Strict
+from tidegate_server.web import problem_documents
+
+OPENAPI_VERSION = "3.1.0"
+
+DESCRIPTION = (
+    "Releases that open while they are healthy and close by themselves. Every answer carries "
+    "an ETag; updates need it back as If-Match. Errors are problem documents (RFC 9457)."
+)
+
+
+class FieldProblemSchema(Strict):
+    """One field at fault."""
+
+    pointer = ma.String(required=True, metadata={"description": "JSON pointer of the field"})
+    detail = ma.String(required=True)
+
+
+class ProblemSchema(Strict):
+    """An error as RFC 9457 has it."""
+
+    type = ma.String(required=True, metadata={"description": "a stable name of the error"})
+    title = ma.String(required=True)
+    status = ma.Integer(required=True, validate=validate.Range(min=400, max=599))
+    detail = ma.String(required=True, metadata={"description": "what is wrong, and the mend"})
+    errors = ma.List(ma.Nested(FieldProblemSchema), required=True)
+    request_id = ma.String(required=True)
+
+
+class Api(flask_smorest.Api):  # type: ignore[misc] # the library has no types
+    """flask-smorest's collection of blueprints, with this project's problem documents."""
+
+    ERROR_SCHEMA = ProblemSchema
+
+    def _register_error_handlers(self) -> None:
+        problem_documents.register(self._app)
+
+    def _register_responses(self) -> None:
+        schema = self.ma_plugin.resolver.resolve_schema_dict(ProblemSchema)
+        for status in HTTPStatus:
+            answer: dict[str, Any] = {"description": status.phrase}
+            if status >= HTTPStatus.BAD_REQUEST:
+                answer["content"] = {problem_documents.MEDIA_TYPE: {"schema": schema}}
+            self.spec.components.response(status.name, answer, lazy=True)
+        answer = {
+            "description": "An error",
+            "content": {problem_documents.MEDIA_TYPE: {"schema": schema}},
+        }
+        self.spec.components.response(self.DEFAULT_ERROR_RESPONSE_NAME, answer, lazy=True)
+
+
+def condition_property(self: Any, field: ma.Field[Any], **_: Any) -> dict[str, Any]:
+    """Refer to the one schema of conditions wherever a field holds one (apispec's hook)."""
+    if not isinstance(field, fields.ConditionField):
+        return {}
+    reference = {"$ref": "#/components/schemas/Condition"}
+    return {"anyOf": [reference, {"type": "null"}]} if field.allow_none else reference
+
+
+def duration_property(self: Any, field: ma.Field[Any], **_: Any) -> dict[str, Any]:
+    """Say what a duration looks like (apispec's hook)."""
+    if not isinstance(field, fields.Duration):
+        return {}
+    return {"type": "string", "pattern": f"^{fields.DURATION.pattern}$", "examples": ["90s", "15m"]}
+
+
+def instant_property(self: Any, field: ma.Field[Any], **_: Any) -> dict[str, Any]:
+    """Say that an instant is a date with a time (apispec's hook)."""
+    if not isinstance(field, fields.Instant):
+        return {}
+    return {"type": ["string", "null"] if field.allow_none else "string", "format": "date-time"}
+
+
+def names_property(self: Any, field: ma.Field[Any], **_: Any) -> dict[str, Any]:
+    """Say what the names in a mapping look like (apispec's hook)."""
+    names = field.metadata.get("propertyNames")
+    return {} if names is None else {"propertyNames": names}
+
+
+def document(app: Flask) -> Api:
+    """Make an application's OpenAPI collection, to which the blueprints are added."""
+    app.config.update(
+        API_TITLE="Tidegate",
+        API_VERSION=VERSION,
+        OPENAPI_VERSION=OPENAPI_VERSION,
+        API_SPEC_OPTIONS={
+            "info": {"description": DESCRIPTION, "license": {"name": "MIT", "identifier": "MIT"}},
+        },
+    )
+    api = Api(app)
+    for property_of in (condition_property, duration_property, instant_property, names_property):
+        api.ma_plugin.converter.add_attribute_function(property_of)
+    api.spec.components.schema("Condition", fields.condition_schema(sorted(operators.OPERATORS)))
+    api.spec.components.security_scheme(
+        "bearer",
+        {"type": "http", "scheme": "bearer", "description": "a token, `tg_<role>_<id>_<secret>`"},
+    )
+    api.spec.components.security_scheme(
+        "apiKey",
+        {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "the token alone"},
+    )
+    for name, scheme in (("hookBearer", "bearer"), ("hookBasic", "basic")):
+        api.spec.components.security_scheme(
+            name, {"type": "http", "scheme": scheme, "description": "a hook's own secret"}
+        )
+    return api

@@ -1,0 +1,1 @@
+"""Webhooks: sending messages, and asking for confirmations."""

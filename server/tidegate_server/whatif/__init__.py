@@ -1,0 +1,1 @@
+"""What would happen: simulated releases, and backtests of recorded ones; pure."""

@@ -1,0 +1,31 @@
+from tests.http_application import (
+    admin,
+    app,
+    checkout,
+    client,
+    fresh,
+    port,
+    raw,
+    release,
+    routes,
+    sdk,
+    settings,
+    store,
+    valkey,
+)
+
+__all__ = [
+    "admin",
+    "app",
+    "checkout",
+    "client",
+    "fresh",
+    "port",
+    "raw",
+    "release",
+    "routes",
+    "sdk",
+    "settings",
+    "store",
+    "valkey",
+]

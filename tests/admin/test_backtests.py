@@ -1,0 +1,123 @@
+"""Policies are tried on what releases recorded, over HTTP."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tidegate_server.admin.policies import backtests, simulations
+from tidegate_server.store import Store
+from tidegate_server.whatif.traffic_model import Always, World
+
+from tests.admin.test_replay import write
+from tests.decisions.ramp import policy
+from tests.http_calls import POLICY, PROJECT, Caller, everything, pointers, slug
+from tests.ledger.recorded_release import noted
+
+BACKTEST = f"{PROJECT}/policies/backtest"
+OTHER = {**POLICY, "key": "other", "interval": "30s", "bake": "5m"}
+BOLD = [{"percentage": 50, "min_samples": 10}, {"percentage": 100}]
+WORLD = World(Always(4_000), Always(0.01), Always(4.0))
+
+
+@pytest.fixture
+def recorded(checkout: Caller, release: str, store: Store) -> str:
+    """The id of a release of two stages whose ledger tells of a bad one."""
+    write(store, release, noted(policy(5, 100, min_samples=10), WORLD).ledger)
+    return release.rpartition("/")[2]
+
+
+def asked(release: str, **more: Any) -> dict[str, Any]:
+    return {"environment": "production", "release": release, "runs": 8, **more}
+
+
+def backtest(caller: Caller, release: str, **more: Any) -> Any:
+    response = caller.post(BACKTEST, asked(release, **more))
+    assert response.status_code == 200, response.text
+    return response.json
+
+
+def test_another_policy_is_tried_on_a_record(checkout: Caller, recorded: str, store: Store) -> None:
+    before = everything(store)
+    answer = backtest(checkout, recorded, policy={**OTHER, "stages": BOLD})
+
+    assert (answer["policy"], answer["release"]) == ("other", recorded)
+    assert (answer["runs"], answer["complete"]) == (8, True)
+    assert 0 < answer["known"] < 1
+    assert answer["was"]["exposed"] > 0
+    would = answer["would"]
+    assert sum(each["runs"] for each in would["ends"]) == pytest.approx(1)
+    assert would["exposed"]["low"] <= would["exposed"]["median"] <= would["exposed"]["high"]
+    assert would["stages"][0]["runs"] == 1
+    assert answer["limits"]
+    assert everything(store) == before
+
+
+def test_the_policy_of_the_project_is_found_by_its_key(checkout: Caller, recorded: str) -> None:
+    answer = backtest(checkout, recorded, policy_key="careful")
+
+    assert answer["policy"] == "careful"
+    assert backtest(checkout, recorded, policy_key="standard")["policy"] == "standard"
+    missing = checkout.post(BACKTEST, asked(recorded, policy_key="nope"))
+    assert (missing.status_code, slug(missing)) == (404, "not-found")
+
+
+def test_the_same_seed_gives_the_same_answer(checkout: Caller, recorded: str) -> None:
+    one = backtest(checkout, recorded, policy=OTHER, seed=3)
+
+    assert one == backtest(checkout, recorded, policy=OTHER, seed=3)
+
+
+@pytest.mark.parametrize(
+    ("change", "pointer"),
+    [
+        ({"runs": 0}, "/runs"),
+        ({"release": "what is that"}, "/release"),
+        ({"environment": None}, "/environment"),
+        ({"policy_key": "careful"}, "/policy"),
+        ({"policy": {**OTHER, "stages": [{"percentage": 5}]}}, "/policy/stages/0/percentage"),
+        ({"policy": {**OTHER, "checks": [{"metric": "latency"}]}}, "/policy/checks"),
+        ({"since": "1h"}, "/since"),
+    ],
+)
+def test_what_cannot_be_tried_is_refused_with_its_pointer(
+    checkout: Caller, recorded: str, change: dict[str, Any], pointer: str
+) -> None:
+    refused = checkout.post(BACKTEST, {**asked(recorded, policy=OTHER), **change})
+    assert refused.status_code == 422, refused.text
+    assert pointers(refused) == [pointer]
+
+
+def test_a_release_that_was_never_evaluated_has_nothing_to_try_on(
+    checkout: Caller, release: str
+) -> None:
+    refused = checkout.post(BACKTEST, asked(release.rpartition("/")[2], policy=OTHER))
+    assert refused.status_code == 422
+    assert pointers(refused) == ["/release"]
+
+
+def test_a_release_that_is_not_there_is_not_found(checkout: Caller) -> None:
+    assert checkout.post(BACKTEST, asked("rel_none", policy=OTHER)).status_code == 404
+
+
+def test_a_token_of_another_environment_does_not_see_the_record(
+    checkout: Caller, recorded: str
+) -> None:
+    elsewhere = checkout.token_for("reader", "default", "development")
+    assert elsewhere.post(BACKTEST, asked(recorded, policy=OTHER)).status_code == 403
+    here = checkout.token_for("reader", "default", "production")
+    assert backtest(here, recorded, policy=OTHER, runs=1)["policy"] == "other"
+
+
+def test_a_backtest_ends_in_time_with_what_it_has(
+    checkout: Caller, recorded: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backtests, "SECONDS", 0.0)
+    answer = backtest(checkout, recorded, policy={**OTHER, "stages": BOLD})
+    assert (answer["runs"], answer["complete"]) == (1, False)
+
+
+def test_a_process_computes_for_one_at_a_time(checkout: Caller, recorded: str) -> None:
+    with simulations.computing():
+        refused = checkout.post(BACKTEST, asked(recorded, policy=OTHER))
+    assert (refused.status_code, slug(refused)) == (409, "not-possible")

@@ -1,0 +1,100 @@
+"""Flags are made, changed and deleted in every environment at once."""
+
+from __future__ import annotations
+
+from tidegate_server.store import Store
+
+from tests.http_calls import PRODUCTION, PROJECT, Caller, pointers, slug
+
+COLOURS = {
+    "key": "banner",
+    "type": "string",
+    "variants": [{"key": "red", "value": "#f00"}, {"key": "Blue", "value": "#00f"}],
+    "name": "Banner",
+    "description": "Which colour\nthe banner has",
+    "tags": ["shop"],
+    "client_side": True,
+}
+
+
+def test_a_boolean_flag_gets_its_variants(admin: Caller) -> None:
+    made = admin.post(f"{PROJECT}/flags", {"key": "checkout", "type": "boolean"})
+    assert made.status_code == 201
+    assert made.headers["Location"] == f"{PROJECT}/flags/checkout"
+    assert made.json is not None
+    assert made.json["variants"] == [{"key": "on", "value": True}, {"key": "off", "value": False}]
+    assert made.json["salt"] == "checkout"
+
+
+def test_a_flag_comes_back_as_it_was_written(admin: Caller) -> None:
+    made = admin.made(f"{PROJECT}/flags", COLOURS)
+    assert {**COLOURS, "salt": "banner"}.items() <= made.items()
+    assert admin.get(f"{PROJECT}/flags/banner").json == made
+
+
+def test_a_flag_is_replaced_and_keeps_its_salt(admin: Caller) -> None:
+    admin.made(f"{PROJECT}/flags", {**COLOURS, "salt": "imported"})
+    changed = admin.put(
+        f"{PROJECT}/flags/banner", {**COLOURS, "name": "The banner", "tags": []}, match='"1"'
+    )
+    assert changed.status_code == 200
+    assert changed.json is not None
+    assert (changed.json["name"], changed.json["salt"]) == ("The banner", "imported")
+    assert changed.headers["ETag"] == '"2"'
+
+
+def test_a_new_value_reaches_every_environment(admin: Caller, store: Store) -> None:
+    admin.made(f"{PROJECT}/flags", COLOURS)
+    before = {env: store.version("default", env) for env in ("development", "production")}
+    variants = [{"key": "red", "value": "#e00"}, {"key": "Blue", "value": "#00f"}]
+    admin.put(f"{PROJECT}/flags/banner", {**COLOURS, "variants": variants}, match='"1"')
+    for environment, version in before.items():
+        assert store.version("default", environment) == version + 1
+        assert b"#e00" in store.snapshot("default", environment).body
+
+
+def test_a_flag_is_deleted_everywhere(admin: Caller, store: Store) -> None:
+    admin.made(f"{PROJECT}/flags", COLOURS)
+    assert admin.delete(f"{PROJECT}/flags/banner", match='"1"').status_code == 204
+    assert admin.get(f"{PROJECT}/flags/banner").status_code == 404
+    assert admin.get(f"{PRODUCTION}/flags/banner").status_code == 404
+    assert b"banner" not in store.snapshot("default", "production").body
+
+
+def test_a_flag_with_an_active_release_stays(checkout: Caller, release: str) -> None:
+    refused = checkout.delete(f"{PROJECT}/flags/checkout", match='"1"')
+    assert (refused.status_code, slug(refused)) == (409, "not-possible")
+
+
+def test_all_but_boolean_flags_need_variants(admin: Caller) -> None:
+    refused = admin.post(f"{PROJECT}/flags", {"key": "banner", "type": "string"})
+    assert refused.status_code == 422
+    assert pointers(refused) == ["/variants"]
+
+
+def test_the_list_goes_by_pages(admin: Caller) -> None:
+    for key in "abcde":
+        admin.made(f"{PROJECT}/flags", {"key": key, "type": "boolean"})
+    seen: list[str] = []
+    cursor = ""
+    while True:
+        page = admin.get(f"{PROJECT}/flags?limit=2&cursor={cursor}").json
+        assert page is not None
+        seen += [item["key"] for item in page["items"]]
+        if page["next_cursor"] is None:
+            break
+        cursor = page["next_cursor"]
+    assert seen == list("abcde")
+
+
+def test_wrong_pages_are_refused(admin: Caller) -> None:
+    for query, pointer in (
+        ("limit=0", "/limit"),
+        ("limit=501", "/limit"),
+        ("limit=x", "/limit"),
+        ("cursor=%25%25", "/cursor"),
+        ("page=2", "/page"),
+    ):
+        refused = admin.get(f"{PROJECT}/flags?{query}")
+        assert refused.status_code == 422, query
+        assert pointers(refused) == [pointer]

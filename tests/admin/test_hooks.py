@@ -1,0 +1,430 @@
+"""An alert does what its hook is for, to the hook's flags, and nothing else in the world."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import pytest
+import redis
+from flask.testing import FlaskClient
+from structlog.testing import capture_logs
+from tidegate_server.admin.hooks import service
+from tidegate_server.store import Store
+from werkzeug.test import TestResponse
+
+from tests.admin.alert_payloads import alertmanager, datadog, generic, grafana
+from tests.http_calls import (
+    PRODUCTION,
+    PROJECT,
+    Caller,
+    everything,
+    everything_stored,
+    pointers,
+    slug,
+)
+
+LIST = f"{PROJECT}/hooks"
+HOOK = {
+    "name": "checkout errors",
+    "kind": "alertmanager",
+    "action": "hold",
+    "environment": "production",
+    "flags": ["checkout"],
+}
+
+
+class Monitoring:
+    """A monitoring system that knows a hook's address and secret."""
+
+    def __init__(self, client: FlaskClient, made: dict[str, Any]) -> None:
+        self.client = client
+        self.id: str = made["id"]
+        self.path: str = made["path"]
+        self.secret: str = made["secret"]
+
+    def post(self, alert: Any, *, secret: str | None = None, **more: Any) -> TestResponse:
+        headers = {"Authorization": f"Bearer {self.secret if secret is None else secret}"}
+        return self.client.post(self.path, json=alert, headers=headers, **more)
+
+    def done(self, alert: Any) -> list[tuple[str, bool, str]]:
+        """What was done to each flag."""
+        response = self.post(alert)
+        assert response.status_code == 200, response.text
+        assert response.json is not None
+        return [(each["flag"], each["done"], each["outcome"]) for each in response.json["outcomes"]]
+
+
+def hook(by: Caller, **changes: Any) -> Monitoring:
+    return Monitoring(by.client, by.made(LIST, {**HOOK, **changes}))
+
+
+def state(by: Caller, release: str) -> str:
+    found = by.get(release).json
+    assert found is not None
+    return str(found["state"])
+
+
+class TestManaging:
+    def test_a_hook_is_made_read_changed_and_deleted(self, checkout: Caller) -> None:
+        made = checkout.made(LIST, HOOK)
+        one = f"{LIST}/{made['id']}"
+        assert made["secret"].startswith("tgh_")
+        assert made["path"] == f"/api/v1/hooks/{made['id']}"
+        shown = checkout.get(one).json
+        assert shown == {key: value for key, value in made.items() if key != "secret"}
+        assert "digest" not in shown
+
+        changed = checkout.put(one, {**HOOK, "action": "kill"}, match='"1"')
+        assert changed.json is not None
+        assert (changed.json["action"], changed.json["revision"]) == ("kill", 2)
+        assert (changed.json["id"], changed.json["created_by"]) == (made["id"], made["created_by"])
+        assert checkout.get(LIST).json == {"items": [changed.json], "next_cursor": None}
+        assert checkout.delete(one, match='"2"').status_code == 204
+        assert checkout.get(one).status_code == 404
+
+    def test_a_secret_is_shown_once_and_kept_nowhere(
+        self, checkout: Caller, release: str, raw: redis.Redis
+    ) -> None:
+        with capture_logs() as logs:
+            monitoring = hook(checkout)
+            monitoring.post(alertmanager())
+            monitoring.post(alertmanager(), secret="tgh_wrong")
+        one = f"{LIST}/{monitoring.id}"
+        said = "".join(checkout.get(path).text for path in (LIST, one, f"{PROJECT}/audit"))
+        for secret in (monitoring.secret, monitoring.secret.removeprefix("tgh_"), "tgh_wrong"):
+            assert secret not in said
+            assert secret not in everything_stored(raw)
+            assert secret not in repr(logs)
+        assert monitoring.id in said
+
+    @pytest.mark.parametrize(
+        ("changes", "pointer"),
+        [
+            ({"flags": []}, "/flags"),
+            ({"flags": ["checkout", "nothing"]}, "/flags/1"),
+            ({"flags": ["checkout", "checkout"]}, "/flags/1"),
+            ({"environment": "nowhere"}, "/environment"),
+            ({"kind": "nagios"}, "/kind"),
+            ({"action": "advance"}, "/action"),
+            ({"name": ""}, "/name"),
+            ({"secret": "mine"}, "/secret"),
+        ],
+    )
+    def test_what_cannot_be_is_refused(
+        self, checkout: Caller, changes: dict[str, Any], pointer: str
+    ) -> None:
+        assert pointers(checkout.post(LIST, {**HOOK, **changes})) == [pointer]
+
+    def test_a_reader_and_a_token_of_one_environment_make_none(self, checkout: Caller) -> None:
+        for role, environment in (("reader", None), ("writer", "production")):
+            someone = checkout.token_for(role, "default", environment)
+            assert slug(someone.post(LIST, HOOK)) == "forbidden"
+            assert someone.get(LIST).status_code == 200
+
+
+class TestActing:
+    def test_hold_pauses_until_a_person_resumes(self, checkout: Caller, release: str) -> None:
+        monitoring = hook(checkout)
+        assert monitoring.done(alertmanager()) == [
+            ("checkout", True, "Paused until a person resumes it.")
+        ]
+        found = checkout.get(release).json
+        assert found is not None
+        assert (found["state"], found["stopped"]) == ("paused", False)
+        assert found["reason"].startswith("Alert: CheckoutErrors: checkout answers 5 %")
+        assert checkout.post(f"{release}/resume").status_code == 200
+
+    def test_rollback_gives_everyone_the_control(self, checkout: Caller, release: str) -> None:
+        monitoring = hook(checkout, action="rollback", kind="grafana")
+        assert monitoring.done(grafana()) == [
+            ("checkout", True, "Rolled back: everyone has the control.")
+        ]
+        assert state(checkout, release) == "rolled_back"
+
+    def test_kill_latches_the_flag(self, checkout: Caller, release: str) -> None:
+        monitoring = hook(checkout, action="kill", kind="datadog")
+        assert monitoring.done(datadog()) == [
+            ("checkout", True, "Killed until a person restores it.")
+        ]
+        assert state(checkout, release) == "killed"
+        targeting = checkout.get(f"{PRODUCTION}/flags/checkout").json
+        assert targeting is not None
+        assert targeting["killed"]["actor"] == f"hook checkout errors ({monitoring.id})"
+
+    def test_kill_needs_no_release(self, checkout: Caller) -> None:
+        monitoring = hook(checkout, action="kill", kind="generic")
+        assert monitoring.done(generic())[0][1] is True
+
+    @pytest.mark.parametrize(
+        ("action", "verb"),
+        [("hold", "release.pause"), ("rollback", "release.rollback"), ("kill", "flag.kill")],
+    )
+    def test_the_log_names_the_hook_and_the_alert(
+        self, checkout: Caller, release: str, store: Store, action: str, verb: str
+    ) -> None:
+        monitoring = hook(checkout, action=action)
+        monitoring.post(alertmanager(summary="too many errors"))
+        entry = store.audit("default")[0][0]
+        assert (entry.action, entry.environment) == (verb, "production")
+        assert entry.actor == f"hook checkout errors ({monitoring.id})"
+        assert entry.reason == "Alert: CheckoutErrors: too many errors"
+
+    @pytest.mark.parametrize("action", ["hold", "rollback", "kill"])
+    def test_only_what_fires_acts(
+        self, checkout: Caller, release: str, store: Store, action: str
+    ) -> None:
+        monitoring = hook(checkout, action=action)
+        before = everything(store)
+        response = monitoring.post(alertmanager("resolved"))
+        assert response.json is not None
+        assert (response.status_code, response.json["status"]) == (200, "resolved")
+        assert not response.json["outcomes"][0]["done"]
+        assert everything(store) == before
+
+    def test_a_disabled_hook_understands_and_does_nothing(
+        self, checkout: Caller, release: str, store: Store
+    ) -> None:
+        monitoring = hook(checkout, enabled=False)
+        before = everything(store)
+        assert monitoring.done(alertmanager()) == [("checkout", False, "The hook is disabled.")]
+        assert everything(store) == before
+
+    def test_it_acts_on_its_flags_in_its_environment_and_on_nothing_else(
+        self, checkout: Caller, release: str, store: Store
+    ) -> None:
+        for key in ("search", "banner"):
+            checkout.made(f"{PROJECT}/flags", {"key": key, "type": "boolean"})
+        monitoring = hook(checkout, action="kill", flags=["search", "checkout"])
+        before = everything(store)
+        assert [flag for flag, done, _ in monitoring.done(alertmanager()) if done] == [
+            "search",
+            "checkout",
+        ]
+        after = everything(store)
+        changed = {name for name in after if after[name] != before.get(name)}
+        assert changed == {
+            "default/production",
+            "default/production/targeting/search",
+            "default/production/targeting/checkout",
+            f"default/production/release/{release.rpartition('/')[2]}",
+            "default/audit",
+        }
+
+    def test_a_flag_that_is_gone_and_one_without_a_release_are_said(
+        self, checkout: Caller, store: Store
+    ) -> None:
+        checkout.made(f"{PROJECT}/flags", {"key": "search", "type": "boolean"})
+        monitoring = hook(checkout, flags=["search", "checkout"])
+        assert checkout.delete(f"{PROJECT}/flags/search", match="*").status_code == 204
+        before = everything(store)
+        gone, idle = monitoring.done(alertmanager())
+        assert gone[:2] == ("search", False)
+        assert "There is no flag 'search'" in gone[2]
+        assert idle == ("checkout", False, "No release is under way.")
+        assert everything(store) == before
+
+    def test_a_persons_full_stop_stands_above_a_rollback(
+        self, checkout: Caller, release: str
+    ) -> None:
+        monitoring = hook(checkout, action="rollback")
+        checkout.made(f"{release}/pause", {"stop": True})
+        ((flag, done, outcome),) = monitoring.done(alertmanager())
+        assert (flag, done) == ("checkout", False)
+        assert "stopped altogether by a person" in outcome
+        assert state(checkout, release) == "paused"
+
+    def test_a_rollback_fires_under_a_pause(self, checkout: Caller, release: str) -> None:
+        monitoring = hook(checkout, action="rollback")
+        checkout.made(f"{release}/pause", {})
+        assert monitoring.done(alertmanager())[0][1] is True
+
+    def test_a_kill_stands_above_everything_else(self, checkout: Caller, release: str) -> None:
+        checkout.made(f"{PRODUCTION}/flags/checkout/kill", {})
+        for action in ("hold", "rollback"):
+            assert hook(checkout, action=action).done(alertmanager())[0][1] is False
+        assert state(checkout, release) == "killed"
+
+
+class TestRepeats:
+    @pytest.mark.parametrize("action", ["hold", "rollback", "kill"])
+    def test_an_alert_that_is_sent_again_does_nothing_again(
+        self, checkout: Caller, release: str, store: Store, action: str
+    ) -> None:
+        monitoring = hook(checkout, action=action)
+        assert monitoring.done(alertmanager())[0][1] is True
+        before = everything(store)
+        assert monitoring.done(alertmanager())[0][1] is False
+        assert everything(store) == before
+
+    @pytest.mark.parametrize("kind", ["generic", "alertmanager"])
+    def test_what_a_person_let_go_on_is_not_held_for_the_same_alert(
+        self, checkout: Caller, release: str, kind: str
+    ) -> None:
+        monitoring = hook(checkout, kind=kind)
+        alert = alertmanager() if kind == "alertmanager" else generic(id="queue-7")
+        monitoring.done(alert)
+        checkout.made(f"{release}/resume", {})
+        assert monitoring.done(alert) == [
+            ("checkout", False, "This alert has done its part already.")
+        ]
+        assert state(checkout, release) == "running"
+
+    def test_what_a_person_restored_is_not_killed_for_the_same_alert(
+        self, checkout: Caller
+    ) -> None:
+        monitoring = hook(checkout, action="kill")
+        monitoring.done(alertmanager())
+        checkout.made(f"{PRODUCTION}/flags/checkout/restore", {})
+        assert monitoring.done(alertmanager())[0][1] is False
+        anew = alertmanager(began="2026-09-22T08:00:00Z")
+        assert monitoring.done(anew)[0][1] is True
+
+    def test_what_a_person_had_paused_already_is_not_paused_again_after_they_resumed_it(
+        self, checkout: Caller, release: str
+    ) -> None:
+        monitoring = hook(checkout)
+        checkout.made(f"{release}/pause", {})
+        assert monitoring.done(alertmanager())[0][1] is False
+        checkout.made(f"{release}/resume", {})
+        assert monitoring.done(alertmanager())[0][1] is False
+        assert state(checkout, release) == "running"
+
+    def test_a_draft_is_held_once_it_has_begun(self, checkout: Caller) -> None:
+        monitoring = hook(checkout)
+        asked = {"flag": "checkout", "treatment": "on", "policy": "careful", "draft": True}
+        draft = f"{PRODUCTION}/releases/{checkout.made(f'{PRODUCTION}/releases', asked)['id']}"
+        assert monitoring.done(alertmanager())[0][1] is False
+        checkout.made(f"{draft}/begin", {})
+        assert monitoring.done(alertmanager())[0][1] is True
+        assert state(checkout, draft) == "paused"
+
+    def test_another_alert_and_another_release_count(self, checkout: Caller, release: str) -> None:
+        monitoring = hook(checkout)
+        monitoring.done(alertmanager())
+        checkout.made(f"{release}/resume", {})
+        assert monitoring.done(alertmanager(began="2026-09-22T08:00:00Z"))[0][1] is True
+
+        checkout.made(f"{release}/rollback", {})
+        asked = {"flag": "checkout", "treatment": "on", "policy": "careful"}
+        checkout.made(f"{PRODUCTION}/releases", asked)
+        assert monitoring.done(alertmanager())[0][1] is True
+
+    def test_a_new_one_in_the_group_counts(self, checkout: Caller, release: str) -> None:
+        monitoring = hook(checkout)
+        monitoring.done(alertmanager())
+        checkout.made(f"{release}/resume", {})
+        other = {**alertmanager()["alerts"][0], "fingerprint": "another"}
+        assert monitoring.done(alertmanager(more=(other,)))[0][1] is True
+
+    def test_an_alert_without_a_name_acts_each_time(self, checkout: Caller, release: str) -> None:
+        monitoring = hook(checkout, kind="generic")
+        monitoring.done(generic())
+        checkout.made(f"{release}/resume", {})
+        assert monitoring.done(generic())[0][1] is True
+
+
+class TestAdmission:
+    def test_basic_authentication_is_as_good(self, checkout: Caller, release: str) -> None:
+        monitoring = hook(checkout)
+        basic = base64.b64encode(f"anyone:{monitoring.secret}".encode()).decode()
+        response = checkout.client.post(
+            monitoring.path, json=alertmanager(), headers={"Authorization": f"Basic {basic}"}
+        )
+        assert response.status_code == 200
+        assert state(checkout, release) == "paused"
+
+    @pytest.mark.parametrize(
+        "header",
+        [
+            None,
+            "Bearer",
+            "Bearer ",
+            "Bearer wrong",
+            "Basic !!!",
+            "Basic d3Jvbmc6d3Jvbmc=",
+            "Digest username=x",
+            "Bearer \x80\xff",
+        ],
+    )
+    def test_without_its_secret_nothing_goes(
+        self, checkout: Caller, release: str, store: Store, header: str | None
+    ) -> None:
+        monitoring = hook(checkout, action="kill")
+        before = everything(store)
+        headers = {} if header is None else {"Authorization": header}
+        refused = checkout.client.post(monitoring.path, json=alertmanager(), headers=headers)
+        assert (refused.status_code, slug(refused)) == (401, "unauthenticated")
+        assert everything(store) == before
+
+    def test_neither_another_hooks_secret_nor_any_token_is_good(
+        self, checkout: Caller, release: str, store: Store
+    ) -> None:
+        monitoring, other = hook(checkout, action="kill"), hook(checkout)
+        before = everything(store)
+        for wrong in (other.secret, checkout.token or "", monitoring.id, ""):
+            assert monitoring.post(alertmanager(), secret=wrong).status_code == 401
+        assert (
+            checkout.client.post(f"{monitoring.path}?token={monitoring.secret}").status_code == 401
+        )
+        assert everything(store) == before
+
+    def test_a_hooks_secret_is_good_for_nothing_else(self, checkout: Caller) -> None:
+        monitoring = hook(checkout)
+        with_secret = Caller(checkout.client, monitoring.secret)
+        for method, path in (
+            ("GET", LIST),
+            ("POST", f"{PRODUCTION}/flags/checkout/kill"),
+            ("GET", "/sdk/v1/snapshot"),
+            ("GET", "/metrics"),
+            ("DELETE", f"{LIST}/{monitoring.id}"),
+        ):
+            assert with_secret.call(method, path).status_code == 401, path
+
+    def test_an_unknown_and_a_deleted_hook_are_none(self, checkout: Caller) -> None:
+        monitoring = hook(checkout)
+        checkout.delete(f"{LIST}/{monitoring.id}", match="*")
+        assert monitoring.post(alertmanager()).status_code == 404
+        assert checkout.client.post("/api/v1/hooks/hook_0123456789ab").status_code == 404
+
+    def test_a_stranger_is_turned_away_before_the_body_is_read(self, checkout: Caller) -> None:
+        monitoring = hook(checkout)
+        refused = checkout.client.post(
+            monitoring.path, data=b"{" * 100, content_type="application/json"
+        )
+        assert refused.status_code == 401
+
+    @pytest.mark.parametrize(
+        ("data", "kind", "status"),
+        [
+            (b"{", "application/json", 400),
+            (b"[]", "application/json", 422),
+            (b"{}", "application/json", 422),
+            (b"status=firing", "application/x-www-form-urlencoded", 415),
+            (b'{"a":"' + b"x" * 1_100_000 + b'"}', "application/json", 413),
+        ],
+    )
+    def test_a_body_that_is_no_alert_is_refused(
+        self, checkout: Caller, data: bytes, kind: str, status: int
+    ) -> None:
+        monitoring = hook(checkout)
+        headers = {"Authorization": f"Bearer {monitoring.secret}"}
+        refused = checkout.client.post(
+            monitoring.path, data=data, content_type=kind, headers=headers
+        )
+        assert refused.status_code == status, refused.text
+
+    def test_one_that_is_called_too_often_is_told_to_come_back(
+        self, checkout: Caller, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(service, "CALLS", 3)
+        monitoring, other = hook(checkout), hook(checkout)
+        answers = [monitoring.post(alertmanager()).status_code for _ in range(4)]
+        assert answers == [200, 200, 200, 503]
+        refused = monitoring.post(alertmanager())
+        assert slug(refused) == "too-many-alerts"
+        assert int(refused.headers["Retry-After"]) > 0
+        # Whoever does not know the secret cannot use up the calls of those who do.
+        for _ in range(5):
+            other.post(alertmanager(), secret="wrong")
+        assert other.post(alertmanager()).status_code == 200

@@ -1,0 +1,135 @@
+"""The kill switch is latched, stops the release, cannot lose a race and gives a receipt."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from flask import Flask
+from tidegate_server.domain.change import Change
+from tidegate_server.store import Store
+
+from tests.http_calls import PRODUCTION, PROJECT, Caller, everything, pointers, slug
+from tests.sdk_api.test_routes import report
+
+FLAG = f"{PRODUCTION}/flags/checkout"
+
+
+def test_a_kill_serves_the_kill_variant_and_stops_the_release(
+    checkout: Caller, release: str, store: Store
+) -> None:
+    killed = checkout.made(f"{FLAG}/kill", {"reason": "errors everywhere"})
+    assert killed["killed"]["reason"] == "errors everywhere"
+    assert killed["killed"]["actor"].startswith("first admin")
+    flag = json.loads(store.snapshot("default", "production").body)["flags"]["checkout"]
+    assert flag["killed"] == "off"
+    stopped = checkout.get(release).json
+    assert stopped is not None
+    assert stopped["state"] == "killed"
+    assert slug(checkout.post(f"{release}/resume")) == "not-possible"
+
+
+def test_a_restore_leaves_the_release_paused(checkout: Caller, release: str) -> None:
+    checkout.made(f"{FLAG}/kill", {})
+    restored = checkout.made(f"{FLAG}/restore", {"reason": "mended"})
+    assert (restored["killed"], restored["receipt"]) == (None, None)
+    paused = checkout.get(release).json
+    assert paused is not None
+    assert paused["state"] == "paused"
+    refused = checkout.post(f"{FLAG}/restore")
+    assert (refused.status_code, slug(refused)) == (409, "not-possible")
+
+
+def test_a_reason_may_be_left_out_in_a_hurry(checkout: Caller) -> None:
+    assert checkout.post(f"{FLAG}/kill").status_code == 200
+
+
+def test_killing_twice_keeps_the_first_kill(checkout: Caller) -> None:
+    first = checkout.made(f"{FLAG}/kill", {"reason": "first"})
+    second = checkout.made(f"{FLAG}/kill", {"reason": "second"})
+    assert second["killed"] == first["killed"]
+    audit = checkout.get(f"{PROJECT}/audit?limit=2").json
+    assert audit is not None
+    assert [entry["reason"] for entry in audit["items"]] == ["second", "first"]
+
+
+def test_the_receipt_tells_who_has_applied_it(checkout: Caller, sdk: Caller) -> None:
+    version = sdk.made("/sdk/v1/reports", report(1, instance="a" * 32))["version"]
+    sdk.made("/sdk/v1/reports", report(1, instance="a" * 32, sequence=2, version=version))
+    sdk.made("/sdk/v1/reports", report(1, instance="b" * 32, version=version))
+    killed = checkout.post(f"{FLAG}/kill")
+    assert killed.json is not None
+    assert killed.json["receipt"] == {
+        "live": 2,
+        "applied": 0,
+        "waiting": ["a" * 32, "b" * 32],
+        "median_ms": None,
+        "p95_ms": None,
+        "slowest_ms": None,
+    }
+    newest = sdk.made("/sdk/v1/reports", report(1, instance="b" * 32, version=version, sequence=2))
+    sdk.made(
+        "/sdk/v1/reports",
+        report(1, instance="b" * 32, version=newest["version"], sequence=3),
+    )
+    seen = checkout.get(FLAG)
+    assert seen.json is not None
+    receipt = seen.json["receipt"]
+    assert (receipt["live"], receipt["applied"], receipt["waiting"]) == (2, 1, ["a" * 32])
+    assert receipt["slowest_ms"] == receipt["p95_ms"] == receipt["median_ms"] >= 0
+    assert seen.headers["ETag"] != killed.headers["ETag"]
+    assert checkout.post(f"{FLAG}/restore", match=killed.headers["ETag"]).status_code == 200
+
+
+def test_a_kill_wins_against_a_change_at_the_same_moment(
+    checkout: Caller, app: Flask, store: Store
+) -> None:
+    """Someone else's change lands between the kill's read and its commit, several times."""
+    commit: Callable[[Change], Any] = store.commit
+    left = 5
+
+    def commit_after_another(change: Change) -> Any:
+        nonlocal left
+        if left and change.audit is not None and change.audit.action == "flag.kill":
+            left -= 1
+            current = checkout.get(FLAG)
+            assert current.json is not None
+            targeting = {
+                "enabled": not current.json["enabled"],
+                "off_variant": "off",
+                "default": {"variant": "off"},
+            }
+            changed = checkout.put(FLAG, targeting, match=current.headers["ETag"])
+            assert changed.status_code == 200
+        return commit(change)
+
+    store.commit = commit_after_another  # type: ignore[method-assign,assignment]
+    killed = checkout.post(f"{FLAG}/kill")
+    assert killed.status_code == 200
+    assert left == 0
+    assert killed.json is not None
+    assert killed.json["killed"] is not None
+
+
+def test_many_kills_at_once_are_one(checkout: Caller, app: Flask) -> None:
+    ready = threading.Barrier(4)
+
+    def kill(_: int) -> int:
+        caller = Caller(app.test_client(), checkout.token)
+        ready.wait()
+        return caller.post(f"{FLAG}/kill").status_code
+
+    with ThreadPoolExecutor(4) as pool:
+        assert set(pool.map(kill, range(4))) == {200}
+
+
+def test_a_kill_of_what_is_not_there_changes_nothing(checkout: Caller, store: Store) -> None:
+    before = everything(store)
+    assert checkout.post(f"{PRODUCTION}/flags/nope/kill").status_code == 404
+    assert checkout.post(f"{PROJECT}/environments/nope/flags/checkout/kill").status_code == 404
+    refused = checkout.post(f"{FLAG}/kill", {"because": "typo"})
+    assert (refused.status_code, pointers(refused)) == (422, ["/because"])
+    assert everything(store) == before

@@ -1,0 +1,338 @@
+"""Policies come as JSON or YAML; what this version does not do is refused by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import yaml
+from tidegate_server.store import Store
+
+from tests.http_calls import POLICY, PROJECT, Caller, everything, pointers
+
+PATH = f"{PROJECT}/policies/careful"
+
+YAML = """\
+key: careful
+interval: 1s
+stages:
+  - percentage: 5
+    min_duration: 0s
+    min_samples: 10
+  - percentage: 100
+    min_duration: 0s
+    min_samples: 10
+bake: 10s
+"""
+
+
+def test_yaml_says_what_json_says(admin: Caller) -> None:
+    made = admin.made(f"{PROJECT}/policies", POLICY)
+    changed = admin.call(
+        "PUT", PATH, match='"1"', data=YAML, headers={"Content-Type": "application/yaml"}
+    )
+    assert changed.status_code == 200
+    assert changed.json == made
+
+
+def test_defaults_are_written_out(admin: Caller) -> None:
+    made = admin.made(
+        f"{PROJECT}/policies",
+        {"key": "short", "stages": [{"percentage": 5}, {"percentage": 100, "name": "all"}]},
+    )
+    assert made["interval"] == "30s"
+    assert made["bake"] == "1h"
+    assert made["no_data"] == {"after": "10m", "action": "hold"}
+    assert made["stages"] == [
+        {
+            "name": name,
+            "percentage": percentage,
+            "segments": [],
+            "min_duration": "15m",
+            "min_samples": 500,
+            "max_duration": None,
+            "approval": None,
+        }
+        for name, percentage in (("stage-1", 5), ("all", 100))
+    ]
+    assert made["checks"] == [
+        {
+            "metric": "error_rate",
+            "compare": "control",
+            "tolerance": {"relative": 0.1, "absolute": 0},
+            "false_alarm": 0.01,
+            "on_failure": "rollback",
+        }
+    ]
+
+
+def test_durations_come_back_in_their_canonical_form(admin: Caller) -> None:
+    made = admin.made(f"{PROJECT}/policies", {**POLICY, "interval": "60s", "bake": "48h"})
+    assert (made["interval"], made["bake"]) == ("1m", "2d")
+
+
+def test_a_stage_of_a_segment_opens_all_of_it(admin: Caller) -> None:
+    admin.made(f"{PROJECT}/segments", {"key": "staff"})
+    stages = [{"percentage": 5}, {"segments": ["staff"]}, {"percentage": 100}]
+    made = admin.made(f"{PROJECT}/policies", {**POLICY, "stages": stages})
+    assert made["stages"][1]["percentage"] == 100
+
+
+MISPLACED: dict[str, dict[str, Any]] = {
+    "/checks/0/threshold": {"checks": [{"threshold": 0.5}]},
+    "/checks/0/operator": {"checks": [{"operator": "<="}]},
+    "/checks/0/window": {"checks": [{"window": "1m"}]},
+    "/checks/0/failure_limit": {"checks": [{"failure_limit": 2}]},
+    "/checks/0/error_limit": {"checks": [{"error_limit": 4}]},
+    "/checks/0/quantile": {"checks": [{"quantile": 0.95}]},
+    "/checks/0/query": {"checks": [{"query": "up"}]},
+    "/checks/0/measure": {"checks": [{"metric": "latency", "measure": "basket"}]},
+    "/checks/0/tolerance": {
+        "checks": [{"compare": "absolute", "threshold": 0.1, "tolerance": {"relative": 0.1}}]
+    },
+    "/checks/0/false_alarm": {
+        "checks": [{"compare": "absolute", "threshold": 0.1, "false_alarm": 0.01}]
+    },
+}
+
+
+@pytest.mark.parametrize("pointer", MISPLACED)
+def test_what_would_have_no_meaning_is_refused(admin: Caller, store: Store, pointer: str) -> None:
+    before = everything(store)
+    refused = admin.post(f"{PROJECT}/policies", {**POLICY, **MISPLACED[pointer]})
+    assert refused.status_code == 422
+    assert pointers(refused) == [pointer]
+    assert refused.json is not None
+    assert "would not be kept" in refused.json["errors"][0]["detail"]
+    assert everything(store) == before
+
+
+FULL: dict[str, Any] = {
+    "key": "full",
+    "name": "Everything at once",
+    "description": "",
+    "interval": "30s",
+    "stages": [
+        {
+            "name": "few",
+            "segments": [],
+            "percentage": 5,
+            "min_duration": "15m",
+            "min_samples": 500,
+            "max_duration": "1d",
+            "approval": {
+                "approvers": ["ana", "bob"],
+                "count": 2,
+                "timeout": "4h",
+                "on_timeout": "rollback",
+                "not_the_starter": True,
+            },
+        },
+        {
+            "name": "all",
+            "segments": [],
+            "percentage": 100,
+            "min_duration": "15m",
+            "min_samples": 500,
+            "max_duration": None,
+            "approval": None,
+        },
+    ],
+    "checks": [
+        {
+            "metric": "error_rate",
+            "compare": "control",
+            "tolerance": {"relative": 0.1, "absolute": 0.001},
+            "false_alarm": 0.01,
+            "on_failure": "rollback",
+        },
+        {
+            "metric": "latency",
+            "compare": "control",
+            "quantile": 0.99,
+            "tolerance": {"relative": 0.2, "absolute": 0},
+            "false_alarm": 0.005,
+            "on_failure": "pause",
+        },
+        {
+            "metric": "custom",
+            "compare": "before",
+            "quantile": 0.5,
+            "measure": "basket_value",
+            "tolerance": {"relative": 0.1, "absolute": 2.5},
+            "operator": ">=",
+            "window": "5m",
+            "failure_limit": 3,
+            "error_limit": 2,
+            "on_failure": "warn",
+        },
+        {
+            "metric": "prometheus",
+            "compare": "absolute",
+            "query": 'queue{flag="{{ flag }}"}',
+            "threshold": 100,
+            "operator": "<",
+            "failure_limit": 0,
+            "error_limit": 4,
+            "on_failure": "rollback",
+        },
+    ],
+    "no_data": {"after": "10m", "action": "pause"},
+    "bake": "1h",
+    "holdback": 2.5,
+    "windows": {
+        "timezone": "Europe/Berlin",
+        "advance": [{"days": ["mon", "tue"], "from": "09:00", "to": "16:30"}],
+        "freeze": [{"reason": "holidays", "from": "2026-12-20", "to": "2027-01-02"}],
+    },
+    "rollback": {"to": "previous_stage", "cooldown": "30m", "max_retries": 2},
+    "notify": [],
+    "confirm": [],
+    "local_breaker": False,
+}
+
+
+def test_every_field_comes_back_as_it_was_written(admin: Caller) -> None:
+    made = admin.made(f"{PROJECT}/policies", FULL)
+    assert {name: made[name] for name in FULL} == FULL
+
+
+def test_a_policy_may_be_written_as_yaml(admin: Caller) -> None:
+    text = yaml.safe_dump(FULL)
+    kind = {"Content-Type": "application/yaml"}
+    answer = admin.call("POST", f"{PROJECT}/policies", data=text, headers=kind)
+    assert answer.status_code == 201, answer.text
+    assert answer.json is not None
+    assert {name: answer.json[name] for name in FULL} == FULL
+
+
+WRONG: dict[str, tuple[dict[str, Any], str]] = {
+    "an unknown field": ({"stage": []}, "/stage"),
+    "a misspelt check": ({"checks": [{"metrics": "error_rate"}]}, "/checks/0/metrics"),
+    "no stages": ({"stages": []}, "/stages"),
+    "a stage without a share": ({"stages": [{}, {"percentage": 100}]}, "/stages/0/percentage"),
+    "too much": ({"stages": [{"percentage": 101}]}, "/stages/0/percentage"),
+    "too fine": (
+        {"stages": [{"percentage": 0.0001}, {"percentage": 100}]},
+        "/stages/0/percentage",
+    ),
+    "a shrinking ladder": (
+        {"stages": [{"percentage": 50}, {"percentage": 20}, {"percentage": 100}]},
+        "/stages/1/percentage",
+    ),
+    "not everyone in the end": (
+        {"stages": [{"percentage": 5}, {"percentage": 50}]},
+        "/stages/1/percentage",
+    ),
+    "a segment that is not there": (
+        {"stages": [{"segments": ["nobody"]}, {"percentage": 100}]},
+        "/stages/0/segments/0",
+    ),
+    "a time zone that is not there": (
+        {"windows": {"timezone": "Mars/Olympus"}},
+        "/windows/timezone",
+    ),
+    "a freeze that ends before it begins": (
+        {"windows": {"freeze": [{"from": "2026-12-24", "to": "2026-12-20"}]}},
+        "/windows/freeze/0/to",
+    ),
+    "a freeze that is no time": (
+        {"windows": {"freeze": [{"from": "christmas!", "to": "2026-12-20"}]}},
+        "/windows/freeze/0",
+    ),
+    "a time of day that is none": (
+        {"windows": {"advance": [{"from": "9 o'clock"}]}},
+        "/windows/advance/0/from",
+    ),
+    "more approvals than approvers": (
+        {
+            "stages": [
+                {"percentage": 5, "approval": {"approvers": ["ana"], "count": 2}},
+                {"percentage": 100},
+            ]
+        },
+        "/stages/0/approval/count",
+    ),
+    "a stage that is over before it may be left": (
+        {"stages": [{"percentage": 5, "max_duration": "1m"}, {"percentage": 100}]},
+        "/stages/0/max_duration",
+    ),
+    "a way back that is never taken": (
+        {"rollback": {"to": "previous_stage"}},
+        "/rollback/to",
+    ),
+    "a holdback that leaves nothing to open": (
+        {"stages": [{"percentage": 95}, {"percentage": 100}], "holdback": 5},
+        "/holdback",
+    ),
+    "a webhook that is not there": ({"notify": [{"webhook": "nobody"}]}, "/notify/0/webhook"),
+    "someone to ask who is not there": (
+        {"confirm": [{"webhook": "nobody"}]},
+        "/confirm/0/webhook",
+    ),
+    "a metric without its query": ({"checks": [{"metric": "prometheus"}]}, "/checks/0/query"),
+    "a query that does not tell the arms apart": (
+        {"checks": [{"metric": "prometheus", "query": "up"}]},
+        "/checks/0/query",
+    ),
+    "a query with a variable that is not there": (
+        {
+            "checks": [
+                {
+                    "metric": "prometheus",
+                    "compare": "absolute",
+                    "threshold": 1,
+                    "query": "up{x='{{ user }}'}",
+                }
+            ]
+        },
+        "/checks/0/query",
+    ),
+    "no limit": ({"checks": [{"compare": "absolute"}]}, "/checks/0/threshold"),
+    "an error rate above everything": (
+        {"checks": [{"compare": "absolute", "threshold": 2}]},
+        "/checks/0/threshold",
+    ),
+    "a custom value without a name": ({"checks": [{"metric": "custom"}]}, "/checks/0/measure"),
+    "a quantile beyond all": (
+        {"checks": [{"metric": "latency", "quantile": 1}]},
+        "/checks/0/quantile",
+    ),
+    "a look back that is longer than what is kept": (
+        {"checks": [{"compare": "absolute", "threshold": 0.1, "window": "2d"}]},
+        "/checks/0/window",
+    ),
+    "a local breaker with nothing to go by": (
+        {"local_breaker": True, "checks": [{"metric": "latency"}]},
+        "/local_breaker",
+    ),
+    "no control group and no limit": ({"stages": [{"percentage": 100}]}, "/stages/0/percentage"),
+    "a duration without a unit": ({"interval": 30}, "/interval"),
+    "a certain false alarm": ({"checks": [{"false_alarm": 1}]}, "/checks/0/false_alarm"),
+    "a negative tolerance": (
+        {"checks": [{"tolerance": {"relative": -1}}]},
+        "/checks/0/tolerance/relative",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_policies_that_cannot_be_are_refused(admin: Caller, store: Store, what: str) -> None:
+    body, pointer = WRONG[what]
+    before = everything(store)
+    refused = admin.post(f"{PROJECT}/policies", {**POLICY, **body})
+    assert refused.status_code == 422, refused.text
+    assert pointer in pointers(refused)
+    assert everything(store) == before
+
+
+def test_a_release_keeps_the_policy_it_started_under(checkout: Caller, release: str) -> None:
+    assert checkout.put(PATH, {**POLICY, "bake": "1d"}, match='"1"').status_code == 200
+    read = checkout.get(release).json
+    assert read is not None
+    assert (read["policy"]["bake"], read["policy_revision"]) == ("10s", 1)
+
+
+def test_a_policy_is_deleted(checkout: Caller) -> None:
+    assert checkout.delete(PATH, match='"1"').status_code == 204
+    assert checkout.get(PATH).status_code == 404

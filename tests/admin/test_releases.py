@@ -1,0 +1,276 @@
+"""Releases start, are watched, and obey people."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tidegate_server.decisions.progress import begin
+from tidegate_server.domain import release_state_machine as machine
+from tidegate_server.domain.change import Address, Change, Kind, LedgerEntry, Put
+from tidegate_server.store import Store
+
+from tests.http_calls import PRODUCTION, PROJECT, Caller, everything, pointers, slug
+
+RELEASES = f"{PRODUCTION}/releases"
+START = {"flag": "checkout", "treatment": "on", "policy": "careful"}
+
+
+def test_a_release_starts_at_its_first_stage(checkout: Caller) -> None:
+    started = checkout.post(RELEASES, {**START, "control": "off", "reason": "time to go"})
+    assert started.status_code == 201
+    release = started.json
+    assert release is not None
+    assert started.headers["Location"] == f"{RELEASES}/{release['id']}"
+    assert (release["state"], release["control"], release["treatment"]) == ("running", "off", "on")
+    assert release["stage"] == {
+        "number": 1,
+        "of": 2,
+        "name": "stage-1",
+        "percentage": 5,
+        "segments": [],
+    }
+    assert release["openings"] == [{"stage": 1, "percentage": 5, "segments": []}]
+    assert release["reason"] == "time to go"
+    assert release["progress"] is None
+    assert release["ended_at"] is None
+    assert checkout.get(started.headers["Location"]).json == release
+    targeting = checkout.get(f"{PRODUCTION}/flags/checkout").json
+    assert targeting is not None
+    assert targeting["release"] == release["id"]
+
+
+def test_a_flag_has_one_active_release(checkout: Caller, release: str, store: Store) -> None:
+    before = everything(store)
+    refused = checkout.post(RELEASES, START)
+    assert (refused.status_code, slug(refused)) == (409, "not-possible")
+    assert "Complete it or roll it back" in refused.text
+    assert everything(store) == before
+
+
+@pytest.mark.parametrize(
+    ("change", "pointer"),
+    [
+        ({"flag": "nope"}, "/flag"),
+        ({"treatment": "blue"}, "/treatment"),
+        ({"treatment": "off"}, "/treatment"),
+        ({"control": "on"}, "/control"),
+        ({"rule": "nope"}, "/rule"),
+        ({"policy": "nope"}, "/policy"),
+        ({"percentage": 5}, "/percentage"),
+        ({"flag": None}, "/flag"),
+    ],
+)
+def test_releases_that_cannot_be_are_refused(
+    checkout: Caller, store: Store, change: dict[str, Any], pointer: str
+) -> None:
+    before = everything(store)
+    refused = checkout.post(RELEASES, {**START, **change})
+    assert refused.status_code == 422, refused.text
+    assert pointers(refused) == [pointer]
+    assert everything(store) == before
+
+
+def act(caller: Caller, release: str, action: str, body: Any = None, **more: Any) -> Any:
+    response = caller.post(f"{release}/{action}", body, **more)
+    assert response.status_code == 200, response.text
+    return response.json
+
+
+def test_people_pause_resume_and_advance(checkout: Caller, release: str) -> None:
+    paused = act(checkout, release, "pause", {"reason": "lunch"})
+    assert (paused["state"], paused["reason"], paused["stopped"]) == ("paused", "lunch", False)
+    assert paused["resumes_to"] == "running"
+    assert act(checkout, release, "pause", {"stop": True})["stopped"] is True
+    assert act(checkout, release, "resume")["state"] == "running"
+    baking = act(checkout, release, "advance", {"reason": "sure"})
+    assert (baking["state"], baking["stage"]["number"], baking["step"]) == ("baking", 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("action", "state", "served"),
+    [("complete", "completed", "on"), ("rollback", "rolled_back", "off")],
+)
+def test_people_end_a_release(
+    checkout: Caller, release: str, action: str, state: str, served: str
+) -> None:
+    ended = act(checkout, release, action, {"reason": "enough"})
+    assert ended["state"] == state
+    assert ended["ended_at"] is not None
+    targeting = checkout.get(f"{PRODUCTION}/flags/checkout").json
+    assert targeting is not None
+    assert (targeting["default"], targeting["release"]) == ({"variant": served}, None)
+    again = checkout.post(f"{release}/{action}")
+    assert (again.status_code, slug(again)) == (409, "not-possible")
+
+
+def test_only_a_pause_can_be_a_full_stop(checkout: Caller, release: str) -> None:
+    refused = checkout.post(f"{release}/resume", {"stop": True})
+    assert refused.status_code == 422
+    assert pointers(refused) == ["/stop"]
+
+
+def test_there_is_no_other_action(checkout: Caller, release: str) -> None:
+    missing = checkout.post(f"{release}/applaud", {})
+    assert (missing.status_code, slug(missing)) == (404, "no-such-address")
+
+
+def test_an_action_may_insist_on_what_was_seen(
+    checkout: Caller, release: str, store: Store
+) -> None:
+    seen = checkout.get(release).headers["ETag"]
+    act(checkout, release, "pause", match=seen)
+    before = everything(store)
+    stale = checkout.post(f"{release}/resume", match=seen)
+    assert (stale.status_code, slug(stale)) == (412, "stale-revision")
+    assert "Read it again" in stale.text
+    assert everything(store) == before
+
+
+def test_releases_are_listed_the_latest_first(checkout: Caller, release: str) -> None:
+    act(checkout, release, "rollback")
+    second = checkout.made(RELEASES, START)["id"]
+    listed = checkout.get(RELEASES).json
+    assert listed is not None
+    assert [item["id"] for item in listed["items"]] == [second, release.rpartition("/")[2]]
+    running = checkout.get(f"{RELEASES}?state=running&flag=checkout").json
+    assert running is not None
+    assert [item["id"] for item in running["items"]] == [second]
+    nothing = checkout.get(f"{RELEASES}?flag=other").json
+    assert nothing is not None
+    assert nothing["items"] == []
+    assert pointers(checkout.get(f"{RELEASES}?state=flying")) == ["/state"]
+
+
+def write_progress(store: Store, release: str) -> None:
+    id = release.rpartition("/")[2]
+    stored = store.get("default", Address(Kind.RELEASE, id, "production"))
+    assert stored is not None
+    where = Address(Kind.PROGRESS, id, "production")
+    before = store.get("default", where)
+    progress = begin(stored.document)
+    store.commit(
+        Change(
+            "default",
+            (Put(where, progress, before.revision if before else 0),),
+            ledger=(LedgerEntry("production", id, progress),),
+        )
+    )
+
+
+def test_progress_shows_and_changes_the_etag_alone(
+    checkout: Caller, release: str, store: Store
+) -> None:
+    first = checkout.get(release)
+    write_progress(store, release)
+    second = checkout.get(release, headers={"If-None-Match": first.headers["ETag"]})
+    assert second.status_code == 200
+    assert second.json is not None
+    assert second.json["progress"]["windows"] == 0
+    assert second.json["progress"]["control"]["exposures"] == 0
+    assert second.json["progress"]["last_decision"] is None
+    same = checkout.get(release, headers={"If-None-Match": second.headers["ETag"]})
+    assert (same.status_code, same.data) == (304, b"")
+    act(checkout, release, "pause", match=first.headers["ETag"])
+
+
+def test_the_ledger_goes_by_pages(checkout: Caller, release: str, store: Store) -> None:
+    for _ in range(3):
+        write_progress(store, release)
+    first = checkout.get(f"{release}/ledger?limit=2").json
+    assert first is not None
+    assert len(first["items"]) == 2
+    assert first["items"][0]["entry"]["windows"] == 0
+    last = checkout.get(f"{release}/ledger?limit=2&cursor={first['next_cursor']}").json
+    assert last is not None
+    assert (len(last["items"]), last["next_cursor"]) == (1, None)
+    assert pointers(checkout.get(f"{release}/ledger?cursor=YWJj")) == ["/cursor"]
+
+
+def test_what_is_not_there_is_named(admin: Caller) -> None:
+    assert "release 'rel_1'" in admin.get(f"{RELEASES}/rel_1").text
+    assert "release 'rel_1'" in admin.post(f"{RELEASES}/rel_1/pause").text
+    assert "environment 'nope'" in admin.get(f"{PROJECT}/environments/nope/releases").text
+
+
+def policy_with(checkout: Caller, **more: Any) -> dict[str, Any]:
+    """How to start a release under a policy with more in it."""
+    body = {"key": "gated", "stages": [{"percentage": 5}, {"percentage": 100}], **more}
+    checkout.made(f"{PROJECT}/policies", body)
+    return {**START, "policy": "gated"}
+
+
+def test_a_draft_gives_everyone_the_control_until_it_is_begun(checkout: Caller) -> None:
+    started = checkout.made(RELEASES, {**START, "draft": True})
+    assert (started["state"], started["closed"]) == ("draft", True)
+    assert started["stage"]["percentage"] == 0
+    assert started["openings"] == [{"stage": 0, "percentage": 0, "segments": []}]
+    begun = act(checkout, f"{RELEASES}/{started['id']}", "begin", {"reason": "seen enough"})
+    assert (begun["state"], begun["closed"], begun["step"]) == ("running", False, 2)
+    assert begun["openings"] == [{"stage": 1, "percentage": 5, "segments": []}]
+
+
+def test_what_was_before_has_to_be_measured_first(checkout: Caller, store: Store) -> None:
+    start = policy_with(checkout, checks=[{"compare": "before"}])
+    before = everything(store)
+    refused = checkout.post(RELEASES, start)
+    assert (refused.status_code, pointers(refused)) == (422, ["/draft"])
+    assert everything(store) == before
+    assert checkout.post(RELEASES, {**start, "draft": True}).status_code == 201
+
+
+def test_nobody_approves_before_anybody_is_asked(checkout: Caller) -> None:
+    stages = [{"percentage": 5, "approval": {"count": 1}}, {"percentage": 100}]
+    started = checkout.made(RELEASES, policy_with(checkout, stages=stages))
+    release = f"{RELEASES}/{started['id']}"
+    early = checkout.post(f"{release}/approve")
+    assert (early.status_code, slug(early)) == (409, "not-possible")
+    for action in ("advance", "complete"):
+        refused = checkout.post(f"{release}/{action}")
+        assert (refused.status_code, slug(refused)) == (409, "not-possible")
+        assert "1 approvals; 0 are given" in refused.text
+
+
+def asked_for_approval(checkout: Caller, store: Store, **gate: Any) -> str:
+    """A release that waits for approvals; the address."""
+    stages = [{"percentage": 5, "approval": gate}, {"percentage": 100}]
+    id = checkout.made(RELEASES, policy_with(checkout, stages=stages))["id"]
+    address = Address(Kind.RELEASE, id, "production")
+    stored = store.get("default", address)
+    assert stored is not None
+    asked = machine.ask(stored.document, store.now_ms(), "everything else has passed")
+    store.commit(Change("default", (Put(address, asked, stored.revision),)))
+    return f"{RELEASES}/{id}"
+
+
+def test_an_approval_is_kept_with_its_giver_and_its_words(checkout: Caller, store: Store) -> None:
+    release = asked_for_approval(checkout, store, count=2)
+    given = act(checkout, release, "approve", {"reason": "looks good"})
+    assert given["state"] == "awaiting_approval"
+    assert [each["comment"] for each in given["approvals"]] == ["looks good"]
+    assert given["approvals"][0]["actor"] == given["started_by"]
+    again = checkout.post(f"{release}/approve")
+    assert (again.status_code, slug(again)) == (409, "not-possible")
+    audit = checkout.get(f"{PROJECT}/audit").json
+    assert audit is not None
+    assert audit["items"][0]["action"] == "release.approve"
+    assert audit["items"][0]["reason"] == "looks good"
+
+
+def test_who_started_a_release_may_be_barred_from_approving_it(
+    checkout: Caller, store: Store
+) -> None:
+    release = asked_for_approval(checkout, store, not_the_starter=True)
+    refused = checkout.post(f"{release}/approve")
+    assert (refused.status_code, slug(refused)) == (409, "not-possible")
+    other = checkout.token_for("writer", "default", "production")
+    assert other.post(f"{release}/approve").status_code == 200
+
+
+def test_only_those_who_are_named_may_approve(checkout: Caller, store: Store) -> None:
+    release = asked_for_approval(checkout, store, approvers=["ana"])
+    refused = checkout.post(f"{release}/approve")
+    assert (refused.status_code, slug(refused)) == (409, "not-possible")
+    assert "ana can" in refused.text
+    reader = checkout.token_for("reader", "default", "production")
+    assert reader.post(f"{release}/approve").status_code == 403

@@ -1,0 +1,126 @@
+"""Ledgers are decided again over HTTP, whole or by stretches."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import redis
+from tidegate_server.domain.change import Change, LedgerEntry
+from tidegate_server.ledger.entry import Entry
+from tidegate_server.store import Store
+from tidegate_server.store.keys import ledger as ledger_key
+from tidegate_server.store.logs import recorded
+
+from tests.decisions.random_releases import a_life
+from tests.http_calls import Caller, pointers, slug
+
+
+def write(store: Store, release: str, ledger: list[Entry]) -> None:
+    id = release.rpartition("/")[2]
+    for start in range(0, len(ledger), 50):
+        some = ledger[start : start + 50]
+        entries = tuple(LedgerEntry("production", id, each) for each in some)
+        store.commit(Change("default", (), ledger=entries), durable=False)
+
+
+def test_a_release_that_was_never_evaluated_has_nothing_to_replay(
+    checkout: Caller, release: str
+) -> None:
+    answer = checkout.get(f"{release}/replay").json
+    assert answer == {
+        "agrees": True,
+        "ledger": 0,
+        "entries": 0,
+        "decisions": 0,
+        "skipped": 0,
+        "moves": 0,
+        "differing": 0,
+        "differences": [],
+        "next_cursor": None,
+    }
+
+
+def test_a_ledger_agrees_with_its_replay(checkout: Caller, release: str, store: Store) -> None:
+    write(store, release, a_life(1))
+    response = checkout.get(f"{release}/replay")
+    answer = response.json
+    assert answer is not None
+    assert answer["agrees"] is True
+    assert (answer["ledger"], answer["decisions"], answer["next_cursor"]) == (300, 300, None)
+    assert answer["moves"] > 0
+    etag = response.headers["ETag"]
+    assert checkout.get(f"{release}/replay", headers={"If-None-Match": etag}).status_code == 304
+
+
+def test_a_long_ledger_is_replayed_by_stretches(
+    checkout: Caller, release: str, store: Store
+) -> None:
+    write(store, release, a_life(1))
+    first = checkout.get(f"{release}/replay?limit=10").json
+    assert first is not None
+    assert (first["entries"], first["agrees"]) == (240, True)
+    second = checkout.get(f"{release}/replay?limit=10&cursor={first['next_cursor']}").json
+    assert second is not None
+    assert (second["entries"], second["decisions"], second["next_cursor"]) == (60, 60, None)
+    assert second["agrees"] is True
+
+
+def test_differences_are_shown_with_both_values(
+    checkout: Caller, release: str, store: Store
+) -> None:
+    ledger = a_life(2, windows=30)
+    wrong = replace(ledger[12].decision, log_evidence=0.5)
+    ledger[12] = replace(ledger[12], decision=wrong)
+    write(store, release, ledger)
+    answer = checkout.get(f"{release}/replay").json
+    assert answer is not None
+    assert (answer["agrees"], answer["differing"]) == (False, 1)
+    [difference] = answer["differences"]
+    assert difference["field"] == "decision.log_evidence"
+    assert (difference["window"], difference["recorded"]) == (13, 0.5)
+    assert difference["recomputed"] != 0.5
+
+
+def test_entries_of_a_later_version_are_refused_with_a_reason(
+    checkout: Caller, release: str, store: Store
+) -> None:
+    id = release.rpartition("/")[2]
+    write(store, release, a_life(2, windows=3))
+    [*_, first], _ = store.ledger("default", "production", id)
+    said = {**first.entry, "decision": {**first.entry["decision"], "action": "teleport"}}
+    store.commit(
+        Change("default", (), ledger=(LedgerEntry("production", id, said),)), durable=False
+    )
+    refused = checkout.get(f"{release}/replay")
+    assert (refused.status_code, slug(refused)) == (409, "not-possible")
+    assert "Another version of Tidegate wrote it" in refused.text
+    assert recorded(first).entry.decision.window == 1
+
+
+def test_a_cursor_of_another_list_is_refused(checkout: Caller, release: str) -> None:
+    refused = checkout.get(f"{release}/replay?cursor=Y2hlY2tvdXQ")
+    assert refused.status_code == 422
+    assert pointers(refused) == ["/cursor"]
+
+
+@pytest.mark.parametrize("limit", ["0", "20001", "many"])
+def test_the_length_of_a_stretch_has_bounds(checkout: Caller, release: str, limit: str) -> None:
+    assert checkout.get(f"{release}/replay?limit={limit}").status_code == 422
+
+
+def test_there_is_nothing_to_replay_of_a_release_that_is_not_there(checkout: Caller) -> None:
+    place = "/api/v1/projects/default/environments/production/releases/rel_none/replay"
+    assert checkout.get(place).status_code == 404
+
+
+def test_the_store_s_trimmed_ledger_is_replayed_from_its_first_checkpoint(
+    checkout: Caller, release: str, store: Store, raw: redis.Redis
+) -> None:
+    write(store, release, a_life(1))
+    id = release.rpartition("/")[2]
+    raw.xtrim(ledger_key("default", "production", id), maxlen=100, approximate=False)
+    answer = checkout.get(f"{release}/replay").json
+    assert answer is not None
+    assert (answer["entries"], answer["skipped"], answer["decisions"]) == (100, 40, 60)
+    assert answer["agrees"] is True

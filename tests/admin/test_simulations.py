@@ -1,0 +1,117 @@
+"""Policies are tried on simulated releases over HTTP."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tidegate_server.admin.policies import simulations
+from tidegate_server.store import Store
+
+from tests.http_calls import POLICY, PROJECT, Caller, everything, pointers, slug
+
+SIMULATE = f"{PROJECT}/policies/simulate"
+ASKED = {"traffic": 4_000, "base_error": 0.01, "times": 10, "runs": 5, "seed": 7}
+QUICK = {**POLICY, "key": "quick", "interval": "30s", "bake": "5m"}
+
+
+def simulated(caller: Caller, **more: Any) -> Any:
+    response = caller.post(SIMULATE, {**ASKED, **more})
+    assert response.status_code == 200, response.text
+    return response.json
+
+
+def test_a_policy_is_tried_on_healthy_and_on_bad_releases(checkout: Caller, store: Store) -> None:
+    before = everything(store)
+    answer = simulated(checkout, policy=QUICK)
+    assert (answer["policy"], answer["seed"], answer["complete"]) == ("quick", 7, True)
+    healthy, bad = answer["healthy"], answer["bad"]
+    assert (healthy["runs"], healthy["completed"]["value"], healthy["stopped"]["value"]) == (
+        5,
+        1,
+        0,
+    )
+    assert 0 < healthy["full_ms"]["median"]["value"] < healthy["completed_ms"]["median"]["value"]
+    assert (bad["stopped"]["value"], bad["stages"]) == (1, [5, 0])
+    assert (
+        bad["hurt"]["median"]["low"]
+        <= bad["hurt"]["median"]["value"]
+        <= (bad["hurt"]["median"]["high"])
+    )
+    assert bad["completed_ms"] is None
+    assert everything(store) == before
+
+
+def test_the_same_seed_gives_the_same_answer(checkout: Caller) -> None:
+    assert simulated(checkout, policy=QUICK) == simulated(checkout, policy=QUICK)
+    assert simulated(checkout, policy=QUICK) != simulated(checkout, policy=QUICK, seed=8)
+
+
+def test_a_policy_is_found_by_its_key_in_the_project_or_among_those_shipped(
+    checkout: Caller,
+) -> None:
+    checkout.made(f"{PROJECT}/policies", QUICK)
+    assert simulated(checkout, policy_key="quick")["policy"] == "quick"
+    assert simulated(checkout, policy_key="hotfix", runs=1)["policy"] == "hotfix"
+    missing = checkout.post(SIMULATE, {**ASKED, "policy_key": "nope"})
+    assert (missing.status_code, slug(missing)) == (404, "not-found")
+
+
+def test_a_reader_may_try_a_policy_that_no_writer_has_put(checkout: Caller) -> None:
+    reader = checkout.token_for("reader", "default", None)
+    assert simulated(reader, policy=QUICK)["complete"] is True
+    assert (
+        checkout.token_for("sdk", "default", "production").post(SIMULATE, ASKED).status_code == 403
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "pointer"),
+    [
+        ({"traffic": 0}, "/traffic"),
+        ({"base_error": 0}, "/base_error"),
+        ({"base_error": 0.2}, "/times"),
+        ({"times": 1}, "/times"),
+        ({"runs": 501}, "/runs"),
+        ({"days": 0}, "/days"),
+        ({"users": 0}, "/users"),
+        ({"segments": {"staff": 1}}, "/segments/staff"),
+        ({"segments": {"Staff!": 0.1}}, "/segments/Staff!"),
+        ({"segments": []}, "/segments"),
+        ({"segments": {"staff": 0.6, "beta": 0.5}}, "/segments"),
+        ({"policy_key": "careful"}, "/policy"),
+        ({"policy": None}, "/policy"),
+        ({"policy": {**QUICK, "stages": []}}, "/policy/stages"),
+        ({"policy": {**QUICK, "stages": [{"percentage": 5}]}}, "/policy/stages/0/percentage"),
+        ({"until": "1h"}, "/until"),
+    ],
+)
+def test_what_cannot_be_simulated_is_refused_with_its_pointer(
+    checkout: Caller, change: dict[str, Any], pointer: str
+) -> None:
+    refused = checkout.post(SIMULATE, {**ASKED, "policy": QUICK, **change})
+    assert refused.status_code == 422, refused.text
+    assert pointers(refused) == [pointer]
+
+
+def test_a_simulation_ends_in_time_with_what_it_has(
+    checkout: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(simulations, "SECONDS", 0.0)
+    answer = simulated(checkout, policy=QUICK)
+    assert (answer["complete"], answer["healthy"]["runs"]) == (False, 0)
+    assert answer["healthy"]["stopped"] is None
+
+
+def test_a_process_computes_for_one_at_a_time(checkout: Caller) -> None:
+    with simulations.computing():
+        refused = checkout.post(SIMULATE, {**ASKED, "policy": QUICK})
+    assert (refused.status_code, slug(refused)) == (409, "not-possible")
+    assert simulated(checkout, policy=QUICK, runs=1)["complete"] is True
+
+
+def test_a_policy_may_have_the_name_of_the_route(checkout: Caller) -> None:
+    checkout.made(f"{PROJECT}/policies", {**QUICK, "key": "simulate"})
+    found = checkout.get(SIMULATE)
+    assert found.json is not None
+    assert found.json["key"] == "simulate"

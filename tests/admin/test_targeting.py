@@ -1,0 +1,94 @@
+"""Targeting is replaced as a whole; kills and releases are not part of it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from tidegate_server.store import Store
+
+from tests.http_calls import PRODUCTION, PROJECT, Caller, pointers
+
+PATH = f"{PRODUCTION}/flags/checkout"
+
+TARGETING: dict[str, Any] = {
+    "enabled": True,
+    "off_variant": "off",
+    "kill_variant": "off",
+    "default": {"split": [{"variant": "on", "weight": 12.5}, {"variant": "off", "weight": 87.5}]},
+    "rules": [
+        {
+            "id": "Staff",
+            "when": {
+                "any": [
+                    {"segment": "staff"},
+                    {"attribute": "address.country", "operator": "in", "value": ["DE", "AT"]},
+                    {"none": [{"attribute": "plan", "operator": "exists"}]},
+                ]
+            },
+            "serve": {"variant": "on"},
+        }
+    ],
+    "prerequisites": [],
+}
+
+
+def test_targeting_comes_back_as_it_was_written(checkout: Caller) -> None:
+    changed = checkout.put(PATH, TARGETING, match=checkout.get(PATH).headers["ETag"])
+    assert changed.status_code == 200
+    read = checkout.get(PATH)
+    assert read.json == changed.json
+    assert read.headers["ETag"] == changed.headers["ETag"] == '"2"'
+    assert read.json is not None
+    found = {key: read.json[key] for key in TARGETING}
+    condition = found["rules"][0]["when"]["any"][2]["none"][0]
+    condition.pop("value", None)
+    assert found == TARGETING
+
+
+def test_it_reaches_that_environment_only(checkout: Caller, store: Store) -> None:
+    before = {env: store.version("default", env) for env in ("development", "production")}
+    checkout.put(PATH, TARGETING, match='"1"')
+    assert store.version("default", "development") == before["development"]
+    assert store.version("default", "production") == before["production"] + 1
+    flag = json.loads(store.snapshot("default", "production").body)["flags"]["checkout"]
+    assert flag["rules"][0]["id"] == "Staff"
+
+
+def test_a_kill_stays_whatever_is_targeted(checkout: Caller) -> None:
+    checkout.made(f"{PATH}/kill", {"reason": "smoke"})
+    changed = checkout.put(PATH, TARGETING, match=checkout.get(PATH).headers["ETag"])
+    assert changed.status_code == 200
+    assert changed.json is not None
+    assert changed.json["killed"]["reason"] == "smoke"
+    refused = checkout.put(PATH, {**TARGETING, "killed": None}, match=changed.headers["ETag"])
+    assert refused.status_code == 422
+    assert pointers(refused) == ["/killed"]
+
+
+def test_all_flags_of_an_environment_are_listed(checkout: Caller) -> None:
+    checkout.made(f"{PROJECT}/flags", {"key": "search", "type": "boolean"})
+    listed = checkout.get(f"{PRODUCTION}/flags").json
+    assert listed is not None
+    assert [item["flag"] for item in listed["items"]] == ["checkout", "search"]
+
+
+def test_every_wrong_field_is_named(checkout: Caller) -> None:
+    wrong = {
+        **TARGETING,
+        "enabled": 1,
+        "rules": [
+            {"id": "a", "when": {"all": [{"segment": 5}]}, "serve": {"variant": "on"}},
+            {"id": "b", "when": {"all": []}, "serve": {}},
+            {"id": "c", "when": {"all": [], "any": []}, "serve": {"variant": "on"}, "x": 1},
+        ],
+    }
+    refused = checkout.put(PATH, wrong, match='"1"')
+    assert refused.status_code == 422
+    assert set(pointers(refused)) == {
+        "/enabled",
+        "/rules/0/when/all/0/segment",
+        "/rules/1/serve",
+        "/rules/2/when",
+        "/rules/2/x",
+    }

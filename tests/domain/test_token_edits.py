@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import pytest
+from tidegate_server.domain.change import Stored
+from tidegate_server.domain.token_edits import delete_token, new_token, token_address
+from tidegate_server.domain.tokens import Role, Token
+from tidegate_server.errors import Invalid, NotFound, NotPossible
+
+from tests.domain.builders import guarded, pointers, written
+
+
+def token(
+    id: str = "t1",
+    role: Role = Role.ADMIN,
+    project: str | None = None,
+    environment: str | None = None,
+    name: str = "ci",
+    rate_limit: int | None = None,
+) -> Token:
+    return Token(id, name, role, "digest", "ana", 0, project, environment, rate_limit)
+
+
+def stored(*tokens: Token) -> dict[str, Stored]:
+    return {each.id: Stored(each, 1, 0) for each in tokens}
+
+
+def test_a_token_is_kept_without_its_digest_in_the_audit() -> None:
+    change = new_token(token(project="shop", role=Role.WRITER), actor="ana")
+    assert (change.scope, written(change)) == ("", {token_address("t1")})
+    assert change.audit is not None
+    assert change.audit.details == {"name": "ci", "role": "writer", "project": "shop"}
+
+
+@pytest.mark.parametrize(
+    ("made", "wrong"),
+    [
+        (token(role=Role.SDK), ["/project", "/environment"]),
+        (token(role=Role.SDK, project="shop"), ["/environment"]),
+        (token(role=Role.CLIENT), ["/project", "/environment"]),
+        (token(role=Role.READER, rate_limit=60), ["/rate_limit"]),
+        (token(environment="production"), ["/project"]),
+        (token(name=" "), ["/name"]),
+    ],
+)
+def test_limits_that_do_not_fit_the_role_are_refused(made: Token, wrong: list[str]) -> None:
+    with pytest.raises(Invalid) as caught:
+        new_token(made, actor="ana")
+    assert pointers(caught.value) == wrong
+
+
+def test_who_asks_for_evaluations_may_be_limited() -> None:
+    for role in (Role.SDK, Role.CLIENT):
+        limited = token(role=role, project="shop", environment="production", rate_limit=60)
+        assert written(new_token(limited, actor="ana")) == {token_address("t1")}
+
+
+def test_a_token_is_revoked() -> None:
+    reader = token("t2", Role.READER)
+    change = delete_token(stored(token(), reader), "t2", actor="ana")
+    assert [write.address for write in change.writes] == [token_address("t2")]
+
+
+def test_the_last_token_for_the_whole_server_stays() -> None:
+    of_project = token("t2", project="shop")
+    with pytest.raises(NotPossible, match="last token"):
+        delete_token(stored(token(), of_project), "t1", actor="ana")
+
+
+def test_two_admins_who_revoke_each_other_do_not_lock_everyone_out() -> None:
+    change = delete_token(stored(token(), token("t2")), "t1", actor="ana")
+    assert guarded(change) == {token_address("t2")}
+
+
+def test_an_unknown_token_is_not_found() -> None:
+    with pytest.raises(NotFound):
+        delete_token({}, "t1", actor="ana")

@@ -1,0 +1,119 @@
+"""A real store and the real application on it, fresh for every test."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import cast
+
+import pytest
+import redis
+from flask import Flask
+from flask.testing import FlaskClient
+from tidegate_server.admin.bootstrap import bootstrap
+from tidegate_server.application import create_app
+from tidegate_server.store import Store
+from tidegate_server.web import backend
+from tidegate_server.web.settings import ApiSettings
+from werkzeug.serving import make_server
+
+from tests.http_calls import CHECKOUT, POLICY, PRODUCTION, PROJECT, Caller
+from tests.stores import raw, store, valkey
+
+__all__ = ["raw", "store", "valkey"]
+
+SECRET_KEY = b"a secret key for tests only"
+ADMIN_TOKEN = "an-admin-token-for-tests"
+
+
+@pytest.fixture
+def settings() -> ApiSettings:
+    return ApiSettings(
+        SECRET_KEY,
+        keep_alive_seconds=0.05,
+        token_recheck_seconds=0.05,
+        token_cache_seconds=0,
+        origins_cache_seconds=0,
+    )
+
+
+@pytest.fixture(scope="session")
+def fresh() -> dict[bytes, bytes]:
+    """What a first start writes, kept so that only one test waits for the disk."""
+    return {}
+
+
+@pytest.fixture(scope="session")
+def routes() -> Flask:
+    """The application, which is made once; ``app`` gives it a backend of its own."""
+    return create_app(cast(Store, None), ApiSettings(SECRET_KEY))
+
+
+@pytest.fixture
+def app(
+    routes: Flask,
+    store: Store,
+    raw: redis.Redis,
+    fresh: dict[bytes, bytes],
+    settings: ApiSettings,
+) -> Iterator[Flask]:
+    """The application on a server after its first start."""
+    if fresh:
+        pipe = raw.pipeline()
+        for key, dump in fresh.items():
+            pipe.restore(key, 0, dump)
+        pipe.execute()
+    else:
+        bootstrap(store, SECRET_KEY, ADMIN_TOKEN)
+        names = cast(list[bytes], raw.keys())
+        fresh.update({name: cast(bytes, raw.dump(name)) for name in names})
+    backend.install(routes, store, settings)
+    yield routes
+    routes.extensions["tidegate"].close()
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    return app.test_client()
+
+
+@pytest.fixture
+def admin(client: FlaskClient) -> Caller:
+    """Someone who may do everything, on a fresh server."""
+    return Caller(client, ADMIN_TOKEN)
+
+
+@pytest.fixture
+def sdk(admin: Caller) -> Caller:
+    """An application's SDK in production."""
+    return admin.token_for("sdk", "default", "production")
+
+
+@pytest.fixture
+def checkout(admin: Caller) -> Caller:
+    """The admin of a server with a flag, a segment and a policy."""
+    admin.made(f"{PROJECT}/flags", CHECKOUT)
+    admin.made(f"{PROJECT}/segments", {"key": "staff", "included": ["ann"]})
+    admin.made(f"{PROJECT}/policies", POLICY)
+    return admin
+
+
+@pytest.fixture
+def release(checkout: Caller) -> str:
+    """The address of a release that has just started."""
+    asked = {"flag": "checkout", "treatment": "on", "policy": "careful"}
+    started = checkout.made(f"{PRODUCTION}/releases", asked)
+    return f"{PRODUCTION}/releases/{started['id']}"
+
+
+@pytest.fixture
+def port(app: Flask) -> Iterator[int]:
+    """Where the application can be reached over real connections."""
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    yield server.server_port
+    app.extensions["tidegate"].close()
+    server.shutdown()
+    server.server_close()
+    thread.join()

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+
+import msgspec
+import pytest
+from tidegate_server.decisions.apply_decision import applied
+from tidegate_server.decisions.decide import decide
+from tidegate_server.decisions.progress import Progress
+from tidegate_server.ledger.entry import Entry
+
+from tests.decisions.random_releases import a_life
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_the_entries_alone_are_enough_to_decide_everything_again(seed: int) -> None:
+    written = [msgspec.json.encode(entry) for entry in a_life(seed)]
+    ledger = [msgspec.json.decode(each, type=Entry) for each in written]
+
+    assert ledger[0].checkpoint is not None
+    whole = ledger[0].checkpoint.release
+    progress: Progress = ledger[0].checkpoint.progress
+    for entry in ledger:
+        subject = replace(
+            whole,
+            **{name: getattr(entry.before, name) for name in asdict(entry.before)},
+        )
+        progress, decision = decide(subject, progress, entry.window, entry.at_ms)
+
+        assert decision == entry.decision
+        after = applied(subject, decision)
+        assert (after.state, after.stage, after.step) == (
+            entry.after.state,
+            entry.after.stage,
+            entry.after.step,
+        )
+
+
+def test_a_replay_may_also_begin_at_the_checkpoint_of_a_later_epoch() -> None:
+    ledger = a_life(1)
+    checkpoints = [entry for entry in ledger if entry.checkpoint is not None]
+
+    assert len(checkpoints) == 2
+    entry = checkpoints[1]
+    assert entry.checkpoint is not None
+    _, decision = decide(
+        entry.checkpoint.release, entry.checkpoint.progress, entry.window, entry.at_ms
+    )
+    assert decision == entry.decision
+
+
+def test_an_ordinary_entry_is_small() -> None:
+    sizes = [len(msgspec.json.encode(entry)) for entry in a_life(1) if entry.checkpoint is None]
+
+    assert max(sizes) < 3_000

@@ -1,0 +1,246 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import MISSING, fields, is_dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import msgspec
+import pytest
+from tidegate_server.decisions.decision import Action
+from tidegate_server.domain.release import State
+from tidegate_server.domain.release_gates import Rollback, RollbackTo
+from tidegate_server.ledger.entry import Entry
+from tidegate_server.ledger.replay import Difference, Recorded, Replay
+
+from tests.decisions.ramp import policy
+from tests.decisions.random_releases import EVERYTHING, PLAIN, a_life, written
+
+COOLING = replace(
+    policy(100, 100, 10, 100, segments={1: ("team",), 2: ("beta",)}),
+    rollback=Rollback(RollbackTo.PREVIOUS_STAGE, 10**9, 3),
+)
+"""Waits in cooldowns in which everyone in a segment has the treatment."""
+
+RECORDED = Path(__file__).parent / "recorded"
+
+
+def replayed(ledger: Sequence[Recorded]) -> tuple[Replay, list[Difference]]:
+    """A whole ledger decided again."""
+    replay = Replay()
+    return replay, [each for recorded in ledger for each in replay.add(recorded)]
+
+
+def changed(recorded: Recorded, path: str, value: Any) -> Recorded:
+    """An entry in whose record one value is another."""
+    said = json.loads(json.dumps(recorded.said))
+    *steps, last = path.split(".")
+    at = said
+    for step in steps:
+        at = at[int(step)] if isinstance(at, list) else at[step]
+    at[int(last) if isinstance(at, list) else last] = value
+    return Recorded(recorded.id, msgspec.convert(said, Entry), said)
+
+
+def of_fields(differences: list[Difference]) -> set[str]:
+    return {each.field for each in differences}
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_every_decision_comes_out_again_to_the_last_digit(seed: int) -> None:
+    ledger = a_life(seed)
+    replay, differences = replayed(written(ledger))
+
+    assert differences == []
+    assert (replay.decisions, replay.skipped) == (len(ledger), 0)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_so_does_a_life_with_every_check_and_gate(seed: int) -> None:
+    ledger = a_life(seed, by=EVERYTHING, draft=True)
+    replay, differences = replayed(written(ledger))
+
+    assert differences == []
+    assert replay.decisions == len(ledger)
+
+
+def test_so_does_a_cooldown_in_which_errors_rise_without_a_control_group() -> None:
+    life = a_life(0, by=COOLING)
+    _, differences = replayed(written(life))
+    closing = [entry for entry in life if entry.decision.reason.startswith("errors rose at 100 %")]
+
+    assert differences == []
+    assert {(entry.before.state, entry.decision.action) for entry in closing} >= {
+        (State.COOLDOWN, Action.COOL_DOWN)
+    }
+
+
+def test_the_lives_had_everything_happen_to_them() -> None:
+    entries = [entry for seed in range(6) for entry in a_life(seed, by=EVERYTHING, draft=True)] + [
+        entry for seed in range(6) for entry in a_life(seed)
+    ]
+    actions = {entry.decision.action for entry in entries}
+
+    assert actions >= {
+        Action.ADVANCE, Action.HOLD, Action.ASK, Action.COOL_DOWN, Action.RETRY, Action.ROLLBACK,
+    }  # fmt: skip
+    assert any(entry.window.generation > 1 for entry in entries)
+    assert any(entry.before.stopped for entry in entries)
+    assert any(entry.decision.asks for entry in entries)
+
+
+def test_people_s_moves_in_between_are_counted_and_followed() -> None:
+    ledger = a_life(1)
+    moves = sum(earlier.after != later.before for earlier, later in pairwise(ledger))
+    replay, _ = replayed(written(ledger))
+
+    assert moves > 5
+    assert replay.moves == moves
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("decision.action", "advance"),
+        ("decision.reason", "because"),
+        ("decision.state", "paused"),
+        ("decision.log_evidence", 0.123),
+        ("decision.checks.0.log_advance", 0.123),
+        ("after.stage", 9),
+        ("after.reason", "because"),
+    ],
+)
+def test_a_value_that_was_altered_is_found_where_it_is(path: str, value: Any) -> None:
+    ledger = written(a_life(2, windows=40))
+    ledger[20] = changed(ledger[20], path, value)
+    replay, differences = replayed(ledger)
+
+    assert [(each.id, each.field, each.recorded) for each in differences] == [("20-0", path, value)]
+    assert replay.differing == 1
+
+
+def test_the_last_digit_counts() -> None:
+    ledger = written(a_life(2, windows=40))
+    was = ledger[30].entry.decision.log_evidence
+    ledger[30] = changed(ledger[30], "decision.log_evidence", was * (1 + 2**-52))
+    _, differences = replayed(ledger)
+
+    assert of_fields(differences) == {"decision.log_evidence"}
+
+
+def test_altered_counts_show_in_every_number_that_rests_on_them() -> None:
+    ledger = written(a_life(2, windows=40))
+    ledger[10] = changed(ledger[10], "window.strata.0.treatment.failing", 9)
+    replay, differences = replayed(ledger)
+
+    assert "decision.log_evidence" in of_fields(differences)
+    assert replay.differing > 20
+
+
+def test_an_entry_that_is_missing_is_noticed_and_the_next_checkpoint_helps() -> None:
+    ledger = written(a_life(1))
+    second = next(
+        number for number, each in enumerate(ledger) if number and each.entry.checkpoint is not None
+    )
+    replay, differences = replayed(ledger[:100] + ledger[101:])
+
+    assert [(each.field, each.recorded, each.recomputed) for each in differences] == [
+        ("decision.window", 102, 101)
+    ]
+    assert replay.skipped == second - 101
+    assert replay.decisions == len(ledger) - 1 - replay.skipped
+
+
+def test_a_trimmed_ledger_is_replayed_from_the_first_checkpoint_it_has() -> None:
+    ledger = written(a_life(1))[50:]
+    first = next(number for number, each in enumerate(ledger) if each.entry.checkpoint)
+    replay, differences = replayed(ledger)
+
+    assert differences == []
+    assert (replay.skipped, replay.decisions) == (first, len(ledger) - first)
+
+
+def test_a_checkpoint_that_the_entries_do_not_lead_to_is_found() -> None:
+    ledger = written(a_life(1))
+    second = next(
+        number for number, each in enumerate(ledger) if number and each.entry.checkpoint is not None
+    )
+    ledger[second] = changed(ledger[second], "checkpoint.progress.control.errors", 10**6)
+    replay, differences = replayed(ledger[: second + 1])
+
+    assert "checkpoint.progress.control.errors" in of_fields(differences)
+    assert replay.differing == 1
+
+
+def test_an_entry_says_nothing_of_a_field_that_its_version_did_not_have() -> None:
+    ledger = written(a_life(2, windows=40))
+    older = json.loads(json.dumps(ledger[20].said))
+    del older["decision"]["overdispersion"], older["after"]["retries"]
+    older["decision"]["of_a_later_version"] = 1
+    ledger[20] = Recorded("20-0", msgspec.convert(older, Entry), older)
+
+    assert replayed(ledger)[1] == []
+
+
+def required(of: type, seen: set[type]) -> set[str]:
+    """The fields that every entry must have, through everything that an entry holds."""
+    if of in seen:
+        return set()
+    seen.add(of)
+    hints = get_type_hints(of)
+    found = set()
+    for field in fields(of):
+        if field.default is MISSING and field.default_factory is MISSING:
+            found.add(f"{of.__name__}.{field.name}")
+        for part in _classes(hints[field.name]):
+            found |= required(part, seen)
+    return found
+
+
+def _classes(hint: Any) -> list[type]:
+    inner = [each for argument in get_args(hint) for each in _classes(argument)]
+    return [hint, *inner] if is_dataclass(hint) and isinstance(hint, type) else inner
+
+
+def test_no_field_was_added_that_entries_of_earlier_versions_would_have_to_have() -> None:
+    known = set((RECORDED / "required_fields.txt").read_text().split())
+
+    assert required(Entry, set()) <= known
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in RECORDED.glob("*.jsonl")))
+def test_ledgers_that_earlier_versions_wrote_are_still_decided_alike(name: str) -> None:
+    said = [json.loads(line) for line in (RECORDED / name).read_text().splitlines()]
+    ledger = [
+        Recorded(f"{number}-0", msgspec.convert(each, Entry), each)
+        for number, each in enumerate(said)
+    ]
+    replay, differences = replayed(ledger)
+
+    # Another system's logarithms may have another last digit; the replay itself allows none.
+    assert [each for each in differences if each.recorded != pytest.approx(each.recomputed)] == []
+    assert replay.decisions == len(ledger)
+
+
+def test_stretches_that_meet_at_checkpoints_see_what_the_whole_sees() -> None:
+    ledger = written(a_life(1))
+    second = next(
+        number for number, each in enumerate(ledger) if number and each.entry.checkpoint is not None
+    )
+    first, later = Replay(), Replay()
+    found = [difference for each in ledger[:second] for difference in first.add(each)]
+    found += first.arrive(ledger[second])
+    found += [difference for each in ledger[second:] for difference in later.add(each)]
+
+    assert found == []
+    assert first.decisions + later.decisions == len(ledger)
+
+
+def test_a_decision_that_cannot_be_carried_out_is_a_difference() -> None:
+    ledger = written(a_life(2, windows=3, by=replace(PLAIN, bake_ms=0)))
+    ended = changed(ledger[0], "before.state", "completed")
+    _, differences = replayed([ended, *ledger[1:]])
+
+    assert "decision.action" in of_fields(differences) or "after.state" in of_fields(differences)

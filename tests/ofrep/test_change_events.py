@@ -1,0 +1,236 @@
+"""Streams of notices over real connections: who hears of what, and what opens one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from flask import Flask
+from tidegate_server.domain.tokens import Token
+from tidegate_server.errors import StoreUnavailable
+from tidegate_server.ofrep import stream_credentials
+from tidegate_server.store import Store
+from tidegate_server.web.backend import Backend
+
+from tests.http_calls import PRODUCTION, PROJECT, Caller, slug
+from tests.listening import Stream
+
+ALL = "/ofrep/v1/evaluate/flags"
+FLAG = f"{PRODUCTION}/flags/checkout"
+Connect = Callable[..., Stream]
+
+
+@pytest.fixture
+def web(checkout: Caller) -> Caller:
+    """A page's client, which may ask for one flag of two."""
+    public = {"key": "public", "type": "boolean", "client_side": True}
+    checkout.made(f"{PROJECT}/flags", public)
+    return checkout.token_for("client", "default", "production")
+
+
+def address(caller: Caller, **more: Any) -> str:
+    """The path under which a bulk evaluation says that notices come."""
+    (stream,) = caller.made(ALL, {})["eventStreams"]
+    assert (stream["type"], stream["inactivityDelaySec"]) == ("sse", 120)
+    url: str = stream["url"]
+    assert url.startswith("http://localhost/ofrep/v1/stream?credential=")
+    return url.removeprefix("http://localhost")
+
+
+@pytest.fixture
+def connect(port: int) -> Iterator[Connect]:
+    opened: list[Stream] = []
+
+    def connect(path: str, last_event_id: str | None = None) -> Stream:
+        headers = {} if last_event_id is None else {"Last-Event-ID": last_event_id}
+        stream = Stream(port, path, headers)
+        opened.append(stream)
+        return stream
+
+    yield connect
+    for stream in opened:
+        stream.close()
+
+
+def test_a_change_is_a_notice_to_evaluate_again(
+    web: Caller, checkout: Caller, connect: Connect, store: Store
+) -> None:
+    stream = connect(address(web))
+    assert stream.response.status == 200
+    assert stream.response.headers["Content-Type"].startswith("text/event-stream")
+    assert stream.response.headers["X-Accel-Buffering"] == "no"
+    assert stream.response.headers["Cache-Control"] == "no-store"
+    before = int(time.time())
+    checkout.made(f"{PRODUCTION}/flags/public/kill", {})
+    notice = stream.next("message")
+    version = store.version("default", "production")
+    assert notice.version == version
+    assert notice.data.pop("lastModified") in range(before, int(time.time()) + 1)
+    assert notice.data == {"type": "refetchEvaluation", "etag": f'"{version}"'}
+    answer = web.post(ALL, {}, query_string={"flagConfigEtag": notice.data["etag"]})
+    assert '"variant":"off"' in answer.text
+
+
+def test_the_address_names_the_version_that_was_seen(
+    web: Caller, checkout: Caller, connect: Connect, store: Store
+) -> None:
+    """What changes between the evaluation and the stream is not missed."""
+    seen = address(web)
+    checkout.made(f"{PRODUCTION}/flags/public/kill", {})
+    notice = connect(seen).next("message")
+    assert notice.version == store.version("default", "production")
+    assert connect(address(web)).next(":", "message").name == ":"
+
+
+def test_a_client_that_comes_back_hears_of_what_it_missed(
+    web: Caller, checkout: Caller, connect: Connect
+) -> None:
+    path = address(web)
+    stream = connect(path)
+    checkout.made(f"{PRODUCTION}/flags/public/kill", {})
+    seen = stream.next("message").version
+    assert connect(path, str(seen)).next(":", "message").name == ":"
+    stream.close()
+    checkout.made(f"{PRODUCTION}/flags/public/restore", {})
+    assert connect(path, str(seen)).next("message").version == seen + 1
+
+
+@pytest.mark.parametrize("last_seen", ["0", "999999", "x", "-1", "1" * 30])
+def test_a_client_that_knows_no_version_of_ours_evaluates_again(
+    web: Caller, connect: Connect, last_seen: str
+) -> None:
+    assert connect(address(web), last_seen).next(":", "message").name == "message"
+
+
+def test_a_client_hears_nothing_of_flags_it_may_not_know(
+    web: Caller, sdk: Caller, checkout: Caller, connect: Connect
+) -> None:
+    page, application = connect(address(web)), connect(address(sdk))
+    checkout.made(f"{FLAG}/kill", {})
+    hidden = application.next("message").version
+    checkout.made(f"{PRODUCTION}/flags/public/kill", {})
+    assert page.next("message").version == hidden + 1
+
+
+def test_a_client_hears_of_what_its_flags_rest_on(
+    web: Caller, checkout: Caller, connect: Connect
+) -> None:
+    rule = {"id": "staff", "when": {"segment": "staff"}, "serve": {"variant": "on"}}
+    body = {"enabled": True, "off_variant": "off", "default": {"variant": "off"}, "rules": [rule]}
+    changed = checkout.put(f"{PRODUCTION}/flags/public", body, match="*")
+    assert changed.status_code == 200, changed.text
+    stream = connect(address(web))
+    changed = checkout.put(f"{PROJECT}/segments/staff", {"included": ["bob"]}, match="*")
+    assert changed.status_code == 200, changed.text
+    assert stream.next("message")
+    answer = web.made(ALL, {"context": {"targetingKey": "bob"}})
+    assert answer["flags"][0]["variant"] == "on"
+
+
+@pytest.mark.parametrize("credential", ["", "x", "a.1.2.3", "%s.1.9999999999." + "0" * 40])
+def test_a_credential_that_was_not_given_opens_nothing(
+    web: Caller, connect: Connect, credential: str
+) -> None:
+    id = address(web).partition("=")[2].partition(".")[0]
+    credential = credential.replace("%s", id)
+    refused = web.client.get("/ofrep/v1/stream", query_string={"credential": credential})
+    assert (refused.status_code, slug(refused)) == (401, "unauthenticated")
+
+
+def test_a_token_opens_no_stream(web: Caller) -> None:
+    assert web.get("/ofrep/v1/stream").status_code == 401
+    assert web.token is not None
+    assert web.get("/ofrep/v1/stream", query_string={"credential": web.token}).status_code == 401
+
+
+def test_a_credential_is_good_for_nothing_else(web: Caller) -> None:
+    credential = address(web).partition("=")[2]
+    assert Caller(web.client, credential).post(ALL, {}).status_code == 401
+    assert web.token is not None
+    assert web.token.rpartition("_")[2] not in credential
+
+
+def test_a_stream_ends_with_its_token(web: Caller, checkout: Caller, connect: Connect) -> None:
+    path = address(web)
+    stream = connect(path)
+    stream.next(":")
+    id = path.partition("=")[2].partition(".")[0]
+    assert checkout.delete(f"/api/v1/tokens/{id}", match='"1"').status_code == 204
+    assert [event.name for event in stream.events() if event.name != ":"] == []
+    assert connect(path).response.status == 401
+
+
+def test_a_client_with_a_stream_is_answered_while_the_store_is_away(
+    web: Caller, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = connect(address(web))
+    stream.next(":")
+
+    def away(*_: Any) -> Any:
+        raise StoreUnavailable("The store cannot be used now.")
+
+    for name in ("get", "version", "snapshot"):
+        monkeypatch.setattr(Store, name, away)
+    for _ in range(6):  # the stream has looked after its token by then
+        stream.next(":")
+    assert web.post(ALL, {}).status_code == 200
+
+
+def test_an_address_lasts_for_minutes_and_its_successor_comes_as_a_whole_answer(
+    web: Caller, app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend: Backend = app.extensions["tidegate"]
+    lifetime = backend.settings.stream_credential_seconds
+    path, now = address(web), time.time()
+    etag = web.post(ALL, {}).headers["ETag"]
+
+    def read(at: float) -> Token:
+        credential = path.partition("=")[2]
+        key, authenticator = backend.settings.secret_key, backend.authenticator
+        return stream_credentials.read(key, credential, authenticator, at).token
+
+    assert read(now + lifetime).role == "client"
+    monkeypatch.setattr(time, "time", lambda: now + 2 * lifetime)
+    expired = web.client.get(path)
+    assert (expired.status_code, slug(expired)) == (401, "unauthenticated")
+    again = web.post(ALL, {}, headers={"If-None-Match": etag})
+    assert again.status_code == 200
+    assert address(web) != path
+
+
+def test_a_stream_is_limited_like_evaluations(checkout: Caller, connect: Connect) -> None:
+    asked = {"name": "web", "role": "client", "project": "default", "environment": "production"}
+    made = checkout.made("/api/v1/tokens", {**asked, "rate_limit": 1})
+    path = address(Caller(checkout.client, made["secret"]))
+    refused = checkout.client.get(path)
+    assert refused.status_code == 429
+    assert int(refused.headers["Retry-After"]) > 0
+
+
+@pytest.mark.parametrize(
+    ("headers", "start"),
+    [
+        ({}, "http://localhost/"),
+        ({"X-Forwarded-Proto": "https", "Host": "flags.example"}, "https://flags.example/"),
+        (
+            {"X-Forwarded-Host": "a.example:8443, b", "X-Forwarded-Proto": "https, http"},
+            "https://a.example:8443/",
+        ),
+        ({"X-Forwarded-Proto": "javascript"}, "http://localhost/"),
+    ],
+)
+def test_the_address_is_the_one_that_the_client_can_reach(
+    web: Caller, headers: dict[str, str], start: str
+) -> None:
+    answer = web.post(ALL, {}, headers=headers).json
+    assert answer is not None
+    assert answer["eventStreams"][0]["url"].startswith(start + "ofrep/v1/stream?")
+
+
+def test_streams_end_with_the_process(web: Caller, app: Flask, connect: Connect) -> None:
+    stream = connect(address(web))
+    stream.next(":")
+    app.extensions["tidegate"].close()
+    assert [event.name for event in stream.events() if event.name != ":"] == []

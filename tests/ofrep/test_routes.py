@@ -1,0 +1,449 @@
+"""The remote evaluation protocol, status by status, on a real store."""
+
+from __future__ import annotations
+
+import json
+import threading
+from typing import Any
+
+import pytest
+from flask import Flask
+from tidegate_server.errors import StoreUnavailable
+from tidegate_server.store import Store
+from tidegate_server.web.backend import Backend
+from werkzeug.test import TestResponse
+
+from tests.http_calls import PRODUCTION, PROJECT, Caller, slug
+
+ALL = "/ofrep/v1/evaluate/flags"
+ANN = {"context": {"targetingKey": "ann", "plan": "pro"}}
+
+FLAGS: list[dict[str, Any]] = [
+    {"key": "checkout", "type": "boolean", "client_side": True},
+    {
+        "key": "banner",
+        "type": "string",
+        "variants": [{"key": "red", "value": "#f00"}, {"key": "blue", "value": "#00f"}],
+        "client_side": True,
+    },
+    {
+        "key": "page-size",
+        "type": "number",
+        "variants": [{"key": "few", "value": 20}, {"key": "many", "value": 50}],
+    },
+    {
+        "key": "discount",
+        "type": "number",
+        "variants": [{"key": "none", "value": 0.0}, {"key": "some", "value": 2.5}],
+    },
+    {
+        "key": "limits",
+        "type": "object",
+        "variants": [
+            {"key": "low", "value": {"rate": 1, "burst": [1, 2.0, None]}},
+            {"key": "high", "value": {}},
+        ],
+    },
+    {
+        "key": "unset",
+        "type": "string",
+        "variants": [{"key": "code", "value": None}, {"key": "set", "value": "x"}],
+        "client_side": True,
+    },
+]
+
+
+def targeting(admin: Caller, flag: str, **change: Any) -> None:
+    """Change what a flag serves in production."""
+    at = f"{PRODUCTION}/flags/{flag}"
+    read = admin.get(at)
+    assert read.json is not None
+    left = ("revision", "updated_at", "flag", "killed", "release", "receipt")
+    body = {name: value for name, value in read.json.items() if name not in left}
+    changed = admin.put(at, {**body, **change}, match=read.headers["ETag"])
+    assert changed.status_code == 200, changed.text
+
+
+@pytest.fixture
+def flags(admin: Caller) -> Caller:
+    """The admin of a server with a flag of every type."""
+    for flag in FLAGS:
+        admin.made(f"{PROJECT}/flags", flag)
+    return admin
+
+
+@pytest.fixture
+def web(admin: Caller) -> Caller:
+    """A page that asks for evaluations in production."""
+    return admin.token_for("client", "default", "production")
+
+
+def keys(answer: TestResponse) -> list[str]:
+    assert answer.status_code == 200, answer.text
+    assert answer.json is not None
+    return [flag["key"] for flag in answer.json["flags"]]
+
+
+def wait_for_version(app: Flask, version: int) -> None:
+    """Wait until evaluations are made from a version of production."""
+    found: Backend = app.extensions["tidegate"]
+    resident = found.residents.of(("default", "production"))
+    listener = resident.listen()
+    while resident.served().compiled.version < version:
+        listener.wait(5.0)
+    listener.close()
+
+
+def settled(app: Flask, store: Store) -> None:
+    """Wait until evaluations are made from what the store has."""
+    wait_for_version(app, store.version("default", "production"))
+
+
+# One flag ----------------------------------------------------------------------------
+
+
+def test_a_flag_is_evaluated(flags: Caller, sdk: Caller) -> None:
+    answer = sdk.post(f"{ALL}/banner", ANN)
+    assert answer.status_code == 200
+    assert answer.mimetype == "application/json"
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert answer.json == {
+        "key": "banner",
+        "value": "#f00",
+        "reason": "STATIC",
+        "variant": "red",
+        "metadata": {"flagVersion": 2},
+    }
+
+
+@pytest.mark.parametrize(
+    ("flag", "text"),
+    [
+        ("checkout", '"value":false'),
+        ("page-size", '"value":20,'),
+        ("discount", '"value":0.0'),
+        ("limits", '"value":{"rate":1,"burst":[1,2.0,null]}'),
+    ],
+)
+def test_values_go_out_as_they_were_written(
+    flags: Caller, sdk: Caller, flag: str, text: str
+) -> None:
+    assert text in sdk.post(f"{ALL}/{flag}", ANN).text
+
+
+def test_a_variant_without_a_value_leaves_it_to_the_code(flags: Caller, sdk: Caller) -> None:
+    answer = sdk.post(f"{ALL}/unset", ANN).json
+    assert answer is not None
+    assert "value" not in answer
+    assert (answer["variant"], answer["reason"]) == ("code", "STATIC")
+
+
+def test_the_context_decides(flags: Caller, sdk: Caller) -> None:
+    pro = {"attribute": "plan", "operator": "equals", "value": "pro"}
+    targeting(flags, "banner", rules=[{"id": "pro", "when": pro, "serve": {"variant": "blue"}}])
+    for context, variant, reason in (
+        ({"plan": "pro"}, "blue", "TARGETING_MATCH"),
+        ({"plan": "free"}, "red", "DEFAULT"),
+        ({}, "red", "DEFAULT"),
+    ):
+        answer = sdk.post(f"{ALL}/banner", {"context": context}).json
+        assert answer is not None
+        assert (answer["variant"], answer["reason"]) == (variant, reason)
+
+
+def test_a_body_may_be_left_out(flags: Caller, sdk: Caller) -> None:
+    assert sdk.post(f"{ALL}/banner").status_code == 200
+    assert sdk.post(f"{ALL}/banner", {}).status_code == 200
+    assert sdk.post(f"{ALL}/banner", {**ANN, "anything": ["else"]}).status_code == 200
+
+
+@pytest.mark.parametrize("key", ["nope", "a/b", "%20", "..."])
+def test_an_unknown_flag_is_not_found(flags: Caller, sdk: Caller, key: str) -> None:
+    answer = sdk.post(f"{ALL}/{key}", ANN)
+    assert answer.status_code == 404
+    assert answer.json is not None
+    assert answer.json["errorCode"] == "FLAG_NOT_FOUND"
+    assert answer.json["key"] == key.replace("%20", " ")
+
+
+def test_a_percentage_needs_a_targeting_key(flags: Caller, sdk: Caller) -> None:
+    split = [{"variant": "red", "weight": 50}, {"variant": "blue", "weight": 50}]
+    targeting(flags, "banner", default={"split": split})
+    answer = sdk.post(f"{ALL}/banner", {"context": {"plan": "pro"}})
+    assert answer.status_code == 400
+    assert answer.json is not None
+    assert (answer.json["key"], answer.json["errorCode"]) == ("banner", "TARGETING_KEY_MISSING")
+    answer = sdk.post(f"{ALL}/banner", ANN)
+    assert answer.json is not None
+    assert answer.json["reason"] == "SPLIT"
+
+
+@pytest.mark.parametrize(
+    ("sent", "code"),
+    [
+        ({"data": "{", "content_type": "application/json"}, "PARSE_ERROR"),
+        ({"data": '{"a":1,"a":2}', "content_type": "application/json"}, "PARSE_ERROR"),
+        ({"data": "[]", "content_type": "application/json"}, "PARSE_ERROR"),
+        ({"data": "{}", "content_type": "text/plain"}, "PARSE_ERROR"),
+        ({"data": b"\xff", "content_type": "application/json"}, "PARSE_ERROR"),
+        ({"data": b" " * (2**20 + 1), "content_type": "application/json"}, "PARSE_ERROR"),
+        ({"json": {"context": "ann"}}, "INVALID_CONTEXT"),
+        ({"json": {"context": None}}, "INVALID_CONTEXT"),
+        ({"json": {"context": {"targetingKey": 7}}}, "INVALID_CONTEXT"),
+    ],
+)
+def test_what_is_no_question_is_a_bad_request(
+    flags: Caller, sdk: Caller, sent: dict[str, Any], code: str
+) -> None:
+    for path in (f"{ALL}/banner", ALL):
+        answer = sdk.post(path, **sent)
+        assert (answer.status_code, answer.mimetype) == (400, "application/json")
+        assert answer.json is not None
+        assert answer.json["errorCode"] == code
+        assert answer.json["errorDetails"]
+        assert answer.json.get("key") == ("banner" if path != ALL else None)
+
+
+# All flags ---------------------------------------------------------------------------
+
+
+def test_all_flags_are_evaluated_at_once(flags: Caller, sdk: Caller) -> None:
+    answer = sdk.post(ALL, ANN)
+    assert keys(answer) == sorted(flag["key"] for flag in FLAGS)
+    assert answer.json is not None
+    for flag in answer.json["flags"]:
+        assert sdk.post(f"{ALL}/{flag['key']}", ANN).json == flag
+
+
+def test_a_flag_without_an_answer_fails_alone(flags: Caller, sdk: Caller) -> None:
+    split = [{"variant": "red", "weight": 50}, {"variant": "blue", "weight": 50}]
+    targeting(flags, "banner", default={"split": split})
+    answer = sdk.post(ALL, {})
+    assert len(keys(answer)) == len(FLAGS)
+    assert answer.json is not None
+    failed = {
+        each["key"]: each["errorCode"] for each in answer.json["flags"] if "errorCode" in each
+    }
+    assert failed == {"banner": "TARGETING_KEY_MISSING"}
+
+
+def test_what_is_known_is_not_sent_again(flags: Caller, sdk: Caller) -> None:
+    etag = sdk.post(ALL, ANN).headers["ETag"]
+    same = sdk.post(ALL, ANN, headers={"If-None-Match": etag})
+    assert (same.status_code, same.data, same.headers["ETag"]) == (304, b"", etag)
+    several = sdk.post(ALL, ANN, headers={"If-None-Match": f'"x", W/{etag}'})
+    assert several.status_code == 304
+
+
+def test_an_etag_is_of_the_configuration(
+    flags: Caller, sdk: Caller, app: Flask, store: Store
+) -> None:
+    seen = {"If-None-Match": sdk.post(ALL, ANN).headers["ETag"]}
+    targeting(flags, "banner", default={"variant": "blue"})
+    settled(app, store)
+    changed = sdk.post(ALL, ANN, headers=seen)
+    assert "banner" in keys(changed)
+    assert changed.headers["ETag"] != seen["If-None-Match"]
+
+
+def test_an_etag_is_of_the_context(flags: Caller, sdk: Caller) -> None:
+    seen = {"If-None-Match": sdk.post(ALL, ANN).headers["ETag"]}
+    bob = {"context": {"targetingKey": "bob"}}
+    assert sdk.post(ALL, bob, headers=seen).status_code == 200
+    assert sdk.post(ALL, ANN, headers=seen).status_code == 304
+
+
+def test_a_change_that_gives_nobody_anything_else_keeps_etags(
+    flags: Caller, sdk: Caller, app: Flask, store: Store
+) -> None:
+    seen = {"If-None-Match": sdk.post(ALL, ANN).headers["ETag"]}
+    flags.made(f"{PROJECT}/segments", {"key": "staff", "included": ["zoe"]})
+    settled(app, store)
+    assert sdk.post(ALL, ANN, headers=seen).status_code == 304
+
+
+def test_who_was_told_of_another_change_gets_everything(
+    flags: Caller, sdk: Caller, app: Flask, store: Store
+) -> None:
+    seen = {"If-None-Match": sdk.post(ALL, ANN).headers["ETag"]}
+    version = store.version("default", "production")
+    for etag, status in (
+        (f'"{version}"', 304),
+        (f"{version}", 304),
+        (f'W/"{version}"', 304),
+        ("", 304),
+        (f'"{version - 1}"', 200),
+        ("something", 200),
+    ):
+        query = {"flagConfigEtag": etag, "flagConfigLastModified": "1771622898"}
+        answer = sdk.post(ALL, ANN, headers=seen, query_string=query)
+        assert answer.status_code == status, etag
+
+
+def test_who_was_told_of_a_newer_version_gets_it(
+    flags: Caller, sdk: Caller, app: Flask, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A notice may come from another process, before this one has the change."""
+    backend: Backend = app.extensions["tidegate"]
+    resident = backend.residents.of(("default", "production"))
+    resident.served()
+    waits = threading.Event()
+    take = resident._take
+    monkeypatch.setattr(resident, "_take", lambda update: (waits.wait(5.0), take(update)))
+    targeting(flags, "banner", default={"variant": "blue"})
+    version = store.version("default", "production")
+    stale = sdk.post(f"{ALL}/banner", ANN).json
+    assert stale is not None
+    assert stale["variant"] == "red"
+    threading.Timer(0.05, waits.set).start()
+    fresh = sdk.post(f"{ALL}/banner", ANN, query_string={"flagConfigEtag": f'"{version}"'}).json
+    assert fresh is not None
+    assert fresh["variant"] == "blue"
+
+
+def test_a_version_that_does_not_exist_is_not_waited_for(flags: Caller, sdk: Caller) -> None:
+    answer = sdk.post(f"{ALL}/banner", ANN, query_string={"flagConfigEtag": '"999999"'})
+    assert answer.status_code == 200
+
+
+# Who asks ----------------------------------------------------------------------------
+
+
+def test_without_a_known_token_nothing_is_evaluated(flags: Caller) -> None:
+    for path in (f"{ALL}/banner", ALL, "/ofrep/v1/track"):
+        for token in (None, "tg_client_nobody_0123456789abcdef0123456789abcdef"):
+            refused = Caller(flags.client, token).post(path, ANN)
+            assert (refused.status_code, slug(refused)) == (401, "unauthenticated")
+
+
+@pytest.mark.parametrize("role", ["admin", "writer", "reader"])
+def test_other_roles_evaluate_nothing(flags: Caller, role: str) -> None:
+    other = flags.token_for(role, "default", "production")
+    for path in (f"{ALL}/banner", ALL, "/ofrep/v1/track"):
+        refused = other.post(path, ANN)
+        assert (refused.status_code, slug(refused)) == (403, "forbidden")
+
+
+def test_a_token_may_come_as_an_api_key(flags: Caller, sdk: Caller) -> None:
+    assert sdk.token is not None
+    nameless = Caller(flags.client, None)
+    assert nameless.post(ALL, ANN, headers={"X-API-Key": sdk.token}).status_code == 200
+    assert nameless.post(ALL, ANN, headers={"X-API-Key": "x"}).status_code == 401
+
+
+def test_a_client_knows_only_flags_for_clients(flags: Caller, web: Caller) -> None:
+    assert keys(web.post(ALL, ANN)) == ["banner", "checkout", "unset"]
+    for hidden in ("limits", "page-size"):
+        answer = web.post(f"{ALL}/{hidden}", ANN)
+        unknown = web.post(f"{ALL}/nope", ANN)
+        assert answer.status_code == unknown.status_code == 404
+        assert answer.text.replace(hidden, "nope") == unknown.text
+
+
+def test_a_client_learns_nothing_of_rules_and_segments(flags: Caller, web: Caller) -> None:
+    segment = {"key": "secret-people", "included": ["eve"]}
+    flags.made(f"{PROJECT}/segments", segment)
+    rule = {"id": "secret-rule", "when": {"segment": "secret-people"}, "serve": {"variant": "blue"}}
+    targeting(flags, "banner", rules=[rule])
+    eve = {"context": {"targetingKey": "eve"}}
+    for answer in (web.post(ALL, eve), web.post(f"{ALL}/banner", eve)):
+        assert "TARGETING_MATCH" in answer.text
+        assert "secret" not in answer.text
+
+
+def test_an_application_is_told_the_rule(flags: Caller, sdk: Caller) -> None:
+    everyone: dict[str, Any] = {"id": "everyone", "when": {"all": []}, "serve": {"variant": "blue"}}
+    targeting(flags, "banner", rules=[everyone])
+    answer = sdk.post(f"{ALL}/banner", ANN).json
+    assert answer is not None
+    assert answer["metadata"]["ruleId"] == "everyone"
+
+
+def test_a_flag_becomes_known_to_clients_and_unknown_again(
+    flags: Caller, web: Caller, app: Flask, store: Store
+) -> None:
+    etag = web.post(ALL, ANN).headers["ETag"]
+    for client_side, known in ((True, True), (False, False)):
+        read = flags.get(f"{PROJECT}/flags/limits")
+        body = {**FLAGS[4], "client_side": client_side}
+        changed = flags.put(f"{PROJECT}/flags/limits", body, match=read.headers["ETag"])
+        assert changed.status_code == 200, changed.text
+        settled(app, store)
+        answer = web.post(ALL, ANN, headers={"If-None-Match": etag})
+        assert (answer.status_code == 200) is known
+        etag = answer.headers["ETag"] if not known else etag
+
+
+def test_an_unreadable_flag_tells_clients_no_reason(
+    flags: Caller, web: Caller, sdk: Caller, store: Store
+) -> None:
+    broken = {
+        **json.loads(store.snapshot("default", "production").body)["flags"]["banner"],
+        "default": {"variant": "gone"},
+    }
+    store._client.hset("tg:{default}:snapshot:production", "flag:banner", json.dumps(broken))
+    for caller, words in ((sdk, "gone"), (web, "cannot be read")):
+        answer = caller.post(f"{ALL}/banner", ANN)
+        assert answer.status_code == 400
+        assert answer.json is not None
+        assert answer.json["errorCode"] == "PARSE_ERROR"
+        assert words in answer.json["errorDetails"]
+    assert "gone" not in web.post(f"{ALL}/banner", ANN).text
+
+
+def test_a_limited_token_is_told_when_to_come_back(flags: Caller) -> None:
+    asked = {"name": "web", "role": "client", "project": "default", "environment": "production"}
+    made = flags.made("/api/v1/tokens", {**asked, "rate_limit": 2})
+    limited = Caller(flags.client, made["secret"])
+    etag = limited.post(ALL, ANN).headers["ETag"]
+    assert limited.post(ALL, ANN, headers={"If-None-Match": etag}).status_code == 304
+    for path in (ALL, f"{ALL}/banner", "/ofrep/v1/track"):
+        refused = limited.post(path, ANN)
+        assert (refused.status_code, slug(refused)) == (429, "rate-limited")
+        assert 1 <= int(refused.headers["Retry-After"]) <= 30
+
+
+# Faults ------------------------------------------------------------------------------
+
+
+def test_evaluations_go_on_while_the_store_is_away(
+    flags: Caller, sdk: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert sdk.post(ALL, ANN).status_code == 200
+
+    def away(*_: Any) -> Any:
+        raise StoreUnavailable("The store cannot be used now.")
+
+    for name in ("get", "version", "snapshot"):
+        monkeypatch.setattr(Store, name, away)
+    assert sdk.post(ALL, ANN).status_code == 200
+    assert sdk.post(f"{ALL}/banner", ANN, query_string={"flagConfigEtag": "999"}).status_code == 200
+
+
+def test_what_was_never_read_is_a_fault_of_the_server(
+    flags: Caller, sdk: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: Any) -> Any:
+        raise StoreUnavailable("The store cannot be used now.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "snapshot", away)
+        failed = sdk.post(f"{ALL}/banner", ANN)
+        assert (failed.status_code, failed.headers["Retry-After"]) == (500, "1")
+        assert failed.json is not None
+        assert (failed.json["key"], failed.json["errorCode"]) == ("banner", "GENERAL")
+    assert sdk.post(f"{ALL}/banner", ANN).status_code == 200
+
+
+def test_a_fault_of_our_own_is_told_without_its_cause(
+    flags: Caller, sdk: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crash(*_: Any) -> Any:
+        raise ZeroDivisionError("a secret")
+
+    monkeypatch.setattr("tidegate_server.ofrep.evaluations.evaluate_all", crash)
+    failed = sdk.post(ALL, ANN)
+    assert (failed.status_code, failed.mimetype) == (500, "application/json")
+    assert failed.json is not None
+    assert failed.json["errorCode"] == "GENERAL"
+    assert "secret" not in failed.text

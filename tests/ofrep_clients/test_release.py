@@ -1,0 +1,83 @@
+"""The error rate of pages drives a release, through OpenFeature's own tracking."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import count
+
+import pytest
+
+from tests.ofrep_clients.clients import Page
+from tests.ofrep_clients.node import Driver, driven
+from tests.ofrep_clients.server import Shop
+from tests.waiting import until
+
+
+@pytest.fixture
+def web() -> Iterator[Driver]:
+    with driven("web_client.mjs") as driver:
+        yield driver
+        driver.do("stop")
+
+
+def visit(page: Page, user: str) -> bool:
+    """What a user is shown."""
+    page.do("context", context={"targetingKey": user})
+    return bool(page.details("boolean", "checkout", False)["value"])
+
+
+def test_every_outcome_counts_for_the_arm_that_was_shown(web: Driver, shop: Shop) -> None:
+    page = Page(web, shop.server.url, shop.token("client"))
+    release = shop.release()
+    shop.settle()
+    shown = {True: 0, False: 0}
+    for number in range(40):
+        shown[visit(page, f"user-{number}")] += 1
+        page.do("track", event="tidegate.ok")
+
+    def counted() -> tuple[int, int]:
+        progress = shop.state(release)["progress"]
+        if not progress:
+            return 0, 0
+        return progress["treatment"]["outcomes"], progress["control"]["outcomes"]
+
+    until(lambda: counted() == (shown[True], shown[False]))
+    assert min(shown.values()) > 0
+    assert shop.state(release)["state"] != "rolled_back"
+
+
+def test_values_of_pages_are_there_for_custom_checks(web: Driver, shop: Shop) -> None:
+    check = {"metric": "custom", "measure": "basket_value", "operator": ">="}
+    release = shop.release(checks=[check])
+    page = Page(web, shop.server.url, shop.token("client"))
+    users = count()
+
+    def seen() -> set[str]:
+        """The arms of which the policy job saw values."""
+        for _ in range(10):
+            visit(page, f"user-{next(users)}")
+            page.do("track", event="tidegate.ok")
+        entries = shop.server.call("GET", f"{shop.production}/releases/{release}/ledger")["items"]
+        parts = [part for each in entries for part in each["entry"]["window"]["distributions"]]
+        assert {part["measure"] for part in parts} <= {"basket_value"}
+        return {arm for part in parts for arm in ("control", "treatment") if part[arm]}
+
+    until(lambda: seen() == {"control", "treatment"})
+
+
+def test_a_treatment_that_fails_in_pages_is_rolled_back(web: Driver, shop: Shop) -> None:
+    release = shop.release()
+    page = Page(web, shop.server.url, shop.token("client"))
+    users = count()
+
+    def rolled_back() -> bool:
+        for _ in range(10):
+            fast = visit(page, f"user-{next(users)}")
+            page.do("track", event="tidegate.failed" if fast else "tidegate.ok")
+        return bool(shop.state(release)["state"] == "rolled_back")
+
+    until(rolled_back)
+    found = shop.state(release)["progress"]
+    assert found["control"]["failing"] == 0
+    assert found["treatment"]["failing"] >= 3
+    until(lambda: not any(visit(page, f"user-{number}") for number in range(10)))

@@ -1,0 +1,146 @@
+"""Health, metrics and the OpenAPI document."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from prometheus_client.parser import text_string_to_metric_families
+from tidegate_server.application import create_app
+from tidegate_server.store import Store
+from tidegate_server.store.embedded import EmbeddedValkey
+from tidegate_server.web.settings import ApiSettings
+
+from tests.http_application import SECRET_KEY
+from tests.http_calls import PRODUCTION, Caller, slug
+from tests.sdk_api.test_routes import report
+
+
+def test_a_living_process_is_live_and_ready(client: FlaskClient) -> None:
+    assert client.get("/health/live").json == {"status": "live"}
+    assert client.get("/health/ready").json == {
+        "status": "ready",
+        "store": "reachable",
+        "durability": "disk",
+    }
+
+
+def test_without_its_store_it_is_live_but_not_ready() -> None:
+    with tempfile.TemporaryDirectory(prefix="tg-gone-") as folder:
+        server = EmbeddedValkey(Path(folder))
+        server.start()
+        try:
+            store = Store.connect(server.url)
+            client = create_app(store, ApiSettings(SECRET_KEY)).test_client()
+            assert client.get("/health/ready").status_code == 200
+        finally:
+            server.stop()
+        gone = client.get("/health/ready")
+        assert (gone.status_code, slug(gone)) == (503, "store-unavailable")
+        assert gone.headers["Retry-After"] == "1"
+        assert client.get("/health/live").status_code == 200
+        closed = Caller(client, "an-admin-token-for-tests").get("/api/v1/projects")
+        assert (closed.status_code, slug(closed)) == (503, "store-unavailable")
+        store.close()
+
+
+def gauges(caller: Caller) -> dict[str, list[tuple[dict[str, str], float]]]:
+    answer = caller.get("/metrics")
+    assert answer.status_code == 200
+    assert answer.mimetype == "text/plain"
+    found: dict[str, list[tuple[dict[str, str], float]]] = {}
+    for family in text_string_to_metric_families(answer.text):
+        found[family.name] = [(sample.labels, sample.value) for sample in family.samples]
+    return found
+
+
+def test_metrics_show_what_goes_on(
+    checkout: Caller, release: str, sdk: Caller, store: Store
+) -> None:
+    sdk.made("/sdk/v1/reports", report())
+    checkout.made(f"{PRODUCTION}/flags/checkout/kill", {})
+    found = gauges(checkout)
+    production = {"project": "default", "environment": "production"}
+    assert (production, float(store.version("default", "production"))) in found[
+        "tidegate_environment_version"
+    ]
+    assert (production, 1.0) in found["tidegate_instances_live"]
+    assert (production, 1.0) in found["tidegate_instances_outdated"]
+    assert found["tidegate_kill_in_force"] == [({**production, "flag": "checkout"}, 1.0)]
+    ((labels, percentage),) = found["tidegate_release_percentage"]
+    assert (labels["state"], labels["stage"], percentage) == ("killed", "1", 0.0)
+
+
+def test_metrics_show_what_waits_for_webhooks(checkout: Caller) -> None:
+    for key in ("ops", "chat"):
+        asked = {"key": key, "url": "https://ops.example.com/"}
+        checkout.made("/api/v1/projects/default/webhooks", asked)
+    checkout.post("/api/v1/projects/default/webhooks/ops/test")
+    waiting = [
+        ({"project": "default", "webhook": "chat"}, 0.0),
+        ({"project": "default", "webhook": "ops"}, 1.0),
+    ]
+    name = "tidegate_webhook_messages_waiting"
+    found = gauges(checkout)[name]
+    assert sorted(found, key=lambda sample: sample[1]) == waiting
+    checkout.made("/api/v1/projects", {"key": "web"})
+    assert gauges(checkout.token_for("reader", "web", None)).get(name, []) == []
+
+
+def test_metrics_show_no_more_than_the_token_reaches(checkout: Caller, client: FlaskClient) -> None:
+    assert client.get("/metrics").status_code == 401
+    local = checkout.token_for("reader", "default", "development")
+    (shown,) = gauges(local)["tidegate_environment_version"]
+    assert shown[0] == {"project": "default", "environment": "development"}
+
+
+def test_every_route_is_documented(app: Flask, client: FlaskClient) -> None:
+    answer = client.get("/openapi.json")
+    document = json.loads(answer.data)
+    assert document["openapi"] == "3.1.0"
+    served = {
+        (re.sub(r"<\w+:(\w+)>", r"{\1}", rule.rule), method)
+        for rule in app.url_map.iter_rules()
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+        if rule.rule != "/openapi.json"
+    }
+    documented = {
+        (path, method.upper())
+        for path, operations in document["paths"].items()
+        for method in operations
+        if method != "parameters"
+    }
+    assert documented == served
+    again = client.get("/openapi.json", headers={"If-None-Match": answer.headers["ETag"]})
+    assert again.status_code == 304
+
+
+def test_conditions_are_one_recursive_schema(client: FlaskClient) -> None:
+    document = json.loads(client.get("/openapi.json").data)
+    schemas = document["components"]["schemas"]
+    assert schemas["Rule"]["properties"]["when"] == {"$ref": "#/components/schemas/Condition"}
+    groups = schemas["Condition"]["anyOf"][2:]
+    for group in groups:
+        (name,) = group["required"]
+        assert group["properties"][name]["items"] == {"$ref": "#/components/schemas/Condition"}
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+def test_prometheus_itself_finds_nothing_wrong_with_the_metrics(
+    checkout: Caller, sdk: Caller, release: str
+) -> None:
+    answer = checkout.get("/metrics")
+    checked = subprocess.run(
+        ["promtool", "check", "metrics"],
+        input=answer.data,
+        capture_output=True,
+        check=False,
+    )
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")

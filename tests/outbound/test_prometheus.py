@@ -1,0 +1,282 @@
+"""Values from a real Prometheus, and from servers that are none."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+from urllib.parse import parse_qs
+
+import pytest
+from prometheus_client import CollectorRegistry, Gauge, start_http_server
+from tidegate.model import Tolerance
+from tidegate_server.decisions.observations import Measured
+from tidegate_server.domain.checks import Check, Compare, Metric, Operator
+from tidegate_server.outbound.prometheus import Prometheus, Unreadable, filled
+from tidegate_server.policy_job import PolicyJob
+from tidegate_server.policy_job.evidence_sources import Sources
+
+from examples.shop.processes import free_port
+from tests.policy_job.deployment import QUICK, Clock, Deployment
+from tests.receiver import BREAK, DRIP, HANG, Answer, Behaviour, receiver
+from tests.waiting import ready, until
+
+PROGRAM = shutil.which("prometheus")
+needs_prometheus = pytest.mark.skipif(
+    PROGRAM is None, reason="Debian's package prometheus is not installed"
+)
+QUERY = 'sum(queue_length{flag="{{ flag }}", arm="{{ arm }}"})'
+CHECK = Check(
+    metric=Metric.PROMETHEUS,
+    compare=Compare.ABSOLUTE,
+    query=QUERY,
+    operator=Operator.BELOW,
+    threshold=100.0,
+    failure_limit=0,
+    error_limit=1,
+)
+
+
+class World:
+    """A real Prometheus that scrapes a real exporter."""
+
+    def __init__(self, url: str, gauge: Gauge) -> None:
+        self.url = url
+        self.gauge = gauge
+        self.prometheus = Prometheus(url)
+
+    def say(self, flag: str, arm: str, value: float) -> None:
+        """Let the gauge have a value, also as Prometheus knows it."""
+        self.gauge.labels(flag, arm).set(value)
+        self.until(f'queue_length{{flag="{flag}", arm="{arm}"}}', value)
+
+    def until(self, query: str, wanted: float) -> None:
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            try:
+                if self.prometheus.value(query) == wanted:
+                    return
+            except Unreadable:
+                pass
+            time.sleep(0.1)
+        raise AssertionError(f"{query} never became {wanted}")
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    folder = tmp_path_factory.mktemp("prometheus")
+    registry = CollectorRegistry()
+    gauge = Gauge("queue_length", "waiting", ["flag", "arm"], registry=registry)
+    exporter, port = free_port(), free_port()
+    server, thread = start_http_server(exporter, "127.0.0.1", registry)
+    targets = [{"targets": [f"127.0.0.1:{exporter}"]}]
+    jobs = [{"job_name": "shop", "static_configs": targets}]
+    config = {
+        "global": {"scrape_interval": "200ms", "scrape_timeout": "200ms"},
+        "scrape_configs": jobs,
+    }
+    (folder / "prometheus.yml").write_text(json.dumps(config))  # JSON is YAML
+    process = subprocess.Popen(
+        [
+            *(str(PROGRAM), f"--config.file={folder}/prometheus.yml"),
+            *(f"--storage.tsdb.path={folder}/data", f"--web.listen-address=127.0.0.1:{port}"),
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        until(lambda: ready(url), "Prometheus is ready")
+        yield World(url, gauge)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(20)
+        server.shutdown()
+        thread.join()
+
+
+@needs_prometheus
+class TestARealOne:
+    def test_gives_the_one_value_of_a_query(self, world: World) -> None:
+        world.gauge.labels("checkout", "treatment").set(7)
+        world.until('queue_length{flag="checkout", arm="treatment"}', 7.0)
+        assert world.prometheus.value("scalar(vector(4.5))") == 4.5
+
+    @pytest.mark.parametrize(
+        ("query", "why"),
+        [
+            ("no_such_metric", "gives nothing"),
+            ("0/0 * vector(1)", "gives NaN"),
+            ("vector(1)/0", "gives \\+Inf"),
+            ("queue_length{", "Prometheus answers 400"),
+            ("up[5m]", "gives a matrix"),
+            ('"text"', "gives a string"),
+        ],
+    )
+    def test_gives_no_value_where_there_is_none(self, world: World, query: str, why: str) -> None:
+        with pytest.raises(Unreadable, match=why):
+            world.prometheus.value(query)
+
+    def test_several_series_are_no_value(self, world: World) -> None:
+        for arm in ("control", "treatment"):
+            world.gauge.labels("several", arm).set(1)
+        world.until('sum(queue_length{flag="several"})', 2.0)
+        with pytest.raises(Unreadable, match="2 series; sum or pick"):
+            world.prometheus.value('queue_length{flag="several"}')
+
+    def test_can_be_asked_about_an_earlier_time(self, world: World) -> None:
+        world.gauge.labels("earlier", "control").set(1)
+        world.until('queue_length{flag="earlier"}', 1.0)
+        earlier = round(time.time() * 1000)
+        world.gauge.labels("earlier", "control").set(2)
+        world.until('queue_length{flag="earlier"}', 2.0)
+        assert world.prometheus.value('queue_length{flag="earlier"}', earlier) == 1.0
+
+    def test_takes_what_is_filled_in_as_text(self, world: World) -> None:
+        strange = "a\"} or up{x='\\\n`é\N{CAT}"
+        world.gauge.labels(strange, "control").set(3)
+        names = {"flag": strange, "arm": "control"}
+        for quote in "\"'":
+            query = filled(f"sum(queue_length{{flag={quote}{{{{ flag }}}}{quote}}})", names)
+            world.until(query, 3.0)
+
+    def test_rolls_a_release_back(self, world: World, deployment: Deployment) -> None:
+        watch = Watch(world, deployment, CHECK)
+        world.say("checkout", "treatment", 5)
+        assert watch.measured() == (Measured(0, "treatment", 5.0),)
+        assert deployment.release().state == "running"
+        world.say("checkout", "treatment", 250)
+        watch.measured()
+        assert deployment.release().state == "rolled_back"
+        assert "prometheus < 100: 250 where < 100 is healthy" in deployment.release().reason
+
+    def test_compares_arms(self, world: World, deployment: Deployment) -> None:
+        check = replace(
+            CHECK, compare=Compare.CONTROL, operator=Operator.AT_MOST, tolerance=Tolerance(0.5)
+        )
+        watch = Watch(world, deployment, check)
+        world.say("checkout", "control", 1_000)
+        world.say("checkout", "treatment", 1_400)
+        assert watch.measured() == (
+            Measured(0, "treatment", 1_400.0),
+            Measured(0, "control", 1_000.0),
+        )
+        assert deployment.ledger()[-1].decision.checks[0].limit == 1_500
+        world.say("checkout", "treatment", 1_600)
+        watch.measured()
+        assert deployment.release().state == "rolled_back"
+
+    def test_compares_with_the_time_before(self, world: World, deployment: Deployment) -> None:
+        world.say("checkout", "control", 40)
+        check = replace(CHECK, compare=Compare.BEFORE, operator=Operator.AT_MOST)
+        watch = Watch(world, deployment, check)
+        world.say("checkout", "control", 90_000)
+        world.say("checkout", "treatment", 44)
+        assert watch.measured() == (
+            Measured(0, "treatment", 44.0),
+            Measured(0, "before", 40.0),
+        )
+        assert deployment.ledger()[-1].decision.checks[0].limit == pytest.approx(44)
+
+    def test_that_knows_nothing_holds_a_release(self, world: World, deployment: Deployment) -> None:
+        check = replace(CHECK, query="no_such_metric", error_limit=1)
+        watch = Watch(world, deployment, check)
+        for _ in range(2):
+            watch.measured()
+        assert deployment.release().state == "holding"
+        assert "cannot be read: the query gives nothing, 2 times in a row" in (
+            deployment.release().reason
+        )
+
+
+class Watch:
+    """A release under a check of what a real Prometheus says, window by window."""
+
+    def __init__(self, world: World, deployment: Deployment, check: Check) -> None:
+        self.deployment = deployment
+        deployment.start(replace(QUICK, checks=(check,)))
+        self.clock = Clock(deployment.store.now_ms())
+        self.job = PolicyJob(
+            deployment.store, "job-1", self.clock, sources=Sources(world.prometheus)
+        )
+
+    def measured(self) -> tuple[Measured, ...]:
+        """Let a window pass; returns what was measured for it."""
+        before = len(self.deployment.ledger())
+        self.clock.now_ms += 1_000
+        self.deployment.sdk.report(self.deployment.release(), (9, 0), (1, 0))
+        deadline = time.monotonic() + 30
+        while len(self.deployment.ledger()) == before:
+            assert time.monotonic() < deadline
+            self.job.tick()
+            time.sleep(0.01)
+        return self.deployment.ledger()[-1].window.measured
+
+
+def vector(*samples: object) -> dict[str, Any]:
+    result = [{"metric": {}, "value": sample} for sample in samples]
+    return {"status": "success", "data": {"resultType": "vector", "result": result}}
+
+
+class TestSomethingElse:
+    @pytest.mark.parametrize(
+        ("behaviour", "why"),
+        [
+            (Answer(500, "oops"), "answers 500 and no JSON"),
+            (Answer(200, "<html>"), "answers 200 and no JSON"),
+            (Answer(200, "[" * 100_000), "answers 200 and no JSON"),
+            (Answer(200, "1" * 2_000_000), "answers 200 and no JSON"),
+            (Answer(302, "", (("Location", "http://127.0.0.1:1/"),)), "answers 302 and no JSON"),
+            (
+                Answer(503, {"status": "error", "error": "over\n loaded"}),
+                "answers 503: over loaded",
+            ),
+            (Answer(500, vector([1, "3"])), "answers 500: no success"),
+            (Answer(200, []), "no success"),
+            (Answer(200, {"status": "success"}), "without data"),
+            (Answer(200, {"status": "success", "data": {"resultType": [1]}}), "something else"),
+            (Answer(200, vector([1, "abc"])), "no number"),
+            (Answer(200, vector([1, "1_000"])), "no number"),
+            (Answer(200, vector([1, "1e999"])), "no number"),
+            (Answer(200, vector([1, 5])), "no number"),
+            (Answer(200, vector([1, True])), "no number"),
+            (Answer(200, vector([1])), "no number"),
+            (Answer(200, vector("x")), "no number"),
+            (Answer(200, vector([1, "NaN"])), "gives NaN"),
+            (Answer(200, vector([1, "-Inf"])), "gives -Inf"),
+            (Answer(200, vector()), "gives nothing"),
+            (BREAK, "is not HTTP, or broke off"),
+            (HANG, "no answer in 0.2 s"),
+            (DRIP, "no answer in 0.2 s"),
+        ],
+    )
+    def test_is_a_problem_and_never_a_value(self, behaviour: Behaviour, why: str) -> None:
+        with receiver(behaviour) as told, pytest.raises(Unreadable, match=why):
+            Prometheus(told.url.partition("/told")[0]).value(
+                "up", within_s=0.2 if behaviour in (HANG, DRIP) else 20
+            )
+
+    def test_nobody_there_is_a_problem(self) -> None:
+        with pytest.raises(Unreadable, match="does not answer: connection refused"):
+            Prometheus(f"http://127.0.0.1:{free_port()}").value("up")
+
+    def test_is_asked_at_its_address_with_its_token_about_a_time(self) -> None:
+        with receiver(Answer(200, vector([1, "-3.5e2"]))) as told:
+            prometheus = Prometheus(told.url.partition("/told")[0] + "/prefix/", "secret")
+            assert prometheus.value("a & b", 1_234_567) == -350.0
+        (asked,) = told.received
+        assert asked.path == "/prefix/api/v1/query"
+        assert asked.headers["Authorization"] == "Bearer secret"
+        assert parse_qs(asked.body.decode()) == {"query": ["a & b"], "time": ["1234.567"]}
+
+
+def test_variables_cannot_break_out_of_their_quotes() -> None:
+    names = {"flag": "a\"'\\", "arm": "treatment"}
+    assert filled('m{f="{{ flag }}",a="{{arm}}"}', names) == (
+        'm{f="a\\U00000022\\U00000027\\U0000005c",a="treatment"}'
+    )

@@ -1,0 +1,81 @@
+"""What an import of the SDK brings along; a fork in the middle of a late one."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from tidegate.runtime.late_imports import load
+
+
+def run(program: str, *arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stderr == ""
+    return done.stdout
+
+
+def loaded_after(code: str) -> set[str]:
+    return set(run(f"import sys\n{code}\nprint(*sys.modules)").split())
+
+
+def test_an_import_alone_brings_nothing_that_works() -> None:
+    loaded = loaded_after("import tidegate")
+    heavy = {"urllib3", "ssl", "re2", "socket", "json", "hashlib", "asyncio", "email"}
+    heavy |= {"dataclasses", "inspect"}
+    inner = {f"tidegate.{name}" for name in ("evaluation", "wire", "updates", "transport")}
+    assert loaded & (heavy | inner) == set()
+
+
+def test_a_client_without_a_network_needs_none() -> None:
+    loaded = loaded_after(
+        "import tidegate\n"
+        "tidegate.Client.offline({'schema': 1, 'project': 'p', 'environment': 'e',"
+        " 'version': 1, 'flags': {}, 'segments': {}}).boolean('a', False)"
+    )
+    assert "tidegate.evaluation.rule_set" in loaded
+    assert loaded & {"urllib3", "ssl", "re2", "tidegate.transport"} == set()
+
+
+def test_a_module_is_loaded_by_its_name() -> None:
+    assert load("json") is json
+
+
+FORKED = """
+import os, sys, threading, time
+sys.path.insert(0, sys.argv[1])
+from tidegate.imports import load
+
+thread = threading.Thread(target=load, args=("slow_to_import",))
+thread.start()
+import builtins
+while not getattr(builtins, "begun", False):
+    time.sleep(0.001)
+child = os.fork()
+if child == 0:
+    print(load("slow_to_import").VALUE, flush=True)
+    os._exit(0)
+_, status = os.waitpid(child, 0)
+thread.join()
+print(os.waitstatus_to_exitcode(status))
+"""
+
+SLOW = """
+import builtins, time
+builtins.begun = True
+time.sleep(0.2)
+VALUE = "loaded"
+"""
+
+
+def test_a_child_that_was_forked_during_an_import_can_import(tmp_path: Path) -> None:
+    """Else it would wait for ever for a lock of a thread that does not exist there."""
+    (tmp_path / "slow_to_import.py").write_text(SLOW)
+    assert run(FORKED, str(tmp_path)).split() == ["loaded", "0"]

@@ -1,0 +1,394 @@
+"""A treatment that fails while the server is away is closed here, and only until it is back."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tidegate import Client, Context, transport
+from tidegate.details import ClientEvent
+from tidegate.evaluation.rule_set import Compiled
+from tidegate.integrations.prometheus import ClientCollector
+from tidegate.local_breaker import Breaker
+from tidegate.reporting import Reporter
+from tidegate.runtime import threads
+
+from tests.sdk import bad_proxy
+from tests.sdk.bad_proxy import Mode, Proxy
+from tests.sdk.documents import a_flag, a_release, a_snapshot, compiled
+from tests.sdk.server import POLICY, Environment
+from tests.waiting import soon
+
+pytestmark = pytest.mark.usefixtures("impatient")
+
+GUARDED: dict[str, Any] = {**POLICY, "key": "guarded", "local_breaker": True}
+"""Half of everyone gets the treatment at first."""
+
+Start = Callable[..., Client]
+
+
+class Visitors:
+    """Users who come once each."""
+
+    def __init__(self, client: Client, *flags: str) -> None:
+        self._client = client
+        self._flags = flags
+        self._numbers = itertools.count()
+        self.treated = 0
+
+    def come(self, number: int = 20, fail: bool = True) -> None:
+        """So many users work; those who get a treatment fail."""
+        for _ in range(number):
+            with self._client.operation(Context(f"user-{next(self._numbers)}")) as operation:
+                found = [self._client.boolean(flag, False) for flag in self._flags]
+                self.treated += any(found)
+                if fail and any(found):
+                    operation.fail()
+
+
+@pytest.fixture
+def proxy(environment: Environment) -> Iterator[Proxy]:
+    environment.flag("checkout")
+    proxy = Proxy(environment.url)
+    yield proxy
+    proxy.close()
+
+
+@pytest.fixture
+def start(proxy: Proxy, environment: Environment) -> Iterator[Start]:
+    """Starts clients behind the proxy, and closes them in the end."""
+    clients: list[Client] = []
+
+    def start(**more: Any) -> Client:
+        client = Client(proxy.url, environment.token, **more)
+        clients.append(client)
+        return client
+
+    yield start
+    proxy.become(bad_proxy.passing)
+    for client in clients:
+        client.close()
+
+
+def connected(client: Client) -> Client:
+    soon(lambda: client.status().state == "connected", "it is connected")
+    return client
+
+
+def serves(client: Client, key: str = "checkout") -> set[bool]:
+    """What fifty users get."""
+    return {client.boolean(key, False, Context(f"somebody-{number}")) for number in range(50)}
+
+
+def closed_here(client: Client) -> float:
+    """What the client's metrics say."""
+    samples = [sample for metric in ClientCollector(client).collect() for sample in metric.samples]
+    return next(each.value for each in samples if each.name == "tidegate_client_closed_here")
+
+
+def closed(client: Client, visitors: Visitors) -> None:
+    """Users come and fail until the release is closed here."""
+
+    def look() -> bool:
+        visitors.come()
+        return bool(client.status().closed_here)
+
+    soon(look, "the release is closed here")
+
+
+def cut_off(proxy: Proxy, start: Start, **more: Any) -> Client:
+    """A client that was connected, lost the server, and closed the release for itself."""
+    client = connected(start(**more))
+    proxy.become(bad_proxy.refusing)
+    closed(client, Visitors(client, "checkout"))
+    return client
+
+
+AWAY: dict[str, Mode] = {
+    "is gone": bad_proxy.refusing,
+    "never answers": bad_proxy.black_hole,
+    "refuses the token": bad_proxy.saying("401 Unauthorized", {}),
+}
+
+
+@pytest.mark.parametrize("how", AWAY)
+def test_a_release_that_fails_while_the_server_is_away_is_closed_and_told_of_later(
+    proxy: Proxy,
+    environment: Environment,
+    start: Start,
+    caplog: pytest.LogCaptureFixture,
+    how: str,
+) -> None:
+    release = environment.release("checkout", GUARDED)
+    client = connected(start())
+    events: list[ClientEvent] = []
+    client.listen(events.append)
+    visitors = Visitors(client, "checkout")
+    assert serves(client) == {True, False}
+    caplog.set_level(logging.INFO, "tidegate")
+    proxy.become(AWAY[how])
+    closed(client, visitors)
+
+    assert client.status().closed_here == {"checkout"}
+    assert closed_here(client) == 1
+    assert serves(client) == {False}
+    assert ClientEvent("changed", frozenset({"checkout"})) in events
+    (line,) = [each for each in caplog.messages if "closed here" in each]
+    assert line.startswith("the release of checkout is closed here until the server speaks again: ")
+
+    proxy.become(bad_proxy.passing)
+    connected(client)
+    assert not client.status().closed_here
+    assert serves(client) == {True, False}
+    soon(lambda: environment.evidence(release).trips.count == 1, "the trip is told of")
+    assert environment.evidence(release).trips.milliseconds >= 0
+    # What failed meanwhile arrives, too, and nothing of it twice.
+    treatment = environment.evidence(release).readings[0].treatment
+    assert treatment.failing == treatment.errors == visitors.treated
+
+
+def test_who_gets_the_control_meanwhile_is_no_evidence(
+    proxy: Proxy, environment: Environment, start: Start
+) -> None:
+    release = environment.release("checkout", GUARDED)
+    client = connected(start())
+    visitors = Visitors(client, "checkout")
+    proxy.become(bad_proxy.refusing)
+    closed(client, visitors)
+    counted = client._reporter.look()[0]
+    visitors.come(200)
+
+    assert client._reporter.look()[0] == counted
+    proxy.become(bad_proxy.passing)
+    (arms,) = counted.values()
+    soon(lambda: environment.outcomes(release) == sum(arms), "what ended before has arrived")
+
+
+def test_a_release_whose_policy_does_not_allow_it_stays_open(
+    proxy: Proxy, environment: Environment, start: Start
+) -> None:
+    environment.flag("banner")
+    environment.release("checkout", GUARDED)
+    environment.release("banner", POLICY)
+    client = connected(start())
+    proxy.become(bad_proxy.refusing)
+    closed(client, Visitors(client, "checkout", "banner"))
+
+    assert client.status().closed_here == {"checkout"}
+    assert serves(client, "banner") == {True, False}
+
+
+def test_while_the_server_is_there_it_decides(environment: Environment, start: Start) -> None:
+    release = environment.release("checkout", GUARDED)
+    client = connected(start())
+    Visitors(client, "checkout").come(300)
+    soon(lambda: environment.outcomes(release) == 300, "the server knows")
+
+    assert not any(thread.name == "tidegate-breaker" for thread in threading.enumerate())
+    assert serves(client) == {True, False}
+
+
+def test_a_treatment_that_works_stays_open_through_an_outage(
+    proxy: Proxy, environment: Environment, start: Start
+) -> None:
+    environment.release("checkout", GUARDED)
+    client = connected(start())
+    proxy.become(bad_proxy.refusing)
+    soon(lambda: client.status().state == "stale", "it knows")
+    visitors = Visitors(client, "checkout")
+    windows = []
+    look = client._reporter.look
+
+    def counted() -> Any:
+        windows.append(visitors.treated)
+        return look()
+
+    client._reporter.look = counted  # type: ignore[method-assign]
+    while len(windows) < 10:
+        visitors.come(fail=False)
+    assert not client.status().closed_here
+    assert serves(client) == {True, False}
+
+
+def test_the_next_start_without_the_server_begins_with_what_it_said(
+    proxy: Proxy, environment: Environment, start: Start, tmp_path: Path
+) -> None:
+    environment.release("checkout", GUARDED)
+    first = cut_off(proxy, start, cache_path=tmp_path / "flags.json")
+    first.close()
+    second = start(cache_path=tmp_path / "flags.json")
+
+    assert serves(second) == {True, False}
+    closed(second, Visitors(second, "checkout"))
+    assert serves(second) == {False}
+
+
+def test_what_changed_meanwhile_holds_when_the_server_is_back(
+    proxy: Proxy, environment: Environment, start: Start
+) -> None:
+    environment.release("checkout", GUARDED)
+    environment.flag("banner")
+    client = cut_off(proxy, start)
+    environment.target("banner", default={"variant": "on"})
+    environment.kill("checkout")
+    proxy.become(bad_proxy.passing)
+    soon(lambda: client.boolean("banner", False), "the change has arrived")
+
+    assert client.boolean_details("checkout", False).metadata["killed"] is True
+    environment.restore("checkout")
+    soon(lambda: serves(client) == {True, False}, "it is open again")
+
+
+def test_it_is_not_open_for_a_moment_when_the_server_is_back_and_has_killed_it(
+    proxy: Proxy, environment: Environment, start: Start
+) -> None:
+    environment.release("checkout", GUARDED)
+    client = cut_off(proxy, start)
+    assert client._link is not None
+    breaker = client._link._breaker
+    apply, killed = breaker._apply, []
+
+    def applied(flags: Compiled) -> None:
+        killed.append("checkout" in flags.killed)
+        apply(flags)
+
+    breaker._apply = applied
+    environment.kill("checkout")
+    proxy.become(bad_proxy.passing)
+    connected(client)
+    soon(lambda: bool(killed), "the server speaks")
+    assert killed == [True]
+
+
+def test_it_may_be_closed_in_each_outage_anew(
+    proxy: Proxy, environment: Environment, start: Start
+) -> None:
+    release = environment.release("checkout", GUARDED)
+    client = connected(start())
+    visitors = Visitors(client, "checkout")
+    for times in (1, 2):
+        proxy.become(bad_proxy.refusing)
+        closed(client, visitors)
+        proxy.become(bad_proxy.passing)
+        connected(client)
+        soon(
+            lambda times=times: environment.evidence(release).trips.count == times,  # type: ignore[misc]
+            "the trip is told of",
+        )
+
+
+def test_a_child_of_a_process_that_closed_it_begins_with_it_closed(
+    proxy: Proxy, environment: Environment, start: Start
+) -> None:
+    environment.release("checkout", GUARDED)
+    client = cut_off(proxy, start)
+    there, here = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.write(here, f"{sorted(client.status().closed_here)} {serves(client)};".encode())
+            soon(lambda: client.status().state == "connected", "the child is connected")
+            os.write(here, f"{sorted(client.status().closed_here)} {serves(client)}".encode())
+        finally:
+            os._exit(0)
+    os.close(here)
+    assert os.read(there, 100) == b"['checkout'] {False};"
+    proxy.become(bad_proxy.passing)
+    assert os.read(there, 100) == b"[] {False, True}"
+    os.close(there)
+    os.waitpid(pid, 0)
+
+
+def test_a_client_that_is_closed_watches_no_more(
+    proxy: Proxy, environment: Environment, start: Start
+) -> None:
+    environment.release("checkout", GUARDED)
+    client = cut_off(proxy, start)
+    client.close()
+
+    assert serves(client) == {False}
+    assert client.status().state == "closed"
+
+
+def test_it_is_told_of_with_what_failed_when_reports_arrive_before_flags_do(
+    proxy: Proxy, environment: Environment, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = environment.release("checkout", GUARDED)
+    client = connected(start())
+    visitors = Visitors(client, "checkout")
+    proxy.become(bad_proxy.refusing)
+    closed(client, visitors)
+
+    def unreachable(*_: Any) -> Any:
+        raise transport.Unreachable("it waits for its next attempt")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(transport.Transport, "events", unreachable)
+        patched.setattr(transport.Transport, "snapshot", unreachable)
+        proxy.become(bad_proxy.passing)
+        soon(lambda: environment.evidence(release).trips.count == 1, "the trip is told of")
+        assert client.status().closed_here
+        (reading,) = environment.evidence(release).readings
+        assert reading.treatment.errors == visitors.treated
+    connected(client)
+    client.close()
+    assert environment.evidence(release).trips.count == 1
+
+
+def test_where_no_thread_can_be_started_flags_are_kept_fresh_all_the_same(
+    proxy: Proxy, environment: Environment, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment.release("checkout", GUARDED)
+    client = connected(start())
+    tried = []
+
+    def refuse(name: str, work: Callable[[], None]) -> None:
+        tried.append(name)
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threads, "start", refuse)
+        proxy.become(bad_proxy.refusing)
+        soon(lambda: len(tried) > 1, "it tries again with every failure")
+        proxy.become(bad_proxy.passing)
+        connected(client)
+    proxy.become(bad_proxy.refusing)
+    closed(client, Visitors(client, "checkout"))
+
+
+def test_stopping_waits_for_no_lock_since_a_signal_may_come_in_the_midst_of_anything() -> None:
+    breaker = Breaker(Reporter(), lambda: None, lambda flags: None, lambda event: None)
+    with breaker._lock:
+        breaker.stop()
+
+
+def test_a_budget_that_was_spent_stays_so_while_a_release_has_nothing_to_watch() -> None:
+    def flags(percentage: float) -> Compiled:
+        guarded = {"local_breaker": {"relative": 0.1, "absolute": 0.0}}
+        another = a_release((50, []), id="rel_2", **guarded)
+        return compiled(
+            a_snapshot(
+                a_flag("checkout", release=a_release((percentage, []), **guarded)),
+                a_flag("banner", release=another),
+            )
+        )
+
+    in_force = flags(50)
+
+    def put(flags: Compiled) -> None:
+        nonlocal in_force
+        in_force = flags
+
+    breaker = Breaker(Reporter(), lambda: in_force, put, lambda event: None)
+    for outage, percentage in enumerate((50, 100, 50), 1):
+        breaker.end(flags(percentage))
+        breaker.begin()
+        soon(lambda outage=outage: breaker._spent.get("rel_2") == outage, "a window is over")  # type: ignore[misc]
+    breaker.stop()
+    assert breaker._spent == {"rel_1": 2, "rel_2": 3}

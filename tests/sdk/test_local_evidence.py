@@ -1,0 +1,206 @@
+"""The evidence of one process in an outage: it closes what harms, and hardly ever what does not."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from math import sqrt
+
+import pytest
+from tidegate.evaluation.rule_set import Arm
+from tidegate.harm_evidence import EPOCH_WINDOWS
+from tidegate.local_evidence import FALSE_ALARM, LEAST_FAILING, ArmSeen, Outage, Trip, watched
+from tidegate.model import ActiveRelease, Opening, Tolerance
+from tidegate.reporting import Group
+
+TENTH = (Opening(1, 10.0),)
+RELEASE = ActiveRelease(
+    "rel_1", None, "off", "on", "rel_1", 1, 4, TENTH, 5.0, local_breaker=Tolerance()
+)
+
+
+class Process:
+    """A process in an outage; window after window its users do something."""
+
+    def __init__(
+        self, release: ActiveRelease = RELEASE, spent: dict[str, int] | None = None
+    ) -> None:
+        self.release = release
+        self.ended: dict[Group, tuple[int, int]] = {}
+        self.spent = {} if spent is None else spent
+        self.outage = Outage({"checkout": release}, self.ended, self.spent)
+        self.users = 0
+
+    def window(
+        self, control: tuple[int, int], treatment: tuple[int, int], *, stratum: int = 1
+    ) -> list[Trip]:
+        """One more window in which, of operations that ended, these many users failed."""
+        group = (self.release.id, self.release.step, stratum)
+        before = self.ended.get(group, (0, 0))
+        self.ended[group] = before[0] + control[0], before[1] + treatment[0]
+        arms: dict[Arm, int] = {"control": control[1], "treatment": treatment[1]}
+        failed = {(group, arm): self.others(number) for arm, number in arms.items()}
+        return self.outage.close_window(self.ended, failed)
+
+    def others(self, number: int) -> list[str]:
+        """Users who never failed before."""
+        self.users += number
+        return [f"{self.users - each:016x}" for each in range(number)]
+
+
+def test_a_treatment_that_always_fails_is_closed_at_the_first_look() -> None:
+    assert Process().window((90, 0), (10, 10)) == [
+        Trip("checkout", "rel_1", ArmSeen(90, 0), ArmSeen(10, 10))
+    ]
+
+
+def test_it_is_closed_once() -> None:
+    process = Process()
+    assert process.window((90, 0), (10, 10))
+    assert not process.window((90, 0), (10, 10))
+
+
+def test_a_trip_tells_of_the_whole_outage() -> None:
+    process = Process()
+    assert not process.window((90, 1), (10, 2))
+    (trip,) = process.window((90, 0), (10, 9))
+    assert (trip.control, trip.treatment) == (ArmSeen(180, 1), ArmSeen(20, 11))
+
+
+def test_a_few_users_are_not_enough_however_unlikely_it_is() -> None:
+    rare = replace(RELEASE, openings=(Opening(1, 0.1),))
+    process = Process(rare)
+    assert not process.window((9_990, 0), (10, LEAST_FAILING - 1))
+    assert process.window((9_990, 0), (10, 1))
+
+
+def test_what_fails_in_both_arms_alike_is_not_closed() -> None:
+    process = Process()
+    assert not any(process.window((90, 45), (10, 5)) for _ in range(100))
+
+
+def test_what_the_policy_tolerates_is_not_closed() -> None:
+    strict, lax = Process(), Process(replace(RELEASE, local_breaker=Tolerance(4.0, 0.0)))
+    assert any(strict.window((900, 18), (100, 8)) for _ in range(20))
+    assert not any(lax.window((900, 18), (100, 8)) for _ in range(20))
+    absolute = Process(replace(RELEASE, local_breaker=Tolerance(0.0, 0.08)))
+    assert not any(absolute.window((900, 18), (100, 8)) for _ in range(20))
+
+
+def test_a_user_who_fails_again_is_no_new_evidence() -> None:
+    process = Process()
+    group = ("rel_1", 4, 1)
+    for window in range(1, 50):
+        process.ended[group] = 90 * window, 10 * window
+        failed: dict[tuple[Group, Arm], list[str]] = {(group, "treatment"): ["a" * 16, "b" * 16]}
+        assert not process.outage.close_window(process.ended, failed)
+
+
+def test_strata_without_a_control_group_are_no_evidence() -> None:
+    both = replace(RELEASE, openings=(Opening(1, 100.0, ("staff",)), Opening(2, 10.0)))
+    process = Process(both)
+    assert not process.window((0, 0), (50, 50), stratum=1)
+    assert process.window((90, 0), (10, 10), stratum=2)
+
+
+def test_another_step_or_release_is_no_evidence() -> None:
+    process = Process()
+    for group in (("rel_1", 3, 1), ("rel_2", 4, 1)):
+        process.ended[group] = 90, 10
+        failed: dict[tuple[Group, Arm], list[str]] = {(group, "treatment"): process.others(10)}
+        assert not process.outage.close_window(process.ended, failed)
+
+
+def test_what_happened_before_the_outage_is_no_evidence() -> None:
+    ended = {("rel_1", 4, 1): (900, 100)}
+    outage = Outage({"checkout": RELEASE}, ended, {})
+    failed: dict[tuple[Group, Arm], list[str]] = {
+        (("rel_1", 4, 1), "treatment"): [f"{number:016x}" for number in range(20)]
+    }
+    (trip,) = outage.close_window({("rel_1", 4, 1): (990, 110)}, failed)
+    assert (trip.control.outcomes, trip.treatment.outcomes) == (90, 10)
+
+
+def test_only_releases_that_allow_it_and_have_a_control_group_are_watched() -> None:
+    assert watched(
+        {
+            "a": RELEASE,
+            "b": replace(RELEASE, local_breaker=None),
+            "c": replace(RELEASE, openings=(Opening(1, 100.0),)),
+            "d": replace(RELEASE, openings=()),
+        }
+    ) == {"a": RELEASE}
+
+
+def test_each_outage_and_each_epoch_spends_its_own_part_of_the_budget() -> None:
+    spent: dict[str, int] = {}
+    process = Process(spent=spent)
+    for _ in range(EPOCH_WINDOWS):
+        process.window((90, 1), (10, 0))
+        assert spent == {"rel_1": 1}
+    process.window((90, 1), (10, 0))
+    assert spent == {"rel_1": 2}
+    Process(spent=spent).window((90, 1), (10, 0))
+    assert spent == {"rel_1": 3}
+    assert sum(1 / (k * (k + 1)) for k in range(1, 10_000)) <= 1
+
+
+def test_a_connection_that_comes_and_goes_within_a_window_spends_nothing() -> None:
+    spent: dict[str, int] = {}
+    for _ in range(1_000):
+        Process(spent=spent)
+    assert Process(spent=spent).window((90, 0), (10, 10))
+    assert spent == {"rel_1": 1}
+
+
+def test_a_user_who_failed_in_an_earlier_epoch_may_fail_anew() -> None:
+    process = Process()
+    group = ("rel_1", 4, 1)
+    users = [f"{number:016x}" for number in range(4)]
+    seen: dict[tuple[Group, Arm], list[str]] = {(group, "treatment"): users}
+    for _ in range(EPOCH_WINDOWS):
+        process.ended[group] = 0, 0
+        assert not process.outage.close_window(process.ended, seen)
+    seen[group, "treatment"] = [*users, *(f"{number:016x}" for number in range(4, 8))]
+    (trip,) = process.outage.close_window(process.ended, seen)
+    assert trip.treatment.failing == 4 + 8
+
+
+@pytest.mark.parametrize(("share", "rate"), [(1.0, 0.3), (10.0, 0.02), (50.0, 0.1)])
+def test_a_harmless_release_is_hardly_ever_closed(share: float, rate: float) -> None:
+    """Ville's inequality: whatever their number, in at most ``FALSE_ALARM`` of the processes.
+
+    The bound below is three standard deviations above what is promised.
+    """
+    random_ = random.Random(20 + int(share))
+    processes, closed = 200, 0
+    for _ in range(processes):
+        process = Process(replace(RELEASE, openings=(Opening(1, share),)))
+        for _ in range(80):
+            treated = sum(random_.random() < share / 100 for _ in range(20))
+            failed = [
+                sum(random_.random() < rate for _ in range(number))
+                for number in (20 - treated, treated)
+            ]
+            if process.window((20 - treated, failed[0]), (treated, failed[1])):
+                closed += 1
+                break
+    promised = processes * FALSE_ALARM
+    assert closed <= promised + 3 * sqrt(promised)
+
+
+def test_a_treatment_that_fails_five_times_as_often_is_closed_soon() -> None:
+    random_ = random.Random(7)
+    windows = []
+    for _ in range(60):
+        process = Process(replace(RELEASE, openings=(Opening(1, 25.0),)))
+        window = 0
+        while window < 399:
+            window += 1
+            control = sum(random_.random() < 0.02 for _ in range(75))
+            treatment = sum(random_.random() < 0.1 for _ in range(25))
+            if process.window((75, control), (25, treatment)):
+                break
+        windows.append(window)
+    assert sorted(windows)[len(windows) // 2] <= 20
+    assert max(windows) < 399

@@ -1,0 +1,437 @@
+"""How flags stay fresh, when reports go out, and how it all ends; bad servers stand elsewhere."""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from tidegate import Client, Context, wire
+from tidegate import transport as transports
+from tidegate.details import ClientEvent
+from tidegate.evaluation.rule_set import Compiled, compile_snapshot
+from tidegate.reporting import Reporter
+from tidegate.sync import IDLE_REPORT_SECONDS, SHORTEST_REPORT_SECONDS, Link, _interval
+from tidegate.transport import SIGN_OF_LIFE, Event, Refused, Unreachable
+
+from tests.sdk.conftest import Connect
+from tests.sdk.documents import a_flag, a_release, a_snapshot
+from tests.sdk.server import SLOW, Environment
+from tests.waiting import soon
+
+
+class Script:
+    """A transport that plays streams and answers from a list."""
+
+    host, pid = "here", 1
+
+    def __init__(self, *streams: list[Event | Exception], snapshots: list[Any] | None = None):
+        self.streams = list(streams)
+        self.snapshots = snapshots or []
+        self.asked: list[tuple[str, int | None]] = []
+        self.closed = False
+
+    def events(self, last_seen: int | None) -> Iterator[Event]:
+        self.asked.append(("stream", last_seen))
+        for event in self.streams.pop(0) if self.streams else [Unreachable("nothing left")]:
+            if isinstance(event, Exception):
+                raise event
+            yield event
+
+    def snapshot(self, version: int | None) -> Any:
+        self.asked.append(("snapshot", version))
+        if not self.snapshots:
+            raise Unreachable("no snapshot")
+        return self.snapshots.pop(0)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Followed:
+    """A link without threads, followed by hand."""
+
+    def __init__(self, transport: Script) -> None:
+        self.compiled: Compiled | None = None
+        self.events: list[ClientEvent] = []
+        self.link = Link(
+            transport,  # type: ignore[arg-type]
+            Reporter(),
+            lambda: self.compiled,
+            self._apply,
+            tell=self.events.append,
+        )
+
+    def _apply(self, compiled: Compiled) -> None:
+        self.compiled = compiled
+
+    @property
+    def version(self) -> int | None:
+        return None if self.compiled is None else self.compiled.version
+
+    def variant(self, key: str = "a") -> str | None:
+        assert self.compiled is not None
+        return self.compiled.evaluate(key, Context("ann")).variant
+
+    def read(self) -> None:
+        self.link._read_stream()
+
+
+def snapshot(version: int, *flags: dict[str, Any]) -> dict[str, Any]:
+    return {**a_snapshot(*flags), "version": version}
+
+
+def sent(document: Any, name: str = "snapshot") -> Event:
+    return Event(name, document if isinstance(document, str) else json.dumps(document))
+
+
+def update(version: Any, **flags: Any) -> Event:
+    return sent({"version": version, "flags": flags, "segments": {}}, "update")
+
+
+OFF = a_flag("a", default={"variant": "off"})
+ON = a_flag("a")
+
+
+def test_updates_follow_one_another() -> None:
+    followed = Followed(Script([sent(snapshot(3, OFF)), update(4, a=ON), update(5, b=ON)]))
+    followed.read()
+    assert (followed.version, followed.variant(), followed.variant("b")) == (5, "on", "on")
+    assert followed.link.ready.is_set()
+    assert followed.link.connected
+
+
+def test_the_next_stream_begins_where_the_last_one_ended() -> None:
+    transport = Script([sent(snapshot(3, OFF)), update(4, a=ON)], [SIGN_OF_LIFE])
+    followed = Followed(transport)
+    followed.read()
+    followed.read()
+    assert transport.asked == [("stream", None), ("stream", 4)]
+
+
+def test_a_version_that_was_missed_brings_the_whole_snapshot() -> None:
+    transport = Script([sent(snapshot(3, OFF)), update(5, a=ON)], snapshots=[snapshot(6, ON)])
+    followed = Followed(transport)
+    followed.read()
+    assert transport.asked == [("stream", None), ("snapshot", None)]
+    assert (followed.version, followed.variant()) == (6, "on")
+
+
+def test_an_update_before_any_snapshot_brings_the_snapshot() -> None:
+    followed = Followed(Script([update(9, a=ON)], snapshots=[snapshot(9, ON)]))
+    followed.read()
+    assert followed.version == 9
+
+
+@pytest.mark.parametrize("version", [1, 2, 3])
+def test_an_update_that_is_known_already_changes_nothing(version: int) -> None:
+    followed = Followed(Script([sent(snapshot(3, OFF)), update(version, a=ON)]))
+    followed.read()
+    assert (followed.version, followed.variant()) == (3, "off")
+
+
+def test_a_snapshot_is_taken_whatever_its_version() -> None:
+    """The server's store was restored from an older copy."""
+    followed = Followed(Script([sent(snapshot(9, ON)), sent(snapshot(2, OFF)), update(3, b=ON)]))
+    followed.read()
+    assert (followed.version, followed.variant(), followed.variant("b")) == (3, "off", "on")
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        sent("{oops", "update"),
+        sent("[]", "update"),
+        sent("null", "update"),
+        sent({"version": 4, "flags": []}, "update"),
+        sent({"version": 4, "flags": {}}, "update"),
+        update("4", a=ON),
+        update(None, a=ON),
+        sent({"version": True, "flags": {}, "segments": {}}, "update"),
+        sent({**snapshot(4, ON), "schema": 2}),
+        sent({**snapshot(4, ON), "segments": 7}),
+        sent({"schema": 1}),
+    ],
+    ids=lambda event: f"{event.name} {event.data[:40]}",
+)
+def test_what_cannot_be_read_changes_nothing(event: Event) -> None:
+    followed = Followed(Script([sent(snapshot(3, OFF)), event]))
+    with pytest.raises(Unreachable):
+        followed.read()
+    assert (followed.version, followed.variant()) == (3, "off")
+
+
+def test_one_flag_that_cannot_be_read_is_said_once_and_costs_itself(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.WARNING, "tidegate")
+    wrong = {**ON, "type": "colour"}
+    followed = Followed(
+        Script([sent(snapshot(3, ON)), update(4, a=wrong, b=ON), update(5, c=ON), update(6, a=ON)])
+    )
+    followed.read()
+    assert [followed.variant(key) for key in "abc"] == ["on"] * 3
+    assert [record.getMessage() for record in caplog.records] == [
+        "flags/a cannot be read: /flags/a/type: must be one of boolean, string, number, object"
+    ]
+
+
+def test_who_listens_is_told_what_changed() -> None:
+    followed = Followed(Script([sent(snapshot(3, OFF)), update(4, a=ON), update(5, b=ON)]))
+    followed.read()
+    assert followed.events == [
+        ClientEvent("ready"),
+        ClientEvent("changed", frozenset("a")),
+        ClientEvent("changed", frozenset("b")),
+    ]
+
+
+def test_events_of_a_newer_server_are_no_news() -> None:
+    followed = Followed(Script([sent(snapshot(3, ON)), sent({"x": 1}, "weather")]))
+    followed.read()
+    assert followed.version == 3
+
+
+def test_signs_of_life_without_flags_are_no_connection() -> None:
+    followed = Followed(Script([SIGN_OF_LIFE, SIGN_OF_LIFE]))
+    followed.read()
+    assert not followed.link.ready.is_set()
+
+
+def test_a_refused_token_is_waited_for_longer_than_a_lost_server() -> None:
+    link = Followed(Script()).link
+    link._failures = 50
+    assert max(link._pause(refused=False) for _ in range(100)) <= 30
+    assert max(link._pause(refused=True) for _ in range(100)) > 30
+
+
+def test_pauses_grow_and_are_spread() -> None:
+    link = Followed(Script()).link
+    for failures, longest in enumerate([1, 2, 4, 8, 16, 30, 30, 30], 1):
+        link._failures = failures
+        pauses = [link._pause(refused=False) for _ in range(100)]
+        assert longest / 2 <= min(pauses) <= max(pauses) <= longest
+        assert len(set(pauses)) > 50
+
+
+def test_a_server_is_left_alone_for_as_long_as_it_asks() -> None:
+    link = Followed(Script()).link
+    link._failures = 1
+    pauses = [link._pause(refused=False, asked=20.0) for _ in range(100)]
+    assert 20 <= min(pauses) <= max(pauses) <= 30
+    assert len(set(pauses)) > 50
+    assert max(link._pause(refused=False, asked=86_400.0) for _ in range(100)) <= 90
+
+
+def test_a_refused_token_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    followed = Followed(Script([Refused("the token is refused (401)")]))
+    monkeypatch.setattr(followed.link._stopping, "wait", lambda _: followed.link._stopping.set())
+    followed.link._follow()
+    assert followed.events == [ClientEvent("refused", message="the token is refused (401)")]
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="a system without masks")
+def test_signals_are_left_to_the_threads_of_the_application() -> None:
+    masks = []
+    followed = Followed(Script([Refused("the token is refused (401)")]))
+    followed.link._tell = lambda event: masks.append(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    followed.link.start()
+    soon(lambda: bool(masks), "the thread that follows has told of it")
+    followed.link.stop()
+    assert masks[0] >= {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD}
+    assert not masks[0] & {signal.SIGSEGV, signal.SIGBUS}
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
+    assert not before & {signal.SIGTERM, signal.SIGCHLD}, "no test has left its own blocked"
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="a system without masks")
+def test_signals_are_left_to_the_application_under_gevent(environment: Environment) -> None:
+    """Its threads are greenlets in the thread of the application, which has to hear signals."""
+    program = """
+from gevent import monkey
+monkey.patch_all()
+import signal
+import tidegate
+before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+client = tidegate.Client()
+assert client.wait_until_ready(20)
+after = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+assert after == before, after - before
+"""
+    subprocess.run(
+        [sys.executable, "-c", program],
+        check=True,
+        timeout=60,
+        env={"TIDEGATE_URL": environment.url, "TIDEGATE_TOKEN": environment.token},
+    )
+
+
+def test_a_server_that_was_away_and_then_refuses_is_told_twice(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    followed = Followed(Script())
+    for kind, refused in (("away", False), ("away", False), ("no", True), ("away", False)):
+        followed.link._lost(kind, refused=refused)
+    assert followed.events == [
+        ClientEvent("stale", message="away"),
+        ClientEvent("refused", message="no"),
+    ]
+    assert len(caplog.records) == 2
+
+
+# When reports go out
+
+
+def compiled(*intervals: float) -> Compiled:
+    flags = [
+        a_flag(f"f{number}", release=a_release((50, []), report_interval=interval))
+        for number, interval in enumerate(intervals)
+    ]
+    return compile_snapshot(wire.parse_snapshot(a_snapshot(*flags)))
+
+
+@pytest.mark.parametrize(
+    ("intervals", "expected"),
+    [
+        ([], IDLE_REPORT_SECONDS),
+        ([5.0], 5.0),
+        ([5.0, 0.5, 8.0], 0.5),
+        ([60.0], IDLE_REPORT_SECONDS),
+        ([0.0], SHORTEST_REPORT_SECONDS),
+        ([-3.0], SHORTEST_REPORT_SECONDS),
+    ],
+)
+def test_the_most_impatient_release_sets_the_pace(intervals: list[float], expected: float) -> None:
+    assert _interval(compiled(*intervals)) == expected
+
+
+def test_without_flags_reports_are_rare() -> None:
+    assert _interval(None) == IDLE_REPORT_SECONDS
+
+
+def test_a_kill_is_confirmed_at_once(environment: Environment, connect: Connect) -> None:
+    environment.flag("checkout")
+    connect()
+    soon(lambda: len(environment.reports) > 0, "the first report")
+    environment.kill("checkout")
+    version = environment.version
+    soon(lambda: environment.reports[-1]["version"] == version, "the confirmation")
+    # Long before the next report would have been due.
+    assert environment.reports[-1]["interval"] == IDLE_REPORT_SECONDS
+
+
+def test_a_server_that_forgot_the_instance_gets_the_rest_under_a_new_id(
+    environment: Environment, connect: Connect
+) -> None:
+    environment.flag("checkout")
+    release = environment.release("checkout")
+    client = connect()
+    for number in range(10):
+        with client.operation(Context(f"u{number}")):
+            client.boolean("checkout", False)
+    soon(lambda: environment.outcomes(release) == 10, "the first counts")
+    store = environment.server.store
+    first = client.status().instance
+    for name in store._client.scan_iter(f"*{environment.project}*instance:*"):
+        store._client.delete(name)
+    for number in range(5):
+        with client.operation(Context(f"u{number}")):
+            client.boolean("checkout", False)
+    client.close()
+    assert environment.outcomes(release) == 15
+    assert client.status().instance != first
+
+
+# How it ends
+
+
+def work(client: Client, times: int = 7) -> None:
+    for number in range(times):
+        with client.operation(Context(f"u{number}")):
+            client.boolean("checkout", False)
+
+
+@pytest.fixture
+def release(environment: Environment) -> str:
+    environment.flag("checkout")
+    return environment.release("checkout", SLOW)
+
+
+def test_closing_sends_what_was_not_reported(
+    environment: Environment, release: str, connect: Connect
+) -> None:
+    client = connect()
+    work(client)
+    client.close()
+    client.close()
+    assert environment.outcomes(release) == 7
+    assert environment.reports[-1]["leaving"] is True
+    assert client.status().state == "closed"
+    assert client.boolean_details("checkout", False, Context("u1")).error_code is None
+
+
+def test_closing_starts_no_thread(
+    environment: Environment, release: str, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Since Python 3.12 none can be started while the interpreter ends."""
+    client = connect()
+    work(client)
+
+    real = threading.Thread.start
+    clients = ("MainThread", "tidegate-reports", "tidegate-updates")
+
+    def start(thread: threading.Thread) -> None:
+        if threading.current_thread().name in clients:
+            raise RuntimeError("can't create new thread at interpreter shutdown")
+        real(thread)  # the server is in this process, too
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    client.close()
+    assert environment.outcomes(release) == 7
+
+
+def test_a_program_that_just_ends_has_reported(environment: Environment, release: str) -> None:
+    program = """
+import tidegate
+client = tidegate.Client()
+assert client.wait_until_ready(20)
+for number in range(7):
+    with client.operation(tidegate.Context(f"u{number}")):
+        client.boolean("checkout", False)
+"""
+    subprocess.run(
+        [sys.executable, "-c", program],
+        check=True,
+        timeout=60,
+        env={"TIDEGATE_URL": environment.url, "TIDEGATE_TOKEN": environment.token},
+    )
+    assert environment.outcomes(release) == 7
+
+
+def test_a_client_that_never_connected_has_nothing_to_say(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(transports, "CONNECT_SECONDS", 0.1)
+    client = Client("http://127.0.0.1:9", "token")
+    client.close()
+    assert client.status().state == "closed"
+    assert client.boolean("checkout", True) is True
+
+
+def test_the_threads_end(connect: Connect) -> None:
+    before = set(threading.enumerate())
+    client = connect()
+    own = [each for each in threading.enumerate() if each not in before]
+    mine = [each for each in own if each.name.startswith("tidegate-")]
+    assert {each.name for each in mine} == {"tidegate-updates", "tidegate-reports"}
+    client.close()
+    for thread in mine:
+        thread.join(20)
+        assert not thread.is_alive()

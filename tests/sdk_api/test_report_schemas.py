@@ -1,0 +1,183 @@
+"""The server takes exactly the reports that the published schema allows."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from marshmallow import ValidationError
+from tidegate_server.documents.json_pointers import problems
+from tidegate_server.sdk_api.report_schemas import ReportBody
+from tidegate_server.store.reports import ArmTotals, FailingUsers, GroupTotals, GroupValues
+
+from tests.wire_schemas import REPORT, violations
+
+ARM = {"exposures": 9, "outcomes": 8, "errors": 1, "microseconds": 7_000}
+GROUP = {"release": "rel_1", "step": 2, "stratum": 1, "control": ARM, "treatment": ARM}
+FAILING = {
+    "release": "rel_1",
+    "step": 2,
+    "stratum": 1,
+    "arm": "treatment",
+    "users": ["0123456789abcdef"],
+    "overflow": 3,
+}
+VALUES = {
+    "release": "rel_1",
+    "step": 2,
+    "stratum": 1,
+    "measure": "latency",
+    "control": {"137": 3, "-4": 1, "0": 2},
+    "treatment": {},
+}
+DOCUMENT: dict[str, Any] = {
+    "schema": 1,
+    "instance": "0123456789abcdef" * 2,
+    "sequence": 4,
+    "continues": True,
+    "version": 7,
+    "interval": 0.5,
+    "sdk": "tidegate-python/0.1.0",
+    "host": "web-1",
+    "pid": 42,
+    "counts": [GROUP],
+    "failing": [FAILING],
+    "values": [VALUES],
+    "leaving": False,
+}
+
+
+def server_accepts(document: Any) -> bool:
+    try:
+        ReportBody().load(document)
+    except ValidationError:
+        return False
+    return True
+
+
+def test_a_report_is_read_field_by_field() -> None:
+    report = ReportBody().load(DOCUMENT)
+    assert report.instance == "0123456789abcdef" * 2
+    assert (report.sequence, report.continues, report.version) == (4, True, 7)
+    assert (report.interval, report.sdk, report.host, report.pid) == (
+        0.5,
+        "tidegate-python/0.1.0",
+        "web-1",
+        42,
+    )
+    arm = ArmTotals(9, 8, 1, 7_000)
+    assert report.counts == (GroupTotals("rel_1", 2, 1, arm, arm),)
+    assert report.failing == (FailingUsers("rel_1", 2, 1, "treatment", ("0123456789abcdef",), 3),)
+    control = ((-4, 1), (0, 2), (137, 3))
+    assert report.values == (GroupValues("rel_1", 2, 1, "latency", control, ()),)
+
+
+def test_a_report_of_no_values_may_leave_them_out() -> None:
+    without = {name: each for name, each in DOCUMENT.items() if name not in ("values", "leaving")}
+    report = ReportBody().load(without)
+    assert (report.values, report.leaving) == ((), False)
+
+
+def test_what_is_wrong_with_a_bucket_is_said_of_the_bucket() -> None:
+    counts = {"482": 1, "7": -1, "8": 1}
+    with pytest.raises(ValidationError) as caught:
+        ReportBody().load({**DOCUMENT, "values": [{**VALUES, "control": counts}]})
+    found = {problem.pointer for problem in problems(caught.value.messages)}
+    assert found == {"/values/0/control/482", "/values/0/control/7"}
+
+
+def at_every_place(document: Any) -> list[tuple[Any, ...]]:
+    """The path of every value within a document."""
+    found: list[tuple[Any, ...]] = []
+    waiting: list[tuple[Any, ...]] = [()]
+    while waiting:
+        way = waiting.pop()
+        value = document
+        for step in way:
+            value = value[step]
+        steps = value.keys() if isinstance(value, dict) else range(len(value))
+        for step in steps:
+            found.append((*way, step))
+            if isinstance(value[step], dict | list):
+                waiting.append((*way, step))
+    return found
+
+
+def fresh(value: Any) -> Any:
+    """A copy that shares nothing, not even within itself."""
+    return json.loads(json.dumps(value))
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(codec="utf-8")),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text(st.characters(codec="utf-8")), inner, max_size=3)
+    ),
+    max_leaves=5,
+)
+NUMBERS = [0, 1, 2, -1, 2**53, 2**53 + 1, 1.0, 4.0, 0.5, -0.0, 3600, 3600.5, 1e300]
+WORDS = ["", "a", "a" * 32, "a" * 32 + "\n", "A" * 32, "0" * 16, "0" * 17, "control", "a\tb"]
+LONG = ["r" * 100, "r" * 101, "h" * 200, "h" * 201, "h" * 300, "h" * 301, "\N{CAT}" * 200]
+CONTROL = ["bell\a", "\x7f", "\x85", "\n"]
+NEARLY: st.SearchStrategy[Any] = st.sampled_from(
+    [*NUMBERS, *WORDS, *LONG, *CONTROL, True, None, [], {}, [GROUP], [FAILING], ARM, [None]]
+)
+BUCKETS = ["0", "-0", "1", "01", "481", "-481", "482", "-482", "490", "500", "1000", "1.0", "x"]
+
+
+@st.composite
+def nearly_reports(draw: st.DrawFn) -> Any:
+    """A report with some parts replaced, removed or added."""
+    document = fresh(DOCUMENT)
+    for _ in range(draw(st.integers(1, 3))):
+        *way, last = draw(st.sampled_from(at_every_place(document)))
+        parent: Any = document
+        for step in way:
+            parent = parent[step]
+        change = draw(st.sampled_from(["replace", "replace", "replace", "remove", "add"]))
+        if change == "remove":
+            del parent[last]
+        elif change == "replace" or not isinstance(parent, dict):
+            parent[last] = fresh(draw(NEARLY | JSON))
+        else:
+            parent[draw(st.sampled_from(["extra", "Host", *BUCKETS]))] = fresh(draw(NEARLY))
+        if not document:
+            break
+    return document
+
+
+@given(nearly_reports())
+@example(DOCUMENT)
+@example([])
+@example(None)
+@example({**DOCUMENT, "sequence": 4.0, "schema": 1.0})
+@example({**DOCUMENT, "host": "a\n"})
+@example({**DOCUMENT, "values": [{**VALUES, "control": {"481": 1, "-481": 2.0}}]})
+@example({**DOCUMENT, "values": [{**VALUES, "control": {"482": 1}}]})
+@example({**DOCUMENT, "values": [{**VALUES, "measure": "a|b"}]})
+def test_server_and_schema_accept_the_same_reports(document: Any) -> None:
+    assert server_accepts(document) == REPORT.is_valid(document), violations(REPORT, document)
+
+
+@pytest.mark.parametrize(
+    ("name", "most", "item"),
+    [("counts", 5_000, GROUP), ("failing", 5_000, FAILING), ("values", 20_000, VALUES)],
+)
+def test_server_and_schema_agree_on_the_longest_lists(name: str, most: int, item: Any) -> None:
+    for length, right in ((most, True), (most + 1, False)):
+        document = {**DOCUMENT, name: [item] * length}
+        assert (server_accepts(document), REPORT.is_valid(document)) == (right, right)
+
+
+def test_server_and_schema_agree_on_the_most_users() -> None:
+    for length, right in ((10_000, True), (10_001, False)):
+        document = {**DOCUMENT, "failing": [{**FAILING, "users": ["0" * 16] * length}]}
+        assert (server_accepts(document), REPORT.is_valid(document)) == (right, right)

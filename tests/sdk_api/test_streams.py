@@ -1,0 +1,169 @@
+"""Streams over real connections: what was missed, what happens, and how they end."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+from flask import Flask
+from tidegate_server.store import Store
+from tidegate_server.store.change_feed import FeedUpdate, Subscription
+from tidegate_server.web.backend import Backend
+
+from tests.http_calls import PRODUCTION, PROJECT, Caller, pointers, slug
+from tests.listening import Stream
+
+FLAG = f"{PRODUCTION}/flags/checkout"
+Connect = Callable[..., Stream]
+
+
+@pytest.fixture
+def connect(port: int, sdk: Caller) -> Iterator[Connect]:
+    opened: list[Stream] = []
+
+    def connect(last_event_id: str | None = None, token: str | None = None) -> Stream:
+        headers = {"Authorization": f"Bearer {token or sdk.token}"}
+        if last_event_id is not None:
+            headers["Last-Event-ID"] = last_event_id
+        stream = Stream(port, "/sdk/v1/stream", headers)
+        opened.append(stream)
+        return stream
+
+    yield connect
+    for stream in opened:
+        stream.close()
+
+
+def test_a_new_client_gets_a_snapshot_and_then_every_change(
+    checkout: Caller, connect: Connect, store: Store
+) -> None:
+    version = store.version("default", "production")
+    stream = connect()
+    assert stream.response.status == 200
+    assert stream.response.headers["Content-Type"].startswith("text/event-stream")
+    assert stream.response.headers["Cache-Control"] == "no-store"
+    assert stream.response.headers["X-Accel-Buffering"] == "no"
+    first = stream.next("snapshot", "update")
+    assert (first.name, first.version) == ("snapshot", version)
+    assert first.data == json.loads(store.snapshot("default", "production").body)
+
+    checkout.made(f"{FLAG}/kill", {})
+    update = stream.next("snapshot", "update")
+    assert (update.name, update.version) == ("update", version + 1)
+    assert update.data["version"] == version + 1
+    assert update.data["flags"]["checkout"]["killed"] == "off"
+    checkout.made(f"{FLAG}/restore", {})
+    assert stream.next("update").data["flags"]["checkout"]["killed"] is None
+
+
+def test_changes_of_other_environments_do_not_come(checkout: Caller, connect: Connect) -> None:
+    stream = connect()
+    stream.next("snapshot")
+    checkout.made(f"{PROJECT}/environments/development/flags/checkout/kill", {})
+    checkout.made(f"{FLAG}/kill", {"reason": "here"})
+    assert stream.next("update").data["flags"]["checkout"]["killed"] == "off"
+
+
+def test_a_client_that_comes_back_gets_what_it_missed(
+    checkout: Caller, connect: Connect, store: Store
+) -> None:
+    seen = store.version("default", "production")
+    checkout.made(f"{FLAG}/kill", {})
+    checkout.made(f"{FLAG}/restore", {})
+    stream = connect(str(seen))
+    events = stream.events()
+    missed = [next(events), next(events)]
+    assert [(event.name, event.version) for event in missed] == [
+        ("update", seen + 1),
+        ("update", seen + 2),
+    ]
+    checkout.made(f"{FLAG}/kill", {})
+    assert stream.next("update").version == seen + 3
+
+
+def test_a_client_that_missed_nothing_waits(
+    checkout: Caller, connect: Connect, store: Store
+) -> None:
+    stream = connect(str(store.version("default", "production")))
+    assert stream.next(":", "snapshot", "update").name == ":"
+
+
+@pytest.mark.parametrize("last_seen", ["999999", "0"])
+def test_a_client_out_of_reach_gets_a_snapshot(
+    checkout: Caller, connect: Connect, store: Store, last_seen: str
+) -> None:
+    if last_seen == "0":
+        store._client.delete("tg:{default}:changes:production")
+    assert connect(last_seen).next("snapshot", "update").name == "snapshot"
+
+
+def test_the_hint_when_to_come_back_is_behind_what_was_missed(connect: Connect) -> None:
+    """Before it, a client that missed a kill would hold the flags it has for confirmed."""
+    blocks = connect().blocks()
+    assert "event: snapshot" in next(blocks)
+    (line,) = next(blocks)
+    name, _, milliseconds = line.partition(": ")
+    assert name == "retry"
+    assert 1_000 <= int(milliseconds) <= 3_000
+
+
+@pytest.mark.parametrize("wrong", ["x", "-1", "1.5", "9" * 30])
+def test_a_last_event_that_cannot_be_is_refused(sdk: Caller, wrong: str) -> None:
+    refused = sdk.get("/sdk/v1/stream", headers={"Last-Event-ID": wrong})
+    assert refused.status_code == 422
+    assert pointers(refused) == ["/Last-Event-ID"]
+
+
+def test_an_admins_token_names_no_environment(admin: Caller) -> None:
+    assert slug(admin.get("/sdk/v1/stream")) == "forbidden"
+
+
+def test_the_stream_of_a_deleted_token_ends(admin: Caller, connect: Connect) -> None:
+    asked = {"name": "x", "role": "sdk", "project": "default", "environment": "production"}
+    made = admin.made("/api/v1/tokens", asked)
+    stream = connect(token=made["secret"])
+    stream.next("snapshot")
+    admin.delete(f"/api/v1/tokens/{made['id']}", match="*")
+    for _ in stream.events():
+        pass  # comments, until the server ends it
+
+
+def test_streams_end_when_the_worker_stops(app: Flask, connect: Connect) -> None:
+    streams = [connect() for _ in range(3)]
+    for stream in streams:
+        stream.next("snapshot")
+    backend: Backend = app.extensions["tidegate"]
+    backend.close()
+    for stream in streams:
+        for _ in stream.events():
+            pass
+    late = connect()
+    assert [event.name for event in late.events()] == ["snapshot"]
+
+
+def test_who_missed_something_in_between_gets_a_snapshot(
+    checkout: Caller, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The feed says that something is missing; and once, that a version was jumped over."""
+    given = iter([FeedUpdate(7, None), FeedUpdate(10_000, "{}")])
+    original = Subscription.get
+
+    def get(subscription: Subscription, timeout: float) -> FeedUpdate | None:
+        return next(given, None) or original(subscription, timeout)
+
+    monkeypatch.setattr(Subscription, "get", get)
+    events = connect().events()
+    assert [next(events).name for _ in range(3)] == ["snapshot"] * 3
+
+
+def test_a_client_that_leaves_is_forgotten(
+    checkout: Caller, connect: Connect, store: Store
+) -> None:
+    stream = connect()
+    stream.next("snapshot")
+    stream.close()
+    left = threading.Event()
+    while store.feed()._subscriptions:
+        left.wait(0.01)

@@ -1,0 +1,91 @@
+"""Texts have one meaning or are refused, and the refusal says whose text it is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from tidegate_server.errors import Unreadable
+from tidegate_server.strict_text import DEEPEST, parse_json, parse_yaml
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ('{"a": [1, 2.5, true, null, "x"]}', {"a": [1, 2.5, True, None, "x"]}),
+        ('"\\ud83d\\ude00"', "😀"),
+        ("9223372036854775807", 2**63 - 1),
+    ],
+)
+def test_json_is_read(text: str, value: Any) -> None:
+    assert parse_json(text, "It") == value
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "is not JSON"),
+        ('{"a":', "line 1"),
+        ("1 2", "is not JSON"),
+        ('{"a": 1, "a": 2}', "twice"),
+        ("[NaN]", "NaN"),
+        ("[-Infinity]", "-Infinity"),
+        ("[1e999]", "too large"),
+        ("9223372036854775808", "64 bits"),
+        ("1" + "0" * 5_000, "64 bits"),
+        ('["\\ud800"]', "surrogate"),
+        ('{"\\uDFFF": 1}', "surrogate"),
+        ("[" * 100_000, "deeply"),
+    ],
+)
+def test_json_without_one_meaning_is_refused(text: str, words: str) -> None:
+    with pytest.raises(Unreadable, match=f"^It .*{words}"):
+        parse_json(text, "It")
+
+
+def test_yaml_is_read_as_json_would_be() -> None:
+    text = "interval: 90s\nlist: [1.5, yes, 2024-01-01, 1:30, true, ~, 010]\nname: 'x'\n"
+    assert parse_yaml(text, "It") == {
+        "interval": "90s",
+        "list": [1.5, "yes", "2024-01-01", "1:30", True, None, 10],
+        "name": "x",
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a: &x 1\nb: *x", "aliases"),
+        ("a: 1\na: 2", "on line 2 again"),
+        ("1: 2", "quotes"),
+        ("a: !!python/object:os 1", "is not YAML"),
+        ("a: !!binary aGk=", "cannot express"),
+        ("a: !!timestamp 2001-01-01", "cannot express"),
+        ("a: 1e999", "too large"),
+        ("a: [1", "line 1"),
+        ("--- 1\n--- 2", "another document"),
+        ("\x00", "is not YAML"),
+        ("[" * 3_000, "deeply"),
+    ],
+)
+def test_yaml_beyond_json_is_refused(text: str, words: str) -> None:
+    with pytest.raises(Unreadable, match=f"^It .*{words}"):
+        parse_yaml(text, "It")
+
+
+@pytest.mark.parametrize("wrap", [lambda inner: [inner], lambda inner: {"a": inner}])
+def test_nesting_is_bounded(wrap: Callable[[Any], Any]) -> None:
+    def nested(levels: int) -> Any:
+        value: Any = 1
+        for _ in range(levels):
+            value = wrap(value)
+        return value
+
+    def read(value: Any) -> Any:
+        return parse_json(json.dumps(value), "It")
+
+    assert read(nested(DEEPEST)) == nested(DEEPEST)
+    with pytest.raises(Unreadable, match="deeply"):
+        read(nested(DEEPEST + 1))

@@ -1,0 +1,183 @@
+"""Who has no business somewhere is told so, and changes nothing."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from tidegate_server.application import create_app
+from tidegate_server.errors import StoreUnavailable, Unauthenticated
+from tidegate_server.store import Store
+from tidegate_server.web import token_secrets
+from tidegate_server.web.access_control import Authenticator
+from tidegate_server.web.settings import ApiSettings
+
+from tests.http_application import ADMIN_TOKEN, SECRET_KEY
+from tests.http_calls import CHECKOUT, PRODUCTION, PROJECT, Caller, everything, slug
+
+DEVELOPMENT = f"{PROJECT}/environments/development"
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        None,
+        "",
+        "Bearer",
+        "Bearer ",
+        f"Basic {ADMIN_TOKEN}",
+        "Bearer wrong",
+        f"Bearer {ADMIN_TOKEN}x",
+        "Bearer tg_admin_bootstrap_0123456789abcdef0123456789abcdef",
+        "Bearer tg_admin_nobody_0123456789abcdef0123456789abcdef",
+        "Bearer \x80\xff",
+    ],
+)
+def test_without_a_known_token_nothing_goes(
+    admin: Caller, client: FlaskClient, store: Store, header: str | None
+) -> None:
+    before = everything(store)
+    headers = {} if header is None else {"Authorization": header}
+    for method, path in (
+        ("GET", "/api/v1/projects"),
+        ("POST", f"{PROJECT}/flags"),
+        ("POST", f"{PRODUCTION}/flags/checkout/kill"),
+        ("DELETE", f"{PROJECT}/flags/checkout"),
+        ("GET", "/sdk/v1/snapshot"),
+        ("GET", "/sdk/v1/stream"),
+        ("POST", "/sdk/v1/reports"),
+        ("GET", "/metrics"),
+    ):
+        refused = client.open(path, method=method, headers=headers, json=CHECKOUT)
+        assert (refused.status_code, slug(refused)) == (401, "unauthenticated"), path
+        assert refused.headers["WWW-Authenticate"].startswith("Bearer")
+    assert everything(store) == before
+
+
+def test_every_route_asks_for_a_token_but_those_that_ask_for_less_or_for_more(app: Flask) -> None:
+    open_to_all = {
+        rule.rule
+        for rule in app.url_map.iter_rules()
+        if getattr(app.view_functions[rule.endpoint], "needs", None) is None
+    }
+    asks_for_its_own_secret = "/api/v1/hooks/<key:hook>"
+    assert open_to_all == {
+        "/health/live",
+        "/health/ready",
+        "/openapi.json",
+        asks_for_its_own_secret,
+    }
+
+
+def test_a_reader_changes_nothing(checkout: Caller, release: str, store: Store) -> None:
+    reader = checkout.token_for("reader", "default", None)
+    assert reader.get(release).status_code == 200
+    before = everything(store)
+    for method, path in (
+        ("POST", f"{PROJECT}/flags"),
+        ("PUT", f"{PROJECT}/flags/checkout"),
+        ("DELETE", f"{PROJECT}/flags/checkout"),
+        ("POST", f"{PROJECT}/segments"),
+        ("POST", f"{PROJECT}/policies"),
+        ("PUT", f"{PRODUCTION}/flags/checkout"),
+        ("POST", f"{PRODUCTION}/flags/checkout/kill"),
+        ("POST", f"{PRODUCTION}/releases"),
+        ("POST", f"{release}/rollback"),
+        ("GET", "/api/v1/tokens"),
+        ("POST", "/api/v1/tokens"),
+    ):
+        refused = reader.call(method, path, CHECKOUT, match='"1"')
+        assert (refused.status_code, slug(refused)) == (403, "forbidden"), path
+    assert everything(store) == before
+
+
+def test_a_writer_makes_no_environments_and_no_tokens(admin: Caller, store: Store) -> None:
+    writer = admin.token_for("writer", "default", None)
+    before = everything(store)
+    for path in ("/api/v1/projects", f"{PROJECT}/environments", "/api/v1/tokens"):
+        assert slug(writer.post(path, {"key": "web"})) == "forbidden"
+    assert everything(store) == before
+
+
+def test_a_token_of_an_environment_changes_only_that_one(checkout: Caller, store: Store) -> None:
+    writer = checkout.token_for("writer", "default", "production")
+    before = everything(store)
+    assert slug(writer.post(f"{DEVELOPMENT}/flags/checkout/kill")) == "forbidden"
+    assert slug(writer.get(f"{DEVELOPMENT}/flags/checkout")) == "forbidden"
+    assert slug(writer.delete(f"{PROJECT}/flags/checkout", match='"1"')) == "forbidden"
+    assert everything(store) == before
+    assert writer.get(f"{PROJECT}/flags/checkout").status_code == 200
+    assert writer.post(f"{PRODUCTION}/flags/checkout/kill").status_code == 200
+
+
+def test_a_token_of_a_project_reaches_no_other(admin: Caller) -> None:
+    admin.made("/api/v1/projects", {"key": "web"})
+    local = admin.token_for("admin", "web", None)
+    assert slug(local.get(f"{PROJECT}/flags")) == "forbidden"
+    assert slug(local.post("/api/v1/projects", {"key": "other"})) == "forbidden"
+    assert local.post("/api/v1/projects/web/environments", {"key": "live"}).status_code == 201
+
+
+def test_an_sdk_token_reaches_its_environment_and_nothing_else(admin: Caller, sdk: Caller) -> None:
+    assert sdk.get("/sdk/v1/snapshot").status_code == 200
+    assert slug(sdk.get(f"{PRODUCTION}/flags")) == "forbidden"
+    assert slug(sdk.get("/metrics")) == "forbidden"
+    refused = admin.get("/sdk/v1/snapshot")
+    assert slug(refused) == "forbidden"
+    assert "--role sdk" in refused.text
+
+
+def test_a_deleted_token_is_remembered_for_a_moment_only(admin: Caller, store: Store) -> None:
+    client = create_app(store, ApiSettings(SECRET_KEY, token_cache_seconds=0.2)).test_client()
+    made = admin.made("/api/v1/tokens", {"name": "ci", "role": "reader"})
+    reader = Caller(client, made["secret"])
+    assert reader.get(f"{PROJECT}/flags").status_code == 200
+    admin.delete(f"/api/v1/tokens/{made['id']}", match="*")
+    while reader.get(f"{PROJECT}/flags").status_code == 200:
+        pass
+    assert reader.get(f"{PROJECT}/flags").status_code == 401
+
+
+def test_a_token_is_good_until_the_store_says_that_it_was_deleted(
+    admin: Caller, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authenticator = Authenticator(store, ApiSettings(SECRET_KEY, token_cache_seconds=60))
+    secret = admin.made("/api/v1/tokens", {"name": "ci", "role": "reader"})["secret"]
+    token = authenticator.token_of(secret)
+
+    def away(*_: Any) -> Any:
+        raise StoreUnavailable("The store cannot be used now.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "get", away)
+        assert authenticator.still_good(token)
+        assert authenticator.token_of(secret) == token
+        assert Authenticator(store, ApiSettings(SECRET_KEY)).still_good(token)
+    admin.delete(f"/api/v1/tokens/{token.id}", match="*")
+    assert not authenticator.still_good(token)
+    with pytest.raises(Unauthenticated):
+        authenticator.token_of(secret)
+
+
+def test_another_secret_key_knows_no_token(admin: Caller, store: Store) -> None:
+    client = create_app(store, ApiSettings(b"another key")).test_client()
+    assert Caller(client, ADMIN_TOKEN).get(f"{PROJECT}/flags").status_code == 401
+
+
+def test_no_log_line_holds_a_secret(
+    admin: Caller, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    made = admin.made("/api/v1/tokens", {"name": "ci", "role": "writer"})
+    Caller(admin.client, made["secret"]).post(f"{PROJECT}/flags", CHECKOUT)
+    Caller(admin.client, made["secret"] + "0").get(f"{PROJECT}/flags?cursor=hidden-in-the-query")
+    shown = capsys.readouterr()
+    read = token_secrets.read(made["secret"])
+    assert read is not None
+    for text in (shown.out, shown.err, caplog.text):
+        assert read.secret not in text
+        assert ADMIN_TOKEN not in text
+        assert "hidden-in-the-query" not in text

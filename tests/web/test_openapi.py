@@ -1,0 +1,76 @@
+"""The server keeps what its OpenAPI document says, tried with requests made from it."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis import Case
+from schemathesis.config import SchemathesisConfig
+from schemathesis.core.result import Ok
+from tidegate_server.application import create_app
+from tidegate_server.store import Store
+from tidegate_server.web import backend
+from tidegate_server.web.settings import ApiSettings
+
+from tests.http_application import SECRET_KEY
+from tests.http_calls import Caller
+
+CONFIG = SchemathesisConfig.from_dict(
+    {
+        "checks": {
+            # A document can be right in form and impossible as a whole, which JSON Schema
+            # cannot say (422); a revision that was made up is an old one (412); a whole
+            # number of any size is JSON, beyond 64 bits it has no single meaning (400).
+            "positive_data_acceptance": {
+                "expected-statuses": ["2xx", "304", "400", "403", "404", "409", "412", "422"]
+            },
+            "missing_required_header": {"expected-statuses": ["401", "428", "404"]},
+        }
+    }
+)
+
+
+APP = create_app(cast(Store, None), ApiSettings(SECRET_KEY))
+
+
+def described() -> dict[str, Any]:
+    """Every operation of the document, by its name."""
+    schema = schemathesis.openapi.from_wsgi("/openapi.json", APP, config=CONFIG)
+    found = [each.ok() for each in schema.get_all_operations() if isinstance(each, Ok)]
+    return {operation.label: operation for operation in found}
+
+
+OPERATIONS = described()
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_the_api_is_as_described(
+    operation: str, store: Store, checkout: Caller, sdk: Caller, release: str
+) -> None:
+    backend.install(APP, store, ApiSettings(SECRET_KEY))
+    bulk = Caller(APP.test_client(), sdk.token).made("/ofrep/v1/evaluate/flags", {})
+    credential = bulk["eventStreams"][0]["url"].partition("credential=")[2]
+    APP.extensions["tidegate"].close()  # streams end after what they have to say
+
+    @given(case=OPERATIONS[operation].as_strategy())
+    @settings(
+        max_examples=15,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        phases=[Phase.explicit, Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    def keeps_its_word(case: Case[Any]) -> None:
+        token = sdk.token if case.path.startswith(("/sdk/", "/ofrep/")) else checkout.token
+        if case.path == "/ofrep/v1/stream":
+            case.query = {"credential": credential}  # a signature cannot be made up
+        case.call_and_validate(headers={"Authorization": f"Bearer {token}"})
+
+    try:
+        keeps_its_word()
+    finally:
+        APP.extensions["tidegate"].close()  # nobody reports into the next test's store

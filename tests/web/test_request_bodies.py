@@ -1,0 +1,51 @@
+"""Bodies come in the kinds that are welcome, and are read strictly."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from flask import Request
+from tidegate_server.web.request_bodies import read_body
+from werkzeug.exceptions import BadRequest, UnsupportedMediaType
+from werkzeug.test import EnvironBuilder
+
+
+def read(body: str | bytes, kind: str, *, yaml_too: bool = False, encoding: str = "") -> Any:
+    headers = [("Content-Encoding", encoding)] if encoding else []
+    builder = EnvironBuilder(method="POST", data=body, content_type=kind, headers=headers)
+    return read_body(Request(builder.get_environ()), yaml_too=yaml_too)
+
+
+def test_json_is_always_welcome_and_yaml_where_it_is_said() -> None:
+    assert read('{"a": 1}', "application/json; charset=utf-8") == {"a": 1}
+    for kind in ("application/yaml", "application/x-yaml", "text/yaml"):
+        assert read("a: 1", kind, yaml_too=True) == {"a": 1}
+        with pytest.raises(UnsupportedMediaType, match="application/json"):
+            read("a: 1", kind)
+
+
+@pytest.mark.parametrize("kind", ["", "text/plain", "application/x-www-form-urlencoded"])
+def test_another_kind_is_refused_by_its_name(kind: str) -> None:
+    with pytest.raises(UnsupportedMediaType, match=kind or "not named"):
+        read('{"a": 1}', kind, yaml_too=True)
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ('{"a": 1, "a": 2}', "The body gives the key 'a' twice"),
+        ("{", "The body is not JSON"),
+        (b"\xff", "The body is not UTF-8: byte 0"),
+        ("[" * 100_000, "The body is nested too deeply"),
+    ],
+)
+def test_a_body_without_one_meaning_is_refused(body: str | bytes, words: str) -> None:
+    with pytest.raises(BadRequest) as refused:
+        read(body, "application/json")
+    assert words in str(refused.value.description)
+
+
+def test_a_compressed_body_is_refused() -> None:
+    with pytest.raises(UnsupportedMediaType, match="without a Content-Encoding"):
+        read("{}", "application/json", encoding="gzip")

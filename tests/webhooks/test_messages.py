@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import json
+import re
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tidegate_server.domain.release import State
+from tidegate_server.domain.release_events import TEST, Notice, ReleaseTold
+from tidegate_server.domain.release_gates import Event
+from tidegate_server.domain.webhook_signing import signing_secret
+from tidegate_server.domain.webhooks import Format, Webhook
+from tidegate_server.webhooks.messages import body_of, headers_of, question_of, slack_text
+
+from tests.wire_schemas import WEBHOOK, violations
+
+PAGE = (Path(__file__).parents[2] / "docs" / "webhooks.md").read_text()
+
+HALF = ReleaseTold(
+    id="rel_1",
+    flag="checkout",
+    rule=None,
+    control="off",
+    treatment="on",
+    policy="careful",
+    state=State.RUNNING,
+    state_before=State.RUNNING,
+    stage=2,
+    stages=3,
+    stage_name="half",
+    percentage=50,
+    percentage_before=5,
+    attempt=1,
+)
+
+
+def notice(event: str = Event.ADVANCED, reason: str = "harmless") -> Notice:
+    return Notice(str(event), 1_790_000_000_250, "policy", reason, "production", HALF)
+
+
+def test_json_says_everything() -> None:
+    said = json.loads(body_of(Format.JSON, "shop", "message-1", notice()))
+    release = said.pop("release")
+    assert said == {
+        "id": "message-1",
+        "event": "advanced",
+        "at": "2026-09-21T14:13:20.250Z",
+        "project": "shop",
+        "environment": "production",
+        "actor": "policy",
+        "reason": "harmless",
+    }
+    assert (release["id"], release["flag"], release["state"]) == ("rel_1", "checkout", "running")
+    assert (release["percentage_before"], release["percentage"]) == (5, 50)
+
+
+@pytest.mark.parametrize("event", [*Event, TEST])
+def test_json_is_as_its_schema_says(event: str) -> None:
+    release = None if event == TEST else replace(HALF, state_before=None)
+    said = body_of(Format.JSON, "shop", "message-1", replace(notice(event), release=release))
+    assert violations(WEBHOOK, json.loads(said)) == []
+
+
+def test_a_question_is_as_its_schema_says() -> None:
+    then = {"action": "advance", "state": "running", "stage": 3, "stage_name": "all"}
+    asked = question_of("ask-1", 0, "shop", "production", HALF, {**then, "percentage": 100}, "ok")
+    assert violations(WEBHOOK, json.loads(asked)) == []
+    vague = question_of("ask-1", 0, "shop", "production", HALF, then, "ok")
+    assert violations(WEBHOOK, json.loads(vague)) != []
+
+
+def documented(language: str) -> list[str]:
+    """The blocks of the documentation in a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+
+
+def test_the_documented_requests_are_as_the_schema_says() -> None:
+    examples = [json.loads(block) for block in documented("json") if '"event"' in block]
+    assert [each["event"] for each in examples] == ["advanced", "confirm"]
+    assert [violations(WEBHOOK, each) for each in examples] == [[], []]
+
+
+class TestDocumentedVerification:
+    WEBHOOK = Webhook("ops", "https://x/", "new", retiring_id="old", retires_ms=2**53)
+    BODY = body_of(Format.JSON, "shop", "message-1", notice(reason="Zahlung fällt aus"))
+
+    @pytest.fixture
+    def verify(self) -> Any:
+        (snippet,) = documented("python")
+        names: dict[str, Any] = {}
+        exec(snippet, names)
+        return names["is_from_tidegate"]
+
+    def header(self, at_s: float) -> str:
+        headers = headers_of(
+            b"key", self.WEBHOOK, "advanced", "message-1", self.BODY, int(at_s * 1_000)
+        )
+        return headers["Tidegate-Signature"]
+
+    @pytest.mark.parametrize("secret_id", ["new", "old"])
+    def test_knows_what_comes_from_here(self, verify: Any, secret_id: str) -> None:
+        secret = signing_secret(b"key", secret_id)
+        assert verify(secret, self.header(time.time()), self.BODY)
+
+    def test_refuses_what_does_not(self, verify: Any) -> None:
+        secret, header = signing_secret(b"key", "new"), self.header(time.time())
+        assert not verify(signing_secret(b"another key", "new"), header, self.BODY)
+        assert not verify(secret, header, self.BODY.replace(b"50", b"99"))
+        assert not verify(secret, header.replace("t=1", "t=2", 1), self.BODY)
+        assert not verify(secret, self.header(time.time() - 3_600), self.BODY)
+        assert not verify(secret, "", self.BODY)
+
+
+def test_slack_reads_a_text_and_nothing_in_it_is_markup() -> None:
+    mean = notice(reason="<!channel> & <https://evil.example|click>\nnow")
+    assert json.loads(body_of(Format.SLACK, "shop", "message-1", mean)) == {
+        "text": "*checkout* in shop/production: advanced to stage half (2 of 3), 5 % → 50 %\n"
+        ">&lt;!channel&gt; &amp; &lt;https://evil.example|click&gt; now\n"
+        "_policy, rel_1_"
+    }
+
+
+def test_every_event_has_a_line_of_its_own_in_words() -> None:
+    lines = {slack_text("shop", notice(each)).splitlines()[0] for each in Event}
+    assert len(lines) == len(Event)
+    assert all(line.startswith("*checkout* in shop/production: ") for line in lines)
+    assert not any("_" in line for line in lines)
+
+
+def test_a_test_says_so_in_either_format() -> None:
+    test = Notice(TEST, 0, "ana (1)", "try")
+    assert slack_text("shop", test) == "Tidegate can reach this channel (a test by ana (1))."
+    said = json.loads(body_of(Format.JSON, "shop", "message-1", test))
+    assert (said["event"], said["release"]) == ("test", None)
+
+
+def test_the_old_secret_signs_along_while_it_lasts() -> None:
+    webhook = Webhook("ops", "https://x/", "new", retiring_id="old", retires_ms=10_000)
+    both = headers_of(b"key", webhook, "held", "message-1", b"{}", 9_999)
+    one = headers_of(b"key", webhook, "held", "message-1", b"{}", 10_000)
+    assert both["Tidegate-Signature"].count("v1=") == 2
+    assert one["Tidegate-Signature"].startswith("t=10,v1=")
+    assert one["Tidegate-Signature"].count("v1=") == 1
+    assert (one["Tidegate-Event"], one["Tidegate-Delivery"]) == ("held", "message-1")
