@@ -11,14 +11,14 @@ from marshmallow import ValidationError, fields
 from tidegate.model import Comparison, NoneOf
 from tidegate_server.documents.fields import (
     LONGEST_DURATION_MS,
+    BoundedString,
     ConditionField,
     Duration,
     Key,
     Number,
     Percent,
-    Text,
-    Truth,
-    Whole,
+    StrictBoolean,
+    StrictInteger,
     duration_text,
 )
 
@@ -73,16 +73,16 @@ def test_impossible_percentages_are_refused(wrong: Any) -> None:
 @pytest.mark.parametrize(
     ("field", "wrong"),
     [
-        (Truth(), 1),
-        (Truth(), "true"),
-        (Whole(), True),
-        (Whole(), 1.0),
-        (Whole(), "1"),
+        (StrictBoolean(), 1),
+        (StrictBoolean(), "true"),
+        (StrictInteger(), True),
+        (StrictInteger(), 1.0),
+        (StrictInteger(), "1"),
         (Number(), True),
         (Number(), "1"),
-        (Text(10), 1),
-        (Text(10), "12345678901"),
-        (Text(10), "a\x1b[2J"),
+        (BoundedString(10), 1),
+        (BoundedString(10), "12345678901"),
+        (BoundedString(10), "a\x1b[2J"),
         (Key(), "Big"),
         (Key(), ""),
         (Key(), "a b"),

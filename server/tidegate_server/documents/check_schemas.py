@@ -8,7 +8,7 @@ from typing import Any
 from marshmallow import ValidationError, fields, post_dump, post_load, validate
 from tidegate.model import Tolerance
 
-from tidegate_server.documents.fields import Duration, Name, Number, Text, Whole
+from tidegate_server.documents.fields import BoundedString, Duration, Name, Number, StrictInteger
 from tidegate_server.documents.strict_schema import Strict
 from tidegate_server.domain.checks import Check, Compare, Metric, OnFailure, Operator
 from tidegate_server.domain.policy import MINUTE
@@ -41,7 +41,7 @@ class CheckSchema(Strict):
         metadata={"description": "of latency (0.95) and custom values (0.5)"},
     )
     measure = Name(metadata={"description": "the name of a custom value"})
-    query = Text(4_000, metadata={"description": "PromQL, for metric: prometheus"})
+    query = BoundedString(4_000, metadata={"description": "PromQL, for metric: prometheus"})
     tolerance = fields.Nested(ToleranceSchema)
     false_alarm = Number(
         validate=validate.Range(
@@ -59,8 +59,8 @@ class CheckSchema(Strict):
     window = Duration(
         attribute="window_ms", metadata={"description": "over how much time a value is taken"}
     )
-    failure_limit = Whole(metadata={"description": "breaches in a row that are tolerated"})
-    error_limit = Whole(
+    failure_limit = StrictInteger(metadata={"description": "breaches in a row that are tolerated"})
+    error_limit = StrictInteger(
         metadata={"description": "evaluations in a row in which the source may be unreadable"}
     )
     on_failure = fields.Enum(OnFailure, by_value=True, load_default=OnFailure.ROLLBACK)

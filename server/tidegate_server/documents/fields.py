@@ -24,11 +24,11 @@ PATH_KEY = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
-class Text(fields.String):
+class BoundedString(fields.String):
     """Words for people: of a bounded length, without control characters."""
 
-    def __init__(self, longest: int, *, shortest: int = 0, **kwargs: Any) -> None:
-        super().__init__(validate=validate.Length(min=shortest, max=longest), **kwargs)
+    def __init__(self, max_length: int, *, min_length: int = 0, **kwargs: Any) -> None:
+        super().__init__(validate=validate.Length(min=min_length, max=max_length), **kwargs)
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> str:
         if not isinstance(value, str):
@@ -42,7 +42,7 @@ def _with_pattern(pattern: re.Pattern[str], metadata: Mapping[str, Any]) -> dict
     return {**metadata, "pattern": f"^{pattern.pattern}$"}
 
 
-class Patterned(fields.String):
+class PatternString(fields.String):
     """Text that a pattern matches from its first to its last character."""
 
     def __init__(self, pattern: re.Pattern[str], words: str, **kwargs: Any) -> None:
@@ -58,7 +58,7 @@ class Patterned(fields.String):
         return value
 
 
-class Key(Patterned):
+class Key(PatternString):
     """A name that addresses use: lower-case letters, digits, ``.``, ``_``, ``-``."""
 
     def __init__(self, **kwargs: Any) -> None:
@@ -69,7 +69,7 @@ class Key(Patterned):
         super().__init__(domain.KEY, words, **kwargs)
 
 
-class Name(Patterned):
+class Name(PatternString):
     """A name within a document, of a variant, a rule or a stage; capitals are welcome."""
 
     def __init__(self, **kwargs: Any) -> None:
@@ -80,7 +80,7 @@ class Name(Patterned):
         super().__init__(domain.NAME, words, **kwargs)
 
 
-class Truth(fields.Boolean):
+class StrictBoolean(fields.Boolean):
     """``true`` or ``false``, and nothing that resembles them."""
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> bool:
@@ -89,7 +89,7 @@ class Truth(fields.Boolean):
         return value
 
 
-class Whole(fields.Integer):
+class StrictInteger(fields.Integer):
     """A whole number, without a decimal point and without quotes."""
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> int:
@@ -98,11 +98,11 @@ class Whole(fields.Integer):
         return value
 
 
-class Items(fields.List[Any]):
+class BoundedList(fields.List[Any]):
     """A list whose length is looked at before anything in it is."""
 
-    def __init__(self, item: Any, *, most: int, least: int = 0, **kwargs: Any) -> None:
-        self._bounds = validate.Length(min=least or None, max=most)
+    def __init__(self, item: Any, *, max_items: int, min_items: int = 0, **kwargs: Any) -> None:
+        self._bounds = validate.Length(min=min_items or None, max=max_items)
         super().__init__(item, validate=self._bounds, **kwargs)
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> list[Any]:

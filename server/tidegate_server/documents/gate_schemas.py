@@ -8,7 +8,15 @@ from typing import Any
 
 from marshmallow import ValidationError, fields, post_load, validate
 
-from tidegate_server.documents.fields import Duration, Items, Key, Patterned, Text, Truth, Whole
+from tidegate_server.documents.fields import (
+    BoundedList,
+    BoundedString,
+    Duration,
+    Key,
+    PatternString,
+    StrictBoolean,
+    StrictInteger,
+)
 from tidegate_server.documents.strict_schema import Strict
 from tidegate_server.domain.policy import MINUTE
 from tidegate_server.domain.release_gates import (
@@ -33,16 +41,16 @@ TIME = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]|24:00")
 class ApprovalSchema(Strict):
     """People who must agree before the release leaves a stage."""
 
-    approvers = Items(
-        Text(200, shortest=1),
+    approvers = BoundedList(
+        BoundedString(200, min_length=1),
         load_default=list,
-        most=MOST,
+        max_items=MOST,
         metadata={"description": "names of tokens; without it, everyone who may write"},
     )
-    count = Whole(load_default=1, validate=validate.Range(min=1, max=100))
+    count = StrictInteger(load_default=1, validate=validate.Range(min=1, max=100))
     timeout = Duration(attribute="timeout_ms", load_default=None, allow_none=True)
     on_timeout = fields.Enum(OnTimeout, by_value=True, load_default=OnTimeout.HOLD)
-    not_the_starter = Truth(
+    not_the_starter = StrictBoolean(
         load_default=False,
         metadata={"description": "whoever started the release may not approve it"},
     )
@@ -53,7 +61,7 @@ class ApprovalSchema(Strict):
         return ApprovalGate(**{**data, "approvers": tuple(data["approvers"])})
 
 
-class TimeOfDay(Patterned):
+class TimeOfDay(PatternString):
     """A time on the wall clock, ``09:30``; minutes after midnight inside."""
 
     def __init__(self, **kwargs: Any) -> None:
@@ -71,11 +79,11 @@ class TimeOfDay(Patterned):
 class _AdvanceWindow(Strict):
     """Hours of some days in which a percentage may be raised."""
 
-    days = Items(
+    days = BoundedList(
         fields.Enum(Day, by_value=True),
         load_default=lambda: list(EVERY_DAY),
-        least=1,
-        most=7,
+        min_items=1,
+        max_items=7,
     )
 
     @post_load
@@ -100,7 +108,7 @@ AdvanceWindowSchema = _AdvanceWindow.from_dict(
 class _Freeze(Strict):
     """A time in which no percentage is raised."""
 
-    reason = Text(500, load_default="")
+    reason = BoundedString(500, load_default="")
 
     @post_load
     def build(self, data: Mapping[str, Any], **_: Any) -> Any:
@@ -110,8 +118,8 @@ class _Freeze(Strict):
 
 FreezeSchema = _Freeze.from_dict(
     {
-        "from": Text(40, shortest=10, required=True, attribute="begins"),
-        "to": Text(40, shortest=10, required=True, attribute="ends"),
+        "from": BoundedString(40, min_length=10, required=True, attribute="begins"),
+        "to": BoundedString(40, min_length=10, required=True, attribute="ends"),
     },
     name="FreezeSchema",
 )
@@ -120,14 +128,16 @@ FreezeSchema = _Freeze.from_dict(
 class WindowsSchema(Strict):
     """When a percentage may be raised; a rollback is never delayed."""
 
-    timezone = Text(100, shortest=1, load_default="UTC", metadata={"description": "IANA name"})
-    advance = Items(
+    timezone = BoundedString(
+        100, min_length=1, load_default="UTC", metadata={"description": "IANA name"}
+    )
+    advance = BoundedList(
         fields.Nested(AdvanceWindowSchema),
         load_default=list,
-        most=MOST,
+        max_items=MOST,
         metadata={"description": "in any of these; without it, always"},
     )
-    freeze = Items(fields.Nested(FreezeSchema), load_default=list, most=MOST)
+    freeze = BoundedList(fields.Nested(FreezeSchema), load_default=list, max_items=MOST)
 
     @post_load
     def build(self, data: Mapping[str, Any], **_: Any) -> Any:
@@ -142,7 +152,7 @@ class RollbackSchema(Strict):
     cooldown = Duration(
         attribute="cooldown_ms", load_default=30 * MINUTE, metadata={"default": "30m"}
     )
-    max_retries = Whole(load_default=0, validate=validate.Range(min=0, max=100))
+    max_retries = StrictInteger(load_default=0, validate=validate.Range(min=0, max=100))
 
     @post_load
     def build(self, data: Mapping[str, Any], **_: Any) -> Any:
@@ -154,10 +164,10 @@ class NotificationSchema(Strict):
     """A webhook and the events it is told."""
 
     webhook = Key(required=True)
-    events = Items(
+    events = BoundedList(
         fields.Enum(Event, by_value=True),
         load_default=list,
-        most=len(Event),
+        max_items=len(Event),
         metadata={"description": "without it, all of them"},
     )
 

@@ -8,7 +8,16 @@ from typing import Any
 from marshmallow import ValidationError, fields, post_load, validate
 
 from tidegate_server.documents.check_schemas import CheckSchema
-from tidegate_server.documents.fields import Duration, Items, Key, Name, Percent, Text, Truth, Whole
+from tidegate_server.documents.fields import (
+    BoundedList,
+    BoundedString,
+    Duration,
+    Key,
+    Name,
+    Percent,
+    StrictBoolean,
+    StrictInteger,
+)
 from tidegate_server.documents.gate_schemas import (
     ApprovalSchema,
     ConfirmationSchema,
@@ -31,17 +40,17 @@ class StageSchema(Strict):
     """Who is opened, and what must be seen before the next stage."""
 
     name = Name(metadata={"description": "`stage-N` when left out"})
-    segments = Items(
+    segments = BoundedList(
         Key(),
         load_default=list,
-        most=100,
+        max_items=100,
         metadata={"description": "open to contexts in any of these; without it, to everyone"},
     )
     percentage = Percent(metadata={"description": "share of them; 100 when segments are given"})
     min_duration = Duration(
         attribute="min_duration_ms", load_default=15 * MINUTE, metadata={"default": "15m"}
     )
-    min_samples = Whole(
+    min_samples = StrictInteger(
         load_default=500,
         validate=validate.Range(min=0, max=1_000_000_000),
         metadata={"description": "outcomes in each arm"},
@@ -86,24 +95,24 @@ class PolicyFields(Strict):
     """What people say of a policy."""
 
     key = Key(required=True)
-    name = Text(200, load_default="")
-    description = Text(4_000, load_default="")
+    name = BoundedString(200, load_default="")
+    description = BoundedString(4_000, load_default="")
     interval = Duration(
         attribute="interval_ms",
         load_default=30 * SECOND,
         metadata={"default": "30s", "description": "time between evaluations"},
     )
-    stages = Items(
+    stages = BoundedList(
         fields.Nested(StageSchema),
         required=True,
-        least=1,
-        most=MOST_STAGES,
+        min_items=1,
+        max_items=MOST_STAGES,
         metadata={"description": "each opens at least what the one before it opened"},
     )
-    checks = Items(
+    checks = BoundedList(
         fields.Nested(CheckSchema),
         load_default=lambda: [Check()],
-        most=MOST_CHECKS,
+        max_items=MOST_CHECKS,
     )
     no_data = fields.Nested(NoDataSchema, load_default=NoData)
     bake = Duration(
@@ -117,9 +126,13 @@ class PolicyFields(Strict):
     )
     windows = fields.Nested(WindowsSchema, load_default=Windows)
     rollback = fields.Nested(RollbackSchema, load_default=Rollback)
-    notify = Items(fields.Nested(NotificationSchema), load_default=list, most=MOST_WEBHOOKS)
-    confirm = Items(fields.Nested(ConfirmationSchema), load_default=list, most=MOST_WEBHOOKS)
-    local_breaker = Truth(
+    notify = BoundedList(
+        fields.Nested(NotificationSchema), load_default=list, max_items=MOST_WEBHOOKS
+    )
+    confirm = BoundedList(
+        fields.Nested(ConfirmationSchema), load_default=list, max_items=MOST_WEBHOOKS
+    )
+    local_breaker = StrictBoolean(
         load_default=False,
         metadata={
             "description": "an instance that cannot reach the server may close the release for "

@@ -8,7 +8,15 @@ from typing import Any
 
 from marshmallow import ValidationError, fields, post_load, validate
 
-from tidegate_server.documents.fields import Items, Name, Number, Patterned, Text, Truth, Whole
+from tidegate_server.documents.fields import (
+    BoundedList,
+    BoundedString,
+    Name,
+    Number,
+    PatternString,
+    StrictBoolean,
+    StrictInteger,
+)
 from tidegate_server.documents.strict_schema import Strict
 from tidegate_server.store.reports import (
     ArmTotals,
@@ -35,7 +43,7 @@ USER_HASH = re.compile(r"[0-9a-f]{16}")
 INSTANCE_ID = re.compile(r"[0-9a-f]{32}")
 
 
-class Count(Whole):
+class Count(StrictInteger):
     """A whole number as JSON Schema has it: languages without integers may write ``4.0``."""
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> int:
@@ -87,10 +95,10 @@ class FailingUsersSchema(Strict):
     step = _whole(0)
     stratum = _whole(0)
     arm = fields.String(required=True, validate=validate.OneOf(("control", "treatment")))
-    users = Items(
-        Patterned(USER_HASH, "16 hex digits are expected here."),
+    users = BoundedList(
+        PatternString(USER_HASH, "16 hex digits are expected here."),
         required=True,
-        most=MOST_USERS,
+        max_items=MOST_USERS,
     )
     overflow = _whole(0)
 
@@ -105,7 +113,7 @@ class Histogram(fields.Dict):
 
     def __init__(self) -> None:
         super().__init__(
-            keys=Patterned(BUCKET, "The number of a bucket is expected here, -481 to 481."),
+            keys=PatternString(BUCKET, "The number of a bucket is expected here, -481 to 481."),
             values=_whole(0),
             required=True,
             metadata={"propertyNames": {"pattern": f"^{BUCKET.pattern}$"}},
@@ -162,23 +170,23 @@ class ReportBody(Strict):
         required=True,
         validate=validate.Equal(SCHEMA_VERSION, error="This server understands schema 1."),
     )
-    instance = Patterned(INSTANCE_ID, "32 hex digits are expected here.", required=True)
+    instance = PatternString(INSTANCE_ID, "32 hex digits are expected here.", required=True)
     sequence = _whole(1)
-    continues = Truth(required=True)
+    continues = StrictBoolean(required=True)
     version = _whole(0)
     interval = Number(
         required=True,
         validate=validate.Range(min=0, max=LONGEST_INTERVAL),
         metadata={"description": "seconds until the next report"},
     )
-    sdk = Text(200, required=True)
-    host = Text(300, required=True)
+    sdk = BoundedString(200, required=True)
+    host = BoundedString(300, required=True)
     pid = _whole(0)
-    counts = Items(fields.Nested(GroupTotalsSchema), required=True, most=MOST_GROUPS)
-    failing = Items(fields.Nested(FailingUsersSchema), required=True, most=MOST_GROUPS)
-    values = Items(fields.Nested(GroupValuesSchema), load_default=list, most=MOST_VALUES)
-    trips = Items(fields.Nested(TripsSchema), load_default=list, most=MOST_GROUPS)
-    leaving = Truth(load_default=False, metadata={"description": "this is the last report"})
+    counts = BoundedList(fields.Nested(GroupTotalsSchema), required=True, max_items=MOST_GROUPS)
+    failing = BoundedList(fields.Nested(FailingUsersSchema), required=True, max_items=MOST_GROUPS)
+    values = BoundedList(fields.Nested(GroupValuesSchema), load_default=list, max_items=MOST_VALUES)
+    trips = BoundedList(fields.Nested(TripsSchema), load_default=list, max_items=MOST_GROUPS)
+    leaving = StrictBoolean(load_default=False, metadata={"description": "this is the last report"})
 
     @post_load
     def build(self, data: Mapping[str, Any], **_: Any) -> Any:
@@ -192,4 +200,6 @@ class ReportBody(Strict):
 class VersionAnswer(Strict):
     """What an instance gets for its report."""
 
-    version = Whole(required=True, metadata={"description": "the environment's newest version"})
+    version = StrictInteger(
+        required=True, metadata={"description": "the environment's newest version"}
+    )

@@ -6,14 +6,14 @@ from typing import Any
 
 from marshmallow import fields, post_dump
 
-from tidegate_server.documents.fields import Instant, Key, Whole
+from tidegate_server.documents.fields import Instant, Key, StrictInteger
 from tidegate_server.documents.strict_schema import Strict
 
 
 class StoredAnswer(Strict):
     """A stored document as an answer: its fields, its revision, and when it was written."""
 
-    revision = Whole(
+    revision = StrictInteger(
         required=True, dump_only=True, metadata={"description": "the number in the ETag"}
     )
     updated_at = Instant(attribute="updated_ms", required=True)

@@ -8,7 +8,14 @@ from typing import Any
 from marshmallow import ValidationError, fields, post_load, validate
 from tidegate.model import FLAG_TYPES, Variant
 
-from tidegate_server.documents.fields import AnyJson, Items, Key, Name, Text, Truth
+from tidegate_server.documents.fields import (
+    AnyJson,
+    BoundedList,
+    BoundedString,
+    Key,
+    Name,
+    StrictBoolean,
+)
 from tidegate_server.documents.strict_schema import Strict
 from tidegate_server.domain.flags import FlagDefinition
 from tidegate_server.web.document_schemas import Page, StoredAnswer, key_of_address
@@ -38,21 +45,21 @@ class FlagFields(Strict):
 
     key = Key(required=True)
     type = fields.String(required=True, validate=validate.OneOf(FLAG_TYPES))
-    variants = Items(
+    variants = BoundedList(
         fields.Nested(VariantSchema),
-        least=1,
-        most=MOST_VARIANTS,
+        min_items=1,
+        max_items=MOST_VARIANTS,
         metadata={"description": "a boolean flag without variants gets `on` and `off`"},
     )
-    name = Text(200, load_default="")
-    description = Text(4_000, load_default="")
-    tags = Items(Text(100, shortest=1), load_default=list, most=100)
-    salt = Text(
+    name = BoundedString(200, load_default="")
+    description = BoundedString(4_000, load_default="")
+    tags = BoundedList(BoundedString(100, min_length=1), load_default=list, max_items=100)
+    salt = BoundedString(
         200,
         load_default="",
         metadata={"description": "seeds bucketing and never changes; the key, unless imported"},
     )
-    client_side = Truth(
+    client_side = StrictBoolean(
         load_default=False,
         metadata={"description": "whether client tokens may ask for it"},
     )
@@ -82,11 +89,11 @@ class FlagUpdate(FlagBody):
     """A flag as it shall be. Its type and its salt never change."""
 
     key = key_of_address()
-    variants = Items(
+    variants = BoundedList(
         fields.Nested(VariantSchema),
         required=True,
-        least=1,
-        most=MOST_VARIANTS,
+        min_items=1,
+        max_items=MOST_VARIANTS,
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from marshmallow import INCLUDE, Schema, fields, post_load
 
 from tidegate_server.admin.hooks.alert_payloads import AlertStatus
-from tidegate_server.documents.fields import Instant, Items, Key, Text, Truth
+from tidegate_server.documents.fields import BoundedList, BoundedString, Instant, Key, StrictBoolean
 from tidegate_server.documents.strict_schema import Strict
 from tidegate_server.domain.hook_edits import MOST_FLAGS
 from tidegate_server.domain.hooks import AlertKind, HookAction
@@ -32,8 +32,8 @@ class HookRequest:
 class HookFields(Strict):
     """What people say of a hook."""
 
-    name = Text(
-        100, shortest=1, required=True, metadata={"description": "the audit log names it so"}
+    name = BoundedString(
+        100, min_length=1, required=True, metadata={"description": "the audit log names it so"}
     )
     kind = fields.Enum(
         AlertKind, by_value=True, required=True, metadata={"description": "who sends the alerts"}
@@ -45,18 +45,18 @@ class HookFields(Strict):
         metadata={"description": "what a firing alert does to the flags"},
     )
     environment = Key(required=True)
-    flags = Items(
+    flags = BoundedList(
         Key(),
         required=True,
-        least=1,
-        most=MOST_FLAGS,
+        min_items=1,
+        max_items=MOST_FLAGS,
         metadata={"description": "the only flags that it acts on"},
     )
-    enabled = Truth(
+    enabled = StrictBoolean(
         load_default=True,
         metadata={"description": "one that is not says what it understood and does nothing"},
     )
-    description = Text(4_000, load_default="")
+    description = BoundedString(4_000, load_default="")
 
 
 class HookBody(HookFields):
@@ -116,7 +116,9 @@ class OutcomeSchema(Strict):
     """What an alert did to one flag."""
 
     flag = fields.String(required=True)
-    done = Truth(required=True, metadata={"description": "whether this alert changed anything"})
+    done = StrictBoolean(
+        required=True, metadata={"description": "whether this alert changed anything"}
+    )
     outcome = fields.String(required=True, metadata={"description": "what happened, in words"})
     release = fields.String(required=True, allow_none=True)
 

@@ -7,7 +7,7 @@ from typing import Any
 from marshmallow import fields, validate
 
 from tidegate_server.admin.releases.schemas import CountsSchema
-from tidegate_server.documents.fields import AnyJson, Instant, Number, Truth, Whole
+from tidegate_server.documents.fields import AnyJson, Instant, Number, StrictBoolean, StrictInteger
 from tidegate_server.documents.strict_schema import Strict
 from tidegate_server.web.document_schemas import Page
 from tidegate_server.web.pagination import PageQuery, cursor
@@ -44,7 +44,9 @@ class DifferenceSchema(Strict):
 
     id = fields.String(required=True, metadata={"description": "the entry's place in the ledger"})
     at = Instant(attribute="at_ms", required=True)
-    window = Whole(required=True, metadata={"description": "the number of the window, from 1"})
+    window = StrictInteger(
+        required=True, metadata={"description": "the number of the window, from 1"}
+    )
     field = fields.String(required=True, metadata={"description": "a dotted path in the entry"})
     recorded = AnyJson(required=True, allow_none=True)
     recomputed = AnyJson(required=True, allow_none=True)
@@ -53,25 +55,29 @@ class DifferenceSchema(Strict):
 class ReplayAnswer(Strict):
     """A release's decisions, computed again from the evidence they rested on."""
 
-    agrees = Truth(required=True, metadata={"description": "nothing differs, to the last digit"})
-    ledger = Whole(required=True, metadata={"description": "entries of the whole ledger"})
-    entries = Whole(required=True, metadata={"description": "entries of this stretch of it"})
-    decisions = Whole(
+    agrees = StrictBoolean(
+        required=True, metadata={"description": "nothing differs, to the last digit"}
+    )
+    ledger = StrictInteger(required=True, metadata={"description": "entries of the whole ledger"})
+    entries = StrictInteger(
+        required=True, metadata={"description": "entries of this stretch of it"}
+    )
+    decisions = StrictInteger(
         attribute="replay.decisions",
         required=True,
         metadata={"description": "how many were computed again"},
     )
-    skipped = Whole(
+    skipped = StrictInteger(
         attribute="replay.skipped",
         required=True,
         metadata={"description": "entries before the first checkpoint, or after a gap"},
     )
-    moves = Whole(
+    moves = StrictInteger(
         attribute="replay.moves",
         required=True,
         metadata={"description": "how often people moved the release between two decisions"},
     )
-    differing = Whole(
+    differing = StrictInteger(
         attribute="replay.differing",
         required=True,
         metadata={"description": "entries that differ from what was computed"},
@@ -95,7 +101,7 @@ class EvidenceSchema(Strict):
     advance_at = Number(required=True, metadata={"description": "the A that an advance needs"})
     overdispersion = Number(required=True)
     probe = Number(required=True)
-    window = Whole(required=True, metadata={"description": "the number of the evaluation"})
+    window = StrictInteger(required=True, metadata={"description": "the number of the evaluation"})
 
 
 class HappeningSchema(Strict):
@@ -116,12 +122,12 @@ class HappeningSchema(Strict):
 class ChapterSchema(Strict):
     """A stretch of a release in one stage."""
 
-    stage = Whole(required=True)
-    attempt = Whole(required=True)
+    stage = StrictInteger(required=True)
+    attempt = StrictInteger(required=True)
     title = fields.String(required=True)
     began_at = Instant(attribute="from_ms", required=True)
     ended_at = Instant(attribute="to_ms", required=True, allow_none=True)
-    evaluations = Whole(required=True)
+    evaluations = StrictInteger(required=True)
     control = fields.Nested(CountsSchema, required=True)
     treatment = fields.Nested(CountsSchema, required=True)
     text = fields.String(required=True)

@@ -9,7 +9,15 @@ from marshmallow import fields, post_load, validate
 
 from tidegate_server.admin.policies.simulation_schemas import a_policy, a_policy_key, policy_asked
 from tidegate_server.decisions.decision import Action
-from tidegate_server.documents.fields import Instant, Key, Name, Number, Percent, Truth, Whole
+from tidegate_server.documents.fields import (
+    Instant,
+    Key,
+    Name,
+    Number,
+    Percent,
+    StrictBoolean,
+    StrictInteger,
+)
 from tidegate_server.documents.strict_schema import Strict
 from tidegate_server.domain.policy import Policy
 from tidegate_server.domain.release import State
@@ -35,12 +43,12 @@ class BacktestBody(Strict):
     policy_key = a_policy_key()
     environment = Key(required=True)
     release = Name(required=True, metadata={"description": "the release's id"})
-    runs = Whole(
+    runs = StrictInteger(
         load_default=50,
         validate=validate.Range(min=1, max=MOST_RUNS),
         metadata={"description": "how often what has to be drawn is drawn"},
     )
-    seed = Whole(load_default=1, metadata={"description": "another seed, other luck"})
+    seed = StrictInteger(load_default=1, metadata={"description": "another seed, other luck"})
 
     @post_load
     def build(self, data: dict[str, Any], **_: Any) -> Any:
@@ -82,7 +90,7 @@ class StepSchema(Strict):
 
     at = Instant(attribute="at_ms", required=True)
     action = fields.Enum(Action, by_value=True, required=True)
-    stage = Whole(required=True)
+    stage = StrictInteger(required=True)
     reason = fields.String(required=True)
 
 
@@ -91,9 +99,9 @@ class WasSchema(Strict):
 
     state = fields.Enum(State, by_value=True, required=True, attribute="was_state")
     stages = fields.List(fields.Nested(ReachedSchema), required=True, attribute="was_stages")
-    exposed = Whole(required=True, attribute="was.exposed")
-    errors = Whole(required=True, attribute="was.errors")
-    hurt = Whole(required=True, attribute="was.hurt")
+    exposed = StrictInteger(required=True, attribute="was.exposed")
+    errors = StrictInteger(required=True, attribute="was.errors")
+    hurt = StrictInteger(required=True, attribute="was.hurt")
 
 
 class WouldSchema(Strict):
@@ -133,9 +141,11 @@ class BacktestAnswer(Strict):
     release = fields.String(required=True)
     begins_at = Instant(attribute="begins_ms", required=True)
     ends_at = Instant(attribute="ends_ms", required=True)
-    windows = Whole(required=True)
-    runs = Whole(required=True, metadata={"description": "one when nothing had to be drawn"})
-    complete = Truth(required=True, metadata={"description": "all runs were made in time"})
+    windows = StrictInteger(required=True)
+    runs = StrictInteger(
+        required=True, metadata={"description": "one when nothing had to be drawn"}
+    )
+    complete = StrictBoolean(required=True, metadata={"description": "all runs were made in time"})
     known = Number(
         required=True, metadata={"description": "the share of the counts that is recorded"}
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 from marshmallow import ValidationError, fields, post_load, validate
 
-from tidegate_server.documents.fields import Key, Number, Truth, Whole
+from tidegate_server.documents.fields import Key, Number, StrictBoolean, StrictInteger
 from tidegate_server.documents.policy_schemas import PolicyBody
 from tidegate_server.documents.strict_schema import Strict
 from tidegate_server.domain.policy import Policy
@@ -105,7 +105,7 @@ class SimulationBody(Strict):
         validate=validate.Range(min=1, min_inclusive=False, max=1_000),
         metadata={"description": "how many times as often a bad release fails"},
     )
-    users = Whole(
+    users = StrictInteger(
         load_default=None,
         allow_none=True,
         validate=validate.Range(min=1, max=10**9),
@@ -114,13 +114,13 @@ class SimulationBody(Strict):
     segments = Shares(
         metadata={"description": "the share of the users in a segment; 0.05 of those left out"}
     )
-    runs = Whole(
+    runs = StrictInteger(
         load_default=100,
         validate=validate.Range(min=1, max=MOST_RUNS),
         metadata={"description": "how many healthy releases, and how many bad ones"},
     )
-    seed = Whole(load_default=1, metadata={"description": "another seed, other luck"})
-    days = Whole(
+    seed = StrictInteger(load_default=1, metadata={"description": "another seed, other luck"})
+    days = StrictInteger(
         load_default=30,
         validate=validate.Range(min=1, max=MOST_DAYS),
         metadata={"description": "after so many days a release is undecided"},
@@ -171,7 +171,7 @@ def _spread(description: str) -> fields.Nested:
 class ForecastSchema(Strict):
     """What releases of one kind come to. A null has happened in none of them."""
 
-    runs = Whole(required=True)
+    runs = StrictInteger(required=True)
     completed = _estimate("probability that it completes")
     stopped = _estimate("probability that the policy stops it at least once")
     undecided = _estimate("probability that it is neither completed nor stopped in time")
@@ -192,8 +192,8 @@ class SimulationAnswer(Strict):
     """Healthy and bad releases side by side."""
 
     policy = fields.String(required=True)
-    seed = Whole(required=True)
-    complete = Truth(
+    seed = StrictInteger(required=True)
+    complete = StrictBoolean(
         required=True, metadata={"description": "all runs were made in the time there is for one"}
     )
     healthy = fields.Nested(ForecastSchema, required=True)

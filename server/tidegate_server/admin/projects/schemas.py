@@ -7,7 +7,7 @@ from typing import Any
 
 from marshmallow import fields, post_load
 
-from tidegate_server.documents.fields import Items, Key, Patterned, Text
+from tidegate_server.documents.fields import BoundedList, BoundedString, Key, PatternString
 from tidegate_server.documents.strict_schema import Strict
 from tidegate_server.domain.projects import ORIGIN, Environment, Project
 from tidegate_server.web.document_schemas import Page, StoredAnswer, key_of_address
@@ -19,8 +19,8 @@ class NamedThing(Strict):
     """A key, and what people read about it."""
 
     key = Key(required=True)
-    name = Text(200, load_default="")
-    description = Text(4_000, load_default="")
+    name = BoundedString(200, load_default="")
+    description = BoundedString(4_000, load_default="")
 
 
 class ProjectBody(NamedThing):
@@ -35,14 +35,14 @@ class ProjectBody(NamedThing):
 class EnvironmentFields(NamedThing):
     """What people say of an environment."""
 
-    allowed_origins = Items(
-        Patterned(
+    allowed_origins = BoundedList(
+        PatternString(
             ORIGIN,
             "An origin is a scheme, a host and perhaps a port, in small letters and without a "
             "path: https://shop.example; * stands for every page.",
         ),
         load_default=list,
-        most=MOST_ORIGINS,
+        max_items=MOST_ORIGINS,
         metadata={"description": "pages whose browsers may ask for evaluations here"},
     )
 

@@ -10,14 +10,14 @@ from marshmallow import fields, post_load
 
 from tidegate_server.decisions.decision import Action
 from tidegate_server.documents.fields import (
+    BoundedString,
     Instant,
     Key,
     Name,
     Number,
     Percent,
-    Text,
-    Truth,
-    Whole,
+    StrictBoolean,
+    StrictInteger,
 )
 from tidegate_server.documents.policy_schemas import PolicyFields
 from tidegate_server.documents.strict_schema import Strict
@@ -74,8 +74,8 @@ class ReleaseBody(Strict):
         allow_none=True,
         metadata={"description": "the rule whose variant is changed; null: the default"},
     )
-    reason = Text(LONGEST_REASON, load_default="")
-    draft = Truth(
+    reason = BoundedString(LONGEST_REASON, load_default="")
+    draft = StrictBoolean(
         load_default=False,
         metadata={"description": "only measure; everyone gets the control until it is begun"},
     )
@@ -91,7 +91,7 @@ class ActionBody(Strict):
 
     body_may_be_absent = True
 
-    reason = Text(LONGEST_REASON, load_default="")
+    reason = BoundedString(LONGEST_REASON, load_default="")
 
     @post_load
     def build(self, data: Mapping[str, Any], **_: Any) -> Any:
@@ -102,7 +102,7 @@ class ActionBody(Strict):
 class PauseBody(ActionBody):
     """Why, and whether the policy may still roll back."""
 
-    stop = Truth(
+    stop = StrictBoolean(
         load_default=False,
         metadata={"description": "a full stop: nothing automatic at all, rollback included"},
     )
@@ -124,18 +124,20 @@ class ReleaseListQuery(PageQuery):
 class CountsSchema(Strict):
     """Counts of one arm."""
 
-    exposures = Whole(required=True)
-    outcomes = Whole(required=True)
-    errors = Whole(required=True)
-    failing = Whole(required=True, metadata={"description": "distinct users who failed"})
+    exposures = StrictInteger(required=True)
+    outcomes = StrictInteger(required=True)
+    errors = StrictInteger(required=True)
+    failing = StrictInteger(required=True, metadata={"description": "distinct users who failed"})
 
 
 class CheckResultSchema(Strict):
     """How one check stood at the last evaluation."""
 
-    number = Whole(required=True, metadata={"description": "its place in the policy, from 0"})
+    number = StrictInteger(
+        required=True, metadata={"description": "its place in the policy, from 0"}
+    )
     label = fields.String(required=True)
-    failed = Truth(required=True)
+    failed = StrictBoolean(required=True)
     evidence = Number(
         required=True,
         metadata={"description": "of a comparison with control: that it is worse than tolerated"},
@@ -150,8 +152,8 @@ class CheckResultSchema(Strict):
     overdispersion = Number(required=True)
     value = Number(required=True, allow_none=True, metadata={"description": "of a threshold"})
     limit = Number(required=True, allow_none=True, metadata={"description": "of a threshold"})
-    breaches = Whole(required=True, metadata={"description": "in a row"})
-    unreadable = Whole(required=True, metadata={"description": "evaluations in a row"})
+    breaches = StrictInteger(required=True, metadata={"description": "in a row"})
+    unreadable = StrictInteger(required=True, metadata={"description": "evaluations in a row"})
     problem = fields.String(required=True)
 
 
@@ -184,7 +186,7 @@ def _number_of_decision(name: str, description: str) -> Number:
 class ProgressSchema(Strict):
     """How far a release has come, as of the last evaluation."""
 
-    windows = Whole(required=True)
+    windows = StrictInteger(required=True)
     evaluated_at = Instant(attribute="evaluated_ms", required=True)
     next_evaluation_at = Instant(attribute="next_due_ms", required=True)
     control = fields.Nested(CountsSchema, required=True)
@@ -210,8 +212,8 @@ class ProgressSchema(Strict):
 class PresentStageSchema(Strict):
     """The stage a release is in."""
 
-    number = Whole(required=True)
-    of = Whole(required=True)
+    number = StrictInteger(required=True)
+    of = StrictInteger(required=True)
     name = fields.String(required=True)
     percentage = Percent(required=True)
     segments = fields.List(fields.String(), required=True)
@@ -220,7 +222,7 @@ class PresentStageSchema(Strict):
 class OpeningSchema(Strict):
     """Whom a stage has opened."""
 
-    stage = Whole(required=True)
+    stage = StrictInteger(required=True)
     percentage = Percent(required=True)
     segments = fields.List(fields.String(), required=True)
 
@@ -239,28 +241,30 @@ class ReleaseAnswer(Strict):
     control = fields.String(required=True)
     treatment = fields.String(required=True)
     policy = fields.Nested(ReleasePolicySchema, required=True)
-    policy_revision = Whole(required=True)
+    policy_revision = StrictInteger(required=True)
     state = fields.Enum(State, by_value=True, required=True)
     reason = fields.String(required=True)
-    attempt = Whole(required=True)
-    closed = Truth(
+    attempt = StrictInteger(required=True)
+    closed = StrictBoolean(
         required=True, metadata={"description": "everyone gets the control: a draft or a cooldown"}
     )
-    retries = Whole(required=True, metadata={"description": "of the policy's, how many began"})
+    retries = StrictInteger(
+        required=True, metadata={"description": "of the policy's, how many began"}
+    )
     cooldown_until = Instant(attribute="cooldown_until_ms", required=True, allow_none=True)
     approval_asked_at = Instant(attribute="asked_ms", required=True, allow_none=True)
     approvals = fields.List(fields.Nested(GivenApprovalSchema), required=True)
-    stopped = Truth(required=True)
+    stopped = StrictBoolean(required=True)
     resumes_to = fields.Enum(State, by_value=True, required=True, allow_none=True)
     stage = fields.Nested(PresentStageSchema, attribute="present_stage", required=True)
     openings = fields.List(fields.Nested(OpeningSchema), required=True)
-    step = Whole(required=True)
+    step = StrictInteger(required=True)
     started_by = fields.String(required=True)
     started_at = Instant(attribute="started_ms", required=True)
     stage_entered_at = Instant(attribute="stage_entered_ms", required=True)
     updated_at = Instant(attribute="updated_ms", required=True)
     ended_at = Instant(attribute="ended_ms", required=True, allow_none=True)
-    revision = Whole(required=True)
+    revision = StrictInteger(required=True)
     progress = fields.Nested(ProgressSchema, required=True, allow_none=True)
 
     of_view = frozenset({"environment", "present_stage", "openings", "revision", "progress"})

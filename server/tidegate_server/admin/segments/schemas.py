@@ -7,7 +7,7 @@ from typing import Any
 
 from marshmallow import fields, post_load, validate
 
-from tidegate_server.documents.fields import ConditionField, Items, Key, Text
+from tidegate_server.documents.fields import BoundedList, BoundedString, ConditionField, Key
 from tidegate_server.documents.strict_schema import Strict
 from tidegate_server.domain.flags import SegmentDefinition
 from tidegate_server.web.document_schemas import Page, StoredAnswer, key_of_address
@@ -16,10 +16,10 @@ MOST_LISTED = 10_000
 
 
 def _keys(description: str) -> fields.List[Any]:
-    return Items(
+    return BoundedList(
         fields.String(validate=validate.Length(min=1, max=500)),
         load_default=list,
-        most=MOST_LISTED,
+        max_items=MOST_LISTED,
         metadata={"description": description},
     )
 
@@ -28,8 +28,8 @@ class SegmentFields(Strict):
     """What people say of a segment."""
 
     key = Key(required=True)
-    name = Text(200, load_default="")
-    description = Text(4_000, load_default="")
+    name = BoundedString(200, load_default="")
+    description = BoundedString(4_000, load_default="")
     when = ConditionField(
         load_default=None,
         allow_none=True,

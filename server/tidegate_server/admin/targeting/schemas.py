@@ -10,15 +10,15 @@ from marshmallow.exceptions import ValidationError
 from tidegate.model import Prerequisite, Rule, Serve, WeightedVariant
 
 from tidegate_server.documents.fields import (
+    BoundedList,
     ConditionField,
     Instant,
-    Items,
     Key,
     Name,
     Number,
     Percent,
-    Truth,
-    Whole,
+    StrictBoolean,
+    StrictInteger,
 )
 from tidegate_server.documents.strict_schema import Strict
 from tidegate_server.domain.flags import Targeting
@@ -43,7 +43,7 @@ class ServeSchema(Strict):
     """What to serve: one ``variant``, or a ``split``."""
 
     variant = Name()
-    split = Items(fields.Nested(WeightedVariantSchema), least=1, most=100)
+    split = BoundedList(fields.Nested(WeightedVariantSchema), min_items=1, max_items=100)
 
     @validates_schema
     def one_of_two(self, data: Mapping[str, Any], **_: Any) -> None:
@@ -79,7 +79,7 @@ class PrerequisiteSchema(Strict):
     """Another flag must serve one of ``variants``."""
 
     flag = Key(required=True)
-    variants = Items(Name(), required=True, least=1, most=100)
+    variants = BoundedList(Name(), required=True, min_items=1, max_items=100)
 
     @post_load
     def build(self, data: Mapping[str, Any], **_: Any) -> Any:
@@ -90,7 +90,7 @@ class PrerequisiteSchema(Strict):
 class TargetingFields(Strict):
     """What people say of a flag in an environment."""
 
-    enabled = Truth(required=True)
+    enabled = StrictBoolean(required=True)
     off_variant = Name(required=True, metadata={"description": "served while it is disabled"})
     kill_variant = Name(
         load_default=None,
@@ -98,11 +98,11 @@ class TargetingFields(Strict):
         metadata={"description": "served while it is killed; null: the off variant"},
     )
     default = fields.Nested(ServeSchema, required=True)
-    rules = Items(fields.Nested(RuleSchema), load_default=list, most=MOST_RULES)
-    prerequisites = Items(
+    rules = BoundedList(fields.Nested(RuleSchema), load_default=list, max_items=MOST_RULES)
+    prerequisites = BoundedList(
         fields.Nested(PrerequisiteSchema),
         load_default=list,
-        most=100,
+        max_items=100,
     )
 
 
@@ -136,8 +136,8 @@ class KillSchema(Strict):
 class ReceiptSchema(Strict):
     """How many live SDK instances have applied the kill, and how long it took them."""
 
-    live = Whole(required=True)
-    applied = Whole(required=True)
+    live = StrictInteger(required=True)
+    applied = StrictInteger(required=True)
     waiting = fields.List(
         fields.String(), required=True, metadata={"description": "instances that have not"}
     )
@@ -162,7 +162,7 @@ class TargetingAnswer(TargetingFields):
         metadata={"description": "the id of the active release"},
     )
     receipt = fields.Nested(ReceiptSchema, required=True, allow_none=True, dump_only=True)
-    revision = Whole(required=True, dump_only=True)
+    revision = StrictInteger(required=True, dump_only=True)
     updated_at = Instant(attribute="updated_ms", required=True)
 
     def get_attribute(self, obj: Any, attr: str, default: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 
 from marshmallow import fields, post_load, validate
 
-from tidegate_server.documents.fields import Instant, Key, Text, Whole
+from tidegate_server.documents.fields import BoundedString, Instant, Key, StrictInteger
 from tidegate_server.documents.strict_schema import Strict
 from tidegate_server.domain.tokens import Role
 from tidegate_server.web.document_schemas import Page, StoredAnswer, WithSecret
@@ -28,7 +28,7 @@ class TokenRequest:
 class TokenFields(Strict):
     """What people say of a token."""
 
-    name = Text(100, shortest=1, required=True)
+    name = BoundedString(100, min_length=1, required=True)
     role = fields.Enum(Role, by_value=True, required=True)
     project = Key(
         load_default=None,
@@ -40,7 +40,7 @@ class TokenFields(Strict):
         allow_none=True,
         metadata={"description": "the one environment it is for; null: all"},
     )
-    rate_limit = Whole(
+    rate_limit = StrictInteger(
         load_default=None,
         allow_none=True,
         validate=validate.Range(min=1, max=1_000_000),

@@ -8,7 +8,14 @@ from typing import Any
 
 from marshmallow import fields, post_load, validate
 
-from tidegate_server.documents.fields import Duration, Instant, Key, Text, Truth, Whole
+from tidegate_server.documents.fields import (
+    BoundedString,
+    Duration,
+    Instant,
+    Key,
+    StrictBoolean,
+    StrictInteger,
+)
 from tidegate_server.documents.strict_schema import Strict
 from tidegate_server.domain.policy import SECOND
 from tidegate_server.domain.webhooks import Format
@@ -48,7 +55,7 @@ class WebhookFields(Strict):
         load_default=Format.JSON,
         metadata={"description": "json: signed events; slack: a text for an incoming webhook"},
     )
-    enabled = Truth(
+    enabled = StrictBoolean(
         load_default=True,
         metadata={"description": "whether it is told; one that is asked while it is not refuses"},
     )
@@ -57,8 +64,8 @@ class WebhookFields(Strict):
         load_default=5 * SECOND,
         metadata={"default": "5s", "description": "how long a request may take altogether"},
     )
-    name = Text(200, load_default="")
-    description = Text(4_000, load_default="")
+    name = BoundedString(200, load_default="")
+    description = BoundedString(4_000, load_default="")
 
 
 class WebhookBody(WebhookFields):
@@ -107,8 +114,8 @@ class AttemptSchema(Strict):
     """The last request with a message."""
 
     at = Instant(attribute="at_ms", required=True)
-    took_ms = Whole(required=True)
-    status = Whole(
+    took_ms = StrictInteger(required=True)
+    status = StrictInteger(
         required=True, allow_none=True, metadata={"description": "null: there was no answer"}
     )
     problem = fields.String(required=True, metadata={"description": "empty when it was delivered"})
@@ -130,7 +137,7 @@ class DeliveryAnswer(Strict):
     )
     state = fields.Enum(DeliveryState, by_value=True, attribute="record.state", required=True)
     queued_at = Instant(attribute="record.queued_ms", required=True)
-    attempts = Whole(attribute="record.attempts", required=True)
+    attempts = StrictInteger(attribute="record.attempts", required=True)
     next_attempt_at = Instant(
         attribute="due_ms", required=True, allow_none=True,
         metadata={"description": "null once it is settled"},
