@@ -31,7 +31,7 @@ def test_a_release_survives_the_death_of_every_part(world: World) -> None:
     release = admin.start_release("fast-checkout", "on", "quick", "a test").id
 
     world.wait_until("the second stage", release, lambda now: now.stage == 2)
-    os.kill(world.server_process("cli.job"), signal.SIGKILL)
+    os.kill(world.server_process("processes.policy_job_process"), signal.SIGKILL)
     world.wait_until("the third stage", release, lambda now: now.stage == 3)
     os.kill(world.server_process("valkey", "redis-server"), signal.SIGKILL)
     world.wait_until("the last stage", release, lambda now: now.stage == 4)

@@ -177,7 +177,7 @@ def counted(release: ReleaseNow) -> Count:
 def descendants(root: int) -> list[tuple[int, str]]:
     """Every process below one, with its command line."""
     listed = subprocess.run(
-        ["ps", "-A", "-o", "pid=,ppid=,args="], check=True, capture_output=True, text=True
+        ["ps", "-A", "-ww", "-o", "pid=,ppid=,args="], check=True, capture_output=True, text=True
     )
     rows = [line.split(None, 2) for line in listed.stdout.splitlines()]
     children: dict[int, list[tuple[int, str]]] = {}

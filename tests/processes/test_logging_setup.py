@@ -9,8 +9,8 @@ import pytest
 
 PROGRAM = """
 import sys, structlog
-from tidegate_server.cli import logs
-logs.configure("info", sys.argv[1])
+from tidegate_server.processes import logging_setup
+logging_setup.configure("info", sys.argv[1])
 
 def fail(secret_key):
     raise ValueError("on purpose")

@@ -51,7 +51,7 @@ def test_a_module_is_loaded_by_its_name() -> None:
 FORKED = """
 import os, sys, threading, time
 sys.path.insert(0, sys.argv[1])
-from tidegate.imports import load
+from tidegate.runtime.late_imports import load
 
 thread = threading.Thread(target=load, args=("slow_to_import",))
 thread.start()

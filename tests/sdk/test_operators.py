@@ -136,7 +136,7 @@ def test_a_wrong_pattern_is_explained_in_words() -> None:
 
 def test_a_wrong_pattern_writes_nothing_to_the_applications_output() -> None:
     program = (
-        "from tidegate import operators\n"
+        "from tidegate.evaluation import operators\n"
         "try:\n    operators.compile('matches', '(')\n"
         "except operators.InvalidCondition:\n    pass\n"
     )

@@ -248,7 +248,7 @@ def test_a_deleted_webhook_is_told_nothing_more(mail: Post, start: Start) -> Non
 PROGRAM = """
 import sys, threading
 from tidegate_server.policy_job import PolicyJob
-from tidegate_server.policy_job.courier import Pace
+from tidegate_server.webhooks.sender import Pace
 from tidegate_server.store import Store
 PolicyJob(
     Store.connect(sys.argv[1]), sys.argv[2], lease_ms=500,
