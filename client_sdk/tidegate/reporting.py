@@ -46,10 +46,16 @@ _NOTHING = (0,) * 8
 
 
 @dataclass(slots=True)
-class _Sent:
-    """What a report said, until it is known whether it arrived."""
+class ReportCounts:
+    """The counts of one report: totals since the instance began, by release, step and stratum.
 
+    ``totals`` holds exposures, outcomes, errors and microseconds of control, then the same of
+    treatment. ``continues``: an earlier report of this instance was acknowledged.
+    """
+
+    instance: str
     sequence: int
+    continues: bool
     totals: dict[Group, Totals]
     overflow: dict[tuple[Group, Arm], int]
     users: Failing
@@ -69,7 +75,7 @@ class Reporter:
         self._buckets = 0
         self._waiting = 0
         self._acknowledged = _nothing_sent()
-        self._sent: dict[int, _Sent] = {}
+        self._sent: dict[int, ReportCounts] = {}
         self._sequence = 0
         self._abandoned = False
         self._watched: dict[tuple[Group, Arm], set[str]] | None = None
@@ -219,13 +225,15 @@ class Reporter:
             self._trips[release] = count, length + passed
             self._tripped[release] = since + passed / 1000
 
-    def compose(self) -> dict[str, Any]:
-        """Return the next report's counts, as ``docs/wire/report.schema.json`` has them."""
+    def next_report(self) -> ReportCounts:
+        """Return the counts of the next report."""
         with self._lock:
             self._sequence += 1
             self._lengthen_trips()
-            sent = _Sent(
+            sent = ReportCounts(
+                self.instance,
                 self._sequence,
+                self._acknowledged.sequence > 0,
                 {group: list(totals) for group, totals in self._totals.items()},
                 dict(self._overflow),
                 {place: dict(users) for place, users in self._failing.items() if users},
@@ -234,39 +242,11 @@ class Reporter:
             )
             # Reports go out one after the other: what came before this one is in this one.
             self._sent = {sent.sequence: sent}
-            places = dict.fromkeys([*sent.users, *sent.overflow])
-            return {
-                "schema": 1,
-                "instance": self.instance,
-                "sequence": sent.sequence,
-                "continues": self._acknowledged.sequence > 0,
-                "counts": [
-                    {
-                        "release": release, "step": step, "stratum": stratum,
-                        "control": dict(zip(_MEASURES, totals[:4], strict=True)),
-                        "treatment": dict(zip(_MEASURES, totals[4:], strict=True)),
-                    }
-                    for (release, step, stratum), totals in sent.totals.items()
-                ],
-                "failing": [
-                    {
-                        "release": group[0], "step": group[1], "stratum": group[2], "arm": arm,
-                        "users": list(sent.users.get((group, arm), ())),
-                        "overflow": sent.overflow.get((group, arm), 0),
-                    }
-                    for group, arm in places
-                ],
-                "values": [
-                    {
-                        "release": group[0], "step": group[1], "stratum": group[2],
-                        "measure": measure,
-                        "control": _named(sent.values.get((group, measure, "control"))),
-                        "treatment": _named(sent.values.get((group, measure, "treatment"))),
-                    }
-                    for group, measure in dict.fromkeys(place[:2] for place in sent.values)
-                ],
-                **_told(sent.trips),
-            }  # fmt: skip
+            return sent
+
+    def compose(self) -> dict[str, Any]:
+        """Return the counts of the next report as JSON."""
+        return counts_document(self.next_report())
 
     def acknowledged(self, sequence: int, active: Collection[ActiveRelease] = ()) -> None:
         """Note that a report arrived, and forget what needs no repeating.
@@ -339,8 +319,45 @@ class Reporter:
             self.instance = uuid.uuid4().hex
 
 
-def _nothing_sent() -> _Sent:
-    return _Sent(0, {}, {}, {}, {}, {})
+def counts_document(report: ReportCounts) -> dict[str, Any]:
+    """Return a report's counts as ``docs/wire/report.schema.json`` has them."""
+    places = dict.fromkeys([*report.users, *report.overflow])
+    return {
+        "schema": 1,
+        "instance": report.instance,
+        "sequence": report.sequence,
+        "continues": report.continues,
+        "counts": [
+            {
+                "release": release, "step": step, "stratum": stratum,
+                "control": dict(zip(_MEASURES, totals[:4], strict=True)),
+                "treatment": dict(zip(_MEASURES, totals[4:], strict=True)),
+            }
+            for (release, step, stratum), totals in report.totals.items()
+        ],
+        "failing": [
+            {
+                "release": group[0], "step": group[1], "stratum": group[2], "arm": arm,
+                "users": list(report.users.get((group, arm), ())),
+                "overflow": report.overflow.get((group, arm), 0),
+            }
+            for group, arm in places
+        ],
+        "values": [
+            {
+                "release": group[0], "step": group[1], "stratum": group[2],
+                "measure": measure,
+                "control": _named(report.values.get((group, measure, "control"))),
+                "treatment": _named(report.values.get((group, measure, "treatment"))),
+            }
+            for group, measure in dict.fromkeys(place[:2] for place in report.values)
+        ],
+        **_told(report.trips),
+    }  # fmt: skip
+
+
+def _nothing_sent() -> ReportCounts:
+    return ReportCounts("", 0, False, {}, {}, {}, {}, {})
 
 
 def _plus(ended: tuple[int, int], totals: Sequence[int]) -> tuple[int, int]:

@@ -19,11 +19,11 @@ from typing import Any
 from tidegate import wire
 from tidegate.details import ClientEvent
 from tidegate.errors import WireError
-from tidegate.evaluation.rule_set import Compiled, compile_snapshot
+from tidegate.evaluation.rule_set import Compiled
+from tidegate.flag_follower import LAST_REPORT_SECONDS, FlagFollower, Report, needs_report
 from tidegate.local_breaker import Breaker
-from tidegate.model import ActiveRelease
 from tidegate.persistence import SnapshotFile
-from tidegate.reporting import Reporter
+from tidegate.reporting import Reporter, counts_document
 from tidegate.runtime import threads
 from tidegate.transport import SDK, Refused, Transport, Unreachable
 
@@ -41,9 +41,30 @@ POLLING_AFTER = 2
 POLL_SECONDS = 5.0
 """How often at least, while polling is all that works."""
 
-IDLE_REPORT_SECONDS = 10.0
-SHORTEST_REPORT_SECONDS = 0.2
-LAST_REPORT_SECONDS = 2.0
+
+class HttpSource:
+    """The flag server, as a source of flags."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def snapshot(self) -> Any:
+        """Return the whole snapshot."""
+        return self._transport.snapshot(None)
+
+    def report(self, report: Report) -> bool:
+        """Send a report; return False if the server does not know this instance any more."""
+        return self._transport.report(
+            counts_document(report.counts)
+            | {
+                "version": report.version,
+                "interval": report.interval,
+                "leaving": report.leaving,
+                "sdk": SDK,
+                "host": self._transport.host,
+                "pid": self._transport.pid,
+            }
+        )
 
 
 class Link:
@@ -75,13 +96,11 @@ class Link:
         closed: frozenset[str] = frozenset(),
     ) -> None:
         self._transport = transport
-        self._reporter = reporter
-        self._get = get
+        self._follower = FlagFollower(HttpSource(transport), reporter, given or get())
         self._breaker = Breaker(reporter, get, apply, tell, closed)
         self._file = file
         self._tell = tell
         self._heard = heard
-        self.given: Compiled | None = given or get()
         self._saved: Compiled | None = self.given
         self._stopping = threading.Event()
         self._flushing = False
@@ -93,6 +112,11 @@ class Link:
         self.ready: threading.Event = threading.Event()
         self.connected: bool = False
         self.fresh_at: float | None = None
+
+    @property
+    def given(self) -> Compiled | None:
+        """The flags that the server sent last."""
+        return self._follower.flags
 
     @property
     def closed(self) -> frozenset[str]:
@@ -192,42 +216,25 @@ class Link:
         return True
 
     def _take_snapshot(self, document: Any) -> None:
-        """Apply a whole snapshot, whatever its version.
-
-        The server sends one only when asked, or when ours is older than it remembers or
-        newer than it knows: then its store was restored, and what it says now holds.
-        """
-        broken: dict[str, WireError] = {}
         try:
-            snapshot = wire.parse_snapshot(document, broken)
+            self._put(self._follower.take_snapshot(document))
         except WireError as error:
             raise Unreachable(f"the snapshot cannot be read: {error}") from None
-        self._put(compile_snapshot(snapshot, broken))
 
     def _take_update(self, document: Any) -> None:
-        broken: dict[str, WireError] = {}
         try:
-            update = wire.parse_update(document, broken)
+            flags = self._follower.take_update(document)
         except WireError as error:
             raise Unreachable(f"an update cannot be read: {error}") from None
-        present = self.given
-        if present is not None and update.version <= present.version:
-            return
-        if present is None or update.version != present.version + 1:
-            whole = self._transport.snapshot(None)
-            self._take_snapshot(whole)
-            return
-        self._put(present.apply(update, broken))
+        if flags is not None:
+            self._put(flags)
 
     def _put(self, compiled: Compiled) -> None:
         before = self._put_in_force(compiled)
         for place, error in compiled.broken.items():
             if before is None or place not in before.broken:
                 log.warning("%s cannot be read: %s", place, error)
-        if before is not None and before.killed != compiled.killed:
-            # Whoever pulled the kill switch waits for this.
-            self._report_now.set()
-        elif before is None or _interval(before) != _interval(compiled):
+        if needs_report(before, compiled):
             self._report_now.set()
 
     def _put_in_force(self, flags: Compiled) -> Compiled | None:
@@ -236,7 +243,6 @@ class Link:
         Returns:
             The flags that were in force until now.
         """
-        self.given = flags
         before, reopened = self._breaker.end(flags)
         if reopened:
             # What happened meanwhile is of interest now.
@@ -273,7 +279,7 @@ class Link:
 
     def _keep_reporting(self) -> None:
         while not self._stopping.is_set():
-            interval = _interval(self.given)
+            interval = self._follower.report_interval()
             self._report_now.wait(interval * _between(0.9, 1.0))
             if self._stopping.is_set():
                 break
@@ -299,28 +305,13 @@ class Link:
         self._file.save(wire.to_wire(present.snapshot))
 
     def _report(self, leaving: bool = False) -> bool:
-        for _ in range(2):
-            present = self.given
-            document: dict[str, Any] = self._reporter.compose() | {
-                "version": present.version if present else 0,
-                "interval": _interval(present),
-                "leaving": leaving,
-                "sdk": SDK,
-                "host": self._transport.host,
-                "pid": self._transport.pid,
-            }
-            try:
-                known = self._transport.report(document)
-            except Unreachable:
-                return False
-            except Exception:
-                log.debug("report failed", exc_info=True)
-                return False
-            if known:
-                self._reporter.acknowledged(document["sequence"], _active(present))
-                return True
-            self._reporter.forgotten()
-        return False
+        try:
+            return self._follower.send_report(leaving)
+        except Unreachable:
+            return False
+        except Exception:
+            log.debug("report failed", exc_info=True)
+            return False
 
 
 def _between(least: float, most: float) -> float:
@@ -332,13 +323,3 @@ def _load(data: str) -> Any:
         return json.loads(data)
     except ValueError:
         raise Unreachable("an event is not JSON") from None
-
-
-def _active(compiled: Compiled | None) -> list[ActiveRelease]:
-    return [] if compiled is None else list(compiled.releases.values())
-
-
-def _interval(compiled: Compiled | None) -> float:
-    """Return the seconds between reports: as often as the most impatient release asks."""
-    asked = [release.report_interval for release in _active(compiled)]
-    return max(SHORTEST_REPORT_SECONDS, min([IDLE_REPORT_SECONDS, *asked]))

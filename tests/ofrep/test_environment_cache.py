@@ -11,7 +11,7 @@ import pytest
 from flask import Flask
 from tidegate_server.errors import StoreUnavailable
 from tidegate_server.ofrep import environment_cache
-from tidegate_server.ofrep.environment_cache import Resident, Residents
+from tidegate_server.ofrep.environment_cache import Resident, Residents, StoreSource
 from tidegate_server.ofrep.flag_views import Audience
 from tidegate_server.store import Store
 from tidegate_server.store.change_feed import FeedUpdate, Subscription
@@ -21,6 +21,7 @@ from tests.http_calls import PRODUCTION, PROJECT, Caller
 
 PLACE = ("default", "production")
 FLAG = f"{PRODUCTION}/flags/checkout"
+LATE_UPDATE = '{"version": 9999, "flags": {}, "segments": {}}'
 
 
 @pytest.fixture
@@ -69,7 +70,7 @@ def test_what_did_not_change_is_not_made_anew(resident: Resident, checkout: Call
     assert after["checkout"] is not before["checkout"]
 
 
-@pytest.mark.parametrize("update", [FeedUpdate(7, None), FeedUpdate(9_999, "{}")])
+@pytest.mark.parametrize("update", [FeedUpdate(7, None), FeedUpdate(9_999, LATE_UPDATE)])
 def test_what_was_missed_is_read_as_a_whole(
     checkout: Caller, store: Store, monkeypatch: pytest.MonkeyPatch, update: FeedUpdate
 ) -> None:
@@ -81,13 +82,13 @@ def test_what_was_missed_is_read_as_a_whole(
 
     monkeypatch.setattr(Subscription, "get", get)
     reads: list[int] = []
-    read = Resident._read
+    read = StoreSource.snapshot
 
-    def counting(resident: Resident) -> Any:
+    def counting(source: StoreSource) -> Any:
         reads.append(1)
-        return read(resident)
+        return read(source)
 
-    monkeypatch.setattr(Resident, "_read", counting)
+    monkeypatch.setattr(StoreSource, "snapshot", counting)
     found = Residents(store)
     resident = found.of(PLACE)
     resident.served()

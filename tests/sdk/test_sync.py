@@ -16,8 +16,13 @@ from tidegate import Client, Context, wire
 from tidegate import transport as transports
 from tidegate.details import ClientEvent
 from tidegate.evaluation.rule_set import Compiled, compile_snapshot
+from tidegate.flag_follower import (
+    IDLE_REPORT_SECONDS,
+    SHORTEST_REPORT_SECONDS,
+    report_interval,
+)
 from tidegate.reporting import Reporter
-from tidegate.sync import IDLE_REPORT_SECONDS, SHORTEST_REPORT_SECONDS, Link, _interval
+from tidegate.sync import Link
 from tidegate.transport import SIGN_OF_LIFE, Event, Refused, Unreachable
 
 from tests.sdk.conftest import Connect
@@ -309,11 +314,11 @@ def compiled(*intervals: float) -> Compiled:
     ],
 )
 def test_the_most_impatient_release_sets_the_pace(intervals: list[float], expected: float) -> None:
-    assert _interval(compiled(*intervals)) == expected
+    assert report_interval(compiled(*intervals)) == expected
 
 
 def test_without_flags_reports_are_rare() -> None:
-    assert _interval(None) == IDLE_REPORT_SECONDS
+    assert report_interval(None) == IDLE_REPORT_SECONDS
 
 
 def test_a_kill_is_confirmed_at_once(environment: Environment, connect: Connect) -> None:

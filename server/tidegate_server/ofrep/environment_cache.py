@@ -19,19 +19,19 @@ import socket
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
-from tidegate import wire
-from tidegate.errors import WireError
-from tidegate.evaluation.rule_set import Compiled, compile_snapshot
-from tidegate.model import ActiveRelease
+from tidegate.evaluation.rule_set import Compiled
+from tidegate.flag_follower import LAST_REPORT_SECONDS, FlagFollower, Report, needs_report
 from tidegate.version import VERSION
 
 from tidegate_server.errors import Forgotten, StoreUnavailable
 from tidegate_server.ofrep.exposures import Exposures
 from tidegate_server.ofrep.flag_views import Audience, View
-from tidegate_server.sdk_api.report_schemas import ReportBody
+from tidegate_server.ofrep.report_contents import stored_report
 from tidegate_server.store import Store
 from tidegate_server.store.change_feed import FeedUpdate, Subscription
 
@@ -41,13 +41,30 @@ Place = tuple[str, str]
 
 SDK = f"tidegate-server/{VERSION}"
 IDLE_SECONDS = 900.0
-IDLE_REPORT_SECONDS = 10.0
-SHORTEST_REPORT_SECONDS = 0.2
 RETRY_SECONDS = 1.0
 CATCH_UP_SECONDS = 2.0
 """How long a question that names a newer version waits for it."""
 
-LAST_REPORT_SECONDS = 2.0
+
+class StoreSource:
+    """The store, as a source of one environment's flags."""
+
+    def __init__(self, store: Store, place: Place) -> None:
+        self._store = store
+        self._place = place
+
+    def snapshot(self) -> Any:
+        """Return the whole snapshot."""
+        return json.loads(self._store.snapshot(*self._place).body)
+
+    def report(self, report: Report) -> bool:
+        """Count a report; return False if the store does not know this instance any more."""
+        sent = stored_report(report, SDK, socket.gethostname()[:100], os.getpid())
+        try:
+            self._store.report(*self._place, sent)
+        except Forgotten:
+            return False
+        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +126,7 @@ class Resident:
         self._stopping = False
         self._report_at = 0.0
         self.exposures = Exposures()
+        self._follower = FlagFollower(StoreSource(store, place), self.exposures.reporter)
         self.used_at = time.monotonic()
 
     def served(self) -> Served:
@@ -181,7 +199,7 @@ class Resident:
         # Subscribed first, so that nothing falls between the snapshot and its changes.
         subscription = self._store.feed().subscribe(*self._place)
         try:
-            self._put(self._read())
+            self._put(self._follower.read_snapshot())
         except StoreUnavailable:
             subscription.close()
             raise
@@ -199,7 +217,7 @@ class Resident:
                 wait = RETRY_SECONDS if behind else max(0.0, self._report_at - time.monotonic())
                 update = subscription.get(wait)
                 if behind:
-                    self._put(self._read())
+                    self._put(self._follower.read_snapshot())
                 elif update is not None:
                     self._take(update)
                 behind = False
@@ -217,18 +235,12 @@ class Resident:
             subscription.close()
 
     def _take(self, update: FeedUpdate) -> None:
-        present = self.served().compiled
-        if update.data is None or update.version > present.version + 1:
-            self._put(self._read())
-        elif update.version == present.version + 1:
-            broken: dict[str, WireError] = {}
-            read = wire.parse_update(json.loads(update.data), broken)
-            self._put(present.apply(read, broken))
-
-    def _read(self) -> Compiled:
-        broken: dict[str, WireError] = {}
-        found = self._store.snapshot(*self._place)
-        return compile_snapshot(wire.parse_snapshot(json.loads(found.body), broken), broken)
+        if update.data is None:
+            flags: Compiled | None = self._follower.read_snapshot()
+        else:
+            flags = self._follower.take_update(json.loads(update.data))
+        if flags is not None:
+            self._put(flags)
 
     def _put(self, compiled: Compiled) -> None:
         before, now = self._served, time.time()
@@ -241,7 +253,7 @@ class Resident:
             else:
                 notices[audience] = before.notices[audience]
         self._served = Served(views, notices)
-        if before is None or _urgent(before.compiled, compiled):
+        if needs_report(None if before is None else before.compiled, compiled):
             self._report_at = 0.0
         with self._changed:
             self._changed.notify_all()
@@ -249,29 +261,10 @@ class Resident:
                 listener.ring()
 
     def _report(self, leaving: bool = False) -> None:
-        """Send what was counted, under a new instance id when the store forgot the old one."""
-        compiled = self.served().compiled
-        active, interval = _active(compiled), _interval(compiled)
-        self._report_at = time.monotonic() + interval
-        reporter = self.exposures.reporter
-        for _ in range(2):
-            document = reporter.compose() | {
-                "version": compiled.version,
-                "interval": interval,
-                "leaving": leaving,
-                "sdk": SDK,
-                "host": socket.gethostname()[:100],
-                "pid": os.getpid(),
-            }
-            try:
-                self._store.report(*self._place, ReportBody().load(document))
-            except Forgotten:
-                reporter.forgotten()
-                continue
-            except StoreUnavailable:
-                return  # nothing is lost: the next report says it all again
-            reporter.acknowledged(document["sequence"], active)
-            return
+        self._report_at = time.monotonic() + self._follower.report_interval()
+        # While the store is away nothing is lost: the next report repeats all totals.
+        with suppress(StoreUnavailable):
+            self._follower.send_report(leaving)
 
 
 class Residents:
@@ -316,22 +309,3 @@ class Residents:
             gone = [self._residents.pop(place) for place in idle]
         for resident in gone:
             resident.stop()
-
-
-def _active(compiled: Compiled) -> list[ActiveRelease]:
-    flags = compiled.snapshot.flags.values()
-    return [flag.release for flag in flags if flag.release is not None]
-
-
-def _interval(compiled: Compiled) -> float:
-    asked = [release.report_interval for release in _active(compiled)]
-    return max(SHORTEST_REPORT_SECONDS, min([IDLE_REPORT_SECONDS, *asked]))
-
-
-def _urgent(before: Compiled, after: Compiled) -> bool:
-    """Whether a change should not wait for the next report: a kill, or a more eager release."""
-    return _killed(before) != _killed(after) or _interval(before) != _interval(after)
-
-
-def _killed(compiled: Compiled) -> set[str]:
-    return {key for key, flag in compiled.snapshot.flags.items() if flag.killed is not None}

@@ -1,0 +1,145 @@
+"""Keeping the compiled flags of one environment up to date, and reporting their counts.
+
+A ``FlagSource`` is where the flags come from and where reports go: the server over HTTP
+(``tidegate.sync``), or the store itself inside the server. ``FlagFollower`` holds what the
+source said last. It has no thread and no lock: its owner calls it from one thread at a time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from tidegate import wire
+from tidegate.errors import WireError
+from tidegate.evaluation.rule_set import Compiled, compile_snapshot
+from tidegate.reporting import ReportCounts, Reporter
+
+IDLE_REPORT_SECONDS = 10.0
+"""Time between two reports while no release asks for a shorter one."""
+
+SHORTEST_REPORT_SECONDS = 0.2
+
+LAST_REPORT_SECONDS = 2.0
+"""How long an ending process waits for its last report."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One report of an instance.
+
+    Attributes:
+        counts: what the instance counted.
+        version: the version of its flags; 0: it has none.
+        interval: the seconds until its next report.
+        leaving: this is its last report.
+    """
+
+    counts: ReportCounts
+    version: int
+    interval: float
+    leaving: bool
+
+
+class FlagSource(Protocol):
+    """Where the flags of an environment come from, and where reports about them go."""
+
+    def snapshot(self) -> Any:
+        """Return the whole snapshot, as ``docs/wire/snapshot.schema.json`` has it."""
+
+    def report(self, report: Report) -> bool:
+        """Send a report; return False if this instance is forgotten and must take a new id."""
+
+
+class FlagFollower:
+    """The flags of one environment, as their source last said.
+
+    Args:
+        source: where flags come from and reports go.
+        reporter: the counts to report.
+        flags: the flags to begin with.
+    """
+
+    def __init__(
+        self, source: FlagSource, reporter: Reporter, flags: Compiled | None = None
+    ) -> None:
+        self._source = source
+        self._reporter = reporter
+        self.flags: Compiled | None = flags
+
+    def read_snapshot(self) -> Compiled:
+        """Read the whole snapshot from the source, and return it compiled.
+
+        Raises:
+            WireError: it cannot be read.
+        """
+        return self.take_snapshot(self._source.snapshot())
+
+    def take_snapshot(self, document: Any) -> Compiled:
+        """Replace the flags with a snapshot, whatever its version, and return it compiled.
+
+        The version may be lower than before: the server's store was restored from a backup.
+
+        Raises:
+            WireError: the snapshot cannot be read.
+        """
+        broken: dict[str, WireError] = {}
+        snapshot = wire.parse_snapshot(document, broken)
+        self.flags = compile_snapshot(snapshot, broken)
+        return self.flags
+
+    def take_update(self, document: Any) -> Compiled | None:
+        """Apply an update, or read the whole snapshot if an earlier update was missed.
+
+        Returns:
+            The new flags; None if the update was already applied.
+
+        Raises:
+            WireError: the update or the snapshot cannot be read.
+        """
+        broken: dict[str, WireError] = {}
+        update = wire.parse_update(document, broken)
+        present = self.flags
+        if present is not None and update.version <= present.version:
+            return None
+        if present is None or update.version != present.version + 1:
+            return self.read_snapshot()
+        self.flags = present.apply(update, broken)
+        return self.flags
+
+    def report_interval(self) -> float:
+        """Return the seconds between two reports."""
+        return report_interval(self.flags)
+
+    def send_report(self, leaving: bool = False) -> bool:
+        """Report what was counted, under a new instance id if the old one is forgotten.
+
+        Returns:
+            Whether the report was acknowledged.
+        """
+        for _ in range(2):
+            flags = self.flags
+            counts = self._reporter.next_report()
+            version = 0 if flags is None else flags.version
+            if self._source.report(Report(counts, version, report_interval(flags), leaving)):
+                releases = () if flags is None else flags.releases.values()
+                self._reporter.acknowledged(counts.sequence, releases)
+                return True
+            self._reporter.forgotten()
+        return False
+
+
+def report_interval(flags: Compiled | None) -> float:
+    """Return the seconds between two reports: the shortest that a release asks for."""
+    releases = () if flags is None else flags.releases.values()
+    intervals = [release.report_interval for release in releases]
+    return max(SHORTEST_REPORT_SECONDS, min([IDLE_REPORT_SECONDS, *intervals]))
+
+
+def needs_report(before: Compiled | None, after: Compiled) -> bool:
+    """Return whether a change must be reported at once: a kill, or another report interval."""
+    return (
+        before is None
+        or before.killed != after.killed
+        or report_interval(before) != report_interval(after)
+    )

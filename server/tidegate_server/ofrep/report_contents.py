@@ -1,0 +1,74 @@
+"""Reports of the server's own evaluations, as the store takes them."""
+
+from __future__ import annotations
+
+from tidegate.evaluation.rule_set import Arm
+from tidegate.flag_follower import Report as FollowerReport
+from tidegate.reporting import ReportCounts
+
+from tidegate_server.decisions.observations import Histogram
+from tidegate_server.store.reports import (
+    ArmTotals,
+    FailingUsers,
+    GroupTotals,
+    GroupValues,
+    ReleaseTrips,
+    Report,
+)
+
+
+def stored_report(report: FollowerReport, sdk: str, host: str, pid: int) -> Report:
+    """Return a report as the store takes it, with the instance that sends it."""
+    counts = report.counts
+    return Report(
+        instance=counts.instance,
+        sequence=counts.sequence,
+        continues=counts.continues,
+        version=report.version,
+        interval=report.interval,
+        sdk=sdk,
+        host=host,
+        pid=pid,
+        counts=_group_totals(counts),
+        failing=_failing_users(counts),
+        values=_group_values(counts),
+        trips=tuple(
+            ReleaseTrips(release, count, milliseconds)
+            for release, (count, milliseconds) in counts.trips.items()
+        ),
+        leaving=report.leaving,
+    )
+
+
+def _group_totals(counts: ReportCounts) -> tuple[GroupTotals, ...]:
+    return tuple(
+        GroupTotals(*group, control=ArmTotals(*totals[:4]), treatment=ArmTotals(*totals[4:]))
+        for group, totals in counts.totals.items()
+    )
+
+
+def _failing_users(counts: ReportCounts) -> tuple[FailingUsers, ...]:
+    return tuple(
+        FailingUsers(
+            *group,
+            arm=arm,
+            users=tuple(counts.users.get((group, arm), ())),
+            overflow=counts.overflow.get((group, arm), 0),
+        )
+        for group, arm in dict.fromkeys([*counts.users, *counts.overflow])
+    )
+
+
+def _group_values(counts: ReportCounts) -> tuple[GroupValues, ...]:
+    def histogram(group: tuple[str, int, int], measure: str, arm: Arm) -> Histogram:
+        return tuple(sorted(counts.values.get((group, measure, arm), {}).items()))
+
+    return tuple(
+        GroupValues(
+            *group,
+            measure=measure,
+            control=histogram(group, measure, "control"),
+            treatment=histogram(group, measure, "treatment"),
+        )
+        for group, measure in dict.fromkeys(place[:2] for place in counts.values)
+    )
