@@ -15,7 +15,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+
+from tidegate.counts import StratumCounts
 
 RATIOS = (1.5, 3.0, 10.0, 100.0)
 """How many times worse than tolerated each bet takes the treatment to be."""
@@ -40,49 +41,6 @@ PSEUDO_PAIRS = 10.0
 
 EPOCH_WINDOWS = 240
 """Windows after which the failing users are collected anew and E starts afresh."""
-
-
-class ArmCounts(Protocol):
-    """What one window counted in one arm."""
-
-    @property
-    def outcomes(self) -> int:
-        """Operations that ended."""
-        ...
-
-    @property
-    def failing(self) -> int:
-        """Users who failed for the first time in this epoch, in either arm."""
-        ...
-
-
-class ComparedCounts(Protocol):
-    """What one window counted in one stratum."""
-
-    @property
-    def stratum(self) -> int:
-        """The number of the stage that opened it."""
-        ...
-
-    @property
-    def share(self) -> float:
-        """The design share of the treatment, 0 to 1."""
-        ...
-
-    @property
-    def compared(self) -> bool:
-        """Whether the stratum has both arms by design."""
-        ...
-
-    @property
-    def control(self) -> ArmCounts:
-        """The control arm."""
-        ...
-
-    @property
-    def treatment(self) -> ArmCounts:
-        """The treatment arm."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +131,7 @@ def log_value(mixture: Mixture, weights: Sequence[float] = WEIGHTS) -> float:
     )
 
 
-def increments(strata: Iterable[ComparedCounts], ratio: float, absolute: float) -> list[float]:
+def increments(strata: Iterable[StratumCounts], ratio: float, absolute: float) -> list[float]:
     """Log factor of a window for each bet, summed over the strata that have a control.
 
     Args:
@@ -198,7 +156,7 @@ def increments(strata: Iterable[ComparedCounts], ratio: float, absolute: float) 
     return sums
 
 
-def watch_dispersion(guard: Guard, strata: Iterable[ComparedCounts], *, new_stage: bool) -> Guard:
+def watch_dispersion(guard: Guard, strata: Iterable[StratumCounts], *, new_stage: bool) -> Guard:
     """The guard after a window: each stratum's failures against its last failing window.
 
     Pairs never cross a stage change, since the share changes there.

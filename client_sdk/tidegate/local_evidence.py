@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from tidegate.counts import NOTHING, Counts, StratumCounts
 from tidegate.evaluation.rule_set import Arm
 from tidegate.harm_evidence import (
     EPOCH_WINDOWS,
@@ -45,39 +46,13 @@ Failed: TypeAlias = Mapping[tuple[Group, Arm], Iterable[str]]
 
 
 @dataclass(frozen=True, slots=True)
-class ArmSeen:
-    """What one arm did here: operations that ended, and users who failed."""
-
-    outcomes: int = 0
-    failing: int = 0
-
-    def __add__(self, other: ArmSeen) -> ArmSeen:
-        return ArmSeen(self.outcomes + other.outcomes, self.failing + other.failing)
-
-
-@dataclass(frozen=True, slots=True)
-class StratumSeen:
-    """What one window counted here in one stratum; ``share`` is the treatment's, 0 to 1."""
-
-    stratum: int
-    share: float
-    control: ArmSeen
-    treatment: ArmSeen
-
-    @property
-    def compared(self) -> bool:
-        """Whether the stratum has both arms by design."""
-        return 0.0 < self.share < 1.0
-
-
-@dataclass(frozen=True, slots=True)
 class Trip:
     """A release that is to be closed here, with what the outage showed of it."""
 
     flag: str
     release: str
-    control: ArmSeen
-    treatment: ArmSeen
+    control: Counts
+    treatment: Counts
 
 
 def watched(releases: Mapping[str, ActiveRelease]) -> dict[str, ActiveRelease]:
@@ -117,7 +92,7 @@ class Outage:
         for case in list(self._cases):
             case.turn()
             strata = [
-                StratumSeen(
+                StratumCounts(
                     opening.stage,
                     opening.percentage / 100.0,
                     *self._arms(case, opening.stage, ended, failed),
@@ -133,13 +108,13 @@ class Outage:
 
     def _arms(
         self, case: _Case, stratum: int, ended: Ended, failed: Failed
-    ) -> tuple[ArmSeen, ArmSeen]:
+    ) -> tuple[Counts, Counts]:
         group = (case.release.id, case.release.step, stratum)
         now, before = ended.get(group, (0, 0)), self._ended.get(group, (0, 0))
         control, treatment = (max(0, total - then) for total, then in zip(now, before, strict=True))
         return (
-            ArmSeen(control, case.new(failed.get((group, "control"), ()))),
-            ArmSeen(treatment, case.new(failed.get((group, "treatment"), ()))),
+            Counts(outcomes=control, failing=case.new(failed.get((group, "control"), ()))),
+            Counts(outcomes=treatment, failing=case.new(failed.get((group, "treatment"), ()))),
         )
 
 
@@ -150,7 +125,7 @@ class _Case:
         self.flag = flag
         self.release = release
         self._spent = spent
-        self._control = self._treatment = ArmSeen()
+        self._control = self._treatment = NOTHING
         self._guard = Guard()
         self._begin()
 
@@ -174,7 +149,7 @@ class _Case:
             self._known.add(user)
         return len(self._known) - before
 
-    def count(self, strata: list[StratumSeen]) -> Trip | None:
+    def count(self, strata: list[StratumCounts]) -> Trip | None:
         """Add a window to the evidence; return the trip when it is enough."""
         tolerance = self.release.local_breaker
         assert tolerance is not None

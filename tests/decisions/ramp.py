@@ -10,12 +10,13 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from tidegate.counts import Counts, StratumCounts
 from tidegate.model import Tolerance
 from tidegate_server.decisions.apply_decision import applied
 from tidegate_server.decisions.decide import decide
 from tidegate_server.decisions.decision import Action, Decision
 from tidegate_server.decisions.exposure_groups import present_shares, shares
-from tidegate_server.decisions.observations import Counts, StratumCounts, Window
+from tidegate_server.decisions.observations import Window
 from tidegate_server.decisions.progress import begin
 from tidegate_server.domain.checks import Check
 from tidegate_server.domain.policy import NoData, Policy, Stage

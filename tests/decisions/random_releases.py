@@ -6,9 +6,10 @@ import random
 from dataclasses import replace
 
 import msgspec
+from tidegate.counts import Counts
 from tidegate_server.decisions.apply_decision import applied
 from tidegate_server.decisions.decide import decide
-from tidegate_server.decisions.observations import Answer, Counts, Distribution, Measured, Window
+from tidegate_server.decisions.observations import Answer, Distribution, Measured, Window
 from tidegate_server.decisions.progress import begin
 from tidegate_server.domain import release_state_machine as machine
 from tidegate_server.domain.checks import Check, Compare, Metric

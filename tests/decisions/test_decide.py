@@ -3,9 +3,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from tidegate.counts import Counts, StratumCounts
 from tidegate.harm_evidence import Mixture
 from tidegate_server.decisions.decision import Action
-from tidegate_server.decisions.observations import Counts, StratumCounts
 from tidegate_server.decisions.probe import MOST_RETREATS, Probe
 from tidegate_server.domain.checks import OnFailure
 from tidegate_server.domain.policy import NoData, NoDataAction, Policy

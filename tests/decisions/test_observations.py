@@ -2,7 +2,8 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tidegate_server.decisions.observations import NOTHING, Counts, Reading, close_window
+from tidegate.counts import NOTHING, Counts
+from tidegate_server.decisions.observations import Reading, close_window
 
 BEFORE = (Reading(2, 1, Counts(100, 90, 5, 3), Counts(10, 9, 1, 1)),)
 

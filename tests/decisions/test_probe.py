@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from tidegate_server.decisions.observations import Counts, StratumCounts, Window
+from tidegate.counts import Counts, StratumCounts
+from tidegate_server.decisions.observations import Window
 from tidegate_server.decisions.probe import Probe, watch_treatment
 
 

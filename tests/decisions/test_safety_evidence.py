@@ -6,7 +6,7 @@ import random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tidegate_server.decisions.observations import Counts, StratumCounts
+from tidegate.counts import Counts, StratumCounts
 from tidegate_server.decisions.safety_evidence import (
     HARMLESS_RATIO,
     LOG_ADVANCE_AT,

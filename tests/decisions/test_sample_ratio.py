@@ -4,8 +4,8 @@ import random
 
 from hypothesis import given
 from hypothesis import strategies as st
+from tidegate.counts import Counts, StratumCounts
 from tidegate.harm_evidence import Mixture
-from tidegate_server.decisions.observations import Counts, StratumCounts
 from tidegate_server.decisions.sample_ratio import (
     LOG_IMBALANCE_AT,
     MARGIN,

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from tidegate.counts import Counts, StratumCounts
 from tidegate.model import Tolerance
 from tidegate_server.decisions.decision import Action
-from tidegate_server.decisions.observations import Counts, Distribution, Measured, StratumCounts
+from tidegate_server.decisions.observations import Distribution, Measured
 from tidegate_server.domain import release_state_machine as machine
 from tidegate_server.domain.checks import Check, Compare, Metric, OnFailure, Operator
 from tidegate_server.domain.policy import MINUTE

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tidegate.counts import Counts, StratumCounts
 from tidegate.harm_evidence import (
     Guard,
     Mixture,
@@ -18,7 +19,6 @@ from tidegate.harm_evidence import (
     onset_mass,
     watch_dispersion,
 )
-from tidegate_server.decisions.observations import Counts, StratumCounts
 from tidegate_server.decisions.safety_evidence import Advance, watch_harmlessness
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "decisions.json").read_text())

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 from flask import Flask
+from tidegate.counts import Counts
 from tidegate.evaluation.rule_set import Evaluation, Exposure
 from tidegate.histogram import LATENCY
-from tidegate_server.decisions.observations import Counts
 from tidegate_server.domain.change import Kind
 from tidegate_server.ofrep import exposures
 from tidegate_server.ofrep.exposures import Exposures, exposures_of

@@ -5,6 +5,7 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tidegate.counts import Counts, StratumCounts
 from tidegate.harm_evidence import (
     ONSET_STAGE,
     ONSET_START,
@@ -20,7 +21,6 @@ from tidegate.harm_evidence import (
     threshold,
     watch_dispersion,
 )
-from tidegate_server.decisions.observations import Counts, StratumCounts
 
 SHARES = st.floats(0.001, 0.999)
 COUNTS = st.integers(0, 200)

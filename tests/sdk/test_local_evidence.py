@@ -7,9 +7,10 @@ from dataclasses import replace
 from math import sqrt
 
 import pytest
+from tidegate.counts import Counts
 from tidegate.evaluation.rule_set import Arm
 from tidegate.harm_evidence import EPOCH_WINDOWS
-from tidegate.local_evidence import FALSE_ALARM, LEAST_FAILING, ArmSeen, Outage, Trip, watched
+from tidegate.local_evidence import FALSE_ALARM, LEAST_FAILING, Outage, Trip, watched
 from tidegate.model import ActiveRelease, Opening, Tolerance
 from tidegate.reporting import Group
 
@@ -50,7 +51,7 @@ class Process:
 
 def test_a_treatment_that_always_fails_is_closed_at_the_first_look() -> None:
     assert Process().window((90, 0), (10, 10)) == [
-        Trip("checkout", "rel_1", ArmSeen(90, 0), ArmSeen(10, 10))
+        Trip("checkout", "rel_1", Counts(outcomes=90, failing=0), Counts(outcomes=10, failing=10))
     ]
 
 
@@ -64,7 +65,10 @@ def test_a_trip_tells_of_the_whole_outage() -> None:
     process = Process()
     assert not process.window((90, 1), (10, 2))
     (trip,) = process.window((90, 0), (10, 9))
-    assert (trip.control, trip.treatment) == (ArmSeen(180, 1), ArmSeen(20, 11))
+    assert (trip.control, trip.treatment) == (
+        Counts(outcomes=180, failing=1),
+        Counts(outcomes=20, failing=11),
+    )
 
 
 def test_a_few_users_are_not_enough_however_unlikely_it_is() -> None:

@@ -8,7 +8,8 @@ import pytest
 import redis
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tidegate_server.decisions.observations import Counts, Reading, Trips
+from tidegate.counts import Counts
+from tidegate_server.decisions.observations import Reading, Trips
 from tidegate_server.domain.change import EvidenceGeneration
 from tidegate_server.errors import Forgotten
 from tidegate_server.store import Store, evidence

@@ -4,7 +4,8 @@ import random
 import statistics
 
 import pytest
-from tidegate_server.decisions.observations import Counts, Distribution
+from tidegate.counts import Counts
+from tidegate_server.decisions.observations import Distribution
 from tidegate_server.whatif.counterfactual import Elsewise, gamma
 from tidegate_server.whatif.recording import Fitted, Seen
 

@@ -4,7 +4,7 @@ import math
 import random
 
 import pytest
-from tidegate_server.decisions.observations import StratumCounts
+from tidegate.counts import StratumCounts
 from tidegate_server.domain.policy import DAY, Policy
 from tidegate_server.whatif.traffic_model import Always, Audience, DayAndNight, Moment, World
 

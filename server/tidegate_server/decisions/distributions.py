@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from tidegate.counts import Counts, StratumCounts
 from tidegate.histogram import upper_bound
 
-from tidegate_server.decisions.observations import Counts, Distribution, Histogram, StratumCounts
+from tidegate_server.decisions.observations import Distribution, Histogram
 from tidegate_server.domain.checks import Check
 
 FADING = 0.5 ** (1 / 30)

@@ -10,53 +10,10 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from tidegate.counts import NOTHING, Counts, StratumCounts
+
 Histogram: TypeAlias = tuple[tuple[int, int], ...]
 """How many values fell into each bucket of ``tidegate.histogram``, by bucket."""
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """Counts of one arm.
-
-    Attributes:
-        exposures: operations in which the application asked for the flag.
-        outcomes: of those, operations that ended.
-        errors: of those, operations that failed.
-        failing: users who failed for the first time in this epoch, in either arm.
-        microseconds: how long the ended operations took together.
-        overflow: failing users an SDK instance could not name for want of room.
-    """
-
-    exposures: int = 0
-    outcomes: int = 0
-    errors: int = 0
-    failing: int = 0
-    microseconds: int = 0
-    overflow: int = 0
-
-    def __add__(self, other: Counts) -> Counts:
-        return Counts(
-            self.exposures + other.exposures,
-            self.outcomes + other.outcomes,
-            self.errors + other.errors,
-            self.failing + other.failing,
-            self.microseconds + other.microseconds,
-            self.overflow + other.overflow,
-        )
-
-    def since(self, earlier: Counts) -> Counts:
-        """What was added after ``earlier``; a total that went back adds nothing."""
-        return Counts(
-            max(0, self.exposures - earlier.exposures),
-            max(0, self.outcomes - earlier.outcomes),
-            max(0, self.errors - earlier.errors),
-            max(0, self.failing - earlier.failing),
-            max(0, self.microseconds - earlier.microseconds),
-            max(0, self.overflow - earlier.overflow),
-        )
-
-
-NOTHING = Counts()
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,25 +92,6 @@ class Answer:
     webhook: str
     confirmed: bool
     reason: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class StratumCounts:
-    """What one window added in one stratum.
-
-    ``share`` is the design share of the treatment there, 0 to 1, as the hash sets it.
-    A stratum with the share 1 has no control group.
-    """
-
-    stratum: int
-    share: float
-    control: Counts
-    treatment: Counts
-
-    @property
-    def compared(self) -> bool:
-        """Whether the stratum has both arms by design."""
-        return 0.0 < self.share < 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tidegate.counts import NOTHING, Counts
 from tidegate.harm_evidence import Guard, Mixture
 
 from tidegate_server.decisions.decision import Decision
 from tidegate_server.decisions.distributions import Faded
 from tidegate_server.decisions.observations import (
     NO_TRIPS,
-    NOTHING,
-    Counts,
     DistributionReading,
     Histogram,
     Reading,

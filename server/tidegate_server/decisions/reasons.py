@@ -6,9 +6,11 @@ import math
 from collections.abc import Sequence
 from typing import Protocol
 
+from tidegate.counts import Counts
+
 from tidegate_server.decisions.decision import LARGEST_LOG
 from tidegate_server.decisions.distributions import ENOUGH
-from tidegate_server.decisions.observations import Counts, Trips, Window, total
+from tidegate_server.decisions.observations import Trips, Window, total
 from tidegate_server.decisions.probe import FIRES_AT, MOST_RETREATS
 from tidegate_server.decisions.progress import CheckProgress, Progress
 from tidegate_server.decisions.safety_evidence import ADVANCE_AT

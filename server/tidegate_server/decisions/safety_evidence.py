@@ -11,9 +11,8 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from tidegate.counts import StratumCounts
 from tidegate.harm_evidence import log_sum
-
-from tidegate_server.decisions.observations import StratumCounts
 
 HARMFUL_CHANCE = 0.10
 """beta: the probability of advancing a stage although the release is harmful."""

@@ -10,10 +10,11 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from tidegate.counts import Counts
 from tidegate.harm_evidence import RATIOS
 
 from tidegate_server.decisions.distributions import merged, quantile_value
-from tidegate_server.decisions.observations import Counts, Histogram, Measured, Window
+from tidegate_server.decisions.observations import Histogram, Measured, Window
 from tidegate_server.decisions.progress import CheckProgress, Progress, Recent
 from tidegate_server.domain.checks import Check, Compare, Metric
 from tidegate_server.domain.policy import Policy

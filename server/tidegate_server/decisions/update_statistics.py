@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from tidegate.counts import NOTHING, StratumCounts
 from tidegate.harm_evidence import (
     EPOCH_WINDOWS,
     Mixture,
@@ -20,7 +21,7 @@ from tidegate.harm_evidence import (
 )
 
 from tidegate_server.decisions.distributions import counted, cut_of, fade_in, merged
-from tidegate_server.decisions.observations import NOTHING, StratumCounts, Window, total
+from tidegate_server.decisions.observations import Window, total
 from tidegate_server.decisions.probe import watch_treatment
 from tidegate_server.decisions.progress import CheckProgress, Progress
 from tidegate_server.decisions.safety_evidence import (

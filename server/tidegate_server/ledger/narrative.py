@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from tidegate.counts import Counts
+
 from tidegate_server.decisions.decision import Action, Decision
-from tidegate_server.decisions.observations import NO_TRIPS, Counts, Trips
+from tidegate_server.decisions.observations import NO_TRIPS, Trips
 from tidegate_server.decisions.reasons import duration, from_log, number, tripped
 from tidegate_server.domain.policy import Policy
 from tidegate_server.domain.release import LIVE_STATES, Release, State

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import astuple
 
 import msgspec
+from tidegate.counts import Counts
 
-from tidegate_server.decisions.observations import Counts, DistributionReading, Reading, Trips
+from tidegate_server.decisions.observations import DistributionReading, Reading, Trips
 from tidegate_server.domain.change import Kind
 from tidegate_server.domain.release import Release
 from tidegate_server.domain.snapshot import present_openings

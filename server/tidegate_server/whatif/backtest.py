@@ -11,19 +11,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from tidegate.counts import NOTHING, StratumCounts
 from tidegate.model import Opening
 
 from tidegate_server.decisions.apply_decision import applied
 from tidegate_server.decisions.decide import decide
 from tidegate_server.decisions.decision import Action
 from tidegate_server.decisions.distributions import merged
-from tidegate_server.decisions.observations import (
-    NOTHING,
-    Answer,
-    Distribution,
-    StratumCounts,
-    Window,
-)
+from tidegate_server.decisions.observations import Answer, Distribution, Window
 from tidegate_server.decisions.progress import begin
 from tidegate_server.domain import release_state_machine
 from tidegate_server.domain.policy import Policy

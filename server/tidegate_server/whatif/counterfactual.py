@@ -11,8 +11,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+from tidegate.counts import Counts
+
 from tidegate_server.decisions.distributions import merged, size
-from tidegate_server.decisions.observations import Counts, Distribution, Histogram, since
+from tidegate_server.decisions.observations import Distribution, Histogram, since
 from tidegate_server.whatif.recording import Fitted, Seen
 from tidegate_server.whatif.sampling import Chance, binomial, poisson, shared_out
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 
+from tidegate.counts import StratumCounts
 from tidegate.histogram import bucket_of, upper_bound
 
-from tidegate_server.decisions.observations import Distribution, Histogram, StratumCounts
+from tidegate_server.decisions.observations import Distribution, Histogram
 from tidegate_server.domain.checks import LATENCY
 from tidegate_server.whatif.sampling import Chance, shared_out
 

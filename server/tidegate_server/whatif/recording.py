@@ -13,15 +13,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from tidegate.counts import NOTHING, Counts
+
 from tidegate_server.decisions.distributions import merged
-from tidegate_server.decisions.observations import (
-    NOTHING,
-    Counts,
-    Distribution,
-    Histogram,
-    Measured,
-    total,
-)
+from tidegate_server.decisions.observations import Distribution, Histogram, Measured, total
 from tidegate_server.domain.policy import Policy
 from tidegate_server.domain.release import Release, State
 from tidegate_server.ledger.entry import Entry

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from tidegate.counts import Counts
+
 from tidegate_server.decisions.apply_decision import applied
 from tidegate_server.decisions.decide import decide
 from tidegate_server.decisions.decision import Action, Decision
-from tidegate_server.decisions.observations import Answer, Counts, Measured, Window
+from tidegate_server.decisions.observations import Answer, Measured, Window
 from tidegate_server.decisions.progress import Progress, begin
 from tidegate_server.domain import release_state_machine
 from tidegate_server.domain.checks import Check, Compare, Metric, Operator

@@ -12,9 +12,9 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from tidegate.counts import Counts, StratumCounts
 from tidegate.model import Opening
 
-from tidegate_server.decisions.observations import Counts, StratumCounts
 from tidegate_server.domain.policy import DAY, MINUTE, Policy
 from tidegate_server.domain.release import Release
 from tidegate_server.domain.snapshot import present_openings
