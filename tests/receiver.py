@@ -1,4 +1,4 @@
-"""A real HTTP server that receives what webhooks are sent, and misbehaves when it is told to."""
+"""A real HTTP server that records the requests it receives, and misbehaves on demand."""
 
 from __future__ import annotations
 
@@ -7,27 +7,30 @@ import hmac
 import json
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import pytest
+
 HANG = "hang"
-"""Take the request and never answer."""
+"""Accept the request and never answer."""
 
 DRIP = "drip"
 """Answer one byte of the head at a time, for ever."""
 
 BREAK = "break"
-"""End the connection in the middle of the answer's first line."""
+"""Close the connection in the middle of the status line."""
 
 PATIENCE_SECONDS = 60.0
+PATH = "/secret-path"
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What is answered: a status, a JSON body or any text, and headers."""
+    """A response: a status, a JSON body or a text, and headers."""
 
     status: int = 200
     body: Any = None
@@ -39,19 +42,20 @@ Behaviour = Answer | str
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """One request as it arrived."""
+    """A request as it arrived."""
 
     path: str
     headers: Mapping[str, str]
     body: bytes
+    method: str = "POST"
 
     @property
     def json(self) -> Any:
-        """The body's value."""
+        """The parsed body."""
         return json.loads(self.body)
 
     def is_signed_with(self, secret: str) -> bool:
-        """Whether some signature is the one that the secret makes, as the documentation says."""
+        """Whether a signature matches the secret, computed as the documentation describes."""
         parts = [part.split("=", 1) for part in self.headers["Tidegate-Signature"].split(",")]
         at = next(value for name, value in parts if name == "t")
         signed = at.encode() + b"." + self.body
@@ -60,29 +64,49 @@ class Received:
 
 
 class Receiver:
-    """What arrived, and what is answered next; the last behaviour repeats."""
+    """The requests that arrived, and how the next ones are answered.
+
+    Behaviours are used in order; the last one repeats.
+    """
 
     def __init__(self, *behaviours: Behaviour) -> None:
         self.received: list[Received] = []
-        self.over = threading.Event()
+        self.origin = ""
+        self.stopped = threading.Event()
         self._behaviours = list(behaviours) or [Answer()]
+        self._released = threading.Event()
+        self._released.set()
         self._lock = threading.Lock()
-        self.url = ""
+
+    @property
+    def url(self) -> str:
+        """An address of the server, with a path and a query."""
+        return f"{self.origin}{PATH}?by=tidegate"
 
     def behave(self, *behaviours: Behaviour) -> None:
         """Answer like this from now on."""
         with self._lock:
             self._behaviours = list(behaviours)
 
-    def take(self, received: Received) -> Behaviour:
-        """Note a request, and say how it is answered."""
+    def hold(self) -> None:
+        """Accept requests and delay every answer until ``release``."""
+        self._released.clear()
+
+    def release(self) -> None:
+        """Send the answers that ``hold`` delays."""
+        self._released.set()
+
+    def record(self, received: Received) -> Behaviour:
+        """Record a request, wait while answers are held, and return how to answer it."""
         with self._lock:
             self.received.append(received)
-            rest = len(self._behaviours) > 1
-            return self._behaviours.pop(0) if rest else self._behaviours[0]
+            more = len(self._behaviours) > 1
+            behaviour = self._behaviours.pop(0) if more else self._behaviours[0]
+        self._released.wait(PATIENCE_SECONDS)
+        return behaviour
 
     def wait_for(self, number: int) -> list[Received]:
-        """What arrived, once it is this much."""
+        """Return the requests once this many have arrived."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while len(self.received) < number:
             assert time.monotonic() < deadline, f"{len(self.received)} of {number} arrived"
@@ -92,32 +116,39 @@ class Receiver:
 
 @contextmanager
 def receiver(*behaviours: Behaviour) -> Iterator[Receiver]:
-    """A receiver on a port of its own."""
-    told = Receiver(*behaviours)
+    """Run a receiver on a free port."""
+    target = Receiver(*behaviours)
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
+        def do_GET(self) -> None:
+            self._handle()
+
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            behaviour = told.take(Received(self.path, dict(self.headers), body))
+            self._handle()
+
+        def _handle(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
+            request = Received(self.path, dict(self.headers), body, self.command)
+            behaviour = target.record(request)
             with suppress(OSError):
                 self._answer(behaviour)
 
         def _answer(self, behaviour: Behaviour) -> None:
             if behaviour == HANG:
-                told.over.wait(PATIENCE_SECONDS)
+                target.stopped.wait(PATIENCE_SECONDS)
             elif behaviour == DRIP:
                 self.wfile.write(b"HTTP/1.1 200 OK\r\n")
-                while not told.over.wait(0.02):
+                while not target.stopped.wait(0.02):
                     self.wfile.write(b"X")
             elif behaviour == BREAK:
                 self.wfile.write(b"HTTP/1.")
             elif isinstance(behaviour, Answer):
-                self._say(behaviour)
+                self._send(behaviour)
             self.close_connection = True
 
-        def _say(self, answer: Answer) -> None:
+        def _send(self, answer: Answer) -> None:
             body = answer.body
             data = body.encode() if isinstance(body, str) else json.dumps(body).encode()
             self.send_response(answer.status)
@@ -135,13 +166,24 @@ def receiver(*behaviours: Behaviour) -> Iterator[Receiver]:
         request_queue_size = 64
 
     server = Server(("127.0.0.1", 0), Handler)
-    told.url = f"http://127.0.0.1:{server.server_address[1]}/told?by=tidegate"
+    target.origin = f"http://127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     try:
-        yield told
+        yield target
     finally:
-        told.over.set()
+        target.stopped.set()
+        target.release()
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+StartReceiver = Callable[..., Receiver]
+
+
+@pytest.fixture
+def start_receiver() -> Iterator[StartReceiver]:
+    """Starts receivers, which end with the test."""
+    with ExitStack() as stack:
+        yield lambda *behaviours: stack.enter_context(receiver(*behaviours))

@@ -250,16 +250,14 @@ class TestSomethingElse:
             (Answer(200, vector([1, "NaN"])), "gives NaN"),
             (Answer(200, vector([1, "-Inf"])), "gives -Inf"),
             (Answer(200, vector()), "gives nothing"),
-            (BREAK, "is not HTTP, or broke off"),
+            (BREAK, "is not valid HTTP, or it is incomplete"),
             (HANG, "no answer in 0.2 s"),
             (DRIP, "no answer in 0.2 s"),
         ],
     )
     def test_is_a_problem_and_never_a_value(self, behaviour: Behaviour, why: str) -> None:
         with receiver(behaviour) as told, pytest.raises(Unreadable, match=why):
-            Prometheus(told.url.partition("/told")[0]).value(
-                "up", within_s=0.2 if behaviour in (HANG, DRIP) else 20
-            )
+            Prometheus(told.origin).value("up", within_s=0.2 if behaviour in (HANG, DRIP) else 20)
 
     def test_nobody_there_is_a_problem(self) -> None:
         with pytest.raises(Unreadable, match="does not answer: connection refused"):
@@ -267,7 +265,7 @@ class TestSomethingElse:
 
     def test_is_asked_at_its_address_with_its_token_about_a_time(self) -> None:
         with receiver(Answer(200, vector([1, "-3.5e2"]))) as told:
-            prometheus = Prometheus(told.url.partition("/told")[0] + "/prefix/", "secret")
+            prometheus = Prometheus(told.origin + "/prefix/", "secret")
             assert prometheus.value("a & b", 1_234_567) == -350.0
         (asked,) = told.received
         assert asked.path == "/prefix/api/v1/query"

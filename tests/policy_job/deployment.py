@@ -6,6 +6,7 @@ import itertools
 from dataclasses import dataclass, field, replace
 
 import msgspec
+import pytest
 from tidegate.model import Variant
 from tidegate_server.decisions.progress import Progress
 from tidegate_server.domain import edits, release_commits
@@ -44,7 +45,7 @@ _users = itertools.count()
 
 
 class Clock:
-    """A clock that only moves when it is told to."""
+    """A clock that moves only when a test moves it."""
 
     def __init__(self, now_ms: int) -> None:
         self.now_ms = now_ms
@@ -97,6 +98,11 @@ class Sdk:
                 trips=self.trips,
             ),
         )
+
+
+@pytest.fixture
+def deployment(store: Store) -> Deployment:
+    return Deployment(store)
 
 
 class Deployment:

@@ -43,7 +43,7 @@ def asking(*checks: Check, **changes: Any) -> Release:
 
 
 def sources_at(told: Receiver) -> Sources:
-    return Sources(Prometheus(told.url.partition("/told")[0]))
+    return Sources(Prometheus(told.origin))
 
 
 def answers(sources: Sources, of: Release, project: str = "shop") -> tuple[Measured, ...]:

@@ -14,16 +14,15 @@ from tidegate_server.decisions.observations import Answer as Said
 from tidegate_server.domain import edits
 from tidegate_server.domain.release import State
 from tidegate_server.domain.release_gates import Confirmation
-from tidegate_server.domain.webhook_signing import signing_secret
 from tidegate_server.domain.webhooks import Webhook
-from tidegate_server.outbound.http_post import Answered
+from tidegate_server.outbound.http_client import HttpResult
 from tidegate_server.policy_job import PolicyJob
 from tidegate_server.webhooks.confirmations import Asker, Question, understood
+from tidegate_server.webhooks.signing import signing_secret
 
 from tests.decisions.ramp import policy, release
-from tests.policy_job.conftest import Start
 from tests.policy_job.deployment import HEALTHY, Clock, Deployment
-from tests.receiver import BREAK, DRIP, HANG, Answer, Behaviour, Receiver
+from tests.receiver import BREAK, DRIP, HANG, Answer, Behaviour, Receiver, StartReceiver
 from tests.waiting import until
 
 SECRET_KEY = b"a secret key for tests only"
@@ -36,19 +35,19 @@ PATIENCE_SECONDS = 60.0
 @pytest.mark.parametrize(
     ("answered", "expected"),
     [
-        (Answered(1, 200, b'{"confirmed": true}'), Said("ops", True)),
-        (Answered(1, 200, b'{"confirmed": true, "reason": "fine"}'), Said("ops", True, "fine")),
+        (HttpResult(1, 200, b'{"confirmed": true}'), Said("ops", True)),
+        (HttpResult(1, 200, b'{"confirmed": true, "reason": "fine"}'), Said("ops", True, "fine")),
         (
-            Answered(1, 200, b'{"confirmed": false, "reason": "not\\n on a  Friday"}'),
+            HttpResult(1, 200, b'{"confirmed": false, "reason": "not\\n on a  Friday"}'),
             Said("ops", False, "not on a Friday"),
         ),
-        (Answered(1, 200, b'{"confirmed": false}'), Said("ops", False)),
-        (Answered(1, 503, b'{"confirmed": true}'), Said("ops", False, "answered 503")),
-        (Answered(1, 409, b'{"reason": "frozen"}'), Said("ops", False, "frozen")),
-        (Answered(1, None, problem="no answer in 5 s"), Said("ops", False, "no answer in 5 s")),
+        (HttpResult(1, 200, b'{"confirmed": false}'), Said("ops", False)),
+        (HttpResult(1, 503, b'{"confirmed": true}'), Said("ops", False, "answered 503")),
+        (HttpResult(1, 409, b'{"reason": "frozen"}'), Said("ops", False, "frozen")),
+        (HttpResult(1, None, problem="no answer in 5 s"), Said("ops", False, "no answer in 5 s")),
     ],
 )
-def test_an_answer_confirms_by_an_explicit_yes_alone(answered: Answered, expected: Said) -> None:
+def test_an_answer_confirms_by_an_explicit_yes_alone(answered: HttpResult, expected: Said) -> None:
     assert understood("ops", answered) == expected
 
 
@@ -68,14 +67,14 @@ def test_an_answer_confirms_by_an_explicit_yes_alone(answered: Answered, expecte
     ],
 )
 def test_what_is_not_understood_refuses(body: bytes) -> None:
-    answer = understood("ops", Answered(1, 200, body))
+    answer = understood("ops", HttpResult(1, 200, body))
     assert not answer.confirmed
     assert answer.reason == 'its answer does not say "confirmed": true or false'
 
 
 def test_a_long_reason_is_cut() -> None:
     body = json.dumps({"confirmed": False, "reason": "because " * 1_000}).encode()
-    assert len(understood("ops", Answered(1, 200, body)).reason) == 300
+    assert len(understood("ops", HttpResult(1, 200, body)).reason) == 300
 
 
 class Shift:
@@ -128,8 +127,8 @@ def shift(deployment: Deployment) -> Shift:
     return Shift(deployment)
 
 
-def test_a_release_goes_on_when_all_confirm(shift: Shift, start: Start) -> None:
-    told, other = start(YES), start(YES)
+def test_a_release_goes_on_when_all_confirm(shift: Shift, start_receiver: StartReceiver) -> None:
+    told, other = start_receiver(YES), start_receiver(YES)
     shift.webhook("ops", told.url)
     shift.webhook("change-board", other.url)
     shift.start("ops", "change-board")
@@ -151,8 +150,10 @@ def test_a_release_goes_on_when_all_confirm(shift: Shift, start: Start) -> None:
     assert all(not entry.decision.asks for entry in shift.deployment.ledger())
 
 
-def test_a_question_says_what_is_about_to_happen_and_is_signed(shift: Shift, start: Start) -> None:
-    told = start(YES)
+def test_a_question_says_what_is_about_to_happen_and_is_signed(
+    shift: Shift, start_receiver: StartReceiver
+) -> None:
+    told = start_receiver(YES)
     shift.webhook("ops", told.url)
     shift.start("ops")
     shift.until_asked(told)
@@ -179,15 +180,15 @@ def test_a_question_says_what_is_about_to_happen_and_is_signed(shift: Shift, sta
     [
         (NO, "not confirmed by ops: lunch"),
         (Answer(500), "not confirmed by ops: answered 500"),
-        (BREAK, "not confirmed by ops: what it answered is not HTTP, or broke off"),
+        (BREAK, "not confirmed by ops: the answer is not valid HTTP, or it is incomplete"),
         (HANG, "not confirmed by ops: no answer in 0.5 s"),
         (DRIP, "not confirmed by ops: no answer in 0.5 s"),
     ],
 )
 def test_a_refusal_holds_with_its_reason_until_it_is_over(
-    shift: Shift, start: Start, behaviour: Behaviour, words: str
+    shift: Shift, start_receiver: StartReceiver, behaviour: Behaviour, words: str
 ) -> None:
-    told = start(behaviour)
+    told = start_receiver(behaviour)
     shift.webhook("ops", told.url, timeout_ms=500)
     shift.start("ops")
     shift.until(lambda: shift.deployment.release().state is State.HOLDING)
@@ -200,8 +201,8 @@ def test_a_refusal_holds_with_its_reason_until_it_is_over(
     shift.until(lambda: shift.deployment.release().stage == 2)
 
 
-def test_a_replay_needs_no_webhook(shift: Shift, start: Start) -> None:
-    shift.webhook("ops", start(NO, Answer(500), YES).url)
+def test_a_replay_needs_no_webhook(shift: Shift, start_receiver: StartReceiver) -> None:
+    shift.webhook("ops", start_receiver(NO, Answer(500), YES).url)
     shift.start("ops")
     shift.until(lambda: shift.deployment.release().state is State.COMPLETED)
     again = replay(shift.deployment.store, "shop", "production", "rel_checkout", None, 10**6)
@@ -212,16 +213,18 @@ def test_a_replay_needs_no_webhook(shift: Shift, start: Start) -> None:
     assert again.replay.decisions == len(answers)
 
 
-def test_one_refusal_among_several_holds(shift: Shift, start: Start) -> None:
-    shift.webhook("ops", start(YES).url)
-    shift.webhook("change-board", start(NO).url)
+def test_one_refusal_among_several_holds(shift: Shift, start_receiver: StartReceiver) -> None:
+    shift.webhook("ops", start_receiver(YES).url)
+    shift.webhook("change-board", start_receiver(NO).url)
     shift.start("ops", "change-board")
     shift.until(lambda: shift.deployment.release().state is State.HOLDING)
     assert shift.deployment.release().reason == "not confirmed by change-board: lunch"
 
 
-def test_a_disabled_one_refuses_without_being_asked(shift: Shift, start: Start) -> None:
-    told = start(YES)
+def test_a_disabled_one_refuses_without_being_asked(
+    shift: Shift, start_receiver: StartReceiver
+) -> None:
+    told = start_receiver(YES)
     shift.webhook("ops", told.url, enabled=False)
     shift.start("ops")
     shift.until(lambda: shift.deployment.release().state is State.HOLDING)
@@ -229,8 +232,10 @@ def test_a_disabled_one_refuses_without_being_asked(shift: Shift, start: Start) 
     assert told.received == []
 
 
-def test_a_job_without_the_secret_key_confirms_nothing(shift: Shift, start: Start) -> None:
-    told = start(YES)
+def test_a_job_without_the_secret_key_confirms_nothing(
+    shift: Shift, start_receiver: StartReceiver
+) -> None:
+    told = start_receiver(YES)
     shift.webhook("ops", told.url)
     shift.start("ops")
     shift.job = PolicyJob(shift.deployment.store, "job-1", shift.clock)
@@ -238,8 +243,8 @@ def test_a_job_without_the_secret_key_confirms_nothing(shift: Shift, start: Star
     assert "nobody here can ask it" in shift.deployment.release().reason
 
 
-def test_nobody_waits_for_one_that_hangs(shift: Shift, start: Start) -> None:
-    told = start(HANG)
+def test_nobody_waits_for_one_that_hangs(shift: Shift, start_receiver: StartReceiver) -> None:
+    told = start_receiver(HANG)
     shift.webhook("ops", told.url, timeout_ms=30_000)
     shift.start("ops")
     shift.start(flag="search")
@@ -253,8 +258,10 @@ def test_nobody_waits_for_one_that_hangs(shift: Shift, start: Start) -> None:
     assert len(told.received) == 1, "a question is put once"
 
 
-def test_a_release_that_fails_while_it_asks_is_rolled_back(shift: Shift, start: Start) -> None:
-    told = start(HANG)
+def test_a_release_that_fails_while_it_asks_is_rolled_back(
+    shift: Shift, start_receiver: StartReceiver
+) -> None:
+    told = start_receiver(HANG)
     shift.webhook("ops", told.url, timeout_ms=30_000)
     shift.start("ops")
     shift.until_asked(told)
@@ -264,8 +271,10 @@ def test_a_release_that_fails_while_it_asks_is_rolled_back(shift: Shift, start: 
     assert shift.deployment.release().state is State.ROLLED_BACK
 
 
-def test_an_answer_counts_for_nothing_once_a_person_has_acted(shift: Shift, start: Start) -> None:
-    told = start(YES)
+def test_an_answer_counts_for_nothing_once_a_person_has_acted(
+    shift: Shift, start_receiver: StartReceiver
+) -> None:
+    told = start_receiver(YES)
     shift.webhook("ops", told.url)
     shift.start("ops")
     shift.until_asked(told)
@@ -300,9 +309,9 @@ class TestAsker:
         return Asker(shift.deployment.store, SECRET_KEY)
 
     def test_says_once_whose_question_was_answered(
-        self, asker: Asker, shift: Shift, start: Start
+        self, asker: Asker, shift: Shift, start_receiver: StartReceiver
     ) -> None:
-        shift.webhook("ops", start(YES).url)
+        shift.webhook("ops", start_receiver(YES).url)
         assert asker.answers(question()) is None
         until(lambda: not asker.waits, "the answer")
         assert asker.answered() == [("shop", "production", "rel_1")]
@@ -310,9 +319,9 @@ class TestAsker:
         assert asker.answers(question()) == (Said("ops", True),)
 
     def test_asks_again_about_another_revision(
-        self, asker: Asker, shift: Shift, start: Start
+        self, asker: Asker, shift: Shift, start_receiver: StartReceiver
     ) -> None:
-        told = start(YES)
+        told = start_receiver(YES)
         shift.webhook("ops", told.url)
         answers(asker, question(1))
         answers(asker, question(1))
@@ -322,9 +331,9 @@ class TestAsker:
         assert len(told.received) == 3
 
     def test_forgets_a_question_that_is_not_open_any_more(
-        self, asker: Asker, shift: Shift, start: Start
+        self, asker: Asker, shift: Shift, start_receiver: StartReceiver
     ) -> None:
-        shift.webhook("ops", start(HANG).url, timeout_ms=30_000)
+        shift.webhook("ops", start_receiver(HANG).url, timeout_ms=30_000)
         assert asker.answers(question()) is None
         assert asker.waits
         asker.forget_project("another")
@@ -337,9 +346,9 @@ class TestAsker:
         assert answer == Said("nobody", False, "there is no such webhook any more")
 
     def test_whom_a_hanging_one_keeps_from_being_asked_hears_no_in_time(
-        self, asker: Asker, shift: Shift, start: Start
+        self, asker: Asker, shift: Shift, start_receiver: StartReceiver
     ) -> None:
-        shift.webhook("ops", start(HANG).url, timeout_ms=500)
+        shift.webhook("ops", start_receiver(HANG).url, timeout_ms=500)
         many = [
             replace(question(), release=replace(release(CONFIRMED), id=f"rel_{number}"))
             for number in range(30)

@@ -11,9 +11,14 @@ import pytest
 from tidegate_server.domain.release import State
 from tidegate_server.domain.release_events import TEST, Notice, ReleaseTold
 from tidegate_server.domain.release_gates import Event
-from tidegate_server.domain.webhook_signing import signing_secret
 from tidegate_server.domain.webhooks import Format, Webhook
-from tidegate_server.webhooks.messages import body_of, headers_of, question_of, slack_text
+from tidegate_server.webhooks.messages import (
+    confirmation_body,
+    notice_body,
+    request_headers,
+    slack_text,
+)
+from tidegate_server.webhooks.signing import signing_secret
 
 from tests.wire_schemas import WEBHOOK, violations
 
@@ -42,7 +47,7 @@ def notice(event: str = Event.ADVANCED, reason: str = "harmless") -> Notice:
 
 
 def test_json_says_everything() -> None:
-    said = json.loads(body_of(Format.JSON, "shop", "message-1", notice()))
+    said = json.loads(notice_body(Format.JSON, "shop", "message-1", notice()))
     release = said.pop("release")
     assert said == {
         "id": "message-1",
@@ -60,15 +65,17 @@ def test_json_says_everything() -> None:
 @pytest.mark.parametrize("event", [*Event, TEST])
 def test_json_is_as_its_schema_says(event: str) -> None:
     release = None if event == TEST else replace(HALF, state_before=None)
-    said = body_of(Format.JSON, "shop", "message-1", replace(notice(event), release=release))
+    said = notice_body(Format.JSON, "shop", "message-1", replace(notice(event), release=release))
     assert violations(WEBHOOK, json.loads(said)) == []
 
 
 def test_a_question_is_as_its_schema_says() -> None:
     then = {"action": "advance", "state": "running", "stage": 3, "stage_name": "all"}
-    asked = question_of("ask-1", 0, "shop", "production", HALF, {**then, "percentage": 100}, "ok")
+    asked = confirmation_body(
+        "ask-1", 0, "shop", "production", HALF, {**then, "percentage": 100}, "ok"
+    )
     assert violations(WEBHOOK, json.loads(asked)) == []
-    vague = question_of("ask-1", 0, "shop", "production", HALF, then, "ok")
+    vague = confirmation_body("ask-1", 0, "shop", "production", HALF, then, "ok")
     assert violations(WEBHOOK, json.loads(vague)) != []
 
 
@@ -85,7 +92,7 @@ def test_the_documented_requests_are_as_the_schema_says() -> None:
 
 class TestDocumentedVerification:
     WEBHOOK = Webhook("ops", "https://x/", "new", retiring_id="old", retires_ms=2**53)
-    BODY = body_of(Format.JSON, "shop", "message-1", notice(reason="Zahlung fällt aus"))
+    BODY = notice_body(Format.JSON, "shop", "message-1", notice(reason="Zahlung fällt aus"))
 
     @pytest.fixture
     def verify(self) -> Any:
@@ -95,7 +102,7 @@ class TestDocumentedVerification:
         return names["is_from_tidegate"]
 
     def header(self, at_s: float) -> str:
-        headers = headers_of(
+        headers = request_headers(
             b"key", self.WEBHOOK, "advanced", "message-1", self.BODY, int(at_s * 1_000)
         )
         return headers["Tidegate-Signature"]
@@ -116,7 +123,7 @@ class TestDocumentedVerification:
 
 def test_slack_reads_a_text_and_nothing_in_it_is_markup() -> None:
     mean = notice(reason="<!channel> & <https://evil.example|click>\nnow")
-    assert json.loads(body_of(Format.SLACK, "shop", "message-1", mean)) == {
+    assert json.loads(notice_body(Format.SLACK, "shop", "message-1", mean)) == {
         "text": "*checkout* in shop/production: advanced to stage half (2 of 3), 5 % → 50 %\n"
         ">&lt;!channel&gt; &amp; &lt;https://evil.example|click&gt; now\n"
         "_policy, rel_1_"
@@ -133,14 +140,14 @@ def test_every_event_has_a_line_of_its_own_in_words() -> None:
 def test_a_test_says_so_in_either_format() -> None:
     test = Notice(TEST, 0, "ana (1)", "try")
     assert slack_text("shop", test) == "Tidegate can reach this channel (a test by ana (1))."
-    said = json.loads(body_of(Format.JSON, "shop", "message-1", test))
+    said = json.loads(notice_body(Format.JSON, "shop", "message-1", test))
     assert (said["event"], said["release"]) == ("test", None)
 
 
 def test_the_old_secret_signs_along_while_it_lasts() -> None:
     webhook = Webhook("ops", "https://x/", "new", retiring_id="old", retires_ms=10_000)
-    both = headers_of(b"key", webhook, "held", "message-1", b"{}", 9_999)
-    one = headers_of(b"key", webhook, "held", "message-1", b"{}", 10_000)
+    both = request_headers(b"key", webhook, "held", "message-1", b"{}", 9_999)
+    one = request_headers(b"key", webhook, "held", "message-1", b"{}", 10_000)
     assert both["Tidegate-Signature"].count("v1=") == 2
     assert one["Tidegate-Signature"].startswith("t=10,v1=")
     assert one["Tidegate-Signature"].count("v1=") == 1

@@ -12,35 +12,35 @@ from dataclasses import replace
 
 import pytest
 from structlog.testing import capture_logs
+from tidegate.backoff import Backoff
 from tidegate_server.domain import edits
 from tidegate_server.domain.change import Change, Outgoing
 from tidegate_server.domain.project_documents import webhook_address
 from tidegate_server.domain.release_events import TEST, Notice
 from tidegate_server.domain.release_gates import Event, Notification
-from tidegate_server.domain.webhook_signing import signing_secret
 from tidegate_server.domain.webhooks import Format, Webhook
 from tidegate_server.store.embedded import EmbeddedValkey
 from tidegate_server.store.outbox import Delivery, DeliveryState
-from tidegate_server.webhooks.sender import Courier, Pace
+from tidegate_server.webhooks.sender import DeliverySettings, WebhookSender
+from tidegate_server.webhooks.signing import signing_secret
 
 from tests.decisions.ramp import policy
-from tests.policy_job.conftest import Start
 from tests.policy_job.deployment import HEALTHY, Deployment
-from tests.receiver import DRIP, HANG, Answer, Behaviour
+from tests.receiver import DRIP, HANG, PATH, Answer, Behaviour, StartReceiver
 from tests.waiting import until
 
 SECRET_KEY = b"a secret key for tests only"
-QUICK = Pace(first_s=0.02, longest_s=0.05, rest_s=0.05)
+QUICK = DeliverySettings(retry=Backoff(0.02, 0.05, 0.5), rest=Backoff(0.02, 0.05, 0.5))
 PATIENCE_SECONDS = 60.0
 
 
 class Post:
-    """A project with webhooks, and a courier for it."""
+    """A project with webhooks, and a sender for it."""
 
-    def __init__(self, deployment: Deployment, pace: Pace = QUICK) -> None:
+    def __init__(self, deployment: Deployment, settings: DeliverySettings = QUICK) -> None:
         self.store = deployment.store
         self.deployment = deployment
-        self.courier = Courier(self.store, SECRET_KEY, pace)
+        self.sender = WebhookSender(self.store, SECRET_KEY, settings)
 
     def webhook(self, key: str, url: str, **changes: object) -> Webhook:
         """Create or change a webhook."""
@@ -64,7 +64,7 @@ class Post:
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not condition():
             assert time.monotonic() < deadline, "waited too long"
-            self.courier.look(leads)
+            self.sender.deliver_due(leads)
             time.sleep(0.01)
 
     def until_settled(self, webhook: str) -> Delivery:
@@ -79,8 +79,8 @@ def mail(deployment: Deployment) -> Post:
     return Post(deployment)
 
 
-def test_a_message_arrives_signed_and_named(mail: Post, start: Start) -> None:
-    told = start()
+def test_a_message_arrives_signed_and_named(mail: Post, start_receiver: StartReceiver) -> None:
+    told = start_receiver()
     mail.webhook("ops", told.url)
     mail.queue("ops")
     settled = mail.until_settled("ops")
@@ -95,16 +95,20 @@ def test_a_message_arrives_signed_and_named(mail: Post, start: Start) -> None:
     assert received.headers["Content-Type"] == "application/json"
 
 
-def test_slack_gets_a_text(mail: Post, start: Start) -> None:
-    told = start(Answer(200, "ok"))
+def test_slack_gets_a_text(mail: Post, start_receiver: StartReceiver) -> None:
+    told = start_receiver(Answer(200, "ok"))
     mail.webhook("chat", told.url, format=Format.SLACK)
     mail.queue("chat")
     mail.until_settled("chat")
     assert told.received[0].json.keys() == {"text"}
 
 
-def test_a_message_is_tried_until_it_is_taken_under_one_id(mail: Post, start: Start) -> None:
-    told = start(Answer(500), Answer(503, headers=(("Retry-After", "0"),)), HANG, Answer(204))
+def test_a_message_is_tried_until_it_is_taken_under_one_id(
+    mail: Post, start_receiver: StartReceiver
+) -> None:
+    told = start_receiver(
+        Answer(500), Answer(503, headers=(("Retry-After", "0"),)), HANG, Answer(204)
+    )
     mail.webhook("ops", told.url, timeout_ms=500)
     mail.queue("ops")
     settled = mail.until_settled("ops")
@@ -116,8 +120,8 @@ def test_a_message_is_tried_until_it_is_taken_under_one_id(mail: Post, start: St
     assert settled.record.last.problem == ""
 
 
-def test_what_went_wrong_can_be_read_meanwhile(mail: Post, start: Start) -> None:
-    told = start(Answer(500))
+def test_what_went_wrong_can_be_read_meanwhile(mail: Post, start_receiver: StartReceiver) -> None:
+    told = start_receiver(Answer(500))
     mail.webhook("ops", told.url)
     mail.queue("ops")
     mail.until(lambda: mail.messages("ops")[0].record.attempts >= 2)
@@ -129,8 +133,10 @@ def test_what_went_wrong_can_be_read_meanwhile(mail: Post, start: Start) -> None
 
 
 @pytest.mark.parametrize("behaviour", [HANG, DRIP, Answer(500), "nobody"])
-def test_a_dead_webhook_delays_no_other(mail: Post, start: Start, behaviour: Behaviour) -> None:
-    alive, dead = start(), start(behaviour)
+def test_a_dead_webhook_delays_no_other(
+    mail: Post, start_receiver: StartReceiver, behaviour: Behaviour
+) -> None:
+    alive, dead = start_receiver(), start_receiver(behaviour)
     url = "http://127.0.0.1:1/" if behaviour == "nobody" else dead.url
     mail.webhook("dead", url, timeout_ms=30_000)
     mail.webhook("alive", alive.url)
@@ -145,10 +151,10 @@ def test_a_dead_webhook_delays_no_other(mail: Post, start: Start, behaviour: Beh
 
 
 def test_a_message_too_old_is_given_up_with_a_line_in_the_log(
-    deployment: Deployment, start: Start
+    deployment: Deployment, start_receiver: StartReceiver
 ) -> None:
-    mail = Post(deployment, replace(QUICK, oldest_ms=100))
-    told = start(Answer(500))
+    mail = Post(deployment, replace(QUICK, max_age_ms=100))
+    told = start_receiver(Answer(500))
     mail.webhook("ops", told.url)
     mail.queue("ops")
     with capture_logs() as logs:
@@ -162,9 +168,11 @@ def test_a_message_too_old_is_given_up_with_a_line_in_the_log(
     assert line["attempts"] == settled.record.attempts >= 1
 
 
-def test_the_oldest_are_given_up_when_too_many_wait(deployment: Deployment, start: Start) -> None:
-    mail = Post(deployment, replace(QUICK, most_waiting=3))
-    told = start(Answer(500))
+def test_the_oldest_are_given_up_when_too_many_wait(
+    deployment: Deployment, start_receiver: StartReceiver
+) -> None:
+    mail = Post(deployment, replace(QUICK, max_waiting=3))
+    told = start_receiver(Answer(500))
     mail.webhook("ops", told.url)
     for number in range(5):
         mail.queue("ops", reason=f"message {number}")
@@ -180,8 +188,10 @@ def test_the_oldest_are_given_up_when_too_many_wait(deployment: Deployment, star
     ]
 
 
-def test_an_outage_is_told_once_and_so_is_its_end(mail: Post, start: Start) -> None:
-    told = start(Answer(500), Answer(500), Answer(500), Answer(200))
+def test_an_outage_is_told_once_and_so_is_its_end(
+    mail: Post, start_receiver: StartReceiver
+) -> None:
+    told = start_receiver(Answer(500), Answer(500), Answer(500), Answer(200))
     mail.webhook("ops", told.url)
     mail.queue("ops")
     with capture_logs() as logs:
@@ -191,13 +201,15 @@ def test_an_outage_is_told_once_and_so_is_its_end(mail: Post, start: Start) -> N
     events = [each["event"] for each in logs]
     assert (events.count("webhook fails"), events.count("webhook works again")) == (1, 1)
     # The path of an address may be a credential, as Slack's is.
-    assert "/told" not in repr(logs)
+    assert PATH not in repr(logs)
     assert SECRET_KEY.decode() not in repr(logs)
     assert signing_secret(SECRET_KEY, "secret of ops") not in repr(logs)
 
 
-def test_a_changed_address_gets_what_waited_for_the_old_one(mail: Post, start: Start) -> None:
-    wrong, right = start(Answer(404)), start()
+def test_a_changed_address_gets_what_waited_for_the_old_one(
+    mail: Post, start_receiver: StartReceiver
+) -> None:
+    wrong, right = start_receiver(Answer(404)), start_receiver()
     mail.webhook("ops", wrong.url)
     mail.queue("ops")
     mail.until(lambda: len(wrong.received) >= 1)
@@ -206,8 +218,8 @@ def test_a_changed_address_gets_what_waited_for_the_old_one(mail: Post, start: S
     assert len(right.received) == 1
 
 
-def test_a_disabled_webhook_is_told_nothing(mail: Post, start: Start) -> None:
-    told = start()
+def test_a_disabled_webhook_is_told_nothing(mail: Post, start_receiver: StartReceiver) -> None:
+    told = start_receiver()
     mail.webhook("ops", told.url, enabled=False)
     mail.queue("ops")
     settled = mail.until_settled("ops")
@@ -217,19 +229,21 @@ def test_a_disabled_webhook_is_told_nothing(mail: Post, start: Start) -> None:
     assert told.received == []
 
 
-def test_only_whoever_leads_a_project_delivers_its_messages(mail: Post, start: Start) -> None:
-    told = start()
+def test_only_whoever_leads_a_project_delivers_its_messages(
+    mail: Post, start_receiver: StartReceiver
+) -> None:
+    told = start_receiver()
     mail.webhook("ops", told.url)
     mail.queue("ops")
     for _ in range(3):
-        mail.courier.look(())
+        mail.sender.deliver_due(())
         time.sleep(0.01)
     assert mail.messages("ops")[0].record.attempts == 0
     mail.until_settled("ops")
 
 
-def test_a_deleted_webhook_is_told_nothing_more(mail: Post, start: Start) -> None:
-    told = start(Answer(500))
+def test_a_deleted_webhook_is_told_nothing_more(mail: Post, start_receiver: StartReceiver) -> None:
+    told = start_receiver(Answer(500))
     mail.webhook("ops", told.url)
     mail.queue("ops")
     mail.until(lambda: len(told.received) >= 1)
@@ -247,12 +261,14 @@ def test_a_deleted_webhook_is_told_nothing_more(mail: Post, start: Start) -> Non
 
 PROGRAM = """
 import sys, threading
+from tidegate.backoff import Backoff
 from tidegate_server.policy_job import PolicyJob
-from tidegate_server.webhooks.sender import Pace
+from tidegate_server.webhooks.sender import DeliverySettings
 from tidegate_server.store import Store
 PolicyJob(
     Store.connect(sys.argv[1]), sys.argv[2], lease_ms=500,
-    secret_key=b"a secret key for tests only", pace=Pace(first_s=0.02, longest_s=0.05, rest_s=0.05),
+    secret_key=b"a secret key for tests only",
+    deliveries=DeliverySettings(Backoff(0.02, 0.05, 0.5), Backoff(0.02, 0.05, 0.5)),
 ).run(threading.Event())
 """
 
@@ -262,9 +278,9 @@ def run_job(valkey: EmbeddedValkey, holder: str) -> subprocess.Popen[bytes]:
 
 
 def test_a_release_is_told_from_its_start_to_its_end(
-    mail: Post, start: Start, valkey: EmbeddedValkey
+    mail: Post, start_receiver: StartReceiver, valkey: EmbeddedValkey
 ) -> None:
-    told, some = start(), start()
+    told, some = start_receiver(), start_receiver()
     mail.webhook("ops", told.url)
     mail.webhook("some", some.url)
     wanted = (Event.COMPLETED, Event.ROLLED_BACK)
@@ -301,9 +317,9 @@ def test_a_release_is_told_from_its_start_to_its_end(
 
 
 def test_a_job_that_dies_between_commit_and_delivery_loses_no_message(
-    mail: Post, start: Start, valkey: EmbeddedValkey
+    mail: Post, start_receiver: StartReceiver, valkey: EmbeddedValkey
 ) -> None:
-    told = start(HANG)
+    told = start_receiver(HANG)
     mail.webhook("ops", told.url, timeout_ms=30_000)
     mail.deployment.start(replace(policy(10, 100), notify=(Notification("ops"),)))
     first = run_job(valkey, "first")

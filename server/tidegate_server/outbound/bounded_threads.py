@@ -1,10 +1,10 @@
-"""Threads for work that waits for others: so many for each key, so many in all.
+"""Threads for work that waits for other servers, limited per key and in total.
 
-What one key's work does, however long it hangs, takes no lane from another key until all of
-them together are used up.
+However long the work of one key hangs, it blocks other keys only once it and they together
+reach the total.
 
-Threads: daemons, started for one piece of work and gone after it, so that a process never
-waits for them when it ends. The lock guards the counts only.
+Threads: daemons, one for each piece of work, so that a process never waits for them when it
+ends. The lock guards the counts only.
 """
 
 from __future__ import annotations
@@ -18,33 +18,33 @@ import structlog
 log = structlog.get_logger("tidegate.policy_job")
 
 
-class Lanes:
-    """Runs work, or says that there is no room for it now.
+class BoundedThreads:
+    """Threads that run work as long as neither limit is reached.
 
     Args:
-        name: of the threads.
-        each: how many pieces of work one key may have at a time.
-        most: how many there may be in all.
+        name: the name of the threads.
+        max_per_key: how many threads one key may have at a time.
+        max_total: how many threads there may be in total.
     """
 
-    def __init__(self, name: str, each: int, most: int) -> None:
+    def __init__(self, name: str, max_per_key: int, max_total: int) -> None:
         self._name = name
-        self._each = each
-        self._most = most
-        self._busy: Counter[Hashable] = Counter()
+        self._max_per_key = max_per_key
+        self._max_total = max_total
+        self._running: Counter[Hashable] = Counter()
         self._lock = threading.Lock()
 
     def start(self, key: Hashable, work: Callable[[], None]) -> bool:
-        """Run work in a thread of its own, unless the key's lanes or all of them are taken."""
+        """Run work in a new thread; return False if a limit is reached or no thread starts."""
         with self._lock:
-            if self._busy[key] >= self._each or self._busy.total() >= self._most:
+            if self._running[key] >= self._max_per_key or self._running.total() >= self._max_total:
                 return False
-            self._busy[key] += 1
+            self._running[key] += 1
         thread = threading.Thread(target=self._run, args=(key, work), name=self._name, daemon=True)
         try:
             thread.start()
-        except RuntimeError:  # the machine has no thread left
-            self._free(key)
+        except RuntimeError:  # the system cannot start another thread
+            self._release(key)
             return False
         return True
 
@@ -52,12 +52,12 @@ class Lanes:
         try:
             work()
         except Exception:
-            log.exception("work in a lane failed", lane=str(key))
+            log.exception("work in a thread failed", key=str(key))
         finally:
-            self._free(key)
+            self._release(key)
 
-    def _free(self, key: Hashable) -> None:
+    def _release(self, key: Hashable) -> None:
         with self._lock:
-            self._busy[key] -= 1
-            if not self._busy[key]:
-                del self._busy[key]
+            self._running[key] -= 1
+            if not self._running[key]:
+                del self._running[key]

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from urllib.parse import urlencode
 
 from tidegate_server.domain.check_validation import VARIABLE
-from tidegate_server.outbound.http_post import post
+from tidegate_server.outbound.http_client import request
 
 ANSWER_SECONDS = 3.0
 LARGEST_ANSWER = 1_000_000
@@ -62,12 +62,17 @@ class Prometheus:
             fields["time"] = f"{at_ms / 1000:.3f}"
         timeout_s = max(0.1, round(min(within_s, ANSWER_SECONDS), 1))
         # A query may be longer than an address: Prometheus takes it as a form just as well.
-        answered = post(
-            self._at, urlencode(fields).encode(), self._headers, timeout_s, LARGEST_ANSWER
+        result = request(
+            "POST",
+            self._at,
+            timeout_s=timeout_s,
+            body=urlencode(fields).encode(),
+            headers=self._headers,
+            max_bytes=LARGEST_ANSWER,
         )
-        if answered.status is None:
-            raise Unreadable(f"Prometheus does not answer: {answered.problem}")
-        return _value_in(answered.status, answered.body)
+        if result.status is None:
+            raise Unreadable(f"Prometheus does not answer: {result.problem}")
+        return _value_in(result.status, result.body)
 
 
 def _value_in(status: int, body: bytes) -> float:

@@ -4,7 +4,7 @@ When a release is due, what its checks need to know is asked in threads, and the
 with other releases. The release stays due, and is evaluated once every answer is there or
 its time is over: what did not come by then is a problem of the source, and never a value.
 
-Threads: some for each project, from ``Lanes``, that work off the project's questions. The
+Threads: some for each project, from ``BoundedThreads``, that work off the project's questions. The
 lock guards the rounds and the questions that wait; nothing is asked under it.
 """
 
@@ -21,7 +21,7 @@ import structlog
 from tidegate_server.decisions.observations import Measured
 from tidegate_server.domain.checks import Check, Compare, Metric
 from tidegate_server.domain.release import Release
-from tidegate_server.outbound.bounded_threads import Lanes
+from tidegate_server.outbound.bounded_threads import BoundedThreads
 from tidegate_server.outbound.pending_requests import Place, Rounds
 from tidegate_server.outbound.prometheus import Prometheus, Unreadable, filled
 
@@ -92,7 +92,7 @@ class Sources(Rounds[_Round]):
     def __init__(self, prometheus: Prometheus | None = None) -> None:
         super().__init__()
         self._prometheus = prometheus
-        self._lanes = Lanes("tidegate-sources", EACH_AT_A_TIME, MOST_AT_A_TIME)
+        self._lanes = BoundedThreads("tidegate-sources", EACH_AT_A_TIME, MOST_AT_A_TIME)
         self._waiting: dict[str, deque[tuple[_Round, Question]]] = {}
 
     def forget_project(self, project: str) -> None:

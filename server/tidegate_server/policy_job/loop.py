@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
+from tidegate.backoff import Backoff
 
 from tidegate_server.decisions.decision import Action
 from tidegate_server.domain.change import Fence, Kind
@@ -25,7 +26,7 @@ from tidegate_server.policy_job.instance_cache import Roster
 from tidegate_server.policy_job.lease import TTL_MS, Leases
 from tidegate_server.store import Store
 from tidegate_server.webhooks.confirmations import Asker
-from tidegate_server.webhooks.sender import PATIENT, Courier, Pace
+from tidegate_server.webhooks.sender import DeliverySettings, WebhookSender
 
 log = structlog.get_logger("tidegate.policy_job")
 
@@ -36,7 +37,7 @@ LISTEN_SECONDS = 0.05
 """How often the job looks for answers while webhooks or other sources are asked."""
 
 SHORTEST_WAIT_SECONDS = 0.02
-LONGEST_BACK_OFF_SECONDS = 5.0
+STORE_BACKOFF = Backoff(first_s=1.0, longest_s=5.0)
 BATCH = 50
 """How many releases are read and committed at once; a lease is looked at between batches."""
 
@@ -63,7 +64,7 @@ class PolicyJob:
         lease_ms: how long a lease lasts when it is not renewed.
         secret_key: the server's, which requests to webhooks are signed with; None: no
             webhook is told or asked anything.
-        pace: how patiently webhooks are told.
+        deliveries: how long to keep trying to deliver messages to webhooks.
         sources: what checks ask outside of the SDK's reports.
     """
 
@@ -74,7 +75,7 @@ class PolicyJob:
         clock: Callable[[], int] | None = None,
         lease_ms: int = TTL_MS,
         secret_key: bytes | None = None,
-        pace: Pace = PATIENT,
+        deliveries: DeliverySettings | None = None,
         sources: Sources | None = None,
     ) -> None:
         self._store = store
@@ -86,7 +87,9 @@ class PolicyJob:
         self._known: dict[tuple[str, str], _Known] = {}
         self._next_due_ms: int | None = None
         self._answered: list[Place] = []
-        self._courier = Courier(store, secret_key, pace) if secret_key is not None else None
+        self._sender = (
+            WebhookSender(store, secret_key, deliveries) if secret_key is not None else None
+        )
         self._asker = Asker(store, secret_key) if secret_key is not None else None
         self._asked: list[Rounds[Any]] = [self._sources]
         if self._asker is not None:
@@ -103,19 +106,19 @@ class PolicyJob:
                 if failures == 0:
                     log.warning("store unavailable", detail=error.message)
                 failures += 1
-                wait = min(LOOK_SECONDS * 2 ** min(failures, 10), LONGEST_BACK_OFF_SECONDS)
+                wait = STORE_BACKOFF.wait_s(failures)
             except Exception:
                 if failures == 0:
                     log.exception("evaluation failed")
                 failures += 1
-                wait = LONGEST_BACK_OFF_SECONDS
+                wait = STORE_BACKOFF.longest_s
             else:
                 if failures:
                     log.info("working again", failures=failures)
                 failures = 0
             self._pause(stop, wait)
-        if self._courier is not None:
-            self._courier.look(())
+        if self._sender is not None:
+            self._sender.deliver_due(())
         try:
             self._leases.give_up()
         except StoreUnavailable:
@@ -141,8 +144,8 @@ class PolicyJob:
             leads.add(scope)
             for environment in self._store.all(scope, Kind.ENVIRONMENT):
                 evaluated += self._evaluate_due(scope, environment)
-        if self._courier is not None:
-            self._courier.look(leads)
+        if self._sender is not None:
+            self._sender.deliver_due(leads)
         return evaluated
 
     def _make_answered_due(self) -> None:

@@ -4,7 +4,7 @@ A question goes out in threads, the loop goes on with other releases, and the re
 evaluated again once all have answered, or their time is over. Meanwhile it stays due: what
 makes it fail is seen and acted on as ever.
 
-Threads: one for each request, from ``Lanes``. The lock guards the rounds.
+Threads: one for each request, from ``BoundedThreads``. The lock guards the rounds.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from tidegate_server.domain.release import Release
 from tidegate_server.domain.release_events import release_told
 from tidegate_server.domain.webhooks import Format, Webhook
 from tidegate_server.errors import StoreUnavailable
-from tidegate_server.outbound.bounded_threads import Lanes
-from tidegate_server.outbound.http_post import Answered, post
+from tidegate_server.outbound.bounded_threads import BoundedThreads
+from tidegate_server.outbound.http_client import HttpResult, request
 from tidegate_server.outbound.pending_requests import KEPT_S, Place, Rounds
 from tidegate_server.store import Store
-from tidegate_server.webhooks.messages import CONFIRM, headers_of, question_of
+from tidegate_server.webhooks.messages import CONFIRM, confirmation_body, request_headers
 
 EACH_AT_A_TIME = 4
 MOST_AT_A_TIME = 64
@@ -88,7 +88,7 @@ class Asker(Rounds[_Round]):
         super().__init__()
         self._store = store
         self._secret_key = secret_key
-        self._lanes = Lanes("tidegate-asker", EACH_AT_A_TIME, MOST_AT_A_TIME)
+        self._lanes = BoundedThreads("tidegate-asker", EACH_AT_A_TIME, MOST_AT_A_TIME)
 
     def answers(self, question: Question) -> tuple[Answer, ...] | None:
         """The answers to a question, in its order, once; None while they are not all there.
@@ -151,7 +151,7 @@ class Asker(Rounds[_Round]):
             id, now_ms = f"ask-{secrets.token_hex(8)}", self._store.now_ms()
         except StoreUnavailable:
             return  # the policy job's loop says so; without an answer in time it is a refusal
-        body = question_of(
+        body = confirmation_body(
             id,
             now_ms,
             question.project,
@@ -160,9 +160,16 @@ class Asker(Rounds[_Round]):
             _what_follows(question),
             question.reason,
         )
-        headers = headers_of(self._secret_key, webhook, CONFIRM, id, body, now_ms)
-        answered = post(webhook.url, body, headers, webhook.timeout_ms / 1_000, MOST_BYTES)
-        answer = understood(webhook.key, answered)
+        headers = request_headers(self._secret_key, webhook, CONFIRM, id, body, now_ms)
+        result = request(
+            "POST",
+            webhook.url,
+            timeout_s=webhook.timeout_ms / 1_000,
+            body=body,
+            headers=headers,
+            max_bytes=MOST_BYTES,
+        )
+        answer = understood(webhook.key, result)
         with self._lock:
             round_.answers.setdefault(webhook.key, answer)
 
@@ -178,7 +185,7 @@ def _what_follows(question: Question) -> Mapping[str, Any]:
     }
 
 
-def understood(webhook: str, answered: Answered) -> Answer:
+def understood(webhook: str, answered: HttpResult) -> Answer:
     """What a webhook's answer means: only an explicit yes confirms."""
     if answered.status is None:
         return Answer(webhook, False, answered.problem)

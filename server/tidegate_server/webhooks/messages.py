@@ -12,14 +12,14 @@ from tidegate.version import VERSION
 from tidegate_server.domain.calendar import instant_text
 from tidegate_server.domain.release_events import Notice, ReleaseTold
 from tidegate_server.domain.release_gates import Event
-from tidegate_server.domain.webhook_signing import signature, signing_secret
 from tidegate_server.domain.webhooks import Format, Webhook
+from tidegate_server.webhooks.signing import signature, signing_secret
 
 CONFIRM = "confirm"
 """The event of a question that a webhook answers."""
 
 
-def headers_of(
+def request_headers(
     secret_key: bytes, webhook: Webhook, event: str, id: str, body: bytes, now_ms: int
 ) -> dict[str, str]:
     """The headers of a request, its signature among them.
@@ -42,7 +42,7 @@ def headers_of(
     }
 
 
-def body_of(format: Format, project: str, id: str, notice: Notice) -> bytes:
+def notice_body(format: Format, project: str, id: str, notice: Notice) -> bytes:
     """A notice as a webhook of a format reads it."""
     if format is Format.SLACK:
         return _json({"text": slack_text(project, notice)})
@@ -60,7 +60,7 @@ def body_of(format: Format, project: str, id: str, notice: Notice) -> bytes:
     )
 
 
-def question_of(
+def confirmation_body(
     id: str,
     at_ms: int,
     project: str,

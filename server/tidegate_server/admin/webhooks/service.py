@@ -11,11 +11,11 @@ from tidegate_server.admin.webhooks.schemas import WebhookRequest
 from tidegate_server.domain import edits
 from tidegate_server.domain.change import Change, Stored
 from tidegate_server.domain.project_documents import webhook_address
-from tidegate_server.domain.webhook_signing import signing_secret
 from tidegate_server.domain.webhooks import Webhook
 from tidegate_server.errors import AlreadyExists
 from tidegate_server.store import Store
 from tidegate_server.web.etags import require_match
+from tidegate_server.webhooks.signing import signing_secret
 
 ID_BYTES = 16
 

@@ -4,7 +4,7 @@ import shutil
 import subprocess
 
 import pytest
-from tidegate_server.domain.webhook_signing import signature, signing_secret
+from tidegate_server.webhooks.signing import signature, signing_secret
 
 KEY = b"a secret key for tests only"
 
