@@ -1,18 +1,23 @@
-# The flag server: `docker build -t tidegate .`, then
-# `docker run -p 8080:8080 -v tidegate-data:/data tidegate`. Its data are in /data.
+# The flag server. Build it with `docker build -t tidegate .` and start it with
+# `docker run --init -p 8080:8080 -v tidegate-data:/data tidegate`. It keeps its data in /data.
 
-ARG PYTHON=3.13
+# Pinned by digest. To move to a newer image, change the tag and the digest together.
+ARG PYTHON=3.13.13-slim-bookworm@sha256:355bfa66770995d7e9a0da4b3473b44d0cb451f6b56f5615ad9c39e3c4eca03f
 
-FROM python:${PYTHON}-slim AS build
+FROM python:${PYTHON} AS build
 WORKDIR /source
 COPY setup.cfg pyproject.toml README.md LICENSE ./
+COPY requirements requirements
 COPY client_sdk client_sdk
 COPY server server
-RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels . \
-    && python -m venv /opt/tidegate \
-    && /opt/tidegate/bin/pip install --no-cache-dir "$(ls /wheels/tidegate-*.whl)[server]"
+RUN python -m venv /opt/tidegate \
+    && /opt/tidegate/bin/pip install --no-cache-dir --require-hashes -r requirements/server.txt \
+    && python -m venv /wheels/venv \
+    && /wheels/venv/bin/pip install --no-cache-dir --require-hashes -r requirements/build.txt \
+    && /wheels/venv/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . \
+    && /opt/tidegate/bin/pip install --no-cache-dir --no-deps /wheels/tidegate-*.whl
 
-FROM python:${PYTHON}-slim
+FROM python:${PYTHON}
 RUN groupadd --system --gid 10001 tidegate \
     && useradd --system --uid 10001 --gid tidegate --home-dir /data --no-create-home tidegate \
     && install --directory --owner=tidegate --group=tidegate --mode=0700 /data
@@ -23,7 +28,7 @@ ENV PATH=/opt/tidegate/bin:$PATH \
     TIDEGATE_PORT=8080 \
     TIDEGATE_DATA_DIR=/data \
     TIDEGATE_URL=http://127.0.0.1:8080
-# By number, so that an orchestrator can see that it is not root.
+# A numeric user id lets an orchestrator verify that the user is not root.
 USER 10001:10001
 WORKDIR /data
 VOLUME /data

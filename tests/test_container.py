@@ -1,4 +1,4 @@
-"""The container image, without an engine: what its Dockerfile says, and its steps carried out."""
+"""The container image, tested without a Docker engine: its Dockerfile and its build steps."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def image() -> Stage:
     return stages()[-1]
 
 
-def test_it_is_built_in_one_slim_stage_and_runs_in_another(build: Stage, image: Stage) -> None:
+def test_both_stages_use_the_same_pinned_slim_image(build: Stage, image: Stage) -> None:
     assert len(stages()) == 2
-    assert re.fullmatch(r"python:3\.\d+-slim", build.base)
-    # The environment is used where it was made: both need the same interpreter.
+    assert re.fullmatch(r"python:3\.\d+\.\d+-slim-bookworm@sha256:[0-9a-f]{64}", build.base)
+    # The virtual environment is copied, so both stages need the same interpreter.
     assert image.base == build.base
     assert (build.name, image.name) == ("build", "")
     (copied,) = image.all("COPY")
@@ -44,7 +44,7 @@ def test_it_is_built_in_one_slim_stage_and_runs_in_another(build: Stage, image: 
     assert image.environment()["PATH"].startswith(f"{made[1]}/bin:")
 
 
-def test_it_runs_as_a_user_of_its_own_who_is_not_root(image: Stage) -> None:
+def test_the_server_runs_as_its_own_user_not_as_root(image: Stage) -> None:
     words = [each.word for each in image.instructions]
     user, group = image.one("USER").text.split(":")
     assert int(user) > 0
@@ -55,7 +55,7 @@ def test_it_runs_as_a_user_of_its_own_who_is_not_root(image: Stage) -> None:
     assert words.index("RUN") < words.index("USER")
 
 
-def test_its_data_are_in_a_volume_of_that_user(image: Stage) -> None:
+def test_the_data_folder_is_a_volume_owned_by_that_user(image: Stage) -> None:
     data = image.one("VOLUME").text
     assert image.environment()["TIDEGATE_DATA_DIR"] == data
     _, add_user, make_folder = (part.split() for part in image.one("RUN").text.split("&&"))
@@ -64,24 +64,24 @@ def test_its_data_are_in_a_volume_of_that_user(image: Stage) -> None:
     assert {"--directory", f"--owner={user}", "--mode=0700", data} <= set(make_folder)
 
 
-def test_it_serves_to_others_and_is_asked_whether_it_is_ready(image: Stage) -> None:
+def test_the_server_listens_on_all_interfaces_and_has_a_health_check(image: Stage) -> None:
     environment = image.environment()
     assert environment["TIDEGATE_HOST"] == "0.0.0.0"
     assert image.one("EXPOSE").text == environment["TIDEGATE_PORT"]
-    # The command line in the image talks to the server beside it.
+    # The command line in the image uses the server in the same container.
     assert environment["TIDEGATE_URL"] == f"http://127.0.0.1:{environment['TIDEGATE_PORT']}"
     assert "/health/ready" in image.one("HEALTHCHECK").text
     assert "TIDEGATE_PORT" in image.one("HEALTHCHECK").text
 
 
-def test_what_runs_gets_the_signals(image: Stage) -> None:
-    """An exec form: no shell stands between the engine and the server."""
+def test_the_server_receives_signals(image: Stage) -> None:
+    """The entry point is in exec form, so that no shell swallows the signals."""
     assert image.one("ENTRYPOINT").text == '["tidegate", "serve"]'
     assert re.search(r"CMD \[", image.one("HEALTHCHECK").text)
     assert image.all("CMD") == []
 
 
-def test_it_names_no_registry() -> None:
+def test_the_dockerfile_names_no_registry() -> None:
     for each in instructions():
         if each.word == "FROM":
             assert "/" not in each.text.split()[0]
@@ -90,7 +90,7 @@ def test_it_names_no_registry() -> None:
     assert "syntax=" not in text
 
 
-def test_everything_it_copies_is_there_and_sent_to_the_builder(build: Stage) -> None:
+def test_every_copied_file_exists_and_is_in_the_build_context(build: Stage) -> None:
     copied = [source for each in build.all("COPY") for source in each.arguments[:-1]]
     for source in copied:
         assert (ROOT / source).exists()
@@ -98,7 +98,7 @@ def test_everything_it_copies_is_there_and_sent_to_the_builder(build: Stage) -> 
     assert {"setup.cfg", "pyproject.toml"} <= set(copied)
 
 
-def test_nothing_else_is_sent_to_the_builder() -> None:
+def test_nothing_else_is_in_the_build_context() -> None:
     for path in (
         ".git/config",
         ".venv/bin/python",
@@ -111,8 +111,8 @@ def test_nothing_else_is_sent_to_the_builder() -> None:
     assert sent(ROOT / "server/tidegate_server/store/commit.lua")
 
 
-class Elsewhere:
-    """The folders of the image, in one of ours."""
+class ImageFolders:
+    """The image's folders, below a temporary folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -123,13 +123,13 @@ class Elsewhere:
         }
 
     def path(self, text: str) -> str:
-        """A text of the Dockerfile, with our paths."""
-        for theirs in ("/opt/tidegate", "/wheels", "/data"):
-            text = text.replace(theirs, f"{self.folder}{theirs}")
+        """Replace the image's paths in a text of the Dockerfile."""
+        for path in ("/opt/tidegate", "/wheels", "/data"):
+            text = text.replace(path, f"{self.folder}{path}")
         return text
 
     def build(self, stage: Stage) -> None:
-        """Carry out the build stage on what a builder is sent, which is gone afterwards."""
+        """Run the build stage on a copy of the build context, then delete the copy."""
         tools = self.folder / "bin"
         tools.mkdir()
         (tools / "python").symlink_to(Path(sys.executable).resolve())
@@ -148,26 +148,26 @@ class Elsewhere:
         shutil.rmtree(source)
 
     def settings(self, stage: Stage, **changed: str) -> dict[str, str]:
-        """What the image's processes find in their environment."""
-        said = {name: self.path(value) for name, value in stage.environment().items()}
-        said["PATH"] = said["PATH"].replace("$PATH", os.environ["PATH"])
-        return self.environment | said | changed
+        """Return the environment variables of the image's processes."""
+        variables = {name: self.path(value) for name, value in stage.environment().items()}
+        variables["PATH"] = variables["PATH"].replace("$PATH", os.environ["PATH"])
+        return self.environment | variables | changed
 
 
 @pytest.fixture
-def elsewhere() -> Iterator[Elsewhere]:
-    with tempfile.TemporaryDirectory(prefix="tg-image-") as made:
-        yield Elsewhere(Path(made))
+def folders() -> Iterator[ImageFolders]:
+    with tempfile.TemporaryDirectory(prefix="tg-image-") as folder:
+        yield ImageFolders(Path(folder))
 
 
 @pytest.mark.long
-def test_its_steps_make_a_server_that_works_far_from_the_repository(
-    elsewhere: Elsewhere, build: Stage, image: Stage
+def test_the_build_steps_make_a_server_that_needs_no_repository(
+    folders: ImageFolders, build: Stage, image: Stage
 ) -> None:
-    elsewhere.build(build)
-    data = elsewhere.folder / "data"
+    folders.build(build)
+    data = folders.folder / "data"
     port = str(free_port())
-    settings = elsewhere.settings(image, TIDEGATE_HOST="127.0.0.1", TIDEGATE_PORT=port)
+    settings = folders.settings(image, TIDEGATE_HOST="127.0.0.1", TIDEGATE_PORT=port)
     (healthy,) = re.findall(r"CMD (\[.*\])", image.one("HEALTHCHECK").text)
 
     def run(command: list[str]) -> subprocess.CompletedProcess[str]:
@@ -179,7 +179,7 @@ def test_its_steps_make_a_server_that_works_far_from_the_repository(
         )  # fmt: skip
 
     where = run(["python", "-c", "import tidegate_server as it; print(it.__file__)"]).stdout
-    assert where.startswith(elsewhere.path("/opt/tidegate"))
+    assert where.startswith(folders.path("/opt/tidegate"))
     assert run(json.loads(healthy)).returncode != 0
     program = shutil.which("tidegate", path=settings["PATH"])
     assert program is not None
@@ -193,10 +193,10 @@ def test_its_steps_make_a_server_that_works_far_from_the_repository(
     try:
         until(
             lambda: run(json.loads(healthy)).returncode == 0 or server.poll() is not None,
-            "its health check",
+            "the health check to pass",
         )
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/openapi.json") as answer:
-            assert answer.status == 200
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/openapi.json") as response:
+            assert response.status == 200
         assert (data / "appendonlydir").is_dir()
     finally:
         server.send_signal(signal.SIGTERM)
