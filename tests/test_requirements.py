@@ -30,7 +30,7 @@ def entries(name: str) -> list[str]:
 
 
 def locked_versions(name: str) -> dict[str, str]:
-    found = {}
+    found: dict[str, str] = {}
     for entry in entries(name):
         match = re.match(r"([A-Za-z0-9._-]+)(?:\[[^\]]*\])?==(\S+)", entry)
         assert match is not None, entry
