@@ -96,7 +96,7 @@ def test_a_list_is_read_page_by_page(server: Server, monkeypatch: pytest.MonkeyP
 
 def test_what_is_not_there_is_found_to_be_none(server: Server) -> None:
     assert server.find(server.project_path("flags", "none")) is None
-    with pytest.raises(ServerRefused, match="not known here"):
+    with pytest.raises(ServerRefused, match="is unknown or was deleted"):
         Server(Target(server.target.url, "an-unknown-token-of-some-length")).find(path("projects"))
 
 

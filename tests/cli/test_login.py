@@ -64,7 +64,7 @@ def test_a_token_that_is_not_known_is_not_kept(
 ) -> None:
     words = ("login", "--url", served.url)
     said = someone.refused(*words, stdin="tg_admin_unknown_0123456789abcdef\n")
-    assert "not known here" in said
+    assert "is unknown or was deleted" in said
     assert "from standard input" in said
     assert "No token was given" in someone.refused(*words, status=2, stdin="")
     said = someone.refused(*words, "--project", "nowhere", stdin=served.token)

@@ -61,7 +61,7 @@ def test_every_route_asks_for_a_token_but_those_that_ask_for_less_or_for_more(ap
     open_to_all = {
         rule.rule
         for rule in app.url_map.iter_rules()
-        if getattr(app.view_functions[rule.endpoint], "needs", None) is None
+        if getattr(app.view_functions[rule.endpoint], "role", None) is None
     }
     asks_for_its_own_secret = "/api/v1/hooks/<key:hook>"
     assert open_to_all == {
@@ -146,20 +146,20 @@ def test_a_token_is_good_until_the_store_says_that_it_was_deleted(
 ) -> None:
     authenticator = Authenticator(store, ApiSettings(SECRET_KEY, token_cache_seconds=60))
     secret = admin.made("/api/v1/tokens", {"name": "ci", "role": "reader"})["secret"]
-    token = authenticator.token_of(secret)
+    token = authenticator.authenticate(secret)
 
     def away(*_: Any) -> Any:
         raise StoreUnavailable("The store cannot be used now.")
 
     with monkeypatch.context() as patch:
         patch.setattr(Store, "get", away)
-        assert authenticator.still_good(token)
-        assert authenticator.token_of(secret) == token
-        assert Authenticator(store, ApiSettings(SECRET_KEY)).still_good(token)
+        assert authenticator.is_still_valid(token)
+        assert authenticator.authenticate(secret) == token
+        assert Authenticator(store, ApiSettings(SECRET_KEY)).is_still_valid(token)
     admin.delete(f"/api/v1/tokens/{token.id}", match="*")
-    assert not authenticator.still_good(token)
+    assert not authenticator.is_still_valid(token)
     with pytest.raises(Unauthenticated):
-        authenticator.token_of(secret)
+        authenticator.authenticate(secret)
 
 
 def test_another_secret_key_knows_no_token(admin: Caller, store: Store) -> None:
@@ -175,7 +175,7 @@ def test_no_log_line_holds_a_secret(
     Caller(admin.client, made["secret"]).post(f"{PROJECT}/flags", CHECKOUT)
     Caller(admin.client, made["secret"] + "0").get(f"{PROJECT}/flags?cursor=hidden-in-the-query")
     shown = capsys.readouterr()
-    read = token_secrets.read(made["secret"])
+    read = token_secrets.parse_token(made["secret"])
     assert read is not None
     for text in (shown.out, shown.err, caplog.text):
         assert read.secret not in text

@@ -27,7 +27,7 @@ JSON = {"Content-Type": "application/json"}
         (b"", JSON, 400, "not JSON"),
         (b"{}", {"Content-Type": "text/plain"}, 415, "application/json"),
         (b"{}", {"Content-Type": "application/yaml"}, 415, "application/json"),
-        (b"{}", {}, 415, "not named"),
+        (b"{}", {}, 415, "is missing"),
         (b"{}", {**JSON, "Content-Encoding": "gzip"}, 415, "Content-Encoding"),
         (b'"' + b"x" * 1024 * 1024 + b'"', JSON, 413, ""),
         (b"[]", JSON, 422, "object"),

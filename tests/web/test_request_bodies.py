@@ -11,24 +11,24 @@ from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 from werkzeug.test import EnvironBuilder
 
 
-def read(body: str | bytes, kind: str, *, yaml_too: bool = False, encoding: str = "") -> Any:
+def read(body: str | bytes, kind: str, *, allow_yaml: bool = False, encoding: str = "") -> Any:
     headers = [("Content-Encoding", encoding)] if encoding else []
     builder = EnvironBuilder(method="POST", data=body, content_type=kind, headers=headers)
-    return read_body(Request(builder.get_environ()), yaml_too=yaml_too)
+    return read_body(Request(builder.get_environ()), allow_yaml=allow_yaml)
 
 
 def test_json_is_always_welcome_and_yaml_where_it_is_said() -> None:
     assert read('{"a": 1}', "application/json; charset=utf-8") == {"a": 1}
     for kind in ("application/yaml", "application/x-yaml", "text/yaml"):
-        assert read("a: 1", kind, yaml_too=True) == {"a": 1}
+        assert read("a: 1", kind, allow_yaml=True) == {"a": 1}
         with pytest.raises(UnsupportedMediaType, match="application/json"):
             read("a: 1", kind)
 
 
 @pytest.mark.parametrize("kind", ["", "text/plain", "application/x-www-form-urlencoded"])
 def test_another_kind_is_refused_by_its_name(kind: str) -> None:
-    with pytest.raises(UnsupportedMediaType, match=kind or "not named"):
-        read('{"a": 1}', kind, yaml_too=True)
+    with pytest.raises(UnsupportedMediaType, match=kind or "is missing"):
+        read('{"a": 1}', kind, allow_yaml=True)
 
 
 @pytest.mark.parametrize(

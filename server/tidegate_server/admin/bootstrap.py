@@ -82,7 +82,7 @@ def _make_default_project(store: Store) -> None:
 
 
 def _first_token(store: Store, secret_key: bytes, given: str) -> Bootstrapped:
-    presented = token_secrets.read(given) if given else None
+    presented = token_secrets.parse_token(given) if given else None
     if given and presented is None:
         raise StartupRefused(
             "TIDEGATE_BOOTSTRAP_TOKEN must be 20 to 200 printable characters without spaces, "
@@ -97,17 +97,19 @@ def _first_token(store: Store, secret_key: bytes, given: str) -> Bootstrapped:
             ignored=presented is not None
             and not (
                 known
-                and token_secrets.matches(secret_key, presented.secret, tokens[presented.id].digest)
+                and token_secrets.secret_matches(
+                    secret_key, presented.secret, tokens[presented.id].digest
+                )
             )
         )
-    made = presented or token_secrets.Presented(
+    made = presented or token_secrets.ParsedToken(
         token_secrets.BOOTSTRAP_ID, token_secrets.new_secret()
     )
     token = Token(
         id=made.id,
         name="first admin",
         role=Role.ADMIN,
-        digest=token_secrets.digest(secret_key, made.secret),
+        digest=token_secrets.secret_digest(secret_key, made.secret),
         created_by=ACTOR,
         created_ms=store.now_ms(),
     )
@@ -117,4 +119,4 @@ def _first_token(store: Store, secret_key: bytes, given: str) -> Bootstrapped:
         return Bootstrapped()  # another server was first, and tells its token
     if presented is not None:
         return Bootstrapped()
-    return Bootstrapped(token=token_secrets.written(Role.ADMIN, made.id, made.secret))
+    return Bootstrapped(token=token_secrets.format_token(Role.ADMIN, made.id, made.secret))

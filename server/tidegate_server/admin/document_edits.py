@@ -24,7 +24,7 @@ from tidegate_server.domain.project_documents import (
 from tidegate_server.domain.projects import Environment, Project
 from tidegate_server.errors import AlreadyExists, FieldProblem, Invalid
 from tidegate_server.store import Store
-from tidegate_server.web.etags import require_match
+from tidegate_server.web.etags import require_if_match
 
 Make = Callable[[ProjectDocuments], Change]
 Keyed = TypeVar(
@@ -79,7 +79,7 @@ def replace_project(store: Store, project: Project, actor: str) -> Stored:
 
     def make() -> Change:
         before = project_of(store, project.key)
-        require_match(before.revision, f"project {project.key}")
+        require_if_match(before.revision, f"project {project.key}")
         return edits.edit_project(before, project, actor=actor)
 
     return commit_with_retry(store, make).stored(Address(Kind.PROJECT, project.key))
@@ -100,7 +100,7 @@ def replace_environment(store: Store, project: str, after: Environment, actor: s
 
     def make(documents: ProjectDocuments) -> Change:
         before = documents.environment(after.key)
-        require_match(before.revision, f"environment {after.key}")
+        require_if_match(before.revision, f"environment {after.key}")
         return edits.edit_environment(documents, after, actor=actor)
 
     return _edit(store, project, environment_address(after.key), make)
@@ -120,7 +120,7 @@ def replace_flag(store: Store, project: str, after: FlagDefinition, actor: str) 
     """Change a flag's definition; raises ``NotFound`` and ``Invalid``."""
 
     def make(documents: ProjectDocuments) -> Change:
-        require_match(documents.flag(after.key).revision, f"flag {after.key}")
+        require_if_match(documents.flag(after.key).revision, f"flag {after.key}")
         return edits.edit_flag(documents, after, actor=actor, now_ms=store.now_ms())
 
     return _edit(store, project, flag_address(after.key), make)
@@ -131,7 +131,7 @@ def delete_flag(store: Store, project: str, key: str, actor: str) -> None:
 
     def make() -> Change:
         documents = whole_project(store, project)
-        require_match(documents.flag(key).revision, f"flag {key}")
+        require_if_match(documents.flag(key).revision, f"flag {key}")
         return edits.delete_flag(documents, key, actor=actor)
 
     commit_with_retry(store, make)
@@ -145,7 +145,7 @@ def replace_targeting(
     def make(documents: ProjectDocuments) -> Change:
         documents.environment(environment)
         before = documents.targeting(environment, after.flag)
-        require_match(before.revision, f"flag {after.flag} in {environment}")
+        require_if_match(before.revision, f"flag {after.flag} in {environment}")
         return edits.edit_targeting(documents, environment, after, actor=actor)
 
     return _edit(store, project, targeting_address(environment, after.flag), make)
@@ -166,7 +166,7 @@ def replace_segment(store: Store, project: str, after: SegmentDefinition, actor:
     """Change a segment; raises ``NotFound`` and ``Invalid``."""
 
     def make(documents: ProjectDocuments) -> Change:
-        require_match(documents.segment(after.key).revision, f"segment {after.key}")
+        require_if_match(documents.segment(after.key).revision, f"segment {after.key}")
         return edits.put_segment(documents, after, actor=actor)
 
     return _edit(store, project, segment_address(after.key), make)
@@ -177,7 +177,7 @@ def delete_segment(store: Store, project: str, key: str, actor: str) -> None:
 
     def make() -> Change:
         documents = whole_project(store, project)
-        require_match(documents.segment(key).revision, f"segment {key}")
+        require_if_match(documents.segment(key).revision, f"segment {key}")
         return edits.delete_segment(documents, key, actor=actor)
 
     commit_with_retry(store, make)
@@ -198,7 +198,7 @@ def replace_policy(store: Store, project: str, after: Policy, actor: str) -> Sto
     """Change a policy; releases that have started keep theirs."""
 
     def make(documents: ProjectDocuments) -> Change:
-        require_match(documents.policy(after.key).revision, f"policy {after.key}")
+        require_if_match(documents.policy(after.key).revision, f"policy {after.key}")
         return edits.put_policy(documents, after, actor=actor)
 
     return _edit(store, project, policy_address(after.key), make)
@@ -209,7 +209,7 @@ def delete_policy(store: Store, project: str, key: str, actor: str) -> None:
 
     def make() -> Change:
         documents = whole_project(store, project)
-        require_match(documents.policy(key).revision, f"policy {key}")
+        require_if_match(documents.policy(key).revision, f"policy {key}")
         return edits.delete_policy(documents, key, actor=actor)
 
     commit_with_retry(store, make)

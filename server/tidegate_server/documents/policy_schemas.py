@@ -144,7 +144,7 @@ class PolicyFields(Strict):
 class PolicyBody(PolicyFields):
     """A policy to be; YAML is welcome too."""
 
-    yaml_too = True
+    allow_yaml = True
 
     @post_load
     def build(self, data: Mapping[str, Any], **_: Any) -> Any:

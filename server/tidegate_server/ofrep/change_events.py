@@ -65,7 +65,7 @@ class Notices:
                 elif not rang:
                     yield KEEP_ALIVE
                 if time.monotonic() - checked > self._settings.token_recheck_seconds:
-                    if not self._authenticator.still_good(token):
+                    if not self._authenticator.is_still_valid(token):
                         return
                     checked = time.monotonic()
         finally:

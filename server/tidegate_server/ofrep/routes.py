@@ -24,10 +24,10 @@ from tidegate_server.ofrep.environment_cache import Resident, Served
 from tidegate_server.ofrep.evaluation_requests import NotAsked, digest_of, read_question
 from tidegate_server.ofrep.flag_views import Audience, View
 from tidegate_server.web import problem_documents
-from tidegate_server.web.access_control import require_evaluating
-from tidegate_server.web.backend import backend, present_token
+from tidegate_server.web.access_control import evaluation_environment
+from tidegate_server.web.backend import backend, current_token
 from tidegate_server.web.blueprint import Blueprint
-from tidegate_server.web.etags import version_of
+from tidegate_server.web.etags import parse_version
 from tidegate_server.web.request_bodies import JSON
 
 blueprint = Blueprint("ofrep", __name__, description="OpenFeature clients of any language")
@@ -56,13 +56,13 @@ def asking(view: View_) -> View_:
     @wraps(view)
     def guarded(*args: Any, **kwargs: Any) -> Response:
         here = backend()
-        token = here.authenticator.token_of_request(KEY_HEADER)
+        token = here.authenticator.token_from_request(KEY_HEADER)
         g.token = token
-        g.place = require_evaluating(token)
+        g.place = evaluation_environment(token)
         here.rate_limits.take(token)
         return view(*args, **kwargs)
 
-    guarded.needs = Role.CLIENT  # type: ignore[attr-defined]
+    guarded.role = Role.CLIENT  # type: ignore[attr-defined]
     return guarded
 
 
@@ -77,20 +77,20 @@ def following(view: View_) -> View_:
             here.settings.secret_key, presented, here.authenticator, time.time()
         )
         g.token = found.token
-        g.place = require_evaluating(found.token)
+        g.place = evaluation_environment(found.token)
         here.rate_limits.take(found.token)
         return view(found.since)
 
-    guarded.needs = Role.CLIENT  # type: ignore[attr-defined]
+    guarded.role = Role.CLIENT  # type: ignore[attr-defined]
     return guarded
 
 
-@blueprint.described("POST", "/ofrep/v1/evaluate/flags/<path:key>", schemas.SINGLE)
+@blueprint.openapi_operation("POST", "/ofrep/v1/evaluate/flags/<path:key>", schemas.SINGLE)
 @asking
 def evaluate_flag(key: str) -> Response:
     """Evaluate one flag for a context."""
     resident = _resident()
-    view = _fresh(resident).views[_audience(present_token())]
+    view = _fresh(resident).views[_audience(current_token())]
     question = read_question(request)
     answer = evaluations.evaluate(view, key, question)
     if answer.exposed:
@@ -98,7 +98,7 @@ def evaluate_flag(key: str) -> Response:
     return Response(answer.body, answer.status, content_type=JSON)
 
 
-@blueprint.described("POST", "/ofrep/v1/evaluate/flags", schemas.BULK)
+@blueprint.openapi_operation("POST", "/ofrep/v1/evaluate/flags", schemas.BULK)
 @asking
 def evaluate_flags() -> Response:
     """Evaluate every flag that the token may ask, for a context.
@@ -106,7 +106,7 @@ def evaluate_flags() -> Response:
     The ETag is of what every flag gives this context; it changes as well when the stream's
     address does.
     """
-    token, resident = present_token(), _resident()
+    token, resident = current_token(), _resident()
     audience = _audience(token)
     served = _fresh(resident)
     view, now = served.views[audience], time.time()
@@ -127,7 +127,7 @@ def evaluate_flags() -> Response:
     return _tagged(Response(body, content_type=JSON), etag)
 
 
-@blueprint.described("POST", "/ofrep/v1/track", schemas.TRACK)
+@blueprint.openapi_operation("POST", "/ofrep/v1/track", schemas.TRACK)
 @asking
 def track() -> Response:
     """Say how a unit of work ended that was done with flags evaluated here.
@@ -138,12 +138,12 @@ def track() -> Response:
     resident = _resident()
     question = read_question(request)
     said = outcomes.read_outcome(question)
-    view = resident.served().views[_audience(present_token())]
+    view = resident.served().views[_audience(current_token())]
     counted = outcomes.count(view, resident.exposures, question, said)
     return Response(schemas.counted(counted), HTTPStatus.ACCEPTED, content_type=JSON)
 
 
-@blueprint.described("GET", "/ofrep/v1/stream", schemas.STREAM)
+@blueprint.openapi_operation("GET", "/ofrep/v1/stream", schemas.STREAM)
 @following
 def follow_changes(since: int) -> Response:
     """Hear, as server-sent events, when to evaluate again; resumable by `Last-Event-ID`.
@@ -152,7 +152,7 @@ def follow_changes(since: int) -> Response:
     """
     last_event = request.headers.get("Last-Event-ID", "").strip()
     known = _version_in(last_event) if last_event else since
-    token, resident = present_token(), _resident()
+    token, resident = current_token(), _resident()
     resident.served()  # what cannot be served is said with a status, not by silence
     events = backend().notices.events(resident, _audience(token), token, known)
     response = Response(stream_with_context(events), content_type=EVENT_STREAM)
@@ -189,7 +189,7 @@ def _config_differs(served: Served, audience: Audience) -> bool:
 
 
 def _version(etag: str) -> int | None:
-    return version_of(etag.strip().removeprefix("W/").strip('"'))
+    return parse_version(etag.strip().removeprefix("W/").strip('"'))
 
 
 def _version_in(last_event: str) -> int:
@@ -255,7 +255,7 @@ def refuse(error: NotAsked) -> Response:
 def refuse_or_fail(error: TidegateError) -> Response:
     """401, 403 and 429; what is no fault of the client's is 500."""
     if not isinstance(error, StoreUnavailable):
-        return problem_documents.of_error(error)
+        return problem_documents.from_error(error)
     log.warning("store unavailable", problem=error.message)
     failed = _failed(HTTPStatus.INTERNAL_SERVER_ERROR, "GENERAL", error.message)
     failed.headers["Retry-After"] = "1"
@@ -265,7 +265,7 @@ def refuse_or_fail(error: TidegateError) -> Response:
 def fail(error: Exception) -> Response:
     """500, in the protocol's words; what went wrong goes to the log only."""
     if isinstance(error, HTTPException) and (error.code or 500) < 500:
-        return problem_documents.of_http(error)
+        return problem_documents.from_http_exception(error)
     log.error("request failed", exc_info=error)
     words = "The server met an error of its own; its log says more."
     return _failed(HTTPStatus.INTERNAL_SERVER_ERROR, "GENERAL", words)

@@ -57,7 +57,7 @@ def read(
     if found is None:
         raise Unauthenticated(REFUSED)
     id, since, expiry, signature = found.groups()
-    token = authenticator.token_with(id)
+    token = authenticator.token_by_id(id)
     signed = presented.rpartition(".")[0]
     if not hmac.compare_digest(_signature(secret_key, token, signed), signature):
         raise Unauthenticated(REFUSED)

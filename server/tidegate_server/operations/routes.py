@@ -11,9 +11,9 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from tidegate_server.documents.strict_schema import Strict
 from tidegate_server.domain.tokens import Role
 from tidegate_server.web import responses
-from tidegate_server.web.backend import backend, present_token
+from tidegate_server.web.backend import backend, current_token
 from tidegate_server.web.blueprint import Blueprint
-from tidegate_server.web.etags import hashed
+from tidegate_server.web.etags import with_content_etag
 from tidegate_server.web.openapi import Api
 
 blueprint = Blueprint("operations", __name__, description="Health and metrics")
@@ -37,36 +37,36 @@ class ReadyAnswer(Strict):
     )
 
 
-@blueprint.operation("GET", "/health/live", needs=None, answer=LiveAnswer, tagged=False)
+@blueprint.operation("GET", "/health/live", role=None, response=LiveAnswer, etag=False)
 def get_live() -> Response:
     """Tell whether the process serves at all."""
-    return responses.of_value(LiveAnswer(), {"status": "live"})
+    return responses.value(LiveAnswer(), {"status": "live"})
 
 
 @blueprint.operation(
     "GET",
     "/health/ready",
-    needs=None,
-    answer=ReadyAnswer,
-    tagged=False,
-    refusals=(HTTPStatus.SERVICE_UNAVAILABLE,),
+    role=None,
+    response=ReadyAnswer,
+    etag=False,
+    errors=(HTTPStatus.SERVICE_UNAVAILABLE,),
 )
 def get_ready() -> Response:
     """Tell whether requests can be answered: whether the store is there."""
     store = backend().store
     store.ping()
     state = {"status": "ready", "store": "reachable", "durability": store.durability()}
-    return responses.of_value(ReadyAnswer(), state)
+    return responses.value(ReadyAnswer(), state)
 
 
 @blueprint.operation(
     "GET",
     "/metrics",
-    needs=Role.READER,
-    in_own_scope=True,
-    answer={"type": "string"},
+    role=Role.READER,
+    scoped_to_token=True,
+    response={"type": "string"},
     content_type="text/plain",
-    tagged=False,
+    etag=False,
 )
 def get_metrics() -> Response:
     """Read gauges of what the token may read, in Prometheus's text format.
@@ -74,7 +74,7 @@ def get_metrics() -> Response:
     They name flags, so a token with the role reader is needed: `authorization` in
     Prometheus's scrape configuration.
     """
-    text = backend().metrics.text(present_token())
+    text = backend().metrics.text(current_token())
     return Response(text, content_type=CONTENT_TYPE_LATEST)
 
 
@@ -84,4 +84,4 @@ def serve_document(app: Flask, api: Api) -> None:
 
     @app.get("/openapi.json")
     def openapi_document() -> Response:
-        return hashed(Response(body, content_type="application/json"))
+        return with_content_etag(Response(body, content_type="application/json"))

@@ -164,7 +164,7 @@ class TripsSchema(Strict):
 class ReportBody(Strict):
     """One report of one instance."""
 
-    long_body = True
+    large_body = True
 
     schema = Count(
         required=True,

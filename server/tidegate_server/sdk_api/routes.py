@@ -12,10 +12,10 @@ from tidegate_server.errors import FieldProblem, Invalid
 from tidegate_server.sdk_api.report_schemas import ReportBody, VersionAnswer
 from tidegate_server.store.reports import Report
 from tidegate_server.web import responses
-from tidegate_server.web.access_control import require_sdk
-from tidegate_server.web.backend import backend, present_token
+from tidegate_server.web.access_control import sdk_environment
+from tidegate_server.web.backend import backend, current_token
 from tidegate_server.web.blueprint import Blueprint
-from tidegate_server.web.etags import tagged, version_of
+from tidegate_server.web.etags import parse_version, with_etag
 from tidegate_server.web.request_bodies import JSON
 
 blueprint = Blueprint("sdk", __name__, description="What SDKs in applications use")
@@ -34,35 +34,35 @@ EVENT = {
 WORTH_COMPRESSING = 1_000
 
 
-@blueprint.operation("GET", "/sdk/v1/snapshot", needs=Role.SDK, answer={"type": "object"})
+@blueprint.operation("GET", "/sdk/v1/snapshot", role=Role.SDK, response={"type": "object"})
 def get_snapshot() -> Response:
     """Read the whole configuration of the token's environment, `docs/wire/snapshot.schema.json`."""
     store = backend().store
-    place = require_sdk(present_token())
+    place = sdk_environment(current_token())
     if request.if_none_match:
         version = store.version(*place)
         if request.if_none_match.contains_weak(str(version)):
-            return _private(tagged(Response(content_type=JSON), str(version)))
+            return _private(with_etag(Response(content_type=JSON), str(version)))
     found = store.snapshot(*place)
     response = Response(found.body, content_type=JSON)
     if len(found.body) > WORTH_COMPRESSING and request.accept_encodings.quality("gzip") > 0:
         response.set_data(gzip.compress(found.body, compresslevel=5))
         response.headers["Content-Encoding"] = "gzip"
     response.headers["Vary"] = "Accept-Encoding"
-    return _private(tagged(response, str(found.version)))
+    return _private(with_etag(response, str(found.version)))
 
 
 @blueprint.operation(
     "GET",
     "/sdk/v1/stream",
-    needs=Role.SDK,
-    answer=EVENT,
+    role=Role.SDK,
+    response=EVENT,
     content_type=EVENT_STREAM,
-    refusals=(HTTPStatus.UNPROCESSABLE_ENTITY,),
+    errors=(HTTPStatus.UNPROCESSABLE_ENTITY,),
 )
 def get_stream() -> Response:
     """Follow the token's environment as server-sent events, resumable by `Last-Event-ID`."""
-    events = backend().streams.events(present_token(), _last_seen())
+    events = backend().streams.events(current_token(), _last_seen())
     response = Response(stream_with_context(events), content_type=EVENT_STREAM)
     response.headers["X-Accel-Buffering"] = "no"
     return _private(response)
@@ -72,7 +72,7 @@ def _last_seen() -> int | None:
     text = request.headers.get("Last-Event-ID", "").strip()
     if not text:
         return None
-    version = version_of(text)
+    version = parse_version(text)
     if version is not None:
         return version
     message = "Last-Event-ID is the version of the last event; leave it out to get a snapshot."
@@ -80,16 +80,16 @@ def _last_seen() -> int | None:
 
 
 @blueprint.operation(
-    "POST", "/sdk/v1/reports", needs=Role.SDK, body=ReportBody, answer=VersionAnswer
+    "POST", "/sdk/v1/reports", role=Role.SDK, body=ReportBody, response=VersionAnswer
 )
 def post_report(report: Report) -> Response:
     """Take an instance's totals; repeating one changes nothing.
 
     409 `instance-forgotten`: the totals cannot be continued; go on under a new instance id.
     """
-    project, environment = require_sdk(present_token())
+    project, environment = sdk_environment(current_token())
     reported = backend().store.report(project, environment, report)
-    return _private(responses.of_value(VersionAnswer(), reported))
+    return _private(responses.value(VersionAnswer(), reported))
 
 
 def _private(response: Response) -> Response:

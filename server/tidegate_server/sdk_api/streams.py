@@ -69,7 +69,7 @@ class Streams:
                     version = update.version
                     yield event("update", version, update.data)
                 if time.monotonic() - checked > self._settings.token_recheck_seconds:
-                    if not self._authenticator.still_good(token):
+                    if not self._authenticator.is_still_valid(token):
                         return
                     checked = time.monotonic()
         finally:

@@ -1,7 +1,8 @@
-"""Who is asking, and whether they may.
+"""Tokens of requests, and what each may do.
 
-A token has a role and a scope: the whole server, one project, or one environment of it. It
-is looked up at most once a second per process, so that a deleted one stops working at once.
+A token has a role and a scope: the whole server, one project, or one environment. Each process
+caches a token for ``ApiSettings.token_cache_seconds``, so a deleted token stops working within
+that time.
 """
 
 from __future__ import annotations
@@ -25,117 +26,131 @@ RANK = {Role.READER: 1, Role.WRITER: 2, Role.ADMIN: 3}
 MOST_CACHED = 1_000
 
 NO_TOKEN = "Send the header Authorization: Bearer <token>; `tidegate token create` makes one."  # noqa: S105
-WRONG_TOKEN = "This token is not known here, or was deleted; ask an admin for another."  # noqa: S105
+UNKNOWN_TOKEN = "This token is unknown or was deleted; ask an admin for a new one."  # noqa: S105
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
+class _CachedToken:
     token: Token
-    until: float
+    expires_at: float
 
 
 class Authenticator:
-    """Finds the token that a request presents."""
+    """Authenticates tokens against the store."""
 
     def __init__(self, store: Store, settings: ApiSettings) -> None:
         self._store = store
         self._settings = settings
-        self._known: dict[str, _Known] = {}
-        self._matched: dict[str, Token] = {}
-        """Tokens that were presented and matched, so that this is computed once."""
+        self._tokens_by_id: dict[str, _CachedToken] = {}
+        self._verified: dict[str, Token] = {}
+        """Secrets that were verified before, so that each HMAC is computed once."""
 
-    def token_of_request(self, key_header: str | None = None) -> Token:
-        """The token in the present request's ``Authorization`` header.
+    def token_from_request(self, key_header: str | None = None) -> Token:
+        """Return the token in the request's ``Authorization`` header.
 
         Args:
-            key_header: another header that may hold it, alone, where that one is missing.
+            key_header: another header that may hold the token, read if ``Authorization`` is
+                missing.
 
         Raises:
-            Unauthenticated: there is none, or it is not known.
+            Unauthenticated: there is no token, or it is unknown.
         """
-        given = request.headers.get("Authorization")
-        if given is None and key_header is not None:
-            alone = request.headers.get(key_header, "").strip()
-            if alone:
-                return self.token_of(alone)
-        scheme, _, presented = (given or "").partition(" ")
-        if scheme.lower() != "bearer" or not presented.strip():
+        authorization = request.headers.get("Authorization")
+        if authorization is None and key_header is not None:
+            key = request.headers.get(key_header, "").strip()
+            if key:
+                return self.authenticate(key)
+        scheme, _, text = (authorization or "").partition(" ")
+        if scheme.lower() != "bearer" or not text.strip():
             raise Unauthenticated(NO_TOKEN)
-        return self.token_of(presented.strip())
+        return self.authenticate(text.strip())
 
-    def token_of(self, presented: str) -> Token:
-        """The record of a token; raises ``Unauthenticated`` when it is not a known one."""
-        matched = self._matched.get(presented)
-        if matched is not None:
-            present = self._look_up(matched.id)
-            if present is not None and present.digest == matched.digest:
-                return present
-            self._matched.pop(presented, None)
-        read = token_secrets.read(presented)
-        token = self._look_up(read.id) if read is not None else None
-        if read is None or token is None:
-            raise Unauthenticated(WRONG_TOKEN)
-        if not token_secrets.matches(self._settings.secret_key, read.secret, token.digest):
-            raise Unauthenticated(WRONG_TOKEN)
-        if len(self._matched) >= MOST_CACHED:
-            self._matched.clear()
-        self._matched[presented] = token
+    def authenticate(self, text: str) -> Token:
+        """Return the stored token for a token's full text.
+
+        Raises:
+            Unauthenticated: the token is unknown.
+        """
+        verified = self._verified.get(text)
+        if verified is not None:
+            stored = self._look_up(verified.id)
+            if stored is not None and stored.digest == verified.digest:
+                return stored
+            self._verified.pop(text, None)
+        parsed = token_secrets.parse_token(text)
+        token = self._look_up(parsed.id) if parsed is not None else None
+        if parsed is None or token is None:
+            raise Unauthenticated(UNKNOWN_TOKEN)
+        if not token_secrets.secret_matches(self._settings.secret_key, parsed.secret, token.digest):
+            raise Unauthenticated(UNKNOWN_TOKEN)
+        if len(self._verified) >= MOST_CACHED:
+            self._verified.clear()
+        self._verified[text] = token
         return token
 
-    def token_with(self, id: str) -> Token:
-        """The record of a token that somebody speaks for; raises ``Unauthenticated``."""
+    def token_by_id(self, id: str) -> Token:
+        """Return the token with an id, without checking a secret.
+
+        Raises:
+            Unauthenticated: there is no such token.
+        """
         token = self._look_up(id)
         if token is None:
-            raise Unauthenticated(WRONG_TOKEN)
+            raise Unauthenticated(UNKNOWN_TOKEN)
         return token
 
-    def still_good(self, token: Token) -> bool:
-        """Whether a token has not been deleted since it was found.
+    def is_still_valid(self, token: Token) -> bool:
+        """Return False if a token was deleted or replaced since it was read.
 
-        An outage of the store does not make it bad, and costs nobody a stream.
+        While the store is unreachable the token counts as valid, so that open streams survive.
         """
         try:
-            found = self._look_up(token.id, fresh=True)
+            stored = self._look_up(token.id, refresh=True)
         except StoreUnavailable:
             return True
-        return found is not None and found.digest == token.digest
+        return stored is not None and stored.digest == token.digest
 
-    def _look_up(self, id: str, *, fresh: bool = False) -> Token | None:
+    def _look_up(self, id: str, *, refresh: bool = False) -> Token | None:
         now = time.monotonic()
-        known = self._known.get(id)
-        if known is not None and now < known.until and not fresh:
-            return known.token
+        cached = self._tokens_by_id.get(id)
+        if cached is not None and now < cached.expires_at and not refresh:
+            return cached.token
         try:
             stored = self._store.get(SERVER, Address(Kind.TOKEN, id))
         except StoreUnavailable:
-            if known is None:
+            if cached is None:
                 raise
-            # While the store is away nobody deletes a token; evaluations go on meanwhile, and
-            # not each of them shall wait for the store.
-            return self._keep(known.token)
+            # Evaluations go on during an outage, without waiting for the store each time.
+            return self._cache(cached.token)
         if stored is None:
-            self._known.pop(id, None)
+            self._tokens_by_id.pop(id, None)
             return None
-        if len(self._known) >= MOST_CACHED:
-            self._known.clear()
-        return self._keep(stored.document)
+        if len(self._tokens_by_id) >= MOST_CACHED:
+            self._tokens_by_id.clear()
+        return self._cache(stored.document)
 
-    def _keep(self, token: Token) -> Token:
-        until = time.monotonic() + self._settings.token_cache_seconds
-        self._known[token.id] = _Known(token, until)
+    def _cache(self, token: Token) -> Token:
+        expires_at = time.monotonic() + self._settings.token_cache_seconds
+        self._tokens_by_id[token.id] = _CachedToken(token, expires_at)
         return token
 
 
-def actor(token: Token) -> str:
-    """How the audit log names who did something: the token's name and its id."""
+def actor_name(token: Token) -> str:
+    """Return the name of a token in the audit log: its name and its id."""
     return f"{token.name} ({token.id})"
 
 
-def require(token: Token, role: Role, project: str | None, environment: str | None) -> None:
-    """Insist that a token may act in a role on a project, an environment, or the server.
+def require_role(token: Token, role: Role, project: str | None, environment: str | None) -> None:
+    """Check that a token may act in a role on a project, an environment, or the server.
 
-    A token limited to an environment may read what its project shares, and change only what
-    belongs to the environment.
+    A token for one environment may read what the whole project shares, but change only what
+    belongs to its environment.
+
+    Args:
+        token: the token.
+        role: the lowest role that may act.
+        project: None: the whole server.
+        environment: None: the whole project.
 
     Raises:
         Forbidden: the role is too low or the scope too narrow; the message says which.
@@ -161,16 +176,16 @@ def require(token: Token, role: Role, project: str | None, environment: str | No
         raise Forbidden(f"The token is for environment {token.environment!r}, not {environment!r}.")
     if role is not Role.READER:
         raise Forbidden(
-            "This touches every environment of the project; the token is for environment "
+            "This changes every environment of the project; the token is for environment "
             f"{token.environment!r} only."
         )
 
 
-def require_evaluating(token: Token) -> tuple[str, str]:
-    """The project and environment in which a token may ask for evaluations.
+def evaluation_environment(token: Token) -> tuple[str, str]:
+    """Return the project and environment in which a token may evaluate flags.
 
     Raises:
-        Forbidden: the token has a role that names no environment.
+        Forbidden: the token's role is not sdk or client.
     """
     if token.role not in EVALUATING or token.project is None or token.environment is None:
         raise Forbidden(
@@ -180,11 +195,11 @@ def require_evaluating(token: Token) -> tuple[str, str]:
     return token.project, token.environment
 
 
-def require_sdk(token: Token) -> tuple[str, str]:
-    """The project and environment of an SDK's token.
+def sdk_environment(token: Token) -> tuple[str, str]:
+    """Return the project and environment of an SDK token.
 
     Raises:
-        Forbidden: the token has another role, which names no environment.
+        Forbidden: the token's role is not sdk.
     """
     if token.role is not Role.SDK or token.project is None or token.environment is None:
         raise Forbidden(

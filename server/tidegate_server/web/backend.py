@@ -14,7 +14,7 @@ from tidegate_server.ofrep.environment_cache import Residents
 from tidegate_server.operations.metrics import Metrics
 from tidegate_server.sdk_api.streams import Streams
 from tidegate_server.store import Store
-from tidegate_server.web.access_control import Authenticator, actor
+from tidegate_server.web.access_control import Authenticator, actor_name
 from tidegate_server.web.rate_limits import RateLimits
 from tidegate_server.web.settings import ApiSettings
 
@@ -64,11 +64,11 @@ def backend() -> Backend:
     return cast(Backend, current_app.extensions[EXTENSION])
 
 
-def present_token() -> Token:
+def current_token() -> Token:
     """The token of the present request, once the route's guard has let it in."""
     return cast(Token, g.token)
 
 
-def present_actor() -> str:
+def current_actor() -> str:
     """Who the audit log says did this."""
-    return actor(present_token())
+    return actor_name(current_token())

@@ -1,4 +1,4 @@
-"""Blueprints whose operations say in one place who may call them, what goes in and comes out."""
+"""Blueprints whose operations declare their role, request, response and documentation at once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tidegate_server.documents.fields import PATH_KEY
 from tidegate_server.documents.json_pointers import problems
 from tidegate_server.domain.tokens import Role
 from tidegate_server.errors import Invalid
-from tidegate_server.web.access_control import require, require_sdk
+from tidegate_server.web.access_control import require_role, sdk_environment
 from tidegate_server.web.backend import backend
 from tidegate_server.web.request_bodies import JSON, YAML, read_body
 
@@ -30,28 +30,28 @@ ENVIRONMENT = PROJECT + "/environments/<key:environment>"
 
 
 class KeyConverter(BaseConverter):
-    """The part of a path that is a key; anything else is no route at all."""
+    """A key in a path; a path with anything else there is an unknown address."""
 
     regex = PATH_KEY
 
 
 def key_parameter(_: BaseConverter) -> dict[str, Any]:
-    """The JSON Schema of a key in a path."""
+    """Return the JSON Schema of a key in a path."""
     return {"type": "string", "pattern": f"^{PATH_KEY}$"}
 
 
 class _Parser(FlaskParser):
-    """webargs, with bodies read strictly and every refusal an ``Invalid`` with pointers."""
+    """webargs with strict bodies, which raises ``Invalid`` with a pointer for each problem."""
 
     DEFAULT_UNKNOWN_BY_LOCATION = {"json": None, "query": None}  # noqa: RUF012
 
     def load_json(self, req: Request, schema: Schema) -> Any:
-        """The body's value; an absent one is empty where the schema says that it may be."""
-        if getattr(schema, "body_may_be_absent", False) and not req.get_data():
+        """Return the body's value; an empty object if the schema allows an absent body."""
+        if getattr(schema, "body_optional", False) and not req.get_data():
             return {}
-        if getattr(schema, "long_body", False):
+        if getattr(schema, "large_body", False):
             req.max_content_length = backend().settings.report_limit
-        return read_body(req, yaml_too=getattr(schema, "yaml_too", False))
+        return read_body(req, allow_yaml=getattr(schema, "allow_yaml", False))
 
     def handle_error(
         self,
@@ -62,17 +62,14 @@ class _Parser(FlaskParser):
         error_status_code: int | None,
         error_headers: Any,
     ) -> NoReturn:
-        """Raise what the schema found, each with its pointer."""
-        found = [problem for part in _parts(error) for problem in problems(part)]
+        """Raise ``Invalid`` with every problem that the schema found."""
+        messages = error.messages
+        parts = list(messages.values()) if isinstance(messages, dict) else [messages]
+        found = [problem for part in parts for problem in problems(part)]
         first = found[0]
-        at = first.pointer or "the body"
+        pointer = first.pointer or "the body"
         more = f" ({len(found) - 1} more in errors.)" if len(found) > 1 else ""
-        raise Invalid(f"Nothing was changed. {at}: {first.detail}{more}", *found) from None
-
-
-def _parts(error: ValidationError) -> list[Any]:
-    messages = error.messages
-    return list(messages.values()) if isinstance(messages, dict) else [messages]
+        raise Invalid(f"Nothing was changed. {pointer}: {first.detail}{more}", *found) from None
 
 
 class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc] # the library has no types
@@ -85,64 +82,72 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc] # the library ha
         method: Method,
         rule: str,
         *,
-        needs: Role | None,
-        answer: SchemaClass | Mapping[str, Any] | None,
+        role: Role | None,
+        response: SchemaClass | Mapping[str, Any] | None,
         status: HTTPStatus = HTTPStatus.OK,
         body: SchemaClass | None = None,
         query: SchemaClass | None = None,
-        in_own_scope: bool = False,
-        tagged: bool = True,
-        refusals: tuple[HTTPStatus, ...] = (),
+        scoped_to_token: bool = False,
+        etag: bool = True,
+        errors: tuple[HTTPStatus, ...] = (),
         content_type: str | None = None,
-        admits: Callable[..., None] | None = None,
+        authorize: Callable[..., None] | None = None,
         security: Sequence[Mapping[str, list[str]]] | None = None,
     ) -> Callable[[View], View]:
-        """Serve a function and document it.
+        """Route a view function and document it.
 
-        The function gets the values that ``query`` and ``body`` build, in this order, then
-        the path's parts by name.
+        The view gets the values that ``query`` and ``body`` build, in this order, then the
+        path's parts by name.
 
         Args:
-            needs: the role a token must have; ``None``: everyone may.
-            in_own_scope: the function itself limits what it does to the token's scope.
-            tagged: the answer has an ETag.
-            refusals: statuses that it may answer beyond those that follow from the rest.
-            admits: called with the path's parts before anything of the request is read;
-                raises for a caller who is not welcome. For operations that need no token.
-            security: what the document says of them.
+            method: the HTTP method.
+            rule: the path.
+            role: the lowest role that may call it; None: no token is needed.
+            response: the schema of a success.
+            status: the status of a success.
+            body: the schema of the request's body.
+            query: the schema of the query string.
+            scoped_to_token: the view limits itself to the token's scope, so the path is not
+                checked.
+            etag: the response has an ETag.
+            errors: further error statuses to document.
+            content_type: the content type of a success, if it is not JSON.
+            authorize: for operations without a token: called with the path's parts before the
+                request is read; raises to refuse the caller.
+            security: the documented security schemes, if they are not ``bearer``.
         """
 
         def decorate(view: View) -> View:
-            served = self.response(status, answer, content_type=content_type)(view)
-            for refusal in _refusals(method, needs, body, query, rule, refusals):
-                served = self.alt_response(refusal, refusal.name)(served)
+            served = self.response(status, response, content_type=content_type)(view)
+            for error in _error_statuses(method, role, body, query, rule, errors):
+                served = self.alt_response(error, error.name)(served)
             if body is not None:
-                absent = getattr(body, "body_may_be_absent", False)
-                served = self.arguments(body, location="json", required=not absent)(served)
-                if getattr(body, "yaml_too", False):
+                optional = getattr(body, "body_optional", False)
+                served = self.arguments(body, location="json", required=not optional)(served)
+                if getattr(body, "allow_yaml", False):
                     content = {YAML: {"schema": body}, JSON: {"schema": body}}
                     served = self.doc(requestBody={"content": content})(served)
             if query is not None:
                 served = self.arguments(query, location="query")(served)
-            served = _guarded(served, needs, in_own_scope, admits)
-            if needs is not None or security is not None:
+            served = _guarded(served, role, scoped_to_token, authorize)
+            if role is not None or security is not None:
                 served = self.doc(security=security or [{"bearer": []}])(served)
-            if tagged:
+            if etag:
                 served._apidoc["etag"] = True
             self.route(rule, methods=[method], endpoint=view.__name__)(served)
             return view
 
         return decorate
 
-    def described(
+    def openapi_operation(
         self, method: Method, rule: str, description: Mapping[str, Any]
     ) -> Callable[[View], View]:
-        """Serve a function of a protocol that others wrote, as its own words describe it.
+        """Route a view function that is documented in OpenAPI directly.
 
         Args:
-            method: the method.
-            rule: the address.
-            description: the operation in OpenAPI's form.
+            method: the HTTP method.
+            rule: the path.
+            description: the OpenAPI operation object.
         """
 
         def decorate(view: View) -> View:
@@ -153,55 +158,55 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc] # the library ha
         return decorate
 
 
-def _refusals(
+def _error_statuses(
     method: Method,
-    needs: Role | None,
+    role: Role | None,
     body: SchemaClass | None,
     query: SchemaClass | None,
     rule: str,
     more: tuple[HTTPStatus, ...],
 ) -> list[HTTPStatus]:
-    found = set(more)
-    if needs is not None:
-        found |= {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.SERVICE_UNAVAILABLE}
+    statuses = set(more)
+    if role is not None:
+        statuses |= {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.SERVICE_UNAVAILABLE}
     if "<" in rule:
-        found.add(HTTPStatus.NOT_FOUND)
+        statuses.add(HTTPStatus.NOT_FOUND)
     if method != "GET":
-        found |= {HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY}
-        found |= {HTTPStatus.PRECONDITION_FAILED} if method == "POST" else set()
+        statuses |= {HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY}
+        statuses |= {HTTPStatus.PRECONDITION_FAILED} if method == "POST" else set()
     if query is not None:
-        found.add(HTTPStatus.UNPROCESSABLE_ENTITY)
+        statuses.add(HTTPStatus.UNPROCESSABLE_ENTITY)
     if body is not None:
-        found |= {
+        statuses |= {
             HTTPStatus.BAD_REQUEST,
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
         }
-    return sorted(found)
+    return sorted(statuses)
 
 
 def _guarded(
     view: Callable[..., Response],
-    needs: Role | None,
-    in_own_scope: bool,
-    admits: Callable[..., None] | None,
+    role: Role | None,
+    scoped_to_token: bool,
+    authorize: Callable[..., None] | None,
 ) -> Callable[..., Response]:
-    """Let a request in only when its token may; documentation stays on the function."""
+    """Return the view behind a check of the caller's token; its documentation stays on it."""
 
     @wraps(view)
     def guarded(*args: Any, **kwargs: Any) -> Response:
-        if needs is not None:
-            token = backend().authenticator.token_of_request()
-            if needs is Role.SDK:
-                require_sdk(token)
-            elif in_own_scope:
-                require(token, needs, token.project, token.environment)
+        if role is not None:
+            token = backend().authenticator.token_from_request()
+            if role is Role.SDK:
+                sdk_environment(token)
+            elif scoped_to_token:
+                require_role(token, role, token.project, token.environment)
             else:
-                require(token, needs, kwargs.get("project"), kwargs.get("environment"))
+                require_role(token, role, kwargs.get("project"), kwargs.get("environment"))
             g.token = token
-        elif admits is not None:
-            admits(**kwargs)
+        elif authorize is not None:
+            authorize(**kwargs)
         return view(*args, **kwargs)
 
-    guarded.needs = needs  # type: ignore[attr-defined]
+    guarded.role = role  # type: ignore[attr-defined]
     return guarded

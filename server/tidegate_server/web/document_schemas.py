@@ -1,4 +1,4 @@
-"""Schemas of answers: a stored document, a page of a list."""
+"""Base schemas of responses: a stored document, a new secret, a page of a list."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tidegate_server.documents.strict_schema import Strict
 
 
 class StoredAnswer(Strict):
-    """A stored document as an answer: its fields, its revision, and when it was written."""
+    """A stored document: its fields, its revision and the time of its last change."""
 
     revision = StrictInteger(
         required=True, dump_only=True, metadata={"description": "the number in the ETag"}
@@ -19,24 +19,24 @@ class StoredAnswer(Strict):
     updated_at = Instant(attribute="updated_ms", required=True)
 
     def get_attribute(self, obj: Any, attr: str, default: Any) -> Any:
-        """Look in the document for all but what is known about it."""
+        """Read the revision and time from the stored record, the rest from its document."""
         if attr in ("revision", "updated_ms"):
             return getattr(obj, attr)
         return super().get_attribute(obj.document, attr, default)
 
     @post_dump
     def document_first(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
-        """What is known about the document comes after what it says."""
+        """Put the revision and time after the document's own fields."""
         for name in ("revision", "updated_at"):
             data[name] = data.pop(name)
         return data
 
 
 class WithSecret(Strict):
-    """An answer that shows the secret of a new document: the first of its bases."""
+    """A new document with its secret; name this class first among the bases."""
 
     def get_attribute(self, obj: Any, attr: str, default: Any) -> Any:
-        """Look in the stored document for all but the secret."""
+        """Read the secret from the object itself, the rest from its stored document."""
         if attr == "secret":
             return obj.secret
         return super().get_attribute(obj.stored, attr, default)
@@ -48,6 +48,6 @@ class Page(Strict):
     next_cursor = fields.String(required=True, allow_none=True, dump_only=True)
 
 
-def key_of_address() -> Key:
-    """The key in the body of an update: the one in the address, or left out."""
-    return Key(load_default="", metadata={"description": "the key in the address, if given"})
+def path_key() -> Key:
+    """Return the field for a key in the body of an update: the key in the path, or omitted."""
+    return Key(load_default="", metadata={"description": "if given, the key in the path"})

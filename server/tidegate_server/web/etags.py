@@ -1,7 +1,7 @@
-"""Revisions as ETags: ``"7"``, or ``"7.<more>"`` where an answer shows more than the document.
+"""ETags: ``"7"`` for revision 7, or ``"7.<suffix>"`` if a response shows more than the document.
 
-``If-Match`` is compared by the revision alone, so that what a release has seen since does not
-make a person's update stale. ``If-None-Match`` is compared by the whole tag.
+``If-Match`` is compared by the revision alone, so that new evidence of a release does not make
+a person's update stale. ``If-None-Match`` is compared by the whole tag.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from tidegate_server.errors import RevisionRequired, StaleRevision
 LARGEST_VERSION = 2**63 - 1
 
 
-def etag(revision: int, more: str = "") -> str:
-    """The tag of a document at a revision, without its quotes."""
-    return f"{revision}.{more}" if more else str(revision)
+def revision_etag(revision: int, suffix: str = "") -> str:
+    """Return the ETag of a document at a revision, without quotes."""
+    return f"{revision}.{suffix}" if suffix else str(revision)
 
 
-def version_of(text: str) -> int | None:
-    """The version that is written so; None: it is none that a store can have."""
+def parse_version(text: str) -> int | None:
+    """Return the version in a text; None if the text is no possible version."""
     if text.isascii() and text.isdigit() and len(text) < 20 and int(text) <= LARGEST_VERSION:
         return int(text)
     return None
 
 
-def require_match(revision: int, what: str) -> None:
-    """Insist that the caller has seen the present revision.
+def require_if_match(revision: int, what: str) -> None:
+    """Check that ``If-Match`` names the current revision.
 
     Raises:
         RevisionRequired: the request has no ``If-Match``.
@@ -36,31 +36,33 @@ def require_match(revision: int, what: str) -> None:
     """
     if "If-Match" not in request.headers:
         raise RevisionRequired(
-            f"Changing {what} needs the header If-Match with the ETag under which you read it; "
-            "read it first, so that nobody's change is lost."
+            f"To change {what}, send the header If-Match with its ETag: read it first, so that "
+            "nobody's change is lost."
         )
-    check_match(revision, what)
+    check_if_match(revision, what)
 
 
-def check_match(revision: int, what: str) -> None:
-    """As ``require_match``, for requests that may go without.
+def check_if_match(revision: int, what: str) -> None:
+    """Check ``If-Match`` if the request has it.
 
     Raises:
-        StaleRevision: ``If-Match`` is there and names another revision.
+        StaleRevision: it names another revision.
     """
     if "If-Match" not in request.headers:
         return
-    asked = request.if_match
-    if asked.star_tag or any(tag.partition(".")[0] == str(revision) for tag in asked.as_set()):
+    expected = request.if_match
+    if expected.star_tag or any(
+        tag.partition(".")[0] == str(revision) for tag in expected.as_set()
+    ):
         return
     raise StaleRevision(
-        f"Someone changed {what} since you read it: it has the ETag "
-        f'"{revision}" now. Read it again, and apply your change to that.'
+        f"Someone changed {what} since you read it: its ETag is now "
+        f'"{revision}". Read it again and repeat your change.'
     )
 
 
-def tagged(response: Response, tag: str, *, weak: bool = False) -> Response:
-    """Put an ETag on an answer; one that the reader has already becomes 304 without a body."""
+def with_etag(response: Response, tag: str, *, weak: bool = False) -> Response:
+    """Set an ETag; turn the response into 304 without a body if the client has that tag."""
     response.set_etag(tag, weak=weak)
     if request.method in ("GET", "HEAD") and request.if_none_match.contains_weak(tag):
         response.status_code = 304
@@ -70,7 +72,7 @@ def tagged(response: Response, tag: str, *, weak: bool = False) -> Response:
     return response
 
 
-def hashed(response: Response) -> Response:
-    """Tag an answer, such as a list, by its content."""
-    found = hashlib.sha256(response.get_data()).hexdigest()[:24]
-    return tagged(response, found, weak=True)
+def with_content_etag(response: Response) -> Response:
+    """Set a hash of the content as weak ETag."""
+    content_hash = hashlib.sha256(response.get_data()).hexdigest()[:24]
+    return with_etag(response, content_hash, weak=True)

@@ -1,4 +1,4 @@
-"""The OpenAPI document, generated from the schemas that validate."""
+"""The OpenAPI document, generated from the schemas that validate requests and responses."""
 
 from __future__ import annotations
 
@@ -19,36 +19,36 @@ from tidegate_server.web import problem_documents
 OPENAPI_VERSION = "3.1.0"
 
 DESCRIPTION = (
-    "Releases that open while they are healthy and close by themselves. Every answer carries "
-    "an ETag; updates need it back as If-Match. Errors are problem documents (RFC 9457)."
+    "Releases that open while they are healthy and close by themselves. Every response has an "
+    "ETag; send it back as If-Match in updates. Errors are problem documents (RFC 9457)."
 )
 
 
 class FieldProblemSchema(Strict):
-    """One field at fault."""
+    """A problem with one field."""
 
     pointer = ma.String(required=True, metadata={"description": "JSON pointer of the field"})
     detail = ma.String(required=True)
 
 
 class ProblemSchema(Strict):
-    """An error as RFC 9457 has it."""
+    """An error (RFC 9457)."""
 
-    type = ma.String(required=True, metadata={"description": "a stable name of the error"})
+    type = ma.String(required=True, metadata={"description": "the stable name of the error"})
     title = ma.String(required=True)
     status = ma.Integer(required=True, validate=validate.Range(min=400, max=599))
-    detail = ma.String(required=True, metadata={"description": "what is wrong, and the mend"})
+    detail = ma.String(required=True, metadata={"description": "what is wrong and how to fix it"})
     errors = ma.List(ma.Nested(FieldProblemSchema), required=True)
     request_id = ma.String(required=True)
 
 
 class Api(flask_smorest.Api):  # type: ignore[misc] # the library has no types
-    """flask-smorest's collection of blueprints, with this project's problem documents."""
+    """The API of flask-smorest, with this project's problem documents."""
 
     ERROR_SCHEMA = ProblemSchema
 
     def _register_error_handlers(self) -> None:
-        problem_documents.register(self._app)
+        problem_documents.register_error_handlers(self._app)
 
     def _register_responses(self) -> None:
         schema = self.ma_plugin.resolver.resolve_schema_dict(ProblemSchema)
@@ -65,7 +65,7 @@ class Api(flask_smorest.Api):  # type: ignore[misc] # the library has no types
 
 
 def condition_property(self: Any, field: ma.Field[Any], **_: Any) -> dict[str, Any]:
-    """Refer to the one schema of conditions wherever a field holds one (apispec's hook)."""
+    """Return a reference to the schema of conditions for a condition field (apispec hook)."""
     if not isinstance(field, fields.ConditionField):
         return {}
     reference = {"$ref": "#/components/schemas/Condition"}
@@ -73,27 +73,27 @@ def condition_property(self: Any, field: ma.Field[Any], **_: Any) -> dict[str, A
 
 
 def duration_property(self: Any, field: ma.Field[Any], **_: Any) -> dict[str, Any]:
-    """Say what a duration looks like (apispec's hook)."""
+    """Return the pattern of a duration field (apispec hook)."""
     if not isinstance(field, fields.Duration):
         return {}
     return {"type": "string", "pattern": f"^{fields.DURATION.pattern}$", "examples": ["90s", "15m"]}
 
 
 def instant_property(self: Any, field: ma.Field[Any], **_: Any) -> dict[str, Any]:
-    """Say that an instant is a date with a time (apispec's hook)."""
+    """Return the format of an instant field (apispec hook)."""
     if not isinstance(field, fields.Instant):
         return {}
     return {"type": ["string", "null"] if field.allow_none else "string", "format": "date-time"}
 
 
 def names_property(self: Any, field: ma.Field[Any], **_: Any) -> dict[str, Any]:
-    """Say what the names in a mapping look like (apispec's hook)."""
+    """Return the pattern of a mapping's keys (apispec hook)."""
     names = field.metadata.get("propertyNames")
     return {} if names is None else {"propertyNames": names}
 
 
 def document(app: Flask) -> Api:
-    """Make an application's OpenAPI collection, to which the blueprints are added."""
+    """Return an application's API, to which you register the blueprints."""
     app.config.update(
         API_TITLE="Tidegate",
         API_VERSION=VERSION,

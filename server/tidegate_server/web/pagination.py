@@ -1,4 +1,4 @@
-"""Lists by pages: a cursor says where the next one begins, and means nothing else."""
+"""Pages of lists, and the opaque cursors between them."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from tidegate_server.errors import FieldProblem, Invalid
 DEFAULT_LIMIT = 100
 LARGEST_LIMIT = 500
 
-_PLACE = re.compile(r"[0-9]{1,20}-[0-9]{1,20}")
+_LOG_POSITION = re.compile(r"[0-9]{1,20}-[0-9]{1,20}")
 
 Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
 class PageRequest:
-    """Which page is asked for: up to ``limit`` items after ``after`` (empty: from the start)."""
+    """A request for up to ``limit`` items after the key ``after`` (empty: from the start)."""
 
     after: str
     limit: int
 
 
 class Cursor(fields.Field[str]):
-    """A place in a list, as an earlier page gave it."""
+    """The ``next_cursor`` of an earlier page."""
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> str:
         try:
@@ -40,15 +40,15 @@ class Cursor(fields.Field[str]):
             return base64.b64decode(padded, altchars=b"-_", validate=True).decode()
         except (binascii.Error, ValueError):
             raise ValidationError(
-                "This is no cursor that a page gave; leave it out to begin at the start."
+                "This is not the next_cursor of a page; leave it out to begin at the start."
             ) from None
 
 
-def cursor(place: str | None) -> str | None:
-    """A place in a list as the opaque text that goes out; None: there is no more."""
-    if place is None:
+def encode_cursor(position: str | None) -> str | None:
+    """Return the opaque cursor of a position in a list; None: there is no next page."""
+    if position is None:
         return None
-    return base64.urlsafe_b64encode(place.encode()).decode().rstrip("=")
+    return base64.urlsafe_b64encode(position.encode()).decode().rstrip("=")
 
 
 class PageQuery(Strict):
@@ -56,38 +56,38 @@ class PageQuery(Strict):
 
     cursor = Cursor(
         load_default="",
-        metadata={"type": "string", "description": "next_cursor of the page before"},
+        metadata={"type": "string", "description": "next_cursor of the previous page"},
     )
     limit = fields.Integer(
         load_default=DEFAULT_LIMIT,
         validate=validate.Range(min=1, max=LARGEST_LIMIT),
-        metadata={"description": "how many items at most"},
+        metadata={"description": "maximum number of items"},
     )
 
     @post_load
     def build(self, data: Mapping[str, Any], **_: Any) -> Any:
-        """The page asked for."""
+        """Return the page request."""
         return PageRequest(data["cursor"], data["limit"])
 
 
-def page_of(found: Mapping[str, Item], asked: PageRequest) -> tuple[list[Item], str | None]:
-    """One page of items in the order of their keys, and the cursor of the next."""
-    keys = sorted(found)
-    start = bisect_right(keys, asked.after) if asked.after else 0
-    chosen = keys[start : start + asked.limit]
-    more = start + asked.limit < len(keys)
-    return [found[key] for key in chosen], cursor(chosen[-1]) if more else None
+def paginate(items: Mapping[str, Item], page: PageRequest) -> tuple[list[Item], str | None]:
+    """Return one page of items in the order of their keys, and the next page's cursor."""
+    keys = sorted(items)
+    start = bisect_right(keys, page.after) if page.after else 0
+    chosen = keys[start : start + page.limit]
+    more = start + page.limit < len(keys)
+    return [items[key] for key in chosen], encode_cursor(chosen[-1]) if more else None
 
 
-def place_in_stream(asked: PageRequest) -> str | None:
-    """The place where a page of a log begins; None: at the latest entry.
+def log_position(page: PageRequest) -> str | None:
+    """Return the position in a log at which a page begins; None: at the latest entry.
 
     Raises:
-        Invalid: the cursor is of another list.
+        Invalid: the cursor belongs to another list.
     """
-    if not asked.after:
+    if not page.after:
         return None
-    if _PLACE.fullmatch(asked.after) is None:
-        message = "This cursor is of another list; leave it out to begin at the start."
+    if _LOG_POSITION.fullmatch(page.after) is None:
+        message = "This cursor belongs to another list; leave it out to begin at the start."
         raise Invalid(message, FieldProblem("/cursor", message))
-    return asked.after
+    return page.after

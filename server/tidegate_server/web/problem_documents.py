@@ -1,4 +1,4 @@
-"""Errors as problem documents (RFC 9457), in one place."""
+"""Errors as problem documents (RFC 9457)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tidegate_server import errors
 from tidegate_server.errors import FieldProblem, TidegateError
 
 MOST_ERRORS = 100
-"""So many fields at fault are told; mending them will show the rest."""
+"""The most field problems in one document; fix these to see the rest."""
 
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:tidegate:problem:"
@@ -36,18 +36,18 @@ STATUSES: Mapping[type[TidegateError], HTTPStatus] = {
 }
 
 TITLES: Mapping[str, str] = {
-    errors.Invalid.slug: "A value that cannot be",
-    errors.NotFound.slug: "No such thing",
-    errors.AlreadyExists.slug: "The name is taken",
-    errors.NotPossible.slug: "Not possible in the present state",
-    errors.StaleRevision.slug: "Someone changed it first",
-    errors.RevisionRequired.slug: "An update without If-Match",
-    errors.Unauthenticated.slug: "No token, or not a known one",
-    errors.Forbidden.slug: "The token may not do this",
+    errors.Invalid.slug: "Invalid value",
+    errors.NotFound.slug: "Not found",
+    errors.AlreadyExists.slug: "Already exists",
+    errors.NotPossible.slug: "Not possible in the current state",
+    errors.StaleRevision.slug: "Changed by someone else",
+    errors.RevisionRequired.slug: "If-Match is missing",
+    errors.Unauthenticated.slug: "Missing or unknown token",
+    errors.Forbidden.slug: "Not allowed with this token",
     errors.RateLimited.slug: "Too many requests",
-    errors.Forgotten.slug: "The store does not know this instance",
-    errors.StoreUnavailable.slug: "The store cannot be reached",
-    errors.TooManyAlerts.slug: "A hook is called too often",
+    errors.Forgotten.slug: "Unknown instance",
+    errors.StoreUnavailable.slug: "Store unavailable",
+    errors.TooManyAlerts.slug: "Too many alerts",
 }
 
 log = structlog.stdlib.get_logger(__name__)
@@ -61,7 +61,7 @@ def problem(
     fields: Iterable[FieldProblem] = (),
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """A problem document as a response."""
+    """Return a problem document as a response."""
     document: dict[str, Any] = {
         "type": TYPE_PREFIX + slug,
         "title": title,
@@ -78,14 +78,14 @@ def problem(
     )
 
 
-def of_error(error: TidegateError) -> Response:
-    """The problem document of an error that the server raised on purpose."""
+def from_error(error: TidegateError) -> Response:
+    """Return the problem document of one of the server's own errors."""
     status = next((STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES), None)
     if status is None:
-        return of_crash(error)
+        return internal_error(error)
     headers: dict[str, str] = {}
     if isinstance(error, errors.StaleRevision) and "If-Match" not in request.headers:
-        # Nothing was asserted by the caller that could have failed: two changes met.
+        # The caller sent no precondition that could fail: two changes collided.
         status = HTTPStatus.CONFLICT
     if isinstance(error, errors.Unauthenticated):
         headers["WWW-Authenticate"] = 'Bearer realm="tidegate"'
@@ -99,40 +99,40 @@ def of_error(error: TidegateError) -> Response:
     return problem(status, error.slug, TITLES[error.slug], error.message, error.fields, headers)
 
 
-def of_http(error: HTTPException) -> Response:
-    """The problem document of what Flask itself refuses: no such route, a wrong method."""
+def from_http_exception(error: HTTPException) -> Response:
+    """Return the problem document of an error that Flask raised, such as an unknown route."""
     if error.response is not None or error.code is None:
-        return of_crash(error)
+        return internal_error(error)
     status = HTTPStatus(error.code)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return of_crash(error)
+        return internal_error(error)
     if isinstance(error, NotFound):
-        words = "There is no such address; /openapi.json lists those there are."
-        return problem(status, "no-such-address", "No such address", words)
+        detail = "There is no such address; /openapi.json lists all addresses."
+        return problem(status, "no-such-address", "No such address", detail)
     slug = status.phrase.lower().replace(" ", "-")
-    kept = {
+    headers = {
         name: value
         for name, value in error.get_headers()
         if name.lower() not in ("content-type", "content-length")
     }
     detail = error.description or status.phrase
-    return problem(status, slug, status.phrase, detail, headers=kept)
+    return problem(status, slug, status.phrase, detail, headers=headers)
 
 
-def of_crash(error: Exception) -> Response:
-    """The problem document of a fault of our own; what went wrong goes to the log only."""
+def internal_error(error: Exception) -> Response:
+    """Log an unexpected exception, and return a problem document that reveals nothing of it."""
     log.error("request failed", exc_info=error)
     status = HTTPStatus.INTERNAL_SERVER_ERROR
     return problem(
         status,
         "internal",
-        "A fault of the server",
-        "The server met an error of its own. The log has it under the request_id.",
+        "Internal server error",
+        "The server failed. Its log has the details under the request_id.",
     )
 
 
-def register(app: Flask) -> None:
-    """Let every error of an application leave as a problem document."""
-    app.register_error_handler(TidegateError, of_error)
-    app.register_error_handler(HTTPException, of_http)
-    app.register_error_handler(Exception, of_crash)
+def register_error_handlers(app: Flask) -> None:
+    """Return every error of an application as a problem document."""
+    app.register_error_handler(TidegateError, from_error)
+    app.register_error_handler(HTTPException, from_http_exception)
+    app.register_error_handler(Exception, internal_error)

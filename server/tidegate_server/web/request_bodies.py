@@ -1,4 +1,4 @@
-"""Request bodies: which kinds are welcome, and that each has one meaning."""
+"""Reading request bodies: JSON, or YAML where an operation allows it."""
 
 from __future__ import annotations
 
@@ -15,29 +15,27 @@ YAML = "application/yaml"
 YAML_TYPES = frozenset({YAML, "application/x-yaml", "text/yaml"})
 
 
-def read_body(request: Request, *, yaml_too: bool = False) -> Any:
-    """The value that a request's body stands for.
+def read_body(request: Request, *, allow_yaml: bool = False) -> Any:
+    """Return the value in a request's body.
 
     Raises:
-        UnsupportedMediaType: the content type is not JSON (nor YAML, where that is welcome).
-        BadRequest: the text is not well-formed, or has no single meaning.
-        RequestEntityTooLarge: it is longer than the application allows.
+        UnsupportedMediaType: the content type is neither JSON nor allowed YAML.
+        BadRequest: the text is malformed or ambiguous, such as with a repeated key.
+        RequestEntityTooLarge: the body is longer than the application allows.
     """
     content_type = request.mimetype
-    if content_type != JSON and not (yaml_too and content_type in YAML_TYPES):
-        accepted = f"{JSON} or {YAML}" if yaml_too else JSON
+    if content_type != JSON and not (allow_yaml and content_type in YAML_TYPES):
+        accepted = f"{JSON} or {YAML}" if allow_yaml else JSON
         raise UnsupportedMediaType(
-            f"The body must be sent as Content-Type: {accepted}; this one is "
-            f"{content_type or 'not named'}."
+            f"Send the body as Content-Type: {accepted}; the Content-Type is "
+            f"{content_type or 'missing'}."
         )
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
-        raise UnsupportedMediaType("The body must be sent without a Content-Encoding.")
+        raise UnsupportedMediaType("Send the body without a Content-Encoding.")
     try:
         text = request.get_data(cache=False).decode()
     except UnicodeDecodeError as error:
-        raise BadRequest(
-            f"The body is not UTF-8: byte {error.start} begins no character."
-        ) from None
+        raise BadRequest(f"The body is not UTF-8: byte {error.start} is invalid.") from None
     parse = parse_json if content_type == JSON else parse_yaml
     try:
         return parse(text, "The body")

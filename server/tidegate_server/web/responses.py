@@ -1,4 +1,4 @@
-"""Values as responses: a document with its ETag, a page of a list, nothing."""
+"""Responses: a document with its ETag, a page of a list, a plain value, no content."""
 
 from __future__ import annotations
 
@@ -9,29 +9,32 @@ from typing import Any
 from flask import Response, json, url_for
 from marshmallow import Schema
 
-from tidegate_server.web.etags import etag, hashed, tagged
+from tidegate_server.web.etags import revision_etag, with_content_etag, with_etag
 from tidegate_server.web.request_bodies import JSON
 
 
-def of_document(
+def document(
     schema: Schema,
     value: Any,
     revision: int,
     *,
-    more: str = "",
+    suffix: str = "",
     status: HTTPStatus = HTTPStatus.OK,
     headers: dict[str, str] | None = None,
 ) -> Response:
-    """One document under its revision; ``more`` tells answers of one revision apart."""
+    """Return a document with its revision as ETag.
+
+    ``suffix`` distinguishes responses of one revision that show more than the document.
+    """
     response = _json(schema.dump(value), status)
     response.headers.update(headers or {})
-    return tagged(response, etag(revision, more))
+    return with_etag(response, revision_etag(revision, suffix))
 
 
 def created(schema: Schema, value: Any, revision: int, endpoint: str, **path: str) -> Response:
-    """201 with the address of the new document."""
+    """Return 201 with the new document and its address."""
     values: dict[str, Any] = {**path}
-    return of_document(
+    return document(
         schema,
         value,
         revision,
@@ -40,26 +43,25 @@ def created(schema: Schema, value: Any, revision: int, endpoint: str, **path: st
     )
 
 
-def of_page(schema: Schema, items: Sequence[Any], next_cursor: str | None) -> Response:
-    """A page of a list, tagged by its content."""
-    page = {"items": items, "next_cursor": next_cursor}
-    return hashed(_json(schema.dump(page), HTTPStatus.OK))
+def page(schema: Schema, items: Sequence[Any], next_cursor: str | None) -> Response:
+    """Return a page of a list, with a hash of its content as ETag."""
+    return tagged_value(schema, {"items": items, "next_cursor": next_cursor})
 
 
-def of_value(schema: Schema, value: Any) -> Response:
-    """A value that has no revision."""
-    return _json(schema.dump(value), HTTPStatus.OK)
+def value(schema: Schema, content: Any) -> Response:
+    """Return a value without an ETag."""
+    return _json(schema.dump(content), HTTPStatus.OK)
 
 
-def of_computed(schema: Schema, value: Any) -> Response:
-    """A value that was computed for the asker, tagged by its content."""
-    return hashed(_json(schema.dump(value), HTTPStatus.OK))
+def tagged_value(schema: Schema, content: Any) -> Response:
+    """Return a value with a hash of its content as ETag."""
+    return with_content_etag(value(schema, content))
 
 
-def nothing() -> Response:
-    """204: done, and there is nothing to say."""
+def no_content() -> Response:
+    """Return 204."""
     return Response(status=HTTPStatus.NO_CONTENT)
 
 
-def _json(value: Any, status: HTTPStatus) -> Response:
-    return Response(json.dumps(value), status=status, content_type=JSON)
+def _json(content: Any, status: HTTPStatus) -> Response:
+    return Response(json.dumps(content), status=status, content_type=JSON)

@@ -1,7 +1,7 @@
-"""The secret side of tokens: making them, reading them, comparing them.
+"""The text of tokens and the digests of their secrets.
 
-A token reads ``tg_<role>_<id>_<secret>``. The store keeps the id and an HMAC of the secret,
-so that neither a copy of the store nor a guess of ids gives access.
+A token reads ``tg_<role>_<id>_<secret>``. The store keeps the id and an HMAC of the secret, so
+neither a copy of the store nor a guessed id gives access.
 """
 
 from __future__ import annotations
@@ -19,57 +19,57 @@ SECRET_BYTES = 24
 BOOTSTRAP_ID = "bootstrap"
 
 FREE_FORM = re.compile(r"[!-~]{20,200}")
-"""A token that an operator thought up: printable ASCII, long enough not to be guessed."""
+"""A token that an operator chose: printable ASCII, too long to guess."""
 
-_FORM = re.compile(r"tg_(admin|writer|reader|sdk|client)_([0-9a-z]{1,32})_([0-9A-Za-z_-]{16,160})")
+_TOKEN = re.compile(r"tg_(admin|writer|reader|sdk|client)_([0-9a-z]{1,32})_([0-9A-Za-z_-]{16,160})")
 
 
 @dataclass(frozen=True, slots=True)
-class Presented:
-    """A token as someone presents it. Its secret is not shown by ``repr``."""
+class ParsedToken:
+    """The id and secret of a token's text. ``repr`` does not show the secret."""
 
     id: str
     secret: str = field(repr=False)
 
 
 def new_id() -> str:
-    """An id that no other token has."""
+    """Return a new unique id."""
     return secrets.token_hex(ID_BYTES)
 
 
 def new_secret() -> str:
-    """A secret of 192 bits."""
+    """Return a new secret of 192 bits."""
     return secrets.token_hex(SECRET_BYTES)
 
 
-def written(role: Role, id: str, secret: str) -> str:
-    """The token as its owner gets it, once."""
+def format_token(role: Role, id: str, secret: str) -> str:
+    """Return the text of a token. Its owner sees it once."""
     return f"tg_{role.value}_{id}_{secret}"
 
 
-def read(token: str) -> Presented | None:
-    """The id and the secret of a token; None for what cannot be one.
+def parse_token(text: str) -> ParsedToken | None:
+    """Return the id and secret of a token; None if the text is no token.
 
-    A token that does not begin with ``tg_`` can only be the one that the operator gave for
-    the first start.
+    A text that does not begin with ``tg_`` can only be the bootstrap token that the operator
+    chose.
     """
-    if found := _FORM.fullmatch(token):
-        return Presented(found[2], found[3])
-    if FREE_FORM.fullmatch(token) and not token.startswith("tg_"):
-        return Presented(BOOTSTRAP_ID, token)
+    if match := _TOKEN.fullmatch(text):
+        return ParsedToken(match[2], match[3])
+    if FREE_FORM.fullmatch(text) and not text.startswith("tg_"):
+        return ParsedToken(BOOTSTRAP_ID, text)
     return None
 
 
-def digest(secret_key: bytes, secret: str) -> str:
-    """What the store keeps of a secret: hex HMAC-SHA256."""
+def secret_digest(secret_key: bytes, secret: str) -> str:
+    """Return the digest of a secret that the store keeps: hex HMAC-SHA256."""
     return hmac.new(secret_key, secret.encode(), hashlib.sha256).hexdigest()
 
 
-def matches(secret_key: bytes, secret: str, kept: str) -> bool:
-    """Whether a secret is the one that was kept, in time that tells nothing."""
-    return hmac.compare_digest(digest(secret_key, secret), kept)
+def secret_matches(secret_key: bytes, secret: str, digest: str) -> bool:
+    """Return whether a secret has a digest, in constant time."""
+    return hmac.compare_digest(secret_digest(secret_key, secret), digest)
 
 
 def fingerprint(secret_key: bytes) -> str:
-    """What tells one secret key from another without giving it away: 16 hex digits."""
+    """Return 16 hex digits that identify a secret key without revealing it."""
     return hmac.new(secret_key, b"tidegate secret key fingerprint", hashlib.sha256).hexdigest()[:16]

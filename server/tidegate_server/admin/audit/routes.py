@@ -9,30 +9,30 @@ from tidegate_server.admin.audit.schemas import AuditPage
 from tidegate_server.domain.tokens import Role
 from tidegate_server.errors import Forbidden
 from tidegate_server.web import responses
-from tidegate_server.web.backend import backend, present_token
+from tidegate_server.web.backend import backend, current_token
 from tidegate_server.web.blueprint import PROJECT, Blueprint
-from tidegate_server.web.pagination import PageQuery, PageRequest, cursor, place_in_stream
+from tidegate_server.web.pagination import PageQuery, PageRequest, encode_cursor, log_position
 
 blueprint = Blueprint("audit", __name__, description="Who changed what, when and why")
 
 
 @blueprint.operation(
-    "GET", f"{PROJECT}/audit", needs=Role.READER, query=PageQuery, answer=AuditPage
+    "GET", f"{PROJECT}/audit", role=Role.READER, query=PageQuery, response=AuditPage
 )
 def list_project_audit(asked: PageRequest, project: str) -> Response:
     """List what was changed in a project, the latest first."""
-    if present_token().environment is not None:
+    if current_token().environment is not None:
         raise Forbidden("The log tells of every environment; the token is for one of them only.")
     document_reader.project_of(backend().store, project)
     return _page(asked, project)
 
 
-@blueprint.operation("GET", "/api/v1/audit", needs=Role.READER, query=PageQuery, answer=AuditPage)
+@blueprint.operation("GET", "/api/v1/audit", role=Role.READER, query=PageQuery, response=AuditPage)
 def list_server_audit(asked: PageRequest) -> Response:
     """List what was changed in the server itself: projects and tokens."""
     return _page(asked, document_reader.SERVER)
 
 
 def _page(asked: PageRequest, scope: str) -> Response:
-    entries, following = backend().store.audit(scope, place_in_stream(asked), asked.limit)
-    return responses.of_page(AuditPage(), entries, cursor(following))
+    entries, following = backend().store.audit(scope, log_position(asked), asked.limit)
+    return responses.page(AuditPage(), entries, encode_cursor(following))

@@ -17,40 +17,40 @@ from tidegate_server.domain.change import Kind
 from tidegate_server.domain.projects import Environment
 from tidegate_server.domain.tokens import Role
 from tidegate_server.web import responses
-from tidegate_server.web.backend import backend, present_actor, present_token
+from tidegate_server.web.backend import backend, current_actor, current_token
 from tidegate_server.web.blueprint import ENVIRONMENT, PROJECT, Blueprint
-from tidegate_server.web.pagination import PageQuery, PageRequest, page_of
+from tidegate_server.web.pagination import PageQuery, PageRequest, paginate
 
 blueprint = Blueprint("environments", __name__, description="Where a project's flags run")
 
 LIST = f"{PROJECT}/environments"
 
 
-@blueprint.operation("GET", LIST, needs=Role.READER, query=PageQuery, answer=EnvironmentPage)
+@blueprint.operation("GET", LIST, role=Role.READER, query=PageQuery, response=EnvironmentPage)
 def list_environments(asked: PageRequest, project: str) -> Response:
     """List the project's environments that the token reaches."""
     store = backend().store
     document_reader.project_of(store, project)
-    only = present_token().environment
+    only = current_token().environment
     found = {
         key: stored
         for key, stored in store.all(project, Kind.ENVIRONMENT).items()
         if only in (None, key)
     }
-    return responses.of_page(EnvironmentPage(), *page_of(found, asked))
+    return responses.page(EnvironmentPage(), *paginate(found, asked))
 
 
 @blueprint.operation(
     "POST",
     LIST,
-    needs=Role.ADMIN,
+    role=Role.ADMIN,
     body=EnvironmentBody,
-    answer=EnvironmentAnswer,
+    response=EnvironmentAnswer,
     status=HTTPStatus.CREATED,
 )
 def create_environment(asked: Environment, project: str) -> Response:
     """Create an environment, with every flag of the project at its first targeting."""
-    stored = document_edits.create_environment(backend().store, project, asked, present_actor())
+    stored = document_edits.create_environment(backend().store, project, asked, current_actor())
     return responses.created(
         EnvironmentAnswer(),
         stored,
@@ -61,18 +61,18 @@ def create_environment(asked: Environment, project: str) -> Response:
     )
 
 
-@blueprint.operation("GET", ENVIRONMENT, needs=Role.READER, answer=EnvironmentAnswer)
+@blueprint.operation("GET", ENVIRONMENT, role=Role.READER, response=EnvironmentAnswer)
 def get_environment(project: str, environment: str) -> Response:
     """Read an environment."""
     stored = document_reader.environment_of(backend().store, project, environment)
-    return responses.of_document(EnvironmentAnswer(), stored, stored.revision)
+    return responses.document(EnvironmentAnswer(), stored, stored.revision)
 
 
 @blueprint.operation(
-    "PUT", ENVIRONMENT, needs=Role.ADMIN, body=EnvironmentUpdate, answer=EnvironmentAnswer
+    "PUT", ENVIRONMENT, role=Role.ADMIN, body=EnvironmentUpdate, response=EnvironmentAnswer
 )
 def replace_environment(asked: Environment, project: str, environment: str) -> Response:
     """Change an environment's name and description."""
     after = document_edits.with_key(asked, environment)
-    stored = document_edits.replace_environment(backend().store, project, after, present_actor())
-    return responses.of_document(EnvironmentAnswer(), stored, stored.revision)
+    stored = document_edits.replace_environment(backend().store, project, after, current_actor())
+    return responses.document(EnvironmentAnswer(), stored, stored.revision)

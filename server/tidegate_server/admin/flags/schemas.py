@@ -18,7 +18,7 @@ from tidegate_server.documents.fields import (
 )
 from tidegate_server.documents.strict_schema import Strict
 from tidegate_server.domain.flags import FlagDefinition
-from tidegate_server.web.document_schemas import Page, StoredAnswer, key_of_address
+from tidegate_server.web.document_schemas import Page, StoredAnswer, path_key
 
 ON_AND_OFF = (Variant("on", True), Variant("off", False))
 MOST_VARIANTS = 100
@@ -88,7 +88,7 @@ class FlagBody(FlagFields):
 class FlagUpdate(FlagBody):
     """A flag as it shall be. Its type and its salt never change."""
 
-    key = key_of_address()
+    key = path_key()
     variants = BoundedList(
         fields.Nested(VariantSchema),
         required=True,

@@ -24,9 +24,9 @@ from tidegate_server.domain.change import Kind
 from tidegate_server.domain.hook_edits import hook_address
 from tidegate_server.domain.tokens import Role
 from tidegate_server.web import responses
-from tidegate_server.web.backend import backend, present_actor
+from tidegate_server.web.backend import backend, current_actor
 from tidegate_server.web.blueprint import PROJECT, Blueprint
-from tidegate_server.web.pagination import PageQuery, PageRequest, page_of
+from tidegate_server.web.pagination import PageQuery, PageRequest, paginate
 
 blueprint = Blueprint("hooks", __name__, description="What alerts may do, and to which flags")
 
@@ -34,26 +34,26 @@ LIST = f"{PROJECT}/hooks"
 ONE = f"{LIST}/<key:hook>"
 
 
-@blueprint.operation("GET", LIST, needs=Role.READER, query=PageQuery, answer=HookPage)
+@blueprint.operation("GET", LIST, role=Role.READER, query=PageQuery, response=HookPage)
 def list_hooks(asked: PageRequest, project: str) -> Response:
     """List the project's hooks, without their secrets."""
     store = backend().store
     document_reader.project_of(store, project)
-    return responses.of_page(HookPage(), *page_of(store.all(project, Kind.HOOK), asked))
+    return responses.page(HookPage(), *paginate(store.all(project, Kind.HOOK), asked))
 
 
 @blueprint.operation(
     "POST",
     LIST,
-    needs=Role.WRITER,
+    role=Role.WRITER,
     body=HookBody,
-    answer=NewHookAnswer,
+    response=NewHookAnswer,
     status=HTTPStatus.CREATED,
 )
 def create_hook(asked: HookRequest, project: str) -> Response:
     """Create a hook. Its `secret` is in this answer only."""
     made = service.create(
-        backend().store, backend().settings.secret_key, project, asked, present_actor()
+        backend().store, backend().settings.secret_key, project, asked, current_actor()
     )
     return responses.created(
         NewHookAnswer(),
@@ -65,25 +65,25 @@ def create_hook(asked: HookRequest, project: str) -> Response:
     )
 
 
-@blueprint.operation("GET", ONE, needs=Role.READER, answer=HookAnswer)
+@blueprint.operation("GET", ONE, role=Role.READER, response=HookAnswer)
 def get_hook(project: str, hook: str) -> Response:
     """Read a hook, without its secret."""
     stored = document_reader.document_of(backend().store, project, hook_address(hook))
-    return responses.of_document(HookAnswer(), stored, stored.revision)
+    return responses.document(HookAnswer(), stored, stored.revision)
 
 
-@blueprint.operation("PUT", ONE, needs=Role.WRITER, body=HookBody, answer=HookAnswer)
+@blueprint.operation("PUT", ONE, role=Role.WRITER, body=HookBody, response=HookAnswer)
 def replace_hook(asked: HookRequest, project: str, hook: str) -> Response:
     """Replace what a hook does; its address and its secret stay."""
-    stored = service.replace_one(backend().store, project, hook, asked, present_actor())
-    return responses.of_document(HookAnswer(), stored, stored.revision)
+    stored = service.replace_one(backend().store, project, hook, asked, current_actor())
+    return responses.document(HookAnswer(), stored, stored.revision)
 
 
-@blueprint.operation("DELETE", ONE, needs=Role.WRITER, answer=None, status=HTTPStatus.NO_CONTENT)
+@blueprint.operation("DELETE", ONE, role=Role.WRITER, response=None, status=HTTPStatus.NO_CONTENT)
 def delete_hook(project: str, hook: str) -> Response:
     """Delete a hook; its secret is worth nothing from now on."""
-    service.delete(backend().store, project, hook, present_actor())
-    return responses.nothing()
+    service.delete(backend().store, project, hook, current_actor())
+    return responses.no_content()
 
 
 def admit(hook: str) -> None:
@@ -98,13 +98,13 @@ def admit(hook: str) -> None:
 @blueprint.operation(
     "POST",
     "/api/v1/hooks/<key:hook>",
-    needs=None,
-    admits=admit,
+    role=None,
+    authorize=admit,
     security=[{"hookBearer": []}, {"hookBasic": []}],
     body=AlertBody,
-    answer=HeardAnswer,
-    tagged=False,
-    refusals=(HTTPStatus.UNAUTHORIZED, HTTPStatus.SERVICE_UNAVAILABLE),
+    response=HeardAnswer,
+    etag=False,
+    errors=(HTTPStatus.UNAUTHORIZED, HTTPStatus.SERVICE_UNAVAILABLE),
 )
 def hear_alert(payload: Mapping[str, Any], hook: str) -> Response:
     """Tell a hook of an alert; one that fires does to the hook's flags what the hook is for.
@@ -114,4 +114,4 @@ def hear_alert(payload: Mapping[str, Any], hook: str) -> Response:
     """
     admitted = cast(service.Admitted, g.hook)
     alert = read_alert(admitted.hook.kind, payload)
-    return responses.of_value(HeardAnswer(), service.hear(backend().store, admitted, alert))
+    return responses.value(HeardAnswer(), service.hear(backend().store, admitted, alert))

@@ -26,7 +26,7 @@ from tidegate_server.domain.release import Release, State
 from tidegate_server.errors import NotFound, NotPossible, TooManyAlerts, Unauthenticated
 from tidegate_server.store import Store
 from tidegate_server.web import token_secrets
-from tidegate_server.web.etags import require_match
+from tidegate_server.web.etags import require_if_match
 
 PREFIX = "tgh_"
 CALLS = 60
@@ -87,7 +87,7 @@ def create(
 ) -> NewHook:
     """Create a hook; raises ``Invalid``."""
     id, secret = f"hook_{token_secrets.new_id()}", PREFIX + token_secrets.new_secret()
-    digest = token_secrets.digest(secret_key, secret)
+    digest = token_secrets.secret_digest(secret_key, secret)
     hook = _hook(asked, id, digest, actor, store.now_ms())
 
     def make() -> Change:
@@ -104,7 +104,7 @@ def replace_one(store: Store, project: str, id: str, asked: HookRequest, actor: 
 
     def make() -> Change:
         before = document_of(store, project, hook_address(id))
-        require_match(before.revision, f"hook {id}")
+        require_if_match(before.revision, f"hook {id}")
         after = _hook(asked, id, "", "", 0)
         return hook_edits.edit_hook(whole_project(store, project), before, after, actor=actor)
 
@@ -116,7 +116,7 @@ def delete(store: Store, project: str, id: str, actor: str) -> None:
 
     def make() -> Change:
         before = document_of(store, project, hook_address(id))
-        require_match(before.revision, f"hook {id}")
+        require_if_match(before.revision, f"hook {id}")
         return hook_edits.delete_hook(project, before, actor=actor)
 
     commit_with_retry(store, make)
@@ -136,7 +136,7 @@ def admit(store: Store, secret_key: bytes, id: str, presented: str) -> Admitted:
     if project is None or stored is None:
         raise NotFound("There is no such hook; it may have been deleted.")
     hook: Hook = stored.document
-    if not token_secrets.matches(secret_key, presented, hook.digest):
+    if not token_secrets.secret_matches(secret_key, presented, hook.digest):
         raise Unauthenticated(NOT_ADMITTED)
     if store.alerts().count_call(project, id, CALLS_SECONDS) > CALLS:
         raise TooManyAlerts(

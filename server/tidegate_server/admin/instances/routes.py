@@ -10,18 +10,18 @@ from tidegate_server.domain.tokens import Role
 from tidegate_server.web import responses
 from tidegate_server.web.backend import backend
 from tidegate_server.web.blueprint import ENVIRONMENT, Blueprint
-from tidegate_server.web.pagination import PageQuery, PageRequest, page_of
+from tidegate_server.web.pagination import PageQuery, PageRequest, paginate
 
 blueprint = Blueprint("instances", __name__, description="Processes that evaluate flags")
 
 
 @blueprint.operation(
-    "GET", f"{ENVIRONMENT}/instances", needs=Role.READER, query=PageQuery, answer=InstancePage
+    "GET", f"{ENVIRONMENT}/instances", role=Role.READER, query=PageQuery, response=InstancePage
 )
 def list_instances(asked: PageRequest, project: str, environment: str) -> Response:
     """List the SDK instances that reported within the last day."""
     store = backend().store
     document_reader.environment_of(store, project, environment)
     found = {each.id: each for each in store.instances(project, environment)}
-    page, following = page_of(found, asked)
-    return responses.of_page(InstancePage(), page, following)
+    page, following = paginate(found, asked)
+    return responses.page(InstancePage(), page, following)

@@ -9,7 +9,7 @@ from tidegate_server.admin.releases.schemas import ActionBody, ActionRequest
 from tidegate_server.admin.targeting.routes import answer
 from tidegate_server.admin.targeting.schemas import TargetingAnswer
 from tidegate_server.domain.tokens import Role
-from tidegate_server.web.backend import backend, present_actor
+from tidegate_server.web.backend import backend, current_actor
 from tidegate_server.web.blueprint import ENVIRONMENT, Blueprint
 
 blueprint = Blueprint("kill switch", __name__, description="Everyone off, at once")
@@ -18,9 +18,9 @@ blueprint = Blueprint("kill switch", __name__, description="Everyone off, at onc
 @blueprint.operation(
     "POST",
     f"{ENVIRONMENT}/flags/<key:flag>/kill",
-    needs=Role.WRITER,
+    role=Role.WRITER,
     body=ActionBody,
-    answer=TargetingAnswer,
+    response=TargetingAnswer,
 )
 def kill_flag(asked: ActionRequest, project: str, environment: str, flag: str) -> Response:
     """Serve everyone the kill variant, at once, and stop the active release.
@@ -29,7 +29,7 @@ def kill_flag(asked: ActionRequest, project: str, environment: str, flag: str) -
     Killing a killed flag succeeds too.
     """
     killed = service.kill(
-        backend().store, project, environment, flag, actor=present_actor(), reason=asked.reason
+        backend().store, project, environment, flag, actor=current_actor(), reason=asked.reason
     )
     return answer(killed)
 
@@ -37,13 +37,13 @@ def kill_flag(asked: ActionRequest, project: str, environment: str, flag: str) -
 @blueprint.operation(
     "POST",
     f"{ENVIRONMENT}/flags/<key:flag>/restore",
-    needs=Role.WRITER,
+    role=Role.WRITER,
     body=ActionBody,
-    answer=TargetingAnswer,
+    response=TargetingAnswer,
 )
 def restore_flag(asked: ActionRequest, project: str, environment: str, flag: str) -> Response:
     """End a kill. The release that it stopped stays paused until it is resumed."""
     restored = service.restore(
-        backend().store, project, environment, flag, actor=present_actor(), reason=asked.reason
+        backend().store, project, environment, flag, actor=current_actor(), reason=asked.reason
     )
     return answer(restored)

@@ -12,7 +12,7 @@ from tidegate_server.admin.document_reader import one_flag
 from tidegate_server.domain import kill_switch as kills
 from tidegate_server.domain.change import Change, Stored
 from tidegate_server.store import Store
-from tidegate_server.web.etags import check_match
+from tidegate_server.web.etags import check_if_match
 
 
 class Edit(Protocol):
@@ -84,7 +84,7 @@ def _edit(
     def make() -> Change:
         documents = one_flag(store, project, environment, flag)
         targeting = documents.targeting(environment, flag)
-        check_match(targeting.revision, f"flag {flag} in {environment}")
+        check_if_match(targeting.revision, f"flag {flag} in {environment}")
         return edit(
             project,
             environment,

@@ -20,29 +20,29 @@ from tidegate_server.domain.tokens import Role
 from tidegate_server.web import responses
 from tidegate_server.web.backend import backend
 from tidegate_server.web.blueprint import Blueprint
-from tidegate_server.web.pagination import PageQuery, PageRequest, cursor, place_in_stream
+from tidegate_server.web.pagination import PageQuery, PageRequest, encode_cursor, log_position
 
 blueprint = Blueprint("ledgers", __name__, description="What was decided of releases, and why")
 
 
-@blueprint.operation("GET", f"{ONE}/ledger", needs=Role.READER, query=PageQuery, answer=LedgerPage)
+@blueprint.operation("GET", f"{ONE}/ledger", role=Role.READER, query=PageQuery, response=LedgerPage)
 def list_ledger(asked: PageRequest, project: str, environment: str, release: str) -> Response:
     """List what the policy job decided, with the evidence it saw, the latest first."""
     store = backend().store
     document_reader.document_of(store, project, Address(Kind.RELEASE, release, environment))
     entries, following = store.ledger(
-        project, environment, release, place_in_stream(asked), asked.limit
+        project, environment, release, log_position(asked), asked.limit
     )
-    return responses.of_page(LedgerPage(), entries, cursor(following))
+    return responses.page(LedgerPage(), entries, encode_cursor(following))
 
 
 @blueprint.operation(
     "GET",
     f"{ONE}/replay",
-    needs=Role.READER,
+    role=Role.READER,
     query=ReplayQuery,
-    answer=ReplayAnswer,
-    refusals=(HTTPStatus.CONFLICT,),
+    response=ReplayAnswer,
+    errors=(HTTPStatus.CONFLICT,),
 )
 def replay_release(asked: PageRequest, project: str, environment: str, release: str) -> Response:
     """Compute a release's decisions again from the evidence in its ledger.
@@ -51,19 +51,19 @@ def replay_release(asked: PageRequest, project: str, environment: str, release: 
     for the one after it.
     """
     replayed = replays.replay(
-        backend().store, project, environment, release, place_in_stream(asked), asked.limit
+        backend().store, project, environment, release, log_position(asked), asked.limit
     )
-    return responses.of_computed(ReplayAnswer(), replayed)
+    return responses.tagged_value(ReplayAnswer(), replayed)
 
 
 @blueprint.operation(
     "GET",
     f"{ONE}/explanation",
-    needs=Role.READER,
-    answer=ExplanationAnswer,
-    refusals=(HTTPStatus.CONFLICT,),
+    role=Role.READER,
+    response=ExplanationAnswer,
+    errors=(HTTPStatus.CONFLICT,),
 )
 def explain_release(project: str, environment: str, release: str) -> Response:
     """Tell a release's story: who did what when, on which numbers, and what is left to do."""
     story = explanation.explanation(backend().store, project, environment, release)
-    return responses.of_computed(ExplanationAnswer(), story)
+    return responses.tagged_value(ExplanationAnswer(), story)

@@ -10,7 +10,7 @@ from tidegate_server.admin.releases.schemas import CountsSchema
 from tidegate_server.documents.fields import AnyJson, Instant, Number, StrictBoolean, StrictInteger
 from tidegate_server.documents.strict_schema import Strict
 from tidegate_server.web.document_schemas import Page
-from tidegate_server.web.pagination import PageQuery, cursor
+from tidegate_server.web.pagination import PageQuery, encode_cursor
 
 
 class LedgerEntrySchema(Strict):
@@ -88,7 +88,7 @@ class ReplayAnswer(Strict):
     def get_attribute(self, obj: Any, attr: str, default: Any) -> Any:
         """Give the place of the next stretch as a cursor."""
         if attr == "next_cursor":
-            return cursor(obj.following)
+            return encode_cursor(obj.following)
         return super().get_attribute(obj, attr, default)
 
 

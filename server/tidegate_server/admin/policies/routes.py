@@ -24,10 +24,10 @@ from tidegate_server.domain.change import Address, Kind
 from tidegate_server.domain.policy import Policy
 from tidegate_server.domain.tokens import Role
 from tidegate_server.web import responses
-from tidegate_server.web.access_control import require
-from tidegate_server.web.backend import backend, present_actor, present_token
+from tidegate_server.web.access_control import require_role
+from tidegate_server.web.backend import backend, current_actor, current_token
 from tidegate_server.web.blueprint import PROJECT, Blueprint
-from tidegate_server.web.pagination import PageQuery, PageRequest, page_of
+from tidegate_server.web.pagination import PageQuery, PageRequest, paginate
 
 blueprint = Blueprint(
     "policies", __name__, description="What must hold before a release opens further"
@@ -37,25 +37,25 @@ LIST = f"{PROJECT}/policies"
 ONE = f"{LIST}/<key:policy>"
 
 
-@blueprint.operation("GET", LIST, needs=Role.READER, query=PageQuery, answer=PolicyPage)
+@blueprint.operation("GET", LIST, role=Role.READER, query=PageQuery, response=PolicyPage)
 def list_policies(asked: PageRequest, project: str) -> Response:
     """List the project's policies."""
     store = backend().store
     document_reader.project_of(store, project)
-    return responses.of_page(PolicyPage(), *page_of(store.all(project, Kind.POLICY), asked))
+    return responses.page(PolicyPage(), *paginate(store.all(project, Kind.POLICY), asked))
 
 
 @blueprint.operation(
     "POST",
     LIST,
-    needs=Role.WRITER,
+    role=Role.WRITER,
     body=PolicyBody,
-    answer=PolicyAnswer,
+    response=PolicyAnswer,
     status=HTTPStatus.CREATED,
 )
 def create_policy(asked: Policy, project: str) -> Response:
     """Create a policy; `application/yaml` is welcome too."""
-    stored = document_edits.create_policy(backend().store, project, asked, present_actor())
+    stored = document_edits.create_policy(backend().store, project, asked, current_actor())
     return responses.created(
         PolicyAnswer(),
         stored,
@@ -66,35 +66,35 @@ def create_policy(asked: Policy, project: str) -> Response:
     )
 
 
-@blueprint.operation("GET", ONE, needs=Role.READER, answer=PolicyAnswer)
+@blueprint.operation("GET", ONE, role=Role.READER, response=PolicyAnswer)
 def get_policy(project: str, policy: str) -> Response:
     """Read a policy."""
     stored = document_reader.document_of(backend().store, project, Address(Kind.POLICY, policy))
-    return responses.of_document(PolicyAnswer(), stored, stored.revision)
+    return responses.document(PolicyAnswer(), stored, stored.revision)
 
 
-@blueprint.operation("PUT", ONE, needs=Role.WRITER, body=PolicyUpdate, answer=PolicyAnswer)
+@blueprint.operation("PUT", ONE, role=Role.WRITER, body=PolicyUpdate, response=PolicyAnswer)
 def replace_policy(asked: Policy, project: str, policy: str) -> Response:
     """Replace a policy; releases that have started keep theirs."""
     after = document_edits.with_key(asked, policy)
-    stored = document_edits.replace_policy(backend().store, project, after, present_actor())
-    return responses.of_document(PolicyAnswer(), stored, stored.revision)
+    stored = document_edits.replace_policy(backend().store, project, after, current_actor())
+    return responses.document(PolicyAnswer(), stored, stored.revision)
 
 
-@blueprint.operation("DELETE", ONE, needs=Role.WRITER, answer=None, status=HTTPStatus.NO_CONTENT)
+@blueprint.operation("DELETE", ONE, role=Role.WRITER, response=None, status=HTTPStatus.NO_CONTENT)
 def delete_policy(project: str, policy: str) -> Response:
     """Delete a policy; releases that have started keep theirs."""
-    document_edits.delete_policy(backend().store, project, policy, present_actor())
-    return responses.nothing()
+    document_edits.delete_policy(backend().store, project, policy, current_actor())
+    return responses.no_content()
 
 
 @blueprint.operation(
     "POST",
     f"{LIST}/simulate",
-    needs=Role.READER,
+    role=Role.READER,
     body=SimulationBody,
-    answer=SimulationAnswer,
-    tagged=False,
+    response=SimulationAnswer,
+    etag=False,
 )
 def simulate_policy(asked: SimulationRequest, project: str) -> Response:
     """Try a policy on simulated releases, healthy and bad ones; nothing is changed.
@@ -104,16 +104,16 @@ def simulate_policy(asked: SimulationRequest, project: str) -> Response:
     store = backend().store
     document_reader.project_of(store, project)
     simulated = simulations.simulated(store, project, asked)
-    return responses.of_value(SimulationAnswer(), simulated)
+    return responses.value(SimulationAnswer(), simulated)
 
 
 @blueprint.operation(
     "POST",
     f"{LIST}/backtest",
-    needs=Role.READER,
+    role=Role.READER,
     body=BacktestBody,
-    answer=BacktestAnswer,
-    tagged=False,
+    response=BacktestAnswer,
+    etag=False,
 )
 def backtest_policy(asked: BacktestRequest, project: str) -> Response:
     """Run a policy over what a release recorded: what it would have done, and what not.
@@ -121,6 +121,6 @@ def backtest_policy(asked: BacktestRequest, project: str) -> Response:
     Nothing is changed. It takes some seconds at most; `limits` say what was assumed and what
     cannot be known.
     """
-    require(present_token(), Role.READER, project, asked.environment)
+    require_role(current_token(), Role.READER, project, asked.environment)
     backtested = backtests.backtested(backend().store, project, asked)
-    return responses.of_value(BacktestAnswer(), backtested)
+    return responses.value(BacktestAnswer(), backtested)

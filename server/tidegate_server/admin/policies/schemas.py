@@ -5,13 +5,13 @@ from __future__ import annotations
 from marshmallow import fields
 
 from tidegate_server.documents.policy_schemas import PolicyBody, PolicyFields
-from tidegate_server.web.document_schemas import Page, StoredAnswer, key_of_address
+from tidegate_server.web.document_schemas import Page, StoredAnswer, path_key
 
 
 class PolicyUpdate(PolicyBody):
     """A policy as it shall be; YAML is welcome too."""
 
-    key = key_of_address()
+    key = path_key()
 
 
 class PolicyAnswer(PolicyFields, StoredAnswer):

@@ -10,7 +10,7 @@ from marshmallow import fields, post_load
 from tidegate_server.documents.fields import BoundedList, BoundedString, Key, PatternString
 from tidegate_server.documents.strict_schema import Strict
 from tidegate_server.domain.projects import ORIGIN, Environment, Project
-from tidegate_server.web.document_schemas import Page, StoredAnswer, key_of_address
+from tidegate_server.web.document_schemas import Page, StoredAnswer, path_key
 
 MOST_ORIGINS = 100
 
@@ -59,13 +59,13 @@ class EnvironmentBody(EnvironmentFields):
 class ProjectUpdate(ProjectBody):
     """A project as it shall be."""
 
-    key = key_of_address()
+    key = path_key()
 
 
 class EnvironmentUpdate(EnvironmentBody):
     """An environment as it shall be."""
 
-    key = key_of_address()
+    key = path_key()
 
 
 class ProjectAnswer(NamedThing, StoredAnswer):

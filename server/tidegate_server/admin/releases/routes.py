@@ -23,9 +23,9 @@ from tidegate_server.admin.releases.service import ReleaseView
 from tidegate_server.domain.change import Kind
 from tidegate_server.domain.tokens import Role
 from tidegate_server.web import responses
-from tidegate_server.web.backend import backend, present_actor, present_token
+from tidegate_server.web.backend import backend, current_actor, current_token
 from tidegate_server.web.blueprint import ENVIRONMENT, Blueprint
-from tidegate_server.web.pagination import page_of
+from tidegate_server.web.pagination import paginate
 
 blueprint = Blueprint("releases", __name__, description="Changes of flags, opened in stages")
 
@@ -37,13 +37,13 @@ def answer(
     view: ReleaseView, status: HTTPStatus = HTTPStatus.OK, headers: dict[str, str] | None = None
 ) -> Response:
     """A release; its ETag tells evaluations of one revision apart."""
-    more = str(view.progress_revision) if view.progress is not None else ""
-    return responses.of_document(
-        ReleaseAnswer(), view, view.revision, more=more, status=status, headers=headers
+    suffix = str(view.progress_revision) if view.progress is not None else ""
+    return responses.document(
+        ReleaseAnswer(), view, view.revision, suffix=suffix, status=status, headers=headers
     )
 
 
-@blueprint.operation("GET", LIST, needs=Role.READER, query=ReleaseListQuery, answer=ReleasePage)
+@blueprint.operation("GET", LIST, role=Role.READER, query=ReleaseListQuery, response=ReleasePage)
 def list_releases(asked: ReleaseListRequest, project: str, environment: str) -> Response:
     """List releases, the latest first."""
     store = backend().store
@@ -54,8 +54,8 @@ def list_releases(asked: ReleaseListRequest, project: str, environment: str) -> 
         if asked.flag in (None, stored.document.flag)
         and asked.state in (None, stored.document.state)
     }
-    page, following = page_of(found, asked.page)
-    return responses.of_page(
+    page, following = paginate(found, asked.page)
+    return responses.page(
         ReleasePage(), service.views(store, project, environment, page), following
     )
 
@@ -67,16 +67,16 @@ def _latest_first(started_ms: int, id: str) -> str:
 @blueprint.operation(
     "POST",
     LIST,
-    needs=Role.WRITER,
+    role=Role.WRITER,
     body=ReleaseBody,
-    answer=ReleaseAnswer,
+    response=ReleaseAnswer,
     status=HTTPStatus.CREATED,
 )
 def start_release(asked: ReleaseRequest, project: str, environment: str) -> Response:
     """Start a release at the first stage of its policy."""
     store = backend().store
     document_reader.environment_of(store, project, environment)
-    stored = service.start(store, project, environment, asked, present_actor())
+    stored = service.start(store, project, environment, asked, current_actor())
     view = service.view_of(store, project, environment, stored)
     location = url_for(
         "releases.get_release",
@@ -87,14 +87,14 @@ def start_release(asked: ReleaseRequest, project: str, environment: str) -> Resp
     return answer(view, HTTPStatus.CREATED, {"Location": location})
 
 
-@blueprint.operation("GET", ONE, needs=Role.READER, answer=ReleaseAnswer)
+@blueprint.operation("GET", ONE, role=Role.READER, response=ReleaseAnswer)
 def get_release(project: str, environment: str, release: str) -> Response:
     """Read a release and how far it has come."""
     return answer(service.view(backend().store, project, environment, release))
 
 
 @blueprint.operation(
-    "POST", f"{ONE}/pause", needs=Role.WRITER, body=PauseBody, answer=ReleaseAnswer
+    "POST", f"{ONE}/pause", role=Role.WRITER, body=PauseBody, response=ReleaseAnswer
 )
 def pause_release(asked: ActionRequest, project: str, environment: str, release: str) -> Response:
     """Stop raising the percentage until someone resumes it.
@@ -105,7 +105,7 @@ def pause_release(asked: ActionRequest, project: str, environment: str, release:
 
 
 @blueprint.operation(
-    "POST", f"{ONE}/resume", needs=Role.WRITER, body=ActionBody, answer=ReleaseAnswer
+    "POST", f"{ONE}/resume", role=Role.WRITER, body=ActionBody, response=ReleaseAnswer
 )
 def resume_release(asked: ActionRequest, project: str, environment: str, release: str) -> Response:
     """Let a paused release go on where it was."""
@@ -113,7 +113,7 @@ def resume_release(asked: ActionRequest, project: str, environment: str, release
 
 
 @blueprint.operation(
-    "POST", f"{ONE}/advance", needs=Role.WRITER, body=ActionBody, answer=ReleaseAnswer
+    "POST", f"{ONE}/advance", role=Role.WRITER, body=ActionBody, response=ReleaseAnswer
 )
 def advance_release(asked: ActionRequest, project: str, environment: str, release: str) -> Response:
     """Open the next stage now, without waiting for the policy."""
@@ -121,7 +121,7 @@ def advance_release(asked: ActionRequest, project: str, environment: str, releas
 
 
 @blueprint.operation(
-    "POST", f"{ONE}/begin", needs=Role.WRITER, body=ActionBody, answer=ReleaseAnswer
+    "POST", f"{ONE}/begin", role=Role.WRITER, body=ActionBody, response=ReleaseAnswer
 )
 def begin_release(asked: ActionRequest, project: str, environment: str, release: str) -> Response:
     """Open the first stage of a draft."""
@@ -129,17 +129,17 @@ def begin_release(asked: ActionRequest, project: str, environment: str, release:
 
 
 @blueprint.operation(
-    "POST", f"{ONE}/approve", needs=Role.WRITER, body=ActionBody, answer=ReleaseAnswer
+    "POST", f"{ONE}/approve", role=Role.WRITER, body=ActionBody, response=ReleaseAnswer
 )
 def approve_release(asked: ActionRequest, project: str, environment: str, release: str) -> Response:
     """Agree that the release leaves its stage; the policy says how many must, and who may."""
     store = backend().store
-    stored = service.approve(store, project, environment, release, asked, present_token())
+    stored = service.approve(store, project, environment, release, asked, current_token())
     return answer(service.view_of(store, project, environment, stored))
 
 
 @blueprint.operation(
-    "POST", f"{ONE}/retry", needs=Role.WRITER, body=ActionBody, answer=ReleaseAnswer
+    "POST", f"{ONE}/retry", role=Role.WRITER, body=ActionBody, response=ReleaseAnswer
 )
 def retry_release(asked: ActionRequest, project: str, environment: str, release: str) -> Response:
     """Begin the next attempt now, without waiting for the end of the cooldown."""
@@ -147,7 +147,7 @@ def retry_release(asked: ActionRequest, project: str, environment: str, release:
 
 
 @blueprint.operation(
-    "POST", f"{ONE}/rollback", needs=Role.WRITER, body=ActionBody, answer=ReleaseAnswer
+    "POST", f"{ONE}/rollback", role=Role.WRITER, body=ActionBody, response=ReleaseAnswer
 )
 def roll_back_release(
     asked: ActionRequest, project: str, environment: str, release: str
@@ -157,7 +157,7 @@ def roll_back_release(
 
 
 @blueprint.operation(
-    "POST", f"{ONE}/complete", needs=Role.WRITER, body=ActionBody, answer=ReleaseAnswer
+    "POST", f"{ONE}/complete", role=Role.WRITER, body=ActionBody, response=ReleaseAnswer
 )
 def complete_release(
     asked: ActionRequest, project: str, environment: str, release: str
@@ -170,5 +170,5 @@ def _act(
     action: str, asked: ActionRequest, project: str, environment: str, release: str
 ) -> Response:
     store = backend().store
-    stored = service.act(store, project, environment, release, action, asked, present_actor())
+    stored = service.act(store, project, environment, release, action, asked, current_actor())
     return answer(service.view_of(store, project, environment, stored))

@@ -89,7 +89,7 @@ class ReleaseBody(Strict):
 class ActionBody(Strict):
     """Why; it may be left out."""
 
-    body_may_be_absent = True
+    body_optional = True
 
     reason = BoundedString(LONGEST_REASON, load_default="")
 

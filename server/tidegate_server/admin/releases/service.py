@@ -19,8 +19,8 @@ from tidegate_server.domain.snapshot import present_openings
 from tidegate_server.domain.tokens import Token
 from tidegate_server.store import Store
 from tidegate_server.web import token_secrets
-from tidegate_server.web.access_control import actor as actor_of
-from tidegate_server.web.etags import check_match
+from tidegate_server.web.access_control import actor_name
+from tidegate_server.web.etags import check_if_match
 
 Transition = Callable[[Release, int, ActionRequest], Release]
 
@@ -132,10 +132,10 @@ def approve(
     """Note a person's approval; raises as ``act`` does."""
 
     def agree(release: Release, now_ms: int, said: ActionRequest) -> Release:
-        approval = Approval(actor_of(approver), approver.name, now_ms, asked.reason)
+        approval = Approval(actor_name(approver), approver.name, now_ms, asked.reason)
         return release_state_machine.approve(release, approval)
 
-    return _move(store, project, environment, id, "approve", agree, asked, actor_of(approver))
+    return _move(store, project, environment, id, "approve", agree, asked, actor_name(approver))
 
 
 def act(
@@ -175,7 +175,7 @@ def _move(
 
     def make() -> Change:
         before = document_of(store, project, address)
-        check_match(before.revision, f"release {id}")
+        check_if_match(before.revision, f"release {id}")
         release: Release = before.document
         after = transition(release, store.now_ms(), said)
         documents = one_flag(store, project, environment, release.flag)

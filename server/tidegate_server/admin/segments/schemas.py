@@ -10,7 +10,7 @@ from marshmallow import fields, post_load, validate
 from tidegate_server.documents.fields import BoundedList, BoundedString, ConditionField, Key
 from tidegate_server.documents.strict_schema import Strict
 from tidegate_server.domain.flags import SegmentDefinition
-from tidegate_server.web.document_schemas import Page, StoredAnswer, key_of_address
+from tidegate_server.web.document_schemas import Page, StoredAnswer, path_key
 
 MOST_LISTED = 10_000
 
@@ -58,7 +58,7 @@ class SegmentBody(SegmentFields):
 class SegmentUpdate(SegmentBody):
     """A segment as it shall be."""
 
-    key = key_of_address()
+    key = path_key()
 
 
 class SegmentAnswer(SegmentFields, StoredAnswer):

@@ -13,8 +13,8 @@ from tidegate_server.domain.tokens import Token
 from tidegate_server.errors import FieldProblem, Forbidden, Invalid, NotFound
 from tidegate_server.store import Store
 from tidegate_server.web import token_secrets
-from tidegate_server.web.access_control import actor
-from tidegate_server.web.etags import require_match
+from tidegate_server.web.access_control import actor_name
+from tidegate_server.web.etags import require_if_match
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +43,16 @@ def create(store: Store, secret_key: bytes, asked: TokenRequest, by: Token) -> N
         id=id,
         name=asked.name,
         role=asked.role,
-        digest=token_secrets.digest(secret_key, secret),
-        created_by=actor(by),
+        digest=token_secrets.secret_digest(secret_key, secret),
+        created_by=actor_name(by),
         created_ms=store.now_ms(),
         project=asked.project,
         environment=asked.environment,
         rate_limit=asked.rate_limit,
     )
-    settled = commit_with_retry(store, lambda: token_edits.new_token(token, actor=actor(by)))
+    settled = commit_with_retry(store, lambda: token_edits.new_token(token, actor=actor_name(by)))
     stored = settled.stored(token_edits.token_address(id))
-    return NewToken(stored, token_secrets.written(asked.role, id, secret))
+    return NewToken(stored, token_secrets.format_token(asked.role, id, secret))
 
 
 def visible(store: Store, by: Token) -> dict[str, Stored]:
@@ -76,9 +76,9 @@ def delete(store: Store, id: str, by: Token) -> None:
     """Delete a token; raises ``NotFound``, and ``NotPossible`` for the last server admin's."""
 
     def make() -> Change:
-        require_match(one(store, id, by).revision, f"token {id}")
+        require_if_match(one(store, id, by).revision, f"token {id}")
         tokens = store.all(SERVER, Kind.TOKEN)
-        return token_edits.delete_token(tokens, id, actor=actor(by))
+        return token_edits.delete_token(tokens, id, actor=actor_name(by))
 
     commit_with_retry(store, make)
 

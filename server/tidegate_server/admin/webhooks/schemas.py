@@ -21,7 +21,7 @@ from tidegate_server.domain.policy import SECOND
 from tidegate_server.domain.webhooks import Format
 from tidegate_server.store.outbox import DeliveryState
 from tidegate_server.urls import LONGEST_URL
-from tidegate_server.web.document_schemas import Page, StoredAnswer, WithSecret, key_of_address
+from tidegate_server.web.document_schemas import Page, StoredAnswer, WithSecret, path_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class WebhookBody(WebhookFields):
 class WebhookUpdate(WebhookBody):
     """A webhook as it shall be; its secret stays."""
 
-    key = key_of_address()
+    key = path_key()
 
 
 class WebhookAnswer(WebhookFields, StoredAnswer):

@@ -14,7 +14,7 @@ from tidegate_server.domain.project_documents import webhook_address
 from tidegate_server.domain.webhooks import Webhook
 from tidegate_server.errors import AlreadyExists
 from tidegate_server.store import Store
-from tidegate_server.web.etags import require_match
+from tidegate_server.web.etags import require_if_match
 from tidegate_server.webhooks.signing import signing_secret
 
 ID_BYTES = 16
@@ -55,7 +55,7 @@ def replace_one(store: Store, project: str, asked: WebhookRequest, actor: str) -
 
     def make() -> Change:
         documents = whole_project(store, project)
-        require_match(documents.webhook(asked.key).revision, f"webhook {asked.key}")
+        require_if_match(documents.webhook(asked.key).revision, f"webhook {asked.key}")
         return edits.put_webhook(documents, _webhook(asked, ""), actor=actor)
 
     return commit_with_retry(store, make).stored(webhook_address(asked.key))
@@ -90,7 +90,7 @@ def delete(store: Store, project: str, key: str, actor: str) -> None:
 
     def make() -> Change:
         documents = whole_project(store, project)
-        require_match(documents.webhook(key).revision, f"webhook {key}")
+        require_if_match(documents.webhook(key).revision, f"webhook {key}")
         return edits.delete_webhook(documents, key, actor=actor)
 
     commit_with_retry(store, make)
