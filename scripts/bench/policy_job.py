@@ -6,13 +6,15 @@ import time
 from collections.abc import Iterator
 from statistics import median
 
+from tidegate.counts import Counts
 from tidegate_server.domain.change import Address, Change, Delete, Kind, Put, Refresh
+from tidegate_server.domain.evidence import GroupCounts
 from tidegate_server.domain.policy import Policy, Stage
 from tidegate_server.domain.projects import Environment, Project
 from tidegate_server.domain.release import Release, State
 from tidegate_server.policy_job import PolicyJob
 from tidegate_server.store import Store
-from tidegate_server.store.reports import ArmTotals, GroupTotals, Report
+from tidegate_server.store.reports import Report
 
 from scripts.bench.measure import Found, Ratio, benchmark
 from scripts.bench.places import store
@@ -99,15 +101,17 @@ class _Project:
 
     def _report(self) -> None:
         self._sequence += 1
-        control, treatment = ArmTotals(900, 900, 9, 1), ArmTotals(100, 100, 1, 1)
+        control, treatment = (
+            Counts(900, 900, 9, microseconds=1),
+            Counts(100, 100, 1, microseconds=1),
+        )
         for first in range(0, len(self._ids), 100):
             groups = tuple(
-                GroupTotals(
+                (
                     id,
-                    1,
-                    1,
-                    _times(control, self._sequence),
-                    _times(treatment, self._sequence),
+                    GroupCounts(
+                        1, 1, _times(control, self._sequence), _times(treatment, self._sequence)
+                    ),
                 )
                 for id in self._ids[first : first + 100]
             )
@@ -138,10 +142,10 @@ class _Project:
         )
 
 
-def _times(totals: ArmTotals, many: int) -> ArmTotals:
-    return ArmTotals(
+def _times(totals: Counts, many: int) -> Counts:
+    return Counts(
         totals.exposures * many,
         totals.outcomes * many,
         totals.errors * many,
-        totals.microseconds * many,
+        microseconds=totals.microseconds * many,
     )

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 import redis
+from tidegate_server.admin.ledgers.stored_ledger import read_entry
 from tidegate_server.domain.change import Change, LedgerEntry
 from tidegate_server.ledger.entry import Entry
 from tidegate_server.store import Store
 from tidegate_server.store.keys import ledger as ledger_key
-from tidegate_server.store.logs import recorded
 
 from tests.decisions.random_releases import a_life
 from tests.http_calls import Caller, pointers, slug
@@ -95,7 +95,7 @@ def test_entries_of_a_later_version_are_refused_with_a_reason(
     refused = checkout.get(f"{release}/replay")
     assert (refused.status_code, slug(refused)) == (409, "not-possible")
     assert "Another version of Tidegate wrote it" in refused.text
-    assert recorded(first).entry.decision.window == 1
+    assert read_entry(first).entry.decision.window == 1
 
 
 def test_a_cursor_of_another_list_is_refused(checkout: Caller, release: str) -> None:

@@ -18,7 +18,7 @@ from tidegate_server.domain.release import LIVE_STATES, Approval, Release, State
 from tidegate_server.domain.release_gates import ApprovalGate, Confirmation, Rollback, RollbackTo
 from tidegate_server.domain.release_state_machine import Mover
 from tidegate_server.ledger.entry import Entry, record
-from tidegate_server.ledger.replay import Recorded
+from tidegate_server.ledger.replay import RecordedEntry
 
 from tests.decisions.ramp import SEGMENT, policy, release, window_of
 
@@ -130,11 +130,11 @@ def _closed(subject: Release) -> Window:
     return replace(opened, strata=(replace(opened.strata[0], stratum=0, share=0.0),))
 
 
-def written(ledger: list[Entry]) -> list[Recorded]:
+def written(ledger: list[Entry]) -> list[RecordedEntry]:
     """A ledger as the store gives it back."""
     found = []
     for number, entry in enumerate(ledger):
         text = msgspec.json.encode(entry)
         said = msgspec.json.decode(text)
-        found.append(Recorded(f"{number}-0", msgspec.convert(said, Entry), said))
+        found.append(RecordedEntry(f"{number}-0", msgspec.convert(said, Entry), said))
     return found

@@ -20,13 +20,12 @@ from tidegate_server.decisions.distributions import (
     beyond,
     cut_of,
     fade_in,
-    merged,
     quantile_bucket,
     quantile_value,
-    size,
 )
-from tidegate_server.decisions.observations import Distribution, Histogram
+from tidegate_server.decisions.observations import Distribution
 from tidegate_server.domain.checks import Check, Metric, OnFailure, Operator
+from tidegate_server.domain.evidence import Histogram, add_histograms, histogram_size
 from tidegate_server.domain.release import State
 
 from tests.decisions.ramp import Followed, policy
@@ -50,7 +49,9 @@ def test_a_quantile_is_the_one_of_the_sorted_values(histogram: Histogram, quanti
 
 @given(HISTOGRAMS, HISTOGRAMS)
 def test_histograms_add_up(one: Histogram, other: Histogram) -> None:
-    assert size(merged((one, other))) == size(one) + size(other)
+    assert histogram_size(add_histograms((one, other))) == histogram_size(one) + histogram_size(
+        other
+    )
 
 
 @given(HISTOGRAMS, st.integers(-20, 20))
@@ -58,7 +59,7 @@ def test_what_lies_beyond_a_cut_depends_on_the_direction(histogram: Histogram, c
     at = dict(histogram).get(cut, 0)
     above = beyond(histogram, cut, large_is_bad=True)
     below = beyond(histogram, cut, large_is_bad=False)
-    assert above + below + at == size(histogram)
+    assert above + below + at == histogram_size(histogram)
 
 
 def test_nothing_has_no_quantile() -> None:

@@ -3,9 +3,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tidegate_server.decisions.decision import Action, CheckResult, Decision
-from tidegate_server.decisions.observations import Trips
 from tidegate_server.decisions.warnings import newly_warned
 from tidegate_server.domain.checks import Check, OnFailure
+from tidegate_server.domain.evidence import Trips
 from tidegate_server.domain.policy import Policy
 from tidegate_server.domain.release import State
 

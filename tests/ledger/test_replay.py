@@ -13,7 +13,7 @@ from tidegate_server.decisions.decision import Action
 from tidegate_server.domain.release import State
 from tidegate_server.domain.release_gates import Rollback, RollbackTo
 from tidegate_server.ledger.entry import Entry
-from tidegate_server.ledger.replay import Difference, Recorded, Replay
+from tidegate_server.ledger.replay import Difference, RecordedEntry, Replay
 
 from tests.decisions.ramp import policy
 from tests.decisions.random_releases import EVERYTHING, PLAIN, a_life, written
@@ -27,13 +27,13 @@ COOLING = replace(
 RECORDED = Path(__file__).parent / "recorded"
 
 
-def replayed(ledger: Sequence[Recorded]) -> tuple[Replay, list[Difference]]:
+def replayed(ledger: Sequence[RecordedEntry]) -> tuple[Replay, list[Difference]]:
     """A whole ledger decided again."""
     replay = Replay()
     return replay, [each for recorded in ledger for each in replay.add(recorded)]
 
 
-def changed(recorded: Recorded, path: str, value: Any) -> Recorded:
+def changed(recorded: RecordedEntry, path: str, value: Any) -> RecordedEntry:
     """An entry in whose record one value is another."""
     said = json.loads(json.dumps(recorded.said))
     *steps, last = path.split(".")
@@ -41,7 +41,7 @@ def changed(recorded: Recorded, path: str, value: Any) -> Recorded:
     for step in steps:
         at = at[int(step)] if isinstance(at, list) else at[step]
     at[int(last) if isinstance(at, list) else last] = value
-    return Recorded(recorded.id, msgspec.convert(said, Entry), said)
+    return RecordedEntry(recorded.id, msgspec.convert(said, Entry), said)
 
 
 def of_fields(differences: list[Difference]) -> set[str]:
@@ -179,7 +179,7 @@ def test_an_entry_says_nothing_of_a_field_that_its_version_did_not_have() -> Non
     older = json.loads(json.dumps(ledger[20].said))
     del older["decision"]["overdispersion"], older["after"]["retries"]
     older["decision"]["of_a_later_version"] = 1
-    ledger[20] = Recorded("20-0", msgspec.convert(older, Entry), older)
+    ledger[20] = RecordedEntry("20-0", msgspec.convert(older, Entry), older)
 
     assert replayed(ledger)[1] == []
 
@@ -214,7 +214,7 @@ def test_no_field_was_added_that_entries_of_earlier_versions_would_have_to_have(
 def test_ledgers_that_earlier_versions_wrote_are_still_decided_alike(name: str) -> None:
     said = [json.loads(line) for line in (RECORDED / name).read_text().splitlines()]
     ledger = [
-        Recorded(f"{number}-0", msgspec.convert(each, Entry), each)
+        RecordedEntry(f"{number}-0", msgspec.convert(each, Entry), each)
         for number, each in enumerate(said)
     ]
     replay, differences = replayed(ledger)

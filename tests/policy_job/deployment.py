@@ -7,11 +7,13 @@ from dataclasses import dataclass, field, replace
 
 import msgspec
 import pytest
+from tidegate.counts import Counts
 from tidegate.model import Variant
 from tidegate_server.decisions.progress import Progress
 from tidegate_server.domain import edits, release_commits
 from tidegate_server.domain import release_state_machine as machine
 from tidegate_server.domain.change import Address, Change, Kind, Put, Stored
+from tidegate_server.domain.evidence import GroupCounts, Trips
 from tidegate_server.domain.flags import FlagDefinition, SegmentDefinition, Targeting
 from tidegate_server.domain.kill_switch import kill, restore
 from tidegate_server.domain.policy import Policy
@@ -26,13 +28,7 @@ from tidegate_server.domain.release_state_machine import Mover
 from tidegate_server.ledger.entry import Entry
 from tidegate_server.store import Store
 from tidegate_server.store.logs import LedgerRecord
-from tidegate_server.store.reports import (
-    ArmTotals,
-    FailingUsers,
-    GroupTotals,
-    ReleaseTrips,
-    Report,
-)
+from tidegate_server.store.reports import FailingUsers, Report
 
 from tests.decisions.ramp import SEGMENT, policy
 
@@ -63,7 +59,7 @@ class Sdk:
     id: str
     sequence: int = 0
     totals: dict[tuple[str, int, int], list[list[int]]] = field(default_factory=dict)
-    trips: tuple[ReleaseTrips, ...] = ()
+    trips: tuple[tuple[str, Trips], ...] = ()
 
     def report(
         self, release: Release, control: tuple[int, int], treatment: tuple[int, int]
@@ -79,7 +75,8 @@ class Sdk:
             arm[1] += failed
             users = tuple(f"{next(_users):016x}" for _ in range(failed))
             if users:
-                failing.append(FailingUsers(*key, name, users))  # type: ignore[arg-type]
+                failed_users = FailingUsers(release.step, release.stage, name, users)  # type: ignore[arg-type]
+                failing.append((release.id, failed_users))
         self.sequence += 1
         self.store.report(
             self.project,
@@ -91,8 +88,8 @@ class Sdk:
                 version=1,
                 interval=1.0,
                 counts=tuple(
-                    GroupTotals(*of, *(ArmTotals(n, n, e, 0) for n, e in arms))
-                    for of, arms in self.totals.items()
+                    (id, GroupCounts(step, stratum, *(Counts(n, n, e) for n, e in arms)))
+                    for (id, step, stratum), arms in self.totals.items()
                 ),
                 failing=tuple(failing),
                 trips=self.trips,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from tidegate_server.admin.ledgers.explanation import explanation
 from tidegate_server.admin.ledgers.replays import Replayed, replay
+from tidegate_server.domain.evidence import Trips
 from tidegate_server.domain.release import State
 from tidegate_server.ledger.explain import Story
 from tidegate_server.policy_job import PolicyJob
-from tidegate_server.store.reports import ReleaseTrips
 
 from tests.policy_job.deployment import ENVIRONMENT, HEALTHY, Clock, Deployment
 
@@ -45,7 +45,7 @@ def test_instances_that_closed_it_for_themselves_are_in_the_story_and_told_of(
 ) -> None:
     life = Life(deployment)
     life.windows(2)
-    deployment.sdk.trips = (ReleaseTrips("rel_checkout", 2, 90_000),)
+    deployment.sdk.trips = (("rel_checkout", Trips(2, 90_000)),)
     life.windows(3)
     again, story = life.replayed(), life.told()
     told = (

@@ -9,12 +9,12 @@ from tidegate.harm_evidence import EPOCH_WINDOWS
 from tidegate_server.decisions.decision import Action
 from tidegate_server.domain import release_state_machine as machine
 from tidegate_server.domain.change import Address, Change, Kind, Put
+from tidegate_server.domain.evidence import Evidence
 from tidegate_server.domain.release import State
 from tidegate_server.domain.release_state_machine import Mover
 from tidegate_server.policy_job import PolicyJob
 from tidegate_server.store import Store
 from tidegate_server.store.embedded import EmbeddedValkey
-from tidegate_server.store.reports import Evidence
 
 from tests.decisions.ramp import policy
 from tests.policy_job.deployment import ENVIRONMENT, HEALTHY, QUICK, Clock, Deployment

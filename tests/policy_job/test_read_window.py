@@ -3,15 +3,16 @@ from __future__ import annotations
 from dataclasses import replace
 
 import redis
-from tidegate_server.decisions.observations import Distribution, Histogram, Window
+from tidegate_server.decisions.observations import Distribution, Window
 from tidegate_server.decisions.progress import begin
 from tidegate_server.domain import release_state_machine as machine
 from tidegate_server.domain.checks import Check, Metric
+from tidegate_server.domain.evidence import GroupValues, Histogram
 from tidegate_server.domain.release_state_machine import Mover
 from tidegate_server.policy_job.instance_cache import Presence, Roster, presence
 from tidegate_server.policy_job.read_window import read_window
 from tidegate_server.store import Store
-from tidegate_server.store.reports import GroupValues, Instance, Report
+from tidegate_server.store.reports import Instance, Report
 
 from tests.policy_job.deployment import ENVIRONMENT, QUICK, Deployment
 
@@ -78,8 +79,8 @@ def values(
     treatment: Histogram,
     stratum: int = 1,
 ) -> None:
-    group = GroupValues("rel_checkout", step, stratum, "latency", control, treatment)
-    report = Report("a" * 32, sequence, sequence > 1, 1, 1.0, values=(group,))
+    group = GroupValues(step, stratum, "latency", control, treatment)
+    report = Report("a" * 32, sequence, sequence > 1, 1, 1.0, values=(("rel_checkout", group),))
     deployment.store.report("shop", ENVIRONMENT, report)
 
 
@@ -93,7 +94,7 @@ def test_values_are_those_that_were_added_in_the_present_step(deployment: Deploy
         window, totals = read_window(
             deployment.store, "shop", ENVIRONMENT, release, progress, release.started_ms + 1
         )
-        progress = totals.kept_in(progress)
+        progress = progress.with_readings(totals)
         return window
 
     values(deployment, 1, 1, ((3, 10), (5, 1)), ((3, 2),))

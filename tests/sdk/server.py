@@ -12,8 +12,8 @@ from typing import Any, cast
 from flask import Flask, request
 from tidegate_server.admin.bootstrap import bootstrap
 from tidegate_server.application import create_app
+from tidegate_server.domain.evidence import Evidence
 from tidegate_server.store import Store
-from tidegate_server.store.reports import Evidence
 from tidegate_server.web.backend import Backend
 from tidegate_server.web.settings import ApiSettings
 from werkzeug.serving import make_server

@@ -9,9 +9,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from marshmallow import ValidationError
+from tidegate.counts import Counts
 from tidegate_server.documents.json_pointers import problems
+from tidegate_server.domain.evidence import GroupCounts, GroupValues
 from tidegate_server.sdk_api.report_schemas import ReportBody
-from tidegate_server.store.reports import ArmTotals, FailingUsers, GroupTotals, GroupValues
+from tidegate_server.store.reports import FailingUsers
 
 from tests.wire_schemas import REPORT, violations
 
@@ -68,11 +70,11 @@ def test_a_report_is_read_field_by_field() -> None:
         "web-1",
         42,
     )
-    arm = ArmTotals(9, 8, 1, 7_000)
-    assert report.counts == (GroupTotals("rel_1", 2, 1, arm, arm),)
-    assert report.failing == (FailingUsers("rel_1", 2, 1, "treatment", ("0123456789abcdef",), 3),)
+    arm = Counts(9, 8, 1, microseconds=7_000)
+    assert report.counts == (("rel_1", GroupCounts(2, 1, arm, arm)),)
+    assert report.failing == (("rel_1", FailingUsers(2, 1, "treatment", ("0123456789abcdef",), 3)),)
     control = ((-4, 1), (0, 2), (137, 3))
-    assert report.values == (GroupValues("rel_1", 2, 1, "latency", control, ()),)
+    assert report.values == (("rel_1", GroupValues(2, 1, "latency", control, ())),)
 
 
 def test_a_report_of_no_values_may_leave_them_out() -> None:

@@ -5,15 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from tidegate.counts import Counts
 from tidegate_server.domain.change import Address, Kind, Put
+from tidegate_server.domain.evidence import GroupCounts
 from tidegate_server.store import Store
-from tidegate_server.store.reports import (
-    ArmTotals,
-    FailingUsers,
-    GroupTotals,
-    Report,
-    Reported,
-)
+from tidegate_server.store.reports import FailingUsers, Report, Reported
 
 from tests.policy_job.deployment import QUICK
 from tests.store.changes import PRODUCTION, SHOP, change
@@ -29,28 +25,28 @@ def know(store: Store, *releases: str) -> None:
         store.commit(change(Put(where, QUICK, 0)), durable=False)
 
 
-def totals(exposures: int = 0, outcomes: int = 0, errors: int = 0, micros: int = 0) -> ArmTotals:
+def totals(exposures: int = 0, outcomes: int = 0, errors: int = 0, micros: int = 0) -> Counts:
     """One arm's totals."""
-    return ArmTotals(exposures, outcomes, errors, micros)
+    return Counts(exposures, outcomes, errors, microseconds=micros)
 
 
 def group(
-    control: ArmTotals,
-    treatment: ArmTotals,
+    control: Counts,
+    treatment: Counts,
     release: str = RELEASE,
     step: int = 1,
     stratum: int = 1,
-) -> GroupTotals:
-    """Both arms of one stratum."""
-    return GroupTotals(release, step, stratum, control, treatment)
+) -> tuple[str, GroupCounts]:
+    """Both arms of one group of a release."""
+    return release, GroupCounts(step, stratum, control, treatment)
 
 
 def failing(
     *users: int, arm: Arm = "treatment", overflow: int = 0, release: str = RELEASE, step: int = 1
-) -> FailingUsers:
+) -> tuple[str, FailingUsers]:
     """Users who failed, by number."""
     names = tuple(f"{user * 0x9E3779B97F4A7C15 % 2**64:016x}" for user in users)
-    return FailingUsers(release, step, 1, arm, names, overflow)
+    return release, FailingUsers(step, 1, arm, names, overflow)
 
 
 @dataclass
@@ -64,7 +60,7 @@ class Instance:
     def __post_init__(self) -> None:
         self.last = Report(self.id, 0, False, 1, 1.0, "python/1", "web-1", 42)
 
-    def next(self, *counts: GroupTotals, **more: Any) -> Report:
+    def next(self, *counts: tuple[str, GroupCounts], **more: Any) -> Report:
         """The report that comes after the last one."""
         self.last = replace(
             self.last, sequence=self.last.sequence + 1, counts=counts, **({"failing": ()} | more)
@@ -75,6 +71,6 @@ class Instance:
         """Send a report, perhaps once more."""
         return self.store.report(SHOP, PRODUCTION, report)
 
-    def tell(self, *counts: GroupTotals, **more: Any) -> Reported:
+    def tell(self, *counts: tuple[str, GroupCounts], **more: Any) -> Reported:
         """Make the next report and send it."""
         return self.send(self.next(*counts, **more))

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import redis
 from tidegate_server.domain.checks import Check, Metric
+from tidegate_server.domain.evidence import GroupValues
 from tidegate_server.domain.release import State
 from tidegate_server.store import Store, evidence
-from tidegate_server.store.reports import GroupValues
 from tidegate_server.store.reports import Instance as Seen
 
 from tests.decisions.ramp import policy, release
@@ -103,7 +103,7 @@ class TestValuesThatAreKept:
         policy(10, 50, 100),
         checks=(Check(metric=Metric.LATENCY), Check(metric=Metric.CUSTOM, measure="basket")),
     )
-    GROUP = GroupValues("rel_1", 4, 2, "latency", ((90, 3),), ())
+    GROUP = GroupValues(4, 2, "latency", ((90, 3),), ())
 
     @pytest.mark.parametrize(
         ("changes", "kept"),
@@ -120,10 +120,12 @@ class TestValuesThatAreKept:
     )
     def test_are_those_that_a_check_looks_at(self, changes: dict[str, Any], kept: bool) -> None:
         releases = {"rel_1": release(self.BY, stage=2, step=4)}
-        group = replace(self.GROUP, **changes)
-        assert evidence.asked_for((group,), releases) == ((group,) if kept else ())
+        changed = dict(changes)
+        reported = (changed.pop("release", "rel_1"), replace(self.GROUP, **changed))
+        used = evidence.values_used_by_checks((reported,), releases)
+        assert used == ((reported,) if kept else ())
 
     def test_of_a_draft_are_those_of_the_control(self) -> None:
         draft = {"rel_1": release(self.BY, state=State.DRAFT, closed=True)}
-        groups = [replace(self.GROUP, step=1, stratum=stratum) for stratum in (0, 1)]
-        assert evidence.asked_for(groups, draft) == (groups[0],)
+        groups = [("rel_1", replace(self.GROUP, step=1, stratum=stratum)) for stratum in (0, 1)]
+        assert evidence.values_used_by_checks(groups, draft) == (groups[0],)

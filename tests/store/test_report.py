@@ -9,11 +9,11 @@ import redis
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tidegate.counts import Counts
-from tidegate_server.decisions.observations import Reading, Trips
 from tidegate_server.domain.change import EvidenceGeneration
+from tidegate_server.domain.evidence import GroupCounts, Trips
 from tidegate_server.errors import Forgotten
 from tidegate_server.store import Store, evidence
-from tidegate_server.store.reports import ArmTotals, ReleaseTrips, Report
+from tidegate_server.store.reports import Report
 
 from tests.store.changes import PRODUCTION, SHOP, change, everything, refreshed
 from tests.store.reporting import RELEASE, Instance, failing, group, know, totals
@@ -26,11 +26,11 @@ def instance(store: Store) -> Instance:
     return Instance(store)
 
 
-def readings(store: Store, release: str = RELEASE) -> tuple[Reading, ...]:
+def readings(store: Store, release: str = RELEASE) -> tuple[GroupCounts, ...]:
     return store.evidence(SHOP, PRODUCTION, release).readings
 
 
-def only(store: Store, release: str = RELEASE) -> Reading:
+def only(store: Store, release: str = RELEASE) -> GroupCounts:
     (reading,) = readings(store, release)
     return reading
 
@@ -40,18 +40,22 @@ class TestTotals:
         self, store: Store, instance: Instance
     ) -> None:
         instance.tell(group(totals(90, 80, 7, 6_000), totals(10, 9, 2, 500)))
-        assert only(store) == Reading(1, 1, Counts(90, 80, 7, 0, 6_000), Counts(10, 9, 2, 0, 500))
+        assert only(store) == GroupCounts(
+            1, 1, Counts(90, 80, 7, 0, 6_000), Counts(10, 9, 2, 0, 500)
+        )
 
     def test_a_later_report_adds_the_difference(self, store: Store, instance: Instance) -> None:
         instance.tell(group(totals(90, 80, 7, 6_000), totals(10, 9, 2, 500)))
         instance.tell(group(totals(91, 80, 7, 6_000), totals(30, 29, 3, 501)))
-        assert only(store) == Reading(1, 1, Counts(91, 80, 7, 0, 6_000), Counts(30, 29, 3, 0, 501))
+        assert only(store) == GroupCounts(
+            1, 1, Counts(91, 80, 7, 0, 6_000), Counts(30, 29, 3, 0, 501)
+        )
 
     def test_instances_add_up(self, store: Store, instance: Instance) -> None:
         other = Instance(store, "b" * 32)
         for each in (instance, other, instance):
             each.tell(group(totals(5, 4), totals(3, 2)))
-        assert only(store) == Reading(1, 1, Counts(10, 8), Counts(6, 4))
+        assert only(store) == GroupCounts(1, 1, Counts(10, 8), Counts(6, 4))
 
     def test_releases_steps_and_strata_are_counted_apart(
         self, store: Store, instance: Instance
@@ -64,17 +68,17 @@ class TestTotals:
             group(totals(7), totals(8), release="rel_2"),
         )
         assert readings(store) == (
-            Reading(1, 1, Counts(1), Counts(2)),
-            Reading(1, 2, Counts(3), Counts(4)),
-            Reading(2, 1, Counts(5), Counts(6)),
+            GroupCounts(1, 1, Counts(1), Counts(2)),
+            GroupCounts(1, 2, Counts(3), Counts(4)),
+            GroupCounts(2, 1, Counts(5), Counts(6)),
         )
-        assert readings(store, "rel_2") == (Reading(1, 1, Counts(7), Counts(8)),)
+        assert readings(store, "rel_2") == (GroupCounts(1, 1, Counts(7), Counts(8)),)
 
     def test_the_largest_totals_are_added_exactly(self, store: Store, instance: Instance) -> None:
         large = 2**53
         instance.tell(group(totals(large - 1, 1, 1, large - 3), totals(large)))
         instance.tell(group(totals(large, 2, 2, large - 2), totals(large)))
-        assert only(store) == Reading(1, 1, Counts(large, 2, 2, 0, large - 2), Counts(large))
+        assert only(store) == GroupCounts(1, 1, Counts(large, 2, 2, 0, large - 2), Counts(large))
 
     def test_a_group_no_longer_mentioned_keeps_what_it_has(
         self, store: Store, instance: Instance
@@ -83,8 +87,8 @@ class TestTotals:
         instance.tell(group(totals(1), totals(1), step=2))
         instance.tell(group(totals(2), totals(1), step=2))
         assert readings(store) == (
-            Reading(1, 1, Counts(5), Counts(5)),
-            Reading(2, 1, Counts(2), Counts(1)),
+            GroupCounts(1, 1, Counts(5), Counts(5)),
+            GroupCounts(2, 1, Counts(2), Counts(1)),
         )
 
     def test_a_release_that_nobody_knows_is_not_counted_and_the_others_are(
@@ -95,35 +99,35 @@ class TestTotals:
             group(totals(2), totals(2)),
             failing=(failing(1, release="rel_gone"),),
         )
-        assert only(store) == Reading(1, 1, Counts(2), Counts(2))
+        assert only(store) == GroupCounts(1, 1, Counts(2), Counts(2))
         assert raw.keys("*rel_gone*") == []
         # Once it is known, all of it counts.
         know(store, "rel_gone")
         instance.tell(group(totals(3), totals(1), release="rel_gone"))
-        assert only(store, "rel_gone") == Reading(1, 1, Counts(3), Counts(1))
+        assert only(store, "rel_gone") == GroupCounts(1, 1, Counts(3), Counts(1))
 
 
 class TestTrips:
     def test_add_up_over_instances_and_reports(self, store: Store, instance: Instance) -> None:
         know(store, "rel_2")
         other = Instance(store, "b" * 32)
-        instance.tell(trips=(ReleaseTrips(RELEASE, 1, 800),))
-        instance.tell(trips=(ReleaseTrips(RELEASE, 3, 2_000), ReleaseTrips("rel_2", 1, 5)))
-        other.tell(trips=(ReleaseTrips(RELEASE, 1, 50),))
+        instance.tell(trips=((RELEASE, Trips(1, 800)),))
+        instance.tell(trips=((RELEASE, Trips(3, 2_000)), ("rel_2", Trips(1, 5))))
+        other.tell(trips=((RELEASE, Trips(1, 50)),))
         assert store.evidence(SHOP, PRODUCTION, RELEASE).trips == Trips(4, 2_050)
         assert store.evidence(SHOP, PRODUCTION, "rel_2").trips == Trips(1, 5)
         assert readings(store) == ()
 
     def test_that_are_told_again_are_counted_once(self, store: Store, instance: Instance) -> None:
         for _ in range(3):
-            instance.tell(trips=(ReleaseTrips(RELEASE, 2, 900),))
+            instance.tell(trips=((RELEASE, Trips(2, 900)),))
             instance.send(instance.last)
         assert store.evidence(SHOP, PRODUCTION, RELEASE).trips == Trips(2, 900)
 
     def test_of_a_release_that_nobody_knows_are_left_out(
         self, store: Store, raw: redis.Redis, instance: Instance
     ) -> None:
-        instance.tell(trips=(ReleaseTrips("rel_gone", 2, 900),))
+        instance.tell(trips=(("rel_gone", Trips(2, 900)),))
         assert raw.keys("*rel_gone*") == []
 
 
@@ -145,7 +149,7 @@ class TestAReportThatComesTwiceLateOrNever:
         instance.tell(group(totals(1), totals(1)))
         instance.next(group(totals(5), totals(4)))
         instance.tell(group(totals(9), totals(7)))
-        assert only(store) == Reading(1, 1, Counts(9), Counts(7))
+        assert only(store) == GroupCounts(1, 1, Counts(9), Counts(7))
 
     def test_whatever_arrives_the_newest_reports_are_the_sum(
         self, store: Store, raw: redis.Redis
@@ -180,7 +184,7 @@ def deliver(
     made: list[tuple[Report, list[int]]] = []
     for name, more in grown:
         now = counted[name] = added(counted[name], more)
-        arms = ArmTotals(*now[:4]), ArmTotals(*now[4:])
+        arms = totals(*now[:4]), totals(*now[4:])
         made.append((instances[name].next(group(*arms)), now))
     newest: dict[str, tuple[int, list[int]]] = {}
     for number in arriving:
@@ -215,7 +219,7 @@ class TestWhatTheStoreHasForgotten:
         instance.tell(group(totals(5), totals(5)))
         raw.delete(*raw.keys("*:instance:*"))
         Instance(store, "c" * 32).tell(group(totals(4), totals(4)))
-        assert only(store) == Reading(1, 1, Counts(9), Counts(9))
+        assert only(store) == GroupCounts(1, 1, Counts(9), Counts(9))
 
     def test_is_an_instance_that_was_silent_for_long(
         self, store: Store, raw: redis.Redis, instance: Instance

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from tidegate.counts import Counts, StratumCounts
 from tidegate.histogram import upper_bound
 
-from tidegate_server.decisions.observations import Distribution, Histogram
+from tidegate_server.decisions.observations import Distribution
 from tidegate_server.domain.checks import Check
+from tidegate_server.domain.evidence import Histogram, histogram_size
 
 FADING = 0.5 ** (1 / 30)
 """What a window's weight in the control's distribution becomes with each later window."""
@@ -102,7 +103,7 @@ def counted(
         seen = distributions.get((check.distribution, stratum.stratum))
         if seen is None or not stratum.compared:
             continue
-        control, treated = size(seen.control), size(seen.treatment)
+        control, treated = histogram_size(seen.control), histogram_size(seen.treatment)
         if control == 0 or treated == 0:
             continue
         found.append(
@@ -116,19 +117,5 @@ def counted(
     return tuple(found)
 
 
-def size(histogram: Histogram) -> int:
-    """How many values there are."""
-    return sum(count for _, count in histogram)
-
-
 def _as_counts(values: int, bad: int) -> Counts:
     return Counts(exposures=values, outcomes=values, errors=bad, failing=bad)
-
-
-def merged(histograms: Iterable[Histogram]) -> Histogram:
-    """The sum of histograms."""
-    counts: dict[int, int] = {}
-    for histogram in histograms:
-        for bucket, count in histogram:
-            counts[bucket] = counts.get(bucket, 0) + count
-    return tuple(sorted(counts.items()))

@@ -8,54 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
 
 from tidegate.counts import NOTHING, Counts, StratumCounts
 
-Histogram: TypeAlias = tuple[tuple[int, int], ...]
-"""How many values fell into each bucket of ``tidegate.histogram``, by bucket."""
-
-
-@dataclass(frozen=True, slots=True)
-class Trips:
-    """How often SDK instances closed a release for themselves, and for how long altogether.
-
-    They may while they cannot reach the server, where the policy has a ``local_breaker``, and
-    tell of it when they can.
-    """
-
-    count: int = 0
-    milliseconds: int = 0
-
-    def since(self, earlier: Trips) -> Trips:
-        """What was added after ``earlier``."""
-        return Trips(
-            max(0, self.count - earlier.count), max(0, self.milliseconds - earlier.milliseconds)
-        )
-
-
-NO_TRIPS = Trips()
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """The totals of one (step, stratum) of a release at one moment, both arms together."""
-
-    step: int
-    stratum: int
-    control: Counts
-    treatment: Counts
-
-
-@dataclass(frozen=True, slots=True)
-class DistributionReading:
-    """The values of one measure in one (step, stratum) at one moment, both arms together."""
-
-    step: int
-    stratum: int
-    measure: str
-    control: Histogram
-    treatment: Histogram
+from tidegate_server.domain.evidence import (
+    NO_TRIPS,
+    GroupCounts,
+    GroupValues,
+    Histogram,
+    Trips,
+    subtract_histogram,
+    total,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,17 +108,9 @@ class Window:
         return any(stratum.compared for stratum in self.strata)
 
 
-def total(counts: Iterable[Counts]) -> Counts:
-    """The sum of counts."""
-    result = None
-    for each in counts:
-        result = each if result is None else result + each
-    return NOTHING if result is None else result
-
-
-def added(
-    before: Iterable[DistributionReading],
-    now: Iterable[DistributionReading],
+def added_distributions(
+    before: Iterable[GroupValues],
+    now: Iterable[GroupValues],
     *,
     step: int,
     strata: Collection[int],
@@ -166,24 +122,16 @@ def added(
         if reading.step != step or reading.stratum not in strata:
             continue
         last = earlier.get((reading.step, reading.stratum, reading.measure))
-        control = since(reading.control, last.control if last else ())
-        treatment = since(reading.treatment, last.treatment if last else ())
+        control = subtract_histogram(reading.control, last.control if last else ())
+        treatment = subtract_histogram(reading.treatment, last.treatment if last else ())
         if control or treatment:
             found.append(Distribution(reading.stratum, reading.measure, control, treatment))
     return tuple(found)
 
 
-def since(now: Histogram, before: Histogram) -> Histogram:
-    """What a histogram has more of than an earlier one, or than a part of it."""
-    had = dict(before)
-    return tuple(
-        (bucket, count - had.get(bucket, 0)) for bucket, count in now if count > had.get(bucket, 0)
-    )
-
-
 def close_window(
-    before: Iterable[Reading],
-    now: Iterable[Reading],
+    before: Iterable[GroupCounts],
+    now: Iterable[GroupCounts],
     *,
     shares: Mapping[int, float],
     step: int,

@@ -6,22 +6,23 @@ Every number in it is finite.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tidegate.counts import NOTHING, Counts
 from tidegate.harm_evidence import Guard, Mixture
 
 from tidegate_server.decisions.decision import Decision
 from tidegate_server.decisions.distributions import Faded
-from tidegate_server.decisions.observations import (
-    NO_TRIPS,
-    DistributionReading,
-    Histogram,
-    Reading,
-    Trips,
-)
 from tidegate_server.decisions.probe import Probe
 from tidegate_server.decisions.safety_evidence import Advance
+from tidegate_server.domain.evidence import (
+    NO_TRIPS,
+    Evidence,
+    GroupCounts,
+    GroupValues,
+    Histogram,
+    Trips,
+)
 from tidegate_server.domain.release import Release, State
 
 
@@ -121,8 +122,8 @@ class Progress:
     stage_windows: int = 0
     stage_data_windows: int = 0
     age: int = 0
-    readings: tuple[Reading, ...] = ()
-    distribution_readings: tuple[DistributionReading, ...] = ()
+    readings: tuple[GroupCounts, ...] = ()
+    distribution_readings: tuple[GroupValues, ...] = ()
     trips: Trips = NO_TRIPS
     control: Counts = NOTHING
     treatment: Counts = NOTHING
@@ -137,6 +138,15 @@ class Progress:
     before_distributions: tuple[tuple[str, Histogram], ...] = ()
     recent: tuple[Recent, ...] = ()
     decision: Decision | None = None
+
+    def with_readings(self, evidence: Evidence) -> Progress:
+        """Return the progress with these as the totals last read."""
+        return replace(
+            self,
+            readings=evidence.readings,
+            distribution_readings=evidence.distributions,
+            trips=evidence.trips,
+        )
 
 
 def begin(release: Release) -> Progress:

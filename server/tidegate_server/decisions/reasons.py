@@ -10,12 +10,13 @@ from tidegate.counts import Counts
 
 from tidegate_server.decisions.decision import LARGEST_LOG
 from tidegate_server.decisions.distributions import ENOUGH
-from tidegate_server.decisions.observations import Trips, Window, total
+from tidegate_server.decisions.observations import Window
 from tidegate_server.decisions.probe import FIRES_AT, MOST_RETREATS
 from tidegate_server.decisions.progress import CheckProgress, Progress
 from tidegate_server.decisions.safety_evidence import ADVANCE_AT
 from tidegate_server.decisions.sample_ratio import LOG_IMBALANCE_AT
 from tidegate_server.domain.checks import Check, Metric
+from tidegate_server.domain.evidence import Trips, total
 from tidegate_server.domain.policy import DAY, HOUR, MINUTE, SECOND
 
 

@@ -13,10 +13,11 @@ from dataclasses import dataclass, replace
 from tidegate.counts import Counts
 from tidegate.harm_evidence import RATIOS
 
-from tidegate_server.decisions.distributions import merged, quantile_value
-from tidegate_server.decisions.observations import Histogram, Measured, Window
+from tidegate_server.decisions.distributions import quantile_value
+from tidegate_server.decisions.observations import Measured, Window
 from tidegate_server.decisions.progress import CheckProgress, Progress, Recent
 from tidegate_server.domain.checks import Check, Compare, Metric
+from tidegate_server.domain.evidence import Histogram, add_histograms
 from tidegate_server.domain.policy import Policy
 
 
@@ -101,7 +102,9 @@ def recent_after(recent: Iterable[Recent], policy: Policy, window: Window) -> tu
 
 
 def _treated(window: Window, measure: str) -> Histogram:
-    return merged(each.treatment for each in window.distributions if each.measure == measure)
+    return add_histograms(
+        each.treatment for each in window.distributions if each.measure == measure
+    )
 
 
 def _take(number: int, check: Check, progress: Progress, window: Window) -> Taken:
@@ -122,7 +125,7 @@ def _value(check: Check, recent: list[Recent]) -> float | None:
     if check.metric is Metric.ERROR_RATE:
         outcomes = sum(each.outcomes for each in recent)
         return sum(each.errors for each in recent) / outcomes if outcomes else None
-    values = merged(
+    values = add_histograms(
         histogram
         for each in recent
         for measure, histogram in each.distributions

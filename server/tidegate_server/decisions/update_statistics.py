@@ -20,8 +20,8 @@ from tidegate.harm_evidence import (
     watch_dispersion,
 )
 
-from tidegate_server.decisions.distributions import counted, cut_of, fade_in, merged
-from tidegate_server.decisions.observations import Window, total
+from tidegate_server.decisions.distributions import counted, cut_of, fade_in
+from tidegate_server.decisions.observations import Window
 from tidegate_server.decisions.probe import watch_treatment
 from tidegate_server.decisions.progress import CheckProgress, Progress
 from tidegate_server.decisions.safety_evidence import (
@@ -36,6 +36,7 @@ from tidegate_server.decisions.threshold_checks import (
     watch_threshold,
 )
 from tidegate_server.domain.checks import Check
+from tidegate_server.domain.evidence import add_histograms, total
 from tidegate_server.domain.release import Release, State
 
 LOST_SHARE = 0.1
@@ -171,7 +172,7 @@ def _while_closed(release: Release, progress: Progress, window: Window) -> Progr
         return progress
     before = dict(progress.before_distributions)
     for each in window.distributions:
-        before[each.measure] = merged((before.get(each.measure, ()), each.control))
+        before[each.measure] = add_histograms((before.get(each.measure, ()), each.control))
     return replace(
         progress,
         before=progress.before + window.control,

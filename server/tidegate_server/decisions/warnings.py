@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from tidegate_server.decisions import reasons
 from tidegate_server.decisions.decision import Decision
-from tidegate_server.decisions.observations import NO_TRIPS, Trips
 from tidegate_server.domain.checks import OnFailure
+from tidegate_server.domain.evidence import NO_TRIPS, Trips
 from tidegate_server.domain.policy import Policy
 
 

@@ -14,7 +14,7 @@ from tidegate.counts import NOTHING, Counts
 
 from tidegate_server.decisions import reasons
 from tidegate_server.decisions.decision import Action, Decision
-from tidegate_server.decisions.observations import NO_TRIPS, Trips, total
+from tidegate_server.domain.evidence import NO_TRIPS, Trips, total
 from tidegate_server.domain.release import Release
 from tidegate_server.ledger import narrative
 from tidegate_server.ledger.entry import Entry, Standing, standing

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from tidegate.counts import Counts
 
 from tidegate_server.decisions.decision import Action, Decision
-from tidegate_server.decisions.observations import NO_TRIPS, Trips
 from tidegate_server.decisions.reasons import duration, from_log, number, tripped
+from tidegate_server.domain.evidence import NO_TRIPS, Trips
 from tidegate_server.domain.policy import Policy
 from tidegate_server.domain.release import LIVE_STATES, Release, State
 from tidegate_server.ledger.entry import Entry, Standing

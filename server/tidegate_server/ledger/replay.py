@@ -21,7 +21,7 @@ NOT_RECOMPUTED = frozenset({"readings", "distribution_readings"})
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded:
+class RecordedEntry:
     """An entry of a ledger.
 
     Attributes:
@@ -69,7 +69,7 @@ class Replay:
         self._point: Checkpoint | None = None
         self._left: Standing | None = None
 
-    def add(self, recorded: Recorded) -> list[Difference]:
+    def add(self, recorded: RecordedEntry) -> list[Difference]:
         """Decide an entry again; returns where it differs from what was computed."""
         found = [*self._follows(recorded), *self.arrive(recorded)]
         if self._point is None:
@@ -82,7 +82,7 @@ class Replay:
         self.differing += bool(found)
         return found
 
-    def arrive(self, recorded: Recorded) -> list[Difference]:
+    def arrive(self, recorded: RecordedEntry) -> list[Difference]:
         """Take up an entry's checkpoint, if it has one.
 
         Returns:
@@ -100,7 +100,7 @@ class Replay:
             if each.field.split(".")[2] not in NOT_RECOMPUTED
         ]
 
-    def _follows(self, recorded: Recorded) -> list[Difference]:
+    def _follows(self, recorded: RecordedEntry) -> list[Difference]:
         """Whether an entry is the next one; after a gap only a checkpoint helps."""
         if self._point is None:
             return []
@@ -111,7 +111,7 @@ class Replay:
         self._point = None
         return [_difference(recorded, "decision.window", window, expected)]
 
-    def _decide(self, recorded: Recorded, point: Checkpoint) -> list[Difference]:
+    def _decide(self, recorded: RecordedEntry, point: Checkpoint) -> list[Difference]:
         entry = recorded.entry
         before = at(point.release, entry.before)
         progress, decision = decide(before, point.progress, entry.window, entry.at_ms)
@@ -131,7 +131,7 @@ class Replay:
         return found
 
 
-def _differences(recorded: Recorded, part: str, computed: Any) -> list[Difference]:
+def _differences(recorded: RecordedEntry, part: str, computed: Any) -> list[Difference]:
     said: Any = recorded.said
     for step in part.split("."):
         said = said[step]
@@ -156,6 +156,6 @@ def _unlike(said: Any, computed: Any, path: str) -> Iterator[tuple[str, Any, Any
         yield path, said, None if is_dataclass(computed) else computed
 
 
-def _difference(recorded: Recorded, field: str, had: Any, has: Any) -> Difference:
+def _difference(recorded: RecordedEntry, field: str, had: Any, has: Any) -> Difference:
     entry = recorded.entry
     return Difference(recorded.id, entry.at_ms, entry.decision.window, field, had, has)

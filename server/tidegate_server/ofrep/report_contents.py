@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from tidegate.counts import Counts
 from tidegate.evaluation.rule_set import Arm
 from tidegate.flag_follower import Report as FollowerReport
 from tidegate.reporting import ReportCounts
 
-from tidegate_server.decisions.observations import Histogram
-from tidegate_server.store.reports import (
-    ArmTotals,
-    FailingUsers,
-    GroupTotals,
-    GroupValues,
-    ReleaseTrips,
-    Report,
-)
+from tidegate_server.domain.evidence import GroupCounts, GroupValues, Histogram, Trips
+from tidegate_server.store.reports import FailingUsers, Report
 
 
 def stored_report(report: FollowerReport, sdk: str, host: str, pid: int) -> Report:
@@ -33,42 +29,53 @@ def stored_report(report: FollowerReport, sdk: str, host: str, pid: int) -> Repo
         failing=_failing_users(counts),
         values=_group_values(counts),
         trips=tuple(
-            ReleaseTrips(release, count, milliseconds)
+            (release, Trips(count, milliseconds))
             for release, (count, milliseconds) in counts.trips.items()
         ),
         leaving=report.leaving,
     )
 
 
-def _group_totals(counts: ReportCounts) -> tuple[GroupTotals, ...]:
+def _group_totals(counts: ReportCounts) -> tuple[tuple[str, GroupCounts], ...]:
     return tuple(
-        GroupTotals(*group, control=ArmTotals(*totals[:4]), treatment=ArmTotals(*totals[4:]))
-        for group, totals in counts.totals.items()
+        (release, GroupCounts(step, stratum, _arm_counts(totals[:4]), _arm_counts(totals[4:])))
+        for (release, step, stratum), totals in counts.totals.items()
     )
 
 
-def _failing_users(counts: ReportCounts) -> tuple[FailingUsers, ...]:
+def _arm_counts(totals: Sequence[int]) -> Counts:
+    exposures, outcomes, errors, microseconds = totals
+    return Counts(exposures, outcomes, errors, microseconds=microseconds)
+
+
+def _failing_users(counts: ReportCounts) -> tuple[tuple[str, FailingUsers], ...]:
     return tuple(
-        FailingUsers(
-            *group,
-            arm=arm,
-            users=tuple(counts.users.get((group, arm), ())),
-            overflow=counts.overflow.get((group, arm), 0),
+        (
+            group[0],
+            FailingUsers(
+                *group[1:],
+                arm=arm,
+                users=tuple(counts.users.get((group, arm), ())),
+                overflow=counts.overflow.get((group, arm), 0),
+            ),
         )
         for group, arm in dict.fromkeys([*counts.users, *counts.overflow])
     )
 
 
-def _group_values(counts: ReportCounts) -> tuple[GroupValues, ...]:
+def _group_values(counts: ReportCounts) -> tuple[tuple[str, GroupValues], ...]:
     def histogram(group: tuple[str, int, int], measure: str, arm: Arm) -> Histogram:
         return tuple(sorted(counts.values.get((group, measure, arm), {}).items()))
 
     return tuple(
-        GroupValues(
-            *group,
-            measure=measure,
-            control=histogram(group, measure, "control"),
-            treatment=histogram(group, measure, "treatment"),
+        (
+            group[0],
+            GroupValues(
+                *group[1:],
+                measure=measure,
+                control=histogram(group, measure, "control"),
+                treatment=histogram(group, measure, "treatment"),
+            ),
         )
         for group, measure in dict.fromkeys(place[:2] for place in counts.values)
     )

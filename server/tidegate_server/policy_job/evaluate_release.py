@@ -26,6 +26,7 @@ from tidegate_server.domain.change import (
     Put,
     Stored,
 )
+from tidegate_server.domain.evidence import Evidence
 from tidegate_server.domain.project_documents import (
     flag_address,
     release_address,
@@ -41,7 +42,6 @@ from tidegate_server.policy_job.evidence_sources import Sources
 from tidegate_server.policy_job.instance_cache import Roster
 from tidegate_server.policy_job.read_window import read_window
 from tidegate_server.store import Store
-from tidegate_server.store.reports import Evidence
 from tidegate_server.webhooks.confirmations import Asker, Question
 
 ACTOR = "policy"
@@ -249,7 +249,7 @@ def _draft(
             *change.writes,
             Put(
                 progress_address(environment, release.id),
-                totals.kept_in(after),
+                after.with_readings(totals),
                 known.revision if known else 0,
             ),
         ),

@@ -1,12 +1,13 @@
-"""Reports of SDK instances as JSON; ``docs/wire/report.schema.json`` says the same."""
+"""Reports of SDK instances as JSON, as in ``docs/wire/report.schema.json``."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from marshmallow import ValidationError, fields, post_load, validate
+from tidegate.counts import Counts
 
 from tidegate_server.documents.fields import (
     BoundedList,
@@ -18,18 +19,12 @@ from tidegate_server.documents.fields import (
     StrictInteger,
 )
 from tidegate_server.documents.strict_schema import Strict
-from tidegate_server.store.reports import (
-    ArmTotals,
-    FailingUsers,
-    GroupTotals,
-    GroupValues,
-    ReleaseTrips,
-    Report,
-)
+from tidegate_server.domain.evidence import GroupCounts, GroupValues, Trips
+from tidegate_server.store.reports import FailingUsers, Report
 
 SCHEMA_VERSION = 1
 LARGEST_COUNT = 2**53
-"""What a number of JSON holds exactly in every language."""
+"""JSON numbers up to this are exact in every language."""
 
 MOST_GROUPS = 5_000
 MOST_USERS = 10_000
@@ -37,84 +32,38 @@ MOST_VALUES = 20_000
 LONGEST_INTERVAL = 3_600
 
 BUCKET = re.compile(r"(0|-?([1-9][0-9]?|[1-3][0-9]{2}|4[0-7][0-9]|48[01]))")
-"""The number of a bucket, up to ``LARGEST_BUCKET`` of ``tidegate.histogram`` either way."""
+"""The number of a bucket, at most ``LARGEST_BUCKET`` of ``tidegate.histogram`` either way."""
 
 USER_HASH = re.compile(r"[0-9a-f]{16}")
 INSTANCE_ID = re.compile(r"[0-9a-f]{32}")
 
 
 class Count(StrictInteger):
-    """A whole number as JSON Schema has it: languages without integers may write ``4.0``."""
+    """A whole number as in JSON Schema, where ``4.0`` is one."""
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> int:
         whole = isinstance(value, float) and value.is_integer()
         return super()._deserialize(int(value) if whole else value, *args, **kwargs)
 
 
-def _whole(least: int) -> Count:
+def _count(least: int = 0) -> Count:
     return Count(required=True, validate=validate.Range(min=least, max=LARGEST_COUNT))
 
 
-def _release() -> fields.String:
-    return fields.String(required=True, validate=validate.Length(min=1, max=100))
+class BoundedTuple(BoundedList):
+    """A bounded list that loads as a tuple."""
 
-
-class ArmTotalsSchema(Strict):
-    """Totals of one arm since the instance began."""
-
-    exposures = _whole(0)
-    outcomes = _whole(0)
-    errors = _whole(0)
-    microseconds = _whole(0)
-
-    @post_load
-    def build(self, data: Mapping[str, Any], **_: Any) -> Any:
-        """The totals."""
-        return ArmTotals(**data)
-
-
-class GroupTotalsSchema(Strict):
-    """Both arms of one stratum in one step of a release."""
-
-    release = _release()
-    step = _whole(0)
-    stratum = _whole(0)
-    control = fields.Nested(ArmTotalsSchema, required=True)
-    treatment = fields.Nested(ArmTotalsSchema, required=True)
-
-    @post_load
-    def build(self, data: Mapping[str, Any], **_: Any) -> Any:
-        """The totals of both arms."""
-        return GroupTotals(**data)
-
-
-class FailingUsersSchema(Strict):
-    """Users who failed since the last acknowledged report, and how many had no room."""
-
-    release = _release()
-    step = _whole(0)
-    stratum = _whole(0)
-    arm = fields.String(required=True, validate=validate.OneOf(("control", "treatment")))
-    users = BoundedList(
-        PatternString(USER_HASH, "16 hex digits are expected here."),
-        required=True,
-        max_items=MOST_USERS,
-    )
-    overflow = _whole(0)
-
-    @post_load
-    def build(self, data: Mapping[str, Any], **_: Any) -> Any:
-        """The users."""
-        return FailingUsers(**{**data, "users": tuple(data["users"])})
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
+        return tuple(super()._deserialize(value, *args, **kwargs))
 
 
 class Histogram(fields.Dict):
-    """Counts by the number of their bucket; pairs inside."""
+    """An object from bucket number to count; loads as sorted pairs."""
 
     def __init__(self) -> None:
         super().__init__(
             keys=PatternString(BUCKET, "The number of a bucket is expected here, -481 to 481."),
-            values=_whole(0),
+            values=_count(),
             required=True,
             metadata={"propertyNames": {"pattern": f"^{BUCKET.pattern}$"}},
         )
@@ -123,42 +72,90 @@ class Histogram(fields.Dict):
         try:
             counts: dict[str, int] = super()._deserialize(value, *args, **kwargs)  # type: ignore[no-untyped-call]
         except ValidationError as error:
-            found = error.messages
-            if not isinstance(found, dict):
+            messages = error.messages
+            if not isinstance(messages, dict):
                 raise
-            # A bucket is one place, whether its number or its count is wrong.
-            words = {key: each.get("key") or each["value"] for key, each in found.items()}
-            raise ValidationError(words) from None
+            # One JSON pointer per bucket, whether its number or its count is wrong.
+            raise ValidationError(
+                {key: each.get("key") or each["value"] for key, each in messages.items()}
+            ) from None
         return tuple(sorted((int(number), count) for number, count in counts.items()))
 
 
-class GroupValuesSchema(Strict):
+class ArmTotalsSchema(Strict):
+    """Totals of one arm since the instance started."""
+
+    exposures = _count()
+    outcomes = _count()
+    errors = _count()
+    microseconds = _count()
+
+    @post_load
+    def build(self, data: Mapping[str, Any], **_: Any) -> Any:
+        """Return the arm's counts."""
+        return Counts(**data)
+
+
+class ReleasePart(Strict):
+    """A part of a report that is about one release; loads as the release's id and the part."""
+
+    part: ClassVar[type]
+
+    release = fields.String(required=True, validate=validate.Length(min=1, max=100))
+
+    @post_load
+    def build(self, data: dict[str, Any], **_: Any) -> Any:
+        """Return the release's id and the part."""
+        release = data.pop("release")
+        return release, self.part(**data)
+
+
+class GroupTotalsSchema(ReleasePart):
+    """Both arms of one stratum in one step of a release."""
+
+    part = GroupCounts
+
+    step = _count()
+    stratum = _count()
+    control = fields.Nested(ArmTotalsSchema, required=True)
+    treatment = fields.Nested(ArmTotalsSchema, required=True)
+
+
+class FailingUsersSchema(ReleasePart):
+    """Users who failed since the last acknowledged report, and how many had no room."""
+
+    part = FailingUsers
+
+    step = _count()
+    stratum = _count()
+    arm = fields.String(required=True, validate=validate.OneOf(("control", "treatment")))
+    users = BoundedTuple(
+        PatternString(USER_HASH, "16 hex digits are expected here."),
+        required=True,
+        max_items=MOST_USERS,
+    )
+    overflow = _count()
+
+
+class GroupValuesSchema(ReleasePart):
     """The values of one measure in both arms of one stratum in one step of a release."""
 
-    release = _release()
-    step = _whole(0)
-    stratum = _whole(0)
+    part = GroupValues
+
+    step = _count()
+    stratum = _count()
     measure = Name(required=True)
     control = Histogram()
     treatment = Histogram()
 
-    @post_load
-    def build(self, data: Mapping[str, Any], **_: Any) -> Any:
-        """The values of both arms."""
-        return GroupValues(**data)
 
+class TripsSchema(ReleasePart):
+    """How often the instance closed a release by itself, and the sum of these times."""
 
-class TripsSchema(Strict):
-    """How often the instance closed a release for itself, and for how long altogether."""
+    part = Trips
 
-    release = _release()
-    count = _whole(0)
-    milliseconds = _whole(0)
-
-    @post_load
-    def build(self, data: Mapping[str, Any], **_: Any) -> Any:
-        """The trips."""
-        return ReleaseTrips(**data)
+    count = _count()
+    milliseconds = _count()
 
 
 class ReportBody(Strict):
@@ -171,9 +168,9 @@ class ReportBody(Strict):
         validate=validate.Equal(SCHEMA_VERSION, error="This server understands schema 1."),
     )
     instance = PatternString(INSTANCE_ID, "32 hex digits are expected here.", required=True)
-    sequence = _whole(1)
+    sequence = _count(1)
     continues = StrictBoolean(required=True)
-    version = _whole(0)
+    version = _count()
     interval = Number(
         required=True,
         validate=validate.Range(min=0, max=LONGEST_INTERVAL),
@@ -181,24 +178,23 @@ class ReportBody(Strict):
     )
     sdk = BoundedString(200, required=True)
     host = BoundedString(300, required=True)
-    pid = _whole(0)
-    counts = BoundedList(fields.Nested(GroupTotalsSchema), required=True, max_items=MOST_GROUPS)
-    failing = BoundedList(fields.Nested(FailingUsersSchema), required=True, max_items=MOST_GROUPS)
-    values = BoundedList(fields.Nested(GroupValuesSchema), load_default=list, max_items=MOST_VALUES)
-    trips = BoundedList(fields.Nested(TripsSchema), load_default=list, max_items=MOST_GROUPS)
+    pid = _count()
+    counts = BoundedTuple(fields.Nested(GroupTotalsSchema), required=True, max_items=MOST_GROUPS)
+    failing = BoundedTuple(fields.Nested(FailingUsersSchema), required=True, max_items=MOST_GROUPS)
+    values = BoundedTuple(
+        fields.Nested(GroupValuesSchema), load_default=tuple, max_items=MOST_VALUES
+    )
+    trips = BoundedTuple(fields.Nested(TripsSchema), load_default=tuple, max_items=MOST_GROUPS)
     leaving = StrictBoolean(load_default=False, metadata={"description": "this is the last report"})
 
     @post_load
     def build(self, data: Mapping[str, Any], **_: Any) -> Any:
-        """The report."""
-        said = {name: value for name, value in data.items() if name != "schema"}
-        for name in ("counts", "failing", "values", "trips"):
-            said[name] = tuple(data[name])
-        return Report(**said)
+        """Return the report."""
+        return Report(**{name: value for name, value in data.items() if name != "schema"})
 
 
 class VersionAnswer(Strict):
-    """What an instance gets for its report."""
+    """The answer to a report."""
 
     version = StrictInteger(
         required=True, metadata={"description": "the environment's newest version"}

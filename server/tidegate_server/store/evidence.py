@@ -1,81 +1,71 @@
-"""Counting what SDK instances report, and reading it back."""
+"""The report script's argument, and what the store's hashes of evidence hold."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import astuple
 
 import msgspec
 from tidegate.counts import Counts
 
-from tidegate_server.decisions.observations import DistributionReading, Reading, Trips
 from tidegate_server.domain.change import Kind
+from tidegate_server.domain.evidence import Evidence, GroupCounts, GroupValues, Trips
 from tidegate_server.domain.release import Release
 from tidegate_server.domain.snapshot import present_openings
 from tidegate_server.store import keys
-from tidegate_server.store.reports import (
-    Evidence,
-    FailingUsers,
-    GroupTotals,
-    GroupValues,
-    Instance,
-    KillReceipt,
-    Report,
-)
+from tidegate_server.store.reports import FailingUsers, Instance, KillReceipt, ReleaseId, Report
 
 INSTANCE_SECONDS = 24 * 60 * 60
 """How long a silent instance is remembered."""
 
 VALUES_SECONDS = 7 * 24 * 60 * 60
-"""How long the distributions of a step are kept after the last report of them, unless they
-are dropped with the step."""
+"""How long the values of a step are kept after the last report of them.
+
+They are deleted earlier when the release leaves the step.
+"""
 
 FAILING_ROOM = 50_000
 """How many failing users of a release are remembered exactly."""
 
 FILTER_BITS = 1 << 23
-"""The size of the filter for those beyond: 1 MiB, under 1 % mistaken at 400,000 more users.
+"""The size of the filter for further failing users: 1 MiB.
 
-A user taken for known by mistake is an error not counted, in either arm alike.
+At 400,000 further users it takes under 1 % of new users for known ones. Such an error is not
+counted, in either arm alike.
 """
 
 MISSED_REPORTS = 3
 GRACE_MS = 2_000
 _TRIPS = (b"trips", b"trip_milliseconds")
-_SHOWN = ("version", "seen", "interval", "sdk", "host", "pid", "leaving")
+SHOWN_FIELDS = ["version", "seen", "interval", "sdk", "host", "pid", "leaving"]
 
 
-def asked_for(
-    values: Iterable[GroupValues], releases: Mapping[str, Release]
-) -> tuple[GroupValues, ...]:
-    """The values that some check looks at: those of a release's present step.
+def values_used_by_checks(
+    values: Iterable[tuple[ReleaseId, GroupValues]], releases: Mapping[ReleaseId, Release]
+) -> tuple[tuple[ReleaseId, GroupValues], ...]:
+    """Return the values that some check uses: measures of a release's present openings.
 
-    All others are left out, so that what is kept of a release has a bound whatever is
-    reported: so many measures, in so many strata, of so many buckets.
+    Without the others, what is kept of a release has a bound, whatever is reported.
     """
     if not values:
         return ()
-    asked = {
+    used = {
         (id, release.step, opening.stage, measure)
         for id, release in releases.items()
         for opening in present_openings(release)
         for measure in release.policy.distributions
     }
     return tuple(
-        each for each in values if (each.release, each.step, each.stratum, each.measure) in asked
+        (id, group)
+        for id, group in values
+        if (id, group.step, group.stratum, group.measure) in used
     )
 
 
 def plan_report(project: str, environment: str, report: Report) -> tuple[list[str], bytes]:
     """Return the keys and the argument of the report script."""
-    named = [
-        *(group.release for group in report.counts),
-        *(part.release for part in report.failing),
-        *(group.release for group in report.values),
-        *(each.release for each in report.trips),
-    ]
-    ids = list(dict.fromkeys(named))
+    parts = (*report.counts, *report.failing, *report.values, *report.trips)
+    ids = list(dict.fromkeys(id for id, _ in parts))
     numbers = {id: number for number, id in enumerate(ids, 1)}
     names = [
         keys.instance(project, environment, report.instance),
@@ -89,9 +79,9 @@ def plan_report(project: str, environment: str, report: Report) -> tuple[list[st
         names.append(keys.evidence(project, environment, id))
         names.append(keys.failing(project, environment, id))
         names.append(keys.failing_filter(project, environment, id))
-    places: dict[tuple[str, int], int] = {}
-    for group in report.values:
-        place = (group.release, group.step)
+    places: dict[tuple[ReleaseId, int], int] = {}
+    for id, group in report.values:
+        place = (id, group.step)
         if place not in places:
             names.append(keys.values(project, environment, *place))
             places[place] = len(names)
@@ -108,29 +98,32 @@ def plan_report(project: str, environment: str, report: Report) -> tuple[list[st
         "expiry": INSTANCE_SECONDS,
         "releases": ids,
         "totals": [
-            (numbers[group.release], _prefix(group, arm), astuple(totals))
-            for group in report.counts
-            for arm, totals in (("control", group.control), ("treatment", group.treatment))
+            (
+                numbers[id],
+                _prefix(id, counts, arm),
+                (totals.exposures, totals.outcomes, totals.errors, totals.microseconds),
+            )
+            for id, counts in report.counts
+            for arm, totals in (("control", counts.control), ("treatment", counts.treatment))
         ],
         "failing": [
-            (numbers[part.release], _prefix(part, part.arm), part.users, part.overflow)
-            for part in report.failing
+            (numbers[id], _prefix(id, failing, failing.arm), failing.users, failing.overflow)
+            for id, failing in report.failing
         ],
         "values": [
             (
-                places[group.release, group.step],
-                numbers[group.release],
-                f"{_prefix(group, arm)}{group.measure}|",
+                places[id, group.step],
+                numbers[id],
+                f"{_prefix(id, group, arm)}{group.measure}|",
                 f"{group.stratum}|{arm}|{group.measure}|",
                 [part for bucket, count in histogram for part in (str(bucket), count)],
             )
-            for group in report.values
+            for id, group in report.values
             for arm, histogram in (("control", group.control), ("treatment", group.treatment))
         ],
         "values_expiry": VALUES_SECONDS,
         "trips": [
-            (numbers[each.release], f"{each.release}|", each.count, each.milliseconds)
-            for each in report.trips
+            (numbers[id], f"{id}|", trips.count, trips.milliseconds) for id, trips in report.trips
         ],
         "room": FAILING_ROOM,
         "bits": FILTER_BITS,
@@ -138,12 +131,12 @@ def plan_report(project: str, environment: str, report: Report) -> tuple[list[st
     return names, msgspec.msgpack.encode(packed)
 
 
-def _prefix(group: GroupTotals | FailingUsers | GroupValues, arm: str) -> str:
-    return f"{group.release}|{group.step}|{group.stratum}|{arm}|"
+def _prefix(id: ReleaseId, group: GroupCounts | FailingUsers | GroupValues, arm: str) -> str:
+    return f"{id}|{group.step}|{group.stratum}|{arm}|"
 
 
 def read_evidence(fields: dict[bytes, bytes]) -> Evidence:
-    """Return a release's counters from the hash that holds them."""
+    """Return a release's totals from the hash that holds them."""
     arms: dict[tuple[int, int], dict[str, dict[str, int]]] = defaultdict(
         lambda: {"control": {}, "treatment": {}}
     )
@@ -158,14 +151,14 @@ def read_evidence(fields: dict[bytes, bytes]) -> Evidence:
         step, stratum, arm, measure = field.decode().split("|")
         arms[int(step), int(stratum)][arm][measure] = int(value)
     readings = tuple(
-        Reading(step, stratum, Counts(**both["control"]), Counts(**both["treatment"]))
+        GroupCounts(step, stratum, Counts(**both["control"]), Counts(**both["treatment"]))
         for (step, stratum), both in sorted(arms.items())
     )
     return Evidence(generation, readings, Trips(*trips.values()))
 
 
-def read_values(fields: dict[bytes, bytes], step: int) -> tuple[DistributionReading, ...]:
-    """Return the distributions of one step of a release from the hash that holds them."""
+def read_values(fields: dict[bytes, bytes], step: int) -> tuple[GroupValues, ...]:
+    """Return the values of one step of a release from the hash that holds them."""
     arms: dict[tuple[int, str], dict[str, dict[int, int]]] = defaultdict(
         lambda: {"control": {}, "treatment": {}}
     )
@@ -173,7 +166,7 @@ def read_values(fields: dict[bytes, bytes], step: int) -> tuple[DistributionRead
         stratum, arm, measure, bucket = field.decode().split("|")
         arms[int(stratum), measure][arm][int(bucket)] = int(value)
     return tuple(
-        DistributionReading(
+        GroupValues(
             step,
             stratum,
             measure,
@@ -204,24 +197,21 @@ def read_instance(id: str, values: list[bytes | None], now_ms: int) -> Instance 
     )
 
 
-SHOWN_FIELDS = list(_SHOWN)
-
-
-def receipt(
-    kill: bytes, flag: str, found: dict[bytes, bytes], instances: list[Instance]
+def kill_receipt(
+    kill: bytes, flag: str, receipts: dict[bytes, bytes], instances: list[Instance]
 ) -> KillReceipt:
-    """Return how far a kill has reached.
+    """Return how many live instances have applied a kill.
 
     Args:
         kill: ``version at_ms``, as the store holds it.
         flag: the flag that was killed.
-        found: the environment's receipts.
+        receipts: the environment's receipts.
         instances: all instances of the environment.
     """
     version, at_ms = (int(part) for part in kill.split())
     elapsed = {
         field.decode().rpartition("|")[2]: int(value)
-        for field, value in found.items()
+        for field, value in receipts.items()
         if field.decode().rpartition("|")[0] == flag
     }
     live = [instance for instance in instances if instance.live]

@@ -1,42 +1,23 @@
-"""What SDK instances tell: reports, and what the store makes of them."""
+"""Reports of SDK instances, and what the store makes of them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
-from tidegate_server.decisions.observations import NO_TRIPS, Histogram, Reading, Trips
+from tidegate_server.domain.evidence import GroupCounts, GroupValues, Trips
 
-
-@dataclass(frozen=True, slots=True)
-class ArmTotals:
-    """One arm's totals since the instance began."""
-
-    exposures: int
-    outcomes: int
-    errors: int
-    microseconds: int
-
-
-@dataclass(frozen=True, slots=True)
-class GroupTotals:
-    """Both arms of one stratum in one step of a release; one never comes without the other."""
-
-    release: str
-    step: int
-    stratum: int
-    control: ArmTotals
-    treatment: ArmTotals
+ReleaseId: TypeAlias = str
 
 
 @dataclass(frozen=True, slots=True)
 class FailingUsers:
-    """Users who failed since the last acknowledged report, as 16 hex digits each.
+    """Users of one group and arm who failed since the last acknowledged report.
 
-    ``overflow`` counts, since the instance began, those for whom there was no room.
+    ``users`` are 16 hex digits each. ``overflow`` counts, since the instance started, the
+    failing users that it had no room to name.
     """
 
-    release: str
     step: int
     stratum: int
     arm: Literal["control", "treatment"]
@@ -45,39 +26,19 @@ class FailingUsers:
 
 
 @dataclass(frozen=True, slots=True)
-class GroupValues:
-    """How the values of one measure are distributed in both arms of one stratum.
-
-    Histograms are totals since the instance began: (bucket of ``tidegate.histogram``, count).
-    """
-
-    release: str
-    step: int
-    stratum: int
-    measure: str
-    control: Histogram
-    treatment: Histogram
-
-
-@dataclass(frozen=True, slots=True)
-class ReleaseTrips:
-    """How often an instance closed a release for itself, and for how long altogether.
-
-    Totals since the instance began; what still goes on counts as far as it went.
-    """
-
-    release: str
-    count: int
-    milliseconds: int
-
-
-@dataclass(frozen=True, slots=True)
 class Report:
-    """One report of one SDK instance; all counts are totals since the instance began.
+    """One report of one SDK instance; all counts are totals since the instance started.
 
-    ``continues``: some report of this instance was acknowledged. ``version`` is the
-    snapshot that it serves (0: none), ``interval`` the seconds until its next report.
-    ``leaving``: there is none, the instance ends as it should.
+    Attributes:
+        instance: the instance's id.
+        sequence: the number of the report, from 1.
+        continues: whether a report of this instance was acknowledged before.
+        version: the version of the snapshot that the instance serves; 0: none.
+        interval: seconds until its next report.
+        sdk, host, pid: what the instance is and where it runs.
+        counts, failing, values, trips: what it counted, by release. In ``counts`` an arm has
+            exposures, outcomes, errors and microseconds; failing users come in ``failing``.
+        leaving: whether this is the last report, because the instance ends.
     """
 
     instance: str
@@ -88,10 +49,10 @@ class Report:
     sdk: str = ""
     host: str = ""
     pid: int = 0
-    counts: tuple[GroupTotals, ...] = ()
-    failing: tuple[FailingUsers, ...] = ()
-    values: tuple[GroupValues, ...] = ()
-    trips: tuple[ReleaseTrips, ...] = ()
+    counts: tuple[tuple[ReleaseId, GroupCounts], ...] = ()
+    failing: tuple[tuple[ReleaseId, FailingUsers], ...] = ()
+    values: tuple[tuple[ReleaseId, GroupValues], ...] = ()
+    trips: tuple[tuple[ReleaseId, Trips], ...] = ()
     leaving: bool = False
 
 
@@ -103,17 +64,8 @@ class Reported:
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
-    """A release's counters at one moment."""
-
-    generation: int
-    readings: tuple[Reading, ...]
-    trips: Trips = NO_TRIPS
-
-
-@dataclass(frozen=True, slots=True)
 class Instance:
-    """An SDK instance as its last report told.
+    """An SDK instance, from its last report.
 
     ``live``: it still reports. ``left``: its last report said that it ends.
     """
@@ -131,11 +83,16 @@ class Instance:
 
 @dataclass(frozen=True, slots=True)
 class KillReceipt:
-    """How far a kill has reached.
+    """How many live instances have applied a kill.
 
-    Of ``live`` instances ``applied`` serve ``version`` or a later one, ``waiting`` do not
-    yet. ``elapsed_ms`` holds, for those live ones that were there before the kill, the time
-    from its commit to the arrival of the report that confirmed it, both on the store's clock.
+    Attributes:
+        version: the version of the kill.
+        at_ms: when it was committed (store clock).
+        live: how many instances report at present.
+        applied: how many of them serve ``version`` or a later one.
+        waiting: the ids of those that do not yet.
+        elapsed_ms: for each applied instance that was live before the kill, the time from the
+            commit to the report that confirmed it (store clock).
     """
 
     version: int

@@ -16,8 +16,8 @@ import redis
 from redis.commands.core import Script
 from redis.exceptions import NoScriptError
 
-from tidegate_server.decisions.observations import DistributionReading
 from tidegate_server.domain.change import Address, Change, Fence, Kind, Stored
+from tidegate_server.domain.evidence import Evidence, GroupValues
 from tidegate_server.errors import (
     Deposed,
     Forgotten,
@@ -30,7 +30,7 @@ from tidegate_server.store.change_feed import Feed
 from tidegate_server.store.commit import Committed, Plan, json_object
 from tidegate_server.store.heard_alerts import HeardAlerts
 from tidegate_server.store.outbox import Outbox
-from tidegate_server.store.reports import Evidence, Instance, KillReceipt, Report, Reported
+from tidegate_server.store.reports import Instance, KillReceipt, Report, Reported
 
 DURABLE_MS = 3_000
 """How long a commit waits for its confirmation from the disk."""
@@ -266,12 +266,12 @@ class Store:
     # Evidence
 
     def report(self, project: str, environment: str, report: Report) -> Reported:
-        """Add what an instance reports to the releases' counters.
+        """Add what an instance reports to the totals of its releases.
 
         Raises:
-            Forgotten: the report continues a count that the store does not have.
+            Forgotten: the report continues a count that the store no longer has.
         """
-        report = self._without_unasked(project, environment, report)
+        report = self._with_used_values(project, environment, report)
         names, argument = evidence.plan_report(project, environment, report)
         answer: list[Any] = connection.write(
             lambda: self._script("report")(keys=names, args=[argument])
@@ -283,24 +283,24 @@ class Store:
             )
         return Reported(answer[1])
 
-    def _without_unasked(self, project: str, environment: str, report: Report) -> Report:
-        """The report with those values alone that checks of its releases look at."""
+    def _with_used_values(self, project: str, environment: str, report: Report) -> Report:
+        """Return the report with only the values that checks of its releases use."""
         if not report.values:
             return report
-        ids = list(dict.fromkeys(each.release for each in report.values))
+        ids = list(dict.fromkeys(id for id, _ in report.values))
         found = self.get_many(project, [Address(Kind.RELEASE, id, environment) for id in ids])
         releases = {id: stored.document for id, stored in zip(ids, found, strict=True) if stored}
-        return replace(report, values=evidence.asked_for(report.values, releases))
+        return replace(report, values=evidence.values_used_by_checks(report.values, releases))
 
     def evidence(self, project: str, environment: str, release: str) -> Evidence:
-        """Return a release's counters at one moment."""
+        """Return a release's totals at one moment, without its values."""
         (found,) = self.evidence_many(project, environment, [release])
         return found
 
     def evidence_many(
         self, project: str, environment: str, releases: Sequence[str]
     ) -> list[Evidence]:
-        """Return the counters of several releases, each at one moment."""
+        """Return the totals of several releases, each at one moment, without their values."""
 
         def ask() -> list[dict[bytes, bytes]]:
             pipe = self._client.pipeline(transaction=False)
@@ -312,15 +312,15 @@ class Store:
 
     def values(
         self, project: str, environment: str, release: str, step: int
-    ) -> tuple[DistributionReading, ...]:
-        """Return how values are distributed in one step of a release."""
+    ) -> tuple[GroupValues, ...]:
+        """Return the values of one step of a release."""
         found = self._hash(keys.values(project, environment, release, step))
         return evidence.read_values(found, step)
 
     def forget_values(
         self, project: str, environment: str, release: str, steps: Iterable[int]
     ) -> None:
-        """Drop how values were distributed in these steps of a release."""
+        """Delete the values of these steps of a release."""
         names = [keys.values(project, environment, release, step) for step in steps]
         if names:
             connection.write(lambda: self._client.unlink(*names))
@@ -352,7 +352,7 @@ class Store:
         # In this order: who has applied it by now has its time in what is read after.
         instances = self.instances(project, environment)
         found = self._hash(keys.receipts(project, environment))
-        return evidence.receipt(kill, flag, found, instances)
+        return evidence.kill_receipt(kill, flag, found, instances)
 
     # Logs
 

@@ -17,10 +17,10 @@ from tidegate.model import Opening
 from tidegate_server.decisions.apply_decision import applied
 from tidegate_server.decisions.decide import decide
 from tidegate_server.decisions.decision import Action
-from tidegate_server.decisions.distributions import merged
 from tidegate_server.decisions.observations import Answer, Distribution, Window
 from tidegate_server.decisions.progress import begin
 from tidegate_server.domain import release_state_machine
+from tidegate_server.domain.evidence import add_histograms
 from tidegate_server.domain.policy import Policy
 from tidegate_server.domain.release import LIVE_STATES, State
 from tidegate_server.domain.snapshot import present_openings
@@ -294,8 +294,12 @@ class Backtest:
             Distribution(
                 stratum,
                 measure,
-                merged(p.control for p in parts if (p.stratum, p.measure) == (stratum, measure)),
-                merged(p.treatment for p in parts if (p.stratum, p.measure) == (stratum, measure)),
+                add_histograms(
+                    p.control for p in parts if (p.stratum, p.measure) == (stratum, measure)
+                ),
+                add_histograms(
+                    p.treatment for p in parts if (p.stratum, p.measure) == (stratum, measure)
+                ),
             )
             for stratum, measure in places
         )

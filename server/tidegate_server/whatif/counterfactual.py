@@ -13,8 +13,13 @@ from dataclasses import dataclass, replace
 
 from tidegate.counts import Counts
 
-from tidegate_server.decisions.distributions import merged, size
-from tidegate_server.decisions.observations import Distribution, Histogram, since
+from tidegate_server.decisions.observations import Distribution
+from tidegate_server.domain.evidence import (
+    Histogram,
+    add_histograms,
+    histogram_size,
+    subtract_histogram,
+)
 from tidegate_server.whatif.recording import Fitted, Seen
 from tidegate_server.whatif.sampling import Chance, binomial, poisson, shared_out
 
@@ -89,8 +94,8 @@ class Elsewise:
             others.append(
                 replace(
                     each,
-                    control=since(each.control, in_control),
-                    treatment=since(each.treatment, in_treatment),
+                    control=subtract_histogram(each.control, in_control),
+                    treatment=subtract_histogram(each.treatment, in_treatment),
                 )
             )
         self.drawn.thinned = True
@@ -159,13 +164,17 @@ class Elsewise:
         pooled = self._fitted.values[recorded.measure]
         if share < seen.share:
             kept = self._thinned(recorded.treatment, share / seen.share)
-            moved = size(recorded.treatment) - size(kept)
+            moved = histogram_size(recorded.treatment) - histogram_size(kept)
             drawn = self._picked(pooled[0] or pooled[1], moved)
-            return replace(recorded, control=merged((recorded.control, drawn)), treatment=kept)
+            return replace(
+                recorded, control=add_histograms((recorded.control, drawn)), treatment=kept
+            )
         kept = self._thinned(recorded.control, (1.0 - share) / (1.0 - seen.share))
-        moved = size(recorded.control) - size(kept)
+        moved = histogram_size(recorded.control) - histogram_size(kept)
         drawn = self._picked(pooled[1] or pooled[0], moved)
-        return replace(recorded, control=kept, treatment=merged((recorded.treatment, drawn)))
+        return replace(
+            recorded, control=kept, treatment=add_histograms((recorded.treatment, drawn))
+        )
 
     def _thinned(self, histogram: Histogram, part: float) -> Histogram:
         found = ((bucket, binomial(self._chance, count, part)) for bucket, count in histogram)
@@ -173,7 +182,7 @@ class Elsewise:
 
     def _picked(self, pooled: Histogram, values: int) -> Histogram:
         """So many values of those that there are."""
-        return shared_out(self._chance, values, pooled, size(pooled))
+        return shared_out(self._chance, values, pooled, histogram_size(pooled))
 
 
 def gamma(shape: float, deviations: float) -> float:

@@ -7,8 +7,9 @@ import math
 from tidegate.counts import StratumCounts
 from tidegate.histogram import bucket_of, upper_bound
 
-from tidegate_server.decisions.observations import Distribution, Histogram
+from tidegate_server.decisions.observations import Distribution
 from tidegate_server.domain.checks import LATENCY
+from tidegate_server.domain.evidence import Histogram
 from tidegate_server.whatif.sampling import Chance, shared_out
 
 TYPICAL_SECONDS = 0.1

@@ -15,8 +15,8 @@ from typing import TypeAlias
 
 from tidegate.counts import NOTHING, Counts
 
-from tidegate_server.decisions.distributions import merged
-from tidegate_server.decisions.observations import Distribution, Histogram, Measured, total
+from tidegate_server.decisions.observations import Distribution, Measured
+from tidegate_server.domain.evidence import Histogram, add_histograms, total
 from tidegate_server.domain.policy import Policy
 from tidegate_server.domain.release import Release, State
 from tidegate_server.ledger.entry import Entry
@@ -209,8 +209,8 @@ def _values(seen: Sequence[Seen]) -> Mapping[str, tuple[Histogram, Histogram]]:
     parts = [part for each in seen for part in each.distributions]
     return {
         measure: (
-            merged(part.control for part in parts if part.measure == measure),
-            merged(part.treatment for part in parts if part.measure == measure),
+            add_histograms(part.control for part in parts if part.measure == measure),
+            add_histograms(part.treatment for part in parts if part.measure == measure),
         )
         for measure in dict.fromkeys(part.measure for part in parts)
     }

@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from tidegate.model import Serve
 
 from tidegate_server.admin.document_reader import document_of
-from tidegate_server.admin.ledgers.replays import ledger_of
+from tidegate_server.admin.ledgers.stored_ledger import read_entry, read_ledger
 from tidegate_server.domain.change import Address, Kind
 from tidegate_server.domain.flags import Targeting
 from tidegate_server.domain.project_documents import targeting_address
 from tidegate_server.domain.release import Release
 from tidegate_server.ledger.explain import Act, Elsewhere, Story, explain
 from tidegate_server.store import Store
-from tidegate_server.store.logs import AuditEntry, recorded
+from tidegate_server.store.logs import AuditEntry
 
 NOTED_MS = 60_000
 """The audit log dates an act when it is committed, a little after the time it is done at."""
@@ -35,7 +35,7 @@ def explanation(store: Store, project: str, environment: str, id: str) -> Story:
     return explain(
         release,
         environment,
-        (each.entry for each in ledger_of(store, project, environment, id)),
+        (each.entry for each in read_ledger(store, project, environment, id)),
         list(_acts(store, project, environment, release, now_ms)),
         _elsewhere(store, project, release.flag),
         now_ms,
@@ -49,7 +49,7 @@ def _acts(
     began_ms = release.started_ms
     for first in store.ledger_after(project, environment, release.id, None, 1):
         # A draft was made before it was begun.
-        began_ms = min(began_ms, recorded(first).entry.before.stage_entered_ms)
+        began_ms = min(began_ms, read_entry(first).entry.before.stage_entered_ms)
     until_ms = now_ms if release.ended_ms is None else release.ended_ms + NOTED_MS
     for each in store.audit_between(project, began_ms, until_ms):
         if _concerns(each, release, environment):

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tidegate_server.admin.document_reader import document_of
+from tidegate_server.admin.ledgers.stored_ledger import read_ledger
 from tidegate_server.domain.change import Address, Kind
-from tidegate_server.ledger.replay import Difference, Recorded, Replay
+from tidegate_server.ledger.replay import Difference, Replay
 from tidegate_server.store import Store
-from tidegate_server.store.logs import recorded
-
-PAGE = 100
-"""Entries between two reads. Each read lets the other requests of a worker go on."""
 
 MOST_DIFFERENCES = 200
 """So many of a stretch's differences are shown; ``Replay.differing`` counts all entries."""
@@ -62,7 +58,7 @@ def replay(
     again = Replay()
     differences: list[Difference] = []
     entries, last, following = 0, after, None
-    for each in ledger_of(store, project, environment, release, after):
+    for each in read_ledger(store, project, environment, release, after):
         if entries >= least and each.entry.checkpoint is not None:
             differences += again.arrive(each)
             following = last
@@ -77,12 +73,3 @@ def replay(
         tuple(differences),
         following,
     )
-
-
-def ledger_of(
-    store: Store, project: str, environment: str, release: str, after: str | None = None
-) -> Iterator[Recorded]:
-    """A release's ledger, the oldest entry first; raises as ``replay`` does."""
-    while page := store.ledger_after(project, environment, release, after, PAGE):
-        yield from map(recorded, page)
-        after = page[-1].id

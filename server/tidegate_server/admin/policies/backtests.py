@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 
 from tidegate_server.admin.document_reader import document_of
-from tidegate_server.admin.ledgers.replays import ledger_of
+from tidegate_server.admin.ledgers.stored_ledger import read_ledger
 from tidegate_server.admin.policies.backtest_schemas import BacktestRequest
 from tidegate_server.admin.policies.simulations import BREATH, SECONDS, computing, policy_for
 from tidegate_server.domain.change import Address, Kind
@@ -40,7 +40,7 @@ def backtested(store: Store, project: str, asked: BacktestRequest) -> Backtested
     release = document_of(store, project, address).document
     policy = policy_for(store, project, asked.policy)
     with computing():
-        entries = ledger_of(store, project, asked.environment, asked.release)
+        entries = read_ledger(store, project, asked.environment, asked.release)
         recorded = recording(release, (each.entry for each in entries))
         fitted = fit(policy, recorded)
         until = time.monotonic() + SECONDS
