@@ -54,7 +54,7 @@ def test_every_script_can_be_executed() -> None:
 
 def test_every_link_between_the_documents_leads_somewhere() -> None:
     dead = []
-    for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
+    for page in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]:
         for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
             if "://" not in target and not (page.parent / target).exists():
                 dead.append(f"{page.relative_to(ROOT)} -> {target}")
