@@ -23,13 +23,14 @@ import mmh3
 
 from tidegate.context import NOBODY, Context
 from tidegate.details import ClientEvent, ClientStatus, EvaluationDetails
-from tidegate.errors import WireError
+from tidegate.errors import TypeMismatch, WireError
 from tidegate.operation import Operation, current
 from tidegate.runtime import process_hooks, uwsgi
 from tidegate.runtime.late_imports import load
 
 if TYPE_CHECKING:
-    from tidegate.evaluation.rule_set import Compiled, Evaluation, Question
+    from tidegate.evaluation.results import Evaluation
+    from tidegate.evaluation.rule_set import BooleanFlag, CompiledSnapshot
     from tidegate.model import FlagType
     from tidegate.persistence import SnapshotFile
     from tidegate.reporting import Reporter
@@ -68,8 +69,8 @@ class Client:
         *,
         cache_path: str | os.PathLike[str] | None = None,
     ) -> None:
-        self._compiled: Compiled | None = None
-        self._booleans: dict[str, Question] = {}
+        self._compiled: CompiledSnapshot | None = None
+        self._booleans: dict[str, BooleanFlag] = {}
         self._reporter: Reporter = load("tidegate.reporting").Reporter()
         self._link: Link | None = None
         self._postponed: threading.Lock | None = None
@@ -338,7 +339,7 @@ class Client:
             value = default if answer.value is None else read(answer.value)
             if answer.exposures:
                 self._count(answer, operation, context)
-        except _Mismatch as error:
+        except TypeMismatch as error:
             answer, value = _failure("TYPE_MISMATCH", str(error)), default
         except Exception as error:
             answer, value = _failure("GENERAL", f"{type(error).__name__}: {error}"), default
@@ -387,7 +388,7 @@ class Client:
         if flag is None:
             return _failure("FLAG_NOT_FOUND", f"flag {key} not found")
         if flag.type != type_ and f"flags/{key}" not in compiled.broken:
-            raise _Mismatch(f"{key!r} is a {flag.type} flag, not a {type_} one")
+            raise TypeMismatch(f"{key!r} is a {flag.type} flag, not a {type_} one")
         return flag.evaluate(context)
 
     def _count(self, answer: Evaluation, operation: Operation | None, context: Context) -> None:
@@ -419,7 +420,7 @@ class Client:
         self._apply(compiled)
         log.info("flags of version %d from the cache are in force", compiled.version)
 
-    def _apply(self, compiled: Compiled) -> None:
+    def _apply(self, compiled: CompiledSnapshot) -> None:
         # Each table is whole by itself: an evaluation reads exactly one.
         self._compiled = compiled
         self._choose_way()
@@ -431,7 +432,7 @@ class Client:
         while table is not (table := self._quick_way()):
             self._booleans = table
 
-    def _quick_way(self) -> dict[str, Question]:
+    def _quick_way(self) -> dict[str, BooleanFlag]:
         """The table of flags that are asked without details: with observers there is none."""
         if self._observers or self._compiled is None:
             return _NO_FLAGS
@@ -455,7 +456,9 @@ class Client:
         if self._postponed is not None and not uwsgi.workers_are_to_come():
             self._begin_late()
 
-    def _connect(self, given: Compiled | None = None, closed: frozenset[str] = frozenset()) -> None:
+    def _connect(
+        self, given: CompiledSnapshot | None = None, closed: frozenset[str] = frozenset()
+    ) -> None:
         link: Link = load("tidegate.sync").Link(
             load("tidegate.transport").Transport(self._url, self._token),
             self._reporter,
@@ -495,18 +498,14 @@ def _call(listener: Listener, event: ClientEvent) -> None:
         log.exception("a listener failed")
 
 
-class _Mismatch(Exception):
-    """A flag of another type than was asked for."""
-
-
-def _compiled(document: object) -> Compiled:
+def _compiled(document: object) -> CompiledSnapshot:
     snapshot = load("tidegate.wire").parse_snapshot(document)
-    compiled: Compiled = load("tidegate.evaluation.rule_set").compile_snapshot(snapshot)
+    compiled: CompiledSnapshot = load("tidegate.evaluation.rule_set").compile_snapshot(snapshot)
     return compiled
 
 
 def _failure(code: str, message: str) -> Evaluation:
-    answer: Evaluation = load("tidegate.evaluation.rule_set").failure(code, message)
+    answer: Evaluation = load("tidegate.evaluation.results").failure(code, message)
     return answer
 
 
@@ -519,8 +518,8 @@ def _as_integer(value: Any) -> int:
         return value
     if value.is_integer():
         return int(value)
-    raise _Mismatch(f"{value} is no whole number")
+    raise TypeMismatch(f"{value} is no whole number")
 
 
 _float = float
-_NO_FLAGS: dict[str, Question] = {}
+_NO_FLAGS: dict[str, BooleanFlag] = {}

@@ -1,31 +1,47 @@
-"""Every error of the SDK.
+"""Every exception of the SDK.
 
 ::
 
-    TidegateError
-    ├── InvalidCondition     a condition that no context could be held against
-    └── WireError            a document that is not a snapshot, an update or a part of one
+    Exception
+    ├── TidegateError
+    │   ├── InvalidCondition     a condition that cannot be evaluated
+    │   ├── InvalidFlag          a flag that cannot be evaluated
+    │   ├── TypeMismatch         a flag of another type than the application asked for
+    │   ├── WireError            a document that is not a snapshot, an update or a part of one
+    │   └── Unreachable          the server did not answer as it should
+    │       └── Refused          the server does not accept the token
+    └── AssertionError
+        ├── UnknownFlag          a test in strict mode does not set a flag
+        └── WrongType            a test sets a value of the wrong type
 
-Evaluation never raises: these appear where documents are read, and in the details
-of an evaluation as an error code.
+Evaluation never raises: it gives an error code in the details. An application can meet
+``WireError`` when it makes a client from a document, and the last two in its tests.
 """
 
 from __future__ import annotations
 
 
 class TidegateError(Exception):
-    """The root of the SDK's errors."""
+    """The base of the SDK's errors."""
 
 
 class InvalidCondition(TidegateError):
-    """An operator that does not exist, or a value that it cannot compare with."""
+    """An unknown operator, or a value that the operator cannot compare with."""
+
+
+class InvalidFlag(TidegateError):
+    """A flag that contradicts itself: an unknown variant, or a value of the wrong type."""
+
+
+class TypeMismatch(TidegateError):
+    """A flag of another type than the application asked for."""
 
 
 class WireError(TidegateError):
-    """A document that is not what it claims to be.
+    """A document with a missing or wrong field.
 
     Attributes:
-        pointer: JSON pointer of the field at fault (``/rules/0/when/operator``).
+        pointer: the JSON pointer of the field (``/rules/0/when/operator``).
         message: what is wrong and what would be right.
     """
 
@@ -33,3 +49,29 @@ class WireError(TidegateError):
         super().__init__(f"{pointer or '/'}: {message}")
         self.pointer = pointer
         self.message = message
+
+
+class Unreachable(TidegateError):
+    """The server did not answer as it should.
+
+    Attributes:
+        kind: the cause, in a few words.
+        wait: how many seconds the server asks to wait before the next request.
+    """
+
+    def __init__(self, kind: str, wait: float = 0.0) -> None:
+        super().__init__(kind)
+        self.kind = kind
+        self.wait = wait
+
+
+class Refused(Unreachable):
+    """The server does not accept the token."""
+
+
+class UnknownFlag(AssertionError):
+    """In strict mode, the application asked for a flag that the test does not set."""
+
+
+class WrongType(AssertionError):
+    """The test sets a value that does not have the type the application asked for."""

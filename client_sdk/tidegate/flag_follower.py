@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from tidegate import wire
 from tidegate.errors import WireError
-from tidegate.evaluation.rule_set import Compiled, compile_snapshot
+from tidegate.evaluation.rule_set import CompiledSnapshot, compile_snapshot
 from tidegate.reporting import ReportCounts, Reporter
 
 IDLE_REPORT_SECONDS = 10.0
@@ -61,13 +61,13 @@ class FlagFollower:
     """
 
     def __init__(
-        self, source: FlagSource, reporter: Reporter, flags: Compiled | None = None
+        self, source: FlagSource, reporter: Reporter, flags: CompiledSnapshot | None = None
     ) -> None:
         self._source = source
         self._reporter = reporter
-        self.flags: Compiled | None = flags
+        self.flags: CompiledSnapshot | None = flags
 
-    def read_snapshot(self) -> Compiled:
+    def read_snapshot(self) -> CompiledSnapshot:
         """Read the whole snapshot from the source, and return it compiled.
 
         Raises:
@@ -75,7 +75,7 @@ class FlagFollower:
         """
         return self.take_snapshot(self._source.snapshot())
 
-    def take_snapshot(self, document: Any) -> Compiled:
+    def take_snapshot(self, document: Any) -> CompiledSnapshot:
         """Replace the flags with a snapshot, whatever its version, and return it compiled.
 
         The version may be lower than before: the server's store was restored from a backup.
@@ -88,7 +88,7 @@ class FlagFollower:
         self.flags = compile_snapshot(snapshot, broken)
         return self.flags
 
-    def take_update(self, document: Any) -> Compiled | None:
+    def take_update(self, document: Any) -> CompiledSnapshot | None:
         """Apply an update, or read the whole snapshot if an earlier update was missed.
 
         Returns:
@@ -129,14 +129,14 @@ class FlagFollower:
         return False
 
 
-def report_interval(flags: Compiled | None) -> float:
+def report_interval(flags: CompiledSnapshot | None) -> float:
     """Return the seconds between two reports: the shortest that a release asks for."""
     releases = () if flags is None else flags.releases.values()
     intervals = [release.report_interval for release in releases]
     return max(SHORTEST_REPORT_SECONDS, min([IDLE_REPORT_SECONDS, *intervals]))
 
 
-def needs_report(before: Compiled | None, after: Compiled) -> bool:
+def needs_report(before: CompiledSnapshot | None, after: CompiledSnapshot) -> bool:
     """Return whether a change must be reported at once: a kill, or another report interval."""
     return (
         before is None

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from tidegate.details import ClientEvent
-from tidegate.evaluation.rule_set import Compiled
+from tidegate.evaluation.rule_set import CompiledSnapshot
 from tidegate.local_evidence import Outage, Trip, watched
 from tidegate.model import Flag, Update
 from tidegate.reporting import Reporter
@@ -52,8 +52,8 @@ class Breaker:
     def __init__(
         self,
         reporter: Reporter,
-        get: Callable[[], Compiled | None],
-        apply: Callable[[Compiled], None],
+        get: Callable[[], CompiledSnapshot | None],
+        apply: Callable[[CompiledSnapshot], None],
         tell: Callable[[ClientEvent], None],
         closed: frozenset[str] = frozenset(),
     ) -> None:
@@ -98,7 +98,7 @@ class Breaker:
                 self._watch = None
             self._reporter.watch(False)
 
-    def end(self, flags: Compiled) -> tuple[Compiled | None, bool]:
+    def end(self, flags: CompiledSnapshot) -> tuple[CompiledSnapshot | None, bool]:
         """The server speaks: put its flags in force.
 
         Returns:
@@ -149,7 +149,7 @@ class Breaker:
             *(trip.flag, trip.treatment.failing, trip.treatment.outcomes),
             *(trip.control.failing, trip.control.outcomes),
         )
-        self._tell(ClientEvent("changed", present.differs(flags)))
+        self._tell(ClientEvent("changed", present.changed_flags(flags)))
 
 
 def _closed(flag: Flag) -> Flag:

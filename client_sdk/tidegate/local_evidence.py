@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from tidegate.counts import NOTHING, Counts, StratumCounts
-from tidegate.evaluation.rule_set import Arm
+from tidegate.evaluation.results import Arm
 from tidegate.harm_evidence import (
     EPOCH_WINDOWS,
     Guard,

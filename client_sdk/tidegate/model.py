@@ -7,7 +7,7 @@ value written as JSON field by field is the wire form. Parsing lives in
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
@@ -68,6 +68,21 @@ class NoneOf(Condition):
     """Negation: no condition holds, ``{"none": [...]}``."""
 
     none: tuple[Condition, ...]
+
+
+def nested_conditions(condition: Condition) -> Iterator[Condition]:
+    """Yield a condition and all conditions inside it, in their order."""
+    yield condition
+    if isinstance(condition, All):
+        parts = condition.all
+    elif isinstance(condition, AnyOf):
+        parts = condition.any
+    elif isinstance(condition, NoneOf):
+        parts = condition.none
+    else:
+        return
+    for part in parts:
+        yield from nested_conditions(part)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from tidegate.context import NOBODY, Context
 
 if TYPE_CHECKING:
-    from tidegate.evaluation.rule_set import Exposure
+    from tidegate.evaluation.results import Exposure
     from tidegate.reporting import Reporter
 
 log: logging.Logger = logging.getLogger("tidegate")

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from tidegate.bucketing import user_hash
-from tidegate.evaluation.rule_set import Arm, Exposure
+from tidegate.evaluation.results import Arm, Exposure
 from tidegate.histogram import LATENCY, bucket_of
 from tidegate.model import ActiveRelease
 

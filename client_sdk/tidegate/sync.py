@@ -18,14 +18,14 @@ from typing import Any
 
 from tidegate import wire
 from tidegate.details import ClientEvent
-from tidegate.errors import WireError
-from tidegate.evaluation.rule_set import Compiled
+from tidegate.errors import Refused, Unreachable, WireError
+from tidegate.evaluation.rule_set import CompiledSnapshot
 from tidegate.flag_follower import LAST_REPORT_SECONDS, FlagFollower, Report, needs_report
 from tidegate.local_breaker import Breaker
 from tidegate.persistence import SnapshotFile
 from tidegate.reporting import Reporter, counts_document
 from tidegate.runtime import threads
-from tidegate.transport import SDK, Refused, Transport, Unreachable
+from tidegate.transport import SDK, Transport
 
 log: logging.Logger = logging.getLogger("tidegate")
 
@@ -87,12 +87,12 @@ class Link:
         self,
         transport: Transport,
         reporter: Reporter,
-        get: Callable[[], Compiled | None],
-        apply: Callable[[Compiled], None],
+        get: Callable[[], CompiledSnapshot | None],
+        apply: Callable[[CompiledSnapshot], None],
         file: SnapshotFile | None = None,
         tell: Callable[[ClientEvent], None] = lambda event: None,
         heard: Callable[[], bool] = lambda: True,
-        given: Compiled | None = None,
+        given: CompiledSnapshot | None = None,
         closed: frozenset[str] = frozenset(),
     ) -> None:
         self._transport = transport
@@ -101,7 +101,7 @@ class Link:
         self._file = file
         self._tell = tell
         self._heard = heard
-        self._saved: Compiled | None = self.given
+        self._saved: CompiledSnapshot | None = self.given
         self._stopping = threading.Event()
         self._flushing = False
         self._flushed = threading.Event()
@@ -114,7 +114,7 @@ class Link:
         self.fresh_at: float | None = None
 
     @property
-    def given(self) -> Compiled | None:
+    def given(self) -> CompiledSnapshot | None:
         """The flags that the server sent last."""
         return self._follower.flags
 
@@ -229,7 +229,7 @@ class Link:
         if flags is not None:
             self._put(flags)
 
-    def _put(self, compiled: Compiled) -> None:
+    def _put(self, compiled: CompiledSnapshot) -> None:
         before = self._put_in_force(compiled)
         for place, error in compiled.broken.items():
             if before is None or place not in before.broken:
@@ -237,7 +237,7 @@ class Link:
         if needs_report(before, compiled):
             self._report_now.set()
 
-    def _put_in_force(self, flags: Compiled) -> Compiled | None:
+    def _put_in_force(self, flags: CompiledSnapshot) -> CompiledSnapshot | None:
         """Do as the server says, also where this process did otherwise for a while.
 
         Returns:
@@ -248,7 +248,7 @@ class Link:
             # What happened meanwhile is of interest now.
             self._report_now.set()
         news = before is not flags and self._heard()
-        if news and before is not None and (changed := flags.differs(before)):
+        if news and before is not None and (changed := flags.changed_flags(before)):
             self._tell(ClientEvent("changed", changed))
         return before
 

@@ -33,9 +33,13 @@ from typing import Any, TypeVar
 from tidegate.client import Client
 from tidegate.context import NOBODY, Context
 from tidegate.details import EvaluationDetails
-from tidegate.evaluation.rule_set import Evaluation, has_type
+from tidegate.errors import UnknownFlag, WrongType
+from tidegate.evaluation.flag_compiler import has_type
+from tidegate.evaluation.results import Evaluation
 from tidegate.model import FlagType
 from tidegate.operation import current
+
+__all__ = ["NO_FLAGS", "Asked", "UnknownFlag", "WrongType", "client", "flags", "override"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -43,14 +47,6 @@ NO_FLAGS: Mapping[str, Any] = {
     "schema": 1, "project": "test", "environment": "test", "version": 0,
     "flags": {}, "segments": {},
 }  # fmt: skip
-
-
-class UnknownFlag(AssertionError):
-    """In strict mode: the application asked for a flag that the test does not set."""
-
-
-class WrongType(AssertionError):
-    """The test sets a value that is not of the type the application asked for."""
 
 
 def client() -> Client:

@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tidegate.errors import TidegateError
+from tidegate.errors import Refused, Unreachable
 from tidegate.runtime.late_imports import load
 from tidegate.version import VERSION
 
@@ -42,24 +42,6 @@ OF_A_LINE = 64
 """What it takes to keep a line of an event, besides the line."""
 
 SDK = f"tidegate-python/{VERSION}"
-
-
-class Unreachable(TidegateError):
-    """The server did not answer as it should.
-
-    Attributes:
-        kind: how, in a word or two.
-        wait: for how many seconds it asks to be left alone.
-    """
-
-    def __init__(self, kind: str, wait: float = 0.0) -> None:
-        super().__init__(kind)
-        self.kind = kind
-        self.wait = wait
-
-
-class Refused(Unreachable):
-    """The server does not take the token."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from flask import Flask
 from tidegate.counts import Counts
-from tidegate.evaluation.rule_set import Evaluation, Exposure
+from tidegate.evaluation.results import Evaluation, Exposure
 from tidegate.histogram import LATENCY
 from tidegate_server.domain.change import Kind
 from tidegate_server.ofrep import exposures

@@ -6,7 +6,7 @@ from typing import Any
 
 from tidegate import wire
 from tidegate.errors import WireError
-from tidegate.evaluation.rule_set import Compiled, compile_snapshot
+from tidegate.evaluation.rule_set import CompiledSnapshot, compile_snapshot
 
 
 def a_flag(key: str, **changes: Any) -> dict[str, Any]:
@@ -58,7 +58,7 @@ def a_snapshot(*flags: dict[str, Any], **segments: Any) -> dict[str, Any]:
     }
 
 
-def compiled(document: dict[str, Any]) -> Compiled:
+def compiled(document: dict[str, Any]) -> CompiledSnapshot:
     """A snapshot as a client asks it; flags that cannot be read are in it as such."""
     broken: dict[str, WireError] = {}
     return compile_snapshot(wire.parse_snapshot(document, broken), broken)

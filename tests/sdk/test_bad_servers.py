@@ -15,6 +15,7 @@ import pytest
 from tidegate import Client, Context
 from tidegate import sync as links
 from tidegate import transport as transports
+from tidegate.errors import Unreachable
 
 from tests.sdk import bad_proxy
 from tests.sdk.bad_proxy import Mode, Proxy
@@ -268,7 +269,7 @@ def test_memory_is_bounded_whatever_a_stream_sends(
         while True:
             yield b"data: " + b"x" * 1_000
 
-    with pytest.raises(transports.Unreachable, match="too large"):
+    with pytest.raises(Unreachable, match="too large"):
         for _ in transports.parse_events(endless()):
             pass
 

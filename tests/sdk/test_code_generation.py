@@ -63,10 +63,10 @@ def test_what_people_wrote_is_never_source() -> None:
 def test_flags_of_one_shape_are_compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
     flags = [a_flag(f"flag-{n}", rules=[rule(n, equals("plan", f"p{n}"))]) for n in range(50)]
     client = Client.offline(a_snapshot(*flags))
-    before = code_generation._maker.cache_info().misses
+    before = code_generation._compile_source.cache_info().misses
     for number in range(50):
         assert client.boolean(f"flag-{number}", True, Context("a", plan=f"p{number}")) is False
-    assert code_generation._maker.cache_info().misses - before <= 1
+    assert code_generation._compile_source.cache_info().misses - before <= 1
 
 
 class Contrary(str):

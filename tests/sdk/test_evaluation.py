@@ -1,4 +1,4 @@
-"""Compiled evaluation: as the naive one, whole or in updates, and without leftovers."""
+"""CompiledSnapshot evaluation: as the naive one, whole or in updates, and without leftovers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tidegate import Context, wire
 from tidegate.errors import WireError
-from tidegate.evaluation.rule_set import Compiled, Evaluation
+from tidegate.evaluation.results import Evaluation
+from tidegate.evaluation.rule_set import CompiledSnapshot
 
 from tests.sdk import naive_evaluator
 from tests.sdk.documents import a_flag, a_release, a_snapshot, asking, compiled
@@ -31,7 +32,7 @@ def plainly(answer: Evaluation) -> naive_evaluator.Answer:
     )
 
 
-def answers(compiled: Compiled, whom: dict[str, Any]) -> dict[str, naive_evaluator.Answer]:
+def answers(compiled: CompiledSnapshot, whom: dict[str, Any]) -> dict[str, naive_evaluator.Answer]:
     context = Context.of(whom)
     return {key: plainly(compiled.evaluate(key, context)) for key in [*FLAGS, "unknown"]}
 
@@ -58,8 +59,8 @@ def test_an_update_gives_what_the_updated_snapshot_gives(
         whole = compiled(document)
         assert answers(ready, whom) == answers(whole, whom)
         assert ready.snapshot == whole.snapshot
-        assert {key: flag.needs for key, flag in ready.flags.items()} == {
-            key: flag.needs for key, flag in whole.flags.items()
+        assert {key: flag.dependencies for key, flag in ready.flags.items()} == {
+            key: flag.dependencies for key, flag in whole.flags.items()
         }
         assert (ready.releases, ready.killed) == (whole.releases, whole.killed)
 
@@ -72,7 +73,7 @@ def updated(document: dict[str, Any], update: dict[str, Any]) -> dict[str, Any]:
     return after
 
 
-def variant(ready: Compiled, key: str, whom: str | None = "ann") -> str | None:
+def variant(ready: CompiledSnapshot, key: str, whom: str | None = "ann") -> str | None:
     return ready.evaluate(key, Context(whom)).variant
 
 
@@ -160,10 +161,10 @@ def test_only_flags_that_are_said_to_differ_answer_otherwise(
     if data.draw(st.booleans()):
         dict(before.flags)  # compiled already, or not
     after = before.apply(wire.parse_update(data.draw(updates(document["version"] + 1))))
-    differs = after.differs(before)
+    changed = after.changed_flags(before)
     for whom in people:
         then, now = answers(before, whom), answers(after, whom)
-        assert {key for key in then if then[key] != now[key]} <= differs
+        assert {key for key in then if then[key] != now[key]} <= changed
 
 
 # What cannot be read
@@ -199,7 +200,7 @@ def test_an_unreadable_segment_holds_nobody() -> None:
 def test_an_update_mends_and_breaks() -> None:
     ready = compiled(a_snapshot(a_flag("a", type=1), a_flag("b", prerequisites=asking("a"))))
 
-    def change(version: int, document: Any) -> Compiled:
+    def change(version: int, document: Any) -> CompiledSnapshot:
         broken: dict[str, WireError] = {}
         update = wire.parse_update(
             {"version": version, "flags": {"a": document}, "segments": {}}, broken

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from tidegate import Client, Context, transport
 from tidegate.details import ClientEvent
-from tidegate.evaluation.rule_set import Compiled
+from tidegate.errors import Unreachable
+from tidegate.evaluation.rule_set import CompiledSnapshot
 from tidegate.integrations.prometheus import ClientCollector
 from tidegate.local_breaker import Breaker
 from tidegate.reporting import Reporter
@@ -254,7 +255,7 @@ def test_it_is_not_open_for_a_moment_when_the_server_is_back_and_has_killed_it(
     breaker = client._link._breaker
     apply, killed = breaker._apply, []
 
-    def applied(flags: Compiled) -> None:
+    def applied(flags: CompiledSnapshot) -> None:
         killed.append("checkout" in flags.killed)
         apply(flags)
 
@@ -326,7 +327,7 @@ def test_it_is_told_of_with_what_failed_when_reports_arrive_before_flags_do(
     closed(client, visitors)
 
     def unreachable(*_: Any) -> Any:
-        raise transport.Unreachable("it waits for its next attempt")
+        raise Unreachable("it waits for its next attempt")
 
     with monkeypatch.context() as patched:
         patched.setattr(transport.Transport, "events", unreachable)
@@ -369,7 +370,7 @@ def test_stopping_waits_for_no_lock_since_a_signal_may_come_in_the_midst_of_anyt
 
 
 def test_a_budget_that_was_spent_stays_so_while_a_release_has_nothing_to_watch() -> None:
-    def flags(percentage: float) -> Compiled:
+    def flags(percentage: float) -> CompiledSnapshot:
         guarded = {"local_breaker": {"relative": 0.1, "absolute": 0.0}}
         another = a_release((50, []), id="rel_2", **guarded)
         return compiled(
@@ -381,7 +382,7 @@ def test_a_budget_that_was_spent_stays_so_while_a_release_has_nothing_to_watch()
 
     in_force = flags(50)
 
-    def put(flags: Compiled) -> None:
+    def put(flags: CompiledSnapshot) -> None:
         nonlocal in_force
         in_force = flags
 

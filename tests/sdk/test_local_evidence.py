@@ -8,7 +8,7 @@ from math import sqrt
 
 import pytest
 from tidegate.counts import Counts
-from tidegate.evaluation.rule_set import Arm
+from tidegate.evaluation.results import Arm
 from tidegate.harm_evidence import EPOCH_WINDOWS
 from tidegate.local_evidence import FALSE_ALARM, LEAST_FAILING, Outage, Trip, watched
 from tidegate.model import ActiveRelease, Opening, Tolerance

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from tidegate import reporting
 from tidegate.bucketing import user_hash
-from tidegate.evaluation.rule_set import Exposure
+from tidegate.evaluation.results import Exposure
 from tidegate.histogram import LATENCY, bucket_of
 from tidegate.model import ActiveRelease
 from tidegate.reporting import Reporter

@@ -15,7 +15,8 @@ import pytest
 from tidegate import Client, Context, wire
 from tidegate import transport as transports
 from tidegate.details import ClientEvent
-from tidegate.evaluation.rule_set import Compiled, compile_snapshot
+from tidegate.errors import Refused, Unreachable
+from tidegate.evaluation.rule_set import CompiledSnapshot, compile_snapshot
 from tidegate.flag_follower import (
     IDLE_REPORT_SECONDS,
     SHORTEST_REPORT_SECONDS,
@@ -23,7 +24,7 @@ from tidegate.flag_follower import (
 )
 from tidegate.reporting import Reporter
 from tidegate.sync import Link
-from tidegate.transport import SIGN_OF_LIFE, Event, Refused, Unreachable
+from tidegate.transport import SIGN_OF_LIFE, Event
 
 from tests.sdk.conftest import Connect
 from tests.sdk.documents import a_flag, a_release, a_snapshot
@@ -63,7 +64,7 @@ class Followed:
     """A link without threads, followed by hand."""
 
     def __init__(self, transport: Script) -> None:
-        self.compiled: Compiled | None = None
+        self.compiled: CompiledSnapshot | None = None
         self.events: list[ClientEvent] = []
         self.link = Link(
             transport,  # type: ignore[arg-type]
@@ -73,7 +74,7 @@ class Followed:
             tell=self.events.append,
         )
 
-    def _apply(self, compiled: Compiled) -> None:
+    def _apply(self, compiled: CompiledSnapshot) -> None:
         self.compiled = compiled
 
     @property
@@ -294,7 +295,7 @@ def test_a_server_that_was_away_and_then_refuses_is_told_twice(
 # When reports go out
 
 
-def compiled(*intervals: float) -> Compiled:
+def compiled(*intervals: float) -> CompiledSnapshot:
     flags = [
         a_flag(f"f{number}", release=a_release((50, []), report_interval=interval))
         for number, interval in enumerate(intervals)

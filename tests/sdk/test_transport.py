@@ -17,13 +17,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tidegate import transport as transports
+from tidegate.errors import Refused, Unreachable
 from tidegate.reporting import Reporter
 from tidegate.transport import (
     SIGN_OF_LIFE,
     Event,
-    Refused,
     Transport,
-    Unreachable,
     expanded,
     parse_events,
 )

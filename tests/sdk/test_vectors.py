@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from tidegate import Client, Context
-from tidegate.evaluation.rule_set import Compiled
+from tidegate.evaluation.rule_set import CompiledSnapshot
 
 from tests.sdk import naive_evaluator
 from tests.sdk.documents import compiled
@@ -22,7 +22,7 @@ SPLITS = json.loads((FOLDER / "bucketing.json").read_text())["splits"]
 SNAPSHOTS = {name: compiled(document) for name, document in VECTORS["snapshots"].items()}
 
 
-def client_of(snapshot: Compiled) -> Client:
+def client_of(snapshot: CompiledSnapshot) -> Client:
     client = Client.offline(VECTORS["snapshots"]["order"])
     client._apply(snapshot)
     return client

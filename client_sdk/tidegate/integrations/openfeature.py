@@ -34,7 +34,7 @@ from tidegate.details import ClientEvent, EvaluationDetails
 from tidegate.operation import current
 
 if TYPE_CHECKING:
-    from tidegate.evaluation.rule_set import Evaluation
+    from tidegate.evaluation.results import Evaluation
 
 T = TypeVar("T")
 Structure = Sequence[FlagValueType] | Mapping[str, FlagValueType]
@@ -143,7 +143,7 @@ class TidegateProvider(AbstractProvider):
         context = _context(evaluation_context)
         answer = self._client._boolean_answer(flag_key, context)
         if answer is not None:
-            return answer.retold or _retold(answer)
+            return answer.converted or _converted(answer)
         return _resolution(self._client.boolean_details(flag_key, default_value, context))
 
     def resolve_string_details(
@@ -260,12 +260,12 @@ def _context(given: EvaluationContext | None) -> Context:
     return context
 
 
-def _retold(answer: Evaluation) -> FlagResolutionDetails[Any]:
+def _converted(answer: Evaluation) -> FlagResolutionDetails[Any]:
     """Return an answer as a resolution, made once and kept with it."""
     resolution: FlagResolutionDetails[Any] = _Resolution(
         answer.value, None, None, answer.reason, answer.variant, answer.metadata
     )
-    object.__setattr__(answer, "retold", resolution)
+    object.__setattr__(answer, "converted", resolution)
     return resolution
 
 

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import structlog
-from tidegate.evaluation.rule_set import Compiled
+from tidegate.evaluation.rule_set import CompiledSnapshot
 from tidegate.flag_follower import LAST_REPORT_SECONDS, FlagFollower, Report, needs_report
 from tidegate.version import VERSION
 
@@ -83,7 +83,7 @@ class Served:
     notices: Mapping[Audience, Notice]
 
     @property
-    def compiled(self) -> Compiled:
+    def compiled(self) -> CompiledSnapshot:
         """The snapshot itself."""
         return self.views[Audience.APPLICATIONS].compiled
 
@@ -236,13 +236,13 @@ class Resident:
 
     def _take(self, update: FeedUpdate) -> None:
         if update.data is None:
-            flags: Compiled | None = self._follower.read_snapshot()
+            flags: CompiledSnapshot | None = self._follower.read_snapshot()
         else:
             flags = self._follower.take_update(json.loads(update.data))
         if flags is not None:
             self._put(flags)
 
-    def _put(self, compiled: Compiled) -> None:
+    def _put(self, compiled: CompiledSnapshot) -> None:
         before, now = self._served, time.time()
         views, notices = {}, {}
         for audience in Audience:

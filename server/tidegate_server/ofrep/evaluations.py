@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from tidegate.evaluation.rule_set import Evaluation
+from tidegate.evaluation.results import Evaluation
 
 from tidegate_server.ofrep.evaluation_requests import Question
 from tidegate_server.ofrep.flag_views import View, failure

@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 
 from tidegate.bucketing import user_hash
-from tidegate.evaluation.rule_set import Evaluation, Exposure
+from tidegate.evaluation.results import Evaluation, Exposure
 from tidegate.reporting import Reporter
 
 WINDOW_SECONDS = 60.0

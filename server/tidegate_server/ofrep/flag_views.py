@@ -12,7 +12,9 @@ from typing import Any
 
 import msgspec
 from tidegate.context import Context
-from tidegate.evaluation.rule_set import Compiled, CompiledFlag, Evaluation
+from tidegate.evaluation.flag_compiler import CompiledFlag
+from tidegate.evaluation.results import Evaluation
+from tidegate.evaluation.rule_set import CompiledSnapshot
 
 RULE = "ruleId"
 UNREADABLE = "PARSE_ERROR"
@@ -99,7 +101,9 @@ class View:
 
     __slots__ = ("audience", "compiled", "etags", "flags")
 
-    def __init__(self, compiled: Compiled, audience: Audience, before: View | None = None) -> None:
+    def __init__(
+        self, compiled: CompiledSnapshot, audience: Audience, before: View | None = None
+    ) -> None:
         self.compiled = compiled
         self.audience = audience
         old = {} if before is None else before.flags
@@ -118,7 +122,7 @@ class View:
         return any(served.flag is not other.flags[key].flag for key, served in self.flags.items())
 
 
-def _visible(compiled: Compiled, audience: Audience) -> Iterator[tuple[str, CompiledFlag]]:
+def _visible(compiled: CompiledSnapshot, audience: Audience) -> Iterator[tuple[str, CompiledFlag]]:
     described = compiled.snapshot.flags
     for key in sorted(compiled.flags):
         # A flag that cannot be read is not described, so clients may not know of it.

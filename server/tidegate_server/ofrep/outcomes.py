@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tidegate.evaluation.rule_set import Evaluation
+from tidegate.evaluation.results import Evaluation
 
 from tidegate_server.ofrep.evaluation_requests import (
     PARSE_ERROR,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tidegate.counts import Counts
-from tidegate.evaluation.rule_set import Arm
+from tidegate.evaluation.results import Arm
 from tidegate.flag_follower import Report as FollowerReport
 from tidegate.reporting import ReportCounts
 

@@ -1,0 +1,315 @@
+"""One flag compiled to a function from a context to an evaluation.
+
+Order of evaluation:
+
+1. a killed flag serves its kill variant;
+2. a disabled flag serves its off variant;
+3. if a prerequisite is not met, the flag serves its off variant;
+4. the first rule whose condition holds serves its variant or its split;
+5. else the default rule serves its variant or its split.
+
+A release replaces what its rule, or the default rule, serves.
+
+All evaluations are created when the flag is compiled, so that evaluating allocates nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any, TypeAlias
+
+import mmh3
+
+from tidegate.bucketing import BUCKETS, buckets_below, hash_limit
+from tidegate.context import Context, is_text
+from tidegate.errors import InvalidFlag
+from tidegate.evaluation.code_generation import (
+    Computed,
+    Fixed,
+    Served,
+    TwoWaySplit,
+    generate_function,
+)
+from tidegate.evaluation.conditions import ConditionCompiler, Test
+from tidegate.evaluation.results import (
+    TARGETING_KEY_MISSING,
+    Arm,
+    Evaluate,
+    Evaluation,
+    Exposure,
+)
+from tidegate.model import ActiveRelease, Flag, FlagType, Opening, Serve, WeightedVariant
+
+Shortcut: TypeAlias = tuple[str, str, int, Any, Any]
+"""A flag that only has a release for everyone: the release's id, the prefix of the key, the
+hash limit, the value of keys whose hash is below it, the value of the others."""
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledFlag:
+    """A flag ready for evaluation.
+
+    Attributes:
+        key: the flag's key.
+        type: the type of its values.
+        evaluate: returns its evaluation for a context.
+        dependencies: the parts of the snapshot that it uses, itself included:
+            ``flags/KEY`` and ``segments/KEY``.
+        shortcut: set if the flag only has a release for everyone.
+    """
+
+    key: str
+    type: FlagType
+    evaluate: Evaluate
+    dependencies: frozenset[str]
+    shortcut: Shortcut | None = None
+
+
+def compile_flag(
+    flag: Flag, prerequisites: Mapping[str, CompiledFlag], conditions: ConditionCompiler
+) -> tuple[Evaluate, Shortcut | None]:
+    """Return a flag's evaluation and its shortcut.
+
+    Args:
+        flag: the flag.
+        prerequisites: those flags it names that exist, by key.
+        conditions: compiles the snapshot's conditions.
+
+    Raises:
+        InvalidCondition: a condition cannot be compiled.
+        InvalidFlag: it names a variant that it does not have, a variant's value is not of
+            its type, or a salt is not text.
+    """
+    return _FlagCompiler(flag, conditions).compile(prerequisites)
+
+
+def has_type(value: object, type_: FlagType) -> bool:
+    """Return whether a variant's value is of a flag type; None is of every type."""
+    if value is None:
+        return True
+    if type_ == "boolean":
+        return isinstance(value, bool)
+    if type_ == "string":
+        return isinstance(value, str)
+    if type_ == "number":
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, dict | list)
+
+
+class _FlagCompiler:
+    """Compiles one flag."""
+
+    def __init__(self, flag: Flag, conditions: ConditionCompiler) -> None:
+        self._flag = flag
+        self._conditions = conditions
+        self._values = {variant.key: variant.value for variant in flag.variants}
+        for key, value in self._values.items():
+            if not has_type(value, flag.type):
+                raise InvalidFlag(f"the value of {key!r} is not a {flag.type}")
+
+    def compile(
+        self, prerequisites: Mapping[str, CompiledFlag]
+    ) -> tuple[Evaluate, Shortcut | None]:
+        flag = self._flag
+        if flag.killed is not None:
+            variant = flag.killed if flag.killed in self._values else flag.off_variant
+            return always(self._evaluation(variant, "DISABLED", killed=True)), None
+        off = self._evaluation(flag.off_variant, "DISABLED")
+        if not flag.enabled:
+            return always(off), None
+        rules = [
+            (rule.when, self._serve(rule.serve, "TARGETING_MATCH", rule.id)) for rule in flag.rules
+        ]
+        static = not (flag.rules or flag.prerequisites or flag.release)
+        default = self._serve(flag.default, "STATIC" if static else "DEFAULT", None)
+        evaluate = generate_function(rules, default, self._conditions)
+        if flag.prerequisites:
+            return self._with_prerequisites(prerequisites, evaluate, off), None
+        return evaluate, None if rules else _shortcut(default)
+
+    def _with_prerequisites(
+        self, compiled: Mapping[str, CompiledFlag], evaluate_rules: Evaluate, off: Evaluation
+    ) -> Evaluate:
+        prerequisites = [
+            (
+                compiled[prerequisite.flag].evaluate if prerequisite.flag in compiled else None,
+                frozenset(prerequisite.variants),
+            )
+            for prerequisite in self._flag.prerequisites
+        ]
+
+        def evaluate(context: Context) -> Evaluation:
+            exposures: tuple[Exposure, ...] = ()
+            for evaluate_other, variants in prerequisites:
+                if evaluate_other is None:
+                    result = off
+                    break
+                other = evaluate_other(context)
+                exposures += other.exposures
+                if other.variant not in variants:
+                    result = off
+                    break
+            else:
+                result = evaluate_rules(context)
+            if not exposures:
+                return result
+            return replace(result, exposures=exposures + result.exposures)
+
+        return evaluate
+
+    def _serve(self, serve: Serve, reason: str, rule: str | None) -> Served:
+        """Return what a rule serves; ``rule`` is None for the default rule."""
+        release = self._flag.release
+        if release is not None and release.rule == rule:
+            return self._release(release, reason, rule)
+        if serve.variant is not None:
+            return Fixed(self._evaluation(serve.variant, reason, rule))
+        return self._split(serve.split, rule)
+
+    def _split(self, split: Iterable[WeightedVariant], rule: str | None) -> Served:
+        prefix = _hash_prefix(self._flag.salt)
+        buckets = 0
+        ranges = []
+        for part in split:
+            buckets += buckets_below(part.weight)
+            ranges.append((hash_limit(buckets), self._evaluation(part.variant, "SPLIT", rule)))
+        if len(ranges) == 2:
+            (limit, below), (_, above) = ranges
+            return TwoWaySplit(prefix, limit, below, above)
+        return Computed(_split_function(prefix, ranges))
+
+    def _release(self, release: ActiveRelease, reason: str, rule: str | None) -> Served:
+        unopened = self._evaluation(release.control, reason, rule, release)
+        openings = [
+            (opening.segments, self._opening(release, opening, reason, rule))
+            for opening in _reachable_openings(release.openings)
+        ]
+        if openings and not openings[0][0]:
+            return openings[0][1]
+        compiled = [
+            (
+                [self._conditions.segment_test(key) for key in segments],
+                generate_function((), served, self._conditions),
+            )
+            for segments, served in openings
+        ]
+        return Computed(_release_function(compiled, unopened))
+
+    def _opening(
+        self, release: ActiveRelease, opening: Opening, reason: str, rule: str | None
+    ) -> Served:
+        """Return what the contexts of one opening get."""
+        prefix = _hash_prefix(release.salt)
+        buckets = buckets_below(opening.percentage)
+        if 0 < buckets < BUCKETS:
+            reason = "SPLIT"
+        elif opening.segments:
+            reason = "TARGETING_MATCH"
+
+        def evaluation(variant: str, arm: Arm) -> Evaluation:
+            exposure = Exposure(release.id, release.step, opening.stage, arm, release.measures)
+            return self._evaluation(variant, reason, rule, release, exposures=(exposure,))
+
+        treatment = evaluation(release.treatment, "treatment")
+        control = evaluation(release.control, "control")
+        if buckets >= BUCKETS:
+            return Fixed(treatment)
+        if buckets <= 0:
+            return Fixed(control)
+        return TwoWaySplit(prefix, hash_limit(buckets), treatment, control)
+
+    def _evaluation(
+        self,
+        variant: str,
+        reason: str,
+        rule: str | None = None,
+        release: ActiveRelease | None = None,
+        *,
+        killed: bool = False,
+        exposures: tuple[Exposure, ...] = (),
+    ) -> Evaluation:
+        if variant not in self._values:
+            raise InvalidFlag(f"there is no variant {variant!r}")
+        metadata: dict[str, Any] = {"flagVersion": self._flag.version}
+        if rule is not None:
+            metadata["ruleId"] = rule
+        if release is not None:
+            metadata["releaseId"] = release.id
+            metadata["stage"] = release.stage
+        if killed:
+            metadata["killed"] = True
+        return Evaluation(
+            self._values[variant],
+            variant,
+            reason,
+            metadata=MappingProxyType(metadata),
+            exposures=exposures,
+        )
+
+
+def always(result: Evaluation) -> Evaluate:
+    """Return a function that returns ``result`` for every context."""
+    return lambda _: result
+
+
+def _hash_prefix(salt: str) -> str:
+    if not is_text(salt):
+        raise InvalidFlag("its salt contains half of a surrogate pair, which is not text")
+    return f"{salt}:"
+
+
+def _reachable_openings(openings: Iterable[Opening]) -> list[Opening]:
+    """Return the openings in the order in which they claim contexts.
+
+    The highest percentage comes first (the first listed of equals); one for everyone comes
+    last, since no context goes past it.
+    """
+    reachable = []
+    for opening in sorted(openings, key=lambda opening: -opening.percentage):
+        reachable.append(opening)
+        if not opening.segments:
+            break
+    return reachable
+
+
+def _split_function(prefix: str, ranges: list[tuple[int, Evaluation]]) -> Evaluate:
+    hash_ = mmh3.hash
+    last = ranges[-1][1]
+
+    def evaluate(context: Context) -> Evaluation:
+        key = context.targeting_key
+        if not isinstance(key, str):
+            return TARGETING_KEY_MISSING
+        value = hash_(prefix + key, 0, False)
+        for limit, result in ranges:
+            if value < limit:
+                return result
+        return last
+
+    return evaluate
+
+
+def _release_function(
+    openings: list[tuple[list[Test], Evaluate]], unopened: Evaluation
+) -> Evaluate:
+    def evaluate(context: Context) -> Evaluation:
+        for segment_tests, evaluate_opening in openings:
+            if not segment_tests:
+                return evaluate_opening(context)
+            for test in segment_tests:
+                if test(context):
+                    return evaluate_opening(context)
+        return unopened
+
+    return evaluate
+
+
+def _shortcut(served: Served) -> Shortcut | None:
+    if not isinstance(served, TwoWaySplit):
+        return None
+    below, above = served.below, served.above
+    if below.release is None or below.value is None or above.value is None:
+        return None
+    return below.release, served.prefix, served.limit, below.value, above.value
