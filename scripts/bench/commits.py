@@ -7,14 +7,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from tidegate.model import Variant
-from tidegate_server.domain import edits
+from tidegate_server.domain import flag_edits, project_edits
 from tidegate_server.domain.change import Kind
 from tidegate_server.domain.flags import FlagDefinition, Targeting
 from tidegate_server.domain.kill_switch import kill, restore
 from tidegate_server.domain.project_documents import (
     ProjectDocuments,
-    flag_address,
-    targeting_address,
 )
 from tidegate_server.domain.projects import Environment, Project
 from tidegate_server.store import Store, connection
@@ -66,15 +64,11 @@ def _latching(opened: Store) -> Batch:
     def batch() -> float:
         taken = 0.0
         for _ in range(TIMES):
-            definition, targeting = opened.get_many(
-                PROJECT, [flag_address("checkout"), targeting_address(PRODUCTION, "checkout")]
-            )
-            assert definition is not None
-            assert targeting is not None
+            contents = _contents(opened)
+            now_ms = contents.targeting(PRODUCTION, "checkout").updated_ms
             change = turn[0](
-                PROJECT, PRODUCTION, definition, targeting, None,
-                actor="dana", reason="it hurts", now_ms=targeting.updated_ms,
-            )  # fmt: skip
+                contents, PRODUCTION, "checkout", actor="dana", reason="it hurts", now_ms=now_ms
+            )
             turn.reverse()
             began = time.perf_counter()
             opened.commit(change)
@@ -85,16 +79,18 @@ def _latching(opened: Store) -> Batch:
 
 
 def _make_flag(opened: Store) -> None:
-    opened.commit(edits.new_project(Project(PROJECT), actor="dana"))
+    opened.commit(project_edits.new_project(Project(PROJECT), actor="dana"))
     opened.commit(
-        edits.new_environment(ProjectDocuments(PROJECT), Environment(PRODUCTION), actor="dana")
+        project_edits.new_environment(
+            ProjectDocuments(PROJECT), Environment(PRODUCTION), actor="dana"
+        )
     )
     flag = FlagDefinition("checkout", "boolean", (Variant("on", True), Variant("off", False)), "")
-    opened.commit(edits.new_flag(_contents(opened), flag, actor="dana"))
+    opened.commit(flag_edits.new_flag(_contents(opened), flag, actor="dana"))
     contents = _contents(opened)
     before: Targeting = contents.targeting(PRODUCTION, "checkout").document
     opened.commit(
-        edits.edit_targeting(contents, PRODUCTION, replace(before, enabled=True), actor="dana")
+        flag_edits.edit_targeting(contents, PRODUCTION, replace(before, enabled=True), actor="dana")
     )
 
 

@@ -9,14 +9,22 @@ from dataclasses import replace
 from typing import Any
 
 from tidegate.model import Flag, Segment, Serve, Variant
-from tidegate_server.domain import edits, kill_switch, release_commits
+from tidegate_server.domain import (
+    flag_edits,
+    kill_switch,
+    policy_edits,
+    project_edits,
+    release_commits,
+    segment_edits,
+)
 from tidegate_server.domain.change import Address, Audit, Change, Guard, Kind, Put, Stored
 from tidegate_server.domain.flags import FlagDefinition, SegmentDefinition, Targeting
 from tidegate_server.domain.policy import Policy, Stage
 from tidegate_server.domain.project_documents import ProjectDocuments, targeting_address
 from tidegate_server.domain.projects import Environment
 from tidegate_server.domain.release import Release
-from tidegate_server.domain.snapshot import flag_of, segment_of
+from tidegate_server.domain.release_start import start_release
+from tidegate_server.domain.snapshot import snapshot_flag, snapshot_segment
 from tidegate_server.errors import FieldProblem, Invalid, StaleRevision
 
 ON = Variant("on", True)
@@ -57,7 +65,7 @@ class Shelf:
         self.audits: list[Audit] = []
         self.now_ms = 1_000
         for key in environments:
-            self.commit(edits.new_environment(self.documents, Environment(key), actor=ANA))
+            self.commit(project_edits.new_environment(self.documents, Environment(key), actor=ANA))
 
     @property
     def documents(self) -> ProjectDocuments:
@@ -111,7 +119,7 @@ class Shelf:
         documents = self.documents
         for environment, targetings in documents.targetings.items():
             assert self.flags[environment] == {
-                key: flag_of(
+                key: snapshot_flag(
                     documents.flag(key).document,
                     stored.document,
                     self.release(environment, key) if stored.document.release else None,
@@ -120,7 +128,7 @@ class Shelf:
                 for key, stored in targetings.items()
             }
             assert self.segments[environment] == {
-                key: segment_of(stored.document) for key, stored in documents.segments.items()
+                key: snapshot_segment(stored.document) for key, stored in documents.segments.items()
             }
 
     def release(self, environment: str = "production", flag: str = "checkout") -> Release:
@@ -137,28 +145,28 @@ class Shelf:
 
     def add_flag(self, definition: FlagDefinition) -> None:
         """Create a flag."""
-        self.commit(edits.new_flag(self.documents, definition, actor=ANA))
+        self.commit(flag_edits.new_flag(self.documents, definition, actor=ANA))
 
     def add_segment(self, definition: SegmentDefinition) -> None:
         """Create or replace a segment."""
-        self.commit(edits.put_segment(self.documents, definition, actor=ANA))
+        self.commit(segment_edits.put_segment(self.documents, definition, actor=ANA))
 
     def add_policy(self, policy: Policy) -> None:
         """Create or replace a policy."""
-        self.commit(edits.put_policy(self.documents, policy, actor=ANA))
+        self.commit(policy_edits.put_policy(self.documents, policy, actor=ANA))
 
     def retarget(
         self, environment: str = "production", flag: str = "checkout", **to: Any
     ) -> Change:
         """Change fields of a flag's targeting."""
         after = replace(self.targeting(environment, flag), **to)
-        return self.commit(edits.edit_targeting(self.documents, environment, after, actor=ANA))
+        return self.commit(flag_edits.edit_targeting(self.documents, environment, after, actor=ANA))
 
     def start(self, environment: str = "production", **asked: Any) -> Change:
         """Start a release of ``checkout`` to ``on`` under ``careful``."""
         usual = {"release_id": "rel_1", "flag": "checkout", "treatment": "on", "policy": "careful"}
         return self.commit(
-            release_commits.start(
+            start_release(
                 self.documents,
                 environment,
                 **{"actor": ANA, "now_ms": self.now_ms, **usual, **asked},
@@ -170,11 +178,9 @@ class Shelf:
         documents = self.documents
         before = documents.releases["production"][after.id]
         return self.commit(
-            release_commits.change_of(
-                documents.project,
+            release_commits.release_change(
+                documents,
                 "production",
-                documents.flag(after.flag),
-                documents.targeting("production", after.flag),
                 before,
                 after,
                 actor=ANA,
@@ -186,23 +192,17 @@ class Shelf:
     def kill(self, reason: str = "It burns.", actor: str = ANA, flag: str = "checkout") -> Change:
         """Kill a flag in production."""
         return self.commit(
-            kill_switch.kill(*self._three(flag), actor=actor, reason=reason, now_ms=self.now_ms)
+            kill_switch.kill(
+                self.documents, "production", flag, actor=actor, reason=reason, now_ms=self.now_ms
+            )
         )
 
     def restore(self, reason: str = "Mended.", flag: str = "checkout") -> Change:
         """Restore a flag in production."""
         return self.commit(
-            kill_switch.restore(*self._three(flag), actor=ANA, reason=reason, now_ms=self.now_ms)
-        )
-
-    def _three(self, flag: str) -> tuple[str, str, Stored, Stored, Stored | None]:
-        documents = self.documents
-        return (
-            documents.project,
-            "production",
-            documents.flag(flag),
-            documents.targeting("production", flag),
-            documents.active_release("production", flag),
+            kill_switch.restore(
+                self.documents, "production", flag, actor=ANA, reason=reason, now_ms=self.now_ms
+            )
         )
 
 

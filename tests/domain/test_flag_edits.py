@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 from tidegate.model import All, Comparison, InSegment, Prerequisite, Rule, Variant
-from tidegate_server.domain import edits
+from tidegate_server.domain import flag_edits
 from tidegate_server.domain.change import Change
 from tidegate_server.domain.flags import FlagDefinition, SegmentDefinition
 from tidegate_server.domain.project_documents import (
@@ -44,7 +44,7 @@ def shelf() -> Shelf:
 
 def edit(shelf: Shelf, now_ms: int = 500, **to: object) -> Change:
     after = replace(shelf.documents.flag("checkout").document, **to)
-    return shelf.commit(edits.edit_flag(shelf.documents, after, actor="ana", now_ms=now_ms))
+    return shelf.commit(flag_edits.edit_flag(shelf.documents, after, actor="ana", now_ms=now_ms))
 
 
 # Creating ----------------------------------------------------------------------------
@@ -59,15 +59,15 @@ def test_a_new_flag_is_on_everywhere_and_serves_off(shelf: Shelf) -> None:
 
 def test_a_new_flag_rests_on_its_environments() -> None:
     shelf = Shelf("production", "staging")
-    change = shelf.commit(edits.new_flag(shelf.documents, checkout(), actor="ana"))
+    change = shelf.commit(flag_edits.new_flag(shelf.documents, checkout(), actor="ana"))
     assert guarded(change) == {environment_address("production"), environment_address("staging")}
     assert shelf.audits[-1].details == {"type": "boolean", "variants": "on, off"}
 
 
 def test_a_flag_without_a_variant_called_off_begins_with_false_or_the_first() -> None:
     named = checkout(variants=(Variant("yes", True), Variant("no", False)))
-    assert edits.first_targeting(named).off_variant == "no"
-    assert edits.first_targeting(COLOUR).off_variant == "red"
+    assert flag_edits.first_targeting(named).off_variant == "no"
+    assert flag_edits.first_targeting(COLOUR).off_variant == "red"
 
 
 def test_an_imported_flag_keeps_its_salt(shelf: Shelf) -> None:
@@ -110,7 +110,7 @@ def test_true_is_not_taken_for_one(shelf: Shelf) -> None:
         shelf.documents.flag("limits").document,
         variants=(Variant("a", {"x": True}), Variant("b", {})),
     )
-    shelf.commit(edits.edit_flag(shelf.documents, after, actor="ana", now_ms=1))
+    shelf.commit(flag_edits.edit_flag(shelf.documents, after, actor="ana", now_ms=1))
     assert shelf.flags["production"]["limits"].variants[0].value == {"x": True}
     assert shelf.flags["production"]["limits"].variants[0].value["x"] is True
 
@@ -118,7 +118,7 @@ def test_true_is_not_taken_for_one(shelf: Shelf) -> None:
 def test_type_and_salt_never_change(shelf: Shelf) -> None:
     after = FlagDefinition("checkout", "string", (Variant("on", "1"), Variant("off", "0")), "x")
     with pytest.raises(Invalid) as caught:
-        edits.edit_flag(shelf.documents, after, actor="ana", now_ms=1)
+        flag_edits.edit_flag(shelf.documents, after, actor="ana", now_ms=1)
     assert pointers(caught.value) == ["/type", "/salt"]
 
 
@@ -159,7 +159,7 @@ def test_a_prerequisite_added_meanwhile_stops_the_removal_of_its_variant(shelf: 
     shelf.add_flag(COLOUR)
     edit(shelf, variants=(ON, OFF, Variant("beta", True)))
     after = replace(shelf.documents.flag("checkout").document, variants=(ON, OFF))
-    removal = edits.edit_flag(shelf.documents, after, actor="ana", now_ms=1)
+    removal = flag_edits.edit_flag(shelf.documents, after, actor="ana", now_ms=1)
     shelf.retarget(flag="colour", prerequisites=(Prerequisite("checkout", ("beta",)),))
     with pytest.raises(StaleRevision):
         shelf.commit(removal)
@@ -170,7 +170,7 @@ def test_another_value_of_a_compared_variant_restarts_the_evidence(shelf: Shelf)
     shelf.start(flag="colour", treatment="blue")
     shelf.start("staging", flag="colour", treatment="blue", release_id="rel_2")
     after = replace(COLOUR, variants=(Variant("red", "#f00"), Variant("blue", "#00e")))
-    change = shelf.commit(edits.edit_flag(shelf.documents, after, actor="ana", now_ms=500))
+    change = shelf.commit(flag_edits.edit_flag(shelf.documents, after, actor="ana", now_ms=500))
     for environment, key in (("production", "rel_1"), ("staging", "rel_2")):
         release = shelf.release(environment, "colour")
         assert (release.id, release.step, release.attempt, release.stage) == (key, 2, 2, 1)
@@ -188,7 +188,7 @@ def test_a_variant_that_is_not_compared_changes_nothing_for_the_release(shelf: S
     shelf.add_flag(replace(COLOUR, variants=(*COLOUR.variants, green)))
     shelf.start(flag="colour", treatment="blue")
     after = replace(COLOUR, variants=(*COLOUR.variants, Variant("green", "#0e0")))
-    change = shelf.commit(edits.edit_flag(shelf.documents, after, actor="ana", now_ms=500))
+    change = shelf.commit(flag_edits.edit_flag(shelf.documents, after, actor="ana", now_ms=500))
     assert shelf.release(flag="colour").step == 1
     assert release_address("production", "rel_1") in guarded(change)
 
@@ -198,7 +198,7 @@ def test_a_variant_that_is_not_compared_changes_nothing_for_the_release(shelf: S
 
 def test_a_deleted_flag_is_gone_everywhere(shelf: Shelf) -> None:
     shelf.kill()
-    change = shelf.commit(edits.delete_flag(shelf.documents, "checkout", actor="ana"))
+    change = shelf.commit(flag_edits.delete_flag(shelf.documents, "checkout", actor="ana"))
     assert shelf.flags == {"production": {}, "staging": {}}
     assert {each.environment: each.restored for each in change.refreshes} == {
         "production": ("checkout",),
@@ -212,23 +212,23 @@ def test_a_flag_that_another_one_asks_for_stays(shelf: Shelf) -> None:
     shelf.add_flag(COLOUR)
     shelf.retarget(flag="colour", prerequisites=(Prerequisite("checkout", ("on",)),))
     with pytest.raises(NotPossible, match=r"flag colour in production \(as a prerequisite\)"):
-        edits.delete_flag(shelf.documents, "checkout", actor="ana")
+        flag_edits.delete_flag(shelf.documents, "checkout", actor="ana")
 
 
 def test_a_flag_with_an_active_release_stays(shelf: Shelf) -> None:
     shelf.start()
     with pytest.raises(NotPossible, match="release rel_1 in production"):
-        edits.delete_flag(shelf.documents, "checkout", actor="ana")
+        flag_edits.delete_flag(shelf.documents, "checkout", actor="ana")
 
 
 def test_a_flag_that_is_not_there_is_not_found(shelf: Shelf) -> None:
     with pytest.raises(NotFound, match="no flag 'gone'"):
-        edits.delete_flag(shelf.documents, "gone", actor="ana")
+        flag_edits.delete_flag(shelf.documents, "gone", actor="ana")
 
 
 def test_a_prerequisite_added_meanwhile_stops_a_deletion(shelf: Shelf) -> None:
     shelf.add_flag(COLOUR)
-    deletion = edits.delete_flag(shelf.documents, "checkout", actor="ana")
+    deletion = flag_edits.delete_flag(shelf.documents, "checkout", actor="ana")
     shelf.retarget(flag="colour", prerequisites=(Prerequisite("checkout", ("on",)),))
     with pytest.raises(StaleRevision):
         shelf.commit(deletion)
@@ -298,7 +298,7 @@ def test_of_two_edits_that_would_close_a_circle_together_one_is_stale(shelf: She
         documents.targeting("production", "checkout").document,
         prerequisites=(Prerequisite("colour", ("red",)),),
     )
-    late = edits.edit_targeting(documents, "production", ask_colour, actor="ana")
+    late = flag_edits.edit_targeting(documents, "production", ask_colour, actor="ana")
     shelf.retarget(flag="colour", prerequisites=(Prerequisite("checkout", ("on",)),))
     with pytest.raises(StaleRevision):
         shelf.commit(late)
@@ -307,5 +307,5 @@ def test_of_two_edits_that_would_close_a_circle_together_one_is_stale(shelf: She
 def test_a_release_that_was_not_read_makes_an_edit_stale(shelf: Shelf) -> None:
     shelf.start()
     blind = replace(shelf.documents, releases={})
-    with pytest.raises(StaleRevision, match="read again"):
-        edits.edit_targeting(blind, "production", shelf.targeting(), actor="ana")
+    with pytest.raises(StaleRevision, match="read it again"):
+        flag_edits.edit_targeting(blind, "production", shelf.targeting(), actor="ana")

@@ -119,12 +119,15 @@ def test_a_kill_is_never_refused(
         kill_variant=kill_variant,
         default=serving("gone too"),
     )
+    release = replace(shelf.release(), state=state)
     change = kill_switch.kill(
-        "shop",
+        replace(
+            shelf.documents,
+            targetings={"production": {"checkout": Stored(targeting, 7, 0)}},
+            releases={"production": {"rel_1": Stored(release, 3, 0)}},
+        ),
         "production",
-        shelf.documents.flag("checkout"),
-        Stored(targeting, 7, 0),
-        Stored(replace(shelf.release(), state=state), 3, 0),
+        "checkout",
         actor=ANA,
         reason="",
         now_ms=5,

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from tidegate_server.domain import edits
+from tidegate_server.domain import policy_edits
 from tidegate_server.domain.flags import SegmentDefinition
 from tidegate_server.domain.policy import Stage
 from tidegate_server.domain.project_documents import segment_address
@@ -26,7 +26,7 @@ def test_a_policy_is_no_news_for_applications(shelf: Shelf) -> None:
 def test_a_policy_rests_on_the_segments_of_its_stages(shelf: Shelf) -> None:
     shelf.add_segment(SegmentDefinition("staff"))
     policy = ladder(Stage("", 50, ("staff",)), Stage("", 100))
-    change = shelf.commit(edits.put_policy(shelf.documents, policy, actor="ana"))
+    change = shelf.commit(policy_edits.put_policy(shelf.documents, policy, actor="ana"))
     assert guarded(change) == {segment_address("staff")}
     stored = shelf.documents.policy("careful")
     assert [stage.name for stage in stored.document.stages] == ["stage-1", "stage-2"]
@@ -45,7 +45,7 @@ def test_a_policy_that_cannot_be_is_not_written(shelf: Shelf) -> None:
 
 def test_a_policy_may_go_although_a_release_started_under_it(shelf: Shelf) -> None:
     shelf.start()
-    shelf.commit(edits.delete_policy(shelf.documents, "careful", actor="ana"))
+    shelf.commit(policy_edits.delete_policy(shelf.documents, "careful", actor="ana"))
     assert shelf.release().policy == ladder()
     with pytest.raises(NotFound):
-        edits.delete_policy(shelf.documents, "careful", actor="ana")
+        policy_edits.delete_policy(shelf.documents, "careful", actor="ana")

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tidegate.model import All as Every
 from tidegate.model import Rule, Variant
-from tidegate_server.domain import edits
+from tidegate_server.domain import flag_edits
 from tidegate_server.domain import release_state_machine as machine
 from tidegate_server.domain.release import LIVE_STATES, State
 from tidegate_server.domain.release_state_machine import Mover
@@ -70,7 +70,7 @@ def swap_values(shelf: Shelf) -> None:
 
 def _edit(shelf: Shelf, **to: object) -> None:
     after = replace(shelf.documents.flag("checkout").document, **to)
-    shelf.commit(edits.edit_flag(shelf.documents, after, actor="ana", now_ms=shelf.now_ms))
+    shelf.commit(flag_edits.edit_flag(shelf.documents, after, actor="ana", now_ms=shelf.now_ms))
 
 
 def moved(move: Callable[..., object], by: Mover, **options: object) -> Callable[[Shelf], None]:

@@ -5,7 +5,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 from tidegate.model import All, AnyOf, Comparison, InSegment, NoneOf
-from tidegate_server.domain.references import find_cycle, reached, segments_in
+from tidegate_server.domain.references import find_cycle, reachable, segments_in
 
 GRAPHS = st.dictionaries(st.integers(0, 7).map(str), st.lists(st.integers(0, 7).map(str)))
 
@@ -24,7 +24,7 @@ def test_a_cycle_is_found_exactly_where_something_reaches_itself(
         return graph.get(key, [])
 
     way = find_cycle("0", names)
-    assert bool(way) == ("0" in reached(names("0"), names))
+    assert bool(way) == ("0" in reachable(names("0"), names))
     if way:
         assert way[0] == way[-1] == "0"
         assert all(after in names(before) for before, after in pairwise(way))

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 from tidegate.model import Comparison, Opening, Rule
-from tidegate_server.domain import edits
+from tidegate_server.domain import flag_edits
 from tidegate_server.domain import release_state_machine as machine
 from tidegate_server.domain.project_documents import flag_address, release_address
 from tidegate_server.domain.release import State
-from tidegate_server.domain.release_commits import change_of
+from tidegate_server.domain.release_commits import release_change
 from tidegate_server.domain.release_state_machine import Mover
 from tidegate_server.errors import NotPossible, StaleRevision
 
@@ -118,11 +118,9 @@ def test_whoever_comes_second_is_stale(shelf: Shelf) -> None:
     seen = shelf.release()
     old = shelf.documents
     shelf.move(machine.pause(seen, 9, "", by=Mover.PERSON))
-    late = change_of(
-        "shop",
+    late = release_change(
+        old,
         "production",
-        old.flag("checkout"),
-        old.targeting("production", "checkout"),
         old.releases["production"]["rel_1"],
         machine.advance(seen, 9, ""),
         actor="policy",
@@ -135,7 +133,7 @@ def test_whoever_comes_second_is_stale(shelf: Shelf) -> None:
 def test_an_advance_and_an_edit_of_the_flag_do_not_overwrite_each_other(shelf: Shelf) -> None:
     old = shelf.documents
     after = replace(old.flag("checkout").document, name="Fast checkout")
-    edit = edits.edit_flag(old, after, actor="ana", now_ms=9)
+    edit = flag_edits.edit_flag(old, after, actor="ana", now_ms=9)
     shelf.move(machine.advance(shelf.release(), 9, ""))
     with pytest.raises(StaleRevision):
         shelf.commit(edit)
@@ -144,7 +142,7 @@ def test_an_advance_and_an_edit_of_the_flag_do_not_overwrite_each_other(shelf: S
 def test_a_release_that_the_targeting_does_not_name_is_not_moved(shelf: Shelf) -> None:
     running = shelf.release()
     shelf.move(machine.roll_back(running, 9, ""))
-    with pytest.raises(NotPossible, match="not the active release"):
+    with pytest.raises(NotPossible, match="no longer the active release"):
         shelf.move(machine.advance(running, 10, ""))
 
 

@@ -4,12 +4,12 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from tidegate_server.domain import edits
+from tidegate_server.domain import flag_edits, webhook_edits
 from tidegate_server.domain import release_state_machine as machine
-from tidegate_server.domain.change import Outgoing
+from tidegate_server.domain.change import WebhookMessage
 from tidegate_server.domain.policy import Stage
 from tidegate_server.domain.release import Approval, Release, State
-from tidegate_server.domain.release_events import Notice, events_of, told_of
+from tidegate_server.domain.release_events import ReleaseEvent, events_between, webhooks_to_notify
 from tidegate_server.domain.release_gates import ApprovalGate, Event, Notification, Rollback
 from tidegate_server.domain.release_state_machine import Mover
 from tidegate_server.domain.webhooks import Webhook
@@ -147,12 +147,12 @@ MOVES: dict[str, tuple[Release, Callable[[Release], Release], Event | None]] = {
 @pytest.mark.parametrize("name", MOVES)
 def test_a_move_is_its_event(name: str) -> None:
     before, move, event = MOVES[name]
-    assert events_of(before, move(before)) == (() if event is None else (event,))
+    assert events_between(before, move(before)) == (() if event is None else (event,))
 
 
 def test_a_release_starts_when_it_opens_and_not_as_a_draft() -> None:
-    assert events_of(None, started()) == (Event.STARTED,)
-    assert events_of(None, draft()) == ()
+    assert events_between(None, started()) == (Event.STARTED,)
+    assert events_between(None, draft()) == ()
 
 
 def test_every_event_of_a_release_happens_in_some_move() -> None:
@@ -168,8 +168,8 @@ def test_a_policy_tells_each_webhook_once_and_only_what_it_wants_to_hear() -> No
             Notification("ops", (Event.HELD,)),
         )
     )
-    assert told_of(policy, Event.HELD) == ("ops", "chat")
-    assert told_of(policy, Event.COMPLETED) == ("ops",)
+    assert webhooks_to_notify(policy, Event.HELD) == ("ops", "chat")
+    assert webhooks_to_notify(policy, Event.COMPLETED) == ("ops",)
 
 
 class TestCommits:
@@ -178,7 +178,7 @@ class TestCommits:
         shelf = stocked()
         for key in ("ops", "chat"):
             webhook = Webhook(key, "https://ops.example.com/", key)
-            shelf.commit(edits.put_webhook(shelf.documents, webhook, actor=ANA))
+            shelf.commit(webhook_edits.put_webhook(shelf.documents, webhook, actor=ANA))
         kills = (Event.KILLED, Event.RESTORED, Event.ROLLED_BACK)
         shelf.add_policy(ladder(notify=(Notification("ops"), Notification("chat", kills))))
         return shelf
@@ -186,7 +186,7 @@ class TestCommits:
     def test_a_start_is_told_with_the_whole_release(self, shelf: Shelf) -> None:
         (told,) = shelf.start(reason="Friday").outgoing
         assert told.webhook == "ops"
-        notice: Notice = told.notice
+        notice: ReleaseEvent = told.event
         assert (notice.event, notice.actor, notice.reason) == ("started", ANA, "Friday")
         assert (notice.environment, notice.at_ms) == ("production", shelf.release().updated_ms)
         release = notice.release
@@ -205,7 +205,7 @@ class TestCommits:
         assert said(*kill.outgoing) == [("ops", "killed", 0, 5), ("chat", "killed", 0, 5)]
         assert again.outgoing == ()
         assert said(*restore.outgoing) == [("ops", "restored", 5, 0), ("chat", "restored", 5, 0)]
-        assert kill.outgoing[0].notice.reason == "It burns."
+        assert kill.outgoing[0].event.reason == "It burns."
 
     def test_an_end_is_told(self, shelf: Shelf) -> None:
         shelf.start()
@@ -214,7 +214,7 @@ class TestCommits:
             ("ops", "rolled_back", 0, 5),
             ("chat", "rolled_back", 0, 5),
         ]
-        assert change.outgoing[0].notice.reason == "worse"
+        assert change.outgoing[0].event.reason == "worse"
 
     def test_a_move_within_the_snapshot_and_one_that_only_the_store_sees_are_told(
         self, shelf: Shelf
@@ -236,25 +236,25 @@ class TestCommits:
         eve = Approval("eve (2)", "eve", shelf.now_ms, "looks fine")
         for given, words in ((bob, "1 of 2 approvals"), (eve, "2 of 2 approvals: looks fine")):
             change = shelf.move(machine.approve(shelf.release(), given))
-            assert change.outgoing[0].notice.reason == words
+            assert change.outgoing[0].event.reason == words
 
     def test_other_commits_tell_nobody(self, shelf: Shelf) -> None:
         assert shelf.kill().outgoing == ()
         shelf.restore()
         shelf.start()
-        edited = edits.edit_flag(
+        edited = flag_edits.edit_flag(
             shelf.documents, checkout(name="Checkout"), actor=ANA, now_ms=shelf.now_ms
         )
         assert edited.outgoing == ()
 
 
-def said(*outgoing: Outgoing) -> list[tuple[str, str, float, float]]:
+def said(*outgoing: WebhookMessage) -> list[tuple[str, str, float, float]]:
     return [
         (
             each.webhook,
-            each.notice.event,
-            each.notice.release.percentage,
-            each.notice.release.percentage_before,
+            each.event.event,
+            each.event.release.percentage,
+            each.event.release.percentage_before,
         )
         for each in outgoing
     ]

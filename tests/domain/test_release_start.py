@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 from tidegate.model import All, Opening, Rule, Serve, WeightedVariant
-from tidegate_server.domain import edits
 from tidegate_server.domain import release_state_machine as machine
+from tidegate_server.domain import segment_edits
 from tidegate_server.domain.flags import SegmentDefinition
 from tidegate_server.domain.policy import Stage
 from tidegate_server.domain.project_documents import (
@@ -13,7 +13,7 @@ from tidegate_server.domain.project_documents import (
     segment_address,
 )
 from tidegate_server.domain.release import State
-from tidegate_server.domain.release_commits import start
+from tidegate_server.domain.release_start import start_release
 from tidegate_server.domain.release_state_machine import Mover
 from tidegate_server.errors import AlreadyExists, Invalid, NotFound, NotPossible, StaleRevision
 
@@ -149,7 +149,7 @@ def test_an_id_is_used_once(shelf: Shelf) -> None:
 
 
 def test_of_two_starts_at_once_one_is_stale(shelf: Shelf) -> None:
-    late = start(
+    late = start_release(
         shelf.documents,
         "production",
         release_id="rel_2",
@@ -167,7 +167,7 @@ def test_of_two_starts_at_once_one_is_stale(shelf: Shelf) -> None:
 def test_a_segment_that_goes_while_a_release_starts_stops_one_of_them(shelf: Shelf) -> None:
     shelf.add_segment(SegmentDefinition("staff"))
     shelf.add_flag(checkout(key="search"))
-    deletion = edits.delete_segment(shelf.documents, "staff", actor="ana")
+    deletion = segment_edits.delete_segment(shelf.documents, "staff", actor="ana")
     shelf.add_policy(ladder(Stage("staff", 50, ("staff",)), Stage("all", 100)))
     with pytest.raises(StaleRevision):
         shelf.commit(deletion)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 from tidegate.model import All, InSegment, Rule
-from tidegate_server.domain import edits
+from tidegate_server.domain import flag_edits, segment_edits
 from tidegate_server.domain import release_state_machine as machine
 from tidegate_server.domain.flags import SegmentDefinition
 from tidegate_server.domain.policy import Stage
@@ -33,7 +33,9 @@ def test_a_segment_is_in_every_environment(shelf: Shelf) -> None:
 def test_a_segment_rests_on_those_it_names_directly_or_not(shelf: Shelf) -> None:
     shelf.add_segment(SegmentDefinition("b", InSegment("staff")))
     change = shelf.commit(
-        edits.put_segment(shelf.documents, SegmentDefinition("c", InSegment("b")), actor="ana")
+        segment_edits.put_segment(
+            shelf.documents, SegmentDefinition("c", InSegment("b")), actor="ana"
+        )
     )
     assert guarded(change) == {segment_address("b"), segment_address("staff")}
 
@@ -54,7 +56,7 @@ def test_writing_the_same_again_only_guards(shelf: Shelf) -> None:
 
 def test_of_two_edits_that_would_close_a_circle_together_one_is_stale(shelf: Shelf) -> None:
     shelf.add_segment(SegmentDefinition("b"))
-    late = edits.put_segment(
+    late = segment_edits.put_segment(
         shelf.documents, SegmentDefinition("b", InSegment("staff")), actor="ana"
     )
     shelf.add_segment(SegmentDefinition("staff", InSegment("b")))
@@ -63,7 +65,7 @@ def test_of_two_edits_that_would_close_a_circle_together_one_is_stale(shelf: She
 
 
 def test_a_segment_that_nobody_names_may_go(shelf: Shelf) -> None:
-    shelf.commit(edits.delete_segment(shelf.documents, "staff", actor="ana"))
+    shelf.commit(segment_edits.delete_segment(shelf.documents, "staff", actor="ana"))
     assert shelf.segments == {"production": {}, "staging": {}}
 
 
@@ -73,7 +75,7 @@ def test_whoever_names_a_segment_is_told(shelf: Shelf) -> None:
     shelf.add_policy(ladder(Stage("inside", 50, ("staff",)), Stage("all", 100)))
     shelf.start()
     with pytest.raises(NotPossible) as caught:
-        edits.delete_segment(shelf.documents, "staff", actor="ana")
+        segment_edits.delete_segment(shelf.documents, "staff", actor="ana")
     assert caught.value.message == (
         "Segment 'staff' is used by rule staff-first of flag checkout in production, segment b, "
         "stage inside of policy careful, stage inside of release rel_1 in production. "
@@ -86,11 +88,11 @@ def test_a_release_that_has_ended_needs_no_segment(shelf: Shelf) -> None:
     shelf.start()
     shelf.add_policy(ladder())
     shelf.move(machine.roll_back(shelf.release(), 9, ""))
-    shelf.commit(edits.delete_segment(shelf.documents, "staff", actor="ana"))
+    shelf.commit(segment_edits.delete_segment(shelf.documents, "staff", actor="ana"))
 
 
 def test_a_rule_that_names_it_meanwhile_stops_a_deletion(shelf: Shelf) -> None:
-    deletion = edits.delete_segment(shelf.documents, "staff", actor="ana")
+    deletion = segment_edits.delete_segment(shelf.documents, "staff", actor="ana")
     shelf.retarget("staging", rules=(USES_STAFF,))
     with pytest.raises(StaleRevision):
         shelf.commit(deletion)
@@ -98,17 +100,17 @@ def test_a_rule_that_names_it_meanwhile_stops_a_deletion(shelf: Shelf) -> None:
 
 def test_a_deletion_meanwhile_stops_a_rule_that_names_it(shelf: Shelf) -> None:
     after = replace(shelf.targeting(), rules=(USES_STAFF,))
-    late = edits.edit_targeting(shelf.documents, "production", after, actor="ana")
-    shelf.commit(edits.delete_segment(shelf.documents, "staff", actor="ana"))
+    late = flag_edits.edit_targeting(shelf.documents, "production", after, actor="ana")
+    shelf.commit(segment_edits.delete_segment(shelf.documents, "staff", actor="ana"))
     with pytest.raises(StaleRevision):
         shelf.commit(late)
 
 
 def test_an_unknown_segment_is_not_found(shelf: Shelf) -> None:
     with pytest.raises(NotFound):
-        edits.delete_segment(shelf.documents, "gone", actor="ana")
+        segment_edits.delete_segment(shelf.documents, "gone", actor="ana")
 
 
 def test_a_segment_that_cannot_be_is_not_written(shelf: Shelf) -> None:
     with pytest.raises(Invalid):
-        edits.put_segment(shelf.documents, SegmentDefinition("No"), actor="ana")
+        segment_edits.put_segment(shelf.documents, SegmentDefinition("No"), actor="ana")

@@ -6,7 +6,7 @@ import pytest
 from tidegate.model import Opening, Serve
 from tidegate_server.domain.flags import Kill, Targeting
 from tidegate_server.domain.policy import Stage
-from tidegate_server.domain.snapshot import flag_of, openings, report_interval
+from tidegate_server.domain.snapshot import openings, report_interval, snapshot_flag
 
 from tests.domain.builders import checkout, ladder
 
@@ -17,16 +17,16 @@ KILL = Kill("ana", "fire", 5)
 def test_a_killed_flag_names_what_the_kill_serves() -> None:
     definition = checkout(salt="checkout")
     killed = replace(TARGETING, kill=KILL)
-    assert flag_of(definition, TARGETING, None, 2).killed is None
-    assert flag_of(definition, killed, None, 2).killed == "off"
+    assert snapshot_flag(definition, TARGETING, None, 2).killed is None
+    assert snapshot_flag(definition, killed, None, 2).killed == "off"
     to_on = replace(killed, kill_variant="on")
-    assert flag_of(definition, to_on, None, 2).killed == "on"
+    assert snapshot_flag(definition, to_on, None, 2).killed == "on"
 
 
 def test_a_flag_says_whether_clients_may_know_it() -> None:
     definition = checkout(salt="checkout")
-    assert not flag_of(definition, TARGETING, None, 2).client_side
-    assert flag_of(replace(definition, client_side=True), TARGETING, None, 2).client_side
+    assert not snapshot_flag(definition, TARGETING, None, 2).client_side
+    assert snapshot_flag(replace(definition, client_side=True), TARGETING, None, 2).client_side
 
 
 def test_earlier_stages_stay_open() -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from tidegate_server.domain import edits
+from tidegate_server.domain import policy_edits, webhook_edits
 from tidegate_server.domain.policy import HOUR
 from tidegate_server.domain.project_documents import policy_address, webhook_address
 from tidegate_server.domain.release_gates import Confirmation, Event, Notification
@@ -33,7 +33,7 @@ def shelf() -> Shelf:
 
 
 def put(shelf: Shelf, webhook: Webhook) -> None:
-    shelf.commit(edits.put_webhook(shelf.documents, webhook, actor=ANA))
+    shelf.commit(webhook_edits.put_webhook(shelf.documents, webhook, actor=ANA))
 
 
 def held(shelf: Shelf, key: str = "ops") -> Webhook:
@@ -98,7 +98,9 @@ def test_a_time_out_has_bounds(shelf: Shelf, timeout_ms: int) -> None:
 
 
 def test_a_rotated_secret_signs_along_for_a_day(shelf: Shelf) -> None:
-    shelf.commit(edits.rotate_secret(shelf.documents, "ops", "three", actor=ANA, now_ms=1_000))
+    shelf.commit(
+        webhook_edits.rotate_secret(shelf.documents, "ops", "three", actor=ANA, now_ms=1_000)
+    )
     after = held(shelf)
     assert after.secret_ids(1_000) == ("three", "one")
     assert after.secret_ids(1_000 + 24 * HOUR) == ("three",)
@@ -107,7 +109,7 @@ def test_a_rotated_secret_signs_along_for_a_day(shelf: Shelf) -> None:
 
 def test_a_policy_names_webhooks_that_there_are_and_rests_on_them(shelf: Shelf) -> None:
     told = ladder(notify=(Notification("chat"),), confirm=(Confirmation("ops"),))
-    change = shelf.commit(edits.put_policy(shelf.documents, told, actor=ANA))
+    change = shelf.commit(policy_edits.put_policy(shelf.documents, told, actor=ANA))
     assert guarded(change) == {webhook_address("chat"), webhook_address("ops")}
 
     with pytest.raises(Invalid) as refused:
@@ -118,7 +120,7 @@ def test_a_policy_names_webhooks_that_there_are_and_rests_on_them(shelf: Shelf) 
 def test_whom_a_policy_names_cannot_be_deleted(shelf: Shelf) -> None:
     shelf.add_policy(ladder(notify=(Notification("ops", (Event.HELD,)),)))
     with pytest.raises(NotPossible, match="policy careful"):
-        edits.delete_webhook(shelf.documents, "ops", actor=ANA)
+        webhook_edits.delete_webhook(shelf.documents, "ops", actor=ANA)
 
 
 def test_nor_whom_a_release_under_way_names(shelf: Shelf) -> None:
@@ -126,15 +128,15 @@ def test_nor_whom_a_release_under_way_names(shelf: Shelf) -> None:
     shelf.start()
     shelf.add_policy(ladder())
     with pytest.raises(NotPossible, match="release rel_1 in production"):
-        edits.delete_webhook(shelf.documents, "ops", actor=ANA)
+        webhook_edits.delete_webhook(shelf.documents, "ops", actor=ANA)
 
 
 def test_a_webhook_goes_only_if_nothing_began_to_name_it(shelf: Shelf) -> None:
-    change = shelf.commit(edits.delete_webhook(shelf.documents, "ops", actor=ANA))
+    change = shelf.commit(webhook_edits.delete_webhook(shelf.documents, "ops", actor=ANA))
     assert {policy_address("careful"), CHECKOUT_IN_PRODUCTION} <= guarded(change)
     assert change.forgotten == ("ops",)
     with pytest.raises(NotFound):
-        edits.delete_webhook(shelf.documents, "ops", actor=ANA)
+        webhook_edits.delete_webhook(shelf.documents, "ops", actor=ANA)
 
 
 def test_one_that_reads_slack_is_not_asked(shelf: Shelf) -> None:

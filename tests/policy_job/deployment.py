@@ -10,7 +10,7 @@ import pytest
 from tidegate.counts import Counts
 from tidegate.model import Variant
 from tidegate_server.decisions.progress import Progress
-from tidegate_server.domain import edits, release_commits
+from tidegate_server.domain import flag_edits, project_edits, release_commits, segment_edits
 from tidegate_server.domain import release_state_machine as machine
 from tidegate_server.domain.change import Address, Change, Kind, Put, Stored
 from tidegate_server.domain.evidence import GroupCounts, Trips
@@ -19,11 +19,11 @@ from tidegate_server.domain.kill_switch import kill, restore
 from tidegate_server.domain.policy import Policy
 from tidegate_server.domain.project_documents import (
     ProjectDocuments,
-    flag_address,
     targeting_address,
 )
 from tidegate_server.domain.projects import Environment, Project
 from tidegate_server.domain.release import Release
+from tidegate_server.domain.release_start import start_release
 from tidegate_server.domain.release_state_machine import Mover
 from tidegate_server.ledger.entry import Entry
 from tidegate_server.store import Store
@@ -109,23 +109,29 @@ class Deployment:
         self.store = store
         self.project = project
         self.sdk = Sdk(store, project, "a" * 32)
-        store.commit(edits.new_project(Project(project), actor="dana"))
+        store.commit(project_edits.new_project(Project(project), actor="dana"))
         contents = ProjectDocuments(project)
-        store.commit(edits.new_environment(contents, Environment(ENVIRONMENT), actor="dana"))
+        store.commit(
+            project_edits.new_environment(contents, Environment(ENVIRONMENT), actor="dana")
+        )
         for flag in ("checkout", "search"):
             definition = FlagDefinition(
                 flag, "boolean", (Variant("on", True), Variant("off", False)), ""
             )
-            store.commit(edits.new_flag(self.contents(), definition, actor="dana"))
+            store.commit(flag_edits.new_flag(self.contents(), definition, actor="dana"))
             self.commit_targeting(flag)
-        store.commit(edits.put_segment(self.contents(), SegmentDefinition(SEGMENT), actor="dana"))
+        store.commit(
+            segment_edits.put_segment(self.contents(), SegmentDefinition(SEGMENT), actor="dana")
+        )
 
     def commit_targeting(self, flag: str) -> None:
         """Turn the flag on, still serving ``off`` to everyone."""
         contents = self.contents()
         before: Targeting = contents.targeting(ENVIRONMENT, flag).document
         self.store.commit(
-            edits.edit_targeting(contents, ENVIRONMENT, replace(before, enabled=True), actor="dana")
+            flag_edits.edit_targeting(
+                contents, ENVIRONMENT, replace(before, enabled=True), actor="dana"
+            )
         )
 
     def contents(self) -> ProjectDocuments:
@@ -153,7 +159,7 @@ class Deployment:
         revision = known.revision if known else 0
         self.store.commit(Change(self.project, (Put(address, by, revision),)))
         self.store.commit(
-            release_commits.start(
+            start_release(
                 self.contents(),
                 ENVIRONMENT,
                 release_id=f"rel_{flag}",
@@ -202,10 +208,9 @@ class Deployment:
     def move(self, after: Release, action: str) -> None:
         """Commit what a person did to a release."""
         before = self.stored(after.id)
-        documents = self._flag_documents(after.flag)
         self.store.commit(
-            release_commits.change_of(
-                self.project, ENVIRONMENT, *documents, before, after, actor="dana", action=action
+            release_commits.release_change(
+                self.contents(), ENVIRONMENT, before, after, actor="dana", action=action
             )
         )
 
@@ -234,20 +239,11 @@ class Deployment:
         assert callable(latch)
         self.store.commit(
             latch(
-                self.project,
+                self.contents(),
                 ENVIRONMENT,
-                *self._flag_documents(flag),
-                self.stored(f"rel_{flag}"),
+                flag,
                 actor="dana",
                 reason="it hurts",
                 now_ms=self.store.now_ms(),
             )
         )
-
-    def _flag_documents(self, flag: str) -> tuple[Stored, Stored]:
-        definition, targeting = self.store.get_many(
-            self.project, [flag_address(flag), targeting_address(ENVIRONMENT, flag)]
-        )
-        assert definition is not None
-        assert targeting is not None
-        return definition, targeting

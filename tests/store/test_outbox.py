@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from tidegate_server.domain.change import Change, Guard, Outgoing
+from tidegate_server.domain.change import Change, Guard, WebhookMessage
 from tidegate_server.domain.project_documents import policy_address
-from tidegate_server.domain.release_events import TEST, Notice
+from tidegate_server.domain.release_events import TEST, ReleaseEvent
 from tidegate_server.errors import StaleRevision
 from tidegate_server.store import Store
 from tidegate_server.store.outbox import (
@@ -19,7 +19,7 @@ from tidegate_server.store.outbox import (
     Record,
 )
 
-NOTICE = Notice(TEST, 1_000, "ana", "try")
+NOTICE = ReleaseEvent(TEST, 1_000, "ana", "try")
 FAILED = Attempt(2_000, 30, 500, "answered 500")
 FINE = Attempt(3_000, 12, 204, "")
 
@@ -30,7 +30,9 @@ def outbox(store: Store) -> Outbox:
 
 
 def queue(store: Store, *webhooks: str) -> None:
-    store.commit(Change("shop", (), outgoing=tuple(Outgoing(each, NOTICE) for each in webhooks)))
+    store.commit(
+        Change("shop", (), outgoing=tuple(WebhookMessage(each, NOTICE) for each in webhooks))
+    )
 
 
 def due(store: Store, *webhooks: str) -> dict[str, Delivery]:
@@ -56,7 +58,7 @@ def test_a_message_waits_from_the_commit_that_queued_it(store: Store, outbox: Ou
 def test_a_commit_that_is_refused_queues_nothing(store: Store, outbox: Outbox) -> None:
     wrong = (Guard(policy_address("careful"), 7),)
     with pytest.raises(StaleRevision):
-        store.commit(Change("shop", wrong, outgoing=(Outgoing("ops", NOTICE),)))
+        store.commit(Change("shop", wrong, outgoing=(WebhookMessage("ops", NOTICE),)))
     assert outbox.waiting("shop", "ops") == 0
 
 

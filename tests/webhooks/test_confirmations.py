@@ -11,7 +11,7 @@ import pytest
 from tidegate_server.admin.ledgers.replays import replay
 from tidegate_server.decisions.decision import Action
 from tidegate_server.decisions.observations import Answer as Said
-from tidegate_server.domain import edits
+from tidegate_server.domain import webhook_edits
 from tidegate_server.domain.release import State
 from tidegate_server.domain.release_gates import Confirmation
 from tidegate_server.domain.webhooks import Webhook
@@ -89,7 +89,7 @@ class Shift:
         """Create or change a webhook."""
         webhook = replace(Webhook(key, url, f"secret of {key}"), **changes)  # type: ignore[arg-type]
         contents = self.deployment.contents()
-        self.deployment.store.commit(edits.put_webhook(contents, webhook, actor="dana"))
+        self.deployment.store.commit(webhook_edits.put_webhook(contents, webhook, actor="dana"))
 
     def start(self, *asked: str, flag: str = "checkout") -> None:
         """Start a release that these are asked about."""

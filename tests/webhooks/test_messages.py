@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from tidegate_server.domain.release import State
-from tidegate_server.domain.release_events import TEST, Notice, ReleaseTold
+from tidegate_server.domain.release_events import TEST, ReleaseEvent, ReleaseSummary
 from tidegate_server.domain.release_gates import Event
 from tidegate_server.domain.webhooks import Format, Webhook
 from tidegate_server.webhooks.messages import (
@@ -24,7 +24,7 @@ from tests.wire_schemas import WEBHOOK, violations
 
 PAGE = (Path(__file__).parents[2] / "docs" / "webhooks.md").read_text()
 
-HALF = ReleaseTold(
+HALF = ReleaseSummary(
     id="rel_1",
     flag="checkout",
     rule=None,
@@ -42,8 +42,8 @@ HALF = ReleaseTold(
 )
 
 
-def notice(event: str = Event.ADVANCED, reason: str = "harmless") -> Notice:
-    return Notice(str(event), 1_790_000_000_250, "policy", reason, "production", HALF)
+def notice(event: str = Event.ADVANCED, reason: str = "harmless") -> ReleaseEvent:
+    return ReleaseEvent(str(event), 1_790_000_000_250, "policy", reason, "production", HALF)
 
 
 def test_json_says_everything() -> None:
@@ -138,7 +138,7 @@ def test_every_event_has_a_line_of_its_own_in_words() -> None:
 
 
 def test_a_test_says_so_in_either_format() -> None:
-    test = Notice(TEST, 0, "ana (1)", "try")
+    test = ReleaseEvent(TEST, 0, "ana (1)", "try")
     assert slack_text("shop", test) == "Tidegate can reach this channel (a test by ana (1))."
     said = json.loads(notice_body(Format.JSON, "shop", "message-1", test))
     assert (said["event"], said["release"]) == ("test", None)

@@ -13,10 +13,10 @@ from dataclasses import replace
 import pytest
 from structlog.testing import capture_logs
 from tidegate.backoff import Backoff
-from tidegate_server.domain import edits
-from tidegate_server.domain.change import Change, Outgoing
+from tidegate_server.domain import webhook_edits
+from tidegate_server.domain.change import Change, WebhookMessage
 from tidegate_server.domain.project_documents import webhook_address
-from tidegate_server.domain.release_events import TEST, Notice
+from tidegate_server.domain.release_events import TEST, ReleaseEvent
 from tidegate_server.domain.release_gates import Event, Notification
 from tidegate_server.domain.webhooks import Format, Webhook
 from tidegate_server.store.embedded import EmbeddedValkey
@@ -46,13 +46,13 @@ class Post:
         """Create or change a webhook."""
         webhook = replace(Webhook(key, url, f"secret of {key}"), **changes)  # type: ignore[arg-type]
         contents = self.deployment.contents()
-        self.store.commit(edits.put_webhook(contents, webhook, actor="dana"))
+        self.store.commit(webhook_edits.put_webhook(contents, webhook, actor="dana"))
         return webhook
 
     def queue(self, *webhooks: str, reason: str = "try") -> None:
         """Queue a message for each."""
-        notice = Notice(TEST, self.store.now_ms(), "dana", reason)
-        outgoing = tuple(Outgoing(each, notice) for each in webhooks)
+        notice = ReleaseEvent(TEST, self.store.now_ms(), "dana", reason)
+        outgoing = tuple(WebhookMessage(each, notice) for each in webhooks)
         self.store.commit(Change("shop", (), outgoing=outgoing))
 
     def messages(self, webhook: str) -> list[Delivery]:
@@ -248,7 +248,7 @@ def test_a_deleted_webhook_is_told_nothing_more(mail: Post, start_receiver: Star
     mail.queue("ops")
     mail.until(lambda: len(told.received) >= 1)
     contents = mail.deployment.contents()
-    mail.store.commit(edits.delete_webhook(contents, "ops", actor="dana"))
+    mail.store.commit(webhook_edits.delete_webhook(contents, "ops", actor="dana"))
     assert mail.messages("ops") == []
     assert mail.store.get("shop", webhook_address("ops")) is None
     mail.webhook("ops", told.url)

@@ -9,7 +9,7 @@ from typing import TypeVar
 from tidegate_server.admin.commit_with_retry import commit_with_retry
 from tidegate_server.admin.document_reader import project_of, whole_project
 from tidegate_server.admin.webhooks.schemas import WebhookRequest
-from tidegate_server.domain import edits
+from tidegate_server.domain import flag_edits, policy_edits, project_edits, segment_edits
 from tidegate_server.domain.change import Address, Change, Kind, Stored
 from tidegate_server.domain.flags import FlagDefinition, SegmentDefinition, Targeting
 from tidegate_server.domain.policy import Policy
@@ -69,7 +69,7 @@ def create_project(store: Store, project: Project, actor: str) -> Stored:
     def make() -> Change:
         if store.get("", address) is not None:
             raise AlreadyExists(f"There is a project {project.key!r} already.")
-        return edits.new_project(project, actor=actor)
+        return project_edits.new_project(project, actor=actor)
 
     return commit_with_retry(store, make).stored(address)
 
@@ -80,7 +80,7 @@ def replace_project(store: Store, project: Project, actor: str) -> Stored:
     def make() -> Change:
         before = project_of(store, project.key)
         require_if_match(before.revision, f"project {project.key}")
-        return edits.edit_project(before, project, actor=actor)
+        return project_edits.edit_project(before, project, actor=actor)
 
     return commit_with_retry(store, make).stored(Address(Kind.PROJECT, project.key))
 
@@ -91,7 +91,7 @@ def create_environment(store: Store, project: str, new: Environment, actor: str)
         store,
         project,
         environment_address(new.key),
-        lambda documents: edits.new_environment(documents, new, actor=actor),
+        lambda documents: project_edits.new_environment(documents, new, actor=actor),
     )
 
 
@@ -101,7 +101,7 @@ def replace_environment(store: Store, project: str, after: Environment, actor: s
     def make(documents: ProjectDocuments) -> Change:
         before = documents.environment(after.key)
         require_if_match(before.revision, f"environment {after.key}")
-        return edits.edit_environment(documents, after, actor=actor)
+        return project_edits.edit_environment(documents, after, actor=actor)
 
     return _edit(store, project, environment_address(after.key), make)
 
@@ -112,7 +112,7 @@ def create_flag(store: Store, project: str, new: FlagDefinition, actor: str) -> 
         store,
         project,
         flag_address(new.key),
-        lambda documents: edits.new_flag(documents, new, actor=actor),
+        lambda documents: flag_edits.new_flag(documents, new, actor=actor),
     )
 
 
@@ -121,7 +121,7 @@ def replace_flag(store: Store, project: str, after: FlagDefinition, actor: str) 
 
     def make(documents: ProjectDocuments) -> Change:
         require_if_match(documents.flag(after.key).revision, f"flag {after.key}")
-        return edits.edit_flag(documents, after, actor=actor, now_ms=store.now_ms())
+        return flag_edits.edit_flag(documents, after, actor=actor, now_ms=store.now_ms())
 
     return _edit(store, project, flag_address(after.key), make)
 
@@ -132,7 +132,7 @@ def delete_flag(store: Store, project: str, key: str, actor: str) -> None:
     def make() -> Change:
         documents = whole_project(store, project)
         require_if_match(documents.flag(key).revision, f"flag {key}")
-        return edits.delete_flag(documents, key, actor=actor)
+        return flag_edits.delete_flag(documents, key, actor=actor)
 
     commit_with_retry(store, make)
 
@@ -146,7 +146,7 @@ def replace_targeting(
         documents.environment(environment)
         before = documents.targeting(environment, after.flag)
         require_if_match(before.revision, f"flag {after.flag} in {environment}")
-        return edits.edit_targeting(documents, environment, after, actor=actor)
+        return flag_edits.edit_targeting(documents, environment, after, actor=actor)
 
     return _edit(store, project, targeting_address(environment, after.flag), make)
 
@@ -157,7 +157,7 @@ def create_segment(store: Store, project: str, new: SegmentDefinition, actor: st
     def make(documents: ProjectDocuments) -> Change:
         if new.key in documents.segments:
             raise AlreadyExists(f"There is a segment {new.key!r} already.")
-        return edits.put_segment(documents, new, actor=actor)
+        return segment_edits.put_segment(documents, new, actor=actor)
 
     return _edit(store, project, segment_address(new.key), make)
 
@@ -167,7 +167,7 @@ def replace_segment(store: Store, project: str, after: SegmentDefinition, actor:
 
     def make(documents: ProjectDocuments) -> Change:
         require_if_match(documents.segment(after.key).revision, f"segment {after.key}")
-        return edits.put_segment(documents, after, actor=actor)
+        return segment_edits.put_segment(documents, after, actor=actor)
 
     return _edit(store, project, segment_address(after.key), make)
 
@@ -178,7 +178,7 @@ def delete_segment(store: Store, project: str, key: str, actor: str) -> None:
     def make() -> Change:
         documents = whole_project(store, project)
         require_if_match(documents.segment(key).revision, f"segment {key}")
-        return edits.delete_segment(documents, key, actor=actor)
+        return segment_edits.delete_segment(documents, key, actor=actor)
 
     commit_with_retry(store, make)
 
@@ -189,7 +189,7 @@ def create_policy(store: Store, project: str, new: Policy, actor: str) -> Stored
     def make(documents: ProjectDocuments) -> Change:
         if new.key in documents.policies:
             raise AlreadyExists(f"There is a policy {new.key!r} already.")
-        return edits.put_policy(documents, new, actor=actor)
+        return policy_edits.put_policy(documents, new, actor=actor)
 
     return _edit(store, project, policy_address(new.key), make)
 
@@ -199,7 +199,7 @@ def replace_policy(store: Store, project: str, after: Policy, actor: str) -> Sto
 
     def make(documents: ProjectDocuments) -> Change:
         require_if_match(documents.policy(after.key).revision, f"policy {after.key}")
-        return edits.put_policy(documents, after, actor=actor)
+        return policy_edits.put_policy(documents, after, actor=actor)
 
     return _edit(store, project, policy_address(after.key), make)
 
@@ -210,6 +210,6 @@ def delete_policy(store: Store, project: str, key: str, actor: str) -> None:
     def make() -> Change:
         documents = whole_project(store, project)
         require_if_match(documents.policy(key).revision, f"policy {key}")
-        return edits.delete_policy(documents, key, actor=actor)
+        return policy_edits.delete_policy(documents, key, actor=actor)
 
     commit_with_retry(store, make)

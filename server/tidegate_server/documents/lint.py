@@ -13,7 +13,7 @@ from tidegate_server.documents.line_numbers import line_of, lines_of
 from tidegate_server.documents.policy_schemas import PolicyBody
 from tidegate_server.domain.policy import Policy
 from tidegate_server.domain.policy_validation import check_policy, with_stage_names
-from tidegate_server.domain.references import webhooks_of
+from tidegate_server.domain.references import policy_webhooks
 from tidegate_server.errors import FieldProblem, Invalid
 from tidegate_server.strict_text import parse_text
 
@@ -98,12 +98,8 @@ def check_named(policy: Policy) -> Policy:
         Invalid: it could not be carried out; every problem with its pointer.
     """
     policy = with_stage_names(policy)
-    check_policy(policy, _segments(policy), webhooks_of(policy))
+    check_policy(policy, policy.segments, policy_webhooks(policy))
     return policy
-
-
-def _segments(policy: Policy) -> list[str]:
-    return [key for stage in policy.stages for key in stage.segments]
 
 
 def _unknown(policy: Policy) -> Iterator[FieldProblem]:

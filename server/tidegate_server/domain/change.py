@@ -104,11 +104,11 @@ class LedgerEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class Outgoing:
-    """A message for a webhook, queued with the change; ``notice`` is a dataclass."""
+class WebhookMessage:
+    """A message for a webhook, queued with the change; ``event`` is a ``ReleaseEvent``."""
 
     webhook: str
-    notice: Any
+    event: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +142,7 @@ class Change:
     audit: Audit | None = None
     ledger: tuple[LedgerEntry, ...] = ()
     generations: tuple[EvidenceGeneration, ...] = ()
-    outgoing: tuple[Outgoing, ...] = ()
+    outgoing: tuple[WebhookMessage, ...] = ()
     forgotten: tuple[str, ...] = ()
     fence: Fence | None = None
 

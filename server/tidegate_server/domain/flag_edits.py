@@ -1,4 +1,4 @@
-"""Commits of edits to flags and to their targeting in an environment."""
+"""Changes to flags and to their targeting in an environment."""
 
 from __future__ import annotations
 
@@ -8,23 +8,25 @@ from dataclasses import replace
 from tidegate.model import Serve
 
 from tidegate_server.domain import references, release_state_machine, validation
-from tidegate_server.domain.change import Audit, Change, Delete, Guard, Put, Refresh, Stored
-from tidegate_server.domain.field_differences import changed_fields, same
+from tidegate_server.domain.change import Change, Delete, Guard, Put, Refresh
+from tidegate_server.domain.document_changes import delete_document, put_document, unchanged
+from tidegate_server.domain.field_differences import same
 from tidegate_server.domain.flags import FlagDefinition, Targeting
 from tidegate_server.domain.project_documents import (
     ProjectDocuments,
     environment_address,
     flag_address,
     guard,
-    put,
+    guards,
+    put_or_guard,
     release_address,
     targeting_address,
 )
 from tidegate_server.domain.release import Release
-from tidegate_server.domain.snapshot import flag_of
-from tidegate_server.errors import AlreadyExists, NotPossible
+from tidegate_server.domain.snapshot import snapshot_flag
+from tidegate_server.errors import AlreadyExists
 
-RESTARTED = "The value of a compared variant was changed: the evidence starts again."
+RESTARTED = "The value of a compared variant changed, so the evidence starts again."
 
 
 def new_flag(
@@ -32,37 +34,42 @@ def new_flag(
 ) -> Change:
     """Create a flag, with its first targeting in every environment.
 
-    A definition without a salt gets the flag's key.
+    A definition without a salt gets the flag's key as its salt.
+
+    Raises:
+        Invalid: the definition is not valid.
+        AlreadyExists: the project has a flag with this key.
     """
     flag = replace(definition, salt=definition.salt or definition.key)
     validation.check_definition(flag)
     if flag.key in documents.flags:
         raise AlreadyExists(f"There is a flag {flag.key!r} already.")
     targeting = first_targeting(flag)
-    writes: list[Put | Delete | Guard] = [Put(flag_address(flag.key), flag, 0)]
-    for key, stored in documents.environments.items():
-        writes.append(Put(targeting_address(key, flag.key), targeting, 0))
-        writes.append(guard(environment_address(key), stored))
-    shown = flag_of(flag, targeting, None, 2)
-    return Change(
-        scope=documents.project,
-        writes=tuple(writes),
-        refreshes=tuple(Refresh(key, flags={flag.key: shown}) for key in documents.environments),
-        audit=Audit(
-            actor,
-            "flag.create",
-            flag.key,
-            "",
-            reason,
-            {"type": flag.type, "variants": ", ".join(each.key for each in flag.variants)},
-        ),
+    compiled = snapshot_flag(flag, targeting, None, 2)
+    return put_document(
+        documents.project,
+        flag_address(flag.key),
+        None,
+        flag,
+        actor=actor,
+        reason=reason,
+        details={"type": flag.type, "variants": ", ".join(each.key for each in flag.variants)},
+        writes=[
+            *(
+                Put(targeting_address(key, flag.key), targeting, 0)
+                for key in documents.environments
+            ),
+            *guards(environment_address, documents.environments),
+        ],
+        refreshes=[Refresh(key, flags={flag.key: compiled}) for key in documents.environments],
     )
 
 
 def first_targeting(definition: FlagDefinition) -> Targeting:
-    """How a flag begins in an environment: on, and everyone gets the off variant.
+    """Return a new flag's targeting: enabled, and serving the off variant to everyone.
 
-    That is ``off`` where there is one, else a boolean flag's false, else the first variant.
+    The off variant is the variant ``off`` if there is one, else a boolean flag's false, else
+    the first variant.
     """
     keys = [variant.key for variant in definition.variants]
     off = keys[0]
@@ -78,84 +85,82 @@ def edit_flag(
 ) -> Change:
     """Change a flag's definition, in every environment at once.
 
-    Where an active release's control or treatment gets another value, its evidence starts
-    again within the same commit. A definition without a salt keeps the present one.
+    If the value of an active release's control or treatment changes, the same commit restarts
+    that release's evidence. A definition without a salt keeps the present one.
 
     Raises:
-        Invalid: the definition cannot be, takes away a variant that is in use, or changes
-            the type or the salt.
+        Invalid: the definition is not valid, removes a variant that is in use, or changes the
+            type or the salt.
     """
     before = documents.flag(after.key)
     was: FlagDefinition = before.document
     flag = replace(after, salt=after.salt or was.salt)
     validation.check_definition(flag)
     validation.check_definition_change(was, flag, documents)
-    where = flag_address(flag.key)
+    address = flag_address(flag.key)
     if same(flag, was):
-        return Change(scope=documents.project, writes=(guard(where, before),))
-    writes: list[Put | Delete | Guard] = [put(where, before, flag)]
+        return unchanged(documents.project, address, before)
+    writes: list[Put | Delete | Guard] = []
     if validation.removed_variants(was, flag):
-        # A prerequisite that names one of them meanwhile must stop this.
+        # Guard every targeting that could name one of them as a prerequisite at this moment.
         writes += references.guards_of_other_targetings(documents, flag.key)
     refreshes: list[Refresh] = []
     restarted: list[str] = []
     for environment, targetings in documents.targetings.items():
         if flag.key not in targetings:
             continue
-        held = targetings[flag.key]
-        writes.append(guard(targeting_address(environment, flag.key), held))
+        targeting = targetings[flag.key]
+        writes.append(guard(targeting_address(environment, flag.key), targeting))
+        release: Release | None = None
         active = documents.active_release(environment, flag.key)
-        release: Release | None = active.document if active is not None else None
-        if active is not None and release is not None:
-            if _compares_otherwise(was, flag, release):
+        if active is not None:
+            release = active.document
+            if _compared_value_changed(was, flag, release):
                 release = release_state_machine.restart_evidence(release, now_ms, RESTARTED)
                 restarted.append(release.id)
-            writes.append(_moved(environment, active, release))
-        version = before.revision + 1 + held.revision
-        shown = flag_of(flag, held.document, release, version)
-        refreshes.append(Refresh(environment, flags={flag.key: shown}))
-    return Change(
-        scope=documents.project,
-        writes=tuple(writes),
-        refreshes=tuple(refreshes),
-        audit=Audit(
-            actor,
-            "flag.edit",
-            flag.key,
-            "",
-            reason,
-            {"changed": changed_fields(was, flag), "evidence_restarted": ", ".join(restarted)},
-        ),
+            writes.append(put_or_guard(release_address(environment, release), active, release))
+        version = before.revision + 1 + targeting.revision
+        compiled = snapshot_flag(flag, targeting.document, release, version)
+        refreshes.append(Refresh(environment, flags={flag.key: compiled}))
+    return put_document(
+        documents.project,
+        address,
+        before,
+        flag,
+        actor=actor,
+        reason=reason,
+        details={"evidence_restarted": ", ".join(restarted)},
+        writes=writes,
+        refreshes=refreshes,
     )
 
 
 def delete_flag(documents: ProjectDocuments, key: str, *, actor: str, reason: str = "") -> Change:
-    """Remove a flag from every environment.
+    """Delete a flag in every environment.
 
     Raises:
-        NotPossible: another flag names it as a prerequisite, or a release of it is active.
+        NotPossible: it is a prerequisite of another flag, or has an active release.
     """
     before = documents.flag(key)
-    users = references.users_of_flag(documents, key)
-    if users:
-        raise NotPossible(f"Flag {key!r} is used by {', '.join(users)}. End that first.")
-    writes: list[Put | Delete | Guard] = [
-        Delete(flag_address(key), before.revision),
-        # A prerequisite that names the flag meanwhile must stop this.
-        *references.guards_of_other_targetings(documents, key),
-    ]
+    # Guard every targeting that could name the flag as a prerequisite at this moment.
+    writes: list[Put | Delete | Guard] = [*references.guards_of_other_targetings(documents, key)]
     refreshes: list[Refresh] = []
     for environment, targetings in documents.targetings.items():
         if key in targetings:
-            held = targetings[key]
-            writes.append(Delete(targeting_address(environment, key), held.revision))
-            ended = (key,) if held.document.kill is not None else ()
-            refreshes.append(Refresh(environment, flags={key: None}, restored=ended))
-    return Change(
-        scope=documents.project,
-        writes=tuple(writes),
-        refreshes=tuple(refreshes),
-        audit=Audit(actor, "flag.delete", key, "", reason, {"type": before.document.type}),
+            targeting = targetings[key]
+            writes.append(Delete(targeting_address(environment, key), targeting.revision))
+            restored = (key,) if targeting.document.kill is not None else ()
+            refreshes.append(Refresh(environment, flags={key: None}, restored=restored))
+    return delete_document(
+        documents.project,
+        flag_address(key),
+        before,
+        actor=actor,
+        reason=reason,
+        details={"type": before.document.type},
+        used_by=references.users_of_flag(documents, key),
+        writes=writes,
+        refreshes=refreshes,
     )
 
 
@@ -164,10 +169,10 @@ def edit_targeting(
 ) -> Change:
     """Change a flag's targeting in one environment.
 
-    ``kill`` and ``release`` of ``after`` are not looked at: they stay as they are.
+    ``kill`` and ``release`` of ``after`` are ignored; they do not change.
 
     Raises:
-        Invalid: the targeting cannot be, or takes the ground from under an active release.
+        Invalid: the targeting is not valid, or changes what an active release depends on.
     """
     definition = documents.flag(after.flag)
     before = documents.targeting(environment, after.flag)
@@ -177,50 +182,36 @@ def edit_targeting(
     active = documents.active_release(environment, after.flag)
     if active is not None:
         validation.check_released_rule(targeting, active.document)
-    where = targeting_address(environment, after.flag)
-    if same(targeting, was):
-        return Change(scope=documents.project, writes=(guard(where, before),))
+    release: Release | None = active.document if active is not None else None
+    version = definition.revision + before.revision + 1
+    compiled = snapshot_flag(definition.document, targeting, release, version)
     writes: list[Put | Delete | Guard] = [
-        put(where, before, targeting),
         guard(flag_address(after.flag), definition),
         *references.guards_of_targeting(documents, environment, targeting),
     ]
-    release: Release | None = None
     if active is not None:
-        release = active.document
         writes.append(guard(release_address(environment, active.document), active))
-    version = definition.revision + before.revision + 1
-    shown = flag_of(definition.document, targeting, release, version)
-    return Change(
-        scope=documents.project,
-        writes=tuple(writes),
-        refreshes=(Refresh(environment, flags={after.flag: shown}),),
-        audit=Audit(
-            actor,
-            "targeting.edit",
-            after.flag,
-            environment,
-            reason,
-            {
-                "changed": changed_fields(was, targeting),
-                "enabled_before": was.enabled,
-                "enabled": targeting.enabled,
-            },
-        ),
+    return put_document(
+        documents.project,
+        targeting_address(environment, after.flag),
+        before,
+        targeting,
+        actor=actor,
+        reason=reason,
+        environment=environment,
+        details={"enabled_before": was.enabled, "enabled": targeting.enabled},
+        writes=writes,
+        refreshes=[Refresh(environment, flags={after.flag: compiled})],
     )
 
 
-def _compares_otherwise(before: FlagDefinition, after: FlagDefinition, release: Release) -> bool:
-    """Whether the control or the treatment of a release has got another value."""
-    old = _values(before)
-    new = _values(after)
+def _compared_value_changed(
+    before: FlagDefinition, after: FlagDefinition, release: Release
+) -> bool:
+    """Whether the value of a release's control or treatment changed."""
+    old, new = _values(before), _values(after)
     return any(not same(old[key], new[key]) for key in (release.control, release.treatment))
 
 
 def _values(definition: FlagDefinition) -> Mapping[str, object]:
     return {variant.key: variant.value for variant in definition.variants}
-
-
-def _moved(environment: str, before: Stored, after: Release) -> Put | Guard:
-    where = release_address(environment, after)
-    return guard(where, before) if after is before.document else put(where, before, after)

@@ -1,4 +1,4 @@
-"""Commits of edits to hooks."""
+"""Changes to hooks."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from tidegate_server.domain import field_problems
-from tidegate_server.domain.change import Address, Audit, Change, Delete, Guard, Kind, Put, Stored
-from tidegate_server.domain.field_differences import changed_fields, same
+from tidegate_server.domain.change import Address, Change, Kind, Stored
+from tidegate_server.domain.document_changes import delete_document, put_document
 from tidegate_server.domain.hooks import Hook
 from tidegate_server.domain.project_documents import (
     ProjectDocuments,
     environment_address,
     flag_address,
-    guard,
-    put,
+    guards,
 )
 from tidegate_server.errors import FieldProblem
 
@@ -22,69 +21,75 @@ MOST_FLAGS = 100
 
 
 def hook_address(id: str) -> Address:
-    """Where a hook is."""
+    """Return the address of a hook."""
     return Address(Kind.HOOK, id)
 
 
 def new_hook(documents: ProjectDocuments, hook: Hook, *, actor: str, reason: str = "") -> Change:
-    """Keep a hook.
+    """Create a hook.
 
     Raises:
-        Invalid: its environment or one of its flags does not exist.
+        Invalid: the hook is not valid, or names an environment or a flag that does not exist.
     """
-    _check(documents, hook)
-    return Change(
-        scope=documents.project,
-        writes=(Put(hook_address(hook.id), hook, 0), *_guards(documents, hook)),
-        audit=Audit(actor, "hook.create", hook.id, hook.environment, reason, _details(hook)),
-    )
+    return _put_hook(documents, None, hook, actor, reason)
 
 
 def edit_hook(
     documents: ProjectDocuments, before: Stored, hook: Hook, *, actor: str, reason: str = ""
 ) -> Change:
-    """Change what a hook does. Its id, its secret and who made it stay.
+    """Change a hook. It keeps its id, its secret and its creator.
 
     Raises:
-        Invalid: its environment or one of its flags does not exist.
+        Invalid: as for ``new_hook``.
     """
-    held: Hook = before.document
+    present: Hook = before.document
     hook = replace(
         hook,
-        id=held.id,
-        digest=held.digest,
-        created_by=held.created_by,
-        created_ms=held.created_ms,
+        id=present.id,
+        digest=present.digest,
+        created_by=present.created_by,
+        created_ms=present.created_ms,
     )
-    _check(documents, hook)
-    where = hook_address(hook.id)
-    if same(held, hook):
-        return Change(scope=documents.project, writes=(guard(where, before),))
-    details = {**_details(hook), "changed": changed_fields(held, hook)}
-    return Change(
-        scope=documents.project,
-        writes=(put(where, before, hook), *_guards(documents, hook)),
-        audit=Audit(actor, "hook.edit", hook.id, hook.environment, reason, details),
+    return _put_hook(documents, before, hook, actor, reason)
+
+
+def _put_hook(
+    documents: ProjectDocuments, before: Stored | None, hook: Hook, actor: str, reason: str
+) -> Change:
+    field_problems.refuse(f"hook {hook.name}", _hook_problems(documents, hook))
+    return put_document(
+        documents.project,
+        hook_address(hook.id),
+        before,
+        hook,
+        actor=actor,
+        reason=reason,
+        environment=hook.environment,
+        details=_details(hook),
+        writes=[
+            *guards(environment_address, documents.environments, [hook.environment]),
+            *guards(flag_address, documents.flags, hook.flags),
+        ],
     )
 
 
 def delete_hook(project: str, before: Stored, *, actor: str, reason: str = "") -> Change:
-    """Remove a hook; its secret is worth nothing from now on."""
+    """Delete a hook. Its URL stops working."""
     hook: Hook = before.document
-    return Change(
-        scope=project,
-        writes=(Delete(hook_address(hook.id), before.revision),),
-        audit=Audit(actor, "hook.delete", hook.id, hook.environment, reason, _details(hook)),
+    return delete_document(
+        project,
+        hook_address(hook.id),
+        before,
+        actor=actor,
+        reason=reason,
+        environment=hook.environment,
+        details=_details(hook),
     )
 
 
-def _check(documents: ProjectDocuments, hook: Hook) -> None:
-    field_problems.refuse(f"hook {hook.name}", _of_hook(documents, hook))
-
-
-def _of_hook(documents: ProjectDocuments, hook: Hook) -> Iterator[FieldProblem]:
+def _hook_problems(documents: ProjectDocuments, hook: Hook) -> Iterator[FieldProblem]:
     if not hook.name.strip():
-        yield FieldProblem("/name", "Give it a name: the audit log names it by that.")
+        yield FieldProblem("/name", "Give the hook a name; the audit log shows it.")
     if hook.environment not in documents.environments:
         known = ", ".join(sorted(documents.environments)) or "none"
         yield FieldProblem(
@@ -96,13 +101,6 @@ def _of_hook(documents: ProjectDocuments, hook: Hook) -> Iterator[FieldProblem]:
     for index, flag in enumerate(hook.flags):
         if flag not in documents.flags:
             yield FieldProblem(f"/flags/{index}", f"There is no flag {flag!r}.")
-
-
-def _guards(documents: ProjectDocuments, hook: Hook) -> list[Guard]:
-    return [
-        guard(environment_address(hook.environment), documents.environment(hook.environment)),
-        *(guard(flag_address(flag), documents.flag(flag)) for flag in hook.flags),
-    ]
 
 
 def _details(hook: Hook) -> dict[str, object]:

@@ -1,12 +1,13 @@
-"""The kill switch of a flag in an environment: latched, until a person restores it.
+"""The kill switch of a flag in an environment.
 
-A kill is never refused for what the flag, its targeting or its release are: whoever is on
-call has no time to mend them. Only a write that came first makes it stale, and the caller
-then reads again and repeats it until it succeeds.
+A kill lasts until a person restores the flag. It is never refused because of the state of the
+flag, its targeting or its release: whoever is on call has no time to repair them. Only a
+concurrent write makes it stale; the caller then reads again and repeats it until it succeeds.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from tidegate_server.domain import release_state_machine
@@ -15,168 +16,142 @@ from tidegate_server.domain.change import (
     Change,
     Delete,
     Guard,
-    Outgoing,
     Put,
     Refresh,
     Stored,
+    WebhookMessage,
 )
-from tidegate_server.domain.flags import FlagDefinition, Kill, Targeting
+from tidegate_server.domain.flags import Kill, Targeting
 from tidegate_server.domain.project_documents import (
+    ProjectDocuments,
     flag_address,
     guard,
     put,
+    put_or_guard,
     release_address,
     targeting_address,
 )
-from tidegate_server.domain.release import LIVE_STATES, Release, State
-from tidegate_server.domain.release_events import outgoing_of
-from tidegate_server.domain.snapshot import flag_of
+from tidegate_server.domain.release import Release, State
+from tidegate_server.domain.release_events import webhook_messages
+from tidegate_server.domain.snapshot import snapshot_flag
 from tidegate_server.errors import NotPossible
 
 
 def kill(
-    project: str,
+    documents: ProjectDocuments,
     environment: str,
-    definition: Stored,
-    targeting: Stored,
-    release: Stored | None,
+    flag: str,
     *,
     actor: str,
     reason: str,
     now_ms: int,
 ) -> Change:
-    """Serve everyone the kill variant, and stop the active release.
+    """Serve the kill variant to everyone, and stop the active release.
 
-    Killing a killed flag succeeds: the kill in force stays as it is, and the audit log tells
-    of the second one too.
+    A kill of a killed flag succeeds: the kill in force stays as it is, and the audit log
+    names the second one too.
 
     Args:
-        project: the scope.
+        documents: holds the flag, its targeting, and its active release if there is one.
         environment: where.
-        definition, targeting: the flag's documents as read.
-        release: its active release (None: it has none).
+        flag: the flag's key.
         actor: who.
         reason: why.
-        now_ms: store clock.
+        now_ms: the store's time.
+
+    Raises:
+        NotFound: there is no such flag.
     """
-    flag: FlagDefinition = definition.document
-    present: Targeting = targeting.document
-    where = targeting_address(environment, flag.key)
-    killed = _moved(release, State.KILLED, reason, now_ms)
-    details: dict[str, object] = {
+    present: Targeting = documents.targeting(environment, flag).document
+    release = documents.active_release(environment, flag)
+    killed: Release | None = None
+    if release is not None:
+        killed = release_state_machine.kill(release.document, now_ms, reason)
+    after = present
+    if present.kill is None:
+        after = replace(present, kill=Kill(actor=actor, reason=reason, at_ms=now_ms))
+    details = {
         "variant": present.kill_variant or present.off_variant,
         "release": killed.id if killed is not None else None,
         "already_killed": present.kill is not None,
     }
-    audit = Audit(actor, "flag.kill", flag.key, environment, reason, details)
-    if present.kill is not None:
-        return Change(
-            scope=project,
-            writes=(guard(where, targeting), *_release_write(environment, release, killed)),
-            audit=audit,
-            outgoing=_outgoing(environment, release, killed, actor, reason),
-        )
-    after = replace(present, kill=Kill(actor=actor, reason=reason, at_ms=now_ms))
-    version = definition.revision + targeting.revision + 1
-    return Change(
-        scope=project,
-        writes=(
-            put(where, targeting, after),
-            guard(flag_address(flag.key), definition),
-            *_release_write(environment, release, killed),
-        ),
-        refreshes=(
-            Refresh(
-                environment,
-                flags={flag.key: flag_of(flag, after, killed, version)},
-                killed=(flag.key,),
-            ),
-        ),
-        audit=audit,
-        outgoing=_outgoing(environment, release, killed, actor, reason),
-    )
+    audit = Audit(actor, "flag.kill", flag, environment, reason, details)
+    return _change(documents, environment, after, release, killed, audit)
 
 
 def restore(
-    project: str,
+    documents: ProjectDocuments,
     environment: str,
-    definition: Stored,
-    targeting: Stored,
-    release: Stored | None,
+    flag: str,
     *,
     actor: str,
     reason: str,
     now_ms: int,
 ) -> Change:
-    """End a kill. The release it stopped is paused until a person resumes it.
+    """End a kill. The release that it stopped is paused until a person resumes it.
+
+    Arguments as for ``kill``.
 
     Raises:
+        NotFound: there is no such flag.
         NotPossible: the flag is not killed.
     """
-    flag: FlagDefinition = definition.document
-    present: Targeting = targeting.document
+    present: Targeting = documents.targeting(environment, flag).document
     if present.kill is None:
-        raise NotPossible(f"Flag {flag.key} is not killed in {environment}; nothing to restore.")
-    after = replace(present, kill=None)
-    restored = _moved(release, State.PAUSED, reason, now_ms)
-    version = definition.revision + targeting.revision + 1
-    return Change(
-        scope=project,
-        writes=(
-            put(targeting_address(environment, flag.key), targeting, after),
-            guard(flag_address(flag.key), definition),
-            *_release_write(environment, release, restored),
-        ),
-        refreshes=(
+        raise NotPossible(f"Flag {flag} is not killed in {environment}; nothing to restore.")
+    release = documents.active_release(environment, flag)
+    restored: Release | None = release.document if release is not None else None
+    if restored is not None and restored.state is State.KILLED:
+        restored = release_state_machine.restore(restored, now_ms, reason)
+    details: Mapping[str, object] = {
+        "killed_by": present.kill.actor,
+        "killed_at_ms": present.kill.at_ms,
+        "killed_for_ms": max(0, now_ms - present.kill.at_ms),
+        "kill_reason": present.kill.reason,
+        "release": restored.id if restored is not None else None,
+    }
+    audit = Audit(actor, "flag.restore", flag, environment, reason, details)
+    return _change(documents, environment, replace(present, kill=None), release, restored, audit)
+
+
+def _change(
+    documents: ProjectDocuments,
+    environment: str,
+    after: Targeting,
+    release_before: Stored | None,
+    release: Release | None,
+    audit: Audit,
+) -> Change:
+    flag = after.flag
+    definition, targeting = documents.flag(flag), documents.targeting(environment, flag)
+    address = targeting_address(environment, flag)
+    writes: list[Put | Delete | Guard] = []
+    refreshes: tuple[Refresh, ...] = ()
+    if after is targeting.document:
+        writes.append(guard(address, targeting))
+    else:
+        writes += [put(address, targeting, after), guard(flag_address(flag), definition)]
+        version = definition.revision + targeting.revision + 1
+        compiled = snapshot_flag(definition.document, after, release, version)
+        killed = after.kill is not None
+        refreshes = (
             Refresh(
                 environment,
-                flags={flag.key: flag_of(flag, after, restored, version)},
-                restored=(flag.key,),
+                flags={flag: compiled},
+                killed=(flag,) if killed else (),
+                restored=() if killed else (flag,),
             ),
-        ),
-        audit=Audit(
-            actor,
-            "flag.restore",
-            flag.key,
-            environment,
-            reason,
-            {
-                "killed_by": present.kill.actor,
-                "killed_at_ms": present.kill.at_ms,
-                "killed_for_ms": max(0, now_ms - present.kill.at_ms),
-                "kill_reason": present.kill.reason,
-                "release": restored.id if restored is not None else None,
-            },
-        ),
-        outgoing=_outgoing(environment, release, restored, actor, reason),
+        )
+    outgoing: tuple[WebhookMessage, ...] = ()
+    if release_before is not None and release is not None:
+        writes.append(put_or_guard(release_address(environment, release), release_before, release))
+        outgoing = webhook_messages(
+            environment, release_before.document, release, actor=audit.actor, reason=audit.reason
+        )
+    return Change(
+        scope=documents.project,
+        writes=tuple(writes),
+        refreshes=refreshes,
+        audit=audit,
+        outgoing=outgoing,
     )
-
-
-def _moved(release: Stored | None, to: State, reason: str, now_ms: int) -> Release | None:
-    if release is None or release.document.state not in LIVE_STATES:
-        return None
-    live: Release = release.document
-    if to is State.KILLED:
-        return release_state_machine.kill(live, now_ms, reason)
-    return (
-        release_state_machine.restore(live, now_ms, reason) if live.state is State.KILLED else live
-    )
-
-
-def _outgoing(
-    environment: str, before: Stored | None, after: Release | None, actor: str, reason: str
-) -> tuple[Outgoing, ...]:
-    if before is None or after is None:
-        return ()
-    return outgoing_of(environment, before.document, after, actor=actor, reason=reason)
-
-
-def _release_write(
-    environment: str, before: Stored | None, after: Release | None
-) -> tuple[Put | Delete | Guard, ...]:
-    if before is None or after is None:
-        return ()
-    where = release_address(environment, after)
-    if after == before.document:
-        return (guard(where, before),)
-    return (put(where, before, after),)

@@ -88,6 +88,11 @@ class Policy:
         return percentage
 
     @property
+    def segments(self) -> frozenset[str]:
+        """The keys of the segments that its stages open."""
+        return frozenset(key for stage in self.stages for key in stage.segments)
+
+    @property
     def distributions(self) -> tuple[str, ...]:
         """The values whose distribution some check needs, without repetition."""
         named = (check.distribution for check in self.checks)

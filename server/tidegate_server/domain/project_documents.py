@@ -1,12 +1,12 @@
-"""A project's documents as they were read: what a change is checked against.
+"""A project's documents as they were read, and their addresses.
 
-The reads need not be one atomic read. Every change guards the revisions of what it rested
-on, so a commit that rests on something older than the store is refused as stale.
+The documents need not come from one atomic read. Every change guards the revisions of the
+documents that it depends on, so the store refuses a commit based on an older one as stale.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from tidegate_server.domain.change import Address, Guard, Kind, Put, Stored
@@ -17,13 +17,13 @@ from tidegate_server.errors import NotFound, StaleRevision
 
 @dataclass(frozen=True, slots=True)
 class ProjectDocuments:
-    """Everything that a project holds.
+    """The documents of a project, or those of them that a change needs.
 
     Attributes:
-        project: its key, the scope of its changes.
+        project: the project's key, which is the scope of its changes.
         environments, flags, segments, policies, webhooks: documents by key.
         targetings: by environment, then by flag.
-        releases: by environment, then by id; those that have ended may be left out.
+        releases: by environment, then by id; releases that have ended may be missing.
     """
 
     project: str
@@ -36,47 +36,47 @@ class ProjectDocuments:
     releases: Mapping[str, Mapping[str, Stored]] = field(default_factory=dict)
 
     def flag(self, key: str) -> Stored:
-        """The flag's definition; raises ``NotFound``."""
-        return _found(self.flags, key, f"There is no flag {key!r} in project {self.project!r}.")
+        """Return a flag's definition; raises ``NotFound``."""
+        return self._get(self.flags, "flag", key)
 
     def segment(self, key: str) -> Stored:
-        """The segment's definition; raises ``NotFound``."""
-        return _found(
-            self.segments, key, f"There is no segment {key!r} in project {self.project!r}."
-        )
+        """Return a segment; raises ``NotFound``."""
+        return self._get(self.segments, "segment", key)
 
     def policy(self, key: str) -> Stored:
-        """The policy; raises ``NotFound``."""
-        return _found(self.policies, key, f"There is no policy {key!r} in {self.project!r}.")
+        """Return a policy; raises ``NotFound``."""
+        return self._get(self.policies, "policy", key)
 
     def webhook(self, key: str) -> Stored:
-        """The webhook; raises ``NotFound``."""
-        return _found(
-            self.webhooks, key, f"There is no webhook {key!r} in project {self.project!r}."
-        )
+        """Return a webhook; raises ``NotFound``."""
+        return self._get(self.webhooks, "webhook", key)
 
     def environment(self, key: str) -> Stored:
-        """The environment; raises ``NotFound``."""
-        return _found(
-            self.environments, key, f"There is no environment {key!r} in project {self.project!r}."
-        )
+        """Return an environment; raises ``NotFound``."""
+        return self._get(self.environments, "environment", key)
+
+    def _get(self, documents: Mapping[str, Stored], kind: str, key: str) -> Stored:
+        if key not in documents:
+            raise NotFound(f"There is no {kind} {key!r} in project {self.project!r}.")
+        return documents[key]
 
     def targeting(self, environment: str, flag: str) -> Stored:
-        """The flag's targeting there; raises ``NotFound``."""
-        return _found(
-            self.targetings.get(environment, {}),
-            flag,
-            f"There is no flag {flag!r} in environment {environment!r} of {self.project!r}.",
-        )
+        """Return a flag's targeting in an environment; raises ``NotFound``."""
+        stored = self.targetings.get(environment, {}).get(flag)
+        if stored is None:
+            raise NotFound(
+                f"There is no flag {flag!r} in environment {environment!r} of {self.project!r}."
+            )
+        return stored
 
     def active_release(self, environment: str, flag: str) -> Stored | None:
-        """The release that the flag's targeting names; None when it has none.
+        """Return the release that a flag's targeting names, or None.
 
-        A release that had ended when it was read is none: its end rewrote the targeting,
-        so a commit that rests on this one is refused as stale.
+        None also if the release had ended when it was read: its end rewrote the targeting, so
+        a commit based on this targeting is refused as stale.
 
         Raises:
-            StaleRevision: the release was not read.
+            StaleRevision: the targeting names a release that was not read.
         """
         targeting: Targeting = self.targeting(environment, flag).document
         if targeting.release is None:
@@ -84,12 +84,12 @@ class ProjectDocuments:
         stored = self.releases.get(environment, {}).get(targeting.release)
         if stored is None:
             raise StaleRevision(
-                f"Release {targeting.release} of flag {flag} began at this moment; read again."
+                f"Release {targeting.release} of flag {flag} has just started; read it again."
             )
         return stored if stored.document.state in LIVE_STATES else None
 
     def active_releases(self) -> Iterator[tuple[str, Stored]]:
-        """Every active release, with its environment; raises as ``active_release`` does."""
+        """Yield each active release with its environment; raises as ``active_release`` does."""
         for environment, targetings in self.targetings.items():
             for flag in targetings:
                 stored = self.active_release(environment, flag)
@@ -97,54 +97,75 @@ class ProjectDocuments:
                     yield environment, stored
 
 
-def _found(documents: Mapping[str, Stored], key: str, message: str) -> Stored:
-    try:
-        return documents[key]
-    except KeyError:
-        raise NotFound(message) from None
-
-
 def flag_address(key: str) -> Address:
-    """Where a flag's definition is."""
+    """Return the address of a flag's definition."""
     return Address(Kind.FLAG, key)
 
 
 def segment_address(key: str) -> Address:
-    """Where a segment is."""
+    """Return the address of a segment."""
     return Address(Kind.SEGMENT, key)
 
 
 def policy_address(key: str) -> Address:
-    """Where a policy is."""
+    """Return the address of a policy."""
     return Address(Kind.POLICY, key)
 
 
 def webhook_address(key: str) -> Address:
-    """Where a webhook is."""
+    """Return the address of a webhook."""
     return Address(Kind.WEBHOOK, key)
 
 
 def environment_address(key: str) -> Address:
-    """Where an environment is."""
+    """Return the address of an environment."""
     return Address(Kind.ENVIRONMENT, key)
 
 
 def targeting_address(environment: str, flag: str) -> Address:
-    """Where a flag's targeting in an environment is."""
+    """Return the address of a flag's targeting in an environment."""
     return Address(Kind.TARGETING, flag, environment)
 
 
 def release_address(environment: str, release: Release | str) -> Address:
-    """Where a release is, given itself or its id."""
+    """Return the address of a release, given the release or its id."""
     key = release if isinstance(release, str) else release.id
     return Address(Kind.RELEASE, key, environment)
 
 
+def progress_address(environment: str, release_id: str) -> Address:
+    """Return the address of the policy job's progress on a release."""
+    return Address(Kind.PROGRESS, release_id, environment)
+
+
 def guard(address: Address, stored: Stored) -> Guard:
-    """Insist that a document is still as it was read."""
+    """Guard a document: the commit fails if it is no longer as it was read."""
     return Guard(address, stored.revision)
 
 
 def put(address: Address, stored: Stored, document: object) -> Put:
-    """Replace a document as it was read."""
+    """Replace a document that is still as it was read."""
     return Put(address, document, stored.revision)
+
+
+def put_or_guard(address: Address, stored: Stored, document: object) -> Put | Guard:
+    """Replace a document if it changed; otherwise guard it."""
+    if document == stored.document:
+        return guard(address, stored)
+    return put(address, stored, document)
+
+
+def guards(
+    address_of: Callable[[str], Address],
+    documents: Mapping[str, Stored],
+    keys: Iterable[str] | None = None,
+) -> list[Guard]:
+    """Guard several documents of one kind.
+
+    Args:
+        address_of: returns the address of a key.
+        documents: documents by key.
+        keys: which of them; None: all.
+    """
+    chosen = documents if keys is None else set(keys)
+    return [guard(address_of(key), documents[key]) for key in sorted(chosen)]

@@ -1,4 +1,4 @@
-"""Who names whom: the segments, flags and variants that documents rest on, and cycles."""
+"""References between documents: segments, flags, variants and webhooks, and cycles of them."""
 
 from __future__ import annotations
 
@@ -13,35 +13,36 @@ from tidegate_server.domain.project_documents import (
     ProjectDocuments,
     flag_address,
     guard,
+    guards,
     segment_address,
     targeting_address,
 )
 
 
 def find_cycle(start: str, names: Callable[[str], Iterable[str]]) -> list[str]:
-    """The shortest way from ``start`` back to itself, both ends included; else empty.
+    """Return the shortest path from ``start`` back to itself, both ends included; else [].
 
     Args:
         start: a key.
-        names: the keys that the thing with a key names.
+        names: returns the keys that the document with a key names.
     """
-    ways = [[start]]
-    seen: set[str] = set()
-    while ways:
+    paths = [[start]]
+    visited: set[str] = set()
+    while paths:
         longer = []
-        for way in ways:
-            for key in names(way[-1]):
+        for path in paths:
+            for key in names(path[-1]):
                 if key == start:
-                    return [*way, start]
-                if key not in seen:
-                    seen.add(key)
-                    longer.append([*way, key])
-        ways = longer
+                    return [*path, start]
+                if key not in visited:
+                    visited.add(key)
+                    longer.append([*path, key])
+        paths = longer
     return []
 
 
-def reached(start: Iterable[str], names: Callable[[str], Iterable[str]]) -> set[str]:
-    """Every key that can be reached from some, those included."""
+def reachable(start: Iterable[str], names: Callable[[str], Iterable[str]]) -> set[str]:
+    """Return every key that can be reached from ``start``, those keys included."""
     found: set[str] = set()
     waiting = list(start)
     while waiting:
@@ -53,7 +54,7 @@ def reached(start: Iterable[str], names: Callable[[str], Iterable[str]]) -> set[
 
 
 def segments_in(condition: Condition | None) -> Iterator[str]:
-    """The segments that a condition names, in its order."""
+    """Yield the segments that a condition names, in order."""
     match condition:
         case InSegment(segment):
             yield segment
@@ -65,20 +66,20 @@ def segments_in(condition: Condition | None) -> Iterator[str]:
 
 
 def segments_of_targeting(targeting: Targeting) -> set[str]:
-    """The segments that a targeting's rules name."""
+    """Return the segments that a targeting's rules name."""
     return {key for rule in targeting.rules for key in segments_in(rule.when)}
 
 
 def segments_named_by(
     documents: ProjectDocuments, changed: SegmentDefinition | None = None
 ) -> Names:
-    """What each segment names, as if ``changed`` were written already."""
+    """Return a function from a segment to those it names, as if ``changed`` were stored."""
 
     def names(key: str) -> Iterator[str]:
         if changed is not None and key == changed.key:
             return segments_in(changed.when)
-        held = documents.segments.get(key)
-        return segments_in(held.document.when if held is not None else None)
+        stored = documents.segments.get(key)
+        return segments_in(stored.document.when if stored is not None else None)
 
     return names
 
@@ -86,14 +87,14 @@ def segments_named_by(
 def prerequisites_named_by(
     documents: ProjectDocuments, environment: str, changed: Targeting
 ) -> Names:
-    """What each flag asks for in an environment, as if ``changed`` were written already."""
-    held = documents.targetings.get(environment, {})
+    """Return a function from a flag to its prerequisites, as if ``changed`` were stored."""
+    targetings = documents.targetings.get(environment, {})
 
     def names(key: str) -> list[str]:
         if key == changed.flag:
             targeting = changed
-        elif key in held:
-            targeting = held[key].document
+        elif key in targetings:
+            targeting = targetings[key].document
         else:
             return []
         return [each.flag for each in targeting.prerequisites]
@@ -107,36 +108,31 @@ Names = Callable[[str], Iterable[str]]
 def guards_of_targeting(
     documents: ProjectDocuments, environment: str, targeting: Targeting
 ) -> list[Guard]:
-    """Guards on what a targeting names, and on all that keeps it free of cycles."""
-    asked = {each.flag for each in targeting.prerequisites}
+    """Guard what a targeting names, and the targetings that could close a cycle with it."""
+    required = {each.flag for each in targeting.prerequisites}
+    targetings = documents.targetings.get(environment, {})
     names = prerequisites_named_by(documents, environment, targeting)
-    held = documents.targetings.get(environment, {})
+    related = reachable(required, names) - {targeting.flag}
     return [
-        *(
-            guard(segment_address(key), documents.segments[key])
-            for key in sorted(segments_of_targeting(targeting))
-        ),
-        *(guard(flag_address(key), documents.flags[key]) for key in sorted(asked)),
-        *(
-            guard(targeting_address(environment, key), held[key])
-            for key in sorted(reached(asked, names) - {targeting.flag})
-            if key in held
+        *guards(segment_address, documents.segments, segments_of_targeting(targeting)),
+        *guards(flag_address, documents.flags, required),
+        *guards(
+            lambda key: targeting_address(environment, key),
+            targetings,
+            related & targetings.keys(),
         ),
     ]
 
 
 def guards_of_segment(documents: ProjectDocuments, segment: SegmentDefinition) -> list[Guard]:
-    """Guards on the segments that a segment names, directly or not."""
+    """Guard the segments that a segment names, directly or indirectly."""
     names = segments_named_by(documents, segment)
-    return [
-        guard(segment_address(key), documents.segments[key])
-        for key in sorted(reached(segments_in(segment.when), names) - {segment.key})
-        if key in documents.segments
-    ]
+    related = reachable(segments_in(segment.when), names) - {segment.key}
+    return guards(segment_address, documents.segments, related & documents.segments.keys())
 
 
 def guards_of_other_targetings(documents: ProjectDocuments, flag: str | None = None) -> list[Guard]:
-    """Guards on every targeting in every environment, but those of one flag."""
+    """Guard every targeting in every environment, except those of ``flag``."""
     return [
         guard(targeting_address(environment, key), stored)
         for environment, targetings in documents.targetings.items()
@@ -146,7 +142,7 @@ def guards_of_other_targetings(documents: ProjectDocuments, flag: str | None = N
 
 
 def users_of_flag(documents: ProjectDocuments, key: str) -> list[str]:
-    """What would break without the flag, in words."""
+    """Describe what uses a flag."""
     users = [
         f"flag {flag} in {environment} (as a prerequisite)"
         for environment, targeting, flag in _targetings(documents)
@@ -161,7 +157,7 @@ def users_of_flag(documents: ProjectDocuments, key: str) -> list[str]:
 
 
 def users_of_segment(documents: ProjectDocuments, key: str) -> list[str]:
-    """What would break without the segment, in words."""
+    """Describe what uses a segment."""
     users = [
         f"rule {rule.id} of flag {flag} in {environment}"
         for environment, targeting, flag in _targetings(documents)
@@ -188,29 +184,31 @@ def users_of_segment(documents: ProjectDocuments, key: str) -> list[str]:
     return users
 
 
-def users_of_webhook(documents: ProjectDocuments, key: str, *, asked: bool = False) -> list[str]:
-    """What names the webhook, in words; with ``asked``, only what waits for its answers."""
+def users_of_webhook(
+    documents: ProjectDocuments, key: str, *, confirming: bool = False
+) -> list[str]:
+    """Describe what uses a webhook; with ``confirming``, only what asks it for confirmations."""
     users = [
         f"policy {name}"
         for name, stored in documents.policies.items()
-        if key in webhooks_of(stored.document, asked=asked)
+        if key in policy_webhooks(stored.document, confirming=confirming)
     ]
     users += [
         f"release {stored.document.id} in {environment}"
         for environment, stored in documents.active_releases()
-        if key in webhooks_of(stored.document.policy, asked=asked)
+        if key in policy_webhooks(stored.document.policy, confirming=confirming)
     ]
     return users
 
 
-def webhooks_of(policy: Policy, *, asked: bool = False) -> set[str]:
-    """The webhooks that a policy names; with ``asked``, only those it asks to confirm."""
-    confirming = {each.webhook for each in policy.confirm}
-    return confirming if asked else confirming | {each.webhook for each in policy.notify}
+def policy_webhooks(policy: Policy, *, confirming: bool = False) -> set[str]:
+    """Return the webhooks that a policy names; with ``confirming``, only those under confirm."""
+    confirm = {each.webhook for each in policy.confirm}
+    return confirm if confirming else confirm | {each.webhook for each in policy.notify}
 
 
 def users_of_variant(documents: ProjectDocuments, flag: str, variant: str) -> list[str]:
-    """What would break without one of a flag's variants, in words."""
+    """Describe what uses one of a flag's variants."""
     users = []
     for environment, targeting, key in _targetings(documents):
         if key == flag:
@@ -242,7 +240,7 @@ def _uses(targeting: Targeting, variant: str) -> Iterator[str]:
 
 
 def variants_of(serve: Serve) -> list[str]:
-    """The variants that a serve names."""
+    """Return the variants that a serve names."""
     if serve.variant is not None:
         return [serve.variant]
     return [each.variant for each in serve.split]

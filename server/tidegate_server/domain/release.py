@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from tidegate_server.domain.policy import Policy
+from tidegate_server.domain.policy import Policy, Stage
 
 
 class State(StrEnum):
@@ -90,8 +90,13 @@ class Release:
     approvals: tuple[Approval, ...] = ()
 
     @property
+    def current_stage(self) -> Stage:
+        """The stage it is in."""
+        return self.policy.stages[self.stage - 1]
+
+    @property
     def open_percentage(self) -> float:
-        """What it opens to the people of its stage at present, 0 to 100."""
+        """The percentage that is open to the users of its stage now, 0 to 100."""
         if self.state is State.COMPLETED:
             return 100.0
         if self.closed or self.state in (State.ROLLED_BACK, State.KILLED):

@@ -1,4 +1,4 @@
-"""The commits that move a release from one state to another; ``start`` begins one."""
+"""The changes that move a release from one state to another."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from dataclasses import replace
 
 from tidegate.model import Serve
 
-from tidegate_server.domain.change import Address, Audit, Change, Guard, Kind, Refresh, Stored
+from tidegate_server.domain.change import Audit, Change, Delete, Guard, Put, Refresh, Stored
 from tidegate_server.domain.flags import Targeting
 from tidegate_server.domain.project_documents import (
+    ProjectDocuments,
     flag_address,
     guard,
     put,
@@ -16,20 +17,15 @@ from tidegate_server.domain.project_documents import (
     targeting_address,
 )
 from tidegate_server.domain.release import LIVE_STATES, Release, State
-from tidegate_server.domain.release_events import outgoing_of
-from tidegate_server.domain.release_start import start
-from tidegate_server.domain.rule_variants import with_serve
-from tidegate_server.domain.snapshot import flag_of
+from tidegate_server.domain.release_events import webhook_messages
+from tidegate_server.domain.rule_variants import replace_serve
+from tidegate_server.domain.snapshot import snapshot_flag
 from tidegate_server.errors import NotPossible
 
-__all__ = ["change_of", "progress_address", "start", "targeting_after"]
 
-
-def change_of(
-    project: str,
+def release_change(
+    documents: ProjectDocuments,
     environment: str,
-    definition: Stored,
-    targeting: Stored,
     before: Stored,
     after: Release,
     *,
@@ -37,101 +33,80 @@ def change_of(
     action: str,
     reason: str = "",
 ) -> Change:
-    """The commit that takes a release from ``before`` to ``after``.
+    """Return the change that takes a release from ``before`` to ``after``.
 
-    A release that ends leaves its rule (or the default rule) serving the treatment when it
-    completed, the control when it was rolled back. What its policy tells others of the move
-    is queued with it. A release that did not change is only guarded, without an audit entry:
-    the policy job adds what it has to write.
+    When a release ends, its rule (or the default rule) serves the treatment if the release
+    completed, the control if it was rolled back. The change queues the messages to the
+    webhooks of the policy. A release that did not change is only guarded, without an audit
+    entry; the policy job adds what it has to write.
 
     Args:
-        project: the scope.
+        documents: holds the flag's definition and its targeting in the environment.
         environment: where the release runs.
-        definition: the flag's definition.
-        targeting: the flag's targeting there, which must name this release.
         before: the release as read.
-        after: what a function of ``releases`` made of it.
-        actor: who; the policy job writes ``policy``.
-        action: the audit's verb phrase, ``release.advance`` for example.
+        after: what a function of ``release_state_machine`` returned for it.
+        actor: who; the policy job is ``policy``.
+        action: the action in the audit log, for example ``release.advance``.
         reason: a person's words, or the decision's.
 
     Raises:
-        NotPossible: the flag's targeting names another release or none.
+        NotFound: there is no such flag.
+        NotPossible: the flag's targeting does not name this release.
     """
     was: Release = before.document
-    where = release_address(environment, after)
+    address = release_address(environment, after)
     if after == was:
-        return Change(scope=project, writes=(Guard(where, before.revision),))
+        return Change(scope=documents.project, writes=(guard(address, before),))
+    definition = documents.flag(was.flag)
+    targeting = documents.targeting(environment, was.flag)
     present: Targeting = targeting.document
     if present.release != was.id:
         raise NotPossible(
-            f"Release {was.id} is not the active release of flag {was.flag} any more; "
-            "read it again."
+            f"Release {was.id} is no longer the active release of flag {was.flag}; read it again."
         )
-    outgoing = outgoing_of(environment, was, after, actor=actor, reason=reason)
-    audit = Audit(
-        actor=actor,
-        action=action,
-        target=was.id,
-        environment=environment,
-        reason=reason or after.reason,
-        details=_details(was, after),
-    )
-    targeting_where = targeting_address(environment, was.flag)
-    if after.state not in LIVE_STATES:
-        ended = targeting_after(present, after)
-        version = definition.revision + targeting.revision + 1
-        flag = flag_of(definition.document, ended, None, version)
-        return Change(
-            scope=project,
-            writes=(
-                put(where, before, after),
-                put(targeting_where, targeting, ended),
-                guard(flag_address(was.flag), definition),
-            ),
-            refreshes=(Refresh(environment, flags={was.flag: flag}),),
-            audit=audit,
-            outgoing=outgoing,
-        )
-    version = definition.revision + targeting.revision
-    flag = flag_of(definition.document, present, after, version)
-    if flag == flag_of(definition.document, present, was, version):
-        return Change(
-            scope=project, writes=(put(where, before, after),), audit=audit, outgoing=outgoing
-        )
-    return Change(
-        scope=project,
-        writes=(
-            put(where, before, after),
-            guard(targeting_where, targeting),
+    ended = after.state not in LIVE_STATES
+    resulting = targeting_after(present, after) if ended else present
+    version = definition.revision + targeting.revision + (1 if ended else 0)
+    flag = snapshot_flag(definition.document, resulting, after, version)
+    writes: list[Put | Delete | Guard] = [put(address, before, after)]
+    refreshes: tuple[Refresh, ...] = ()
+    if ended or flag != snapshot_flag(definition.document, present, was, version):
+        where = targeting_address(environment, was.flag)
+        writes += [
+            put(where, targeting, resulting) if ended else guard(where, targeting),
             guard(flag_address(was.flag), definition),
+        ]
+        refreshes = (Refresh(environment, flags={was.flag: flag}),)
+    return Change(
+        scope=documents.project,
+        writes=tuple(writes),
+        refreshes=refreshes,
+        audit=Audit(
+            actor=actor,
+            action=action,
+            target=was.id,
+            environment=environment,
+            reason=reason or after.reason,
+            details=_details(was, after),
         ),
-        refreshes=(Refresh(environment, flags={was.flag: flag}),),
-        audit=audit,
-        outgoing=outgoing,
+        outgoing=webhook_messages(environment, was, after, actor=actor, reason=reason),
     )
 
 
 def targeting_after(targeting: Targeting, release: Release) -> Targeting:
-    """The targeting once a release has ended: its rule serves what the release came to."""
+    """Return the targeting once a release has ended: its rule serves the resulting variant."""
     variant = release.treatment if release.state is State.COMPLETED else release.control
-    return replace(with_serve(targeting, release.rule, Serve(variant=variant)), release=None)
-
-
-def progress_address(environment: str, release_id: str) -> Address:
-    """Where the policy job keeps what it knows of a release."""
-    return Address(Kind.PROGRESS, release_id, environment)
+    return replace(replace_serve(targeting, release.rule, Serve(variant=variant)), release=None)
 
 
 def _details(was: Release, after: Release) -> dict[str, object]:
-    stages = after.policy.stages
     return {
         "flag": after.flag,
         "state_before": str(was.state),
         "state": str(after.state),
         "stage_before": was.stage,
         "stage": after.stage,
-        "stage_name": stages[after.stage - 1].name,
+        "stage_name": after.current_stage.name,
         "percentage_before": was.open_percentage,
         "percentage": after.open_percentage,
         "step": after.step,

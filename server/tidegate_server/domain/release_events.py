@@ -1,26 +1,26 @@
-"""What others are told of a release: which events a move is, and whom its policy tells."""
+"""The events of a release, and the messages that webhooks receive about them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from tidegate_server.domain.change import Outgoing
+from tidegate_server.domain.change import WebhookMessage
 from tidegate_server.domain.policy import Policy
 from tidegate_server.domain.release import Release, State
 from tidegate_server.domain.release_gates import Event
 
 TEST = "test"
-"""The event of a message that a person sends to try a webhook out."""
+"""The event of a message that a person sends to test a webhook."""
 
 
 @dataclass(frozen=True, slots=True)
-class ReleaseTold:
-    """A release as others are told of it.
+class ReleaseSummary:
+    """A release as messages to webhooks describe it.
 
-    ``percentage`` is what its stage opens now, 0 when everyone has the control, and
-    ``state_before`` and ``percentage_before`` are what they were until this moment (None and
-    0: it did not exist).
+    ``percentage`` is what its stage opens now, 0 while everyone has the control.
+    ``state_before`` and ``percentage_before`` are the values before the event (None and 0 for
+    a release that has just started).
     """
 
     id: str
@@ -40,16 +40,16 @@ class ReleaseTold:
 
 
 @dataclass(frozen=True, slots=True)
-class Notice:
-    """One thing that happened.
+class ReleaseEvent:
+    """One event, as queued for a webhook.
 
     Attributes:
         event: one of ``Event``, or ``test``.
-        at_ms: when (store clock).
-        actor: who did it, as the audit log names them; the policy job is ``policy``.
+        at_ms: when (the store's time).
+        actor: who caused it, as in the audit log; the policy job is ``policy``.
         reason: why, in words.
         environment: where; empty in a test.
-        release: to which release; None in a test.
+        release: the release; None in a test.
     """
 
     event: str
@@ -57,38 +57,41 @@ class Notice:
     actor: str
     reason: str
     environment: str = ""
-    release: ReleaseTold | None = None
+    release: ReleaseSummary | None = None
 
 
-def events_of(before: Release | None, after: Release) -> tuple[Event, ...]:
-    """The events that a move of a release is; ``before`` is None for one that just started.
+def events_between(before: Release | None, after: Release) -> tuple[Event, ...]:
+    """Return the events of one change of a release; ``before`` is None if it just started.
 
-    A move that neither changes the state nor the stage, such as a hold whose reason reads
-    otherwise, is none.
+    A change of neither the state nor the stage, such as a new reason for a hold, has no event.
     """
     if before is None:
         return () if after.state is State.DRAFT else (Event.STARTED,)
     if len(after.approvals) > len(before.approvals):
         return (Event.APPROVED,)
-    event = _of_end(before, after) or _of_kill(before, after) or _of_stage(before, after)
-    event = event or _of_state(before, after)
+    event = (
+        _end_event(before, after)
+        or _kill_event(before, after)
+        or _stage_event(before, after)
+        or _state_event(before, after)
+    )
     return () if event is None else (event,)
 
 
-def _of_end(before: Release, after: Release) -> Event | None:
+def _end_event(before: Release, after: Release) -> Event | None:
     if after.state is State.COMPLETED:
         return Event.COMPLETED
-    closes = after.state is State.ROLLED_BACK or after.retries > before.retries
-    return Event.ROLLED_BACK if closes else None
+    rolled_back = after.state is State.ROLLED_BACK or after.retries > before.retries
+    return Event.ROLLED_BACK if rolled_back else None
 
 
-def _of_kill(before: Release, after: Release) -> Event | None:
+def _kill_event(before: Release, after: Release) -> Event | None:
     if (before.state is State.KILLED) is (after.state is State.KILLED):
         return None
     return Event.KILLED if after.state is State.KILLED else Event.RESTORED
 
 
-def _of_stage(before: Release, after: Release) -> Event | None:
+def _stage_event(before: Release, after: Release) -> Event | None:
     opened = after.state in (State.RUNNING, State.BAKING)
     if before.state is State.DRAFT and opened:
         return Event.STARTED
@@ -99,28 +102,28 @@ def _of_stage(before: Release, after: Release) -> Event | None:
     return Event.ADVANCED if after.stage > before.stage else Event.RETREATED
 
 
-def _of_state(before: Release, after: Release) -> Event | None:
+def _state_event(before: Release, after: Release) -> Event | None:
     if after.state is before.state and after.stopped is before.stopped:
         return None
-    if after.state in _ENTERED:
-        return _ENTERED[after.state]
+    if after.state in _EVENT_OF_STATE:
+        return _EVENT_OF_STATE[after.state]
     return Event.RESUMED if before.state is State.PAUSED else Event.WENT_ON
 
 
-_ENTERED = {
+_EVENT_OF_STATE = {
     State.PAUSED: Event.PAUSED,
     State.HOLDING: Event.HELD,
     State.AWAITING_APPROVAL: Event.APPROVAL_NEEDED,
 }
 
 
-def told_of(policy: Policy, event: Event) -> tuple[str, ...]:
-    """The webhooks that a policy tells of an event, each once."""
-    named = (each.webhook for each in policy.notify if not each.events or event in each.events)
-    return tuple(dict.fromkeys(named))
+def webhooks_to_notify(policy: Policy, event: Event) -> tuple[str, ...]:
+    """Return the keys of the webhooks that a policy notifies of an event, without repetition."""
+    keys = (each.webhook for each in policy.notify if not each.events or event in each.events)
+    return tuple(dict.fromkeys(keys))
 
 
-def outgoing_of(
+def webhook_messages(
     environment: str,
     before: Release | None,
     after: Release,
@@ -128,47 +131,47 @@ def outgoing_of(
     actor: str,
     reason: str = "",
     events: Iterable[Event] | None = None,
-) -> tuple[Outgoing, ...]:
-    """What a move of a release sends to whom.
+) -> tuple[WebhookMessage, ...]:
+    """Return the messages that a change of a release sends.
 
     Args:
         environment: where the release is.
-        before: the release as it was; None: it just started.
-        after: the release as it is now.
-        actor: who moved it.
-        reason: why; the release's own reason when it is empty.
-        events: what happened, when it does not follow from the two.
+        before: the release before the change; None: it just started.
+        after: the release after the change.
+        actor: who changed it.
+        reason: why; if empty, the release's own reason.
+        events: the events, where they do not follow from ``before`` and ``after``.
     """
-    found = events_of(before, after) if events is None else events
     return tuple(
-        Outgoing(
+        WebhookMessage(
             webhook,
-            Notice(
+            ReleaseEvent(
                 event=str(event),
                 at_ms=after.updated_ms,
                 actor=actor,
                 reason=reason or _reason(event, after),
                 environment=environment,
-                release=release_told(before, after),
+                release=summarize_release(before, after),
             ),
         )
-        for event in found
-        for webhook in told_of(after.policy, event)
+        for event in (events_between(before, after) if events is None else events)
+        for webhook in webhooks_to_notify(after.policy, event)
     )
 
 
 def _reason(event: Event, after: Release) -> str:
-    gate = after.policy.stages[after.stage - 1].approval
+    gate = after.current_stage.approval
     if event is Event.APPROVED and gate is not None:
-        # The release's own reason is still the question.
-        said = after.approvals[-1].comment
-        return f"{len(after.approvals)} of {gate.count} approvals" + (f": {said}" if said else "")
+        # The release's own reason is still the request for approval.
+        comment = after.approvals[-1].comment
+        given = f"{len(after.approvals)} of {gate.count} approvals"
+        return f"{given}: {comment}" if comment else given
     return after.reason
 
 
-def release_told(before: Release | None, after: Release) -> ReleaseTold:
-    """A release as others are told of it."""
-    return ReleaseTold(
+def summarize_release(before: Release | None, after: Release) -> ReleaseSummary:
+    """Describe a release for webhooks; ``before`` is None if it just started."""
+    return ReleaseSummary(
         id=after.id,
         flag=after.flag,
         rule=after.rule,
@@ -179,7 +182,7 @@ def release_told(before: Release | None, after: Release) -> ReleaseTold:
         state_before=before.state if before is not None else None,
         stage=after.stage,
         stages=len(after.policy.stages),
-        stage_name=after.policy.stages[after.stage - 1].name,
+        stage_name=after.current_stage.name,
         percentage=after.open_percentage,
         percentage_before=before.open_percentage if before is not None else 0.0,
         attempt=after.attempt,

@@ -12,6 +12,7 @@ from tidegate_server.domain.project_documents import (
     ProjectDocuments,
     flag_address,
     guard,
+    guards,
     policy_address,
     put,
     release_address,
@@ -19,13 +20,13 @@ from tidegate_server.domain.project_documents import (
     targeting_address,
 )
 from tidegate_server.domain.release import Release, State
-from tidegate_server.domain.release_events import outgoing_of
-from tidegate_server.domain.rule_variants import serve_of
-from tidegate_server.domain.snapshot import flag_of
+from tidegate_server.domain.release_events import webhook_messages
+from tidegate_server.domain.rule_variants import find_serve
+from tidegate_server.domain.snapshot import snapshot_flag
 from tidegate_server.errors import AlreadyExists, FieldProblem, Invalid, NotPossible
 
 
-def start(
+def start_release(
     documents: ProjectDocuments,
     environment: str,
     *,
@@ -71,7 +72,7 @@ def start(
     if release_id in documents.releases.get(environment, {}):
         raise AlreadyExists(f"There is a release {release_id!r} already.")
     document: Policy = conditions.document
-    segments = _segments(documents, document)
+    _check_segments(documents, document)
     if not draft:
         _refuse_unmeasured(document)
     release = Release(
@@ -103,12 +104,12 @@ def start(
             put(targeting_address(environment, flag), targeting, after),
             guard(flag_address(flag), definition),
             guard(policy_address(policy), conditions),
-            *(guard(segment_address(key), stored) for key, stored in segments.items()),
+            *guards(segment_address, documents.segments, document.segments),
         ),
         refreshes=(
             Refresh(
                 environment,
-                flags={flag: flag_of(definition.document, after, release, version)},
+                flags={flag: snapshot_flag(definition.document, after, release, version)},
             ),
         ),
         audit=Audit(
@@ -130,7 +131,7 @@ def start(
                 "draft": draft,
             },
         ),
-        outgoing=outgoing_of(environment, None, release, actor=actor, reason=reason),
+        outgoing=webhook_messages(environment, None, release, actor=actor, reason=reason),
     )
 
 
@@ -182,7 +183,7 @@ def _refuse_unready(documents: ProjectDocuments, environment: str, targeting: Ta
 
 
 def _served(targeting: Targeting, rule: str | None) -> str:
-    serve = serve_of(targeting, rule)
+    serve = find_serve(targeting, rule)
     if serve is None:
         ids = ", ".join(each.id for each in targeting.rules) or "none"
         raise _invalid("/rule", f"Flag {targeting.flag} has no rule {rule!r}; it has {ids}.")
@@ -218,16 +219,14 @@ def _check_variants(
         )
 
 
-def _segments(documents: ProjectDocuments, policy: Policy) -> dict[str, Stored]:
-    named = {key for stage in policy.stages for key in stage.segments}
-    missing = sorted(named - documents.segments.keys())
+def _check_segments(documents: ProjectDocuments, policy: Policy) -> None:
+    missing = sorted(policy.segments - documents.segments.keys())
     if missing:
         raise _invalid(
             "/policy",
             f"Policy {policy.key!r} opens segments that do not exist: {', '.join(missing)}. "
             "Create them first.",
         )
-    return {key: documents.segments[key] for key in sorted(named)}
 
 
 def _invalid(pointer: str, message: str) -> Invalid:

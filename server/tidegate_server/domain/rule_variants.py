@@ -1,4 +1,4 @@
-"""What one rule of a flag serves, read and replaced."""
+"""Reads and replaces what one rule of a flag serves."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from tidegate.model import Serve
 from tidegate_server.domain.flags import Targeting
 
 
-def with_serve(targeting: Targeting, rule: str | None, serve: Serve) -> Targeting:
-    """The targeting with another serve of one rule (None: of the default rule)."""
+def replace_serve(targeting: Targeting, rule: str | None, serve: Serve) -> Targeting:
+    """Return the targeting with another serve in one rule (None: the default rule)."""
     if rule is None:
         return replace(targeting, default=serve)
     rules = tuple(
@@ -19,8 +19,8 @@ def with_serve(targeting: Targeting, rule: str | None, serve: Serve) -> Targetin
     return replace(targeting, rules=rules)
 
 
-def serve_of(targeting: Targeting, rule: str | None) -> Serve | None:
-    """What a rule serves (None: the default rule); None when there is no such rule."""
+def find_serve(targeting: Targeting, rule: str | None) -> Serve | None:
+    """Return what a rule serves (None: the default rule), or None if there is no such rule."""
     if rule is None:
         return targeting.default
     return next((each.serve for each in targeting.rules if each.id == rule), None)

@@ -19,7 +19,7 @@ SHORTEST_REPORT_INTERVAL = 0.5
 LONGEST_REPORT_INTERVAL = 10.0
 
 
-def flag_of(
+def snapshot_flag(
     definition: FlagDefinition, targeting: Targeting, release: Release | None, version: int
 ) -> model.Flag:
     """A flag as the snapshot of an environment holds it.
@@ -45,12 +45,12 @@ def flag_of(
         rules=targeting.rules,
         prerequisites=targeting.prerequisites,
         killed=killed,
-        release=active_release_of(release),
+        release=snapshot_release(release),
         client_side=definition.client_side,
     )
 
 
-def active_release_of(release: Release | None) -> model.ActiveRelease | None:
+def snapshot_release(release: Release | None) -> model.ActiveRelease | None:
     """A release as a flag carries it; None once it has ended."""
     if release is None or release.state not in LIVE_STATES:
         return None
@@ -69,7 +69,7 @@ def active_release_of(release: Release | None) -> model.ActiveRelease | None:
     )
 
 
-def segment_of(definition: SegmentDefinition) -> model.Segment:
+def snapshot_segment(definition: SegmentDefinition) -> model.Segment:
     """A segment as the snapshot holds it."""
     return model.Segment(
         key=definition.key,

@@ -1,29 +1,37 @@
-"""Commits of access tokens: one is made, one is revoked."""
+"""Changes to access tokens: create and revoke."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
-from tidegate_server.domain.change import Address, Audit, Change, Delete, Guard, Kind, Put, Stored
+from tidegate_server.domain import field_problems
+from tidegate_server.domain.change import Address, Change, Guard, Kind, Stored
+from tidegate_server.domain.document_changes import delete_document, put_document
 from tidegate_server.domain.tokens import EVALUATING, Role, Token
-from tidegate_server.errors import FieldProblem, Invalid, NotFound, NotPossible
+from tidegate_server.errors import FieldProblem, NotFound, NotPossible
+
+
+def token_address(token_id: str) -> Address:
+    """Return the address of a token."""
+    return Address(Kind.TOKEN, token_id)
 
 
 def new_token(token: Token, *, actor: str, reason: str = "") -> Change:
-    """Keep a token's record (scope ``""``).
+    """Create a token (scope ``""``).
 
     Raises:
-        Invalid: its role and its limits do not go together.
+        Invalid: its role does not fit its scope or its rate limit.
     """
-    problems = list(_problems(token))
-    if problems:
-        raise Invalid("This token cannot be made.", *problems)
-    return Change(
-        scope="",
-        writes=(Put(token_address(token.id), token, 0),),
-        audit=Audit(
-            actor, "token.create", token.id, token.environment or "", reason, _details(token)
-        ),
+    field_problems.refuse(f"token {token.name}", _token_problems(token))
+    return put_document(
+        "",
+        token_address(token.id),
+        None,
+        token,
+        actor=actor,
+        reason=reason,
+        environment=token.environment or "",
+        details=_details(token),
     )
 
 
@@ -39,71 +47,59 @@ def delete_token(
         reason: why.
 
     Raises:
-        NotFound: there is none with this id.
-        NotPossible: it is the last one that may administer the whole server.
+        NotFound: there is no token with this id.
+        NotPossible: it is the last token that may administer the whole server.
     """
     if token_id not in tokens:
         raise NotFound(f"There is no token {token_id!r}.")
     before = tokens[token_id]
     token: Token = before.document
-    writes: list[Put | Delete | Guard] = [Delete(token_address(token_id), before.revision)]
-    if _administers_all(token):
-        left = next(
-            (
-                key
-                for key, other in tokens.items()
-                if key != token_id and _administers_all(other.document)
-            ),
-            None,
-        )
-        if left is None:
-            raise NotPossible(
-                "This is the last token that may administer the whole server. "
-                "Make another one first."
-            )
-        # Two admins who revoke each other at once must not lock everyone out.
-        writes.append(Guard(token_address(left), tokens[left].revision))
-    return Change(
-        scope="",
-        writes=tuple(writes),
-        audit=Audit(
-            actor, "token.delete", token_id, token.environment or "", reason, _details(token)
-        ),
+    return delete_document(
+        "",
+        token_address(token_id),
+        before,
+        actor=actor,
+        reason=reason,
+        environment=token.environment or "",
+        details=_details(token),
+        writes=_guard_another_server_admin(tokens, token_id),
     )
 
 
-def token_address(token_id: str) -> Address:
-    """Where a token's record is."""
-    return Address(Kind.TOKEN, token_id)
+def _guard_another_server_admin(tokens: Mapping[str, Stored], token_id: str) -> Iterator[Guard]:
+    """Guard another server admin's token: two admins may revoke each other at once."""
+    if not _is_server_admin(tokens[token_id].document):
+        return
+    for other, stored in tokens.items():
+        if other != token_id and _is_server_admin(stored.document):
+            yield Guard(token_address(other), stored.revision)
+            return
+    raise NotPossible(
+        "This is the last token that may administer the whole server. Create another one first."
+    )
 
 
-def _administers_all(token: Token) -> bool:
+def _is_server_admin(token: Token) -> bool:
     return token.role is Role.ADMIN and token.project is None
 
 
-def _problems(token: Token) -> list[FieldProblem]:
-    found = []
+def _token_problems(token: Token) -> Iterator[FieldProblem]:
     if not token.name.strip():
-        found.append(FieldProblem("/name", "Give the token a name that tells who uses it."))
+        yield FieldProblem("/name", "Give the token a name that says who uses it.")
     if token.environment is not None and token.project is None:
-        found.append(FieldProblem("/project", "An environment needs its project named too."))
+        yield FieldProblem("/project", "A token for an environment needs its project too.")
     if token.role in EVALUATING:
-        whom = "an SDK" if token.role is Role.SDK else "clients"
+        users = "an SDK" if token.role is Role.SDK else "clients"
         if token.project is None:
-            found.append(FieldProblem("/project", f"A token for {whom} belongs to one project."))
+            yield FieldProblem("/project", f"A token for {users} belongs to one project.")
         if token.environment is None:
-            found.append(
-                FieldProblem("/environment", f"A token for {whom} belongs to one environment.")
-            )
+            yield FieldProblem("/environment", f"A token for {users} belongs to one environment.")
     elif token.rate_limit is not None:
-        found.append(
-            FieldProblem(
-                "/rate_limit",
-                "Only requests for evaluations are limited, which sdk and client tokens make; "
-                "leave it out.",
-            )
+        yield FieldProblem(
+            "/rate_limit",
+            "A rate limit applies to evaluations, and only sdk and client tokens evaluate flags; "
+            "leave it out.",
         )
-    return found
 
 
 def _details(token: Token) -> dict[str, object]:

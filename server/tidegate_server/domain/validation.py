@@ -16,7 +16,7 @@ from tidegate_server.domain.condition_validation import problems_of_condition
 from tidegate_server.domain.flags import FlagDefinition, SegmentDefinition, Targeting
 from tidegate_server.domain.project_documents import ProjectDocuments
 from tidegate_server.domain.release import Release
-from tidegate_server.domain.rule_variants import serve_of
+from tidegate_server.domain.rule_variants import find_serve
 from tidegate_server.errors import FieldProblem
 
 MOST_VARIANTS = 100
@@ -237,7 +237,7 @@ def _of_asked_variants(
 
 
 def _of_released_rule(targeting: Targeting, release: Release) -> Iterator[FieldProblem]:
-    serve = serve_of(targeting, release.rule)
+    serve = find_serve(targeting, release.rule)
     mend = "Complete the release or roll it back first."
     if serve is None:
         yield FieldProblem(

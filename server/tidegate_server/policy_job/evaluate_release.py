@@ -28,13 +28,15 @@ from tidegate_server.domain.change import (
 )
 from tidegate_server.domain.evidence import Evidence
 from tidegate_server.domain.project_documents import (
+    ProjectDocuments,
     flag_address,
+    progress_address,
     release_address,
     targeting_address,
 )
 from tidegate_server.domain.release import LIVE_STATES, Release, State
-from tidegate_server.domain.release_commits import change_of, progress_address
-from tidegate_server.domain.release_events import outgoing_of
+from tidegate_server.domain.release_commits import release_change
+from tidegate_server.domain.release_events import webhook_messages
 from tidegate_server.domain.release_gates import Event
 from tidegate_server.errors import NotFound, StoreUnavailable
 from tidegate_server.ledger.entry import record
@@ -231,7 +233,7 @@ def _draft(
     change = _release_change(store, project, environment, stored, moved, decision)
     warning = newly_warned(release.policy, progress.decision, decision, window.trips)
     warned = (
-        outgoing_of(
+        webhook_messages(
             environment,
             release,
             replace(moved, updated_ms=now_ms),
@@ -320,11 +322,14 @@ def _release_change(
     )
     if definition is None or targeting is None:
         raise NotFound(f"Flag {release.flag} of release {release.id} is gone.")
-    return change_of(
+    documents = ProjectDocuments(
         project,
+        flags={release.flag: definition},
+        targetings={environment: {release.flag: targeting}},
+    )
+    return release_change(
+        documents,
         environment,
-        definition,
-        targeting,
         before,
         after,
         actor=ACTOR,

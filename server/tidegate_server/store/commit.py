@@ -16,9 +16,9 @@ from tidegate_server.domain.change import (
     EvidenceGeneration,
     Guard,
     LedgerEntry,
-    Outgoing,
     Put,
     Refresh,
+    WebhookMessage,
 )
 from tidegate_server.errors import Deposed, StaleRevision
 from tidegate_server.store import documents, keys
@@ -156,10 +156,10 @@ class Plan:
         key = keys.ledger(self._change.scope, entry.environment, entry.release)
         return self._key(key), documents.encode(entry.entry).decode(), LEDGER_KEPT
 
-    def _outgoing(self, each: Outgoing) -> tuple[int, int, int, str, str]:
+    def _outgoing(self, each: WebhookMessage) -> tuple[int, int, int, str, str]:
         scope, webhook = self._change.scope, each.webhook
         # The script puts the time before the rest of the record.
-        rest = documents.encode({"notice": each.notice}).decode()[1:]
+        rest = documents.encode({"notice": each.event}).decode()[1:]
         return (
             self._key(keys.queue(scope, webhook)),
             self._key(keys.deliveries(scope, webhook)),

@@ -15,7 +15,7 @@ import msgspec
 import redis
 from redis.commands.core import Script
 
-from tidegate_server.domain.release_events import Notice
+from tidegate_server.domain.release_events import ReleaseEvent
 from tidegate_server.store import connection, documents, keys
 
 SETTLED_KEPT = 200
@@ -46,7 +46,7 @@ class Record:
     """A message and what became of it so far."""
 
     queued_ms: int
-    notice: Notice
+    notice: ReleaseEvent
     state: DeliveryState = DeliveryState.WAITING
     attempts: int = 0
     last: Attempt | None = None

@@ -20,7 +20,7 @@ from typing import Any
 from tidegate_server.decisions.observations import Answer
 from tidegate_server.domain.project_documents import webhook_address
 from tidegate_server.domain.release import Release
-from tidegate_server.domain.release_events import release_told
+from tidegate_server.domain.release_events import summarize_release
 from tidegate_server.domain.webhooks import Format, Webhook
 from tidegate_server.errors import StoreUnavailable
 from tidegate_server.outbound.bounded_threads import BoundedThreads
@@ -156,7 +156,7 @@ class Asker(Rounds[_Round]):
             now_ms,
             question.project,
             question.environment,
-            release_told(question.release, question.release),
+            summarize_release(question.release, question.release),
             _what_follows(question),
             question.reason,
         )

@@ -10,7 +10,7 @@ from typing import Any
 from tidegate.version import VERSION
 
 from tidegate_server.domain.calendar import instant_text
-from tidegate_server.domain.release_events import Notice, ReleaseTold
+from tidegate_server.domain.release_events import ReleaseEvent, ReleaseSummary
 from tidegate_server.domain.release_gates import Event
 from tidegate_server.domain.webhooks import Format, Webhook
 from tidegate_server.webhooks.signing import signature, signing_secret
@@ -42,7 +42,7 @@ def request_headers(
     }
 
 
-def notice_body(format: Format, project: str, id: str, notice: Notice) -> bytes:
+def notice_body(format: Format, project: str, id: str, notice: ReleaseEvent) -> bytes:
     """A notice as a webhook of a format reads it."""
     if format is Format.SLACK:
         return _json({"text": slack_text(project, notice)})
@@ -65,7 +65,7 @@ def confirmation_body(
     at_ms: int,
     project: str,
     environment: str,
-    release: ReleaseTold,
+    release: ReleaseSummary,
     then: Mapping[str, Any],
     reason: str,
 ) -> bytes:
@@ -84,7 +84,7 @@ def confirmation_body(
     )
 
 
-def slack_text(project: str, notice: Notice) -> str:
+def slack_text(project: str, notice: ReleaseEvent) -> str:
     """A notice in a line or two of Slack's markup."""
     reason = _escaped(notice.reason)
     by = _escaped(notice.actor)
@@ -96,7 +96,7 @@ def slack_text(project: str, notice: Notice) -> str:
     return f"{head}\n>{reason}\n_{by}, {_escaped(release.id)}_" if reason else head
 
 
-def _headline(event: str, release: ReleaseTold) -> str:
+def _headline(event: str, release: ReleaseSummary) -> str:
     before, now = f"{release.percentage_before:g} %", f"{release.percentage:g} %"
     stage = f"stage {release.stage_name} ({release.stage} of {release.stages})"
     match event:

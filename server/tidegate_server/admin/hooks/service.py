@@ -206,18 +206,14 @@ def _change(store: Store, admitted: Admitted, flag: str, reason: str) -> Change:
     """
     project, hook = admitted.project, admitted.hook
     documents = one_flag(store, project, hook.environment, flag)
-    definition = documents.flag(flag)
-    targeting = documents.targeting(hook.environment, flag)
     release = documents.active_release(hook.environment, flag)
     if hook.action is HookAction.KILL:
-        if targeting.document.kill is not None:
+        if documents.targeting(hook.environment, flag).document.kill is not None:
             raise NotPossible(f"Flag {flag} is killed already.")
         return kill(
-            project,
+            documents,
             hook.environment,
-            definition,
-            targeting,
-            release,
+            flag,
             actor=hook.actor,
             reason=reason,
             now_ms=store.now_ms(),
@@ -226,11 +222,9 @@ def _change(store: Store, admitted: Admitted, flag: str, reason: str) -> Change:
         raise NotPossible("No release is under way.")
     holds = hook.action is HookAction.HOLD
     move = paused_by_alert if holds else rolled_back_by_alert
-    return release_commits.change_of(
-        project,
+    return release_commits.release_change(
+        documents,
         hook.environment,
-        definition,
-        targeting,
         release,
         move(release.document, store.now_ms(), reason),
         actor=hook.actor,

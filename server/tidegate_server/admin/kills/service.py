@@ -11,26 +11,25 @@ from tidegate_server.admin.commit_with_retry import commit_with_retry
 from tidegate_server.admin.document_reader import one_flag
 from tidegate_server.domain import kill_switch as kills
 from tidegate_server.domain.change import Change, Stored
+from tidegate_server.domain.project_documents import ProjectDocuments
 from tidegate_server.store import Store
 from tidegate_server.web.etags import check_if_match
 
 
 class Edit(Protocol):
-    """``domain.kill.kill`` or its ``restore``."""
+    """``kill_switch.kill`` or ``kill_switch.restore``."""
 
     def __call__(
         self,
-        project: str,
+        documents: ProjectDocuments,
         environment: str,
-        definition: Stored,
-        targeting: Stored,
-        release: Stored | None,
+        flag: str,
         *,
         actor: str,
         reason: str,
         now_ms: int,
     ) -> Change:
-        """Make the change of one flag's three documents."""
+        """Return the change of one flag."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +82,12 @@ def _edit(
 ) -> TargetingView:
     def make() -> Change:
         documents = one_flag(store, project, environment, flag)
-        targeting = documents.targeting(environment, flag)
-        check_if_match(targeting.revision, f"flag {flag} in {environment}")
+        revision = documents.targeting(environment, flag).revision
+        check_if_match(revision, f"flag {flag} in {environment}")
         return edit(
-            project,
+            documents,
             environment,
-            documents.flag(flag),
-            targeting,
-            documents.active_release(environment, flag),
+            flag,
             actor=actor,
             reason=reason,
             now_ms=store.now_ms(),

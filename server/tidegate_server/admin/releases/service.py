@@ -14,6 +14,7 @@ from tidegate_server.decisions.progress import Progress
 from tidegate_server.domain import release_commits, release_state_machine
 from tidegate_server.domain.change import Address, Change, Kind, Stored
 from tidegate_server.domain.release import Approval, Release
+from tidegate_server.domain.release_start import start_release
 from tidegate_server.domain.release_state_machine import Mover
 from tidegate_server.domain.snapshot import present_openings
 from tidegate_server.domain.tokens import Token
@@ -103,7 +104,7 @@ def start(
     id = f"rel_{token_secrets.new_id()}"
 
     def make() -> Change:
-        return release_commits.start(
+        return start_release(
             whole_project(store, project),
             environment,
             release_id=id,
@@ -178,12 +179,9 @@ def _move(
         check_if_match(before.revision, f"release {id}")
         release: Release = before.document
         after = transition(release, store.now_ms(), said)
-        documents = one_flag(store, project, environment, release.flag)
-        return release_commits.change_of(
-            project,
+        return release_commits.release_change(
+            one_flag(store, project, environment, release.flag),
             environment,
-            documents.flag(release.flag),
-            documents.targeting(environment, release.flag),
             before,
             after,
             actor=actor,

@@ -104,7 +104,7 @@ def rotate_webhook_secret(project: str, webhook: str) -> Response:
     response=None,
     status=HTTPStatus.NO_CONTENT,
 )
-def try_webhook(asked: ActionRequest, project: str, webhook: str) -> Response:
+def queue_test_message(asked: ActionRequest, project: str, webhook: str) -> Response:
     """Queue a message whose event is `test`; `deliveries` tells whether it arrived."""
     service.try_out(backend().store, project, webhook, current_actor(), asked.reason)
     return responses.no_content()

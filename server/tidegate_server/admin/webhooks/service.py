@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from tidegate_server.admin.commit_with_retry import commit_with_retry
 from tidegate_server.admin.document_reader import whole_project
 from tidegate_server.admin.webhooks.schemas import WebhookRequest
-from tidegate_server.domain import edits
+from tidegate_server.domain import webhook_edits
 from tidegate_server.domain.change import Change, Stored
 from tidegate_server.domain.project_documents import webhook_address
 from tidegate_server.domain.webhooks import Webhook
@@ -38,7 +38,7 @@ def create(
         documents = whole_project(store, project)
         if new.key in documents.webhooks:
             raise AlreadyExists(f"There is a webhook {new.key!r} already.")
-        return edits.put_webhook(documents, new, actor=actor)
+        return webhook_edits.put_webhook(documents, new, actor=actor)
 
     stored = commit_with_retry(store, make).stored(webhook_address(new.key))
     return NewWebhook(stored, signing_secret(secret_key, new.secret_id))
@@ -56,7 +56,7 @@ def replace_one(store: Store, project: str, asked: WebhookRequest, actor: str) -
     def make() -> Change:
         documents = whole_project(store, project)
         require_if_match(documents.webhook(asked.key).revision, f"webhook {asked.key}")
-        return edits.put_webhook(documents, _webhook(asked, ""), actor=actor)
+        return webhook_edits.put_webhook(documents, _webhook(asked, ""), actor=actor)
 
     return commit_with_retry(store, make).stored(webhook_address(asked.key))
 
@@ -68,7 +68,7 @@ def rotate(store: Store, secret_key: bytes, project: str, key: str, actor: str) 
     def make() -> Change:
         documents = whole_project(store, project)
         now_ms = store.now_ms()
-        return edits.rotate_secret(documents, key, secret_id, actor=actor, now_ms=now_ms)
+        return webhook_edits.rotate_secret(documents, key, secret_id, actor=actor, now_ms=now_ms)
 
     stored = commit_with_retry(store, make).stored(webhook_address(key))
     return NewWebhook(stored, signing_secret(secret_key, secret_id))
@@ -80,7 +80,9 @@ def try_out(store: Store, project: str, key: str, actor: str, reason: str) -> No
     def make() -> Change:
         documents = whole_project(store, project)
         now_ms = store.now_ms()
-        return edits.try_webhook(documents, key, actor=actor, now_ms=now_ms, reason=reason)
+        return webhook_edits.queue_test_message(
+            documents, key, actor=actor, now_ms=now_ms, reason=reason
+        )
 
     commit_with_retry(store, make)
 
@@ -91,7 +93,7 @@ def delete(store: Store, project: str, key: str, actor: str) -> None:
     def make() -> Change:
         documents = whole_project(store, project)
         require_if_match(documents.webhook(key).revision, f"webhook {key}")
-        return edits.delete_webhook(documents, key, actor=actor)
+        return webhook_edits.delete_webhook(documents, key, actor=actor)
 
     commit_with_retry(store, make)
 
