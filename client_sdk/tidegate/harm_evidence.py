@@ -1,55 +1,55 @@
-"""E, the evidence that the treatment is worse than tolerated.
+"""E, the evidence of harm: how strongly the counts say that the treatment is worse than tolerated.
 
-A test martingale: for a release within its tolerance in every window the probability
-that E ever reaches 1/alpha is at most alpha, whatever the traffic, the number of looks
-and the stage changes (Ville's inequality). Given the failing users of a window, those
-of the treatment are binomial; a mixture of ratios and of onset times bets against the
-tolerance. It rests on distinct failing users and on arms that see the same world.
+E is a test martingale: while a release stays within its tolerance, the probability that E
+ever reaches 1/alpha is at most alpha, whatever the traffic, the number of evaluations and the
+stage changes (Ville's inequality). Given the failing users of a window, the number of them in
+the treatment is binomial; E is a mixture of bets on how much worse the treatment is and since
+when. It assumes that failing users are distinct and that both arms meet the same conditions.
 
-The policy job weighs a release's whole traffic with it, and an SDK instance that cannot
-reach the server what it saw itself.
+The policy job computes E from all traffic of a release, the local breaker from the traffic of
+one instance.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from tidegate.counts import StratumCounts
 
 RATIOS = (1.5, 3.0, 10.0, 100.0)
-"""How many times worse than tolerated each bet takes the treatment to be."""
+"""How many times worse than tolerated each bet assumes the treatment to be."""
 
 WEIGHTS = (0.35, 0.30, 0.20, 0.15)
 """Prior weight of each ratio."""
 
 ONSET_START = 0.75
-"""Prior mass on a regression that begins with the release (or with an epoch)."""
+"""Prior probability of a regression that begins with the release, or with an epoch."""
 
 ONSET_STAGE = 0.20
-"""Prior mass, of what is left, on one that begins with a later stage."""
+"""Share of the remaining probability for one that begins with a later stage."""
 
 ONSET_PERIOD = 0.02
-"""Prior mass, of what is left, on one that begins at every ``PERIOD``-th window."""
+"""Share of the remaining probability for one that begins at each ``PERIOD``-th window."""
 
 PERIOD = 15
-"""Windows between the onsets within a stage."""
+"""Windows between two possible onsets within a stage."""
 
 PSEUDO_PAIRS = 10.0
-"""Pairs of ordinary windows that the guard starts with."""
+"""Pairs of windows of ordinary variance that the variance guard starts with."""
 
 EPOCH_WINDOWS = 240
-"""Windows after which the failing users are collected anew and E starts afresh."""
+"""Windows after which failing users count once more and E restarts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mixture:
-    """A mixture of bets that begin at different windows, in logarithms.
+    """A mixture of bets that begin at different windows, in natural logarithms.
 
     Attributes:
-        remaining: prior mass not yet bet.
-        bets: one bet per ratio; empty before the first window.
+        remaining: the prior probability that is not bet yet.
+        bets: the value of the bet on each ratio; empty before the first window.
     """
 
     remaining: float = 0.0
@@ -57,8 +57,14 @@ class Mixture:
 
 
 @dataclass(frozen=True, slots=True)
-class Earlier:
-    """Failing users of the last window of this stage that had any, in one stratum."""
+class EarlierWindow:
+    """The last window of this stage with failing users, in one stratum.
+
+    Attributes:
+        stratum: the stratum.
+        treatment: failing users of the treatment.
+        both: failing users of both arms.
+    """
 
     stratum: int
     treatment: int
@@ -66,25 +72,35 @@ class Earlier:
 
 
 @dataclass(frozen=True, slots=True)
-class Guard:
-    """The variance guard: ``phi = max(1, deviation / pairs)`` of successive windows.
+class VarianceGuard:
+    """Measures how much the arms vary against each other from window to window.
 
-    It measures how much the arms wobble against each other between windows, which a
-    lasting regression does not.
+    A lasting regression adds no variance; other causes of failures do.
+
+    Attributes:
+        deviation: the sum of the squared standardized differences of successive windows.
+        pairs: the number of pairs of windows compared.
+        earlier: for each stratum, the window that its next one is compared with.
     """
 
     deviation: float = PSEUDO_PAIRS
     pairs: float = PSEUDO_PAIRS
-    earlier: tuple[Earlier, ...] = ()
+    earlier: tuple[EarlierWindow, ...] = ()
 
     @property
     def phi(self) -> float:
-        """The over-dispersion, at least 1."""
+        """The over-dispersion: the mean deviation of a pair, at least 1."""
         return max(1.0, self.deviation / self.pairs)
 
 
 def onset_mass(age: int, *, first: bool, new_stage: bool) -> float:
-    """Prior mass put on "it begins now", at a window this old in its stage."""
+    """Return the share of the remaining probability that a regression begins at this window.
+
+    Args:
+        age: windows since the stage began.
+        first: whether this is the first window of the release or of an epoch.
+        new_stage: whether this is the first window of a stage.
+    """
     if first:
         return ONSET_START
     if new_stage:
@@ -93,7 +109,7 @@ def onset_mass(age: int, *, first: bool, new_stage: bool) -> float:
 
 
 def begin_bets(mixture: Mixture, mass: float, ratios: int = len(RATIOS)) -> Mixture:
-    """Move ``mass`` of what is not yet bet into the bets, before the window is counted."""
+    """Move the share ``mass`` of the remaining probability into the bets, before a window."""
     if mass <= 0.0:
         return mixture
     stake = mixture.remaining + math.log(mass)
@@ -106,10 +122,14 @@ def begin_bets(mixture: Mixture, mass: float, ratios: int = len(RATIOS)) -> Mixt
 def add_increments(
     mixture: Mixture, increments: Sequence[float], before: float, after: float
 ) -> Mixture:
-    """Count a window: each bet gains its increment, damped by the guard.
+    """Return the mixture after a window: each bet grows by its increment, divided by phi.
 
-    Dividing by phi ``before`` the window keeps E valid; the minimum with phi ``after``
-    it only lowers E, and brakes a single wild window.
+    Args:
+        mixture: the mixture before the window, with the bets that begin at it.
+        increments: the window's log factor for each bet.
+        before: phi before the window; dividing by it keeps E valid.
+        after: phi after the window; taking the smaller quotient only lowers E, which limits
+            the effect of a single unusual window.
     """
     bets = tuple(
         bet + min(increment / before, increment / after)
@@ -119,7 +139,7 @@ def add_increments(
 
 
 def log_value(mixture: Mixture, weights: Sequence[float] = WEIGHTS) -> float:
-    """ln of the mixture; 0 before the first window."""
+    """Return the natural logarithm of a mixture's value; 0 before the first window."""
     return log_sum(
         (
             mixture.remaining,
@@ -132,73 +152,79 @@ def log_value(mixture: Mixture, weights: Sequence[float] = WEIGHTS) -> float:
 
 
 def increments(strata: Iterable[StratumCounts], ratio: float, absolute: float) -> list[float]:
-    """Log factor of a window for each bet, summed over the strata that have a control.
+    """Return a window's log factor for each bet, summed over the strata with a control.
 
     Args:
-        strata: the window's strata.
-        ratio: ``r0``, how many times the control's rate is tolerated; at least 1.
-        absolute: ``d0``, what is tolerated on top of it, as a rate.
+        strata: the window's counts.
+        ratio: ``r0``, the tolerated multiple of the control's rate; at least 1.
+        absolute: ``d0``, the rate tolerated in addition.
     """
     sums = [0.0] * len(RATIOS)
-    for each in strata:
-        if not each.compared:
+    for counts in strata:
+        if not counts.compared:
             continue
-        failed = each.treatment.failing
-        both = failed + each.control.failing
-        for j, grid in enumerate(RATIOS):
-            log_ratio = math.log(grid)
-            log_scale = math.log(each.share * grid * ratio + 1.0 - each.share) - math.log(
-                each.share * ratio + 1.0 - each.share
+        failed = counts.treatment.failing
+        both = failed + counts.control.failing
+        for j, bet_ratio in enumerate(RATIOS):
+            log_ratio = math.log(bet_ratio)
+            log_scale = math.log(counts.share * bet_ratio * ratio + 1.0 - counts.share) - math.log(
+                counts.share * ratio + 1.0 - counts.share
             )
             sums[j] += failed * log_ratio - both * log_scale
             if absolute > 0.0:
-                sums[j] -= each.treatment.outcomes * absolute * math.expm1(log_ratio - log_scale)
+                sums[j] -= counts.treatment.outcomes * absolute * math.expm1(log_ratio - log_scale)
     return sums
 
 
-def watch_dispersion(guard: Guard, strata: Iterable[StratumCounts], *, new_stage: bool) -> Guard:
-    """The guard after a window: each stratum's failures against its last failing window.
+def update_guard(
+    guard: VarianceGuard, strata: Iterable[StratumCounts], *, new_stage: bool
+) -> VarianceGuard:
+    """Return the guard after a window, comparing each stratum with its last failing window.
 
-    Pairs never cross a stage change, since the share changes there.
+    Windows of two stages are never compared, since the share changes with the stage.
     """
-    earlier: Mapping[int, Earlier] = (
-        {} if new_stage else {each.stratum: each for each in guard.earlier}
-    )
-    kept = dict(earlier)
+    earlier = {} if new_stage else {window.stratum: window for window in guard.earlier}
+    latest = dict(earlier)
     deviation, pairs = guard.deviation, guard.pairs
-    for each in strata:
-        if not each.compared:
+    for counts in strata:
+        if not counts.compared:
             continue
-        treated = each.treatment.failing
-        both = treated + each.control.failing
+        treated = counts.treatment.failing
+        both = treated + counts.control.failing
         if both == 0:
             continue
-        last = earlier.get(each.stratum)
+        last = earlier.get(counts.stratum)
         if last is not None:
-            everyone, failed = both + last.both, treated + last.treatment
-            if 0 < failed < everyone:
-                expected = both * failed / everyone
-                variance = (both * last.both * failed * (everyone - failed)) / (
-                    everyone * everyone * (everyone - 1)
+            # Hypergeometric: how many of the treatment's failing users are in this window.
+            total, failed = both + last.both, treated + last.treatment
+            if 0 < failed < total:
+                expected = both * failed / total
+                variance = (both * last.both * failed * (total - failed)) / (
+                    total * total * (total - 1)
                 )
                 deviation += (treated - expected) ** 2 / variance
                 pairs += 1.0
-        kept[each.stratum] = Earlier(each.stratum, treated, both)
-    return Guard(deviation, pairs, tuple(kept[stratum] for stratum in sorted(kept)))
+        latest[counts.stratum] = EarlierWindow(counts.stratum, treated, both)
+    return VarianceGuard(deviation, pairs, tuple(latest[stratum] for stratum in sorted(latest)))
 
 
 def threshold(false_alarm: float, *, spending: int, checks: int) -> float:
-    """The value of E at which a check fails.
+    """Return the value of E at which a check fails.
 
-    The budget is shared by the guarded checks and spent over attempts and epochs: the
-    k-th takes ``alpha / (k (k + 1))``, which sums to alpha.
+    The guarded checks share the probability of a false alarm, alpha. Attempts and epochs spend
+    it: the k-th spends ``alpha / (k (k + 1))``, and these sum to alpha.
+
+    Args:
+        false_alarm: alpha.
+        spending: k, from 1.
+        checks: the number of checks that share it.
     """
     return checks * spending * (spending + 1) / false_alarm
 
 
 def log_sum(logs: Sequence[float]) -> float:
-    """ln of a sum of exponentials; minus infinity for a sum of nothing."""
+    """Return the logarithm of a sum of exponentials; minus infinity if every term is."""
     highest = max(logs)
     if highest == -math.inf:
         return highest
-    return highest + math.log(math.fsum(math.exp(each - highest) for each in logs))
+    return highest + math.log(math.fsum(math.exp(log - highest) for log in logs))

@@ -16,15 +16,15 @@ from tidegate.counts import NOTHING, Counts, StratumCounts
 from tidegate.evaluation.results import Arm
 from tidegate.harm_evidence import (
     EPOCH_WINDOWS,
-    Guard,
     Mixture,
+    VarianceGuard,
     add_increments,
     begin_bets,
     increments,
     log_value,
     onset_mass,
     threshold,
-    watch_dispersion,
+    update_guard,
 )
 from tidegate.model import ActiveRelease
 from tidegate.reporting import Group
@@ -126,7 +126,7 @@ class _Case:
         self.release = release
         self._spent = spent
         self._control = self._treatment = NOTHING
-        self._guard = Guard()
+        self._guard = VarianceGuard()
         self._begin()
 
     def _begin(self) -> None:
@@ -156,7 +156,7 @@ class _Case:
         if self._windows == 0:
             self._spent[self.release.id] = self._spent.get(self.release.id, 0) + 1
         before = self._guard
-        self._guard = watch_dispersion(before, strata, new_stage=False)
+        self._guard = update_guard(before, strata, new_stage=False)
         mass = onset_mass(self._windows, first=self._windows == 0, new_stage=False)
         bets = begin_bets(self._evidence, mass)
         gains = increments(strata, 1.0 + tolerance.relative, tolerance.absolute)

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 from tidegate.counts import Counts, StratumCounts
 from tidegate.harm_evidence import (
-    Guard,
     Mixture,
+    VarianceGuard,
     add_increments,
     begin_bets,
     increments,
     log_value,
     onset_mass,
-    watch_dispersion,
+    update_guard,
 )
 from tidegate_server.decisions.safety_evidence import Advance, watch_harmlessness
 
@@ -42,14 +42,14 @@ class Run:
 
     def __init__(self) -> None:
         self.mixture = Mixture()
-        self.guard = Guard()
+        self.guard = VarianceGuard()
         self.age = -1
 
     def window(self, strata: list[StratumCounts], *, new_stage: bool = False) -> float:
         first = not self.mixture.bets
         self.age = 0 if first or new_stage else self.age + 1
         mass = onset_mass(self.age, first=first, new_stage=new_stage)
-        guard = watch_dispersion(self.guard, strata, new_stage=new_stage)
+        guard = update_guard(self.guard, strata, new_stage=new_stage)
         self.mixture = add_increments(
             begin_bets(self.mixture, mass), increments(strata, 1.0, 0.0), self.guard.phi, guard.phi
         )

@@ -10,8 +10,8 @@ from tidegate.harm_evidence import (
     ONSET_STAGE,
     ONSET_START,
     RATIOS,
-    Guard,
     Mixture,
+    VarianceGuard,
     add_increments,
     begin_bets,
     increments,
@@ -19,7 +19,7 @@ from tidegate.harm_evidence import (
     log_value,
     onset_mass,
     threshold,
-    watch_dispersion,
+    update_guard,
 )
 
 SHARES = st.floats(0.001, 0.999)
@@ -38,18 +38,21 @@ def log_evidence(*strata: StratumCounts, ratio: float = 1.0, absolute: float = 0
 
 
 @given(SHARES, st.floats(1.0, 2.0))
-def test_no_failing_users_leave_the_evidence_as_it_is(share: float, ratio: float) -> None:
+def test_no_failing_users_leave_the_evidence_unchanged(share: float, ratio: float) -> None:
     assert log_evidence(stratum(share, 0, 0), ratio=ratio) == pytest.approx(0.0, abs=1e-12)
 
 
 @given(COUNTS, COUNTS, st.sampled_from([0.0, 1.0]))
 def test_a_stratum_with_one_arm_by_design_is_no_evidence(e_c: int, e_t: int, share: float) -> None:
     assert log_evidence(stratum(share, e_c, e_t)) == pytest.approx(0.0, abs=1e-12)
-    assert watch_dispersion(Guard(), [stratum(share, e_c, e_t)], new_stage=False) == Guard()
+    assert (
+        update_guard(VarianceGuard(), [stratum(share, e_c, e_t)], new_stage=False)
+        == VarianceGuard()
+    )
 
 
 @given(SHARES, COUNTS, COUNTS)
-def test_one_more_treated_failure_is_more_evidence_one_more_in_control_less(
+def test_a_treated_failure_adds_evidence_and_a_control_failure_reduces_it(
     share: float, e_c: int, e_t: int
 ) -> None:
     now = log_evidence(stratum(share, e_c, e_t))
@@ -97,48 +100,48 @@ def test_strata_add_their_own_increments(one: float, other: float, e_c: int, e_t
 @given(st.floats(-5, 5), st.floats(0.01, 0.9))
 def test_moving_prior_mass_does_not_change_the_evidence(bet: float, mass: float) -> None:
     before = Mixture(math.log(0.25), (bet, bet - 1, bet + 2, 0.0))
-    held = log_value(Mixture(-math.inf, before.bets))
+    of_bets = log_value(Mixture(-math.inf, before.bets))
     after = begin_bets(before, mass)
 
     assert after.remaining == pytest.approx(before.remaining + math.log1p(-mass))
-    assert math.exp(log_value(after)) - math.exp(held) == pytest.approx(0.25, rel=1e-6)
+    assert math.exp(log_value(after)) - math.exp(of_bets) == pytest.approx(0.25, rel=1e-6)
 
 
-def test_the_damping_is_never_less_than_the_guard_was_before_the_window() -> None:
-    grown = add_increments(Mixture(0.0, (0.0,)), [4.0], 2.0, 1.0)
-    braked = add_increments(Mixture(0.0, (0.0,)), [4.0], 1.0, 2.0)
+def test_an_increment_is_divided_by_at_least_the_phi_before_the_window() -> None:
+    divided = add_increments(Mixture(0.0, (0.0,)), [4.0], 2.0, 1.0)
+    limited = add_increments(Mixture(0.0, (0.0,)), [4.0], 1.0, 2.0)
 
-    assert grown.bets == braked.bets == (2.0,)
+    assert divided.bets == limited.bets == (2.0,)
 
 
-def test_a_lasting_regression_does_not_inflate_the_guard_but_wobbling_arms_do() -> None:
-    steady, wobbling = Guard(), Guard()
+def test_a_lasting_regression_does_not_raise_phi_but_varying_arms_do() -> None:
+    steady, varying = VarianceGuard(), VarianceGuard()
     for number in range(40):
-        steady = watch_dispersion(steady, [stratum(0.5, 10, 40)], new_stage=False)
+        steady = update_guard(steady, [stratum(0.5, 10, 40)], new_stage=False)
         swing = 30 if number % 2 else 5
-        wobbling = watch_dispersion(wobbling, [stratum(0.5, 35 - swing, swing)], new_stage=False)
+        varying = update_guard(varying, [stratum(0.5, 35 - swing, swing)], new_stage=False)
 
     assert steady.phi == 1.0
-    assert wobbling.phi > 5.0
+    assert varying.phi > 5.0
 
 
-def test_pairs_are_formed_within_a_stratum_and_never_across_a_stage() -> None:
+def test_windows_are_paired_within_a_stratum_and_never_across_stages() -> None:
     one, other = stratum(0.5, 10, 40), stratum(0.1, 40, 10, number=2)
-    guard = watch_dispersion(Guard(), [one], new_stage=True)
+    guard = update_guard(VarianceGuard(), [one], new_stage=True)
 
-    assert watch_dispersion(guard, [other], new_stage=False).pairs == guard.pairs
-    assert watch_dispersion(guard, [other, one], new_stage=False).pairs == guard.pairs + 1
-    assert watch_dispersion(guard, [one], new_stage=True).pairs == guard.pairs
-
-
-def test_a_window_without_failing_users_keeps_the_earlier_one_for_the_next_pair() -> None:
-    guard = watch_dispersion(Guard(), [stratum(0.5, 10, 40)], new_stage=True)
-    guard = watch_dispersion(guard, [stratum(0.5, 0, 0)], new_stage=False)
-
-    assert watch_dispersion(guard, [stratum(0.5, 10, 40)], new_stage=False).pairs == 11.0
+    assert update_guard(guard, [other], new_stage=False).pairs == guard.pairs
+    assert update_guard(guard, [other, one], new_stage=False).pairs == guard.pairs + 1
+    assert update_guard(guard, [one], new_stage=True).pairs == guard.pairs
 
 
-def test_onsets_are_at_the_first_window_of_a_release_of_a_stage_and_every_fifteenth() -> None:
+def test_a_window_without_failing_users_is_skipped_when_pairing() -> None:
+    guard = update_guard(VarianceGuard(), [stratum(0.5, 10, 40)], new_stage=True)
+    guard = update_guard(guard, [stratum(0.5, 0, 0)], new_stage=False)
+
+    assert update_guard(guard, [stratum(0.5, 10, 40)], new_stage=False).pairs == 11.0
+
+
+def test_a_regression_may_begin_with_the_release_with_a_stage_and_every_fifteenth_window() -> None:
     ages = [onset_mass(age, first=False, new_stage=False) for age in range(31)]
 
     assert [age for age, mass in enumerate(ages) if mass] == [15, 30]
@@ -147,7 +150,7 @@ def test_onsets_are_at_the_first_window_of_a_release_of_a_stage_and_every_fiftee
 
 
 @given(st.integers(1, 5), st.floats(0.001, 0.2))
-def test_the_budget_spent_over_any_number_of_attempts_is_at_most_the_false_alarm(
+def test_all_attempts_together_spend_at_most_the_false_alarm_probability(
     checks: int, false_alarm: float
 ) -> None:
     spent = sum(checks / threshold(false_alarm, spending=k, checks=checks) for k in range(1, 2_000))
@@ -156,6 +159,6 @@ def test_the_budget_spent_over_any_number_of_attempts_is_at_most_the_false_alarm
     assert spent == pytest.approx(false_alarm, rel=1e-3)
 
 
-def test_a_log_sum_of_nothing_is_minus_infinity() -> None:
+def test_the_log_sum_of_zeros_is_minus_infinity() -> None:
     assert log_sum([-math.inf, -math.inf]) == -math.inf
     assert log_sum([0.0, -math.inf]) == 0.0

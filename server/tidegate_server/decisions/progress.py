@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from tidegate.counts import NOTHING, Counts
-from tidegate.harm_evidence import Guard, Mixture
+from tidegate.harm_evidence import Mixture, VarianceGuard
 
 from tidegate_server.decisions.decision import Decision
 from tidegate_server.decisions.distributions import Faded
@@ -43,7 +43,7 @@ class CheckProgress:
     """
 
     evidence: Mixture = Mixture()
-    guard: Guard = Guard()
+    guard: VarianceGuard = VarianceGuard()
     advance: Advance = Advance()
     control: Faded = Faded()
     value: float | None = None

@@ -17,7 +17,7 @@ from tidegate.harm_evidence import (
     begin_bets,
     increments,
     onset_mass,
-    watch_dispersion,
+    update_guard,
 )
 
 from tidegate_server.decisions.distributions import counted, cut_of, fade_in
@@ -124,7 +124,7 @@ def _compare_arms(
             control,
             (each.control for each in window.distributions if each.measure == check.distribution),
         )
-    guard = watch_dispersion(before.guard, strata, new_stage=new_stage)
+    guard = update_guard(before.guard, strata, new_stage=new_stage)
     gains = increments(strata, 1.0 + check.tolerance.relative, check.tolerance.absolute)
     policy = release.policy
     shares = [policy.opened(stage) / 100.0 for stage in range(1, len(policy.stages) + 1)]
