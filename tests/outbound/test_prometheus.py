@@ -17,9 +17,9 @@ from prometheus_client import CollectorRegistry, Gauge, start_http_server
 from tidegate.model import Tolerance
 from tidegate_server.decisions.observations import Measured
 from tidegate_server.domain.checks import Check, Compare, Metric, Operator
-from tidegate_server.outbound.prometheus import Prometheus, Unreadable, filled
+from tidegate_server.outbound.prometheus import Prometheus, Unreadable, fill_variables
 from tidegate_server.policy_job import PolicyJob
-from tidegate_server.policy_job.evidence_sources import Sources
+from tidegate_server.policy_job.evidence_sources import EvidenceSources
 
 from examples.shop.processes import free_port
 from tests.policy_job.deployment import QUICK, Clock, Deployment
@@ -142,7 +142,7 @@ class TestARealOne:
         world.gauge.labels(strange, "control").set(3)
         names = {"flag": strange, "arm": "control"}
         for quote in "\"'":
-            query = filled(f"sum(queue_length{{flag={quote}{{{{ flag }}}}{quote}}})", names)
+            query = fill_variables(f"sum(queue_length{{flag={quote}{{{{ flag }}}}{quote}}})", names)
             world.until(query, 3.0)
 
     def test_rolls_a_release_back(self, world: World, deployment: Deployment) -> None:
@@ -202,7 +202,7 @@ class Watch:
         deployment.start(replace(QUICK, checks=(check,)))
         self.clock = Clock(deployment.store.now_ms())
         self.job = PolicyJob(
-            deployment.store, "job-1", self.clock, sources=Sources(world.prometheus)
+            deployment.store, "job-1", self.clock, sources=EvidenceSources(world.prometheus)
         )
 
     def measured(self) -> tuple[Measured, ...]:
@@ -257,7 +257,7 @@ class TestSomethingElse:
     )
     def test_is_a_problem_and_never_a_value(self, behaviour: Behaviour, why: str) -> None:
         with receiver(behaviour) as told, pytest.raises(Unreadable, match=why):
-            Prometheus(told.origin).value("up", within_s=0.2 if behaviour in (HANG, DRIP) else 20)
+            Prometheus(told.origin).value("up", timeout_s=0.2 if behaviour in (HANG, DRIP) else 20)
 
     def test_nobody_there_is_a_problem(self) -> None:
         with pytest.raises(Unreadable, match="does not answer: connection refused"):
@@ -275,6 +275,6 @@ class TestSomethingElse:
 
 def test_variables_cannot_break_out_of_their_quotes() -> None:
     names = {"flag": "a\"'\\", "arm": "treatment"}
-    assert filled('m{f="{{ flag }}",a="{{arm}}"}', names) == (
+    assert fill_variables('m{f="{{ flag }}",a="{{arm}}"}', names) == (
         'm{f="a\\U00000022\\U00000027\\U0000005c",a="treatment"}'
     )

@@ -1,4 +1,4 @@
-"""Outside sources are asked without anybody waiting, and what they do not say is no value."""
+"""Outside sources are queried while other releases go on; without an answer there is no value."""
 
 from __future__ import annotations
 
@@ -13,8 +13,12 @@ from tidegate_server.domain.checks import Check, Compare, Metric, Operator
 from tidegate_server.domain.release import Release
 from tidegate_server.outbound.prometheus import Prometheus
 from tidegate_server.policy_job import PolicyJob
-from tidegate_server.policy_job import evidence_sources as sources_module
-from tidegate_server.policy_job.evidence_sources import Question, Sources, questions_of
+from tidegate_server.policy_job.evidence_sources import (
+    MAX_THREADS_PER_PROJECT,
+    EvidenceSources,
+    SourceQuery,
+    release_queries,
+)
 
 from tests.decisions.ramp import policy, release
 from tests.policy_job.deployment import QUICK, Clock, Deployment
@@ -22,6 +26,7 @@ from tests.receiver import HANG, Answer, Receiver, receiver
 from tests.waiting import until
 
 PATIENCE_SECONDS = 60.0
+SHORT_S = 0.3
 CHECK = Check(
     metric=Metric.PROMETHEUS,
     compare=Compare.ABSOLUTE,
@@ -38,157 +43,167 @@ def vector(value: str) -> Answer:
     return Answer(200, {"status": "success", "data": {"resultType": "vector", "result": result}})
 
 
-def asking(*checks: Check, **changes: Any) -> Release:
+def release_with(*checks: Check, **changes: Any) -> Release:
     return release(replace(policy(10, 100), checks=checks), **changes)
 
 
-def sources_at(told: Receiver) -> Sources:
-    return Sources(Prometheus(told.origin))
-
-
-def answers(sources: Sources, of: Release, project: str = "shop") -> tuple[Measured, ...]:
-    """What the sources say in the end."""
+def wait_for_values(
+    sources: EvidenceSources, subject: Release, project: str = "shop"
+) -> tuple[Measured, ...]:
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while (found := sources.measured(project, "production", of)) is None:
+    while (measured := sources.measure(project, "production", subject)) is None:
         assert time.monotonic() < deadline
         time.sleep(0.005)
-    return found
+    return measured
 
 
 @pytest.fixture
-def told() -> Iterator[Receiver]:
-    with receiver(vector("5")) as told:
-        yield told
+def server() -> Iterator[Receiver]:
+    """A server that answers like Prometheus, with the value 5."""
+    with receiver(vector("5")) as server:
+        yield server
 
 
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources_module, "PATIENCE_S", 0.3)
+def sources(server: Receiver) -> EvidenceSources:
+    return EvidenceSources(Prometheus(server.origin))
 
 
-class TestQuestions:
-    def test_have_every_variable_filled_in(self) -> None:
-        (question,) = questions_of("production", asking(CHECK))
-        assert question == Question(
+@pytest.fixture
+def impatient(server: Receiver) -> EvidenceSources:
+    return EvidenceSources(Prometheus(server.origin), timeout_s=SHORT_S)
+
+
+class TestReleaseQueries:
+    def test_every_variable_is_filled_in(self) -> None:
+        (query,) = release_queries("production", release_with(CHECK))
+        assert query == SourceQuery(
             0, "treatment", 'errors{flag="checkout", arm="treatment", in="production", of="rel_1"}'
         )
 
-    def test_are_about_both_arms_or_about_the_time_before(self) -> None:
+    def test_they_cover_both_arms_or_the_time_before(self) -> None:
         control = replace(CHECK, compare=Compare.CONTROL, query="{{ arm }}")
         before = replace(control, compare=Compare.BEFORE)
-        assert questions_of("production", asking(Check(), control, before, started_ms=5_000)) == (
-            Question(1, "treatment", "treatment"),
-            Question(1, "control", "control"),
-            Question(2, "treatment", "treatment"),
-            Question(2, "before", "control", 5_000),
+        subject = release_with(Check(), control, before, started_ms=5_000)
+        assert release_queries("production", subject) == (
+            SourceQuery(1, "treatment", "treatment"),
+            SourceQuery(1, "control", "control"),
+            SourceQuery(2, "treatment", "treatment"),
+            SourceQuery(2, "before", "control", 5_000),
         )
 
-    def test_are_not_asked_where_nothing_needs_them(self) -> None:
-        assert questions_of("production", asking(Check())) == ()
-        assert questions_of("production", asking(CHECK, closed=True)) == ()
+    def test_there_are_none_without_a_prometheus_check_or_in_a_closed_release(self) -> None:
+        assert release_queries("production", release_with(Check())) == ()
+        assert release_queries("production", release_with(CHECK, closed=True)) == ()
 
 
-class TestSources:
-    def test_answer_all_questions_of_a_release(self, told: Receiver) -> None:
+class TestEvidenceSources:
+    def test_every_query_of_a_release_gets_a_value(self, sources: EvidenceSources) -> None:
         both = replace(CHECK, compare=Compare.CONTROL)
-        assert answers(sources_at(told), asking(CHECK, both)) == (
+        assert wait_for_values(sources, release_with(CHECK, both)) == (
             Measured(0, "treatment", 5.0),
             Measured(1, "treatment", 5.0),
             Measured(1, "control", 5.0),
         )
 
-    def test_say_when_they_have_answered(self, told: Receiver) -> None:
-        sources = sources_at(told)
-        assert not sources.waits
-        assert sources.measured("shop", "production", asking(CHECK)) is None
-        until(lambda: not sources.waits, "the answer")
-        assert sources.answered() == [("shop", "production", "rel_1")]
-        assert sources.answered() == []
+    def test_a_release_is_completed_once_its_values_have_arrived(
+        self, sources: EvidenceSources, server: Receiver
+    ) -> None:
+        assert not sources.waiting
+        server.hold()
+        assert sources.measure("shop", "production", release_with(CHECK)) is None
+        assert sources.waiting
+        assert sources.completed() == []
+        server.release()
+        until(lambda: not sources.waiting, "the answer")
+        assert sources.completed() == [("shop", "production", "rel_1")]
+        assert sources.completed() == []
 
-    def test_are_asked_again_once_an_answer_was_used(self, told: Receiver) -> None:
-        sources = sources_at(told)
+    def test_values_are_kept_until_they_are_forgotten(
+        self, sources: EvidenceSources, server: Receiver
+    ) -> None:
         for _ in range(3):
-            answers(sources, asking(CHECK))
-        assert len(told.received) == 1
+            wait_for_values(sources, release_with(CHECK))
+        assert len(server.received) == 1
         sources.forget(("shop", "production", "rel_1"))
-        answers(sources, asking(CHECK))
-        assert len(told.received) == 2
+        wait_for_values(sources, release_with(CHECK))
+        assert len(server.received) == 2
 
-    def test_are_asked_again_when_an_answer_is_old(
-        self, told: Receiver, monkeypatch: pytest.MonkeyPatch
+    def test_old_values_are_read_again(self, server: Receiver) -> None:
+        sources = EvidenceSources(Prometheus(server.origin), fresh_s=0.0)
+        wait_for_values(sources, release_with(CHECK))
+        until(lambda: sources.measure("shop", "production", release_with(CHECK)) is None)
+        server.wait_for(2)
+
+    def test_a_query_that_hangs_has_no_value_and_the_others_keep_theirs(
+        self, impatient: EvidenceSources, server: Receiver
     ) -> None:
-        sources = sources_at(told)
-        answers(sources, asking(CHECK))
-        monkeypatch.setattr(sources_module, "FRESH_S", -1.0)
-        sources.measured("shop", "production", asking(CHECK))
-        until(lambda: len(told.received) == 2, "the second question")
-
-    @pytest.mark.usefixtures("impatient")
-    def test_that_hang_are_given_up_and_what_came_in_time_is_kept(self, told: Receiver) -> None:
-        told.behave(vector("5"), HANG)
+        server.behave(vector("5"), HANG)
         both = replace(CHECK, compare=Compare.CONTROL)
-        found = answers(sources_at(told), asking(both))
-        assert sorted(each.value is None for each in found) == [False, True]
-        assert sorted("no answer in" in each.problem for each in found) == [False, True]
+        measured = wait_for_values(impatient, release_with(both))
+        assert sorted(each.value is None for each in measured) == [False, True]
+        assert sorted("no answer in" in each.problem for each in measured) == [False, True]
 
-    @pytest.mark.usefixtures("impatient")
-    def test_that_hung_answer_again_when_they_can(self, told: Receiver) -> None:
-        told.behave(HANG)
-        sources = sources_at(told)
-        many = [asking(CHECK, id=f"rel_{number}") for number in range(30)]
-        for each in many:
-            sources.measured("shop", "production", each)
-        assert all(answers(sources, each)[0].value is None for each in many)
-        told.behave(vector("7"))
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        for each in many:
-            while answers(sources, each)[0].value != 7.0:
-                assert time.monotonic() < deadline
-                sources.forget(("shop", "production", each.id))
-
-    def test_of_one_project_do_not_keep_another_waiting(self, told: Receiver) -> None:
-        told.behave(HANG)
-        sources = sources_at(told)
-        for number in range(30):
-            sources.measured("noisy", "production", asking(CHECK, id=f"rel_{number}"))
-        told.wait_for(sources_module.EACH_AT_A_TIME)
-        told.behave(vector("7"))
-        (found,) = answers(sources, asking(CHECK), "shop")
-        assert found.value == 7.0
-
-    def test_that_fail_in_an_unknown_way_are_a_problem(
-        self, told: Receiver, monkeypatch: pytest.MonkeyPatch
+    def test_after_a_hang_values_are_read_again(
+        self, impatient: EvidenceSources, server: Receiver
     ) -> None:
-        def broken(*_: object) -> float:
+        server.behave(HANG)
+        releases = [release_with(CHECK, id=f"rel_{number}") for number in range(30)]
+        for each in releases:
+            impatient.measure("shop", "production", each)
+        assert all(wait_for_values(impatient, each)[0].value is None for each in releases)
+        server.behave(vector("7"))
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        for each in releases:
+            while wait_for_values(impatient, each)[0].value != 7.0:
+                assert time.monotonic() < deadline
+                impatient.forget(("shop", "production", each.id))
+
+    def test_one_project_does_not_delay_another(
+        self, sources: EvidenceSources, server: Receiver
+    ) -> None:
+        server.behave(HANG)
+        for number in range(30):
+            sources.measure("noisy", "production", release_with(CHECK, id=f"rel_{number}"))
+        server.wait_for(MAX_THREADS_PER_PROJECT)
+        server.behave(vector("7"))
+        (measured,) = wait_for_values(sources, release_with(CHECK), "shop")
+        assert measured.value == 7.0
+
+    def test_an_unexpected_error_is_a_problem_and_no_value(
+        self, sources: EvidenceSources, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(*_: object) -> float:
             raise ZeroDivisionError
 
-        monkeypatch.setattr(Prometheus, "value", broken)
-        (found,) = answers(sources_at(told), asking(CHECK))
-        assert (found.value, found.problem) == (None, "it cannot be asked (ZeroDivisionError)")
+        monkeypatch.setattr(Prometheus, "value", fail)
+        (measured,) = wait_for_values(sources, release_with(CHECK))
+        assert (measured.value, measured.problem) == (None, "the query failed (ZeroDivisionError)")
 
-    def test_that_nobody_configured_never_have_a_value(self) -> None:
-        measured = Sources().measured("shop", "production", asking(CHECK))
+    def test_without_a_prometheus_there_is_never_a_value(self) -> None:
+        measured = EvidenceSources().measure("shop", "production", release_with(CHECK))
         assert measured is not None
         assert measured[0].value is None
         assert "set TIDEGATE_PROMETHEUS_URL" in measured[0].problem
 
-    def test_are_not_asked_for_a_project_that_another_process_leads(self, told: Receiver) -> None:
-        sources = sources_at(told)
-        answers(sources, asking(CHECK))
+    def test_the_values_of_a_project_that_another_process_leads_are_dropped(
+        self, sources: EvidenceSources
+    ) -> None:
+        wait_for_values(sources, release_with(CHECK))
         sources.forget_project("shop")
-        assert not sources.waits
-        assert sources.answered() == []
+        assert not sources.waiting
+        assert sources.completed() == []
 
 
-def test_nobody_waits_for_a_release_whose_source_hangs(
-    told: Receiver, deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+def test_a_release_whose_source_hangs_delays_no_other_release(
+    server: Receiver, deployment: Deployment
 ) -> None:
-    monkeypatch.setattr(sources_module, "PATIENCE_S", 2.0)
-    told.behave(HANG)
+    server.behave(HANG)
+    sources = EvidenceSources(Prometheus(server.origin), timeout_s=2.0)
     clock = Clock(deployment.store.now_ms())
-    deployment.start(replace(QUICK, key="asks", checks=(CHECK,)), now_ms=clock())
+    deployment.start(replace(QUICK, key="queries", checks=(CHECK,)), now_ms=clock())
     deployment.start(replace(QUICK, key="plain"), "search", now_ms=clock())
-    job = PolicyJob(deployment.store, "job-1", clock, sources=sources_at(told))
+    job = PolicyJob(deployment.store, "job-1", clock, sources=sources)
     clock.now_ms += 1_000
     assert job.tick() == 1
     assert (len(deployment.ledger()), len(deployment.ledger("rel_search"))) == (0, 1)

@@ -23,7 +23,7 @@ def test_leading_on_keeps_the_fencing_number(store: Store) -> None:
 def test_what_is_given_up_can_be_taken_at_once_under_a_higher_number(store: Store) -> None:
     first, second = Leases(store, "first"), Leases(store, "second")
     before = first.fence("shop")
-    first.give_up()
+    first.release()
     after = second.fence("shop")
 
     assert before is not None
@@ -39,5 +39,5 @@ def test_a_lease_that_was_lost_is_asked_for_again(store: Store) -> None:
     assert store.acquire_lease("shop", "second", 60_000) is not None
 
     assert leases.fence("shop") == held
-    leases.lost("shop")
+    leases.lose("shop")
     assert leases.fence("shop") is None

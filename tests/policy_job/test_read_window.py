@@ -9,7 +9,7 @@ from tidegate_server.domain import release_state_machine as machine
 from tidegate_server.domain.checks import Check, Metric
 from tidegate_server.domain.evidence import GroupValues, Histogram
 from tidegate_server.domain.release_state_machine import Mover
-from tidegate_server.policy_job.instance_cache import Presence, Roster, presence
+from tidegate_server.policy_job.instance_cache import InstanceCache, Presence, presence
 from tidegate_server.policy_job.read_window import read_window
 from tidegate_server.store import Store
 from tidegate_server.store.reports import Instance, Report
@@ -59,13 +59,13 @@ def test_an_instance_that_went_silent_is_missed_until_it_is_given_up() -> None:
     assert presence(seen, 100_000, 50_000) == Presence(live=1, lost=1)
 
 
-def test_the_roster_is_looked_up_once_a_second(deployment: Deployment) -> None:
+def test_instances_are_read_at_most_once_a_second(deployment: Deployment) -> None:
     deployment.start()
-    roster = Roster(deployment.store)
-    assert roster.of("shop", ENVIRONMENT, 1_000) == []
+    cache = InstanceCache(deployment.store)
+    assert cache.instances("shop", ENVIRONMENT, 1_000) == []
     deployment.sdk.report(deployment.release(), (9, 0), (1, 0))
-    assert roster.of("shop", ENVIRONMENT, 1_999) == []
-    assert len(roster.of("shop", ENVIRONMENT, 2_000)) == 1
+    assert cache.instances("shop", ENVIRONMENT, 1_999) == []
+    assert len(cache.instances("shop", ENVIRONMENT, 2_000)) == 1
 
 
 LATENCY = replace(QUICK, checks=(Check(metric=Metric.LATENCY),))

@@ -1,4 +1,4 @@
-"""Webhooks are asked before a percentage is raised, and nobody waits for those that are slow."""
+"""Webhooks confirm that a release may advance; slow ones delay no other release."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from dataclasses import replace
 import pytest
 from tidegate_server.admin.ledgers.replays import replay
 from tidegate_server.decisions.decision import Action
-from tidegate_server.decisions.observations import Answer as Said
+from tidegate_server.decisions.observations import Answer as ConfirmationAnswer
 from tidegate_server.domain import webhook_edits
 from tidegate_server.domain.release import State
 from tidegate_server.domain.release_gates import Confirmation
 from tidegate_server.domain.webhooks import Webhook
 from tidegate_server.outbound.http_client import HttpResult
 from tidegate_server.policy_job import PolicyJob
-from tidegate_server.webhooks.confirmations import Asker, Question, understood
+from tidegate_server.webhooks.confirmations import ConfirmationRequests, Proposal, read_answer
 from tidegate_server.webhooks.signing import signing_secret
 
 from tests.decisions.ramp import policy, release
@@ -33,22 +33,31 @@ PATIENCE_SECONDS = 60.0
 
 
 @pytest.mark.parametrize(
-    ("answered", "expected"),
+    ("result", "expected"),
     [
-        (HttpResult(1, 200, b'{"confirmed": true}'), Said("ops", True)),
-        (HttpResult(1, 200, b'{"confirmed": true, "reason": "fine"}'), Said("ops", True, "fine")),
+        (HttpResult(1, 200, b'{"confirmed": true}'), ConfirmationAnswer("ops", True)),
+        (
+            HttpResult(1, 200, b'{"confirmed": true, "reason": "fine"}'),
+            ConfirmationAnswer("ops", True, "fine"),
+        ),
         (
             HttpResult(1, 200, b'{"confirmed": false, "reason": "not\\n on a  Friday"}'),
-            Said("ops", False, "not on a Friday"),
+            ConfirmationAnswer("ops", False, "not on a Friday"),
         ),
-        (HttpResult(1, 200, b'{"confirmed": false}'), Said("ops", False)),
-        (HttpResult(1, 503, b'{"confirmed": true}'), Said("ops", False, "answered 503")),
-        (HttpResult(1, 409, b'{"reason": "frozen"}'), Said("ops", False, "frozen")),
-        (HttpResult(1, None, problem="no answer in 5 s"), Said("ops", False, "no answer in 5 s")),
+        (HttpResult(1, 200, b'{"confirmed": false}'), ConfirmationAnswer("ops", False)),
+        (
+            HttpResult(1, 503, b'{"confirmed": true}'),
+            ConfirmationAnswer("ops", False, "answered 503"),
+        ),
+        (HttpResult(1, 409, b'{"reason": "frozen"}'), ConfirmationAnswer("ops", False, "frozen")),
+        (
+            HttpResult(1, None, problem="no answer in 5 s"),
+            ConfirmationAnswer("ops", False, "no answer in 5 s"),
+        ),
     ],
 )
-def test_an_answer_confirms_by_an_explicit_yes_alone(answered: HttpResult, expected: Said) -> None:
-    assert understood("ops", answered) == expected
+def test_only_an_explicit_yes_confirms(result: HttpResult, expected: ConfirmationAnswer) -> None:
+    assert read_answer("ops", result) == expected
 
 
 @pytest.mark.parametrize(
@@ -66,19 +75,19 @@ def test_an_answer_confirms_by_an_explicit_yes_alone(answered: HttpResult, expec
         b"\xff\xfe",
     ],
 )
-def test_what_is_not_understood_refuses(body: bytes) -> None:
-    answer = understood("ops", HttpResult(1, 200, body))
+def test_an_unreadable_answer_refuses(body: bytes) -> None:
+    answer = read_answer("ops", HttpResult(1, 200, body))
     assert not answer.confirmed
-    assert answer.reason == 'its answer does not say "confirmed": true or false'
+    assert answer.reason == 'the answer has no "confirmed": true or false'
 
 
 def test_a_long_reason_is_cut() -> None:
     body = json.dumps({"confirmed": False, "reason": "because " * 1_000}).encode()
-    assert len(understood("ops", HttpResult(1, 200, body)).reason) == 300
+    assert len(read_answer("ops", HttpResult(1, 200, body)).reason) == 300
 
 
-class Shift:
-    """A policy job that asks, on a clock of its own, and traffic for one release."""
+class JobRun:
+    """A policy job with a clock that the test moves, and traffic for a release."""
 
     def __init__(self, deployment: Deployment) -> None:
         self.deployment = deployment
@@ -91,9 +100,9 @@ class Shift:
         contents = self.deployment.contents()
         self.deployment.store.commit(webhook_edits.put_webhook(contents, webhook, actor="dana"))
 
-    def start(self, *asked: str, flag: str = "checkout") -> None:
-        """Start a release that these are asked about."""
-        confirm = tuple(Confirmation(key) for key in asked)
+    def start(self, *webhooks: str, flag: str = "checkout") -> None:
+        """Start a release that these webhooks must confirm."""
+        confirm = tuple(Confirmation(key) for key in webhooks)
         by = replace(CONFIRMED, key=f"for-{flag}", confirm=confirm)
         self.deployment.start(by, flag, now_ms=self.clock())
 
@@ -102,12 +111,12 @@ class Shift:
         counts: tuple[tuple[int, int], tuple[int, int]] | None = None,
         flag: str = "checkout",
     ) -> None:
-        """Report healthy counts of the present stage, unless others are given."""
+        """Report counts; healthy ones of the current stage unless others are given."""
         subject = self.deployment.release(f"rel_{flag}")
         self.deployment.sdk.report(subject, *(counts or HEALTHY[subject.stage]))
 
     def until(self, condition: Callable[[], bool], *reporting: str) -> None:
-        """Let windows pass with healthy traffic until something holds."""
+        """Let windows with healthy traffic pass until the condition holds."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not condition():
             assert time.monotonic() < deadline, self.deployment.release()
@@ -117,66 +126,68 @@ class Shift:
             self.job.tick()
             time.sleep(0.01)
 
-    def until_asked(self, told: Receiver) -> None:
-        """Let windows pass until a receiver has been asked."""
-        self.until(lambda: bool(told.received))
+    def until_asked(self, webhook: Receiver) -> None:
+        """Let windows pass until a webhook has been asked."""
+        self.until(lambda: bool(webhook.received))
 
 
 @pytest.fixture
-def shift(deployment: Deployment) -> Shift:
-    return Shift(deployment)
+def run(deployment: Deployment) -> JobRun:
+    return JobRun(deployment)
 
 
-def test_a_release_goes_on_when_all_confirm(shift: Shift, start_receiver: StartReceiver) -> None:
-    told, other = start_receiver(YES), start_receiver(YES)
-    shift.webhook("ops", told.url)
-    shift.webhook("change-board", other.url)
-    shift.start("ops", "change-board")
-    shift.until(lambda: shift.deployment.release().state is State.COMPLETED)
+def test_a_release_advances_when_all_webhooks_confirm(
+    run: JobRun, start_receiver: StartReceiver
+) -> None:
+    webhook, other = start_receiver(YES), start_receiver(YES)
+    run.webhook("ops", webhook.url)
+    run.webhook("change-board", other.url)
+    run.start("ops", "change-board")
+    run.until(lambda: run.deployment.release().state is State.COMPLETED)
 
-    assert [each.json["then"]["action"] for each in told.received] == [
+    assert [each.json["then"]["action"] for each in webhook.received] == [
         "advance",
         "advance",
         "complete",
     ]
     assert len(other.received) == 3
-    asked = [entry for entry in shift.deployment.ledger() if entry.window.answers]
+    asked = [entry for entry in run.deployment.ledger() if entry.window.answers]
     assert [entry.decision.action for entry in asked] == [
         Action.ADVANCE,
         Action.ADVANCE,
         Action.COMPLETE,
     ]
     assert {answer.webhook for answer in asked[0].window.answers} == {"ops", "change-board"}
-    assert all(not entry.decision.asks for entry in shift.deployment.ledger())
+    assert all(not entry.decision.asks for entry in run.deployment.ledger())
 
 
-def test_a_question_says_what_is_about_to_happen_and_is_signed(
-    shift: Shift, start_receiver: StartReceiver
+def test_a_request_describes_the_next_step_and_is_signed(
+    run: JobRun, start_receiver: StartReceiver
 ) -> None:
-    told = start_receiver(YES)
-    shift.webhook("ops", told.url)
-    shift.start("ops")
-    shift.until_asked(told)
+    webhook = start_receiver(YES)
+    run.webhook("ops", webhook.url)
+    run.start("ops")
+    run.until_asked(webhook)
 
-    (question, *_) = told.received
-    assert question.is_signed_with(signing_secret(SECRET_KEY, "secret of ops"))
-    assert question.headers["Tidegate-Event"] == question.json["event"] == "confirm"
-    assert question.headers["Tidegate-Delivery"] == question.json["id"]
-    release = question.json["release"]
+    (request, *_) = webhook.received
+    assert request.is_signed_with(signing_secret(SECRET_KEY, "secret of ops"))
+    assert request.headers["Tidegate-Event"] == request.json["event"] == "confirm"
+    assert request.headers["Tidegate-Delivery"] == request.json["id"]
+    release = request.json["release"]
     assert (release["id"], release["stage"], release["percentage"]) == ("rel_checkout", 1, 10)
-    assert question.json["then"] == {
+    assert request.json["then"] == {
         "action": "advance",
         "state": "running",
         "stage": 2,
         "stage_name": "stage-2",
         "percentage": 50,
     }
-    assert (question.json["project"], question.json["environment"]) == ("shop", "production")
-    assert "operations" in question.json["reason"]
+    assert (request.json["project"], request.json["environment"]) == ("shop", "production")
+    assert "operations" in request.json["reason"]
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "words"),
+    ("behaviour", "reason"),
     [
         (NO, "not confirmed by ops: lunch"),
         (Answer(500), "not confirmed by ops: answered 500"),
@@ -185,174 +196,189 @@ def test_a_question_says_what_is_about_to_happen_and_is_signed(
         (DRIP, "not confirmed by ops: no answer in 0.5 s"),
     ],
 )
-def test_a_refusal_holds_with_its_reason_until_it_is_over(
-    shift: Shift, start_receiver: StartReceiver, behaviour: Behaviour, words: str
+def test_a_refusal_holds_the_release_with_its_reason_until_it_ends(
+    run: JobRun, start_receiver: StartReceiver, behaviour: Behaviour, reason: str
 ) -> None:
-    told = start_receiver(behaviour)
-    shift.webhook("ops", told.url, timeout_ms=500)
-    shift.start("ops")
-    shift.until(lambda: shift.deployment.release().state is State.HOLDING)
-    assert shift.deployment.release().reason == words
-    assert shift.deployment.release().stage == 1
-    (answer,) = shift.deployment.ledger()[-1].window.answers
+    webhook = start_receiver(behaviour)
+    run.webhook("ops", webhook.url, timeout_ms=500)
+    run.start("ops")
+    run.until(lambda: run.deployment.release().state is State.HOLDING)
+    assert run.deployment.release().reason == reason
+    assert run.deployment.release().stage == 1
+    (answer,) = run.deployment.ledger()[-1].window.answers
     assert not answer.confirmed
 
-    told.behave(YES)
-    shift.until(lambda: shift.deployment.release().stage == 2)
+    webhook.behave(YES)
+    run.until(lambda: run.deployment.release().stage == 2)
 
 
-def test_a_replay_needs_no_webhook(shift: Shift, start_receiver: StartReceiver) -> None:
-    shift.webhook("ops", start_receiver(NO, Answer(500), YES).url)
-    shift.start("ops")
-    shift.until(lambda: shift.deployment.release().state is State.COMPLETED)
-    again = replay(shift.deployment.store, "shop", "production", "rel_checkout", None, 10**6)
+def test_a_replay_needs_no_webhook(run: JobRun, start_receiver: StartReceiver) -> None:
+    run.webhook("ops", start_receiver(NO, Answer(500), YES).url)
+    run.start("ops")
+    run.until(lambda: run.deployment.release().state is State.COMPLETED)
+    replayed = replay(run.deployment.store, "shop", "production", "rel_checkout", None, 10**6)
 
-    answers = [entry.window.answers for entry in shift.deployment.ledger()]
+    answers = [entry.window.answers for entry in run.deployment.ledger()]
     assert [each[0].confirmed for each in answers if each] == [False, False, True, True, True]
-    assert again.differences == ()
-    assert again.replay.decisions == len(answers)
+    assert replayed.differences == ()
+    assert replayed.replay.decisions == len(answers)
 
 
-def test_one_refusal_among_several_holds(shift: Shift, start_receiver: StartReceiver) -> None:
-    shift.webhook("ops", start_receiver(YES).url)
-    shift.webhook("change-board", start_receiver(NO).url)
-    shift.start("ops", "change-board")
-    shift.until(lambda: shift.deployment.release().state is State.HOLDING)
-    assert shift.deployment.release().reason == "not confirmed by change-board: lunch"
-
-
-def test_a_disabled_one_refuses_without_being_asked(
-    shift: Shift, start_receiver: StartReceiver
+def test_one_refusal_among_several_holds_the_release(
+    run: JobRun, start_receiver: StartReceiver
 ) -> None:
-    told = start_receiver(YES)
-    shift.webhook("ops", told.url, enabled=False)
-    shift.start("ops")
-    shift.until(lambda: shift.deployment.release().state is State.HOLDING)
-    assert shift.deployment.release().reason == "not confirmed by ops: it is disabled"
-    assert told.received == []
+    run.webhook("ops", start_receiver(YES).url)
+    run.webhook("change-board", start_receiver(NO).url)
+    run.start("ops", "change-board")
+    run.until(lambda: run.deployment.release().state is State.HOLDING)
+    assert run.deployment.release().reason == "not confirmed by change-board: lunch"
 
 
-def test_a_job_without_the_secret_key_confirms_nothing(
-    shift: Shift, start_receiver: StartReceiver
+def test_a_disabled_webhook_refuses_without_a_request(
+    run: JobRun, start_receiver: StartReceiver
 ) -> None:
-    told = start_receiver(YES)
-    shift.webhook("ops", told.url)
-    shift.start("ops")
-    shift.job = PolicyJob(shift.deployment.store, "job-1", shift.clock)
-    shift.until(lambda: shift.deployment.release().state is State.HOLDING)
-    assert "nobody here can ask it" in shift.deployment.release().reason
+    webhook = start_receiver(YES)
+    run.webhook("ops", webhook.url, enabled=False)
+    run.start("ops")
+    run.until(lambda: run.deployment.release().state is State.HOLDING)
+    assert run.deployment.release().reason == "not confirmed by ops: the webhook is disabled"
+    assert webhook.received == []
 
 
-def test_nobody_waits_for_one_that_hangs(shift: Shift, start_receiver: StartReceiver) -> None:
-    told = start_receiver(HANG)
-    shift.webhook("ops", told.url, timeout_ms=30_000)
-    shift.start("ops")
-    shift.start(flag="search")
-    shift.until(
-        lambda: shift.deployment.release("rel_search").state is State.COMPLETED,
+def test_without_the_secret_key_no_webhook_confirms(
+    run: JobRun, start_receiver: StartReceiver
+) -> None:
+    webhook = start_receiver(YES)
+    run.webhook("ops", webhook.url)
+    run.start("ops")
+    run.job = PolicyJob(run.deployment.store, "job-1", run.clock)
+    run.until(lambda: run.deployment.release().state is State.HOLDING)
+    assert "the policy job has no secret key" in run.deployment.release().reason
+
+
+def test_a_webhook_that_hangs_delays_no_other_release(
+    run: JobRun, start_receiver: StartReceiver
+) -> None:
+    webhook = start_receiver(HANG)
+    run.webhook("ops", webhook.url, timeout_ms=30_000)
+    run.start("ops")
+    run.start(flag="search")
+    run.until(
+        lambda: run.deployment.release("rel_search").state is State.COMPLETED,
         "checkout",
         "search",
     )
-    assert shift.deployment.release().stage == 1
-    assert shift.deployment.release().state is State.RUNNING
-    assert len(told.received) == 1, "a question is put once"
+    assert run.deployment.release().stage == 1
+    assert run.deployment.release().state is State.RUNNING
+    assert len(webhook.received) == 1, "the webhook is asked once"
 
 
-def test_a_release_that_fails_while_it_asks_is_rolled_back(
-    shift: Shift, start_receiver: StartReceiver
+def test_a_release_that_fails_while_it_waits_is_rolled_back(
+    run: JobRun, start_receiver: StartReceiver
 ) -> None:
-    told = start_receiver(HANG)
-    shift.webhook("ops", told.url, timeout_ms=30_000)
-    shift.start("ops")
-    shift.until_asked(told)
-    shift.report(BROKEN)
-    shift.clock.now_ms += 1_000
-    shift.job.tick()
-    assert shift.deployment.release().state is State.ROLLED_BACK
+    webhook = start_receiver(HANG)
+    run.webhook("ops", webhook.url, timeout_ms=30_000)
+    run.start("ops")
+    run.until_asked(webhook)
+    run.report(BROKEN)
+    run.clock.now_ms += 1_000
+    run.job.tick()
+    assert run.deployment.release().state is State.ROLLED_BACK
 
 
-def test_an_answer_counts_for_nothing_once_a_person_has_acted(
-    shift: Shift, start_receiver: StartReceiver
+def test_an_answer_does_not_count_after_a_person_acted(
+    run: JobRun, start_receiver: StartReceiver
 ) -> None:
-    told = start_receiver(YES)
-    shift.webhook("ops", told.url)
-    shift.start("ops")
-    shift.until_asked(told)
-    shift.deployment.pause()
+    webhook = start_receiver(YES)
+    run.webhook("ops", webhook.url)
+    run.start("ops")
+    run.until_asked(webhook)
+    run.deployment.pause()
     for _ in range(5):
-        shift.report()
-        shift.clock.now_ms += 1_000
-        shift.job.tick()
-    assert shift.deployment.release().state is State.PAUSED
-    assert shift.deployment.release().stage == 1
-    assert all(not entry.window.answers for entry in shift.deployment.ledger())
+        run.report()
+        run.clock.now_ms += 1_000
+        run.job.tick()
+    assert run.deployment.release().state is State.PAUSED
+    assert run.deployment.release().stage == 1
+    assert all(not entry.window.answers for entry in run.deployment.ledger())
 
 
-def question(revision: int = 1, *webhooks: str) -> Question:
+def proposal(revision: int = 1, *webhooks: str) -> Proposal:
     subject = release(CONFIRMED)
-    return Question(
+    return Proposal(
         "shop", "production", subject, revision, webhooks or ("ops",), "advance", subject, "fine"
     )
 
 
-def answers(asker: Asker, asked: Question) -> tuple[Said, ...]:
+def wait_for_answers(
+    requests: ConfirmationRequests, proposal: Proposal
+) -> tuple[ConfirmationAnswer, ...]:
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while (found := asker.answers(asked)) is None:
+    while (answers := requests.confirm(proposal)) is None:
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    return found
+    return answers
 
 
-class TestAsker:
+class TestConfirmationRequests:
     @pytest.fixture
-    def asker(self, shift: Shift) -> Asker:
-        return Asker(shift.deployment.store, SECRET_KEY)
+    def requests(self, run: JobRun) -> ConfirmationRequests:
+        return ConfirmationRequests(run.deployment.store, SECRET_KEY)
 
-    def test_says_once_whose_question_was_answered(
-        self, asker: Asker, shift: Shift, start_receiver: StartReceiver
+    def test_a_release_is_completed_once_its_answers_have_arrived(
+        self, requests: ConfirmationRequests, run: JobRun, start_receiver: StartReceiver
     ) -> None:
-        shift.webhook("ops", start_receiver(YES).url)
-        assert asker.answers(question()) is None
-        until(lambda: not asker.waits, "the answer")
-        assert asker.answered() == [("shop", "production", "rel_1")]
-        assert asker.answered() == []
-        assert asker.answers(question()) == (Said("ops", True),)
+        webhook = start_receiver(YES)
+        webhook.hold()
+        run.webhook("ops", webhook.url)
+        assert requests.confirm(proposal()) is None
+        assert requests.waiting
+        assert requests.completed() == []
+        webhook.release()
+        until(lambda: not requests.waiting, "the answer")
+        assert requests.completed() == [("shop", "production", "rel_1")]
+        assert requests.completed() == []
+        assert requests.confirm(proposal()) == (ConfirmationAnswer("ops", True),)
 
-    def test_asks_again_about_another_revision(
-        self, asker: Asker, shift: Shift, start_receiver: StartReceiver
+    def test_an_answer_is_used_once_and_for_one_revision(
+        self, requests: ConfirmationRequests, run: JobRun, start_receiver: StartReceiver
     ) -> None:
-        told = start_receiver(YES)
-        shift.webhook("ops", told.url)
-        answers(asker, question(1))
-        answers(asker, question(1))
-        assert asker.answers(question(2)) is None
-        told.wait_for(3)
-        assert answers(asker, question(2)) == (Said("ops", True),)
-        assert len(told.received) == 3
+        webhook = start_receiver(YES)
+        run.webhook("ops", webhook.url)
+        wait_for_answers(requests, proposal(1))
+        wait_for_answers(requests, proposal(1))
+        webhook.hold()
+        assert requests.confirm(proposal(1)) is None
+        webhook.wait_for(3)
+        assert requests.confirm(proposal(2)) is None
+        webhook.wait_for(4)
+        webhook.release()
+        assert wait_for_answers(requests, proposal(2)) == (ConfirmationAnswer("ops", True),)
+        assert len(webhook.received) == 4
 
-    def test_forgets_a_question_that_is_not_open_any_more(
-        self, asker: Asker, shift: Shift, start_receiver: StartReceiver
+    def test_the_requests_of_a_project_that_another_process_leads_are_dropped(
+        self, requests: ConfirmationRequests, run: JobRun, start_receiver: StartReceiver
     ) -> None:
-        shift.webhook("ops", start_receiver(HANG).url, timeout_ms=30_000)
-        assert asker.answers(question()) is None
-        assert asker.waits
-        asker.forget_project("another")
-        assert asker.waits
-        asker.forget_project("shop")
-        assert not asker.waits
+        run.webhook("ops", start_receiver(HANG).url, timeout_ms=30_000)
+        assert requests.confirm(proposal()) is None
+        assert requests.waiting
+        requests.forget_project("another")
+        assert requests.waiting
+        requests.forget_project("shop")
+        assert not requests.waiting
 
-    def test_one_that_is_gone_refuses(self, asker: Asker) -> None:
-        (answer,) = answers(asker, question(1, "nobody"))
-        assert answer == Said("nobody", False, "there is no such webhook any more")
+    def test_a_deleted_webhook_refuses(self, requests: ConfirmationRequests) -> None:
+        (answer,) = wait_for_answers(requests, proposal(1, "nobody"))
+        assert answer == ConfirmationAnswer("nobody", False, "the webhook no longer exists")
 
-    def test_whom_a_hanging_one_keeps_from_being_asked_hears_no_in_time(
-        self, asker: Asker, shift: Shift, start_receiver: StartReceiver
+    def test_releases_behind_a_webhook_that_hangs_are_refused_in_time(
+        self, requests: ConfirmationRequests, run: JobRun, start_receiver: StartReceiver
     ) -> None:
-        shift.webhook("ops", start_receiver(HANG).url, timeout_ms=500)
-        many = [
-            replace(question(), release=replace(release(CONFIRMED), id=f"rel_{number}"))
+        run.webhook("ops", start_receiver(HANG).url, timeout_ms=500)
+        proposals = [
+            replace(proposal(), release=replace(release(CONFIRMED), id=f"rel_{number}"))
             for number in range(30)
         ]
-        assert all(asker.answers(each) is None for each in many)
-        found = [answers(asker, each) for each in many]
-        assert found == [(Said("ops", False, "no answer in 0.5 s"),)] * 30
+        assert all(requests.confirm(each) is None for each in proposals)
+        answers = [wait_for_answers(requests, each) for each in proposals]
+        assert answers == [(ConfirmationAnswer("ops", False, "no answer in 0.5 s"),)] * 30

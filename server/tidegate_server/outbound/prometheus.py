@@ -1,7 +1,7 @@
-"""One value from a Prometheus server, or why there is none.
+"""Reads single values from a Prometheus server.
 
-Where the server is comes from the settings alone. A policy that could name an address
-would let whoever writes policies make this process call any address it can reach.
+The server's address comes from the settings only. If a policy could name an address, whoever
+writes policies could make this process send requests to any address that it reaches.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from urllib.parse import urlencode
 from tidegate_server.domain.check_validation import VARIABLE
 from tidegate_server.outbound.http_client import request
 
-ANSWER_SECONDS = 3.0
-LARGEST_ANSWER = 1_000_000
-LONGEST_ERROR = 200
+MAX_TIMEOUT_S = 3.0
+MAX_BYTES = 1_000_000
+MAX_ERROR_LENGTH = 200
 
 _SPECIAL = re.compile(r"[^\w.-]", re.ASCII)
-"""What keys are not made of; in quotes of either kind PromQL takes its number for it."""
+"""Characters that PromQL accepts as an escape sequence in quotes of either kind."""
 
 _KINDS = ("matrix", "string")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
@@ -31,76 +31,75 @@ class Unreadable(Exception):
 
 
 class Prometheus:
-    """A Prometheus server, or anything that speaks its query API.
+    """A Prometheus server, or another server with its query API.
 
     Args:
-        url: its address, with a path prefix where it has one.
-        token: sent as a bearer token; empty: none is needed.
+        url: its address, with a path prefix if it has one.
+        token: the bearer token to send; empty for none.
     """
 
     def __init__(self, url: str, token: str = "") -> None:
-        self._at = f"{url.rstrip('/')}/api/v1/query"
+        self._url = f"{url.rstrip('/')}/api/v1/query"
         self._headers = {"Content-Type": "application/x-www-form-urlencoded"}
         if token:
             self._headers["Authorization"] = f"Bearer {token}"
 
     def value(
-        self, query: str, at_ms: int | None = None, within_s: float = ANSWER_SECONDS
+        self, query: str, at_ms: int | None = None, timeout_s: float = MAX_TIMEOUT_S
     ) -> float:
-        """Return the one value that a query has.
+        """Return the value of a query that has exactly one.
 
         Args:
             query: PromQL.
-            at_ms: at which time, in ms since the epoch; None: now.
-            within_s: how long everything may take, ``ANSWER_SECONDS`` at most, to a tenth.
+            at_ms: the time to evaluate the query at, in ms since the epoch; None: now.
+            timeout_s: the limit for the request, rounded to tenths; at most ``MAX_TIMEOUT_S``.
 
         Raises:
-            Unreadable: no answer, an error, no value, several, or one that is no number.
+            Unreadable: there is no answer, an error, no value, several values, or a value
+                that is not a number.
         """
         fields = {"query": query}
         if at_ms is not None:
             fields["time"] = f"{at_ms / 1000:.3f}"
-        timeout_s = max(0.1, round(min(within_s, ANSWER_SECONDS), 1))
-        # A query may be longer than an address: Prometheus takes it as a form just as well.
         result = request(
-            "POST",
-            self._at,
-            timeout_s=timeout_s,
+            "POST",  # a query may be longer than an address can be
+            self._url,
+            timeout_s=max(0.1, round(min(timeout_s, MAX_TIMEOUT_S), 1)),
             body=urlencode(fields).encode(),
             headers=self._headers,
-            max_bytes=LARGEST_ANSWER,
+            max_bytes=MAX_BYTES,
         )
         if result.status is None:
             raise Unreadable(f"Prometheus does not answer: {result.problem}")
-        return _value_in(result.status, result.body)
+        return _read_value(result.status, result.body)
 
 
-def _value_in(status: int, body: bytes) -> float:
+def _read_value(status: int, body: bytes) -> float:
     try:
         answer = json.loads(body)
     except (ValueError, RecursionError):
         raise Unreadable(f"Prometheus answers {status} and no JSON") from None
     if status != 200 or not isinstance(answer, dict) or answer.get("status") != "success":
-        said = answer.get("error") if isinstance(answer, dict) else None
-        words = " ".join(said.split())[:LONGEST_ERROR] if isinstance(said, str) else ""
-        raise Unreadable(f"Prometheus answers {status}: {words or 'no success'}")
+        error = answer.get("error") if isinstance(answer, dict) else None
+        message = " ".join(error.split())[:MAX_ERROR_LENGTH] if isinstance(error, str) else ""
+        raise Unreadable(f"Prometheus answers {status}: {message or 'no success'}")
     data = answer.get("data")
     if not isinstance(data, dict):
         raise Unreadable("Prometheus answers without data")
     kind, result = data.get("resultType"), data.get("result")
     if kind == "scalar":
-        return _number(result)
+        return _read_number(result)
     if kind != "vector" or not isinstance(result, list):
-        named = f"a {kind}" if kind in _KINDS else "something else"
-        raise Unreadable(f"the query gives {named}, where one value is needed")
+        name = f"a {kind}" if kind in _KINDS else "something else"
+        raise Unreadable(f"the query gives {name}; it must give one value")
     if not result:
         raise Unreadable("the query gives nothing")
     if len(result) > 1:
         raise Unreadable(f"the query gives {len(result)} series; sum or pick one of them")
-    return _number(result[0].get("value") if isinstance(result[0], dict) else None)
+    return _read_number(result[0].get("value") if isinstance(result[0], dict) else None)
 
 
-def _number(sample: object) -> float:
+def _read_number(sample: object) -> float:
     text = sample[1] if isinstance(sample, list) and len(sample) == 2 else None
     if text in ("NaN", "+Inf", "-Inf"):
         raise Unreadable(f"the query gives {text}")
@@ -109,10 +108,10 @@ def _number(sample: object) -> float:
     return float(text)
 
 
-def filled(query: str, variables: Mapping[str, str]) -> str:
-    """Return a query with ``{{ name }}`` replaced, as PromQL writes text within quotes."""
-    return VARIABLE.sub(lambda found: _escaped(variables[found[1]]), query)
+def fill_variables(query: str, variables: Mapping[str, str]) -> str:
+    """Return a query with each ``{{ name }}`` replaced, escaped for PromQL strings."""
+    return VARIABLE.sub(lambda match: _escape(variables[match[1]]), query)
 
 
-def _escaped(text: str) -> str:
-    return _SPECIAL.sub(lambda found: f"\\U{ord(found[0]):08x}", text)
+def _escape(text: str) -> str:
+    return _SPECIAL.sub(lambda match: f"\\U{ord(match[0]):08x}", text)

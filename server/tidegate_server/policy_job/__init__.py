@@ -8,7 +8,7 @@ import socket
 import threading
 
 from tidegate_server.outbound.prometheus import Prometheus
-from tidegate_server.policy_job.evidence_sources import Sources
+from tidegate_server.policy_job.evidence_sources import EvidenceSources
 from tidegate_server.policy_job.loop import PolicyJob
 from tidegate_server.store import Store
 
@@ -22,9 +22,9 @@ def run(
 
     Args:
         store: an open store.
-        stop: ends the run.
-        secret_key: the server's, which requests to webhooks are signed with.
-        prometheus: where the queries of policies go; None: nowhere.
+        stop: ends the job when it is set.
+        secret_key: the server's secret key, for the signatures of requests to webhooks.
+        prometheus: answers the queries of policies; None: they have no answer.
     """
     holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-    PolicyJob(store, holder, secret_key=secret_key, sources=Sources(prometheus)).run(stop)
+    PolicyJob(store, holder, secret_key=secret_key, sources=EvidenceSources(prometheus)).run(stop)

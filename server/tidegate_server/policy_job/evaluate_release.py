@@ -1,7 +1,7 @@
-"""One evaluation carried out: read, decide, and commit everything at once.
+"""Evaluates releases: reads their evidence, decides, and commits the decisions.
 
-The commit rests on the release's revision, so whatever a person did in between wins;
-and on the fence, so a process that was deposed in between writes nothing.
+A commit depends on the release's revision, so a change that a person made in between wins. It
+also depends on the fence, so a process that no longer leads writes nothing.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from tidegate_server.domain.change import (
     LedgerEntry,
     Put,
     Stored,
+    WebhookMessage,
 )
 from tidegate_server.domain.evidence import Evidence
 from tidegate_server.domain.project_documents import (
@@ -40,24 +41,25 @@ from tidegate_server.domain.release_events import webhook_messages
 from tidegate_server.domain.release_gates import Event
 from tidegate_server.errors import NotFound, StoreUnavailable
 from tidegate_server.ledger.entry import record
-from tidegate_server.policy_job.evidence_sources import Sources
-from tidegate_server.policy_job.instance_cache import Roster
+from tidegate_server.policy_job.evidence_sources import EvidenceSources
+from tidegate_server.policy_job.instance_cache import InstanceCache
 from tidegate_server.policy_job.read_window import read_window
 from tidegate_server.store import Store
-from tidegate_server.webhooks.confirmations import Asker, Question
+from tidegate_server.webhooks.confirmations import ConfirmationRequests, Proposal
 
 ACTOR = "policy"
 
-ASK_AGAIN_MS = 500
-"""How long a release that waits for answers is left alone when none comes."""
+ANSWER_RETRY_MS = 500
+"""When a release that waits for answers is due again."""
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluated:
-    """What became of an evaluation.
+class Evaluation:
+    """The result of an evaluation.
 
-    ``next_due_ms`` is when the release is due again, None when it is over; ``decision`` is
-    None when it was not due after all.
+    Attributes:
+        next_due_ms: when the release is due again; None: it has ended.
+        decision: what was decided; None: the release was not due, or it waits for answers.
     """
 
     next_due_ms: int | None
@@ -65,280 +67,263 @@ class Evaluated:
 
 
 @dataclass(frozen=True, slots=True)
-class _Draft:
-    """A decision that is not committed yet."""
+class _Subject:
+    """A release to evaluate, with everything that was read of it."""
 
-    change: Change
-    durable: bool
-    evaluated: Evaluated
+    project: str
+    environment: str
+    stored: Stored
+    stored_progress: Stored | None
+    evidence: Evidence
+    now_ms: int
 
+    @property
+    def release(self) -> Release:
+        release: Release = self.stored.document
+        return release
 
-def evaluate(
-    store: Store,
-    project: str,
-    environment: str,
-    release_id: str,
-    fence: Fence,
-    now_ms: int,
-    asker: Asker | None = None,
-) -> Evaluated:
-    """Evaluate a release if it is due, and commit the decision; see ``evaluate_many``.
-
-    Raises:
-        StaleRevision: someone changed the release meanwhile; nothing was written.
-        Deposed: another process leads; nothing was written.
-        StoreUnavailable: whether it was written is not known; the next evaluation reads
-            what is there.
-    """
-    found = evaluate_many(store, project, environment, [release_id], fence, now_ms, asker)
-    outcome = found[release_id]
-    if isinstance(outcome, Exception):
-        raise outcome
-    return outcome
-
-
-def evaluate_many(
-    store: Store,
-    project: str,
-    environment: str,
-    release_ids: Sequence[str],
-    fence: Fence,
-    now_ms: int,
-    asker: Asker | None = None,
-    *,
-    roster: Roster | None = None,
-    sources: Sources | None = None,
-) -> dict[str, Evaluated | Exception]:
-    """Evaluate the releases that are due, and commit each decision by itself.
-
-    They are read in one round trip and committed in another, so that many cost little more
-    than one. While outside sources are asked, or webhooks to confirm, nothing is committed
-    and the release stays due.
-
-    Args:
-        store: where everything is.
-        project, environment, release_ids: which releases.
-        fence: what the commits rest on.
-        now_ms: store clock.
-        asker: who asks webhooks; without one, none confirms.
-        roster: who reports; looked up when not given.
-        sources: who asks outside sources; without one, they have no value.
-
-    Returns:
-        For each release what became of it, or why nothing was written: ``StaleRevision``,
-        ``Deposed``, or whatever keeps it from being evaluated.
-
-    Raises:
-        StoreUnavailable: whether anything was written is not known; the next evaluation
-            reads what is there.
-    """
-    roster = roster or Roster(store)
-    addresses = [
-        address
-        for each in release_ids
-        for address in (
-            Address(Kind.RELEASE, each, environment),
-            progress_address(environment, each),
-        )
-    ]
-    found = store.get_many(project, addresses)
-    counters = store.evidence_many(project, environment, release_ids)
-    outcomes: dict[str, Evaluated | Exception] = {}
-    drafts: dict[str, _Draft] = {}
-    for number, release_id in enumerate(release_ids):
-        stored, known = found[2 * number], found[2 * number + 1]
-        if stored is None or stored.document.state not in LIVE_STATES:
-            outcomes[release_id] = Evaluated(None)
-            continue
-        reader = _Reader(store, project, environment, counters[number], roster, now_ms)
-        try:
-            made = _draft(reader, stored, known, fence, asker, sources)
-        except StoreUnavailable:
-            raise
-        except Exception as error:
-            outcomes[release_id] = error
-            continue
-        if isinstance(made, Evaluated):
-            outcomes[release_id] = made
-        else:
-            drafts[release_id] = made
-    for durable in (False, True):
-        chosen = {id: draft for id, draft in drafts.items() if draft.durable is durable}
-        if not chosen:
-            continue
-        committed = store.commit_many([draft.change for draft in chosen.values()], durable)
-        for (release_id, draft), outcome in zip(chosen.items(), committed, strict=True):
-            if isinstance(outcome, Exception):
-                outcomes[release_id] = outcome
-                continue
-            outcomes[release_id] = draft.evaluated
-            if sources is not None:
-                sources.forget((project, environment, release_id))
-    return outcomes
+    @property
+    def progress(self) -> Progress:
+        known = self.stored_progress
+        progress: Progress = known.document if known else begin(self.release)
+        return progress
 
 
 @dataclass(frozen=True, slots=True)
-class _Reader:
-    """What a draft may still have to read, and what was read for it."""
+class _Draft:
+    """A decision to commit; ``durable`` if it has to reach the disk before it counts."""
 
-    store: Store
-    project: str
-    environment: str
-    evidence: Evidence
-    roster: Roster
-    now_ms: int
+    change: Change
+    durable: bool
+    evaluation: Evaluation
 
 
-def _draft(
-    reader: _Reader,
-    stored: Stored,
-    known: Stored | None,
-    fence: Fence,
-    asker: Asker | None,
-    sources: Sources | None,
-) -> _Draft | Evaluated:
-    """The decision on a release, and the change that carries it out."""
-    store, project, environment = reader.store, reader.project, reader.environment
-    now_ms = reader.now_ms
-    release: Release = stored.document
-    progress: Progress = known.document if known else begin(release)
-    if now_ms < progress.next_due_ms:
-        return Evaluated(progress.next_due_ms)
-    if release.state is State.KILLED:
-        return Evaluated(now_ms + release.policy.interval_ms)
-    measured = () if sources is None else sources.measured(project, environment, release)
-    if measured is None:
-        return Evaluated(now_ms + ASK_AGAIN_MS)
-    window, totals = read_window(
-        store,
-        project,
-        environment,
-        release,
-        progress,
-        now_ms,
-        evidence=reader.evidence,
-        roster=reader.roster,
-        measured=measured,
-    )
-    after, decision = decide(release, progress, window, now_ms)
-    if decision.asks:
-        answers = _answers(asker, project, environment, stored, progress, window, decision)
-        if answers is None:
-            return Evaluated(now_ms + ASK_AGAIN_MS)
-        window = replace(window, answers=answers)
-        after, decision = decide(release, progress, window, now_ms)
-    elif asker is not None:
-        asker.forget((project, environment, release.id))
-    moved = applied(release, decision)
-    change = _release_change(store, project, environment, stored, moved, decision)
-    warning = newly_warned(release.policy, progress.decision, decision, window.trips)
-    warned = (
-        webhook_messages(
+class ReleaseEvaluator:
+    """Evaluates releases for a policy job.
+
+    Args:
+        store: where everything is.
+        sources: answer the queries of checks.
+        confirmations: asks webhooks to confirm; without it, none does.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        sources: EvidenceSources,
+        confirmations: ConfirmationRequests | None = None,
+    ) -> None:
+        self._store = store
+        self._sources = sources
+        self._confirmations = confirmations
+        self._instances = InstanceCache(store)
+
+    def evaluate(
+        self,
+        project: str,
+        environment: str,
+        release_ids: Sequence[str],
+        fence: Fence,
+        now_ms: int,
+    ) -> dict[str, Evaluation | Exception]:
+        """Evaluate the releases that are due, and commit each decision by itself.
+
+        All are read in one round trip and committed in another, so many cost little more
+        than one. While a release waits for answers nothing of it is committed, and it stays
+        due.
+
+        Args:
+            project, environment, release_ids: the releases.
+            fence: proves that this process leads the project.
+            now_ms: store clock.
+
+        Returns:
+            The result for each release, or why nothing was written: ``StaleRevision``,
+            ``Deposed``, or whatever prevents the evaluation.
+
+        Raises:
+            StoreUnavailable: it is unknown whether anything was written. The next evaluation
+                reads what is there.
+        """
+        addresses = [
+            address
+            for each in release_ids
+            for address in (
+                Address(Kind.RELEASE, each, environment),
+                progress_address(environment, each),
+            )
+        ]
+        documents = self._store.get_many(project, addresses)
+        evidence = self._store.evidence_many(project, environment, release_ids)
+        outcomes: dict[str, Evaluation | Exception] = {}
+        drafts: dict[str, _Draft] = {}
+        for number, release_id in enumerate(release_ids):
+            stored, progress = documents[2 * number : 2 * number + 2]
+            if stored is None or stored.document.state not in LIVE_STATES:
+                outcomes[release_id] = Evaluation(None)
+                continue
+            subject = _Subject(project, environment, stored, progress, evidence[number], now_ms)
+            try:
+                draft = self._draft(subject, fence)
+            except StoreUnavailable:
+                raise
+            except Exception as error:
+                outcomes[release_id] = error
+                continue
+            if isinstance(draft, Evaluation):
+                outcomes[release_id] = draft
+            else:
+                drafts[release_id] = draft
+        for release_id, refused in self._commit(drafts).items():
+            outcomes[release_id] = refused or drafts[release_id].evaluation
+            if refused is None:
+                self._sources.forget((project, environment, release_id))
+        return outcomes
+
+    def _commit(self, drafts: dict[str, _Draft]) -> dict[str, Exception | None]:
+        """Commit drafts; return the error of each, None if it was committed."""
+        errors: dict[str, Exception | None] = {}
+        for durable in (False, True):
+            ids = [id for id, draft in drafts.items() if draft.durable is durable]
+            if ids:
+                results = self._store.commit_many([drafts[id].change for id in ids], durable)
+                for id, result in zip(ids, results, strict=True):
+                    errors[id] = result if isinstance(result, Exception) else None
+        return errors
+
+    def _draft(self, subject: _Subject, fence: Fence) -> _Draft | Evaluation:
+        """Decide on a release, and prepare the commit of the decision."""
+        release, progress, now_ms = subject.release, subject.progress, subject.now_ms
+        project, environment = subject.project, subject.environment
+        if now_ms < progress.next_due_ms:
+            return Evaluation(progress.next_due_ms)
+        if release.state is State.KILLED:
+            return Evaluation(now_ms + release.policy.interval_ms)
+        measured = self._sources.measure(project, environment, release)
+        if measured is None:
+            return Evaluation(now_ms + ANSWER_RETRY_MS)
+        window, totals = read_window(
+            self._store,
+            project,
             environment,
             release,
-            replace(moved, updated_ms=now_ms),
+            progress,
+            now_ms,
+            evidence=subject.evidence,
+            instances=self._instances,
+            measured=measured,
+        )
+        after, decision = decide(release, progress, window, now_ms)
+        if decision.asks:
+            answers = self._confirm(subject, window, decision)
+            if answers is None:
+                return Evaluation(now_ms + ANSWER_RETRY_MS)
+            window = replace(window, answers=answers)
+            after, decision = decide(release, progress, window, now_ms)
+        elif self._confirmations is not None:
+            self._confirmations.forget((project, environment, release.id))
+        moved = applied(release, decision)
+        warning = _warning_messages(subject, moved, window, decision)
+        new_epoch = after.generation != window.generation
+        change = self._release_change(subject, moved, decision)
+        known = subject.stored_progress
+        change = replace(
+            change,
+            writes=(
+                *change.writes,
+                Put(
+                    progress_address(environment, release.id),
+                    after.with_readings(totals),
+                    known.revision if known else 0,
+                ),
+            ),
+            ledger=(
+                LedgerEntry(
+                    environment, release.id, record(release, moved, progress, window, decision)
+                ),
+            ),
+            generations=(EvidenceGeneration(environment, release.id, after.generation),)
+            if new_epoch
+            else (),
+            outgoing=(*change.outgoing, *warning),
+            fence=fence,
+        )
+        ended = moved.state not in LIVE_STATES
+        return _Draft(
+            change=change,
+            durable=moved != release or new_epoch or bool(warning),
+            evaluation=Evaluation(None if ended else after.next_due_ms, decision),
+        )
+
+    def _confirm(
+        self, subject: _Subject, window: Window, decision: Decision
+    ) -> tuple[Answer, ...] | None:
+        """Ask webhooks to confirm what would be decided if all of them did."""
+        if self._confirmations is None:
+            problem = "the policy job has no secret key"
+            return tuple(Answer(key, False, problem) for key in decision.asks)
+        release = subject.release
+        confirmed = replace(window, answers=tuple(Answer(key, True) for key in decision.asks))
+        _, then = decide(release, subject.progress, confirmed, decision.at_ms)
+        return self._confirmations.confirm(
+            Proposal(
+                project=subject.project,
+                environment=subject.environment,
+                release=release,
+                revision=subject.stored.revision,
+                webhooks=decision.asks,
+                action=str(then.action),
+                then=applied(release, then),
+                reason=then.reason,
+            )
+        )
+
+    def _release_change(self, subject: _Subject, after: Release, decision: Decision) -> Change:
+        """Return the part of the commit that concerns the release itself."""
+        project, environment, release = subject.project, subject.environment, subject.release
+        if after == release:
+            guard = Guard(release_address(environment, release), subject.stored.revision)
+            return Change(scope=project, writes=(guard,))
+        definition, targeting = self._store.get_many(
+            project, [flag_address(release.flag), targeting_address(environment, release.flag)]
+        )
+        if definition is None or targeting is None:
+            raise NotFound(f"Flag {release.flag} of release {release.id} does not exist.")
+        documents = ProjectDocuments(
+            project,
+            flags={release.flag: definition},
+            targetings={environment: {release.flag: targeting}},
+        )
+        return release_change(
+            documents,
+            environment,
+            subject.stored,
+            after,
             actor=ACTOR,
-            reason=warning,
-            events=(Event.WARNED,),
+            action=f"release.{_audit_verb(release, decision)}",
+            reason=decision.reason,
         )
-        if warning
-        else ()
-    )
-    new_epoch = after.generation != window.generation
-    change = replace(
-        change,
-        writes=(
-            *change.writes,
-            Put(
-                progress_address(environment, release.id),
-                after.with_readings(totals),
-                known.revision if known else 0,
-            ),
-        ),
-        ledger=(
-            LedgerEntry(
-                environment, release.id, record(release, moved, progress, window, decision)
-            ),
-        ),
-        generations=(EvidenceGeneration(environment, release.id, after.generation),)
-        if new_epoch
-        else (),
-        outgoing=(*change.outgoing, *warned),
-        fence=fence,
-    )
-    over = moved.state not in LIVE_STATES
-    return _Draft(
-        change=change,
-        durable=moved != release or new_epoch or bool(warned),
-        evaluated=Evaluated(None if over else after.next_due_ms, decision),
-    )
 
 
-def _answers(
-    asker: Asker | None,
-    project: str,
-    environment: str,
-    stored: Stored,
-    progress: Progress,
-    window: Window,
-    decision: Decision,
-) -> tuple[Answer, ...] | None:
-    """What the webhooks say to what would be decided if all of them confirmed."""
-    if asker is None:
-        return tuple(Answer(key, False, "nobody here can ask it") for key in decision.asks)
-    release: Release = stored.document
-    confirmed = tuple(Answer(key, True) for key in decision.asks)
-    agreed = replace(window, answers=confirmed)
-    _, then = decide(release, progress, agreed, decision.at_ms)
-    return asker.answers(
-        Question(
-            project=project,
-            environment=environment,
-            release=release,
-            revision=stored.revision,
-            webhooks=decision.asks,
-            action=str(then.action),
-            then=applied(release, then),
-            reason=then.reason,
-        )
-    )
-
-
-def _release_change(
-    store: Store,
-    project: str,
-    environment: str,
-    before: Stored,
-    after: Release,
-    decision: Decision,
-) -> Change:
-    """The part of the commit that is about the release itself."""
-    release: Release = before.document
-    if after == release:
-        where = release_address(environment, release)
-        return Change(scope=project, writes=(Guard(where, before.revision),))
-    definition, targeting = store.get_many(
-        project, [flag_address(release.flag), targeting_address(environment, release.flag)]
-    )
-    if definition is None or targeting is None:
-        raise NotFound(f"Flag {release.flag} of release {release.id} is gone.")
-    documents = ProjectDocuments(
-        project,
-        flags={release.flag: definition},
-        targetings={environment: {release.flag: targeting}},
-    )
-    return release_change(
-        documents,
-        environment,
-        before,
-        after,
+def _warning_messages(
+    subject: _Subject, moved: Release, window: Window, decision: Decision
+) -> tuple[WebhookMessage, ...]:
+    """Return the messages about checks that only warn and that began to fail."""
+    release = subject.release
+    warning = newly_warned(release.policy, subject.progress.decision, decision, window.trips)
+    if not warning:
+        return ()
+    return webhook_messages(
+        subject.environment,
+        release,
+        replace(moved, updated_ms=subject.now_ms),
         actor=ACTOR,
-        action=f"release.{_verb(release, after, decision)}",
-        reason=decision.reason,
+        reason=warning,
+        events=(Event.WARNED,),
     )
 
 
-def _verb(before: Release, after: Release, decision: Decision) -> str:
+def _audit_verb(before: Release, decision: Decision) -> str:
     if decision.action is Action.HOLD and before.state is State.HOLDING:
         return "go_on"
     return str(decision.action)

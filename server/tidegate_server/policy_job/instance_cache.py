@@ -1,4 +1,4 @@
-"""Who reports in an environment, looked up at most once a second however many releases ask."""
+"""The SDK instances of an environment, read at most once a second."""
 
 from __future__ import annotations
 
@@ -10,43 +10,43 @@ from tidegate_server.store.reports import Instance
 FRESH_MS = 1_000
 
 
-class Roster:
-    """The SDK instances of every environment, as of a moment ago."""
+class InstanceCache:
+    """The SDK instances of every environment, at most a second old."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._seen: dict[tuple[str, str], tuple[int, list[Instance]]] = {}
+        self._read: dict[tuple[str, str], tuple[int, list[Instance]]] = {}
 
-    def of(self, project: str, environment: str, now_ms: int) -> list[Instance]:
-        """Return the instances seen in the last day; raises ``StoreUnavailable``."""
-        place = (project, environment)
-        held = self._seen.get(place)
-        if held is not None and 0 <= now_ms - held[0] < FRESH_MS:
-            return held[1]
-        found = self._store.instances(project, environment)
-        self._seen[place] = (now_ms, found)
-        return found
+    def instances(self, project: str, environment: str, now_ms: int) -> list[Instance]:
+        """Return the instances of the last day; raises ``StoreUnavailable``."""
+        key = (project, environment)
+        cached = self._read.get(key)
+        if cached is not None and 0 <= now_ms - cached[0] < FRESH_MS:
+            return cached[1]
+        instances = self._store.instances(project, environment)
+        self._read[key] = (now_ms, instances)
+        return instances
 
 
 @dataclass(frozen=True, slots=True)
 class Presence:
-    """How many instances report, and how many should and do not."""
+    """How many instances report, and how many stopped without saying goodbye."""
 
     live: int
     lost: int
 
 
-def presence(instances: list[Instance], now_ms: int, missed_for_ms: int) -> Presence:
+def presence(instances: list[Instance], now_ms: int, lost_for_ms: int) -> Presence:
     """Count instances.
 
     Args:
         instances: those of an environment.
         now_ms: store clock.
-        missed_for_ms: how long one that went silent without saying so is missed.
+        lost_for_ms: how long an instance that stopped without a goodbye counts as lost.
     """
     live = sum(instance.live for instance in instances)
     lost = sum(
-        not instance.live and not instance.left and now_ms - instance.seen_ms <= missed_for_ms
+        not instance.live and not instance.left and now_ms - instance.seen_ms <= lost_for_ms
         for instance in instances
     )
     return Presence(live, lost)

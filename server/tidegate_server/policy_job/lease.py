@@ -1,7 +1,7 @@
-"""Which scopes this process leads, and under which fencing number.
+"""Which projects this process leads, and under which fencing number.
 
-One lease per scope. It is renewed after a fifth of its time; a process that slept
-through its lease still believes in it, and learns better when a commit is refused.
+There is one lease for each project. It is renewed after a fifth of its lifetime. A process
+that slept longer than its lease still takes itself for the leader, until a commit is refused.
 """
 
 from __future__ import annotations
@@ -19,7 +19,13 @@ TTL_MS = 5_000
 
 
 class Leases:
-    """The leases that one holder has."""
+    """The leases of one process.
+
+    Args:
+        store: holds the leases.
+        holder: the name of this process; no other may have it.
+        ttl_ms: how long a lease lasts unless it is renewed.
+    """
 
     def __init__(self, store: Store, holder: str, ttl_ms: int = TTL_MS) -> None:
         self._store = store
@@ -29,34 +35,34 @@ class Leases:
         self._fences: dict[str, Fence] = {}
         self._renewed: dict[str, float] = {}
 
-    def fence(self, scope: str) -> Fence | None:
-        """The fence to commit under; None while another process leads the scope.
+    def fence(self, project: str) -> Fence | None:
+        """Return the fence for commits to a project; None while another process leads it.
 
         Raises:
-            StoreUnavailable: nobody knows who leads.
+            StoreUnavailable: the lease cannot be read or renewed.
         """
         now = time.monotonic()
-        held = self._fences.get(scope)
-        if held is not None and now - self._renewed[scope] < self._renew_after_seconds:
-            return held
-        fence = self._store.acquire_lease(scope, self._holder, self._ttl_ms)
+        current = self._fences.get(project)
+        if current is not None and now - self._renewed[project] < self._renew_after_seconds:
+            return current
+        fence = self._store.acquire_lease(project, self._holder, self._ttl_ms)
         if fence is None:
-            if held is not None:
-                self.lost(scope)
+            if current is not None:
+                self.lose(project)
             return None
-        if held is None or held.number != fence.number:
-            log.info("leading", scope=scope, holder=self._holder, fence=fence.number)
-        self._fences[scope] = fence
-        self._renewed[scope] = now
+        if current is None or current.number != fence.number:
+            log.info("leading", scope=project, holder=self._holder, fence=fence.number)
+        self._fences[project] = fence
+        self._renewed[project] = now
         return fence
 
-    def lost(self, scope: str) -> None:
-        """Another process leads now: never use the old number again."""
-        if self._fences.pop(scope, None) is not None:
-            log.info("deposed", scope=scope, holder=self._holder)
+    def lose(self, project: str) -> None:
+        """Drop the fence of a project that another process leads now."""
+        if self._fences.pop(project, None) is not None:
+            log.info("deposed", scope=project, holder=self._holder)
 
-    def give_up(self) -> None:
-        """Let another process lead at once; at the end of a run."""
-        for scope, fence in list(self._fences.items()):
-            self._store.release_lease(scope, fence)
+    def release(self) -> None:
+        """Release every lease, so that another process can lead at once."""
+        for project, fence in list(self._fences.items()):
+            self._store.release_lease(project, fence)
         self._fences.clear()

@@ -15,7 +15,7 @@ from tidegate_server.decisions.observations import (
 from tidegate_server.decisions.progress import Progress
 from tidegate_server.domain.evidence import Evidence
 from tidegate_server.domain.release import Release
-from tidegate_server.policy_job.instance_cache import Roster, presence
+from tidegate_server.policy_job.instance_cache import InstanceCache, presence
 from tidegate_server.store import Store
 
 
@@ -28,7 +28,7 @@ def read_window(
     now_ms: int,
     *,
     evidence: Evidence | None = None,
-    roster: Roster | None = None,
+    instances: InstanceCache | None = None,
     measured: Sequence[Measured] = (),
 ) -> tuple[Window, Evidence]:
     """Return what a release's totals gained since its last evaluation, and the totals.
@@ -42,7 +42,7 @@ def read_window(
         progress: the progress after its last evaluation.
         now_ms: store clock.
         evidence: its totals without values; read here by default.
-        roster: who reports; looked up by default.
+        instances: who reports; looked up by default.
         measured: what outside sources returned for its checks.
     """
     if evidence is None:
@@ -63,8 +63,8 @@ def read_window(
         closed_ms=now_ms,
         generation=evidence.generation,
     )
-    instances = (roster or Roster(store)).of(project, environment, now_ms)
-    found = presence(instances, now_ms, release.policy.no_data.after_ms)
+    reporting = (instances or InstanceCache(store)).instances(project, environment, now_ms)
+    found = presence(reporting, now_ms, release.policy.no_data.after_ms)
     window = replace(
         window,
         live_instances=found.live,
