@@ -11,9 +11,8 @@ import redis
 from flask import Flask
 from flask.testing import FlaskClient
 from tidegate_server.admin.bootstrap import bootstrap
-from tidegate_server.application import create_app
+from tidegate_server.application import create_app, install_services
 from tidegate_server.store import Store
-from tidegate_server.web import backend
 from tidegate_server.web.settings import ApiSettings
 from werkzeug.serving import make_server
 
@@ -67,7 +66,7 @@ def app(
         bootstrap(store, SECRET_KEY, ADMIN_TOKEN)
         names = cast(list[bytes], raw.keys())
         fresh.update({name: cast(bytes, raw.dump(name)) for name in names})
-    backend.install(routes, store, settings)
+    install_services(routes, store, settings)
     yield routes
     routes.extensions["tidegate"].close()
 

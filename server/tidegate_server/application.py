@@ -1,4 +1,4 @@
-"""The Flask application: every route on one store."""
+"""The Flask application: every room's routes and services on one store."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ from tidegate_server.admin.segments.routes import blueprint as segments
 from tidegate_server.admin.targeting.routes import blueprint as targeting
 from tidegate_server.admin.tokens.routes import blueprint as tokens
 from tidegate_server.admin.webhooks.routes import blueprint as webhooks
+from tidegate_server.ofrep import services as ofrep_services
 from tidegate_server.ofrep.routes import blueprint as ofrep
+from tidegate_server.operations import metrics
 from tidegate_server.operations import routes as operations
 from tidegate_server.sdk_api.routes import blueprint as sdk
 from tidegate_server.store import Store
@@ -59,18 +61,18 @@ SECURITY_HEADERS = {
 
 
 def create_app(store: Store, settings: ApiSettings) -> Flask:
-    """The application. It starts no thread and reads nothing before the first request.
+    """Return the application. It starts no thread and reads nothing before the first request.
 
-    ``app.extensions["tidegate"].close()`` ends its streams when the worker has to stop.
+    Call ``app.extensions["tidegate"].close()`` to end its streams when the worker stops.
     """
     app = Flask("tidegate_server", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.body_limit
     app.json.sort_keys = False  # type: ignore[attr-defined] # of the default provider
     app.url_map.converters["key"] = KeyConverter
     app.url_map.strict_slashes = True
-    backend.install(app, store, settings)
+    install_services(app, store, settings)
     request_log.install(app)
-    app.after_request(secure)
+    app.after_request(add_security_headers)
     api = openapi.document(app)
     api.register_converter(KeyConverter, key_parameter)
     for blueprint in BLUEPRINTS:
@@ -79,11 +81,17 @@ def create_app(store: Store, settings: ApiSettings) -> Flask:
     return app
 
 
-def secure(response: Response) -> Response:
-    """Headers that keep browsers from doing with an answer what it is not for.
+def install_services(app: Flask, store: Store, settings: ApiSettings) -> None:
+    """Give an application new services on a store."""
+    new_backend = backend.install(app, store, settings)
+    ofrep_services.install(app, new_backend)
+    metrics.install(app, new_backend)
 
-    What has no body of its own, since nothing has changed, stands under the headers that came
-    with the body.
+
+def add_security_headers(response: Response) -> Response:
+    """Add the security headers that a response lacks.
+
+    A 304 gets only ``Cache-Control``: the other headers came with the body.
     """
     if response.status_code == HTTPStatus.NOT_MODIFIED:
         response.headers.setdefault("Cache-Control", SECURITY_HEADERS["Cache-Control"])

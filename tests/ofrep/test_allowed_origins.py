@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from tidegate_server.errors import StoreUnavailable
-from tidegate_server.ofrep.allowed_origins import Origins
+from tidegate_server.ofrep.allowed_origins import AllowedOrigins
 from tidegate_server.store import Store
 from werkzeug.test import TestResponse
 
@@ -101,15 +101,15 @@ def test_nothing_else_is_shown_to_pages(web: Caller, admin: Caller) -> None:
 def test_what_was_allowed_stays_so_while_the_store_is_away(
     web: Caller, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    origins = Origins(store, cache_seconds=0)
-    assert origins.allow(SHOP, ("default", "production"))
+    origins = AllowedOrigins(store, cache_seconds=0)
+    assert origins.allows(SHOP, ("default", "production"))
 
     def away(*_: Any) -> Any:
         raise StoreUnavailable("The store cannot be used now.")
 
     monkeypatch.setattr(Store, "scopes", away)
-    assert origins.allow(SHOP, ("default", "production"))
-    assert not origins.allow(SHOP, ("default", "development"))
+    assert origins.allows(SHOP, ("default", "production"))
+    assert not origins.allows(SHOP, ("default", "development"))
 
 
 def test_a_store_that_is_away_is_asked_no_more_often_than_one_that_is_there(
@@ -124,12 +124,12 @@ def test_a_store_that_is_away_is_asked_no_more_often_than_one_that_is_there(
         raise StoreUnavailable("The store cannot be used now.")
 
     monkeypatch.setattr(time, "monotonic", lambda: now)
-    origins = Origins(store, cache_seconds=2)
-    assert origins.allow(SHOP, None)
+    origins = AllowedOrigins(store, cache_seconds=2)
+    assert origins.allows(SHOP, None)
     with monkeypatch.context() as patch:
         patch.setattr(Store, "scopes", away)
         now += 2
-        assert all(origins.allow(SHOP, None) for _ in range(5))
+        assert all(origins.allows(SHOP, None) for _ in range(5))
         assert asked == 1
     now += 2
-    assert origins.allow(SHOP, None)
+    assert origins.allows(SHOP, None)

@@ -189,7 +189,7 @@ def test_an_address_lasts_for_minutes_and_its_successor_comes_as_a_whole_answer(
     def read(at: float) -> Token:
         credential = path.partition("=")[2]
         key, authenticator = backend.settings.secret_key, backend.authenticator
-        return stream_credentials.read(key, credential, authenticator, at).token
+        return stream_credentials.verify_credential(key, credential, authenticator, at).token
 
     assert read(now + lifetime).role == "client"
     monkeypatch.setattr(time, "time", lambda: now + 2 * lifetime)

@@ -1,4 +1,4 @@
-"""A process that evaluates for others follows changes and reports like an instance."""
+"""A process that evaluates flags for clients follows changes and reports as an instance."""
 
 from __future__ import annotations
 
@@ -11,35 +11,39 @@ import pytest
 from flask import Flask
 from tidegate_server.errors import StoreUnavailable
 from tidegate_server.ofrep import environment_cache
-from tidegate_server.ofrep.environment_cache import Resident, Residents, StoreSource
+from tidegate_server.ofrep.environment_cache import (
+    CachedEnvironment,
+    EnvironmentCache,
+    StoreSource,
+)
 from tidegate_server.ofrep.flag_views import Audience
+from tidegate_server.ofrep.services import OfrepServices
 from tidegate_server.store import Store
 from tidegate_server.store.change_feed import FeedUpdate, Subscription
-from tidegate_server.web.backend import Backend
 
 from tests.http_calls import PRODUCTION, PROJECT, Caller
 
-PLACE = ("default", "production")
+PRODUCTION_KEY = ("default", "production")
 FLAG = f"{PRODUCTION}/flags/checkout"
 LATE_UPDATE = '{"version": 9999, "flags": {}, "segments": {}}'
 
 
 @pytest.fixture
-def backend(app: Flask) -> Backend:
-    found: Backend = app.extensions["tidegate"]
-    return found
+def cache(app: Flask) -> EnvironmentCache:
+    services: OfrepServices = app.extensions["tidegate.ofrep"]
+    return services.environments
 
 
 @pytest.fixture
-def resident(checkout: Caller, backend: Backend) -> Resident:
-    found = backend.residents.of(PLACE)
-    found.served()
-    return found
+def production(checkout: Caller, cache: EnvironmentCache) -> CachedEnvironment:
+    environment = cache.get(PRODUCTION_KEY)
+    environment.current()
+    return environment
 
 
-def until(resident: Resident, holds: Callable[[], bool]) -> None:
-    """Wait until something holds that a change of the resident brings about."""
-    listener = resident.listen()
+def wait_until(production: CachedEnvironment, holds: Callable[[], bool]) -> None:
+    """Wait until a change of the environment makes a condition true."""
+    listener = production.listen()
     deadline = time.monotonic() + 20
     while not holds():
         assert time.monotonic() < deadline
@@ -47,31 +51,31 @@ def until(resident: Resident, holds: Callable[[], bool]) -> None:
     listener.close()
 
 
-def killed(resident: Resident) -> bool:
-    return resident.served().compiled.snapshot.flags["checkout"].killed is not None
+def killed(production: CachedEnvironment) -> bool:
+    return production.current().compiled.snapshot.flags["checkout"].killed is not None
 
 
-def test_changes_are_followed(resident: Resident, checkout: Caller, store: Store) -> None:
+def test_changes_are_applied(production: CachedEnvironment, checkout: Caller, store: Store) -> None:
     checkout.made(f"{FLAG}/kill", {})
-    until(resident, lambda: killed(resident))
-    assert resident.served().compiled.version == store.version(*PLACE)
+    wait_until(production, lambda: killed(production))
+    assert production.current().compiled.version == store.version(*PRODUCTION_KEY)
     checkout.made(f"{FLAG}/restore", {})
-    until(resident, lambda: not killed(resident))
+    wait_until(production, lambda: not killed(production))
 
 
-def test_what_did_not_change_is_not_made_anew(resident: Resident, checkout: Caller) -> None:
+def test_unchanged_flags_are_reused(production: CachedEnvironment, checkout: Caller) -> None:
     checkout.made(f"{PROJECT}/flags", {"key": "other", "type": "boolean"})
-    until(resident, lambda: "other" in resident.served().compiled.flags)
-    before = resident.served().views[Audience.APPLICATIONS].flags
+    wait_until(production, lambda: "other" in production.current().compiled.flags)
+    before = production.current().views[Audience.APPLICATIONS].flags
     checkout.made(f"{FLAG}/kill", {})
-    until(resident, lambda: killed(resident))
-    after = resident.served().views[Audience.APPLICATIONS].flags
+    wait_until(production, lambda: killed(production))
+    after = production.current().views[Audience.APPLICATIONS].flags
     assert after["other"] is before["other"]
     assert after["checkout"] is not before["checkout"]
 
 
 @pytest.mark.parametrize("update", [FeedUpdate(7, None), FeedUpdate(9_999, LATE_UPDATE)])
-def test_what_was_missed_is_read_as_a_whole(
+def test_a_missed_update_is_replaced_by_a_whole_snapshot(
     checkout: Caller, store: Store, monkeypatch: pytest.MonkeyPatch, update: FeedUpdate
 ) -> None:
     given = iter([update])
@@ -89,15 +93,15 @@ def test_what_was_missed_is_read_as_a_whole(
         return read(source)
 
     monkeypatch.setattr(StoreSource, "snapshot", counting)
-    found = Residents(store)
-    resident = found.of(PLACE)
-    resident.served()
-    until(resident, lambda: len(reads) == 2)
-    found.close()
+    other = EnvironmentCache(store)
+    production = other.get(PRODUCTION_KEY)
+    production.current()
+    wait_until(production, lambda: len(reads) == 2)
+    other.close()
 
 
-def test_an_outage_is_outlived(
-    resident: Resident, checkout: Caller, monkeypatch: pytest.MonkeyPatch
+def test_changes_are_applied_after_an_outage_of_the_store(
+    production: CachedEnvironment, checkout: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(environment_cache, "RETRY_SECONDS", 0.02)
     tried = threading.Event()
@@ -108,40 +112,42 @@ def test_an_outage_is_outlived(
 
     with monkeypatch.context() as patch:
         patch.setattr(Store, "snapshot", away)
-        assert resident._subscription is not None
-        resident._subscription.put(FeedUpdate(0, None))
+        assert production._subscription is not None
+        production._subscription.put(FeedUpdate(0, None))
         assert tried.wait(20)
-        assert not killed(resident)
+        assert not killed(production)
         checkout.made(f"{FLAG}/kill", {})
-    until(resident, lambda: killed(resident))
+    wait_until(production, lambda: killed(production))
 
 
-def test_a_fault_does_not_stop_it(
-    resident: Resident, checkout: Caller, monkeypatch: pytest.MonkeyPatch
+def test_an_unreadable_update_does_not_stop_later_ones(
+    production: CachedEnvironment, checkout: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(environment_cache, "RETRY_SECONDS", 0.02)
-    assert resident._subscription is not None
-    version = resident.served().compiled.version + 1
-    resident._subscription.put(FeedUpdate(version, "not JSON"))
+    assert production._subscription is not None
+    version = production.current().compiled.version + 1
+    production._subscription.put(FeedUpdate(version, "not JSON"))
     checkout.made(f"{FLAG}/kill", {})
-    until(resident, lambda: killed(resident))
+    wait_until(production, lambda: killed(production))
 
 
-def test_it_is_an_instance_that_tells_its_version(
-    resident: Resident, checkout: Caller, store: Store
+def test_a_process_is_an_instance_and_reports_its_version(
+    production: CachedEnvironment, checkout: Caller, store: Store
 ) -> None:
-    (instance,) = live(checkout)
+    (instance,) = live_instances(checkout)
     assert instance["sdk"].startswith("tidegate-server/")
     receipt = checkout.made(f"{FLAG}/kill", {})["receipt"]
     assert receipt["live"] == 1
-    until(resident, lambda: live(checkout)[0]["version"] == store.version(*PLACE))
+    wait_until(
+        production, lambda: live_instances(checkout)[0]["version"] == store.version(*PRODUCTION_KEY)
+    )
     read = checkout.get(FLAG).json
     assert read is not None
     assert read["receipt"]["applied"] == 1
 
 
-def live(admin: Caller) -> list[dict[str, Any]]:
-    """The live instances, as soon as there are any."""
+def live_instances(admin: Caller) -> list[dict[str, Any]]:
+    """Return the live instances, as soon as there are any."""
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         listed = admin.get(f"{PRODUCTION}/instances").json
@@ -152,13 +158,20 @@ def live(admin: Caller) -> list[dict[str, Any]]:
     raise AssertionError("no instance reports")
 
 
-def test_one_environment_has_one_however_many_ask(checkout: Caller, backend: Backend) -> None:
-    found: list[Resident] = []
+def reported_version(admin: Caller) -> int:
+    version: int = live_instances(admin)[0]["version"]
+    return version
+
+
+def test_concurrent_requests_share_one_cached_environment(
+    checkout: Caller, cache: EnvironmentCache
+) -> None:
+    found: list[CachedEnvironment] = []
 
     def ask() -> None:
-        resident = backend.residents.of(PLACE)
-        resident.served()
-        found.append(resident)
+        production = cache.get(PRODUCTION_KEY)
+        production.current()
+        found.append(production)
 
     threads = [threading.Thread(target=ask) for _ in range(8)]
     for thread in threads:
@@ -167,33 +180,36 @@ def test_one_environment_has_one_however_many_ask(checkout: Caller, backend: Bac
         thread.join()
     assert len(set(map(id, found))) == 1
     names = [thread.name for thread in threading.enumerate()]
-    assert names.count("tidegate-resident-default/production") == 1
+    assert names.count("tidegate-environment-default/production") == 1
 
 
-def test_who_is_not_asked_any_more_moves_out(
-    resident: Resident, backend: Backend, store: Store, monkeypatch: pytest.MonkeyPatch
+def test_an_idle_environment_is_evicted_and_reports_that_it_leaves(
+    production: CachedEnvironment,
+    cache: EnvironmentCache,
+    store: Store,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(environment_cache, "IDLE_SECONDS", 0.0)
-    listener = resident.listen()
-    backend.residents.of(("default", "development"))
-    assert backend.residents.of(PLACE) is resident
+    listener = production.listen()
+    cache.get(("default", "development"))
+    assert cache.get(PRODUCTION_KEY) is production
     listener.close()
     time.sleep(0.001)
-    backend.residents.of(("default", "development"))
-    assert resident._thread is not None
-    resident._thread.join(20)
-    assert not resident._thread.is_alive()
-    assert backend.residents.of(PLACE) is not resident
-    (instance,) = store.instances(*PLACE)
+    cache.get(("default", "development"))
+    assert production._thread is not None
+    production._thread.join(20)
+    assert not production._thread.is_alive()
+    assert cache.get(PRODUCTION_KEY) is not production
+    (instance,) = store.instances(*PRODUCTION_KEY)
     assert (instance.live, instance.left) == (False, True)
 
 
-def test_a_store_that_went_back_is_followed_back(
-    resident: Resident, checkout: Caller, store: Store
+def test_a_restored_store_takes_the_flags_back(
+    production: CachedEnvironment, checkout: Caller, store: Store
 ) -> None:
     checkout.made(f"{FLAG}/kill", {})
-    until(resident, lambda: killed(resident))
+    wait_until(production, lambda: killed(production))
     store._client.set("tg:{default}:version:production", 1)
-    assert resident._subscription is not None
-    resident._subscription.put(FeedUpdate(1, None))
-    until(resident, lambda: resident.served().compiled.version == 1)
+    assert production._subscription is not None
+    production._subscription.put(FeedUpdate(1, None))
+    wait_until(production, lambda: production.current().compiled.version == 1)

@@ -11,7 +11,7 @@ from tidegate.evaluation.results import Evaluation, Exposure
 from tidegate.histogram import LATENCY
 from tidegate_server.domain.change import Kind
 from tidegate_server.ofrep import exposures
-from tidegate_server.ofrep.exposures import Exposures, exposures_of
+from tidegate_server.ofrep.exposures import ExposureCounts, exposures_by_release
 from tidegate_server.store import Store
 
 from tests.http_calls import CHECKOUT, POLICY, PRODUCTION, PROJECT, Caller
@@ -115,12 +115,12 @@ def test_an_outcome_counts_for_the_arm_that_was_shown(
 
 def test_a_duration_that_nobody_said_is_no_latency() -> None:
     """Else pages that say none would all be fast, and a check of latency would pass."""
-    counted = Exposures()
+    recorded = ExposureCounts()
     met = {"rel_1": Exposure("rel_1", 1, 1, "treatment", (LATENCY,))}
-    counted.ended(met, "ok", None, "ann", {})
-    assert counted.reporter.compose()["values"] == []
-    counted.ended(met, "ok", 0, "ann", {})
-    (told,) = counted.reporter.compose()["values"]
+    recorded.count_outcome(met, "ok", None, "ann", {})
+    assert recorded.reporter.compose()["values"] == []
+    recorded.count_outcome(met, "ok", 0, "ann", {})
+    (told,) = recorded.reporter.compose()["values"]
     assert told["treatment"] == {"0": 1}
 
 
@@ -189,8 +189,8 @@ def test_what_is_no_outcome_is_a_bad_request(
 def test_what_was_not_acknowledged_is_counted_after_the_store_forgot(
     web: Caller, users: Users, app: Flask, store: Store
 ) -> None:
-    resident = app.extensions["tidegate"].residents.of(("default", "production"))
-    resident._report()
+    environment = app.extensions["tidegate.ofrep"].environments.get(("default", "production"))
+    environment._report()
     (instance,) = store.instances("default", "production")
     store._client.delete(f"tg:{{default}}:instance:production:{instance.id}")
     ended(web, users.on[0], "on", "ok")
@@ -207,15 +207,15 @@ def answer(release: str = "r1", step: int = 1, arm: Any = "control") -> Evaluati
     return Evaluation(True, "on", "SPLIT", exposures=(Exposure(release, step, 1, arm),))
 
 
-def exposed(counted: Exposures) -> int:
-    groups = counted.reporter.compose()["counts"]
+def exposed(recorded: ExposureCounts) -> int:
+    groups = recorded.reporter.compose()["counts"]
     return sum(group[arm]["exposures"] for group in groups for arm in ("control", "treatment"))
 
 
 def test_a_user_counts_once_a_window_for_each_step_of_a_release(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    counted = Exposures()
+    recorded = ExposureCounts()
     for given, user, total in (
         (answer(), "ann", 1),
         (answer(), "ann", 1),
@@ -223,39 +223,39 @@ def test_a_user_counts_once_a_window_for_each_step_of_a_release(
         (answer(step=2), "ann", 3),
         (answer("r2"), "ann", 4),
     ):
-        counted.evaluated([given], user)
-        assert exposed(counted) == total
+        recorded.count_evaluations([given], user)
+        assert exposed(recorded) == total
     monkeypatch.setattr(exposures, "WINDOW_SECONDS", 0.0)
-    counted.evaluated([answer()], "ann")
-    assert exposed(counted) == 5
+    recorded.count_evaluations([answer()], "ann")
+    assert exposed(recorded) == 5
 
 
 def test_values_are_counted_where_a_release_asks_for_them() -> None:
-    counted = Exposures()
+    recorded = ExposureCounts()
     met = {"r1": Exposure("r1", 1, 1, "treatment", ("latency", "basket"))}
-    counted.ended(met, "ok", None, "ann", {"basket": 3.0, "other": 1.0, "latency": 9.0})
-    counted.ended(met, "ok", 1_500, "ann", {})
-    values = counted.reporter.compose()["values"]
+    recorded.count_outcome(met, "ok", None, "ann", {"basket": 3.0, "other": 1.0, "latency": 9.0})
+    recorded.count_outcome(met, "ok", 1_500, "ann", {})
+    values = recorded.reporter.compose()["values"]
     found = {each["measure"]: sum(each["treatment"].values()) for each in values}
     assert found == {"latency": 1, "basket": 1}
 
 
 def test_who_has_no_key_is_counted_every_time() -> None:
-    counted = Exposures()
+    recorded = ExposureCounts()
     for _ in range(3):
-        counted.evaluated([answer()], None)
-    assert exposed(counted) == 3
+        recorded.count_evaluations([answer()], None)
+    assert exposed(recorded) == 3
 
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exposures, "ROOM", 10)
-    counted = Exposures()
+    monkeypatch.setattr(exposures, "MOST_REMEMBERED", 10)
+    recorded = ExposureCounts()
     for number in range(100):
-        counted.evaluated([answer()], f"user-{number}")
-    assert len(counted._seen) == 10
-    assert exposed(counted) == 100
+        recorded.count_evaluations([answer()], f"user-{number}")
+    assert len(recorded._recent) == 10
+    assert exposed(recorded) == 100
 
 
 def test_of_a_releases_arms_the_first_counts() -> None:
     both = [answer(arm="treatment"), answer(arm="control")]
-    assert exposures_of(both) == {"r1": both[0].exposures[0]}
+    assert exposures_by_release(both) == {"r1": both[0].exposures[0]}

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from flask import Flask
 from tidegate_server.errors import StoreUnavailable
+from tidegate_server.ofrep.environment_cache import CachedEnvironment
+from tidegate_server.ofrep.services import OfrepServices
 from tidegate_server.store import Store
-from tidegate_server.web.backend import Backend
 from werkzeug.test import TestResponse
 
 from tests.http_calls import PRODUCTION, PROJECT, Caller, slug
@@ -84,12 +85,16 @@ def keys(answer: TestResponse) -> list[str]:
     return [flag["key"] for flag in answer.json["flags"]]
 
 
+def production(app: Flask) -> CachedEnvironment:
+    services: OfrepServices = app.extensions["tidegate.ofrep"]
+    return services.environments.get(("default", "production"))
+
+
 def wait_for_version(app: Flask, version: int) -> None:
     """Wait until evaluations are made from a version of production."""
-    found: Backend = app.extensions["tidegate"]
-    resident = found.residents.of(("default", "production"))
-    listener = resident.listen()
-    while resident.served().compiled.version < version:
+    environment = production(app)
+    listener = environment.listen()
+    while environment.current().compiled.version < version:
         listener.wait(5.0)
     listener.close()
 
@@ -284,12 +289,11 @@ def test_who_was_told_of_a_newer_version_gets_it(
     flags: Caller, sdk: Caller, app: Flask, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A notice may come from another process, before this one has the change."""
-    backend: Backend = app.extensions["tidegate"]
-    resident = backend.residents.of(("default", "production"))
-    resident.served()
+    environment = production(app)
+    environment.current()
     waits = threading.Event()
-    take = resident._take
-    monkeypatch.setattr(resident, "_take", lambda update: (waits.wait(5.0), take(update)))
+    apply = environment._apply
+    monkeypatch.setattr(environment, "_apply", lambda update: (waits.wait(5.0), apply(update)))
     targeting(flags, "banner", default={"variant": "blue"})
     version = store.version("default", "production")
     stale = sdk.post(f"{ALL}/banner", ANN).json
@@ -441,7 +445,7 @@ def test_a_fault_of_our_own_is_told_without_its_cause(
     def crash(*_: Any) -> Any:
         raise ZeroDivisionError("a secret")
 
-    monkeypatch.setattr("tidegate_server.ofrep.evaluations.evaluate_all", crash)
+    monkeypatch.setattr("tidegate_server.ofrep.evaluations.evaluate_all_flags", crash)
     failed = sdk.post(ALL, ANN)
     assert (failed.status_code, failed.mimetype) == (500, "application/json")
     assert failed.json is not None

@@ -10,9 +10,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis import Case
 from schemathesis.config import SchemathesisConfig
 from schemathesis.core.result import Ok
-from tidegate_server.application import create_app
+from tidegate_server.application import create_app, install_services
 from tidegate_server.store import Store
-from tidegate_server.web import backend
 from tidegate_server.web.settings import ApiSettings
 
 from tests.http_application import SECRET_KEY
@@ -50,7 +49,7 @@ OPERATIONS = described()
 def test_the_api_is_as_described(
     operation: str, store: Store, checkout: Caller, sdk: Caller, release: str
 ) -> None:
-    backend.install(APP, store, ApiSettings(SECRET_KEY))
+    install_services(APP, store, ApiSettings(SECRET_KEY))
     bulk = Caller(APP.test_client(), sdk.token).made("/ofrep/v1/evaluate/flags", {})
     credential = bulk["eventStreams"][0]["url"].partition("credential=")[2]
     APP.extensions["tidegate"].close()  # streams end after what they have to say

@@ -1,78 +1,62 @@
-"""The stream that tells clients to evaluate again, as server-sent events.
+"""Server-sent events that tell OpenFeature clients to evaluate their flags again.
 
-One generator runs per connection, in a greenlet or thread of its own, and waits for a bell of
-the environment's resident. Events name the last change that the client could notice; several
-changes that come at once are one event.
+An event names the last change that the client could notice. Several changes at once are one
+event.
 """
 
 from __future__ import annotations
 
 import json
-import random
-import time
 from collections.abc import Iterator
 
-from tidegate_server.domain.tokens import Token
-from tidegate_server.ofrep.environment_cache import Notice, Resident
+from tidegate_server.ofrep.environment_cache import CachedEnvironment, Change
 from tidegate_server.ofrep.flag_views import Audience
-from tidegate_server.sdk_api.streams import KEEP_ALIVE, RETRY_MS
-from tidegate_server.web.access_control import Authenticator
-from tidegate_server.web.settings import ApiSettings
+from tidegate_server.web.event_stream import NOTHING_TO_SEND, format_event
 
 REFETCH = "refetchEvaluation"
 
 
-class Notices:
-    """Every stream of notices of one process."""
+class ChangeEventSource:
+    """Events of one connection.
 
-    def __init__(self, authenticator: Authenticator, settings: ApiSettings) -> None:
-        self._authenticator = authenticator
-        self._settings = settings
-        self._closing = False
+    Args:
+        environment: the environment to follow.
+        audience: only changes that this audience could notice are sent.
+        last_seen: the version that the client has seen; -1: none.
+    """
+
+    def __init__(self, environment: CachedEnvironment, audience: Audience, last_seen: int) -> None:
+        self._environment = environment
+        self._audience = audience
+        self._last_seen = last_seen
+        self._listener = environment.listen()
+
+    def missed_events(self) -> Iterator[str]:
+        """Yield one event if the flags changed after ``last_seen``.
+
+        A version that is newer than the server's is of a store that was restored since.
+        """
+        flags = self._environment.current()
+        change = flags.last_changes[self._audience]
+        last_seen, self._last_seen = self._last_seen, change.version
+        if change.version > last_seen or last_seen > flags.compiled.version:
+            yield change_event(change)
+
+    def next_event(self, timeout: float) -> str | None:
+        """Wait for a change; say nothing of changes that the audience cannot notice."""
+        changed = self._listener.wait(timeout)
+        change = self._environment.current().last_changes[self._audience]
+        if change.version != self._last_seen:
+            self._last_seen = change.version
+            return change_event(change)
+        return NOTHING_TO_SEND if changed else None
 
     def close(self) -> None:
-        """End every stream, as soon as its resident rings."""
-        self._closing = True
-
-    def events(
-        self, resident: Resident, audience: Audience, token: Token, known: int
-    ) -> Iterator[str]:
-        """What a client is sent: whether it missed something, then what happens.
-
-        Args:
-            resident: the environment's.
-            audience: whose changes count.
-            token: the stream ends when it is deleted.
-            known: the version that the client has seen.
-        """
-        listener = resident.listen()
-        try:
-            yield f"retry: {random.randint(*RETRY_MS)}\n\n"  # noqa: S311 - only spreads load
-            served = resident.served()
-            notice = served.notices[audience]
-            if notice.version > known or known > served.compiled.version:
-                yield event(notice)
-            told = notice.version
-            checked = time.monotonic()
-            while not self._closing:
-                rang = listener.wait(self._settings.keep_alive_seconds)
-                if self._closing:
-                    return
-                notice = resident.served().notices[audience]
-                if notice.version != told:
-                    told = notice.version
-                    yield event(notice)
-                elif not rang:
-                    yield KEEP_ALIVE
-                if time.monotonic() - checked > self._settings.token_recheck_seconds:
-                    if not self._authenticator.is_still_valid(token):
-                        return
-                    checked = time.monotonic()
-        finally:
-            listener.close()
+        """Stop listening."""
+        self._listener.close()
 
 
-def event(notice: Notice) -> str:
-    """One event: something changed, evaluate again."""
-    data = {"type": REFETCH, "etag": f'"{notice.version}"', "lastModified": int(notice.at)}
-    return f"id: {notice.version}\nevent: message\ndata: {json.dumps(data)}\n\n"
+def change_event(change: Change) -> str:
+    """Return the text of an event: evaluate again, because of this change."""
+    data = {"type": REFETCH, "etag": f'"{change.version}"', "lastModified": int(change.time)}
+    return format_event("message", change.version, json.dumps(data))

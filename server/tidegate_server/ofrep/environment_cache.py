@@ -1,14 +1,14 @@
-"""Environments that this process evaluates for others: compiled, fresh, and counted.
+"""Environments that this process evaluates flags of: their compiled flags, kept up to date.
 
-A resident holds one environment's snapshot in memory, follows its changes, and reports what
-was counted as an SDK instance of its own would. It moves in with the first question and out
-when nobody has asked for a while.
+A cached environment holds the snapshot in memory, follows the change feed, and reports its
+counts as an SDK instance does. It is loaded at the first request and dropped when nobody has
+used it for ``IDLE_SECONDS``.
 
-Threads: each resident has one thread (a greenlet under gevent), which alone applies changes
-and sends reports. ``Residents._lock`` guards the table. ``Resident._loading`` is held while
-the first snapshot is read, since whoever asks then has to wait for it. ``Resident._changed``
-guards the listeners and wakes those who wait for a version. Questions take no lock: they read
-one reference, which a change replaces as a whole.
+Threads: each environment has one thread (a greenlet under gevent), which alone applies changes
+and sends reports. ``EnvironmentCache._lock`` guards the table. ``CachedEnvironment._loading`` is
+held while the first snapshot is read: other requests wait for it. ``CachedEnvironment._changed``
+guards the listeners and wakes requests that wait for a version. Evaluations take no lock: they
+read one reference, which a change replaces as a whole.
 """
 
 from __future__ import annotations
@@ -29,283 +29,295 @@ from tidegate.flag_follower import LAST_REPORT_SECONDS, FlagFollower, Report, ne
 from tidegate.version import VERSION
 
 from tidegate_server.errors import Forgotten, StoreUnavailable
-from tidegate_server.ofrep.exposures import Exposures
-from tidegate_server.ofrep.flag_views import Audience, View
+from tidegate_server.ofrep.exposures import ExposureCounts
+from tidegate_server.ofrep.flag_views import Audience, FlagView
 from tidegate_server.ofrep.report_contents import stored_report
 from tidegate_server.store import Store
 from tidegate_server.store.change_feed import FeedUpdate, Subscription
 
-log = structlog.get_logger("tidegate.residents")
+log = structlog.get_logger("tidegate.environment_cache")
 
-Place = tuple[str, str]
+EnvironmentKey = tuple[str, str]
+"""The keys of a project and of one of its environments."""
 
 SDK = f"tidegate-server/{VERSION}"
 IDLE_SECONDS = 900.0
 RETRY_SECONDS = 1.0
 CATCH_UP_SECONDS = 2.0
-"""How long a question that names a newer version waits for it."""
+"""How long a request that names a newer version waits for it."""
 
 
 class StoreSource:
     """The store, as a source of one environment's flags."""
 
-    def __init__(self, store: Store, place: Place) -> None:
+    def __init__(self, store: Store, key: EnvironmentKey) -> None:
         self._store = store
-        self._place = place
+        self._key = key
 
     def snapshot(self) -> Any:
         """Return the whole snapshot."""
-        return json.loads(self._store.snapshot(*self._place).body)
+        return json.loads(self._store.snapshot(*self._key).body)
 
     def report(self, report: Report) -> bool:
         """Count a report; return False if the store does not know this instance any more."""
         sent = stored_report(report, SDK, socket.gethostname()[:100], os.getpid())
         try:
-            self._store.report(*self._place, sent)
+            self._store.report(*self._key, sent)
         except Forgotten:
             return False
         return True
 
 
 @dataclass(frozen=True, slots=True)
-class Notice:
-    """The last change that an audience could notice: its version, and when it came here."""
+class Change:
+    """A change of the flags: its version, and the time at which this process applied it."""
 
     version: int
-    at: float
+    time: float
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
-    """What questions are answered from at one moment."""
+class CachedFlags:
+    """The flags of an environment at one version.
 
-    views: Mapping[Audience, View]
-    notices: Mapping[Audience, Notice]
+    Attributes:
+        views: what each audience may know of the flags.
+        last_changes: the last change that each audience could notice.
+    """
+
+    views: Mapping[Audience, FlagView]
+    last_changes: Mapping[Audience, Change]
 
     @property
     def compiled(self) -> CompiledSnapshot:
-        """The snapshot itself."""
+        """The compiled snapshot."""
         return self.views[Audience.APPLICATIONS].compiled
 
 
-class Listener:
-    """Somebody who wants to hear of changes; several at once are one."""
+class ChangeListener:
+    """Waits for changes; several changes at once wake it once."""
 
-    def __init__(self, resident: Resident) -> None:
-        self._resident = resident
-        self._bell = threading.Event()
+    def __init__(self, environment: CachedEnvironment) -> None:
+        self._environment = environment
+        self._changed = threading.Event()
 
     def wait(self, timeout: float) -> bool:
-        """Wait for a change; False when none came within ``timeout`` seconds."""
-        if self._bell.wait(timeout):
-            self._bell.clear()
+        """Wait for a change; return False if there was none within ``timeout`` seconds."""
+        if self._changed.wait(timeout):
+            self._changed.clear()
             return True
         return False
 
-    def ring(self) -> None:
-        """Say that something changed."""
-        self._bell.set()
+    def notify(self) -> None:
+        """Wake the listener."""
+        self._changed.set()
 
     def close(self) -> None:
-        """Want to hear no more."""
-        self._resident.forget(self)
+        """Stop listening."""
+        self._environment.remove_listener(self)
 
 
-class Resident:
-    """One environment in this process. Made by ``Residents.of``."""
+class CachedEnvironment:
+    """One environment in this process. Use ``EnvironmentCache.get``."""
 
-    def __init__(self, store: Store, place: Place) -> None:
+    def __init__(self, store: Store, key: EnvironmentKey) -> None:
         self._store = store
-        self._place = place
+        self._key = key
         self._loading = threading.Lock()
         self._changed = threading.Condition()
-        self._listeners: set[Listener] = set()
-        self._served: Served | None = None
+        self._listeners: set[ChangeListener] = set()
+        self._flags: CachedFlags | None = None
         self._subscription: Subscription | None = None
         self._thread: threading.Thread | None = None
         self._stopping = False
         self._report_at = 0.0
-        self.exposures = Exposures()
-        self._follower = FlagFollower(StoreSource(store, place), self.exposures.reporter)
+        self.exposures = ExposureCounts()
+        self._follower = FlagFollower(StoreSource(store, key), self.exposures.reporter)
         self.used_at = time.monotonic()
 
-    def served(self) -> Served:
-        """What questions are answered from now.
+    def current(self) -> CachedFlags:
+        """Return the current flags.
 
         Raises:
             StoreUnavailable: nothing was read yet, and the store cannot be reached.
         """
-        served = self._served
-        if served is None:
+        flags = self._flags
+        if flags is None:
             with self._loading:
-                if self._served is None:
-                    self._move_in()
-                served = self._served
-        assert served is not None
-        return served
+                if self._flags is None:
+                    self._load()
+                flags = self._flags
+        assert flags is not None
+        return flags
 
-    def served_since(self, version: int) -> Served:
-        """As ``served``, of this version or a later one if it comes within a moment."""
-        served = self.served()
-        if served.compiled.version >= version:
-            return served
+    def current_at_least(self, version: int) -> CachedFlags:
+        """Return the current flags; wait up to ``CATCH_UP_SECONDS`` for a version in the store.
+
+        Raises:
+            StoreUnavailable: nothing was read yet, and the store cannot be reached.
+        """
+        flags = self.current()
+        if flags.compiled.version >= version:
+            return flags
         try:
-            there_is = self._store.version(*self._place)
+            newest = self._store.version(*self._key)
         except StoreUnavailable:
-            return served
+            return flags
         with self._changed:
             self._changed.wait_for(
-                lambda: self._stopping or self._version() >= min(version, there_is),
+                lambda: self._stopping or self._version() >= min(version, newest),
                 CATCH_UP_SECONDS,
             )
-        return self.served()
+        return self.current()
 
-    def listen(self) -> Listener:
-        """Hear of changes from now on."""
-        listener = Listener(self)
+    def listen(self) -> ChangeListener:
+        """Return a listener for changes from now on; close it when done."""
+        listener = ChangeListener(self)
         with self._changed:
             self._listeners.add(listener)
         return listener
 
-    def forget(self, listener: Listener) -> None:
-        """Tell a listener no more."""
+    def remove_listener(self, listener: ChangeListener) -> None:
+        """Notify a listener no more."""
         with self._changed:
             self._listeners.discard(listener)
         self.used_at = time.monotonic()
 
-    def idle(self, now: float) -> bool:
-        """Whether nobody has asked for a while, and nobody listens."""
+    def is_idle(self, now: float) -> bool:
+        """Return whether nobody listens and nobody has used it for ``IDLE_SECONDS``."""
         return not self._listeners and now - self.used_at > IDLE_SECONDS
 
     def stop(self) -> None:
-        """Report a last time and follow no more, soon; a second call does nothing."""
+        """Tell the thread to send a last report and end. Idempotent."""
         self._stopping = True
         if self._subscription is not None:
             self._subscription.put(None)
-        with self._changed:
-            self._changed.notify_all()
-            for listener in self._listeners:
-                listener.ring()
+        self._notify_listeners()
 
     def join(self, timeout: float) -> None:
-        """Wait until a stopped resident has reported a last time."""
+        """Wait for the thread to end."""
         if self._thread is not None:
             self._thread.join(timeout)
 
     def _version(self) -> int:
-        return -1 if self._served is None else self._served.compiled.version
+        return -1 if self._flags is None else self._flags.compiled.version
 
-    def _move_in(self) -> None:
-        # Subscribed first, so that nothing falls between the snapshot and its changes.
-        subscription = self._store.feed().subscribe(*self._place)
+    def _load(self) -> None:
+        # Subscribe first, so that no change is lost between the snapshot and its updates.
+        subscription = self._store.feed().subscribe(*self._key)
         try:
-            self._put(self._follower.read_snapshot())
+            self._replace_flags(self._follower.read_snapshot())
         except StoreUnavailable:
             subscription.close()
             raise
         self._subscription = subscription
-        name = "tidegate-resident-" + "/".join(self._place)
+        name = "tidegate-environment-" + "/".join(self._key)
         self._thread = threading.Thread(
-            target=self._live, args=(subscription,), name=name, daemon=True
+            target=self._run, args=(subscription,), name=name, daemon=True
         )
         self._thread.start()
 
-    def _live(self, subscription: Subscription) -> None:
-        behind = False
+    def _run(self, subscription: Subscription) -> None:
+        out_of_date = False
         while not self._stopping:
             try:
-                wait = RETRY_SECONDS if behind else max(0.0, self._report_at - time.monotonic())
-                update = subscription.get(wait)
-                if behind:
-                    self._put(self._follower.read_snapshot())
+                until_report = max(0.0, self._report_at - time.monotonic())
+                update = subscription.get(RETRY_SECONDS if out_of_date else until_report)
+                if out_of_date:
+                    self._replace_flags(self._follower.read_snapshot())
                 elif update is not None:
-                    self._take(update)
-                behind = False
+                    self._apply(update)
+                out_of_date = False
                 if time.monotonic() >= self._report_at:
                     self._report()
             except StoreUnavailable:
-                behind = True  # what is missed meanwhile comes with the next snapshot
+                out_of_date = True  # the next snapshot has the changes of the outage
             except Exception:
-                # A fault of ours must not leave old flags in force for ever.
-                log.exception("resident_failed", place=self._place)
-                behind = True
+                # A bug here must not leave old flags in force for ever.
+                log.exception("environment_update_failed", environment=self._key)
+                out_of_date = True
         try:
             self._report(leaving=True)
         finally:
             subscription.close()
 
-    def _take(self, update: FeedUpdate) -> None:
+    def _apply(self, update: FeedUpdate) -> None:
         if update.data is None:
             flags: CompiledSnapshot | None = self._follower.read_snapshot()
         else:
             flags = self._follower.take_update(json.loads(update.data))
         if flags is not None:
-            self._put(flags)
+            self._replace_flags(flags)
 
-    def _put(self, compiled: CompiledSnapshot) -> None:
-        before, now = self._served, time.time()
-        views, notices = {}, {}
+    def _replace_flags(self, compiled: CompiledSnapshot) -> None:
+        before, now = self._flags, time.time()
+        views, changes = {}, {}
         for audience in Audience:
             old = None if before is None else before.views[audience]
-            view = views[audience] = View(compiled, audience, old)
+            view = views[audience] = FlagView(compiled, audience, old)
             if before is None or old is None or view.differs(old):
-                notices[audience] = Notice(compiled.version, now)
+                changes[audience] = Change(compiled.version, now)
             else:
-                notices[audience] = before.notices[audience]
-        self._served = Served(views, notices)
+                changes[audience] = before.last_changes[audience]
+        self._flags = CachedFlags(views, changes)
         if needs_report(None if before is None else before.compiled, compiled):
             self._report_at = 0.0
+        self._notify_listeners()
+
+    def _notify_listeners(self) -> None:
         with self._changed:
             self._changed.notify_all()
             for listener in self._listeners:
-                listener.ring()
+                listener.notify()
 
     def _report(self, leaving: bool = False) -> None:
         self._report_at = time.monotonic() + self._follower.report_interval()
-        # While the store is away nothing is lost: the next report repeats all totals.
+        # Nothing is lost while the store is away: the next report repeats all totals.
         with suppress(StoreUnavailable):
             self._follower.send_report(leaving)
 
 
-class Residents:
-    """The residents of this process.
+class EnvironmentCache:
+    """The environments that this process evaluates flags of.
 
     Args:
-        store: where their environments are.
+        store: the store with the environments.
     """
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._lock = threading.Lock()
-        self._residents: dict[Place, Resident] = {}
-        self._looked_at = time.monotonic()
+        self._environments: dict[EnvironmentKey, CachedEnvironment] = {}
+        self._evicted_at = time.monotonic()
 
-    def of(self, place: Place) -> Resident:
-        """The resident of an environment; it has its flags when it is asked for them."""
-        resident = self._residents.get(place)
+    def get(self, key: EnvironmentKey) -> CachedEnvironment:
+        """Return an environment; it reads its flags when they are used first."""
+        environment = self._environments.get(key)
         now = time.monotonic()
-        if resident is None:
+        if environment is None:
             with self._lock:
-                resident = self._residents.setdefault(place, Resident(self._store, place))
-        resident.used_at = now
-        if now - self._looked_at > IDLE_SECONDS:
-            self._looked_at = now
-            self._move_out(now)
-        return resident
+                environment = self._environments.setdefault(
+                    key, CachedEnvironment(self._store, key)
+                )
+        environment.used_at = now
+        if now - self._evicted_at > IDLE_SECONDS:
+            self._evicted_at = now
+            self._evict_idle(now)
+        return environment
 
     def close(self) -> None:
-        """Let every resident report a last time, and stop. Idempotent."""
+        """Stop every environment after a last report. Idempotent."""
         with self._lock:
-            residents, self._residents = list(self._residents.values()), {}
-        for resident in residents:
-            resident.stop()
-        patience = time.monotonic() + LAST_REPORT_SECONDS
-        for resident in residents:
-            resident.join(max(0.0, patience - time.monotonic()))
+            environments, self._environments = list(self._environments.values()), {}
+        for environment in environments:
+            environment.stop()
+        deadline = time.monotonic() + LAST_REPORT_SECONDS
+        for environment in environments:
+            environment.join(max(0.0, deadline - time.monotonic()))
 
-    def _move_out(self, now: float) -> None:
+    def _evict_idle(self, now: float) -> None:
         with self._lock:
-            idle = [place for place, each in self._residents.items() if each.idle(now)]
-            gone = [self._residents.pop(place) for place in idle]
-        for resident in gone:
-            resident.stop()
+            idle = [key for key, each in self._environments.items() if each.is_idle(now)]
+            evicted = [self._environments.pop(key) for key in idle]
+        for environment in evicted:
+            environment.stop()

@@ -1,4 +1,4 @@
-"""What a request for evaluations asks, and for whom."""
+"""Reading the body of a request for evaluations."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ TARGETING_KEY_MISSING = "TARGETING_KEY_MISSING"
 TARGETING_KEY = "targetingKey"
 
 
-class NotAsked(Exception):
-    """A request from which no question can be read; ``code`` is OpenFeature's error code."""
+class InvalidRequest(Exception):
+    """A request body that cannot be read; ``code`` is OpenFeature's error code."""
 
     def __init__(self, code: str, details: str) -> None:
         super().__init__(details)
@@ -29,33 +29,33 @@ class NotAsked(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """Whom a request is about.
+class EvaluationRequest:
+    """A request for evaluations.
 
     Attributes:
-        context: the evaluation context; nobody's when the request names none.
-        said: the body; fields that are not known may be there for others.
+        context: the evaluation context; empty if the body has none.
+        body: the whole body; it may have further fields.
     """
 
     context: Context
-    said: Mapping[str, Any]
+    body: Mapping[str, Any]
 
 
-def read_question(request: Request) -> Question:
+def read_evaluation_request(request: Request) -> EvaluationRequest:
     """Read a request's body.
 
     Raises:
-        NotAsked: it is not JSON, or its context is not one.
+        InvalidRequest: the body is not JSON, or its context is invalid.
     """
-    said = _body(request)
-    return Question(_context(said), said)
+    body = _body(request)
+    return EvaluationRequest(_context(body), body)
 
 
-def digest_of(request: Request) -> bytes:
-    """What tells a request's body from others, without reading it.
+def body_digest(request: Request) -> bytes:
+    """Return a digest of a request's body, without parsing it.
 
     Raises:
-        NotAsked: it is longer than the server reads.
+        InvalidRequest: the body is too long.
     """
     return hashlib.blake2b(_bytes(request), digest_size=16).digest()
 
@@ -64,29 +64,29 @@ def _body(request: Request) -> Mapping[str, Any]:
     if not _bytes(request):
         return {}
     try:
-        said = read_body(request)
+        body = read_body(request)
     except HTTPException as error:
-        raise NotAsked(PARSE_ERROR, str(error.description)) from None
-    if not isinstance(said, Mapping):
-        raise NotAsked(PARSE_ERROR, 'The body must be an object: {"context": {...}}.')
-    return said
+        raise InvalidRequest(PARSE_ERROR, str(error.description)) from None
+    if not isinstance(body, Mapping):
+        raise InvalidRequest(PARSE_ERROR, 'The body must be an object: {"context": {...}}.')
+    return body
 
 
 def _bytes(request: Request) -> bytes:
-    """The body, which is kept for whoever reads it next."""
+    """Return the raw body, cached so that it can be read again."""
     try:
         return request.get_data()
     except HTTPException as error:
-        raise NotAsked(PARSE_ERROR, str(error.description)) from None
+        raise InvalidRequest(PARSE_ERROR, str(error.description)) from None
 
 
-def _context(said: Mapping[str, Any]) -> Context:
-    given = said.get("context")
-    if given is None and "context" not in said:
+def _context(body: Mapping[str, Any]) -> Context:
+    attributes = body.get("context")
+    if attributes is None and "context" not in body:
         return NOBODY
-    if not isinstance(given, Mapping):
-        raise NotAsked(INVALID_CONTEXT, "The context must be an object of attributes.")
-    key = given.get(TARGETING_KEY)
+    if not isinstance(attributes, Mapping):
+        raise InvalidRequest(INVALID_CONTEXT, "The context must be an object of attributes.")
+    key = attributes.get(TARGETING_KEY)
     if key is not None and not isinstance(key, str):
-        raise NotAsked(INVALID_CONTEXT, f"The context's {TARGETING_KEY} must be text.")
-    return Context.of(given)
+        raise InvalidRequest(INVALID_CONTEXT, f"The context's {TARGETING_KEY} must be text.")
+    return Context.of(attributes)

@@ -1,4 +1,4 @@
-"""Answers of OpenFeature's remote evaluation protocol: one flag, or all that one may ask."""
+"""Evaluating one flag, or all flags of an audience, for a request."""
 
 from __future__ import annotations
 
@@ -6,20 +6,21 @@ import hashlib
 from dataclasses import dataclass
 from http import HTTPStatus
 
+from tidegate.context import Context
 from tidegate.evaluation.results import Evaluation
 
-from tidegate_server.ofrep.evaluation_requests import Question
-from tidegate_server.ofrep.flag_views import View, failure
+from tidegate_server.ofrep.flag_views import FlagView
+from tidegate_server.ofrep.response_bodies import failure_body
 
 FLAG_NOT_FOUND = "FLAG_NOT_FOUND"
 
 MOST_ETAGS = 5_000
-"""How many bulk answers of one version are known again without evaluating anything."""
+"""How many ETags of bulk evaluations are kept for one version."""
 
 
 @dataclass(frozen=True, slots=True)
-class SingleAnswer:
-    """What a flag gives: the protocol's body, and what it counts for."""
+class FlagEvaluation:
+    """The response to a request for one flag, and the evaluations that count as exposures."""
 
     status: HTTPStatus
     body: bytes
@@ -27,51 +28,50 @@ class SingleAnswer:
 
 
 @dataclass(frozen=True, slots=True)
-class BulkAnswer:
-    """What all flags give: the list of flags as JSON, and what they count for."""
+class BulkEvaluation:
+    """The list of all flags as JSON, and the evaluations that count as exposures."""
 
     flags: bytes
     exposed: tuple[Evaluation, ...]
 
 
-def evaluate(view: View, key: str, question: Question) -> SingleAnswer:
-    """Evaluate one flag; one that the audience may not know is not found."""
-    served = view.flags.get(key)
-    if served is None:
-        body = failure(key, FLAG_NOT_FOUND, f"There is no flag {key[:200]!r} here.")
-        return SingleAnswer(HTTPStatus.NOT_FOUND, body, ())
-    answer, body = served.ask(question.context)
-    status = HTTPStatus.OK if answer.error_code is None else HTTPStatus.BAD_REQUEST
-    return SingleAnswer(status, body, (answer,) if answer.exposures else ())
+def evaluate_flag(view: FlagView, key: str, context: Context) -> FlagEvaluation:
+    """Evaluate one flag; a flag that the audience may not know is not found."""
+    flag = view.flags.get(key)
+    if flag is None:
+        body = failure_body(key, FLAG_NOT_FOUND, f"There is no flag {key[:200]!r} here.")
+        return FlagEvaluation(HTTPStatus.NOT_FOUND, body, ())
+    evaluation, body = flag.evaluate(context)
+    status = HTTPStatus.OK if evaluation.error_code is None else HTTPStatus.BAD_REQUEST
+    return FlagEvaluation(status, body, (evaluation,) if evaluation.exposures else ())
 
 
-def evaluate_all(view: View, question: Question) -> BulkAnswer:
+def evaluate_all_flags(view: FlagView, context: Context) -> BulkEvaluation:
     """Evaluate every flag that the audience may know."""
-    context = question.context
     exposed: list[Evaluation] = []
-    parts: list[bytes] = []
-    for served in view.flags.values():
-        answer, written = served.ask(context)
-        parts.append(written)
-        if answer.exposures:
-            exposed.append(answer)
-    return BulkAnswer(b"[" + b",".join(parts) + b"]", tuple(exposed))
+    bodies: list[bytes] = []
+    for flag in view.flags.values():
+        evaluation, body = flag.evaluate(context)
+        bodies.append(body)
+        if evaluation.exposures:
+            exposed.append(evaluation)
+    return BulkEvaluation(b"[" + b",".join(bodies) + b"]", tuple(exposed))
 
 
-def known_etag(view: View, asked: bytes) -> str | None:
-    """The ETag of an answer that was given from this view before; None when there is none.
+def cached_etag(view: FlagView, request_key: bytes) -> str | None:
+    """Return the ETag of an earlier bulk evaluation of this view; None if there is none.
 
     Args:
         view: the flags.
-        asked: what tells the question, and whatever else the answer depends on, from others.
+        request_key: identifies the request's body and all else that its response depends on.
     """
-    return view.etags.get(asked)
+    return view.etags.get(request_key)
 
 
-def etag_of(view: View, asked: bytes, given: BulkAnswer) -> str:
-    """The ETag of an answer: of what was asked, and of what every flag gives."""
-    etag = hashlib.blake2b(asked + given.flags, digest_size=12).hexdigest()
+def store_etag(view: FlagView, request_key: bytes, evaluation: BulkEvaluation) -> str:
+    """Compute, keep and return the ETag of a bulk evaluation: a hash of request and flags."""
+    etag = hashlib.blake2b(request_key + evaluation.flags, digest_size=12).hexdigest()
     if len(view.etags) >= MOST_ETAGS:
         view.etags.clear()
-    view.etags[asked] = etag
+    view.etags[request_key] = etag
     return etag

@@ -1,8 +1,8 @@
-"""What evaluations and outcomes through the API count for releases.
+"""What remote evaluations and outcomes count for releases.
 
-A bulk evaluation gives a page every flag that it may ask, and a page that is loaded again asks
-again: a user counts once per release and step within ``WINDOW_SECONDS``. What counts for the
-decision are outcomes; an exposure without one is no evidence.
+A bulk evaluation returns every flag, and a page that reloads evaluates again. So a user is
+counted once per release and step within ``WINDOW_SECONDS``. Decisions rest on outcomes; an
+exposure without an outcome is no evidence.
 """
 
 from __future__ import annotations
@@ -17,75 +17,76 @@ from tidegate.evaluation.results import Evaluation, Exposure
 from tidegate.reporting import Reporter
 
 WINDOW_SECONDS = 60.0
-ROOM = 50_000
-"""How many users' exposures are remembered; beyond, the oldest may count once more."""
+MOST_REMEMBERED = 50_000
+"""How many exposures of users are remembered; beyond it, the oldest may be counted again."""
 
-Seen = tuple[str, str, int]
+UserExposure = tuple[str, str, int]
+"""The hash of a user, the id of a release, and its step."""
 
 
-class Exposures:
-    """The counts of one environment in this process, and whom they have met lately.
+class ExposureCounts:
+    """The counts of one environment in this process.
 
-    Threads: ``_lock`` guards what was seen; it is held for dictionary work only.
+    Threads: ``_lock`` guards the recent exposures; it is held for dictionary work only.
     """
 
     def __init__(self) -> None:
         self.reporter = Reporter()
         self._lock = threading.Lock()
-        self._seen: OrderedDict[Seen, float] = OrderedDict()
+        self._recent: OrderedDict[UserExposure, float] = OrderedDict()
 
-    def evaluated(self, answers: Iterable[Evaluation], key: str | None) -> None:
-        """Count what somebody was given.
+    def count_evaluations(self, evaluations: Iterable[Evaluation], key: str | None) -> None:
+        """Count the exposures of evaluations, those of the last ``WINDOW_SECONDS`` excepted.
 
         Args:
-            answers: evaluations that took part in releases.
-            key: the targeting key for which they were made.
+            evaluations: evaluations of flags under release.
+            key: the targeting key; without one, every evaluation counts.
         """
-        met = exposures_of(answers)
-        new = met if key is None else self._new(met, key, time.monotonic())
+        exposures = exposures_by_release(evaluations)
+        new = exposures if key is None else self._new(exposures, key, time.monotonic())
         if new:
             self.reporter.add(new, None, 0, key)
 
-    def ended(
+    def count_outcome(
         self,
-        met: dict[str, Exposure],
+        exposures: dict[str, Exposure],
         outcome: str,
         microseconds: int | None,
         key: str,
         values: Mapping[str, float],
     ) -> None:
-        """Count how a unit of work ended.
+        """Count the outcome of an operation.
 
         Args:
-            met: what it was exposed to, by release.
+            exposures: the exposures of the operation, by release.
             outcome: ``ok`` or ``error``.
-            microseconds: how long it took; None when nobody said.
-            key: whose it was.
-            values: what was measured in it, by name.
+            microseconds: the duration; None if unknown.
+            key: the targeting key.
+            values: measured values, by name.
         """
-        self.reporter.add(met, outcome, microseconds, key, exposed=False, measured=values)
+        self.reporter.add(exposures, outcome, microseconds, key, exposed=False, measured=values)
 
-    def _new(self, met: dict[str, Exposure], key: str, now: float) -> dict[str, Exposure]:
+    def _new(self, exposures: dict[str, Exposure], key: str, now: float) -> dict[str, Exposure]:
         new = {}
-        user = user_hash(key)  # of a fixed size, whatever somebody sends
+        user = user_hash(key)  # bounded memory, however long the key is
         with self._lock:
-            for release, exposure in met.items():
-                seen = (user, release, exposure.step)
-                at = self._seen.get(seen)
-                if at is not None and now - at < WINDOW_SECONDS:
+            for release, exposure in exposures.items():
+                recent = (user, release, exposure.step)
+                counted_at = self._recent.get(recent)
+                if counted_at is not None and now - counted_at < WINDOW_SECONDS:
                     continue
-                self._seen[seen] = now
-                self._seen.move_to_end(seen)
+                self._recent[recent] = now
+                self._recent.move_to_end(recent)
                 new[release] = exposure
-            while len(self._seen) > ROOM:
-                self._seen.popitem(last=False)
+            while len(self._recent) > MOST_REMEMBERED:
+                self._recent.popitem(last=False)
         return new
 
 
-def exposures_of(answers: Iterable[Evaluation]) -> dict[str, Exposure]:
-    """The exposures of several evaluations, by release; of a release's arms the first one."""
-    met: dict[str, Exposure] = {}
-    for answer in answers:
-        for exposure in answer.exposures:
-            met.setdefault(exposure.release, exposure)
-    return met
+def exposures_by_release(evaluations: Iterable[Evaluation]) -> dict[str, Exposure]:
+    """Return the exposures of evaluations, by release; the first one if there are several."""
+    exposures: dict[str, Exposure] = {}
+    for evaluation in evaluations:
+        for exposure in evaluation.exposures:
+            exposures.setdefault(exposure.release, exposure)
+    return exposures

@@ -1,7 +1,7 @@
 """OpenFeature's remote evaluation protocol (OFREP): clients in any language ask the server.
 
-What the protocol has a body for (200, 400, 404, 500) is answered with that body; 401, 403 and
-429, for which it has none, are problem documents like everywhere else.
+Responses with 200, 400, 404 and 500 have the protocol's bodies. The protocol defines no body for
+401, 403 and 429, so those are problem documents as everywhere else.
 """
 
 from __future__ import annotations
@@ -13,16 +13,22 @@ from http import HTTPStatus
 from typing import Any
 
 import structlog
-from flask import Response, g, request, stream_with_context
+from flask import Response, g, request
 from werkzeug.exceptions import HTTPException
 
 from tidegate_server.domain.tokens import Role, Token
 from tidegate_server.errors import StoreUnavailable, TidegateError
-from tidegate_server.ofrep import evaluations, outcomes, stream_credentials
-from tidegate_server.ofrep import schemas as schemas
-from tidegate_server.ofrep.environment_cache import Resident, Served
-from tidegate_server.ofrep.evaluation_requests import NotAsked, digest_of, read_question
-from tidegate_server.ofrep.flag_views import Audience, View
+from tidegate_server.ofrep import evaluations, outcomes, schemas, stream_credentials
+from tidegate_server.ofrep.change_events import ChangeEventSource
+from tidegate_server.ofrep.environment_cache import CachedEnvironment, CachedFlags
+from tidegate_server.ofrep.evaluation_requests import (
+    InvalidRequest,
+    body_digest,
+    read_evaluation_request,
+)
+from tidegate_server.ofrep.flag_views import Audience
+from tidegate_server.ofrep.response_bodies import bulk_body, counted_body, failure_body
+from tidegate_server.ofrep.services import ofrep_services
 from tidegate_server.web import problem_documents
 from tidegate_server.web.access_control import evaluation_environment
 from tidegate_server.web.backend import backend, current_token
@@ -34,187 +40,180 @@ blueprint = Blueprint("ofrep", __name__, description="OpenFeature clients of any
 
 KEY_HEADER = "X-API-Key"
 IF_NONE_MATCH = "HTTP_IF_NONE_MATCH"
-EVENT_STREAM = "text/event-stream"
 INACTIVITY_SECONDS = 120
 """How long a page in the background keeps its stream."""
 
-PREFLIGHT = {
+PREFLIGHT_HEADERS = {
     "Access-Control-Allow-Methods": "GET, POST",
     "Access-Control-Allow-Headers": f"Authorization, Content-Type, If-None-Match, {KEY_HEADER}, "
     "Last-Event-ID, Cache-Control",
     "Access-Control-Max-Age": "600",
 }
-EXPOSED = {"Access-Control-Expose-Headers": "ETag, Retry-After"}
+EXPOSED_HEADERS = {"Access-Control-Expose-Headers": "ETag, Retry-After"}
 
-View_ = Callable[..., Response]
+View = Callable[..., Response]
 log = structlog.stdlib.get_logger("tidegate_server.api")
 
 
-def asking(view: View_) -> View_:
-    """Let in who may ask for evaluations, as often as their token may."""
+def require_token(view: View) -> View:
+    """Require a token that may evaluate flags, within its rate limit."""
 
     @wraps(view)
     def guarded(*args: Any, **kwargs: Any) -> Response:
-        here = backend()
-        token = here.authenticator.token_from_request(KEY_HEADER)
-        g.token = token
-        g.place = evaluation_environment(token)
-        here.rate_limits.take(token)
+        _admit(backend().authenticator.token_from_request(KEY_HEADER))
         return view(*args, **kwargs)
 
     guarded.role = Role.CLIENT  # type: ignore[attr-defined]
     return guarded
 
 
-def following(view: View_) -> View_:
-    """Let in who presents a stream's credential, and say which version they have seen."""
+def require_stream_credential(view: View) -> View:
+    """Require the credential of a stream; the view gets the version that the client has seen."""
 
     @wraps(view)
     def guarded() -> Response:
-        here = backend()
-        presented = request.args.get("credential", "")
-        found = stream_credentials.read(
-            here.settings.secret_key, presented, here.authenticator, time.time()
+        credential = stream_credentials.verify_credential(
+            backend().settings.secret_key,
+            request.args.get("credential", ""),
+            backend().authenticator,
+            time.time(),
         )
-        g.token = found.token
-        g.place = evaluation_environment(found.token)
-        here.rate_limits.take(found.token)
-        return view(found.since)
+        _admit(credential.token)
+        return view(credential.last_seen)
 
     guarded.role = Role.CLIENT  # type: ignore[attr-defined]
     return guarded
 
 
+def _admit(token: Token) -> None:
+    g.token = token
+    g.environment = evaluation_environment(token)
+    ofrep_services().rate_limits.take(token)
+
+
 @blueprint.openapi_operation("POST", "/ofrep/v1/evaluate/flags/<path:key>", schemas.SINGLE)
-@asking
+@require_token
 def evaluate_flag(key: str) -> Response:
     """Evaluate one flag for a context."""
-    resident = _resident()
-    view = _fresh(resident).views[_audience(current_token())]
-    question = read_question(request)
-    answer = evaluations.evaluate(view, key, question)
-    if answer.exposed:
-        resident.exposures.evaluated(answer.exposed, question.context.targeting_key)
-    return Response(answer.body, answer.status, content_type=JSON)
+    environment = _environment()
+    view = _current_flags(environment).views[_audience(current_token())]
+    context = read_evaluation_request(request).context
+    evaluation = evaluations.evaluate_flag(view, key, context)
+    if evaluation.exposed:
+        environment.exposures.count_evaluations(evaluation.exposed, context.targeting_key)
+    return Response(evaluation.body, evaluation.status, content_type=JSON)
 
 
 @blueprint.openapi_operation("POST", "/ofrep/v1/evaluate/flags", schemas.BULK)
-@asking
+@require_token
 def evaluate_flags() -> Response:
-    """Evaluate every flag that the token may ask, for a context.
+    """Evaluate every flag that the token may evaluate, for a context.
 
-    The ETag is of what every flag gives this context; it changes as well when the stream's
-    address does.
+    The ETag changes when the evaluation of a flag changes for this context, and when the URL
+    of the event stream changes.
     """
-    token, resident = current_token(), _resident()
+    token, environment, now = current_token(), _environment(), time.time()
     audience = _audience(token)
-    served = _fresh(resident)
-    view, now = served.views[audience], time.time()
-    step = stream_credentials.step(now, backend().settings.stream_credential_seconds)
-    asked = digest_of(request) + f"{token.id}.{step}".encode()
-    may_know = IF_NONE_MATCH in request.environ and not _config_differs(served, audience)
-    etag = evaluations.known_etag(view, asked)
-    if etag is not None and may_know and _known(etag):
-        return _tagged(Response(status=HTTPStatus.NOT_MODIFIED), etag)
-    question = read_question(request)
-    given = evaluations.evaluate_all(view, question)
-    etag = evaluations.etag_of(view, asked, given)
-    if may_know and _known(etag):
-        return _tagged(Response(status=HTTPStatus.NOT_MODIFIED), etag)
-    if given.exposed:
-        resident.exposures.evaluated(given.exposed, question.context.targeting_key)
-    body = b'{"flags":' + given.flags + b',"eventStreams":' + _streams(token, view, now) + b"}"
-    return _tagged(Response(body, content_type=JSON), etag)
+    flags = _current_flags(environment)
+    view = flags.views[audience]
+    step = stream_credentials.expiry_step(now, backend().settings.stream_credential_seconds)
+    request_key = body_digest(request) + f"{token.id}.{step}".encode()
+    conditional = IF_NONE_MATCH in request.environ and not _config_differs(flags, audience)
+    etag = evaluations.cached_etag(view, request_key)
+    if etag is not None and conditional and _client_has(etag):
+        return _with_etag(Response(status=HTTPStatus.NOT_MODIFIED), etag)
+    context = read_evaluation_request(request).context
+    evaluation = evaluations.evaluate_all_flags(view, context)
+    etag = evaluations.store_etag(view, request_key, evaluation)
+    if conditional and _client_has(etag):
+        return _with_etag(Response(status=HTTPStatus.NOT_MODIFIED), etag)
+    if evaluation.exposed:
+        environment.exposures.count_evaluations(evaluation.exposed, context.targeting_key)
+    stream_url = _stream_url(token, flags.compiled.version, now)
+    body = bulk_body(evaluation.flags, stream_url, INACTIVITY_SECONDS)
+    return _with_etag(Response(body, content_type=JSON), etag)
 
 
 @blueprint.openapi_operation("POST", "/ofrep/v1/track", schemas.TRACK)
-@asking
+@require_token
 def track() -> Response:
-    """Say how a unit of work ended that was done with flags evaluated here.
+    """Report the outcome of an operation that used flags evaluated here.
 
-    Tidegate's own, since the protocol has no word for it: an error rate of pages and apps
-    needs one. Only flags under release that give the context the same variant still count.
+    This is Tidegate's own operation: the protocol has none, and a release needs the error rates
+    of pages and apps. The outcome counts for flags under release that still give the context
+    the same variant.
     """
-    resident = _resident()
-    question = read_question(request)
-    said = outcomes.read_outcome(question)
-    view = resident.served().views[_audience(current_token())]
-    counted = outcomes.count(view, resident.exposures, question, said)
-    return Response(schemas.counted(counted), HTTPStatus.ACCEPTED, content_type=JSON)
+    environment = _environment()
+    evaluation_request = read_evaluation_request(request)
+    outcome = outcomes.read_outcome(evaluation_request)
+    view = environment.current().views[_audience(current_token())]
+    counted = outcomes.count_outcome(view, environment.exposures, evaluation_request, outcome)
+    return Response(counted_body(counted), HTTPStatus.ACCEPTED, content_type=JSON)
 
 
 @blueprint.openapi_operation("GET", "/ofrep/v1/stream", schemas.STREAM)
-@following
-def follow_changes(since: int) -> Response:
-    """Hear, as server-sent events, when to evaluate again; resumable by `Last-Event-ID`.
+@require_stream_credential
+def follow_changes(last_seen: int) -> Response:
+    """Follow changes as server-sent events, resumable by `Last-Event-ID`.
 
-    Bulk evaluations name this address with its `credential`.
+    Each event asks the client to evaluate its flags again. The response to a bulk evaluation
+    has this address with its `credential`.
     """
-    last_event = request.headers.get("Last-Event-ID", "").strip()
-    known = _version_in(last_event) if last_event else since
-    token, resident = current_token(), _resident()
-    resident.served()  # what cannot be served is said with a status, not by silence
-    events = backend().notices.events(resident, _audience(token), token, known)
-    response = Response(stream_with_context(events), content_type=EVENT_STREAM)
-    response.headers["X-Accel-Buffering"] = "no"
-    return response
+    last_event_id = request.headers.get("Last-Event-ID", "").strip()
+    if last_event_id:
+        version = _parse_etag(last_event_id)
+        last_seen = -1 if version is None else version
+    token, environment = current_token(), _environment()
+    environment.current()  # an error here still has a status; later the stream would just end
+    return backend().streams.response(
+        token, lambda: ChangeEventSource(environment, _audience(token), last_seen)
+    )
 
 
-def _resident() -> Resident:
-    return backend().residents.of(g.place)
+def _environment() -> CachedEnvironment:
+    return ofrep_services().environments.get(g.environment)
 
 
 def _audience(token: Token) -> Audience:
     return Audience.CLIENTS if token.role is Role.CLIENT else Audience.APPLICATIONS
 
 
-def _fresh(resident: Resident) -> Served:
-    """What to answer from: at least the version of the notice that made the client ask."""
-    told = _version(_told())
-    return resident.served() if told is None else resident.served_since(told)
+def _current_flags(environment: CachedEnvironment) -> CachedFlags:
+    """Return flags that have at least the change that made the client evaluate again."""
+    version = _parse_etag(_config_etag())
+    return environment.current() if version is None else environment.current_at_least(version)
 
 
-def _told() -> str:
-    """The ETag of the notice that made the client ask; most requests come without one."""
+def _config_etag() -> str:
+    """Return the ETag of the event that made the client evaluate again; usually empty."""
     return request.args.get("flagConfigEtag", "") if request.query_string else ""
 
 
-def _config_differs(served: Served, audience: Audience) -> bool:
-    """Whether the client was told of another change than the last one that it could notice.
+def _config_differs(flags: CachedFlags, audience: Audience) -> bool:
+    """Return whether the client names another change than the last one for its audience.
 
-    Then it must get a whole answer, whatever it has (ADR 8 of the protocol).
+    It then gets a whole response, whatever its ``If-None-Match`` (ADR 8 of the protocol).
     """
-    given = _told()
-    return bool(given) and _version(given) != served.notices[audience].version
+    etag = _config_etag()
+    return bool(etag) and _parse_etag(etag) != flags.last_changes[audience].version
 
 
-def _version(etag: str) -> int | None:
+def _parse_etag(etag: str) -> int | None:
     return parse_version(etag.strip().removeprefix("W/").strip('"'))
 
 
-def _version_in(last_event: str) -> int:
-    """The version that the client saw last; what is no version of ours is none."""
-    version = _version(last_event)
-    return -1 if version is None else version
-
-
-def _streams(token: Token, view: View, now: float) -> bytes:
+def _stream_url(token: Token, version: int, now: float) -> str:
     settings = backend().settings
-    credential = stream_credentials.issue(
-        settings.secret_key,
-        token,
-        view.compiled.version,
-        now,
-        settings.stream_credential_seconds,
+    credential = stream_credentials.issue_credential(
+        settings.secret_key, token, version, now, settings.stream_credential_seconds
     )
-    url = f"{_own_address()}/ofrep/v1/stream?credential={credential}"
-    return schemas.event_streams(url, INACTIVITY_SECONDS)
+    return f"{_server_url()}/ofrep/v1/stream?credential={credential}"
 
 
-def _own_address() -> str:
-    """The address under which the client reached this server, as a proxy in front tells it.
+def _server_url() -> str:
+    """Return the URL under which the client reached this server, a proxy in front included.
 
-    Whoever makes these headers up gets an address of no use, and nobody else does.
+    A client that forges these headers gets a useless URL, and affects nobody else.
     """
     scheme = request.headers.get("X-Forwarded-Proto", "").partition(",")[0].strip()
     host = request.headers.get("X-Forwarded-Host", "").partition(",")[0].strip()
@@ -222,61 +221,61 @@ def _own_address() -> str:
     return f"{scheme}://{host or request.host}{request.root_path}"
 
 
-def _tagged(response: Response, etag: str) -> Response:
+def _with_etag(response: Response, etag: str) -> Response:
     response.headers["ETag"] = f'"{etag}"'
     return response
 
 
-def _known(etag: str) -> bool:
-    """Whether the client has the answer under this ETag."""
-    # Most clients name one, as they got it.
-    one: bool = request.environ[IF_NONE_MATCH] == f'"{etag}"'
-    return one or request.if_none_match.contains_weak(etag)
+def _client_has(etag: str) -> bool:
+    """Return whether ``If-None-Match`` names an ETag."""
+    # Most clients send one ETag unchanged: comparing text is faster than parsing.
+    same: bool = request.environ[IF_NONE_MATCH] == f'"{etag}"'
+    return same or request.if_none_match.contains_weak(etag)
 
 
-def share_with_pages(response: Response) -> Response:
-    """Let browsers give answers to pages of allowed origins."""
+def add_cors_headers(response: Response) -> Response:
+    """Let pages of allowed origins read the response."""
     response.headers["Cache-Control"] = "no-store"
     response.headers["Vary"] = "Origin"
     origin = request.headers.get("Origin")
-    if origin and backend().origins.allow(origin, g.get("place")):
+    if origin and ofrep_services().allowed_origins.allows(origin, g.get("environment")):
         response.headers["Access-Control-Allow-Origin"] = origin
-        response.headers.update(EXPOSED)
+        response.headers.update(EXPOSED_HEADERS)
         if "Access-Control-Request-Method" in request.headers and request.method == "OPTIONS":
-            response.headers.update(PREFLIGHT)
+            response.headers.update(PREFLIGHT_HEADERS)
     return response
 
 
-def refuse(error: NotAsked) -> Response:
-    """400, in the protocol's words."""
-    return _failed(HTTPStatus.BAD_REQUEST, error.code, error.details)
+def handle_invalid_request(error: InvalidRequest) -> Response:
+    """Return 400 with the protocol's body."""
+    return _failure(HTTPStatus.BAD_REQUEST, error.code, error.details)
 
 
-def refuse_or_fail(error: TidegateError) -> Response:
-    """401, 403 and 429; what is no fault of the client's is 500."""
+def handle_tidegate_error(error: TidegateError) -> Response:
+    """Return 401, 403 or 429; 500 with the protocol's body if the store is unreachable."""
     if not isinstance(error, StoreUnavailable):
         return problem_documents.from_error(error)
     log.warning("store unavailable", problem=error.message)
-    failed = _failed(HTTPStatus.INTERNAL_SERVER_ERROR, "GENERAL", error.message)
-    failed.headers["Retry-After"] = "1"
-    return failed
+    response = _failure(HTTPStatus.INTERNAL_SERVER_ERROR, "GENERAL", error.message)
+    response.headers["Retry-After"] = "1"
+    return response
 
 
-def fail(error: Exception) -> Response:
-    """500, in the protocol's words; what went wrong goes to the log only."""
+def handle_exception(error: Exception) -> Response:
+    """Return 500 with the protocol's body; the details go to the log only."""
     if isinstance(error, HTTPException) and (error.code or 500) < 500:
         return problem_documents.from_http_exception(error)
     log.error("request failed", exc_info=error)
-    words = "The server met an error of its own; its log says more."
-    return _failed(HTTPStatus.INTERNAL_SERVER_ERROR, "GENERAL", words)
+    details = "The server failed; its log has the details."
+    return _failure(HTTPStatus.INTERNAL_SERVER_ERROR, "GENERAL", details)
 
 
-blueprint.after_request(share_with_pages)
-blueprint.register_error_handler(NotAsked, refuse)
-blueprint.register_error_handler(TidegateError, refuse_or_fail)
-blueprint.register_error_handler(Exception, fail)
+blueprint.after_request(add_cors_headers)
+blueprint.register_error_handler(InvalidRequest, handle_invalid_request)
+blueprint.register_error_handler(TidegateError, handle_tidegate_error)
+blueprint.register_error_handler(Exception, handle_exception)
 
 
-def _failed(status: HTTPStatus, code: str, details: str) -> Response:
+def _failure(status: HTTPStatus, code: str, details: str) -> Response:
     key = (request.view_args or {}).get("key")
-    return Response(schemas.failed(key, code, details), status, content_type=JSON)
+    return Response(failure_body(key, code, details), status, content_type=JSON)

@@ -1,7 +1,6 @@
-"""The remote evaluation protocol's bodies: how they are written, and how they are documented.
+"""The OpenAPI descriptions of the remote evaluation protocol.
 
-They are JSON Schemas rather than marshmallow's, because the protocol is open where our own
-documents are strict: unknown fields pass.
+They are JSON Schemas, not marshmallow schemas: the protocol allows unknown fields.
 """
 
 from __future__ import annotations
@@ -9,31 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import msgspec
-
 from tidegate_server.ofrep.outcomes import LONGEST_MS, MOST_FLAGS, MOST_VALUES, OUTCOMES
+from tidegate_server.web.event_stream import CONTENT_TYPE
 from tidegate_server.web.problem_documents import MEDIA_TYPE
 from tidegate_server.web.request_bodies import JSON
 
-_encode = msgspec.json.Encoder().encode
-
 Schema = Mapping[str, Any]
-
-
-def counted(flags: Sequence[str]) -> bytes:
-    """The answer to an outcome."""
-    return _encode({"counted": flags})
-
-
-def event_streams(url: str, inactivity_seconds: int) -> bytes:
-    """What a bulk answer says of the stream."""
-    return _encode([{"type": "sse", "url": url, "inactivityDelaySec": inactivity_seconds}])
-
-
-def failed(key: str | None, code: str, details: str) -> bytes:
-    """A failure; with the flag's key where one flag was asked."""
-    said = {"errorCode": code, "errorDetails": details}
-    return _encode(said if key is None else {"key": key, **said})
 
 
 def _object(properties: Mapping[str, Schema], *required: str, **more: Any) -> Schema:
@@ -55,7 +35,7 @@ _SUCCESS = _object(
         "key": _TEXT,
         "value": {
             "type": ["boolean", "string", "number", "object", "array"],
-            "description": "absent: the default in the code of who asks",
+            "description": "if absent, use the default in your code",
         },
         "reason": _TEXT,
         "variant": _TEXT,
@@ -78,7 +58,7 @@ _NOT_FOUND = _object(
     {"key": _TEXT, "errorCode": {"const": "FLAG_NOT_FOUND"}, "errorDetails": _TEXT},
     *("key", "errorCode"),
 )
-_STREAM_OF_EVENTS = _object(
+_EVENT_STREAM = _object(
     {
         "type": {"const": "sse"},
         "url": {"type": "string", "format": "uri"},
@@ -89,7 +69,7 @@ _STREAM_OF_EVENTS = _object(
 _BULK_SUCCESS = _object(
     {
         "flags": {"type": "array", "items": {"anyOf": [_SUCCESS, _FAILURE]}},
-        "eventStreams": {"type": "array", "items": _STREAM_OF_EVENTS},
+        "eventStreams": {"type": "array", "items": _EVENT_STREAM},
     },
     "flags",
 )
@@ -107,7 +87,7 @@ _OUTCOME = _object(
         "duration_ms": {"type": "number", "minimum": 0, "maximum": LONGEST_MS},
         "values": {
             "type": "object",
-            "description": "numbers that a policy's custom checks compare, by name",
+            "description": "numbers for a policy's custom checks, by name",
             "maxProperties": MOST_VALUES,
             "additionalProperties": {"type": "number"},
         },
@@ -118,14 +98,14 @@ _COUNTED = _object(
     {
         "counted": {
             "type": "array",
-            "description": "the flags whose release counted it",
+            "description": "the flags whose release counts the outcome",
             "items": _TEXT,
         }
     },
     "counted",
 )
 
-_NOTICE = _object(
+_CHANGE_EVENT = _object(
     {
         "id": {"type": "string", "pattern": "^[0-9]+$"},
         "event": {"const": "message"},
@@ -145,24 +125,24 @@ _RETRY_AFTER: Schema = {
 _SECURITY: Sequence[Schema] = [{"bearer": []}, {"apiKey": []}]
 
 
-def _answer(description: str, schema: Schema | None = None, headers: Schema | None = None) -> Any:
-    said: dict[str, Any] = {"description": description}
+def _response(description: str, schema: Schema | None = None, headers: Schema | None = None) -> Any:
+    response: dict[str, Any] = {"description": description}
     if schema is not None:
-        said["content"] = {JSON: {"schema": schema}}
+        response["content"] = {JSON: {"schema": schema}}
     if headers is not None:
-        said["headers"] = headers
-    return said
+        response["headers"] = headers
+    return response
 
 
 def _problem(description: str, headers: Schema | None = None) -> Any:
     schema = {"$ref": "#/components/schemas/Problem"}
-    return _answer(description, None, headers) | {"content": {MEDIA_TYPE: {"schema": schema}}}
+    return _response(description, None, headers) | {"content": {MEDIA_TYPE: {"schema": schema}}}
 
 
-_REFUSALS: Mapping[str, Any] = {
-    "401": _problem("No token, or one that is not known"),
-    "403": _problem("A token that may not ask for evaluations"),
-    "429": _problem("More requests than the token may make", _RETRY_AFTER),
+_ERRORS: Mapping[str, Any] = {
+    "401": _problem("No token, or an unknown one"),
+    "403": _problem("A token that may not evaluate flags"),
+    "429": _problem("Too many requests with this token", _RETRY_AFTER),
 }
 
 
@@ -170,11 +150,11 @@ def _body(schema: Schema, required: bool) -> Any:
     return {"required": required, "content": {JSON: {"schema": schema}}}
 
 
-_AFTER_A_NOTICE: Sequence[Any] = [
+_CHANGE_PARAMETERS: Sequence[Any] = [
     {
         "in": "query",
         "name": name,
-        "description": f"`{field}` of the notice that made the client ask again",
+        "description": f"`{field}` of the event that made the client evaluate again",
         "schema": _TEXT,
     }
     for name, field in (("flagConfigEtag", "etag"), ("flagConfigLastModified", "lastModified"))
@@ -182,14 +162,14 @@ _AFTER_A_NOTICE: Sequence[Any] = [
 
 SINGLE: Mapping[str, Any] = {
     "security": _SECURITY,
-    "parameters": _AFTER_A_NOTICE,
+    "parameters": _CHANGE_PARAMETERS,
     "requestBody": _body(_REQUEST, required=False),
     "responses": {
-        "200": _answer("What the flag gives", _SUCCESS),
-        "400": _answer("No answer for this context, or not a context", _FAILURE),
-        "404": _answer("No such flag, or none for this token", _NOT_FOUND),
-        "500": _answer("A fault of the server", _FAILURE),
-        **_REFUSALS,
+        "200": _response("The evaluation of the flag", _SUCCESS),
+        "400": _response("The flag cannot be evaluated, or the context is invalid", _FAILURE),
+        "404": _response("No such flag, or not visible to this token", _NOT_FOUND),
+        "500": _response("Server error", _FAILURE),
+        **_ERRORS,
     },
 }
 
@@ -197,15 +177,15 @@ BULK: Mapping[str, Any] = {
     "security": _SECURITY,
     "parameters": [
         {"in": "header", "name": "If-None-Match", "schema": _TEXT},
-        *_AFTER_A_NOTICE,
+        *_CHANGE_PARAMETERS,
     ],
     "requestBody": _body(_REQUEST, required=False),
     "responses": {
-        "200": _answer("What every flag gives", _BULK_SUCCESS, _ETAG),
-        "304": _answer("The same as under the ETag in If-None-Match", None, _ETAG),
-        "400": _answer("Not a context", _BULK_FAILURE),
-        "500": _answer("A fault of the server", _BULK_FAILURE),
-        **_REFUSALS,
+        "200": _response("The evaluations of all flags", _BULK_SUCCESS, _ETAG),
+        "304": _response("Unchanged since the ETag in If-None-Match", None, _ETAG),
+        "400": _response("The context is invalid", _BULK_FAILURE),
+        "500": _response("Server error", _BULK_FAILURE),
+        **_ERRORS,
     },
 }
 
@@ -213,10 +193,10 @@ TRACK: Mapping[str, Any] = {
     "security": _SECURITY,
     "requestBody": _body(_OUTCOME, required=True),
     "responses": {
-        "202": _answer("Counted with the next report", _COUNTED),
-        "400": _answer("Not an outcome", _BULK_FAILURE),
-        "500": _answer("A fault of the server", _BULK_FAILURE),
-        **_REFUSALS,
+        "202": _response("Counted with the next report", _COUNTED),
+        "400": _response("The outcome is invalid", _BULK_FAILURE),
+        "500": _response("Server error", _BULK_FAILURE),
+        **_ERRORS,
     },
 }
 
@@ -228,10 +208,10 @@ STREAM: Mapping[str, Any] = {
     ],
     "responses": {
         "200": {
-            "description": "Events as long as the client listens",
-            "content": {"text/event-stream": {"schema": _NOTICE}},
+            "description": "A stream of events",
+            "content": {CONTENT_TYPE: {"schema": _CHANGE_EVENT}},
         },
-        "500": _answer("A fault of the server", _BULK_FAILURE),
-        **_REFUSALS,
+        "500": _response("Server error", _BULK_FAILURE),
+        **_ERRORS,
     },
 }

@@ -1,8 +1,8 @@
-"""What opens an event stream instead of a token: browsers can send a stream no header.
+"""Credentials in the URLs of event streams, since browsers can send no header with them.
 
-``<token's id>.<version>.<expiry>.<signature>``. It stands in an address, which ends up in
-histories and logs, so it opens nothing but the stream of notices, for minutes, and only while
-its token exists. The expiry moves in steps, so that an address stays the same for a while.
+A credential reads ``<token id>.<version>.<expiry>.<signature>``. URLs end up in histories and
+logs, so a credential only opens the stream of change events, for minutes, and only while its
+token exists. Expiries move in steps, so that a URL stays the same for a while.
 """
 
 from __future__ import annotations
@@ -16,57 +16,63 @@ from tidegate_server.domain.tokens import Token
 from tidegate_server.errors import Unauthenticated
 from tidegate_server.web.access_control import Authenticator
 
-_FORM = re.compile(r"([0-9a-z]{1,32})\.([0-9]{1,18})\.([0-9]{1,12})\.([0-9a-f]{40})")
+_CREDENTIAL = re.compile(r"([0-9a-z]{1,32})\.([0-9]{1,18})\.([0-9]{1,12})\.([0-9a-f]{40})")
 
-REFUSED = "This stream's address is not valid any more; the next bulk evaluation names a new one."
+REFUSED = "This stream's URL has expired or is invalid; evaluate all flags again for a new one."
 
 
 @dataclass(frozen=True, slots=True)
 class StreamCredential:
-    """Who may open a stream, and the version that they have seen."""
+    """The token that may open a stream, and the version that its client has seen."""
 
     token: Token
-    since: int
+    last_seen: int
 
 
-def step(now: float, lifetime: int) -> int:
-    """The number of the present step of expiries; credentials differ between steps."""
+def expiry_step(now: float, lifetime: int) -> int:
+    """Return the number of the current step of expiries; credentials change with it."""
     return int(now // lifetime)
 
 
-def issue(secret_key: bytes, token: Token, since: int, now: float, lifetime: int) -> str:
-    """A credential that is good for one to two lifetimes.
+def issue_credential(
+    secret_key: bytes, token: Token, last_seen: int, now: float, lifetime: int
+) -> str:
+    """Return a credential that is valid for one to two lifetimes.
 
     Args:
-        secret_key: the server's.
-        token: the token for which it stands.
-        since: the version that the token's owner has seen.
+        secret_key: the server's secret key.
+        token: the client's token.
+        last_seen: the version that the client has seen.
         now: seconds since the epoch.
         lifetime: in seconds.
     """
-    expiry = (step(now, lifetime) + 2) * lifetime
-    signed = f"{token.id}.{since}.{expiry}"
+    expiry = (expiry_step(now, lifetime) + 2) * lifetime
+    signed = f"{token.id}.{last_seen}.{expiry}"
     return f"{signed}.{_signature(secret_key, token, signed)}"
 
 
-def read(
-    secret_key: bytes, presented: str, authenticator: Authenticator, now: float
+def verify_credential(
+    secret_key: bytes, credential: str, authenticator: Authenticator, now: float
 ) -> StreamCredential:
-    """Who presents a credential; raises ``Unauthenticated`` when it is not good."""
-    found = _FORM.fullmatch(presented)
-    if found is None:
+    """Return what a credential stands for.
+
+    Raises:
+        Unauthenticated: the credential is invalid or expired, or its token was deleted.
+    """
+    match = _CREDENTIAL.fullmatch(credential)
+    if match is None:
         raise Unauthenticated(REFUSED)
-    id, since, expiry, signature = found.groups()
+    id, last_seen, expiry, signature = match.groups()
     token = authenticator.token_by_id(id)
-    signed = presented.rpartition(".")[0]
+    signed = credential.rpartition(".")[0]
     if not hmac.compare_digest(_signature(secret_key, token, signed), signature):
         raise Unauthenticated(REFUSED)
     if now >= int(expiry):
         raise Unauthenticated(REFUSED)
-    return StreamCredential(token, int(since))
+    return StreamCredential(token, int(last_seen))
 
 
 def _signature(secret_key: bytes, token: Token, signed: str) -> str:
-    # The digest is secret, and another one after the token's id was given again.
+    # With the digest: a new token under the same id does not accept old credentials.
     message = f"ofrep event stream\n{token.digest}\n{signed}"
     return hmac.new(secret_key, message.encode(), hashlib.sha256).hexdigest()[:40]

@@ -10,7 +10,9 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import cast
 
+from flask import Flask, current_app
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -20,7 +22,9 @@ from tidegate_server.domain.flags import Targeting
 from tidegate_server.domain.release import Release
 from tidegate_server.domain.tokens import Token
 from tidegate_server.store import Store
+from tidegate_server.web.backend import Backend
 
+EXTENSION = "tidegate.metrics"
 CACHED_SECONDS = 1.0
 PLACE = ("project", "environment")
 
@@ -108,6 +112,16 @@ class Metrics:
             kills=tuple(each.flag for each in targetings if each.kill is not None),
             releases=tuple(stored.document for stored in found if stored is not None),
         )
+
+
+def install(app: Flask, backend: Backend) -> None:
+    """Give an application its metrics."""
+    app.extensions[EXTENSION] = Metrics(backend.store)
+
+
+def metrics() -> Metrics:
+    """Return the metrics of the application that serves the current request."""
+    return cast(Metrics, current_app.extensions[EXTENSION])
 
 
 class _Collected(Collector):

@@ -10,6 +10,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from tidegate_server.documents.strict_schema import Strict
 from tidegate_server.domain.tokens import Role
+from tidegate_server.operations.metrics import metrics
 from tidegate_server.web import responses
 from tidegate_server.web.backend import backend, current_token
 from tidegate_server.web.blueprint import Blueprint
@@ -74,7 +75,7 @@ def get_metrics() -> Response:
     They name flags, so a token with the role reader is needed: `authorization` in
     Prometheus's scrape configuration.
     """
-    text = backend().metrics.text(current_token())
+    text = metrics().text(current_token())
     return Response(text, content_type=CONTENT_TYPE_LATEST)
 
 

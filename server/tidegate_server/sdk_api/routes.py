@@ -1,17 +1,18 @@
-"""What SDKs ask: the snapshot, its changes as they happen, and where reports go."""
+"""What SDKs call: the snapshot, the stream of updates, and reports."""
 
 from __future__ import annotations
 
 import gzip
 from http import HTTPStatus
 
-from flask import Response, request, stream_with_context
+from flask import Response, request
 
 from tidegate_server.domain.tokens import Role
 from tidegate_server.errors import FieldProblem, Invalid
 from tidegate_server.sdk_api.report_schemas import ReportBody, VersionAnswer
+from tidegate_server.sdk_api.streams import UpdateSource
 from tidegate_server.store.reports import Report
-from tidegate_server.web import responses
+from tidegate_server.web import event_stream, responses
 from tidegate_server.web.access_control import sdk_environment
 from tidegate_server.web.backend import backend, current_token
 from tidegate_server.web.blueprint import Blueprint
@@ -20,10 +21,9 @@ from tidegate_server.web.request_bodies import JSON
 
 blueprint = Blueprint("sdk", __name__, description="What SDKs in applications use")
 
-EVENT_STREAM = "text/event-stream"
 EVENT = {
     "type": "object",
-    "description": "one event; `data` is a snapshot, or what one version changed, as JSON",
+    "description": "one event; `data` is a snapshot or an update, as JSON",
     "properties": {
         "id": {"type": "string", "pattern": "^[0-9]+$"},
         "event": {"enum": ["snapshot", "update"]},
@@ -32,24 +32,25 @@ EVENT = {
     },
 }
 WORTH_COMPRESSING = 1_000
+"""Shorter snapshots, in bytes, are sent uncompressed."""
 
 
 @blueprint.operation("GET", "/sdk/v1/snapshot", role=Role.SDK, response={"type": "object"})
 def get_snapshot() -> Response:
     """Read the whole configuration of the token's environment, `docs/wire/snapshot.schema.json`."""
     store = backend().store
-    place = sdk_environment(current_token())
+    environment = sdk_environment(current_token())
     if request.if_none_match:
-        version = store.version(*place)
+        version = store.version(*environment)
         if request.if_none_match.contains_weak(str(version)):
-            return _private(with_etag(Response(content_type=JSON), str(version)))
-    found = store.snapshot(*place)
-    response = Response(found.body, content_type=JSON)
-    if len(found.body) > WORTH_COMPRESSING and request.accept_encodings.quality("gzip") > 0:
-        response.set_data(gzip.compress(found.body, compresslevel=5))
+            return _not_cached(with_etag(Response(content_type=JSON), str(version)))
+    snapshot = store.snapshot(*environment)
+    response = Response(snapshot.body, content_type=JSON)
+    if len(snapshot.body) > WORTH_COMPRESSING and request.accept_encodings.quality("gzip") > 0:
+        response.set_data(gzip.compress(snapshot.body, compresslevel=5))
         response.headers["Content-Encoding"] = "gzip"
     response.headers["Vary"] = "Accept-Encoding"
-    return _private(with_etag(response, str(found.version)))
+    return _not_cached(with_etag(response, str(snapshot.version)))
 
 
 @blueprint.operation(
@@ -57,18 +58,19 @@ def get_snapshot() -> Response:
     "/sdk/v1/stream",
     role=Role.SDK,
     response=EVENT,
-    content_type=EVENT_STREAM,
+    content_type=event_stream.CONTENT_TYPE,
     errors=(HTTPStatus.UNPROCESSABLE_ENTITY,),
 )
 def get_stream() -> Response:
     """Follow the token's environment as server-sent events, resumable by `Last-Event-ID`."""
-    events = backend().streams.events(current_token(), _last_seen())
-    response = Response(stream_with_context(events), content_type=EVENT_STREAM)
-    response.headers["X-Accel-Buffering"] = "no"
-    return _private(response)
+    store, token, last_seen = backend().store, current_token(), _last_event_id()
+    environment = sdk_environment(token)
+    return _not_cached(
+        backend().streams.response(token, lambda: UpdateSource(store, *environment, last_seen))
+    )
 
 
-def _last_seen() -> int | None:
+def _last_event_id() -> int | None:
     text = request.headers.get("Last-Event-ID", "").strip()
     if not text:
         return None
@@ -83,15 +85,16 @@ def _last_seen() -> int | None:
     "POST", "/sdk/v1/reports", role=Role.SDK, body=ReportBody, response=VersionAnswer
 )
 def post_report(report: Report) -> Response:
-    """Take an instance's totals; repeating one changes nothing.
+    """Send an instance's totals; sending a report again changes nothing.
 
-    409 `instance-forgotten`: the totals cannot be continued; go on under a new instance id.
+    409 `instance-forgotten`: the server does not know the instance any more; continue under a
+    new instance id.
     """
     project, environment = sdk_environment(current_token())
     reported = backend().store.report(project, environment, report)
-    return _private(responses.value(VersionAnswer(), reported))
+    return _not_cached(responses.value(VersionAnswer(), reported))
 
 
-def _private(response: Response) -> Response:
+def _not_cached(response: Response) -> Response:
     response.headers["Cache-Control"] = "no-store"
     return response

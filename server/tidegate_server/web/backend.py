@@ -1,21 +1,17 @@
-"""What every route of one application works with."""
+"""The services that every route of one application uses."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import cast
 
 from flask import Flask, current_app, g
 
 from tidegate_server.domain.tokens import Token
-from tidegate_server.ofrep.allowed_origins import Origins
-from tidegate_server.ofrep.change_events import Notices
-from tidegate_server.ofrep.environment_cache import Residents
-from tidegate_server.operations.metrics import Metrics
-from tidegate_server.sdk_api.streams import Streams
 from tidegate_server.store import Store
 from tidegate_server.web.access_control import Authenticator, actor_name
-from tidegate_server.web.rate_limits import RateLimits
+from tidegate_server.web.event_stream import EventStreams
 from tidegate_server.web.settings import ApiSettings
 
 EXTENSION = "tidegate"
@@ -23,52 +19,48 @@ EXTENSION = "tidegate"
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """The store and what stands on it; ``app.extensions["tidegate"]``."""
+    """The store and the services on it; ``app.extensions["tidegate"]``.
+
+    A room with services of its own keeps them in ``app.extensions`` under its own key, and
+    registers their end with ``on_close``.
+    """
 
     store: Store
     settings: ApiSettings
     authenticator: Authenticator
-    streams: Streams
-    metrics: Metrics
-    residents: Residents
-    notices: Notices
-    rate_limits: RateLimits
-    origins: Origins
+    streams: EventStreams
+    _close_functions: list[Callable[[], None]] = field(default_factory=list)
+
+    def on_close(self, function: Callable[[], None]) -> None:
+        """Call a function when the application closes, after the event streams have ended."""
+        self._close_functions.append(function)
 
     def close(self) -> None:
-        """End every stream and report a last time, so that the worker can stop. Idempotent."""
-        self.notices.close()
+        """End every stream and service, so that the worker can stop. Idempotent."""
         self.streams.close()
-        self.residents.close()
+        self.store.feed().close()
+        for function in self._close_functions:
+            function()
 
 
-def install(app: Flask, store: Store, settings: ApiSettings) -> None:
-    """Give an application its backend."""
+def install(app: Flask, store: Store, settings: ApiSettings) -> Backend:
+    """Give an application a new backend, and return it."""
     authenticator = Authenticator(store, settings)
-    streams = Streams(store, authenticator, settings)
-    app.extensions[EXTENSION] = Backend(
-        store=store,
-        settings=settings,
-        authenticator=authenticator,
-        streams=streams,
-        metrics=Metrics(store),
-        residents=Residents(store),
-        notices=Notices(authenticator, settings),
-        rate_limits=RateLimits(),
-        origins=Origins(store, settings.origins_cache_seconds),
-    )
+    backend = Backend(store, settings, authenticator, EventStreams(authenticator, settings))
+    app.extensions[EXTENSION] = backend
+    return backend
 
 
 def backend() -> Backend:
-    """The backend of the application that serves the present request."""
+    """Return the backend of the application that serves the current request."""
     return cast(Backend, current_app.extensions[EXTENSION])
 
 
 def current_token() -> Token:
-    """The token of the present request, once the route's guard has let it in."""
+    """Return the token of the current request; its view must require one."""
     return cast(Token, g.token)
 
 
 def current_actor() -> str:
-    """Who the audit log says did this."""
+    """Return the name of the current request's token in the audit log."""
     return actor_name(current_token())

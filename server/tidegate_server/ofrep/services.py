@@ -1,0 +1,40 @@
+"""The services of remote evaluation in one application."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+from flask import Flask, current_app
+
+from tidegate_server.ofrep.allowed_origins import AllowedOrigins
+from tidegate_server.ofrep.environment_cache import EnvironmentCache
+from tidegate_server.web.backend import Backend
+from tidegate_server.web.rate_limits import RateLimits
+
+EXTENSION = "tidegate.ofrep"
+
+
+@dataclass(frozen=True, slots=True)
+class OfrepServices:
+    """What remote evaluation needs beyond the backend; ``app.extensions["tidegate.ofrep"]``."""
+
+    environments: EnvironmentCache
+    allowed_origins: AllowedOrigins
+    rate_limits: RateLimits
+
+
+def install(app: Flask, backend: Backend) -> None:
+    """Give an application its services of remote evaluation."""
+    environments = EnvironmentCache(backend.store)
+    backend.on_close(environments.close)
+    app.extensions[EXTENSION] = OfrepServices(
+        environments,
+        AllowedOrigins(backend.store, backend.settings.origins_cache_seconds),
+        RateLimits(),
+    )
+
+
+def ofrep_services() -> OfrepServices:
+    """Return the services of the application that serves the current request."""
+    return cast(OfrepServices, current_app.extensions[EXTENSION])
