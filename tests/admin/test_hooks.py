@@ -231,7 +231,7 @@ class TestActing:
         checkout.made(f"{release}/pause", {"stop": True})
         ((flag, done, outcome),) = monitoring.done(alertmanager())
         assert (flag, done) == ("checkout", False)
-        assert "stopped altogether by a person" in outcome
+        assert "under a full stop" in outcome
         assert state(checkout, release) == "paused"
 
     def test_a_rollback_fires_under_a_pause(self, checkout: Caller, release: str) -> None:

@@ -228,7 +228,7 @@ def test_nobody_approves_before_anybody_is_asked(checkout: Caller) -> None:
     for action in ("advance", "complete"):
         refused = checkout.post(f"{release}/{action}")
         assert (refused.status_code, slug(refused)) == (409, "not-possible")
-        assert "1 approvals; 0 are given" in refused.text
+        assert "needs 1 approval; it has 0" in refused.text
 
 
 def asked_for_approval(checkout: Caller, store: Store, **gate: Any) -> str:
@@ -238,7 +238,7 @@ def asked_for_approval(checkout: Caller, store: Store, **gate: Any) -> str:
     address = Address(Kind.RELEASE, id, "production")
     stored = store.get("default", address)
     assert stored is not None
-    asked = machine.ask(stored.document, store.now_ms(), "everything else has passed")
+    asked = machine.request_approval(stored.document, store.now_ms(), "everything else has passed")
     store.commit(Change("default", (Put(address, asked, stored.revision),)))
     return f"{RELEASES}/{id}"
 

@@ -16,7 +16,7 @@ from tidegate_server.domain.checks import Check, Compare, Metric
 from tidegate_server.domain.policy import Policy, Stage
 from tidegate_server.domain.release import LIVE_STATES, Approval, Release, State
 from tidegate_server.domain.release_gates import ApprovalGate, Confirmation, Rollback, RollbackTo
-from tidegate_server.domain.release_state_machine import Mover
+from tidegate_server.domain.release_state_machine import Initiator
 from tidegate_server.ledger.entry import Entry, record
 from tidegate_server.ledger.replay import RecordedEntry
 
@@ -83,9 +83,9 @@ def _someone(subject: Release, dice: random.Random, now: int, number: int) -> Re
         person = f"person-{len(subject.approvals)}"
         return machine.approve(subject, Approval(person, person, now, "fine"))
     if dice.random() < 0.03 and subject.state in (State.RUNNING, State.BAKING, State.HOLDING):
-        return machine.pause(subject, now, "wait", stop=dice.random() < 0.5, by=Mover.PERSON)
+        return machine.pause(subject, now, "wait", stop=dice.random() < 0.5, by=Initiator.PERSON)
     if dice.random() < 0.01 and subject.state is State.RUNNING and not _asks(subject):
-        return machine.advance(subject, now, "skip", by=Mover.PERSON)
+        return machine.advance(subject, now, "skip", by=Initiator.PERSON)
     if dice.random() < 0.004 and subject.state in (State.RUNNING, State.BAKING):
         return machine.restart_evidence(subject, now, "another treatment")
     return subject

@@ -31,7 +31,7 @@ from tidegate_server.domain.release_gates import (
     RollbackTo,
     Windows,
 )
-from tidegate_server.domain.release_state_machine import Mover
+from tidegate_server.domain.release_state_machine import Initiator
 from tidegate_server.domain.snapshot import present_openings
 from tidegate_server.errors import NotPossible
 from tidegate_server.ledger.entry import Entry, at, record, standing
@@ -184,7 +184,7 @@ def clock(milliseconds: int) -> Step:
 
 def person(move: Callable[..., Release], **options: object) -> Step:
     return lambda life: life.move(
-        lambda subject, now_ms: move(subject, now_ms, "because", by=Mover.PERSON, **options)
+        lambda subject, now_ms: move(subject, now_ms, "because", by=Initiator.PERSON, **options)
     )
 
 

@@ -22,7 +22,7 @@ from tidegate_server.domain.release_gates import (
     RollbackTo,
     Windows,
 )
-from tidegate_server.domain.release_state_machine import Mover
+from tidegate_server.domain.release_state_machine import Initiator
 
 from tests.decisions.ramp import Followed, policy
 
@@ -271,7 +271,7 @@ class TestRetries:
 
     def test_errors_that_rise_in_a_paused_cooldown_do_not_end_it(self) -> None:
         followed = self.cooling_without_control(retries=2)
-        followed.release = machine.pause(followed.release, 30_000, "lunch", by=Mover.PERSON)
+        followed.release = machine.pause(followed.release, 30_000, "lunch", by=Initiator.PERSON)
         again = followed.window(treatment=(1_000, 50))
 
         assert (again.action, again.state) == (Action.COOL_DOWN, State.PAUSED)
@@ -280,7 +280,7 @@ class TestRetries:
 
     def test_a_person_s_pause_outlasts_the_cooldown(self) -> None:
         followed = Followed(gated(rollback=self.ONCE))
-        followed.release = machine.pause(followed.release, 0, "lunch", by=Mover.PERSON)
+        followed.release = machine.pause(followed.release, 0, "lunch", by=Initiator.PERSON)
         followed.window(*BROKEN)
 
         assert (followed.release.state, followed.release.closed) == (State.PAUSED, True)

@@ -10,7 +10,7 @@ from tidegate.counts import Counts
 from tidegate.harm_evidence import EPOCH_WINDOWS, log_value
 from tidegate_server.domain import release_state_machine as machine
 from tidegate_server.domain.release import State
-from tidegate_server.domain.release_state_machine import Mover
+from tidegate_server.domain.release_state_machine import Initiator
 
 from tests.decisions.ramp import SEGMENT, Followed, policy
 
@@ -52,7 +52,7 @@ def test_every_number_stays_finite_whatever_is_counted(
         opening = followed.release.state in (State.RUNNING, State.HOLDING)
         if advance and opening and followed.release.stage < 3:
             followed.release = machine.advance(
-                followed.release, followed.progress.evaluated_ms, "skip", by=Mover.PERSON
+                followed.release, followed.progress.evaluated_ms, "skip", by=Initiator.PERSON
             )
         decision = followed.window((n_c, e_c), (n_t, e_t), after_ms)
         progress = followed.progress

@@ -11,7 +11,7 @@ from tidegate_server.domain.change import Refresh, Stored
 from tidegate_server.domain.flags import Kill
 from tidegate_server.domain.project_documents import flag_address, release_address
 from tidegate_server.domain.release import State
-from tidegate_server.domain.release_state_machine import Mover
+from tidegate_server.domain.release_state_machine import Initiator
 from tidegate_server.errors import NotPossible
 
 from tests.domain.builders import (
@@ -94,7 +94,7 @@ def test_what_is_not_killed_cannot_be_restored(shelf: Shelf) -> None:
 def test_the_flag_of_a_killed_release_that_is_rolled_back_stays_killed(shelf: Shelf) -> None:
     shelf.start()
     shelf.kill()
-    shelf.move(machine.roll_back(shelf.release(), 9, "No.", by=Mover.PERSON))
+    shelf.move(machine.roll_back(shelf.release(), 9, "No.", by=Initiator.PERSON))
     assert shelf.flags["production"]["checkout"].killed == "off"
     assert shelf.targeting().release is None
     shelf.restore()

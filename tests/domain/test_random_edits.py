@@ -16,7 +16,7 @@ from tidegate.model import Rule, Variant
 from tidegate_server.domain import flag_edits
 from tidegate_server.domain import release_state_machine as machine
 from tidegate_server.domain.release import LIVE_STATES, State
-from tidegate_server.domain.release_state_machine import Mover
+from tidegate_server.domain.release_state_machine import Initiator
 from tidegate_server.errors import Invalid, NotPossible
 
 from tests.domain.builders import OFF, ON, Shelf, serving, stocked
@@ -73,7 +73,7 @@ def _edit(shelf: Shelf, **to: object) -> None:
     shelf.commit(flag_edits.edit_flag(shelf.documents, after, actor="ana", now_ms=shelf.now_ms))
 
 
-def moved(move: Callable[..., object], by: Mover, **options: object) -> Callable[[Shelf], None]:
+def moved(move: Callable[..., object], by: Initiator, **options: object) -> Callable[[Shelf], None]:
     def act(shelf: Shelf) -> None:
         if shelf.targeting().release is not None:
             after = move(shelf.release(), shelf.now_ms, "because", by=by, **options)
@@ -95,20 +95,20 @@ ACTS: list[Callable[[Shelf], None]] = [
     swap_values,
     *(
         moved(move, by)
-        for by in Mover
+        for by in Initiator
         for move in (
             machine.advance,
             machine.advance,
             machine.retreat,
             machine.hold,
-            machine.go_on,
+            machine.end_hold,
             machine.pause,
             machine.resume,
             machine.complete,
             machine.roll_back,
         )
     ),
-    moved(machine.pause, Mover.PERSON, stop=True),
+    moved(machine.pause, Initiator.PERSON, stop=True),
 ]
 
 

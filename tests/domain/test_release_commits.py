@@ -9,7 +9,7 @@ from tidegate_server.domain import release_state_machine as machine
 from tidegate_server.domain.project_documents import flag_address, release_address
 from tidegate_server.domain.release import State
 from tidegate_server.domain.release_commits import release_change
-from tidegate_server.domain.release_state_machine import Mover
+from tidegate_server.domain.release_state_machine import Initiator
 from tidegate_server.errors import NotPossible, StaleRevision
 
 from tests.domain.builders import (
@@ -71,7 +71,7 @@ def test_the_audit_tells_what_a_move_did(shelf: Shelf) -> None:
 
 def test_a_pause_shows_nothing_new_to_applications(shelf: Shelf) -> None:
     version = shelf.versions["production"]
-    change = shelf.move(machine.pause(shelf.release(), 9, "lunch", by=Mover.PERSON))
+    change = shelf.move(machine.pause(shelf.release(), 9, "lunch", by=Initiator.PERSON))
     assert (change.refreshes, shelf.versions["production"]) == ((), version)
     assert shelf.release().state is State.PAUSED
 
@@ -85,7 +85,7 @@ def test_what_did_not_change_is_only_guarded(shelf: Shelf) -> None:
 
 def test_a_completed_release_leaves_its_treatment_to_everyone(shelf: Shelf) -> None:
     version = shelf.flags["production"]["checkout"].version
-    shelf.move(machine.complete(shelf.release(), 9, "enough", by=Mover.PERSON))
+    shelf.move(machine.complete(shelf.release(), 9, "enough", by=Initiator.PERSON))
     flag = shelf.flags["production"]["checkout"]
     assert (flag.default, flag.release, flag.version) == (serving("on"), None, version + 1)
     assert shelf.targeting().release is None
@@ -103,7 +103,7 @@ def test_a_release_of_a_rule_ends_in_that_rule() -> None:
     shelf = stocked()
     shelf.retarget(rules=(GERMANS,))
     shelf.start(rule="germans")
-    shelf.move(machine.complete(shelf.release(), 9, "", by=Mover.PERSON))
+    shelf.move(machine.complete(shelf.release(), 9, "", by=Initiator.PERSON))
     assert shelf.targeting().rules == (replace(GERMANS, serve=serving("on")),)
     assert shelf.targeting().default == serving("off")
 
@@ -117,7 +117,7 @@ def test_a_new_release_may_start_once_the_last_has_ended(shelf: Shelf) -> None:
 def test_whoever_comes_second_is_stale(shelf: Shelf) -> None:
     seen = shelf.release()
     old = shelf.documents
-    shelf.move(machine.pause(seen, 9, "", by=Mover.PERSON))
+    shelf.move(machine.pause(seen, 9, "", by=Initiator.PERSON))
     late = release_change(
         old,
         "production",

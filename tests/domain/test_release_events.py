@@ -11,7 +11,7 @@ from tidegate_server.domain.policy import Stage
 from tidegate_server.domain.release import Approval, Release, State
 from tidegate_server.domain.release_events import ReleaseEvent, events_between, webhooks_to_notify
 from tidegate_server.domain.release_gates import ApprovalGate, Event, Notification, Rollback
-from tidegate_server.domain.release_state_machine import Mover
+from tidegate_server.domain.release_state_machine import Initiator
 from tidegate_server.domain.webhooks import Webhook
 
 from tests.domain.builders import ANA, Shelf, checkout, ladder, stocked
@@ -21,7 +21,7 @@ POLICY = ladder(
     GATED, Stage("half", 50), Stage("all", 100), rollback=Rollback(cooldown_ms=9, max_retries=1)
 )
 AT = (7, "because")
-PERSON = Mover.PERSON
+PERSON = Initiator.PERSON
 
 
 def started(**changes: object) -> Release:
@@ -59,7 +59,7 @@ def draft() -> Release:
 
 
 def asked() -> Release:
-    return machine.ask(started(), *AT)
+    return machine.request_approval(started(), *AT)
 
 
 def paused() -> Release:
@@ -67,14 +67,14 @@ def paused() -> Release:
 
 
 def cooling() -> Release:
-    return machine.cool_down(half(), *AT)
+    return machine.start_cooldown(half(), *AT)
 
 
 def killed() -> Release:
     return machine.kill(half(), *AT)
 
 
-MOVES: dict[str, tuple[Release, Callable[[Release], Release], Event | None]] = {
+TRANSITIONS: dict[str, tuple[Release, Callable[[Release], Release], Event | None]] = {
     "a draft that begins": (draft(), lambda r: machine.begin(r, *AT), Event.STARTED),
     "an advance": (half(), lambda r: machine.advance(r, *AT), Event.ADVANCED),
     "an advance out of a hold": (
@@ -96,11 +96,11 @@ MOVES: dict[str, tuple[Release, Callable[[Release], Release], Event | None]] = {
     ),
     "the end of a hold": (
         machine.hold(half(), *AT),
-        lambda r: machine.go_on(r, *AT),
+        lambda r: machine.end_hold(r, *AT),
         Event.WENT_ON,
     ),
-    "a question": (started(), lambda r: machine.ask(r, *AT), Event.APPROVAL_NEEDED),
-    "the same question": (asked(), lambda r: machine.ask(r, 8, "again"), None),
+    "a question": (started(), lambda r: machine.request_approval(r, *AT), Event.APPROVAL_NEEDED),
+    "the same question": (asked(), lambda r: machine.request_approval(r, 8, "again"), None),
     "an approval": (
         asked(),
         lambda r: machine.approve(r, Approval("bob (1)", "bob", 7)),
@@ -120,10 +120,10 @@ MOVES: dict[str, tuple[Release, Callable[[Release], Release], Event | None]] = {
         lambda r: machine.roll_back(r, *AT, by=PERSON),
         Event.ROLLED_BACK,
     ),
-    "a cooldown": (half(), lambda r: machine.cool_down(r, *AT), Event.ROLLED_BACK),
+    "a cooldown": (half(), lambda r: machine.start_cooldown(r, *AT), Event.ROLLED_BACK),
     "a cooldown under a pause": (
         paused(),
-        lambda r: machine.cool_down(r, *AT),
+        lambda r: machine.start_cooldown(r, *AT),
         Event.ROLLED_BACK,
     ),
     "a pause of a cooldown": (
@@ -144,9 +144,9 @@ MOVES: dict[str, tuple[Release, Callable[[Release], Release], Event | None]] = {
 }
 
 
-@pytest.mark.parametrize("name", MOVES)
+@pytest.mark.parametrize("name", TRANSITIONS)
 def test_a_move_is_its_event(name: str) -> None:
-    before, move, event = MOVES[name]
+    before, move, event = TRANSITIONS[name]
     assert events_between(before, move(before)) == (() if event is None else (event,))
 
 
@@ -156,7 +156,7 @@ def test_a_release_starts_when_it_opens_and_not_as_a_draft() -> None:
 
 
 def test_every_event_of_a_release_happens_in_some_move() -> None:
-    seen = {event for _, _, event in MOVES.values()}
+    seen = {event for _, _, event in TRANSITIONS.values()}
     assert set(Event) - seen == {Event.WARNED}  # a finding, not a move
 
 
@@ -231,7 +231,7 @@ class TestCommits:
         notify = (Notification("ops", (Event.APPROVED,)),)
         shelf.add_policy(ladder(gate, Stage("all", 100), notify=notify))
         shelf.start()
-        shelf.move(machine.ask(shelf.release(), shelf.now_ms, "0 of 2 approvals"))
+        shelf.move(machine.request_approval(shelf.release(), shelf.now_ms, "0 of 2 approvals"))
         bob = Approval("bob (1)", "bob", shelf.now_ms)
         eve = Approval("eve (2)", "eve", shelf.now_ms, "looks fine")
         for given, words in ((bob, "1 of 2 approvals"), (eve, "2 of 2 approvals: looks fine")):

@@ -14,7 +14,7 @@ from tidegate_server.domain.project_documents import (
 )
 from tidegate_server.domain.release import State
 from tidegate_server.domain.release_start import start_release
-from tidegate_server.domain.release_state_machine import Mover
+from tidegate_server.domain.release_state_machine import Initiator
 from tidegate_server.errors import AlreadyExists, Invalid, NotFound, NotPossible, StaleRevision
 
 from tests.domain.builders import (
@@ -143,7 +143,7 @@ def test_an_unknown_environment_is_not_found(shelf: Shelf) -> None:
 
 def test_an_id_is_used_once(shelf: Shelf) -> None:
     shelf.start()
-    shelf.move(machine.roll_back(shelf.release(), 9, "", by=Mover.PERSON))
+    shelf.move(machine.roll_back(shelf.release(), 9, "", by=Initiator.PERSON))
     with pytest.raises(AlreadyExists):
         shelf.start()
 

@@ -10,7 +10,7 @@ from tidegate_server.domain import release_state_machine as machine
 from tidegate_server.domain.policy import Stage
 from tidegate_server.domain.release import LIVE_STATES, Approval, Release, State
 from tidegate_server.domain.release_gates import ApprovalGate, Rollback, RollbackTo
-from tidegate_server.domain.release_state_machine import MOVES, Move, Mover
+from tidegate_server.domain.release_state_machine import TRANSITIONS, Initiator, Transition
 from tidegate_server.domain.snapshot import present_openings
 from tidegate_server.errors import NotPossible
 
@@ -20,36 +20,38 @@ GATE = ApprovalGate(count=1)
 RETRIES = Rollback(to=RollbackTo.PREVIOUS_STAGE, cooldown_ms=1_000, max_retries=2)
 
 
-def agree(present: Release, at_ms: int, reason: str, *, by: Mover = Mover.PERSON) -> Release:
+def approve(
+    present: Release, at_ms: int, reason: str, *, by: Initiator = Initiator.PERSON
+) -> Release:
     approval = Approval(f"bob ({at_ms})", "bob", at_ms, reason)
     return machine.approve(present, approval, by=by)
 
 
-STEPS: dict[Move, Callable[..., Release]] = {
-    Move.BEGIN: machine.begin,
-    Move.ASK: machine.ask,
-    Move.APPROVE: agree,
-    Move.COOL_DOWN: machine.cool_down,
-    Move.RETRY: machine.retry,
-    Move.ADVANCE: machine.advance,
-    Move.RETREAT: machine.retreat,
-    Move.HOLD: machine.hold,
-    Move.GO_ON: machine.go_on,
-    Move.PAUSE: machine.pause,
-    Move.RESUME: machine.resume,
-    Move.COMPLETE: machine.complete,
-    Move.ROLL_BACK: machine.roll_back,
-    Move.KILL: machine.kill,
-    Move.RESTORE: machine.restore,
+FUNCTIONS: dict[Transition, Callable[..., Release]] = {
+    Transition.BEGIN: machine.begin,
+    Transition.REQUEST_APPROVAL: machine.request_approval,
+    Transition.APPROVE: approve,
+    Transition.START_COOLDOWN: machine.start_cooldown,
+    Transition.RETRY: machine.retry,
+    Transition.ADVANCE: machine.advance,
+    Transition.RETREAT: machine.retreat,
+    Transition.HOLD: machine.hold,
+    Transition.END_HOLD: machine.end_hold,
+    Transition.PAUSE: machine.pause,
+    Transition.RESUME: machine.resume,
+    Transition.COMPLETE: machine.complete,
+    Transition.ROLL_BACK: machine.roll_back,
+    Transition.KILL: machine.kill,
+    Transition.RESTORE: machine.restore,
 }
 
 
-COVERED = {State.HOLDING, State.AWAITING_APPROVAL, State.PAUSED, State.KILLED}
+INTERRUPTING = {State.HOLDING, State.AWAITING_APPROVAL, State.PAUSED, State.KILLED}
 
 
 def release(state: State = State.RUNNING, stage: int = 1, **changes: object) -> Release:
-    beneath = State.BAKING if stage == 3 else State.RUNNING
-    covered = state in COVERED
+    interrupted = State.BAKING if stage == 3 else State.RUNNING
+    interrupting = state in INTERRUPTING
     made = Release(
         id="rel_1",
         flag="checkout",
@@ -67,29 +69,29 @@ def release(state: State = State.RUNNING, stage: int = 1, **changes: object) -> 
         started_ms=0,
         stage_entered_ms=0,
         updated_ms=0,
-        resumes_to=beneath if covered else None,
+        resumes_to=interrupted if interrupting else None,
     )
     return replace(made, **changes)  # type: ignore[arg-type]
 
 
-def test_an_advance_opens_the_next_stage_and_begins_its_time() -> None:
+def test_an_advance_opens_the_next_stage_and_starts_its_time() -> None:
     after = machine.advance(release(), 9, "evidence")
     assert (after.stage, after.step, after.state) == (2, 2, State.RUNNING)
     assert (after.stage_entered_ms, after.updated_ms, after.reason) == (9, 9, "evidence")
 
 
-def test_an_advance_onto_the_last_stage_bakes() -> None:
+def test_an_advance_to_the_last_stage_bakes() -> None:
     assert machine.advance(release(stage=2), 9, "").state is State.BAKING
 
 
-def test_nobody_advances_beyond_the_last_stage() -> None:
+def test_a_release_cannot_advance_beyond_the_last_stage() -> None:
     held = release(State.HOLDING, stage=3)
     with pytest.raises(NotPossible, match=r"last stage already \(3 of 3\)"):
-        machine.advance(held, 9, "", by=Mover.PERSON)
+        machine.advance(held, 9, "", by=Initiator.PERSON)
 
 
 def test_a_person_who_advances_a_holding_release_ends_the_hold() -> None:
-    after = machine.advance(release(State.HOLDING), 9, "", by=Mover.PERSON)
+    after = machine.advance(release(State.HOLDING), 9, "", by=Initiator.PERSON)
     assert (after.state, after.resumes_to) == (State.RUNNING, None)
 
 
@@ -104,26 +106,26 @@ def test_a_paused_release_that_retreats_stays_paused() -> None:
     assert (after.state, after.resumes_to, after.stage) == (State.PAUSED, State.RUNNING, 2)
 
 
-def test_there_is_no_retreat_from_the_first_stage() -> None:
+def test_a_release_cannot_retreat_from_the_first_stage() -> None:
     with pytest.raises(NotPossible, match="first stage"):
         machine.retreat(release(), 9, "")
 
 
-def test_a_hold_is_left_for_the_state_it_interrupted() -> None:
+def test_the_end_of_a_hold_returns_to_the_state_before_it() -> None:
     held = machine.hold(release(State.BAKING, stage=3), 5, "no data")
     assert (held.state, held.reason) == (State.HOLDING, "no data")
-    assert machine.go_on(held, 6, "data is back").state is State.BAKING
+    assert machine.end_hold(held, 6, "data is back").state is State.BAKING
 
 
-def test_holding_for_the_same_reason_changes_nothing() -> None:
+def test_a_second_hold_for_the_same_reason_changes_nothing() -> None:
     held = machine.hold(release(), 5, "no data")
     assert machine.hold(held, 6, "no data") is held
     assert machine.hold(held, 6, "too few").reason == "too few"
 
 
-def test_a_pause_of_a_hold_resumes_to_what_the_hold_interrupted() -> None:
+def test_resuming_a_paused_hold_returns_to_the_state_before_the_hold() -> None:
     held = machine.hold(release(State.BAKING, stage=3), 5, "no data")
-    paused = machine.pause(held, 6, "lunch", by=Mover.PERSON)
+    paused = machine.pause(held, 6, "lunch", by=Initiator.PERSON)
     resumed = machine.resume(paused, 7, "back")
     assert (paused.state, resumed.state, resumed.resumes_to) == (
         State.PAUSED,
@@ -132,41 +134,41 @@ def test_a_pause_of_a_hold_resumes_to_what_the_hold_interrupted() -> None:
     )
 
 
-def test_a_pause_becomes_a_full_stop_but_not_a_pause_again() -> None:
-    paused = machine.pause(release(), 5, "lunch", by=Mover.PERSON)
-    stopped = machine.pause(paused, 6, "no more", stop=True, by=Mover.PERSON)
+def test_a_paused_release_can_get_a_full_stop_but_not_a_second_pause() -> None:
+    paused = machine.pause(release(), 5, "lunch", by=Initiator.PERSON)
+    stopped = machine.pause(paused, 6, "no more", stop=True, by=Initiator.PERSON)
     assert (stopped.state, stopped.stopped, stopped.resumes_to) == (
         State.PAUSED,
         True,
         State.RUNNING,
     )
     with pytest.raises(NotPossible, match="is paused already"):
-        machine.pause(paused, 6, "", by=Mover.PERSON)
-    with pytest.raises(NotPossible, match="is stopped altogether already"):
-        machine.pause(stopped, 6, "", stop=True, by=Mover.PERSON)
+        machine.pause(paused, 6, "", by=Initiator.PERSON)
+    with pytest.raises(NotPossible, match="is under a full stop already"):
+        machine.pause(stopped, 6, "", stop=True, by=Initiator.PERSON)
 
 
-def test_only_a_person_stops_a_release_altogether() -> None:
+def test_only_a_person_makes_a_full_stop() -> None:
     with pytest.raises(NotPossible, match="Only a person"):
         machine.pause(release(), 5, "", stop=True)
 
 
-def test_resuming_ends_a_full_stop_and_does_not_begin_the_stage_anew() -> None:
-    stopped = machine.pause(release(stage_entered_ms=3), 5, "", stop=True, by=Mover.PERSON)
+def test_resuming_ends_a_full_stop_and_does_not_restart_the_stage() -> None:
+    stopped = machine.pause(release(stage_entered_ms=3), 5, "", stop=True, by=Initiator.PERSON)
     resumed = machine.resume(stopped, 9, "")
     assert (resumed.stopped, resumed.stage_entered_ms, resumed.step) == (False, 3, 1)
 
 
 def test_the_policy_rolls_back_under_a_pause_but_not_under_a_full_stop() -> None:
-    paused = machine.pause(release(), 5, "", by=Mover.PERSON)
+    paused = machine.pause(release(), 5, "", by=Initiator.PERSON)
     assert machine.roll_back(paused, 6, "E").state is State.ROLLED_BACK
-    stopped = machine.pause(paused, 6, "", stop=True, by=Mover.PERSON)
-    with pytest.raises(NotPossible, match="stopped altogether by a person"):
+    stopped = machine.pause(paused, 6, "", stop=True, by=Initiator.PERSON)
+    with pytest.raises(NotPossible, match="is under a full stop"):
         machine.roll_back(stopped, 7, "E")
-    assert machine.roll_back(stopped, 7, "", by=Mover.PERSON).state is State.ROLLED_BACK
+    assert machine.roll_back(stopped, 7, "", by=Initiator.PERSON).state is State.ROLLED_BACK
 
 
-def test_a_kill_is_left_for_a_pause_that_remembers_what_lay_beneath() -> None:
+def test_a_restored_release_is_paused_and_remembers_its_earlier_state() -> None:
     killed = machine.kill(release(State.HOLDING, stage=3), 5, "fire")
     restored = machine.restore(killed, 6, "out")
     assert (killed.state, restored.state, restored.resumes_to) == (
@@ -176,74 +178,78 @@ def test_a_kill_is_left_for_a_pause_that_remembers_what_lay_beneath() -> None:
     )
 
 
-def test_a_kill_does_not_make_one_forget_a_full_stop() -> None:
-    stopped = machine.pause(release(), 5, "", stop=True, by=Mover.PERSON)
+def test_a_full_stop_survives_a_kill() -> None:
+    stopped = machine.pause(release(), 5, "", stop=True, by=Initiator.PERSON)
     assert machine.restore(machine.kill(stopped, 6, ""), 7, "").stopped
 
 
 def test_a_person_completes_from_any_stage_and_the_policy_from_the_last() -> None:
-    done = machine.complete(release(), 9, "enough", by=Mover.PERSON)
+    done = machine.complete(release(), 9, "enough", by=Initiator.PERSON)
     assert (done.state, done.ended_ms) == (State.COMPLETED, 9)
     with pytest.raises(NotPossible, match=r"stages left \(2 of 3\)"):
         machine.complete(release(State.HOLDING, stage=2), 9, "")
     assert machine.complete(release(State.BAKING, stage=3), 9, "").state is State.COMPLETED
 
 
-def test_changed_evidence_begins_a_new_attempt_in_the_same_stage() -> None:
+def test_restarted_evidence_begins_a_new_attempt_in_the_same_stage() -> None:
     after = machine.restart_evidence(release(State.PAUSED, stage=2), 9, "new value")
     assert (after.state, after.stage, after.step, after.attempt) == (State.PAUSED, 2, 2, 2)
     assert after.stage_entered_ms == 9
 
 
-@pytest.mark.parametrize("by", Mover)
-@pytest.mark.parametrize("move", Move)
+@pytest.mark.parametrize("by", Initiator)
+@pytest.mark.parametrize("transition", Transition)
 @pytest.mark.parametrize("state", State)
-def test_the_table_is_the_whole_machine(state: State, move: Move, by: Mover) -> None:
+def test_only_the_transitions_of_the_table_are_possible(
+    state: State, transition: Transition, by: Initiator
+) -> None:
     # At the second of three stages of a policy the stage itself forbids nothing but the
     # policy's completion.
-    stage = 3 if move is Move.COMPLETE else 2
+    stage = 3 if transition is Transition.COMPLETE else 2
     stages = tuple(replace(each, approval=GATE) for each in ladder().stages)
     present = release(
         state,
         stage=stage,
         policy=ladder(*stages, rollback=RETRIES),
         asked_ms=1,
-        approvals=() if move is Move.APPROVE else (Approval("eve (1)", "eve", 1),),
+        approvals=() if transition is Transition.APPROVE else (Approval("eve (1)", "eve", 1),),
     )
-    if state in MOVES.get((by, move), ()):
-        full_stop = {"stop": True} if (move, by) == (Move.PAUSE, Mover.PERSON) else {}
-        assert STEPS[move](present, 9, "why", by=by, **full_stop).id == present.id
+    if state in TRANSITIONS.get((by, transition), ()):
+        full_stop = (
+            {"stop": True} if (transition, by) == (Transition.PAUSE, Initiator.PERSON) else {}
+        )
+        assert FUNCTIONS[transition](present, 9, "why", by=by, **full_stop).id == present.id
         return
     with pytest.raises(NotPossible) as caught:
-        STEPS[move](present, 9, "why", by=by)
+        FUNCTIONS[transition](present, 9, "why", by=by)
     assert str(state).replace("_", " ") in caught.value.message
     assert caught.value.message.endswith(".")
 
 
-def test_nothing_automatic_is_in_the_table_for_a_kill_or_an_end() -> None:
+def test_the_policy_does_nothing_to_a_killed_or_ended_release() -> None:
     ends = {State.KILLED, State.COMPLETED, State.ROLLED_BACK}
-    automatic = [states for (by, _), states in MOVES.items() if by is Mover.POLICY]
+    automatic = [states for (by, _), states in TRANSITIONS.items() if by is Initiator.POLICY]
     assert all(ends.isdisjoint(states) for states in automatic)
-    assert all(states <= LIVE_STATES for states in MOVES.values())
+    assert all(states <= LIVE_STATES for states in TRANSITIONS.values())
 
 
-# What everyone does in some order ----------------------------------------------------
+# Any sequence of transitions ----------------------------------------------------------
 
-Doing = tuple[Mover, Move, bool]
-DOINGS = st.tuples(st.sampled_from(Mover), st.sampled_from(Move), st.booleans())
+Action = tuple[Initiator, Transition, bool]
+ACTIONS = st.tuples(st.sampled_from(Initiator), st.sampled_from(Transition), st.booleans())
 
 
-def do(present: Release, doing: Doing, at_ms: int) -> Release | None:
-    by, move, stop = doing
-    options = {"stop": stop} if move is Move.PAUSE else {}
+def try_transition(present: Release, action: Action, at_ms: int) -> Release | None:
+    by, transition, stop = action
+    options = {"stop": stop} if transition is Transition.PAUSE else {}
     try:
-        return STEPS[move](present, at_ms, f"{by} {move}", by=by, **options)
+        return FUNCTIONS[transition](present, at_ms, f"{by} {transition}", by=by, **options)
     except NotPossible:
         return None
 
 
 def open_to_everyone(present: Release) -> float:
-    """The percentage that the release has opened of people in no segment."""
+    """The open percentage of users in no segment."""
     if present.state is State.COMPLETED:
         return 100
     if present.state in {State.ROLLED_BACK, State.KILLED}:
@@ -264,52 +270,63 @@ POLICIES = st.sampled_from(
 )
 
 
-@given(POLICIES, st.lists(DOINGS, max_size=40))
-def test_kill_goes_before_a_persons_stop_and_a_persons_stop_before_the_policy(
-    policy: object, doings: list[Doing]
+@given(POLICIES, st.lists(ACTIONS, max_size=40))
+def test_a_kill_precedes_a_persons_stop_and_that_precedes_the_policy(
+    policy: object, actions: list[Action]
 ) -> None:
     present = release(policy=policy)
-    for at_ms, doing in enumerate(doings, start=1):
-        after = do(present, doing, at_ms)
+    for at_ms, action in enumerate(actions, start=1):
+        after = try_transition(present, action, at_ms)
         if after is None:
             continue
-        by, move, _ = doing
-        if by is Mover.POLICY:
+        by, transition, _ = action
+        if by is Initiator.POLICY:
             assert present.state is not State.KILLED
             assert not present.stopped
             if present.state is State.PAUSED:
                 assert open_to_everyone(after) <= open_to_everyone(present)
                 assert after.state in {State.PAUSED, State.ROLLED_BACK}
-            assert move not in {Move.BEGIN, Move.APPROVE, Move.RESUME, Move.RESTORE, Move.KILL}
+            assert transition not in {
+                Transition.BEGIN,
+                Transition.APPROVE,
+                Transition.RESUME,
+                Transition.RESTORE,
+                Transition.KILL,
+            }
         if present.state is State.KILLED:
-            assert move in {Move.RESTORE, Move.ROLL_BACK, Move.KILL}
+            assert transition in {Transition.RESTORE, Transition.ROLL_BACK, Transition.KILL}
             assert after.state in {State.PAUSED, State.ROLLED_BACK, State.KILLED}
         if after.stopped:
             assert after.state in {State.PAUSED, State.KILLED}
         present = after
 
 
-@given(POLICIES, st.lists(DOINGS, max_size=40))
-def test_a_percentage_never_falls_unless_rolled_back_retreated_or_killed(
-    policy: object, doings: list[Doing]
+@given(POLICIES, st.lists(ACTIONS, max_size=40))
+def test_the_percentage_falls_only_by_rollback_cooldown_retreat_or_kill(
+    policy: object, actions: list[Action]
 ) -> None:
     present = release(policy=policy)
-    for at_ms, doing in enumerate(doings, start=1):
-        after = do(present, doing, at_ms)
+    for at_ms, action in enumerate(actions, start=1):
+        after = try_transition(present, action, at_ms)
         if after is None:
             continue
         if open_to_everyone(after) < open_to_everyone(present):
-            assert doing[1] in {Move.ROLL_BACK, Move.COOL_DOWN, Move.RETREAT, Move.KILL}
+            assert action[1] in {
+                Transition.ROLL_BACK,
+                Transition.START_COOLDOWN,
+                Transition.RETREAT,
+                Transition.KILL,
+            }
         present = after
 
 
-@given(POLICIES, st.lists(DOINGS, max_size=40))
-def test_the_step_rises_with_every_change_of_openings_and_ends_are_final(
-    policy: object, doings: list[Doing]
+@given(POLICIES, st.lists(ACTIONS, max_size=40))
+def test_the_step_rises_with_each_change_of_openings_and_ends_are_final(
+    policy: object, actions: list[Action]
 ) -> None:
     present = release(policy=policy)
-    for at_ms, doing in enumerate(doings, start=1):
-        after = do(present, doing, at_ms)
+    for at_ms, action in enumerate(actions, start=1):
+        after = try_transition(present, action, at_ms)
         if present.state not in LIVE_STATES:
             assert after is None
             continue
@@ -317,16 +334,16 @@ def test_the_step_rises_with_every_change_of_openings_and_ends_are_final(
             continue
         changed = present_openings(after) != present_openings(present)
         assert after.step == present.step + 1 if changed else after.step >= present.step
-        if doing[1] is not Move.COOL_DOWN:
+        if action[1] is not Transition.START_COOLDOWN:
             assert abs(after.stage - present.stage) <= 1
         assert (after.ended_ms is None) == (after.state in LIVE_STATES)
-        covered = after.state in COVERED
-        assert (after.resumes_to is not None) == covered
-        if covered:
+        interrupting = after.state in INTERRUPTING
+        assert (after.resumes_to is not None) == interrupting
+        if interrupting:
             baking = after.stage == len(after.policy.stages)
-            beneath = State.BAKING if baking else State.RUNNING
+            interrupted = State.BAKING if baking else State.RUNNING
             cooling = after.cooldown_until_ms is not None
-            assert after.resumes_to is (State.COOLDOWN if cooling else beneath)
+            assert after.resumes_to is (State.COOLDOWN if cooling else interrupted)
         assert after.retries <= after.policy.rollback.max_retries
         assert not after.closed or after.cooldown_until_ms is not None or after.ended_ms
         present = after

@@ -10,7 +10,7 @@ from tidegate_server.domain import release_state_machine as machine
 from tidegate_server.domain.checks import Check, OnFailure
 from tidegate_server.domain.policy import NoData, Policy
 from tidegate_server.domain.release import Release, State
-from tidegate_server.domain.release_state_machine import Mover
+from tidegate_server.domain.release_state_machine import Initiator
 from tidegate_server.ledger.entry import Entry, record
 from tidegate_server.ledger.explain import Act, Chapter, Elsewhere, Story, explain
 
@@ -140,7 +140,7 @@ def test_what_people_did_is_told_where_it_happened() -> None:
     told.window()
     told.person(
         "release.pause",
-        machine.pause(told.release, told.now + 5_000, "lunch", by=Mover.PERSON),
+        machine.pause(told.release, told.now + 5_000, "lunch", by=Initiator.PERSON),
         "lunch",
     )
     told.window()
@@ -152,7 +152,7 @@ def test_what_people_did_is_told_where_it_happened() -> None:
     told.window()
     told.person(
         "release.advance",
-        machine.advance(told.release, told.now + 5_000, "sure", by=Mover.PERSON),
+        machine.advance(told.release, told.now + 5_000, "sure", by=Initiator.PERSON),
         "sure",
     )
     told.acts.append(Act(told.now + 6_000, "ann (tok_1)", "flag.kill", "it hurts"))
@@ -193,7 +193,7 @@ def test_a_stage_that_nobody_evaluated_has_a_chapter() -> None:
     told.window()
     told.person(
         "release.advance",
-        machine.advance(told.release, told.now, "sure", by=Mover.PERSON),
+        machine.advance(told.release, told.now, "sure", by=Initiator.PERSON),
     )
 
     assert [each.evaluations for each in told.story().chapters] == [1, 0]

@@ -24,7 +24,7 @@ from tidegate_server.domain.project_documents import (
 from tidegate_server.domain.projects import Environment, Project
 from tidegate_server.domain.release import Release
 from tidegate_server.domain.release_start import start_release
-from tidegate_server.domain.release_state_machine import Mover
+from tidegate_server.domain.release_state_machine import Initiator
 from tidegate_server.ledger.entry import Entry
 from tidegate_server.store import Store
 from tidegate_server.store.logs import LedgerRecord
@@ -218,7 +218,7 @@ class Deployment:
         """A person pauses the release."""
         now = self.store.now_ms()
         self.move(
-            machine.pause(self.release(release), now, "wait", by=Mover.PERSON),
+            machine.pause(self.release(release), now, "wait", by=Initiator.PERSON),
             "release.pause",
         )
 

@@ -11,7 +11,7 @@ from tidegate_server.domain import release_state_machine as machine
 from tidegate_server.domain.change import Address, Change, Kind, Put
 from tidegate_server.domain.evidence import Evidence
 from tidegate_server.domain.release import State
-from tidegate_server.domain.release_state_machine import Mover
+from tidegate_server.domain.release_state_machine import Initiator
 from tidegate_server.policy_job import PolicyJob
 from tidegate_server.store import Store
 from tidegate_server.store.embedded import EmbeddedValkey
@@ -236,7 +236,7 @@ class TestRaces:
     ) -> None:
         def roll_back() -> None:
             deployment = shift.deployment
-            after = machine.roll_back(deployment.release(), 1, "no", by=Mover.PERSON)
+            after = machine.roll_back(deployment.release(), 1, "no", by=Initiator.PERSON)
             deployment.move(after, "release.rollback")
 
         interrupted.meanwhile = roll_back

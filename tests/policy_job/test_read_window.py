@@ -8,7 +8,7 @@ from tidegate_server.decisions.progress import begin
 from tidegate_server.domain import release_state_machine as machine
 from tidegate_server.domain.checks import Check, Metric
 from tidegate_server.domain.evidence import GroupValues, Histogram
-from tidegate_server.domain.release_state_machine import Mover
+from tidegate_server.domain.release_state_machine import Initiator
 from tidegate_server.policy_job.instance_cache import InstanceCache, Presence, presence
 from tidegate_server.policy_job.read_window import read_window
 from tidegate_server.store import Store
@@ -116,7 +116,7 @@ def test_values_of_a_step_that_is_over_are_dropped(
     for step in (2, 3):
         now = store.now_ms()
         deployment.move(
-            machine.advance(deployment.release(), now, "on", by=Mover.PERSON),
+            machine.advance(deployment.release(), now, "on", by=Initiator.PERSON),
             "release.advance",
         )
         values(deployment, 2 * step, step, ((3, 99),), ((3, 99),), stratum=step)

@@ -26,9 +26,9 @@ def applied(release: Release, decision: Decision) -> Release:
         case Action.PAUSE:
             return release_state_machine.pause(release, at_ms, reason)
         case Action.ASK:
-            return release_state_machine.ask(release, at_ms, reason)
+            return release_state_machine.request_approval(release, at_ms, reason)
         case Action.COOL_DOWN:
-            return release_state_machine.cool_down(release, at_ms, reason)
+            return release_state_machine.start_cooldown(release, at_ms, reason)
         case Action.RETRY:
             return release_state_machine.retry(release, at_ms, reason)
         case Action.HOLD if decision.state is release.state:
@@ -36,4 +36,4 @@ def applied(release: Release, decision: Decision) -> Release:
         case Action.HOLD if decision.state is State.HOLDING:
             return release_state_machine.hold(release, at_ms, reason)
         case Action.HOLD:
-            return release_state_machine.go_on(release, at_ms, reason)
+            return release_state_machine.end_hold(release, at_ms, reason)

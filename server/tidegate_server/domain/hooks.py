@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from tidegate_server.domain import release_state_machine
 from tidegate_server.domain.release import Release
-from tidegate_server.domain.release_state_machine import Mover
+from tidegate_server.domain.release_state_machine import Initiator
 
 
 class AlertKind(StrEnum):
@@ -63,7 +63,7 @@ def paused_by_alert(release: Release, at_ms: int, reason: str) -> Release:
     Raises:
         NotPossible: it is paused, stopped or killed already, or there is nothing to hold.
     """
-    return release_state_machine.pause(release, at_ms, reason, by=Mover.PERSON)
+    return release_state_machine.pause(release, at_ms, reason, by=Initiator.PERSON)
 
 
 def rolled_back_by_alert(release: Release, at_ms: int, reason: str) -> Release:
@@ -75,4 +75,4 @@ def rolled_back_by_alert(release: Release, at_ms: int, reason: str) -> Release:
     Raises:
         NotPossible: the state, or a person, does not allow it.
     """
-    return release_state_machine.roll_back(release, at_ms, reason, by=Mover.POLICY)
+    return release_state_machine.roll_back(release, at_ms, reason, by=Initiator.POLICY)

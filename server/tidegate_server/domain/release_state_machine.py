@@ -1,9 +1,13 @@
-"""How a release goes from state to state: which move is possible where, and what it does.
+"""The state machine of a release: the possible transitions, and what each one changes.
 
-Pure functions from one ``Release`` to the next; ``release_changes`` makes a commit of it.
-``MOVES`` is the whole machine. The precedence *kill > a person's stop > the policy* is in
-it: the policy's row never has ``KILLED``, a full stop shuts the policy out of every move,
-and what raises a percentage by itself (``ADVANCE``, ``COMPLETE``) is not in ``PAUSED``.
+Pure functions from one ``Release`` to the next; ``release_commits`` makes commits of them.
+``TRANSITIONS`` is the whole machine. It contains the precedence *kill, then a person's stop,
+then the policy*: the policy can do nothing in ``KILLED``, a full stop forbids it every
+transition, and what raises a percentage automatically (``ADVANCE``, ``COMPLETE``) is not
+possible in ``PAUSED``.
+
+Every function raises ``NotPossible`` if the state does not allow the transition. ``by`` is who
+initiates it, ``at_ms`` the store's time, ``reason`` the release's new reason.
 """
 
 from __future__ import annotations
@@ -11,164 +15,138 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from enum import StrEnum
+from typing import Any
 
 from tidegate_server.domain.release import LIVE_STATES, Approval, Release, State
 from tidegate_server.domain.release_gates import RollbackTo
-from tidegate_server.domain.snapshot import openings
 from tidegate_server.errors import NotPossible
 
-__all__ = [
-    "MOVES",
-    "Move",
-    "Mover",
-    "advance",
-    "approve",
-    "ask",
-    "begin",
-    "complete",
-    "cool_down",
-    "go_on",
-    "hold",
-    "is_approved",
-    "kill",
-    "openings",
-    "pause",
-    "restart_evidence",
-    "restore",
-    "resume",
-    "retreat",
-    "retry",
-    "roll_back",
-]
 
-
-class Mover(StrEnum):
-    """Who moves a release."""
+class Initiator(StrEnum):
+    """Who initiates a transition."""
 
     PERSON = "person"
     POLICY = "policy"
 
 
-class Move(StrEnum):
+class Transition(StrEnum):
     """What can be done to a release."""
 
     BEGIN = "begin"
     ADVANCE = "advance"
     APPROVE = "approve"
-    ASK = "ask for approval of"
+    REQUEST_APPROVAL = "request approval"
     RETREAT = "retreat"
     HOLD = "hold"
-    GO_ON = "go on"
+    END_HOLD = "end hold"
     PAUSE = "pause"
     RESUME = "resume"
     COMPLETE = "complete"
     ROLL_BACK = "roll back"
-    COOL_DOWN = "cool down"
+    START_COOLDOWN = "start cooldown"
     RETRY = "retry"
     KILL = "kill"
     RESTORE = "restore"
 
 
-_OPENING = frozenset({State.RUNNING, State.HOLDING, State.AWAITING_APPROVAL})
-_WATCHED = frozenset({State.RUNNING, State.BAKING, State.HOLDING, State.AWAITING_APPROVAL})
-_FINISHING = frozenset({State.BAKING, State.HOLDING, State.AWAITING_APPROVAL})
-_UNSTOPPED = _WATCHED | {State.PAUSED}
-_ASKED = frozenset({State.AWAITING_APPROVAL, State.HOLDING})
-_COOLING = frozenset({State.COOLDOWN})
+PERSON, POLICY = Initiator.PERSON, Initiator.POLICY
 
-MOVES: Mapping[tuple[Mover, Move], frozenset[State]] = {
-    (Mover.PERSON, Move.BEGIN): frozenset({State.DRAFT}),
-    (Mover.PERSON, Move.ADVANCE): _OPENING,
-    (Mover.PERSON, Move.APPROVE): _ASKED,
-    (Mover.PERSON, Move.RETRY): _COOLING,
-    (Mover.PERSON, Move.PAUSE): _UNSTOPPED | _COOLING,
-    (Mover.PERSON, Move.RESUME): frozenset({State.PAUSED}),
-    (Mover.PERSON, Move.COMPLETE): _UNSTOPPED | _COOLING,
-    (Mover.PERSON, Move.ROLL_BACK): LIVE_STATES,
-    (Mover.PERSON, Move.KILL): LIVE_STATES,
-    (Mover.PERSON, Move.RESTORE): frozenset({State.KILLED}),
-    (Mover.POLICY, Move.ADVANCE): _OPENING,
-    (Mover.POLICY, Move.HOLD): _WATCHED,
-    (Mover.POLICY, Move.ASK): _WATCHED,
-    (Mover.POLICY, Move.GO_ON): frozenset({State.HOLDING, State.AWAITING_APPROVAL}),
-    (Mover.POLICY, Move.PAUSE): _WATCHED | _COOLING,
-    (Mover.POLICY, Move.COMPLETE): _FINISHING,
-    (Mover.POLICY, Move.RETREAT): _UNSTOPPED,
-    (Mover.POLICY, Move.ROLL_BACK): _UNSTOPPED | _COOLING,
-    (Mover.POLICY, Move.COOL_DOWN): _UNSTOPPED | _COOLING,
-    (Mover.POLICY, Move.RETRY): _COOLING,
+_WAITING = frozenset({State.HOLDING, State.AWAITING_APPROVAL})
+_OPENING = _WAITING | {State.RUNNING}
+_EVALUATED = _OPENING | {State.BAKING}
+_EVALUATED_OR_PAUSED = _EVALUATED | {State.PAUSED}
+_COOLDOWN = frozenset({State.COOLDOWN})
+
+TRANSITIONS: Mapping[tuple[Initiator, Transition], frozenset[State]] = {
+    (PERSON, Transition.BEGIN): frozenset({State.DRAFT}),
+    (PERSON, Transition.ADVANCE): _OPENING,
+    (PERSON, Transition.APPROVE): _WAITING,
+    (PERSON, Transition.RETRY): _COOLDOWN,
+    (PERSON, Transition.PAUSE): _EVALUATED_OR_PAUSED | _COOLDOWN,
+    (PERSON, Transition.RESUME): frozenset({State.PAUSED}),
+    (PERSON, Transition.COMPLETE): _EVALUATED_OR_PAUSED | _COOLDOWN,
+    (PERSON, Transition.ROLL_BACK): LIVE_STATES,
+    (PERSON, Transition.KILL): LIVE_STATES,
+    (PERSON, Transition.RESTORE): frozenset({State.KILLED}),
+    (POLICY, Transition.ADVANCE): _OPENING,
+    (POLICY, Transition.HOLD): _EVALUATED,
+    (POLICY, Transition.REQUEST_APPROVAL): _EVALUATED,
+    (POLICY, Transition.END_HOLD): _WAITING,
+    (POLICY, Transition.PAUSE): _EVALUATED | _COOLDOWN,
+    (POLICY, Transition.COMPLETE): _WAITING | {State.BAKING},
+    (POLICY, Transition.RETREAT): _EVALUATED_OR_PAUSED,
+    (POLICY, Transition.ROLL_BACK): _EVALUATED_OR_PAUSED | _COOLDOWN,
+    (POLICY, Transition.START_COOLDOWN): _EVALUATED_OR_PAUSED | _COOLDOWN,
+    (POLICY, Transition.RETRY): _COOLDOWN,
 }
-"""Who may do what in which states. A pair that is not here is never possible."""
+"""The states from which each transition is possible. A pair that is missing never is."""
 
-_MENDS: Mapping[State, str] = {
+_NEXT_STEP: Mapping[State, str] = {
     State.DRAFT: "Begin it first, or roll it back to drop it.",
-    State.RUNNING: "It goes on by itself; pause, advance, complete or roll it back.",
+    State.RUNNING: "It advances automatically; you can pause, advance, complete or roll it back.",
     State.BAKING: "Its last stage is open; pause, complete or roll it back.",
-    State.HOLDING: "It goes on once its reason has passed; advance, pause or roll it back.",
+    State.HOLDING: "It continues when its reason ends; advance, pause or roll it back.",
     State.AWAITING_APPROVAL: "It waits for approvals; approve it, pause it or roll it back.",
-    State.COOLDOWN: "It tries again by itself; retry it now, pause it or roll it back.",
-    State.PAUSED: "Resume it first; completing or rolling it back is possible at any time.",
+    State.COOLDOWN: "It retries automatically; retry it now, pause it or roll it back.",
+    State.PAUSED: "Resume it first; you can complete or roll it back at any time.",
     State.KILLED: "Restore the flag first; only a rollback is possible before that.",
     State.COMPLETED: "It has ended; start a new release.",
     State.ROLLED_BACK: "It has ended; start a new release.",
 }
 
-_WHO: Mapping[Mover, str] = {Mover.PERSON: "you", Mover.POLICY: "the policy"}
 
-
-def begin(release: Release, at_ms: int, reason: str, *, by: Mover = Mover.PERSON) -> Release:
+def begin(release: Release, at_ms: int, reason: str, *, by: Initiator = PERSON) -> Release:
     """Open the first stage of a draft."""
-    _insist(release, Move.BEGIN, by)
-    return replace(_enter(release, 1, at_ms, reason), started_ms=at_ms)
+    _check(release, Transition.BEGIN, by)
+    return replace(_enter_stage(release, 1, at_ms, reason), started_ms=at_ms)
 
 
-def advance(release: Release, at_ms: int, reason: str, *, by: Mover = Mover.POLICY) -> Release:
+def advance(release: Release, at_ms: int, reason: str, *, by: Initiator = POLICY) -> Release:
     """Open the next stage; the last one bakes.
 
     Raises:
-        NotPossible: the state does not allow it, there is no later stage, or approvals of
-            this one are missing.
+        NotPossible: also if there is no later stage, or approvals of this one are missing.
     """
-    _insist(release, Move.ADVANCE, by)
-    _insist_on_approvals(release)
+    _check(release, Transition.ADVANCE, by)
+    _check_approvals(release)
     last = len(release.policy.stages)
     if release.stage >= last:
         raise NotPossible(
             f"Release {release.id} is at its last stage already ({release.stage} of {last}). "
             "Complete it to end it now, or let it bake."
         )
-    return _enter(release, release.stage + 1, at_ms, reason)
+    return _enter_stage(release, release.stage + 1, at_ms, reason)
 
 
-def ask(release: Release, at_ms: int, reason: str, *, by: Mover = Mover.POLICY) -> Release:
-    """Wait for people's approvals. Asking again changes nothing but the reason."""
-    _insist(release, Move.ASK, by)
-    if release.state is State.AWAITING_APPROVAL:
-        return release if release.reason == reason else _touch(release, at_ms, reason)
-    return replace(
+def request_approval(
+    release: Release, at_ms: int, reason: str, *, by: Initiator = POLICY
+) -> Release:
+    """Wait for approvals. A second request changes only the reason."""
+    _check(release, Transition.REQUEST_APPROVAL, by)
+    return _wait(
         release,
-        state=State.AWAITING_APPROVAL,
-        resumes_to=_underlying(release),
+        State.AWAITING_APPROVAL,
+        at_ms,
+        reason,
         asked_ms=at_ms if release.asked_ms is None else release.asked_ms,
-        reason=reason,
-        updated_ms=at_ms,
     )
 
 
-def approve(release: Release, approval: Approval, *, by: Mover = Mover.PERSON) -> Release:
-    """Note that a person agrees that the release leaves its stage.
+def approve(release: Release, approval: Approval, *, by: Initiator = PERSON) -> Release:
+    """Add a person's approval to the present stage.
 
-    The policy leaves the stage at its next evaluation, if everything else still passes.
+    The policy leaves the stage at its next evaluation if everything else still passes.
 
     Raises:
-        NotPossible: nobody is asked, or this person may not approve, or did already.
+        NotPossible: also if no approval is requested, or this person may not approve or
+            already did.
     """
-    _insist(release, Move.APPROVE, by)
-    gate = release.policy.stages[release.stage - 1].approval
+    _check(release, Transition.APPROVE, by)
+    gate = release.current_stage.approval
     if gate is None or release.asked_ms is None:
         raise NotPossible(
-            f"Release {release.id} waits for nobody's approval; it is asked for once everything "
-            "else has passed."
+            f"Release {release.id} does not wait for an approval yet; the policy requests it "
+            "once everything else has passed."
         )
     if gate.approvers and approval.name not in gate.approvers:
         raise NotPossible(
@@ -176,7 +154,7 @@ def approve(release: Release, approval: Approval, *, by: Mover = Mover.PERSON) -
         )
     if gate.not_the_starter and approval.actor == release.started_by:
         raise NotPossible(
-            "The policy does not let whoever started a release approve it; ask someone else."
+            "The policy does not let the person who started a release approve it; ask someone else."
         )
     if any(given.actor == approval.actor for given in release.approvals):
         raise NotPossible(f"{approval.actor} has approved this stage already.")
@@ -184,141 +162,120 @@ def approve(release: Release, approval: Approval, *, by: Mover = Mover.PERSON) -
 
 
 def is_approved(release: Release) -> bool:
-    """Whether the present stage has all the approvals that its policy asks for."""
-    gate = release.policy.stages[release.stage - 1].approval
+    """Whether the present stage has all the approvals that its policy requires."""
+    gate = release.current_stage.approval
     return gate is None or len(release.approvals) >= gate.count
 
 
-def retreat(release: Release, at_ms: int, reason: str, *, by: Mover = Mover.POLICY) -> Release:
-    """Go back one stage, which reopens its control group. A paused release stays paused.
+def retreat(release: Release, at_ms: int, reason: str, *, by: Initiator = POLICY) -> Release:
+    """Go back one stage, which reopens the control group. A paused release stays paused.
 
     Raises:
-        NotPossible: the state does not allow it, or this is the first stage.
+        NotPossible: also if this is the first stage.
     """
-    _insist(release, Move.RETREAT, by)
+    _check(release, Transition.RETREAT, by)
     if release.stage <= 1:
         raise NotPossible(
-            f"Release {release.id} is at its first stage; there is none to go back to. "
+            f"Release {release.id} is at its first stage, so it cannot go back one. "
             "Roll it back instead."
         )
-    return _enter(release, release.stage - 1, at_ms, reason)
+    return _enter_stage(release, release.stage - 1, at_ms, reason)
 
 
-def hold(release: Release, at_ms: int, reason: str, *, by: Mover = Mover.POLICY) -> Release:
-    """Do not go on by itself while ``reason`` lasts. Holding again only changes the reason."""
-    _insist(release, Move.HOLD, by)
-    if release.state is State.HOLDING:
-        return release if release.reason == reason else _touch(release, at_ms, reason)
-    return replace(
-        release,
-        state=State.HOLDING,
-        resumes_to=_underlying(release),
-        reason=reason,
-        updated_ms=at_ms,
-    )
+def hold(release: Release, at_ms: int, reason: str, *, by: Initiator = POLICY) -> Release:
+    """Stay at this stage until ``reason`` ends. A second hold changes only the reason."""
+    _check(release, Transition.HOLD, by)
+    return _wait(release, State.HOLDING, at_ms, reason)
 
 
-def go_on(release: Release, at_ms: int, reason: str, *, by: Mover = Mover.POLICY) -> Release:
-    """Leave the hold for the state that it interrupted."""
-    _insist(release, Move.GO_ON, by)
-    return replace(
-        release,
-        state=_underlying(release),
-        resumes_to=None,
-        asked_ms=None,
-        reason=reason,
-        updated_ms=at_ms,
-    )
+def end_hold(release: Release, at_ms: int, reason: str, *, by: Initiator = POLICY) -> Release:
+    """Return from a hold, or from waiting for approvals, to the state before it."""
+    _check(release, Transition.END_HOLD, by)
+    state = _interrupted_state(release)
+    return _update(release, at_ms, reason, state=state, resumes_to=None, asked_ms=None)
 
 
 def pause(
-    release: Release, at_ms: int, reason: str, *, stop: bool = False, by: Mover = Mover.POLICY
+    release: Release, at_ms: int, reason: str, *, stop: bool = False, by: Initiator = POLICY
 ) -> Release:
-    """Raise nothing until a person resumes.
+    """Open nothing more until a person resumes.
 
-    The policy still rolls back or retreats under a pause, but not under a full stop
-    (``stop``), which only a person can ask for, also of a release that is paused already.
-
-    Raises:
-        NotPossible: the state does not allow it, or it is paused like this already.
-    """
-    _insist(release, Move.PAUSE, by)
-    if stop and by is not Mover.PERSON:
-        raise NotPossible("Only a person can stop a release altogether.")
-    if release.state is State.PAUSED and (release.stopped or not stop):
-        how = "stopped altogether" if release.stopped else "paused"
-        mend = "" if release.stopped else " To shut out rollbacks too, pause it with a full stop."
-        raise NotPossible(f"Release {release.id} is {how} already; resume lets it go on.{mend}")
-    return replace(
-        release,
-        state=State.PAUSED,
-        resumes_to=_underlying(release),
-        stopped=stop,
-        reason=reason,
-        updated_ms=at_ms,
-    )
-
-
-def resume(release: Release, at_ms: int, reason: str, *, by: Mover = Mover.PERSON) -> Release:
-    """Go on in the state that the pause interrupted.
-
-    The stage does not begin anew: time spent in it, paused or not, counts, and whether the
-    evidence is still fresh is the policy job's business.
-    """
-    _insist(release, Move.RESUME, by)
-    return replace(
-        release,
-        state=_underlying(release),
-        resumes_to=None,
-        stopped=False,
-        reason=reason,
-        updated_ms=at_ms,
-    )
-
-
-def complete(release: Release, at_ms: int, reason: str, *, by: Mover = Mover.POLICY) -> Release:
-    """End with the treatment for everyone: the policy from its last stage, a person from any.
+    The policy can still roll back or retreat a paused release, but not one under a full stop
+    (``stop``). Only a person can make a full stop, also of a release that is paused already.
 
     Raises:
-        NotPossible: the state does not allow it, or the policy has stages left.
+        NotPossible: also if the release is paused or stopped like this already.
     """
-    _insist(release, Move.COMPLETE, by)
+    _check(release, Transition.PAUSE, by)
+    if stop and by is not PERSON:
+        raise NotPossible("Only a person can stop everything automatic.")
+    if release.stopped:
+        raise NotPossible(f"Release {release.id} is under a full stop already; resume ends it.")
+    if release.state is State.PAUSED and not stop:
+        raise NotPossible(
+            f"Release {release.id} is paused already; resume ends the pause. To prevent "
+            "rollbacks too, pause it with a full stop."
+        )
+    return _interrupt(release, State.PAUSED, at_ms, reason, stopped=stop)
+
+
+def resume(release: Release, at_ms: int, reason: str, *, by: Initiator = PERSON) -> Release:
+    """Return to the state before the pause.
+
+    The stage does not start again: the time in it counts, paused or not. The policy job
+    decides whether the evidence is still fresh.
+    """
+    _check(release, Transition.RESUME, by)
+    state = _interrupted_state(release)
+    return _update(release, at_ms, reason, state=state, resumes_to=None, stopped=False)
+
+
+def complete(release: Release, at_ms: int, reason: str, *, by: Initiator = POLICY) -> Release:
+    """End with the treatment for everyone: the policy from the last stage, a person from any.
+
+    Raises:
+        NotPossible: also if approvals of this stage are missing, or if the policy has stages
+            left.
+    """
+    _check(release, Transition.COMPLETE, by)
     last = len(release.policy.stages)
-    if by is Mover.POLICY and release.stage < last:
+    if by is POLICY and release.stage < last:
         raise NotPossible(
             f"Release {release.id} has stages left ({release.stage} of {last}). "
             "Advance it stage by stage."
         )
-    _insist_on_approvals(release)
+    _check_approvals(release)
     return _end(release, State.COMPLETED, at_ms, reason)
 
 
-def roll_back(release: Release, at_ms: int, reason: str, *, by: Mover = Mover.POLICY) -> Release:
+def roll_back(release: Release, at_ms: int, reason: str, *, by: Initiator = POLICY) -> Release:
     """End with the control for everyone.
 
-    A person may do this in any live state. The flag of a killed release stays killed.
+    A person can do this in any live state. The flag of a killed release stays killed.
     """
-    _insist(release, Move.ROLL_BACK, by)
+    _check(release, Transition.ROLL_BACK, by)
     return _end(release, State.ROLLED_BACK, at_ms, reason)
 
 
-def cool_down(release: Release, at_ms: int, reason: str, *, by: Mover = Mover.POLICY) -> Release:
+def start_cooldown(release: Release, at_ms: int, reason: str, *, by: Initiator = POLICY) -> Release:
     """Close as far as the policy says, and wait for the next attempt.
 
-    The next attempt is of the same users, with the next part of the false-alarm budget; it
-    begins here, so that what stays open is watched. A paused release stays paused.
+    The next attempt opens to the same users, with the next part of the false-alarm budget. It
+    begins here, so that what stays open is evaluated. A paused release stays paused.
 
     Raises:
-        NotPossible: the state does not allow it, or no retry remains.
+        NotPossible: also if no retry is left.
     """
-    _insist(release, Move.COOL_DOWN, by)
+    _check(release, Transition.START_COOLDOWN, by)
     rollback = release.policy.rollback
     if release.retries >= rollback.max_retries:
         raise NotPossible(f"Release {release.id} has no retry left; roll it back.")
     back = rollback.to is RollbackTo.PREVIOUS_STAGE and release.stage > 1 and not release.closed
     paused = release.state is State.PAUSED
-    return replace(
+    return _update(
         release,
+        at_ms,
+        reason,
         state=State.PAUSED if paused else State.COOLDOWN,
         resumes_to=State.COOLDOWN if paused else None,
         stage=release.stage - 1 if back else 1,
@@ -330,106 +287,107 @@ def cool_down(release: Release, at_ms: int, reason: str, *, by: Mover = Mover.PO
         asked_ms=None,
         approvals=(),
         stage_entered_ms=at_ms,
-        reason=reason,
-        updated_ms=at_ms,
     )
 
 
-def retry(release: Release, at_ms: int, reason: str, *, by: Mover = Mover.POLICY) -> Release:
-    """Begin the next attempt in the stage that the cooldown left."""
-    _insist(release, Move.RETRY, by)
-    return _enter(release, release.stage, at_ms, reason)
+def retry(release: Release, at_ms: int, reason: str, *, by: Initiator = POLICY) -> Release:
+    """Start the next attempt at the stage of the cooldown."""
+    _check(release, Transition.RETRY, by)
+    return _enter_stage(release, release.stage, at_ms, reason)
 
 
-def kill(release: Release, at_ms: int, reason: str, *, by: Mover = Mover.PERSON) -> Release:
-    """Latch the release together with its flag. Whether it was stopped is remembered."""
-    _insist(release, Move.KILL, by)
+def kill(release: Release, at_ms: int, reason: str, *, by: Initiator = PERSON) -> Release:
+    """Stop the release together with its flag. A full stop stays one."""
+    _check(release, Transition.KILL, by)
     if release.state is State.KILLED:
         return release
-    return replace(
-        release,
-        state=State.KILLED,
-        resumes_to=_underlying(release),
-        reason=reason,
-        updated_ms=at_ms,
-    )
+    return _interrupt(release, State.KILLED, at_ms, reason)
 
 
-def restore(release: Release, at_ms: int, reason: str, *, by: Mover = Mover.PERSON) -> Release:
-    """Leave the kill: paused, until a person resumes it."""
-    _insist(release, Move.RESTORE, by)
-    return replace(
-        release,
-        state=State.PAUSED,
-        resumes_to=_underlying(release),
-        reason=reason,
-        updated_ms=at_ms,
-    )
+def restore(release: Release, at_ms: int, reason: str, *, by: Initiator = PERSON) -> Release:
+    """End a kill: the release is paused until a person resumes it."""
+    _check(release, Transition.RESTORE, by)
+    return _interrupt(release, State.PAUSED, at_ms, reason)
 
 
 def restart_evidence(release: Release, at_ms: int, reason: str) -> Release:
-    """The treatment or the control is something else now: what was seen of it says nothing.
+    """Discard the evidence, because the value of the treatment or the control changed.
 
-    The state and the stage stay. ``attempt`` and ``step`` rise and the stage's time begins
-    anew, which asks the policy job for fresh statistics, the next part of the false-alarm
+    The state and the stage stay. ``attempt`` and ``step`` rise and the stage's time starts
+    again. The policy job then begins new statistics, with the next part of the false-alarm
     budget and a new set of failing users.
     """
-    return replace(
+    return _update(
         release,
+        at_ms,
+        reason,
         step=release.step + 1,
         attempt=release.attempt + 1,
         approvals=(),
         stage_entered_ms=at_ms,
-        reason=reason,
-        updated_ms=at_ms,
     )
 
 
-def _insist_on_approvals(release: Release) -> None:
-    gate = release.policy.stages[release.stage - 1].approval
+def _check(release: Release, transition: Transition, by: Initiator) -> None:
+    who = "The policy" if by is POLICY else "You"
+    if release.state not in TRANSITIONS.get((by, transition), ()):
+        state = str(release.state).replace("_", " ")
+        raise NotPossible(
+            f"{who} cannot {transition}: release {release.id} is {state}. "
+            f"{_NEXT_STEP[release.state]}"
+        )
+    if by is POLICY and release.stopped:
+        raise NotPossible(
+            f"The policy cannot {transition}: release {release.id} is under a full stop. "
+            "A person can resume, complete or roll it back."
+        )
+
+
+def _check_approvals(release: Release) -> None:
+    gate = release.current_stage.approval
     if gate is not None and not release.closed and not is_approved(release):
-        name = release.policy.stages[release.stage - 1].name
+        approvals = "approval" if gate.count == 1 else "approvals"
         raise NotPossible(
-            f"Stage {name} of release {release.id} is left with {gate.count} approvals; "
-            f"{len(release.approvals)} are given. They are asked for once everything else has "
-            "passed."
+            f"Stage {release.current_stage.name} of release {release.id} needs {gate.count} "
+            f"{approvals}; it has {len(release.approvals)}. The policy requests them once "
+            "everything else has passed."
         )
 
 
-def _insist(release: Release, move: Move, by: Mover) -> None:
-    possible = MOVES.get((by, move), frozenset())
-    if release.state not in possible:
-        raise NotPossible(
-            f"Release {release.id} is {_in_words(release)}, so {_WHO[by]} cannot {move} it. "
-            f"{_MENDS[release.state]}"
-        )
-    if by is Mover.POLICY and release.stopped:
-        raise NotPossible(
-            f"Release {release.id} was stopped altogether by a person, so the policy cannot "
-            f"{move} it. A person resumes it, completes it or rolls it back."
-        )
+def _update(release: Release, at_ms: int, reason: str, **changes: Any) -> Release:
+    return replace(release, reason=reason, updated_ms=at_ms, **changes)
 
 
-def _in_words(release: Release) -> str:
-    return str(release.state).replace("_", " ")
+def _interrupt(release: Release, state: State, at_ms: int, reason: str, **changes: Any) -> Release:
+    """Enter a state that remembers which state it interrupted."""
+    interrupted = _interrupted_state(release)
+    return _update(release, at_ms, reason, state=state, resumes_to=interrupted, **changes)
 
 
-def _underlying(release: Release) -> State:
-    """What lies below a hold, a question, a pause or a kill."""
+def _wait(release: Release, state: State, at_ms: int, reason: str, **changes: Any) -> Release:
+    if release.state is not state:
+        return _interrupt(release, state, at_ms, reason, **changes)
+    return release if release.reason == reason else _update(release, at_ms, reason)
+
+
+def _interrupted_state(release: Release) -> State:
+    """The state that a hold, a wait for approvals, a pause or a kill interrupted."""
     if release.state in (State.DRAFT, State.COOLDOWN):
         return release.state
-    return release.resumes_to or _state_at(release, release.stage)
+    return release.resumes_to or _open_state(release, release.stage)
 
 
-def _state_at(release: Release, stage: int) -> State:
+def _open_state(release: Release, stage: int) -> State:
     return State.BAKING if stage >= len(release.policy.stages) else State.RUNNING
 
 
-def _enter(release: Release, stage: int, at_ms: int, reason: str) -> Release:
-    state = _state_at(release, stage)
+def _enter_stage(release: Release, stage: int, at_ms: int, reason: str) -> Release:
+    state = _open_state(release, stage)
     paused = release.state is State.PAUSED
-    return replace(
+    return _update(
         release,
+        at_ms,
+        reason,
         stage=stage,
         step=release.step + 1,
         state=State.PAUSED if paused else state,
@@ -439,23 +397,17 @@ def _enter(release: Release, stage: int, at_ms: int, reason: str) -> Release:
         asked_ms=None,
         approvals=(),
         stage_entered_ms=at_ms,
-        reason=reason,
-        updated_ms=at_ms,
     )
 
 
-def _touch(release: Release, at_ms: int, reason: str) -> Release:
-    return replace(release, reason=reason, updated_ms=at_ms)
-
-
 def _end(release: Release, state: State, at_ms: int, reason: str) -> Release:
-    return replace(
+    return _update(
         release,
+        at_ms,
+        reason,
         state=state,
         resumes_to=None,
         stopped=False,
         cooldown_until_ms=None,
-        reason=reason,
-        updated_ms=at_ms,
         ended_ms=at_ms,
     )

@@ -15,7 +15,7 @@ from tidegate_server.domain import release_commits, release_state_machine
 from tidegate_server.domain.change import Address, Change, Kind, Stored
 from tidegate_server.domain.release import Approval, Release
 from tidegate_server.domain.release_start import start_release
-from tidegate_server.domain.release_state_machine import Mover
+from tidegate_server.domain.release_state_machine import Initiator
 from tidegate_server.domain.snapshot import present_openings
 from tidegate_server.domain.tokens import Token
 from tidegate_server.store import Store
@@ -63,25 +63,25 @@ class ReleaseView:
 
 TRANSITIONS: Mapping[str, Transition] = {
     "pause": lambda release, now_ms, asked: release_state_machine.pause(
-        release, now_ms, asked.reason, stop=asked.stop, by=Mover.PERSON
+        release, now_ms, asked.reason, stop=asked.stop, by=Initiator.PERSON
     ),
     "resume": lambda release, now_ms, asked: release_state_machine.resume(
-        release, now_ms, asked.reason, by=Mover.PERSON
+        release, now_ms, asked.reason, by=Initiator.PERSON
     ),
     "begin": lambda release, now_ms, asked: release_state_machine.begin(
-        release, now_ms, asked.reason, by=Mover.PERSON
+        release, now_ms, asked.reason, by=Initiator.PERSON
     ),
     "retry": lambda release, now_ms, asked: release_state_machine.retry(
-        release, now_ms, asked.reason, by=Mover.PERSON
+        release, now_ms, asked.reason, by=Initiator.PERSON
     ),
     "advance": lambda release, now_ms, asked: release_state_machine.advance(
-        release, now_ms, asked.reason, by=Mover.PERSON
+        release, now_ms, asked.reason, by=Initiator.PERSON
     ),
     "rollback": lambda release, now_ms, asked: release_state_machine.roll_back(
-        release, now_ms, asked.reason, by=Mover.PERSON
+        release, now_ms, asked.reason, by=Initiator.PERSON
     ),
     "complete": lambda release, now_ms, asked: release_state_machine.complete(
-        release, now_ms, asked.reason, by=Mover.PERSON
+        release, now_ms, asked.reason, by=Initiator.PERSON
     ),
 }
 """What people may do to a release, by the word in the address."""
