@@ -1,4 +1,4 @@
-"""Tidegate: feature flags evaluated in the application, releases that close by themselves."""
+"""Tidegate: feature flags, and releases that open while healthy and close by themselves."""
 
 from tidegate.client import Client
 from tidegate.context import Context

@@ -1,4 +1,4 @@
-"""Who is asking: a targeting key and attributes."""
+"""The evaluation context: a targeting key and attributes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _MISSING: Final = object()
 
 
 def is_text(value: str) -> bool:
-    """Return whether a string can be encoded; mmh3 crashes the process where it cannot."""
+    """Return whether a string can be encoded as UTF-8. If not, mmh3 crashes the process."""
     if value.isascii():
         return True
     try:
@@ -20,12 +20,12 @@ def is_text(value: str) -> bool:
 
 
 class Context:
-    """An evaluation context, in OpenFeature's sense. Treat it as immutable.
+    """An evaluation context, as OpenFeature defines it. Treat it as immutable.
 
     Args:
-        targeting_key: what buckets are computed from, usually the user's id. One that is no
-            text, since it has half of a surrogate pair, counts as missing.
-        attributes: whatever rules look at; nested mappings are read by dotted path.
+        targeting_key: the id that decides the bucket, usually the user's id. A key that
+            contains half of a surrogate pair counts as missing.
+        attributes: what conditions compare; dotted paths read nested mappings.
     """
 
     __slots__ = ("attributes", "targeting_key")
@@ -41,14 +41,14 @@ class Context:
 
     @classmethod
     def of(cls, mapping: Mapping[str, Any]) -> Context:
-        """Make a context from OpenFeature's flat form, where ``targetingKey`` is one entry."""
+        """Return the context of a mapping in which ``targetingKey`` is one of the entries."""
         key = mapping.get("targetingKey")
         context = cls(key if isinstance(key, str) else None)
         context.attributes = {name: mapping[name] for name in mapping if name != "targetingKey"}
         return context
 
     def __repr__(self) -> str:
-        # Attributes may be personal: they do not belong in a log line.
+        # Attributes may be personal data, which must not get into logs.
         return f"Context({self.targeting_key!r}, {len(self.attributes)} attributes)"
 
     def __eq__(self, other: object) -> bool:
@@ -61,4 +61,4 @@ class Context:
 
 
 NOBODY: Final = Context()
-"""The context of an evaluation that names none."""
+"""The context of an evaluation without a context."""

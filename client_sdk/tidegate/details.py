@@ -1,7 +1,7 @@
-"""What an application is told: about an evaluation, in OpenFeature's words, and a client.
+"""What a client returns to the application: evaluation details, its status, its events.
 
-Named tuples, and no dataclasses: ``import tidegate`` needs this module, and would take a
-quarter longer with the machinery of dataclasses.
+These are named tuples: ``import tidegate`` needs this module, and importing ``dataclasses``
+would make it a quarter slower.
 """
 
 from __future__ import annotations
@@ -13,9 +13,16 @@ T = TypeVar("T")
 
 
 class EvaluationDetails(NamedTuple, Generic[T]):
-    """A value with its why. Where ``error_code`` is set, ``value`` is the caller's default.
+    """A flag's value and how it was chosen, in OpenFeature's terms.
 
-    One is made for each question: a frozen dataclass would take five times as long.
+    Attributes:
+        flag_key: the flag's key.
+        value: the value; the caller's default if ``error_code`` is set.
+        variant: the variant's key; None on an error.
+        reason: OpenFeature's reason; ``STALE`` while the server has not confirmed cached flags.
+        error_code: OpenFeature's error code; None on success.
+        error_message: what is wrong and how to fix it.
+        metadata: flag metadata; read-only.
     """
 
     flag_key: str
@@ -27,24 +34,24 @@ class EvaluationDetails(NamedTuple, Generic[T]):
     metadata: Mapping[str, Any]
 
     def __reduce__(self) -> tuple[type[EvaluationDetails[T]], tuple[Any, ...]]:
-        """Pickled and copied, the metadata becomes a dictionary; here it cannot be changed."""
+        """Pickle the metadata as a dictionary: a read-only mapping cannot be pickled."""
         return type(self), (*self[:-1], dict(self.metadata))
 
 
 class ClientStatus(NamedTuple):
-    """How a client stands.
+    """The status of a client.
 
     Attributes:
         state: ``starting`` (no flags yet), ``connected``, ``stale`` (flags, but no
             connection), ``offline`` (made from a document), ``closed`` or ``postponed`` (made
-            in a uWSGI master, whose workers begin when they are forked).
-        version: of the snapshot in force; None before the first.
+            in a uWSGI master; its workers connect after they are forked).
+        version: the version of the snapshot in use; None before the first.
         age: seconds since the server last confirmed the flags; None before that.
-        instance: the id under which this process reports.
-        dropped: operations and values that could not be counted: for want of room, or
-            because a value was no finite number.
-        closed_here: keys of flags whose release this process, or the one it was forked from,
-            closed for itself, until the server speaks again.
+        instance: the id under which this process reports; None if it does not report.
+        dropped: operations and values that were not counted, because memory was full or a
+            value was not a finite number.
+        closed_here: keys of flags whose release was closed by the local breaker of this
+            process, or of its parent, until the server can be reached again.
     """
 
     state: str
@@ -56,14 +63,13 @@ class ClientStatus(NamedTuple):
 
 
 class ClientEvent(NamedTuple):
-    """A change of a client's state, for those who listen.
+    """A change of a client's state.
 
     Attributes:
-        kind: ``ready`` (connected, also again), ``changed`` (other flags are in force),
-            ``stale`` (the connection is lost) or ``refused`` (the server does not take the
-            token).
-        flags: keys of the flags that ``changed``.
-        message: why, where there is a reason.
+        kind: ``ready`` (connected or reconnected), ``changed`` (flags changed), ``stale`` (the
+            connection is lost) or ``refused`` (the server does not accept the token).
+        flags: keys of the changed flags, for ``changed``.
+        message: the reason, for ``stale`` and ``refused``.
     """
 
     kind: str

@@ -46,9 +46,11 @@ class FlagSource(Protocol):
 
     def snapshot(self) -> Any:
         """Return the whole snapshot, as ``docs/wire/snapshot.schema.json`` has it."""
+        ...
 
     def report(self, report: Report) -> bool:
         """Send a report; return False if this instance is forgotten and must take a new id."""
+        ...
 
 
 class FlagFollower:

@@ -1,9 +1,9 @@
-"""Distributions of values in buckets that grow by the same factor.
+"""Histograms of values in exponential buckets.
 
-An operation's duration, or a value that the application reports, is counted in a bucket
-whose upper bound is at most 9.1 % above it. Buckets are numbered: 0 holds zero, ``n`` above
-0 holds values up to ``SMALLEST * 2 ** ((n - 1) / 8)``, ``-n`` the same values below zero.
-Counts of the same bucket add, so distributions of many processes do.
+The duration of an operation, or a value that the application reports, is counted in a bucket
+whose upper bound is at most 9.1 % above it. Bucket 0 contains zero, bucket ``n`` above 0 the
+values up to ``SMALLEST * 2 ** ((n - 1) / 8)``, bucket ``-n`` the same values below zero. Counts
+of the same bucket add up, so histograms of many processes do too.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from __future__ import annotations
 from math import ceil, log2
 
 LATENCY = "latency"
-"""The measure of operations' durations, in seconds; no other value has this name."""
+"""The measure of the durations of operations, in seconds; a reserved name."""
 
 SMALLEST = 1e-6
-"""What is nearer to zero is counted as this: a microsecond, for durations in seconds."""
+"""Smaller values count as this: a microsecond, for durations in seconds."""
 
 PER_DOUBLING = 8
 LARGEST_BUCKET = 60 * PER_DOUBLING + 1
-"""Values beyond ``SMALLEST * 2 ** 60`` are counted as that."""
+"""Larger values count as ``SMALLEST * 2 ** 60``."""
 
 
 def bucket_of(value: float) -> int:
-    """Return the number of a value's bucket. The value is finite."""
+    """Return the bucket of a finite value."""
     if value == 0.0:
         return 0
     size = abs(value) / SMALLEST
@@ -31,7 +31,7 @@ def bucket_of(value: float) -> int:
 
 
 def upper_bound(bucket: int) -> float:
-    """Return the largest size of a bucket's values, with their sign."""
+    """Return the bound of a bucket that is farther from zero."""
     if bucket == 0:
         return 0.0
     size: float = SMALLEST * 2.0 ** ((abs(bucket) - 1) / PER_DOUBLING)

@@ -1,8 +1,7 @@
-"""Flags, segments and releases as a snapshot holds them.
+"""Flags, segments and releases as a snapshot contains them.
 
-Frozen values only. Field names are the wire's names (``docs/wire/``), so a
-value written as JSON field by field is the wire form. Parsing lives in
-``tidegate.wire``, meaning in ``tidegate.evaluation.rule_set``.
+The field names are those of the wire format (``docs/wire/``): a value written as JSON field by
+field is the wire form. ``tidegate.wire`` parses it; ``tidegate.evaluation`` evaluates it.
 """
 
 from __future__ import annotations
@@ -12,10 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 SCHEMA_VERSION = 1
-"""The snapshot schema this SDK understands; a newer one is refused."""
+"""The snapshot schema that this SDK reads; it refuses a newer one."""
 
 Json: TypeAlias = Any
-"""A JSON value; a recursive alias would stop generic decoders."""
+"""A JSON value. Generic decoders cannot handle a recursive alias."""
 
 FlagType: TypeAlias = Literal["boolean", "string", "number", "object"]
 Scalar: TypeAlias = bool | int | float | str | None
@@ -24,17 +23,19 @@ FLAG_TYPES: tuple[FlagType, ...] = ("boolean", "string", "number", "object")
 
 
 class Condition:
-    """What a context must satisfy: one of the five classes below."""
+    """What a context must meet: one of the five classes below."""
 
     __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison(Condition):
-    """An attribute compared by an operator, ``{"attribute": "plan", "operator": "in", ...}``.
+    """Compares an attribute, ``{"attribute": "plan", "operator": "in", "value": ["pro"]}``.
 
-    ``attribute`` is ``targetingKey`` or an attribute's dotted path. ``value`` is what
-    the operator in ``tidegate.evaluation.operators`` asks for: a scalar, or a tuple of scalars.
+    Attributes:
+        attribute: ``targetingKey`` or an attribute's dotted path.
+        operator: one of ``tidegate.evaluation.operators``.
+        value: a scalar or a tuple of scalars, as the operator needs.
     """
 
     attribute: str
@@ -44,7 +45,7 @@ class Comparison(Condition):
 
 @dataclass(frozen=True, slots=True)
 class InSegment(Condition):
-    """The context belongs to a segment, ``{"segment": "staff"}``."""
+    """The context is in a segment, ``{"segment": "staff"}``."""
 
     segment: str
 
@@ -65,7 +66,7 @@ class AnyOf(Condition):
 
 @dataclass(frozen=True, slots=True)
 class NoneOf(Condition):
-    """Negation: no condition holds, ``{"none": [...]}``."""
+    """No condition holds, ``{"none": [...]}``; an empty list holds for everyone."""
 
     none: tuple[Condition, ...]
 
@@ -87,7 +88,7 @@ def nested_conditions(condition: Condition) -> Iterator[Condition]:
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """A named value of a flag; None: whoever asks uses the default given with the question."""
+    """A named value of a flag; with the value None the caller's default is used."""
 
     key: str
     value: Json
@@ -95,7 +96,7 @@ class Variant:
 
 @dataclass(frozen=True, slots=True)
 class WeightedVariant:
-    """A variant's part of a split; ``weight`` in percent, at most three decimals."""
+    """A variant's share of a split; ``weight`` is a percentage with at most three decimals."""
 
     variant: str
     weight: float
@@ -103,7 +104,7 @@ class WeightedVariant:
 
 @dataclass(frozen=True, slots=True)
 class Serve:
-    """What a rule gives: either one ``variant`` or a ``split`` whose weights sum to 100."""
+    """What a rule serves: either a ``variant`` or a ``split`` whose weights sum to 100."""
 
     variant: str | None = None
     split: tuple[WeightedVariant, ...] = ()
@@ -111,7 +112,7 @@ class Serve:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Contexts that satisfy ``when`` get ``serve``. The ``id`` is unique in its flag."""
+    """Contexts that meet ``when`` get ``serve``. The ``id`` is unique in its flag."""
 
     id: str
     when: Condition
@@ -120,7 +121,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Prerequisite:
-    """Another flag must evaluate to one of ``variants``, else the off variant is served."""
+    """Another flag that must serve one of ``variants``; else this flag serves its off variant."""
 
     flag: str
     variants: tuple[str, ...]
@@ -128,10 +129,12 @@ class Prerequisite:
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """Whom one stage of a release has opened.
+    """What one stage of a release opened.
 
-    ``stage`` is the stage's number from 1 and names the stratum. Contexts in any of
-    ``segments`` (everyone, when empty) whose bucket is below ``percentage`` are open.
+    Attributes:
+        stage: the stage's number, from 1; it names the stratum.
+        percentage: contexts whose bucket is below it get the treatment.
+        segments: only contexts in one of these; empty: everyone.
     """
 
     stage: int
@@ -141,7 +144,7 @@ class Opening:
 
 @dataclass(frozen=True, slots=True)
 class Tolerance:
-    """How much worse the treatment may be: ``p_t <= (1 + relative) * p_c + absolute``."""
+    """How much more the treatment may fail: ``p_t <= (1 + relative) * p_c + absolute``."""
 
     relative: float = 0.1
     absolute: float = 0.0
@@ -149,16 +152,25 @@ class Tolerance:
 
 @dataclass(frozen=True, slots=True)
 class ActiveRelease:
-    """A release in progress: it replaces what ``rule`` (the default rule: None) serves.
+    """A release in progress.
 
-    ``openings`` are those of all stages so far, since earlier ones stay open. A context
-    belongs to the matching opening with the highest percentage, the first listed of
-    equals (its stratum); a context that matches none gets ``control`` and is no evidence.
-    ``step`` rises by one whenever ``openings`` change or evidence starts afresh: it is
-    the stage id of reports. ``report_interval`` is in seconds. ``measures`` name the
-    values whose distribution is reported: ``latency``, and names given to
-    ``Operation.measure``. ``local_breaker`` lets an instance that cannot reach the server close
-    the release for itself, when its treatment fails far beyond what is tolerated; None: it may not.
+    A context belongs to the matching opening with the highest percentage, the first listed of
+    equals. A context that no opening matches gets the control and is not counted.
+
+    Attributes:
+        id: the release's id.
+        rule: the rule whose serve it replaces; None: the default rule.
+        control: the variant of the control.
+        treatment: the variant of the treatment.
+        salt: the salt of the buckets.
+        stage: the number of the present stage.
+        step: grows by one whenever ``openings`` change or the evidence restarts.
+        openings: those of all stages so far, since earlier ones stay open.
+        report_interval: seconds between reports.
+        measures: the values whose distribution is reported: ``latency``, and names given to
+            ``Operation.measure``.
+        local_breaker: the tolerance beyond which an instance that cannot reach the server
+            closes the release for itself; None: it never does.
     """
 
     id: str
@@ -178,8 +190,9 @@ class ActiveRelease:
 class Flag:
     """A flag in one environment.
 
-    ``killed`` names the variant that a kill serves. ``client_side``: whoever asks with a
-    client token may know how it evaluates.
+    Attributes:
+        killed: the variant that is served while the flag is killed.
+        client_side: whether clients with a client token may evaluate it.
     """
 
     key: str
@@ -199,8 +212,11 @@ class Flag:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A named set of contexts: ``excluded`` keys are out, then ``included`` keys are in,
-    then ``when`` decides (None: nobody else)."""
+    """A named set of contexts.
+
+    Keys in ``excluded`` are not in it; else keys in ``included`` are; else ``when`` decides
+    (None: nobody else).
+    """
 
     key: str
     when: Condition | None = None
@@ -210,7 +226,7 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One environment's whole configuration at one version."""
+    """The whole configuration of one environment at one version."""
 
     project: str
     environment: str
@@ -222,7 +238,7 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """What one committed change did to an environment; None stands for a removal."""
+    """What one change did to an environment; None means removed."""
 
     version: int
     flags: Mapping[str, Flag | None] = field(default_factory=dict)

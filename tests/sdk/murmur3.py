@@ -1,4 +1,4 @@
-"""Murmur3 written out from its definition (Austin Appleby, SMHasher), for comparison only."""
+"""Murmur3 from its definition (Austin Appleby, SMHasher), to compare with."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def _rotate(value: int, by: int, bits: int) -> int:
 
 
 def x86_32(data: bytes, seed: int = 0) -> int:
-    """The 32-bit hash of the 32-bit variant."""
+    """Return the 32-bit hash of the 32-bit variant."""
     h = seed
     for at in range(0, len(data), 4):
         block = data[at : at + 4]
@@ -28,7 +28,7 @@ def x86_32(data: bytes, seed: int = 0) -> int:
 
 
 def x64_128(data: bytes, seed: int = 0) -> tuple[int, int]:
-    """Both halves of the 128-bit hash of the 64-bit variant."""
+    """Return both halves of the 128-bit hash of the 64-bit variant."""
     c1, c2 = 0x87C37B91114253D5, 0x4CF5AD432745937F
     h1 = h2 = seed
     for at in range(0, len(data), 16):
@@ -57,10 +57,10 @@ def _mix(h: int) -> int:
 
 
 def verification(hash: Callable[[bytes, int], bytes]) -> int:
-    """SMHasher's verification value of a hash function.
+    """Return SMHasher's verification value of a hash function.
 
-    Keys of 0, 1, ... 255 bytes are hashed with the seed 256 minus their length, and then
-    all these hashes together with the seed 0; its first four bytes are the value.
+    It hashes keys of 0, 1, ... 255 bytes with the seed 256 minus their length, and then all
+    these hashes together with the seed 0. The value is the first four bytes of the result.
     """
     hashes = b"".join(hash(bytes(range(length)), 256 - length) for length in range(256))
     return int.from_bytes(hash(hashes, 0)[:4], "little")

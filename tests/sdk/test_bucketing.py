@@ -1,4 +1,4 @@
-"""Buckets: the published vectors, and what follows from them."""
+"""Buckets: the published vectors and their properties."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def independent_bucket(salt: str, key: str) -> int:
     return (murmur3.x86_32(f"{salt}:{key}".encode()) * 100_000) >> 32
 
 
-def test_the_comparison_is_murmur3() -> None:
-    """These are SMHasher's own verification values."""
+def test_the_independent_implementation_is_murmur3() -> None:
+    """The values are SMHasher's verification values."""
 
     def narrow(data: bytes, seed: int) -> bytes:
         return murmur3.x86_32(data, seed).to_bytes(4, "little")
@@ -36,7 +36,7 @@ def test_the_comparison_is_murmur3() -> None:
     assert murmur3.verification(wide) == 0x6384BA69
 
 
-def test_the_vectors_follow_from_the_contract() -> None:
+def test_the_vectors_agree_with_the_independent_implementation() -> None:
     for row in VECTORS["buckets"]:
         text = f"{row['salt']}:{row['key']}".encode()
         assert row["hash"] == murmur3.x86_32(text)
@@ -54,12 +54,12 @@ def test_a_salt_and_a_key_give_the_bucket(row: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("row", VECTORS["percentages"], ids=str)
-def test_a_percentage_opens_so_many_buckets(row: dict[str, Any]) -> None:
+def test_a_percentage_opens_a_number_of_buckets(row: dict[str, Any]) -> None:
     assert buckets_below(row["percentage"]) == row["buckets"]
 
 
 @pytest.mark.parametrize("row", VECTORS["openings"], ids=str)
-def test_a_percentage_opens_the_buckets_below(row: dict[str, Any]) -> None:
+def test_a_percentage_opens_the_buckets_below_it(row: dict[str, Any]) -> None:
     opened = buckets_below(row["percentage"])
     assert (bucket(row["salt"], row["key"]) < opened) == row["open"]
     hashed = murmur3.x86_32(f"{row['salt']}:{row['key']}".encode())
@@ -67,11 +67,11 @@ def test_a_percentage_opens_the_buckets_below(row: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("row", VECTORS["users"], ids=lambda row: row["key"][:20])
-def test_a_failing_users_name(row: dict[str, Any]) -> None:
+def test_a_failing_user_is_reported_under_a_hash(row: dict[str, Any]) -> None:
     assert user_hash(row["key"]) == row["hash"]
 
 
-def test_half_a_surrogate_pair_has_a_name_too() -> None:
+def test_half_a_surrogate_pair_has_a_user_hash() -> None:
     assert user_hash("\ud800") != user_hash("\ud801")
 
 
@@ -82,10 +82,10 @@ def test_half_a_surrogate_pair_has_no_bucket() -> None:
 
 
 @given(texts, texts)
-def test_every_key_has_a_bucket_and_always_the_same(salt: str, key: str) -> None:
-    found = bucket(salt, key)
-    assert 0 <= found < BUCKETS
-    assert found == independent_bucket(salt, key)
+def test_every_key_has_one_stable_bucket(salt: str, key: str) -> None:
+    result = bucket(salt, key)
+    assert 0 <= result < BUCKETS
+    assert result == independent_bucket(salt, key)
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(0, BUCKETS))
@@ -104,7 +104,7 @@ def test_a_limit_is_the_first_hash_of_the_next_bucket(opened: int) -> None:
 
 
 @given(st.integers(0, BUCKETS))
-def test_every_percentage_of_three_decimals_is_taken_exactly(opened: int) -> None:
+def test_every_percentage_with_three_decimals_is_exact(opened: int) -> None:
     assert buckets_below(float(f"{opened // 1000}.{opened % 1000:03d}")) == opened
 
 
@@ -117,7 +117,7 @@ def test_a_larger_percentage_contains_a_smaller_one(
         assert bucket(salt, key) < buckets_below(larger)
 
 
-def test_keys_spread_evenly_and_salts_draw_anew() -> None:
+def test_keys_spread_evenly_and_salts_are_independent() -> None:
     keys = [f"user-{number}" for number in range(20_000)]
     tenths = Counter(bucket("one", key) // 10_000 for key in keys)
     assert len(tenths) == 10

@@ -1,4 +1,4 @@
-"""Contexts: who is asking."""
+"""Evaluation contexts."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def test_an_attribute_may_have_any_name() -> None:
     assert user.attributes == {"targeting_key": "x", "self": 1, "attributes": 2}
 
 
-def test_it_may_come_in_openfeatures_flat_form() -> None:
+def test_a_context_can_be_made_from_openfeatures_flat_form() -> None:
     flat = MappingProxyType({"targetingKey": "ann", "plan": "pro", "a.b": {"c": 1}})
     assert Context.of(flat) == Context("ann", **{"plan": "pro", "a.b": {"c": 1}})
     assert Context.of({}) == NOBODY == Context()
 
 
 @pytest.mark.parametrize("key", [None, 7, True, ["ann"], {}])
-def test_a_key_that_is_no_text_is_none(key: object) -> None:
+def test_a_key_that_is_not_a_string_counts_as_missing(key: object) -> None:
     assert Context.of({"targetingKey": key}) == NOBODY
 
 
@@ -40,6 +40,6 @@ def test_equal_contexts_are_equal() -> None:
     assert Context("ann") != "ann"
 
 
-def test_its_attributes_are_not_in_its_words() -> None:
-    """They may be personal, and words end in log lines."""
+def test_its_repr_hides_its_attributes() -> None:
+    """Attributes may be personal data, and a repr ends up in logs."""
     assert repr(Context("ann", email="ann@example.org")) == "Context('ann', 1 attributes)"

@@ -11,7 +11,7 @@ SIZES = st.floats(SMALLEST, SMALLEST * 2.0**60)
 
 
 @given(SIZES)
-def test_a_value_lies_below_its_buckets_bound_and_within_a_twelfth_of_it(value: float) -> None:
+def test_a_value_is_at_most_its_buckets_bound_and_less_than_a_tenth_below_it(value: float) -> None:
     bound = upper_bound(bucket_of(value))
     assert value <= bound * (1 + 1e-12)
     assert bound <= value * 2 ** (1 / 8) * (1 + 1e-12)
@@ -42,5 +42,5 @@ def test_negative_values_mirror_positive_ones(value: float) -> None:
         (-1e300, -LARGEST_BUCKET),
     ],
 )
-def test_buckets_are_numbered_as_published(value: float, bucket: int) -> None:
+def test_buckets_have_the_published_numbers(value: float, bucket: int) -> None:
     assert bucket_of(value) == bucket

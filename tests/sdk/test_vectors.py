@@ -1,4 +1,4 @@
-"""The published evaluation vectors, as an application would see them; and what they rest on."""
+"""The published evaluation vectors, as an application sees them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def named(case: dict[str, Any]) -> str:
 
 
 @pytest.mark.parametrize("case", VECTORS["cases"], ids=named)
-def test_an_evaluation_gives(case: dict[str, Any]) -> None:
+def test_an_evaluation_gives_what_its_vector_says(case: dict[str, Any]) -> None:
     snapshot = SNAPSHOTS[case["snapshot"]]
     client = client_of(snapshot)
     context = Context.of(case["context"])
@@ -50,14 +50,14 @@ def test_an_evaluation_gives(case: dict[str, Any]) -> None:
     assert type(details.value) is type(expected["value"])
     assert getattr(client, case["ask"])(case["flag"], case["default"], context) == details.value
     if details.error_code != "TYPE_MISMATCH":
-        found = snapshot.evaluate(case["flag"], context).exposures
+        recorded = snapshot.evaluate(case["flag"], context).exposures
         assert [
             {name: getattr(each, name) for name in ("release", "step", "stratum", "arm")}
-            for each in found
+            for each in recorded
         ] == exposures
 
 
-# The naive evaluator reads only documents that can be read, and nobody asks it for a type.
+# The naive evaluator reads only valid documents and does not check the type asked for.
 NAIVE = [
     case
     for case in VECTORS["cases"]
@@ -66,8 +66,8 @@ NAIVE = [
 
 
 @pytest.mark.parametrize("case", NAIVE, ids=named)
-def test_the_naive_evaluator_agrees(case: dict[str, Any]) -> None:
-    """What is expected was written by hand: this finds a slip of the pen."""
+def test_the_naive_evaluator_agrees_with_the_vectors(case: dict[str, Any]) -> None:
+    """The expected results were written by hand; this finds mistakes in them."""
     expected = case["expected"]
     answer = naive_evaluator.ask(
         VECTORS["snapshots"][case["snapshot"]], case["flag"], case["context"]
@@ -86,13 +86,13 @@ def test_the_naive_evaluator_agrees(case: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("name", VECTORS["snapshots"])
-def test_the_vectors_snapshots_are_of_the_published_form(name: str) -> None:
-    found = violations(SNAPSHOT, VECTORS["snapshots"][name])
-    assert bool(found) == (name == "unreadable")
+def test_the_snapshots_of_the_vectors_follow_the_published_schema(name: str) -> None:
+    problems = violations(SNAPSHOT, VECTORS["snapshots"][name])
+    assert bool(problems) == (name == "unreadable")
 
 
 @pytest.mark.parametrize("row", SPLITS, ids=lambda row: row["about"])
-def test_a_split_takes_consecutive_ranges(row: dict[str, Any]) -> None:
+def test_the_variants_of_a_split_take_consecutive_ranges_of_buckets(row: dict[str, Any]) -> None:
     variants = [{"key": part["variant"], "value": part["variant"]} for part in row["split"]]
     flag = {
         "key": "split",

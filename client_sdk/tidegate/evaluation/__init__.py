@@ -1,1 +1,1 @@
-"""The rules of evaluation: from a snapshot and a context to a value."""
+"""Evaluation: from a snapshot and a context to a value. Starts in ``rule_set``."""

@@ -1,8 +1,8 @@
-"""One small function per comparison operator.
+"""The comparison operators: one function each.
 
-``compile(operator, value)`` turns what a condition says into a test of an attribute's
-value. A test gets values of any type and answers False to what it cannot compare: it
-never raises, and it never takes a string of digits for a number or a boolean for 1.
+``compile(operator, value)`` returns a test of an attribute's value. A test accepts a value of
+any type and returns False if it cannot compare it. It never raises, and it never treats a
+string of digits as a number or a boolean as 1.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def compile(operator: str, value: object) -> Test:
-    """Return the test that ``operator`` makes of ``value``.
+    """Return the test of whether an attribute's value compares so with ``value``.
 
     Args:
         operator: one of ``OPERATORS``.
-        value: a scalar or a sequence of scalars, as the operator asks.
+        value: a scalar or a sequence of scalars, as the operator needs.
 
     Raises:
-        InvalidCondition: no such operator, or a value it cannot work with.
+        InvalidCondition: the operator does not exist, or it cannot compare with the value.
     """
     make = OPERATORS.get(operator)
     if make is None:
@@ -42,7 +42,7 @@ def _is_number(value: object) -> bool:
 
 
 def _identity(value: object) -> object:
-    """Return what makes two scalars the same: True is not 1, but 1 is 1.0."""
+    """Return a key that equal scalars share: True is not 1, but 1 is 1.0."""
     return (bool, value) if isinstance(value, bool) else value
 
 
@@ -116,27 +116,27 @@ def _ends_with(value: object) -> Test:
     return lambda actual: isinstance(actual, str) and actual.endswith(suffixes)
 
 
-_NO_TEXT: Final = "the value has one half of a surrogate pair, which is no text"
+_NOT_TEXT: Final = "the value contains half of a surrogate pair, which is not text"
 
 
 def _matches(value: object) -> Test:
     if not isinstance(value, str):
         raise InvalidCondition("the value must be a regular expression, as a string")
-    # RE2 works in linear time, so no pattern can hang an evaluation. Its import costs
-    # more than the rest of the SDK: only those who use a pattern pay.
+    # RE2 works in linear time, so no pattern can hang an evaluation. Importing it takes longer
+    # than importing the rest of the SDK, so it is imported with the first pattern.
     re2 = load("re2")
     options = re2.Options()
-    options.log_errors = False  # else they are written to the application's stderr
+    options.log_errors = False  # else RE2 writes them to the application's stderr
     try:
         search = re2.compile(value, options).search
     except re2.error as error:
-        said = error.args[0].decode("utf-8", "replace")
+        reason = error.args[0].decode("utf-8", "replace")
         raise InvalidCondition(
-            f"not a regular expression that RE2 understands: {said} "
-            "(look-around and back-references are not offered)"
+            f"not a valid RE2 regular expression: {reason} "
+            "(RE2 has no look-around and no back-references)"
         ) from None
     except UnicodeEncodeError:
-        raise InvalidCondition(_NO_TEXT) from None
+        raise InvalidCondition(_NOT_TEXT) from None
 
     def test(actual: Any) -> bool:
         try:
@@ -174,9 +174,12 @@ def _less_or_equal(value: object) -> Test:
 
 
 def _instant(value: object) -> float | None:
-    """Return seconds since the epoch for a date, an ISO 8601 text (naive: UTC) or a number."""
+    """Return the seconds since 1970 of a date, an ISO 8601 string or a number; else None.
+
+    A time without an offset is in UTC.
+    """
     if _is_number(value):
-        return value  # type: ignore[return-value] # as it is: no float holds every integer
+        return value  # type: ignore[return-value] # unchanged: a float cannot represent every integer
     if isinstance(value, str):
         try:
             value = datetime.fromisoformat(value)
@@ -219,19 +222,19 @@ Version: TypeAlias = tuple[int, int, int, bool, tuple[tuple[bool, int, str], ...
 
 
 def _version(value: object) -> Version | None:
-    """Return a sortable form of a semantic version (semver.org 2.0.0, section 11).
+    """Return a sortable form of a semantic version (semver.org 2.0.0, section 11), else None.
 
-    A leading ``v`` and missing minor or patch numbers are taken kindly; a version that is
-    longer than 256 characters is none.
+    A leading ``v`` is allowed, and minor and patch are 0 when missing. More than 256 characters
+    are not a version.
     """
     if not isinstance(value, str) or len(value) > 256:
         return None
-    found = _SEMVER.fullmatch(value)
-    if found is None:
+    match = _SEMVER.fullmatch(value)
+    if match is None:
         return None
-    major, minor, patch, prerelease = found.groups()
+    major, minor, patch, prerelease = match.groups()
     parts = tuple(
-        # Numbers sort below words, numbers by size and words by their characters.
+        # Numbers sort before words, numbers by size and words by their characters.
         (False, int(part), "") if part.isdigit() else (True, 0, part)
         for part in (prerelease.split(".") if prerelease else ())
     )
@@ -297,7 +300,7 @@ def _in_cidr(value: object) -> Test:
 
 def _exists(value: object) -> Test:
     if value is not None:
-        raise InvalidCondition("takes no value; to ask for absence, put it under none")
+        raise InvalidCondition("takes no value; to test for absence, put it inside none")
     return lambda actual: actual is not None
 
 

@@ -1,4 +1,4 @@
-"""A variant without a value: whoever asks uses the default given with the question."""
+"""A variant without a value gives the caller's default."""
 
 from __future__ import annotations
 
@@ -47,18 +47,20 @@ def client() -> Client:
     ("ask", "key", "default"),
     [
         ("boolean", "boolean", True),
-        ("string", "string", "mine"),
+        ("string", "string", "own"),
         ("integer", "number", 7),
         ("float", "number", 0.5),
-        ("object", "object", {"mine": True}),
+        ("object", "object", {"own": True}),
     ],
 )
-def test_the_default_is_the_answer(client: Client, ask: str, key: str, default: Any) -> None:
+def test_the_default_is_returned_with_the_variant(
+    client: Client, ask: str, key: str, default: Any
+) -> None:
     assert getattr(client, ask)(key, default) == default
     details = getattr(client, f"{ask}_details")(key, default)
     assert (details.value, details.variant, details.error_code) == (default, "v2", None)
 
 
-def test_also_within_a_unit_of_work(client: Client) -> None:
+def test_the_default_is_returned_inside_an_operation(client: Client) -> None:
     with client.operation():
         assert client.boolean("boolean", True) is True
