@@ -1,8 +1,10 @@
-"""Keeping the compiled flags of one environment up to date, and reporting their counts.
+"""Keeps the compiled flags of one environment up to date, and reports their counts.
 
 A ``FlagSource`` is where the flags come from and where reports go: the server over HTTP
-(``tidegate.sync``), or the store itself inside the server. ``FlagFollower`` holds what the
-source said last. It has no thread and no lock: its owner calls it from one thread at a time.
+(``tidegate.sync``), or the store itself inside the server.
+
+Threads: a ``FlagFollower`` has no thread and no lock. One thread updates the flags; the same or
+another one sends the reports.
 """
 
 from __future__ import annotations
@@ -54,7 +56,7 @@ class FlagSource(Protocol):
 
 
 class FlagFollower:
-    """The flags of one environment, as their source last said.
+    """The flags of one environment as last received from their source.
 
     Args:
         source: where flags come from and reports go.
@@ -125,9 +127,9 @@ class FlagFollower:
             version = 0 if flags is None else flags.version
             if self._source.report(Report(counts, version, report_interval(flags), leaving)):
                 releases = () if flags is None else flags.releases.values()
-                self._reporter.acknowledged(counts.sequence, releases)
+                self._reporter.acknowledge(counts.sequence, releases)
                 return True
-            self._reporter.forgotten()
+            self._reporter.renew_instance()
         return False
 
 

@@ -1,12 +1,12 @@
-"""Exposures and outcomes become cumulative reports.
+"""The counts of one SDK instance, from which its reports are made.
 
-An instance sends its totals since it began; the server adds the difference to what it
-had, so a lost, repeated or overtaken report changes nothing. Failing users are named
-until a report that names them is acknowledged. Values are counted in buckets, of those
-releases alone that ask for them.
+An instance sends totals since it started; the server adds the difference to the totals it has.
+So a lost, repeated or overtaken report changes nothing. Failing users are named until a report
+that names them is acknowledged. Values are counted in buckets, only for releases that ask for
+them.
 
-Threads: every method may be called from any thread; ``_lock`` is held for dictionary
-work only, never while something is sent.
+Threads: every method may be called from any thread. ``_lock`` is held for work on dictionaries
+only, never while a report is sent.
 """
 
 from __future__ import annotations
@@ -24,40 +24,48 @@ from tidegate.histogram import LATENCY, bucket_of
 from tidegate.model import ActiveRelease
 
 ROOM_FOR_USERS = 10_000
-"""How many failing users wait for a report; those beyond are counted, not named."""
+"""How many failing users are named in the next report; more are counted, not named."""
 
 ROOM_FOR_GROUPS = 1_000
-"""How many (release, step, stratum) groups are counted; operations beyond are dropped."""
+"""How many (release, step, stratum) groups are counted; operations of more are dropped."""
 
 ROOM_FOR_BUCKETS = 20_000
-"""How many buckets of values there are in all; values that need another one are dropped."""
+"""How many buckets of values are kept; values that need another one are dropped."""
 
 Group: TypeAlias = tuple[str, int, int]
+"""A release, a step and a stratum."""
+
+ArmGroup: TypeAlias = tuple[Group, Arm]
+
 Totals: TypeAlias = list[int]
+"""Exposures, outcomes, errors and microseconds of control, then the same of treatment."""
+
 Buckets: TypeAlias = dict[int, int]
+"""A histogram: counts by the number of their bucket."""
+
 Values: TypeAlias = dict[tuple[Group, str, Arm], Buckets]
 Trips: TypeAlias = tuple[int, int]
-"""How often a release was closed here without the server, and for how many milliseconds."""
+"""How often the local breaker closed a release, and for how many milliseconds in all."""
 
-Failing: TypeAlias = dict[tuple[Group, Arm], dict[str, None]]
+Failing: TypeAlias = dict[ArmGroup, dict[str, None]]
+"""Hashes of failing users, in the order in which they failed."""
 
 _MEASURES = ("exposures", "outcomes", "errors", "microseconds")
-_NOTHING = (0,) * 8
+_ZERO_TOTALS = (0,) * 8
 
 
 @dataclass(slots=True)
 class ReportCounts:
-    """The counts of one report: totals since the instance began, by release, step and stratum.
+    """The counts of one report: totals since the instance started.
 
-    ``totals`` holds exposures, outcomes, errors and microseconds of control, then the same of
-    treatment. ``continues``: an earlier report of this instance was acknowledged.
+    ``continues``: an earlier report of this instance was acknowledged.
     """
 
     instance: str
     sequence: int
     continues: bool
     totals: dict[Group, Totals]
-    overflow: dict[tuple[Group, Arm], int]
+    overflow: dict[ArmGroup, int]
     users: Failing
     values: Values
     trips: dict[str, Trips]
@@ -70,25 +78,25 @@ class Reporter:
         self._lock = threading.Lock()
         self._totals: dict[Group, Totals] = {}
         self._failing: Failing = {}
-        self._overflow: dict[tuple[Group, Arm], int] = {}
+        self._overflow: dict[ArmGroup, int] = {}
         self._values: Values = {}
-        self._buckets = 0
-        self._waiting = 0
-        self._acknowledged = _nothing_sent()
+        self._bucket_count = 0
+        self._failing_count = 0
+        self._acknowledged = _empty_report()
         self._sent: dict[int, ReportCounts] = {}
         self._sequence = 0
         self._abandoned = False
-        self._watched: dict[tuple[Group, Arm], set[str]] | None = None
-        self._room_to_watch = ROOM_FOR_USERS
-        self._earlier: dict[Group, tuple[int, int]] = {}
+        self._window_failing: dict[ArmGroup, set[str]] | None = None
+        self._window_room = ROOM_FOR_USERS
+        self._ended_before: dict[Group, tuple[int, int]] = {}
         self._trips: dict[str, Trips] = {}
-        self._tripped: dict[str, float] = {}
+        self._open_trips: dict[str, float] = {}
         self.instance: str = uuid.uuid4().hex
         self.dropped: int = 0
 
     def abandon(self) -> None:
-        """Count no more: this is a forked child's copy of what its parent reports."""
-        # The lock may have been held by a thread that does not exist here.
+        """Stop counting: in a forked child this is a copy of what its parent reports."""
+        # The lock may be held by a thread that does not exist in this process.
         self._lock = threading.Lock()
         self._abandoned = True
 
@@ -98,19 +106,19 @@ class Reporter:
         outcome: str | None,
         microseconds: int | None,
         key: str | None,
-        others: Mapping[str, str | None] | None = None,
+        other_keys: Mapping[str, str | None] | None = None,
         exposed: bool = True,
         measured: Mapping[str, float] | None = None,
     ) -> None:
-        """Count one unit of work.
+        """Count one operation.
 
         Args:
-            exposures: what it was exposed to, by release.
-            outcome: ``ok``, ``error``, or None when it did not end.
-            microseconds: how long it took; None when nobody knows, and then it has no latency.
+            exposures: its exposures, by release.
+            outcome: ``ok``, ``error``, or None without an outcome.
+            microseconds: its duration; None if it is unknown and does not count as latency.
             key: the targeting key of its context.
-            others: keys of releases that were evaluated for somebody else, by release.
-            exposed: False when the exposures were counted before, and this is how it ended.
+            other_keys: targeting keys of other contexts it evaluated flags for, by release.
+            exposed: False if the exposures were counted before, and this adds the outcome.
             measured: values that the application reported, by name.
         """
         if self._abandoned:
@@ -134,12 +142,12 @@ class Reporter:
                     self._count_values(group, exposure, microseconds, measured or {})
                 if outcome == "error":
                     totals[at + 2] += 1
-                    user = others[release] if others and release in others else key
+                    user = other_keys.get(release, key) if other_keys else key
                     if isinstance(user, str):
-                        self._fail((group, exposure.arm), user)
+                        self._add_failing((group, exposure.arm), user)
 
-    def drop(self) -> None:
-        """Note that a value could not be counted."""
+    def count_dropped(self) -> None:
+        """Count a value that was dropped."""
         with self._lock:
             self.dropped += 1
 
@@ -160,76 +168,81 @@ class Reporter:
             number = bucket_of(value)
             if buckets is not None and number in buckets:
                 buckets[number] += 1
-            elif self._buckets < ROOM_FOR_BUCKETS:
+            elif self._bucket_count < ROOM_FOR_BUCKETS:
                 self._values.setdefault(place, {})[number] = 1
-                self._buckets += 1
+                self._bucket_count += 1
             else:
                 self.dropped += 1
 
-    def _fail(self, place: tuple[Group, Arm], user: str) -> None:
-        name = user_hash(user)
-        if self._watched is not None and self._room_to_watch > 0:
-            # One room for all: of two, the control's would be full first, and harmless failures
-            # of the treatment alone would go on being counted.
-            users = self._watched.setdefault(place, set())
-            if name not in users:
-                users.add(name)
-                self._room_to_watch -= 1
-        if name in self._failing.get(place, ()):
+    def _add_failing(self, place: ArmGroup, key: str) -> None:
+        user = user_hash(key)
+        if self._window_failing is not None and self._window_room > 0:
+            # Both arms share the room. If each had its own, the control's would be full first,
+            # and harmless failures of the treatment alone would go on being counted.
+            users = self._window_failing.setdefault(place, set())
+            if user not in users:
+                users.add(user)
+                self._window_room -= 1
+        if user in self._failing.get(place, ()):
             return
-        if self._waiting >= ROOM_FOR_USERS:
+        if self._failing_count >= ROOM_FOR_USERS:
             self._overflow[place] = self._overflow.get(place, 0) + 1
             return
-        self._failing.setdefault(place, {})[name] = None
-        self._waiting += 1
+        self._failing.setdefault(place, {})[user] = None
+        self._failing_count += 1
 
-    def watch(self, watched: bool) -> None:
-        """Begin, or cease, to remember who fails between two calls of ``look``."""
+    def watch_failures(self, watching: bool) -> None:
+        """Start, or stop, to remember who fails between two calls of ``take_window``."""
         with self._lock:
-            self._watched = {} if watched else None
-            self._room_to_watch = ROOM_FOR_USERS
-            self._earlier = {}
+            self._window_failing = {} if watching else None
+            self._window_room = ROOM_FOR_USERS
+            self._ended_before = {}
 
-    def look(self) -> tuple[dict[Group, tuple[int, int]], dict[tuple[Group, Arm], set[str]]]:
-        """Return operations that ended, in control and treatment, and who failed since before."""
+    def take_window(self) -> tuple[dict[Group, tuple[int, int]], dict[ArmGroup, set[str]]]:
+        """Return the counts that the local breaker evaluates.
+
+        Returns:
+            How many operations ended since the watch began or before, in control and treatment,
+            and hashes of the users who failed since the last call.
+        """
         with self._lock:
             ended = {
-                group: _plus(self._earlier.get(group, (0, 0)), totals)
+                group: _add_ended(self._ended_before.get(group, (0, 0)), totals)
                 for group, totals in self._totals.items()
             }
-            failed = self._watched or {}
-            if self._watched is not None:
-                self._watched, self._room_to_watch = {}, ROOM_FOR_USERS
+            failed = self._window_failing or {}
+            if self._window_failing is not None:
+                self._window_failing, self._window_room = {}, ROOM_FOR_USERS
             return ended, failed
 
-    def tripped(self, release: str) -> None:
-        """Count that a release is closed here from now on, without the server."""
+    def start_trip(self, release: str) -> None:
+        """Count that the local breaker closes a release now."""
         with self._lock:
-            count, length = self._trips.get(release, (0, 0))
+            count, milliseconds = self._trips.get(release, (0, 0))
             if release in self._trips or len(self._trips) < ROOM_FOR_GROUPS:
-                self._trips[release] = count + 1, length
-                self._tripped[release] = time.monotonic()
+                self._trips[release] = count + 1, milliseconds
+                self._open_trips[release] = time.monotonic()
 
-    def reopened(self) -> None:
-        """Note that what was closed here is closed no more."""
+    def end_trips(self) -> None:
+        """Count that all releases closed by the local breaker are open again."""
         with self._lock:
-            self._lengthen_trips()
-            self._tripped = {}
+            self._update_trip_lengths()
+            self._open_trips = {}
 
-    def _lengthen_trips(self) -> None:
-        """Count how long trips have gone on: a report may arrive before they are over."""
+    def _update_trip_lengths(self) -> None:
+        """Add the time since the last call: a report may be sent before a trip is over."""
         now = time.monotonic()
-        for release, since in self._tripped.items():
-            count, length = self._trips.get(release, (0, 0))
+        for release, since in self._open_trips.items():
+            count, milliseconds = self._trips.get(release, (0, 0))
             passed = int((now - since) * 1000)
-            self._trips[release] = count, length + passed
-            self._tripped[release] = since + passed / 1000
+            self._trips[release] = count, milliseconds + passed
+            self._open_trips[release] = since + passed / 1000
 
     def next_report(self) -> ReportCounts:
         """Return the counts of the next report."""
         with self._lock:
             self._sequence += 1
-            self._lengthen_trips()
+            self._update_trip_lengths()
             sent = ReportCounts(
                 self.instance,
                 self._sequence,
@@ -240,7 +253,7 @@ class Reporter:
                 {place: dict(buckets) for place, buckets in self._values.items()},
                 dict(self._trips),
             )
-            # Reports go out one after the other: what came before this one is in this one.
+            # Reports are sent one after the other, and each contains the ones before it.
             self._sent = {sent.sequence: sent}
             return sent
 
@@ -248,13 +261,13 @@ class Reporter:
         """Return the counts of the next report as JSON."""
         return counts_document(self.next_report())
 
-    def acknowledged(self, sequence: int, active: Collection[ActiveRelease] = ()) -> None:
-        """Note that a report arrived, and forget what needs no repeating.
+    def acknowledge(self, sequence: int, active: Collection[ActiveRelease] = ()) -> None:
+        """Note that a report arrived, and forget what need not be repeated.
 
         Args:
-            sequence: the report's.
-            active: the releases that still go on; other ones, and earlier steps, are
-                forgotten once their counts have arrived.
+            sequence: the number of the report.
+            active: the active releases. Counts of other releases, and of earlier steps, are
+                forgotten once they have arrived.
         """
         with self._lock:
             sent = self._sent.pop(sequence, None)
@@ -262,11 +275,11 @@ class Reporter:
                 return
             self._acknowledged = sent
             for place, users in sent.users.items():
-                waiting = self._failing.get(place, {})
+                unreported = self._failing.get(place, {})
                 for user in users:
-                    if waiting.pop(user, 0) is None:
-                        self._waiting -= 1
-                if not waiting:
+                    if unreported.pop(user, 0) is None:
+                        self._failing_count -= 1
+                if not unreported:
                     self._failing.pop(place, None)
             present = {(release.id, release.step) for release in active}
             for group in [group for group in self._totals if group[:2] not in present]:
@@ -282,38 +295,39 @@ class Reporter:
         if any((group, arm) in self._failing for arm in arms):
             return
         del self._totals[group]
-        # Should it be counted again, it begins at nothing: for the server, too.
+        # If it is counted again it starts at zero, in the acknowledged totals too.
         self._acknowledged.totals.pop(group, None)
         for place in [place for place in self._values if place[0] == group]:
-            self._buckets -= len(self._values.pop(place))
+            self._bucket_count -= len(self._values.pop(place))
             self._acknowledged.values.pop(place, None)
         for arm in arms:
             self._overflow.pop((group, arm), None)
             self._acknowledged.overflow.pop((group, arm), None)
 
-    def forgotten(self) -> None:
-        """Go on under a new instance id, with only what was never acknowledged."""
+    def renew_instance(self) -> None:
+        """Take a new instance id, and keep only what was never acknowledged."""
         with self._lock:
             base = self._acknowledged
             for group, totals in self._totals.items():
-                before = base.totals.get(group, _NOTHING)
-                if self._watched is not None:
-                    # Whoever looks does not care how it is told to the server.
-                    self._earlier[group] = _plus(self._earlier.get(group, (0, 0)), before)
+                before = base.totals.get(group, _ZERO_TOTALS)
+                if self._window_failing is not None:
+                    # For the local breaker nothing changes.
+                    ended = self._ended_before.get(group, (0, 0))
+                    self._ended_before[group] = _add_ended(ended, before)
                 self._totals[group] = [now - then for now, then in zip(totals, before, strict=True)]
             self._overflow = {
                 place: count - base.overflow.get(place, 0)
                 for place, count in self._overflow.items()
             }
             self._values = {
-                place: _without(buckets, base.values.get(place, {}))
+                place: _subtract(buckets, base.values.get(place, {}))
                 for place, buckets in self._values.items()
             }
-            self._buckets = sum(map(len, self._values.values()))
-            for release, (count, length) in base.trips.items():
+            self._bucket_count = sum(map(len, self._values.values()))
+            for release, (count, milliseconds) in base.trips.items():
                 now = self._trips.get(release, (0, 0))
-                self._trips[release] = now[0] - count, now[1] - length
-            self._acknowledged = _nothing_sent()
+                self._trips[release] = now[0] - count, now[1] - milliseconds
+            self._acknowledged = _empty_report()
             self._sent = {}
             self._sequence = 0
             self.instance = uuid.uuid4().hex
@@ -347,41 +361,41 @@ def counts_document(report: ReportCounts) -> dict[str, Any]:
             {
                 "release": group[0], "step": group[1], "stratum": group[2],
                 "measure": measure,
-                "control": _named(report.values.get((group, measure, "control"))),
-                "treatment": _named(report.values.get((group, measure, "treatment"))),
+                "control": _histogram(report.values.get((group, measure, "control"))),
+                "treatment": _histogram(report.values.get((group, measure, "treatment"))),
             }
             for group, measure in dict.fromkeys(place[:2] for place in report.values)
         ],
-        **_told(report.trips),
+        **_trips(report.trips),
     }  # fmt: skip
 
 
-def _nothing_sent() -> ReportCounts:
+def _empty_report() -> ReportCounts:
     return ReportCounts("", 0, False, {}, {}, {}, {}, {})
 
 
-def _plus(ended: tuple[int, int], totals: Sequence[int]) -> tuple[int, int]:
-    """Operations that ended, in control and treatment, with those of more totals."""
+def _add_ended(ended: tuple[int, int], totals: Sequence[int]) -> tuple[int, int]:
+    """Return operations that ended, in control and treatment, plus those in the totals."""
     return ended[0] + totals[1], ended[1] + totals[5]
 
 
-def _told(trips: Mapping[str, Trips]) -> dict[str, Any]:
-    """A report's trips; only where there are any does a server have to know of them."""
-    listed = [
-        {"release": release, "count": count, "milliseconds": length}
-        for release, (count, length) in trips.items()
-        if count or length
+def _trips(trips: Mapping[str, Trips]) -> dict[str, Any]:
+    """Return a report's trips; no field without any, for servers that do not know the field."""
+    entries = [
+        {"release": release, "count": count, "milliseconds": milliseconds}
+        for release, (count, milliseconds) in trips.items()
+        if count or milliseconds
     ]
-    return {"trips": listed} if listed else {}
+    return {"trips": entries} if entries else {}
 
 
-def _named(buckets: Mapping[int, int] | None) -> dict[str, int]:
-    """A histogram as JSON has it: counts by the number of their bucket."""
+def _histogram(buckets: Buckets | None) -> dict[str, int]:
+    """Return a histogram for JSON, whose keys are strings."""
     return {str(number): count for number, count in (buckets or {}).items()}
 
 
-def _without(buckets: Buckets, earlier: Buckets) -> Buckets:
-    """What a histogram has beyond an earlier one of the same values."""
+def _subtract(buckets: Buckets, earlier: Buckets) -> Buckets:
+    """Return what a histogram has in addition to an earlier one of the same values."""
     return {
         number: count - earlier.get(number, 0)
         for number, count in buckets.items()

@@ -1,9 +1,10 @@
-"""Keeping a client's flags fresh and its reports sent, in the background.
+"""The connection of a client to the server, which keeps its flags up to date.
 
-Two daemon threads a process: one follows the stream, one reports. Neither is ever waited
-for by an evaluation. They share with the client only ``apply``, which swaps the compiled
-flags, and the events below. A third one watches over releases while the server is away
-(``tidegate.local_breaker``).
+Threads: two daemon threads in each process. ``tidegate-updates`` runs ``_follow_updates`` and
+alone changes the state of this class; ``tidegate-reports`` sends reports
+(``tidegate.report_thread``). A third one watches over releases while the server is away
+(``tidegate.local_breaker``). An evaluation waits for none of them: they share with the client
+only ``apply_flags``, which replaces the flags as a whole.
 """
 
 from __future__ import annotations
@@ -16,30 +17,35 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from tidegate import wire
+from tidegate.backoff import Backoff
 from tidegate.details import ClientEvent
 from tidegate.errors import Refused, Unreachable, WireError
 from tidegate.evaluation.rule_set import CompiledSnapshot
-from tidegate.flag_follower import LAST_REPORT_SECONDS, FlagFollower, Report, needs_report
-from tidegate.local_breaker import Breaker
+from tidegate.flag_follower import FlagFollower, Report, needs_report
+from tidegate.local_breaker import LocalBreaker
 from tidegate.persistence import SnapshotFile
+from tidegate.report_thread import ReportThread
 from tidegate.reporting import Reporter, counts_document
 from tidegate.runtime import threads
 from tidegate.transport import SDK, Transport
 
 log: logging.Logger = logging.getLogger("tidegate")
 
-FIRST_PAUSE = 0.25
-LONGEST_PAUSE = 30.0
-REFUSED_PAUSE = 60.0
+RETRY = Backoff(first_s=1.0, longest_s=30.0, jitter=0.5)
+RETRY_REFUSED = Backoff(first_s=1.0, longest_s=60.0, jitter=0.5)
+"""After a refused token: a person has to act, which takes longer."""
+
+MAX_RETRY_AFTER = 60.0
+"""The longest wait, in seconds, that the server can ask for."""
+
 STEADY_SECONDS = 5.0
-"""A stream that lived this long was a good one: the next is tried without a long pause."""
+"""A stream that lasted this long was a good one: the next wait is short."""
 
 POLLING_AFTER = 2
-"""A stream that fails this often in a row is helped out by polling."""
+"""After so many failures of the stream in a row the flags are polled as well."""
 
 POLL_SECONDS = 5.0
-"""How often at least, while polling is all that works."""
+"""The longest time between two polls while polling works and the stream does not."""
 
 
 class HttpSource:
@@ -67,157 +73,167 @@ class HttpSource:
         )
 
 
-class Link:
-    """What ties a client to the server in one process: two threads and their state.
+class ServerConnection:
+    """Keeps the flags of one client in one process up to date, and reports its counts.
 
     Args:
-        transport: the requests.
+        transport: sends the requests.
         reporter: the counts to report.
-        get: returns the compiled flags in force, None before the first.
-        apply: puts other ones in their place.
-        given: what the server said last, where other flags are in force because a release was
-            closed here.
-        closed: the keys of flags whose release the parent of this process has closed.
+        get_flags: returns the flags in force; None before the first.
+        apply_flags: puts other flags in force.
         file: where the flags are kept for the next start; None: nowhere.
-        tell: is told of changes of state.
-        heard: whether anybody listens to what ``tell`` is told.
+        notify: called with every change of state.
+        has_listeners: whether anyone is interested in changed flags.
+        parent: the connection of the process that this one was forked from. Flags whose
+            release the parent closed stay closed until the server answers.
+
+    Attributes:
+        ready: set once the server has confirmed flags.
+        connected: whether the last attempt reached the server.
+        confirmed_at: when the server last confirmed the flags, by the monotonic clock.
+        problem: the event that told of the present loss of the connection; None: there is none.
     """
 
     def __init__(
         self,
         transport: Transport,
         reporter: Reporter,
-        get: Callable[[], CompiledSnapshot | None],
-        apply: Callable[[CompiledSnapshot], None],
+        get_flags: Callable[[], CompiledSnapshot | None],
+        apply_flags: Callable[[CompiledSnapshot], None],
         file: SnapshotFile | None = None,
-        tell: Callable[[ClientEvent], None] = lambda event: None,
-        heard: Callable[[], bool] = lambda: True,
-        given: CompiledSnapshot | None = None,
-        closed: frozenset[str] = frozenset(),
+        notify: Callable[[ClientEvent], None] = lambda event: None,
+        has_listeners: Callable[[], bool] = lambda: True,
+        parent: ServerConnection | None = None,
     ) -> None:
+        flags = get_flags()
+        server_flags = flags if parent is None else parent.server_flags or flags
+        closed = frozenset[str]() if parent is None else parent.closed_here
         self._transport = transport
-        self._follower = FlagFollower(HttpSource(transport), reporter, given or get())
-        self._breaker = Breaker(reporter, get, apply, tell, closed)
-        self._file = file
-        self._tell = tell
-        self._heard = heard
-        self._saved: CompiledSnapshot | None = self.given
-        self._stopping = threading.Event()
-        self._flushing = False
-        self._flushed = threading.Event()
-        self._parting: threading.Event | None = None
-        self._report_now = threading.Event()
+        self._reporter = reporter
+        self._follower = FlagFollower(HttpSource(transport), reporter, server_flags)
+        self._breaker = LocalBreaker(reporter, get_flags, apply_flags, notify, closed)
+        self._notify = notify
+        self._has_listeners = has_listeners
         self._failures = 0
-        self.trouble: ClientEvent | None = None
+        self._stopping = threading.Event()
+        self.problem: ClientEvent | None = None
         self.ready: threading.Event = threading.Event()
         self.connected: bool = False
-        self.fresh_at: float | None = None
+        self.confirmed_at: float | None = None
+        self._reports = ReportThread(self._follower, self.ready, file)
+        if parent is not None and flags is not None:
+            self.ready.set()
 
     @property
-    def given(self) -> CompiledSnapshot | None:
-        """The flags that the server sent last."""
+    def state(self) -> str:
+        """The client's state once it has flags."""
+        return "connected" if self.connected else "stale"
+
+    @property
+    def instance(self) -> str | None:
+        """The id under which this process reports."""
+        return self._reporter.instance
+
+    @property
+    def server_flags(self) -> CompiledSnapshot | None:
+        """The flags that the server sent last; other ones are in force after a local trip."""
         return self._follower.flags
 
     @property
-    def closed(self) -> frozenset[str]:
+    def closed_here(self) -> frozenset[str]:
         """The keys of flags whose release this process closed for itself."""
         return self._breaker.closed
 
     def start(self) -> None:
         """Start both threads."""
-        threads.start("tidegate-updates", self._follow)
-        threads.start("tidegate-reports", self._keep_reporting)
+        threads.start("tidegate-updates", self._follow_updates)
+        self._reports.start()
+
+    def wait_until_ready(self, timeout: float) -> bool:
+        """Wait until the server has confirmed flags; return whether it has."""
+        return self.ready.wait(timeout)
+
+    def report_now(self) -> None:
+        """Send a report at once, in the background."""
+        self._reports.report_now()
+
+    def flush(self) -> None:
+        """Send a report that may be the last one, and wait for it, two seconds at most."""
+        self._reports.flush()
 
     def stop(self, flush: bool = True) -> None:
-        """Stop both threads, sending what has not been reported yet."""
+        """Stop both threads; with ``flush``, after a last report that takes two seconds at most."""
         if self._stopping.is_set():
             return
-        self._flushing = flush and self.ready.is_set()
         self._stopping.set()
         self._breaker.stop()
-        self._report_now.set()
-        if self._flushing:
-            # The thread that reports does it: since Python 3.12 no other can be started while
-            # the interpreter ends. A dead server must not keep an application from ending.
-            self._flushed.wait(LAST_REPORT_SECONDS)
-        self._save()
+        self._reports.stop(flush)
         self._transport.close()
 
-    def part(self) -> None:
-        """Send a report now that may be the last one; if there is another, it was not."""
-        if not self.ready.is_set() or self._stopping.is_set():
-            return
-        parted = self._parting = threading.Event()
-        self._report_now.set()
-        parted.wait(LAST_REPORT_SECONDS)
-
-    def _follow(self) -> None:
+    def _follow_updates(self) -> None:
         while not self._stopping.is_set():
             began = time.monotonic()
             refused = False
-            asked = 0.0
+            retry_after = 0.0
             try:
                 self._read_stream()
-                trouble = "the stream ended"
+                reason = "the stream ended"
             except Unreachable as error:
                 refused = isinstance(error, Refused)
-                trouble = error.kind
-                asked = error.wait
+                reason = error.kind
+                retry_after = error.wait
             except Exception as error:
-                # A fault of ours must not leave the application with old flags for ever.
-                trouble = f"an unexpected {type(error).__name__}"
-                log.debug("update failed", exc_info=True)
-            # A stream that is cut as soon as it is there is no better than none.
+                # A bug in the SDK must not leave the application with old flags for ever.
+                reason = f"an unexpected {type(error).__name__}"
+                log.debug("an update failed", exc_info=True)
+            # A stream that is cut as soon as it is open is no better than none.
             steady = time.monotonic() - began >= STEADY_SECONDS
             self._failures = 1 if steady else self._failures + 1
-            pause = self._pause(refused, asked)
+            wait = self._retry_wait(refused, retry_after)
             if self._failures >= POLLING_AFTER and self._poll():
-                pause = min(pause, POLL_SECONDS)
+                wait = min(wait, POLL_SECONDS)
             else:
-                self._lost(trouble, refused=refused)
-            self._stopping.wait(pause)
+                self._disconnected(reason, refused=refused)
+            self._stopping.wait(wait)
 
-    def _pause(self, refused: bool, asked: float = 0.0) -> float:
-        """Return how long to wait: exponential, with full jitter above a half.
-
-        What the server asked for is waited for, up to a minute, and spread beyond it.
-        """
-        longest = REFUSED_PAUSE if refused else LONGEST_PAUSE
-        ceiling = min(longest, FIRST_PAUSE * 2 ** min(self._failures + 1, 10))
-        pause = _between(ceiling / 2, ceiling)
-        return max(pause, min(asked, REFUSED_PAUSE) * _between(1.0, 1.5))
+    def _retry_wait(self, refused: bool, retry_after: float = 0.0) -> float:
+        """Return the seconds until the next attempt; at least what the server asked for."""
+        wait = (RETRY_REFUSED if refused else RETRY).wait_s(self._failures)
+        spread = random.uniform(1.0, 1.5)  # noqa: S311 - only spreads load
+        return max(wait, min(retry_after, MAX_RETRY_AFTER) * spread)
 
     def _read_stream(self) -> None:
-        present = self.given
-        for event in self._transport.events(present.version if present else None):
+        for event in self._transport.events(self._server_version()):
             if self._stopping.is_set():
                 return
             if event.name == "snapshot":
-                self._take_snapshot(_load(event.data))
+                self._take_snapshot(_parse_json(event.data))
             elif event.name == "update":
-                self._take_update(_load(event.data))
-            elif self.given is None:
+                self._take_update(_parse_json(event.data))
+            elif self.server_flags is None:
                 continue
-            self._found()
+            self._confirmed()
 
     def _poll(self) -> bool:
         """Ask for the flags once; return whether the server answered."""
-        present = self.given
         try:
-            document = self._transport.snapshot(present.version if present else None)
+            document = self._transport.snapshot(self._server_version())
             if document is not None:
                 self._take_snapshot(document)
         except Unreachable:
             return False
         except Exception:
-            log.debug("poll failed", exc_info=True)
+            log.debug("a poll failed", exc_info=True)
             return False
-        self._found()
+        self._confirmed()
         return True
+
+    def _server_version(self) -> int | None:
+        return None if self.server_flags is None else self.server_flags.version
 
     def _take_snapshot(self, document: Any) -> None:
         try:
-            self._put(self._follower.take_snapshot(document))
+            self._take_flags(self._follower.take_snapshot(document))
         except WireError as error:
             raise Unreachable(f"the snapshot cannot be read: {error}") from None
 
@@ -227,98 +243,55 @@ class Link:
         except WireError as error:
             raise Unreachable(f"an update cannot be read: {error}") from None
         if flags is not None:
-            self._put(flags)
+            self._take_flags(flags)
 
-    def _put(self, compiled: CompiledSnapshot) -> None:
-        before = self._put_in_force(compiled)
-        for place, error in compiled.broken.items():
+    def _take_flags(self, flags: CompiledSnapshot) -> None:
+        before = self._apply_server_flags(flags)
+        for place, error in flags.broken.items():
             if before is None or place not in before.broken:
                 log.warning("%s cannot be read: %s", place, error)
-        if needs_report(before, compiled):
-            self._report_now.set()
+        if needs_report(before, flags):
+            self._reports.report_now()
 
-    def _put_in_force(self, flags: CompiledSnapshot) -> CompiledSnapshot | None:
-        """Do as the server says, also where this process did otherwise for a while.
-
-        Returns:
-            The flags that were in force until now.
-        """
-        before, reopened = self._breaker.end(flags)
+    def _apply_server_flags(self, flags: CompiledSnapshot) -> CompiledSnapshot | None:
+        """Put the server's flags in force, and end an outage; return the flags before."""
+        before, reopened = self._breaker.end_outage(flags)
         if reopened:
-            # What happened meanwhile is of interest now.
-            self._report_now.set()
-        news = before is not flags and self._heard()
-        if news and before is not None and (changed := flags.changed_flags(before)):
-            self._tell(ClientEvent("changed", changed))
+            # The server learns at once what happened during the outage.
+            self._reports.report_now()
+        changed = before is not None and before is not flags and self._has_listeners()
+        if changed and before is not None and (keys := flags.changed_flags(before)):
+            self._notify(ClientEvent("changed", keys))
         return before
 
-    def _found(self) -> None:
-        self.fresh_at = time.monotonic()
+    def _confirmed(self) -> None:
+        """Note that the server has confirmed the flags."""
+        self.confirmed_at = time.monotonic()
         self.connected = True
-        if self.given is not None:
-            self._put_in_force(self.given)
-        if self.trouble is not None or not self.ready.is_set():
-            self.trouble = None
-            present = self.given
-            log.info("connected, at version %d", present.version if present else 0)
+        if self.server_flags is not None:
+            self._apply_server_flags(self.server_flags)
+        if self.problem is not None or not self.ready.is_set():
+            self.problem = None
+            log.info("connected to the server, flags at version %d", self._server_version() or 0)
             self.ready.set()
-            self._tell(ClientEvent("ready"))
+            self._notify(ClientEvent("ready"))
 
-    def _lost(self, kind: str, *, refused: bool = False) -> None:
+    def _disconnected(self, reason: str, *, refused: bool = False) -> None:
+        """Note that the server cannot be reached, or refuses the token."""
         self.connected = False
         if not self._stopping.is_set():
-            self._breaker.begin()
-        known = self.trouble
+            self._breaker.start_outage()
+        known = self.problem
         if self._stopping.is_set() or (known and (known.kind == "refused" or not refused)):
             return
-        # Also when the server was away at first and then refuses: somebody has to act.
-        self.trouble = ClientEvent("refused" if refused else "stale", message=kind)
-        kept = "the last known flags stay in force" if self.given else "defaults are in force"
-        log.warning("not connected (%s): %s", kind, kept)
-        self._tell(self.trouble)
-
-    def _keep_reporting(self) -> None:
-        while not self._stopping.is_set():
-            interval = self._follower.report_interval()
-            self._report_now.wait(interval * _between(0.9, 1.0))
-            if self._stopping.is_set():
-                break
-            self._report_now.clear()
-            self._save()
-            parted, self._parting = self._parting, None
-            reported = not self.ready.is_set() or self._report(leaving=parted is not None)
-            if parted is not None:
-                parted.set()
-            if not reported:
-                # Nothing is lost by waiting: the next report says it all again.
-                self._report_now.wait(min(interval, LONGEST_PAUSE))
-        if self._flushing:
-            self._report(leaving=True)
-            self._flushed.set()
-
-    def _save(self) -> None:
-        """Keep the flags in force for the next start, when they are others than those kept."""
-        present = self.given
-        if self._file is None or present is None or present is self._saved:
-            return
-        self._saved = present
-        self._file.save(wire.to_wire(present.snapshot))
-
-    def _report(self, leaving: bool = False) -> bool:
-        try:
-            return self._follower.send_report(leaving)
-        except Unreachable:
-            return False
-        except Exception:
-            log.debug("report failed", exc_info=True)
-            return False
+        # A refusal is told even during an outage: a person has to act.
+        self.problem = ClientEvent("refused" if refused else "stale", message=reason)
+        kept = "the last flags stay in force" if self.server_flags else "defaults are in force"
+        log.warning("not connected to the server (%s): %s", reason, kept)
+        self._notify(self.problem)
 
 
-def _between(least: float, most: float) -> float:
-    return random.uniform(least, most)  # noqa: S311 - only spreads load
-
-
-def _load(data: str) -> Any:
+def _parse_json(data: str) -> Any:
     try:
         return json.loads(data)
     except ValueError:

@@ -218,14 +218,14 @@ def _set_value(key: str, blocks: list[_Block]) -> Any:
 def _note(key: str, value: object, context: Context | None, blocks: list[_Block]) -> None:
     if context is None:
         operation = current.get()
-        context = NOBODY if operation is None else operation.who()
+        context = NOBODY if operation is None else operation.resolve_context()
     for block in blocks:
         block.asked.note(key, value, context.targeting_key)
 
 
 _boolean = Client.boolean
 _details = Client._details
-_boolean_answer = Client._boolean_answer
+_evaluate_boolean = Client._evaluate_boolean
 
 
 def _boolean_in_tests(
@@ -243,25 +243,25 @@ def _details_in_tests(
     key: str,
     default: Any,
     context: Context | None,
-    read: Callable[[Any], Any],
+    convert: Callable[[Any], Any],
 ) -> EvaluationDetails[Any]:
     blocks = _chain()
     value = _set_value(key, blocks) if blocks else _NOT_SET
     if value is _NOT_SET:
-        details = _details(self, type_, key, default, context, read)
+        details = _details(self, type_, key, default, context, convert)
     elif not has_type(value, type_):
         raise WrongType(f"the application asked for {key!r} as a {type_}; the test sets {value!r}")
     else:
-        details = EvaluationDetails(key, read(value), None, "STATIC", None, None, {})
+        details = EvaluationDetails(key, convert(value), None, "STATIC", None, None, {})
     if blocks:
         _note(key, details.value, context, blocks)
     return details
 
 
-def _boolean_answer_in_tests(self: Client, key: str, context: Context) -> Evaluation | None:
-    return None if _chain() else _boolean_answer(self, key, context)
+def _evaluate_boolean_in_tests(self: Client, key: str, context: Context) -> Evaluation | None:
+    return None if _chain() else _evaluate_boolean(self, key, context)
 
 
 Client.boolean = _boolean_in_tests  # type: ignore[method-assign]
-Client._boolean_answer = _boolean_answer_in_tests  # type: ignore[method-assign]
+Client._evaluate_boolean = _evaluate_boolean_in_tests  # type: ignore[method-assign]
 Client._details = _details_in_tests  # type: ignore[method-assign]

@@ -132,7 +132,7 @@ def test_the_ledger_tells_of_instances_that_closed_the_release_for_themselves(
     id = started(checkout)
     with closing(sdk.Client(served.url, sdk_token(checkout))) as client:
         assert client.wait_until_ready()
-        client._reporter.tripped(id)
+        client._reporter.start_trip(id)
         told = "; closed by instances without the server: 1\n"
         wait_until("it is told of", lambda: told in checkout.ok("release", "ledger", id))
     assert checkout.ok("release", "ledger", id).count(told) == 1

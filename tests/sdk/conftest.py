@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tidegate import Client, local_breaker
-from tidegate import sync as links
-from tidegate import transport as transports
+from tidegate import Client, local_breaker, sync, transport
+from tidegate.backoff import Backoff
 from tidegate_server.store import Store
 from tidegate_server.store.embedded import EmbeddedValkey
 
@@ -33,12 +32,12 @@ def flag_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlagServer
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Minutes become moments; what is tried is that there is an end, not when it comes."""
-    monkeypatch.setattr(transports, "ANSWER_SECONDS", 0.3)
-    monkeypatch.setattr(transports, "SILENCE_SECONDS", 0.6)
-    monkeypatch.setattr(transports, "WHOLE_SECONDS", 0.5)
-    monkeypatch.setattr(links, "FIRST_PAUSE", 0.02)
-    monkeypatch.setattr(links, "LONGEST_PAUSE", 0.2)
-    monkeypatch.setattr(links, "REFUSED_PAUSE", 0.2)
+    monkeypatch.setattr(transport, "ANSWER_SECONDS", 0.3)
+    monkeypatch.setattr(transport, "SILENCE_SECONDS", 0.6)
+    monkeypatch.setattr(transport, "WHOLE_SECONDS", 0.5)
+    monkeypatch.setattr(sync, "RETRY", Backoff(0.08, 0.2, 0.5))
+    monkeypatch.setattr(sync, "RETRY_REFUSED", Backoff(0.08, 0.2, 0.5))
+    monkeypatch.setattr(sync, "MAX_RETRY_AFTER", 0.2)
     monkeypatch.setattr(local_breaker, "WINDOW_SECONDS", 0.1)
 
 

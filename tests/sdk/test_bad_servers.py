@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tidegate import Client, Context
-from tidegate import sync as links
+from tidegate import Client, Context, report_thread
 from tidegate import transport as transports
 from tidegate.errors import Unreachable
 
@@ -202,7 +201,7 @@ def test_closing_does_not_wait_for_a_server_that_hangs(
     client = Client(proxy.url, environment.token)
     assert client.wait_until_ready(20)
     proxy.become(bad_proxy.black_hole)
-    monkeypatch.setattr(links, "LAST_REPORT_SECONDS", 0.1)
+    monkeypatch.setattr(report_thread, "LAST_REPORT_SECONDS", 0.1)
     closed = threading.Thread(target=client.close)
     closed.start()
     closed.join(20)

@@ -124,7 +124,7 @@ def test_it_is_silent_unless_somebody_listens() -> None:
     program = (
         "import tidegate, time\n"
         "client = tidegate.Client('http://127.0.0.1:9', 'token')\n"
-        "while client._link.trouble is None: time.sleep(0.01)\n"
+        "while client._lifecycle.connection.problem is None: time.sleep(0.01)\n"
         "client.boolean('x', False)\n"
         "client.close()\n"
     )
@@ -355,7 +355,7 @@ def test_who_listens_late_is_told_of_the_trouble_that_there_is(environment: Envi
     client = Client(environment.url, "wrong")
     heard: list[ClientEvent] = []
     try:
-        soon(lambda: client._link is not None and client._link.trouble is not None, "refused")
+        soon(lambda: client._lifecycle.connection.problem is not None, "refused")
         client.listen(heard.append)
         assert heard == [ClientEvent("refused", message="the token is refused (401)")]
     finally:

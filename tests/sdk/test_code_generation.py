@@ -41,7 +41,7 @@ def test_the_quick_way_gives_and_counts_what_the_long_way_does(
                         details = client.boolean_details(key, True, other)
                     assert value is details.value
                     assert quick.exposures == slow.exposures
-                    assert quick.others == slow.others
+                    assert quick.other_keys == slow.other_keys
 
 
 def test_what_people_wrote_is_never_source() -> None:

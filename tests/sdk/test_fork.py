@@ -182,7 +182,7 @@ def keep_working(name):
     while not stop.is_set():
         work(f"{name}-{total}", 5)
         total += 5
-        client._link._report_now.set()
+        client._lifecycle.connection.report_now()
     done.append(total)
 
 threads = [threading.Thread(target=keep_working, args=(f"t{n}",)) for n in range(3)]

@@ -22,7 +22,7 @@ stop = threading.Event()
 
 def keep_reporting():
     while not stop.is_set():
-        client._link._report_now.set()
+        client._lifecycle.connection.report_now()
         time.sleep(random.uniform(0, 0.01))
 
 def descend(name, depth):

@@ -112,6 +112,5 @@ def test_clients_come_back_spread_over_time_after_a_restart(server: RestartingSe
         assert all(client.boolean("checkout", False) for client in clients)
     finally:
         for client in clients:
-            client._closed = True
-            if client._link is not None:
-                client._link.stop(flush=False)
+            client._lifecycle.closed = True
+            client._lifecycle.connection.stop(flush=False)

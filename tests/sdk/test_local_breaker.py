@@ -16,9 +16,10 @@ from tidegate.details import ClientEvent
 from tidegate.errors import Unreachable
 from tidegate.evaluation.rule_set import CompiledSnapshot
 from tidegate.integrations.prometheus import ClientCollector
-from tidegate.local_breaker import Breaker
+from tidegate.local_breaker import LocalBreaker
 from tidegate.reporting import Reporter
 from tidegate.runtime import threads
+from tidegate.sync import ServerConnection
 
 from tests.sdk import bad_proxy
 from tests.sdk.bad_proxy import Mode, Proxy
@@ -141,7 +142,9 @@ def test_a_release_that_fails_while_the_server_is_away_is_closed_and_told_of_lat
     assert serves(client) == {False}
     assert ClientEvent("changed", frozenset({"checkout"})) in events
     (line,) = [each for each in caplog.messages if "closed here" in each]
-    assert line.startswith("the release of checkout is closed here until the server speaks again: ")
+    assert line.startswith(
+        "the release of checkout is closed here until the server answers again: "
+    )
 
     proxy.become(bad_proxy.passing)
     connected(client)
@@ -162,10 +165,10 @@ def test_who_gets_the_control_meanwhile_is_no_evidence(
     visitors = Visitors(client, "checkout")
     proxy.become(bad_proxy.refusing)
     closed(client, visitors)
-    counted = client._reporter.look()[0]
+    counted = client._reporter.take_window()[0]
     visitors.come(200)
 
-    assert client._reporter.look()[0] == counted
+    assert client._reporter.take_window()[0] == counted
     proxy.become(bad_proxy.passing)
     (arms,) = counted.values()
     soon(lambda: environment.outcomes(release) == sum(arms), "what ended before has arrived")
@@ -204,13 +207,13 @@ def test_a_treatment_that_works_stays_open_through_an_outage(
     soon(lambda: client.status().state == "stale", "it knows")
     visitors = Visitors(client, "checkout")
     windows = []
-    look = client._reporter.look
+    look = client._reporter.take_window
 
     def counted() -> Any:
         windows.append(visitors.treated)
         return look()
 
-    client._reporter.look = counted  # type: ignore[method-assign]
+    client._reporter.take_window = counted  # type: ignore[method-assign]
     while len(windows) < 10:
         visitors.come(fail=False)
     assert not client.status().closed_here
@@ -251,15 +254,16 @@ def test_it_is_not_open_for_a_moment_when_the_server_is_back_and_has_killed_it(
 ) -> None:
     environment.release("checkout", GUARDED)
     client = cut_off(proxy, start)
-    assert client._link is not None
-    breaker = client._link._breaker
-    apply, killed = breaker._apply, []
+    connection = client._lifecycle.connection
+    assert isinstance(connection, ServerConnection)
+    breaker = connection._breaker
+    apply, killed = breaker._apply_flags, []
 
     def applied(flags: CompiledSnapshot) -> None:
         killed.append("checkout" in flags.killed)
         apply(flags)
 
-    breaker._apply = applied
+    breaker._apply_flags = applied
     environment.kill("checkout")
     proxy.become(bad_proxy.passing)
     connected(client)
@@ -364,7 +368,7 @@ def test_where_no_thread_can_be_started_flags_are_kept_fresh_all_the_same(
 
 
 def test_stopping_waits_for_no_lock_since_a_signal_may_come_in_the_midst_of_anything() -> None:
-    breaker = Breaker(Reporter(), lambda: None, lambda flags: None, lambda event: None)
+    breaker = LocalBreaker(Reporter(), lambda: None, lambda flags: None, lambda event: None)
     with breaker._lock:
         breaker.stop()
 
@@ -386,10 +390,10 @@ def test_a_budget_that_was_spent_stays_so_while_a_release_has_nothing_to_watch()
         nonlocal in_force
         in_force = flags
 
-    breaker = Breaker(Reporter(), lambda: in_force, put, lambda event: None)
+    breaker = LocalBreaker(Reporter(), lambda: in_force, put, lambda event: None)
     for outage, percentage in enumerate((50, 100, 50), 1):
-        breaker.end(flags(percentage))
-        breaker.begin()
-        soon(lambda outage=outage: breaker._spent.get("rel_2") == outage, "a window is over")  # type: ignore[misc]
+        breaker.end_outage(flags(percentage))
+        breaker.start_outage()
+        soon(lambda outage=outage: breaker._budget_spent.get("rel_2") == outage, "a window is over")  # type: ignore[misc]
     breaker.stop()
-    assert breaker._spent == {"rel_1": 2, "rel_2": 3}
+    assert breaker._budget_spent == {"rel_1": 2, "rel_2": 3}

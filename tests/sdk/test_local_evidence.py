@@ -10,7 +10,13 @@ import pytest
 from tidegate.counts import Counts
 from tidegate.evaluation.results import Arm
 from tidegate.harm_evidence import EPOCH_WINDOWS
-from tidegate.local_evidence import FALSE_ALARM, LEAST_FAILING, Outage, Trip, watched
+from tidegate.local_evidence import (
+    FALSE_ALARM,
+    LEAST_FAILING,
+    OutageEvidence,
+    Trip,
+    watched_releases,
+)
 from tidegate.model import ActiveRelease, Opening, Tolerance
 from tidegate.reporting import Group
 
@@ -29,7 +35,7 @@ class Process:
         self.release = release
         self.ended: dict[Group, tuple[int, int]] = {}
         self.spent = {} if spent is None else spent
-        self.outage = Outage({"checkout": release}, self.ended, self.spent)
+        self.outage = OutageEvidence({"checkout": release}, self.ended, self.spent)
         self.users = 0
 
     def window(
@@ -41,7 +47,7 @@ class Process:
         self.ended[group] = before[0] + control[0], before[1] + treatment[0]
         arms: dict[Arm, int] = {"control": control[1], "treatment": treatment[1]}
         failed = {(group, arm): self.others(number) for arm, number in arms.items()}
-        return self.outage.close_window(self.ended, failed)
+        return self.outage.add_window(self.ended, failed)
 
     def others(self, number: int) -> list[str]:
         """Users who never failed before."""
@@ -97,7 +103,7 @@ def test_a_user_who_fails_again_is_no_new_evidence() -> None:
     for window in range(1, 50):
         process.ended[group] = 90 * window, 10 * window
         failed: dict[tuple[Group, Arm], list[str]] = {(group, "treatment"): ["a" * 16, "b" * 16]}
-        assert not process.outage.close_window(process.ended, failed)
+        assert not process.outage.add_window(process.ended, failed)
 
 
 def test_strata_without_a_control_group_are_no_evidence() -> None:
@@ -112,21 +118,21 @@ def test_another_step_or_release_is_no_evidence() -> None:
     for group in (("rel_1", 3, 1), ("rel_2", 4, 1)):
         process.ended[group] = 90, 10
         failed: dict[tuple[Group, Arm], list[str]] = {(group, "treatment"): process.others(10)}
-        assert not process.outage.close_window(process.ended, failed)
+        assert not process.outage.add_window(process.ended, failed)
 
 
 def test_what_happened_before_the_outage_is_no_evidence() -> None:
     ended = {("rel_1", 4, 1): (900, 100)}
-    outage = Outage({"checkout": RELEASE}, ended, {})
+    outage = OutageEvidence({"checkout": RELEASE}, ended, {})
     failed: dict[tuple[Group, Arm], list[str]] = {
         (("rel_1", 4, 1), "treatment"): [f"{number:016x}" for number in range(20)]
     }
-    (trip,) = outage.close_window({("rel_1", 4, 1): (990, 110)}, failed)
+    (trip,) = outage.add_window({("rel_1", 4, 1): (990, 110)}, failed)
     assert (trip.control.outcomes, trip.treatment.outcomes) == (90, 10)
 
 
 def test_only_releases_that_allow_it_and_have_a_control_group_are_watched() -> None:
-    assert watched(
+    assert watched_releases(
         {
             "a": RELEASE,
             "b": replace(RELEASE, local_breaker=None),
@@ -164,9 +170,9 @@ def test_a_user_who_failed_in_an_earlier_epoch_may_fail_anew() -> None:
     seen: dict[tuple[Group, Arm], list[str]] = {(group, "treatment"): users}
     for _ in range(EPOCH_WINDOWS):
         process.ended[group] = 0, 0
-        assert not process.outage.close_window(process.ended, seen)
+        assert not process.outage.add_window(process.ended, seen)
     seen[group, "treatment"] = [*users, *(f"{number:016x}" for number in range(4, 8))]
-    (trip,) = process.outage.close_window(process.ended, seen)
+    (trip,) = process.outage.add_window(process.ended, seen)
     assert trip.treatment.failing == 4 + 8
 
 

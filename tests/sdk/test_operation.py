@@ -355,7 +355,7 @@ def test_what_is_no_context_is_said_once_and_costs_nothing(
             assert ask(client) is True
     assert counted(client) == counts(3, 3, 0)
     assert [record.getMessage() for record in caplog.records] == [
-        "the context callback returned a coroutine, no Context: evaluating without one"
+        "the context callback returned coroutine instead of Context: evaluating without a context"
     ]
 
 

@@ -124,7 +124,7 @@ def test_totals_grow_and_are_said_again() -> None:
 def test_an_instance_continues_once_a_report_of_it_arrived() -> None:
     reporter = Reporter()
     assert [reporter.compose()["continues"] for _ in range(3)] == [False, False, False]
-    reporter.acknowledged(3)
+    reporter.acknowledge(3)
     assert reporter.compose()["continues"] is True
 
 
@@ -134,7 +134,7 @@ def test_what_a_report_says_does_not_change_afterwards() -> None:
     report = reporter.compose()
     before = copy.deepcopy(report)
     an_operation(reporter, outcome="error", user="bob")
-    reporter.acknowledged(1)
+    reporter.acknowledge(1)
     assert report == before
 
 
@@ -149,7 +149,7 @@ def test_failing_users_are_named_until_they_arrive() -> None:
     report = reporter.compose()
     assert users(report) == {user_hash("ann"), user_hash("bob")}
     an_operation(reporter, outcome="error", user="cid")
-    reporter.acknowledged(report["sequence"])
+    reporter.acknowledge(report["sequence"])
     assert users(reporter.compose()) == {user_hash("cid")}
 
 
@@ -161,7 +161,7 @@ def test_a_user_who_fails_again_later_is_named_again() -> None:
         an_operation(reporter, outcome="error", user="ann")
         report = reporter.compose()
         assert users(report) == {user_hash("ann")}
-        reporter.acknowledged(report["sequence"])
+        reporter.acknowledge(report["sequence"])
 
 
 def test_nobody_is_named_for_what_went_well_or_did_not_end() -> None:
@@ -236,7 +236,7 @@ def test_buckets_beyond_the_room_are_dropped_and_the_drops_counted(
     assert sorted(values(reporter.compose()).values()) == [1, 2, 2]
     assert reporter.dropped == 2
     # What is forgotten makes room.
-    reporter.acknowledged(reporter.compose()["sequence"])
+    reporter.acknowledge(reporter.compose()["sequence"])
     an_operation(reporter, asks, measured={"size": 1_000})
     assert list(values(reporter.compose()).values()) == [1]
     assert reporter.dropped == 2
@@ -248,8 +248,8 @@ def test_room_for_buckets_is_that_of_what_is_left_to_say(monkeypatch: pytest.Mon
     asks = exposure(measures=("size",))
     for size in (1, 10):
         an_operation(reporter, asks, measured={"size": size})
-    reporter.acknowledged(reporter.compose()["sequence"], [release_at("rel_1", 1)])
-    reporter.forgotten()
+    reporter.acknowledge(reporter.compose()["sequence"], [release_at("rel_1", 1)])
+    reporter.renew_instance()
     for size in (100, 1_000):
         an_operation(reporter, asks, measured={"size": size})
     assert sorted(each[-1] for each in values(reporter.compose())) == [
@@ -282,7 +282,7 @@ def test_users_beyond_the_room_are_counted_and_not_named(monkeypatch: pytest.Mon
     assert len(users(report)) == 3
     assert sum(part["overflow"] for part in report["failing"]) == 2
     assert sum(arms[2] for arms in totals(report).values()) == 5
-    reporter.acknowledged(report["sequence"], [release_at("rel_0", 1), release_at("rel_1", 1)])
+    reporter.acknowledge(report["sequence"], [release_at("rel_0", 1), release_at("rel_1", 1)])
     an_operation(reporter, exposure("rel_0"), outcome="error", user="later")
     report = reporter.compose()
     assert users(report) == {user_hash("later")}  # there is room again
@@ -310,11 +310,11 @@ def test_what_is_over_is_forgotten_once_it_arrived() -> None:
     an_operation(reporter, exposure("rel_2"))
     report = reporter.compose()
     an_operation(reporter, exposure("rel_2"))
-    reporter.acknowledged(report["sequence"], [release_at("rel_1", 2)])
+    reporter.acknowledge(report["sequence"], [release_at("rel_1", 2)])
     report = reporter.compose()
     # Of rel_2 there is something that did not arrive yet.
     assert totals(report) == {("rel_2", 1, 1, "treatment"): (2, 2, 0, 2_000)}
-    reporter.acknowledged(report["sequence"])
+    reporter.acknowledge(report["sequence"])
     assert reporter.compose()["counts"] == []
 
 
@@ -330,7 +330,7 @@ def test_what_is_over_is_forgotten_also_when_there_was_no_room_for_its_users(
         ("rel_1", 0),
         ("rel_2", 1),
     ]
-    reporter.acknowledged(report["sequence"])
+    reporter.acknowledge(report["sequence"])
     report = reporter.compose()
     assert (report["counts"], report["failing"]) == ([], [])
 
@@ -340,7 +340,7 @@ def test_a_process_of_a_thousand_releases_keeps_room_for_the_next() -> None:
     for number in range(3 * reporting.ROOM_FOR_GROUPS):
         an_operation(reporter, exposure(f"rel_{number}"), outcome="error", user=f"u{number}")
         if number % 100 == 99:
-            reporter.acknowledged(reporter.compose()["sequence"])
+            reporter.acknowledge(reporter.compose()["sequence"])
     assert reporter.dropped == 0
     assert reporter.compose()["counts"] == []
 
@@ -371,9 +371,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def a_trip(reporter: Reporter, clock: Clock, seconds: float) -> None:
-    reporter.tripped("rel_1")
+    reporter.start_trip("rel_1")
     clock.now += seconds
-    reporter.reopened()
+    reporter.end_trips()
 
 
 def test_trips_are_totals_like_everything_else(clock: Clock) -> None:
@@ -386,19 +386,19 @@ def test_trips_are_totals_like_everything_else(clock: Clock) -> None:
             {"release": "rel_1", "count": expected, "milliseconds": 1250 * expected}
         ]
         assert violations(REPORT, whole(report)) == []
-        reporter.acknowledged(report["sequence"], going_on)
+        reporter.acknowledge(report["sequence"], going_on)
         a_trip(reporter, clock, 1.25)
 
 
 def test_a_trip_is_told_of_while_it_goes_on_and_counted_once(clock: Clock) -> None:
     """A report may arrive before the flags do, and what failed is in the same report."""
     reporter = Reporter()
-    reporter.tripped("rel_1")
+    reporter.start_trip("rel_1")
     for seconds in (0, 2, 4):
         (told,) = reporter.compose()["trips"]
         assert told == {"release": "rel_1", "count": 1, "milliseconds": 1000 * seconds}
         clock.now += 2
-    reporter.reopened()
+    reporter.end_trips()
     clock.now += 2
     (told,) = reporter.compose()["trips"]
     assert told == {"release": "rel_1", "count": 1, "milliseconds": 6000}
@@ -409,31 +409,31 @@ def test_trips_of_a_release_that_is_over_are_forgotten_once_they_arrived(clock: 
     a_trip(reporter, clock, 1)
     report = reporter.compose()
     a_trip(reporter, clock, 1)
-    reporter.acknowledged(report["sequence"])
+    reporter.acknowledge(report["sequence"])
     report = reporter.compose()
     assert report["trips"] == [{"release": "rel_1", "count": 2, "milliseconds": 2000}]
-    reporter.acknowledged(report["sequence"])
+    reporter.acknowledge(report["sequence"])
     assert "trips" not in reporter.compose()
 
 
 def test_a_forgotten_instance_says_trips_again_that_were_never_acknowledged(clock: Clock) -> None:
     reporter = Reporter()
     a_trip(reporter, clock, 1)
-    reporter.acknowledged(reporter.compose()["sequence"], [release_at("rel_1", 1)])
-    reporter.forgotten()
+    reporter.acknowledge(reporter.compose()["sequence"], [release_at("rel_1", 1)])
+    reporter.renew_instance()
     assert "trips" not in reporter.compose()
     a_trip(reporter, clock, 3)
-    reporter.forgotten()
+    reporter.renew_instance()
     (told,) = reporter.compose()["trips"]
     assert told == {"release": "rel_1", "count": 1, "milliseconds": 3000}
 
 
 def test_the_rest_of_a_trip_is_told_of_by_an_instance_forgotten_meanwhile(clock: Clock) -> None:
     reporter = Reporter()
-    reporter.tripped("rel_1")
+    reporter.start_trip("rel_1")
     clock.now += 1
-    reporter.acknowledged(reporter.compose()["sequence"], [release_at("rel_1", 1)])
-    reporter.forgotten()
+    reporter.acknowledge(reporter.compose()["sequence"], [release_at("rel_1", 1)])
+    reporter.renew_instance()
     clock.now += 2
     (told,) = reporter.compose()["trips"]
     assert told == {"release": "rel_1", "count": 0, "milliseconds": 2000}
@@ -442,31 +442,31 @@ def test_the_rest_of_a_trip_is_told_of_by_an_instance_forgotten_meanwhile(clock:
 def test_who_fails_is_remembered_for_those_who_look_and_only_then() -> None:
     reporter = Reporter()
     an_operation(reporter, outcome="error", user="ann")
-    assert reporter.look() == ({("rel_1", 1, 1): (0, 1)}, {})
-    reporter.watch(True)
+    assert reporter.take_window() == ({("rel_1", 1, 1): (0, 1)}, {})
+    reporter.watch_failures(True)
     for user in ("ann", "bob", "ann"):
         an_operation(reporter, exposure(arm="control"), outcome="error", user=user)
     place = ("rel_1", 1, 1), "control"
     hashes = {user_hash("ann"), user_hash("bob")}
-    assert reporter.look() == ({("rel_1", 1, 1): (3, 1)}, {place: hashes})
-    assert reporter.look()[1] == {}
-    reporter.watch(False)
+    assert reporter.take_window() == ({("rel_1", 1, 1): (3, 1)}, {place: hashes})
+    assert reporter.take_window()[1] == {}
+    reporter.watch_failures(False)
     an_operation(reporter, outcome="error", user="cid")
-    assert reporter.look()[1] == {}
+    assert reporter.take_window()[1] == {}
 
 
 def test_who_looks_sees_every_operation_also_when_the_server_has_forgotten_the_instance() -> None:
     reporter = Reporter()
     an_operation(reporter)
-    reporter.watch(True)
+    reporter.watch_failures(True)
     an_operation(reporter)
-    reporter.acknowledged(reporter.compose()["sequence"], [release_at("rel_1", 1)])
+    reporter.acknowledge(reporter.compose()["sequence"], [release_at("rel_1", 1)])
     an_operation(reporter)
-    reporter.forgotten()
+    reporter.renew_instance()
     an_operation(reporter)
-    assert reporter.look()[0] == {("rel_1", 1, 1): (0, 4)}
-    reporter.watch(True)
-    assert reporter.look()[0] == {("rel_1", 1, 1): (0, 2)}
+    assert reporter.take_window()[0] == {("rel_1", 1, 1): (0, 4)}
+    reporter.watch_failures(True)
+    assert reporter.take_window()[0] == {("rel_1", 1, 1): (0, 2)}
 
 
 def test_where_too_many_fail_at_once_for_those_who_look_neither_arm_is_preferred(
@@ -474,13 +474,13 @@ def test_where_too_many_fail_at_once_for_those_who_look_neither_arm_is_preferred
 ) -> None:
     monkeypatch.setattr(reporting, "ROOM_FOR_USERS", 4)
     reporter = Reporter()
-    reporter.watch(True)
+    reporter.watch_failures(True)
     for _ in range(2):
         for number in range(3):
             for arm in ("control", "control", "treatment"):
                 user = f"{arm}-{number}"
                 an_operation(reporter, exposure(arm=arm), outcome="error", user=user)
-        failed = reporter.look()[1]
+        failed = reporter.take_window()[1]
         assert {arm: len(users) for (_, arm), users in failed.items()} == {
             "control": 2,
             "treatment": 2,
@@ -494,11 +494,11 @@ def test_a_forgotten_instance_goes_on_with_what_was_never_acknowledged() -> None
     reporter = Reporter()
     first = reporter.instance
     an_operation(reporter, outcome="error", user="ann")
-    reporter.acknowledged(reporter.compose()["sequence"], [release_at("rel_1", 1)])
+    reporter.acknowledge(reporter.compose()["sequence"], [release_at("rel_1", 1)])
     an_operation(reporter, outcome="error", user="bob")
     an_operation(reporter)
     reporter.compose()
-    reporter.forgotten()
+    reporter.renew_instance()
     report = reporter.compose()
     assert report["instance"] == reporter.instance != first
     assert (report["sequence"], report["continues"]) == (1, False)
@@ -511,10 +511,10 @@ def test_a_late_operation_of_a_step_that_is_over_is_no_negative_count() -> None:
     reporter = Reporter()
     for _ in range(5):
         an_operation(reporter, outcome="error", user="ann")
-    reporter.acknowledged(reporter.compose()["sequence"])
+    reporter.acknowledge(reporter.compose()["sequence"])
     an_operation(reporter)
     reporter.compose()
-    reporter.forgotten()
+    reporter.renew_instance()
     report = reporter.compose()
     assert totals(report) == {("rel_1", 1, 1, "treatment"): (1, 1, 0, 1_000)}
     assert violations(REPORT, whole(report)) == []
@@ -524,10 +524,10 @@ def test_a_forgotten_instance_says_values_again_that_were_never_acknowledged() -
     reporter = Reporter()
     asks = exposure(measures=("size",))
     an_operation(reporter, asks, measured={"size": 1.0})
-    reporter.acknowledged(reporter.compose()["sequence"], [release_at("rel_1", 1)])
+    reporter.acknowledge(reporter.compose()["sequence"], [release_at("rel_1", 1)])
     an_operation(reporter, asks, measured={"size": 1.0})
     an_operation(reporter, asks, measured={"size": 50.0})
-    reporter.forgotten()
+    reporter.renew_instance()
     assert {each[-1]: n for each, n in values(reporter.compose()).items()} == {
         bucket_of(1.0): 1,
         bucket_of(50.0): 1,
@@ -550,7 +550,7 @@ def test_many_threads_lose_nothing() -> None:
 
     def report() -> None:
         while not stop.is_set():
-            reporter.acknowledged(reporter.compose()["sequence"], [release_at("rel_1", 1)])
+            reporter.acknowledge(reporter.compose()["sequence"], [release_at("rel_1", 1)])
 
     def work() -> None:
         for number in range(2_000):
@@ -750,10 +750,10 @@ class Reporting(RuleBasedStateMachine):
                 return
             if known:
                 active = [release_at(name, step) for name, step in self.steps.items()]
-                self.reporter.acknowledged(report["sequence"], active)
+                self.reporter.acknowledge(report["sequence"], active)
                 self.doubtful = False
                 return
-            self.reporter.forgotten()
+            self.reporter.renew_instance()
         raise AssertionError("a new instance is always taken")
 
     @precondition(lambda self: self.sent)
@@ -831,13 +831,13 @@ def test_the_model_of_the_server_is_the_server(real: RealServer) -> None:
             for report in order[number % 2 :]:
                 assert model.take(report) == real.take(report)
             if number % 3:
-                reporter.acknowledged(sent[-1]["sequence"], [release_at("rel_1", 1)])
+                reporter.acknowledge(sent[-1]["sequence"], [release_at("rel_1", 1)])
         if number == 40:
             model.forget()
             real.forget()
             late = whole(reporter.compose())
             assert model.take(late) is real.take(late) is False
-            reporter.forgotten()
+            reporter.renew_instance()
             sent.clear()
     last = whole(reporter.compose())
     assert model.take(last) is real.take(last) is True

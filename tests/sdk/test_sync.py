@@ -23,7 +23,7 @@ from tidegate.flag_follower import (
     report_interval,
 )
 from tidegate.reporting import Reporter
-from tidegate.sync import Link
+from tidegate.sync import ServerConnection
 from tidegate.transport import SIGN_OF_LIFE, Event
 
 from tests.sdk.conftest import Connect
@@ -61,17 +61,17 @@ class Script:
 
 
 class Followed:
-    """A link without threads, followed by hand."""
+    """A connection without threads, whose stream is read by hand."""
 
     def __init__(self, transport: Script) -> None:
         self.compiled: CompiledSnapshot | None = None
         self.events: list[ClientEvent] = []
-        self.link = Link(
+        self.connection = ServerConnection(
             transport,  # type: ignore[arg-type]
             Reporter(),
             lambda: self.compiled,
             self._apply,
-            tell=self.events.append,
+            notify=self.events.append,
         )
 
     def _apply(self, compiled: CompiledSnapshot) -> None:
@@ -86,7 +86,7 @@ class Followed:
         return self.compiled.evaluate(key, Context("ann")).variant
 
     def read(self) -> None:
-        self.link._read_stream()
+        self.connection._read_stream()
 
 
 def snapshot(version: int, *flags: dict[str, Any]) -> dict[str, Any]:
@@ -109,8 +109,8 @@ def test_updates_follow_one_another() -> None:
     followed = Followed(Script([sent(snapshot(3, OFF)), update(4, a=ON), update(5, b=ON)]))
     followed.read()
     assert (followed.version, followed.variant(), followed.variant("b")) == (5, "on", "on")
-    assert followed.link.ready.is_set()
-    assert followed.link.connected
+    assert followed.connection.ready.is_set()
+    assert followed.connection.connected
 
 
 def test_the_next_stream_begins_where_the_last_one_ended() -> None:
@@ -207,50 +207,56 @@ def test_events_of_a_newer_server_are_no_news() -> None:
 def test_signs_of_life_without_flags_are_no_connection() -> None:
     followed = Followed(Script([SIGN_OF_LIFE, SIGN_OF_LIFE]))
     followed.read()
-    assert not followed.link.ready.is_set()
+    assert not followed.connection.ready.is_set()
 
 
 def test_a_refused_token_is_waited_for_longer_than_a_lost_server() -> None:
-    link = Followed(Script()).link
-    link._failures = 50
-    assert max(link._pause(refused=False) for _ in range(100)) <= 30
-    assert max(link._pause(refused=True) for _ in range(100)) > 30
+    connection = Followed(Script()).connection
+    connection._failures = 50
+    assert max(connection._retry_wait(refused=False) for _ in range(100)) <= 30
+    assert max(connection._retry_wait(refused=True) for _ in range(100)) > 30
 
 
 def test_pauses_grow_and_are_spread() -> None:
-    link = Followed(Script()).link
+    connection = Followed(Script()).connection
     for failures, longest in enumerate([1, 2, 4, 8, 16, 30, 30, 30], 1):
-        link._failures = failures
-        pauses = [link._pause(refused=False) for _ in range(100)]
-        assert longest / 2 <= min(pauses) <= max(pauses) <= longest
-        assert len(set(pauses)) > 50
+        connection._failures = failures
+        waits = [connection._retry_wait(refused=False) for _ in range(100)]
+        assert longest / 2 <= min(waits) <= max(waits) <= longest
+        assert len(set(waits)) > 50
 
 
 def test_a_server_is_left_alone_for_as_long_as_it_asks() -> None:
-    link = Followed(Script()).link
-    link._failures = 1
-    pauses = [link._pause(refused=False, asked=20.0) for _ in range(100)]
-    assert 20 <= min(pauses) <= max(pauses) <= 30
-    assert len(set(pauses)) > 50
-    assert max(link._pause(refused=False, asked=86_400.0) for _ in range(100)) <= 90
+    connection = Followed(Script()).connection
+    connection._failures = 1
+    waits = [connection._retry_wait(refused=False, retry_after=20.0) for _ in range(100)]
+    assert 20 <= min(waits) <= max(waits) <= 30
+    assert len(set(waits)) > 50
+    assert max(connection._retry_wait(False, retry_after=86_400.0) for _ in range(100)) <= 90
 
 
 def test_a_refused_token_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     followed = Followed(Script([Refused("the token is refused (401)")]))
-    monkeypatch.setattr(followed.link._stopping, "wait", lambda _: followed.link._stopping.set())
-    followed.link._follow()
+    monkeypatch.setattr(
+        followed.connection._stopping, "wait", lambda _: followed.connection._stopping.set()
+    )
+    followed.connection._follow_updates()
     assert followed.events == [ClientEvent("refused", message="the token is refused (401)")]
 
 
 @pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="a system without masks")
 def test_signals_are_left_to_the_threads_of_the_application() -> None:
-    masks = []
+    masks: list[set[Any]] = []
+
+    def keep_mask(event: ClientEvent) -> None:
+        masks.append(set(signal.pthread_sigmask(signal.SIG_BLOCK, ())))
+
     followed = Followed(Script([Refused("the token is refused (401)")]))
-    followed.link._tell = lambda event: masks.append(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+    followed.connection._notify = keep_mask
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
-    followed.link.start()
+    followed.connection.start()
     soon(lambda: bool(masks), "the thread that follows has told of it")
-    followed.link.stop()
+    followed.connection.stop()
     assert masks[0] >= {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD}
     assert not masks[0] & {signal.SIGSEGV, signal.SIGBUS}
     assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
@@ -284,7 +290,7 @@ def test_a_server_that_was_away_and_then_refuses_is_told_twice(
 ) -> None:
     followed = Followed(Script())
     for kind, refused in (("away", False), ("away", False), ("no", True), ("away", False)):
-        followed.link._lost(kind, refused=refused)
+        followed.connection._disconnected(kind, refused=refused)
     assert followed.events == [
         ClientEvent("stale", message="away"),
         ClientEvent("refused", message="no"),

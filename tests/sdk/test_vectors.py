@@ -24,7 +24,7 @@ SNAPSHOTS = {name: compiled(document) for name, document in VECTORS["snapshots"]
 
 def client_of(snapshot: CompiledSnapshot) -> Client:
     client = Client.offline(VECTORS["snapshots"]["order"])
-    client._apply(snapshot)
+    client._apply_flags(snapshot)
     return client
 
 

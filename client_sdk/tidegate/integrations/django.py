@@ -63,7 +63,7 @@ class TidegateMiddleware:
         try:
             response = cast(HttpResponseBase, self._respond(request))
         except BaseException as error:
-            operation.left_by(error)
+            operation.end_with(error)
             raise
         return _answered(operation, response)
 
@@ -72,7 +72,7 @@ class TidegateMiddleware:
         try:
             response = await cast("Awaitable[HttpResponseBase]", self._respond(request))
         except BaseException as error:
-            operation.left_by(error)
+            operation.end_with(error)
             raise
         return _answered(operation, response)
 
@@ -101,7 +101,7 @@ def _pieces(content: Iterable[bytes], operation: Operation) -> Iterator[bytes]:
     try:
         yield from content
     except Exception as error:
-        operation.left_by(error)
+        operation.end_with(error)
         raise
     operation.end()
 
@@ -113,7 +113,7 @@ async def _async_pieces(
         async for piece in content:
             yield piece
     except Exception as error:
-        operation.left_by(error)
+        operation.end_with(error)
         raise
     operation.end()
 

@@ -141,7 +141,7 @@ class TidegateProvider(AbstractProvider):
     ) -> FlagResolutionDetails[bool]:
         """Resolve a boolean flag."""
         context = _context(evaluation_context)
-        answer = self._client._boolean_answer(flag_key, context)
+        answer = self._client._evaluate_boolean(flag_key, context)
         if answer is not None:
             return answer.converted or _converted(answer)
         return _resolution(self._client.boolean_details(flag_key, default_value, context))
@@ -242,7 +242,7 @@ def _context(given: EvaluationContext | None) -> Context:
     Attributes without a targeting key are added to those of the current operation.
     """
     operation = _operation()
-    around = NOBODY if operation is None else operation.context or operation.who()
+    around = NOBODY if operation is None else operation.context or operation.resolve_context()
     if given is None:
         return around
     key, attributes = given.targeting_key, given.attributes

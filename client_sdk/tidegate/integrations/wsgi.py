@@ -51,7 +51,7 @@ class TidegateMiddleware:
         try:
             response = self._app(environ, start)
         except BaseException as error:
-            operation.left_by(error)
+            operation.end_with(error)
             raise
         wrapper = environ.get("wsgi.file_wrapper")
         if isinstance(wrapper, type) and isinstance(response, wrapper):

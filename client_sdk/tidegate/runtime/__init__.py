@@ -1,1 +1,1 @@
-"""The process around the SDK: forks, uWSGI, threads, signals."""
+"""The process around the SDK: forks, uWSGI, threads, signals, late imports."""

@@ -1,7 +1,10 @@
-"""Imports that are made late, and are safe against a fork in the middle.
+"""Imports at the first use that are safe against a fork at the same time.
 
-A fork copies the lock of a module that another thread is importing, held for ever: the
-child would wait for it for ever. So a late import and a fork exclude each other.
+If a process forks while another thread imports a module, the child has a copy of the module's
+import lock that nobody releases: it would wait for ever. So a late import and a fork exclude
+each other.
+
+Threads: ``_lock`` is held during an import, and during a fork.
 """
 
 from __future__ import annotations
@@ -15,23 +18,23 @@ _lock = threading.RLock()
 
 
 def load(name: str) -> Any:
-    """Return a module, importing it the first time; no fork happens meanwhile."""
+    """Return a module, imported if it was not; no fork happens during the import."""
     with _lock:
         return import_module(name)
 
 
-def _hold() -> None:
+def _acquire() -> None:
     _lock.acquire()
 
 
-def _let_go() -> None:
+def _release() -> None:
     _lock.release()
 
 
-def _renew() -> None:
-    """Forget who held the lock: not everybody who forks has called the hook before it."""
+def _replace() -> None:
+    """Replace the lock in a child: some libraries fork without the hook before it."""
     global _lock
     _lock = threading.RLock()
 
 
-os.register_at_fork(before=_hold, after_in_parent=_let_go, after_in_child=_renew)
+os.register_at_fork(before=_acquire, after_in_parent=_release, after_in_child=_replace)

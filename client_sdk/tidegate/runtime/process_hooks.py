@@ -1,6 +1,6 @@
-"""What becomes of clients when their process forks or ends.
+"""Restarts clients in forked children, and closes them when their process ends.
 
-Clients are known here weakly: one that nobody holds need not wait for the end.
+Clients are referenced weakly: one that nobody uses any more need not wait for the end.
 """
 
 from __future__ import annotations
@@ -16,91 +16,91 @@ from tidegate.runtime import uwsgi
 from tidegate.runtime.late_imports import load
 
 
-class Member(Protocol):
-    """A client, as far as its process is concerned."""
+class Restartable(Protocol):
+    """Something that must be restarted after a fork, and closed at the end."""
 
     def close(self) -> None:
         """Send what has not been reported and stop."""
 
-    def _after_fork(self) -> None:
-        """Begin anew in a child."""
+    def restart_after_fork(self) -> None:
+        """Start again in a forked child."""
 
 
-_members: weakref.WeakSet[Member] = weakref.WeakSet()
+_registered: weakref.WeakSet[Restartable] = weakref.WeakSet()
 
 
-def join(member: Member) -> None:
-    """Let a client begin anew in children of this process, and report at its end."""
-    _members.add(member)
+def register(client: Restartable) -> None:
+    """Restart a client in children of this process, and close it at the end of each."""
+    _registered.add(client)
     _close_with_multiprocessing()
-    atexit.register(unless_gone(weakref.WeakMethod(member.close), _at_exit))
+    atexit.register(call_while_alive(weakref.WeakMethod(client.close), _close_at_exit))
 
 
-def leave(member: Member) -> None:
+def unregister(client: Restartable) -> None:
     """Forget a client that was closed."""
-    _members.discard(member)
+    _registered.discard(client)
 
 
-def unless_gone(
+def call_while_alive(
     method: weakref.WeakMethod[Callable[[], None]],
-    how: Callable[[Callable[[], None]], None] = lambda call: call(),
+    call: Callable[[Callable[[], None]], None] = lambda method: method(),
 ) -> Callable[[], None]:
-    """Return what calls a method as long as its object is there."""
+    """Return a function that calls a method as long as its object exists."""
 
-    def call() -> None:
+    def call_if_alive() -> None:
         bound = method()
         if bound is not None:
-            how(bound)
+            call(bound)
 
-    return call
+    return call_if_alive
 
 
-def _at_exit(close: Callable[[], None]) -> None:
-    if not uwsgi.runs():
+def _close_at_exit(close: Callable[[], None]) -> None:
+    if not uwsgi.is_running():
         close()
         return
-    # Its handlers would end a worker that is ending already, and the last report with it.
-    with load("tidegate.runtime.signals").held_back():
+    # uWSGI's signal handlers would end a worker that is ending already, before its last report.
+    with load("tidegate.runtime.signals").signals_blocked():
         close()
 
 
-class _Everyone:
-    """What multiprocessing's registry holds on to."""
+class _MultiprocessingHook:
+    """The key of this module in multiprocessing's registry of hooks."""
 
-    told = False
-    closing_in: int | None = None
-
-
-_everyone = _Everyone()
+    registered = False
+    closes_in_process: int | None = None
 
 
-def _tell_multiprocessing() -> None:
+_multiprocessing = _MultiprocessingHook()
+
+
+def _register_with_multiprocessing() -> None:
     """Let children of multiprocessing report at their end: they run no exit handlers.
 
-    Whatever was registered before a fork is cleared in the child, but for this registry.
+    What is registered before a fork is cleared in the child, except in this registry.
     """
     util: Any = sys.modules.get("multiprocessing.util")
-    if util is not None and not _everyone.told:
-        _everyone.told = True
-        util.register_after_fork(_everyone, _close_with_multiprocessing)
+    if util is not None and not _multiprocessing.registered:
+        _multiprocessing.registered = True
+        util.register_after_fork(_multiprocessing, _close_with_multiprocessing)
 
 
 def _close_with_multiprocessing(_: object = None) -> None:
-    """The same for this process, which a fork server may have made: there was no SDK before."""
+    """Close all clients at the end of this process, if multiprocessing started it."""
     util: Any = sys.modules.get("multiprocessing.util")
-    if util is not None and _everyone.closing_in != os.getpid():
-        _everyone.closing_in = os.getpid()
-        util.Finalize(None, _close_everyone, exitpriority=10)
+    if util is not None and _multiprocessing.closes_in_process != os.getpid():
+        _multiprocessing.closes_in_process = os.getpid()
+        util.Finalize(None, _close_all, exitpriority=10)
 
 
-def _close_everyone() -> None:
-    for member in list(_members):
-        member.close()
+def _close_all() -> None:
+    for client in list(_registered):
+        client.close()
 
 
-def _restart_in_child() -> None:
-    for member in list(_members):
-        member._after_fork()
+def _restart_all() -> None:
+    for client in list(_registered):
+        client.restart_after_fork()
 
 
-os.register_at_fork(before=_tell_multiprocessing, after_in_child=_restart_in_child)
+os.register_at_fork(before=_register_with_multiprocessing, after_in_child=_restart_all)

@@ -1,4 +1,4 @@
-"""Holding back signals while a thread starts others, or must not be disturbed."""
+"""Blocks signals in threads that must not run signal handlers."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def held_back() -> Generator[None]:
-    """Block all signals but those of faults in this thread, and in threads started here.
+def signals_blocked() -> Generator[None]:
+    """Block all signals in this thread, and in threads that it starts; not those of faults.
 
-    A signal for the process goes to another thread, or waits for the end of the block.
+    A signal for the process goes to another thread, or waits until the end of the block.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield

@@ -1,19 +1,22 @@
-"""Threads of the SDK: daemons, so that no application waits for them, and deaf to signals."""
+"""Threads of the SDK: daemons, so that no application waits for them, with signals blocked."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
 
-from tidegate.runtime.signals import held_back
+from tidegate.runtime.signals import signals_blocked
 
 
-def start(name: str, work: Callable[[], None]) -> None:
-    """Start a daemon thread that leaves signals to the threads of the application.
+def start(name: str, target: Callable[[], None]) -> None:
+    """Start a daemon thread that leaves signals to the application's threads.
 
-    A handler in C runs in whichever thread the system chose, and one that ends the process
-    (uWSGI's) would wait there for what the threads of the interpreter hold. The mask is
-    inherited, not set in the thread: gevent's run in the application's own.
+    The system may run a handler written in C in any thread. One that ends the process (uWSGI's)
+    would wait there for locks that the interpreter's threads hold. The signal mask is inherited
+    and not set in the thread: under gevent the thread is a greenlet in the application's own.
+
+    Raises:
+        RuntimeError: no thread can be started.
     """
-    with held_back():
-        threading.Thread(target=work, name=name, daemon=True).start()
+    with signals_blocked():
+        threading.Thread(target=target, name=name, daemon=True).start()

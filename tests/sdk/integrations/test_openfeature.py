@@ -244,7 +244,7 @@ def test_the_quick_way_of_booleans_gives_and_counts_what_details_do(
                 assert found.flag_metadata == details.metadata
                 assert quick.exposures == slow.exposures
                 if whom:
-                    assert quick.others == slow.others
+                    assert quick.other_keys == slow.other_keys
 
 
 def test_a_question_without_a_context_is_the_operations_own() -> None:
@@ -255,7 +255,7 @@ def test_a_question_without_a_context_is_the_operations_own() -> None:
         with client.operation(Context("ana", plan="pro")) as operation:
             assert provider.resolve_boolean_details("checkout", False, asks).value is True
         assert operation.exposures
-        assert operation.others is None
+        assert operation.other_keys is None
 
 
 def test_observers_hear_of_every_question() -> None:

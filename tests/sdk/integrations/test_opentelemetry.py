@@ -135,19 +135,19 @@ def test_flags_that_come_while_observing_ends_are_in_force(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     killed = {"checkout": {**SNAPSHOT["flags"]["checkout"], "killed": "off"}}
-    update = Client.offline({**SNAPSHOT, "flags": killed})._compiled
+    update = Client.offline({**SNAPSHOT, "flags": killed})._flags
     assert update is not None
     forget = client.observe(lambda *_: None)
-    choose = client._quick_way
+    choose = client._boolean_table
     updates = [update]
 
     def choose_and_be_overtaken() -> Any:
         table = choose()
         if updates:
-            client._apply(updates.pop())
+            client._apply_flags(updates.pop())
         return table
 
-    monkeypatch.setattr(client, "_quick_way", choose_and_be_overtaken)
+    monkeypatch.setattr(client, "_boolean_table", choose_and_be_overtaken)
     forget()
     assert client.boolean("checkout", True, USER) is False
     assert client._booleans is update.booleans

@@ -1,0 +1,108 @@
+"""The thread that sends a client's reports, and keeps its flags on disk.
+
+Threads: ``_send_reports`` runs in the thread ``tidegate-reports``. Other threads only set and
+wait for events. An evaluation waits for none of them.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+
+from tidegate import wire
+from tidegate.errors import Unreachable
+from tidegate.evaluation.rule_set import CompiledSnapshot
+from tidegate.flag_follower import LAST_REPORT_SECONDS, FlagFollower
+from tidegate.persistence import SnapshotFile
+from tidegate.runtime import threads
+
+log: logging.Logger = logging.getLogger("tidegate")
+
+
+class ReportThread:
+    """Sends reports at the interval that the flags ask for, and whenever it is told to.
+
+    Args:
+        follower: composes and sends the reports.
+        ready: set once the server has confirmed flags; there is nothing to report before.
+        file: where the server's flags are kept for the next start; None: nowhere.
+    """
+
+    def __init__(
+        self, follower: FlagFollower, ready: threading.Event, file: SnapshotFile | None
+    ) -> None:
+        self._follower = follower
+        self._ready = ready
+        self._file = file
+        self._saved: CompiledSnapshot | None = follower.flags
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self._sends_last_report = False
+        self._last_report_sent = threading.Event()
+        self._flushed: threading.Event | None = None
+
+    def start(self) -> None:
+        """Start the thread."""
+        threads.start("tidegate-reports", self._send_reports)
+
+    def report_now(self) -> None:
+        """Send a report at once, from the thread; returns immediately."""
+        self._wake.set()
+
+    def flush(self) -> None:
+        """Send a report and wait for it, two seconds at most.
+
+        It is marked as the last one; a later report tells the server that it was not.
+        """
+        if not self._ready.is_set() or self._stopping.is_set():
+            return
+        flushed = self._flushed = threading.Event()
+        self._wake.set()
+        flushed.wait(LAST_REPORT_SECONDS)
+
+    def stop(self, flush: bool = True) -> None:
+        """Stop the thread; with ``flush``, after a last report that takes two seconds at most."""
+        self._sends_last_report = flush and self._ready.is_set()
+        self._stopping.set()
+        self._wake.set()
+        if self._sends_last_report:
+            # The thread sends it: since Python 3.12 no other can be started while the
+            # interpreter ends. A dead server must not keep an application from ending.
+            self._last_report_sent.wait(LAST_REPORT_SECONDS)
+        self._save_flags()
+
+    def _send_reports(self) -> None:
+        while not self._stopping.is_set():
+            interval = self._follower.report_interval()
+            self._wake.wait(interval * random.uniform(0.9, 1.0))  # noqa: S311 - only spreads load
+            if self._stopping.is_set():
+                break
+            self._wake.clear()
+            self._save_flags()
+            flushed, self._flushed = self._flushed, None
+            reported = not self._ready.is_set() or self._report(leaving=flushed is not None)
+            if flushed is not None:
+                flushed.set()
+            if not reported:
+                # Nothing is lost by waiting: the next report repeats all totals.
+                self._wake.wait(interval)
+        if self._sends_last_report:
+            self._report(leaving=True)
+            self._last_report_sent.set()
+
+    def _save_flags(self) -> None:
+        flags = self._follower.flags
+        if self._file is None or flags is None or flags is self._saved:
+            return
+        self._saved = flags
+        self._file.save(wire.to_wire(flags.snapshot))
+
+    def _report(self, leaving: bool = False) -> bool:
+        try:
+            return self._follower.send_report(leaving)
+        except Unreachable:
+            return False
+        except Exception:
+            log.debug("a report failed", exc_info=True)
+            return False
