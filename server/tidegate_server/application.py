@@ -7,17 +7,17 @@ from http import HTTPStatus
 from flask import Flask, Response, request
 
 from tidegate_server.admin.audit.routes import blueprint as audit
-from tidegate_server.admin.environments.routes import blueprint as environments
 from tidegate_server.admin.flags.routes import blueprint as flags
 from tidegate_server.admin.hooks.routes import blueprint as hooks
 from tidegate_server.admin.instances.routes import blueprint as instances
-from tidegate_server.admin.kills.routes import blueprint as kills
 from tidegate_server.admin.ledgers.routes import blueprint as ledgers
 from tidegate_server.admin.policies.routes import blueprint as policies
+from tidegate_server.admin.projects.environment_routes import blueprint as environments
 from tidegate_server.admin.projects.routes import blueprint as projects
 from tidegate_server.admin.releases.routes import blueprint as releases
 from tidegate_server.admin.segments.routes import blueprint as segments
 from tidegate_server.admin.targeting.routes import blueprint as targeting
+from tidegate_server.admin.targeting.routes import kill_blueprint as kills
 from tidegate_server.admin.tokens.routes import blueprint as tokens
 from tidegate_server.admin.webhooks.routes import blueprint as webhooks
 from tidegate_server.ofrep import services as ofrep_services

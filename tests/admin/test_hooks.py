@@ -221,7 +221,7 @@ class TestActing:
         gone, idle = monitoring.done(alertmanager())
         assert gone[:2] == ("search", False)
         assert "There is no flag 'search'" in gone[2]
-        assert idle == ("checkout", False, "No release is under way.")
+        assert idle == ("checkout", False, "The flag has no active release.")
         assert everything(store) == before
 
     def test_a_persons_full_stop_stands_above_a_rollback(
@@ -266,7 +266,7 @@ class TestRepeats:
         monitoring.done(alert)
         checkout.made(f"{release}/resume", {})
         assert monitoring.done(alert) == [
-            ("checkout", False, "This alert has done its part already.")
+            ("checkout", False, "The hook has already acted on this alert.")
         ]
         assert state(checkout, release) == "running"
 
@@ -417,7 +417,7 @@ class TestAdmission:
     def test_one_that_is_called_too_often_is_told_to_come_back(
         self, checkout: Caller, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(service, "CALLS", 3)
+        monkeypatch.setattr(service, "CALL_LIMIT", 3)
         monitoring, other = hook(checkout), hook(checkout)
         answers = [monitoring.post(alertmanager()).status_code for _ in range(4)]
         assert answers == [200, 200, 200, 503]

@@ -58,7 +58,7 @@ def test_refusals_name_each_field_and_its_mend(tidegate: Tidegate) -> None:
     said = tidegate.refused("flag", "create", "BAD", "--type", "number", "--variant", 'a="x"')
     assert "/key: A key is 1 to 100 lower-case letters" in said
     tidegate.ok("flag", "create", "good")
-    assert "There is a flag 'good' already" in tidegate.refused("flag", "create", "good")
+    assert "Flag 'good' already exists" in tidegate.refused("flag", "create", "good")
     said = tidegate.refused("flag", "create", "x", "--variant", "on", status=2)
     assert "NAME=VALUE" in said
     said = tidegate.refused("flag", "create", "x", "--type", "number", "--variant", "a=b", status=2)

@@ -1,4 +1,4 @@
-"""Committing what a pure function made of the documents as they were read."""
+"""Commit a change that a pure function makes from the documents as they were read."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from tidegate_server.errors import NotFound, StaleRevision
 from tidegate_server.store import Store
 
 ATTEMPTS = 20
-"""How often a change is made anew when another one came between reading and writing."""
+"""How often a change is made again when another commit came between reading and writing."""
 
 
 @dataclass(frozen=True, slots=True)
 class CommittedChange:
-    """A change that was committed, and what it wrote."""
+    """A committed change, and the revisions it wrote."""
 
     store: Store
     change: Change
@@ -23,31 +23,33 @@ class CommittedChange:
     at_ms: int
 
     def stored(self, address: Address) -> Stored:
-        """A document as this change left it, written or, when nothing was new, as it was.
+        """Return a document as this change left it, whether or not the change wrote it.
 
         Raises:
-            NotFound: the change left it as it was, and since then it was deleted.
+            NotFound: the change did not write it, and it has been deleted since.
         """
         for write in self.change.writes:
             if isinstance(write, Put) and write.address == address:
                 return Stored(write.document, self.revisions[address], self.at_ms)
-        present = self.store.get(self.change.scope, address)
-        if present is None:
-            raise NotFound(f"There is no {address.kind.value} {address.key!r} any more.")
-        return present
+        stored = self.store.get(self.change.scope, address)
+        if stored is None:
+            raise NotFound(f"The {address.kind.value} {address.key!r} no longer exists.")
+        return stored
 
 
-def commit_with_retry(store: Store, make: Callable[[], Change]) -> CommittedChange:
-    """Read, make the change and commit it; again, when something changed in between.
+def commit_with_retry(store: Store, make_change: Callable[[], Change]) -> CommittedChange:
+    """Make a change and commit it; repeat both if another commit came in between.
 
-    ``make`` reads afresh each time. What it raises itself, such as a stale ``If-Match``,
-    is final; only a commit that met another one is tried again.
+    Args:
+        store: where to commit.
+        make_change: reads the documents again each time. An error that it raises, such as a
+            stale ``If-Match``, is final.
 
     Raises:
-        StaleRevision: other changes came first every time.
+        StaleRevision: other commits came first every time.
     """
     for attempt in range(1, ATTEMPTS + 1):
-        change = make()
+        change = make_change()
         try:
             committed = store.commit(change)
         except StaleRevision:

@@ -1,4 +1,4 @@
-"""Reading a project's documents for the pure functions that make changes of them."""
+"""Read the documents that a request needs, or say which one is missing."""
 
 from __future__ import annotations
 
@@ -11,43 +11,43 @@ SERVER = ""
 """The scope of projects and tokens."""
 
 
-def project_of(store: Store, project: str) -> Stored:
-    """A project; raises ``NotFound``."""
+def read_project(store: Store, project: str) -> Stored:
+    """Return a project; raises ``NotFound``."""
     stored = store.get(SERVER, Address(Kind.PROJECT, project))
     if stored is None:
         raise NotFound(f"There is no project {project!r}.")
     return stored
 
 
-def document_of(store: Store, project: str, address: Address) -> Stored:
-    """One document of a project; raises ``NotFound`` naming what is missing."""
+def read_environment(store: Store, project: str, environment: str) -> Stored:
+    """Return an environment; raises ``NotFound`` for it or for its project."""
+    return read_document(store, project, Address(Kind.ENVIRONMENT, environment))
+
+
+def read_document(store: Store, project: str, address: Address) -> Stored:
+    """Return one document of a project.
+
+    Raises:
+        NotFound: the document, its environment or its project does not exist.
+    """
     stored = store.get(project, address)
     if stored is None:
-        project_of(store, project)
+        read_project(store, project)
         if address.environment:
-            environment_of(store, project, address.environment)
+            read_environment(store, project, address.environment)
         kind = "flag" if address.kind is Kind.TARGETING else address.kind.value
         where = f"environment {address.environment!r} of " if address.environment else ""
         raise NotFound(f"There is no {kind} {address.key!r} in {where}project {project!r}.")
     return stored
 
 
-def environment_of(store: Store, project: str, environment: str) -> Stored:
-    """An environment; raises ``NotFound`` for it or its project."""
-    stored = store.get(project, Address(Kind.ENVIRONMENT, environment))
-    if stored is None:
-        project_of(store, project)
-        raise NotFound(f"There is no environment {environment!r} in project {project!r}.")
-    return stored
-
-
-def whole_project(store: Store, project: str) -> ProjectDocuments:
-    """Everything that a project holds, releases that ended left out.
+def read_project_documents(store: Store, project: str) -> ProjectDocuments:
+    """Return everything that a project holds, without the releases that have ended.
 
     Raises:
         NotFound: there is no such project.
     """
-    project_of(store, project)
+    read_project(store, project)
     environments = store.all(project, Kind.ENVIRONMENT)
     targetings = {key: store.all(project, Kind.TARGETING, key) for key in environments}
     return ProjectDocuments(
@@ -58,12 +58,16 @@ def whole_project(store: Store, project: str) -> ProjectDocuments:
         policies=store.all(project, Kind.POLICY),
         webhooks=store.all(project, Kind.WEBHOOK),
         targetings=targetings,
-        releases={key: _active(store, project, key, targetings[key]) for key in targetings},
+        releases={
+            key: _active_releases(store, project, key, targetings[key]) for key in targetings
+        },
     )
 
 
-def one_flag(store: Store, project: str, environment: str, flag: str) -> ProjectDocuments:
-    """As much of a project as a kill or a release's action rests on: one flag, one environment.
+def read_flag_documents(
+    store: Store, project: str, environment: str, flag: str
+) -> ProjectDocuments:
+    """Return what a kill or a release action needs: one flag in one environment.
 
     Raises:
         NotFound: there is no such project, environment or flag.
@@ -73,26 +77,28 @@ def one_flag(store: Store, project: str, environment: str, flag: str) -> Project
         Address(Kind.FLAG, flag),
         Address(Kind.TARGETING, flag, environment),
     )
-    place, definition, targeting = store.get_many(project, addresses)
-    if place is None:
-        environment_of(store, project, environment)
-    if definition is None or targeting is None or place is None:
+    stored_environment, definition, targeting = store.get_many(project, addresses)
+    if stored_environment is None:
+        stored_environment = read_environment(store, project, environment)
+    if definition is None or targeting is None:
         raise NotFound(f"There is no flag {flag!r} in project {project!r}.")
     targetings = {flag: targeting}
     return ProjectDocuments(
         project=project,
-        environments={environment: place},
+        environments={environment: stored_environment},
         flags={flag: definition},
         targetings={environment: targetings},
-        releases={environment: _active(store, project, environment, targetings)},
+        releases={environment: _active_releases(store, project, environment, targetings)},
     )
 
 
-def _active(
+def _active_releases(
     store: Store, project: str, environment: str, targetings: dict[str, Stored]
 ) -> dict[str, Stored]:
-    ids = [found for each in targetings.values() if (found := each.document.release) is not None]
+    ids = [
+        each.document.release for each in targetings.values() if each.document.release is not None
+    ]
     if not ids:
         return {}
-    read = store.get_many(project, [Address(Kind.RELEASE, id, environment) for id in ids])
-    return {id: stored for id, stored in zip(ids, read, strict=True) if stored is not None}
+    releases = store.get_many(project, [Address(Kind.RELEASE, id, environment) for id in ids])
+    return {id: stored for id, stored in zip(ids, releases, strict=True) if stored is not None}

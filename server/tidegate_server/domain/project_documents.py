@@ -35,6 +35,17 @@ class ProjectDocuments:
     targetings: Mapping[str, Mapping[str, Stored]] = field(default_factory=dict)
     releases: Mapping[str, Mapping[str, Stored]] = field(default_factory=dict)
 
+    def get(self, address: Address) -> Stored | None:
+        """Return the document of the whole project at an address; None: it does not exist."""
+        documents = {
+            Kind.ENVIRONMENT: self.environments,
+            Kind.FLAG: self.flags,
+            Kind.SEGMENT: self.segments,
+            Kind.POLICY: self.policies,
+            Kind.WEBHOOK: self.webhooks,
+        }
+        return documents[address.kind].get(address.key)
+
     def flag(self, key: str) -> Stored:
         """Return a flag's definition; raises ``NotFound``."""
         return self._get(self.flags, "flag", key)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from marshmallow import fields, post_dump
+from marshmallow import fields, missing, post_dump
 
 from tidegate_server.documents.fields import Instant, Key, StrictInteger
 from tidegate_server.documents.strict_schema import Strict
@@ -19,10 +19,9 @@ class StoredAnswer(Strict):
     updated_at = Instant(attribute="updated_ms", required=True)
 
     def get_attribute(self, obj: Any, attr: str, default: Any) -> Any:
-        """Read the revision and time from the stored record, the rest from its document."""
-        if attr in ("revision", "updated_ms"):
-            return getattr(obj, attr)
-        return super().get_attribute(obj.document, attr, default)
+        """Look in the document, then in what is stored with it."""
+        value = super().get_attribute(obj.document, attr, missing)
+        return super().get_attribute(obj, attr, default) if value is missing else value
 
     @post_dump
     def document_first(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
@@ -30,16 +29,6 @@ class StoredAnswer(Strict):
         for name in ("revision", "updated_at"):
             data[name] = data.pop(name)
         return data
-
-
-class WithSecret(Strict):
-    """A new document with its secret; name this class first among the bases."""
-
-    def get_attribute(self, obj: Any, attr: str, default: Any) -> Any:
-        """Read the secret from the object itself, the rest from its stored document."""
-        if attr == "secret":
-            return obj.secret
-        return super().get_attribute(obj.stored, attr, default)
 
 
 class Page(Strict):

@@ -7,6 +7,7 @@ a person's update stale. ``If-None-Match`` is compared by the whole tag.
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 
 from flask import Response, request
 
@@ -27,38 +28,60 @@ def parse_version(text: str) -> int | None:
     return None
 
 
-def require_if_match(revision: int, what: str) -> None:
-    """Check that ``If-Match`` names the current revision.
+@dataclass(frozen=True, slots=True)
+class IfMatch:
+    """The revisions that a request's ``If-Match`` header accepts.
 
-    Raises:
-        RevisionRequired: the request has no ``If-Match``.
-        StaleRevision: it names another revision.
+    Attributes:
+        given: whether the request has the header.
+        any_revision: whether the header is ``*``.
+        revisions: the revisions in the header, as text.
     """
-    if "If-Match" not in request.headers:
-        raise RevisionRequired(
-            f"To change {what}, send the header If-Match with its ETag: read it first, so that "
-            "nobody's change is lost."
+
+    given: bool = False
+    any_revision: bool = False
+    revisions: frozenset[str] = frozenset()
+
+    def require(self, revision: int, name: str) -> None:
+        """Check that the caller has read the current revision of a document.
+
+        Args:
+            revision: the document's current revision.
+            name: what the error message calls the document.
+
+        Raises:
+            RevisionRequired: the request has no ``If-Match``.
+            StaleRevision: the header names another revision.
+        """
+        if not self.given:
+            raise RevisionRequired(
+                f"To change {name}, send the header If-Match with the ETag under which you read "
+                "it, so that nobody's change is lost."
+            )
+        self.check(revision, name)
+
+    def check(self, revision: int, name: str) -> None:
+        """Check the revision of a document if the request has an ``If-Match``.
+
+        Raises:
+            StaleRevision: the header names another revision.
+        """
+        if not self.given or self.any_revision or str(revision) in self.revisions:
+            return
+        raise StaleRevision(
+            f"Someone changed {name} since you read it: it now has the ETag "
+            f'"{revision}". Read it again and apply your change to that.'
         )
-    check_if_match(revision, what)
 
 
-def check_if_match(revision: int, what: str) -> None:
-    """Check ``If-Match`` if the request has it.
-
-    Raises:
-        StaleRevision: it names another revision.
-    """
+def read_if_match() -> IfMatch:
+    """Return the ``If-Match`` header of the current request."""
     if "If-Match" not in request.headers:
-        return
-    expected = request.if_match
-    if expected.star_tag or any(
-        tag.partition(".")[0] == str(revision) for tag in expected.as_set()
-    ):
-        return
-    raise StaleRevision(
-        f"Someone changed {what} since you read it: its ETag is now "
-        f'"{revision}". Read it again and repeat your change.'
-    )
+        return IfMatch()
+    tags = request.if_match
+    # werkzeug reads some malformed headers as tags that are None.
+    revisions = frozenset(tag.partition(".")[0] for tag in tags.as_set() if tag is not None)
+    return IfMatch(given=True, any_revision=tags.star_tag, revisions=revisions)
 
 
 def with_etag(response: Response, tag: str, *, weak: bool = False) -> Response:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from flask import Response
 
-from tidegate_server.admin import document_reader
 from tidegate_server.admin.audit.schemas import AuditPage
+from tidegate_server.admin.document_reader import SERVER, read_project
 from tidegate_server.domain.tokens import Role
 from tidegate_server.errors import Forbidden
 from tidegate_server.web import responses
@@ -19,20 +19,22 @@ blueprint = Blueprint("audit", __name__, description="Who changed what, when and
 @blueprint.operation(
     "GET", f"{PROJECT}/audit", role=Role.READER, query=PageQuery, response=AuditPage
 )
-def list_project_audit(asked: PageRequest, project: str) -> Response:
-    """List what was changed in a project, the latest first."""
+def list_project_audit(page: PageRequest, project: str) -> Response:
+    """List the changes in a project, the latest first."""
     if current_token().environment is not None:
-        raise Forbidden("The log tells of every environment; the token is for one of them only.")
-    document_reader.project_of(backend().store, project)
-    return _page(asked, project)
+        raise Forbidden(
+            "The audit log covers every environment of the project; this token is for one only."
+        )
+    read_project(backend().store, project)
+    return _entries(project, page)
 
 
 @blueprint.operation("GET", "/api/v1/audit", role=Role.READER, query=PageQuery, response=AuditPage)
-def list_server_audit(asked: PageRequest) -> Response:
-    """List what was changed in the server itself: projects and tokens."""
-    return _page(asked, document_reader.SERVER)
+def list_server_audit(page: PageRequest) -> Response:
+    """List the changes of projects and tokens, the latest first."""
+    return _entries(SERVER, page)
 
 
-def _page(asked: PageRequest, scope: str) -> Response:
-    entries, following = backend().store.audit(scope, log_position(asked), asked.limit)
+def _entries(scope: str, page: PageRequest) -> Response:
+    entries, following = backend().store.audit(scope, log_position(page), page.limit)
     return responses.page(AuditPage(), entries, encode_cursor(following))

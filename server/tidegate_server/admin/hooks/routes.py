@@ -1,4 +1,4 @@
-"""Hooks: alerts of monitoring systems that may hold, roll back or kill the flags they are for."""
+"""Hooks: URLs where monitoring systems send alerts that may hold, roll back or kill."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any, cast
 
 from flask import Response, g, request
 
-from tidegate_server.admin import document_reader
+from tidegate_server.admin.document_resource import DocumentResource
 from tidegate_server.admin.hooks import service
+from tidegate_server.admin.hooks.alert_actions import apply_alert
 from tidegate_server.admin.hooks.alert_payloads import read_alert
 from tidegate_server.admin.hooks.schemas import (
     AlertBody,
@@ -17,101 +18,93 @@ from tidegate_server.admin.hooks.schemas import (
     HookAnswer,
     HookBody,
     HookPage,
-    HookRequest,
     NewHookAnswer,
 )
 from tidegate_server.domain.change import Kind
-from tidegate_server.domain.hook_edits import hook_address
+from tidegate_server.domain.hooks import Hook
 from tidegate_server.domain.tokens import Role
 from tidegate_server.web import responses
 from tidegate_server.web.backend import backend, current_actor
-from tidegate_server.web.blueprint import PROJECT, Blueprint
-from tidegate_server.web.pagination import PageQuery, PageRequest, paginate
+from tidegate_server.web.blueprint import Blueprint
+from tidegate_server.web.etags import read_if_match
 
-blueprint = Blueprint("hooks", __name__, description="What alerts may do, and to which flags")
+blueprint = Blueprint(
+    "hooks", __name__, description="URLs where alerts may hold, roll back or kill flags"
+)
 
-LIST = f"{PROJECT}/hooks"
-ONE = f"{LIST}/<key:hook>"
-
-
-@blueprint.operation("GET", LIST, role=Role.READER, query=PageQuery, response=HookPage)
-def list_hooks(asked: PageRequest, project: str) -> Response:
-    """List the project's hooks, without their secrets."""
-    store = backend().store
-    document_reader.project_of(store, project)
-    return responses.page(HookPage(), *paginate(store.all(project, Kind.HOOK), asked))
+hooks = DocumentResource(blueprint, Kind.HOOK, HookAnswer, HookPage)
+hooks.serve_list("List the hooks of a project, without their secrets.")
+hooks.serve_get("Get a hook, without its secret.")
 
 
 @blueprint.operation(
     "POST",
-    LIST,
+    hooks.collection,
     role=Role.WRITER,
     body=HookBody,
     response=NewHookAnswer,
     status=HTTPStatus.CREATED,
 )
-def create_hook(asked: HookRequest, project: str) -> Response:
-    """Create a hook. Its `secret` is in this answer only."""
-    made = service.create(
-        backend().store, backend().settings.secret_key, project, asked, current_actor()
+def create_hook(new: Hook, project: str) -> Response:
+    """Create a hook. Only this answer shows its `secret`."""
+    stored = service.create_hook(
+        backend().store, backend().settings.secret_key, project, new, current_actor()
     )
     return responses.created(
         NewHookAnswer(),
-        made,
-        made.stored.revision,
+        stored,
+        stored.revision,
         "hooks.get_hook",
         project=project,
-        hook=made.stored.document.id,
+        hook=stored.document.id,
     )
 
 
-@blueprint.operation("GET", ONE, role=Role.READER, response=HookAnswer)
-def get_hook(project: str, hook: str) -> Response:
-    """Read a hook, without its secret."""
-    stored = document_reader.document_of(backend().store, project, hook_address(hook))
+@blueprint.operation("PUT", hooks.item, role=Role.WRITER, body=HookBody, response=HookAnswer)
+def replace_hook(changed: Hook, project: str, hook: str) -> Response:
+    """Replace what a hook does. It keeps its URL and its secret."""
+    stored = service.replace_hook(
+        backend().store, project, hook, changed, current_actor(), read_if_match()
+    )
     return responses.document(HookAnswer(), stored, stored.revision)
 
 
-@blueprint.operation("PUT", ONE, role=Role.WRITER, body=HookBody, response=HookAnswer)
-def replace_hook(asked: HookRequest, project: str, hook: str) -> Response:
-    """Replace what a hook does; its address and its secret stay."""
-    stored = service.replace_one(backend().store, project, hook, asked, current_actor())
-    return responses.document(HookAnswer(), stored, stored.revision)
-
-
-@blueprint.operation("DELETE", ONE, role=Role.WRITER, response=None, status=HTTPStatus.NO_CONTENT)
+@blueprint.operation(
+    "DELETE", hooks.item, role=Role.WRITER, response=None, status=HTTPStatus.NO_CONTENT
+)
 def delete_hook(project: str, hook: str) -> Response:
-    """Delete a hook; its secret is worth nothing from now on."""
-    service.delete(backend().store, project, hook, current_actor())
+    """Delete a hook. Its secret stops working at once."""
+    service.delete_hook(backend().store, project, hook, current_actor(), read_if_match())
     return responses.no_content()
 
 
-def admit(hook: str) -> None:
-    """Let in who presents the hook's secret, before anything of the alert is read."""
+def authenticate(hook: str) -> None:
+    """Check the hook's secret, before anything else of the request is read."""
     given = request.authorization
-    presented = ""
+    secret = ""
     if given is not None:
-        presented = (given.token if given.type == "bearer" else given.password) or ""
-    g.hook = service.admit(backend().store, backend().settings.secret_key, hook, presented)
+        secret = (given.token if given.type == "bearer" else given.password) or ""
+    g.hook = service.authenticate_hook(backend().store, backend().settings.secret_key, hook, secret)
 
 
 @blueprint.operation(
     "POST",
     "/api/v1/hooks/<key:hook>",
     role=None,
-    authorize=admit,
+    authorize=authenticate,
     security=[{"hookBearer": []}, {"hookBasic": []}],
     body=AlertBody,
     response=HeardAnswer,
     etag=False,
     errors=(HTTPStatus.UNAUTHORIZED, HTTPStatus.SERVICE_UNAVAILABLE),
 )
-def hear_alert(payload: Mapping[str, Any], hook: str) -> Response:
-    """Tell a hook of an alert; one that fires does to the hook's flags what the hook is for.
+def receive_alert(payload: Mapping[str, Any], hook: str) -> Response:
+    """Send an alert to a hook. If the alert fires, the hook acts on its flags.
 
-    An alert that is sent again does nothing again, even when a person has let the release go on
-    meanwhile. The end of an alert undoes nothing.
+    A hook acts once on an alert: the same alert sent again does nothing, even if a person has
+    resumed the release since. The end of an alert undoes nothing.
     """
-    admitted = cast(service.Admitted, g.hook)
-    alert = read_alert(admitted.hook.kind, payload)
-    return responses.value(HeardAnswer(), service.hear(backend().store, admitted, alert))
+    authenticated = cast(service.AuthenticatedHook, g.hook)
+    alert = read_alert(authenticated.hook.kind, payload)
+    result = apply_alert(backend().store, authenticated, alert)
+    return responses.value(HeardAnswer(), result)

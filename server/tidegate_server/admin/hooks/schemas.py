@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from marshmallow import INCLUDE, Schema, fields, post_load
@@ -12,21 +11,8 @@ from tidegate_server.admin.hooks.alert_payloads import AlertStatus
 from tidegate_server.documents.fields import BoundedList, BoundedString, Instant, Key, StrictBoolean
 from tidegate_server.documents.strict_schema import Strict
 from tidegate_server.domain.hook_edits import MOST_FLAGS
-from tidegate_server.domain.hooks import AlertKind, HookAction
-from tidegate_server.web.document_schemas import Page, StoredAnswer, WithSecret
-
-
-@dataclass(frozen=True, slots=True)
-class HookRequest:
-    """A hook that someone wants."""
-
-    name: str
-    kind: AlertKind
-    action: HookAction
-    environment: str
-    flags: tuple[str, ...]
-    enabled: bool
-    description: str
+from tidegate_server.domain.hooks import AlertKind, Hook, HookAction
+from tidegate_server.web.document_schemas import Page, StoredAnswer
 
 
 class HookFields(Strict):
@@ -64,8 +50,14 @@ class HookBody(HookFields):
 
     @post_load
     def build(self, data: Mapping[str, Any], **_: Any) -> Any:
-        """What is asked for."""
-        return HookRequest(**{**data, "flags": tuple(data["flags"])})
+        """Return the hook, without an id and a secret."""
+        return Hook(
+            **{**data, "flags": tuple(data["flags"])},
+            id="",
+            digest="",
+            created_by="",
+            created_ms=0,
+        )
 
 
 class HookAnswer(HookFields, StoredAnswer):
@@ -85,7 +77,7 @@ class HookAnswer(HookFields, StoredAnswer):
         return super().get_attribute(obj, attr, default)
 
 
-class NewHookAnswer(WithSecret, HookAnswer):
+class NewHookAnswer(HookAnswer):
     """A hook with its secret, which is not shown again."""
 
     secret = fields.String(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Response
 
-from tidegate_server.admin import document_reader
+from tidegate_server.admin.document_reader import read_environment
 from tidegate_server.admin.instances.schemas import InstancePage
 from tidegate_server.domain.tokens import Role
 from tidegate_server.web import responses
@@ -18,10 +18,9 @@ blueprint = Blueprint("instances", __name__, description="Processes that evaluat
 @blueprint.operation(
     "GET", f"{ENVIRONMENT}/instances", role=Role.READER, query=PageQuery, response=InstancePage
 )
-def list_instances(asked: PageRequest, project: str, environment: str) -> Response:
+def list_instances(page: PageRequest, project: str, environment: str) -> Response:
     """List the SDK instances that reported within the last day."""
     store = backend().store
-    document_reader.environment_of(store, project, environment)
-    found = {each.id: each for each in store.instances(project, environment)}
-    page, following = paginate(found, asked)
-    return responses.page(InstancePage(), page, following)
+    read_environment(store, project, environment)
+    instances = {each.id: each for each in store.instances(project, environment)}
+    return responses.page(InstancePage(), *paginate(instances, page))

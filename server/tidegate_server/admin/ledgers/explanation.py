@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from tidegate.model import Serve
 
-from tidegate_server.admin.document_reader import document_of
+from tidegate_server.admin.document_reader import read_document
 from tidegate_server.admin.ledgers.stored_ledger import read_entry, read_ledger
 from tidegate_server.domain.change import Address, Kind
 from tidegate_server.domain.flags import Targeting
@@ -29,7 +29,7 @@ def explanation(store: Store, project: str, environment: str, id: str) -> Story:
         NotFound: there is no such release.
         NotPossible: its ledger cannot be read by this version.
     """
-    stored = document_of(store, project, Address(Kind.RELEASE, id, environment))
+    stored = read_document(store, project, Address(Kind.RELEASE, id, environment))
     release: Release = stored.document
     now_ms = store.now_ms()
     return explain(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tidegate_server.admin.document_reader import document_of
+from tidegate_server.admin.document_reader import read_document
 from tidegate_server.admin.ledgers.stored_ledger import read_ledger
 from tidegate_server.domain.change import Address, Kind
 from tidegate_server.ledger.replay import Difference, Replay
@@ -54,7 +54,7 @@ def replay(
         NotFound: there is no such release.
         NotPossible: an entry cannot be read by this version.
     """
-    document_of(store, project, Address(Kind.RELEASE, release, environment))
+    read_document(store, project, Address(Kind.RELEASE, release, environment))
     again = Replay()
     differences: list[Difference] = []
     entries, last, following = 0, after, None

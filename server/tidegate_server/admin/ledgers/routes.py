@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 from flask import Response
 
-from tidegate_server.admin import document_reader
+from tidegate_server.admin.document_reader import read_document
 from tidegate_server.admin.ledgers import explanation, replays
 from tidegate_server.admin.ledgers.schemas import (
     ExplanationAnswer,
@@ -14,7 +14,7 @@ from tidegate_server.admin.ledgers.schemas import (
     ReplayAnswer,
     ReplayQuery,
 )
-from tidegate_server.admin.releases.routes import ONE
+from tidegate_server.admin.releases.routes import ITEM
 from tidegate_server.domain.change import Address, Kind
 from tidegate_server.domain.tokens import Role
 from tidegate_server.web import responses
@@ -25,40 +25,40 @@ from tidegate_server.web.pagination import PageQuery, PageRequest, encode_cursor
 blueprint = Blueprint("ledgers", __name__, description="What was decided of releases, and why")
 
 
-@blueprint.operation("GET", f"{ONE}/ledger", role=Role.READER, query=PageQuery, response=LedgerPage)
-def list_ledger(asked: PageRequest, project: str, environment: str, release: str) -> Response:
+@blueprint.operation(
+    "GET", f"{ITEM}/ledger", role=Role.READER, query=PageQuery, response=LedgerPage
+)
+def list_ledger(page: PageRequest, project: str, environment: str, release: str) -> Response:
     """List what the policy job decided, with the evidence it saw, the latest first."""
     store = backend().store
-    document_reader.document_of(store, project, Address(Kind.RELEASE, release, environment))
-    entries, following = store.ledger(
-        project, environment, release, log_position(asked), asked.limit
-    )
+    read_document(store, project, Address(Kind.RELEASE, release, environment))
+    entries, following = store.ledger(project, environment, release, log_position(page), page.limit)
     return responses.page(LedgerPage(), entries, encode_cursor(following))
 
 
 @blueprint.operation(
     "GET",
-    f"{ONE}/replay",
+    f"{ITEM}/replay",
     role=Role.READER,
     query=ReplayQuery,
     response=ReplayAnswer,
     errors=(HTTPStatus.CONFLICT,),
 )
-def replay_release(asked: PageRequest, project: str, environment: str, release: str) -> Response:
+def replay_release(page: PageRequest, project: str, environment: str, release: str) -> Response:
     """Compute a release's decisions again from the evidence in its ledger.
 
     A long ledger is replayed by stretches; each begins at a checkpoint, and `next_cursor` asks
     for the one after it.
     """
     replayed = replays.replay(
-        backend().store, project, environment, release, log_position(asked), asked.limit
+        backend().store, project, environment, release, log_position(page), page.limit
     )
     return responses.tagged_value(ReplayAnswer(), replayed)
 
 
 @blueprint.operation(
     "GET",
-    f"{ONE}/explanation",
+    f"{ITEM}/explanation",
     role=Role.READER,
     response=ExplanationAnswer,
     errors=(HTTPStatus.CONFLICT,),

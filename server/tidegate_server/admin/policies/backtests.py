@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from tidegate_server.admin.document_reader import document_of
+from tidegate_server.admin.document_reader import read_document
 from tidegate_server.admin.ledgers.stored_ledger import read_ledger
 from tidegate_server.admin.policies.backtest_schemas import BacktestRequest
 from tidegate_server.admin.policies.simulations import BREATH, SECONDS, computing, policy_for
@@ -27,7 +27,7 @@ class Backtested:
     hindsight: Hindsight
 
 
-def backtested(store: Store, project: str, asked: BacktestRequest) -> Backtested:
+def backtest(store: Store, project: str, asked: BacktestRequest) -> Backtested:
     """Run a policy over what a release's ledger recorded.
 
     Raises:
@@ -37,7 +37,7 @@ def backtested(store: Store, project: str, asked: BacktestRequest) -> Backtested
             somebody else.
     """
     address = Address(Kind.RELEASE, asked.release, asked.environment)
-    release = document_of(store, project, address).document
+    release = read_document(store, project, address).document
     policy = policy_for(store, project, asked.policy)
     with computing():
         entries = read_ledger(store, project, asked.environment, asked.release)

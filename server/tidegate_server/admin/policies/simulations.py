@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from tidegate_server.admin.document_reader import document_of
+from tidegate_server.admin.document_reader import read_document
 from tidegate_server.admin.policies.simulation_schemas import SimulationRequest
 from tidegate_server.documents import shipped
 from tidegate_server.documents.lint import check_named
@@ -72,7 +72,7 @@ def policy_for(store: Store, project: str, asked: Policy | str) -> Policy:
                 *(FieldProblem(f"/policy{each.pointer}", each.detail) for each in refused.fields),
             ) from None
     try:
-        found: Policy = document_of(store, project, Address(Kind.POLICY, asked)).document
+        found: Policy = read_document(store, project, Address(Kind.POLICY, asked)).document
     except NotFound:
         if not shipped.is_shipped(asked):
             raise
@@ -80,7 +80,7 @@ def policy_for(store: Store, project: str, asked: Policy | str) -> Policy:
     return found
 
 
-def simulated(store: Store, project: str, asked: SimulationRequest) -> Simulated:
+def simulate(store: Store, project: str, asked: SimulationRequest) -> Simulated:
     """Simulate healthy and bad releases under a policy.
 
     Raises:

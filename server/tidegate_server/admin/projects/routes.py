@@ -1,4 +1,4 @@
-"""Projects: namespaces of flags."""
+"""Projects: namespaces of flags, segments, policies and webhooks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from http import HTTPStatus
 
 from flask import Response
 
-from tidegate_server.admin import document_edits, document_reader
+from tidegate_server.admin.document_commits import with_key
+from tidegate_server.admin.document_reader import SERVER, read_project
+from tidegate_server.admin.projects import service
 from tidegate_server.admin.projects.schemas import (
     ProjectAnswer,
     ProjectBody,
@@ -19,53 +21,57 @@ from tidegate_server.domain.tokens import Role
 from tidegate_server.web import responses
 from tidegate_server.web.backend import backend, current_actor, current_token
 from tidegate_server.web.blueprint import PROJECT, Blueprint
+from tidegate_server.web.etags import read_if_match
 from tidegate_server.web.pagination import PageQuery, PageRequest, paginate
 
-blueprint = Blueprint("projects", __name__, description="Namespaces of flags")
+blueprint = Blueprint(
+    "projects", __name__, description="Namespaces of flags, segments, policies and webhooks"
+)
 
-LIST = "/api/v1/projects"
+COLLECTION = "/api/v1/projects"
 
 
 @blueprint.operation(
-    "GET", LIST, role=Role.READER, scoped_to_token=True, query=PageQuery, response=ProjectPage
+    "GET", COLLECTION, role=Role.READER, scoped_to_token=True, query=PageQuery, response=ProjectPage
 )
-def list_projects(asked: PageRequest) -> Response:
-    """List the projects that the token reaches."""
+def list_projects(page: PageRequest) -> Response:
+    """List the projects that the token may read."""
     only = current_token().project
-    found = {
+    projects = {
         key: stored
-        for key, stored in backend().store.all(document_reader.SERVER, Kind.PROJECT).items()
+        for key, stored in backend().store.all(SERVER, Kind.PROJECT).items()
         if only in (None, key)
     }
-    return responses.page(ProjectPage(), *paginate(found, asked))
+    return responses.page(ProjectPage(), *paginate(projects, page))
 
 
 @blueprint.operation(
     "POST",
-    LIST,
+    COLLECTION,
     role=Role.ADMIN,
     body=ProjectBody,
     response=ProjectAnswer,
     status=HTTPStatus.CREATED,
 )
-def create_project(asked: Project) -> Response:
-    """Create a project. It has no environments yet; create those next."""
-    stored = document_edits.create_project(backend().store, asked, current_actor())
+def create_project(new: Project) -> Response:
+    """Create a project without environments; create those next."""
+    stored = service.create_project(backend().store, new, current_actor())
     return responses.created(
-        ProjectAnswer(), stored, stored.revision, "projects.get_project", project=asked.key
+        ProjectAnswer(), stored, stored.revision, "projects.get_project", project=new.key
     )
 
 
 @blueprint.operation("GET", PROJECT, role=Role.READER, response=ProjectAnswer)
 def get_project(project: str) -> Response:
-    """Read a project."""
-    stored = document_reader.project_of(backend().store, project)
+    """Get a project."""
+    stored = read_project(backend().store, project)
     return responses.document(ProjectAnswer(), stored, stored.revision)
 
 
 @blueprint.operation("PUT", PROJECT, role=Role.ADMIN, body=ProjectUpdate, response=ProjectAnswer)
-def replace_project(asked: Project, project: str) -> Response:
-    """Change a project's name and description."""
-    after = document_edits.with_key(asked, project)
-    stored = document_edits.replace_project(backend().store, after, current_actor())
+def replace_project(changed: Project, project: str) -> Response:
+    """Replace a project's name and description."""
+    stored = service.replace_project(
+        backend().store, with_key(changed, project), current_actor(), read_if_match()
+    )
     return responses.document(ProjectAnswer(), stored, stored.revision)

@@ -22,7 +22,7 @@ from tidegate_server.documents.fields import (
 from tidegate_server.documents.policy_schemas import PolicyFields
 from tidegate_server.documents.strict_schema import Strict
 from tidegate_server.domain.release import State
-from tidegate_server.web.document_schemas import Page
+from tidegate_server.web.document_schemas import Page, StoredAnswer
 from tidegate_server.web.pagination import PageQuery, PageRequest
 
 LONGEST_REASON = 1_000
@@ -231,7 +231,7 @@ class ReleasePolicySchema(PolicyFields):
     """The policy as it was when the release started."""
 
 
-class ReleaseAnswer(Strict):
+class ReleaseAnswer(StoredAnswer):
     """A release."""
 
     id = fields.String(required=True)
@@ -266,14 +266,6 @@ class ReleaseAnswer(Strict):
     ended_at = Instant(attribute="ended_ms", required=True, allow_none=True)
     revision = StrictInteger(required=True)
     progress = fields.Nested(ProgressSchema, required=True, allow_none=True)
-
-    of_view = frozenset({"environment", "present_stage", "openings", "revision", "progress"})
-
-    def get_attribute(self, obj: Any, attr: str, default: Any) -> Any:
-        """Look in the release for all but what is derived from it or known about it."""
-        if attr in self.of_view:
-            return getattr(obj, attr)
-        return super().get_attribute(obj.release, attr, default)
 
 
 class ReleasePage(Page):

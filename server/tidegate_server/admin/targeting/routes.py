@@ -1,4 +1,4 @@
-"""Targeting: what a flag serves in an environment."""
+"""Targeting and the kill switch: what a flag serves in one environment."""
 
 from __future__ import annotations
 
@@ -6,58 +6,102 @@ import hashlib
 
 from flask import Response, json
 
-from tidegate_server.admin import document_edits, document_reader
-from tidegate_server.admin.kills import service
-from tidegate_server.admin.kills.service import TargetingView
+from tidegate_server.admin.document_commits import with_key
+from tidegate_server.admin.document_reader import read_environment
+from tidegate_server.admin.releases.schemas import ActionBody, ActionRequest
+from tidegate_server.admin.targeting import service
 from tidegate_server.admin.targeting.schemas import (
     ReceiptSchema,
     TargetingAnswer,
     TargetingBody,
     TargetingPage,
 )
+from tidegate_server.admin.targeting.service import KillSwitch, TargetingWithReceipt
+from tidegate_server.domain import kill_switch
 from tidegate_server.domain.change import Kind
 from tidegate_server.domain.flags import Targeting
 from tidegate_server.domain.tokens import Role
 from tidegate_server.web import responses
 from tidegate_server.web.backend import backend, current_actor
 from tidegate_server.web.blueprint import ENVIRONMENT, Blueprint
+from tidegate_server.web.etags import read_if_match
 from tidegate_server.web.pagination import PageQuery, PageRequest, paginate
 
 blueprint = Blueprint("targeting", __name__, description="What a flag serves in an environment")
+kill_blueprint = Blueprint(
+    "kill switch", __name__, description="Serve the kill variant to everyone at once"
+)
 
-LIST = f"{ENVIRONMENT}/flags"
-ONE = f"{LIST}/<key:flag>"
+COLLECTION = f"{ENVIRONMENT}/flags"
+ITEM = f"{COLLECTION}/<key:flag>"
 
 
-def answer(view: TargetingView) -> Response:
-    """A flag in an environment; its ETag tells receipts of one kill apart."""
+def answer(targeting: TargetingWithReceipt) -> Response:
+    """Answer with a targeting; its ETag differs between receipts of one kill."""
     suffix = ""
-    if view.receipt is not None:
-        seen = json.dumps(ReceiptSchema().dump(view.receipt)).encode()
-        suffix = hashlib.sha256(seen).hexdigest()[:12]
-    return responses.document(TargetingAnswer(), view, view.stored.revision, suffix=suffix)
+    if targeting.receipt is not None:
+        receipt = json.dumps(ReceiptSchema().dump(targeting.receipt)).encode()
+        suffix = hashlib.sha256(receipt).hexdigest()[:12]
+    return responses.document(TargetingAnswer(), targeting, targeting.revision, suffix=suffix)
 
 
-@blueprint.operation("GET", LIST, role=Role.READER, query=PageQuery, response=TargetingPage)
-def list_targeting(asked: PageRequest, project: str, environment: str) -> Response:
+@blueprint.operation("GET", COLLECTION, role=Role.READER, query=PageQuery, response=TargetingPage)
+def list_targeting(page: PageRequest, project: str, environment: str) -> Response:
     """List what the project's flags serve in an environment."""
     store = backend().store
-    document_reader.environment_of(store, project, environment)
-    page, following = paginate(store.all(project, Kind.TARGETING, environment), asked)
-    views = [service.with_receipt(store, project, environment, stored) for stored in page]
-    return responses.page(TargetingPage(), views, following)
+    read_environment(store, project, environment)
+    targetings, following = paginate(store.all(project, Kind.TARGETING, environment), page)
+    items = [service.with_receipt(store, project, environment, each) for each in targetings]
+    return responses.page(TargetingPage(), items, following)
 
 
-@blueprint.operation("GET", ONE, role=Role.READER, response=TargetingAnswer)
+@blueprint.operation("GET", ITEM, role=Role.READER, response=TargetingAnswer)
 def get_targeting(project: str, environment: str, flag: str) -> Response:
-    """Read what a flag serves in an environment, with the receipt of a kill in force."""
-    return answer(service.targeting_view(backend().store, project, environment, flag))
+    """Get what a flag serves in an environment, with the receipt if it is killed."""
+    return answer(service.read_targeting(backend().store, project, environment, flag))
 
 
-@blueprint.operation("PUT", ONE, role=Role.WRITER, body=TargetingBody, response=TargetingAnswer)
-def replace_targeting(asked: Targeting, project: str, environment: str, flag: str) -> Response:
+@blueprint.operation("PUT", ITEM, role=Role.WRITER, body=TargetingBody, response=TargetingAnswer)
+def replace_targeting(targeting: Targeting, project: str, environment: str, flag: str) -> Response:
     """Replace what a flag serves in an environment. Its kill and its release stay."""
-    store = backend().store
-    after = document_edits.with_flag(asked, flag)
-    stored = document_edits.replace_targeting(store, project, environment, after, current_actor())
-    return answer(service.with_receipt(store, project, environment, stored))
+    new = with_key(targeting, flag, field="flag")
+    replaced = service.replace_targeting(
+        backend().store, project, environment, new, current_actor(), read_if_match()
+    )
+    return answer(replaced)
+
+
+@kill_blueprint.operation(
+    "POST", f"{ITEM}/kill", role=Role.WRITER, body=ActionBody, response=TargetingAnswer
+)
+def kill_flag(action: ActionRequest, project: str, environment: str, flag: str) -> Response:
+    """Serve the kill variant to everyone at once, and stop the active release.
+
+    The server retries until the kill succeeds, even if something else changes the flag at the
+    same time. Killing a killed flag succeeds too.
+    """
+    return _switch(kill_switch.kill, action, project, environment, flag)
+
+
+@kill_blueprint.operation(
+    "POST", f"{ITEM}/restore", role=Role.WRITER, body=ActionBody, response=TargetingAnswer
+)
+def restore_flag(action: ActionRequest, project: str, environment: str, flag: str) -> Response:
+    """End a kill. The release that it stopped stays paused until a person resumes it."""
+    return _switch(kill_switch.restore, action, project, environment, flag)
+
+
+def _switch(
+    switch: KillSwitch, action: ActionRequest, project: str, environment: str, flag: str
+) -> Response:
+    switched = service.switch_flag(
+        switch,
+        backend().store,
+        project,
+        environment,
+        flag,
+        actor=current_actor(),
+        reason=action.reason,
+        if_match=read_if_match(),
+    )
+    return answer(switched)

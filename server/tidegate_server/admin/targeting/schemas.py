@@ -22,7 +22,7 @@ from tidegate_server.documents.fields import (
 )
 from tidegate_server.documents.strict_schema import Strict
 from tidegate_server.domain.flags import Targeting
-from tidegate_server.web.document_schemas import Page
+from tidegate_server.web.document_schemas import Page, StoredAnswer
 
 MOST_RULES = 500
 
@@ -148,7 +148,7 @@ class ReceiptSchema(Strict):
     slowest_ms = Number(required=True, allow_none=True)
 
 
-class TargetingAnswer(TargetingFields):
+class TargetingAnswer(TargetingFields, StoredAnswer):
     """A flag in an environment."""
 
     flag = Key(required=True, dump_only=True)
@@ -162,16 +162,6 @@ class TargetingAnswer(TargetingFields):
         metadata={"description": "the id of the active release"},
     )
     receipt = fields.Nested(ReceiptSchema, required=True, allow_none=True, dump_only=True)
-    revision = StrictInteger(required=True, dump_only=True)
-    updated_at = Instant(attribute="updated_ms", required=True)
-
-    def get_attribute(self, obj: Any, attr: str, default: Any) -> Any:
-        """Look in the targeting for all but what is known about it."""
-        if attr == "receipt":
-            return obj.receipt
-        if attr in ("revision", "updated_ms"):
-            return getattr(obj.stored, attr)
-        return super().get_attribute(obj.stored.document, attr, default)
 
 
 class TargetingPage(Page):

@@ -1,4 +1,4 @@
-"""Tokens: who may do what."""
+"""Tokens: secrets that may act in a role within a scope."""
 
 from __future__ import annotations
 
@@ -12,63 +12,66 @@ from tidegate_server.admin.tokens.schemas import (
     TokenAnswer,
     TokenBody,
     TokenPage,
-    TokenRequest,
 )
-from tidegate_server.domain.tokens import Role
+from tidegate_server.domain.tokens import Role, Token
 from tidegate_server.web import responses
 from tidegate_server.web.backend import backend, current_token
 from tidegate_server.web.blueprint import Blueprint
+from tidegate_server.web.etags import read_if_match
 from tidegate_server.web.pagination import PageQuery, PageRequest, paginate
 
-blueprint = Blueprint("tokens", __name__, description="Who may do what")
+blueprint = Blueprint(
+    "tokens", __name__, description="Secrets that may act in a role within a scope"
+)
 
-LIST = "/api/v1/tokens"
-ONE = f"{LIST}/<key:token>"
+COLLECTION = "/api/v1/tokens"
+ITEM = f"{COLLECTION}/<key:token>"
 
 
 @blueprint.operation(
-    "GET", LIST, role=Role.ADMIN, scoped_to_token=True, query=PageQuery, response=TokenPage
+    "GET", COLLECTION, role=Role.ADMIN, scoped_to_token=True, query=PageQuery, response=TokenPage
 )
-def list_tokens(asked: PageRequest) -> Response:
-    """List the tokens within the scope of the one that asks, without their secrets."""
-    found = service.visible(backend().store, current_token())
-    return responses.page(TokenPage(), *paginate(found, asked))
+def list_tokens(page: PageRequest) -> Response:
+    """List the tokens within your token's scope, without their secrets."""
+    tokens = service.tokens_in_scope(backend().store, current_token())
+    return responses.page(TokenPage(), *paginate(tokens, page))
 
 
 @blueprint.operation(
     "POST",
-    LIST,
+    COLLECTION,
     role=Role.ADMIN,
     scoped_to_token=True,
     body=TokenBody,
     response=NewTokenAnswer,
     status=HTTPStatus.CREATED,
 )
-def create_token(asked: TokenRequest) -> Response:
-    """Make a token. Its `secret` is in this answer only."""
-    made = service.create(backend().store, backend().settings.secret_key, asked, current_token())
-    id = made.stored.document.id
+def create_token(new: Token) -> Response:
+    """Create a token. Only this answer shows its `secret`."""
+    stored = service.create_token(
+        backend().store, backend().settings.secret_key, new, current_token()
+    )
     return responses.created(
-        NewTokenAnswer(), made, made.stored.revision, "tokens.get_token", token=id
+        NewTokenAnswer(), stored, stored.revision, "tokens.get_token", token=stored.document.id
     )
 
 
-@blueprint.operation("GET", ONE, role=Role.ADMIN, scoped_to_token=True, response=TokenAnswer)
+@blueprint.operation("GET", ITEM, role=Role.ADMIN, scoped_to_token=True, response=TokenAnswer)
 def get_token(token: str) -> Response:
-    """Read a token, without its secret."""
-    stored = service.one(backend().store, token, current_token())
+    """Get a token, without its secret."""
+    stored = service.read_token(backend().store, token, current_token())
     return responses.document(TokenAnswer(), stored, stored.revision)
 
 
 @blueprint.operation(
     "DELETE",
-    ONE,
+    ITEM,
     role=Role.ADMIN,
     scoped_to_token=True,
     response=None,
     status=HTTPStatus.NO_CONTENT,
 )
 def delete_token(token: str) -> Response:
-    """Delete a token; it stops working within a second or two, and its streams in a minute."""
-    service.delete(backend().store, token, current_token())
+    """Delete a token. It stops working within two seconds, its open streams within a minute."""
+    service.delete_token(backend().store, token, current_token(), read_if_match())
     return responses.no_content()

@@ -3,26 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from marshmallow import fields, post_load, validate
 
 from tidegate_server.documents.fields import BoundedString, Instant, Key, StrictInteger
 from tidegate_server.documents.strict_schema import Strict
-from tidegate_server.domain.tokens import Role
-from tidegate_server.web.document_schemas import Page, StoredAnswer, WithSecret
-
-
-@dataclass(frozen=True, slots=True)
-class TokenRequest:
-    """A token that someone asks for."""
-
-    name: str
-    role: Role
-    project: str | None
-    environment: str | None
-    rate_limit: int | None
+from tidegate_server.domain.tokens import Role, Token
+from tidegate_server.web.document_schemas import Page, StoredAnswer
 
 
 class TokenFields(Strict):
@@ -53,8 +41,8 @@ class TokenBody(TokenFields):
 
     @post_load
     def build(self, data: Mapping[str, Any], **_: Any) -> Any:
-        """What is asked for."""
-        return TokenRequest(**data)
+        """Return the token, without an id and a secret."""
+        return Token(**data, id="", digest="", created_by="", created_ms=0)
 
 
 class TokenAnswer(TokenFields, StoredAnswer):
@@ -65,7 +53,7 @@ class TokenAnswer(TokenFields, StoredAnswer):
     created_at = Instant(attribute="created_ms", required=True)
 
 
-class NewTokenAnswer(WithSecret, TokenAnswer):
+class NewTokenAnswer(TokenAnswer):
     """A token with its secret, which is not shown again."""
 
     secret = fields.String(

@@ -1,12 +1,12 @@
-"""Making tokens, listing those that one may see, deleting them."""
+"""Create, find and delete tokens within the scope of another token."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 
 from tidegate_server.admin.commit_with_retry import commit_with_retry
+from tidegate_server.admin.document_commits import StoredWithSecret, with_secret
 from tidegate_server.admin.document_reader import SERVER
-from tidegate_server.admin.tokens.schemas import TokenRequest
 from tidegate_server.domain import token_edits
 from tidegate_server.domain.change import Address, Change, Kind, Stored
 from tidegate_server.domain.tokens import Token
@@ -14,94 +14,96 @@ from tidegate_server.errors import FieldProblem, Forbidden, Invalid, NotFound
 from tidegate_server.store import Store
 from tidegate_server.web import token_secrets
 from tidegate_server.web.access_control import actor_name
-from tidegate_server.web.etags import require_if_match
+from tidegate_server.web.etags import IfMatch
 
 
-@dataclass(frozen=True, slots=True)
-class NewToken:
-    """A token that was just made, with the secret that is not kept."""
+def create_token(store: Store, secret_key: bytes, token: Token, creator: Token) -> StoredWithSecret:
+    """Create a token within the scope of its creator.
 
-    stored: Stored
-    secret: str
-
-
-def create(store: Store, secret_key: bytes, asked: TokenRequest, by: Token) -> NewToken:
-    """Make a token within the scope of the one that asks.
+    Args:
+        store: where to keep it.
+        secret_key: the key of the tokens' digests.
+        token: the new token, without an id, a digest and a creator.
+        creator: the token of the request.
 
     Raises:
-        Forbidden: it would reach further than the token that asks.
+        Forbidden: the new token's scope is wider than the creator's.
         Invalid: there is no such project or environment, or an sdk token names none.
     """
-    if not _within(by, asked.project, asked.environment):
+    if not _is_within_scope(token, creator):
         raise Forbidden(
-            f"The token is for {_scope(by)}, so it makes tokens for that only; "
+            f"Your token is for {_scope(creator)} and can create tokens for that only; "
             "name it as the new token's project and environment."
         )
-    _refuse_missing_places(store, asked)
+    _check_scope_exists(store, token)
     id, secret = token_secrets.new_id(), token_secrets.new_secret()
-    token = Token(
+    new = replace(
+        token,
         id=id,
-        name=asked.name,
-        role=asked.role,
         digest=token_secrets.secret_digest(secret_key, secret),
-        created_by=actor_name(by),
+        created_by=actor_name(creator),
         created_ms=store.now_ms(),
-        project=asked.project,
-        environment=asked.environment,
-        rate_limit=asked.rate_limit,
     )
-    settled = commit_with_retry(store, lambda: token_edits.new_token(token, actor=actor_name(by)))
-    stored = settled.stored(token_edits.token_address(id))
-    return NewToken(stored, token_secrets.format_token(asked.role, id, secret))
+    committed = commit_with_retry(
+        store, lambda: token_edits.new_token(new, actor=actor_name(creator))
+    )
+    stored = committed.stored(token_edits.token_address(id))
+    return with_secret(stored, token_secrets.format_token(new.role, id, secret))
 
 
-def visible(store: Store, by: Token) -> dict[str, Stored]:
-    """The tokens within a token's own scope, by id."""
+def tokens_in_scope(store: Store, token: Token) -> dict[str, Stored]:
+    """Return the tokens within another token's scope, by id."""
     return {
         id: stored
         for id, stored in store.all(SERVER, Kind.TOKEN).items()
-        if _within(by, stored.document.project, stored.document.environment)
+        if _is_within_scope(stored.document, token)
     }
 
 
-def one(store: Store, id: str, by: Token) -> Stored:
-    """A token within the scope of the one that asks; raises ``NotFound``."""
-    stored = visible(store, by).get(id)
+def read_token(store: Store, id: str, reader: Token) -> Stored:
+    """Return a token within the reader's scope; raises ``NotFound``."""
+    stored = tokens_in_scope(store, reader).get(id)
     if stored is None:
         raise NotFound(f"There is no token {id!r}.")
     return stored
 
 
-def delete(store: Store, id: str, by: Token) -> None:
-    """Delete a token; raises ``NotFound``, and ``NotPossible`` for the last server admin's."""
+def delete_token(store: Store, id: str, deleter: Token, if_match: IfMatch) -> None:
+    """Delete a token within the deleter's scope.
+
+    Raises:
+        NotFound: there is no such token in that scope.
+        RevisionRequired, StaleRevision: ``if_match`` does not accept its revision.
+        NotPossible: it is the last token that may administer the whole server.
+    """
 
     def make() -> Change:
-        require_if_match(one(store, id, by).revision, f"token {id}")
+        if_match.require(read_token(store, id, deleter).revision, f"token {id}")
         tokens = store.all(SERVER, Kind.TOKEN)
-        return token_edits.delete_token(tokens, id, actor=actor_name(by))
+        return token_edits.delete_token(tokens, id, actor=actor_name(deleter))
 
     commit_with_retry(store, make)
 
 
-def _within(by: Token, project: str | None, environment: str | None) -> bool:
-    if by.project is None:
+def _is_within_scope(token: Token, other: Token) -> bool:
+    if other.project is None:
         return True
-    return project == by.project and by.environment in (None, environment)
+    return token.project == other.project and other.environment in (None, token.environment)
 
 
-def _scope(by: Token) -> str:
-    where = f"environment {by.environment!r} of " if by.environment is not None else ""
-    return f"{where}project {by.project!r}"
+def _scope(token: Token) -> str:
+    where = f"environment {token.environment!r} of " if token.environment is not None else ""
+    return f"{where}project {token.project!r}"
 
 
-def _refuse_missing_places(store: Store, asked: TokenRequest) -> None:
-    if asked.project is None:
+def _check_scope_exists(store: Store, token: Token) -> None:
+    if token.project is None:
         return
-    if store.get(SERVER, Address(Kind.PROJECT, asked.project)) is None:
-        message = f"There is no project {asked.project!r}; create it first."
+    if store.get(SERVER, Address(Kind.PROJECT, token.project)) is None:
+        message = f"There is no project {token.project!r}; create it first."
         raise Invalid(message, FieldProblem("/project", message))
-    if asked.environment is None:
+    if token.environment is None:
         return
-    if store.get(asked.project, Address(Kind.ENVIRONMENT, asked.environment)) is None:
-        message = f"There is no environment {asked.environment!r}; create it first."
+    if store.get(token.project, Address(Kind.ENVIRONMENT, token.environment)) is None:
+        message = f"There is no environment {token.environment!r}; create it first."
         raise Invalid(message, FieldProblem("/environment", message))

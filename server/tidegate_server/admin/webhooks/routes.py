@@ -1,4 +1,4 @@
-"""Webhooks: whom policies tell what happened, and whom they ask before they go on."""
+"""Webhooks: URLs that Tidegate sends messages to, or asks for confirmation."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from http import HTTPStatus
 
 from flask import Response
 
-from tidegate_server.admin import document_edits, document_reader
+from tidegate_server.admin.document_commits import replace_document, with_key
+from tidegate_server.admin.document_reader import read_document, read_project
+from tidegate_server.admin.document_resource import DocumentResource
 from tidegate_server.admin.releases.schemas import ActionBody, ActionRequest
 from tidegate_server.admin.webhooks import service
 from tidegate_server.admin.webhooks.schemas import (
@@ -15,114 +17,126 @@ from tidegate_server.admin.webhooks.schemas import (
     WebhookAnswer,
     WebhookBody,
     WebhookPage,
-    WebhookRequest,
     WebhookUpdate,
 )
 from tidegate_server.domain.change import Kind, Stored
 from tidegate_server.domain.project_documents import webhook_address
 from tidegate_server.domain.tokens import Role
+from tidegate_server.domain.webhook_edits import delete_webhook, put_webhook
+from tidegate_server.domain.webhooks import Webhook
 from tidegate_server.web import responses
 from tidegate_server.web.backend import backend, current_actor, current_token
-from tidegate_server.web.blueprint import PROJECT, Blueprint
+from tidegate_server.web.blueprint import Blueprint
+from tidegate_server.web.etags import read_if_match
 from tidegate_server.web.pagination import PageQuery, PageRequest, encode_cursor, paginate
 
-blueprint = Blueprint("webhooks", __name__, description="Whom policies tell and ask")
+blueprint = Blueprint(
+    "webhooks", __name__, description="URLs that Tidegate sends messages to, or asks to confirm"
+)
 
-LIST = f"{PROJECT}/webhooks"
-ONE = f"{LIST}/<key:webhook>"
+webhooks = DocumentResource(blueprint, Kind.WEBHOOK, WebhookAnswer, WebhookPage)
 
 
 def answer(stored: Stored) -> Response:
-    """A webhook as the present token may see it."""
+    """Answer with a webhook as the request's token may see it."""
     if current_token().role is Role.READER:
-        shown = service.for_readers(stored)
-        return responses.document(WebhookAnswer(), shown, stored.revision, suffix="reader")
+        visible = service.without_path(stored)
+        return responses.document(WebhookAnswer(), visible, stored.revision, suffix="reader")
     return responses.document(WebhookAnswer(), stored, stored.revision)
 
 
-@blueprint.operation("GET", LIST, role=Role.READER, query=PageQuery, response=WebhookPage)
-def list_webhooks(asked: PageRequest, project: str) -> Response:
-    """List the project's webhooks, without their secrets."""
+@blueprint.operation(
+    "GET", webhooks.collection, role=Role.READER, query=PageQuery, response=WebhookPage
+)
+def list_webhooks(page: PageRequest, project: str) -> Response:
+    """List the webhooks of a project, without their secrets."""
     store = backend().store
-    document_reader.project_of(store, project)
-    found = store.all(project, Kind.WEBHOOK)
+    read_project(store, project)
+    stored_webhooks = store.all(project, Kind.WEBHOOK)
     if current_token().role is Role.READER:
-        found = {key: service.for_readers(stored) for key, stored in found.items()}
-    return responses.page(WebhookPage(), *paginate(found, asked))
+        stored_webhooks = {
+            key: service.without_path(stored) for key, stored in stored_webhooks.items()
+        }
+    return responses.page(WebhookPage(), *paginate(stored_webhooks, page))
 
 
 @blueprint.operation(
     "POST",
-    LIST,
+    webhooks.collection,
     role=Role.WRITER,
     body=WebhookBody,
     response=NewWebhookAnswer,
     status=HTTPStatus.CREATED,
 )
-def create_webhook(asked: WebhookRequest, project: str) -> Response:
-    """Create a webhook. Its signing `secret` is in this answer only."""
-    made = service.create(
-        backend().store, backend().settings.secret_key, project, asked, current_actor()
+def create_webhook(new: Webhook, project: str) -> Response:
+    """Create a webhook. Only this answer shows its signing `secret`."""
+    stored = service.create_webhook(
+        backend().store, backend().settings.secret_key, project, new, current_actor()
     )
     return responses.created(
         NewWebhookAnswer(),
-        made,
-        made.stored.revision,
+        stored,
+        stored.revision,
         "webhooks.get_webhook",
         project=project,
-        webhook=asked.key,
+        webhook=new.key,
     )
 
 
-@blueprint.operation("GET", ONE, role=Role.READER, response=WebhookAnswer)
+@blueprint.operation("GET", webhooks.item, role=Role.READER, response=WebhookAnswer)
 def get_webhook(project: str, webhook: str) -> Response:
-    """Read a webhook, without its secret."""
-    return answer(document_reader.document_of(backend().store, project, webhook_address(webhook)))
+    """Get a webhook, without its secret."""
+    return answer(read_document(backend().store, project, webhook_address(webhook)))
 
 
-@blueprint.operation("PUT", ONE, role=Role.WRITER, body=WebhookUpdate, response=WebhookAnswer)
-def replace_webhook(asked: WebhookRequest, project: str, webhook: str) -> Response:
-    """Replace a webhook; its secret stays, and what is waiting goes to the new address."""
-    after = document_edits.with_key(asked, webhook)
-    return answer(service.replace_one(backend().store, project, after, current_actor()))
+@blueprint.operation(
+    "PUT", webhooks.item, role=Role.WRITER, body=WebhookUpdate, response=WebhookAnswer
+)
+def replace_webhook(changed: Webhook, project: str, webhook: str) -> Response:
+    """Replace a webhook. It keeps its secret; queued messages go to the new URL."""
+    actor, new = current_actor(), with_key(changed, webhook)
+    stored = replace_document(
+        backend().store,
+        project,
+        webhook_address(webhook),
+        read_if_match(),
+        lambda documents: put_webhook(documents, new, actor=actor),
+    )
+    return answer(stored)
 
 
-@blueprint.operation("POST", f"{ONE}/rotate", role=Role.WRITER, response=NewWebhookAnswer)
+@blueprint.operation("POST", f"{webhooks.item}/rotate", role=Role.WRITER, response=NewWebhookAnswer)
 def rotate_webhook_secret(project: str, webhook: str) -> Response:
-    """Sign with another secret, which is in this answer only; the old one signs along for a day."""
-    made = service.rotate(
+    """Sign with a new secret, shown only in this answer, and for a day with the old one too."""
+    stored = service.rotate_secret(
         backend().store, backend().settings.secret_key, project, webhook, current_actor()
     )
-    return responses.document(NewWebhookAnswer(), made, made.stored.revision)
+    return responses.document(NewWebhookAnswer(), stored, stored.revision)
 
 
 @blueprint.operation(
     "POST",
-    f"{ONE}/test",
+    f"{webhooks.item}/test",
     role=Role.WRITER,
     body=ActionBody,
     response=None,
     status=HTTPStatus.NO_CONTENT,
 )
-def queue_test_message(asked: ActionRequest, project: str, webhook: str) -> Response:
-    """Queue a message whose event is `test`; `deliveries` tells whether it arrived."""
-    service.try_out(backend().store, project, webhook, current_actor(), asked.reason)
+def try_webhook(test: ActionRequest, project: str, webhook: str) -> Response:
+    """Queue a message whose event is `test`; its delivery shows whether it arrived."""
+    service.queue_test_message(backend().store, project, webhook, current_actor(), test.reason)
     return responses.no_content()
 
 
 @blueprint.operation(
-    "GET", f"{ONE}/deliveries", role=Role.READER, query=PageQuery, response=DeliveryPage
+    "GET", f"{webhooks.item}/deliveries", role=Role.READER, query=PageQuery, response=DeliveryPage
 )
-def list_deliveries(asked: PageRequest, project: str, webhook: str) -> Response:
-    """List a webhook's messages, the latest first: what waits, and the last that were settled."""
+def list_deliveries(page: PageRequest, project: str, webhook: str) -> Response:
+    """List a webhook's deliveries, the latest first: those that wait and the last that ended."""
     store = backend().store
-    document_reader.document_of(store, project, webhook_address(webhook))
-    found, following = store.outbox().page(project, webhook, asked.after or None, asked.limit)
-    return responses.page(DeliveryPage(), found, encode_cursor(following))
+    read_document(store, project, webhook_address(webhook))
+    deliveries, following = store.outbox().page(project, webhook, page.after or None, page.limit)
+    return responses.page(DeliveryPage(), deliveries, encode_cursor(following))
 
 
-@blueprint.operation("DELETE", ONE, role=Role.WRITER, response=None, status=HTTPStatus.NO_CONTENT)
-def delete_webhook(project: str, webhook: str) -> Response:
-    """Delete a webhook that no policy names."""
-    service.delete(backend().store, project, webhook, current_actor())
-    return responses.no_content()
+webhooks.serve_delete(delete_webhook, "Delete a webhook that no policy uses.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from marshmallow import fields, post_load, validate
@@ -18,23 +17,10 @@ from tidegate_server.documents.fields import (
 )
 from tidegate_server.documents.strict_schema import Strict
 from tidegate_server.domain.policy import SECOND
-from tidegate_server.domain.webhooks import Format
+from tidegate_server.domain.webhooks import Format, Webhook
 from tidegate_server.store.outbox import DeliveryState
 from tidegate_server.urls import LONGEST_URL
-from tidegate_server.web.document_schemas import Page, StoredAnswer, WithSecret, path_key
-
-
-@dataclass(frozen=True, slots=True)
-class WebhookRequest:
-    """A webhook that someone wants; its secret is the server's business."""
-
-    key: str
-    url: str
-    format: Format
-    enabled: bool
-    timeout_ms: int
-    name: str
-    description: str
+from tidegate_server.web.document_schemas import Page, StoredAnswer, path_key
 
 
 class WebhookFields(Strict):
@@ -73,8 +59,8 @@ class WebhookBody(WebhookFields):
 
     @post_load
     def build(self, data: Mapping[str, Any], **_: Any) -> Any:
-        """What is asked for."""
-        return WebhookRequest(**data)
+        """Return the webhook, without a signing secret."""
+        return Webhook(**data, secret_id="")
 
 
 class WebhookUpdate(WebhookBody):
@@ -100,7 +86,7 @@ class WebhookAnswer(WebhookFields, StoredAnswer):
         return super().get_attribute(obj, attr, default)
 
 
-class NewWebhookAnswer(WithSecret, WebhookAnswer):
+class NewWebhookAnswer(WebhookAnswer):
     """A webhook with its secret, which is not shown again."""
 
     secret = fields.String(

@@ -1,0 +1,109 @@
+"""Create, replace and delete the documents of a project, each in one atomic commit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from tidegate_server.admin.commit_with_retry import commit_with_retry
+from tidegate_server.admin.document_reader import read_project_documents
+from tidegate_server.domain.change import Address, Change, Stored
+from tidegate_server.domain.project_documents import ProjectDocuments
+from tidegate_server.errors import AlreadyExists, FieldProblem, Invalid, NotFound
+from tidegate_server.store import Store
+from tidegate_server.web.etags import IfMatch
+
+MakeChange = Callable[[ProjectDocuments], Change]
+Document = TypeVar("Document", bound=Any)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredWithSecret(Stored):
+    """A stored document with its secret, which only one answer shows."""
+
+    secret: str
+
+
+def with_secret(stored: Stored, secret: str) -> StoredWithSecret:
+    """Return a stored document together with its secret."""
+    return StoredWithSecret(stored.document, stored.revision, stored.updated_ms, secret)
+
+
+def with_key(document: Document, key: str, field: str = "key") -> Document:
+    """Return a document with the key from the request's path.
+
+    Args:
+        document: what the body describes; its key is empty if the body has none.
+        key: the key in the path.
+        field: the name of the field that holds the key.
+
+    Raises:
+        Invalid: the body has another key; a key never changes.
+    """
+    given = getattr(document, field)
+    if given not in ("", key):
+        message = (
+            f"The path has the key {key!r}, the body {given!r}, and a key never changes. Leave "
+            "it out of the body, or create a new document."
+        )
+        raise Invalid(message, FieldProblem(f"/{field}", message))
+    return replace(document, **{field: key})
+
+
+def create_document(
+    store: Store, project: str, address: Address, make_change: MakeChange
+) -> Stored:
+    """Create a document.
+
+    Raises:
+        AlreadyExists: the key is taken.
+        NotFound: there is no such project.
+        Invalid, NotPossible: as ``make_change`` raises them.
+    """
+
+    def make() -> Change:
+        documents = read_project_documents(store, project)
+        if documents.get(address) is not None:
+            raise AlreadyExists(
+                f"{address.kind.value.capitalize()} {address.key!r} already exists."
+            )
+        return make_change(documents)
+
+    return commit_with_retry(store, make).stored(address)
+
+
+def replace_document(
+    store: Store, project: str, address: Address, if_match: IfMatch, make_change: MakeChange
+) -> Stored:
+    """Replace a document.
+
+    Raises:
+        NotFound: there is no such document.
+        RevisionRequired, StaleRevision: ``if_match`` does not accept its revision.
+        Invalid, NotPossible: as ``make_change`` raises them.
+    """
+    make = _change_of_existing(store, project, address, if_match, make_change)
+    return commit_with_retry(store, make).stored(address)
+
+
+def delete_document(
+    store: Store, project: str, address: Address, if_match: IfMatch, make_change: MakeChange
+) -> None:
+    """Delete a document; raises as ``replace_document`` does."""
+    commit_with_retry(store, _change_of_existing(store, project, address, if_match, make_change))
+
+
+def _change_of_existing(
+    store: Store, project: str, address: Address, if_match: IfMatch, make_change: MakeChange
+) -> Callable[[], Change]:
+    def make() -> Change:
+        documents = read_project_documents(store, project)
+        stored = documents.get(address)
+        kind, key = address.kind.value, address.key
+        if stored is None:
+            raise NotFound(f"There is no {kind} {key!r} in project {project!r}.")
+        if_match.require(stored.revision, f"{kind} {key}")
+        return make_change(documents)
+
+    return make

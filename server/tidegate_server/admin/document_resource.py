@@ -1,0 +1,185 @@
+"""The routes of documents that people create, read, replace and delete in the same way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Protocol
+
+from flask import Response
+from marshmallow import Schema
+
+from tidegate_server.admin.document_commits import (
+    create_document,
+    delete_document,
+    replace_document,
+    with_key,
+)
+from tidegate_server.admin.document_reader import read_document, read_project
+from tidegate_server.domain.change import Address, Change, Kind
+from tidegate_server.domain.project_documents import ProjectDocuments
+from tidegate_server.domain.tokens import Role
+from tidegate_server.web import responses
+from tidegate_server.web.backend import backend, current_actor
+from tidegate_server.web.blueprint import PROJECT, Blueprint, Method, View
+from tidegate_server.web.etags import read_if_match
+from tidegate_server.web.pagination import PageQuery, PageRequest, paginate
+
+
+class PutDocument(Protocol):
+    """Makes the change that creates or replaces a document."""
+
+    def __call__(self, documents: ProjectDocuments, document: Any, /, *, actor: str) -> Change:
+        """Return the change."""
+
+
+class DeleteDocument(Protocol):
+    """Makes the change that deletes a document."""
+
+    def __call__(self, documents: ProjectDocuments, key: str, /, *, actor: str) -> Change:
+        """Return the change."""
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentResource:
+    """The routes of one kind of document of a project.
+
+    A resource of flags serves ``/api/v1/projects/<project>/flags`` as ``list_flags`` and
+    ``create_flag``, and ``.../flags/<flag>`` as ``get_flag``, ``replace_flag`` and
+    ``delete_flag``. Each method adds one of these operations.
+
+    Attributes:
+        blueprint: where to register them; its name is the plural of the kind.
+        kind: the kind of document.
+        answer: the schema of one document.
+        page: the schema of a page of the list.
+        editor: the role that may change documents of this kind.
+    """
+
+    blueprint: Blueprint
+    kind: Kind
+    answer: type[Schema]
+    page: type[Schema]
+    editor: Role = Role.WRITER
+
+    @property
+    def collection(self) -> str:
+        """The path of the list."""
+        return f"{PROJECT}/{self.blueprint.name}"
+
+    @property
+    def item(self) -> str:
+        """The path of one document."""
+        return f"{self.collection}/<key:{self.kind}>"
+
+    def serve_list(self, summary: str) -> None:
+        """Serve the list."""
+
+        @self._operation(
+            "GET",
+            self.collection,
+            f"list_{self.blueprint.name}",
+            summary,
+            role=Role.READER,
+            query=PageQuery,
+            response=self.page,
+        )
+        def list_documents(page: PageRequest, project: str) -> Response:
+            store = backend().store
+            read_project(store, project)
+            return responses.page(self.page(), *paginate(store.all(project, self.kind), page))
+
+    def serve_create(self, body: type[Schema], put: PutDocument, summary: str) -> None:
+        """Serve the creation of a document from the value that ``body`` builds."""
+
+        @self._operation(
+            "POST",
+            self.collection,
+            f"create_{self.kind}",
+            summary,
+            role=self.editor,
+            body=body,
+            response=self.answer,
+            status=HTTPStatus.CREATED,
+        )
+        def create(document: Any, project: str) -> Response:
+            actor = current_actor()
+            stored = create_document(
+                backend().store,
+                project,
+                Address(self.kind, document.key),
+                lambda documents: put(documents, document, actor=actor),
+            )
+            path = {"project": project, self.kind.value: document.key}
+            endpoint = f"{self.blueprint.name}.get_{self.kind}"
+            return responses.created(self.answer(), stored, stored.revision, endpoint, **path)
+
+    def serve_get(self, summary: str) -> None:
+        """Serve one document."""
+
+        @self._operation(
+            "GET", self.item, f"get_{self.kind}", summary, role=Role.READER, response=self.answer
+        )
+        def get(project: str, **path: str) -> Response:
+            stored = read_document(backend().store, project, self._address(path))
+            return responses.document(self.answer(), stored, stored.revision)
+
+    def serve_replace(self, body: type[Schema], put: PutDocument, summary: str) -> None:
+        """Serve the replacement of a document by the value that ``body`` builds."""
+
+        @self._operation(
+            "PUT",
+            self.item,
+            f"replace_{self.kind}",
+            summary,
+            role=self.editor,
+            body=body,
+            response=self.answer,
+        )
+        def replace(document: Any, project: str, **path: str) -> Response:
+            actor, address = current_actor(), self._address(path)
+            new = with_key(document, address.key)
+            stored = replace_document(
+                backend().store,
+                project,
+                address,
+                read_if_match(),
+                lambda documents: put(documents, new, actor=actor),
+            )
+            return responses.document(self.answer(), stored, stored.revision)
+
+    def serve_delete(self, delete_change: DeleteDocument, summary: str) -> None:
+        """Serve the deletion of a document."""
+
+        @self._operation(
+            "DELETE",
+            self.item,
+            f"delete_{self.kind}",
+            summary,
+            role=self.editor,
+            response=None,
+            status=HTTPStatus.NO_CONTENT,
+        )
+        def delete(project: str, **path: str) -> Response:
+            actor, address = current_actor(), self._address(path)
+            delete_document(
+                backend().store,
+                project,
+                address,
+                read_if_match(),
+                lambda documents: delete_change(documents, address.key, actor=actor),
+            )
+            return responses.no_content()
+
+    def _address(self, path: Mapping[str, str]) -> Address:
+        return Address(self.kind, path[self.kind])
+
+    def _operation(
+        self, method: Method, rule: str, name: str, summary: str, **options: Any
+    ) -> Callable[[View], View]:
+        def decorate(view: View) -> View:
+            view.__name__, view.__doc__ = name, summary
+            return self.blueprint.operation(method, rule, **options)(view)
+
+        return decorate

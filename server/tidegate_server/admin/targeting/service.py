@@ -1,0 +1,151 @@
+"""Change what a flag serves in an environment, kill it and restore it."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from dataclasses import dataclass
+from typing import Protocol
+
+from tidegate_server.admin.commit_with_retry import commit_with_retry
+from tidegate_server.admin.document_reader import read_flag_documents, read_project_documents
+from tidegate_server.domain import flag_edits
+from tidegate_server.domain.change import Change, Stored
+from tidegate_server.domain.flags import Targeting
+from tidegate_server.domain.project_documents import ProjectDocuments, targeting_address
+from tidegate_server.store import Store
+from tidegate_server.web.etags import IfMatch
+
+
+class KillSwitch(Protocol):
+    """``kill_switch.kill`` or ``kill_switch.restore``."""
+
+    def __call__(
+        self,
+        documents: ProjectDocuments,
+        environment: str,
+        flag: str,
+        *,
+        actor: str,
+        reason: str,
+        now_ms: int,
+    ) -> Change:
+        """Return the change of one flag."""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """How many of the live SDK instances have applied a kill, and how long each took.
+
+    The times are of live instances that already ran when the flag was killed; None if no
+    such instance has applied it yet. 95 % of them took at most ``p95_ms``.
+    """
+
+    live: int
+    applied: int
+    waiting: tuple[str, ...]
+    median_ms: float | None
+    p95_ms: float | None
+    slowest_ms: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class TargetingWithReceipt(Stored):
+    """A targeting as stored, with the receipt of the kill in force."""
+
+    receipt: Receipt | None
+
+
+def read_targeting(store: Store, project: str, environment: str, flag: str) -> TargetingWithReceipt:
+    """Return what a flag serves in an environment; raises ``NotFound``."""
+    documents = read_flag_documents(store, project, environment, flag)
+    return with_receipt(store, project, environment, documents.targeting(environment, flag))
+
+
+def replace_targeting(
+    store: Store,
+    project: str,
+    environment: str,
+    targeting: Targeting,
+    actor: str,
+    if_match: IfMatch,
+) -> TargetingWithReceipt:
+    """Change what a flag serves in an environment. Its kill and its release stay.
+
+    Raises:
+        NotFound: there is no such environment or flag.
+        RevisionRequired, StaleRevision: ``if_match`` does not accept the revision.
+        Invalid: the targeting is not valid, or changes the rule of an active release.
+    """
+    flag = targeting.flag
+
+    def make() -> Change:
+        documents = read_project_documents(store, project)
+        documents.environment(environment)
+        before = documents.targeting(environment, flag)
+        if_match.require(before.revision, f"flag {flag} in {environment}")
+        return flag_edits.edit_targeting(documents, environment, targeting, actor=actor)
+
+    stored = commit_with_retry(store, make).stored(targeting_address(environment, flag))
+    return with_receipt(store, project, environment, stored)
+
+
+def switch_flag(
+    switch: KillSwitch,
+    store: Store,
+    project: str,
+    environment: str,
+    flag: str,
+    *,
+    actor: str,
+    reason: str,
+    if_match: IfMatch,
+) -> TargetingWithReceipt:
+    """Kill or restore a flag, whatever else changes at the same time.
+
+    Raises:
+        NotFound: there is no such environment or flag.
+        StaleRevision: ``if_match`` names another revision.
+        NotPossible: the flag to restore is not killed.
+    """
+
+    def make() -> Change:
+        documents = read_flag_documents(store, project, environment, flag)
+        revision = documents.targeting(environment, flag).revision
+        if_match.check(revision, f"flag {flag} in {environment}")
+        return switch(
+            documents,
+            environment,
+            flag,
+            actor=actor,
+            reason=reason,
+            now_ms=store.now_ms(),
+        )
+
+    commit_with_retry(store, make)
+    return read_targeting(store, project, environment, flag)
+
+
+def with_receipt(
+    store: Store, project: str, environment: str, stored: Stored
+) -> TargetingWithReceipt:
+    """Return a targeting with the current receipt of its kill, if it is killed."""
+    receipt = None
+    if stored.document.kill is not None:
+        receipt = _kill_receipt(store, project, environment, stored.document.flag)
+    return TargetingWithReceipt(stored.document, stored.revision, stored.updated_ms, receipt)
+
+
+def _kill_receipt(store: Store, project: str, environment: str, flag: str) -> Receipt | None:
+    times = store.kill_receipt(project, environment, flag)
+    if times is None:
+        return None
+    elapsed_ms = sorted(times.elapsed_ms)
+    return Receipt(
+        live=times.live,
+        applied=times.applied,
+        waiting=tuple(sorted(times.waiting)),
+        median_ms=statistics.median(elapsed_ms) if elapsed_ms else None,
+        p95_ms=elapsed_ms[math.ceil(0.95 * len(elapsed_ms)) - 1] if elapsed_ms else None,
+        slowest_ms=elapsed_ms[-1] if elapsed_ms else None,
+    )
