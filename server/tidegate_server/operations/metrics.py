@@ -1,7 +1,7 @@
 """Gauges for Prometheus, read from the store.
 
-Nothing is counted per process: a scrape meets one worker of many, so that such a counter
-would jump back and forth. What the store knows is the same from every worker.
+Nothing is counted per process: each scrape reaches another worker, so such a counter would jump
+back and forth. The store's numbers are the same from every worker.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from tidegate_server.web.backend import Backend
 
 EXTENSION = "tidegate.metrics"
 CACHED_SECONDS = 1.0
-PLACE = ("project", "environment")
+ENVIRONMENT_LABELS = ("project", "environment")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """What is known of one environment."""
+class EnvironmentState:
+    """The numbers of one environment."""
 
     project: str
     environment: str
@@ -43,8 +43,8 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Queue:
-    """How many messages wait for a webhook of a project."""
+class WebhookQueue:
+    """How many messages wait for one webhook."""
 
     project: str
     webhook: str
@@ -52,49 +52,49 @@ class Queue:
 
 
 class Metrics:
-    """Reads every environment and every webhook, at most once a second."""
+    """The state of all environments and webhooks, read at most once a second."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._lock = threading.Lock()
         self._read_at = float("-inf")
-        self._places: tuple[Place, ...] = ()
-        self._queues: tuple[Queue, ...] = ()
+        self._environments: tuple[EnvironmentState, ...] = ()
+        self._queues: tuple[WebhookQueue, ...] = ()
 
     def text(self, token: Token) -> bytes:
-        """The metrics of what a token may read, in Prometheus's text format."""
-        present, waiting = self._present()
-        places = [
-            place
-            for place in present
-            if token.project in (None, place.project)
-            and token.environment in (None, place.environment)
+        """Return the metrics of what a token may read, in Prometheus's text format."""
+        all_environments, all_queues = self._current()
+        environments = [
+            each
+            for each in all_environments
+            if token.project in (None, each.project)
+            and token.environment in (None, each.environment)
         ]
-        queues = [queue for queue in waiting if token.project in (None, queue.project)]
+        queues = [queue for queue in all_queues if token.project in (None, queue.project)]
         registry = CollectorRegistry()
-        registry.register(_Collected(places, queues))
+        registry.register(_StateCollector(environments, queues))
         return generate_latest(registry)
 
-    def _present(self) -> tuple[tuple[Place, ...], tuple[Queue, ...]]:
+    def _current(self) -> tuple[tuple[EnvironmentState, ...], tuple[WebhookQueue, ...]]:
         with self._lock:
             if time.monotonic() - self._read_at > CACHED_SECONDS:
-                self._places = tuple(self._read())
+                self._environments = tuple(self._read_environments())
                 self._queues = tuple(self._read_queues())
                 self._read_at = time.monotonic()
-            return self._places, self._queues
+            return self._environments, self._queues
 
-    def _read_queues(self) -> Iterator[Queue]:
+    def _read_queues(self) -> Iterator[WebhookQueue]:
         outbox = self._store.outbox()
         for project in self._store.scopes():
             for webhook in self._store.all(project, Kind.WEBHOOK):
-                yield Queue(project, webhook, outbox.waiting(project, webhook))
+                yield WebhookQueue(project, webhook, outbox.waiting(project, webhook))
 
-    def _read(self) -> Iterator[Place]:
+    def _read_environments(self) -> Iterator[EnvironmentState]:
         for project in self._store.scopes():
             for environment in self._store.all(project, Kind.ENVIRONMENT):
-                yield self._place(project, environment)
+                yield self._read_environment(project, environment)
 
-    def _place(self, project: str, environment: str) -> Place:
+    def _read_environment(self, project: str, environment: str) -> EnvironmentState:
         store = self._store
         version = store.version(project, environment)
         live = [each for each in store.instances(project, environment) if each.live]
@@ -102,15 +102,15 @@ class Metrics:
             stored.document for stored in store.all(project, Kind.TARGETING, environment).values()
         ]
         ids = [each.release for each in targetings if each.release is not None]
-        found = store.get_many(project, [Address(Kind.RELEASE, id, environment) for id in ids])
-        return Place(
+        releases = store.get_many(project, [Address(Kind.RELEASE, id, environment) for id in ids])
+        return EnvironmentState(
             project=project,
             environment=environment,
             version=version,
             live_instances=len(live),
             outdated_instances=sum(1 for each in live if each.version < version),
             kills=tuple(each.flag for each in targetings if each.kill is not None),
-            releases=tuple(stored.document for stored in found if stored is not None),
+            releases=tuple(stored.document for stored in releases if stored is not None),
         )
 
 
@@ -124,45 +124,45 @@ def metrics() -> Metrics:
     return cast(Metrics, current_app.extensions[EXTENSION])
 
 
-class _Collected(Collector):
-    def __init__(self, places: list[Place], queues: list[Queue]) -> None:
-        self._places = places
+class _StateCollector(Collector):
+    def __init__(self, environments: list[EnvironmentState], queues: list[WebhookQueue]) -> None:
+        self._environments = environments
         self._queues = queues
 
     def collect(self) -> Iterator[Metric]:
-        """The gauges, for prometheus_client."""
+        """Yield the gauges, for prometheus_client."""
         yield self._gauge(
             "tidegate_environment_version",
             "Version of an environment's configuration",
-            [((), float(place.version), place) for place in self._places],
+            [((), float(each.version), each) for each in self._environments],
         )
         yield self._gauge(
             "tidegate_instances_live",
             "SDK instances that report",
-            [((), float(place.live_instances), place) for place in self._places],
+            [((), float(each.live_instances), each) for each in self._environments],
         )
         yield self._gauge(
             "tidegate_instances_outdated",
-            "Live SDK instances that do not serve the newest version yet",
-            [((), float(place.outdated_instances), place) for place in self._places],
+            "Live SDK instances that do not yet serve the newest version",
+            [((), float(each.outdated_instances), each) for each in self._environments],
         )
         yield self._gauge(
             "tidegate_kill_in_force",
             "1 for every flag that is killed",
-            [((flag,), 1.0, place) for place in self._places for flag in place.kills],
+            [((flag,), 1.0, each) for each in self._environments for flag in each.kills],
             "flag",
         )
         yield self._gauge(
             "tidegate_release_percentage",
-            "Percentage that an active release has opened in its present stage",
+            "Percentage that an active release has opened in its current stage",
             [
                 (
                     (release.flag, release.id, release.state.value, str(release.stage)),
                     release.open_percentage,
-                    place,
+                    each,
                 )
-                for place in self._places
-                for release in place.releases
+                for each in self._environments
+                for release in each.releases
             ],
             "flag",
             "release",
@@ -171,7 +171,7 @@ class _Collected(Collector):
         )
         waiting = GaugeMetricFamily(
             "tidegate_webhook_messages_waiting",
-            "Messages that a webhook has not taken yet",
+            "Messages that a webhook has not yet accepted",
             labels=("project", "webhook"),
         )
         for queue in self._queues:
@@ -180,9 +180,12 @@ class _Collected(Collector):
 
     @staticmethod
     def _gauge(
-        name: str, text: str, samples: list[tuple[tuple[str, ...], float, Place]], *labels: str
+        name: str,
+        text: str,
+        samples: list[tuple[tuple[str, ...], float, EnvironmentState]],
+        *labels: str,
     ) -> GaugeMetricFamily:
-        gauge = GaugeMetricFamily(name, text, labels=(*PLACE, *labels))
-        for values, value, place in samples:
-            gauge.add_metric((place.project, place.environment, *values), value)
+        gauge = GaugeMetricFamily(name, text, labels=(*ENVIRONMENT_LABELS, *labels))
+        for values, value, state in samples:
+            gauge.add_metric((state.project, state.environment, *values), value)
         return gauge

@@ -1,4 +1,4 @@
-"""What operators ask: is it alive, is it ready, how much is going on, what can it do."""
+"""Health checks, metrics and the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ blueprint = Blueprint("operations", __name__, description="Health and metrics")
 
 
 class LiveAnswer(Strict):
-    """The process serves."""
+    """The process is alive."""
 
     status = fields.String(required=True, validate=validate.OneOf(("live",)))
 
 
 class ReadyAnswer(Strict):
-    """The process and its store serve."""
+    """The process and its store can answer requests."""
 
     status = fields.String(required=True, validate=validate.OneOf(("ready", "not ready")))
     store = fields.String(required=True, validate=validate.OneOf(("reachable", "unreachable")))
     durability = fields.String(
         required=True,
         allow_none=True,
-        metadata={"description": "what an acknowledged write has reached: disk or memory"},
+        metadata={"description": "where an acknowledged write is kept: disk or memory"},
     )
 
 
 @blueprint.operation("GET", "/health/live", role=None, response=LiveAnswer, etag=False)
 def get_live() -> Response:
-    """Tell whether the process serves at all."""
+    """Check whether the process is alive."""
     return responses.value(LiveAnswer(), {"status": "live"})
 
 
@@ -53,7 +53,7 @@ def get_live() -> Response:
     errors=(HTTPStatus.SERVICE_UNAVAILABLE,),
 )
 def get_ready() -> Response:
-    """Tell whether requests can be answered: whether the store is there."""
+    """Check whether requests can be answered: whether the store is reachable."""
     store = backend().store
     store.ping()
     state = {"status": "ready", "store": "reachable", "durability": store.durability()}
@@ -72,7 +72,7 @@ def get_ready() -> Response:
 def get_metrics() -> Response:
     """Read gauges of what the token may read, in Prometheus's text format.
 
-    They name flags, so a token with the role reader is needed: `authorization` in
+    The metrics name flags, so they need a token with the role reader: set `authorization` in
     Prometheus's scrape configuration.
     """
     text = metrics().text(current_token())
@@ -80,7 +80,7 @@ def get_metrics() -> Response:
 
 
 def serve_document(app: Flask, api: Api) -> None:
-    """Serve the OpenAPI document at ``/openapi.json``; it does not describe itself."""
+    """Serve the OpenAPI document at ``/openapi.json``, which is not in it."""
     body = app.json.dumps(api.spec.to_dict())
 
     @app.get("/openapi.json")

@@ -1,9 +1,8 @@
-"""How many requests for evaluations a token may make.
+"""Rate limits of tokens: how many evaluation requests each may make per minute.
 
-A token bucket for each limited token: it holds a minute's worth of requests and fills evenly.
-Every process keeps buckets of its own, since a shared one would cost a write to the store's
-disk for each request: behind N web processes a token gets at least its limit, and at most N
-times as much.
+Each limited token has a token bucket, which holds the requests of one minute and refills evenly.
+Each process has its own buckets, because shared ones would cost a write to the store for each
+request. So with N web processes a token gets at least its limit, and at most N times its limit.
 """
 
 from __future__ import annotations
@@ -18,8 +17,8 @@ from tidegate_server.errors import RateLimited
 
 MINUTE = 60.0
 MOST_BUCKETS = 10_000
-GRAIN = 1e-6
-"""What sums of fractions may be off by."""
+TOLERANCE = 1e-6
+"""The tolerance for rounding errors."""
 
 
 @dataclass(slots=True)
@@ -29,7 +28,7 @@ class _Bucket:
 
 
 class RateLimits:
-    """The buckets of one process.
+    """The token buckets of one process.
 
     Threads: ``_lock`` guards the buckets; it is held for arithmetic only.
     """
@@ -42,21 +41,20 @@ class RateLimits:
         """Count one request of a token.
 
         Args:
-            token: whose request it is; one without a limit is not counted.
-            now: seconds on a clock that never goes back; the present when not given.
+            token: the token; without a limit, its requests are not counted.
+            now: seconds on a monotonic clock; the current time if not given.
 
         Raises:
-            RateLimited: it has made as many as it may; this one is not counted.
+            RateLimited: the bucket is empty; this request is not counted.
         """
         limit = token.rate_limit
         if limit is None:
             return
         wait = self._wait(token.id, limit, time.monotonic() if now is None else now)
         if wait > 0:
-            seconds = max(1, math.ceil(wait - GRAIN))
+            seconds = max(1, math.ceil(wait - TOLERANCE))
             raise RateLimited(
-                f"The token may make {limit} requests for evaluations a minute; "
-                f"the next one is let through in {seconds} s.",
+                f"The token may make {limit} evaluation requests per minute; retry in {seconds} s.",
                 seconds,
             )
 
@@ -65,11 +63,11 @@ class RateLimits:
             bucket = self._buckets.get(id)
             if bucket is None:
                 if len(self._buckets) >= MOST_BUCKETS:
-                    self._buckets.clear()  # whoever made so many tokens meets full buckets again
+                    self._buckets.clear()  # bounded memory; every bucket is full again
                 bucket = self._buckets[id] = _Bucket(float(limit), now)
             filled = bucket.left + (now - bucket.at) * limit / MINUTE
             bucket.left, bucket.at = min(float(limit), filled), now
-            if bucket.left < 1.0 - GRAIN:
+            if bucket.left < 1.0 - TOLERANCE:
                 return (1.0 - bucket.left) * MINUTE / limit
             bucket.left -= 1.0
             return 0.0

@@ -1,4 +1,4 @@
-"""One log event per request, and the request id that ties it to its answer."""
+"""One log event per request, with the request id that its response carries too."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from flask import Flask, Response, g, request
 HEADER = "X-Request-ID"
 _ACCEPTED = re.compile(r"[A-Za-z0-9._-]{1,64}")
 QUIET_PATHS = ("/health/", "/metrics", "/sdk/v1/reports", "/ofrep/")
-"""What comes every few seconds from everyone; told at level debug unless it fails."""
+"""Frequent requests: logged at level debug unless they fail."""
 
 log = structlog.stdlib.get_logger("tidegate_server.api")
-_standard = logging.getLogger("tidegate_server.api")
-"""Asked before a quiet event is made, which costs more than what it tells of."""
+_stdlib_log = logging.getLogger("tidegate_server.api")
+"""Its level is checked before a debug event is built, which costs more than the check."""
 
 
 def begin() -> None:
-    """Take the caller's request id where it is harmless, or make one."""
-    given = request.headers.get(HEADER)
-    accepted = given is not None and _ACCEPTED.fullmatch(given) is not None
-    g.request_id = given if accepted else secrets.token_hex(8)
+    """Keep the caller's request id if it is well-formed; otherwise make one."""
+    request_id = request.headers.get(HEADER)
+    accepted = request_id is not None and _ACCEPTED.fullmatch(request_id) is not None
+    g.request_id = request_id if accepted else secrets.token_hex(8)
     g.began = time.perf_counter()
 
 
 def end(response: Response) -> Response:
-    """Say what was asked and how it went: never a body, a query or a token."""
+    """Log the request and its status, but no body, query or token."""
     response.headers[HEADER] = g.get("request_id", "")
     quiet = response.status_code < 400 and request.path.startswith(QUIET_PATHS)
-    if quiet and not _standard.isEnabledFor(logging.DEBUG):
+    if quiet and not _stdlib_log.isEnabledFor(logging.DEBUG):
         return response
     milliseconds = (time.perf_counter() - g.get("began", time.perf_counter())) * 1000
     token = g.get("token")
-    say = log.debug if quiet else log.info
-    say(
+    write = log.debug if quiet else log.info
+    write(
         "request",
         method=request.method,
         path=request.path,

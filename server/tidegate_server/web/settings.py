@@ -1,4 +1,4 @@
-"""What the API has to be told when it starts."""
+"""The settings of the HTTP API."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ class ApiSettings:
 
     Attributes:
         secret_key: the key of the tokens' digests; the same in every server process.
-        keep_alive_seconds: how often an idle stream gets a comment, so that proxies keep it.
-        token_recheck_seconds: how often a stream looks whether its token is still good.
-        token_cache_seconds: how long a token that was found is not looked up again, which
-            is also how long a deleted token may still work.
-        stream_credential_seconds: how long the address of a stream of notices is good at
-            least; twice as long at most.
-        origins_cache_seconds: how long a changed list of allowed origins may be unknown.
+        keep_alive_seconds: the time between two comments on an idle stream, which keep proxies
+            from closing it.
+        token_recheck_seconds: the time between two checks of a stream's token.
+        token_cache_seconds: how long a token is cached; a deleted token may work that long.
+        stream_credential_seconds: how long the URL of a stream of change events is valid at
+            least; it is valid for up to twice as long.
+        origins_cache_seconds: how long the allowed origins are cached.
         body_limit: the largest request body, in bytes.
         report_limit: the largest report of an SDK instance, in bytes.
     """
