@@ -1,4 +1,4 @@
-"""Texts have one meaning or are refused, and the refusal says whose text it is."""
+"""The strict parsers of JSON and YAML."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from tidegate_server.errors import Unreadable
-from tidegate_server.strict_text import DEEPEST, parse_json, parse_yaml
+from tidegate_server.strict_text import MAX_DEPTH, parse_json, parse_yaml
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,7 @@ from tidegate_server.strict_text import DEEPEST, parse_json, parse_yaml
         ("9223372036854775807", 2**63 - 1),
     ],
 )
-def test_json_is_read(text: str, value: Any) -> None:
+def test_json_is_parsed(text: str, value: Any) -> None:
     assert parse_json(text, "It") == value
 
 
@@ -40,12 +40,12 @@ def test_json_is_read(text: str, value: Any) -> None:
         ("[" * 100_000, "deeply"),
     ],
 )
-def test_json_without_one_meaning_is_refused(text: str, words: str) -> None:
+def test_invalid_or_ambiguous_json_is_refused(text: str, words: str) -> None:
     with pytest.raises(Unreadable, match=f"^It .*{words}"):
         parse_json(text, "It")
 
 
-def test_yaml_is_read_as_json_would_be() -> None:
+def test_yaml_is_parsed_by_the_core_schema() -> None:
     text = "interval: 90s\nlist: [1.5, yes, 2024-01-01, 1:30, true, ~, 010]\nname: 'x'\n"
     assert parse_yaml(text, "It") == {
         "interval": "90s",
@@ -70,22 +70,22 @@ def test_yaml_is_read_as_json_would_be() -> None:
         ("[" * 3_000, "deeply"),
     ],
 )
-def test_yaml_beyond_json_is_refused(text: str, words: str) -> None:
+def test_yaml_that_json_cannot_express_is_refused(text: str, words: str) -> None:
     with pytest.raises(Unreadable, match=f"^It .*{words}"):
         parse_yaml(text, "It")
 
 
 @pytest.mark.parametrize("wrap", [lambda inner: [inner], lambda inner: {"a": inner}])
-def test_nesting_is_bounded(wrap: Callable[[Any], Any]) -> None:
+def test_nesting_is_limited(wrap: Callable[[Any], Any]) -> None:
     def nested(levels: int) -> Any:
         value: Any = 1
         for _ in range(levels):
             value = wrap(value)
         return value
 
-    def read(value: Any) -> Any:
+    def parse(value: Any) -> Any:
         return parse_json(json.dumps(value), "It")
 
-    assert read(nested(DEEPEST)) == nested(DEEPEST)
+    assert parse(nested(MAX_DEPTH)) == nested(MAX_DEPTH)
     with pytest.raises(Unreadable, match="deeply"):
-        read(nested(DEEPEST + 1))
+        parse(nested(MAX_DEPTH + 1))

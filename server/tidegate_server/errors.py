@@ -1,25 +1,28 @@
-"""Every error that the server raises on purpose.
+"""Every exception of the server.
 
-::
+HTTP statuses are set in one place, ``web.problem_documents`` (those of OFREP in ``ofrep``)::
 
-    TidegateError            slug, message, pointer (which field), mend (what to do)
-    ├── Invalid              400/422  a value or a combination that cannot be
-    ├── NotFound             404      no such thing
-    ├── AlreadyExists        409      the name is taken
-    ├── NotPossible          409      right in form, wrong in the present state
-    ├── StaleRevision        412      someone changed it first
-    ├── RevisionRequired     428      an update without If-Match
-    ├── Unauthenticated      401      no token, or one that is not known
-    ├── Forbidden            403      a known token that may not do this
-    ├── RateLimited          429      more requests than the token may make
-    ├── Forgotten            409      an SDK instance that the store no longer knows
-    ├── Deposed              --       a policy job that no longer leads
-    ├── StoreUnavailable     503      the store cannot be reached or did not confirm
-    ├── TooManyAlerts        503      a hook is called too often
-    ├── StartupRefused       --       a setting or a folder that stops the start
-    ├── Unreadable           400      a text that is not JSON or YAML, or means two things
-    ├── ServerRefused        --       what a server answered to a command of the command line
-    └── ServerUnreachable    --       no Tidegate server answers at the address of a command
+    TidegateError                    slug, message, fields (each with a pointer and the fix)
+    ├── Invalid                      422  a value, or a combination of values, is not valid
+    ├── InvalidEvaluationRequest     400  an OFREP request body cannot be read
+    ├── NotFound                     404  no such document
+    ├── AlreadyExists                409  the key is taken
+    ├── NotPossible                  409  a valid request that the present state does not allow
+    ├── StaleRevision                412  someone else changed the document first
+    ├── RevisionRequired             428  an update without If-Match
+    ├── Unauthenticated              401  no token, or an unknown one
+    ├── Forbidden                    403  the token may not do this
+    ├── RateLimited                  429  the token made too many requests
+    ├── InstanceForgotten            409  the store no longer knows an SDK instance
+    ├── TooManyAlerts                503  a hook receives too many alerts
+    ├── StoreUnavailable             503  the store cannot be reached or did not confirm a write
+    ├── LeaseLost                    --   another process runs the policy job now
+    ├── QueryFailed                  --   a Prometheus query gave no value
+    ├── Unreadable                   --   a text is not JSON or YAML, or is ambiguous
+    ├── StartupRefused               --   a setting or the data folder prevents the start
+    │   └── PortTaken                --   another program listens on the port
+    ├── ServerRefused                --   the server refused a request of the command line
+    └── ServerUnreachable            --   no Tidegate server answers a command
 """
 
 from __future__ import annotations
@@ -29,18 +32,23 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class FieldProblem:
-    """What is wrong with one field: a JSON pointer (``/stages/0/percentage``), and the mend."""
+    """What is wrong with one field.
+
+    Attributes:
+        pointer: JSON pointer of the field, ``/stages/0/percentage``; empty: the whole document.
+        detail: what is wrong and how to fix it.
+    """
 
     pointer: str
     detail: str
 
 
 class TidegateError(Exception):
-    """An error with a stable ``slug``, a sentence, and the fields at fault.
+    """Base class of the server's exceptions; ``slug`` identifies each class and never changes.
 
     Args:
-        message: what is wrong and what mends it, as one or two sentences.
-        fields: each field at fault.
+        message: what is wrong and how to fix it, in one or two sentences.
+        fields: the fields that are wrong.
     """
 
     slug = "error"
@@ -52,25 +60,40 @@ class TidegateError(Exception):
 
 
 class Invalid(TidegateError):
-    """A value, or a combination of values, that cannot be."""
+    """A value, or a combination of values, is not valid."""
 
     slug = "invalid"
 
 
+class InvalidEvaluationRequest(TidegateError):
+    """An OFREP request body cannot be read.
+
+    Args:
+        code: OpenFeature's error code.
+        message: what is wrong.
+    """
+
+    slug = "invalid-evaluation-request"
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
 class NotFound(TidegateError):
-    """No such project, environment, flag, segment, policy, webhook, release or token."""
+    """There is no such project, environment, flag, segment, policy, webhook, release or token."""
 
     slug = "not-found"
 
 
 class AlreadyExists(TidegateError):
-    """The name is taken."""
+    """The key is taken."""
 
     slug = "already-exists"
 
 
 class NotPossible(TidegateError):
-    """Right in form, but the present state does not allow it."""
+    """The request is valid, but the present state does not allow it."""
 
     slug = "not-possible"
 
@@ -82,29 +105,29 @@ class StaleRevision(TidegateError):
 
 
 class RevisionRequired(TidegateError):
-    """An update without ``If-Match``."""
+    """An update has no ``If-Match``."""
 
     slug = "revision-required"
 
 
 class Unauthenticated(TidegateError):
-    """No token, or one that is not known."""
+    """A request has no token, or an unknown one."""
 
     slug = "unauthenticated"
 
 
 class Forbidden(TidegateError):
-    """A known token that may not do this."""
+    """The token may not do this."""
 
     slug = "forbidden"
 
 
 class RateLimited(TidegateError):
-    """A token made more requests than it may.
+    """A token made too many requests.
 
     Args:
-        message: what is wrong and what mends it.
-        retry_after: whole seconds after which another request is let through.
+        message: what is wrong and how to fix it.
+        retry_after: whole seconds until the next request is accepted.
     """
 
     slug = "rate-limited"
@@ -114,49 +137,61 @@ class RateLimited(TidegateError):
         self.retry_after = retry_after
 
 
-class Forgotten(TidegateError):
-    """An SDK instance continues a count that the store no longer has."""
+class InstanceForgotten(TidegateError):
+    """An SDK instance continues totals that the store no longer has."""
 
     slug = "instance-forgotten"
 
 
-class Deposed(TidegateError):
-    """This policy job does not lead any more; nothing was written."""
-
-    slug = "deposed"
-
-
-class StoreUnavailable(TidegateError):
-    """The store cannot be reached, or did not confirm a write as durable."""
-
-    slug = "store-unavailable"
-
-
 class TooManyAlerts(TidegateError):
-    """A hook is called too often."""
+    """A hook receives too many alerts."""
 
     slug = "too-many-alerts"
 
 
-class StartupRefused(TidegateError):
-    """A setting, or the data folder, stops the start."""
+class StoreUnavailable(TidegateError):
+    """The store cannot be reached, or did not confirm that a write is durable."""
 
-    slug = "startup-refused"
+    slug = "store-unavailable"
+
+
+class LeaseLost(TidegateError):
+    """This process no longer holds the policy job's lease; nothing was written."""
+
+    slug = "deposed"
+
+
+class QueryFailed(TidegateError):
+    """A Prometheus query gave no value."""
+
+    slug = "query-failed"
 
 
 class Unreadable(TidegateError):
-    """A text that is not JSON or YAML, or that readers would understand differently."""
+    """A text is not JSON or YAML, or parsers would read it differently."""
 
     slug = "unreadable"
 
 
+class StartupRefused(TidegateError):
+    """A setting or the data folder prevents the start."""
+
+    slug = "startup-refused"
+
+
+class PortTaken(StartupRefused):
+    """Another program listens on the port."""
+
+    slug = "port-taken"
+
+
 class ServerRefused(TidegateError):
-    """A server refused what a command asked of it.
+    """The server refused a request of the command line.
 
     Args:
-        message: the problem document's own words.
+        message: the detail of the problem document.
         status: the HTTP status.
-        fields: each field at fault.
+        fields: the fields that are wrong.
     """
 
     slug = "server-refused"
@@ -167,6 +202,6 @@ class ServerRefused(TidegateError):
 
 
 class ServerUnreachable(TidegateError):
-    """No Tidegate server answers at the address that a command uses."""
+    """No Tidegate server answers at the URL that a command uses."""
 
     slug = "server-unreachable"

@@ -1,8 +1,7 @@
-"""JSON and YAML texts, read strictly: one meaning or a refusal.
+"""Strict parsers of JSON and YAML.
 
-What different readers understand differently (a key given twice, NaN, half a surrogate pair,
-a number beyond 64 bits) is refused here, so that nothing behind this module has to think of
-it. Request bodies and the files of commands are read alike.
+They refuse whatever other parsers may read differently: a repeated key, NaN, a lone surrogate,
+an integer beyond 64 bits. Request bodies and the files of commands are parsed alike.
 """
 
 from __future__ import annotations
@@ -18,21 +17,23 @@ import yaml
 
 from tidegate_server.errors import Unreadable
 
-WHOLE_NUMBERS = range(-(2**63), 2**63)
-LONGEST_NUMBER = 400
-DEEPEST = 64
-"""How deeply arrays and objects may lie in each other: more than anything here needs."""
+INT64 = range(-(2**63), 2**63)
+MAX_DIGITS = 400
+MAX_DEPTH = 64
+"""How deeply arrays and objects may be nested: more than any document needs."""
+
+TOO_DEEP = f"is nested too deeply; at most {MAX_DEPTH} levels are allowed."
 
 
 def parse_json(text: str, what: str) -> Any:
-    """The value of a JSON text.
+    """Parse a JSON text.
 
     Args:
         text: the text.
-        what: how a refusal begins, "The body" or a file's name.
+        what: the subject of error messages: "The body", or a file's name.
 
     Raises:
-        Unreadable: it is not JSON, or has no single meaning.
+        Unreadable: the text is not JSON, or is ambiguous.
     """
     try:
         value = json.loads(
@@ -50,62 +51,55 @@ def parse_json(text: str, what: str) -> Any:
         ) from None
     except RecursionError:
         raise Unreadable(f"{what} {TOO_DEEP}") from None
-    except _NoSingleMeaning as error:
+    except Unreadable as error:  # raised by a hook that does not know ``what``
         raise Unreadable(f"{what} {error}") from None
-    return _not_too_deep(value, what)
+    return _check_depth(value, what)
 
 
 def parse_yaml(text: str, what: str) -> Any:
-    """The value of a YAML text, limited to what JSON can say.
+    """Parse a YAML text that has only values that JSON has too.
 
     Args:
         text: the text.
-        what: how a refusal begins, "The body" or a file's name.
+        what: the subject of error messages: "The body", or a file's name.
 
     Raises:
-        Unreadable: it is not YAML, or uses what JSON has no word for.
+        Unreadable: the text is not YAML, is ambiguous, or has a value that JSON has not.
     """
     try:
         value = yaml.load(text, Loader=_Loader)  # noqa: S506 - a subclass of the safe loader
-        _refuse_what_json_cannot_say(value)
+        _refuse_values_beyond_json(value)
     except yaml.MarkedYAMLError as error:
         place = error.problem_mark
         where = f" at line {place.line + 1}, column {place.column + 1}" if place else ""
         raise Unreadable(f"{what} is not YAML: {error.problem}{where}.") from None
-    except _NoSingleMeaning as error:
+    except Unreadable as error:  # raised by the loader, which does not know ``what``
         raise Unreadable(f"{what} {error}") from None
     except (yaml.YAMLError, ValueError):
         raise Unreadable(f"{what} is not YAML.") from None
     except RecursionError:
         raise Unreadable(f"{what} {TOO_DEEP}") from None
-    return _not_too_deep(value, what)
+    return _check_depth(value, what)
 
 
 def parse_text(text: str, what: str) -> Any:
-    """The value of a text that is JSON or YAML, whichever it looks like.
+    """Parse a text that is JSON or YAML.
 
     Raises:
-        Unreadable: it is neither, or has no single meaning.
+        Unreadable: the text is neither, or is ambiguous.
     """
     if what.endswith(".json"):
         return parse_json(text, what)
     if text.lstrip()[:1] in ("{", "["):
-        # JSON, or YAML that looks like it: what JSON escapes, YAML may read otherwise.
+        # Try JSON first: YAML parsers may read JSON's escapes differently.
         with suppress(Unreadable):
             return parse_json(text, what)
     return parse_yaml(text, what)
 
 
-class _NoSingleMeaning(Exception):
-    """Why a text is refused, as the rest of a sentence about it."""
-
-
-TOO_DEEP = f"is nested too deeply; {DEEPEST} levels are the most."
-
-
-def _not_too_deep(value: Any, what: str) -> Any:
+def _check_depth(value: Any, what: str) -> Any:
     level = [value] if isinstance(value, dict | list) else []
-    for _ in range(DEEPEST):
+    for _ in range(MAX_DEPTH):
         level = [
             inner
             for outer in level
@@ -118,30 +112,30 @@ def _not_too_deep(value: Any, what: str) -> Any:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    members: dict[str, Any] = {}
     for key, value in pairs:
-        if key in found:
-            raise _NoSingleMeaning(f"gives the key {key[:100]!r} twice in one object.")
-        found[key] = value
-    return found
+        if key in members:
+            raise Unreadable(f"has the key {key[:100]!r} twice in one object.")
+        members[key] = value
+    return members
 
 
 def _constant(name: str) -> NoReturn:
-    raise _NoSingleMeaning(f"has {name}, which is not JSON; leave it out, or write a number.")
+    raise Unreadable(f"has {name}, which JSON does not have; leave it out, or write a number.")
 
 
 def _float(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
-        raise _NoSingleMeaning(f"has the number {text[:40]}, which is too large.")
+        raise Unreadable(f"has the number {text[:40]}, which is too large.")
     return value
 
 
 def _int(text: str) -> int:
-    if len(text) <= LONGEST_NUMBER and (value := int(text)) in WHOLE_NUMBERS:
+    if len(text) <= MAX_DIGITS and (value := int(text)) in INT64:
         return value
-    raise _NoSingleMeaning(
-        f"has the whole number {text[:40]}, which does not fit in 64 bits; write it as a string."
+    raise Unreadable(
+        f"has the integer {text[:40]}, which does not fit in 64 bits; write it as a string."
     )
 
 
@@ -149,33 +143,31 @@ def _refuse_lone_surrogates(value: Any) -> None:
     try:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
-        raise _NoSingleMeaning("has one half of a surrogate pair, which is no text.") from None
+        raise Unreadable("has half of a surrogate pair, which is not text.") from None
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML that means JSON: the core schema of YAML 1.2, no aliases, no key twice."""
+    """A loader for the core schema of YAML 1.2, without aliases and repeated keys."""
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         event = self.peek_event()  # type: ignore[no-untyped-call]
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
-            raise _NoSingleMeaning("has anchors or aliases (& and *); write them out.")
+            raise Unreadable("has anchors or aliases (& and *); write them out.")
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        found: dict[Hashable, Any] = {}
+        members: dict[Hashable, Any] = {}
         for key_node, value_node in node.value:
             key = self.construct_object(key_node, deep=True)
             line = key_node.start_mark.line + 1
             if not isinstance(key, str):
-                raise _NoSingleMeaning(
-                    f"has a key on line {line} that is not text; put it in quotes."
-                )
-            if key in found:
-                raise _NoSingleMeaning(f"has the key {key[:100]!r} on line {line} again.")
-            found[key] = self.construct_object(value_node, deep=True)
-        return found
+                raise Unreadable(f"has a key on line {line} that is not text; put it in quotes.")
+            if key in members:
+                raise Unreadable(f"has the key {key[:100]!r} on line {line} again.")
+            members[key] = self.construct_object(value_node, deep=True)
+        return members
 
 
 def _yaml_float(loader: _Loader, node: yaml.ScalarNode) -> float:
@@ -206,8 +198,8 @@ _Loader.add_constructor("tag:yaml.org,2002:int", _yaml_int)
 _Loader.add_constructor("tag:yaml.org,2002:map", _yaml_mapping)
 
 
-def _refuse_what_json_cannot_say(value: Any) -> None:
+def _refuse_values_beyond_json(value: Any) -> None:
     try:
         json.dumps(value, ensure_ascii=False).encode()
     except (TypeError, UnicodeEncodeError):
-        raise _NoSingleMeaning("has a value that JSON cannot express.") from None
+        raise Unreadable("has a value that JSON cannot express.") from None

@@ -17,7 +17,8 @@ from prometheus_client import CollectorRegistry, Gauge, start_http_server
 from tidegate.model import Tolerance
 from tidegate_server.decisions.observations import Measured
 from tidegate_server.domain.checks import Check, Compare, Metric, Operator
-from tidegate_server.outbound.prometheus import Prometheus, Unreadable, fill_variables
+from tidegate_server.errors import QueryFailed
+from tidegate_server.outbound.prometheus import Prometheus, fill_variables
 from tidegate_server.policy_job import PolicyJob
 from tidegate_server.policy_job.evidence_sources import EvidenceSources
 
@@ -61,7 +62,7 @@ class World:
             try:
                 if self.prometheus.value(query) == wanted:
                     return
-            except Unreadable:
+            except QueryFailed:
                 pass
             time.sleep(0.1)
         raise AssertionError(f"{query} never became {wanted}")
@@ -119,14 +120,14 @@ class TestARealOne:
         ],
     )
     def test_gives_no_value_where_there_is_none(self, world: World, query: str, why: str) -> None:
-        with pytest.raises(Unreadable, match=why):
+        with pytest.raises(QueryFailed, match=why):
             world.prometheus.value(query)
 
     def test_several_series_are_no_value(self, world: World) -> None:
         for arm in ("control", "treatment"):
             world.gauge.labels("several", arm).set(1)
         world.until('sum(queue_length{flag="several"})', 2.0)
-        with pytest.raises(Unreadable, match="2 series; sum or pick"):
+        with pytest.raises(QueryFailed, match="2 series; sum or pick"):
             world.prometheus.value('queue_length{flag="several"}')
 
     def test_can_be_asked_about_an_earlier_time(self, world: World) -> None:
@@ -256,11 +257,11 @@ class TestSomethingElse:
         ],
     )
     def test_is_a_problem_and_never_a_value(self, behaviour: Behaviour, why: str) -> None:
-        with receiver(behaviour) as told, pytest.raises(Unreadable, match=why):
+        with receiver(behaviour) as told, pytest.raises(QueryFailed, match=why):
             Prometheus(told.origin).value("up", timeout_s=0.2 if behaviour in (HANG, DRIP) else 20)
 
     def test_nobody_there_is_a_problem(self) -> None:
-        with pytest.raises(Unreadable, match="does not answer: connection refused"):
+        with pytest.raises(QueryFailed, match="does not answer: connection refused"):
             Prometheus(f"http://127.0.0.1:{free_port()}").value("up")
 
     def test_is_asked_at_its_address_with_its_token_about_a_time(self) -> None:

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 import urllib3
-from tidegate_server.errors import StartupRefused
+from tidegate_server.errors import PortTaken, StartupRefused
 from tidegate_server.processes import supervisor
-from tidegate_server.processes.supervisor import PortTaken, Supervisor, check_port
+from tidegate_server.processes.supervisor import Supervisor, check_port
 from tidegate_server.store.embedded import EmbeddedValkey
 
 from examples.shop.processes import free_port

@@ -18,7 +18,7 @@ from tidegate.evaluation.results import Exposure
 from tidegate.histogram import LATENCY, bucket_of
 from tidegate.model import ActiveRelease
 from tidegate.reporting import Reporter
-from tidegate_server.errors import Forgotten
+from tidegate_server.errors import InstanceForgotten
 from tidegate_server.sdk_api.report_schemas import ReportBody
 from tidegate_server.store.reports import Report
 from tidegate_server.web.settings import ApiSettings
@@ -648,7 +648,7 @@ class RealServer:
         read: Report = ReportBody().load(json.loads(text))
         try:
             self._store.report(self._environment.project, ENVIRONMENT, read)
-        except Forgotten:
+        except InstanceForgotten:
             return False
         return True
 

@@ -26,7 +26,7 @@ from tidegate_server.domain.change import (
     Refresh,
 )
 from tidegate_server.domain.projects import Environment
-from tidegate_server.errors import Deposed, StaleRevision
+from tidegate_server.errors import LeaseLost, StaleRevision
 from tidegate_server.store import Store, commit
 from tidegate_server.store.embedded import EmbeddedValkey
 
@@ -261,17 +261,17 @@ class TestAFence:
             if how != "given up":
                 assert store.acquire_lease(SHOP, "job-2" if how == "another's" else "job-1", 60_000)
         before = everything(raw)
-        with pytest.raises(Deposed):
+        with pytest.raises(LeaseLost):
             store.commit(whole(put(), fence=fence))
         assert everything(raw) == before
 
     def test_is_looked_at_before_the_revisions(self, store: Store, fence: Fence) -> None:
         deposed = replace(fence, number=fence.number - 1)
-        with pytest.raises(Deposed):
+        with pytest.raises(LeaseLost):
             store.commit(change(put(expected=99), fence=deposed))
 
     def test_of_another_scope_says_nothing(self, store: Store, fence: Fence) -> None:
-        with pytest.raises(Deposed):
+        with pytest.raises(LeaseLost):
             store.commit(Change("blog", (put(),), fence=fence))
 
 

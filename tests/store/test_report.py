@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tidegate.counts import Counts
 from tidegate_server.domain.change import EvidenceGeneration
 from tidegate_server.domain.evidence import GroupCounts, Trips
-from tidegate_server.errors import Forgotten
+from tidegate_server.errors import InstanceForgotten
 from tidegate_server.store import Store, evidence
 from tidegate_server.store.reports import Report
 
@@ -208,7 +208,7 @@ class TestWhatTheStoreHasForgotten:
         instance.tell(group(totals(5), totals(5)))
         raw.delete(*raw.keys("*:instance:*"))
         before = everything(raw)
-        with pytest.raises(Forgotten) as forgotten:
+        with pytest.raises(InstanceForgotten) as forgotten:
             instance.tell(group(totals(9), totals(9)), continues=True)
         assert "new instance id" in forgotten.value.message
         assert everything(raw) == before

@@ -34,7 +34,7 @@ def test_another_kind_is_refused_by_its_name(kind: str) -> None:
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        ('{"a": 1, "a": 2}', "The body gives the key 'a' twice"),
+        ('{"a": 1, "a": 2}', "The body has the key 'a' twice"),
         ("{", "The body is not JSON"),
         (b"\xff", "The body is not UTF-8: byte 0"),
         ("[" * 100_000, "The body is nested too deeply"),

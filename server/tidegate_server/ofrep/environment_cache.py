@@ -28,7 +28,7 @@ from tidegate.evaluation.rule_set import CompiledSnapshot
 from tidegate.flag_follower import LAST_REPORT_SECONDS, FlagFollower, Report, needs_report
 from tidegate.version import VERSION
 
-from tidegate_server.errors import Forgotten, StoreUnavailable
+from tidegate_server.errors import InstanceForgotten, StoreUnavailable
 from tidegate_server.ofrep.exposures import ExposureCounts
 from tidegate_server.ofrep.flag_views import Audience, FlagView
 from tidegate_server.ofrep.report_contents import stored_report
@@ -63,7 +63,7 @@ class StoreSource:
         sent = stored_report(report, SDK, socket.gethostname()[:100], os.getpid())
         try:
             self._store.report(*self._key, sent)
-        except Forgotten:
+        except InstanceForgotten:
             return False
         return True
 

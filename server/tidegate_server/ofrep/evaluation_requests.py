@@ -11,21 +11,13 @@ from flask import Request
 from tidegate.context import NOBODY, Context
 from werkzeug.exceptions import HTTPException
 
+from tidegate_server.errors import InvalidEvaluationRequest
 from tidegate_server.web.request_bodies import read_body
 
 PARSE_ERROR = "PARSE_ERROR"
 INVALID_CONTEXT = "INVALID_CONTEXT"
 TARGETING_KEY_MISSING = "TARGETING_KEY_MISSING"
 TARGETING_KEY = "targetingKey"
-
-
-class InvalidRequest(Exception):
-    """A request body that cannot be read; ``code`` is OpenFeature's error code."""
-
-    def __init__(self, code: str, details: str) -> None:
-        super().__init__(details)
-        self.code = code
-        self.details = details
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +37,7 @@ def read_evaluation_request(request: Request) -> EvaluationRequest:
     """Read a request's body.
 
     Raises:
-        InvalidRequest: the body is not JSON, or its context is invalid.
+        InvalidEvaluationRequest: the body is not JSON, or its context is invalid.
     """
     body = _body(request)
     return EvaluationRequest(_context(body), body)
@@ -55,7 +47,7 @@ def body_digest(request: Request) -> bytes:
     """Return a digest of a request's body, without parsing it.
 
     Raises:
-        InvalidRequest: the body is too long.
+        InvalidEvaluationRequest: the body is too long.
     """
     return hashlib.blake2b(_bytes(request), digest_size=16).digest()
 
@@ -66,9 +58,11 @@ def _body(request: Request) -> Mapping[str, Any]:
     try:
         body = read_body(request)
     except HTTPException as error:
-        raise InvalidRequest(PARSE_ERROR, str(error.description)) from None
+        raise InvalidEvaluationRequest(PARSE_ERROR, str(error.description)) from None
     if not isinstance(body, Mapping):
-        raise InvalidRequest(PARSE_ERROR, 'The body must be an object: {"context": {...}}.')
+        raise InvalidEvaluationRequest(
+            PARSE_ERROR, 'The body must be an object: {"context": {...}}.'
+        )
     return body
 
 
@@ -77,7 +71,7 @@ def _bytes(request: Request) -> bytes:
     try:
         return request.get_data()
     except HTTPException as error:
-        raise InvalidRequest(PARSE_ERROR, str(error.description)) from None
+        raise InvalidEvaluationRequest(PARSE_ERROR, str(error.description)) from None
 
 
 def _context(body: Mapping[str, Any]) -> Context:
@@ -85,8 +79,12 @@ def _context(body: Mapping[str, Any]) -> Context:
     if attributes is None and "context" not in body:
         return NOBODY
     if not isinstance(attributes, Mapping):
-        raise InvalidRequest(INVALID_CONTEXT, "The context must be an object of attributes.")
+        raise InvalidEvaluationRequest(
+            INVALID_CONTEXT, "The context must be an object of attributes."
+        )
     key = attributes.get(TARGETING_KEY)
     if key is not None and not isinstance(key, str):
-        raise InvalidRequest(INVALID_CONTEXT, f"The context's {TARGETING_KEY} must be text.")
+        raise InvalidEvaluationRequest(
+            INVALID_CONTEXT, f"The context's {TARGETING_KEY} must be text."
+        )
     return Context.of(attributes)

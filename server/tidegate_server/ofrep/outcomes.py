@@ -14,12 +14,12 @@ from typing import Any
 
 from tidegate.evaluation.results import Evaluation
 
+from tidegate_server.errors import InvalidEvaluationRequest
 from tidegate_server.ofrep.evaluation_requests import (
     PARSE_ERROR,
     TARGETING_KEY,
     TARGETING_KEY_MISSING,
     EvaluationRequest,
-    InvalidRequest,
 )
 from tidegate_server.ofrep.exposures import ExposureCounts, exposures_by_release
 from tidegate_server.ofrep.flag_views import FlagView
@@ -53,25 +53,27 @@ def read_outcome(request: EvaluationRequest) -> Outcome:
     """Return the outcome in a request's body.
 
     Raises:
-        InvalidRequest: a field is missing or invalid.
+        InvalidEvaluationRequest: a field is missing or invalid.
     """
     body = request.body
     key = request.context.targeting_key
     if not key:
-        raise InvalidRequest(
+        raise InvalidEvaluationRequest(
             TARGETING_KEY_MISSING, f"An outcome needs the {TARGETING_KEY} of its user."
         )
     variants = body.get("flags")
     if not isinstance(variants, Mapping) or not variants or len(variants) > MOST_FLAGS:
-        raise InvalidRequest(
+        raise InvalidEvaluationRequest(
             PARSE_ERROR,
             'flags must name the variant that each flag gave: {"new-checkout": "on"}, '
             f"{MOST_FLAGS} at most.",
         )
     if not all(isinstance(variant, str) for variant in variants.values()):
-        raise InvalidRequest(PARSE_ERROR, "flags must give the name of a variant for each flag.")
+        raise InvalidEvaluationRequest(
+            PARSE_ERROR, "flags must give the name of a variant for each flag."
+        )
     if body.get("outcome") not in OUTCOMES:
-        raise InvalidRequest(PARSE_ERROR, f"outcome must be {' or '.join(OUTCOMES)}.")
+        raise InvalidEvaluationRequest(PARSE_ERROR, f"outcome must be {' or '.join(OUTCOMES)}.")
     microseconds = _microseconds(body["duration_ms"]) if "duration_ms" in body else None
     values = _values(body["values"]) if "values" in body else {}
     return Outcome(key, variants, body["outcome"], microseconds, values)
@@ -79,7 +81,7 @@ def read_outcome(request: EvaluationRequest) -> Outcome:
 
 def _microseconds(duration: Any) -> int:
     if not _is_number(duration) or not 0 <= duration <= LONGEST_MS:
-        raise InvalidRequest(
+        raise InvalidEvaluationRequest(
             PARSE_ERROR, f"duration_ms must be a number of milliseconds, {LONGEST_MS} at most."
         )
     return int(duration * 1_000)
@@ -87,11 +89,11 @@ def _microseconds(duration: Any) -> int:
 
 def _values(values: Any) -> Mapping[str, float]:
     if not isinstance(values, Mapping) or len(values) > MOST_VALUES:
-        raise InvalidRequest(
+        raise InvalidEvaluationRequest(
             PARSE_ERROR, f"values must be an object of numbers, {MOST_VALUES} at most."
         )
     if not all(_is_number(value) for value in values.values()):
-        raise InvalidRequest(PARSE_ERROR, "values must give a number for each name.")
+        raise InvalidEvaluationRequest(PARSE_ERROR, "values must give a number for each name.")
     return {name: float(value) for name, value in values.items()}
 
 

@@ -17,12 +17,11 @@ from flask import Response, g, request
 from werkzeug.exceptions import HTTPException
 
 from tidegate_server.domain.tokens import Role, Token
-from tidegate_server.errors import StoreUnavailable, TidegateError
+from tidegate_server.errors import InvalidEvaluationRequest, StoreUnavailable, TidegateError
 from tidegate_server.ofrep import evaluations, outcomes, schemas, stream_credentials
 from tidegate_server.ofrep.change_events import ChangeEventSource
 from tidegate_server.ofrep.environment_cache import CachedEnvironment, CachedFlags
 from tidegate_server.ofrep.evaluation_requests import (
-    InvalidRequest,
     body_digest,
     read_evaluation_request,
 )
@@ -246,9 +245,9 @@ def add_cors_headers(response: Response) -> Response:
     return response
 
 
-def handle_invalid_request(error: InvalidRequest) -> Response:
+def handle_invalid_request(error: InvalidEvaluationRequest) -> Response:
     """Return 400 with the protocol's body."""
-    return _failure(HTTPStatus.BAD_REQUEST, error.code, error.details)
+    return _failure(HTTPStatus.BAD_REQUEST, error.code, error.message)
 
 
 def handle_tidegate_error(error: TidegateError) -> Response:
@@ -271,7 +270,7 @@ def handle_exception(error: Exception) -> Response:
 
 
 blueprint.after_request(add_cors_headers)
-blueprint.register_error_handler(InvalidRequest, handle_invalid_request)
+blueprint.register_error_handler(InvalidEvaluationRequest, handle_invalid_request)
 blueprint.register_error_handler(TidegateError, handle_tidegate_error)
 blueprint.register_error_handler(Exception, handle_exception)
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from urllib.parse import urlencode
 
 from tidegate_server.domain.check_validation import VARIABLE
+from tidegate_server.errors import QueryFailed
 from tidegate_server.outbound.http_client import request
 
 MAX_TIMEOUT_S = 3.0
@@ -24,10 +25,6 @@ _SPECIAL = re.compile(r"[^\w.-]", re.ASCII)
 
 _KINDS = ("matrix", "string")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
-
-
-class Unreadable(Exception):
-    """There is no value; the message says why."""
 
 
 class Prometheus:
@@ -55,7 +52,7 @@ class Prometheus:
             timeout_s: the limit for the request, rounded to tenths; at most ``MAX_TIMEOUT_S``.
 
         Raises:
-            Unreadable: there is no answer, an error, no value, several values, or a value
+            QueryFailed: there is no answer, an error, no value, several values, or a value
                 that is not a number.
         """
         fields = {"query": query}
@@ -70,7 +67,7 @@ class Prometheus:
             max_bytes=MAX_BYTES,
         )
         if result.status is None:
-            raise Unreadable(f"Prometheus does not answer: {result.problem}")
+            raise QueryFailed(f"Prometheus does not answer: {result.problem}")
         return _read_value(result.status, result.body)
 
 
@@ -78,33 +75,33 @@ def _read_value(status: int, body: bytes) -> float:
     try:
         answer = json.loads(body)
     except (ValueError, RecursionError):
-        raise Unreadable(f"Prometheus answers {status} and no JSON") from None
+        raise QueryFailed(f"Prometheus answers {status} and no JSON") from None
     if status != 200 or not isinstance(answer, dict) or answer.get("status") != "success":
         error = answer.get("error") if isinstance(answer, dict) else None
         message = " ".join(error.split())[:MAX_ERROR_LENGTH] if isinstance(error, str) else ""
-        raise Unreadable(f"Prometheus answers {status}: {message or 'no success'}")
+        raise QueryFailed(f"Prometheus answers {status}: {message or 'no success'}")
     data = answer.get("data")
     if not isinstance(data, dict):
-        raise Unreadable("Prometheus answers without data")
+        raise QueryFailed("Prometheus answers without data")
     kind, result = data.get("resultType"), data.get("result")
     if kind == "scalar":
         return _read_number(result)
     if kind != "vector" or not isinstance(result, list):
         name = f"a {kind}" if kind in _KINDS else "something else"
-        raise Unreadable(f"the query gives {name}; it must give one value")
+        raise QueryFailed(f"the query gives {name}; it must give one value")
     if not result:
-        raise Unreadable("the query gives nothing")
+        raise QueryFailed("the query gives nothing")
     if len(result) > 1:
-        raise Unreadable(f"the query gives {len(result)} series; sum or pick one of them")
+        raise QueryFailed(f"the query gives {len(result)} series; sum or pick one of them")
     return _read_number(result[0].get("value") if isinstance(result[0], dict) else None)
 
 
 def _read_number(sample: object) -> float:
     text = sample[1] if isinstance(sample, list) and len(sample) == 2 else None
     if text in ("NaN", "+Inf", "-Inf"):
-        raise Unreadable(f"the query gives {text}")
+        raise QueryFailed(f"the query gives {text}")
     if not isinstance(text, str) or not _NUMBER.fullmatch(text) or not math.isfinite(float(text)):
-        raise Unreadable("the query gives no number")
+        raise QueryFailed("the query gives no number")
     return float(text)
 
 

@@ -139,7 +139,7 @@ class ReleaseEvaluator:
 
         Returns:
             The result for each release, or why nothing was written: ``StaleRevision``,
-            ``Deposed``, or whatever prevents the evaluation.
+            ``LeaseLost``, or whatever prevents the evaluation.
 
         Raises:
             StoreUnavailable: it is unknown whether anything was written. The next evaluation

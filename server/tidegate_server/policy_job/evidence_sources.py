@@ -11,9 +11,10 @@ import structlog
 from tidegate_server.decisions.observations import Measured
 from tidegate_server.domain.checks import Check, Compare, Metric
 from tidegate_server.domain.release import Release
+from tidegate_server.errors import QueryFailed
 from tidegate_server.outbound.bounded_threads import BoundedThreads
 from tidegate_server.outbound.pending_requests import PendingRequests, Request
-from tidegate_server.outbound.prometheus import Prometheus, Unreadable, fill_variables
+from tidegate_server.outbound.prometheus import Prometheus, fill_variables
 
 log = structlog.get_logger("tidegate.policy_job")
 
@@ -94,7 +95,7 @@ def _measure(prometheus: Prometheus, query: SourceQuery, left_s: float) -> Measu
     value, problem = None, ""
     try:
         value = prometheus.value(query.query, query.at_ms, left_s)
-    except Unreadable as error:
+    except QueryFailed as error:
         problem = str(error)
     except Exception as error:
         log.exception("source query failed", query=query.query)

@@ -18,7 +18,7 @@ from tidegate.backoff import Backoff
 from tidegate_server.decisions.decision import Action
 from tidegate_server.domain.change import Fence, Kind
 from tidegate_server.domain.release import LIVE_STATES
-from tidegate_server.errors import Deposed, StaleRevision, StoreUnavailable
+from tidegate_server.errors import LeaseLost, StaleRevision, StoreUnavailable
 from tidegate_server.outbound.pending_requests import PendingRequests, ReleaseKey
 from tidegate_server.policy_job.evaluate_release import Evaluation, ReleaseEvaluator
 from tidegate_server.policy_job.evidence_sources import EvidenceSources
@@ -224,7 +224,7 @@ class PolicyJob:
         if isinstance(outcome, StaleRevision):
             # Somebody changed the release first. It stays due: the next tick reads it again.
             return False
-        if isinstance(outcome, Deposed):
+        if isinstance(outcome, LeaseLost):
             self._leases.lose(project)
             return False
         if isinstance(outcome, Exception):

@@ -24,7 +24,7 @@ from urllib.request import urlopen
 import structlog
 
 from tidegate_server.admin.bootstrap import Bootstrapped, bootstrap
-from tidegate_server.errors import StartupRefused, TidegateError
+from tidegate_server.errors import PortTaken, StartupRefused, TidegateError
 from tidegate_server.processes import parent_watch
 from tidegate_server.processes.settings import ServeSettings, secret_key
 from tidegate_server.store import Store
@@ -234,10 +234,6 @@ class Supervisor:
             child.stop()
         if self._embedded is not None:
             self._embedded.stop()
-
-
-class PortTaken(StartupRefused):
-    """Another program serves at the address."""
 
 
 def check_port(host: str, port: int) -> None:

@@ -20,7 +20,7 @@ from tidegate_server.domain.change import (
     Refresh,
     WebhookMessage,
 )
-from tidegate_server.errors import Deposed, StaleRevision
+from tidegate_server.errors import LeaseLost, StaleRevision
 from tidegate_server.store import documents, keys
 
 CHANGES_KEPT = 1_000
@@ -72,7 +72,7 @@ class Plan:
 
         Raises:
             StaleRevision: a document is not at the revision that the change rests on.
-            Deposed: the writer's lease is another's, or has lapsed.
+            LeaseLost: the writer's lease is another's, or has lapsed.
         """
         word = answer[0]
         if word == b"done":
@@ -87,7 +87,7 @@ class Plan:
                 at_ms=answer[1],
             )
         if word == b"deposed":
-            raise Deposed("This policy job does not lead any more; nothing was written.")
+            raise LeaseLost("This policy job does not lead any more; nothing was written.")
         address = list(self.guarded)[answer[1] - 1]
         raise StaleRevision(_stale(address, self.guarded[address], answer[2]))
 

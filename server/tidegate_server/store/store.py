@@ -19,8 +19,8 @@ from redis.exceptions import NoScriptError
 from tidegate_server.domain.change import Address, Change, Fence, Kind, Stored
 from tidegate_server.domain.evidence import Evidence, GroupValues
 from tidegate_server.errors import (
-    Deposed,
-    Forgotten,
+    InstanceForgotten,
+    LeaseLost,
     StaleRevision,
     StoreUnavailable,
     TidegateError,
@@ -126,7 +126,7 @@ class Store:
 
         Raises:
             StaleRevision: a document changed since it was read; nothing was written.
-            Deposed: the change's fence does not hold any more; nothing was written.
+            LeaseLost: the change's fence does not hold any more; nothing was written.
             StoreUnavailable: the store cannot be reached, or did not confirm in time; then
                 the change may or may not have been carried out.
         """
@@ -137,7 +137,7 @@ class Store:
 
     def commit_many(
         self, changes: Sequence[Change], durable: bool = True
-    ) -> list[Committed | StaleRevision | Deposed]:
+    ) -> list[Committed | StaleRevision | LeaseLost]:
         """Carry out changes in one round trip, each whole or not at all by itself.
 
         Returns:
@@ -149,11 +149,11 @@ class Store:
         """
         plans = [Plan(change) for change in changes]
         answers, confirmed = connection.write(lambda: self._commit(plans, durable))
-        outcomes: list[Committed | StaleRevision | Deposed] = []
+        outcomes: list[Committed | StaleRevision | LeaseLost] = []
         for plan, answer in zip(plans, answers, strict=True):
             try:
                 outcomes.append(plan.outcome(answer))
-            except (StaleRevision, Deposed) as refused:
+            except (StaleRevision, LeaseLost) as refused:
                 outcomes.append(refused)
         if not confirmed and any(isinstance(each, Committed) for each in outcomes):
             raise StoreUnavailable(
@@ -269,7 +269,7 @@ class Store:
         """Add what an instance reports to the totals of its releases.
 
         Raises:
-            Forgotten: the report continues a count that the store no longer has.
+            InstanceForgotten: the report continues a count that the store no longer has.
         """
         report = self._with_used_values(project, environment, report)
         names, argument = evidence.plan_report(project, environment, report)
@@ -277,7 +277,7 @@ class Store:
             lambda: self._script("report")(keys=names, args=[argument])
         )
         if answer[0] == b"forgotten":
-            raise Forgotten(
+            raise InstanceForgotten(
                 "This instance is not known any more: go on under a new instance id, with "
                 "only what was never acknowledged."
             )

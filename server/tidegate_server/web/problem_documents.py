@@ -30,7 +30,7 @@ STATUSES: Mapping[type[TidegateError], HTTPStatus] = {
     errors.Unauthenticated: HTTPStatus.UNAUTHORIZED,
     errors.Forbidden: HTTPStatus.FORBIDDEN,
     errors.RateLimited: HTTPStatus.TOO_MANY_REQUESTS,
-    errors.Forgotten: HTTPStatus.CONFLICT,
+    errors.InstanceForgotten: HTTPStatus.CONFLICT,
     errors.StoreUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.TooManyAlerts: HTTPStatus.SERVICE_UNAVAILABLE,
 }
@@ -45,7 +45,7 @@ TITLES: Mapping[str, str] = {
     errors.Unauthenticated.slug: "Missing or unknown token",
     errors.Forbidden.slug: "Not allowed with this token",
     errors.RateLimited.slug: "Too many requests",
-    errors.Forgotten.slug: "Unknown instance",
+    errors.InstanceForgotten.slug: "Unknown instance",
     errors.StoreUnavailable.slug: "Store unavailable",
     errors.TooManyAlerts.slug: "Too many alerts",
 }
