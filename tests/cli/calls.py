@@ -1,4 +1,4 @@
-"""Calling the command in tests: in this process, as its own process, and with a real server."""
+"""Running the `tidegate` command in tests, in this process or as a process of its own."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ PATIENCE = 20.0
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """How a command ended and what it said."""
+class Result:
+    """The exit status and the output of a command."""
 
     status: int
     out: str
@@ -30,44 +30,44 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Tidegate:
-    """Someone at a shell, with these variables set."""
+    """Runs `tidegate` commands with environment variables."""
 
     variables: Mapping[str, str] = field(default_factory=dict)
 
-    def having(self, **variables: str) -> Tidegate:
-        """The same person with other variables; an empty one is as good as none."""
+    def with_variables(self, **variables: str) -> Tidegate:
+        """Return a copy with other variables; an empty one counts as not set."""
         return replace(self, variables={**self.variables, **variables})
 
-    def run(self, *words: str, stdin: str | None = None) -> Said:
+    def run(self, *arguments: str, stdin: str | None = None) -> Result:
         """Run a command in this process."""
         result = CliRunner().invoke(
-            cli, words, input=stdin, env=dict(self.variables), prog_name="tidegate"
+            cli, arguments, input=stdin, env=dict(self.variables), prog_name="tidegate"
         )
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
-        return Said(result.exit_code, result.stdout, result.stderr)
+        return Result(result.exit_code, result.stdout, result.stderr)
 
-    def ok(self, *words: str, stdin: str | None = None) -> str:
-        """Run a command that must succeed; returns what it printed."""
-        said = self.run(*words, stdin=stdin)
-        assert said.status == 0, f"{words} -> {said}"
-        return said.out
+    def ok(self, *arguments: str, stdin: str | None = None) -> str:
+        """Run a command that must succeed; returns its standard output."""
+        result = self.run(*arguments, stdin=stdin)
+        assert result.status == 0, f"{arguments} -> {result}"
+        return result.out
 
-    def json(self, *words: str) -> Any:
-        """Run a command that must succeed; returns what it printed as JSON."""
-        return json.loads(self.ok(*words, "--output", "json"))
+    def json(self, *arguments: str) -> Any:
+        """Run a command that must succeed; returns its JSON output."""
+        return json.loads(self.ok(*arguments, "--output", "json"))
 
-    def refused(self, *words: str, status: int = 3, stdin: str | None = None) -> str:
-        """Run a command that must fail; returns what it says of it."""
-        said = self.run(*words, stdin=stdin)
-        assert said.status == status, f"{words} -> {said}"
-        assert "Traceback" not in said.err
-        return said.err
+    def refused(self, *arguments: str, status: int = 3, stdin: str | None = None) -> str:
+        """Run a command that must fail with ``status``; returns its standard error."""
+        result = self.run(*arguments, stdin=stdin)
+        assert result.status == status, f"{arguments} -> {result}"
+        assert "Traceback" not in result.err
+        return result.err
 
-    def process(self, *words: str) -> subprocess.Popen[str]:
-        """Start the installed command as a process of its own."""
+    def process(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start the installed command as its own process."""
         return subprocess.Popen(
-            [PROGRAM, *words],
+            [PROGRAM, *arguments],
             env={**os.environ, **self.variables},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -78,7 +78,7 @@ class Tidegate:
 
 
 def wait_until(what: str, condition: Callable[[], bool]) -> None:
-    """Wait for something that will be so."""
+    """Wait for a condition, and fail after ``PATIENCE`` seconds."""
     deadline = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < deadline, f"{what}: not within {PATIENCE:g} seconds"

@@ -1,4 +1,4 @@
-"""A real server for all tests of the command line, and a project of its own for each."""
+"""A real server for all tests of the command line, and a new project for each test."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ TOKEN = "tg_admin_tests_0123456789abcdefghijklmnop"
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
-    """A server that runs: `tidegate serve`."""
+class RunningServer:
+    """A running `tidegate serve`."""
 
     url: str
     token: str
@@ -31,15 +31,17 @@ class Served:
 
 @pytest.fixture(autouse=True)
 def no_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Nothing of the machine's own configuration is seen or changed."""
+    """Keep tests from reading or changing the configuration of the machine."""
     for name in [name for name in os.environ if name.startswith("TIDEGATE_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("TIDEGATE_CONFIG", str(tmp_path / "contexts.json"))
 
 
 @pytest.fixture(scope="session")
-def served() -> Iterator[Served]:
-    folder = Path(tempfile.mkdtemp(prefix="tg-cli-"))  # short, as a unix socket's path has to be
+def server() -> Iterator[RunningServer]:
+    folder = Path(
+        tempfile.mkdtemp(prefix="tg-cli-")
+    )  # short: the path of a Unix socket has a limit
     port, data_dir = free_port(), folder / "data"
     url = f"http://127.0.0.1:{port}"
     processes = Processes(folder)
@@ -50,30 +52,30 @@ def served() -> Iterator[Served]:
             {"TIDEGATE_DATA_DIR": str(data_dir), "TIDEGATE_BOOTSTRAP_TOKEN": TOKEN},
         )
         processes.wait_for("the server is ready", Admin(url, TOKEN).ready)
-        yield Served(url, TOKEN, data_dir, processes.pid("server"))
+        yield RunningServer(url, TOKEN, data_dir, processes.pid("server"))
     finally:
         processes.stop()
         shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture
-def admin(served: Served) -> Tidegate:
-    """Someone with an admin token for the server, in the project `default`."""
-    return Tidegate({"TIDEGATE_URL": served.url, "TIDEGATE_TOKEN": served.token})
+def admin(server: RunningServer) -> Tidegate:
+    """An admin of the server, in the project `default`."""
+    return Tidegate({"TIDEGATE_URL": server.url, "TIDEGATE_TOKEN": server.token})
 
 
 @pytest.fixture
 def tidegate(admin: Tidegate) -> Tidegate:
-    """The admin in a project of the test's own, with the environment `production`."""
+    """The admin in a new project with the environment `production`."""
     project = f"p-{uuid4().hex[:10]}"
     admin.ok("project", "create", project)
     admin.ok("environment", "create", "production", "--project", project)
-    return admin.having(TIDEGATE_PROJECT=project)
+    return admin.with_variables(TIDEGATE_PROJECT=project)
 
 
 @pytest.fixture
 def checkout(tidegate: Tidegate, tmp_path: Path) -> Tidegate:
-    """In that project: a boolean flag `checkout` and a policy `careful`."""
+    """The admin in a new project with the boolean flag `checkout` and the policy `careful`."""
     tidegate.ok("flag", "create", "checkout")
     file = tmp_path / "careful.yaml"
     file.write_text(POLICY)

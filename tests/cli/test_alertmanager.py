@@ -1,4 +1,4 @@
-"""A real Alertmanager posts a real alert, and those who want to hear of it are told."""
+"""An alert from a real Alertmanager pauses a release and notifies a webhook."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import urllib3
 
 from examples.shop.processes import Processes, free_port
 from tests.cli.calls import Tidegate
-from tests.cli.conftest import Served
+from tests.cli.conftest import RunningServer
 from tests.receiver import receiver
 from tests.waiting import ready
 
@@ -43,9 +43,9 @@ POLICY = {
 }
 
 
-@pytest.mark.skipif(PROGRAM is None, reason="there is no Alertmanager here")
-def test_an_alert_of_alertmanager_holds_a_release(
-    checkout: Tidegate, served: Served, tmp_path: Path
+@pytest.mark.skipif(PROGRAM is None, reason="Alertmanager is not installed")
+def test_an_alert_from_alertmanager_pauses_a_release(
+    checkout: Tidegate, server: RunningServer, tmp_path: Path
 ) -> None:
     with receiver() as told:
         checkout.ok("webhook", "create", "ops", told.url)
@@ -62,7 +62,7 @@ def test_an_alert_of_alertmanager_holds_a_release(
         )
         processes = Processes(tmp_path)
         try:
-            manager = start_alertmanager(processes, tmp_path, served.url + made["path"], made)
+            manager = start_alertmanager(processes, tmp_path, server.url + made["path"], made)
             fire(manager)
             processes.wait_for(
                 "the release is paused",
@@ -76,7 +76,7 @@ def test_an_alert_of_alertmanager_holds_a_release(
                 "Alert: CheckoutErrors: checkout answers 5 % of requests with errors"
             )
 
-            # Alertmanager repeats it every second; a person's word stands.
+            # Alertmanager repeats the alert every second; the user's resume still stands.
             checkout.ok("release", "resume", release)
             posted = notified(manager)
             processes.wait_for("it is repeated", lambda: notified(manager) > posted + 1)
@@ -87,7 +87,7 @@ def test_an_alert_of_alertmanager_holds_a_release(
 
 
 def start_alertmanager(processes: Processes, folder: Path, url: str, made: dict[str, Any]) -> str:
-    """Start an Alertmanager that posts to a hook, and return its address."""
+    """Start an Alertmanager that posts to a hook; returns its address."""
     secret = folder / "hook.secret"
     secret.write_text(made["secret"])
     configuration = folder / "alertmanager.yml"
@@ -110,13 +110,13 @@ def start_alertmanager(processes: Processes, folder: Path, url: str, made: dict[
 
 
 def fire(manager: str) -> None:
-    """Let an alert fire, as Prometheus does."""
+    """Fire an alert, as Prometheus does."""
     answer = urllib3.request("POST", f"{manager}/api/v2/alerts", json=[ALERT])
     assert answer.status == 200, answer.data
 
 
 def notified(manager: str, which: str = "") -> float:
-    """How many times Alertmanager has posted, or failed to."""
+    """Return how often Alertmanager has posted, or with ``failed_`` has failed to."""
     name = f'alertmanager_notifications_{which}total{{integration="webhook"}} '
     lines = urllib3.request("GET", f"{manager}/metrics").data.decode().splitlines()
     return next(float(line.removeprefix(name)) for line in lines if line.startswith(name))

@@ -1,4 +1,4 @@
-"""What the documentation tells people to type works as it is written."""
+"""The commands in the documentation work."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from tidegate_server.cli.program import cli
 
 from tests.cli.calls import Tidegate
-from tests.cli.conftest import Served
+from tests.cli.conftest import RunningServer
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -24,8 +24,8 @@ COMMAND = re.compile(r"(?:^|\$\()(tidegate [^|)]*)")
 SPAN = re.compile(r"`(tidegate [^`\n]+)`")
 
 
-def typed(page: Path) -> Iterator[str]:
-    """Every command line of a page, from its blocks and from its sentences."""
+def commands_of(page: Path) -> Iterator[str]:
+    """Yield every command of a page, from its code blocks and its text."""
     text = page.read_text()
     for block in BLOCK.findall(text):
         for line in block.splitlines():
@@ -34,52 +34,52 @@ def typed(page: Path) -> Iterator[str]:
     yield from (span for span in SPAN.findall(BLOCK.sub("", text)) if "..." not in span)
 
 
-LINES = sorted({(page.name, line) for page in PAGES for line in typed(page)})
+LINES = sorted({(page.name, line) for page in PAGES for line in commands_of(page)})
 
 
-def test_there_is_something_to_try() -> None:
+def test_the_documentation_has_commands() -> None:
     assert len(LINES) > 30
 
 
 @pytest.mark.parametrize(("page", "line"), LINES)
-def test_a_command_in_the_documentation_can_be_typed(
+def test_a_command_in_the_documentation_is_valid(
     page: str, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("careful.yaml", "rules.yaml", "FILE"):
         (tmp_path / name).write_text("{key: careful}")
-    words = shlex.split(line)[1:]
+    arguments = shlex.split(line)[1:]
     command: click.Command = cli
     ctx = click.Context(cli, info_name="tidegate")
-    while isinstance(command, click.Group) and words and not words[0].startswith("-"):
-        found = command.get_command(ctx, words.pop(0))
+    while isinstance(command, click.Group) and arguments and not arguments[0].startswith("-"):
+        found = command.get_command(ctx, arguments.pop(0))
         assert found is not None, f"{page}: {line}"
         command = found
-    # Without words of its own a command is spoken of, not typed.
-    if words and not isinstance(command, click.Group):
+    # A command without arguments is only mentioned.
+    if arguments and not isinstance(command, click.Group):
         with suppress(click.exceptions.Exit):
-            command.make_context(command.name, words, parent=ctx)
+            command.make_context(command.name, arguments, parent=ctx)
 
 
 def test_getting_started_works_from_top_to_bottom(
-    served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: RunningServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page = (ROOT / "docs" / "getting-started.md").read_text()
     monkeypatch.chdir(tmp_path)
     for name, content in YAML_BLOCK.findall(page):
         (tmp_path / name).write_text(content)
-    someone = Tidegate({"TIDEGATE_URL": served.url, "TIDEGATE_TOKEN": served.token})
+    user = Tidegate({"TIDEGATE_URL": server.url, "TIDEGATE_TOKEN": server.token})
     lines = [
         line
         for block in BLOCK.findall(page)
         for line in block.splitlines()
         if line.startswith("tidegate ") and line != "tidegate serve"
     ]
-    said = {line: someone.ok(*shlex.split(line)[1:]) for line in lines}
-    assert len(said) == 6
-    id = someone.json("release", "list", "--flag", "fast-checkout")[0]["id"]
+    output = {line: user.ok(*shlex.split(line)[1:]) for line in lines}
+    assert len(output) == 6
+    id = user.json("release", "list", "--flag", "fast-checkout")[0]["id"]
     for line in ("release show ID", "release ledger ID"):
         assert f"`tidegate {line}`" in page
-        someone.ok(*line.replace("ID", id).split())
+        user.ok(*line.replace("ID", id).split())
     assert "`tidegate restore fast-checkout`" in page
-    someone.ok("restore", "fast-checkout")
+    user.ok("restore", "fast-checkout")

@@ -1,4 +1,4 @@
-"""`tidegate flag`: what flags are, and what they serve in an environment."""
+"""`tidegate flag`: flags, and what they serve in an environment."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pytest
 from tests.cli.calls import Tidegate
 
 
-def test_a_boolean_flag_is_made_in_one_word(tidegate: Tidegate) -> None:
-    said = tidegate.ok("flag", "create", "fast-checkout", "--type", "boolean")
-    assert "fast-checkout (boolean: on, off)" in said
+def test_a_boolean_flag_needs_only_a_key(tidegate: Tidegate) -> None:
+    output = tidegate.ok("flag", "create", "fast-checkout", "--type", "boolean")
+    assert "fast-checkout (boolean: on, off)" in output
     shown = tidegate.json("flag", "show", "fast-checkout")
     assert shown["targeting"]["default"] == {"variant": "off"}
 
@@ -39,7 +39,7 @@ def test_variants_are_given_as_names_with_values(tidegate: Tidegate) -> None:
     assert tidegate.json("flag", "show", "limits")["variants"][0]["value"] == {"rate": 1.5}
 
 
-def test_a_flag_is_made_from_a_file(tidegate: Tidegate, tmp_path: Path) -> None:
+def test_a_flag_is_created_from_a_file(tidegate: Tidegate, tmp_path: Path) -> None:
     file = tmp_path / "flag.yaml"
     file.write_text("type: number\nvariants:\n  - {key: on, value: 1}\n  - {key: off, value: 0}\n")
     made = tidegate.json("flag", "create", "weight", "--file", str(file), "--name", "Weight")
@@ -47,25 +47,27 @@ def test_a_flag_is_made_from_a_file(tidegate: Tidegate, tmp_path: Path) -> None:
     assert made["name"] == "Weight"
 
 
-def test_what_the_server_shows_can_be_made_again(tidegate: Tidegate) -> None:
+def test_a_flag_is_created_from_another_flags_document(tidegate: Tidegate) -> None:
     first = tidegate.json("flag", "create", "first", "--name", "The first")
     tidegate.ok("flag", "create", "second", "--file", "-", stdin=json.dumps(first))
     second = tidegate.json("flag", "show", "second")
     assert (second["name"], second["salt"]) == ("The first", "first")
 
 
-def test_refusals_name_each_field_and_its_mend(tidegate: Tidegate) -> None:
-    said = tidegate.refused("flag", "create", "BAD", "--type", "number", "--variant", 'a="x"')
-    assert "/key: A key is 1 to 100 lower-case letters" in said
+def test_refusals_name_each_field_and_its_fix(tidegate: Tidegate) -> None:
+    output = tidegate.refused("flag", "create", "BAD", "--type", "number", "--variant", 'a="x"')
+    assert "/key: A key is 1 to 100 lower-case letters" in output
     tidegate.ok("flag", "create", "good")
     assert "Flag 'good' already exists" in tidegate.refused("flag", "create", "good")
-    said = tidegate.refused("flag", "create", "x", "--variant", "on", status=2)
-    assert "NAME=VALUE" in said
-    said = tidegate.refused("flag", "create", "x", "--type", "number", "--variant", "a=b", status=2)
-    assert "not JSON" in said
+    output = tidegate.refused("flag", "create", "x", "--variant", "on", status=2)
+    assert "NAME=VALUE" in output
+    output = tidegate.refused(
+        "flag", "create", "x", "--type", "number", "--variant", "a=b", status=2
+    )
+    assert "not JSON" in output
 
 
-def test_the_list_says_what_each_flag_serves(tidegate: Tidegate, tmp_path: Path) -> None:
+def test_the_list_shows_what_each_flag_serves(tidegate: Tidegate, tmp_path: Path) -> None:
     assert "No flags" in tidegate.run("flag", "list").err
     for key in ("a", "b", "c", "d"):
         tidegate.ok("flag", "create", key)
@@ -76,10 +78,10 @@ def test_the_list_says_what_each_flag_serves(tidegate: Tidegate, tmp_path: Path)
     tidegate.ok("flag", "set", "d", "--rules", str(tmp_path / "rules.yaml"))
     lines = tidegate.ok("flag", "list").splitlines()
     assert [line.split(maxsplit=2)[0] for line in lines] == ["flag", "a", "b", "c", "d"]
-    for line, words in zip(
+    for line, text in zip(
         lines[1:], ("on 25 %, off 75 %", "off (disabled)", "off (killed)", "1 rule"), strict=True
     ):
-        assert words in line
+        assert text in line
     listed = tidegate.json("flag", "list")
     assert listed[0]["targeting"]["default"]["split"][0] == {"variant": "on", "weight": 25}
 
@@ -94,7 +96,7 @@ RULES = """\
 """
 
 
-def test_rules_come_from_a_file_and_are_shown_in_words(tidegate: Tidegate, tmp_path: Path) -> None:
+def test_rules_are_read_from_a_file_and_shown_as_text(tidegate: Tidegate, tmp_path: Path) -> None:
     tidegate.ok("flag", "create", "checkout")
     file = tmp_path / "rules.yaml"
     file.write_text(RULES)
@@ -102,32 +104,30 @@ def test_rules_come_from_a_file_and_are_shown_in_words(tidegate: Tidegate, tmp_p
     # In YAML 1.1 the variant `on` would have become true.
     shown = tidegate.json("flag", "show", "checkout")["targeting"]
     assert shown["rules"][0]["serve"] == {"variant": "on"}
-    said = tidegate.ok("flag", "show", "checkout")
-    assert 'plan equals "pro" and not (country in ["DE", "FR"]): on' in said
+    output = tidegate.ok("flag", "show", "checkout")
+    assert 'plan equals "pro" and not (country in ["DE", "FR"]): on' in output
     as_json = json.dumps(shown["rules"])
-    assert "like that already" in tidegate.ok(
-        "flag", "set", "checkout", "--rules", "-", stdin=as_json
-    )
+    assert "unchanged" in tidegate.ok("flag", "set", "checkout", "--rules", "-", stdin=as_json)
 
 
-def test_wrong_rules_change_nothing(tidegate: Tidegate, tmp_path: Path) -> None:
+def test_invalid_rules_change_nothing(tidegate: Tidegate, tmp_path: Path) -> None:
     tidegate.ok("flag", "create", "checkout")
     before = tidegate.json("flag", "show", "checkout")
     file = tmp_path / "rules.json"
     file.write_text('[{"id": "a", "when": {"segment": "none-such"}, "serve": {"variant": "of"}}]')
-    said = tidegate.refused("flag", "set", "checkout", "--rules", str(file))
-    assert "/rules/0/serve/variant" in said
-    assert "/rules/0/when/segment" in said
+    output = tidegate.refused("flag", "set", "checkout", "--rules", str(file))
+    assert "/rules/0/serve/variant" in output
+    assert "/rules/0/when/segment" in output
     file.write_text("[")
     assert "is not JSON" in tidegate.refused(
         "flag", "set", "checkout", "--rules", str(file), status=2
     )
-    said = tidegate.refused("flag", "set", "checkout", "--rules", "nowhere.yaml", status=2)
-    assert "nowhere.yaml cannot be read" in said
+    output = tidegate.refused("flag", "set", "checkout", "--rules", "nowhere.yaml", status=2)
+    assert "Cannot read nowhere.yaml" in output
     assert tidegate.json("flag", "show", "checkout") == before
 
 
-def test_what_a_flag_serves_is_set_piece_by_piece(tidegate: Tidegate) -> None:
+def test_set_changes_only_the_given_fields(tidegate: Tidegate) -> None:
     tidegate.ok("flag", "create", "base")
     tidegate.ok("flag", "create", "colour", "--variant", "a=true", "--variant", "b=false")
     tidegate.ok(
@@ -141,27 +141,27 @@ def test_what_a_flag_serves_is_set_piece_by_piece(tidegate: Tidegate) -> None:
         "a",
         {"variant": "a"},
     )
-    assert "base to serve on or off" in tidegate.ok("flag", "show", "colour")
+    assert "base serves on or off" in tidegate.ok("flag", "show", "colour")
     tidegate.ok("flag", "set", "colour", "--kill-variant", "", "--no-prerequisites")
     shown = tidegate.json("flag", "show", "colour")["targeting"]
     assert (shown["kill_variant"], shown["prerequisites"]) == (None, [])
 
 
 @pytest.mark.parametrize("given", ["on=x,off=50", "on=50,off"])
-def test_a_split_is_written_with_percentages(tidegate: Tidegate, given: str) -> None:
-    said = tidegate.refused("flag", "set", "any", "--default", given, status=2)
-    assert "on=25,off=75" in said
+def test_a_split_needs_percentages(tidegate: Tidegate, given: str) -> None:
+    output = tidegate.refused("flag", "set", "any", "--default", given, status=2)
+    assert "on=25,off=75" in output
 
 
 def test_a_split_must_sum_to_100(tidegate: Tidegate) -> None:
     tidegate.ok("flag", "create", "checkout")
-    said = tidegate.refused("flag", "set", "checkout", "--default", "on=25,off=70")
-    assert "/default/split" in said
+    output = tidegate.refused("flag", "set", "checkout", "--default", "on=25,off=70")
+    assert "/default/split" in output
 
 
-def test_nothing_to_change_is_a_mistake(tidegate: Tidegate) -> None:
+def test_a_change_without_options_is_a_usage_error(tidegate: Tidegate) -> None:
     for command in ("set", "edit"):
-        assert "Say what to change" in tidegate.refused("flag", command, "x", status=2)
+        assert "Nothing to change" in tidegate.refused("flag", command, "x", status=2)
     assert "FLAG=VARIANT" in tidegate.refused(
         "flag", "set", "x", "--prerequisite", "base", status=2
     )
@@ -169,22 +169,22 @@ def test_nothing_to_change_is_a_mistake(tidegate: Tidegate) -> None:
 
 def test_a_flag_is_disabled_and_enabled(tidegate: Tidegate) -> None:
     tidegate.ok("flag", "create", "checkout")
-    assert "like that already" in tidegate.ok("flag", "enable", "checkout")
-    assert "changed" in tidegate.ok("flag", "disable", "checkout")
+    assert "unchanged" in tidegate.ok("flag", "enable", "checkout")
+    assert "updated" in tidegate.ok("flag", "disable", "checkout")
     assert not tidegate.json("flag", "show", "checkout")["targeting"]["enabled"]
     assert tidegate.json("flag", "enable", "checkout")["enabled"]
 
 
-def test_an_environment_is_changed_alone(tidegate: Tidegate) -> None:
+def test_targeting_changes_in_one_environment_only(tidegate: Tidegate) -> None:
     tidegate.ok("environment", "create", "staging")
     tidegate.ok("flag", "create", "checkout")
     tidegate.ok("flag", "set", "checkout", "--default", "on", "-e", "staging")
-    staging = tidegate.having(TIDEGATE_ENVIRONMENT="staging")
+    staging = tidegate.with_variables(TIDEGATE_ENVIRONMENT="staging")
     assert staging.json("flag", "show", "checkout")["targeting"]["default"] == {"variant": "on"}
     assert tidegate.json("flag", "show", "checkout")["targeting"]["default"] == {"variant": "off"}
 
 
-def test_a_definition_is_edited_in_every_environment(tidegate: Tidegate) -> None:
+def test_a_flag_is_edited_in_every_environment(tidegate: Tidegate) -> None:
     tidegate.ok(
         *("flag", "create", "size", "--type", "number"),
         *("--variant", "small=1", "--variant", "medium=5"),
@@ -206,24 +206,26 @@ def test_a_definition_is_edited_in_every_environment(tidegate: Tidegate) -> None
     assert "no variant 'huge'" in tidegate.refused(
         "flag", "edit", "size", "--remove-variant", "huge", status=2
     )
-    said = tidegate.refused("flag", "edit", "size", "--remove-variant", "small", "--variant", "x=1")
-    assert "small" in said  # everyone gets it
+    output = tidegate.refused(
+        "flag", "edit", "size", "--remove-variant", "small", "--variant", "x=1"
+    )
+    assert "small" in output  # the default rule serves it
     assert "NAME=VALUE" in tidegate.refused("flag", "edit", "size", "--variant", "x", status=2)
 
 
-def test_a_flag_is_deleted_when_somebody_says_so(tidegate: Tidegate) -> None:
+def test_a_flag_is_deleted_after_confirmation(tidegate: Tidegate) -> None:
     tidegate.ok("flag", "create", "checkout")
-    assert "add --yes" in tidegate.refused("flag", "delete", "checkout", status=2)
+    assert "confirm with --yes" in tidegate.refused("flag", "delete", "checkout", status=2)
     assert "deleted" in tidegate.ok("flag", "delete", "checkout", "--yes")
     assert "no flag 'checkout'" in tidegate.refused("flag", "show", "checkout")
 
 
-def test_a_key_cannot_leave_its_place_in_the_address(tidegate: Tidegate) -> None:
+def test_a_key_with_slashes_does_not_reach_another_path(tidegate: Tidegate) -> None:
     tidegate.refused("flag", "show", "../policies/careful")
     tidegate.refused("flag", "delete", "x/../../flags", "--yes")
 
 
-def test_a_flag_is_for_clients_when_told_so(tidegate: Tidegate) -> None:
+def test_a_flag_is_server_side_unless_made_client_side(tidegate: Tidegate) -> None:
     assert tidegate.json("flag", "create", "a")["client_side"] is False
     assert tidegate.json("flag", "create", "b", "--client-side")["client_side"] is True
     assert tidegate.json("flag", "edit", "a", "--client-side")["client_side"] is True

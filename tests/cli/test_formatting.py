@@ -1,4 +1,4 @@
-"""Documents of the API in few words."""
+"""Values from the API as short text."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ KNOWN = {"attribute": "email", "operator": "exists"}
 
 
 @pytest.mark.parametrize(
-    ("when", "said"),
+    ("when", "output"),
     [
         (None, "nobody else"),
         (PRO, 'plan equals "pro"'),
@@ -29,25 +29,25 @@ KNOWN = {"attribute": "email", "operator": "exists"}
         ({"any": []}, "nobody"),
     ],
 )
-def test_conditions_read_as_sentences(when: Any, said: str) -> None:
-    assert formatting.condition(when) == said
+def test_conditions_are_formatted_as_text(when: Any, output: str) -> None:
+    assert formatting.condition(when) == output
 
 
-def test_what_is_served() -> None:
+def test_served_variants_are_formatted_with_percentages() -> None:
     assert formatting.serving({"variant": "on"}) == "on"
     split = [{"variant": "on", "weight": 0.125}, {"variant": "off", "weight": 99.875}]
     assert formatting.serving({"split": split}) == "on 0.125 %, off 99.875 %"
 
 
-def test_whom_a_stage_opens() -> None:
+def test_the_audience_of_a_stage_is_formatted() -> None:
     assert formatting.audience({"percentage": 5, "segments": []}) == "5 % of everyone"
     assert formatting.audience({"percentage": 100, "segments": ["a", "b"]}) == "100 % of a, b"
 
 
-def test_times() -> None:
+def test_times_are_formatted() -> None:
     assert formatting.instant("2026-01-31T09:00:00.250Z") == "2026-01-31 09:00:00Z"
     assert formatting.instant(None) == ""
-    assert formatting.instant_of(1_769_850_000_250) == "2026-01-31 09:00:00Z"
+    assert formatting.instant_from_ms(1_769_850_000_250) == "2026-01-31 09:00:00Z"
     assert formatting.milliseconds(None) == "-"
     assert formatting.milliseconds(34.6) == "35 ms"
     assert formatting.milliseconds(1_240) == "1.2 s"

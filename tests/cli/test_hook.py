@@ -1,4 +1,4 @@
-"""`tidegate hook`: what alerts may do, and to which flags."""
+"""`tidegate hook`: hooks for alerts."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ import json
 import urllib3
 
 from tests.cli.calls import Tidegate
-from tests.cli.conftest import Served
+from tests.cli.conftest import RunningServer
 
 CREATE = ("hook", "create", "checkout errors", "--flag", "checkout")
 
 
-def test_a_hooks_secret_is_alone_on_standard_output_and_works(
-    checkout: Tidegate, served: Served
+def test_only_the_hooks_secret_is_on_standard_output_and_it_works(
+    checkout: Tidegate, server: RunningServer
 ) -> None:
     assert "No hooks" in checkout.run("hook", "list").err
-    said = checkout.run(*CREATE, "--kind", "generic", "--action", "kill")
-    assert (said.status, said.out[:4], said.out.count("\n")) == (0, "tgh_", 1)
-    secret = said.out.strip()
+    result = checkout.run(*CREATE, "--kind", "generic", "--action", "kill")
+    assert (result.status, result.out[:4], result.out.count("\n")) == (0, "tgh_", 1)
+    secret = result.out.strip()
     (listed,) = checkout.json("hook", "list")
-    assert f"{served.url}{listed['path']}" in said.err
-    for words in (("hook", "show", listed["id"]), ("hook", "list"), ("audit",)):
-        assert secret not in checkout.ok(*words) + checkout.ok(*words, "-o", "json")
+    assert f"{server.url}{listed['path']}" in result.err
+    for arguments in (("hook", "show", listed["id"]), ("hook", "list"), ("audit",)):
+        assert secret not in checkout.ok(*arguments) + checkout.ok(*arguments, "-o", "json")
 
     answer = urllib3.request(
         "POST",
-        f"{served.url}{listed['path']}",
+        f"{server.url}{listed['path']}",
         body=json.dumps({"status": "firing", "summary": "queue is full"}).encode(),
         headers={"Content-Type": "application/json", "Authorization": f"Bearer {secret}"},
     )
@@ -36,19 +36,19 @@ def test_a_hooks_secret_is_alone_on_standard_output_and_works(
     assert "killed" in checkout.ok("flag", "show", "checkout")
 
 
-def test_a_hook_is_changed_and_deleted(checkout: Tidegate) -> None:
-    assert "Say --kind and --action" in checkout.refused(*CREATE, status=2)
+def test_a_hook_is_edited_and_deleted(checkout: Tidegate) -> None:
+    assert "Give --kind and --action" in checkout.refused(*CREATE, status=2)
     made = checkout.json(*CREATE, "--kind", "alertmanager", "--action", "hold", "--disabled")
     id = made["id"]
     assert (made["enabled"], made["environment"]) == (False, "production")
-    words = ("hook", "edit", id, "--enable", "--action", "rollback")
-    assert "revision 2" in checkout.ok(*words)
-    assert "like that already" in checkout.ok(*words)
+    arguments = ("hook", "edit", id, "--enable", "--action", "rollback")
+    assert "revision 2" in checkout.ok(*arguments)
+    assert "unchanged" in checkout.ok(*arguments)
     shown = checkout.json("hook", "show", id)
     assert (shown["enabled"], shown["action"], shown["flags"]) == (True, "rollback", ["checkout"])
     assert "alertmanager" in checkout.ok("hook", "show", id)
-    assert "Say what to change" in checkout.refused("hook", "edit", id, status=2)
+    assert "Nothing to change" in checkout.refused("hook", "edit", id, status=2)
     assert "/flags/0" in checkout.refused("hook", "edit", id, "--flag", "nothing")
-    assert "add --yes" in checkout.refused("hook", "delete", id, status=2)
+    assert "confirm with --yes" in checkout.refused("hook", "delete", id, status=2)
     checkout.ok("hook", "delete", id, "--yes")
     assert checkout.json("hook", "list") == []

@@ -1,4 +1,4 @@
-"""`tidegate instances`: the processes that evaluate flags."""
+"""`tidegate instances`: the processes that run an SDK."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import os
 import tidegate as sdk
 
 from tests.cli.calls import Tidegate, wait_until
-from tests.cli.conftest import Served
+from tests.cli.conftest import RunningServer
 from tests.cli.test_kill import sdk_token
 
 
-def test_processes_are_listed_with_their_versions(checkout: Tidegate, served: Served) -> None:
-    assert "No process with the SDK reports in production" in checkout.run("instances").err
-    client = sdk.Client(served.url, sdk_token(checkout))
+def test_instances_are_listed_with_their_process(checkout: Tidegate, server: RunningServer) -> None:
+    assert "No instance reports in production" in checkout.run("instances").err
+    client = sdk.Client(server.url, sdk_token(checkout))
     try:
         wait_until("it reports", lambda: checkout.json("instances") != [])
         (instance,) = checkout.json("instances")

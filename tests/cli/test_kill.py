@@ -1,4 +1,4 @@
-"""`tidegate kill` and `restore`: everyone off, at once, and seen to be."""
+"""`tidegate kill` and `tidegate restore`: the kill switch and its receipt."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 import tidegate as sdk
 
 from tests.cli.calls import Tidegate, wait_until
-from tests.cli.conftest import Served
+from tests.cli.conftest import RunningServer
 
 APPLICATION = """
 import signal, tidegate
@@ -22,10 +22,10 @@ signal.pause()
 
 
 def sdk_token(tidegate: Tidegate) -> str:
-    """A token for an application in the test's project."""
+    """Create an SDK token for the test's project."""
     project = tidegate.variables["TIDEGATE_PROJECT"]
-    words = ("token", "create", "an application", "--role", "sdk", "--project", project)
-    return tidegate.ok(*words).strip()
+    arguments = ("token", "create", "an application", "--role", "sdk", "--project", project)
+    return tidegate.ok(*arguments).strip()
 
 
 def live(tidegate: Tidegate) -> int:
@@ -33,33 +33,33 @@ def live(tidegate: Tidegate) -> int:
 
 
 @pytest.fixture
-def clients(checkout: Tidegate, served: Served) -> Iterator[list[sdk.Client]]:
-    """Three clients of the flag's environment that report."""
+def clients(checkout: Tidegate, server: RunningServer) -> Iterator[list[sdk.Client]]:
+    """Three SDK clients that report in the flag's environment."""
     token = sdk_token(checkout)
-    made = [sdk.Client(served.url, token) for _ in range(3)]
+    made = [sdk.Client(server.url, token) for _ in range(3)]
     wait_until("all clients report", lambda: live(checkout) == 3)
     yield made
     for client in made:
         client.close()
 
 
-def test_a_kill_comes_with_its_receipt(checkout: Tidegate, clients: list[sdk.Client]) -> None:
+def test_a_kill_prints_its_receipt(checkout: Tidegate, clients: list[sdk.Client]) -> None:
     checkout.ok("flag", "set", "checkout", "--default", "on")
     wait_until("it is on", lambda: all(each.boolean("checkout", False) for each in clients))
-    said = checkout.ok("kill", "checkout", "--reason", "customers cannot pay")
+    output = checkout.ok("kill", "checkout", "--reason", "customers cannot pay")
     assert not any(each.boolean("checkout", True) for each in clients)
-    first, receipt = said.splitlines()
-    assert first.startswith("checkout is killed in production of p-")
-    assert first.endswith("everyone gets off.")
-    assert receipt.startswith("Applied by 3 of 3 live processes: median ")
-    for words in ("95 %", "slowest", " ms"):
-        assert words in receipt
+    first, receipt = output.splitlines()
+    assert first.startswith("Flag checkout killed in production (project p-")
+    assert first.endswith("): everyone gets off.")
+    assert receipt.startswith("Applied by 3 of 3 live instances: median ")
+    for text in ("95 %", "slowest", " ms"):
+        assert text in receipt
     shown = checkout.ok("flag", "show", "checkout")
     assert "customers cannot pay" in shown
-    assert "3 of 3 live processes" in shown
+    assert "3 of 3 live instances" in shown
 
 
-def test_the_receipt_is_read_by_programs_too(checkout: Tidegate, clients: list[sdk.Client]) -> None:
+def test_the_receipt_is_in_the_json_output(checkout: Tidegate, clients: list[sdk.Client]) -> None:
     killed = checkout.json("kill", "checkout")
     assert killed["killed"]["reason"] == ""
     receipt = killed["receipt"]
@@ -67,23 +67,23 @@ def test_the_receipt_is_read_by_programs_too(checkout: Tidegate, clients: list[s
     assert receipt["median_ms"] <= receipt["p95_ms"] <= receipt["slowest_ms"]
 
 
-def test_a_kill_that_a_live_process_has_not_applied_is_not_believed(
-    checkout: Tidegate, served: Served
+def test_a_kill_that_a_live_instance_has_not_applied_exits_with_5(
+    checkout: Tidegate, server: RunningServer
 ) -> None:
-    variables = {"TIDEGATE_URL": served.url, "TIDEGATE_TOKEN": sdk_token(checkout)}
+    variables = {"TIDEGATE_URL": server.url, "TIDEGATE_TOKEN": sdk_token(checkout)}
     application = subprocess.Popen(
         [sys.executable, "-c", APPLICATION], env={**os.environ, **variables}
     )
     try:
         wait_until("it reports", lambda: live(checkout) == 1)
         application.send_signal(signal.SIGSTOP)
-        said = checkout.run("kill", "checkout", "--wait", "300ms")
-        assert said.status == 5
-        assert "Applied by 0 of 1 live processes." in said.out
-        assert "in force, and these live processes have not applied it yet" in said.err
-        assert f"pid {application.pid}" in said.err
+        result = checkout.run("kill", "checkout", "--wait", "300ms")
+        assert result.status == 5
+        assert "Applied by 0 of 1 live instances." in result.out
+        assert "in force, but these instances have not applied it yet" in result.err
+        assert f"pid {application.pid}" in result.err
         now = checkout.ok("kill", "checkout", "--wait", "0s")
-        assert "Applied by 0 of 1 live processes so far." in now
+        assert "Applied by 0 of 1 live instances so far." in now
         application.send_signal(signal.SIGCONT)
         assert "Applied by 1 of 1" in checkout.ok("kill", "checkout", "--wait", "20s")
     finally:
@@ -91,18 +91,18 @@ def test_a_kill_that_a_live_process_has_not_applied_is_not_believed(
         application.wait()
 
 
-def test_a_kill_where_nobody_reports_says_so(checkout: Tidegate) -> None:
-    said = checkout.ok("kill", "checkout")
-    assert "No process with the SDK reports here at present" in said
+def test_a_kill_without_live_instances_cannot_be_confirmed(checkout: Tidegate) -> None:
+    output = checkout.ok("kill", "checkout")
+    assert "No instance reports here" in output
 
 
 def test_a_kill_stops_the_release_and_a_restore_leaves_it_paused(checkout: Tidegate) -> None:
-    words = ("release", "start", "checkout", "--treatment", "on", "--policy", "careful")
-    id = checkout.json(*words)["id"]
+    arguments = ("release", "start", "checkout", "--treatment", "on", "--policy", "careful")
+    id = checkout.json(*arguments)["id"]
     assert f"Its release {id} is stopped." in checkout.ok("kill", "checkout")
-    said = checkout.ok("restore", "checkout", "--reason", "seen it")
-    assert "checkout is restored in production" in said
-    assert f"`tidegate release resume {id}` goes on" in said
+    output = checkout.ok("restore", "checkout", "--reason", "seen it")
+    assert "Flag checkout restored in production" in output
+    assert f"Continue it with `tidegate release resume {id}`" in output
     assert checkout.json("release", "show", id)["state"] == "paused"
     reasons = [each["reason"] for each in checkout.json("audit", "--limit", "2")]
     assert reasons == ["", "seen it"]
@@ -114,18 +114,18 @@ def test_a_restore_without_a_kill_is_refused(checkout: Tidegate) -> None:
     assert checkout.json("restore", "checkout")["killed"] is None
 
 
-def test_what_cannot_be_killed_says_why(checkout: Tidegate) -> None:
+def test_a_refused_kill_says_why(checkout: Tidegate) -> None:
     assert "no flag 'chekout'" in checkout.refused("kill", "chekout")
     assert "no environment 'staging'" in checkout.refused("kill", "checkout", "-e", "staging")
-    assert "no span of time" in checkout.refused("kill", "checkout", "--wait", "10", status=2)
-    reader = checkout.having(
+    assert "is not a duration" in checkout.refused("kill", "checkout", "--wait", "10", status=2)
+    reader = checkout.with_variables(
         TIDEGATE_TOKEN=checkout.ok("token", "create", "r", "--role", "reader").strip()
     )
     assert "needs the role writer" in reader.refused("kill", "checkout")
 
 
-def test_a_kill_needs_no_file_no_home_and_no_working_folder_of_its_own(
+def test_a_kill_needs_no_home_folder_and_no_contexts_file(
     checkout: Tidegate, tmp_path: os.PathLike[str]
 ) -> None:
-    broken = checkout.having(TIDEGATE_CONFIG=str(tmp_path), HOME="", XDG_CONFIG_HOME="")
-    assert "is killed" in broken.ok("kill", "checkout")
+    broken = checkout.with_variables(TIDEGATE_CONFIG=str(tmp_path), HOME="", XDG_CONFIG_HOME="")
+    assert "Flag checkout killed" in broken.ok("kill", "checkout")

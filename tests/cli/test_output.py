@@ -1,4 +1,4 @@
-"""What commands print: for people, for programs, and never more than text."""
+"""Output for people and for programs."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import pty
 import subprocess
 
 import pytest
-from tidegate_server.cli.output import print_facts, print_json, print_table, say
+from tidegate_server.cli.output import print_facts, print_json, print_table, print_text
 
 from tests.cli.calls import PROGRAM, Tidegate
 
 
-def test_a_table_has_its_numbers_right_and_no_spaces_at_the_end(
+def test_a_table_aligns_numbers_right_without_trailing_spaces(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     print_table(
@@ -31,18 +31,20 @@ def test_facts_without_a_value_are_left_out(capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr().out.splitlines() == ["one   x", "four  0"]
 
 
-def test_what_others_wrote_cannot_drive_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_control_characters_are_escaped(capsys: pytest.CaptureFixture[str]) -> None:
     evil = "\x1b]0;owned\x07\x1b[31mred\r\n[link=x]"
     print_table(("a",), [(evil,)])
     print_facts((("a", evil),))
-    say(evil.replace("\n", ""))
+    print_text(evil.replace("\n", ""))
     out = capsys.readouterr().out
     assert not set(out) & {"\x1b", "\x07", "\r"}
     assert out.count("\\x1b]0;owned\\x07\\x1b[31mred\\x0d") == 3
     assert "[link=x]" in out
 
 
-def test_a_long_line_stays_one_line_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_long_row_stays_on_one_line_without_a_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     print_table(("a", "b"), [("x" * 500, "y y " * 200)])
     assert len(capsys.readouterr().out.splitlines()) == 2
 
@@ -52,24 +54,24 @@ def test_json_keeps_every_character(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == '{\n  "name": "Käse [b]"\n}\n'
 
 
-def output_of(tidegate: Tidegate, *words: str, terminal: bool) -> str:
-    """What a command writes, to a terminal or to a pipe, wherever colours are asked for."""
+def output_of(tidegate: Tidegate, *arguments: str, terminal: bool) -> str:
+    """Return the output of a command on a terminal or in a pipe, with colours requested."""
     variables = {**os.environ, **tidegate.variables, "TERM": "xterm-256color", "FORCE_COLOR": "1"}
     ours, theirs = pty.openpty() if terminal else os.pipe()
     with os.fdopen(ours, "rb", buffering=0) as reading:
-        process = subprocess.Popen([PROGRAM, *words], env=variables, stdout=theirs)
+        process = subprocess.Popen([PROGRAM, *arguments], env=variables, stdout=theirs)
         os.close(theirs)
         found = b""
         try:
             while part := reading.read(65_536):
                 found += part
         except OSError:
-            pass  # how a terminal says that nobody writes to it any more
+            pass  # a terminal reports its closed end as an error
         assert process.wait() == 0
     return found.decode()
 
 
 def test_colours_are_for_terminals_only(checkout: Tidegate) -> None:
-    words = ("flag", "list")
-    assert "\x1b[" in output_of(checkout, *words, terminal=True)
-    assert "\x1b" not in output_of(checkout, *words, terminal=False)
+    arguments = ("flag", "list")
+    assert "\x1b[" in output_of(checkout, *arguments, terminal=True)
+    assert "\x1b" not in output_of(checkout, *arguments, terminal=False)

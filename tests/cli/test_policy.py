@@ -1,4 +1,4 @@
-"""`tidegate policy`: what must hold before a release opens further."""
+"""`tidegate policy`: list, show, put and delete policies."""
 
 from __future__ import annotations
 
@@ -9,44 +9,44 @@ from tests.cli.calls import Tidegate
 from tests.cli.conftest import POLICY
 
 
-def test_a_policy_is_written_and_replaced_from_a_file(tidegate: Tidegate, tmp_path: Path) -> None:
+def test_a_policy_is_created_and_replaced_from_a_file(tidegate: Tidegate, tmp_path: Path) -> None:
     assert "No policies" in tidegate.run("policy", "list").err
     file = tmp_path / "careful.yaml"
     file.write_text(POLICY)
     assert "created" in tidegate.ok("policy", "put", str(file))
-    assert "already" in tidegate.ok("policy", "put", str(file))
+    assert "unchanged" in tidegate.ok("policy", "put", str(file))
     file.write_text(POLICY.replace("bake: 1h", "bake: 2h"))
     assert "replaced, revision 2" in tidegate.ok("policy", "put", str(file))
     assert tidegate.json("policy", "show", "careful")["bake"] == "2h"
 
 
-def test_a_policy_is_shown_as_people_wrote_it(checkout: Tidegate) -> None:
-    said = checkout.ok("policy", "show", "careful")
-    assert "5 % of everyone" in said
-    assert "error_rate against control: tolerance relative=0.1" in said
-    assert "hold after 10m" in said
+def test_a_policy_is_shown_with_its_stages_and_checks(checkout: Tidegate) -> None:
+    output = checkout.ok("policy", "show", "careful")
+    assert "5 % of everyone" in output
+    assert "error_rate against control: tolerance relative=0.1" in output
+    assert "hold after 10m" in output
     listed = checkout.ok("policy", "list")
     assert "5 %, 50 %, 100 %" in listed
     assert [each["key"] for each in checkout.json("policy", "list")] == ["careful"]
 
 
-def test_what_is_shown_can_be_put_again_unless_someone_was_faster(
+def test_a_shown_policy_can_be_put_unless_it_has_changed_since(
     checkout: Tidegate, tmp_path: Path
 ) -> None:
     mine = checkout.json("policy", "show", "careful")
     theirs = {**mine, "name": "Theirs"}
     checkout.ok("policy", "put", "-", stdin=json.dumps(theirs))
-    said = checkout.refused("policy", "put", "-", stdin=json.dumps({**mine, "name": "Mine"}))
-    assert "Someone changed policy careful since you read it" in said
-    assert "Nothing was changed" in said
+    output = checkout.refused("policy", "put", "-", stdin=json.dumps({**mine, "name": "Mine"}))
+    assert "Someone changed policy careful since you read it" in output
+    assert "Nothing changed" in output
     assert checkout.json("policy", "show", "careful")["name"] == "Theirs"
 
 
 def test_refusals_name_each_field(tidegate: Tidegate) -> None:
     wrong = POLICY.replace("percentage: 50", "percentage: 150").replace("interval", "intervall")
-    said = tidegate.refused("policy", "put", "-", stdin=wrong)
-    assert "/intervall: There is no such field here" in said
-    assert "/stages/1/percentage: A percentage lies between 0 and 100" in said
+    output = tidegate.refused("policy", "put", "-", stdin=wrong)
+    assert "/intervall: There is no such field here" in output
+    assert "/stages/1/percentage: A percentage lies between 0 and 100" in output
     shrinking = POLICY.replace("percentage: 50", "percentage: 1")
     assert "/stages/1" in tidegate.refused("policy", "put", "-", stdin=shrinking)
     assert "no `key`" in tidegate.refused("policy", "put", "-", stdin="{bake: 1h}", status=2)
@@ -56,6 +56,6 @@ def test_refusals_name_each_field(tidegate: Tidegate) -> None:
 
 
 def test_a_policy_is_deleted(checkout: Tidegate) -> None:
-    assert "add --yes" in checkout.refused("policy", "delete", "careful", status=2)
+    assert "confirm with --yes" in checkout.refused("policy", "delete", "careful", status=2)
     checkout.ok("policy", "delete", "careful", "--yes")
     assert checkout.json("policy", "list") == []

@@ -1,4 +1,4 @@
-"""What the command line does with policies on its own: looks at them, tries them, has some."""
+"""Policy commands that work on their own: lint, simulate, backtest, and shipped policies."""
 
 from __future__ import annotations
 
@@ -16,97 +16,97 @@ from tidegate_server.whatif.simulation import Run
 from tests.cli.calls import Tidegate, wait_until
 from tests.cli.conftest import POLICY
 
-WORLD = ("--traffic", "4000/min", "--base-error", "1%", "--bad", "x10", "--runs", "4")
+SIMULATION = ("--traffic", "4000/min", "--base-error", "1%", "--bad", "x10", "--runs", "4")
 
 
 @pytest.fixture
-def nobody() -> Tidegate:
-    """Someone without a server."""
+def offline() -> Tidegate:
+    """A user without a server."""
     return Tidegate()
 
 
 class TestLint:
-    def test_a_sound_policy_passes(self, nobody: Tidegate, tmp_path: Path) -> None:
+    def test_a_valid_policy_passes(self, offline: Tidegate, tmp_path: Path) -> None:
         file = tmp_path / "careful.yaml"
         file.write_text(POLICY)
 
-        assert nobody.ok("policy", "lint", str(file)) == (
-            f"{file} is a policy that can be carried out.\n"
-        )
+        assert offline.ok("policy", "lint", str(file)) == (f"{file} is valid.\n")
 
-    def test_problems_are_told_with_line_pointer_and_mend(
-        self, nobody: Tidegate, tmp_path: Path
+    def test_problems_are_printed_with_line_pointer_and_fix(
+        self, offline: Tidegate, tmp_path: Path
     ) -> None:
         file = tmp_path / "careful.yaml"
         file.write_text(POLICY.replace("percentage: 50", "percentage: 1") + "colour: blue\n")
-        said = nobody.run("policy", "lint", str(file))
+        result = offline.run("policy", "lint", str(file))
 
-        assert said.status == 2
-        assert f"{file}:8: /colour: There is no such field here" in said.out
+        assert result.status == 2
+        assert f"{file}:8: /colour: There is no such field here" in result.out
         file.write_text(POLICY.replace("percentage: 50", "percentage: 1"))
-        said = nobody.run("policy", "lint", str(file))
-        assert said.status == 2
-        assert f"{file}:5: /stages/1/percentage: 1 % is less than the 5 %" in said.out
-        assert f"{file} has 1 problem." in said.out
+        result = offline.run("policy", "lint", str(file))
+        assert result.status == 2
+        assert f"{file}:5: /stages/1/percentage: 1 % is less than the 5 %" in result.out
+        assert f"{file} has 1 problem." in result.out
 
-    def test_what_only_a_server_knows_is_a_warning(self, nobody: Tidegate) -> None:
+    def test_a_condition_on_the_server_is_a_warning(self, offline: Tidegate) -> None:
         text = POLICY.replace("percentage: 5,", "segments: [staff], percentage: 5,")
-        said = nobody.run("policy", "lint", "-", stdin=text)
+        result = offline.run("policy", "lint", "-", stdin=text)
 
-        assert said.status == 0
-        assert "standard input:4: /stages/0/segments/0: warning: The project must have" in said.out
-        assert "can be carried out; 1 warning." in said.out
+        assert result.status == 0
+        assert (
+            "standard input:4: /stages/0/segments/0: warning: The project must have" in result.out
+        )
+        assert "is valid, 1 warning." in result.out
 
-    def test_for_programs_there_is_json(self, nobody: Tidegate) -> None:
+    def test_findings_are_printed_as_json(self, offline: Tidegate) -> None:
         text = POLICY.replace("bake: 1h", "bake: soon")
-        said = nobody.run("policy", "lint", "-", "--output", "json", stdin=text)
+        result = offline.run("policy", "lint", "-", "--output", "json", stdin=text)
 
-        found = json.loads(said.out)
-        assert (said.status, found["sound"]) == (2, False)
+        found = json.loads(result.out)
+        assert (result.status, found["sound"]) == (2, False)
         assert (found["findings"][0]["line"], found["findings"][0]["pointer"]) == (7, "/bake")
 
-    def test_a_file_that_cannot_be_read_is_refused(self, nobody: Tidegate, tmp_path: Path) -> None:
-        assert "cannot be read" in nobody.refused(
+    def test_a_file_that_cannot_be_read_is_refused(self, offline: Tidegate, tmp_path: Path) -> None:
+        assert "Cannot read" in offline.refused(
             "policy", "lint", str(tmp_path / "none.yaml"), status=2
         )
-        said = nobody.refused("policy", "lint", "-", stdin="key: [", status=2)
-        assert "standard input is not YAML" in said
+        output = offline.refused("policy", "lint", "-", stdin="key: [", status=2)
+        assert "standard input is not YAML" in output
 
 
 class TestShipped:
     @pytest.mark.parametrize("name", shipped.NAMES)
-    def test_policies_that_come_with_tidegate_are_printed_as_yaml(
-        self, tidegate: Tidegate, name: str
-    ) -> None:
+    def test_shipped_policies_are_printed_as_yaml(self, tidegate: Tidegate, name: str) -> None:
         assert tidegate.ok("policy", "show", name) == shipped.text(name)
 
-    def test_they_need_no_server(self, nobody: Tidegate) -> None:
-        said = nobody.run("policy", "show", "standard")
+    def test_shipped_policies_need_no_server(self, offline: Tidegate) -> None:
+        result = offline.run("policy", "show", "standard")
 
-        assert (said.status, said.out) == (0, shipped.text("standard"))
-        assert "the one that comes with Tidegate" in said.err
-        assert nobody.run("policy", "show", "standard", "--shipped").err == ""
-        away = nobody.having(TIDEGATE_URL="http://127.0.0.1:9", TIDEGATE_TOKEN="tg_reader_x")
+        assert (result.status, result.out) == (0, shipped.text("standard"))
+        assert "the policy standard shipped with Tidegate" in result.err
+        assert offline.run("policy", "show", "standard", "--shipped").err == ""
+        away = offline.with_variables(
+            TIDEGATE_URL="http://127.0.0.1:9", TIDEGATE_TOKEN="tg_reader_x"
+        )
         assert away.ok("policy", "show", "standard") == shipped.text("standard")
-        assert "No server is named" in nobody.refused("policy", "show", "mine", status=2)
+        assert "No server is selected" in offline.refused("policy", "show", "mine", status=2)
 
-    def test_they_are_put_by_their_name_and_the_server_s_own_counts_then(
+    def test_a_shipped_policy_is_put_by_name_and_then_read_from_the_server(
         self, tidegate: Tidegate, tmp_path: Path
     ) -> None:
         assert "Policy standard created" in tidegate.ok("policy", "put", "standard")
-        assert "already" in tidegate.ok("policy", "put", "standard")
+        assert "unchanged" in tidegate.ok("policy", "put", "standard")
         assert "1 % of everyone" in tidegate.ok("policy", "show", "standard")
         assert tidegate.ok("policy", "show", "standard", "--shipped") == shipped.text("standard")
         assert tidegate.json("policy", "show", "standard")["revision"] == 1
 
-    def test_their_canonical_form_is_that_of_the_api(self, tidegate: Tidegate) -> None:
+    def test_a_shipped_policy_has_the_json_of_the_api(self, tidegate: Tidegate) -> None:
         before = tidegate.json("policy", "show", "hotfix")
         tidegate.ok("policy", "put", "hotfix")
         after = tidegate.json("policy", "show", "hotfix")
 
         assert {name: value for name, value in after.items() if name in before} == before
 
-    def test_a_file_of_that_name_counts_first(
+    def test_a_file_takes_precedence_over_a_shipped_policy(
         self, tidegate: Tidegate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.chdir(tmp_path)
@@ -114,100 +114,102 @@ class TestShipped:
 
         assert "Policy careful created" in tidegate.ok("policy", "put", "standard")
 
-    def test_no_other_names_are_shipped(self, tidegate: Tidegate) -> None:
-        assert "there are standard, careful, hotfix, dark-launch" in tidegate.refused(
+    def test_other_names_are_not_shipped(self, tidegate: Tidegate) -> None:
+        assert "Choose from: standard, careful, hotfix, dark-launch" in tidegate.refused(
             "policy", "show", "mine", "--shipped", status=2
         )
         assert "no policy 'mine'" in tidegate.refused("policy", "show", "mine")
 
 
 class TestSimulate:
-    def test_a_policy_is_tried_without_a_server(self, nobody: Tidegate) -> None:
-        said = nobody.ok("policy", "simulate", "hotfix", *WORLD)
+    def test_a_simulation_needs_no_server(self, offline: Tidegate) -> None:
+        output = offline.ok("policy", "simulate", "hotfix", *SIMULATION)
 
-        assert "Policy hotfix: 4 healthy releases and 4 bad ones, on 4,000 operations" in said
-        rows = {line.split("  ")[0]: line for line in said.splitlines()}
+        assert (
+            "Policy hotfix: 4 healthy releases and 4 bad releases, with 4,000 operations" in output
+        )
+        rows = {line.split("  ")[0]: line for line in output.splitlines()}
         assert "0 % (0 % to 49 %)" in rows["stopped by the policy"]
         assert "100 % (51 % to 100 %)" in rows["stopped by the policy"]
-        assert "10 times the errors" in said
+        assert "10 times the errors" in output
         assert "tenth 4" in rows["stopped at stage"]
 
-    def test_a_file_and_a_key_on_the_server_are_tried_too(
+    def test_a_policy_in_a_file_or_on_the_server_is_simulated(
         self, tidegate: Tidegate, tmp_path: Path
     ) -> None:
         file = tmp_path / "mine.yaml"
         file.write_text(shipped.text("hotfix").replace("key: hotfix", "key: mine"))
-        by_file = tidegate.json("policy", "simulate", str(file), *WORLD)
+        by_file = tidegate.json("policy", "simulate", str(file), *SIMULATION)
         tidegate.ok("policy", "put", str(file))
-        by_key = tidegate.json("policy", "simulate", "mine", *WORLD)
+        by_key = tidegate.json("policy", "simulate", "mine", *SIMULATION)
 
         assert by_file == by_key
         assert by_key["policy"] == "mine"
         assert by_key["healthy"]["completed"]["value"] == 1
         assert by_key["bad"]["stopped"]["value"] == 1
-        assert "no policy 'none'" in tidegate.refused("policy", "simulate", "none", *WORLD)
+        assert "no policy 'none'" in tidegate.refused("policy", "simulate", "none", *SIMULATION)
 
-    def test_another_seed_is_other_luck(self, nobody: Tidegate) -> None:
-        one = nobody.json("policy", "simulate", "hotfix", *WORLD, "--seed", "1")
-        same = nobody.json("policy", "simulate", "hotfix", *WORLD, "--seed", "1")
-        other = nobody.json("policy", "simulate", "hotfix", *WORLD, "--seed", "2")
+    def test_the_same_seed_repeats_a_run(self, offline: Tidegate) -> None:
+        one = offline.json("policy", "simulate", "hotfix", *SIMULATION, "--seed", "1")
+        same = offline.json("policy", "simulate", "hotfix", *SIMULATION, "--seed", "1")
+        other = offline.json("policy", "simulate", "hotfix", *SIMULATION, "--seed", "2")
 
         assert one == same
         assert one["bad"] != other["bad"]
 
     @pytest.mark.parametrize(
-        ("words", "said"),
+        ("arguments", "output"),
         [
-            (("--traffic", "many"), "no traffic"),
-            (("--traffic", "0/min"), "no traffic"),
-            (("--base-error", "100%"), "no share"),
-            (("--bad", "x1"), "no factor above 1"),
+            (("--traffic", "many"), "is not a rate"),
+            (("--traffic", "0/min"), "is not a rate"),
+            (("--base-error", "100%"), "is not a share between 0 and 1"),
+            (("--bad", "x1"), "is not a factor above 1"),
             (("--base-error", "50%", "--bad", "x3"), "cannot fail 3 times as often"),
-            (("--segment", "staff"), "no segment with its share"),
-            (("--segment", "a=60%", "--segment", "b=60%"), "more than everyone"),
+            (("--segment", "staff"), "is not SEGMENT=SHARE"),
+            (("--segment", "a=60%", "--segment", "b=60%"), "less than 100 %"),
         ],
     )
-    def test_numbers_that_make_no_world_are_refused(
-        self, nobody: Tidegate, words: tuple[str, ...], said: str
+    def test_impossible_numbers_are_refused(
+        self, offline: Tidegate, arguments: tuple[str, ...], output: str
     ) -> None:
-        assert said in nobody.refused("policy", "simulate", "hotfix", *WORLD, *words, status=2)
+        assert output in offline.refused(
+            "policy", "simulate", "hotfix", *SIMULATION, *arguments, status=2
+        )
 
-    def test_numbers_are_written_as_people_write_them(self, nobody: Tidegate) -> None:
-        words = ("--traffic", "5/s", "--base-error", "0.02", "--bad", "4", "--runs", "1")
-        found = nobody.json("policy", "simulate", "hotfix", *words, "--users", "9000")
+    def test_numbers_are_written_with_units(self, offline: Tidegate) -> None:
+        arguments = ("--traffic", "5/s", "--base-error", "0.02", "--bad", "4", "--runs", "1")
+        found = offline.json("policy", "simulate", "hotfix", *arguments, "--users", "9000")
 
         assert (found["traffic"], found["base_error"], found["times"]) == (300, 0.02, 4)
         assert found["users"] == 9_000
 
-    def test_segments_have_their_share(self, nobody: Tidegate, tmp_path: Path) -> None:
+    def test_segments_have_a_share_of_the_users(self, offline: Tidegate, tmp_path: Path) -> None:
         file = tmp_path / "staff.yaml"
         text = shipped.text("hotfix")
         file.write_text(text.replace("percentage: 10,", "percentage: 50, segments: [staff],"))
-        found = nobody.json("policy", "simulate", str(file), *WORLD, "--segment", "staff=30%")
+        found = offline.json("policy", "simulate", str(file), *SIMULATION, "--segment", "staff=30%")
 
         assert found["segments"] == {"staff": 0.3}
         assert found["bad"]["stages"] == [4, 0, 0]
 
-    def test_a_policy_that_cannot_be_carried_out_is_not_tried(
-        self, nobody: Tidegate, tmp_path: Path
-    ) -> None:
+    def test_an_invalid_policy_is_not_simulated(self, offline: Tidegate, tmp_path: Path) -> None:
         file = tmp_path / "wrong.yaml"
         file.write_text(POLICY.replace("percentage: 50", "percentage: 1"))
 
-        assert "/stages/1/percentage" in nobody.refused(
-            "policy", "simulate", str(file), *WORLD, status=2
+        assert "/stages/1/percentage" in offline.refused(
+            "policy", "simulate", str(file), *SIMULATION, status=2
         )
 
-    def test_many_releases_are_simulated_on_all_cores_alike(self, nobody: Tidegate) -> None:
-        few = nobody.json("policy", "simulate", "hotfix", *WORLD[:-2], "--runs", "20")
-        many = nobody.json("policy", "simulate", "hotfix", *WORLD[:-2], "--runs", "21")
+    def test_many_releases_are_simulated_on_all_cores(self, offline: Tidegate) -> None:
+        few = offline.json("policy", "simulate", "hotfix", *SIMULATION[:-2], "--runs", "20")
+        many = offline.json("policy", "simulate", "hotfix", *SIMULATION[:-2], "--runs", "21")
 
         assert few["bad"]["runs"] == 20
         assert many["bad"]["runs"] == 21
         assert many["bad"]["hurt"]["median"]["low"] <= few["bad"]["hurt"]["median"]["high"]
 
-    def test_who_interrupts_it_gets_what_there_is(
-        self, nobody: Tidegate, monkeypatch: pytest.MonkeyPatch
+    def test_an_interrupted_simulation_prints_the_results_so_far(
+        self, offline: Tidegate, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         whole = policy_simulate.simulations
 
@@ -216,20 +218,20 @@ class TestSimulate:
             raise KeyboardInterrupt
 
         monkeypatch.setattr(policy_simulate, "simulations", interrupted)
-        said = nobody.run("policy", "simulate", "hotfix", *WORLD, "--output", "json")
-        found = json.loads(said.out)
+        result = offline.run("policy", "simulate", "hotfix", *SIMULATION, "--output", "json")
+        found = json.loads(result.out)
 
-        assert said.status == 0
-        assert "Interrupted after 3 of 8 simulated releases" in said.err
+        assert result.status == 0
+        assert "Interrupted after 3 of 8 simulated releases" in result.err
         assert (found["healthy"]["runs"], found["bad"]["runs"]) == (2, 1)
 
 
 class TestLedger:
-    def test_a_release_that_nobody_decided_on_is_told_and_replayed(
+    def test_a_release_without_decisions_is_explained_and_replayed(
         self, checkout: Tidegate
     ) -> None:
-        words = ("release", "start", "checkout", "--treatment", "on", "--policy", "careful")
-        checkout.json(*words)
+        arguments = ("release", "start", "checkout", "--treatment", "on", "--policy", "careful")
+        checkout.json(*arguments)
         checkout.ok("release", "pause", "checkout", "--reason", "lunch")
         told = checkout.ok("release", "explain", "checkout")
 
@@ -241,30 +243,30 @@ class TestLedger:
 
 
 class TestBacktest:
-    def test_a_policy_is_tried_on_a_release_that_was_evaluated(
+    def test_a_policy_is_backtested_on_an_evaluated_release(
         self, tidegate: Tidegate, tmp_path: Path
     ) -> None:
         file = tmp_path / "quick.yaml"
         file.write_text(POLICY.replace("key: careful", "key: quick"))
         tidegate.ok("flag", "create", "checkout")
         tidegate.ok("policy", "put", str(file))
-        words = ("release", "start", "checkout", "--treatment", "on", "--policy", "quick")
-        release = tidegate.json(*words)["id"]
+        arguments = ("release", "start", "checkout", "--treatment", "on", "--policy", "quick")
+        release = tidegate.json(*arguments)["id"]
         at = ("policy", "backtest", str(file), "--release")
         wait_until("a decision", lambda: bool(tidegate.json("release", "ledger", release)))
         found = tidegate.json(*at, release)
 
         assert (found["policy"], found["release"], found["known"]) == ("quick", release, 1)
-        said = tidegate.ok(*at, "checkout")
-        assert "Policy quick on rel_" in said
-        assert "Every count that the policy needs is recorded." in said
-        assert "stage 1 after" in said
-        assert "It would have cost as many failures." in said
+        output = tidegate.ok(*at, "checkout")
+        assert "Policy quick on rel_" in output
+        assert "Every count that the policy needs is recorded." in output
+        assert "stage 1 after" in output
+        assert "The number of failures would have been the same." in output
         assert "no policy 'none'" in tidegate.refused(
             "policy", "backtest", "none", "--release", release
         )
 
-    def test_a_release_has_to_be_named(self, checkout: Tidegate) -> None:
+    def test_a_backtest_needs_a_release(self, checkout: Tidegate) -> None:
         assert "--release" in checkout.refused("policy", "backtest", "standard", status=2)
         assert "no release of a flag 'checkout'" in checkout.refused(
             "policy", "backtest", "standard", "--release", "checkout"

@@ -1,4 +1,4 @@
-"""The command as a whole: its help, its imports, how its errors end."""
+"""The command as a whole: its help, imports, errors and exit statuses."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 import pytest
 from tidegate.version import VERSION
-from tidegate_server.cli.api_client import Server
+from tidegate_server.cli.api_client import ApiClient
 from tidegate_server.cli.program import COMMANDS, cli
 from tidegate_server.errors import FieldProblem, ServerRefused
 
@@ -34,13 +34,13 @@ def every_command(
 
 
 def test_the_help_lists_every_command() -> None:
-    said = Tidegate().ok("--help")
+    output = Tidegate().ok("--help")
     for name in COMMANDS:
-        assert re.search(rf"^  {name} +\S", said, re.MULTILINE), name
+        assert re.search(rf"^  {name} +\S", output, re.MULTILINE), name
 
 
 @pytest.mark.parametrize(
-    ("words", "unwanted"),
+    ("arguments", "unwanted"),
     [
         (
             ["--help"],
@@ -50,98 +50,102 @@ def test_the_help_lists_every_command() -> None:
         (["serve", "--help"], ("flask", "gevent", "redis", "rich", "structlog", "tidegate")),
     ],
 )
-def test_nothing_is_imported_that_a_command_does_not_need(
-    words: list[str], unwanted: tuple[str, ...]
+def test_a_command_imports_only_what_it_needs(
+    arguments: list[str], unwanted: tuple[str, ...]
 ) -> None:
     code = f"""
 import sys
 from tidegate_server.cli import main
-sys.argv = ["tidegate", *{words}]
+sys.argv = ["tidegate", *{arguments}]
 try:
     main()
 except SystemExit:
     print("imported:", *(name for name in {unwanted} if name in sys.modules))
 """
-    said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    assert said.stdout.splitlines()[-1] == "imported:"
+    result = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    )
+    assert result.stdout.splitlines()[-1] == "imported:"
 
 
-def test_every_command_explains_itself() -> None:
+def test_every_command_and_option_has_help() -> None:
     listed = dict(every_command())
     assert len(listed) > 40
-    for words, command in listed.items():
-        assert Tidegate().ok(*words, "--help").startswith("Usage: tidegate")
-        assert (command.help or "").strip(), words
+    for arguments, command in listed.items():
+        assert Tidegate().ok(*arguments, "--help").startswith("Usage: tidegate")
+        assert (command.help or "").strip(), arguments
         for parameter in command.params:
             if isinstance(parameter, click.Option):
-                assert parameter.help, (words, parameter.name)
+                assert parameter.help, (arguments, parameter.name)
 
 
 def test_every_command_is_in_the_documentation() -> None:
     page = (ROOT / "docs" / "cli.md").read_text()
-    missing = [" ".join(words) for words, _ in every_command() if " ".join(words) not in page]
+    missing = [
+        " ".join(arguments) for arguments, _ in every_command() if " ".join(arguments) not in page
+    ]
     assert missing == []
 
 
-def test_no_command_uses_a_name_for_two_things() -> None:
-    for words, command in every_command():
+def test_no_command_has_two_options_of_one_name() -> None:
+    for arguments, command in every_command():
         names = [parameter.name for parameter in command.params]
         flags = [flag for parameter in command.params for flag in parameter.opts]
-        assert len(names) == len(set(names)), words
-        assert len(flags) == len(set(flags)), words
+        assert len(names) == len(set(names)), arguments
+        assert len(flags) == len(set(flags)), arguments
 
 
 def test_no_option_takes_a_token() -> None:
     options = {
-        (words, option)
-        for words, command in every_command()
+        (arguments, option)
+        for arguments, command in every_command()
         for parameter in command.params
         for option in parameter.opts
         if "token" in option
     }
-    # What starts a server may: both are told by a variable in all examples.
+    # Commands that start a server may: all examples set these in a variable.
     assert {option for _, option in options} == {"--bootstrap-token", "--prometheus-token"}
 
 
-def test_the_version_is_told() -> None:
+def test_the_version_is_printed() -> None:
     assert Tidegate().ok("--version") == f"tidegate {VERSION}\n"
 
 
-def test_wrong_usage_ends_with_2() -> None:
+def test_wrong_usage_exits_with_2() -> None:
     assert "No such command" in Tidegate().refused("fly", status=2)
     assert "No such option" in Tidegate().refused("kill", "x", "--fast", status=2)
     assert "Missing argument" in Tidegate().refused("kill", status=2)
 
 
-def test_what_a_refusal_says_cannot_drive_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_control_characters_in_a_refusal_are_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
     evil = "\x1b]0;owned\x07\r"
 
     def refuse(*_: object) -> None:
         raise ServerRefused(f"No {evil}.", 422, FieldProblem(f"/{evil}", "Too long."))
 
-    monkeypatch.setattr(Server, "read", refuse)
-    monkeypatch.setattr(Server, "list", refuse)
-    someone = Tidegate({"TIDEGATE_URL": "http://127.0.0.1:9", "TIDEGATE_TOKEN": "a-token"})
+    monkeypatch.setattr(ApiClient, "get", refuse)
+    monkeypatch.setattr(ApiClient, "list", refuse)
+    user = Tidegate({"TIDEGATE_URL": "http://127.0.0.1:9", "TIDEGATE_TOKEN": "a-token"})
     shown = "\\x1b]0;owned\\x07\\x0d"
-    for words in (("flag", "list"), ("flag", "show", "checkout")):
-        said = someone.refused(*words)
-        assert said == f"tidegate: No {shown}.\n  /{shown}: Too long.\n"
+    for arguments in (("flag", "list"), ("flag", "show", "checkout")):
+        output = user.refused(*arguments)
+        assert output == f"tidegate: No {shown}.\n  /{shown}: Too long.\n"
 
 
-def test_an_unknown_setting_stops_a_command_and_not_the_kill_switch(checkout: Tidegate) -> None:
-    mistaken = checkout.having(TIDEGATE_ENVIROMENT="staging")
-    words = "no setting TIDEGATE_ENVIROMENT"
+def test_an_unknown_setting_stops_a_command_but_not_the_kill_switch(checkout: Tidegate) -> None:
+    mistaken = checkout.with_variables(TIDEGATE_ENVIROMENT="staging")
+    text = "no setting TIDEGATE_ENVIROMENT"
     refused = mistaken.refused("flag", "list", status=2)
-    assert words in refused
+    assert text in refused
     assert "Is TIDEGATE_ENVIRONMENT meant?" in refused
-    said = mistaken.run("kill", "checkout")
-    assert (said.status, words in said.err) == (0, True)
-    assert "killed in production" in said.out
+    result = mistaken.run("kill", "checkout")
+    assert (result.status, text in result.err) == (0, True)
+    assert "killed in production" in result.out
 
 
-def test_the_exit_status_says_whether_it_was_the_server_or_its_absence(
+def test_a_refusal_exits_with_3_and_an_unreachable_server_with_4(
     tidegate: Tidegate,
 ) -> None:
     assert "no flag 'nothing'" in tidegate.refused("flag", "show", "nothing", status=3)
-    away = tidegate.having(TIDEGATE_URL="http://127.0.0.1:9")
+    away = tidegate.with_variables(TIDEGATE_URL="http://127.0.0.1:9")
     assert "Nothing answers at http://127.0.0.1:9" in away.refused("flag", "list", status=4)

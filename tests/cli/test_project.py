@@ -1,4 +1,4 @@
-"""`tidegate project` and `tidegate environment`: where flags live and where they run."""
+"""`tidegate project` and `tidegate environment`."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from uuid import uuid4
 from tests.cli.calls import Tidegate
 
 
-def test_projects_and_environments_are_made_and_listed(admin: Tidegate) -> None:
+def test_projects_and_environments_are_created_and_listed(admin: Tidegate) -> None:
     key = f"p-{uuid4().hex[:10]}"
-    said = admin.ok("project", "create", key, "--name", "The shop", "--description", "All of it")
-    assert f"`tidegate environment create production --project {key}`" in said
-    assert "There is no environment" in admin.run("environment", "list", "--project", key).err
+    output = admin.ok("project", "create", key, "--name", "The shop", "--description", "All of it")
+    assert f"`tidegate environment create production --project {key}`" in output
+    assert "No environments" in admin.run("environment", "list", "--project", key).err
     assert "staging created" in admin.ok("environment", "create", "staging", "--project", key)
     assert "The shop" in admin.ok("project", "list")
     assert key in [each["key"] for each in admin.json("project", "list")]
@@ -22,7 +22,7 @@ def test_projects_and_environments_are_made_and_listed(admin: Tidegate) -> None:
     assert "staging" in admin.ok("environment", "list", "--project", key)
 
 
-def test_what_cannot_be_made_says_why(tidegate: Tidegate) -> None:
+def test_a_refused_project_or_environment_says_why(tidegate: Tidegate) -> None:
     project = tidegate.variables["TIDEGATE_PROJECT"]
     assert "already" in tidegate.refused("project", "create", project)
     assert "/key" in tidegate.refused("project", "create", "Not A Key")
@@ -30,15 +30,13 @@ def test_what_cannot_be_made_says_why(tidegate: Tidegate) -> None:
     assert "no project" in tidegate.refused("environment", "create", "x", "--project", "nowhere")
 
 
-def test_an_environment_names_the_pages_that_may_ask(tidegate: Tidegate) -> None:
-    words = ("environment", "edit", "production")
-    said = tidegate.ok(*words, "--allow-origin", "https://shop.example", "--name", "Live")
-    assert "production changed" in said
-    assert (
-        tidegate.ok(*words, "--name", "Live") == "Environment production was like that already.\n"
-    )
-    edited = tidegate.json(*words, "--allow-origin", "*")
+def test_an_environment_lists_the_origins_that_may_evaluate_flags(tidegate: Tidegate) -> None:
+    arguments = ("environment", "edit", "production")
+    output = tidegate.ok(*arguments, "--allow-origin", "https://shop.example", "--name", "Live")
+    assert "production updated" in output
+    assert tidegate.ok(*arguments, "--name", "Live") == "Environment production unchanged.\n"
+    edited = tidegate.json(*arguments, "--allow-origin", "*")
     assert (edited["name"], edited["allowed_origins"]) == ("Live", ["*"])
-    assert tidegate.json(*words, "--no-origins")["allowed_origins"] == []
-    assert "/allowed_origins/0" in tidegate.refused(*words, "--allow-origin", "shop.example")
-    assert "Say what to change" in tidegate.refused(*words, status=2)
+    assert tidegate.json(*arguments, "--no-origins")["allowed_origins"] == []
+    assert "/allowed_origins/0" in tidegate.refused(*arguments, "--allow-origin", "shop.example")
+    assert "Nothing to change" in tidegate.refused(*arguments, status=2)

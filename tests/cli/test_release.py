@@ -1,4 +1,4 @@
-"""`tidegate release`: starting releases, watching them, and what people may do to them."""
+"""`tidegate release`: start, follow and act on releases."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ from typing import cast
 import pytest
 import tidegate as sdk
 from tidegate_server.cli import release_watch
-from tidegate_server.cli.api_client import Document, Server
+from tidegate_server.cli.api_client import ApiClient, Document
 from tidegate_server.cli.target import Target
 
 from examples.shop.processes import free_port
 from tests.cli.calls import Tidegate, wait_until
-from tests.cli.conftest import TOKEN, Served
+from tests.cli.conftest import TOKEN, RunningServer
 from tests.cli.test_kill import sdk_token
 from tests.cli.test_output import output_of
 
 
 def started(tidegate: Tidegate, *more: str) -> str:
-    """The id of a new release of `checkout`."""
-    words = ("release", "start", "checkout", "--treatment", "on", "--policy", "careful", *more)
-    return str(tidegate.json(*words)["id"])
+    """Start a release of `checkout`; returns its id."""
+    arguments = ("release", "start", "checkout", "--treatment", "on", "--policy", "careful", *more)
+    return str(tidegate.json(*arguments)["id"])
 
 
 def test_a_release_is_started_and_shown(checkout: Tidegate) -> None:
-    said = checkout.ok(
+    output = checkout.ok(
         *("release", "start", "checkout", "--treatment", "on", "--policy", "careful"),
         *("--control", "off", "--reason", "SHOP-1234"),
     )
-    assert "checkout is running, 5 % of everyone (stage 1 of 3)" in said
-    id = said.split()[1]
+    assert "of flag checkout started: running, 5 % of everyone (stage 1 of 3)" in output
+    id = output.split()[1]
     shown = checkout.ok("release", "show", id)
-    for words in (id, "checkout: off to on", "1 of 3, few: 5 % of everyone", "SHOP-1234"):
-        assert words in shown
+    for text in (id, "checkout: off to on", "1 of 3, few: 5 % of everyone", "SHOP-1234"):
+        assert text in shown
     assert checkout.json("release", "show", id)["policy"]["key"] == "careful"
 
 
-def test_a_flag_names_its_latest_release(checkout: Tidegate) -> None:
+def test_a_flag_selects_its_latest_release(checkout: Tidegate) -> None:
     first = started(checkout)
     checkout.ok("release", "rollback", "checkout", "--reason", "not yet")
     second = started(checkout)
@@ -51,11 +51,11 @@ def test_a_flag_names_its_latest_release(checkout: Tidegate) -> None:
     assert "no release 'rel_x'" in checkout.refused("release", "show", "rel_x")
 
 
-def test_a_flag_may_be_called_like_a_release(checkout: Tidegate) -> None:
+def test_a_flags_key_may_look_like_a_release_id(checkout: Tidegate) -> None:
     checkout.ok("flag", "create", "rel_notes")
     assert "no release 'rel_notes'" in checkout.refused("release", "show", "rel_notes")
-    words = ("release", "start", "rel_notes", "--treatment", "on", "--policy", "careful")
-    first = checkout.json(*words)["id"]
+    arguments = ("release", "start", "rel_notes", "--treatment", "on", "--policy", "careful")
+    first = checkout.json(*arguments)["id"]
     assert checkout.json("release", "show", "rel_notes")["id"] == first
     assert checkout.json("release", "rollback", "rel_notes")["state"] == "rolled_back"
 
@@ -74,14 +74,14 @@ def test_releases_are_listed_the_latest_first(checkout: Tidegate) -> None:
     listed = checkout.json("release", "list", "--state", "completed")
     assert [each["id"] for each in listed] == [first]
     cut = checkout.run("release", "list", "--limit", "1")
-    assert "--limit shows more" in cut.err
+    assert "use --limit to show more" in cut.err
     assert len(cut.out.splitlines()) == 2
 
 
-def test_people_move_a_release(checkout: Tidegate) -> None:
+def test_actions_change_the_state_of_a_release(checkout: Tidegate) -> None:
     started(checkout)
-    said = checkout.ok("release", "pause", "checkout", "--stop", "--reason", "lunch")
-    assert "paused (full stop), 5 % of everyone" in said
+    output = checkout.ok("release", "pause", "checkout", "--stop", "--reason", "lunch")
+    assert "paused (full stop), 5 % of everyone" in output
     assert "running, 5 %" in checkout.ok("release", "resume", "checkout")
     assert "running, 50 % of everyone (stage 2 of 3)" in checkout.ok(
         "release", "advance", "checkout", "--reason", "looks good"
@@ -91,51 +91,51 @@ def test_people_move_a_release(checkout: Tidegate) -> None:
     assert (shown["default"], shown["release"]) == ({"variant": "on"}, None)
 
 
-def test_a_move_that_is_not_possible_says_what_is(checkout: Tidegate) -> None:
+def test_a_refused_action_says_what_is_possible(checkout: Tidegate) -> None:
     started(checkout)
     assert "is running" in checkout.refused("release", "resume", "checkout")
-    said = checkout.refused(
+    output = checkout.refused(
         "release", "start", "checkout", "--treatment", "on", "--policy", "careful"
     )
-    assert "has an active release" in said
+    assert "has an active release" in output
     checkout.ok("release", "rollback", "checkout")
     assert "It has ended; start a new release" in checkout.refused("release", "pause", "checkout")
 
 
-def test_a_release_that_cannot_be_names_the_fields(checkout: Tidegate) -> None:
-    words = ("release", "start", "checkout", "--policy", "careless", "--treatment", "of")
-    said = checkout.refused(*words)
-    assert "/policy: There is no policy 'careless'" in said
-    words = ("release", "start", "checkout", "--policy", "careful", "--treatment", "of")
-    assert "/treatment" in checkout.refused(*words)
+def test_a_refused_start_names_the_fields(checkout: Tidegate) -> None:
+    arguments = ("release", "start", "checkout", "--policy", "careless", "--treatment", "of")
+    output = checkout.refused(*arguments)
+    assert "/policy: There is no policy 'careless'" in output
+    arguments = ("release", "start", "checkout", "--policy", "careful", "--treatment", "of")
+    assert "/treatment" in checkout.refused(*arguments)
 
 
-def test_the_ledger_tells_every_decision(checkout: Tidegate) -> None:
+def test_the_ledger_shows_every_decision(checkout: Tidegate) -> None:
     id = started(checkout)
     assert "running, 5 %" in checkout.ok("release", "ledger", id)
     wait_until("two decisions", lambda: len(checkout.json("release", "ledger", id)) >= 2)
-    said = checkout.run("release", "ledger", id, "--limit", "1")
-    assert "The latest 1 decisions" in said.err
-    assert "stage 1" in said.out
-    assert "failed: control 0 of 0, treatment 0 of 0" in said.out
-    assert "too few samples" in said.out
+    result = checkout.run("release", "ledger", id, "--limit", "1")
+    assert "Showing the latest 1; use --limit to show more." in result.err
+    assert "stage 1" in result.out
+    assert "failed: control 0 of 0, treatment 0 of 0" in result.out
+    assert "too few samples" in result.out
     entries = checkout.json("release", "ledger", id)
     assert entries == sorted(entries, key=lambda each: each["entry"]["at_ms"])
     shown = checkout.ok("release", "show", id)
     assert "last decision" in shown
-    assert "users who failed" in shown
+    assert "failing users" in shown
 
 
-def test_the_ledger_tells_of_instances_that_closed_the_release_for_themselves(
-    checkout: Tidegate, served: Served
+def test_the_ledger_counts_trips_of_local_breakers(
+    checkout: Tidegate, server: RunningServer
 ) -> None:
     id = started(checkout)
-    with closing(sdk.Client(served.url, sdk_token(checkout))) as client:
+    with closing(sdk.Client(server.url, sdk_token(checkout))) as client:
         assert client.wait_until_ready()
         client._reporter.start_trip(id)
-        told = "; closed by instances without the server: 1\n"
-        wait_until("it is told of", lambda: told in checkout.ok("release", "ledger", id))
-    assert checkout.ok("release", "ledger", id).count(told) == 1
+        trips = "; closed by local breakers: 1\n"
+        wait_until("the trip is reported", lambda: trips in checkout.ok("release", "ledger", id))
+    assert checkout.ok("release", "ledger", id).count(trips) == 1
 
 
 def test_watching_ends_with_the_release(checkout: Tidegate) -> None:
@@ -154,7 +154,7 @@ def test_watching_ends_with_the_release(checkout: Tidegate) -> None:
     assert as_json.returncode == 0
 
 
-def test_watching_on_a_terminal_draws_a_picture(checkout: Tidegate) -> None:
+def test_watching_on_a_terminal_shows_a_live_view(checkout: Tidegate) -> None:
     started(checkout)
     checkout.ok("release", "complete", "checkout", "--reason", "go")
     drawn = output_of(checkout, "release", "watch", "checkout", terminal=True)
@@ -163,26 +163,26 @@ def test_watching_on_a_terminal_draws_a_picture(checkout: Tidegate) -> None:
 
 
 @pytest.fixture
-def heard_interrupts() -> Iterator[None]:
-    """A shell's background jobs ignore them, and so does what they start."""
+def interruptible() -> Iterator[None]:
+    """Handle SIGINT: background jobs of a shell ignore it, and so do their children."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
 
 
-@pytest.mark.usefixtures("heard_interrupts")
-def test_whoever_stops_watching_stops_nothing(checkout: Tidegate) -> None:
+@pytest.mark.usefixtures("interruptible")
+def test_an_interrupted_watch_does_not_stop_the_release(checkout: Tidegate) -> None:
     started(checkout)
     watching = checkout.process("release", "watch", "checkout")
     assert watching.stdout is not None
     assert "running" in watching.stdout.readline()
     watching.send_signal(signal.SIGINT)
     _, err = watching.communicate(timeout=20)
-    assert (watching.returncode, "it goes on by itself" in err) == (130, True)
+    assert (watching.returncode, "The release continues" in err) == (130, True)
     assert checkout.json("release", "show", "checkout")["state"] == "running"
 
 
-def test_a_server_that_is_away_is_waited_for(
+def test_watching_waits_for_an_unreachable_server(
     checkout: Tidegate, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     started(checkout)
@@ -190,30 +190,30 @@ def test_a_server_that_is_away_is_waited_for(
     completed = checkout.json("release", "show", "checkout")
     url = checkout.variables["TIDEGATE_URL"]
     project = checkout.variables["TIDEGATE_PROJECT"]
-    away = Server(Target(f"http://127.0.0.1:{free_port()}", TOKEN, project))
-    back = Server(Target(url, TOKEN, project))
-    looks = []
+    away = ApiClient(Target(f"http://127.0.0.1:{free_port()}", TOKEN, project))
+    back = ApiClient(Target(url, TOKEN, project))
+    requests = []
 
-    def read(at: str) -> Document:
-        looks.append(at)
-        return (away if len(looks) < 3 else back).read(at)
+    def get(path: str) -> Document:
+        requests.append(path)
+        return (away if len(requests) < 3 else back).get(path)
 
     monkeypatch.setattr(release_watch, "POLL_SECONDS", 0.01)
-    flaky = SimpleNamespace(environment_path=back.environment_path, read=read)
+    flaky = SimpleNamespace(environment_path=back.environment_path, get=get)
     with closing(back):
         status = release_watch.watch(
-            cast(Server, flaky), {**completed, "state": "running"}, as_json=False
+            cast(ApiClient, flaky), {**completed, "state": "running"}, as_json=False
         )
-    said = capsys.readouterr()
+    result = capsys.readouterr()
     assert status == 0
-    assert said.err.count("Nothing answers") == 1
-    assert [line.split()[2] for line in said.out.splitlines()] == ["running,", "completed;"]
+    assert result.err.count("Nothing answers") == 1
+    assert [line.split()[2] for line in result.out.splitlines()] == ["running,", "completed;"]
 
 
-def test_watching_what_was_rolled_back_is_no_success(checkout: Tidegate) -> None:
+def test_watching_a_rolled_back_release_exits_with_5(checkout: Tidegate) -> None:
     started(checkout)
     checkout.ok("release", "rollback", "checkout", "--reason", "it hurts")
-    said = checkout.run("release", "watch", "checkout")
-    assert said.status == 5
-    assert "rolled back" in said.out
-    assert "it hurts" in said.out
+    result = checkout.run("release", "watch", "checkout")
+    assert result.status == 5
+    assert "rolled back" in result.out
+    assert "it hurts" in result.out

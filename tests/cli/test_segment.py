@@ -1,4 +1,4 @@
-"""`tidegate segment`: named sets of contexts."""
+"""`tidegate segment`: segments and their keys."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.cli.calls import Tidegate
 WHEN = "{attribute: plan, operator: equals, value: pro}"
 
 
-def test_a_segment_is_made_from_conditions_and_keys(tidegate: Tidegate, tmp_path: Path) -> None:
+def test_a_segment_is_created_from_conditions_and_keys(tidegate: Tidegate, tmp_path: Path) -> None:
     file = tmp_path / "when.yaml"
     file.write_text(WHEN)
     tidegate.ok(
@@ -20,20 +20,20 @@ def test_a_segment_is_made_from_conditions_and_keys(tidegate: Tidegate, tmp_path
     shown = tidegate.json("segment", "show", "testers")
     assert shown["when"] == {"attribute": "plan", "operator": "equals", "value": "pro"}
     assert (shown["included"], shown["excluded"]) == (["ann", "bob"], ["eve"])
-    said = tidegate.ok("segment", "show", "testers")
-    assert 'plan equals "pro"' in said
-    assert "ann, bob" in said
+    output = tidegate.ok("segment", "show", "testers")
+    assert 'plan equals "pro"' in output
+    assert "ann, bob" in output
     assert "testers" in tidegate.ok("segment", "list")
     assert [each["key"] for each in tidegate.json("segment", "list")] == ["testers"]
 
 
-def test_a_segment_is_made_from_a_document(tidegate: Tidegate) -> None:
+def test_a_segment_is_created_from_a_document(tidegate: Tidegate) -> None:
     made = tidegate.json("segment", "create", "first", "--include", "ann")
     tidegate.ok("segment", "create", "second", "--file", "-", stdin=json.dumps(made))
     assert tidegate.json("segment", "show", "second")["included"] == ["ann"]
 
 
-def test_a_list_of_none_says_so(tidegate: Tidegate) -> None:
+def test_an_empty_list_says_so(tidegate: Tidegate) -> None:
     assert "No segments" in tidegate.run("segment", "list").err
     assert tidegate.json("segment", "list") == []
 
@@ -43,42 +43,42 @@ def test_keys_are_included_and_excluded(tidegate: Tidegate) -> None:
     assert "2 keys included, 0 excluded" in tidegate.ok(
         "segment", "include", "testers", "ann", "bob"
     )
-    assert "already" in tidegate.ok("segment", "include", "testers", "ann")
-    # Whoever is excluded is not included any more: an excluded key wins.
-    assert "1 keys included, 1 excluded" in tidegate.ok("segment", "exclude", "testers", "ann")
+    assert "unchanged" in tidegate.ok("segment", "include", "testers", "ann")
+    # Excluding a key removes it from the included keys.
+    assert "1 key included, 1 excluded" in tidegate.ok("segment", "exclude", "testers", "ann")
     shown = tidegate.json("segment", "include", "testers", "ann")
     assert (shown["included"], shown["excluded"]) == (["bob", "ann"], [])
     shown = tidegate.json("segment", "include", "--remove", "testers", "ann", "nobody")
     assert (shown["included"], shown["excluded"]) == (["bob"], [])
 
 
-def test_a_long_list_is_shown_in_part(tidegate: Tidegate) -> None:
+def test_a_long_list_of_keys_is_cut(tidegate: Tidegate) -> None:
     tidegate.ok("segment", "create", "many")
     tidegate.ok("segment", "include", "many", *(f"user-{number}" for number in range(25)))
-    said = tidegate.ok("segment", "show", "many")
-    assert "user-19 and 5 more" in said
+    output = tidegate.ok("segment", "show", "many")
+    assert "user-19 and 5 more" in output
     assert len(tidegate.json("segment", "show", "many")["included"]) == 25
 
 
-def test_conditions_are_changed_and_taken_away(tidegate: Tidegate) -> None:
+def test_conditions_are_changed_and_removed(tidegate: Tidegate) -> None:
     tidegate.ok("segment", "create", "testers", "--include", "ann")
     tidegate.ok("segment", "edit", "testers", "--when", "-", "--name", "T", stdin=WHEN)
     shown = tidegate.json("segment", "show", "testers")
     assert (shown["when"]["attribute"], shown["name"], shown["included"]) == ("plan", "T", ["ann"])
-    assert "already" in tidegate.ok("segment", "edit", "testers", "--name", "T")
+    assert "unchanged" in tidegate.ok("segment", "edit", "testers", "--name", "T")
     assert tidegate.json("segment", "edit", "testers", "--no-conditions")["when"] is None
-    assert "Say what to change" in tidegate.refused("segment", "edit", "testers", status=2)
+    assert "Nothing to change" in tidegate.refused("segment", "edit", "testers", status=2)
 
 
 def test_refusals_name_the_field(tidegate: Tidegate) -> None:
-    said = tidegate.refused(
+    output = tidegate.refused(
         "segment", "create", "x", "--when", "-", stdin="{attribute: a, operator: is-like, value: 1}"
     )
-    assert "/when/operator" in said
-    said = tidegate.refused("segment", "create", "x", "--when", "-", stdin="[1]", status=2)
-    assert "no object" in said
-    said = tidegate.refused("segment", "create", "x", "--when", "-", stdin="{segment: x}")
-    assert "/when" in said
+    assert "/when/operator" in output
+    output = tidegate.refused("segment", "create", "x", "--when", "-", stdin="[1]", status=2)
+    assert "does not contain an object" in output
+    output = tidegate.refused("segment", "create", "x", "--when", "-", stdin="{segment: x}")
+    assert "/when" in output
 
 
 def test_a_segment_in_use_is_not_deleted(tidegate: Tidegate) -> None:

@@ -1,46 +1,47 @@
-"""`tidegate token`: who may do what."""
+"""`tidegate token`: access tokens."""
 
 from __future__ import annotations
 
 from tests.cli.calls import Tidegate
 
 
-def test_a_new_token_is_alone_on_standard_output(tidegate: Tidegate) -> None:
-    said = tidegate.run("token", "create", "ci", "--role", "writer")
-    assert said.out.startswith("tg_writer_")
-    assert said.out.count("\n") == 1
-    assert "for ci: writer, the whole server" in said.err
-    assert "shown this once" in said.err
-    assert tidegate.having(TIDEGATE_TOKEN=said.out.strip()).json("flag", "list") == []
+def test_only_the_new_token_is_on_standard_output(tidegate: Tidegate) -> None:
+    result = tidegate.run("token", "create", "ci", "--role", "writer")
+    assert result.out.startswith("tg_writer_")
+    assert result.out.count("\n") == 1
+    assert "Token ci created: " in result.err
+    assert ", writer, the whole server." in result.err
+    assert "only shown this once" in result.err
+    assert tidegate.with_variables(TIDEGATE_TOKEN=result.out.strip()).json("flag", "list") == []
 
 
 def test_an_sdk_token_is_for_one_environment(tidegate: Tidegate) -> None:
     project = tidegate.variables["TIDEGATE_PROJECT"]
     made = tidegate.json("token", "create", "shop", "--role", "sdk")
     assert (made["project"], made["environment"]) == (project, "production")
-    words = ("token", "create", "shop", "--role", "sdk", "--project", project)
-    made = tidegate.json(*words, "--environment", "production")
+    arguments = ("token", "create", "shop", "--role", "sdk", "--project", project)
+    made = tidegate.json(*arguments, "--environment", "production")
     assert (made["project"], made["environment"]) == (project, "production")
-    said = tidegate.having(TIDEGATE_TOKEN=made["secret"]).refused("flag", "list")
-    assert "gets evaluations only" in said
-    assert "/environment" in tidegate.refused(*words, "--environment", "nowhere")
+    output = tidegate.with_variables(TIDEGATE_TOKEN=made["secret"]).refused("flag", "list")
+    assert "gets evaluations only" in output
+    assert "/environment" in tidegate.refused(*arguments, "--environment", "nowhere")
 
 
-def test_a_client_token_may_be_limited(tidegate: Tidegate) -> None:
-    words = ("token", "create", "web", "--role", "client", "--rate-limit", "600")
-    made = tidegate.json(*words)
+def test_a_client_token_may_have_a_rate_limit(tidegate: Tidegate) -> None:
+    arguments = ("token", "create", "web", "--role", "client", "--rate-limit", "600")
+    made = tidegate.json(*arguments)
     assert made["secret"].startswith("tg_client_")
     assert (made["environment"], made["rate_limit"]) == ("production", 600)
 
 
-def test_a_limited_token_reaches_its_place_only(tidegate: Tidegate) -> None:
+def test_a_project_token_is_refused_in_other_projects(tidegate: Tidegate) -> None:
     project = tidegate.variables["TIDEGATE_PROJECT"]
-    words = ("token", "create", "r", "--role", "reader", "--project", project)
-    limited = tidegate.having(TIDEGATE_TOKEN=tidegate.ok(*words).strip())
+    arguments = ("token", "create", "r", "--role", "reader", "--project", project)
+    limited = tidegate.with_variables(TIDEGATE_TOKEN=tidegate.ok(*arguments).strip())
     assert [each["key"] for each in limited.json("project", "list")] == [project]
-    said = limited.refused("flag", "list", "--project", "default")
-    assert f"is for project '{project}'" in said
-    assert "The token is from TIDEGATE_TOKEN" in said
+    output = limited.refused("flag", "list", "--project", "default")
+    assert f"is for project '{project}'" in output
+    assert "The token is from TIDEGATE_TOKEN" in output
 
 
 def test_tokens_are_listed_without_their_secrets(tidegate: Tidegate) -> None:
@@ -48,19 +49,19 @@ def test_tokens_are_listed_without_their_secrets(tidegate: Tidegate) -> None:
     secret = made["secret"].rpartition("_")[2]
     listed = tidegate.ok("token", "list")
     assert made["id"] in listed
-    for said in (listed, tidegate.ok("token", "list", "-o", "json"), tidegate.ok("audit")):
-        assert secret not in said
+    for output in (listed, tidegate.ok("token", "list", "-o", "json"), tidegate.ok("audit")):
+        assert secret not in output
 
 
-def test_a_revoked_token_is_named_and_gone(tidegate: Tidegate) -> None:
+def test_a_token_is_revoked_after_confirmation(tidegate: Tidegate) -> None:
     id = tidegate.json("token", "create", "ci", "--role", "admin")["id"]
-    said = tidegate.refused("token", "revoke", id, status=2)
-    assert f"Revoke the admin token of ci ({id})?" in said
-    assert "is revoked" in tidegate.ok("token", "revoke", id, "--yes")
+    output = tidegate.refused("token", "revoke", id, status=2)
+    assert f"Revoke token ci (admin, {id})?" in output
+    assert f"Token ci (admin, {id}) revoked." in tidegate.ok("token", "revoke", id, "--yes")
     assert "no token" in tidegate.refused("token", "revoke", id, "--yes")
 
 
-def test_the_last_admin_token_stays(admin: Tidegate) -> None:
+def test_the_last_admin_token_cannot_be_revoked(admin: Tidegate) -> None:
     ids = [each["id"] for each in admin.json("token", "list") if each["role"] == "admin"]
     for id in ids:
         if id != "tests":
@@ -68,11 +69,13 @@ def test_the_last_admin_token_stays(admin: Tidegate) -> None:
     assert "last token that may administer" in admin.refused("token", "revoke", "tests", "--yes")
 
 
-def test_a_token_that_is_not_known_is_never_shown(tidegate: Tidegate) -> None:
+def test_an_unknown_token_is_never_printed(tidegate: Tidegate) -> None:
     unknown = "tg_admin_0123456789ab_0123456789abcdef0123456789abcdef"
-    said = tidegate.having(TIDEGATE_TOKEN=unknown).refused("flag", "list")
-    assert "is unknown or was deleted" in said
-    assert unknown not in said
-    garbled = tidegate.having(TIDEGATE_TOKEN="secret secret").refused("flag", "list", status=2)
-    assert "no token" in garbled
+    output = tidegate.with_variables(TIDEGATE_TOKEN=unknown).refused("flag", "list")
+    assert "is unknown or was deleted" in output
+    assert unknown not in output
+    garbled = tidegate.with_variables(TIDEGATE_TOKEN="secret secret").refused(
+        "flag", "list", status=2
+    )
+    assert "token is malformed" in garbled
     assert "secret secret" not in garbled

@@ -21,8 +21,8 @@ from tidegate_server.processes.supervisor import Supervisor, check_port
 from tidegate_server.store.embedded import EmbeddedValkey
 
 from examples.shop.processes import free_port
-from tests.cli.calls import Said, Tidegate
-from tests.cli.conftest import Served
+from tests.cli.calls import Result, Tidegate
+from tests.cli.conftest import RunningServer
 from tests.end_to_end.world import descendants
 from tests.processes.test_settings import SETTINGS
 
@@ -47,11 +47,11 @@ class Running:
             if "serves at" in line:
                 break
 
-    def end(self, number: signal.Signals = signal.SIGINT) -> Said:
+    def end(self, number: signal.Signals = signal.SIGINT) -> Result:
         """Send a signal as a terminal does, to the whole group; returns all that was said."""
         os.killpg(self.process.pid, number)
         out, err = self.process.communicate(timeout=30)
-        return Said(self.process.returncode, "".join(self.said) + out, err)
+        return Result(self.process.returncode, "".join(self.said) + out, err)
 
 
 @contextmanager
@@ -104,7 +104,7 @@ def runs(pid: int) -> bool:
     return True
 
 
-def test_a_second_start_on_the_same_folder_is_refused(served: Served) -> None:
+def test_a_second_start_on_the_same_folder_is_refused(served: RunningServer) -> None:
     second = Tidegate({"TIDEGATE_DATA_DIR": str(served.data_dir)})
     process = second.process("serve", "--port", str(free_port()))
     out, err = process.communicate(timeout=30)
@@ -134,7 +134,7 @@ def test_an_address_of_another_machine_is_refused() -> None:
         check_port("192.0.2.1", 8080)
 
 
-def test_another_secret_key_is_refused(served: Served, folder: Path) -> None:
+def test_another_secret_key_is_refused(served: RunningServer, folder: Path) -> None:
     store = EmbeddedValkey(served.data_dir).url
     second = Tidegate(
         {
@@ -157,7 +157,7 @@ def test_a_store_that_is_away_is_not_reached(folder: Path) -> None:
     assert err.startswith("tidegate: ")
 
 
-def test_a_policy_job_runs_alone_beside_the_servers(served: Served) -> None:
+def test_a_policy_job_runs_alone_beside_the_servers(served: RunningServer) -> None:
     store = EmbeddedValkey(served.data_dir).url
     key = (served.data_dir / "secret.key").read_text()
     alone = Tidegate({"TIDEGATE_STORE_URL": store, "TIDEGATE_SECRET_KEY": key})
@@ -172,7 +172,7 @@ def test_a_policy_job_runs_alone_beside_the_servers(served: Served) -> None:
     [("another key of 16 characters", "made with another secret key"), ("short", "at least 16")],
 )
 def test_a_policy_job_that_would_sign_with_another_key_does_not_start(
-    served: Served, key: str, words: str
+    served: RunningServer, key: str, words: str
 ) -> None:
     store = EmbeddedValkey(served.data_dir).url
     someone = Tidegate({"TIDEGATE_STORE_URL": store, "TIDEGATE_SECRET_KEY": key})

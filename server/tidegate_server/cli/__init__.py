@@ -1,7 +1,7 @@
-"""The `tidegate` command: one module for each group of commands.
+"""The `tidegate` command, with one module for each group of commands.
 
-Nothing is imported until it is run: the web workers start from here too, and have to
-patch their sockets before anything else is imported.
+This module imports nothing before the command runs: the web workers start from here too, and
+must patch their sockets before anything else is imported.
 """
 
 

@@ -1,6 +1,6 @@
-"""A Tidegate server as commands see it: documents in and out, refusals as sentences.
+"""The HTTP client of the commands.
 
-urllib3 is imported with the first ``Server``: whoever only reads the help waits for none.
+urllib3 is imported with the first ``ApiClient``, so that `--help` does not wait for it.
 """
 
 from __future__ import annotations
@@ -20,35 +20,38 @@ if TYPE_CHECKING:
 Json: TypeAlias = dict[str, Any]
 
 CONNECT_SECONDS = 5.0
-ANSWER_SECONDS = 30.0
+READ_SECONDS = 30.0
 """A change is acknowledged once it is on the store's disk, which may take a while."""
 
-LARGEST_PAGE = 500
-AWAY = frozenset({502, 503, 504})
-"""What a proxy says of a server that is away, and a server of its store."""
+MAX_PAGE_SIZE = 500
+UNAVAILABLE = frozenset({502, 503, 504})
+"""Statuses of a proxy without its server, and of a server without its store."""
+
+NOT_TLS = frozenset({"WRONG_VERSION_NUMBER", "UNKNOWN_PROTOCOL", "HTTP_REQUEST"})
+"""OpenSSL's reasons when the other side answers with something that is not TLS."""
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A document as it was read; ``tag`` is its ETag, which an update has to bring back."""
+    """A document and its ETag, which an update has to send back."""
 
     body: Json
-    tag: str
+    etag: str
 
 
 @dataclass(frozen=True, slots=True)
-class Listing:
-    """Items of a list; ``more``: the list goes on after them."""
+class ListResult:
+    """Items of a list; ``has_more``: the list continues after them."""
 
     items: list[Json]
-    more: bool
+    has_more: bool
 
 
-class Server:
-    """The server of a target. Methods take paths as ``project_path`` and the like make them.
+class ApiClient:
+    """Sends requests to the server of a target.
 
-    Every method raises ``ServerRefused`` when the server says no, and ``ServerUnreachable``
-    when no server answers.
+    Every method raises ``ServerRefused`` when the server answers with an error, and
+    ``ServerUnreachable`` when no Tidegate server answers.
     """
 
     def __init__(self, target: Target) -> None:
@@ -61,121 +64,121 @@ class Server:
                 "Accept": "application/json",
                 "User-Agent": "tidegate-cli",
             },
-            timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=ANSWER_SECONDS),
+            timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS),
             retries=False,
         )
 
     def close(self) -> None:
-        """Let go of the connection; a server that stops would wait for it."""
+        """Close the connection; a server that stops would wait for it."""
         self._http.clear()
 
+    def server_path(self, *parts: str) -> str:
+        """Return a path of the API: ``server_path("projects")``."""
+        return api_path(*parts)
+
     def project_path(self, *parts: str) -> str:
-        """A path of the target's project: ``project_path("flags", key)``."""
-        return path("projects", self.target.project, *parts)
+        """Return a path in the target's project: ``project_path("flags", key)``."""
+        return api_path("projects", self.target.project, *parts)
 
     def environment_path(self, *parts: str) -> str:
-        """A path of the target's environment."""
+        """Return a path in the target's environment."""
         return self.project_path("environments", self.target.environment, *parts)
 
-    def read(self, at: str) -> Document:
+    def get(self, path: str, **query: str) -> Document:
         """Read a document."""
-        return self._request("GET", at)
+        return self._request("GET", f"{path}?{urlencode(query)}" if query else path)
 
-    def find(self, at: str) -> Document | None:
-        """Read a document; None: there is no such one."""
+    def get_if_exists(self, path: str) -> Document | None:
+        """Read a document; None if there is none."""
         try:
-            return self.read(at)
+            return self.get(path)
         except ServerRefused as refused:
             if refused.status == 404:
                 return None
             raise
 
-    def ask(self, at: str, **query: str) -> Json:
-        """Read what the server computes for a query."""
-        return self._request("GET", f"{at}?{urlencode(query)}").body
+    def post(self, path: str, body: Json) -> Json:
+        """Create a document, or run an action."""
+        return self._request("POST", path, body).body
 
-    def post(self, at: str, body: Json) -> Json:
-        """Make something, or do something to it."""
-        return self._request("POST", at, body).body
+    def put(self, path: str, body: Json, etag: str) -> Json:
+        """Replace a document, unless it has changed since it had this ``etag``."""
+        return self._request("PUT", path, body, etag).body
 
-    def put(self, at: str, body: Json, tag: str) -> Json:
-        """Replace a document that has not changed since it had this ``tag``."""
-        return self._request("PUT", at, body, tag).body
+    def edit(self, path: str, change: Callable[[Json], Json]) -> tuple[Json, Json]:
+        """Read a document, change it and write it back; returns it before and after.
 
-    def edit(self, at: str, change: Callable[[Json], Json]) -> tuple[Json, Json]:
-        """Read a document, change it and write it back; returns it as read and as written.
-
-        What someone else changes meanwhile is never overwritten: that is refused.
+        The server refuses the write if someone else changes the document in between.
         """
-        before = self.read(at)
-        after = self.put(at, change(dict(before.body)), before.tag)
+        before = self.get(path)
+        after = self.put(path, change(dict(before.body)), before.etag)
         return before.body, after
 
-    def delete(self, at: str) -> None:
-        """Delete a document as it is now."""
-        self._request("DELETE", at, tag=self.read(at).tag)
+    def delete(self, path: str) -> None:
+        """Delete a document in its current revision."""
+        self._request("DELETE", path, etag=self.get(path).etag)
 
-    def list(self, at: str, most: int | None = None, **query: str) -> Listing:
-        """Read a list, up to ``most`` items of it (None: all)."""
+    def list(self, path: str, limit: int | None = None, **query: str) -> ListResult:
+        """Read a list, up to ``limit`` items of it (None: all)."""
         items: list[Json] = []
-        for page in self._pages(at, most, query):
+        for page in self._pages(path, limit, query):
             items += page["items"]
-            if most is not None and len(items) >= most:
-                more = len(items) > most or page["next_cursor"] is not None
-                return Listing(items[:most], more)
-        return Listing(items, more=False)
+            if limit is not None and len(items) >= limit:
+                has_more = len(items) > limit or page["next_cursor"] is not None
+                return ListResult(items[:limit], has_more)
+        return ListResult(items, has_more=False)
 
-    def _pages(self, at: str, most: int | None, query: Mapping[str, str]) -> Iterator[Json]:
-        asked = {**query, "limit": str(min(most or LARGEST_PAGE, LARGEST_PAGE))}
+    def _pages(self, path: str, limit: int | None, query: Mapping[str, str]) -> Iterator[Json]:
+        page_query = {**query, "limit": str(min(limit or MAX_PAGE_SIZE, MAX_PAGE_SIZE))}
         while True:
-            page = self._request("GET", f"{at}?{urlencode(asked)}").body
+            page = self.get(path, **page_query).body
             yield page
             if page["next_cursor"] is None:
                 return
-            asked["cursor"] = page["next_cursor"]
+            page_query["cursor"] = page["next_cursor"]
 
     def _request(
-        self, method: str, at: str, body: Json | None = None, tag: str | None = None
+        self, method: str, path: str, body: Json | None = None, etag: str | None = None
     ) -> Document:
         import urllib3
 
         headers = dict(self._http.headers)
-        if tag is not None:
-            headers["If-Match"] = tag
+        if etag is not None:
+            headers["If-Match"] = etag
         if body is not None:
             headers["Content-Type"] = "application/json"
         try:
-            answer = self._http.request(
+            response = self._http.request(
                 method,
-                self.target.url + at,
+                self.target.url + path,
                 body=None if body is None else json.dumps(body).encode(),
                 headers=headers,
                 redirect=False,
             )
         except urllib3.exceptions.HTTPError as error:
-            raise ServerUnreachable(self._why_not(error, method)) from None
-        content = _object(answer.data)
-        if answer.status >= 400:
-            raise self._refusal(answer.status, content)
-        if answer.status == 204:
+            raise ServerUnreachable(self._connection_problem(error, method)) from None
+        content = _json_object(response.data)
+        if response.status >= 400:
+            raise self._refusal(response.status, content)
+        if response.status == 204:
             return Document({}, "")
-        if answer.status >= 300 or content is None:
-            raise ServerUnreachable(self._not_tidegate(answer))
-        return Document(content, answer.headers.get("ETag", ""))
+        if response.status >= 300 or content is None:
+            raise ServerUnreachable(self._not_tidegate(response))
+        return Document(content, response.headers.get("ETag", ""))
 
     def _refusal(self, status: int, problem: Json | None) -> ServerRefused | ServerUnreachable:
         if problem is None or "detail" not in problem:
-            words = f"{self.target.url} answers with status {status}, and not as Tidegate does"
+            answer = f"{self.target.url} answers with status {status}, but not like Tidegate"
             return (
-                ServerUnreachable(f"{words}: it may be starting, or behind a proxy.")
-                if status in AWAY
-                else ServerRefused(f"{words}; is the address right?", status)
+                ServerUnreachable(f"{answer}: it may be starting, or a proxy is in front of it.")
+                if status in UNAVAILABLE
+                else ServerRefused(f"{answer}. Check the address.", status)
             )
         message = str(problem["detail"])
-        if status in AWAY:
+        if status in UNAVAILABLE:
             return ServerUnreachable(f"{message} Try again in a moment.")
         if status == 412:
-            message += " Nothing was changed; run the command again."
+            message += " Nothing changed; run the command again."
         elif status in (401, 403):
             message += f" (The token is from {self.target.token_from}.)"
         elif status >= 500:
@@ -186,39 +189,44 @@ class Server:
         ]
         return ServerRefused(message, status, *fields)
 
-    def _why_not(self, error: urllib3.exceptions.HTTPError, method: str) -> str:
-        from urllib3 import exceptions as kinds
+    def _connection_problem(self, error: urllib3.exceptions.HTTPError, method: str) -> str:
+        from http.client import BadStatusLine
+
+        from urllib3 import exceptions
 
         url = self.target.url
-        if isinstance(error, kinds.NameResolutionError):
-            return f"There is no machine of the name in {url}."
-        if isinstance(error, kinds.NewConnectionError):
-            return f"Nothing answers at {url}: {_last_words(error)}. Is `tidegate serve` running?"
-        if isinstance(error, kinds.ConnectTimeoutError):
-            return f"{url} did not take the connection in {CONNECT_SECONDS:.0f} s."
-        if isinstance(error, kinds.SSLError):
-            return f"{url} cannot be trusted: {_last_words(error)}."
-        doubt = (
-            "" if method == "GET" else " Whether it was done is not known; look before you repeat."
+        cause = _root_cause(error)
+        if isinstance(error, exceptions.NameResolutionError):
+            return f"There is no host of the name in {url}."
+        if isinstance(error, exceptions.NewConnectionError):
+            return f"Nothing answers at {url}: {_cause_text(cause)}. Is `tidegate serve` running?"
+        if isinstance(error, exceptions.ConnectTimeoutError):
+            return f"{url} did not accept the connection within {CONNECT_SECONDS:.0f} s."
+        if isinstance(error, exceptions.SSLError):
+            return _tls_problem(url, cause)
+        if type(cause) is BadStatusLine:  # not its subclass RemoteDisconnected
+            return f"{url} does not speak HTTP. Check the address."
+        uncertain = (
+            "" if method == "GET" else " The change may have been made; check before you retry."
         )
-        if isinstance(error, kinds.ReadTimeoutError):
-            return f"{url} did not answer in {ANSWER_SECONDS:.0f} s.{doubt}"
-        return f"The connection to {url} broke: {_last_words(error)}.{doubt}"
+        if isinstance(error, exceptions.ReadTimeoutError):
+            return f"{url} did not answer within {READ_SECONDS:.0f} s.{uncertain}"
+        return f"The connection to {url} was lost: {_cause_text(cause)}.{uncertain}"
 
-    def _not_tidegate(self, answer: urllib3.BaseHTTPResponse) -> str:
+    def _not_tidegate(self, response: urllib3.BaseHTTPResponse) -> str:
         url = self.target.url
-        if 300 <= answer.status < 400:
-            elsewhere = answer.headers.get("Location", "elsewhere")
-            return f"{url} sends us to {elsewhere}; use that server's address itself."
-        return f"{url} answers, but not as Tidegate does; is the address right?"
+        if 300 <= response.status < 400:
+            location = response.headers.get("Location", "another address")
+            return f"{url} redirects to {location}; use the server's own address."
+        return f"{url} answers, but not like Tidegate. Check the address."
 
 
-def path(*parts: str) -> str:
-    """The path of something in the API; what people typed cannot leave its place in it."""
+def api_path(*parts: str) -> str:
+    """Return a path of the API; every part is quoted, so that it stays one part."""
     return "/".join(("/api/v1", *(quote(part, safe="") for part in parts)))
 
 
-def _object(data: bytes) -> Json | None:
+def _json_object(data: bytes) -> Json | None:
     try:
         content = json.loads(data)
     except ValueError:
@@ -226,12 +234,28 @@ def _object(data: bytes) -> Json | None:
     return content if isinstance(content, dict) else None
 
 
-def _last_words(error: Exception) -> str:
-    """What went wrong at the bottom, in the system's words."""
-    cause: BaseException = error
-    while (inner := getattr(cause, "reason", None) or cause.__cause__) is not None:
-        if not isinstance(inner, BaseException):
-            break
-        cause = inner
-    said = getattr(cause, "strerror", None) or str(cause).rpartition(": ")[2]
-    return str(said).strip().rstrip(".") or type(cause).__name__
+def _root_cause(error: BaseException) -> BaseException:
+    """Return the innermost error that an error was raised for."""
+    while True:
+        inner = (getattr(error, "reason", None), error.__cause__, *error.args)
+        cause = next((each for each in inner if isinstance(each, BaseException)), None)
+        if cause is None:
+            return error
+        error = cause
+
+
+def _cause_text(error: BaseException) -> str:
+    """Return what the system says about an error, without a full stop."""
+    text = getattr(error, "strerror", None) or str(error).rpartition(": ")[2]
+    return str(text).strip().rstrip(".") or type(error).__name__
+
+
+def _tls_problem(url: str, error: BaseException) -> str:
+    import ssl
+
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"The certificate of {url} is not trusted: {error.verify_message}."
+    reason = getattr(error, "reason", None) or type(error).__name__
+    if reason in NOT_TLS:
+        return f"{url}: The server does not speak TLS on this port: try http://"
+    return f"The TLS handshake with {url} failed: {reason.lower().replace('_', ' ')}."

@@ -1,46 +1,35 @@
-"""`tidegate audit`: who changed what, when and why."""
+"""`tidegate audit`: show the audit log."""
 
 from __future__ import annotations
 
 import click
 
-from tidegate_server.cli.api_client import Server, path
-from tidegate_server.cli.options import for_project, limit_option, output_option
-from tidegate_server.cli.output import JSON, note, print_json, print_table
+from tidegate_server.cli.api_client import ApiClient, api_path
+from tidegate_server.cli.formatting import instant
+from tidegate_server.cli.options import limit_option, output_option, project_options
+from tidegate_server.cli.output import Columns, print_list
 
 DEFAULT_LIMIT = 50
+
+COLUMNS: Columns = {
+    "when": lambda each: instant(each["at"]),
+    "who": "actor",
+    "action": "action",
+    "target": "target",
+    "environment": "environment",
+    "reason": "reason",
+}
 
 
 @click.command()
 @click.option(
-    "--server", "of_server", is_flag=True,
-    help="The log of the server itself: projects and tokens.",
+    "--server", "server_log", is_flag=True,
+    help="Show the server's own log: changes of projects and tokens.",
 )  # fmt: skip
 @limit_option(DEFAULT_LIMIT)
 @output_option
-@for_project
-def audit(server: Server, of_server: bool, limit: int, output: str) -> None:
+@project_options
+def audit(client: ApiClient, server_log: bool, limit: int, output: str) -> None:
     """Show who changed what, when and why, the latest last."""
-    from tidegate_server.cli.formatting import instant
-
-    at = path("audit") if of_server else server.project_path("audit")
-    listing = server.list(at, limit)
-    found = listing.items[::-1]
-    if output == JSON:
-        return print_json(found)
-    if listing.more:
-        note(f"The latest {limit:,}; --limit shows more.")
-    return print_table(
-        ("when", "who", "what", "of", "environment", "reason"),
-        [
-            (
-                instant(each["at"]),
-                each["actor"],
-                each["action"],
-                each["target"],
-                each["environment"],
-                each["reason"],
-            )
-            for each in found
-        ],
-    )
+    entries = client.list(api_path("audit") if server_log else client.project_path("audit"), limit)
+    print_list(entries.items[::-1], COLUMNS, output, more=entries.has_more)

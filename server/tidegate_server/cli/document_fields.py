@@ -1,4 +1,4 @@
-"""Documents as they were read, and as they are sent back."""
+"""Fields of the documents that commands read and write."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ from typing import Any
 
 from tidegate_server.cli.api_client import Json
 
-KNOWN_ABOUT = ("revision", "updated_at")
-"""What an answer knows about a document, beside what the document says."""
+SERVER_FIELDS = ("revision", "updated_at")
+"""Fields that the server adds to every document."""
 
 
-def as_sent(document: Json, *more: str) -> Json:
-    """A document without what only the server sets: these fields, and ``more``.
+def writable_fields(document: Json, *read_only: str) -> Json:
+    """Return a document without ``SERVER_FIELDS`` and the ``read_only`` fields.
 
-    The rest stays, fields included that this version of the command does not know.
+    Fields that this version of the command does not know are kept.
     """
-    left_out = {*KNOWN_ABOUT, *more}
+    left_out = {*SERVER_FIELDS, *read_only}
     return {name: value for name, value in document.items() if name not in left_out}
 
 
-def given(**fields: Any) -> Json:
-    """The fields of which something was said: those that are not None."""
+def without_none(**fields: Any) -> Json:
+    """Return the fields that are not None."""
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def tag_of(revision: int) -> str:
-    """The ETag of a document's revision."""
+def etag(revision: int) -> str:
+    """Return the ETag of a document's revision."""
     return f'"{revision}"'

@@ -1,42 +1,41 @@
-"""What the exit status of the `tidegate` command says."""
+"""Exit statuses of the `tidegate` command, and how it prints errors."""
 
 from __future__ import annotations
 
 from tidegate_server import errors
 from tidegate_server.errors import TidegateError
 
-NOT_STARTED = 2
-"""Nothing was asked of a server: wrong usage, a setting, a file, or a start that is refused."""
+USAGE = 2
+"""No request was sent: wrong usage, a wrong setting or file, or a server that cannot start."""
 
 REFUSED = 3
-"""The server refused, and nothing was changed."""
+"""The server refused the request; nothing changed."""
 
 UNREACHABLE = 4
-"""No server answers, or it cannot reach its store; what was asked may not have been done."""
+"""No server answers, or its store is down; a change may or may not have been made."""
 
-NOT_SEEN = 5
-"""What was waited for, or checked, was not seen: a kill applied everywhere, a release completed,
-a ledger that agrees with its replay."""
+NOT_REACHED = 5
+"""The awaited result did not happen: not every instance applied a kill, a release was rolled
+back, a replay differs from its ledger."""
 
 INTERRUPTED = 130
 
 
-def status_of(error: TidegateError) -> int:
-    """The exit status of an error."""
+def exit_status(error: TidegateError) -> int:
+    """Return the exit status for an error."""
     if isinstance(error, errors.ServerRefused):
         return REFUSED
     if isinstance(error, errors.ServerUnreachable | errors.StoreUnavailable):
         return UNREACHABLE
-    return NOT_STARTED
+    return USAGE
 
 
-def sentence_of(error: TidegateError) -> str:
-    """What is wrong, and each field at fault on a line of its own with its pointer and mend."""
-    fields = error.fields
-    if not fields:
+def error_text(error: TidegateError) -> str:
+    """Return the message of an error, followed by one line for each invalid field."""
+    if not error.fields:
         return error.message
     # Most refusals repeat their first field in the message.
-    told = any(field.detail in error.message for field in fields)
-    opening = "Refused, and nothing was changed:" if told else error.message
-    lines = (f"  {field.pointer or 'the whole document'}: {field.detail}" for field in fields)
-    return "\n".join((opening, *lines))
+    repeated = any(field.detail in error.message for field in error.fields)
+    heading = "Refused, nothing changed:" if repeated else error.message
+    lines = (f"  {field.pointer or 'the whole document'}: {field.detail}" for field in error.fields)
+    return "\n".join((heading, *lines))

@@ -1,4 +1,4 @@
-"""`tidegate flag`: what flags are, and what they serve in an environment."""
+"""`tidegate flag`: define flags, and set what they serve in an environment."""
 
 from __future__ import annotations
 
@@ -8,90 +8,115 @@ from typing import Any
 
 import click
 
-from tidegate_server.cli.api_client import Json, Server
-from tidegate_server.cli.document_fields import as_sent, given
-from tidegate_server.cli.options import (
-    confirm,
-    document_file,
-    for_environment,
-    for_project,
-    object_file,
-    output_option,
-    yes_option,
+from tidegate_server.cli.api_client import ApiClient, Json
+from tidegate_server.cli.document_fields import without_none, writable_fields
+from tidegate_server.cli.formatting import (
+    condition,
+    count,
+    instant,
+    json_text,
+    last_change,
+    serving,
 )
-from tidegate_server.cli.output import (
-    JSON,
-    note,
-    print_changed,
-    print_facts,
-    print_json,
-    print_table,
-    say,
+from tidegate_server.cli.options import (
+    description_option,
+    environment_options,
+    name_option,
+    output_option,
+    project_options,
+    read_document,
+    read_object,
+)
+from tidegate_server.cli.output import JSON, Columns, print_facts, print_json, print_list
+from tidegate_server.cli.resource_commands import (
+    Facts,
+    Resource,
+    create,
+    delete_command,
+    edit,
+    no_items,
 )
 
 TYPES = ("boolean", "string", "number", "object")
-SET_BY_SERVER = ("flag", "killed", "release", "receipt")
-"""Fields of a targeting that an update does not have."""
+
+FLAG = Resource(name="flag", plural="flags")
+
+TARGETING = Resource(
+    name="flag",
+    plural="flags",
+    path_prefix=ApiClient.environment_path,
+    options=environment_options,
+    read_only=("flag", "killed", "release", "receipt"),
+)
+"""What a flag serves in one environment."""
 
 CLIENT_SIDE = click.option(
     "--client-side/--server-side", default=None,
-    help="Whether client tokens, which pages and apps carry, may ask for it.",
+    help="Whether client tokens, as used in browsers and apps, can evaluate the flag.",
 )  # fmt: skip
 
 
 @click.group()
 def flag() -> None:
-    """Flags: what they are, and what they serve in an environment."""
+    """Manage flags and what they serve."""
+
+
+flag.add_command(
+    delete_command(
+        FLAG,
+        """Delete a flag from every environment.
+
+        The server refuses if something still needs the flag.
+        """,
+        place=" in every environment of project {0.project}",
+    )
+)
 
 
 @flag.command("list")
 @output_option
-@for_environment
-def list_flags(server: Server, output: str) -> None:
-    """List the project's flags, and what each one serves in the environment."""
-    flags = server.list(server.project_path("flags")).items
-    targetings = {
-        each["flag"]: each for each in server.list(server.environment_path("flags")).items
+@environment_options
+def list_flags(client: ApiClient, output: str) -> None:
+    """List flags and what they serve."""
+    flags = client.list(FLAG.path(client)).items
+    targetings = {each["flag"]: each for each in client.list(TARGETING.path(client)).items}
+    columns: Columns = {
+        "flag": "key",
+        "type": "type",
+        f"serves in {client.target.environment}": lambda each: _serves(each["targeting"]),
+        "release": lambda each: (each["targeting"] or {}).get("release") or "",
+        "name": "name",
     }
-    found = [{**each, "targeting": targetings.get(each["key"])} for each in flags]
-    if output == JSON:
-        return print_json(found)
-    if not found:
-        return note(f"No flags in {server.target.project}; `tidegate flag create KEY` makes one.")
-    columns = ("flag", "type", f"serves in {server.target.environment}", "release", "name")
-    return print_table(
+    print_list(
+        [{**each, "targeting": targetings.get(each["key"])} for each in flags],
         columns,
-        [(each["key"], each["type"], *_state(each["targeting"]), each["name"]) for each in found],
+        output,
+        empty=no_items(FLAG, client, "Create one with `tidegate flag create KEY`."),
     )
 
 
-def _state(targeting: Json | None) -> tuple[str, str]:
-    from tidegate_server.cli.formatting import serving
-
+def _serves(targeting: Json | None) -> str:
     if targeting is None:
-        return "-", ""
+        return "-"
     if targeting["killed"]:
-        serves = f"{targeting['kill_variant'] or targeting['off_variant']} (killed)"
-    elif not targeting["enabled"]:
-        serves = f"{targeting['off_variant']} (disabled)"
-    else:
-        serves = serving(targeting["default"])
-        if count := len(targeting["rules"]):
-            serves += f", {count} {'rule' if count == 1 else 'rules'} first"
-    return serves, targeting["release"] or ""
+        return f"{targeting['kill_variant'] or targeting['off_variant']} (killed)"
+    if not targeting["enabled"]:
+        return f"{targeting['off_variant']} (disabled)"
+    rules = len(targeting["rules"])
+    return serving(targeting["default"]) + (f", after {count(rules, 'rule')}" if rules else "")
 
 
 @flag.command("show")
 @click.argument("key")
 @output_option
-@for_environment
-def show_flag(server: Server, key: str, output: str) -> None:
-    """Show a flag, and what it serves in the environment."""
-    definition = server.read(server.project_path("flags", key)).body
-    targeting = server.read(server.environment_path("flags", key)).body
+@environment_options
+def show_flag(client: ApiClient, key: str, output: str) -> None:
+    """Show a flag and what it serves."""
+    definition = client.get(FLAG.path(client, key)).body
+    targeting = client.get(TARGETING.path(client, key)).body
     if output == JSON:
         return print_json({**definition, "targeting": targeting})
-    variants = [f"{each['key']} = {_json(each['value'])}" for each in definition["variants"]]
+    variants = [f"{each['key']} = {json_text(each['value'])}" for each in definition["variants"]]
     print_facts(
         (
             ("flag", key),
@@ -101,59 +126,52 @@ def show_flag(server: Server, key: str, output: str) -> None:
             ("type", definition["type"]),
             ("client side", definition["client_side"]),
             ("variants", ", ".join(variants)),
-            ("environment", server.target.environment),
+            ("environment", client.target.environment),
             *_targeting_facts(targeting),
         )
     )
     return None
 
 
-def _targeting_facts(targeting: Json) -> list[tuple[str, object]]:
-    from tidegate_server.cli.formatting import condition, instant, serving
-
-    kill, receipt = targeting["killed"], targeting["receipt"]
-    facts: list[tuple[str, object]] = []
-    if kill:
-        facts.append(
-            ("killed", f"by {kill['actor']} at {instant(kill['at'])}: {kill['reason'] or '-'}")
-        )
-    if receipt:
-        facts.append(("applied by", f"{receipt['applied']} of {receipt['live']} live processes"))
-    facts.append(("enabled", targeting["enabled"]))
-    facts += [
-        ("needs", f"{each['flag']} to serve {' or '.join(each['variants'])}")
-        for each in targeting["prerequisites"]
-    ]
-    facts += [
-        (f"rule {rule['id']}", f"{condition(rule['when'])}: {serving(rule['serve'])}")
-        for rule in targeting["rules"]
-    ]
-    facts += [
-        ("everyone else", serving(targeting["default"])),
-        ("when disabled", targeting["off_variant"]),
-        ("when killed", targeting["kill_variant"] or targeting["off_variant"]),
-        ("release", targeting["release"]),
-        ("changed", f"{instant(targeting['updated_at'])}, revision {targeting['revision']}"),
-    ]
-    return facts
+def _targeting_facts(targeting: Json) -> Facts:
+    if kill := targeting["killed"]:
+        yield "killed", f"by {kill['actor']} at {instant(kill['at'])}: {kill['reason'] or '-'}"
+    if receipt := targeting["receipt"]:
+        yield "applied by", f"{receipt['applied']} of {receipt['live']} live instances"
+    yield "enabled", targeting["enabled"]
+    for each in targeting["prerequisites"]:
+        yield "prerequisite", f"{each['flag']} serves {' or '.join(each['variants'])}"
+    for rule in targeting["rules"]:
+        yield f"rule {rule['id']}", f"{condition(rule['when'])}: {serving(rule['serve'])}"
+    yield "default rule", serving(targeting["default"])
+    yield "off variant", targeting["off_variant"]
+    yield "kill variant", targeting["kill_variant"] or targeting["off_variant"]
+    yield "release", targeting["release"]
+    yield "last change", last_change(targeting)
 
 
 @flag.command("create")
 @click.argument("key")
-@click.option("--type", "type_", type=click.Choice(TYPES), help="boolean, unless FILE says more.")
+@click.option(
+    "--type", "type_", type=click.Choice(TYPES),
+    help="Type of its values.  [default: boolean, or the type in --file]",
+)  # fmt: skip
 @click.option(
     "--variant", "variants", metavar="NAME=VALUE", multiple=True,
-    help="A variant and its value (JSON; plain text for a string flag). May be repeated.",
+    help="A variant and its value as JSON, or as text for a string flag. Repeatable.",
 )  # fmt: skip
-@click.option("--name", help="For people.")
-@click.option("--description", help="For people.")
-@click.option("--tag", "tags", multiple=True, help="May be repeated.")
+@name_option
+@description_option
+@click.option("--tag", "tags", multiple=True, help="A tag. Repeatable.")
 @CLIENT_SIDE
-@click.option("--file", type=object_file, help="A YAML or JSON document of the flag.")
+@click.option(
+    "--file", type=read_object, metavar="FILE",
+    help="Read the flag from a YAML or JSON file; - is standard input.",
+)  # fmt: skip
 @output_option
-@for_project
+@project_options
 def create_flag(
-    server: Server,
+    client: ApiClient,
     key: str,
     type_: str | None,
     variants: Sequence[str],
@@ -164,38 +182,43 @@ def create_flag(
     file: Json | None,
     output: str,
 ) -> None:
-    """Create a flag in every environment of the project. It begins by serving its off variant.
+    """Create a flag in every environment.
 
-    A boolean flag has the variants `on` and `off` unless others are given.
+    The flag serves its off variant until you change that. A boolean flag has the variants `on`
+    and `off` unless you name others.
     """
-    asked: Json = {"type": "boolean", **as_sent(file or {}), "key": key}
+    body: Json = {"type": "boolean", **writable_fields(file or {}), "key": key}
     if type_:
-        asked["type"] = type_
+        body["type"] = type_
     if variants:
-        asked["variants"] = [_variant(each, asked["type"]) for each in variants]
-    asked |= _described(name, description, tags, client_side)
-    made = server.post(server.project_path("flags"), asked)
-    if output == JSON:
-        return print_json(made)
-    names = ", ".join(each["key"] for each in made["variants"])
-    return say(f"Flag {key} ({made['type']}: {names}) created in project {server.target.project}.")
+        body["variants"] = [_parse_variant(each, body["type"]) for each in variants]
+    body |= _descriptive_fields(name, description, tags, client_side)
+
+    def message(created: Json) -> str:
+        names = ", ".join(each["key"] for each in created["variants"])
+        return f"Flag {key} ({created['type']}: {names}) created{FLAG.where(client)}."
+
+    create(FLAG, client, body, output, message)
 
 
 @flag.command("edit")
 @click.argument("key")
 @click.option(
     "--variant", "variants", metavar="NAME=VALUE", multiple=True,
-    help="A new variant, or another value of one. May be repeated.",
+    help="Add a variant, or change its value. Repeatable.",
 )  # fmt: skip
-@click.option("--remove-variant", "removed", metavar="NAME", multiple=True, help="One not in use.")
-@click.option("--name", help="For people.")
-@click.option("--description", help="For people.")
-@click.option("--tag", "tags", multiple=True, help="In place of the present tags.")
+@click.option(
+    "--remove-variant", "removed", metavar="NAME", multiple=True,
+    help="Remove a variant that is not in use. Repeatable.",
+)  # fmt: skip
+@name_option
+@description_option
+@click.option("--tag", "tags", multiple=True, help="Replace the tags. Repeatable.")
 @CLIENT_SIDE
 @output_option
-@for_project
+@project_options
 def edit_flag(
-    server: Server,
+    client: ApiClient,
     key: str,
     variants: Sequence[str],
     removed: Sequence[str],
@@ -205,50 +228,45 @@ def edit_flag(
     client_side: bool | None,
     output: str,
 ) -> None:
-    """Change what a flag is, in every environment at once."""
-    described = _described(name, description, tags, client_side)
-    if not (variants or removed or described):
-        raise click.UsageError("Say what to change: a variant, the name, the description, tags.")
+    """Edit a flag in every environment at once."""
+    fields = _descriptive_fields(name, description, tags, client_side)
 
-    def change(document: Json) -> Json:
-        after = as_sent(document)
-        said = [_variant(each, after["type"]) for each in variants]
-        values = {each["key"]: each for each in (*after["variants"], *said)}
+    def change(flag: Json) -> Json:
+        changed = [_parse_variant(each, flag["type"]) for each in variants]
+        by_key = {each["key"]: each for each in (*flag["variants"], *changed)}
         for each in removed:
-            if each not in values:
+            if each not in by_key:
                 raise click.UsageError(f"Flag {key} has no variant {each!r} to remove.")
-            del values[each]
-        after["variants"] = list(values.values())
-        return {**after, **described}
+            del by_key[each]
+        return {**flag, "variants": list(by_key.values()), **fields}
 
-    print_changed(f"Flag {key}", server.edit(server.project_path("flags", key), change), output)
+    edit(FLAG, client, key, change if variants or removed else fields, output)
 
 
 @flag.command("set")
 @click.argument("key")
 @click.option(
-    "--default",
-    metavar="VARIANT",
-    help="What everyone gets whom no rule means: on, or on=25,off=75.",
-)
-@click.option(
-    "--rules", type=document_file, metavar="FILE",
-    help="A YAML or JSON list of rules in place of the present ones; - is standard input.",
+    "--default", metavar="VARIANT",
+    help="Serve this when no rule matches: a variant (on) or a split (on=25,off=75).",
 )  # fmt: skip
-@click.option("--off-variant", metavar="VARIANT", help="What it serves while it is disabled.")
+@click.option(
+    "--rules", type=read_document, metavar="FILE",
+    help="Replace the rules with the list in a YAML or JSON file; - is standard input.",
+)  # fmt: skip
+@click.option("--off-variant", metavar="VARIANT", help="Serve this while the flag is disabled.")
 @click.option(
     "--kill-variant", metavar="VARIANT",
-    help="What it serves while it is killed; empty: the off variant.",
+    help="Serve this while the flag is killed; empty: the off variant.",
 )  # fmt: skip
 @click.option(
     "--prerequisite", "prerequisites", metavar="FLAG=VARIANT", multiple=True,
-    help="Another flag that must serve VARIANT (or one of A,B), in place of the present ones.",
+    help="Replace the prerequisites: FLAG must serve VARIANT, or one of A,B. Repeatable.",
 )  # fmt: skip
-@click.option("--no-prerequisites", is_flag=True, help="It depends on no other flag any more.")
+@click.option("--no-prerequisites", is_flag=True, help="Remove all prerequisites.")
 @output_option
-@for_environment
+@environment_options
 def set_flag(
-    server: Server,
+    client: ApiClient,
     key: str,
     default: str | None,
     rules: Any,
@@ -258,86 +276,70 @@ def set_flag(
     no_prerequisites: bool,
     output: str,
 ) -> None:
-    """Change what a flag serves in the environment. Its kill and its release stay."""
-    changes: Json = {}
+    """Change what a flag serves in an environment.
+
+    This does not end a kill or a release of the flag.
+    """
+    changes = without_none(rules=rules, off_variant=off_variant)
     if default is not None:
-        changes["default"] = _serve(default)
-    if rules is not None:
-        changes["rules"] = rules
-    if off_variant is not None:
-        changes["off_variant"] = off_variant
+        changes["default"] = _parse_serve(default)
     if kill_variant is not None:
         changes["kill_variant"] = kill_variant or None
     if prerequisites or no_prerequisites:
-        changes["prerequisites"] = [_prerequisite(each) for each in prerequisites]
-    if not changes:
-        raise click.UsageError("Say what to change: --default, --rules, ...")
-    _set(server, key, changes, output)
+        changes["prerequisites"] = [_parse_prerequisite(each) for each in prerequisites]
+    _edit_targeting(client, key, changes, output)
 
 
 @flag.command("enable")
 @click.argument("key")
 @output_option
-@for_environment
-def enable_flag(server: Server, key: str, output: str) -> None:
-    """Let a flag serve what its rules say in the environment."""
-    _set(server, key, {"enabled": True}, output)
+@environment_options
+def enable_flag(client: ApiClient, key: str, output: str) -> None:
+    """Enable a flag in an environment: it follows its rules."""
+    _edit_targeting(client, key, {"enabled": True}, output)
 
 
 @flag.command("disable")
 @click.argument("key")
 @output_option
-@for_environment
-def disable_flag(server: Server, key: str, output: str) -> None:
-    """Let a flag serve its off variant to everyone in the environment.
+@environment_options
+def disable_flag(client: ApiClient, key: str, output: str) -> None:
+    """Disable a flag in an environment: it serves its off variant.
 
-    `tidegate kill` does the same at once, whatever else is configured, and waits until every
-    process has applied it.
+    In an emergency use `tidegate kill`: it also stops a release of the flag, and waits until
+    every live instance has applied it.
     """
-    _set(server, key, {"enabled": False}, output)
+    _edit_targeting(client, key, {"enabled": False}, output)
 
 
-@flag.command("delete")
-@click.argument("key")
-@yes_option
-@for_project
-def delete_flag(server: Server, key: str, yes: bool) -> None:
-    """Delete a flag that nothing needs, and what it serves in every environment."""
-    confirm(f"Delete flag {key} in every environment of project {server.target.project}?", yes)
-    server.delete(server.project_path("flags", key))
-    say(f"Flag {key} deleted.")
+def _edit_targeting(client: ApiClient, key: str, changes: Json, output: str) -> None:
+    edit(TARGETING, client, key, changes, output, place=f" in {client.target.environment}")
 
 
-def _set(server: Server, key: str, changes: Json, output: str) -> None:
-    at = server.environment_path("flags", key)
-    edited = server.edit(at, lambda document: {**as_sent(document, *SET_BY_SERVER), **changes})
-    print_changed(f"Flag {key} in {server.target.environment}", edited, output)
-
-
-def _described(
+def _descriptive_fields(
     name: str | None, description: str | None, tags: Sequence[str], client_side: bool | None
 ) -> Json:
-    return given(
+    return without_none(
         name=name, description=description, tags=list(tags) or None, client_side=client_side
     )
 
 
-def _variant(text: str, type_: str) -> Json:
+def _parse_variant(text: str, type_: str) -> Json:
     name, equals, value = text.partition("=")
     if not equals:
-        raise click.UsageError(f"A variant is written NAME=VALUE, not {text!r}.")
+        raise click.UsageError(f"{text!r} is not a variant. Write NAME=VALUE.")
     if type_ == "string":
         return {"key": name, "value": value}
     try:
         return {"key": name, "value": json.loads(value)}
     except ValueError:
         raise click.UsageError(
-            f"The value of variant {name} is not JSON: {value!r}; a {type_} is expected."
+            f"The value of variant {name} is not JSON: {value!r}. The flag's type is {type_}."
         ) from None
 
 
-def _serve(text: str) -> Json:
-    """What ``--default`` says: a variant, or a split ``on=25,off=75``."""
+def _parse_serve(text: str) -> Json:
+    """Return what ``--default`` serves: a variant, or a split like ``on=25,off=75``."""
     if "=" not in text:
         return {"variant": text}
     parts = [part.partition("=") for part in text.split(",")]
@@ -345,17 +347,13 @@ def _serve(text: str) -> Json:
         split = [{"variant": name, "weight": float(weight)} for name, _, weight in parts]
     except ValueError:
         raise click.UsageError(
-            f"A split is written on=25,off=75 with percentages, not {text!r}."
+            f"{text!r} is not a split. Write variants with percentages: on=25,off=75."
         ) from None
     return {"split": split}
 
 
-def _prerequisite(text: str) -> Json:
-    flag_, equals, variants = text.partition("=")
+def _parse_prerequisite(text: str) -> Json:
+    key, equals, variants = text.partition("=")
     if not equals:
-        raise click.UsageError(f"A prerequisite is written FLAG=VARIANT, not {text!r}.")
-    return {"flag": flag_, "variants": variants.split(",")}
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
+        raise click.UsageError(f"{text!r} is not a prerequisite. Write FLAG=VARIANT.")
+    return {"flag": key, "variants": variants.split(",")}

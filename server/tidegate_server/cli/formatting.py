@@ -1,4 +1,4 @@
-"""Documents of the API in few words, as tables show them."""
+"""Values from the API as short text."""
 
 from __future__ import annotations
 
@@ -8,16 +8,26 @@ from typing import Any
 from tidegate_server.cli.api_client import Json
 
 
+def count(number: int, noun: str) -> str:
+    """``1 rule``, ``2 rules``: a number with its noun, which gets a plural ``s``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def instant(text: str | None) -> str:
-    """``2026-01-31 09:00:00Z`` for an instant of the API; empty for none."""
+    """``2026-01-31 09:00:00Z`` for a time in a document; empty for None."""
     return "" if text is None else text[:19].replace("T", " ") + "Z"
 
 
-def instant_of(at_ms: int) -> str:
-    """The same for milliseconds since the epoch."""
+def instant_from_ms(at_ms: int) -> str:
+    """``2026-01-31 09:00:00Z`` for milliseconds since the epoch."""
     from datetime import UTC, datetime
 
     return instant(datetime.fromtimestamp(at_ms / 1000, tz=UTC).isoformat())
+
+
+def last_change(document: Json) -> str:
+    """``2026-01-31 09:00:00Z, revision 3``."""
+    return f"{instant(document['updated_at'])}, revision {document['revision']}"
 
 
 def milliseconds(value: float | None) -> str:
@@ -40,33 +50,32 @@ def serving(serve: Json) -> str:
 
 
 def condition(when: Json | None) -> str:
-    """Whom a condition means: ``plan equals "pro" and in segment staff``."""
+    """Who meets a condition: ``plan equals "pro" and in segment staff``."""
     if when is None:
         return "nobody else"
     if "segment" in when:
         return f"in segment {when['segment']}"
-    for group, joint in (("all", " and "), ("any", " or "), ("none", " or ")):
+    for group, conjunction in (("all", " and "), ("any", " or "), ("none", " or ")):
         if group in when:
-            inner = joint.join(_inner(each) for each in when[group])
-            return f"not ({inner})" if group == "none" else inner or _of_nothing(group)
-    value = f" {_value(when['value'])}" if "value" in when else ""
+            inner = conjunction.join(_in_brackets(each) for each in when[group])
+            if group == "none":
+                return f"not ({inner})"
+            return inner or ("everyone" if group == "all" else "nobody")
+    value = f" {json_text(when['value'])}" if "value" in when else ""
     return f"{when['attribute']} {when['operator']}{value}"
 
 
-def _inner(when: Json) -> str:
+def _in_brackets(when: Json) -> str:
     text = condition(when)
-    groups = len(when.get("all", ())) > 1 or len(when.get("any", ())) > 1
-    return f"({text})" if groups else text
+    several = len(when.get("all", ())) > 1 or len(when.get("any", ())) > 1
+    return f"({text})" if several else text
 
 
-def _of_nothing(group: str) -> str:
-    return "everyone" if group == "all" else "nobody"
-
-
-def _value(value: Any) -> str:
+def json_text(value: Any) -> str:
+    """A JSON value on one line."""
     return json.dumps(value, ensure_ascii=False)
 
 
 def audience(stage: Json) -> str:
-    """Whom a stage opens: ``5 % of everyone``, ``10 % of staff, testers``."""
+    """Who gets the treatment in a stage: ``5 % of everyone``, ``10 % of staff, testers``."""
     return f"{percent(stage['percentage'])} of {', '.join(stage['segments']) or 'everyone'}"

@@ -1,4 +1,4 @@
-"""`tidegate hook`: what alerts of monitoring systems may do, and to which flags."""
+"""`tidegate hook`: manage hooks, which let alerts act on flags."""
 
 from __future__ import annotations
 
@@ -6,101 +6,102 @@ from collections.abc import Sequence
 
 import click
 
-from tidegate_server.cli.api_client import Json, Server
-from tidegate_server.cli.document_fields import as_sent, given
-from tidegate_server.cli.options import confirm, for_environment, output_option, yes_option
-from tidegate_server.cli.output import (
-    JSON,
-    note,
-    print_changed,
-    print_facts,
-    print_json,
-    print_table,
-    say,
+from tidegate_server.cli.api_client import ApiClient, Json
+from tidegate_server.cli.document_fields import without_none
+from tidegate_server.cli.formatting import instant, last_change
+from tidegate_server.cli.options import description_option, environment_options, output_option
+from tidegate_server.cli.output import Columns
+from tidegate_server.cli.resource_commands import (
+    Facts,
+    Resource,
+    create,
+    delete_command,
+    edit,
+    list_command,
+    show_command,
 )
 
 KINDS = ("alertmanager", "datadog", "grafana", "generic")
 ACTIONS = ("hold", "rollback", "kill")
-SET_BY_SERVER = ("id", "path", "created_by", "created_at")
 
-KIND_OPTION = click.option("--kind", type=click.Choice(KINDS), help="Who sends the alerts.")
-ACTION_OPTION = click.option(
-    "--action", type=click.Choice(ACTIONS), help="What an alert that fires does to the flags."
+HOOK = Resource(
+    name="hook",
+    plural="hooks",
+    options=environment_options,
+    key="ID",
+    read_only=("id", "path", "created_by", "created_at"),
 )
-DESCRIPTION_OPTION = click.option("--description", help="For people.")
+
+COLUMNS: Columns = {
+    "id": "id",
+    "name": "name",
+    "kind": "kind",
+    "action": "action",
+    "environment": "environment",
+    "flags": lambda each: ", ".join(each["flags"]),
+    "enabled": "enabled",
+}
+
+KIND_OPTION = click.option("--kind", type=click.Choice(KINDS), help="System that sends the alerts.")
+ACTION_OPTION = click.option(
+    "--action", type=click.Choice(ACTIONS), help="What a firing alert does to the flags."
+)
+
+
+def _facts(client: ApiClient, hook: Json) -> Facts:
+    return (
+        ("hook", hook["id"]),
+        ("name", hook["name"]),
+        ("description", hook["description"]),
+        ("url", _url(client, hook)),
+        ("kind", hook["kind"]),
+        ("action", hook["action"]),
+        ("environment", hook["environment"]),
+        ("flags", ", ".join(hook["flags"])),
+        ("enabled", hook["enabled"]),
+        ("created", f"{instant(hook['created_at'])} by {hook['created_by']}"),
+        ("last change", last_change(hook)),
+    )
+
+
+def _url(client: ApiClient, hook: Json) -> str:
+    return f"{client.target.url}{hook['path']}"
 
 
 @click.group()
 def hook() -> None:
-    """Hooks: what alerts of monitoring systems may do, and to which flags."""
+    """Manage hooks: URLs for alerts that act on flags."""
 
 
-@hook.command("list")
-@output_option
-@for_environment
-def list_hooks(server: Server, output: str) -> None:
-    """List the project's hooks, of every environment."""
-    found = server.list(server.project_path("hooks")).items
-    if output == JSON:
-        return print_json(found)
-    if not found:
-        return note(f"No hooks in {server.target.project}.")
-    return print_table(
-        ("id", "name", "kind", "action", "environment", "flags", "enabled"),
-        [
-            (
-                each["id"],
-                each["name"],
-                each["kind"],
-                each["action"],
-                each["environment"],
-                ", ".join(each["flags"]),
-                each["enabled"],
-            )
-            for each in found
-        ],
+hook.add_command(
+    list_command(
+        HOOK,
+        "List hooks of all environments.",
+        COLUMNS,
+        "Create one with `tidegate hook create NAME`.",
     )
-
-
-@hook.command("show")
-@click.argument("id")
-@output_option
-@for_environment
-def show_hook(server: Server, id: str, output: str) -> None:
-    """Show a hook, without its secret."""
-    from tidegate_server.cli.formatting import instant
-
-    found = server.read(server.project_path("hooks", id)).body
-    if output == JSON:
-        return print_json(found)
-    return print_facts(
-        (
-            ("hook", id),
-            ("name", found["name"]),
-            ("description", found["description"]),
-            ("address", _address(server, found)),
-            ("kind", found["kind"]),
-            ("action", found["action"]),
-            ("environment", found["environment"]),
-            ("flags", ", ".join(found["flags"])),
-            ("enabled", found["enabled"]),
-            ("made", f"{instant(found['created_at'])} by {found['created_by']}"),
-            ("changed", f"{instant(found['updated_at'])}, revision {found['revision']}"),
-        )
+)
+hook.add_command(show_command(HOOK, "Show a hook, without its secret.", _facts))
+hook.add_command(
+    delete_command(
+        HOOK,
+        "Delete a hook. Its secret stops working at once.",
+        label=lambda hook: f"{hook['name']} ({hook['id']})",
     )
+)
 
 
 @hook.command("create")
 @click.argument("name")
 @KIND_OPTION
 @ACTION_OPTION
-@click.option("--flag", "flags", multiple=True, required=True, help="May be repeated.")
-@click.option("--disabled", is_flag=True, help="Say what is understood, and do nothing.")
-@DESCRIPTION_OPTION
+@click.option("--flag", "flags", multiple=True, required=True, help="A flag to act on. Repeatable.")
+@click.option("--disabled", is_flag=True, help="Accept alerts, but do not act on them.")
+@description_option
 @output_option
-@for_environment
+@environment_options
 def create_hook(
-    server: Server,
+    client: ApiClient,
     name: str,
     kind: str | None,
     action: str | None,
@@ -109,42 +110,47 @@ def create_hook(
     description: str | None,
     output: str,
 ) -> None:
-    """Create a hook called NAME in the environment, and print its secret, this once.
+    """Create a hook in an environment and print its secret.
 
-    An alert that fires does the action to these flags; nothing else can be done with the
-    secret. The secret alone goes to standard output, so that a program can take it.
+    A firing alert runs the action on the flags; the secret allows nothing else. It is shown only
+    once, as the only line on standard output, so that a script can capture it.
     """
     if kind is None or action is None:
-        raise click.UsageError("Say --kind and --action.")
-    asked = {
+        raise click.UsageError("Give --kind and --action.")
+    body = {
         "name": name,
-        "environment": server.target.environment,
+        "environment": client.target.environment,
         "enabled": not disabled,
         "kind": kind,
         "action": action,
         "flags": list(flags),
-        **given(description=description),
+        **without_none(description=description),
     }
-    made = server.post(server.project_path("hooks"), asked)
-    if output == JSON:
-        return print_json(made)
-    note(f"Hook {made['id']} created. Let {kind} post its alerts to {_address(server, made)},")
-    note("with this secret as the bearer token or the Basic password. It is shown this once:")
-    return say(made["secret"])
+
+    def message(created: Json) -> str:
+        return (
+            f"Hook {created['id']} created. Configure {kind} to post alerts to\n"
+            f"  {_url(client, created)}\n"
+            "with the secret as bearer token or as Basic password."
+        )
+
+    create(HOOK, client, body, output, message)
 
 
 @hook.command("edit")
 @click.argument("id")
-@click.option("--name", help="The audit log names it so.")
+@click.option("--name", help="Name, as in the audit log.")
 @KIND_OPTION
 @ACTION_OPTION
-@click.option("--flag", "flags", multiple=True, help="The flags, all of them. May be repeated.")
-@click.option("--enable/--disable", "enabled", default=None, help="Whether it does anything.")
-@DESCRIPTION_OPTION
+@click.option("--flag", "flags", multiple=True, help="Replace the flags. Repeatable.")
+@click.option(
+    "--enable/--disable", "enabled", default=None, help="Whether alerts act on the flags."
+)
+@description_option
 @output_option
-@for_environment
+@environment_options
 def edit_hook(
-    server: Server,
+    client: ApiClient,
     id: str,
     name: str | None,
     kind: str | None,
@@ -154,8 +160,8 @@ def edit_hook(
     description: str | None,
     output: str,
 ) -> None:
-    """Change what a hook does; its address, its environment and its secret stay."""
-    changes = given(
+    """Edit a hook. Its URL, environment and secret stay the same."""
+    changes = without_none(
         name=name,
         kind=kind,
         action=action,
@@ -163,30 +169,4 @@ def edit_hook(
         enabled=enabled,
         description=description,
     )
-    if not changes:
-        raise click.UsageError(
-            "Say what to change: --name, --kind, --action, --flag, --enable, --disable, "
-            "--description."
-        )
-    edited = server.edit(
-        server.project_path("hooks", id),
-        lambda document: {**as_sent(document, *SET_BY_SERVER), **changes},
-    )
-    print_changed(f"Hook {id}", edited, output)
-
-
-@hook.command("delete")
-@click.argument("id")
-@yes_option
-@for_environment
-def delete_hook(server: Server, id: str, yes: bool) -> None:
-    """Delete a hook; its secret is worth nothing from now on."""
-    at = server.project_path("hooks", id)
-    named = server.read(at).body["name"]
-    confirm(f"Delete the hook {named} ({id})?", yes)
-    server.delete(at)
-    say(f"The hook {named} ({id}) is deleted.")
-
-
-def _address(server: Server, hook: Json) -> str:
-    return f"{server.target.url}{hook['path']}"
+    edit(HOOK, client, id, changes, output)

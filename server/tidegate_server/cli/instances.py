@@ -1,40 +1,38 @@
-"""`tidegate instances`: the processes that evaluate flags."""
+"""`tidegate instances`: list the processes that run an SDK."""
 
 from __future__ import annotations
 
 import click
 
-from tidegate_server.cli.api_client import Server
-from tidegate_server.cli.options import for_environment, output_option
-from tidegate_server.cli.output import JSON, note, print_json, print_table
+from tidegate_server.cli.api_client import ApiClient
+from tidegate_server.cli.formatting import instant
+from tidegate_server.cli.options import environment_options, output_option
+from tidegate_server.cli.output import JSON, Columns, print_list
+
+COLUMNS: Columns = {
+    "instance": "id",
+    "host": "host",
+    "pid": lambda each: str(each["pid"]),
+    "sdk": "sdk",
+    "version": "version",
+    "live": "live",
+    "last report": lambda each: instant(each["last_seen_at"]),
+}
 
 
 @click.command()
-@click.option("--all", "every", is_flag=True, help="Also those that do not report any more.")
+@click.option("--all", "include_gone", is_flag=True, help="Include instances that are gone.")
 @output_option
-@for_environment
-def instances(server: Server, every: bool, output: str) -> None:
-    """List the processes that evaluate flags, and their versions."""
-    from tidegate_server.cli.formatting import instant
-
-    known = server.list(server.environment_path("instances")).items
-    found = [each for each in known if every or each["live"]]
-    if output == JSON:
-        return print_json(found)
-    if not found:
-        return note(f"No process with the SDK reports in {server.target.environment}.")
-    return print_table(
-        ("instance", "host", "pid", "sdk", "version", "live", "last report"),
-        [
-            (
-                each["id"],
-                each["host"],
-                str(each["pid"]),
-                each["sdk"],
-                each["version"],
-                each["live"],
-                instant(each["last_seen_at"]),
-            )
-            for each in sorted(found, key=lambda each: (each["host"], each["pid"]))
-        ],
+@environment_options
+def instances(client: ApiClient, include_gone: bool, output: str) -> None:
+    """List instances: processes that run an SDK, with their versions."""
+    known = client.list(client.environment_path("instances")).items
+    shown = [each for each in known if include_gone or each["live"]]
+    if output != JSON:
+        shown.sort(key=lambda each: (each["host"], each["pid"]))
+    print_list(
+        shown,
+        COLUMNS,
+        output,
+        empty=f"No instance reports in {client.target.environment}.",
     )

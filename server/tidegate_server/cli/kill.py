@@ -1,7 +1,7 @@
-"""`tidegate kill` and `tidegate restore`: everyone off, at once, and seen to be.
+"""`tidegate kill` and `tidegate restore`: the kill switch.
 
-Nothing is drawn and nothing is read that the switch itself does not need: it is used when
-other things are broken.
+These commands are used when other things are broken, so they depend on as little as possible:
+no rich, no file besides the contexts file.
 """
 
 from __future__ import annotations
@@ -11,137 +11,141 @@ import time
 
 import click
 
-from tidegate_server.cli.api_client import Json, Server
-from tidegate_server.cli.exit_codes import INTERRUPTED, NOT_SEEN
+from tidegate_server.cli.api_client import ApiClient, Json
+from tidegate_server.cli.exit_codes import INTERRUPTED, NOT_REACHED
+from tidegate_server.cli.formatting import milliseconds
 from tidegate_server.cli.options import (
     duration,
-    for_environment_in_a_hurry,
+    kill_switch_options,
     output_option,
     reason_option,
 )
-from tidegate_server.cli.output import JSON, note, print_json, say
+from tidegate_server.cli.output import JSON, print_json, print_stderr, print_text
 from tidegate_server.errors import TidegateError
 
 POLL_SECONDS = 0.1
-MOST_NAMED = 10
+MAX_INSTANCES_NAMED = 10
 
 
 @click.command()
 @click.argument("flag")
 @reason_option
 @click.option(
-    "--wait", type=duration, default="10s", show_default=True,
-    help="How long to wait until every live process has applied it; 0s: do not.",
+    "--wait", type=duration, default="10s", show_default=True, metavar="DURATION",
+    help="How long to wait until every live instance has applied it; 0s: do not wait.",
 )  # fmt: skip
 @output_option
-@for_environment_in_a_hurry
-def kill(server: Server, flag: str, reason: str, wait: float, output: str) -> None:
-    """Give everyone FLAG's kill variant at once, until restored.
+@kill_switch_options
+def kill(client: ApiClient, flag: str, reason: str, wait: float, output: str) -> None:
+    """Kill a flag: everyone gets its kill variant at once.
 
-    A release of the flag stops. Then waits for the receipt: how many live processes have
-    applied it, and how long that took. Exit status 5: it is in force, but a live process has
-    not applied it in time.
+    A release of the flag stops. The command then waits until every live instance has applied
+    the kill, and prints how long that took. `tidegate restore` ends the kill.
+
+    Exit status 5: the kill is in force, but a live instance has not applied it in time.
     """
-    began = time.monotonic()
-    at = server.environment_path("flags", flag)
-    killed = server.post(f"{at}/kill", {"reason": reason})
+    started = time.monotonic()
+    path = client.environment_path("flags", flag)
+    killed = client.post(f"{path}/kill", {"reason": reason})
     if output != JSON:
-        say(_in_force(server, killed))
-    seen = _wait_for_receipt(server, at, killed, began + wait) if wait else killed
+        print_text(_killed_text(client, killed))
+    latest = _wait_for_receipt(client, path, killed, started + wait) if wait else killed
     if output == JSON:
-        print_json(seen)
+        print_json(latest)
     else:
-        say(_receipt(seen, asked_to_wait=wait > 0))
-    if wait and not _applied(seen):
-        _name_waiting(server, seen)
-        sys.exit(NOT_SEEN)
+        print_text(_receipt_text(latest, waited=wait > 0))
+    if wait and not _applied_everywhere(latest):
+        _print_waiting_instances(client, latest)
+        sys.exit(NOT_REACHED)
 
 
 @click.command()
 @click.argument("flag")
 @reason_option
 @output_option
-@for_environment_in_a_hurry
-def restore(server: Server, flag: str, reason: str, output: str) -> None:
-    """End the kill of FLAG. A release that it stopped stays paused until it is resumed."""
-    restored = server.post(server.environment_path("flags", flag, "restore"), {"reason": reason})
+@kill_switch_options
+def restore(client: ApiClient, flag: str, reason: str, output: str) -> None:
+    """Restore a killed flag.
+
+    A release that the kill stopped stays paused until you resume it.
+    """
+    path = client.environment_path("flags", flag, "restore")
+    restored = client.post(path, {"reason": reason})
     if output == JSON:
         return print_json(restored)
-    say(f"{flag} is restored in {_place(server)}.")
+    print_text(f"Flag {flag} restored in {_place(client)}.")
     if restored["release"]:
-        say(f"Its release is paused; `tidegate release resume {restored['release']}` goes on.")
+        resume = f"`tidegate release resume {restored['release']}`"
+        print_text(f"Its release is paused. Continue it with {resume}.")
     return None
 
 
-def _wait_for_receipt(server: Server, at: str, killed: Json, until: float) -> Json:
-    seen = killed
+def _wait_for_receipt(client: ApiClient, path: str, killed: Json, deadline: float) -> Json:
+    latest = killed
     try:
-        while not _applied(seen) and time.monotonic() < until:
+        while not _applied_everywhere(latest) and time.monotonic() < deadline:
             time.sleep(POLL_SECONDS)
-            seen = server.read(at).body
+            latest = client.get(path).body
     except TidegateError as error:
-        note(f"tidegate: the kill is in force, but its receipt cannot be read: {error.message}")
-        sys.exit(NOT_SEEN)
+        print_stderr(
+            f"tidegate: The kill is in force, but its receipt cannot be read: {error.message}"
+        )
+        sys.exit(NOT_REACHED)
     except KeyboardInterrupt:
-        note("tidegate: the kill is in force; nobody waits for its receipt any more.")
+        print_stderr("tidegate: The kill is in force. Stopped waiting for its receipt.")
         sys.exit(INTERRUPTED)
-    return seen
+    return latest
 
 
-def _applied(seen: Json) -> bool:
-    receipt = seen["receipt"]
+def _applied_everywhere(targeting: Json) -> bool:
+    receipt = targeting["receipt"]
     return receipt is not None and receipt["applied"] >= receipt["live"]
 
 
-def _in_force(server: Server, killed: Json) -> str:
+def _killed_text(client: ApiClient, killed: Json) -> str:
     variant = killed["kill_variant"] or killed["off_variant"]
-    words = f"{killed['flag']} is killed in {_place(server)}: everyone gets {variant}."
+    text = f"Flag {killed['flag']} killed in {_place(client)}: everyone gets {variant}."
     if killed["release"]:
-        words += f" Its release {killed['release']} is stopped."
-    return words
+        text += f" Its release {killed['release']} is stopped."
+    return text
 
 
-def _receipt(seen: Json, *, asked_to_wait: bool) -> str:
-    receipt = seen["receipt"]
+def _receipt_text(targeting: Json, *, waited: bool) -> str:
+    receipt = targeting["receipt"]
     if receipt is None:
-        return "Somebody has restored it meanwhile."
+        return "Someone has restored the flag in the meantime."
     if receipt["live"] == 0:
-        return "No process with the SDK reports here at present, so none can confirm it."
-    so_far = "" if asked_to_wait or _applied(seen) else " so far"
-    words = f"Applied by {receipt['applied']} of {receipt['live']} live processes{so_far}"
+        return "No instance reports here, so none can confirm the kill."
+    so_far = "" if waited or _applied_everywhere(targeting) else " so far"
+    text = f"Applied by {receipt['applied']} of {receipt['live']} live instances{so_far}"
     if receipt["median_ms"] is not None:
         times = (("median", "median_ms"), ("95 %", "p95_ms"), ("slowest", "slowest_ms"))
-        words += ": " + ", ".join(f"{name} {_span(receipt[field])}" for name, field in times)
-    return f"{words}."
+        text += ": " + ", ".join(f"{name} {milliseconds(receipt[field])}" for name, field in times)
+    return f"{text}."
 
 
-def _name_waiting(server: Server, seen: Json) -> None:
-    """Say which processes have not applied it, on standard error."""
-    waiting = seen["receipt"]["waiting"] if seen["receipt"] else []
+def _print_waiting_instances(client: ApiClient, targeting: Json) -> None:
+    """Print which instances have not applied the kill, to standard error."""
+    waiting = targeting["receipt"]["waiting"] if targeting["receipt"] else []
     if not waiting:
         return
     known: dict[str, Json] = {}
     try:
-        items = server.list(server.environment_path("instances")).items
+        items = client.list(client.environment_path("instances")).items
         known = {each["id"]: each for each in items}
     except TidegateError:
-        pass  # the list of ids is better than nothing
-    note("tidegate: the kill is in force, and these live processes have not applied it yet:")
-    for id in waiting[:MOST_NAMED]:
-        note(f"  instance {id}{_whereabouts(known[id]) if id in known else ''}")
-    if len(waiting) > MOST_NAMED:
-        note(f"  and {len(waiting) - MOST_NAMED:,} more; `tidegate instances` lists all")
+        pass  # the ids alone are better than nothing
+    print_stderr("tidegate: The kill is in force, but these instances have not applied it yet:")
+    for id in waiting[:MAX_INSTANCES_NAMED]:
+        print_stderr(f"  {id}{_process_text(known[id]) if id in known else ''}")
+    if len(waiting) > MAX_INSTANCES_NAMED:
+        more = len(waiting) - MAX_INSTANCES_NAMED
+        print_stderr(f"  and {more:,} more; see `tidegate instances`")
 
 
-def _whereabouts(instance: Json) -> str:
-    return f" on {instance['host']}, pid {instance['pid']}, heard of {instance['last_seen_at']}"
+def _process_text(instance: Json) -> str:
+    return f" on {instance['host']}, pid {instance['pid']}, last report {instance['last_seen_at']}"
 
 
-def _place(server: Server) -> str:
-    return f"{server.target.environment} of {server.target.project}"
-
-
-def _span(value: float) -> str:
-    from tidegate_server.cli.formatting import milliseconds
-
-    return milliseconds(value)
+def _place(client: ApiClient) -> str:
+    return f"{client.target.environment} (project {client.target.project})"

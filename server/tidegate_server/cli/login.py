@@ -1,4 +1,4 @@
-"""`tidegate login`, `logout` and `context`: servers kept under a name."""
+"""`tidegate login`, `logout` and `context`: save servers and tokens under a name."""
 
 from __future__ import annotations
 
@@ -10,53 +10,74 @@ import click
 
 from tidegate_server.cli.contexts import Context, Contexts
 from tidegate_server.cli.options import output_option
-from tidegate_server.cli.output import JSON, note, print_facts, print_json, print_table, say
+from tidegate_server.cli.output import (
+    JSON,
+    Columns,
+    print_facts,
+    print_json,
+    print_list,
+    print_stderr,
+    print_text,
+)
 from tidegate_server.cli.target import (
     DEFAULT_ENVIRONMENT,
     DEFAULT_PROJECT,
     Target,
+    TargetOptions,
     check_token,
     check_url,
+    resolve_target,
 )
 from tidegate_server.processes.settings import check_environment
 
-OVERRIDING = ("TIDEGATE_URL", "TIDEGATE_TOKEN", "TIDEGATE_PROJECT", "TIDEGATE_ENVIRONMENT")
+OVERRIDES = ("TIDEGATE_URL", "TIDEGATE_TOKEN", "TIDEGATE_PROJECT", "TIDEGATE_ENVIRONMENT")
+
+COLUMNS: Columns = {
+    "context": "name",
+    "current": "current",
+    "url": "url",
+    "project": "project",
+    "environment": "environment",
+}
 
 
 @click.command()
 @click.argument("name", default="default")
 @click.option(
-    "--url", envvar="TIDEGATE_URL", show_envvar=True, required=True, help="The server's address."
+    "--url", envvar="TIDEGATE_URL", show_envvar=True, required=True, help="Server address."
 )
-@click.option("--project", default=DEFAULT_PROJECT, show_default=True, help="The usual project.")
 @click.option(
-    "--environment", "-e", default=DEFAULT_ENVIRONMENT, show_default=True,
-    help="The usual environment.",
+    "--project", metavar="KEY", default=DEFAULT_PROJECT, show_default=True, help="Default project."
+)
+@click.option(
+    "--environment", "-e", metavar="KEY", default=DEFAULT_ENVIRONMENT, show_default=True,
+    help="Default environment.",
 )  # fmt: skip
 def login(name: str, url: str, project: str, environment: str) -> None:
-    """Keep a server and a token under NAME, and use it from now on.
+    """Save a server and a token as context NAME.
 
-    The token is asked for, or read from standard input when that is no terminal; it is never
-    given on the command line, which other users of the machine can see. The server is asked
-    whether it knows the token; if not, nothing is kept.
+    The new context becomes the current one. The command asks for the token, or reads it from
+    standard input if that is not a terminal: other users of the machine could read it on the
+    command line. Nothing is saved unless the server accepts the token.
     """
-    from tidegate_server.cli.api_client import Server
+    from tidegate_server.cli.api_client import ApiClient
 
     check_environment(os.environ)
     address = check_url(url)
-    token = check_token(_ask_for_token())
-    with closing(Server(Target(address, token, project, environment, "standard input"))) as server:
-        server.read(server.environment_path())
-    kept = Contexts.of_environment(os.environ)
-    kept.with_context(name, Context(address, token, project, environment)).write()
-    say(
-        f"Logged in to {address} as context {name}: {environment} of {project}. "
-        f"Kept in {kept.path}."
+    token = check_token(_read_token())
+    target = Target(address, token, project, environment, "standard input")
+    with closing(ApiClient(target)) as client:
+        client.get(client.environment_path())
+    contexts = Contexts.read(os.environ)
+    contexts.with_context(name, Context(address, token, project, environment)).write()
+    print_text(
+        f"Logged in to {address}.\n"
+        f"Saved as context {name} ({_place(project, environment)}) in {contexts.path}."
     )
-    _warn_of_variables()
+    _warn_about_overrides()
 
 
-def _ask_for_token() -> str:
+def _read_token() -> str:
     if sys.stdin.isatty():
         return str(click.prompt("Token", hide_input=True))
     return sys.stdin.readline()
@@ -65,81 +86,67 @@ def _ask_for_token() -> str:
 @click.command()
 @click.argument("name", required=False)
 def logout(name: str | None) -> None:
-    """Forget a context and its token.
+    """Remove a context and its token from this machine.
 
-    It is the one in use unless NAME says another.
-
-    The token itself stays good: `tidegate token revoke` ends it.
+    Removes the current context unless you give a NAME. The token stays valid; revoke it with
+    `tidegate token revoke`.
     """
-    kept = Contexts.of_environment(os.environ)
-    forgotten = name or kept.current_name
-    if not forgotten:
-        return note("There is nothing to forget: no context is in use.")
-    kept.named(forgotten)
-    kept.without(forgotten).write()
-    return say(f"Context {forgotten} is forgotten; its token stays good until it is revoked.")
+    contexts = Contexts.read(os.environ)
+    removed = name or contexts.current_name
+    if not removed:
+        return print_stderr("Nothing to remove: there is no current context.")
+    contexts.get(removed)
+    contexts.without(removed).write()
+    return print_text(f"Context {removed} removed. Its token stays valid until you revoke it.")
 
 
 @click.group()
 def context() -> None:
-    """Contexts: the servers that you have logged in to."""
+    """Manage contexts: servers you have logged in to."""
 
 
 @context.command("list")
 @output_option
 def list_contexts(output: str) -> None:
-    """List the contexts, without their tokens."""
-    kept = Contexts.of_environment(os.environ)
-    found = [
+    """List contexts, without their tokens."""
+    contexts = Contexts.read(os.environ)
+    items = [
         {
             "name": name,
-            "current": name == kept.current_name,
+            "current": name == contexts.current_name,
             "url": each.url,
             "project": each.project,
             "environment": each.environment,
         }
-        for name, each in sorted(kept.known.items())
+        for name, each in sorted(contexts.by_name.items())
     ]
-    if output == JSON:
-        return print_json(found)
-    if not found:
-        return note(f"No contexts in {kept.path}; `tidegate login` makes one.")
-    return print_table(
-        ("context", "in use", "url", "project", "environment"),
-        [
-            (each["name"], each["current"], each["url"], each["project"], each["environment"])
-            for each in found
-        ],
-    )
+    empty = f"No contexts in {contexts.path}. Create one with `tidegate login`."
+    print_list(items, COLUMNS, output, empty=empty)
 
 
 @context.command("use")
 @click.argument("name")
-@click.option("--project", help="The usual project from now on.")
-@click.option("--environment", "-e", help="The usual environment from now on.")
+@click.option("--project", metavar="KEY", help="New default project.")
+@click.option("--environment", "-e", metavar="KEY", help="New default environment.")
 def use_context(name: str, project: str | None, environment: str | None) -> None:
-    """Use a context from now on, and change its project or environment."""
-    kept = Contexts.of_environment(os.environ)
-    present = kept.named(name)
-    used = Context(
-        present.url,
-        present.token,
-        project or present.project,
-        environment or present.environment,
-    )
-    kept.with_context(name, used).write()
-    say(f"Context {name} is in use: {used.environment} of {used.project} at {used.url}.")
-    _warn_of_variables()
+    """Switch to a context, and optionally change its defaults."""
+    contexts = Contexts.read(os.environ)
+    saved = contexts.get(name)
+    project, environment = project or saved.project, environment or saved.environment
+    contexts.with_context(name, Context(saved.url, saved.token, project, environment)).write()
+    print_text(f"Switched to context {name}: {saved.url} ({_place(project, environment)}).")
+    _warn_about_overrides()
 
 
 @context.command("show")
-@click.option("--context", "name", help="A context of `tidegate login`.  [TIDEGATE_CONTEXT]")
+@click.option(
+    "--context", "name", metavar="NAME",
+    help="Context saved by `tidegate login`.  [TIDEGATE_CONTEXT]",
+)  # fmt: skip
 @output_option
 def show_context(name: str | None, output: str) -> None:
-    """Show where a command would go now, without the token."""
-    from tidegate_server.cli.target import Given, resolve
-
-    target = resolve(Given(context=name), os.environ)
+    """Show which server, project and environment commands use."""
+    target = resolve_target(TargetOptions(context=name), os.environ)
     shown = {
         "url": target.url,
         "project": target.project,
@@ -151,7 +158,12 @@ def show_context(name: str | None, output: str) -> None:
     return print_facts((field.replace("_", " "), value) for field, value in shown.items())
 
 
-def _warn_of_variables() -> None:
-    set_ = [name for name in OVERRIDING if os.environ.get(name)]
-    if set_:
-        note(f"Note that {', '.join(set_)} in this shell goes before any context.")
+def _place(project: str, environment: str) -> str:
+    project, environment = project or DEFAULT_PROJECT, environment or DEFAULT_ENVIRONMENT
+    return f"project {project}, environment {environment}"
+
+
+def _warn_about_overrides() -> None:
+    set_variables = [name for name in OVERRIDES if os.environ.get(name)]
+    if set_variables:
+        print_stderr(f"Note: {', '.join(set_variables)} in this shell overrides every context.")

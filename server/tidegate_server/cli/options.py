@@ -1,7 +1,7 @@
-"""The options that commands share, and the server that they are given.
+"""Options that commands share.
 
-``@for_environment`` and its like put the options for reaching a server on a command, and
-call it with a ``Server`` as its first argument.
+``@environment_options`` and its like add the options that select a server to a command, and call
+it with a connected ``ApiClient`` as its first argument.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import click
 
-from tidegate_server.cli.output import JSON, TABLE, clean, note
-from tidegate_server.cli.target import Given, resolve
+from tidegate_server.cli.output import JSON, TABLE, print_stderr, printable
+from tidegate_server.cli.target import TargetOptions, resolve_target
 from tidegate_server.errors import StartupRefused, TidegateError
 from tidegate_server.processes.settings import check_environment
 
 if TYPE_CHECKING:
-    from tidegate_server.cli.api_client import Json, Server
+    from tidegate_server.cli.api_client import ApiClient, Json
 
 Command: TypeAlias = Callable[..., None]
 Decorator: TypeAlias = Callable[[Command], Command]
@@ -31,102 +31,116 @@ AnyCommand = TypeVar("AnyCommand", bound=Command)
 
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
-# Their names are kept apart from those that a command gives to its own parameters.
+# The names of their parameters differ from those that commands give to their own.
 _URL = click.option(
-    "--url", "at_url", help="The server's address.  [TIDEGATE_URL, else the current context]"
+    "--url", "target_url", help="Server address.  [TIDEGATE_URL, or the current context]"
 )
 _CONTEXT = click.option(
-    "--context", "at_context", help="A context of `tidegate login`.  [TIDEGATE_CONTEXT]"
+    "--context",
+    "target_context",
+    metavar="NAME",
+    help="Context saved by `tidegate login`.  [TIDEGATE_CONTEXT]",
 )
-_PROJECT = click.option("--project", "at_project", help="The project.  [TIDEGATE_PROJECT; default]")
+_PROJECT = click.option(
+    "--project",
+    "target_project",
+    metavar="KEY",
+    help="Project.  [TIDEGATE_PROJECT, the context, or default]",
+)
 _ENVIRONMENT = click.option(
     "--environment",
     "-e",
-    "at_environment",
-    help="The environment.  [TIDEGATE_ENVIRONMENT; production]",
+    "target_environment",
+    metavar="KEY",
+    help="Environment.  [TIDEGATE_ENVIRONMENT, the context, or production]",
 )
 
 
-def _reaching(
-    *options: Callable[[Command], Command], lenient: bool = False, perhaps: bool = False
-) -> Decorator:
+def _target_options(*options: Decorator, lenient: bool = False, lazy: bool = False) -> Decorator:
     def decorate(command: Command) -> Command:
         @wraps(command)
-        def reached(
+        def connected(
             *,
-            at_url: str | None,
-            at_context: str | None,
-            at_project: str | None = None,
-            at_environment: str | None = None,
+            target_url: str | None,
+            target_context: str | None,
+            target_project: str | None = None,
+            target_environment: str | None = None,
             **arguments: Any,
         ) -> None:
-            with ExitStack() as at_the_end:
+            with ExitStack() as stack:
 
-                def reach() -> Server:
-                    from tidegate_server.cli.api_client import Server
+                def connect() -> ApiClient:
+                    from tidegate_server.cli.api_client import ApiClient
 
                     _check_settings(lenient)
-                    given = Given(at_url, at_context, at_project, at_environment)
-                    target = resolve(given, os.environ)
+                    selected = TargetOptions(
+                        target_url, target_context, target_project, target_environment
+                    )
+                    target = resolve_target(selected, os.environ)
                     if target.warning:
-                        note(f"tidegate: {target.warning}")
-                    return at_the_end.enter_context(closing(Server(target)))
+                        print_stderr(f"tidegate: {target.warning}")
+                    return stack.enter_context(closing(ApiClient(target)))
 
-                command(reach if perhaps else reach(), **arguments)
+                command(connect if lazy else connect(), **arguments)
 
-        optioned: Command = reached
+        decorated: Command = connected
         for option in reversed(options):
-            optioned = option(optioned)
-        return optioned
+            decorated = option(decorated)
+        return decorated
 
     return decorate
 
 
-for_server = _reaching(_URL, _CONTEXT)
-"""For commands about the server itself."""
+server_options = _target_options(_URL, _CONTEXT)
+"""For commands about the server."""
 
-for_project = _reaching(_PROJECT, _URL, _CONTEXT)
+project_options = _target_options(_PROJECT, _URL, _CONTEXT)
 """For commands about a project."""
 
-for_project_perhaps = _reaching(_PROJECT, _URL, _CONTEXT, perhaps=True)
-"""For commands that may do without a server: their first argument is a function that reaches
-it, or raises what ``resolve`` raises."""
-
-for_environment = _reaching(_ENVIRONMENT, _PROJECT, _URL, _CONTEXT)
+environment_options = _target_options(_ENVIRONMENT, _PROJECT, _URL, _CONTEXT)
 """For commands about an environment of a project."""
 
-for_environment_in_a_hurry = _reaching(_ENVIRONMENT, _PROJECT, _URL, _CONTEXT, lenient=True)
-"""As ``for_environment``, for the kill switch: a setting nobody knows does not stop it."""
+optional_server_options = _target_options(_PROJECT, _URL, _CONTEXT, lazy=True)
+"""For commands that can work without a server. Their first argument is a function that returns
+an ``ApiClient``, or raises what ``resolve_target`` raises."""
+
+kill_switch_options = _target_options(_ENVIRONMENT, _PROJECT, _URL, _CONTEXT, lenient=True)
+"""As ``environment_options``, but an unknown setting is only reported: nothing that the kill
+switch does not need may stop it."""
 
 output_option = click.option(
     "--output", "-o", type=click.Choice((TABLE, JSON)), default=TABLE, show_default=True,
-    help="For people, or for programs.",
+    help="Output format.",
 )  # fmt: skip
 
-yes_option = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+yes_option = click.option("--yes", "-y", is_flag=True, help="Skip the confirmation prompt.")
 
-reason_option = click.option("--reason", default="", help="Why; it goes to the audit log.")
+reason_option = click.option("--reason", default="", help="Reason, for the audit log.")
+
+name_option = click.option("--name", help="Display name.")
+
+description_option = click.option("--description", help="Description.")
 
 
-def limit_option(most: int) -> Callable[[AnyCommand], AnyCommand]:
-    """How many of a long list are shown: the latest."""
+def limit_option(default: int) -> Callable[[AnyCommand], AnyCommand]:
+    """Return the option `--limit`: how many of the latest items to show."""
     return click.option(
-        "--limit", type=click.IntRange(min=1), default=most, show_default=True,
-        help="How many, the latest.",
+        "--limit", type=click.IntRange(min=1), default=default, show_default=True,
+        help="Show at most this many, the latest.",
     )  # fmt: skip
 
 
 def confirm(question: str, yes: bool) -> None:
-    """Ask before something is gone for good; ends the command unless the answer is yes.
+    """Ask before something is deleted for good; ends the command unless the answer is yes.
 
     Raises:
-        StartupRefused: nobody is there to be asked.
+        StartupRefused: there is no terminal to ask on.
     """
     if yes:
         return
     if not sys.stdin.isatty():
-        raise StartupRefused(f"{question} Nobody is there to say so: add --yes.")
-    click.confirm(clean(question), abort=True)
+        raise StartupRefused(f"{question} Not an interactive terminal: confirm with --yes.")
+    click.confirm(printable(question), abort=True)
 
 
 def _check_settings(lenient: bool) -> None:
@@ -135,47 +149,47 @@ def _check_settings(lenient: bool) -> None:
     except StartupRefused as refused:
         if not lenient:
             raise
-        note(f"tidegate: {refused.message}")
+        print_stderr(f"tidegate: {refused.message}")
 
 
 def duration(text: str) -> float:
-    """The seconds in a span of time, written ``10s`` or ``500ms``: a type of options."""
-    found = re.fullmatch(r"([0-9]{1,6})(ms|s|m|h)", text)
-    if found is None:
-        raise click.BadParameter(f"{text!r} is no span of time; one is written 500ms, 10s or 2m.")
-    return int(found[1]) * UNITS[found[2]]
+    """Return the seconds in a duration like ``10s`` or ``500ms``: an option type."""
+    match = re.fullmatch(r"([0-9]{1,6})(ms|s|m|h)", text)
+    if match is None:
+        raise click.BadParameter(f"{text!r} is not a duration. Examples: 500ms, 10s, 2m.")
+    return int(match[1]) * UNITS[match[2]]
 
 
-def file_text(name: str) -> str:
-    """The text in a file, ``-`` for standard input: a type of options."""
+def read_text(name: str) -> str:
+    """Return the text of a file, or of standard input for ``-``: an option type."""
     try:
         data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
         return data.decode("utf-8-sig")
     except OSError as error:
-        raise click.BadParameter(f"{said(name)} cannot be read: {error.strerror}.") from None
+        raise click.BadParameter(f"Cannot read {file_label(name)}: {error.strerror}.") from None
     except UnicodeDecodeError:
-        raise click.BadParameter(f"{said(name)} is not UTF-8.") from None
+        raise click.BadParameter(f"{file_label(name)} is not UTF-8.") from None
 
 
-def said(name: str) -> str:
-    """How a sentence names a file."""
+def file_label(name: str) -> str:
+    """Return how messages name a file."""
     return "standard input" if name == "-" else name
 
 
-def document_file(name: str) -> Any:
-    """The value in a YAML or JSON file, ``-`` for standard input: a type of options."""
+def read_document(name: str) -> Any:
+    """Return the value in a YAML or JSON file, or on standard input for ``-``: an option type."""
     from tidegate_server.strict_text import parse_text
 
-    text = file_text(name)
+    text = read_text(name)
     try:
-        return parse_text(text, said(name))
+        return parse_text(text, file_label(name))
     except TidegateError as error:
         raise click.BadParameter(error.message) from None
 
 
-def object_file(name: str) -> Json:
-    """As ``document_file``, for files that hold an object with named fields."""
-    found = document_file(name)
-    if not isinstance(found, dict):
-        raise click.BadParameter(f"{said(name)} holds no object with named fields.")
-    return found
+def read_object(name: str) -> Json:
+    """As ``read_document``, for files that must contain an object: an option type."""
+    document = read_document(name)
+    if not isinstance(document, dict):
+        raise click.BadParameter(f"{file_label(name)} does not contain an object with fields.")
+    return document

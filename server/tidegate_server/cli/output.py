@@ -1,15 +1,15 @@
-"""What commands print: tables and facts for people, JSON for programs.
+"""Printing: tables and labelled values for people, JSON for programs.
 
-Colour codes are for terminals only, and what others wrote cannot drive a terminal: control
-characters are shown, not sent. rich is imported when something is drawn.
+Only a terminal gets colour codes. Control characters in text from elsewhere are escaped, so that
+it cannot drive a terminal. rich is imported when something is rendered.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
@@ -21,15 +21,18 @@ if TYPE_CHECKING:
 JSON = "json"
 TABLE = "table"
 
-NOT_A_TERMINAL = 10_000
-"""Columns where nobody looks: a line stays one line for whatever reads it."""
+Columns: TypeAlias = Mapping[str, "str | Callable[[Any], object]"]
+"""The headings of a table, each with a field of an item, or a function that computes the cell."""
 
-_CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
+UNLIMITED_WIDTH = 10_000
+"""Columns when the output is not a terminal: programs get each row on one line."""
+
+_ESCAPES = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
 
 
-def clean(value: object) -> str:
-    """A value as text that only shows itself on a terminal."""
-    return str(value).translate(_CONTROL)
+def printable(value: object) -> str:
+    """Return a value as text with its control characters escaped."""
+    return str(value).translate(_ESCAPES)
 
 
 def print_json(value: Any) -> None:
@@ -37,79 +40,98 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
-def say(sentence: str, *, err: bool = False) -> None:
-    """Print a sentence, which may have several lines; ``err``: on standard error."""
-    click.echo("\n".join(clean(line) for line in sentence.split("\n")), err=err)
+def print_text(text: str) -> None:
+    """Print one or more lines."""
+    _print_lines(text, err=False)
 
 
-def note(sentence: str) -> None:
-    """Print a sentence beside the output proper, on standard error."""
-    click.echo(clean(sentence), err=True)
+def print_stderr(text: str) -> None:
+    """Print one or more lines that are not part of the output proper, to standard error."""
+    _print_lines(text, err=True)
 
 
-def print_changed(what: str, edited: tuple[dict[str, Any], dict[str, Any]], output: str) -> None:
-    """Print what became of an edit: the document as it was read, and as it was written."""
-    before, after = edited
+def _print_lines(text: str, *, err: bool) -> None:
+    click.echo("\n".join(printable(line) for line in text.split("\n")), err=err)
+
+
+def print_list(
+    items: Sequence[Any], columns: Columns, output: str, *, empty: str = "", more: bool = False
+) -> None:
+    """Print items as a table, or as JSON.
+
+    Args:
+        items: the items, in the order to print them in.
+        columns: the table's columns.
+        output: ``JSON`` or ``TABLE``.
+        empty: what to say when there are no items.
+        more: whether `--limit` has cut the list.
+    """
     if output == JSON:
-        return print_json(after)
-    if before["revision"] == after["revision"]:
-        return say(f"{what} was like that already.")
-    return say(f"{what} changed, revision {after['revision']}.")
+        return print_json(items)
+    if empty and not items:
+        return print_stderr(empty)
+    if more:
+        print_stderr(f"Showing the latest {len(items):,}; use --limit to show more.")
+    cells = [
+        [item[column] if isinstance(column, str) else column(item) for column in columns.values()]
+        for item in items
+    ]
+    return print_table(list(columns), cells)
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print rows under headings; numbers stand right."""
-    draw(table(columns, rows))
+def print_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print rows under headings, with numbers aligned right."""
+    print_rendered(table(headings, rows))
 
 
 def print_facts(facts: Iterable[tuple[str, object]]) -> None:
-    """Print names and values in two columns."""
-    draw(facts_grid(facts))
+    """Print labels and values in two columns."""
+    print_rendered(facts_grid(facts))
 
 
-def draw(*parts: RenderableType) -> None:
-    """Print what rich draws, one part below the other; no line ends in spaces for programs."""
+def print_rendered(*parts: RenderableType) -> None:
+    """Print rich renderables below each other; programs get lines without trailing spaces."""
     to = console()
     if to.is_terminal:
         to.print(*parts, sep="\n")
         return
-    with to.capture() as drawn:
+    with to.capture() as captured:
         to.print(*parts, sep="\n")
-    click.echo("\n".join(line.rstrip() for line in drawn.get().rstrip("\n").splitlines()))
+    click.echo("\n".join(line.rstrip() for line in captured.get().rstrip("\n").splitlines()))
 
 
 def facts_grid(facts: Iterable[tuple[str, object]]) -> Table:
-    """Names and values in two columns, to be drawn; what is None or empty is left out."""
+    """Return labels and values in two columns, without those whose value is None or empty."""
     from rich.table import Table
 
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(overflow="fold")
-    for name, value in facts:
+    for label, value in facts:
         if value not in (None, ""):
-            grid.add_row(name, cell(value))
+            grid.add_row(label, cell(value))
     return grid
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
-    """Rows under headings, to be drawn."""
+def table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
+    """Return a table with numbers aligned right."""
     from rich.table import Table
 
-    drawn = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    result = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     listed = [list(row) for row in rows]
-    for number, column in enumerate(columns):
+    for number, heading in enumerate(headings):
         values = [row[number] for row in listed]
         numeric = any(
             isinstance(value, int | float) and not isinstance(value, bool) for value in values
         )
-        drawn.add_column(column, justify="right" if numeric else "left", overflow="fold")
+        result.add_column(heading, justify="right" if numeric else "left", overflow="fold")
     for row in listed:
-        drawn.add_row(*(cell(value) for value in row))
-    return drawn
+        result.add_row(*(cell(value) for value in row))
+    return result
 
 
 def cell(value: object) -> Text:
-    """A value in a table."""
+    """Return a value as the text of a table cell."""
     from rich.text import Text
 
     if isinstance(value, Text):
@@ -118,18 +140,18 @@ def cell(value: object) -> Text:
         return Text("yes" if value else "no")
     if isinstance(value, int):
         return Text(f"{value:,}")
-    return Text("-" if value is None else clean(value))
+    return Text("-" if value is None else printable(value))
 
 
 def console() -> Console:
-    """Where things are drawn: standard output, as wide as it is."""
+    """Return standard output as a rich console."""
     from rich.console import Console
 
     terminal = sys.stdout.isatty()
     return Console(
         file=sys.stdout,
         force_terminal=terminal,
-        width=None if terminal else NOT_A_TERMINAL,
+        width=None if terminal else UNLIMITED_WIDTH,
         highlight=False,
         markup=False,
         emoji=False,

@@ -1,4 +1,4 @@
-"""`tidegate policy`: what must hold before a release opens further."""
+"""`tidegate policy`: manage policies, and try them out."""
 
 from __future__ import annotations
 
@@ -6,104 +6,98 @@ import sys
 
 import click
 
-from tidegate_server.cli.api_client import Json, Server
-from tidegate_server.cli.document_fields import as_sent, tag_of
-from tidegate_server.cli.number_types import rate, segment_share, share, times
+from tidegate_server.cli.api_client import ApiClient, Json
+from tidegate_server.cli.document_fields import etag, writable_fields
+from tidegate_server.cli.formatting import percent
+from tidegate_server.cli.number_types import factor, rate, segment_share, share
 from tidegate_server.cli.options import (
-    confirm,
-    for_environment,
-    for_project,
-    for_project_perhaps,
+    environment_options,
+    optional_server_options,
     output_option,
-    yes_option,
+    project_options,
 )
 from tidegate_server.cli.output import (
     JSON,
-    draw,
-    note,
+    Columns,
     print_json,
-    print_table,
-    say,
+    print_rendered,
+    print_text,
 )
 from tidegate_server.cli.policy_source import (
-    Reach,
+    Connect,
+    find_policy,
     is_file,
-    on_server,
-    policy_document,
-    policy_file,
+    policy_on_server,
+    read_policy,
 )
+from tidegate_server.cli.resource_commands import Resource, delete_command, list_command
+
+POLICY = Resource(name="policy", plural="policies")
+
+COLUMNS: Columns = {
+    "policy": "key",
+    "revision": "revision",
+    "stages": lambda each: ", ".join(percent(stage["percentage"]) for stage in each["stages"]),
+    "interval": "interval",
+    "bake": "bake",
+    "name": "name",
+}
+
+SEED_OPTION = click.option(
+    "--seed", type=int, default=1, show_default=True,
+    help="Seed of the random numbers; the same seed repeats a run.",
+)  # fmt: skip
 
 
 @click.group()
 def policy() -> None:
-    """Policies: what must hold before a release opens further."""
+    """Manage policies: the conditions of releases."""
 
 
-@policy.command("list")
-@output_option
-@for_project
-def list_policies(server: Server, output: str) -> None:
-    """List the project's policies."""
-    from tidegate_server.cli.formatting import percent
-
-    found = server.list(server.project_path("policies")).items
-    if output == JSON:
-        return print_json(found)
-    if not found:
-        return note(
-            f"No policies in {server.target.project}; `tidegate policy put FILE` writes one."
-        )
-    return print_table(
-        ("policy", "revision", "stages", "interval", "bake", "name"),
-        [
-            (
-                each["key"],
-                each["revision"],
-                ", ".join(percent(stage["percentage"]) for stage in each["stages"]),
-                each["interval"],
-                each["bake"],
-                each["name"],
-            )
-            for each in found
-        ],
-    )
+policy.add_command(
+    list_command(POLICY, "List policies.", COLUMNS, "Create one with `tidegate policy put FILE`.")
+)
+policy.add_command(
+    delete_command(POLICY, "Delete a policy.\n\nReleases that have started keep their policy.")
+)
 
 
 @policy.command("show")
 @click.argument("key")
-@click.option("--shipped", is_flag=True, help="The one that comes with Tidegate, not the server's.")
+@click.option("--shipped", is_flag=True, help="Show the policy shipped with Tidegate.")
 @output_option
-@for_project_perhaps
-def show_policy(reach: Reach, key: str, shipped: bool, output: str) -> None:
-    """Show a policy. Its JSON can be edited and `put` again.
+@optional_server_options
+def show_policy(connect: Connect, key: str, shipped: bool, output: str) -> None:
+    """Show a policy.
 
-    Of standard, careful, hotfix and dark-launch, which come with Tidegate, the YAML is printed
-    when the server has none of that name.
+    The policies standard, careful, hotfix and dark-launch are shipped with Tidegate. If the
+    server has no policy of such a name, the command prints the shipped one as YAML.
+
+    You can edit the JSON and write it back with `tidegate policy put`.
     """
-    from tidegate_server.cli.policy_view import picture
-    from tidegate_server.documents import shipped as ready_made
+    from tidegate_server.cli.policy_view import policy_view
+    from tidegate_server.documents import shipped as shipped_policies
 
-    if shipped and not ready_made.is_shipped(key):
-        raise click.UsageError(
-            f"No policy {key!r} comes with Tidegate; there are {', '.join(ready_made.NAMES)}."
-        )
-    found = None if shipped else on_server(reach, key)
-    if found is None:
+    if shipped and not shipped_policies.is_shipped(key):
+        names = ", ".join(shipped_policies.NAMES)
+        raise click.UsageError(f"No policy {key!r} is shipped with Tidegate. Choose from: {names}.")
+    document = None if shipped else policy_on_server(connect, key)
+    if document is None:
         if output == JSON:
-            return print_json(ready_made.canonical(key))
-        return say(ready_made.text(key).rstrip())
+            return print_json(shipped_policies.canonical(key))
+        return print_text(shipped_policies.text(key).rstrip())
     if output == JSON:
-        return print_json(found)
-    return draw(*picture(found))
+        return print_json(document)
+    return print_rendered(*policy_view(document))
 
 
 @policy.command("lint")
 @click.argument("file")
 @output_option
 def lint_policy(file: str, output: str) -> None:
-    """Explain what is wrong with a policy in a YAML or JSON FILE, without a server.
+    """Check a policy in a file, without a server.
 
-    Exit status 0: it can be carried out, with warnings at most; 2: it cannot.
+    Exit status 0: the policy is valid, though there may be warnings; 2: it is invalid.
     """
     from tidegate_server.cli.policy_lint import lint_file
 
@@ -112,49 +106,38 @@ def lint_policy(file: str, output: str) -> None:
 
 @policy.command("simulate")
 @click.argument("policy_", metavar="POLICY")
-@click.option("--traffic", type=rate, required=True, metavar="RATE", help="Such as 200/min.")
-@click.option("--base-error", type=share, required=True, metavar="SHARE", help="Such as 1%.")
 @click.option(
-    "--bad",
-    type=times,
-    default="x3",
-    show_default=True,
-    metavar="TIMES",
-    help="How many times as often a bad release fails.",
+    "--traffic", type=rate, required=True, metavar="RATE", help="Operations, such as 200/min."
 )
 @click.option(
-    "--users",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="How many people make the traffic.  [100 for each operation a minute]",
-)
+    "--base-error", type=share, required=True, metavar="SHARE",
+    help="Share of operations that fail without the change, such as 1%.",
+)  # fmt: skip
 @click.option(
-    "--segment",
-    "segments",
-    type=segment_share,
-    multiple=True,
-    metavar="KEY=SHARE",
-    help="How many of the users are in a segment; may be given again.  [5%]",
-)
+    "--bad", type=factor, default="x3", show_default=True, metavar="FACTOR",
+    help="How much more often operations fail in a bad release.",
+)  # fmt: skip
 @click.option(
-    "--runs",
-    type=click.IntRange(1, 100_000),
-    default=200,
-    show_default=True,
-    help="How many healthy releases, and how many bad ones.",
-)
-@click.option("--seed", type=int, default=1, show_default=True, help="Another seed, other luck.")
+    "--users", type=click.IntRange(min=1), metavar="N",
+    help="Number of users behind the traffic.  [default: 100 for each operation a minute]",
+)  # fmt: skip
 @click.option(
-    "--days",
-    type=click.IntRange(1, 366),
-    default=30,
-    show_default=True,
-    help="After so many days a release is undecided.",
-)
+    "--segment", "segments", type=segment_share, multiple=True, metavar="KEY=SHARE",
+    help="Share of users in a segment. Repeatable.  [default: 5%]",
+)  # fmt: skip
+@click.option(
+    "--runs", type=click.IntRange(1, 100_000), default=200, show_default=True,
+    help="Number of healthy releases, and of bad ones.",
+)  # fmt: skip
+@SEED_OPTION
+@click.option(
+    "--days", type=click.IntRange(1, 366), default=30, show_default=True,
+    help="Count a release as undecided after this many days.",
+)  # fmt: skip
 @output_option
-@for_project_perhaps
+@optional_server_options
 def simulate_policy(
-    reach: Reach,
+    connect: Connect,
     policy_: str,
     traffic: float,
     base_error: float,
@@ -166,114 +149,101 @@ def simulate_policy(
     days: int,
     output: str,
 ) -> None:
-    """Try a POLICY on simulated releases: how long a healthy one takes, how often it is stopped
-    falsely, how many users a bad one hurts.
+    """Try a policy on simulated releases.
 
-    POLICY is a file, or a key on the server, or one that comes with Tidegate.
+    Shows how long a healthy release takes, how often it is stopped by mistake, and how many
+    users a bad release hurts.
+
+    POLICY is a file, the key of a policy on the server, or the name of a shipped policy.
     """
     from tidegate_server.cli import policy_simulate
     from tidegate_server.documents.lint import policy_of
     from tidegate_server.domain.policy import DAY
 
-    document = policy_document(policy_, reach)
-    planned = policy_simulate.plan(
+    document = find_policy(policy_, connect)
+    plan = policy_simulate.make_plan(
         policy_of(document), traffic, base_error, bad, users, dict(segments), runs, seed, days * DAY
     )
-    policy_simulate.show(planned, policy_simulate.run(planned), as_json=output == JSON)
+    policy_simulate.print_results(plan, policy_simulate.run(plan), as_json=output == JSON)
 
 
 @policy.command("backtest")
 @click.argument("policy_", metavar="POLICY")
 @click.option(
-    "--release",
-    "release_",
-    required=True,
-    metavar="RELEASE",
-    help="Its id, or a flag for the flag's latest release.",
-)
+    "--release", "release_", required=True, metavar="RELEASE",
+    help="The id of a release, or a flag for its latest release.",
+)  # fmt: skip
 @click.option(
-    "--runs",
-    type=click.IntRange(1, 200),
-    default=50,
-    show_default=True,
-    help="How often what has to be drawn is drawn.",
-)
-@click.option("--seed", type=int, default=1, show_default=True, help="Another seed, other luck.")
+    "--runs", type=click.IntRange(1, 200), default=50, show_default=True,
+    help="Number of runs, if counts have to be simulated.",
+)  # fmt: skip
+@SEED_OPTION
 @output_option
-@for_environment
+@environment_options
 def backtest_policy(
-    server: Server, policy_: str, release_: str, runs: int, seed: int, output: str
+    client: ApiClient, policy_: str, release_: str, runs: int, seed: int, output: str
 ) -> None:
-    """Run another POLICY over what a release recorded: what it would have done, what it would
-    have saved or cost, and what cannot be known.
+    """Try another policy on the recorded evidence of a release.
 
-    POLICY is a file, or a key on the server, or one that comes with Tidegate.
+    Shows what the policy would have done, what it would have saved or cost, and what cannot be
+    known.
+
+    POLICY is a file, the key of a policy on the server, or the name of a shipped policy.
     """
     from tidegate_server.cli import policy_backtest
-    from tidegate_server.cli.release import find
+    from tidegate_server.cli.release import find_release
 
-    asked: Json = (
-        {"policy": policy_document(policy_, lambda: server)}
+    selected: Json = (
+        {"policy": find_policy(policy_, lambda: client)}
         if is_file(policy_)
         else {"policy_key": policy_}
     )
-    found = find(server, release_)
-    answer = server.post(
-        server.project_path("policies", "backtest"),
+    backtest = client.post(
+        POLICY.path(client, "backtest"),
         {
-            **asked,
-            "environment": server.target.environment,
-            "release": found["id"],
+            **selected,
+            "environment": client.target.environment,
+            "release": find_release(client, release_)["id"],
             "runs": runs,
             "seed": seed,
         },
     )
     if output == JSON:
-        return print_json(answer)
-    return policy_backtest.show(answer)
+        return print_json(backtest)
+    return policy_backtest.print_backtest(backtest)
 
 
 @policy.command("put")
-@click.argument("file", type=policy_file)
+@click.argument("file", type=read_policy)
 @output_option
-@for_project
-def put_policy(server: Server, file: Json, output: str) -> None:
-    """Write a policy from a YAML or JSON FILE, a new one or in place of the present one.
+@project_options
+def put_policy(client: ApiClient, file: Json, output: str) -> None:
+    """Create or replace a policy from a file.
 
-    FILE may also be standard, careful, hotfix or dark-launch, which come with Tidegate.
+    FILE is a YAML or JSON file, or the name of a shipped policy: standard, careful, hotfix or
+    dark-launch.
 
-    Releases that have started keep the policy that they started under. A file that `policy
-    show --output json` wrote replaces only the revision that it was read from.
+    Releases that have started keep their policy. A file written by `policy show --output json`
+    contains its revision; the server refuses it if the policy has changed since.
     """
     key, revision = file.get("key"), file.get("revision")
     if not isinstance(key, str) or not key:
-        raise click.UsageError("The policy has no `key`; it is its name.")
-    at = server.project_path("policies", key)
-    present = server.find(at)
-    if present is None:
-        after = server.post(server.project_path("policies"), as_sent(file))
-        words = f"Policy {key} created in project {server.target.project}."
+        raise click.UsageError("The policy has no `key`. Add one: it is the policy's name.")
+    path = POLICY.path(client, key)
+    existing = client.get_if_exists(path)
+    if existing is None:
+        written = client.post(POLICY.path(client), writable_fields(file))
+        message = f"Policy {key} created{POLICY.where(client)}."
     else:
-        tag = tag_of(revision) if isinstance(revision, int) else present.tag
-        after = server.put(at, as_sent(file), tag)
-        same = after["revision"] == present.body["revision"]
-        words = (
-            f"Policy {key} was like that already."
-            if same
-            else f"Policy {key} replaced, revision {after['revision']}; it counts for releases "
-            "that start from now on."
-        )
+        tag = etag(revision) if isinstance(revision, int) else existing.etag
+        written = client.put(path, writable_fields(file), tag)
+        if written["revision"] == existing.body["revision"]:
+            message = f"Policy {key} unchanged."
+        else:
+            message = (
+                f"Policy {key} replaced, revision {written['revision']}. It applies to releases "
+                "that start from now on."
+            )
     if output == JSON:
-        return print_json(after)
-    return say(words)
-
-
-@policy.command("delete")
-@click.argument("key")
-@yes_option
-@for_project
-def delete_policy(server: Server, key: str, yes: bool) -> None:
-    """Delete a policy; releases that have started keep theirs."""
-    confirm(f"Delete policy {key} of project {server.target.project}?", yes)
-    server.delete(server.project_path("policies", key))
-    say(f"Policy {key} deleted.")
+        return print_json(written)
+    return print_text(message)

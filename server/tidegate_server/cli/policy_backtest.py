@@ -1,94 +1,99 @@
-"""`tidegate policy backtest`: what happened beside what another policy would have done."""
+"""`tidegate policy backtest`: print what happened and what another policy would have done."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
 from tidegate_server.cli.api_client import Json
-from tidegate_server.cli.formatting import instant, percent
-from tidegate_server.cli.output import print_table, say
+from tidegate_server.cli.formatting import count, instant, percent
+from tidegate_server.cli.output import print_table, print_text
 from tidegate_server.decisions.reasons import duration
 
 
-def show(answer: Json) -> None:
-    """Tell what a backtest came to."""
-    was, would = answer["was"], answer["would"]
-    say(
-        f"Policy {answer['policy']} on {answer['release']}, recorded from "
-        f"{instant(answer['begins_at'])} to {instant(answer['ends_at'])} in "
-        f"{answer['windows']:,} windows. {_runs(answer)}"
+def print_backtest(backtest: Json) -> None:
+    """Print the result of a backtest."""
+    actual, predicted = backtest["was"], backtest["would"]
+    print_text(
+        f"Policy {backtest['policy']} on {backtest['release']}, recorded from "
+        f"{instant(backtest['begins_at'])} to {instant(backtest['ends_at'])} in "
+        f"{count(backtest['windows'], 'window')}. {_method(backtest)}\n"
     )
-    say("")
-    print_table(("", "what happened", f"under {answer['policy']}"), list(_rows(was, would)))
-    say("")
-    say(_saved(would))
-    if would["example"]:
-        say("")
-        say("A run that ends as most do:" if answer["runs"] > 1 else "It would have:")
-        for step in would["example"]:
+    print_table(("", "what happened", f"under {backtest['policy']}"), _rows(actual, predicted))
+    print_text(f"\n{_savings(predicted)}")
+    if predicted["example"]:
+        print_text("\nA typical run:" if backtest["runs"] > 1 else "\nWhat would have happened:")
+        for step in predicted["example"]:
             action = step["action"].replace("_", " ")
-            say(f"  {instant(step['at'])}  {action}, stage {step['stage']}: {step['reason']}")
-    if answer["limits"]:
-        say("")
-        say("To be kept in mind:")
-        for limit in answer["limits"]:
-            say(f"  {limit}")
+            print_text(
+                f"  {instant(step['at'])}  {action}, stage {step['stage']}: {step['reason']}"
+            )
+    if backtest["limits"]:
+        print_text("\nLimits of this backtest:")
+        for limit in backtest["limits"]:
+            print_text(f"  {limit}")
 
 
-def _runs(answer: Json) -> str:
-    if answer["runs"] == 1:
+def _method(backtest: Json) -> str:
+    if backtest["runs"] == 1:
         return "Every count that the policy needs is recorded."
-    cut = "" if answer["complete"] else ", as many as there was time for"
-    known = f"{100 * answer['known']:.3g} % of the counts are recorded, the others drawn"
-    return f"{known}, {answer['runs']} times{cut}; in brackets what nine of ten runs say."
+    cut = "" if backtest["complete"] else ", as many as time allowed"
+    return (
+        f"{100 * backtest['known']:.3g} % of the counts are recorded, the others are simulated in "
+        f"{backtest['runs']} runs{cut}. In brackets: the range of nine out of ten runs."
+    )
 
 
-def _rows(was: Json, would: Json) -> Iterator[tuple[str, str, str]]:
-    ends = ", ".join(f"{_state(each['state'])}{_of_runs(each['runs'])}" for each in would["ends"])
-    yield "in the end", _state(was["state"]), ends
-    stopped = would["stopped_ms"]
-    told = "-" if stopped is None else f"{_range(stopped, _time)}{_of_runs(would['stopped'])}"
-    yield "stopped after", "-", told
-    for number in range(max(len(was["stages"]), len(would["stages"]))):
+def _rows(actual: Json, predicted: Json) -> Iterator[tuple[str, str, str]]:
+    ends = (f"{_state(each['state'])}{_in_runs(each['runs'])}" for each in predicted["ends"])
+    yield "final state", _state(actual["state"]), ", ".join(ends)
+    stopped = predicted["stopped_ms"]
+    after = "-" if stopped is None else f"{_range(stopped, _time)}{_in_runs(predicted['stopped'])}"
+    yield "stopped after", "-", after
+    for number in range(max(len(actual["stages"]), len(predicted["stages"]))):
         yield (
             f"stage {number + 1} after",
-            _stage(was["stages"], number),
-            _stage(would["stages"], number),
+            _stage(actual["stages"], number),
+            _stage(predicted["stages"], number),
         )
     for name, key in (
         ("operations with the treatment", "exposed"),
         ("of these, failed", "errors"),
-        ("users who failed with it", "hurt"),
+        ("failing users with the treatment", "hurt"),
     ):
-        yield name, f"{was[key]:,}", _range(would[key], _count)
+        yield name, f"{actual[key]:,}", _range(predicted[key], _number)
 
 
 def _stage(stages: list[Json], number: int) -> str:
     if number >= len(stages):
         return ""
     stage = stages[number]
-    opened = f"{stage['name']}, {percent(stage['percentage'])}"
+    opening = f"{stage['name']}, {percent(stage['percentage'])}"
     if stage["after_ms"] is None:
-        return f"{opened}: never"
-    return f"{opened}: {_range(stage['after_ms'], _time)}{_of_runs(stage['runs'])}"
+        return f"{opening}: never"
+    return f"{opening}: {_range(stage['after_ms'], _time)}{_in_runs(stage['runs'])}"
 
 
-def _of_runs(share: float) -> str:
+def _in_runs(share: float) -> str:
     return "" if share >= 1.0 else f" in {100 * share:.3g} % of the runs"
 
 
-def _saved(would: Json) -> str:
-    found = would["saved"]
-    if found["low"] == found["high"] == 0:
-        return "It would have cost as many failures."
-    if found["median"] >= 0:
-        return f"It would have saved {_range(found, _count)} failures."
-    spent = {"median": -found["median"], "low": -found["high"], "high": -found["low"]}
-    return f"It would have cost {_range(spent, _count)} failures more."
+def _savings(predicted: Json) -> str:
+    saved = predicted["saved"]
+    if saved["low"] == saved["high"] == 0:
+        return "The number of failures would have been the same."
+    if saved["median"] >= 0:
+        return f"It would have prevented {_failures(saved)}."
+    added = {"median": -saved["median"], "low": -saved["high"], "high": -saved["low"]}
+    return f"It would have caused {_failures(added, 'more ')}."
 
 
-def _range(found: Json, words: Callable[[float], str]) -> str:
-    median, low, high = (words(found[name]) for name in ("median", "low", "high"))
+def _failures(estimate: Json, more: str = "") -> str:
+    number = _range(estimate, _number)
+    return f"{number} {more}failure{'' if number == '1' else 's'}"
+
+
+def _range(estimate: Json, format_value: Callable[[float], str]) -> str:
+    median, low, high = (format_value(estimate[name]) for name in ("median", "low", "high"))
     return median if low == high else f"{median} ({low} to {high})"
 
 
@@ -100,5 +105,5 @@ def _time(milliseconds: float) -> str:
     return duration(round(milliseconds)) if milliseconds else "0 s"
 
 
-def _count(value: float) -> str:
+def _number(value: float) -> str:
     return f"{value:,.0f}"

@@ -1,42 +1,41 @@
-"""`tidegate policy lint`: what is wrong with a policy in a file, a line for each problem."""
+"""`tidegate policy lint`: print one line for each problem of a policy in a file."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 
-from tidegate_server.cli.exit_codes import NOT_STARTED
-from tidegate_server.cli.options import file_text, said
-from tidegate_server.cli.output import print_json, say
+from tidegate_server.cli.exit_codes import USAGE
+from tidegate_server.cli.formatting import count
+from tidegate_server.cli.options import file_label, read_text
+from tidegate_server.cli.output import print_json, print_text
 from tidegate_server.documents.lint import Finding, lint
 
 
 def lint_file(name: str, *, as_json: bool) -> int:
-    """Look at a file and tell what was found; returns the exit status.
+    """Print the problems of a policy; returns the exit status.
 
     Raises:
-        Unreadable: it is neither YAML nor JSON, or has no single meaning.
+        Unreadable: the file is neither YAML nor JSON, or is ambiguous.
     """
-    what = said(name)
-    linted = lint(file_text(name), what)
+    label = file_label(name)
+    result = lint(read_text(name), label)
     if as_json:
-        print_json({"sound": linted.sound, "findings": [asdict(each) for each in linted.findings]})
+        print_json({"sound": result.sound, "findings": [asdict(each) for each in result.findings]})
     else:
-        for finding in linted.findings:
-            say(_line(what, finding))
-        say(_verdict(what, linted.findings))
-    return 0 if linted.sound else NOT_STARTED
+        for finding in result.findings:
+            print_text(_finding_text(label, finding))
+        print_text(_summary(label, result.findings))
+    return 0 if result.sound else USAGE
 
 
-def _line(what: str, finding: Finding) -> str:
-    place = what if finding.line is None else f"{what}:{finding.line}"
+def _finding_text(label: str, finding: Finding) -> str:
+    place = label if finding.line is None else f"{label}:{finding.line}"
     kind = "warning: " if finding.warning else ""
     return f"{place}: {finding.pointer or 'the whole document'}: {kind}{finding.detail}"
 
 
-def _verdict(what: str, findings: tuple[Finding, ...]) -> str:
+def _summary(label: str, findings: tuple[Finding, ...]) -> str:
     errors = sum(not finding.warning for finding in findings)
     warnings = len(findings) - errors
-    told = f"; {warnings} warning{'s' if warnings > 1 else ''}" if warnings else ""
-    if not errors:
-        return f"{what} is a policy that can be carried out{told}."
-    return f"{what} has {errors} problem{'s' if errors > 1 else ''}{told}."
+    result = f"has {count(errors, 'problem')}" if errors else "is valid"
+    return f"{label} {result}{', ' + count(warnings, 'warning') if warnings else ''}."

@@ -1,4 +1,4 @@
-"""`tidegate policy simulate`: on all cores, with a progress bar, into a small table."""
+"""`tidegate policy simulate`: run simulations on all cores, and print a table of the results."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from dataclasses import asdict, dataclass
 
 import click
 
-from tidegate_server.cli.output import note, print_json, print_table, say
+from tidegate_server.cli.formatting import count
+from tidegate_server.cli.output import print_json, print_stderr, print_table, print_text
 from tidegate_server.decisions.reasons import duration
 from tidegate_server.domain.policy import Policy
 from tidegate_server.random_seeds import generator
@@ -23,15 +24,19 @@ from tidegate_server.whatif.forecast import Forecast, Spread, forecast
 from tidegate_server.whatif.simulation import Run, simulate
 from tidegate_server.whatif.traffic_model import World, steady, users_behind
 
-FEW = 40
-"""So many releases are simulated in this process: more are worth starting others."""
+MAX_IN_PROCESS = 40
+"""Up to this many releases are simulated in this process: it is faster than starting others."""
 
 HEALTHY, BAD = "healthy", "bad"
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is to be simulated: so many healthy releases, and as many bad ones."""
+    """What to simulate: ``runs`` healthy releases and as many bad ones.
+
+    ``traffic`` is in operations a minute, ``base_error`` and the values of ``segments`` are
+    shares, and ``bad`` is the factor by which a bad release raises the error rate.
+    """
 
     policy: Policy
     traffic: float
@@ -45,20 +50,20 @@ class Plan:
     starts_ms: int
 
     def world(self, kind: str) -> World:
-        """The world of a kind of release."""
-        times = self.bad if kind == BAD else 1.0
-        return steady(self.traffic, self.base_error, times, self.users, self.segments)
+        """Return the traffic model for healthy or for bad releases."""
+        factor = self.bad if kind == BAD else 1.0
+        return steady(self.traffic, self.base_error, factor, self.users, self.segments)
 
 
 @dataclass(frozen=True, slots=True)
-class Simulated:
-    """Healthy and bad releases, side by side."""
+class Results:
+    """The results of healthy and of bad releases."""
 
     healthy: Forecast
     bad: Forecast
 
 
-def plan(
+def make_plan(
     policy: Policy,
     traffic: float,
     base_error: float,
@@ -69,157 +74,152 @@ def plan(
     seed: int,
     horizon_ms: int,
 ) -> Plan:
-    """What is to be simulated.
+    """Return what to simulate, starting now.
 
     Raises:
         click.BadParameter: the numbers contradict each other.
     """
     if base_error * bad >= 1.0:
         raise click.BadParameter(
-            f"{base_error:g} of the operations fail already, so they cannot fail {bad:g} times "
-            "as often.",
+            f"With a base error of {100 * base_error:g} %, operations cannot fail {bad:g} times as "
+            "often.",
             param_hint="--bad",
         )
     if sum(segments.values()) >= 1.0:
-        raise click.BadParameter("The segments have more than everyone.", param_hint="--segment")
+        raise click.BadParameter(
+            "The shares of the segments must add up to less than 100 %.", param_hint="--segment"
+        )
     if users is None:
         users = users_behind(traffic)
     now_ms = int(time.time() * 1_000)
     return Plan(policy, traffic, base_error, bad, users, segments, runs, seed, horizon_ms, now_ms)
 
 
-def run(planned: Plan) -> Simulated:
-    """Simulate, with a bar on standard error where people look.
+def run(plan: Plan) -> Results:
+    """Run the simulations, with a progress bar on standard error if that is a terminal.
 
-    Someone who interrupts it gets what has been simulated so far.
+    An interrupt ends it early, with the results so far.
     """
-    found: dict[str, list[Run]] = {HEALTHY: [], BAD: []}
-    work = [(kind, number) for number in range(planned.runs) for kind in (HEALTHY, BAD)]
-    with _progress(len(work)) as advance:
+    runs: dict[str, list[Run]] = {HEALTHY: [], BAD: []}
+    jobs = [(kind, number) for number in range(plan.runs) for kind in (HEALTHY, BAD)]
+    with _progress(len(jobs)) as advance:
         try:
-            for kind, each in simulations(planned, work):
-                found[kind].append(each)
+            for kind, each in simulations(plan, jobs):
+                runs[kind].append(each)
                 advance()
         except KeyboardInterrupt:
-            done = sum(len(runs) for runs in found.values())
-            note(f"Interrupted after {done:,} of {len(work):,} simulated releases.")
-    stages = len(planned.policy.stages)
-    return Simulated(forecast(found[HEALTHY], stages), forecast(found[BAD], stages))
+            done = sum(len(each) for each in runs.values())
+            print_stderr(f"Interrupted after {done:,} of {len(jobs):,} simulated releases.")
+    stages = len(plan.policy.stages)
+    return Results(forecast(runs[HEALTHY], stages), forecast(runs[BAD], stages))
 
 
-def simulations(planned: Plan, work: list[tuple[str, int]]) -> Iterator[tuple[str, Run]]:
-    """Every simulated release as it is done, with its kind."""
+def simulations(plan: Plan, jobs: list[tuple[str, int]]) -> Iterator[tuple[str, Run]]:
+    """Yield every simulated release with its kind, as it finishes."""
     processes = min(os.cpu_count() or 1, 16)
-    if len(work) <= FEW or processes == 1:
-        yield from (_one(planned, kind, number) for kind, number in work)
+    if len(jobs) <= MAX_IN_PROCESS or processes == 1:
+        yield from (_simulate_one(plan, kind, number) for kind, number in jobs)
         return
     pool = ProcessPoolExecutor(
-        processes, multiprocessing.get_context("spawn"), _leave_interrupts, ()
+        processes, multiprocessing.get_context("spawn"), _ignore_interrupts, ()
     )
     try:
-        futures = [pool.submit(_one, planned, kind, number) for kind, number in work]
+        futures = [pool.submit(_simulate_one, plan, kind, number) for kind, number in jobs]
         for future in as_completed(futures):
             yield future.result()
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _leave_interrupts() -> None:
-    """An interrupt is for the process that people started."""
+def _ignore_interrupts() -> None:
+    """Leave Ctrl-C to the process that the user started."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _one(planned: Plan, kind: str, number: int) -> tuple[str, Run]:
+def _simulate_one(plan: Plan, kind: str, number: int) -> tuple[str, Run]:
     return kind, simulate(
-        planned.policy,
-        planned.world(kind),
-        generator(planned.seed, kind, number),
-        starts_ms=planned.starts_ms,
-        horizon_ms=planned.horizon_ms,
+        plan.policy,
+        plan.world(kind),
+        generator(plan.seed, kind, number),
+        starts_ms=plan.starts_ms,
+        horizon_ms=plan.horizon_ms,
     )
 
 
-def show(planned: Plan, simulated: Simulated, *, as_json: bool) -> None:
-    """Tell what came of it."""
+def print_results(plan: Plan, results: Results, *, as_json: bool) -> None:
+    """Print the results as a table, or as JSON."""
     if as_json:
-        asked = {
-            "policy": planned.policy.key,
-            "traffic": planned.traffic,
-            "base_error": planned.base_error,
-            "times": planned.bad,
-            "users": planned.users,
-            "segments": planned.segments,
-            "seed": planned.seed,
+        parameters = {
+            "policy": plan.policy.key,
+            "traffic": plan.traffic,
+            "base_error": plan.base_error,
+            "times": plan.bad,
+            "users": plan.users,
+            "segments": plan.segments,
+            "seed": plan.seed,
         }
-        return print_json({**asked, **asdict(simulated)})
-    healthy, bad = simulated.healthy, simulated.bad
-    say(
-        f"Policy {planned.policy.key}: {healthy.runs:,} healthy releases and {bad.runs:,} bad "
-        f"ones, on {planned.traffic:,.4g} operations a minute of {planned.users:,} users, of "
-        f"which {100 * planned.base_error:.3g} % fail. In brackets what a value may be with a "
-        "confidence of 95 %."
+        return print_json({**parameters, **asdict(results)})
+    healthy, bad = results.healthy, results.bad
+    print_text(
+        f"Policy {plan.policy.key}: {count(healthy.runs, 'healthy release')} and "
+        f"{count(bad.runs, 'bad release')}, with {plan.traffic:,.4g} operations a minute from "
+        f"{count(plan.users, 'user')}, of which {100 * plan.base_error:.3g} % fail. In brackets: "
+        "the 95 % confidence interval.\n"
     )
-    say("")
-    return print_table(
-        ("", "healthy", f"{planned.bad:g} times the errors"), _rows(planned, healthy, bad)
-    )
+    return print_table(("", "healthy", f"{plan.bad:g} times the errors"), _rows(plan, healthy, bad))
 
 
-def _rows(planned: Plan, healthy: Forecast, bad: Forecast) -> list[tuple[str, ...]]:
+def _rows(plan: Plan, healthy: Forecast, bad: Forecast) -> list[tuple[str, ...]]:
     both = (healthy, bad)
-    rows: list[tuple[str, ...]] = [
+    return [
         ("stopped by the policy", *(_share(each.stopped) for each in both)),
         ("completed", *(_share(each.completed) for each in both)),
-        ("undecided in the end", *(_share(each.undecided) for each in both)),
-        *_spread_rows("time until everyone has it", [each.full_ms for each in both], _time),
+        ("undecided at the end", *(_share(each.undecided) for each in both)),
+        *_spread_rows("time until open to everyone", [each.full_ms for each in both], _time),
         *_spread_rows("time until completed", [each.completed_ms for each in both], _time),
         *_spread_rows("time until stopped", [each.stopped_ms for each in both], _time),
-        *_spread_rows("users who failed with it", [None, bad.hurt], _count),
-        *_spread_rows("failures it added", [None, bad.extra], _count),
-        *_spread_rows("operations with it", [None, bad.exposed], _count),
-        ("stopped at stage", *(_stages(planned.policy, each) for each in both)),
+        *_spread_rows("failing users with the treatment", [None, bad.hurt], _number),
+        *_spread_rows("additional failures", [None, bad.extra], _number),
+        *_spread_rows("operations with the treatment", [None, bad.exposed], _number),
+        ("stopped at stage", *(_stages(plan.policy, each) for each in both)),
     ]
-    return rows
 
 
 def _spread_rows(
-    name: str, spreads: list[Spread | None], words: Callable[[float], str]
+    name: str, spreads: list[Spread | None], format_value: Callable[[float], str]
 ) -> list[tuple[str, ...]]:
-    medians = [_estimate(each.median if each else None, words) for each in spreads]
-    most = [words(each.most.value) if each else "-" for each in spreads]
-    return [(f"{name}, median", *medians), ("  nine of ten within", *most)]
+    medians = [_estimate(each.median if each else None, format_value) for each in spreads]
+    most = [format_value(each.most.value) if each else "-" for each in spreads]
+    return [(f"{name}, median", *medians), ("  nine out of ten within", *most)]
 
 
-def _share(found: Estimate | None) -> str:
-    return _estimate(found, lambda value: f"{100 * value:.3g} %")
+def _share(estimate: Estimate | None) -> str:
+    return _estimate(estimate, lambda value: f"{100 * value:.3g} %")
 
 
-def _estimate(found: Estimate | None, words: Callable[[float], str]) -> str:
-    if found is None:
+def _estimate(estimate: Estimate | None, format_value: Callable[[float], str]) -> str:
+    if estimate is None:
         return "-"
-    return f"{words(found.value)} ({words(found.low)} to {words(found.high)})"
+    low, high = format_value(estimate.low), format_value(estimate.high)
+    return f"{format_value(estimate.value)} ({low} to {high})"
 
 
 def _time(milliseconds: float) -> str:
     return duration(round(milliseconds))
 
 
-def _count(value: float) -> str:
+def _number(value: float) -> str:
     return f"{value:,.0f}"
 
 
-def _stages(policy: Policy, found: Forecast) -> str:
-    told = [
-        f"{stage.name} {number}"
-        for stage, number in zip(policy.stages, found.stages, strict=True)
-        if number
-    ]
-    return ", ".join(told) or "-"
+def _stages(policy: Policy, results: Forecast) -> str:
+    stopped = zip(policy.stages, results.stages, strict=True)
+    return ", ".join(f"{stage.name} {number}" for stage, number in stopped if number) or "-"
 
 
 @contextmanager
 def _progress(total: int) -> Iterator[Callable[[], None]]:
-    """A bar on standard error, for people only."""
+    """Show a progress bar on standard error if that is a terminal."""
     if not sys.stderr.isatty():
         yield lambda: None
         return

@@ -1,68 +1,72 @@
-"""Where a command's policy comes from: a file, the server, or what comes with Tidegate."""
+"""Finds the policy that a command names: in a file, on the server, or shipped with Tidegate."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
 import click
 
-from tidegate_server.cli.api_client import Json, Server
-from tidegate_server.cli.document_fields import as_sent
-from tidegate_server.cli.options import object_file
-from tidegate_server.cli.output import note
+from tidegate_server.cli.api_client import ApiClient, Json
+from tidegate_server.cli.document_fields import writable_fields
+from tidegate_server.cli.options import read_object
+from tidegate_server.cli.output import print_stderr
 from tidegate_server.errors import ServerUnreachable, StartupRefused
 
-Reach = Callable[[], Server]
+Connect: TypeAlias = Callable[[], ApiClient]
 
-FILES = (".yaml", ".yml", ".json")
+FILE_ENDINGS = (".yaml", ".yml", ".json")
 
 
 def is_file(name: str) -> bool:
-    """Whether a policy's name is that of a file; a file that is there counts first."""
-    return name == "-" or name.endswith(FILES) or "/" in name or Path(name).is_file()
+    """Return whether a policy's name means a file; an existing file takes precedence."""
+    return name == "-" or name.endswith(FILE_ENDINGS) or "/" in name or Path(name).is_file()
 
 
-def policy_file(name: str) -> Json:
-    """The policy in a file, or one that comes with Tidegate: a type of options."""
+def read_policy(name: str) -> Json:
+    """Return the policy in a file, or a shipped one: an option type."""
     from tidegate_server.documents import shipped
 
     if not is_file(name) and shipped.is_shipped(name):
         return shipped.document(name)
-    return object_file(name)
+    return read_object(name)
 
 
-def on_server(reach: Reach, key: str) -> Json | None:
-    """A policy of the server's; None: there is no such one, or no server, and a policy of this
-    name comes with Tidegate.
+def policy_on_server(connect: Connect, key: str) -> Json | None:
+    """Return a policy of the server.
+
+    None means: use the shipped policy of this name, because the server has none or there is no
+    server. A note on standard error says so.
 
     Raises:
-        StartupRefused, ServerUnreachable, ServerRefused: it is not there, and there is none.
+        StartupRefused, ServerUnreachable, ServerRefused: the server does not return the policy,
+            and no policy of this name is shipped.
     """
     from tidegate_server.documents import shipped
 
     try:
-        server = reach()
-        at = server.project_path("policies", key)
+        client = connect()
+        path = client.project_path("policies", key)
         if not shipped.is_shipped(key):
-            return server.read(at).body
-        found = server.find(at)
+            return client.get(path).body
+        policy = client.get_if_exists(path)
     except (StartupRefused, ServerUnreachable) as error:
         if not shipped.is_shipped(key):
             raise
-        note(f"tidegate: {error.message} The policy {key} is the one that comes with Tidegate.")
+        print_stderr(f"tidegate: {error.message} Using the policy {key} shipped with Tidegate.")
         return None
-    if found is None:
-        note(
-            f"Project {server.target.project} has no policy {key}; this is the one that comes with "
+    if policy is None:
+        print_stderr(
+            f"Project {client.target.project} has no policy {key}. Using the one shipped with "
             "Tidegate."
         )
         return None
-    return found.body
+    return policy.body
 
 
-def policy_document(name: str, reach: Reach) -> Json:
-    """A policy by a file's name or its key, as one would send it.
+def find_policy(name: str, connect: Connect) -> Json:
+    """Return the writable fields of a policy, by a file's name or by its key.
 
     Raises:
         click.BadParameter: the file cannot be read.
@@ -70,11 +74,11 @@ def policy_document(name: str, reach: Reach) -> Json:
     """
     if is_file(name):
         try:
-            return as_sent(object_file(name))
+            return writable_fields(read_object(name))
         except click.BadParameter as error:
             error.param_hint = "POLICY"
             raise
     from tidegate_server.documents import shipped
 
-    found = on_server(reach, name)
-    return as_sent(found) if found is not None else shipped.document(name)
+    policy = policy_on_server(connect, name)
+    return writable_fields(policy) if policy is not None else shipped.document(name)

@@ -2,37 +2,36 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from tidegate_server.cli.api_client import Json
-from tidegate_server.cli.formatting import audience, instant
+from tidegate_server.cli.formatting import audience, json_text, last_change
 from tidegate_server.cli.output import facts_grid, table
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
 
-def picture(found: Json) -> Iterator[RenderableType]:
-    """A policy's facts and its stages."""
-    checks = ((f"check {number}", _check(each)) for number, each in enumerate(found["checks"], 1))
+def policy_view(policy: Json) -> Iterator[RenderableType]:
+    """Return a policy's settings and its stages."""
+    checks = ((f"check {number}", _check(each)) for number, each in enumerate(policy["checks"], 1))
     yield facts_grid(
         (
-            ("policy", found["key"]),
-            ("name", found["name"]),
-            ("description", found["description"]),
-            ("interval", found["interval"]),
+            ("policy", policy["key"]),
+            ("name", policy["name"]),
+            ("description", policy["description"]),
+            ("interval", policy["interval"]),
             *checks,
-            ("no data", f"{found['no_data']['action']} after {found['no_data']['after']}"),
-            ("bake", found["bake"]),
-            *_gates(found),
-            *_written(found),
+            ("no data", f"{policy['no_data']['action']} after {policy['no_data']['after']}"),
+            ("bake", policy["bake"]),
+            *_gates(policy),
+            *((("last change", last_change(policy)),) if "revision" in policy else ()),
         )
     )
     yield ""
     yield table(
-        ("stage", "opens", "at least", "at most", "operations in each arm", "approval"),
+        ("stage", "opens to", "at least", "at most", "operations per arm", "approvals"),
         [
             (
                 each["name"],
@@ -42,62 +41,55 @@ def picture(found: Json) -> Iterator[RenderableType]:
                 each["min_samples"],
                 _approval(each["approval"]),
             )
-            for each in found["stages"]
+            for each in policy["stages"]
         ],
     )
 
 
-def _gates(found: Json) -> Iterator[tuple[str, str]]:
-    if found["holdback"]:
-        yield "holdback", f"{found['holdback']} % kept on control during the bake"
-    rollback = found["rollback"]
-    if rollback["max_retries"]:
-        where = str(rollback["to"]).replace("_", " ")
-        yield (
-            "rollback",
-            f"to {where}, {rollback['max_retries']} retries, each after {rollback['cooldown']}",
-        )
-    windows = found["windows"]
+def _gates(policy: Json) -> Iterator[tuple[str, str]]:
+    if policy["holdback"]:
+        yield "holdback", f"{policy['holdback']} % stay on control during the bake"
+    rollback = policy["rollback"]
+    if retries := rollback["max_retries"]:
+        stage = str(rollback["to"]).replace("_", " ")
+        number = f"{retries} {'retry' if retries == 1 else 'retries'}"
+        yield "rollback", f"to {stage}, {number}, each after {rollback['cooldown']}"
+    windows = policy["windows"]
     for window in windows["advance"]:
         days = " ".join(window["days"])
         yield "window", f"{days} {window['from']} to {window['to']} {windows['timezone']}"
     for freeze in windows["freeze"]:
-        why = f": {freeze['reason']}" if freeze["reason"] else ""
-        yield "freeze", f"{freeze['from']} to {freeze['to']} {windows['timezone']}{why}"
-    for each in found["confirm"]:
-        yield "confirmed by", each["webhook"]
-    for each in found["notify"]:
-        yield "tells", f"{each['webhook']} of {', '.join(each['events']) or 'everything'}"
-    if found["local_breaker"]:
-        yield "breaker", "instances without the server may close it for themselves"
-
-
-def _written(found: Json) -> Iterator[tuple[str, str]]:
-    if "revision" in found:
-        yield "changed", f"{instant(found['updated_at'])}, revision {found['revision']}"
+        reason = f": {freeze['reason']}" if freeze["reason"] else ""
+        yield "freeze", f"{freeze['from']} to {freeze['to']} {windows['timezone']}{reason}"
+    for each in policy["confirm"]:
+        yield "confirmation", f"asks {each['webhook']}"
+    for each in policy["notify"]:
+        events = f"{', '.join(each['events'])} events" if each["events"] else "all events"
+        yield "notification", f"notifies {each['webhook']} of {events}"
+    if policy["local_breaker"]:
+        yield "local breaker", "an instance that cannot reach the server may close the release"
 
 
 def _approval(gate: Json | None) -> str:
     if gate is None:
         return "-"
-    whom = f" of {', '.join(gate['approvers'])}" if gate["approvers"] else ""
-    until = f", else {gate['on_timeout']} after {gate['timeout']}" if gate["timeout"] else ""
+    approvers = f" of {', '.join(gate['approvers'])}" if gate["approvers"] else ""
     starter = ", not the starter" if gate["not_the_starter"] else ""
-    return f"{gate['count']}{whom}{starter}{until}"
+    timeout = f", {gate['on_timeout']} after {gate['timeout']}" if gate["timeout"] else ""
+    return f"{gate['count']}{approvers}{starter}{timeout}"
 
 
 def _check(check: Json) -> str:
-    """A check's fields in their own words, whichever it has."""
-    rest = ", ".join(
-        f"{name} {_value(value)}" for name, value in check.items() if name not in _LEADING
+    """Return a check with all its fields, which depend on its metric."""
+    fields = ", ".join(
+        f"{name} {_value(value)}"
+        for name, value in check.items()
+        if name not in ("metric", "compare")
     )
-    return f"{check['metric']} against {check['compare']}: {rest}"
-
-
-_LEADING = ("metric", "compare")
+    return f"{check['metric']} against {check['compare']}: {fields}"
 
 
 def _value(value: object) -> str:
     if isinstance(value, dict):
         return " ".join(f"{name}={_value(inner)}" for name, inner in value.items())
-    return value if isinstance(value, str) else json.dumps(value)
+    return value if isinstance(value, str) else json_text(value)

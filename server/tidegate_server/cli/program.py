@@ -1,8 +1,8 @@
-"""The command's groups, and how its errors end.
+"""The `tidegate` command: its groups of commands, and how errors are reported.
 
-A command's module is imported when the command is run, so that none waits for what another
-one needs. A new group of commands is a module here and a line in ``SECTIONS``; a new command
-is a function in its group's module.
+A command's module is imported when the command runs, so that no command waits for imports that
+only another one needs. To add a group, write a module and add a line to ``SECTIONS``; to add a
+command, add a function to the module of its group.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from typing import Any
 
 import click
 
-from tidegate_server.cli.exit_codes import INTERRUPTED, sentence_of, status_of
-from tidegate_server.cli.output import say
+from tidegate_server.cli.exit_codes import INTERRUPTED, error_text, exit_status
+from tidegate_server.cli.output import print_stderr
 from tidegate_server.errors import TidegateError
 
 SECTIONS: Mapping[str, Mapping[str, str]] = {
-    "In an emergency": {"kill": "kill:kill", "restore": "kill:restore"},
+    "Emergency": {"kill": "kill:kill", "restore": "kill:restore"},
     "Flags and releases": {
         "flag": "flag:flag",
         "segment": "segment:segment",
         "policy": "policy:policy",
         "release": "release:release",
     },
-    "What happened": {"audit": "audit:audit", "instances": "instances:instances"},
-    "Other systems": {"webhook": "webhook:webhook", "hook": "hook:hook"},
-    "Places and access": {
+    "Activity": {"audit": "audit:audit", "instances": "instances:instances"},
+    "Integrations": {"webhook": "webhook:webhook", "hook": "hook:hook"},
+    "Projects and access": {
         "project": "project:project",
         "environment": "project:environment",
         "token": "token:token",
@@ -36,37 +36,37 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
         "logout": "login:logout",
         "context": "login:context",
     },
-    "The server": {"serve": "serve:serve", "policy-job": "serve:policy_job"},
+    "Server": {"serve": "serve:serve", "policy-job": "serve:policy_job"},
 }
-"""The commands by the sections of the help; each names its module and its function."""
+"""The sections of the help with their commands; each names its module and its function."""
 
-COMMANDS = {name: where for section in SECTIONS.values() for name, where in section.items()}
+COMMANDS = {name: path for section in SECTIONS.values() for name, path in section.items()}
 
 
 class Program(click.Group):
-    """A group that imports a command when it is needed, and ends errors as sentences."""
+    """The group of all commands, which imports each one when it is needed."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
-        """Run; an error is a sentence on standard error, never a traceback."""
+        """Run a command; a ``TidegateError`` becomes a message and an exit status."""
         try:
             return super().main(*args, **kwargs)
         except TidegateError as error:
-            say(f"tidegate: {sentence_of(error)}", err=True)
-            sys.exit(status_of(error))
+            print_stderr(f"tidegate: {error_text(error)}")
+            sys.exit(exit_status(error))
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; Ctrl-C ends it with the status that shells know."""
+        """Run a command; Ctrl-C ends it with the usual exit status."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
             sys.exit(INTERRUPTED)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """The names of all commands, in the order of the help."""
+        """Return the names of all commands, in the order of the help."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        """Import a command; None: there is no such one."""
+        """Import a command; None if there is no such command."""
         if name not in COMMANDS:
             return None
         module, _, function = COMMANDS[name].partition(":")
@@ -74,23 +74,23 @@ class Program(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the commands section by section."""
-        widest = max(map(len, COMMANDS))
-        room = formatter.width - widest - 6
+        """Write the list of commands, section by section."""
+        name_width = max(map(len, COMMANDS))
+        help_width = formatter.width - name_width - 6
         for title, names in SECTIONS.items():
             with formatter.section(title):
                 commands = ((name, self.get_command(ctx, name)) for name in names)
                 formatter.write_dl(
                     [
-                        (name.ljust(widest), command.get_short_help_str(room))
+                        (name.ljust(name_width), command.get_short_help_str(help_width))
                         for name, command in commands
                         if command is not None
                     ]
                 )
 
 
-def _show_version(ctx: click.Context, option: click.Parameter, asked: bool) -> None:
-    if not asked:
+def _show_version(ctx: click.Context, option: click.Parameter, requested: bool) -> None:
+    if not requested:
         return
     from tidegate.version import VERSION
 
@@ -104,10 +104,10 @@ def _show_version(ctx: click.Context, option: click.Parameter, asked: bool) -> N
     help="Show the version and exit.",
 )  # fmt: skip
 def cli() -> None:
-    """Progressive delivery inside the application: flags, releases, a kill switch.
+    """Feature flags and progressive delivery from the command line.
 
-    Exit status: 0 done, 2 not started (usage, settings), 3 refused by the server, 4 no server
-    reached, 5 what was waited for or checked was not seen.
+    Exit status: 0 success; 1 not confirmed; 2 wrong usage or settings; 3 refused by the server;
+    4 server unreachable; 5 the awaited result did not happen; 130 interrupted.
     """
 
 

@@ -1,4 +1,4 @@
-"""`tidegate project` and `tidegate environment`: where flags live and where they run."""
+"""`tidegate project` and `tidegate environment`: manage projects and their environments."""
 
 from __future__ import annotations
 
@@ -6,26 +6,47 @@ from collections.abc import Sequence
 
 import click
 
-from tidegate_server.cli.api_client import Json, Server, path
-from tidegate_server.cli.document_fields import as_sent, given
-from tidegate_server.cli.options import for_project, for_server, output_option
-from tidegate_server.cli.output import JSON, note, print_changed, print_json, print_table, say
+from tidegate_server.cli.api_client import ApiClient
+from tidegate_server.cli.document_fields import without_none
+from tidegate_server.cli.formatting import instant
+from tidegate_server.cli.options import (
+    description_option,
+    name_option,
+    output_option,
+    project_options,
+    server_options,
+)
+from tidegate_server.cli.output import Columns
+from tidegate_server.cli.resource_commands import Resource, create, edit, list_command
 
-NAME = click.option("--name", default="", help="For people.")
-DESCRIPTION = click.option("--description", default="", help="For people.")
+PROJECT = Resource(
+    name="project",
+    plural="projects",
+    path_prefix=ApiClient.server_path,
+    options=server_options,
+    place="",
+)
+
+ENVIRONMENT = Resource(name="environment", plural="environments")
+
+DETAILS: Columns = {
+    "name": "name",
+    "description": "description",
+    "last change": lambda each: instant(each["updated_at"]),
+}
+
+NAME = click.option("--name", default="", help="Display name.")
+DESCRIPTION = click.option("--description", default="", help="Description.")
 
 
 @click.group()
 def project() -> None:
-    """Projects: namespaces of flags."""
+    """Manage projects: namespaces of flags."""
 
 
-@project.command("list")
-@output_option
-@for_server
-def list_projects(server: Server, output: str) -> None:
-    """List the projects that the token reaches."""
-    _print(server.list(path("projects")).items, "project", output)
+project.add_command(
+    list_command(PROJECT, "List the projects your token can access.", {"project": "key", **DETAILS})
+)
 
 
 @project.command("create")
@@ -33,30 +54,27 @@ def list_projects(server: Server, output: str) -> None:
 @NAME
 @DESCRIPTION
 @output_option
-@for_server
-def create_project(server: Server, key: str, name: str, description: str, output: str) -> None:
-    """Create a project; it has no environments yet."""
-    asked = {"key": key, "name": name, "description": description}
-    made = server.post(path("projects"), asked)
-    if output == JSON:
-        return print_json(made)
-    return say(
-        f"Project {key} created. It has no environments yet: "
-        f"`tidegate environment create production --project {key}` makes one."
-    )
+@server_options
+def create_project(client: ApiClient, key: str, name: str, description: str, output: str) -> None:
+    """Create a project, without environments."""
+    body = {"key": key, "name": name, "description": description}
+    next_step = f"`tidegate environment create production --project {key}`"
+    message = f"Project {key} created. Add an environment: {next_step}"
+    create(PROJECT, client, body, output, lambda _: message)
 
 
 @click.group()
 def environment() -> None:
-    """Environments: where a project's flags run."""
+    """Manage environments: where a project's flags run."""
 
 
-@environment.command("list")
-@output_option
-@for_project
-def list_environments(server: Server, output: str) -> None:
-    """List the project's environments that the token reaches."""
-    _print(server.list(server.project_path("environments")).items, "environment", output)
+environment.add_command(
+    list_command(
+        ENVIRONMENT,
+        "List the environments your token can access.",
+        {"environment": "key", **DETAILS},
+    )
+)
 
 
 @environment.command("create")
@@ -64,30 +82,32 @@ def list_environments(server: Server, output: str) -> None:
 @NAME
 @DESCRIPTION
 @output_option
-@for_project
-def create_environment(server: Server, key: str, name: str, description: str, output: str) -> None:
-    """Create an environment, with every flag of the project at its off variant."""
-    asked = {"key": key, "name": name, "description": description}
-    made = server.post(server.project_path("environments"), asked)
-    if output == JSON:
-        return print_json(made)
-    return say(f"Environment {key} created in project {server.target.project}.")
+@project_options
+def create_environment(
+    client: ApiClient, key: str, name: str, description: str, output: str
+) -> None:
+    """Create an environment.
+
+    Every flag of the project serves its off variant there until you change that.
+    """
+    body = {"key": key, "name": name, "description": description}
+    create(ENVIRONMENT, client, body, output)
 
 
 @environment.command("edit")
 @click.argument("key")
-@click.option("--name", help="For people.")
-@click.option("--description", help="For people.")
+@name_option
+@description_option
 @click.option(
     "--allow-origin", "origins", metavar="ORIGIN", multiple=True,
-    help="Pages from there may ask for evaluations: https://shop.example, or * for all, in "
-    "place of the present ones. May be repeated.",
+    help="Replace the origins whose pages may evaluate flags: https://shop.example, or * for "
+    "all. Repeatable.",
 )  # fmt: skip
-@click.option("--no-origins", is_flag=True, help="No page may ask for evaluations any more.")
+@click.option("--no-origins", is_flag=True, help="Allow no origins.")
 @output_option
-@for_project
+@project_options
 def edit_environment(
-    server: Server,
+    client: ApiClient,
     key: str,
     name: str | None,
     description: str | None,
@@ -95,28 +115,8 @@ def edit_environment(
     no_origins: bool,
     output: str,
 ) -> None:
-    """Change what people read about an environment, and which pages may ask in it."""
-    changes = given(name=name, description=description)
+    """Edit an environment's name, description or allowed origins."""
+    changes = without_none(name=name, description=description)
     if origins or no_origins:
         changes["allowed_origins"] = list(origins)
-    if not changes:
-        raise click.UsageError("Say what to change: --name, --description, --allow-origin.")
-    at = server.project_path("environments", key)
-    edited = server.edit(at, lambda document: {**as_sent(document), **changes})
-    print_changed(f"Environment {key}", edited, output)
-
-
-def _print(found: list[Json], kind: str, output: str) -> None:
-    from tidegate_server.cli.formatting import instant
-
-    if output == JSON:
-        return print_json(found)
-    if not found:
-        return note(f"There is no {kind}.")
-    return print_table(
-        (kind, "name", "description", "changed"),
-        [
-            (each["key"], each["name"], each["description"], instant(each["updated_at"]))
-            for each in found
-        ],
-    )
+    edit(ENVIRONMENT, client, key, changes, output)

@@ -1,4 +1,4 @@
-"""`tidegate release`: starting releases, watching them, and what people may do to them."""
+"""`tidegate release`: start releases, follow them, and act on them."""
 
 from __future__ import annotations
 
@@ -6,14 +6,24 @@ import sys
 
 import click
 
-from tidegate_server.cli.api_client import Json, Server
+from tidegate_server.cli.api_client import ApiClient, Json
+from tidegate_server.cli.formatting import audience, instant
 from tidegate_server.cli.options import (
-    for_environment,
+    environment_options,
     limit_option,
     output_option,
     reason_option,
 )
-from tidegate_server.cli.output import JSON, draw, note, print_json, print_table, say
+from tidegate_server.cli.output import (
+    JSON,
+    Columns,
+    print_json,
+    print_list,
+    print_rendered,
+    print_stderr,
+    print_text,
+)
+from tidegate_server.cli.release_view import status_text
 from tidegate_server.errors import ServerRefused
 
 STATES = (
@@ -23,30 +33,56 @@ STATES = (
 DEFAULT_LIMIT = 50
 DEFAULT_LEDGER_LIMIT = 200
 
+COLUMNS: Columns = {
+    "release": "id",
+    "flag": "flag",
+    "state": "state",
+    "stage": lambda each: f"{each['stage']['number']} of {each['stage']['of']}",
+    "open to": lambda each: audience(each["stage"]),
+    "started": lambda each: instant(each["started_at"]),
+    "reason": "reason",
+}
 
-@click.group()
-def release() -> None:
-    """Releases: changes of flags that open in stages.
-
-    Where a RELEASE is asked for, give its id, or a flag for the flag's latest release.
-    """
-
+ACTIONS = {
+    "begin": "Open the first stage of a draft.",
+    "advance": "Open the next stage now, without waiting for the policy.",
+    "approve": "Approve that a release leaves its stage.\n\n"
+    "The release advances when it has the approvals that its policy requires.",
+    "retry": "Start the next attempt now, without waiting for the cooldown.",
+    "resume": "Resume a paused release.",
+    "rollback": "Roll back a release: everyone gets the control.",
+    "complete": "Complete a release now: everyone gets the treatment.",
+}
+"""The actions that only take a reason, and their help texts. Each is a route of the API."""
 
 RELEASE = click.argument("release_", metavar="RELEASE")
 
 
+@click.group()
+def release() -> None:
+    """Manage releases: changes that open in stages.
+
+    RELEASE is the id of a release, or a flag for its latest release.
+    """
+
+
 @release.command("start")
 @click.argument("flag")
-@click.option("--treatment", required=True, metavar="VARIANT", help="The variant to open.")
-@click.option("--policy", required=True, metavar="KEY", help="The policy to open it under.")
-@click.option("--control", metavar="VARIANT", help="What is served now, to make sure of it.")
-@click.option("--rule", metavar="ID", help="The rule to change, not what everyone else gets.")
-@click.option("--draft", is_flag=True, help="Only measure until `tidegate release begin`.")
+@click.option("--treatment", required=True, metavar="VARIANT", help="The variant to release.")
+@click.option("--policy", required=True, metavar="KEY", help="The policy to follow.")
+@click.option(
+    "--control", metavar="VARIANT",
+    help="The variant served now; the start is refused if it is another.",
+)  # fmt: skip
+@click.option("--rule", metavar="ID", help="Release in this rule, not in the default rule.")
+@click.option(
+    "--draft", is_flag=True, help="Only measure the control until `tidegate release begin`."
+)
 @reason_option
 @output_option
-@for_environment
+@environment_options
 def start_release(
-    server: Server,
+    client: ApiClient,
     flag: str,
     treatment: str,
     policy: str,
@@ -56,8 +92,8 @@ def start_release(
     reason: str,
     output: str,
 ) -> None:
-    """Begin to open a variant of FLAG, stage by stage, as its policy says."""
-    asked = {
+    """Start to release a variant of a flag, stage by stage."""
+    body = {
         "flag": flag,
         "treatment": treatment,
         "policy": policy,
@@ -66,249 +102,177 @@ def start_release(
         "draft": draft,
         "reason": reason,
     }
-    started = server.post(server.environment_path("releases"), asked)
+    started = client.post(client.environment_path("releases"), body)
     if output == JSON:
         return print_json(started)
-    say(f"Release {started['id']} has started: {_standing(started)}.")
-    return say(f"`tidegate release watch {started['id']}` shows how it goes on.")
+    print_text(f"Release {started['id']} of flag {flag} started: {status_text(started)}.")
+    return print_text(f"Watch it with `tidegate release watch {started['id']}`.")
 
 
 @release.command("list")
-@click.option("--flag", metavar="KEY", help="Only those of this flag.")
-@click.option("--state", type=click.Choice(STATES), help="Only those in this state.")
+@click.option("--flag", metavar="KEY", help="Only releases of this flag.")
+@click.option("--state", type=click.Choice(STATES), help="Only releases in this state.")
 @limit_option(DEFAULT_LIMIT)
 @output_option
-@for_environment
+@environment_options
 def list_releases(
-    server: Server, flag: str | None, state: str | None, limit: int, output: str
+    client: ApiClient, flag: str | None, state: str | None, limit: int, output: str
 ) -> None:
     """List releases, the latest first."""
-    from tidegate_server.cli.formatting import audience, instant
-
     query = {name: value for name, value in (("flag", flag), ("state", state)) if value}
-    listing = server.list(server.environment_path("releases"), limit, **query)
-    if output == JSON:
-        return print_json(listing.items)
-    if listing.more:
-        note(f"The latest {limit:,}; --limit shows more.")
-    if not listing.items:
-        return note(f"No releases in {server.target.environment}.")
-    return print_table(
-        ("release", "flag", "state", "stage", "open to", "started", "reason"),
-        [
-            (
-                each["id"],
-                each["flag"],
-                each["state"],
-                f"{each['stage']['number']} of {each['stage']['of']}",
-                audience(each["stage"]),
-                instant(each["started_at"]),
-                each["reason"],
-            )
-            for each in listing.items
-        ],
+    releases = client.list(client.environment_path("releases"), limit, **query)
+    print_list(
+        releases.items,
+        COLUMNS,
+        output,
+        empty=f"No releases in {client.target.environment}.",
+        more=releases.has_more,
     )
 
 
 @release.command("show")
 @RELEASE
 @output_option
-@for_environment
-def show_release(server: Server, release_: str, output: str) -> None:
-    """Show a release: where it stands, what was counted, what was decided last."""
-    from tidegate_server.cli.release_view import picture
+@environment_options
+def show_release(client: ApiClient, release_: str, output: str) -> None:
+    """Show a release: its stage, counts, evidence and last decision."""
+    from tidegate_server.cli.release_view import release_view
 
-    found = find(server, release_)
+    release = find_release(client, release_)
     if output == JSON:
-        return print_json(found)
-    return draw(picture(found))
+        return print_json(release)
+    return print_rendered(release_view(release))
 
 
 @release.command("watch")
 @RELEASE
 @output_option
-@for_environment
-def watch_release(server: Server, release_: str, output: str) -> None:
-    """Watch a release until it has ended.
+@environment_options
+def watch_release(client: ApiClient, release_: str, output: str) -> None:
+    """Watch a release until it ends.
 
-    Exit status 0: it was completed; 5: it was rolled back. A server that is away meanwhile is
-    waited for. With JSON, each change is a line.
+    If the server cannot be reached, the command waits for it. With JSON output, it prints one
+    line for each change.
+
+    Exit status 0: the release completed; 5: it was rolled back.
     """
     from tidegate_server.cli.release_watch import watch
 
-    sys.exit(watch(server, find(server, release_), as_json=output == JSON))
+    sys.exit(watch(client, find_release(client, release_), as_json=output == JSON))
 
 
 @release.command("ledger")
 @RELEASE
 @limit_option(DEFAULT_LEDGER_LIMIT)
 @output_option
-@for_environment
-def show_ledger(server: Server, release_: str, limit: int, output: str) -> None:
-    """Show every decision of a release with the evidence it saw, the latest last."""
-    from tidegate_server.cli.release_view import ledger
+@environment_options
+def show_ledger(client: ApiClient, release_: str, limit: int, output: str) -> None:
+    """Show every decision with its evidence, the latest last."""
+    from tidegate_server.cli.release_view import ledger_view
 
-    found = find(server, release_)
-    at = server.environment_path("releases", found["id"], "ledger")
-    listing = server.list(at, limit)
-    entries = listing.items[::-1]
+    release = find_release(client, release_)
+    path = client.environment_path("releases", release["id"], "ledger")
+    ledger = client.list(path, limit)
+    entries = ledger.items[::-1]
     if output == JSON:
         return print_json(entries)
-    if listing.more:
-        note(f"The latest {limit:,} decisions; --limit shows more.")
-    say(": ".join(filter(None, (_standing(found), found["reason"]))))
+    if ledger.has_more:
+        print_stderr(f"Showing the latest {len(entries):,}; use --limit to show more.")
+    reason = f": {release['reason']}" if release["reason"] else ""
+    print_text(f"{release['flag']}: {status_text(release)}{reason}")
     if not entries:
-        return note("The policy job has not decided anything yet.")
-    return draw(ledger(entries))
+        return print_stderr("No decisions yet.")
+    return print_rendered(ledger_view(entries))
 
 
 @release.command("explain")
 @RELEASE
 @output_option
-@for_environment
-def explain_release(server: Server, release_: str, output: str) -> None:
-    """Tell the story of a release: who did what when, on which numbers, what is left to do."""
-    from tidegate_server.cli.release_explanation import story
+@environment_options
+def explain_release(client: ApiClient, release_: str, output: str) -> None:
+    """Explain a release: what happened, when and why."""
+    from tidegate_server.cli.release_explanation import explanation_view
 
-    found = find(server, release_)
-    told = server.read(server.environment_path("releases", found["id"], "explanation")).body
+    release = find_release(client, release_)
+    path = client.environment_path("releases", release["id"], "explanation")
+    explanation = client.get(path).body
     if output == JSON:
-        return print_json(told)
-    return draw(story(told))
+        return print_json(explanation)
+    return print_rendered(explanation_view(explanation))
 
 
 @release.command("replay")
 @RELEASE
 @output_option
-@for_environment
-def replay_release(server: Server, release_: str, output: str) -> None:
-    """Compute every decision of a release again, from the evidence in its ledger.
+@environment_options
+def replay_release(client: ApiClient, release_: str, output: str) -> None:
+    """Recompute every decision from the evidence in the ledger.
 
-    Exit status 0: all agree with the ledger, to the last digit; 5: some differ, or none could
-    be computed.
+    Exit status 0: all decisions agree with the ledger, to the last digit; 5: some differ, or
+    none could be recomputed.
     """
     from tidegate_server.cli.release_replay import replay
 
-    sys.exit(replay(server, find(server, release_), as_json=output == JSON))
+    sys.exit(replay(client, find_release(client, release_), as_json=output == JSON))
 
 
 @release.command("pause")
 @RELEASE
-@click.option("--stop", is_flag=True, help="A full stop: the policy shall not roll back either.")
+@click.option("--stop", is_flag=True, help="Full stop: prevent automatic rollbacks too.")
 @reason_option
 @output_option
-@for_environment
-def pause_release(server: Server, release_: str, stop: bool, reason: str, output: str) -> None:
-    """Stop opening a release further until somebody resumes it.
+@environment_options
+def pause_release(client: ApiClient, release_: str, stop: bool, reason: str, output: str) -> None:
+    """Pause a release until someone resumes it.
 
-    The policy may still roll it back, unless --stop says otherwise.
+    The policy can still roll it back, unless you use --stop.
     """
-    _act(server, release_, "pause", {"reason": reason, "stop": stop}, output)
+    _act(client, release_, "pause", {"reason": reason, "stop": stop}, output)
 
 
-@release.command("resume")
-@RELEASE
-@reason_option
-@output_option
-@for_environment
-def resume_release(server: Server, release_: str, reason: str, output: str) -> None:
-    """Let a paused release go on where it was."""
-    _act(server, release_, "resume", {"reason": reason}, output)
+def _action_command(action: str, help: str) -> click.Command:
+    @click.command(action, help=help)
+    @RELEASE
+    @reason_option
+    @output_option
+    @environment_options
+    def command(client: ApiClient, release_: str, reason: str, output: str) -> None:
+        _act(client, release_, action, {"reason": reason}, output)
+
+    return command
 
 
-@release.command("advance")
-@RELEASE
-@reason_option
-@output_option
-@for_environment
-def advance_release(server: Server, release_: str, reason: str, output: str) -> None:
-    """Open a release's next stage now, without waiting for the policy."""
-    _act(server, release_, "advance", {"reason": reason}, output)
+for _action, _help in ACTIONS.items():
+    release.add_command(_action_command(_action, _help))
 
 
-@release.command("begin")
-@RELEASE
-@reason_option
-@output_option
-@for_environment
-def begin_release(server: Server, release_: str, reason: str, output: str) -> None:
-    """Open the first stage of a draft."""
-    _act(server, release_, "begin", {"reason": reason}, output)
-
-
-@release.command("approve")
-@RELEASE
-@reason_option
-@output_option
-@for_environment
-def approve_release(server: Server, release_: str, reason: str, output: str) -> None:
-    """Agree that a release leaves its stage, when its policy asks for that."""
-    _act(server, release_, "approve", {"reason": reason}, output)
-
-
-@release.command("retry")
-@RELEASE
-@reason_option
-@output_option
-@for_environment
-def retry_release(server: Server, release_: str, reason: str, output: str) -> None:
-    """Begin a release's next attempt now, without waiting for the end of its cooldown."""
-    _act(server, release_, "retry", {"reason": reason}, output)
-
-
-@release.command("rollback")
-@RELEASE
-@reason_option
-@output_option
-@for_environment
-def roll_back_release(server: Server, release_: str, reason: str, output: str) -> None:
-    """Close a release: everyone gets the control again."""
-    _act(server, release_, "rollback", {"reason": reason}, output)
-
-
-@release.command("complete")
-@RELEASE
-@reason_option
-@output_option
-@for_environment
-def complete_release(server: Server, release_: str, reason: str, output: str) -> None:
-    """End a release with the treatment for everyone, without waiting for the policy."""
-    _act(server, release_, "complete", {"reason": reason}, output)
-
-
-def _act(server: Server, name: str, action: str, asked: Json, output: str) -> None:
-    release_id = find(server, name)["id"]
-    after = server.post(server.environment_path("releases", release_id, action), asked)
+def _act(client: ApiClient, name: str, action: str, body: Json, output: str) -> None:
+    release_id = find_release(client, name)["id"]
+    after = client.post(client.environment_path("releases", release_id, action), body)
     if output == JSON:
         return print_json(after)
-    return say(f"Release {after['id']} of {_standing(after)}.")
+    return print_text(f"Release {after['id']} of flag {after['flag']}: {status_text(after)}.")
 
 
-def _standing(found: Json) -> str:
-    from tidegate_server.cli.release_view import standing
-
-    return f"{found['flag']} is {standing(found)}"
-
-
-def find(server: Server, name: str) -> Json:
-    """A release by its id, or the latest one of a flag.
+def find_release(client: ApiClient, name: str) -> Json:
+    """Return a release by its id, or the latest release of a flag.
 
     Raises:
-        ServerRefused: there is no such one.
+        ServerRefused: there is no such release.
     """
-    unknown = ServerRefused(
-        f"There is no release of a flag {name!r} in {server.target.environment} of "
-        f"{server.target.project}; `tidegate release list` shows those there are.",
+    not_found = ServerRefused(
+        f"There is no release of a flag {name!r} in {client.target.environment} of project "
+        f"{client.target.project}. List releases with `tidegate release list`.",
         404,
     )
     if name.startswith("rel_"):
         try:
-            return server.read(server.environment_path("releases", name)).body
+            return client.get(client.environment_path("releases", name)).body
         except ServerRefused as refused:
             if refused.status != 404:
                 raise
-            unknown = refused  # unless it is a flag, whose key may begin like this too
-    latest = server.list(server.environment_path("releases"), 1, flag=name).items
+            not_found = refused  # unless it is a flag: a flag's key may begin like this too
+    latest = client.list(client.environment_path("releases"), 1, flag=name).items
     if not latest:
-        raise unknown
+        raise not_found
     return latest[0]

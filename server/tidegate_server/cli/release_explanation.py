@@ -1,4 +1,4 @@
-"""How a release's story is told in a terminal."""
+"""How the explanation of a release looks in a terminal."""
 
 from __future__ import annotations
 
@@ -10,26 +10,23 @@ from tidegate_server.cli.output import cell
 
 if TYPE_CHECKING:
     from rich.console import Group, RenderableType
-
-
-def story(told: Json) -> Group:
-    """The story of a release, chapter by chapter."""
-    from rich.console import Group
     from rich.text import Text
 
-    lines: list[RenderableType] = [
-        Text(cell(told["headline"]).plain, style="bold"),
-        cell(told["beginning"]),
-    ]
-    for chapter in told["chapters"]:
-        lines += ["", Text(cell(chapter["title"]).plain, style="bold"), *_chapter(chapter)]
-    lines += ["", cell(told["ending"])]
+
+def explanation_view(explanation: Json) -> Group:
+    """Return the explanation of a release, chapter by chapter."""
+    from rich.console import Group
+
+    lines: list[RenderableType] = [_bold(explanation["headline"]), cell(explanation["beginning"])]
+    for chapter in explanation["chapters"]:
+        lines += ["", _bold(chapter["title"]), *_chapter(chapter)]
+    lines += ["", cell(explanation["ending"])]
     for title, sentences in (
-        ("What is left to clean up:", told["cleanup"]),
-        ("What cannot be told:", told["limits"]),
+        ("Left to clean up:", explanation["cleanup"]),
+        ("Limits of this explanation:", explanation["limits"]),
     ):
         if sentences:
-            lines += ["", Text(title, style="bold"), *(_indented(each) for each in sentences)]
+            lines += ["", _bold(title), *(_indented(each) for each in sentences)]
     return Group(*lines)
 
 
@@ -40,6 +37,12 @@ def _chapter(chapter: Json) -> list[RenderableType]:
         _indented(f"{instant(chapter['began_at'])} {until}. {chapter['text']}"),
         *(_indented(f"{instant(each['at'])}  {each['text']}") for each in chapter["happenings"]),
     ]
+
+
+def _bold(text: str) -> Text:
+    line = cell(text)
+    line.stylize("bold")
+    return line
 
 
 def _indented(sentence: str) -> RenderableType:

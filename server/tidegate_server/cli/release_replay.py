@@ -1,4 +1,4 @@
-"""`tidegate release replay`: stretch by stretch, until the ledger's end or its differences."""
+"""`tidegate release replay`: recompute a ledger, and print where it differs."""
 
 from __future__ import annotations
 
@@ -6,86 +6,78 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from tidegate_server.cli.api_client import Json, Server
-from tidegate_server.cli.exit_codes import NOT_SEEN
-from tidegate_server.cli.formatting import instant
-from tidegate_server.cli.output import print_json, print_table, say
+from tidegate_server.cli.api_client import ApiClient, Json
+from tidegate_server.cli.exit_codes import NOT_REACHED
+from tidegate_server.cli.formatting import count, instant
+from tidegate_server.cli.output import TABLE, Columns, print_json, print_list, print_text
 
-COUNTED = ("entries", "decisions", "skipped", "moves", "differing")
-MOST_SHOWN = 20
-STRETCH = "1000"
-"""Decisions asked for at once: enough to be quick, few enough to be answered in time."""
+TOTALS = ("entries", "decisions", "skipped", "moves", "differing")
+MAX_SHOWN = 20
+PAGE_SIZE = "1000"
+"""Decisions per request: many enough to be fast, few enough to be answered in time."""
+
+COLUMNS: Columns = {
+    "decision": "window",
+    "at": lambda each: instant(each["at"]),
+    "field": "field",
+    "in the ledger": lambda each: _value(each["recorded"]),
+    "recomputed": lambda each: _value(each["recomputed"]),
+}
 
 Advance = Callable[[int, int], None]
 
 
-def replay(server: Server, found: Json, *, as_json: bool) -> int:
-    """Have a release's ledger replayed and show what came of it; returns the exit status."""
-    at = server.environment_path("releases", found["id"], "replay")
-    with _progress(found["id"]) as advance:
-        total = _all_stretches(server, at, advance)
+def replay(client: ApiClient, release: Json, *, as_json: bool) -> int:
+    """Replay the ledger of a release and print the result; returns the exit status."""
+    path = client.environment_path("releases", release["id"], "replay")
+    with _progress(release["id"]) as advance:
+        result = _replay_all(client, path, advance)
     if as_json:
-        print_json({"release": found["id"], **total})
+        print_json({"release": release["id"], **result})
     else:
-        _tell(found["id"], total)
-    return 0 if total["agrees"] and not _vain(total) else NOT_SEEN
+        _print_result(release["id"], result)
+    none_recomputed = result["entries"] > 0 and result["decisions"] == 0
+    return 0 if result["agrees"] and not none_recomputed else NOT_REACHED
 
 
-def _all_stretches(server: Server, at: str, advance: Advance) -> Json:
-    total: Json = {"agrees": True, "ledger": 0, **dict.fromkeys(COUNTED, 0), "differences": []}
+def _replay_all(client: ApiClient, path: str, advance: Advance) -> Json:
+    result: Json = {"agrees": True, "ledger": 0, **dict.fromkeys(TOTALS, 0), "differences": []}
     cursor = ""
     while cursor is not None:
-        query = {"limit": STRETCH, **({"cursor": cursor} if cursor else {})}
-        stretch = server.ask(at, **query)
-        for name in COUNTED:
-            total[name] += stretch[name]
-        total["ledger"] = stretch["ledger"]
-        total["agrees"] &= stretch["agrees"]
-        total["differences"] += stretch["differences"]
-        advance(total["entries"], total["ledger"])
-        cursor = stretch["next_cursor"]
-    return total
+        query = {"limit": PAGE_SIZE, **({"cursor": cursor} if cursor else {})}
+        page = client.get(path, **query).body
+        for name in TOTALS:
+            result[name] += page[name]
+        result["ledger"] = page["ledger"]
+        result["agrees"] &= page["agrees"]
+        result["differences"] += page["differences"]
+        advance(result["entries"], result["ledger"])
+        cursor = page["next_cursor"]
+    return result
 
 
-def _vain(total: Json) -> bool:
-    """Whether there are entries, and none of them could be computed again."""
-    return bool(total["entries"]) and not total["decisions"]
-
-
-def _tell(release_id: str, total: Json) -> None:
-    if not total["entries"]:
-        return say(f"Release {release_id}: the policy job has not decided anything yet.")
-    skipped = (
-        f" {total['skipped']:,} entries without a checkpoint before them could not be computed."
-        if total["skipped"]
-        else ""
-    )
-    moved = f" People moved it {total['moves']:,} times in between." if total["moves"] else ""
-    if total["agrees"]:
-        return say(
-            f"Release {release_id}: {total['decisions']:,} decisions computed again, all agree "
-            f"to the last digit.{moved}{skipped}"
+def _print_result(release_id: str, result: Json) -> None:
+    if not result["entries"]:
+        return print_text(f"Release {release_id}: no decisions yet.")
+    decisions = count(result["decisions"], "decision")
+    notes = ""
+    if result["moves"]:
+        notes += f" Users acted on the release {count(result['moves'], 'time')} in between."
+    if result["skipped"]:
+        entries = f"{result['skipped']:,} {'entry' if result['skipped'] == 1 else 'entries'}"
+        notes += f" Skipped {entries} without an earlier checkpoint."
+    if result["agrees"]:
+        return print_text(
+            f"Release {release_id}: recomputed {decisions}; all agree with the ledger.{notes}"
         )
-    say(
-        f"Release {release_id}: {total['differing']:,} of {total['decisions']:,} decisions "
-        f"differ from the ledger.{moved}{skipped}"
+    print_text(
+        f"Release {release_id}: recomputed {decisions}; {result['differing']:,} "
+        f"{'differs' if result['differing'] == 1 else 'differ'} from the ledger.{notes}"
     )
-    differences = total["differences"]
-    print_table(
-        ("decision", "at", "field", "in the ledger", "computed again"),
-        [
-            (
-                each["window"],
-                instant(each["at"]),
-                each["field"],
-                _value(each["recorded"]),
-                _value(each["recomputed"]),
-            )
-            for each in differences[:MOST_SHOWN]
-        ],
-    )
-    if len(differences) > MOST_SHOWN:
-        say(f"and {len(differences) - MOST_SHOWN:,} more; --output json has them.")
+    differences = result["differences"]
+    print_list(differences[:MAX_SHOWN], COLUMNS, TABLE)
+    if len(differences) > MAX_SHOWN:
+        print_text(f"and {len(differences) - MAX_SHOWN:,} more; see --output json.")
     return None
 
 
@@ -95,13 +87,13 @@ def _value(value: object) -> str:
 
 @contextmanager
 def _progress(release_id: str) -> Iterator[Advance]:
-    """A bar on standard error, for people only."""
+    """Show a progress bar on standard error if that is a terminal."""
     if not sys.stderr.isatty():
-        yield lambda done, of: None
+        yield lambda done, total: None
         return
     from rich.console import Console
     from rich.progress import Progress
 
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(f"replaying {release_id}", total=None)
-        yield lambda done, of: bar.update(task, completed=done, total=max(done, of))
+        yield lambda done, total: bar.update(task, completed=done, total=max(done, total))

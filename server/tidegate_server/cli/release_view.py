@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from tidegate_server.cli.api_client import Json
-from tidegate_server.cli.formatting import audience, instant, instant_of
-from tidegate_server.cli.output import cell, clean, facts_grid, table
+from tidegate_server.cli.formatting import audience, count, instant, instant_from_ms
+from tidegate_server.cli.output import cell, facts_grid, printable, table
 
 if TYPE_CHECKING:
     from rich.console import Group, RenderableType
@@ -26,68 +26,80 @@ COLOURS = {
     "completed": "bold green",
     "rolled_back": "bold magenta",
 }
-"""Beside the word itself: nothing is said by colour alone."""
+"""Colours only repeat what the text says."""
 
 ENDED = frozenset({"completed", "rolled_back"})
 
 
-def state(found: Json) -> str:
-    """A release's state in words."""
-    words = str(found["state"]).replace("_", " ")
-    return f"{words} (full stop)" if found["stopped"] else words
+def state_text(release: Json) -> str:
+    """Return the state of a release: ``running``, ``paused (full stop)``."""
+    state = str(release["state"]).replace("_", " ")
+    return f"{state} (full stop)" if release["stopped"] else state
 
 
-def standing(found: Json) -> str:
-    """Where a release stands: ``running, 5 % of everyone (stage 2 of 5)``."""
-    if found["state"] in ENDED:
-        return state(found)
-    stage = found["stage"]
-    return f"{state(found)}, {audience(stage)} (stage {stage['number']} of {stage['of']})"
+def status_text(release: Json) -> str:
+    """Return the state and the stage: ``running, 5 % of everyone (stage 2 of 5)``."""
+    if release["state"] in ENDED:
+        return state_text(release)
+    stage = release["stage"]
+    return f"{state_text(release)}, {audience(stage)} (stage {stage['number']} of {stage['of']})"
 
 
-def picture(found: Json) -> Group:
-    """All that one wants to know about a release."""
+def status_line(release: Json) -> str:
+    """Return a release on one line, for logs."""
+    text = f"{release['flag']}: {status_text(release)}"
+    if progress := release["progress"]:
+        control, treatment = progress["control"], progress["treatment"]
+        text += (
+            f"; errors {error_rate(control)} in control, {error_rate(treatment)} in treatment"
+            f"; {_evidence(progress)}"
+        )
+    return printable(f"{text}; {release['reason']}" if release["reason"] else text)
+
+
+def release_view(release: Json) -> Group:
+    """Return everything about a release."""
     from rich.console import Group
 
-    progress = found["progress"]
+    progress = release["progress"]
     if progress is None:
-        return Group(_facts(found))
+        return Group(_facts(release))
     checks = progress["checks"]
     return Group(
-        _facts(found),
+        _facts(release),
         "",
         _arms(progress),
         *(("", _checks(checks)) if checks else ()),
         "",
-        _verdict(progress),
+        _decision_facts(progress),
     )
 
 
-def _facts(found: Json) -> Table:
+def _facts(release: Json) -> Table:
     from rich.text import Text
 
-    stage, policy = found["stage"], found["policy"]
-    rule = f" in rule {found['rule']}" if found["rule"] else ""
+    stage, policy = release["stage"], release["policy"]
+    rule = f" in rule {release['rule']}" if release["rule"] else ""
     facts: list[tuple[str, object]] = [
-        ("release", found["id"]),
-        ("flag", f"{found['flag']}: {found['control']} to {found['treatment']}{rule}"),
-        ("state", Text(state(found), style=COLOURS.get(found["state"], ""))),
-        ("reason", found["reason"]),
+        ("release", release["id"]),
+        ("flag", f"{release['flag']}: {release['control']} to {release['treatment']}{rule}"),
+        ("state", Text(state_text(release), style=COLOURS.get(release["state"], ""))),
+        ("reason", release["reason"]),
         ("stage", f"{stage['number']} of {stage['of']}, {stage['name']}: {audience(stage)}"),
-        ("in it since", instant(found["stage_entered_at"])),
-        ("policy", f"{policy['key']}, revision {found['policy_revision']}"),
-        ("started", f"{instant(found['started_at'])} by {found['started_by']}"),
-        ("ended", instant(found["ended_at"])),
+        ("stage entered", instant(release["stage_entered_at"])),
+        ("policy", f"{policy['key']}, revision {release['policy_revision']}"),
+        ("started", f"{instant(release['started_at'])} by {release['started_by']}"),
+        ("ended", instant(release["ended_at"])),
     ]
-    if found["attempt"] > 1:
-        facts.append(("attempt", found["attempt"]))
-    if found["cooldown_until"] and found["state"] not in ENDED:
-        facts.append(("tries again", instant(found["cooldown_until"])))
-    if found["approval_asked_at"]:
-        facts.append(("approval asked", instant(found["approval_asked_at"])))
+    if release["attempt"] > 1:
+        facts.append(("attempt", release["attempt"]))
+    if release["cooldown_until"] and release["state"] not in ENDED:
+        facts.append(("next attempt", instant(release["cooldown_until"])))
+    if release["approval_asked_at"]:
+        facts.append(("approval requested", instant(release["approval_asked_at"])))
     facts += [
         ("approved", f"{instant(each['at'])} by {each['actor']}: {each['comment'] or 'no comment'}")
-        for each in found["approvals"]
+        for each in release["approvals"]
     ]
     return facts_grid(facts)
 
@@ -100,7 +112,7 @@ def _arms(progress: Json) -> Table:
         ("treatment, this stage", progress["stage_treatment"]),
     )
     return table(
-        ("", "exposures", "operations", "errors", "error rate", "users who failed"),
+        ("", "exposures", "operations", "errors", "error rate", "failing users"),
         [
             (
                 name,
@@ -117,59 +129,45 @@ def _arms(progress: Json) -> Table:
 
 def _checks(checks: list[Json]) -> Table:
     return table(
-        ("check", "how it stands", ""),
+        ("check", "result", ""),
         [
-            (each["label"], _standing_of(each), "FAILED" if each["failed"] else "")
+            (each["label"], _check_result(each), "FAILED" if each["failed"] else "")
             for each in checks
         ],
     )
 
 
-def _standing_of(check: Json) -> str:
+def _check_result(check: Json) -> str:
     if check["problem"]:
-        return f"unreadable, {check['unreadable']} in a row: {check['problem']}"
+        return f"no value {count(check['unreadable'], 'time')} in a row: {check['problem']}"
     if check["rollback_at"] is not None and check["limit"] is None and check["value"] is None:
-        return (
-            f"against it {against(check['evidence'], check['rollback_at'])}, "
-            f"to advance {amount(check['advance'])}"
-        )
+        harm = with_limit(check["evidence"], "rolls back at", check["rollback_at"])
+        return f"evidence of harm {harm}, evidence of safety {amount(check['advance'])}"
     if check["value"] is None:
         return "no value yet"
-    return (
-        f"{check['value']:.4g}, limit {check['limit']:.4g}, {check['breaches']} breaches in a row"
+    breaches = f"{check['breaches']} {'breach' if check['breaches'] == 1 else 'breaches'}"
+    return f"{check['value']:.4g}, limit {check['limit']:.4g}, {breaches} in a row"
+
+
+def _decision_facts(progress: Json) -> Table:
+    last = progress["last_decision"]
+    harm = with_limit(progress["evidence"], "rolls back at", progress["rollback_at"])
+    safety = with_limit(progress["advance"], "advances at", progress["advance_at"])
+    return facts_grid(
+        [
+            ("evidence of harm", harm),
+            ("evidence of safety", safety),
+            (
+                "last decision",
+                last and f"{last['action']}, {instant(last['at'])}: {last['reason']}",
+            ),
+            ("next evaluation", instant(progress["next_evaluation_at"])),
+        ]
     )
 
 
-def _verdict(progress: Json) -> Table:
-    decision = progress["last_decision"]
-    facts = [
-        ("evidence against it", against(progress["evidence"], progress["rollback_at"])),
-        ("evidence to advance", against(progress["advance"], progress["advance_at"])),
-        ("last decision", decision and _decided(decision)),
-        ("next evaluation", instant(progress["next_evaluation_at"])),
-    ]
-    return facts_grid(facts)
-
-
-def _decided(decision: Json) -> str:
-    return f"{decision['action']}, {instant(decision['at'])}: {decision['reason']}"
-
-
-def line(found: Json) -> str:
-    """A release in one line, for logs."""
-    words = f"{found['flag']}: {standing(found)}"
-    if progress := found["progress"]:
-        control, treatment = progress["control"], progress["treatment"]
-        words += (
-            f"; errors {error_rate(control)} in control, {error_rate(treatment)} in treatment"
-            f"; against it {against(progress['evidence'], progress['rollback_at'])}"
-            f", to advance {against(progress['advance'], progress['advance_at'])}"
-        )
-    return clean(f"{words}; {found['reason']}" if found["reason"] else words)
-
-
-def ledger(entries: Iterable[Json]) -> Group:
-    """Decisions, each with what its window counted, the evidence it saw, and its reason."""
+def ledger_view(entries: Iterable[Json]) -> Group:
+    """Return decisions: the counts of the window, the evidence, and the reason."""
     from rich.console import Group
     from rich.padding import Padding
 
@@ -186,20 +184,23 @@ def _decision_line(entry: Json) -> str:
     stages = f"stage {before['stage']}"
     if before["stage"] != after["stage"]:
         stages += f" > {after['stage']}"
-    evidence = against(_exp(decision["log_evidence"]), decision["rollback_at"])
-    harmless = against(_exp(decision["log_advance"]), decision["advance_at"])
+    evidence = {
+        "evidence": _exp(decision["log_evidence"]),
+        "rollback_at": decision["rollback_at"],
+        "advance": _exp(decision["log_advance"]),
+        "advance_at": decision["advance_at"],
+    }
     trips = entry["window"].get("trips", {}).get("count", 0)  # earlier versions wrote none
-    alone = f"; closed by instances without the server: {trips:,}" if trips else ""
+    tripped = f"; closed by local breakers: {trips:,}" if trips else ""
     return (
-        f"{instant_of(entry['at_ms'])}  {stages:<11}  {decision['action']:<8}  "
-        f"failed: control {_counted(entry['window'], 'control')}, "
-        f"treatment {_counted(entry['window'], 'treatment')}; "
-        f"against it {evidence}, to advance {harmless}{alone}"
+        f"{instant_from_ms(entry['at_ms'])}  {stages:<11}  {decision['action']:<8}  "
+        f"failed: control {_errors(entry['window'], 'control')}, "
+        f"treatment {_errors(entry['window'], 'treatment')}; {_evidence(evidence)}{tripped}"
     )
 
 
-def _counted(window: Json, arm: str) -> str:
-    """Errors of operations in a window: ``3 of 210``."""
+def _errors(window: Json, arm: str) -> str:
+    """Return the errors of an arm's operations in a window: ``3 of 210``."""
     counts = [stratum[arm] for stratum in window["strata"]]
     errors = sum(each["errors"] for each in counts)
     return f"{errors:,} of {sum(each['outcomes'] for each in counts):,}"
@@ -210,19 +211,25 @@ def _exp(log: float) -> float:
 
 
 def error_rate(arm: Json) -> str:
-    """Errors per operation that ended."""
+    """Return errors per finished operation, in percent."""
     return f"{arm['errors'] / arm['outcomes']:.2%}" if arm["outcomes"] else "-"
 
 
-def against(value: float | None, limit: float | None) -> str:
-    """An amount of evidence beside what it has to reach."""
+def _evidence(progress: Json) -> str:
+    harm = with_limit(progress["evidence"], "rolls back at", progress["rollback_at"])
+    safety = with_limit(progress["advance"], "advances at", progress["advance_at"])
+    return f"evidence of harm {harm}, evidence of safety {safety}"
+
+
+def with_limit(value: float | None, effect: str, limit: float | None) -> str:
+    """Return evidence and its limit: ``1,155 (rolls back at 200)``."""
     if value is None:
         return "-"
-    return amount(value) if limit is None else f"{amount(value)} of {amount(limit)}"
+    return amount(value) if limit is None else f"{amount(value)} ({effect} {limit:,g})"
 
 
 def amount(value: float) -> str:
-    """A number between nothing and very much in a few characters."""
+    """Return a number of any size in a few characters."""
     if value >= 1e6:
         return f"{value:.0e}"
     return f"{value:,.0f}" if value >= 100 else f"{value:.2f}"

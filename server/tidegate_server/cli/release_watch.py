@@ -1,4 +1,4 @@
-"""`tidegate release watch`: a picture that is drawn anew, or a line for each change."""
+"""`tidegate release watch`: a live view on a terminal, else one line for each change."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from contextlib import contextmanager
 
 import click
 
-from tidegate_server.cli.api_client import Json, Server
-from tidegate_server.cli.exit_codes import INTERRUPTED, NOT_SEEN
-from tidegate_server.cli.output import console, note, say
-from tidegate_server.cli.release_view import ENDED, line, picture
+from tidegate_server.cli.api_client import ApiClient, Json
+from tidegate_server.cli.exit_codes import INTERRUPTED, NOT_REACHED
+from tidegate_server.cli.output import console, print_stderr, print_text
+from tidegate_server.cli.release_view import ENDED, release_view, status_line
 from tidegate_server.errors import ServerUnreachable
 
 POLL_SECONDS = 1.0
@@ -21,67 +21,67 @@ POLL_SECONDS = 1.0
 Show = Callable[[Json], None]
 
 
-def watch(server: Server, found: Json, *, as_json: bool) -> int:
-    """Show a release until it has ended; returns the exit status.
+def watch(client: ApiClient, release: Json, *, as_json: bool) -> int:
+    """Show a release until it ends; returns the exit status.
 
     Raises:
-        ServerRefused: it may not be read any more.
+        ServerRefused: the token may no longer read the release.
     """
-    at = server.environment_path("releases", found["id"])
+    path = client.environment_path("releases", release["id"])
     try:
-        with _shower(as_json) as show:
-            show(found)
-            while found["state"] not in ENDED:
+        with _display(as_json) as show:
+            show(release)
+            while release["state"] not in ENDED:
                 time.sleep(POLL_SECONDS)
-                found = _read_patiently(server, at)
-                show(found)
+                release = _read_with_retries(client, path)
+                show(release)
     except KeyboardInterrupt:
-        note(f"Nobody watches {found['id']} any more; it goes on by itself.")
+        print_stderr(f"Stopped watching {release['id']}. The release continues.")
         return INTERRUPTED
-    return 0 if found["state"] == "completed" else NOT_SEEN
+    return 0 if release["state"] == "completed" else NOT_REACHED
 
 
-def _read_patiently(server: Server, at: str) -> Json:
-    """Read a release; a server that is away is waited for."""
-    told = False
+def _read_with_retries(client: ApiClient, path: str) -> Json:
+    """Read a release, and wait for the server if it cannot be reached."""
+    reported = False
     while True:
         try:
-            return server.read(at).body
+            return client.get(path).body
         except ServerUnreachable as error:
-            if not told:
-                note(f"tidegate: {error.message} Waiting for it.")
-                told = True
+            if not reported:
+                print_stderr(f"tidegate: {error.message} Waiting for it.")
+                reported = True
             time.sleep(POLL_SECONDS)
 
 
 @contextmanager
-def _shower(as_json: bool) -> Iterator[Show]:
+def _display(as_json: bool) -> Iterator[Show]:
     if as_json or not sys.stdout.isatty():
-        yield _changes(_print_json if as_json else _print_line)
+        yield _only_changes(_print_json_line if as_json else _print_line)
         return
     from rich.live import Live
 
     with Live(console=console(), auto_refresh=False) as live:
-        yield lambda found: live.update(picture(found), refresh=True)
+        yield lambda release: live.update(release_view(release), refresh=True)
 
 
-def _changes(show: Show) -> Show:
-    """Show only what is new: another state, stage or reason."""
+def _only_changes(show: Show) -> Show:
+    """Return a function that shows a release if its state, stage or reason is new."""
     last: list[object] = [None]
 
-    def show_new(found: Json) -> None:
-        standing = (found["state"], found["stopped"], found["stage"], found["reason"])
-        if standing != last[0]:
-            last[0] = standing
-            show(found)
+    def show_change(release: Json) -> None:
+        status = (release["state"], release["stopped"], release["stage"], release["reason"])
+        if status != last[0]:
+            last[0] = status
+            show(release)
 
-    return show_new
+    return show_change
 
 
-def _print_line(found: Json) -> None:
-    say(f"{time.strftime('%H:%M:%S')} {line(found)}")
+def _print_line(release: Json) -> None:
+    print_text(f"{time.strftime('%H:%M:%S')} {status_line(release)}")
     sys.stdout.flush()
 
 
-def _print_json(found: Json) -> None:
-    click.echo(json.dumps(found, ensure_ascii=False))
+def _print_json_line(release: Json) -> None:
+    click.echo(json.dumps(release, ensure_ascii=False))

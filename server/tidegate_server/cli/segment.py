@@ -1,4 +1,4 @@
-"""`tidegate segment`: named sets of contexts."""
+"""`tidegate segment`: manage segments."""
 
 from __future__ import annotations
 
@@ -6,107 +6,103 @@ from collections.abc import Sequence
 
 import click
 
-from tidegate_server.cli.api_client import Json, Server
-from tidegate_server.cli.document_fields import as_sent, given
+from tidegate_server.cli.api_client import ApiClient, Json
+from tidegate_server.cli.document_fields import without_none, writable_fields
+from tidegate_server.cli.formatting import condition, count, last_change
 from tidegate_server.cli.options import (
-    confirm,
-    for_project,
-    object_file,
+    description_option,
+    name_option,
     output_option,
-    yes_option,
+    project_options,
+    read_object,
 )
-from tidegate_server.cli.output import (
-    JSON,
-    note,
-    print_changed,
-    print_facts,
-    print_json,
-    print_table,
-    say,
+from tidegate_server.cli.output import Columns
+from tidegate_server.cli.resource_commands import (
+    Facts,
+    Resource,
+    create,
+    delete_command,
+    edit,
+    list_command,
+    show_command,
 )
 
-MOST_SHOWN = 20
-"""Keys of a list that `segment show` prints; JSON has them all."""
+MAX_KEYS_SHOWN = 20
+"""`segment show` prints this many keys of a list; JSON has all."""
+
+SEGMENT = Resource(name="segment", plural="segments")
+
+COLUMNS: Columns = {
+    "segment": "key",
+    "conditions": lambda each: condition(each["when"]),
+    "included": lambda each: len(each["included"]),
+    "excluded": lambda each: len(each["excluded"]),
+    "name": "name",
+}
 
 WHEN_OPTION = click.option(
-    "--when", type=object_file, metavar="FILE",
-    help="A YAML or JSON condition: who else belongs to it; - is standard input.",
+    "--when", type=read_object, metavar="FILE",
+    help="Read the conditions from a YAML or JSON file; - is standard input.",
 )  # fmt: skip
+REMOVE_OPTION = click.option("--remove", is_flag=True, help="Remove the keys from the list.")
+
+
+def _facts(_: ApiClient, segment: Json) -> Facts:
+    return (
+        ("segment", segment["key"]),
+        ("name", segment["name"]),
+        ("description", segment["description"]),
+        ("included", _first_keys(segment["included"])),
+        ("excluded", _first_keys(segment["excluded"])),
+        ("conditions", condition(segment["when"])),
+        ("last change", last_change(segment)),
+    )
+
+
+def _first_keys(keys: Sequence[str]) -> str:
+    more = len(keys) - MAX_KEYS_SHOWN
+    return ", ".join(keys[:MAX_KEYS_SHOWN]) + (f" and {more:,} more" if more > 0 else "")
 
 
 @click.group()
 def segment() -> None:
-    """Segments: named sets of contexts, for rules and for stages."""
+    """Manage segments: named sets of contexts."""
 
 
-@segment.command("list")
-@output_option
-@for_project
-def list_segments(server: Server, output: str) -> None:
-    """List the project's segments."""
-    from tidegate_server.cli.formatting import condition
-
-    found = server.list(server.project_path("segments")).items
-    if output == JSON:
-        return print_json(found)
-    if not found:
-        return note(f"No segments in {server.target.project}.")
-    return print_table(
-        ("segment", "conditions", "included", "excluded", "name"),
-        [
-            (
-                each["key"],
-                condition(each["when"]),
-                len(each["included"]),
-                len(each["excluded"]),
-                each["name"],
-            )
-            for each in found
-        ],
+segment.add_command(
+    list_command(
+        SEGMENT, "List segments.", COLUMNS, "Create one with `tidegate segment create KEY`."
     )
-
-
-@segment.command("show")
-@click.argument("key")
-@output_option
-@for_project
-def show_segment(server: Server, key: str, output: str) -> None:
-    """Show a segment."""
-    from tidegate_server.cli.formatting import condition, instant
-
-    found = server.read(server.project_path("segments", key)).body
-    if output == JSON:
-        return print_json(found)
-    return print_facts(
-        (
-            ("segment", key),
-            ("name", found["name"]),
-            ("description", found["description"]),
-            ("included", _first(found["included"])),
-            ("excluded", _first(found["excluded"])),
-            ("conditions", condition(found["when"])),
-            ("changed", f"{instant(found['updated_at'])}, revision {found['revision']}"),
-        )
+)
+segment.add_command(show_command(SEGMENT, "Show a segment.", _facts))
+segment.add_command(
+    delete_command(
+        SEGMENT, "Delete a segment.\n\nThe server refuses if something still refers to the segment."
     )
-
-
-def _first(keys: Sequence[str]) -> str:
-    more = len(keys) - MOST_SHOWN
-    return ", ".join(keys[:MOST_SHOWN]) + (f" and {more:,} more" if more > 0 else "")
+)
 
 
 @segment.command("create")
 @click.argument("key")
 @WHEN_OPTION
-@click.option("--include", "included", metavar="KEY", multiple=True, help="Always in it.")
-@click.option("--exclude", "excluded", metavar="KEY", multiple=True, help="Never in it.")
-@click.option("--name", help="For people.")
-@click.option("--description", help="For people.")
-@click.option("--file", type=object_file, help="A YAML or JSON document of the segment.")
+@click.option(
+    "--include", "included", metavar="KEY", multiple=True,
+    help="A targeting key that always belongs to the segment. Repeatable.",
+)  # fmt: skip
+@click.option(
+    "--exclude", "excluded", metavar="KEY", multiple=True,
+    help="A targeting key that never belongs to the segment. Repeatable.",
+)  # fmt: skip
+@name_option
+@description_option
+@click.option(
+    "--file", type=read_object, metavar="FILE",
+    help="Read the segment from a YAML or JSON file; - is standard input.",
+)  # fmt: skip
 @output_option
-@for_project
+@project_options
 def create_segment(
-    server: Server,
+    client: ApiClient,
     key: str,
     when: Json | None,
     included: Sequence[str],
@@ -117,30 +113,26 @@ def create_segment(
     output: str,
 ) -> None:
     """Create a segment."""
-    said = given(
+    fields = without_none(
         when=when,
         name=name,
         description=description,
         included=list(included) or None,
         excluded=list(excluded) or None,
     )
-    asked = {**as_sent(file or {}), **said, "key": key}
-    made = server.post(server.project_path("segments"), asked)
-    if output == JSON:
-        return print_json(made)
-    return say(f"Segment {key} created in project {server.target.project}.")
+    create(SEGMENT, client, {**writable_fields(file or {}), **fields, "key": key}, output)
 
 
 @segment.command("edit")
 @click.argument("key")
 @WHEN_OPTION
-@click.option("--no-conditions", is_flag=True, help="Only the keys that it lists belong to it.")
-@click.option("--name", help="For people.")
-@click.option("--description", help="For people.")
+@click.option("--no-conditions", is_flag=True, help="Remove the conditions; the lists stay.")
+@name_option
+@description_option
 @output_option
-@for_project
+@project_options
 def edit_segment(
-    server: Server,
+    client: ApiClient,
     key: str,
     when: Json | None,
     no_conditions: bool,
@@ -148,77 +140,64 @@ def edit_segment(
     description: str | None,
     output: str,
 ) -> None:
-    """Change a segment's conditions or words, at once for all that refer to it."""
-    changes = given(when=when, name=name, description=description)
+    """Edit a segment's conditions, name or description.
+
+    The change applies at once wherever the segment is used.
+    """
+    changes = without_none(when=when, name=name, description=description)
     if no_conditions:
         changes["when"] = None
-    if not changes:
-        raise click.UsageError("Say what to change: --when, --name, --description.")
-    _edit(server, key, changes, output)
+    edit(SEGMENT, client, key, changes, output)
 
 
 @segment.command("include")
 @click.argument("key")
 @click.argument("keys", nargs=-1, required=True)
-@click.option("--remove", is_flag=True, help="Take them off the list instead.")
+@REMOVE_OPTION
 @output_option
-@for_project
-def include_keys(server: Server, key: str, keys: Sequence[str], remove: bool, output: str) -> None:
-    """Let targeting KEYS belong to a segment, whatever its conditions say."""
-    _list_keys(server, key, keys, ("included", "excluded"), remove, output)
+@project_options
+def include_keys(
+    client: ApiClient, key: str, keys: Sequence[str], remove: bool, output: str
+) -> None:
+    """Include targeting keys, whatever the conditions say."""
+    _edit_keys(client, key, keys, "included", "excluded", remove, output)
 
 
 @segment.command("exclude")
 @click.argument("key")
 @click.argument("keys", nargs=-1, required=True)
-@click.option("--remove", is_flag=True, help="Take them off the list instead.")
+@REMOVE_OPTION
 @output_option
-@for_project
-def exclude_keys(server: Server, key: str, keys: Sequence[str], remove: bool, output: str) -> None:
-    """Keep targeting KEYS out of a segment, whatever its conditions say."""
-    _list_keys(server, key, keys, ("excluded", "included"), remove, output)
+@project_options
+def exclude_keys(
+    client: ApiClient, key: str, keys: Sequence[str], remove: bool, output: str
+) -> None:
+    """Exclude targeting keys, whatever the conditions say."""
+    _edit_keys(client, key, keys, "excluded", "included", remove, output)
 
 
-@segment.command("delete")
-@click.argument("key")
-@yes_option
-@for_project
-def delete_segment(server: Server, key: str, yes: bool) -> None:
-    """Delete a segment that nothing refers to."""
-    confirm(f"Delete segment {key} of project {server.target.project}?", yes)
-    server.delete(server.project_path("segments", key))
-    say(f"Segment {key} deleted.")
-
-
-def _edit(server: Server, key: str, changes: Json, output: str) -> None:
-    at = server.project_path("segments", key)
-    edited = server.edit(at, lambda document: {**as_sent(document), **changes})
-    print_changed(f"Segment {key}", edited, output)
-
-
-def _list_keys(
-    server: Server,
+def _edit_keys(
+    client: ApiClient,
     key: str,
     keys: Sequence[str],
-    lists: tuple[str, str],
+    field: str,
+    other: str,
     remove: bool,
     output: str,
 ) -> None:
-    """Put keys on one list, and off the other one; or take them off."""
-    wanted, other = lists
+    """Move keys from the ``other`` list to the list ``field``, or remove them from ``field``."""
 
-    def change(document: Json) -> Json:
-        after = as_sent(document)
+    def change(segment: Json) -> Json:
         if remove:
-            after[wanted] = [each for each in after[wanted] if each not in keys]
-        else:
-            after[wanted] = list(dict.fromkeys((*after[wanted], *keys)))
-            after[other] = [each for each in after[other] if each not in keys]
-        return after
+            return {**segment, field: [each for each in segment[field] if each not in keys]}
+        return {
+            **segment,
+            field: list(dict.fromkeys((*segment[field], *keys))),
+            other: [each for each in segment[other] if each not in keys],
+        }
 
-    before, after = server.edit(server.project_path("segments", key), change)
-    if output == JSON:
-        return print_json(after)
-    counts = f"{len(after['included'])} keys included, {len(after['excluded'])} excluded"
-    same = before["revision"] == after["revision"]
-    return say(f"Segment {key}{' was like that already' if same else ''}: {counts}.")
+    def details(segment: Json) -> str:
+        included, excluded = len(segment["included"]), len(segment["excluded"])
+        return f"{count(included, 'key')} included, {excluded:,} excluded"
+
+    edit(SEGMENT, client, key, change, output, details=details)

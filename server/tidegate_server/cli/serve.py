@@ -1,4 +1,4 @@
-"""`tidegate serve` and `tidegate policy-job`."""
+"""`tidegate serve` and `tidegate policy-job`: run a server, or a policy job alone."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from tidegate_server.cli.options import AnyCommand
 from tidegate_server.processes.settings import (
     LOG_FORMATS,
     LOG_LEVELS,
@@ -17,50 +18,39 @@ from tidegate_server.processes.settings import (
     prometheus_address,
 )
 
-LOG_OPTIONS = (
-    click.option(
-        "--log-level",
-        envvar="TIDEGATE_LOG_LEVEL",
-        show_envvar=True,
-        show_default=True,
-        default="info",
-        type=click.Choice(LOG_LEVELS, case_sensitive=False),
-        help="How much to log, to standard error.",
-    ),
-    click.option(
-        "--log-format",
-        envvar="TIDEGATE_LOG_FORMAT",
-        show_envvar=True,
-        show_default=True,
-        default="console",
-        type=click.Choice(LOG_FORMATS, case_sensitive=False),
-        help="Logs for people, or one JSON object a line.",
-    ),
-)
+
+def prometheus_options(command: AnyCommand) -> AnyCommand:
+    """Add the options for a Prometheus server to a command."""
+    token = click.option(
+        "--prometheus-token", envvar="TIDEGATE_PROMETHEUS_TOKEN", show_envvar=True, default="",
+        help="Bearer token for Prometheus.",
+    )  # fmt: skip
+    url = click.option(
+        "--prometheus-url", envvar="TIDEGATE_PROMETHEUS_URL", show_envvar=True, default="",
+        help="Prometheus server for checks with metric: prometheus, such as http://host:9090.",
+    )  # fmt: skip
+    return url(token(command))
 
 
-PROMETHEUS_OPTIONS = (
-    click.option(
-        "--prometheus-url",
-        envvar="TIDEGATE_PROMETHEUS_URL",
-        show_envvar=True,
-        default="",
-        help="The Prometheus that checks with metric: prometheus ask, http://host:9090.",
-    ),
-    click.option(
-        "--prometheus-token",
-        envvar="TIDEGATE_PROMETHEUS_TOKEN",
-        show_envvar=True,
-        default="",
-        help="A bearer token for it.",
-    ),
-)
+def log_options(command: AnyCommand) -> AnyCommand:
+    """Add the options for logs to a command."""
+    log_format = click.option(
+        "--log-format", envvar="TIDEGATE_LOG_FORMAT", show_envvar=True, show_default=True,
+        default="console", type=click.Choice(LOG_FORMATS, case_sensitive=False),
+        help="Log format: console for people, json for one object per line.",
+    )  # fmt: skip
+    log_level = click.option(
+        "--log-level", envvar="TIDEGATE_LOG_LEVEL", show_envvar=True, show_default=True,
+        default="info", type=click.Choice(LOG_LEVELS, case_sensitive=False),
+        help="Lowest level to log, to standard error.",
+    )  # fmt: skip
+    return log_level(log_format(command))
 
 
 @click.command()
 @click.option(
     "--host", envvar="TIDEGATE_HOST", show_envvar=True, show_default=True, default="127.0.0.1",
-    help="Address to listen on; 0.0.0.0 for every one of this machine.",
+    help="Address to listen on; 0.0.0.0 for all addresses of the machine.",
 )  # fmt: skip
 @click.option(
     "--port", envvar="TIDEGATE_PORT", show_envvar=True, show_default=True, default=8080,
@@ -68,31 +58,31 @@ PROMETHEUS_OPTIONS = (
 )  # fmt: skip
 @click.option(
     "--workers", envvar="TIDEGATE_WORKERS", show_envvar=True, show_default=True, default=2,
-    type=click.IntRange(1, 64), help="Web processes; each holds thousands of streams.",
+    type=click.IntRange(1, 64),
+    help="Number of web processes; each serves thousands of streams.",
 )  # fmt: skip
 @click.option(
     "--data-dir", envvar="TIDEGATE_DATA_DIR", show_envvar=True, show_default=True,
     default="./tidegate-data", type=click.Path(file_okay=False, path_type=Path),
-    help="Folder of the embedded store and of the secret key.",
+    help="Folder for the embedded store and the secret key.",
 )  # fmt: skip
 @click.option(
     "--store-url", envvar="TIDEGATE_STORE_URL", show_envvar=True,
-    help="A Valkey or Redis (7.2 or later, append-only file on) instead of the embedded "
-    "one: redis://host:6379/0, rediss://…, unix:///path.",
+    help="Valkey or Redis server to use instead of the embedded one (7.2 or later, append-only "
+    "file on): redis://host:6379/0, rediss://…, unix:///path.",
 )  # fmt: skip
 @click.option(
     "--bootstrap-token", envvar="TIDEGATE_BOOTSTRAP_TOKEN", show_envvar=True, default="",
-    help="The first admin token, for automation. Without it one is made and printed once.",
+    help="First admin token, for automation. Without it the server creates one and prints it "
+    "once.",
 )  # fmt: skip
 @click.option(
     "--secret-key", envvar="TIDEGATE_SECRET_KEY", show_envvar=True,
-    help="Key of the tokens' digests, at least 16 characters, the same for all servers of one "
-    "store. Without it one is kept in the data folder.",
+    help="Key for the digests of tokens, at least 16 characters, the same for all servers of a "
+    "store. Without it the server creates one in the data folder.",
 )  # fmt: skip
-@PROMETHEUS_OPTIONS[0]
-@PROMETHEUS_OPTIONS[1]
-@LOG_OPTIONS[0]
-@LOG_OPTIONS[1]
+@prometheus_options
+@log_options
 def serve(
     host: str,
     port: int,
@@ -106,10 +96,12 @@ def serve(
     log_level: str,
     log_format: str,
 ) -> None:
-    """Run the flag server: embedded store, web processes and policy job.
+    """Run the flag server.
 
-    Every option can be given by its environment variable. The first start prints an admin
-    token, once. SIGTERM or Ctrl-C stops everything.
+    It consists of an embedded store, web processes and the policy job. The first start prints
+    an admin token, once. SIGTERM or Ctrl-C stops everything.
+
+    You can set every option in an environment variable.
     """
     from tidegate_server.processes import logging_setup
     from tidegate_server.processes.supervisor import Supervisor
@@ -135,16 +127,14 @@ def serve(
 @click.command("policy-job")
 @click.option(
     "--store-url", envvar="TIDEGATE_STORE_URL", show_envvar=True, required=True,
-    help="The store that the servers use.",
+    help="Store that the servers use.",
 )  # fmt: skip
 @click.option(
     "--secret-key", envvar="TIDEGATE_SECRET_KEY", show_envvar=True, required=True,
-    help="The servers' secret key, which requests to webhooks are signed with.",
+    help="Secret key of the servers, which signs requests to webhooks.",
 )  # fmt: skip
-@PROMETHEUS_OPTIONS[0]
-@PROMETHEUS_OPTIONS[1]
-@LOG_OPTIONS[0]
-@LOG_OPTIONS[1]
+@prometheus_options
+@log_options
 def policy_job(
     store_url: str,
     secret_key: str,
@@ -153,9 +143,9 @@ def policy_job(
     log_level: str,
     log_format: str,
 ) -> None:
-    """Run the policy job alone, beside servers that share a store.
+    """Run the policy job alone, for servers that share a store.
 
-    Several may run: one of them leads, the others wait to take its place.
+    You can run several: one is active, the others take over if it fails.
     """
     from tidegate_server.processes import logging_setup, policy_job_process
 

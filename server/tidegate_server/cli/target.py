@@ -1,9 +1,9 @@
-"""Which server, project and environment a command is for.
+"""Which server, project and environment a command uses.
 
-What is given counts in this order: an option, a variable of the environment, the current
-context of `tidegate login`. An address that is given leaves the context out as a whole, so
-that a context's token is never sent to another server, and a context named by an option
-leaves the variables out, so that nothing is done in a place that nobody thought of.
+An option takes precedence over an environment variable, and a variable over the current context
+of `tidegate login`. There are two exceptions for safety. An address that is given excludes the
+context as a whole, so that its token is never sent to another server. A context that an option
+names excludes the variables, so that they do not redirect the command.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ DEFAULT_ENVIRONMENT = "production"
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
-    """What the options of a command say; None: nothing."""
+class TargetOptions:
+    """The options of a command that select its target; None: not given."""
 
     url: str | None = None
     context: str | None = None
@@ -31,9 +31,9 @@ class Given:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a command goes.
+    """The server, project and environment of a command.
 
-    ``token_from`` says where its token was found, ``warning`` what people should mend.
+    ``token_from`` says where the token comes from, ``warning`` what the user should fix.
     """
 
     url: str
@@ -44,74 +44,86 @@ class Target:
     warning: str = ""
 
 
-def resolve(given: Given, variables: Mapping[str, str]) -> Target:
-    """Find out where a command goes.
+def resolve_target(options: TargetOptions, environ: Mapping[str, str]) -> Target:
+    """Return the target of a command.
 
     Args:
-        given: the command's options.
-        variables: the environment; an empty variable is none.
+        options: the command's options.
+        environ: the environment variables; an empty one counts as not set.
 
     Raises:
-        StartupRefused: no server or no token is named, or a name means nothing.
+        StartupRefused: no server or no token is given, or one is malformed.
     """
-    if given.context and given.url:
+    if options.context and options.url:
         raise StartupRefused("Give --context or --url, not both: a context has its own address.")
-    said = {} if given.context else {name: value for name, value in variables.items() if value}
-    url = given.url or said.get("TIDEGATE_URL")
-    kept = None if url else Contexts.of_environment(variables)
-    context = _context(kept, given, variables) if kept else None
+    variables = {} if options.context else {key: value for key, value in environ.items() if value}
+    url = options.url or variables.get("TIDEGATE_URL")
+    contexts = None if url else Contexts.read(environ)
+    context = _context(contexts, options, environ) if contexts else None
     if url is None and context is None:
         raise StartupRefused(
-            "No server is named: set TIDEGATE_URL and TIDEGATE_TOKEN, or keep both with "
-            "`tidegate login`."
+            "No server is selected: set TIDEGATE_URL and TIDEGATE_TOKEN, or run `tidegate login`."
         )
-    base = context or Context("", "")
-    token = said.get("TIDEGATE_TOKEN") or base.token
+    saved = context or Context("", "")
+    token = variables.get("TIDEGATE_TOKEN") or saved.token
     if not token:
         raise StartupRefused(
-            f"No token for {url}: set TIDEGATE_TOKEN. A context's token is sent to the "
-            "context's own address only."
+            f"No token for {url}: set TIDEGATE_TOKEN. The token of a context is only sent to the "
+            "context's own address."
         )
     return Target(
-        url=check_url(url or base.url),
+        url=check_url(url or saved.url),
         token=check_token(token),
-        project=given.project or said.get("TIDEGATE_PROJECT") or base.project or DEFAULT_PROJECT,
-        environment=given.environment
-        or said.get("TIDEGATE_ENVIRONMENT")
-        or base.environment
+        project=options.project
+        or variables.get("TIDEGATE_PROJECT")
+        or saved.project
+        or DEFAULT_PROJECT,
+        environment=options.environment
+        or variables.get("TIDEGATE_ENVIRONMENT")
+        or saved.environment
         or DEFAULT_ENVIRONMENT,
         token_from="TIDEGATE_TOKEN"
-        if said.get("TIDEGATE_TOKEN")
-        else f"the context {given.context or variables.get('TIDEGATE_CONTEXT') or 'in use'}",
-        warning=f"others can read {kept.path}, and it holds tokens; `chmod 600` it."
-        if kept and kept.readable_by_others
+        if variables.get("TIDEGATE_TOKEN")
+        else f"the context {options.context or environ.get('TIDEGATE_CONTEXT') or 'in use'}",
+        warning=f"{contexts.path} contains tokens and others can read it: `chmod 600` it."
+        if contexts and contexts.readable_by_others
         else "",
     )
 
 
-def _context(kept: Contexts, given: Given, variables: Mapping[str, str]) -> Context | None:
-    name = given.context or variables.get("TIDEGATE_CONTEXT")
-    return kept.named(name) if name else kept.current
+def _context(
+    contexts: Contexts, options: TargetOptions, environ: Mapping[str, str]
+) -> Context | None:
+    name = options.context or environ.get("TIDEGATE_CONTEXT")
+    return contexts.get(name) if name else contexts.current
 
 
 def check_url(url: str) -> str:
-    """An address without its final slash; raises ``StartupRefused`` for what is none."""
+    """Return an address without its final slash.
+
+    Raises:
+        StartupRefused: it is not the address of a server.
+    """
     parts = split_url(url)
     if parts is None or parts.query or parts.fragment or parts.username is not None:
         raise StartupRefused(
-            f"{url!r} is no address of a server; one looks like https://tidegate.example.com."
+            f"{url!r} is not the address of a server. Example: https://tidegate.example.com."
         )
     return url.rstrip("/")
 
 
 def check_token(token: str) -> str:
-    """A token without white space around it; raises ``StartupRefused`` for what is none."""
+    """Return a token without surrounding white space.
+
+    Raises:
+        StartupRefused: it is empty, or has characters that no token has.
+    """
     token = token.strip()
     if not token:
-        raise StartupRefused("No token was given; `tidegate token create` makes one.")
+        raise StartupRefused("No token was given. Create one with `tidegate token create`.")
     if not all("!" <= character <= "~" for character in token):
         raise StartupRefused(
-            "The token is no token: it has spaces or characters that none has. Copy it again "
+            "The token is malformed: it contains spaces or special characters. Copy it again "
             "(it is not shown here)."
         )
     return token

@@ -1,110 +1,108 @@
-"""`tidegate token`: who may do what."""
+"""`tidegate token`: manage access tokens."""
 
 from __future__ import annotations
 
 import click
 
-from tidegate_server.cli.api_client import Server, path
-from tidegate_server.cli.options import confirm, for_server, output_option, yes_option
-from tidegate_server.cli.output import JSON, note, print_json, print_table, say
+from tidegate_server.cli.api_client import ApiClient, Json
+from tidegate_server.cli.formatting import instant
+from tidegate_server.cli.options import output_option, server_options
+from tidegate_server.cli.output import Columns
+from tidegate_server.cli.resource_commands import Resource, create, delete_command, list_command
 
 ROLES = ("admin", "writer", "reader", "sdk", "client")
-OF_ONE_ENVIRONMENT = ("sdk", "client")
+ENVIRONMENT_ROLES = ("sdk", "client")
+
+TOKEN = Resource(
+    name="token",
+    plural="tokens",
+    path_prefix=ApiClient.server_path,
+    options=server_options,
+    key="ID",
+    place="",
+)
+
+COLUMNS: Columns = {
+    "id": "id",
+    "name": "name",
+    "role": "role",
+    "scope": lambda each: _scope(each),
+    "created by": "created_by",
+    "created": lambda each: instant(each["created_at"]),
+}
+
+
+def _scope(token: Json) -> str:
+    project, environment = token["project"], token["environment"]
+    if project is None:
+        return "the whole server"
+    return project if environment is None else f"{environment} in {project}"
 
 
 @click.group()
 def token() -> None:
-    """Tokens: who may do what, and where."""
+    """Manage access tokens."""
+
+
+token.add_command(list_command(TOKEN, "List tokens you may see, without their secrets.", COLUMNS))
+token.add_command(
+    delete_command(
+        TOKEN,
+        "Revoke a token. It stops working within two seconds.",
+        verb="revoke",
+        label=lambda token: f"{token['name']} ({token['role']}, {token['id']})",
+    )
+)
 
 
 @token.command("create")
 @click.argument("name")
 @click.option(
     "--role", type=click.Choice(ROLES), required=True,
-    help="sdk: for an application, reads one environment's flags and reports. client: for "
-    "pages and apps, asks how the flags available to clients evaluate.",
+    help="What the token may do. sdk: for applications, reads the flags of one environment and "
+    "sends reports. client: for browsers and apps, evaluates the flags that are available to "
+    "clients.",
 )  # fmt: skip
-@click.option("--project", "for_project", help="The only project it is for.")
-@click.option("--environment", "-e", "for_environment", help="The only environment it is for.")
+@click.option("--project", "scope_project", metavar="KEY", help="Limit the token to a project.")
+@click.option(
+    "--environment", "-e", "scope_environment", metavar="KEY",
+    help="Limit the token to an environment.",
+)  # fmt: skip
 @click.option(
     "--rate-limit", type=click.IntRange(min=1), metavar="N",
-    help="For sdk and client: at most N evaluation requests a minute.",
+    help="For sdk and client: allow at most N evaluation requests a minute.",
 )  # fmt: skip
 @output_option
-@for_server
+@server_options
 def create_token(
-    server: Server,
+    client: ApiClient,
     name: str,
     role: str,
-    for_project: str | None,
-    for_environment: str | None,
+    scope_project: str | None,
+    scope_environment: str | None,
     rate_limit: int | None,
     output: str,
 ) -> None:
-    """Make a token for NAME and print it, this once.
+    """Create a token and print it.
 
-    The token alone goes to standard output, so that a program can take it. Without --project
-    it is for the whole server; an sdk or client token is for the present project and
-    environment unless others are named.
+    The token is shown only once. It is the only line on standard output, so that a script can
+    capture it.
+
+    Without --project the token is valid for the whole server. An sdk or client token is valid
+    for the current project and environment unless you name others.
     """
-    if role in OF_ONE_ENVIRONMENT:
-        for_project = for_project or server.target.project
-        for_environment = for_environment or server.target.environment
-    asked = {
+    if role in ENVIRONMENT_ROLES:
+        scope_project = scope_project or client.target.project
+        scope_environment = scope_environment or client.target.environment
+    body = {
         "name": name,
         "role": role,
-        "project": for_project,
-        "environment": for_environment,
+        "project": scope_project,
+        "environment": scope_environment,
         "rate_limit": rate_limit,
     }
-    made = server.post(path("tokens"), asked)
-    if output == JSON:
-        return print_json(made)
-    note(f"Token {made['id']} for {name}: {role}, {_scope(made['project'], made['environment'])}.")
-    note("It is shown this once:")
-    return say(made["secret"])
 
+    def message(created: Json) -> str:
+        return f"Token {name} created: {created['id']}, {role}, {_scope(created)}."
 
-@token.command("list")
-@output_option
-@for_server
-def list_tokens(server: Server, output: str) -> None:
-    """List the tokens that this one may see, without their secrets."""
-    from tidegate_server.cli.formatting import instant
-
-    found = server.list(path("tokens")).items
-    if output == JSON:
-        return print_json(found)
-    return print_table(
-        ("id", "name", "role", "for", "made by", "made"),
-        [
-            (
-                each["id"],
-                each["name"],
-                each["role"],
-                _scope(each["project"], each["environment"]),
-                each["created_by"],
-                instant(each["created_at"]),
-            )
-            for each in found
-        ],
-    )
-
-
-@token.command("revoke")
-@click.argument("id")
-@yes_option
-@for_server
-def revoke_token(server: Server, id: str, yes: bool) -> None:
-    """Revoke the token with this ID; it stops working within a second or two."""
-    at = path("tokens", id)
-    named = server.read(at).body
-    confirm(f"Revoke the {named['role']} token of {named['name']} ({id})?", yes)
-    server.delete(at)
-    say(f"The {named['role']} token of {named['name']} ({id}) is revoked.")
-
-
-def _scope(project: str | None, environment: str | None) -> str:
-    if project is None:
-        return "the whole server"
-    return project if environment is None else f"{environment} of {project}"
+    create(TOKEN, client, body, output, message)

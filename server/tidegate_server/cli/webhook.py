@@ -1,4 +1,4 @@
-"""`tidegate webhook`: whom policies tell what happened, and whom they ask before they go on."""
+"""`tidegate webhook`: manage webhooks, and see what was delivered to them."""
 
 from __future__ import annotations
 
@@ -7,98 +7,105 @@ import time
 
 import click
 
-from tidegate_server.cli.api_client import Json, Server
-from tidegate_server.cli.document_fields import as_sent, given
-from tidegate_server.cli.exit_codes import NOT_SEEN
+from tidegate_server.cli.api_client import ApiClient, Json
+from tidegate_server.cli.document_fields import without_none
+from tidegate_server.cli.exit_codes import NOT_REACHED
+from tidegate_server.cli.formatting import instant, last_change
 from tidegate_server.cli.options import (
     confirm,
+    description_option,
     duration,
-    for_project,
     limit_option,
+    name_option,
     output_option,
+    project_options,
     yes_option,
 )
 from tidegate_server.cli.output import (
     JSON,
-    note,
-    print_changed,
-    print_facts,
+    Columns,
     print_json,
-    print_table,
-    say,
+    print_list,
+    print_stderr,
+    print_text,
+)
+from tidegate_server.cli.resource_commands import (
+    Facts,
+    Resource,
+    create,
+    delete_command,
+    edit,
+    list_command,
+    print_secret,
+    show_command,
 )
 
 FORMATS = ("json", "slack")
-SET_BY_SERVER = ("old_secret_until",)
 RECENT = 20
-LOOK_SECONDS = 0.1
+POLL_SECONDS = 0.1
+
+WEBHOOK = Resource(name="webhook", plural="webhooks", read_only=("old_secret_until",))
+
+COLUMNS: Columns = {
+    "webhook": "key",
+    "url": "url",
+    "format": "format",
+    "timeout": "timeout",
+    "enabled": "enabled",
+    "name": "name",
+}
+
+DELIVERY_COLUMNS: Columns = {
+    "queued": lambda each: instant(each["queued_at"]),
+    "event": "event",
+    "release": lambda each: each["release"] or "",
+    "state": lambda each: each["state"].replace("_", " "),
+    "attempts": "attempts",
+    "last result": lambda each: _last_result(each),
+    "next attempt": lambda each: instant(each["next_attempt_at"]),
+}
 
 FORMAT_OPTION = click.option(
     "--format", "format_", type=click.Choice(FORMATS),
-    help="json: signed events; slack: a text for an incoming webhook.",
+    help="Message format: signed JSON events, or text for a Slack incoming webhook.",
 )  # fmt: skip
-TIMEOUT_OPTION = click.option("--timeout", help="How long a request may take, 5s or 500ms.")
-NAME_OPTION = click.option("--name", help="For people.")
-DESCRIPTION_OPTION = click.option("--description", help="For people.")
+TIMEOUT_OPTION = click.option("--timeout", help="Timeout of a request, such as 5s or 500ms.")
+
+
+def _facts(_: ApiClient, webhook: Json) -> Facts:
+    return (
+        ("webhook", webhook["key"]),
+        ("name", webhook["name"]),
+        ("description", webhook["description"]),
+        ("url", webhook["url"]),
+        ("format", webhook["format"]),
+        ("timeout", webhook["timeout"]),
+        ("enabled", webhook["enabled"]),
+        ("old secret until", instant(webhook["old_secret_until"])),
+        ("last change", last_change(webhook)),
+    )
 
 
 @click.group()
 def webhook() -> None:
-    """Webhooks: whom policies tell what happened, and whom they ask before they go on."""
+    """Manage webhooks: endpoints to notify or ask."""
 
 
-@webhook.command("list")
-@output_option
-@for_project
-def list_webhooks(server: Server, output: str) -> None:
-    """List the project's webhooks."""
-    found = server.list(server.project_path("webhooks")).items
-    if output == JSON:
-        return print_json(found)
-    if not found:
-        return note(
-            f"No webhooks in {server.target.project}; `tidegate webhook create KEY URL` makes one."
-        )
-    return print_table(
-        ("webhook", "url", "format", "timeout", "enabled", "name"),
-        [
-            (
-                each["key"],
-                each["url"],
-                each["format"],
-                each["timeout"],
-                each["enabled"],
-                each["name"],
-            )
-            for each in found
-        ],
+webhook.add_command(
+    list_command(
+        WEBHOOK, "List webhooks.", COLUMNS, "Create one with `tidegate webhook create KEY URL`."
     )
+)
+webhook.add_command(show_command(WEBHOOK, "Show a webhook, without its secret.", _facts))
+webhook.add_command(
+    delete_command(
+        WEBHOOK,
+        """Delete a webhook.
 
-
-@webhook.command("show")
-@click.argument("key")
-@output_option
-@for_project
-def show_webhook(server: Server, key: str, output: str) -> None:
-    """Show a webhook, without its secret."""
-    from tidegate_server.cli.formatting import instant
-
-    found = server.read(server.project_path("webhooks", key)).body
-    if output == JSON:
-        return print_json(found)
-    return print_facts(
-        (
-            ("webhook", key),
-            ("name", found["name"]),
-            ("description", found["description"]),
-            ("url", found["url"]),
-            ("format", found["format"]),
-            ("timeout", found["timeout"]),
-            ("enabled", found["enabled"]),
-            ("old secret until", instant(found["old_secret_until"])),
-            ("changed", f"{instant(found['updated_at'])}, revision {found['revision']}"),
-        )
+        The server refuses if a policy still uses the webhook. Messages in its queue are dropped.
+        """,
     )
+)
 
 
 @webhook.command("create")
@@ -106,12 +113,12 @@ def show_webhook(server: Server, key: str, output: str) -> None:
 @click.argument("url")
 @FORMAT_OPTION
 @TIMEOUT_OPTION
-@NAME_OPTION
-@DESCRIPTION_OPTION
+@name_option
+@description_option
 @output_option
-@for_project
+@project_options
 def create_webhook(
-    server: Server,
+    client: ApiClient,
     key: str,
     url: str,
     format_: str | None,
@@ -120,32 +127,32 @@ def create_webhook(
     description: str | None,
     output: str,
 ) -> None:
-    """Create the webhook KEY at URL and print its signing secret, this once.
+    """Create a webhook and print its signing secret.
 
-    The secret alone goes to standard output, so that a program can take it.
+    The secret is shown only once. It is the only line on standard output, so that a script can
+    capture it.
     """
-    asked = given(
+    body = without_none(
         key=key, url=url, format=format_, timeout=timeout, name=name, description=description
     )
-    made = server.post(server.project_path("webhooks"), asked)
-    if output == JSON:
-        return print_json(made)
-    note(f"Webhook {key} created in project {server.target.project}; policies name it by its key.")
-    return _print_secret(made)
+    sentence = f"Webhook {key} created{WEBHOOK.where(client)}. Requests are signed with a secret."
+    create(WEBHOOK, client, body, output, lambda _: sentence)
 
 
 @webhook.command("edit")
 @click.argument("key")
-@click.option("--at", "url", metavar="URL", help="Another address; what is waiting goes there.")
+@click.option("--at", "url", metavar="URL", help="New URL; queued messages go there too.")
 @FORMAT_OPTION
 @TIMEOUT_OPTION
-@click.option("--enable/--disable", "enabled", default=None, help="Whether it is told and asked.")
-@NAME_OPTION
-@DESCRIPTION_OPTION
+@click.option(
+    "--enable/--disable", "enabled", default=None, help="Whether Tidegate sends requests to it."
+)
+@name_option
+@description_option
 @output_option
-@for_project
+@project_options
 def edit_webhook(
-    server: Server,
+    client: ApiClient,
     key: str,
     url: str | None,
     format_: str | None,
@@ -155,8 +162,8 @@ def edit_webhook(
     description: str | None,
     output: str,
 ) -> None:
-    """Change a webhook; its secret stays."""
-    changes = given(
+    """Edit a webhook. Its secret stays the same."""
+    changes = without_none(
         url=url,
         format=format_,
         timeout=timeout,
@@ -164,125 +171,86 @@ def edit_webhook(
         name=name,
         description=description,
     )
-    if not changes:
-        raise click.UsageError(
-            "Say what to change: --at, --format, --timeout, --enable, --disable, --name, "
-            "--description."
-        )
-    edited = server.edit(
-        server.project_path("webhooks", key),
-        lambda document: {**as_sent(document, *SET_BY_SERVER), **changes},
-    )
-    print_changed(f"Webhook {key}", edited, output)
+    edit(WEBHOOK, client, key, changes, output)
 
 
 @webhook.command("rotate")
 @click.argument("key")
 @yes_option
 @output_option
-@for_project
-def rotate_secret(server: Server, key: str, yes: bool, output: str) -> None:
-    """Give a webhook another signing secret and print it, this once.
+@project_options
+def rotate_secret(client: ApiClient, key: str, yes: bool, output: str) -> None:
+    """Replace a webhook's signing secret and print the new one.
 
-    The present secret signs along for a day, so that the receiver can follow.
+    For one day, requests are signed with both secrets, so that you can update the receiver.
     """
-    from tidegate_server.cli.formatting import instant
-
-    confirm(f"Give webhook {key} of project {server.target.project} another secret?", yes)
-    made = server.post(server.project_path("webhooks", key, "rotate"), {})
+    confirm(f"Replace the secret of webhook {key}{WEBHOOK.where(client)}?", yes)
+    rotated = client.post(WEBHOOK.path(client, key, "rotate"), {})
     if output == JSON:
-        return print_json(made)
-    note(f"The old secret of webhook {key} signs along until {instant(made['old_secret_until'])}.")
-    return _print_secret(made)
+        return print_json(rotated)
+    until = instant(rotated["old_secret_until"])
+    return print_secret(
+        f"Webhook {key} has a new secret. The old one also signs until {until}.", rotated
+    )
 
 
 @webhook.command("test")
 @click.argument("key")
-@click.option("--reason", default="", help="Words that the message has.")
+@click.option("--reason", default="", help="Text to put in the message.")
 @click.option(
-    "--wait", "wait_s", type=duration, default="10s", show_default=True, metavar="SPAN",
-    help="How long to wait until it is delivered.",
+    "--wait", "wait_s", type=duration, default="10s", show_default=True, metavar="DURATION",
+    help="How long to wait for the delivery.",
 )  # fmt: skip
 @output_option
-@for_project
-def try_webhook(server: Server, key: str, reason: str, wait_s: float, output: str) -> None:
-    """Send a webhook a message whose event is `test`, and tell whether it arrived."""
-    at = server.project_path("webhooks", key, "deliveries")
-    before = {each["id"] for each in server.list(at, RECENT).items}
-    server.post(server.project_path("webhooks", key, "test"), {"reason": reason})
-    until = time.monotonic() + wait_s
+@project_options
+def send_test(client: ApiClient, key: str, reason: str, wait_s: float, output: str) -> None:
+    """Send a test message and wait for its delivery.
+
+    Exit status 5: the message was not delivered in time.
+    """
+    path = WEBHOOK.path(client, key, "deliveries")
+    before = {each["id"] for each in client.list(path, RECENT).items}
+    client.post(WEBHOOK.path(client, key, "test"), {"reason": reason})
+    deadline = time.monotonic() + wait_s
     while True:
-        found = next((each for each in server.list(at, RECENT).items if _is_new(each, before)), {})
-        settled = found.get("state") not in (None, "waiting")
-        if settled or time.monotonic() >= until:
+        recent = client.list(path, RECENT).items
+        new = (each for each in recent if each["event"] == "test" and each["id"] not in before)
+        delivery = next(new, {})
+        settled = delivery.get("state") not in (None, "waiting")
+        if settled or time.monotonic() >= deadline:
             break
-        time.sleep(LOOK_SECONDS)
+        time.sleep(POLL_SECONDS)
+    delivered = delivery.get("state") == "delivered"
     if output == JSON:
-        print_json(found)
-    elif found.get("state") == "delivered":
-        say(f"Webhook {key} took the message in {found['last_attempt']['took_ms']} ms.")
+        print_json(delivery)
+    elif delivered:
+        took_ms = delivery["last_attempt"]["took_ms"]
+        print_text(f"Webhook {key} accepted the message in {took_ms} ms.")
     else:
-        note(f"Webhook {key} has not taken the message yet: {_outcome(found)}.")
-    if found.get("state") != "delivered":
-        sys.exit(NOT_SEEN)
+        print_stderr(f"Webhook {key} has not accepted the message: {_last_result(delivery)}.")
+    if not delivered:
+        sys.exit(NOT_REACHED)
 
 
-def _is_new(message: Json, before: set[str]) -> bool:
-    return message["event"] == "test" and message["id"] not in before
-
-
-def _outcome(message: Json) -> str:
-    last = message.get("last_attempt")
-    if last is None:
-        return "no policy job has tried it"
-    return str(last["problem"]) or f"answered {last['status']}"
+def _last_result(delivery: Json) -> str:
+    attempt = delivery.get("last_attempt")
+    if attempt is None:
+        return "not sent yet"
+    return str(attempt["problem"]) or f"answered {attempt['status']}"
 
 
 @webhook.command("deliveries")
 @click.argument("key")
 @limit_option(RECENT)
 @output_option
-@for_project
-def list_deliveries(server: Server, key: str, limit: int, output: str) -> None:
-    """Show what a webhook was told and what waits for it, the latest last."""
-    from tidegate_server.cli.formatting import instant
-
-    listing = server.list(server.project_path("webhooks", key, "deliveries"), limit)
-    found = listing.items[::-1]
-    if output == JSON:
-        return print_json(found)
-    if not found:
-        return note(f"Webhook {key} was told nothing yet.")
-    if listing.more:
-        note(f"The latest {limit:,}; --limit shows more.")
-    return print_table(
-        ("queued", "event", "release", "state", "attempts", "the last one", "next"),
-        [
-            (
-                instant(each["queued_at"]),
-                each["event"],
-                each["release"] or "",
-                each["state"].replace("_", " "),
-                each["attempts"],
-                _outcome(each),
-                instant(each["next_attempt_at"]),
-            )
-            for each in found
-        ],
+@project_options
+def list_deliveries(client: ApiClient, key: str, limit: int, output: str) -> None:
+    """List a webhook's messages, sent and queued, the latest last."""
+    deliveries = client.list(WEBHOOK.path(client, key, "deliveries"), limit)
+    print_list(
+        deliveries.items[::-1],
+        DELIVERY_COLUMNS,
+        output,
+        empty=f"No messages for webhook {key} yet.",
+        more=deliveries.has_more,
     )
-
-
-@webhook.command("delete")
-@click.argument("key")
-@yes_option
-@for_project
-def delete_webhook(server: Server, key: str, yes: bool) -> None:
-    """Delete a webhook that no policy names; what waits for it is dropped."""
-    confirm(f"Delete webhook {key} of project {server.target.project}?", yes)
-    server.delete(server.project_path("webhooks", key))
-    say(f"Webhook {key} deleted.")
-
-
-def _print_secret(made: Json) -> None:
-    note("Requests are signed with this secret. It is shown this once:")
-    say(made["secret"])

@@ -1,0 +1,220 @@
+"""The commands that all resources share: list, show, create, edit and delete.
+
+A module describes its ``Resource`` and adds ``list_command``, ``show_command`` and
+``delete_command`` to its group. Its own `create` and `edit` commands only say which fields their
+options set, and leave the rest to ``create`` and ``edit``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import click
+
+from tidegate_server.cli.api_client import ApiClient, Json
+from tidegate_server.cli.document_fields import writable_fields
+from tidegate_server.cli.options import (
+    Decorator,
+    confirm,
+    output_option,
+    project_options,
+    yes_option,
+)
+from tidegate_server.cli.output import (
+    JSON,
+    Columns,
+    print_facts,
+    print_json,
+    print_list,
+    print_stderr,
+    print_text,
+)
+
+Facts: TypeAlias = Iterable[tuple[str, object]]
+
+SHARED_OPTIONS = frozenset({"--output", "--url", "--context", "--project", "--environment"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resource:
+    """A kind of document in the API.
+
+    Attributes:
+        name: what messages call it: ``segment``.
+        plural: the plural, also in its path: ``segments``.
+        path_prefix: the method of ``ApiClient`` that makes its paths.
+        options: the decorator for commands about it.
+        key: what identifies one: ``KEY`` or ``ID``.
+        read_only: fields that only the server sets, besides ``SERVER_FIELDS``.
+        place: where messages say that it is; empty for a resource of the server.
+    """
+
+    name: str
+    plural: str
+    path_prefix: Callable[..., str] = ApiClient.project_path
+    options: Decorator = project_options
+    key: str = "KEY"
+    read_only: tuple[str, ...] = ()
+    place: str = " in project {0.project}"
+
+    def path(self, client: ApiClient, *parts: str) -> str:
+        """Return the path of the list, or with a key of one document."""
+        return self.path_prefix(client, self.plural, *parts)
+
+    def where(self, client: ApiClient) -> str:
+        """Return where it is, for the end of a sentence: `` in project shop``."""
+        return self.place.format(client.target)
+
+
+def list_command(resource: Resource, help: str, columns: Columns, hint: str = "") -> click.Command:
+    """Return a command that prints all documents; ``hint`` ends the message that there is none."""
+
+    @click.command("list", help=help)
+    @output_option
+    @resource.options
+    def command(client: ApiClient, output: str) -> None:
+        items = client.list(resource.path(client)).items
+        print_list(items, columns, output, empty=no_items(resource, client, hint))
+
+    return command
+
+
+def no_items(resource: Resource, client: ApiClient, hint: str = "") -> str:
+    """Return the message for an empty list."""
+    sentence = f"No {resource.plural}{resource.where(client)}."
+    return f"{sentence} {hint}" if hint else sentence
+
+
+def show_command(
+    resource: Resource, help: str, facts: Callable[[ApiClient, Json], Facts]
+) -> click.Command:
+    """Return a command that prints one document, as ``facts`` or as JSON."""
+
+    @click.command("show", help=help)
+    @click.argument("key", metavar=resource.key)
+    @output_option
+    @resource.options
+    def command(client: ApiClient, key: str, output: str) -> None:
+        document = client.get(resource.path(client, key)).body
+        if output == JSON:
+            return print_json(document)
+        return print_facts(facts(client, document))
+
+    return command
+
+
+def delete_command(
+    resource: Resource,
+    help: str,
+    *,
+    verb: str = "delete",
+    label: Callable[[Json], str] | None = None,
+    place: str | None = None,
+) -> click.Command:
+    """Return a command that deletes a document after a confirmation.
+
+    Args:
+        resource: what to delete.
+        help: the help text.
+        verb: the name of the command.
+        label: names the document in the messages; its key by default.
+        place: where it is deleted, if not in the resource's own place.
+    """
+
+    @click.command(verb, help=help)
+    @click.argument("key", metavar=resource.key)
+    @yes_option
+    @resource.options
+    def command(client: ApiClient, key: str, yes: bool) -> None:
+        path = resource.path(client, key)
+        title = f"{resource.name} {label(client.get(path).body) if label else key}"
+        where = resource.where(client) if place is None else place.format(client.target)
+        confirm(f"{verb.capitalize()} {title}{where}?", yes)
+        client.delete(path)
+        print_text(f"{title[0].upper()}{title[1:]} {verb}d.")
+
+    return command
+
+
+def create(
+    resource: Resource,
+    client: ApiClient,
+    body: Json,
+    output: str,
+    message: Callable[[Json], str] | None = None,
+) -> None:
+    """Create a document and print a message about it, or the document as JSON.
+
+    A secret in the answer is the only line on standard output, so that a program can read it.
+    """
+    created = client.post(resource.path(client), body)
+    if output == JSON:
+        return print_json(created)
+    if message is None:
+        text = f"{resource.name.capitalize()} {created['key']} created{resource.where(client)}."
+    else:
+        text = message(created)
+    if "secret" not in created:
+        return print_text(text)
+    return print_secret(text, created)
+
+
+def print_secret(text: str, document: Json) -> None:
+    """Print a new secret to standard output, and ``text`` about it to standard error."""
+    print_stderr(text)
+    print_stderr("The secret is only shown this once:")
+    print_text(document["secret"])
+
+
+def edit(
+    resource: Resource,
+    client: ApiClient,
+    key: str,
+    change: Json | Callable[[Json], Json],
+    output: str,
+    *,
+    place: str = "",
+    details: Callable[[Json], str] | None = None,
+) -> None:
+    """Change a document and print whether it changed, or the document as JSON.
+
+    Args:
+        resource: what to change.
+        client: the server.
+        key: the document's key.
+        change: the new values of fields, or a function of the writable fields.
+        output: ``JSON`` or ``TABLE``.
+        place: where it is, if the message should say so: `` in production``.
+        details: what else to say about the document.
+
+    Raises:
+        click.UsageError: ``change`` is empty.
+    """
+    if not change:
+        raise click.UsageError(f"Nothing to change. Use one of {', '.join(_own_options())}.")
+
+    def changed(document: Json) -> Json:
+        fields = writable_fields(document, *resource.read_only)
+        return change(fields) if callable(change) else {**fields, **change}
+
+    before, after = client.edit(resource.path(client, key), changed)
+    if output == JSON:
+        return print_json(after)
+    same = before["revision"] == after["revision"]
+    result = "unchanged" if same else f"updated, revision {after['revision']}"
+    ending = f": {details(after)}." if details else "."
+    return print_text(f"{resource.name.capitalize()} {key}{place} {result}{ending}")
+
+
+def _own_options() -> list[str]:
+    """Return the options of the running command that not every command has."""
+    parameters: list[Any] = click.get_current_context().command.params
+    options = [parameter for parameter in parameters if isinstance(parameter, click.Option)]
+    return [
+        name
+        for option in options
+        for name in (*option.opts, *option.secondary_opts)
+        if name.startswith("--") and not SHARED_OPTIONS & set(option.opts)
+    ]
