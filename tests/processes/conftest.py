@@ -1,3 +1,3 @@
-from tests.cli.conftest import admin, no_variables, served, tidegate
+from tests.cli.conftest import admin, no_variables, server, tidegate
 
-__all__ = ["admin", "no_variables", "served", "tidegate"]
+__all__ = ["admin", "no_variables", "server", "tidegate"]

@@ -104,17 +104,17 @@ def runs(pid: int) -> bool:
     return True
 
 
-def test_a_second_start_on_the_same_folder_is_refused(served: RunningServer) -> None:
-    second = Tidegate({"TIDEGATE_DATA_DIR": str(served.data_dir)})
+def test_a_second_start_on_the_same_folder_is_refused(server: RunningServer) -> None:
+    second = Tidegate({"TIDEGATE_DATA_DIR": str(server.data_dir)})
     process = second.process("serve", "--port", str(free_port()))
     out, err = process.communicate(timeout=30)
     assert (process.returncode, out) == (2, "")
     assert err == (
-        f"tidegate: The data folder {served.data_dir} is in use by another tidegate serve "
-        f"(process {served.pid}); stop that one, or name another folder in TIDEGATE_DATA_DIR.\n"
+        f"tidegate: The data folder {server.data_dir} is in use by another tidegate serve "
+        f"(process {server.pid}); stop that one, or name another folder in TIDEGATE_DATA_DIR.\n"
     )
     # The server that has it is none the worse for it.
-    urllib3.request("GET", f"{served.url}/health/ready", retries=False)
+    urllib3.request("GET", f"{server.url}/health/ready", retries=False)
 
 
 def test_a_port_that_is_taken_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,8 +134,8 @@ def test_an_address_of_another_machine_is_refused() -> None:
         check_port("192.0.2.1", 8080)
 
 
-def test_another_secret_key_is_refused(served: RunningServer, folder: Path) -> None:
-    store = EmbeddedValkey(served.data_dir).url
+def test_another_secret_key_is_refused(server: RunningServer, folder: Path) -> None:
+    store = EmbeddedValkey(server.data_dir).url
     second = Tidegate(
         {
             "TIDEGATE_DATA_DIR": str(folder),
@@ -157,9 +157,9 @@ def test_a_store_that_is_away_is_not_reached(folder: Path) -> None:
     assert err.startswith("tidegate: ")
 
 
-def test_a_policy_job_runs_alone_beside_the_servers(served: RunningServer) -> None:
-    store = EmbeddedValkey(served.data_dir).url
-    key = (served.data_dir / "secret.key").read_text()
+def test_a_policy_job_runs_alone_beside_the_servers(server: RunningServer) -> None:
+    store = EmbeddedValkey(server.data_dir).url
+    key = (server.data_dir / "secret.key").read_text()
     alone = Tidegate({"TIDEGATE_STORE_URL": store, "TIDEGATE_SECRET_KEY": key})
     process = alone.process("policy-job", "--log-level", "debug")
     os.killpg(process.pid, signal.SIGTERM)
@@ -172,9 +172,9 @@ def test_a_policy_job_runs_alone_beside_the_servers(served: RunningServer) -> No
     [("another key of 16 characters", "made with another secret key"), ("short", "at least 16")],
 )
 def test_a_policy_job_that_would_sign_with_another_key_does_not_start(
-    served: RunningServer, key: str, words: str
+    server: RunningServer, key: str, words: str
 ) -> None:
-    store = EmbeddedValkey(served.data_dir).url
+    store = EmbeddedValkey(server.data_dir).url
     someone = Tidegate({"TIDEGATE_STORE_URL": store, "TIDEGATE_SECRET_KEY": key})
     out, err = someone.process("policy-job").communicate(timeout=30)
     assert out == ""
