@@ -1,4 +1,4 @@
-"""Flags as a fixture and a marker; pytest finds this by itself.
+"""A pytest fixture and a marker that set flags. Pytest loads this plugin by itself.
 
 ::
 
@@ -10,8 +10,8 @@
     @pytest.mark.flags(new_checkout=True)
     def test_checkout(): ...
 
-``tidegate_strict = true`` in pytest's configuration makes every test that uses either one
-fail when the application asks for a flag that the test does not set.
+With ``tidegate_strict = true`` in pytest's configuration, a test that uses one of them fails if
+the application asks for a flag that the test does not set.
 """
 
 from __future__ import annotations
@@ -29,7 +29,11 @@ MARKER = "flags(mapping=None, /, *, strict=False, **values): set Tidegate flags 
 
 
 class Flags:
-    """Sets flags until the test ends; ``asked`` tells what the application asked for."""
+    """Sets flags until the test ends.
+
+    Attributes:
+        asked: the evaluations so far.
+    """
 
     def __init__(self, stack: ExitStack, strict: bool) -> None:
         from tidegate.testing import flags
@@ -46,7 +50,7 @@ class Flags:
         everywhere: bool = False,
         **values: Any,
     ) -> Asked:
-        """Set flags from here to the end of the test, over those that were set before."""
+        """Set flags until the test ends, in addition to those set before."""
         from tidegate.testing import flags
 
         return self._stack.enter_context(
@@ -55,23 +59,23 @@ class Flags:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Declare the setting."""
+    """Add the setting ``tidegate_strict``."""
     parser.addini(
         "tidegate_strict",
-        "fail tests whose application asks for a flag that they do not set",
+        "fail a test if the application asks for a flag that the test does not set",
         type="bool",
         default=False,
     )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Declare the marker."""
+    """Add the marker ``flags``."""
     config.addinivalue_line("markers", MARKER)
 
 
 @pytest.fixture(name="flags")
 def flags_fixture(pytestconfig: pytest.Config) -> Iterator[Flags]:
-    """Set Tidegate flags for a test, and assert what it asked for."""
+    """Set Tidegate flags for a test, and check which the application asked for."""
     with ExitStack() as stack:
         yield Flags(stack, bool(pytestconfig.getini("tidegate_strict")))
 

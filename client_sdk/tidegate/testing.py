@@ -1,4 +1,4 @@
-"""Flags in the tests of an application: no network, no server, no waiting.
+"""Sets flags in an application's tests: no network, no server, no waiting.
 
 ::
 
@@ -11,12 +11,12 @@
     @flags({"new-checkout": True})
     def test_checkout(): ...
 
-What is set holds for every client in this process, so the application under test keeps
-the client that it made at import. It holds in the present thread or task and in what they
-start with a copy of their context; ``everywhere=True`` makes it hold in all threads, for a
-server under test that answers in threads of its own.
+The flags apply to every client in this process, so the application under test keeps the
+client that it made at import. They apply in the current thread or task, and in what it starts
+with a copy of its context. ``everywhere=True`` makes them apply in all threads, for a server
+under test that answers in its own threads.
 
-Importing this module changes ``tidegate.Client``: import it from tests alone.
+Importing this module changes ``tidegate.Client``: import it in tests only.
 """
 
 from __future__ import annotations
@@ -47,23 +47,24 @@ NO_FLAGS: Mapping[str, Any] = {
     "schema": 1, "project": "test", "environment": "test", "version": 0,
     "flags": {}, "segments": {},
 }  # fmt: skip
+"""A snapshot without flags."""
 
 
 def client() -> Client:
-    """Return a client without a network that knows no flag: it gives the defaults."""
+    """Return a client without a network and without flags: it returns the defaults."""
     return Client.offline(NO_FLAGS)
 
 
 class flags:  # noqa: N801 - used like a function
-    """Set flags for a block, a test function or a test class's method.
+    """Sets flags for a block, a test function or a method of a test class.
 
-    Names may be written with underscores for dashes and dots; a mapping takes them as
-    they are. Blocks nest: the inner one wins, flag by flag.
+    In keyword arguments, write underscores for dashes and dots; in a mapping, write the keys
+    as they are. Blocks nest: for each flag, the innermost block that sets it wins.
 
     Args:
         mapping: flags by key.
-        strict: whether asking for a flag that no block sets raises ``UnknownFlag``.
-        everywhere: whether it holds in all threads of the process.
+        strict: raise ``UnknownFlag`` if the application asks for a flag that no block sets.
+        everywhere: apply in all threads of the process.
         values: flags by name.
     """
 
@@ -76,14 +77,15 @@ class flags:  # noqa: N801 - used like a function
         everywhere: bool = False,
         **values: Any,
     ) -> None:
-        self._values = {_plain(key): value for key, value in {**(mapping or {}), **values}.items()}
+        given = {**(mapping or {}), **values}
+        self._values = {_normalized(key): value for key, value in given.items()}
         self._strict = strict
         self._everywhere = everywhere
         self._entered: list[tuple[_Block, Token[_Block | None] | None]] = []
 
     def __enter__(self) -> Asked:
-        block = _Block(self._values, self._strict, _inner())
-        token = None if self._everywhere else _here.set(block)
+        block = _Block(self._values, self._strict, _innermost_block())
+        token = None if self._everywhere else _block.set(block)
         if self._everywhere:
             _everywhere.append(block)
         self._entered.append((block, token))
@@ -99,76 +101,78 @@ class flags:  # noqa: N801 - used like a function
         if token is None:
             _everywhere.remove(block)
         else:
-            _here.reset(token)
+            _block.reset(token)
 
     def __call__(self, function: F) -> F:
-        """Set the flags for each call of a function, a coroutine function included."""
+        """Set the flags for each call of a function or a coroutine function."""
         if inspect.iscoroutinefunction(function):
 
             @functools.wraps(function)
             async def set_and_await(*args: Any, **kwargs: Any) -> Any:
-                with self._again():
+                with self._copy():
                     return await function(*args, **kwargs)
 
             return set_and_await  # type: ignore[return-value]
 
         @functools.wraps(function)
         def set_and_call(*args: Any, **kwargs: Any) -> Any:
-            with self._again():
+            with self._copy():
                 return function(*args, **kwargs)
 
         return set_and_call  # type: ignore[return-value]
 
-    def _again(self) -> flags:
-        # A call of its own, so that concurrent and recursive calls do not share a stack.
+    def _copy(self) -> flags:
+        # One for each call, so that concurrent and recursive calls do not share a stack.
         return flags(self._values, strict=self._strict, everywhere=self._everywhere)
 
 
 override = flags
-"""The same under the name that other libraries use."""
+"""The name that other libraries use for ``flags``."""
 
 
 class Asked:
-    """What the application asked for within a block, and what it got."""
+    """The evaluations of a block: which flags the application asked for, and what it got."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._answers: Counter[tuple[str, str, str | None]] = Counter()
+        self._counts: Counter[tuple[str, str, str | None]] = Counter()
 
     def note(self, key: str, value: object, targeting_key: str | None) -> None:
-        """Remember a question and its answer."""
+        """Record an evaluation."""
         with self._lock:
-            self._answers[_plain(key), repr(value), targeting_key] += 1
+            self._counts[_normalized(key), repr(value), targeting_key] += 1
 
     def count(self, key: str, value: object = ..., by: str | None = None) -> int:
-        """Return how often a flag was asked for.
+        """Return how often the application asked for a flag.
 
         Args:
             key: the flag.
-            value: only where this was the answer; left out, whatever it was.
-            by: only for this targeting key.
+            value: count only evaluations with this value.
+            by: count only evaluations for this targeting key.
         """
         with self._lock:
             return sum(
-                times
-                for (asked, answer, whom), times in self._answers.items()
-                if asked == _plain(key)
-                and (value is ... or answer == repr(value))
-                and (by is None or whom == by)
+                count
+                for (flag, got, targeting_key), count in self._counts.items()
+                if flag == _normalized(key)
+                and (value is ... or got == repr(value))
+                and (by is None or targeting_key == by)
             )
 
     def assert_asked(self, key: str, value: object = ..., by: str | None = None) -> None:
-        """Fail unless the flag was asked for, with this answer and by this one if given."""
+        """Fail unless the application asked for the flag; the arguments are those of ``count``."""
         if not self.count(key, value, by):
-            seen = ", ".join(sorted({asked for asked, _, _ in self._answers})) or "nothing"
+            keys = ", ".join(sorted({flag for flag, _, _ in self._counts})) or "no flag"
             got = "" if value is ... else f" and got {value!r}"
-            whom = "" if by is None else f" for {by!r}"
-            raise AssertionError(f"nobody asked for {key!r}{got}{whom}; asked for: {seen}")
+            user = "" if by is None else f" for {by!r}"
+            raise AssertionError(
+                f"the application never asked for {key!r}{user}{got}; it asked for: {keys}"
+            )
 
     def assert_not_asked(self, key: str) -> None:
-        """Fail if the flag was asked for."""
-        if times := self.count(key):
-            raise AssertionError(f"{key!r} was asked for {times} times")
+        """Fail if the application asked for the flag."""
+        if count := self.count(key):
+            raise AssertionError(f"the application asked for {key!r} {count} times")
 
 
 class _Block:
@@ -181,41 +185,42 @@ class _Block:
         self.asked = Asked()
 
 
-_here: ContextVar[_Block | None] = ContextVar("tidegate-testing", default=None)
+_block: ContextVar[_Block | None] = ContextVar("tidegate-testing", default=None)
 _everywhere: list[_Block] = []
 _NOT_SET = object()
 
 
-def _plain(key: str) -> str:
+def _normalized(key: str) -> str:
     return key.replace("-", "_").replace(".", "_")
 
 
-def _inner() -> _Block | None:
-    """The block that holds here and now, the innermost one."""
-    return _here.get() or (_everywhere[-1] if _everywhere else None)
+def _innermost_block() -> _Block | None:
+    return _block.get() or (_everywhere[-1] if _everywhere else None)
 
 
-def _chain() -> list[_Block]:
-    blocks, block = [], _inner()
+def _open_blocks() -> list[_Block]:
+    """Return the blocks that apply here, the innermost first."""
+    blocks, block = [], _innermost_block()
     while block is not None:
         blocks.append(block)
         block = block.outer
     return blocks
 
 
-def _set_value(key: str, blocks: list[_Block]) -> Any:
+def _value_set(key: str, blocks: list[_Block]) -> Any:
+    """Return the value that the blocks set for a flag, or ``_NOT_SET``."""
     for block in blocks:
-        if _plain(key) in block.values:
-            return block.values[_plain(key)]
+        if _normalized(key) in block.values:
+            return block.values[_normalized(key)]
     if any(block.strict for block in blocks):
         raise UnknownFlag(
             f"the application asked for the flag {key!r}, which the test does not set: "
-            f"flags({_plain(key)}=...)"
+            f"flags({_normalized(key)}=...)"
         )
     return _NOT_SET
 
 
-def _note(key: str, value: object, context: Context | None, blocks: list[_Block]) -> None:
+def _record(key: str, value: object, context: Context | None, blocks: list[_Block]) -> None:
     if context is None:
         operation = current.get()
         context = NOBODY if operation is None else operation.resolve_context()
@@ -231,10 +236,10 @@ _evaluate_boolean = Client._evaluate_boolean
 def _boolean_in_tests(
     self: Client, key: str, default: bool, context: Context | None = None
 ) -> bool:
-    if not _chain():
+    if not _open_blocks():
         return _boolean(self, key, default, context)
-    found: bool = self.boolean_details(key, default, context).value
-    return found
+    value: bool = self.boolean_details(key, default, context).value
+    return value
 
 
 def _details_in_tests(
@@ -245,8 +250,8 @@ def _details_in_tests(
     context: Context | None,
     convert: Callable[[Any], Any],
 ) -> EvaluationDetails[Any]:
-    blocks = _chain()
-    value = _set_value(key, blocks) if blocks else _NOT_SET
+    blocks = _open_blocks()
+    value = _value_set(key, blocks) if blocks else _NOT_SET
     if value is _NOT_SET:
         details = _details(self, type_, key, default, context, convert)
     elif not has_type(value, type_):
@@ -254,12 +259,12 @@ def _details_in_tests(
     else:
         details = EvaluationDetails(key, convert(value), None, "STATIC", None, None, {})
     if blocks:
-        _note(key, details.value, context, blocks)
+        _record(key, details.value, context, blocks)
     return details
 
 
 def _evaluate_boolean_in_tests(self: Client, key: str, context: Context) -> Evaluation | None:
-    return None if _chain() else _evaluate_boolean(self, key, context)
+    return None if _open_blocks() else _evaluate_boolean(self, key, context)
 
 
 Client.boolean = _boolean_in_tests  # type: ignore[method-assign]

@@ -1,4 +1,4 @@
-"""The plugin in test runs of its own, as an application's authors would use it."""
+"""The plugin in separate test runs, as authors of an application use it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_old():
     result.assert_outcomes(passed=2)
 
 
-def test_the_marker_sets_flags_and_the_nearest_one_wins(pytester: pytest.Pytester) -> None:
+def test_the_marker_sets_flags_and_the_innermost_wins(pytester: pytest.Pytester) -> None:
     result = run(
         pytester,
         """
@@ -60,7 +60,7 @@ class TestNew:
     result.assert_outcomes(passed=2)
 
 
-def test_strict_runs_fail_on_flags_that_a_test_does_not_set(pytester: pytest.Pytester) -> None:
+def test_a_strict_run_fails_on_flags_that_a_test_does_not_set(pytester: pytest.Pytester) -> None:
     result = run(
         pytester,
         """
@@ -81,7 +81,7 @@ def test_another_one():
     result.stdout.fnmatch_lines(["*UnknownFlag*new-checkout*"])
 
 
-def test_workers_of_xdist_do_not_disturb_each_other(pytester: pytest.Pytester) -> None:
+def test_the_fixture_works_in_parallel_xdist_workers(pytester: pytest.Pytester) -> None:
     result = run(
         pytester,
         """

@@ -10,10 +10,10 @@ from tidegate import Client, Context
 from tidegate.testing import NO_FLAGS, UnknownFlag, WrongType, client, flags, override
 
 app = client()
-"""As an application makes it: once, at import."""
+"""Made once, at import, as an application does."""
 
 
-def test_without_a_block_the_defaults_are_given() -> None:
+def test_without_a_block_the_application_gets_its_defaults() -> None:
     assert app.boolean("new-checkout", True) is True
     assert app.boolean_details("new-checkout", False).error_code == "FLAG_NOT_FOUND"
 
@@ -29,17 +29,17 @@ def test_a_block_sets_flags_of_every_type_for_every_client() -> None:
     assert app.boolean("new-checkout", False) is False
 
 
-def test_details_say_that_the_value_is_fixed() -> None:
+def test_the_reason_of_a_set_value_is_static() -> None:
     with flags(theme="dark"):
         details = app.string_details("theme", "plain")
     assert (details.value, details.reason, details.error_code) == ("dark", "STATIC", None)
 
 
-def test_an_object_that_is_changed_by_the_application_is_a_copy() -> None:
+def test_the_application_gets_a_copy_of_an_object() -> None:
     banner: dict[str, int] = {}
     with flags(banner=banner):
-        found: dict[str, int] = app.object("banner", {})
-        found["changed"] = 1
+        value: dict[str, int] = app.object("banner", {})
+        value["changed"] = 1
     assert banner == {}
 
 
@@ -62,18 +62,18 @@ async def awaited() -> bool:
     return app.boolean("new-checkout", False)
 
 
-def test_functions_and_coroutines_are_decorated() -> None:
+def test_functions_and_coroutine_functions_can_be_decorated() -> None:
     assert decorated()
     assert asyncio.run(awaited())
     assert app.boolean("new-checkout", False) is False
 
 
-def test_a_value_of_another_type_is_the_tests_fault() -> None:
+def test_a_value_of_the_wrong_type_fails_the_test() -> None:
     with flags(new_checkout="yes"), pytest.raises(WrongType, match="'new-checkout' as a boolean"):
         app.boolean("new-checkout", False)
 
 
-def test_strict_blocks_refuse_flags_that_nobody_sets() -> None:
+def test_a_strict_block_refuses_flags_that_no_block_sets() -> None:
     with flags(strict=True, known=True):
         assert app.boolean("known", False) is True
         with pytest.raises(UnknownFlag, match=r"flags\(other_flag=\.\.\.\)"):
@@ -83,7 +83,7 @@ def test_strict_blocks_refuse_flags_that_nobody_sets() -> None:
     assert app.boolean("other-flag", False) is False
 
 
-def test_what_was_asked_is_remembered() -> None:
+def test_evaluations_are_recorded() -> None:
     with flags(new_checkout=True) as asked:
         app.boolean("new-checkout", False, Context("ana"))
         with app.operation(Context("bob")):
@@ -94,47 +94,47 @@ def test_what_was_asked_is_remembered() -> None:
     asked.assert_asked("new_checkout", by="bob")
     asked.assert_asked("theme", "plain", by="bob")
     asked.assert_not_asked("other")
-    with pytest.raises(AssertionError, match="nobody asked for 'other'; asked for: new_checkout"):
+    with pytest.raises(AssertionError, match="never asked for 'other'; it asked for: new_checkout"):
         asked.assert_asked("other")
     with pytest.raises(AssertionError, match="and got False"):
         asked.assert_asked("new-checkout", False)
-    with pytest.raises(AssertionError, match="asked for 2 times"):
+    with pytest.raises(AssertionError, match="asked for 'new-checkout' 2 times"):
         asked.assert_not_asked("new-checkout")
 
 
-def test_threads_do_not_see_each_others_blocks() -> None:
+def test_a_block_does_not_apply_in_other_threads() -> None:
     barrier = threading.Barrier(8)
 
-    def one(number: int) -> list[int]:
+    def ask(number: int) -> list[int]:
         with flags(number=number):
             barrier.wait(timeout=30)
             return [app.integer("number", -1) for _ in range(50)]
 
     with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(one, range(8)))
+        answers = list(pool.map(ask, range(8)))
     assert answers == [[number] * 50 for number in range(8)]
 
 
-def test_a_thread_with_a_copy_of_the_context_sees_the_block() -> None:
+def test_a_block_applies_in_a_thread_with_a_copy_of_the_context() -> None:
     with flags(number=1), ThreadPoolExecutor(1) as pool:
         assert pool.submit(copy_context().run, app.integer, "number", -1).result() == 1
         assert pool.submit(app.integer, "number", -1).result() == -1
 
 
-def test_everywhere_means_every_thread() -> None:
+def test_everywhere_applies_in_every_thread() -> None:
     with flags(number=1, everywhere=True) as asked, ThreadPoolExecutor(1) as pool:
         assert pool.submit(app.integer, "number", -1).result() == 1
     assert app.integer("number", -1) == -1
     asked.assert_asked("number", 1)
 
 
-def test_one_object_can_be_entered_again() -> None:
+def test_a_block_can_be_entered_again() -> None:
     block = flags(new_checkout=True)
     for _ in range(2):
         with block:
             assert app.boolean("new-checkout", False)
 
 
-def test_override_is_another_name_for_it() -> None:
+def test_override_is_another_name_of_flags() -> None:
     with override(new_checkout=True):
         assert Client.offline(NO_FLAGS).boolean("new-checkout", False)

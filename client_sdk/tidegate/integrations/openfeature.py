@@ -1,4 +1,4 @@
-"""A provider for the OpenFeature SDK: its users keep their code and get Tidegate's releases.
+"""A provider for the OpenFeature SDK.
 
 ::
 
@@ -7,7 +7,7 @@
 
     api.set_provider_and_wait(TidegateProvider(tidegate.Client()))
 
-Evaluations through OpenFeature count as exposures of the current operation like any others.
+Evaluations through OpenFeature are exposures of the current operation, like all others.
 """
 
 from __future__ import annotations
@@ -39,27 +39,27 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Structure = Sequence[FlagValueType] | Mapping[str, FlagValueType]
 
-LOOK_SECONDS = 0.1
-"""How often ``initialize`` looks whether waiting has become useless."""
+CHECK_SECONDS = 0.1
+"""How often ``initialize`` checks whether the client can still become ready."""
 
 FAILED_EVENT = "tidegate.failed"
-"""A tracked event of this name says that the current operation failed."""
+"""Tracking an event of this name marks the current operation as failed."""
 
 _operation = current.get
 _new = object.__new__
 
 
 class TidegateProvider(AbstractProvider):
-    """Answers OpenFeature's questions from a client's memory.
+    """An OpenFeature provider that evaluates with a Tidegate client.
 
-    Tracking an event with a value reports it as a custom value of the current operation
-    (``Operation.measure``) under the event's name; the event ``tidegate.failed`` makes the
-    operation an error.
+    Tracking an event with a value reports it as a measure of the current operation
+    (``Operation.measure``) under the event's name. Tracking ``tidegate.failed`` marks the
+    operation as failed.
 
     Args:
-        client: whose flags are asked for. ``shutdown`` closes it.
+        client: the client. ``shutdown`` closes it.
         ready_seconds: how long ``initialize`` waits for the first flags.
-        hooks: OpenFeature hooks that belong to this provider.
+        hooks: OpenFeature hooks of this provider.
     """
 
     def __init__(
@@ -70,55 +70,56 @@ class TidegateProvider(AbstractProvider):
         self._ready_seconds = ready_seconds
         self._hooks = list(hooks)
         self._metadata = Metadata("tidegate")
-        self._forget: Callable[[], None] | None = None
-        self._waiting = False
+        self._stop_listening: Callable[[], None] | None = None
+        self._initializing = False
         self._ready = False  # as far as OpenFeature knows
-        self._refused = ""
+        self._refusal = ""
 
     def get_metadata(self) -> Metadata:
-        """Return the provider's name."""
+        """Return the provider's name: ``tidegate``."""
         return self._metadata
 
     def get_provider_hooks(self) -> list[Hook]:
-        """Return the hooks that were given."""
+        """Return this provider's hooks."""
         return self._hooks
 
     def initialize(self, evaluation_context: EvaluationContext) -> None:
-        """Wait for the first flags; where only workers to come will ask for them, do not.
+        """Wait for the first flags, unless only future uWSGI workers will connect.
 
         Raises:
-            ProviderFatalError: the server does not take the token.
-            ProviderNotReadyError: no flags came in time; they may still come.
+            ProviderFatalError: the server does not accept the token.
+            ProviderNotReadyError: no flags arrived in time; they may still arrive.
         """
-        self._waiting = True
-        if self._forget is None:
-            self._forget = self._client.listen(self._hear)
+        self._initializing = True
+        if self._stop_listening is None:
+            self._stop_listening = self._client.listen(self._on_event)
         deadline = time.monotonic() + self._ready_seconds
-        while not self._client.wait_until_ready(min(LOOK_SECONDS, self._ready_seconds)):
+        while not self._client.wait_until_ready(min(CHECK_SECONDS, self._ready_seconds)):
             status = self._client.status()
             if status.state == "postponed":
-                self._ready, self._waiting = True, False
+                self._ready, self._initializing = True, False
                 return
-            if self._refused or self._forget is None or status.instance is None:
+            if self._refusal or self._stop_listening is None or status.instance is None:
                 break
             if time.monotonic() >= deadline:
                 break
-        # A last look, twice: flags that come just now are told of here or by _hear, not by neither.
-        for known in (True, False):
-            self._ready, self._waiting = known, False
+        # Twice: either this or _on_event must report flags that arrive at this moment.
+        for ready in (True, False):
+            self._ready, self._initializing = ready, False
             if self._has_flags():
                 return
-        if self._refused:
-            raise ProviderFatalError(f"Tidegate: {self._refused}")
+        if self._refusal:
+            raise ProviderFatalError(f"Tidegate: {self._refusal}")
         raise ProviderNotReadyError(
-            f"Tidegate: no flags came in {self._ready_seconds:g} s; defaults are in force"
+            f"Tidegate: no flags arrived in {self._ready_seconds:g} s; "
+            "evaluations return the defaults"
         )
 
     def shutdown(self) -> None:
-        """Report what has not been reported and stop."""
-        if self._forget is not None:
-            self._forget()
-            self._forget = None
+        """Send the last report and close the client."""
+        if self._stop_listening is not None:
+            self._stop_listening()
+            self._stop_listening = None
         self._client.close()
 
     def track(
@@ -127,7 +128,7 @@ class TidegateProvider(AbstractProvider):
         evaluation_context: EvaluationContext | None = None,
         tracking_event_details: TrackingEventDetails | None = None,
     ) -> None:
-        """Count a value, or a failure, for the operation in which this happens."""
+        """Record a value, or a failure, in the current operation."""
         if tracking_event_name == FAILED_EVENT:
             self._client.fail()
         elif tracking_event_details is not None and tracking_event_details.value is not None:
@@ -141,9 +142,9 @@ class TidegateProvider(AbstractProvider):
     ) -> FlagResolutionDetails[bool]:
         """Resolve a boolean flag."""
         context = _context(evaluation_context)
-        answer = self._client._evaluate_boolean(flag_key, context)
-        if answer is not None:
-            return answer.converted or _converted(answer)
+        evaluation = self._client._evaluate_boolean(flag_key, context)
+        if evaluation is not None:
+            return evaluation.converted or _converted(evaluation)
         return _resolution(self._client.boolean_details(flag_key, default_value, context))
 
     def resolve_string_details(
@@ -186,12 +187,12 @@ class TidegateProvider(AbstractProvider):
         context = _context(evaluation_context)
         return _resolution(self._client.object_details(flag_key, default_value, context))
 
-    def _hear(self, event: ClientEvent) -> None:
-        """Tell OpenFeature what happened to the client."""
+    def _on_event(self, event: ClientEvent) -> None:
+        """Emit the OpenFeature event of a client's event."""
         if event.kind in ("ready", "refused"):
-            self._refused = event.message
-        if self._waiting:
-            return  # OpenFeature itself tells how that ends
+            self._refusal = event.message
+        if self._initializing:
+            return  # OpenFeature emits the event when initialize ends
         if event.kind == "changed":
             self.emit_provider_configuration_changed(
                 ProviderEventDetails(flags_changed=sorted(event.flags))
@@ -203,14 +204,14 @@ class TidegateProvider(AbstractProvider):
         elif event.kind == "refused":
             self._ready = False
             self.emit_provider_error(
-                ProviderEventDetails(message=event.message, error_code=self._gravity())
+                ProviderEventDetails(message=event.message, error_code=self._refusal_code())
             )
         elif self._has_flags():
             self._ready = False
             self.emit_provider_stale(ProviderEventDetails(message=event.message))
 
-    def _gravity(self) -> ErrorCode:
-        """How bad a refusal is: after a fatal one OpenFeature asks for no flag any more."""
+    def _refusal_code(self) -> ErrorCode:
+        """Return the code of a refusal: after a fatal one OpenFeature evaluates no flag."""
         return ErrorCode.GENERAL if self._has_flags() else ErrorCode.PROVIDER_FATAL
 
     def _has_flags(self) -> bool:
@@ -220,11 +221,11 @@ class TidegateProvider(AbstractProvider):
 class _Resolution(FlagResolutionDetails[T]):
     """A resolution that becomes OpenFeature's details in half the time.
 
-    It may be told to many: OpenFeature's client reads it and changes only the details.
+    Many evaluations can share one: OpenFeature's client changes only the details.
     """
 
     def to_flag_evaluation_details(self, flag_key: str) -> FlagEvaluationDetails[T]:
-        # By position: by name it takes twice as long.
+        # Positional arguments: keyword arguments take twice as long.
         return FlagEvaluationDetails(
             flag_key,
             self.value,
@@ -236,45 +237,45 @@ class _Resolution(FlagResolutionDetails[T]):
         )
 
 
-def _context(given: EvaluationContext | None) -> Context:
-    """The context of a question: the current operation's where it says nothing.
+def _context(evaluation_context: EvaluationContext | None) -> Context:
+    """Return the context of an evaluation, completed from the current operation's context.
 
-    Attributes without a targeting key are added to those of the current operation.
+    Attributes without another targeting key are added to those of the operation.
     """
     operation = _operation()
-    around = NOBODY if operation is None else operation.context or operation.resolve_context()
-    if given is None:
-        return around
-    key, attributes = given.targeting_key, given.attributes
+    outer = NOBODY if operation is None else operation.context or operation.resolve_context()
+    if evaluation_context is None:
+        return outer
+    key, attributes = evaluation_context.targeting_key, evaluation_context.attributes
     if key is None and not attributes:
-        return around
-    if key is None or key == around.targeting_key:
-        if around.attributes:
-            attributes = {**around.attributes, **attributes}
-        # Not made the usual way, which takes twice as long: the key has been looked at before.
+        return outer
+    if key is None or key == outer.targeting_key:
+        if outer.attributes:
+            attributes = {**outer.attributes, **attributes}
+        # Without __init__, which takes twice as long: the key was checked before.
         context = _new(Context)
-        context.targeting_key = around.targeting_key
+        context.targeting_key = outer.targeting_key
     else:
-        context = Context(key or around.targeting_key)
+        context = Context(key or outer.targeting_key)
     context.attributes = attributes
     return context
 
 
-def _converted(answer: Evaluation) -> FlagResolutionDetails[Any]:
-    """Return an answer as a resolution, made once and kept with it."""
+def _converted(evaluation: Evaluation) -> FlagResolutionDetails[Any]:
+    """Return an evaluation as a resolution, which is created once and kept with it."""
     resolution: FlagResolutionDetails[Any] = _Resolution(
-        answer.value, None, None, answer.reason, answer.variant, answer.metadata
+        evaluation.value, None, None, evaluation.reason, evaluation.variant, evaluation.metadata
     )
-    object.__setattr__(answer, "converted", resolution)
+    object.__setattr__(evaluation, "converted", resolution)
     return resolution
 
 
-def _resolution(found: EvaluationDetails[T]) -> FlagResolutionDetails[T]:
+def _resolution(details: EvaluationDetails[T]) -> FlagResolutionDetails[T]:
     return _Resolution(
-        found.value,
-        None if found.error_code is None else ErrorCode(found.error_code),
-        found.error_message,
-        found.reason,
-        found.variant,
-        found.metadata,  # it cannot be changed, so it need not be copied
+        details.value,
+        None if details.error_code is None else ErrorCode(details.error_code),
+        details.error_message,
+        details.reason,
+        details.variant,
+        details.metadata,  # read-only: no copy is needed
     )

@@ -1,4 +1,4 @@
-"""Evaluations as events of the current span, by OpenTelemetry's conventions for feature flags."""
+"""Adds evaluations to the current span, by OpenTelemetry's conventions for feature flags."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ PROVIDER = "tidegate"
 
 
 def instrument(client: Client, *, with_targeting_key: bool = False) -> Callable[[], None]:
-    """Add an event to the current span for every evaluation; without a span nothing happens.
+    """Add an event to the current span, if there is one, for every evaluation.
 
-    The value itself is not recorded, only its variant's name: values may be large, or secret.
+    The event has the variant's key but not its value, which may be large or secret.
 
     Args:
-        client: whose evaluations are recorded.
-        with_targeting_key: whether the event says for whom; a key may be personal.
+        client: the client whose evaluations are recorded.
+        with_targeting_key: add the targeting key, which may be personal data.
 
     Returns:
-        A function that ends it.
+        A function that stops it.
     """
 
     def record(details: EvaluationDetails[Any], context: Context) -> None:
@@ -37,8 +37,13 @@ def instrument(client: Client, *, with_targeting_key: bool = False) -> Callable[
 
 
 def attributes(details: EvaluationDetails[Any], context: Context | None) -> dict[str, str]:
-    """Return an evaluation's attributes; without a context they do not say for whom it was."""
-    found: dict[str, Any] = {
+    """Return the attributes of an evaluation's event.
+
+    Args:
+        details: the evaluation.
+        context: the context with the targeting key; None: leave it out.
+    """
+    values: dict[str, Any] = {
         "feature_flag.key": details.flag_key,
         "feature_flag.provider.name": PROVIDER,
         "feature_flag.result.variant": details.variant,
@@ -48,4 +53,4 @@ def attributes(details: EvaluationDetails[Any], context: Context | None) -> dict
         "error.type": None if details.error_code is None else details.error_code.lower(),
         "feature_flag.error.message": details.error_message,
     }
-    return {name: str(value) for name, value in found.items() if value is not None}
+    return {name: str(value) for name, value in values.items() if value is not None}

@@ -1,4 +1,4 @@
-"""How a client stands, on the application's own page of Prometheus metrics."""
+"""A client's status as Prometheus metrics of the application."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ STATES = ("starting", "connected", "stale", "offline", "closed", "postponed")
 
 
 class ClientCollector(Collector):
-    """Reads ``client.status()`` whenever the metrics are asked for.
+    """Collects a client's status at every scrape.
 
-    Register one per process, for instance with ``prometheus_client.REGISTRY``. What is not
-    known yet (the version and the age before the first flags) is left out.
+    Register one per process, for instance with ``prometheus_client.REGISTRY``. Before the first
+    flags there is no version and no age.
 
     Args:
-        client: whose state is shown.
+        client: the client.
     """
 
     def __init__(self, client: Client) -> None:
         self._client = client
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the metrics as they are now."""
+        """Yield the current metrics."""
         status = self._client.status()
         states = GaugeMetricFamily(
-            "tidegate_client_state", "1 for the state that the client is in.", labels=["state"]
+            "tidegate_client_state", "1 for the client's state, 0 for the others.", labels=["state"]
         )
         for state in STATES:
             states.add_metric([state], float(state == status.state))
         yield states
         if status.version is not None:
             yield GaugeMetricFamily(
-                "tidegate_client_version", "Version of the flags in force.", status.version
+                "tidegate_client_version", "Version of the flags in use.", status.version
             )
         if status.age is not None:
             yield GaugeMetricFamily(
@@ -46,11 +46,11 @@ class ClientCollector(Collector):
             )
         yield CounterMetricFamily(
             "tidegate_client_dropped",
-            "Operations and values that could not be counted.",
+            "Operations and values that were not counted.",
             status.dropped,
         )
         yield GaugeMetricFamily(
             "tidegate_client_closed_here",
-            "Flags whose release this process closed for itself, without the server.",
+            "Flags whose release the local breaker closed in this process.",
             len(status.closed_here),
         )

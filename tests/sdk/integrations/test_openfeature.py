@@ -420,7 +420,7 @@ def test_a_shutdown_ends_the_waiting_for_flags(proxy: Proxy, environment: Enviro
         ended.set()
 
     threading.Thread(target=wait, daemon=True).start()
-    soon(lambda: provider._forget is not None, "it waits")
+    soon(lambda: provider._stop_listening is not None, "it waits")
     provider.shutdown()
     assert ended.wait(20)
 
