@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tidegate_server.decisions.progress import begin
+from tidegate_server.decisions.progress import initial_progress
 from tidegate_server.domain import release_state_machine as machine
 from tidegate_server.domain.change import Address, Change, Kind, LedgerEntry, Put
 from tidegate_server.store import Store
@@ -148,7 +148,7 @@ def write_progress(store: Store, release: str) -> None:
     assert stored is not None
     where = Address(Kind.PROGRESS, id, "production")
     before = store.get("default", where)
-    progress = begin(stored.document)
+    progress = initial_progress(stored.document)
     store.commit(
         Change(
             "default",

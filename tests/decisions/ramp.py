@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 
 from tidegate.counts import Counts, StratumCounts
 from tidegate.model import Tolerance
-from tidegate_server.decisions.apply_decision import applied
+from tidegate_server.decisions.apply_decision import apply_decision
 from tidegate_server.decisions.decide import decide
 from tidegate_server.decisions.decision import Action, Decision
-from tidegate_server.decisions.exposure_groups import present_shares, shares
+from tidegate_server.decisions.exposure_groups import present_shares, stage_shares
 from tidegate_server.decisions.observations import Window
-from tidegate_server.decisions.progress import begin
+from tidegate_server.decisions.progress import initial_progress
 from tidegate_server.domain.checks import Check
 from tidegate_server.domain.policy import NoData, Policy, Stage
 from tidegate_server.domain.release import Release, State
@@ -120,7 +120,7 @@ class Followed:
 
     def __init__(self, by: Policy, **changes: object) -> None:
         self.release = release(by, **changes)
-        self.progress = begin(self.release)
+        self.progress = initial_progress(self.release)
         self.decision: Decision | None = None
 
     @property
@@ -151,7 +151,7 @@ class Followed:
             },
         )
         self.progress, self.decision = decide(self.release, self.progress, window, now)
-        self.release = applied(self.release, self.decision)
+        self.release = apply_decision(self.release, self.decision)
         return self.decision
 
     def until(
@@ -212,7 +212,7 @@ def simulate(
             running += dice.lognormvariate(0.0, traffic.activity)
             weights.append(running)
     subject = release(by)
-    progress = begin(subject)
+    progress = initial_progress(subject)
     failing: set[int] = set()
     generation = 0
     decisions = []
@@ -222,7 +222,8 @@ def simulate(
     for number in range(1, most_windows + 1):
         now = number * by.interval_ms
         cells = {
-            stratum: {True: [0, 0, 0], False: [0, 0, 0]} for stratum in shares(by, subject.stage)
+            stratum: {True: [0, 0, 0], False: [0, 0, 0]}
+            for stratum in stage_shares(by, subject.stage)
         }
         stages = sorted(((by.stages[s - 1].percentage * 1000, -s) for s in cells), reverse=True)
         base = traffic.base(number)
@@ -249,7 +250,7 @@ def simulate(
             strata=tuple(
                 StratumCounts(
                     stratum,
-                    shares(by, subject.stage)[stratum],
+                    stage_shares(by, subject.stage)[stratum],
                     *(Counts(c[0], c[0], c[1], c[2]) for c in (arms[False], arms[True])),
                 )
                 for stratum, arms in sorted(cells.items())
@@ -261,7 +262,7 @@ def simulate(
         if progress.generation != generation:
             generation = progress.generation
             failing.clear()
-        subject = applied(subject, decision)
+        subject = apply_decision(subject, decision)
         if subject.stage == len(by.stages) and full is None:
             full = number
             if stop_at_full:

@@ -7,17 +7,17 @@ from dataclasses import replace
 
 import msgspec
 from tidegate.counts import Counts
-from tidegate_server.decisions.apply_decision import applied
+from tidegate_server.decisions.apply_decision import apply_decision
 from tidegate_server.decisions.decide import decide
 from tidegate_server.decisions.observations import Answer, Distribution, Measured, Window
-from tidegate_server.decisions.progress import begin
+from tidegate_server.decisions.progress import initial_progress
 from tidegate_server.domain import release_state_machine as machine
 from tidegate_server.domain.checks import Check, Compare, Metric
 from tidegate_server.domain.policy import Policy, Stage
 from tidegate_server.domain.release import LIVE_STATES, Approval, Release, State
 from tidegate_server.domain.release_gates import ApprovalGate, Confirmation, Rollback, RollbackTo
 from tidegate_server.domain.release_state_machine import Initiator
-from tidegate_server.ledger.entry import Entry, record
+from tidegate_server.ledger.entry import Entry, ledger_entry
 from tidegate_server.ledger.replay import RecordedEntry
 
 from tests.decisions.ramp import SEGMENT, policy, release, window_of
@@ -52,7 +52,7 @@ def a_life(seed: int, windows: int = 300, by: Policy = PLAIN, draft: bool = Fals
     subject = release(by)
     if draft:
         subject = replace(subject, state=State.DRAFT, closed=True)
-    progress = begin(subject)
+    progress = initial_progress(subject)
     ledger: list[Entry] = []
     for number in range(windows):
         now = progress.evaluated_ms + dice.choice([30_000, 30_500, 700_000])
@@ -65,8 +65,8 @@ def a_life(seed: int, windows: int = 300, by: Policy = PLAIN, draft: bool = Fals
             generation=progress.generation,
         )
         after, decision = decide(subject, progress, window, now)
-        moved = applied(subject, decision)
-        ledger.append(record(subject, moved, progress, window, decision))
+        moved = apply_decision(subject, decision)
+        ledger.append(ledger_entry(subject, moved, progress, window, decision))
         subject, progress = moved, after
         if subject.state not in LIVE_STATES:
             break

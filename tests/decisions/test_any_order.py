@@ -12,11 +12,11 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tidegate_server.decisions.apply_decision import applied
+from tidegate_server.decisions.apply_decision import apply_decision
 from tidegate_server.decisions.decide import decide
 from tidegate_server.decisions.decision import Action
 from tidegate_server.decisions.observations import Answer, Measured, Window
-from tidegate_server.decisions.progress import Progress, begin
+from tidegate_server.decisions.progress import Progress, initial_progress
 from tidegate_server.domain import release_state_machine as machine
 from tidegate_server.domain.change import Kind
 from tidegate_server.domain.checks import Check, Compare, Metric, OnFailure
@@ -34,7 +34,7 @@ from tidegate_server.domain.release_gates import (
 from tidegate_server.domain.release_state_machine import Initiator
 from tidegate_server.domain.snapshot import present_openings
 from tidegate_server.errors import NotPossible
-from tidegate_server.ledger.entry import Entry, at, record, standing
+from tidegate_server.ledger.entry import Entry, ledger_entry, release_status, with_status
 from tidegate_server.store import documents
 
 from tests.decisions.ramp import policy, release, window_of
@@ -78,7 +78,7 @@ class Life:
     def __init__(self, by: Policy, *, draft: bool) -> None:
         changes = {"state": State.DRAFT, "closed": True} if draft else {}
         self.release = release(by, **changes)
-        self.progress = begin(self.release)
+        self.progress = initial_progress(self.release)
         self.now_ms = 0
         self.entries: list[Entry] = []
 
@@ -102,8 +102,8 @@ class Life:
             answers = tuple(Answer(each, value >= 0, "no") for each in decision.asks)
             window = replace(window, answers=answers)
             progress, decision = decide(before, self.progress, window, self.now_ms)
-        after = applied(before, decision)
-        self.entries.append(record(before, after, self.progress, window, decision))
+        after = apply_decision(before, decision)
+        self.entries.append(ledger_entry(before, after, self.progress, window, decision))
         check_decision(before, after, window, decision.action)
         assert decision.reason
         assert (after.state, decision.state) == (decision.state, after.state)
@@ -238,7 +238,7 @@ def test_kill_stop_and_policy_keep_their_order_and_the_ledger_tells_it(
             assert life.release.state in {State.KILLED, State.PAUSED, State.ROLLED_BACK}
     for entry in life.entries:
         assert entry.decision.reason
-        assert standing(at(life.release, entry.before)) == entry.before
+        assert release_status(with_status(life.release, entry.before)) == entry.before
         if entry.before != entry.after:
             assert entry.decision.action is not Action.HOLD or (
                 entry.before.state is not entry.after.state

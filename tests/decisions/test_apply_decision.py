@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from tidegate_server.decisions.apply_decision import applied
+from tidegate_server.decisions.apply_decision import apply_decision
 from tidegate_server.decisions.decision import Action, Decision
 from tidegate_server.domain.release import Release, State
 from tidegate_server.errors import NotPossible
@@ -30,7 +30,7 @@ def at(stage: int, state: State, resumes_to: State | None = None) -> Release:
 def test_each_action_is_a_move_of_the_domain(
     before: Release, action: Action, aim: State, stage: int
 ) -> None:
-    after = applied(before, Decision(action, "because", aim, 9, 1))
+    after = apply_decision(before, Decision(action, "because", aim, 9, 1))
 
     assert (after.state, after.stage) == (aim, stage)
     assert after.step == before.step + (after.stage != before.stage)
@@ -40,9 +40,9 @@ def test_each_action_is_a_move_of_the_domain(
 def test_holding_on_in_the_same_state_is_no_change() -> None:
     before = at(1, State.HOLDING, State.RUNNING)
 
-    assert applied(before, Decision(Action.HOLD, "still", State.HOLDING, 9, 1)) is before
+    assert apply_decision(before, Decision(Action.HOLD, "still", State.HOLDING, 9, 1)) is before
 
 
 def test_a_killed_release_is_never_moved() -> None:
     with pytest.raises(NotPossible):
-        applied(at(1, State.KILLED), Decision(Action.ADVANCE, "", State.RUNNING, 9, 1))
+        apply_decision(at(1, State.KILLED), Decision(Action.ADVANCE, "", State.RUNNING, 9, 1))

@@ -64,7 +64,7 @@ class TestRollback:
 
         assert (decision.action, decision.state) == (Action.HOLD, State.PAUSED)
         assert decision.evidence > decision.rollback_at
-        assert "stopped by a person" in decision.reason
+        assert "full stop by a person" in decision.reason
 
     def test_does_not_fire_while_the_flag_is_killed(self) -> None:
         followed = Followed(ramp(), state=State.KILLED)
@@ -107,7 +107,7 @@ class TestAdvance:
         followed.until(Action.ADVANCE, *HEALTHY)
 
         assert followed.release.stage == 2
-        assert "advance evidence" in followed.last.reason
+        assert "evidence of safety" in followed.last.reason
         assert followed.window((500, 1), (500, 1)).action is Action.HOLD
 
     def test_waits_for_the_stage_s_time(self) -> None:
@@ -140,7 +140,7 @@ class TestAdvance:
         followed.window(*HEALTHY)
 
         assert followed.last.action is Action.HOLD
-        assert "rollback evidence" in followed.last.reason
+        assert "evidence of harm" in followed.last.reason
 
     def test_never_happens_in_a_window_without_new_outcomes(self) -> None:
         followed = Followed(ramp(min_duration_ms=600_000))
@@ -197,7 +197,7 @@ class TestWithoutControl:
         assert followed.progress.probe.retreats == 1
         assert followed.progress.probe.excess == 0.0
         assert "errors rose at 100 %: 30 treated users failed in 1000" in followed.last.reason
-        assert "control reopened" in followed.last.reason
+        assert "reopens the control group" in followed.last.reason
         assert "retreat 1 of 3" in followed.last.reason
 
     def test_a_retreat_lets_the_comparison_decide(self) -> None:
@@ -224,7 +224,7 @@ class TestWithoutControl:
 
         assert (followed.release.stage, followed.release.state) == (2, State.HOLDING)
         assert followed.last.reason.startswith(
-            "errors rise at 100 %, the comparison finds them tolerable"
+            "errors rise at 100 %, but the comparison with a control group finds them tolerable"
         )
         assert followed.until(Action.ROLLBACK, (500, 2), (500, 40)) < 5
 
@@ -315,7 +315,7 @@ class TestSilence:
 
     def test_of_nobody_exposed_names_who_reports(self) -> None:
         followed = Followed(self.BY)
-        assert "nobody was exposed for 2 min, 4 instances report" in self.silent(
+        assert "no exposures for 2 min; 4 instances report" in self.silent(
             followed, live_instances=4
         )
 
@@ -360,9 +360,7 @@ def test_a_broken_split_holds_until_it_is_mended() -> None:
     for _ in range(5):
         followed.window((500, 1), (500, 1))
     assert followed.last.state is State.HOLDING
-    assert "2500 of 5000 operations (50 %) were treated by a design of 10 %" in (
-        followed.last.reason
-    )
+    assert "2500 of 5000 operations (50 %) were treated, by design 10 %" in (followed.last.reason)
 
     for _ in range(3):
         followed.window((9_000, 9), (1_000, 1))

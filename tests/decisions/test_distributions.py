@@ -15,10 +15,10 @@ from tidegate.histogram import bucket_of
 from tidegate.model import Tolerance
 from tidegate_server.decisions.decision import Action
 from tidegate_server.decisions.distributions import (
-    ENOUGH,
-    Faded,
-    beyond,
-    cut_of,
+    MIN_VALUES,
+    FadingHistogram,
+    count_beyond,
+    cut_bucket,
     fade_in,
     quantile_bucket,
     quantile_value,
@@ -57,8 +57,8 @@ def test_histograms_add_up(one: Histogram, other: Histogram) -> None:
 @given(HISTOGRAMS, st.integers(-20, 20))
 def test_what_lies_beyond_a_cut_depends_on_the_direction(histogram: Histogram, cut: int) -> None:
     at = dict(histogram).get(cut, 0)
-    above = beyond(histogram, cut, large_is_bad=True)
-    below = beyond(histogram, cut, large_is_bad=False)
+    above = count_beyond(histogram, cut, large_is_bad=True)
+    below = count_beyond(histogram, cut, large_is_bad=False)
     assert above + below + at == histogram_size(histogram)
 
 
@@ -67,7 +67,7 @@ def test_nothing_has_no_quantile() -> None:
 
 
 def test_older_windows_fade_by_half_in_thirty() -> None:
-    faded = fade_in(Faded(), [((3, 1_000),)])
+    faded = fade_in(FadingHistogram(), [((3, 1_000),)])
     for _ in range(30):
         faded = fade_in(faded, [])
     assert faded.weights[0][1] == pytest.approx(500)
@@ -78,11 +78,11 @@ def test_older_windows_fade_by_half_in_thirty() -> None:
 
 def test_there_is_no_cut_before_enough_is_known() -> None:
     check = Check(metric=Metric.LATENCY, quantile=0.9)
-    assert cut_of(check, Faded(((3, ENOUGH - 1),))) is None
-    assert cut_of(check, Faded(((3, 90.0), (7, 10.0)))) == 3
-    assert cut_of(check, Faded(((3, 80.0), (7, 20.0)))) == 7
+    assert cut_bucket(check, FadingHistogram(((3, MIN_VALUES - 1),))) is None
+    assert cut_bucket(check, FadingHistogram(((3, 90.0), (7, 10.0)))) == 3
+    assert cut_bucket(check, FadingHistogram(((3, 80.0), (7, 20.0)))) == 7
     lower = replace(check, metric=Metric.CUSTOM, operator=Operator.AT_LEAST, quantile=0.1)
-    assert cut_of(lower, Faded(((3, 20.0), (7, 80.0)))) == 3
+    assert cut_bucket(lower, FadingHistogram(((3, 20.0), (7, 80.0)))) == 3
 
 
 Draw = Callable[[random.Random], float]
@@ -265,7 +265,7 @@ def test_who_never_reports_a_value_is_told_so() -> None:
     for _ in range(3):
         traffic.followed.window((200, 0), (200, 0))
     assert traffic.followed.release.stage == 1
-    assert "basket p50 against control: 0 of 100 values of control to compare with" in (
+    assert "basket p50 against control: 0 of 100 control values to compare" in (
         traffic.followed.last.reason
     )
 

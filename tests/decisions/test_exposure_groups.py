@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from tidegate_server.decisions.exposure_groups import keeps_control, shares
+from tidegate_server.decisions.exposure_groups import keeps_control, stage_shares
 
 from tests.decisions.ramp import SEGMENT, policy
 
@@ -8,10 +8,10 @@ from tests.decisions.ramp import SEGMENT, policy
 def test_earlier_stages_stay_open_at_their_own_share() -> None:
     ramp = policy(10, 5, 25, 100, segments={1: (SEGMENT,)})
 
-    assert shares(ramp, 1) == {1: 0.10}
-    assert shares(ramp, 2) == {1: 0.10, 2: 0.05}
-    assert shares(ramp, 3) == {3: 0.25}
-    assert shares(ramp, 4) == {4: 1.0}
+    assert stage_shares(ramp, 1) == {1: 0.10}
+    assert stage_shares(ramp, 2) == {1: 0.10, 2: 0.05}
+    assert stage_shares(ramp, 3) == {3: 0.25}
+    assert stage_shares(ramp, 4) == {4: 1.0}
 
 
 def test_a_segment_opened_whole_beside_everyone_at_a_percentage_keeps_a_control_group() -> None:
@@ -25,5 +25,5 @@ def test_a_segment_opened_whole_beside_everyone_at_a_percentage_keeps_a_control_
 def test_a_stage_that_opens_its_segment_whole_leaves_nobody_in_the_earlier_stratum() -> None:
     ramp = policy(10, 100, 5, 100, segments={1: ("staff",), 2: ("staff",)})
 
-    assert shares(ramp, 2) == {2: 1.0}
+    assert stage_shares(ramp, 2) == {2: 1.0}
     assert not keeps_control(ramp, 2)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from tidegate.counts import Counts, StratumCounts
 from tidegate_server.decisions.observations import Window
-from tidegate_server.decisions.probe import Probe, watch_treatment
+from tidegate_server.decisions.probe import Probe, update_probe
 
 
 def window(share: float, control: tuple[int, int], treatment: tuple[int, int]) -> Window:
@@ -13,7 +13,7 @@ def window(share: float, control: tuple[int, int], treatment: tuple[int, int]) -
 def learned(rate: float) -> Probe:
     probe = Probe()
     for _ in range(60):
-        probe = watch_treatment(probe, window(0.5, (1_000, round(1_000 * rate)), (1_000, 10)))
+        probe = update_probe(probe, window(0.5, (1_000, round(1_000 * rate)), (1_000, 10)))
     return probe
 
 
@@ -25,7 +25,7 @@ def test_it_learns_the_control_rate_while_there_is_a_control_group() -> None:
 def test_it_stays_quiet_at_the_frozen_rate_and_a_little_above() -> None:
     probe = learned(0.01)
     for _ in range(500):
-        probe = watch_treatment(probe, window(1.0, (0, 0), (2_000, 25)))
+        probe = update_probe(probe, window(1.0, (0, 0), (2_000, 25)))
 
     assert not probe.fires
 
@@ -34,24 +34,24 @@ def test_it_fires_soon_after_the_rate_has_trebled() -> None:
     probe = learned(0.01)
     windows = 0
     while not probe.fires:
-        probe = watch_treatment(probe, window(1.0, (0, 0), (2_000, 60)))
+        probe = update_probe(probe, window(1.0, (0, 0), (2_000, 60)))
         windows += 1
 
     assert windows <= 2
 
 
 def test_it_does_not_judge_without_ever_having_seen_a_control_group() -> None:
-    assert watch_treatment(Probe(), window(1.0, (0, 0), (2_000, 2_000))) == Probe()
+    assert update_probe(Probe(), window(1.0, (0, 0), (2_000, 2_000))) == Probe()
 
 
 def test_windows_without_operations_change_nothing() -> None:
     probe = learned(0.01)
 
-    assert watch_treatment(probe, window(1.0, (0, 0), (0, 0))) == probe
+    assert update_probe(probe, window(1.0, (0, 0), (0, 0))) == probe
 
 
 def test_a_control_group_ends_the_alarm_and_keeps_the_count_of_retreats() -> None:
     alarmed = Probe(excess=9.0, retreats=2, seen=True)
-    after = watch_treatment(alarmed, window(0.5, (100, 1), (100, 1)))
+    after = update_probe(alarmed, window(0.5, (100, 1), (100, 1)))
 
     assert (after.excess, after.retreats) == (0.0, 2)

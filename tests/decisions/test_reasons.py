@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from tidegate_server.decisions.reasons import duration, from_log, number
+from tidegate_server.decisions.reasons import duration, format_log, format_number
 
 
 @pytest.mark.parametrize(
@@ -12,16 +12,16 @@ from tidegate_server.decisions.reasons import duration, from_log, number
         (0.31234, "0.312"),
         (4.567, "4.57"),
         (312.4, "312"),
-        (54_321.0, "54321"),
+        (54_321.0, "54,321"),
         (2e9, "more than a million"),
     ],
 )
 def test_numbers_read_well(value: float, text: str) -> None:
-    assert number(value) == text
+    assert format_number(value) == text
 
 
 def test_a_number_beyond_every_float_still_reads_well() -> None:
-    assert from_log(5_000.0) == "more than a million"
+    assert format_log(5_000.0) == "more than a million"
 
 
 @pytest.mark.parametrize(

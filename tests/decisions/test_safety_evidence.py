@@ -10,10 +10,10 @@ from tidegate.counts import Counts, StratumCounts
 from tidegate_server.decisions.safety_evidence import (
     HARMLESS_RATIO,
     LOG_ADVANCE_AT,
-    Advance,
+    SafetyEvidence,
     allowed_excess,
     restart_bets,
-    watch_harmlessness,
+    update_safety_evidence,
 )
 
 
@@ -40,15 +40,17 @@ def test_the_excess_allowed_is_that_of_the_next_stage() -> None:
 
 @given(st.integers(0, 50), st.integers(1, 5_000), st.integers(0, 50), st.integers(1, 500))
 def test_a_treated_failure_lowers_it(e_c: int, n_c: int, e_t: int, n_t: int) -> None:
-    now = watch_harmlessness(Advance(), [stratum(n_c, e_c, n_t, e_t)], 0.01)
-    worse = watch_harmlessness(Advance(), [stratum(n_c, e_c, n_t, e_t + 1)], 0.01)
+    now = update_safety_evidence(SafetyEvidence(), [stratum(n_c, e_c, n_t, e_t)], 0.01)
+    worse = update_safety_evidence(SafetyEvidence(), [stratum(n_c, e_c, n_t, e_t + 1)], 0.01)
 
     assert worse.log_value < now.log_value
 
 
 def test_users_that_could_not_be_named_count_against_the_treatment_only() -> None:
-    named = watch_harmlessness(Advance(), [stratum(1_000, 10, 1_000, 10)], 0.01)
-    unnamed = watch_harmlessness(Advance(), [stratum(1_000, 10, 1_000, 5, overflow=5)], 0.01)
+    named = update_safety_evidence(SafetyEvidence(), [stratum(1_000, 10, 1_000, 10)], 0.01)
+    unnamed = update_safety_evidence(
+        SafetyEvidence(), [stratum(1_000, 10, 1_000, 5, overflow=5)], 0.01
+    )
 
     assert unnamed == named
 
@@ -56,19 +58,19 @@ def test_users_that_could_not_be_named_count_against_the_treatment_only() -> Non
 @given(st.sampled_from([(0, 500), (500, 0), (0, 0)]))
 def test_a_window_without_both_arms_adds_nothing(operations: tuple[int, int]) -> None:
     n_c, n_t = operations
-    after = watch_harmlessness(Advance(), [stratum(n_c, 0, n_t, 0)], 0.01)
+    after = update_safety_evidence(SafetyEvidence(), [stratum(n_c, 0, n_t, 0)], 0.01)
 
     assert after.log_value == pytest.approx(0.0, abs=1e-12)
 
 
 def test_a_stratum_at_a_hundred_percent_is_left_out() -> None:
-    after = watch_harmlessness(Advance(), [stratum(0, 0, 900, 9, share=1.0)], 0.01)
+    after = update_safety_evidence(SafetyEvidence(), [stratum(0, 0, 900, 9, share=1.0)], 0.01)
 
     assert after.log_value == pytest.approx(0.0, abs=1e-12)
 
 
 def test_a_new_stage_begins_afresh_but_remembers_the_control_rate() -> None:
-    before = watch_harmlessness(Advance(), [stratum(1_000, 10, 1_000, 10)], 0.01)
+    before = update_safety_evidence(SafetyEvidence(), [stratum(1_000, 10, 1_000, 10)], 0.01)
     after = restart_bets(before)
 
     assert after.log_value == pytest.approx(0.0, abs=1e-12)
@@ -81,11 +83,11 @@ def test_a_harmful_release_passes_a_stage_with_at_most_the_chance_given() -> Non
     harmful = HARMLESS_RATIO * base + excess
     passed = 0
     for _ in range(runs):
-        advance = Advance()
+        advance = SafetyEvidence()
         for _ in range(60):
             e_c = sum(dice.random() < base for _ in range(190))
             e_t = sum(dice.random() < harmful for _ in range(10))
-            advance = watch_harmlessness(advance, [stratum(190, e_c, 10, e_t, 0.05)], excess)
+            advance = update_safety_evidence(advance, [stratum(190, e_c, 10, e_t, 0.05)], excess)
             if advance.log_value >= LOG_ADVANCE_AT:
                 passed += 1
                 break

@@ -10,7 +10,7 @@ from tidegate_server.decisions.sample_ratio import (
     LOG_IMBALANCE_AT,
     MARGIN,
     log_imbalance,
-    watch_split,
+    update_sample_ratio,
 )
 
 
@@ -20,7 +20,7 @@ def watched(
     mixture = mixture or Mixture()
     for age, (controls, treated) in enumerate(windows):
         strata = [StratumCounts(1, share, Counts(outcomes=controls), Counts(outcomes=treated))]
-        mixture = watch_split(mixture, strata, age=age, new_stage=age == 0)
+        mixture = update_sample_ratio(mixture, strata, age=age, new_stage=age == 0)
     return mixture
 
 
@@ -40,7 +40,7 @@ def test_a_split_that_breaks_after_a_long_healthy_time_trips_it_soon() -> None:
     healthy = watched(0.5, [(500, 500)] * 200)
     windows = 0
     while log_imbalance(healthy) < LOG_IMBALANCE_AT:
-        healthy = watch_split(
+        healthy = update_sample_ratio(
             healthy,
             [StratumCounts(1, 0.5, Counts(outcomes=900), Counts(outcomes=100))],
             age=201 + windows,

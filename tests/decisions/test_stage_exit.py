@@ -48,7 +48,10 @@ class TestApproval:
         followed.until(Action.ASK, *HEALTHY)
 
         assert followed.release.state is State.AWAITING_APPROVAL
-        assert "everything else has passed; 0 of 2 approvals of ana, bob" in followed.last.reason
+        assert (
+            "everything else has passed; needs 2 approvals, has 0 (approvers: ana, bob)"
+            in followed.last.reason
+        )
         assert followed.release.stage == 1
 
     def test_lets_the_release_on_at_the_evaluation_after_the_last_one(self) -> None:
@@ -77,7 +80,7 @@ class TestApproval:
 
         assert followed.last.action is Action.HOLD
         assert followed.release.state is State.RUNNING
-        assert "advance evidence" in followed.last.reason
+        assert "evidence of safety" in followed.last.reason
 
     def test_is_not_asked_for_again_after_a_quiet_window_and_does_not_open_in_one(self) -> None:
         followed = Followed(gated(ApprovalGate()))
@@ -103,7 +106,7 @@ class TestApproval:
             followed.window(*HEALTHY, after_ms=2 * MINUTE)
 
             assert followed.release.state is state
-            assert "nobody else approved in time" in followed.last.reason
+            assert "timed out after" in followed.last.reason
 
     def test_that_came_too_late_holds_through_quiet_windows_and_is_not_asked_for_again(
         self,
@@ -117,7 +120,7 @@ class TestApproval:
         for counts in ((), HEALTHY, (), ()):
             assert followed.window(*counts).action is Action.HOLD
             assert followed.release == held
-            assert "nobody else approved in time" in followed.last.reason
+            assert "timed out after" in followed.last.reason
 
     def test_may_still_be_given_after_the_time_is_over(self) -> None:
         gate = ApprovalGate(timeout_ms=HOUR)
@@ -224,7 +227,7 @@ class TestRetries:
         last = followed.window((900, 2), (100, 30))
 
         assert (last.action, last.state) == (Action.ROLLBACK, State.ROLLED_BACK)
-        assert "none of 1 retries is left" in last.reason
+        assert "no retries left (1 of 1 used)" in last.reason
 
     def test_the_previous_stage_stays_open_meanwhile_and_is_watched(self) -> None:
         back = Rollback(RollbackTo.PREVIOUS_STAGE, cooldown_ms=10 * MINUTE, max_retries=2)
@@ -267,7 +270,7 @@ class TestRetries:
         last = followed.window(treatment=(1_000, 50))
 
         assert (last.action, followed.release.state) == (Action.ROLLBACK, State.ROLLED_BACK)
-        assert "none of 1 retries is left" in last.reason
+        assert "no retries left (1 of 1 used)" in last.reason
 
     def test_errors_that_rise_in_a_paused_cooldown_do_not_end_it(self) -> None:
         followed = self.cooling_without_control(retries=2)
@@ -297,7 +300,7 @@ class TestRetries:
         waiting = followed.window({0: (1_000, 2)}, after_ms=10 * MINUTE)
 
         assert waiting.action is Action.HOLD
-        assert "cooled down; the advance window is closed" in waiting.reason
+        assert "cooldown is over; the advance window is closed" in waiting.reason
 
     def test_silence_may_use_a_retry_as_well(self) -> None:
         silent = NoData(after_ms=MINUTE, action=NoDataAction.ROLLBACK)
@@ -378,7 +381,7 @@ class TestConfirmation:
         followed.window(*HEALTHY, answers=(Answer("deploy-bot", False, "deploy is running"),))
         followed.window((900, 0), (100, 3))
 
-        assert followed.last.reason == "what held the release is over, it goes on"
+        assert followed.last.reason == "the reason to hold has ended"
         assert followed.release.state is State.RUNNING
 
 

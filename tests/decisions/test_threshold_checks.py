@@ -37,7 +37,7 @@ class TestAbsolute:
             Action.ROLLBACK,
         ]
         assert followed.last.reason == (
-            "error rate <= 0.02: 0.05 where <= 0.02 is healthy, 3 times in a row (2 tolerated)"
+            "error rate <= 0.02: 0.05, must be <= 0.02; failed 3 times in a row (2 allowed)"
         )
 
     def test_a_healthy_value_in_between_begins_the_count_anew(self) -> None:
@@ -172,8 +172,7 @@ class TestOutside:
             self.said(followed, Measured(0, "treatment", None, "the query gives nothing"))
         assert followed.last.state is State.HOLDING
         assert followed.last.reason == (
-            "prometheus < 10 cannot be read: the query gives nothing, 2 times in a row "
-            "(1 tolerated)"
+            "prometheus < 10 cannot be read: the query gives nothing, 2 times in a row (1 allowed)"
         )
         self.said(followed, Measured(0, "treatment", 1.0))
         assert followed.release.state is State.RUNNING

@@ -19,7 +19,7 @@ from tidegate.harm_evidence import (
     onset_mass,
     update_guard,
 )
-from tidegate_server.decisions.safety_evidence import Advance, watch_harmlessness
+from tidegate_server.decisions.safety_evidence import SafetyEvidence, update_safety_evidence
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "decisions.json").read_text())
 
@@ -98,8 +98,8 @@ def test_evidence_of_a_regression_that_begins_within_a_stage(kind: str) -> None:
 
 
 def test_advance_evidence_over_one_stage() -> None:
-    advance = Advance()
+    advance = SafetyEvidence()
 
     for row in VECTORS["advance"]["windows"]:
-        advance = watch_harmlessness(advance, counts(row, 0.5), row["allowed_excess"])
+        advance = update_safety_evidence(advance, counts(row, 0.5), row["allowed_excess"])
         assert math.exp(advance.log_value) == six_digits(row["advance"])

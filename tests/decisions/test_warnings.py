@@ -3,7 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tidegate_server.decisions.decision import Action, CheckResult, Decision
-from tidegate_server.decisions.warnings import newly_warned
+from tidegate_server.decisions.warnings import new_warning
 from tidegate_server.domain.checks import Check, OnFailure
 from tidegate_server.domain.evidence import Trips
 from tidegate_server.domain.policy import Policy
@@ -16,7 +16,7 @@ POLICY: Policy = replace(
 )
 
 
-def decided(*failed: int) -> Decision:
+def a_decision(*failed: int) -> Decision:
     return Decision(
         Action.HOLD,
         "waiting: 2m of 15m",
@@ -30,24 +30,24 @@ def decided(*failed: int) -> Decision:
     )
 
 
-def test_a_check_that_begins_to_fail_is_told_once() -> None:
-    assert newly_warned(POLICY, None, decided()) == ""
-    found = newly_warned(POLICY, decided(), decided(1))
-    assert found == "check 1 failed, which only warns; waiting: 2m of 15m"
-    assert newly_warned(POLICY, None, decided(1)) == found
-    assert newly_warned(POLICY, decided(1), decided(1)) == ""
+def test_a_check_that_begins_to_fail_is_warned_of_once() -> None:
+    assert new_warning(POLICY, None, a_decision()) == ""
+    warning = new_warning(POLICY, a_decision(), a_decision(1))
+    assert warning == "check 1 failed, which only warns; waiting: 2m of 15m"
+    assert new_warning(POLICY, None, a_decision(1)) == warning
+    assert new_warning(POLICY, a_decision(1), a_decision(1)) == ""
 
 
-def test_instances_that_closed_the_release_are_told_of_when_they_tell() -> None:
-    found = newly_warned(POLICY, decided(), decided(), Trips(3, 95_000))
-    assert found == (
-        "SDK instances that could not reach the server closed the release for themselves 3 times, "
-        "for 95 s in all, because its treatment failed there; waiting: 2m of 15m"
+def test_trips_of_local_breakers_are_warned_of_when_they_are_reported() -> None:
+    warning = new_warning(POLICY, a_decision(), a_decision(), Trips(3, 95_000))
+    assert warning == (
+        "local breakers closed the release 3 times, for 95 s in total: their SDK instances could "
+        "not reach the server, and the treatment failed there; waiting: 2m of 15m"
     )
-    both = newly_warned(POLICY, decided(), decided(1), Trips(1, 800))
-    assert both.startswith("check 1 failed, which only warns; SDK instances that could not reach")
-    assert "closed the release for themselves once, for 0.8 s in all" in both
+    both = new_warning(POLICY, a_decision(), a_decision(1), Trips(1, 800))
+    assert both.startswith("check 1 failed, which only warns; local breakers closed the release")
+    assert "local breakers closed the release once, for 0.8 s in total" in both
 
 
-def test_a_check_that_does_more_than_warn_tells_by_what_it_does() -> None:
-    assert newly_warned(POLICY, decided(), decided(0)) == ""
+def test_a_check_that_does_more_than_warn_gives_no_warning() -> None:
+    assert new_warning(POLICY, a_decision(), a_decision(0)) == ""

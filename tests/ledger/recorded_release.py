@@ -6,7 +6,7 @@ import random
 
 from tidegate_server.decisions.decision import Decision
 from tidegate_server.domain.policy import Policy
-from tidegate_server.ledger.entry import Entry, record
+from tidegate_server.ledger.entry import Entry, ledger_entry
 from tidegate_server.whatif.recording import Recording, recording
 from tidegate_server.whatif.simulation import Rehearsal
 from tidegate_server.whatif.traffic_model import World
@@ -23,7 +23,7 @@ class Noted(Rehearsal):
         before, progress = self.release, self.progress
         decision = super().window()
         assert self.seen is not None
-        self.ledger.append(record(before, self.release, progress, self.seen, decision))
+        self.ledger.append(ledger_entry(before, self.release, progress, self.seen, decision))
         return decision
 
 

@@ -4,7 +4,7 @@ from dataclasses import asdict, replace
 
 import msgspec
 import pytest
-from tidegate_server.decisions.apply_decision import applied
+from tidegate_server.decisions.apply_decision import apply_decision
 from tidegate_server.decisions.decide import decide
 from tidegate_server.decisions.progress import Progress
 from tidegate_server.ledger.entry import Entry
@@ -28,7 +28,7 @@ def test_the_entries_alone_are_enough_to_decide_everything_again(seed: int) -> N
         progress, decision = decide(subject, progress, entry.window, entry.at_ms)
 
         assert decision == entry.decision
-        after = applied(subject, decision)
+        after = apply_decision(subject, decision)
         assert (after.state, after.stage, after.step) == (
             entry.after.state,
             entry.after.stage,

@@ -3,16 +3,16 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from tidegate_server.decisions.apply_decision import applied
+from tidegate_server.decisions.apply_decision import apply_decision
 from tidegate_server.decisions.decide import decide
-from tidegate_server.decisions.progress import begin
+from tidegate_server.decisions.progress import initial_progress
 from tidegate_server.domain import release_state_machine as machine
 from tidegate_server.domain.checks import Check, OnFailure
 from tidegate_server.domain.policy import NoData, Policy
 from tidegate_server.domain.release import Release, State
 from tidegate_server.domain.release_state_machine import Initiator
-from tidegate_server.ledger.entry import Entry, record
-from tidegate_server.ledger.explain import Act, Chapter, Elsewhere, Story, explain
+from tidegate_server.ledger.entry import Entry, ledger_entry
+from tidegate_server.ledger.explain import AuditedAction, Chapter, Explanation, FlagUse, explain
 
 from tests.decisions.ramp import policy, release, window_of
 
@@ -25,9 +25,9 @@ class Told:
 
     def __init__(self, by: Policy = RAMP) -> None:
         self.release = release(by)
-        self.progress = begin(self.release)
+        self.progress = initial_progress(self.release)
         self.ledger: list[Entry] = []
-        self.acts = [Act(1, "dana", "release.start", "SHOP-1234")]
+        self.acts = [AuditedAction(1, "dana", "release.start", "SHOP-1234")]
 
     @property
     def now(self) -> int:
@@ -44,8 +44,8 @@ class Told:
             generation=self.progress.generation,
         )
         after, decision = decide(self.release, self.progress, window, now)
-        moved = applied(self.release, decision)
-        self.ledger.append(record(self.release, moved, self.progress, window, decision))
+        moved = apply_decision(self.release, decision)
+        self.ledger.append(ledger_entry(self.release, moved, self.progress, window, decision))
         self.release, self.progress = moved, after
         return moved
 
@@ -57,9 +57,9 @@ class Told:
 
     def person(self, action: str, moved: Release, reason: str = "") -> None:
         self.release = moved
-        self.acts.append(Act(moved.updated_ms + 3, "ann (tok_1)", action, reason))
+        self.acts.append(AuditedAction(moved.updated_ms + 3, "ann (tok_1)", action, reason))
 
-    def story(self, elsewhere: Elsewhere = Elsewhere()) -> Story:  # noqa: B008 - frozen
+    def story(self, elsewhere: FlagUse = FlagUse()) -> Explanation:  # noqa: B008 - frozen
         return explain(
             self.release, "production", self.ledger, self.acts, elsewhere, self.now + 60_000
         )
@@ -88,7 +88,7 @@ def test_a_harmless_release_is_told_stage_by_stage() -> None:
         "advance",
         "complete",
     ]
-    assert "advance evidence" in texts(story.chapters[0])[-1]
+    assert "evidence of safety" in texts(story.chapters[0])[-1]
     assert story.ending.startswith("Completed 1970-01-01 00:")
     assert story.limits == ()
 
@@ -113,25 +113,25 @@ def test_a_rollback_says_its_evidence_and_what_is_left_in_the_code() -> None:
     told = Told()
     told.window()
     told.window((900, 2), (100, 25))
-    story = told.story(Elsewhere((("production", "off"), ("staging", "on")), ("staging",)))
+    story = told.story(FlagUse((("production", "off"), ("staging", "on")), ("staging",)))
 
     assert "rolled back after 1 min, at stage 1 of 3" in story.headline
     assert "25 treated users failed in 200 operations" in story.ending
     assert "treatment 200 operations, 25 errors (12.5 %)" in story.ending
     where, both, code = story.cleanup
     assert where == "In production checkout serves off now."
-    assert "staging can serve on; staging has a release under way" in both
-    assert code.startswith("In the code: mend what on does and start another release")
+    assert "staging can serve on; staging has an active release" in both
+    assert code.startswith("In the code: fix what on does and start another release")
 
 
 def test_a_completed_release_leaves_the_control_s_path_to_be_removed() -> None:
     told = Told()
     told.until(State.COMPLETED)
-    _, code = told.story(Elsewhere((("production", "on"),))).cleanup
+    _, code = told.story(FlagUse((("production", "on"),))).cleanup
 
     assert code == (
-        "In the code: keep what on does, remove what off did together with the call that asks "
-        "for checkout, and then delete the flag."
+        "In the code: keep what on does, remove what off did together with the call that "
+        "evaluates checkout, and then delete the flag."
     )
 
 
@@ -155,7 +155,7 @@ def test_what_people_did_is_told_where_it_happened() -> None:
         machine.advance(told.release, told.now + 5_000, "sure", by=Initiator.PERSON),
         "sure",
     )
-    told.acts.append(Act(told.now + 6_000, "ann (tok_1)", "flag.kill", "it hurts"))
+    told.acts.append(AuditedAction(told.now + 6_000, "ann (tok_1)", "flag.kill", "it hurts"))
     told.window()
     story = told.story()
 
@@ -184,8 +184,8 @@ def test_a_release_that_was_never_evaluated_has_a_story_too() -> None:
     told = Told()
     story = told.story()
 
-    assert [each.text for each in story.chapters] == ["The ledger has no evaluation of it."]
-    assert story.limits == ("The policy job has decided nothing yet, or its ledger is gone.",)
+    assert [each.text for each in story.chapters] == ["The ledger has no evaluation of this stage."]
+    assert story.limits == ("The policy job has not decided anything yet, or the ledger is gone.",)
 
 
 def test_a_stage_that_nobody_evaluated_has_a_chapter() -> None:
@@ -203,7 +203,9 @@ def test_a_ledger_that_was_cut_off_is_completed_from_the_audit_log() -> None:
     told = Told()
     told.until(State.COMPLETED)
     policy_s = [
-        Act(entry.at_ms, "policy", f"release.{entry.decision.action}", entry.decision.reason)
+        AuditedAction(
+            entry.at_ms, "policy", f"release.{entry.decision.action}", entry.decision.reason
+        )
         for entry in told.ledger
         if entry.decision.action != "hold"
     ]
@@ -215,8 +217,8 @@ def test_a_ledger_that_was_cut_off_is_completed_from_the_audit_log() -> None:
 
     assert [len(each.happenings) for each in whole.chapters] == [1, 1, 1]
     assert "The policy advanced it by hand" not in str(cut)
-    assert texts(cut.chapters[0])[0].startswith("The policy advanced to the next stage: advance")
-    assert f"does not have its first {first + 1} decisions any more" in cut.limits[0]
+    assert texts(cut.chapters[0])[0].startswith("The policy advanced to the next stage: evidence")
+    assert f"no longer has its first {first + 1} decisions" in cut.limits[0]
     assert "As far as the ledger goes back" in cut.ending
 
 
@@ -243,7 +245,7 @@ def test_evidence_that_begins_anew_is_told() -> None:
         "Stage 1 of 3, stage-1: 10 % of everyone, attempt 2",
     ]
     assert texts(story.chapters[1]) == [
-        "The evidence begins anew (attempt 2): on means something else."
+        "The evidence restarts (attempt 2): on means something else."
     ]
 
 
@@ -260,4 +262,4 @@ def test_holds_that_come_and_go_do_not_drown_the_story(holds: int) -> None:
         assert len(happenings) == 6
     else:
         assert len(happenings) == 5
-        assert happenings[2].text.startswith("It was held and let go on 28 more times until")
+        assert happenings[2].text.startswith("It was held and continued 28 more times until")

@@ -154,7 +154,7 @@ class TestARealOne:
         world.say("checkout", "treatment", 250)
         watch.measured()
         assert deployment.release().state == "rolled_back"
-        assert "prometheus < 100: 250 where < 100 is healthy" in deployment.release().reason
+        assert "prometheus < 100: 250, must be < 100" in deployment.release().reason
 
     def test_compares_arms(self, world: World, deployment: Deployment) -> None:
         check = replace(

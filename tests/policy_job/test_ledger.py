@@ -6,7 +6,7 @@ from tidegate_server.admin.ledgers.explanation import explanation
 from tidegate_server.admin.ledgers.replays import Replayed, replay
 from tidegate_server.domain.evidence import Trips
 from tidegate_server.domain.release import State
-from tidegate_server.ledger.explain import Story
+from tidegate_server.ledger.explain import Explanation
 from tidegate_server.policy_job import PolicyJob
 
 from tests.policy_job.deployment import ENVIRONMENT, HEALTHY, Clock, Deployment
@@ -34,7 +34,7 @@ class Life:
             self.deployment.store, self.deployment.project, ENVIRONMENT, "rel_checkout", None, 10**6
         )
 
-    def told(self) -> Story:
+    def told(self) -> Explanation:
         return explanation(
             self.deployment.store, self.deployment.project, ENVIRONMENT, "rel_checkout"
         )
@@ -49,8 +49,8 @@ def test_instances_that_closed_it_for_themselves_are_in_the_story_and_told_of(
     life.windows(3)
     again, story = life.replayed(), life.told()
     told = (
-        "SDK instances that could not reach the server closed the release for themselves 2 times, "
-        "for 90 s in all, because its treatment failed there."
+        "Local breakers closed the release 2 times, for 90 s in total: their SDK instances could "
+        "not reach the server, and the treatment failed there."
     )
 
     assert [entry.window.trips.count for entry in deployment.ledger()] == [0, 0, 2, 0, 0]

@@ -175,7 +175,7 @@ def test_silence_holds_the_release_and_data_let_it_go_on(deployment: Deployment)
     for _ in range(4):
         shift.window(((0, 0), (0, 0)))
     assert deployment.release().state is State.HOLDING
-    assert "nobody was exposed for 3 s, 1 instances report" in deployment.release().reason
+    assert "no exposures for 3 s; 1 instance reports" in deployment.release().reason
     held = deployment.stored().revision
 
     shift.window(((0, 0), (0, 0)))

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import redis
 from tidegate_server.decisions.observations import Distribution, Window
-from tidegate_server.decisions.progress import begin
+from tidegate_server.decisions.progress import initial_progress
 from tidegate_server.domain import release_state_machine as machine
 from tidegate_server.domain.checks import Check, Metric
 from tidegate_server.domain.evidence import GroupValues, Histogram
@@ -20,7 +20,12 @@ from tests.policy_job.deployment import ENVIRONMENT, QUICK, Deployment
 def read(deployment: Deployment) -> Window:
     release = deployment.release()
     window, _ = read_window(
-        deployment.store, "shop", ENVIRONMENT, release, begin(release), release.started_ms + 1
+        deployment.store,
+        "shop",
+        ENVIRONMENT,
+        release,
+        initial_progress(release),
+        release.started_ms + 1,
     )
     return window
 
@@ -87,7 +92,7 @@ def values(
 def test_values_are_those_that_were_added_in_the_present_step(deployment: Deployment) -> None:
     deployment.start(LATENCY)
     release = deployment.release()
-    progress = begin(release)
+    progress = initial_progress(release)
 
     def next_window() -> Window:
         nonlocal progress
@@ -111,7 +116,7 @@ def test_values_of_a_step_that_is_over_are_dropped(
     deployment: Deployment, store: Store, raw: redis.Redis
 ) -> None:
     deployment.start(LATENCY)
-    progress = begin(deployment.release())
+    progress = initial_progress(deployment.release())
     values(deployment, 1, 1, ((3, 10),), ((3, 2),))
     for step in (2, 3):
         now = store.now_ms()

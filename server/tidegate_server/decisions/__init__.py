@@ -1,1 +1,1 @@
-"""The decision statistics and the decision itself; pure."""
+"""The statistics of a release and the decisions that rest on them; pure."""

@@ -1,4 +1,4 @@
-"""A decision carried out on a release, in the moves that the domain allows the policy."""
+"""Carry out a decision on a release, with the moves of the release state machine."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from tidegate_server.domain import release_state_machine
 from tidegate_server.domain.release import Release, State
 
 
-def applied(release: Release, decision: Decision) -> Release:
-    """The release after a decision; the same object when the decision changes nothing.
+def apply_decision(release: Release, decision: Decision) -> Release:
+    """Return the release after a decision; the same object when the decision changes nothing.
 
     Raises:
         NotPossible: the decision does not fit the release's state.

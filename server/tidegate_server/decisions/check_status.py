@@ -1,4 +1,4 @@
-"""Every check of a policy after a window: how near it is to failing, and whether it passes."""
+"""The status of every check of a policy after a window: whether it fails or passes, and why."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from tidegate_server.domain.checks import Check, Metric
 from tidegate_server.domain.release import Release
 
 LOG_HOLD_AT = math.log(5.0)
-"""No advance while the evidence of any check is at least this."""
+"""ln of the evidence of harm at which a check prevents an advance."""
 
-MIN_ERRORS = 3
+MIN_FAILING = 3
 """Treated users who must have failed before a check of the error rate can fail."""
 
 
 @dataclass(frozen=True, slots=True)
-class CheckStanding:
-    """How a check stands.
+class CheckStatus:
+    """The status of one check.
 
     Attributes:
         number: its place in the policy, from 0.
-        check: what it asks for.
-        progress: how far it has come.
+        check: the check.
+        progress: its statistics.
         log_evidence: ln E; 0 of a threshold check.
         rollback_at: the value of E at which it fails; infinite for a threshold check.
         failed: whether it has failed.
@@ -44,16 +44,16 @@ class CheckStanding:
 
     @property
     def margin(self) -> float:
-        """How far E is beyond its limit, in logs."""
+        """ln E minus ln of its limit; at least 0 when E has reached the limit."""
         return self.log_evidence - math.log(self.rollback_at)
 
     @property
     def unreadable(self) -> bool:
-        """Whether its source has been unreadable for longer than the policy tolerates."""
+        """Whether its source has been unreadable for longer than the policy allows."""
         return not self.check.sequential and is_unreadable(self.check, self.progress)
 
-    def why_failed(self, progress: Progress) -> str:
-        """The reason of a failure, with its numbers."""
+    def failure_reason(self, progress: Progress) -> str:
+        """Return why the check has failed."""
         if self.check.sequential or self.margin >= 0:
             return reasons.failed_check(
                 self.check, self.progress, self.log_evidence, self.rollback_at, progress
@@ -61,20 +61,22 @@ class CheckStanding:
         return reasons.breached(self.check, self.progress)
 
     def missing(self, progress: Progress, *, compared: bool) -> list[str]:
-        """What this check still lacks before the release may leave its stage."""
+        """Return what this check needs before the release may leave its stage."""
         if not self.check.sequential:
             return [] if self.progress.passing else [reasons.not_passing(self.check, self.progress)]
         if not compared:
             return []
-        found = []
+        missing = []
         if self.log_evidence >= LOG_HOLD_AT and not self.failed:
-            found.append(reasons.suspicious(self.check, self.progress, self.log_evidence, progress))
+            missing.append(
+                reasons.suspicious(self.check, self.progress, self.log_evidence, progress)
+            )
         if self.progress.advance.log_value < LOG_ADVANCE_AT:
-            found.append(reasons.missing_advance(self.check, self.progress))
-        return found
+            missing.append(reasons.missing_safety(self.check, self.progress))
+        return missing
 
     def result(self) -> CheckResult:
-        """How it stands, for the ledger."""
+        """Return the status as a decision records it."""
         return CheckResult(
             number=self.number,
             label=self.check.label,
@@ -91,26 +93,26 @@ class CheckStanding:
         )
 
 
-def standings(release: Release, progress: Progress) -> list[CheckStanding]:
-    """Every check of the policy after the window, in the policy's order."""
+def check_statuses(release: Release, progress: Progress) -> list[CheckStatus]:
+    """Return the status of every check after a window, in the policy's order."""
     checks = release.policy.checks
     guarded = sum(check.sequential or check.rate_limit for check in checks)
-    found = []
+    statuses = []
     for number, (check, mine) in enumerate(zip(checks, progress.checks, strict=True)):
         log_evidence, limit = 0.0, math.inf
         failed = not check.sequential and has_failed(check, mine)
         if check.sequential or check.rate_limit:
             log_evidence = log_value(mine.evidence)
             limit = threshold(check.false_alarm, spending=progress.spending, checks=guarded)
-            failed = failed or (log_evidence >= math.log(limit) and _enough(progress, check))
-        found.append(CheckStanding(number, check, mine, log_evidence, limit, failed))
-    return found
+            failed = failed or (
+                log_evidence >= math.log(limit) and _enough_failing(progress, check)
+            )
+        statuses.append(CheckStatus(number, check, mine, log_evidence, limit, failed))
+    return statuses
 
 
-def _enough(progress: Progress, check: Check) -> bool:
-    """Whether enough treated users have failed for a check of the error rate to fail."""
+def _enough_failing(progress: Progress, check: Check) -> bool:
     if check.metric is not Metric.ERROR_RATE:
         return True
-    compared = progress.failing_treated
-    failing = compared if check.sequential else progress.stage_treatment.failing
-    return failing >= MIN_ERRORS
+    failing = progress.failing_treated if check.sequential else progress.stage_treatment.failing
+    return failing >= MIN_FAILING

@@ -1,4 +1,4 @@
-"""What one evaluation of a release came to, with the numbers it rests on."""
+"""The decision of one evaluation of a release, with the numbers it rests on."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from enum import StrEnum
 from tidegate_server.domain.release import State
 
 LARGEST_LOG = 700.0
-"""Beyond this a logarithm is shown as e^700, since JSON knows no infinity."""
+"""The evidence is shown as at most e^700, because JSON has no infinity."""
 
 
 class Action(StrEnum):
-    """What is done to the release."""
+    """What the policy job does to the release."""
 
     ADVANCE = "advance"
     HOLD = "hold"
@@ -28,16 +28,16 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """How one check stood at a decision.
+    """The status of one check at a decision.
 
     Attributes:
         number: its place in the policy, from 0.
-        label: what it is, in words.
+        label: the check in words.
         failed: whether it has failed.
         log_evidence, rollback_at: ln E and the value of E at which a sequential check fails.
         log_advance: ln A of a sequential check.
         overdispersion: phi of a sequential check.
-        value, limit: of a threshold check; None while there is no value.
+        value, limit: of a threshold check; None: not known yet.
         breaches: in a row, of a threshold check.
         unreadable: evaluations in a row in which its source could not be read.
         problem: why it could not, the last time.
@@ -73,24 +73,23 @@ class Decision:
 
     Attributes:
         action: what is done. ``hold`` changes the state only between running, holding and
-            waiting for approval.
-        reason: why, in words, with the numbers.
-        state: the state the release is in once the decision is carried out.
+            awaiting approval.
+        reason: why, in words and numbers.
+        state: the state of the release after the decision is carried out.
         at_ms: when it was made (store clock).
-        window: the number of the window it closed, from 1 in a release.
-        log_evidence: ln E of the check nearest to its threshold: that the treatment is
-            worse than tolerated.
+        window: the number of the window that it closed, from 1 in a release.
+        log_evidence: ln E of the check nearest to its limit: the evidence of harm.
         rollback_at: the value of E at which that check fails.
-        log_advance: ln A, that the treatment is harmless enough for the next stage.
+        log_advance: ln A of the check with the least: the evidence of safety.
         advance_at: the value of A that an advance needs.
-        overdispersion: phi, how much the arms wobble against each other; 1 is not at all.
-        probe: how far errors at 100 % are above the frozen rate of control, in logs.
-        probe_at: where the probe fires.
+        overdispersion: phi, how much more the arms' rates vary than chance explains; at least 1.
+        probe: the excess of errors at 100 % over control's last known rate, in logs.
+        probe_at: the value at which the probe fires.
         log_imbalance: ln of the evidence that the arms' traffic is not split as designed.
         imbalance_at: the value at which that holds the release.
-        failed_checks: numbers of the checks, from 0 in the policy's order, that have failed.
-        checks: how every check stood, in the policy's order.
-        asks: keys of the webhooks that must confirm before the release may go further.
+        failed_checks: the numbers of the checks that have failed, from 0 in the policy's order.
+        checks: the status of every check, in the policy's order.
+        asks: the keys of the webhooks that must confirm before the release may advance.
     """
 
     action: Action

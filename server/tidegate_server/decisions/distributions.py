@@ -19,18 +19,18 @@ from tidegate_server.domain.checks import Check
 from tidegate_server.domain.evidence import Histogram, histogram_size
 
 FADING = 0.5 ** (1 / 30)
-"""What a window's weight in the control's distribution becomes with each later window."""
+"""The weight of a window in the control's distribution halves in thirty windows."""
 
-LEAST_WEIGHT = 0.01
-"""A bucket that has faded to less than this is forgotten."""
+MIN_WEIGHT = 0.01
+"""Buckets with less weight are removed."""
 
-ENOUGH = 100.0
-"""Values the control's distribution must hold before a quantile of it is used."""
+MIN_VALUES = 100.0
+"""The weight that the control's distribution must have before a quantile of it is used."""
 
 
 @dataclass(frozen=True, slots=True)
-class Faded:
-    """A distribution in which older windows weigh less: (bucket, weight), by bucket."""
+class FadingHistogram:
+    """A histogram in which older windows weigh less: (bucket, weight), by bucket."""
 
     weights: tuple[tuple[int, float], ...] = ()
 
@@ -40,18 +40,18 @@ class Faded:
         return sum(weight for _, weight in self.weights)
 
 
-def fade_in(faded: Faded, histograms: Iterable[Histogram]) -> Faded:
-    """The distribution after a window."""
-    weights = {bucket: weight * FADING for bucket, weight in faded.weights}
+def fade_in(fading: FadingHistogram, histograms: Iterable[Histogram]) -> FadingHistogram:
+    """Return the histogram after a window with these values."""
+    weights = {bucket: weight * FADING for bucket, weight in fading.weights}
     for histogram in histograms:
         for bucket, count in histogram:
             weights[bucket] = weights.get(bucket, 0.0) + count
-    kept = sorted(each for each in weights.items() if each[1] > LEAST_WEIGHT)
-    return Faded(tuple(kept))
+    kept = sorted(each for each in weights.items() if each[1] > MIN_WEIGHT)
+    return FadingHistogram(tuple(kept))
 
 
 def quantile_bucket(weights: Iterable[tuple[int, float]], quantile: float) -> int | None:
-    """The bucket in which a quantile lies; None of nothing."""
+    """Return the bucket of a quantile; None without values."""
     ordered = sorted(weights)
     total = sum(weight for _, weight in ordered)
     if total <= 0:
@@ -65,57 +65,57 @@ def quantile_bucket(weights: Iterable[tuple[int, float]], quantile: float) -> in
 
 
 def quantile_value(histogram: Iterable[tuple[int, float]], quantile: float) -> float | None:
-    """A quantile, at most a bucket's width too large; None of nothing."""
+    """Return a quantile, at most a bucket's width too large; None without values."""
     bucket = quantile_bucket(histogram, quantile)
     return None if bucket is None else upper_bound(bucket)
 
 
-def cut_of(check: Check, control: Faded) -> int | None:
-    """The cut that a check uses for the next window; None while too little is known."""
-    if control.total < ENOUGH:
+def cut_bucket(check: Check, control: FadingHistogram) -> int | None:
+    """Return a check's cut for the next window; None while control has too few values."""
+    if control.total < MIN_VALUES:
         return None
     return quantile_bucket(control.weights, check.quantile)
 
 
-def beyond(histogram: Histogram, cut: int, *, large_is_bad: bool) -> int:
-    """How many values are worse than the cut's bucket."""
+def count_beyond(histogram: Histogram, cut: int, *, large_is_bad: bool) -> int:
+    """Return how many values are worse than the cut's bucket."""
     if large_is_bad:
         return sum(count for bucket, count in histogram if bucket > cut)
     return sum(count for bucket, count in histogram if bucket < cut)
 
 
-def counted(
+def count_bad_operations(
     check: Check,
     cut: int | None,
     strata: Iterable[StratumCounts],
     distributions: Mapping[tuple[str, int], Distribution],
 ) -> tuple[StratumCounts, ...]:
-    """The strata as a check of a distribution counts them.
+    """Return the strata as a check of a distribution counts them.
 
-    Operations stand for users here, so the share is the one realised in the window; a
-    stratum in which an arm has no values says nothing.
+    Operations take the place of users, and those beyond the cut are failures. The share is
+    the one realised in the window. A stratum in which an arm has no values is left out.
     """
     if cut is None or check.distribution is None:
         return ()
-    found = []
+    counted = []
     large_is_bad = check.operator.large_is_bad
     for stratum in strata:
-        seen = distributions.get((check.distribution, stratum.stratum))
-        if seen is None or not stratum.compared:
+        values = distributions.get((check.distribution, stratum.stratum))
+        if values is None or not stratum.compared:
             continue
-        control, treated = histogram_size(seen.control), histogram_size(seen.treatment)
+        control, treated = histogram_size(values.control), histogram_size(values.treatment)
         if control == 0 or treated == 0:
             continue
-        found.append(
+        counted.append(
             StratumCounts(
                 stratum.stratum,
                 treated / (treated + control),
-                _as_counts(control, beyond(seen.control, cut, large_is_bad=large_is_bad)),
-                _as_counts(treated, beyond(seen.treatment, cut, large_is_bad=large_is_bad)),
+                _counts(control, count_beyond(values.control, cut, large_is_bad=large_is_bad)),
+                _counts(treated, count_beyond(values.treatment, cut, large_is_bad=large_is_bad)),
             )
         )
-    return tuple(found)
+    return tuple(counted)
 
 
-def _as_counts(values: int, bad: int) -> Counts:
+def _counts(values: int, bad: int) -> Counts:
     return Counts(exposures=values, outcomes=values, errors=bad, failing=bad)

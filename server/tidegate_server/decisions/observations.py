@@ -1,7 +1,7 @@
-"""What happened between two evaluations of a release, arm by arm and stratum by stratum.
+"""Windows: what was observed between two evaluations of a release, by arm and stratum.
 
-The store counts totals; a window is the difference of two readings of them, closed at
-once for both arms and all strata. Nothing else about users reaches a decision.
+The store counts totals. A window is the difference between two readings of them, closed at
+the same moment for both arms and all strata. No other data about users reaches a decision.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ class Distribution:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What a source outside of the SDK said when it was asked for a check.
+    """A value that a source outside the SDK returned for a check.
 
     Attributes:
         check: the check's place in the policy, from 0.
-        of: ``treatment``, ``control``, or ``before``.
+        of: what was measured: ``treatment``, ``control`` or ``before``.
         value: None when the source could not be read.
-        problem: why it could not.
+        problem: why it could not be read.
     """
 
     check: int
@@ -51,7 +51,7 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a webhook answered that was asked to confirm; no answer is a refusal."""
+    """A webhook's answer to a request to confirm; no answer counts as a refusal."""
 
     webhook: str
     confirmed: bool
@@ -65,17 +65,17 @@ class Window:
     Attributes:
         opened_ms, closed_ms: store clock.
         step: the release's step at the end of the window.
-        strata: what was added under that step, by stratum, every open one included.
-        late_control, late_treatment: what was added under earlier steps; it is in the
-            totals that people see, and in no decision.
-        generation: which set of failing users ``failing`` was counted with.
-        live_instances: SDK instances that report at present; None when nobody looked.
-        lost_instances: those that should report and do not, and did not say that they end.
+        strata: what was added under that step, for every open stratum.
+        late_control, late_treatment: what was added under earlier steps; it counts in the
+            totals that people see, but in no decision.
+        generation: which set of failing users ``failing`` is counted with.
+        live_instances: SDK instances that report at present; None: not known.
+        lost_instances: SDK instances that stopped reporting without a last report.
         distributions: the values added under the present step, for the measures of the
             policy's checks.
-        measured: what outside sources said.
-        answers: what the webhooks answered that were asked to confirm.
-        trips: how often instances closed the release for themselves, as they told now.
+        measured: what outside sources returned.
+        answers: the answers of the webhooks that were asked to confirm.
+        trips: the trips of local breakers that were reported in this window.
     """
 
     opened_ms: int
@@ -115,9 +115,9 @@ def added_distributions(
     step: int,
     strata: Collection[int],
 ) -> tuple[Distribution, ...]:
-    """The values between two readings, of the present step and its strata."""
+    """Return the values added between two readings, in the open strata of the present step."""
     earlier = {(each.step, each.stratum, each.measure): each for each in before}
-    found = []
+    added = []
     for reading in now:
         if reading.step != step or reading.stratum not in strata:
             continue
@@ -125,8 +125,8 @@ def added_distributions(
         control = subtract_histogram(reading.control, last.control if last else ())
         treatment = subtract_histogram(reading.treatment, last.treatment if last else ())
         if control or treatment:
-            found.append(Distribution(reading.stratum, reading.measure, control, treatment))
-    return tuple(found)
+            added.append(Distribution(reading.stratum, reading.measure, control, treatment))
+    return tuple(added)
 
 
 def close_window(
@@ -139,26 +139,26 @@ def close_window(
     closed_ms: int,
     generation: int = 0,
 ) -> Window:
-    """The window between two readings of a release's totals.
+    """Return the window between two readings of a release's totals.
 
     Args:
-        before: the totals at the last evaluation; what is missing was zero.
+        before: the totals at the last evaluation; a group that is missing had no counts.
         now: the totals read now.
-        shares: stratum -> design share of the treatment, for the release's present openings.
-        step: the release's present step. Increments of any other step are late.
+        shares: the design share of the treatment in each open stratum.
+        step: the release's present step. What was added under another step is late.
         opened_ms: when the last window closed.
         closed_ms: when ``now`` was read.
         generation: the generation of failing users at the time of reading.
     """
     earlier = {(reading.step, reading.stratum): reading for reading in before}
-    fresh = dict.fromkeys(shares, (NOTHING, NOTHING))
+    by_stratum = dict.fromkeys(shares, (NOTHING, NOTHING))
     late_control, late_treatment = NOTHING, NOTHING
     for reading in now:
         last = earlier.get((reading.step, reading.stratum))
         control = reading.control.since(last.control if last else NOTHING)
         treatment = reading.treatment.since(last.treatment if last else NOTHING)
         if reading.step == step and reading.stratum in shares:
-            fresh[reading.stratum] = (control, treatment)
+            by_stratum[reading.stratum] = (control, treatment)
         else:
             late_control = late_control + control
             late_treatment = late_treatment + treatment
@@ -167,7 +167,8 @@ def close_window(
         closed_ms=closed_ms,
         step=step,
         strata=tuple(
-            StratumCounts(stratum, shares[stratum], *fresh[stratum]) for stratum in sorted(shares)
+            StratumCounts(stratum, shares[stratum], *by_stratum[stratum])
+            for stratum in sorted(shares)
         ),
         late_control=late_control,
         late_treatment=late_treatment,

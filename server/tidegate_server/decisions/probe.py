@@ -1,4 +1,4 @@
-"""The probe: where no control group is left, errors against control's frozen rate.
+"""The probe: where no control group is left, errors against control's last known rate.
 
 A cumulative sum that bets on twice the rate and allows half as much again. It only
 reopens a control group, by going back a stage; the concurrent comparison then decides.
@@ -15,10 +15,10 @@ FIRES_AT = math.log(20.0)
 """The excess, in logs, at which the probe asks for a control group."""
 
 MOST_RETREATS = 3
-"""How often a release goes back by itself; afterwards a person is asked."""
+"""How often a release goes back by itself; afterwards a person must decide."""
 
 FADING = 0.5 ** (1 / 60)
-"""The frozen rate's memory per window with a control group: half is gone after sixty."""
+"""The weight of control's counts halves in sixty windows with a control group."""
 
 LOG_TWICE = math.log(2.0)
 ALLOWANCE = 1.5
@@ -26,9 +26,9 @@ ALLOWANCE = 1.5
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """The faded control group, the present excess, and how often the release went back.
+    """Control's faded counts, the present excess of errors, and the number of retreats.
 
-    ``seen`` tells whether there ever was a control group to take a rate from.
+    ``seen``: whether there was ever a control group to take a rate from.
     """
 
     operations: float = 50.0
@@ -39,20 +39,20 @@ class Probe:
 
     @property
     def fires(self) -> bool:
-        """Whether errors have risen too far above the frozen rate."""
+        """Whether errors have risen too far above control's last known rate."""
         return self.excess >= FIRES_AT
 
     @property
     def rate(self) -> float:
-        """Control's error rate as last seen, failing users per operation."""
+        """Control's last known error rate, failing users per operation."""
         return min(0.5, max(1e-6, self.errors / self.operations))
 
 
-def watch_treatment(probe: Probe, window: Window) -> Probe:
-    """The probe after a window.
+def update_probe(probe: Probe, window: Window) -> Probe:
+    """Return the probe after a window.
 
-    While any stratum has a control group the probe learns its rate and rests. Without
-    one, and with a rate to compare with, it sums up the treatment's excess.
+    While any stratum has a control group, the probe learns its rate. Without a control
+    group, and with a known rate, it adds up the treatment's excess.
     """
     if window.has_control:
         operations, errors = 0, 0

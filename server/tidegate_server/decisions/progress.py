@@ -1,7 +1,7 @@
-"""How far a release has come: everything that one evaluation hands to the next.
+"""The progress of a release: everything that one evaluation passes on to the next.
 
-It is stored as one document per release, in the same commit as the decision it led to.
-Every number in it is finite.
+It is stored as one document per release, in the same commit as the decision that follows
+from it. Every number in it is finite.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from tidegate.counts import NOTHING, Counts
 from tidegate.harm_evidence import Mixture, VarianceGuard
 
 from tidegate_server.decisions.decision import Decision
-from tidegate_server.decisions.distributions import Faded
+from tidegate_server.decisions.distributions import FadingHistogram
 from tidegate_server.decisions.probe import Probe
-from tidegate_server.decisions.safety_evidence import Advance
+from tidegate_server.decisions.safety_evidence import SafetyEvidence
 from tidegate_server.domain.evidence import (
     NO_TRIPS,
     Evidence,
@@ -28,24 +28,24 @@ from tidegate_server.domain.release import Release, State
 
 @dataclass(frozen=True, slots=True)
 class CheckProgress:
-    """How far one check has come.
+    """The statistics of one check.
 
     Attributes:
-        evidence, guard, advance: of a sequential check: E, its guard, and A.
-        control: of a check of a distribution against control: what its cut is taken from.
-        seen_control, seen_treatment: of such a check, this stage's values in each arm, those
-            beyond the cut as errors.
-        value, limit: of a threshold check, as last taken; None before that.
-        breaches: in a row.
+        evidence, guard, advance: of a sequential check: E, its variance guard, and A.
+        control: of a check of a distribution against control: the values that its cut is from.
+        seen_control, seen_treatment: of such a check: the number of values in this stage,
+            with those beyond the cut as errors.
+        value, limit: of a threshold check at the last evaluation; None: not known yet.
+        breaches: how many in a row.
         unreadable: evaluations in a row in which the source could not be read.
-        passing: whether the last evaluation had a fresh and healthy value.
+        passing: whether the last evaluation had a fresh value within the limit.
         problem: why the source could not be read, the last time.
     """
 
     evidence: Mixture = Mixture()
     guard: VarianceGuard = VarianceGuard()
-    advance: Advance = Advance()
-    control: Faded = Faded()
+    advance: SafetyEvidence = SafetyEvidence()
+    control: FadingHistogram = FadingHistogram()
     value: float | None = None
     limit: float | None = None
     breaches: int = 0
@@ -58,7 +58,7 @@ class CheckProgress:
 
 @dataclass(frozen=True, slots=True)
 class Recent:
-    """The treatment in one of the last windows, for thresholds that look back.
+    """The treatment's counts in one of the last windows, for threshold checks.
 
     ``distributions`` are pairs of a measure and its values.
     """
@@ -76,30 +76,30 @@ class Progress:
     Attributes:
         release: the release's id.
         attempt, step, stage, state: those of the release at the last evaluation.
-        spending: which part of the false-alarm budget is being spent, from 1; attempts
-            and epochs take the next one.
-        generation: which set of failing users is being filled.
-        windows: windows closed since the release began.
+        spending: which part of the false-alarm budget is used, from 1; every attempt and
+            epoch uses the next one.
+        generation: which set of failing users is in use.
+        windows: windows closed since the release started.
         epoch_windows: windows closed in this epoch; 0 makes the next one its first.
         stage_windows: windows closed in this stage; 0 makes the next one its first.
         stage_data_windows: of those, windows with outcomes.
-        age: windows since the onset schedule of E last began; the schedule restarts with
-            every stage and epoch.
+        age: windows since the onset schedule of E last started; it restarts with every stage
+            and epoch.
         evaluated_ms, next_due_ms: store clock.
         control_ms, treatment_ms: when each arm last had a new outcome.
-        silent_exposures: exposures since any arm last had an outcome.
-        checks: every check, in the policy's order.
+        silent_exposures: exposures since an arm last had an outcome.
+        checks: the statistics of every check, in the policy's order.
         probe, imbalance: the statistics of the release as a whole.
-        readings, distribution_readings, trips: the store's totals as last read.
-        control, treatment: both arms since the release began, late counts included.
-        stage_control, stage_treatment: both arms in this stage, all strata.
+        readings, distribution_readings, trips: the totals as last read from the store.
+        control, treatment: both arms since the release started, late counts included.
+        stage_control, stage_treatment: both arms in this stage, in all strata.
         compared_control, compared_treatment: both arms in this stage, in the strata that
             have both by design.
-        failing_treated: treated users who failed where a control group existed, since the
-            attempt began.
+        failing_treated: treated users who failed where there was a control group, in this
+            attempt.
         lost_windows: windows in a row in which too many instances were lost.
-        before, before_distributions: what a draft measured before the release began.
-        recent: the last windows, as far as some threshold looks back.
+        before, before_distributions: what a draft measured before the release started.
+        recent: the last windows, as far back as the threshold checks need.
         decision: the last decision.
     """
 
@@ -149,8 +149,8 @@ class Progress:
         )
 
 
-def begin(release: Release) -> Progress:
-    """The progress of a release that was never evaluated."""
+def initial_progress(release: Release) -> Progress:
+    """Return the progress of a release that was never evaluated."""
     return Progress(
         release=release.id,
         attempt=release.attempt,

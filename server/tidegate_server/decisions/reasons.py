@@ -1,4 +1,4 @@
-"""The sentences that decisions give as their reasons, with the numbers they rest on."""
+"""The reasons of decisions: sentences with the numbers that a decision rests on."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Protocol
 from tidegate.counts import Counts
 
 from tidegate_server.decisions.decision import LARGEST_LOG
-from tidegate_server.decisions.distributions import ENOUGH
+from tidegate_server.decisions.distributions import MIN_VALUES
 from tidegate_server.decisions.observations import Window
 from tidegate_server.decisions.probe import FIRES_AT, MOST_RETREATS
 from tidegate_server.decisions.progress import CheckProgress, Progress
 from tidegate_server.decisions.safety_evidence import ADVANCE_AT
-from tidegate_server.decisions.sample_ratio import LOG_IMBALANCE_AT
+from tidegate_server.decisions.sample_ratio import IMBALANCE_AT
 from tidegate_server.domain.checks import Check, Metric
 from tidegate_server.domain.evidence import Trips, total
 from tidegate_server.domain.policy import DAY, HOUR, MINUTE, SECOND
 
 
-class Standing(Protocol):
-    """What a sentence needs of a check's standing."""
+class StatusOfCheck(Protocol):
+    """What a sentence needs of a check's status."""
 
     @property
     def check(self) -> Check:
@@ -29,68 +29,70 @@ class Standing(Protocol):
 
     @property
     def progress(self) -> CheckProgress:
-        """How far it has come."""
+        """The check's statistics."""
 
     @property
     def log_evidence(self) -> float:
         """ln E."""
 
 
-def number(value: float) -> str:
-    """A number to read: three digits where they matter, no exponents."""
+def format_number(value: float) -> str:
+    """Return a number with at most three significant digits below 100, without exponents."""
     if value >= 1e6:
         return "more than a million"
     if value >= 100 or value == int(value):
-        return f"{value:.0f}"
+        return f"{value:,.0f}"
     return f"{value:.3g}" if value >= 0.001 else "less than 0.001"
 
 
-def from_log(log: float) -> str:
-    """A number given as its logarithm."""
-    return number(math.exp(min(log, LARGEST_LOG)))
+def format_log(log: float) -> str:
+    """Return the number whose natural logarithm this is."""
+    return format_number(math.exp(min(log, LARGEST_LOG)))
 
 
 def duration(milliseconds: int) -> str:
-    """A duration in its largest fitting unit: ``90 s``, ``15 min``, ``2 h``, ``3 d``."""
+    """Return a duration in its largest fitting unit: ``90 s``, ``15 min``, ``2 h``, ``3 d``."""
     for unit, name in ((DAY, "d"), (HOUR, "h"), (MINUTE, "min")):
         if milliseconds >= 2 * unit or (milliseconds >= unit and milliseconds % unit == 0):
-            return f"{number(round(milliseconds / unit, 1))} {name}"
-    return f"{number(round(milliseconds / SECOND, 1))} s"
+            return f"{format_number(round(milliseconds / unit, 1))} {name}"
+    return f"{format_number(round(milliseconds / SECOND, 1))} s"
 
 
-def failures(progress: Progress) -> str:
-    """Who failed in both arms of this stage, where they can be compared."""
+def stage_failures(progress: Progress) -> str:
+    """Failing users of both arms in this stage, where the arms can be compared."""
     treated, control = progress.compared_treatment, progress.compared_control
     return (
-        f"{_failed(treated, 'treated')} against {_failed(control, 'control')} in this stage"
-        + _wobble(progress)
+        f"{_failing_users(treated, 'treated')} against {_failing_users(control, 'control')} "
+        "in this stage" + _overdispersion(progress)
     )
 
 
-def _failed(counts: Counts, arm: str) -> str:
+def _failing_users(counts: Counts, arm: str) -> str:
     users = "user" if counts.failing == 1 else "users"
     return f"{counts.failing} {arm} {users} failed in {counts.outcomes} operations"
 
 
-def _wobble(progress: Progress) -> str:
+def _overdispersion(progress: Progress) -> str:
     phi = max((check.guard.phi for check in progress.checks), default=1.0)
-    return f" (the arms wobble, damped by {number(phi)})" if phi >= 1.5 else ""
+    if phi < 1.5:
+        return ""
+    return f" (the arms' rates vary between windows: damped by {format_number(phi)})"
 
 
 def failed_check(
-    check: Check, mine: CheckProgress, log_evidence: float, threshold: float, progress: Progress
+    check: Check, mine: CheckProgress, log_evidence: float, limit: float, progress: Progress
 ) -> str:
-    """A check's evidence has reached its threshold."""
+    """The evidence of harm of a check has reached its limit."""
     return (
-        f"{_of(check)}evidence {from_log(log_evidence)} reached {number(threshold)}: "
-        f"{_compared(check, mine, progress)}"
+        f"{_subject(check)}evidence of harm {format_log(log_evidence)} reached "
+        f"{format_number(limit)}: {_comparison(check, mine, progress)}"
     )
 
 
-def _compared(check: Check, mine: CheckProgress, progress: Progress) -> str:
-    """What a check against the control group counts: who failed, or values beyond the cut."""
+def _comparison(check: Check, mine: CheckProgress, progress: Progress) -> str:
+    """What a check compares with control: failing users, or values beyond the cut."""
     if check.distribution is None or not check.sequential:
-        return failures(progress)
+        return stage_failures(progress)
     side = "above" if check.operator.large_is_bad else "below"
     if check.metric is Metric.LATENCY:
         side = "slower than"
@@ -98,49 +100,49 @@ def _compared(check: Check, mine: CheckProgress, progress: Progress) -> str:
     return (
         f"{treated.errors} of {treated.outcomes} treated operations were {side} control's "
         f"p{100 * check.quantile:g}, {control.errors} of {control.outcomes} control operations "
-        "in this stage" + _wobble(progress)
+        "in this stage" + _overdispersion(progress)
     )
 
 
-def _of(check: Check) -> str:
-    """What the evidence is about, when it is not the error rate against control."""
+def _subject(check: Check) -> str:
+    """The check's label, unless it is the error rate against control."""
     plain = check.metric is Metric.ERROR_RATE and check.sequential
     return "" if plain else f"{check.label}: "
 
 
-def breached(check: Check, seen: CheckProgress) -> str:
+def breached(check: Check, mine: CheckProgress) -> str:
     """A threshold was broken too often in a row."""
     return (
-        f"{check.label}: {_value(seen.value)} where {_limit(check, seen)} is healthy, "
-        f"{seen.breaches} times in a row ({check.failure_limit} tolerated)"
+        f"{check.label}: {_value(mine.value)}, must be {_limit(check, mine)}; failed "
+        f"{mine.breaches} times in a row ({check.failure_limit} allowed)"
     )
 
 
-def not_passing(check: Check, seen: CheckProgress) -> str:
-    """A threshold check has no fresh healthy value."""
-    if seen.problem:
-        return f"{check.label}: unreadable, {seen.problem} ({seen.unreadable} in a row)"
-    if seen.value is None or seen.limit is None:
+def not_passing(check: Check, mine: CheckProgress) -> str:
+    """A threshold check has no fresh value that passes."""
+    if mine.problem:
+        return f"{check.label}: cannot be read: {mine.problem} ({mine.unreadable} in a row)"
+    if mine.value is None or mine.limit is None:
         return f"{check.label}: no value yet"
     return (
-        f"{check.label}: {_value(seen.value)} where {_limit(check, seen)} is healthy "
-        f"({seen.breaches} in a row, {check.failure_limit} tolerated)"
+        f"{check.label}: {_value(mine.value)}, must be {_limit(check, mine)} "
+        f"({mine.breaches} in a row, {check.failure_limit} allowed)"
     )
 
 
-def unreadable(check: Check, seen: CheckProgress) -> str:
+def unreadable(check: Check, mine: CheckProgress) -> str:
     """A source has been unreadable for too long."""
     return (
-        f"{check.label} cannot be read: {seen.problem}, {seen.unreadable} times in a row "
-        f"({check.error_limit} tolerated)"
+        f"{check.label} cannot be read: {mine.problem}, {mine.unreadable} times in a row "
+        f"({check.error_limit} allowed)"
     )
 
 
 def suspicious(check: Check, mine: CheckProgress, log_evidence: float, progress: Progress) -> str:
-    """E is too high for an advance, and below its threshold."""
+    """The evidence of harm is too high for an advance, and below its limit."""
     return (
-        f"{_of(check)}rollback evidence {from_log(log_evidence)} is too high to go on: "
-        f"{_compared(check, mine, progress)}"
+        f"{_subject(check)}evidence of harm {format_log(log_evidence)} is too high to advance: "
+        f"{_comparison(check, mine, progress)}"
     )
 
 
@@ -148,86 +150,88 @@ def _value(value: float | None) -> str:
     return "no value" if value is None else f"{value:.4g}"
 
 
-def _limit(check: Check, seen: CheckProgress) -> str:
-    return f"{check.operator} {_value(seen.limit)}"
+def _limit(check: Check, mine: CheckProgress) -> str:
+    return f"{check.operator} {_value(mine.limit)}"
 
 
 def probe_fired(window: Window, progress: Progress) -> str:
     """Errors have risen where no control group is left."""
-    treated = window.treatment
     return (
-        f"errors rose at 100 %: {_failed(treated, 'treated')} since the last evaluation, "
-        f"where the control group's last rate was {number(100 * progress.probe.rate)} %"
+        f"errors rose at 100 %: {_failing_users(window.treatment, 'treated')} since the last "
+        f"evaluation; control's last known rate is {format_number(100 * progress.probe.rate)} %"
     )
 
 
 def retreat(window: Window, progress: Progress) -> str:
-    """Why the release goes back a stage."""
+    """The release goes back one stage."""
     return (
-        f"{probe_fired(window, progress)}; control reopened, so that the comparison decides "
-        f"(retreat {progress.probe.retreats + 1} of {MOST_RETREATS})"
+        f"{probe_fired(window, progress)}; going back one stage reopens the control group for "
+        f"the comparison (retreat {progress.probe.retreats + 1} of {MOST_RETREATS})"
     )
 
 
 RETREATS_SPENT = (
-    "errors rise at 100 %, the comparison finds them tolerable: the release went back "
-    f"{MOST_RETREATS} times and waits for a person to advance it or roll it back"
+    "errors rise at 100 %, but the comparison with a control group finds them tolerable: after "
+    f"{MOST_RETREATS} retreats a person must advance the release or roll it back"
 )
 
 
 def silence(milliseconds: int, window: Window, progress: Progress) -> str:
-    """Nothing ended in either arm for that long: which silence it is."""
+    """No operation ended in either arm for that long, and the probable cause."""
     span = duration(milliseconds)
     if progress.silent_exposures:
         return (
-            f"no data: {progress.silent_exposures} exposures but no outcome for {span}; "
-            "operations do not end, or their instances have stopped reporting"
+            f"no data: {progress.silent_exposures} exposures but no outcome for {span}: "
+            "operations do not end, or their instances stopped reporting"
         )
     if window.live_instances == 0:
         return f"no data: no SDK instance has reported for {span}"
+    if window.live_instances == 1:
+        return f"no data: no exposures for {span}; 1 instance reports"
     if window.live_instances is not None:
-        return f"no data: nobody was exposed for {span}, {window.live_instances} instances report"
-    return f"no data: nobody was exposed for {span}"
+        return f"no data: no exposures for {span}; {window.live_instances} instances report"
+    return f"no data: no exposures for {span}"
 
 
 def silent_arm(arm: str, milliseconds: int, other: Counts) -> str:
-    """One arm has had no outcome for that long while the other has."""
+    """No operation of one arm ended for that long while the other arm's did."""
     return (
         f"no data: no {arm} operation has ended for {duration(milliseconds)}, "
         f"while the other arm has {other.outcomes} in this stage"
     )
 
 
-def lost(window: Window) -> str:
-    """Instances that should report do not."""
+def lost_instances(window: Window) -> str:
+    """Too many instances stopped reporting without a last report."""
     expected = (window.live_instances or 0) + window.lost_instances
     return (
-        f"{window.lost_instances} of {expected} SDK instances stopped reporting without saying "
-        "that they end: if they crash, their errors are not counted"
+        f"{window.lost_instances} of {expected} SDK instances stopped reporting without a last "
+        "report: if they crashed, their errors are not counted"
     )
 
 
 def tripped(trips: Trips) -> str:
-    """Instances closed the release for themselves."""
+    """Local breakers closed the release."""
     times = "once" if trips.count == 1 else f"{trips.count} times"
     return (
-        f"SDK instances that could not reach the server closed the release for themselves {times}, "
-        f"for {duration(trips.milliseconds)} in all, because its treatment failed there"
+        f"local breakers closed the release {times}, for {duration(trips.milliseconds)} in total: "
+        "their SDK instances could not reach the server, and the treatment failed there"
     )
 
 
 def imbalance(log_evidence: float, progress: Progress, window: Window) -> str:
-    """The arms' traffic is not split as designed."""
+    """The traffic is not split between the arms as designed."""
     treated = progress.compared_treatment.outcomes
     both = treated + progress.compared_control.outcomes
     share = 100.0 * treated / both if both else 0.0
     design = ", ".join(
-        f"{number(100.0 * stratum.share)} %" for stratum in window.strata if stratum.compared
+        f"{format_number(100.0 * stratum.share)} %" for stratum in window.strata if stratum.compared
     )
     return (
-        f"{treated} of {both} operations ({number(share)} %) were treated by a design of {design} "
-        f"(evidence {from_log(log_evidence)} of {from_log(LOG_IMBALANCE_AT)}): bucketing or "
-        "reporting is broken, or very few users make most of the traffic"
+        f"sample ratio: {treated} of {both} operations ({format_number(share)} %) were treated, "
+        f"by design {design} (evidence {format_log(log_evidence)}, limit "
+        f"{format_number(IMBALANCE_AT)}): bucketing or reporting is broken, or very few users "
+        "make most of the traffic"
     )
 
 
@@ -235,7 +239,7 @@ def quiet_probe(progress: Progress) -> str:
     """The probe has not fired."""
     if not progress.probe.seen:
         return "no control group to compare with"
-    return f"probe {number(progress.probe.excess)} of {number(FIRES_AT)}"
+    return f"probe {format_number(progress.probe.excess)} (fires at {format_number(FIRES_AT)})"
 
 
 def missing_time(elapsed: int, needed: int) -> str:
@@ -243,38 +247,38 @@ def missing_time(elapsed: int, needed: int) -> str:
     return f"{duration(elapsed)} of {duration(needed)} in this stage"
 
 
-def missing_samples(arm: str, seen: int, needed: int) -> str:
-    """An arm has too few outcomes: the third silence."""
-    return f"too few samples, {seen} of {needed} outcomes in the {arm} arm"
+def missing_samples(arm: str, outcomes: int, needed: int) -> str:
+    """An arm has too few outcomes."""
+    return f"too few samples, {outcomes} of {needed} outcomes in the {arm} arm"
 
 
-def missing_advance(check: Check, mine: CheckProgress) -> str:
-    """A has not reached its threshold."""
-    if check.distribution is not None and mine.control.total < ENOUGH:
-        known = number(math.floor(mine.control.total))
-        return f"{_of(check)}{known} of {number(ENOUGH)} values of control to compare with"
-    log_advance = mine.advance.log_value
-    return f"{_of(check)}advance evidence {from_log(log_advance)} of {number(ADVANCE_AT)}"
+def missing_safety(check: Check, mine: CheckProgress) -> str:
+    """The evidence of safety has not reached its limit."""
+    if check.distribution is not None and mine.control.total < MIN_VALUES:
+        known = format_number(math.floor(mine.control.total))
+        return f"{_subject(check)}{known} of {format_number(MIN_VALUES)} control values to compare"
+    value = format_log(mine.advance.log_value)
+    return f"{_subject(check)}evidence of safety {value} (advances at {format_number(ADVANCE_AT)})"
 
 
-def harmless(progress: Progress, checks: Sequence[Standing]) -> str:
-    """Every check passes, A of the sequential ones with its threshold reached."""
+def all_checks_pass(progress: Progress, checks: Sequence[StatusOfCheck]) -> str:
+    """Every check passes, and the evidence of safety has reached its limit."""
     compared = [each for each in checks if each.check.sequential]
     if not compared:
-        return f"every check passes: {failures(progress)}"
+        return f"every check passes: {stage_failures(progress)}"
     least = min(each.progress.advance.log_value for each in compared)
     highest = max(each.log_evidence for each in compared)
     return (
-        f"advance evidence {from_log(least)} reached {number(ADVANCE_AT)}, "
-        f"rollback evidence {from_log(highest)}: {failures(progress)}"
+        f"evidence of safety {format_log(least)} reached {format_number(ADVANCE_AT)}, "
+        f"evidence of harm {format_log(highest)}: {stage_failures(progress)}"
     )
 
 
 def uncompared(progress: Progress) -> str:
-    """Time and samples are there, and there is no control group."""
-    return f"{_failed(progress.stage_treatment, 'treated')}; {quiet_probe(progress)}"
+    """The stage has its time and samples, and no control group."""
+    return f"{_failing_users(progress.stage_treatment, 'treated')}; {quiet_probe(progress)}"
 
 
-def all_outcomes(window: Window) -> int:
-    """Operations that ended in a window, both arms."""
+def window_outcomes(window: Window) -> int:
+    """Return how many operations ended in a window, in both arms."""
     return total((window.control, window.treatment)).outcomes

@@ -1,8 +1,8 @@
-"""A, the evidence that the treatment is harmless enough for the next stage.
+"""A, the evidence of safety: that the treatment is safe enough for the next stage.
 
 An e-process against "harmful", ``p_t >= 1.25 p_c + d``: a harmful release passes a
-stage with a probability of at most beta, whatever the control's rate does. It starts
-afresh at every stage; the predictable control rate goes on.
+stage with a probability of at most beta, whatever the control's rate does. A restarts at
+every stage; the control rate that predicts the bets is kept.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tidegate.counts import StratumCounts
 from tidegate.harm_evidence import log_sum
 
 HARMFUL_CHANCE = 0.10
-"""beta: the probability of advancing a stage although the release is harmful."""
+"""beta: the probability that a harmful release advances one stage."""
 
 ADVANCE_AT = 1.0 / HARMFUL_CHANCE
 """The value of A that an advance needs."""
@@ -26,23 +26,23 @@ HARMLESS_RATIO = 1.25
 """r1: the relative excess of errors that still counts as harmless."""
 
 HARM_BUDGET = 0.002
-"""d*: excess errors allowed, as a share of all traffic at the next stage."""
+"""d*: the excess errors allowed at the next stage, as a share of all traffic."""
 
 LARGEST_EXCESS = 0.10
-"""The excess that is allowed at most, however small the next stage is."""
+"""The largest excess error rate that is allowed, however small the next stage is."""
 
 POWERS = (1.0, 0.5, 2.0)
-"""How boldly each bet goes; ``BET_WEIGHTS`` are their prior weights."""
+"""The boldness of each bet; ``BET_WEIGHTS`` are their prior weights."""
 
 BET_WEIGHTS = (0.5, 0.25, 0.25)
 
 FADING = 0.5 ** (1 / 30)
-"""The control rate's memory per window: half is gone after thirty."""
+"""The weight of a window in the control rate halves in thirty windows."""
 
 
 @dataclass(frozen=True, slots=True)
-class Advance:
-    """The bets in logarithms, and the faded control group that predicts its rate."""
+class SafetyEvidence:
+    """The bets in logarithms, and control's faded counts that predict its rate."""
 
     logs: tuple[float, ...] = (0.0, 0.0, 0.0)
     operations: float = 20.0
@@ -57,29 +57,31 @@ class Advance:
 
 
 def allowed_excess(shares: Sequence[float], stage: int) -> float:
-    """d: the excess error rate that is harmless at a stage (from 1).
+    """Return d, the excess error rate that is harmless at a stage (from 1).
 
     Args:
         shares: the share that each stage opens, 0 to 1.
-        stage: the present stage; the next one's share counts, the last one's its own.
+        stage: the present stage. The share of the next one counts, in the last stage its own.
     """
     following = shares[min(stage, len(shares) - 1)]
     return min(LARGEST_EXCESS, HARM_BUDGET / following)
 
 
-def restart_bets(advance: Advance) -> Advance:
-    """A at the first window of a stage."""
-    return Advance(operations=advance.operations, errors=advance.errors)
+def restart_bets(evidence: SafetyEvidence) -> SafetyEvidence:
+    """Return the evidence at the start of a stage."""
+    return SafetyEvidence(operations=evidence.operations, errors=evidence.errors)
 
 
-def watch_harmlessness(advance: Advance, strata: Iterable[StratumCounts], excess: float) -> Advance:
-    """A after a window; logs add over the strata that have a control group.
+def update_safety_evidence(
+    evidence: SafetyEvidence, strata: Iterable[StratumCounts], excess: float
+) -> SafetyEvidence:
+    """Return the evidence after a window; logs add over the strata that have a control group.
 
-    Failing users whose names an SDK had no room for count against the treatment and not
-    against the control: A may only be lowered by what is not known exactly.
+    Failing users that an SDK had no room to name count in the treatment and not in control:
+    what is not known exactly may only lower A.
     """
-    rate = min(0.9, max(1e-6, advance.errors / advance.operations))
-    logs = list(advance.logs)
+    rate = min(0.9, max(1e-6, evidence.errors / evidence.operations))
+    logs = list(evidence.logs)
     operations, errors = 0, 0
     for each in strata:
         if not each.compared:
@@ -100,15 +102,15 @@ def watch_harmlessness(advance: Advance, strata: Iterable[StratumCounts], excess
                 + control_failing * math.log(by_control)
                 + treated * excess * (1.0 - by_treated)
             )
-    return Advance(
+    return SafetyEvidence(
         tuple(logs),
-        advance.operations * FADING + operations,
-        advance.errors * FADING + errors,
+        evidence.operations * FADING + operations,
+        evidence.errors * FADING + errors,
     )
 
 
 def _failure_factor(rate: float, controls: int, treated: int, excess: float) -> float:
-    """What one treated failure multiplies A by, for the growth-optimal bet at this rate."""
+    """Return the factor of A for one treated failure, by the growth-optimal bet at this rate."""
     r1 = HARMLESS_RATIO
     a = r1 * (treated * r1 + controls)
     b = treated * r1 * (rate - excess) + controls * (rate * r1 - excess)

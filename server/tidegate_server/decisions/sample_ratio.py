@@ -1,11 +1,11 @@
-"""The sample-ratio check: is the traffic split between the arms as the hash says?
+"""The sample-ratio check: whether the traffic is split between the arms as designed.
 
-It is not when bucketing or reporting is broken, and then no comparison of the arms
-means anything. A sequential multinomial test: two-sided bets on the odds of an
-operation being a treated one, against odds within a factor of ``MARGIN`` of the design.
-The factor is there because operations are counted and users are assigned: a hundred
-treated users who happen to be busier than the rest are no fault. The chance that a
-split within the margin ever trips it is at most ``FALSE_ALARM``.
+If it is not, bucketing or reporting is broken and no comparison of the arms is valid.
+A sequential multinomial test: two-sided bets on the odds that an operation is a treated
+one, against odds within a factor of ``MARGIN`` of the design. The margin is needed because
+operations are counted but users are assigned: a hundred treated users who are busier than
+the others are no fault. For a split within the margin, the probability that the check ever
+holds a release is at most ``FALSE_ALARM``.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ IMBALANCE_AT = 1.0 / FALSE_ALARM
 LOG_IMBALANCE_AT = math.log(IMBALANCE_AT)
 
 MARGIN = 1.5
-"""Odds between 1/MARGIN and MARGIN times the design are within the null hypothesis."""
+"""Odds from 1/MARGIN to MARGIN times the design belong to the null hypothesis."""
 
 FACTORS = (1.5, 3.0, 10.0)
-"""How far beyond the margin each bet takes the odds to be, on either side."""
+"""How far beyond the margin each bet assumes the odds to be, on either side."""
 
 BETS = len(FACTORS) * 2
 BET_WEIGHTS = (1.0 / BETS,) * BETS
 
 HIGHEST_BET = 12.0
-"""Bets stop growing here, in logs, so that the check lets go soon after the cause is mended."""
+"""Bets stop growing here, in logs, so that the check passes soon after the cause is fixed."""
 
 
-def watch_split(
+def update_sample_ratio(
     mixture: Mixture, strata: Iterable[StratumCounts], *, age: int, new_stage: bool
 ) -> Mixture:
-    """The check after a window; a stratum without a control group has no split."""
+    """Return the check's bets after a window; a stratum without a control group has no split."""
     mass = onset_mass(age, first=not mixture.bets, new_stage=new_stage)
     begun = begin_bets(mixture, mass, BETS)
     grown = add_increments(begun, _increments(strata), 1.0, 1.0)
@@ -44,7 +44,7 @@ def watch_split(
 
 
 def log_imbalance(mixture: Mixture) -> float:
-    """ln of the evidence that the split is broken."""
+    """Return ln of the evidence that the split is broken."""
     return log_value(mixture, BET_WEIGHTS)
 
 
@@ -62,7 +62,7 @@ def _increments(strata: Iterable[StratumCounts]) -> list[float]:
 
 
 def _log_factor(share: float, boundary: float, factor: float, treated: int, both: int) -> float:
-    """ln of Binomial(treated; both, alternative) over Binomial(treated; both, boundary)."""
+    """Return ln of Binomial(treated; both, alternative) / Binomial(treated; both, boundary)."""
     scale = math.log(share * boundary * factor + 1.0 - share) - math.log(
         share * boundary + 1.0 - share
     )

@@ -1,4 +1,4 @@
-"""The way out of a stage: everything that must be there, then approvals, then confirmation."""
+"""Leaving a stage: time, samples and evidence first, then approvals, then confirmations."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tidegate_server.decisions import reasons
-from tidegate_server.decisions.check_status import CheckStanding
+from tidegate_server.decisions.check_status import CheckStatus
 from tidegate_server.decisions.decision import Action
 from tidegate_server.decisions.observations import Window
 from tidegate_server.decisions.progress import Progress
@@ -23,7 +23,7 @@ MIN_WINDOWS = 2
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What is done, why, the state it leads to, and whom to ask before more is done."""
+    """What is done and why, the state that follows, and the webhooks to ask for confirmation."""
 
     action: Action
     reason: str
@@ -31,179 +31,201 @@ class Verdict:
     asks: tuple[str, ...] = ()
 
 
-def hold(release: Release, reason: str) -> Verdict:
-    """Nothing changes."""
+def stay(release: Release, reason: str) -> Verdict:
+    """Return the verdict that changes nothing."""
     return Verdict(Action.HOLD, reason, release.state)
 
 
-def hold_up(reason: str) -> Verdict:
-    """The release does not go on until the reason is over."""
+def hold(reason: str) -> Verdict:
+    """Return the verdict that holds the release until the reason ends."""
     return Verdict(Action.HOLD, reason, State.HOLDING)
 
 
+def roll_back(release: Release, reason: str) -> Verdict:
+    """Return the verdict that closes the release, for a cooldown if a retry is left."""
+    rollback = release.policy.rollback
+    if release.retries >= rollback.max_retries:
+        if rollback.max_retries:
+            reason = f"{reason}; no retries left ({release.retries} of {rollback.max_retries} used)"
+        return Verdict(Action.ROLLBACK, reason, State.ROLLED_BACK)
+    state = State.PAUSED if release.state is State.PAUSED else State.COOLDOWN
+    return Verdict(
+        Action.COOL_DOWN,
+        f"{reason}; retry {release.retries + 1} of {rollback.max_retries} after "
+        f"{reasons.duration(rollback.cooldown_ms)}",
+        state,
+    )
+
+
 @dataclass(frozen=True, slots=True)
-class Exit:
-    """A release at the end of an evaluation that nothing has stopped."""
+class StageExit:
+    """A release at the end of an evaluation that nothing has stopped.
+
+    Attributes:
+        release: as it is now.
+        progress: its statistics, this window included.
+        window: the window that was closed.
+        checks: the status of every check.
+        now_ms: store clock.
+    """
 
     release: Release
     progress: Progress
     window: Window
-    checks: Sequence[CheckStanding]
+    checks: Sequence[CheckStatus]
     now_ms: int
 
     def verdict(self) -> Verdict:
-        """Leave the stage, or say what stands in the way."""
+        """Return the verdict that leaves the stage, or says what it still needs."""
         release = self.release
         missing = self._missing()
         if missing == [NOTHING_NEW]:
-            # People take longer than a window: nobody is asked again for a quiet one.
+            # People take longer than a window, so a window without data asks nobody again.
             if release.state is State.AWAITING_APPROVAL:
                 return Verdict(Action.ASK, release.reason, State.AWAITING_APPROVAL)
-            if release.state is State.HOLDING and self._held_by_people([], None):
-                return hold(release, release.reason)
+            if release.state is State.HOLDING and self._waits_for_people_only([], None):
+                return stay(release, release.reason)
         if missing and self._is_overdue():
-            return hold_up(f"{self._overdue()}; {'; '.join(missing)}")
-        closed = self._closed()
-        if release.state is State.HOLDING and not self._held_by_people(missing, closed):
+            return hold(f"{self._overdue_reason()}; {'; '.join(missing)}")
+        closed = self._closed_window()
+        if release.state is State.HOLDING and not self._waits_for_people_only(missing, closed):
             before = release.resumes_to or State.RUNNING
-            return Verdict(Action.HOLD, "what held the release is over, it goes on", before)
+            return Verdict(Action.HOLD, "the reason to hold has ended", before)
         if missing or closed:
             return self._wait(missing, closed)
-        return self._without_approval() or self._without_confirmation() or self._leave()
+        return self._await_approval() or self._await_confirmation() or self._leave()
 
     @property
-    def last(self) -> bool:
-        """Whether this is the last stage."""
+    def _is_last_stage(self) -> bool:
         return self.release.stage == len(self.release.policy.stages)
 
     @property
-    def _elapsed(self) -> int:
+    def _elapsed_ms(self) -> int:
         return self.now_ms - self.release.stage_entered_ms
 
     def _missing(self) -> list[str]:
-        """What time, samples and the checks still lack."""
+        """Return what time, samples and the checks still need."""
         policy = self.release.policy
         stage = policy.stages[self.release.stage - 1]
-        needed_ms = policy.bake_ms if self.last else stage.min_duration_ms
+        needed_ms = policy.bake_ms if self._is_last_stage else stage.min_duration_ms
         compared = self.window.has_control
         missing = [
-            f"warning: {check.why_failed(self.progress)}" for check in self.checks if check.failed
+            f"warning: {check.failure_reason(self.progress)}"
+            for check in self.checks
+            if check.failed
         ]
-        if self._elapsed < needed_ms:
-            missing.append(reasons.missing_time(self._elapsed, needed_ms))
+        if self._elapsed_ms < needed_ms:
+            missing.append(reasons.missing_time(self._elapsed_ms, needed_ms))
         missing += _missing_samples(self.progress, stage.min_samples, compared=compared)
         if self.progress.stage_data_windows < MIN_WINDOWS:
             missing.append(f"{self.progress.stage_data_windows} of {MIN_WINDOWS} windows with data")
         for check in self.checks:
             missing += check.missing(self.progress, compared=compared)
-        if reasons.all_outcomes(self.window) == 0:
+        if reasons.window_outcomes(self.window) == 0:
             missing.append(NOTHING_NEW)
         return missing
 
     def _is_overdue(self) -> bool:
         longest = self.release.policy.stages[self.release.stage - 1].max_duration_ms
-        return longest is not None and self._elapsed >= longest
+        return longest is not None and self._elapsed_ms >= longest
 
-    def _overdue(self) -> str:
+    def _overdue_reason(self) -> str:
         return (
-            f"undecided after {reasons.duration(self._elapsed)} in this stage: a person decides "
-            "whether it advances or is rolled back"
+            f"undecided after {reasons.duration(self._elapsed_ms)} in this stage: a person must "
+            "advance the release or roll it back"
         )
 
-    def _closed(self) -> str | None:
-        """Why no percentage may be raised now; completing raises one only after a holdback."""
+    def _closed_window(self) -> str | None:
+        """Return why no percentage may be raised now; completing raises one after a holdback."""
         policy = self.release.policy
-        if self.last and not policy.holdback:
+        if self._is_last_stage and not policy.holdback:
             return None
         return closed_because(policy.windows, self.now_ms)
 
-    def _held_by_people(self, missing: list[str], closed: str | None) -> bool:
-        """Whether only people or their webhooks still hold the release."""
+    def _waits_for_people_only(self, missing: list[str], closed: str | None) -> bool:
+        """Return whether only approvals or confirmations are still needed."""
         if missing or closed:
             return False
         asked = self.release.asked_ms is not None and not is_approved(self.release)
         return asked or bool(self.release.policy.confirm)
 
     def _wait(self, missing: list[str], closed: str | None) -> Verdict:
-        reason = closed or ("baking: " if self.last else "waiting: ") + "; ".join(missing)
+        prefix = "baking: " if self._is_last_stage else "waiting: "
+        reason = closed or prefix + "; ".join(missing)
         if self.release.state is State.AWAITING_APPROVAL:
             return Verdict(Action.HOLD, reason, self.release.resumes_to or State.RUNNING)
-        return hold(self.release, reason)
+        return stay(self.release, reason)
 
-    def _without_approval(self) -> Verdict | None:
+    def _await_approval(self) -> Verdict | None:
         release = self.release
         gate = release.policy.stages[release.stage - 1].approval
         if gate is None or is_approved(release):
             return None
-        given = f"{len(release.approvals)} of {gate.count} approvals"
-        whom = f" of {', '.join(gate.approvers)}" if gate.approvers else ""
+        approvals = "approval" if gate.count == 1 else "approvals"
+        needed = f"needs {gate.count} {approvals}, has {len(release.approvals)}"
         asked_ms = release.asked_ms
         if asked_ms is not None and gate.timeout_ms is not None:
-            waited = self.now_ms - asked_ms
-            if waited >= gate.timeout_ms:
-                reason = f"{given} after {reasons.duration(waited)}: nobody else approved in time"
+            waited_ms = self.now_ms - asked_ms
+            if waited_ms >= gate.timeout_ms:
+                reason = f"{needed}: timed out after {reasons.duration(waited_ms)}"
                 if gate.on_timeout is OnTimeout.ROLLBACK:
-                    return rolled_back(release, reason)
-                return hold_up(reason)
+                    return roll_back(release, reason)
+                return hold(reason)
         if release.state is State.HOLDING:
-            return hold(release, release.reason)
+            return stay(release, release.reason)
+        approvers = f" (approvers: {', '.join(gate.approvers)})" if gate.approvers else ""
         return Verdict(
-            Action.ASK, f"everything else has passed; {given}{whom}", State.AWAITING_APPROVAL
+            Action.ASK,
+            f"everything else has passed; {needed}{approvers}",
+            State.AWAITING_APPROVAL,
         )
 
-    def _without_confirmation(self) -> Verdict | None:
-        asked = tuple(each.webhook for each in self.release.policy.confirm)
-        if not asked:
+    def _await_confirmation(self) -> Verdict | None:
+        webhooks = tuple(each.webhook for each in self.release.policy.confirm)
+        if not webhooks:
             return None
         answers = {answer.webhook: answer for answer in self.window.answers}
-        if any(webhook not in answers for webhook in asked):
-            words = f"asks {', '.join(asked)} to confirm"
-            return Verdict(Action.HOLD, words, self.release.state, asks=asked)
-        refused = [answers[webhook] for webhook in asked if not answers[webhook].confirmed]
-        if not refused:
+        if any(webhook not in answers for webhook in webhooks):
+            reason = f"asks {', '.join(webhooks)} to confirm"
+            return Verdict(Action.HOLD, reason, self.release.state, asks=webhooks)
+        refusals = [answers[webhook] for webhook in webhooks if not answers[webhook].confirmed]
+        if not refusals:
             return None
-        said = "; ".join(f"{each.webhook}: {each.reason or 'no reason given'}" for each in refused)
-        return hold_up(f"not confirmed by {said}")
+        refused = "; ".join(
+            f"{each.webhook}: {each.reason or 'no reason given'}" for each in refusals
+        )
+        return hold(f"not confirmed by {refused}")
 
     def _leave(self) -> Verdict:
         release, progress = self.release, self.progress
-        found = (
-            reasons.harmless(progress, self.checks)
+        reason = (
+            reasons.all_checks_pass(progress, self.checks)
             if self.window.has_control
             else reasons.uncompared(progress)
         )
-        given = ", ".join(approval.actor for approval in release.approvals)
-        if given:
-            found = f"{found}; approved by {given}"
-        if self.last:
-            percentage = reasons.number(release.policy.opened(release.stage))
-            baked = f"healthy for {reasons.duration(self._elapsed)} at {percentage} %"
-            return Verdict(Action.COMPLETE, f"{baked}: {found}", State.COMPLETED)
-        arrives_last = release.stage + 1 == len(release.policy.stages)
-        return Verdict(Action.ADVANCE, found, State.BAKING if arrives_last else State.RUNNING)
-
-
-def rolled_back(release: Release, reason: str) -> Verdict:
-    """The release closes: for a while when a retry remains, else for good."""
-    rollback = release.policy.rollback
-    if release.retries >= rollback.max_retries:
-        if rollback.max_retries:
-            reason = f"{reason}; none of {rollback.max_retries} retries is left"
-        return Verdict(Action.ROLLBACK, reason, State.ROLLED_BACK)
-    state = State.PAUSED if release.state is State.PAUSED else State.COOLDOWN
-    again = (
-        f"{reason}; retry {release.retries + 1} of {rollback.max_retries} after "
-        f"{reasons.duration(rollback.cooldown_ms)}"
-    )
-    return Verdict(Action.COOL_DOWN, again, state)
+        if release.approvals:
+            approvers = ", ".join(approval.actor for approval in release.approvals)
+            reason = f"{reason}; approved by {approvers}"
+        if self._is_last_stage:
+            percentage = reasons.format_number(release.policy.opened(release.stage))
+            baked = f"healthy for {reasons.duration(self._elapsed_ms)} at {percentage} %"
+            return Verdict(Action.COMPLETE, f"{baked}: {reason}", State.COMPLETED)
+        next_is_last = release.stage + 1 == len(release.policy.stages)
+        return Verdict(Action.ADVANCE, reason, State.BAKING if next_is_last else State.RUNNING)
 
 
 def _missing_samples(progress: Progress, needed: int, *, compared: bool) -> list[str]:
     if not compared:
-        seen = progress.stage_treatment.outcomes
-        return [] if seen >= needed else [reasons.missing_samples("treatment", seen, needed)]
+        outcomes = progress.stage_treatment.outcomes
+        if outcomes >= needed:
+            return []
+        return [reasons.missing_samples("treatment", outcomes, needed)]
     arms = (
         ("treatment", progress.compared_treatment.outcomes),
         ("control", progress.compared_control.outcomes),
     )
-    return [reasons.missing_samples(arm, seen, needed) for arm, seen in arms if seen < needed]
+    return [
+        reasons.missing_samples(arm, outcomes, needed)
+        for arm, outcomes in arms
+        if outcomes < needed
+    ]

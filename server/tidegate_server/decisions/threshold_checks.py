@@ -1,7 +1,7 @@
 """Checks that compare one value with a limit at each evaluation.
 
-They fail after more breaches in a row than the policy tolerates. A source that cannot be
-read is neither a breach nor a pass; what was never measured never passes.
+A check fails after more breaches in a row than the policy allows. A source that cannot be
+read is neither a breach nor a pass. Without a value, a check does not pass.
 """
 
 from __future__ import annotations
@@ -22,35 +22,40 @@ from tidegate_server.domain.policy import Policy
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
-    """A value and its limit; None: there is none yet. ``problem``: the source is at fault."""
+class ThresholdValue:
+    """A value and its limit; None: not known yet. ``problem``: why the source cannot be read."""
 
     value: float | None
     limit: float | None
     problem: str = ""
 
 
-def watch_threshold(
+def update_threshold_check(
     number: int, check: Check, before: CheckProgress, progress: Progress, window: Window
 ) -> CheckProgress:
-    """A threshold check after a window; ``progress`` has the window in it already."""
-    taken = _take(number, check, progress, window)
-    if taken.problem:
+    """Return a threshold check after a window; ``progress`` already includes the window."""
+    current = _current_value(number, check, progress, window)
+    if current.problem:
         return replace(
             before,
             unreadable=before.unreadable + 1,
             passing=False,
-            problem=taken.problem,
+            problem=current.problem,
         )
-    if taken.value is None or taken.limit is None:
+    if current.value is None or current.limit is None:
         return replace(
-            before, value=taken.value, limit=taken.limit, unreadable=0, passing=False, problem=""
+            before,
+            value=current.value,
+            limit=current.limit,
+            unreadable=0,
+            passing=False,
+            problem="",
         )
-    passing = check.operator.holds(taken.value, taken.limit)
+    passing = check.operator.holds(current.value, current.limit)
     return replace(
         before,
-        value=taken.value,
-        limit=taken.limit,
+        value=current.value,
+        limit=current.limit,
         breaches=0 if passing else before.breaches + 1,
         unreadable=0,
         passing=passing,
@@ -58,11 +63,11 @@ def watch_threshold(
     )
 
 
-def increments_alone(treated: Counts, highest: float) -> list[float]:
-    """Log factor of a window for each bet, against a highest rate instead of a control group.
+def increments_without_control(treated: Counts, highest: float) -> list[float]:
+    """Return the log factor of a window for each bet, against a highest allowed rate.
 
-    For a stage that leaves no control and has none before it; E is then evidence that the
-    treatment fails more often than ``highest``.
+    For a release that never had a control group; E is then evidence that the treatment
+    fails more often than ``highest``.
     """
     return [
         treated.failing * math.log(grid) - treated.outcomes * highest * (grid - 1.0)
@@ -71,17 +76,19 @@ def increments_alone(treated: Counts, highest: float) -> list[float]:
 
 
 def has_failed(check: Check, progress: CheckProgress) -> bool:
-    """Whether there were more breaches in a row than are tolerated."""
+    """Return whether there were more breaches in a row than the policy allows."""
     return progress.breaches > check.failure_limit
 
 
 def is_unreadable(check: Check, progress: CheckProgress) -> bool:
-    """Whether the source has been unreadable for longer than is tolerated."""
+    """Return whether the source has been unreadable for longer than the policy allows."""
     return progress.unreadable > check.error_limit
 
 
-def recent_after(recent: Iterable[Recent], policy: Policy, window: Window) -> tuple[Recent, ...]:
-    """The last windows with this one added, as far as the policy's thresholds look back."""
+def add_recent_window(
+    recent: Iterable[Recent], policy: Policy, window: Window
+) -> tuple[Recent, ...]:
+    """Return the last windows with this one, as far back as the policy's thresholds need."""
     checks = [
         check
         for check in policy.checks
@@ -96,32 +103,36 @@ def recent_after(recent: Iterable[Recent], policy: Policy, window: Window) -> tu
         window.closed_ms,
         treated.outcomes,
         treated.errors,
-        tuple((measure, _treated(window, measure)) for measure in measures if measure is not None),
+        tuple(
+            (measure, _treated_values(window, measure))
+            for measure in measures
+            if measure is not None
+        ),
     )
     return (*(each for each in recent if each.closed_ms > oldest), present)
 
 
-def _treated(window: Window, measure: str) -> Histogram:
+def _treated_values(window: Window, measure: str) -> Histogram:
     return add_histograms(
         each.treatment for each in window.distributions if each.measure == measure
     )
 
 
-def _take(number: int, check: Check, progress: Progress, window: Window) -> Taken:
+def _current_value(number: int, check: Check, progress: Progress, window: Window) -> ThresholdValue:
     if check.metric is Metric.PROMETHEUS:
-        return _asked(check, [each for each in window.measured if each.check == number])
+        return _prometheus_value(check, [each for each in window.measured if each.check == number])
     oldest = window.closed_ms - check.window_ms
     recent = [each for each in progress.recent if each.closed_ms > oldest]
-    value = _value(check, recent)
+    value = _recent_value(check, recent)
     if check.compare is Compare.ABSOLUTE:
-        return Taken(value, check.threshold)
-    base = _before(check, progress)
+        return ThresholdValue(value, check.threshold)
+    base = _value_before_release(check, progress)
     if base is None:
-        return Taken(value, None, "nothing was measured before the release began")
-    return Taken(value, _tolerated(check, base))
+        return ThresholdValue(value, None, "nothing was measured before the release began")
+    return ThresholdValue(value, _limit(check, base))
 
 
-def _value(check: Check, recent: list[Recent]) -> float | None:
+def _recent_value(check: Check, recent: list[Recent]) -> float | None:
     if check.metric is Metric.ERROR_RATE:
         outcomes = sum(each.outcomes for each in recent)
         return sum(each.errors for each in recent) / outcomes if outcomes else None
@@ -134,7 +145,7 @@ def _value(check: Check, recent: list[Recent]) -> float | None:
     return quantile_value(values, check.quantile)
 
 
-def _before(check: Check, progress: Progress) -> float | None:
+def _value_before_release(check: Check, progress: Progress) -> float | None:
     if check.metric is Metric.ERROR_RATE:
         before = progress.before
         return before.errors / before.outcomes if before.outcomes else None
@@ -142,23 +153,23 @@ def _before(check: Check, progress: Progress) -> float | None:
     return quantile_value(values, check.quantile)
 
 
-def _asked(check: Check, measured: list[Measured]) -> Taken:
-    by_name = {each.of: each for each in measured}
-    treated = by_name.get("treatment")
+def _prometheus_value(check: Check, measured: list[Measured]) -> ThresholdValue:
+    by_query = {each.of: each for each in measured}
+    treated = by_query.get("treatment")
     if treated is None:
-        return Taken(None, None, "the source was not asked")
+        return ThresholdValue(None, None, "the source was not asked")
     if treated.value is None:
-        return Taken(None, None, treated.problem or "no value")
+        return ThresholdValue(None, None, treated.problem or "no value")
     if check.compare is Compare.ABSOLUTE:
-        return Taken(treated.value, check.threshold)
-    base = by_name.get(str(check.compare))
+        return ThresholdValue(treated.value, check.threshold)
+    base = by_query.get(str(check.compare))
     if base is None or base.value is None:
-        why = base.problem if base is not None else "the source was not asked"
-        return Taken(treated.value, None, f"of {check.compare}: {why or 'no value'}")
-    return Taken(treated.value, _tolerated(check, base.value))
+        problem = base.problem if base is not None else "the source was not asked"
+        return ThresholdValue(treated.value, None, f"of {check.compare}: {problem or 'no value'}")
+    return ThresholdValue(treated.value, _limit(check, base.value))
 
 
-def _tolerated(check: Check, base: float) -> float:
-    """The limit that a base value and the tolerance make."""
+def _limit(check: Check, base: float) -> float:
+    """Return the limit: the base value and the tolerance."""
     slack = abs(base) * check.tolerance.relative + check.tolerance.absolute
     return base + slack if check.operator.large_is_bad else base - slack

@@ -1,8 +1,8 @@
-"""What a window adds to a release's progress: every statistic, updated once, in order.
+"""Update every statistic of a release with a window, once and in order, and restart them.
 
-Here live the restarts, too. A new stage goes on with E and begins A afresh. A new
-attempt, or a changed treatment in the same stage, begins everything afresh and takes
-the next part of the false-alarm budget; so does an epoch, for E alone.
+A new stage continues E and restarts A. A new attempt, or a changed treatment in the same
+stage, restarts everything and uses the next part of the false-alarm budget. A new epoch
+does the same for E alone.
 """
 
 from __future__ import annotations
@@ -20,31 +20,31 @@ from tidegate.harm_evidence import (
     update_guard,
 )
 
-from tidegate_server.decisions.distributions import counted, cut_of, fade_in
+from tidegate_server.decisions.distributions import count_bad_operations, cut_bucket, fade_in
 from tidegate_server.decisions.observations import Window
-from tidegate_server.decisions.probe import watch_treatment
+from tidegate_server.decisions.probe import update_probe
 from tidegate_server.decisions.progress import CheckProgress, Progress
 from tidegate_server.decisions.safety_evidence import (
     allowed_excess,
     restart_bets,
-    watch_harmlessness,
+    update_safety_evidence,
 )
-from tidegate_server.decisions.sample_ratio import watch_split
+from tidegate_server.decisions.sample_ratio import update_sample_ratio
 from tidegate_server.decisions.threshold_checks import (
-    increments_alone,
-    recent_after,
-    watch_threshold,
+    add_recent_window,
+    increments_without_control,
+    update_threshold_check,
 )
 from tidegate_server.domain.checks import Check
 from tidegate_server.domain.evidence import add_histograms, total
 from tidegate_server.domain.release import Release, State
 
 LOST_SHARE = 0.1
-"""The share of instances that may be lost before a release waits for them."""
+"""The share of instances that may be lost before a release holds."""
 
 
-def observe(release: Release, before: Progress, window: Window) -> Progress:
-    """The progress after a window, before a decision is drawn from it.
+def update_statistics(release: Release, before: Progress, window: Window) -> Progress:
+    """Return the progress after a window, before a decision.
 
     Args:
         release: the release as read together with the window.
@@ -53,27 +53,29 @@ def observe(release: Release, before: Progress, window: Window) -> Progress:
     """
     if before.generation != window.generation:
         before = replace(before, generation=window.generation)
-    followed = _follow(before, release)
+    followed = _follow_release(before, release)
     if release.closed:
-        return _while_closed(release, followed, window)
-    progress = _count(followed, window)
+        return _measure_closed_release(release, followed, window)
+    progress = _add_counts(followed, window)
     first = progress.epoch_windows == 0
     new_stage = progress.stage_windows == 0
     age = 0 if first or new_stage else progress.age + 1
-    recent = recent_after(progress.recent, release.policy, window)
+    recent = add_recent_window(progress.recent, release.policy, window)
     if recent != progress.recent:
         progress = replace(progress, recent=recent)
     mass = onset_mass(age, first=first, new_stage=new_stage)
     return replace(
         progress,
         checks=tuple(
-            _watch(release, number, check, mine, progress, window, mass)
+            _update_check(release, number, check, mine, progress, window, mass)
             for number, (check, mine) in enumerate(
                 zip(release.policy.checks, progress.checks, strict=True)
             )
         ),
-        probe=watch_treatment(progress.probe, window),
-        imbalance=watch_split(progress.imbalance, window.strata, age=age, new_stage=new_stage),
+        probe=update_probe(progress.probe, window),
+        imbalance=update_sample_ratio(
+            progress.imbalance, window.strata, age=age, new_stage=new_stage
+        ),
         age=age,
         windows=progress.windows + 1,
         epoch_windows=progress.epoch_windows + 1,
@@ -81,7 +83,7 @@ def observe(release: Release, before: Progress, window: Window) -> Progress:
     )
 
 
-def _watch(
+def _update_check(
     release: Release,
     number: int,
     check: Check,
@@ -92,10 +94,10 @@ def _watch(
 ) -> CheckProgress:
     if check.sequential:
         return _compare_arms(release, check, before, progress, window, mass)
-    after = watch_threshold(number, check, before, progress, window)
+    after = update_threshold_check(number, check, before, progress, window)
     if check.rate_limit:
         alone = not window.has_control and not progress.probe.seen
-        gains = increments_alone(window.treatment, check.threshold) if alone else None
+        gains = increments_without_control(window.treatment, check.threshold) if alone else None
         bets = begin_bets(before.evidence, mass)
         evidence = bets if gains is None else add_increments(bets, gains, 1.0, 1.0)
         after = replace(after, evidence=evidence)
@@ -110,14 +112,14 @@ def _compare_arms(
     window: Window,
     mass: float,
 ) -> CheckProgress:
-    """E, its guard and A of a check against the concurrent control group."""
+    """Return a check against the concurrent control group with E, its guard and A updated."""
     new_stage = progress.stage_windows == 0
     strata: tuple[StratumCounts, ...] = window.strata
     control = before.control
     seen_control, seen_treatment = before.seen_control, before.seen_treatment
     if check.distribution is not None:
         values = {(each.measure, each.stratum): each for each in window.distributions}
-        strata = counted(check, cut_of(check, control), window.strata, values)
+        strata = count_bad_operations(check, cut_bucket(check, control), window.strata, values)
         seen_control += total(stratum.control for stratum in strata)
         seen_treatment += total(stratum.treatment for stratum in strata)
         control = fade_in(
@@ -134,17 +136,19 @@ def _compare_arms(
             begin_bets(before.evidence, mass), gains, before.guard.phi, guard.phi
         ),
         guard=guard,
-        advance=watch_harmlessness(before.advance, strata, allowed_excess(shares, release.stage)),
+        advance=update_safety_evidence(
+            before.advance, strata, allowed_excess(shares, release.stage)
+        ),
         control=control,
         seen_control=seen_control,
         seen_treatment=seen_treatment,
     )
 
 
-def close_epoch(progress: Progress) -> Progress:
-    """The progress with a new epoch begun, when the present one is over.
+def close_epoch_if_over(progress: Progress) -> Progress:
+    """Return the progress, in a new epoch if the present one is over.
 
-    The failing users are collected anew from here on: the commit that stores this must
+    In a new epoch every failing user counts again: the commit that stores the progress must
     also raise the evidence's generation to ``progress.generation``.
     """
     if progress.epoch_windows < EPOCH_WINDOWS:
@@ -158,8 +162,8 @@ def close_epoch(progress: Progress) -> Progress:
     )
 
 
-def _while_closed(release: Release, progress: Progress, window: Window) -> Progress:
-    """Everyone has the control: a draft measures it, a cooldown only lets time pass."""
+def _measure_closed_release(release: Release, progress: Progress, window: Window) -> Progress:
+    """Add a window in which everyone gets the control; a draft also measures the control."""
     progress = replace(
         progress,
         control=progress.control + window.control + window.late_control,
@@ -180,8 +184,8 @@ def _while_closed(release: Release, progress: Progress, window: Window) -> Progr
     )
 
 
-def _follow(progress: Progress, release: Release) -> Progress:
-    """The progress taken over to where people, or the last decision, put the release."""
+def _follow_release(progress: Progress, release: Release) -> Progress:
+    """Restart what must restart where people or the last decision moved the release."""
     if progress.state is State.DRAFT and not release.closed:
         progress = replace(
             progress,
@@ -190,7 +194,7 @@ def _follow(progress: Progress, release: Release) -> Progress:
             generation=progress.generation + 1,
         )
     if release.attempt != progress.attempt:
-        progress = _restart(progress)
+        progress = _restart_attempt(progress)
     if release.step != progress.step:
         progress = replace(
             progress,
@@ -214,22 +218,22 @@ def _follow(progress: Progress, release: Release) -> Progress:
             treatment_ms=max(progress.treatment_ms, release.stage_entered_ms),
             silent_exposures=0,
         )
-    rested = {State.PAUSED, State.KILLED}
-    if progress.state in rested and release.state not in rested:
+    resting = {State.PAUSED, State.KILLED}
+    if progress.state in resting and release.state not in resting:
         progress = replace(
             progress,
             control_ms=max(progress.control_ms, release.updated_ms),
             treatment_ms=max(progress.treatment_ms, release.updated_ms),
         )
-    stands = (release.attempt, release.step, release.stage, release.state)
-    if stands == (progress.attempt, progress.step, progress.stage, progress.state):
+    status = (release.attempt, release.step, release.stage, release.state)
+    if status == (progress.attempt, progress.step, progress.stage, progress.state):
         return progress
-    attempt, step, stage, state = stands
+    attempt, step, stage, state = status
     return replace(progress, attempt=attempt, step=step, stage=stage, state=state)
 
 
-def _restart(progress: Progress) -> Progress:
-    """Everything afresh but the totals, and control's frozen rate for the probe."""
+def _restart_attempt(progress: Progress) -> Progress:
+    """Restart everything except the totals and the control rate that the probe knows."""
     return replace(
         progress,
         checks=tuple(CheckProgress() for _ in progress.checks),
@@ -243,8 +247,8 @@ def _restart(progress: Progress) -> Progress:
     )
 
 
-def _count(progress: Progress, window: Window) -> Progress:
-    """The totals that people see and the clocks of silence, with the window added."""
+def _add_counts(progress: Progress, window: Window) -> Progress:
+    """Add a window to the totals and to the clocks of silence."""
     control, treatment = window.control, window.treatment
     compared = [stratum for stratum in window.strata if stratum.compared]
     compared_control = total(stratum.control for stratum in compared)
@@ -269,9 +273,9 @@ def _count(progress: Progress, window: Window) -> Progress:
 
 
 def too_many_lost(window: Window) -> bool:
-    """Whether more instances went silent without a word than a few crashes explain.
+    """Return whether more instances stopped reporting than a few crashes explain.
 
-    A crash of instances that serve the treatment hides its own errors.
+    An instance that crashes does not report the errors of the treatment it served.
     """
     live = window.live_instances or 0
     return window.lost_instances > LOST_SHARE * (live + window.lost_instances)

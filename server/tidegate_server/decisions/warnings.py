@@ -1,5 +1,7 @@
-"""What others are told of once, although it decides nothing: checks that only warn and begin
-to fail, and instances that closed the release for themselves."""
+"""Warnings: what is sent once although it decides nothing.
+
+They are checks that only warn and begin to fail, and trips of local breakers.
+"""
 
 from __future__ import annotations
 
@@ -10,26 +12,26 @@ from tidegate_server.domain.evidence import NO_TRIPS, Trips
 from tidegate_server.domain.policy import Policy
 
 
-def newly_warned(
+def new_warning(
     policy: Policy, before: Decision | None, now: Decision, trips: Trips = NO_TRIPS
 ) -> str:
-    """What there is to warn of since the last decision, in words; else empty.
+    """Return what to warn of since the last decision, in words; empty: nothing.
 
     Args:
-        policy: the release's.
-        before: the decision before this one, if there was one.
-        now: this one.
-        trips: what instances told of since the last one.
+        policy: the release's policy.
+        before: the decision before this one; None: there was none.
+        now: this decision.
+        trips: the trips that instances reported since the last decision.
     """
     known = before.failed_checks if before is not None else ()
-    new = [
+    failed = [
         result.label
         for result in now.checks
         if result.failed
         and result.number not in known
         and policy.checks[result.number].on_failure is OnFailure.WARN
     ]
-    found = [f"{' and '.join(new)} failed, which only warns"] if new else []
+    warnings = [f"{' and '.join(failed)} failed, which only warns"] if failed else []
     if trips.count:
-        found.append(reasons.tripped(trips))
-    return "; ".join([*found, now.reason]) if found else ""
+        warnings.append(reasons.tripped(trips))
+    return "; ".join([*warnings, now.reason]) if warnings else ""

@@ -1,1 +1,1 @@
-"""A release's ledger: its entries, their replay, and the release explained in words; pure."""
+"""A release's ledger: its entries, their replay, and its history in words; pure."""

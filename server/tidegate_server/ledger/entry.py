@@ -1,4 +1,4 @@
-"""One line of a release's ledger: a decision with everything it was drawn from."""
+"""The entries of a release's ledger: decisions with everything they rest on."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from tidegate_server.decisions.progress import Progress
 from tidegate_server.domain.release import Approval, Release, State
 
 CHECKPOINT_WINDOWS = 240
-"""A replay of a ledger that was cut off begins at most so many entries late."""
+"""How many entries lie between two checkpoints, from which a replay may start."""
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """Where a release stood: what of it changes from one decision to the next."""
+class ReleaseStatus:
+    """The fields of a release that change from one decision to the next."""
 
     state: State
     stage: int
@@ -35,7 +35,7 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """The whole release and its progress before a decision: where a replay may begin."""
+    """The whole release and its progress before a decision. A replay may start here."""
 
     release: Release
     progress: Progress
@@ -46,26 +46,26 @@ class Entry:
     """One decision.
 
     Attributes:
-        at_ms: when it was made; the ``now_ms`` that ``decide`` was given.
-        window: all counts that were new, with the design shares.
-        before, after: where the release stood, and where the decision put it.
-        decision: what was decided and why, with every statistic and threshold.
-        checkpoint: given by the first entry of a release and every ``CHECKPOINT_WINDOWS``
-            after it, so that the entries alone, also the latest ones alone, are enough to
-            decide everything again.
+        at_ms: when it was made, the ``now_ms`` of ``decide``.
+        window: all new counts, with the design shares.
+        before, after: the release before the decision and after it was carried out.
+        decision: what was decided and why, with every statistic and limit.
+        checkpoint: in the first entry of a release and in every ``CHECKPOINT_WINDOWS``-th
+            after it. So the entries alone, even only the latest ones, are enough to compute
+            the decisions again.
     """
 
     at_ms: int
     window: Window
-    before: Standing
-    after: Standing
+    before: ReleaseStatus
+    after: ReleaseStatus
     decision: Decision
     checkpoint: Checkpoint | None = None
 
 
-def standing(release: Release) -> Standing:
-    """Where a release stands."""
-    return Standing(
+def release_status(release: Release) -> ReleaseStatus:
+    """Return the status of a release."""
+    return ReleaseStatus(
         state=release.state,
         stage=release.stage,
         step=release.step,
@@ -83,23 +83,23 @@ def standing(release: Release) -> Standing:
     )
 
 
-def at(release: Release, standing: Standing) -> Release:
-    """The release as it stood; what never changes is taken from ``release``."""
+def with_status(release: Release, status: ReleaseStatus) -> Release:
+    """Return the release with another status."""
     return replace(
-        release, **{field.name: getattr(standing, field.name) for field in fields(Standing)}
+        release, **{field.name: getattr(status, field.name) for field in fields(ReleaseStatus)}
     )
 
 
-def record(
+def ledger_entry(
     before: Release, after: Release, progress: Progress, window: Window, decision: Decision
 ) -> Entry:
-    """The ledger entry of a decision; ``progress`` is the one it was drawn from."""
-    due = progress.windows % CHECKPOINT_WINDOWS == 0
+    """Return the entry of a decision; ``progress`` is the progress before the decision."""
+    checkpoint_due = progress.windows % CHECKPOINT_WINDOWS == 0
     return Entry(
         at_ms=decision.at_ms,
         window=window,
-        before=standing(before),
-        after=standing(after),
+        before=release_status(before),
+        after=release_status(after),
         decision=decision,
-        checkpoint=Checkpoint(before, progress) if due else None,
+        checkpoint=Checkpoint(before, progress) if checkpoint_due else None,
     )

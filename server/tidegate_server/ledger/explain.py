@@ -1,7 +1,7 @@
-"""The story of a release in plain words: who did what when, on which numbers, how it ended.
+"""The history of a release in plain words: who did what, when and why, and how it ended.
 
-It is told from the ledger (every decision of the policy with its evidence), the audit log
-(what people did), and the release as it stands. ``telling`` has the sentences.
+It is made from the ledger (every decision of the policy with its evidence), the audit log
+(what people did), and the release as it is now. ``narrative`` has the sentences.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ from tidegate_server.decisions.decision import Action, Decision
 from tidegate_server.domain.evidence import NO_TRIPS, Trips, total
 from tidegate_server.domain.release import Release
 from tidegate_server.ledger import narrative
-from tidegate_server.ledger.entry import Entry, Standing, standing
+from tidegate_server.ledger.entry import Entry, ReleaseStatus, release_status
 
 POLICY = "policy"
-"""Who acts when the policy job does, as the audit log names it."""
+"""The actor of the policy job in the audit log."""
 
-OPENING = frozenset({"release.begin", "release.advance", "release.retry"})
-"""What people do to end a chapter: it belongs to the one that it ends."""
+STAGE_ENDING_ACTIONS = frozenset({"release.begin", "release.advance", "release.retry"})
+"""Actions of people that end a chapter. They belong to the chapter that they end."""
 
-MOMENT_MS = 2_000
-"""An act is noted at most so long after the time that it is dated."""
+AUDIT_DELAY_MS = 2_000
+"""The audit log dates an action at most this long after the release does."""
 
-WAVERING = frozenset({"hold", "go on"})
-MOST_WAVERING = 8
-"""So many holds and their ends in a row are told one by one."""
+HOLDS = frozenset({"hold", "go on"})
+MOST_HOLDS = 8
+"""How many holds and their ends in a row are listed one by one."""
 
 
 @dataclass(frozen=True, slots=True)
-class Act:
-    """What someone did to a release or its flag, as the audit log has it.
+class AuditedAction:
+    """An action on a release or its flag, from the audit log.
 
-    ``action`` is a ``noun.verb``, ``release.pause`` or ``flag.kill`` for example.
+    ``action`` is a ``noun.verb``, such as ``release.pause`` or ``flag.kill``.
     """
 
     at_ms: int
@@ -47,14 +47,14 @@ class Act:
 
 
 @dataclass(frozen=True, slots=True)
-class Happening:
+class Event:
     """One thing that happened to a release.
 
     Attributes:
-        at_ms: when (store clock).
-        actor: who; the policy job is ``policy``.
-        action: what, in a word or two.
-        text: the same in a sentence with its numbers.
+        at_ms: store clock.
+        actor: who did it; the policy job is ``policy``.
+        action: what happened, in a word or two.
+        text: what happened, in a sentence with its numbers.
         decision: the policy's decision behind it, with every number; None for people.
     """
 
@@ -71,12 +71,12 @@ class Chapter:
 
     Attributes:
         stage, attempt, step: as in the release.
-        title: the stage in words, with whom it opens.
-        from_ms, to_ms: store clock; None: it goes on.
-        evaluations: how often the policy job looked, as far as the ledger goes back.
-        control, treatment: what both arms did meanwhile.
+        title: the stage in words, with its share and segments.
+        from_ms, to_ms: store clock; ``to_ms`` is None while the stage lasts.
+        evaluations: the number of evaluations that the ledger still has.
+        control, treatment: the counts of both arms in this time.
         text: these numbers in a sentence.
-        happenings: in their order.
+        happenings: the events, in their order.
     """
 
     stage: int
@@ -89,20 +89,20 @@ class Chapter:
     control: Counts
     treatment: Counts
     text: str
-    happenings: tuple[Happening, ...]
+    happenings: tuple[Event, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Story:
-    """The story of a release.
+class Explanation:
+    """The history of a release.
 
     Attributes:
-        headline: what it was and what became of it.
+        headline: what was released, and the result.
         beginning: when it was started, by whom, under which policy.
         chapters: one for each stretch in a stage.
-        ending: why it ended, or where it stands.
+        ending: why it ended, or its present state.
         cleanup: what is left to do, in the code and elsewhere.
-        limits: what cannot be told, and why.
+        limits: what the history leaves out, and why.
     """
 
     headline: str
@@ -114,8 +114,8 @@ class Story:
 
 
 @dataclass(frozen=True, slots=True)
-class Elsewhere:
-    """What the flag does at present, in all environments.
+class FlagUse:
+    """What a release's flag does at present, in all environments.
 
     Attributes:
         served: pairs of an environment and a variant that the flag can serve there.
@@ -128,57 +128,57 @@ class Elsewhere:
 
 @dataclass(slots=True)
 class _Draft:
-    """A chapter being written."""
+    """A chapter that is not complete."""
 
-    at: Standing
+    status: ReleaseStatus
     evaluations: int = 0
     control: Counts = NOTHING
     treatment: Counts = NOTHING
-    happenings: list[Happening] = field(default_factory=list)
+    happenings: list[Event] = field(default_factory=list)
 
 
 def explain(
     release: Release,
     environment: str,
     ledger: Iterable[Entry],
-    acts: Sequence[Act],
-    elsewhere: Elsewhere,
+    actions: Sequence[AuditedAction],
+    flag_use: FlagUse,
     now_ms: int,
     trips: Trips = NO_TRIPS,
-) -> Story:
-    """Tell a release's story.
+) -> Explanation:
+    """Return the history of a release.
 
     Args:
-        release: as it stands.
+        release: as it is now.
         environment: where it runs.
-        ledger: its entries, the oldest first; they may begin late.
-        acts: what the audit log has of it and of its flag's kills, in any order.
-        elsewhere: what its flag does at present.
+        ledger: its entries, the oldest first; the first ones may be missing.
+        actions: the actions on it and the kills of its flag, in any order.
+        flag_use: what its flag does at present.
         now_ms: store clock.
-        trips: how often instances closed it for themselves, as far as they told by now.
+        trips: the trips of local breakers that were reported.
     """
     drafts: list[_Draft] = []
     first: Entry | None = None
     last: Entry | None = None
     for entry in ledger:
         first = first or entry
-        if not drafts or drafts[-1].at.step != entry.before.step:
+        if not drafts or drafts[-1].status.step != entry.before.step:
             drafts.append(_Draft(entry.before))
-        _write(drafts[-1], entry, last)
+        _add_entry(drafts[-1], entry, last)
         last = entry
-    if not drafts or drafts[-1].at.step != release.step:
-        drafts.append(_Draft(standing(release)))
-    heard_from_ms = first.at_ms if first is not None else now_ms
-    for act in acts:
-        # What the policy did is told by the ledger, as far as it goes back.
-        told = act.actor == POLICY and act.at_ms >= heard_from_ms
-        if act.action != "release.start" and not told:
-            _place(drafts, act)
-    said = next((act.reason for act in acts if act.action == "release.start"), "")
+    if not drafts or drafts[-1].status.step != release.step:
+        drafts.append(_Draft(release_status(release)))
+    ledger_from_ms = first.at_ms if first is not None else now_ms
+    for action in actions:
+        # The actions of the policy are in the ledger, as far as it goes back.
+        in_ledger = action.actor == POLICY and action.at_ms >= ledger_from_ms
+        if action.action != "release.start" and not in_ledger:
+            _add_action(drafts, action)
+    reason = next((each.reason for each in actions if each.action == "release.start"), "")
     chapters = tuple(_chapters(release, drafts))
-    return Story(
+    return Explanation(
         headline=narrative.headline(release, environment, now_ms),
-        beginning=narrative.beginning(release, said),
+        beginning=narrative.beginning(release, reason),
         chapters=chapters,
         ending=narrative.ending(
             release,
@@ -188,80 +188,82 @@ def explain(
             now_ms=now_ms,
             trips=trips,
         ),
-        cleanup=tuple(
-            narrative.cleanup(release, environment, elsewhere.served, elsewhere.releases)
-        ),
+        cleanup=tuple(narrative.cleanup(release, environment, flag_use.served, flag_use.releases)),
         limits=tuple(narrative.limits(first)),
     )
 
 
-def _write(draft: _Draft, entry: Entry, last: Entry | None) -> None:
-    """Add an evaluation to its chapter."""
+def _add_entry(draft: _Draft, entry: Entry, last: Entry | None) -> None:
+    """Add an evaluation to its chapter, as an event if it changed something or warns."""
     draft.evaluations += 1
     draft.control += entry.window.control
     draft.treatment += entry.window.treatment
     if last is not None and last.after.attempt != entry.before.attempt:
-        text = f"The evidence begins anew (attempt {entry.before.attempt}): {entry.before.reason}"
+        text = f"The evidence restarts (attempt {entry.before.attempt}): {entry.before.reason}"
         at_ms = entry.before.stage_entered_ms
-        draft.happenings.append(Happening(at_ms, "", "evidence begins anew", text))
+        draft.happenings.append(Event(at_ms, "", "evidence restarts", text))
     if entry.window.trips.count:
-        text = f"{reasons.tripped(entry.window.trips)}."
-        draft.happenings.append(Happening(entry.at_ms, "", "closed by instances", text))
+        text = f"{narrative.sentence(reasons.tripped(entry.window.trips))}."
+        draft.happenings.append(Event(entry.at_ms, "", "local breaker", text))
     decision = entry.decision
     if decision.action is not Action.HOLD or entry.before.state is not entry.after.state:
-        word, text = narrative.word_of(decision, entry.after), narrative.decided(entry)
+        word, text = narrative.action_word(decision, entry.after), narrative.decision_text(entry)
     elif set(decision.failed_checks) - set(last.decision.failed_checks if last else ()):
         word, text = "warn", f"The policy warns: {decision.reason}"
     else:
         return
-    draft.happenings.append(Happening(entry.at_ms, POLICY, word, text, decision))
+    draft.happenings.append(Event(entry.at_ms, POLICY, word, text, decision))
 
 
-def _place(drafts: Sequence[_Draft], act: Act) -> None:
-    """Put what someone did into the chapter in which it happened."""
-    verb = act.action.partition(".")[2].replace("_", " ")
-    text = narrative.done(act.actor, act.action, act.reason, by_policy=act.actor == POLICY)
-    slack = MOMENT_MS if act.action in OPENING else 0
-    begun = [draft for draft in drafts[1:] if draft.at.stage_entered_ms + slack <= act.at_ms]
+def _add_action(drafts: Sequence[_Draft], action: AuditedAction) -> None:
+    """Add an action to the chapter in which it happened."""
+    verb = action.action.partition(".")[2].replace("_", " ")
+    text = narrative.action_text(
+        action.actor, action.action, action.reason, by_policy=action.actor == POLICY
+    )
+    delay_ms = AUDIT_DELAY_MS if action.action in STAGE_ENDING_ACTIONS else 0
+    begun = [
+        draft for draft in drafts[1:] if draft.status.stage_entered_ms + delay_ms <= action.at_ms
+    ]
     chapter = begun[-1] if begun else drafts[0]
-    chapter.happenings.append(Happening(act.at_ms, act.actor, verb, text))
+    chapter.happenings.append(Event(action.at_ms, action.actor, verb, text))
 
 
 def _chapters(release: Release, drafts: Sequence[_Draft]) -> Iterator[Chapter]:
-    ends = [draft.at.stage_entered_ms for draft in drafts[1:]]
+    ends = [draft.status.stage_entered_ms for draft in drafts[1:]]
     for draft, to_ms in zip(drafts, [*ends, release.ended_ms], strict=True):
-        at = draft.at
-        span_ms = None if to_ms is None else to_ms - at.stage_entered_ms
+        status = draft.status
+        span_ms = None if to_ms is None else to_ms - status.stage_entered_ms
         yield Chapter(
-            stage=at.stage,
-            attempt=at.attempt,
-            step=at.step,
-            title=narrative.title(release.policy, at),
-            from_ms=at.stage_entered_ms,
+            stage=status.stage,
+            attempt=status.attempt,
+            step=status.step,
+            title=narrative.title(release.policy, status),
+            from_ms=status.stage_entered_ms,
             to_ms=to_ms,
             evaluations=draft.evaluations,
             control=draft.control,
             treatment=draft.treatment,
             text=narrative.summary(draft.evaluations, span_ms, draft.control, draft.treatment),
-            happenings=_condensed(sorted(draft.happenings, key=lambda each: each.at_ms)),
+            happenings=_shorten_holds(sorted(draft.happenings, key=lambda each: each.at_ms)),
         )
 
 
-def _condensed(happenings: Sequence[Happening]) -> tuple[Happening, ...]:
-    """Holds that come and go are told by their first and their last ones."""
-    found: list[Happening] = []
-    for wavers, run in groupby(happenings, key=lambda each: each.action in WAVERING):
-        some = list(run)
-        if not wavers or len(some) <= MOST_WAVERING:
-            found += some
+def _shorten_holds(events: Sequence[Event]) -> tuple[Event, ...]:
+    """Keep only the first and the last of many holds in a row."""
+    kept: list[Event] = []
+    for are_holds, group in groupby(events, key=lambda each: each.action in HOLDS):
+        run = list(group)
+        if not are_holds or len(run) <= MOST_HOLDS:
+            kept += run
             continue
-        left_out = some[2:-2]
+        left_out = run[2:-2]
         until_ms = left_out[-1].at_ms
         times = sum(each.action == "hold" for each in left_out)
-        text = narrative.held_again(times, until_ms)
-        found += [
-            *some[:2],
-            Happening(left_out[0].at_ms, POLICY, "hold", text),
-            *some[-2:],
+        text = narrative.repeated_holds(times, until_ms)
+        kept += [
+            *run[:2],
+            Event(left_out[0].at_ms, POLICY, "hold", text),
+            *run[-2:],
         ]
-    return tuple(found)
+    return tuple(kept)

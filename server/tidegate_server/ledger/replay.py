@@ -1,8 +1,8 @@
-"""A release's ledger decided again, and every difference from what it says.
+"""Replay: compute a ledger's decisions again and compare them with the ledger.
 
-A replay begins at the first checkpoint that the ledger still has. It takes from an entry
-only what the decision was drawn from: the counts, the time, and where people had put the
-release. Everything else is computed again and must agree to the last digit.
+A replay starts at the first checkpoint that the ledger still has. From an entry it takes
+only what the decision rests on: the counts, the time, and the status of the release.
+Everything else is computed again and must be equal to the last digit, except wording.
 """
 
 from __future__ import annotations
@@ -11,34 +11,46 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
-from tidegate_server.decisions.apply_decision import applied
+from tidegate_server.decisions.apply_decision import apply_decision
 from tidegate_server.decisions.decide import decide
 from tidegate_server.errors import NotPossible
-from tidegate_server.ledger.entry import Checkpoint, Entry, Standing, at, standing
+from tidegate_server.ledger.entry import (
+    Checkpoint,
+    Entry,
+    ReleaseStatus,
+    release_status,
+    with_status,
+)
 
 NOT_RECOMPUTED = frozenset({"readings", "distribution_readings"})
-"""Fields of a progress that are the store's totals, of which a window is the difference."""
+"""Fields of a progress that hold the store's totals; a window is a difference of these."""
+
+WORDING = frozenset({"reason", "label", "problem"})
+"""Fields with text for people, which another version may word differently.
+
+The values in such a text follow from fields that are compared.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class RecordedEntry:
-    """An entry of a ledger.
+    """An entry of a stored ledger.
 
     Attributes:
         id: its place in the ledger.
-        entry: what it says.
-        said: the same as it was written, field by field. What a field that is not there
-            would have said, nobody knew when the entry was written: it is not compared.
+        entry: the entry.
+        written: the entry as it was written, field by field. A field that is missing here
+            did not exist when the entry was written, and is not compared.
     """
 
     id: str
     entry: Entry
-    said: Mapping[str, Any]
+    written: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A value that the ledger has, and another that was computed in its place.
+    """A value in the ledger that differs from the one computed again.
 
     ``field`` is a dotted path in the entry, ``decision.log_evidence`` for example.
     """
@@ -52,12 +64,12 @@ class Difference:
 
 
 class Replay:
-    """A ledger being decided again, entry by entry, the oldest first.
+    """The replay of a ledger, entry by entry, the oldest first.
 
     Attributes:
-        decisions: how many were recomputed.
-        skipped: entries that could not be: before the first checkpoint, or after a gap.
-        moves: how often people, or an alert, moved the release between two decisions.
+        decisions: how many were computed again.
+        skipped: entries before the first checkpoint or after a gap, which cannot be computed.
+        moves: how often a person or an alert changed the release between two decisions.
         differing: how many entries differ from what was computed.
     """
 
@@ -67,26 +79,26 @@ class Replay:
         self.moves = 0
         self.differing = 0
         self._point: Checkpoint | None = None
-        self._left: Standing | None = None
+        self._status_after: ReleaseStatus | None = None
 
     def add(self, recorded: RecordedEntry) -> list[Difference]:
-        """Decide an entry again; returns where it differs from what was computed."""
-        found = [*self._follows(recorded), *self.arrive(recorded)]
+        """Compute a decision again and return where the entry differs from it."""
+        differences = [*self._check_order(recorded), *self.start_at_checkpoint(recorded)]
         if self._point is None:
             self.skipped += 1
         else:
-            found += self._decide(recorded, self._point)
+            differences += self._decide(recorded, self._point)
         entry = recorded.entry
-        self.moves += self._left not in (None, entry.before)
-        self._left = entry.after
-        self.differing += bool(found)
-        return found
+        self.moves += self._status_after not in (None, entry.before)
+        self._status_after = entry.after
+        self.differing += bool(differences)
+        return differences
 
-    def arrive(self, recorded: RecordedEntry) -> list[Difference]:
-        """Take up an entry's checkpoint, if it has one.
+    def start_at_checkpoint(self, recorded: RecordedEntry) -> list[Difference]:
+        """Continue from an entry's checkpoint, if it has one.
 
         Returns:
-            Where it differs from what the entries before it lead to.
+            Where the checkpoint differs from what was computed up to it.
         """
         checkpoint, known = recorded.entry.checkpoint, self._point
         if checkpoint is None:
@@ -100,8 +112,8 @@ class Replay:
             if each.field.split(".")[2] not in NOT_RECOMPUTED
         ]
 
-    def _follows(self, recorded: RecordedEntry) -> list[Difference]:
-        """Whether an entry is the next one; after a gap only a checkpoint helps."""
+    def _check_order(self, recorded: RecordedEntry) -> list[Difference]:
+        """Return a difference if entries are missing; the replay then needs a checkpoint."""
         if self._point is None:
             return []
         expected = self._point.progress.windows + 1
@@ -113,47 +125,52 @@ class Replay:
 
     def _decide(self, recorded: RecordedEntry, point: Checkpoint) -> list[Difference]:
         entry = recorded.entry
-        before = at(point.release, entry.before)
+        before = with_status(point.release, entry.before)
         progress, decision = decide(before, point.progress, entry.window, entry.at_ms)
-        found = _differences(recorded, "decision", decision)
+        differences = _differences(recorded, "decision", decision)
         if entry.window.opened_ms != point.progress.evaluated_ms:
             opened, evaluated = entry.window.opened_ms, point.progress.evaluated_ms
-            found.append(_difference(recorded, "window.opened_ms", opened, evaluated))
+            differences.append(_difference(recorded, "window.opened_ms", opened, evaluated))
         try:
-            after = applied(before, decision)
+            after = apply_decision(before, decision)
         except NotPossible as refused:
             after = before
             action = str(entry.decision.action)
-            found.append(_difference(recorded, "decision.action", action, refused.message))
-        found += _differences(recorded, "after", standing(after))
+            differences.append(_difference(recorded, "decision.action", action, refused.message))
+        differences += _differences(recorded, "after", release_status(after))
         self._point = Checkpoint(after, progress)
         self.decisions += 1
-        return found
+        return differences
 
 
 def _differences(recorded: RecordedEntry, part: str, computed: Any) -> list[Difference]:
-    said: Any = recorded.said
+    written: Any = recorded.written
     for step in part.split("."):
-        said = said[step]
+        written = written[step]
     return [
-        _difference(recorded, path, had, has) for path, had, has in _unlike(said, computed, part)
+        _difference(recorded, path, had, has)
+        for path, had, has in _compare(written, computed, part)
     ]
 
 
-def _unlike(said: Any, computed: Any, path: str) -> Iterator[tuple[str, Any, Any]]:
-    """Every value of ``computed`` that what was said does not equal, with its path."""
-    if is_dataclass(computed) and isinstance(said, Mapping):
+def _compare(written: Any, computed: Any, path: str) -> Iterator[tuple[str, Any, Any]]:
+    """Yield every written value that differs from the computed one, with its path."""
+    if is_dataclass(computed) and isinstance(written, Mapping):
         for field in fields(computed):
-            if field.name in said:
+            if field.name in written and field.name not in WORDING:
                 value = getattr(computed, field.name)
-                yield from _unlike(said[field.name], value, f"{path}.{field.name}")
-    elif isinstance(computed, tuple) and isinstance(said, Sequence) and not isinstance(said, str):
-        if len(said) != len(computed):
-            yield f"{path}.length", len(said), len(computed)
-        for number, (had, has) in enumerate(zip(said, computed, strict=False)):
-            yield from _unlike(had, has, f"{path}.{number}")
-    elif said != computed or isinstance(said, bool) is not isinstance(computed, bool):
-        yield path, said, None if is_dataclass(computed) else computed
+                yield from _compare(written[field.name], value, f"{path}.{field.name}")
+    elif (
+        isinstance(computed, tuple)
+        and isinstance(written, Sequence)
+        and not isinstance(written, str)
+    ):
+        if len(written) != len(computed):
+            yield f"{path}.length", len(written), len(computed)
+        for number, (had, has) in enumerate(zip(written, computed, strict=False)):
+            yield from _compare(had, has, f"{path}.{number}")
+    elif written != computed or isinstance(written, bool) is not isinstance(computed, bool):
+        yield path, written, None if is_dataclass(computed) else computed
 
 
 def _difference(recorded: RecordedEntry, field: str, had: Any, has: Any) -> Difference:

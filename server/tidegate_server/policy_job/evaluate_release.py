@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from tidegate_server.decisions.apply_decision import applied
+from tidegate_server.decisions.apply_decision import apply_decision
 from tidegate_server.decisions.decide import decide
 from tidegate_server.decisions.decision import Action, Decision
 from tidegate_server.decisions.observations import Answer, Window
-from tidegate_server.decisions.progress import Progress, begin
-from tidegate_server.decisions.warnings import newly_warned
+from tidegate_server.decisions.progress import Progress, initial_progress
+from tidegate_server.decisions.warnings import new_warning
 from tidegate_server.domain.change import (
     Address,
     Change,
@@ -40,7 +40,7 @@ from tidegate_server.domain.release_commits import release_change
 from tidegate_server.domain.release_events import webhook_messages
 from tidegate_server.domain.release_gates import Event
 from tidegate_server.errors import NotFound, StoreUnavailable
-from tidegate_server.ledger.entry import record
+from tidegate_server.ledger.entry import ledger_entry
 from tidegate_server.policy_job.evidence_sources import EvidenceSources
 from tidegate_server.policy_job.instance_cache import InstanceCache
 from tidegate_server.policy_job.read_window import read_window
@@ -85,7 +85,7 @@ class _Subject:
     @property
     def progress(self) -> Progress:
         known = self.stored_progress
-        progress: Progress = known.document if known else begin(self.release)
+        progress: Progress = known.document if known else initial_progress(self.release)
         return progress
 
 
@@ -222,7 +222,7 @@ class ReleaseEvaluator:
             after, decision = decide(release, progress, window, now_ms)
         elif self._confirmations is not None:
             self._confirmations.forget((project, environment, release.id))
-        moved = applied(release, decision)
+        moved = apply_decision(release, decision)
         warning = _warning_messages(subject, moved, window, decision)
         new_epoch = after.generation != window.generation
         change = self._release_change(subject, moved, decision)
@@ -239,7 +239,9 @@ class ReleaseEvaluator:
             ),
             ledger=(
                 LedgerEntry(
-                    environment, release.id, record(release, moved, progress, window, decision)
+                    environment,
+                    release.id,
+                    ledger_entry(release, moved, progress, window, decision),
                 ),
             ),
             generations=(EvidenceGeneration(environment, release.id, after.generation),)
@@ -273,7 +275,7 @@ class ReleaseEvaluator:
                 revision=subject.stored.revision,
                 webhooks=decision.asks,
                 action=str(then.action),
-                then=applied(release, then),
+                then=apply_decision(release, then),
                 reason=then.reason,
             )
         )
@@ -310,7 +312,7 @@ def _warning_messages(
 ) -> tuple[WebhookMessage, ...]:
     """Return the messages about checks that only warn and that began to fail."""
     release = subject.release
-    warning = newly_warned(release.policy, subject.progress.decision, decision, window.trips)
+    warning = new_warning(release.policy, subject.progress.decision, decision, window.trips)
     if not warning:
         return ()
     return webhook_messages(

@@ -14,11 +14,11 @@ from dataclasses import dataclass, replace
 from tidegate.counts import NOTHING, StratumCounts
 from tidegate.model import Opening
 
-from tidegate_server.decisions.apply_decision import applied
+from tidegate_server.decisions.apply_decision import apply_decision
 from tidegate_server.decisions.decide import decide
 from tidegate_server.decisions.decision import Action
 from tidegate_server.decisions.observations import Answer, Distribution, Window
-from tidegate_server.decisions.progress import begin
+from tidegate_server.decisions.progress import initial_progress
 from tidegate_server.domain import release_state_machine
 from tidegate_server.domain.evidence import add_histograms
 from tidegate_server.domain.policy import Policy
@@ -159,7 +159,7 @@ class Backtest:
             stage_entered_ms=first.opened_ms,
             updated_ms=first.opened_ms,
         )
-        self._progress = begin(self._release)
+        self._progress = initial_progress(self._release)
         self._gathered: dict[int, StratumCounts] = {}
         self._values: list[Distribution] = []
         self._reached: list[int | None] = [None] * len(policy.stages)
@@ -276,7 +276,7 @@ class Backtest:
         )
         self._gathered, self._values = {}, []
         self._progress, decision = decide(before, self._progress, window, each.closed_ms)
-        after = approved(applied(before, decision), each.closed_ms)
+        after = approved(apply_decision(before, decision), each.closed_ms)
         if decision.action is not Action.HOLD:
             step = Step(each.closed_ms, decision.action, after.stage, decision.reason)
             self._steps.append(step)

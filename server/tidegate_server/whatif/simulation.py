@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 
 from tidegate.counts import Counts
 
-from tidegate_server.decisions.apply_decision import applied
+from tidegate_server.decisions.apply_decision import apply_decision
 from tidegate_server.decisions.decide import decide
 from tidegate_server.decisions.decision import Action, Decision
 from tidegate_server.decisions.observations import Answer, Measured, Window
-from tidegate_server.decisions.progress import Progress, begin
+from tidegate_server.decisions.progress import Progress, initial_progress
 from tidegate_server.domain import release_state_machine
 from tidegate_server.domain.checks import Check, Compare, Metric, Operator
 from tidegate_server.domain.policy import DAY, Policy
@@ -118,7 +118,9 @@ class Rehearsal:
         self._measured = tuple(_healthy(policy))
         self._answers = tuple(Answer(each.webhook, True) for each in policy.confirm)
         self.release = _started(policy, starts_ms)
-        self.progress = _measured_before(begin(self.release), policy, world, self._durations)
+        self.progress = _measured_before(
+            initial_progress(self.release), policy, world, self._durations
+        )
         self.seen: Window | None = None
         self.windows = 0
         self._changed = 0
@@ -164,7 +166,7 @@ class Rehearsal:
             self._audience.forget()
         if decision.action in STOPPING and self._stopped is None:
             self._stopped = (self.elapsed_ms, before.stage)
-        self.release = approved(applied(before, decision), now_ms)
+        self.release = approved(apply_decision(before, decision), now_ms)
         if self.release.step != before.step:
             self._changed = self.windows
         at_last = self.release.stage == len(before.policy.stages) and not self.release.closed

@@ -12,7 +12,7 @@ from tidegate_server.domain.change import Address, Kind
 from tidegate_server.domain.flags import Targeting
 from tidegate_server.domain.project_documents import targeting_address
 from tidegate_server.domain.release import Release
-from tidegate_server.ledger.explain import Act, Elsewhere, Story, explain
+from tidegate_server.ledger.explain import AuditedAction, Explanation, FlagUse, explain
 from tidegate_server.store import Store
 from tidegate_server.store.logs import AuditEntry
 
@@ -22,7 +22,7 @@ NOTED_MS = 60_000
 LATCHES = frozenset({"flag.kill", "flag.restore"})
 
 
-def explanation(store: Store, project: str, environment: str, id: str) -> Story:
+def explanation(store: Store, project: str, environment: str, id: str) -> Explanation:
     """A release's story.
 
     Raises:
@@ -45,7 +45,7 @@ def explanation(store: Store, project: str, environment: str, id: str) -> Story:
 
 def _acts(
     store: Store, project: str, environment: str, release: Release, now_ms: int
-) -> Iterator[Act]:
+) -> Iterator[AuditedAction]:
     began_ms = release.started_ms
     for first in store.ledger_after(project, environment, release.id, None, 1):
         # A draft was made before it was begun.
@@ -53,7 +53,7 @@ def _acts(
     until_ms = now_ms if release.ended_ms is None else release.ended_ms + NOTED_MS
     for each in store.audit_between(project, began_ms, until_ms):
         if _concerns(each, release, environment):
-            yield Act(each.at_ms, each.actor, each.action, each.reason)
+            yield AuditedAction(each.at_ms, each.actor, each.action, each.reason)
 
 
 def _concerns(entry: AuditEntry, release: Release, environment: str) -> bool:
@@ -62,7 +62,7 @@ def _concerns(entry: AuditEntry, release: Release, environment: str) -> bool:
     return entry.target == release.id or (entry.target == release.flag and entry.action in LATCHES)
 
 
-def _elsewhere(store: Store, project: str, flag: str) -> Elsewhere:
+def _elsewhere(store: Store, project: str, flag: str) -> FlagUse:
     """What the flag serves in every environment at present."""
     places = sorted(store.all(project, Kind.ENVIRONMENT))
     found = store.get_many(project, [targeting_address(place, flag) for place in places])
@@ -71,7 +71,7 @@ def _elsewhere(store: Store, project: str, flag: str) -> Elsewhere:
         for place, stored in zip(places, found, strict=True)
         if stored is not None
     ]
-    return Elsewhere(
+    return FlagUse(
         tuple((place, each) for place, targeting in targetings for each in _variants(targeting)),
         tuple(place for place, targeting in targetings if targeting.release is not None),
     )

@@ -60,7 +60,7 @@ def replay(
     entries, last, following = 0, after, None
     for each in read_ledger(store, project, environment, release, after):
         if entries >= least and each.entry.checkpoint is not None:
-            differences += again.arrive(each)
+            differences += again.start_at_checkpoint(each)
             following = last
             break
         differences += again.add(each)
