@@ -1,4 +1,4 @@
-"""A real store and the real application on it, fresh for every test."""
+"""A real store with the application on it, new for every test."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ def settings() -> ApiSettings:
 
 @pytest.fixture(scope="session")
 def fresh() -> dict[bytes, bytes]:
-    """What a first start writes, kept so that only one test waits for the disk."""
+    """Return the keys that a first start writes, kept so that only one test writes them."""
     return {}
 
 
 @pytest.fixture(scope="session")
 def routes() -> Flask:
-    """The application, which is made once; ``app`` gives it a backend of its own."""
+    """Return the application, created once; ``app`` gives it new services for each test."""
     return create_app(cast(Store, None), ApiSettings(SECRET_KEY))
 
 
@@ -56,7 +56,7 @@ def app(
     fresh: dict[bytes, bytes],
     settings: ApiSettings,
 ) -> Iterator[Flask]:
-    """The application on a server after its first start."""
+    """Return the application on a store after its first start."""
     if fresh:
         pipe = raw.pipeline()
         for key, dump in fresh.items():
@@ -78,36 +78,36 @@ def client(app: Flask) -> FlaskClient:
 
 @pytest.fixture
 def admin(client: FlaskClient) -> Caller:
-    """Someone who may do everything, on a fresh server."""
+    """Return an admin of the whole server, on a fresh server."""
     return Caller(client, ADMIN_TOKEN)
 
 
 @pytest.fixture
 def sdk(admin: Caller) -> Caller:
-    """An application's SDK in production."""
+    """Return a caller with the token of an SDK in production."""
     return admin.token_for("sdk", "default", "production")
 
 
 @pytest.fixture
 def checkout(admin: Caller) -> Caller:
-    """The admin of a server with a flag, a segment and a policy."""
-    admin.made(f"{PROJECT}/flags", CHECKOUT)
-    admin.made(f"{PROJECT}/segments", {"key": "staff", "included": ["ann"]})
-    admin.made(f"{PROJECT}/policies", POLICY)
+    """Return the admin of a server with a flag, a segment and a policy."""
+    admin.post_ok(f"{PROJECT}/flags", CHECKOUT)
+    admin.post_ok(f"{PROJECT}/segments", {"key": "staff", "included": ["ann"]})
+    admin.post_ok(f"{PROJECT}/policies", POLICY)
     return admin
 
 
 @pytest.fixture
 def release(checkout: Caller) -> str:
-    """The address of a release that has just started."""
-    asked = {"flag": "checkout", "treatment": "on", "policy": "careful"}
-    started = checkout.made(f"{PRODUCTION}/releases", asked)
+    """Return the path of a release that has just started."""
+    body = {"flag": "checkout", "treatment": "on", "policy": "careful"}
+    started = checkout.post_ok(f"{PRODUCTION}/releases", body)
     return f"{PRODUCTION}/releases/{started['id']}"
 
 
 @pytest.fixture
 def port(app: Flask) -> Iterator[int]:
-    """Where the application can be reached over real connections."""
+    """Return the port where the application serves real connections."""
     server = make_server("127.0.0.1", 0, app, threaded=True)
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()

@@ -1,4 +1,4 @@
-"""Calling the API in tests, and telling whether anything changed in the store."""
+"""Calling the API in tests, and reading the store to see what changed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ IN_SERVER = (Kind.PROJECT, Kind.TOKEN)
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Someone with a token."""
+    """A client of the API with a token."""
 
     client: FlaskClient
     token: str | None
@@ -58,40 +58,40 @@ class Caller:
     def delete(self, path: str, **more: Any) -> TestResponse:
         return self.call("DELETE", path, **more)
 
-    def made(self, path: str, body: Any) -> Any:
-        """POST what must succeed, and return the answer's body."""
+    def post_ok(self, path: str, body: Any) -> Any:
+        """POST, check that it succeeds, and return the response's body."""
         response = self.post(path, body)
         assert response.status_code in (200, 201), response.text
         return response.json
 
     def token_for(self, role: str, project: str | None, environment: str | None) -> Caller:
-        """Another caller, with a new token."""
-        asked = {"name": f"a {role}", "role": role, "project": project, "environment": environment}
-        return Caller(self.client, self.made("/api/v1/tokens", asked)["secret"])
+        """Return a caller with a new token."""
+        token = {"name": f"a {role}", "role": role, "project": project, "environment": environment}
+        return Caller(self.client, self.post_ok("/api/v1/tokens", token)["secret"])
 
 
-def everything(store: Store) -> dict[str, Any]:
-    """Every document's revision and every environment's version: what a change would change."""
-    found: dict[str, Any] = {}
+def stored_documents(store: Store) -> dict[str, Any]:
+    """Return every document, every environment's version and every audit log's last entry."""
+    documents: dict[str, Any] = {}
     for kind in IN_SERVER:
         for key, stored in store.all("", kind).items():
-            found[f"{kind}/{key}"] = stored
+            documents[f"{kind}/{key}"] = stored
     for project in store.scopes():
         for kind in IN_PROJECTS:
             for key, stored in store.all(project, kind).items():
-                found[f"{project}/{kind}/{key}"] = stored
+                documents[f"{project}/{kind}/{key}"] = stored
         for environment in store.all(project, Kind.ENVIRONMENT):
-            found[f"{project}/{environment}"] = store.version(project, environment)
+            documents[f"{project}/{environment}"] = store.version(project, environment)
             for kind in IN_ENVIRONMENTS:
                 for key, stored in store.all(project, kind, environment).items():
-                    found[f"{project}/{environment}/{kind}/{key}"] = stored
-        found[f"{project}/audit"] = store.audit(project, None, 1)[0]
-    found["audit"] = store.audit("", None, 1)[0]
-    return found
+                    documents[f"{project}/{environment}/{kind}/{key}"] = stored
+        documents[f"{project}/audit"] = store.audit(project, None, 1)[0]
+    documents["audit"] = store.audit("", None, 1)[0]
+    return documents
 
 
-def everything_stored(raw: redis.Redis) -> str:
-    """Whatever the store holds, as one text to look for secrets in."""
+def raw_contents(raw: redis.Redis) -> str:
+    """Return all contents of the store as one text, to search for secrets."""
     read: dict[bytes, Callable[[bytes], Any]] = {
         b"hash": raw.hgetall,
         b"stream": raw.xrange,
@@ -105,14 +105,14 @@ def everything_stored(raw: redis.Redis) -> str:
 
 
 def pointers(response: TestResponse) -> list[str]:
-    """The pointers of a problem document."""
+    """Return the pointers of a problem document."""
     assert response.mimetype == "application/problem+json", response.text
     assert response.json is not None
     return [error["pointer"] for error in response.json["errors"]]
 
 
 def slug(response: TestResponse) -> str:
-    """The short name of a problem document's type."""
+    """Return the short name of a problem document's type."""
     assert response.mimetype == "application/problem+json", response.text
     assert response.json is not None
     return str(response.json["type"]).removeprefix("urn:tidegate:problem:")

@@ -6,7 +6,7 @@ from tests.http_calls import PRODUCTION, PROJECT, Caller, slug
 
 
 def test_every_change_is_there_the_latest_first(checkout: Caller) -> None:
-    checkout.made(f"{PRODUCTION}/flags/checkout/kill", {"reason": "smoke"})
+    checkout.post_ok(f"{PRODUCTION}/flags/checkout/kill", {"reason": "smoke"})
     entries = checkout.get(f"{PROJECT}/audit").json
     assert entries is not None
     latest = entries["items"][0]
@@ -36,7 +36,7 @@ def test_the_log_goes_by_pages(checkout: Caller) -> None:
 
 
 def test_the_server_has_one_of_its_own(admin: Caller) -> None:
-    made = admin.made("/api/v1/tokens", {"name": "ci", "role": "reader"})
+    made = admin.post_ok("/api/v1/tokens", {"name": "ci", "role": "reader"})
     answer = admin.get("/api/v1/audit")
     assert answer.json is not None
     assert answer.json["items"][0]["action"] == "token.create"

@@ -11,7 +11,7 @@ from tidegate_server.whatif.traffic_model import Always, World
 
 from tests.admin.test_replay import write
 from tests.decisions.ramp import policy
-from tests.http_calls import POLICY, PROJECT, Caller, everything, pointers, slug
+from tests.http_calls import POLICY, PROJECT, Caller, pointers, slug, stored_documents
 from tests.ledger.recorded_release import noted
 
 BACKTEST = f"{PROJECT}/policies/backtest"
@@ -38,7 +38,7 @@ def backtest(caller: Caller, release: str, **more: Any) -> Any:
 
 
 def test_another_policy_is_tried_on_a_record(checkout: Caller, recorded: str, store: Store) -> None:
-    before = everything(store)
+    before = stored_documents(store)
     answer = backtest(checkout, recorded, policy={**OTHER, "stages": BOLD})
 
     assert (answer["policy"], answer["release"]) == ("other", recorded)
@@ -50,7 +50,7 @@ def test_another_policy_is_tried_on_a_record(checkout: Caller, recorded: str, st
     assert would["exposed"]["low"] <= would["exposed"]["median"] <= would["exposed"]["high"]
     assert would["stages"][0]["runs"] == 1
     assert answer["limits"]
-    assert everything(store) == before
+    assert stored_documents(store) == before
 
 
 def test_the_policy_of_the_project_is_found_by_its_key(checkout: Caller, recorded: str) -> None:

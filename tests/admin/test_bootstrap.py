@@ -12,7 +12,7 @@ from tidegate_server.errors import StartupRefused
 from tidegate_server.store import Store
 from tidegate_server.web.settings import ApiSettings
 
-from tests.http_calls import PROJECT, Caller, everything
+from tests.http_calls import PROJECT, Caller, stored_documents
 
 KEY = b"some key"
 
@@ -32,9 +32,9 @@ def test_a_first_start_makes_a_project_and_an_admin(store: Store) -> None:
 
 def test_a_second_start_changes_nothing(store: Store) -> None:
     bootstrap(store, KEY)
-    before = everything(store)
+    before = stored_documents(store)
     assert bootstrap(store, KEY) == Bootstrapped(token=None, ignored=False)
-    assert everything(store) == before
+    assert stored_documents(store) == before
 
 
 @pytest.mark.parametrize(

@@ -27,13 +27,13 @@ def test_a_boolean_flag_gets_its_variants(admin: Caller) -> None:
 
 
 def test_a_flag_comes_back_as_it_was_written(admin: Caller) -> None:
-    made = admin.made(f"{PROJECT}/flags", COLOURS)
+    made = admin.post_ok(f"{PROJECT}/flags", COLOURS)
     assert {**COLOURS, "salt": "banner"}.items() <= made.items()
     assert admin.get(f"{PROJECT}/flags/banner").json == made
 
 
 def test_a_flag_is_replaced_and_keeps_its_salt(admin: Caller) -> None:
-    admin.made(f"{PROJECT}/flags", {**COLOURS, "salt": "imported"})
+    admin.post_ok(f"{PROJECT}/flags", {**COLOURS, "salt": "imported"})
     changed = admin.put(
         f"{PROJECT}/flags/banner", {**COLOURS, "name": "The banner", "tags": []}, match='"1"'
     )
@@ -44,7 +44,7 @@ def test_a_flag_is_replaced_and_keeps_its_salt(admin: Caller) -> None:
 
 
 def test_a_new_value_reaches_every_environment(admin: Caller, store: Store) -> None:
-    admin.made(f"{PROJECT}/flags", COLOURS)
+    admin.post_ok(f"{PROJECT}/flags", COLOURS)
     before = {env: store.version("default", env) for env in ("development", "production")}
     variants = [{"key": "red", "value": "#e00"}, {"key": "Blue", "value": "#00f"}]
     admin.put(f"{PROJECT}/flags/banner", {**COLOURS, "variants": variants}, match='"1"')
@@ -54,7 +54,7 @@ def test_a_new_value_reaches_every_environment(admin: Caller, store: Store) -> N
 
 
 def test_a_flag_is_deleted_everywhere(admin: Caller, store: Store) -> None:
-    admin.made(f"{PROJECT}/flags", COLOURS)
+    admin.post_ok(f"{PROJECT}/flags", COLOURS)
     assert admin.delete(f"{PROJECT}/flags/banner", match='"1"').status_code == 204
     assert admin.get(f"{PROJECT}/flags/banner").status_code == 404
     assert admin.get(f"{PRODUCTION}/flags/banner").status_code == 404
@@ -74,7 +74,7 @@ def test_all_but_boolean_flags_need_variants(admin: Caller) -> None:
 
 def test_the_list_goes_by_pages(admin: Caller) -> None:
     for key in "abcde":
-        admin.made(f"{PROJECT}/flags", {"key": key, "type": "boolean"})
+        admin.post_ok(f"{PROJECT}/flags", {"key": key, "type": "boolean"})
     seen: list[str] = []
     cursor = ""
     while True:

@@ -18,10 +18,10 @@ from tests.http_calls import (
     PRODUCTION,
     PROJECT,
     Caller,
-    everything,
-    everything_stored,
     pointers,
+    raw_contents,
     slug,
+    stored_documents,
 )
 
 LIST = f"{PROJECT}/hooks"
@@ -56,7 +56,7 @@ class Monitoring:
 
 
 def hook(by: Caller, **changes: Any) -> Monitoring:
-    return Monitoring(by.client, by.made(LIST, {**HOOK, **changes}))
+    return Monitoring(by.client, by.post_ok(LIST, {**HOOK, **changes}))
 
 
 def state(by: Caller, release: str) -> str:
@@ -67,7 +67,7 @@ def state(by: Caller, release: str) -> str:
 
 class TestManaging:
     def test_a_hook_is_made_read_changed_and_deleted(self, checkout: Caller) -> None:
-        made = checkout.made(LIST, HOOK)
+        made = checkout.post_ok(LIST, HOOK)
         one = f"{LIST}/{made['id']}"
         assert made["secret"].startswith("tgh_")
         assert made["path"] == f"/api/v1/hooks/{made['id']}"
@@ -94,7 +94,7 @@ class TestManaging:
         said = "".join(checkout.get(path).text for path in (LIST, one, f"{PROJECT}/audit"))
         for secret in (monitoring.secret, monitoring.secret.removeprefix("tgh_"), "tgh_wrong"):
             assert secret not in said
-            assert secret not in everything_stored(raw)
+            assert secret not in raw_contents(raw)
             assert secret not in repr(logs)
         assert monitoring.id in said
 
@@ -175,33 +175,33 @@ class TestActing:
         self, checkout: Caller, release: str, store: Store, action: str
     ) -> None:
         monitoring = hook(checkout, action=action)
-        before = everything(store)
+        before = stored_documents(store)
         response = monitoring.post(alertmanager("resolved"))
         assert response.json is not None
         assert (response.status_code, response.json["status"]) == (200, "resolved")
         assert not response.json["outcomes"][0]["done"]
-        assert everything(store) == before
+        assert stored_documents(store) == before
 
     def test_a_disabled_hook_understands_and_does_nothing(
         self, checkout: Caller, release: str, store: Store
     ) -> None:
         monitoring = hook(checkout, enabled=False)
-        before = everything(store)
+        before = stored_documents(store)
         assert monitoring.done(alertmanager()) == [("checkout", False, "The hook is disabled.")]
-        assert everything(store) == before
+        assert stored_documents(store) == before
 
     def test_it_acts_on_its_flags_in_its_environment_and_on_nothing_else(
         self, checkout: Caller, release: str, store: Store
     ) -> None:
         for key in ("search", "banner"):
-            checkout.made(f"{PROJECT}/flags", {"key": key, "type": "boolean"})
+            checkout.post_ok(f"{PROJECT}/flags", {"key": key, "type": "boolean"})
         monitoring = hook(checkout, action="kill", flags=["search", "checkout"])
-        before = everything(store)
+        before = stored_documents(store)
         assert [flag for flag, done, _ in monitoring.done(alertmanager()) if done] == [
             "search",
             "checkout",
         ]
-        after = everything(store)
+        after = stored_documents(store)
         changed = {name for name in after if after[name] != before.get(name)}
         assert changed == {
             "default/production",
@@ -214,21 +214,21 @@ class TestActing:
     def test_a_flag_that_is_gone_and_one_without_a_release_are_said(
         self, checkout: Caller, store: Store
     ) -> None:
-        checkout.made(f"{PROJECT}/flags", {"key": "search", "type": "boolean"})
+        checkout.post_ok(f"{PROJECT}/flags", {"key": "search", "type": "boolean"})
         monitoring = hook(checkout, flags=["search", "checkout"])
         assert checkout.delete(f"{PROJECT}/flags/search", match="*").status_code == 204
-        before = everything(store)
+        before = stored_documents(store)
         gone, idle = monitoring.done(alertmanager())
         assert gone[:2] == ("search", False)
         assert "There is no flag 'search'" in gone[2]
         assert idle == ("checkout", False, "The flag has no active release.")
-        assert everything(store) == before
+        assert stored_documents(store) == before
 
     def test_a_persons_full_stop_stands_above_a_rollback(
         self, checkout: Caller, release: str
     ) -> None:
         monitoring = hook(checkout, action="rollback")
-        checkout.made(f"{release}/pause", {"stop": True})
+        checkout.post_ok(f"{release}/pause", {"stop": True})
         ((flag, done, outcome),) = monitoring.done(alertmanager())
         assert (flag, done) == ("checkout", False)
         assert "under a full stop" in outcome
@@ -236,11 +236,11 @@ class TestActing:
 
     def test_a_rollback_fires_under_a_pause(self, checkout: Caller, release: str) -> None:
         monitoring = hook(checkout, action="rollback")
-        checkout.made(f"{release}/pause", {})
+        checkout.post_ok(f"{release}/pause", {})
         assert monitoring.done(alertmanager())[0][1] is True
 
     def test_a_kill_stands_above_everything_else(self, checkout: Caller, release: str) -> None:
-        checkout.made(f"{PRODUCTION}/flags/checkout/kill", {})
+        checkout.post_ok(f"{PRODUCTION}/flags/checkout/kill", {})
         for action in ("hold", "rollback"):
             assert hook(checkout, action=action).done(alertmanager())[0][1] is False
         assert state(checkout, release) == "killed"
@@ -253,9 +253,9 @@ class TestRepeats:
     ) -> None:
         monitoring = hook(checkout, action=action)
         assert monitoring.done(alertmanager())[0][1] is True
-        before = everything(store)
+        before = stored_documents(store)
         assert monitoring.done(alertmanager())[0][1] is False
-        assert everything(store) == before
+        assert stored_documents(store) == before
 
     @pytest.mark.parametrize("kind", ["generic", "alertmanager"])
     def test_what_a_person_let_go_on_is_not_held_for_the_same_alert(
@@ -264,7 +264,7 @@ class TestRepeats:
         monitoring = hook(checkout, kind=kind)
         alert = alertmanager() if kind == "alertmanager" else generic(id="queue-7")
         monitoring.done(alert)
-        checkout.made(f"{release}/resume", {})
+        checkout.post_ok(f"{release}/resume", {})
         assert monitoring.done(alert) == [
             ("checkout", False, "The hook has already acted on this alert.")
         ]
@@ -275,7 +275,7 @@ class TestRepeats:
     ) -> None:
         monitoring = hook(checkout, action="kill")
         monitoring.done(alertmanager())
-        checkout.made(f"{PRODUCTION}/flags/checkout/restore", {})
+        checkout.post_ok(f"{PRODUCTION}/flags/checkout/restore", {})
         assert monitoring.done(alertmanager())[0][1] is False
         anew = alertmanager(began="2026-09-22T08:00:00Z")
         assert monitoring.done(anew)[0][1] is True
@@ -284,43 +284,43 @@ class TestRepeats:
         self, checkout: Caller, release: str
     ) -> None:
         monitoring = hook(checkout)
-        checkout.made(f"{release}/pause", {})
+        checkout.post_ok(f"{release}/pause", {})
         assert monitoring.done(alertmanager())[0][1] is False
-        checkout.made(f"{release}/resume", {})
+        checkout.post_ok(f"{release}/resume", {})
         assert monitoring.done(alertmanager())[0][1] is False
         assert state(checkout, release) == "running"
 
     def test_a_draft_is_held_once_it_has_begun(self, checkout: Caller) -> None:
         monitoring = hook(checkout)
         asked = {"flag": "checkout", "treatment": "on", "policy": "careful", "draft": True}
-        draft = f"{PRODUCTION}/releases/{checkout.made(f'{PRODUCTION}/releases', asked)['id']}"
+        draft = f"{PRODUCTION}/releases/{checkout.post_ok(f'{PRODUCTION}/releases', asked)['id']}"
         assert monitoring.done(alertmanager())[0][1] is False
-        checkout.made(f"{draft}/begin", {})
+        checkout.post_ok(f"{draft}/begin", {})
         assert monitoring.done(alertmanager())[0][1] is True
         assert state(checkout, draft) == "paused"
 
     def test_another_alert_and_another_release_count(self, checkout: Caller, release: str) -> None:
         monitoring = hook(checkout)
         monitoring.done(alertmanager())
-        checkout.made(f"{release}/resume", {})
+        checkout.post_ok(f"{release}/resume", {})
         assert monitoring.done(alertmanager(began="2026-09-22T08:00:00Z"))[0][1] is True
 
-        checkout.made(f"{release}/rollback", {})
+        checkout.post_ok(f"{release}/rollback", {})
         asked = {"flag": "checkout", "treatment": "on", "policy": "careful"}
-        checkout.made(f"{PRODUCTION}/releases", asked)
+        checkout.post_ok(f"{PRODUCTION}/releases", asked)
         assert monitoring.done(alertmanager())[0][1] is True
 
     def test_a_new_one_in_the_group_counts(self, checkout: Caller, release: str) -> None:
         monitoring = hook(checkout)
         monitoring.done(alertmanager())
-        checkout.made(f"{release}/resume", {})
+        checkout.post_ok(f"{release}/resume", {})
         other = {**alertmanager()["alerts"][0], "fingerprint": "another"}
         assert monitoring.done(alertmanager(more=(other,)))[0][1] is True
 
     def test_an_alert_without_a_name_acts_each_time(self, checkout: Caller, release: str) -> None:
         monitoring = hook(checkout, kind="generic")
         monitoring.done(generic())
-        checkout.made(f"{release}/resume", {})
+        checkout.post_ok(f"{release}/resume", {})
         assert monitoring.done(generic())[0][1] is True
 
 
@@ -351,23 +351,23 @@ class TestAdmission:
         self, checkout: Caller, release: str, store: Store, header: str | None
     ) -> None:
         monitoring = hook(checkout, action="kill")
-        before = everything(store)
+        before = stored_documents(store)
         headers = {} if header is None else {"Authorization": header}
         refused = checkout.client.post(monitoring.path, json=alertmanager(), headers=headers)
         assert (refused.status_code, slug(refused)) == (401, "unauthenticated")
-        assert everything(store) == before
+        assert stored_documents(store) == before
 
     def test_neither_another_hooks_secret_nor_any_token_is_good(
         self, checkout: Caller, release: str, store: Store
     ) -> None:
         monitoring, other = hook(checkout, action="kill"), hook(checkout)
-        before = everything(store)
+        before = stored_documents(store)
         for wrong in (other.secret, checkout.token or "", monitoring.id, ""):
             assert monitoring.post(alertmanager(), secret=wrong).status_code == 401
         assert (
             checkout.client.post(f"{monitoring.path}?token={monitoring.secret}").status_code == 401
         )
-        assert everything(store) == before
+        assert stored_documents(store) == before
 
     def test_a_hooks_secret_is_good_for_nothing_else(self, checkout: Caller) -> None:
         monitoring = hook(checkout)

@@ -12,7 +12,7 @@ from flask import Flask
 from tidegate_server.domain.change import Change
 from tidegate_server.store import Store
 
-from tests.http_calls import PRODUCTION, PROJECT, Caller, everything, pointers, slug
+from tests.http_calls import PRODUCTION, PROJECT, Caller, pointers, slug, stored_documents
 from tests.sdk_api.test_routes import report
 
 FLAG = f"{PRODUCTION}/flags/checkout"
@@ -21,7 +21,7 @@ FLAG = f"{PRODUCTION}/flags/checkout"
 def test_a_kill_serves_the_kill_variant_and_stops_the_release(
     checkout: Caller, release: str, store: Store
 ) -> None:
-    killed = checkout.made(f"{FLAG}/kill", {"reason": "errors everywhere"})
+    killed = checkout.post_ok(f"{FLAG}/kill", {"reason": "errors everywhere"})
     assert killed["killed"]["reason"] == "errors everywhere"
     assert killed["killed"]["actor"].startswith("first admin")
     flag = json.loads(store.snapshot("default", "production").body)["flags"]["checkout"]
@@ -33,8 +33,8 @@ def test_a_kill_serves_the_kill_variant_and_stops_the_release(
 
 
 def test_a_restore_leaves_the_release_paused(checkout: Caller, release: str) -> None:
-    checkout.made(f"{FLAG}/kill", {})
-    restored = checkout.made(f"{FLAG}/restore", {"reason": "mended"})
+    checkout.post_ok(f"{FLAG}/kill", {})
+    restored = checkout.post_ok(f"{FLAG}/restore", {"reason": "mended"})
     assert (restored["killed"], restored["receipt"]) == (None, None)
     paused = checkout.get(release).json
     assert paused is not None
@@ -48,8 +48,8 @@ def test_a_reason_may_be_left_out_in_a_hurry(checkout: Caller) -> None:
 
 
 def test_killing_twice_keeps_the_first_kill(checkout: Caller) -> None:
-    first = checkout.made(f"{FLAG}/kill", {"reason": "first"})
-    second = checkout.made(f"{FLAG}/kill", {"reason": "second"})
+    first = checkout.post_ok(f"{FLAG}/kill", {"reason": "first"})
+    second = checkout.post_ok(f"{FLAG}/kill", {"reason": "second"})
     assert second["killed"] == first["killed"]
     audit = checkout.get(f"{PROJECT}/audit?limit=2").json
     assert audit is not None
@@ -57,9 +57,9 @@ def test_killing_twice_keeps_the_first_kill(checkout: Caller) -> None:
 
 
 def test_the_receipt_tells_who_has_applied_it(checkout: Caller, sdk: Caller) -> None:
-    version = sdk.made("/sdk/v1/reports", report(1, instance="a" * 32))["version"]
-    sdk.made("/sdk/v1/reports", report(1, instance="a" * 32, sequence=2, version=version))
-    sdk.made("/sdk/v1/reports", report(1, instance="b" * 32, version=version))
+    version = sdk.post_ok("/sdk/v1/reports", report(1, instance="a" * 32))["version"]
+    sdk.post_ok("/sdk/v1/reports", report(1, instance="a" * 32, sequence=2, version=version))
+    sdk.post_ok("/sdk/v1/reports", report(1, instance="b" * 32, version=version))
     killed = checkout.post(f"{FLAG}/kill")
     assert killed.json is not None
     assert killed.json["receipt"] == {
@@ -70,8 +70,10 @@ def test_the_receipt_tells_who_has_applied_it(checkout: Caller, sdk: Caller) -> 
         "p95_ms": None,
         "slowest_ms": None,
     }
-    newest = sdk.made("/sdk/v1/reports", report(1, instance="b" * 32, version=version, sequence=2))
-    sdk.made(
+    newest = sdk.post_ok(
+        "/sdk/v1/reports", report(1, instance="b" * 32, version=version, sequence=2)
+    )
+    sdk.post_ok(
         "/sdk/v1/reports",
         report(1, instance="b" * 32, version=newest["version"], sequence=3),
     )
@@ -127,9 +129,9 @@ def test_many_kills_at_once_are_one(checkout: Caller, app: Flask) -> None:
 
 
 def test_a_kill_of_what_is_not_there_changes_nothing(checkout: Caller, store: Store) -> None:
-    before = everything(store)
+    before = stored_documents(store)
     assert checkout.post(f"{PRODUCTION}/flags/nope/kill").status_code == 404
     assert checkout.post(f"{PROJECT}/environments/nope/flags/checkout/kill").status_code == 404
     refused = checkout.post(f"{FLAG}/kill", {"because": "typo"})
     assert (refused.status_code, pointers(refused)) == (422, ["/because"])
-    assert everything(store) == before
+    assert stored_documents(store) == before

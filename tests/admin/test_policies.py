@@ -8,7 +8,7 @@ import pytest
 import yaml
 from tidegate_server.store import Store
 
-from tests.http_calls import POLICY, PROJECT, Caller, everything, pointers
+from tests.http_calls import POLICY, PROJECT, Caller, pointers, stored_documents
 
 PATH = f"{PROJECT}/policies/careful"
 
@@ -27,7 +27,7 @@ bake: 10s
 
 
 def test_yaml_says_what_json_says(admin: Caller) -> None:
-    made = admin.made(f"{PROJECT}/policies", POLICY)
+    made = admin.post_ok(f"{PROJECT}/policies", POLICY)
     changed = admin.call(
         "PUT", PATH, match='"1"', data=YAML, headers={"Content-Type": "application/yaml"}
     )
@@ -36,7 +36,7 @@ def test_yaml_says_what_json_says(admin: Caller) -> None:
 
 
 def test_defaults_are_written_out(admin: Caller) -> None:
-    made = admin.made(
+    made = admin.post_ok(
         f"{PROJECT}/policies",
         {"key": "short", "stages": [{"percentage": 5}, {"percentage": 100, "name": "all"}]},
     )
@@ -67,14 +67,14 @@ def test_defaults_are_written_out(admin: Caller) -> None:
 
 
 def test_durations_come_back_in_their_canonical_form(admin: Caller) -> None:
-    made = admin.made(f"{PROJECT}/policies", {**POLICY, "interval": "60s", "bake": "48h"})
+    made = admin.post_ok(f"{PROJECT}/policies", {**POLICY, "interval": "60s", "bake": "48h"})
     assert (made["interval"], made["bake"]) == ("1m", "2d")
 
 
 def test_a_stage_of_a_segment_opens_all_of_it(admin: Caller) -> None:
-    admin.made(f"{PROJECT}/segments", {"key": "staff"})
+    admin.post_ok(f"{PROJECT}/segments", {"key": "staff"})
     stages = [{"percentage": 5}, {"segments": ["staff"]}, {"percentage": 100}]
-    made = admin.made(f"{PROJECT}/policies", {**POLICY, "stages": stages})
+    made = admin.post_ok(f"{PROJECT}/policies", {**POLICY, "stages": stages})
     assert made["stages"][1]["percentage"] == 100
 
 
@@ -98,13 +98,13 @@ MISPLACED: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("pointer", MISPLACED)
 def test_what_would_have_no_meaning_is_refused(admin: Caller, store: Store, pointer: str) -> None:
-    before = everything(store)
+    before = stored_documents(store)
     refused = admin.post(f"{PROJECT}/policies", {**POLICY, **MISPLACED[pointer]})
     assert refused.status_code == 422
     assert pointers(refused) == [pointer]
     assert refused.json is not None
     assert "would not be kept" in refused.json["errors"][0]["detail"]
-    assert everything(store) == before
+    assert stored_documents(store) == before
 
 
 FULL: dict[str, Any] = {
@@ -193,7 +193,7 @@ FULL: dict[str, Any] = {
 
 
 def test_every_field_comes_back_as_it_was_written(admin: Caller) -> None:
-    made = admin.made(f"{PROJECT}/policies", FULL)
+    made = admin.post_ok(f"{PROJECT}/policies", FULL)
     assert {name: made[name] for name in FULL} == FULL
 
 
@@ -319,11 +319,11 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
 @pytest.mark.parametrize("what", WRONG)
 def test_policies_that_cannot_be_are_refused(admin: Caller, store: Store, what: str) -> None:
     body, pointer = WRONG[what]
-    before = everything(store)
+    before = stored_documents(store)
     refused = admin.post(f"{PROJECT}/policies", {**POLICY, **body})
     assert refused.status_code == 422, refused.text
     assert pointer in pointers(refused)
-    assert everything(store) == before
+    assert stored_documents(store) == before
 
 
 def test_a_release_keeps_the_policy_it_started_under(checkout: Caller, release: str) -> None:

@@ -46,7 +46,7 @@ def test_saying_the_same_again_changes_nothing(admin: Caller) -> None:
 
 
 def test_a_token_of_one_project_sees_that_one(admin: Caller) -> None:
-    admin.made("/api/v1/projects", {"key": "web"})
+    admin.post_ok("/api/v1/projects", {"key": "web"})
     reader = admin.token_for("reader", "web", None)
     listed = reader.get("/api/v1/projects").json
     assert listed is not None

@@ -10,7 +10,7 @@ from tidegate_server.domain import release_state_machine as machine
 from tidegate_server.domain.change import Address, Change, Kind, LedgerEntry, Put
 from tidegate_server.store import Store
 
-from tests.http_calls import PRODUCTION, PROJECT, Caller, everything, pointers, slug
+from tests.http_calls import PRODUCTION, PROJECT, Caller, pointers, slug, stored_documents
 
 RELEASES = f"{PRODUCTION}/releases"
 START = {"flag": "checkout", "treatment": "on", "policy": "careful"}
@@ -41,11 +41,11 @@ def test_a_release_starts_at_its_first_stage(checkout: Caller) -> None:
 
 
 def test_a_flag_has_one_active_release(checkout: Caller, release: str, store: Store) -> None:
-    before = everything(store)
+    before = stored_documents(store)
     refused = checkout.post(RELEASES, START)
     assert (refused.status_code, slug(refused)) == (409, "not-possible")
     assert "Complete it or roll it back" in refused.text
-    assert everything(store) == before
+    assert stored_documents(store) == before
 
 
 @pytest.mark.parametrize(
@@ -64,11 +64,11 @@ def test_a_flag_has_one_active_release(checkout: Caller, release: str, store: St
 def test_releases_that_cannot_be_are_refused(
     checkout: Caller, store: Store, change: dict[str, Any], pointer: str
 ) -> None:
-    before = everything(store)
+    before = stored_documents(store)
     refused = checkout.post(RELEASES, {**START, **change})
     assert refused.status_code == 422, refused.text
     assert pointers(refused) == [pointer]
-    assert everything(store) == before
+    assert stored_documents(store) == before
 
 
 def act(caller: Caller, release: str, action: str, body: Any = None, **more: Any) -> Any:
@@ -120,16 +120,16 @@ def test_an_action_may_insist_on_what_was_seen(
 ) -> None:
     seen = checkout.get(release).headers["ETag"]
     act(checkout, release, "pause", match=seen)
-    before = everything(store)
+    before = stored_documents(store)
     stale = checkout.post(f"{release}/resume", match=seen)
     assert (stale.status_code, slug(stale)) == (412, "stale-revision")
     assert "Read it again" in stale.text
-    assert everything(store) == before
+    assert stored_documents(store) == before
 
 
 def test_releases_are_listed_the_latest_first(checkout: Caller, release: str) -> None:
     act(checkout, release, "rollback")
-    second = checkout.made(RELEASES, START)["id"]
+    second = checkout.post_ok(RELEASES, START)["id"]
     listed = checkout.get(RELEASES).json
     assert listed is not None
     assert [item["id"] for item in listed["items"]] == [second, release.rpartition("/")[2]]
@@ -196,12 +196,12 @@ def test_what_is_not_there_is_named(admin: Caller) -> None:
 def policy_with(checkout: Caller, **more: Any) -> dict[str, Any]:
     """How to start a release under a policy with more in it."""
     body = {"key": "gated", "stages": [{"percentage": 5}, {"percentage": 100}], **more}
-    checkout.made(f"{PROJECT}/policies", body)
+    checkout.post_ok(f"{PROJECT}/policies", body)
     return {**START, "policy": "gated"}
 
 
 def test_a_draft_gives_everyone_the_control_until_it_is_begun(checkout: Caller) -> None:
-    started = checkout.made(RELEASES, {**START, "draft": True})
+    started = checkout.post_ok(RELEASES, {**START, "draft": True})
     assert (started["state"], started["closed"]) == ("draft", True)
     assert started["stage"]["percentage"] == 0
     assert started["openings"] == [{"stage": 0, "percentage": 0, "segments": []}]
@@ -212,16 +212,16 @@ def test_a_draft_gives_everyone_the_control_until_it_is_begun(checkout: Caller) 
 
 def test_what_was_before_has_to_be_measured_first(checkout: Caller, store: Store) -> None:
     start = policy_with(checkout, checks=[{"compare": "before"}])
-    before = everything(store)
+    before = stored_documents(store)
     refused = checkout.post(RELEASES, start)
     assert (refused.status_code, pointers(refused)) == (422, ["/draft"])
-    assert everything(store) == before
+    assert stored_documents(store) == before
     assert checkout.post(RELEASES, {**start, "draft": True}).status_code == 201
 
 
 def test_nobody_approves_before_anybody_is_asked(checkout: Caller) -> None:
     stages = [{"percentage": 5, "approval": {"count": 1}}, {"percentage": 100}]
-    started = checkout.made(RELEASES, policy_with(checkout, stages=stages))
+    started = checkout.post_ok(RELEASES, policy_with(checkout, stages=stages))
     release = f"{RELEASES}/{started['id']}"
     early = checkout.post(f"{release}/approve")
     assert (early.status_code, slug(early)) == (409, "not-possible")
@@ -234,7 +234,7 @@ def test_nobody_approves_before_anybody_is_asked(checkout: Caller) -> None:
 def asked_for_approval(checkout: Caller, store: Store, **gate: Any) -> str:
     """A release that waits for approvals; the address."""
     stages = [{"percentage": 5, "approval": gate}, {"percentage": 100}]
-    id = checkout.made(RELEASES, policy_with(checkout, stages=stages))["id"]
+    id = checkout.post_ok(RELEASES, policy_with(checkout, stages=stages))["id"]
     address = Address(Kind.RELEASE, id, "production")
     stored = store.get("default", address)
     assert stored is not None

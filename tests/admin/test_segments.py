@@ -40,7 +40,7 @@ def test_a_segment_that_is_needed_stays(checkout: Caller) -> None:
 
 
 def test_segments_do_not_go_in_circles(checkout: Caller) -> None:
-    checkout.made(f"{PROJECT}/segments", {"key": "friends", "when": {"segment": "staff"}})
+    checkout.post_ok(f"{PROJECT}/segments", {"key": "friends", "when": {"segment": "staff"}})
     refused = checkout.put(PATH, {"when": {"all": [{"segment": "friends"}]}}, match='"1"')
     assert refused.status_code == 422
     assert pointers(refused) == ["/when"]

@@ -8,7 +8,7 @@ import pytest
 from tidegate_server.admin.policies import simulations
 from tidegate_server.store import Store
 
-from tests.http_calls import POLICY, PROJECT, Caller, everything, pointers, slug
+from tests.http_calls import POLICY, PROJECT, Caller, pointers, slug, stored_documents
 
 SIMULATE = f"{PROJECT}/policies/simulate"
 ASKED = {"traffic": 4_000, "base_error": 0.01, "times": 10, "runs": 5, "seed": 7}
@@ -22,7 +22,7 @@ def simulated(caller: Caller, **more: Any) -> Any:
 
 
 def test_a_policy_is_tried_on_healthy_and_on_bad_releases(checkout: Caller, store: Store) -> None:
-    before = everything(store)
+    before = stored_documents(store)
     answer = simulated(checkout, policy=QUICK)
     assert (answer["policy"], answer["seed"], answer["complete"]) == ("quick", 7, True)
     healthy, bad = answer["healthy"], answer["bad"]
@@ -39,7 +39,7 @@ def test_a_policy_is_tried_on_healthy_and_on_bad_releases(checkout: Caller, stor
         <= (bad["hurt"]["median"]["high"])
     )
     assert bad["completed_ms"] is None
-    assert everything(store) == before
+    assert stored_documents(store) == before
 
 
 def test_the_same_seed_gives_the_same_answer(checkout: Caller) -> None:
@@ -50,7 +50,7 @@ def test_the_same_seed_gives_the_same_answer(checkout: Caller) -> None:
 def test_a_policy_is_found_by_its_key_in_the_project_or_among_those_shipped(
     checkout: Caller,
 ) -> None:
-    checkout.made(f"{PROJECT}/policies", QUICK)
+    checkout.post_ok(f"{PROJECT}/policies", QUICK)
     assert simulated(checkout, policy_key="quick")["policy"] == "quick"
     assert simulated(checkout, policy_key="hotfix", runs=1)["policy"] == "hotfix"
     missing = checkout.post(SIMULATE, {**ASKED, "policy_key": "nope"})
@@ -111,7 +111,7 @@ def test_a_process_computes_for_one_at_a_time(checkout: Caller) -> None:
 
 
 def test_a_policy_may_have_the_name_of_the_route(checkout: Caller) -> None:
-    checkout.made(f"{PROJECT}/policies", {**QUICK, "key": "simulate"})
+    checkout.post_ok(f"{PROJECT}/policies", {**QUICK, "key": "simulate"})
     found = checkout.get(SIMULATE)
     assert found.json is not None
     assert found.json["key"] == "simulate"

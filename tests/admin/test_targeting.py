@@ -56,7 +56,7 @@ def test_it_reaches_that_environment_only(checkout: Caller, store: Store) -> Non
 
 
 def test_a_kill_stays_whatever_is_targeted(checkout: Caller) -> None:
-    checkout.made(f"{PATH}/kill", {"reason": "smoke"})
+    checkout.post_ok(f"{PATH}/kill", {"reason": "smoke"})
     changed = checkout.put(PATH, TARGETING, match=checkout.get(PATH).headers["ETag"])
     assert changed.status_code == 200
     assert changed.json is not None
@@ -67,7 +67,7 @@ def test_a_kill_stays_whatever_is_targeted(checkout: Caller) -> None:
 
 
 def test_all_flags_of_an_environment_are_listed(checkout: Caller) -> None:
-    checkout.made(f"{PROJECT}/flags", {"key": "search", "type": "boolean"})
+    checkout.post_ok(f"{PROJECT}/flags", {"key": "search", "type": "boolean"})
     listed = checkout.get(f"{PRODUCTION}/flags").json
     assert listed is not None
     assert [item["flag"] for item in listed["items"]] == ["checkout", "search"]

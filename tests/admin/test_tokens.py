@@ -6,7 +6,7 @@ import pytest
 from tidegate_server.domain.change import Address, Kind
 from tidegate_server.store import Store
 
-from tests.http_calls import PROJECT, Caller, everything, pointers, slug
+from tests.http_calls import PROJECT, Caller, pointers, slug, stored_documents
 
 
 def test_a_secret_is_shown_once(admin: Caller, store: Store) -> None:
@@ -30,7 +30,7 @@ def test_a_secret_is_shown_once(admin: Caller, store: Store) -> None:
 
 def test_a_client_token_reads_nothing_but_evaluations(admin: Caller) -> None:
     asked = {"name": "web", "role": "client", "project": "default", "environment": "production"}
-    made = admin.made("/api/v1/tokens", {**asked, "rate_limit": 600})
+    made = admin.post_ok("/api/v1/tokens", {**asked, "rate_limit": 600})
     assert (made["role"], made["rate_limit"]) == ("client", 600)
     client = Caller(admin.client, made["secret"])
     for path in (f"{PROJECT}/flags", "/sdk/v1/snapshot", "/sdk/v1/stream", "/metrics"):
@@ -38,7 +38,7 @@ def test_a_client_token_reads_nothing_but_evaluations(admin: Caller) -> None:
 
 
 def test_a_deleted_token_stops_working(admin: Caller) -> None:
-    made = admin.made("/api/v1/tokens", {"name": "ci", "role": "reader"})
+    made = admin.post_ok("/api/v1/tokens", {"name": "ci", "role": "reader"})
     reader = Caller(admin.client, made["secret"])
     assert reader.get(f"{PROJECT}/flags").status_code == 200
     deleted = admin.delete(f"/api/v1/tokens/{made['id']}", match='"1"')
@@ -47,10 +47,10 @@ def test_a_deleted_token_stops_working(admin: Caller) -> None:
 
 
 def test_the_last_admin_stays(admin: Caller, store: Store) -> None:
-    before = everything(store)
+    before = stored_documents(store)
     refused = admin.delete("/api/v1/tokens/bootstrap", match='"1"')
     assert (refused.status_code, slug(refused)) == (409, "not-possible")
-    assert everything(store) == before
+    assert stored_documents(store) == before
 
 
 @pytest.mark.parametrize(
@@ -71,17 +71,17 @@ def test_the_last_admin_stays(admin: Caller, store: Store) -> None:
 def test_tokens_that_cannot_be_are_refused(
     admin: Caller, store: Store, asked: dict[str, str], pointer: str
 ) -> None:
-    before = everything(store)
+    before = stored_documents(store)
     refused = admin.post("/api/v1/tokens", {"name": "ci", "role": "reader", **asked})
     assert refused.status_code == 422, refused.text
     assert pointers(refused) == [pointer]
-    assert everything(store) == before
+    assert stored_documents(store) == before
 
 
 def test_a_token_makes_none_that_reaches_further(admin: Caller, store: Store) -> None:
-    admin.made("/api/v1/projects", {"key": "web"})
+    admin.post_ok("/api/v1/projects", {"key": "web"})
     local = admin.token_for("admin", "default", "production")
-    before = everything(store)
+    before = stored_documents(store)
     for project, environment in (
         (None, None),
         ("web", None),
@@ -90,13 +90,13 @@ def test_a_token_makes_none_that_reaches_further(admin: Caller, store: Store) ->
     ):
         asked = {"name": "x", "role": "reader", "project": project, "environment": environment}
         assert slug(local.post("/api/v1/tokens", asked)) == "forbidden"
-    assert everything(store) == before
+    assert stored_documents(store) == before
     assert local.token_for("sdk", "default", "production").get("/sdk/v1/snapshot").json
 
 
 def test_a_token_sees_and_deletes_only_those_in_its_reach(admin: Caller) -> None:
     local = admin.token_for("admin", "default", "production")
-    other = admin.made("/api/v1/tokens", {"name": "ci", "role": "reader"})
+    other = admin.post_ok("/api/v1/tokens", {"name": "ci", "role": "reader"})
     listed = local.get("/api/v1/tokens").json
     assert listed is not None
     assert [item["name"] for item in listed["items"]] == ["a admin"]

@@ -10,10 +10,10 @@ from tests.http_calls import (
     PRODUCTION,
     PROJECT,
     Caller,
-    everything,
-    everything_stored,
     pointers,
+    raw_contents,
     slug,
+    stored_documents,
 )
 
 LIST = f"{PROJECT}/webhooks"
@@ -23,7 +23,7 @@ NAMED = {**POLICY, "notify": [{"webhook": "ops", "events": ["held", "rolled_back
 
 
 def test_a_webhook_is_made_read_changed_and_deleted(admin: Caller) -> None:
-    made = admin.made(LIST, OPS)
+    made = admin.post_ok(LIST, OPS)
     assert made["secret"].startswith("tgw_")
     assert (made["format"], made["enabled"], made["timeout"]) == ("json", True, "5s")
 
@@ -39,24 +39,24 @@ def test_a_webhook_is_made_read_changed_and_deleted(admin: Caller) -> None:
 
 
 def test_a_secret_is_shown_once_and_kept_nowhere(admin: Caller, raw: redis.Redis) -> None:
-    secrets = [admin.made(LIST, OPS)["secret"], admin.made(f"{PATH}/rotate", None)["secret"]]
+    secrets = [admin.post_ok(LIST, OPS)["secret"], admin.post_ok(f"{PATH}/rotate", None)["secret"]]
     assert len(set(secrets)) == 2
     answers = [admin.get(path).text for path in (PATH, LIST, f"{PROJECT}/audit")]
     for secret in secrets:
         assert not any(secret in each for each in answers)
-        assert secret.removeprefix("tgw_") not in everything_stored(raw)
-    assert "ops.example.com/tidegate/abc" in everything_stored(raw)
+        assert secret.removeprefix("tgw_") not in raw_contents(raw)
+    assert "ops.example.com/tidegate/abc" in raw_contents(raw)
 
 
 def test_a_rotation_says_how_long_the_old_secret_lasts(admin: Caller) -> None:
-    assert admin.made(LIST, OPS)["old_secret_until"] is None
-    assert admin.made(f"{PATH}/rotate", None)["old_secret_until"] > "2026"
+    assert admin.post_ok(LIST, OPS)["old_secret_until"] is None
+    assert admin.post_ok(f"{PATH}/rotate", None)["old_secret_until"] > "2026"
 
 
 def test_a_reader_sees_where_it_goes_but_not_a_path_that_may_be_a_credential(
     admin: Caller,
 ) -> None:
-    admin.made(LIST, OPS)
+    admin.post_ok(LIST, OPS)
     reader = admin.token_for("reader", "default", None)
     one, page = reader.get(PATH).json, reader.get(LIST).json
     assert one is not None
@@ -69,17 +69,17 @@ def test_a_reader_sees_where_it_goes_but_not_a_path_that_may_be_a_credential(
 def test_a_webhook_that_a_policy_names_stays(admin: Caller, store: Store) -> None:
     refused = admin.post(f"{PROJECT}/policies", NAMED)
     assert pointers(refused) == ["/notify/0/webhook"]
-    admin.made(LIST, OPS)
-    admin.made(f"{PROJECT}/policies", NAMED)
-    before = everything(store)
+    admin.post_ok(LIST, OPS)
+    admin.post_ok(f"{PROJECT}/policies", NAMED)
+    before = stored_documents(store)
     refused = admin.delete(PATH, match='"1"')
     assert (refused.status_code, slug(refused)) == (409, "not-possible")
     assert "policy careful" in refused.text
-    assert everything(store) == before
+    assert stored_documents(store) == before
 
 
 def test_a_key_is_taken_once(admin: Caller) -> None:
-    admin.made(LIST, OPS)
+    admin.post_ok(LIST, OPS)
     assert slug(admin.post(LIST, OPS)) == "already-exists"
 
 
@@ -90,7 +90,7 @@ def test_what_cannot_be_is_refused_with_its_field(admin: Caller) -> None:
 
 
 def test_what_waits_for_a_webhook_can_be_read(admin: Caller, store: Store) -> None:
-    admin.made(LIST, OPS)
+    admin.post_ok(LIST, OPS)
     assert admin.get(f"{PATH}/deliveries").json == {"items": [], "next_cursor": None}
     for reason in ("one", "two", "three"):
         tried = admin.post(f"{PATH}/test", {"reason": reason})
@@ -111,14 +111,14 @@ def test_what_waits_for_a_webhook_can_be_read(admin: Caller, store: Store) -> No
 
 
 def test_a_start_is_queued_for_whom_the_policy_tells(checkout: Caller) -> None:
-    checkout.made(LIST, OPS)
+    checkout.post_ok(LIST, OPS)
     checkout.put(
         f"{PROJECT}/policies/careful", {**NAMED, "notify": [{"webhook": "ops"}]}, match="*"
     )
     asked = {"flag": "checkout", "treatment": "on", "policy": "careful"}
-    started = checkout.made(f"{PRODUCTION}/releases", asked)
-    checkout.made(f"{PRODUCTION}/releases/{started['id']}/pause", {"reason": "lunch"})
-    checkout.made(f"{PRODUCTION}/flags/checkout/kill", {"reason": "fire"})
+    started = checkout.post_ok(f"{PRODUCTION}/releases", asked)
+    checkout.post_ok(f"{PRODUCTION}/releases/{started['id']}/pause", {"reason": "lunch"})
+    checkout.post_ok(f"{PRODUCTION}/flags/checkout/kill", {"reason": "fire"})
     reader = checkout.token_for("reader", "default", None)
     page = reader.get(f"{PATH}/deliveries").json
     assert page is not None
@@ -128,9 +128,9 @@ def test_a_start_is_queued_for_whom_the_policy_tells(checkout: Caller) -> None:
 
 
 def test_deleting_a_webhook_drops_what_waits(admin: Caller) -> None:
-    admin.made(LIST, OPS)
+    admin.post_ok(LIST, OPS)
     admin.post(f"{PATH}/test")
     assert admin.delete(PATH, match="*").status_code == 204
     assert admin.get(f"{PATH}/deliveries").status_code == 404
-    admin.made(LIST, OPS)
+    admin.post_ok(LIST, OPS)
     assert admin.get(f"{PATH}/deliveries").json == {"items": [], "next_cursor": None}

@@ -76,7 +76,7 @@ def test_what_is_known_already_and_what_is_refused_is_shown_too(web: Caller) -> 
 
 
 def test_a_stream_is_shown_to_the_same_pages(web: Caller) -> None:
-    url = web.made(ALL, {})["eventStreams"][0]["url"]
+    url = web.post_ok(ALL, {})["eventStreams"][0]["url"]
     for origin, shown in ((SHOP, SHOP), ("http://localhost:3000", None)):
         stream = web.client.get(url, headers={"Origin": origin})
         assert (stream.status_code, shared_with(stream)) == (200, shown)

@@ -26,13 +26,13 @@ Connect = Callable[..., Stream]
 def web(checkout: Caller) -> Caller:
     """A page's client, which may ask for one flag of two."""
     public = {"key": "public", "type": "boolean", "client_side": True}
-    checkout.made(f"{PROJECT}/flags", public)
+    checkout.post_ok(f"{PROJECT}/flags", public)
     return checkout.token_for("client", "default", "production")
 
 
 def address(caller: Caller, **more: Any) -> str:
     """The path under which a bulk evaluation says that notices come."""
-    (stream,) = caller.made(ALL, {})["eventStreams"]
+    (stream,) = caller.post_ok(ALL, {})["eventStreams"]
     assert (stream["type"], stream["inactivityDelaySec"]) == ("sse", 120)
     url: str = stream["url"]
     assert url.startswith("http://localhost/ofrep/v1/stream?credential=")
@@ -63,7 +63,7 @@ def test_a_change_is_a_notice_to_evaluate_again(
     assert stream.response.headers["X-Accel-Buffering"] == "no"
     assert stream.response.headers["Cache-Control"] == "no-store"
     before = int(time.time())
-    checkout.made(f"{PRODUCTION}/flags/public/kill", {})
+    checkout.post_ok(f"{PRODUCTION}/flags/public/kill", {})
     notice = stream.next("message")
     version = store.version("default", "production")
     assert notice.version == version
@@ -78,7 +78,7 @@ def test_the_address_names_the_version_that_was_seen(
 ) -> None:
     """What changes between the evaluation and the stream is not missed."""
     seen = address(web)
-    checkout.made(f"{PRODUCTION}/flags/public/kill", {})
+    checkout.post_ok(f"{PRODUCTION}/flags/public/kill", {})
     notice = connect(seen).next("message")
     assert notice.version == store.version("default", "production")
     assert connect(address(web)).next(":", "message").name == ":"
@@ -89,11 +89,11 @@ def test_a_client_that_comes_back_hears_of_what_it_missed(
 ) -> None:
     path = address(web)
     stream = connect(path)
-    checkout.made(f"{PRODUCTION}/flags/public/kill", {})
+    checkout.post_ok(f"{PRODUCTION}/flags/public/kill", {})
     seen = stream.next("message").version
     assert connect(path, str(seen)).next(":", "message").name == ":"
     stream.close()
-    checkout.made(f"{PRODUCTION}/flags/public/restore", {})
+    checkout.post_ok(f"{PRODUCTION}/flags/public/restore", {})
     assert connect(path, str(seen)).next("message").version == seen + 1
 
 
@@ -108,9 +108,9 @@ def test_a_client_hears_nothing_of_flags_it_may_not_know(
     web: Caller, sdk: Caller, checkout: Caller, connect: Connect
 ) -> None:
     page, application = connect(address(web)), connect(address(sdk))
-    checkout.made(f"{FLAG}/kill", {})
+    checkout.post_ok(f"{FLAG}/kill", {})
     hidden = application.next("message").version
-    checkout.made(f"{PRODUCTION}/flags/public/kill", {})
+    checkout.post_ok(f"{PRODUCTION}/flags/public/kill", {})
     assert page.next("message").version == hidden + 1
 
 
@@ -125,7 +125,7 @@ def test_a_client_hears_of_what_its_flags_rest_on(
     changed = checkout.put(f"{PROJECT}/segments/staff", {"included": ["bob"]}, match="*")
     assert changed.status_code == 200, changed.text
     assert stream.next("message")
-    answer = web.made(ALL, {"context": {"targetingKey": "bob"}})
+    answer = web.post_ok(ALL, {"context": {"targetingKey": "bob"}})
     assert answer["flags"][0]["variant"] == "on"
 
 
@@ -202,7 +202,7 @@ def test_an_address_lasts_for_minutes_and_its_successor_comes_as_a_whole_answer(
 
 def test_a_stream_is_limited_like_evaluations(checkout: Caller, connect: Connect) -> None:
     asked = {"name": "web", "role": "client", "project": "default", "environment": "production"}
-    made = checkout.made("/api/v1/tokens", {**asked, "rate_limit": 1})
+    made = checkout.post_ok("/api/v1/tokens", {**asked, "rate_limit": 1})
     path = address(Caller(checkout.client, made["secret"]))
     refused = checkout.client.get(path)
     assert refused.status_code == 429

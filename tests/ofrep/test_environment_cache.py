@@ -56,18 +56,18 @@ def killed(production: CachedEnvironment) -> bool:
 
 
 def test_changes_are_applied(production: CachedEnvironment, checkout: Caller, store: Store) -> None:
-    checkout.made(f"{FLAG}/kill", {})
+    checkout.post_ok(f"{FLAG}/kill", {})
     wait_until(production, lambda: killed(production))
     assert production.current().compiled.version == store.version(*PRODUCTION_KEY)
-    checkout.made(f"{FLAG}/restore", {})
+    checkout.post_ok(f"{FLAG}/restore", {})
     wait_until(production, lambda: not killed(production))
 
 
 def test_unchanged_flags_are_reused(production: CachedEnvironment, checkout: Caller) -> None:
-    checkout.made(f"{PROJECT}/flags", {"key": "other", "type": "boolean"})
+    checkout.post_ok(f"{PROJECT}/flags", {"key": "other", "type": "boolean"})
     wait_until(production, lambda: "other" in production.current().compiled.flags)
     before = production.current().views[Audience.APPLICATIONS].flags
-    checkout.made(f"{FLAG}/kill", {})
+    checkout.post_ok(f"{FLAG}/kill", {})
     wait_until(production, lambda: killed(production))
     after = production.current().views[Audience.APPLICATIONS].flags
     assert after["other"] is before["other"]
@@ -116,7 +116,7 @@ def test_changes_are_applied_after_an_outage_of_the_store(
         production._subscription.put(FeedUpdate(0, None))
         assert tried.wait(20)
         assert not killed(production)
-        checkout.made(f"{FLAG}/kill", {})
+        checkout.post_ok(f"{FLAG}/kill", {})
     wait_until(production, lambda: killed(production))
 
 
@@ -127,7 +127,7 @@ def test_an_unreadable_update_does_not_stop_later_ones(
     assert production._subscription is not None
     version = production.current().compiled.version + 1
     production._subscription.put(FeedUpdate(version, "not JSON"))
-    checkout.made(f"{FLAG}/kill", {})
+    checkout.post_ok(f"{FLAG}/kill", {})
     wait_until(production, lambda: killed(production))
 
 
@@ -136,7 +136,7 @@ def test_a_process_is_an_instance_and_reports_its_version(
 ) -> None:
     (instance,) = live_instances(checkout)
     assert instance["sdk"].startswith("tidegate-server/")
-    receipt = checkout.made(f"{FLAG}/kill", {})["receipt"]
+    receipt = checkout.post_ok(f"{FLAG}/kill", {})["receipt"]
     assert receipt["live"] == 1
     wait_until(
         production, lambda: live_instances(checkout)[0]["version"] == store.version(*PRODUCTION_KEY)
@@ -207,7 +207,7 @@ def test_an_idle_environment_is_evicted_and_reports_that_it_leaves(
 def test_a_restored_store_takes_the_flags_back(
     production: CachedEnvironment, checkout: Caller, store: Store
 ) -> None:
-    checkout.made(f"{FLAG}/kill", {})
+    checkout.post_ok(f"{FLAG}/kill", {})
     wait_until(production, lambda: killed(production))
     store._client.set("tg:{default}:version:production", 1)
     assert production._subscription is not None

@@ -29,10 +29,10 @@ def of(user: str) -> dict[str, Any]:
 @pytest.fixture
 def web(admin: Caller) -> Caller:
     """A page's client, while half of the users are opened."""
-    admin.made(f"{PROJECT}/flags", {**CHECKOUT, "client_side": True})
-    admin.made(f"{PROJECT}/policies", HALF)
+    admin.post_ok(f"{PROJECT}/flags", {**CHECKOUT, "client_side": True})
+    admin.post_ok(f"{PROJECT}/policies", HALF)
     asked = {"flag": "checkout", "treatment": "on", "policy": "careful"}
-    admin.made(f"{PRODUCTION}/releases", asked)
+    admin.post_ok(f"{PRODUCTION}/releases", asked)
     return admin.token_for("client", "default", "production")
 
 
@@ -95,7 +95,7 @@ def test_asking_again_is_no_other_exposure(
 
 
 def test_a_bulk_evaluation_exposes_to_every_release(web: Caller, app: Flask, store: Store) -> None:
-    web.made(ALL, of("somebody"))
+    web.post_ok(ALL, of("somebody"))
     control, treatment = counts(app, store)
     assert control.exposures + treatment.exposures == 1
 
@@ -144,8 +144,8 @@ def test_what_is_not_shown_any_more_is_no_evidence(
 
 
 def test_flags_without_a_release_count_for_nothing(web: Caller, admin: Caller) -> None:
-    admin.made(f"{PROJECT}/flags", {"key": "plain", "type": "boolean", "client_side": True})
-    admin.made(f"{PROJECT}/flags", {"key": "hidden", "type": "boolean"})
+    admin.post_ok(f"{PROJECT}/flags", {"key": "plain", "type": "boolean", "client_side": True})
+    admin.post_ok(f"{PROJECT}/flags", {"key": "hidden", "type": "boolean"})
     said = {**of("ann"), "outcome": "ok"}
     flags = {"plain": "off", "hidden": "off", "gone": "off"}
     answer = web.post(TRACK, {**said, "flags": flags})

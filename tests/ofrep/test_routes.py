@@ -69,7 +69,7 @@ def targeting(admin: Caller, flag: str, **change: Any) -> None:
 def flags(admin: Caller) -> Caller:
     """The admin of a server with a flag of every type."""
     for flag in FLAGS:
-        admin.made(f"{PROJECT}/flags", flag)
+        admin.post_ok(f"{PROJECT}/flags", flag)
     return admin
 
 
@@ -262,7 +262,7 @@ def test_a_change_that_gives_nobody_anything_else_keeps_etags(
     flags: Caller, sdk: Caller, app: Flask, store: Store
 ) -> None:
     seen = {"If-None-Match": sdk.post(ALL, ANN).headers["ETag"]}
-    flags.made(f"{PROJECT}/segments", {"key": "staff", "included": ["zoe"]})
+    flags.post_ok(f"{PROJECT}/segments", {"key": "staff", "included": ["zoe"]})
     settled(app, store)
     assert sdk.post(ALL, ANN, headers=seen).status_code == 304
 
@@ -346,7 +346,7 @@ def test_a_client_knows_only_flags_for_clients(flags: Caller, web: Caller) -> No
 
 def test_a_client_learns_nothing_of_rules_and_segments(flags: Caller, web: Caller) -> None:
     segment = {"key": "secret-people", "included": ["eve"]}
-    flags.made(f"{PROJECT}/segments", segment)
+    flags.post_ok(f"{PROJECT}/segments", segment)
     rule = {"id": "secret-rule", "when": {"segment": "secret-people"}, "serve": {"variant": "blue"}}
     targeting(flags, "banner", rules=[rule])
     eve = {"context": {"targetingKey": "eve"}}
@@ -397,7 +397,7 @@ def test_an_unreadable_flag_tells_clients_no_reason(
 
 def test_a_limited_token_is_told_when_to_come_back(flags: Caller) -> None:
     asked = {"name": "web", "role": "client", "project": "default", "environment": "production"}
-    made = flags.made("/api/v1/tokens", {**asked, "rate_limit": 2})
+    made = flags.post_ok("/api/v1/tokens", {**asked, "rate_limit": 2})
     limited = Caller(flags.client, made["secret"])
     etag = limited.post(ALL, ANN).headers["ETag"]
     assert limited.post(ALL, ANN, headers={"If-None-Match": etag}).status_code == 304

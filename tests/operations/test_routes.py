@@ -64,8 +64,8 @@ def gauges(caller: Caller) -> dict[str, list[tuple[dict[str, str], float]]]:
 def test_metrics_show_what_goes_on(
     checkout: Caller, release: str, sdk: Caller, store: Store
 ) -> None:
-    sdk.made("/sdk/v1/reports", report())
-    checkout.made(f"{PRODUCTION}/flags/checkout/kill", {})
+    sdk.post_ok("/sdk/v1/reports", report())
+    checkout.post_ok(f"{PRODUCTION}/flags/checkout/kill", {})
     found = gauges(checkout)
     production = {"project": "default", "environment": "production"}
     assert (production, float(store.version("default", "production"))) in found[
@@ -81,7 +81,7 @@ def test_metrics_show_what_goes_on(
 def test_metrics_show_what_waits_for_webhooks(checkout: Caller) -> None:
     for key in ("ops", "chat"):
         asked = {"key": key, "url": "https://ops.example.com/"}
-        checkout.made("/api/v1/projects/default/webhooks", asked)
+        checkout.post_ok("/api/v1/projects/default/webhooks", asked)
     checkout.post("/api/v1/projects/default/webhooks/ops/test")
     waiting = [
         ({"project": "default", "webhook": "chat"}, 0.0),
@@ -90,7 +90,7 @@ def test_metrics_show_what_waits_for_webhooks(checkout: Caller) -> None:
     name = "tidegate_webhook_messages_waiting"
     found = gauges(checkout)[name]
     assert sorted(found, key=lambda sample: sample[1]) == waiting
-    checkout.made("/api/v1/projects", {"key": "web"})
+    checkout.post_ok("/api/v1/projects", {"key": "web"})
     assert gauges(checkout.token_for("reader", "web", None)).get(name, []) == []
 
 

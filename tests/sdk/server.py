@@ -73,8 +73,8 @@ class FlagServer:
         """An environment that nobody else uses."""
         admin = Caller(self.app.test_client(), ADMIN_TOKEN)
         project = f"shop-{next(self._projects)}"
-        admin.made("/api/v1/projects", {"key": project})
-        admin.made(f"/api/v1/projects/{project}/environments", {"key": ENVIRONMENT})
+        admin.post_ok("/api/v1/projects", {"key": project})
+        admin.post_ok(f"/api/v1/projects/{project}/environments", {"key": ENVIRONMENT})
         token = admin.token_for("sdk", project, ENVIRONMENT).token
         assert token is not None
         return Environment(self, admin, project, token)
@@ -112,10 +112,10 @@ class Environment:
 
     def flag(self, key: str, type: str = "boolean", **more: Any) -> None:
         """A new flag, on, which serves its off variant to everyone."""
-        self.admin.made(f"{self._project}/flags", {"key": key, "type": type, **more})
+        self.admin.post_ok(f"{self._project}/flags", {"key": key, "type": type, **more})
 
     def segment(self, key: str, **more: Any) -> None:
-        self.admin.made(f"{self._project}/segments", {"key": key, **more})
+        self.admin.post_ok(f"{self._project}/segments", {"key": key, **more})
 
     def target(self, key: str, **changes: Any) -> None:
         """Change a flag's targeting."""
@@ -134,18 +134,18 @@ class Environment:
         assert answer.status_code in (200, 204), answer.text
 
     def kill(self, key: str) -> None:
-        self.admin.made(f"{self.at}/flags/{key}/kill", {"reason": "it hurts"})
+        self.admin.post_ok(f"{self.at}/flags/{key}/kill", {"reason": "it hurts"})
 
     def restore(self, key: str) -> None:
-        self.admin.made(f"{self.at}/flags/{key}/restore", {})
+        self.admin.post_ok(f"{self.at}/flags/{key}/restore", {})
 
     def release(self, key: str, policy: Mapping[str, Any] = POLICY) -> str:
         """Start a release of a flag to ``on``; returns its id."""
         known = self.admin.get(f"{self._project}/policies/{policy['key']}").status_code == 200
         if not known:
-            self.admin.made(f"{self._project}/policies", policy)
+            self.admin.post_ok(f"{self._project}/policies", policy)
         asked = {"flag": key, "treatment": "on", "policy": policy["key"]}
-        return str(self.admin.made(f"{self.at}/releases", asked)["id"])
+        return str(self.admin.post_ok(f"{self.at}/releases", asked)["id"])
 
     def evidence(self, release: str) -> Evidence:
         return self.server.store.evidence(self.project, ENVIRONMENT, release)

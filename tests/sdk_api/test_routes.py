@@ -48,13 +48,13 @@ def test_a_snapshot_that_is_known_is_not_sent_again(checkout: Caller, sdk: Calle
     seen = {"If-None-Match": sdk.get("/sdk/v1/snapshot").headers["ETag"]}
     same = sdk.get("/sdk/v1/snapshot", headers=seen)
     assert (same.status_code, same.data) == (304, b"")
-    checkout.made(f"{PRODUCTION}/flags/checkout/kill", {})
+    checkout.post_ok(f"{PRODUCTION}/flags/checkout/kill", {})
     assert sdk.get("/sdk/v1/snapshot", headers=seen).status_code == 200
 
 
 def test_a_large_snapshot_is_compressed_for_who_understands(admin: Caller, sdk: Caller) -> None:
     for number in range(5):
-        admin.made(f"{PROJECT}/flags", {"key": f"flag-{number}", "type": "boolean"})
+        admin.post_ok(f"{PROJECT}/flags", {"key": f"flag-{number}", "type": "boolean"})
     plain = sdk.get("/sdk/v1/snapshot")
     packed = sdk.get("/sdk/v1/snapshot", headers={"Accept-Encoding": "gzip"})
     assert "Content-Encoding" not in plain.headers
@@ -90,7 +90,7 @@ def test_reports_count_once(checkout: Caller, release: str, sdk: Caller, store: 
 
 
 def test_a_report_makes_an_instance(sdk: Caller, admin: Caller) -> None:
-    sdk.made("/sdk/v1/reports", report(version=3))
+    sdk.post_ok("/sdk/v1/reports", report(version=3))
     listed = admin.get(f"{PRODUCTION}/instances").json
     assert listed is not None
     (instance,) = listed["items"]

@@ -49,20 +49,20 @@ def test_a_new_client_gets_a_snapshot_and_then_every_change(
     assert (first.name, first.version) == ("snapshot", version)
     assert first.data == json.loads(store.snapshot("default", "production").body)
 
-    checkout.made(f"{FLAG}/kill", {})
+    checkout.post_ok(f"{FLAG}/kill", {})
     update = stream.next("snapshot", "update")
     assert (update.name, update.version) == ("update", version + 1)
     assert update.data["version"] == version + 1
     assert update.data["flags"]["checkout"]["killed"] == "off"
-    checkout.made(f"{FLAG}/restore", {})
+    checkout.post_ok(f"{FLAG}/restore", {})
     assert stream.next("update").data["flags"]["checkout"]["killed"] is None
 
 
 def test_changes_of_other_environments_do_not_come(checkout: Caller, connect: Connect) -> None:
     stream = connect()
     stream.next("snapshot")
-    checkout.made(f"{PROJECT}/environments/development/flags/checkout/kill", {})
-    checkout.made(f"{FLAG}/kill", {"reason": "here"})
+    checkout.post_ok(f"{PROJECT}/environments/development/flags/checkout/kill", {})
+    checkout.post_ok(f"{FLAG}/kill", {"reason": "here"})
     assert stream.next("update").data["flags"]["checkout"]["killed"] == "off"
 
 
@@ -70,8 +70,8 @@ def test_a_client_that_comes_back_gets_what_it_missed(
     checkout: Caller, connect: Connect, store: Store
 ) -> None:
     seen = store.version("default", "production")
-    checkout.made(f"{FLAG}/kill", {})
-    checkout.made(f"{FLAG}/restore", {})
+    checkout.post_ok(f"{FLAG}/kill", {})
+    checkout.post_ok(f"{FLAG}/restore", {})
     stream = connect(str(seen))
     events = stream.events()
     missed = [next(events), next(events)]
@@ -79,7 +79,7 @@ def test_a_client_that_comes_back_gets_what_it_missed(
         ("update", seen + 1),
         ("update", seen + 2),
     ]
-    checkout.made(f"{FLAG}/kill", {})
+    checkout.post_ok(f"{FLAG}/kill", {})
     assert stream.next("update").version == seen + 3
 
 
@@ -122,7 +122,7 @@ def test_an_admins_token_names_no_environment(admin: Caller) -> None:
 
 def test_the_stream_of_a_deleted_token_ends(admin: Caller, connect: Connect) -> None:
     asked = {"name": "x", "role": "sdk", "project": "default", "environment": "production"}
-    made = admin.made("/api/v1/tokens", asked)
+    made = admin.post_ok("/api/v1/tokens", asked)
     stream = connect(token=made["secret"])
     stream.next("snapshot")
     admin.delete(f"/api/v1/tokens/{made['id']}", match="*")

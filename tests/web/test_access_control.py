@@ -16,7 +16,7 @@ from tidegate_server.web.access_control import Authenticator
 from tidegate_server.web.settings import ApiSettings
 
 from tests.http_application import ADMIN_TOKEN, SECRET_KEY
-from tests.http_calls import CHECKOUT, PRODUCTION, PROJECT, Caller, everything, slug
+from tests.http_calls import CHECKOUT, PRODUCTION, PROJECT, Caller, slug, stored_documents
 
 DEVELOPMENT = f"{PROJECT}/environments/development"
 
@@ -39,7 +39,7 @@ DEVELOPMENT = f"{PROJECT}/environments/development"
 def test_without_a_known_token_nothing_goes(
     admin: Caller, client: FlaskClient, store: Store, header: str | None
 ) -> None:
-    before = everything(store)
+    before = stored_documents(store)
     headers = {} if header is None else {"Authorization": header}
     for method, path in (
         ("GET", "/api/v1/projects"),
@@ -54,7 +54,7 @@ def test_without_a_known_token_nothing_goes(
         refused = client.open(path, method=method, headers=headers, json=CHECKOUT)
         assert (refused.status_code, slug(refused)) == (401, "unauthenticated"), path
         assert refused.headers["WWW-Authenticate"].startswith("Bearer")
-    assert everything(store) == before
+    assert stored_documents(store) == before
 
 
 def test_every_route_asks_for_a_token_but_those_that_ask_for_less_or_for_more(app: Flask) -> None:
@@ -75,7 +75,7 @@ def test_every_route_asks_for_a_token_but_those_that_ask_for_less_or_for_more(ap
 def test_a_reader_changes_nothing(checkout: Caller, release: str, store: Store) -> None:
     reader = checkout.token_for("reader", "default", None)
     assert reader.get(release).status_code == 200
-    before = everything(store)
+    before = stored_documents(store)
     for method, path in (
         ("POST", f"{PROJECT}/flags"),
         ("PUT", f"{PROJECT}/flags/checkout"),
@@ -91,30 +91,30 @@ def test_a_reader_changes_nothing(checkout: Caller, release: str, store: Store) 
     ):
         refused = reader.call(method, path, CHECKOUT, match='"1"')
         assert (refused.status_code, slug(refused)) == (403, "forbidden"), path
-    assert everything(store) == before
+    assert stored_documents(store) == before
 
 
 def test_a_writer_makes_no_environments_and_no_tokens(admin: Caller, store: Store) -> None:
     writer = admin.token_for("writer", "default", None)
-    before = everything(store)
+    before = stored_documents(store)
     for path in ("/api/v1/projects", f"{PROJECT}/environments", "/api/v1/tokens"):
         assert slug(writer.post(path, {"key": "web"})) == "forbidden"
-    assert everything(store) == before
+    assert stored_documents(store) == before
 
 
 def test_a_token_of_an_environment_changes_only_that_one(checkout: Caller, store: Store) -> None:
     writer = checkout.token_for("writer", "default", "production")
-    before = everything(store)
+    before = stored_documents(store)
     assert slug(writer.post(f"{DEVELOPMENT}/flags/checkout/kill")) == "forbidden"
     assert slug(writer.get(f"{DEVELOPMENT}/flags/checkout")) == "forbidden"
     assert slug(writer.delete(f"{PROJECT}/flags/checkout", match='"1"')) == "forbidden"
-    assert everything(store) == before
+    assert stored_documents(store) == before
     assert writer.get(f"{PROJECT}/flags/checkout").status_code == 200
     assert writer.post(f"{PRODUCTION}/flags/checkout/kill").status_code == 200
 
 
 def test_a_token_of_a_project_reaches_no_other(admin: Caller) -> None:
-    admin.made("/api/v1/projects", {"key": "web"})
+    admin.post_ok("/api/v1/projects", {"key": "web"})
     local = admin.token_for("admin", "web", None)
     assert slug(local.get(f"{PROJECT}/flags")) == "forbidden"
     assert slug(local.post("/api/v1/projects", {"key": "other"})) == "forbidden"
@@ -132,7 +132,7 @@ def test_an_sdk_token_reaches_its_environment_and_nothing_else(admin: Caller, sd
 
 def test_a_deleted_token_is_remembered_for_a_moment_only(admin: Caller, store: Store) -> None:
     client = create_app(store, ApiSettings(SECRET_KEY, token_cache_seconds=0.2)).test_client()
-    made = admin.made("/api/v1/tokens", {"name": "ci", "role": "reader"})
+    made = admin.post_ok("/api/v1/tokens", {"name": "ci", "role": "reader"})
     reader = Caller(client, made["secret"])
     assert reader.get(f"{PROJECT}/flags").status_code == 200
     admin.delete(f"/api/v1/tokens/{made['id']}", match="*")
@@ -145,7 +145,7 @@ def test_a_token_is_good_until_the_store_says_that_it_was_deleted(
     admin: Caller, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     authenticator = Authenticator(store, ApiSettings(SECRET_KEY, token_cache_seconds=60))
-    secret = admin.made("/api/v1/tokens", {"name": "ci", "role": "reader"})["secret"]
+    secret = admin.post_ok("/api/v1/tokens", {"name": "ci", "role": "reader"})["secret"]
     token = authenticator.authenticate(secret)
 
     def away(*_: Any) -> Any:
@@ -171,7 +171,7 @@ def test_no_log_line_holds_a_secret(
     admin: Caller, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    made = admin.made("/api/v1/tokens", {"name": "ci", "role": "writer"})
+    made = admin.post_ok("/api/v1/tokens", {"name": "ci", "role": "writer"})
     Caller(admin.client, made["secret"]).post(f"{PROJECT}/flags", CHECKOUT)
     Caller(admin.client, made["secret"] + "0").get(f"{PROJECT}/flags?cursor=hidden-in-the-query")
     shown = capsys.readouterr()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tidegate_server.store import Store
 
-from tests.http_calls import PRODUCTION, PROJECT, Caller, everything, slug
+from tests.http_calls import PRODUCTION, PROJECT, Caller, slug, stored_documents
 
 UPDATES = {
     "project": (PROJECT, {"name": "New"}),
@@ -36,7 +36,7 @@ DELETABLE = ("flag", "segment", "policy")
 def test_an_update_needs_the_present_etag(checkout: Caller, store: Store, what: str) -> None:
     path, body = UPDATES[what]
     seen = checkout.get(path).headers["ETag"]
-    before = everything(store)
+    before = stored_documents(store)
     for match, status, name in (
         (None, 428, "revision-required"),
         ('"999"', 412, "stale-revision"),
@@ -47,7 +47,7 @@ def test_an_update_needs_the_present_etag(checkout: Caller, store: Store, what: 
         refused = checkout.put(path, body, match=match)
         assert (refused.status_code, slug(refused)) == (status, name), match
         assert "read" in refused.text.lower()
-    assert everything(store) == before
+    assert stored_documents(store) == before
     assert checkout.put(path, body, match=f'"999", {seen}').status_code == 200
     assert checkout.put(path, body, match=seen).status_code == 412
     assert checkout.put(path, body, match="*").status_code == 200
@@ -56,10 +56,10 @@ def test_an_update_needs_the_present_etag(checkout: Caller, store: Store, what: 
 @pytest.mark.parametrize("what", DELETABLE)
 def test_a_deletion_needs_the_present_etag(checkout: Caller, store: Store, what: str) -> None:
     path, _ = UPDATES[what]
-    before = everything(store)
+    before = stored_documents(store)
     assert slug(checkout.delete(path)) == "revision-required"
     assert slug(checkout.delete(path, match='"999"')) == "stale-revision"
-    assert everything(store) == before
+    assert stored_documents(store) == before
     assert checkout.delete(path, match=checkout.get(path).headers["ETag"]).status_code == 204
     assert slug(checkout.delete(path, match="*")) == "not-found"
 
@@ -78,5 +78,5 @@ def test_what_is_known_is_not_sent_again(checkout: Caller, what: str) -> None:
 def test_a_list_that_is_known_is_not_sent_again(checkout: Caller) -> None:
     seen = {"If-None-Match": checkout.get(f"{PROJECT}/flags").headers["ETag"]}
     assert checkout.get(f"{PROJECT}/flags", headers=seen).status_code == 304
-    checkout.made(f"{PROJECT}/flags", {"key": "search", "type": "boolean"})
+    checkout.post_ok(f"{PROJECT}/flags", {"key": "search", "type": "boolean"})
     assert checkout.get(f"{PROJECT}/flags", headers=seen).status_code == 200

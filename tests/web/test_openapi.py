@@ -50,7 +50,7 @@ def test_the_api_is_as_described(
     operation: str, store: Store, checkout: Caller, sdk: Caller, release: str
 ) -> None:
     install_services(APP, store, ApiSettings(SECRET_KEY))
-    bulk = Caller(APP.test_client(), sdk.token).made("/ofrep/v1/evaluate/flags", {})
+    bulk = Caller(APP.test_client(), sdk.token).post_ok("/ofrep/v1/evaluate/flags", {})
     credential = bulk["eventStreams"][0]["url"].partition("credential=")[2]
     APP.extensions["tidegate"].close()  # streams end after what they have to say
 

@@ -9,7 +9,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from tidegate_server.store import Store
 
-from tests.http_calls import PRODUCTION, PROJECT, Caller, everything, pointers, slug
+from tests.http_calls import PRODUCTION, PROJECT, Caller, pointers, slug, stored_documents
 
 FLAGS = f"{PROJECT}/flags"
 JSON = {"Content-Type": "application/json"}
@@ -38,12 +38,12 @@ JSON = {"Content-Type": "application/json"}
 def test_bodies_without_one_meaning_are_refused(
     admin: Caller, store: Store, data: bytes, headers: dict[str, str], status: int, words: str
 ) -> None:
-    before = everything(store)
+    before = stored_documents(store)
     refused = admin.call("POST", FLAGS, data=data, headers=headers)
     assert refused.status_code == status, refused.text
     assert slug(refused)
     assert words in refused.text
-    assert everything(store) == before
+    assert stored_documents(store) == before
 
 
 def test_a_problem_has_the_members_of_the_standard(admin: Caller) -> None:
@@ -148,12 +148,12 @@ WRONG_BODIES: dict[str, tuple[str, str, Any, str]] = {
 @pytest.mark.parametrize("what", WRONG_BODIES)
 def test_what_cannot_be_is_refused_at_its_field(checkout: Caller, store: Store, what: str) -> None:
     method, path, body, pointer = WRONG_BODIES[what]
-    before = everything(store)
+    before = stored_documents(store)
     refused = checkout.call(method, path, body, match="*")
     assert refused.status_code == 422, refused.text
     found = pointers(refused)
     assert any(each.startswith(pointer) for each in found), found
-    assert everything(store) == before
+    assert stored_documents(store) == before
 
 
 def test_no_more_than_a_hundred_faults_are_told(admin: Caller) -> None:
