@@ -7,23 +7,23 @@ from typing import Any
 import pytest
 from tidegate_server.admin.policies import backtests, simulations
 from tidegate_server.store import Store
-from tidegate_server.whatif.traffic_model import Always, World
+from tidegate_server.whatif.traffic_model import Constant, TrafficModel
 
 from tests.admin.test_replay import write
 from tests.decisions.ramp import policy
 from tests.http_calls import POLICY, PROJECT, Caller, pointers, slug, stored_documents
-from tests.ledger.recorded_release import noted
+from tests.ledger.recorded_release import simulate_with_ledger
 
 BACKTEST = f"{PROJECT}/policies/backtest"
 OTHER = {**POLICY, "key": "other", "interval": "30s", "bake": "5m"}
 BOLD = [{"percentage": 50, "min_samples": 10}, {"percentage": 100}]
-WORLD = World(Always(4_000), Always(0.01), Always(4.0))
+MODEL = TrafficModel(Constant(4_000), Constant(0.01), Constant(4.0))
 
 
 @pytest.fixture
 def recorded(checkout: Caller, release: str, store: Store) -> str:
     """The id of a release of two stages whose ledger tells of a bad one."""
-    write(store, release, noted(policy(5, 100, min_samples=10), WORLD).ledger)
+    write(store, release, simulate_with_ledger(policy(5, 100, min_samples=10), MODEL).ledger)
     return release.rpartition("/")[2]
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from tidegate_server.cli import policy_simulate
 from tidegate_server.documents import shipped
-from tidegate_server.whatif.simulation import Run
+from tidegate_server.whatif.simulation import SimulationRun
 
 from tests.cli.calls import Tidegate, wait_until
 from tests.cli.conftest import POLICY
@@ -213,7 +213,7 @@ class TestSimulate:
     ) -> None:
         whole = policy_simulate.simulations
 
-        def interrupted(*arguments: Any) -> Iterator[tuple[str, Run]]:
+        def interrupted(*arguments: Any) -> Iterator[tuple[str, SimulationRun]]:
             yield from islice(whole(*arguments), 3)
             raise KeyboardInterrupt
 

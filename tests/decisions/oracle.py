@@ -1,7 +1,7 @@
 """An oracle that knows both error rates: what no rule that has to find them out can beat.
 
 A sequential probability ratio test (Wald 1945) of the treatment's true rate against the
-control's, in the same world and through the same stages. It rolls back when the ratio
+control's, in the same model and through the same stages. It rolls back when the ratio
 reaches 1/alpha, and opens the next stage when the stage's own ratio has fallen to beta.
 """
 
@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from tidegate_server.decisions.safety_evidence import HARMFUL_CHANCE
 from tidegate_server.domain.policy import Policy
-from tidegate_server.whatif.traffic_model import Audience, Moment, World
+from tidegate_server.whatif.traffic_model import SimulationTime, TrafficModel, UserPopulation
 
 from tests.decisions.ramp import release
 
@@ -27,16 +27,16 @@ class Judged:
     extra: float
 
 
-def judged(by: Policy, world: World, alpha: float, seed: int, most_windows: int) -> Judged:
+def judged(by: Policy, model: TrafficModel, alpha: float, seed: int, most_windows: int) -> Judged:
     """Let the oracle watch a bad release; it needs no control group."""
-    audience = Audience(by, world, random.Random(seed))
+    users = UserPopulation(by, model, random.Random(seed))
     subject = release(by)
     whole = stage = extra = 0.0
     for number in range(1, most_windows + 1):
-        moment = Moment(number * by.interval_ms, number, 0)
-        good = world.base(moment)
-        bad = good * world.times(moment)
-        strata = audience.window(subject, moment, by.interval_ms)
+        time = SimulationTime(number * by.interval_ms, number, 0)
+        good = model.error_rate(time)
+        bad = good * model.error_ratio(time)
+        strata = users.draw_window(subject, time, by.interval_ms)
         treated = sum(each.treatment.outcomes for each in strata)
         failed = sum(each.treatment.errors for each in strata)
         gain = failed * math.log(bad / good) + (treated - failed) * math.log(

@@ -18,9 +18,9 @@ import pytest
 from tidegate_server.domain.checks import Check, Metric, Operator
 from tidegate_server.domain.policy import Policy
 from tidegate_server.whatif.latency_model import SPREAD
-from tidegate_server.whatif.sampling import Chance
-from tidegate_server.whatif.simulation import Run, simulate
-from tidegate_server.whatif.traffic_model import Always, Course, World
+from tidegate_server.whatif.sampling import RandomGenerator
+from tidegate_server.whatif.simulation import SimulationRun, simulate
+from tidegate_server.whatif.traffic_model import Constant, TimeFunction, TrafficModel
 
 from tests.decisions.oracle import judged
 from tests.decisions.ramp import SEGMENT, policy
@@ -31,31 +31,35 @@ RAMP = policy(10, 5, 25, 50, 100, segments={1: (SEGMENT,)}, min_samples=100, bak
 INSIDE = {SEGMENT: 0.4}
 
 
-def outage_at_changes(rate: float, during: float, windows: int) -> Course:
+def outage_at_changes(rate: float, during: float, windows: int) -> TimeFunction:
     """Both arms fail in the first windows after every change of stage."""
-    return lambda moment: during if moment.since_change < windows else rate
+    return lambda time: during if time.since_change < windows else rate
 
 
-def over_the_day(value: float, swing: float) -> Course:
+def over_the_day(value: float, swing: float) -> TimeFunction:
     """A day of forty windows, so that a release lives through several."""
-    return lambda moment: value * (1.0 + swing * math.sin(moment.window / 40 * math.tau))
+    return lambda time: value * (1.0 + swing * math.sin(time.window / 40 * math.tau))
 
 
 HARMLESS = {
-    "constant": World(Always(4_000), Always(0.01), segments=INSIDE),
-    "day and night": World(over_the_day(4_000, 0.7), over_the_day(0.01, 0.8), segments=INSIDE),
-    "an outage for both when the stage changes": World(
-        Always(4_000), outage_at_changes(0.01, 0.2, 3), segments=INSIDE
+    "constant": TrafficModel(Constant(4_000), Constant(0.01), segments=INSIDE),
+    "day and night": TrafficModel(
+        over_the_day(4_000, 0.7), over_the_day(0.01, 0.8), segments=INSIDE
     ),
-    "clustered users": World(
-        Always(4_000),
-        Always(0.01),
+    "an outage for both when the stage changes": TrafficModel(
+        Constant(4_000), outage_at_changes(0.01, 0.2, 3), segments=INSIDE
+    ),
+    "clustered users": TrafficModel(
+        Constant(4_000),
+        Constant(0.01),
         segments=INSIDE,
         activity=1.5,
-        chronic=40,
-        chronic_share=0.5,
+        always_failing_users=40,
+        always_failing_share=0.5,
     ),
-    "twenty requests a window": World(Always(40), Always(0.02), users=500, segments=INSIDE),
+    "twenty requests a window": TrafficModel(
+        Constant(40), Constant(0.02), users=500, segments=INSIDE
+    ),
 }
 
 
@@ -64,17 +68,19 @@ BASKET = Check(metric=Metric.CUSTOM, measure="basket", quantile=0.1, operator=Op
 JUST_TOLERABLE = math.exp(SPREAD * (NormalDist().inv_cdf(0.95) - NormalDist().inv_cdf(0.945)))
 """So much slower that a tenth more operations are beyond the control's 95th percentile."""
 
-BUSY_AND_QUIET = World(over_the_day(1_000, 0.7), Always(0.01))
+BUSY_AND_QUIET = TrafficModel(over_the_day(1_000, 0.7), Constant(0.01))
 VALUES = policy(20, 50, 100, min_samples=100, bake_ms=10**9)
 
 
-def runs_of(world: World, number: int, windows: int, by: Policy = RAMP) -> Iterable[Run]:
+def runs_of(
+    model: TrafficModel, number: int, windows: int, by: Policy = RAMP
+) -> Iterable[SimulationRun]:
     for seed in range(number):
-        yield simulate(by, world, random.Random(seed), most_windows=windows)
+        yield simulate(by, model, random.Random(seed), max_windows=windows)
 
 
-def stopped(world: World, number: int, windows: int, by: Policy = RAMP) -> int:
-    return sum(run.stopped for run in runs_of(world, number, windows, by))
+def stopped(model: TrafficModel, number: int, windows: int, by: Policy = RAMP) -> int:
+    return sum(run.stopped for run in runs_of(model, number, windows, by))
 
 
 @pytest.mark.parametrize("kind", HARMLESS)
@@ -97,8 +103,8 @@ def test_two_thousand_harmless_releases_are_stopped_as_seldom_as_promised(
 
 @pytest.mark.parametrize(("check", "slower"), [(LATENCY, JUST_TOLERABLE), (BASKET, 1.0)])
 def test_harmless_values_stop_a_release_as_seldom_as_promised(check: Check, slower: float) -> None:
-    world = replace(BUSY_AND_QUIET, slower=slower)
-    found = stopped(world, 200, 25, replace(VALUES, checks=(check,)))
+    model = replace(BUSY_AND_QUIET, latency_ratio=slower)
+    found = stopped(model, 200, 25, replace(VALUES, checks=(check,)))
     assert found <= most_by_chance(200, FALSE_ALARM, 1e-3)
 
 
@@ -109,8 +115,8 @@ def test_harmless_values_stop_a_release_as_seldom_as_promised(check: Check, slow
 def test_two_thousand_releases_with_harmless_values_are_stopped_as_seldom_as_promised(
     check: Check, slower: float, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    world = replace(BUSY_AND_QUIET, slower=slower)
-    found = stopped(world, 2_000, 120, replace(VALUES, checks=(check,)))
+    model = replace(BUSY_AND_QUIET, latency_ratio=slower)
+    found = stopped(model, 2_000, 120, replace(VALUES, checks=(check,)))
     with capsys.disabled():
         print(f"\n{check.label}, {slower:.3f} times as slow: {found} of 2000 were stopped")
 
@@ -119,8 +125,8 @@ def test_two_thousand_releases_with_harmless_values_are_stopped_as_seldom_as_pro
 
 @pytest.mark.parametrize(("slower", "windows"), [(1.2, 20), (1.5, 5), (3.0, 3)])
 def test_slower_releases_are_stopped_soon(slower: float, windows: int) -> None:
-    world = World(Always(4_000), Always(0.01), segments=INSIDE, slower=slower)
-    found = list(runs_of(world, 10, 120, replace(RAMP, checks=(LATENCY,))))
+    model = TrafficModel(Constant(4_000), Constant(0.01), segments=INSIDE, latency_ratio=slower)
+    found = list(runs_of(model, 10, 120, replace(RAMP, checks=(LATENCY,))))
 
     assert all(run.stopped for run in found)
     assert statistics.median(run.windows for run in found) <= windows
@@ -133,9 +139,9 @@ class Bad:
     per_minute: float
 
     @property
-    def world(self) -> World:
-        return World(
-            Always(self.per_minute), Always(self.base), Always(self.times), segments=INSIDE
+    def model(self) -> TrafficModel:
+        return TrafficModel(
+            Constant(self.per_minute), Constant(self.base), Constant(self.times), segments=INSIDE
         )
 
 
@@ -172,8 +178,8 @@ class Cost:
 
 
 def cost(bad: Bad, number: int, windows: int) -> Cost:
-    ours = list(runs_of(bad.world, number, windows))
-    theirs = [judged(RAMP, bad.world, FALSE_ALARM, seed, windows) for seed in range(number)]
+    ours = list(runs_of(bad.model, number, windows))
+    theirs = [judged(RAMP, bad.model, FALSE_ALARM, seed, windows) for seed in range(number)]
     return Cost(
         bad,
         sum(run.stopped for run in ours) / number,
@@ -209,10 +215,10 @@ def test_the_harm_of_many_kinds_of_bad_releases_against_the_oracle(
 def test_counting_errors_instead_of_people_would_break_the_promise(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def all_of_them(chance: Chance, errors: int, left: int, users: int) -> int:
+    def all_of_them(rng: RandomGenerator, errors: int, unfailed: int, users: int) -> int:
         return errors
 
-    monkeypatch.setattr("tidegate_server.whatif.traffic_model.newly_met", all_of_them)
-    found = stopped(replace(HARMLESS["clustered users"], chronic=10), 60, 60)
+    monkeypatch.setattr("tidegate_server.whatif.traffic_model.first_failures", all_of_them)
+    found = stopped(replace(HARMLESS["clustered users"], always_failing_users=10), 60, 60)
 
     assert found > most_by_chance(60, FALSE_ALARM, 1e-6)

@@ -10,7 +10,7 @@ from tidegate_server.documents.policy_schemas import PolicyBody
 from tidegate_server.domain.policy import DAY, HOUR
 from tidegate_server.domain.release import State
 from tidegate_server.whatif.simulation import simulate
-from tidegate_server.whatif.traffic_model import Always, World
+from tidegate_server.whatif.traffic_model import Constant, TrafficModel
 
 MONDAY = 1_767_571_200_000  # 2026-01-05, UTC
 LONGEST_DAYS = {"standard": 0.5, "hotfix": 0.1, "careful": 3, "dark-launch": 2}
@@ -28,9 +28,9 @@ def test_every_policy_is_sound_and_has_its_name(name: str) -> None:
 
 @pytest.mark.parametrize("name", shipped.NAMES)
 def test_a_healthy_release_completes_under_it_in_good_time(name: str) -> None:
-    world = World(Always(3_000), Always(0.01))
+    model = TrafficModel(Constant(3_000), Constant(0.01))
     by = replace(shipped.policy(name), bake_ms=HOUR)
-    run = simulate(by, world, random.Random(1), starts_ms=MONDAY)
+    run = simulate(by, model, random.Random(1), starts_ms=MONDAY)
 
     assert run.state is State.COMPLETED
     assert run.elapsed_ms <= LONGEST_DAYS[name] * DAY
@@ -38,9 +38,9 @@ def test_a_healthy_release_completes_under_it_in_good_time(name: str) -> None:
 
 @pytest.mark.parametrize("name", shipped.NAMES)
 def test_a_bad_release_is_stopped_under_it_before_half_of_the_people_have_it(name: str) -> None:
-    world = World(Always(3_000), Always(0.01), Always(5.0))
+    model = TrafficModel(Constant(3_000), Constant(0.01), Constant(5.0))
     runs = [
-        simulate(shipped.policy(name), world, random.Random(seed), starts_ms=MONDAY)
+        simulate(shipped.policy(name), model, random.Random(seed), starts_ms=MONDAY)
         for seed in range(5)
     ]
 

@@ -1,4 +1,4 @@
-"""Simulated releases that leave a ledger, as real ones do."""
+"""Simulated releases that write a ledger, as real ones do."""
 
 from __future__ import annotations
 
@@ -7,35 +7,39 @@ import random
 from tidegate_server.decisions.decision import Decision
 from tidegate_server.domain.policy import Policy
 from tidegate_server.ledger.entry import Entry, ledger_entry
-from tidegate_server.whatif.recording import Recording, recording
-from tidegate_server.whatif.simulation import Rehearsal
-from tidegate_server.whatif.traffic_model import World
+from tidegate_server.whatif.recording import Recording, read_recording
+from tidegate_server.whatif.simulation import SimulatedRelease
+from tidegate_server.whatif.traffic_model import TrafficModel
 
 
-class Noted(Rehearsal):
-    """A simulated release whose decisions are written down."""
+class ReleaseWithLedger(SimulatedRelease):
+    """A simulated release that records its decisions."""
 
-    def __init__(self, by: Policy, world: World, seed: int) -> None:
-        super().__init__(by, world, random.Random(seed))
+    def __init__(self, by: Policy, model: TrafficModel, seed: int) -> None:
+        super().__init__(by, model, random.Random(seed))
         self.ledger: list[Entry] = []
 
-    def window(self) -> Decision:
+    def evaluate(self) -> Decision:
         before, progress = self.release, self.progress
-        decision = super().window()
-        assert self.seen is not None
-        self.ledger.append(ledger_entry(before, self.release, progress, self.seen, decision))
+        decision = super().evaluate()
+        assert self.last_window is not None
+        self.ledger.append(ledger_entry(before, self.release, progress, self.last_window, decision))
         return decision
 
 
-def noted(by: Policy, world: World, seed: int = 1, most_windows: int = 400) -> Noted:
-    """A simulated release until its end, or for so many windows."""
-    release = Noted(by, world, seed)
-    while release.goes_on and release.windows < most_windows:
-        release.window()
+def simulate_with_ledger(
+    by: Policy, model: TrafficModel, seed: int = 1, max_windows: int = 400
+) -> ReleaseWithLedger:
+    """Simulate a release to its end, or for this many windows."""
+    release = ReleaseWithLedger(by, model, seed)
+    while release.is_running and release.windows < max_windows:
+        release.evaluate()
     return release
 
 
-def recorded(by: Policy, world: World, seed: int = 1, most_windows: int = 400) -> Recording:
-    """What such a release recorded."""
-    release = noted(by, world, seed, most_windows)
-    return recording(release.release, release.ledger)
+def simulate_recording(
+    by: Policy, model: TrafficModel, seed: int = 1, max_windows: int = 400
+) -> Recording:
+    """Return the record of such a release."""
+    release = simulate_with_ledger(by, model, seed, max_windows)
+    return read_recording(release.release, release.ledger)

@@ -21,8 +21,8 @@ from tidegate_server.domain.policy import Policy
 from tidegate_server.random_seeds import generator
 from tidegate_server.whatif.confidence_intervals import Estimate
 from tidegate_server.whatif.forecast import Forecast, Spread, forecast
-from tidegate_server.whatif.simulation import Run, simulate
-from tidegate_server.whatif.traffic_model import World, steady, users_behind
+from tidegate_server.whatif.simulation import SimulationRun, simulate
+from tidegate_server.whatif.traffic_model import TrafficModel, constant_traffic, default_users
 
 MAX_IN_PROCESS = 40
 """Up to this many releases are simulated in this process: it is faster than starting others."""
@@ -49,10 +49,10 @@ class Plan:
     horizon_ms: int
     starts_ms: int
 
-    def world(self, kind: str) -> World:
+    def world(self, kind: str) -> TrafficModel:
         """Return the traffic model for healthy or for bad releases."""
         factor = self.bad if kind == BAD else 1.0
-        return steady(self.traffic, self.base_error, factor, self.users, self.segments)
+        return constant_traffic(self.traffic, self.base_error, factor, self.users, self.segments)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ def make_plan(
             "The shares of the segments must add up to less than 100 %.", param_hint="--segment"
         )
     if users is None:
-        users = users_behind(traffic)
+        users = default_users(traffic)
     now_ms = int(time.time() * 1_000)
     return Plan(policy, traffic, base_error, bad, users, segments, runs, seed, horizon_ms, now_ms)
 
@@ -100,7 +100,7 @@ def run(plan: Plan) -> Results:
 
     An interrupt ends it early, with the results so far.
     """
-    runs: dict[str, list[Run]] = {HEALTHY: [], BAD: []}
+    runs: dict[str, list[SimulationRun]] = {HEALTHY: [], BAD: []}
     jobs = [(kind, number) for number in range(plan.runs) for kind in (HEALTHY, BAD)]
     with _progress(len(jobs)) as advance:
         try:
@@ -114,7 +114,7 @@ def run(plan: Plan) -> Results:
     return Results(forecast(runs[HEALTHY], stages), forecast(runs[BAD], stages))
 
 
-def simulations(plan: Plan, jobs: list[tuple[str, int]]) -> Iterator[tuple[str, Run]]:
+def simulations(plan: Plan, jobs: list[tuple[str, int]]) -> Iterator[tuple[str, SimulationRun]]:
     """Yield every simulated release with its kind, as it finishes."""
     processes = min(os.cpu_count() or 1, 16)
     if len(jobs) <= MAX_IN_PROCESS or processes == 1:
@@ -136,7 +136,7 @@ def _ignore_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _simulate_one(plan: Plan, kind: str, number: int) -> tuple[str, Run]:
+def _simulate_one(plan: Plan, kind: str, number: int) -> tuple[str, SimulationRun]:
     return kind, simulate(
         plan.policy,
         plan.world(kind),

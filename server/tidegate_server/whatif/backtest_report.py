@@ -1,4 +1,4 @@
-"""What many runs of a backtest come to, beside what happened, and what cannot be known."""
+"""Summarizes the runs of a backtest, next to what really happened, with its limits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,14 @@ from tidegate_server.domain.release import LIVE_STATES, State
 from tidegate_server.errors import FieldProblem, Invalid
 from tidegate_server.ledger.narrative import instant
 from tidegate_server.whatif import confidence_intervals
-from tidegate_server.whatif.backtest import Fit, Step, Tally, Trial, assumed_part, happened
+from tidegate_server.whatif.backtest import (
+    BacktestRun,
+    Cost,
+    Move,
+    PolicyFit,
+    assumed_share,
+    recorded_cost,
+)
 from tidegate_server.whatif.recording import EVERYONE, Recording
 
 LOW, HIGH = 0.05, 0.95
@@ -30,14 +37,14 @@ class Range:
 
 
 @dataclass(frozen=True, slots=True)
-class Reached:
-    """A stage of the other policy.
+class StageReached:
+    """How many runs reached a stage of the other policy, and when.
 
     Attributes:
         name: the stage's name.
         percentage: what it opens.
-        runs: the share of the runs that got there.
-        after_ms: when, after the record's beginning, in those runs.
+        runs: the share of the runs that reached it.
+        after_ms: when these runs reached it, since the beginning of the record.
     """
 
     name: str
@@ -47,32 +54,32 @@ class Reached:
 
 
 @dataclass(frozen=True, slots=True)
-class End:
-    """Where the release is when the record ends, in a share of the runs."""
+class FinalState:
+    """The release's state at the end of the record, in a share of the runs."""
 
     state: State
     runs: float
 
 
 @dataclass(frozen=True, slots=True)
-class Hindsight:
-    """What another policy would have done with a release, beside what happened.
+class BacktestReport:
+    """What another policy would have done with a release, next to what really happened.
 
     Attributes:
         policy: its key.
-        begins_ms, ends_ms: the record's span.
-        windows: how many it has.
-        runs: how many there were; one when nothing had to be drawn.
+        begins_ms, ends_ms: the span of the record.
+        windows: how many windows the record has.
+        runs: how many runs there were; one if nothing had to be drawn.
         known: the share of the counts, over all runs, that are recorded and not drawn.
-        was: what the release cost as it was; ``was_state``, ``was_reached``: how it went.
-        ends: where the release would be when the record ends, with the share of the runs.
-        stopped_ms: when, after the beginning, the policy would have stopped it, in the runs
-            in which it does; ``stopped`` is their share.
-        stages: how far it would have come.
-        exposed, errors, hurt: what it would have cost (as in ``Tally``).
-        saved: failures fewer than happened; negative: so many more.
-        example: every move of one run, that which ends as most do.
-        limits: what was assumed, and what cannot be known.
+        was, was_state, was_stages: what the release really cost, and how it really went.
+        ends: the release's state at the end of the record.
+        stopped: the share of the runs in which the policy would have stopped the release.
+        stopped_ms: when these runs stopped it, since the beginning of the record.
+        stages: how far the release would have come.
+        exposed, errors, hurt: what it would have cost, as in ``Cost``.
+        saved: failures fewer than really happened; negative: more.
+        example: every move of one run that ends as most do.
+        limits: what was assumed, and what is unknown.
     """
 
     policy: str
@@ -81,180 +88,179 @@ class Hindsight:
     windows: int
     runs: int
     known: float
-    was: Tally
+    was: Cost
     was_state: State
-    was_stages: tuple[Reached, ...]
-    ends: tuple[End, ...]
+    was_stages: tuple[StageReached, ...]
+    ends: tuple[FinalState, ...]
     stopped: float
     stopped_ms: Range | None
-    stages: tuple[Reached, ...]
+    stages: tuple[StageReached, ...]
     exposed: Range
     errors: Range
     hurt: Range
     saved: Range
-    example: tuple[Step, ...]
+    example: tuple[Move, ...]
     limits: tuple[str, ...]
 
 
-def fit(policy: Policy, recording: Recording) -> Fit:
-    """How a policy fits a record.
+def fit_policy(policy: Policy, recording: Recording) -> PolicyFit:
+    """Return a policy as far as it can be run over a record.
 
     Raises:
-        Invalid: the record has nothing, or nothing that any check of the policy asks for.
+        Invalid: the record is empty, or has no data for any check of the policy.
     """
-    if not recording.slices:
+    if not recording.windows:
         raise Invalid(
             "Nothing was recorded of this release yet.",
-            FieldProblem("/release", "The policy job has decided nothing of this release yet."),
+            FieldProblem("/release", "The policy job has not evaluated this release yet."),
         )
     recorded = recording.release.policy
-    kept = [each for each in policy.checks if _is_answered(each, recording)]
-    if not kept:
+    checks = tuple(each for each in policy.checks if _has_data(each, recording))
+    if not checks:
         raise Invalid(
-            "The record answers none of the policy's checks.",
+            "The record has no data for any of the policy's checks.",
             FieldProblem(
-                "/policy/checks", "The record has no counts or values that any check asks for."
+                "/policy/checks", "None of these checks uses counts or values in the record."
             ),
         )
     sources = tuple(
         recorded.checks.index(check) if check.metric is Metric.PROMETHEUS else None
-        for check in kept
+        for check in checks
     )
-    asked = {tuple(sorted(stage.segments)) for stage in policy.stages if stage.segments}
-    assumed = {
-        people: assumed_part(people)
-        for people in sorted(asked)
-        if not any(known and set(known) <= set(people) for known in recording.fitted)
+    opened = {tuple(sorted(stage.segments)) for stage in policy.stages if stage.segments}
+    assumed_shares = {
+        segments: assumed_share(segments)
+        for segments in sorted(opened)
+        if not any(known and set(known) <= set(segments) for known in recording.estimates)
     }
-    return Fit(replace(policy, checks=tuple(kept)), sources, assumed)
+    return PolicyFit(replace(policy, checks=checks), sources, assumed_shares)
 
 
-def _is_answered(check: Check, recording: Recording) -> bool:
+def _has_data(check: Check, recording: Recording) -> bool:
     recorded = recording.release.policy
     if check.metric is Metric.PROMETHEUS:
         return check in recorded.checks
-    if check.compare is Compare.BEFORE and not recording.slices[0].draft:
+    if check.compare is Compare.BEFORE and not recording.windows[0].draft:
         return False
     return check.distribution is None or check.distribution in recorded.distributions
 
 
-def hindsight(
-    policy: Policy, fitted: Fit, recording: Recording, trials: Sequence[Trial]
-) -> Hindsight:
-    """Sum up runs; there is at least one."""
-    was = happened(recording)
+def summarize_runs(
+    policy: Policy, fit: PolicyFit, recording: Recording, runs: Sequence[BacktestRun]
+) -> BacktestReport:
+    """Return the report of a backtest with at least one run."""
     begins_ms = recording.begins_ms
-    number = len(trials)
-    ends = Counter(each.state for each in trials)
-    usual = ends.most_common(1)[0][0]
-    counted = sum(each.drawn.recorded + each.drawn.drawn for each in trials)
-    stopped = [each.stopped_ms for each in trials if each.stopped_ms is not None]
-    return Hindsight(
+    number = len(runs)
+    states = Counter(each.state for each in runs)
+    usual_state = states.most_common(1)[0][0]
+    recorded = sum(each.drawn.recorded for each in runs)
+    counted = recorded + sum(each.drawn.drawn for each in runs)
+    stopped_ms = [each.stopped_ms for each in runs if each.stopped_ms is not None]
+    return BacktestReport(
         policy=policy.key,
         begins_ms=begins_ms,
         ends_ms=recording.ends_ms,
-        windows=len(recording.slices),
+        windows=len(recording.windows),
         runs=number,
-        known=sum(each.drawn.recorded for each in trials) / counted if counted else 1.0,
-        was=was,
+        known=recorded / counted if counted else 1.0,
+        was=recorded_cost(recording),
         was_state=recording.release.state,
-        was_stages=_stages(recording.release.policy, [recording.reached], begins_ms),
-        ends=tuple(End(state, times / number) for state, times in ends.most_common()),
-        stopped=len(stopped) / number,
-        stopped_ms=_range([at_ms - begins_ms for at_ms in stopped]),
-        stages=_stages(policy, [each.reached for each in trials], begins_ms),
-        exposed=_over(trials, lambda tally: tally.exposed),
-        errors=_over(trials, lambda tally: tally.errors),
-        hurt=_over(trials, lambda tally: tally.hurt),
-        saved=_over(trials, lambda tally: 0.0 - tally.added),
-        example=next(each.steps for each in trials if each.state is usual),
-        limits=tuple(_limits(policy, fitted, recording, trials)),
+        was_stages=_stages(recording.release.policy, [recording.reached_ms], begins_ms),
+        ends=tuple(FinalState(state, count / number) for state, count in states.most_common()),
+        stopped=len(stopped_ms) / number,
+        stopped_ms=_range([at_ms - begins_ms for at_ms in stopped_ms]),
+        stages=_stages(policy, [each.reached_ms for each in runs], begins_ms),
+        exposed=_cost_range(runs, lambda cost: cost.exposed),
+        errors=_cost_range(runs, lambda cost: cost.errors),
+        hurt=_cost_range(runs, lambda cost: cost.hurt),
+        saved=_cost_range(runs, lambda cost: 0.0 - cost.added),
+        example=next(each.moves for each in runs if each.state is usual_state),
+        limits=tuple(_limits(policy, fit, recording, runs)),
     )
 
 
 def _stages(
-    policy: Policy, reached: Sequence[Sequence[int | None]], begins_ms: int
-) -> tuple[Reached, ...]:
-    found = []
+    policy: Policy, reached_ms: Sequence[Sequence[int | None]], begins_ms: int
+) -> tuple[StageReached, ...]:
+    stages = []
     for number, stage in enumerate(policy.stages, start=1):
-        times = [each[number - 1] for each in reached]
-        after = [max(0, at_ms - begins_ms) for at_ms in times if at_ms is not None]
-        opened = policy.opened(number)
-        found.append(Reached(stage.name, opened, len(after) / len(times), _range(after)))
-    return tuple(found)
+        times = [each[number - 1] for each in reached_ms]
+        after_ms = [max(0, at_ms - begins_ms) for at_ms in times if at_ms is not None]
+        share = len(after_ms) / len(times)
+        stages.append(StageReached(stage.name, policy.opened(number), share, _range(after_ms)))
+    return tuple(stages)
 
 
 def _range(values: Sequence[float]) -> Range | None:
-    if not values:
-        return None
-    found = [confidence_intervals.quantile(values, at) for at in (0.5, LOW, HIGH)]
-    median, low, high = (each.value for each in found if each is not None)
-    return Range(median, low, high)
+    quantiles = [confidence_intervals.quantile(values, at) for at in (0.5, LOW, HIGH)]
+    estimates = [each.value for each in quantiles if each is not None]
+    return Range(*estimates) if estimates else None
 
 
-def _over(trials: Sequence[Trial], of: Callable[[Tally], float]) -> Range:
-    found = _range([of(each.tally) for each in trials])
-    assert found is not None
-    return found
+def _cost_range(runs: Sequence[BacktestRun], quantity: Callable[[Cost], float]) -> Range:
+    values = _range([quantity(each.cost) for each in runs])
+    assert values is not None
+    return values
 
 
 def _limits(
-    policy: Policy, fitted: Fit, recording: Recording, trials: Sequence[Trial]
+    policy: Policy, fit: PolicyFit, recording: Recording, runs: Sequence[BacktestRun]
 ) -> Iterator[str]:
-    yield from _of_record(recording, trials)
-    yield from _of_policy(policy, fitted, recording)
-    if any(each.drawn.thinned for each in trials):
+    yield from _record_limits(recording, runs)
+    yield from _policy_limits(policy, fit, recording)
+    if any(each.drawn.random for each in runs):
         yield (
-            "Whoever would have been in the other arm, or was not counted, has outcomes drawn from "
-            "the rates of that arm nearby, which are known only so well: hence several runs."
+            "Users who would have been in the other arm, or were not counted, have outcomes drawn "
+            "from that arm's error rate at the time. The rate is an estimate, so there are "
+            "several runs."
         )
-        alone = _alone_from(recording)
-        if alone is not None:
+        no_control_ms = _control_ends_ms(recording)
+        if no_control_ms is not None:
             yield (
-                f"From {instant(alone)} on the record has no control group; its rate is taken from "
-                "the time before."
+                f"From {instant(no_control_ms)} on the record has no control group; its error rate "
+                "is taken from the time before."
             )
 
 
-def _of_record(recording: Recording, trials: Sequence[Trial]) -> Iterator[str]:
+def _record_limits(recording: Recording, runs: Sequence[BacktestRun]) -> Iterator[str]:
     if not recording.from_start:
         yield (
-            f"The ledger begins {instant(recording.begins_ms)} only; the policy is taken to start "
-            "there."
+            f"The ledger begins only at {instant(recording.begins_ms)}; the policy is assumed to "
+            "start there."
         )
-    if any(each.state in LIVE_STATES for each in trials):
-        ends = instant(recording.ends_ms)
-        yield f"The record ends {ends}; what would have come later nobody knows."
+    if any(each.state in LIVE_STATES for each in runs):
+        yield f"The record ends at {instant(recording.ends_ms)}; what comes later is unknown."
     if recording.moves:
-        yield f"What people did to the release ({recording.moves} times) is not repeated."
+        yield f"People moved the release {recording.moves} times; the backtest ignores that."
 
 
-def _of_policy(policy: Policy, fitted: Fit, recording: Recording) -> Iterator[str]:
+def _policy_limits(policy: Policy, fit: PolicyFit, recording: Recording) -> Iterator[str]:
     recorded = recording.release.policy
     for number, check in enumerate(policy.checks, start=1):
-        if check not in fitted.policy.checks:
-            yield f"Check {number}, {check.label}, is left out: the record does not answer it."
+        if check not in fit.policy.checks:
+            yield f"Check {number}, {check.label}, is left out: the record has no data for it."
     if policy.interval_ms < recorded.interval_ms:
         yield (
-            f"The release was evaluated every {duration(recorded.interval_ms)}; the policy cannot "
-            f"be, every {duration(policy.interval_ms)}, as it asks."
+            f"The policy asks for an evaluation every {duration(policy.interval_ms)}; the record "
+            f"allows one every {duration(recorded.interval_ms)}."
         )
-    for people, part in fitted.assumed.items():
-        named = ", ".join(people)
-        taken = f"{100 * part:.3g} % of everyone are taken to be in it"
-        yield f"Nobody counted {named} apart: {taken}."
+    for segments, share in fit.assumed_shares.items():
+        yield (
+            f"The record did not count {', '.join(segments)} separately; {100 * share:.3g} % of "
+            "everyone are assumed to be in it."
+        )
     opens_everyone = any(not stage.segments for stage in policy.stages)
-    if opens_everyone and EVERYONE not in recording.fitted:
-        yield "The release never opened everyone: nothing is known of those outside its segments."
+    if opens_everyone and EVERYONE not in recording.estimates:
+        yield "The release never opened everyone; users outside its segments are unknown."
     if policy.confirm or any(stage.approval for stage in policy.stages):
-        yield "Approvals and confirmations are taken to be given at once."
+        yield "Approvals and confirmations are assumed to be given at once."
 
 
-def _alone_from(recording: Recording) -> int | None:
-    """Since when nobody was on control; None: somebody was to the end."""
-    found = None
-    for each in reversed(recording.slices):
-        if any(seen.share < 1.0 for seen in each.people.values()):
+def _control_ends_ms(recording: Recording) -> int | None:
+    """Return from when on nobody was on control; None: somebody was until the end."""
+    since_ms = None
+    for window in reversed(recording.windows):
+        if any(counts.share < 1.0 for counts in window.counts.values()):
             break
-        found = each.opened_ms
-    return found
+        since_ms = window.opened_ms
+    return since_ms

@@ -1,4 +1,4 @@
-"""Confidence intervals of what was simulated, all at 95 %."""
+"""Confidence intervals of simulated quantities, all at 95 %."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Z = 1.959963984540054
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A value with the bounds between which it lies, with a confidence of 95 %."""
+    """An estimated value with the bounds of its 95 % confidence interval."""
 
     value: float
     low: float
@@ -20,9 +20,9 @@ class Estimate:
 
 
 def share(events: int, runs: int) -> Estimate | None:
-    """A probability by Wilson's score interval (Wilson 1927); None of no runs.
+    """Estimate a probability by Wilson's score interval (Wilson 1927); None without runs.
 
-    It keeps its confidence for rare events too: none in n runs still leaves up to 3.8 / n.
+    The interval also holds for rare events: none in n runs leaves an upper bound of 3.8 / n.
     """
     if runs == 0:
         return None
@@ -36,10 +36,10 @@ def share(events: int, runs: int) -> Estimate | None:
 
 
 def quantile(values: Sequence[float], at: float) -> Estimate | None:
-    """A quantile with bounds from the order of the values, whatever their distribution.
+    """Estimate a quantile of any distribution from the order of its values; None without values.
 
-    How many values lie below the true quantile is binomial; the ranks come from its normal
-    approximation (Conover, "Practical Nonparametric Statistics", 3.2). None of no values.
+    The number of values below the true quantile is binomial; the ranks of the bounds come from
+    its normal approximation (Conover, "Practical Nonparametric Statistics", 3.2).
     """
     number = len(values)
     if number == 0:
@@ -48,7 +48,7 @@ def quantile(values: Sequence[float], at: float) -> Estimate | None:
     middle = number * at
     half = Z * math.sqrt(number * at * (1.0 - at))
 
-    def ranked(rank: float) -> float:
+    def value_at(rank: float) -> float:
         return float(ordered[min(number - 1, max(0, math.ceil(rank) - 1))])
 
-    return Estimate(ranked(middle), ranked(middle - half), ranked(middle + half + 1))
+    return Estimate(value_at(middle), value_at(middle - half), value_at(middle + half + 1))

@@ -1,4 +1,4 @@
-"""What many simulated releases come to, with confidence intervals of 95 %."""
+"""Summarizes many simulated releases, with confidence intervals of 95 %."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from tidegate_server.domain.release import State
 from tidegate_server.whatif import confidence_intervals
 from tidegate_server.whatif.confidence_intervals import Estimate
-from tidegate_server.whatif.simulation import Run
+from tidegate_server.whatif.simulation import SimulationRun
 
-USUAL, BAD_LUCK = 0.5, 0.9
-"""The quantiles that are told: what happens half of the time, and nine times of ten."""
+MEDIAN, MOST = 0.5, 0.9
+"""The quantiles of a summary: half of the runs and nine of ten stay below them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """A quantity over many releases: its median, and what nine of ten stay under."""
+    """A quantity over many releases: its median, and what nine of ten stay below."""
 
     median: Estimate
     most: Estimate
@@ -24,19 +24,20 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What simulated releases of one kind come to.
+    """The summary of simulated releases of one kind.
 
     Attributes:
         runs: how many there were.
-        completed, stopped, undecided: the probability that a release completes, that the
-            policy stops it at least once, that it has neither ended nor been stopped.
-        full_ms: time to the last stage, of those that got there.
-        completed_ms: time to completion, of those that completed.
-        stopped_ms: time to the first stop, of those that were stopped.
+        completed: the probability that a release completes.
+        stopped: the probability that the policy stops a release at least once.
+        undecided: the probability that a release neither completes nor is stopped in time.
+        full_ms: the time to the last stage, of releases that reached it.
+        completed_ms: the time to completion, of releases that completed.
+        stopped_ms: the time to the first stop, of releases that were stopped.
         hurt: users who failed with the treatment.
         extra: failures that the control would not have had.
         exposed: operations with the treatment.
-        stages: how many were stopped first at each stage.
+        stages: how many releases were first stopped at each stage.
     """
 
     runs: int
@@ -52,8 +53,8 @@ class Forecast:
     stages: tuple[int, ...]
 
 
-def forecast(runs: Sequence[Run], stages: int) -> Forecast:
-    """Sum up releases under a policy with so many stages."""
+def forecast(runs: Sequence[SimulationRun], stages: int) -> Forecast:
+    """Summarize releases under a policy that has this many stages."""
     number = len(runs)
     completed = [each for each in runs if each.state is State.COMPLETED]
     stopped = [each for each in runs if each.stopped]
@@ -76,6 +77,6 @@ def forecast(runs: Sequence[Run], stages: int) -> Forecast:
 
 
 def _spread(values: Sequence[float]) -> Spread | None:
-    median = confidence_intervals.quantile(values, USUAL)
-    most = confidence_intervals.quantile(values, BAD_LUCK)
+    median = confidence_intervals.quantile(values, MEDIAN)
+    most = confidence_intervals.quantile(values, MOST)
     return None if median is None or most is None else Spread(median, most)

@@ -1,4 +1,4 @@
-"""Durations and reported values for simulated operations."""
+"""Draws the durations and reported values of simulated operations."""
 
 from __future__ import annotations
 
@@ -10,64 +10,66 @@ from tidegate.histogram import bucket_of, upper_bound
 from tidegate_server.decisions.observations import Distribution
 from tidegate_server.domain.checks import LATENCY
 from tidegate_server.domain.evidence import Histogram
-from tidegate_server.whatif.sampling import Chance, shared_out
+from tidegate_server.whatif.sampling import RandomGenerator, multinomial
 
-TYPICAL_SECONDS = 0.1
+MEDIAN_SECONDS = 0.1
 SPREAD = 0.5
-"""Durations are log-normal, with this median and this standard deviation of the logarithm."""
+"""Durations are log-normal: their median, and the standard deviation of their logarithm."""
 
 
-class Durations:
+class LatencyModel:
     """The values of a simulated release's operations.
 
-    Durations grow with the treatment by the factor that is given; the values that an
-    application reports of its own are alike in both arms.
+    The treatment multiplies durations by ``latency_ratio``. Values that an application
+    reports itself have the same distribution in both arms.
 
     Args:
-        measures: the values that a policy's checks look at.
-        slower: how many times as long operations take with the treatment.
-        chance: the generator of randomness.
+        measures: the measures of the policy's checks.
+        latency_ratio: how many times as long operations take with the treatment.
+        rng: the random generator.
     """
 
-    def __init__(self, measures: tuple[str, ...], slower: float, chance: Chance) -> None:
+    def __init__(
+        self, measures: tuple[str, ...], latency_ratio: float, rng: RandomGenerator
+    ) -> None:
         self._measures = measures
-        self._chance = chance
-        self._usual = _log_normal(1.0)
-        self._slow = _log_normal(slower)
+        self._rng = rng
+        self._control = _log_normal(MEDIAN_SECONDS)
+        self._treatment = _log_normal(MEDIAN_SECONDS * latency_ratio)
 
-    def of(self, strata: tuple[StratumCounts, ...]) -> tuple[Distribution, ...]:
-        """The values of a window's operations."""
+    def distributions(self, strata: tuple[StratumCounts, ...]) -> tuple[Distribution, ...]:
+        """Draw the values of a window's operations."""
         return tuple(
             Distribution(
                 each.stratum,
                 measure,
-                self.usual(each.control.outcomes),
-                self._drawn(
-                    each.treatment.outcomes, self._slow if measure == LATENCY else self._usual
+                self.control_values(each.control.outcomes),
+                self._draw(
+                    each.treatment.outcomes,
+                    self._treatment if measure == LATENCY else self._control,
                 ),
             )
             for measure in self._measures
             for each in strata
         )
 
-    def usual(self, values: int) -> Histogram:
-        """So many values as the control has them."""
-        return self._drawn(values, self._usual)
+    def control_values(self, count: int) -> Histogram:
+        """Draw this many values of the control."""
+        return self._draw(count, self._control)
 
-    def _drawn(self, values: int, shares: list[tuple[int, float]]) -> Histogram:
-        return shared_out(self._chance, values, shares, 1.0)
+    def _draw(self, count: int, shares: list[tuple[int, float]]) -> Histogram:
+        return multinomial(self._rng, count, shares, 1.0)
 
 
-def _log_normal(times: float) -> list[tuple[int, float]]:
-    """The buckets of such durations, each with its share."""
-    middle = TYPICAL_SECONDS * times
+def _log_normal(median: float) -> list[tuple[int, float]]:
+    """Return the buckets of a log-normal distribution with their shares."""
 
-    def below(seconds: float) -> float:
-        return 0.5 * (1.0 + math.erf(math.log(seconds / middle) / (SPREAD * math.sqrt(2.0))))
+    def share_below(seconds: float) -> float:
+        return 0.5 * (1.0 + math.erf(math.log(seconds / median) / (SPREAD * math.sqrt(2.0))))
 
-    first = bucket_of(middle * math.exp(-4 * SPREAD))
-    last = bucket_of(middle * math.exp(4 * SPREAD))
-    bounds = [below(upper_bound(bucket)) for bucket in range(first, last + 1)]
+    first = bucket_of(median * math.exp(-4 * SPREAD))
+    last = bucket_of(median * math.exp(4 * SPREAD))
+    bounds = [share_below(upper_bound(bucket)) for bucket in range(first, last + 1)]
     bounds[-1] = 1.0
     return [
         (first + number, high - low)

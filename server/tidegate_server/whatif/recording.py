@@ -1,10 +1,10 @@
-"""What a release's ledger recorded, arranged so that another policy can be tried on it.
+"""A release's ledger, arranged so that another policy can be tried on it.
 
-A ledger counts by stratum, and strata belong to the policy that it was written under. Here
-the same counts stand by *people*: those in some segments, or everyone else. Beside them
-stand estimates, for every moment, of how much traffic each of these people make and how
-often each arm fails, from the windows around it: what another policy needs to know of
-people whom the recorded one had in the other arm, or had not opened yet.
+A ledger counts by stratum, and strata belong to the policy that it was written under. A
+recording has the same counts by segments: those of users in some segments, and those of
+everyone else. It also estimates, for every window, how much traffic each of these groups
+makes and how often each arm fails, from the windows nearby. Another policy needs that for
+users whom the recorded one had in the other arm or had not opened yet.
 """
 
 from __future__ import annotations
@@ -21,110 +21,120 @@ from tidegate_server.domain.policy import Policy
 from tidegate_server.domain.release import Release, State
 from tidegate_server.ledger.entry import Entry
 
-People: TypeAlias = tuple[str, ...]
-"""The segments that people are in, sorted; empty: everyone who is in none of those named."""
+SegmentKeys: TypeAlias = tuple[str, ...]
+"""The segments of a group of users, sorted; empty: users in none of the policy's segments."""
 
-EVERYONE: People = ()
+EVERYONE: SegmentKeys = ()
 
-NEARNESS = 0.5 ** (1 / 10)
-"""What a window's weight in an estimate becomes with each window between."""
+DECAY = 0.5 ** (1 / 10)
+"""The factor that a window's weight in an estimate loses with each window of distance."""
 
-FAR = 1e-9
-"""The weight of the whole record in every estimate, for moments with nothing near."""
+FAR_WEIGHT = 1e-9
+"""The weight of the whole record in every estimate, for windows with no data nearby."""
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """What one window counted of some people; ``share`` is the treatment's, 0 to 1."""
+class SegmentCounts:
+    """What one window counted of a group; ``share`` is the treatment's share, 0 to 1."""
 
     share: float
     control: Counts
     treatment: Counts
     distributions: tuple[Distribution, ...] = ()
 
+    @property
+    def operations(self) -> int:
+        """The operations of both arms that ended."""
+        return self.control.outcomes + self.treatment.outcomes
+
 
 @dataclass(frozen=True, slots=True)
-class Slice:
+class RecordedWindow:
     """One window of a record.
 
     Attributes:
         opened_ms, closed_ms: store clock.
-        draft: whether the release only measured.
-        people: what was counted, by people.
+        draft: whether the release was a draft.
+        counts: what was counted, by group.
         measured, live, lost: as in ``Window``.
     """
 
     opened_ms: int
     closed_ms: int
     draft: bool
-    people: Mapping[People, Seen]
+    counts: Mapping[SegmentKeys, SegmentCounts]
     measured: tuple[Measured, ...] = ()
     live: int | None = None
     lost: int = 0
 
+    @property
+    def span_ms(self) -> int:
+        """How long the window was."""
+        return self.closed_ms - self.opened_ms
+
 
 @dataclass(frozen=True, slots=True)
-class Fitted:
-    """Estimates of some people for every window of the record.
+class TrafficEstimate:
+    """Estimates of one group's traffic for every window of the record.
 
     Attributes:
-        pace: operations a millisecond, both arms together.
-        control, treatment: pairs of failed operations and operations near each window, from
-            which a rate follows.
-        first: per arm, how many of the failed operations were somebody's first.
-        values: per arm, all values of each measure.
+        pace: operations a millisecond, in both arms together.
+        control, treatment: failed operations and operations near each window, which give the
+            rate.
+        first_failures: for each arm, the share of the failures that were their user's first.
+        values: for each measure, all values of each arm.
     """
 
     pace: tuple[float, ...]
     control: tuple[tuple[float, float], ...]
     treatment: tuple[tuple[float, float], ...]
-    first: tuple[float, float]
+    first_failures: tuple[float, float]
     values: Mapping[str, tuple[Histogram, Histogram]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """A record.
+    """A record of a release.
 
     Attributes:
-        release: as it stands, with the policy that the record was made under.
-        slices: its windows, in order.
-        reached: for each stage, when the release first was in it; None: never.
-        moves: how often people moved it.
-        fitted: estimates, by people.
-        part: the part of everyone's operations that people make who are counted with
-            everyone in some windows and apart in others.
-        from_start: whether it goes back to the release's beginning.
+        release: its current state, with the policy that the record was made under.
+        windows: its windows, in order.
+        reached_ms: for each stage, when the release first entered it; None: never.
+        moves: how often people moved the release.
+        estimates: the traffic of each group.
+        shares: the share of everyone's operations that a group makes, for groups that some
+            windows count with everyone and others apart.
+        from_start: whether the record goes back to the start of the release.
     """
 
     release: Release
-    slices: tuple[Slice, ...]
-    reached: tuple[int | None, ...]
+    windows: tuple[RecordedWindow, ...]
+    reached_ms: tuple[int | None, ...]
     moves: int
-    fitted: Mapping[People, Fitted]
-    part: Mapping[People, float]
+    estimates: Mapping[SegmentKeys, TrafficEstimate]
+    shares: Mapping[SegmentKeys, float]
     from_start: bool
 
     @property
     def begins_ms(self) -> int:
         """When the record begins; it must have a window."""
-        return self.slices[0].opened_ms
+        return self.windows[0].opened_ms
 
     @property
     def ends_ms(self) -> int:
         """When its last window closed."""
-        return self.slices[-1].closed_ms
+        return self.windows[-1].closed_ms
 
 
-def recording(release: Release, ledger: Iterable[Entry]) -> Recording:
-    """The record in a ledger.
+def read_recording(release: Release, ledger: Iterable[Entry]) -> Recording:
+    """Return the record in a ledger.
 
     Args:
-        release: as it stands.
-        ledger: its entries in their order; they may begin late.
+        release: its current state.
+        ledger: its entries in order. They may begin after the start of the release.
     """
-    slices: list[Slice] = []
-    reached: list[int | None] = [None] * len(release.policy.stages)
+    windows: list[RecordedWindow] = []
+    reached_ms: list[int | None] = [None] * len(release.policy.stages)
     moves, from_start = 0, True
     last: Entry | None = None
     for entry in ledger:
@@ -133,80 +143,79 @@ def recording(release: Release, ledger: Iterable[Entry]) -> Recording:
             from_start = entry.decision.window == 1
         else:
             moves += last.after != before
-        if not before.closed and reached[before.stage - 1] is None:
-            reached[before.stage - 1] = before.stage_entered_ms
-        slices.append(_slice(release.policy, entry))
+        if not before.closed and reached_ms[before.stage - 1] is None:
+            reached_ms[before.stage - 1] = before.stage_entered_ms
+        windows.append(_read_window(release.policy, entry))
         last = entry
-    if not release.closed and reached[release.stage - 1] is None:
-        reached[release.stage - 1] = release.stage_entered_ms
-    found = dict.fromkeys(people for each in slices for people in each.people)
+    if not release.closed and reached_ms[release.stage - 1] is None:
+        reached_ms[release.stage - 1] = release.stage_entered_ms
+    groups = dict.fromkeys(segments for each in windows for segments in each.counts)
     return Recording(
         release,
-        tuple(slices),
-        tuple(reached),
+        tuple(windows),
+        tuple(reached_ms),
         moves,
-        {people: _fitted(slices, people) for people in found},
-        {people: _part(slices, people) for people in found if people != EVERYONE},
+        {segments: _estimate(windows, segments) for segments in groups},
+        {segments: _share(windows, segments) for segments in groups if segments != EVERYONE},
         from_start,
     )
 
 
-def _slice(policy: Policy, entry: Entry) -> Slice:
+def _read_window(policy: Policy, entry: Entry) -> RecordedWindow:
     window = entry.window
-    found: dict[People, Seen] = {}
+    counts: dict[SegmentKeys, SegmentCounts] = {}
     for each in window.strata:
         segments = policy.stages[each.stratum - 1].segments if each.stratum else ()
-        people = tuple(sorted(segments))
         values = tuple(part for part in window.distributions if part.stratum == each.stratum)
-        found[people] = Seen(each.share, each.control, each.treatment, values)
-    return Slice(
+        counts[tuple(sorted(segments))] = SegmentCounts(
+            each.share, each.control, each.treatment, values
+        )
+    return RecordedWindow(
         window.opened_ms,
         window.closed_ms,
         entry.before.state is State.DRAFT,
-        found,
+        counts,
         window.measured,
         window.live_instances,
         window.lost_instances,
     )
 
 
-def _fitted(slices: Sequence[Slice], people: People) -> Fitted:
-    seen = [each.people.get(people) for each in slices]
-    arms = [
-        (each.control, each.treatment) if each is not None else (NOTHING, NOTHING) for each in seen
-    ]
-    spans = [
-        max(1, each.closed_ms - each.opened_ms) if found is not None else 0
-        for each, found in zip(slices, seen, strict=True)
-    ]
-    ended = _near([float(c.outcomes + t.outcomes) for c, t in arms])
-    lasted = _near([float(span) for span in spans])
-    control, treatment = (
+def _estimate(windows: Sequence[RecordedWindow], segments: SegmentKeys) -> TrafficEstimate:
+    nothing = SegmentCounts(0.0, NOTHING, NOTHING)
+    counts = [each.counts.get(segments, nothing) for each in windows]
+    spans = [float(max(1, each.span_ms)) * (segments in each.counts) for each in windows]
+    operations = _smooth([float(each.operations) for each in counts])
+    durations = _smooth(spans)
+    control = [each.control for each in counts]
+    treatment = [each.treatment for each in counts]
+    return TrafficEstimate(
         tuple(
-            zip(
-                _near([float(pair[arm].errors) for pair in arms]),
-                _near([float(pair[arm].outcomes) for pair in arms]),
-                strict=True,
-            )
-        )
-        for arm in (0, 1)
-    )
-    return Fitted(
-        tuple(done / time if time else 0.0 for done, time in zip(ended, lasted, strict=True)),
-        control,
-        treatment,
-        (_first(pair[0] for pair in arms), _first(pair[1] for pair in arms)),
-        _values([each for each in seen if each is not None]),
+            count / duration if duration else 0.0
+            for count, duration in zip(operations, durations, strict=True)
+        ),
+        _failures_nearby(control),
+        _failures_nearby(treatment),
+        (_first_failure_share(control), _first_failure_share(treatment)),
+        _pooled_values(counts),
     )
 
 
-def _first(counts: Iterable[Counts]) -> float:
-    whole = total(counts)
-    return min(1.0, whole.failing / whole.errors) if whole.errors else 1.0
+def _failures_nearby(counts: Sequence[Counts]) -> tuple[tuple[float, float], ...]:
+    errors = _smooth([float(each.errors) for each in counts])
+    operations = _smooth([float(each.outcomes) for each in counts])
+    return tuple(zip(errors, operations, strict=True))
 
 
-def _values(seen: Sequence[Seen]) -> Mapping[str, tuple[Histogram, Histogram]]:
-    parts = [part for each in seen for part in each.distributions]
+def _first_failure_share(counts: Iterable[Counts]) -> float:
+    sum_ = total(counts)
+    return min(1.0, sum_.failing / sum_.errors) if sum_.errors else 1.0
+
+
+def _pooled_values(
+    counts: Sequence[SegmentCounts],
+) -> Mapping[str, tuple[Histogram, Histogram]]:
+    parts = [part for each in counts for part in each.distributions]
     return {
         measure: (
             add_histograms(part.control for part in parts if part.measure == measure),
@@ -216,34 +225,35 @@ def _values(seen: Sequence[Seen]) -> Mapping[str, tuple[Histogram, Histogram]]:
     }
 
 
-def _near(values: Sequence[float]) -> list[float]:
-    """For each window the sum of a value over all of them, the near ones weighing most."""
-    whole = FAR * sum(values)
-    forward, backward = [0.0] * len(values), [0.0] * len(values)
-    carried = 0.0
-    for number, value in enumerate(values):
-        carried = carried * NEARNESS + value
-        forward[number] = carried
-    carried = 0.0
-    for number in reversed(range(len(values))):
-        carried = carried * NEARNESS + values[number]
-        backward[number] = carried
+def _smooth(values: Sequence[float]) -> list[float]:
+    """Return for each window the sum of all values, with weights that fall with distance."""
+    everywhere = FAR_WEIGHT * sum(values)
+    until = _decaying_sums(values)
+    after = reversed(_decaying_sums(values[::-1]))
     return [
-        whole + before + after - value
-        for before, after, value in zip(forward, backward, values, strict=True)
+        everywhere + before + later - value
+        for before, later, value in zip(until, after, values, strict=True)
     ]
 
 
-def _part(slices: Sequence[Slice], people: People) -> float:
-    """How much of everyone's traffic they make, where they are not counted apart."""
-    apart = [each for each in slices if people in each.people]
-    together = [each for each in slices if people not in each.people and EVERYONE in each.people]
-    own, all_of_it = _pace(apart, people), _pace(together, EVERYONE)
-    return min(0.9, own / all_of_it) if all_of_it else 0.0
+def _decaying_sums(values: Sequence[float]) -> list[float]:
+    sums = []
+    carried = 0.0
+    for value in values:
+        carried = carried * DECAY + value
+        sums.append(carried)
+    return sums
 
 
-def _pace(slices: Sequence[Slice], people: People) -> float:
-    lasted = sum(each.closed_ms - each.opened_ms for each in slices)
-    seen = [each.people[people] for each in slices]
-    ended = sum(each.control.outcomes + each.treatment.outcomes for each in seen)
-    return ended / lasted if lasted else 0.0
+def _share(windows: Sequence[RecordedWindow], segments: SegmentKeys) -> float:
+    """Return the group's share of everyone's traffic in windows that do not count it apart."""
+    apart = [each for each in windows if segments in each.counts]
+    together = [each for each in windows if segments not in each.counts and EVERYONE in each.counts]
+    own_pace, pace = _pace(apart, segments), _pace(together, EVERYONE)
+    return min(0.9, own_pace / pace) if pace else 0.0
+
+
+def _pace(windows: Sequence[RecordedWindow], segments: SegmentKeys) -> float:
+    span_ms = sum(each.span_ms for each in windows)
+    operations = sum(each.counts[segments].operations for each in windows)
+    return operations / span_ms if span_ms else 0.0

@@ -1,7 +1,6 @@
-"""Drawing counts from distributions, with a generator that the caller brings.
+"""Draws counts from distributions.
 
-Nothing in here is random by itself: the same generator in the same state gives the same
-counts.
+The caller passes the random generator; the same generator state gives the same counts.
 """
 
 from __future__ import annotations
@@ -11,31 +10,30 @@ from collections.abc import Iterable
 from typing import Protocol
 
 SMALL = 10.0
-"""Up to this mean a count is drawn by inversion, which then takes a few steps only."""
+"""Counts with at most this mean are drawn by inversion, which takes few steps then."""
 
-ONE_BY_ONE = 500
-"""So many meetings are drawn one by one."""
+MAX_DRAWN_ONE_BY_ONE = 500
+"""Up to this number of failures each is drawn by itself."""
 
 
-class Chance(Protocol):
-    """A generator of random numbers; ``random.Random`` is one."""
+class RandomGenerator(Protocol):
+    """A generator of random numbers, such as ``random.Random``."""
 
     def random(self) -> float:
-        """Uniform in [0, 1)."""
+        """Return a number that is uniform in [0, 1)."""
 
     def gauss(self, mu: float, sigma: float) -> float:
-        """Normally distributed."""
+        """Return a normally distributed number."""
 
 
-def poisson(chance: Chance, mean: float) -> int:
-    """How many of many rare things happen: by inversion, or for a large mean the rounded
-    normal distribution."""
+def poisson(rng: RandomGenerator, mean: float) -> int:
+    """Return a Poisson count: by inversion, or for a large mean a rounded normal number."""
     if mean <= 0.0:
         return 0
     if mean > 3 * SMALL:
-        return max(0, round(chance.gauss(mean, math.sqrt(mean))))
+        return max(0, round(rng.gauss(mean, math.sqrt(mean))))
     probability = math.exp(-mean)
-    rest = chance.random() - probability
+    rest = rng.random() - probability
     count = 0
     while rest > 0.0 and count < 1_000:
         count += 1
@@ -44,23 +42,23 @@ def poisson(chance: Chance, mean: float) -> int:
     return count
 
 
-def binomial(chance: Chance, trials: int, rate: float) -> int:
-    """How many of ``trials`` succeed: by inversion, or by transformed rejection."""
+def binomial(rng: RandomGenerator, trials: int, rate: float) -> int:
+    """Return how many of ``trials`` succeed: by inversion, or by transformed rejection."""
     if trials <= 0 or rate <= 0.0:
         return 0
     if rate >= 1.0:
         return trials
     if rate > 0.5:
-        return trials - binomial(chance, trials, 1.0 - rate)
+        return trials - binomial(rng, trials, 1.0 - rate)
     if trials * rate < SMALL:
-        return _by_inversion(chance, trials, rate)
-    return _by_rejection(chance, trials, rate)
+        return _by_inversion(rng, trials, rate)
+    return _by_rejection(rng, trials, rate)
 
 
-def _by_inversion(chance: Chance, trials: int, rate: float) -> int:
+def _by_inversion(rng: RandomGenerator, trials: int, rate: float) -> int:
     odds = rate / (1.0 - rate)
     probability = math.exp(trials * math.log1p(-rate))
-    rest = chance.random() - probability
+    rest = rng.random() - probability
     count = 0
     while rest > 0.0 and count < trials:
         count += 1
@@ -69,7 +67,7 @@ def _by_inversion(chance: Chance, trials: int, rate: float) -> int:
     return count
 
 
-def _by_rejection(chance: Chance, trials: int, rate: float) -> int:
+def _by_rejection(rng: RandomGenerator, trials: int, rate: float) -> int:
     """Algorithm BTRS of Hörmann, "The generation of binomial random variates" (1993)."""
     spread = math.sqrt(trials * rate * (1.0 - rate))
     b = 1.15 + 2.53 * spread
@@ -81,8 +79,8 @@ def _by_rejection(chance: Chance, trials: int, rate: float) -> int:
     mode = math.floor((trials + 1) * rate)
     height = math.lgamma(mode + 1) + math.lgamma(trials - mode + 1)
     while True:
-        u = chance.random() - 0.5
-        v = 1.0 - chance.random()
+        u = rng.random() - 0.5
+        v = 1.0 - rng.random()
         us = 0.5 - abs(u)
         if us <= 0.0:
             continue
@@ -102,48 +100,48 @@ def _by_rejection(chance: Chance, trials: int, rate: float) -> int:
             return count
 
 
-def shared_out(
-    chance: Chance, trials: int, weights: Iterable[tuple[int, float]], whole: float
+def multinomial(
+    rng: RandomGenerator, trials: int, weights: Iterable[tuple[int, float]], total: float
 ) -> tuple[tuple[int, int], ...]:
-    """How many of ``trials`` fall into each bucket that any fall into.
+    """Return how many of ``trials`` fall into each bucket, without the empty buckets.
 
     Args:
-        chance: the generator.
+        rng: the random generator.
         trials: how many there are.
-        weights: buckets, each with its part of ``whole``.
-        whole: all weights together.
+        weights: the buckets with their weights.
+        total: the sum of the weights.
     """
-    found = []
-    left, rest = trials, whole
+    counts = []
+    trials_left, weight_left = trials, total
     for bucket, weight in weights:
-        if not left or rest <= 0:
+        if not trials_left or weight_left <= 0:
             break
-        count = binomial(chance, left, min(1.0, weight / rest))
+        count = binomial(rng, trials_left, min(1.0, weight / weight_left))
         if count:
-            found.append((bucket, count))
-        left, rest = left - count, rest - weight
-    return tuple(found)
+            counts.append((bucket, count))
+        trials_left, weight_left = trials_left - count, weight_left - weight
+    return tuple(counts)
 
 
-def newly_met(chance: Chance, meetings: int, strangers: int, people: int) -> int:
-    """How many strangers are met for the first time in some meetings.
+def first_failures(rng: RandomGenerator, failures: int, unfailed: int, users: int) -> int:
+    """Return how many of some failures are the first failure of their user.
 
-    Each meeting is with one of ``people``, all alike, of whom ``strangers`` were never met.
-    Meetings are drawn one by one; of very many the rounded normal distribution is taken,
-    with the mean and the variance of an occupancy problem.
+    Each failure hits one of ``users`` at random; ``unfailed`` of them have not failed before.
+    A large number of failures is drawn as a rounded normal number with the mean and the
+    variance of the occupancy problem.
     """
-    if meetings <= 0 or strangers <= 0:
+    if failures <= 0 or unfailed <= 0:
         return 0
-    if meetings <= ONE_BY_ONE:
-        left = strangers
-        random = chance.random
-        for _ in range(meetings):
-            if random() * people < left:
+    if failures <= MAX_DRAWN_ONE_BY_ONE:
+        left = unfailed
+        random = rng.random
+        for _ in range(failures):
+            if random() * users < left:
                 left -= 1
-        return strangers - left
-    one = (1.0 - 1.0 / people) ** meetings
-    two = max(0.0, 1.0 - 2.0 / people) ** meetings
-    mean = strangers * (1.0 - one)
-    variance = strangers * one + strangers * (strangers - 1) * two - (strangers * one) ** 2
-    met = round(chance.gauss(mean, math.sqrt(max(0.0, variance))))
-    return max(0, min(met, meetings, strangers))
+        return unfailed - left
+    one = (1.0 - 1.0 / users) ** failures
+    two = max(0.0, 1.0 - 2.0 / users) ** failures
+    mean = unfailed * (1.0 - one)
+    variance = unfailed * one + unfailed * (unfailed - 1) * two - (unfailed * one) ** 2
+    drawn = round(rng.gauss(mean, math.sqrt(max(0.0, variance))))
+    return max(0, min(drawn, failures, unfailed))

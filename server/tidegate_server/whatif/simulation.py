@@ -1,13 +1,13 @@
-"""Whole releases under a policy in a simulated world.
+"""Simulates whole releases under a policy.
 
-The decisions are those of the policy job, by the same functions; only the counts are drawn.
-People do at once what they are asked: they approve, and webhooks confirm. What Prometheus
-would say is taken to be healthy. A release that the policy pauses has ended, since it takes
-a person to go on.
+The decisions are made by the same functions as in the policy job; only the counts are drawn.
+People approve at once, webhooks confirm, and Prometheus reports healthy values. A release that
+the policy pauses has ended, since only a person can resume it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from tidegate.counts import Counts
@@ -21,39 +21,39 @@ from tidegate_server.domain import release_state_machine
 from tidegate_server.domain.checks import Check, Compare, Metric, Operator
 from tidegate_server.domain.policy import DAY, Policy
 from tidegate_server.domain.release import LIVE_STATES, Approval, Release, State
-from tidegate_server.whatif.latency_model import Durations
-from tidegate_server.whatif.sampling import Chance
-from tidegate_server.whatif.traffic_model import Audience, Moment, World
+from tidegate_server.whatif.latency_model import LatencyModel
+from tidegate_server.whatif.sampling import RandomGenerator
+from tidegate_server.whatif.traffic_model import SimulationTime, TrafficModel, UserPopulation
 
 HORIZON_MS = 30 * DAY
 """A release that has not ended by then is undecided."""
 
-MOST_WINDOWS = 20_000
-"""And so is one that has not ended after so many evaluations."""
+MAX_WINDOWS = 20_000
+"""A release that has not ended after this many evaluations is undecided, too."""
 
-MEASURED_BEFORE = 10_000
-"""Operations that were measured before the release, for checks against that time."""
+OPERATIONS_BEFORE = 10_000
+"""Operations that were measured before the release, for checks that compare with that time."""
 
 STOPPING = frozenset({Action.ROLLBACK, Action.COOL_DOWN, Action.PAUSE})
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class SimulationRun:
     """How one simulated release went.
 
     Attributes:
-        state: where it ended; a live state other than ``PAUSED`` means undecided.
-        stopped_ms: when, after its start, the policy stopped it for the first time: rolled
-            it back, closed it for a while, or paused it; None: never.
-        stopped_stage: at which stage.
-        elapsed_ms: from its start to its end.
-        full_ms: from its start to the last stage; None: it never got there.
-        windows: evaluations.
-        retreats: how often it went back from 100 %.
+        state: its last state; a live state other than ``PAUSED`` means undecided.
+        stopped_ms: when, after its start, the policy first stopped it: rolled it back, closed
+            it for a cooldown, or paused it; None: never.
+        stopped_stage: the stage at which that happened.
+        elapsed_ms: the time from its start to its end.
+        full_ms: the time from its start to the last stage; None: it never got there.
+        windows: the number of evaluations.
+        retreats: how often it retreated from 100 %.
         exposed: operations with the treatment.
         errors: how many of them failed.
-        extra: how many would, on average, not have failed with the control.
-        hurt: users who failed with the treatment, counted as the policy job counts them.
+        extra: how many of these failures, on average, the control would not have had.
+        hurt: users who failed with the treatment, as the policy job counts them.
     """
 
     state: State
@@ -70,58 +70,58 @@ class Run:
 
     @property
     def stopped(self) -> bool:
-        """Whether the policy ever stopped it."""
+        """Whether the policy ever stopped the release."""
         return self.stopped_ms is not None
 
 
 def simulate(
     policy: Policy,
-    world: World,
-    chance: Chance,
+    model: TrafficModel,
+    rng: RandomGenerator,
     *,
     starts_ms: int = 0,
     horizon_ms: int = HORIZON_MS,
-    most_windows: int = MOST_WINDOWS,
-) -> Run:
+    max_windows: int = MAX_WINDOWS,
+) -> SimulationRun:
     """Simulate one release.
 
     Args:
-        policy: what it is released under.
-        world: who uses the application.
-        chance: the generator of randomness; the same one gives the same run.
-        starts_ms: when it begins, which matters for advance windows and freezes.
+        policy: the policy of the release.
+        model: the traffic.
+        rng: the random generator; the same one gives the same run.
+        starts_ms: when the release starts, for time windows and freezes.
         horizon_ms: how long it may take.
-        most_windows: how many evaluations it may take.
+        max_windows: how many evaluations it may take.
     """
-    rehearsal = Rehearsal(policy, world, chance, starts_ms)
-    while rehearsal.goes_on and rehearsal.windows < most_windows:
-        if rehearsal.elapsed_ms >= horizon_ms:
+    release = SimulatedRelease(policy, model, rng, starts_ms)
+    while release.is_running and release.windows < max_windows:
+        if release.elapsed_ms >= horizon_ms:
             break
-        rehearsal.window()
-    return rehearsal.outcome()
+        release.evaluate()
+    return release.result()
 
 
-class Rehearsal:
-    """A simulated release on its way; arguments as in ``simulate``.
+class SimulatedRelease:
+    """A simulated release under way; for the arguments see ``simulate``.
 
     Attributes:
-        release, progress: as they stand.
-        seen: the last window; None before the first.
-        windows: how many there were.
+        release, progress: the release's current state.
+        last_window: the window of the last evaluation; None before the first.
+        windows: the number of evaluations so far.
     """
 
-    def __init__(self, policy: Policy, world: World, chance: Chance, starts_ms: int = 0) -> None:
-        self._world = world
+    def __init__(
+        self, policy: Policy, model: TrafficModel, rng: RandomGenerator, starts_ms: int = 0
+    ) -> None:
+        self._model = model
         self._starts_ms = starts_ms
-        self._audience = Audience(policy, world, chance)
-        self._durations = Durations(policy.distributions, world.slower, chance)
-        self._measured = tuple(_healthy(policy))
+        self._users = UserPopulation(policy, model, rng)
+        self._latency = LatencyModel(policy.distributions, model.latency_ratio, rng)
+        self._measured = tuple(_healthy_values(policy))
         self._answers = tuple(Answer(each.webhook, True) for each in policy.confirm)
         self.release = _started(policy, starts_ms)
-        self.progress = _measured_before(
-            initial_progress(self.release), policy, world, self._durations
-        )
-        self.seen: Window | None = None
+        self.progress = _after_draft(initial_progress(self.release), policy, model, self._latency)
+        self.last_window: Window | None = None
         self.windows = 0
         self._changed = 0
         self._stopped: tuple[int, int] | None = None
@@ -130,23 +130,23 @@ class Rehearsal:
         self._extra = 0.0
 
     @property
-    def goes_on(self) -> bool:
+    def is_running(self) -> bool:
         """Whether the release neither has ended nor waits for a person."""
         state = self.release.state
         return state in LIVE_STATES and state is not State.PAUSED
 
     @property
     def elapsed_ms(self) -> int:
-        """Time since the start."""
+        """The time since the start."""
         return self.progress.evaluated_ms - self._starts_ms
 
-    def window(self) -> Decision:
-        """Close the next window, decide, and carry the decision out."""
+    def evaluate(self) -> Decision:
+        """Draw the next window, decide, and carry the decision out."""
         before = self.release
         interval_ms = before.policy.interval_ms
         now_ms = self.progress.evaluated_ms + interval_ms
-        moment = Moment(now_ms, self.windows + 1, self.windows - self._changed)
-        strata = self._audience.window(before, moment, interval_ms)
+        time = SimulationTime(now_ms, self.windows + 1, self.windows - self._changed)
+        strata = self._users.draw_window(before, time, interval_ms)
         window = Window(
             opened_ms=self.progress.evaluated_ms,
             closed_ms=now_ms,
@@ -154,19 +154,19 @@ class Rehearsal:
             strata=strata,
             generation=self.progress.generation,
             live_instances=1,
-            distributions=self._durations.of(strata),
+            distributions=self._latency.distributions(strata),
             measured=self._measured,
             answers=self._answers,
         )
-        self._tally(window, moment)
-        self.seen = window
+        self._add_costs(window, time)
+        self.last_window = window
         self.windows += 1
         self.progress, decision = decide(before, self.progress, window, now_ms)
         if self.progress.generation != window.generation:
-            self._audience.forget()
+            self._users.start_epoch()
         if decision.action in STOPPING and self._stopped is None:
             self._stopped = (self.elapsed_ms, before.stage)
-        self.release = approved(apply_decision(before, decision), now_ms)
+        self.release = approve_fully(apply_decision(before, decision), now_ms)
         if self.release.step != before.step:
             self._changed = self.windows
         at_last = self.release.stage == len(before.policy.stages) and not self.release.closed
@@ -174,10 +174,10 @@ class Rehearsal:
             self._full_ms = self.elapsed_ms
         return decision
 
-    def outcome(self) -> Run:
-        """What has become of it so far."""
+    def result(self) -> SimulationRun:
+        """Return how the release has gone so far."""
         stopped_ms, stopped_stage = self._stopped or (None, None)
-        return Run(
+        return SimulationRun(
             state=self.release.state,
             stopped_ms=stopped_ms,
             stopped_stage=stopped_stage,
@@ -191,11 +191,12 @@ class Rehearsal:
             hurt=self._treated.failing,
         )
 
-    def _tally(self, window: Window, moment: Moment) -> None:
+    def _add_costs(self, window: Window, time: SimulationTime) -> None:
         treated = window.treatment
         self._treated += treated
-        rate = self._world.base(moment)
-        self._extra += treated.outcomes * (min(1.0, rate * self._world.times(moment)) - rate)
+        rate = self._model.error_rate(time)
+        treatment_rate = min(1.0, rate * self._model.error_ratio(time))
+        self._extra += treated.outcomes * (treatment_rate - rate)
 
 
 def _started(policy: Policy, starts_ms: int) -> Release:
@@ -219,44 +220,42 @@ def _started(policy: Policy, starts_ms: int) -> Release:
     )
 
 
-def _measured_before(
-    progress: Progress, policy: Policy, world: World, durations: Durations
+def _after_draft(
+    progress: Progress, policy: Policy, model: TrafficModel, latency: LatencyModel
 ) -> Progress:
-    """The progress as a draft leaves it that has measured the control for a while."""
+    """Return the progress after a draft that has measured the control, if a check needs it."""
     if all(check.compare is not Compare.BEFORE for check in policy.checks):
         return progress
-    rate = world.base(Moment(progress.evaluated_ms, 0, 0))
-    errors = round(MEASURED_BEFORE * rate)
+    rate = model.error_rate(SimulationTime(progress.evaluated_ms, 0, 0))
+    errors = round(OPERATIONS_BEFORE * rate)
     return replace(
         progress,
-        before=Counts(MEASURED_BEFORE, MEASURED_BEFORE, errors, errors),
+        before=Counts(OPERATIONS_BEFORE, OPERATIONS_BEFORE, errors, errors),
         before_distributions=tuple(
-            (measure, durations.usual(MEASURED_BEFORE)) for measure in policy.distributions
+            (measure, latency.control_values(OPERATIONS_BEFORE)) for measure in policy.distributions
         ),
     )
 
 
-def _healthy(policy: Policy) -> list[Measured]:
-    """What Prometheus says of a healthy release."""
-    found = []
+def _healthy_values(policy: Policy) -> Iterator[Measured]:
+    """Return what Prometheus reports of a healthy release."""
     for number, check in enumerate(policy.checks):
         if check.metric is not Metric.PROMETHEUS:
             continue
-        found.append(Measured(number, "treatment", _healthy_value(check)))
+        yield Measured(number, "treatment", _healthy_value(check))
         if check.compare is not Compare.ABSOLUTE:
-            found.append(Measured(number, str(check.compare), 1.0))
-    return found
+            yield Measured(number, str(check.compare), 1.0)
 
 
 def _healthy_value(check: Check) -> float:
     if check.compare is not Compare.ABSOLUTE:
         return 1.0
-    beside = {Operator.BELOW: -1.0, Operator.ABOVE: 1.0}
-    return check.threshold + beside.get(check.operator, 0.0)
+    margin = {Operator.BELOW: -1.0, Operator.ABOVE: 1.0}
+    return check.threshold + margin.get(check.operator, 0.0)
 
 
-def approved(release: Release, at_ms: int) -> Release:
-    """The release once everybody has approved who is asked; people do so at once here."""
+def approve_fully(release: Release, at_ms: int) -> Release:
+    """Return a release with every approval that it waits for."""
     gate = release.policy.stages[release.stage - 1].approval
     if gate is None or release.state is not State.AWAITING_APPROVAL:
         return release

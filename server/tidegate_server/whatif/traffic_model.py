@@ -1,9 +1,8 @@
-"""A world to release into: who uses the application, and how often that fails.
+"""A model of an application's users: how much traffic they make, and how often it fails.
 
-Users are not followed one by one. Those who are alike (in the same segment, opened by the
-same stage, equally active) are a group, of which it is known how many failed already; a
-window draws from every group how many operations ended, how many failed, and how many of
-the failures were somebody's first. The generator of randomness is the caller's.
+Users are not simulated one by one. Users who are alike (in the same segment, opened at the
+same percentage, equally active) form a group. A window draws for each group how many
+operations ended, how many failed, and how many failures were the first of their user.
 """
 
 from __future__ import annotations
@@ -18,12 +17,12 @@ from tidegate.model import Opening
 from tidegate_server.domain.policy import DAY, MINUTE, Policy
 from tidegate_server.domain.release import Release
 from tidegate_server.domain.snapshot import present_openings
-from tidegate_server.whatif.sampling import Chance, binomial, newly_met, poisson
+from tidegate_server.whatif.sampling import RandomGenerator, binomial, first_failures, poisson
 
 USERS_PER_TRAFFIC = 100
 
-DEFAULT_SEGMENT = 0.05
-"""The share of the users that is in a segment of which nothing is said."""
+DEFAULT_SEGMENT_SHARE = 0.05
+"""The share of the users in a segment whose share is not given."""
 
 ACTIVITY = ((0.5, -math.inf, 0.0), (0.3, 0.0, 0.8416), (0.15, 0.8416, 1.6449),
             (0.04, 1.6449, 2.3263), (0.01, 2.3263, math.inf))  # fmt: skip
@@ -31,13 +30,14 @@ ACTIVITY = ((0.5, -math.inf, 0.0), (0.3, 0.0, 0.8416), (0.15, 0.8416, 1.6449),
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
-    """When something is: what the world's rates may depend on.
+class SimulationTime:
+    """The time of a window, which the rates of a model may depend on.
 
     Attributes:
         at_ms: the window's end (store clock).
         window: its number, from 1.
-        since_change: windows since the openings changed last; 0 in the first one after it.
+        since_change: windows since the last change of the openings; 0 in the first one after
+            it.
     """
 
     at_ms: int
@@ -45,98 +45,109 @@ class Moment:
     since_change: int
 
 
-Course = Callable[[Moment], float]
-"""A number that changes with time."""
+TimeFunction = Callable[[SimulationTime], float]
+"""A number that depends on the time."""
 
 
 @dataclass(frozen=True, slots=True)
-class Always:
-    """The same value at every time."""
+class Constant:
+    """A value that never changes."""
 
     value: float
 
-    def __call__(self, moment: Moment) -> float:
-        """The value."""
+    def __call__(self, time: SimulationTime) -> float:
+        """Return the value."""
         return self.value
 
 
 @dataclass(frozen=True, slots=True)
-class DayAndNight:
-    """A value that is ``swing`` of itself higher in the morning (UTC), and lower at night."""
+class DailyCycle:
+    """A value that rises by the share ``swing`` in the morning (UTC) and falls by it at night."""
 
     value: float
     swing: float
 
-    def __call__(self, moment: Moment) -> float:
-        """The value at a time of day."""
-        return self.value * (1.0 + self.swing * math.sin(moment.at_ms / DAY * math.tau))
+    def __call__(self, time: SimulationTime) -> float:
+        """Return the value at a time of day."""
+        return self.value * (1.0 + self.swing * math.sin(time.at_ms / DAY * math.tau))
 
 
 @dataclass(frozen=True, slots=True)
-class World:
-    """Who uses the application, and how it fails.
+class TrafficModel:
+    """An application's traffic and how it fails.
 
     Attributes:
         traffic: operations a minute that ask for the flag.
-        base: the share of them that fails with the control.
-        times: how many times as many fail with the treatment.
-        users: how many people make them.
-        segments: the share of the users in each segment; nobody is in two. Of others
-            ``DEFAULT_SEGMENT`` is taken.
-        activity: how unequal people are: the standard deviation of the logarithm of how
-            many operations one makes; 0 is all alike.
-        chronic: so many people fail whatever they do,
-        chronic_share: and are the cause of this share of control's failures.
-        slower: how many times as long operations take with the treatment.
+        error_rate: the share of them that fails with the control, 0 to 1.
+        error_ratio: how many times as often operations fail with the treatment.
+        users: how many users make the operations.
+        segments: the share of the users in each segment, 0 to 1; no user is in two. A
+            segment that is missing here has ``DEFAULT_SEGMENT_SHARE``.
+        activity: how unequally active users are: the standard deviation of the logarithm of
+            their number of operations; 0 makes all equal.
+        always_failing_users: users whose every operation fails, in either arm.
+        always_failing_share: the share of the control's failures that these users cause.
+        latency_ratio: how many times as long operations take with the treatment.
     """
 
-    traffic: Course
-    base: Course
-    times: Course = Always(1.0)
+    traffic: TimeFunction
+    error_rate: TimeFunction
+    error_ratio: TimeFunction = Constant(1.0)
     users: int = 20_000
     segments: Mapping[str, float] = field(default_factory=dict)
     activity: float = 0.0
-    chronic: int = 0
-    chronic_share: float = 0.0
-    slower: float = 1.0
+    always_failing_users: int = 0
+    always_failing_share: float = 0.0
+    latency_ratio: float = 1.0
 
-    def share_of(self, segment: str) -> float:
-        """The share of the users in a segment."""
-        return self.segments.get(segment, DEFAULT_SEGMENT)
-
-
-def steady(
-    traffic: float, base: float, times: float, users: int, segments: Mapping[str, float]
-) -> World:
-    """A world whose numbers are the same at every time."""
-    return World(Always(traffic), Always(base), Always(times), users=users, segments=segments)
+    def segment_share(self, segment: str) -> float:
+        """Return the share of the users in a segment."""
+        return self.segments.get(segment, DEFAULT_SEGMENT_SHARE)
 
 
-def users_behind(traffic: float) -> int:
-    """How many users make operations at a rate, where nothing is said of them.
+def constant_traffic(
+    traffic: float,
+    error_rate: float,
+    error_ratio: float,
+    users: int,
+    segments: Mapping[str, float],
+) -> TrafficModel:
+    """Return a model whose numbers never change."""
+    return TrafficModel(
+        Constant(traffic), Constant(error_rate), Constant(error_ratio), users, segments
+    )
 
-    Each of them makes one every hundred minutes; they are a thousand at least.
+
+def default_users(traffic: float) -> int:
+    """Return how many users to assume behind a number of operations a minute.
+
+    Each user makes one operation every hundred minutes; there are at least a thousand users.
     """
     return max(1_000, round(traffic * USERS_PER_TRAFFIC))
 
 
 @dataclass(slots=True)
-class Group:
-    """People who are alike; ``top`` is the percentage that opens the treatment to them.
+class _UserGroup:
+    """Users who are alike.
 
-    ``weight`` is their part of the operations (of the failures, for those who always fail),
-    ``left`` how many of them have not failed yet.
+    Attributes:
+        opened_at: the percentage that opens the treatment to them.
+        weight: their share of the operations; for users who always fail, of the failures that
+            such users cause.
+        users: how many they are.
+        unfailed: how many of them have not failed in this epoch.
+        always_fails: whether each of their operations fails.
     """
 
-    top: float
+    opened_at: float
     weight: float
     users: int
-    left: int
-    chronic: bool
+    unfailed: int
+    always_fails: bool
 
 
 @dataclass(slots=True)
-class Tally:
+class _ArmTotals:
     """What one arm did in a window."""
 
     operations: int = 0
@@ -144,114 +155,124 @@ class Tally:
     failing: int = 0
 
     def counts(self) -> Counts:
-        """The same as the store counts it."""
         return Counts(self.operations, self.operations, self.errors, self.failing)
 
 
-class Audience:
-    """The users of a world, as a policy divides them.
+class UserPopulation:
+    """The users of a model in the groups that a policy divides them into.
 
     Args:
-        policy: whose stages divide them.
-        world: what they do.
-        chance: the generator of randomness.
+        policy: its stages divide the users.
+        model: how many users there are, and what they do.
+        rng: the random generator.
     """
 
-    def __init__(self, policy: Policy, world: World, chance: Chance) -> None:
-        self._world = world
-        self._chance = chance
+    def __init__(self, policy: Policy, model: TrafficModel, rng: RandomGenerator) -> None:
+        self._model = model
+        self._rng = rng
         keys = dict.fromkeys(key for stage in policy.stages for key in stage.segments)
-        shares = {key: world.share_of(key) for key in keys}
+        shares = {key: model.segment_share(key) for key in keys}
         everyone_else = max(0.0, 1.0 - math.fsum(shares.values()))
         stages = range(1, len(policy.stages) + 1)
-        tops = sorted({policy.opened(stage) for stage in stages} | {100.0})
+        percentages = sorted({policy.opened(stage) for stage in stages} | {100.0})
         self._groups = {
-            key: self._divided(share, tops) for key, share in {**shares, "": everyone_else}.items()
+            key: self._segment_groups(share, percentages)
+            for key, share in {**shares, "": everyone_else}.items()
         }
 
-    def forget(self) -> None:
-        """Failing users are collected anew: everyone's next failure is the first."""
+    def start_epoch(self) -> None:
+        """Count the next failure of each user as the first again."""
         for groups in self._groups.values():
             for group in groups:
-                group.left = group.users
+                group.unfailed = group.users
 
-    def window(
-        self, release: Release, moment: Moment, interval_ms: int
+    def draw_window(
+        self, release: Release, time: SimulationTime, interval_ms: int
     ) -> tuple[StratumCounts, ...]:
-        """What a window adds, by stratum, under the release's present openings."""
-        world = self._world
-        base = min(1.0, world.base(moment))
-        bad = min(1.0, base * world.times(moment))
-        operations = world.traffic(moment) * interval_ms / MINUTE
-        chronic = world.chronic_share
-        failures = operations * base * chronic / (1.0 - chronic) if chronic else 0.0
+        """Draw the counts of a window, by stratum, under the release's openings."""
+        model = self._model
+        control_rate = min(1.0, model.error_rate(time))
+        treatment_rate = min(1.0, control_rate * model.error_ratio(time))
+        operations = model.traffic(time) * interval_ms / MINUTE
+        share = model.always_failing_share
+        always_failing = operations * control_rate * share / (1.0 - share) if share else 0.0
         openings = present_openings(release)
-        tallies = {opening.stage: (Tally(), Tally()) for opening in openings}
+        totals = {opening.stage: (_ArmTotals(), _ArmTotals()) for opening in openings}
         for segment, groups in self._groups.items():
-            opening = _matching(openings, segment)
+            opening = _widest_opening(openings, segment)
             if opening is None:
                 continue
-            arms = tallies[opening.stage]
+            arms = totals[opening.stage]
             for group in groups:
-                treated = group.top <= opening.percentage
-                rate = bad if treated else base
-                self._act(group, arms[treated], failures if group.chronic else operations, rate)
+                treated = group.opened_at <= opening.percentage
+                rate = treatment_rate if treated else control_rate
+                expected = always_failing if group.always_fails else operations
+                self._draw_group(group, arms[treated], expected, rate)
         return tuple(
             StratumCounts(
                 opening.stage,
                 opening.percentage / 100.0,
-                *(tally.counts() for tally in tallies[opening.stage]),
+                *(arm.counts() for arm in totals[opening.stage]),
             )
             for opening in openings
         )
 
-    def _act(self, group: Group, tally: Tally, operations: float, rate: float) -> None:
-        ended = poisson(self._chance, operations * group.weight)
+    def _draw_group(
+        self, group: _UserGroup, arm: _ArmTotals, operations: float, rate: float
+    ) -> None:
+        ended = poisson(self._rng, operations * group.weight)
         if not ended:
             return
-        errors = ended if group.chronic else binomial(self._chance, ended, rate)
-        tally.operations += ended
-        tally.errors += errors
+        errors = ended if group.always_fails else binomial(self._rng, ended, rate)
+        arm.operations += ended
+        arm.errors += errors
         if errors:
-            first = newly_met(self._chance, errors, group.left, group.users)
-            group.left -= first
-            tally.failing += first
+            first = first_failures(self._rng, errors, group.unfailed, group.users)
+            group.unfailed -= first
+            arm.failing += first
 
-    def _divided(self, share: float, tops: list[float]) -> list[Group]:
-        """The groups of a segment: the hash puts each of its users somewhere."""
-        world = self._world
-        found = []
+    def _segment_groups(self, share: float, percentages: list[float]) -> list[_UserGroup]:
+        """Return the groups of a segment; each user's bucket is drawn."""
+        model = self._model
+        groups = []
         classes = [(1.0, 1.0)]
-        if world.activity:
-            classes = [(size, _mean_activity(world.activity, *of)) for size, *of in ACTIVITY]
+        if model.activity:
+            classes = [
+                (size, _mean_activity(model.activity, *bounds)) for size, *bounds in ACTIVITY
+            ]
         for size, activity in classes:
-            for top, users in self._hashed(round(world.users * share * size), tops):
-                found.append(Group(top, users * activity / world.users, users, users, False))
-        if world.chronic:
-            for top, users in self._hashed(round(world.chronic * share), tops):
-                found.append(Group(top, users / world.chronic, users, users, True))
-        return [group for group in found if group.users]
+            for opened_at, users in self._bucket(round(model.users * share * size), percentages):
+                weight = users * activity / model.users
+                groups.append(_UserGroup(opened_at, weight, users, users, always_fails=False))
+        failing = model.always_failing_users
+        if failing:
+            for opened_at, users in self._bucket(round(failing * share), percentages):
+                weight = users / failing
+                groups.append(_UserGroup(opened_at, weight, users, users, always_fails=True))
+        return [group for group in groups if group.users]
 
-    def _hashed(self, users: int, tops: list[float]) -> list[tuple[float, int]]:
-        found = []
+    def _bucket(self, users: int, percentages: list[float]) -> list[tuple[float, int]]:
+        """Draw how many users each percentage opens that the ones below it do not."""
+        opened = []
         left, below = users, 0.0
-        for top in tops:
-            part = binomial(self._chance, left, (top - below) / (100.0 - below))
-            found.append((top, part))
-            left, below = left - part, top
-        return found
+        for percentage in percentages:
+            part = binomial(self._rng, left, (percentage - below) / (100.0 - below))
+            opened.append((percentage, part))
+            left, below = left - part, percentage
+        return opened
 
 
-def _matching(openings: tuple[Opening, ...], segment: str) -> Opening | None:
-    """The opening with the highest percentage of those that match people in a segment."""
-    found = [each for each in openings if not each.segments or segment in each.segments]
-    return max(found, key=lambda each: each.percentage, default=None)
+def _widest_opening(openings: tuple[Opening, ...], segment: str) -> Opening | None:
+    """Return the opening with the highest percentage of those that reach a segment."""
+    reaching = [each for each in openings if not each.segments or segment in each.segments]
+    return max(reaching, key=lambda each: each.percentage, default=None)
 
 
 def _mean_activity(sigma: float, low: float, high: float) -> float:
-    """The mean of a log-normal activity between two bounds, where its overall mean is 1."""
+    """Return the mean of a log-normal activity with the mean 1 between two bounds."""
 
-    def below(z: float) -> float:
+    def share_below(z: float) -> float:
         return 0.5 * (1.0 + math.erf(z / math.sqrt(2.0)))
 
-    return (below(high - sigma) - below(low - sigma)) / (below(high) - below(low))
+    part = share_below(high - sigma) - share_below(low - sigma)
+    return part / (share_below(high) - share_below(low))

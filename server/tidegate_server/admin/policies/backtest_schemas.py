@@ -157,12 +157,12 @@ class BacktestAnswer(Strict):
         metadata={"description": "what was assumed, and what cannot be known"},
     )
 
-    of_hindsight = frozenset({"was", "would"})
+    of_report = frozenset({"was", "would"})
 
     def get_attribute(self, obj: Any, attr: str, default: Any) -> Any:
-        """Look in the hindsight for all but what is known about the backtest."""
-        if attr in self.of_hindsight:
-            return obj.hindsight
+        """Read everything from the report except what the backtest itself knows."""
+        if attr in self.of_report:
+            return obj.report
         if attr in ("release", "complete"):
             return getattr(obj, attr)
-        return super().get_attribute(obj.hindsight, attr, default)
+        return super().get_attribute(obj.report, attr, default)

@@ -12,10 +12,10 @@ from tidegate_server.admin.policies.simulations import BREATH, SECONDS, computin
 from tidegate_server.domain.change import Address, Kind
 from tidegate_server.random_seeds import generator
 from tidegate_server.store import Store
-from tidegate_server.whatif.backtest import Backtest, Fit, Trial
-from tidegate_server.whatif.backtest_report import Hindsight, fit, hindsight
-from tidegate_server.whatif.recording import Recording, recording
-from tidegate_server.whatif.sampling import Chance
+from tidegate_server.whatif.backtest import Backtest, BacktestRun, PolicyFit
+from tidegate_server.whatif.backtest_report import BacktestReport, fit_policy, summarize_runs
+from tidegate_server.whatif.recording import Recording, read_recording
+from tidegate_server.whatif.sampling import RandomGenerator
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Backtested:
 
     release: str
     complete: bool
-    hindsight: Hindsight
+    report: BacktestReport
 
 
 def backtest(store: Store, project: str, asked: BacktestRequest) -> Backtested:
@@ -41,22 +41,22 @@ def backtest(store: Store, project: str, asked: BacktestRequest) -> Backtested:
     policy = policy_for(store, project, asked.policy)
     with computing():
         entries = read_ledger(store, project, asked.environment, asked.release)
-        recorded = recording(release, (each.entry for each in entries))
-        fitted = fit(policy, recorded)
+        recorded = read_recording(release, (each.entry for each in entries))
+        fit = fit_policy(policy, recorded)
         until = time.monotonic() + SECONDS
-        trials: list[Trial] = []
+        runs: list[BacktestRun] = []
         for number in range(asked.runs):
-            chance = generator(asked.seed, "backtest", number)
-            trials.append(_run(fitted, recorded, chance))
-            if not trials[-1].drawn.thinned or time.monotonic() >= until:
+            rng = generator(asked.seed, "backtest", number)
+            runs.append(_run(fit, recorded, rng))
+            if not runs[-1].drawn.random or time.monotonic() >= until:
                 break
-    complete = len(trials) == asked.runs or not trials[-1].drawn.thinned
-    return Backtested(release.id, complete, hindsight(policy, fitted, recorded, trials))
+    complete = len(runs) == asked.runs or not runs[-1].drawn.random
+    return Backtested(release.id, complete, summarize_runs(policy, fit, recorded, runs))
 
 
-def _run(fitted: Fit, recorded: Recording, chance: Chance) -> Trial:
-    backtest = Backtest(fitted, recorded, chance)
+def _run(fit: PolicyFit, recorded: Recording, rng: RandomGenerator) -> BacktestRun:
+    backtest = Backtest(fit, recorded, rng)
     for number, _ in enumerate(backtest.windows()):
         if number % BREATH == 0:
             time.sleep(0)
-    return backtest.outcome()
+    return backtest.result()

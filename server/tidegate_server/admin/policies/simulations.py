@@ -18,9 +18,9 @@ from tidegate_server.errors import FieldProblem, Invalid, NotFound, NotPossible
 from tidegate_server.random_seeds import generator
 from tidegate_server.store import Store
 from tidegate_server.whatif.forecast import Forecast, forecast
-from tidegate_server.whatif.sampling import Chance
-from tidegate_server.whatif.simulation import MOST_WINDOWS, Rehearsal, Run
-from tidegate_server.whatif.traffic_model import World, steady, users_behind
+from tidegate_server.whatif.sampling import RandomGenerator
+from tidegate_server.whatif.simulation import MAX_WINDOWS, SimulatedRelease, SimulationRun
+from tidegate_server.whatif.traffic_model import TrafficModel, constant_traffic, default_users
 
 SECONDS = 10.0
 """A simulation that takes longer is cut short: it tells what it has by then."""
@@ -88,21 +88,21 @@ def simulate(store: Store, project: str, asked: SimulationRequest) -> Simulated:
         Invalid, NotFound: as ``policy_for``.
     """
     policy = policy_for(store, project, asked.policy)
-    users = asked.users or users_behind(asked.traffic)
-    worlds = {
-        kind: steady(asked.traffic, asked.base_error, times, users, asked.segments)
+    users = asked.users or default_users(asked.traffic)
+    models = {
+        kind: constant_traffic(asked.traffic, asked.base_error, times, users, asked.segments)
         for kind, times in (("healthy", 1.0), ("bad", asked.times))
     }
     starts_ms = store.now_ms()
     until = time.monotonic() + SECONDS
-    runs: dict[str, list[Run]] = {kind: [] for kind in worlds}
+    runs: dict[str, list[SimulationRun]] = {kind: [] for kind in models}
     with computing():
         for number in range(asked.runs):
             if time.monotonic() >= until:
                 break
-            for kind, world in worlds.items():
-                chance = generator(asked.seed, kind, number)
-                run = _run(policy, world, chance, starts_ms, asked.days * DAY, until)
+            for kind, model in models.items():
+                rng = generator(asked.seed, kind, number)
+                run = _run(policy, model, rng, starts_ms, asked.days * DAY, until)
                 if run is not None:
                     runs[kind].append(run)
     stages = len(policy.stages)
@@ -116,16 +116,21 @@ def simulate(store: Store, project: str, asked: SimulationRequest) -> Simulated:
 
 
 def _run(
-    policy: Policy, world: World, chance: Chance, starts_ms: int, horizon_ms: int, until: float
-) -> Run | None:
+    policy: Policy,
+    model: TrafficModel,
+    rng: RandomGenerator,
+    starts_ms: int,
+    horizon_ms: int,
+    until: float,
+) -> SimulationRun | None:
     """One release; None: the time was over before it."""
-    rehearsal = Rehearsal(policy, world, chance, starts_ms)
-    while rehearsal.goes_on and rehearsal.windows < MOST_WINDOWS:
-        if rehearsal.elapsed_ms >= horizon_ms:
+    release = SimulatedRelease(policy, model, rng, starts_ms)
+    while release.is_running and release.windows < MAX_WINDOWS:
+        if release.elapsed_ms >= horizon_ms:
             break
-        if rehearsal.windows % BREATH == 0:
+        if release.windows % BREATH == 0:
             if time.monotonic() >= until:
                 return None
             time.sleep(0)
-        rehearsal.window()
-    return rehearsal.outcome()
+        release.evaluate()
+    return release.result()
