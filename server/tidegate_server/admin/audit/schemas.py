@@ -1,4 +1,4 @@
-"""The audit log as JSON."""
+"""JSON schemas of the audit log."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from tidegate_server.web.document_schemas import Page
 class AuditEntryAnswer(Strict):
     """Who did what to what, when and why."""
 
-    id = fields.String(required=True, metadata={"description": "its place in the log"})
+    id = fields.String(required=True, metadata={"description": "its position in the log"})
     at = Instant(attribute="at_ms", required=True)
     actor = fields.String(required=True)
-    action = fields.String(required=True, metadata={"description": "noun.verb, `flag.kill`"})
+    action = fields.String(
+        required=True, metadata={"description": "`noun.verb`, for example `flag.kill`"}
+    )
     target = fields.String(required=True)
     environment = fields.String(required=True)
     reason = fields.String(required=True)

@@ -1,4 +1,4 @@
-"""Flags as JSON: what they are in every environment."""
+"""JSON schemas of flags' definitions."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ MOST_VARIANTS = 100
 
 
 class VariantSchema(Strict):
-    """A named value."""
+    """A named value of a flag."""
 
     key = Name(required=True)
     value = AnyJson(
         required=True,
         allow_none=True,
-        metadata={"description": "of the flag's type; null: the default of the code that asks"},
+        metadata={"description": "of the flag's type; null: the application's default"},
     )
 
     @post_load
     def build(self, data: Mapping[str, Any], **_: Any) -> Any:
-        """The variant."""
+        """Return the variant."""
         return Variant(**data)
 
 
 class FlagFields(Strict):
-    """What people say of a flag."""
+    """The fields of a flag that people set."""
 
     key = Key(required=True)
     type = fields.String(required=True, validate=validate.OneOf(FLAG_TYPES))
@@ -57,20 +57,20 @@ class FlagFields(Strict):
     salt = BoundedString(
         200,
         load_default="",
-        metadata={"description": "seeds bucketing and never changes; the key, unless imported"},
+        metadata={"description": "the salt of bucketing, which never changes; by default the key"},
     )
     client_side = StrictBoolean(
         load_default=False,
-        metadata={"description": "whether client tokens may ask for it"},
+        metadata={"description": "whether client tokens may evaluate it"},
     )
 
 
 class FlagBody(FlagFields):
-    """A flag to be."""
+    """A request to create a flag."""
 
     @post_load
     def build(self, data: Mapping[str, Any], **_: Any) -> Any:
-        """The definition; without a salt it gets the key, or keeps the one it has."""
+        """Return the definition. Its salt is empty if the body has none."""
         if "variants" not in data and data["type"] != "boolean":
             raise ValidationError({"variants": ["Give the variants that the flag can serve."]})
         return FlagDefinition(
@@ -86,7 +86,7 @@ class FlagBody(FlagFields):
 
 
 class FlagUpdate(FlagBody):
-    """A flag as it shall be. Its type and its salt never change."""
+    """A request to replace a flag. Its type and its salt never change."""
 
     key = path_key()
     variants = BoundedList(
@@ -98,7 +98,7 @@ class FlagUpdate(FlagBody):
 
 
 class FlagAnswer(FlagFields, StoredAnswer):
-    """A flag."""
+    """A flag's definition."""
 
 
 class FlagPage(Page):

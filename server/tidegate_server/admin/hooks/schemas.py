@@ -1,4 +1,4 @@
-"""Hooks as JSON, and what is said to an alert; a secret goes out once."""
+"""JSON schemas of hooks, of alerts and of what an alert did."""
 
 from __future__ import annotations
 
@@ -16,13 +16,16 @@ from tidegate_server.web.document_schemas import Page, StoredAnswer
 
 
 class HookFields(Strict):
-    """What people say of a hook."""
+    """The fields of a hook that people set."""
 
     name = BoundedString(
-        100, min_length=1, required=True, metadata={"description": "the audit log names it so"}
+        100, min_length=1, required=True, metadata={"description": "its name in the audit log"}
     )
     kind = fields.Enum(
-        AlertKind, by_value=True, required=True, metadata={"description": "who sends the alerts"}
+        AlertKind,
+        by_value=True,
+        required=True,
+        metadata={"description": "the monitoring system that sends the alerts"},
     )
     action = fields.Enum(
         HookAction,
@@ -36,17 +39,17 @@ class HookFields(Strict):
         required=True,
         min_items=1,
         max_items=MOST_FLAGS,
-        metadata={"description": "the only flags that it acts on"},
+        metadata={"description": "the flags that it acts on"},
     )
     enabled = StrictBoolean(
         load_default=True,
-        metadata={"description": "one that is not says what it understood and does nothing"},
+        metadata={"description": "false: an alert is read and answered, but changes nothing"},
     )
     description = BoundedString(4_000, load_default="")
 
 
 class HookBody(HookFields):
-    """A hook to be."""
+    """A request to create or replace a hook."""
 
     @post_load
     def build(self, data: Mapping[str, Any], **_: Any) -> Any:
@@ -65,25 +68,25 @@ class HookAnswer(HookFields, StoredAnswer):
 
     id = fields.String(required=True, dump_only=True)
     path = fields.String(
-        required=True, dump_only=True, metadata={"description": "where alerts are posted to"}
+        required=True, dump_only=True, metadata={"description": "the path to send alerts to"}
     )
     created_by = fields.String(required=True, dump_only=True)
     created_at = Instant(attribute="created_ms", required=True)
 
     def get_attribute(self, obj: Any, attr: str, default: Any) -> Any:
-        """Make the path of the id."""
+        """Return the path that belongs to the id."""
         if attr == "path":
             return f"/api/v1/hooks/{obj.document.id}"
         return super().get_attribute(obj, attr, default)
 
 
 class NewHookAnswer(HookAnswer):
-    """A hook with its secret, which is not shown again."""
+    """A hook with its secret."""
 
     secret = fields.String(
         required=True,
         dump_only=True,
-        metadata={"description": "the bearer token, or Basic password, to send; shown once"},
+        metadata={"description": "the bearer token or Basic password to send; shown only once"},
     )
 
 
@@ -94,10 +97,10 @@ class HookPage(Page):
 
 
 class AlertBody(Schema):
-    """An alert as its sender writes it; fields that mean nothing to a hook are welcome."""
+    """An alert in its sender's own format, which may have any other fields."""
 
     class Meta:
-        """Options of marshmallow's."""
+        """marshmallow's options."""
 
         unknown = INCLUDE
 
@@ -109,14 +112,14 @@ class OutcomeSchema(Strict):
 
     flag = fields.String(required=True)
     done = StrictBoolean(
-        required=True, metadata={"description": "whether this alert changed anything"}
+        required=True, metadata={"description": "whether this alert changed the flag"}
     )
-    outcome = fields.String(required=True, metadata={"description": "what happened, in words"})
+    outcome = fields.String(required=True, metadata={"description": "what happened"})
     release = fields.String(required=True, allow_none=True)
 
 
 class HeardAnswer(Strict):
-    """How an alert was understood, and what it did."""
+    """How Tidegate read an alert, and what the alert did."""
 
     status = fields.Enum(AlertStatus, by_value=True, required=True)
     summary = fields.String(required=True)

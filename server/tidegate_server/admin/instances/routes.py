@@ -1,4 +1,4 @@
-"""SDK instances: which processes evaluate flags, and with which version."""
+"""SDK instances: processes that run an SDK, and the snapshot version that they use."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tidegate_server.web.backend import backend
 from tidegate_server.web.blueprint import ENVIRONMENT, Blueprint
 from tidegate_server.web.pagination import PageQuery, PageRequest, paginate
 
-blueprint = Blueprint("instances", __name__, description="Processes that evaluate flags")
+blueprint = Blueprint("instances", __name__, description="Processes that run an SDK")
 
 
 @blueprint.operation(

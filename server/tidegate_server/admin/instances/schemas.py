@@ -1,4 +1,4 @@
-"""SDK instances as JSON."""
+"""JSON schemas of SDK instances."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from tidegate_server.web.document_schemas import Page
 
 
 class InstanceAnswer(Strict):
-    """A process that evaluates flags, as its last report told of it."""
+    """An SDK instance, as of its last report."""
 
     id = fields.String(required=True)
     version = StrictInteger(
-        required=True, metadata={"description": "the snapshot version it serves"}
+        required=True, metadata={"description": "the snapshot version that it uses"}
     )
-    live = StrictBoolean(required=True, metadata={"description": "whether it still reports"})
+    live = StrictBoolean(required=True, metadata={"description": "whether it still sends reports"})
     last_seen_at = Instant(attribute="seen_ms", required=True)
     sdk = fields.String(required=True)
     host = fields.String(required=True)

@@ -1,4 +1,4 @@
-"""Ledgers: what the policy job decided, decided again, and told as a story."""
+"""Ledgers: the decisions of a release, their replay and their explanation."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from tidegate_server.web.backend import backend
 from tidegate_server.web.blueprint import Blueprint
 from tidegate_server.web.pagination import PageQuery, PageRequest, encode_cursor, log_position
 
-blueprint = Blueprint("ledgers", __name__, description="What was decided of releases, and why")
+blueprint = Blueprint("ledgers", __name__, description="Decisions of releases, and their evidence")
 
 
 @blueprint.operation(
     "GET", f"{ITEM}/ledger", role=Role.READER, query=PageQuery, response=LedgerPage
 )
 def list_ledger(page: PageRequest, project: str, environment: str, release: str) -> Response:
-    """List what the policy job decided, with the evidence it saw, the latest first."""
+    """List the decisions of a release with their evidence, the latest first."""
     store = backend().store
     read_document(store, project, Address(Kind.RELEASE, release, environment))
     entries, following = store.ledger(project, environment, release, log_position(page), page.limit)
@@ -47,8 +47,8 @@ def list_ledger(page: PageRequest, project: str, environment: str, release: str)
 def replay_release(page: PageRequest, project: str, environment: str, release: str) -> Response:
     """Compute a release's decisions again from the evidence in its ledger.
 
-    A long ledger is replayed by stretches; each begins at a checkpoint, and `next_cursor` asks
-    for the one after it.
+    A long ledger is replayed in parts. Each part begins at a checkpoint; `next_cursor` asks for
+    the next one.
     """
     replayed = replays.replay(
         backend().store, project, environment, release, log_position(page), page.limit
@@ -64,6 +64,6 @@ def replay_release(page: PageRequest, project: str, environment: str, release: s
     errors=(HTTPStatus.CONFLICT,),
 )
 def explain_release(project: str, environment: str, release: str) -> Response:
-    """Tell a release's story: who did what when, on which numbers, and what is left to do."""
+    """Explain a release: who did what and when, on which evidence, and what is left to do."""
     story = explanation.explanation(backend().store, project, environment, release)
     return responses.tagged_value(ExplanationAnswer(), story)

@@ -1,4 +1,4 @@
-"""Ledgers as JSON: what was decided, decided again, and told."""
+"""JSON schemas of ledgers, of their replays and of explanations."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from tidegate_server.web.pagination import PageQuery, encode_cursor
 
 
 class LedgerEntrySchema(Strict):
-    """One evaluation, with the evidence it saw."""
+    """One evaluation of a release, with the evidence it used."""
 
-    id = fields.String(required=True, metadata={"description": "its place in the ledger"})
+    id = fields.String(required=True, metadata={"description": "its position in the ledger"})
     at = Instant(attribute="at_ms", required=True)
     entry = AnyJson(required=True, metadata={"type": "object"})
 
@@ -28,21 +28,23 @@ class LedgerPage(Page):
 
 
 class ReplayQuery(PageQuery):
-    """The query of a replay."""
+    """The query string of a replay."""
 
     limit = fields.Integer(
         load_default=2_000,
         validate=validate.Range(min=1, max=20_000),
         metadata={
-            "description": "how many decisions at least; it ends at the checkpoint after them"
+            "description": "the least number of entries; the replay ends at the next checkpoint"
         },
     )
 
 
 class DifferenceSchema(Strict):
-    """A value in the ledger that was not computed again."""
+    """A value that the ledger has and the replay computed differently."""
 
-    id = fields.String(required=True, metadata={"description": "the entry's place in the ledger"})
+    id = fields.String(
+        required=True, metadata={"description": "the entry's position in the ledger"}
+    )
     at = Instant(attribute="at_ms", required=True)
     window = StrictInteger(
         required=True, metadata={"description": "the number of the window, from 1"}
@@ -53,19 +55,22 @@ class DifferenceSchema(Strict):
 
 
 class ReplayAnswer(Strict):
-    """A release's decisions, computed again from the evidence they rested on."""
+    """A release's decisions, computed again from their evidence."""
 
     agrees = StrictBoolean(
-        required=True, metadata={"description": "nothing differs, to the last digit"}
+        required=True,
+        metadata={"description": "whether every value is the same, to the last digit"},
     )
-    ledger = StrictInteger(required=True, metadata={"description": "entries of the whole ledger"})
+    ledger = StrictInteger(
+        required=True, metadata={"description": "the number of entries in the whole ledger"}
+    )
     entries = StrictInteger(
-        required=True, metadata={"description": "entries of this stretch of it"}
+        required=True, metadata={"description": "the number of entries in this part of the ledger"}
     )
     decisions = StrictInteger(
         attribute="replay.decisions",
         required=True,
-        metadata={"description": "how many were computed again"},
+        metadata={"description": "the number of decisions computed again"},
     )
     skipped = StrictInteger(
         attribute="replay.skipped",
@@ -75,12 +80,12 @@ class ReplayAnswer(Strict):
     moves = StrictInteger(
         attribute="replay.moves",
         required=True,
-        metadata={"description": "how often people moved the release between two decisions"},
+        metadata={"description": "how often people changed the release between two decisions"},
     )
     differing = StrictInteger(
         attribute="replay.differing",
         required=True,
-        metadata={"description": "entries that differ from what was computed"},
+        metadata={"description": "the number of entries with a difference"},
     )
     differences = fields.List(fields.Nested(DifferenceSchema), required=True)
     next_cursor = fields.String(required=True, allow_none=True)
@@ -93,19 +98,23 @@ class ReplayAnswer(Strict):
 
 
 class EvidenceSchema(Strict):
-    """The numbers of a decision."""
+    """The evidence of a decision."""
 
-    evidence = Number(required=True, metadata={"description": "E, against the treatment"})
-    rollback_at = Number(required=True, metadata={"description": "the E that rolls back"})
-    advance = Number(required=True, metadata={"description": "A, that it is harmless enough"})
-    advance_at = Number(required=True, metadata={"description": "the A that an advance needs"})
+    evidence = Number(required=True, metadata={"description": "E: evidence of harm"})
+    rollback_at = Number(
+        required=True, metadata={"description": "the E at which the release rolls back"}
+    )
+    advance = Number(required=True, metadata={"description": "A: evidence of safety"})
+    advance_at = Number(
+        required=True, metadata={"description": "the A at which the release advances"}
+    )
     overdispersion = Number(required=True)
     probe = Number(required=True)
     window = StrictInteger(required=True, metadata={"description": "the number of the evaluation"})
 
 
 class HappeningSchema(Strict):
-    """One thing that happened to a release."""
+    """An event of a release."""
 
     at = Instant(attribute="at_ms", required=True)
     actor = fields.String(required=True, metadata={"description": "`policy`, or a token's name"})
@@ -115,12 +124,12 @@ class HappeningSchema(Strict):
         EvidenceSchema,
         required=True,
         allow_none=True,
-        metadata={"description": "the policy's numbers; null for people"},
+        metadata={"description": "the evidence, if the policy job decided it"},
     )
 
 
 class ChapterSchema(Strict):
-    """A stretch of a release in one stage."""
+    """The time that a release spent in one stage."""
 
     stage = StrictInteger(required=True)
     attempt = StrictInteger(required=True)
@@ -135,15 +144,15 @@ class ChapterSchema(Strict):
 
 
 class ExplanationAnswer(Strict):
-    """The story of a release, in sentences with their numbers."""
+    """What happened to a release, in sentences with their numbers."""
 
     headline = fields.String(required=True)
     beginning = fields.String(required=True)
     chapters = fields.List(fields.Nested(ChapterSchema), required=True)
     ending = fields.String(required=True)
     cleanup = fields.List(
-        fields.String(), required=True, metadata={"description": "what is left to do in the code"}
+        fields.String(), required=True, metadata={"description": "what to clean up in the code"}
     )
     limits = fields.List(
-        fields.String(), required=True, metadata={"description": "what cannot be told, and why"}
+        fields.String(), required=True, metadata={"description": "what is not known, and why"}
     )

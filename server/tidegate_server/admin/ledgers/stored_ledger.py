@@ -1,4 +1,4 @@
-"""Reading a release's ledger from the store, entry by entry."""
+"""Read a release's ledger from the store, entry by entry."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from tidegate_server.store import Store
 from tidegate_server.store.logs import LedgerRecord
 
 PAGE = 100
-"""Entries between two reads. Each read lets the other requests of a worker go on."""
+"""Entries per read. Each read lets a worker serve its other requests."""
 
 
 def read_ledger(
     store: Store, project: str, environment: str, release: str, after: str | None = None
 ) -> Iterator[RecordedEntry]:
-    """Yield a release's entries, the oldest first, those after an entry's id.
+    """Yield the entries of a release that follow the id ``after``, the oldest first.
 
     Raises:
         NotPossible: this version cannot read an entry.

@@ -1,4 +1,4 @@
-"""Backtests as JSON: which policy on which release, and what it would have done."""
+"""JSON schemas of backtests: the request, and what the policy would have done."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ from typing import Any
 
 from marshmallow import fields, post_load, validate
 
-from tidegate_server.admin.policies.simulation_schemas import a_policy, a_policy_key, policy_asked
+from tidegate_server.admin.policies.simulation_schemas import (
+    policy_field,
+    policy_key_field,
+    pop_policy,
+)
 from tidegate_server.decisions.decision import Action
 from tidegate_server.documents.fields import (
     Instant,
@@ -27,7 +31,7 @@ MOST_RUNS = 200
 
 @dataclass(frozen=True, slots=True)
 class BacktestRequest:
-    """A backtest that someone wants: of a policy itself, or of the one with this key."""
+    """What to backtest: a policy, or the one with this key, over a release's ledger."""
 
     policy: Policy | str
     environment: str
@@ -37,56 +41,61 @@ class BacktestRequest:
 
 
 class BacktestBody(Strict):
-    """A policy, and the release on whose record it is to be tried."""
+    """A request to run a policy over a release's ledger."""
 
-    policy = a_policy()
-    policy_key = a_policy_key()
+    policy = policy_field()
+    policy_key = policy_key_field()
     environment = Key(required=True)
     release = Name(required=True, metadata={"description": "the release's id"})
     runs = StrictInteger(
         load_default=50,
         validate=validate.Range(min=1, max=MOST_RUNS),
-        metadata={"description": "how often what has to be drawn is drawn"},
+        metadata={"description": "how many runs, if anything has to be drawn at random"},
     )
-    seed = StrictInteger(load_default=1, metadata={"description": "another seed, other luck"})
+    seed = StrictInteger(
+        load_default=1,
+        metadata={"description": "the seed of the random numbers; the same seed repeats a run"},
+    )
 
     @post_load
     def build(self, data: dict[str, Any], **_: Any) -> Any:
-        """What is asked for."""
-        return BacktestRequest(policy_asked(data), **data)
+        """Return what to backtest."""
+        return BacktestRequest(pop_policy(data), **data)
 
 
 class RangeSchema(Strict):
-    """A number over many runs."""
+    """A number over many runs: its median and where nine of ten runs lie."""
 
     median = Number(required=True)
-    low = Number(required=True, metadata={"description": "with `high`, nine of ten runs"})
+    low = Number(
+        required=True, metadata={"description": "nine of ten runs lie between `low` and `high`"}
+    )
     high = Number(required=True)
 
 
 class ReachedSchema(Strict):
-    """A stage, and who got there when."""
+    """A stage, and when it was reached."""
 
     name = fields.String(required=True)
     percentage = Percent(required=True)
-    runs = Number(required=True, metadata={"description": "the share of the runs that got there"})
+    runs = Number(required=True, metadata={"description": "the share of the runs that reached it"})
     after_ms = fields.Nested(
         RangeSchema,
         required=True,
         allow_none=True,
-        metadata={"description": "milliseconds after the record's beginning"},
+        metadata={"description": "milliseconds after the ledger's first entry"},
     )
 
 
 class EndSchema(Strict):
-    """Where a release is when the record ends, in a share of the runs."""
+    """A state at the end of the ledger, and the share of the runs that end in it."""
 
     state = fields.Enum(State, by_value=True, required=True)
     runs = Number(required=True)
 
 
 class StepSchema(Strict):
-    """A decision that moves the release."""
+    """A decision that changes the release."""
 
     at = Instant(attribute="at_ms", required=True)
     action = fields.Enum(Action, by_value=True, required=True)
@@ -95,7 +104,7 @@ class StepSchema(Strict):
 
 
 class WasSchema(Strict):
-    """What happened."""
+    """What happened in the release."""
 
     state = fields.Enum(State, by_value=True, required=True, attribute="was_state")
     stages = fields.List(fields.Nested(ReachedSchema), required=True, attribute="was_stages")
@@ -108,14 +117,16 @@ class WouldSchema(Strict):
     """What the other policy would have done."""
 
     ends = fields.List(fields.Nested(EndSchema), required=True)
-    stopped = Number(required=True, metadata={"description": "the share of the runs it stops"})
+    stopped = Number(required=True, metadata={"description": "the share of the runs that it stops"})
     stopped_ms = fields.Nested(RangeSchema, required=True, allow_none=True)
     stages = fields.List(fields.Nested(ReachedSchema), required=True)
     exposed = fields.Nested(
         RangeSchema, required=True, metadata={"description": "operations with the treatment"}
     )
     errors = fields.Nested(
-        RangeSchema, required=True, metadata={"description": "of these, those that failed"}
+        RangeSchema,
+        required=True,
+        metadata={"description": "operations that failed with the treatment"},
     )
     hurt = fields.Nested(
         RangeSchema,
@@ -125,17 +136,17 @@ class WouldSchema(Strict):
     saved = fields.Nested(
         RangeSchema,
         required=True,
-        metadata={"description": "failures fewer than happened; negative: so many more"},
+        metadata={"description": "how many fewer failures than happened; negative: more"},
     )
     example = fields.List(
         fields.Nested(StepSchema),
         required=True,
-        metadata={"description": "every move of a run that ends as most do"},
+        metadata={"description": "every change of the release in a run that ends like most runs"},
     )
 
 
 class BacktestAnswer(Strict):
-    """What another policy would have done with a release, beside what happened."""
+    """What happened in a release, and what another policy would have done."""
 
     policy = fields.String(required=True)
     release = fields.String(required=True)
@@ -143,11 +154,15 @@ class BacktestAnswer(Strict):
     ends_at = Instant(attribute="ends_ms", required=True)
     windows = StrictInteger(required=True)
     runs = StrictInteger(
-        required=True, metadata={"description": "one when nothing had to be drawn"}
+        required=True,
+        metadata={"description": "1 if nothing had to be drawn at random"},
     )
-    complete = StrictBoolean(required=True, metadata={"description": "all runs were made in time"})
+    complete = StrictBoolean(
+        required=True, metadata={"description": "whether all runs ended within the time limit"}
+    )
     known = Number(
-        required=True, metadata={"description": "the share of the counts that is recorded"}
+        required=True,
+        metadata={"description": "the share of the counts that the ledger has"},
     )
     was = fields.Nested(WasSchema, required=True)
     would = fields.Nested(WouldSchema, required=True)

@@ -1,4 +1,4 @@
-"""Policies as the API answers with them: canonical JSON."""
+"""JSON schemas of stored policies."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tidegate_server.web.document_schemas import Page, StoredAnswer, path_key
 
 
 class PolicyUpdate(PolicyBody):
-    """A policy as it shall be; YAML is welcome too."""
+    """A request to replace a policy, in JSON or YAML."""
 
     key = path_key()
 

@@ -1,4 +1,4 @@
-"""Simulations of a policy as JSON: what is asked, and what many releases come to."""
+"""JSON schemas of simulations: the request, and the results of many releases."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MOST_DAYS = 90
 
 @dataclass(frozen=True, slots=True)
 class SimulationRequest:
-    """A simulation that someone wants: of a policy itself, or of the one with this key."""
+    """What to simulate: a policy, or the one with this key, and the traffic."""
 
     policy: Policy | str
     traffic: float
@@ -32,35 +32,35 @@ class SimulationRequest:
     days: int
 
 
-def a_policy() -> fields.Nested:
-    """A policy in a body, in place of the key of one."""
+def policy_field() -> fields.Nested:
+    """Return the field for a policy in the body."""
     return fields.Nested(
-        PolicyBody, metadata={"description": "the policy itself, in place of `policy_key`"}
+        PolicyBody, metadata={"description": "the policy, instead of `policy_key`"}
     )
 
 
-def a_policy_key() -> Key:
-    """The key of a policy in a body, in place of one."""
-    return Key(metadata={"description": "one of the project's, or that comes with Tidegate"})
+def policy_key_field() -> Key:
+    """Return the field for the key of a policy."""
+    return Key(metadata={"description": "the key of a policy of the project or of one in Tidegate"})
 
 
-def policy_asked(data: dict[str, Any]) -> Policy | str:
-    """The one policy of a body, or its key; takes both fields out.
+def pop_policy(data: dict[str, Any]) -> Policy | str:
+    """Remove the policy or its key from a body, and return it.
 
     Raises:
-        ValidationError: there are two, or none.
+        ValidationError: the body has both, or neither.
     """
-    found = [data.pop(name) for name in ("policy", "policy_key") if name in data]
-    if len(found) != 1:
+    given = [data.pop(name) for name in ("policy", "policy_key") if name in data]
+    if len(given) != 1:
         raise ValidationError(
-            {"policy": ["Give either the policy itself, or the key of one as policy_key."]}
+            {"policy": ["Give either a policy, or the key of one as policy_key."]}
         )
-    policy: Policy | str = found[0]
+    policy: Policy | str = given[0]
     return policy
 
 
 class Shares(fields.Dict):
-    """Shares of the users by segment; what is wrong with one is said at its own place."""
+    """Shares of the users by segment; an error's pointer names the segment."""
 
     def __init__(self, **kwargs: Any) -> None:
         between = validate.Range(min=0, max=1, min_inclusive=False, max_inclusive=False)
@@ -79,68 +79,71 @@ class Shares(fields.Dict):
             if not isinstance(error.messages, dict):
                 raise
             flat = {
-                key: [message for each in found.values() for message in each]
-                for key, found in error.messages.items()
+                key: [message for each in nested.values() for message in each]
+                for key, nested in error.messages.items()
             }
             raise ValidationError(flat) from None
 
 
 class SimulationBody(Strict):
-    """A policy, and the world to try it in."""
+    """A request to simulate releases under a policy."""
 
-    policy = a_policy()
-    policy_key = a_policy_key()
+    policy = policy_field()
+    policy_key = policy_key_field()
     traffic = Number(
         required=True,
         validate=validate.Range(min=0, min_inclusive=False, max=1e8),
-        metadata={"description": "operations a minute that ask for the flag"},
+        metadata={"description": "operations per minute that evaluate the flag"},
     )
     base_error = Number(
         required=True,
         validate=validate.Range(min=0, max=1, min_inclusive=False, max_inclusive=False),
-        metadata={"description": "the share of them that fails with the control"},
+        metadata={"description": "the share of operations that fail with the control"},
     )
     times = Number(
         load_default=3.0,
         validate=validate.Range(min=1, min_inclusive=False, max=1_000),
-        metadata={"description": "how many times as often a bad release fails"},
+        metadata={"description": "how many times more often the treatment of a bad release fails"},
     )
     users = StrictInteger(
         load_default=None,
         allow_none=True,
         validate=validate.Range(min=1, max=10**9),
-        metadata={"description": "who makes the traffic; 100 for each operation a minute"},
+        metadata={"description": "how many users there are; default: 100 per operation per minute"},
     )
     segments = Shares(
-        metadata={"description": "the share of the users in a segment; 0.05 of those left out"}
+        metadata={
+            "description": "the share of the users in each segment; 0.05 if a segment is missing"
+        }
     )
     runs = StrictInteger(
         load_default=100,
         validate=validate.Range(min=1, max=MOST_RUNS),
-        metadata={"description": "how many healthy releases, and how many bad ones"},
+        metadata={"description": "how many healthy releases, and as many bad ones"},
     )
-    seed = StrictInteger(load_default=1, metadata={"description": "another seed, other luck"})
+    seed = StrictInteger(
+        load_default=1,
+        metadata={"description": "the seed of the random numbers; the same seed repeats a run"},
+    )
     days = StrictInteger(
         load_default=30,
         validate=validate.Range(min=1, max=MOST_DAYS),
-        metadata={"description": "after so many days a release is undecided"},
+        metadata={"description": "a release that has not ended after this many days is undecided"},
     )
 
     @post_load
     def build(self, data: dict[str, Any], **_: Any) -> Any:
-        """What is asked for."""
-        policy = policy_asked(data)
+        """Return what to simulate."""
+        policy = pop_policy(data)
         if data["base_error"] * data["times"] >= 1.0:
-            raise ValidationError(
-                {"times": ["So many operations fail already that they cannot fail as often."]}
-            )
+            raise ValidationError({"times": ["base_error times `times` must be below 1."]})
         if sum(data["segments"].values()) >= 1.0:
-            raise ValidationError({"segments": ["The segments have more than everyone."]})
+            raise ValidationError({"segments": ["The shares must add up to less than 1."]})
         return SimulationRequest(policy, **data)
 
 
 class EstimateSchema(Strict):
-    """A value, and the bounds between which it lies with a confidence of 95 %."""
+    """An estimate with its 95 % confidence interval."""
 
     value = Number(required=True)
     low = Number(required=True)
@@ -148,11 +151,11 @@ class EstimateSchema(Strict):
 
 
 class SpreadSchema(Strict):
-    """A quantity over many releases."""
+    """A quantity over many releases: its median and its 90th percentile."""
 
     median = fields.Nested(EstimateSchema, required=True)
     most = fields.Nested(
-        EstimateSchema, required=True, metadata={"description": "what nine of ten stay under"}
+        EstimateSchema, required=True, metadata={"description": "the 90th percentile"}
     )
 
 
@@ -169,32 +172,32 @@ def _spread(description: str) -> fields.Nested:
 
 
 class ForecastSchema(Strict):
-    """What releases of one kind come to. A null has happened in none of them."""
+    """The results of the releases of one kind. Null: it happened in none of them."""
 
     runs = StrictInteger(required=True)
     completed = _estimate("probability that it completes")
     stopped = _estimate("probability that the policy stops it at least once")
-    undecided = _estimate("probability that it is neither completed nor stopped in time")
-    full_ms = _spread("milliseconds until everyone has it, where it got there")
-    completed_ms = _spread("milliseconds until it completes, where it does")
-    stopped_ms = _spread("milliseconds until it is stopped, where it is")
+    undecided = _estimate("probability that it neither completes nor is stopped in time")
+    full_ms = _spread("milliseconds until everyone has the treatment, in releases that get there")
+    completed_ms = _spread("milliseconds until it completes, in releases that do")
+    stopped_ms = _spread("milliseconds until it is stopped, in releases that are")
     hurt = _spread("users who failed with the treatment")
-    extra = _spread("failures that the control would not have had")
+    extra = _spread("failures more than with the control")
     exposed = _spread("operations with the treatment")
     stages = fields.List(
         fields.Integer(),
         required=True,
-        metadata={"description": "how many were stopped first at each stage"},
+        metadata={"description": "how many were first stopped at each stage"},
     )
 
 
 class SimulationAnswer(Strict):
-    """Healthy and bad releases side by side."""
+    """The results of healthy and of bad releases."""
 
     policy = fields.String(required=True)
     seed = StrictInteger(required=True)
     complete = StrictBoolean(
-        required=True, metadata={"description": "all runs were made in the time there is for one"}
+        required=True, metadata={"description": "whether all runs ended within the time limit"}
     )
     healthy = fields.Nested(ForecastSchema, required=True)
     bad = fields.Nested(ForecastSchema, required=True)

@@ -1,4 +1,4 @@
-"""Projects and environments as JSON."""
+"""JSON schemas of projects and environments."""
 
 from __future__ import annotations
 
@@ -15,60 +15,60 @@ from tidegate_server.web.document_schemas import Page, StoredAnswer, path_key
 MOST_ORIGINS = 100
 
 
-class NamedThing(Strict):
-    """A key, and what people read about it."""
+class NamedFields(Strict):
+    """A key with a name and a description."""
 
     key = Key(required=True)
     name = BoundedString(200, load_default="")
     description = BoundedString(4_000, load_default="")
 
 
-class ProjectBody(NamedThing):
-    """A project to be."""
+class ProjectBody(NamedFields):
+    """A request to create a project."""
 
     @post_load
     def build(self, data: Mapping[str, Any], **_: Any) -> Any:
-        """The project."""
+        """Return the project."""
         return Project(**data)
 
 
-class EnvironmentFields(NamedThing):
-    """What people say of an environment."""
+class EnvironmentFields(NamedFields):
+    """The fields of an environment that people set."""
 
     allowed_origins = BoundedList(
         PatternString(
             ORIGIN,
-            "An origin is a scheme, a host and perhaps a port, in small letters and without a "
-            "path: https://shop.example; * stands for every page.",
+            "An origin is a scheme, a host and an optional port, in lower case and without a path: "
+            "https://shop.example; * allows every page.",
         ),
         load_default=list,
         max_items=MOST_ORIGINS,
-        metadata={"description": "pages whose browsers may ask for evaluations here"},
+        metadata={"description": "origins of the web pages that may evaluate flags here"},
     )
 
 
 class EnvironmentBody(EnvironmentFields):
-    """An environment to be."""
+    """A request to create an environment."""
 
     @post_load
     def build(self, data: Mapping[str, Any], **_: Any) -> Any:
-        """The environment."""
+        """Return the environment."""
         return Environment(**{**data, "allowed_origins": tuple(data["allowed_origins"])})
 
 
 class ProjectUpdate(ProjectBody):
-    """A project as it shall be."""
+    """A request to replace a project."""
 
     key = path_key()
 
 
 class EnvironmentUpdate(EnvironmentBody):
-    """An environment as it shall be."""
+    """A request to replace an environment."""
 
     key = path_key()
 
 
-class ProjectAnswer(NamedThing, StoredAnswer):
+class ProjectAnswer(NamedFields, StoredAnswer):
     """A project."""
 
 

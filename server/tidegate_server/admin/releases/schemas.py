@@ -1,4 +1,4 @@
-"""Releases as JSON: what starts one, what people do to it, how far it has come."""
+"""JSON schemas of releases, of the actions on them and of their progress."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LONGEST_REASON = 1_000
 
 @dataclass(frozen=True, slots=True)
 class ReleaseRequest:
-    """A release that someone wants to start."""
+    """What to start a release with."""
 
     flag: str
     treatment: str
@@ -43,7 +43,7 @@ class ReleaseRequest:
 
 @dataclass(frozen=True, slots=True)
 class ActionRequest:
-    """Why a person does something to a release; ``stop``: rollbacks too shall not happen."""
+    """A person's reason for an action; ``stop`` makes a pause a full stop."""
 
     reason: str = ""
     stop: bool = False
@@ -51,7 +51,7 @@ class ActionRequest:
 
 @dataclass(frozen=True, slots=True)
 class ReleaseListRequest:
-    """Which releases are asked for; None: any."""
+    """Which releases to list; None: any."""
 
     page: PageRequest
     flag: str | None
@@ -59,7 +59,7 @@ class ReleaseListRequest:
 
 
 class ReleaseBody(Strict):
-    """A release to be started."""
+    """A request to start a release."""
 
     flag = Key(required=True)
     treatment = Name(required=True, metadata={"description": "the variant to open"})
@@ -67,27 +67,29 @@ class ReleaseBody(Strict):
     control = Name(
         load_default=None,
         allow_none=True,
-        metadata={"description": "what the rule serves now; given to make sure of it"},
+        metadata={"description": "the variant that the rule serves now; if given, it is checked"},
     )
     rule = Name(
         load_default=None,
         allow_none=True,
-        metadata={"description": "the rule whose variant is changed; null: the default"},
+        metadata={"description": "the id of the rule to release; null: the default rule"},
     )
     reason = BoundedString(LONGEST_REASON, load_default="")
     draft = StrictBoolean(
         load_default=False,
-        metadata={"description": "only measure; everyone gets the control until it is begun"},
+        metadata={
+            "description": "only measure: everyone gets the control until the release begins"
+        },
     )
 
     @post_load
     def build(self, data: Mapping[str, Any], **_: Any) -> Any:
-        """What is asked for."""
+        """Return what to start the release with."""
         return ReleaseRequest(**data)
 
 
 class ActionBody(Strict):
-    """Why; it may be left out."""
+    """The reason for an action; the body may be left out."""
 
     body_optional = True
 
@@ -95,28 +97,30 @@ class ActionBody(Strict):
 
     @post_load
     def build(self, data: Mapping[str, Any], **_: Any) -> Any:
-        """What is asked for."""
+        """Return the reason."""
         return ActionRequest(**data)
 
 
 class PauseBody(ActionBody):
-    """Why, and whether the policy may still roll back."""
+    """The reason for a pause, and whether it is a full stop."""
 
     stop = StrictBoolean(
         load_default=False,
-        metadata={"description": "a full stop: nothing automatic at all, rollback included"},
+        metadata={"description": "a full stop: the policy does not roll back either"},
     )
 
 
 class ReleaseListQuery(PageQuery):
-    """The query of the list of releases."""
+    """The query string of the list of releases."""
 
     flag = Key(metadata={"description": "only releases of this flag"})
-    state = fields.Enum(State, by_value=True, metadata={"description": "only in this state"})
+    state = fields.Enum(
+        State, by_value=True, metadata={"description": "only releases in this state"}
+    )
 
     @post_load
     def build(self, data: Mapping[str, Any], **_: Any) -> Any:
-        """The releases asked for."""
+        """Return which releases to list."""
         page = PageRequest(data["cursor"], data["limit"])
         return ReleaseListRequest(page, data.get("flag"), data.get("state"))
 
@@ -131,34 +135,42 @@ class CountsSchema(Strict):
 
 
 class CheckResultSchema(Strict):
-    """How one check stood at the last evaluation."""
+    """The result of a check at the last evaluation."""
 
     number = StrictInteger(
-        required=True, metadata={"description": "its place in the policy, from 0"}
+        required=True, metadata={"description": "its position in the policy, from 0"}
     )
     label = fields.String(required=True)
     failed = StrictBoolean(required=True)
     evidence = Number(
         required=True,
-        metadata={"description": "of a comparison with control: that it is worse than tolerated"},
+        metadata={"description": "E of a comparison with control: evidence of harm"},
     )
     rollback_at = Number(
-        required=True, allow_none=True, metadata={"description": "where that evidence fails"}
+        required=True, allow_none=True, metadata={"description": "the E at which the check fails"}
     )
     advance = Number(
         required=True,
-        metadata={"description": "of a comparison with control: that it is harmless"},
+        metadata={"description": "A of a comparison with control: evidence of safety"},
     )
     overdispersion = Number(required=True)
-    value = Number(required=True, allow_none=True, metadata={"description": "of a threshold"})
-    limit = Number(required=True, allow_none=True, metadata={"description": "of a threshold"})
-    breaches = StrictInteger(required=True, metadata={"description": "in a row"})
-    unreadable = StrictInteger(required=True, metadata={"description": "evaluations in a row"})
+    value = Number(
+        required=True,
+        allow_none=True,
+        metadata={"description": "the measured value of a threshold check"},
+    )
+    limit = Number(
+        required=True, allow_none=True, metadata={"description": "the limit of a threshold check"}
+    )
+    breaches = StrictInteger(required=True, metadata={"description": "breaches in a row"})
+    unreadable = StrictInteger(
+        required=True, metadata={"description": "unreadable values in a row"}
+    )
     problem = fields.String(required=True)
 
 
 class GivenApprovalSchema(Strict):
-    """Who agreed, and when."""
+    """Who approved, and when."""
 
     actor = fields.String(required=True)
     at = Instant(attribute="at_ms", required=True)
@@ -166,7 +178,7 @@ class GivenApprovalSchema(Strict):
 
 
 class LastDecisionSchema(Strict):
-    """What the policy job decided last."""
+    """The last decision of the policy job."""
 
     action = fields.Enum(Action, by_value=True, required=True)
     reason = fields.String(required=True)
@@ -193,11 +205,13 @@ class ProgressSchema(Strict):
     treatment = fields.Nested(CountsSchema, required=True)
     stage_control = fields.Nested(CountsSchema, required=True)
     stage_treatment = fields.Nested(CountsSchema, required=True)
-    evidence = _number_of_decision("evidence", "that the treatment is worse than tolerated")
-    rollback_at = _number_of_decision("rollback_at", "where that evidence rolls back")
-    advance = _number_of_decision("advance", "that the treatment is harmless enough to go on")
-    advance_at = _number_of_decision("advance_at", "what an advance needs")
-    overdispersion = _number_of_decision("overdispersion", "how much the arms wobble; 1: not")
+    evidence = _number_of_decision("evidence", "E: evidence of harm")
+    rollback_at = _number_of_decision("rollback_at", "the E at which the release rolls back")
+    advance = _number_of_decision("advance", "A: evidence of safety")
+    advance_at = _number_of_decision("advance_at", "the A at which the release advances")
+    overdispersion = _number_of_decision(
+        "overdispersion", "how much more errors vary than by chance; 1: no more"
+    )
     checks = fields.List(
         fields.Nested(CheckResultSchema),
         attribute="decision.checks",
@@ -210,7 +224,7 @@ class ProgressSchema(Strict):
 
 
 class PresentStageSchema(Strict):
-    """The stage a release is in."""
+    """The stage that a release is in."""
 
     number = StrictInteger(required=True)
     of = StrictInteger(required=True)
@@ -220,7 +234,7 @@ class PresentStageSchema(Strict):
 
 
 class OpeningSchema(Strict):
-    """Whom a stage has opened."""
+    """What a stage has opened."""
 
     stage = StrictInteger(required=True)
     percentage = Percent(required=True)
@@ -246,10 +260,13 @@ class ReleaseAnswer(StoredAnswer):
     reason = fields.String(required=True)
     attempt = StrictInteger(required=True)
     closed = StrictBoolean(
-        required=True, metadata={"description": "everyone gets the control: a draft or a cooldown"}
+        required=True,
+        metadata={
+            "description": "everyone gets the control: the release is a draft or in a cooldown"
+        },
     )
     retries = StrictInteger(
-        required=True, metadata={"description": "of the policy's, how many began"}
+        required=True, metadata={"description": "how many of the policy's retries have begun"}
     )
     cooldown_until = Instant(attribute="cooldown_until_ms", required=True, allow_none=True)
     approval_asked_at = Instant(attribute="asked_ms", required=True, allow_none=True)

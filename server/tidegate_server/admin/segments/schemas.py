@@ -1,4 +1,4 @@
-"""Segments as JSON."""
+"""JSON schemas of segments."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _keys(description: str) -> fields.List[Any]:
 
 
 class SegmentFields(Strict):
-    """What people say of a segment."""
+    """The fields of a segment that people set."""
 
     key = Key(required=True)
     name = BoundedString(200, load_default="")
@@ -33,18 +33,20 @@ class SegmentFields(Strict):
     when = ConditionField(
         load_default=None,
         allow_none=True,
-        metadata={"description": "who else belongs to it; null: nobody"},
+        metadata={"description": "contexts that meet this condition belong to it; null: none do"},
     )
-    included = _keys("targeting keys that belong to it in any case")
-    excluded = _keys("targeting keys that do not belong to it, whatever else holds")
+    included = _keys("targeting keys that belong to it, whatever the condition says")
+    excluded = _keys(
+        "targeting keys that do not belong to it, even if they are included or meet the condition"
+    )
 
 
 class SegmentBody(SegmentFields):
-    """A segment to be."""
+    """A request to create a segment."""
 
     @post_load
     def build(self, data: Mapping[str, Any], **_: Any) -> Any:
-        """The segment."""
+        """Return the segment."""
         return SegmentDefinition(
             key=data["key"],
             when=data["when"],
@@ -56,7 +58,7 @@ class SegmentBody(SegmentFields):
 
 
 class SegmentUpdate(SegmentBody):
-    """A segment as it shall be."""
+    """A request to replace a segment."""
 
     key = path_key()
 

@@ -1,4 +1,4 @@
-"""Targeting as JSON: whom a flag serves what, in one environment."""
+"""JSON schemas of targeting: what a flag serves in one environment."""
 
 from __future__ import annotations
 
@@ -28,14 +28,16 @@ MOST_RULES = 500
 
 
 class WeightedVariantSchema(Strict):
-    """A variant's part of a split."""
+    """A variant and its weight in a split."""
 
     variant = Name(required=True)
-    weight = Percent(required=True, metadata={"description": "percent; all weights sum to 100"})
+    weight = Percent(
+        required=True, metadata={"description": "in percent; the weights of a split add up to 100"}
+    )
 
     @post_load
     def build(self, data: Mapping[str, Any], **_: Any) -> Any:
-        """The part."""
+        """Return the weighted variant."""
         return WeightedVariant(**data)
 
 
@@ -47,23 +49,23 @@ class ServeSchema(Strict):
 
     @validates_schema
     def one_of_two(self, data: Mapping[str, Any], **_: Any) -> None:
-        """Insist on either a variant or a split."""
+        """Check that there is either a variant or a split."""
         if ("variant" in data) == ("split" in data):
             raise ValidationError("Give either a variant or a split.")
 
     @post_load
     def build(self, data: Mapping[str, Any], **_: Any) -> Any:
-        """The serving."""
+        """Return what to serve."""
         return Serve(data.get("variant"), tuple(data.get("split", ())))
 
     @post_dump
     def leave_out_the_other(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
-        """Say only which of the two it is."""
+        """Leave out the one that is empty."""
         return {key: value for key, value in data.items() if value}
 
 
 class RuleSchema(Strict):
-    """Contexts that satisfy ``when`` get ``serve``."""
+    """A rule: contexts that meet ``when`` get ``serve``."""
 
     id = Name(required=True)
     when = ConditionField(required=True)
@@ -71,31 +73,35 @@ class RuleSchema(Strict):
 
     @post_load
     def build(self, data: Mapping[str, Any], **_: Any) -> Any:
-        """The rule."""
+        """Return the rule."""
         return Rule(**data)
 
 
 class PrerequisiteSchema(Strict):
-    """Another flag must serve one of ``variants``."""
+    """Another flag that must serve one of ``variants``."""
 
     flag = Key(required=True)
     variants = BoundedList(Name(), required=True, min_items=1, max_items=100)
 
     @post_load
     def build(self, data: Mapping[str, Any], **_: Any) -> Any:
-        """The prerequisite."""
+        """Return the prerequisite."""
         return Prerequisite(data["flag"], tuple(data["variants"]))
 
 
 class TargetingFields(Strict):
-    """What people say of a flag in an environment."""
+    """The fields of a targeting that people set."""
 
     enabled = StrictBoolean(required=True)
-    off_variant = Name(required=True, metadata={"description": "served while it is disabled"})
+    off_variant = Name(
+        required=True, metadata={"description": "the variant served while the flag is disabled"}
+    )
     kill_variant = Name(
         load_default=None,
         allow_none=True,
-        metadata={"description": "served while it is killed; null: the off variant"},
+        metadata={
+            "description": "the variant served while the flag is killed; null: the off variant"
+        },
     )
     default = fields.Nested(ServeSchema, required=True)
     rules = BoundedList(fields.Nested(RuleSchema), load_default=list, max_items=MOST_RULES)
@@ -107,13 +113,13 @@ class TargetingFields(Strict):
 
 
 class TargetingBody(TargetingFields):
-    """The targeting that replaces the present one; kills and releases stay as they are."""
+    """A request to replace a targeting. Its kill and its release stay."""
 
-    flag = Key(metadata={"description": "the key in the address, if given"})
+    flag = Key(metadata={"description": "if given, the key in the path"})
 
     @post_load
     def build(self, data: Mapping[str, Any], **_: Any) -> Any:
-        """The targeting, of a flag that the address names."""
+        """Return the targeting. Its flag is empty if the body names none."""
         return Targeting(
             flag=data.get("flag", ""),
             enabled=data["enabled"],
@@ -134,22 +140,26 @@ class KillSchema(Strict):
 
 
 class ReceiptSchema(Strict):
-    """How many live SDK instances have applied the kill, and how long it took them."""
+    """How many live SDK instances have applied a kill, and how long each took."""
 
     live = StrictInteger(required=True)
     applied = StrictInteger(required=True)
     waiting = fields.List(
-        fields.String(), required=True, metadata={"description": "instances that have not"}
+        fields.String(),
+        required=True,
+        metadata={"description": "the ids of live instances that have not applied it"},
     )
     median_ms = Number(required=True, allow_none=True)
     p95_ms = Number(
-        required=True, allow_none=True, metadata={"description": "95 % of them took at most this"}
+        required=True,
+        allow_none=True,
+        metadata={"description": "95 % of the instances took at most this long"},
     )
     slowest_ms = Number(required=True, allow_none=True)
 
 
 class TargetingAnswer(TargetingFields, StoredAnswer):
-    """A flag in an environment."""
+    """The targeting of a flag, with its kill and its release."""
 
     flag = Key(required=True, dump_only=True)
     killed = fields.Nested(
@@ -165,6 +175,6 @@ class TargetingAnswer(TargetingFields, StoredAnswer):
 
 
 class TargetingPage(Page):
-    """A page of flags in an environment."""
+    """A page of the targetings of an environment."""
 
     items = fields.List(fields.Nested(TargetingAnswer), required=True)

@@ -1,4 +1,4 @@
-"""Tokens as JSON; a secret goes out once, in the answer that made it."""
+"""JSON schemas of tokens."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from tidegate_server.web.document_schemas import Page, StoredAnswer
 
 
 class TokenFields(Strict):
-    """What people say of a token."""
+    """The fields of a token that people set."""
 
     name = BoundedString(100, min_length=1, required=True)
     role = fields.Enum(Role, by_value=True, required=True)
     project = Key(
         load_default=None,
         allow_none=True,
-        metadata={"description": "the one project it is for; null: all"},
+        metadata={"description": "the only project that it may use; null: all"},
     )
     environment = Key(
         load_default=None,
         allow_none=True,
-        metadata={"description": "the one environment it is for; null: all"},
+        metadata={"description": "the only environment that it may use; null: all"},
     )
     rate_limit = StrictInteger(
         load_default=None,
         allow_none=True,
         validate=validate.Range(min=1, max=1_000_000),
-        metadata={"description": "evaluation requests a minute; null: any number"},
+        metadata={"description": "the most evaluation requests per minute; null: no limit"},
     )
 
 
 class TokenBody(TokenFields):
-    """A token to be."""
+    """A request to create a token."""
 
     @post_load
     def build(self, data: Mapping[str, Any], **_: Any) -> Any:
@@ -54,10 +54,12 @@ class TokenAnswer(TokenFields, StoredAnswer):
 
 
 class NewTokenAnswer(TokenAnswer):
-    """A token with its secret, which is not shown again."""
+    """A token with its secret."""
 
     secret = fields.String(
-        required=True, dump_only=True, metadata={"description": "the token to send; shown once"}
+        required=True,
+        dump_only=True,
+        metadata={"description": "the token to send; shown only once"},
     )
 
 

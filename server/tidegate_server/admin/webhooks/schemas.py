@@ -1,4 +1,4 @@
-"""Webhooks as JSON; a signing secret goes out once, in the answer that made it."""
+"""JSON schemas of webhooks and their deliveries."""
 
 from __future__ import annotations
 
@@ -24,38 +24,42 @@ from tidegate_server.web.document_schemas import Page, StoredAnswer, path_key
 
 
 class WebhookFields(Strict):
-    """What people say of a webhook."""
+    """The fields of a webhook that people set."""
 
     key = Key(required=True)
     url = fields.String(
         required=True,
         validate=validate.Length(min=1, max=LONGEST_URL),
         metadata={
-            "description": "http:// or https://; its path may be a credential, so a reader's "
-            "answer has the host alone"
+            "description": "an http:// or https:// URL; its path may be a credential, so readers "
+            "see only the host"
         },
     )
     format = fields.Enum(
         Format,
         by_value=True,
         load_default=Format.JSON,
-        metadata={"description": "json: signed events; slack: a text for an incoming webhook"},
+        metadata={
+            "description": "json: signed events; slack: texts for an incoming webhook of Slack"
+        },
     )
     enabled = StrictBoolean(
         load_default=True,
-        metadata={"description": "whether it is told; one that is asked while it is not refuses"},
+        metadata={
+            "description": "false: it gets no messages, and a confirmation counts as refused"
+        },
     )
     timeout = Duration(
         attribute="timeout_ms",
         load_default=5 * SECOND,
-        metadata={"default": "5s", "description": "how long a request may take altogether"},
+        metadata={"default": "5s", "description": "the longest that one request may take"},
     )
     name = BoundedString(200, load_default="")
     description = BoundedString(4_000, load_default="")
 
 
 class WebhookBody(WebhookFields):
-    """A webhook to be."""
+    """A request to create a webhook."""
 
     @post_load
     def build(self, data: Mapping[str, Any], **_: Any) -> Any:
@@ -64,7 +68,7 @@ class WebhookBody(WebhookFields):
 
 
 class WebhookUpdate(WebhookBody):
-    """A webhook as it shall be; its secret stays."""
+    """A request to replace a webhook; it keeps its secret."""
 
     key = path_key()
 
@@ -76,42 +80,51 @@ class WebhookAnswer(WebhookFields, StoredAnswer):
         attribute="retires_ms",
         required=True,
         allow_none=True,
-        metadata={"description": "until when the secret before a rotation signs along"},
+        metadata={
+            "description": "until when requests are also signed with the secret before a rotation"
+        },
     )
 
     def get_attribute(self, obj: Any, attr: str, default: Any) -> Any:
-        """Say when the old secret ends only where there is one."""
+        """Return None as the end of the old secret if there is none."""
         if attr == "retires_ms" and obj.document.retiring_id is None:
             return None
         return super().get_attribute(obj, attr, default)
 
 
 class NewWebhookAnswer(WebhookAnswer):
-    """A webhook with its secret, which is not shown again."""
+    """A webhook with its signing secret."""
 
     secret = fields.String(
         required=True,
         dump_only=True,
-        metadata={"description": "what requests are signed with; shown once"},
+        metadata={"description": "the key of the signatures of requests; shown only once"},
     )
 
 
 class AttemptSchema(Strict):
-    """The last request with a message."""
+    """The last request that sent a message."""
 
     at = Instant(attribute="at_ms", required=True)
     took_ms = StrictInteger(required=True)
     status = StrictInteger(
-        required=True, allow_none=True, metadata={"description": "null: there was no answer"}
+        required=True,
+        allow_none=True,
+        metadata={"description": "the HTTP status; null: there was no response"},
     )
-    problem = fields.String(required=True, metadata={"description": "empty when it was delivered"})
+    problem = fields.String(
+        required=True, metadata={"description": "why it was not delivered; empty if it was"}
+    )
 
 
 class DeliveryAnswer(Strict):
-    """A message for a webhook, and what became of it."""
+    """A message for a webhook, and whether it was delivered."""
 
     id = fields.String(
-        required=True, metadata={"description": "the header Tidegate-Delivery, the same each time"}
+        required=True,
+        metadata={
+            "description": "the value of the header Tidegate-Delivery, the same in every attempt"
+        },
     )
     event = fields.String(attribute="record.notice.event", required=True)
     environment = fields.String(attribute="record.notice.environment", required=True)
@@ -126,7 +139,7 @@ class DeliveryAnswer(Strict):
     attempts = StrictInteger(attribute="record.attempts", required=True)
     next_attempt_at = Instant(
         attribute="due_ms", required=True, allow_none=True,
-        metadata={"description": "null once it is settled"},
+        metadata={"description": "null after the last attempt"},
     )  # fmt: skip
     last_attempt = fields.Nested(
         AttemptSchema, attribute="record.last", required=True, allow_none=True
@@ -134,7 +147,7 @@ class DeliveryAnswer(Strict):
 
 
 class DeliveryPage(Page):
-    """A page of a webhook's messages, the latest first."""
+    """A page of a webhook's deliveries, the latest first."""
 
     items = fields.List(fields.Nested(DeliveryAnswer), required=True)
 
