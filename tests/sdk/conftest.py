@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tidegate import Client, local_breaker, sync, transport
+from tidegate import Client, flag_follower, local_breaker, sync, transport
 from tidegate.backoff import Backoff
 from tidegate_server.store import Store
 from tidegate_server.store.embedded import EmbeddedValkey
@@ -39,6 +39,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sync, "RETRY_REFUSED", Backoff(0.08, 0.2, 0.5))
     monkeypatch.setattr(sync, "MAX_RETRY_AFTER", 0.2)
     monkeypatch.setattr(local_breaker, "WINDOW_SECONDS", 0.1)
+    monkeypatch.setattr(flag_follower, "IDLE_REPORT_SECONDS", 1.0)
 
 
 @pytest.fixture

@@ -1,1 +1,1 @@
-"""One operation per request, for each web framework."""
+"""One operation for each request, for each web framework."""

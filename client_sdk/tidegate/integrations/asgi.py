@@ -1,4 +1,4 @@
-"""One operation per ASGI request: Starlette, FastAPI, Litestar, Quart and others."""
+"""One operation for each ASGI request: Starlette, FastAPI, Litestar, Quart and others."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, TypeAlias
 
 from tidegate.client import Client
-from tidegate.context import NOBODY, Context
+from tidegate.context import Context
+from tidegate.integrations.request_operations import RequestOperations
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -18,20 +19,20 @@ Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 class TidegateMiddleware:
     """Wraps an ASGI application.
 
-    A response with a 5xx status and an exception that leaves the application are errors,
-    everything else is ok. A request that is cancelled, or whose client goes away before
-    the response was complete, is neither. Web sockets pass through without an operation:
-    open one for each message with ``client.operation``.
+    A response with a 5xx status is an error, and so is an exception that leaves the application;
+    everything else is ok. If the request is cancelled, or the visitor disconnects before the
+    response is complete, it has no outcome. Web sockets pass through without an operation: open
+    one for each message with ``client.operation``.
 
-    When the server ends the application's lifespan, what has not been reported is sent: some
-    servers (uvicorn) end the process afterwards without Python's exit handlers. An application
-    that knows no lifespan (Django) need not learn it.
+    When the server ends the application's lifespan, the middleware sends what has not been
+    reported: some servers (uvicorn) end the process without Python's exit handlers. This also
+    works for applications without a lifespan (Django).
 
     Args:
         app: the application.
-        client: whose flags the application asks for.
-        context: returns whom the request is from; called with the ASGI scope when the
-            first flag is asked for, never when none is.
+        client: the client whose flags the application evaluates.
+        context: returns the context of a request, given the ASGI scope; called at the first
+            evaluation, never without one.
     """
 
     def __init__(
@@ -42,29 +43,30 @@ class TidegateMiddleware:
     ) -> None:
         self._app = app
         self._client = client
-        self._context = context
+        self._requests = RequestOperations(client, context)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection; a request has an operation of its own."""
+        """Serve one connection; a request is served within an operation."""
         if scope["type"] == "lifespan":
-            await self._live(scope, receive, send)
-            return
-        if scope["type"] != "http":
+            await self._run_lifespan(scope, receive, send)
+        elif scope["type"] == "http":
+            await self._serve_request(scope, receive, send)
+        else:
             await self._app(scope, receive, send)
-            return
-        context = self._context
-        operation = self._client.operation_of(lambda: context(scope) if context else NOBODY)
-        complete = gone = False
 
-        async def receive_and_look() -> Message:
-            nonlocal gone
+    async def _serve_request(self, scope: Scope, receive: Receive, send: Send) -> None:
+        operation = self._requests.operation(scope)
+        complete = disconnected = False
+
+        async def watched_receive() -> Message:
+            nonlocal disconnected
             message = await receive()
             if message["type"] == "http.disconnect" and not complete:
-                gone = True
+                disconnected = True
             return message
 
-        async def send_and_look(message: Message) -> None:
-            nonlocal complete, gone
+        async def watched_send(message: Message) -> None:
+            nonlocal complete, disconnected
             if message["type"] == "http.response.start":
                 if message["status"] >= 500:
                     operation.fail()
@@ -73,40 +75,40 @@ class TidegateMiddleware:
             try:
                 await send(message)
             except OSError:
-                gone = True  # how servers say it, by the specification's version 2.4
+                disconnected = True  # servers raise this since version 2.4 of the specification
                 raise
 
         with operation:
             try:
-                await self._app(scope, receive_and_look, send_and_look)
+                await self._app(scope, watched_receive, watched_send)
             except Exception:
-                if gone:
+                if disconnected:
                     operation.cancel()
                 raise
-            if gone and not complete:
+            if disconnected and not complete:
                 operation.cancel()
 
-    async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
-        asked = False
+    async def _run_lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        received = False
 
-        async def receive_and_look() -> Message:
-            nonlocal asked
-            asked = True
+        async def watched_receive() -> Message:
+            nonlocal received
+            received = True
             return await receive()
 
-        async def send_and_look(message: Message) -> None:
+        async def watched_send(message: Message) -> None:
             if message["type"] in ("lifespan.shutdown.complete", "lifespan.shutdown.failed"):
-                # It waits for the network, when nothing else is served any more.
+                # It blocks the event loop, which serves nothing else any more.
                 self._client.flush()
             await send(message)
 
         try:
-            await self._app(scope, receive_and_look, send_and_look)
+            await self._app(scope, watched_receive, watched_send)
         except Exception:
-            if asked:
+            if received:
                 raise
-            # It does not even look what there is: a life of ours takes the place of none.
+            # The application has no lifespan: it raised before it received any message.
             await receive()
             await send({"type": "lifespan.startup.complete"})
             await receive()
-            await send_and_look({"type": "lifespan.shutdown.complete"})
+            await watched_send({"type": "lifespan.shutdown.complete"})

@@ -1,6 +1,6 @@
-"""One operation per Celery task.
+"""One operation for each Celery task.
 
-Call ``install(client)`` where the Celery application is made: before the workers fork.
+Call ``install(client)`` where the Celery application is made, before the workers fork.
 """
 
 from __future__ import annotations
@@ -11,46 +11,45 @@ from typing import Any
 from celery import signals, states
 
 from tidegate.client import Client
-from tidegate.context import NOBODY, Context
+from tidegate.context import Context
+from tidegate.integrations.request_operations import RequestOperations
 from tidegate.operation import Operation
 
 
 def install(client: Client, context: Callable[[Any], Context] | None = None) -> None:
     """Open an operation for every task that this process and its children run.
 
-    Clients may be several; of several calls for one client the last one counts.
+    You can install several clients. A second call for the same client replaces the first.
 
-    A task that fails for good is an error, one that succeeds is ok. One that is retried,
-    ignored, rejected or revoked is neither: its last attempt says how it ended.
+    A task that succeeds is ok, and one that fails for good is an error. One that is retried,
+    ignored, rejected or revoked has no outcome: the last attempt has it.
 
     Args:
-        client: whose flags the tasks ask for.
-        context: returns whom a task is for; called with the task (``task.request`` has its
-            arguments and headers) when the first flag is asked for.
+        client: the client whose flags the tasks evaluate.
+        context: returns the context of a task, given the task (``task.request`` has its
+            arguments and headers); called at the first evaluation.
     """
-    connections = _Receivers(client, context)
+    receivers = _Receivers(client, context)
     for signal, receiver in (
-        (signals.task_prerun, connections.begin),
-        (signals.task_postrun, connections.end),
-        (signals.worker_process_shutdown, connections.flush),
+        (signals.task_prerun, receivers.begin),
+        (signals.task_postrun, receivers.end),
+        (signals.worker_process_shutdown, receivers.flush),
     ):
-        # Celery keeps weak references to receivers unless it is told otherwise.
-        signal.disconnect(dispatch_uid=connections.name)
-        signal.connect(receiver, weak=False, dispatch_uid=connections.name)
+        # By default Celery keeps only weak references to receivers.
+        signal.disconnect(dispatch_uid=receivers.name)
+        signal.connect(receiver, weak=False, dispatch_uid=receivers.name)
 
 
 class _Receivers:
-    """What is called when tasks begin and end, and when a worker process does."""
+    """The signal receivers of one client."""
 
     def __init__(self, client: Client, context: Callable[[Any], Context] | None) -> None:
         self._client = client
-        self._context = context
+        self._tasks = RequestOperations(client, context)
         self.name = f"tidegate-{id(client)}"
 
     def begin(self, task: Any = None, **_: Any) -> None:
-        context = self._context
-        operation = self._client.operation_of(lambda: context(task) if context else NOBODY)
-        setattr(task.request, self.name, operation.begin())
+        setattr(task.request, self.name, self._tasks.operation(task).begin())
 
     def end(self, task: Any = None, state: str | None = None, **_: Any) -> None:
         operation: Operation | None = getattr(task.request, self.name, None)

@@ -1,12 +1,12 @@
-"""One operation per Django request, under WSGI and ASGI.
+"""One operation for each Django request, under WSGI and ASGI.
 
 In the settings::
 
     MIDDLEWARE = ["tidegate.integrations.django.TidegateMiddleware", ...]
     TIDEGATE = {"client": "shop.flags.client", "context": "shop.flags.context_of"}
 
-``client`` is a ``tidegate.Client``, ``context`` a function of the request that returns a
-``tidegate.Context``; either is given itself or by its dotted path.
+``client`` is a ``tidegate.Client``; ``context`` is a function that takes the request and returns
+a ``tidegate.Context``. Set each to the object itself or to its dotted path.
 """
 
 from __future__ import annotations
@@ -21,22 +21,23 @@ from django.http import FileResponse, HttpRequest, HttpResponseBase, StreamingHt
 from django.utils.module_loading import import_string
 
 from tidegate.client import Client
-from tidegate.context import NOBODY, Context
+from tidegate.context import Context
+from tidegate.integrations.request_operations import RequestOperations
 from tidegate.operation import Operation
 
 Respond = Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]
 
 
 class TidegateMiddleware:
-    """Put it first, so that everything that can fail is inside.
+    """Opens an operation for each request. Put it first in ``MIDDLEWARE``.
 
-    A response with a 5xx status is an error, which is what Django makes of an exception
-    that nobody handled, and so is a stream that raises; everything else is ok. A cancelled
-    request is neither, and neither is a stream that the client did not stay for. A file that is
-    sent counts as ended when the view has returned it.
+    A response with a 5xx status is an error; Django makes one of an unhandled exception. A stream
+    that raises is an error too; everything else is ok. A cancelled request has no outcome, nor
+    has a stream that the visitor left before its end. A file response ends when the view has
+    returned it.
 
     Raises:
-        ImproperlyConfigured: there is no ``TIDEGATE`` in the settings, or no client in it.
+        ImproperlyConfigured: the settings have no ``TIDEGATE``, or it has no client.
     """
 
     sync_capable = True
@@ -44,45 +45,40 @@ class TidegateMiddleware:
 
     def __init__(self, get_response: Respond) -> None:
         self._respond = get_response
-        said = getattr(settings, "TIDEGATE", None)
-        if not isinstance(said, dict) or "client" not in said:
-            raise ImproperlyConfigured(
-                'Say whose flags are asked for: TIDEGATE = {"client": "shop.flags.client"}.'
-            )
-        self._client: Client = _found(said["client"])
-        self._context: Callable[[HttpRequest], Context] | None = _found(said.get("context"))
+        options = getattr(settings, "TIDEGATE", None)
+        if not isinstance(options, dict) or "client" not in options:
+            raise ImproperlyConfigured('Set a client: TIDEGATE = {"client": "shop.flags.client"}.')
+        client: Client = _load(options["client"])
+        context: Callable[[HttpRequest], Context] | None = _load(options.get("context"))
+        self._requests = RequestOperations(client, context)
         self._async = iscoroutinefunction(get_response)
         if self._async:
             markcoroutinefunction(self)
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
-        """Serve one request in an operation of its own."""
+        """Serve one request within an operation."""
         if self._async:
             return self._serve(request)
-        operation = self._operation(request).begin()
+        operation = self._requests.operation(request).begin()
         try:
             response = cast(HttpResponseBase, self._respond(request))
         except BaseException as error:
             operation.end_with(error)
             raise
-        return _answered(operation, response)
+        return _end_with_response(operation, response)
 
     async def _serve(self, request: HttpRequest) -> HttpResponseBase:
-        operation = self._operation(request).begin()
+        operation = self._requests.operation(request).begin()
         try:
             response = await cast("Awaitable[HttpResponseBase]", self._respond(request))
         except BaseException as error:
             operation.end_with(error)
             raise
-        return _answered(operation, response)
-
-    def _operation(self, request: HttpRequest) -> Operation:
-        context = self._context
-        return self._client.operation_of(lambda: context(request) if context else NOBODY)
+        return _end_with_response(operation, response)
 
 
-def _answered(operation: Operation, response: HttpResponseBase) -> HttpResponseBase:
-    """End the operation with its response, or let a stream do so when it ends."""
+def _end_with_response(operation: Operation, response: HttpResponseBase) -> HttpResponseBase:
+    """End the operation now, or when a streaming response ends."""
     if response.status_code >= 500:
         operation.fail()
     if not isinstance(response, StreamingHttpResponse) or isinstance(response, FileResponse):
@@ -91,7 +87,7 @@ def _answered(operation: Operation, response: HttpResponseBase) -> HttpResponseB
     content: Any = response.streaming_content
     pieces = _async_pieces if response.is_async else _pieces
     response.streaming_content = pieces(content, operation)
-    # Django calls these when it is done with the response; after an end it does nothing.
+    # Django calls these when it closes the response; after an end, ``cancel`` does nothing.
     closers: list[Callable[[], None]] = response._resource_closers
     closers.append(operation.cancel)
     return response
@@ -118,5 +114,5 @@ async def _async_pieces(
     operation.end()
 
 
-def _found(value: Any) -> Any:
+def _load(value: Any) -> Any:
     return import_string(value) if isinstance(value, str) else value

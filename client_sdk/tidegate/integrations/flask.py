@@ -1,4 +1,4 @@
-"""One operation per request of a Flask application."""
+"""One operation for each request of a Flask application."""
 
 from __future__ import annotations
 
@@ -17,11 +17,10 @@ class Tidegate:
     """Opens an operation for each request of ``app``, as ``TidegateMiddleware`` does.
 
     Args:
-        app: the application; or give it to ``init_app`` later.
-        client: whose flags the application asks for.
-        context: returns whom the request is from. Called without arguments inside the
-            request context when the first flag is asked for, so ``flask.request``,
-            ``session`` and ``g`` are at hand.
+        app: the application; you can also pass it to ``init_app`` later.
+        client: the client whose flags the application evaluates.
+        context: returns the context of a request. Called without arguments at the first
+            evaluation, within the request context: use ``flask.request``, ``session`` and ``g``.
     """
 
     def __init__(

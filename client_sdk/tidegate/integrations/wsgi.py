@@ -1,4 +1,4 @@
-"""One operation per WSGI request, from its start until its response is closed."""
+"""One operation for each WSGI request, from its start until its response is closed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from tidegate.client import Client
-from tidegate.context import NOBODY, Context
+from tidegate.context import Context
+from tidegate.integrations.request_operations import RequestOperations
 from tidegate.operation import Operation
 
 if TYPE_CHECKING:
@@ -16,15 +17,15 @@ if TYPE_CHECKING:
 class TidegateMiddleware:
     """Wraps a WSGI application.
 
-    A response with a 5xx status and an exception that leaves the application are errors,
-    everything else is ok. A client that goes away before the response was complete makes
-    it neither.
+    A response with a 5xx status is an error, and so is an exception that leaves the application;
+    everything else is ok. If the visitor disconnects before the response is complete, the
+    request has no outcome.
 
     Args:
         app: the application.
-        client: whose flags the application asks for.
-        context: returns whom the request is from; called with the WSGI environ when the
-            first flag is asked for, never when none is.
+        client: the client whose flags the application evaluates.
+        context: returns the context of a request, given the WSGI environ; called at the first
+            evaluation, never without one.
     """
 
     def __init__(
@@ -34,13 +35,11 @@ class TidegateMiddleware:
         context: Callable[[WSGIEnvironment], Context] | None = None,
     ) -> None:
         self._app = app
-        self._client = client
-        self._context = context
+        self._requests = RequestOperations(client, context)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Serve one request in an operation of its own."""
-        context = self._context
-        operation = self._client.operation_of(lambda: context(environ) if context else NOBODY)
+        """Serve one request within an operation."""
+        operation = self._requests.operation(environ)
 
         def start(status: str, *rest: Any) -> Any:
             if status.startswith("5"):
@@ -55,7 +54,7 @@ class TidegateMiddleware:
             raise
         wrapper = environ.get("wsgi.file_wrapper")
         if isinstance(wrapper, type) and isinstance(response, wrapper):
-            # The server sends the file itself, faster than through any wrapper of ours.
+            # The server sends a file faster than through an iterator of ours.
             operation.end()
             return response
         return _Response(response, operation)
