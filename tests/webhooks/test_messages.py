@@ -14,7 +14,7 @@ from tidegate_server.domain.release_gates import Event
 from tidegate_server.domain.webhooks import Format, Webhook
 from tidegate_server.webhooks.messages import (
     confirmation_body,
-    notice_body,
+    event_body,
     request_headers,
     slack_text,
 )
@@ -42,14 +42,14 @@ HALF = ReleaseSummary(
 )
 
 
-def notice(event: str = Event.ADVANCED, reason: str = "harmless") -> ReleaseEvent:
+def release_event(event: str = Event.ADVANCED, reason: str = "harmless") -> ReleaseEvent:
     return ReleaseEvent(str(event), 1_790_000_000_250, "policy", reason, "production", HALF)
 
 
-def test_json_says_everything() -> None:
-    said = json.loads(notice_body(Format.JSON, "shop", "message-1", notice()))
-    release = said.pop("release")
-    assert said == {
+def test_json_contains_every_field() -> None:
+    body = json.loads(event_body(Format.JSON, "shop", "message-1", release_event()))
+    release = body.pop("release")
+    assert body == {
         "id": "message-1",
         "event": "advanced",
         "at": "2026-09-21T14:13:20.250Z",
@@ -63,28 +63,30 @@ def test_json_says_everything() -> None:
 
 
 @pytest.mark.parametrize("event", [*Event, TEST])
-def test_json_is_as_its_schema_says(event: str) -> None:
+def test_json_matches_its_schema(event: str) -> None:
     release = None if event == TEST else replace(HALF, state_before=None)
-    said = notice_body(Format.JSON, "shop", "message-1", replace(notice(event), release=release))
-    assert violations(WEBHOOK, json.loads(said)) == []
+    body = event_body(
+        Format.JSON, "shop", "message-1", replace(release_event(event), release=release)
+    )
+    assert violations(WEBHOOK, json.loads(body)) == []
 
 
-def test_a_question_is_as_its_schema_says() -> None:
+def test_a_confirmation_request_matches_its_schema() -> None:
     then = {"action": "advance", "state": "running", "stage": 3, "stage_name": "all"}
-    asked = confirmation_body(
+    request = confirmation_body(
         "ask-1", 0, "shop", "production", HALF, {**then, "percentage": 100}, "ok"
     )
-    assert violations(WEBHOOK, json.loads(asked)) == []
-    vague = confirmation_body("ask-1", 0, "shop", "production", HALF, then, "ok")
-    assert violations(WEBHOOK, json.loads(vague)) != []
+    assert violations(WEBHOOK, json.loads(request)) == []
+    incomplete = confirmation_body("ask-1", 0, "shop", "production", HALF, then, "ok")
+    assert violations(WEBHOOK, json.loads(incomplete)) != []
 
 
 def documented(language: str) -> list[str]:
-    """The blocks of the documentation in a language."""
+    """Return the documentation's code blocks in a language."""
     return re.findall(rf"^```{language}\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 
 
-def test_the_documented_requests_are_as_the_schema_says() -> None:
+def test_the_documented_requests_match_the_schema() -> None:
     examples = [json.loads(block) for block in documented("json") if '"event"' in block]
     assert [each["event"] for each in examples] == ["advanced", "confirm"]
     assert [violations(WEBHOOK, each) for each in examples] == [[], []]
@@ -92,7 +94,7 @@ def test_the_documented_requests_are_as_the_schema_says() -> None:
 
 class TestDocumentedVerification:
     WEBHOOK = Webhook("ops", "https://x/", "new", retiring_id="old", retires_ms=2**53)
-    BODY = notice_body(Format.JSON, "shop", "message-1", notice(reason="Zahlung fällt aus"))
+    BODY = event_body(Format.JSON, "shop", "message-1", release_event(reason="Zahlung fällt aus"))
 
     @pytest.fixture
     def verify(self) -> Any:
@@ -108,11 +110,11 @@ class TestDocumentedVerification:
         return headers["Tidegate-Signature"]
 
     @pytest.mark.parametrize("secret_id", ["new", "old"])
-    def test_knows_what_comes_from_here(self, verify: Any, secret_id: str) -> None:
+    def test_accepts_requests_signed_by_the_server(self, verify: Any, secret_id: str) -> None:
         secret = signing_secret(b"key", secret_id)
         assert verify(secret, self.header(time.time()), self.BODY)
 
-    def test_refuses_what_does_not(self, verify: Any) -> None:
+    def test_refuses_anything_else(self, verify: Any) -> None:
         secret, header = signing_secret(b"key", "new"), self.header(time.time())
         assert not verify(signing_secret(b"another key", "new"), header, self.BODY)
         assert not verify(secret, header, self.BODY.replace(b"50", b"99"))
@@ -121,30 +123,30 @@ class TestDocumentedVerification:
         assert not verify(secret, "", self.BODY)
 
 
-def test_slack_reads_a_text_and_nothing_in_it_is_markup() -> None:
-    mean = notice(reason="<!channel> & <https://evil.example|click>\nnow")
-    assert json.loads(notice_body(Format.SLACK, "shop", "message-1", mean)) == {
+def test_a_text_for_slack_contains_no_foreign_markup() -> None:
+    hostile = release_event(reason="<!channel> & <https://evil.example|click>\nnow")
+    assert json.loads(event_body(Format.SLACK, "shop", "message-1", hostile)) == {
         "text": "*checkout* in shop/production: advanced to stage half (2 of 3), 5 % → 50 %\n"
         ">&lt;!channel&gt; &amp; &lt;https://evil.example|click&gt; now\n"
         "_policy, rel_1_"
     }
 
 
-def test_every_event_has_a_line_of_its_own_in_words() -> None:
-    lines = {slack_text("shop", notice(each)).splitlines()[0] for each in Event}
+def test_every_event_has_its_own_headline_for_slack() -> None:
+    lines = {slack_text("shop", release_event(each)).splitlines()[0] for each in Event}
     assert len(lines) == len(Event)
     assert all(line.startswith("*checkout* in shop/production: ") for line in lines)
     assert not any("_" in line for line in lines)
 
 
-def test_a_test_says_so_in_either_format() -> None:
+def test_a_test_message_is_recognizable_in_both_formats() -> None:
     test = ReleaseEvent(TEST, 0, "ana (1)", "try")
     assert slack_text("shop", test) == "Tidegate can reach this channel (a test by ana (1))."
-    said = json.loads(notice_body(Format.JSON, "shop", "message-1", test))
-    assert (said["event"], said["release"]) == ("test", None)
+    body = json.loads(event_body(Format.JSON, "shop", "message-1", test))
+    assert (body["event"], body["release"]) == ("test", None)
 
 
-def test_the_old_secret_signs_along_while_it_lasts() -> None:
+def test_both_secrets_sign_for_a_while_after_a_rotation() -> None:
     webhook = Webhook("ops", "https://x/", "new", retiring_id="old", retires_ms=10_000)
     both = request_headers(b"key", webhook, "held", "message-1", b"{}", 9_999)
     one = request_headers(b"key", webhook, "held", "message-1", b"{}", 10_000)

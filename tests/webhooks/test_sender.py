@@ -1,4 +1,4 @@
-"""Messages reach webhooks that misbehave, and none stands in another's way."""
+"""Messages reach webhooks that misbehave, and no webhook delays another."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ QUICK = DeliverySettings(retry=Backoff(0.02, 0.05, 0.5), rest=Backoff(0.02, 0.05
 PATIENCE_SECONDS = 60.0
 
 
-class Post:
+class WebhookProject:
     """A project with webhooks, and a sender for it."""
 
     def __init__(self, deployment: Deployment, settings: DeliverySettings = QUICK) -> None:
@@ -50,82 +50,86 @@ class Post:
         return webhook
 
     def queue(self, *webhooks: str, reason: str = "try") -> None:
-        """Queue a message for each."""
-        notice = ReleaseEvent(TEST, self.store.now_ms(), "dana", reason)
-        outgoing = tuple(WebhookMessage(each, notice) for each in webhooks)
+        """Queue a message for each webhook."""
+        event = ReleaseEvent(TEST, self.store.now_ms(), "dana", reason)
+        outgoing = tuple(WebhookMessage(each, event) for each in webhooks)
         self.store.commit(Change("shop", (), outgoing=outgoing))
 
     def messages(self, webhook: str) -> list[Delivery]:
-        """The webhook's messages, the latest first."""
+        """Return the webhook's messages, the latest first."""
         return self.store.outbox().page("shop", webhook, None, 100)[0]
 
-    def until(self, condition: Callable[[], bool], leads: tuple[str, ...] = ("shop",)) -> None:
-        """Look again and again, as the policy job's loop does."""
+    def until(self, condition: Callable[[], bool], projects: tuple[str, ...] = ("shop",)) -> None:
+        """Deliver again and again, as the policy job's loop does, until the condition holds."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not condition():
             assert time.monotonic() < deadline, "waited too long"
-            self.sender.deliver_due(leads)
+            self.sender.deliver_due(projects)
             time.sleep(0.01)
 
-    def until_settled(self, webhook: str) -> Delivery:
-        """Deliver until the webhook's latest message is settled, and return it."""
+    def until_done(self, webhook: str) -> Delivery:
+        """Deliver until the webhook's latest message no longer waits, and return it."""
         waiting = DeliveryState.WAITING
         self.until(lambda: self.messages(webhook)[0].record.state is not waiting)
         return self.messages(webhook)[0]
 
 
 @pytest.fixture
-def mail(deployment: Deployment) -> Post:
-    return Post(deployment)
+def shop(deployment: Deployment) -> WebhookProject:
+    return WebhookProject(deployment)
 
 
-def test_a_message_arrives_signed_and_named(mail: Post, start_receiver: StartReceiver) -> None:
-    told = start_receiver()
-    mail.webhook("ops", told.url)
-    mail.queue("ops")
-    settled = mail.until_settled("ops")
+def test_a_message_arrives_with_its_signature_and_id(
+    shop: WebhookProject, start_receiver: StartReceiver
+) -> None:
+    ops = start_receiver()
+    shop.webhook("ops", ops.url)
+    shop.queue("ops")
+    delivery = shop.until_done("ops")
 
-    (received,) = told.received
-    assert settled.record.state is DeliveryState.DELIVERED
-    assert settled.record.attempts == 1
+    (received,) = ops.received
+    assert delivery.record.state is DeliveryState.DELIVERED
+    assert delivery.record.attempts == 1
     assert received.is_signed_with(signing_secret(SECRET_KEY, "secret of ops"))
     assert not received.is_signed_with(signing_secret(SECRET_KEY, "another"))
     assert received.headers["Tidegate-Event"] == "test"
-    assert received.headers["Tidegate-Delivery"] == received.json["id"] == settled.id
+    assert received.headers["Tidegate-Delivery"] == received.json["id"] == delivery.id
     assert received.headers["Content-Type"] == "application/json"
 
 
-def test_slack_gets_a_text(mail: Post, start_receiver: StartReceiver) -> None:
-    told = start_receiver(Answer(200, "ok"))
-    mail.webhook("chat", told.url, format=Format.SLACK)
-    mail.queue("chat")
-    mail.until_settled("chat")
-    assert told.received[0].json.keys() == {"text"}
+def test_slack_receives_a_text(shop: WebhookProject, start_receiver: StartReceiver) -> None:
+    ops = start_receiver(Answer(200, "ok"))
+    shop.webhook("chat", ops.url, format=Format.SLACK)
+    shop.queue("chat")
+    shop.until_done("chat")
+    assert ops.received[0].json.keys() == {"text"}
 
 
-def test_a_message_is_tried_until_it_is_taken_under_one_id(
-    mail: Post, start_receiver: StartReceiver
+def test_a_message_is_retried_with_the_same_id_until_it_is_accepted(
+    shop: WebhookProject, start_receiver: StartReceiver
 ) -> None:
-    told = start_receiver(
+    ops = start_receiver(
         Answer(500), Answer(503, headers=(("Retry-After", "0"),)), HANG, Answer(204)
     )
-    mail.webhook("ops", told.url, timeout_ms=500)
-    mail.queue("ops")
-    settled = mail.until_settled("ops")
+    shop.webhook("ops", ops.url, timeout_ms=500)
+    shop.queue("ops")
+    delivery = shop.until_done("ops")
 
-    assert settled.record.state is DeliveryState.DELIVERED
-    assert settled.record.attempts == 4
-    assert len({each.headers["Tidegate-Delivery"] for each in told.received}) == 1
-    assert settled.record.last is not None
-    assert settled.record.last.problem == ""
+    assert delivery.record.state is DeliveryState.DELIVERED
+    assert delivery.record.attempts == 4
+    assert len({each.headers["Tidegate-Delivery"] for each in ops.received}) == 1
+    assert delivery.record.last is not None
+    assert delivery.record.last.problem == ""
 
 
-def test_what_went_wrong_can_be_read_meanwhile(mail: Post, start_receiver: StartReceiver) -> None:
-    told = start_receiver(Answer(500))
-    mail.webhook("ops", told.url)
-    mail.queue("ops")
-    mail.until(lambda: mail.messages("ops")[0].record.attempts >= 2)
-    waiting = mail.messages("ops")[0]
+def test_the_problem_of_a_waiting_message_can_be_read(
+    shop: WebhookProject, start_receiver: StartReceiver
+) -> None:
+    ops = start_receiver(Answer(500))
+    shop.webhook("ops", ops.url)
+    shop.queue("ops")
+    shop.until(lambda: shop.messages("ops")[0].record.attempts >= 2)
+    waiting = shop.messages("ops")[0]
     assert waiting.record.state is DeliveryState.WAITING
     assert waiting.due_ms is not None
     assert waiting.record.last is not None
@@ -133,53 +137,53 @@ def test_what_went_wrong_can_be_read_meanwhile(mail: Post, start_receiver: Start
 
 
 @pytest.mark.parametrize("behaviour", [HANG, DRIP, Answer(500), "nobody"])
-def test_a_dead_webhook_delays_no_other(
-    mail: Post, start_receiver: StartReceiver, behaviour: Behaviour
+def test_a_webhook_that_is_down_delays_no_other(
+    shop: WebhookProject, start_receiver: StartReceiver, behaviour: Behaviour
 ) -> None:
-    alive, dead = start_receiver(), start_receiver(behaviour)
-    url = "http://127.0.0.1:1/" if behaviour == "nobody" else dead.url
-    mail.webhook("dead", url, timeout_ms=30_000)
-    mail.webhook("alive", alive.url)
+    working, down = start_receiver(), start_receiver(behaviour)
+    url = "http://127.0.0.1:1/" if behaviour == "nobody" else down.url
+    shop.webhook("down", url, timeout_ms=30_000)
+    shop.webhook("working", working.url)
     for number in range(20):
-        mail.queue("dead", "alive", reason=f"message {number}")
-    mail.until(lambda: len(alive.received) == 20)
+        shop.queue("down", "working", reason=f"message {number}")
+    shop.until(lambda: len(working.received) == 20)
 
-    assert [each.json["reason"] for each in alive.received] == [f"message {n}" for n in range(20)]
-    assert len(mail.messages("dead")) == 20
+    assert [each.json["reason"] for each in working.received] == [f"message {n}" for n in range(20)]
+    assert len(shop.messages("down")) == 20
     if behaviour in (HANG, DRIP):
-        assert len(dead.received) == 1, "one thread at a time for a webhook"
+        assert len(down.received) == 1, "one thread at a time for a webhook"
 
 
-def test_a_message_too_old_is_given_up_with_a_line_in_the_log(
+def test_a_message_that_is_too_old_is_given_up_and_logged(
     deployment: Deployment, start_receiver: StartReceiver
 ) -> None:
-    mail = Post(deployment, replace(QUICK, max_age_ms=100))
-    told = start_receiver(Answer(500))
-    mail.webhook("ops", told.url)
-    mail.queue("ops")
+    shop = WebhookProject(deployment, replace(QUICK, max_age_ms=100))
+    ops = start_receiver(Answer(500))
+    shop.webhook("ops", ops.url)
+    shop.queue("ops")
     with capture_logs() as logs:
-        settled = mail.until_settled("ops")
+        delivery = shop.until_done("ops")
 
-    assert settled.record.state is DeliveryState.GIVEN_UP
-    assert settled.due_ms is None
+    assert delivery.record.state is DeliveryState.GIVEN_UP
+    assert delivery.due_ms is None
     (line,) = [each for each in logs if each["event"] == "webhook message given up"]
-    assert (line["webhook"], line["message"]) == ("ops", settled.id)
+    assert (line["webhook"], line["message"]) == ("ops", delivery.id)
     assert line["problem"] == "answered 500"
-    assert line["attempts"] == settled.record.attempts >= 1
+    assert line["attempts"] == delivery.record.attempts >= 1
 
 
-def test_the_oldest_are_given_up_when_too_many_wait(
+def test_the_oldest_messages_are_given_up_when_too_many_wait(
     deployment: Deployment, start_receiver: StartReceiver
 ) -> None:
-    mail = Post(deployment, replace(QUICK, max_waiting=3))
-    told = start_receiver(Answer(500))
-    mail.webhook("ops", told.url)
+    shop = WebhookProject(deployment, replace(QUICK, max_waiting=3))
+    ops = start_receiver(Answer(500))
+    shop.webhook("ops", ops.url)
     for number in range(5):
-        mail.queue("ops", reason=f"message {number}")
-    mail.until(lambda: len(told.received) >= 4)
+        shop.queue("ops", reason=f"message {number}")
+    shop.until(lambda: len(ops.received) >= 4)
 
     waiting, given_up = DeliveryState.WAITING, DeliveryState.GIVEN_UP
-    assert [(each.record.notice.reason, each.record.state) for each in mail.messages("ops")] == [
+    assert [(each.record.notice.reason, each.record.state) for each in shop.messages("ops")] == [
         ("message 4", waiting),
         ("message 3", waiting),
         ("message 2", waiting),
@@ -188,75 +192,79 @@ def test_the_oldest_are_given_up_when_too_many_wait(
     ]
 
 
-def test_an_outage_is_told_once_and_so_is_its_end(
-    mail: Post, start_receiver: StartReceiver
+def test_an_outage_and_its_end_are_logged_once(
+    shop: WebhookProject, start_receiver: StartReceiver
 ) -> None:
-    told = start_receiver(Answer(500), Answer(500), Answer(500), Answer(200))
-    mail.webhook("ops", told.url)
-    mail.queue("ops")
+    ops = start_receiver(Answer(500), Answer(500), Answer(500), Answer(200))
+    shop.webhook("ops", ops.url)
+    shop.queue("ops")
     with capture_logs() as logs:
-        mail.until_settled("ops")
-        mail.until(lambda: "webhook works again" in [each["event"] for each in logs])
+        shop.until_done("ops")
+        shop.until(lambda: "webhook works again" in [each["event"] for each in logs])
 
     events = [each["event"] for each in logs]
     assert (events.count("webhook fails"), events.count("webhook works again")) == (1, 1)
-    # The path of an address may be a credential, as Slack's is.
+    # The path of an address can be a credential, as with Slack.
     assert PATH not in repr(logs)
     assert SECRET_KEY.decode() not in repr(logs)
     assert signing_secret(SECRET_KEY, "secret of ops") not in repr(logs)
 
 
-def test_a_changed_address_gets_what_waited_for_the_old_one(
-    mail: Post, start_receiver: StartReceiver
+def test_waiting_messages_go_to_a_changed_address(
+    shop: WebhookProject, start_receiver: StartReceiver
 ) -> None:
     wrong, right = start_receiver(Answer(404)), start_receiver()
-    mail.webhook("ops", wrong.url)
-    mail.queue("ops")
-    mail.until(lambda: len(wrong.received) >= 1)
-    mail.webhook("ops", right.url)
-    assert mail.until_settled("ops").record.state is DeliveryState.DELIVERED
+    shop.webhook("ops", wrong.url)
+    shop.queue("ops")
+    shop.until(lambda: len(wrong.received) >= 1)
+    shop.webhook("ops", right.url)
+    assert shop.until_done("ops").record.state is DeliveryState.DELIVERED
     assert len(right.received) == 1
 
 
-def test_a_disabled_webhook_is_told_nothing(mail: Post, start_receiver: StartReceiver) -> None:
-    told = start_receiver()
-    mail.webhook("ops", told.url, enabled=False)
-    mail.queue("ops")
-    settled = mail.until_settled("ops")
-    assert settled.record.state is DeliveryState.GIVEN_UP
-    assert settled.record.last is not None
-    assert settled.record.last.problem == "the webhook is disabled"
-    assert told.received == []
-
-
-def test_only_whoever_leads_a_project_delivers_its_messages(
-    mail: Post, start_receiver: StartReceiver
+def test_a_disabled_webhook_receives_nothing(
+    shop: WebhookProject, start_receiver: StartReceiver
 ) -> None:
-    told = start_receiver()
-    mail.webhook("ops", told.url)
-    mail.queue("ops")
+    ops = start_receiver()
+    shop.webhook("ops", ops.url, enabled=False)
+    shop.queue("ops")
+    delivery = shop.until_done("ops")
+    assert delivery.record.state is DeliveryState.GIVEN_UP
+    assert delivery.record.last is not None
+    assert delivery.record.last.problem == "the webhook is disabled"
+    assert ops.received == []
+
+
+def test_only_the_process_that_leads_a_project_delivers_its_messages(
+    shop: WebhookProject, start_receiver: StartReceiver
+) -> None:
+    ops = start_receiver()
+    shop.webhook("ops", ops.url)
+    shop.queue("ops")
     for _ in range(3):
-        mail.sender.deliver_due(())
+        shop.sender.deliver_due(())
         time.sleep(0.01)
-    assert mail.messages("ops")[0].record.attempts == 0
-    mail.until_settled("ops")
+    assert shop.messages("ops")[0].record.attempts == 0
+    shop.until_done("ops")
 
 
-def test_a_deleted_webhook_is_told_nothing_more(mail: Post, start_receiver: StartReceiver) -> None:
-    told = start_receiver(Answer(500))
-    mail.webhook("ops", told.url)
-    mail.queue("ops")
-    mail.until(lambda: len(told.received) >= 1)
-    contents = mail.deployment.contents()
-    mail.store.commit(webhook_edits.delete_webhook(contents, "ops", actor="dana"))
-    assert mail.messages("ops") == []
-    assert mail.store.get("shop", webhook_address("ops")) is None
-    mail.webhook("ops", told.url)
-    mail.queue("ops", reason="after")
-    told.behave(Answer(200))
-    mail.until_settled("ops")
-    assert told.received[-1].json["reason"] == "after"
-    assert len(mail.messages("ops")) == 1
+def test_a_deleted_webhook_receives_nothing_more(
+    shop: WebhookProject, start_receiver: StartReceiver
+) -> None:
+    ops = start_receiver(Answer(500))
+    shop.webhook("ops", ops.url)
+    shop.queue("ops")
+    shop.until(lambda: len(ops.received) >= 1)
+    contents = shop.deployment.contents()
+    shop.store.commit(webhook_edits.delete_webhook(contents, "ops", actor="dana"))
+    assert shop.messages("ops") == []
+    assert shop.store.get("shop", webhook_address("ops")) is None
+    shop.webhook("ops", ops.url)
+    shop.queue("ops", reason="after")
+    ops.behave(Answer(200))
+    shop.until_done("ops")
+    assert ops.received[-1].json["reason"] == "after"
+    assert len(shop.messages("ops")) == 1
 
 
 PROGRAM = """
@@ -277,16 +285,16 @@ def run_job(valkey: EmbeddedValkey, holder: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-c", PROGRAM, valkey.url, holder])
 
 
-def test_a_release_is_told_from_its_start_to_its_end(
-    mail: Post, start_receiver: StartReceiver, valkey: EmbeddedValkey
+def test_a_webhook_receives_the_events_of_a_release_from_start_to_end(
+    shop: WebhookProject, start_receiver: StartReceiver, valkey: EmbeddedValkey
 ) -> None:
-    told, some = start_receiver(), start_receiver()
-    mail.webhook("ops", told.url)
-    mail.webhook("some", some.url)
+    ops, some = start_receiver(), start_receiver()
+    shop.webhook("ops", ops.url)
+    shop.webhook("some", some.url)
     wanted = (Event.COMPLETED, Event.ROLLED_BACK)
     fast = policy(10, 50, 100, interval_ms=100, bake_ms=300, min_samples=10)
     notify = (Notification("ops"), Notification("some", wanted))
-    deployment = mail.deployment
+    deployment = shop.deployment
     deployment.start(replace(fast, notify=notify))
     deployment.pause()
     deployment.resume()
@@ -298,7 +306,7 @@ def test_a_release_is_told_from_its_start_to_its_end(
             if release.ended_ms is None:
                 deployment.sdk.report(release, *HEALTHY[release.stage])
             time.sleep(0.02)
-        arrived = told.wait_for(6)
+        arrived = ops.wait_for(6)
     finally:
         process.kill()
         process.wait()
@@ -316,29 +324,29 @@ def test_a_release_is_told_from_its_start_to_its_end(
     assert all(each.json["reason"] for each in arrived[3:])
 
 
-def test_a_job_that_dies_between_commit_and_delivery_loses_no_message(
-    mail: Post, start_receiver: StartReceiver, valkey: EmbeddedValkey
+def test_no_message_is_lost_when_a_job_dies_between_commit_and_delivery(
+    shop: WebhookProject, start_receiver: StartReceiver, valkey: EmbeddedValkey
 ) -> None:
-    told = start_receiver(HANG)
-    mail.webhook("ops", told.url, timeout_ms=30_000)
-    mail.deployment.start(replace(policy(10, 100), notify=(Notification("ops"),)))
+    ops = start_receiver(HANG)
+    shop.webhook("ops", ops.url, timeout_ms=30_000)
+    shop.deployment.start(replace(policy(10, 100), notify=(Notification("ops"),)))
     first = run_job(valkey, "first")
     try:
-        told.wait_for(1)
+        ops.wait_for(1)
     finally:
         os.kill(first.pid, signal.SIGKILL)
         first.wait()
-    assert mail.messages("ops")[0].record.state is DeliveryState.WAITING
+    assert shop.messages("ops")[0].record.state is DeliveryState.WAITING
 
-    told.behave(Answer(200))
+    ops.behave(Answer(200))
     second = run_job(valkey, "second")
     try:
-        before, after = told.wait_for(2)
+        before, after = ops.wait_for(2)
         waiting = DeliveryState.WAITING
-        until(lambda: mail.messages("ops")[0].record.state is not waiting, "the delivery")
+        until(lambda: shop.messages("ops")[0].record.state is not waiting, "the delivery")
     finally:
         second.kill()
         second.wait()
     assert before.headers["Tidegate-Delivery"] == after.headers["Tidegate-Delivery"]
     assert before.body == after.body
-    assert mail.messages("ops")[0].record.state is DeliveryState.DELIVERED
+    assert shop.messages("ops")[0].record.state is DeliveryState.DELIVERED

@@ -1,7 +1,7 @@
-"""Messages for webhooks: what waits to be delivered, and what became of the rest.
+"""Messages for webhooks: those that wait for delivery, and the results of the others.
 
-A commit puts messages into the queue of their webhook; nothing but a noted delivery, a given
-up one or the end of the webhook takes them out.
+A commit adds messages to the queue of their webhook. A message leaves the queue only when its
+delivery is recorded, when it is given up, or when its webhook is deleted.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from redis.commands.core import Script
 from tidegate_server.domain.release_events import ReleaseEvent
 from tidegate_server.store import connection, documents, keys
 
-SETTLED_KEPT = 200
-"""How many settled messages of a webhook can be looked up afterwards."""
+MAX_SETTLED = 200
+"""How many delivered and given up messages are kept for each webhook."""
 
 
 class DeliveryState(StrEnum):
-    """Where a message stands."""
+    """The state of a message."""
 
     WAITING = "waiting"
     DELIVERED = "delivered"
@@ -32,8 +32,10 @@ class DeliveryState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One request. ``status`` is None when there was no answer; ``problem`` is empty when it
-    was delivered."""
+    """A request with a message.
+
+    ``status`` is None if there was no response; ``problem`` is empty if it was delivered.
+    """
 
     at_ms: int
     took_ms: int
@@ -42,8 +44,8 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
-    """A message and what became of it so far."""
+class DeliveryRecord:
+    """A message and the result of its delivery so far."""
 
     queued_ms: int
     notice: ReleaseEvent
@@ -54,10 +56,13 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A message under its id, which begins with its time. ``due_ms`` is None once settled."""
+    """A message with its id, which begins with its time.
+
+    ``due_ms`` is the time of the next attempt; None if there is none.
+    """
 
     id: str
-    record: Record
+    record: DeliveryRecord
     due_ms: int | None
 
 
@@ -65,8 +70,8 @@ class Outbox:
     """The messages of every project's webhooks.
 
     Args:
-        client: of the store.
-        settle: the script that notes how an attempt went.
+        client: the store's client.
+        settle: the script that records the result of an attempt.
     """
 
     def __init__(self, client: redis.Redis, settle: Script) -> None:
@@ -74,14 +79,14 @@ class Outbox:
         self._settle = settle
 
     def due(self, project: str, webhooks: Iterable[str], now_ms: int) -> dict[str, Delivery]:
-        """The message that is due for longest, of each webhook that has one."""
-        named = list(webhooks)
-        if not named:
+        """Return, for each webhook that has one, the message that has been due for longest."""
+        wanted = list(webhooks)
+        if not wanted:
             return {}
 
-        def ask() -> list[Any]:
+        def read_first() -> list[Any]:
             pipe = self._client.pipeline(transaction=False)
-            for webhook in named:
+            for webhook in wanted:
                 pipe.zrange(
                     keys.queue(project, webhook),
                     "-inf",
@@ -93,21 +98,21 @@ class Outbox:
                 )
             return list(pipe.execute())
 
-        first = zip(named, connection.read(ask), strict=True)
-        found = {webhook: members[0] for webhook, members in first if members}
-        records = self._records([(project, webhook, id) for webhook, (id, _) in found.items()])
+        members = zip(wanted, connection.read(read_first), strict=True)
+        first = {webhook: found[0] for webhook, found in members if found}
+        records = self._records([(project, webhook, id) for webhook, (id, _) in first.items()])
         return {
             webhook: Delivery(id.decode(), record, int(due_ms))
-            for (webhook, (id, due_ms)), record in zip(found.items(), records, strict=True)
+            for (webhook, (id, due_ms)), record in zip(first.items(), records, strict=True)
             if record is not None
         }
 
     def waiting(self, project: str, webhook: str) -> int:
-        """How many messages wait for a webhook."""
+        """Return how many messages wait for a webhook."""
         return int(connection.read(lambda: self._client.zcard(keys.queue(project, webhook))))
 
     def oldest(self, project: str, webhook: str, beyond: int) -> list[Delivery]:
-        """Those that wait for longest, as far as there are more than ``beyond`` in all."""
+        """Return the oldest waiting messages: those beyond the newest ``beyond``."""
         waiting = self.waiting(project, webhook)
         if waiting <= beyond:
             return []
@@ -123,26 +128,31 @@ class Outbox:
         ]
 
     def record_outcome(
-        self, project: str, webhook: str, id: str, record: Record, again_in_ms: int | None = None
+        self,
+        project: str,
+        webhook: str,
+        id: str,
+        record: DeliveryRecord,
+        retry_in_ms: int | None = None,
     ) -> bool:
-        """Note how an attempt went.
+        """Record the result of an attempt.
 
         Args:
-            project: the scope.
-            webhook: whose message it is.
-            id: the message's.
-            record: it, with the attempt.
-            again_in_ms: when it is tried again; None: it is settled.
+            project: the project.
+            webhook: the webhook's key.
+            id: the message's id.
+            record: the message with the attempt.
+            retry_in_ms: when it is tried again; None: never.
 
         Returns:
-            Whether it was still waiting; else nothing is written.
+            Whether the message was still waiting. If not, nothing is written.
         """
-        again = "" if again_in_ms is None else str(again_in_ms)
+        retry = "" if retry_in_ms is None else str(retry_in_ms)
         return bool(
             connection.write(
                 lambda: self._settle(
                     keys=list(keys.of_webhook(project, webhook)),
-                    args=[id, documents.encode(record), again, SETTLED_KEPT],
+                    args=[id, documents.encode(record), retry, MAX_SETTLED],
                 )
             )
         )
@@ -150,47 +160,49 @@ class Outbox:
     def page(
         self, project: str, webhook: str, before: str | None, limit: int
     ) -> tuple[list[Delivery], str | None]:
-        """Messages of a webhook, the latest first, and the next page's cursor."""
-        known = keys.deliveries(project, webhook)
-        ids: Any = connection.read(lambda: self._client.hkeys(known))
+        """Return messages of a webhook, the latest first, and the cursor of the next page."""
+        deliveries_key = keys.deliveries(project, webhook)
+        ids: Any = connection.read(lambda: self._client.hkeys(deliveries_key))
         older = sorted((id for id in ids if before is None or id.decode() < before), reverse=True)
-        chosen = older[:limit]
-        deliveries = self._with_dues(project, webhook, chosen)
+        ids_on_page = older[:limit]
+        deliveries = self._deliveries(project, webhook, ids_on_page)
         more = len(older) > limit
-        return deliveries, chosen[-1].decode() if more else None
+        return deliveries, ids_on_page[-1].decode() if more else None
 
-    def _with_dues(self, project: str, webhook: str, ids: Sequence[bytes]) -> list[Delivery]:
+    def _deliveries(self, project: str, webhook: str, ids: Sequence[bytes]) -> list[Delivery]:
         if not ids:
             return []
 
-        def ask() -> list[Any]:
+        def read_records_and_times() -> list[Any]:
             pipe = self._client.pipeline(transaction=True)
             pipe.hmget(keys.deliveries(project, webhook), ids)
             pipe.zmscore(keys.queue(project, webhook), [id.decode() for id in ids])
             return list(pipe.execute())
 
-        values, dues = connection.read(ask)
+        values, due_times = connection.read(read_records_and_times)
         return [
-            Delivery(id.decode(), _record(value), None if due is None else int(due))
-            for id, value, due in zip(ids, values, dues, strict=True)
+            Delivery(id.decode(), _record(value), None if due_ms is None else int(due_ms))
+            for id, value, due_ms in zip(ids, values, due_times, strict=True)
             if value is not None
         ]
 
-    def _records(self, places: Sequence[tuple[str, str, bytes]]) -> list[Record | None]:
-        if not places:
+    def _records(self, ids: Sequence[tuple[str, str, bytes]]) -> list[DeliveryRecord | None]:
+        if not ids:
             return []
 
-        def ask() -> list[Any]:
+        def read_records() -> list[Any]:
             pipe = self._client.pipeline(transaction=False)
-            for project, webhook, id in places:
+            for project, webhook, id in ids:
                 pipe.hget(keys.deliveries(project, webhook), id.decode())
             return list(pipe.execute())
 
-        return [None if value is None else _record(value) for value in connection.read(ask)]
+        return [
+            None if value is None else _record(value) for value in connection.read(read_records)
+        ]
 
 
-def _record(value: bytes) -> Record:
+def _record(value: bytes) -> DeliveryRecord:
     return _DECODER.decode(value)
 
 
-_DECODER = msgspec.json.Decoder(Record)
+_DECODER = msgspec.json.Decoder(DeliveryRecord)

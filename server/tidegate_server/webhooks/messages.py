@@ -1,4 +1,4 @@
-"""What webhooks are sent: JSON as docs/webhooks.md describes it, or a text for Slack."""
+"""The requests to webhooks: JSON as in docs/webhooks.md, or a text for Slack."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from tidegate_server.domain.webhooks import Format, Webhook
 from tidegate_server.webhooks.signing import signature, signing_secret
 
 CONFIRM = "confirm"
-"""The event of a question that a webhook answers."""
+"""The event of a request for confirmation."""
 
 
 def request_headers(
     secret_key: bytes, webhook: Webhook, event: str, id: str, body: bytes, now_ms: int
 ) -> dict[str, str]:
-    """The headers of a request, its signature among them.
+    """Return the headers of a request, signature included.
 
     Args:
-        secret_key: the server's.
-        webhook: whom the request is for.
-        event: what it tells, or ``confirm``.
-        id: the message's; the same at every attempt.
-        body: the request's.
-        now_ms: when it is signed (store clock).
+        secret_key: the server's secret key.
+        webhook: the receiver.
+        event: the message's event, or ``confirm``.
+        id: the message's id, the same at every attempt.
+        body: the request's body.
+        now_ms: when the request is signed (store clock).
     """
     secrets = (signing_secret(secret_key, each) for each in webhook.secret_ids(now_ms))
     return {
@@ -42,20 +42,20 @@ def request_headers(
     }
 
 
-def notice_body(format: Format, project: str, id: str, notice: ReleaseEvent) -> bytes:
-    """A notice as a webhook of a format reads it."""
+def event_body(format: Format, project: str, id: str, event: ReleaseEvent) -> bytes:
+    """Return the body of a message about an event, in a webhook's format."""
     if format is Format.SLACK:
-        return _json({"text": slack_text(project, notice)})
+        return _json({"text": slack_text(project, event)})
     return _json(
         {
             "id": id,
-            "event": notice.event,
-            "at": instant_text(notice.at_ms),
+            "event": event.event,
+            "at": instant_text(event.at_ms),
             "project": project,
-            "environment": notice.environment,
-            "actor": notice.actor,
-            "reason": notice.reason,
-            "release": asdict(notice.release) if notice.release is not None else None,
+            "environment": event.environment,
+            "actor": event.actor,
+            "reason": event.reason,
+            "release": asdict(event.release) if event.release is not None else None,
         }
     )
 
@@ -69,7 +69,7 @@ def confirmation_body(
     then: Mapping[str, Any],
     reason: str,
 ) -> bytes:
-    """What a webhook is asked to confirm: that ``release`` goes on to ``then``."""
+    """Return the body of a request to confirm that ``release`` changes to ``then``."""
     return _json(
         {
             "id": id,
@@ -84,16 +84,16 @@ def confirmation_body(
     )
 
 
-def slack_text(project: str, notice: ReleaseEvent) -> str:
-    """A notice in a line or two of Slack's markup."""
-    reason = _escaped(notice.reason)
-    by = _escaped(notice.actor)
-    if notice.release is None:
+def slack_text(project: str, event: ReleaseEvent) -> str:
+    """Return an event in a few lines of Slack's markup."""
+    reason = _escape(event.reason)
+    by = _escape(event.actor)
+    if event.release is None:
         return f"Tidegate can reach this channel (a test by {by})."
-    release = notice.release
-    where = _escaped(f"{project}/{notice.environment}")
-    head = f"*{_escaped(release.flag)}* in {where}: {_escaped(_headline(notice.event, release))}"
-    return f"{head}\n>{reason}\n_{by}, {_escaped(release.id)}_" if reason else head
+    release = event.release
+    where = _escape(f"{project}/{event.environment}")
+    head = f"*{_escape(release.flag)}* in {where}: {_escape(_headline(event.event, release))}"
+    return f"{head}\n>{reason}\n_{by}, {_escape(release.id)}_" if reason else head
 
 
 def _headline(event: str, release: ReleaseSummary) -> str:
@@ -109,29 +109,29 @@ def _headline(event: str, release: ReleaseSummary) -> str:
         case Event.ROLLED_BACK:
             return f"rolled back, {before} → {now}"
         case Event.RETRIED:
-            return f"tries again at {stage}, {now} (attempt {release.attempt})"
+            return f"retries at {stage}, {now} (attempt {release.attempt})"
         case Event.COMPLETED:
             return f"completed, everyone has {release.treatment}"
         case Event.KILLED:
             return f"KILLED at {stage}"
         case _:
-            return f"{_PLAIN.get(event, event)} at {stage}, {now}"
+            return f"{_HEADLINES.get(event, event)} at {stage}, {now}"
 
 
-_PLAIN: Mapping[str, str] = {
-    Event.HELD: "holds",
-    Event.WENT_ON: "goes on",
+_HEADLINES: Mapping[str, str] = {
+    Event.HELD: "is held",
+    Event.WENT_ON: "continues",
     Event.PAUSED: "is paused",
     Event.RESUMED: "is resumed",
     Event.APPROVAL_NEEDED: "waits for approval",
     Event.APPROVED: "was approved",
-    Event.WARNED: "warns",
+    Event.WARNED: "has a warning",
     Event.RESTORED: "is restored and paused",
 }
 
 
-def _escaped(text: str) -> str:
-    """Text that Slack takes for text and nothing else; on one line."""
+def _escape(text: str) -> str:
+    """Return a text on one line without characters that are markup in Slack."""
     plain = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return " ".join(plain.split())
 

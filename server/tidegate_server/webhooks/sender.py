@@ -26,7 +26,7 @@ from tidegate_server.outbound.bounded_threads import BoundedThreads
 from tidegate_server.outbound.http_client import HttpResult, request
 from tidegate_server.store import Store
 from tidegate_server.store.outbox import Attempt, Delivery, DeliveryState
-from tidegate_server.webhooks.messages import notice_body, request_headers
+from tidegate_server.webhooks.messages import event_body, request_headers
 
 log = structlog.get_logger("tidegate.policy_job")
 
@@ -148,15 +148,15 @@ class WebhookSender:
         return False
 
     def _send(self, project: str, webhook: Webhook, delivery: Delivery, now_ms: int) -> HttpResult:
-        notice = delivery.record.notice
-        body = notice_body(webhook.format, project, delivery.id, notice)
+        event = delivery.record.notice
+        body = event_body(webhook.format, project, delivery.id, event)
         return request(
             "POST",
             webhook.url,
             timeout_s=webhook.timeout_ms / 1_000,
             body=body,
             headers=request_headers(
-                self._secret_key, webhook, notice.event, delivery.id, body, now_ms
+                self._secret_key, webhook, event.event, delivery.id, body, now_ms
             ),
         )
 
