@@ -14,7 +14,7 @@ KNOWN = {"attribute": "email", "operator": "exists"}
 @pytest.mark.parametrize(
     ("when", "output"),
     [
-        (None, "nobody else"),
+        (None, "none"),
         (PRO, 'plan equals "pro"'),
         (KNOWN, "email exists"),
         ({"segment": "staff"}, "in segment staff"),

@@ -12,7 +12,7 @@ from tests.cli.test_kill import sdk_token
 
 
 def test_instances_are_listed_with_their_process(checkout: Tidegate, server: RunningServer) -> None:
-    assert "No instance reports in production" in checkout.run("instances").err
+    assert "No live instances in production" in checkout.run("instances").err
     client = sdk.Client(server.url, sdk_token(checkout))
     try:
         wait_until("it reports", lambda: checkout.json("instances") != [])

@@ -93,7 +93,7 @@ def test_a_kill_that_a_live_instance_has_not_applied_exits_with_5(
 
 def test_a_kill_without_live_instances_cannot_be_confirmed(checkout: Tidegate) -> None:
     output = checkout.ok("kill", "checkout")
-    assert "No instance reports here" in output
+    assert "There are no live instances that could confirm the kill." in output
 
 
 def test_a_kill_stops_the_release_and_a_restore_leaves_it_paused(checkout: Tidegate) -> None:

@@ -9,9 +9,8 @@ def test_only_the_new_token_is_on_standard_output(tidegate: Tidegate) -> None:
     result = tidegate.run("token", "create", "ci", "--role", "writer")
     assert result.out.startswith("tg_writer_")
     assert result.out.count("\n") == 1
-    assert "Token ci created: " in result.err
-    assert ", writer, the whole server." in result.err
-    assert "only shown this once" in result.err
+    assert "Token ci created: writer of the whole server, id " in result.err
+    assert "it is not shown again" in result.err
     assert tidegate.with_variables(TIDEGATE_TOKEN=result.out.strip()).json("flag", "list") == []
 
 

@@ -11,7 +11,7 @@ def test_only_the_webhooks_secret_is_on_standard_output(tidegate: Tidegate) -> N
     # URL is the webhook's address, not the server's.
     result = tidegate.run("webhook", "create", "chat", "https://chat.example.com/x")
     assert (result.status, result.out[:4], result.out.count("\n")) == (0, "tgw_", 1)
-    assert "only shown this once" in result.err
+    assert "it is not shown again" in result.err
     secret = result.out.strip()
     for arguments in (("webhook", "show", "chat"), ("webhook", "list"), ("audit",)):
         assert secret not in tidegate.ok(*arguments) + tidegate.ok(*arguments, "-o", "json")

@@ -52,7 +52,7 @@ def serving(serve: Json) -> str:
 def condition(when: Json | None) -> str:
     """Who meets a condition: ``plan equals "pro" and in segment staff``."""
     if when is None:
-        return "nobody else"
+        return "none"
     if "segment" in when:
         return f"in segment {when['segment']}"
     for group, conjunction in (("all", " and "), ("any", " or "), ("none", " or ")):

@@ -25,7 +25,7 @@ COLUMNS: Columns = {
 @output_option
 @environment_options
 def instances(client: ApiClient, include_gone: bool, output: str) -> None:
-    """List instances: processes that run an SDK, with their versions."""
+    """List instances: the processes that run an SDK."""
     known = client.list(client.environment_path("instances")).items
     shown = [each for each in known if include_gone or each["live"]]
     if output != JSON:
@@ -34,5 +34,5 @@ def instances(client: ApiClient, include_gone: bool, output: str) -> None:
         shown,
         COLUMNS,
         output,
-        empty=f"No instance reports in {client.target.environment}.",
+        empty=f"No live instances in {client.target.environment}.",
     )

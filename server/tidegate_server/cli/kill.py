@@ -115,7 +115,7 @@ def _receipt_text(targeting: Json, *, waited: bool) -> str:
     if receipt is None:
         return "Someone has restored the flag in the meantime."
     if receipt["live"] == 0:
-        return "No instance reports here, so none can confirm the kill."
+        return "There are no live instances that could confirm the kill."
     so_far = "" if waited or _applied_everywhere(targeting) else " so far"
     text = f"Applied by {receipt['applied']} of {receipt['live']} live instances{so_far}"
     if receipt["median_ms"] is not None:

@@ -38,8 +38,8 @@ def _method(backtest: Json) -> str:
         return "Every count that the policy needs is recorded."
     cut = "" if backtest["complete"] else ", as many as time allowed"
     return (
-        f"{100 * backtest['known']:.3g} % of the counts are recorded, the others are simulated in "
-        f"{backtest['runs']} runs{cut}. In brackets: the range of nine out of ten runs."
+        f"{100 * backtest['known']:.3g} % of the counts are recorded; the rest is simulated in "
+        f"{count(backtest['runs'], 'run')}{cut}. In brackets: the range of nine out of ten runs."
     )
 
 

@@ -163,8 +163,8 @@ def print_results(plan: Plan, results: Results, *, as_json: bool) -> None:
     print_text(
         f"Policy {plan.policy.key}: {count(healthy.runs, 'healthy release')} and "
         f"{count(bad.runs, 'bad release')}, with {plan.traffic:,.4g} operations a minute from "
-        f"{count(plan.users, 'user')}, of which {100 * plan.base_error:.3g} % fail. In brackets: "
-        "the 95 % confidence interval.\n"
+        f"{count(plan.users, 'user')} and a base error of {100 * plan.base_error:.3g} %. In "
+        "brackets: the 95 % confidence interval.\n"
     )
     return print_table(("", "healthy", f"{plan.bad:g} times the errors"), _rows(plan, healthy, bad))
 

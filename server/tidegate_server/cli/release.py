@@ -92,7 +92,7 @@ def start_release(
     reason: str,
     output: str,
 ) -> None:
-    """Start to release a variant of a flag, stage by stage."""
+    """Start the release of a variant, stage by stage."""
     body = {
         "flag": flag,
         "treatment": treatment,

@@ -51,7 +51,7 @@ def status_line(release: Json) -> str:
     if progress := release["progress"]:
         control, treatment = progress["control"], progress["treatment"]
         text += (
-            f"; errors {error_rate(control)} in control, {error_rate(treatment)} in treatment"
+            f"; error rate: control {error_rate(control)}, treatment {error_rate(treatment)}"
             f"; {_evidence(progress)}"
         )
     return printable(f"{text}; {release['reason']}" if release["reason"] else text)
@@ -212,7 +212,7 @@ def _exp(log: float) -> float:
 
 def error_rate(arm: Json) -> str:
     """Return errors per finished operation, in percent."""
-    return f"{arm['errors'] / arm['outcomes']:.2%}" if arm["outcomes"] else "-"
+    return f"{100 * arm['errors'] / arm['outcomes']:.2f} %" if arm["outcomes"] else "-"
 
 
 def _evidence(progress: Json) -> str:

@@ -164,7 +164,7 @@ def create(
 def print_secret(text: str, document: Json) -> None:
     """Print a new secret to standard output, and ``text`` about it to standard error."""
     print_stderr(text)
-    print_stderr("The secret is only shown this once:")
+    print_stderr("Copy this secret now, it is not shown again:")
     print_text(document["secret"])
 
 

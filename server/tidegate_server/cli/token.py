@@ -36,7 +36,7 @@ def _scope(token: Json) -> str:
     project, environment = token["project"], token["environment"]
     if project is None:
         return "the whole server"
-    return project if environment is None else f"{environment} in {project}"
+    return f"{environment} (project {project})" if environment else f"project {project}"
 
 
 @click.group()
@@ -103,6 +103,6 @@ def create_token(
     }
 
     def message(created: Json) -> str:
-        return f"Token {name} created: {created['id']}, {role}, {_scope(created)}."
+        return f"Token {name} created: {role} of {_scope(created)}, id {created['id']}."
 
     create(TOKEN, client, body, output, message)
