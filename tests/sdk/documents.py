@@ -1,4 +1,4 @@
-"""Documents as the server sends them, with what a test does not care about filled in."""
+"""Documents as the server sends them, with defaults for what a test does not set."""
 
 from __future__ import annotations
 
@@ -43,7 +43,8 @@ def a_release(*openings: tuple[float, list[str]], **changes: Any) -> dict[str, A
     }
 
 
-def asking(*others: str) -> list[dict[str, Any]]:
+def prerequisites(*others: str) -> list[dict[str, Any]]:
+    """Prerequisites that other flags are on."""
     return [{"flag": other, "variants": ["on"]} for other in others]
 
 
@@ -59,6 +60,6 @@ def a_snapshot(*flags: dict[str, Any], **segments: Any) -> dict[str, Any]:
 
 
 def compiled(document: dict[str, Any]) -> CompiledSnapshot:
-    """A snapshot as a client asks it; flags that cannot be read are in it as such."""
+    """Return a snapshot compiled as a client compiles it, with the parts that cannot be read."""
     broken: dict[str, WireError] = {}
     return compile_snapshot(wire.parse_snapshot(document, broken), broken)

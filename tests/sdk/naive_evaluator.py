@@ -1,7 +1,7 @@
-"""The rules of evaluation, written down a second time, the long way round.
+"""A second, simple implementation of evaluation, to compare the SDK with.
 
-Nothing here is compiled, cached or shared with the SDK: a snapshot's document and a context
-are walked anew for every question. It is slow and has to be right.
+It compiles and caches nothing and shares no code with the SDK: each evaluation walks through
+the snapshot's document. It is slow and must be right.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from typing import Any
 from tests.sdk import murmur3
 
 Document = Mapping[str, Any]
-"""JSON, as it came."""
+"""Decoded JSON."""
 
-Whom = Mapping[str, Any]
+FlatContext = Mapping[str, Any]
 """An evaluation context in its flat form, with the targeting key under ``targetingKey``."""
 
 Exposures = tuple[tuple[str, int, int, str], ...]
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a question gets."""
+class Result:
+    """The result of an evaluation."""
 
     reason: str
     variant: str | None = None
@@ -38,48 +38,48 @@ class Answer:
 
 
 class NoKey(Exception):
-    """A percentage decides, and the context has no targeting key."""
+    """A percentage decides but the context has no targeting key."""
 
 
-def ask(snapshot: Document, key: str, whom: Whom) -> Answer:
+def evaluate(snapshot: Document, key: str, context: FlatContext) -> Result:
     flag = snapshot["flags"].get(key)
     if flag is None:
-        return Answer("ERROR", error_code="FLAG_NOT_FOUND")
+        return Result("ERROR", error_code="FLAG_NOT_FOUND")
     variants = {variant["key"]: variant["value"] for variant in flag["variants"]}
     if not all(_is_of(flag["type"], value) for value in variants.values()):
-        return Answer("ERROR", error_code="PARSE_ERROR")
+        return Result("ERROR", error_code="PARSE_ERROR")
     if flag.get("killed") is not None:
         variant = flag["killed"] if flag["killed"] in variants else flag["off_variant"]
-        return _give(flag, variant, "DISABLED", killed=True)
+        return _result(flag, variant, "DISABLED", killed=True)
     if flag["off_variant"] not in variants:
-        return Answer("ERROR", error_code="PARSE_ERROR")
+        return Result("ERROR", error_code="PARSE_ERROR")
     if not flag["enabled"]:
-        return _give(flag, flag["off_variant"], "DISABLED")
-    if _waits_for_itself(snapshot, key) or not _names_in_use(flag) <= variants.keys():
-        return Answer("ERROR", error_code="PARSE_ERROR")
+        return _result(flag, flag["off_variant"], "DISABLED")
+    if _leads_back_to_itself(snapshot, key) or not _names_in_use(flag) <= variants.keys():
+        return Result("ERROR", error_code="PARSE_ERROR")
     exposures: Exposures = ()
     for prerequisite in flag.get("prerequisites", ()):
-        found = ask(snapshot, prerequisite["flag"], whom)
-        exposures += found.exposures
-        if found.variant is None or found.variant not in prerequisite["variants"]:
-            answer = _give(flag, flag["off_variant"], "DISABLED")
-            return _exposed(answer, exposures)
+        other = evaluate(snapshot, prerequisite["flag"], context)
+        exposures += other.exposures
+        if other.variant is None or other.variant not in prerequisite["variants"]:
+            result = _result(flag, flag["off_variant"], "DISABLED")
+            return _exposed(result, exposures)
     try:
-        return _exposed(_decide(snapshot, flag, whom), exposures)
+        return _exposed(_decide(snapshot, flag, context), exposures)
     except NoKey:
-        return Answer("ERROR", error_code="TARGETING_KEY_MISSING", exposures=exposures)
+        return Result("ERROR", error_code="TARGETING_KEY_MISSING", exposures=exposures)
 
 
-def _exposed(answer: Answer, before: Exposures) -> Answer:
-    return Answer(
-        answer.reason, answer.variant, answer.value, answer.error_code, answer.metadata,
-        before + answer.exposures,
+def _exposed(result: Result, before: Exposures) -> Result:
+    return Result(
+        result.reason, result.variant, result.value, result.error_code, result.metadata,
+        before + result.exposures,
     )  # fmt: skip
 
 
 def _is_of(type: str, value: Any) -> bool:
     if value is None:
-        return True  # whoever asks has a default
+        return True  # the caller's default is used
     if type == "boolean":
         return value is True or value is False
     if type == "number":
@@ -87,14 +87,14 @@ def _is_of(type: str, value: Any) -> bool:
     return isinstance(value, str if type == "string" else dict | list)
 
 
-def _waits_for_itself(snapshot: Document, start: str) -> bool:
-    def asked_by(key: str) -> list[str]:
+def _leads_back_to_itself(snapshot: Document, start: str) -> bool:
+    def prerequisites_of(key: str) -> list[str]:
         flag = snapshot["flags"].get(key)
         if flag is None or not flag["enabled"] or flag.get("killed") is not None:
             return []
         return [prerequisite["flag"] for prerequisite in flag.get("prerequisites", ())]
 
-    return start in _reached(asked_by(start), asked_by)
+    return start in _reached(prerequisites_of(start), prerequisites_of)
 
 
 def _reached(first: Iterable[str], following: Callable[[str], Iterable[str]]) -> set[str]:
@@ -107,7 +107,7 @@ def _reached(first: Iterable[str], following: Callable[[str], Iterable[str]]) ->
 
 
 def _names_in_use(flag: Document) -> set[str]:
-    """Variants that rules, the default rule and the release would serve."""
+    """Return the variants that the rules, the default rule and the release can serve."""
     places = [(rule["id"], rule["serve"]) for rule in flag.get("rules", ())]
     places.append((None, flag["default"]))
     release = flag.get("release")
@@ -122,41 +122,51 @@ def _names_in_use(flag: Document) -> set[str]:
     return names
 
 
-def _decide(snapshot: Document, flag: Document, whom: Whom) -> Answer:
+def _decide(snapshot: Document, flag: Document, context: FlatContext) -> Result:
     for rule in flag.get("rules", ()):
-        if holds(snapshot, rule["when"], whom):
-            return _serve(snapshot, flag, rule["serve"], rule["id"], "TARGETING_MATCH", whom)
+        if holds(snapshot, rule["when"], context):
+            return _serve(snapshot, flag, rule["serve"], rule["id"], "TARGETING_MATCH", context)
     plain = not (flag.get("rules") or flag.get("prerequisites") or flag.get("release"))
-    return _serve(snapshot, flag, flag["default"], None, "STATIC" if plain else "DEFAULT", whom)
+    return _serve(snapshot, flag, flag["default"], None, "STATIC" if plain else "DEFAULT", context)
 
 
 def _serve(
-    snapshot: Document, flag: Document, serve: Document, rule: str | None, reason: str, whom: Whom
-) -> Answer:
+    snapshot: Document,
+    flag: Document,
+    serve: Document,
+    rule: str | None,
+    reason: str,
+    context: FlatContext,
+) -> Result:
     release = flag.get("release")
     if release is not None and release.get("rule") == rule:
-        return _release(snapshot, flag, release, rule, reason, whom)
+        return _release(snapshot, flag, release, rule, reason, context)
     if serve.get("variant") is not None:
-        return _give(flag, serve["variant"], reason, rule)
-    place, at = _bucket(flag["salt"], whom), 0
+        return _result(flag, serve["variant"], reason, rule)
+    bucket, end = _bucket(flag["salt"], context), 0
     for part in serve["split"]:
-        at += _buckets(part["weight"])
-        if place < at:
-            return _give(flag, part["variant"], "SPLIT", rule)
-    return _give(flag, serve["split"][-1]["variant"], "SPLIT", rule)
+        end += _buckets(part["weight"])
+        if bucket < end:
+            return _result(flag, part["variant"], "SPLIT", rule)
+    return _result(flag, serve["split"][-1]["variant"], "SPLIT", rule)
 
 
 def _release(
-    snapshot: Document, flag: Document, release: Document, rule: str | None, reason: str, whom: Whom
-) -> Answer:
+    snapshot: Document,
+    flag: Document,
+    release: Document,
+    rule: str | None,
+    reason: str,
+    context: FlatContext,
+) -> Result:
     matching = [
         opening
         for opening in release["openings"]
         if not opening.get("segments")
-        or any(_in_segment(snapshot, segment, whom) for segment in opening["segments"])
+        or any(_in_segment(snapshot, segment, context) for segment in opening["segments"])
     ]
     if not matching:
-        return _give(flag, release["control"], reason, rule, release)
+        return _result(flag, release["control"], reason, rule, release)
     stratum = max(matching, key=lambda opening: opening["percentage"])  # the first of equals
     opened = _buckets(stratum["percentage"])
     if opened >= 100_000:
@@ -164,16 +174,16 @@ def _release(
     elif opened <= 0:
         arm = "control"
     else:
-        arm = "treatment" if _bucket(release["salt"], whom) < opened else "control"
+        arm = "treatment" if _bucket(release["salt"], context) < opened else "control"
     if 0 < opened < 100_000:
         reason = "SPLIT"
     elif stratum.get("segments"):
         reason = "TARGETING_MATCH"
     exposure = (release["id"], release["step"], stratum["stage"], arm)
-    return _give(flag, release[arm], reason, rule, release, exposures=(exposure,))
+    return _result(flag, release[arm], reason, rule, release, exposures=(exposure,))
 
 
-def _give(
+def _result(
     flag: Document,
     variant: str,
     reason: str,
@@ -181,7 +191,7 @@ def _give(
     release: Document | None = None,
     killed: bool = False,
     exposures: Exposures = (),
-) -> Answer:
+) -> Result:
     metadata = {"flagVersion": flag["version"]}
     if rule is not None:
         metadata["ruleId"] = rule
@@ -191,12 +201,12 @@ def _give(
         metadata["killed"] = True
     for each in flag["variants"]:
         if each["key"] == variant:
-            return Answer(reason, variant, each["value"], None, metadata, exposures)
-    return Answer("ERROR", error_code="PARSE_ERROR")
+            return Result(reason, variant, each["value"], None, metadata, exposures)
+    return Result("ERROR", error_code="PARSE_ERROR")
 
 
-def _bucket(salt: str, whom: Whom) -> int:
-    key = whom.get("targetingKey")
+def _bucket(salt: str, context: FlatContext) -> int:
+    key = context.get("targetingKey")
     if not isinstance(key, str):
         raise NoKey
     return murmur3.x86_32(f"{salt}:{key}".encode()) * 100_000 >> 32
@@ -206,23 +216,23 @@ def _buckets(percentage: float) -> int:
     return int(percentage * 1000 + 0.5)
 
 
-def _in_segment(snapshot: Document, key: str, whom: Whom) -> bool:
+def _in_segment(snapshot: Document, key: str, context: FlatContext) -> bool:
     segment = snapshot["segments"].get(key)
     if segment is None:
         return False
 
     def named_by(other: str) -> list[str]:
-        found = snapshot["segments"].get(other)
-        return list(_segments_in(found.get("when"))) if found else []
+        nested = snapshot["segments"].get(other)
+        return list(_segments_in(nested.get("when"))) if nested else []
 
     if key in _reached(named_by(key), named_by):
         return False
-    user = whom.get("targetingKey")
+    user = context.get("targetingKey")
     if user in segment.get("excluded", ()):
         return False
     if user in segment.get("included", ()):
         return True
-    return segment.get("when") is not None and holds(snapshot, segment["when"], whom)
+    return segment.get("when") is not None and holds(snapshot, segment["when"], context)
 
 
 def _segments_in(condition: Document | None) -> Iterator[str]:
@@ -235,26 +245,26 @@ def _segments_in(condition: Document | None) -> Iterator[str]:
             yield from _segments_in(part)
 
 
-def holds(snapshot: Document, condition: Document, whom: Whom) -> bool:
+def holds(snapshot: Document, condition: Document, context: FlatContext) -> bool:
     if "segment" in condition:
-        return _in_segment(snapshot, condition["segment"], whom)
+        return _in_segment(snapshot, condition["segment"], context)
     if "all" in condition:
-        return not [part for part in condition["all"] if not holds(snapshot, part, whom)]
+        return not [part for part in condition["all"] if not holds(snapshot, part, context)]
     if "any" in condition:
-        return bool([part for part in condition["any"] if holds(snapshot, part, whom)])
+        return bool([part for part in condition["any"] if holds(snapshot, part, context)])
     if "none" in condition:
-        return not [part for part in condition["none"] if holds(snapshot, part, whom)]
-    actual = _attribute(whom, condition["attribute"])
+        return not [part for part in condition["none"] if holds(snapshot, part, context)]
+    actual = _attribute(context, condition["attribute"])
     return compare(condition["operator"], actual, condition.get("value"))
 
 
-def _attribute(whom: Whom, path: str) -> Any:
-    if path in whom:
-        return whom[path]
+def _attribute(context: FlatContext, path: str) -> Any:
+    if path in context:
+        return context[path]
     head, dot, rest = path.partition(".")
     if not dot:
         return None
-    inner = whom.get(head)
+    inner = context.get(head)
     if not isinstance(inner, Mapping):
         return None
     return _nested(inner, rest)
@@ -262,14 +272,14 @@ def _attribute(whom: Whom, path: str) -> Any:
 
 def _nested(inner: Mapping[str, Any], path: str) -> Any:
     head, dot, rest = path.partition(".")
-    found = inner.get(head)
+    value = inner.get(head)
     if not dot:
-        return found
-    return _nested(found, rest) if isinstance(found, Mapping) else None
+        return value
+    return _nested(value, rest) if isinstance(value, Mapping) else None
 
 
 def compare(operator: str, actual: Any, value: Any) -> bool:
-    """Whether an attribute's value satisfies an operator. Patterns must mean the same to ``re``."""
+    """Return whether a value meets a comparison. Patterns must mean the same in ``re``."""
     if operator == "exists":
         return actual is not None
     if operator == "equals":
@@ -349,13 +359,13 @@ def _seconds(value: Any) -> float | None:
 
 
 def _semver(value: Any) -> Any:
-    """An ordering key by section 11 of semver.org 2.0.0."""
-    found = isinstance(value, str) and re.fullmatch(
+    """Return a sort key by section 11 of semver.org 2.0.0."""
+    match = isinstance(value, str) and re.fullmatch(
         r"v?(\d+)(?:\.(\d+))?(?:\.(\d+))?(?:-([0-9A-Za-z.-]+))?(?:\+[0-9A-Za-z.-]+)?", value
     )
-    if not found:
+    if not match:
         return None
-    numbers = [int(part or 0) for part in found.groups()[:3]]
+    numbers = [int(part or 0) for part in match.groups()[:3]]
 
     def by_precedence(one: str | None, other: str | None) -> int:
         if one is None or other is None:
@@ -369,4 +379,4 @@ def _semver(value: Any) -> Any:
                 return 1 if a > b else -1
         return len(one.split(".")) - len(other.split("."))
 
-    return numbers, cmp_to_key(by_precedence)(found.group(4))
+    return numbers, cmp_to_key(by_precedence)(match.group(4))

@@ -1,4 +1,4 @@
-"""Random snapshots and contexts, as documents: mostly sound, always of the wire's form."""
+"""Hypothesis strategies for snapshots and contexts: documents of the wire format, mostly valid."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def flags(draw: st.DrawFn, key: str) -> dict[str, Any]:
     names = NAMES[:size]
     served = [*names, "missing"] if draw(_rarely) else names
     rules = draw(st.lists(st.sampled_from(RULES), max_size=2, unique=True))
-    asked = st.sampled_from([*FLAGS, *FLAGS, "unknown"])
+    others = st.sampled_from([*FLAGS, *FLAGS, "unknown"])
     return {
         "key": key,
         "type": type,
@@ -172,7 +172,7 @@ def flags(draw: st.DrawFn, key: str) -> dict[str, Any]:
         ],
         "prerequisites": [
             {"flag": other, "variants": draw(st.sampled_from([NAMES, ["on", "off"], ["on"], []]))}
-            for other in (draw(st.lists(asked, max_size=2, unique=True)) if draw(_often) else ())
+            for other in (draw(st.lists(others, max_size=2, unique=True)) if draw(_often) else ())
         ],
         "killed": draw(st.sampled_from([*names, "missing"])) if draw(_rarely) else None,
         "release": draw(_releases(names, rules)) if draw(_often) else None,
@@ -193,7 +193,7 @@ def snapshots(draw: st.DrawFn) -> dict[str, Any]:
 
 @st.composite
 def updates(draw: st.DrawFn, version: int) -> dict[str, Any]:
-    """An update to ``version``: some flags and segments put, some taken away."""
+    """An update to ``version`` that sets some flags and segments and removes others."""
     return {
         "version": version,
         "flags": {key: draw(st.none() | flags(key)) for key in draw(_some(FLAGS))},

@@ -11,8 +11,8 @@ from tidegate.evaluation import code_generation
 from tests.sdk.documents import a_flag, a_release, a_snapshot
 from tests.sdk.snapshots import FLAGS, contexts, snapshots
 
-ODD = "'); raise SystemExit  # \\ \n {0} %s"
-"""What would end a program if it ever became one."""
+CODE = "'); raise SystemExit  # \\ \n {0} %s"
+"""Would end the process if it were ever compiled."""
 
 
 def rule(number: int, when: dict[str, Any], variant: str = "off") -> dict[str, Any]:
@@ -25,42 +25,42 @@ def equals(attribute: str, value: str) -> dict[str, Any]:
 
 @given(snapshots(), st.lists(contexts, min_size=1, max_size=3))
 @settings(max_examples=60)
-def test_the_quick_way_gives_and_counts_what_the_long_way_does(
-    document: dict[str, Any], people: list[dict[str, Any]]
+def test_a_value_and_its_exposures_equal_those_of_the_details(
+    document: dict[str, Any], flat_contexts: list[dict[str, Any]]
 ) -> None:
     client = Client.offline(document)
     for key in FLAGS:
-        for whom in people:
-            context = Context.of(whom)
+        for user in flat_contexts:
+            context = Context.of(user)
             for other in (context, None):
-                for _ in range(2):  # the first question compiles
-                    with client.operation(context) as quick:
+                for _ in range(2):  # the first evaluation compiles
+                    with client.operation(context) as of_value:
                         value = client.boolean(key, True, other)
                         assert client.boolean(key, True, other) is value
-                    with client.operation(context) as slow:
+                    with client.operation(context) as of_details:
                         details = client.boolean_details(key, True, other)
                     assert value is details.value
-                    assert quick.exposures == slow.exposures
-                    assert quick.other_keys == slow.other_keys
+                    assert of_value.exposures == of_details.exposures
+                    assert of_value.other_keys == of_details.other_keys
 
 
-def test_what_people_wrote_is_never_source() -> None:
-    segment = {"key": ODD, "included": [ODD]}
+def test_text_from_a_snapshot_is_never_compiled() -> None:
+    segment = {"key": CODE, "included": [CODE]}
     rules = [
-        rule(1, equals(ODD, ODD)),
-        rule(2, {"attribute": "plan", "operator": "in", "value": [ODD]}),
-        rule(3, {"segment": ODD}),
-        rule(4, {"any": [equals(f"{ODD}.x", ODD), {"none": [equals("x", "y")]}]}),
+        rule(1, equals(CODE, CODE)),
+        rule(2, {"attribute": "plan", "operator": "in", "value": [CODE]}),
+        rule(3, {"segment": CODE}),
+        rule(4, {"any": [equals(f"{CODE}.x", CODE), {"none": [equals("x", "y")]}]}),
     ]
-    flag = a_flag("odd", salt=ODD, rules=rules, release=a_release((50, []), salt=ODD))
-    client = Client.offline(a_snapshot(flag, **{ODD: segment}))
-    for whom in ({ODD: ODD}, {"plan": ODD}, {"targetingKey": ODD}, {}):
-        assert client.boolean_details("odd", True, Context.of(whom)).metadata["ruleId"]
+    flag = a_flag("odd", salt=CODE, rules=rules, release=a_release((50, []), salt=CODE))
+    client = Client.offline(a_snapshot(flag, **{CODE: segment}))
+    for user in ({CODE: CODE}, {"plan": CODE}, {"targetingKey": CODE}, {}):
+        assert client.boolean_details("odd", True, Context.of(user)).metadata["ruleId"]
     plain = Context.of({"targetingKey": "ann", "x": "y"})
     assert client.boolean_details("odd", True, plain).metadata["releaseId"] == "rel_1"
 
 
-def test_flags_of_one_shape_are_compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_flags_of_one_shape_share_the_compiled_code(monkeypatch: pytest.MonkeyPatch) -> None:
     flags = [a_flag(f"flag-{n}", rules=[rule(n, equals("plan", f"p{n}"))]) for n in range(50)]
     client = Client.offline(a_snapshot(*flags))
     before = code_generation._compile_source.cache_info().misses
@@ -70,7 +70,7 @@ def test_flags_of_one_shape_are_compiled_once(monkeypatch: pytest.MonkeyPatch) -
 
 
 class Contrary(str):
-    """Text that is equal to everything."""
+    """A string that is equal to everything."""
 
     def __eq__(self, other: object) -> bool:
         return True
@@ -87,7 +87,7 @@ class Hostile:
     __hash__ = None  # type: ignore[assignment]
 
 
-def test_only_text_is_compared_with_text() -> None:
+def test_a_string_is_compared_with_strings_only() -> None:
     rules = [
         rule(1, equals("plan", "pro")),
         rule(2, {"attribute": "plan", "operator": "in", "value": ["free", "pro"]}),
@@ -98,7 +98,7 @@ def test_only_text_is_compared_with_text() -> None:
     assert client.boolean("checkout", True, Context("ann", plan=Contrary("x"))) is False
 
 
-def test_many_rules_and_deep_conditions_are_no_trouble() -> None:
+def test_many_rules_and_deep_conditions_compile() -> None:
     deep: dict[str, Any] = equals("plan", "pro")
     for level in range(20):
         deep = {"none": [{"all": [deep, equals("x", "y")]}]} if level % 2 else {"any": [deep]}

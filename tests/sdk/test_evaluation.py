@@ -1,4 +1,4 @@
-"""CompiledSnapshot evaluation: as the naive one, whole or in updates, and without leftovers."""
+"""Compiled evaluation: equal to the naive evaluator, also after updates, and free of garbage."""
 
 from __future__ import annotations
 
@@ -17,39 +17,39 @@ from tidegate.evaluation.results import Evaluation
 from tidegate.evaluation.rule_set import CompiledSnapshot
 
 from tests.sdk import naive_evaluator
-from tests.sdk.documents import a_flag, a_release, a_snapshot, asking, compiled
+from tests.sdk.documents import a_flag, a_release, a_snapshot, compiled, prerequisites
 from tests.sdk.snapshots import FLAGS, KEYS, contexts, percentages, snapshots, updates
 
 
-def plainly(answer: Evaluation) -> naive_evaluator.Answer:
-    return naive_evaluator.Answer(
-        answer.reason,
-        answer.variant,
-        answer.value,
-        answer.error_code,
-        dict(answer.metadata),
-        tuple((each.release, each.step, each.stratum, each.arm) for each in answer.exposures),
+def as_naive(evaluation: Evaluation) -> naive_evaluator.Result:
+    return naive_evaluator.Result(
+        evaluation.reason,
+        evaluation.variant,
+        evaluation.value,
+        evaluation.error_code,
+        dict(evaluation.metadata),
+        tuple((each.release, each.step, each.stratum, each.arm) for each in evaluation.exposures),
     )
 
 
-def answers(compiled: CompiledSnapshot, whom: dict[str, Any]) -> dict[str, naive_evaluator.Answer]:
-    context = Context.of(whom)
-    return {key: plainly(compiled.evaluate(key, context)) for key in [*FLAGS, "unknown"]}
+def answers(compiled: CompiledSnapshot, user: dict[str, Any]) -> dict[str, naive_evaluator.Result]:
+    context = Context.of(user)
+    return {key: as_naive(compiled.evaluate(key, context)) for key in [*FLAGS, "unknown"]}
 
 
 @given(snapshots(), st.lists(contexts, min_size=1, max_size=5))
-def test_compiled_evaluation_is_naive_evaluation(
-    document: dict[str, Any], people: list[dict[str, Any]]
+def test_compiled_evaluation_equals_naive_evaluation(
+    document: dict[str, Any], flat_contexts: list[dict[str, Any]]
 ) -> None:
     ready = compiled(document)
-    for whom in people:
-        for key, answer in answers(ready, whom).items():
-            assert answer == naive_evaluator.ask(document, key, whom), key
+    for user in flat_contexts:
+        for key, answer in answers(ready, user).items():
+            assert answer == naive_evaluator.evaluate(document, key, user), key
 
 
 @given(snapshots(), st.data(), contexts)
-def test_an_update_gives_what_the_updated_snapshot_gives(
-    document: dict[str, Any], data: st.DataObject, whom: dict[str, Any]
+def test_an_update_equals_the_whole_updated_snapshot(
+    document: dict[str, Any], data: st.DataObject, user: dict[str, Any]
 ) -> None:
     ready = compiled(document)
     for _ in range(data.draw(st.integers(1, 3))):
@@ -57,7 +57,7 @@ def test_an_update_gives_what_the_updated_snapshot_gives(
         document = updated(document, update)
         ready = ready.apply(wire.parse_update(update))
         whole = compiled(document)
-        assert answers(ready, whom) == answers(whole, whom)
+        assert answers(ready, user) == answers(whole, user)
         assert ready.snapshot == whole.snapshot
         assert {key: flag.dependencies for key, flag in ready.flags.items()} == {
             key: flag.dependencies for key, flag in whole.flags.items()
@@ -73,49 +73,54 @@ def updated(document: dict[str, Any], update: dict[str, Any]) -> dict[str, Any]:
     return after
 
 
-def variant(ready: CompiledSnapshot, key: str, whom: str | None = "ann") -> str | None:
-    return ready.evaluate(key, Context(whom)).variant
+def variant(ready: CompiledSnapshot, key: str, user: str | None = "ann") -> str | None:
+    return ready.evaluate(key, Context(user)).variant
 
 
-# What leads back to itself
+# Cycles
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations("abcd")), ids="".join)
-def test_flags_that_wait_for_each_other_are_all_refused(order: tuple[str, ...]) -> None:
-    asks = {"a": ["b"], "b": ["c"], "c": ["a"], "d": ["a"]}
-    ready = compiled(a_snapshot(*(a_flag(k, prerequisites=asking(*asks[k])) for k in order)))
+def test_flags_in_a_cycle_of_prerequisites_cannot_be_read(order: tuple[str, ...]) -> None:
+    named = {"a": ["b"], "b": ["c"], "c": ["a"], "d": ["a"]}
+    ready = compiled(
+        a_snapshot(*(a_flag(k, prerequisites=prerequisites(*named[k])) for k in order))
+    )
     for key in "abc":
         answer = ready.evaluate(key, Context("ann"))
         assert answer.error_code == "PARSE_ERROR"
         assert "lead back to it" in str(answer.error_message)
-    assert variant(ready, "d") == "off"  # it only waits for them
+    assert variant(ready, "d") == "off"  # not part of the cycle
 
 
-def test_a_flag_that_waits_for_itself_is_refused() -> None:
-    ready = compiled(a_snapshot(a_flag("a", prerequisites=asking("a"))))
+def test_a_flag_that_is_its_own_prerequisite_cannot_be_read() -> None:
+    ready = compiled(a_snapshot(a_flag("a", prerequisites=prerequisites("a"))))
     assert ready.evaluate("a", Context()).error_code == "PARSE_ERROR"
 
 
 @pytest.mark.parametrize("change", [{"killed": "on"}, {"enabled": False, "off_variant": "on"}])
-def test_a_flag_that_asks_nobody_any_more_ends_the_circle(change: dict[str, Any]) -> None:
-    circle = compiled(
-        a_snapshot(a_flag("a", prerequisites=asking("b")), a_flag("b", prerequisites=asking("a")))
+def test_a_killed_or_disabled_flag_breaks_the_cycle(change: dict[str, Any]) -> None:
+    cycle = compiled(
+        a_snapshot(
+            a_flag("a", prerequisites=prerequisites("b")),
+            a_flag("b", prerequisites=prerequisites("a")),
+        )
     )
-    assert variant(circle, "a") is None
-    changed = a_flag("b", prerequisites=asking("a"), **change)
+    assert variant(cycle, "a") is None
+    changed = a_flag("b", prerequisites=prerequisites("a"), **change)
     update = wire.parse_update({"version": 2, "flags": {"b": changed}, "segments": {}})
-    mended = circle.apply(update)
-    assert (variant(mended, "a"), variant(mended, "b")) == ("on", "on")
+    after = cycle.apply(update)
+    assert (variant(after, "a"), variant(after, "b")) == ("on", "on")
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations("abcd")), ids="".join)
-def test_segments_that_lead_back_to_themselves_hold_nobody(order: tuple[str, ...]) -> None:
+def test_segments_in_a_cycle_contain_nobody(order: tuple[str, ...]) -> None:
     parts = {"a": "b", "b": "c", "c": "a", "d": "a"}
     segments = {
         key: {"when": {"any": [{"segment": parts[key]}, {"all": []}]}, "included": ["ann"]}
         for key in order
     }
-    asking_each = [
+    flags = [
         a_flag(
             f"in-{key}",
             default={"variant": "off"},
@@ -123,26 +128,27 @@ def test_segments_that_lead_back_to_themselves_hold_nobody(order: tuple[str, ...
         )
         for key in order
     ]
-    ready = compiled(a_snapshot(*asking_each, **segments))
+    ready = compiled(a_snapshot(*flags, **segments))
     assert [variant(ready, f"in-{key}") for key in "abcd"] == ["off", "off", "off", "on"]
 
 
-def test_a_changed_flag_is_ready_for_who_asked_it_before() -> None:
-    before = compiled(a_snapshot(*(a_flag(key) for key in ("asked", "changed", "gone", "new"))))
-    for key in ("asked", "changed", "gone"):
+def test_an_update_compiles_the_changed_flags_that_were_used_before() -> None:
+    before = compiled(a_snapshot(*(a_flag(key) for key in ("used", "changed", "gone", "new"))))
+    for key in ("used", "changed", "gone"):
         assert variant(before, key) == "on"
     off = {key: a_flag(key, default={"variant": "off"}) for key in ("changed", "new")}
     update = {"version": 2, "flags": {**off, "gone": None}, "segments": {}}
     after = before.apply(wire.parse_update(update))
-    assert set(after.booleans) == {"asked", "changed"}
+    assert set(after.booleans) == {"used", "changed"}
     assert variant(before, "changed") == "on"
     assert [variant(after, key) for key in ("changed", "new", "gone")] == ["off", "off", None]
 
 
-def test_a_long_chain_is_no_circle_and_no_deep_recursion() -> None:
+def test_a_long_chain_is_not_a_cycle_and_causes_no_deep_recursion() -> None:
     length = 400
     chain = [
-        a_flag(f"f{number}", prerequisites=asking(f"f{number + 1}")) for number in range(length)
+        a_flag(f"f{number}", prerequisites=prerequisites(f"f{number + 1}"))
+        for number in range(length)
     ]
     segments: dict[str, Any] = {
         f"s{number}": {"when": {"segment": f"s{number + 1}"}} for number in range(length)
@@ -154,23 +160,23 @@ def test_a_long_chain_is_no_circle_and_no_deep_recursion() -> None:
 
 
 @given(snapshots(), st.data(), st.lists(contexts, min_size=1, max_size=3))
-def test_only_flags_that_are_said_to_differ_answer_otherwise(
-    document: dict[str, Any], data: st.DataObject, people: list[dict[str, Any]]
+def test_only_changed_flags_evaluate_differently(
+    document: dict[str, Any], data: st.DataObject, flat_contexts: list[dict[str, Any]]
 ) -> None:
     before = compiled(document)
     if data.draw(st.booleans()):
-        dict(before.flags)  # compiled already, or not
+        dict(before.flags)  # already compiled, or not
     after = before.apply(wire.parse_update(data.draw(updates(document["version"] + 1))))
     changed = after.changed_flags(before)
-    for whom in people:
-        then, now = answers(before, whom), answers(after, whom)
-        assert {key for key in then if then[key] != now[key]} <= changed
+    for user in flat_contexts:
+        earlier, later = answers(before, user), answers(after, user)
+        assert {key for key in earlier if earlier[key] != later[key]} <= changed
 
 
-# What cannot be read
+# Parts that cannot be read
 
 
-def test_a_flag_that_cannot_be_read_says_where() -> None:
+def test_the_error_of_an_unreadable_flag_names_the_field() -> None:
     ready = compiled(a_snapshot(a_flag("a", type="colour"), a_flag("b")))
     answer = ready.evaluate("a", Context())
     assert answer.error_code == "PARSE_ERROR"
@@ -178,27 +184,29 @@ def test_a_flag_that_cannot_be_read_says_where() -> None:
     assert variant(ready, "b") == "on"
 
 
-def test_a_flag_that_names_no_variant_of_its_own_is_refused_when_it_is_asked() -> None:
+def test_a_flag_that_names_an_unknown_variant_cannot_be_read() -> None:
     ready = compiled(a_snapshot(a_flag("a", default={"variant": "blue"}), a_flag("b")))
     answer = ready.evaluate("a", Context())
     assert answer.error_code == "PARSE_ERROR"
     assert "no variant 'blue'" in str(answer.error_message)
 
 
-def test_a_flag_that_waits_for_an_unreadable_one_is_off() -> None:
-    ready = compiled(a_snapshot(a_flag("a", type=None), a_flag("b", prerequisites=asking("a"))))
+def test_a_flag_with_an_unreadable_prerequisite_serves_its_off_variant() -> None:
+    ready = compiled(
+        a_snapshot(a_flag("a", type=None), a_flag("b", prerequisites=prerequisites("a")))
+    )
     assert variant(ready, "b") == "off"
 
 
-def test_an_unreadable_segment_holds_nobody() -> None:
+def test_an_unreadable_segment_contains_nobody() -> None:
     rule = {"id": "r", "when": {"segment": "staff"}, "serve": {"variant": "off"}}
     wrong = {"included": ["ann"], "when": {"attribute": "a", "operator": "like", "value": 1}}
     ready = compiled(a_snapshot(a_flag("a", rules=[rule]), staff=wrong))
     assert variant(ready, "a") == "on"
 
 
-def test_an_update_mends_and_breaks() -> None:
-    ready = compiled(a_snapshot(a_flag("a", type=1), a_flag("b", prerequisites=asking("a"))))
+def test_an_update_can_repair_and_break_a_flag() -> None:
+    ready = compiled(a_snapshot(a_flag("a", type=1), a_flag("b", prerequisites=prerequisites("a"))))
 
     def change(version: int, document: Any) -> CompiledSnapshot:
         broken: dict[str, WireError] = {}
@@ -220,17 +228,17 @@ def test_an_update_mends_and_breaks() -> None:
     assert dict(ready.broken) == {}
 
 
-def test_a_kill_works_on_a_flag_that_is_wrong_otherwise() -> None:
+def test_a_kill_works_on_a_flag_with_other_errors() -> None:
     wrong = a_flag("a", off_variant="blue", default={"variant": "red"}, killed="off")
     answer = compiled(a_snapshot(wrong)).evaluate("a", Context())
     assert (answer.variant, answer.metadata["killed"]) == ("off", True)
 
 
-# Who is asking
+# Targeting keys and openings
 
 
 @pytest.mark.parametrize("key", [None, 42, 4.2, True, b"ann", ["ann"]], ids=repr)
-def test_a_percentage_needs_a_key_that_is_text(key: Any) -> None:
+def test_a_percentage_needs_a_targeting_key_that_is_a_string(key: Any) -> None:
     half = {"split": [{"variant": "on", "weight": 50}, {"variant": "off", "weight": 50}]}
     ready = compiled(a_snapshot(a_flag("a", default=half), a_flag("b", release=a_release((5, [])))))
     context = Context("somebody")
@@ -241,7 +249,7 @@ def test_a_percentage_needs_a_key_that_is_text(key: Any) -> None:
         assert answer.exposures == ()
 
 
-def test_a_fully_open_or_closed_release_needs_no_key() -> None:
+def test_a_fully_open_or_closed_release_needs_no_targeting_key() -> None:
     for percentage, expected in ((100, "on"), (0, "off")):
         ready = compiled(a_snapshot(a_flag("a", release=a_release((percentage, [])))))
         answer = ready.evaluate("a", Context())
@@ -249,7 +257,7 @@ def test_a_fully_open_or_closed_release_needs_no_key() -> None:
 
 
 @given(st.sampled_from(KEYS), st.lists(percentages, min_size=2, max_size=6))
-def test_nobody_flips_back_while_a_release_opens(key: str, ramp: list[float]) -> None:
+def test_nobody_loses_the_treatment_while_a_percentage_grows(key: str, ramp: list[float]) -> None:
     treated = False
     for percentage in sorted(ramp):
         ready = compiled(a_snapshot(a_flag("a", release=a_release((percentage, [])))))
@@ -262,7 +270,7 @@ def test_nobody_flips_back_while_a_release_opens(key: str, ramp: list[float]) ->
     st.sampled_from(KEYS),
     st.lists(st.tuples(percentages, st.sampled_from([[], ["staff"], ["beta"]])), max_size=5),
 )
-def test_a_further_opening_takes_the_treatment_from_nobody(
+def test_nobody_loses_the_treatment_when_a_stage_opens(
     key: str, openings: list[tuple[float, list[str]]]
 ) -> None:
     members = {"staff": {"included": KEYS[::2]}, "beta": {"included": KEYS[::3]}}
@@ -275,23 +283,23 @@ def test_a_further_opening_takes_the_treatment_from_nobody(
         treated = now
 
 
-# What it costs
+# Cost
 
 
-def test_answers_are_made_ahead() -> None:
+def test_evaluations_are_created_once() -> None:
     ready = compiled(a_snapshot(a_flag("a", release=a_release((50, [])))))
-    seen = {id(ready.evaluate("a", Context(key))) for key in KEYS}
-    assert len(seen) == 2
+    ids = {id(ready.evaluate("a", Context(key))) for key in KEYS}
+    assert len(ids) == 2
 
 
-def test_an_update_compiles_what_it_touches() -> None:
+def test_an_update_compiles_only_what_it_changes() -> None:
     rule = {"id": "r", "when": {"segment": "inner"}, "serve": {"variant": "off"}}
     outer = {"id": "r", "when": {"segment": "outer"}, "serve": {"variant": "off"}}
     before = compiled(
         a_snapshot(
             a_flag("alone"),
-            a_flag("asked"),
-            a_flag("asks", prerequisites=asking("asked")),
+            a_flag("prerequisite"),
+            a_flag("dependent", prerequisites=prerequisites("prerequisite")),
             a_flag("targets", rules=[rule]),
             a_flag("nested", rules=[outer]),
             inner={"included": ["ann"]},
@@ -299,27 +307,27 @@ def test_an_update_compiles_what_it_touches() -> None:
         )
     )
 
-    asked = dict(before.flags)
+    compiled_before = dict(before.flags)
 
     def kept(flags: dict[str, Any], segments: dict[str, Any]) -> set[str]:
         update = wire.parse_update({"version": 2, "flags": flags, "segments": segments})
         after = before.apply(update)
-        return {key for key, flag in after.flags.items() if flag is asked.get(key)}
+        return {key for key, flag in after.flags.items() if flag is compiled_before.get(key)}
 
-    assert kept({}, {}) == {"alone", "asked", "asks", "targets", "nested"}
-    assert kept({"asked": a_flag("asked")}, {}) == {"alone", "targets", "nested"}
-    assert kept({}, {"inner": None}) == {"alone", "asked", "asks"}
+    assert kept({}, {}) == {"alone", "prerequisite", "dependent", "targets", "nested"}
+    assert kept({"prerequisite": a_flag("prerequisite")}, {}) == {"alone", "targets", "nested"}
+    assert kept({}, {"inner": None}) == {"alone", "prerequisite", "dependent"}
 
 
 @pytest.fixture
 def garbage() -> Iterator[Callable[[], list[Any]]]:
-    """Tells what of the SDK's only the garbage collector would have freed, since the last time."""
+    """Return the SDK's objects since the last call that only the garbage collector would free."""
 
     def collect() -> list[Any]:
         gc.collect()
         left = [each for each in gc.garbage if _module_of(each).startswith("tidegate.")]
         gc.garbage.clear()
-        gc.freeze()  # what is there now is not looked at again
+        gc.freeze()  # ignore present objects from now on
         return left
 
     gc.disable()
@@ -333,12 +341,12 @@ def garbage() -> Iterator[Callable[[], list[Any]]]:
         gc.enable()
 
 
-def _module_of(thing: Any) -> str:
-    made = thing if isinstance(thing, FunctionType) else type(thing)
-    return str(made.__module__)
+def _module_of(value: Any) -> str:
+    definition = value if isinstance(value, FunctionType) else type(value)
+    return str(definition.__module__)
 
 
-def test_garbage_would_be_seen(garbage: Callable[[], list[Any]]) -> None:
+def test_the_garbage_fixture_finds_a_reference_cycle(garbage: Callable[[], list[Any]]) -> None:
     error = WireError("", "")
     error.__cause__ = error
     del error
@@ -351,15 +359,15 @@ def test_a_replaced_snapshot_leaves_nothing_for_the_garbage_collector(
     garbage: Callable[[], list[Any]], document: dict[str, Any], data: st.DataObject
 ) -> None:
     document["flags"]["unreadable"] = {"key": 7}
-    document["flags"]["circular"] = a_flag("circular", prerequisites=asking("circular"))
+    document["flags"]["circular"] = a_flag("circular", prerequisites=prerequisites("circular"))
     update = data.draw(updates(document["version"] + 1))
     update["segments"]["unreadable"] = {"key": 7}
-    whom = Context.of(data.draw(contexts))
+    user = Context.of(data.draw(contexts))
     garbage()
     broken: dict[str, WireError] = {}
     ready = compiled(document)
     for key in ready.flags:
-        ready.evaluate(key, whom)
+        ready.evaluate(key, user)
     ready = ready.apply(wire.parse_update(update, broken), broken)
     del ready, broken
     assert garbage() == []

@@ -17,7 +17,7 @@ from tidegate.bucketing import user_hash
 from tidegate.histogram import bucket_of
 from tidegate.operation import MOST_VALUES, current
 
-from tests.sdk.documents import a_flag, a_release, a_snapshot, asking
+from tests.sdk.documents import a_flag, a_release, a_snapshot, prerequisites
 from tests.sdk.integrations.counted import SNAPSHOT, counted, counts
 
 ANN, BOB = Context("ann"), Context("bob")
@@ -248,7 +248,7 @@ def test_outside_of_an_operation_there_is_no_outcome(client: Client) -> None:
 def test_a_prerequisites_release_counts_too() -> None:
     asked = a_flag("asked", release=a_release((100, []), id="rel_asked"))
     flag = a_flag(
-        "asks", prerequisites=asking("asked"), release=a_release((100, []), id="rel_asks")
+        "asks", prerequisites=prerequisites("asked"), release=a_release((100, []), id="rel_asks")
     )
     client = Client.offline(a_snapshot(asked, flag))
     with client.operation(ANN):

@@ -69,7 +69,7 @@ NAIVE = [
 def test_the_naive_evaluator_agrees_with_the_vectors(case: dict[str, Any]) -> None:
     """The expected results were written by hand; this finds mistakes in them."""
     expected = case["expected"]
-    answer = naive_evaluator.ask(
+    answer = naive_evaluator.evaluate(
         VECTORS["snapshots"][case["snapshot"]], case["flag"], case["context"]
     )
     value = case["default"] if answer.value is None else answer.value

@@ -1,4 +1,4 @@
-"""Documents become values, and the published schemas say the same of them as the parser."""
+"""Parsing documents, and the published schemas, which agree with the parser."""
 
 from __future__ import annotations
 
@@ -126,14 +126,14 @@ def test_the_example_is_valid() -> None:
 
 
 @pytest.mark.parametrize("name", ["snapshot", "update", "report"])
-def test_every_part_of_a_schema_is_described_or_named(name: str) -> None:
+def test_every_property_of_a_schema_has_a_description(name: str) -> None:
     schema = DOCUMENTS[name]
     assert schema["description"]
     for name, part in schema["properties"].items():
         assert "description" in part or "$ref" in part, name
 
 
-def test_a_snapshot_is_read_field_by_field() -> None:
+def test_a_snapshot_is_parsed_field_by_field() -> None:
     snapshot = wire.parse_snapshot(SNAPSHOT_DOCUMENT)
     checkout = snapshot.flags["checkout"]
     assert (snapshot.project, snapshot.environment, snapshot.version) == ("shop", "production", 12)
@@ -163,14 +163,14 @@ def test_a_snapshot_is_read_field_by_field() -> None:
     )
 
 
-def test_what_is_written_is_read_the_same() -> None:
+def test_a_written_snapshot_parses_to_the_same_snapshot() -> None:
     snapshot = wire.parse_snapshot(SNAPSHOT_DOCUMENT)
     written = json.loads(json.dumps(wire.to_wire(snapshot)))
     assert violations(SNAPSHOT, written) == []
     assert wire.parse_snapshot(written) == snapshot
 
 
-def test_a_newer_schema_is_refused_and_says_what_to_do() -> None:
+def test_a_newer_schema_is_refused_with_the_advice_to_update() -> None:
     with pytest.raises(WireError, match="update the SDK") as refused:
         wire.parse_snapshot({**SNAPSHOT_DOCUMENT, "schema": 2})
     assert refused.value.pointer == "/schema"
@@ -183,7 +183,7 @@ def test_fields_of_a_newer_server_are_ignored() -> None:
     assert wire.parse_snapshot(document) == wire.parse_snapshot(SNAPSHOT_DOCUMENT)
 
 
-def test_a_newer_form_of_condition_is_not_ignored() -> None:
+def test_unknown_fields_of_a_condition_are_refused() -> None:
     conditions: list[dict[str, Any]] = [
         {"attribute": "a", "operator": "exists", "of": "somebody"},
         {"all": [], "any": []},
@@ -196,7 +196,7 @@ def test_a_newer_form_of_condition_is_not_ignored() -> None:
             wire.parse_condition(condition)
 
 
-def test_conditions_nest_only_so_deep() -> None:
+def test_conditions_have_a_maximum_depth() -> None:
     condition: dict[str, Any] = {"all": []}
     for _ in range(wire.MAX_DEPTH):
         condition = {"none": [condition]}
@@ -205,7 +205,7 @@ def test_conditions_nest_only_so_deep() -> None:
         wire.parse_condition({"any": [condition]})
 
 
-def test_one_wrong_flag_costs_nothing_but_itself() -> None:
+def test_one_wrong_flag_does_not_affect_the_others() -> None:
     document = copy.deepcopy(SNAPSHOT_DOCUMENT)
     document["flags"]["theme"]["type"] = "colour"
     document["segments"]["nobody"]["included"] = [1]
@@ -213,14 +213,14 @@ def test_one_wrong_flag_costs_nothing_but_itself() -> None:
     snapshot = wire.parse_snapshot(document, broken)
     assert list(snapshot.flags) == ["checkout"]
     assert list(snapshot.segments) == ["staff"]
-    assert {place: error.pointer for place, error in broken.items()} == {
+    assert {part: error.pointer for part, error in broken.items()} == {
         "flags/theme": "/flags/theme/type",
         "segments/nobody": "/segments/nobody/included/0",
     }
 
 
 @pytest.mark.parametrize("number", ["1e999", "-1e999", "NaN", '"5"', "true", "null"])
-def test_a_percentage_that_is_no_finite_number_costs_its_flag_alone(number: str) -> None:
+def test_a_percentage_that_is_not_finite_breaks_only_its_flag(number: str) -> None:
     text = json.dumps(SNAPSHOT_DOCUMENT).replace("5.125", number)
     broken: dict[str, WireError] = {}
     snapshot = wire.parse_snapshot(json.loads(text), broken)
@@ -229,7 +229,7 @@ def test_a_percentage_that_is_no_finite_number_costs_its_flag_alone(number: str)
     assert broken["flags/checkout"].pointer == at
 
 
-def test_pointers_are_escaped() -> None:
+def test_error_pointers_are_escaped() -> None:
     broken: dict[str, WireError] = {}
     wire.parse_update({"version": 1, "flags": {"a/b~c": 7}, "segments": {}}, broken)
     assert broken["flags/a/b~c"].pointer == "/flags/a~1b~0c"
@@ -248,7 +248,7 @@ def test_pointers_are_escaped() -> None:
         (("prerequisites",), 0, None),
     ],
 )
-def test_an_error_deep_within_says_where_it_is(
+def test_a_nested_error_has_the_pointer_of_its_field(
     way: tuple[Any, ...], wrong: Any, pointer: str | None
 ) -> None:
     document = copy.deepcopy(SNAPSHOT_DOCUMENT)
@@ -263,7 +263,7 @@ def test_an_error_deep_within_says_where_it_is(
     assert str(error).startswith(f"{error.pointer}: ")
 
 
-def test_an_update_says_what_is_gone() -> None:
+def test_an_update_marks_removed_parts_with_none() -> None:
     flag = SNAPSHOT_DOCUMENT["flags"]["theme"]
     update = wire.parse_update(
         {"version": 13, "flags": {"theme": flag, "old": None}, "segments": {"staff": None}}
@@ -276,8 +276,8 @@ def test_an_update_says_what_is_gone() -> None:
 # The schemas against what is really sent
 
 
-def furnish(environment: Environment) -> None:
-    """Use everything that can stand in a snapshot."""
+def create_every_part(environment: Environment) -> None:
+    """Create every kind of part that a snapshot can have."""
     environment.segment("staff", included=["ann"], excluded=["bob"])
     environment.segment("wide", when={"any": [{"segment": "staff"}, *EVERY_COMPARISON]})
     environment.flag(
@@ -309,16 +309,16 @@ def furnish(environment: Environment) -> None:
 def events(
     environment: Environment, last_seen: int | None, count: int
 ) -> Iterator[tuple[str, Any]]:
-    """The next events of the environment's stream."""
+    """Yield the next events of the environment's stream."""
     stream = Transport(environment.url, environment.token).events(last_seen)
-    found = (event for event in stream if event.data)
+    with_data = (event for event in stream if event.data)
     for _ in range(count):
-        event = next(found)
+        event = next(with_data)
         yield event.name, json.loads(event.data)
 
 
-def test_a_servers_snapshot_is_as_published(environment: Environment) -> None:
-    furnish(environment)
+def test_a_servers_snapshot_follows_the_schema(environment: Environment) -> None:
+    create_every_part(environment)
     ((name, document),) = events(environment, None, 1)
     assert name == "snapshot"
     assert violations(SNAPSHOT, document) == []
@@ -329,15 +329,15 @@ def test_a_servers_snapshot_is_as_published(environment: Environment) -> None:
     assert flags["word"]["rules"]
 
 
-def test_a_servers_updates_are_as_published(environment: Environment) -> None:
+def test_a_servers_updates_follow_the_schema(environment: Environment) -> None:
     before = environment.version
-    furnish(environment)
+    create_every_part(environment)
     for name, document in events(environment, before, environment.version - before):
         assert name == "update"
         assert violations(UPDATE, document) == []
 
 
-def test_an_sdks_reports_are_as_published(environment: Environment, connect: Connect) -> None:
+def test_an_sdks_reports_follow_the_schema(environment: Environment, connect: Connect) -> None:
     environment.flag("checkout")
     environment.release("checkout")
     client = connect()
@@ -355,7 +355,7 @@ def test_an_sdks_reports_are_as_published(environment: Environment, connect: Con
 # The schemas against the parser
 
 
-def test_the_schema_knows_the_operators() -> None:
+def test_the_schema_lists_all_operators() -> None:
     named: list[str] = []
     for form in DOCUMENTS["snapshot"]["$defs"]["comparison"]["oneOf"]:
         operator = form["properties"]["operator"]
@@ -363,13 +363,13 @@ def test_the_schema_knows_the_operators() -> None:
     assert sorted(named) == sorted(operators.OPERATORS)
 
 
-def test_the_schema_knows_what_a_key_is() -> None:
+def test_the_schema_has_the_servers_patterns_of_keys_and_names() -> None:
     definitions = DOCUMENTS["snapshot"]["$defs"]
     assert definitions["key"]["pattern"] == f"^{field_problems.KEY.pattern}$"
     assert definitions["name"]["pattern"] == f"^{field_problems.NAME.pattern}$"
 
 
-def test_the_schema_knows_the_models_fields() -> None:
+def test_the_schema_has_the_fields_of_the_model() -> None:
     definitions = DOCUMENTS["snapshot"]["$defs"]
     for name, class_ in {
         "flag": model.Flag,
@@ -387,7 +387,7 @@ def test_the_schema_knows_the_models_fields() -> None:
 
 
 def places(document: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The path of every value within a document."""
+    """Yield the path of every value in a document."""
     yield at
     if isinstance(document, dict):
         for key, value in document.items():
@@ -401,13 +401,13 @@ ONE_PART = [{"variant": "on", "weight": 100}]
 WHEN = ("flags", "checkout", "rules", 0, "when")
 PLACES = list(places(SNAPSHOT_DOCUMENT))[1:]
 SCALARS: st.SearchStrategy[Any] = st.sampled_from(
-    [None, True, 0, -1, 1, 0.5, 101, "", "on", "no such thing", [], {}, [""]]
+    [None, True, 0, -1, 1, 0.5, 101, "", "on", "unknown", [], {}, [""]]
 )
 
 
 @st.composite
 def mutated(draw: st.DrawFn) -> Any:
-    """The example with one part removed or replaced by something simple."""
+    """The example with one part removed or replaced by a simple value."""
     document = copy.deepcopy(SNAPSHOT_DOCUMENT)
     *way, last = draw(st.sampled_from(PLACES))
     parent: Any = document
@@ -421,7 +421,7 @@ def mutated(draw: st.DrawFn) -> Any:
 
 
 def refusal(document: Any) -> WireError | None:
-    """The parser's word on a snapshot."""
+    """Return the error of parsing a snapshot; None if it is valid."""
     try:
         wire.parse_snapshot(document)
     except WireError as error:
@@ -430,9 +430,9 @@ def refusal(document: Any) -> WireError | None:
 
 
 @given(mutated())
-def test_the_parser_refuses_nothing_that_the_schema_accepts(document: Any) -> None:
+def test_the_parser_accepts_what_the_schema_accepts(document: Any) -> None:
     refused = refusal(document)
-    # An operand's inner form (a pattern, a version, a network) is not JSON Schema's.
+    # JSON Schema cannot check patterns, versions and networks.
     if refused is not None and not refused.pointer.endswith("/value"):
         assert not SNAPSHOT.is_valid(document), refused
 
@@ -459,7 +459,7 @@ def test_the_parser_refuses_nothing_that_the_schema_accepts(document: Any) -> No
     ],
     ids=str,
 )  # fmt: skip
-def test_the_schema_refuses(path: tuple[Any, ...], value: Any) -> None:
+def test_the_snapshot_schema_refuses(path: tuple[Any, ...], value: Any) -> None:
     document = copy.deepcopy(SNAPSHOT_DOCUMENT)
     *way, last = path
     parent: Any = document
