@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tidegate_server.domain.calendar import closed_because, freeze_bounds, instant_text, zone
+from tidegate_server.domain.calendar import closed_because, freeze_bounds, instant_text, time_zone
 from tidegate_server.domain.release_gates import AdvanceWindow, Day, Freeze, Windows
 
 WORKDAYS = (Day.MON, Day.TUE, Day.WED, Day.THU, Day.FRI)
@@ -110,9 +110,9 @@ def test_a_freeze_around_a_repeated_hour_covers_both_of_them() -> None:
 
 
 def test_names_that_are_no_time_zone_are_none() -> None:
-    assert zone("Europe/Berlin") is not None
+    assert time_zone("Europe/Berlin") is not None
     for name in ("Mars/Olympus", "../etc/passwd", "", "Europe"):
-        assert zone(name) is None
+        assert time_zone(name) is None
 
 
 @given(

@@ -5,7 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from tidegate_server.domain.check_validation import MOST_MEASURES, MOST_WINDOWS_KEPT, of_checks
+from tidegate_server.domain.check_validation import (
+    MAX_DISTRIBUTIONS,
+    MAX_WINDOW_INTERVALS,
+    check_problems,
+)
 from tidegate_server.domain.checks import Check, Compare, Metric, Operator
 from tidegate_server.domain.policy import HOUR, MINUTE, SECOND, Policy
 
@@ -20,7 +24,7 @@ def under(*checks: Check, interval_ms: int = 30 * SECOND) -> Policy:
 
 
 def refused(by: Policy) -> list[str]:
-    return [problem.pointer for problem in of_checks(by)]
+    return [problem.pointer for problem in check_problems(by)]
 
 
 @pytest.mark.parametrize(
@@ -28,8 +32,8 @@ def refused(by: Policy) -> list[str]:
     [
         (29 * SECOND, False),
         (30 * SECOND, True),
-        (MOST_WINDOWS_KEPT * 30 * SECOND, True),
-        (MOST_WINDOWS_KEPT * 30 * SECOND + 1, False),
+        (MAX_WINDOW_INTERVALS * 30 * SECOND, True),
+        (MAX_WINDOW_INTERVALS * 30 * SECOND + 1, False),
     ],
 )
 def test_a_value_is_taken_over_as_many_evaluations_as_are_kept(window_ms: int, fine: bool) -> None:
@@ -78,7 +82,8 @@ def test_a_latency_has_an_upper_limit() -> None:
 
 def test_an_application_keeps_a_few_values_and_no_more() -> None:
     values = [
-        Check(metric=Metric.CUSTOM, measure=f"value-{number}") for number in range(MOST_MEASURES)
+        Check(metric=Metric.CUSTOM, measure=f"value-{number}")
+        for number in range(MAX_DISTRIBUTIONS)
     ]
     assert refused(under(*values)) == []
     assert refused(under(*values, Check(metric=Metric.LATENCY))) == ["/checks"]

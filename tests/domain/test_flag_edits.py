@@ -136,8 +136,8 @@ def test_a_variant_in_use_stays_and_its_users_are_named(shelf: Shelf) -> None:
     with pytest.raises(Invalid) as caught:
         edit(shelf, variants=(ON, OFF))
     assert problems(caught.value) == {
-        "/variants": "Variant 'beta' cannot go: it is used by the kill variant in production, "
-        "rule all in production, the prerequisite of flag colour in production. "
+        "/variants": "Variant 'beta' cannot be removed: it is used by the kill variant in "
+        "production, rule all in production, the prerequisite of flag colour in production. "
         "Change that first."
     }
 
@@ -271,7 +271,7 @@ def test_other_rules_may_change_under_a_release(shelf: Shelf) -> None:
 
 def test_the_released_rule_goes_on_serving_the_control(shelf: Shelf) -> None:
     shelf.start()
-    with pytest.raises(Invalid, match="must go on serving 'off'") as caught:
+    with pytest.raises(Invalid, match="must serve 'off'") as caught:
         shelf.retarget(default=serving("on"))
     assert pointers(caught.value) == ["/default"]
 

@@ -1,10 +1,9 @@
-"""Moments as clocks show them: instants, and when a percentage may be raised.
+"""Timestamps as text, and the times when a policy allows a percentage to be raised.
 
-The latter is said in advance windows and freezes, in a named time zone.
-
-Wall clocks are compared, not durations, so a window keeps its hours when daylight-saving
-time begins or ends. A freeze whose bound falls into a repeated hour covers both of them,
-one whose bound falls into a missing hour begins and ends with the clock's step.
+Advance windows and freezes are compared with the wall clock of a named time zone, so a window
+keeps its hours when daylight-saving time begins or ends. A freeze whose bound falls into a
+repeated hour covers both of them. If its bound falls into a skipped hour, it begins or ends
+with the clock change.
 """
 
 from __future__ import annotations
@@ -16,11 +15,11 @@ from tidegate_server.domain.release_gates import AdvanceWindow, Day, Freeze, Win
 
 _DAYS = tuple(Day)
 SEARCH_DAYS = 15
-"""How far ahead the next opening is looked for: every window opens within a week."""
+"""How many days ahead the next opening is searched: every window opens within a week."""
 
 
-def zone(name: str) -> ZoneInfo | None:
-    """The time zone of an IANA name; None where there is none."""
+def time_zone(name: str) -> ZoneInfo | None:
+    """Return the time zone of an IANA name, or None if there is none."""
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
@@ -28,52 +27,52 @@ def zone(name: str) -> ZoneInfo | None:
 
 
 def instant_text(at_ms: int) -> str:
-    """``2026-01-31T09:00:00.250Z`` for milliseconds since the epoch."""
+    """Return milliseconds since the epoch as text: ``2026-01-31T09:00:00.250Z``."""
     moment = datetime.fromtimestamp(at_ms / 1000, tz=UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def closed_because(windows: Windows, now_ms: int) -> str | None:
-    """Why no percentage may be raised now; None when it may.
+    """Return why no percentage may be raised now, or None if it may.
 
     Args:
-        windows: the policy's, checked when it was written.
-        now_ms: store clock.
+        windows: the windows of a valid policy.
+        now_ms: the store's time.
     """
-    local_zone = zone(windows.timezone) or ZoneInfo("UTC")
+    zone = time_zone(windows.timezone) or ZoneInfo("UTC")
     now = datetime.fromtimestamp(now_ms / 1000, tz=UTC)
     for freeze in windows.freeze:
-        begins, ends = freeze_bounds(freeze, local_zone)
+        begins, ends = freeze_bounds(freeze, zone)
         if begins <= now < ends:
             why = f": {freeze.reason}" if freeze.reason else ""
-            return f"frozen until {_said(ends.astimezone(local_zone))}{why}"
-    local = now.astimezone(local_zone)
+            return f"frozen until {_wall_clock_text(ends.astimezone(zone))}{why}"
+    local = now.astimezone(zone)
     if windows.advance and not any(_covers(window, local) for window in windows.advance):
         opens = _next_opening(windows, local)
-        until = f"; it opens {_said(opens)}" if opens is not None else ""
+        until = f"; it opens {_wall_clock_text(opens)}" if opens is not None else ""
         return f"the advance window is closed{until}"
     return None
 
 
-def freeze_bounds(freeze: Freeze, local_zone: ZoneInfo) -> tuple[datetime, datetime]:
-    """The instants at which a freeze begins and ends, in UTC.
+def freeze_bounds(freeze: Freeze, zone: ZoneInfo) -> tuple[datetime, datetime]:
+    """Return when a freeze begins and ends, in UTC.
 
     Raises:
-        ValueError: a bound is no ISO 8601 date or time.
+        ValueError: a bound is not an ISO 8601 date or time.
     """
-    begins = _instant(freeze.begins, local_zone, fold=0, whole_day=False)
-    ends = _instant(freeze.ends, local_zone, fold=1, whole_day=True)
+    begins = _instant(freeze.begins, zone, fold=0, end_of_day=False)
+    ends = _instant(freeze.ends, zone, fold=1, end_of_day=True)
     return begins, ends
 
 
-def _instant(text: str, local_zone: ZoneInfo, *, fold: int, whole_day: bool) -> datetime:
+def _instant(text: str, zone: ZoneInfo, *, fold: int, end_of_day: bool) -> datetime:
     if len(text) == len("2026-12-24"):
-        day = date.fromisoformat(text) + timedelta(days=1 if whole_day else 0)
+        day = date.fromisoformat(text) + timedelta(days=1 if end_of_day else 0)
         moment = datetime.combine(day, time())
     else:
         moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=local_zone, fold=fold)
+        moment = moment.replace(tzinfo=zone, fold=fold)
     return moment.astimezone(UTC)
 
 
@@ -87,7 +86,7 @@ def _covers(window: AdvanceWindow, local: datetime) -> bool:
 
 
 def _next_opening(windows: Windows, local: datetime) -> datetime | None:
-    found = []
+    openings = []
     for days in range(SEARCH_DAYS):
         day = local.date() + timedelta(days=days)
         for window in windows.advance:
@@ -97,11 +96,11 @@ def _next_opening(windows: Windows, local: datetime) -> datetime | None:
                 minutes=window.opens
             )
             if opens > local:
-                found.append(opens)
-        if found:
-            return min(found)
+                openings.append(opens)
+        if openings:
+            return min(openings)
     return None
 
 
-def _said(moment: datetime) -> str:
+def _wall_clock_text(moment: datetime) -> str:
     return f"{moment:%a %Y-%m-%d %H:%M} {moment.tzname()}"

@@ -1,4 +1,4 @@
-"""What a condition may ask: operators that exist, values that fit, segments that exist."""
+"""Validates conditions: known operators, fitting values, existing segments."""
 
 from __future__ import annotations
 
@@ -12,46 +12,46 @@ from tidegate.wire import MAX_DEPTH
 from tidegate_server.errors import FieldProblem
 
 
-def problems_of_condition(
+def condition_problems(
     condition: Condition, pointer: str, segments: Collection[str], depth: int = 0
 ) -> Iterator[FieldProblem]:
-    """What is wrong with a condition.
+    """Yield what is wrong with a condition.
 
     Args:
         condition: what a client wrote.
-        pointer: where it stands in the client's document.
+        pointer: its place in the client's document.
         segments: the keys of the segments that it may name.
-        depth: how many conditions it lies in.
+        depth: how many conditions enclose it.
     """
     if depth > MAX_DEPTH:
         yield FieldProblem(
-            pointer, f"Conditions lie deeper in each other than {MAX_DEPTH}; use a segment."
+            pointer, f"Conditions can be nested {MAX_DEPTH} levels deep; use a segment instead."
         )
         return
     match condition:
         case Comparison():
-            yield from _problems_of_comparison(condition, pointer)
+            yield from _comparison_problems(condition, pointer)
         case InSegment(segment):
             if segment not in segments:
                 yield FieldProblem(
                     f"{pointer}/segment", f"There is no segment {segment!r}; create it first."
                 )
         case All(parts):
-            yield from _problems_of_parts(parts, f"{pointer}/all", segments, depth)
+            yield from _part_problems(parts, f"{pointer}/all", segments, depth)
         case AnyOf(parts):
-            yield from _problems_of_parts(parts, f"{pointer}/any", segments, depth)
+            yield from _part_problems(parts, f"{pointer}/any", segments, depth)
         case NoneOf(parts):
-            yield from _problems_of_parts(parts, f"{pointer}/none", segments, depth)
+            yield from _part_problems(parts, f"{pointer}/none", segments, depth)
 
 
-def _problems_of_parts(
+def _part_problems(
     parts: tuple[Condition, ...], pointer: str, segments: Collection[str], depth: int
 ) -> Iterator[FieldProblem]:
     for index, part in enumerate(parts):
-        yield from problems_of_condition(part, f"{pointer}/{index}", segments, depth + 1)
+        yield from condition_problems(part, f"{pointer}/{index}", segments, depth + 1)
 
 
-def _problems_of_comparison(comparison: Comparison, pointer: str) -> Iterator[FieldProblem]:
+def _comparison_problems(comparison: Comparison, pointer: str) -> Iterator[FieldProblem]:
     if not comparison.attribute:
         yield FieldProblem(
             f"{pointer}/attribute", "Name the attribute to compare, or targetingKey."

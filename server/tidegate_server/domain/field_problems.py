@@ -1,82 +1,107 @@
-"""Collecting what is wrong with a document, so that a client hears of all of it at once."""
+"""Finds what is wrong with the fields of a document.
+
+Validation collects every problem, so that a client sees all of them at once. Functions that
+are called ``..._problems`` yield problems; those called ``check_...`` raise ``Invalid``.
+"""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from decimal import Decimal
 
 from tidegate_server.errors import FieldProblem, Invalid
 
 KEY = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
-"""Keys of projects, environments, flags, segments and policies: they stand in addresses."""
+"""Keys of projects, environments, flags, segments and policies; they are part of URLs."""
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 """Names within a document: variants, rules, stages."""
 
+MAX_DURATION_MS = 365 * 86_400_000
 
-def refuse(what: str, problems: Iterable[FieldProblem]) -> None:
-    """Raise ``Invalid`` when there are problems.
+
+def raise_problems(subject: str, problems: Iterable[FieldProblem]) -> None:
+    """Raise ``Invalid`` if there are problems.
 
     Args:
-        what: what was written, as the sentence names it: ``flag new-checkout``.
-        problems: all that is wrong with it.
+        subject: what was validated, for the message: ``flag new-checkout``.
+        problems: everything that is wrong with it.
     """
     found = tuple(problems)
     if len(found) == 1:
         raise Invalid(found[0].detail, *found)
     if found:
-        raise Invalid(f"{len(found)} fields of {what} are wrong.", *found)
+        raise Invalid(f"{len(found)} fields of {subject} are wrong.", *found)
 
 
-def of_key(key: str, pointer: str = "/key") -> Iterator[FieldProblem]:
-    """A key that could not stand in an address."""
+def check_key(subject: str, key: str) -> None:
+    """Raise ``Invalid`` if a key cannot be part of a URL."""
+    raise_problems(subject, key_problems(key))
+
+
+def key_problems(key: str, pointer: str = "/key") -> Iterator[FieldProblem]:
+    """Yield a problem if a key cannot be part of a URL."""
     if not KEY.fullmatch(key):
         yield FieldProblem(
             pointer,
-            f"{key[:120]!r} cannot be a key: use small letters, digits, dots, hyphens and "
-            "underscores, a letter or digit first, 100 at most.",
+            f"{key[:120]!r} is not a valid key: use 1 to 100 lower-case letters, digits, dots, "
+            "hyphens and underscores, starting with a letter or digit.",
         )
 
 
-def of_name(name: str, pointer: str) -> Iterator[FieldProblem]:
-    """A name that has characters which are awkward in a command or a table."""
+def name_problems(name: str, pointer: str) -> Iterator[FieldProblem]:
+    """Yield a problem if a name has characters that are awkward in commands and tables."""
     if not NAME.fullmatch(name):
         yield FieldProblem(
             pointer,
-            f"{name[:120]!r} cannot be a name here: use letters, digits, dots, hyphens and "
-            "underscores, a letter or digit first, 100 at most.",
+            f"{name[:120]!r} is not a valid name: use 1 to 100 letters, digits, dots, hyphens "
+            "and underscores, starting with a letter or digit.",
         )
 
 
-def of_twice(names: Iterable[str], pointer: str, what: str) -> Iterator[FieldProblem]:
-    """Names that occur twice. In ``pointer``, ``{}`` stands for the position in the list."""
-    seen: set[str] = set()
+def duplicate_problems(names: Iterable[str], pointer: str, what: str) -> Iterator[FieldProblem]:
+    """Yield a problem for each repeated name; ``{}`` in ``pointer`` is its position."""
+    known: set[str] = set()
     for index, name in enumerate(names):
-        if name in seen:
+        if name in known:
             yield FieldProblem(
                 pointer.format(index), f"There are two {what} {name!r}; rename or remove one."
             )
-        seen.add(name)
+        known.add(name)
 
 
-def of_percentage(value: float, pointer: str) -> Iterator[FieldProblem]:
-    """A share that is not above 0 and up to 100, or has more than three decimals."""
+def missing_problems(
+    keys: Iterable[str], known: Collection[str], pointer: str, kind: str
+) -> Iterator[FieldProblem]:
+    """Yield a problem for each key that does not exist; ``{}`` in ``pointer`` is its position."""
+    for index, key in enumerate(keys):
+        if key not in known:
+            yield FieldProblem(
+                pointer.format(index), f"There is no {kind} {key!r}; create it first."
+            )
+
+
+def percentage_problems(value: float, pointer: str) -> Iterator[FieldProblem]:
+    """Yield a problem unless a percentage is above 0, at most 100, with at most 3 decimals."""
     if not math.isfinite(value) or not 0 < value <= 100:
         yield FieldProblem(pointer, f"{value:g} is not a percentage above 0 and up to 100.")
     elif _decimals(value) > 3:
-        yield FieldProblem(
-            pointer,
-            f"{value!r} has more than three decimals; the finest share is 0.001 %.",
-        )
+        yield FieldProblem(pointer, f"{value!r} has more than three decimals; use at most three.")
 
 
-def exact(value: float) -> Decimal:
-    """The number as it was written, so that sums come out exactly."""
+def duration_problems(milliseconds: int, pointer: str) -> Iterator[FieldProblem]:
+    """Yield a problem unless a duration is between 0 and 365 days."""
+    if not 0 <= milliseconds <= MAX_DURATION_MS:
+        yield FieldProblem(pointer, "A duration must be between 0s and 365d.")
+
+
+def exact_decimal(value: float) -> Decimal:
+    """Return a number as its shortest decimal text has it, so that sums are exact."""
     return Decimal(repr(value))
 
 
 def _decimals(value: float) -> int:
-    exponent = exact(value).normalize().as_tuple().exponent
+    exponent = exact_decimal(value).normalize().as_tuple().exponent
     return max(0, -exponent) if isinstance(exponent, int) else 0

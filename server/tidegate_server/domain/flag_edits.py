@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from tidegate.model import Serve
 
-from tidegate_server.domain import references, release_state_machine, validation
+from tidegate_server.domain import flag_validation, references, release_state_machine
 from tidegate_server.domain.change import Change, Delete, Guard, Put, Refresh
 from tidegate_server.domain.document_changes import delete_document, put_document, unchanged
 from tidegate_server.domain.field_differences import same
@@ -41,7 +41,7 @@ def new_flag(
         AlreadyExists: the project has a flag with this key.
     """
     flag = replace(definition, salt=definition.salt or definition.key)
-    validation.check_definition(flag)
+    flag_validation.check_definition(flag)
     if flag.key in documents.flags:
         raise AlreadyExists(f"There is a flag {flag.key!r} already.")
     targeting = first_targeting(flag)
@@ -95,13 +95,13 @@ def edit_flag(
     before = documents.flag(after.key)
     was: FlagDefinition = before.document
     flag = replace(after, salt=after.salt or was.salt)
-    validation.check_definition(flag)
-    validation.check_definition_change(was, flag, documents)
+    flag_validation.check_definition(flag)
+    flag_validation.check_definition_change(was, flag, documents)
     address = flag_address(flag.key)
     if same(flag, was):
         return unchanged(documents.project, address, before)
     writes: list[Put | Delete | Guard] = []
-    if validation.removed_variants(was, flag):
+    if flag_validation.removed_variants(was, flag):
         # Guard every targeting that could name one of them as a prerequisite at this moment.
         writes += references.guards_of_other_targetings(documents, flag.key)
     refreshes: list[Refresh] = []
@@ -178,10 +178,10 @@ def edit_targeting(
     before = documents.targeting(environment, after.flag)
     was: Targeting = before.document
     targeting = replace(after, kill=was.kill, release=was.release)
-    validation.check_targeting(definition.document, targeting, documents, environment)
+    flag_validation.check_targeting(definition.document, targeting, documents, environment)
     active = documents.active_release(environment, after.flag)
     if active is not None:
-        validation.check_released_rule(targeting, active.document)
+        flag_validation.check_released_rule(targeting, active.document)
     release: Release | None = active.document if active is not None else None
     version = definition.revision + before.revision + 1
     compiled = snapshot_flag(definition.document, targeting, release, version)

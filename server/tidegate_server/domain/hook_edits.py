@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from tidegate_server.domain import field_problems
 from tidegate_server.domain.change import Address, Change, Kind, Stored
 from tidegate_server.domain.document_changes import delete_document, put_document
+from tidegate_server.domain.field_problems import duplicate_problems, raise_problems
 from tidegate_server.domain.hooks import Hook
 from tidegate_server.domain.project_documents import (
     ProjectDocuments,
@@ -56,7 +56,7 @@ def edit_hook(
 def _put_hook(
     documents: ProjectDocuments, before: Stored | None, hook: Hook, actor: str, reason: str
 ) -> Change:
-    field_problems.refuse(f"hook {hook.name}", _hook_problems(documents, hook))
+    raise_problems(f"hook {hook.name}", _hook_problems(documents, hook))
     return put_document(
         documents.project,
         hook_address(hook.id),
@@ -97,7 +97,7 @@ def _hook_problems(documents: ProjectDocuments, hook: Hook) -> Iterator[FieldPro
         )
     if not 1 <= len(hook.flags) <= MOST_FLAGS:
         yield FieldProblem("/flags", f"A hook acts on 1 to {MOST_FLAGS} flags; name them.")
-    yield from field_problems.of_twice(hook.flags, "/flags/{}", "entries for")
+    yield from duplicate_problems(hook.flags, "/flags/{}", "entries for")
     for index, flag in enumerate(hook.flags):
         if flag not in documents.flags:
             yield FieldProblem(f"/flags/{index}", f"There is no flag {flag!r}.")

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 from tidegate.model import Flag
 
-from tidegate_server.domain import validation
 from tidegate_server.domain.change import Address, Change, Delete, Guard, Kind, Put, Refresh, Stored
 from tidegate_server.domain.document_changes import put_document
+from tidegate_server.domain.field_problems import check_key
 from tidegate_server.domain.flag_edits import first_targeting
 from tidegate_server.domain.project_documents import (
     ProjectDocuments,
@@ -26,7 +26,7 @@ from tidegate_server.errors import AlreadyExists
 
 def new_project(project: Project, *, actor: str, reason: str = "") -> Change:
     """Create a project (scope ``""``) without environments; each of those is a change too."""
-    validation.check_key(project.key)
+    check_key(f"project {project.key}", project.key)
     address = Address(Kind.PROJECT, project.key)
     return put_document("", address, None, project, actor=actor, reason=reason)
 
@@ -43,7 +43,7 @@ def new_environment(
 ) -> Change:
     """Create an environment, in which every flag has its first targeting."""
     key = environment.key
-    validation.check_key(key)
+    check_key(f"environment {key}", key)
     if key in documents.environments:
         raise AlreadyExists(f"There is an environment {key!r} already.")
     writes: list[Put | Delete | Guard] = []

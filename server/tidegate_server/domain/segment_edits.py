@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tidegate_server.domain import references, validation
+from tidegate_server.domain import references
 from tidegate_server.domain.change import Change, Refresh
 from tidegate_server.domain.document_changes import delete_document, put_document
 from tidegate_server.domain.field_differences import same
@@ -13,6 +13,7 @@ from tidegate_server.domain.project_documents import (
     policy_address,
     segment_address,
 )
+from tidegate_server.domain.segment_validation import check_segment
 from tidegate_server.domain.snapshot import snapshot_segment
 
 
@@ -24,7 +25,7 @@ def put_segment(
     Raises:
         Invalid: the segment is not valid, or would contain itself.
     """
-    validation.check_segment(segment, documents)
+    check_segment(segment, documents)
     before = documents.segments.get(segment.key)
     compiled = snapshot_segment(segment)
     # A change of its name alone does not reach the snapshots.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from tidegate_server.domain import field_problems
 from tidegate_server.domain.change import Address, Change, Guard, Kind, Stored
 from tidegate_server.domain.document_changes import delete_document, put_document
+from tidegate_server.domain.field_problems import raise_problems
 from tidegate_server.domain.tokens import EVALUATING, Role, Token
 from tidegate_server.errors import FieldProblem, NotFound, NotPossible
 
@@ -22,7 +22,7 @@ def new_token(token: Token, *, actor: str, reason: str = "") -> Change:
     Raises:
         Invalid: its role does not fit its scope or its rate limit.
     """
-    field_problems.refuse(f"token {token.name}", _token_problems(token))
+    raise_problems(f"token {token.name}", _token_problems(token))
     return put_document(
         "",
         token_address(token.id),

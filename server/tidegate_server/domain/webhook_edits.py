@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from tidegate_server.domain import field_problems
 from tidegate_server.domain.change import Audit, Change, Guard, WebhookMessage
 from tidegate_server.domain.document_changes import delete_document, put_document
+from tidegate_server.domain.field_problems import key_problems, raise_problems
 from tidegate_server.domain.project_documents import (
     ProjectDocuments,
     guard,
@@ -52,7 +52,7 @@ def put_webhook(
         )
     elif len(documents.webhooks) >= MOST_WEBHOOKS:
         raise NotPossible(f"A project has at most {MOST_WEBHOOKS} webhooks; delete one first.")
-    field_problems.refuse(f"webhook {webhook.key}", _webhook_problems(webhook))
+    raise_problems(f"webhook {webhook.key}", _webhook_problems(webhook))
     cannot_answer = before is not None and webhook.format is Format.SLACK
     if cannot_answer:
         _check_not_confirming(documents, webhook.key)
@@ -144,7 +144,7 @@ def _check_not_confirming(documents: ProjectDocuments, key: str) -> None:
 
 
 def _webhook_problems(webhook: Webhook) -> Iterator[FieldProblem]:
-    yield from field_problems.of_key(webhook.key)
+    yield from key_problems(webhook.key)
     parts = split_url(webhook.url)
     if parts is None:
         yield FieldProblem(

@@ -20,13 +20,10 @@ from tidegate.model import (
     Variant,
     WeightedVariant,
 )
+from tidegate_server.domain.field_problems import check_key
+from tidegate_server.domain.flag_validation import check_definition, check_targeting
 from tidegate_server.domain.flags import FlagDefinition, SegmentDefinition
-from tidegate_server.domain.validation import (
-    check_definition,
-    check_key,
-    check_segment,
-    check_targeting,
-)
+from tidegate_server.domain.segment_validation import check_segment
 from tidegate_server.errors import Invalid
 
 from tests.domain.builders import OFF, ON, Shelf, checkout, pointers, problems, serving, stocked
@@ -63,13 +60,13 @@ def wrong_condition(shelf: Shelf, when: Condition) -> dict[str, str]:
 
 @pytest.mark.parametrize("key", ["a", "7", "new-checkout", "a.b_c", "x" * 100])
 def test_keys_of_small_letters_digits_and_marks_are_good(key: str) -> None:
-    check_key(key)
+    check_key("project", key)
 
 
 @pytest.mark.parametrize("key", ["", "A", "-a", ".a", "a b", "a/b", "ä", "a\n", "x" * 101])
 def test_other_keys_are_refused(key: str) -> None:
-    with pytest.raises(Invalid, match="cannot be a key") as caught:
-        check_key(key)
+    with pytest.raises(Invalid, match="is not a valid key") as caught:
+        check_key("project", key)
     assert pointers(caught.value) == ["/key"]
 
 
@@ -254,8 +251,8 @@ def test_a_circle_of_prerequisites_is_named(shelf: Shelf) -> None:
     shelf.retarget(flag="c", prerequisites=(Prerequisite("checkout", ("on",)),))
     asked = (Prerequisite("d", ("on",)), Prerequisite("b", ("on",)))
     assert wrong_targeting(shelf, prerequisites=asked) == {
-        "/prerequisites/1/flag": "These flags would wait for each other: "
-        "checkout -> b -> c -> checkout. Take one away."
+        "/prerequisites/1/flag": "These flags would be prerequisites of each other: "
+        "checkout -> b -> c -> checkout. Remove one."
     }
 
 
@@ -276,12 +273,12 @@ def wrong_segment(shelf: Shelf, segment: SegmentDefinition) -> dict[str, str]:
 
 def test_a_key_is_not_included_and_excluded(shelf: Shelf) -> None:
     found = wrong_segment(shelf, SegmentDefinition("s", included=("a", "b"), excluded=("b",)))
-    assert found == {"/included/1": "'b' is excluded too; take it out of one of them."}
+    assert found == {"/included/1": "'b' is excluded too; remove it from one list."}
 
 
 def test_a_segment_that_contains_itself_is_refused(shelf: Shelf) -> None:
     found = wrong_segment(shelf, SegmentDefinition("s", NoneOf((InSegment("s"),))))
-    assert found == {"/when": "The segment would contain itself: s -> s. Take one away."}
+    assert found == {"/when": "The segment would contain itself: s -> s. Remove one of them."}
 
 
 def test_a_circle_of_segments_is_named(shelf: Shelf) -> None:

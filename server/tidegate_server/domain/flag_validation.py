@@ -1,0 +1,249 @@
+"""Validates flags and their targeting."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator
+
+from tidegate.model import FLAG_TYPES, FlagType, Json, Prerequisite, Serve
+
+from tidegate_server.domain import references
+from tidegate_server.domain.condition_validation import condition_problems
+from tidegate_server.domain.field_problems import (
+    duplicate_problems,
+    exact_decimal,
+    key_problems,
+    name_problems,
+    percentage_problems,
+    raise_problems,
+)
+from tidegate_server.domain.flags import FlagDefinition, Targeting
+from tidegate_server.domain.project_documents import ProjectDocuments
+from tidegate_server.domain.release import Release
+from tidegate_server.domain.rule_variants import find_serve
+from tidegate_server.errors import FieldProblem
+
+MAX_VARIANTS = 100
+
+
+def check_definition(definition: FlagDefinition) -> None:
+    """Raise ``Invalid`` with every problem of a flag."""
+    raise_problems(f"flag {definition.key}", _definition_problems(definition))
+
+
+def check_definition_change(
+    before: FlagDefinition, after: FlagDefinition, documents: ProjectDocuments
+) -> None:
+    """Raise ``Invalid`` if a change would break targetings, prerequisites or releases."""
+    raise_problems(f"flag {after.key}", _change_problems(before, after, documents))
+
+
+def check_targeting(
+    definition: FlagDefinition, targeting: Targeting, documents: ProjectDocuments, environment: str
+) -> None:
+    """Raise ``Invalid`` if a targeting names what does not exist, or would close a cycle."""
+    raise_problems(
+        f"the targeting of {targeting.flag}",
+        [
+            *_variant_problems(definition, targeting),
+            *_rule_problems(targeting, documents.segments.keys()),
+            *_prerequisite_problems(targeting, documents, environment),
+        ],
+    )
+
+
+def check_released_rule(targeting: Targeting, release: Release) -> None:
+    """Raise ``Invalid`` if a targeting changes the rule of its active release."""
+    raise_problems(
+        f"the targeting of {targeting.flag}", _released_rule_problems(targeting, release)
+    )
+
+
+def _definition_problems(definition: FlagDefinition) -> Iterator[FieldProblem]:
+    yield from key_problems(definition.key)
+    if definition.type not in FLAG_TYPES:
+        yield FieldProblem("/type", f"A flag's type is one of: {', '.join(FLAG_TYPES)}.")
+        return
+    variants = definition.variants
+    if not 2 <= len(variants) <= MAX_VARIANTS:
+        yield FieldProblem(
+            "/variants",
+            f"A flag has 2 to {MAX_VARIANTS} variants; this one has {len(variants)}.",
+        )
+    yield from duplicate_problems([each.key for each in variants], "/variants/{}/key", "variants")
+    for index, variant in enumerate(variants):
+        yield from name_problems(variant.key, f"/variants/{index}/key")
+        if not _is_of_type(definition.type, variant.value):
+            yield FieldProblem(
+                f"/variants/{index}/value",
+                f"The value of a {definition.type} flag must be {_VALUES[definition.type]}.",
+            )
+    if definition.type == "boolean":
+        values = [each.value for each in variants if isinstance(each.value, bool)]
+        if {True, False} != set(values):
+            yield FieldProblem(
+                "/variants", "A boolean flag needs a variant for true and for false."
+            )
+
+
+_VALUES: dict[FlagType, str] = {
+    "boolean": "true or false",
+    "string": "a string",
+    "number": "a finite number",
+    "object": "an object or a list",
+}
+
+
+def _is_of_type(type_: FlagType, value: Json) -> bool:
+    if value is None:
+        return True  # this variant serves the default value of the calling code
+    match type_:
+        case "boolean":
+            return isinstance(value, bool)
+        case "string":
+            return isinstance(value, str)
+        case "number":
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                return False
+            return isinstance(value, int) or math.isfinite(value)
+        case "object":
+            return isinstance(value, dict | list)
+
+
+def _change_problems(
+    before: FlagDefinition, after: FlagDefinition, documents: ProjectDocuments
+) -> Iterator[FieldProblem]:
+    if after.type != before.type:
+        yield FieldProblem(
+            "/type",
+            f"The type {before.type} cannot change, because code depends on it. Create a new "
+            "flag instead.",
+        )
+    if after.salt != before.salt:
+        yield FieldProblem(
+            "/salt",
+            f"The salt {before.salt!r} cannot change, because users would get other variants.",
+        )
+    for key in removed_variants(before, after):
+        users = references.users_of_variant(documents, after.key, key)
+        if users:
+            yield FieldProblem(
+                "/variants",
+                f"Variant {key!r} cannot be removed: it is used by {', '.join(users)}. Change "
+                "that first.",
+            )
+
+
+def removed_variants(before: FlagDefinition, after: FlagDefinition) -> list[str]:
+    """Return the variants that a change of a definition removes."""
+    remaining = {each.key for each in after.variants}
+    return [each.key for each in before.variants if each.key not in remaining]
+
+
+def _variant_problems(definition: FlagDefinition, targeting: Targeting) -> Iterator[FieldProblem]:
+    known = [variant.key for variant in definition.variants]
+    yield from _unknown_variant_problems(targeting.off_variant, "/off_variant", known)
+    if targeting.kill_variant is not None:
+        yield from _unknown_variant_problems(targeting.kill_variant, "/kill_variant", known)
+    yield from _serve_problems(targeting.default, "/default", known)
+    for index, rule in enumerate(targeting.rules):
+        yield from _serve_problems(rule.serve, f"/rules/{index}/serve", known)
+
+
+def _unknown_variant_problems(
+    variant: str, pointer: str, known: list[str]
+) -> Iterator[FieldProblem]:
+    if variant not in known:
+        yield FieldProblem(
+            pointer, f"There is no variant {variant!r}; the flag has {', '.join(known)}."
+        )
+
+
+def _serve_problems(serve: Serve, pointer: str, known: list[str]) -> Iterator[FieldProblem]:
+    if (serve.variant is None) == (not serve.split):
+        yield FieldProblem(pointer, "Give either a variant or a split.")
+        return
+    if serve.variant is not None:
+        yield from _unknown_variant_problems(serve.variant, f"{pointer}/variant", known)
+        return
+    split = f"{pointer}/split"
+    invalid_weights: list[FieldProblem] = []
+    for index, part in enumerate(serve.split):
+        yield from _unknown_variant_problems(part.variant, f"{split}/{index}/variant", known)
+        invalid_weights += percentage_problems(part.weight, f"{split}/{index}/weight")
+    yield from invalid_weights
+    yield from duplicate_problems(
+        [part.variant for part in serve.split], split + "/{}/variant", "parts for"
+    )
+    if not invalid_weights:
+        total = sum(exact_decimal(part.weight) for part in serve.split)
+        if total != 100:
+            yield FieldProblem(
+                split, f"The weights sum to {total:f}; they must sum to exactly 100."
+            )
+
+
+def _rule_problems(targeting: Targeting, segments: Collection[str]) -> Iterator[FieldProblem]:
+    yield from duplicate_problems([rule.id for rule in targeting.rules], "/rules/{}/id", "rules")
+    for index, rule in enumerate(targeting.rules):
+        yield from name_problems(rule.id, f"/rules/{index}/id")
+        yield from condition_problems(rule.when, f"/rules/{index}/when", segments)
+
+
+def _prerequisite_problems(
+    targeting: Targeting, documents: ProjectDocuments, environment: str
+) -> Iterator[FieldProblem]:
+    required = [each.flag for each in targeting.prerequisites]
+    yield from duplicate_problems(required, "/prerequisites/{}/flag", "prerequisites for")
+    for index, each in enumerate(targeting.prerequisites):
+        pointer = f"/prerequisites/{index}"
+        if each.flag == targeting.flag:
+            yield FieldProblem(f"{pointer}/flag", "A flag cannot be its own prerequisite.")
+        elif each.flag not in documents.flags:
+            yield FieldProblem(f"{pointer}/flag", f"There is no flag {each.flag!r}.")
+        else:
+            definition: FlagDefinition = documents.flag(each.flag).document
+            yield from _required_variant_problems(each, definition, pointer)
+    if targeting.flag in required:
+        return
+    names = references.prerequisites_named_by(documents, environment, targeting)
+    if path := references.find_cycle(targeting.flag, names):
+        yield FieldProblem(
+            f"/prerequisites/{required.index(path[1])}/flag",
+            f"These flags would be prerequisites of each other: {' -> '.join(path)}. Remove one.",
+        )
+
+
+def _required_variant_problems(
+    prerequisite: Prerequisite, definition: FlagDefinition, pointer: str
+) -> Iterator[FieldProblem]:
+    known = [variant.key for variant in definition.variants]
+    if not prerequisite.variants:
+        yield FieldProblem(
+            f"{pointer}/variants",
+            f"Name the required variants of {prerequisite.flag}: {', '.join(known)}.",
+        )
+    for index, variant in enumerate(prerequisite.variants):
+        if variant not in known:
+            yield FieldProblem(
+                f"{pointer}/variants/{index}",
+                f"Flag {prerequisite.flag} has no variant {variant!r}; it has {', '.join(known)}.",
+            )
+
+
+def _released_rule_problems(targeting: Targeting, release: Release) -> Iterator[FieldProblem]:
+    serve = find_serve(targeting, release.rule)
+    fix = "Complete the release or roll it back first."
+    if serve is None:
+        yield FieldProblem(
+            "/rules",
+            f"Rule {release.rule!r} cannot be removed: release {release.id} is active on it. {fix}",
+        )
+    elif serve != Serve(variant=release.control):
+        ids = [rule.id for rule in targeting.rules]
+        pointer = "/default" if release.rule is None else f"/rules/{ids.index(release.rule)}/serve"
+        yield FieldProblem(
+            pointer,
+            f"This must serve {release.control!r}, the control of the active release "
+            f"{release.id}. {fix}",
+        )
