@@ -1,4 +1,4 @@
-"""Values from a real Prometheus, and from servers that are none."""
+"""Values from a real Prometheus, and from servers that misbehave."""
 
 from __future__ import annotations
 
@@ -43,16 +43,16 @@ CHECK = Check(
 )
 
 
-class World:
-    """A real Prometheus that scrapes a real exporter."""
+class PrometheusWithGauge:
+    """A real Prometheus that scrapes a gauge."""
 
     def __init__(self, url: str, gauge: Gauge) -> None:
         self.url = url
         self.gauge = gauge
         self.prometheus = Prometheus(url)
 
-    def say(self, flag: str, arm: str, value: float) -> None:
-        """Let the gauge have a value, also as Prometheus knows it."""
+    def set_value(self, flag: str, arm: str, value: float) -> None:
+        """Set the gauge, and wait until Prometheus has the value."""
         self.gauge.labels(flag, arm).set(value)
         self.until(f'queue_length{{flag="{flag}", arm="{arm}"}}', value)
 
@@ -69,12 +69,12 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrometheusWithGauge]:
     folder = tmp_path_factory.mktemp("prometheus")
     registry = CollectorRegistry()
     gauge = Gauge("queue_length", "waiting", ["flag", "arm"], registry=registry)
     exporter, port = free_port(), free_port()
-    server, thread = start_http_server(exporter, "127.0.0.1", registry)
+    exporter_server, thread = start_http_server(exporter, "127.0.0.1", registry)
     targets = [{"targets": [f"127.0.0.1:{exporter}"]}]
     jobs = [{"job_name": "shop", "static_configs": targets}]
     config = {
@@ -93,20 +93,20 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     url = f"http://127.0.0.1:{port}"
     try:
         until(lambda: ready(url), "Prometheus is ready")
-        yield World(url, gauge)
+        yield PrometheusWithGauge(url, gauge)
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(20)
-        server.shutdown()
+        exporter_server.shutdown()
         thread.join()
 
 
 @needs_prometheus
-class TestARealOne:
-    def test_gives_the_one_value_of_a_query(self, world: World) -> None:
-        world.gauge.labels("checkout", "treatment").set(7)
-        world.until('queue_length{flag="checkout", arm="treatment"}', 7.0)
-        assert world.prometheus.value("scalar(vector(4.5))") == 4.5
+class TestRealPrometheus:
+    def test_a_query_with_one_value_returns_it(self, server: PrometheusWithGauge) -> None:
+        server.gauge.labels("checkout", "treatment").set(7)
+        server.until('queue_length{flag="checkout", arm="treatment"}', 7.0)
+        assert server.prometheus.value("scalar(vector(4.5))") == 4.5
 
     @pytest.mark.parametrize(
         ("query", "why"),
@@ -119,95 +119,105 @@ class TestARealOne:
             ('"text"', "gives a string"),
         ],
     )
-    def test_gives_no_value_where_there_is_none(self, world: World, query: str, why: str) -> None:
+    def test_a_query_without_one_number_is_unreadable(
+        self, server: PrometheusWithGauge, query: str, why: str
+    ) -> None:
         with pytest.raises(QueryFailed, match=why):
-            world.prometheus.value(query)
+            server.prometheus.value(query)
 
-    def test_several_series_are_no_value(self, world: World) -> None:
+    def test_several_series_are_unreadable(self, server: PrometheusWithGauge) -> None:
         for arm in ("control", "treatment"):
-            world.gauge.labels("several", arm).set(1)
-        world.until('sum(queue_length{flag="several"})', 2.0)
+            server.gauge.labels("several", arm).set(1)
+        server.until('sum(queue_length{flag="several"})', 2.0)
         with pytest.raises(QueryFailed, match="2 series; sum or pick"):
-            world.prometheus.value('queue_length{flag="several"}')
+            server.prometheus.value('queue_length{flag="several"}')
 
-    def test_can_be_asked_about_an_earlier_time(self, world: World) -> None:
-        world.gauge.labels("earlier", "control").set(1)
-        world.until('queue_length{flag="earlier"}', 1.0)
+    def test_a_query_can_be_about_an_earlier_time(self, server: PrometheusWithGauge) -> None:
+        server.gauge.labels("earlier", "control").set(1)
+        server.until('queue_length{flag="earlier"}', 1.0)
         earlier = round(time.time() * 1000)
-        world.gauge.labels("earlier", "control").set(2)
-        world.until('queue_length{flag="earlier"}', 2.0)
-        assert world.prometheus.value('queue_length{flag="earlier"}', earlier) == 1.0
+        server.gauge.labels("earlier", "control").set(2)
+        server.until('queue_length{flag="earlier"}', 2.0)
+        assert server.prometheus.value('queue_length{flag="earlier"}', earlier) == 1.0
 
-    def test_takes_what_is_filled_in_as_text(self, world: World) -> None:
+    def test_variables_are_filled_in_as_text(self, server: PrometheusWithGauge) -> None:
         strange = "a\"} or up{x='\\\n`é\N{CAT}"
-        world.gauge.labels(strange, "control").set(3)
+        server.gauge.labels(strange, "control").set(3)
         names = {"flag": strange, "arm": "control"}
         for quote in "\"'":
             query = fill_variables(f"sum(queue_length{{flag={quote}{{{{ flag }}}}{quote}}})", names)
-            world.until(query, 3.0)
+            server.until(query, 3.0)
 
-    def test_rolls_a_release_back(self, world: World, deployment: Deployment) -> None:
-        watch = Watch(world, deployment, CHECK)
-        world.say("checkout", "treatment", 5)
-        assert watch.measured() == (Measured(0, "treatment", 5.0),)
+    def test_a_bad_value_rolls_a_release_back(
+        self, server: PrometheusWithGauge, deployment: Deployment
+    ) -> None:
+        checked = CheckedRelease(server, deployment, CHECK)
+        server.set_value("checkout", "treatment", 5)
+        assert checked.next_window() == (Measured(0, "treatment", 5.0),)
         assert deployment.release().state == "running"
-        world.say("checkout", "treatment", 250)
-        watch.measured()
+        server.set_value("checkout", "treatment", 250)
+        checked.next_window()
         assert deployment.release().state == "rolled_back"
         assert "prometheus < 100: 250, must be < 100" in deployment.release().reason
 
-    def test_compares_arms(self, world: World, deployment: Deployment) -> None:
+    def test_a_check_can_compare_the_arms(
+        self, server: PrometheusWithGauge, deployment: Deployment
+    ) -> None:
         check = replace(
             CHECK, compare=Compare.CONTROL, operator=Operator.AT_MOST, tolerance=Tolerance(0.5)
         )
-        watch = Watch(world, deployment, check)
-        world.say("checkout", "control", 1_000)
-        world.say("checkout", "treatment", 1_400)
-        assert watch.measured() == (
+        checked = CheckedRelease(server, deployment, check)
+        server.set_value("checkout", "control", 1_000)
+        server.set_value("checkout", "treatment", 1_400)
+        assert checked.next_window() == (
             Measured(0, "treatment", 1_400.0),
             Measured(0, "control", 1_000.0),
         )
         assert deployment.ledger()[-1].decision.checks[0].limit == 1_500
-        world.say("checkout", "treatment", 1_600)
-        watch.measured()
+        server.set_value("checkout", "treatment", 1_600)
+        checked.next_window()
         assert deployment.release().state == "rolled_back"
 
-    def test_compares_with_the_time_before(self, world: World, deployment: Deployment) -> None:
-        world.say("checkout", "control", 40)
+    def test_a_check_can_compare_with_the_time_before(
+        self, server: PrometheusWithGauge, deployment: Deployment
+    ) -> None:
+        server.set_value("checkout", "control", 40)
         check = replace(CHECK, compare=Compare.BEFORE, operator=Operator.AT_MOST)
-        watch = Watch(world, deployment, check)
-        world.say("checkout", "control", 90_000)
-        world.say("checkout", "treatment", 44)
-        assert watch.measured() == (
+        checked = CheckedRelease(server, deployment, check)
+        server.set_value("checkout", "control", 90_000)
+        server.set_value("checkout", "treatment", 44)
+        assert checked.next_window() == (
             Measured(0, "treatment", 44.0),
             Measured(0, "before", 40.0),
         )
         assert deployment.ledger()[-1].decision.checks[0].limit == pytest.approx(44)
 
-    def test_that_knows_nothing_holds_a_release(self, world: World, deployment: Deployment) -> None:
+    def test_a_missing_value_holds_a_release(
+        self, server: PrometheusWithGauge, deployment: Deployment
+    ) -> None:
         check = replace(CHECK, query="no_such_metric", error_limit=1)
-        watch = Watch(world, deployment, check)
+        checked = CheckedRelease(server, deployment, check)
         for _ in range(2):
-            watch.measured()
+            checked.next_window()
         assert deployment.release().state == "holding"
         assert "cannot be read: the query gives nothing, 2 times in a row" in (
             deployment.release().reason
         )
 
 
-class Watch:
-    """A release under a check of what a real Prometheus says, window by window."""
+class CheckedRelease:
+    """A release with a check that queries a real Prometheus."""
 
-    def __init__(self, world: World, deployment: Deployment, check: Check) -> None:
+    def __init__(self, server: PrometheusWithGauge, deployment: Deployment, check: Check) -> None:
         self.deployment = deployment
         deployment.start(replace(QUICK, checks=(check,)))
         self.clock = Clock(deployment.store.now_ms())
         self.job = PolicyJob(
-            deployment.store, "job-1", self.clock, sources=EvidenceSources(world.prometheus)
+            deployment.store, "job-1", self.clock, sources=EvidenceSources(server.prometheus)
         )
 
-    def measured(self) -> tuple[Measured, ...]:
-        """Let a window pass; returns what was measured for it."""
+    def next_window(self) -> tuple[Measured, ...]:
+        """Let a window pass; return the values that were read for it."""
         before = len(self.deployment.ledger())
         self.clock.now_ms += 1_000
         self.deployment.sdk.report(self.deployment.release(), (9, 0), (1, 0))
@@ -224,7 +234,7 @@ def vector(*samples: object) -> dict[str, Any]:
     return {"status": "success", "data": {"resultType": "vector", "result": result}}
 
 
-class TestSomethingElse:
+class TestOtherServers:
     @pytest.mark.parametrize(
         ("behaviour", "why"),
         [
@@ -256,22 +266,22 @@ class TestSomethingElse:
             (DRIP, "no answer in 0.2 s"),
         ],
     )
-    def test_is_a_problem_and_never_a_value(self, behaviour: Behaviour, why: str) -> None:
-        with receiver(behaviour) as told, pytest.raises(QueryFailed, match=why):
-            Prometheus(told.origin).value("up", timeout_s=0.2 if behaviour in (HANG, DRIP) else 20)
+    def test_a_bad_answer_is_unreadable(self, behaviour: Behaviour, why: str) -> None:
+        with receiver(behaviour) as other, pytest.raises(QueryFailed, match=why):
+            Prometheus(other.origin).value("up", timeout_s=0.2 if behaviour in (HANG, DRIP) else 20)
 
-    def test_nobody_there_is_a_problem(self) -> None:
+    def test_a_closed_port_is_unreadable(self) -> None:
         with pytest.raises(QueryFailed, match="does not answer: connection refused"):
             Prometheus(f"http://127.0.0.1:{free_port()}").value("up")
 
-    def test_is_asked_at_its_address_with_its_token_about_a_time(self) -> None:
-        with receiver(Answer(200, vector([1, "-3.5e2"]))) as told:
-            prometheus = Prometheus(told.origin + "/prefix/", "secret")
+    def test_the_request_has_the_address_the_token_and_the_time(self) -> None:
+        with receiver(Answer(200, vector([1, "-3.5e2"]))) as other:
+            prometheus = Prometheus(other.origin + "/prefix/", "secret")
             assert prometheus.value("a & b", 1_234_567) == -350.0
-        (asked,) = told.received
-        assert asked.path == "/prefix/api/v1/query"
-        assert asked.headers["Authorization"] == "Bearer secret"
-        assert parse_qs(asked.body.decode()) == {"query": ["a & b"], "time": ["1234.567"]}
+        (request,) = other.received
+        assert request.path == "/prefix/api/v1/query"
+        assert request.headers["Authorization"] == "Bearer secret"
+        assert parse_qs(request.body.decode()) == {"query": ["a & b"], "time": ["1234.567"]}
 
 
 def test_variables_cannot_break_out_of_their_quotes() -> None:

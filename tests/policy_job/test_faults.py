@@ -1,4 +1,4 @@
-"""Real policy job processes, killed, frozen and cut off from their store."""
+"""Policy job processes that are killed, frozen or cut off from their store."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ PolicyJob(Store.connect(sys.argv[1]), sys.argv[2], lease_ms=500).run(threading.E
 
 
 class Job:
-    """A policy job in a process of its own."""
+    """A policy job in its server process."""
 
     def __init__(self, url: str, holder: str) -> None:
         self._process = subprocess.Popen([sys.executable, "-c", PROGRAM, url, holder])
@@ -57,11 +57,11 @@ def job(url: str, holder: str) -> Iterator[Job]:
         running.end()
 
 
-def until(condition: Callable[[], bool], meanwhile: Callable[[], None] = lambda: None) -> None:
+def until(condition: Callable[[], bool], each_time: Callable[[], None] = lambda: None) -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not condition():
         assert time.monotonic() < deadline, "waited too long"
-        meanwhile()
+        each_time()
         time.sleep(0.02)
 
 
@@ -79,8 +79,8 @@ def report(deployment: Deployment) -> Callable[[], None]:
     return once
 
 
-def assert_one_unbroken_story(deployment: Deployment) -> None:
-    """Every window once, no stage skipped, no step twice, every count in exactly one window."""
+def assert_ledger_is_complete(deployment: Deployment) -> None:
+    """Check that each window is there once and that no stage or count is missing or doubled."""
     ledger = deployment.ledger()
     assert [entry.decision.window for entry in ledger] == list(range(1, len(ledger) + 1))
     for earlier, later in itertools.pairwise(ledger):
@@ -100,7 +100,7 @@ def assert_one_unbroken_story(deployment: Deployment) -> None:
         assert counted == totals <= reported
 
 
-def test_a_second_job_goes_on_where_a_killed_one_stopped(
+def test_a_second_job_continues_after_the_first_is_killed(
     deployment: Deployment, valkey: EmbeddedValkey
 ) -> None:
     deployment.start(FAST)
@@ -109,10 +109,10 @@ def test_a_second_job_goes_on_where_a_killed_one_stopped(
         first.signal(signal.SIGKILL)
         until(lambda: deployment.release().state is State.COMPLETED, report(deployment))
 
-    assert_one_unbroken_story(deployment)
+    assert_ledger_is_complete(deployment)
 
 
-def test_a_job_killed_again_and_again_still_gets_there(
+def test_a_release_completes_although_its_job_is_killed_repeatedly(
     deployment: Deployment, valkey: EmbeddedValkey
 ) -> None:
     deployment.start(FAST)
@@ -124,10 +124,10 @@ def test_a_job_killed_again_and_again_still_gets_there(
     with job(valkey.url, "last"):
         until(lambda: deployment.release().state is State.COMPLETED, report(deployment))
 
-    assert_one_unbroken_story(deployment)
+    assert_ledger_is_complete(deployment)
 
 
-def test_a_frozen_leader_is_deposed_and_writes_nothing_when_it_wakes(
+def test_a_frozen_leader_is_deposed_and_writes_nothing_when_it_resumes(
     deployment: Deployment, valkey: EmbeddedValkey
 ) -> None:
     deployment.start(policy(10, 100, interval_ms=100, min_samples=10**9))
@@ -142,33 +142,33 @@ def test_a_frozen_leader_is_deposed_and_writes_nothing_when_it_wakes(
             until(lambda: windows(deployment) > seen + 5, report(deployment))
             assert deployment.store.acquire_lease("shop", "frozen", 1) is None
 
-    assert_one_unbroken_story(deployment)
+    assert_ledger_is_complete(deployment)
 
 
 class TestWithoutStore:
     @pytest.fixture
-    def own(self, tmp_path: Path) -> Iterator[EmbeddedValkey]:
+    def server(self, tmp_path: Path) -> Iterator[EmbeddedValkey]:
         server = EmbeddedValkey(tmp_path)
         server.start()
         yield server
         server.stop()
 
-    def test_it_waits_for_a_store_that_was_killed_and_goes_on(self, own: EmbeddedValkey) -> None:
-        store = Store.connect(own.url)
+    def test_a_job_waits_until_a_killed_store_is_back(self, server: EmbeddedValkey) -> None:
+        store = Store.connect(server.url)
         deployment = Deployment(store)
         deployment.start(FAST)
         stop = threading.Event()
         with capture_logs() as logs:
             thread = threading.Thread(
-                target=PolicyJob(Store.connect(own.url), "job-1", lease_ms=500).run, args=(stop,)
+                target=PolicyJob(Store.connect(server.url), "job-1", lease_ms=500).run, args=(stop,)
             )
             thread.start()
             until(lambda: windows(deployment) >= 2, report(deployment))
-            assert own.pid is not None
-            os.kill(own.pid, signal.SIGKILL)
+            assert server.pid is not None
+            os.kill(server.pid, signal.SIGKILL)
             until(lambda: any(each["event"] == "store unavailable" for each in logs))
             assert thread.is_alive()
-            own.restart_if_dead()
+            server.restart_if_dead()
 
             def done() -> bool:
                 try:
@@ -181,17 +181,17 @@ class TestWithoutStore:
             thread.join(PATIENCE_SECONDS)
 
         assert not thread.is_alive()
-        assert_one_unbroken_story(deployment)
-        said = [each["event"] for each in logs]
-        assert said.count("store unavailable") == said.count("working again") == 1
+        assert_ledger_is_complete(deployment)
+        events = [each["event"] for each in logs]
+        assert events.count("store unavailable") == events.count("working again") == 1
 
-    def test_it_stops_at_once_when_asked_even_without_a_store(self, own: EmbeddedValkey) -> None:
+    def test_a_job_without_a_store_stops_at_once(self, server: EmbeddedValkey) -> None:
         stop = threading.Event()
         with capture_logs() as logs:
             thread = threading.Thread(
-                target=PolicyJob(Store.connect(own.url), "job-1").run, args=(stop,)
+                target=PolicyJob(Store.connect(server.url), "job-1").run, args=(stop,)
             )
-            own.stop()
+            server.stop()
             thread.start()
             until(lambda: any(each["event"] == "store unavailable" for each in logs))
             stop.set()

@@ -4,7 +4,7 @@ from tidegate_server.policy_job.lease import Leases
 from tidegate_server.store import Store
 
 
-def test_one_holder_leads_a_scope_and_others_lead_other_scopes(store: Store) -> None:
+def test_one_holder_leads_a_project_and_others_lead_other_projects(store: Store) -> None:
     first, second = Leases(store, "first"), Leases(store, "second")
 
     assert first.fence("shop") is not None
@@ -12,7 +12,7 @@ def test_one_holder_leads_a_scope_and_others_lead_other_scopes(store: Store) -> 
     assert second.fence("blog") is not None
 
 
-def test_leading_on_keeps_the_fencing_number(store: Store) -> None:
+def test_a_renewed_lease_keeps_its_fencing_number(store: Store) -> None:
     always_renewing = Leases(store, "first", ttl_ms=5_000)
     fence = always_renewing.fence("shop")
 
@@ -20,7 +20,7 @@ def test_leading_on_keeps_the_fencing_number(store: Store) -> None:
     assert store.acquire_lease("shop", "first", 5_000) == fence
 
 
-def test_what_is_given_up_can_be_taken_at_once_under_a_higher_number(store: Store) -> None:
+def test_a_released_lease_can_be_taken_at_once_with_a_higher_number(store: Store) -> None:
     first, second = Leases(store, "first"), Leases(store, "second")
     before = first.fence("shop")
     first.release()
@@ -31,7 +31,7 @@ def test_what_is_given_up_can_be_taken_at_once_under_a_higher_number(store: Stor
     assert after.number > before.number
 
 
-def test_a_lease_that_was_lost_is_asked_for_again(store: Store) -> None:
+def test_a_lost_lease_is_requested_again(store: Store) -> None:
     leases = Leases(store, "first")
     held = leases.fence("shop")
     assert held is not None

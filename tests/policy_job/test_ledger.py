@@ -1,4 +1,4 @@
-"""What the job writes down is enough to decide everything again."""
+"""The ledger of the policy job is enough to repeat every decision."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from tidegate_server.policy_job import PolicyJob
 from tests.policy_job.deployment import ENVIRONMENT, HEALTHY, Clock, Deployment
 
 
-class Life:
-    """A release on a clock of its own; what people do is dated by the store's."""
+class JobRun:
+    """A release whose clock the test moves; moves by people use the store's clock."""
 
     def __init__(self, deployment: Deployment) -> None:
         self.deployment = deployment
@@ -29,77 +29,81 @@ class Life:
             self.clock.now_ms += 1_000
             self.job.tick()
 
-    def replayed(self) -> Replayed:
+    def replay(self) -> Replayed:
         return replay(
             self.deployment.store, self.deployment.project, ENVIRONMENT, "rel_checkout", None, 10**6
         )
 
-    def told(self) -> Explanation:
+    def explain(self) -> Explanation:
         return explanation(
             self.deployment.store, self.deployment.project, ENVIRONMENT, "rel_checkout"
         )
 
 
-def test_instances_that_closed_it_for_themselves_are_in_the_story_and_told_of(
+def test_trips_of_local_breakers_are_in_the_explanation(
     deployment: Deployment,
 ) -> None:
-    life = Life(deployment)
-    life.windows(2)
+    run = JobRun(deployment)
+    run.windows(2)
     deployment.sdk.trips = (("rel_checkout", Trips(2, 90_000)),)
-    life.windows(3)
-    again, story = life.replayed(), life.told()
-    told = (
+    run.windows(3)
+    replayed, story = run.replay(), run.explain()
+    sentence = (
         "Local breakers closed the release 2 times, for 90 s in total: their SDK instances could "
         "not reach the server, and the treatment failed there."
     )
 
     assert [entry.window.trips.count for entry in deployment.ledger()] == [0, 0, 2, 0, 0]
-    assert again.differences == ()
-    assert [each.text for chapter in story.chapters for each in chapter.happenings].count(told) == 1
-    assert story.ending.endswith(told)
+    assert replayed.differences == ()
+    assert [each.text for chapter in story.chapters for each in chapter.happenings].count(
+        sentence
+    ) == 1
+    assert story.ending.endswith(sentence)
 
 
-def test_a_release_with_people_in_it_is_replayed_to_the_last_digit(deployment: Deployment) -> None:
-    life = Life(deployment)
-    life.windows(5)
+def test_a_release_that_people_moved_is_replayed_exactly(deployment: Deployment) -> None:
+    run = JobRun(deployment)
+    run.windows(5)
     deployment.pause()
-    life.windows(4)
+    run.windows(4)
     deployment.resume()
-    life.windows(3)
+    run.windows(3)
     deployment.kill()
-    life.windows(3)
+    run.windows(3)
     deployment.restore()
-    life.windows(2)
+    run.windows(2)
     deployment.resume()
-    life.windows(60)
-    again = life.replayed()
+    run.windows(60)
+    replayed = run.replay()
 
     assert deployment.release().state is State.COMPLETED
-    assert again.differences == ()
-    assert again.replay.decisions == again.ledger == len(deployment.ledger())
-    assert again.replay.moves == 4
+    assert replayed.differences == ()
+    assert replayed.replay.decisions == replayed.ledger == len(deployment.ledger())
+    assert replayed.replay.moves == 4
 
 
-def test_a_release_that_was_rolled_back_is_replayed_too(deployment: Deployment) -> None:
-    life = Life(deployment)
-    life.windows(3)
-    life.windows(4, failing=12)
+def test_a_release_that_was_rolled_back_is_replayed(deployment: Deployment) -> None:
+    run = JobRun(deployment)
+    run.windows(3)
+    run.windows(4, failing=12)
 
     assert deployment.release().state is State.ROLLED_BACK
-    assert life.replayed().agrees
+    assert run.replay().agrees
 
 
-def test_its_story_has_the_policy_s_decisions_and_people_s_acts(deployment: Deployment) -> None:
-    life = Life(deployment)
-    life.windows(2)
+def test_the_explanation_has_the_decisions_of_the_policy_and_the_moves_of_people(
+    deployment: Deployment,
+) -> None:
+    run = JobRun(deployment)
+    run.windows(2)
     deployment.pause()
     deployment.resume()
-    life.windows(3)
+    run.windows(3)
     deployment.kill()
     deployment.restore()
     deployment.resume()
-    life.windows(60)
-    story = life.told()
+    run.windows(60)
+    story = run.explain()
     happened = [
         (each.actor, each.action) for chapter in story.chapters for each in chapter.happenings
     ]
