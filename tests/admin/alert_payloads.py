@@ -1,10 +1,10 @@
-"""Alerts as monitoring systems send them: the fields that each of them has."""
+"""Alerts with the fields that each monitoring system sends."""
 
 from __future__ import annotations
 
 from typing import Any
 
-ALWAYS = "0001-01-01T00:00:00Z"
+NO_END = "0001-01-01T00:00:00Z"
 
 
 def alertmanager(
@@ -27,7 +27,7 @@ def alertmanager(
                 "labels": labels,
                 "annotations": {"summary": summary},
                 "startsAt": began,
-                "endsAt": ALWAYS if status == "firing" else "2026-09-21T15:00:00Z",
+                "endsAt": NO_END if status == "firing" else "2026-09-21T15:00:00Z",
                 "generatorURL": "http://prometheus.example.com:9090/graph?g0.expr=up",
                 "fingerprint": fingerprint,
             },
@@ -81,7 +81,7 @@ def legacy_grafana(state: str = "alerting") -> dict[str, Any]:
 
 
 def datadog(transition: str = "Triggered", **changes: Any) -> dict[str, Any]:
-    """Datadog's webhook with the payload that the documentation tells people to set."""
+    """Datadog's webhook with the payload from the documentation."""
     return {
         "alert_transition": transition,
         "alert_type": "error",
@@ -92,7 +92,7 @@ def datadog(transition: str = "Triggered", **changes: Any) -> dict[str, Any]:
 
 
 def default_datadog(title: str = "[Triggered on {service:shop}] Checkout errors") -> dict[str, Any]:
-    """Datadog's webhook with the payload that it has unless one is set."""
+    """Datadog's webhook with its default payload."""
     return {
         "body": "@webhook-tidegate",
         "last_updated": "1790000000000",
@@ -105,5 +105,5 @@ def default_datadog(title: str = "[Triggered on {service:shop}] Checkout errors"
 
 
 def generic(status: str = "firing", **changes: Any) -> dict[str, Any]:
-    """What a script sends."""
+    """An alert from a script."""
     return {"status": status, "summary": "queue is full", **changes}

@@ -52,7 +52,7 @@ FIRING, RESOLVED, OTHER = AlertStatus.FIRING, AlertStatus.RESOLVED, AlertStatus.
         (AlertKind.GENERIC, generic("resolved"), RESOLVED),
     ],
 )
-def test_it_is_understood_whether_an_alert_fires(
+def test_the_status_of_an_alert_is_read_from_its_payload(
     kind: AlertKind, payload: dict[str, Any], status: AlertStatus
 ) -> None:
     assert read_alert(kind, payload).status is status
@@ -75,7 +75,7 @@ def test_it_is_understood_whether_an_alert_fires(
         (AlertKind.GENERIC, {"status": True}, "/status"),
     ],
 )
-def test_what_is_not_of_the_kind_is_refused_with_its_field(
+def test_a_payload_of_another_kind_is_refused_with_its_field(
     kind: AlertKind, payload: dict[str, Any], pointer: str
 ) -> None:
     with pytest.raises(Invalid) as refused:
@@ -95,34 +95,34 @@ def test_a_group_fires_while_one_of_its_alerts_does() -> None:
     assert read_alert(AlertKind.ALERTMANAGER, stale).status is RESOLVED
 
 
-def test_several_are_summed_up() -> None:
+def test_the_summary_counts_further_alerts() -> None:
     other = {**alertmanager()["alerts"][0], "fingerprint": "another"}
     alert = read_alert(AlertKind.ALERTMANAGER, alertmanager(more=(other,)))
     assert alert.summary.endswith("errors and 1 more")
     assert len(alert.episodes) == 2
 
 
-def test_alerts_without_a_name_are_not_told_apart() -> None:
+def test_a_group_with_an_alert_without_fingerprint_has_no_episodes() -> None:
     nameless = {"status": "firing", "labels": {}}
     alert = read_alert(AlertKind.ALERTMANAGER, alertmanager(more=(nameless,)))
     assert alert.episodes == ()
 
 
-def test_a_title_speaks_where_no_annotation_does() -> None:
+def test_the_title_is_the_summary_if_there_are_no_annotations() -> None:
     group = grafana()
     group["alerts"] = []
     assert read_alert(AlertKind.GRAFANA, group).summary == "[FIRING:1] High error rate (shop)"
     assert read_alert(AlertKind.GENERIC, {"status": "firing"}).summary == "an alert"
 
 
-def test_a_summary_is_one_short_line_that_drives_no_terminal() -> None:
-    said = generic(summary="queue\x1b[31m is\nfull " + "and " * 500)
-    alert = read_alert(AlertKind.GENERIC, said)
+def test_a_summary_is_one_short_line_without_control_characters() -> None:
+    alert_payload = generic(summary="queue\x1b[31m is\nfull " + "and " * 500)
+    alert = read_alert(AlertKind.GENERIC, alert_payload)
     assert alert.summary.startswith("queue [31m is full and")
     assert len(alert.summary) == 300
 
 
-def test_an_alert_that_fires_anew_is_another_one() -> None:
+def test_an_alert_that_fires_again_has_a_new_episode() -> None:
     first = read_alert(AlertKind.ALERTMANAGER, alertmanager())
     later = read_alert(AlertKind.ALERTMANAGER, alertmanager(began="2026-09-22T08:00:00Z"))
     assert first.episodes != later.episodes
@@ -130,7 +130,7 @@ def test_an_alert_that_fires_anew_is_another_one() -> None:
     assert read_alert(AlertKind.GENERIC, generic(id="queue-7")).episodes == ("queue-7",)
 
 
-def test_the_documented_payload_of_datadog_is_understood() -> None:
+def test_the_documented_payload_of_datadog_is_read() -> None:
     page = (Path(__file__).parents[2] / "docs" / "webhooks.md").read_text()
     (template,) = re.findall(r"^```json\n(\{[^`]*ALERT_TRANSITION[^`]*)```", page, re.MULTILINE)
     values = {

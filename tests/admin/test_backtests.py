@@ -1,4 +1,4 @@
-"""Policies are tried on what releases recorded, over HTTP."""
+"""Policies are backtested on recorded releases over HTTP."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tidegate_server.admin.policies import backtests, simulations
 from tidegate_server.store import Store
 from tidegate_server.whatif.traffic_model import Constant, TrafficModel
 
-from tests.admin.test_replay import write
+from tests.admin.test_replay import write_ledger
 from tests.decisions.ramp import policy
 from tests.http_calls import POLICY, PROJECT, Caller, pointers, slug, stored_documents
 from tests.ledger.recorded_release import simulate_with_ledger
@@ -22,22 +22,24 @@ MODEL = TrafficModel(Constant(4_000), Constant(0.01), Constant(4.0))
 
 @pytest.fixture
 def recorded(checkout: Caller, release: str, store: Store) -> str:
-    """The id of a release of two stages whose ledger tells of a bad one."""
-    write(store, release, simulate_with_ledger(policy(5, 100, min_samples=10), MODEL).ledger)
+    """The id of a release of two stages with the ledger of a bad release."""
+    write_ledger(store, release, simulate_with_ledger(policy(5, 100, min_samples=10), MODEL).ledger)
     return release.rpartition("/")[2]
 
 
-def asked(release: str, **more: Any) -> dict[str, Any]:
+def backtest_body(release: str, **more: Any) -> dict[str, Any]:
     return {"environment": "production", "release": release, "runs": 8, **more}
 
 
 def backtest(caller: Caller, release: str, **more: Any) -> Any:
-    response = caller.post(BACKTEST, asked(release, **more))
+    response = caller.post(BACKTEST, backtest_body(release, **more))
     assert response.status_code == 200, response.text
     return response.json
 
 
-def test_another_policy_is_tried_on_a_record(checkout: Caller, recorded: str, store: Store) -> None:
+def test_another_policy_runs_over_a_recorded_release(
+    checkout: Caller, recorded: str, store: Store
+) -> None:
     before = stored_documents(store)
     answer = backtest(checkout, recorded, policy={**OTHER, "stages": BOLD})
 
@@ -53,12 +55,14 @@ def test_another_policy_is_tried_on_a_record(checkout: Caller, recorded: str, st
     assert stored_documents(store) == before
 
 
-def test_the_policy_of_the_project_is_found_by_its_key(checkout: Caller, recorded: str) -> None:
+def test_a_policy_key_names_a_policy_of_the_project_or_a_shipped_one(
+    checkout: Caller, recorded: str
+) -> None:
     answer = backtest(checkout, recorded, policy_key="careful")
 
     assert answer["policy"] == "careful"
     assert backtest(checkout, recorded, policy_key="standard")["policy"] == "standard"
-    missing = checkout.post(BACKTEST, asked(recorded, policy_key="nope"))
+    missing = checkout.post(BACKTEST, backtest_body(recorded, policy_key="nope"))
     assert (missing.status_code, slug(missing)) == (404, "not-found")
 
 
@@ -80,36 +84,32 @@ def test_the_same_seed_gives_the_same_answer(checkout: Caller, recorded: str) ->
         ({"since": "1h"}, "/since"),
     ],
 )
-def test_what_cannot_be_tried_is_refused_with_its_pointer(
+def test_an_invalid_backtest_is_refused_with_its_field(
     checkout: Caller, recorded: str, change: dict[str, Any], pointer: str
 ) -> None:
-    refused = checkout.post(BACKTEST, {**asked(recorded, policy=OTHER), **change})
+    refused = checkout.post(BACKTEST, {**backtest_body(recorded, policy=OTHER), **change})
     assert refused.status_code == 422, refused.text
     assert pointers(refused) == [pointer]
 
 
-def test_a_release_that_was_never_evaluated_has_nothing_to_try_on(
-    checkout: Caller, release: str
-) -> None:
-    refused = checkout.post(BACKTEST, asked(release.rpartition("/")[2], policy=OTHER))
+def test_a_release_without_a_ledger_is_refused(checkout: Caller, release: str) -> None:
+    refused = checkout.post(BACKTEST, backtest_body(release.rpartition("/")[2], policy=OTHER))
     assert refused.status_code == 422
     assert pointers(refused) == ["/release"]
 
 
-def test_a_release_that_is_not_there_is_not_found(checkout: Caller) -> None:
-    assert checkout.post(BACKTEST, asked("rel_none", policy=OTHER)).status_code == 404
+def test_a_backtest_of_an_unknown_release_is_not_found(checkout: Caller) -> None:
+    assert checkout.post(BACKTEST, backtest_body("rel_none", policy=OTHER)).status_code == 404
 
 
-def test_a_token_of_another_environment_does_not_see_the_record(
-    checkout: Caller, recorded: str
-) -> None:
+def test_a_token_of_another_environment_cannot_backtest(checkout: Caller, recorded: str) -> None:
     elsewhere = checkout.token_for("reader", "default", "development")
-    assert elsewhere.post(BACKTEST, asked(recorded, policy=OTHER)).status_code == 403
+    assert elsewhere.post(BACKTEST, backtest_body(recorded, policy=OTHER)).status_code == 403
     here = checkout.token_for("reader", "default", "production")
     assert backtest(here, recorded, policy=OTHER, runs=1)["policy"] == "other"
 
 
-def test_a_backtest_ends_in_time_with_what_it_has(
+def test_a_backtest_that_is_cut_short_returns_its_results_so_far(
     checkout: Caller, recorded: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(backtests, "SECONDS", 0.0)
@@ -117,7 +117,7 @@ def test_a_backtest_ends_in_time_with_what_it_has(
     assert (answer["runs"], answer["complete"]) == (1, False)
 
 
-def test_a_process_computes_for_one_at_a_time(checkout: Caller, recorded: str) -> None:
+def test_a_process_runs_one_computation_at_a_time(checkout: Caller, recorded: str) -> None:
     with simulations.computing():
-        refused = checkout.post(BACKTEST, asked(recorded, policy=OTHER))
+        refused = checkout.post(BACKTEST, backtest_body(recorded, policy=OTHER))
     assert (refused.status_code, slug(refused)) == (409, "not-possible")

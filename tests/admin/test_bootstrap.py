@@ -1,4 +1,4 @@
-"""The first start makes what is needed, and every other start leaves it alone."""
+"""The first start creates what a server needs; later starts change nothing."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from tests.http_calls import PROJECT, Caller, stored_documents
 KEY = b"some key"
 
 
-def reaches(store: Store, token: str) -> bool:
+def is_accepted(store: Store, token: str) -> bool:
     caller = Caller(create_app(store, ApiSettings(KEY)).test_client(), token)
     return caller.get(f"{PROJECT}/flags").status_code == 200
 
 
-def test_a_first_start_makes_a_project_and_an_admin(store: Store) -> None:
-    made = bootstrap(store, KEY)
-    assert made.token is not None
-    assert made.token.startswith("tg_admin_")
-    assert reaches(store, made.token)
+def test_the_first_start_creates_a_project_and_an_admin_token(store: Store) -> None:
+    result = bootstrap(store, KEY)
+    assert result.token is not None
+    assert result.token.startswith("tg_admin_")
+    assert is_accepted(store, result.token)
     assert sorted(store.all("default", Kind.ENVIRONMENT)) == ["development", "production"]
 
 
@@ -40,21 +40,21 @@ def test_a_second_start_changes_nothing(store: Store) -> None:
 @pytest.mark.parametrize(
     "given", ["correct-horse-battery-staple", "tg_admin_ci_0123456789abcdef0123456789abcdef"]
 )
-def test_the_first_token_may_be_given(store: Store, given: str) -> None:
+def test_the_operator_may_choose_the_first_token(store: Store, given: str) -> None:
     assert bootstrap(store, KEY, given) == Bootstrapped(token=None, ignored=False)
-    assert reaches(store, given)
+    assert is_accepted(store, given)
     assert bootstrap(store, KEY, given) == Bootstrapped(token=None, ignored=False)
 
 
-def test_a_token_given_too_late_is_ignored_and_said_so(store: Store) -> None:
+def test_a_token_given_to_a_later_start_is_ignored_and_reported(store: Store) -> None:
     bootstrap(store, KEY)
     given = "correct-horse-battery-staple"
     assert bootstrap(store, KEY, given) == Bootstrapped(token=None, ignored=True)
-    assert not reaches(store, given)
+    assert not is_accepted(store, given)
 
 
 @pytest.mark.parametrize("given", ["short", "with a space in the middle of it", "tg_admin_x_short"])
-def test_a_token_that_could_be_guessed_stops_the_start(store: Store, given: str) -> None:
+def test_a_weak_token_stops_the_start(store: Store, given: str) -> None:
     with pytest.raises(StartupRefused, match="TIDEGATE_BOOTSTRAP_TOKEN") as refused:
         bootstrap(store, KEY, given)
     assert given not in refused.value.message
@@ -66,11 +66,11 @@ def test_another_secret_key_stops_the_start(store: Store) -> None:
         bootstrap(store, b"another key")
 
 
-def test_servers_that_start_together_make_one_of_everything(store: Store) -> None:
+def test_servers_that_start_at_the_same_time_create_everything_once(store: Store) -> None:
     with ThreadPoolExecutor(4) as pool:
-        made = list(pool.map(lambda _: bootstrap(store, KEY), range(4)))
-    tokens = [each.token for each in made if each.token is not None]
+        results = list(pool.map(lambda _: bootstrap(store, KEY), range(4)))
+    tokens = [each.token for each in results if each.token is not None]
     assert len(tokens) == 1
-    assert reaches(store, tokens[0])
+    assert is_accepted(store, tokens[0])
     assert len(store.all("", Kind.TOKEN)) == 1
     assert sorted(store.all("default", Kind.ENVIRONMENT)) == ["development", "production"]

@@ -1,4 +1,4 @@
-"""Environments are made with every flag in them."""
+"""Environments are created with every flag of the project."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ import pytest
 from tests.http_calls import PROJECT, Caller, pointers, slug
 
 
-def test_a_fresh_project_has_two(admin: Caller) -> None:
+def test_the_default_project_has_two_environments(admin: Caller) -> None:
     listed = admin.get(f"{PROJECT}/environments").json
     assert listed is not None
     assert [item["key"] for item in listed["items"]] == ["development", "production"]
 
 
-def test_a_new_one_has_every_flag(checkout: Caller) -> None:
-    made = checkout.post(f"{PROJECT}/environments", {"key": "staging"})
-    assert made.status_code == 201
-    assert made.headers["Location"] == f"{PROJECT}/environments/staging"
+def test_a_new_environment_has_every_flag(checkout: Caller) -> None:
+    created = checkout.post(f"{PROJECT}/environments", {"key": "staging"})
+    assert created.status_code == 201
+    assert created.headers["Location"] == f"{PROJECT}/environments/staging"
     targeting = checkout.get(f"{PROJECT}/environments/staging/flags/checkout").json
     assert targeting is not None
     assert targeting["default"] == {"variant": "off"}
 
 
-def test_one_is_described_anew(admin: Caller) -> None:
+def test_an_environment_is_replaced(admin: Caller) -> None:
     path = f"{PROJECT}/environments/production"
     read = admin.get(path)
     changed = admin.put(path, {"name": "Live"}, match=read.headers["ETag"])
@@ -30,7 +30,7 @@ def test_one_is_described_anew(admin: Caller) -> None:
     assert admin.get(path).json == changed.json
 
 
-def test_one_names_the_pages_that_may_ask_for_evaluations(admin: Caller) -> None:
+def test_an_environment_has_allowed_origins(admin: Caller) -> None:
     path = f"{PROJECT}/environments/production"
     read = admin.get(path)
     assert read.json is not None
@@ -45,20 +45,20 @@ def test_one_names_the_pages_that_may_ask_for_evaluations(admin: Caller) -> None
     "origin",
     ["shop.example", "https://shop.example/", "https://*.example", "https://Shop.example", "null"],
 )
-def test_what_is_no_origin_is_refused(admin: Caller, origin: str) -> None:
+def test_an_invalid_origin_is_refused(admin: Caller, origin: str) -> None:
     path = f"{PROJECT}/environments/production"
     refused = admin.put(path, {"allowed_origins": [origin]}, match="*")
     assert pointers(refused) == ["/allowed_origins/0"]
 
 
-def test_a_token_of_one_environment_sees_that_one(admin: Caller) -> None:
+def test_an_environment_token_lists_only_its_environment(admin: Caller) -> None:
     reader = admin.token_for("reader", "default", "production")
     listed = reader.get(f"{PROJECT}/environments").json
     assert listed is not None
     assert [item["key"] for item in listed["items"]] == ["production"]
 
 
-def test_what_is_not_there_is_named(admin: Caller) -> None:
+def test_the_error_names_what_does_not_exist(admin: Caller) -> None:
     for path, words in (
         ("/api/v1/projects/nope/environments", "project 'nope'"),
         ("/api/v1/projects/nope/environments/production", "project 'nope'"),

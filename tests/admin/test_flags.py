@@ -1,4 +1,4 @@
-"""Flags are made, changed and deleted in every environment at once."""
+"""Flags are created, replaced and deleted in every environment at once."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from tidegate_server.store import Store
 
 from tests.http_calls import PRODUCTION, PROJECT, Caller, pointers, slug
 
-COLOURS = {
+BANNER = {
     "key": "banner",
     "type": "string",
     "variants": [{"key": "red", "value": "#f00"}, {"key": "Blue", "value": "#00f"}],
@@ -17,25 +17,28 @@ COLOURS = {
 }
 
 
-def test_a_boolean_flag_gets_its_variants(admin: Caller) -> None:
-    made = admin.post(f"{PROJECT}/flags", {"key": "checkout", "type": "boolean"})
-    assert made.status_code == 201
-    assert made.headers["Location"] == f"{PROJECT}/flags/checkout"
-    assert made.json is not None
-    assert made.json["variants"] == [{"key": "on", "value": True}, {"key": "off", "value": False}]
-    assert made.json["salt"] == "checkout"
+def test_a_boolean_flag_without_variants_gets_on_and_off(admin: Caller) -> None:
+    created = admin.post(f"{PROJECT}/flags", {"key": "checkout", "type": "boolean"})
+    assert created.status_code == 201
+    assert created.headers["Location"] == f"{PROJECT}/flags/checkout"
+    assert created.json is not None
+    assert created.json["variants"] == [
+        {"key": "on", "value": True},
+        {"key": "off", "value": False},
+    ]
+    assert created.json["salt"] == "checkout"
 
 
-def test_a_flag_comes_back_as_it_was_written(admin: Caller) -> None:
-    made = admin.post_ok(f"{PROJECT}/flags", COLOURS)
-    assert {**COLOURS, "salt": "banner"}.items() <= made.items()
-    assert admin.get(f"{PROJECT}/flags/banner").json == made
+def test_a_flag_is_read_as_it_was_written(admin: Caller) -> None:
+    created = admin.post_ok(f"{PROJECT}/flags", BANNER)
+    assert {**BANNER, "salt": "banner"}.items() <= created.items()
+    assert admin.get(f"{PROJECT}/flags/banner").json == created
 
 
-def test_a_flag_is_replaced_and_keeps_its_salt(admin: Caller) -> None:
-    admin.post_ok(f"{PROJECT}/flags", {**COLOURS, "salt": "imported"})
+def test_a_replaced_flag_keeps_its_salt(admin: Caller) -> None:
+    admin.post_ok(f"{PROJECT}/flags", {**BANNER, "salt": "imported"})
     changed = admin.put(
-        f"{PROJECT}/flags/banner", {**COLOURS, "name": "The banner", "tags": []}, match='"1"'
+        f"{PROJECT}/flags/banner", {**BANNER, "name": "The banner", "tags": []}, match='"1"'
     )
     assert changed.status_code == 200
     assert changed.json is not None
@@ -43,51 +46,51 @@ def test_a_flag_is_replaced_and_keeps_its_salt(admin: Caller) -> None:
     assert changed.headers["ETag"] == '"2"'
 
 
-def test_a_new_value_reaches_every_environment(admin: Caller, store: Store) -> None:
-    admin.post_ok(f"{PROJECT}/flags", COLOURS)
+def test_a_changed_value_reaches_every_environment(admin: Caller, store: Store) -> None:
+    admin.post_ok(f"{PROJECT}/flags", BANNER)
     before = {env: store.version("default", env) for env in ("development", "production")}
     variants = [{"key": "red", "value": "#e00"}, {"key": "Blue", "value": "#00f"}]
-    admin.put(f"{PROJECT}/flags/banner", {**COLOURS, "variants": variants}, match='"1"')
+    admin.put(f"{PROJECT}/flags/banner", {**BANNER, "variants": variants}, match='"1"')
     for environment, version in before.items():
         assert store.version("default", environment) == version + 1
         assert b"#e00" in store.snapshot("default", environment).body
 
 
-def test_a_flag_is_deleted_everywhere(admin: Caller, store: Store) -> None:
-    admin.post_ok(f"{PROJECT}/flags", COLOURS)
+def test_a_deleted_flag_disappears_from_every_environment(admin: Caller, store: Store) -> None:
+    admin.post_ok(f"{PROJECT}/flags", BANNER)
     assert admin.delete(f"{PROJECT}/flags/banner", match='"1"').status_code == 204
     assert admin.get(f"{PROJECT}/flags/banner").status_code == 404
     assert admin.get(f"{PRODUCTION}/flags/banner").status_code == 404
     assert b"banner" not in store.snapshot("default", "production").body
 
 
-def test_a_flag_with_an_active_release_stays(checkout: Caller, release: str) -> None:
+def test_a_flag_with_an_active_release_cannot_be_deleted(checkout: Caller, release: str) -> None:
     refused = checkout.delete(f"{PROJECT}/flags/checkout", match='"1"')
     assert (refused.status_code, slug(refused)) == (409, "not-possible")
 
 
-def test_all_but_boolean_flags_need_variants(admin: Caller) -> None:
+def test_a_flag_that_is_not_boolean_needs_variants(admin: Caller) -> None:
     refused = admin.post(f"{PROJECT}/flags", {"key": "banner", "type": "string"})
     assert refused.status_code == 422
     assert pointers(refused) == ["/variants"]
 
 
-def test_the_list_goes_by_pages(admin: Caller) -> None:
+def test_the_list_of_flags_has_pages(admin: Caller) -> None:
     for key in "abcde":
         admin.post_ok(f"{PROJECT}/flags", {"key": key, "type": "boolean"})
-    seen: list[str] = []
+    keys: list[str] = []
     cursor = ""
     while True:
         page = admin.get(f"{PROJECT}/flags?limit=2&cursor={cursor}").json
         assert page is not None
-        seen += [item["key"] for item in page["items"]]
+        keys += [item["key"] for item in page["items"]]
         if page["next_cursor"] is None:
             break
         cursor = page["next_cursor"]
-    assert seen == list("abcde")
+    assert keys == list("abcde")
 
 
-def test_wrong_pages_are_refused(admin: Caller) -> None:
+def test_an_invalid_page_query_is_refused(admin: Caller) -> None:
     for query, pointer in (
         ("limit=0", "/limit"),
         ("limit=501", "/limit"),

@@ -1,4 +1,4 @@
-"""An alert does what its hook is for, to the hook's flags, and nothing else in the world."""
+"""An alert does what its hook is for, to the hook's flags, and nothing else."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.http_calls import (
     stored_documents,
 )
 
-LIST = f"{PROJECT}/hooks"
+HOOKS = f"{PROJECT}/hooks"
 HOOK = {
     "name": "checkout errors",
     "kind": "alertmanager",
@@ -35,20 +35,20 @@ HOOK = {
 
 
 class Monitoring:
-    """A monitoring system that knows a hook's address and secret."""
+    """A monitoring system that knows a hook's path and secret."""
 
-    def __init__(self, client: FlaskClient, made: dict[str, Any]) -> None:
+    def __init__(self, client: FlaskClient, created: dict[str, Any]) -> None:
         self.client = client
-        self.id: str = made["id"]
-        self.path: str = made["path"]
-        self.secret: str = made["secret"]
+        self.id: str = created["id"]
+        self.path: str = created["path"]
+        self.secret: str = created["secret"]
 
     def post(self, alert: Any, *, secret: str | None = None, **more: Any) -> TestResponse:
         headers = {"Authorization": f"Bearer {self.secret if secret is None else secret}"}
         return self.client.post(self.path, json=alert, headers=headers, **more)
 
-    def done(self, alert: Any) -> list[tuple[str, bool, str]]:
-        """What was done to each flag."""
+    def outcomes(self, alert: Any) -> list[tuple[str, bool, str]]:
+        """Send an alert, and return each flag, whether it changed, and the outcome."""
         response = self.post(alert)
         assert response.status_code == 200, response.text
         assert response.json is not None
@@ -56,7 +56,7 @@ class Monitoring:
 
 
 def hook(by: Caller, **changes: Any) -> Monitoring:
-    return Monitoring(by.client, by.post_ok(LIST, {**HOOK, **changes}))
+    return Monitoring(by.client, by.post_ok(HOOKS, {**HOOK, **changes}))
 
 
 def state(by: Caller, release: str) -> str:
@@ -65,38 +65,41 @@ def state(by: Caller, release: str) -> str:
     return str(found["state"])
 
 
-class TestManaging:
-    def test_a_hook_is_made_read_changed_and_deleted(self, checkout: Caller) -> None:
-        made = checkout.post_ok(LIST, HOOK)
-        one = f"{LIST}/{made['id']}"
-        assert made["secret"].startswith("tgh_")
-        assert made["path"] == f"/api/v1/hooks/{made['id']}"
+class TestAdministration:
+    def test_a_hook_is_created_read_replaced_and_deleted(self, checkout: Caller) -> None:
+        created = checkout.post_ok(HOOKS, HOOK)
+        one = f"{HOOKS}/{created['id']}"
+        assert created["secret"].startswith("tgh_")
+        assert created["path"] == f"/api/v1/hooks/{created['id']}"
         shown = checkout.get(one).json
-        assert shown == {key: value for key, value in made.items() if key != "secret"}
+        assert shown == {key: value for key, value in created.items() if key != "secret"}
         assert "digest" not in shown
 
         changed = checkout.put(one, {**HOOK, "action": "kill"}, match='"1"')
         assert changed.json is not None
         assert (changed.json["action"], changed.json["revision"]) == ("kill", 2)
-        assert (changed.json["id"], changed.json["created_by"]) == (made["id"], made["created_by"])
-        assert checkout.get(LIST).json == {"items": [changed.json], "next_cursor": None}
+        assert (changed.json["id"], changed.json["created_by"]) == (
+            created["id"],
+            created["created_by"],
+        )
+        assert checkout.get(HOOKS).json == {"items": [changed.json], "next_cursor": None}
         assert checkout.delete(one, match='"2"').status_code == 204
         assert checkout.get(one).status_code == 404
 
-    def test_a_secret_is_shown_once_and_kept_nowhere(
+    def test_the_secret_is_shown_once_and_not_stored(
         self, checkout: Caller, release: str, raw: redis.Redis
     ) -> None:
         with capture_logs() as logs:
             monitoring = hook(checkout)
             monitoring.post(alertmanager())
             monitoring.post(alertmanager(), secret="tgh_wrong")
-        one = f"{LIST}/{monitoring.id}"
-        said = "".join(checkout.get(path).text for path in (LIST, one, f"{PROJECT}/audit"))
+        one = f"{HOOKS}/{monitoring.id}"
+        shown_texts = "".join(checkout.get(path).text for path in (HOOKS, one, f"{PROJECT}/audit"))
         for secret in (monitoring.secret, monitoring.secret.removeprefix("tgh_"), "tgh_wrong"):
-            assert secret not in said
+            assert secret not in shown_texts
             assert secret not in raw_contents(raw)
             assert secret not in repr(logs)
-        assert monitoring.id in said
+        assert monitoring.id in shown_texts
 
     @pytest.mark.parametrize(
         ("changes", "pointer"),
@@ -111,22 +114,22 @@ class TestManaging:
             ({"secret": "mine"}, "/secret"),
         ],
     )
-    def test_what_cannot_be_is_refused(
+    def test_an_invalid_hook_is_refused(
         self, checkout: Caller, changes: dict[str, Any], pointer: str
     ) -> None:
-        assert pointers(checkout.post(LIST, {**HOOK, **changes})) == [pointer]
+        assert pointers(checkout.post(HOOKS, {**HOOK, **changes})) == [pointer]
 
-    def test_a_reader_and_a_token_of_one_environment_make_none(self, checkout: Caller) -> None:
+    def test_readers_and_environment_tokens_cannot_create_hooks(self, checkout: Caller) -> None:
         for role, environment in (("reader", None), ("writer", "production")):
             someone = checkout.token_for(role, "default", environment)
-            assert slug(someone.post(LIST, HOOK)) == "forbidden"
-            assert someone.get(LIST).status_code == 200
+            assert slug(someone.post(HOOKS, HOOK)) == "forbidden"
+            assert someone.get(HOOKS).status_code == 200
 
 
 class TestActing:
     def test_hold_pauses_until_a_person_resumes(self, checkout: Caller, release: str) -> None:
         monitoring = hook(checkout)
-        assert monitoring.done(alertmanager()) == [
+        assert monitoring.outcomes(alertmanager()) == [
             ("checkout", True, "Paused until a person resumes it.")
         ]
         found = checkout.get(release).json
@@ -135,16 +138,16 @@ class TestActing:
         assert found["reason"].startswith("Alert: CheckoutErrors: checkout answers 5 %")
         assert checkout.post(f"{release}/resume").status_code == 200
 
-    def test_rollback_gives_everyone_the_control(self, checkout: Caller, release: str) -> None:
+    def test_rollback_rolls_the_release_back(self, checkout: Caller, release: str) -> None:
         monitoring = hook(checkout, action="rollback", kind="grafana")
-        assert monitoring.done(grafana()) == [
+        assert monitoring.outcomes(grafana()) == [
             ("checkout", True, "Rolled back: everyone has the control.")
         ]
         assert state(checkout, release) == "rolled_back"
 
-    def test_kill_latches_the_flag(self, checkout: Caller, release: str) -> None:
+    def test_kill_kills_the_flag(self, checkout: Caller, release: str) -> None:
         monitoring = hook(checkout, action="kill", kind="datadog")
-        assert monitoring.done(datadog()) == [
+        assert monitoring.outcomes(datadog()) == [
             ("checkout", True, "Killed until a person restores it.")
         ]
         assert state(checkout, release) == "killed"
@@ -154,13 +157,13 @@ class TestActing:
 
     def test_kill_needs_no_release(self, checkout: Caller) -> None:
         monitoring = hook(checkout, action="kill", kind="generic")
-        assert monitoring.done(generic())[0][1] is True
+        assert monitoring.outcomes(generic())[0][1] is True
 
     @pytest.mark.parametrize(
         ("action", "verb"),
         [("hold", "release.pause"), ("rollback", "release.rollback"), ("kill", "flag.kill")],
     )
-    def test_the_log_names_the_hook_and_the_alert(
+    def test_the_audit_log_names_the_hook_and_the_alert(
         self, checkout: Caller, release: str, store: Store, action: str, verb: str
     ) -> None:
         monitoring = hook(checkout, action=action)
@@ -171,7 +174,7 @@ class TestActing:
         assert entry.reason == "Alert: CheckoutErrors: too many errors"
 
     @pytest.mark.parametrize("action", ["hold", "rollback", "kill"])
-    def test_only_what_fires_acts(
+    def test_only_a_firing_alert_acts(
         self, checkout: Caller, release: str, store: Store, action: str
     ) -> None:
         monitoring = hook(checkout, action=action)
@@ -182,22 +185,22 @@ class TestActing:
         assert not response.json["outcomes"][0]["done"]
         assert stored_documents(store) == before
 
-    def test_a_disabled_hook_understands_and_does_nothing(
+    def test_a_disabled_hook_reads_the_alert_and_does_nothing(
         self, checkout: Caller, release: str, store: Store
     ) -> None:
         monitoring = hook(checkout, enabled=False)
         before = stored_documents(store)
-        assert monitoring.done(alertmanager()) == [("checkout", False, "The hook is disabled.")]
+        assert monitoring.outcomes(alertmanager()) == [("checkout", False, "The hook is disabled.")]
         assert stored_documents(store) == before
 
-    def test_it_acts_on_its_flags_in_its_environment_and_on_nothing_else(
+    def test_a_hook_acts_only_on_its_flags_in_its_environment(
         self, checkout: Caller, release: str, store: Store
     ) -> None:
         for key in ("search", "banner"):
             checkout.post_ok(f"{PROJECT}/flags", {"key": key, "type": "boolean"})
         monitoring = hook(checkout, action="kill", flags=["search", "checkout"])
         before = stored_documents(store)
-        assert [flag for flag, done, _ in monitoring.done(alertmanager()) if done] == [
+        assert [flag for flag, done, _ in monitoring.outcomes(alertmanager()) if done] == [
             "search",
             "checkout",
         ]
@@ -211,121 +214,127 @@ class TestActing:
             "default/audit",
         }
 
-    def test_a_flag_that_is_gone_and_one_without_a_release_are_said(
+    def test_the_outcome_names_a_deleted_flag_and_one_without_a_release(
         self, checkout: Caller, store: Store
     ) -> None:
         checkout.post_ok(f"{PROJECT}/flags", {"key": "search", "type": "boolean"})
         monitoring = hook(checkout, flags=["search", "checkout"])
         assert checkout.delete(f"{PROJECT}/flags/search", match="*").status_code == 204
         before = stored_documents(store)
-        gone, idle = monitoring.done(alertmanager())
+        gone, idle = monitoring.outcomes(alertmanager())
         assert gone[:2] == ("search", False)
         assert "There is no flag 'search'" in gone[2]
         assert idle == ("checkout", False, "The flag has no active release.")
         assert stored_documents(store) == before
 
-    def test_a_persons_full_stop_stands_above_a_rollback(
+    def test_a_full_stop_prevents_a_rollback_by_an_alert(
         self, checkout: Caller, release: str
     ) -> None:
         monitoring = hook(checkout, action="rollback")
         checkout.post_ok(f"{release}/pause", {"stop": True})
-        ((flag, done, outcome),) = monitoring.done(alertmanager())
+        ((flag, done, outcome),) = monitoring.outcomes(alertmanager())
         assert (flag, done) == ("checkout", False)
         assert "under a full stop" in outcome
         assert state(checkout, release) == "paused"
 
-    def test_a_rollback_fires_under_a_pause(self, checkout: Caller, release: str) -> None:
+    def test_a_paused_release_can_be_rolled_back_by_an_alert(
+        self, checkout: Caller, release: str
+    ) -> None:
         monitoring = hook(checkout, action="rollback")
         checkout.post_ok(f"{release}/pause", {})
-        assert monitoring.done(alertmanager())[0][1] is True
+        assert monitoring.outcomes(alertmanager())[0][1] is True
 
-    def test_a_kill_stands_above_everything_else(self, checkout: Caller, release: str) -> None:
+    def test_a_killed_flag_is_neither_held_nor_rolled_back(
+        self, checkout: Caller, release: str
+    ) -> None:
         checkout.post_ok(f"{PRODUCTION}/flags/checkout/kill", {})
         for action in ("hold", "rollback"):
-            assert hook(checkout, action=action).done(alertmanager())[0][1] is False
+            assert hook(checkout, action=action).outcomes(alertmanager())[0][1] is False
         assert state(checkout, release) == "killed"
 
 
 class TestRepeats:
     @pytest.mark.parametrize("action", ["hold", "rollback", "kill"])
-    def test_an_alert_that_is_sent_again_does_nothing_again(
+    def test_an_alert_that_is_sent_again_does_nothing(
         self, checkout: Caller, release: str, store: Store, action: str
     ) -> None:
         monitoring = hook(checkout, action=action)
-        assert monitoring.done(alertmanager())[0][1] is True
+        assert monitoring.outcomes(alertmanager())[0][1] is True
         before = stored_documents(store)
-        assert monitoring.done(alertmanager())[0][1] is False
+        assert monitoring.outcomes(alertmanager())[0][1] is False
         assert stored_documents(store) == before
 
     @pytest.mark.parametrize("kind", ["generic", "alertmanager"])
-    def test_what_a_person_let_go_on_is_not_held_for_the_same_alert(
+    def test_a_resumed_release_is_not_held_by_the_same_alert(
         self, checkout: Caller, release: str, kind: str
     ) -> None:
         monitoring = hook(checkout, kind=kind)
         alert = alertmanager() if kind == "alertmanager" else generic(id="queue-7")
-        monitoring.done(alert)
+        monitoring.outcomes(alert)
         checkout.post_ok(f"{release}/resume", {})
-        assert monitoring.done(alert) == [
+        assert monitoring.outcomes(alert) == [
             ("checkout", False, "The hook has already acted on this alert.")
         ]
         assert state(checkout, release) == "running"
 
-    def test_what_a_person_restored_is_not_killed_for_the_same_alert(
-        self, checkout: Caller
-    ) -> None:
+    def test_a_restored_flag_is_not_killed_by_the_same_alert(self, checkout: Caller) -> None:
         monitoring = hook(checkout, action="kill")
-        monitoring.done(alertmanager())
+        monitoring.outcomes(alertmanager())
         checkout.post_ok(f"{PRODUCTION}/flags/checkout/restore", {})
-        assert monitoring.done(alertmanager())[0][1] is False
-        anew = alertmanager(began="2026-09-22T08:00:00Z")
-        assert monitoring.done(anew)[0][1] is True
+        assert monitoring.outcomes(alertmanager())[0][1] is False
+        again = alertmanager(began="2026-09-22T08:00:00Z")
+        assert monitoring.outcomes(again)[0][1] is True
 
-    def test_what_a_person_had_paused_already_is_not_paused_again_after_they_resumed_it(
+    def test_a_release_that_was_already_paused_is_not_held_after_it_is_resumed(
         self, checkout: Caller, release: str
     ) -> None:
         monitoring = hook(checkout)
         checkout.post_ok(f"{release}/pause", {})
-        assert monitoring.done(alertmanager())[0][1] is False
+        assert monitoring.outcomes(alertmanager())[0][1] is False
         checkout.post_ok(f"{release}/resume", {})
-        assert monitoring.done(alertmanager())[0][1] is False
+        assert monitoring.outcomes(alertmanager())[0][1] is False
         assert state(checkout, release) == "running"
 
-    def test_a_draft_is_held_once_it_has_begun(self, checkout: Caller) -> None:
+    def test_a_draft_is_held_after_it_begins(self, checkout: Caller) -> None:
         monitoring = hook(checkout)
-        asked = {"flag": "checkout", "treatment": "on", "policy": "careful", "draft": True}
-        draft = f"{PRODUCTION}/releases/{checkout.post_ok(f'{PRODUCTION}/releases', asked)['id']}"
-        assert monitoring.done(alertmanager())[0][1] is False
+        body = {"flag": "checkout", "treatment": "on", "policy": "careful", "draft": True}
+        draft = f"{PRODUCTION}/releases/{checkout.post_ok(f'{PRODUCTION}/releases', body)['id']}"
+        assert monitoring.outcomes(alertmanager())[0][1] is False
         checkout.post_ok(f"{draft}/begin", {})
-        assert monitoring.done(alertmanager())[0][1] is True
+        assert monitoring.outcomes(alertmanager())[0][1] is True
         assert state(checkout, draft) == "paused"
 
-    def test_another_alert_and_another_release_count(self, checkout: Caller, release: str) -> None:
+    def test_a_new_alert_and_a_new_release_are_acted_on(
+        self, checkout: Caller, release: str
+    ) -> None:
         monitoring = hook(checkout)
-        monitoring.done(alertmanager())
+        monitoring.outcomes(alertmanager())
         checkout.post_ok(f"{release}/resume", {})
-        assert monitoring.done(alertmanager(began="2026-09-22T08:00:00Z"))[0][1] is True
+        assert monitoring.outcomes(alertmanager(began="2026-09-22T08:00:00Z"))[0][1] is True
 
         checkout.post_ok(f"{release}/rollback", {})
-        asked = {"flag": "checkout", "treatment": "on", "policy": "careful"}
-        checkout.post_ok(f"{PRODUCTION}/releases", asked)
-        assert monitoring.done(alertmanager())[0][1] is True
+        body = {"flag": "checkout", "treatment": "on", "policy": "careful"}
+        checkout.post_ok(f"{PRODUCTION}/releases", body)
+        assert monitoring.outcomes(alertmanager())[0][1] is True
 
-    def test_a_new_one_in_the_group_counts(self, checkout: Caller, release: str) -> None:
+    def test_a_new_alert_in_the_group_is_acted_on(self, checkout: Caller, release: str) -> None:
         monitoring = hook(checkout)
-        monitoring.done(alertmanager())
+        monitoring.outcomes(alertmanager())
         checkout.post_ok(f"{release}/resume", {})
         other = {**alertmanager()["alerts"][0], "fingerprint": "another"}
-        assert monitoring.done(alertmanager(more=(other,)))[0][1] is True
+        assert monitoring.outcomes(alertmanager(more=(other,)))[0][1] is True
 
-    def test_an_alert_without_a_name_acts_each_time(self, checkout: Caller, release: str) -> None:
+    def test_an_alert_without_an_episode_acts_each_time(
+        self, checkout: Caller, release: str
+    ) -> None:
         monitoring = hook(checkout, kind="generic")
-        monitoring.done(generic())
+        monitoring.outcomes(generic())
         checkout.post_ok(f"{release}/resume", {})
-        assert monitoring.done(generic())[0][1] is True
+        assert monitoring.outcomes(generic())[0][1] is True
 
 
-class TestAdmission:
-    def test_basic_authentication_is_as_good(self, checkout: Caller, release: str) -> None:
+class TestAuthentication:
+    def test_basic_authentication_works(self, checkout: Caller, release: str) -> None:
         monitoring = hook(checkout)
         basic = base64.b64encode(f"anyone:{monitoring.secret}".encode()).decode()
         response = checkout.client.post(
@@ -347,7 +356,7 @@ class TestAdmission:
             "Bearer \x80\xff",
         ],
     )
-    def test_without_its_secret_nothing_goes(
+    def test_a_call_without_the_secret_is_refused(
         self, checkout: Caller, release: str, store: Store, header: str | None
     ) -> None:
         monitoring = hook(checkout, action="kill")
@@ -357,7 +366,7 @@ class TestAdmission:
         assert (refused.status_code, slug(refused)) == (401, "unauthenticated")
         assert stored_documents(store) == before
 
-    def test_neither_another_hooks_secret_nor_any_token_is_good(
+    def test_the_secret_of_another_hook_and_a_token_are_refused(
         self, checkout: Caller, release: str, store: Store
     ) -> None:
         monitoring, other = hook(checkout, action="kill"), hook(checkout)
@@ -369,25 +378,25 @@ class TestAdmission:
         )
         assert stored_documents(store) == before
 
-    def test_a_hooks_secret_is_good_for_nothing_else(self, checkout: Caller) -> None:
+    def test_the_secret_of_a_hook_works_nowhere_else(self, checkout: Caller) -> None:
         monitoring = hook(checkout)
         with_secret = Caller(checkout.client, monitoring.secret)
         for method, path in (
-            ("GET", LIST),
+            ("GET", HOOKS),
             ("POST", f"{PRODUCTION}/flags/checkout/kill"),
             ("GET", "/sdk/v1/snapshot"),
             ("GET", "/metrics"),
-            ("DELETE", f"{LIST}/{monitoring.id}"),
+            ("DELETE", f"{HOOKS}/{monitoring.id}"),
         ):
             assert with_secret.call(method, path).status_code == 401, path
 
-    def test_an_unknown_and_a_deleted_hook_are_none(self, checkout: Caller) -> None:
+    def test_unknown_and_deleted_hooks_are_not_found(self, checkout: Caller) -> None:
         monitoring = hook(checkout)
-        checkout.delete(f"{LIST}/{monitoring.id}", match="*")
+        checkout.delete(f"{HOOKS}/{monitoring.id}", match="*")
         assert monitoring.post(alertmanager()).status_code == 404
         assert checkout.client.post("/api/v1/hooks/hook_0123456789ab").status_code == 404
 
-    def test_a_stranger_is_turned_away_before_the_body_is_read(self, checkout: Caller) -> None:
+    def test_the_secret_is_checked_before_the_body_is_read(self, checkout: Caller) -> None:
         monitoring = hook(checkout)
         refused = checkout.client.post(
             monitoring.path, data=b"{" * 100, content_type="application/json"
@@ -404,7 +413,7 @@ class TestAdmission:
             (b'{"a":"' + b"x" * 1_100_000 + b'"}', "application/json", 413),
         ],
     )
-    def test_a_body_that_is_no_alert_is_refused(
+    def test_an_invalid_body_is_refused(
         self, checkout: Caller, data: bytes, kind: str, status: int
     ) -> None:
         monitoring = hook(checkout)
@@ -414,7 +423,7 @@ class TestAdmission:
         )
         assert refused.status_code == status, refused.text
 
-    def test_one_that_is_called_too_often_is_told_to_come_back(
+    def test_a_hook_that_is_called_too_often_asks_to_retry_later(
         self, checkout: Caller, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(service, "CALL_LIMIT", 3)
@@ -424,7 +433,7 @@ class TestAdmission:
         refused = monitoring.post(alertmanager())
         assert slug(refused) == "too-many-alerts"
         assert int(refused.headers["Retry-After"]) > 0
-        # Whoever does not know the secret cannot use up the calls of those who do.
+        # Calls with a wrong secret do not count.
         for _ in range(5):
             other.post(alertmanager(), secret="wrong")
         assert other.post(alertmanager()).status_code == 200

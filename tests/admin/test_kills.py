@@ -1,4 +1,4 @@
-"""The kill switch is latched, stops the release, cannot lose a race and gives a receipt."""
+"""A kill lasts until it is restored, stops the release, wins every race and has a receipt."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_a_kill_serves_the_kill_variant_and_stops_the_release(
 
 def test_a_restore_leaves_the_release_paused(checkout: Caller, release: str) -> None:
     checkout.post_ok(f"{FLAG}/kill", {})
-    restored = checkout.post_ok(f"{FLAG}/restore", {"reason": "mended"})
+    restored = checkout.post_ok(f"{FLAG}/restore", {"reason": "fixed"})
     assert (restored["killed"], restored["receipt"]) == (None, None)
     paused = checkout.get(release).json
     assert paused is not None
@@ -43,7 +43,7 @@ def test_a_restore_leaves_the_release_paused(checkout: Caller, release: str) -> 
     assert (refused.status_code, slug(refused)) == (409, "not-possible")
 
 
-def test_a_reason_may_be_left_out_in_a_hurry(checkout: Caller) -> None:
+def test_a_kill_needs_no_reason(checkout: Caller) -> None:
     assert checkout.post(f"{FLAG}/kill").status_code == 200
 
 
@@ -56,7 +56,9 @@ def test_killing_twice_keeps_the_first_kill(checkout: Caller) -> None:
     assert [entry["reason"] for entry in audit["items"]] == ["second", "first"]
 
 
-def test_the_receipt_tells_who_has_applied_it(checkout: Caller, sdk: Caller) -> None:
+def test_the_receipt_counts_the_instances_that_applied_the_kill(
+    checkout: Caller, sdk: Caller
+) -> None:
     version = sdk.post_ok("/sdk/v1/reports", report(1, instance="a" * 32))["version"]
     sdk.post_ok("/sdk/v1/reports", report(1, instance="a" * 32, sequence=2, version=version))
     sdk.post_ok("/sdk/v1/reports", report(1, instance="b" * 32, version=version))
@@ -77,19 +79,19 @@ def test_the_receipt_tells_who_has_applied_it(checkout: Caller, sdk: Caller) -> 
         "/sdk/v1/reports",
         report(1, instance="b" * 32, version=newest["version"], sequence=3),
     )
-    seen = checkout.get(FLAG)
-    assert seen.json is not None
-    receipt = seen.json["receipt"]
+    later = checkout.get(FLAG)
+    assert later.json is not None
+    receipt = later.json["receipt"]
     assert (receipt["live"], receipt["applied"], receipt["waiting"]) == (2, 1, ["a" * 32])
     assert receipt["slowest_ms"] == receipt["p95_ms"] == receipt["median_ms"] >= 0
-    assert seen.headers["ETag"] != killed.headers["ETag"]
+    assert later.headers["ETag"] != killed.headers["ETag"]
     assert checkout.post(f"{FLAG}/restore", match=killed.headers["ETag"]).status_code == 200
 
 
-def test_a_kill_wins_against_a_change_at_the_same_moment(
+def test_a_kill_succeeds_despite_concurrent_changes(
     checkout: Caller, app: Flask, store: Store
 ) -> None:
-    """Someone else's change lands between the kill's read and its commit, several times."""
+    """Another change is committed between the kill's read and its commit, several times."""
     commit: Callable[[Change], Any] = store.commit
     left = 5
 
@@ -116,7 +118,7 @@ def test_a_kill_wins_against_a_change_at_the_same_moment(
     assert killed.json["killed"] is not None
 
 
-def test_many_kills_at_once_are_one(checkout: Caller, app: Flask) -> None:
+def test_concurrent_kills_all_succeed(checkout: Caller, app: Flask) -> None:
     ready = threading.Barrier(4)
 
     def kill(_: int) -> int:
@@ -128,7 +130,7 @@ def test_many_kills_at_once_are_one(checkout: Caller, app: Flask) -> None:
         assert set(pool.map(kill, range(4))) == {200}
 
 
-def test_a_kill_of_what_is_not_there_changes_nothing(checkout: Caller, store: Store) -> None:
+def test_a_refused_kill_changes_nothing(checkout: Caller, store: Store) -> None:
     before = stored_documents(store)
     assert checkout.post(f"{PRODUCTION}/flags/nope/kill").status_code == 404
     assert checkout.post(f"{PROJECT}/environments/nope/flags/checkout/kill").status_code == 404

@@ -1,4 +1,4 @@
-"""Policies come as JSON or YAML; what this version does not do is refused by name."""
+"""Policies are written in JSON or YAML, and invalid ones are refused with the field."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ bake: 10s
 """
 
 
-def test_yaml_says_what_json_says(admin: Caller) -> None:
-    made = admin.post_ok(f"{PROJECT}/policies", POLICY)
+def test_yaml_and_json_give_the_same_policy(admin: Caller) -> None:
+    created = admin.post_ok(f"{PROJECT}/policies", POLICY)
     changed = admin.call(
         "PUT", PATH, match='"1"', data=YAML, headers={"Content-Type": "application/yaml"}
     )
     assert changed.status_code == 200
-    assert changed.json == made
+    assert changed.json == created
 
 
-def test_defaults_are_written_out(admin: Caller) -> None:
-    made = admin.post_ok(
+def test_a_stored_policy_includes_the_defaults(admin: Caller) -> None:
+    created = admin.post_ok(
         f"{PROJECT}/policies",
         {"key": "short", "stages": [{"percentage": 5}, {"percentage": 100, "name": "all"}]},
     )
-    assert made["interval"] == "30s"
-    assert made["bake"] == "1h"
-    assert made["no_data"] == {"after": "10m", "action": "hold"}
-    assert made["stages"] == [
+    assert created["interval"] == "30s"
+    assert created["bake"] == "1h"
+    assert created["no_data"] == {"after": "10m", "action": "hold"}
+    assert created["stages"] == [
         {
             "name": name,
             "percentage": percentage,
@@ -55,7 +55,7 @@ def test_defaults_are_written_out(admin: Caller) -> None:
         }
         for name, percentage in (("stage-1", 5), ("all", 100))
     ]
-    assert made["checks"] == [
+    assert created["checks"] == [
         {
             "metric": "error_rate",
             "compare": "control",
@@ -66,19 +66,19 @@ def test_defaults_are_written_out(admin: Caller) -> None:
     ]
 
 
-def test_durations_come_back_in_their_canonical_form(admin: Caller) -> None:
-    made = admin.post_ok(f"{PROJECT}/policies", {**POLICY, "interval": "60s", "bake": "48h"})
-    assert (made["interval"], made["bake"]) == ("1m", "2d")
+def test_durations_are_returned_in_canonical_form(admin: Caller) -> None:
+    created = admin.post_ok(f"{PROJECT}/policies", {**POLICY, "interval": "60s", "bake": "48h"})
+    assert (created["interval"], created["bake"]) == ("1m", "2d")
 
 
-def test_a_stage_of_a_segment_opens_all_of_it(admin: Caller) -> None:
+def test_a_segment_stage_without_a_percentage_opens_all_of_the_segment(admin: Caller) -> None:
     admin.post_ok(f"{PROJECT}/segments", {"key": "staff"})
     stages = [{"percentage": 5}, {"segments": ["staff"]}, {"percentage": 100}]
-    made = admin.post_ok(f"{PROJECT}/policies", {**POLICY, "stages": stages})
-    assert made["stages"][1]["percentage"] == 100
+    created = admin.post_ok(f"{PROJECT}/policies", {**POLICY, "stages": stages})
+    assert created["stages"][1]["percentage"] == 100
 
 
-MISPLACED: dict[str, dict[str, Any]] = {
+WITHOUT_EFFECT: dict[str, dict[str, Any]] = {
     "/checks/0/threshold": {"checks": [{"threshold": 0.5}]},
     "/checks/0/operator": {"checks": [{"operator": "<="}]},
     "/checks/0/window": {"checks": [{"window": "1m"}]},
@@ -96,10 +96,10 @@ MISPLACED: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("pointer", MISPLACED)
-def test_what_would_have_no_meaning_is_refused(admin: Caller, store: Store, pointer: str) -> None:
+@pytest.mark.parametrize("pointer", WITHOUT_EFFECT)
+def test_a_field_without_effect_is_refused(admin: Caller, store: Store, pointer: str) -> None:
     before = stored_documents(store)
-    refused = admin.post(f"{PROJECT}/policies", {**POLICY, **MISPLACED[pointer]})
+    refused = admin.post(f"{PROJECT}/policies", {**POLICY, **WITHOUT_EFFECT[pointer]})
     assert refused.status_code == 422
     assert pointers(refused) == [pointer]
     assert refused.json is not None
@@ -192,9 +192,9 @@ FULL: dict[str, Any] = {
 }
 
 
-def test_every_field_comes_back_as_it_was_written(admin: Caller) -> None:
-    made = admin.post_ok(f"{PROJECT}/policies", FULL)
-    assert {name: made[name] for name in FULL} == FULL
+def test_every_field_is_returned_as_it_was_written(admin: Caller) -> None:
+    created = admin.post_ok(f"{PROJECT}/policies", FULL)
+    assert {name: created[name] for name in FULL} == FULL
 
 
 def test_a_policy_may_be_written_as_yaml(admin: Caller) -> None:
@@ -206,29 +206,29 @@ def test_a_policy_may_be_written_as_yaml(admin: Caller) -> None:
     assert {name: answer.json[name] for name in FULL} == FULL
 
 
-WRONG: dict[str, tuple[dict[str, Any], str]] = {
+INVALID: dict[str, tuple[dict[str, Any], str]] = {
     "an unknown field": ({"stage": []}, "/stage"),
     "a misspelt check": ({"checks": [{"metrics": "error_rate"}]}, "/checks/0/metrics"),
     "no stages": ({"stages": []}, "/stages"),
-    "a stage without a share": ({"stages": [{}, {"percentage": 100}]}, "/stages/0/percentage"),
-    "too much": ({"stages": [{"percentage": 101}]}, "/stages/0/percentage"),
-    "too fine": (
+    "a stage without a percentage": ({"stages": [{}, {"percentage": 100}]}, "/stages/0/percentage"),
+    "a percentage above 100": ({"stages": [{"percentage": 101}]}, "/stages/0/percentage"),
+    "a percentage with too many decimals": (
         {"stages": [{"percentage": 0.0001}, {"percentage": 100}]},
         "/stages/0/percentage",
     ),
-    "a shrinking ladder": (
+    "percentages that fall": (
         {"stages": [{"percentage": 50}, {"percentage": 20}, {"percentage": 100}]},
         "/stages/1/percentage",
     ),
-    "not everyone in the end": (
+    "a last stage below 100 percent": (
         {"stages": [{"percentage": 5}, {"percentage": 50}]},
         "/stages/1/percentage",
     ),
-    "a segment that is not there": (
+    "an unknown segment": (
         {"stages": [{"segments": ["nobody"]}, {"percentage": 100}]},
         "/stages/0/segments/0",
     ),
-    "a time zone that is not there": (
+    "an unknown time zone": (
         {"windows": {"timezone": "Mars/Olympus"}},
         "/windows/timezone",
     ),
@@ -236,11 +236,11 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {"windows": {"freeze": [{"from": "2026-12-24", "to": "2026-12-20"}]}},
         "/windows/freeze/0/to",
     ),
-    "a freeze that is no time": (
+    "a freeze without a valid time": (
         {"windows": {"freeze": [{"from": "christmas!", "to": "2026-12-20"}]}},
         "/windows/freeze/0",
     ),
-    "a time of day that is none": (
+    "an invalid time of day": (
         {"windows": {"advance": [{"from": "9 o'clock"}]}},
         "/windows/advance/0/from",
     ),
@@ -253,11 +253,11 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         },
         "/stages/0/approval/count",
     ),
-    "a stage that is over before it may be left": (
+    "a longest duration below the shortest": (
         {"stages": [{"percentage": 5, "max_duration": "1m"}, {"percentage": 100}]},
         "/stages/0/max_duration",
     ),
-    "a way back that is never taken": (
+    "a rollback target without retries or checks": (
         {"rollback": {"to": "previous_stage"}},
         "/rollback/to",
     ),
@@ -265,17 +265,20 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {"stages": [{"percentage": 95}, {"percentage": 100}], "holdback": 5},
         "/holdback",
     ),
-    "a webhook that is not there": ({"notify": [{"webhook": "nobody"}]}, "/notify/0/webhook"),
-    "someone to ask who is not there": (
+    "an unknown webhook to notify": ({"notify": [{"webhook": "nobody"}]}, "/notify/0/webhook"),
+    "an unknown webhook to confirm": (
         {"confirm": [{"webhook": "nobody"}]},
         "/confirm/0/webhook",
     ),
-    "a metric without its query": ({"checks": [{"metric": "prometheus"}]}, "/checks/0/query"),
-    "a query that does not tell the arms apart": (
+    "a Prometheus check without a query": (
+        {"checks": [{"metric": "prometheus"}]},
+        "/checks/0/query",
+    ),
+    "a query without the variant": (
         {"checks": [{"metric": "prometheus", "query": "up"}]},
         "/checks/0/query",
     ),
-    "a query with a variable that is not there": (
+    "a query with an unknown variable": (
         {
             "checks": [
                 {
@@ -288,27 +291,33 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         },
         "/checks/0/query",
     ),
-    "no limit": ({"checks": [{"compare": "absolute"}]}, "/checks/0/threshold"),
-    "an error rate above everything": (
+    "an absolute check without a threshold": (
+        {"checks": [{"compare": "absolute"}]},
+        "/checks/0/threshold",
+    ),
+    "an error rate above 1": (
         {"checks": [{"compare": "absolute", "threshold": 2}]},
         "/checks/0/threshold",
     ),
-    "a custom value without a name": ({"checks": [{"metric": "custom"}]}, "/checks/0/measure"),
-    "a quantile beyond all": (
+    "a custom check without a measure": ({"checks": [{"metric": "custom"}]}, "/checks/0/measure"),
+    "a quantile of 1": (
         {"checks": [{"metric": "latency", "quantile": 1}]},
         "/checks/0/quantile",
     ),
-    "a look back that is longer than what is kept": (
+    "a window longer than the stored evidence": (
         {"checks": [{"compare": "absolute", "threshold": 0.1, "window": "2d"}]},
         "/checks/0/window",
     ),
-    "a local breaker with nothing to go by": (
+    "a local breaker without an error rate check": (
         {"local_breaker": True, "checks": [{"metric": "latency"}]},
         "/local_breaker",
     ),
-    "no control group and no limit": ({"stages": [{"percentage": 100}]}, "/stages/0/percentage"),
+    "one stage at 100 percent with a comparison": (
+        {"stages": [{"percentage": 100}]},
+        "/stages/0/percentage",
+    ),
     "a duration without a unit": ({"interval": 30}, "/interval"),
-    "a certain false alarm": ({"checks": [{"false_alarm": 1}]}, "/checks/0/false_alarm"),
+    "a false alarm probability of 1": ({"checks": [{"false_alarm": 1}]}, "/checks/0/false_alarm"),
     "a negative tolerance": (
         {"checks": [{"tolerance": {"relative": -1}}]},
         "/checks/0/tolerance/relative",
@@ -316,9 +325,9 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
-@pytest.mark.parametrize("what", WRONG)
-def test_policies_that_cannot_be_are_refused(admin: Caller, store: Store, what: str) -> None:
-    body, pointer = WRONG[what]
+@pytest.mark.parametrize("problem", INVALID)
+def test_an_invalid_policy_is_refused(admin: Caller, store: Store, problem: str) -> None:
+    body, pointer = INVALID[problem]
     before = stored_documents(store)
     refused = admin.post(f"{PROJECT}/policies", {**POLICY, **body})
     assert refused.status_code == 422, refused.text

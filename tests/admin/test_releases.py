@@ -1,4 +1,4 @@
-"""Releases start, are watched, and obey people."""
+"""Releases are started, read and acted on."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_a_flag_has_one_active_release(checkout: Caller, release: str, store: St
         ({"flag": None}, "/flag"),
     ],
 )
-def test_releases_that_cannot_be_are_refused(
+def test_an_invalid_release_is_refused(
     checkout: Caller, store: Store, change: dict[str, Any], pointer: str
 ) -> None:
     before = stored_documents(store)
@@ -77,7 +77,7 @@ def act(caller: Caller, release: str, action: str, body: Any = None, **more: Any
     return response.json
 
 
-def test_people_pause_resume_and_advance(checkout: Caller, release: str) -> None:
+def test_a_person_pauses_resumes_and_advances_a_release(checkout: Caller, release: str) -> None:
     paused = act(checkout, release, "pause", {"reason": "lunch"})
     assert (paused["state"], paused["reason"], paused["stopped"]) == ("paused", "lunch", False)
     assert paused["resumes_to"] == "running"
@@ -91,7 +91,7 @@ def test_people_pause_resume_and_advance(checkout: Caller, release: str) -> None
     ("action", "state", "served"),
     [("complete", "completed", "on"), ("rollback", "rolled_back", "off")],
 )
-def test_people_end_a_release(
+def test_a_person_ends_a_release(
     checkout: Caller, release: str, action: str, state: str, served: str
 ) -> None:
     ended = act(checkout, release, action, {"reason": "enough"})
@@ -110,18 +110,18 @@ def test_only_a_pause_can_be_a_full_stop(checkout: Caller, release: str) -> None
     assert pointers(refused) == ["/stop"]
 
 
-def test_there_is_no_other_action(checkout: Caller, release: str) -> None:
+def test_an_unknown_action_is_not_found(checkout: Caller, release: str) -> None:
     missing = checkout.post(f"{release}/applaud", {})
     assert (missing.status_code, slug(missing)) == (404, "no-such-address")
 
 
-def test_an_action_may_insist_on_what_was_seen(
+def test_an_action_with_a_stale_if_match_is_refused(
     checkout: Caller, release: str, store: Store
 ) -> None:
-    seen = checkout.get(release).headers["ETag"]
-    act(checkout, release, "pause", match=seen)
+    etag = checkout.get(release).headers["ETag"]
+    act(checkout, release, "pause", match=etag)
     before = stored_documents(store)
-    stale = checkout.post(f"{release}/resume", match=seen)
+    stale = checkout.post(f"{release}/resume", match=etag)
     assert (stale.status_code, slug(stale)) == (412, "stale-revision")
     assert "Read it again" in stale.text
     assert stored_documents(store) == before
@@ -136,9 +136,9 @@ def test_releases_are_listed_the_latest_first(checkout: Caller, release: str) ->
     running = checkout.get(f"{RELEASES}?state=running&flag=checkout").json
     assert running is not None
     assert [item["id"] for item in running["items"]] == [second]
-    nothing = checkout.get(f"{RELEASES}?flag=other").json
-    assert nothing is not None
-    assert nothing["items"] == []
+    other = checkout.get(f"{RELEASES}?flag=other").json
+    assert other is not None
+    assert other["items"] == []
     assert pointers(checkout.get(f"{RELEASES}?state=flying")) == ["/state"]
 
 
@@ -146,19 +146,19 @@ def write_progress(store: Store, release: str) -> None:
     id = release.rpartition("/")[2]
     stored = store.get("default", Address(Kind.RELEASE, id, "production"))
     assert stored is not None
-    where = Address(Kind.PROGRESS, id, "production")
-    before = store.get("default", where)
+    address = Address(Kind.PROGRESS, id, "production")
+    before = store.get("default", address)
     progress = initial_progress(stored.document)
     store.commit(
         Change(
             "default",
-            (Put(where, progress, before.revision if before else 0),),
+            (Put(address, progress, before.revision if before else 0),),
             ledger=(LedgerEntry("production", id, progress),),
         )
     )
 
 
-def test_progress_shows_and_changes_the_etag_alone(
+def test_progress_changes_the_etag_but_not_the_revision(
     checkout: Caller, release: str, store: Store
 ) -> None:
     first = checkout.get(release)
@@ -174,7 +174,7 @@ def test_progress_shows_and_changes_the_etag_alone(
     act(checkout, release, "pause", match=first.headers["ETag"])
 
 
-def test_the_ledger_goes_by_pages(checkout: Caller, release: str, store: Store) -> None:
+def test_the_ledger_has_pages(checkout: Caller, release: str, store: Store) -> None:
     for _ in range(3):
         write_progress(store, release)
     first = checkout.get(f"{release}/ledger?limit=2").json
@@ -187,20 +187,20 @@ def test_the_ledger_goes_by_pages(checkout: Caller, release: str, store: Store) 
     assert pointers(checkout.get(f"{release}/ledger?cursor=YWJj")) == ["/cursor"]
 
 
-def test_what_is_not_there_is_named(admin: Caller) -> None:
+def test_the_error_names_what_does_not_exist(admin: Caller) -> None:
     assert "release 'rel_1'" in admin.get(f"{RELEASES}/rel_1").text
     assert "release 'rel_1'" in admin.post(f"{RELEASES}/rel_1/pause").text
     assert "environment 'nope'" in admin.get(f"{PROJECT}/environments/nope/releases").text
 
 
-def policy_with(checkout: Caller, **more: Any) -> dict[str, Any]:
-    """How to start a release under a policy with more in it."""
+def start_under_policy(checkout: Caller, **more: Any) -> dict[str, Any]:
+    """Create a policy with more fields, and return a request to start a release under it."""
     body = {"key": "gated", "stages": [{"percentage": 5}, {"percentage": 100}], **more}
     checkout.post_ok(f"{PROJECT}/policies", body)
     return {**START, "policy": "gated"}
 
 
-def test_a_draft_gives_everyone_the_control_until_it_is_begun(checkout: Caller) -> None:
+def test_a_draft_serves_the_control_until_it_begins(checkout: Caller) -> None:
     started = checkout.post_ok(RELEASES, {**START, "draft": True})
     assert (started["state"], started["closed"]) == ("draft", True)
     assert started["stage"]["percentage"] == 0
@@ -210,8 +210,8 @@ def test_a_draft_gives_everyone_the_control_until_it_is_begun(checkout: Caller) 
     assert begun["openings"] == [{"stage": 1, "percentage": 5, "segments": []}]
 
 
-def test_what_was_before_has_to_be_measured_first(checkout: Caller, store: Store) -> None:
-    start = policy_with(checkout, checks=[{"compare": "before"}])
+def test_a_policy_that_compares_with_before_needs_a_draft(checkout: Caller, store: Store) -> None:
+    start = start_under_policy(checkout, checks=[{"compare": "before"}])
     before = stored_documents(store)
     refused = checkout.post(RELEASES, start)
     assert (refused.status_code, pointers(refused)) == (422, ["/draft"])
@@ -219,9 +219,9 @@ def test_what_was_before_has_to_be_measured_first(checkout: Caller, store: Store
     assert checkout.post(RELEASES, {**start, "draft": True}).status_code == 201
 
 
-def test_nobody_approves_before_anybody_is_asked(checkout: Caller) -> None:
+def test_an_approval_is_refused_until_the_release_asks_for_it(checkout: Caller) -> None:
     stages = [{"percentage": 5, "approval": {"count": 1}}, {"percentage": 100}]
-    started = checkout.post_ok(RELEASES, policy_with(checkout, stages=stages))
+    started = checkout.post_ok(RELEASES, start_under_policy(checkout, stages=stages))
     release = f"{RELEASES}/{started['id']}"
     early = checkout.post(f"{release}/approve")
     assert (early.status_code, slug(early)) == (409, "not-possible")
@@ -231,20 +231,22 @@ def test_nobody_approves_before_anybody_is_asked(checkout: Caller) -> None:
         assert "needs 1 approval; it has 0" in refused.text
 
 
-def asked_for_approval(checkout: Caller, store: Store, **gate: Any) -> str:
-    """A release that waits for approvals; the address."""
+def release_awaiting_approval(checkout: Caller, store: Store, **gate: Any) -> str:
+    """Start a release that waits for approvals, and return its path."""
     stages = [{"percentage": 5, "approval": gate}, {"percentage": 100}]
-    id = checkout.post_ok(RELEASES, policy_with(checkout, stages=stages))["id"]
+    id = checkout.post_ok(RELEASES, start_under_policy(checkout, stages=stages))["id"]
     address = Address(Kind.RELEASE, id, "production")
     stored = store.get("default", address)
     assert stored is not None
-    asked = machine.request_approval(stored.document, store.now_ms(), "everything else has passed")
-    store.commit(Change("default", (Put(address, asked, stored.revision),)))
+    waiting = machine.request_approval(
+        stored.document, store.now_ms(), "everything else has passed"
+    )
+    store.commit(Change("default", (Put(address, waiting, stored.revision),)))
     return f"{RELEASES}/{id}"
 
 
-def test_an_approval_is_kept_with_its_giver_and_its_words(checkout: Caller, store: Store) -> None:
-    release = asked_for_approval(checkout, store, count=2)
+def test_an_approval_is_kept_with_its_actor_and_comment(checkout: Caller, store: Store) -> None:
+    release = release_awaiting_approval(checkout, store, count=2)
     given = act(checkout, release, "approve", {"reason": "looks good"})
     assert given["state"] == "awaiting_approval"
     assert [each["comment"] for each in given["approvals"]] == ["looks good"]
@@ -257,18 +259,16 @@ def test_an_approval_is_kept_with_its_giver_and_its_words(checkout: Caller, stor
     assert audit["items"][0]["reason"] == "looks good"
 
 
-def test_who_started_a_release_may_be_barred_from_approving_it(
-    checkout: Caller, store: Store
-) -> None:
-    release = asked_for_approval(checkout, store, not_the_starter=True)
+def test_a_policy_may_bar_the_starter_from_approving(checkout: Caller, store: Store) -> None:
+    release = release_awaiting_approval(checkout, store, not_the_starter=True)
     refused = checkout.post(f"{release}/approve")
     assert (refused.status_code, slug(refused)) == (409, "not-possible")
     other = checkout.token_for("writer", "default", "production")
     assert other.post(f"{release}/approve").status_code == 200
 
 
-def test_only_those_who_are_named_may_approve(checkout: Caller, store: Store) -> None:
-    release = asked_for_approval(checkout, store, approvers=["ana"])
+def test_only_named_approvers_may_approve(checkout: Caller, store: Store) -> None:
+    release = release_awaiting_approval(checkout, store, approvers=["ana"])
     refused = checkout.post(f"{release}/approve")
     assert (refused.status_code, slug(refused)) == (409, "not-possible")
     assert "ana can" in refused.text

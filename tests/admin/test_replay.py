@@ -1,4 +1,4 @@
-"""Ledgers are decided again over HTTP, whole or by stretches."""
+"""Ledgers are replayed over HTTP, whole or in parts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.decisions.random_releases import a_life
 from tests.http_calls import Caller, pointers, slug
 
 
-def write(store: Store, release: str, ledger: list[Entry]) -> None:
+def write_ledger(store: Store, release: str, ledger: list[Entry]) -> None:
     id = release.rpartition("/")[2]
     for start in range(0, len(ledger), 50):
         some = ledger[start : start + 50]
@@ -24,9 +24,7 @@ def write(store: Store, release: str, ledger: list[Entry]) -> None:
         store.commit(Change("default", (), ledger=entries), durable=False)
 
 
-def test_a_release_that_was_never_evaluated_has_nothing_to_replay(
-    checkout: Caller, release: str
-) -> None:
+def test_the_replay_of_an_empty_ledger_agrees(checkout: Caller, release: str) -> None:
     answer = checkout.get(f"{release}/replay").json
     assert answer == {
         "agrees": True,
@@ -42,7 +40,7 @@ def test_a_release_that_was_never_evaluated_has_nothing_to_replay(
 
 
 def test_a_ledger_agrees_with_its_replay(checkout: Caller, release: str, store: Store) -> None:
-    write(store, release, a_life(1))
+    write_ledger(store, release, a_life(1))
     response = checkout.get(f"{release}/replay")
     answer = response.json
     assert answer is not None
@@ -53,10 +51,8 @@ def test_a_ledger_agrees_with_its_replay(checkout: Caller, release: str, store: 
     assert checkout.get(f"{release}/replay", headers={"If-None-Match": etag}).status_code == 304
 
 
-def test_a_long_ledger_is_replayed_by_stretches(
-    checkout: Caller, release: str, store: Store
-) -> None:
-    write(store, release, a_life(1))
+def test_a_long_ledger_is_replayed_in_parts(checkout: Caller, release: str, store: Store) -> None:
+    write_ledger(store, release, a_life(1))
     first = checkout.get(f"{release}/replay?limit=10").json
     assert first is not None
     assert (first["entries"], first["agrees"]) == (240, True)
@@ -72,7 +68,7 @@ def test_differences_are_shown_with_both_values(
     ledger = a_life(2, windows=30)
     wrong = replace(ledger[12].decision, log_evidence=0.5)
     ledger[12] = replace(ledger[12], decision=wrong)
-    write(store, release, ledger)
+    write_ledger(store, release, ledger)
     answer = checkout.get(f"{release}/replay").json
     assert answer is not None
     assert (answer["agrees"], answer["differing"]) == (False, 1)
@@ -82,15 +78,15 @@ def test_differences_are_shown_with_both_values(
     assert difference["recomputed"] != 0.5
 
 
-def test_entries_of_a_later_version_are_refused_with_a_reason(
+def test_an_unreadable_entry_of_a_later_version_is_refused(
     checkout: Caller, release: str, store: Store
 ) -> None:
     id = release.rpartition("/")[2]
-    write(store, release, a_life(2, windows=3))
+    write_ledger(store, release, a_life(2, windows=3))
     [*_, first], _ = store.ledger("default", "production", id)
-    said = {**first.entry, "decision": {**first.entry["decision"], "action": "teleport"}}
+    entry = {**first.entry, "decision": {**first.entry["decision"], "action": "teleport"}}
     store.commit(
-        Change("default", (), ledger=(LedgerEntry("production", id, said),)), durable=False
+        Change("default", (), ledger=(LedgerEntry("production", id, entry),)), durable=False
     )
     refused = checkout.get(f"{release}/replay")
     assert (refused.status_code, slug(refused)) == (409, "not-possible")
@@ -105,19 +101,19 @@ def test_a_cursor_of_another_list_is_refused(checkout: Caller, release: str) -> 
 
 
 @pytest.mark.parametrize("limit", ["0", "20001", "many"])
-def test_the_length_of_a_stretch_has_bounds(checkout: Caller, release: str, limit: str) -> None:
+def test_an_invalid_limit_is_refused(checkout: Caller, release: str, limit: str) -> None:
     assert checkout.get(f"{release}/replay?limit={limit}").status_code == 422
 
 
-def test_there_is_nothing_to_replay_of_a_release_that_is_not_there(checkout: Caller) -> None:
-    place = "/api/v1/projects/default/environments/production/releases/rel_none/replay"
-    assert checkout.get(place).status_code == 404
+def test_the_replay_of_an_unknown_release_is_not_found(checkout: Caller) -> None:
+    path = "/api/v1/projects/default/environments/production/releases/rel_none/replay"
+    assert checkout.get(path).status_code == 404
 
 
-def test_the_store_s_trimmed_ledger_is_replayed_from_its_first_checkpoint(
+def test_a_trimmed_ledger_is_replayed_from_its_first_checkpoint(
     checkout: Caller, release: str, store: Store, raw: redis.Redis
 ) -> None:
-    write(store, release, a_life(1))
+    write_ledger(store, release, a_life(1))
     id = release.rpartition("/")[2]
     raw.xtrim(ledger_key("default", "production", id), maxlen=100, approximate=False)
     answer = checkout.get(f"{release}/replay").json

@@ -1,4 +1,4 @@
-"""Segments are made, changed for all who refer to them, and deleted when nobody does."""
+"""Segments are created, replaced for everything that uses them, and deleted if unused."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ PATH = f"{PROJECT}/segments/staff"
 WHEN = {"attribute": "email", "operator": "ends_with", "value": "@example.com"}
 
 
-def test_a_segment_is_made_read_changed_and_deleted(admin: Caller, store: Store) -> None:
-    made = admin.post(f"{PROJECT}/segments", {"key": "staff", "when": WHEN, "excluded": ["bob"]})
-    assert made.status_code == 201
-    assert made.json is not None
-    assert (made.json["when"], made.json["excluded"]) == (WHEN, ["bob"])
+def test_a_segment_is_created_read_replaced_and_deleted(admin: Caller, store: Store) -> None:
+    created = admin.post(f"{PROJECT}/segments", {"key": "staff", "when": WHEN, "excluded": ["bob"]})
+    assert created.status_code == 201
+    assert created.json is not None
+    assert (created.json["when"], created.json["excluded"]) == (WHEN, ["bob"])
 
     changed = admin.put(PATH, {"included": ["ann"]}, match='"1"')
     assert changed.json is not None
@@ -26,7 +26,7 @@ def test_a_segment_is_made_read_changed_and_deleted(admin: Caller, store: Store)
     assert admin.get(PATH).status_code == 404
 
 
-def test_a_segment_that_is_needed_stays(checkout: Caller) -> None:
+def test_a_segment_in_use_cannot_be_deleted(checkout: Caller) -> None:
     targeting = {
         "enabled": True,
         "off_variant": "off",
@@ -39,7 +39,7 @@ def test_a_segment_that_is_needed_stays(checkout: Caller) -> None:
     assert "checkout" in refused.text
 
 
-def test_segments_do_not_go_in_circles(checkout: Caller) -> None:
+def test_a_segment_cannot_contain_itself(checkout: Caller) -> None:
     checkout.post_ok(f"{PROJECT}/segments", {"key": "friends", "when": {"segment": "staff"}})
     refused = checkout.put(PATH, {"when": {"all": [{"segment": "friends"}]}}, match='"1"')
     assert refused.status_code == 422

@@ -1,4 +1,4 @@
-"""Policies are tried on simulated releases over HTTP."""
+"""Policies are simulated over HTTP."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from tidegate_server.store import Store
 from tests.http_calls import POLICY, PROJECT, Caller, pointers, slug, stored_documents
 
 SIMULATE = f"{PROJECT}/policies/simulate"
-ASKED = {"traffic": 4_000, "base_error": 0.01, "times": 10, "runs": 5, "seed": 7}
+SIMULATION = {"traffic": 4_000, "base_error": 0.01, "times": 10, "runs": 5, "seed": 7}
 QUICK = {**POLICY, "key": "quick", "interval": "30s", "bake": "5m"}
 
 
-def simulated(caller: Caller, **more: Any) -> Any:
-    response = caller.post(SIMULATE, {**ASKED, **more})
+def simulate(caller: Caller, **more: Any) -> Any:
+    response = caller.post(SIMULATE, {**SIMULATION, **more})
     assert response.status_code == 200, response.text
     return response.json
 
 
-def test_a_policy_is_tried_on_healthy_and_on_bad_releases(checkout: Caller, store: Store) -> None:
+def test_a_simulation_runs_healthy_and_bad_releases(checkout: Caller, store: Store) -> None:
     before = stored_documents(store)
-    answer = simulated(checkout, policy=QUICK)
+    answer = simulate(checkout, policy=QUICK)
     assert (answer["policy"], answer["seed"], answer["complete"]) == ("quick", 7, True)
     healthy, bad = answer["healthy"], answer["bad"]
     assert (healthy["runs"], healthy["completed"]["value"], healthy["stopped"]["value"]) == (
@@ -43,25 +43,26 @@ def test_a_policy_is_tried_on_healthy_and_on_bad_releases(checkout: Caller, stor
 
 
 def test_the_same_seed_gives_the_same_answer(checkout: Caller) -> None:
-    assert simulated(checkout, policy=QUICK) == simulated(checkout, policy=QUICK)
-    assert simulated(checkout, policy=QUICK) != simulated(checkout, policy=QUICK, seed=8)
+    assert simulate(checkout, policy=QUICK) == simulate(checkout, policy=QUICK)
+    assert simulate(checkout, policy=QUICK) != simulate(checkout, policy=QUICK, seed=8)
 
 
-def test_a_policy_is_found_by_its_key_in_the_project_or_among_those_shipped(
+def test_a_policy_key_names_a_policy_of_the_project_or_a_shipped_one(
     checkout: Caller,
 ) -> None:
     checkout.post_ok(f"{PROJECT}/policies", QUICK)
-    assert simulated(checkout, policy_key="quick")["policy"] == "quick"
-    assert simulated(checkout, policy_key="hotfix", runs=1)["policy"] == "hotfix"
-    missing = checkout.post(SIMULATE, {**ASKED, "policy_key": "nope"})
+    assert simulate(checkout, policy_key="quick")["policy"] == "quick"
+    assert simulate(checkout, policy_key="hotfix", runs=1)["policy"] == "hotfix"
+    missing = checkout.post(SIMULATE, {**SIMULATION, "policy_key": "nope"})
     assert (missing.status_code, slug(missing)) == (404, "not-found")
 
 
-def test_a_reader_may_try_a_policy_that_no_writer_has_put(checkout: Caller) -> None:
+def test_a_reader_may_simulate_a_policy_that_is_not_stored(checkout: Caller) -> None:
     reader = checkout.token_for("reader", "default", None)
-    assert simulated(reader, policy=QUICK)["complete"] is True
+    assert simulate(reader, policy=QUICK)["complete"] is True
     assert (
-        checkout.token_for("sdk", "default", "production").post(SIMULATE, ASKED).status_code == 403
+        checkout.token_for("sdk", "default", "production").post(SIMULATE, SIMULATION).status_code
+        == 403
     )
 
 
@@ -86,32 +87,32 @@ def test_a_reader_may_try_a_policy_that_no_writer_has_put(checkout: Caller) -> N
         ({"until": "1h"}, "/until"),
     ],
 )
-def test_what_cannot_be_simulated_is_refused_with_its_pointer(
+def test_an_invalid_simulation_is_refused_with_its_field(
     checkout: Caller, change: dict[str, Any], pointer: str
 ) -> None:
-    refused = checkout.post(SIMULATE, {**ASKED, "policy": QUICK, **change})
+    refused = checkout.post(SIMULATE, {**SIMULATION, "policy": QUICK, **change})
     assert refused.status_code == 422, refused.text
     assert pointers(refused) == [pointer]
 
 
-def test_a_simulation_ends_in_time_with_what_it_has(
+def test_a_simulation_that_is_cut_short_returns_its_results_so_far(
     checkout: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(simulations, "SECONDS", 0.0)
-    answer = simulated(checkout, policy=QUICK)
+    answer = simulate(checkout, policy=QUICK)
     assert (answer["complete"], answer["healthy"]["runs"]) == (False, 0)
     assert answer["healthy"]["stopped"] is None
 
 
-def test_a_process_computes_for_one_at_a_time(checkout: Caller) -> None:
+def test_a_process_runs_one_computation_at_a_time(checkout: Caller) -> None:
     with simulations.computing():
-        refused = checkout.post(SIMULATE, {**ASKED, "policy": QUICK})
+        refused = checkout.post(SIMULATE, {**SIMULATION, "policy": QUICK})
     assert (refused.status_code, slug(refused)) == (409, "not-possible")
-    assert simulated(checkout, policy=QUICK, runs=1)["complete"] is True
+    assert simulate(checkout, policy=QUICK, runs=1)["complete"] is True
 
 
-def test_a_policy_may_have_the_name_of_the_route(checkout: Caller) -> None:
+def test_a_policy_may_have_the_key_simulate(checkout: Caller) -> None:
     checkout.post_ok(f"{PROJECT}/policies", {**QUICK, "key": "simulate"})
-    found = checkout.get(SIMULATE)
-    assert found.json is not None
-    assert found.json["key"] == "simulate"
+    stored = checkout.get(SIMULATE)
+    assert stored.json is not None
+    assert stored.json["key"] == "simulate"

@@ -1,4 +1,4 @@
-"""Targeting is replaced as a whole; kills and releases are not part of it."""
+"""Targeting is replaced as a whole; the kill and the release are not part of it."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ TARGETING: dict[str, Any] = {
 }
 
 
-def test_targeting_comes_back_as_it_was_written(checkout: Caller) -> None:
+def test_targeting_is_read_as_it_was_written(checkout: Caller) -> None:
     changed = checkout.put(PATH, TARGETING, match=checkout.get(PATH).headers["ETag"])
     assert changed.status_code == 200
     read = checkout.get(PATH)
     assert read.json == changed.json
     assert read.headers["ETag"] == changed.headers["ETag"] == '"2"'
     assert read.json is not None
-    found = {key: read.json[key] for key in TARGETING}
-    condition = found["rules"][0]["when"]["any"][2]["none"][0]
+    returned = {key: read.json[key] for key in TARGETING}
+    condition = returned["rules"][0]["when"]["any"][2]["none"][0]
     condition.pop("value", None)
-    assert found == TARGETING
+    assert returned == TARGETING
 
 
-def test_it_reaches_that_environment_only(checkout: Caller, store: Store) -> None:
+def test_targeting_changes_only_its_environment(checkout: Caller, store: Store) -> None:
     before = {env: store.version("default", env) for env in ("development", "production")}
     checkout.put(PATH, TARGETING, match='"1"')
     assert store.version("default", "development") == before["development"]
@@ -55,7 +55,7 @@ def test_it_reaches_that_environment_only(checkout: Caller, store: Store) -> Non
     assert flag["rules"][0]["id"] == "Staff"
 
 
-def test_a_kill_stays_whatever_is_targeted(checkout: Caller) -> None:
+def test_replacing_the_targeting_keeps_a_kill(checkout: Caller) -> None:
     checkout.post_ok(f"{PATH}/kill", {"reason": "smoke"})
     changed = checkout.put(PATH, TARGETING, match=checkout.get(PATH).headers["ETag"])
     assert changed.status_code == 200
@@ -66,14 +66,14 @@ def test_a_kill_stays_whatever_is_targeted(checkout: Caller) -> None:
     assert pointers(refused) == ["/killed"]
 
 
-def test_all_flags_of_an_environment_are_listed(checkout: Caller) -> None:
+def test_the_list_has_all_flags_of_an_environment(checkout: Caller) -> None:
     checkout.post_ok(f"{PROJECT}/flags", {"key": "search", "type": "boolean"})
     listed = checkout.get(f"{PRODUCTION}/flags").json
     assert listed is not None
     assert [item["flag"] for item in listed["items"]] == ["checkout", "search"]
 
 
-def test_every_wrong_field_is_named(checkout: Caller) -> None:
+def test_the_error_names_every_invalid_field(checkout: Caller) -> None:
     wrong = {
         **TARGETING,
         "enabled": 1,

@@ -1,4 +1,4 @@
-"""Webhooks are made with a secret that is shown once, and stay while something names them."""
+"""Webhooks have a secret that is shown once; a webhook in use cannot be deleted."""
 
 from __future__ import annotations
 
@@ -16,93 +16,98 @@ from tests.http_calls import (
     stored_documents,
 )
 
-LIST = f"{PROJECT}/webhooks"
-PATH = f"{LIST}/ops"
+WEBHOOKS = f"{PROJECT}/webhooks"
+OPS_WEBHOOK = f"{WEBHOOKS}/ops"
 OPS = {"key": "ops", "url": "https://ops.example.com/tidegate/abc?team=web"}
-NAMED = {**POLICY, "notify": [{"webhook": "ops", "events": ["held", "rolled_back"]}]}
+NOTIFYING_POLICY = {**POLICY, "notify": [{"webhook": "ops", "events": ["held", "rolled_back"]}]}
 
 
-def test_a_webhook_is_made_read_changed_and_deleted(admin: Caller) -> None:
-    made = admin.post_ok(LIST, OPS)
-    assert made["secret"].startswith("tgw_")
-    assert (made["format"], made["enabled"], made["timeout"]) == ("json", True, "5s")
+def test_a_webhook_is_created_read_replaced_and_deleted(admin: Caller) -> None:
+    created = admin.post_ok(WEBHOOKS, OPS)
+    assert created["secret"].startswith("tgw_")
+    assert (created["format"], created["enabled"], created["timeout"]) == ("json", True, "5s")
 
-    shown = admin.get(PATH).json
-    assert shown == {key: value for key, value in made.items() if key != "secret"}
-    changed = admin.put(PATH, {"url": OPS["url"], "timeout": "2s"}, match='"1"')
+    read = admin.get(OPS_WEBHOOK).json
+    assert read == {key: value for key, value in created.items() if key != "secret"}
+    changed = admin.put(OPS_WEBHOOK, {"url": OPS["url"], "timeout": "2s"}, match='"1"')
     assert changed.json is not None
     assert (changed.json["timeout"], changed.json["revision"]) == ("2s", 2)
-    assert admin.get(LIST).json == {"items": [changed.json], "next_cursor": None}
+    assert admin.get(WEBHOOKS).json == {"items": [changed.json], "next_cursor": None}
 
-    assert admin.delete(PATH, match='"2"').status_code == 204
-    assert admin.get(PATH).status_code == 404
+    assert admin.delete(OPS_WEBHOOK, match='"2"').status_code == 204
+    assert admin.get(OPS_WEBHOOK).status_code == 404
 
 
-def test_a_secret_is_shown_once_and_kept_nowhere(admin: Caller, raw: redis.Redis) -> None:
-    secrets = [admin.post_ok(LIST, OPS)["secret"], admin.post_ok(f"{PATH}/rotate", None)["secret"]]
+def test_the_secret_is_shown_once_and_not_stored(admin: Caller, raw: redis.Redis) -> None:
+    secrets = [
+        admin.post_ok(WEBHOOKS, OPS)["secret"],
+        admin.post_ok(f"{OPS_WEBHOOK}/rotate", None)["secret"],
+    ]
     assert len(set(secrets)) == 2
-    answers = [admin.get(path).text for path in (PATH, LIST, f"{PROJECT}/audit")]
+    answers = [admin.get(path).text for path in (OPS_WEBHOOK, WEBHOOKS, f"{PROJECT}/audit")]
     for secret in secrets:
         assert not any(secret in each for each in answers)
         assert secret.removeprefix("tgw_") not in raw_contents(raw)
     assert "ops.example.com/tidegate/abc" in raw_contents(raw)
 
 
-def test_a_rotation_says_how_long_the_old_secret_lasts(admin: Caller) -> None:
-    assert admin.post_ok(LIST, OPS)["old_secret_until"] is None
-    assert admin.post_ok(f"{PATH}/rotate", None)["old_secret_until"] > "2026"
+def test_a_rotation_says_until_when_the_old_secret_works(admin: Caller) -> None:
+    assert admin.post_ok(WEBHOOKS, OPS)["old_secret_until"] is None
+    assert admin.post_ok(f"{OPS_WEBHOOK}/rotate", None)["old_secret_until"] > "2026"
 
 
-def test_a_reader_sees_where_it_goes_but_not_a_path_that_may_be_a_credential(
+def test_a_reader_sees_the_host_but_not_the_path_of_the_url(
     admin: Caller,
 ) -> None:
-    admin.post_ok(LIST, OPS)
+    admin.post_ok(WEBHOOKS, OPS)
     reader = admin.token_for("reader", "default", None)
-    one, page = reader.get(PATH).json, reader.get(LIST).json
+    one, page = reader.get(OPS_WEBHOOK).json, reader.get(WEBHOOKS).json
     assert one is not None
     assert page is not None
     assert one["url"] == page["items"][0]["url"] == "https://ops.example.com/…"
-    assert reader.get(PATH).headers["ETag"] != admin.get(PATH).headers["ETag"]
-    assert slug(reader.post(f"{PATH}/rotate")) == "forbidden"
+    assert reader.get(OPS_WEBHOOK).headers["ETag"] != admin.get(OPS_WEBHOOK).headers["ETag"]
+    assert slug(reader.post(f"{OPS_WEBHOOK}/rotate")) == "forbidden"
 
 
-def test_a_webhook_that_a_policy_names_stays(admin: Caller, store: Store) -> None:
-    refused = admin.post(f"{PROJECT}/policies", NAMED)
+def test_a_webhook_that_a_policy_uses_cannot_be_deleted(admin: Caller, store: Store) -> None:
+    refused = admin.post(f"{PROJECT}/policies", NOTIFYING_POLICY)
     assert pointers(refused) == ["/notify/0/webhook"]
-    admin.post_ok(LIST, OPS)
-    admin.post_ok(f"{PROJECT}/policies", NAMED)
+    admin.post_ok(WEBHOOKS, OPS)
+    admin.post_ok(f"{PROJECT}/policies", NOTIFYING_POLICY)
     before = stored_documents(store)
-    refused = admin.delete(PATH, match='"1"')
+    refused = admin.delete(OPS_WEBHOOK, match='"1"')
     assert (refused.status_code, slug(refused)) == (409, "not-possible")
     assert "policy careful" in refused.text
     assert stored_documents(store) == before
 
 
-def test_a_key_is_taken_once(admin: Caller) -> None:
-    admin.post_ok(LIST, OPS)
-    assert slug(admin.post(LIST, OPS)) == "already-exists"
+def test_a_webhook_key_can_be_used_once(admin: Caller) -> None:
+    admin.post_ok(WEBHOOKS, OPS)
+    assert slug(admin.post(WEBHOOKS, OPS)) == "already-exists"
 
 
-def test_what_cannot_be_is_refused_with_its_field(admin: Caller) -> None:
+def test_an_invalid_webhook_is_refused_with_the_field(admin: Caller) -> None:
     wrong = {"key": "ops", "url": "ops.example.com", "timeout": "1h"}
-    assert pointers(admin.post(LIST, wrong)) == ["/url", "/timeout"]
-    assert pointers(admin.post(LIST, {**OPS, "secret": "mine"})) == ["/secret"]
+    assert pointers(admin.post(WEBHOOKS, wrong)) == ["/url", "/timeout"]
+    assert pointers(admin.post(WEBHOOKS, {**OPS, "secret": "mine"})) == ["/secret"]
 
 
-def test_what_waits_for_a_webhook_can_be_read(admin: Caller, store: Store) -> None:
-    admin.post_ok(LIST, OPS)
-    assert admin.get(f"{PATH}/deliveries").json == {"items": [], "next_cursor": None}
+def test_queued_messages_are_listed(admin: Caller, store: Store) -> None:
+    admin.post_ok(WEBHOOKS, OPS)
+    assert admin.get(f"{OPS_WEBHOOK}/deliveries").json == {"items": [], "next_cursor": None}
     for reason in ("one", "two", "three"):
-        tried = admin.post(f"{PATH}/test", {"reason": reason})
+        tried = admin.post(f"{OPS_WEBHOOK}/test", {"reason": reason})
         assert tried.status_code == 204, tried.text
-    page = admin.get(f"{PATH}/deliveries?limit=2").json
+    page = admin.get(f"{OPS_WEBHOOK}/deliveries?limit=2").json
     assert page is not None
-    rest = admin.get(f"{PATH}/deliveries?cursor={page['next_cursor']}").json
+    rest = admin.get(f"{OPS_WEBHOOK}/deliveries?cursor={page['next_cursor']}").json
     assert rest is not None
-    found = page["items"] + rest["items"]
-    assert [each["state"] for each in found] == ["waiting"] * 3
-    assert [each["id"] for each in found] == sorted((each["id"] for each in found), reverse=True)
-    first = found[0]
+    deliveries = page["items"] + rest["items"]
+    assert [each["state"] for each in deliveries] == ["waiting"] * 3
+    assert [each["id"] for each in deliveries] == sorted(
+        (each["id"] for each in deliveries), reverse=True
+    )
+    first = deliveries[0]
     assert (first["event"], first["release"], first["attempts"]) == ("test", None, 0)
     assert first["queued_at"] == first["next_attempt_at"]
     assert first["last_attempt"] is None
@@ -110,27 +115,29 @@ def test_what_waits_for_a_webhook_can_be_read(admin: Caller, store: Store) -> No
     assert store.audit("default")[0][0].action == "webhook.test"
 
 
-def test_a_start_is_queued_for_whom_the_policy_tells(checkout: Caller) -> None:
-    checkout.post_ok(LIST, OPS)
+def test_events_are_queued_for_the_webhooks_of_the_policy(checkout: Caller) -> None:
+    checkout.post_ok(WEBHOOKS, OPS)
     checkout.put(
-        f"{PROJECT}/policies/careful", {**NAMED, "notify": [{"webhook": "ops"}]}, match="*"
+        f"{PROJECT}/policies/careful",
+        {**NOTIFYING_POLICY, "notify": [{"webhook": "ops"}]},
+        match="*",
     )
-    asked = {"flag": "checkout", "treatment": "on", "policy": "careful"}
-    started = checkout.post_ok(f"{PRODUCTION}/releases", asked)
+    body = {"flag": "checkout", "treatment": "on", "policy": "careful"}
+    started = checkout.post_ok(f"{PRODUCTION}/releases", body)
     checkout.post_ok(f"{PRODUCTION}/releases/{started['id']}/pause", {"reason": "lunch"})
     checkout.post_ok(f"{PRODUCTION}/flags/checkout/kill", {"reason": "fire"})
     reader = checkout.token_for("reader", "default", None)
-    page = reader.get(f"{PATH}/deliveries").json
+    page = reader.get(f"{OPS_WEBHOOK}/deliveries").json
     assert page is not None
     assert [each["event"] for each in page["items"]] == ["killed", "paused", "started"]
     assert {each["release"] for each in page["items"]} == {started["id"]}
     assert {each["flag"] for each in page["items"]} == {"checkout"}
 
 
-def test_deleting_a_webhook_drops_what_waits(admin: Caller) -> None:
-    admin.post_ok(LIST, OPS)
-    admin.post(f"{PATH}/test")
-    assert admin.delete(PATH, match="*").status_code == 204
-    assert admin.get(f"{PATH}/deliveries").status_code == 404
-    admin.post_ok(LIST, OPS)
-    assert admin.get(f"{PATH}/deliveries").json == {"items": [], "next_cursor": None}
+def test_deleting_a_webhook_drops_its_queued_messages(admin: Caller) -> None:
+    admin.post_ok(WEBHOOKS, OPS)
+    admin.post(f"{OPS_WEBHOOK}/test")
+    assert admin.delete(OPS_WEBHOOK, match="*").status_code == 204
+    assert admin.get(f"{OPS_WEBHOOK}/deliveries").status_code == 404
+    admin.post_ok(WEBHOOKS, OPS)
+    assert admin.get(f"{OPS_WEBHOOK}/deliveries").json == {"items": [], "next_cursor": None}

@@ -1,7 +1,7 @@
-"""Alerts of monitoring systems, understood: does it fire, what does it say, which one is it.
+"""Read the alerts of monitoring systems.
 
-Their payloads are theirs to extend, so unknown fields mean nothing here. What cannot be
-understood is refused with the field at fault, and nothing is done.
+Monitoring systems add fields to their payloads, so unknown fields are ignored. A payload that
+cannot be read is refused, with the field at fault, and nothing is done.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from tidegate_server.errors import FieldProblem, Invalid
 
 LONGEST_SUMMARY = 300
 MOST_EPISODES = 100
-"""Alerts of one group that are told apart; a larger group is the same to us."""
+"""How many alerts of one group are told apart; the rest of a larger group is ignored."""
 
 
 class AlertStatus(StrEnum):
-    """Whether an alert fires, has ended, or is something that is neither."""
+    """Whether an alert fires, has ended, or is neither."""
 
     FIRING = "firing"
     RESOLVED = "resolved"
@@ -30,10 +30,10 @@ class AlertStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """What a monitoring system says.
+    """An alert of a monitoring system.
 
-    ``episodes`` name the occurrences that fire: an alert that is sent again while it lasts has
-    the same one, and another one when it fires anew. Empty: the system does not tell.
+    ``episodes`` identify what fires now: an alert that is sent again while it lasts has the
+    same episode, and a new one when it fires again. Empty: the payload does not identify them.
     """
 
     status: AlertStatus
@@ -42,30 +42,34 @@ class Alert:
 
 
 def read_alert(kind: AlertKind, payload: Mapping[str, Any]) -> Alert:
-    """Understand a payload.
+    """Return the alert in a payload.
 
     Raises:
-        Invalid: it is not one of this kind.
+        Invalid: it is not a payload of this kind.
     """
     match kind:
         case AlertKind.ALERTMANAGER:
-            return _of_group(payload)
+            return _read_alertmanager(payload)
         case AlertKind.GRAFANA:
-            return _of_group(payload) if "status" in payload else _of_legacy_grafana(payload)
+            return (
+                _read_alertmanager(payload)
+                if "status" in payload
+                else _read_legacy_grafana(payload)
+            )
         case AlertKind.DATADOG:
-            return _of_datadog(payload)
+            return _read_datadog(payload)
         case AlertKind.GENERIC:
-            return _of_generic(payload)
+            return _read_generic(payload)
 
 
-_GROUP = {"firing": AlertStatus.FIRING, "resolved": AlertStatus.RESOLVED}
+_ALERTMANAGER_STATUSES = {"firing": AlertStatus.FIRING, "resolved": AlertStatus.RESOLVED}
 
 
-def _of_group(payload: Mapping[str, Any]) -> Alert:
-    """Alertmanager's webhook, version 4, and Grafana's, which takes after it."""
-    status = _GROUP.get(_text(payload, "status"))
+def _read_alertmanager(payload: Mapping[str, Any]) -> Alert:
+    """Read Alertmanager's webhook, version 4, or Grafana's, which has the same format."""
+    status = _ALERTMANAGER_STATUSES.get(_text(payload, "status"))
     if status is None:
-        raise _refused("/status", 'This must be "firing" or "resolved", as Alertmanager has it.')
+        raise _refused("/status", 'This must be "firing" or "resolved", as Alertmanager sends it.')
     alerts = payload.get("alerts", [])
     if not isinstance(alerts, list) or not all(isinstance(each, dict) for each in alerts):
         raise _refused("/alerts", "This must be a list of alerts.")
@@ -73,42 +77,45 @@ def _of_group(payload: Mapping[str, Any]) -> Alert:
     if alerts:
         status = AlertStatus.FIRING if firing else AlertStatus.RESOLVED
     shown = firing or alerts
-    words = [found for each in shown if (found := _words_of(each))]
+    summaries = [summary for each in shown if (summary := _alert_summary(each))]
     more = f" and {len(shown) - 1} more" if len(shown) > 1 else ""
-    summary = words[0] + more if words else _text(payload, "title") or "an alert"
-    return Alert(status, _short(summary), _episodes(firing))
+    summary = summaries[0] + more if summaries else _text(payload, "title") or "an alert"
+    return Alert(status, _one_line(summary), _episodes(firing))
 
 
-def _words_of(alert: Mapping[str, Any]) -> str:
+def _alert_summary(alert: Mapping[str, Any]) -> str:
     annotations = _object(alert, "annotations")
     name = _text(_object(alert, "labels"), "alertname")
-    said = _text(annotations, "summary") or _text(annotations, "description")
-    return f"{name}: {said}" if name and said else name or said
+    summary = _text(annotations, "summary") or _text(annotations, "description")
+    return f"{name}: {summary}" if name and summary else name or summary
 
 
 def _episodes(firing: list[dict[str, Any]]) -> tuple[str, ...]:
-    found = [
+    episodes = [
         f"{_text(each, 'fingerprint')}@{_text(each, 'startsAt')}"
         for each in firing[:MOST_EPISODES]
         if _text(each, "fingerprint") and _text(each, "startsAt")
     ]
-    # Without a name for each of them, none can be told from another one.
-    return tuple(found) if len(found) == len(firing[:MOST_EPISODES]) else ()
+    # All or none: an alert without an episode could not be told from the others.
+    return tuple(episodes) if len(episodes) == len(firing[:MOST_EPISODES]) else ()
 
 
-_LEGACY_GRAFANA = {"alerting": AlertStatus.FIRING, "ok": AlertStatus.RESOLVED}
+_LEGACY_GRAFANA_STATES = {"alerting": AlertStatus.FIRING, "ok": AlertStatus.RESOLVED}
 
 
-def _of_legacy_grafana(payload: Mapping[str, Any]) -> Alert:
-    """Grafana's dashboard alerts, before its alerts took after Alertmanager's."""
+def _read_legacy_grafana(payload: Mapping[str, Any]) -> Alert:
+    """Read an alert of Grafana's legacy dashboard alerting."""
     state = _text(payload, "state")
     if not state:
-        raise _refused("/status", "Neither a `status` nor a `state` says whether it fires.")
+        raise _refused(
+            "/status",
+            "There is neither a `status` nor a `state` that says whether the alert fires.",
+        )
     summary = _text(payload, "title") or _text(payload, "ruleName") or "an alert"
-    return Alert(_LEGACY_GRAFANA.get(state, AlertStatus.OTHER), _short(summary))
+    return Alert(_LEGACY_GRAFANA_STATES.get(state, AlertStatus.OTHER), _one_line(summary))
 
 
-_DATADOG = {
+_DATADOG_TRANSITIONS = {
     "triggered": AlertStatus.FIRING,
     "re-triggered": AlertStatus.FIRING,
     "recovered": AlertStatus.RESOLVED,
@@ -116,36 +123,36 @@ _DATADOG = {
 _DATADOG_TITLE = re.compile(r"(?:\[P[1-5]\] *)?\[([A-Za-z -]+?)(?: on [^\]]*)?\]")
 
 
-def _of_datadog(payload: Mapping[str, Any]) -> Alert:
-    """Datadog's webhook with the payload of docs/webhooks.md, or its default one.
+def _read_datadog(payload: Mapping[str, Any]) -> Alert:
+    """Read Datadog's webhook, with the payload in docs/webhooks.md or the default one.
 
-    The default payload has no transition; the title begins with it.
+    The default payload has no transition, but its title begins with it.
     """
     title = _text(payload, "title")
     transition = _text(payload, "alert_transition")
-    if not transition and (found := _DATADOG_TITLE.match(title)):
-        transition = found[1]
+    if not transition and (match := _DATADOG_TITLE.match(title)):
+        transition = match[1]
     if not transition:
         raise _refused(
             "/alert_transition",
-            'Nothing says whether it fires: add "alert_transition": "$ALERT_TRANSITION" to the '
-            "webhook's payload in Datadog.",
+            'The payload does not say whether the alert fires: add "alert_transition": '
+            '"$ALERT_TRANSITION" to the payload of the webhook in Datadog.',
         )
-    status = _DATADOG.get(transition.lower(), AlertStatus.OTHER)
+    status = _DATADOG_TRANSITIONS.get(transition.lower(), AlertStatus.OTHER)
     if transition.lower() == "renotify" and _text(payload, "alert_type") == "error":
         status = AlertStatus.FIRING
     cycle = _text(payload, "alert_cycle_key")
-    return Alert(status, _short(title or "an alert"), (cycle,) if cycle else ())
+    return Alert(status, _one_line(title or "an alert"), (cycle,) if cycle else ())
 
 
-def _of_generic(payload: Mapping[str, Any]) -> Alert:
-    """Whatever a script sends: ``{"status": "firing", "summary": "...", "id": "..."}``."""
-    status = _GROUP.get(_text(payload, "status"))
+def _read_generic(payload: Mapping[str, Any]) -> Alert:
+    """Read ``{"status": "firing", "summary": "...", "id": "..."}``, as a script may send it."""
+    status = _ALERTMANAGER_STATUSES.get(_text(payload, "status"))
     if status is None:
         raise _refused("/status", 'This must be "firing" or "resolved".')
     id = _text(payload, "id")
     summary = _text(payload, "summary") or "an alert"
-    return Alert(status, _short(summary), (id,) if id else ())
+    return Alert(status, _one_line(summary), (id,) if id else ())
 
 
 def _text(payload: Mapping[str, Any], name: str) -> str:
@@ -158,8 +165,8 @@ def _object(payload: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _short(text: str) -> str:
-    """Words on one line, without what could drive a terminal."""
+def _one_line(text: str) -> str:
+    """Return a text on one line, without control characters, cut to the longest summary."""
     plain = " ".join("".join(each if each.isprintable() else " " for each in text).split())
     return plain[:LONGEST_SUMMARY]
 
