@@ -1,4 +1,4 @@
-"""A client without a network, with one flag under release, and what it has counted."""
+"""A snapshot with one flag under release, and what a client counted for it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SNAPSHOT = {
 
 
 def counted(client: Client) -> dict[str, Any]:
-    """The treatment's totals, and the users who failed."""
+    """Return the totals of the treatment and the number of failing users."""
     report = client._reporter.compose()
     totals = [each["treatment"] for each in report["counts"]]
     return {

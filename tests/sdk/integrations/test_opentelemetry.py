@@ -1,4 +1,4 @@
-"""Evaluations in the spans of the real OpenTelemetry SDK."""
+"""Evaluations as span events, with the real OpenTelemetry SDK."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def tracer(exporter: InMemorySpanExporter) -> Tracer:
 def events(
     tracer: Tracer, exporter: InMemorySpanExporter, work: Callable[[], object]
 ) -> list[Mapping[str, Any]]:
-    """What a piece of work leaves in a span."""
+    """Return the attributes of the events that some work adds to a span."""
     exporter.clear()
     with tracer.start_as_current_span("work"):
         work()
@@ -47,7 +47,7 @@ def events(
     return [dict(event.attributes or {}) for event in span.events]
 
 
-def test_an_evaluation_is_an_event_with_the_conventions_attributes(
+def test_an_evaluation_is_an_event_with_the_standard_attributes(
     client: Client, tracer: Tracer, exporter: InMemorySpanExporter
 ) -> None:
     instrument(client)
@@ -62,49 +62,48 @@ def test_an_evaluation_is_an_event_with_the_conventions_attributes(
     ]
 
 
-def test_a_failed_evaluation_says_why(
+def test_the_event_of_a_failed_evaluation_has_the_error(
     client: Client, tracer: Tracer, exporter: InMemorySpanExporter
 ) -> None:
     instrument(client)
-    (missing, mistaken) = events(
+    (missing, mistyped) = events(
         tracer,
         exporter,
         lambda: (client.boolean("nothing", False, USER), client.string("checkout", "", USER)),
     )
     assert missing["error.type"] == "flag_not_found"
-    assert mistaken["error.type"] == "type_mismatch"
+    assert mistyped["error.type"] == "type_mismatch"
     assert missing["feature_flag.result.reason"] == "error"
     assert "nothing" in missing["feature_flag.error.message"]
     assert "feature_flag.result.variant" not in missing
 
 
-def test_for_whom_it_was_is_said_only_when_asked_for(
+def test_the_targeting_key_is_recorded_only_on_request(
     client: Client, tracer: Tracer, exporter: InMemorySpanExporter
 ) -> None:
-    def ask() -> None:
+    def evaluate() -> None:
         with client.operation(USER):
             client.boolean("checkout", False)
 
-    forget = instrument(client)
-    assert "feature_flag.context.id" not in events(tracer, exporter, ask)[0]
-    forget()
+    stop = instrument(client)
+    assert "feature_flag.context.id" not in events(tracer, exporter, evaluate)[0]
+    stop()
     instrument(client, with_targeting_key=True)
-    assert events(tracer, exporter, ask)[0]["feature_flag.context.id"] == "user-1"
+    assert events(tracer, exporter, evaluate)[0]["feature_flag.context.id"] == "user-1"
 
 
-def test_every_question_is_an_event_until_it_is_ended(
+def test_every_evaluation_is_an_event_until_instrumentation_stops(
     client: Client, tracer: Tracer, exporter: InMemorySpanExporter
 ) -> None:
-    def ask_twice() -> None:
+    def evaluate_twice() -> None:
         client.boolean("checkout", False, USER)
         client.boolean("checkout", False, USER)
 
-    # The quick way is in use before.
-    ask_twice()
-    forget = instrument(client)
-    assert len(events(tracer, exporter, ask_twice)) == 2
-    forget()
-    assert events(tracer, exporter, ask_twice) == []
+    evaluate_twice()  # compiles the flag
+    stop = instrument(client)
+    assert len(events(tracer, exporter, evaluate_twice)) == 2
+    stop()
+    assert events(tracer, exporter, evaluate_twice) == []
 
 
 def test_an_observed_evaluation_counts_as_one_exposure(client: Client, tracer: Tracer) -> None:
@@ -115,39 +114,39 @@ def test_an_observed_evaluation_counts_as_one_exposure(client: Client, tracer: T
     assert counted(client) == counts(1, 1, 0)
 
 
-def test_without_a_span_nothing_happens(client: Client) -> None:
+def test_without_a_span_evaluation_works(client: Client) -> None:
     instrument(client)
     assert client.boolean("checkout", False, USER) is True
 
 
-def test_an_observer_that_raises_does_no_harm(client: Client) -> None:
+def test_an_observer_that_raises_is_ignored(client: Client) -> None:
     def fail(*_: object) -> None:
         raise RuntimeError("a bug")
 
-    seen: list[str] = []
+    observed: list[str] = []
     client.observe(fail)
-    client.observe(lambda details, context: seen.append(f"{details.flag_key} {context!r}"))
+    client.observe(lambda details, context: observed.append(f"{details.flag_key} {context!r}"))
     assert client.boolean("checkout", False) is True
-    assert len(seen) == 1
+    assert len(observed) == 1
 
 
-def test_flags_that_come_while_observing_ends_are_in_force(
+def test_an_update_while_an_observer_is_removed_takes_effect(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     killed = {"checkout": {**SNAPSHOT["flags"]["checkout"], "killed": "off"}}
     update = Client.offline({**SNAPSHOT, "flags": killed})._flags
     assert update is not None
-    forget = client.observe(lambda *_: None)
+    stop = client.observe(lambda *_: None)
     choose = client._boolean_table
     updates = [update]
 
-    def choose_and_be_overtaken() -> Any:
+    def choose_then_update() -> Any:
         table = choose()
         if updates:
             client._apply_flags(updates.pop())
         return table
 
-    monkeypatch.setattr(client, "_boolean_table", choose_and_be_overtaken)
-    forget()
+    monkeypatch.setattr(client, "_boolean_table", choose_then_update)
+    stop()
     assert client.boolean("checkout", True, USER) is False
     assert client._booleans is update.booleans

@@ -1,4 +1,4 @@
-"""A client's state as a real Prometheus registry gives it."""
+"""A client's status in a real Prometheus registry."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.sdk.server import Environment
 
 
 def metrics(client: Client) -> dict[str, float]:
-    """Every sample, as a scrape would read it; a label's value follows the name."""
+    """Return every sample as a scrape reads it, by its name followed by its label values."""
     registry = CollectorRegistry()
     registry.register(ClientCollector(client))
     text = generate_latest(registry).decode()
@@ -26,26 +26,26 @@ def metrics(client: Client) -> dict[str, float]:
 
 
 def states(client: Client) -> dict[str, float]:
-    found = metrics(client)
-    return {state: found[f"tidegate_client_state {state}"] for state in STATES}
+    samples = metrics(client)
+    return {state: samples[f"tidegate_client_state {state}"] for state in STATES}
 
 
-def test_a_connected_client_tells_its_version_and_how_fresh_it_is(
+def test_a_connected_client_has_a_version_and_an_age(
     environment: Environment, connect: Connect
 ) -> None:
     environment.flag("checkout")
     client = connect()
-    found = metrics(client)
-    assert found["tidegate_client_state connected"] == 1
-    assert found["tidegate_client_version"] == client.status().version
-    assert found["tidegate_client_age_seconds"] >= 0
-    assert found["tidegate_client_dropped_total"] == 0
-    assert found["tidegate_client_closed_here"] == 0
+    samples = metrics(client)
+    assert samples["tidegate_client_state connected"] == 1
+    assert samples["tidegate_client_version"] == client.status().version
+    assert samples["tidegate_client_age_seconds"] >= 0
+    assert samples["tidegate_client_dropped_total"] == 0
+    assert samples["tidegate_client_closed_here"] == 0
     client.close()
     assert states(client) == {state: float(state == "closed") for state in STATES}
 
 
-def test_what_was_dropped_is_counted() -> None:
+def test_dropped_values_are_counted() -> None:
     client = Client.offline(SNAPSHOT)
     with client.operation() as operation:
         client.boolean("checkout", False)
@@ -53,7 +53,7 @@ def test_what_was_dropped_is_counted() -> None:
     assert metrics(client)["tidegate_client_dropped_total"] == client.status().dropped == 1
 
 
-def test_what_is_not_known_is_left_out() -> None:
+def test_an_offline_client_has_no_age() -> None:
     offline = metrics(Client.offline(SNAPSHOT))
     assert offline["tidegate_client_version"] == 1
     assert "tidegate_client_age_seconds" not in offline

@@ -1,4 +1,4 @@
-"""The SDK's types as pyright sees them: in strict mode, and from an application's side."""
+"""Pyright checks the SDK in strict mode, and its types as an application sees them."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from tests.node import install, node
 FOLDER = Path(__file__).parent
 SOURCES = Path(tidegate.__file__).parents[1]
 
-NOT_OURS = {
-    # The OpenFeature SDK is a namespace package: pyright finds the mark that it is typed in the
-    # folder, and not for the packages in it, so the provider's base is unknown to this report.
+UNKNOWN_BASES = {
+    # The OpenFeature SDK is a namespace package: pyright does not find its py.typed, so the type
+    # of the provider's base class is unknown here.
     "tidegate.integrations.openfeature.TidegateProvider",
 }
 
 
 def pyright(*arguments: str, **variables: str) -> Any:
-    """What pyright reports; it looks for installed libraries where this Python does."""
+    """Return pyright's report; it finds the libraries of this Python."""
     node()
     program = install(FOLDER) / ".bin" / "pyright"
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
@@ -46,9 +46,9 @@ def test_pyright_finds_no_error() -> None:
 
 
 def test_an_application_sees_the_type_of_every_public_name() -> None:
-    # An editable installation is found by its hook, which pyright does not run: hence the path.
+    # Pyright does not run the import hook of an editable installation, so it needs the path.
     report = pyright("--verifytypes", "tidegate", "--ignoreexternal", PYTHONPATH=str(SOURCES))
     symbols = report["typeCompleteness"]["symbols"]
     assert "tidegate.client.Client.boolean" in {each["name"] for each in symbols}
     unknown = {each["name"] for each in symbols if not each["isTypeKnown"]}
-    assert unknown <= NOT_OURS
+    assert unknown <= UNKNOWN_BASES

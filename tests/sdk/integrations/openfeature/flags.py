@@ -1,6 +1,6 @@
-"""The flags that the scenarios ask for, made on a real server.
+"""The flags of the scenarios, created on a real server.
 
-The specification's suite says by name which flags it needs, and what they give.
+The specification's suite defines which flags it needs and what they serve.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from tests.sdk.server import Environment
 Values = dict[str, Any]
 
 BOOLEANS: Values = {"on": True, "off": False}
-SIGNS: Values = {"zero": False, "non-zero": True}
-TEXTS: Values = {"zero": "", "non-zero": "str"}
-COUNTS: Values = {"zero": 0, "non-zero": 1}
-RATIOS: Values = {"zero": 0.0, "non-zero": 1.0}
+ZERO_BOOLEANS: Values = {"zero": False, "non-zero": True}
+ZERO_STRINGS: Values = {"zero": "", "non-zero": "str"}
+ZERO_INTEGERS: Values = {"zero": 0, "non-zero": 1}
+ZERO_FLOATS: Values = {"zero": 0.0, "non-zero": 1.0}
 PICTURES = {"showImages": True, "title": "Check out these pics!", "imagesPerPage": 100}
-OBJECTS: Values = {"zero": {}, "non-zero": PICTURES}
+ZERO_OBJECTS: Values = {"zero": {}, "non-zero": PICTURES}
 CUSTOMERS: Values = {"internal": "INTERNAL", "external": "EXTERNAL"}
 
 OF_EVERY_TYPE: dict[str, tuple[str, Values]] = {
-    "boolean": ("boolean", SIGNS),
-    "string": ("string", TEXTS),
-    "integer": ("number", COUNTS),
-    "float": ("number", RATIOS),
-    "object": ("object", OBJECTS),
+    "boolean": ("boolean", ZERO_BOOLEANS),
+    "string": ("string", ZERO_STRINGS),
+    "integer": ("number", ZERO_INTEGERS),
+    "float": ("number", ZERO_FLOATS),
+    "object": ("object", ZERO_OBJECTS),
 }
 
 NOTHING = {"boolean": False, "string": "", "number": 0, "object": {}}
@@ -47,15 +47,15 @@ def rule(variant: str, *conditions: dict[str, Any]) -> dict[str, Any]:
 
 
 BASIC = rule("nothing", compares("plan", "equals", "basic"))
-KNOWN = rule("zero", compares("email", "equals", "ballmer@macrosoft.com"))
+TARGETED = rule("zero", compares("email", "equals", "ballmer@macrosoft.com"))
 STAFF = compares("customer", "equals", False)
-GROWN = (compares("email", "ends_with", "@macrosoft.com"), compares("age", "greater_than", 10))
+ADULT = (compares("email", "ends_with", "@macrosoft.com"), compares("age", "greater_than", 10))
 
 
-def make_flags(environment: Environment) -> None:
-    """Make every flag that the scenarios share; none of them changes one of these."""
+def create_flags(environment: Environment) -> None:
+    """Create the flags that the scenarios share; no scenario changes one."""
 
-    def make(
+    def create(
         key: str, type: str, values: Values, serve: str, *rules: dict[str, Any], **more: Any
     ) -> None:
         variants = [{"key": name, "value": value} for name, value in values.items()]
@@ -63,33 +63,35 @@ def make_flags(environment: Environment) -> None:
         environment.target(key, default={"variant": serve}, rules=list(rules), **more)
 
     for key, type, values, serve in OURS:
-        make(key, type, values, serve)
-        make(f"{key}-by-plan", type, {**values, "nothing": NOTHING[type]}, serve, BASIC)
-        make(
+        create(key, type, values, serve)
+        create(f"{key}-by-plan", type, {**values, "nothing": NOTHING[type]}, serve, BASIC)
+        create(
             f"{key}-retired",
             type,
-            {**values, "code": None},
+            {**values, "no-value": None},
             serve,
-            off_variant="code",
+            off_variant="no-value",
             enabled=False,
         )
     environment.flag("raffle")
     halves = [{"variant": name, "weight": 50} for name in BOOLEANS]
     environment.target("raffle", default={"split": halves})
 
-    make("boolean-flag", "boolean", BOOLEANS, "on")
-    make("string-flag", "string", {"greeting": "hi", "parting": "bye"}, "greeting")
-    make("integer-flag", "number", {"one": 1, "ten": 10}, "ten")
-    make("float-flag", "number", {"tenth": 0.1, "half": 0.5}, "half")
-    make("object-flag", "object", {"empty": {}, "template": PICTURES}, "template")
-    make("wrong-flag", "string", {"one": "uno", "two": "dos"}, "one")
-    make("async-flag", "boolean", BOOLEANS, "on")
-    make("metadata-flag", "boolean", BOOLEANS, "on")
-    make("context-aware", "string", CUSTOMERS, "external", rule("internal", STAFF))
-    make("complex-targeted", "string", CUSTOMERS, "external", rule("internal", STAFF, *GROWN))
+    create("boolean-flag", "boolean", BOOLEANS, "on")
+    create("string-flag", "string", {"greeting": "hi", "parting": "bye"}, "greeting")
+    create("integer-flag", "number", {"one": 1, "ten": 10}, "ten")
+    create("float-flag", "number", {"tenth": 0.1, "half": 0.5}, "half")
+    create("object-flag", "object", {"empty": {}, "template": PICTURES}, "template")
+    create("wrong-flag", "string", {"one": "uno", "two": "dos"}, "one")
+    create("async-flag", "boolean", BOOLEANS, "on")
+    create("metadata-flag", "boolean", BOOLEANS, "on")
+    create("context-aware", "string", CUSTOMERS, "external", rule("internal", STAFF))
+    create("complex-targeted", "string", CUSTOMERS, "external", rule("internal", STAFF, *ADULT))
     for name, (type, values) in OF_EVERY_TYPE.items():
-        make(f"{name}-zero-flag", type, values, "zero")
-        make(f"{name}-targeted-zero-flag", type, values, "zero", KNOWN)
-        # A variant without a value leaves it to the code, as the specification wants it here.
-        off = {**values, "code": None}
-        make(f"{name}-disabled-flag", type, off, "non-zero", off_variant="code", enabled=False)
+        create(f"{name}-zero-flag", type, values, "zero")
+        create(f"{name}-targeted-zero-flag", type, values, "zero", TARGETED)
+        # A variant without a value gives the caller's default, as the specification requires.
+        off = {**values, "no-value": None}
+        create(
+            f"{name}-disabled-flag", type, off, "non-zero", off_variant="no-value", enabled=False
+        )

@@ -1,4 +1,4 @@
-"""Scenarios in Gherkin, read from feature files and carried out sentence by sentence."""
+"""Reads Gherkin scenarios from feature files and runs them step by step."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ Table = list[dict[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One sentence, and the table below it, one mapping for each row."""
+    """One step: its text, and its table with one mapping for each row."""
 
-    sentence: str
+    text: str
     table: Table | None
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """A scenario, or an outline with one row of its examples."""
+    """A scenario, or one row of the examples of an outline."""
 
     feature: str
     name: str
@@ -36,7 +36,7 @@ class Scenario:
 
 
 def read(path: Path) -> list[Scenario]:
-    """The scenarios of a feature file, the background's steps before each one's own."""
+    """Return the scenarios of a feature file, each with the background's steps first."""
     document: Any = Parser().parse(path.read_text())
     document["uri"] = path.name
     pickles: list[Any] = list(Compiler().compile(document))
@@ -45,10 +45,10 @@ def read(path: Path) -> list[Scenario]:
         Scenario(
             path.stem,
             pickle["name"],
-            names[:place].count(pickle["name"]) + 1,
+            names[:index].count(pickle["name"]) + 1,
             tuple(Step(step["text"], _table(step)) for step in pickle["steps"]),
         )
-        for place, pickle in enumerate(pickles)
+        for index, pickle in enumerate(pickles)
     ]
 
 
@@ -60,40 +60,40 @@ def _table(step: dict[str, Any]) -> Table | None:
     return [dict(zip(head, row, strict=True)) for row in rows]
 
 
-class Sentences(Generic[World]):
-    """What the sentences of scenarios do.
+class StepRegistry(Generic[World]):
+    """The functions that run steps.
 
-    A function is written down for a pattern that matches a whole sentence. It is called with
-    the scenario's world, the pattern's groups, and the table if there is one.
+    A function is registered for a pattern that matches the whole text of a step. It is called
+    with the scenario's world, the pattern's groups, and the table if there is one.
     """
 
     def __init__(self) -> None:
-        self._known: list[tuple[re.Pattern[str], Callable[..., None]]] = []
+        self._functions: list[tuple[re.Pattern[str], Callable[..., None]]] = []
 
     def __call__(self, pattern: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-        def remember(function: Callable[..., None]) -> Callable[..., None]:
-            self._known.append((re.compile(pattern), function))
+        def register(function: Callable[..., None]) -> Callable[..., None]:
+            self._functions.append((re.compile(pattern), function))
             return function
 
-        return remember
+        return register
 
-    def carry_out(self, scenario: Scenario, world: World) -> None:
-        """Do what a scenario says; what fails tells at which sentence."""
+    def run(self, scenario: Scenario, world: World) -> None:
+        """Run the steps of a scenario; an error names its step."""
         for step in scenario.steps:
-            function, groups = self._find(step.sentence)
+            function, groups = self._find(step.text)
             tables = [] if step.table is None else [step.table]
             try:
                 function(world, *groups, *tables)
             except Exception as error:
-                error.add_note(f"at: {step.sentence}")
+                error.add_note(f"step: {step.text}")
                 raise
 
-    def _find(self, sentence: str) -> tuple[Callable[..., None], tuple[str, ...]]:
-        found = [
+    def _find(self, text: str) -> tuple[Callable[..., None], tuple[str, ...]]:
+        matches = [
             (function, match.groups())
-            for pattern, function in self._known
-            if (match := pattern.fullmatch(sentence))
+            for pattern, function in self._functions
+            if (match := pattern.fullmatch(text))
         ]
-        assert found, f"nobody knows what this means: {sentence}"
-        assert len(found) == 1, f"this means several things: {sentence}"
-        return found[0]
+        assert matches, f"no function for this step: {text}"
+        assert len(matches) == 1, f"several functions for this step: {text}"
+        return matches[0]

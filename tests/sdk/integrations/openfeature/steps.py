@@ -1,4 +1,4 @@
-"""What the specification's sentences mean to a provider of Tidegate's, and those of our own."""
+"""The steps of the specification's scenarios and of Tidegate's own, for Tidegate's provider."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from openfeature.exception import ErrorCode
 from openfeature.flag_evaluation import FlagEvaluationOptions
 
 from tests.sdk import bad_proxy
-from tests.sdk.integrations.openfeature.scenarios import Sentences, Table
-from tests.sdk.integrations.openfeature.world import Note, World, value_of
+from tests.sdk.integrations.openfeature.scenarios import StepRegistry, Table
+from tests.sdk.integrations.openfeature.world import HookRecorder, World, value_of
 from tests.waiting import soon
 
 TO_EVERYONE = {
@@ -23,9 +23,9 @@ TO_EVERYONE = {
     "checks": [{"metric": "error_rate", "compare": "absolute", "threshold": 0.9}],
     "bake": "60s",
 }
-AUTHORS = {"string": "a", "list": ["b", {"deep": [1]}], "number": 1}
+ATTRIBUTES = {"string": "a", "list": ["b", {"deep": [1]}], "number": 1}
 
-step: Sentences[World] = Sentences()
+step: StepRegistry[World] = StepRegistry()
 
 # The provider
 
@@ -65,12 +65,12 @@ def _(world: World) -> None:
     world.provide_from_file()
 
 
-# The question
+# The evaluation
 
 
 @step(r'an? (\w+)-flag with key "([^"]*)" and a (?:default|fallback) value "(.*)"')
 def _(world: World, type: str, key: str, default: str) -> None:
-    world.ask_about(type, key, value_of(type, default))
+    world.set_flag(type, key, value_of(type, default))
 
 
 @step(r'a context containing a key "(\w+)", with type "(\w+)" and with value "(.*)"')
@@ -90,18 +90,18 @@ def _(world: World, value: str) -> None:
 
 @step("an evaluation context with modifiable data")
 def _(world: World) -> None:
-    world.attributes = copy.deepcopy(AUTHORS)
+    world.attributes = copy.deepcopy(ATTRIBUTES)
 
 
 @step("evaluation options containing specific hooks")
 def _(world: World) -> None:
-    hooks: list[Any] = [Note("first", world.order), Note("second", world.order)]
+    hooks: list[Any] = [HookRecorder("first", world.order), HookRecorder("second", world.order)]
     world.options = FlagEvaluationOptions(hooks=hooks)
 
 
 @step("a client with added hook")
 def _(world: World) -> None:
-    world.questions.add_hooks([world.note])
+    world.api_client.add_hooks([world.recorder])
 
 
 @step("the flag was evaluated with details(?: using the evaluation options)?")
@@ -114,7 +114,7 @@ def _(world: World) -> None:
     world.evaluate_asynchronously()
 
 
-# The answer
+# The result
 
 
 @step(r'the resolved details value should be "(.*)"')
@@ -160,20 +160,20 @@ def _(world: World) -> None:
 
 @step("the evaluation should complete without blocking")
 def _(world: World) -> None:
-    assert world.details  # else the question itself would have failed
+    assert world.details  # else the evaluation would have failed
 
 
 @step("the result should be equivalent to synchronous evaluation")
 def _(world: World) -> None:
-    found = world.details
+    asynchronous = world.details
     world.evaluate()
-    assert world.details == found
+    assert world.details == asynchronous
 
 
 @step("the original evaluation context should remain unmodified")
 def _(world: World) -> None:
     assert world.context is not None
-    assert world.context.attributes == AUTHORS
+    assert world.context.attributes == ATTRIBUTES
 
 
 @step("the evaluation details should be immutable")
@@ -193,19 +193,19 @@ def _(world: World) -> None:
 
 @step(r'the "(\w+)" hook should have been executed')
 def _(world: World, stage: str) -> None:
-    assert stage in world.note.details
+    assert stage in world.recorder.details
 
 
 @step(r'the "([\w, ]+)" hooks should be called with evaluation details')
 def _(world: World, stages: str, table: Table) -> None:
     for stage in stages.split(", "):
-        details = world.note.details[stage]
+        details = world.recorder.details[stage]
         for row in table:
-            found = getattr(details, row["key"])
+            actual = getattr(details, row["key"])
             expected = None if row["value"] in ("null", "None") else row["value"]
             if expected is not None:
                 expected = value_of(row["data_type"], expected)
-            assert (found, row["key"]) == (expected, row["key"])
+            assert (actual, row["key"]) == (expected, row["key"])
 
 
 @step("the specified hooks should execute during evaluation")
@@ -221,7 +221,7 @@ def _(world: World) -> None:
     ]
 
 
-# Sentences of the suite's first edition
+# StepRegistry of the suite's first edition
 
 
 @step(
@@ -229,19 +229,19 @@ def _(world: World) -> None:
     r'(?:a )?default value "?(.*?)"?'
 )
 def _(world: World, type: str, key: str, default: str) -> None:
-    world.ask_about(type, key, value_of(type, default))
+    world.set_flag(type, key, value_of(type, default))
     world.evaluate()
 
 
 @step(r'an object flag with key "([\w-]+)" is evaluated with (?:details and )?a null default value')
 def _(world: World, key: str) -> None:
-    world.ask_about("object", key, None)
+    world.set_flag("object", key, None)
     world.evaluate()
 
 
 @step(r'a flag with key "([\w-]+)" is evaluated with default value "(.*)"')
 def _(world: World, key: str, default: str) -> None:
-    world.ask_about("string", key, default)
+    world.set_flag("string", key, default)
     world.evaluate()
 
 
@@ -250,7 +250,7 @@ def _(world: World, key: str, default: str) -> None:
     r'value "(.*)"'
 )
 def _(world: World, key: str, default: str) -> None:
-    world.ask_about("string", key, default)
+    world.set_flag("string", key, default)
     world.evaluate()
 
 
@@ -259,7 +259,7 @@ def _(world: World, key: str, default: str) -> None:
     r"value (\d+)"
 )
 def _(world: World, key: str, default: str) -> None:
-    world.ask_about("integer", key, int(default))
+    world.set_flag("integer", key, int(default))
     world.evaluate()
 
 
@@ -267,10 +267,10 @@ def _(world: World, key: str, default: str) -> None:
     r'context contains keys "(\w+)", "(\w+)", "(\w+)", "(\w+)" with values '
     r'"(\w+)", "(\w+)", (\d+), "(\w+)"'
 )
-def _(world: World, *found: str) -> None:
-    first, second, third, fourth = found[4:]
+def _(world: World, *groups: str) -> None:
+    first, second, third, fourth = groups[4:]
     values = [first, second, int(third), value_of("boolean", fourth)]
-    world.attributes = dict(zip(found[:4], values, strict=True))
+    world.attributes = dict(zip(groups[:4], values, strict=True))
 
 
 @step(r'the resolved (boolean|string|integer|float) (?:value|response) should be "?(.*?)"?')
@@ -293,10 +293,10 @@ def _(world: World, type: str, value: str, variant: str, reason: str) -> None:
     r'the resolved object (?:details )?value should be contain fields "(\w+)", "(\w+)", and '
     r'"(\w+)", with values "(\w+)", "(.*)" and (\d+), respectively'
 )
-def _(world: World, *found: str) -> None:
-    first, second, third = found[3:]
+def _(world: World, *groups: str) -> None:
+    first, second, third = groups[3:]
     values = [value_of("boolean", first), second, int(third)]
-    assert world.value == dict(zip(found[:3], values, strict=True))
+    assert world.value == dict(zip(groups[:3], values, strict=True))
 
 
 @step(r'the variant should be "(\w+)", and the reason should be "(\w+)"')
@@ -334,7 +334,7 @@ def _(world: World) -> None:
 
 @step(r"a (PROVIDER_\w+) handler is attached")
 def _(world: World, kind: str) -> None:
-    world.heard.listen(ProviderEvent(kind))
+    world.events.listen(ProviderEvent(kind))
 
 
 @step("the provider is set and successf?ully initialized")
@@ -356,12 +356,12 @@ def _(world: World, key: str) -> None:
 
 @step(r"the (PROVIDER_\w+) handler must run")
 def _(world: World, kind: str) -> None:
-    world.heard.wait_for(ProviderEvent(kind))
+    world.events.wait_for(ProviderEvent(kind))
 
 
 @step(r'the event details must indicate "([\w-]+)" was altered')
 def _(world: World, key: str) -> None:
-    changed = world.heard.wait_for(ProviderEvent.PROVIDER_CONFIGURATION_CHANGED)
+    changed = world.events.wait_for(ProviderEvent.PROVIDER_CONFIGURATION_CHANGED)
     assert changed.flags_changed == [key]
 
 
@@ -388,11 +388,11 @@ def _(world: World, how: str) -> None:
 
 @step(r'the resolved details value should become "(.*)"')
 def _(world: World, value: str) -> None:
-    def is_there() -> bool:
+    def has_value() -> bool:
         world.evaluate()
         return bool(world.value == value_of(world.type, value))
 
-    soon(is_there, f"the value becomes {value}")
+    soon(has_value, f"the value becomes {value}")
 
 
 @step("the flag was evaluated with details in a unit of work")
@@ -405,7 +405,7 @@ def _(world: World) -> None:
 def _(world: World, event: str) -> None:
     with world.operation():
         world.evaluate()
-        world.questions.track(event)
+        world.api_client.track(event)
 
 
 @step("the resolved metadata should name the release")

@@ -1,6 +1,6 @@
-"""The provider carries out scenarios: ours, and the specification's where it is at hand.
+"""Runs the provider through scenarios: ours, and those of OpenFeature's specification.
 
-``OPENFEATURE_SPEC`` names a checkout of OpenFeature's specification.
+``OPENFEATURE_SPEC`` names a checkout of the specification; without it only ours run.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.sdk.integrations.openfeature.flags import make_flags
+from tests.sdk.integrations.openfeature.flags import create_flags
 from tests.sdk.integrations.openfeature.scenarios import Scenario, read
 from tests.sdk.integrations.openfeature.steps import step
 from tests.sdk.integrations.openfeature.world import World
@@ -22,18 +22,18 @@ SPECIFICATION = "OPENFEATURE_SPEC"
 ASSETS = Path("specification", "assets", "gherkin")
 FEATURES = ("evaluation", "evaluation_v2", "hooks", "metadata", "events")
 
-_NO_METADATA = "a flag has no metadata of its author's: what there is comes from the evaluation"
-NOT_OFFERED = {
-    "CACHED reason": "nothing is cached: every answer is evaluated",
+_NO_METADATA = "flags have no custom metadata; the metadata comes from the evaluation"
+UNSUPPORTED = {
+    "CACHED reason": "nothing is cached: every value is evaluated",
     "Flag metadata in evaluation details": _NO_METADATA,
     "Returns metadata": _NO_METADATA,
-    "Returns no metadata": "every answer tells the flag's version",
+    "Returns no metadata": "every evaluation has the flag's version",
 }
-"""Scenarios of the specification about what a provider may do, and this one does not."""
+"""Scenarios of the specification about optional features that this provider does not have."""
 
 
 def scenarios() -> list[Scenario]:
-    """Our scenarios and, if there is a checkout of it, the specification's."""
+    """Return our scenarios and, if there is a checkout, the specification's."""
     found = read(OURS)
     if checkout := os.environ.get(SPECIFICATION):
         files = [Path(checkout) / ASSETS / f"{name}.feature" for name in FEATURES]
@@ -46,7 +46,7 @@ def scenarios() -> list[Scenario]:
 @pytest.fixture(scope="module")
 def flags(flag_server: FlagServer) -> Environment:
     environment = flag_server.environment()
-    make_flags(environment)
+    create_flags(environment)
     return environment
 
 
@@ -59,7 +59,7 @@ def world(flags: Environment) -> Iterator[World]:
 
 @pytest.mark.parametrize("scenario", scenarios(), ids=str)
 def test_scenario(scenario: Scenario, world: World, request: pytest.FixtureRequest) -> None:
-    if scenario.name in NOT_OFFERED:
-        reason = NOT_OFFERED[scenario.name]
+    if scenario.name in UNSUPPORTED:
+        reason = UNSUPPORTED[scenario.name]
         request.applymarker(pytest.mark.xfail(reason=reason, strict=True, raises=AssertionError))
-    step.carry_out(scenario, world)
+    step.run(scenario, world)

@@ -1,14 +1,14 @@
-Feature: A provider that answers from memory
+Feature: A provider that evaluates in memory
 
-  # The sentences are those of OpenFeature's specification where it has any; the flags, the
-  # scenarios and whatever is about releases, kills and lost connections are Tidegate's.
+  # The steps are those of OpenFeature's specification where it has them. The flags, the scenarios
+  # and the steps about releases, kills and lost connections are Tidegate's own.
 
   Background:
     Given a stable provider
 
-  Rule: What a flag serves is what the code gets
+  Rule: The application gets what the flag serves
 
-    Scenario Outline: A flag that serves everyone the same
+    Scenario Outline: A flag without rules
       Given a <type>-flag with key "<key>" and a default value "<default>"
       When the flag was evaluated with details
       Then the resolved details value should be "<value>"
@@ -26,7 +26,7 @@ Feature: A provider that answers from memory
         | Float   | page-size | 0.5     | 50.0                               | many    |
         | Object  | limits    | {}      | {\"rate\": 0.5, \"burst\": [1, 2]} | low     |
 
-    Scenario Outline: An asynchronous question never waits
+    Scenario Outline: An asynchronous evaluation never waits
       Given a <type>-flag with key "<key>" and a default value "<default>"
       When the flag was evaluated with details asynchronously
       Then the evaluation should complete without blocking
@@ -41,7 +41,7 @@ Feature: A provider that answers from memory
         | Float   | discount  | 0.5     | 0.25                               |
         | Object  | limits    | {}      | {\"rate\": 0.5, \"burst\": [1, 2]} |
 
-    Scenario Outline: A rule that matches, with a value that looks like none
+    Scenario Outline: A matching rule with an empty value
       Given a <type>-flag with key "<key>-by-plan" and a default value "<default>"
       And a context containing a key "plan", with type "String" and with value "basic"
       When the flag was evaluated with details
@@ -75,11 +75,11 @@ Feature: A provider that answers from memory
         | a key "plan" with null value                            |
         | a targeting key with value "basic"                      |
 
-    Scenario Outline: A disabled flag leaves it to the code
+    Scenario Outline: A disabled flag whose off variant has no value
       Given a <type>-flag with key "<key>-retired" and a default value "<default>"
       When the flag was evaluated with details
       Then the resolved details value should be "<default>"
-      And the variant should be "code"
+      And the variant should be "no-value"
       And the reason should be "DISABLED"
       And the error-code should be ""
 
@@ -91,14 +91,14 @@ Feature: A provider that answers from memory
         | Float   | discount  | 0.5          |
         | Object  | limits    | {\"rate\":1} |
 
-    Scenario: Nobody changes a flag by changing an answer
+    Scenario: Changing the details does not change the flag
       Given an Object-flag with key "limits" and a default value "{}"
       And an evaluation context with modifiable data
       When the flag was evaluated with details
       Then the original evaluation context should remain unmodified
       And the evaluation details should be immutable
 
-    Scenario: The first edition's sentences mean the same
+    Scenario: The steps of the first edition work, too
       When a boolean flag with key "checkout" is evaluated with default value "false"
       Then the resolved boolean value should be "true"
       When an integer flag with key "page-size" is evaluated with details and default value 10
@@ -116,9 +116,9 @@ Feature: A provider that answers from memory
       Then the default integer value should be returned
       And the reason should indicate an error and the error code should indicate a type mismatch with "TYPE_MISMATCH"
 
-  Rule: Whatever goes wrong, the code gets its default and is told why
+  Rule: On an error the application gets its default and an error code
 
-    Scenario Outline: A question that has no answer
+    Scenario Outline: An evaluation that fails
       Given a <type>-flag with key "<key>" and a default value "<default>"
       When the flag was evaluated with details
       Then the resolved details value should be "<default>"
@@ -126,7 +126,7 @@ Feature: A provider that answers from memory
       And the error-code should be "<code>"
       And the error message should contain "<message>"
 
-      Examples: No such flag
+      Examples: Unknown flag
         | type    | key     | default      | code           | message                |
         | Boolean | marquee | true         | FLAG_NOT_FOUND | flag marquee not found |
         | String  | marquee | Hi           | FLAG_NOT_FOUND | flag marquee not found |
@@ -134,7 +134,7 @@ Feature: A provider that answers from memory
         | Float   | marquee | 0.5          | FLAG_NOT_FOUND | flag marquee not found |
         | Object  | marquee | {\"rate\":1} | FLAG_NOT_FOUND | flag marquee not found |
 
-      Examples: A flag of another type
+      Examples: Wrong type
         | type    | key      | default | code          | message      |
         | Boolean | banner   | true    | TYPE_MISMATCH | banner       |
         | String  | limits   | Hi      | TYPE_MISMATCH | limits       |
@@ -143,11 +143,11 @@ Feature: A provider that answers from memory
         | Float   | banner   | 0.5     | TYPE_MISMATCH | banner       |
         | Object  | checkout | {}      | TYPE_MISMATCH | checkout     |
 
-      Examples: Nobody to draw lots for
+      Examples: No targeting key
         | type    | key    | default | code                  | message   |
         | Boolean | raffle | true    | TARGETING_KEY_MISSING | targeting |
 
-    Scenario Outline: A provider that cannot answer
+    Scenario Outline: A provider without flags
       Given a <state> provider
       And a <type>-flag with key "<key>" and a default value "<default>"
       When the flag was evaluated with details
@@ -162,9 +162,9 @@ Feature: A provider that answers from memory
         | error     | ERROR     | PROVIDER_NOT_READY | String  | banner    | Hi      |
         | fatal     | FATAL     | PROVIDER_FATAL     | Integer | page-size | 10      |
 
-  Rule: A server that is away costs freshness and nothing else
+  Rule: Without the server, the last flags are used
 
-    Scenario Outline: The flags stay in force
+    Scenario Outline: The provider keeps its flags
       Given a String-flag with key "banner" and a default value "Hi"
       When <trouble>
       Then the provider status should become "<status>"
@@ -183,7 +183,7 @@ Feature: A provider that answers from memory
       When the server comes back
       Then the provider status should become "READY"
 
-    Scenario: A start without the server, from the flags of the last run
+    Scenario: A start without the server, with cached flags
       Given a provider that starts from a file while the server is away
       And a String-flag with key "banner" and a default value "Hi"
       When the flag was evaluated with details
@@ -191,9 +191,9 @@ Feature: A provider that answers from memory
       And the variant should be "festive"
       And the reason should be "STALE"
 
-  Rule: OpenFeature's hooks and events are served
+  Rule: OpenFeature's hooks and events work
 
-    Scenario: Hooks see the answer
+    Scenario: Hooks get the details
       Given a client with added hook
       And a Float-flag with key "discount" and a default value "0.5"
       When the flag was evaluated with details
@@ -206,7 +206,7 @@ Feature: A provider that answers from memory
         | string    | reason     | STATIC   |
         | string    | error_code | null     |
 
-    Scenario: Hooks see an error
+    Scenario: Hooks get an error
       Given a client with added hook
       And an Object-flag with key "banner" and a default value "{}"
       When the flag was evaluated with details
@@ -217,14 +217,14 @@ Feature: A provider that answers from memory
         | string    | reason     | ERROR         |
         | string    | error_code | TYPE_MISMATCH |
 
-    Scenario: Hooks of one question run in their order
+    Scenario: Hooks of one evaluation run in their order
       Given a Boolean-flag with key "checkout" and a default value "false"
       And evaluation options containing specific hooks
       When the flag was evaluated with details using the evaluation options
       Then the specified hooks should execute during evaluation
       And the hook order should be maintained
 
-    Scenario Outline: An application hears how the provider stands
+    Scenario Outline: An application gets events about the provider's state
       When a <event> handler is attached
       And <what happens>
       Then the <event> handler must run
@@ -235,15 +235,15 @@ Feature: A provider that answers from memory
         | PROVIDER_ERROR | the provider is set and fails to initialize      |
         | PROVIDER_STALE | the server goes away                             |
 
-    Scenario: An application hears which flags have changed
+    Scenario: An application gets events about changed flags
       When a PROVIDER_CONFIGURATION_CHANGED handler is attached
       And a flag with key "opening-hours" is modified
       Then the PROVIDER_CONFIGURATION_CHANGED handler must run
       And the event details must indicate "opening-hours" was altered
 
-  Rule: Releases are seen through OpenFeature, too
+  Rule: Releases and kills work through OpenFeature
 
-    Scenario: A kill overrules what a flag serves until it is restored
+    Scenario: A killed flag serves its off variant until it is restored
       Given a new flag with key "self-service" that is on
       And a Boolean-flag with key "self-service" and a default value "true"
       Then the resolved details value should become "true"
@@ -255,7 +255,7 @@ Feature: A provider that answers from memory
       When the flag is restored
       Then the resolved details value should become "true"
 
-    Scenario Outline: Work that met a release counts for it
+    Scenario Outline: An operation counts for the release that it was exposed to
       Given a new flag with key "<key>" under a release to everyone
       And a stable provider
       And a Boolean-flag with key "<key>" and a default value "false"

@@ -1,4 +1,4 @@
-"""What one scenario is about: a provider in some state, a question, and its answer."""
+"""The state of one scenario: a provider, an evaluation and its result."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tidegate.integrations.openfeature import TidegateProvider
 
 from tests.sdk import bad_proxy
 from tests.sdk.bad_proxy import Mode, Proxy
-from tests.sdk.integrations.heard import Heard
+from tests.sdk.integrations.provider_events import ProviderEvents
 from tests.sdk.server import Environment
 from tests.waiting import soon
 
@@ -28,7 +28,7 @@ Details = FlagEvaluationDetails[Any]
 
 
 def value_of(type: str, text: str) -> Any:
-    """A value as a feature file writes it: quotes in it stand behind backslashes."""
+    """Return a value from a feature file, in which quotes are escaped with backslashes."""
     text = text.replace('\\"', '"')
     readers: dict[str, Callable[[str], Any]] = {
         "boolean": lambda text: {"true": True, "false": False}[text],
@@ -40,8 +40,8 @@ def value_of(type: str, text: str) -> Any:
     return readers.get(type.lower(), str)(text)
 
 
-class Note(Hook):
-    """A hook that notes in which stages it ran, and with which details."""
+class HookRecorder(Hook):
+    """A hook that records the stages in which it ran, and the details it got."""
 
     def __init__(self, name: str = "", order: list[str] | None = None) -> None:
         self._name = name
@@ -49,64 +49,67 @@ class Note(Hook):
         self.details: dict[str, Details | None] = {}
 
     def before(self, hook_context: HookContext, hints: HookHints) -> EvaluationContext | None:
-        self._ran("before")
+        self._record("before")
         return None
 
     def after(self, hook_context: HookContext, details: Details, hints: HookHints) -> None:
-        self._ran("after", details)
+        self._record("after", details)
 
     def error(self, hook_context: HookContext, exception: Exception, hints: HookHints) -> None:
-        self._ran("error")
+        self._record("error")
 
     def finally_after(self, hook_context: HookContext, details: Details, hints: HookHints) -> None:
-        self._ran("finally", details)
+        self._record("finally", details)
 
-    def _ran(self, stage: str, details: Details | None = None) -> None:
+    def _record(self, stage: str, details: Details | None = None) -> None:
         self.details[stage] = details
         self._order.append(f"{stage} {self._name}")
 
 
 class World:
-    """One scenario's.
+    """The state of one scenario.
 
     Args:
-        environment: where the flags are, on a real server.
+        environment: the environment of the flags, on a real server.
     """
 
     def __init__(self, environment: Environment) -> None:
         self.environment = environment
-        self.questions = api.get_client()
+        self.api_client = api.get_client()
         self.client: Client | None = None
         self.proxy: Proxy | None = None
-        self.heard = Heard()
+        self.events = ProviderEvents()
         self.type = ""
         self.key = ""
         self.default: Any = None
         self.targeting_key: str | None = None
         self.attributes: dict[str, Any] = {}
         self.options: FlagEvaluationOptions | None = None
-        self.note = Note()
+        self.recorder = HookRecorder()
         self.order: list[str] = []
         self.context: EvaluationContext | None = None
         self.release = ""
         self._details: Details | None = None
 
     def close(self) -> None:
-        self.heard.forget()
+        self.events.stop()
         api.clear_providers()
-        self.leave()
+        self.close_client()
 
     # The provider
 
     def provide(self, state: str) -> None:
-        """Set a provider that is stable, stale, not ready, in error or fatal."""
-        self.leave()
+        """Set a provider in a state: stable, stale, not ready, error or fatal."""
+        self.close_client()
         if state == "stable":
             api.set_provider_and_wait(self.provider())
         elif state == "stale":
             api.set_provider_and_wait(self.provider())
             self.become(bad_proxy.refusing)
-            soon(lambda: self.status is ProviderStatus.STALE, "the lost connection is noticed")
+            soon(
+                lambda: self.status is ProviderStatus.STALE,
+                "the provider notices the lost connection",
+            )
         elif state == "not ready":
             api.set_provider(self.provider(bad_proxy.black_hole))
         elif state == "error":
@@ -116,11 +119,11 @@ class World:
             with contextlib.suppress(ProviderFatalError):
                 api.set_provider_and_wait(self.provider(token="tg_sdk_of_nobody"))
         else:
-            raise AssertionError(f"no provider is {state}")
+            raise AssertionError(f"unknown state: {state}")
 
     def provide_from_file(self) -> None:
-        """Set a provider that has its flags from an earlier run, and no server."""
-        self.leave()
+        """Set a provider that starts without a server, with cached flags."""
+        self.close_client()
         self.proxy = Proxy(self.environment.url)
         with TemporaryDirectory() as folder:
             path = Path(folder, "flags.json")
@@ -133,7 +136,7 @@ class World:
     def provider(
         self, mode: Mode = bad_proxy.passing, *, token: str = "", seconds: float = 60.0
     ) -> TidegateProvider:
-        """A provider of a new client, whose connection does what ``mode`` says."""
+        """Return a provider with a new client, whose connection behaves as ``mode`` says."""
         self.proxy = Proxy(self.environment.url)
         self.proxy.become(mode)
         return TidegateProvider(self._connect(token), ready_seconds=seconds)
@@ -144,15 +147,15 @@ class World:
         self.client = Client(self.proxy.url, token, cache_path=cache_path)
         return self.client
 
-    def leave(self) -> None:
-        """Part with the provider that there was."""
+    def close_client(self) -> None:
+        """Close the provider's client and its proxy, if there are any."""
         if self.client is not None:
             self.client.close()
         if self.proxy is not None:
             self.proxy.close()
 
     def operation(self) -> Operation:
-        """A unit of work of the provider's client."""
+        """Return an operation of the provider's client."""
         assert self.client is not None
         return self.client.operation()
 
@@ -162,38 +165,38 @@ class World:
 
     @property
     def status(self) -> ProviderStatus:
-        return self.questions.get_provider_status()
+        return self.api_client.get_provider_status()
 
-    # The question
+    # The evaluation
 
-    def ask_about(self, type: str, key: str, default: Any) -> None:
+    def set_flag(self, type: str, key: str, default: Any) -> None:
         self.type, self.key, self.default = type.lower(), key, default
 
     def evaluate(self) -> None:
-        """Ask, with details."""
+        """Evaluate the flag with details."""
         self.context = EvaluationContext(self.targeting_key, self.attributes)
-        ask = getattr(self.questions, f"get_{self.type}_details")
-        self._details = ask(self.key, self.default, self.context, self.options)
+        get_details = getattr(self.api_client, f"get_{self.type}_details")
+        self._details = get_details(self.key, self.default, self.context, self.options)
 
     def evaluate_asynchronously(self) -> None:
-        """Ask, with details, for what must be there as soon as it is asked for."""
+        """Evaluate the flag with details, asynchronously; it must complete without waiting."""
         self.context = EvaluationContext(self.targeting_key, self.attributes)
-        ask = getattr(self.questions, f"get_{self.type}_details_async")
+        get_details = getattr(self.api_client, f"get_{self.type}_details_async")
         try:
-            ask(self.key, self.default, self.context, self.options).send(None)
-        except StopIteration as answer:
-            self._details = answer.value
+            get_details(self.key, self.default, self.context, self.options).send(None)
+        except StopIteration as stop:
+            self._details = stop.value
         else:
-            raise AssertionError("the evaluation waits for something")
+            raise AssertionError("the evaluation waits")
 
     @property
     def details(self) -> Details:
-        assert self._details is not None, "nothing was asked"
+        assert self._details is not None, "no flag was evaluated"
         return self._details
 
     @property
     def value(self) -> Any:
-        """The answer, which is of the type that was asked for."""
+        """The value, which must have the type asked for."""
         kinds = {"boolean": bool, "string": str, "integer": int, "float": float, "object": dict}
         assert type(self.details.value) is kinds[self.type], self.details
         return self.details.value
@@ -201,6 +204,6 @@ class World:
     # The release
 
     def outcomes(self) -> tuple[int, int]:
-        """The outcomes of the treatment that the server has counted, and the errors in them."""
+        """Return how many outcomes of the treatment the server counted, and how many errors."""
         arms = [each.treatment for each in self.environment.evidence(self.release).readings]
         return sum(arm.outcomes for arm in arms), sum(arm.errors for arm in arms)

@@ -1,4 +1,4 @@
-"""Events of OpenFeature, as its handlers hear them."""
+"""Records the events that OpenFeature's handlers receive."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from openfeature import api
 from openfeature.event import EventDetails, ProviderEvent
 
 
-class Heard:
-    """What was heard of the kinds of events that are listened to, in the order of its coming."""
+class ProviderEvents:
+    """The events of the kinds listened to, in the order in which they arrived."""
 
     def __init__(self) -> None:
-        self._more = threading.Condition()
+        self._arrived = threading.Condition()
         self._handlers: list[tuple[ProviderEvent, Callable[[EventDetails], None]]] = []
         self.events: list[tuple[ProviderEvent, EventDetails]] = []
 
     def listen(self, *kinds: ProviderEvent) -> None:
         for kind in kinds:
-            handler = self._noting(kind)
+            handler = self._recording(kind)
             self._handlers.append((kind, handler))
             api.add_handler(kind, handler)
 
-    def forget(self) -> None:
-        """Hear no more."""
+    def stop(self) -> None:
+        """Remove the handlers."""
         for kind, handler in self._handlers:
             api.remove_handler(kind, handler)
         self._handlers.clear()
@@ -33,15 +33,15 @@ class Heard:
         return [kind for kind, _ in self.events]
 
     def wait_for(self, kind: ProviderEvent) -> EventDetails:
-        """The first event of a kind, as soon as it comes."""
-        with self._more:
-            assert self._more.wait_for(lambda: kind in self.kinds(), 20), self.events
+        """Return the first event of a kind, waiting for it."""
+        with self._arrived:
+            assert self._arrived.wait_for(lambda: kind in self.kinds(), 20), self.events
             return self.events[self.kinds().index(kind)][1]
 
-    def _noting(self, kind: ProviderEvent) -> Callable[[EventDetails], None]:
-        def note(details: EventDetails) -> None:
-            with self._more:
+    def _recording(self, kind: ProviderEvent) -> Callable[[EventDetails], None]:
+        def record(details: EventDetails) -> None:
+            with self._arrived:
                 self.events.append((kind, details))
-                self._more.notify_all()
+                self._arrived.notify_all()
 
-        return note
+        return record
