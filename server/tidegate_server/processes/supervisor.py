@@ -22,6 +22,7 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 import structlog
+from tidegate.backoff import Backoff
 
 from tidegate_server.admin.bootstrap import Bootstrapped, bootstrap
 from tidegate_server.errors import PortTaken, StartupRefused, TidegateError
@@ -34,7 +35,7 @@ log = structlog.get_logger("tidegate.serve")
 
 LOOK_SECONDS = 0.1
 STEADY_SECONDS = 30.0
-LONGEST_PAUSE = 5.0
+RESTART = Backoff(first_s=0.1, longest_s=5.0)
 STOP_SECONDS = 12.0
 READY_SECONDS = 60.0
 PORT_SECONDS = 5.0
@@ -62,7 +63,7 @@ class Child:
         self._reading_end = reading_end
         self._process: subprocess.Popen[bytes] | None = None
         self._started = 0.0
-        self._pause = 0.0
+        self._failures = 0
         self._again_at: float | None = None
 
     def start(self) -> None:
@@ -85,8 +86,8 @@ class Child:
         now = time.monotonic()
         if self._again_at is None:
             steady = now - self._started > STEADY_SECONDS
-            self._pause = 0.1 if steady or not self._pause else min(LONGEST_PAUSE, self._pause * 2)
-            self._again_at = now + self._pause
+            self._failures = 1 if steady else self._failures + 1
+            self._again_at = now + RESTART.wait_s(self._failures)
             log.warning("part_ended", part=self._part.name, status=self._process.returncode)
         elif now >= self._again_at:
             self.start()
@@ -227,7 +228,7 @@ class Supervisor:
             log.info("part_started_again", part="embedded store")
         except TidegateError as error:
             log.error("store_does_not_start", error=error.message)  # noqa: TRY400
-            self._stopping.wait(LONGEST_PAUSE)
+            self._stopping.wait(RESTART.longest_s)
 
     def _stop(self) -> None:
         for child in self._children:

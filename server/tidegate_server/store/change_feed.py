@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import structlog
 from redis.exceptions import RedisError
+from tidegate.backoff import Backoff
 
 from tidegate_server.errors import StoreUnavailable
 from tidegate_server.store import connection, keys
@@ -26,7 +27,7 @@ BLOCK_MS = 250
 
 QUEUE_ROOM = 1_000
 CHECK_SECONDS = 5.0
-LONGEST_PAUSE: Final = 2.0
+RETRY: Final = Backoff(first_s=0.05, longest_s=2.0)
 
 Place = tuple[str, str]
 
@@ -133,7 +134,7 @@ class Feed:
         self._client.connection_pool.disconnect(inuse_connections=False)
 
     def _follow(self) -> None:
-        pause = 0.0
+        failures = 0
         checked = 0.0
         while not self._closed:
             with self._lock:
@@ -142,20 +143,20 @@ class Feed:
                 time.sleep(BLOCK_MS / 1000)
                 continue
             try:
-                if pause or time.monotonic() - checked > CHECK_SECONDS:
+                if failures or time.monotonic() - checked > CHECK_SECONDS:
                     self._notice_older_store(positions)
                     checked = time.monotonic()
                 self._read(positions)
-                if pause:
+                if failures:
                     log.info("feed_resumed")
-                pause = 0.0
+                failures = 0
             except (RedisError, StoreUnavailable) as error:
                 if self._closed:
                     return
-                if not pause:
+                if not failures:
                     log.warning("feed_interrupted", error=type(error).__name__)
-                pause = min(LONGEST_PAUSE, pause * 2 or 0.05)
-                time.sleep(pause)
+                failures += 1
+                time.sleep(RETRY.wait_s(failures))
 
     def _read(self, positions: dict[Place, int]) -> None:
         places = {keys.changes(*place).encode(): place for place in positions}
