@@ -1,4 +1,4 @@
-"""A client's end of a stream of server-sent events."""
+"""A client of a stream of server-sent events."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One server-sent event; a comment is named ``:``."""
+    """One server-sent event; the name of a comment is ``:``."""
 
     name: str
     version: int = 0
@@ -19,7 +19,7 @@ class Event:
 
 
 class Stream:
-    """A client's end of a stream."""
+    """An open stream."""
 
     def __init__(self, port: int, path: str, headers: Mapping[str, str]) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
@@ -27,7 +27,7 @@ class Stream:
         self.response = self._connection.getresponse()
 
     def blocks(self) -> Iterator[list[str]]:
-        """Lines between empty lines, until the server ends the stream."""
+        """Yield the lines of each block, until the server ends the stream."""
         block: list[str] = []
         for line in self.response:
             text = line.decode().rstrip("\n")
@@ -38,7 +38,7 @@ class Stream:
                 block = []
 
     def events(self) -> Iterator[Event]:
-        """Events and comments as they come."""
+        """Yield events and comments as they arrive."""
         for block in self.blocks():
             if block[0].startswith(":"):
                 yield Event(":")
@@ -48,7 +48,7 @@ class Stream:
                 yield Event(fields["event"], int(fields["id"]), json.loads(fields["data"]))
 
     def next(self, *names: str) -> Event:
-        """The next event of one of these names."""
+        """Return the next event with one of these names."""
         return next(event for event in self.events() if event.name in names)
 
     def close(self) -> None:

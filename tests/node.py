@@ -1,4 +1,4 @@
-"""Node, and what tests install for it: once for each folder."""
+"""Node.js, and npm packages installed once per folder."""
 
 from __future__ import annotations
 
@@ -9,35 +9,33 @@ from pathlib import Path
 
 import pytest
 
-OLDEST = 20
+OLDEST_VERSION = 20
 INSTALL_SECONDS = 300
 
 
 def node() -> str:
-    """The program; the test is skipped where there is none that is new enough."""
+    """Return the path of Node.js; skip the test if it is missing or too old."""
     found = shutil.which("node")
     if found is None or shutil.which("npm") is None:
-        pytest.skip(f"no node: install Node.js {OLDEST} or later with npm")
+        pytest.skip(f"no node: install Node.js {OLDEST_VERSION} or later with npm")
     version = subprocess.run([found, "--version"], check=True, capture_output=True, text=True)
-    if int(version.stdout.strip().removeprefix("v").partition(".")[0]) < OLDEST:
-        pytest.skip(f"node is {version.stdout.strip()}: version {OLDEST} or later is needed")
+    if int(version.stdout.strip().removeprefix("v").partition(".")[0]) < OLDEST_VERSION:
+        pytest.skip(
+            f"node is {version.stdout.strip()}: version {OLDEST_VERSION} or later is needed"
+        )
     return found
 
 
 def install(folder: Path) -> Path:
-    """Install what a folder's ``package.json`` names, unless that was done before.
-
-    Returns:
-        Where it is.
-    """
-    asked = (folder / "package.json").read_text()
+    """Install the packages of a folder's ``package.json`` once, and return their folder."""
+    wanted = (folder / "package.json").read_text()
     modules = folder / "node_modules"
     stamp = modules / "installed.json"
     modules.mkdir(exist_ok=True)
     with (modules / "lock").open("w") as lock:
-        # Several test processes may come here at once.
+        # Several test processes may install at once.
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if stamp.exists() and stamp.read_text() == asked:
+        if stamp.exists() and stamp.read_text() == wanted:
             return modules
         done = subprocess.run(
             ["npm", "install", "--no-package-lock", "--no-audit", "--no-fund", "--loglevel=error"],
@@ -47,5 +45,5 @@ def install(folder: Path) -> Path:
             timeout=INSTALL_SECONDS,
         )
         assert done.returncode == 0, done.stderr
-        stamp.write_text(asked)
+        stamp.write_text(wanted)
     return modules

@@ -1,4 +1,4 @@
-"""Browsers show answers to pages that an environment allows, and to no others."""
+"""CORS: pages of an environment's allowed origins may read responses; others may not."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ ALL = "/ofrep/v1/evaluate/flags"
 SHOP = "https://shop.example"
 
 
-def allow(admin: Caller, environment: str, *origins: str) -> None:
+def allow_origins(admin: Caller, environment: str, *origins: str) -> None:
     at = f"{PROJECT}/environments/{environment}"
     assert admin.put(at, {"allowed_origins": origins}, match="*").status_code == 200
 
 
 def preflight(admin: Caller, path: str, origin: str) -> TestResponse:
-    asks = {
+    headers = {
         "Origin": origin,
         "Access-Control-Request-Method": "POST",
         "Access-Control-Request-Headers": "authorization,content-type,if-none-match",
     }
-    return admin.client.options(path, headers=asks)
+    return admin.client.options(path, headers=headers)
 
 
 def shared_with(answer: TestResponse) -> str | None:
@@ -38,13 +38,13 @@ def shared_with(answer: TestResponse) -> str | None:
 
 @pytest.fixture
 def web(admin: Caller) -> Caller:
-    allow(admin, "production", SHOP)
-    allow(admin, "development", "http://localhost:3000")
+    allow_origins(admin, "production", SHOP)
+    allow_origins(admin, "development", "http://localhost:3000")
     return admin.token_for("client", "default", "production")
 
 
 @pytest.mark.parametrize("path", [ALL, f"{ALL}/checkout", "/ofrep/v1/track"])
-def test_a_preflight_is_answered_for_allowed_pages(web: Caller, path: str) -> None:
+def test_a_preflight_request_succeeds_for_allowed_origins(web: Caller, path: str) -> None:
     answer = preflight(web, path, SHOP)
     assert answer.status_code == 200
     assert shared_with(answer) == SHOP
@@ -54,7 +54,7 @@ def test_a_preflight_is_answered_for_allowed_pages(web: Caller, path: str) -> No
     assert shared_with(preflight(web, path, "https://other.example")) is None
 
 
-def test_an_answer_is_shown_to_pages_of_the_tokens_environment(web: Caller) -> None:
+def test_a_response_is_shared_with_the_origins_of_the_tokens_environment(web: Caller) -> None:
     answer = web.post(ALL, {}, headers={"Origin": SHOP})
     assert shared_with(answer) == SHOP
     assert answer.headers["Access-Control-Expose-Headers"] == "ETag, Retry-After"
@@ -64,18 +64,18 @@ def test_an_answer_is_shown_to_pages_of_the_tokens_environment(web: Caller) -> N
     assert shared_with(web.post(ALL, {})) is None
 
 
-def test_what_is_known_already_and_what_is_refused_is_shown_too(web: Caller) -> None:
+def test_unchanged_and_refused_responses_are_shared_too(web: Caller) -> None:
     etag = web.post(ALL, {}).headers["ETag"]
     same = web.post(ALL, {}, headers={"Origin": SHOP, "If-None-Match": etag})
     assert (same.status_code, shared_with(same)) == (304, SHOP)
     wrong = web.post(ALL, {"context": 1}, headers={"Origin": SHOP})
     assert (wrong.status_code, shared_with(wrong)) == (400, SHOP)
-    stranger = Caller(web.client, "tg_client_nobody_0123456789abcdef0123456789abcdef")
-    unknown = stranger.post(ALL, {}, headers={"Origin": SHOP})
+    unknown_caller = Caller(web.client, "tg_client_nobody_0123456789abcdef0123456789abcdef")
+    unknown = unknown_caller.post(ALL, {}, headers={"Origin": SHOP})
     assert (unknown.status_code, shared_with(unknown)) == (401, SHOP)
 
 
-def test_a_stream_is_shown_to_the_same_pages(web: Caller) -> None:
+def test_a_stream_is_shared_with_the_same_origins(web: Caller) -> None:
     url = web.post_ok(ALL, {})["eventStreams"][0]["url"]
     for origin, shown in ((SHOP, SHOP), ("http://localhost:3000", None)):
         stream = web.client.get(url, headers={"Origin": origin})
@@ -83,13 +83,13 @@ def test_a_stream_is_shown_to_the_same_pages(web: Caller) -> None:
         stream.close()
 
 
-def test_every_page_may_be_allowed(web: Caller, admin: Caller) -> None:
-    allow(admin, "production", "*")
+def test_a_star_allows_every_origin(web: Caller, admin: Caller) -> None:
+    allow_origins(admin, "production", "*")
     assert shared_with(web.post(ALL, {}, headers={"Origin": "https://any.example"}))
 
 
-def test_nothing_else_is_shown_to_pages(web: Caller, admin: Caller) -> None:
-    allow(admin, "production", "*")
+def test_other_routes_are_shared_with_no_origin(web: Caller, admin: Caller) -> None:
+    allow_origins(admin, "production", "*")
     for path in (f"{PROJECT}/flags", "/health/live", "/openapi.json", "/sdk/v1/snapshot"):
         for answer in (
             admin.get(path, headers={"Origin": SHOP}),
@@ -98,38 +98,38 @@ def test_nothing_else_is_shown_to_pages(web: Caller, admin: Caller) -> None:
             assert not [name for name in answer.headers if name[0].startswith("Access-Control")]
 
 
-def test_what_was_allowed_stays_so_while_the_store_is_away(
+def test_allowed_origins_stay_allowed_while_the_store_is_down(
     web: Caller, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     origins = AllowedOrigins(store, cache_seconds=0)
     assert origins.allows(SHOP, ("default", "production"))
 
-    def away(*_: Any) -> Any:
+    def unavailable(*_: Any) -> Any:
         raise StoreUnavailable("The store cannot be used now.")
 
-    monkeypatch.setattr(Store, "scopes", away)
+    monkeypatch.setattr(Store, "scopes", unavailable)
     assert origins.allows(SHOP, ("default", "production"))
     assert not origins.allows(SHOP, ("default", "development"))
 
 
-def test_a_store_that_is_away_is_asked_no_more_often_than_one_that_is_there(
+def test_origins_are_read_no_more_often_while_the_store_is_down(
     web: Caller, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = 0
+    reads = 0
     now = 0.0
 
-    def away(*_: Any) -> Any:
-        nonlocal asked
-        asked += 1
+    def unavailable(*_: Any) -> Any:
+        nonlocal reads
+        reads += 1
         raise StoreUnavailable("The store cannot be used now.")
 
     monkeypatch.setattr(time, "monotonic", lambda: now)
     origins = AllowedOrigins(store, cache_seconds=2)
     assert origins.allows(SHOP, None)
     with monkeypatch.context() as patch:
-        patch.setattr(Store, "scopes", away)
+        patch.setattr(Store, "scopes", unavailable)
         now += 2
         assert all(origins.allows(SHOP, None) for _ in range(5))
-        assert asked == 1
+        assert reads == 1
     now += 2
     assert origins.allows(SHOP, None)

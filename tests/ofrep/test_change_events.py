@@ -1,4 +1,4 @@
-"""Streams of notices over real connections: who hears of what, and what opens one."""
+"""Streams of change events over real connections: who gets which event, and credentials."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ Connect = Callable[..., Stream]
 
 @pytest.fixture
 def web(checkout: Caller) -> Caller:
-    """A page's client, which may ask for one flag of two."""
+    """Return a client that may evaluate one flag of two."""
     public = {"key": "public", "type": "boolean", "client_side": True}
     checkout.post_ok(f"{PROJECT}/flags", public)
     return checkout.token_for("client", "default", "production")
 
 
-def address(caller: Caller, **more: Any) -> str:
-    """The path under which a bulk evaluation says that notices come."""
+def stream_path(caller: Caller) -> str:
+    """Return the path of the stream, from a bulk evaluation."""
     (stream,) = caller.post_ok(ALL, {})["eventStreams"]
     assert (stream["type"], stream["inactivityDelaySec"]) == ("sse", 120)
     url: str = stream["url"]
@@ -54,40 +54,40 @@ def connect(port: int) -> Iterator[Connect]:
         stream.close()
 
 
-def test_a_change_is_a_notice_to_evaluate_again(
+def test_a_change_sends_an_event_to_evaluate_again(
     web: Caller, checkout: Caller, connect: Connect, store: Store
 ) -> None:
-    stream = connect(address(web))
+    stream = connect(stream_path(web))
     assert stream.response.status == 200
     assert stream.response.headers["Content-Type"].startswith("text/event-stream")
     assert stream.response.headers["X-Accel-Buffering"] == "no"
     assert stream.response.headers["Cache-Control"] == "no-store"
     before = int(time.time())
     checkout.post_ok(f"{PRODUCTION}/flags/public/kill", {})
-    notice = stream.next("message")
+    event = stream.next("message")
     version = store.version("default", "production")
-    assert notice.version == version
-    assert notice.data.pop("lastModified") in range(before, int(time.time()) + 1)
-    assert notice.data == {"type": "refetchEvaluation", "etag": f'"{version}"'}
-    answer = web.post(ALL, {}, query_string={"flagConfigEtag": notice.data["etag"]})
+    assert event.version == version
+    assert event.data.pop("lastModified") in range(before, int(time.time()) + 1)
+    assert event.data == {"type": "refetchEvaluation", "etag": f'"{version}"'}
+    answer = web.post(ALL, {}, query_string={"flagConfigEtag": event.data["etag"]})
     assert '"variant":"off"' in answer.text
 
 
-def test_the_address_names_the_version_that_was_seen(
+def test_the_stream_url_names_the_version_that_was_evaluated(
     web: Caller, checkout: Caller, connect: Connect, store: Store
 ) -> None:
-    """What changes between the evaluation and the stream is not missed."""
-    seen = address(web)
+    """A change between the evaluation and the stream is not missed."""
+    seen = stream_path(web)
     checkout.post_ok(f"{PRODUCTION}/flags/public/kill", {})
-    notice = connect(seen).next("message")
-    assert notice.version == store.version("default", "production")
-    assert connect(address(web)).next(":", "message").name == ":"
+    event = connect(seen).next("message")
+    assert event.version == store.version("default", "production")
+    assert connect(stream_path(web)).next(":", "message").name == ":"
 
 
-def test_a_client_that_comes_back_hears_of_what_it_missed(
+def test_a_client_that_reconnects_gets_an_event_if_it_missed_one(
     web: Caller, checkout: Caller, connect: Connect
 ) -> None:
-    path = address(web)
+    path = stream_path(web)
     stream = connect(path)
     checkout.post_ok(f"{PRODUCTION}/flags/public/kill", {})
     seen = stream.next("message").version
@@ -98,30 +98,30 @@ def test_a_client_that_comes_back_hears_of_what_it_missed(
 
 
 @pytest.mark.parametrize("last_seen", ["0", "999999", "x", "-1", "1" * 30])
-def test_a_client_that_knows_no_version_of_ours_evaluates_again(
+def test_an_unknown_last_event_id_sends_an_event_at_once(
     web: Caller, connect: Connect, last_seen: str
 ) -> None:
-    assert connect(address(web), last_seen).next(":", "message").name == "message"
+    assert connect(stream_path(web), last_seen).next(":", "message").name == "message"
 
 
-def test_a_client_hears_nothing_of_flags_it_may_not_know(
+def test_a_client_gets_no_event_for_flags_that_it_may_not_know(
     web: Caller, sdk: Caller, checkout: Caller, connect: Connect
 ) -> None:
-    page, application = connect(address(web)), connect(address(sdk))
+    page, application = connect(stream_path(web)), connect(stream_path(sdk))
     checkout.post_ok(f"{FLAG}/kill", {})
     hidden = application.next("message").version
     checkout.post_ok(f"{PRODUCTION}/flags/public/kill", {})
     assert page.next("message").version == hidden + 1
 
 
-def test_a_client_hears_of_what_its_flags_rest_on(
+def test_a_client_gets_an_event_for_a_segment_that_its_flags_use(
     web: Caller, checkout: Caller, connect: Connect
 ) -> None:
     rule = {"id": "staff", "when": {"segment": "staff"}, "serve": {"variant": "on"}}
     body = {"enabled": True, "off_variant": "off", "default": {"variant": "off"}, "rules": [rule]}
     changed = checkout.put(f"{PRODUCTION}/flags/public", body, match="*")
     assert changed.status_code == 200, changed.text
-    stream = connect(address(web))
+    stream = connect(stream_path(web))
     changed = checkout.put(f"{PROJECT}/segments/staff", {"included": ["bob"]}, match="*")
     assert changed.status_code == 200, changed.text
     assert stream.next("message")
@@ -130,30 +130,30 @@ def test_a_client_hears_of_what_its_flags_rest_on(
 
 
 @pytest.mark.parametrize("credential", ["", "x", "a.1.2.3", "%s.1.9999999999." + "0" * 40])
-def test_a_credential_that_was_not_given_opens_nothing(
-    web: Caller, connect: Connect, credential: str
-) -> None:
-    id = address(web).partition("=")[2].partition(".")[0]
+def test_a_forged_credential_is_refused(web: Caller, connect: Connect, credential: str) -> None:
+    id = stream_path(web).partition("=")[2].partition(".")[0]
     credential = credential.replace("%s", id)
     refused = web.client.get("/ofrep/v1/stream", query_string={"credential": credential})
     assert (refused.status_code, slug(refused)) == (401, "unauthenticated")
 
 
-def test_a_token_opens_no_stream(web: Caller) -> None:
+def test_a_token_does_not_open_a_stream(web: Caller) -> None:
     assert web.get("/ofrep/v1/stream").status_code == 401
     assert web.token is not None
     assert web.get("/ofrep/v1/stream", query_string={"credential": web.token}).status_code == 401
 
 
-def test_a_credential_is_good_for_nothing_else(web: Caller) -> None:
-    credential = address(web).partition("=")[2]
+def test_a_credential_opens_only_the_stream(web: Caller) -> None:
+    credential = stream_path(web).partition("=")[2]
     assert Caller(web.client, credential).post(ALL, {}).status_code == 401
     assert web.token is not None
     assert web.token.rpartition("_")[2] not in credential
 
 
-def test_a_stream_ends_with_its_token(web: Caller, checkout: Caller, connect: Connect) -> None:
-    path = address(web)
+def test_a_stream_ends_when_its_token_is_deleted(
+    web: Caller, checkout: Caller, connect: Connect
+) -> None:
+    path = stream_path(web)
     stream = connect(path)
     stream.next(":")
     id = path.partition("=")[2].partition(".")[0]
@@ -162,48 +162,48 @@ def test_a_stream_ends_with_its_token(web: Caller, checkout: Caller, connect: Co
     assert connect(path).response.status == 401
 
 
-def test_a_client_with_a_stream_is_answered_while_the_store_is_away(
+def test_a_stream_stays_open_while_the_store_is_down(
     web: Caller, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stream = connect(address(web))
+    stream = connect(stream_path(web))
     stream.next(":")
 
-    def away(*_: Any) -> Any:
+    def unavailable(*_: Any) -> Any:
         raise StoreUnavailable("The store cannot be used now.")
 
     for name in ("get", "version", "snapshot"):
-        monkeypatch.setattr(Store, name, away)
-    for _ in range(6):  # the stream has looked after its token by then
+        monkeypatch.setattr(Store, name, unavailable)
+    for _ in range(6):  # by then the stream has checked its token
         stream.next(":")
     assert web.post(ALL, {}).status_code == 200
 
 
-def test_an_address_lasts_for_minutes_and_its_successor_comes_as_a_whole_answer(
+def test_a_stream_url_expires_and_the_next_bulk_evaluation_has_a_new_one(
     web: Caller, app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     backend: Backend = app.extensions["tidegate"]
     lifetime = backend.settings.stream_credential_seconds
-    path, now = address(web), time.time()
+    path, now = stream_path(web), time.time()
     etag = web.post(ALL, {}).headers["ETag"]
 
-    def read(at: float) -> Token:
+    def verify(at: float) -> Token:
         credential = path.partition("=")[2]
         key, authenticator = backend.settings.secret_key, backend.authenticator
         return stream_credentials.verify_credential(key, credential, authenticator, at).token
 
-    assert read(now + lifetime).role == "client"
+    assert verify(now + lifetime).role == "client"
     monkeypatch.setattr(time, "time", lambda: now + 2 * lifetime)
     expired = web.client.get(path)
     assert (expired.status_code, slug(expired)) == (401, "unauthenticated")
     again = web.post(ALL, {}, headers={"If-None-Match": etag})
     assert again.status_code == 200
-    assert address(web) != path
+    assert stream_path(web) != path
 
 
-def test_a_stream_is_limited_like_evaluations(checkout: Caller, connect: Connect) -> None:
-    asked = {"name": "web", "role": "client", "project": "default", "environment": "production"}
-    made = checkout.post_ok("/api/v1/tokens", {**asked, "rate_limit": 1})
-    path = address(Caller(checkout.client, made["secret"]))
+def test_opening_a_stream_counts_for_the_rate_limit(checkout: Caller, connect: Connect) -> None:
+    token = {"name": "web", "role": "client", "project": "default", "environment": "production"}
+    created = checkout.post_ok("/api/v1/tokens", {**token, "rate_limit": 1})
+    path = stream_path(Caller(checkout.client, created["secret"]))
     refused = checkout.client.get(path)
     assert refused.status_code == 429
     assert int(refused.headers["Retry-After"]) > 0
@@ -221,7 +221,7 @@ def test_a_stream_is_limited_like_evaluations(checkout: Caller, connect: Connect
         ({"X-Forwarded-Proto": "javascript"}, "http://localhost/"),
     ],
 )
-def test_the_address_is_the_one_that_the_client_can_reach(
+def test_the_stream_url_is_the_one_that_the_client_can_reach(
     web: Caller, headers: dict[str, str], start: str
 ) -> None:
     answer = web.post(ALL, {}, headers=headers).json
@@ -229,8 +229,8 @@ def test_the_address_is_the_one_that_the_client_can_reach(
     assert answer["eventStreams"][0]["url"].startswith(start + "ofrep/v1/stream?")
 
 
-def test_streams_end_with_the_process(web: Caller, app: Flask, connect: Connect) -> None:
-    stream = connect(address(web))
+def test_streams_end_when_the_process_stops(web: Caller, app: Flask, connect: Connect) -> None:
+    stream = connect(stream_path(web))
     stream.next(":")
     app.extensions["tidegate"].close()
     assert [event.name for event in stream.events() if event.name != ":"] == []

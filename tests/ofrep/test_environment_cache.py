@@ -166,19 +166,19 @@ def reported_version(admin: Caller) -> int:
 def test_concurrent_requests_share_one_cached_environment(
     checkout: Caller, cache: EnvironmentCache
 ) -> None:
-    found: list[CachedEnvironment] = []
+    environments: list[CachedEnvironment] = []
 
     def ask() -> None:
         production = cache.get(PRODUCTION_KEY)
         production.current()
-        found.append(production)
+        environments.append(production)
 
     threads = [threading.Thread(target=ask) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(set(map(id, found))) == 1
+    assert len(set(map(id, environments))) == 1
     names = [thread.name for thread in threading.enumerate()]
     assert names.count("tidegate-environment-default/production") == 1
 

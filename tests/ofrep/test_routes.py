@@ -1,4 +1,4 @@
-"""The remote evaluation protocol, status by status, on a real store."""
+"""The routes of the remote evaluation protocol, on a real store."""
 
 from __future__ import annotations
 
@@ -54,20 +54,20 @@ FLAGS: list[dict[str, Any]] = [
 ]
 
 
-def targeting(admin: Caller, flag: str, **change: Any) -> None:
+def change_targeting(admin: Caller, flag: str, **change: Any) -> None:
     """Change what a flag serves in production."""
     at = f"{PRODUCTION}/flags/{flag}"
     read = admin.get(at)
     assert read.json is not None
-    left = ("revision", "updated_at", "flag", "killed", "release", "receipt")
-    body = {name: value for name, value in read.json.items() if name not in left}
+    read_only = ("revision", "updated_at", "flag", "killed", "release", "receipt")
+    body = {name: value for name, value in read.json.items() if name not in read_only}
     changed = admin.put(at, {**body, **change}, match=read.headers["ETag"])
     assert changed.status_code == 200, changed.text
 
 
 @pytest.fixture
 def flags(admin: Caller) -> Caller:
-    """The admin of a server with a flag of every type."""
+    """Return the admin of a server with a flag of every type."""
     for flag in FLAGS:
         admin.post_ok(f"{PROJECT}/flags", flag)
     return admin
@@ -75,7 +75,7 @@ def flags(admin: Caller) -> Caller:
 
 @pytest.fixture
 def web(admin: Caller) -> Caller:
-    """A page that asks for evaluations in production."""
+    """Return a client that evaluates in production."""
     return admin.token_for("client", "default", "production")
 
 
@@ -91,7 +91,7 @@ def production(app: Flask) -> CachedEnvironment:
 
 
 def wait_for_version(app: Flask, version: int) -> None:
-    """Wait until evaluations are made from a version of production."""
+    """Wait until the process has a version of production."""
     environment = production(app)
     listener = environment.listen()
     while environment.current().compiled.version < version:
@@ -99,8 +99,8 @@ def wait_for_version(app: Flask, version: int) -> None:
     listener.close()
 
 
-def settled(app: Flask, store: Store) -> None:
-    """Wait until evaluations are made from what the store has."""
+def wait_for_store_version(app: Flask, store: Store) -> None:
+    """Wait until the process has the store's version of production."""
     wait_for_version(app, store.version("default", "production"))
 
 
@@ -130,13 +130,11 @@ def test_a_flag_is_evaluated(flags: Caller, sdk: Caller) -> None:
         ("limits", '"value":{"rate":1,"burst":[1,2.0,null]}'),
     ],
 )
-def test_values_go_out_as_they_were_written(
-    flags: Caller, sdk: Caller, flag: str, text: str
-) -> None:
+def test_values_keep_their_json_form(flags: Caller, sdk: Caller, flag: str, text: str) -> None:
     assert text in sdk.post(f"{ALL}/{flag}", ANN).text
 
 
-def test_a_variant_without_a_value_leaves_it_to_the_code(flags: Caller, sdk: Caller) -> None:
+def test_a_variant_without_a_value_has_no_value_in_the_response(flags: Caller, sdk: Caller) -> None:
     answer = sdk.post(f"{ALL}/unset", ANN).json
     assert answer is not None
     assert "value" not in answer
@@ -145,7 +143,9 @@ def test_a_variant_without_a_value_leaves_it_to_the_code(flags: Caller, sdk: Cal
 
 def test_the_context_decides(flags: Caller, sdk: Caller) -> None:
     pro = {"attribute": "plan", "operator": "equals", "value": "pro"}
-    targeting(flags, "banner", rules=[{"id": "pro", "when": pro, "serve": {"variant": "blue"}}])
+    change_targeting(
+        flags, "banner", rules=[{"id": "pro", "when": pro, "serve": {"variant": "blue"}}]
+    )
     for context, variant, reason in (
         ({"plan": "pro"}, "blue", "TARGETING_MATCH"),
         ({"plan": "free"}, "red", "DEFAULT"),
@@ -156,7 +156,7 @@ def test_the_context_decides(flags: Caller, sdk: Caller) -> None:
         assert (answer["variant"], answer["reason"]) == (variant, reason)
 
 
-def test_a_body_may_be_left_out(flags: Caller, sdk: Caller) -> None:
+def test_the_body_is_optional_and_may_have_further_fields(flags: Caller, sdk: Caller) -> None:
     assert sdk.post(f"{ALL}/banner").status_code == 200
     assert sdk.post(f"{ALL}/banner", {}).status_code == 200
     assert sdk.post(f"{ALL}/banner", {**ANN, "anything": ["else"]}).status_code == 200
@@ -173,7 +173,7 @@ def test_an_unknown_flag_is_not_found(flags: Caller, sdk: Caller, key: str) -> N
 
 def test_a_percentage_needs_a_targeting_key(flags: Caller, sdk: Caller) -> None:
     split = [{"variant": "red", "weight": 50}, {"variant": "blue", "weight": 50}]
-    targeting(flags, "banner", default={"split": split})
+    change_targeting(flags, "banner", default={"split": split})
     answer = sdk.post(f"{ALL}/banner", {"context": {"plan": "pro"}})
     assert answer.status_code == 400
     assert answer.json is not None
@@ -197,7 +197,7 @@ def test_a_percentage_needs_a_targeting_key(flags: Caller, sdk: Caller) -> None:
         ({"json": {"context": {"targetingKey": 7}}}, "INVALID_CONTEXT"),
     ],
 )
-def test_what_is_no_question_is_a_bad_request(
+def test_an_invalid_body_is_a_bad_request(
     flags: Caller, sdk: Caller, sent: dict[str, Any], code: str
 ) -> None:
     for path in (f"{ALL}/banner", ALL):
@@ -220,9 +220,9 @@ def test_all_flags_are_evaluated_at_once(flags: Caller, sdk: Caller) -> None:
         assert sdk.post(f"{ALL}/{flag['key']}", ANN).json == flag
 
 
-def test_a_flag_without_an_answer_fails_alone(flags: Caller, sdk: Caller) -> None:
+def test_a_flag_that_cannot_be_evaluated_fails_alone(flags: Caller, sdk: Caller) -> None:
     split = [{"variant": "red", "weight": 50}, {"variant": "blue", "weight": 50}]
-    targeting(flags, "banner", default={"split": split})
+    change_targeting(flags, "banner", default={"split": split})
     answer = sdk.post(ALL, {})
     assert len(keys(answer)) == len(FLAGS)
     assert answer.json is not None
@@ -232,7 +232,7 @@ def test_a_flag_without_an_answer_fails_alone(flags: Caller, sdk: Caller) -> Non
     assert failed == {"banner": "TARGETING_KEY_MISSING"}
 
 
-def test_what_is_known_is_not_sent_again(flags: Caller, sdk: Caller) -> None:
+def test_an_unchanged_response_is_304(flags: Caller, sdk: Caller) -> None:
     etag = sdk.post(ALL, ANN).headers["ETag"]
     same = sdk.post(ALL, ANN, headers={"If-None-Match": etag})
     assert (same.status_code, same.data, same.headers["ETag"]) == (304, b"", etag)
@@ -240,34 +240,34 @@ def test_what_is_known_is_not_sent_again(flags: Caller, sdk: Caller) -> None:
     assert several.status_code == 304
 
 
-def test_an_etag_is_of_the_configuration(
+def test_the_etag_changes_with_the_flags(
     flags: Caller, sdk: Caller, app: Flask, store: Store
 ) -> None:
     seen = {"If-None-Match": sdk.post(ALL, ANN).headers["ETag"]}
-    targeting(flags, "banner", default={"variant": "blue"})
-    settled(app, store)
+    change_targeting(flags, "banner", default={"variant": "blue"})
+    wait_for_store_version(app, store)
     changed = sdk.post(ALL, ANN, headers=seen)
     assert "banner" in keys(changed)
     assert changed.headers["ETag"] != seen["If-None-Match"]
 
 
-def test_an_etag_is_of_the_context(flags: Caller, sdk: Caller) -> None:
+def test_the_etag_depends_on_the_context(flags: Caller, sdk: Caller) -> None:
     seen = {"If-None-Match": sdk.post(ALL, ANN).headers["ETag"]}
     bob = {"context": {"targetingKey": "bob"}}
     assert sdk.post(ALL, bob, headers=seen).status_code == 200
     assert sdk.post(ALL, ANN, headers=seen).status_code == 304
 
 
-def test_a_change_that_gives_nobody_anything_else_keeps_etags(
+def test_a_change_without_effect_keeps_the_etag(
     flags: Caller, sdk: Caller, app: Flask, store: Store
 ) -> None:
     seen = {"If-None-Match": sdk.post(ALL, ANN).headers["ETag"]}
     flags.post_ok(f"{PROJECT}/segments", {"key": "staff", "included": ["zoe"]})
-    settled(app, store)
+    wait_for_store_version(app, store)
     assert sdk.post(ALL, ANN, headers=seen).status_code == 304
 
 
-def test_who_was_told_of_another_change_gets_everything(
+def test_an_event_of_another_change_gets_a_whole_response(
     flags: Caller, sdk: Caller, app: Flask, store: Store
 ) -> None:
     seen = {"If-None-Match": sdk.post(ALL, ANN).headers["ETag"]}
@@ -285,16 +285,16 @@ def test_who_was_told_of_another_change_gets_everything(
         assert answer.status_code == status, etag
 
 
-def test_who_was_told_of_a_newer_version_gets_it(
+def test_an_evaluation_waits_for_the_version_of_its_event(
     flags: Caller, sdk: Caller, app: Flask, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A notice may come from another process, before this one has the change."""
+    """Another process may send the event before this one has the change."""
     environment = production(app)
     environment.current()
     waits = threading.Event()
     apply = environment._apply
     monkeypatch.setattr(environment, "_apply", lambda update: (waits.wait(5.0), apply(update)))
-    targeting(flags, "banner", default={"variant": "blue"})
+    change_targeting(flags, "banner", default={"variant": "blue"})
     version = store.version("default", "production")
     stale = sdk.post(f"{ALL}/banner", ANN).json
     assert stale is not None
@@ -305,15 +305,17 @@ def test_who_was_told_of_a_newer_version_gets_it(
     assert fresh["variant"] == "blue"
 
 
-def test_a_version_that_does_not_exist_is_not_waited_for(flags: Caller, sdk: Caller) -> None:
+def test_an_evaluation_does_not_wait_for_a_version_that_does_not_exist(
+    flags: Caller, sdk: Caller
+) -> None:
     answer = sdk.post(f"{ALL}/banner", ANN, query_string={"flagConfigEtag": '"999999"'})
     assert answer.status_code == 200
 
 
-# Who asks ----------------------------------------------------------------------------
+# Tokens ------------------------------------------------------------------------------
 
 
-def test_without_a_known_token_nothing_is_evaluated(flags: Caller) -> None:
+def test_evaluations_need_a_known_token(flags: Caller) -> None:
     for path in (f"{ALL}/banner", ALL, "/ofrep/v1/track"):
         for token in (None, "tg_client_nobody_0123456789abcdef0123456789abcdef"):
             refused = Caller(flags.client, token).post(path, ANN)
@@ -321,21 +323,21 @@ def test_without_a_known_token_nothing_is_evaluated(flags: Caller) -> None:
 
 
 @pytest.mark.parametrize("role", ["admin", "writer", "reader"])
-def test_other_roles_evaluate_nothing(flags: Caller, role: str) -> None:
+def test_other_roles_may_not_evaluate(flags: Caller, role: str) -> None:
     other = flags.token_for(role, "default", "production")
     for path in (f"{ALL}/banner", ALL, "/ofrep/v1/track"):
         refused = other.post(path, ANN)
         assert (refused.status_code, slug(refused)) == (403, "forbidden")
 
 
-def test_a_token_may_come_as_an_api_key(flags: Caller, sdk: Caller) -> None:
+def test_a_token_may_be_sent_as_an_api_key(flags: Caller, sdk: Caller) -> None:
     assert sdk.token is not None
     nameless = Caller(flags.client, None)
     assert nameless.post(ALL, ANN, headers={"X-API-Key": sdk.token}).status_code == 200
     assert nameless.post(ALL, ANN, headers={"X-API-Key": "x"}).status_code == 401
 
 
-def test_a_client_knows_only_flags_for_clients(flags: Caller, web: Caller) -> None:
+def test_a_client_sees_only_flags_available_to_clients(flags: Caller, web: Caller) -> None:
     assert keys(web.post(ALL, ANN)) == ["banner", "checkout", "unset"]
     for hidden in ("limits", "page-size"):
         answer = web.post(f"{ALL}/{hidden}", ANN)
@@ -344,26 +346,26 @@ def test_a_client_knows_only_flags_for_clients(flags: Caller, web: Caller) -> No
         assert answer.text.replace(hidden, "nope") == unknown.text
 
 
-def test_a_client_learns_nothing_of_rules_and_segments(flags: Caller, web: Caller) -> None:
+def test_a_client_sees_no_rules_and_segments(flags: Caller, web: Caller) -> None:
     segment = {"key": "secret-people", "included": ["eve"]}
     flags.post_ok(f"{PROJECT}/segments", segment)
     rule = {"id": "secret-rule", "when": {"segment": "secret-people"}, "serve": {"variant": "blue"}}
-    targeting(flags, "banner", rules=[rule])
+    change_targeting(flags, "banner", rules=[rule])
     eve = {"context": {"targetingKey": "eve"}}
     for answer in (web.post(ALL, eve), web.post(f"{ALL}/banner", eve)):
         assert "TARGETING_MATCH" in answer.text
         assert "secret" not in answer.text
 
 
-def test_an_application_is_told_the_rule(flags: Caller, sdk: Caller) -> None:
+def test_an_sdk_token_sees_the_rule_id(flags: Caller, sdk: Caller) -> None:
     everyone: dict[str, Any] = {"id": "everyone", "when": {"all": []}, "serve": {"variant": "blue"}}
-    targeting(flags, "banner", rules=[everyone])
+    change_targeting(flags, "banner", rules=[everyone])
     answer = sdk.post(f"{ALL}/banner", ANN).json
     assert answer is not None
     assert answer["metadata"]["ruleId"] == "everyone"
 
 
-def test_a_flag_becomes_known_to_clients_and_unknown_again(
+def test_a_flag_can_be_made_available_to_clients_and_hidden_again(
     flags: Caller, web: Caller, app: Flask, store: Store
 ) -> None:
     etag = web.post(ALL, ANN).headers["ETag"]
@@ -372,13 +374,13 @@ def test_a_flag_becomes_known_to_clients_and_unknown_again(
         body = {**FLAGS[4], "client_side": client_side}
         changed = flags.put(f"{PROJECT}/flags/limits", body, match=read.headers["ETag"])
         assert changed.status_code == 200, changed.text
-        settled(app, store)
+        wait_for_store_version(app, store)
         answer = web.post(ALL, ANN, headers={"If-None-Match": etag})
         assert (answer.status_code == 200) is known
         etag = answer.headers["ETag"] if not known else etag
 
 
-def test_an_unreadable_flag_tells_clients_no_reason(
+def test_an_unreadable_flag_hides_its_reason_from_clients(
     flags: Caller, web: Caller, sdk: Caller, store: Store
 ) -> None:
     broken = {
@@ -395,10 +397,10 @@ def test_an_unreadable_flag_tells_clients_no_reason(
     assert "gone" not in web.post(f"{ALL}/banner", ANN).text
 
 
-def test_a_limited_token_is_told_when_to_come_back(flags: Caller) -> None:
-    asked = {"name": "web", "role": "client", "project": "default", "environment": "production"}
-    made = flags.post_ok("/api/v1/tokens", {**asked, "rate_limit": 2})
-    limited = Caller(flags.client, made["secret"])
+def test_a_rate_limited_response_says_when_to_retry(flags: Caller) -> None:
+    token = {"name": "web", "role": "client", "project": "default", "environment": "production"}
+    created = flags.post_ok("/api/v1/tokens", {**token, "rate_limit": 2})
+    limited = Caller(flags.client, created["secret"])
     etag = limited.post(ALL, ANN).headers["ETag"]
     assert limited.post(ALL, ANN, headers={"If-None-Match": etag}).status_code == 304
     for path in (ALL, f"{ALL}/banner", "/ofrep/v1/track"):
@@ -407,31 +409,31 @@ def test_a_limited_token_is_told_when_to_come_back(flags: Caller) -> None:
         assert 1 <= int(refused.headers["Retry-After"]) <= 30
 
 
-# Faults ------------------------------------------------------------------------------
+# Outages -----------------------------------------------------------------------------
 
 
-def test_evaluations_go_on_while_the_store_is_away(
+def test_evaluations_go_on_while_the_store_is_down(
     flags: Caller, sdk: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert sdk.post(ALL, ANN).status_code == 200
 
-    def away(*_: Any) -> Any:
+    def unavailable(*_: Any) -> Any:
         raise StoreUnavailable("The store cannot be used now.")
 
     for name in ("get", "version", "snapshot"):
-        monkeypatch.setattr(Store, name, away)
+        monkeypatch.setattr(Store, name, unavailable)
     assert sdk.post(ALL, ANN).status_code == 200
     assert sdk.post(f"{ALL}/banner", ANN, query_string={"flagConfigEtag": "999"}).status_code == 200
 
 
-def test_what_was_never_read_is_a_fault_of_the_server(
+def test_an_environment_that_was_never_read_is_a_server_error(
     flags: Caller, sdk: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def away(*_: Any) -> Any:
+    def unavailable(*_: Any) -> Any:
         raise StoreUnavailable("The store cannot be used now.")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Store, "snapshot", away)
+        patch.setattr(Store, "snapshot", unavailable)
         failed = sdk.post(f"{ALL}/banner", ANN)
         assert (failed.status_code, failed.headers["Retry-After"]) == (500, "1")
         assert failed.json is not None
@@ -439,7 +441,7 @@ def test_what_was_never_read_is_a_fault_of_the_server(
     assert sdk.post(f"{ALL}/banner", ANN).status_code == 200
 
 
-def test_a_fault_of_our_own_is_told_without_its_cause(
+def test_a_server_error_hides_its_cause(
     flags: Caller, sdk: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def crash(*_: Any) -> Any:

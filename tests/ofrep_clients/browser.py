@@ -1,4 +1,4 @@
-"""A real browser, and pages of ours that are served to it from another origin."""
+"""A real browser, and pages served to it from another origin."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 @contextmanager
 def browser() -> Iterator[Browser]:
-    """Chromium; the test is skipped where there is none."""
+    """Start Chromium; skip the test if it is not installed."""
     program = next((found for name in NAMES if (found := shutil.which(name))), None)
     if program is None:
         pytest.skip("no chromium: install Debian's package chromium")
@@ -47,7 +47,7 @@ def browser() -> Iterator[Browser]:
 
 
 def bundle(script: Path, into: Path) -> None:
-    """Make one file of a script and what it imports."""
+    """Bundle a script and its imports into one file."""
     node()
     modules = install(FOLDER)
     done = subprocess.run(
@@ -62,15 +62,15 @@ def bundle(script: Path, into: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-class _Quiet(SimpleHTTPRequestHandler):
+class _QuietHandler(SimpleHTTPRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @contextmanager
 def pages(folder: Path) -> Iterator[str]:
-    """Serve a folder; the value is its origin."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder)))
+    """Serve a folder, and yield its origin."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_QuietHandler, directory=str(folder)))
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:

@@ -1,4 +1,4 @@
-"""The clients of the remote evaluation protocol, each as its users have it."""
+"""OpenFeature's clients of the remote evaluation protocol."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from tests.ofrep_clients.node import Driver
 ANN = {"targetingKey": "ann", "plan": "free", "address": {"country": "DE"}}
 
 
-def connected(url: str, token: str) -> OpenFeatureClient:
-    """A Python application's client."""
+def connect(url: str, token: str) -> OpenFeatureClient:
+    """Return the client of a Python application."""
     headers = {"Authorization": f"Bearer {token}"}
     domain = uuid4().hex
     api.set_provider(OFREPProvider(url, headers_factory=lambda: headers), domain)
@@ -23,21 +23,21 @@ def connected(url: str, token: str) -> OpenFeatureClient:
 
 
 class NodeClient:
-    """An application's client in Node."""
+    """The client of a Node.js application."""
 
     def __init__(self, node: Driver, url: str, token: str) -> None:
         self._node = node
         node.do("start", url=url, token=token)
 
     def details(self, type: str, key: str, fallback: Any, context: Any = ANN) -> dict[str, Any]:
-        found: dict[str, Any] = self._node.do(
+        details: dict[str, Any] = self._node.do(
             "details", type=type, key=key, fallback=fallback, context=context
         )
-        return found
+        return details
 
 
 class Page:
-    """A page with the web client."""
+    """The client of a web page."""
 
     def __init__(
         self, web: Driver, url: str, token: str, context: Any = ANN, **options: Any
@@ -46,12 +46,12 @@ class Page:
         web.do("start", url=url, token=token, context=context, options=options)
 
     def details(self, type: str, key: str, fallback: Any) -> dict[str, Any]:
-        found: dict[str, Any] = self._web.do("details", type=type, key=key, fallback=fallback)
-        return found
+        details: dict[str, Any] = self._web.do("details", type=type, key=key, fallback=fallback)
+        return details
 
     def do(self, what: str, **arguments: Any) -> Any:
         return self._web.do(what, **arguments)
 
     def statuses(self) -> list[int]:
-        """The statuses of all answers so far."""
+        """Return the statuses of all responses so far."""
         return [each["status"] for each in self._web.do("requests")]

@@ -1,4 +1,4 @@
-"""One real server for all tests of the remote evaluation protocol."""
+"""One real server for all tests of the protocol's clients."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def own_server() -> Iterator[Server]:
-    """A server that the test may stop."""
+    """Return a server that the test may stop."""
     yield from _server()
 
 
 def _server() -> Iterator[Server]:
     folder = Path(tempfile.mkdtemp(prefix="tg-ofrep-"))
-    made = Server(folder)
+    server = Server(folder)
     try:
-        made.start()
-        yield made
+        server.start()
+        yield server
     finally:
-        made.stop()
+        server.stop()
         shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture
 def shop(server: Server) -> Shop:
-    """A project with a flag of every type, all available to clients."""
+    """Return a project with a flag of every type, all available to clients."""
     return server.shop()

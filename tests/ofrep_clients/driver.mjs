@@ -1,29 +1,29 @@
-// Reads commands, one line of JSON each, and answers each with one line.
+// Runs commands from stdin, one line of JSON each, and writes one line of JSON per result.
 
 import { createInterface } from "node:readline";
 
-export async function obey(commands) {
+export async function runCommands(commands) {
   for await (const line of createInterface({ input: process.stdin })) {
     const { do: what, ...args } = JSON.parse(line);
-    let answer;
+    let result;
     try {
-      answer = { done: (await commands[what](args)) ?? null };
+      result = { done: (await commands[what](args)) ?? null };
     } catch (error) {
-      answer = { failed: { name: error.name, message: String(error.message), code: error.code } };
+      result = { failed: { name: error.name, message: String(error.message), code: error.code } };
     }
-    process.stdout.write(JSON.stringify(answer) + "\n");
+    process.stdout.write(JSON.stringify(result) + "\n");
   }
   process.exit(0);
 }
 
-const ASK = {
+const METHODS = {
   boolean: "getBooleanDetails",
   string: "getStringDetails",
   number: "getNumberDetails",
   object: "getObjectDetails",
 };
 
-export async function ask(client, { type, key, fallback, context }) {
-  const details = await client[ASK[type]](key, fallback, context);
-  return { ...details, flagMetadata: { ...details.flagMetadata } };
+export async function details(client, { type, key, fallback, context }) {
+  const found = await client[METHODS[type]](key, fallback, context);
+  return { ...found, flagMetadata: { ...found.flagMetadata } };
 }

@@ -1,4 +1,4 @@
-"""Scripts with the OpenFeature clients for Node, driven over pipes."""
+"""Node.js scripts with OpenFeature's clients, controlled over pipes."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ FOLDER = Path(__file__).parent
 PATIENCE = 30.0
 
 
-class Failed(Exception):
-    """What a client raised: its error's name and OpenFeature's code."""
+class ClientError(Exception):
+    """An error of a client: its name and OpenFeature's code."""
 
     def __init__(self, name: str, message: str, code: str | None) -> None:
         super().__init__(f"{name}: {message}")
@@ -27,7 +27,7 @@ class Failed(Exception):
 
 
 class Driver:
-    """A script that does what it is told, one line of JSON after the other."""
+    """A running script that takes commands, one line of JSON each."""
 
     def __init__(self, script: str, *flags: str) -> None:
         self._process = subprocess.Popen(
@@ -36,27 +36,27 @@ class Driver:
             stdout=subprocess.PIPE,
             text=True,
         )
-        self._said: queue.Queue[str] = queue.Queue()
+        self._responses: queue.Queue[str] = queue.Queue()
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
 
     def _listen(self) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            self._said.put(line)
-        self._said.put("")
+            self._responses.put(line)
+        self._responses.put("")
 
     def do(self, what: str, **arguments: Any) -> Any:
-        """Let the script do something and return what it answers; raises ``Failed``."""
+        """Run a command and return its result; raise ``ClientError`` if it failed."""
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps({"do": what, **arguments}) + "\n")
         self._process.stdin.flush()
-        line = self._said.get(timeout=PATIENCE)
+        line = self._responses.get(timeout=PATIENCE)
         assert line, "the script has ended"
         answer = json.loads(line)
         if "failed" in answer:
             failed = answer["failed"]
-            raise Failed(failed["name"], failed["message"], failed.get("code"))
+            raise ClientError(failed["name"], failed["message"], failed.get("code"))
         return answer.get("done")
 
     def close(self) -> None:
@@ -74,7 +74,7 @@ class Driver:
 
 @contextmanager
 def driven(script: str, *flags: str) -> Iterator[Driver]:
-    """A script, with the clients installed."""
+    """Start a script, with the clients installed."""
     node()
     install(FOLDER)
     driver = Driver(script, *flags)

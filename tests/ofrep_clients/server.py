@@ -1,4 +1,4 @@
-"""A real server, and a project of its own for each test."""
+"""A real server, with a new project for each test."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Server:
     """`tidegate serve`, with two web processes.
 
     Args:
-        folder: for data and logs; short, as a unix socket's path has to be.
+        folder: for data and logs; a short path, because it holds a unix socket.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -82,14 +82,14 @@ class Server:
         self._processes.stop()
 
     def call(self, method: str, path: str, body: Any = None, match: str = "*") -> Any:
-        """Ask the administration API for what must succeed."""
+        """Call the administration API, check that it succeeds, and return the body."""
         headers = {**self._http.headers, "If-Match": match} if method in ("PUT", "DELETE") else None
         answer = self._http.request(method, self.url + path, json=body, headers=headers)
         assert answer.status < 300, answer.data
         return answer.json() if answer.data else None
 
     def shop(self, **flag: Any) -> Shop:
-        """A project with a flag of every type, all available to clients unless told otherwise."""
+        """Return a new project with a flag of every type; ``flag`` changes their fields."""
         shop = Shop(self, f"p-{uuid4().hex[:10]}")
         self.call("POST", "/api/v1/projects", {"key": shop.project})
         environment = {"key": "production"}
@@ -101,7 +101,7 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Shop:
-    """A project on a server, and what people do in it."""
+    """A project on a server, and actions in it."""
 
     server: Server
     project: str
@@ -111,7 +111,7 @@ class Shop:
         return f"/api/v1/projects/{self.project}/environments/production"
 
     def add(self, flag: dict[str, Any]) -> None:
-        """Make a flag; at first it serves its first variant, a boolean one false."""
+        """Create a flag; it serves its first variant, or false if it is boolean."""
         self.server.call("POST", f"/api/v1/projects/{self.project}/flags", flag)
 
     def serve(self, flag: str, variant: str | None = None, **change: Any) -> None:
@@ -124,22 +124,22 @@ class Shop:
         self.server.call("PUT", at, {**after, **change})
 
     def token(self, role: str, rate_limit: int | None = None) -> str:
-        """A new token for the shop's production."""
-        asked = {
+        """Create a token for production, and return it."""
+        body = {
             "name": role,
             "role": role,
             "project": self.project,
             "environment": "production",
             "rate_limit": rate_limit,
         }
-        return str(self.server.call("POST", "/api/v1/tokens", asked)["secret"])
+        return str(self.server.call("POST", "/api/v1/tokens", body)["secret"])
 
     def allow(self, *origins: str) -> None:
-        """Let pages of these origins ask, and wait until every web process has learned it."""
+        """Allow origins, and wait until every web process knows them."""
         self.server.call("PUT", self.production, {"allowed_origins": origins})
 
-        def answered(origin: str) -> bool:
-            with urllib3.PoolManager() as connection:  # one of its own: any process may take it
+        def allowed(origin: str) -> bool:
+            with urllib3.PoolManager() as connection:  # a new connection: any process may take it
                 answer = connection.request(
                     "OPTIONS",
                     f"{self.server.url}/ofrep/v1/evaluate/flags",
@@ -147,21 +147,21 @@ class Shop:
                 )
             return answer.headers.get("Access-Control-Allow-Origin") == origin
 
-        until(lambda: all(answered(origin) for origin in origins for _ in range(20)), "the origins")
+        until(lambda: all(allowed(origin) for origin in origins for _ in range(20)), "the origins")
 
     def release(self, flag: str = "checkout", **policy: Any) -> str:
-        """Open a flag's treatment to half of its users, or as the policy says."""
+        """Start a release to half of the users, or as ``policy`` says; return its id."""
         stages = [
             {"percentage": 50, "min_duration": "0s", "min_samples": 10},
             {"percentage": 100, "min_duration": "0s", "min_samples": 10},
         ]
         document = {"key": "careful", "interval": "1s", "stages": stages, "bake": "10m", **policy}
         self.server.call("POST", f"/api/v1/projects/{self.project}/policies", document)
-        asked = {"flag": flag, "treatment": "on", "policy": "careful"}
-        return str(self.server.call("POST", f"{self.production}/releases", asked)["id"])
+        body = {"flag": flag, "treatment": "on", "policy": "careful"}
+        return str(self.server.call("POST", f"{self.production}/releases", body)["id"])
 
     def settle(self) -> None:
-        """Wait until every web process that was asked for flags has the newest ones."""
+        """Wait until every web process that evaluates flags has the newest version."""
         sdk = {"Authorization": f"Bearer {self.token('sdk')}"}
         answer = urllib3.request("GET", f"{self.server.url}/sdk/v1/snapshot", headers=sdk)
         version = answer.json()["version"]
@@ -173,6 +173,6 @@ class Shop:
         until(settled, "the web processes")
 
     def state(self, release: str) -> dict[str, Any]:
-        """A release as it stands."""
-        found: dict[str, Any] = self.server.call("GET", f"{self.production}/releases/{release}")
-        return found
+        """Return a release."""
+        document: dict[str, Any] = self.server.call("GET", f"{self.production}/releases/{release}")
+        return document

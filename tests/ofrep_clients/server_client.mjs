@@ -1,16 +1,16 @@
-// The OpenFeature client for Node, asking one flag at a time.
+// OpenFeature's client for Node.js, which evaluates one flag per request.
 
 import { OFREPProvider } from "@openfeature/ofrep-provider";
 import { OpenFeature } from "@openfeature/server-sdk";
-import { ask, obey } from "./driver.mjs";
+import { details, runCommands } from "./driver.mjs";
 
 let client;
 
-await obey({
+await runCommands({
   async start({ url, token }) {
     const headers = [["Authorization", `Bearer ${token}`]];
     await OpenFeature.setProviderAndWait(new OFREPProvider({ baseUrl: url, headers }));
     client = OpenFeature.getClient();
   },
-  details: (question) => ask(client, question),
+  details: (request) => details(client, request),
 });

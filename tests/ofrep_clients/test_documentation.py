@@ -1,4 +1,4 @@
-"""What docs/openfeature.md shows works as it is written."""
+"""The code in docs/openfeature.md works as written."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ REQUESTS = [code for kind, _, code in BLOCK.findall(PAGE) if kind == "sh" and "c
 
 @pytest.fixture
 def open_shop(shop: Shop) -> Shop:
-    """A shop that has the page's flag, on."""
+    """Return a shop with the documentation's flag, switched on."""
     shop.add({"key": "fast-checkout", "type": "boolean", "client_side": True})
     shop.serve("fast-checkout", "on")
     return shop
@@ -42,24 +42,24 @@ def run(shop: Shop, *command: str, folder: Path, role: str = "sdk") -> str:
     return done.stdout
 
 
-def test_every_snippet_is_tried() -> None:
+def test_every_snippet_has_a_test() -> None:
     assert set(NAMED) == {"remote.py", "remote.mjs", "page.js"}
     assert len(REQUESTS) == 2
 
 
-def test_the_python_snippet(open_shop: Shop, tmp_path: Path) -> None:
+def test_the_python_snippet_works(open_shop: Shop, tmp_path: Path) -> None:
     (tmp_path / "remote.py").write_text(NAMED["remote.py"])
     assert run(open_shop, sys.executable, "remote.py", folder=tmp_path) == "True\n"
 
 
-def test_the_node_snippet(open_shop: Shop, tmp_path: Path) -> None:
+def test_the_node_snippet_works(open_shop: Shop, tmp_path: Path) -> None:
     program = node()
     (tmp_path / "node_modules").symlink_to(install(FOLDER))
     (tmp_path / "remote.mjs").write_text(NAMED["remote.mjs"])
     assert run(open_shop, program, "remote.mjs", folder=tmp_path) == "true\n"
 
 
-def test_the_pages_snippet(open_shop: Shop, tmp_path: Path) -> None:
+def test_the_page_snippet_works(open_shop: Shop, tmp_path: Path) -> None:
     code = NAMED["page.js"]
     for placeholder, value in (
         ("https://flags.example", open_shop.server.url),
@@ -80,12 +80,12 @@ def test_the_pages_snippet(open_shop: Shop, tmp_path: Path) -> None:
             page.wait_for_function("'checkout' in document.body.dataset", timeout=PATIENCE_MS)
             return bool(page.evaluate("document.body.dataset.checkout") == "fast")
 
-        until(fast)  # the server learns of another origin within seconds
+        until(fast)  # a new origin is allowed within seconds
         open_shop.serve("fast-checkout", "off")
         page.wait_for_function("document.body.dataset.checkout === 'slow'", timeout=PATIENCE_MS)
 
 
-def test_the_requests(open_shop: Shop, tmp_path: Path) -> None:
+def test_the_curl_requests_work(open_shop: Shop, tmp_path: Path) -> None:
     if shutil.which("curl") is None:
         pytest.skip("no curl")
     ask, track = REQUESTS

@@ -1,4 +1,4 @@
-"""The example's page in a real browser: it changes while one looks at it, and says how it went."""
+"""The example page in a real browser: it follows its flag and reports outcomes."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "web"
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """The example's page, opened by somebody."""
+    """The example page, open in a browser."""
 
     page: Page
     shop: Shop
-    complaints: list[str]
+    page_errors: list[str]
 
     def shows(self, id: str, text: str) -> None:
         expect(self.page.locator(f"#{id}")).to_have_text(text, timeout=PATIENCE_MS)
@@ -56,8 +56,8 @@ def visit(chromium: Browser, server: Server, tmp_path: Path) -> Iterator[Visit]:
         shop.allow(origin)
         context = chromium.new_context()
         page = context.new_page()
-        complaints: list[str] = []
-        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page_errors: list[str] = []
+        page.on("pageerror", lambda error: page_errors.append(str(error)))
 
         def opened() -> bool:
             page.goto(origin)
@@ -68,30 +68,30 @@ def visit(chromium: Browser, server: Server, tmp_path: Path) -> Iterator[Visit]:
             """
             window.fetched = false;
             const original = window.fetch;
-            window.fetch = async (...asked) => {
-              const answer = await original(...asked);
-              window.fetched ||= answer.status === 200;
-              return answer;
+            window.fetch = async (...args) => {
+              const response = await original(...args);
+              window.fetched ||= response.status === 200;
+              return response;
             };
             """
         )
         until(opened)
-        yield Visit(page, shop, complaints)
+        yield Visit(page, shop, page_errors)
         context.close()
 
 
-def test_a_page_changes_without_being_loaded_again(visit: Visit) -> None:
+def test_a_page_changes_without_a_reload(visit: Visit) -> None:
     visit.shows("steps", "Step 1 of 3")
-    visit.page.evaluate("window.neverLoadedAgain = true")
+    visit.page.evaluate("window.neverReloaded = true")
     visit.shop.serve("fast-checkout", "on")
     visit.shows("steps", "Pay now")
     visit.shop.server.call("POST", f"{visit.shop.production}/flags/fast-checkout/kill", {})
     visit.shows("steps", "Step 1 of 3")
-    assert visit.page.evaluate("window.neverLoadedAgain") is True
-    assert visit.complaints == []
+    assert visit.page.evaluate("window.neverReloaded") is True
+    assert visit.page_errors == []
 
 
-def test_what_fails_in_a_page_is_an_error_of_its_arm(visit: Visit) -> None:
+def test_a_failure_on_a_page_is_an_error_of_its_arm(visit: Visit) -> None:
     shop = visit.shop
     release = shop.release(
         flag="fast-checkout",
@@ -112,4 +112,4 @@ def test_what_fails_in_a_page_is_an_error_of_its_arm(visit: Visit) -> None:
 
     until(lambda: counted()["outcomes"] == 2)
     assert (counted()["errors"], counted()["failing"]) == (1, 1)
-    assert visit.complaints == []
+    assert visit.page_errors == []

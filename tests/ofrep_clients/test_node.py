@@ -45,19 +45,19 @@ def test_values_of_every_type(
     assert details["flagMetadata"] == {"flagVersion": 2}
 
 
-def test_the_context_decides_and_reasons_say_so(shop: Shop, client: NodeClient) -> None:
+def test_the_context_decides_the_value_and_the_reason(shop: Shop, client: NodeClient) -> None:
     german = {"attribute": "address.country", "operator": "equals", "value": "DE"}
 
-    def gives(reason: str, context: dict[str, Any]) -> None:
+    def wait_for_reason(reason: str, context: dict[str, Any]) -> None:
         until(lambda: client.details("string", "banner", "x", context)["reason"] == reason)
 
     shop.serve("banner", rules=[{"id": "german", "when": german, "serve": {"variant": "blue"}}])
-    gives("TARGETING_MATCH", ANN)
+    wait_for_reason("TARGETING_MATCH", ANN)
     details = client.details("string", "banner", "x")
     assert (details["value"], details["flagMetadata"]["ruleId"]) == ("#00f", "german")
-    gives("DEFAULT", {"targetingKey": "bob"})
+    wait_for_reason("DEFAULT", {"targetingKey": "bob"})
     shop.serve("banner", rules=[], default={"split": SPLIT})
-    gives("SPLIT", ANN)
+    wait_for_reason("SPLIT", ANN)
 
 
 def test_each_error_gives_the_default(shop: Shop, client: NodeClient) -> None:
@@ -72,8 +72,8 @@ def test_each_error_gives_the_default(shop: Shop, client: NodeClient) -> None:
         assert (details["reason"], bool(details["errorMessage"])) == ("ERROR", True)
 
 
-def test_an_answer_without_a_value_gives_the_default(client: NodeClient) -> None:
-    """This version of the client takes such an answer for an error, which it says."""
+def test_a_response_without_a_value_gives_the_default(client: NodeClient) -> None:
+    """This version of the client reports such a response as an error."""
     details = client.details("string", "unset", "mine")
     assert (details["value"], details["errorCode"]) == ("mine", "GENERAL")
 
@@ -84,9 +84,9 @@ def test_unknown_tokens_and_other_roles_get_the_default(node: Driver, shop: Shop
         assert (details["value"], details["errorCode"]) == (True, "GENERAL")
 
 
-def test_a_limited_token_waits_as_long_as_it_is_told(node: Driver, shop: Shop) -> None:
+def test_a_rate_limited_client_pauses_as_long_as_retry_after(node: Driver, shop: Shop) -> None:
     client = NodeClient(node, shop.server.url, shop.token("sdk", rate_limit=1))
-    said = [client.details("boolean", "checkout", True).get("errorMessage") for _ in range(4)]
-    assert said[0] is None
-    assert any("rate limit exceeded" in (each or "") for each in said)
-    assert "paused due to TooManyRequests until" in (said[-1] or "")
+    messages = [client.details("boolean", "checkout", True).get("errorMessage") for _ in range(4)]
+    assert messages[0] is None
+    assert any("rate limit exceeded" in (each or "") for each in messages)
+    assert "paused due to TooManyRequests until" in (messages[-1] or "")

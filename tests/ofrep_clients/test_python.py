@@ -11,7 +11,7 @@ from openfeature.client import OpenFeatureClient
 from openfeature.evaluation_context import EvaluationContext
 from openfeature.exception import ErrorCode
 
-from tests.ofrep_clients.clients import connected
+from tests.ofrep_clients.clients import connect
 from tests.ofrep_clients.server import Shop
 from tests.waiting import until
 
@@ -21,15 +21,15 @@ SPLIT = [{"variant": "red", "weight": 50}, {"variant": "blue", "weight": 50}]
 
 
 @pytest.fixture(autouse=True)
-def forgotten() -> Iterator[None]:
+def clear_providers() -> Iterator[None]:
     yield
     api.clear_providers()
 
 
 @pytest.fixture
 def client(shop: Shop) -> OpenFeatureClient:
-    """An application's client."""
-    return connected(shop.server.url, shop.token("sdk"))
+    """Return the client of an application."""
+    return connect(shop.server.url, shop.token("sdk"))
 
 
 @pytest.mark.parametrize(
@@ -60,25 +60,27 @@ def test_a_whole_number_may_be_a_float(shop: Shop, client: OpenFeatureClient) ->
     assert client.get_float_details("page-size", 0.5, ANN).error_code is ErrorCode.TYPE_MISMATCH
 
 
-def test_the_context_decides_and_reasons_say_so(shop: Shop, client: OpenFeatureClient) -> None:
+def test_the_context_decides_the_value_and_the_reason(
+    shop: Shop, client: OpenFeatureClient
+) -> None:
     german = {"attribute": "address.country", "operator": "equals", "value": "DE"}
     rule = {"id": "german", "when": german, "serve": {"variant": "blue"}}
 
-    def gives(reason: str, context: EvaluationContext | None) -> None:
+    def wait_for_reason(reason: str, context: EvaluationContext | None) -> None:
         until(lambda: client.get_string_details("banner", "x", context).reason == reason)
 
     shop.serve("banner", rules=[rule])
-    gives("TARGETING_MATCH", ANN)
+    wait_for_reason("TARGETING_MATCH", ANN)
     details = client.get_string_details("banner", "x", ANN)
     assert (details.value, details.flag_metadata["ruleId"]) == ("#00f", "german")
-    gives("DEFAULT", None)
+    wait_for_reason("DEFAULT", None)
     shop.serve("banner", enabled=False)
-    gives("DISABLED", ANN)
+    wait_for_reason("DISABLED", ANN)
     shop.serve("banner", enabled=True, rules=[], default={"split": SPLIT})
-    gives("SPLIT", ANN)
+    wait_for_reason("SPLIT", ANN)
 
 
-def test_a_variant_without_a_value_leaves_it_to_the_code(client: OpenFeatureClient) -> None:
+def test_a_variant_without_a_value_has_no_value_in_the_response(client: OpenFeatureClient) -> None:
     details = client.get_string_details("unset", "mine", ANN)
     assert (details.value, details.variant, details.error_code) == ("mine", "code", None)
 
@@ -95,18 +97,18 @@ def test_each_error_gives_the_default(shop: Shop, client: OpenFeatureClient) -> 
         assert details.error_message
 
 
-def test_an_unknown_token_and_one_of_another_role(shop: Shop) -> None:
+def test_unknown_tokens_and_other_roles_get_the_default(shop: Shop) -> None:
     unknown = "tg_sdk_nobody_0123456789abcdef0123456789abcdef"
     for token, word in ((unknown, "unauthorized"), (shop.token("reader"), "forbidden")):
-        client = connected(shop.server.url, token)
+        client = connect(shop.server.url, token)
         details = client.get_boolean_details("checkout", True, ANN)
         assert (details.value, details.error_code) == (True, ErrorCode.GENERAL)
         assert details.error_message == word
 
 
-def test_a_limited_token_waits_as_long_as_it_is_told(shop: Shop) -> None:
-    client = connected(shop.server.url, shop.token("sdk", rate_limit=1))
-    # Two web processes count for themselves.
+def test_a_rate_limited_client_pauses_as_long_as_retry_after(shop: Shop) -> None:
+    client = connect(shop.server.url, shop.token("sdk", rate_limit=1))
+    # Each of the two web processes counts separately.
     messages = [client.get_boolean_details("checkout", True, ANN).error_message for _ in range(4)]
     limited = [message for message in messages if message is not None]
     assert messages[0] is None
@@ -114,9 +116,9 @@ def test_a_limited_token_waits_as_long_as_it_is_told(shop: Shop) -> None:
     assert "paused due to TooManyRequests until" in limited[-1]
 
 
-def test_a_clients_token_knows_only_what_clients_may(shop: Shop) -> None:
+def test_a_client_token_sees_only_flags_available_to_clients(shop: Shop) -> None:
     shop.add({"key": "internal", "type": "boolean"})
-    client = connected(shop.server.url, shop.token("client"))
+    client = connect(shop.server.url, shop.token("client"))
     assert client.get_boolean_details("checkout", True, ANN).value is False
     hidden = client.get_boolean_details("internal", True, ANN)
     assert hidden.error_code is ErrorCode.FLAG_NOT_FOUND

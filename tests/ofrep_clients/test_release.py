@@ -1,4 +1,4 @@
-"""The error rate of pages drives a release, through OpenFeature's own tracking."""
+"""Outcomes of pages drive a release, through OpenFeature's tracking."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def web() -> Iterator[Driver]:
 
 
 def visit(page: Page, user: str) -> bool:
-    """What a user is shown."""
+    """Open the page as a user; return the value of the flag."""
     page.do("context", context={"targetingKey": user})
     return bool(page.details("boolean", "checkout", False)["value"])
 
 
-def test_every_outcome_counts_for_the_arm_that_was_shown(web: Driver, shop: Shop) -> None:
+def test_every_outcome_counts_for_the_arm_of_its_variant(web: Driver, shop: Shop) -> None:
     page = Page(web, shop.server.url, shop.token("client"))
     release = shop.release()
     shop.settle()
@@ -46,14 +46,14 @@ def test_every_outcome_counts_for_the_arm_that_was_shown(web: Driver, shop: Shop
     assert shop.state(release)["state"] != "rolled_back"
 
 
-def test_values_of_pages_are_there_for_custom_checks(web: Driver, shop: Shop) -> None:
+def test_custom_checks_see_the_values_of_pages(web: Driver, shop: Shop) -> None:
     check = {"metric": "custom", "measure": "basket_value", "operator": ">="}
     release = shop.release(checks=[check])
     page = Page(web, shop.server.url, shop.token("client"))
     users = count()
 
-    def seen() -> set[str]:
-        """The arms of which the policy job saw values."""
+    def arms_with_values() -> set[str]:
+        """Return the arms of which the ledger has values."""
         for _ in range(10):
             visit(page, f"user-{next(users)}")
             page.do("track", event="tidegate.ok")
@@ -62,10 +62,10 @@ def test_values_of_pages_are_there_for_custom_checks(web: Driver, shop: Shop) ->
         assert {part["measure"] for part in parts} <= {"basket_value"}
         return {arm for part in parts for arm in ("control", "treatment") if part[arm]}
 
-    until(lambda: seen() == {"control", "treatment"})
+    until(lambda: arms_with_values() == {"control", "treatment"})
 
 
-def test_a_treatment_that_fails_in_pages_is_rolled_back(web: Driver, shop: Shop) -> None:
+def test_a_treatment_that_fails_on_pages_is_rolled_back(web: Driver, shop: Shop) -> None:
     release = shop.release()
     page = Page(web, shop.server.url, shop.token("client"))
     users = count()
@@ -77,7 +77,7 @@ def test_a_treatment_that_fails_in_pages_is_rolled_back(web: Driver, shop: Shop)
         return bool(shop.state(release)["state"] == "rolled_back")
 
     until(rolled_back)
-    found = shop.state(release)["progress"]
-    assert found["control"]["failing"] == 0
-    assert found["treatment"]["failing"] >= 3
+    progress = shop.state(release)["progress"]
+    assert progress["control"]["failing"] == 0
+    assert progress["treatment"]["failing"] >= 3
     until(lambda: not any(visit(page, f"user-{number}") for number in range(10)))

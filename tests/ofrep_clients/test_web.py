@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.ofrep_clients.clients import ANN, Page
-from tests.ofrep_clients.node import Driver, Failed, driven
+from tests.ofrep_clients.node import ClientError, Driver, driven
 from tests.ofrep_clients.server import Shop
 
 SPLIT = [{"variant": "red", "weight": 50}, {"variant": "blue", "weight": 50}]
@@ -46,7 +46,7 @@ def test_values_of_every_type(open_page: Any) -> None:
         assert details["flagMetadata"] == {"flagVersion": 2}
 
 
-def test_a_variant_without_a_value_leaves_it_to_the_code(open_page: Any) -> None:
+def test_a_variant_without_a_value_has_no_value_in_the_response(open_page: Any) -> None:
     details = open_page().details("string", "unset", "mine")
     assert (details["value"], details["variant"]) == ("mine", "code")
     assert "errorCode" not in details
@@ -67,9 +67,7 @@ def test_each_error_gives_the_default(shop: Shop, open_page: Any) -> None:
         assert (details["value"], details["errorCode"], details["reason"]) == ("x", code, "ERROR")
 
 
-def test_a_flag_flipped_while_the_page_listens_is_there_without_polling(
-    shop: Shop, open_page: Any
-) -> None:
+def test_a_changed_flag_reaches_an_open_page_without_polling(shop: Shop, open_page: Any) -> None:
     page = open_page()
     assert page.details("boolean", "checkout", True)["value"] is False
     for variant, value in (("on", True), ("off", False)):
@@ -85,7 +83,7 @@ def test_a_flag_flipped_while_the_page_listens_is_there_without_polling(
         assert "flagConfigLastModified=" in each["query"]
 
 
-def test_a_kill_is_there_at_once(shop: Shop, open_page: Any) -> None:
+def test_a_kill_reaches_an_open_page_at_once(shop: Shop, open_page: Any) -> None:
     shop.serve("checkout", "on")
     page = open_page()
     page.do("value", key="checkout", value=True)
@@ -95,7 +93,7 @@ def test_a_kill_is_there_at_once(shop: Shop, open_page: Any) -> None:
     assert (details["reason"], details["flagMetadata"]["killed"]) == ("DISABLED", True)
 
 
-def test_flags_that_a_page_may_not_know_do_not_wake_it(shop: Shop, open_page: Any) -> None:
+def test_a_page_is_not_woken_by_flags_that_it_may_not_know(shop: Shop, open_page: Any) -> None:
     shop.add({"key": "internal", "type": "boolean"})
     page = open_page()
     shop.serve("internal", "on")
@@ -104,7 +102,7 @@ def test_flags_that_a_page_may_not_know_do_not_wake_it(shop: Shop, open_page: An
     assert len(page.do("requests")) == 2
 
 
-def test_a_page_that_polls_is_told_that_nothing_changed(shop: Shop, open_page: Any) -> None:
+def test_a_polling_page_gets_304_if_nothing_changed(shop: Shop, open_page: Any) -> None:
     page = open_page(**POLLING)
     first = page.do("requests")[0]
     unchanged = page.do("request", status=304)
@@ -115,7 +113,7 @@ def test_a_page_that_polls_is_told_that_nothing_changed(shop: Shop, open_page: A
     page.do("request", status=304)
 
 
-def test_another_context_is_another_answer(shop: Shop, open_page: Any) -> None:
+def test_a_new_context_is_evaluated_again(shop: Shop, open_page: Any) -> None:
     pro = {"attribute": "plan", "operator": "equals", "value": "pro"}
     shop.serve("banner", rules=[{"id": "pro", "when": pro, "serve": {"variant": "blue"}}])
     page = open_page()
@@ -134,7 +132,7 @@ def test_another_context_is_another_answer(shop: Shop, open_page: Any) -> None:
 def test_a_bad_token_is_fatal(web: Driver, shop: Shop, role: str) -> None:
     unknown = "tg_client_nobody_0123456789abcdef0123456789abcdef"
     token = unknown if role == "nobody" else shop.token(role)
-    with pytest.raises(Failed) as caught:
+    with pytest.raises(ClientError) as caught:
         Page(web, shop.server.url, token)
     assert caught.value.code == "PROVIDER_FATAL"
     assert web.do("status") == "FATAL"
@@ -142,7 +140,7 @@ def test_a_bad_token_is_fatal(web: Driver, shop: Shop, role: str) -> None:
     assert (details["value"], details["errorCode"]) == (True, "PROVIDER_FATAL")
 
 
-def test_a_limited_token_is_stale_and_recovers_by_itself(web: Driver, shop: Shop) -> None:
+def test_a_rate_limited_page_is_stale_and_recovers(web: Driver, shop: Shop) -> None:
     token = shop.token("client", rate_limit=30)
     page = Page(web, shop.server.url, token, **POLLING)
     page.do("request", status=429)

@@ -1,10 +1,10 @@
-// The OpenFeature client for pages. Node lacks an EventSource of its own, so it gets one.
+// OpenFeature's client for pages. Node.js has no EventSource, so a package provides one.
 
 import { OFREPWebProvider } from "@openfeature/ofrep-web-provider";
 import { OpenFeature, ProviderEvents } from "@openfeature/web-sdk";
 import { EventSource } from "eventsource";
 import { reportOutcomes } from "../../examples/web/outcomes.js";
-import { ask, obey } from "./driver.mjs";
+import { details, runCommands } from "./driver.mjs";
 
 globalThis.EventSource = EventSource;
 
@@ -16,11 +16,11 @@ let requests;
 
 const pause = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
 
-async function until(found, seconds) {
+async function until(condition, seconds) {
   const deadline = Date.now() + seconds * 1000;
   for (;;) {
-    const what = found();
-    if (what) return what;
+    const value = condition();
+    if (value) return value;
     if (Date.now() > deadline) throw new Error(`not within ${seconds} s`);
     await pause(5);
   }
@@ -37,7 +37,7 @@ const recording = (answered) => async (request, options) => {
   return response;
 };
 
-await obey({
+await runCommands({
   async start({ url, token, context, options }) {
     await OpenFeature.clearProviders();
     const events = (happened = []);
@@ -60,7 +60,7 @@ await obey({
     await OpenFeature.setProviderAndWait(domain, provider, context);
   },
   context: ({ context }) => OpenFeature.setContext(domain, context),
-  details: (question) => ask(client, question),
+  details: (request) => details(client, request),
   status: () => client.providerStatus,
   requests: () => requests,
   events: () => happened,

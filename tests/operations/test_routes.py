@@ -23,7 +23,7 @@ from tests.http_calls import PRODUCTION, Caller, slug
 from tests.sdk_api.test_routes import report
 
 
-def test_a_living_process_is_live_and_ready(client: FlaskClient) -> None:
+def test_a_running_process_is_live_and_ready(client: FlaskClient) -> None:
     assert client.get("/health/live").json == {"status": "live"}
     assert client.get("/health/ready").json == {
         "status": "ready",
@@ -32,7 +32,7 @@ def test_a_living_process_is_live_and_ready(client: FlaskClient) -> None:
     }
 
 
-def test_without_its_store_it_is_live_but_not_ready() -> None:
+def test_a_process_without_its_store_is_live_but_not_ready() -> None:
     with tempfile.TemporaryDirectory(prefix="tg-gone-") as folder:
         server = EmbeddedValkey(Path(folder))
         server.start()
@@ -55,46 +55,46 @@ def gauges(caller: Caller) -> dict[str, list[tuple[dict[str, str], float]]]:
     answer = caller.get("/metrics")
     assert answer.status_code == 200
     assert answer.mimetype == "text/plain"
-    found: dict[str, list[tuple[dict[str, str], float]]] = {}
+    metrics: dict[str, list[tuple[dict[str, str], float]]] = {}
     for family in text_string_to_metric_families(answer.text):
-        found[family.name] = [(sample.labels, sample.value) for sample in family.samples]
-    return found
+        metrics[family.name] = [(sample.labels, sample.value) for sample in family.samples]
+    return metrics
 
 
-def test_metrics_show_what_goes_on(
+def test_metrics_describe_instances_kills_and_releases(
     checkout: Caller, release: str, sdk: Caller, store: Store
 ) -> None:
     sdk.post_ok("/sdk/v1/reports", report())
     checkout.post_ok(f"{PRODUCTION}/flags/checkout/kill", {})
-    found = gauges(checkout)
+    metrics = gauges(checkout)
     production = {"project": "default", "environment": "production"}
-    assert (production, float(store.version("default", "production"))) in found[
+    assert (production, float(store.version("default", "production"))) in metrics[
         "tidegate_environment_version"
     ]
-    assert (production, 1.0) in found["tidegate_instances_live"]
-    assert (production, 1.0) in found["tidegate_instances_outdated"]
-    assert found["tidegate_kill_in_force"] == [({**production, "flag": "checkout"}, 1.0)]
-    ((labels, percentage),) = found["tidegate_release_percentage"]
+    assert (production, 1.0) in metrics["tidegate_instances_live"]
+    assert (production, 1.0) in metrics["tidegate_instances_outdated"]
+    assert metrics["tidegate_kill_in_force"] == [({**production, "flag": "checkout"}, 1.0)]
+    ((labels, percentage),) = metrics["tidegate_release_percentage"]
     assert (labels["state"], labels["stage"], percentage) == ("killed", "1", 0.0)
 
 
-def test_metrics_show_what_waits_for_webhooks(checkout: Caller) -> None:
+def test_metrics_count_waiting_webhook_messages(checkout: Caller) -> None:
     for key in ("ops", "chat"):
-        asked = {"key": key, "url": "https://ops.example.com/"}
-        checkout.post_ok("/api/v1/projects/default/webhooks", asked)
+        webhook = {"key": key, "url": "https://ops.example.com/"}
+        checkout.post_ok("/api/v1/projects/default/webhooks", webhook)
     checkout.post("/api/v1/projects/default/webhooks/ops/test")
     waiting = [
         ({"project": "default", "webhook": "chat"}, 0.0),
         ({"project": "default", "webhook": "ops"}, 1.0),
     ]
     name = "tidegate_webhook_messages_waiting"
-    found = gauges(checkout)[name]
-    assert sorted(found, key=lambda sample: sample[1]) == waiting
+    metrics = gauges(checkout)[name]
+    assert sorted(metrics, key=lambda sample: sample[1]) == waiting
     checkout.post_ok("/api/v1/projects", {"key": "web"})
     assert gauges(checkout.token_for("reader", "web", None)).get(name, []) == []
 
 
-def test_metrics_show_no_more_than_the_token_reaches(checkout: Caller, client: FlaskClient) -> None:
+def test_metrics_are_limited_to_the_tokens_scope(checkout: Caller, client: FlaskClient) -> None:
     assert client.get("/metrics").status_code == 401
     local = checkout.token_for("reader", "default", "development")
     (shown,) = gauges(local)["tidegate_environment_version"]
@@ -133,9 +133,7 @@ def test_conditions_are_one_recursive_schema(client: FlaskClient) -> None:
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
-def test_prometheus_itself_finds_nothing_wrong_with_the_metrics(
-    checkout: Caller, sdk: Caller, release: str
-) -> None:
+def test_promtool_accepts_the_metrics(checkout: Caller, sdk: Caller, release: str) -> None:
     answer = checkout.get("/metrics")
     checked = subprocess.run(
         ["promtool", "check", "metrics"],

@@ -1,4 +1,4 @@
-"""What SDKs ask: snapshots with ETags, and reports that count once."""
+"""The routes for SDKs: snapshots with ETags, and reports that count once."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def arm(exposures: int) -> dict[str, int]:
     return {"exposures": exposures, "outcomes": exposures, "errors": 1, "microseconds": 1000}
 
 
-def test_a_snapshot_is_the_environment_of_the_token(checkout: Caller, sdk: Caller) -> None:
+def test_a_snapshot_is_of_the_tokens_environment(checkout: Caller, sdk: Caller) -> None:
     answer = sdk.get("/sdk/v1/snapshot")
     assert answer.status_code == 200
     snapshot = answer.json
@@ -44,7 +44,7 @@ def test_a_snapshot_is_the_environment_of_the_token(checkout: Caller, sdk: Calle
     assert answer.headers["Cache-Control"] == "no-store"
 
 
-def test_a_snapshot_that_is_known_is_not_sent_again(checkout: Caller, sdk: Caller) -> None:
+def test_an_unchanged_snapshot_is_304(checkout: Caller, sdk: Caller) -> None:
     seen = {"If-None-Match": sdk.get("/sdk/v1/snapshot").headers["ETag"]}
     same = sdk.get("/sdk/v1/snapshot", headers=seen)
     assert (same.status_code, same.data) == (304, b"")
@@ -52,7 +52,9 @@ def test_a_snapshot_that_is_known_is_not_sent_again(checkout: Caller, sdk: Calle
     assert sdk.get("/sdk/v1/snapshot", headers=seen).status_code == 200
 
 
-def test_a_large_snapshot_is_compressed_for_who_understands(admin: Caller, sdk: Caller) -> None:
+def test_a_large_snapshot_is_compressed_for_clients_that_accept_it(
+    admin: Caller, sdk: Caller
+) -> None:
     for number in range(5):
         admin.post_ok(f"{PROJECT}/flags", {"key": f"flag-{number}", "type": "boolean"})
     plain = sdk.get("/sdk/v1/snapshot")
@@ -63,7 +65,9 @@ def test_a_large_snapshot_is_compressed_for_who_understands(admin: Caller, sdk: 
     assert packed.headers["Vary"] == "Accept-Encoding"
 
 
-def test_reports_count_once(checkout: Caller, release: str, sdk: Caller, store: Store) -> None:
+def test_a_repeated_report_counts_once(
+    checkout: Caller, release: str, sdk: Caller, store: Store
+) -> None:
     id = release.rpartition("/")[2]
     counts = [
         {"release": id, "step": 1, "stratum": 1, "control": arm(9), "treatment": arm(2)},
@@ -89,7 +93,7 @@ def test_reports_count_once(checkout: Caller, release: str, sdk: Caller, store: 
     assert reading.treatment.failing == 1
 
 
-def test_a_report_makes_an_instance(sdk: Caller, admin: Caller) -> None:
+def test_a_report_registers_its_instance(sdk: Caller, admin: Caller) -> None:
     sdk.post_ok("/sdk/v1/reports", report(version=3))
     listed = admin.get(f"{PRODUCTION}/instances").json
     assert listed is not None
@@ -105,7 +109,7 @@ def test_a_report_makes_an_instance(sdk: Caller, admin: Caller) -> None:
     }
 
 
-def test_an_instance_that_is_not_known_begins_anew(sdk: Caller) -> None:
+def test_an_unknown_instance_cannot_continue(sdk: Caller) -> None:
     refused = sdk.post("/sdk/v1/reports", report(sequence=7, continues=True))
     assert (refused.status_code, slug(refused)) == (409, "instance-forgotten")
 
@@ -155,7 +159,7 @@ def test_an_instance_that_is_not_known_begins_anew(sdk: Caller) -> None:
         ),
     ],
 )
-def test_reports_that_cannot_be_are_refused(
+def test_invalid_reports_are_refused(
     sdk: Caller, admin: Caller, change: dict[str, Any], pointer: str
 ) -> None:
     refused = sdk.post("/sdk/v1/reports", report(**change))

@@ -1,9 +1,8 @@
-"""Streams over real connections: what was missed, what happens, and how they end."""
+"""Streams over real connections: missed updates, new updates, and how streams end."""
 
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -14,6 +13,7 @@ from tidegate_server.web.backend import Backend
 
 from tests.http_calls import PRODUCTION, PROJECT, Caller, pointers, slug
 from tests.listening import Stream
+from tests.waiting import until
 
 FLAG = f"{PRODUCTION}/flags/checkout"
 Connect = Callable[..., Stream]
@@ -58,7 +58,7 @@ def test_a_new_client_gets_a_snapshot_and_then_every_change(
     assert stream.next("update").data["flags"]["checkout"]["killed"] is None
 
 
-def test_changes_of_other_environments_do_not_come(checkout: Caller, connect: Connect) -> None:
+def test_changes_of_other_environments_are_not_sent(checkout: Caller, connect: Connect) -> None:
     stream = connect()
     stream.next("snapshot")
     checkout.post_ok(f"{PROJECT}/environments/development/flags/checkout/kill", {})
@@ -66,7 +66,7 @@ def test_changes_of_other_environments_do_not_come(checkout: Caller, connect: Co
     assert stream.next("update").data["flags"]["checkout"]["killed"] == "off"
 
 
-def test_a_client_that_comes_back_gets_what_it_missed(
+def test_a_client_that_reconnects_gets_the_missed_updates(
     checkout: Caller, connect: Connect, store: Store
 ) -> None:
     seen = store.version("default", "production")
@@ -91,7 +91,7 @@ def test_a_client_that_missed_nothing_waits(
 
 
 @pytest.mark.parametrize("last_seen", ["999999", "0"])
-def test_a_client_out_of_reach_gets_a_snapshot(
+def test_a_client_too_far_behind_or_ahead_gets_a_snapshot(
     checkout: Caller, connect: Connect, store: Store, last_seen: str
 ) -> None:
     if last_seen == "0":
@@ -99,8 +99,8 @@ def test_a_client_out_of_reach_gets_a_snapshot(
     assert connect(last_seen).next("snapshot", "update").name == "snapshot"
 
 
-def test_the_hint_when_to_come_back_is_behind_what_was_missed(connect: Connect) -> None:
-    """Before it, a client that missed a kill would hold the flags it has for confirmed."""
+def test_the_retry_line_comes_after_the_missed_events(connect: Connect) -> None:
+    """A client takes the retry line as a sign that its flags are up to date."""
     blocks = connect().blocks()
     assert "event: snapshot" in next(blocks)
     (line,) = next(blocks)
@@ -110,22 +110,22 @@ def test_the_hint_when_to_come_back_is_behind_what_was_missed(connect: Connect) 
 
 
 @pytest.mark.parametrize("wrong", ["x", "-1", "1.5", "9" * 30])
-def test_a_last_event_that_cannot_be_is_refused(sdk: Caller, wrong: str) -> None:
+def test_an_invalid_last_event_id_is_refused(sdk: Caller, wrong: str) -> None:
     refused = sdk.get("/sdk/v1/stream", headers={"Last-Event-ID": wrong})
     assert refused.status_code == 422
     assert pointers(refused) == ["/Last-Event-ID"]
 
 
-def test_an_admins_token_names_no_environment(admin: Caller) -> None:
+def test_an_admin_token_cannot_open_a_stream(admin: Caller) -> None:
     assert slug(admin.get("/sdk/v1/stream")) == "forbidden"
 
 
 def test_the_stream_of_a_deleted_token_ends(admin: Caller, connect: Connect) -> None:
-    asked = {"name": "x", "role": "sdk", "project": "default", "environment": "production"}
-    made = admin.post_ok("/api/v1/tokens", asked)
-    stream = connect(token=made["secret"])
+    token = {"name": "x", "role": "sdk", "project": "default", "environment": "production"}
+    created = admin.post_ok("/api/v1/tokens", token)
+    stream = connect(token=created["secret"])
     stream.next("snapshot")
-    admin.delete(f"/api/v1/tokens/{made['id']}", match="*")
+    admin.delete(f"/api/v1/tokens/{created['id']}", match="*")
     for _ in stream.events():
         pass  # comments, until the server ends it
 
@@ -143,10 +143,10 @@ def test_streams_end_when_the_worker_stops(app: Flask, connect: Connect) -> None
     assert [event.name for event in late.events()] == ["snapshot"]
 
 
-def test_who_missed_something_in_between_gets_a_snapshot(
+def test_a_lost_update_is_replaced_by_a_snapshot(
     checkout: Caller, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The feed says that something is missing; and once, that a version was jumped over."""
+    """The feed reports a lost update, and once skips a version."""
     given = iter([FeedUpdate(7, None), FeedUpdate(10_000, "{}")])
     original = Subscription.get
 
@@ -158,12 +158,8 @@ def test_who_missed_something_in_between_gets_a_snapshot(
     assert [next(events).name for _ in range(3)] == ["snapshot"] * 3
 
 
-def test_a_client_that_leaves_is_forgotten(
-    checkout: Caller, connect: Connect, store: Store
-) -> None:
+def test_a_closed_connection_unsubscribes(checkout: Caller, connect: Connect, store: Store) -> None:
     stream = connect()
     stream.next("snapshot")
     stream.close()
-    left = threading.Event()
-    while store.feed()._subscriptions:
-        left.wait(0.01)
+    until(lambda: not store.feed()._subscriptions)

@@ -1,4 +1,4 @@
-"""Who has no business somewhere is told so, and changes nothing."""
+"""A request outside its token's role or scope is refused and changes nothing."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ DEVELOPMENT = f"{PROJECT}/environments/development"
         "Bearer \x80\xff",
     ],
 )
-def test_without_a_known_token_nothing_goes(
+def test_a_request_without_a_known_token_is_refused(
     admin: Caller, client: FlaskClient, store: Store, header: str | None
 ) -> None:
     before = stored_documents(store)
@@ -57,22 +57,22 @@ def test_without_a_known_token_nothing_goes(
     assert stored_documents(store) == before
 
 
-def test_every_route_asks_for_a_token_but_those_that_ask_for_less_or_for_more(app: Flask) -> None:
+def test_every_route_needs_a_token_except_health_openapi_and_hooks(app: Flask) -> None:
     open_to_all = {
         rule.rule
         for rule in app.url_map.iter_rules()
         if getattr(app.view_functions[rule.endpoint], "role", None) is None
     }
-    asks_for_its_own_secret = "/api/v1/hooks/<key:hook>"
+    needs_the_hooks_secret = "/api/v1/hooks/<key:hook>"
     assert open_to_all == {
         "/health/live",
         "/health/ready",
         "/openapi.json",
-        asks_for_its_own_secret,
+        needs_the_hooks_secret,
     }
 
 
-def test_a_reader_changes_nothing(checkout: Caller, release: str, store: Store) -> None:
+def test_a_reader_may_not_change_anything(checkout: Caller, release: str, store: Store) -> None:
     reader = checkout.token_for("reader", "default", None)
     assert reader.get(release).status_code == 200
     before = stored_documents(store)
@@ -94,7 +94,7 @@ def test_a_reader_changes_nothing(checkout: Caller, release: str, store: Store) 
     assert stored_documents(store) == before
 
 
-def test_a_writer_makes_no_environments_and_no_tokens(admin: Caller, store: Store) -> None:
+def test_a_writer_may_not_create_environments_or_tokens(admin: Caller, store: Store) -> None:
     writer = admin.token_for("writer", "default", None)
     before = stored_documents(store)
     for path in ("/api/v1/projects", f"{PROJECT}/environments", "/api/v1/tokens"):
@@ -102,7 +102,9 @@ def test_a_writer_makes_no_environments_and_no_tokens(admin: Caller, store: Stor
     assert stored_documents(store) == before
 
 
-def test_a_token_of_an_environment_changes_only_that_one(checkout: Caller, store: Store) -> None:
+def test_a_token_for_one_environment_may_change_only_that_one(
+    checkout: Caller, store: Store
+) -> None:
     writer = checkout.token_for("writer", "default", "production")
     before = stored_documents(store)
     assert slug(writer.post(f"{DEVELOPMENT}/flags/checkout/kill")) == "forbidden"
@@ -113,7 +115,7 @@ def test_a_token_of_an_environment_changes_only_that_one(checkout: Caller, store
     assert writer.post(f"{PRODUCTION}/flags/checkout/kill").status_code == 200
 
 
-def test_a_token_of_a_project_reaches_no_other(admin: Caller) -> None:
+def test_a_token_for_one_project_reaches_no_other(admin: Caller) -> None:
     admin.post_ok("/api/v1/projects", {"key": "web"})
     local = admin.token_for("admin", "web", None)
     assert slug(local.get(f"{PROJECT}/flags")) == "forbidden"
@@ -121,7 +123,7 @@ def test_a_token_of_a_project_reaches_no_other(admin: Caller) -> None:
     assert local.post("/api/v1/projects/web/environments", {"key": "live"}).status_code == 201
 
 
-def test_an_sdk_token_reaches_its_environment_and_nothing_else(admin: Caller, sdk: Caller) -> None:
+def test_an_sdk_token_reaches_only_the_sdk_routes(admin: Caller, sdk: Caller) -> None:
     assert sdk.get("/sdk/v1/snapshot").status_code == 200
     assert slug(sdk.get(f"{PRODUCTION}/flags")) == "forbidden"
     assert slug(sdk.get("/metrics")) == "forbidden"
@@ -130,29 +132,31 @@ def test_an_sdk_token_reaches_its_environment_and_nothing_else(admin: Caller, sd
     assert "--role sdk" in refused.text
 
 
-def test_a_deleted_token_is_remembered_for_a_moment_only(admin: Caller, store: Store) -> None:
+def test_a_deleted_token_stops_working_when_its_cache_entry_expires(
+    admin: Caller, store: Store
+) -> None:
     client = create_app(store, ApiSettings(SECRET_KEY, token_cache_seconds=0.2)).test_client()
-    made = admin.post_ok("/api/v1/tokens", {"name": "ci", "role": "reader"})
-    reader = Caller(client, made["secret"])
+    token = admin.post_ok("/api/v1/tokens", {"name": "ci", "role": "reader"})
+    reader = Caller(client, token["secret"])
     assert reader.get(f"{PROJECT}/flags").status_code == 200
-    admin.delete(f"/api/v1/tokens/{made['id']}", match="*")
+    admin.delete(f"/api/v1/tokens/{token['id']}", match="*")
     while reader.get(f"{PROJECT}/flags").status_code == 200:
         pass
     assert reader.get(f"{PROJECT}/flags").status_code == 401
 
 
-def test_a_token_is_good_until_the_store_says_that_it_was_deleted(
+def test_a_token_stays_valid_while_the_store_is_down(
     admin: Caller, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     authenticator = Authenticator(store, ApiSettings(SECRET_KEY, token_cache_seconds=60))
     secret = admin.post_ok("/api/v1/tokens", {"name": "ci", "role": "reader"})["secret"]
     token = authenticator.authenticate(secret)
 
-    def away(*_: Any) -> Any:
+    def unavailable(*_: Any) -> Any:
         raise StoreUnavailable("The store cannot be used now.")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Store, "get", away)
+        patch.setattr(Store, "get", unavailable)
         assert authenticator.is_still_valid(token)
         assert authenticator.authenticate(secret) == token
         assert Authenticator(store, ApiSettings(SECRET_KEY)).is_still_valid(token)
@@ -162,22 +166,22 @@ def test_a_token_is_good_until_the_store_says_that_it_was_deleted(
         authenticator.authenticate(secret)
 
 
-def test_another_secret_key_knows_no_token(admin: Caller, store: Store) -> None:
+def test_tokens_are_unknown_under_another_secret_key(admin: Caller, store: Store) -> None:
     client = create_app(store, ApiSettings(b"another key")).test_client()
     assert Caller(client, ADMIN_TOKEN).get(f"{PROJECT}/flags").status_code == 401
 
 
-def test_no_log_line_holds_a_secret(
+def test_logs_contain_no_secrets(
     admin: Caller, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    made = admin.post_ok("/api/v1/tokens", {"name": "ci", "role": "writer"})
-    Caller(admin.client, made["secret"]).post(f"{PROJECT}/flags", CHECKOUT)
-    Caller(admin.client, made["secret"] + "0").get(f"{PROJECT}/flags?cursor=hidden-in-the-query")
+    token = admin.post_ok("/api/v1/tokens", {"name": "ci", "role": "writer"})
+    Caller(admin.client, token["secret"]).post(f"{PROJECT}/flags", CHECKOUT)
+    Caller(admin.client, token["secret"] + "0").get(f"{PROJECT}/flags?cursor=hidden-in-the-query")
     shown = capsys.readouterr()
-    read = token_secrets.parse_token(made["secret"])
-    assert read is not None
+    parsed = token_secrets.parse_token(token["secret"])
+    assert parsed is not None
     for text in (shown.out, shown.err, caplog.text):
-        assert read.secret not in text
+        assert parsed.secret not in text
         assert ADMIN_TOKEN not in text
         assert "hidden-in-the-query" not in text

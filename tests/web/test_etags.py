@@ -1,4 +1,4 @@
-"""Nobody's change is lost: updates say what they have seen."""
+"""Conditional requests: If-Match protects changes, If-None-Match saves responses."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ DELETABLE = ("flag", "segment", "policy")
 
 
 @pytest.mark.parametrize("what", UPDATES)
-def test_an_update_needs_the_present_etag(checkout: Caller, store: Store, what: str) -> None:
+def test_an_update_needs_the_current_etag(checkout: Caller, store: Store, what: str) -> None:
     path, body = UPDATES[what]
     seen = checkout.get(path).headers["ETag"]
     before = stored_documents(store)
@@ -54,7 +54,7 @@ def test_an_update_needs_the_present_etag(checkout: Caller, store: Store, what: 
 
 
 @pytest.mark.parametrize("what", DELETABLE)
-def test_a_deletion_needs_the_present_etag(checkout: Caller, store: Store, what: str) -> None:
+def test_a_deletion_needs_the_current_etag(checkout: Caller, store: Store, what: str) -> None:
     path, _ = UPDATES[what]
     before = stored_documents(store)
     assert slug(checkout.delete(path)) == "revision-required"
@@ -65,7 +65,7 @@ def test_a_deletion_needs_the_present_etag(checkout: Caller, store: Store, what:
 
 
 @pytest.mark.parametrize("what", UPDATES)
-def test_what_is_known_is_not_sent_again(checkout: Caller, what: str) -> None:
+def test_an_unchanged_response_is_304(checkout: Caller, what: str) -> None:
     path, body = UPDATES[what]
     seen = {"If-None-Match": checkout.get(path).headers["ETag"]}
     same = checkout.get(path, headers=seen)
@@ -75,7 +75,7 @@ def test_what_is_known_is_not_sent_again(checkout: Caller, what: str) -> None:
     assert checkout.get(path, headers=seen).status_code == 200
 
 
-def test_a_list_that_is_known_is_not_sent_again(checkout: Caller) -> None:
+def test_an_unchanged_list_is_304(checkout: Caller) -> None:
     seen = {"If-None-Match": checkout.get(f"{PROJECT}/flags").headers["ETag"]}
     assert checkout.get(f"{PROJECT}/flags", headers=seen).status_code == 304
     checkout.post_ok(f"{PROJECT}/flags", {"key": "search", "type": "boolean"})

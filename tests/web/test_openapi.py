@@ -1,4 +1,4 @@
-"""The server keeps what its OpenAPI document says, tried with requests made from it."""
+"""Requests generated from the OpenAPI document get the documented responses."""
 
 from __future__ import annotations
 
@@ -20,9 +20,8 @@ from tests.http_calls import Caller
 CONFIG = SchemathesisConfig.from_dict(
     {
         "checks": {
-            # A document can be right in form and impossible as a whole, which JSON Schema
-            # cannot say (422); a revision that was made up is an old one (412); a whole
-            # number of any size is JSON, beyond 64 bits it has no single meaning (400).
+            # JSON Schema cannot express every rule of a document (422). A generated revision
+            # is a stale one (412). A number beyond 64 bits is valid JSON but ambiguous (400).
             "positive_data_acceptance": {
                 "expected-statuses": ["2xx", "304", "400", "403", "404", "409", "412", "422"]
             },
@@ -35,24 +34,24 @@ CONFIG = SchemathesisConfig.from_dict(
 APP = create_app(cast(Store, None), ApiSettings(SECRET_KEY))
 
 
-def described() -> dict[str, Any]:
-    """Every operation of the document, by its name."""
+def documented_operations() -> dict[str, Any]:
+    """Return every operation of the document, by its label."""
     schema = schemathesis.openapi.from_wsgi("/openapi.json", APP, config=CONFIG)
-    found = [each.ok() for each in schema.get_all_operations() if isinstance(each, Ok)]
-    return {operation.label: operation for operation in found}
+    operations = [each.ok() for each in schema.get_all_operations() if isinstance(each, Ok)]
+    return {operation.label: operation for operation in operations}
 
 
-OPERATIONS = described()
+OPERATIONS = documented_operations()
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_the_api_is_as_described(
+def test_the_api_matches_its_openapi_document(
     operation: str, store: Store, checkout: Caller, sdk: Caller, release: str
 ) -> None:
     install_services(APP, store, ApiSettings(SECRET_KEY))
     bulk = Caller(APP.test_client(), sdk.token).post_ok("/ofrep/v1/evaluate/flags", {})
     credential = bulk["eventStreams"][0]["url"].partition("credential=")[2]
-    APP.extensions["tidegate"].close()  # streams end after what they have to say
+    APP.extensions["tidegate"].close()  # streams end after their first events
 
     @given(case=OPERATIONS[operation].as_strategy())
     @settings(
@@ -63,13 +62,13 @@ def test_the_api_is_as_described(
         phases=[Phase.explicit, Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
-    def keeps_its_word(case: Case[Any]) -> None:
+    def matches_the_document(case: Case[Any]) -> None:
         token = sdk.token if case.path.startswith(("/sdk/", "/ofrep/")) else checkout.token
         if case.path == "/ofrep/v1/stream":
-            case.query = {"credential": credential}  # a signature cannot be made up
+            case.query = {"credential": credential}  # signatures cannot be generated
         case.call_and_validate(headers={"Authorization": f"Bearer {token}"})
 
     try:
-        keeps_its_word()
+        matches_the_document()
     finally:
-        APP.extensions["tidegate"].close()  # nobody reports into the next test's store
+        APP.extensions["tidegate"].close()  # send no report into the next test's store

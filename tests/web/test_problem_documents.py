@@ -1,4 +1,4 @@
-"""Whatever is wrong, the answer is a problem document that says the mend and nothing secret."""
+"""Every error is a problem document that says how to fix it and reveals no secret."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ JSON = {"Content-Type": "application/json"}
         (b'"text"', JSON, 422, "object"),
     ],
 )
-def test_bodies_without_one_meaning_are_refused(
+def test_malformed_or_ambiguous_bodies_are_refused(
     admin: Caller, store: Store, data: bytes, headers: dict[str, str], status: int, words: str
 ) -> None:
     before = stored_documents(store)
@@ -46,7 +46,7 @@ def test_bodies_without_one_meaning_are_refused(
     assert stored_documents(store) == before
 
 
-def test_a_problem_has_the_members_of_the_standard(admin: Caller) -> None:
+def test_a_problem_document_has_the_members_of_rfc_9457(admin: Caller) -> None:
     refused = admin.post(FLAGS, {"key": "a", "type": "boolean", "colour": "red"})
     problem = refused.json
     assert problem is not None
@@ -61,9 +61,9 @@ def test_a_problem_has_the_members_of_the_standard(admin: Caller) -> None:
 
 WRONG_BODIES: dict[str, tuple[str, str, Any, str]] = {
     "a flag without a key": ("POST", FLAGS, {"type": "boolean"}, "/key"),
-    "a flag of no type": ("POST", FLAGS, {"key": "a", "type": "date"}, "/type"),
+    "a flag of an unknown type": ("POST", FLAGS, {"key": "a", "type": "date"}, "/type"),
     "a key in capitals": ("POST", FLAGS, {"key": "A", "type": "boolean"}, "/key"),
-    "a variant with more": (
+    "a variant with an unknown field": (
         "POST",
         FLAGS,
         {"key": "a", "type": "string", "variants": [{"key": "x", "value": "", "weight": 1}]},
@@ -79,25 +79,25 @@ WRONG_BODIES: dict[str, tuple[str, str, Any, str]] = {
         },
         "/variants/0/value",
     ),
-    "a segment of a segment that is not there": (
+    "a segment that uses an unknown segment": (
         "POST",
         f"{PROJECT}/segments",
         {"key": "vip", "when": {"segment": "nobody"}},
         "/when/segment",
     ),
-    "an operator that is not there": (
+    "an unknown operator": (
         "POST",
         f"{PROJECT}/segments",
         {"key": "vip", "when": {"all": [{"attribute": "a", "operator": "is", "value": 1}]}},
         "/when/all/0/operator",
     ),
-    "a pattern that cannot be": (
+    "an invalid pattern": (
         "POST",
         f"{PROJECT}/segments",
         {"key": "vip", "when": {"attribute": "a", "operator": "matches", "value": "("}},
         "/when/value",
     ),
-    "a split that is not whole": (
+    "a split that is not 100 percent": (
         "PUT",
         f"{PRODUCTION}/flags/checkout",
         {
@@ -107,13 +107,13 @@ WRONG_BODIES: dict[str, tuple[str, str, Any, str]] = {
         },
         "/default/split",
     ),
-    "a variant that is not there": (
+    "an unknown variant": (
         "PUT",
         f"{PRODUCTION}/flags/checkout",
         {"enabled": True, "off_variant": "off", "default": {"variant": "blue"}},
         "/default/variant",
     ),
-    "a prerequisite that is not there": (
+    "an unknown prerequisite": (
         "PUT",
         f"{PRODUCTION}/flags/checkout",
         {
@@ -136,7 +136,7 @@ WRONG_BODIES: dict[str, tuple[str, str, Any, str]] = {
         "/prerequisites/0/flag",
     ),
     "a read-only field": ("PUT", PROJECT, {"name": "x", "revision": 3}, "/revision"),
-    "a pause that says too much": (
+    "a reason that is too long": (
         "POST",
         f"{PRODUCTION}/flags/checkout/kill",
         {"reason": "x" * 1_001},
@@ -146,17 +146,19 @@ WRONG_BODIES: dict[str, tuple[str, str, Any, str]] = {
 
 
 @pytest.mark.parametrize("what", WRONG_BODIES)
-def test_what_cannot_be_is_refused_at_its_field(checkout: Caller, store: Store, what: str) -> None:
+def test_an_invalid_value_is_reported_with_its_pointer(
+    checkout: Caller, store: Store, what: str
+) -> None:
     method, path, body, pointer = WRONG_BODIES[what]
     before = stored_documents(store)
     refused = checkout.call(method, path, body, match="*")
     assert refused.status_code == 422, refused.text
-    found = pointers(refused)
-    assert any(each.startswith(pointer) for each in found), found
+    reported = pointers(refused)
+    assert any(each.startswith(pointer) for each in reported), reported
     assert stored_documents(store) == before
 
 
-def test_no_more_than_a_hundred_faults_are_told(admin: Caller) -> None:
+def test_at_most_a_hundred_field_problems_are_listed(admin: Caller) -> None:
     refused = admin.post(FLAGS, {f"field-{number}": 1 for number in range(1_000)})
     assert len(pointers(refused)) == 100
 
@@ -175,7 +177,7 @@ def test_no_more_than_a_hundred_faults_are_told(admin: Caller) -> None:
         ("POST", "/sdk/v1/snapshot", 405),
     ],
 )
-def test_other_addresses_and_methods_are_problems_too(
+def test_unknown_paths_and_methods_are_problem_documents(
     admin: Caller, method: str, path: str, status: int
 ) -> None:
     refused = admin.call(method, path)
@@ -184,7 +186,7 @@ def test_other_addresses_and_methods_are_problems_too(
     assert ("Allow" in refused.headers) == (status == 405)
 
 
-def test_a_fault_of_our_own_tells_nothing(
+def test_an_internal_error_hides_its_cause(
     app: Flask, admin: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def explode(*_: object) -> None:
@@ -196,7 +198,7 @@ def test_a_fault_of_our_own_tells_nothing(
     assert "swordfish" not in broken.text
 
 
-def test_every_answer_has_its_headers(client: FlaskClient, admin: Caller) -> None:
+def test_every_response_has_security_headers(client: FlaskClient, admin: Caller) -> None:
     for answer in (admin.get(FLAGS), client.get("/health/live"), client.get("/nope")):
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
         assert answer.headers["X-Frame-Options"] == "DENY"
@@ -205,8 +207,8 @@ def test_every_answer_has_its_headers(client: FlaskClient, admin: Caller) -> Non
     assert admin.post(FLAGS, {}).headers["Cache-Control"] == "no-store"
 
 
-def test_a_request_keeps_its_id_where_it_is_harmless(client: FlaskClient) -> None:
+def test_a_well_formed_request_id_is_kept(client: FlaskClient) -> None:
     kept = client.get("/health/live", headers={"X-Request-ID": "abc-123"})
     assert kept.headers["X-Request-ID"] == "abc-123"
-    made = client.get("/health/live", headers={"X-Request-ID": "<script>"})
-    assert made.headers["X-Request-ID"] != "<script>"
+    replaced = client.get("/health/live", headers={"X-Request-ID": "<script>"})
+    assert replaced.headers["X-Request-ID"] != "<script>"
