@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tidegate_server.admin.ledgers.explanation import explanation
-from tidegate_server.admin.ledgers.replays import Replayed, replay
+from tidegate_server.admin.ledgers.explanation import explain_release
+from tidegate_server.admin.ledgers.replays import ReplayResult, replay
 from tidegate_server.domain.evidence import Trips
 from tidegate_server.domain.release import State
 from tidegate_server.ledger.explain import Explanation
@@ -29,18 +29,18 @@ class JobRun:
             self.clock.now_ms += 1_000
             self.job.tick()
 
-    def replay(self) -> Replayed:
+    def replay(self) -> ReplayResult:
         return replay(
             self.deployment.store, self.deployment.project, ENVIRONMENT, "rel_checkout", None, 10**6
         )
 
     def explain(self) -> Explanation:
-        return explanation(
+        return explain_release(
             self.deployment.store, self.deployment.project, ENVIRONMENT, "rel_checkout"
         )
 
 
-def test_trips_of_local_breakers_are_in_the_explanation(
+def test_trips_of_local_breakers_are_in_the_explain_release(
     deployment: Deployment,
 ) -> None:
     run = JobRun(deployment)

@@ -1,4 +1,4 @@
-"""Deciding a stored ledger again, a stretch at a time."""
+"""Replay a stored ledger, part by part."""
 
 from __future__ import annotations
 
@@ -9,21 +9,22 @@ from tidegate_server.admin.ledgers.stored_ledger import read_ledger
 from tidegate_server.domain.change import Address, Kind
 from tidegate_server.ledger.replay import Difference, Replay
 from tidegate_server.store import Store
+from tidegate_server.web.pagination import encode_cursor
 
 MOST_DIFFERENCES = 200
-"""So many of a stretch's differences are shown; ``Replay.differing`` counts all entries."""
+"""How many differences of a part are listed; ``Replay.differing`` counts all entries."""
 
 
 @dataclass(frozen=True, slots=True)
-class Replayed:
-    """A stretch of a ledger, decided again.
+class ReplayResult:
+    """The replay of a part of a ledger.
 
     Attributes:
-        ledger: how many entries the whole ledger has.
-        entries: how many of them this stretch has.
-        replay: what became of them.
+        ledger: the number of entries in the whole ledger.
+        entries: the number of entries in this part.
+        replay: the counts of the replay.
         differences: the first ones, in the order of the ledger.
-        following: where the next stretch begins; None: this was the last one.
+        following: where the next part begins; None: this is the last part.
     """
 
     ledger: int
@@ -34,42 +35,46 @@ class Replayed:
 
     @property
     def agrees(self) -> bool:
-        """Whether nothing differs."""
+        """Whether the replay found no difference."""
         return not self.differences
+
+    @property
+    def next_cursor(self) -> str | None:
+        """The cursor of the next part."""
+        return encode_cursor(self.following)
 
 
 def replay(
-    store: Store, project: str, environment: str, release: str, after: str | None, least: int
-) -> Replayed:
-    """Decide a release's ledger again, from the first checkpoint on.
+    store: Store, project: str, environment: str, release: str, after: str | None, min_entries: int
+) -> ReplayResult:
+    """Replay a part of a release's ledger, from its first checkpoint on.
 
     Args:
         store: where the ledger is.
-        project, environment, release: whose.
-        after: ``following`` of the stretch before; None: at the ledger's beginning.
-        least: how many entries the stretch has at least, if there are as many. It ends where
-            a checkpoint lets the next one begin.
+        project, environment, release: the release.
+        after: ``following`` of the part before; None: begin at the start of the ledger.
+        min_entries: the part ends at the first checkpoint after this many entries.
 
     Raises:
         NotFound: there is no such release.
-        NotPossible: an entry cannot be read by this version.
+        NotPossible: this version cannot read an entry.
     """
     read_document(store, project, Address(Kind.RELEASE, release, environment))
-    again = Replay()
+    part = Replay()
     differences: list[Difference] = []
     entries, last, following = 0, after, None
     for each in read_ledger(store, project, environment, release, after):
-        if entries >= least and each.entry.checkpoint is not None:
-            differences += again.start_at_checkpoint(each)
+        if entries >= min_entries and each.entry.checkpoint is not None:
+            differences += part.start_at_checkpoint(each)
             following = last
             break
-        differences += again.add(each)
+        differences += part.add(each)
         entries, last = entries + 1, each.id
         del differences[MOST_DIFFERENCES:]
-    return Replayed(
+    return ReplayResult(
         store.ledger_length(project, environment, release),
         entries,
-        again,
+        part,
         tuple(differences),
         following,
     )

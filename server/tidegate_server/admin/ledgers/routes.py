@@ -7,7 +7,8 @@ from http import HTTPStatus
 from flask import Response
 
 from tidegate_server.admin.document_reader import read_document
-from tidegate_server.admin.ledgers import explanation, replays
+from tidegate_server.admin.ledgers import explanation
+from tidegate_server.admin.ledgers.replays import replay
 from tidegate_server.admin.ledgers.schemas import (
     ExplanationAnswer,
     LedgerPage,
@@ -50,10 +51,8 @@ def replay_release(page: PageRequest, project: str, environment: str, release: s
     A long ledger is replayed in parts. Each part begins at a checkpoint; `next_cursor` asks for
     the next one.
     """
-    replayed = replays.replay(
-        backend().store, project, environment, release, log_position(page), page.limit
-    )
-    return responses.tagged_value(ReplayAnswer(), replayed)
+    result = replay(backend().store, project, environment, release, log_position(page), page.limit)
+    return responses.tagged_value(ReplayAnswer(), result)
 
 
 @blueprint.operation(
@@ -65,5 +64,5 @@ def replay_release(page: PageRequest, project: str, environment: str, release: s
 )
 def explain_release(project: str, environment: str, release: str) -> Response:
     """Explain a release: who did what and when, on which evidence, and what is left to do."""
-    story = explanation.explanation(backend().store, project, environment, release)
-    return responses.tagged_value(ExplanationAnswer(), story)
+    result = explanation.explain_release(backend().store, project, environment, release)
+    return responses.tagged_value(ExplanationAnswer(), result)

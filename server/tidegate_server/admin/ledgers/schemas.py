@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from marshmallow import fields, validate
 
 from tidegate_server.admin.releases.schemas import CountsSchema
 from tidegate_server.documents.fields import AnyJson, Instant, Number, StrictBoolean, StrictInteger
 from tidegate_server.documents.strict_schema import Strict
 from tidegate_server.web.document_schemas import Page
-from tidegate_server.web.pagination import PageQuery, encode_cursor
+from tidegate_server.web.pagination import PageQuery
 
 
 class LedgerEntrySchema(Strict):
@@ -89,12 +87,6 @@ class ReplayAnswer(Strict):
     )
     differences = fields.List(fields.Nested(DifferenceSchema), required=True)
     next_cursor = fields.String(required=True, allow_none=True)
-
-    def get_attribute(self, obj: Any, attr: str, default: Any) -> Any:
-        """Give the place of the next stretch as a cursor."""
-        if attr == "next_cursor":
-            return encode_cursor(obj.following)
-        return super().get_attribute(obj, attr, default)
 
 
 class EvidenceSchema(Strict):

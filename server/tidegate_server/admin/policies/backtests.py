@@ -1,4 +1,4 @@
-"""Trying a policy on a stored ledger for a request: in bounded time, others not kept waiting."""
+"""Backtest a policy over a release's ledger within a request."""
 
 from __future__ import annotations
 
@@ -8,7 +8,12 @@ from dataclasses import dataclass
 from tidegate_server.admin.document_reader import read_document
 from tidegate_server.admin.ledgers.stored_ledger import read_ledger
 from tidegate_server.admin.policies.backtest_schemas import BacktestRequest
-from tidegate_server.admin.policies.simulations import BREATH, SECONDS, computing, policy_for
+from tidegate_server.admin.policies.computation import (
+    EVALUATIONS_PER_SLICE,
+    TIME_LIMIT_SECONDS,
+    exclusive_computation,
+    find_policy,
+)
 from tidegate_server.domain.change import Address, Kind
 from tidegate_server.random_seeds import generator
 from tidegate_server.store import Store
@@ -19,44 +24,45 @@ from tidegate_server.whatif.sampling import RandomGenerator
 
 
 @dataclass(frozen=True, slots=True)
-class Backtested:
-    """What a backtest came to; ``complete``: all runs that were asked for were made in time."""
+class BacktestResult:
+    """The report of a backtest; ``complete``: all runs ended within the time limit."""
 
     release: str
     complete: bool
     report: BacktestReport
 
 
-def backtest(store: Store, project: str, asked: BacktestRequest) -> Backtested:
-    """Run a policy over what a release's ledger recorded.
+def backtest(store: Store, project: str, request: BacktestRequest) -> BacktestResult:
+    """Run a policy over the evidence in a release's ledger.
 
     Raises:
-        NotFound: there is no such release, or no policy of this key.
-        Invalid: the policy could not be carried out, or the record cannot answer it.
-        NotPossible: the ledger cannot be read by this version, or this process computes for
-            somebody else.
+        NotFound: there is no such release, or no policy with this key.
+        Invalid: the policy is not valid, or needs evidence that the ledger does not have.
+        NotPossible: this version cannot read the ledger, or this process is computing for
+            another request.
     """
-    address = Address(Kind.RELEASE, asked.release, asked.environment)
+    address = Address(Kind.RELEASE, request.release, request.environment)
     release = read_document(store, project, address).document
-    policy = policy_for(store, project, asked.policy)
-    with computing():
-        entries = read_ledger(store, project, asked.environment, asked.release)
-        recorded = read_recording(release, (each.entry for each in entries))
-        fit = fit_policy(policy, recorded)
-        until = time.monotonic() + SECONDS
+    policy = find_policy(store, project, request.policy)
+    with exclusive_computation():
+        entries = read_ledger(store, project, request.environment, request.release)
+        recording = read_recording(release, (each.entry for each in entries))
+        fit = fit_policy(policy, recording)
+        deadline = time.monotonic() + TIME_LIMIT_SECONDS
         runs: list[BacktestRun] = []
-        for number in range(asked.runs):
-            rng = generator(asked.seed, "backtest", number)
-            runs.append(_run(fit, recorded, rng))
-            if not runs[-1].drawn.random or time.monotonic() >= until:
+        for number in range(request.runs):
+            rng = generator(request.seed, "backtest", number)
+            runs.append(_run(fit, recording, rng))
+            # Without random draws, every run is the same.
+            if not runs[-1].drawn.random or time.monotonic() >= deadline:
                 break
-    complete = len(runs) == asked.runs or not runs[-1].drawn.random
-    return Backtested(release.id, complete, summarize_runs(policy, fit, recorded, runs))
+    complete = len(runs) == request.runs or not runs[-1].drawn.random
+    return BacktestResult(release.id, complete, summarize_runs(policy, fit, recording, runs))
 
 
-def _run(fit: PolicyFit, recorded: Recording, rng: RandomGenerator) -> BacktestRun:
-    backtest = Backtest(fit, recorded, rng)
-    for number, _ in enumerate(backtest.windows()):
-        if number % BREATH == 0:
+def _run(fit: PolicyFit, recording: Recording, rng: RandomGenerator) -> BacktestRun:
+    run = Backtest(fit, recording, rng)
+    for number, _ in enumerate(run.windows()):
+        if number % EVALUATIONS_PER_SLICE == 0:
             time.sleep(0)
-    return backtest.result()
+    return run.result()

@@ -1,0 +1,63 @@
+"""What simulations and backtests share: one at a time, in bounded time, on a named policy."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tidegate_server.admin.document_reader import read_document
+from tidegate_server.documents import shipped
+from tidegate_server.documents.lint import check_named
+from tidegate_server.domain.change import Address, Kind
+from tidegate_server.domain.policy import Policy
+from tidegate_server.errors import FieldProblem, Invalid, NotFound, NotPossible
+from tidegate_server.store import Store
+
+TIME_LIMIT_SECONDS = 10.0
+"""A computation that takes longer is cut short, and answers with the runs that it finished."""
+
+EVALUATIONS_PER_SLICE = 25
+"""Evaluations, a few milliseconds, after which a worker may serve its other requests."""
+
+_busy = threading.Lock()
+"""One computation at a time in each process: they would only slow each other down."""
+
+
+@contextmanager
+def exclusive_computation() -> Iterator[None]:
+    """Hold this process's turn to compute; raises ``NotPossible`` while it is taken."""
+    if not _busy.acquire(blocking=False):
+        raise NotPossible(
+            "Another simulation or backtest is being computed; try again in a few seconds."
+        )
+    try:
+        yield
+    finally:
+        _busy.release()
+
+
+def find_policy(store: Store, project: str, policy: Policy | str) -> Policy:
+    """Return a policy given in a request, or find the one with a key.
+
+    A key names a policy of the project, or one that comes with Tidegate.
+
+    Raises:
+        Invalid: the policy in the request is not valid.
+        NotFound: there is no policy with this key.
+    """
+    if isinstance(policy, Policy):
+        try:
+            return check_named(policy)
+        except Invalid as error:
+            problems = [
+                FieldProblem(f"/policy{each.pointer}", each.detail) for each in error.fields
+            ]
+            raise Invalid(error.message, *problems) from None
+    try:
+        stored: Policy = read_document(store, project, Address(Kind.POLICY, policy)).document
+    except NotFound:
+        if not shipped.is_shipped(policy):
+            raise
+        return shipped.policy(policy)
+    return stored
