@@ -6,7 +6,7 @@ from tidegate_server.store import Store
 
 from tests.admin.test_replay import write_ledger
 from tests.decisions.ramp import policy
-from tests.decisions.random_releases import a_life
+from tests.decisions.random_releases import random_ledger
 from tests.http_calls import PROJECT, Caller
 
 
@@ -59,7 +59,9 @@ def test_the_cleanup_names_environments_that_can_serve_the_other_variant(
 def test_the_explanation_has_decisions_with_their_evidence(
     checkout: Caller, release: str, store: Store
 ) -> None:
-    write_ledger(store, release, a_life(0, by=policy(5, 100, bake_ms=10**8, min_samples=300)))
+    write_ledger(
+        store, release, random_ledger(0, by=policy(5, 100, bake_ms=10**8, min_samples=300))
+    )
     explanation = checkout.get(f"{release}/explanation").json
     assert explanation is not None
     decisions = [

@@ -12,7 +12,7 @@ from tidegate_server.ledger.entry import Entry
 from tidegate_server.store import Store
 from tidegate_server.store.keys import ledger as ledger_key
 
-from tests.decisions.random_releases import a_life
+from tests.decisions.random_releases import random_ledger
 from tests.http_calls import Caller, pointers, slug
 
 
@@ -40,7 +40,7 @@ def test_the_replay_of_an_empty_ledger_agrees(checkout: Caller, release: str) ->
 
 
 def test_a_ledger_agrees_with_its_replay(checkout: Caller, release: str, store: Store) -> None:
-    write_ledger(store, release, a_life(1))
+    write_ledger(store, release, random_ledger(1))
     response = checkout.get(f"{release}/replay")
     answer = response.json
     assert answer is not None
@@ -52,7 +52,7 @@ def test_a_ledger_agrees_with_its_replay(checkout: Caller, release: str, store: 
 
 
 def test_a_long_ledger_is_replayed_in_parts(checkout: Caller, release: str, store: Store) -> None:
-    write_ledger(store, release, a_life(1))
+    write_ledger(store, release, random_ledger(1))
     first = checkout.get(f"{release}/replay?limit=10").json
     assert first is not None
     assert (first["entries"], first["agrees"]) == (240, True)
@@ -65,7 +65,7 @@ def test_a_long_ledger_is_replayed_in_parts(checkout: Caller, release: str, stor
 def test_differences_are_shown_with_both_values(
     checkout: Caller, release: str, store: Store
 ) -> None:
-    ledger = a_life(2, windows=30)
+    ledger = random_ledger(2, windows=30)
     wrong = replace(ledger[12].decision, log_evidence=0.5)
     ledger[12] = replace(ledger[12], decision=wrong)
     write_ledger(store, release, ledger)
@@ -82,7 +82,7 @@ def test_an_unreadable_entry_of_a_later_version_is_refused(
     checkout: Caller, release: str, store: Store
 ) -> None:
     id = release.rpartition("/")[2]
-    write_ledger(store, release, a_life(2, windows=3))
+    write_ledger(store, release, random_ledger(2, windows=3))
     [*_, first], _ = store.ledger("default", "production", id)
     entry = {**first.entry, "decision": {**first.entry["decision"], "action": "teleport"}}
     store.commit(
@@ -113,7 +113,7 @@ def test_the_replay_of_an_unknown_release_is_not_found(checkout: Caller) -> None
 def test_a_trimmed_ledger_is_replayed_from_its_first_checkpoint(
     checkout: Caller, release: str, store: Store, raw: redis.Redis
 ) -> None:
-    write_ledger(store, release, a_life(1))
+    write_ledger(store, release, random_ledger(1))
     id = release.rpartition("/")[2]
     raw.xtrim(ledger_key("default", "production", id), maxlen=100, approximate=False)
     answer = checkout.get(f"{release}/replay").json

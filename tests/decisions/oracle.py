@@ -1,4 +1,4 @@
-"""An oracle that knows both error rates: what no rule that has to find them out can beat.
+"""An oracle that knows both error rates. No rule that has to estimate them can beat it.
 
 A sequential probability ratio test (Wald 1945) of the treatment's true rate against the
 control's, in the same model and through the same stages. It rolls back when the ratio
@@ -19,16 +19,18 @@ from tests.decisions.ramp import release
 
 
 @dataclass(frozen=True)
-class Judged:
-    """What the oracle made of a release."""
+class OracleRun:
+    """The result of a release under the oracle."""
 
     rolled_back: bool
     windows: int
     extra: float
 
 
-def judged(by: Policy, model: TrafficModel, alpha: float, seed: int, most_windows: int) -> Judged:
-    """Let the oracle watch a bad release; it needs no control group."""
+def run_oracle(
+    by: Policy, model: TrafficModel, alpha: float, seed: int, most_windows: int
+) -> OracleRun:
+    """Run a bad release under the oracle, which needs no control group."""
     users = UserPopulation(by, model, random.Random(seed))
     subject = release(by)
     whole = stage = extra = 0.0
@@ -45,8 +47,8 @@ def judged(by: Policy, model: TrafficModel, alpha: float, seed: int, most_window
         whole, stage = whole + gain, stage + gain
         extra += treated * (bad - good)
         if whole >= -math.log(alpha):
-            return Judged(True, number, extra)
+            return OracleRun(True, number, extra)
         if stage <= math.log(HARMFUL_CHANCE) and subject.stage < len(by.stages):
             subject = replace(subject, stage=subject.stage + 1, step=subject.step + 1)
             stage = 0.0
-    return Judged(False, most_windows, extra)
+    return OracleRun(False, most_windows, extra)

@@ -1,7 +1,7 @@
 """A simulated release: users, operations and failures, without a store or a clock.
 
 Every user has a bucket and a segment; a window's operations are drawn from them, and
-users who fail for the first time are counted as the store counts them.
+users who fail for the first time are counted as in the store.
 """
 
 from __future__ import annotations
@@ -85,9 +85,9 @@ def window_of(
     treatment: tuple[int, int] | dict[int, tuple[int, int]] = (0, 0),
     **changes: object,
 ) -> Window:
-    """A window of a release: (operations, failing users) of each arm.
+    """Return a window of a release with (operations, failing users) of each arm.
 
-    Given as pairs they belong to the newest stratum; as dicts, to the strata they name.
+    A pair belongs to the newest stratum; a dict has the pairs of several strata.
     """
     strata = present_shares(subject)
     newest = max(strata)
@@ -115,8 +115,8 @@ def _arm(counts: tuple[int, int]) -> Counts:
     return Counts(operations, operations, failing, failing)
 
 
-class Followed:
-    """A release that is evaluated window by window, its decisions carried out."""
+class EvaluatedRelease:
+    """A release that is evaluated window by window and carries out its decisions."""
 
     def __init__(self, by: Policy, **changes: object) -> None:
         self.release = release(by, **changes)
@@ -161,7 +161,7 @@ class Followed:
         treatment: tuple[int, int],
         most: int = 300,
     ) -> int:
-        """Repeat a window until it leads to ``action``; how many it took."""
+        """Repeat a window until it leads to ``action``; return the number of windows."""
         for number in range(1, most + 1):
             if self.window(control, treatment).action is action:
                 return number

@@ -1,4 +1,4 @@
-"""Ledgers of releases that had everything happen to them, for what reads ledgers."""
+"""Random ledgers in which everything happens that a ledger can contain."""
 
 from __future__ import annotations
 
@@ -46,8 +46,10 @@ EVERYTHING = Policy(
 )
 
 
-def a_life(seed: int, windows: int = 300, by: Policy = PLAIN, draft: bool = False) -> list[Entry]:
-    """A release's ledger: noise, silences, people who do all that they may, epochs."""
+def random_ledger(
+    seed: int, windows: int = 300, by: Policy = PLAIN, draft: bool = False
+) -> list[Entry]:
+    """Return a ledger with noise, silence, actions of people, and epochs."""
     dice = random.Random(seed)
     subject = release(by)
     if draft:
@@ -56,7 +58,7 @@ def a_life(seed: int, windows: int = 300, by: Policy = PLAIN, draft: bool = Fals
     ledger: list[Entry] = []
     for number in range(windows):
         now = progress.evaluated_ms + dice.choice([30_000, 30_500, 700_000])
-        subject = _someone(subject, dice, now, number)
+        subject = _action_of_a_person(subject, dice, now, number)
         window = _window(subject, dice, number, progress.decision is not None)
         window = replace(
             window,
@@ -73,8 +75,8 @@ def a_life(seed: int, windows: int = 300, by: Policy = PLAIN, draft: bool = Fals
     return ledger
 
 
-def _someone(subject: Release, dice: random.Random, now: int, number: int) -> Release:
-    """What people do between two evaluations: mostly nothing."""
+def _action_of_a_person(subject: Release, dice: random.Random, now: int, number: int) -> Release:
+    """Return the release after what a person did between two evaluations: mostly nothing."""
     if subject.state is State.DRAFT:
         return machine.begin(subject, now, "go") if number == 5 else subject
     if subject.state is State.PAUSED:
@@ -131,10 +133,10 @@ def _closed(subject: Release) -> Window:
 
 
 def written(ledger: list[Entry]) -> list[RecordedEntry]:
-    """A ledger as the store gives it back."""
-    found = []
+    """Return a ledger as it is read from the store."""
+    entries = []
     for number, entry in enumerate(ledger):
         text = msgspec.json.encode(entry)
-        said = msgspec.json.decode(text)
-        found.append(RecordedEntry(f"{number}-0", msgspec.convert(said, Entry), said))
-    return found
+        document = msgspec.json.decode(text)
+        entries.append(RecordedEntry(f"{number}-0", msgspec.convert(document, Entry), document))
+    return entries

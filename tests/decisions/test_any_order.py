@@ -1,7 +1,7 @@
-"""A release's life in random order: people, evidence, clocks, restarts and other leaders.
+"""Releases with random sequences of actions, evidence, clock changes, restarts and leaders.
 
-Whatever happens, the precedence holds, the ledger tells all of it, and no decision asks for
-a move that the machine does not have.
+Whatever happens, the precedence holds, the ledger is complete, and every decision is a
+transition that the state machine has.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ POLICIES = st.sampled_from(
 
 
 class Life:
-    """A release, what is known of it, and everything that was written about it."""
+    """A release, its progress and its ledger."""
 
     def __init__(self, by: Policy, *, draft: bool) -> None:
         changes = {"state": State.DRAFT, "closed": True} if draft else {}
@@ -83,7 +83,7 @@ class Life:
         self.entries: list[Entry] = []
 
     def evaluate(self, control: tuple[int, int], treatment: tuple[int, int], value: float) -> None:
-        """One tick of whoever leads."""
+        """Evaluate the release once."""
         if self.release.state not in LIVE_STATES or self.release.state is State.KILLED:
             return
         stratum = max(opening.stage for opening in present_openings(self.release))
@@ -110,12 +110,12 @@ class Life:
         self.release, self.progress = after, progress
 
     def restart(self) -> None:
-        """Another process reads what was written."""
+        """Read the stored documents in another process."""
         self.release = reread(Kind.RELEASE, self.release)
         self.progress = reread(Kind.PROGRESS, self.progress)
 
     def move(self, step: Callable[[Release, int], Release]) -> None:
-        """A person does something, or is told that it is not possible."""
+        """Carry out an action of a person; an impossible one changes nothing."""
         try:
             self.release = step(self.release, self.now_ms)
         except NotPossible:
@@ -127,7 +127,7 @@ def reread(kind: Kind, document: Any) -> Any:
 
 
 def opened(subject: Release) -> float:
-    """What is open to people in no segment."""
+    """Return the percentage that is open to people in no segment."""
     if subject.state is State.COMPLETED:
         return 100.0
     if subject.state is State.ROLLED_BACK:
@@ -140,7 +140,7 @@ RAISING = {Action.ADVANCE, Action.COMPLETE, Action.RETRY}
 
 
 def check_decision(before: Release, after: Release, window: Window, action: Action) -> None:
-    """What must be true of every decision."""
+    """Check what must be true of every decision."""
     assert before.state is not State.KILLED
     if before.stopped or before.state is State.DRAFT:
         assert after == before
@@ -227,7 +227,7 @@ STEPS: st.SearchStrategy[Step] = st.one_of(
 
 @settings(max_examples=250, deadline=None)
 @given(POLICIES, st.booleans(), st.lists(STEPS, max_size=40))
-def test_kill_stop_and_policy_keep_their_order_and_the_ledger_tells_it(
+def test_kill_full_stop_and_policy_keep_their_precedence_and_the_ledger_agrees(
     by: Policy, draft: bool, steps: list[Step]
 ) -> None:
     life = Life(by, draft=draft)
@@ -247,7 +247,7 @@ def test_kill_stop_and_policy_keep_their_order_and_the_ledger_tells_it(
 
 @settings(max_examples=100, deadline=None)
 @given(POLICIES, st.lists(STEPS, max_size=30))
-def test_a_restart_between_any_two_moments_changes_nothing(by: Policy, steps: list[Step]) -> None:
+def test_a_restart_at_any_moment_changes_nothing(by: Policy, steps: list[Step]) -> None:
     steady, restarted = Life(by, draft=False), Life(by, draft=False)
     for step in steps:
         step(steady)
@@ -258,14 +258,14 @@ def test_a_restart_between_any_two_moments_changes_nothing(by: Policy, steps: li
     assert restarted.entries == steady.entries
 
 
-def decided(progress: Progress) -> Action:
+def last_action(progress: Progress) -> Action:
     assert progress.decision is not None
     return progress.decision.action
 
 
 @settings(max_examples=100, deadline=None)
 @given(POLICIES, st.lists(STEPS, max_size=30))
-def test_a_leader_that_decides_on_the_same_reading_decides_the_same(
+def test_another_leader_makes_the_same_decision_from_the_same_evidence(
     by: Policy, steps: list[Step]
 ) -> None:
     life = Life(by, draft=False)
@@ -278,4 +278,4 @@ def test_a_leader_that_decides_on_the_same_reading_decides_the_same(
             entry.checkpoint.release, entry.checkpoint.progress, entry.window, entry.at_ms
         )
         assert decision == entry.decision
-        assert decided(again) is entry.decision.action
+        assert last_action(again) is entry.decision.action

@@ -27,7 +27,7 @@ def at(stage: int, state: State, resumes_to: State | None = None) -> Release:
         (at(3, State.HOLDING, State.BAKING), Action.HOLD, State.BAKING, 3),
     ],
 )
-def test_each_action_is_a_move_of_the_domain(
+def test_each_action_is_a_transition_of_the_release(
     before: Release, action: Action, aim: State, stage: int
 ) -> None:
     after = apply_decision(before, Decision(action, "because", aim, 9, 1))
@@ -37,12 +37,12 @@ def test_each_action_is_a_move_of_the_domain(
     assert (after.reason, after.updated_ms) == ("because", 9)
 
 
-def test_holding_on_in_the_same_state_is_no_change() -> None:
+def test_a_hold_in_the_same_state_changes_nothing() -> None:
     before = at(1, State.HOLDING, State.RUNNING)
 
     assert apply_decision(before, Decision(Action.HOLD, "still", State.HOLDING, 9, 1)) is before
 
 
-def test_a_killed_release_is_never_moved() -> None:
+def test_a_killed_release_is_never_changed() -> None:
     with pytest.raises(NotPossible):
         apply_decision(at(1, State.KILLED), Decision(Action.ADVANCE, "", State.RUNNING, 9, 1))

@@ -28,7 +28,7 @@ from tidegate_server.domain.checks import Check, Metric, OnFailure, Operator
 from tidegate_server.domain.evidence import Histogram, add_histograms, histogram_size
 from tidegate_server.domain.release import State
 
-from tests.decisions.ramp import Followed, policy
+from tests.decisions.ramp import EvaluatedRelease, policy
 
 HISTOGRAMS = st.dictionaries(st.integers(-20, 20), st.integers(1, 50), max_size=10).map(
     lambda counts: tuple(sorted(counts.items()))
@@ -55,18 +55,20 @@ def test_histograms_add_up(one: Histogram, other: Histogram) -> None:
 
 
 @given(HISTOGRAMS, st.integers(-20, 20))
-def test_what_lies_beyond_a_cut_depends_on_the_direction(histogram: Histogram, cut: int) -> None:
+def test_which_values_are_beyond_a_cut_depends_on_the_operator(
+    histogram: Histogram, cut: int
+) -> None:
     at = dict(histogram).get(cut, 0)
     above = count_beyond(histogram, cut, large_is_bad=True)
     below = count_beyond(histogram, cut, large_is_bad=False)
     assert above + below + at == histogram_size(histogram)
 
 
-def test_nothing_has_no_quantile() -> None:
+def test_an_empty_histogram_has_no_quantile() -> None:
     assert quantile_value((), 0.5) is None
 
 
-def test_older_windows_fade_by_half_in_thirty() -> None:
+def test_the_weight_of_a_window_halves_in_thirty_windows() -> None:
     faded = fade_in(FadingHistogram(), [((3, 1_000),)])
     for _ in range(30):
         faded = fade_in(faded, [])
@@ -76,7 +78,7 @@ def test_older_windows_fade_by_half_in_thirty() -> None:
     assert faded.weights == ()
 
 
-def test_there_is_no_cut_before_enough_is_known() -> None:
+def test_there_is_no_cut_before_control_has_enough_values() -> None:
     check = Check(metric=Metric.LATENCY, quantile=0.9)
     assert cut_bucket(check, FadingHistogram(((3, MIN_VALUES - 1),))) is None
     assert cut_bucket(check, FadingHistogram(((3, 90.0), (7, 10.0)))) == 3
@@ -98,7 +100,7 @@ class Traffic:
     def __init__(self, *checks: Check, seed: int = 1, min_samples: int = 0) -> None:
         self.dice = random.Random(seed)
         by = policy(50, 100, bake_ms=60_000, min_samples=min_samples)
-        self.followed = Followed(replace(by, checks=checks))
+        self.evaluated = EvaluatedRelease(replace(by, checks=checks))
 
     def histogram(self, draw: Draw, amount: int) -> Histogram:
         counts = Counter(bucket_of(draw(self.dice)) for _ in range(amount))
@@ -106,7 +108,7 @@ class Traffic:
 
     def window(self, measure: str, control: Draw, treatment: Draw, amount: int = 200) -> Action:
         arms = (self.histogram(control, amount), self.histogram(treatment, amount))
-        decision = self.followed.window(
+        decision = self.evaluated.window(
             (amount, 0), (amount, 0), distributions=(Distribution(1, measure, *arms),)
         )
         return decision.action
@@ -115,7 +117,7 @@ class Traffic:
         for number in range(1, most + 1):
             if self.window(measure, control, treatment) in (Action.ROLLBACK, Action.PAUSE):
                 return number
-        raise AssertionError(self.followed.last.reason)
+        raise AssertionError(self.evaluated.last.reason)
 
 
 LATENCY = Check(metric=Metric.LATENCY, quantile=0.95)
@@ -126,26 +128,26 @@ def test_a_slower_treatment_is_rolled_back() -> None:
     windows = traffic.until_closed("latency", durations(1.0), durations(1.6))
 
     assert windows < 30
-    seen = traffic.followed.progress.checks[0]
+    seen = traffic.evaluated.progress.checks[0]
     assert seen.seen_treatment.errors > 2 * seen.seen_control.errors > 0
-    said = traffic.followed.last.reason
-    assert said.startswith("latency p95 against control: evidence")
-    assert said.endswith(
+    reason = traffic.evaluated.last.reason
+    assert reason.startswith("latency p95 against control: evidence")
+    assert reason.endswith(
         f"reached 200: {seen.seen_treatment.errors} of {seen.seen_treatment.outcomes} treated "
         f"operations were slower than control's p95, {seen.seen_control.errors} of "
         f"{seen.seen_control.outcomes} control operations in this stage"
     )
 
 
-def test_an_equally_fast_one_goes_on() -> None:
+def test_an_equally_fast_treatment_advances() -> None:
     traffic = Traffic(LATENCY)
     for _ in range(60):
         if traffic.window("latency", durations(1.0), durations(1.0)) is Action.ADVANCE:
             return
-    raise AssertionError(traffic.followed.last.reason)
+    raise AssertionError(traffic.evaluated.last.reason)
 
 
-def test_a_custom_value_that_falls_is_caught_when_small_is_bad() -> None:
+def test_a_custom_value_that_falls_rolls_back_when_small_values_are_bad() -> None:
     basket = Check(
         metric=Metric.CUSTOM,
         measure="basket_value",
@@ -160,12 +162,12 @@ def test_a_custom_value_that_falls_is_caught_when_small_is_bad() -> None:
         lambda dice: dice.gauss(25, 10),
     )
 
-    assert "basket_value p10 against control" in traffic.followed.last.reason
-    assert "treated operations were below control's p10" in traffic.followed.last.reason
-    assert traffic.followed.release.state is State.PAUSED
+    assert "basket_value p10 against control" in traffic.evaluated.last.reason
+    assert "treated operations were below control's p10" in traffic.evaluated.last.reason
+    assert traffic.evaluated.release.state is State.PAUSED
 
 
-def test_a_custom_value_that_rises_is_no_harm_when_small_is_bad() -> None:
+def test_a_custom_value_that_rises_advances_when_small_values_are_bad() -> None:
     basket = Check(
         metric=Metric.CUSTOM, measure="basket_value", quantile=0.1, operator=Operator.AT_LEAST
     )
@@ -178,47 +180,47 @@ def test_a_custom_value_that_rises_is_no_harm_when_small_is_bad() -> None:
         )
         if action is Action.ADVANCE:
             return
-    raise AssertionError(traffic.followed.last.reason)
+    raise AssertionError(traffic.evaluated.last.reason)
 
 
-def test_the_tolerance_is_of_the_share_beyond_the_cut() -> None:
+def test_the_tolerance_applies_to_the_share_beyond_the_cut() -> None:
     wide = replace(LATENCY, tolerance=Tolerance(relative=3.0))
     traffic = Traffic(wide, min_samples=10**9)
     for _ in range(40):
         assert traffic.window("latency", durations(1.0), durations(1.25)) is not Action.ROLLBACK
 
 
-def test_values_without_a_control_group_say_nothing() -> None:
+def test_values_without_a_control_group_are_no_evidence() -> None:
     traffic = Traffic(LATENCY)
-    before = traffic.followed.progress.checks[0].evidence
-    traffic.followed.window(
+    before = traffic.evaluated.progress.checks[0].evidence
+    traffic.evaluated.window(
         (100, 0), (100, 0), distributions=(Distribution(1, "latency", (), ((90, 100),)),)
     )
-    after = traffic.followed.progress.checks[0].evidence
+    after = traffic.evaluated.progress.checks[0].evidence
     assert before.bets == ()
     assert len(set(after.bets)) == 1  # prior mass was placed, and nothing was won or lost
 
 
 def mixed(slow: float, share: float) -> Draw:
-    """As many operations as always, of which a share takes longer."""
+    """Return durations of which a share is longer."""
     usual = durations(1.0)
     return lambda dice: usual(dice) * (slow if dice.random() < share else 1.0)
 
 
 @pytest.mark.parametrize(("quantile", "stopped"), [(0.98, True), (0.5, False)])
-def test_the_quantile_says_which_operations_matter(quantile: float, stopped: bool) -> None:
-    """Four in a hundred take ten times as long: the median hardly knows."""
+def test_the_quantile_selects_the_operations_that_matter(quantile: float, stopped: bool) -> None:
+    """Four in a hundred take ten times as long, which hardly changes the median."""
     traffic = Traffic(replace(LATENCY, quantile=quantile), min_samples=10**9)
     actions = [
         traffic.window("latency", durations(1.0), mixed(10.0, 0.04), amount=400)
         for _ in range(25)
-        if traffic.followed.release.state is not State.ROLLED_BACK
+        if traffic.evaluated.release.state is not State.ROLLED_BACK
     ]
     assert (Action.ROLLBACK in actions) is stopped
 
 
-def test_a_share_may_be_tolerated_in_points() -> None:
-    """With 0.1 on top of p_c, three times the control's twentieth is still tolerable."""
+def test_an_absolute_tolerance_is_in_percentage_points() -> None:
+    """With 0.1 added to p_c, three times control's 5 % is still within the tolerance."""
     loose = replace(LATENCY, tolerance=Tolerance(relative=0.0, absolute=0.1))
     traffic = Traffic(loose, min_samples=10**9)
     for _ in range(40):
@@ -226,12 +228,12 @@ def test_a_share_may_be_tolerated_in_points() -> None:
     traffic.until_closed("latency", durations(1.0), durations(3.0))
 
 
-def test_a_measure_is_looked_at_by_the_checks_of_its_name_alone() -> None:
+def test_a_measure_is_used_only_by_the_checks_of_its_name() -> None:
     size = Check(metric=Metric.CUSTOM, measure="size", quantile=0.9)
     basket = replace(size, measure="basket")
     traffic = Traffic(size, basket, min_samples=10**9)
     traffic.until_closed("size", durations(1.0), durations(3.0))
-    one, other = traffic.followed.last.checks
+    one, other = traffic.evaluated.last.checks
     assert (one.failed, other.failed) == (True, False)
     assert other.log_evidence == pytest.approx(0.0)
 
@@ -240,7 +242,7 @@ def test_a_measure_is_looked_at_by_the_checks_of_its_name_alone() -> None:
 def test_the_false_alarm_sets_the_limit_of_the_evidence(false_alarm: float) -> None:
     traffic = Traffic(replace(LATENCY, false_alarm=false_alarm))
     traffic.until_closed("latency", durations(1.0), durations(1.6))
-    assert traffic.followed.last.checks[0].rollback_at == pytest.approx(2 / false_alarm)
+    assert traffic.evaluated.last.checks[0].rollback_at == pytest.approx(2 / false_alarm)
 
 
 @pytest.mark.parametrize(
@@ -251,39 +253,39 @@ def test_the_false_alarm_sets_the_limit_of_the_evidence(false_alarm: float) -> N
         (OnFailure.WARN, State.RUNNING),
     ],
 )
-def test_a_failure_asks_for_what_the_policy_says(on_failure: OnFailure, state: State) -> None:
+def test_a_failure_has_the_effect_that_the_policy_sets(on_failure: OnFailure, state: State) -> None:
     traffic = Traffic(replace(LATENCY, on_failure=on_failure))
     for _ in range(10):
-        if traffic.followed.release.state is State.RUNNING:
+        if traffic.evaluated.release.state is State.RUNNING:
             traffic.window("latency", durations(1.0), durations(3.0))
-    assert traffic.followed.release.state is state
-    assert "latency p95 against control: evidence" in traffic.followed.last.reason
+    assert traffic.evaluated.release.state is state
+    assert "latency p95 against control: evidence" in traffic.evaluated.last.reason
 
 
-def test_who_never_reports_a_value_is_told_so() -> None:
+def test_the_reason_says_that_no_values_were_reported() -> None:
     traffic = Traffic(Check(metric=Metric.CUSTOM, measure="basket", quantile=0.5))
     for _ in range(3):
-        traffic.followed.window((200, 0), (200, 0))
-    assert traffic.followed.release.stage == 1
+        traffic.evaluated.window((200, 0), (200, 0))
+    assert traffic.evaluated.release.stage == 1
     assert "basket p50 against control: 0 of 100 control values to compare" in (
-        traffic.followed.last.reason
+        traffic.evaluated.last.reason
     )
 
 
-def test_a_stage_counts_its_own_values() -> None:
+def test_each_stage_counts_its_own_values() -> None:
     traffic = Traffic(LATENCY)
     while traffic.window("latency", durations(1.0), durations(1.0)) is not Action.ADVANCE:
-        assert traffic.followed.release.stage == 1
-    before = traffic.followed.progress.checks[0]
+        assert traffic.evaluated.release.stage == 1
+    before = traffic.evaluated.progress.checks[0]
     traffic.window("latency", durations(1.0), durations(1.0))
-    after = traffic.followed.progress.checks[0]
+    after = traffic.evaluated.progress.checks[0]
     assert before.seen_treatment.outcomes >= 200
     assert after.seen_treatment.outcomes == 0  # all of them are treated now
     assert after.control.total > 0
 
 
-def stopped_falsely(runs: int, windows: int, check: Check, rate: float) -> int:
-    """Of harmless releases whose control's latency drifts for both arms, how many are stopped."""
+def false_alarms(runs: int, windows: int, check: Check, rate: float) -> int:
+    """Return how many harmless releases with drifting latency in both arms are stopped."""
     stopped = 0
     for seed in range(runs):
         traffic = Traffic(check, seed=seed, min_samples=10**9)
@@ -302,10 +304,10 @@ def test_harmless_releases_are_stopped_no_more_often_than_promised() -> None:
     (Binomial: P(X > 20 | 200, 0.05) = 0.0012.)
     """
     check = replace(LATENCY, false_alarm=0.05)
-    assert stopped_falsely(200, 30, check, rate=0.3) <= 20
+    assert false_alarms(200, 30, check, rate=0.3) <= 20
 
 
 @pytest.mark.long
 def test_two_thousand_harmless_releases_keep_to_the_false_alarm() -> None:
     """P(X > 34 | 2000, 0.01) is below 1 in 500."""
-    assert stopped_falsely(2_000, 60, LATENCY, rate=0.3) <= 34
+    assert false_alarms(2_000, 60, LATENCY, rate=0.3) <= 34

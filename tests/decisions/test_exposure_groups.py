@@ -14,7 +14,7 @@ def test_earlier_stages_stay_open_at_their_own_share() -> None:
     assert stage_shares(ramp, 4) == {4: 1.0}
 
 
-def test_a_segment_opened_whole_beside_everyone_at_a_percentage_keeps_a_control_group() -> None:
+def test_a_segment_at_100_percent_next_to_everyone_at_a_percentage_keeps_a_control_group() -> None:
     ramp = policy(100, 5, 100, segments={1: ("staff",)})
 
     assert not keeps_control(ramp, 1)
@@ -22,7 +22,7 @@ def test_a_segment_opened_whole_beside_everyone_at_a_percentage_keeps_a_control_
     assert not keeps_control(ramp, 3)
 
 
-def test_a_stage_that_opens_its_segment_whole_leaves_nobody_in_the_earlier_stratum() -> None:
+def test_a_stage_that_opens_its_segment_to_100_percent_empties_the_earlier_stratum() -> None:
     ramp = policy(10, 100, 5, 100, segments={1: ("staff",), 2: ("staff",)})
 
     assert stage_shares(ramp, 2) == {2: 1.0}

@@ -1,8 +1,8 @@
-"""How often harmless releases are stopped, and what bad ones cost, over very many of them.
+"""How often harmless releases are stopped, and what bad ones cost, over many releases.
 
-Bounds come from the binomial distribution: were the promise kept exactly, the bound would be
-passed once in a thousand or a million test runs. Seeds are fixed, so a failure is a change
-of the rule.
+The bounds come from the binomial distribution: if the promise is kept exactly, a run passes
+the bound with a probability of one in a thousand or a million. Seeds are fixed, so a failure
+means that the rule has changed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tidegate_server.whatif.sampling import RandomGenerator
 from tidegate_server.whatif.simulation import SimulationRun, simulate
 from tidegate_server.whatif.traffic_model import Constant, TimeFunction, TrafficModel
 
-from tests.decisions.oracle import judged
+from tests.decisions.oracle import run_oracle
 from tests.decisions.ramp import SEGMENT, policy
 from tests.decisions.test_simulated_releases import most_by_chance
 
@@ -66,7 +66,7 @@ HARMLESS = {
 LATENCY = Check(metric=Metric.LATENCY, quantile=0.95)
 BASKET = Check(metric=Metric.CUSTOM, measure="basket", quantile=0.1, operator=Operator.AT_LEAST)
 JUST_TOLERABLE = math.exp(SPREAD * (NormalDist().inv_cdf(0.95) - NormalDist().inv_cdf(0.945)))
-"""So much slower that a tenth more operations are beyond the control's 95th percentile."""
+"""Slower by the factor that puts a tenth more operations beyond control's 95th percentile."""
 
 BUSY_AND_QUIET = TrafficModel(over_the_day(1_000, 0.7), Constant(0.01))
 VALUES = policy(20, 50, 100, min_samples=100, bake_ms=10**9)
@@ -84,13 +84,13 @@ def stopped(model: TrafficModel, number: int, windows: int, by: Policy = RAMP) -
 
 
 @pytest.mark.parametrize("kind", HARMLESS)
-def test_harmless_releases_are_stopped_as_seldom_as_promised(kind: str) -> None:
+def test_harmless_releases_are_stopped_no_more_often_than_promised(kind: str) -> None:
     assert stopped(HARMLESS[kind], 150, 60) <= most_by_chance(150, FALSE_ALARM, 1e-3)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("kind", HARMLESS)
-def test_two_thousand_harmless_releases_are_stopped_as_seldom_as_promised(
+def test_two_thousand_harmless_releases_are_stopped_no_more_often_than_promised(
     kind: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     number = 2_000
@@ -102,7 +102,9 @@ def test_two_thousand_harmless_releases_are_stopped_as_seldom_as_promised(
 
 
 @pytest.mark.parametrize(("check", "slower"), [(LATENCY, JUST_TOLERABLE), (BASKET, 1.0)])
-def test_harmless_values_stop_a_release_as_seldom_as_promised(check: Check, slower: float) -> None:
+def test_harmless_values_stop_a_release_no_more_often_than_promised(
+    check: Check, slower: float
+) -> None:
     model = replace(BUSY_AND_QUIET, latency_ratio=slower)
     found = stopped(model, 200, 25, replace(VALUES, checks=(check,)))
     assert found <= most_by_chance(200, FALSE_ALARM, 1e-3)
@@ -112,7 +114,7 @@ def test_harmless_values_stop_a_release_as_seldom_as_promised(check: Check, slow
 @pytest.mark.parametrize(
     ("check", "slower"), [(LATENCY, 1.0), (LATENCY, JUST_TOLERABLE), (BASKET, 1.0)]
 )
-def test_two_thousand_releases_with_harmless_values_are_stopped_as_seldom_as_promised(
+def test_two_thousand_releases_with_harmless_values_are_stopped_no_more_often_than_promised(
     check: Check, slower: float, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = replace(BUSY_AND_QUIET, latency_ratio=slower)
@@ -156,7 +158,7 @@ MANY_BAD = [
 
 @dataclass(frozen=True)
 class Cost:
-    """What bad releases of one kind cost on average, and what they cost the oracle."""
+    """What bad releases of one kind cost on average, with our rule and with the oracle."""
 
     bad: Bad
     caught: float
@@ -179,7 +181,7 @@ class Cost:
 
 def cost(bad: Bad, number: int, windows: int) -> Cost:
     ours = list(runs_of(bad.model, number, windows))
-    theirs = [judged(RAMP, bad.model, FALSE_ALARM, seed, windows) for seed in range(number)]
+    theirs = [run_oracle(RAMP, bad.model, FALSE_ALARM, seed, windows) for seed in range(number)]
     return Cost(
         bad,
         sum(run.stopped for run in ours) / number,
@@ -193,7 +195,7 @@ def geometric_mean(values: Iterable[float]) -> float:
     return math.exp(statistics.fmean(math.log(value) for value in values))
 
 
-def test_bad_releases_cost_little_more_than_an_oracle_would_let_them() -> None:
+def test_bad_releases_cost_little_more_than_with_the_oracle() -> None:
     costs = [cost(bad, 25, 120) for bad in BAD]
 
     assert all(each.caught == 1.0 for each in costs)

@@ -22,7 +22,7 @@ def test_it_learns_the_control_rate_while_there_is_a_control_group() -> None:
     assert learned(0.02).excess == 0.0
 
 
-def test_it_stays_quiet_at_the_frozen_rate_and_a_little_above() -> None:
+def test_it_does_not_fire_at_the_last_known_rate_and_a_little_above() -> None:
     probe = learned(0.01)
     for _ in range(500):
         probe = update_probe(probe, window(1.0, (0, 0), (2_000, 25)))
@@ -30,7 +30,7 @@ def test_it_stays_quiet_at_the_frozen_rate_and_a_little_above() -> None:
     assert not probe.fires
 
 
-def test_it_fires_soon_after_the_rate_has_trebled() -> None:
+def test_it_fires_soon_after_the_rate_has_tripled() -> None:
     probe = learned(0.01)
     windows = 0
     while not probe.fires:
@@ -40,7 +40,7 @@ def test_it_fires_soon_after_the_rate_has_trebled() -> None:
     assert windows <= 2
 
 
-def test_it_does_not_judge_without_ever_having_seen_a_control_group() -> None:
+def test_it_does_not_fire_if_there_was_never_a_control_group() -> None:
     assert update_probe(Probe(), window(1.0, (0, 0), (2_000, 2_000))) == Probe()
 
 
@@ -50,7 +50,7 @@ def test_windows_without_operations_change_nothing() -> None:
     assert update_probe(probe, window(1.0, (0, 0), (0, 0))) == probe
 
 
-def test_a_control_group_ends_the_alarm_and_keeps_the_count_of_retreats() -> None:
+def test_a_control_group_clears_the_excess_and_keeps_the_number_of_retreats() -> None:
     alarmed = Probe(excess=9.0, retreats=2, seen=True)
     after = update_probe(alarmed, window(0.5, (100, 1), (100, 1)))
 

@@ -20,7 +20,7 @@ def test_numbers_read_well(value: float, text: str) -> None:
     assert format_number(value) == text
 
 
-def test_a_number_beyond_every_float_still_reads_well() -> None:
+def test_a_number_too_large_for_a_float_reads_well() -> None:
     assert format_log(5_000.0) == "more than a million"
 
 

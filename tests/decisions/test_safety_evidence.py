@@ -46,7 +46,7 @@ def test_a_treated_failure_lowers_it(e_c: int, n_c: int, e_t: int, n_t: int) -> 
     assert worse.log_value < now.log_value
 
 
-def test_users_that_could_not_be_named_count_against_the_treatment_only() -> None:
+def test_failing_users_that_could_not_be_named_count_in_the_treatment_only() -> None:
     named = update_safety_evidence(SafetyEvidence(), [stratum(1_000, 10, 1_000, 10)], 0.01)
     unnamed = update_safety_evidence(
         SafetyEvidence(), [stratum(1_000, 10, 1_000, 5, overflow=5)], 0.01
@@ -63,13 +63,13 @@ def test_a_window_without_both_arms_adds_nothing(operations: tuple[int, int]) ->
     assert after.log_value == pytest.approx(0.0, abs=1e-12)
 
 
-def test_a_stratum_at_a_hundred_percent_is_left_out() -> None:
+def test_a_stratum_at_100_percent_is_left_out() -> None:
     after = update_safety_evidence(SafetyEvidence(), [stratum(0, 0, 900, 9, share=1.0)], 0.01)
 
     assert after.log_value == pytest.approx(0.0, abs=1e-12)
 
 
-def test_a_new_stage_begins_afresh_but_remembers_the_control_rate() -> None:
+def test_a_new_stage_restarts_the_bets_and_keeps_the_control_rate() -> None:
     before = update_safety_evidence(SafetyEvidence(), [stratum(1_000, 10, 1_000, 10)], 0.01)
     after = restart_bets(before)
 
@@ -77,7 +77,7 @@ def test_a_new_stage_begins_afresh_but_remembers_the_control_rate() -> None:
     assert (after.operations, after.errors) == (before.operations, before.errors)
 
 
-def test_a_harmful_release_passes_a_stage_with_at_most_the_chance_given() -> None:
+def test_a_harmful_release_passes_a_stage_no_more_often_than_promised() -> None:
     dice = random.Random(7)
     base, excess, runs = 0.01, 0.008, 400
     harmful = HARMLESS_RATIO * base + excess

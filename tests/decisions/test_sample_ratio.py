@@ -24,19 +24,19 @@ def watched(
     return mixture
 
 
-def test_a_split_as_designed_never_trips_it() -> None:
+def test_a_split_as_designed_is_no_evidence() -> None:
     assert log_imbalance(watched(0.1, [(900, 100)] * 500)) < 0.0
 
 
-def test_no_treated_operations_at_all_trip_it() -> None:
+def test_a_split_without_treated_operations_is_found() -> None:
     assert log_imbalance(watched(0.1, [(900, 0)])) >= LOG_IMBALANCE_AT
 
 
-def test_far_too_many_treated_operations_trip_it() -> None:
+def test_a_split_with_far_too_many_treated_operations_is_found() -> None:
     assert log_imbalance(watched(0.05, [(800, 200)])) >= LOG_IMBALANCE_AT
 
 
-def test_a_split_that_breaks_after_a_long_healthy_time_trips_it_soon() -> None:
+def test_a_split_that_breaks_after_a_long_healthy_time_is_found_soon() -> None:
     healthy = watched(0.5, [(500, 500)] * 200)
     windows = 0
     while log_imbalance(healthy) < LOG_IMBALANCE_AT:
@@ -51,7 +51,7 @@ def test_a_split_that_breaks_after_a_long_healthy_time_trips_it_soon() -> None:
     assert windows <= 20
 
 
-def test_it_lets_go_soon_after_the_split_is_mended() -> None:
+def test_the_check_passes_soon_after_the_split_is_fixed() -> None:
     broken = watched(0.5, [(1_000, 0)] * 100)
     mended = watched(0.5, [(500, 500)] * 2, broken)
 
@@ -64,7 +64,7 @@ def test_a_stratum_without_a_control_group_has_no_split() -> None:
 
 
 @given(st.integers(0, 10_000), st.floats(0.02, 0.98))
-def test_random_splits_within_the_margin_hardly_ever_trip_it(seed: int, share: float) -> None:
+def test_random_splits_within_the_margin_are_almost_never_found(seed: int, share: float) -> None:
     dice = random.Random(seed)
     odds = share / (1.0 - share) * dice.uniform(1 / MARGIN, MARGIN)
     chance = odds / (1.0 + odds)
@@ -73,6 +73,6 @@ def test_random_splits_within_the_margin_hardly_ever_trip_it(seed: int, share: f
         treated = sum(dice.random() < chance for _ in range(40))
         windows.append((40 - treated, treated))
 
-    # 100 examples at 0.001 each would fail once in ten runs, were the bound tight: it is
-    # only reached at the margin's very edge, so ask for a thousandth of that.
+    # If the bound were tight, 100 examples at 0.001 each would fail once in ten runs. It is
+    # only reached at the very edge of the margin, so this asks for a thousandth of it.
     assert log_imbalance(watched(share, windows)) < 2 * LOG_IMBALANCE_AT

@@ -1,7 +1,7 @@
-"""Whole releases on simulated traffic, against what the theory promises.
+"""Whole releases on simulated traffic, compared with what the theory promises.
 
-Bounds come from the binomial distribution: were the promise kept exactly, the bound would
-be passed once in a million runs. Seeds are fixed, so a failure is a change of the rule.
+The bounds come from the binomial distribution: if the promise is kept exactly, one in a
+million runs passes the bound. Seeds are fixed, so a failure means that the rule has changed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ RAMP = policy(10, 5, 25, 50, 100, segments={1: (SEGMENT,)}, min_samples=100)
 
 
 def most_by_chance(runs: int, chance: float, surprise: float = 1e-6) -> int:
-    """The number of events that so many runs exceed only with the probability ``surprise``."""
+    """Return the number of events that is exceeded only with the probability ``surprise``."""
     below, events = 0.0, -1
     while 1.0 - below > surprise:
         events += 1
@@ -61,7 +61,7 @@ HARMLESS: dict[str, Traffic] = {
 
 
 @pytest.mark.parametrize("kind", HARMLESS)
-def test_a_harmless_release_is_hardly_ever_rolled_back(kind: str) -> None:
+def test_a_harmless_release_is_almost_never_rolled_back(kind: str) -> None:
     outcomes = run(HARMLESS[kind], 12)
 
     assert rolled_back(outcomes) <= most_by_chance(12, FALSE_ALARM)
@@ -74,7 +74,7 @@ def test_harmless_releases_together_are_rolled_back_less_often_than_promised() -
     assert rolled_back(outcomes) <= most_by_chance(100, FALSE_ALARM, surprise=0.05)
 
 
-def test_a_harmless_release_opens_by_itself_on_enough_traffic() -> None:
+def test_a_harmless_release_advances_by_itself_on_enough_traffic() -> None:
     outcomes = run(Traffic(per_window=2_000, base=lambda window: 0.003), 9, most_windows=120)
 
     assert [outcome.state for outcome in outcomes] == [State.COMPLETED] * 9
@@ -95,7 +95,7 @@ def test_a_bad_release_is_rolled_back_soon_and_after_few_failures(
     assert statistics.median(outcome.failed_treated for outcome in outcomes) <= failed
 
 
-def test_a_release_that_turns_bad_at_a_hundred_percent_goes_back_and_is_rolled_back() -> None:
+def test_a_release_that_turns_bad_at_100_percent_retreats_and_is_rolled_back() -> None:
     by = policy(10, 50, 100, min_samples=100, bake_ms=10**9)
     traffic = Traffic(
         per_window=2_000, base=lambda window: 0.005, times=lambda window: 1 + 3 * (window > 60)

@@ -1,4 +1,4 @@
-"""What stands between a stage and the next, each field by its effect on a release."""
+"""What a release needs to leave a stage, field by field of its policy."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tidegate_server.domain.release_gates import (
 )
 from tidegate_server.domain.release_state_machine import Initiator
 
-from tests.decisions.ramp import Followed, policy
+from tests.decisions.ramp import EvaluatedRelease, policy
 
 HEALTHY = (900, 2), (100, 0)
 BROKEN = (900, 2), (100, 20)
@@ -43,145 +43,145 @@ def gated(gate: ApprovalGate | None = None, **changes: object) -> Policy:
 
 class TestApproval:
     def test_is_asked_for_only_when_everything_else_has_passed(self) -> None:
-        followed = Followed(gated(ApprovalGate(("ana", "bob"), count=2)))
-        assert followed.window(*HEALTHY).state is State.RUNNING
-        followed.until(Action.ASK, *HEALTHY)
+        evaluated = EvaluatedRelease(gated(ApprovalGate(("ana", "bob"), count=2)))
+        assert evaluated.window(*HEALTHY).state is State.RUNNING
+        evaluated.until(Action.ASK, *HEALTHY)
 
-        assert followed.release.state is State.AWAITING_APPROVAL
+        assert evaluated.release.state is State.AWAITING_APPROVAL
         assert (
             "everything else has passed; needs 2 approvals, has 0 (approvers: ana, bob)"
-            in followed.last.reason
+            in evaluated.last.reason
         )
-        assert followed.release.stage == 1
+        assert evaluated.release.stage == 1
 
-    def test_lets_the_release_on_at_the_evaluation_after_the_last_one(self) -> None:
-        followed = Followed(gated(ApprovalGate(count=2)))
-        followed.until(Action.ASK, *HEALTHY)
-        followed.release = machine.approve(followed.release, ANA)
-        assert followed.window(*HEALTHY).action is Action.ASK
-        followed.release = machine.approve(followed.release, BOB)
-        advance = followed.window(*HEALTHY)
+    def test_advances_the_release_at_the_evaluation_after_the_last_approval(self) -> None:
+        evaluated = EvaluatedRelease(gated(ApprovalGate(count=2)))
+        evaluated.until(Action.ASK, *HEALTHY)
+        evaluated.release = machine.approve(evaluated.release, ANA)
+        assert evaluated.window(*HEALTHY).action is Action.ASK
+        evaluated.release = machine.approve(evaluated.release, BOB)
+        advance = evaluated.window(*HEALTHY)
 
         assert advance.action is Action.ADVANCE
         assert "approved by ana (1), bob (2)" in advance.reason
-        assert followed.release.approvals == ()
+        assert evaluated.release.approvals == ()
 
-    def test_does_not_outweigh_a_failed_check(self) -> None:
-        followed = Followed(gated(ApprovalGate()))
-        followed.until(Action.ASK, *HEALTHY)
-        followed.release = machine.approve(followed.release, ANA)
+    def test_does_not_override_a_failed_check(self) -> None:
+        evaluated = EvaluatedRelease(gated(ApprovalGate()))
+        evaluated.until(Action.ASK, *HEALTHY)
+        evaluated.release = machine.approve(evaluated.release, ANA)
 
-        assert followed.window(*BROKEN).action is Action.ROLLBACK
+        assert evaluated.window(*BROKEN).action is Action.ROLLBACK
 
-    def test_waits_again_when_something_no_longer_passes(self) -> None:
-        followed = Followed(gated(ApprovalGate()))
-        followed.until(Action.ASK, *HEALTHY)
-        followed.window((900, 0), (100, 3))
+    def test_is_withdrawn_from_waiting_when_something_no_longer_passes(self) -> None:
+        evaluated = EvaluatedRelease(gated(ApprovalGate()))
+        evaluated.until(Action.ASK, *HEALTHY)
+        evaluated.window((900, 0), (100, 3))
 
-        assert followed.last.action is Action.HOLD
-        assert followed.release.state is State.RUNNING
-        assert "evidence of safety" in followed.last.reason
+        assert evaluated.last.action is Action.HOLD
+        assert evaluated.release.state is State.RUNNING
+        assert "evidence of safety" in evaluated.last.reason
 
-    def test_is_not_asked_for_again_after_a_quiet_window_and_does_not_open_in_one(self) -> None:
-        followed = Followed(gated(ApprovalGate()))
-        followed.until(Action.ASK, *HEALTHY)
-        asked = followed.release
-        followed.window()
-        assert followed.release == asked
-        followed.release = machine.approve(followed.release, ANA)
-        followed.window()
-        assert followed.release.stage == 1
-        assert followed.window(*HEALTHY).action is Action.ADVANCE
+    def test_in_a_window_without_data_is_not_asked_for_again_and_does_not_advance(self) -> None:
+        evaluated = EvaluatedRelease(gated(ApprovalGate()))
+        evaluated.until(Action.ASK, *HEALTHY)
+        asked = evaluated.release
+        evaluated.window()
+        assert evaluated.release == asked
+        evaluated.release = machine.approve(evaluated.release, ANA)
+        evaluated.window()
+        assert evaluated.release.stage == 1
+        assert evaluated.window(*HEALTHY).action is Action.ADVANCE
 
-    def test_that_comes_too_late_holds_or_rolls_back(self) -> None:
+    def test_that_times_out_holds_or_rolls_back(self) -> None:
         for on_timeout, state in (
             (OnTimeout.HOLD, State.HOLDING),
             (OnTimeout.ROLLBACK, State.ROLLED_BACK),
         ):
             gate = ApprovalGate(timeout_ms=HOUR, on_timeout=on_timeout)
-            followed = Followed(gated(gate, no_data=NoData(after_ms=24 * HOUR)))
-            followed.until(Action.ASK, *HEALTHY)
-            followed.window(*HEALTHY, after_ms=59 * MINUTE)
-            assert followed.release.state is State.AWAITING_APPROVAL
-            followed.window(*HEALTHY, after_ms=2 * MINUTE)
+            evaluated = EvaluatedRelease(gated(gate, no_data=NoData(after_ms=24 * HOUR)))
+            evaluated.until(Action.ASK, *HEALTHY)
+            evaluated.window(*HEALTHY, after_ms=59 * MINUTE)
+            assert evaluated.release.state is State.AWAITING_APPROVAL
+            evaluated.window(*HEALTHY, after_ms=2 * MINUTE)
 
-            assert followed.release.state is state
-            assert "timed out after" in followed.last.reason
+            assert evaluated.release.state is state
+            assert "timed out after" in evaluated.last.reason
 
-    def test_that_came_too_late_holds_through_quiet_windows_and_is_not_asked_for_again(
+    def test_that_timed_out_holds_in_windows_without_data_and_is_not_asked_for_again(
         self,
     ) -> None:
         gate = ApprovalGate(timeout_ms=HOUR)
-        followed = Followed(gated(gate, no_data=NoData(after_ms=24 * HOUR)))
-        followed.until(Action.ASK, *HEALTHY)
-        followed.window(*HEALTHY, after_ms=2 * HOUR)
-        held = followed.release
+        evaluated = EvaluatedRelease(gated(gate, no_data=NoData(after_ms=24 * HOUR)))
+        evaluated.until(Action.ASK, *HEALTHY)
+        evaluated.window(*HEALTHY, after_ms=2 * HOUR)
+        held = evaluated.release
         assert held.state is State.HOLDING
         for counts in ((), HEALTHY, (), ()):
-            assert followed.window(*counts).action is Action.HOLD
-            assert followed.release == held
-            assert "timed out after" in followed.last.reason
+            assert evaluated.window(*counts).action is Action.HOLD
+            assert evaluated.release == held
+            assert "timed out after" in evaluated.last.reason
 
-    def test_may_still_be_given_after_the_time_is_over(self) -> None:
+    def test_may_still_be_given_after_the_timeout(self) -> None:
         gate = ApprovalGate(timeout_ms=HOUR)
-        followed = Followed(gated(gate, no_data=NoData(after_ms=24 * HOUR)))
-        followed.until(Action.ASK, *HEALTHY)
-        followed.window(*HEALTHY, after_ms=2 * HOUR)
-        followed.window(*HEALTHY)
-        assert followed.release.state is State.HOLDING
-        followed.release = machine.approve(followed.release, ANA)
-        followed.window(*HEALTHY)
-        followed.window(*HEALTHY)
+        evaluated = EvaluatedRelease(gated(gate, no_data=NoData(after_ms=24 * HOUR)))
+        evaluated.until(Action.ASK, *HEALTHY)
+        evaluated.window(*HEALTHY, after_ms=2 * HOUR)
+        evaluated.window(*HEALTHY)
+        assert evaluated.release.state is State.HOLDING
+        evaluated.release = machine.approve(evaluated.release, ANA)
+        evaluated.window(*HEALTHY)
+        evaluated.window(*HEALTHY)
 
-        assert followed.release.stage == 2
+        assert evaluated.release.stage == 2
 
-    def test_stands_before_completion_too(self) -> None:
+    def test_is_needed_before_completion_too(self) -> None:
         plain = policy(50, 100, bake_ms=60_000)
         last = replace(plain.stages[1], approval=ApprovalGate())
         by = replace(plain, stages=(plain.stages[0], last))
-        followed = Followed(by, stage=2, step=2, state=State.BAKING)
-        followed.until(Action.ASK, *FULL)
+        evaluated = EvaluatedRelease(by, stage=2, step=2, state=State.BAKING)
+        evaluated.until(Action.ASK, *FULL)
 
-        assert followed.release.resumes_to is State.BAKING
-        followed.release = machine.approve(followed.release, ANA)
-        assert followed.window(*FULL).action is Action.COMPLETE
+        assert evaluated.release.resumes_to is State.BAKING
+        evaluated.release = machine.approve(evaluated.release, ANA)
+        assert evaluated.window(*FULL).action is Action.COMPLETE
 
 
 class TestWindows:
-    def test_a_closed_window_holds_what_is_ready_and_says_until_when(self) -> None:
+    def test_a_closed_window_delays_the_advance_and_gives_the_next_opening(self) -> None:
         windows = Windows("UTC", (AdvanceWindow(opens=60, closes=120),))
-        followed = Followed(gated(windows=windows))
+        evaluated = EvaluatedRelease(gated(windows=windows))
         for _ in range(10):
-            followed.window(*HEALTHY)
+            evaluated.window(*HEALTHY)
 
-        assert followed.release.stage == 1
-        assert "the advance window is closed; it opens" in followed.last.reason
-        followed.window(*HEALTHY, after_ms=HOUR)
-        assert followed.release.stage == 2
+        assert evaluated.release.stage == 1
+        assert "the advance window is closed; it opens" in evaluated.last.reason
+        evaluated.window(*HEALTHY, after_ms=HOUR)
+        assert evaluated.release.stage == 2
 
-    def test_a_freeze_holds_and_gives_its_reason(self) -> None:
+    def test_a_freeze_delays_the_advance_and_gives_its_reason(self) -> None:
         windows = Windows("UTC", (), (Freeze("1970-01-01", "1970-01-01", "inventory"),))
-        followed = Followed(gated(windows=windows))
+        evaluated = EvaluatedRelease(gated(windows=windows))
         for _ in range(10):
-            followed.window(*HEALTHY)
+            evaluated.window(*HEALTHY)
 
-        assert followed.release.stage == 1
-        assert followed.last.reason == "frozen until Fri 1970-01-02 00:00 UTC: inventory"
+        assert evaluated.release.stage == 1
+        assert evaluated.last.reason == "frozen until Fri 1970-01-02 00:00 UTC: inventory"
 
     def test_neither_delays_a_rollback(self) -> None:
         windows = Windows("UTC", (), (Freeze("1970-01-01", "1970-12-31"),))
-        followed = Followed(gated(windows=windows))
+        evaluated = EvaluatedRelease(gated(windows=windows))
 
-        assert followed.window(*BROKEN).action is Action.ROLLBACK
+        assert evaluated.window(*BROKEN).action is Action.ROLLBACK
 
-    def test_a_completion_that_opens_nobody_new_is_not_delayed(self) -> None:
+    def test_a_completion_that_opens_to_no_new_users_is_not_delayed(self) -> None:
         windows = Windows("UTC", (), (Freeze("1970-01-01", "1970-12-31"),))
         by = replace(policy(50, 100, bake_ms=60_000), windows=windows)
-        followed = Followed(by, stage=2, step=2, state=State.BAKING)
-        followed.until(Action.COMPLETE, *FULL)
+        evaluated = EvaluatedRelease(by, stage=2, step=2, state=State.BAKING)
+        evaluated.until(Action.COMPLETE, *FULL)
 
         held_back = replace(by, holdback=10.0)
-        kept = Followed(held_back, stage=2, step=2, state=State.BAKING)
+        kept = EvaluatedRelease(held_back, stage=2, step=2, state=State.BAKING)
         for _ in range(30):
             kept.window((500, 2), (4_500, 18))
         assert kept.release.state is State.BAKING
@@ -189,59 +189,59 @@ class TestWindows:
 
 
 class TestMaxDuration:
-    def test_makes_an_undecided_stage_a_person_s_business(self) -> None:
+    def test_holds_an_undecided_stage_for_a_person(self) -> None:
         plain = policy(10, 100, min_samples=10**6)
         first = replace(plain.stages[0], max_duration_ms=5 * MINUTE)
-        followed = Followed(replace(plain, stages=(first, plain.stages[1])))
+        evaluated = EvaluatedRelease(replace(plain, stages=(first, plain.stages[1])))
         for _ in range(9):
-            assert followed.window(*HEALTHY).state is State.RUNNING
-        followed.window(*HEALTHY)
+            assert evaluated.window(*HEALTHY).state is State.RUNNING
+        evaluated.window(*HEALTHY)
 
-        assert followed.release.state is State.HOLDING
-        assert followed.last.reason.startswith("undecided after 5 min in this stage")
-        assert "too few samples" in followed.last.reason
-        assert followed.window(*HEALTHY).state is State.HOLDING
+        assert evaluated.release.state is State.HOLDING
+        assert evaluated.last.reason.startswith("undecided after 5 min in this stage")
+        assert "too few samples" in evaluated.last.reason
+        assert evaluated.window(*HEALTHY).state is State.HOLDING
 
 
 class TestRetries:
     ONCE = Rollback(RollbackTo.ZERO, cooldown_ms=10 * MINUTE, max_retries=1)
 
-    def test_a_failed_release_closes_cools_down_and_tries_again(self) -> None:
-        followed = Followed(gated(rollback=self.ONCE))
-        failed = followed.window(*BROKEN)
+    def test_a_failed_release_closes_cools_down_and_is_retried(self) -> None:
+        evaluated = EvaluatedRelease(gated(rollback=self.ONCE))
+        failed = evaluated.window(*BROKEN)
 
         assert failed.action is Action.COOL_DOWN
         assert "retry 1 of 1 after 10 min" in failed.reason
-        assert (followed.release.state, followed.release.closed) == (State.COOLDOWN, True)
+        assert (evaluated.release.state, evaluated.release.closed) == (State.COOLDOWN, True)
         threshold = failed.rollback_at
-        assert "left" in followed.window({0: (1_000, 2)}).reason
-        retry = followed.window({0: (1_000, 2)}, after_ms=10 * MINUTE)
+        assert "left" in evaluated.window({0: (1_000, 2)}).reason
+        retry = evaluated.window({0: (1_000, 2)}, after_ms=10 * MINUTE)
         assert retry.action is Action.RETRY
-        assert (followed.release.state, followed.release.stage) == (State.RUNNING, 1)
-        assert followed.window(*HEALTHY).rollback_at == pytest.approx(3 * threshold)
+        assert (evaluated.release.state, evaluated.release.stage) == (State.RUNNING, 1)
+        assert evaluated.window(*HEALTHY).rollback_at == pytest.approx(3 * threshold)
 
     def test_after_the_last_retry_it_stays_closed(self) -> None:
-        followed = Followed(gated(rollback=self.ONCE))
-        followed.window(*BROKEN)
-        followed.window({0: (1_000, 2)}, after_ms=10 * MINUTE)
-        last = followed.window((900, 2), (100, 30))
+        evaluated = EvaluatedRelease(gated(rollback=self.ONCE))
+        evaluated.window(*BROKEN)
+        evaluated.window({0: (1_000, 2)}, after_ms=10 * MINUTE)
+        last = evaluated.window((900, 2), (100, 30))
 
         assert (last.action, last.state) == (Action.ROLLBACK, State.ROLLED_BACK)
         assert "no retries left (1 of 1 used)" in last.reason
 
-    def test_the_previous_stage_stays_open_meanwhile_and_is_watched(self) -> None:
+    def test_the_previous_stage_stays_open_and_is_checked_in_the_cooldown(self) -> None:
         back = Rollback(RollbackTo.PREVIOUS_STAGE, cooldown_ms=10 * MINUTE, max_retries=2)
-        followed = Followed(gated(rollback=back), stage=2, step=2)
-        followed.window((500, 2), (500, 40))
+        evaluated = EvaluatedRelease(gated(rollback=back), stage=2, step=2)
+        evaluated.window((500, 2), (500, 40))
 
-        assert (followed.release.stage, followed.release.closed) == (1, False)
-        assert followed.window(*HEALTHY).action is Action.HOLD
-        again = followed.window((900, 2), (100, 40))
+        assert (evaluated.release.stage, evaluated.release.closed) == (1, False)
+        assert evaluated.window(*HEALTHY).action is Action.HOLD
+        again = evaluated.window((900, 2), (100, 40))
         assert again.action is Action.COOL_DOWN
-        assert followed.release.retries == 2
+        assert evaluated.release.retries == 2
 
-    def cooling_without_control(self, retries: int) -> Followed:
-        """A release that failed at 10 % of everyone, and cools down at all of a segment."""
+    def cooling_without_control(self, retries: int) -> EvaluatedRelease:
+        """A release that failed at 10 % of everyone and cools down at 100 % of a segment."""
         plain = policy(
             100, 100, 10, 100, segments={1: ("team",), 2: ("beta",)}, relative=0.1, bake_ms=60_000
         )
@@ -250,167 +250,167 @@ class TestRetries:
         )
         back = Rollback(RollbackTo.PREVIOUS_STAGE, cooldown_ms=10 * MINUTE, max_retries=retries)
         by = replace(plain, checks=(plain.checks[0], limit), rollback=back)
-        followed = Followed(by, stage=3, step=3)
-        assert followed.window((9_000, 9), (1_000, 50)).action is Action.COOL_DOWN
-        assert (followed.release.stage, followed.release.closed) == (2, False)
-        return followed
+        evaluated = EvaluatedRelease(by, stage=3, step=3)
+        assert evaluated.window((9_000, 9), (1_000, 50)).action is Action.COOL_DOWN
+        assert (evaluated.release.stage, evaluated.release.closed) == (2, False)
+        return evaluated
 
     def test_errors_that_rise_in_a_cooldown_without_control_close_it_further(self) -> None:
-        followed = self.cooling_without_control(retries=3)
-        again = followed.window(treatment=(1_000, 50))
+        evaluated = self.cooling_without_control(retries=3)
+        again = evaluated.window(treatment=(1_000, 50))
 
         assert (again.action, again.state) == (Action.COOL_DOWN, State.COOLDOWN)
         assert again.reason.startswith("errors rose at 100 %: 50 treated users failed in 1000")
-        assert (followed.release.stage, followed.release.closed) == (1, False)
-        assert followed.window(treatment=(1_000, 50)).action is Action.COOL_DOWN
-        assert followed.release.closed
+        assert (evaluated.release.stage, evaluated.release.closed) == (1, False)
+        assert evaluated.window(treatment=(1_000, 50)).action is Action.COOL_DOWN
+        assert evaluated.release.closed
 
     def test_errors_that_rise_in_the_last_cooldown_end_the_release(self) -> None:
-        followed = self.cooling_without_control(retries=1)
-        last = followed.window(treatment=(1_000, 50))
+        evaluated = self.cooling_without_control(retries=1)
+        last = evaluated.window(treatment=(1_000, 50))
 
-        assert (last.action, followed.release.state) == (Action.ROLLBACK, State.ROLLED_BACK)
+        assert (last.action, evaluated.release.state) == (Action.ROLLBACK, State.ROLLED_BACK)
         assert "no retries left (1 of 1 used)" in last.reason
 
     def test_errors_that_rise_in_a_paused_cooldown_do_not_end_it(self) -> None:
-        followed = self.cooling_without_control(retries=2)
-        followed.release = machine.pause(followed.release, 30_000, "lunch", by=Initiator.PERSON)
-        again = followed.window(treatment=(1_000, 50))
+        evaluated = self.cooling_without_control(retries=2)
+        evaluated.release = machine.pause(evaluated.release, 30_000, "lunch", by=Initiator.PERSON)
+        again = evaluated.window(treatment=(1_000, 50))
 
         assert (again.action, again.state) == (Action.COOL_DOWN, State.PAUSED)
-        followed.release = machine.resume(followed.release, 90_000, "back")
-        assert followed.release.state is State.COOLDOWN
+        evaluated.release = machine.resume(evaluated.release, 90_000, "back")
+        assert evaluated.release.state is State.COOLDOWN
 
     def test_a_person_s_pause_outlasts_the_cooldown(self) -> None:
-        followed = Followed(gated(rollback=self.ONCE))
-        followed.release = machine.pause(followed.release, 0, "lunch", by=Initiator.PERSON)
-        followed.window(*BROKEN)
+        evaluated = EvaluatedRelease(gated(rollback=self.ONCE))
+        evaluated.release = machine.pause(evaluated.release, 0, "lunch", by=Initiator.PERSON)
+        evaluated.window(*BROKEN)
 
-        assert (followed.release.state, followed.release.closed) == (State.PAUSED, True)
+        assert (evaluated.release.state, evaluated.release.closed) == (State.PAUSED, True)
         for _ in range(5):
-            assert followed.window({0: (1_000, 2)}, after_ms=HOUR).action is Action.HOLD
-        followed.release = machine.resume(followed.release, 10**9, "back")
-        assert followed.release.state is State.COOLDOWN
-        assert followed.window({0: (1_000, 2)}).action is Action.RETRY
+            assert evaluated.window({0: (1_000, 2)}, after_ms=HOUR).action is Action.HOLD
+        evaluated.release = machine.resume(evaluated.release, 10**9, "back")
+        assert evaluated.release.state is State.COOLDOWN
+        assert evaluated.window({0: (1_000, 2)}).action is Action.RETRY
 
     def test_a_retry_waits_for_the_window_too(self) -> None:
         windows = Windows("UTC", (AdvanceWindow(opens=12 * 60, closes=13 * 60),))
-        followed = Followed(gated(rollback=self.ONCE, windows=windows))
-        followed.window(*BROKEN)
-        waiting = followed.window({0: (1_000, 2)}, after_ms=10 * MINUTE)
+        evaluated = EvaluatedRelease(gated(rollback=self.ONCE, windows=windows))
+        evaluated.window(*BROKEN)
+        waiting = evaluated.window({0: (1_000, 2)}, after_ms=10 * MINUTE)
 
         assert waiting.action is Action.HOLD
         assert "cooldown is over; the advance window is closed" in waiting.reason
 
-    def test_silence_may_use_a_retry_as_well(self) -> None:
+    def test_a_rollback_without_data_may_use_a_retry(self) -> None:
         silent = NoData(after_ms=MINUTE, action=NoDataAction.ROLLBACK)
-        followed = Followed(gated(rollback=self.ONCE, no_data=silent))
+        evaluated = EvaluatedRelease(gated(rollback=self.ONCE, no_data=silent))
 
-        assert followed.window(after_ms=2 * MINUTE).action is Action.COOL_DOWN
+        assert evaluated.window(after_ms=2 * MINUTE).action is Action.COOL_DOWN
 
 
 class TestHoldback:
     def test_keeps_a_control_group_until_the_release_completes(self) -> None:
         by = replace(policy(50, 100, bake_ms=60_000), holdback=10.0)
-        followed = Followed(by)
-        followed.until(Action.ADVANCE, *HALF)
+        evaluated = EvaluatedRelease(by)
+        evaluated.until(Action.ADVANCE, *HALF)
 
-        assert followed.release.state is State.BAKING
-        (stratum,) = followed.window((100, 1), (900, 9)).checks[:1]
+        assert evaluated.release.state is State.BAKING
+        (stratum,) = evaluated.window((100, 1), (900, 9)).checks[:1]
         assert stratum.log_evidence != 0.0
-        assert followed.until(Action.ROLLBACK, (100, 0), (900, 200)) <= 3
+        assert evaluated.until(Action.ROLLBACK, (100, 0), (900, 200)) <= 3
 
-    def test_a_healthy_one_completes_on_evidence(self) -> None:
+    def test_a_healthy_release_completes_on_evidence(self) -> None:
         by = replace(policy(50, 100, bake_ms=60_000), holdback=10.0)
-        followed = Followed(by, stage=2, step=2, state=State.BAKING)
-        followed.until(Action.COMPLETE, (500, 2), (4_500, 18))
+        evaluated = EvaluatedRelease(by, stage=2, step=2, state=State.BAKING)
+        evaluated.until(Action.COMPLETE, (500, 2), (4_500, 18))
 
-        assert "healthy for" in followed.last.reason
-        assert "at 90 %" in followed.last.reason
+        assert "healthy for" in evaluated.last.reason
+        assert "at 90 %" in evaluated.last.reason
 
 
 class TestConfirmation:
     ASKED = gated(confirm=(Confirmation("deploy-bot"),))
 
-    def ready(self) -> Followed:
-        followed = Followed(self.ASKED)
+    def ready(self) -> EvaluatedRelease:
+        evaluated = EvaluatedRelease(self.ASKED)
         for _ in range(30):
-            if followed.window(*HEALTHY).asks:
-                return followed
-        raise AssertionError(followed.last.reason)
+            if evaluated.window(*HEALTHY).asks:
+                return evaluated
+        raise AssertionError(evaluated.last.reason)
 
     def test_is_asked_for_before_the_advance(self) -> None:
-        followed = self.ready()
+        evaluated = self.ready()
 
-        assert followed.last.asks == ("deploy-bot",)
-        assert followed.release.stage == 1
+        assert evaluated.last.asks == ("deploy-bot",)
+        assert evaluated.release.stage == 1
 
-    def test_lets_the_release_on(self) -> None:
-        followed = self.ready()
-        yes = followed.window(*HEALTHY, answers=(Answer("deploy-bot", True),))
+    def test_advances_the_release(self) -> None:
+        evaluated = self.ready()
+        yes = evaluated.window(*HEALTHY, answers=(Answer("deploy-bot", True),))
 
         assert yes.action is Action.ADVANCE
 
-    def test_holds_it_with_the_reason_of_a_refusal_until_it_is_given(self) -> None:
-        followed = self.ready()
-        followed.window(*HEALTHY, answers=(Answer("deploy-bot", False, "deploy is running"),))
+    def test_holds_the_release_with_the_reason_of_a_refusal_until_it_is_given(self) -> None:
+        evaluated = self.ready()
+        evaluated.window(*HEALTHY, answers=(Answer("deploy-bot", False, "deploy is running"),))
 
-        assert followed.release.state is State.HOLDING
-        assert followed.last.reason == "not confirmed by deploy-bot: deploy is running"
-        assert followed.window(*HEALTHY).asks == ("deploy-bot",)
-        assert followed.release.state is State.HOLDING
-        followed.window(*HEALTHY, answers=(Answer("deploy-bot", True),))
-        assert followed.release.stage == 2
+        assert evaluated.release.state is State.HOLDING
+        assert evaluated.last.reason == "not confirmed by deploy-bot: deploy is running"
+        assert evaluated.window(*HEALTHY).asks == ("deploy-bot",)
+        assert evaluated.release.state is State.HOLDING
+        evaluated.window(*HEALTHY, answers=(Answer("deploy-bot", True),))
+        assert evaluated.release.stage == 2
 
-    def test_that_was_refused_holds_through_quiet_windows(self) -> None:
-        followed = self.ready()
-        followed.window(*HEALTHY, answers=(Answer("deploy-bot", False, "deploy is running"),))
-        held = followed.release
+    def test_that_was_refused_holds_in_windows_without_data(self) -> None:
+        evaluated = self.ready()
+        evaluated.window(*HEALTHY, answers=(Answer("deploy-bot", False, "deploy is running"),))
+        held = evaluated.release
         for _ in range(3):
-            quiet = followed.window()
+            quiet = evaluated.window()
             assert (quiet.action, quiet.asks) == (Action.HOLD, ())
             assert quiet.reason == "not confirmed by deploy-bot: deploy is running"
-            assert followed.release == held
-        assert followed.window(*HEALTHY).asks == ("deploy-bot",)
-        assert followed.window(*HEALTHY, answers=(Answer("deploy-bot", True),)).action is (
+            assert evaluated.release == held
+        assert evaluated.window(*HEALTHY).asks == ("deploy-bot",)
+        assert evaluated.window(*HEALTHY, answers=(Answer("deploy-bot", True),)).action is (
             Action.ADVANCE
         )
 
     def test_that_was_refused_does_not_hold_when_something_else_is_missing(self) -> None:
-        followed = self.ready()
-        followed.window(*HEALTHY, answers=(Answer("deploy-bot", False, "deploy is running"),))
-        followed.window((900, 0), (100, 3))
+        evaluated = self.ready()
+        evaluated.window(*HEALTHY, answers=(Answer("deploy-bot", False, "deploy is running"),))
+        evaluated.window((900, 0), (100, 3))
 
-        assert followed.last.reason == "the reason to hold has ended"
-        assert followed.release.state is State.RUNNING
+        assert evaluated.last.reason == "the reason to hold has ended"
+        assert evaluated.release.state is State.RUNNING
 
 
 class TestDraft:
     def test_measures_and_decides_nothing(self) -> None:
-        followed = Followed(gated(), state=State.DRAFT, closed=True)
+        evaluated = EvaluatedRelease(gated(), state=State.DRAFT, closed=True)
         for _ in range(40):
-            decision = followed.window({0: (1_000, 10)}, after_ms=HOUR)
+            decision = evaluated.window({0: (1_000, 10)}, after_ms=HOUR)
 
         assert decision.action is Action.HOLD
         assert "40000 operations measured, 400 of them failed" in decision.reason
 
-    def test_what_it_measured_is_no_part_of_the_release(self) -> None:
-        followed = Followed(gated(), state=State.DRAFT, closed=True)
-        followed.window({0: (1_000, 10)})
-        followed.release = machine.begin(followed.release, 60_000, "go")
-        followed.window(*HEALTHY)
+    def test_what_it_measured_is_not_in_the_totals_of_the_release(self) -> None:
+        evaluated = EvaluatedRelease(gated(), state=State.DRAFT, closed=True)
+        evaluated.window({0: (1_000, 10)})
+        evaluated.release = machine.begin(evaluated.release, 60_000, "go")
+        evaluated.window(*HEALTHY)
 
-        assert followed.progress.control.outcomes == 900
-        assert followed.progress.before.outcomes == 1_000
+        assert evaluated.progress.control.outcomes == 900
+        assert evaluated.progress.before.outcomes == 1_000
 
 
-def test_a_check_that_pauses_is_left_to_a_person_while_retries_remain() -> None:
+def test_a_check_that_pauses_uses_no_retry() -> None:
     by = gated(rollback=TestRetries.ONCE)
     pausing = replace(by, checks=(replace(by.checks[0], on_failure=OnFailure.PAUSE),))
-    followed = Followed(pausing)
+    evaluated = EvaluatedRelease(pausing)
 
-    assert followed.window(*BROKEN).action is Action.PAUSE
-    assert followed.release.retries == 0
+    assert evaluated.window(*BROKEN).action is Action.PAUSE
+    assert evaluated.release.retries == 0
 
 
 def test_without_windows_a_percentage_may_always_be_raised() -> None:

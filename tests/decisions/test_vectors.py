@@ -97,7 +97,7 @@ def test_evidence_of_a_regression_that_begins_within_a_stage(kind: str) -> None:
             assert evidence == six_digits(expected[number]), f"window {number}"
 
 
-def test_advance_evidence_over_one_stage() -> None:
+def test_evidence_of_safety_over_one_stage() -> None:
     advance = SafetyEvidence()
 
     for row in VECTORS["advance"]["windows"]:

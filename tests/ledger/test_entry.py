@@ -9,12 +9,12 @@ from tidegate_server.decisions.decide import decide
 from tidegate_server.decisions.progress import Progress
 from tidegate_server.ledger.entry import Entry
 
-from tests.decisions.random_releases import a_life
+from tests.decisions.random_releases import random_ledger
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_the_entries_alone_are_enough_to_decide_everything_again(seed: int) -> None:
-    written = [msgspec.json.encode(entry) for entry in a_life(seed)]
+def test_the_entries_alone_are_enough_to_compute_every_decision_again(seed: int) -> None:
+    written = [msgspec.json.encode(entry) for entry in random_ledger(seed)]
     ledger = [msgspec.json.decode(each, type=Entry) for each in written]
 
     assert ledger[0].checkpoint is not None
@@ -36,8 +36,8 @@ def test_the_entries_alone_are_enough_to_decide_everything_again(seed: int) -> N
         )
 
 
-def test_a_replay_may_also_begin_at_the_checkpoint_of_a_later_epoch() -> None:
-    ledger = a_life(1)
+def test_a_replay_may_start_at_the_checkpoint_of_a_later_epoch() -> None:
+    ledger = random_ledger(1)
     checkpoints = [entry for entry in ledger if entry.checkpoint is not None]
 
     assert len(checkpoints) == 2
@@ -50,6 +50,8 @@ def test_a_replay_may_also_begin_at_the_checkpoint_of_a_later_epoch() -> None:
 
 
 def test_an_ordinary_entry_is_small() -> None:
-    sizes = [len(msgspec.json.encode(entry)) for entry in a_life(1) if entry.checkpoint is None]
+    sizes = [
+        len(msgspec.json.encode(entry)) for entry in random_ledger(1) if entry.checkpoint is None
+    ]
 
     assert max(sizes) < 3_000

@@ -16,41 +16,41 @@ from tidegate_server.ledger.entry import Entry
 from tidegate_server.ledger.replay import Difference, RecordedEntry, Replay
 
 from tests.decisions.ramp import policy
-from tests.decisions.random_releases import EVERYTHING, PLAIN, a_life, written
+from tests.decisions.random_releases import EVERYTHING, PLAIN, random_ledger, written
 
 COOLING = replace(
     policy(100, 100, 10, 100, segments={1: ("team",), 2: ("beta",)}),
     rollback=Rollback(RollbackTo.PREVIOUS_STAGE, 10**9, 3),
 )
-"""Waits in cooldowns in which everyone in a segment has the treatment."""
+"""A policy with cooldowns in which a whole segment gets the treatment."""
 
 RECORDED = Path(__file__).parent / "recorded"
 
 
 def replayed(ledger: Sequence[RecordedEntry]) -> tuple[Replay, list[Difference]]:
-    """A whole ledger decided again."""
+    """Replay a whole ledger."""
     replay = Replay()
     return replay, [each for recorded in ledger for each in replay.add(recorded)]
 
 
 def changed(recorded: RecordedEntry, path: str, value: Any) -> RecordedEntry:
-    """An entry in whose record one value is another."""
-    said = json.loads(json.dumps(recorded.written))
+    """Return an entry with one value changed."""
+    document = json.loads(json.dumps(recorded.written))
     *steps, last = path.split(".")
-    at = said
+    at = document
     for step in steps:
         at = at[int(step)] if isinstance(at, list) else at[step]
     at[int(last) if isinstance(at, list) else last] = value
-    return RecordedEntry(recorded.id, msgspec.convert(said, Entry), said)
+    return RecordedEntry(recorded.id, msgspec.convert(document, Entry), document)
 
 
-def of_fields(differences: list[Difference]) -> set[str]:
+def differing_fields(differences: list[Difference]) -> set[str]:
     return {each.field for each in differences}
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_every_decision_comes_out_again_to_the_last_digit(seed: int) -> None:
-    ledger = a_life(seed)
+def test_every_decision_is_computed_again_to_the_last_digit(seed: int) -> None:
+    ledger = random_ledger(seed)
     replay, differences = replayed(written(ledger))
 
     assert differences == []
@@ -58,16 +58,16 @@ def test_every_decision_comes_out_again_to_the_last_digit(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_so_does_a_life_with_every_check_and_gate(seed: int) -> None:
-    ledger = a_life(seed, by=EVERYTHING, draft=True)
+def test_a_release_with_every_check_and_gate_is_replayed_exactly(seed: int) -> None:
+    ledger = random_ledger(seed, by=EVERYTHING, draft=True)
     replay, differences = replayed(written(ledger))
 
     assert differences == []
     assert replay.decisions == len(ledger)
 
 
-def test_so_does_a_cooldown_in_which_errors_rise_without_a_control_group() -> None:
-    life = a_life(0, by=COOLING)
+def test_a_cooldown_in_which_errors_rise_without_a_control_group_is_replayed_exactly() -> None:
+    life = random_ledger(0, by=COOLING)
     _, differences = replayed(written(life))
     closing = [entry for entry in life if entry.decision.reason.startswith("errors rose at 100 %")]
 
@@ -77,10 +77,10 @@ def test_so_does_a_cooldown_in_which_errors_rise_without_a_control_group() -> No
     }
 
 
-def test_the_lives_had_everything_happen_to_them() -> None:
-    entries = [entry for seed in range(6) for entry in a_life(seed, by=EVERYTHING, draft=True)] + [
-        entry for seed in range(6) for entry in a_life(seed)
-    ]
+def test_the_random_releases_include_every_important_action() -> None:
+    entries = [
+        entry for seed in range(6) for entry in random_ledger(seed, by=EVERYTHING, draft=True)
+    ] + [entry for seed in range(6) for entry in random_ledger(seed)]
     actions = {entry.decision.action for entry in entries}
 
     assert actions >= {
@@ -91,8 +91,8 @@ def test_the_lives_had_everything_happen_to_them() -> None:
     assert any(entry.decision.asks for entry in entries)
 
 
-def test_people_s_moves_in_between_are_counted_and_followed() -> None:
-    ledger = a_life(1)
+def test_changes_by_people_between_decisions_are_counted_and_followed() -> None:
+    ledger = random_ledger(1)
     moves = sum(earlier.after != later.before for earlier, later in pairwise(ledger))
     replay, _ = replayed(written(ledger))
 
@@ -110,8 +110,8 @@ def test_people_s_moves_in_between_are_counted_and_followed() -> None:
         ("after.stage", 9),
     ],
 )
-def test_a_value_that_was_altered_is_found_where_it_is(path: str, value: Any) -> None:
-    ledger = written(a_life(2, windows=40))
+def test_a_value_that_was_altered_is_reported_with_its_path(path: str, value: Any) -> None:
+    ledger = written(random_ledger(2, windows=40))
     ledger[20] = changed(ledger[20], path, value)
     replay, differences = replayed(ledger)
 
@@ -131,7 +131,7 @@ def test_a_value_that_was_altered_is_found_where_it_is(path: str, value: Any) ->
     ],
 )
 def test_another_wording_is_no_difference(path: str) -> None:
-    ledger = written(a_life(1))
+    ledger = written(random_ledger(1))
     number = 0 if path.startswith("decision") or path.startswith("after") else _checkpoint(ledger)
     ledger[number] = changed(ledger[number], path, "in the words of another version")
     replay, differences = replayed(ledger[: number + 1])
@@ -146,25 +146,25 @@ def _checkpoint(ledger: Sequence[RecordedEntry]) -> int:
 
 
 def test_the_last_digit_counts() -> None:
-    ledger = written(a_life(2, windows=40))
+    ledger = written(random_ledger(2, windows=40))
     was = ledger[30].entry.decision.log_evidence
     ledger[30] = changed(ledger[30], "decision.log_evidence", was * (1 + 2**-52))
     _, differences = replayed(ledger)
 
-    assert of_fields(differences) == {"decision.log_evidence"}
+    assert differing_fields(differences) == {"decision.log_evidence"}
 
 
-def test_altered_counts_show_in_every_number_that_rests_on_them() -> None:
-    ledger = written(a_life(2, windows=40))
+def test_altered_counts_change_every_number_that_rests_on_them() -> None:
+    ledger = written(random_ledger(2, windows=40))
     ledger[10] = changed(ledger[10], "window.strata.0.treatment.failing", 9)
     replay, differences = replayed(ledger)
 
-    assert "decision.log_evidence" in of_fields(differences)
+    assert "decision.log_evidence" in differing_fields(differences)
     assert replay.differing > 20
 
 
-def test_an_entry_that_is_missing_is_noticed_and_the_next_checkpoint_helps() -> None:
-    ledger = written(a_life(1))
+def test_a_missing_entry_is_reported_and_the_replay_continues_at_the_next_checkpoint() -> None:
+    ledger = written(random_ledger(1))
     second = next(
         number for number, each in enumerate(ledger) if number and each.entry.checkpoint is not None
     )
@@ -177,8 +177,8 @@ def test_an_entry_that_is_missing_is_noticed_and_the_next_checkpoint_helps() -> 
     assert replay.decisions == len(ledger) - 1 - replay.skipped
 
 
-def test_a_trimmed_ledger_is_replayed_from_the_first_checkpoint_it_has() -> None:
-    ledger = written(a_life(1))[50:]
+def test_a_trimmed_ledger_is_replayed_from_its_first_checkpoint() -> None:
+    ledger = written(random_ledger(1))[50:]
     first = next(number for number, each in enumerate(ledger) if each.entry.checkpoint)
     replay, differences = replayed(ledger)
 
@@ -186,20 +186,20 @@ def test_a_trimmed_ledger_is_replayed_from_the_first_checkpoint_it_has() -> None
     assert (replay.skipped, replay.decisions) == (first, len(ledger) - first)
 
 
-def test_a_checkpoint_that_the_entries_do_not_lead_to_is_found() -> None:
-    ledger = written(a_life(1))
+def test_a_checkpoint_that_does_not_follow_from_the_entries_is_reported() -> None:
+    ledger = written(random_ledger(1))
     second = next(
         number for number, each in enumerate(ledger) if number and each.entry.checkpoint is not None
     )
     ledger[second] = changed(ledger[second], "checkpoint.progress.control.errors", 10**6)
     replay, differences = replayed(ledger[: second + 1])
 
-    assert "checkpoint.progress.control.errors" in of_fields(differences)
+    assert "checkpoint.progress.control.errors" in differing_fields(differences)
     assert replay.differing == 1
 
 
-def test_an_entry_says_nothing_of_a_field_that_its_version_did_not_have() -> None:
-    ledger = written(a_life(2, windows=40))
+def test_a_field_that_an_earlier_version_did_not_have_is_not_compared() -> None:
+    ledger = written(random_ledger(2, windows=40))
     older = json.loads(json.dumps(ledger[20].written))
     del older["decision"]["overdispersion"], older["after"]["retries"]
     older["decision"]["of_a_later_version"] = 1
@@ -209,7 +209,7 @@ def test_an_entry_says_nothing_of_a_field_that_its_version_did_not_have() -> Non
 
 
 def required(of: type, seen: set[type]) -> set[str]:
-    """The fields that every entry must have, through everything that an entry holds."""
+    """Return the fields without a default, of an entry and of everything in it."""
     if of in seen:
         return set()
     seen.add(of)
@@ -228,28 +228,28 @@ def _classes(hint: Any) -> list[type]:
     return [hint, *inner] if is_dataclass(hint) and isinstance(hint, type) else inner
 
 
-def test_no_field_was_added_that_entries_of_earlier_versions_would_have_to_have() -> None:
+def test_no_field_without_a_default_was_added_since_earlier_versions() -> None:
     known = set((RECORDED / "required_fields.txt").read_text().split())
 
     assert required(Entry, set()) <= known
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in RECORDED.glob("*.jsonl")))
-def test_ledgers_that_earlier_versions_wrote_are_still_decided_alike(name: str) -> None:
-    said = [json.loads(line) for line in (RECORDED / name).read_text().splitlines()]
+def test_ledgers_of_earlier_versions_are_replayed_without_differences(name: str) -> None:
+    written_entries = [json.loads(line) for line in (RECORDED / name).read_text().splitlines()]
     ledger = [
         RecordedEntry(f"{number}-0", msgspec.convert(each, Entry), each)
-        for number, each in enumerate(said)
+        for number, each in enumerate(written_entries)
     ]
     replay, differences = replayed(ledger)
 
-    # Another system's logarithms may have another last digit; the replay itself allows none.
+    # Logarithms may differ in their last digit between systems; the replay allows no difference.
     assert [each for each in differences if each.recorded != pytest.approx(each.recomputed)] == []
     assert replay.decisions == len(ledger)
 
 
-def test_stretches_that_meet_at_checkpoints_see_what_the_whole_sees() -> None:
-    ledger = written(a_life(1))
+def test_replays_of_parts_that_meet_at_checkpoints_agree_with_the_whole() -> None:
+    ledger = written(random_ledger(1))
     second = next(
         number for number, each in enumerate(ledger) if number and each.entry.checkpoint is not None
     )
@@ -263,8 +263,10 @@ def test_stretches_that_meet_at_checkpoints_see_what_the_whole_sees() -> None:
 
 
 def test_a_decision_that_cannot_be_carried_out_is_a_difference() -> None:
-    ledger = written(a_life(2, windows=3, by=replace(PLAIN, bake_ms=0)))
+    ledger = written(random_ledger(2, windows=3, by=replace(PLAIN, bake_ms=0)))
     ended = changed(ledger[0], "before.state", "completed")
     _, differences = replayed([ended, *ledger[1:]])
 
-    assert "decision.action" in of_fields(differences) or "after.state" in of_fields(differences)
+    assert "decision.action" in differing_fields(differences) or "after.state" in differing_fields(
+        differences
+    )

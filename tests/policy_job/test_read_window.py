@@ -41,7 +41,7 @@ def test_a_window_has_both_arms_and_the_generation(deployment: Deployment) -> No
     assert window.generation == 1
 
 
-def test_who_reports_is_looked_up(deployment: Deployment) -> None:
+def test_a_window_has_the_number_of_instances_that_report(deployment: Deployment) -> None:
     deployment.start()
     assert read(deployment).live_instances == 0
 
@@ -54,7 +54,7 @@ def instance(id: str, seen_ms: int, *, live: bool, left: bool = False) -> Instan
     return Instance(id, 1, seen_ms, 1.0, "", "", 1, live, left)
 
 
-def test_an_instance_that_went_silent_is_missed_until_it_is_given_up() -> None:
+def test_a_silent_instance_is_lost_until_it_is_forgotten() -> None:
     seen = [
         instance("reports", 100_000, live=True),
         instance("crashed", 60_000, live=False),
@@ -112,7 +112,7 @@ def test_values_are_those_that_were_added_in_the_present_step(deployment: Deploy
     assert next_window().distributions == ()
 
 
-def test_values_of_a_step_that_is_over_are_dropped(
+def test_values_of_an_earlier_step_are_deleted(
     deployment: Deployment, store: Store, raw: redis.Redis
 ) -> None:
     deployment.start(LATENCY)
@@ -135,7 +135,7 @@ def test_values_of_a_step_that_is_over_are_dropped(
     assert raw.keys("*:values:*") == [f"tg:{{shop}}:values:{ENVIRONMENT}:rel_checkout:3".encode()]
 
 
-def test_values_of_a_release_whose_policy_asks_for_none_are_not_kept(
+def test_values_that_no_check_of_the_policy_uses_are_not_kept(
     deployment: Deployment, raw: redis.Redis
 ) -> None:
     deployment.start()

@@ -1,4 +1,4 @@
-"""The server takes exactly the reports that the published schema allows."""
+"""The server accepts exactly the reports that the published schema allows."""
 
 from __future__ import annotations
 
@@ -77,13 +77,13 @@ def test_a_report_is_read_field_by_field() -> None:
     assert report.values == (("rel_1", GroupValues(2, 1, "latency", control, ())),)
 
 
-def test_a_report_of_no_values_may_leave_them_out() -> None:
+def test_a_report_without_values_may_omit_them() -> None:
     without = {name: each for name, each in DOCUMENT.items() if name not in ("values", "leaving")}
     report = ReportBody().load(without)
     assert (report.values, report.leaving) == ((), False)
 
 
-def test_what_is_wrong_with_a_bucket_is_said_of_the_bucket() -> None:
+def test_a_problem_with_a_bucket_has_the_pointer_of_the_bucket() -> None:
     counts = {"482": 1, "7": -1, "8": 1}
     with pytest.raises(ValidationError) as caught:
         ReportBody().load({**DOCUMENT, "values": [{**VALUES, "control": counts}]})

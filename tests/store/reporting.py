@@ -1,4 +1,4 @@
-"""SDK instances that report by hand."""
+"""SDK instances whose reports a test composes."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ RELEASE = "rel_1"
 Arm = Literal["control", "treatment"]
 
 
-def know(store: Store, *releases: str) -> None:
-    """Let the store know releases; what their documents say is not looked at."""
+def add_releases(store: Store, *releases: str) -> None:
+    """Add releases to the store; the content of their documents does not matter."""
     for release in releases:
         where = Address(Kind.RELEASE, release, PRODUCTION)
         store.commit(change(Put(where, QUICK, 0)), durable=False)
 
 
 def totals(exposures: int = 0, outcomes: int = 0, errors: int = 0, micros: int = 0) -> Counts:
-    """One arm's totals."""
+    """Return one arm's totals."""
     return Counts(exposures, outcomes, errors, microseconds=micros)
 
 
@@ -37,14 +37,14 @@ def group(
     step: int = 1,
     stratum: int = 1,
 ) -> tuple[str, GroupCounts]:
-    """Both arms of one group of a release."""
+    """Return both arms of one group of a release."""
     return release, GroupCounts(step, stratum, control, treatment)
 
 
 def failing(
     *users: int, arm: Arm = "treatment", overflow: int = 0, release: str = RELEASE, step: int = 1
 ) -> tuple[str, FailingUsers]:
-    """Users who failed, by number."""
+    """Return failing users, given by number."""
     names = tuple(f"{user * 0x9E3779B97F4A7C15 % 2**64:016x}" for user in users)
     return release, FailingUsers(step, 1, arm, names, overflow)
 
@@ -61,16 +61,16 @@ class Instance:
         self.last = Report(self.id, 0, False, 1, 1.0, "python/1", "web-1", 42)
 
     def next(self, *counts: tuple[str, GroupCounts], **more: Any) -> Report:
-        """The report that comes after the last one."""
+        """Return the report after the last one."""
         self.last = replace(
             self.last, sequence=self.last.sequence + 1, counts=counts, **({"failing": ()} | more)
         )
         return self.last
 
     def send(self, report: Report) -> Reported:
-        """Send a report, perhaps once more."""
+        """Send a report, also one that was sent before."""
         return self.store.report(SHOP, PRODUCTION, report)
 
-    def tell(self, *counts: tuple[str, GroupCounts], **more: Any) -> Reported:
+    def send_next(self, *counts: tuple[str, GroupCounts], **more: Any) -> Reported:
         """Make the next report and send it."""
         return self.send(self.next(*counts, **more))

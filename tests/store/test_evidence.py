@@ -22,22 +22,22 @@ def test_a_release_without_counts_is_in_its_first_generation(store: Store) -> No
 
 
 class TestInstances:
-    def test_are_told_as_their_last_report_has_them(self, store: Store) -> None:
+    def test_have_the_values_of_their_last_report(self, store: Store) -> None:
         earliest = store.now_ms()
-        Instance(store).tell(version=7, interval=2.5, sdk="python/9", host="web-2", pid=99)
+        Instance(store).send_next(version=7, interval=2.5, sdk="python/9", host="web-2", pid=99)
         (found,) = store.instances(SHOP, PRODUCTION)
         assert earliest <= found.seen_ms <= store.now_ms()
         seen = Seen("a" * 32, 7, found.seen_ms, 2.5, "python/9", "web-2", 99, live=True)
         assert found == seen
 
-    def test_come_the_latest_first(self, store: Store, raw: redis.Redis) -> None:
+    def test_are_listed_the_latest_first(self, store: Store, raw: redis.Redis) -> None:
         for number, id in enumerate("abc"):
-            Instance(store, id * 32).tell()
+            Instance(store, id * 32).send_next()
             raw.zadd(f"tg:{{{SHOP}}}:instances:{PRODUCTION}", {id * 32: 10**14 - number})
         assert [each.id[0] for each in store.instances(SHOP, PRODUCTION)] == ["a", "b", "c"]
 
-    def test_of_another_environment_are_its_own(self, store: Store) -> None:
-        Instance(store).tell()
+    def test_of_another_environment_are_not_listed(self, store: Store) -> None:
+        Instance(store).send_next()
         assert store.instances(SHOP, "staging") == []
 
     @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ class TestInstances:
         assert found is not None
         assert found.live is live
 
-    def test_that_said_goodbye_are_neither_live_nor_missed(self) -> None:
+    def test_that_sent_a_last_report_are_neither_live_nor_lost(self) -> None:
         values: list[bytes | None] = [b"4", b"1000000", b"10.0", b"", b"", b"1", b"1"]
         found = evidence.read_instance("i", values, 1_000_000)
         assert found is not None
@@ -62,18 +62,20 @@ class TestInstances:
 
 class TestKillReceipts:
     def test_there_is_none_without_a_kill(self, store: Store) -> None:
-        Instance(store).tell()
+        Instance(store).send_next()
         assert store.kill_receipt(SHOP, PRODUCTION, "checkout") is None
 
-    def test_say_who_has_applied_the_kill_and_who_is_waited_for(self, store: Store) -> None:
+    def test_list_which_instances_have_applied_the_kill_and_which_have_not(
+        self, store: Store
+    ) -> None:
         store.commit(refreshed("checkout"))
         quick, slow = Instance(store, "a" * 32), Instance(store, "b" * 32)
-        quick.tell(version=1)
-        slow.tell(version=1)
+        quick.send_next(version=1)
+        slow.send_next(version=1)
         committed = store.commit(refreshed(killed=("checkout",)))
-        quick.tell(version=2)
+        quick.send_next(version=2)
         newcomer = Instance(store, "c" * 32)
-        newcomer.tell(version=2)
+        newcomer.send_next(version=2)
 
         receipt = store.kill_receipt(SHOP, PRODUCTION, "checkout")
         assert receipt is not None
@@ -81,24 +83,26 @@ class TestKillReceipts:
         assert (receipt.live, receipt.applied, receipt.waiting) == (3, 2, ("b" * 32,))
         assert len(receipt.elapsed_ms) == 1
 
-        slow.tell(version=5)
+        slow.send_next(version=5)
         receipt = store.kill_receipt(SHOP, PRODUCTION, "checkout")
         assert receipt is not None
         assert (receipt.applied, receipt.waiting, len(receipt.elapsed_ms)) == (3, (), 2)
 
-    def test_leave_out_who_does_not_report_any_more(self, store: Store, raw: redis.Redis) -> None:
+    def test_leave_out_instances_that_no_longer_report(
+        self, store: Store, raw: redis.Redis
+    ) -> None:
         store.commit(refreshed("checkout"))
         gone = Instance(store)
-        gone.tell(version=1)
+        gone.send_next(version=1)
         store.commit(refreshed(killed=("checkout",)))
-        gone.tell(version=2)
+        gone.send_next(version=2)
         raw.hset(f"tg:{{{SHOP}}}:instance:{PRODUCTION}:{gone.id}", "seen", 1)
         receipt = store.kill_receipt(SHOP, PRODUCTION, "checkout")
         assert receipt is not None
         assert (receipt.live, receipt.applied, receipt.elapsed_ms) == (0, 0, ())
 
 
-class TestValuesThatAreKept:
+class TestKeptValues:
     BY = replace(
         policy(10, 50, 100),
         checks=(Check(metric=Metric.LATENCY), Check(metric=Metric.CUSTOM, measure="basket")),
@@ -118,7 +122,7 @@ class TestValuesThatAreKept:
             ({"release": "rel_2"}, False),
         ],
     )
-    def test_are_those_that_a_check_looks_at(self, changes: dict[str, Any], kept: bool) -> None:
+    def test_are_those_that_a_check_uses(self, changes: dict[str, Any], kept: bool) -> None:
         releases = {"rel_1": release(self.BY, stage=2, step=4)}
         changed = dict(changes)
         reported = (changed.pop("release", "rel_1"), replace(self.GROUP, **changed))

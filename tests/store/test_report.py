@@ -16,13 +16,13 @@ from tidegate_server.store import Store, evidence
 from tidegate_server.store.reports import Report
 
 from tests.store.changes import PRODUCTION, SHOP, change, everything, refreshed
-from tests.store.reporting import RELEASE, Instance, failing, group, know, totals
+from tests.store.reporting import RELEASE, Instance, add_releases, failing, group, totals
 
 
 @pytest.fixture
 def instance(store: Store) -> Instance:
     """An instance of an environment with one release."""
-    know(store, RELEASE)
+    add_releases(store, RELEASE)
     return Instance(store)
 
 
@@ -39,14 +39,14 @@ class TestTotals:
     def test_the_first_report_counts_in_full_in_both_arms(
         self, store: Store, instance: Instance
     ) -> None:
-        instance.tell(group(totals(90, 80, 7, 6_000), totals(10, 9, 2, 500)))
+        instance.send_next(group(totals(90, 80, 7, 6_000), totals(10, 9, 2, 500)))
         assert only(store) == GroupCounts(
             1, 1, Counts(90, 80, 7, 0, 6_000), Counts(10, 9, 2, 0, 500)
         )
 
     def test_a_later_report_adds_the_difference(self, store: Store, instance: Instance) -> None:
-        instance.tell(group(totals(90, 80, 7, 6_000), totals(10, 9, 2, 500)))
-        instance.tell(group(totals(91, 80, 7, 6_000), totals(30, 29, 3, 501)))
+        instance.send_next(group(totals(90, 80, 7, 6_000), totals(10, 9, 2, 500)))
+        instance.send_next(group(totals(91, 80, 7, 6_000), totals(30, 29, 3, 501)))
         assert only(store) == GroupCounts(
             1, 1, Counts(91, 80, 7, 0, 6_000), Counts(30, 29, 3, 0, 501)
         )
@@ -54,14 +54,14 @@ class TestTotals:
     def test_instances_add_up(self, store: Store, instance: Instance) -> None:
         other = Instance(store, "b" * 32)
         for each in (instance, other, instance):
-            each.tell(group(totals(5, 4), totals(3, 2)))
+            each.send_next(group(totals(5, 4), totals(3, 2)))
         assert only(store) == GroupCounts(1, 1, Counts(10, 8), Counts(6, 4))
 
     def test_releases_steps_and_strata_are_counted_apart(
         self, store: Store, instance: Instance
     ) -> None:
-        know(store, "rel_2")
-        instance.tell(
+        add_releases(store, "rel_2")
+        instance.send_next(
             group(totals(1), totals(2)),
             group(totals(3), totals(4), stratum=2),
             group(totals(5), totals(6), step=2),
@@ -76,62 +76,64 @@ class TestTotals:
 
     def test_the_largest_totals_are_added_exactly(self, store: Store, instance: Instance) -> None:
         large = 2**53
-        instance.tell(group(totals(large - 1, 1, 1, large - 3), totals(large)))
-        instance.tell(group(totals(large, 2, 2, large - 2), totals(large)))
+        instance.send_next(group(totals(large - 1, 1, 1, large - 3), totals(large)))
+        instance.send_next(group(totals(large, 2, 2, large - 2), totals(large)))
         assert only(store) == GroupCounts(1, 1, Counts(large, 2, 2, 0, large - 2), Counts(large))
 
-    def test_a_group_no_longer_mentioned_keeps_what_it_has(
+    def test_a_group_that_is_no_longer_reported_keeps_its_counts(
         self, store: Store, instance: Instance
     ) -> None:
-        instance.tell(group(totals(5), totals(5)))
-        instance.tell(group(totals(1), totals(1), step=2))
-        instance.tell(group(totals(2), totals(1), step=2))
+        instance.send_next(group(totals(5), totals(5)))
+        instance.send_next(group(totals(1), totals(1), step=2))
+        instance.send_next(group(totals(2), totals(1), step=2))
         assert readings(store) == (
             GroupCounts(1, 1, Counts(5), Counts(5)),
             GroupCounts(2, 1, Counts(2), Counts(1)),
         )
 
-    def test_a_release_that_nobody_knows_is_not_counted_and_the_others_are(
+    def test_an_unknown_release_is_not_counted_and_the_others_are(
         self, store: Store, raw: redis.Redis, instance: Instance
     ) -> None:
-        instance.tell(
+        instance.send_next(
             group(totals(1), totals(1), release="rel_gone"),
             group(totals(2), totals(2)),
             failing=(failing(1, release="rel_gone"),),
         )
         assert only(store) == GroupCounts(1, 1, Counts(2), Counts(2))
         assert raw.keys("*rel_gone*") == []
-        # Once it is known, all of it counts.
-        know(store, "rel_gone")
-        instance.tell(group(totals(3), totals(1), release="rel_gone"))
+        # Once the release is known, all of its counts are added.
+        add_releases(store, "rel_gone")
+        instance.send_next(group(totals(3), totals(1), release="rel_gone"))
         assert only(store, "rel_gone") == GroupCounts(1, 1, Counts(3), Counts(1))
 
 
 class TestTrips:
     def test_add_up_over_instances_and_reports(self, store: Store, instance: Instance) -> None:
-        know(store, "rel_2")
+        add_releases(store, "rel_2")
         other = Instance(store, "b" * 32)
-        instance.tell(trips=((RELEASE, Trips(1, 800)),))
-        instance.tell(trips=((RELEASE, Trips(3, 2_000)), ("rel_2", Trips(1, 5))))
-        other.tell(trips=((RELEASE, Trips(1, 50)),))
+        instance.send_next(trips=((RELEASE, Trips(1, 800)),))
+        instance.send_next(trips=((RELEASE, Trips(3, 2_000)), ("rel_2", Trips(1, 5))))
+        other.send_next(trips=((RELEASE, Trips(1, 50)),))
         assert store.evidence(SHOP, PRODUCTION, RELEASE).trips == Trips(4, 2_050)
         assert store.evidence(SHOP, PRODUCTION, "rel_2").trips == Trips(1, 5)
         assert readings(store) == ()
 
-    def test_that_are_told_again_are_counted_once(self, store: Store, instance: Instance) -> None:
+    def test_that_are_reported_again_are_counted_once(
+        self, store: Store, instance: Instance
+    ) -> None:
         for _ in range(3):
-            instance.tell(trips=((RELEASE, Trips(2, 900)),))
+            instance.send_next(trips=((RELEASE, Trips(2, 900)),))
             instance.send(instance.last)
         assert store.evidence(SHOP, PRODUCTION, RELEASE).trips == Trips(2, 900)
 
-    def test_of_a_release_that_nobody_knows_are_left_out(
+    def test_of_an_unknown_release_are_left_out(
         self, store: Store, raw: redis.Redis, instance: Instance
     ) -> None:
-        instance.tell(trips=(("rel_gone", Trips(2, 900)),))
+        instance.send_next(trips=(("rel_gone", Trips(2, 900)),))
         assert raw.keys("*rel_gone*") == []
 
 
-class TestAReportThatComesTwiceLateOrNever:
+class TestRepeatedLateAndLostReports:
     @pytest.mark.parametrize("sequence", [1, 2, 3])
     def test_changes_nothing(
         self, store: Store, raw: redis.Redis, instance: Instance, sequence: int
@@ -145,13 +147,15 @@ class TestAReportThatComesTwiceLateOrNever:
         instance.send(sent[sequence - 1])
         assert everything(raw) == before
 
-    def test_is_made_up_for_by_the_next(self, store: Store, instance: Instance) -> None:
-        instance.tell(group(totals(1), totals(1)))
+    def test_a_lost_report_is_made_up_for_by_the_next_one(
+        self, store: Store, instance: Instance
+    ) -> None:
+        instance.send_next(group(totals(1), totals(1)))
         instance.next(group(totals(5), totals(4)))
-        instance.tell(group(totals(9), totals(7)))
+        instance.send_next(group(totals(9), totals(7)))
         assert only(store) == GroupCounts(1, 1, Counts(9), Counts(7))
 
-    def test_whatever_arrives_the_newest_reports_are_the_sum(
+    def test_the_totals_are_the_sum_of_the_newest_reports_that_arrived(
         self, store: Store, raw: redis.Redis
     ) -> None:
         raw.config_set("appendfsync", "no")
@@ -176,9 +180,9 @@ def added(one: Iterable[int], other: Iterable[int]) -> list[int]:
 def deliver(
     store: Store, raw: redis.Redis, grown: list[tuple[str, list[int]]], arriving: list[int]
 ) -> None:
-    """Two instances count and make reports, of which these arrive, in this order."""
+    """Let two instances compose reports, of which these arrive in this order."""
     raw.flushall()
-    know(store, RELEASE)
+    add_releases(store, RELEASE)
     instances = {name: Instance(store, name * 32) for name in "ab"}
     counted = {name: [0] * 8 for name in "ab"}
     made: list[tuple[Report, list[int]]] = []
@@ -203,40 +207,40 @@ def deliver(
     assert (found or [0] * 8) == expected
 
 
-class TestWhatTheStoreHasForgotten:
-    def test_cannot_be_continued(self, store: Store, raw: redis.Redis, instance: Instance) -> None:
-        instance.tell(group(totals(5), totals(5)))
+class TestForgottenInstances:
+    def test_cannot_continue_their_counts(
+        self, store: Store, raw: redis.Redis, instance: Instance
+    ) -> None:
+        instance.send_next(group(totals(5), totals(5)))
         raw.delete(*raw.keys("*:instance:*"))
         before = everything(raw)
         with pytest.raises(InstanceForgotten) as forgotten:
-            instance.tell(group(totals(9), totals(9)), continues=True)
+            instance.send_next(group(totals(9), totals(9)), continues=True)
         assert "new instance id" in forgotten.value.message
         assert everything(raw) == before
 
-    def test_goes_on_under_a_new_name_with_the_rest(
+    def test_continue_under_a_new_id_with_what_was_not_acknowledged(
         self, store: Store, raw: redis.Redis, instance: Instance
     ) -> None:
-        instance.tell(group(totals(5), totals(5)))
+        instance.send_next(group(totals(5), totals(5)))
         raw.delete(*raw.keys("*:instance:*"))
-        Instance(store, "c" * 32).tell(group(totals(4), totals(4)))
+        Instance(store, "c" * 32).send_next(group(totals(4), totals(4)))
         assert only(store) == GroupCounts(1, 1, Counts(9), Counts(9))
 
-    def test_is_an_instance_that_was_silent_for_long(
-        self, store: Store, raw: redis.Redis, instance: Instance
-    ) -> None:
-        instance.tell()
+    def test_were_silent_for_long(self, store: Store, raw: redis.Redis, instance: Instance) -> None:
+        instance.send_next()
         (key,) = raw.keys("*:instance:*")
         assert 0 < int(raw.ttl(key)) <= evidence.INSTANCE_SECONDS
         raw.delete(key)
         assert store.instances(SHOP, PRODUCTION) == []
 
-    def test_is_tidied_out_of_the_list_of_instances(
+    def test_are_removed_from_the_list_of_instances(
         self, store: Store, raw: redis.Redis, instance: Instance
     ) -> None:
         where = f"tg:{{{SHOP}}}:instances:{PRODUCTION}"
         long_ago = store.now_ms() - evidence.INSTANCE_SECONDS * 1000
         raw.zadd(where, {"old": long_ago, "young": long_ago + 60_000})
-        instance.tell()
+        instance.send_next()
         assert raw.zrange(where, 0, -1) == [b"young", instance.id.encode()]
 
 
@@ -245,41 +249,41 @@ class TestFailingUsers:
         reading = only(store)
         return reading.control.failing, reading.treatment.failing
 
-    def test_are_counted_once_however_often_they_are_named(
+    def test_are_counted_once_however_often_they_are_reported(
         self, store: Store, instance: Instance
     ) -> None:
-        instance.tell(failing=(failing(1, 2),))
-        instance.tell(failing=(failing(2, 3),))
-        Instance(store, "b" * 32).tell(failing=(failing(3, 4),))
+        instance.send_next(failing=(failing(1, 2),))
+        instance.send_next(failing=(failing(2, 3),))
+        Instance(store, "b" * 32).send_next(failing=(failing(3, 4),))
         assert self.failed(store) == (0, 4)
 
-    def test_count_in_the_arm_that_named_them_first(self, store: Store, instance: Instance) -> None:
-        instance.tell(failing=(failing(1, 2, arm="control"), failing(2, 3)))
-        instance.tell(failing=(failing(3, 4, arm="control"),))
+    def test_count_in_the_arm_that_reported_them_first(
+        self, store: Store, instance: Instance
+    ) -> None:
+        instance.send_next(failing=(failing(1, 2, arm="control"), failing(2, 3)))
+        instance.send_next(failing=(failing(3, 4, arm="control"),))
         assert self.failed(store) == (3, 1)
 
-    def test_are_collected_anew_in_every_generation(self, store: Store, instance: Instance) -> None:
-        instance.tell(failing=(failing(1, 2),))
+    def test_count_again_in_every_generation(self, store: Store, instance: Instance) -> None:
+        instance.send_next(failing=(failing(1, 2),))
         store.commit(change(generations=(EvidenceGeneration(PRODUCTION, RELEASE, 2),)))
-        instance.tell(failing=(failing(2, 3),))
+        instance.send_next(failing=(failing(2, 3),))
         assert self.failed(store) == (0, 4)
 
-    def test_of_one_release_say_nothing_about_another(
-        self, store: Store, instance: Instance
-    ) -> None:
-        know(store, "rel_2")
-        instance.tell(failing=(failing(1), failing(1, release="rel_2")))
+    def test_of_one_release_still_count_in_another(self, store: Store, instance: Instance) -> None:
+        add_releases(store, "rel_2")
+        instance.send_next(failing=(failing(1), failing(1, release="rel_2")))
         assert self.failed(store) == (0, 1)
         assert only(store, "rel_2").treatment.failing == 1
 
     def test_without_room_are_counted_as_a_total(self, store: Store, instance: Instance) -> None:
-        instance.tell(failing=(failing(1, overflow=3),))
-        instance.tell(failing=(failing(overflow=5), failing(overflow=2, arm="control")))
+        instance.send_next(failing=(failing(1, overflow=3),))
+        instance.send_next(failing=(failing(overflow=5), failing(overflow=2, arm="control")))
         reading = only(store)
         assert (reading.treatment.overflow, reading.control.overflow) == (5, 2)
         assert self.failed(store) == (0, 1)
 
-    def test_beyond_the_set_are_known_by_a_filter(
+    def test_beyond_the_set_are_remembered_in_a_filter(
         self,
         store: Store,
         raw: redis.Redis,
@@ -289,16 +293,16 @@ class TestFailingUsers:
         monkeypatch.setattr(evidence, "FAILING_ROOM", 10)
         monkeypatch.setattr(evidence, "FILTER_BITS", 1 << 16)
         everyone = range(1, 501)
-        instance.tell(failing=(failing(*everyone),))
+        instance.send_next(failing=(failing(*everyone),))
         assert self.failed(store) == (0, 500)
         assert raw.scard(f"tg:{{{SHOP}}}:failing:{PRODUCTION}:{RELEASE}") == 10
         size: Any = raw.strlen(f"tg:{{{SHOP}}}:failing-filter:{PRODUCTION}:{RELEASE}")
         assert size <= (1 << 16) // 8
-        instance.tell(failing=(failing(*everyone, arm="control"),))
+        instance.send_next(failing=(failing(*everyone, arm="control"),))
         assert self.failed(store) == (0, 500)
 
     def test_by_the_thousand_fit_into_one_report(self, store: Store, instance: Instance) -> None:
-        instance.tell(
+        instance.send_next(
             *(group(totals(1), totals(1), step=step) for step in range(1, 400)),
             failing=(failing(*range(1, 10_001)),),
         )
@@ -307,13 +311,13 @@ class TestFailingUsers:
 
 
 class TestReceipts:
-    """How a report shows that a kill has arrived."""
+    """How a report confirms a kill."""
 
     @pytest.fixture
     def killed(self, store: Store, instance: Instance) -> int:
-        """An instance that reports, then a kill; the kill's version."""
+        """Kill a flag while an instance reports; return the version of the kill."""
         store.commit(refreshed("checkout"))
-        instance.tell()
+        instance.send_next()
         return store.commit(refreshed(killed=("checkout",))).versions[PRODUCTION]
 
     def receipts(self, raw: redis.Redis) -> dict[bytes, bytes]:
@@ -323,9 +327,9 @@ class TestReceipts:
     def test_the_first_report_at_the_kills_version_confirms_it(
         self, raw: redis.Redis, instance: Instance, killed: int
     ) -> None:
-        instance.tell(version=killed - 1)
+        instance.send_next(version=killed - 1)
         assert self.receipts(raw) == {}
-        instance.tell(version=killed)
+        instance.send_next(version=killed)
         receipts = self.receipts(raw)
         assert list(receipts) == [f"checkout|{instance.id}".encode()]
         assert all(int(elapsed) >= 0 for elapsed in receipts.values())
@@ -333,38 +337,40 @@ class TestReceipts:
     def test_later_reports_do_not_change_it(
         self, raw: redis.Redis, instance: Instance, killed: int
     ) -> None:
-        instance.tell(version=killed)
+        instance.send_next(version=killed)
         raw.hset(f"tg:{{{SHOP}}}:receipts:{PRODUCTION}", f"checkout|{instance.id}", "123")
-        instance.tell(version=killed + 1)
+        instance.send_next(version=killed + 1)
         assert list(self.receipts(raw).values()) == [b"123"]
 
     def test_a_repeated_or_overtaken_report_confirms_nothing(
         self, raw: redis.Redis, instance: Instance, killed: int
     ) -> None:
         overtaken = instance.next(version=killed)
-        instance.tell(version=killed - 1)
+        instance.send_next(version=killed - 1)
         instance.send(overtaken)
         assert self.receipts(raw) == {}
 
-    def test_who_was_not_there_before_the_kill_confirms_nothing(
+    def test_an_instance_that_started_after_the_kill_confirms_nothing(
         self, store: Store, raw: redis.Redis, killed: int
     ) -> None:
         newcomer = Instance(store, "b" * 32)
-        newcomer.tell(version=killed)
-        newcomer.tell(version=killed + 1)
+        newcomer.send_next(version=killed)
+        newcomer.send_next(version=killed + 1)
         assert self.receipts(raw) == {}
 
     def test_one_report_may_confirm_several_kills(
         self, store: Store, raw: redis.Redis, instance: Instance, killed: int
     ) -> None:
         second = store.commit(refreshed(killed=("search",))).versions[PRODUCTION]
-        instance.tell(version=second)
+        instance.send_next(version=second)
         flags = {each.decode().partition("|")[0] for each in self.receipts(raw)}
         assert flags == {"checkout", "search"}
 
 
-def test_the_answer_says_the_environments_newest_version(store: Store, instance: Instance) -> None:
-    assert instance.tell().version == 0
+def test_the_answer_has_the_newest_version_of_the_environment(
+    store: Store, instance: Instance
+) -> None:
+    assert instance.send_next().version == 0
     version = store.commit(refreshed("checkout")).versions[PRODUCTION]
-    assert instance.tell().version == version
+    assert instance.send_next().version == version
     assert instance.send(replace(instance.last, sequence=1)).version == version

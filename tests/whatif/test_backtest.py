@@ -21,7 +21,7 @@ from tidegate_server.whatif.simulation import simulate
 from tidegate_server.whatif.traffic_model import Constant, TrafficModel
 
 from tests.decisions.ramp import SEGMENT, policy
-from tests.decisions.random_releases import PLAIN, a_life
+from tests.decisions.random_releases import PLAIN, random_ledger
 from tests.ledger.recorded_release import simulate_recording, simulate_with_ledger
 
 RAMP = policy(10, 5, 25, 50, 100, segments={1: (SEGMENT,)}, min_samples=100, bake_ms=600_000)
@@ -230,7 +230,7 @@ class TestLimits:
         assert report.stages[1].runs == 1.0
 
     def test_the_moves_of_people_are_reported_as_ignored(self) -> None:
-        ledger = a_life(1)
+        ledger = random_ledger(1)
         assert ledger[0].checkpoint is not None
         record = read_recording(ledger[0].checkpoint.release, ledger)
         limits = report_on(PLAIN, record, 2).limits

@@ -5,7 +5,7 @@ from tidegate_server.whatif.recording import EVERYONE, read_recording
 from tidegate_server.whatif.traffic_model import Constant, TrafficModel
 
 from tests.decisions.ramp import SEGMENT, policy
-from tests.decisions.random_releases import EVERYTHING, a_life
+from tests.decisions.random_releases import EVERYTHING, random_ledger
 from tests.ledger.recorded_release import simulate_recording, simulate_with_ledger
 
 STAFF = (SEGMENT,)
@@ -69,7 +69,7 @@ def test_a_segment_that_is_later_counted_with_everyone_keeps_its_share() -> None
 
 
 def test_in_a_recorded_draft_everyone_has_the_control() -> None:
-    ledger = a_life(0, by=EVERYTHING, draft=True)
+    ledger = random_ledger(0, by=EVERYTHING, draft=True)
     assert ledger[0].checkpoint is not None
     record = read_recording(ledger[0].checkpoint.release, ledger)
 

@@ -78,12 +78,12 @@ def decision_text(entry: Entry) -> str:
 def _evidence(decision: Decision) -> str:
     """Return the evidence at a decision whose reason does not mention it."""
     compared = any(check.rollback_at is not None for check in decision.checks)
-    if not compared or decision.action not in _SHOWS_EVIDENCE or "evidence of" in decision.reason:
+    if not compared or decision.action not in _SHOWS_EVIDENCE or "evidence" in decision.reason:
         return ""
     return (
-        f" (evidence of harm {format_log(decision.log_evidence)}, rolls back at "
-        f"{format_number(decision.rollback_at)}; evidence of safety "
-        f"{format_log(decision.log_advance)}, advances at {format_number(decision.advance_at)})"
+        f"; evidence of harm {format_log(decision.log_evidence)} (rolls back at "
+        f"{format_number(decision.rollback_at)}), evidence of safety "
+        f"{format_log(decision.log_advance)} (advances at {format_number(decision.advance_at)})"
     )
 
 
