@@ -1,8 +1,8 @@
-"""The last known snapshot on disk, for a start without a server.
+"""The last snapshot in a file, for a start without the server.
 
-A file holds one snapshot with a digest of it, and says from which server and with which
-token it came. It is replaced as a whole, so several processes may share it, and a reader
-finds one version or another. Whatever is not right with it, the client starts without.
+The file holds one snapshot, its digest, and a digest of the server's address and the token. It
+is replaced as a whole, so several processes can share it, and a reader finds one whole version.
+If anything is wrong with the file, the client starts without it.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ LARGEST_FILE = 64 * 1024 * 1024
 
 
 class SnapshotFile:
-    """A snapshot's place on disk.
+    """The file of one client's last snapshot.
 
     Args:
-        path: the file; its folder is made when it does not exist.
+        path: the file; its folder is made if it does not exist.
         url: the server's address.
         token: the SDK token; only a digest of both is written.
     """
@@ -34,24 +34,24 @@ class SnapshotFile:
     def __init__(self, path: str | os.PathLike[str], url: str, token: str) -> None:
         self._path = Path(path)
         self._origin = hashlib.sha256(f"{url.rstrip('/')}\n{token}".encode()).hexdigest()[:32]
-        self._complained = False
+        self._save_failed = False
 
     def load(self) -> Any | None:
-        """Return the snapshot document; None when there is none that can be trusted."""
+        """Return the snapshot document; None without a file, or with one that cannot be trusted."""
         try:
             with self._path.open("rb") as file:
                 content = file.read(LARGEST_FILE + 1)
         except FileNotFoundError:
             return None
         except OSError as error:
-            log.warning("the cached flags cannot be read: %s", error.strerror)
+            log.warning("cannot read the cached flags: %s", error.strerror)
             return None
         header, _, body = content.partition(b"\n")
         expected = f"{FORMAT} {self._origin} {hashlib.sha256(body).hexdigest()}".encode()
         if header != expected:
-            other = header.startswith(FORMAT.encode()) and self._origin.encode() not in header
-            why = "they are another server's or token's" if other else "the file is damaged"
-            log.warning("the cached flags are ignored: %s", why)
+            foreign = header.startswith(FORMAT.encode()) and self._origin.encode() not in header
+            reason = "they are for another server or token" if foreign else "the file is damaged"
+            log.warning("the cached flags are ignored: %s", reason)
             return None
         try:
             return json.loads(body)
@@ -60,10 +60,10 @@ class SnapshotFile:
             return None
 
     def save(self, document: Any) -> None:
-        """Replace what is there; trouble is told once and never raised."""
+        """Replace the file. A failure is logged once and never raised."""
         body = json.dumps(document, separators=(",", ":")).encode()
         header = f"{FORMAT} {self._origin} {hashlib.sha256(body).hexdigest()}\n".encode()
-        # A name that no other process or thread has, in the folder of the file.
+        # In the folder of the file, with a name that no other process or thread uses.
         draft = self._path.with_name(
             f".{self._path.name}.{os.getpid()}.{threading.get_ident()}.draft"
         )
@@ -76,8 +76,8 @@ class SnapshotFile:
         except OSError as error:
             with contextlib.suppress(OSError):
                 draft.unlink()
-            if not self._complained:
-                log.warning("the flags cannot be cached: %s", error.strerror)
-                self._complained = True
+            if not self._save_failed:
+                log.warning("cannot cache the flags: %s", error.strerror)
+                self._save_failed = True
             return
-        self._complained = False
+        self._save_failed = False

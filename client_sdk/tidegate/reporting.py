@@ -257,10 +257,6 @@ class Reporter:
             self._sent = {sent.sequence: sent}
             return sent
 
-    def compose(self) -> dict[str, Any]:
-        """Return the counts of the next report as JSON."""
-        return counts_document(self.next_report())
-
     def acknowledge(self, sequence: int, active: Collection[ActiveRelease] = ()) -> None:
         """Note that a report arrived, and forget what need not be repeated.
 

@@ -1,7 +1,9 @@
-"""HTTP to the flag server: three requests, and nothing about what they mean.
+"""The three HTTP requests of the SDK, without what they mean.
 
-urllib3 is imported when the first request is made, since it costs more than everything
-else in the SDK together.
+urllib3 is imported at the first request: its import takes longer than all of the SDK.
+
+Threads: ``_lock`` is held while the connection pool is made. ``close`` is called by another
+thread than the one that reads the stream.
 """
 
 from __future__ import annotations
@@ -25,21 +27,21 @@ if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse, PoolManager
 
 CONNECT_SECONDS = 3.0
-ANSWER_SECONDS = 10.0
-"""How long nothing may come of an answer, and how long its headers may take in all."""
+RESPONSE_SECONDS = 10.0
+"""The longest silence within a response."""
 
 WHOLE_SECONDS = 60.0
-"""How long an answer may take in all, and one event of a stream."""
+"""The longest time for a whole response, and for one event of a stream."""
 
 SILENCE_SECONDS = 40.0
-"""A stream that is silent for more than two keep-alives is dead."""
+"""The longest silence of a stream: more than two keep-alives."""
 
 LARGEST_BODY = 64 * 1024 * 1024
 PIECE = 64 * 1024
-"""How much of a compressed answer is taken out at once, whatever it expands to."""
+"""How many bytes of a compressed response are decompressed at once."""
 
-OF_A_LINE = 64
-"""What it takes to keep a line of an event, besides the line."""
+LINE_OVERHEAD = 64
+"""The memory that a line of an event takes in addition to its bytes."""
 
 SDK = f"tidegate-python/{VERSION}"
 
@@ -52,8 +54,8 @@ class Event:
     data: str
 
 
-SIGN_OF_LIFE = Event("sign of life", "")
-"""The server is there and has nothing to say: a comment, or how long to wait after the end."""
+KEEP_ALIVE = Event("keep-alive", "")
+"""A comment or a retry time: the server has no news, but is alive."""
 
 
 class Transport:
@@ -70,27 +72,27 @@ class Transport:
         self.pid: int = os.getpid()
 
     def snapshot(self, version: int | None) -> Any | None:
-        """Return the snapshot document; None when ``version`` is still the newest."""
+        """Return the snapshot document; None if ``version`` is the newest."""
         headers = {"Accept-Encoding": "gzip"}
         if version is not None:
             headers["If-None-Match"] = f'"{version}"'
         response = self._request("GET", "/sdk/v1/snapshot", headers)
-        body = self._whole(response)
-        return None if response.status == 304 else _json(body)
+        body = self._read_body(response)
+        return None if response.status == 304 else _parse_json(body)
 
     def report(self, document: dict[str, Any]) -> bool:
-        """Send a report; False when the server does not know this instance any more."""
+        """Send a report; return False if the server does not know this instance any more."""
         body = json.dumps(document, separators=(",", ":")).encode()
         response = self._request(
             "POST", "/sdk/v1/reports", {"Content-Type": "application/json"}, body
         )
-        answer = self._whole(response)
+        content = self._read_body(response)
         if response.status == 409:
             return False
-        # Somebody in between may answer everything with 200: that acknowledges nothing.
-        found = _json(answer)
-        if not isinstance(found, dict) or not isinstance(found.get("version"), int):
-            raise Unreachable("the answer is not the server's")
+        # A proxy may answer everything with 200: that acknowledges nothing.
+        receipt = _parse_json(content)
+        if not isinstance(receipt, dict) or not isinstance(receipt.get("version"), int):
+            raise Unreachable("the response is not the server's")
         return True
 
     def events(self, last_seen: int | None) -> Iterator[Event]:
@@ -98,14 +100,11 @@ class Transport:
         headers = {"Accept": "text/event-stream", "Cache-Control": "no-cache"}
         if last_seen is not None:
             headers["Last-Event-ID"] = str(last_seen)
-        response = self._send(
-            "GET", "/sdk/v1/stream", headers, None,
-            SILENCE_SECONDS,
-        )  # fmt: skip
+        response = self._send("GET", "/sdk/v1/stream", headers, None, SILENCE_SECONDS)
         self._stream = response
         try:
             if response.status != 200:
-                raise _refusal(response)
+                raise _status_error(response)
             if self._closed:
                 return
             yield from parse_events(self._chunks(response))
@@ -114,11 +113,11 @@ class Transport:
             response.close()
 
     def close(self) -> None:
-        """Make no more requests and end the stream, whoever reads it."""
+        """Make no more requests, and end the stream that another thread reads."""
         self._closed = True
         stream, self._stream = self._stream, None
         if stream is not None:
-            # Closing a response that another thread reads would wait for that thread.
+            # To close a response would wait for the thread that reads it.
             try:
                 stream.shutdown()
             except (AttributeError, OSError, ValueError, RuntimeError):
@@ -127,21 +126,23 @@ class Transport:
     def _chunks(self, response: BaseHTTPResponse) -> Iterator[bytes]:
         errors = _network_errors()
         try:
-            yield from expanded(_arrived(response), response.headers.get("Content-Encoding", ""))
+            yield from decompressed(
+                _received(response), response.headers.get("Content-Encoding", "")
+            )
         except errors as error:
             raise Unreachable(_reason(error)) from None
 
     def _request(
         self, method: str, path: str, headers: dict[str, str], body: bytes | None = None
     ) -> BaseHTTPResponse:
-        response = self._send(method, path, headers, body, ANSWER_SECONDS)
+        response = self._send(method, path, headers, body, RESPONSE_SECONDS)
         if response.status in (200, 304) or (response.status == 409 and method == "POST"):
             return response
         response.close()
-        raise _refusal(response)
+        raise _status_error(response)
 
-    def _whole(self, response: BaseHTTPResponse) -> bytes:
-        """Return an answer's body, which must neither trickle for ever nor fill the memory."""
+    def _read_body(self, response: BaseHTTPResponse) -> bytes:
+        """Return the body of a response, which may neither trickle for ever nor fill the memory."""
         deadline = time.monotonic() + WHOLE_SECONDS
         parts: list[bytes] = []
         size = 0
@@ -150,11 +151,11 @@ class Transport:
                 parts.append(chunk)
                 size += len(chunk)
                 if size > LARGEST_BODY:
-                    raise Unreachable("the answer is too large")
+                    raise Unreachable("the response is too large")
                 if time.monotonic() > deadline:
-                    raise Unreachable("the answer takes too long")
+                    raise Unreachable("the response takes too long")
         finally:
-            # What was read to its end goes back to the pool, anything else is cut.
+            # A connection whose response was read to its end goes back to the pool.
             response.release_conn() if response.closed else response.close()
         return b"".join(parts)
 
@@ -164,14 +165,14 @@ class Transport:
         path: str,
         headers: dict[str, str],
         body: bytes | None,
-        patience: float,
+        read_timeout: float,
     ) -> BaseHTTPResponse:
         if not self._url.startswith(("http://", "https://")):
-            raise Unreachable("the address does not begin with http:// or https://")
+            raise Unreachable("the url does not start with http:// or https://")
         errors = _network_errors()
-        timeout = load("urllib3").Timeout(connect=CONNECT_SECONDS, read=patience)
+        timeout = load("urllib3").Timeout(connect=CONNECT_SECONDS, read=read_timeout)
         try:
-            return self._manager().request(
+            return self._connection_pool().request(
                 method,
                 self._url + path,
                 headers=self._headers | headers,
@@ -184,43 +185,43 @@ class Transport:
         except errors as error:
             raise Unreachable(_reason(error)) from None
 
-    def _manager(self) -> PoolManager:
+    def _connection_pool(self) -> PoolManager:
         with self._lock:
             if self._pool is None:
-                # A host name is looked up with this codec, which is imported late too.
+                # The look-up of a host name uses this codec, which would be imported late too.
                 load("encodings.idna")
                 pool: PoolManager = load("urllib3").PoolManager(
                     num_pools=4, maxsize=2, retries=False
                 )
-                pool.pool_classes_by_scheme = _impatient_pools()
+                pool.pool_classes_by_scheme = _pools_with_header_timeout()
                 self._pool = pool
             return self._pool
 
 
-def _arrived(response: BaseHTTPResponse) -> Iterator[bytes]:
-    # read1 gives what has arrived, without waiting for more.
+def _received(response: BaseHTTPResponse) -> Iterator[bytes]:
+    # read1 returns what has been received, without waiting for more.
     while chunk := response.read1():
         yield chunk
 
 
-def expanded(chunks: Iterator[bytes], encoding: str) -> Iterator[bytes]:
-    """Yield an answer's bytes in pieces that fit the memory, however well it is compressed.
+def decompressed(chunks: Iterator[bytes], encoding: str) -> Iterator[bytes]:
+    """Yield the bytes of a response in small pieces, however well it is compressed.
 
-    A piece is empty where what arrived gives nothing yet.
+    A piece is empty if the received bytes decompress to nothing yet.
 
     Args:
-        chunks: what arrives.
-        encoding: the header ``Content-Encoding``; only gzip is ever asked for.
+        chunks: the received bytes.
+        encoding: the header ``Content-Encoding``; requests ask only for gzip.
 
     Raises:
-        Unreachable: the encoding is another one.
-        zlib.error: it is not gzip.
+        Unreachable: the encoding is not gzip.
+        zlib.error: the bytes are not gzip.
     """
     if encoding.lower() in ("", "identity"):
         yield from chunks
         return
     if encoding.lower() != "gzip":
-        raise Unreachable("the answer is compressed in a way that was not asked for")
+        raise Unreachable("the response has an unknown Content-Encoding")
     decoder = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
     for chunk in chunks:
         while True:
@@ -232,13 +233,14 @@ def expanded(chunks: Iterator[bytes], encoding: str) -> Iterator[bytes]:
 
 
 def parse_events(chunks: Iterator[bytes]) -> Iterator[Event]:
-    """Yield the events in the chunks of a server-sent event stream, and signs of life.
+    """Yield the events of a server-sent event stream, and keep-alives.
 
-    Only what the server sends is understood: one ``event`` and ``data`` lines; ids are in
-    the data. An event that the stream's end cuts off is dropped, as the format asks.
+    Only the fields that the server sends are read: ``event``, ``data`` and ``retry``; the ids
+    are in the data. An incomplete event at the end of the stream is dropped, as the format
+    requires.
 
     Raises:
-        Unreachable: an event is larger than ``LARGEST_BODY``.
+        Unreachable: an event is larger than ``LARGEST_BODY``, or takes too long.
     """
     pending: list[bytes] = []
     name = "message"
@@ -264,7 +266,7 @@ def parse_events(chunks: Iterator[bytes]) -> Iterator[Event]:
                     yield Event(name, "\n".join(data))
                 name, data, size, began = "message", [], len(rest), None
             elif line.startswith(":"):
-                yield SIGN_OF_LIFE
+                yield KEEP_ALIVE
             else:
                 field, _, value = line.partition(":")
                 value = value.removeprefix(" ")
@@ -272,50 +274,50 @@ def parse_events(chunks: Iterator[bytes]) -> Iterator[Event]:
                     name = value
                 elif field == "data":
                     data.append(value)
-                    size += OF_A_LINE
+                    size += LINE_OVERHEAD
                 elif field == "retry":
-                    yield SIGN_OF_LIFE
+                    yield KEEP_ALIVE
 
 
-def _impatient_pools() -> dict[str, Any]:
-    """Connection pools whose requests fail when an answer's headers take too long in all.
+def _pools_with_header_timeout() -> dict[str, Any]:
+    """Return connection pools whose requests fail if the headers take too long in all.
 
-    A time-out of a socket begins anew with every byte, so it does not end a trickle.
+    The time-out of a socket starts again with every byte, so it does not end a trickle.
     """
     connection, pools = load("urllib3.connection"), load("urllib3.connectionpool")
 
-    def impatient(base: Any) -> Any:
-        class Impatient(base):  # type: ignore[misc] # the base is known only once it is loaded
+    def with_timeout(base: Any) -> Any:
+        class Connection(base):  # type: ignore[misc] # the base is known only once it is loaded
             def getresponse(self) -> Any:
-                watch = threading.Timer(ANSWER_SECONDS + SILENCE_SECONDS, _cut, [self.sock])
-                watch.daemon = True
-                # No thread starts while the interpreter ends; then others see to the end.
+                timer = threading.Timer(RESPONSE_SECONDS + SILENCE_SECONDS, _shut_down, [self.sock])
+                timer.daemon = True
+                # No thread can be started while the interpreter ends; there it is not needed.
                 with suppress(RuntimeError):
-                    watch.start()
+                    timer.start()
                 try:
                     return super().getresponse()
                 finally:
-                    watch.cancel()
+                    timer.cancel()
 
-        return Impatient
+        return Connection
 
     return {
         "http": type(
             "Pool",
             (pools.HTTPConnectionPool,),
-            {"ConnectionCls": impatient(connection.HTTPConnection)},
+            {"ConnectionCls": with_timeout(connection.HTTPConnection)},
         ),
         "https": type(
             "SecurePool",
             (pools.HTTPSConnectionPool,),
-            {"ConnectionCls": impatient(connection.HTTPSConnection)},
+            {"ConnectionCls": with_timeout(connection.HTTPSConnection)},
         ),
     }
 
 
-def _cut(connected: Any) -> None:
+def _shut_down(connection: Any) -> None:
     try:
-        connected.shutdown(socket.SHUT_RDWR)
+        connection.shutdown(socket.SHUT_RDWR)
     except (AttributeError, OSError):
         return
 
@@ -324,20 +326,20 @@ def _network_errors() -> tuple[type[Exception], ...]:
     return (load("urllib3.exceptions").HTTPError, OSError, ValueError, zlib.error)
 
 
-def _json(body: bytes) -> Any:
+def _parse_json(body: bytes) -> Any:
     try:
         return json.loads(body)
     except ValueError:
-        raise Unreachable("the answer is not JSON") from None
+        raise Unreachable("the response is not JSON") from None
 
 
-def _refusal(response: BaseHTTPResponse) -> Unreachable:
+def _status_error(response: BaseHTTPResponse) -> Unreachable:
     status = response.status
     if status in (401, 403):
         return Refused(f"the token is refused ({status})")
-    wait = response.headers.get("Retry-After", "")
-    # A date there is not waited for.
-    seconds = float(wait) if wait.isascii() and wait.isdigit() else 0.0
+    retry_after = response.headers.get("Retry-After", "")
+    # A date is ignored.
+    seconds = float(retry_after) if retry_after.isascii() and retry_after.isdigit() else 0.0
     return Unreachable(f"the server answers {status}", seconds)
 
 

@@ -15,6 +15,7 @@ from tidegate_server.ofrep.exposures import ExposureCounts, exposures_by_release
 from tidegate_server.store import Store
 
 from tests.http_calls import CHECKOUT, POLICY, PRODUCTION, PROJECT, Caller
+from tests.sdk.reports import report_document
 
 ALL = "/ofrep/v1/evaluate/flags"
 ONE = f"{ALL}/checkout"
@@ -118,9 +119,9 @@ def test_an_outcome_without_a_duration_has_no_latency() -> None:
     recorded = ExposureCounts()
     released = {"rel_1": Exposure("rel_1", 1, 1, "treatment", (LATENCY,))}
     recorded.count_outcome(released, "ok", None, "ann", {})
-    assert recorded.reporter.compose()["values"] == []
+    assert report_document(recorded.reporter)["values"] == []
     recorded.count_outcome(released, "ok", 0, "ann", {})
-    (values,) = recorded.reporter.compose()["values"]
+    (values,) = report_document(recorded.reporter)["values"]
     assert values["treatment"] == {"0": 1}
 
 
@@ -208,7 +209,7 @@ def evaluation(release: str = "r1", step: int = 1, arm: Any = "control") -> Eval
 
 
 def exposure_count(recorded: ExposureCounts) -> int:
-    groups = recorded.reporter.compose()["counts"]
+    groups = report_document(recorded.reporter)["counts"]
     return sum(group[arm]["exposures"] for group in groups for arm in ("control", "treatment"))
 
 
@@ -237,7 +238,7 @@ def test_only_measures_of_the_release_are_counted() -> None:
         released, "ok", None, "ann", {"basket": 3.0, "other": 1.0, "latency": 9.0}
     )
     recorded.count_outcome(released, "ok", 1_500, "ann", {})
-    values = recorded.reporter.compose()["values"]
+    values = report_document(recorded.reporter)["values"]
     counted = {each["measure"]: sum(each["treatment"].values()) for each in values}
     assert counted == {"latency": 1, "basket": 1}
 

@@ -32,7 +32,7 @@ def flag_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlagServer
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Minutes become moments; what is tried is that there is an end, not when it comes."""
-    monkeypatch.setattr(transport, "ANSWER_SECONDS", 0.3)
+    monkeypatch.setattr(transport, "RESPONSE_SECONDS", 0.3)
     monkeypatch.setattr(transport, "SILENCE_SECONDS", 0.6)
     monkeypatch.setattr(transport, "WHOLE_SECONDS", 0.5)
     monkeypatch.setattr(sync, "RETRY", Backoff(0.08, 0.2, 0.5))

@@ -96,7 +96,7 @@ def test_an_application_starts_with_its_defaults_and_recovers(
 
 
 @pytest.mark.parametrize("how", BAD)
-def test_an_application_under_way_keeps_its_flags_and_recovers(
+def test_a_running_application_keeps_its_flags_and_recovers(
     proxy: Proxy, environment: Environment, caplog: pytest.LogCaptureFixture, how: str
 ) -> None:
     client = Client(proxy.url, environment.token)
@@ -120,7 +120,7 @@ def test_an_application_under_way_keeps_its_flags_and_recovers(
         client.close()
 
 
-def test_a_certificate_that_nobody_trusts_is_not_trusted(
+def test_an_untrusted_certificate_is_rejected(
     proxy: Proxy,
     environment: Environment,
     certificate: tuple[str, str],
@@ -137,7 +137,7 @@ def test_a_certificate_that_nobody_trusts_is_not_trusted(
         client.close()
 
 
-def test_a_stream_that_falls_silent_is_given_up(proxy: Proxy, environment: Environment) -> None:
+def test_a_silent_stream_is_replaced(proxy: Proxy, environment: Environment) -> None:
     """The machine slept, and the other end has long gone: no byte comes, and no end."""
     text = f"event: snapshot\ndata: {json.dumps(environment.snapshot())}\n\n".encode()
     proxy.become(bad_proxy.falling_silent(text))
@@ -152,7 +152,7 @@ def test_a_stream_that_falls_silent_is_given_up(proxy: Proxy, environment: Envir
         client.close()
 
 
-def test_a_version_that_goes_back_is_followed(proxy: Proxy, environment: Environment) -> None:
+def test_a_lower_version_is_applied(proxy: Proxy, environment: Environment) -> None:
     """The server's store was restored from an older copy: what it says now holds."""
     client = Client(proxy.url, environment.token)
     try:
@@ -167,7 +167,7 @@ def test_a_version_that_goes_back_is_followed(proxy: Proxy, environment: Environ
         client.close()
 
 
-def test_a_kill_arrives_through_polling_when_streams_do_not_pass(
+def test_a_kill_arrives_by_polling_when_streams_are_cut(
     proxy: Proxy, environment: Environment, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A proxy in between that cuts every stream: the flags still come, and stay fresh."""
@@ -231,7 +231,7 @@ class TestWithACache:
         finally:
             second.close()
 
-    def test_a_damaged_file_is_as_none(
+    def test_a_damaged_file_is_ignored(
         self, proxy: Proxy, environment: Environment, tmp_path: Path
     ) -> None:
         path = tmp_path / "flags"
@@ -245,7 +245,7 @@ class TestWithACache:
         finally:
             client.close()
 
-    def test_a_file_of_a_newer_schema_is_as_none(
+    def test_a_file_of_a_newer_schema_is_ignored(
         self, environment: Environment, tmp_path: Path
     ) -> None:
         path = tmp_path / "flags"
@@ -273,7 +273,7 @@ def test_memory_is_bounded_whatever_a_stream_sends(
             pass
 
 
-def test_nothing_of_the_token_is_in_the_log(
+def test_the_token_is_not_logged(
     proxy: Proxy, environment: Environment, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)

@@ -19,6 +19,7 @@ from tests.sdk import bad_proxy
 from tests.sdk.bad_proxy import Proxy
 from tests.sdk.conftest import Connect
 from tests.sdk.documents import a_flag, a_release, a_snapshot
+from tests.sdk.reports import report_document
 from tests.sdk.server import Environment
 from tests.waiting import soon
 
@@ -71,7 +72,7 @@ def test_starting_does_not_wait_for_the_server(hanging: Proxy, environment: Envi
 @pytest.mark.parametrize(
     "url", ["http://127.0.0.1:9", "http://host.invalid", "nonsense", "http://[::1", "ftp://a"]
 )
-def test_starting_does_not_raise_for_an_address_that_leads_nowhere(url: str) -> None:
+def test_starting_does_not_raise_for_an_invalid_url(url: str) -> None:
     client = Client(url, "token")
     try:
         assert client.status().state == "starting"
@@ -86,7 +87,7 @@ def test_starting_does_not_raise_for_an_address_that_leads_nowhere(url: str) -> 
         client.close()
 
 
-def test_an_address_and_a_token_may_come_from_the_environment(
+def test_url_and_token_are_read_from_the_environment(
     environment: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     environment.flag("checkout")
@@ -104,7 +105,7 @@ def test_an_address_and_a_token_may_come_from_the_environment(
     ("given", "missing"),
     [({}, "TIDEGATE_URL"), ({"url": "http://127.0.0.1:9"}, "TIDEGATE_TOKEN")],
 )
-def test_without_an_address_or_a_token_it_says_so_and_gives_defaults(
+def test_without_a_url_or_a_token_it_logs_so_and_returns_defaults(
     given: dict[str, str],
     missing: str,
     caplog: pytest.LogCaptureFixture,
@@ -120,7 +121,7 @@ def test_without_an_address_or_a_token_it_says_so_and_gives_defaults(
     client.close()
 
 
-def test_it_is_silent_unless_somebody_listens() -> None:
+def test_it_prints_nothing_without_a_log_handler() -> None:
     program = (
         "import tidegate, time\n"
         "client = tidegate.Client('http://127.0.0.1:9', 'token')\n"
@@ -158,7 +159,7 @@ def test_an_offline_client_has_no_network_and_no_threads() -> None:
     assert client.boolean_details("checkout", False, ANN).error_code is None
 
 
-def test_an_offline_client_of_something_else_is_refused() -> None:
+def test_an_offline_client_needs_a_valid_snapshot() -> None:
     with pytest.raises(WireError, match="/flags"):
         Client.offline({**a_snapshot(), "flags": []})
     with pytest.raises(WireError, match="/flags/a/type"):
@@ -168,7 +169,7 @@ def test_an_offline_client_of_something_else_is_refused() -> None:
 # Asking
 
 
-def test_each_type_is_asked_for_by_its_name(many: Client) -> None:
+def test_each_type_has_a_method(many: Client) -> None:
     assert many.boolean("boolean", False, ANN) is True
     assert many.string("string", "", ANN) == "dark"
     assert many.integer("number", 0, ANN) == 20
@@ -177,13 +178,13 @@ def test_each_type_is_asked_for_by_its_name(many: Client) -> None:
     assert many.object("object", {}, ANN) == {"ink": ["black"]}
 
 
-def test_an_object_may_be_changed_by_who_got_it(many: Client) -> None:
+def test_changing_a_returned_object_does_not_change_the_flag(many: Client) -> None:
     mine: Any = many.object("object", {}, ANN)
     mine["ink"].append("blue")
     assert many.object("object", {}, ANN) == {"ink": ["black"]}
 
 
-def test_details_may_be_pickled_and_copied(many: Client) -> None:
+def test_details_can_be_pickled_and_copied(many: Client) -> None:
     details: EvaluationDetails[Any] = many.object_details("object", {}, ANN)
     for again in (pickle.loads(pickle.dumps(details)), copy.deepcopy(details), copy.copy(details)):
         assert type(again) is type(details)
@@ -191,7 +192,7 @@ def test_details_may_be_pickled_and_copied(many: Client) -> None:
         assert again.metadata == {"flagVersion": 1}
 
 
-def test_details_say_why(many: Client) -> None:
+def test_details_give_the_reason(many: Client) -> None:
     details = many.string_details("string", "", ANN)
     assert (details.flag_key, details.value, details.variant) == ("string", "dark", "on")
     assert (details.reason, details.error_code, details.error_message) == ("STATIC", None, None)
@@ -240,7 +241,7 @@ class FuriousKey:
     ],
     ids=lambda each: type(each).__name__,
 )
-def test_no_question_raises(key: Any, context: Any) -> None:
+def test_no_evaluation_raises(key: Any, context: Any) -> None:
     when = {"attribute": "plan", "operator": "equals", "value": "pro"}
     rule = {"id": "r", "when": when, "serve": {"variant": "off"}}
     client = Client.offline(
@@ -259,7 +260,7 @@ def test_no_question_raises(key: Any, context: Any) -> None:
 
 
 @pytest.mark.parametrize("key", ["\ud800", "ann\udfff", "😀\ud83d"], ids=ascii)
-def test_a_key_that_is_no_text_is_as_none(key: str) -> None:
+def test_a_targeting_key_that_is_not_text_counts_as_missing(key: str) -> None:
     """JSON and headers can bring one, and the hash function would crash the process."""
     flags = [
         a_flag("half", release=a_release((50, []))),
@@ -277,10 +278,10 @@ def test_a_key_that_is_no_text_is_as_none(key: str) -> None:
         with client.operation(context) as operation:
             client.boolean("open", False)
             operation.fail()
-    assert client._reporter.compose()["failing"] == []
+    assert report_document(client._reporter)["failing"] == []
 
 
-def test_a_salt_that_is_no_text_costs_its_flag() -> None:
+def test_a_salt_that_is_not_text_makes_only_its_flag_unreadable() -> None:
     half = {"split": [{"variant": "on", "weight": 50}, {"variant": "off", "weight": 50}]}
     flags = [
         a_flag("split", salt="\ud800", default=half),
@@ -297,7 +298,7 @@ def test_a_salt_that_is_no_text_costs_its_flag() -> None:
 # How it stands
 
 
-def test_a_client_tells_how_it_stands(environment: Environment, connect: Connect) -> None:
+def test_the_status_of_a_connected_client(environment: Environment, connect: Connect) -> None:
     environment.flag("checkout")
     client = connect()
     soon(lambda: client.status().state == "connected", "it is connected")
@@ -329,7 +330,7 @@ def test_a_change_arrives(environment: Environment, client: Client) -> None:
     )
 
 
-def test_who_listens_is_told_and_may_fail(
+def test_a_listener_is_notified_and_may_raise(
     environment: Environment, client: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.ERROR, "tidegate")
@@ -351,7 +352,7 @@ def test_who_listens_is_told_and_may_fail(
     assert len(heard) == 1
 
 
-def test_who_listens_late_is_told_of_the_trouble_that_there_is(environment: Environment) -> None:
+def test_a_late_listener_is_notified_of_the_present_problem(environment: Environment) -> None:
     client = Client(environment.url, "wrong")
     heard: list[ClientEvent] = []
     try:
@@ -362,7 +363,7 @@ def test_who_listens_late_is_told_of_the_trouble_that_there_is(environment: Envi
         client.close()
 
 
-def test_threads_ask_while_flags_change(environment: Environment, client: Client) -> None:
+def test_threads_evaluate_while_flags_change(environment: Environment, client: Client) -> None:
     environment.flag("checkout")
     soon(lambda: client.status().version == environment.version, "the flag arrived")
     stop = threading.Event()

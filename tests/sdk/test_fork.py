@@ -98,7 +98,7 @@ def counted(environment: Environment, release: str) -> tuple[int, int, int]:
     )
 
 
-def test_everyone_counts_what_it_did_itself(environment: Environment) -> None:
+def test_each_process_counts_its_own_operations(environment: Environment) -> None:
     id = release(environment)
     program = Program(
         environment,
@@ -125,7 +125,7 @@ wait()
     assert {each["id"] for each in environment.instances()} == {each["instance"] for each in said}
 
 
-def test_children_get_changes_and_grandchildren_do(environment: Environment) -> None:
+def test_children_and_grandchildren_get_changes(environment: Environment) -> None:
     environment.flag("checkout")
     program = Program(
         environment,
@@ -148,7 +148,9 @@ wait()
     assert program.end() == [{"who": "grandchild", "killed": True}]
 
 
-def test_a_unit_of_work_that_was_under_way_is_the_parents(environment: Environment) -> None:
+def test_an_operation_that_was_open_at_the_fork_counts_in_the_parent_only(
+    environment: Environment,
+) -> None:
     id = release(environment)
     program = Program(
         environment,
@@ -168,7 +170,7 @@ with client.operation(tidegate.Context("ann")) as operation:
     assert counted(environment, id) == (4, 1, 1)
 
 
-def test_a_fork_while_others_count_and_report(environment: Environment) -> None:
+def test_a_fork_while_other_threads_count_and_report(environment: Environment) -> None:
     """Locks that other threads hold at that moment are held for ever in the child's copy."""
     id = release(environment)
     program = Program(
@@ -220,7 +222,7 @@ wait()
     assert program.end() == [{"state": "closed", "value": False, "threads": 1}]
 
 
-def test_a_child_of_a_client_that_has_no_flags_yet_gets_them(environment: Environment) -> None:
+def test_a_child_forked_before_the_first_flags_gets_them(environment: Environment) -> None:
     environment.flag("checkout")
     program = Program(
         environment,

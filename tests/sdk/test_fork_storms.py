@@ -57,7 +57,7 @@ stop.set()
 """In each round: two by the parent, and three by each of 2 + 4 + 8 descendants."""
 
 
-def test_forks_within_forks_while_reports_and_changes_are_under_way(
+def test_nested_forks_while_reports_and_changes_go_on(
     environment: Environment,
 ) -> None:
     id = release(environment)
@@ -77,7 +77,7 @@ def test_forks_within_forks_while_reports_and_changes_are_under_way(
     assert counted(environment, id)[0] == 12 * (2 + 3 * (2 + 4 + 8))
 
 
-def test_a_child_that_becomes_another_program_reports_nothing(environment: Environment) -> None:
+def test_a_child_that_executes_another_program_reports_nothing(environment: Environment) -> None:
     id = release(environment)
     program = Program(
         environment,
@@ -94,7 +94,7 @@ work("parent again", 5)
     assert counted(environment, id)[0] == 10
 
 
-def test_a_daemon_is_an_instance_of_its_own(environment: Environment, tmp_path: Path) -> None:
+def test_a_daemon_is_its_own_instance(environment: Environment, tmp_path: Path) -> None:
     environment.flag("checkout")
     id = environment.release("checkout")
     program = Program(
@@ -156,7 +156,7 @@ def begin_and_work(address: tuple[str, str, int]) -> None:
     operate(client, f"user-{number}")
 
 
-def test_clients_that_are_made_in_workers_of_a_pool_report_at_their_end(
+def test_clients_made_in_pool_workers_report_when_the_workers_end(
     environment: Environment,
 ) -> None:
     environment.flag("checkout")

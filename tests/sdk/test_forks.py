@@ -171,7 +171,7 @@ def uwsgi(*options: str) -> Callable[[int], list[str]]:
     return command
 
 
-def live_and_die(server: Served) -> None:
+def check_worker_lives(server: Served) -> None:
     """What every server with workers must go through with nothing lost."""
     seen: dict[int, str] = {}
 
@@ -217,7 +217,7 @@ def live_and_die(server: Served) -> None:
     assert server.counted() == server.answered, server.log.read_text()
 
 
-def be_recycled(server: Served) -> None:
+def check_recycled_workers(server: Served) -> None:
     """Work until workers have been replaced for their age, and end."""
     answers: Counter[int] = Counter()
 
@@ -234,11 +234,11 @@ def be_recycled(server: Served) -> None:
 
 
 @pytest.mark.parametrize("kind", all_of(GUNICORN))
-def test_workers_of_gunicorn_live_and_die(
+def test_gunicorn_workers_count_exactly_until_they_end(
     kind: str, environment: Environment, tmp_path: Path
 ) -> None:
     with served(environment, tmp_path / "log", gunicorn(*GUNICORN[kind])) as server:
-        live_and_die(server)
+        check_worker_lives(server)
 
 
 @pytest.mark.parametrize("kind", all_of(GUNICORN))
@@ -247,13 +247,15 @@ def test_nothing_is_lost_when_gunicorn_recycles_its_workers(
 ) -> None:
     options = [*GUNICORN[kind], "--max-requests", str(LIFETIME)]
     with served(environment, tmp_path / "log", gunicorn(*options)) as server:
-        be_recycled(server)
+        check_recycled_workers(server)
 
 
 @pytest.mark.parametrize("kind", all_of(UWSGI))
-def test_workers_of_uwsgi_live_and_die(kind: str, environment: Environment, tmp_path: Path) -> None:
+def test_uwsgi_workers_count_exactly_until_they_end(
+    kind: str, environment: Environment, tmp_path: Path
+) -> None:
     with served(environment, tmp_path / "log", uwsgi(*UWSGI[kind])) as server:
-        live_and_die(server)
+        check_worker_lives(server)
 
 
 @pytest.mark.parametrize("kind", all_of(UWSGI))
@@ -262,16 +264,16 @@ def test_nothing_is_lost_when_uwsgi_recycles_its_workers(
 ) -> None:
     command = uwsgi(*UWSGI[kind], "--max-requests", str(LIFETIME), "--min-worker-lifetime", "0")
     with served(environment, tmp_path / "log", command) as server:
-        be_recycled(server)
+        check_recycled_workers(server)
 
 
 @pytest.mark.long
-def test_workers_of_uwsgi_begin_also_when_its_hook_is_taken(
+def test_uwsgi_workers_connect_even_if_another_library_replaces_the_hook(
     environment: Environment, tmp_path: Path
 ) -> None:
     command = uwsgi("--module", "tests.sdk.decorated:application")
     with served(environment, tmp_path / "log", command) as server:
-        live_and_die(server)
+        check_worker_lives(server)
 
 
 def far_away(proxy: Proxy, client: socket.socket) -> None:

@@ -89,7 +89,7 @@ def server() -> Iterator[RestartingServer]:
     server.close()
 
 
-def until_all_came(server: RestartingServer) -> None:
+def wait_until_all_connected(server: RestartingServer) -> None:
     deadline = time.monotonic() + 120
     while len(server.came) < CLIENTS:
         assert time.monotonic() < deadline, f"{len(server.came)} of {CLIENTS} came"
@@ -97,16 +97,16 @@ def until_all_came(server: RestartingServer) -> None:
 
 
 @pytest.mark.long
-def test_clients_come_back_spread_over_time_after_a_restart(server: RestartingServer) -> None:
+def test_clients_reconnect_spread_over_time_after_a_restart(server: RestartingServer) -> None:
     clients = [Client(f"http://127.0.0.1:{server.port}", "a token") for _ in range(CLIENTS)]
     try:
-        until_all_came(server)
+        wait_until_all_connected(server)
         assert all(client.wait_until_ready(60) for client in clients)
         server.stop()
         server.came.clear()
         time.sleep(DOWN_SECONDS)
         server.start()
-        until_all_came(server)
+        wait_until_all_connected(server)
         slices = Counter(int(moment / SLICE_SECONDS) for moment in server.came)
         assert max(slices.values()) < SHARE * CLIENTS, sorted(slices.items())
         assert all(client.boolean("checkout", False) for client in clients)

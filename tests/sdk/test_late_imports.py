@@ -26,7 +26,7 @@ def loaded_after(code: str) -> set[str]:
     return set(run(f"import sys\n{code}\nprint(*sys.modules)").split())
 
 
-def test_an_import_alone_brings_nothing_that_works() -> None:
+def test_importing_the_package_imports_no_working_module() -> None:
     loaded = loaded_after("import tidegate")
     heavy = {"urllib3", "ssl", "re2", "socket", "json", "hashlib", "asyncio", "email"}
     heavy |= {"dataclasses", "inspect"}
@@ -36,7 +36,7 @@ def test_an_import_alone_brings_nothing_that_works() -> None:
     assert loaded & (heavy | inner) == set()
 
 
-def test_a_client_without_a_network_needs_none() -> None:
+def test_an_offline_client_imports_no_network_module() -> None:
     loaded = loaded_after(
         "import tidegate\n"
         "tidegate.Client.offline({'schema': 1, 'project': 'p', 'environment': 'e',"
@@ -46,7 +46,7 @@ def test_a_client_without_a_network_needs_none() -> None:
     assert loaded & {"urllib3", "ssl", "re2", "tidegate.transport"} == set()
 
 
-def test_a_module_is_loaded_by_its_name() -> None:
+def test_load_returns_the_module() -> None:
     assert load("json") is json
 
 
@@ -77,7 +77,7 @@ VALUE = "loaded"
 """
 
 
-def test_a_child_that_was_forked_during_an_import_can_import(tmp_path: Path) -> None:
+def test_a_child_forked_during_an_import_can_import(tmp_path: Path) -> None:
     """Else it would wait for ever for a lock of a thread that does not exist there."""
     (tmp_path / "slow_to_import.py").write_text(SLOW)
     assert run(FORKED, str(tmp_path)).split() == ["loaded", "0"]

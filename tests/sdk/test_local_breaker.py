@@ -120,7 +120,7 @@ AWAY: dict[str, Mode] = {
 
 
 @pytest.mark.parametrize("how", AWAY)
-def test_a_release_that_fails_while_the_server_is_away_is_closed_and_told_of_later(
+def test_a_release_that_fails_during_an_outage_is_closed_and_reported_later(
     proxy: Proxy,
     environment: Environment,
     start: Start,
@@ -157,7 +157,7 @@ def test_a_release_that_fails_while_the_server_is_away_is_closed_and_told_of_lat
     assert treatment.failing == treatment.errors == visitors.treated
 
 
-def test_who_gets_the_control_meanwhile_is_no_evidence(
+def test_users_of_a_closed_release_are_no_evidence(
     proxy: Proxy, environment: Environment, start: Start
 ) -> None:
     release = environment.release("checkout", GUARDED)
@@ -188,7 +188,7 @@ def test_a_release_whose_policy_does_not_allow_it_stays_open(
     assert serves(client, "banner") == {True, False}
 
 
-def test_while_the_server_is_there_it_decides(environment: Environment, start: Start) -> None:
+def test_while_connected_only_the_server_decides(environment: Environment, start: Start) -> None:
     release = environment.release("checkout", GUARDED)
     client = connected(start())
     Visitors(client, "checkout").come(300)
@@ -220,7 +220,7 @@ def test_a_treatment_that_works_stays_open_through_an_outage(
     assert serves(client) == {True, False}
 
 
-def test_the_next_start_without_the_server_begins_with_what_it_said(
+def test_the_next_start_without_the_server_uses_the_servers_flags(
     proxy: Proxy, environment: Environment, start: Start, tmp_path: Path
 ) -> None:
     environment.release("checkout", GUARDED)
@@ -233,7 +233,7 @@ def test_the_next_start_without_the_server_begins_with_what_it_said(
     assert serves(second) == {False}
 
 
-def test_what_changed_meanwhile_holds_when_the_server_is_back(
+def test_changes_made_during_the_outage_apply_afterwards(
     proxy: Proxy, environment: Environment, start: Start
 ) -> None:
     environment.release("checkout", GUARDED)
@@ -249,7 +249,7 @@ def test_what_changed_meanwhile_holds_when_the_server_is_back(
     soon(lambda: serves(client) == {True, False}, "it is open again")
 
 
-def test_it_is_not_open_for_a_moment_when_the_server_is_back_and_has_killed_it(
+def test_a_release_killed_during_the_outage_does_not_open_in_between(
     proxy: Proxy, environment: Environment, start: Start
 ) -> None:
     environment.release("checkout", GUARDED)
@@ -271,7 +271,7 @@ def test_it_is_not_open_for_a_moment_when_the_server_is_back_and_has_killed_it(
     assert killed == [True]
 
 
-def test_it_may_be_closed_in_each_outage_anew(
+def test_a_release_can_be_closed_again_in_the_next_outage(
     proxy: Proxy, environment: Environment, start: Start
 ) -> None:
     release = environment.release("checkout", GUARDED)
@@ -288,7 +288,7 @@ def test_it_may_be_closed_in_each_outage_anew(
         )
 
 
-def test_a_child_of_a_process_that_closed_it_begins_with_it_closed(
+def test_a_forked_child_starts_with_the_release_closed(
     proxy: Proxy, environment: Environment, start: Start
 ) -> None:
     environment.release("checkout", GUARDED)
@@ -310,7 +310,7 @@ def test_a_child_of_a_process_that_closed_it_begins_with_it_closed(
     os.waitpid(pid, 0)
 
 
-def test_a_client_that_is_closed_watches_no_more(
+def test_a_closed_client_stops_watching(
     proxy: Proxy, environment: Environment, start: Start
 ) -> None:
     environment.release("checkout", GUARDED)
@@ -321,7 +321,7 @@ def test_a_client_that_is_closed_watches_no_more(
     assert client.status().state == "closed"
 
 
-def test_it_is_told_of_with_what_failed_when_reports_arrive_before_flags_do(
+def test_an_open_trip_is_reported_with_its_failures_if_reports_arrive_before_flags(
     proxy: Proxy, environment: Environment, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     release = environment.release("checkout", GUARDED)
@@ -346,7 +346,7 @@ def test_it_is_told_of_with_what_failed_when_reports_arrive_before_flags_do(
     assert environment.evidence(release).trips.count == 1
 
 
-def test_where_no_thread_can_be_started_flags_are_kept_fresh_all_the_same(
+def test_updates_go_on_when_no_thread_can_be_started(
     proxy: Proxy, environment: Environment, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     environment.release("checkout", GUARDED)
@@ -367,13 +367,13 @@ def test_where_no_thread_can_be_started_flags_are_kept_fresh_all_the_same(
     closed(client, Visitors(client, "checkout"))
 
 
-def test_stopping_waits_for_no_lock_since_a_signal_may_come_in_the_midst_of_anything() -> None:
+def test_stopping_waits_for_no_lock_so_that_a_signal_handler_may_do_it() -> None:
     breaker = LocalBreaker(Reporter(), lambda: None, lambda flags: None, lambda event: None)
     with breaker._lock:
         breaker.stop()
 
 
-def test_a_budget_that_was_spent_stays_so_while_a_release_has_nothing_to_watch() -> None:
+def test_a_spent_budget_stays_spent_while_a_release_is_not_watched() -> None:
     def flags(percentage: float) -> CompiledSnapshot:
         guarded = {"local_breaker": {"relative": 0.1, "absolute": 0.0}}
         another = a_release((50, []), id="rel_2", **guarded)

@@ -55,19 +55,19 @@ class Process:
         return [f"{self.users - each:016x}" for each in range(number)]
 
 
-def test_a_treatment_that_always_fails_is_closed_at_the_first_look() -> None:
+def test_a_treatment_that_always_fails_is_closed_after_the_first_window() -> None:
     assert Process().window((90, 0), (10, 10)) == [
         Trip("checkout", "rel_1", Counts(outcomes=90, failing=0), Counts(outcomes=10, failing=10))
     ]
 
 
-def test_it_is_closed_once() -> None:
+def test_a_release_is_closed_once() -> None:
     process = Process()
     assert process.window((90, 0), (10, 10))
     assert not process.window((90, 0), (10, 10))
 
 
-def test_a_trip_tells_of_the_whole_outage() -> None:
+def test_a_trip_has_the_counts_of_the_whole_outage() -> None:
     process = Process()
     assert not process.window((90, 1), (10, 2))
     (trip,) = process.window((90, 0), (10, 9))
@@ -77,19 +77,19 @@ def test_a_trip_tells_of_the_whole_outage() -> None:
     )
 
 
-def test_a_few_users_are_not_enough_however_unlikely_it_is() -> None:
+def test_a_few_failing_users_are_not_enough_however_unlikely_they_are() -> None:
     rare = replace(RELEASE, openings=(Opening(1, 0.1),))
     process = Process(rare)
     assert not process.window((9_990, 0), (10, LEAST_FAILING - 1))
     assert process.window((9_990, 0), (10, 1))
 
 
-def test_what_fails_in_both_arms_alike_is_not_closed() -> None:
+def test_equal_failures_in_both_arms_do_not_close_a_release() -> None:
     process = Process()
     assert not any(process.window((90, 45), (10, 5)) for _ in range(100))
 
 
-def test_what_the_policy_tolerates_is_not_closed() -> None:
+def test_failures_within_the_tolerance_do_not_close_a_release() -> None:
     strict, lax = Process(), Process(replace(RELEASE, local_breaker=Tolerance(4.0, 0.0)))
     assert any(strict.window((900, 18), (100, 8)) for _ in range(20))
     assert not any(lax.window((900, 18), (100, 8)) for _ in range(20))
@@ -113,7 +113,7 @@ def test_strata_without_a_control_group_are_no_evidence() -> None:
     assert process.window((90, 0), (10, 10), stratum=2)
 
 
-def test_another_step_or_release_is_no_evidence() -> None:
+def test_counts_of_another_step_or_release_are_no_evidence() -> None:
     process = Process()
     for group in (("rel_1", 3, 1), ("rel_2", 4, 1)):
         process.ended[group] = 90, 10
@@ -121,7 +121,7 @@ def test_another_step_or_release_is_no_evidence() -> None:
         assert not process.outage.add_window(process.ended, failed)
 
 
-def test_what_happened_before_the_outage_is_no_evidence() -> None:
+def test_counts_from_before_the_outage_are_no_evidence() -> None:
     ended = {("rel_1", 4, 1): (900, 100)}
     outage = OutageEvidence({"checkout": RELEASE}, ended, {})
     failed: dict[tuple[Group, Arm], list[str]] = {
@@ -142,7 +142,7 @@ def test_only_releases_that_allow_it_and_have_a_control_group_are_watched() -> N
     ) == {"a": RELEASE}
 
 
-def test_each_outage_and_each_epoch_spends_its_own_part_of_the_budget() -> None:
+def test_each_outage_and_each_epoch_spends_a_part_of_the_budget() -> None:
     spent: dict[str, int] = {}
     process = Process(spent=spent)
     for _ in range(EPOCH_WINDOWS):
@@ -155,7 +155,7 @@ def test_each_outage_and_each_epoch_spends_its_own_part_of_the_budget() -> None:
     assert sum(1 / (k * (k + 1)) for k in range(1, 10_000)) <= 1
 
 
-def test_a_connection_that_comes_and_goes_within_a_window_spends_nothing() -> None:
+def test_an_outage_shorter_than_a_window_spends_nothing() -> None:
     spent: dict[str, int] = {}
     for _ in range(1_000):
         Process(spent=spent)
@@ -163,7 +163,7 @@ def test_a_connection_that_comes_and_goes_within_a_window_spends_nothing() -> No
     assert spent == {"rel_1": 1}
 
 
-def test_a_user_who_failed_in_an_earlier_epoch_may_fail_anew() -> None:
+def test_a_user_who_failed_in_an_earlier_epoch_counts_again() -> None:
     process = Process()
     group = ("rel_1", 4, 1)
     users = [f"{number:016x}" for number in range(4)]
@@ -177,7 +177,9 @@ def test_a_user_who_failed_in_an_earlier_epoch_may_fail_anew() -> None:
 
 
 @pytest.mark.parametrize(("share", "rate"), [(1.0, 0.3), (10.0, 0.02), (50.0, 0.1)])
-def test_a_harmless_release_is_hardly_ever_closed(share: float, rate: float) -> None:
+def test_a_harmless_release_is_closed_only_with_the_promised_probability(
+    share: float, rate: float
+) -> None:
     """Ville's inequality: whatever their number, in at most ``FALSE_ALARM`` of the processes.
 
     The bound below is three standard deviations above what is promised.

@@ -39,7 +39,7 @@ def spawned(url: str, token: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
-def test_what_children_did_is_reported_at_their_end(
+def test_children_report_when_they_end(
     environment: Environment, connect: Connect, method: str
 ) -> None:
     environment.flag("checkout")

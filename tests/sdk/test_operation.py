@@ -19,6 +19,7 @@ from tidegate.operation import MOST_VALUES, current
 
 from tests.sdk.documents import a_flag, a_release, a_snapshot, prerequisites
 from tests.sdk.integrations.counted import SNAPSHOT, counted, counts
+from tests.sdk.reports import report_document
 
 ANN, BOB = Context("ann"), Context("bob")
 
@@ -53,7 +54,7 @@ def test_an_exception_that_leaves_the_block_is_an_error(client: Client) -> None:
     assert counted(client) == counts(1, 1, 1, failing=1)
 
 
-def test_an_exception_that_stays_in_the_block_is_none(client: Client) -> None:
+def test_an_exception_caught_in_the_block_is_no_error(client: Client) -> None:
     with client.operation(ANN):
         ask(client)
         with pytest.raises(ValueError, match="x"):
@@ -61,7 +62,7 @@ def test_an_exception_that_stays_in_the_block_is_none(client: Client) -> None:
     assert counted(client) == counts(1, 1, 0)
 
 
-def test_a_unit_of_work_may_say_that_it_failed(client: Client) -> None:
+def test_an_operation_can_be_marked_as_failed(client: Client) -> None:
     with client.operation(ANN) as operation:
         ask(client)
         operation.fail()
@@ -71,13 +72,13 @@ def test_a_unit_of_work_may_say_that_it_failed(client: Client) -> None:
 @pytest.mark.parametrize(
     "leaving", [KeyboardInterrupt, SystemExit, GeneratorExit, asyncio.CancelledError]
 )
-def test_being_stopped_is_nobodys_failure(client: Client, leaving: type[BaseException]) -> None:
+def test_an_interrupt_has_no_outcome(client: Client, leaving: type[BaseException]) -> None:
     with pytest.raises(leaving):
         leave_by(leaving, client)
     assert counted(client) == counts(1, 0, 0)
 
 
-def test_a_cancelled_unit_of_work_was_exposed_and_that_is_all(client: Client) -> None:
+def test_a_cancelled_operation_has_only_its_exposures(client: Client) -> None:
     with client.operation(ANN) as operation:
         ask(client)
         operation.cancel()
@@ -94,7 +95,7 @@ def test_it_ends_once(client: Client) -> None:
     assert counted(client) == counts(1, 1, 0)
 
 
-def test_work_without_a_block_begins_and_ends_itself(client: Client) -> None:
+def test_an_operation_can_begin_and_end_without_a_block(client: Client) -> None:
     operation = client.operation(ANN).begin()
     ask(client)
     operation.end()
@@ -106,7 +107,7 @@ def test_its_duration_is_reported(client: Client) -> None:
     with client.operation(ANN):
         ask(client)
         threading.Event().wait(0.002)
-    (group,) = client._reporter.compose()["counts"]
+    (group,) = report_document(client._reporter)["counts"]
     assert group["treatment"]["microseconds"] >= 2_000
 
 
@@ -115,7 +116,9 @@ def test_its_duration_is_reported(client: Client) -> None:
 
 def basket(client: Client) -> dict[str, int]:
     """The treatment's values of ``basket_value``, by bucket."""
-    found = [each for each in client._reporter.compose()["values"] if each["measure"] != "latency"]
+    found = [
+        each for each in report_document(client._reporter)["values"] if each["measure"] != "latency"
+    ]
     return dict(found[0]["treatment"]) if found else {}
 
 
@@ -127,16 +130,14 @@ def test_its_duration_is_a_value(client: Client) -> None:
     with client.operation(ANN):
         ask(client)
         threading.Event().wait(0.002)
-    (each,) = client._reporter.compose()["values"]
+    (each,) = report_document(client._reporter)["values"]
     ((number, count),) = each["treatment"].items()
     assert (each["measure"], count) == ("latency", 1)
     assert int(number) >= bucket_of(0.002)
 
 
 @pytest.mark.parametrize("asks_first", [True, False])
-def test_a_value_counts_whether_the_flag_was_asked_for_before_or_after(
-    client: Client, asks_first: bool
-) -> None:
+def test_a_value_counts_before_and_after_the_evaluation(client: Client, asks_first: bool) -> None:
     with client.operation(ANN) as operation:
         if asks_first:
             ask(client)
@@ -154,7 +155,7 @@ def test_the_last_of_several_values_counts(client: Client) -> None:
     assert basket(client) == {bucket(99.5): 1}
 
 
-def test_a_value_that_nobody_asked_for_costs_nothing(client: Client) -> None:
+def test_a_value_that_no_release_asks_for_is_ignored(client: Client) -> None:
     with client.operation(ANN) as operation:
         ask(client)
         operation.measure("clicks", 3)
@@ -162,18 +163,20 @@ def test_a_value_that_nobody_asked_for_costs_nothing(client: Client) -> None:
     assert client.status().dropped == 0
 
 
-def test_a_value_of_work_that_is_cancelled_does_not_count(client: Client) -> None:
+def test_a_value_of_a_cancelled_operation_does_not_count(client: Client) -> None:
     operation = client.operation(ANN).begin()
     ask(client)
     operation.measure("basket_value", 5)
     operation.cancel()
-    assert client._reporter.compose()["values"] == []
+    assert report_document(client._reporter)["values"] == []
 
 
 @pytest.mark.parametrize(
     "value", [math.nan, math.inf, -math.inf, 10**400, "much", None, [1], object()]
 )
-def test_what_is_no_finite_number_is_dropped_and_counted(client: Client, value: Any) -> None:
+def test_a_value_that_is_not_a_finite_number_is_dropped_and_counted(
+    client: Client, value: Any
+) -> None:
     with client.operation(ANN) as operation:
         ask(client)
         operation.measure("basket_value", value)
@@ -182,14 +185,14 @@ def test_what_is_no_finite_number_is_dropped_and_counted(client: Client, value: 
     assert counted(client) == counts(1, 1, 0)
 
 
-def test_a_value_that_comes_after_the_end_is_dropped(client: Client) -> None:
+def test_a_value_after_the_end_is_dropped(client: Client) -> None:
     with client.operation(ANN) as operation:
         ask(client)
     operation.measure("basket_value", 5)
     assert basket(client) == {}
 
 
-def test_values_without_end_do_not_fill_the_memory(client: Client) -> None:
+def test_very_many_values_do_not_fill_the_memory(client: Client) -> None:
     with client.operation(ANN) as operation:
         ask(client)
         operation.measure("basket_value", 1)
@@ -200,7 +203,7 @@ def test_values_without_end_do_not_fill_the_memory(client: Client) -> None:
     assert client.status().dropped == 1_000 - MOST_VALUES + 1
 
 
-def test_a_client_measures_in_its_own_operation_alone(client: Client) -> None:
+def test_a_client_measures_only_in_its_own_operation(client: Client) -> None:
     other = Client.offline(SNAPSHOT)
     client.measure("basket_value", 5)  # outside of any
     with client.operation(ANN):
@@ -209,7 +212,7 @@ def test_a_client_measures_in_its_own_operation_alone(client: Client) -> None:
     assert (basket(client), basket(other)) == ({}, {})
 
 
-def test_a_client_fails_its_own_operation_alone(client: Client) -> None:
+def test_a_client_fails_only_its_own_operation(client: Client) -> None:
     client.fail()  # outside of any
     with client.operation(ANN):
         ask(client)
@@ -224,7 +227,7 @@ def test_a_client_fails_its_own_operation_alone(client: Client) -> None:
 # What it is exposed to
 
 
-def test_asking_twice_is_one_exposure(client: Client) -> None:
+def test_evaluating_a_flag_twice_is_one_exposure(client: Client) -> None:
     with client.operation(ANN):
         ask(client)
         ask(client)
@@ -236,7 +239,7 @@ def test_without_a_release_there_is_nothing_to_count() -> None:
     client = Client.offline(a_snapshot(a_flag("plain")))
     with client.operation(ANN):
         assert client.boolean("plain", False)
-    assert client._reporter.compose()["counts"] == []
+    assert report_document(client._reporter)["counts"] == []
 
 
 def test_outside_of_an_operation_there_is_no_outcome(client: Client) -> None:
@@ -253,34 +256,34 @@ def test_a_prerequisites_release_counts_too() -> None:
     client = Client.offline(a_snapshot(asked, flag))
     with client.operation(ANN):
         assert client.boolean("asks", False)
-    counts = client._reporter.compose()["counts"]
+    counts = report_document(client._reporter)["counts"]
     assert [group["release"] for group in counts] == ["rel_asked", "rel_asks"]
     assert all(group["treatment"]["outcomes"] == 1 for group in counts)
 
 
-def test_of_a_releases_arms_the_first_counts() -> None:
+def test_the_first_arm_of_a_release_counts() -> None:
     """Somebody else may be asked about, and get the other arm."""
     flag = a_flag("a", release=a_release((50, [])))
     client = Client.offline(a_snapshot(flag))
     arms = {client.boolean("a", False, Context(f"u{n}")): Context(f"u{n}") for n in range(30)}
-    before = client._reporter.compose()["counts"][0]
+    before = report_document(client._reporter)["counts"][0]
     with client.operation(arms[True]):
         client.boolean("a", False)
         client.boolean("a", False, arms[False])
-    (after,) = client._reporter.compose()["counts"]
+    (after,) = report_document(client._reporter)["counts"]
     assert after["treatment"]["outcomes"] == 1
     assert after["control"] == before["control"]
 
 
-def test_another_context_than_the_operations_is_who_failed(client: Client) -> None:
+def test_the_failing_user_is_the_one_of_the_evaluations_context(client: Client) -> None:
     with client.operation(ANN) as operation:
         ask(client, BOB)
         operation.fail()
-    (part,) = client._reporter.compose()["failing"]
+    (part,) = report_document(client._reporter)["failing"]
     assert part["users"] == [user_hash("bob")]
 
 
-def test_an_operation_of_another_client_gets_no_exposures_of_this_one(client: Client) -> None:
+def test_an_operation_of_another_client_gets_no_exposures(client: Client) -> None:
     other = Client.offline(SNAPSHOT)
     with other.operation(ANN):
         ask(client)
@@ -291,7 +294,7 @@ def test_an_operation_of_another_client_gets_no_exposures_of_this_one(client: Cl
 # Whose it is
 
 
-def test_the_operations_context_is_the_current_one() -> None:
+def test_evaluations_use_the_operations_context() -> None:
     rule = {
         "id": "ann",
         "when": {"attribute": "targetingKey", "operator": "equals", "value": "ann"},
@@ -305,7 +308,7 @@ def test_the_operations_context_is_the_current_one() -> None:
     assert client.boolean("a", True) is True
 
 
-def test_a_context_is_asked_for_when_the_first_flag_is(client: Client) -> None:
+def test_a_context_is_resolved_once_at_the_first_evaluation(client: Client) -> None:
     asked: list[int] = []
 
     def who() -> Context:
@@ -320,11 +323,11 @@ def test_a_context_is_asked_for_when_the_first_flag_is(client: Client) -> None:
         ask(client)
         operation.fail()
     assert asked == [1]
-    (part,) = client._reporter.compose()["failing"]
+    (part,) = report_document(client._reporter)["failing"]
     assert part["users"] == [user_hash("ann")]
 
 
-def test_a_context_that_cannot_be_found_is_said_once_and_costs_nothing(
+def test_a_context_callback_that_raises_is_logged_once(
     client: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
     class NotLoggedIn(Exception):
@@ -343,7 +346,7 @@ def test_a_context_that_cannot_be_found_is_said_once_and_costs_nothing(
     ]
 
 
-def test_what_is_no_context_is_said_once_and_costs_nothing(
+def test_a_context_callback_that_returns_another_type_is_logged_once(
     client: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def who() -> Context:
@@ -360,7 +363,7 @@ def test_what_is_no_context_is_said_once_and_costs_nothing(
 
 
 @pytest.mark.parametrize("wrong", [{"targetingKey": "ann"}, "ann", 7, None], ids=repr)
-def test_a_context_of_the_wrong_type_raises_nowhere(client: Client, wrong: Any) -> None:
+def test_a_context_of_the_wrong_type_raises_nothing(client: Client, wrong: Any) -> None:
     for operation in (client.operation(wrong), client.operation_of(lambda: wrong)):
         with operation:
             ask(client)
@@ -383,7 +386,7 @@ def test_operations_nest(client: Client) -> None:
     assert counted(client) == counts(2, 2, 1, failing=1)
 
 
-def test_the_outer_one_may_end_first(client: Client) -> None:
+def test_the_outer_operation_may_end_first(client: Client) -> None:
     """As when a response is closed after the next request began."""
     outer = client.operation(ANN).begin()
     inner = client.operation(BOB).begin()
@@ -396,7 +399,7 @@ def test_the_outer_one_may_end_first(client: Client) -> None:
     assert counted(client) == counts(1, 1, 0)
 
 
-def test_one_that_ended_elsewhere_is_current_for_nobody_for_long(client: Client) -> None:
+def test_an_operation_that_ended_in_another_thread_does_not_stay_current(client: Client) -> None:
     left_behind = client.operation(ANN).begin()
     ended = threading.Thread(target=left_behind.end)
     ended.start()
@@ -408,7 +411,9 @@ def test_one_that_ended_elsewhere_is_current_for_nobody_for_long(client: Client)
     assert counted(client) == counts(1, 1, 0)
 
 
-def test_what_is_asked_after_the_end_counts_alone(client: Client) -> None:
+def test_an_evaluation_after_the_end_counts_as_an_exposure_without_an_outcome(
+    client: Client,
+) -> None:
     operation = client.operation(ANN)
     with operation:
         later = contextvars.copy_context()
@@ -417,7 +422,7 @@ def test_what_is_asked_after_the_end_counts_alone(client: Client) -> None:
     assert counted(client) == counts(1, 0, 0)
 
 
-def test_a_thread_has_an_operation_of_its_own(client: Client) -> None:
+def test_each_thread_has_its_own_operation(client: Client) -> None:
     barrier = threading.Barrier(4)
     seen: dict[int, bool] = {}
 
@@ -436,7 +441,7 @@ def test_a_thread_has_an_operation_of_its_own(client: Client) -> None:
     assert counted(client) == counts(4, 4, 2, failing=2)
 
 
-def test_a_task_has_an_operation_of_its_own(client: Client) -> None:
+def test_each_task_has_its_own_operation(client: Client) -> None:
     async def work(number: int) -> None:
         with client.operation(Context(f"u{number}")) as operation:
             await asyncio.sleep(0)
@@ -454,7 +459,7 @@ def test_a_task_has_an_operation_of_its_own(client: Client) -> None:
     assert counted(client) == counts(10, 10, 5, failing=5)
 
 
-def test_a_task_that_is_cancelled_is_no_outcome(client: Client) -> None:
+def test_a_cancelled_task_has_no_outcome(client: Client) -> None:
     async def work() -> None:
         with client.operation(ANN):
             ask(client)
@@ -471,7 +476,7 @@ def test_a_task_that_is_cancelled_is_no_outcome(client: Client) -> None:
     assert counted(client) == counts(1, 0, 0)
 
 
-def test_what_a_unit_of_work_hands_to_a_thread_belongs_to_it(client: Client) -> None:
+def test_a_thread_with_a_copy_of_the_context_belongs_to_the_operation(client: Client) -> None:
     async def main() -> None:
         with client.operation(ANN):
             assert await asyncio.to_thread(ask, client)
@@ -480,7 +485,7 @@ def test_what_a_unit_of_work_hands_to_a_thread_belongs_to_it(client: Client) -> 
     assert counted(client) == counts(1, 1, 0)
 
 
-def test_an_end_while_a_task_still_asks_is_no_accident() -> None:
+def test_an_operation_can_end_while_a_task_evaluates() -> None:
     """Flags are asked in other threads of the same operation while it ends."""
     flags = [
         a_flag(f"f{number}", release=a_release((100, []), id=f"rel_{number}"))
@@ -502,7 +507,9 @@ def test_an_end_while_a_task_still_asks_is_no_accident() -> None:
         begun.wait()
         operation.end()
         asking.join()
-    exposures = sum(each["treatment"]["exposures"] for each in client._reporter.compose()["counts"])
+    exposures = sum(
+        each["treatment"]["exposures"] for each in report_document(client._reporter)["counts"]
+    )
     assert exposures <= 20 * 300
 
 

@@ -23,26 +23,24 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "cache" / "flags"
 
 
-def test_what_was_saved_is_loaded(path: Path) -> None:
+def test_a_saved_snapshot_is_loaded(path: Path) -> None:
     SnapshotFile(path, URL, TOKEN).save(document())
     assert SnapshotFile(path, URL + "/", TOKEN).load() == document()
 
 
-def test_a_file_that_is_not_there_is_no_trouble(
-    path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_missing_file_logs_nothing(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert SnapshotFile(path, URL, TOKEN).load() is None
     assert caplog.records == []
 
 
-def test_nobody_else_may_read_it_and_no_secret_is_in_it(path: Path) -> None:
+def test_only_the_owner_can_read_the_file_and_it_has_no_secret(path: Path) -> None:
     SnapshotFile(path, URL, TOKEN).save(document())
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert TOKEN not in path.read_text()
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "text", "json"])
-def test_a_damaged_file_is_ignored_with_one_line(
+def test_a_damaged_file_is_ignored_with_one_log_line(
     path: Path, caplog: pytest.LogCaptureFixture, damage: str
 ) -> None:
     file = SnapshotFile(path, URL, TOKEN)
@@ -63,15 +61,15 @@ def test_a_damaged_file_is_ignored_with_one_line(
 
 
 @pytest.mark.parametrize(("url", "token"), [("http://other.example", TOKEN), (URL, "another")])
-def test_another_servers_or_tokens_flags_are_not_taken(
+def test_flags_for_another_server_or_token_are_ignored(
     path: Path, caplog: pytest.LogCaptureFixture, url: str, token: str
 ) -> None:
     SnapshotFile(path, URL, TOKEN).save(document())
     assert SnapshotFile(path, url, token).load() is None
-    assert "another server's or token's" in caplog.text
+    assert "another server or token" in caplog.text
 
 
-def test_a_folder_that_cannot_be_written_is_told_once(
+def test_a_folder_that_cannot_be_written_is_logged_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "file").write_text("in the way")
@@ -79,10 +77,10 @@ def test_a_folder_that_cannot_be_written_is_told_once(
     file.save(document())
     file.save(document())
     assert len(caplog.records) == 1
-    assert "cannot be cached" in caplog.text
+    assert "cannot cache the flags" in caplog.text
 
 
-def test_a_failed_save_leaves_what_was_there(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_save_keeps_the_old_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = SnapshotFile(path, URL, TOKEN)
     file.save(document(1))
 
@@ -101,7 +99,7 @@ def write_often(path: str, first: int) -> None:
         file.save({**document(version), "padding": "x" * (version % 97) * 50})
 
 
-def test_processes_that_write_at_once_leave_one_whole_file(path: Path) -> None:
+def test_processes_that_write_at_the_same_time_leave_one_whole_file(path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     writers = [
         context.Process(target=write_often, args=(str(path), first)) for first in (1_000, 2_000)

@@ -23,6 +23,7 @@ from tidegate_server.sdk_api.report_schemas import ReportBody
 from tidegate_server.store.reports import Report
 from tidegate_server.web.settings import ApiSettings
 
+from tests.sdk.reports import report_document
 from tests.sdk.server import ENVIRONMENT, POLICY, Environment
 from tests.wire_schemas import REPORT, violations
 
@@ -88,9 +89,9 @@ def users(report: dict[str, Any]) -> set[str]:
 
 def test_a_report_has_both_arms_or_neither() -> None:
     reporter = Reporter()
-    assert reporter.compose()["counts"] == []
+    assert report_document(reporter)["counts"] == []
     an_operation(reporter, exposure(arm="control"))
-    (group,) = reporter.compose()["counts"]
+    (group,) = report_document(reporter)["counts"]
     assert group["control"] == dict(zip(MEASURES, (1, 1, 0, 1_000), strict=True))
     assert group["treatment"] == dict.fromkeys(MEASURES, 0)
 
@@ -98,7 +99,7 @@ def test_a_report_has_both_arms_or_neither() -> None:
 def test_an_operation_counts_for_every_release_it_was_exposed_to() -> None:
     reporter = Reporter()
     an_operation(reporter, exposure("rel_1"), exposure("rel_2", "control"), outcome="error")
-    assert totals(reporter.compose()) == {
+    assert totals(report_document(reporter)) == {
         ("rel_1", 1, 1, "treatment"): (1, 1, 1, 1_000),
         ("rel_2", 1, 1, "control"): (1, 1, 1, 1_000),
     }
@@ -107,31 +108,31 @@ def test_an_operation_counts_for_every_release_it_was_exposed_to() -> None:
 def test_an_exposure_without_an_outcome_is_only_an_exposure() -> None:
     reporter = Reporter()
     an_operation(reporter, outcome=None)
-    assert totals(reporter.compose()) == {("rel_1", 1, 1, "treatment"): (1, 0, 0, 0)}
+    assert totals(report_document(reporter)) == {("rel_1", 1, 1, "treatment"): (1, 0, 0, 0)}
 
 
-def test_totals_grow_and_are_said_again() -> None:
+def test_totals_grow_and_are_repeated() -> None:
     reporter = Reporter()
     for expected in (1, 2, 3):
         an_operation(reporter)
-        report = reporter.compose()
+        report = report_document(reporter)
         assert report["sequence"] == expected
         assert totals(report) == {
             ("rel_1", 1, 1, "treatment"): (expected, expected, 0, 1000 * expected)
         }
 
 
-def test_an_instance_continues_once_a_report_of_it_arrived() -> None:
+def test_an_instance_continues_after_its_first_acknowledged_report() -> None:
     reporter = Reporter()
-    assert [reporter.compose()["continues"] for _ in range(3)] == [False, False, False]
+    assert [report_document(reporter)["continues"] for _ in range(3)] == [False, False, False]
     reporter.acknowledge(3)
-    assert reporter.compose()["continues"] is True
+    assert report_document(reporter)["continues"] is True
 
 
-def test_what_a_report_says_does_not_change_afterwards() -> None:
+def test_a_report_does_not_change_afterwards() -> None:
     reporter = Reporter()
     an_operation(reporter, outcome="error", user="ann")
-    report = reporter.compose()
+    report = report_document(reporter)
     before = copy.deepcopy(report)
     an_operation(reporter, outcome="error", user="bob")
     reporter.acknowledge(1)
@@ -141,16 +142,16 @@ def test_what_a_report_says_does_not_change_afterwards() -> None:
 # Users who failed
 
 
-def test_failing_users_are_named_until_they_arrive() -> None:
+def test_failing_users_are_named_until_they_are_acknowledged() -> None:
     reporter = Reporter()
     an_operation(reporter, outcome="error", user="ann")
-    assert users(reporter.compose()) == {user_hash("ann")}
+    assert users(report_document(reporter)) == {user_hash("ann")}
     an_operation(reporter, outcome="error", user="bob")
-    report = reporter.compose()
+    report = report_document(reporter)
     assert users(report) == {user_hash("ann"), user_hash("bob")}
     an_operation(reporter, outcome="error", user="cid")
     reporter.acknowledge(report["sequence"])
-    assert users(reporter.compose()) == {user_hash("cid")}
+    assert users(report_document(reporter)) == {user_hash("cid")}
 
 
 def test_a_user_who_fails_again_later_is_named_again() -> None:
@@ -159,24 +160,24 @@ def test_a_user_who_fails_again_later_is_named_again() -> None:
     for _ in range(2):
         an_operation(reporter, outcome="error", user="ann")
         an_operation(reporter, outcome="error", user="ann")
-        report = reporter.compose()
+        report = report_document(reporter)
         assert users(report) == {user_hash("ann")}
         reporter.acknowledge(report["sequence"])
 
 
-def test_nobody_is_named_for_what_went_well_or_did_not_end() -> None:
+def test_no_user_is_named_without_an_error() -> None:
     reporter = Reporter()
     an_operation(reporter, outcome="ok", user="ann")
     an_operation(reporter, outcome=None, user="ann")
     an_operation(reporter, outcome="error", user=None)
-    assert reporter.compose()["failing"] == []
+    assert report_document(reporter)["failing"] == []
 
 
-def test_who_was_asked_about_is_named_not_who_asked() -> None:
+def test_the_user_of_the_evaluations_context_is_named() -> None:
     reporter = Reporter()
     both = {"rel_1": exposure("rel_1"), "rel_2": exposure("rel_2")}
     reporter.add(both, "error", 1, "ann", {"rel_2": "bob"})
-    named = {part["release"]: part["users"] for part in reporter.compose()["failing"]}
+    named = {part["release"]: part["users"] for part in report_document(reporter)["failing"]}
     assert named == {"rel_1": [user_hash("ann")], "rel_2": [user_hash("bob")]}
 
 
@@ -186,46 +187,46 @@ def test_who_was_asked_about_is_named_not_who_asked() -> None:
 BOTH = (LATENCY, "basket")
 
 
-def test_values_are_counted_where_a_release_asks_for_them() -> None:
+def test_values_are_counted_for_releases_that_ask_for_them() -> None:
     reporter = Reporter()
     asks, silent = exposure("rel_1", measures=BOTH), exposure("rel_2")
     an_operation(reporter, asks, silent, measured={"basket": 12.5, "size": 3.0})
-    assert values(reporter.compose()) == {
+    assert values(report_document(reporter)) == {
         ("rel_1", 1, 1, "treatment", LATENCY, bucket_of(0.001)): 1,
         ("rel_1", 1, 1, "treatment", "basket", bucket_of(12.5)): 1,
     }
 
 
-def test_a_duration_is_measured_and_not_said() -> None:
+def test_latency_is_measured_and_not_reported_by_the_application() -> None:
     reporter = Reporter()
     an_operation(reporter, exposure(measures=(LATENCY,)), measured={LATENCY: 999.0})
-    assert [each[-1] for each in values(reporter.compose())] == [bucket_of(0.001)]
+    assert [each[-1] for each in values(report_document(reporter))] == [bucket_of(0.001)]
 
 
-def test_what_failed_has_values_and_what_did_not_end_has_none() -> None:
+def test_a_failed_operation_has_values_and_one_without_an_outcome_has_none() -> None:
     reporter = Reporter()
     for outcome in ("error", None):
         an_operation(reporter, exposure(measures=BOTH), outcome=outcome, measured={"basket": 1.0})
-    assert sorted(values(reporter.compose()).values()) == [1, 1]
+    assert sorted(values(report_document(reporter)).values()) == [1, 1]
 
 
 def test_values_of_both_arms_come_in_one_entry() -> None:
     reporter = Reporter()
     an_operation(reporter, exposure(arm="control", measures=(LATENCY,)))
-    (entry,) = reporter.compose()["values"]
+    (entry,) = report_document(reporter)["values"]
     assert (entry["control"], entry["treatment"]) == ({str(bucket_of(0.001)): 1}, {})
 
 
-def test_nobody_who_asks_means_no_values() -> None:
+def test_without_a_release_that_asks_there_are_no_values() -> None:
     reporter = Reporter()
     an_operation(reporter, measured={"basket": 1.0})
-    assert reporter.compose()["values"] == []
+    assert report_document(reporter)["values"] == []
 
 
 # Bounded memory
 
 
-def test_buckets_beyond_the_room_are_dropped_and_the_drops_counted(
+def test_buckets_over_the_limit_are_dropped_and_counted_as_dropped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(reporting, "ROOM_FOR_BUCKETS", 3)
@@ -233,33 +234,33 @@ def test_buckets_beyond_the_room_are_dropped_and_the_drops_counted(
     asks = exposure(measures=("size",))
     for size in (1, 10, 100, 1_000, 10_000, 10, 1):
         an_operation(reporter, asks, measured={"size": size})
-    assert sorted(values(reporter.compose()).values()) == [1, 2, 2]
+    assert sorted(values(report_document(reporter)).values()) == [1, 2, 2]
     assert reporter.dropped == 2
     # What is forgotten makes room.
-    reporter.acknowledge(reporter.compose()["sequence"])
+    reporter.acknowledge(report_document(reporter)["sequence"])
     an_operation(reporter, asks, measured={"size": 1_000})
-    assert list(values(reporter.compose()).values()) == [1]
+    assert list(values(report_document(reporter)).values()) == [1]
     assert reporter.dropped == 2
 
 
-def test_room_for_buckets_is_that_of_what_is_left_to_say(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_acknowledged_buckets_make_room_for_a_new_instance(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reporting, "ROOM_FOR_BUCKETS", 2)
     reporter = Reporter()
     asks = exposure(measures=("size",))
     for size in (1, 10):
         an_operation(reporter, asks, measured={"size": size})
-    reporter.acknowledge(reporter.compose()["sequence"], [release_at("rel_1", 1)])
+    reporter.acknowledge(report_document(reporter)["sequence"], [release_at("rel_1", 1)])
     reporter.renew_instance()
     for size in (100, 1_000):
         an_operation(reporter, asks, measured={"size": size})
-    assert sorted(each[-1] for each in values(reporter.compose())) == [
+    assert sorted(each[-1] for each in values(report_document(reporter))) == [
         bucket_of(100),
         bucket_of(1_000),
     ]
     assert reporter.dropped == 0
 
 
-def test_a_report_of_everything_that_there_is_room_for_is_taken() -> None:
+def test_the_largest_possible_report_is_valid() -> None:
     reporter = Reporter()
     sizes = [sign * 10.0**power for sign in (1, -1) for power in range(-6, 13)]
     for number in range(reporting.ROOM_FOR_GROUPS):
@@ -267,29 +268,29 @@ def test_a_report_of_everything_that_there_is_room_for_is_taken() -> None:
         for size in sizes:
             an_operation(reporter, asks, measured={"size": size})
     assert reporter.dropped > 0
-    report = whole(reporter.compose())
+    report = whole(report_document(reporter))
     assert violations(REPORT, report) == []
     assert sum(values(report).values()) == reporting.ROOM_FOR_BUCKETS
     assert len(json.dumps(report)) < ApiSettings(b"").report_limit
 
 
-def test_users_beyond_the_room_are_counted_and_not_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_users_over_the_limit_are_counted_and_not_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reporting, "ROOM_FOR_USERS", 3)
     reporter = Reporter()
     for number in range(5):
         an_operation(reporter, exposure(f"rel_{number % 2}"), outcome="error", user=f"u{number}")
-    report = reporter.compose()
+    report = report_document(reporter)
     assert len(users(report)) == 3
     assert sum(part["overflow"] for part in report["failing"]) == 2
     assert sum(arms[2] for arms in totals(report).values()) == 5
     reporter.acknowledge(report["sequence"], [release_at("rel_0", 1), release_at("rel_1", 1)])
     an_operation(reporter, exposure("rel_0"), outcome="error", user="later")
-    report = reporter.compose()
+    report = report_document(reporter)
     assert users(report) == {user_hash("later")}  # there is room again
     assert sum(part["overflow"] for part in report["failing"]) == 2  # a total, as all counts
 
 
-def test_groups_beyond_the_room_are_dropped_and_the_drops_counted(
+def test_groups_over_the_limit_are_dropped_and_counted_as_dropped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(reporting, "ROOM_FOR_GROUPS", 2)
@@ -297,60 +298,60 @@ def test_groups_beyond_the_room_are_dropped_and_the_drops_counted(
     for number in range(4):
         an_operation(reporter, exposure(f"rel_{number}"))
     an_operation(reporter, exposure("rel_0"))
-    assert set(totals(reporter.compose())) == {
+    assert set(totals(report_document(reporter))) == {
         ("rel_0", 1, 1, "treatment"),
         ("rel_1", 1, 1, "treatment"),
     }
     assert reporter.dropped == 2
 
 
-def test_what_is_over_is_forgotten_once_it_arrived() -> None:
+def test_counts_of_ended_steps_are_forgotten_once_acknowledged() -> None:
     reporter = Reporter()
     an_operation(reporter, exposure("rel_1", step=1), outcome="error", user="ann")
     an_operation(reporter, exposure("rel_2"))
-    report = reporter.compose()
+    report = report_document(reporter)
     an_operation(reporter, exposure("rel_2"))
     reporter.acknowledge(report["sequence"], [release_at("rel_1", 2)])
-    report = reporter.compose()
+    report = report_document(reporter)
     # Of rel_2 there is something that did not arrive yet.
     assert totals(report) == {("rel_2", 1, 1, "treatment"): (2, 2, 0, 2_000)}
     reporter.acknowledge(report["sequence"])
-    assert reporter.compose()["counts"] == []
+    assert report_document(reporter)["counts"] == []
 
 
-def test_what_is_over_is_forgotten_also_when_there_was_no_room_for_its_users(
+def test_counts_of_ended_steps_are_forgotten_even_with_overflowing_users(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(reporting, "ROOM_FOR_USERS", 1)
     reporter = Reporter()
     an_operation(reporter, exposure("rel_1"), outcome="error", user="ann")
     an_operation(reporter, exposure("rel_2"), outcome="error", user="bob")
-    report = reporter.compose()
+    report = report_document(reporter)
     assert [(part["release"], part["overflow"]) for part in report["failing"]] == [
         ("rel_1", 0),
         ("rel_2", 1),
     ]
     reporter.acknowledge(report["sequence"])
-    report = reporter.compose()
+    report = report_document(reporter)
     assert (report["counts"], report["failing"]) == ([], [])
 
 
-def test_a_process_of_a_thousand_releases_keeps_room_for_the_next() -> None:
+def test_a_process_can_see_thousands_of_releases_one_after_the_other() -> None:
     reporter = Reporter()
     for number in range(3 * reporting.ROOM_FOR_GROUPS):
         an_operation(reporter, exposure(f"rel_{number}"), outcome="error", user=f"u{number}")
         if number % 100 == 99:
-            reporter.acknowledge(reporter.compose()["sequence"])
+            reporter.acknowledge(report_document(reporter)["sequence"])
     assert reporter.dropped == 0
-    assert reporter.compose()["counts"] == []
+    assert report_document(reporter)["counts"] == []
 
 
 # Releases closed here
 
 
-def test_a_process_that_never_closed_a_release_says_nothing_of_it() -> None:
+def test_a_report_without_trips_has_no_trips_field() -> None:
     """A server of an earlier version takes no report with a field that it does not know."""
-    assert "trips" not in Reporter().compose()
+    assert "trips" not in report_document(Reporter())
 
 
 class Clock:
@@ -381,7 +382,7 @@ def test_trips_are_totals_like_everything_else(clock: Clock) -> None:
     going_on = [release_at("rel_1", 2)]
     a_trip(reporter, clock, 1.25)
     for expected in (1, 2):
-        report = reporter.compose()
+        report = report_document(reporter)
         assert report["trips"] == [
             {"release": "rel_1", "count": expected, "milliseconds": 1250 * expected}
         ]
@@ -390,56 +391,56 @@ def test_trips_are_totals_like_everything_else(clock: Clock) -> None:
         a_trip(reporter, clock, 1.25)
 
 
-def test_a_trip_is_told_of_while_it_goes_on_and_counted_once(clock: Clock) -> None:
+def test_an_open_trip_is_reported_and_counted_once(clock: Clock) -> None:
     """A report may arrive before the flags do, and what failed is in the same report."""
     reporter = Reporter()
     reporter.start_trip("rel_1")
     for seconds in (0, 2, 4):
-        (told,) = reporter.compose()["trips"]
+        (told,) = report_document(reporter)["trips"]
         assert told == {"release": "rel_1", "count": 1, "milliseconds": 1000 * seconds}
         clock.now += 2
     reporter.end_trips()
     clock.now += 2
-    (told,) = reporter.compose()["trips"]
+    (told,) = report_document(reporter)["trips"]
     assert told == {"release": "rel_1", "count": 1, "milliseconds": 6000}
 
 
-def test_trips_of_a_release_that_is_over_are_forgotten_once_they_arrived(clock: Clock) -> None:
+def test_trips_of_an_ended_release_are_forgotten_once_acknowledged(clock: Clock) -> None:
     reporter = Reporter()
     a_trip(reporter, clock, 1)
-    report = reporter.compose()
+    report = report_document(reporter)
     a_trip(reporter, clock, 1)
     reporter.acknowledge(report["sequence"])
-    report = reporter.compose()
+    report = report_document(reporter)
     assert report["trips"] == [{"release": "rel_1", "count": 2, "milliseconds": 2000}]
     reporter.acknowledge(report["sequence"])
-    assert "trips" not in reporter.compose()
+    assert "trips" not in report_document(reporter)
 
 
-def test_a_forgotten_instance_says_trips_again_that_were_never_acknowledged(clock: Clock) -> None:
+def test_a_renewed_instance_repeats_unacknowledged_trips(clock: Clock) -> None:
     reporter = Reporter()
     a_trip(reporter, clock, 1)
-    reporter.acknowledge(reporter.compose()["sequence"], [release_at("rel_1", 1)])
+    reporter.acknowledge(report_document(reporter)["sequence"], [release_at("rel_1", 1)])
     reporter.renew_instance()
-    assert "trips" not in reporter.compose()
+    assert "trips" not in report_document(reporter)
     a_trip(reporter, clock, 3)
     reporter.renew_instance()
-    (told,) = reporter.compose()["trips"]
+    (told,) = report_document(reporter)["trips"]
     assert told == {"release": "rel_1", "count": 1, "milliseconds": 3000}
 
 
-def test_the_rest_of_a_trip_is_told_of_by_an_instance_forgotten_meanwhile(clock: Clock) -> None:
+def test_a_renewed_instance_reports_the_rest_of_an_open_trip(clock: Clock) -> None:
     reporter = Reporter()
     reporter.start_trip("rel_1")
     clock.now += 1
-    reporter.acknowledge(reporter.compose()["sequence"], [release_at("rel_1", 1)])
+    reporter.acknowledge(report_document(reporter)["sequence"], [release_at("rel_1", 1)])
     reporter.renew_instance()
     clock.now += 2
-    (told,) = reporter.compose()["trips"]
+    (told,) = report_document(reporter)["trips"]
     assert told == {"release": "rel_1", "count": 0, "milliseconds": 2000}
 
 
-def test_who_fails_is_remembered_for_those_who_look_and_only_then() -> None:
+def test_failing_users_are_kept_for_the_local_breaker_only_while_it_watches() -> None:
     reporter = Reporter()
     an_operation(reporter, outcome="error", user="ann")
     assert reporter.take_window() == ({("rel_1", 1, 1): (0, 1)}, {})
@@ -455,12 +456,12 @@ def test_who_fails_is_remembered_for_those_who_look_and_only_then() -> None:
     assert reporter.take_window()[1] == {}
 
 
-def test_who_looks_sees_every_operation_also_when_the_server_has_forgotten_the_instance() -> None:
+def test_the_local_breaker_sees_every_operation_after_the_instance_is_renewed() -> None:
     reporter = Reporter()
     an_operation(reporter)
     reporter.watch_failures(True)
     an_operation(reporter)
-    reporter.acknowledge(reporter.compose()["sequence"], [release_at("rel_1", 1)])
+    reporter.acknowledge(report_document(reporter)["sequence"], [release_at("rel_1", 1)])
     an_operation(reporter)
     reporter.renew_instance()
     an_operation(reporter)
@@ -469,7 +470,7 @@ def test_who_looks_sees_every_operation_also_when_the_server_has_forgotten_the_i
     assert reporter.take_window()[0] == {("rel_1", 1, 1): (0, 2)}
 
 
-def test_where_too_many_fail_at_once_for_those_who_look_neither_arm_is_preferred(
+def test_both_arms_share_the_room_for_users_that_the_local_breaker_watches(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(reporting, "ROOM_FOR_USERS", 4)
@@ -490,45 +491,45 @@ def test_where_too_many_fail_at_once_for_those_who_look_neither_arm_is_preferred
 # A server that has forgotten
 
 
-def test_a_forgotten_instance_goes_on_with_what_was_never_acknowledged() -> None:
+def test_a_renewed_instance_keeps_only_unacknowledged_counts() -> None:
     reporter = Reporter()
     first = reporter.instance
     an_operation(reporter, outcome="error", user="ann")
-    reporter.acknowledge(reporter.compose()["sequence"], [release_at("rel_1", 1)])
+    reporter.acknowledge(report_document(reporter)["sequence"], [release_at("rel_1", 1)])
     an_operation(reporter, outcome="error", user="bob")
     an_operation(reporter)
-    reporter.compose()
+    report_document(reporter)
     reporter.renew_instance()
-    report = reporter.compose()
+    report = report_document(reporter)
     assert report["instance"] == reporter.instance != first
     assert (report["sequence"], report["continues"]) == (1, False)
     assert totals(report) == {("rel_1", 1, 1, "treatment"): (2, 2, 1, 2_000)}
     assert users(report) == {user_hash("bob")}
 
 
-def test_a_late_operation_of_a_step_that_is_over_is_no_negative_count() -> None:
+def test_a_late_operation_of_an_ended_step_makes_no_negative_count() -> None:
     """It began before the step changed, and ended after its counts were forgotten."""
     reporter = Reporter()
     for _ in range(5):
         an_operation(reporter, outcome="error", user="ann")
-    reporter.acknowledge(reporter.compose()["sequence"])
+    reporter.acknowledge(report_document(reporter)["sequence"])
     an_operation(reporter)
-    reporter.compose()
+    report_document(reporter)
     reporter.renew_instance()
-    report = reporter.compose()
+    report = report_document(reporter)
     assert totals(report) == {("rel_1", 1, 1, "treatment"): (1, 1, 0, 1_000)}
     assert violations(REPORT, whole(report)) == []
 
 
-def test_a_forgotten_instance_says_values_again_that_were_never_acknowledged() -> None:
+def test_a_renewed_instance_keeps_only_unacknowledged_values() -> None:
     reporter = Reporter()
     asks = exposure(measures=("size",))
     an_operation(reporter, asks, measured={"size": 1.0})
-    reporter.acknowledge(reporter.compose()["sequence"], [release_at("rel_1", 1)])
+    reporter.acknowledge(report_document(reporter)["sequence"], [release_at("rel_1", 1)])
     an_operation(reporter, asks, measured={"size": 1.0})
     an_operation(reporter, asks, measured={"size": 50.0})
     reporter.renew_instance()
-    assert {each[-1]: n for each, n in values(reporter.compose()).items()} == {
+    assert {each[-1]: n for each, n in values(report_document(reporter)).items()} == {
         bucket_of(1.0): 1,
         bucket_of(50.0): 1,
     }
@@ -541,7 +542,7 @@ def test_an_abandoned_reporter_counts_nothing_even_when_its_lock_was_held() -> N
     reporter._lock.acquire()
     reporter.abandon()
     an_operation(reporter)
-    assert totals(reporter.compose()) == {("rel_1", 1, 1, "treatment"): (1, 1, 0, 1_000)}
+    assert totals(report_document(reporter)) == {("rel_1", 1, 1, "treatment"): (1, 1, 0, 1_000)}
 
 
 def test_many_threads_lose_nothing() -> None:
@@ -550,7 +551,7 @@ def test_many_threads_lose_nothing() -> None:
 
     def report() -> None:
         while not stop.is_set():
-            reporter.acknowledge(reporter.compose()["sequence"], [release_at("rel_1", 1)])
+            reporter.acknowledge(report_document(reporter)["sequence"], [release_at("rel_1", 1)])
 
     def work() -> None:
         for number in range(2_000):
@@ -565,7 +566,7 @@ def test_many_threads_lose_nothing() -> None:
         thread.join()
     stop.set()
     reporting_thread.join()
-    assert totals(reporter.compose()) == {
+    assert totals(report_document(reporter)) == {
         ("rel_1", 1, 1, "treatment"): (8_000, 8_000, 4_000, 8_000_000)
     }
 
@@ -740,7 +741,7 @@ class Reporting(RuleBasedStateMachine):
     @rule(arrives=st.booleans(), answered=st.booleans())
     def report(self, arrives: bool, answered: bool) -> None:
         for _ in range(2):
-            report = whole(self.reporter.compose())
+            report = whole(report_document(self.reporter))
             self.sent.append(report)
             if not arrives:
                 return
@@ -811,7 +812,7 @@ def real(environment: Environment) -> RealServer:
     return RealServer(environment, releases)
 
 
-def test_the_model_of_the_server_is_the_server(real: RealServer) -> None:
+def test_the_model_behaves_like_the_real_server(real: RealServer) -> None:
     """The same reports, lost, repeated and out of order, to both."""
     model = Model()
     reporter = Reporter()
@@ -826,7 +827,7 @@ def test_the_model_of_the_server_is_the_server(real: RealServer) -> None:
             measured={"size": number % 5, "unasked": 1.0},
         )
         if number % 4 == 3:
-            sent.append(whole(reporter.compose()))
+            sent.append(whole(report_document(reporter)))
             order = [sent[-1], sent[number * 7 % len(sent)], sent[number * 3 % len(sent)]]
             for report in order[number % 2 :]:
                 assert model.take(report) == real.take(report)
@@ -835,11 +836,11 @@ def test_the_model_of_the_server_is_the_server(real: RealServer) -> None:
         if number == 40:
             model.forget()
             real.forget()
-            late = whole(reporter.compose())
+            late = whole(report_document(reporter))
             assert model.take(late) is real.take(late) is False
             reporter.renew_instance()
             sent.clear()
-    last = whole(reporter.compose())
+    last = whole(report_document(reporter))
     assert model.take(last) is real.take(last) is True
     assert real.totals() == model.totals()
     assert Counter(real.failing()) == Counter(model.failing())

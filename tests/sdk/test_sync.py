@@ -24,7 +24,7 @@ from tidegate.flag_follower import (
 )
 from tidegate.reporting import Reporter
 from tidegate.sync import ServerConnection
-from tidegate.transport import SIGN_OF_LIFE, Event
+from tidegate.transport import KEEP_ALIVE, Event
 
 from tests.sdk.conftest import Connect
 from tests.sdk.documents import a_flag, a_release, a_snapshot
@@ -105,7 +105,7 @@ OFF = a_flag("a", default={"variant": "off"})
 ON = a_flag("a")
 
 
-def test_updates_follow_one_another() -> None:
+def test_updates_are_applied_in_order() -> None:
     followed = Followed(Script([sent(snapshot(3, OFF)), update(4, a=ON), update(5, b=ON)]))
     followed.read()
     assert (followed.version, followed.variant(), followed.variant("b")) == (5, "on", "on")
@@ -113,15 +113,15 @@ def test_updates_follow_one_another() -> None:
     assert followed.connection.connected
 
 
-def test_the_next_stream_begins_where_the_last_one_ended() -> None:
-    transport = Script([sent(snapshot(3, OFF)), update(4, a=ON)], [SIGN_OF_LIFE])
+def test_the_next_stream_starts_at_the_last_version() -> None:
+    transport = Script([sent(snapshot(3, OFF)), update(4, a=ON)], [KEEP_ALIVE])
     followed = Followed(transport)
     followed.read()
     followed.read()
     assert transport.asked == [("stream", None), ("stream", 4)]
 
 
-def test_a_version_that_was_missed_brings_the_whole_snapshot() -> None:
+def test_after_a_missed_version_the_whole_snapshot_is_read() -> None:
     transport = Script([sent(snapshot(3, OFF)), update(5, a=ON)], snapshots=[snapshot(6, ON)])
     followed = Followed(transport)
     followed.read()
@@ -129,20 +129,20 @@ def test_a_version_that_was_missed_brings_the_whole_snapshot() -> None:
     assert (followed.version, followed.variant()) == (6, "on")
 
 
-def test_an_update_before_any_snapshot_brings_the_snapshot() -> None:
+def test_an_update_before_any_snapshot_reads_the_snapshot() -> None:
     followed = Followed(Script([update(9, a=ON)], snapshots=[snapshot(9, ON)]))
     followed.read()
     assert followed.version == 9
 
 
 @pytest.mark.parametrize("version", [1, 2, 3])
-def test_an_update_that_is_known_already_changes_nothing(version: int) -> None:
+def test_a_known_update_changes_nothing(version: int) -> None:
     followed = Followed(Script([sent(snapshot(3, OFF)), update(version, a=ON)]))
     followed.read()
     assert (followed.version, followed.variant()) == (3, "off")
 
 
-def test_a_snapshot_is_taken_whatever_its_version() -> None:
+def test_a_snapshot_is_applied_whatever_its_version() -> None:
     """The server's store was restored from an older copy."""
     followed = Followed(Script([sent(snapshot(9, ON)), sent(snapshot(2, OFF)), update(3, b=ON)]))
     followed.read()
@@ -166,14 +166,14 @@ def test_a_snapshot_is_taken_whatever_its_version() -> None:
     ],
     ids=lambda event: f"{event.name} {event.data[:40]}",
 )
-def test_what_cannot_be_read_changes_nothing(event: Event) -> None:
+def test_an_unreadable_event_changes_nothing(event: Event) -> None:
     followed = Followed(Script([sent(snapshot(3, OFF)), event]))
     with pytest.raises(Unreachable):
         followed.read()
     assert (followed.version, followed.variant()) == (3, "off")
 
 
-def test_one_flag_that_cannot_be_read_is_said_once_and_costs_itself(
+def test_an_unreadable_flag_is_logged_once_and_affects_no_other_flag(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.WARNING, "tidegate")
@@ -188,7 +188,7 @@ def test_one_flag_that_cannot_be_read_is_said_once_and_costs_itself(
     ]
 
 
-def test_who_listens_is_told_what_changed() -> None:
+def test_listeners_are_notified_of_changed_flags() -> None:
     followed = Followed(Script([sent(snapshot(3, OFF)), update(4, a=ON), update(5, b=ON)]))
     followed.read()
     assert followed.events == [
@@ -198,26 +198,26 @@ def test_who_listens_is_told_what_changed() -> None:
     ]
 
 
-def test_events_of_a_newer_server_are_no_news() -> None:
+def test_unknown_events_are_ignored() -> None:
     followed = Followed(Script([sent(snapshot(3, ON)), sent({"x": 1}, "weather")]))
     followed.read()
     assert followed.version == 3
 
 
-def test_signs_of_life_without_flags_are_no_connection() -> None:
-    followed = Followed(Script([SIGN_OF_LIFE, SIGN_OF_LIFE]))
+def test_keep_alives_without_flags_are_no_connection() -> None:
+    followed = Followed(Script([KEEP_ALIVE, KEEP_ALIVE]))
     followed.read()
     assert not followed.connection.ready.is_set()
 
 
-def test_a_refused_token_is_waited_for_longer_than_a_lost_server() -> None:
+def test_the_wait_is_longer_after_a_refused_token_than_after_a_lost_connection() -> None:
     connection = Followed(Script()).connection
     connection._failures = 50
     assert max(connection._retry_wait(refused=False) for _ in range(100)) <= 30
     assert max(connection._retry_wait(refused=True) for _ in range(100)) > 30
 
 
-def test_pauses_grow_and_are_spread() -> None:
+def test_waits_grow_and_are_random() -> None:
     connection = Followed(Script()).connection
     for failures, longest in enumerate([1, 2, 4, 8, 16, 30, 30, 30], 1):
         connection._failures = failures
@@ -226,7 +226,7 @@ def test_pauses_grow_and_are_spread() -> None:
         assert len(set(waits)) > 50
 
 
-def test_a_server_is_left_alone_for_as_long_as_it_asks() -> None:
+def test_the_wait_is_as_long_as_the_server_asks_for() -> None:
     connection = Followed(Script()).connection
     connection._failures = 1
     waits = [connection._retry_wait(refused=False, retry_after=20.0) for _ in range(100)]
@@ -235,7 +235,7 @@ def test_a_server_is_left_alone_for_as_long_as_it_asks() -> None:
     assert max(connection._retry_wait(False, retry_after=86_400.0) for _ in range(100)) <= 90
 
 
-def test_a_refused_token_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refused_token_is_reported_as_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     followed = Followed(Script([Refused("the token is refused (401)")]))
     monkeypatch.setattr(
         followed.connection._stopping, "wait", lambda _: followed.connection._stopping.set()
@@ -245,7 +245,7 @@ def test_a_refused_token_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="a system without masks")
-def test_signals_are_left_to_the_threads_of_the_application() -> None:
+def test_signals_are_blocked_in_the_threads_of_the_sdk() -> None:
     masks: list[set[Any]] = []
 
     def keep_mask(event: ClientEvent) -> None:
@@ -264,7 +264,7 @@ def test_signals_are_left_to_the_threads_of_the_application() -> None:
 
 
 @pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="a system without masks")
-def test_signals_are_left_to_the_application_under_gevent(environment: Environment) -> None:
+def test_signals_reach_the_application_under_gevent(environment: Environment) -> None:
     """Its threads are greenlets in the thread of the application, which has to hear signals."""
     program = """
 from gevent import monkey
@@ -285,7 +285,7 @@ assert after == before, after - before
     )
 
 
-def test_a_server_that_was_away_and_then_refuses_is_told_twice(
+def test_a_lost_connection_and_a_later_refusal_are_both_reported(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     followed = Followed(Script())
@@ -320,15 +320,17 @@ def compiled(*intervals: float) -> CompiledSnapshot:
         ([-3.0], SHORTEST_REPORT_SECONDS),
     ],
 )
-def test_the_most_impatient_release_sets_the_pace(intervals: list[float], expected: float) -> None:
+def test_the_shortest_interval_of_a_release_applies(
+    intervals: list[float], expected: float
+) -> None:
     assert report_interval(compiled(*intervals)) == expected
 
 
-def test_without_flags_reports_are_rare() -> None:
+def test_without_flags_the_idle_interval_applies() -> None:
     assert report_interval(None) == IDLE_REPORT_SECONDS
 
 
-def test_a_kill_is_confirmed_at_once(environment: Environment, connect: Connect) -> None:
+def test_a_kill_is_reported_at_once(environment: Environment, connect: Connect) -> None:
     environment.flag("checkout")
     connect()
     soon(lambda: len(environment.reports) > 0, "the first report")
@@ -339,7 +341,7 @@ def test_a_kill_is_confirmed_at_once(environment: Environment, connect: Connect)
     assert environment.reports[-1]["interval"] == IDLE_REPORT_SECONDS
 
 
-def test_a_server_that_forgot_the_instance_gets_the_rest_under_a_new_id(
+def test_a_server_that_forgot_the_instance_gets_the_new_counts_under_a_new_id(
     environment: Environment, connect: Connect
 ) -> None:
     environment.flag("checkout")
@@ -409,7 +411,7 @@ def test_closing_starts_no_thread(
     assert environment.outcomes(release) == 7
 
 
-def test_a_program_that_just_ends_has_reported(environment: Environment, release: str) -> None:
+def test_a_program_that_ends_without_close_reports(environment: Environment, release: str) -> None:
     program = """
 import tidegate
 client = tidegate.Client()
@@ -427,7 +429,7 @@ for number in range(7):
     assert environment.outcomes(release) == 7
 
 
-def test_a_client_that_never_connected_has_nothing_to_say(
+def test_closing_a_client_that_never_connected_does_not_wait(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(transports, "CONNECT_SECONDS", 0.1)

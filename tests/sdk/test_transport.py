@@ -20,15 +20,16 @@ from tidegate import transport as transports
 from tidegate.errors import Refused, Unreachable
 from tidegate.reporting import Reporter
 from tidegate.transport import (
-    SIGN_OF_LIFE,
+    KEEP_ALIVE,
     Event,
     Transport,
-    expanded,
+    decompressed,
     parse_events,
 )
 
 from tests.sdk import bad_proxy
 from tests.sdk.bad_proxy import Mode, Proxy
+from tests.sdk.reports import report_document
 from tests.sdk.server import Environment
 from tests.sdk.test_reporting import an_operation, whole
 
@@ -56,11 +57,11 @@ def test_one_space_before_a_value_is_not_part_of_it() -> None:
     assert events(b"data:  a\ndata:b\n\n") == [Event("message", " a\nb")]
 
 
-def test_comments_and_retry_are_signs_of_life() -> None:
-    assert events(b": keep-alive\n\nretry: 1000\n\n") == [SIGN_OF_LIFE, SIGN_OF_LIFE]
+def test_comments_and_retry_times_are_keep_alives() -> None:
+    assert events(b": keep-alive\n\nretry: 1000\n\n") == [KEEP_ALIVE, KEEP_ALIVE]
 
 
-def test_an_event_without_data_is_none() -> None:
+def test_an_event_without_data_is_ignored() -> None:
     assert events(b"event: update\nid: 7\n\n\n\n") == []
 
 
@@ -68,7 +69,7 @@ def test_unknown_fields_are_ignored() -> None:
     assert events(b"weather: fine\nnonsense\ndata: 1\n\n") == [Event("message", "1")]
 
 
-def test_what_the_end_cuts_off_is_dropped() -> None:
+def test_an_incomplete_event_at_the_end_is_dropped() -> None:
     for cut in (b"data: 1\n\ndata: 2\n", b"data: 1\n\ndata: 2", b"data: 1\n\nda"):
         assert events(cut) == [Event("message", "1")]
 
@@ -81,7 +82,9 @@ WHOLE = events(STREAM.encode())
 
 
 @given(st.lists(st.integers(0, 200)), st.booleans())
-def test_it_does_not_matter_how_a_stream_is_cut(cuts: list[int], carriage_returns: bool) -> None:
+def test_events_are_read_however_the_stream_is_split(
+    cuts: list[int], carriage_returns: bool
+) -> None:
     stream = STREAM.replace("\n", "\r\n").encode() if carriage_returns else STREAM.encode()
     edges = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
     chunks = [stream[low:high] for low, high in pairwise(edges)]
@@ -89,16 +92,16 @@ def test_it_does_not_matter_how_a_stream_is_cut(cuts: list[int], carriage_return
     assert events(*(chunk for chunk in chunks if chunk)) == WHOLE
 
 
-def test_bytes_that_are_no_text_are_no_accident() -> None:
+def test_bytes_that_are_not_text_are_read_without_an_error() -> None:
     assert events(b"data: \xff\xfe\n\n") == [Event("message", "\ufffd\ufffd")]
 
 
 @given(st.lists(st.binary(max_size=30)))
-def test_no_bytes_make_it_raise(chunks: list[bytes]) -> None:
+def test_no_bytes_raise_an_exception(chunks: list[bytes]) -> None:
     events(*chunks)
 
 
-def test_an_event_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_event_that_never_ends_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transports, "LARGEST_BODY", 1_000)
     with pytest.raises(Unreachable, match="too large"):
         events(*[b"x" * 100] * 20)
@@ -108,20 +111,20 @@ def test_an_event_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) -
     assert len(events(*[lines + b"\n"] * 20)) == 20
 
 
-def let_ten_seconds_pass_at_every_look(monkeypatch: pytest.MonkeyPatch) -> None:
+def advance_clock_by_ten_seconds_per_call(monkeypatch: pytest.MonkeyPatch) -> None:
     now = itertools.count(step=10)
     monkeypatch.setattr(transports, "time", SimpleNamespace(monotonic=lambda: next(now)))
 
 
 @pytest.mark.parametrize("part", [b"x", b"data: x\n"])
-def test_an_event_that_trickles_is_given_up(monkeypatch: pytest.MonkeyPatch, part: bytes) -> None:
-    let_ten_seconds_pass_at_every_look(monkeypatch)
+def test_an_event_that_trickles_is_rejected(monkeypatch: pytest.MonkeyPatch, part: bytes) -> None:
+    advance_clock_by_ten_seconds_per_call(monkeypatch)
     with pytest.raises(Unreachable, match="too long"):
         events(*[part] * 20)
 
 
-def test_events_may_follow_one_another_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    let_ten_seconds_pass_at_every_look(monkeypatch)
+def test_a_stream_may_go_on_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    advance_clock_by_ten_seconds_per_call(monkeypatch)
     assert len(events(*[b"x\n\ndata: "] * 100)) == 99
 
 
@@ -133,16 +136,14 @@ def transport(environment: Environment) -> Transport:
     return Transport(environment.url + "/", environment.token)
 
 
-def test_a_snapshot_that_is_known_is_not_sent_again(
-    environment: Environment, transport: Transport
-) -> None:
+def test_a_known_snapshot_is_not_sent_again(environment: Environment, transport: Transport) -> None:
     environment.flag("checkout")
     assert transport.snapshot(None) == environment.snapshot()
     assert transport.snapshot(environment.version) is None
     assert transport.snapshot(environment.version - 1) == environment.snapshot()
 
 
-def test_a_large_snapshot_comes_compressed_and_whole(
+def test_a_large_snapshot_arrives_compressed_and_complete(
     environment: Environment, transport: Transport
 ) -> None:
     keys = [f"user-{number}" for number in range(3_000)]
@@ -164,7 +165,7 @@ def test_a_stream_begins_with_a_snapshot_and_goes_on_with_updates(
     assert json.loads(second.data)["flags"]["checkout"]["killed"] == "off"
 
 
-def test_a_stream_goes_on_from_what_was_seen(
+def test_a_stream_continues_after_the_last_seen_version(
     environment: Environment, transport: Transport
 ) -> None:
     seen = environment.version
@@ -176,7 +177,7 @@ def test_a_stream_goes_on_from_what_was_seen(
 def test_a_report_is_acknowledged_or_the_instance_is_unknown(transport: Transport) -> None:
     reporter = Reporter()
     an_operation(reporter)
-    report = whole(reporter.compose())
+    report = whole(report_document(reporter))
     assert transport.report(report) is True
     assert transport.report(report) is True
     unknown = {**report, "instance": "f" * 32, "continues": True, "sequence": 9}
@@ -193,7 +194,7 @@ def test_a_wrong_token_is_refused(environment: Environment) -> None:
         next(transport.events(None))
 
 
-def test_a_report_that_cannot_be_is_no_acknowledged_one(transport: Transport) -> None:
+def test_an_invalid_report_is_not_acknowledged(transport: Transport) -> None:
     with pytest.raises(Unreachable, match="422"):
         transport.report({"schema": 1})
 
@@ -238,13 +239,16 @@ def proxy(environment: Environment) -> Iterator[Proxy]:
         (bad_proxy.growing_head, "ProtocolError"),
         (bad_proxy.compressed(b"no gzip"), "error"),
         (bad_proxy.compressed(gzip.compress(b"{}")[:10]), "not JSON"),
-        (bad_proxy.compressed(gzip.compress(gzip.compress(b"{}")), "gzip, gzip"), "not asked for"),
+        (
+            bad_proxy.compressed(gzip.compress(gzip.compress(b"{}")), "gzip, gzip"),
+            "unknown Content-Encoding",
+        ),
         (bad_proxy.saying("200 OK", b"<html>", "text/html"), "not JSON"),
         (bad_proxy.saying("200 OK", b"\xff"), "not JSON"),
         (bad_proxy.refusing, "ProtocolError|RemoteDisconnected|ConnectionResetError"),
     ],
 )
-def test_other_answers_to_the_question_for_flags(
+def test_an_unexpected_response_to_a_snapshot_request_is_unreachable(
     proxy: Proxy, environment: Environment, mode: Mode, why: str
 ) -> None:
     proxy.become(mode)
@@ -255,7 +259,7 @@ def test_other_answers_to_the_question_for_flags(
 @pytest.mark.parametrize(
     ("asked", "wait"), [("7", 7.0), ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0), ("-1", 0.0), ("", 0.0)]
 )
-def test_a_busy_server_may_ask_to_be_left_alone(
+def test_a_busy_server_can_set_a_retry_time(
     proxy: Proxy, environment: Environment, asked: str, wait: float
 ) -> None:
     proxy.become(bad_proxy.busy(asked))
@@ -266,14 +270,14 @@ def test_a_busy_server_may_ask_to_be_left_alone(
         assert caught.value.wait == wait
 
 
-def test_a_server_without_keep_alive_is_understood(proxy: Proxy, environment: Environment) -> None:
+def test_a_server_without_keep_alive_is_supported(proxy: Proxy, environment: Environment) -> None:
     proxy.become(bad_proxy.old_fashioned({"version": 1}))
     transport = Transport(proxy.url, environment.token)
     assert [transport.snapshot(None) for _ in range(2)] == [{"version": 1}] * 2
     assert proxy.connections == 2
 
 
-def test_the_token_does_not_follow_to_another_address(
+def test_the_token_is_not_sent_to_the_target_of_a_redirect(
     proxy: Proxy, environment: Environment
 ) -> None:
     other = Proxy(environment.url)
@@ -287,7 +291,7 @@ def test_the_token_does_not_follow_to_another_address(
 
 
 @pytest.mark.parametrize("what", ["snapshot", "stream"])
-def test_what_expands_without_end_does_not_fill_the_memory(
+def test_a_compression_bomb_does_not_fill_the_memory(
     proxy: Proxy, environment: Environment, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     monkeypatch.setattr(transports, "LARGEST_BODY", 1_000_000)
@@ -302,7 +306,7 @@ def test_what_expands_without_end_does_not_fill_the_memory(
         tracemalloc.stop()
 
 
-def test_an_event_of_countless_lines_does_not_fill_the_memory(
+def test_an_event_with_very_many_lines_does_not_fill_the_memory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(transports, "LARGEST_BODY", 1_000_000)
@@ -311,15 +315,15 @@ def test_an_event_of_countless_lines_does_not_fill_the_memory(
 
 
 @given(st.binary(max_size=2_000), st.lists(st.integers(0, 300)))
-def test_it_does_not_matter_how_a_compressed_answer_is_cut(body: bytes, cuts: list[int]) -> None:
+def test_a_compressed_response_is_read_however_it_is_split(body: bytes, cuts: list[int]) -> None:
     packed = gzip.compress(body)
     edges = [0, *sorted(min(cut, len(packed)) for cut in cuts), len(packed)]
     chunks = [packed[low:high] for low, high in pairwise(edges)]
-    assert b"".join(expanded(iter(chunks), "gzip")) == body
-    assert b"".join(expanded(iter([body]), "")) == body
+    assert b"".join(decompressed(iter(chunks), "gzip")) == body
+    assert b"".join(decompressed(iter([body]), "")) == body
 
 
-def test_a_server_may_listen_on_ipv6_alone(environment: Environment) -> None:
+def test_a_server_may_listen_on_ipv6_only(environment: Environment) -> None:
     try:
         listener = socket.create_server(("::1", 0), family=socket.AF_INET6)
     except OSError:
@@ -340,7 +344,7 @@ def test_a_server_may_listen_on_ipv6_alone(environment: Environment) -> None:
 @pytest.mark.parametrize(
     "answer", [{}, [], "ok", {"version": "7"}, {"acknowledged": True}], ids=json.dumps
 )
-def test_somebody_elses_200_acknowledges_nothing(
+def test_a_200_of_a_proxy_acknowledges_nothing(
     proxy: Proxy, environment: Environment, answer: Any
 ) -> None:
     proxy.become(bad_proxy.saying("200 OK", answer))
@@ -380,7 +384,7 @@ def test_the_token_and_the_sdk_are_in_every_request(environment: Environment) ->
         "http://",
     ],
 )
-def test_an_address_that_leads_nowhere_is_unreachable(url: str) -> None:
+def test_an_invalid_url_is_unreachable(url: str) -> None:
     with pytest.raises(Unreachable):
         Transport(url, "token").snapshot(None)
 

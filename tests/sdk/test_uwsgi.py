@@ -17,7 +17,7 @@ print(tidegate.Client("http://127.0.0.1:9", "a token").status().state)
 
 
 @pytest.mark.parametrize("name", ["uwsgi/settings.ini", "uwsgi.py", "uwsgi/__init__.py"])
-def test_a_folder_or_module_of_that_name_is_not_uwsgi(tmp_path: Path, name: str) -> None:
+def test_a_folder_or_module_named_uwsgi_is_not_the_server(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     path.parent.mkdir(exist_ok=True)
     path.touch()

@@ -7,6 +7,7 @@ from typing import Any
 from tidegate import Client
 
 from tests.sdk.documents import a_flag, a_release, a_snapshot
+from tests.sdk.reports import report_document
 
 _RELEASE = a_release((100, []), report_interval=1, measures=["latency", "basket_value"])
 SNAPSHOT = {
@@ -17,7 +18,7 @@ SNAPSHOT = {
 
 def counted(client: Client) -> dict[str, Any]:
     """Return the totals of the treatment and the number of failing users."""
-    report = client._reporter.compose()
+    report = report_document(client._reporter)
     totals = [each["treatment"] for each in report["counts"]]
     return {
         "exposures": sum(each["exposures"] for each in totals),

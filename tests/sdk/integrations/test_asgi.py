@@ -97,7 +97,7 @@ def test_outcomes_follow_the_status(
     assert counted(client) == expected
 
 
-def test_requests_at_the_same_time_have_operations_of_their_own(client: Client) -> None:
+def test_concurrent_requests_have_their_own_operations(client: Client) -> None:
     async def ask(name: str) -> None:
         async def app(scope: Scope, receive: Any, send: Any) -> None:
             await asyncio.sleep(0.01)
@@ -126,7 +126,7 @@ async def swallow(_: Any) -> None:
     return None
 
 
-def test_a_cancelled_request_is_neither_ok_nor_an_error(client: Client) -> None:
+def test_a_cancelled_request_has_no_outcome(client: Client) -> None:
     async def app(scope: Scope, receive: Any, send: Any) -> None:
         client.boolean("checkout", False)
         await asyncio.sleep(60)
@@ -143,7 +143,7 @@ def test_a_cancelled_request_is_neither_ok_nor_an_error(client: Client) -> None:
     assert counted(client) == counts(1, 0, 0)
 
 
-def test_a_client_that_goes_away_makes_it_neither(client: Client) -> None:
+def test_a_request_whose_visitor_disconnects_has_no_outcome(client: Client) -> None:
     async def app(scope: Scope, receive: Any, send: Any) -> None:
         client.boolean("checkout", False)
         await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -188,7 +188,7 @@ def test_lifespan_and_web_sockets_pass_through(client: Client) -> None:
     assert counted(client) == counts(2, 0, 0)
 
 
-def test_a_server_that_raises_for_a_client_that_went_away_makes_it_neither(client: Client) -> None:
+def test_a_send_that_raises_after_a_disconnect_makes_no_outcome(client: Client) -> None:
     async def broken_pipe(message: Any) -> None:
         if message["type"] == "http.response.body":
             raise OSError("the peer is gone")
@@ -208,7 +208,7 @@ async def knows_no_lifespan(scope: Scope, receive: Any, send: Any) -> None:
 
 
 @pytest.mark.parametrize("app", [FastAPI(), knows_no_lifespan], ids=["FastAPI", "of its own"])
-def test_the_end_of_the_lifespan_sends_what_is_not_reported(
+def test_the_end_of_the_lifespan_sends_a_report(
     environment: Environment, connect: Connect, app: Any
 ) -> None:
     """And a client goes on afterwards: an application may live several times in its tests."""

@@ -33,7 +33,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     valkey.stop()
 
 
-def test_a_client_that_is_installed_twice_is_asked_once() -> None:
+def test_a_client_installed_twice_counts_once() -> None:
     """And the operations of another one are its own."""
     first, second = Client.offline(SNAPSHOT), Client.offline(SNAPSHOT)
     app = Celery()
@@ -51,7 +51,7 @@ def test_a_client_that_is_installed_twice_is_asked_once() -> None:
     assert current.get() is None
 
 
-def test_every_task_is_counted_once_also_when_workers_are_recycled(
+def test_every_task_is_counted_once_even_if_workers_are_recycled(
     environment: Environment, broker: str, tmp_path: Path
 ) -> None:
     """And every worker process is told of a kill, and is an instance of its own."""

@@ -151,7 +151,9 @@ def test_a_stream_ends_the_operation_when_it_ends(what: str, expected: object) -
 
 
 @pytest.mark.parametrize(("what", "expected"), STREAMS)
-def test_an_asynchronous_stream_does_so_too(what: str, expected: object) -> None:
+def test_an_asynchronous_stream_ends_the_operation_when_it_ends(
+    what: str, expected: object
+) -> None:
     async def visit() -> bytes:
         response = await AsyncBrowser().get(f"/async-stream/{what}", headers={"visitor": "ana"})
         assert counted(client) == counts(0, 0, 0)
@@ -165,20 +167,20 @@ def test_an_asynchronous_stream_does_so_too(what: str, expected: object) -> None
     assert counted(client) == expected
 
 
-def test_who_goes_away_in_the_midst_of_a_stream_is_neither_ok_nor_an_error() -> None:
+def test_a_stream_that_the_visitor_leaves_has_no_outcome() -> None:
     response = Browser().get("/stream/fine", headers={"visitor": "ana"})
     assert next(iter(response.streaming_content)) == b"one"
     response.close()
     assert counted(client) == counts(1, 0, 0)
 
 
-def test_a_file_is_left_to_the_server() -> None:
+def test_a_file_response_ends_when_the_view_returns() -> None:
     response = Browser().get("/file", headers={"visitor": "ana"})
     assert counted(client) == counts(1, 1, 0)
     assert b"".join(response.streaming_content) == b"a file"
 
 
-def test_a_cancelled_request_is_neither_ok_nor_an_error() -> None:
+def test_a_cancelled_request_has_no_outcome() -> None:
     async def slow(_: HttpRequest) -> HttpResponse:
         client.boolean("checkout", False, Context("ana"))
         await asyncio.sleep(60)
@@ -197,6 +199,6 @@ def test_a_cancelled_request_is_neither_ok_nor_an_error() -> None:
 
 
 @pytest.mark.parametrize("said", [None, {}, "client"])
-def test_settings_without_a_client_stop_the_start(said: object) -> None:
+def test_settings_without_a_client_are_rejected(said: object) -> None:
     with override_settings(TIDEGATE=said), pytest.raises(ImproperlyConfigured, match="TIDEGATE ="):
         TidegateMiddleware(lambda request: HttpResponse())

@@ -15,6 +15,7 @@ from tidegate.integrations.flask import Tidegate
 from tidegate.operation import current
 
 from tests.sdk.integrations.counted import SNAPSHOT, counted, counts
+from tests.sdk.reports import report_document
 
 
 @pytest.fixture
@@ -96,16 +97,14 @@ def test_every_request_has_its_outcome(
     assert current.get() is None
 
 
-def test_an_exception_that_flask_lets_through_is_an_error(app: Flask, client: Client) -> None:
+def test_an_exception_that_flask_does_not_handle_is_an_error(app: Flask, client: Client) -> None:
     app.testing = True
     with pytest.raises(ZeroDivisionError):
         get(app, "/raise")
     assert counted(client) == counts(1, 1, 1, failing=1)
 
 
-def test_an_exception_that_the_application_handles_is_what_it_makes_of_it(
-    app: Flask, client: Client
-) -> None:
+def test_the_status_of_a_handled_exception_counts(app: Flask, client: Client) -> None:
     app.register_error_handler(ZeroDivisionError, lambda error: ("handled", 400))
     assert get(app, "/raise").status_code == 400
     assert counted(client) == counts(1, 1, 0)
@@ -117,20 +116,20 @@ def test_a_stream_that_fails_is_an_error(app: Flask, client: Client) -> None:
     assert counted(client) == counts(1, 1, 1, failing=1)
 
 
-def test_a_stream_that_is_cut_off_is_no_outcome(app: Flask, client: Client) -> None:
+def test_a_stream_that_is_cut_off_has_no_outcome(app: Flask, client: Client) -> None:
     answer = app.test_client().get("/stream", headers={"X-User": "ann"})
     next(iter(answer.response))
     answer.close()
     assert counted(client) == counts(1, 0, 0)
 
 
-def test_the_context_is_found_in_the_request(app: Flask, client: Client) -> None:
+def test_the_context_can_use_the_request(app: Flask, client: Client) -> None:
     get(app, "/oops", **{"X-User": "bob"})
-    (part,) = client._reporter.compose()["failing"]
+    (part,) = report_document(client._reporter)["failing"]
     assert part["users"] == [user_hash("bob")]
 
 
-def test_the_context_may_come_from_the_session(client: Client) -> None:
+def test_the_context_can_use_the_session(client: Client) -> None:
     app = Flask(__name__)
     app.secret_key = "for tests only"
     Tidegate(app, client, context=lambda: Context(session.get("user")))
@@ -148,11 +147,11 @@ def test_the_context_may_come_from_the_session(client: Client) -> None:
     browser = app.test_client()
     browser.get("/login", buffered=True)
     browser.get("/", buffered=True)
-    (part,) = client._reporter.compose()["failing"]
+    (part,) = report_document(client._reporter)["failing"]
     assert part["users"] == [user_hash("cid")]
 
 
-def test_an_application_may_be_made_later(client: Client) -> None:
+def test_the_extension_can_be_made_before_the_application(client: Client) -> None:
     extension = Tidegate(client=client)
     app = Flask(__name__)
     app.add_url_rule("/", view_func=lambda: str(client.boolean("checkout", False)))
@@ -162,7 +161,7 @@ def test_an_application_may_be_made_later(client: Client) -> None:
     assert counted(client) == counts(1, 1, 0)
 
 
-def test_one_extension_may_serve_applications_with_clients_of_their_own(client: Client) -> None:
+def test_one_extension_can_serve_applications_with_different_clients(client: Client) -> None:
     extension = Tidegate(client=client)
     other = Client.offline(SNAPSHOT)
     app = Flask(__name__)
@@ -173,12 +172,12 @@ def test_one_extension_may_serve_applications_with_clients_of_their_own(client: 
     assert counted(client) == counts(0, 0, 0)
 
 
-def test_without_a_client_it_says_what_to_give() -> None:
+def test_without_a_client_the_error_says_what_to_pass() -> None:
     with pytest.raises(ValueError, match="give the Tidegate extension a client"):
         Tidegate(Flask(__name__))
 
 
-def test_a_context_that_cannot_be_found_costs_nothing(client: Client) -> None:
+def test_a_context_callback_that_raises_does_not_break_the_request(client: Client) -> None:
     def who() -> Context:
         raise LookupError("nobody is logged in")
 

@@ -31,6 +31,7 @@ from tests.sdk.bad_proxy import Proxy
 from tests.sdk.conftest import Connect
 from tests.sdk.integrations.counted import SNAPSHOT, counted, counts
 from tests.sdk.integrations.provider_events import ProviderEvents
+from tests.sdk.reports import report_document
 from tests.sdk.server import Environment
 from tests.sdk.snapshots import FLAGS as SNAPSHOT_FLAGS
 from tests.sdk.snapshots import contexts, snapshots
@@ -212,7 +213,7 @@ def test_tracking_applies_only_to_operations_of_the_providers_client() -> None:
 
 
 def measured(client: Client) -> list[str]:
-    return sorted(each["measure"] for each in client._reporter.compose()["values"])
+    return sorted(each["measure"] for each in report_document(client._reporter)["values"])
 
 
 @given(snapshots(), st.lists(contexts, min_size=1, max_size=2), st.sampled_from(["ana", None]))

@@ -20,6 +20,7 @@ from werkzeug.test import Client as Browser
 from werkzeug.test import run_wsgi_app
 
 from tests.sdk.integrations.counted import SNAPSHOT, counted, counts
+from tests.sdk.reports import report_document
 
 Application = Callable[..., Iterable[bytes]]
 Environ = dict[str, Any]
@@ -77,9 +78,9 @@ def test_a_status_of_500_or_more_is_an_error(client: Client, status: str, errors
     assert counted(client) == counts(1, 1, errors, failing=errors)
 
 
-def test_who_failed_is_whom_the_request_is_from(client: Client) -> None:
+def test_the_failing_user_is_the_one_of_the_requests_context(client: Client) -> None:
     get(answering(client, "500 Oops"), client)
-    (part,) = client._reporter.compose()["failing"]
+    (part,) = report_document(client._reporter)["failing"]
     assert part["users"] == [user_hash("ann")]
 
 
@@ -95,7 +96,7 @@ def test_an_exception_that_leaves_the_application_is_an_error(client: Client) ->
 
 
 @pytest.mark.parametrize("leaving", [SystemExit, KeyboardInterrupt, GeneratorExit])
-def test_a_worker_that_is_stopped_in_the_middle_is_no_outcome(
+def test_a_request_of_an_interrupted_worker_has_no_outcome(
     client: Client, leaving: type[BaseException]
 ) -> None:
     """As gunicorn does to a worker that takes too long."""
@@ -109,7 +110,7 @@ def test_a_worker_that_is_stopped_in_the_middle_is_no_outcome(
     assert counted(client) == counts(1, 0, 0)
 
 
-def test_a_request_that_asks_for_no_flag_counts_nothing_and_asks_for_nobody(
+def test_a_request_without_an_evaluation_counts_nothing_and_resolves_no_context(
     client: Client,
 ) -> None:
     def app(environ: Environ, start_response: Any) -> Iterable[bytes]:
@@ -123,18 +124,18 @@ def test_a_request_that_asks_for_no_flag_counts_nothing_and_asks_for_nobody(
     assert counted(client) == counts(0, 0, 0)
 
 
-def test_without_a_context_requests_are_counted_all_the_same(client: Client) -> None:
+def test_requests_without_a_context_are_counted(client: Client) -> None:
     Browser(TidegateMiddleware(answering(client, "500 Oops"), client)).get("/", buffered=True)
     assert counted(client) == counts(1, 1, 1)
 
 
-def test_nothing_of_the_answer_is_changed(client: Client) -> None:
+def test_the_response_is_not_changed(client: Client) -> None:
     body, status, headers = get(answering(client), client)
     assert (body, status) == (b"True", "200 OK")
     assert headers["Content-Type"] == "text/plain"
 
 
-def test_a_status_that_is_changed_after_an_error_counts(client: Client) -> None:
+def test_a_status_changed_to_500_counts(client: Client) -> None:
     given: list[tuple[Any, ...]] = []
 
     def start_response(*arguments: Any) -> Callable[[bytes], object]:
@@ -176,7 +177,7 @@ def streaming(client: Client, closed: list[str], fail: bool = False) -> Applicat
     return app
 
 
-def test_a_stream_that_was_read_to_its_end_is_ok(client: Client) -> None:
+def test_a_stream_read_to_its_end_is_ok(client: Client) -> None:
     closed: list[str] = []
     assert get(streaming(client, closed), client)[0] == b"123"
     assert closed == ["closed"]
@@ -192,7 +193,7 @@ def test_a_stream_that_fails_in_the_middle_is_an_error(client: Client) -> None:
     assert current.get() is None
 
 
-def test_a_client_that_goes_away_makes_no_outcome(client: Client) -> None:
+def test_a_request_whose_visitor_disconnects_has_no_outcome(client: Client) -> None:
     closed: list[str] = []
     middleware = TidegateMiddleware(streaming(client, closed), client, user)
     pieces, _, _ = run_wsgi_app(middleware, {"HTTP_X_USER": "ann"})
@@ -204,7 +205,7 @@ def test_a_client_that_goes_away_makes_no_outcome(client: Client) -> None:
     assert current.get() is None
 
 
-def test_an_answer_that_nobody_reads_is_no_outcome(client: Client) -> None:
+def test_a_response_that_nobody_reads_has_no_outcome(client: Client) -> None:
     response = TidegateMiddleware(answering(client), client, user)(
         {"HTTP_X_USER": "ann"}, no_answer
     )
@@ -212,7 +213,7 @@ def test_an_answer_that_nobody_reads_is_no_outcome(client: Client) -> None:
     assert counted(client) == counts(1, 0, 0)
 
 
-def test_a_body_that_fails_to_close_ends_its_request(client: Client) -> None:
+def test_a_body_whose_close_raises_ends_its_operation(client: Client) -> None:
     class Stubborn(list[bytes]):
         def close(self) -> None:
             raise OSError("cannot be closed")
@@ -230,7 +231,7 @@ def test_a_body_that_fails_to_close_ends_its_request(client: Client) -> None:
     assert current.get() is None
 
 
-def test_requests_in_one_another_are_two(client: Client) -> None:
+def test_a_request_within_a_request_is_an_operation_of_its_own(client: Client) -> None:
     """An application that asks itself, without a network."""
     inner = answering(client, "500 Oops")
 
@@ -289,9 +290,7 @@ def ended(client: Client, expected: dict[str, int]) -> None:
     assert counted(client) == expected
 
 
-def test_the_write_function_goes_through(
-    client: Client, serve: Callable[[Application], int]
-) -> None:
+def test_the_write_function_works(client: Client, serve: Callable[[Application], int]) -> None:
     def app(environ: Environ, start_response: Any) -> Iterable[bytes]:
         write = start_response("200 OK", [])
         client.boolean("checkout", False)
@@ -345,7 +344,7 @@ def test_a_file_wrapper_that_is_a_function_works_too(client: Client) -> None:
     assert counted(client) == counts(1, 1, 1, failing=1)
 
 
-def test_a_real_client_that_hangs_up_makes_no_outcome(
+def test_a_real_visitor_who_disconnects_makes_no_outcome(
     client: Client, serve: Callable[[Application], int]
 ) -> None:
     went_away = threading.Event()
