@@ -146,7 +146,7 @@ def test_another_secret_key_is_refused(server: RunningServer, folder: Path) -> N
     process = second.process("serve", "--port", str(free_port()))
     out, err = process.communicate(timeout=30)
     assert (process.returncode, out) == (2, "")
-    assert "made with another secret key" in err
+    assert "created with another secret key" in err
 
 
 def test_a_store_that_is_away_is_not_reached(folder: Path) -> None:
@@ -169,7 +169,7 @@ def test_a_policy_job_runs_alone_beside_the_servers(server: RunningServer) -> No
 
 @pytest.mark.parametrize(
     ("key", "words"),
-    [("another key of 16 characters", "made with another secret key"), ("short", "at least 16")],
+    [("another key of 16 characters", "created with another secret key"), ("short", "at least 16")],
 )
 def test_a_policy_job_that_would_sign_with_another_key_does_not_start(
     server: RunningServer, key: str, words: str
