@@ -1,4 +1,4 @@
-"""What the story asks of Tidegate's administration API, and what it reads from the answers."""
+"""A small client of the administration API, and the answers that the quickstart reads."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ FINAL_STATES = frozenset({"completed", "rolled_back"})
 
 
 class Refused(Exception):
-    """The server answered with a problem document, with something else than JSON, or not at all."""
+    """The server answered with an error, not in JSON, or not at all."""
 
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """What the policy job has counted in one arm of a release."""
+    """The counts of one arm of a release."""
 
     exposures: int = 0
     outcomes: int = 0
@@ -37,11 +37,11 @@ class Arm:
 
 
 @dataclass(frozen=True, slots=True)
-class ReleaseNow:
-    """A release as the API shows it at one moment.
+class ReleaseStatus:
+    """A release as the API shows it.
 
-    ``evidence`` against the release rolls it back at ``rollback_at``; ``advance``, the
-    evidence for it in this stage, opens the next one at ``advance_at``.
+    ``evidence`` is the evidence of harm, which rolls the release back at ``rollback_at``;
+    ``advance`` is the evidence of safety, which opens the next stage at ``advance_at``.
     """
 
     id: str
@@ -63,7 +63,7 @@ class ReleaseNow:
     decision: str = "none yet"
 
     @classmethod
-    def of(cls, body: Mapping[str, Any]) -> ReleaseNow:
+    def of(cls, body: Mapping[str, Any]) -> ReleaseStatus:
         stage = body["stage"]
         progress = body["progress"] or {}
         last = progress.get("last_decision")
@@ -93,13 +93,13 @@ class ReleaseNow:
 
     @property
     def audience(self) -> str:
-        """Whom the present stage opens, in words."""
+        """Who gets the treatment in the current stage: ``5 % of everyone``."""
         people = " or ".join(self.segments) if self.segments else "everyone"
         return f"{self.percentage:g} % of {people}"
 
 
 class Admin:
-    """A connection to one project and environment of a Tidegate server.
+    """A client for one project and environment of a Tidegate server.
 
     Args:
         url: where the server listens.
@@ -115,11 +115,11 @@ class Admin:
         self._http = urllib3.PoolManager(
             headers={"Authorization": f"Bearer {token}"},
             timeout=urllib3.Timeout(10.0),
-            retries=urllib3.Retry(3, redirect=False, backoff_factor=0.2),  # what only reads
+            retries=urllib3.Retry(3, redirect=False, backoff_factor=0.2),  # of reads only
         )
 
     def ready(self) -> bool:
-        """Whether the server and its store answer."""
+        """Return whether the server and its store answer."""
         try:
             return (
                 self._http.request("GET", f"{self._url}/health/ready", retries=False).status == 200
@@ -128,7 +128,7 @@ class Admin:
             return False
 
     def sdk_token(self, name: str) -> str:
-        """Make a token for an application; its secret is shown this once."""
+        """Create a token for an application and return its secret."""
         answer = self._request(
             "POST",
             "/api/v1/tokens",
@@ -142,40 +142,44 @@ class Admin:
         return str(answer["secret"])
 
     def create(self, kind: str, document: Mapping[str, Any]) -> None:
-        """Make a flag, a segment or a policy of the project: ``kind`` is the plural."""
+        """Create a document in the project; ``kind`` is the plural: ``flags``."""
         self._request("POST", f"/api/v1/projects/{self._project}/{kind}", document)
 
-    def start_release(self, flag: str, treatment: str, policy: str, reason: str) -> ReleaseNow:
-        """Begin to open ``treatment``."""
+    def start_release(self, flag: str, treatment: str, policy: str, reason: str) -> ReleaseStatus:
+        """Start a release of the variant ``treatment``."""
         answer = self._request(
             "POST",
-            f"{self._place()}/releases",
+            f"{self._environment_path()}/releases",
             {"flag": flag, "treatment": treatment, "policy": policy, "reason": reason},
         )
-        return ReleaseNow.of(answer)
+        return ReleaseStatus.of(answer)
 
-    def release(self, release: str) -> ReleaseNow:
-        return ReleaseNow.of(self._request("GET", f"{self._place()}/releases/{quote(release)}"))
+    def release(self, release: str) -> ReleaseStatus:
+        return ReleaseStatus.of(
+            self._request("GET", f"{self._environment_path()}/releases/{quote(release)}")
+        )
 
     def targeting(self, flag: str) -> dict[str, Any]:
-        """A flag in the environment: what it serves, whether it is killed."""
-        return self._request("GET", f"{self._place()}/flags/{quote(flag)}")
+        """Return what a flag serves in the environment, and whether it is killed."""
+        return self._request("GET", f"{self._environment_path()}/flags/{quote(flag)}")
 
     def live_instances(self) -> int:
-        """How many processes with the SDK report at present."""
-        items = self._request("GET", f"{self._place()}/instances")["items"]
+        """Return the number of live instances."""
+        items = self._request("GET", f"{self._environment_path()}/instances")["items"]
         return sum(1 for item in items if item["live"])
 
     def ledger(self, release: str) -> list[dict[str, Any]]:
-        """Every decision of a release, the first one first."""
-        return self._all(f"{self._place()}/releases/{quote(release)}/ledger")
+        """Return every decision of a release, the oldest first."""
+        return self._all(f"{self._environment_path()}/releases/{quote(release)}/ledger")
 
-    def story(self, release: str) -> dict[str, Any]:
-        """A release explained, in sentences."""
-        return self._request("GET", f"{self._place()}/releases/{quote(release)}/explanation")
+    def explanation(self, release: str) -> dict[str, Any]:
+        """Return the explanation of a release."""
+        return self._request(
+            "GET", f"{self._environment_path()}/releases/{quote(release)}/explanation"
+        )
 
     def audit(self) -> list[dict[str, Any]]:
-        """Every change of the project, the first one first."""
+        """Return the audit log of the project, the oldest entry first."""
         return self._all(f"/api/v1/projects/{self._project}/audit")
 
     def _all(self, path: str) -> list[dict[str, Any]]:
@@ -188,7 +192,7 @@ class Admin:
                 return items[::-1]
             query = f"limit=100&cursor={quote(page['next_cursor'])}"
 
-    def _place(self) -> str:
+    def _environment_path(self) -> str:
         return f"/api/v1/projects/{self._project}/environments/{self._environment}"
 
     def _request(

@@ -1,7 +1,7 @@
-"""A small shop: the application whose releases the quickstart tells about.
+"""A small shop: the application of the quickstart.
 
-Every request is one unit of work; the Flask integration reports how it ended. The client is
-made at import, before gunicorn forks, and works in every worker.
+Every request is one operation; the Flask integration reports its outcome. The client is created
+at import, before gunicorn forks, and works in every worker.
 
 Run it with ``gunicorn --preload --workers 2 examples.shop.app:app``; the environment variables
 TIDEGATE_URL and TIDEGATE_TOKEN name the server.
@@ -16,17 +16,17 @@ import tidegate
 from flask import Flask, Response, request
 from tidegate.integrations.flask import Tidegate
 
-CARD_TROUBLE = 0.5
-"""How often the payment provider refuses a card that it does not like."""
+BAD_CARD_FAILURES = 0.5
+"""Share of payments with a bad card that fail."""
 TIMEOUTS = 0.005
-"""How often the payment provider does not answer in time, whoever pays."""
+"""Share of all requests to other services that time out."""
 
 app = Flask(__name__)
 client = tidegate.Client()
 
 
 def visitor() -> tidegate.Context:
-    """Who is asking: a visitor of the shop, logged in or not."""
+    """Return the context of a request: a visitor, logged in or not."""
     return tidegate.Context(
         request.cookies.get("visitor"), logged_in=request.cookies.get("session") is not None
     )
@@ -36,25 +36,25 @@ Tidegate(app, client, context=visitor)
 
 
 class PaymentFailed(Exception):
-    """The payment provider refused, or did not answer in time."""
+    """The payment provider refused the payment, or timed out."""
 
 
 def one_in(n: int, trait: str, shopper: str) -> bool:
-    """Whether a shopper has a trait that one in ``n`` has: always the same for the same one."""
+    """Return whether a shopper is one of one in ``n`` with a trait; stable for each shopper."""
     return crc32(f"{trait}:{shopper}".encode()) % n == 0
 
 
 def pay(shopper: str) -> None:
-    """Charge the shopper's card at a provider that fails for one payment in a hundred.
+    """Charge the shopper's card; one payment in a hundred fails.
 
-    One card in a hundred fails every other time; the rest of the failures is spread evenly.
-    Which checkout calls makes no difference.
+    One card in a hundred is bad and fails every other time; the other failures are timeouts.
+    Both checkouts fail equally often.
 
     Raises:
-        PaymentFailed: no money came.
+        PaymentFailed: the payment failed.
     """
-    trouble = CARD_TROUBLE if one_in(100, "card", shopper) else TIMEOUTS
-    if random.random() < trouble:
+    failure_rate = BAD_CARD_FAILURES if one_in(100, "card", shopper) else TIMEOUTS
+    if random.random() < failure_rate:
         raise PaymentFailed
 
 
@@ -70,13 +70,13 @@ def home() -> Response:
 
 @app.get("/health")
 def health() -> Response:
-    """Answers once this worker has its flags."""
+    """Answer 204 once this worker has its flags."""
     return Response(status=204 if client.wait_until_ready(timeout=0) else 503)
 
 
 @app.route("/checkout", methods=["GET", "POST"])
 def checkout() -> Response:
-    """Pays for the basket: in three steps, or, when the release is open, in one."""
+    """Pay for the basket, in three steps, or in one with the new checkout."""
     shopper = request.cookies.get("visitor", "")
     steps = 1 if client.boolean("fast-checkout", False) else 3
     pay(shopper)
@@ -85,7 +85,7 @@ def checkout() -> Response:
 
 @app.get("/search")
 def search() -> Response:
-    """Finds things: by name, or, when the release is open, by what the shopper bought before."""
+    """Search by name, or with the new search by what the shopper bought before."""
     shopper = request.cookies.get("visitor", "")
     query = request.args.get("q", "")
     if random.random() < TIMEOUTS:
@@ -96,10 +96,10 @@ def search() -> Response:
 
 
 def last_purchase(shopper: str) -> str:
-    """What a shopper bought last. The bug: one in five never bought anything.
+    """Return what a shopper bought last. The bug: one in five has never bought anything.
 
     Raises:
-        KeyError: for those who never did.
+        KeyError: the shopper has never bought anything.
     """
     purchases = {} if one_in(5, "newcomer", shopper) else {shopper: "a lamp"}
     return purchases[shopper]

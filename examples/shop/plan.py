@@ -1,7 +1,7 @@
-"""What the story sets up on the server: a segment, two flags and a policy.
+"""The documents of the quickstart: a segment, two flags and a policy.
 
-The documents are what a person would write; the times are those of a story that has to be
-over in two minutes. ``docs/operations/production.md`` has a policy for real life.
+The policy's times are short, so that the releases end within two minutes. For a policy for real
+releases see ``docs/operations/production.md``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ SEGMENT: dict[str, Any] = {
 
 
 def boolean_flag(key: str, description: str) -> dict[str, Any]:
-    """A flag with the variants ``off`` and ``on``."""
+    """Return a flag with the variants ``off`` and ``on``."""
     return {
         "key": key,
         "type": "boolean",
@@ -30,12 +30,12 @@ BAD = "broken-search"
 
 FLAGS = (
     boolean_flag(GOOD, "Pay in one step instead of three."),
-    boolean_flag(BAD, "Search results that know what the shopper bought before."),
+    boolean_flag(BAD, "Search results based on what the shopper bought before."),
 )
 
 
 def stage(name: str, percentage: float, *segments: str) -> dict[str, Any]:
-    """A stage that lasts until there is evidence, and a few seconds at least."""
+    """Return a stage that lasts until there is evidence, and at least a few seconds."""
     document: dict[str, Any] = {
         "name": name,
         "percentage": percentage,
@@ -49,7 +49,7 @@ def stage(name: str, percentage: float, *segments: str) -> dict[str, Any]:
 
 POLICY: dict[str, Any] = {
     "key": "quickstart",
-    "name": "Stages of seconds, for a story",
+    "name": "Short stages, for the quickstart",
     "interval": "1s",
     "stages": [
         stage("some-logged-out", 10, "logged-out"),

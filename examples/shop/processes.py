@@ -1,7 +1,7 @@
-"""The processes of the quickstart: each in a group of its own, all of them ended at the end.
+"""Starts the processes of the quickstart, each in its own process group, and stops them.
 
-Groups are why Ctrl-C works as it should: the terminal's signal reaches the story alone, which
-then stops the others in order and makes sure that nothing of any group is left.
+Because of the groups, Ctrl-C in a terminal only reaches the quickstart itself, which then stops
+the other processes in order and makes sure that none is left.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ PATIENCE = 20.0
 
 
 class Interrupted(Exception):
-    """Somebody asked the story to stop."""
+    """A signal asked the quickstart to stop."""
 
 
-class StoryFailed(Exception):
-    """The story did not go as it must; the message says why."""
+class QuickstartFailed(Exception):
+    """The quickstart did not go as expected; the message says why."""
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens on at this moment."""
+    """Return a loopback port that is free now."""
     with socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -38,10 +38,10 @@ def free_port() -> int:
 
 
 class Processes:
-    """Starts processes, knows which still run, and stops them, the last one first.
+    """Processes that are started one after another, and stopped in reverse order.
 
     Args:
-        folder: where each one's output goes, as ``NAME.log``.
+        folder: where their output goes, as ``NAME.log``.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -51,19 +51,19 @@ class Processes:
         self._interrupted = False
 
     def interrupt(self, number: int, frame: FrameType | None) -> None:
-        """A signal handler: the next ``check`` ends the story.
+        """Handle a signal: the next ``check`` raises ``Interrupted``.
 
-        It raises nothing itself, so that a process that is being started is never forgotten.
+        Raising here could lose track of a process that is being started.
         """
         self._interrupted = True
 
     def start(self, name: str, command: Sequence[str], environment: Mapping[str, str]) -> None:
-        """Start a process in a process group of its own.
+        """Start a process in its own process group.
 
-        Its standard input is a pipe that closes when this process is gone.
+        Its standard input is a pipe, which closes when this process ends.
         """
         with self.log(name).open("ab") as log:
-            process = subprocess.Popen(  # noqa: S603 - the story's own commands
+            process = subprocess.Popen(  # noqa: S603 - fixed commands
                 command,
                 env={**os.environ, **environment},
                 stdin=subprocess.PIPE,
@@ -76,45 +76,45 @@ class Processes:
             self._pipes.append(process.stdin)
 
     def pid(self, name: str) -> int:
-        """The process id, and the process group, of what was started last under this name."""
+        """Return the id of the process, and of its group, that was last started with this name."""
         return self._started[name].pid
 
     def log(self, name: str) -> Path:
-        """Where the output of a process goes."""
+        """Return the log file of a process."""
         return self._folder / f"{name}.log"
 
     def check(self) -> None:
-        """See that all is well.
+        """Check that no signal has arrived and all processes run.
 
         Raises:
-            Interrupted: a signal asked for the end.
-            StoryFailed: a process has ended by itself.
+            Interrupted: a signal asked to stop.
+            QuickstartFailed: a process has ended.
         """
         if self._interrupted:
             raise Interrupted
         for name, process in self._started.items():
             status = process.poll()
             if status is not None:
-                raise StoryFailed(f"{name} ended by itself with status {status}")
+                raise QuickstartFailed(f"{name} ended unexpectedly with status {status}")
 
     def wait_for(self, what: str, condition: Callable[[], bool], seconds: float = 60.0) -> None:
         """Wait until a condition holds.
 
         Raises:
-            Interrupted: a signal asked for the end.
-            StoryFailed: it did not within the time, or a process ended meanwhile.
+            Interrupted: a signal asked to stop.
+            QuickstartFailed: the time is over, or a process has ended.
         """
         deadline = time.monotonic() + seconds
         while not condition():
             self.check()
             if time.monotonic() > deadline:
-                raise StoryFailed(f"{what}: not within {seconds:g} seconds")
+                raise QuickstartFailed(f"{what}: not within {seconds:g} seconds")
             time.sleep(0.1)
 
     def stop(self) -> None:
-        """End every process, the last one started first; nothing of its group is left after it.
+        """Stop every process with its group, in reverse order of their start.
 
-        Only the first process of a group is asked: it knows in which order to stop the others.
+        SIGTERM only goes to the first process of a group, which stops its children in order.
         """
         for process in reversed(self._started.values()):
             process.terminate()
@@ -128,7 +128,7 @@ class Processes:
         self._pipes.clear()
 
     def tails(self, lines: int = 25) -> str:
-        """The last lines of every log, for the report of a failure."""
+        """Return the last lines of every log, to report a failure."""
         parts = []
         for name in self._started:
             text = self.log(name).read_text(errors="replace").splitlines()
@@ -137,7 +137,7 @@ class Processes:
 
 
 def kill_group(group: int) -> None:
-    """End whatever is left of a process group; it may be gone already."""
-    # macOS says "not permitted" of a group that has only zombies left.
+    """Kill what is left of a process group, if anything."""
+    # macOS reports "not permitted" for a group with only zombies left.
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(group, signal.SIGKILL)

@@ -1,10 +1,9 @@
-"""Visitors of the sample shop: some twenty thousand people, unequally active.
+"""Visitors of the sample shop: twenty thousand users, some far more active than others.
 
-A process of its own: ``python -m examples.shop.traffic URL --rate 700``. A few threads, each
-with one kept-alive connection, send requests at the asked rate, or at what the machine allows
-when that is less. Once a second a line of JSON with the totals since the start goes to standard
-output. It ends on SIGTERM, after --seconds, or when whoever started it is gone: then its standard
-input closes.
+Run it with ``python -m examples.shop.traffic URL --rate 700``. A few threads, each with one
+persistent connection, send requests at the given rate, or slower if the machine cannot keep up.
+Once a second it prints the totals since the start as a line of JSON. It ends on SIGTERM, after
+--seconds, or when its standard input closes because its parent process has ended.
 """
 
 from __future__ import annotations
@@ -22,14 +21,14 @@ from bisect import bisect
 from dataclasses import asdict, dataclass
 from urllib.parse import urlsplit
 
-THINGS = ("lamp", "chair", "teapot", "rug", "mirror", "clock")
+PRODUCTS = ("lamp", "chair", "teapot", "rug", "mirror", "clock")
 TICK = 0.02
-"""Seconds between two bursts of one thread; shorter ones cost more wake-ups."""
+"""Seconds between two bursts of a thread; a shorter time needs more wake-ups."""
 
 
 @dataclass(slots=True)
 class Totals:
-    """What came back since the start. ``lost`` requests got no answer at all."""
+    """Totals since the start; ``lost`` requests got no answer."""
 
     requests: int = 0
     errors: int = 0
@@ -42,13 +41,13 @@ class Totals:
 
 
 class Crowd:
-    """Who comes next: a user drawn by activity, and the request that they send.
+    """Users who send requests at random, each according to their activity.
 
     Args:
-        users: how many there are.
-        logged_out: which part of them is not logged in.
-        checkouts: which part of the requests goes to the checkout; the others search.
-        seed: the same seed is the same people.
+        users: the number of users.
+        logged_out: the share of users who are not logged in.
+        checkouts: the share of requests to the checkout; the others are searches.
+        seed: the same seed makes the same users.
     """
 
     def __init__(self, users: int, logged_out: float, checkouts: float, seed: int) -> None:
@@ -61,13 +60,13 @@ class Crowd:
         ]
         self._checkouts = checkouts
 
-    def next_request(self, dice: random.Random, host: str) -> bytes:
-        """The bytes of one request."""
-        user = bisect(self._cumulated, dice.random() * self._cumulated[-1])
+    def next_request(self, random_source: random.Random, host: str) -> bytes:
+        """Return the bytes of the next request."""
+        user = bisect(self._cumulated, random_source.random() * self._cumulated[-1])
         path = (
             "/checkout"
-            if dice.random() < self._checkouts
-            else f"/search?q={THINGS[dice.randrange(len(THINGS))]}"
+            if random_source.random() < self._checkouts
+            else f"/search?q={PRODUCTS[random_source.randrange(len(PRODUCTS))]}"
         )
         return (
             f"GET {path} HTTP/1.1\r\nHost: {host}\r\nCookie: {self._cookies[user]}\r\n\r\n"
@@ -75,29 +74,29 @@ class Crowd:
 
 
 class Connection:
-    """One kept-alive HTTP/1.1 connection that knows as little of HTTP as will do."""
+    """A persistent HTTP/1.1 connection with just enough of HTTP."""
 
     def __init__(self, host: str, port: int) -> None:
         self._address = (host, port)
         self._socket: socket.socket | None = None
 
     def status(self, request: bytes) -> int:
-        """Send a request, read its answer, return the status code.
+        """Send a request, read the response and return its status code.
 
         Raises:
-            OSError: no answer; the next call connects anew.
+            OSError: there is no response; the next call connects again.
         """
         try:
             if self._socket is None:
                 self._socket = socket.create_connection(self._address, timeout=10.0)
                 self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._socket.sendall(request)
-            return self._read_answer(self._socket)
+            return self._read_response(self._socket)
         except OSError:
             self.close()
             raise
 
-    def _read_answer(self, connection: socket.socket) -> int:
+    def _read_response(self, connection: socket.socket) -> int:
         received = b""
         while (end := received.find(b"\r\n\r\n")) < 0:
             received += self._more(connection)
@@ -118,14 +117,14 @@ class Connection:
         return data
 
     def close(self) -> None:
-        """Close the connection; the next request opens another."""
+        """Close the connection; the next request opens a new one."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None
 
 
-class Lane(threading.Thread):
-    """One thread that sends its part of the rate. Only it writes ``totals``."""
+class Sender(threading.Thread):
+    """A thread that sends its share of the requests. Only this thread writes ``totals``."""
 
     def __init__(
         self, crowd: Crowd, host: str, port: int, rate: float, stop: threading.Event
@@ -136,21 +135,21 @@ class Lane(threading.Thread):
         self._host = host
         self._connection = Connection(host, port)
         self._rate = rate
-        self._stop_asked = stop
+        self._stop = stop
 
     def run(self) -> None:
-        dice = random.Random()
+        random_source = random.Random()
         due = 0.0
         before = time.monotonic()
-        while not self._stop_asked.wait(TICK):
+        while not self._stop.wait(TICK):
             now = time.monotonic()
-            # What could not be sent within a second is given up: a slow machine gets a
-            # lower rate, not a queue.
+            # Drop what could not be sent within a second: a slow machine gets a lower rate,
+            # not a queue.
             due = min(due + (now - before) * self._rate, self._rate)
             before = now
-            while due >= 1.0 and not self._stop_asked.is_set():
+            while due >= 1.0 and not self._stop.is_set():
                 due -= 1.0
-                self._send(self._crowd.next_request(dice, self._host))
+                self._send(self._crowd.next_request(random_source, self._host))
         self._connection.close()
 
     def _send(self, request: bytes) -> None:
@@ -158,20 +157,20 @@ class Lane(threading.Thread):
             status = self._connection.status(request)
         except OSError:
             self.totals.lost += 1
-            self._stop_asked.wait(0.1)
+            self._stop.wait(0.1)
             return
         self.totals.requests += 1
         self.totals.errors += status >= 500
 
 
 def main() -> None:
-    """Run the traffic until it is told to stop."""
+    """Send requests until asked to stop."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("url")
     parser.add_argument("--rate", type=float, default=700.0, help="requests per second")
     parser.add_argument("--users", type=int, default=20_000)
-    parser.add_argument("--logged-out", type=float, default=0.6, help="part of the users")
-    parser.add_argument("--checkouts", type=float, default=0.8, help="part of the requests")
+    parser.add_argument("--logged-out", type=float, default=0.6, help="share of the users")
+    parser.add_argument("--checkouts", type=float, default=0.8, help="share of the requests")
     parser.add_argument("--threads", type=int, default=4)
     parser.add_argument("--seed", type=int, default=2026)
     parser.add_argument("--seconds", type=float, default=None, help="default: until stopped")
@@ -183,8 +182,8 @@ def main() -> None:
 
     url = urlsplit(options.url)
     crowd = Crowd(options.users, options.logged_out, options.checkouts, options.seed)
-    lanes = [
-        Lane(
+    senders = [
+        Sender(
             crowd,
             url.hostname or "127.0.0.1",
             url.port or 80,
@@ -194,16 +193,16 @@ def main() -> None:
         for _ in range(options.threads)
     ]
     threading.Thread(target=stop_at_end_of_input, args=(stop,), daemon=True).start()
-    for lane in lanes:
-        lane.start()
+    for sender in senders:
+        sender.start()
     end = time.monotonic() + options.seconds if options.seconds is not None else float("inf")
     while not stop.wait(min(1.0, max(0.0, end - time.monotonic()))):
         if time.monotonic() >= end:
             stop.set()
-        print_totals(lanes)
-    for lane in lanes:
-        lane.join()
-    print_totals(lanes)
+        print_totals(senders)
+    for sender in senders:
+        sender.join()
+    print_totals(senders)
 
 
 def stop_at_end_of_input(stop: threading.Event) -> None:
@@ -213,9 +212,9 @@ def stop_at_end_of_input(stop: threading.Event) -> None:
         stop.set()
 
 
-def print_totals(lanes: list[Lane]) -> None:
-    """One line of JSON with the sums of all lanes."""
-    print(json.dumps(asdict(sum((lane.totals for lane in lanes), Totals()))), flush=True)
+def print_totals(senders: list[Sender]) -> None:
+    """Print the totals of all threads as one line of JSON."""
+    print(json.dumps(asdict(sum((sender.totals for sender in senders), Totals()))), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How the story is shown: a live view on a terminal, plain lines elsewhere."""
+"""Output of the quickstart: a live view on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from examples.shop.admin import Arm, ReleaseNow
+from examples.shop.admin import Arm, ReleaseStatus
 
 PANELS_HEIGHT = 20
-"""Lines that both releases and the traffic take; the events get the rest of the terminal."""
+"""Lines for both releases and the traffic; the events get the rest of the terminal."""
 STATUS_EVERY = 10.0
-"""Seconds between two status lines where there is no live view."""
+"""Seconds between two status lines without a live view."""
 
 COLOURS = {
     "running": "cyan",
@@ -35,17 +35,17 @@ COLOURS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
-    """All that the view shows at one moment."""
+class Progress:
+    """What a view shows besides events: the releases and the traffic."""
 
-    releases: Sequence[ReleaseNow]
+    releases: Sequence[ReleaseStatus]
     requests: int
     requests_per_second: float
     lost: int
 
 
 class View(Protocol):
-    """Where the story is told."""
+    """Output for events and progress."""
 
     def __enter__(self) -> View: ...
     def __exit__(
@@ -56,19 +56,19 @@ class View(Protocol):
     ) -> None: ...
 
     def event(self, text: str) -> None:
-        """Something happened."""
+        """Show that something happened."""
 
-    def show(self, scene: Scene) -> None:
-        """This is how things stand."""
+    def show(self, progress: Progress) -> None:
+        """Show the current progress."""
 
 
 def view_for(console: Console) -> View:
-    """The live view on a terminal, plain lines elsewhere."""
+    """Return the live view on a terminal, plain lines elsewhere."""
     return LiveView(console) if console.is_terminal else PlainView()
 
 
 class PlainView:
-    """Lines of text: every event, and how things stand every ten seconds."""
+    """Lines of text: every event, and the progress every ten seconds."""
 
     def __init__(self) -> None:
         self._began = time.monotonic()
@@ -83,23 +83,23 @@ class PlainView:
     def event(self, text: str) -> None:
         print(f"{time.monotonic() - self._began:6.1f} s  {text}", flush=True)
 
-    def show(self, scene: Scene) -> None:
+    def show(self, progress: Progress) -> None:
         if time.monotonic() - self._shown < STATUS_EVERY:
             return
         self._shown = time.monotonic()
-        for release in scene.releases:
+        for release in progress.releases:
             if not release.ended:
                 self.event(status_line(release))
-        self.event(traffic_line(scene))
+        self.event(traffic_line(progress))
 
 
 class LiveView:
-    """A picture of both releases that is drawn anew twice a second."""
+    """A live view of both releases, with the latest events below."""
 
     def __init__(self, console: Console) -> None:
         self._began = time.monotonic()
         self._events: list[str] = []
-        self._scene: Scene | None = None
+        self._progress: Progress | None = None
         self._console = console
         self._live = Live(console=console, auto_refresh=False, transient=False)
 
@@ -119,22 +119,22 @@ class LiveView:
         self._events.append(f"{time.monotonic() - self._began:6.1f} s  {text}")
         self._draw()
 
-    def show(self, scene: Scene) -> None:
-        self._scene = scene
+    def show(self, progress: Progress) -> None:
+        self._progress = progress
         self._draw()
 
     def _draw(self) -> None:
         parts: list[RenderableType] = []
-        if self._scene is not None:
-            parts += [release_panel(release) for release in self._scene.releases]
-            parts.append(Text(traffic_line(self._scene), style="dim"))
+        if self._progress is not None:
+            parts += [release_panel(release) for release in self._progress.releases]
+            parts.append(Text(traffic_line(self._progress), style="dim"))
         room = max(3, self._console.height - PANELS_HEIGHT)
         parts += [Text(event, no_wrap=True) for event in self._events[-room:]]
         self._live.update(Group(*parts), refresh=True)
 
 
-def release_panel(release: ReleaseNow) -> Panel:
-    """One release: where it stands, what was counted, what the evidence says."""
+def release_panel(release: ReleaseStatus) -> Panel:
+    """Return one release: its stage, its counts and its evidence."""
     colour = COLOURS.get(release.state, "white")
     where = Table.grid(padding=(0, 2))
     where.add_row(
@@ -144,7 +144,7 @@ def release_panel(release: ReleaseNow) -> Panel:
     )
 
     arms = Table(box=None, padding=(0, 2), header_style="dim")
-    for heading in ("", "exposures", "operations", "errors", "error rate", "users who failed"):
+    for heading in ("", "exposures", "operations", "errors", "error rate", "failing users"):
         arms.add_column(heading, justify="left" if not heading else "right")
     for name, arm in (("control", release.control), ("treatment", release.treatment)):
         arms.add_row(
@@ -152,13 +152,13 @@ def release_panel(release: ReleaseNow) -> Panel:
             f"{arm.exposures:,}",
             f"{arm.outcomes:,}",
             f"{arm.errors:,}",
-            rate(arm),
+            error_rate(arm),
             f"{arm.failing:,}",
         )
 
     verdict = Table.grid(padding=(0, 2))
-    verdict.add_row("evidence against it", against(release.evidence, release.rollback_at))
-    verdict.add_row("evidence to advance", against(release.advance, release.advance_at))
+    verdict.add_row("evidence of harm", harm(release))
+    verdict.add_row("evidence of safety", safety(release))
     verdict.add_row("last decision", release.decision)
     return Panel(
         Group(where, arms, verdict),
@@ -168,42 +168,57 @@ def release_panel(release: ReleaseNow) -> Panel:
     )
 
 
-def open_share(release: ReleaseNow) -> float:
-    """How far the bar goes; a release that is over has everyone or nobody."""
+def open_share(release: ReleaseStatus) -> float:
+    """Return the open percentage; an ended release is open to everyone or nobody."""
     return {"completed": 100.0, "rolled_back": 0.0}.get(release.state, release.percentage)
 
 
-def status_line(release: ReleaseNow) -> str:
-    """One release in one line."""
+def status_line(release: ReleaseStatus) -> str:
+    """Return one release on one line."""
     return (
         f"{release.flag}: {release.state}, {release.audience}; "
-        f"exposures {release.control.exposures:,} / {release.treatment.exposures:,}, "
-        f"errors {rate(release.control)} / {rate(release.treatment)} (control / treatment); "
-        f"against it {against(release.evidence, release.rollback_at)}, "
-        f"to advance {against(release.advance, release.advance_at)}"
+        f"error rate: control {error_rate(release.control)}, "
+        f"treatment {error_rate(release.treatment)}; "
+        f"evidence of harm {harm(release)}, evidence of safety {safety(release)}"
     )
 
 
-def traffic_line(scene: Scene) -> str:
-    """How much the shop has to do."""
-    lost = f", {scene.lost:,} without an answer" if scene.lost else ""
-    return f"traffic: {scene.requests:,} requests, {scene.requests_per_second:,.0f} a second{lost}"
+def traffic_line(progress: Progress) -> str:
+    """Return the traffic of the shop on one line."""
+    lost = f", {progress.lost:,} unanswered" if progress.lost else ""
+    per_second = f"{progress.requests_per_second:,.0f} per second"
+    return f"traffic: {progress.requests:,} requests, {per_second}{lost}"
 
 
-def rate(arm: Arm) -> str:
-    """An error rate for reading."""
-    return "-" if arm.error_rate is None else f"{arm.error_rate:.2%}"
+def error_rate(arm: Arm) -> str:
+    """Return an error rate in percent."""
+    return "-" if arm.error_rate is None else f"{100 * arm.error_rate:.2f} %"
 
 
-def against(value: float | None, limit: float | None) -> str:
-    """An amount of evidence beside its limit."""
+def count(number: int, noun: str) -> str:
+    """Return a number with its noun: ``1 user``, ``2 users``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def harm(release: ReleaseStatus) -> str:
+    """Return the evidence of harm and its limit."""
+    return with_limit(release.evidence, "rolls back at", release.rollback_at)
+
+
+def safety(release: ReleaseStatus) -> str:
+    """Return the evidence of safety and its limit."""
+    return with_limit(release.advance, "advances at", release.advance_at)
+
+
+def with_limit(value: float | None, effect: str, limit: float | None) -> str:
+    """Return evidence and its limit: ``1,155 (rolls back at 200)``."""
     if value is None:
         return "none yet"
-    return f"{amount(value)} of {amount(limit)}" if limit is not None else amount(value)
+    return amount(value) if limit is None else f"{amount(value)} ({effect} {limit:,g})"
 
 
 def amount(value: float) -> str:
-    """A number between nothing and very much in a few characters."""
+    """Return a number of any size in a few characters."""
     if value >= 1e6:
         return f"{value:.0e}"
     return f"{value:,.0f}" if value >= 100 else f"{value:.2f}"

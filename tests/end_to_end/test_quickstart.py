@@ -1,4 +1,4 @@
-"""The quickstart, interrupted: the story itself is what ``.ci/run`` tells."""
+"""The quickstart, interrupted by a signal; ``.ci/run`` runs it to the end."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ ROOT = Path(__file__).resolve().parents[2]
 def test_a_signal_ends_every_process_and_removes_the_folder(
     number: signal.Signals, tmp_path: Path
 ) -> None:
-    story = subprocess.Popen(
-        [sys.executable, "-u", "-m", "examples.shop.story", "--rate", "50"],
+    quickstart = subprocess.Popen(
+        [sys.executable, "-u", "-m", "examples.shop.quickstart", "--rate", "50"],
         cwd=ROOT,
         env={**os.environ, "TMPDIR": str(tmp_path)},
         stdout=subprocess.PIPE,
@@ -32,19 +32,19 @@ def test_a_signal_ends_every_process_and_removes_the_folder(
         start_new_session=True,
     )
     try:
-        assert story.stdout is not None
-        for line in story.stdout:
-            if "visitors are around" in line:
+        assert quickstart.stdout is not None
+        for line in quickstart.stdout:
+            if "started 20,000 visitors" in line:
                 break
-        started = [pid for pid, _ in descendants(story.pid)]
+        started = [pid for pid, _ in descendants(quickstart.pid)]
         assert (
             len(started) >= 8
         )  # supervisor, Valkey, gunicorn twice, workers, policy job, visitors
-        story.send_signal(number)
-        rest, _ = story.communicate(timeout=60)
+        quickstart.send_signal(number)
+        rest, _ = quickstart.communicate(timeout=60)
     finally:
-        story.kill()
+        quickstart.kill()
     assert "Stopping." in rest
-    assert story.returncode == 130
+    assert quickstart.returncode == 130
     assert [pid for pid in started if runs(pid)] == []
     assert list(tmp_path.iterdir()) == []

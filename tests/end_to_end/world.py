@@ -12,7 +12,7 @@ from pathlib import Path
 
 import urllib3
 
-from examples.shop.admin import Admin, Refused, ReleaseNow
+from examples.shop.admin import Admin, Refused, ReleaseStatus
 from examples.shop.processes import Processes, free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -143,7 +143,9 @@ class World:
         # The process that they are forked from loaded the application too.
         self.processes.wait_for("both workers report", lambda: self.admin.live_instances() == 3)
 
-    def wait_until(self, what: str, release: str, condition: Callable[[ReleaseNow], bool]) -> None:
+    def wait_until(
+        self, what: str, release: str, condition: Callable[[ReleaseStatus], bool]
+    ) -> None:
         """Wait for a release to be as it should; a server that is away is waited for, too."""
 
         def holds() -> bool:
@@ -166,7 +168,7 @@ class World:
         self.processes.stop()
 
 
-def counted(release: ReleaseNow) -> Count:
+def counted(release: ReleaseStatus) -> Count:
     """What Tidegate says of a release, in the words of ``Callers.seen``."""
     return {
         "off": (release.control.outcomes, release.control.errors),

@@ -1,4 +1,4 @@
-"""The crowd that visits the sample shop."""
+"""The traffic of the sample shop."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ def requests(crowd: Crowd, count: int) -> list[str]:
     return [crowd.next_request(dice, "shop").decode() for _ in range(count)]
 
 
-def test_six_in_ten_requests_come_from_people_who_are_not_logged_in() -> None:
+def test_the_share_of_logged_out_users_is_respected() -> None:
     sent = requests(Crowd(20_000, 0.6, 0.8, seed=1), 5_000)
     logged_out = sum("session=" not in request for request in sent)
     assert 0.55 < logged_out / len(sent) < 0.65
 
 
-def test_some_people_are_far_more_active_than_others() -> None:
+def test_some_users_are_far_more_active_than_others() -> None:
     sent = requests(Crowd(2_000, 0.6, 0.8, seed=1), 20_000)
     visitors = Counter(re.findall(r"visitor=(\S+?);?\s", " ".join(sent)))
     assert len(visitors) > 1_500
     assert visitors.most_common(1)[0][1] > 10 * 20_000 / 2_000
 
 
-def test_the_same_seed_is_the_same_people() -> None:
+def test_the_same_seed_makes_the_same_users() -> None:
     assert requests(Crowd(100, 0.6, 0.8, seed=7), 50) == requests(Crowd(100, 0.6, 0.8, seed=7), 50)
 
 

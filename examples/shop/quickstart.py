@@ -1,0 +1,319 @@
+"""The quickstart: a server, a shop with visitors, and two releases that run automatically.
+
+``scripts/quickstart`` runs this module. It only uses Tidegate's public interfaces: the command
+line, the HTTP API and the SDK. It succeeds if the healthy release completes and the broken one
+is rolled back.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import secrets
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+
+from examples.shop import plan
+from examples.shop.admin import Admin, Refused, ReleaseStatus
+from examples.shop.processes import Interrupted, Processes, QuickstartFailed, free_port
+from examples.shop.view import Progress, View, count, error_rate, view_for
+
+ROOT = Path(__file__).resolve().parents[2]
+WORKERS = 2
+DEADLINE = 300.0
+"""Seconds that the releases may take on a slow machine; they usually take about one minute."""
+POLL = 0.5
+"""Seconds between two reads of the releases."""
+
+ENDS = {plan.GOOD: "completed", plan.BAD: "rolled_back"}
+
+
+@dataclass(slots=True)
+class ReleaseRun:
+    """One release: its latest status, the stages it has entered, and when it ended."""
+
+    status: ReleaseStatus
+    stages: list[str] = field(default_factory=list)
+    seconds: float | None = None
+
+
+class Quickstart:
+    """The server, the shop, its visitors and the releases.
+
+    Args:
+        folder: where data and logs go.
+        rate: requests per second that the visitors try to send.
+    """
+
+    def __init__(self, folder: Path, rate: float) -> None:
+        self.processes = Processes(folder)
+        self.token = f"tg_admin_quickstart_{secrets.token_urlsafe(24)}"
+        self.url = f"http://127.0.0.1:{free_port()}"
+        self.shop_url = f"http://127.0.0.1:{free_port()}"
+        self.admin = Admin(self.url, self.token)
+        self.runs: dict[str, ReleaseRun] = {}
+        self._folder = folder
+        self._rate = rate
+        self._traffic = (0, 0.0, 0)
+        self._began = 0.0
+
+    def set_up(self, view: View) -> None:
+        """Start the server, the shop and its visitors, and create the flags and the policy.
+
+        Raises:
+            QuickstartFailed: a process did not start.
+        """
+        self._start_server()
+        view.event(f"started the server: {self.url}")
+        self.admin.create("segments", plan.SEGMENT)
+        for flag in plan.FLAGS:
+            self.admin.create("flags", flag)
+        self.admin.create("policies", plan.POLICY)
+        view.event(f"created a segment, the flags {plan.GOOD} and {plan.BAD}, and a policy")
+        self._start_shop()
+        view.event(f"started the shop with {WORKERS} preforked workers: {self.shop_url}")
+        self._start_visitors()
+        view.event("started 20,000 visitors; six in ten are not logged in")
+
+    def run(self, view: View) -> None:
+        """Start both releases and follow them until both have ended.
+
+        Raises:
+            QuickstartFailed: a release ended in the wrong state, or not in time.
+        """
+        self._began = time.monotonic()
+        for flag in ENDS:
+            status = self.admin.start_release(
+                flag, "on", plan.POLICY["key"], "Started by the quickstart"
+            )
+            self.runs[flag] = ReleaseRun(status, [status.audience])
+            view.event(f"{flag}: release started, open to {status.audience}")
+        while not all(release_run.status.ended for release_run in self.runs.values()):
+            if time.monotonic() - self._began > DEADLINE:
+                raise QuickstartFailed(f"the releases have not ended after {DEADLINE:g} seconds")
+            time.sleep(POLL)
+            self.processes.check()
+            for release_run in self.runs.values():
+                if not release_run.status.ended:
+                    self._follow(release_run, view)
+            view.show(self._progress())
+        for flag, release_run in self.runs.items():
+            if release_run.status.state != ENDS[flag]:
+                raise QuickstartFailed(
+                    f"the release of {flag} should be {ENDS[flag]}, but it is "
+                    f"{release_run.status.state}: {release_run.status.reason}"
+                )
+
+    def watch(self) -> None:
+        """Print what happens to the flags, until interrupted."""
+        known = dict.fromkeys(ENDS, "")
+        while True:
+            for flag in ENDS:
+                targeting = self.admin.targeting(flag)
+                kill = targeting["killed"]
+                state = ""
+                if kill:
+                    receipt = targeting["receipt"] or {}
+                    applied, live = receipt.get("applied"), receipt.get("live")
+                    state = (
+                        f"killed by {kill['actor']} ({kill['reason']}); "
+                        f"applied by {applied} of {live} instances of the shop"
+                    )
+                elif targeting["release"]:
+                    release = self.admin.release(targeting["release"])
+                    state = f"{release.state}, {release.audience}"
+                if state != known[flag]:
+                    known[flag] = state
+                    print(
+                        f"{time.strftime('%H:%M:%S')}  {flag}: {state or 'no release'}", flush=True
+                    )
+            self.processes.check()
+            time.sleep(POLL)
+
+    def _follow(self, release_run: ReleaseRun, view: View) -> None:
+        before = release_run.status
+        status = release_run.status = self.admin.release(before.id)
+        if (status.stage, status.state) == (before.stage, before.state):
+            return
+        if status.stage != before.stage:
+            release_run.stages.append(status.audience)
+        if status.ended:
+            release_run.seconds = time.monotonic() - self._began
+        what = status.audience if status.state == "running" else status.state.replace("_", " ")
+        view.event(f"{status.flag}: {what} - {status.reason or status.decision}")
+
+    def _progress(self) -> Progress:
+        requests, per_second, lost = self._read_traffic()
+        releases = [release_run.status for release_run in self.runs.values()]
+        return Progress(releases, requests, per_second, lost)
+
+    def _read_traffic(self) -> tuple[int, float, int]:
+        """Return requests so far, requests per second over ten seconds, and unanswered requests."""
+        lines = self.processes.log("visitors").read_text().splitlines()[-11:]
+        try:
+            seen = [json.loads(line) for line in lines]
+        except ValueError:
+            return self._traffic  # a half-written line, or an error message
+        if seen:
+            first, last = seen[0]["requests"], seen[-1]["requests"]
+            self._traffic = (last, (last - first) / max(1, len(seen) - 1), seen[-1]["lost"])
+        return self._traffic
+
+    def _start_server(self) -> None:
+        self.processes.start(
+            "server",
+            [str(Path(sys.executable).with_name("tidegate")), "serve"],
+            {
+                "TIDEGATE_HOST": "127.0.0.1",
+                "TIDEGATE_PORT": self.url.rpartition(":")[2],
+                "TIDEGATE_WORKERS": "1",
+                "TIDEGATE_DATA_DIR": str(self._folder / "data"),
+                "TIDEGATE_BOOTSTRAP_TOKEN": self.token,
+            },
+        )
+        self.processes.wait_for("the server is ready", self.admin.ready)
+
+    def _start_shop(self) -> None:
+        self.processes.start(
+            "shop",
+            [
+                *(sys.executable, "-m", "gunicorn", "--preload", "--no-control-socket"),
+                *("--workers", str(WORKERS), "--worker-class", "gthread", "--threads", "8"),
+                *("--bind", self.shop_url.removeprefix("http://"), "examples.shop.app:app"),
+            ],
+            {
+                "TIDEGATE_URL": self.url,
+                "TIDEGATE_TOKEN": self.admin.sdk_token("shop"),
+                "PYTHONPATH": str(ROOT),
+            },
+        )
+        # The parent process has loaded the application too, so it also reports.
+        self.processes.wait_for(
+            "the shop's workers report", lambda: self.admin.live_instances() > WORKERS
+        )
+
+    def _start_visitors(self) -> None:
+        self.processes.start(
+            "visitors",
+            [
+                *(sys.executable, "-m", "examples.shop.traffic", self.shop_url),
+                *("--rate", f"{self._rate:g}"),
+            ],
+            {"PYTHONPATH": str(ROOT)},
+        )
+        self.processes.wait_for("visitors send requests", lambda: self._read_traffic()[0] > 0)
+
+
+def summary(runs: dict[str, ReleaseRun]) -> str:
+    """Return a summary of both releases."""
+    good, bad = runs[plan.GOOD], runs[plan.BAD]
+    control, treatment = bad.status.control, bad.status.treatment
+    searches = (control.outcomes + treatment.outcomes) / (bad.seconds or 1.0)
+    excess = max(0.0, (treatment.error_rate or 0.0) - (control.error_rate or 0.0))
+    return "\n".join(
+        [
+            f"{plan.GOOD} completed after {good.seconds or 0.0:.0f} seconds:",
+            f"  {' > '.join(good.stages)}",
+            f"  error rate: control {error_rate(good.status.control)}, "
+            f"treatment {error_rate(good.status.treatment)}; "
+            f"{good.status.control.outcomes + good.status.treatment.outcomes:,} operations",
+            f"{plan.BAD} was rolled back after {bad.seconds or 0.0:.0f} seconds, with "
+            f"{count(treatment.failing, 'failing user')}:",
+            f"  {' > '.join(bad.stages)} > rolled back",
+            f"  open to everyone, about {excess * searches * 60:,.0f} searches a minute would have "
+            "failed at this traffic",
+        ]
+    )
+
+
+def next_steps(quickstart: Quickstart) -> str:
+    """Return the addresses, the token, and three things to try, ready to paste."""
+    tidegate = os.path.relpath(Path(sys.executable).with_name("tidegate"))
+    bad = quickstart.runs[plan.BAD].status.id
+    return f"""
+Everything keeps running until you press Ctrl-C.
+
+  Tidegate     {quickstart.url}  (API: {quickstart.url}/openapi.json)
+  Shop         {quickstart.shop_url}
+  Admin token  {quickstart.token}
+
+Three things to try in another terminal, in this folder:
+
+  export TIDEGATE_URL={quickstart.url} TIDEGATE_TOKEN={quickstart.token}
+
+  1. Use the kill switch: everyone gets the old checkout at once, until you restore the flag.
+       {tidegate} kill {plan.GOOD} --reason "trying the kill switch"
+       {tidegate} restore {plan.GOOD} --reason "tried it"
+  2. See why {plan.BAD} was rolled back: every decision with its evidence.
+       {tidegate} release ledger {bad}
+  3. Release {plan.BAD} again, and watch here how it is rolled back.
+       {tidegate} release start {plan.BAD} --treatment on --policy {plan.POLICY["key"]}
+"""
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """Create a folder, and remove it at the end."""
+    folder = Path(tempfile.mkdtemp(prefix="tidegate-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def run(once: bool, rate: float, console: Console) -> int:
+    """Run the quickstart; returns the exit status. Leaves no process and no folder behind."""
+    with temporary_folder() as folder:
+        quickstart = Quickstart(folder, rate)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, quickstart.processes.interrupt)
+        ended = False
+        try:
+            with view_for(console) as view:
+                quickstart.set_up(view)
+                quickstart.run(view)
+            ended = True
+            print("\n" + summary(quickstart.runs), flush=True)
+            if not once:
+                print(next_steps(quickstart), flush=True)
+                quickstart.watch()
+        except Interrupted:
+            print("\nStopping.", flush=True)
+        except (QuickstartFailed, Refused) as failure:
+            print(f"\nThe quickstart failed: {failure}\n{quickstart.processes.tails()}", flush=True)
+            return 1
+        finally:
+            quickstart.processes.stop()
+    return 0 if ended else 130
+
+
+def main() -> None:
+    """Parse the options and run the quickstart."""
+    parser = argparse.ArgumentParser(prog="scripts/quickstart", description=__doc__)
+    parser.add_argument(
+        "--once",
+        action="store_true",
+        help="stop after the releases; exit status 0 if both ended as expected",
+    )
+    parser.add_argument(
+        "--rate",
+        type=float,
+        default=1000.0,
+        help="requests per second, if the machine can send as many",
+    )
+    options = parser.parse_args()
+    sys.exit(run(options.once, options.rate, Console()))
+
+
+if __name__ == "__main__":
+    main()
