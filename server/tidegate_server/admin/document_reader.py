@@ -57,6 +57,7 @@ def read_project_documents(store: Store, project: str) -> ProjectDocuments:
         segments=store.all(project, Kind.SEGMENT),
         policies=store.all(project, Kind.POLICY),
         webhooks=store.all(project, Kind.WEBHOOK),
+        hooks=store.all(project, Kind.HOOK),
         targetings=targetings,
         releases={
             key: _active_releases(store, project, key, targetings[key]) for key in targetings

@@ -17,7 +17,7 @@ from tidegate_server.admin.document_commits import (
     with_key,
 )
 from tidegate_server.admin.document_reader import read_document, read_project
-from tidegate_server.domain.change import Address, Change, Kind
+from tidegate_server.domain.change import Address, Change, Kind, Stored
 from tidegate_server.domain.project_documents import ProjectDocuments
 from tidegate_server.domain.tokens import Role
 from tidegate_server.web import responses
@@ -41,6 +41,10 @@ class DeleteDocument(Protocol):
         """Return the change."""
 
 
+def _everything(stored: Stored) -> Stored:
+    return stored
+
+
 @dataclass(frozen=True, slots=True)
 class DocumentResource:
     """The routes of one kind of document of a project.
@@ -55,6 +59,8 @@ class DocumentResource:
         answer: the schema of one document.
         page: the schema of a page of the list.
         editor: the role that may change documents of this kind.
+        key_field: the field of a document that holds its key.
+        visible: returns what the request's token may see of a document.
     """
 
     blueprint: Blueprint
@@ -62,6 +68,8 @@ class DocumentResource:
     answer: type[Schema]
     page: type[Schema]
     editor: Role = Role.WRITER
+    key_field: str = "key"
+    visible: Callable[[Stored], Stored] = _everything
 
     @property
     def collection(self) -> str:
@@ -88,7 +96,8 @@ class DocumentResource:
         def list_documents(page: PageRequest, project: str) -> Response:
             store = backend().store
             read_project(store, project)
-            return responses.page(self.page(), *paginate(store.all(project, self.kind), page))
+            items, following = paginate(store.all(project, self.kind), page)
+            return responses.page(self.page(), [self.visible(each) for each in items], following)
 
     def serve_create(self, body: type[Schema], put: PutDocument, summary: str) -> None:
         """Serve the creation of a document from the value that ``body`` builds."""
@@ -122,8 +131,7 @@ class DocumentResource:
             "GET", self.item, f"get_{self.kind}", summary, role=Role.READER, response=self.answer
         )
         def get(project: str, **path: str) -> Response:
-            stored = read_document(backend().store, project, self._address(path))
-            return responses.document(self.answer(), stored, stored.revision)
+            return self._answer(read_document(backend().store, project, self._address(path)))
 
     def serve_replace(self, body: type[Schema], put: PutDocument, summary: str) -> None:
         """Serve the replacement of a document by the value that ``body`` builds."""
@@ -139,7 +147,7 @@ class DocumentResource:
         )
         def replace(document: Any, project: str, **path: str) -> Response:
             actor, address = current_actor(), self._address(path)
-            new = with_key(document, address.key)
+            new = with_key(document, address.key, self.key_field)
             stored = replace_document(
                 backend().store,
                 project,
@@ -147,7 +155,7 @@ class DocumentResource:
                 read_if_match(),
                 lambda documents: put(documents, new, actor=actor),
             )
-            return responses.document(self.answer(), stored, stored.revision)
+            return self._answer(stored)
 
     def serve_delete(self, delete_change: DeleteDocument, summary: str) -> None:
         """Serve the deletion of a document."""
@@ -171,6 +179,11 @@ class DocumentResource:
                 lambda documents: delete_change(documents, address.key, actor=actor),
             )
             return responses.no_content()
+
+    def _answer(self, stored: Stored) -> Response:
+        visible = self.visible(stored)
+        suffix = "" if visible is stored else "partial"
+        return responses.document(self.answer(), visible, stored.revision, suffix=suffix)
 
     def _address(self, path: Mapping[str, str]) -> Address:
         return Address(self.kind, path[self.kind])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from tidegate_server.domain.change import Address, Change, Kind, Stored
+from tidegate_server.domain.change import Address, Change, Kind
 from tidegate_server.domain.document_changes import delete_document, put_document
 from tidegate_server.domain.field_problems import duplicate_problems, raise_problems
 from tidegate_server.domain.hooks import Hook
@@ -25,37 +25,21 @@ def hook_address(id: str) -> Address:
     return Address(Kind.HOOK, id)
 
 
-def new_hook(documents: ProjectDocuments, hook: Hook, *, actor: str, reason: str = "") -> Change:
-    """Create a hook.
+def put_hook(documents: ProjectDocuments, hook: Hook, *, actor: str, reason: str = "") -> Change:
+    """Create a hook, or replace the one with its id, which keeps its secret and its creator.
 
     Raises:
         Invalid: the hook is not valid, or names an environment or a flag that does not exist.
     """
-    return _put_hook(documents, None, hook, actor, reason)
-
-
-def edit_hook(
-    documents: ProjectDocuments, before: Stored, hook: Hook, *, actor: str, reason: str = ""
-) -> Change:
-    """Change a hook. It keeps its id, its secret and its creator.
-
-    Raises:
-        Invalid: as for ``new_hook``.
-    """
-    present: Hook = before.document
-    hook = replace(
-        hook,
-        id=present.id,
-        digest=present.digest,
-        created_by=present.created_by,
-        created_ms=present.created_ms,
-    )
-    return _put_hook(documents, before, hook, actor, reason)
-
-
-def _put_hook(
-    documents: ProjectDocuments, before: Stored | None, hook: Hook, actor: str, reason: str
-) -> Change:
+    before = documents.hooks.get(hook.id)
+    if before is not None:
+        present: Hook = before.document
+        hook = replace(
+            hook,
+            digest=present.digest,
+            created_by=present.created_by,
+            created_ms=present.created_ms,
+        )
     raise_problems(f"hook {hook.name}", _hook_problems(documents, hook))
     return put_document(
         documents.project,
@@ -73,12 +57,13 @@ def _put_hook(
     )
 
 
-def delete_hook(project: str, before: Stored, *, actor: str, reason: str = "") -> Change:
+def delete_hook(documents: ProjectDocuments, id: str, *, actor: str, reason: str = "") -> Change:
     """Delete a hook. Its URL stops working."""
+    before = documents.hook(id)
     hook: Hook = before.document
     return delete_document(
-        project,
-        hook_address(hook.id),
+        documents.project,
+        hook_address(id),
         before,
         actor=actor,
         reason=reason,

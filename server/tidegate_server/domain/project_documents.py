@@ -21,7 +21,7 @@ class ProjectDocuments:
 
     Attributes:
         project: the project's key, which is the scope of its changes.
-        environments, flags, segments, policies, webhooks: documents by key.
+        environments, flags, segments, policies, webhooks, hooks: documents by key.
         targetings: by environment, then by flag.
         releases: by environment, then by id; releases that have ended may be missing.
     """
@@ -32,6 +32,7 @@ class ProjectDocuments:
     segments: Mapping[str, Stored] = field(default_factory=dict)
     policies: Mapping[str, Stored] = field(default_factory=dict)
     webhooks: Mapping[str, Stored] = field(default_factory=dict)
+    hooks: Mapping[str, Stored] = field(default_factory=dict)
     targetings: Mapping[str, Mapping[str, Stored]] = field(default_factory=dict)
     releases: Mapping[str, Mapping[str, Stored]] = field(default_factory=dict)
 
@@ -43,6 +44,7 @@ class ProjectDocuments:
             Kind.SEGMENT: self.segments,
             Kind.POLICY: self.policies,
             Kind.WEBHOOK: self.webhooks,
+            Kind.HOOK: self.hooks,
         }
         return documents[address.kind].get(address.key)
 
@@ -61,6 +63,10 @@ class ProjectDocuments:
     def webhook(self, key: str) -> Stored:
         """Return a webhook; raises ``NotFound``."""
         return self._get(self.webhooks, "webhook", key)
+
+    def hook(self, id: str) -> Stored:
+        """Return a hook; raises ``NotFound``."""
+        return self._get(self.hooks, "hook", id)
 
     def environment(self, key: str) -> Stored:
         """Return an environment; raises ``NotFound``."""

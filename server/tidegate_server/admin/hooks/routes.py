@@ -21,20 +21,24 @@ from tidegate_server.admin.hooks.schemas import (
     NewHookAnswer,
 )
 from tidegate_server.domain.change import Kind
+from tidegate_server.domain.hook_edits import delete_hook, put_hook
 from tidegate_server.domain.hooks import Hook
 from tidegate_server.domain.tokens import Role
 from tidegate_server.web import responses
 from tidegate_server.web.backend import backend, current_actor
 from tidegate_server.web.blueprint import Blueprint
-from tidegate_server.web.etags import read_if_match
 
 blueprint = Blueprint(
     "hooks", __name__, description="URLs where alerts may hold, roll back or kill flags"
 )
 
-hooks = DocumentResource(blueprint, Kind.HOOK, HookAnswer, HookPage)
+hooks = DocumentResource(blueprint, Kind.HOOK, HookAnswer, HookPage, key_field="id")
 hooks.serve_list("List the hooks of a project, without their secrets.")
 hooks.serve_get("Get a hook, without its secret.")
+hooks.serve_replace(
+    HookBody, put_hook, "Replace what a hook does. It keeps its URL and its secret."
+)
+hooks.serve_delete(delete_hook, "Delete a hook. Its secret stops working at once.")
 
 
 @blueprint.operation(
@@ -58,24 +62,6 @@ def create_hook(new: Hook, project: str) -> Response:
         project=project,
         hook=stored.document.id,
     )
-
-
-@blueprint.operation("PUT", hooks.item, role=Role.WRITER, body=HookBody, response=HookAnswer)
-def replace_hook(changed: Hook, project: str, hook: str) -> Response:
-    """Replace what a hook does. It keeps its URL and its secret."""
-    stored = service.replace_hook(
-        backend().store, project, hook, changed, current_actor(), read_if_match()
-    )
-    return responses.document(HookAnswer(), stored, stored.revision)
-
-
-@blueprint.operation(
-    "DELETE", hooks.item, role=Role.WRITER, response=None, status=HTTPStatus.NO_CONTENT
-)
-def delete_hook(project: str, hook: str) -> Response:
-    """Delete a hook. Its secret stops working at once."""
-    service.delete_hook(backend().store, project, hook, current_actor(), read_if_match())
-    return responses.no_content()
 
 
 def authenticate(hook: str) -> None:

@@ -1,20 +1,21 @@
-"""Create, change and delete hooks, and check the secret of a call."""
+"""Create hooks, and check the secret of a call."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from tidegate_server.admin.commit_with_retry import commit_with_retry
-from tidegate_server.admin.document_commits import StoredWithSecret, with_secret
-from tidegate_server.admin.document_reader import read_document, read_project_documents
-from tidegate_server.domain import hook_edits
-from tidegate_server.domain.change import Change, Stored
-from tidegate_server.domain.hook_edits import hook_address
+from tidegate_server.admin.document_commits import (
+    StoredWithSecret,
+    create_document,
+    with_secret,
+)
+from tidegate_server.domain.change import Change
+from tidegate_server.domain.hook_edits import hook_address, put_hook
 from tidegate_server.domain.hooks import Hook
+from tidegate_server.domain.project_documents import ProjectDocuments
 from tidegate_server.errors import NotFound, TooManyAlerts, Unauthenticated
 from tidegate_server.store import Store
 from tidegate_server.web import token_secrets
-from tidegate_server.web.etags import IfMatch
 
 SECRET_PREFIX = "tgh_"  # noqa: S105 - not a secret itself
 CALL_LIMIT = 60
@@ -43,50 +44,14 @@ def create_hook(
     digest = token_secrets.secret_digest(secret_key, secret)
     new = replace(hook, id=id, digest=digest, created_by=actor, created_ms=store.now_ms())
 
-    def make() -> Change:
-        change = hook_edits.new_hook(read_project_documents(store, project), new, actor=actor)
+    def make_change(documents: ProjectDocuments) -> Change:
+        change = put_hook(documents, new, actor=actor)
         # A call names only the hook, not its project. Written first: a hook that calls cannot
         # find would be silent.
         store.put_value_once(_project_name(id), project)
         return change
 
-    return with_secret(commit_with_retry(store, make).stored(hook_address(id)), secret)
-
-
-def replace_hook(
-    store: Store, project: str, id: str, hook: Hook, actor: str, if_match: IfMatch
-) -> Stored:
-    """Change what a hook does.
-
-    Raises:
-        NotFound: there is no such hook.
-        RevisionRequired, StaleRevision: ``if_match`` does not accept its revision.
-        Invalid: its environment or one of its flags does not exist.
-    """
-
-    def make() -> Change:
-        before = read_document(store, project, hook_address(id))
-        if_match.require(before.revision, f"hook {id}")
-        documents = read_project_documents(store, project)
-        return hook_edits.edit_hook(documents, before, hook, actor=actor)
-
-    return commit_with_retry(store, make).stored(hook_address(id))
-
-
-def delete_hook(store: Store, project: str, id: str, actor: str, if_match: IfMatch) -> None:
-    """Delete a hook.
-
-    Raises:
-        NotFound: there is no such hook.
-        RevisionRequired, StaleRevision: ``if_match`` does not accept its revision.
-    """
-
-    def make() -> Change:
-        before = read_document(store, project, hook_address(id))
-        if_match.require(before.revision, f"hook {id}")
-        return hook_edits.delete_hook(project, before, actor=actor)
-
-    commit_with_retry(store, make)
+    return with_secret(create_document(store, project, hook_address(id), make_change), secret)
 
 
 def authenticate_hook(

@@ -6,8 +6,7 @@ from http import HTTPStatus
 
 from flask import Response
 
-from tidegate_server.admin.document_commits import replace_document, with_key
-from tidegate_server.admin.document_reader import read_document, read_project
+from tidegate_server.admin.document_reader import read_document
 from tidegate_server.admin.document_resource import DocumentResource
 from tidegate_server.admin.releases.schemas import ActionBody, ActionRequest
 from tidegate_server.admin.webhooks import service
@@ -27,37 +26,29 @@ from tidegate_server.domain.webhooks import Webhook
 from tidegate_server.web import responses
 from tidegate_server.web.backend import backend, current_actor, current_token
 from tidegate_server.web.blueprint import Blueprint
-from tidegate_server.web.etags import read_if_match
-from tidegate_server.web.pagination import PageQuery, PageRequest, encode_cursor, paginate
+from tidegate_server.web.pagination import PageQuery, PageRequest, encode_cursor
 
 blueprint = Blueprint(
     "webhooks", __name__, description="URLs that Tidegate sends messages to, or asks to confirm"
 )
 
-webhooks = DocumentResource(blueprint, Kind.WEBHOOK, WebhookAnswer, WebhookPage)
+
+def visible_webhook(stored: Stored) -> Stored:
+    """Return a webhook as the request's token may see it."""
+    return service.without_path(stored) if current_token().role is Role.READER else stored
 
 
-def answer(stored: Stored) -> Response:
-    """Answer with a webhook as the request's token may see it."""
-    if current_token().role is Role.READER:
-        visible = service.without_path(stored)
-        return responses.document(WebhookAnswer(), visible, stored.revision, suffix="reader")
-    return responses.document(WebhookAnswer(), stored, stored.revision)
-
-
-@blueprint.operation(
-    "GET", webhooks.collection, role=Role.READER, query=PageQuery, response=WebhookPage
+webhooks = DocumentResource(
+    blueprint, Kind.WEBHOOK, WebhookAnswer, WebhookPage, visible=visible_webhook
 )
-def list_webhooks(page: PageRequest, project: str) -> Response:
-    """List the webhooks of a project, without their secrets."""
-    store = backend().store
-    read_project(store, project)
-    stored_webhooks = store.all(project, Kind.WEBHOOK)
-    if current_token().role is Role.READER:
-        stored_webhooks = {
-            key: service.without_path(stored) for key, stored in stored_webhooks.items()
-        }
-    return responses.page(WebhookPage(), *paginate(stored_webhooks, page))
+webhooks.serve_list("List the webhooks of a project, without their secrets.")
+webhooks.serve_get("Get a webhook, without its secret.")
+webhooks.serve_replace(
+    WebhookUpdate,
+    put_webhook,
+    "Replace a webhook. It keeps its secret; queued messages go to the new URL.",
+)
+webhooks.serve_delete(delete_webhook, "Delete a webhook that no policy uses.")
 
 
 @blueprint.operation(
@@ -81,28 +72,6 @@ def create_webhook(new: Webhook, project: str) -> Response:
         project=project,
         webhook=new.key,
     )
-
-
-@blueprint.operation("GET", webhooks.item, role=Role.READER, response=WebhookAnswer)
-def get_webhook(project: str, webhook: str) -> Response:
-    """Get a webhook, without its secret."""
-    return answer(read_document(backend().store, project, webhook_address(webhook)))
-
-
-@blueprint.operation(
-    "PUT", webhooks.item, role=Role.WRITER, body=WebhookUpdate, response=WebhookAnswer
-)
-def replace_webhook(changed: Webhook, project: str, webhook: str) -> Response:
-    """Replace a webhook. It keeps its secret; queued messages go to the new URL."""
-    actor, new = current_actor(), with_key(changed, webhook)
-    stored = replace_document(
-        backend().store,
-        project,
-        webhook_address(webhook),
-        read_if_match(),
-        lambda documents: put_webhook(documents, new, actor=actor),
-    )
-    return answer(stored)
 
 
 @blueprint.operation("POST", f"{webhooks.item}/rotate", role=Role.WRITER, response=NewWebhookAnswer)
@@ -137,6 +106,3 @@ def list_deliveries(page: PageRequest, project: str, webhook: str) -> Response:
     read_document(store, project, webhook_address(webhook))
     deliveries, following = store.outbox().page(project, webhook, page.after or None, page.limit)
     return responses.page(DeliveryPage(), deliveries, encode_cursor(following))
-
-
-webhooks.serve_delete(delete_webhook, "Delete a webhook that no policy uses.")
