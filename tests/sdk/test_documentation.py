@@ -37,7 +37,13 @@ def sections() -> dict[str, list[str]]:
 
 
 SECTIONS = sections()
-GUIDE = ["The client", "Asking", "Operations", "How the client stands", "Testing an application"]
+GUIDE = [
+    "The client",
+    "Evaluating flags",
+    "Operations",
+    "Status and events",
+    "Testing an application",
+]
 
 
 def browse_wsgi(names: Names) -> None:
