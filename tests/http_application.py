@@ -19,7 +19,22 @@ from werkzeug.serving import make_server
 from tests.http_calls import CHECKOUT, POLICY, PRODUCTION, PROJECT, Caller
 from tests.stores import raw, store, valkey
 
-__all__ = ["raw", "store", "valkey"]
+__all__ = [
+    "admin",
+    "app",
+    "checkout",
+    "client",
+    "first_start_keys",
+    "port",
+    "raw",
+    "release",
+    "routes",
+    "sdk",
+    "settings",
+    "store",
+    "valkey",
+]
+"""The fixtures, for ``from tests.http_application import *`` in a ``conftest.py``."""
 
 SECRET_KEY = b"a secret key for tests only"
 ADMIN_TOKEN = "an-admin-token-for-tests"
@@ -37,7 +52,7 @@ def settings() -> ApiSettings:
 
 
 @pytest.fixture(scope="session")
-def fresh() -> dict[bytes, bytes]:
+def first_start_keys() -> dict[bytes, bytes]:
     """Return the keys that a first start writes, kept so that only one test writes them."""
     return {}
 
@@ -53,19 +68,19 @@ def app(
     routes: Flask,
     store: Store,
     raw: redis.Redis,
-    fresh: dict[bytes, bytes],
+    first_start_keys: dict[bytes, bytes],
     settings: ApiSettings,
 ) -> Iterator[Flask]:
     """Return the application on a store after its first start."""
-    if fresh:
+    if first_start_keys:
         pipe = raw.pipeline()
-        for key, dump in fresh.items():
+        for key, dump in first_start_keys.items():
             pipe.restore(key, 0, dump)
         pipe.execute()
     else:
         bootstrap(store, SECRET_KEY, ADMIN_TOKEN)
         names = cast(list[bytes], raw.keys())
-        fresh.update({name: cast(bytes, raw.dump(name)) for name in names})
+        first_start_keys.update({name: cast(bytes, raw.dump(name)) for name in names})
     install_services(routes, store, settings)
     yield routes
     routes.extensions["tidegate"].close()

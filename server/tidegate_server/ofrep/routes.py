@@ -254,7 +254,7 @@ def handle_tidegate_error(error: TidegateError) -> Response:
     """Return 401, 403 or 429; 500 with the protocol's body if the store is unreachable."""
     if not isinstance(error, StoreUnavailable):
         return problem_documents.from_error(error)
-    log.warning("store unavailable", problem=error.message)
+    log.warning("store_unavailable", problem=error.message)
     response = _failure(HTTPStatus.INTERNAL_SERVER_ERROR, "GENERAL", error.message)
     response.headers["Retry-After"] = "1"
     return response
@@ -264,7 +264,7 @@ def handle_exception(error: Exception) -> Response:
     """Return 500 with the protocol's body; the details go to the log only."""
     if isinstance(error, HTTPException) and (error.code or 500) < 500:
         return problem_documents.from_http_exception(error)
-    log.error("request failed", exc_info=error)
+    log.error("request_failed", exc_info=error)
     details = "The server failed; its log has the details."
     return _failure(HTTPStatus.INTERNAL_SERVER_ERROR, "GENERAL", details)
 

@@ -9,8 +9,8 @@ from flask import Flask, current_app
 
 from tidegate_server.ofrep.allowed_origins import AllowedOrigins
 from tidegate_server.ofrep.environment_cache import EnvironmentCache
+from tidegate_server.ofrep.rate_limits import RateLimits
 from tidegate_server.web.backend import Backend
-from tidegate_server.web.rate_limits import RateLimits
 
 EXTENSION = "tidegate.ofrep"
 

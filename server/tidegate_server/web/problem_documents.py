@@ -95,7 +95,7 @@ def from_error(error: TidegateError) -> Response:
         headers["Retry-After"] = "30"
     if isinstance(error, errors.StoreUnavailable):
         headers["Retry-After"] = "1"
-        log.warning("store unavailable", problem=error.message)
+        log.warning("store_unavailable", problem=error.message)
     return problem(status, error.slug, TITLES[error.slug], error.message, error.fields, headers)
 
 
@@ -121,7 +121,7 @@ def from_http_exception(error: HTTPException) -> Response:
 
 def internal_error(error: Exception) -> Response:
     """Log an unexpected exception, and return a problem document that reveals nothing of it."""
-    log.error("request failed", exc_info=error)
+    log.error("request_failed", exc_info=error)
     status = HTTPStatus.INTERNAL_SERVER_ERROR
     return problem(
         status,

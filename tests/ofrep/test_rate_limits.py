@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tidegate_server.domain.tokens import Role, Token
 from tidegate_server.errors import RateLimited
-from tidegate_server.web.rate_limits import RateLimits
+from tidegate_server.ofrep.rate_limits import RateLimits
 
 
 def token(limit: int | None, id: str = "a") -> Token:
