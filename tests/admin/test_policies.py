@@ -103,7 +103,7 @@ def test_a_field_without_effect_is_refused(admin: Caller, store: Store, pointer:
     assert refused.status_code == 422
     assert pointers(refused) == [pointer]
     assert refused.json is not None
-    assert "would not be kept" in refused.json["errors"][0]["detail"]
+    assert "does not apply to" in refused.json["errors"][0]["detail"]
     assert stored_documents(store) == before
 
 

@@ -45,8 +45,8 @@ def test_a_shown_policy_can_be_put_unless_it_has_changed_since(
 def test_refusals_name_each_field(tidegate: Tidegate) -> None:
     wrong = POLICY.replace("percentage: 50", "percentage: 150").replace("interval", "intervall")
     output = tidegate.refused("policy", "put", "-", stdin=wrong)
-    assert "/intervall: There is no such field here" in output
-    assert "/stages/1/percentage: A percentage lies between 0 and 100" in output
+    assert "/intervall: There is no such field" in output
+    assert "/stages/1/percentage: A percentage is between 0 and 100" in output
     shrinking = POLICY.replace("percentage: 50", "percentage: 1")
     assert "/stages/1" in tidegate.refused("policy", "put", "-", stdin=shrinking)
     assert "no `key`" in tidegate.refused("policy", "put", "-", stdin="{bake: 1h}", status=2)

@@ -40,7 +40,7 @@ class TestLint:
         result = offline.run("policy", "lint", str(file))
 
         assert result.status == 2
-        assert f"{file}:8: /colour: There is no such field here" in result.out
+        assert f"{file}:8: /colour: There is no such field" in result.out
         file.write_text(POLICY.replace("percentage: 50", "percentage: 1"))
         result = offline.run("policy", "lint", str(file))
         assert result.status == 2
@@ -53,7 +53,8 @@ class TestLint:
 
         assert result.status == 0
         assert (
-            "standard input:4: /stages/0/segments/0: warning: The project must have" in result.out
+            "standard input:4: /stages/0/segments/0: warning: The project needs a segment"
+            in result.out
         )
         assert "is valid, 1 warning." in result.out
 

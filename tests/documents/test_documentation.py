@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tidegate_server.documents.lint import policy_of
+from tidegate_server.documents.lint import load_policy
 from tidegate_server.domain.checks import Compare, Metric
 from tidegate_server.strict_text import parse_yaml
 
@@ -37,7 +37,7 @@ PIECES = [piece for page in ("policies.md", "operations/production.md") for piec
 
 @pytest.mark.parametrize("number", range(len(PIECES)))
 def test_a_piece_of_a_policy_can_be_carried_out(number: int) -> None:
-    policy_of(whole(PIECES[number]))
+    load_policy(whole(PIECES[number]))
 
 
 def test_every_metric_has_an_example_of_every_comparison() -> None:

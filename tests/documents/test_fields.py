@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from marshmallow import ValidationError, fields
 from tidegate.model import Comparison, NoneOf
 from tidegate_server.documents.fields import (
-    LONGEST_DURATION_MS,
+    MAX_DURATION_MS,
     BoundedString,
     ConditionField,
     Duration,
@@ -46,7 +46,7 @@ def test_what_is_no_duration_is_refused(wrong: Any) -> None:
         Duration().deserialize(wrong)
 
 
-@given(st.integers(0, LONGEST_DURATION_MS))
+@given(st.integers(0, MAX_DURATION_MS))
 def test_a_canonical_duration_means_the_same(duration_ms: int) -> None:
     if len(duration_text(duration_ms)) <= 11:
         assert Duration().deserialize(duration_text(duration_ms)) == duration_ms

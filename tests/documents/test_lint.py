@@ -14,7 +14,7 @@ stages:
 
 def found(text: str) -> list[tuple[int | None, str]]:
     linted = lint(text, "mine.yaml")
-    assert linted.sound is all(each.warning for each in linted.findings)
+    assert linted.valid is all(each.warning for each in linted.findings)
     return [(each.line, each.pointer) for each in linted.findings]
 
 
@@ -52,12 +52,12 @@ def test_what_only_a_server_knows_is_a_warning() -> None:
     )
     linted = lint(text, "mine.yaml")
 
-    assert linted.sound
+    assert linted.valid
     assert linted.policy is not None
     assert linted.findings[0] == Finding(
         3,
         "/stages/0/segments/0",
-        "The project must have a segment 'staff' when the policy is put.",
+        "The project needs a segment 'staff' before you create this policy.",
         warning=True,
     )
     assert [(each.line, each.pointer) for each in linted.findings[1:]] == [

@@ -54,7 +54,7 @@ def test_a_problem_document_has_the_members_of_rfc_9457(admin: Caller) -> None:
     assert problem["type"] == "urn:tidegate:problem:invalid"
     assert problem["status"] == refused.status_code == 422
     assert problem["errors"] == [
-        {"pointer": "/colour", "detail": "There is no such field here; leave it out."}
+        {"pointer": "/colour", "detail": "There is no such field; leave it out."}
     ]
     assert problem["request_id"] == refused.headers["X-Request-ID"]
 

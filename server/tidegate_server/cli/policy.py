@@ -157,12 +157,20 @@ def simulate_policy(
     POLICY is a file, the key of a policy on the server, or the name of a shipped policy.
     """
     from tidegate_server.cli import policy_simulate
-    from tidegate_server.documents.lint import policy_of
+    from tidegate_server.documents.lint import load_policy
     from tidegate_server.domain.policy import DAY
 
     document = find_policy(policy_, connect)
     plan = policy_simulate.make_plan(
-        policy_of(document), traffic, base_error, bad, users, dict(segments), runs, seed, days * DAY
+        load_policy(document),
+        traffic,
+        base_error,
+        bad,
+        users,
+        dict(segments),
+        runs,
+        seed,
+        days * DAY,
     )
     policy_simulate.print_results(plan, policy_simulate.run(plan), as_json=output == JSON)
 

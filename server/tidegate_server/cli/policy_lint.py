@@ -20,12 +20,12 @@ def lint_file(name: str, *, as_json: bool) -> int:
     label = file_label(name)
     result = lint(read_text(name), label)
     if as_json:
-        print_json({"sound": result.sound, "findings": [asdict(each) for each in result.findings]})
+        print_json({"sound": result.valid, "findings": [asdict(each) for each in result.findings]})
     else:
         for finding in result.findings:
             print_text(_finding_text(label, finding))
         print_text(_summary(label, result.findings))
-    return 0 if result.sound else USAGE
+    return 0 if result.valid else USAGE
 
 
 def _finding_text(label: str, finding: Finding) -> str:

@@ -1,4 +1,4 @@
-"""Schema fields that take one form only, where marshmallow's own would convert."""
+"""Schema fields that accept exactly one form, where marshmallow's own fields would convert."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from tidegate.errors import WireError
 from tidegate.model import Condition
 
 from tidegate_server.documents.json_pointers import nested
-from tidegate_server.domain import field_problems as domain
 from tidegate_server.domain.calendar import instant_text
+from tidegate_server.domain.field_problems import KEY, NAME
 
 UNITS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 DURATION = re.compile(r"[0-9]{1,9}(ms|s|m|h|d)")
-LONGEST_DURATION_MS = 366 * UNITS["d"]
+MAX_DURATION_MS = 366 * UNITS["d"]
 
 PATH_KEY = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 
@@ -25,16 +25,16 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class BoundedString(fields.String):
-    """Words for people: of a bounded length, without control characters."""
+    """A string of limited length without control characters."""
 
     def __init__(self, max_length: int, *, min_length: int = 0, **kwargs: Any) -> None:
         super().__init__(validate=validate.Length(min=min_length, max=max_length), **kwargs)
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> str:
         if not isinstance(value, str):
-            raise ValidationError("Text is expected here.")
+            raise ValidationError("This must be a string.")
         if _CONTROL.search(value):
-            raise ValidationError("Control characters are not accepted here.")
+            raise ValidationError("This must not contain control characters.")
         return value
 
 
@@ -43,63 +43,63 @@ def _with_pattern(pattern: re.Pattern[str], metadata: Mapping[str, Any]) -> dict
 
 
 class PatternString(fields.String):
-    """Text that a pattern matches from its first to its last character."""
+    """A string that a pattern matches completely; ``message`` is the error if it does not."""
 
-    def __init__(self, pattern: re.Pattern[str], words: str, **kwargs: Any) -> None:
+    def __init__(self, pattern: re.Pattern[str], message: str, **kwargs: Any) -> None:
         self._pattern = pattern
-        self._words = words
+        self._message = message
         super().__init__(metadata=_with_pattern(pattern, kwargs.pop("metadata", {})), **kwargs)
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> str:
         if not isinstance(value, str):
-            raise ValidationError("Text is expected here.")
+            raise ValidationError("This must be a string.")
         if self._pattern.fullmatch(value) is None:
-            raise ValidationError(self._words)
+            raise ValidationError(self._message)
         return value
 
 
 class Key(PatternString):
-    """A name that addresses use: lower-case letters, digits, ``.``, ``_``, ``-``."""
+    """A key, which is part of URLs: lower-case letters, digits, ``.``, ``_``, ``-``."""
 
     def __init__(self, **kwargs: Any) -> None:
-        words = (
-            "A key is 1 to 100 lower-case letters, digits, dots, dashes and underscores, "
-            "and begins with a letter or a digit."
+        message = (
+            "A key is 1 to 100 lower-case letters, digits, dots, hyphens and underscores, "
+            "and starts with a letter or a digit."
         )
-        super().__init__(domain.KEY, words, **kwargs)
+        super().__init__(KEY, message, **kwargs)
 
 
 class Name(PatternString):
-    """A name within a document, of a variant, a rule or a stage; capitals are welcome."""
+    """A name within a document, of a variant, a rule or a stage; upper case is allowed."""
 
     def __init__(self, **kwargs: Any) -> None:
-        words = (
-            "A name is 1 to 100 letters, digits, dots, dashes and underscores, and begins with "
+        message = (
+            "A name is 1 to 100 letters, digits, dots, hyphens and underscores, and starts with "
             "a letter or a digit."
         )
-        super().__init__(domain.NAME, words, **kwargs)
+        super().__init__(NAME, message, **kwargs)
 
 
 class StrictBoolean(fields.Boolean):
-    """``true`` or ``false``, and nothing that resembles them."""
+    """``true`` or ``false``; nothing is converted."""
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> bool:
         if not isinstance(value, bool):
-            raise ValidationError("true or false is expected here.")
+            raise ValidationError("This must be true or false.")
         return value
 
 
 class StrictInteger(fields.Integer):
-    """A whole number, without a decimal point and without quotes."""
+    """An integer, without a decimal point and without quotes."""
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> int:
         if isinstance(value, bool) or not isinstance(value, int):
-            raise ValidationError("A whole number is expected here.")
+            raise ValidationError("This must be an integer.")
         return value
 
 
 class BoundedList(fields.List[Any]):
-    """A list whose length is looked at before anything in it is."""
+    """A list of limited length. The length is checked before the items."""
 
     def __init__(self, item: Any, *, max_items: int, min_items: int = 0, **kwargs: Any) -> None:
         self._bounds = validate.Length(min=min_items or None, max=max_items)
@@ -107,7 +107,7 @@ class BoundedList(fields.List[Any]):
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> list[Any]:
         if not isinstance(value, list):
-            raise ValidationError("A list is expected here.")
+            raise ValidationError("This must be a list.")
         self._bounds(value)
         return super()._deserialize(value, *args, **kwargs)
 
@@ -117,20 +117,20 @@ class Number(fields.Float):
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise ValidationError("A number is expected here.")
+            raise ValidationError("This must be a number.")
         return float(value)
 
     def _serialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
-        return value if value is None else _short(float(value))
+        return value if value is None else _integer_if_whole(float(value))
 
 
 class Percent(Number):
-    """A percentage from 0 to 100 with at most three decimals, the grain of bucketing."""
+    """A percentage from 0 to 100 with at most three decimals, the resolution of buckets."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(
             validate=validate.Range(
-                min=0, max=100, error="A percentage lies between 0 and 100; this is {input}."
+                min=0, max=100, error="A percentage is between 0 and 100; this is {input}."
             ),
             **kwargs,
         )
@@ -142,20 +142,20 @@ class Percent(Number):
         return number
 
 
-def _short(number: float) -> float | int:
+def _integer_if_whole(number: float) -> float | int:
     return int(number) if number.is_integer() and abs(number) < 2**53 else number
 
 
 class Duration(fields.Field[int]):
-    """A duration, ``90s`` or ``15m``; whole milliseconds inside."""
+    """A duration, ``90s`` or ``15m``; whole milliseconds in Python."""
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> int:
-        if not isinstance(value, str) or (found := DURATION.fullmatch(value)) is None:
+        if not isinstance(value, str) or (match := DURATION.fullmatch(value)) is None:
             raise ValidationError(
-                "A duration is a whole number with a unit: 500ms, 90s, 15m, 24h or 7d."
+                "A duration is an integer with a unit: 500ms, 90s, 15m, 24h or 7d."
             )
-        duration_ms = int(value.removesuffix(found[1])) * UNITS[found[1]]
-        if duration_ms > LONGEST_DURATION_MS:
+        duration_ms = int(value.removesuffix(match[1])) * UNITS[match[1]]
+        if duration_ms > MAX_DURATION_MS:
             raise ValidationError("A duration is at most 366d.")
         return duration_ms
 
@@ -164,7 +164,7 @@ class Duration(fields.Field[int]):
 
 
 def duration_text(duration_ms: int) -> str:
-    """A duration in the largest unit that leaves no fraction: ``90s``, ``1d``, ``0s``."""
+    """Return a duration in its largest unit without a fraction: ``90s``, ``1d``, ``0s``."""
     if duration_ms == 0:
         return "0s"
     unit = next(unit for unit in reversed(UNITS) if duration_ms % UNITS[unit] == 0)
@@ -172,7 +172,7 @@ def duration_text(duration_ms: int) -> str:
 
 
 class Instant(fields.Field[int]):
-    """A point in time as ISO 8601 in UTC; milliseconds since the epoch inside. Answers only."""
+    """A time in ISO 8601 in UTC, in responses only; milliseconds since the epoch in Python."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(dump_only=True, **kwargs)
@@ -186,7 +186,7 @@ class AnyJson(fields.Raw):
 
 
 class ConditionField(fields.Field[Condition]):
-    """Whom something is for: the recursive union that ``tidegate.wire`` reads."""
+    """A condition on a context: the recursive union that ``tidegate.wire`` parses."""
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Condition:
         try:
@@ -200,7 +200,7 @@ class ConditionField(fields.Field[Condition]):
 
 _REFERENCE = {"$ref": "#/components/schemas/Condition"}
 _LIST = {"type": "array", "items": _REFERENCE}
-_KEY = {"type": "string", "pattern": f"^{domain.KEY.pattern}$"}
+_KEY = {"type": "string", "pattern": f"^{KEY.pattern}$"}
 _SCALAR = {"type": ["string", "number", "boolean", "null"]}
 
 
@@ -214,7 +214,7 @@ def _object(properties: Mapping[str, Any], *required: str) -> dict[str, Any]:
 
 
 def condition_schema(operators: list[str]) -> dict[str, Any]:
-    """The JSON Schema of a condition, for the OpenAPI document."""
+    """Return the JSON Schema of a condition, for the OpenAPI document."""
     comparison = _object(
         {
             "attribute": {
@@ -229,12 +229,10 @@ def condition_schema(operators: list[str]) -> dict[str, Any]:
         "operator",
     )
     return {
-        "description": "Whom something is for: a comparison, a segment, or a group of conditions",
+        "description": "Which contexts match: a comparison, a segment, or a group of conditions",
         "anyOf": [
             comparison,
-            _object(
-                {"segment": {"type": "string", "pattern": f"^{domain.KEY.pattern}$"}}, "segment"
-            ),
+            _object({"segment": {"type": "string", "pattern": f"^{KEY.pattern}$"}}, "segment"),
             _object({"all": _LIST}, "all"),
             _object({"any": _LIST}, "any"),
             _object({"none": _LIST}, "none"),

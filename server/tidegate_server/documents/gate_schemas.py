@@ -17,7 +17,7 @@ from tidegate_server.documents.fields import (
     StrictBoolean,
     StrictInteger,
 )
-from tidegate_server.documents.strict_schema import Strict
+from tidegate_server.documents.strict_schema import DataclassSchema
 from tidegate_server.domain.policy import MINUTE
 from tidegate_server.domain.release_gates import (
     EVERY_DAY,
@@ -34,17 +34,19 @@ from tidegate_server.domain.release_gates import (
     Windows,
 )
 
-MOST = 200
+MAX_ITEMS = 200
 TIME = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]|24:00")
 
 
-class ApprovalSchema(Strict):
-    """People who must agree before the release leaves a stage."""
+class ApprovalSchema(DataclassSchema):
+    """People who must approve before the release leaves a stage."""
+
+    loads_into = ApprovalGate
 
     approvers = BoundedList(
         BoundedString(200, min_length=1),
         load_default=list,
-        max_items=MOST,
+        max_items=MAX_ITEMS,
         metadata={"description": "names of tokens; without it, everyone who may write"},
     )
     count = StrictInteger(load_default=1, validate=validate.Range(min=1, max=100))
@@ -52,20 +54,15 @@ class ApprovalSchema(Strict):
     on_timeout = fields.Enum(OnTimeout, by_value=True, load_default=OnTimeout.HOLD)
     not_the_starter = StrictBoolean(
         load_default=False,
-        metadata={"description": "whoever started the release may not approve it"},
+        metadata={"description": "the person who started the release may not approve it"},
     )
-
-    @post_load
-    def build(self, data: dict[str, Any], **_: Any) -> Any:
-        """The gate."""
-        return ApprovalGate(**{**data, "approvers": tuple(data["approvers"])})
 
 
 class TimeOfDay(PatternString):
-    """A time on the wall clock, ``09:30``; minutes after midnight inside."""
+    """A wall-clock time, ``09:30``; minutes after midnight in Python."""
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(TIME, "A time of day is written 09:30, from 00:00 to 24:00.", **kwargs)
+        super().__init__(TIME, "Write a time of day like 09:30, from 00:00 to 24:00.", **kwargs)
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
         hours, minutes = super()._deserialize(value, *args, **kwargs).split(":")
@@ -76,8 +73,10 @@ class TimeOfDay(PatternString):
 
 
 # "from" cannot be a class attribute, so these two schemas are made from dictionaries.
-class _AdvanceWindow(Strict):
-    """Hours of some days in which a percentage may be raised."""
+class _AdvanceWindow(DataclassSchema):
+    """Hours of some weekdays in which a percentage may be raised."""
+
+    loads_into = AdvanceWindow
 
     days = BoundedList(
         fields.Enum(Day, by_value=True),
@@ -87,13 +86,13 @@ class _AdvanceWindow(Strict):
     )
 
     @post_load
-    def build(self, data: Mapping[str, Any], **_: Any) -> Any:
-        """The window."""
+    def build(self, data: Mapping[str, Any], **kwargs: Any) -> Any:
+        """Return the window."""
         if data["opens"] == 24 * 60:
             raise ValidationError({"from": ["A window opens before 24:00; write 00:00."]})
         if data["closes"] == 0:
-            raise ValidationError({"to": ["A window that closes at midnight closes at 24:00."]})
-        return AdvanceWindow(tuple(data["days"]), data["opens"], data["closes"])
+            raise ValidationError({"to": ["Write 24:00 for a window that closes at midnight."]})
+        return super().build(data, **kwargs)
 
 
 AdvanceWindowSchema = _AdvanceWindow.from_dict(
@@ -105,15 +104,12 @@ AdvanceWindowSchema = _AdvanceWindow.from_dict(
 )
 
 
-class _Freeze(Strict):
+class _Freeze(DataclassSchema):
     """A time in which no percentage is raised."""
 
-    reason = BoundedString(500, load_default="")
+    loads_into = Freeze
 
-    @post_load
-    def build(self, data: Mapping[str, Any], **_: Any) -> Any:
-        """The freeze."""
-        return Freeze(**data)
+    reason = BoundedString(500, load_default="")
 
 
 FreezeSchema = _Freeze.from_dict(
@@ -125,8 +121,10 @@ FreezeSchema = _Freeze.from_dict(
 )
 
 
-class WindowsSchema(Strict):
-    """When a percentage may be raised; a rollback is never delayed."""
+class WindowsSchema(DataclassSchema):
+    """When a percentage may be raised. Rollbacks are never delayed."""
+
+    loads_into = Windows
 
     timezone = BoundedString(
         100, min_length=1, load_default="UTC", metadata={"description": "IANA name"}
@@ -134,19 +132,16 @@ class WindowsSchema(Strict):
     advance = BoundedList(
         fields.Nested(AdvanceWindowSchema),
         load_default=list,
-        max_items=MOST,
+        max_items=MAX_ITEMS,
         metadata={"description": "in any of these; without it, always"},
     )
-    freeze = BoundedList(fields.Nested(FreezeSchema), load_default=list, max_items=MOST)
-
-    @post_load
-    def build(self, data: Mapping[str, Any], **_: Any) -> Any:
-        """The windows."""
-        return Windows(data["timezone"], tuple(data["advance"]), tuple(data["freeze"]))
+    freeze = BoundedList(fields.Nested(FreezeSchema), load_default=list, max_items=MAX_ITEMS)
 
 
-class RollbackSchema(Strict):
-    """What a failure does while retries remain; after the last one everyone gets control."""
+class RollbackSchema(DataclassSchema):
+    """What a failure does while retries are left. After the last one everyone gets control."""
+
+    loads_into = Rollback
 
     to = fields.Enum(RollbackTo, by_value=True, load_default=RollbackTo.ZERO)
     cooldown = Duration(
@@ -154,14 +149,11 @@ class RollbackSchema(Strict):
     )
     max_retries = StrictInteger(load_default=0, validate=validate.Range(min=0, max=100))
 
-    @post_load
-    def build(self, data: Mapping[str, Any], **_: Any) -> Any:
-        """What a failure does."""
-        return Rollback(**data)
 
+class NotificationSchema(DataclassSchema):
+    """A webhook, and the events of which it is notified."""
 
-class NotificationSchema(Strict):
-    """A webhook and the events it is told."""
+    loads_into = Notification
 
     webhook = Key(required=True)
     events = BoundedList(
@@ -171,18 +163,10 @@ class NotificationSchema(Strict):
         metadata={"description": "without it, all of them"},
     )
 
-    @post_load
-    def build(self, data: Mapping[str, Any], **_: Any) -> Any:
-        """Whom to tell what."""
-        return Notification(data["webhook"], tuple(data["events"]))
 
+class ConfirmationSchema(DataclassSchema):
+    """A webhook that must agree before a percentage is raised."""
 
-class ConfirmationSchema(Strict):
-    """A webhook that is asked before a percentage is raised."""
+    loads_into = Confirmation
 
     webhook = Key(required=True)
-
-    @post_load
-    def build(self, data: Mapping[str, Any], **_: Any) -> Any:
-        """Whom to ask."""
-        return Confirmation(**data)

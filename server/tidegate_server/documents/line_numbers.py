@@ -1,4 +1,4 @@
-"""On which line of a YAML or JSON text each value stands."""
+"""The line numbers of the values in a YAML or JSON text."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from tidegate_server.documents.json_pointers import pointer
 
 
 def lines_of(text: str) -> Mapping[str, int]:
-    """The line, from 1, of every value by its pointer; empty where the text has none.
+    """Return the line, from 1, of every value by its pointer; empty if the text has no values.
 
-    The text is one that ``texts`` could read. JSON is read as the YAML that it nearly always
-    is.
+    The text is one that ``strict_text`` can parse. JSON is parsed as YAML, since nearly all
+    JSON is YAML too.
     """
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -23,7 +23,7 @@ def lines_of(text: str) -> Mapping[str, int]:
 
 
 def line_of(lines: Mapping[str, int], of: str) -> int | None:
-    """The line of a pointer, or of the nearest value around it that is there."""
+    """Return the line of a pointer, or of the nearest enclosing value that exists."""
     while of and of not in lines:
         of = of.rpartition("/")[0]
     return lines.get(of)
@@ -35,7 +35,7 @@ def _lines(node: yaml.Node, at: tuple[object, ...]) -> Iterator[tuple[str, int]]
         for key, value in node.value:
             inner = (*at, key.value)
             for place, line in _lines(value, inner):
-                # A field begins where its name stands, whatever comes between.
+                # A field starts at its name, even if its value starts on a later line.
                 yield place, key.start_mark.line + 1 if place == pointer(*inner) else line
     elif isinstance(node, yaml.SequenceNode):
         for number, item in enumerate(node.value):

@@ -1,4 +1,4 @@
-"""What is wrong with a policy in a file, found without a server, with its line."""
+"""Finds what is wrong with a policy in a file, with line numbers, without a server."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from tidegate_server.domain.references import policy_webhooks
 from tidegate_server.errors import FieldProblem, Invalid
 from tidegate_server.strict_text import parse_text
 
-KNOWN_ABOUT = ("revision", "updated_at")
-"""What the server says about a document beside it; a file that was shown may have it."""
+RESPONSE_FIELDS = ("revision", "updated_at")
+"""Fields that the server adds to a policy; a file with its response may have them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something in a file.
+    """One problem in a file.
 
     Attributes:
-        line: where it is, from 1; None: that cannot be said.
-        pointer: JSON pointer of the field; empty: the document as a whole.
-        detail: what is wrong, and the mend.
-        warning: whether it may be right, which only a server knows.
+        line: the line, from 1; None if unknown.
+        pointer: JSON pointer of the field; empty: the whole document.
+        detail: what is wrong and how to fix it.
+        warning: whether only a server can tell if this is wrong.
     """
 
     line: int | None
@@ -39,31 +39,31 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Linted:
-    """What came of looking at a policy; ``policy`` is None when it cannot be one."""
+class LintResult:
+    """The result of linting a policy; ``policy`` is None if it is not valid."""
 
     policy: Policy | None
     findings: tuple[Finding, ...]
 
     @property
-    def sound(self) -> bool:
-        """Whether there are warnings at most."""
+    def valid(self) -> bool:
+        """Whether there are no findings but warnings."""
         return all(finding.warning for finding in self.findings)
 
 
-def lint(text: str, what: str) -> Linted:
-    """Look at a policy.
+def lint(text: str, what: str) -> LintResult:
+    """Lint a policy.
 
     Args:
         text: YAML or JSON.
-        what: the file's name.
+        what: the file's name, for messages.
 
     Raises:
-        Unreadable: it is neither, or has no single meaning.
+        Unreadable: the text is neither, or is ambiguous.
     """
     value = parse_text(text, what)
     if isinstance(value, dict):
-        value = {name: each for name, each in value.items() if name not in KNOWN_ABOUT}
+        value = {name: each for name, each in value.items() if name not in RESPONSE_FIELDS}
     lines = lines_of(text)
 
     def finding(problem: FieldProblem, *, warning: bool = False) -> Finding:
@@ -71,50 +71,53 @@ def lint(text: str, what: str) -> Linted:
         return Finding(place, problem.pointer, problem.detail, warning)
 
     try:
-        policy = policy_of(value)
+        policy = load_policy(value)
     except Invalid as refused:
-        return Linted(None, tuple(finding(each) for each in refused.fields))
-    return Linted(policy, tuple(finding(each, warning=True) for each in _unknown(policy)))
+        return LintResult(None, tuple(finding(each) for each in refused.fields))
+    return LintResult(policy, tuple(finding(each, warning=True) for each in _references(policy)))
 
 
-def policy_of(value: Any) -> Policy:
-    """The policy that a value stands for, whatever segments and webhooks it names.
+def load_policy(value: Any) -> Policy:
+    """Return a parsed policy; the segments and webhooks that it names need not exist.
 
     Raises:
-        Invalid: it could not be carried out; every problem with its pointer.
+        Invalid: the policy is not valid; has every problem with its pointer.
     """
     try:
         policy: Policy = PolicyBody().load(value)
     except ValidationError as error:
-        found = list(problems(error.messages))
-        raise Invalid(f"{len(found)} fields of the policy are wrong.", *found) from None
-    return check_named(policy)
+        wrong = list(problems(error.messages))
+        raise Invalid(f"{len(wrong)} fields of the policy are wrong.", *wrong) from None
+    return check_standalone(policy)
 
 
-def check_named(policy: Policy) -> Policy:
-    """The policy, its stages named, whatever segments and webhooks it speaks of.
+def check_standalone(policy: Policy) -> Policy:
+    """Validate a policy as if the segments and webhooks that it names exist.
+
+    Returns:
+        The policy with stage names.
 
     Raises:
-        Invalid: it could not be carried out; every problem with its pointer.
+        Invalid: the policy is not valid; has every problem with its pointer.
     """
     policy = with_stage_names(policy)
     check_policy(policy, policy.segments, policy_webhooks(policy))
     return policy
 
 
-def _unknown(policy: Policy) -> Iterator[FieldProblem]:
-    """What only a server can tell: whether that which is named is there."""
+def _references(policy: Policy) -> Iterator[FieldProblem]:
+    """Yield what the policy names; only a server knows whether it exists."""
     for number, stage in enumerate(policy.stages):
         for position, key in enumerate(stage.segments):
             yield FieldProblem(
                 f"/stages/{number}/segments/{position}",
-                f"The project must have a segment {key!r} when the policy is put.",
+                f"The project needs a segment {key!r} before you create this policy.",
             )
-    told = [each.webhook for each in policy.notify]
-    asked = [each.webhook for each in policy.confirm]
-    for field, webhooks in (("notify", told), ("confirm", asked)):
+    notify = [each.webhook for each in policy.notify]
+    confirm = [each.webhook for each in policy.confirm]
+    for field, webhooks in (("notify", notify), ("confirm", confirm)):
         for position, key in enumerate(webhooks):
             yield FieldProblem(
                 f"/{field}/{position}/webhook",
-                f"The project must have a webhook {key!r} when the policy is put.",
+                f"The project needs a webhook {key!r} before you create this policy.",
             )

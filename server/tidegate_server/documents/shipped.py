@@ -1,4 +1,4 @@
-"""The policies that come with the product, as people would write them."""
+"""The policies that come with Tidegate, in YAML."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ NAMES = ("standard", "careful", "hotfix", "dark-launch")
 
 
 def is_shipped(name: str) -> bool:
-    """Whether a policy of this name comes with the product."""
+    """Whether a policy of this name comes with Tidegate."""
     return name in NAMES
 
 
 @cache
 def text(name: str) -> str:
-    """A policy's YAML text; ``name`` is one of ``NAMES``."""
+    """Return a policy's YAML text; ``name`` is one of ``NAMES``."""
     folder = files("tidegate_server.documents") / "shipped"
     return (folder / f"{name}.yaml").read_text(encoding="utf-8")
 
 
 def document(name: str) -> dict[str, Any]:
-    """A policy as an object with named fields."""
-    found: dict[str, Any] = parse_yaml(text(name), f"Policy {name}")
-    return found
+    """Return a policy as parsed YAML."""
+    parsed: dict[str, Any] = parse_yaml(text(name), f"Policy {name}")
+    return parsed
 
 
 def policy(name: str) -> Policy:
-    """A policy itself."""
-    found: Policy = PolicyBody().load(document(name))
-    return found
+    """Return a policy."""
+    loaded: Policy = PolicyBody().load(document(name))
+    return loaded
 
 
 def canonical(name: str) -> dict[str, Any]:
-    """A policy as the API would answer with it, every field said."""
-    found: dict[str, Any] = PolicyFields().dump(policy(name))
-    return found
+    """Return a policy as the API does, with every field."""
+    dumped: dict[str, Any] = PolicyFields().dump(policy(name))
+    return dumped

@@ -1,43 +1,48 @@
-"""The schema that all others are: nothing unknown passes, and every refusal names a mend."""
+"""The base schemas of every document: unknown fields are refused."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from marshmallow import RAISE, Schema, ValidationError
+from marshmallow import RAISE, Schema, ValidationError, post_load
 
-UNKNOWN = "There is no such field here; leave it out."
+UNKNOWN = "There is no such field; leave it out."
 SET_BY_SERVER = "The server sets this field; leave it out."
 
 
 class Strict(Schema):
-    """A schema that refuses unknown fields.
-
-    ``not_offered`` names fields that the format knows and this version does not do, each
-    with the words that say so: accepting and ignoring one would be a promise not kept.
-    """
+    """A schema that refuses unknown fields."""
 
     class Meta:
-        """Options of marshmallow's."""
+        """marshmallow's options."""
 
         unknown = RAISE
 
     error_messages = {  # noqa: RUF012 - marshmallow declares it for instances
         "unknown": UNKNOWN,
-        "type": "An object with named fields is expected here.",
+        "type": "This must be an object.",
     }
-    not_offered: ClassVar[Mapping[str, str]] = {}
 
     def handle_error(self, error: ValidationError, data: Any, **kwargs: Any) -> None:
-        """Say more than «unknown» of names that are known after all."""
-        messages = error.messages
-        if not isinstance(messages, dict):
-            return
-        for name, found in messages.items():
-            if found != [UNKNOWN]:
-                continue
-            if name in self.not_offered:
-                messages[name] = [self.not_offered[name]]
-            elif name in self.dump_fields:
-                messages[name] = [SET_BY_SERVER]
+        """Say that the server sets a field, where it is one that responses have."""
+        if isinstance(error.messages, dict):
+            for name, messages in error.messages.items():
+                if messages == [UNKNOWN] and name in self.dump_fields:
+                    error.messages[name] = [SET_BY_SERVER]
+
+
+class DataclassSchema(Strict):
+    """A schema that loads into the dataclass ``loads_into``; lists become tuples."""
+
+    loads_into: ClassVar[type[Any]]
+
+    @post_load
+    def build(self, data: Mapping[str, Any], **_: Any) -> Any:
+        """Return the dataclass."""
+        return self.loads_into(
+            **{
+                name: tuple(value) if isinstance(value, list) else value
+                for name, value in data.items()
+            }
+        )

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from tidegate_server.admin.document_reader import read_document
 from tidegate_server.documents import shipped
-from tidegate_server.documents.lint import check_named
+from tidegate_server.documents.lint import check_standalone
 from tidegate_server.domain.change import Address, Kind
 from tidegate_server.domain.policy import Policy
 from tidegate_server.errors import FieldProblem, Invalid, NotFound, NotPossible
@@ -48,7 +48,7 @@ def find_policy(store: Store, project: str, policy: Policy | str) -> Policy:
     """
     if isinstance(policy, Policy):
         try:
-            return check_named(policy)
+            return check_standalone(policy)
         except Invalid as error:
             problems = [
                 FieldProblem(f"/policy{each.pointer}", each.detail) for each in error.fields
