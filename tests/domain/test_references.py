@@ -4,8 +4,9 @@ from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
+from tidegate.evaluation.conditions import segments_in
 from tidegate.model import All, AnyOf, Comparison, InSegment, NoneOf
-from tidegate_server.domain.references import find_cycle, reachable, segments_in
+from tidegate_server.domain.references import find_cycle, reachable
 
 GRAPHS = st.dictionaries(st.integers(0, 7).map(str), st.lists(st.integers(0, 7).map(str)))
 

@@ -7,7 +7,7 @@ contains nobody.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from typing import Any, TypeAlias
 
 from tidegate.context import Context
@@ -104,7 +104,7 @@ class ConditionCompiler:
 
     def _segments_in(self, key: str) -> Iterable[str]:
         segment = self._segments.get(key)
-        return () if segment is None or segment.when is None else segments_in(segment.when)
+        return () if segment is None else segments_in(segment.when)
 
     def _included_keys(self, segment: Segment) -> frozenset[str]:
         included = self._included.get(segment.key)
@@ -130,8 +130,10 @@ class ConditionCompiler:
         return is_member
 
 
-def segments_in(condition: Condition) -> Iterable[str]:
-    """Yield the segments that a condition names."""
+def segments_in(condition: Condition | None) -> Iterator[str]:
+    """Yield the segments that a condition names, in order."""
+    if condition is None:
+        return
     for nested in nested_conditions(condition):
         if isinstance(nested, InSegment):
             yield nested.segment

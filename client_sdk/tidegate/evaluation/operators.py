@@ -11,12 +11,15 @@ import ipaddress
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
+from operator import eq, ge, gt, le, lt
 from typing import Any, Final, TypeAlias
 
 from tidegate.errors import InvalidCondition
 from tidegate.runtime.late_imports import load
 
 Test: TypeAlias = Callable[[Any], bool]
+MakeTest: TypeAlias = Callable[[object], Test]
+Compare: TypeAlias = Callable[[Any, Any], bool]
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -203,14 +206,12 @@ def _limit_instant(value: object) -> float:
     return limit
 
 
-def _before(value: object) -> Test:
-    limit = _limit_instant(value)
-    return lambda actual: (instant := _instant(actual)) is not None and instant < limit
+def _time_test(compare: Compare) -> MakeTest:
+    def make(value: object) -> Test:
+        limit = _limit_instant(value)
+        return lambda actual: (instant := _instant(actual)) is not None and compare(instant, limit)
 
-
-def _after(value: object) -> Test:
-    limit = _limit_instant(value)
-    return lambda actual: (instant := _instant(actual)) is not None and instant > limit
+    return make
 
 
 _SEMVER: Final = re.compile(
@@ -248,29 +249,12 @@ def _limit_version(value: object) -> Version:
     return version
 
 
-def _semver_equal(value: object) -> Test:
-    limit = _limit_version(value)
-    return lambda actual: _version(actual) == limit
+def _semver_test(compare: Compare) -> MakeTest:
+    def make(value: object) -> Test:
+        limit = _limit_version(value)
+        return lambda actual: (version := _version(actual)) is not None and compare(version, limit)
 
-
-def _semver_greater(value: object) -> Test:
-    limit = _limit_version(value)
-    return lambda actual: (version := _version(actual)) is not None and version > limit
-
-
-def _semver_greater_or_equal(value: object) -> Test:
-    limit = _limit_version(value)
-    return lambda actual: (version := _version(actual)) is not None and version >= limit
-
-
-def _semver_less(value: object) -> Test:
-    limit = _limit_version(value)
-    return lambda actual: (version := _version(actual)) is not None and version < limit
-
-
-def _semver_less_or_equal(value: object) -> Test:
-    limit = _limit_version(value)
-    return lambda actual: (version := _version(actual)) is not None and version <= limit
+    return make
 
 
 def _network(text: str) -> Network:
@@ -304,7 +288,7 @@ def _exists(value: object) -> Test:
     return lambda actual: actual is not None
 
 
-OPERATORS: Final[Mapping[str, Callable[[object], Test]]] = {
+OPERATORS: Final[Mapping[str, MakeTest]] = {
     "equals": _equals,
     "in": _in,
     "contains": _contains,
@@ -315,13 +299,13 @@ OPERATORS: Final[Mapping[str, Callable[[object], Test]]] = {
     "greater_or_equal": _greater_or_equal,
     "less_than": _less_than,
     "less_or_equal": _less_or_equal,
-    "before": _before,
-    "after": _after,
-    "semver_equal": _semver_equal,
-    "semver_greater": _semver_greater,
-    "semver_greater_or_equal": _semver_greater_or_equal,
-    "semver_less": _semver_less,
-    "semver_less_or_equal": _semver_less_or_equal,
+    "before": _time_test(lt),
+    "after": _time_test(gt),
+    "semver_equal": _semver_test(eq),
+    "semver_greater": _semver_test(gt),
+    "semver_greater_or_equal": _semver_test(ge),
+    "semver_less": _semver_test(lt),
+    "semver_less_or_equal": _semver_test(le),
     "in_cidr": _in_cidr,
     "exists": _exists,
 }

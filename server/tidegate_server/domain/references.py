@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from tidegate.model import All, AnyOf, Condition, InSegment, NoneOf, Serve
+from tidegate.evaluation.conditions import segments_in
+from tidegate.model import Serve
 
 from tidegate_server.domain.change import Guard
 from tidegate_server.domain.flags import SegmentDefinition, Targeting
@@ -51,18 +52,6 @@ def reachable(start: Iterable[str], names: Callable[[str], Iterable[str]]) -> se
             found.add(key)
             waiting.extend(names(key))
     return found
-
-
-def segments_in(condition: Condition | None) -> Iterator[str]:
-    """Yield the segments that a condition names, in order."""
-    match condition:
-        case InSegment(segment):
-            yield segment
-        case All(parts) | AnyOf(parts) | NoneOf(parts):
-            for part in parts:
-                yield from segments_in(part)
-        case _:
-            return
 
 
 def segments_of_targeting(targeting: Targeting) -> set[str]:
