@@ -96,9 +96,9 @@ def add_security_headers(response: Response) -> Response:
     if response.status_code == HTTPStatus.NOT_MODIFIED:
         response.headers.setdefault("Cache-Control", SECURITY_HEADERS["Cache-Control"])
         return response
-    present = {name.lower() for name, _ in response.headers}
+    names = {name.lower() for name, _ in response.headers}
     response.headers.extend(
-        [(name, value) for name, value in SECURITY_HEADERS.items() if name.lower() not in present]
+        [(name, value) for name, value in SECURITY_HEADERS.items() if name.lower() not in names]
     )
     if request.path.startswith("/api/") and request.method != "GET":
         response.headers["Cache-Control"] = "no-store"

@@ -31,9 +31,9 @@ def preflight(admin: Caller, path: str, origin: str) -> TestResponse:
     return admin.client.options(path, headers=headers)
 
 
-def shared_with(answer: TestResponse) -> str | None:
-    assert "Origin" in answer.headers["Vary"]
-    return answer.headers.get("Access-Control-Allow-Origin")
+def shared_with(response: TestResponse) -> str | None:
+    assert "Origin" in response.headers["Vary"]
+    return response.headers.get("Access-Control-Allow-Origin")
 
 
 @pytest.fixture
@@ -45,20 +45,20 @@ def web(admin: Caller) -> Caller:
 
 @pytest.mark.parametrize("path", [ALL, f"{ALL}/checkout", "/ofrep/v1/track"])
 def test_a_preflight_request_succeeds_for_allowed_origins(web: Caller, path: str) -> None:
-    answer = preflight(web, path, SHOP)
-    assert answer.status_code == 200
-    assert shared_with(answer) == SHOP
-    allowed = answer.headers["Access-Control-Allow-Headers"].lower().split(", ")
+    response = preflight(web, path, SHOP)
+    assert response.status_code == 200
+    assert shared_with(response) == SHOP
+    allowed = response.headers["Access-Control-Allow-Headers"].lower().split(", ")
     assert {"authorization", "content-type", "if-none-match"} <= set(allowed)
-    assert "POST" in answer.headers["Access-Control-Allow-Methods"]
+    assert "POST" in response.headers["Access-Control-Allow-Methods"]
     assert shared_with(preflight(web, path, "https://other.example")) is None
 
 
 def test_a_response_is_shared_with_the_origins_of_the_tokens_environment(web: Caller) -> None:
-    answer = web.post(ALL, {}, headers={"Origin": SHOP})
-    assert shared_with(answer) == SHOP
-    assert answer.headers["Access-Control-Expose-Headers"] == "ETag, Retry-After"
-    assert "Access-Control-Allow-Credentials" not in answer.headers
+    response = web.post(ALL, {}, headers={"Origin": SHOP})
+    assert shared_with(response) == SHOP
+    assert response.headers["Access-Control-Expose-Headers"] == "ETag, Retry-After"
+    assert "Access-Control-Allow-Credentials" not in response.headers
     for other in ("http://localhost:3000", "https://other.example", "null"):
         assert shared_with(web.post(ALL, {}, headers={"Origin": other})) is None
     assert shared_with(web.post(ALL, {})) is None
@@ -91,11 +91,11 @@ def test_a_star_allows_every_origin(web: Caller, admin: Caller) -> None:
 def test_other_routes_are_shared_with_no_origin(web: Caller, admin: Caller) -> None:
     allow_origins(admin, "production", "*")
     for path in (f"{PROJECT}/flags", "/health/live", "/openapi.json", "/sdk/v1/snapshot"):
-        for answer in (
+        for response in (
             admin.get(path, headers={"Origin": SHOP}),
             preflight(admin, path, SHOP),
         ):
-            assert not [name for name in answer.headers if name[0].startswith("Access-Control")]
+            assert not [name for name in response.headers if name[0].startswith("Access-Control")]
 
 
 def test_allowed_origins_stay_allowed_while_the_store_is_down(

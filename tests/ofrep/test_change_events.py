@@ -69,8 +69,8 @@ def test_a_change_sends_an_event_to_evaluate_again(
     assert event.version == version
     assert event.data.pop("lastModified") in range(before, int(time.time()) + 1)
     assert event.data == {"type": "refetchEvaluation", "etag": f'"{version}"'}
-    answer = web.post(ALL, {}, query_string={"flagConfigEtag": event.data["etag"]})
-    assert '"variant":"off"' in answer.text
+    response = web.post(ALL, {}, query_string={"flagConfigEtag": event.data["etag"]})
+    assert '"variant":"off"' in response.text
 
 
 def test_the_stream_url_names_the_version_that_was_evaluated(
@@ -125,8 +125,8 @@ def test_a_client_gets_an_event_for_a_segment_that_its_flags_use(
     changed = checkout.put(f"{PROJECT}/segments/staff", {"included": ["bob"]}, match="*")
     assert changed.status_code == 200, changed.text
     assert stream.next("message")
-    answer = web.post_ok(ALL, {"context": {"targetingKey": "bob"}})
-    assert answer["flags"][0]["variant"] == "on"
+    response = web.post_ok(ALL, {"context": {"targetingKey": "bob"}})
+    assert response["flags"][0]["variant"] == "on"
 
 
 @pytest.mark.parametrize("credential", ["", "x", "a.1.2.3", "%s.1.9999999999." + "0" * 40])
@@ -224,9 +224,9 @@ def test_opening_a_stream_counts_for_the_rate_limit(checkout: Caller, connect: C
 def test_the_stream_url_is_the_one_that_the_client_can_reach(
     web: Caller, headers: dict[str, str], start: str
 ) -> None:
-    answer = web.post(ALL, {}, headers=headers).json
-    assert answer is not None
-    assert answer["eventStreams"][0]["url"].startswith(start + "ofrep/v1/stream?")
+    response = web.post(ALL, {}, headers=headers).json
+    assert response is not None
+    assert response["eventStreams"][0]["url"].startswith(start + "ofrep/v1/stream?")
 
 
 def test_streams_end_when_the_process_stops(web: Caller, app: Flask, connect: Connect) -> None:

@@ -168,12 +168,12 @@ def test_concurrent_requests_share_one_cached_environment(
 ) -> None:
     environments: list[CachedEnvironment] = []
 
-    def ask() -> None:
+    def use_production() -> None:
         production = cache.get(PRODUCTION_KEY)
         production.current()
         environments.append(production)
 
-    threads = [threading.Thread(target=ask) for _ in range(8)]
+    threads = [threading.Thread(target=use_production) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -44,9 +44,9 @@ class Users:
         self.on: list[str] = []
         self.off: list[str] = []
         for number in range(40):
-            answer = web.post(ONE, context_of(f"user-{number}")).json
-            assert answer is not None
-            (self.on if answer["value"] else self.off).append(f"user-{number}")
+            response = web.post(ONE, context_of(f"user-{number}")).json
+            assert response is not None
+            (self.on if response["value"] else self.off).append(f"user-{number}")
         assert len(self.on) > 5
         assert len(self.off) > 5
 
@@ -69,10 +69,10 @@ def counts(app: Flask, store: Store) -> tuple[Counts, Counts]:
 
 def track_outcome(web: Caller, user: str, variant: str, outcome: str, **more: Any) -> list[str]:
     body = {**context_of(user), "flags": {"checkout": variant}, "outcome": outcome, **more}
-    answer = web.post(TRACK, body)
-    assert answer.status_code == 202, answer.text
-    assert answer.json is not None
-    counted: list[str] = answer.json["counted"]
+    response = web.post(TRACK, body)
+    assert response.status_code == 202, response.text
+    assert response.json is not None
+    counted: list[str] = response.json["counted"]
     return counted
 
 
@@ -149,8 +149,8 @@ def test_an_outcome_counts_for_no_flag_without_a_release(web: Caller, admin: Cal
     admin.post_ok(f"{PROJECT}/flags", {"key": "hidden", "type": "boolean"})
     body = {**context_of("ann"), "outcome": "ok"}
     flags = {"plain": "off", "hidden": "off", "gone": "off"}
-    answer = web.post(TRACK, {**body, "flags": flags})
-    assert (answer.status_code, answer.json) == (202, {"counted": []})
+    response = web.post(TRACK, {**body, "flags": flags})
+    assert (response.status_code, response.json) == (202, {"counted": []})
 
 
 @pytest.mark.parametrize(
@@ -181,10 +181,10 @@ def test_an_invalid_outcome_is_a_bad_request(
     web: Caller, change: dict[str, Any], code: str
 ) -> None:
     body = {**context_of("ann"), "flags": {"checkout": "on"}, "outcome": "ok", **change}
-    answer = web.post(TRACK, body)
-    assert answer.status_code == 400
-    assert answer.json is not None
-    assert answer.json["errorCode"] == code
+    response = web.post(TRACK, body)
+    assert response.status_code == 400
+    assert response.json is not None
+    assert response.json["errorCode"] == code
 
 
 def test_unacknowledged_counts_are_reported_under_a_new_instance_id(

@@ -79,10 +79,10 @@ def web(admin: Caller) -> Caller:
     return admin.token_for("client", "default", "production")
 
 
-def keys(answer: TestResponse) -> list[str]:
-    assert answer.status_code == 200, answer.text
-    assert answer.json is not None
-    return [flag["key"] for flag in answer.json["flags"]]
+def keys(response: TestResponse) -> list[str]:
+    assert response.status_code == 200, response.text
+    assert response.json is not None
+    return [flag["key"] for flag in response.json["flags"]]
 
 
 def production(app: Flask) -> CachedEnvironment:
@@ -108,11 +108,11 @@ def wait_for_store_version(app: Flask, store: Store) -> None:
 
 
 def test_a_flag_is_evaluated(flags: Caller, sdk: Caller) -> None:
-    answer = sdk.post(f"{ALL}/banner", ANN)
-    assert answer.status_code == 200
-    assert answer.mimetype == "application/json"
-    assert answer.headers["Cache-Control"] == "no-store"
-    assert answer.json == {
+    response = sdk.post(f"{ALL}/banner", ANN)
+    assert response.status_code == 200
+    assert response.mimetype == "application/json"
+    assert response.headers["Cache-Control"] == "no-store"
+    assert response.json == {
         "key": "banner",
         "value": "#f00",
         "reason": "STATIC",
@@ -135,10 +135,10 @@ def test_values_keep_their_json_form(flags: Caller, sdk: Caller, flag: str, text
 
 
 def test_a_variant_without_a_value_has_no_value_in_the_response(flags: Caller, sdk: Caller) -> None:
-    answer = sdk.post(f"{ALL}/unset", ANN).json
-    assert answer is not None
-    assert "value" not in answer
-    assert (answer["variant"], answer["reason"]) == ("code", "STATIC")
+    response = sdk.post(f"{ALL}/unset", ANN).json
+    assert response is not None
+    assert "value" not in response
+    assert (response["variant"], response["reason"]) == ("code", "STATIC")
 
 
 def test_the_context_decides(flags: Caller, sdk: Caller) -> None:
@@ -151,9 +151,9 @@ def test_the_context_decides(flags: Caller, sdk: Caller) -> None:
         ({"plan": "free"}, "red", "DEFAULT"),
         ({}, "red", "DEFAULT"),
     ):
-        answer = sdk.post(f"{ALL}/banner", {"context": context}).json
-        assert answer is not None
-        assert (answer["variant"], answer["reason"]) == (variant, reason)
+        response = sdk.post(f"{ALL}/banner", {"context": context}).json
+        assert response is not None
+        assert (response["variant"], response["reason"]) == (variant, reason)
 
 
 def test_the_body_is_optional_and_may_have_further_fields(flags: Caller, sdk: Caller) -> None:
@@ -164,23 +164,23 @@ def test_the_body_is_optional_and_may_have_further_fields(flags: Caller, sdk: Ca
 
 @pytest.mark.parametrize("key", ["nope", "a/b", "%20", "..."])
 def test_an_unknown_flag_is_not_found(flags: Caller, sdk: Caller, key: str) -> None:
-    answer = sdk.post(f"{ALL}/{key}", ANN)
-    assert answer.status_code == 404
-    assert answer.json is not None
-    assert answer.json["errorCode"] == "FLAG_NOT_FOUND"
-    assert answer.json["key"] == key.replace("%20", " ")
+    response = sdk.post(f"{ALL}/{key}", ANN)
+    assert response.status_code == 404
+    assert response.json is not None
+    assert response.json["errorCode"] == "FLAG_NOT_FOUND"
+    assert response.json["key"] == key.replace("%20", " ")
 
 
 def test_a_percentage_needs_a_targeting_key(flags: Caller, sdk: Caller) -> None:
     split = [{"variant": "red", "weight": 50}, {"variant": "blue", "weight": 50}]
     change_targeting(flags, "banner", default={"split": split})
-    answer = sdk.post(f"{ALL}/banner", {"context": {"plan": "pro"}})
-    assert answer.status_code == 400
-    assert answer.json is not None
-    assert (answer.json["key"], answer.json["errorCode"]) == ("banner", "TARGETING_KEY_MISSING")
-    answer = sdk.post(f"{ALL}/banner", ANN)
-    assert answer.json is not None
-    assert answer.json["reason"] == "SPLIT"
+    response = sdk.post(f"{ALL}/banner", {"context": {"plan": "pro"}})
+    assert response.status_code == 400
+    assert response.json is not None
+    assert (response.json["key"], response.json["errorCode"]) == ("banner", "TARGETING_KEY_MISSING")
+    response = sdk.post(f"{ALL}/banner", ANN)
+    assert response.json is not None
+    assert response.json["reason"] == "SPLIT"
 
 
 @pytest.mark.parametrize(
@@ -201,33 +201,33 @@ def test_an_invalid_body_is_a_bad_request(
     flags: Caller, sdk: Caller, sent: dict[str, Any], code: str
 ) -> None:
     for path in (f"{ALL}/banner", ALL):
-        answer = sdk.post(path, **sent)
-        assert (answer.status_code, answer.mimetype) == (400, "application/json")
-        assert answer.json is not None
-        assert answer.json["errorCode"] == code
-        assert answer.json["errorDetails"]
-        assert answer.json.get("key") == ("banner" if path != ALL else None)
+        response = sdk.post(path, **sent)
+        assert (response.status_code, response.mimetype) == (400, "application/json")
+        assert response.json is not None
+        assert response.json["errorCode"] == code
+        assert response.json["errorDetails"]
+        assert response.json.get("key") == ("banner" if path != ALL else None)
 
 
 # All flags ---------------------------------------------------------------------------
 
 
 def test_all_flags_are_evaluated_at_once(flags: Caller, sdk: Caller) -> None:
-    answer = sdk.post(ALL, ANN)
-    assert keys(answer) == sorted(flag["key"] for flag in FLAGS)
-    assert answer.json is not None
-    for flag in answer.json["flags"]:
+    response = sdk.post(ALL, ANN)
+    assert keys(response) == sorted(flag["key"] for flag in FLAGS)
+    assert response.json is not None
+    for flag in response.json["flags"]:
         assert sdk.post(f"{ALL}/{flag['key']}", ANN).json == flag
 
 
 def test_a_flag_that_cannot_be_evaluated_fails_alone(flags: Caller, sdk: Caller) -> None:
     split = [{"variant": "red", "weight": 50}, {"variant": "blue", "weight": 50}]
     change_targeting(flags, "banner", default={"split": split})
-    answer = sdk.post(ALL, {})
-    assert len(keys(answer)) == len(FLAGS)
-    assert answer.json is not None
+    response = sdk.post(ALL, {})
+    assert len(keys(response)) == len(FLAGS)
+    assert response.json is not None
     failed = {
-        each["key"]: each["errorCode"] for each in answer.json["flags"] if "errorCode" in each
+        each["key"]: each["errorCode"] for each in response.json["flags"] if "errorCode" in each
     }
     assert failed == {"banner": "TARGETING_KEY_MISSING"}
 
@@ -281,8 +281,8 @@ def test_an_event_of_another_change_gets_a_whole_response(
         ("something", 200),
     ):
         query = {"flagConfigEtag": etag, "flagConfigLastModified": "1771622898"}
-        answer = sdk.post(ALL, ANN, headers=seen, query_string=query)
-        assert answer.status_code == status, etag
+        response = sdk.post(ALL, ANN, headers=seen, query_string=query)
+        assert response.status_code == status, etag
 
 
 def test_an_evaluation_waits_for_the_version_of_its_event(
@@ -308,8 +308,8 @@ def test_an_evaluation_waits_for_the_version_of_its_event(
 def test_an_evaluation_does_not_wait_for_a_version_that_does_not_exist(
     flags: Caller, sdk: Caller
 ) -> None:
-    answer = sdk.post(f"{ALL}/banner", ANN, query_string={"flagConfigEtag": '"999999"'})
-    assert answer.status_code == 200
+    response = sdk.post(f"{ALL}/banner", ANN, query_string={"flagConfigEtag": '"999999"'})
+    assert response.status_code == 200
 
 
 # Tokens ------------------------------------------------------------------------------
@@ -340,10 +340,10 @@ def test_a_token_may_be_sent_as_an_api_key(flags: Caller, sdk: Caller) -> None:
 def test_a_client_sees_only_flags_available_to_clients(flags: Caller, web: Caller) -> None:
     assert keys(web.post(ALL, ANN)) == ["banner", "checkout", "unset"]
     for hidden in ("limits", "page-size"):
-        answer = web.post(f"{ALL}/{hidden}", ANN)
+        response = web.post(f"{ALL}/{hidden}", ANN)
         unknown = web.post(f"{ALL}/nope", ANN)
-        assert answer.status_code == unknown.status_code == 404
-        assert answer.text.replace(hidden, "nope") == unknown.text
+        assert response.status_code == unknown.status_code == 404
+        assert response.text.replace(hidden, "nope") == unknown.text
 
 
 def test_a_client_sees_no_rules_and_segments(flags: Caller, web: Caller) -> None:
@@ -352,17 +352,17 @@ def test_a_client_sees_no_rules_and_segments(flags: Caller, web: Caller) -> None
     rule = {"id": "secret-rule", "when": {"segment": "secret-people"}, "serve": {"variant": "blue"}}
     change_targeting(flags, "banner", rules=[rule])
     eve = {"context": {"targetingKey": "eve"}}
-    for answer in (web.post(ALL, eve), web.post(f"{ALL}/banner", eve)):
-        assert "TARGETING_MATCH" in answer.text
-        assert "secret" not in answer.text
+    for response in (web.post(ALL, eve), web.post(f"{ALL}/banner", eve)):
+        assert "TARGETING_MATCH" in response.text
+        assert "secret" not in response.text
 
 
 def test_an_sdk_token_sees_the_rule_id(flags: Caller, sdk: Caller) -> None:
     everyone: dict[str, Any] = {"id": "everyone", "when": {"all": []}, "serve": {"variant": "blue"}}
     change_targeting(flags, "banner", rules=[everyone])
-    answer = sdk.post(f"{ALL}/banner", ANN).json
-    assert answer is not None
-    assert answer["metadata"]["ruleId"] == "everyone"
+    response = sdk.post(f"{ALL}/banner", ANN).json
+    assert response is not None
+    assert response["metadata"]["ruleId"] == "everyone"
 
 
 def test_a_flag_can_be_made_available_to_clients_and_hidden_again(
@@ -375,9 +375,9 @@ def test_a_flag_can_be_made_available_to_clients_and_hidden_again(
         changed = flags.put(f"{PROJECT}/flags/limits", body, match=read.headers["ETag"])
         assert changed.status_code == 200, changed.text
         wait_for_store_version(app, store)
-        answer = web.post(ALL, ANN, headers={"If-None-Match": etag})
-        assert (answer.status_code == 200) is known
-        etag = answer.headers["ETag"] if not known else etag
+        response = web.post(ALL, ANN, headers={"If-None-Match": etag})
+        assert (response.status_code == 200) is known
+        etag = response.headers["ETag"] if not known else etag
 
 
 def test_an_unreadable_flag_hides_its_reason_from_clients(
@@ -389,11 +389,11 @@ def test_an_unreadable_flag_hides_its_reason_from_clients(
     }
     store._client.hset("tg:{default}:snapshot:production", "flag:banner", json.dumps(broken))
     for caller, words in ((sdk, "gone"), (web, "cannot be read")):
-        answer = caller.post(f"{ALL}/banner", ANN)
-        assert answer.status_code == 400
-        assert answer.json is not None
-        assert answer.json["errorCode"] == "PARSE_ERROR"
-        assert words in answer.json["errorDetails"]
+        response = caller.post(f"{ALL}/banner", ANN)
+        assert response.status_code == 400
+        assert response.json is not None
+        assert response.json["errorCode"] == "PARSE_ERROR"
+        assert words in response.json["errorDetails"]
     assert "gone" not in web.post(f"{ALL}/banner", ANN).text
 
 

@@ -88,13 +88,13 @@ def test_the_page_snippet_works(open_shop: Shop, tmp_path: Path) -> None:
 def test_the_curl_requests_work(open_shop: Shop, tmp_path: Path) -> None:
     if shutil.which("curl") is None:
         pytest.skip("no curl")
-    ask, track = REQUESTS
+    evaluate, track = REQUESTS
     quiet = 'curl() { command curl --silent --show-error --fail "$@"; }\n'
 
-    def answer(request: str) -> Any:
+    def run_request(request: str) -> Any:
         return json.loads(run(open_shop, "bash", "-c", quiet + request, folder=tmp_path))
 
-    until(lambda: answer(ask)["value"] is True)
+    until(lambda: run_request(evaluate)["value"] is True)
     open_shop.serve("fast-checkout", "off")
     open_shop.release(flag="fast-checkout", stages=[{"percentage": 0.001}, {"percentage": 100}])
-    until(lambda: answer(track) == {"counted": ["fast-checkout"]})
+    until(lambda: run_request(track) == {"counted": ["fast-checkout"]})

@@ -33,7 +33,7 @@ def client(shop: Shop) -> OpenFeatureClient:
 
 
 @pytest.mark.parametrize(
-    ("ask", "key", "default", "value", "variant"),
+    ("type_name", "key", "default", "value", "variant"),
     [
         ("boolean", "checkout", True, False, "off"),
         ("string", "banner", "x", "#f00", "red"),
@@ -43,9 +43,9 @@ def client(shop: Shop) -> OpenFeatureClient:
     ],
 )
 def test_values_of_every_type(
-    client: OpenFeatureClient, ask: str, key: str, default: Any, value: Any, variant: str
+    client: OpenFeatureClient, type_name: str, key: str, default: Any, value: Any, variant: str
 ) -> None:
-    details = getattr(client, f"get_{ask}_details")(key, default, ANN)
+    details = getattr(client, f"get_{type_name}_details")(key, default, ANN)
     assert details.error_code is None, details.error_message
     assert (details.value, type(details.value)) == (value, type(value))
     assert (details.variant, details.reason) == (variant, "STATIC")

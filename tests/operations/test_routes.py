@@ -52,11 +52,11 @@ def test_a_process_without_its_store_is_live_but_not_ready() -> None:
 
 
 def gauges(caller: Caller) -> dict[str, list[tuple[dict[str, str], float]]]:
-    answer = caller.get("/metrics")
-    assert answer.status_code == 200
-    assert answer.mimetype == "text/plain"
+    response = caller.get("/metrics")
+    assert response.status_code == 200
+    assert response.mimetype == "text/plain"
     metrics: dict[str, list[tuple[dict[str, str], float]]] = {}
-    for family in text_string_to_metric_families(answer.text):
+    for family in text_string_to_metric_families(response.text):
         metrics[family.name] = [(sample.labels, sample.value) for sample in family.samples]
     return metrics
 
@@ -102,8 +102,8 @@ def test_metrics_are_limited_to_the_tokens_scope(checkout: Caller, client: Flask
 
 
 def test_every_route_is_documented(app: Flask, client: FlaskClient) -> None:
-    answer = client.get("/openapi.json")
-    document = json.loads(answer.data)
+    response = client.get("/openapi.json")
+    document = json.loads(response.data)
     assert document["openapi"] == "3.1.0"
     served = {
         (re.sub(r"<\w+:(\w+)>", r"{\1}", rule.rule), method)
@@ -118,7 +118,7 @@ def test_every_route_is_documented(app: Flask, client: FlaskClient) -> None:
         if method != "parameters"
     }
     assert documented == served
-    again = client.get("/openapi.json", headers={"If-None-Match": answer.headers["ETag"]})
+    again = client.get("/openapi.json", headers={"If-None-Match": response.headers["ETag"]})
     assert again.status_code == 304
 
 
@@ -134,10 +134,10 @@ def test_conditions_are_one_recursive_schema(client: FlaskClient) -> None:
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
 def test_promtool_accepts_the_metrics(checkout: Caller, sdk: Caller, release: str) -> None:
-    answer = checkout.get("/metrics")
+    response = checkout.get("/metrics")
     checked = subprocess.run(
         ["promtool", "check", "metrics"],
-        input=answer.data,
+        input=response.data,
         capture_output=True,
         check=False,
     )

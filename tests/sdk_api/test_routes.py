@@ -34,14 +34,14 @@ def arm(exposures: int) -> dict[str, int]:
 
 
 def test_a_snapshot_is_of_the_tokens_environment(checkout: Caller, sdk: Caller) -> None:
-    answer = sdk.get("/sdk/v1/snapshot")
-    assert answer.status_code == 200
-    snapshot = answer.json
+    response = sdk.get("/sdk/v1/snapshot")
+    assert response.status_code == 200
+    snapshot = response.json
     assert snapshot is not None
     assert (snapshot["project"], snapshot["environment"]) == ("default", "production")
     assert list(snapshot["flags"]) == ["checkout"]
-    assert answer.headers["ETag"] == f'"{snapshot["version"]}"'
-    assert answer.headers["Cache-Control"] == "no-store"
+    assert response.headers["ETag"] == f'"{snapshot["version"]}"'
+    assert response.headers["Cache-Control"] == "no-store"
 
 
 def test_an_unchanged_snapshot_is_304(checkout: Caller, sdk: Caller) -> None:

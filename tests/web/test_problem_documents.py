@@ -199,11 +199,11 @@ def test_an_internal_error_hides_its_cause(
 
 
 def test_every_response_has_security_headers(client: FlaskClient, admin: Caller) -> None:
-    for answer in (admin.get(FLAGS), client.get("/health/live"), client.get("/nope")):
-        assert answer.headers["X-Content-Type-Options"] == "nosniff"
-        assert answer.headers["X-Frame-Options"] == "DENY"
-        assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
-        assert answer.headers["X-Request-ID"]
+    for response in (admin.get(FLAGS), client.get("/health/live"), client.get("/nope")):
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
+        assert response.headers["X-Frame-Options"] == "DENY"
+        assert "default-src 'none'" in response.headers["Content-Security-Policy"]
+        assert response.headers["X-Request-ID"]
     assert admin.post(FLAGS, {}).headers["Cache-Control"] == "no-store"
 
 

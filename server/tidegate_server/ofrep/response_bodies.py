@@ -39,7 +39,7 @@ def bulk_body(flags: bytes, stream_url: str, inactivity_seconds: int) -> bytes:
 
     Args:
         flags: the list of all evaluations, as JSON.
-        stream_url: where the client hears of changes.
+        stream_url: the URL of the stream of change events.
         inactivity_seconds: how long a page in the background keeps its stream.
     """
     streams = [{"type": "sse", "url": stream_url, "inactivityDelaySec": inactivity_seconds}]

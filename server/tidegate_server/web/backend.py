@@ -21,7 +21,7 @@ EXTENSION = "tidegate"
 class Backend:
     """The store and the services on it; ``app.extensions["tidegate"]``.
 
-    A room with services of its own keeps them in ``app.extensions`` under its own key, and
+    A room keeps its own services in ``app.extensions`` under its own key, and
     registers their end with ``on_close``.
     """
 

@@ -53,15 +53,15 @@ class Api(flask_smorest.Api):  # type: ignore[misc] # the library has no types
     def _register_responses(self) -> None:
         schema = self.ma_plugin.resolver.resolve_schema_dict(ProblemSchema)
         for status in HTTPStatus:
-            answer: dict[str, Any] = {"description": status.phrase}
+            response: dict[str, Any] = {"description": status.phrase}
             if status >= HTTPStatus.BAD_REQUEST:
-                answer["content"] = {problem_documents.MEDIA_TYPE: {"schema": schema}}
-            self.spec.components.response(status.name, answer, lazy=True)
-        answer = {
+                response["content"] = {problem_documents.MEDIA_TYPE: {"schema": schema}}
+            self.spec.components.response(status.name, response, lazy=True)
+        response = {
             "description": "An error",
             "content": {problem_documents.MEDIA_TYPE: {"schema": schema}},
         }
-        self.spec.components.response(self.DEFAULT_ERROR_RESPONSE_NAME, answer, lazy=True)
+        self.spec.components.response(self.DEFAULT_ERROR_RESPONSE_NAME, response, lazy=True)
 
 
 def condition_property(self: Any, field: ma.Field[Any], **_: Any) -> dict[str, Any]:
