@@ -1,4 +1,4 @@
-"""The status of every check of a policy after a window: whether it fails or passes, and why."""
+"""The status of every check of a policy after a window: whether it fails or passes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from tidegate.harm_evidence import log_value, threshold
 
-from tidegate_server.decisions import reasons
 from tidegate_server.decisions.decision import CheckResult
 from tidegate_server.decisions.progress import CheckProgress, Progress
 from tidegate_server.decisions.safety_evidence import LOG_ADVANCE_AT
@@ -52,28 +51,15 @@ class CheckStatus:
         """Whether its source has been unreadable for longer than the policy allows."""
         return not self.check.sequential and is_unreadable(self.check, self.progress)
 
-    def failure_reason(self, progress: Progress) -> str:
-        """Return why the check has failed."""
-        if self.check.sequential or self.margin >= 0:
-            return reasons.failed_check(
-                self.check, self.progress, self.log_evidence, self.rollback_at, progress
-            )
-        return reasons.breached(self.check, self.progress)
+    @property
+    def suspicious(self) -> bool:
+        """Whether the evidence of harm is too high for an advance, although it has not failed."""
+        return self.log_evidence >= LOG_HOLD_AT and not self.failed
 
-    def missing(self, progress: Progress, *, compared: bool) -> list[str]:
-        """Return what this check needs before the release may leave its stage."""
-        if not self.check.sequential:
-            return [] if self.progress.passing else [reasons.not_passing(self.check, self.progress)]
-        if not compared:
-            return []
-        missing = []
-        if self.log_evidence >= LOG_HOLD_AT and not self.failed:
-            missing.append(
-                reasons.suspicious(self.check, self.progress, self.log_evidence, progress)
-            )
-        if self.progress.advance.log_value < LOG_ADVANCE_AT:
-            missing.append(reasons.missing_safety(self.check, self.progress))
-        return missing
+    @property
+    def safe(self) -> bool:
+        """Whether the evidence of safety of a sequential check is enough for an advance."""
+        return self.progress.advance.log_value >= LOG_ADVANCE_AT
 
     def result(self) -> CheckResult:
         """Return the status as a decision records it."""

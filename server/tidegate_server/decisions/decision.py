@@ -9,7 +9,12 @@ from enum import StrEnum
 from tidegate_server.domain.release import State
 
 LARGEST_LOG = 700.0
-"""The evidence is shown as at most e^700, because JSON has no infinity."""
+"""Evidence is shown as at most e^700, because JSON has no infinity."""
+
+
+def from_log(log: float) -> float:
+    """Return the number whose natural logarithm this is, at most e^700."""
+    return math.exp(min(log, LARGEST_LOG))
 
 
 class Action(StrEnum):
@@ -59,12 +64,12 @@ class CheckResult:
     @property
     def evidence(self) -> float:
         """E itself, at most e^700."""
-        return math.exp(min(self.log_evidence, LARGEST_LOG))
+        return from_log(self.log_evidence)
 
     @property
     def advance(self) -> float:
         """A itself, at most e^700."""
-        return math.exp(min(self.log_advance, LARGEST_LOG))
+        return from_log(self.log_advance)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +118,9 @@ class Decision:
     @property
     def evidence(self) -> float:
         """E itself, at most e^700."""
-        return math.exp(min(self.log_evidence, LARGEST_LOG))
+        return from_log(self.log_evidence)
 
     @property
     def advance(self) -> float:
         """A itself, at most e^700."""
-        return math.exp(min(self.log_advance, LARGEST_LOG))
+        return from_log(self.log_advance)

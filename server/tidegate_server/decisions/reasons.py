@@ -4,36 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Protocol
 
 from tidegate.counts import Counts
 
-from tidegate_server.decisions.decision import LARGEST_LOG
+from tidegate_server.decisions.check_status import CheckStatus
+from tidegate_server.decisions.decision import from_log
 from tidegate_server.decisions.distributions import MIN_VALUES
 from tidegate_server.decisions.observations import Window
 from tidegate_server.decisions.probe import FIRES_AT, MOST_RETREATS
-from tidegate_server.decisions.progress import CheckProgress, Progress
+from tidegate_server.decisions.progress import Progress
 from tidegate_server.decisions.safety_evidence import ADVANCE_AT
 from tidegate_server.decisions.sample_ratio import IMBALANCE_AT
 from tidegate_server.domain.checks import Check, Metric
 from tidegate_server.domain.evidence import Trips, total
 from tidegate_server.domain.policy import DAY, HOUR, MINUTE, SECOND
-
-
-class StatusOfCheck(Protocol):
-    """What a sentence needs of a check's status."""
-
-    @property
-    def check(self) -> Check:
-        """The check."""
-
-    @property
-    def progress(self) -> CheckProgress:
-        """The check's statistics."""
-
-    @property
-    def log_evidence(self) -> float:
-        """ln E."""
 
 
 def format_number(value: float) -> str:
@@ -47,7 +31,7 @@ def format_number(value: float) -> str:
 
 def format_log(log: float) -> str:
     """Return the number whose natural logarithm this is."""
-    return format_number(math.exp(min(log, LARGEST_LOG)))
+    return format_number(from_log(log))
 
 
 def duration(milliseconds: int) -> str:
@@ -79,24 +63,51 @@ def _overdispersion(progress: Progress) -> str:
     return f" (the arms' rates vary between windows: damped by {format_number(phi)})"
 
 
-def failed_check(
-    check: Check, mine: CheckProgress, log_evidence: float, limit: float, progress: Progress
-) -> str:
-    """The evidence of harm of a check has reached its limit."""
+def failed_check(status: CheckStatus, progress: Progress) -> str:
+    """A check has failed: by its evidence of harm, or by too many breaches in a row."""
+    check, mine = status.check, status.progress
+    if check.sequential or status.margin >= 0:
+        return (
+            f"{_harm(status)} reached {format_number(status.rollback_at)}: "
+            f"{_comparison(status, progress)}"
+        )
     return (
-        f"{_subject(check)}evidence of harm {format_log(log_evidence)} reached "
-        f"{format_number(limit)}: {_comparison(check, mine, progress)}"
+        f"{check.label}: {_value(mine.value)}, must be {_limit(status)}; failed "
+        f"{mine.breaches} times in a row ({check.failure_limit} allowed)"
     )
 
 
-def _comparison(check: Check, mine: CheckProgress, progress: Progress) -> str:
+def missing_from_check(status: CheckStatus, progress: Progress, *, compared: bool) -> list[str]:
+    """What a check needs before the release may leave its stage.
+
+    ``compared``: whether the stage has a control group.
+    """
+    if not status.check.sequential:
+        return [] if status.progress.passing else [_not_passing(status)]
+    if not compared:
+        return []
+    missing = []
+    if status.suspicious:
+        comparison = _comparison(status, progress)
+        missing.append(f"{_harm(status)} is too high to advance: {comparison}")
+    if not status.safe:
+        missing.append(_missing_safety(status))
+    return missing
+
+
+def _harm(status: CheckStatus) -> str:
+    return f"{_subject(status.check)}evidence of harm {format_log(status.log_evidence)}"
+
+
+def _comparison(status: CheckStatus, progress: Progress) -> str:
     """What a check compares with control: failing users, or values beyond the cut."""
+    check = status.check
     if check.distribution is None or not check.sequential:
         return stage_failures(progress)
     side = "above" if check.operator.large_is_bad else "below"
     if check.metric is Metric.LATENCY:
         side = "slower than"
-    treated, control = mine.seen_treatment, mine.seen_control
+    treated, control = status.progress.seen_treatment, status.progress.seen_control
     return (
         f"{treated.errors} of {treated.outcomes} treated operations were {side} control's "
         f"p{100 * check.quantile:g}, {control.errors} of {control.outcomes} control operations "
@@ -110,39 +121,33 @@ def _subject(check: Check) -> str:
     return "" if plain else f"{check.label}: "
 
 
-def breached(check: Check, mine: CheckProgress) -> str:
-    """A threshold was broken too often in a row."""
-    return (
-        f"{check.label}: {_value(mine.value)}, must be {_limit(check, mine)}; failed "
-        f"{mine.breaches} times in a row ({check.failure_limit} allowed)"
-    )
+def _missing_safety(status: CheckStatus) -> str:
+    check, control = status.check, status.progress.control
+    if check.distribution is not None and control.total < MIN_VALUES:
+        known = format_number(math.floor(control.total))
+        return f"{_subject(check)}{known} of {format_number(MIN_VALUES)} control values to compare"
+    value = format_log(status.progress.advance.log_value)
+    return f"{_subject(check)}evidence of safety {value} (advances at {format_number(ADVANCE_AT)})"
 
 
-def not_passing(check: Check, mine: CheckProgress) -> str:
-    """A threshold check has no fresh value that passes."""
+def _not_passing(status: CheckStatus) -> str:
+    check, mine = status.check, status.progress
     if mine.problem:
         return f"{check.label}: cannot be read: {mine.problem} ({mine.unreadable} in a row)"
     if mine.value is None or mine.limit is None:
         return f"{check.label}: no value yet"
     return (
-        f"{check.label}: {_value(mine.value)}, must be {_limit(check, mine)} "
+        f"{check.label}: {_value(mine.value)}, must be {_limit(status)} "
         f"({mine.breaches} in a row, {check.failure_limit} allowed)"
     )
 
 
-def unreadable(check: Check, mine: CheckProgress) -> str:
+def unreadable(status: CheckStatus) -> str:
     """A source has been unreadable for too long."""
+    mine = status.progress
     return (
-        f"{check.label} cannot be read: {mine.problem}, {mine.unreadable} times in a row "
-        f"({check.error_limit} allowed)"
-    )
-
-
-def suspicious(check: Check, mine: CheckProgress, log_evidence: float, progress: Progress) -> str:
-    """The evidence of harm is too high for an advance, and below its limit."""
-    return (
-        f"{_subject(check)}evidence of harm {format_log(log_evidence)} is too high to advance: "
-        f"{_comparison(check, mine, progress)}"
+        f"{status.check.label} cannot be read: {mine.problem}, {mine.unreadable} times in a row "
+        f"({status.check.error_limit} allowed)"
     )
 
 
@@ -150,8 +155,8 @@ def _value(value: float | None) -> str:
     return "no value" if value is None else f"{value:.4g}"
 
 
-def _limit(check: Check, mine: CheckProgress) -> str:
-    return f"{check.operator} {_value(mine.limit)}"
+def _limit(status: CheckStatus) -> str:
+    return f"{status.check.operator} {_value(status.progress.limit)}"
 
 
 def probe_fired(window: Window, progress: Progress) -> str:
@@ -252,16 +257,7 @@ def missing_samples(arm: str, outcomes: int, needed: int) -> str:
     return f"too few samples, {outcomes} of {needed} outcomes in the {arm} arm"
 
 
-def missing_safety(check: Check, mine: CheckProgress) -> str:
-    """The evidence of safety has not reached its limit."""
-    if check.distribution is not None and mine.control.total < MIN_VALUES:
-        known = format_number(math.floor(mine.control.total))
-        return f"{_subject(check)}{known} of {format_number(MIN_VALUES)} control values to compare"
-    value = format_log(mine.advance.log_value)
-    return f"{_subject(check)}evidence of safety {value} (advances at {format_number(ADVANCE_AT)})"
-
-
-def all_checks_pass(progress: Progress, checks: Sequence[StatusOfCheck]) -> str:
+def all_checks_pass(progress: Progress, checks: Sequence[CheckStatus]) -> str:
     """Every check passes, and the evidence of safety has reached its limit."""
     compared = [each for each in checks if each.check.sequential]
     if not compared:

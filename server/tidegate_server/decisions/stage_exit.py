@@ -110,7 +110,7 @@ class StageExit:
         needed_ms = policy.bake_ms if self._is_last_stage else stage.min_duration_ms
         compared = self.window.has_control
         missing = [
-            f"warning: {check.failure_reason(self.progress)}"
+            f"warning: {reasons.failed_check(check, self.progress)}"
             for check in self.checks
             if check.failed
         ]
@@ -120,7 +120,7 @@ class StageExit:
         if self.progress.stage_data_windows < MIN_WINDOWS:
             missing.append(f"{self.progress.stage_data_windows} of {MIN_WINDOWS} windows with data")
         for check in self.checks:
-            missing += check.missing(self.progress, compared=compared)
+            missing += reasons.missing_from_check(check, self.progress, compared=compared)
         if reasons.window_outcomes(self.window) == 0:
             missing.append(NOTHING_NEW)
         return missing

@@ -95,7 +95,7 @@ def _failed_checks(
         if check.failed and not release.closed
     }
     if check := failed.get(OnFailure.ROLLBACK):
-        return roll_back(release, check.failure_reason(progress))
+        return roll_back(release, reasons.failed_check(check, progress))
     probe = progress.probe
     if probe.fires and State.COOLDOWN in (release.state, release.resumes_to):
         # It has gone back already, and what was left open fails there too.
@@ -104,7 +104,7 @@ def _failed_checks(
         state = State.PAUSED if release.state is State.PAUSED else State.RUNNING
         return Verdict(Action.RETREAT, reasons.retreat(window, progress), state)
     if (check := failed.get(OnFailure.PAUSE)) and release.state is not State.PAUSED:
-        return Verdict(Action.PAUSE, check.failure_reason(progress), State.PAUSED)
+        return Verdict(Action.PAUSE, reasons.failed_check(check, progress), State.PAUSED)
     return None
 
 
@@ -171,5 +171,5 @@ def _untrustworthy_data(
         return hold(reasons.lost_instances(window))
     for check in checks:
         if check.unreadable:
-            return hold(reasons.unreadable(check.check, check.progress))
+            return hold(reasons.unreadable(check))
     return None
