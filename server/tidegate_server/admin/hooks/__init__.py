@@ -1,1 +1,1 @@
-"""The admin API for hooks for alerts."""
+"""The admin API for hooks, and the route that receives alerts."""

@@ -1,1 +1,1 @@
-"""The admin API for release ledgers."""
+"""The admin API for the ledgers of releases."""

@@ -1,1 +1,1 @@
-"""The admin API for projects."""
+"""The admin API for projects and environments."""

@@ -6,11 +6,10 @@ from http import HTTPStatus
 
 from flask import Response, url_for
 
+from tidegate_server.admin.action_schemas import ActionBody, ActionRequest
 from tidegate_server.admin.document_reader import read_environment
 from tidegate_server.admin.releases import service
 from tidegate_server.admin.releases.schemas import (
-    ActionBody,
-    ActionRequest,
     PauseBody,
     ReleaseAnswer,
     ReleaseBody,

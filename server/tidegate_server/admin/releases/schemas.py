@@ -8,6 +8,7 @@ from typing import Any
 
 from marshmallow import fields, post_load
 
+from tidegate_server.admin.action_schemas import LONGEST_REASON, ActionBody
 from tidegate_server.decisions.decision import Action
 from tidegate_server.documents.fields import (
     BoundedString,
@@ -25,8 +26,6 @@ from tidegate_server.domain.release import State
 from tidegate_server.web.document_schemas import Page, StoredAnswer
 from tidegate_server.web.pagination import PageQuery, PageRequest
 
-LONGEST_REASON = 1_000
-
 
 @dataclass(frozen=True, slots=True)
 class ReleaseRequest:
@@ -39,14 +38,6 @@ class ReleaseRequest:
     rule: str | None
     reason: str
     draft: bool
-
-
-@dataclass(frozen=True, slots=True)
-class ActionRequest:
-    """A person's reason for an action; ``stop`` makes a pause a full stop."""
-
-    reason: str = ""
-    stop: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,19 +77,6 @@ class ReleaseBody(Strict):
     def build(self, data: Mapping[str, Any], **_: Any) -> Any:
         """Return what to start the release with."""
         return ReleaseRequest(**data)
-
-
-class ActionBody(Strict):
-    """The reason for an action; the body may be left out."""
-
-    body_optional = True
-
-    reason = BoundedString(LONGEST_REASON, load_default="")
-
-    @post_load
-    def build(self, data: Mapping[str, Any], **_: Any) -> Any:
-        """Return the reason."""
-        return ActionRequest(**data)
 
 
 class PauseBody(ActionBody):

@@ -8,13 +8,14 @@ from functools import partial
 
 from tidegate.model import Opening
 
+from tidegate_server.admin.action_schemas import ActionRequest
 from tidegate_server.admin.commit_with_retry import commit_with_retry
 from tidegate_server.admin.document_reader import (
     read_document,
     read_flag_documents,
     read_project_documents,
 )
-from tidegate_server.admin.releases.schemas import ActionRequest, ReleaseRequest
+from tidegate_server.admin.releases.schemas import ReleaseRequest
 from tidegate_server.decisions.progress import Progress
 from tidegate_server.domain import release_commits, release_start, release_state_machine
 from tidegate_server.domain.change import Address, Change, Kind, Stored

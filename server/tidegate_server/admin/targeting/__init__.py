@@ -1,1 +1,1 @@
-"""The admin API for flag targeting in an environment."""
+"""The admin API for targeting and the kill switch."""

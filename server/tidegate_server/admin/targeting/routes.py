@@ -6,9 +6,9 @@ import hashlib
 
 from flask import Response, json
 
+from tidegate_server.admin.action_schemas import ActionBody, ActionRequest
 from tidegate_server.admin.document_commits import with_key
 from tidegate_server.admin.document_reader import read_environment
-from tidegate_server.admin.releases.schemas import ActionBody, ActionRequest
 from tidegate_server.admin.targeting import service
 from tidegate_server.admin.targeting.schemas import (
     ReceiptSchema,

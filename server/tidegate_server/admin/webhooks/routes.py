@@ -6,9 +6,9 @@ from http import HTTPStatus
 
 from flask import Response
 
+from tidegate_server.admin.action_schemas import ActionBody, ActionRequest
 from tidegate_server.admin.document_reader import read_document
 from tidegate_server.admin.document_resource import DocumentResource
-from tidegate_server.admin.releases.schemas import ActionBody, ActionRequest
 from tidegate_server.admin.webhooks import service
 from tidegate_server.admin.webhooks.schemas import (
     DeliveryPage,
