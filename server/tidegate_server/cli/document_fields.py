@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from tidegate_server.cli.api_client import Json
 
 SERVER_FIELDS = ("revision", "updated_at")
@@ -17,11 +15,6 @@ def writable_fields(document: Json, *read_only: str) -> Json:
     """
     left_out = {*SERVER_FIELDS, *read_only}
     return {name: value for name, value in document.items() if name not in left_out}
-
-
-def without_none(**fields: Any) -> Json:
-    """Return the fields that are not None."""
-    return {name: value for name, value in fields.items() if value is not None}
 
 
 def etag(revision: int) -> str:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from typing import Any
 
 import click
 
 from tidegate_server.cli.api_client import ApiClient, Json
-from tidegate_server.cli.document_fields import without_none, writable_fields
+from tidegate_server.cli.document_fields import writable_fields
 from tidegate_server.cli.formatting import (
     condition,
     count,
@@ -23,17 +21,17 @@ from tidegate_server.cli.options import (
     environment_options,
     name_option,
     output_option,
-    project_options,
     read_document,
     read_object,
 )
 from tidegate_server.cli.output import JSON, Columns, print_facts, print_json, print_list
 from tidegate_server.cli.resource_commands import (
+    Change,
     Facts,
     Resource,
-    create,
+    create_command,
     delete_command,
-    edit,
+    edit_command,
     no_items,
 )
 
@@ -47,6 +45,7 @@ TARGETING = Resource(
     path_prefix=ApiClient.environment_path,
     options=environment_options,
     read_only=("flag", "killed", "release", "receipt"),
+    place=" in {0.environment}",
 )
 """What a flag serves in one environment."""
 
@@ -150,178 +149,149 @@ def _targeting_facts(targeting: Json) -> Facts:
     yield "last change", last_change(targeting)
 
 
-@flag.command("create")
-@click.argument("key")
-@click.option(
-    "--type", "type_", type=click.Choice(TYPES),
-    help="Type of its values.  [default: boolean, or the type in --file]",
-)  # fmt: skip
-@click.option(
-    "--variant", "variants", metavar="NAME=VALUE", multiple=True,
-    help="A variant and its value as JSON, or as text for a string flag. Repeatable.",
-)  # fmt: skip
-@name_option
-@description_option
-@click.option("--tag", "tags", multiple=True, help="A tag. Repeatable.")
-@CLIENT_SIDE
-@click.option(
-    "--file", type=read_object, metavar="FILE",
-    help="Read the flag from a YAML or JSON file; - is standard input.",
-)  # fmt: skip
-@output_option
-@project_options
-def create_flag(
-    client: ApiClient,
-    key: str,
-    type_: str | None,
-    variants: Sequence[str],
-    name: str | None,
-    description: str | None,
-    tags: Sequence[str],
-    client_side: bool | None,
-    file: Json | None,
-    output: str,
-) -> None:
-    """Create a flag in every environment.
-
-    The flag serves its off variant until you change that. A boolean flag has the variants `on`
-    and `off` unless you name others.
-    """
-    body: Json = {"type": "boolean", **writable_fields(file or {}), "key": key}
-    if type_:
-        body["type"] = type_
-    if variants:
-        body["variants"] = [_parse_variant(each, body["type"]) for each in variants]
-    body |= _descriptive_fields(name, description, tags, client_side)
-
-    def message(created: Json) -> str:
-        names = ", ".join(each["key"] for each in created["variants"])
-        return f"Flag {key} ({created['type']}: {names}) created{FLAG.where(client)}."
-
-    create(FLAG, client, body, output, message)
+def _new_flag(_: ApiClient, fields: Json) -> Json:
+    body = {"type": "boolean", **writable_fields(fields.pop("file", {})), **fields}
+    if "variants" in fields:
+        body["variants"] = [_parse_variant(each, body["type"]) for each in fields["variants"]]
+    return body
 
 
-@flag.command("edit")
-@click.argument("key")
-@click.option(
-    "--variant", "variants", metavar="NAME=VALUE", multiple=True,
-    help="Add a variant, or change its value. Repeatable.",
+def _created(client: ApiClient, flag: Json) -> str:
+    names = ", ".join(each["key"] for each in flag["variants"])
+    return f"Flag {flag['key']} ({flag['type']}: {names}) created{FLAG.where(client)}."
+
+
+flag.add_command(
+    create_command(
+        FLAG,
+        """Create a flag in every environment.
+
+        The flag serves its off variant until you change that. A boolean flag has the variants
+        `on` and `off` unless you name others.
+        """,
+        click.argument("key"),
+        click.option(
+            "--type", type=click.Choice(TYPES),
+            help="Type of its values.  [default: boolean, or the type in --file]",
+        ),
+        click.option(
+            "--variant", "variants", metavar="NAME=VALUE", multiple=True,
+            help="A variant and its value as JSON, or as text for a string flag. Repeatable.",
+        ),
+        name_option,
+        description_option,
+        click.option("--tag", "tags", multiple=True, help="A tag. Repeatable."),
+        CLIENT_SIDE,
+        click.option(
+            "--file", type=read_object, metavar="FILE",
+            help="Read the flag from a YAML or JSON file; - is standard input.",
+        ),
+        body=_new_flag,
+        message=_created,
+    )
 )  # fmt: skip
-@click.option(
-    "--remove-variant", "removed", metavar="NAME", multiple=True,
-    help="Remove a variant that is not in use. Repeatable.",
-)  # fmt: skip
-@name_option
-@description_option
-@click.option("--tag", "tags", multiple=True, help="Replace the tags. Repeatable.")
-@CLIENT_SIDE
-@output_option
-@project_options
-def edit_flag(
-    client: ApiClient,
-    key: str,
-    variants: Sequence[str],
-    removed: Sequence[str],
-    name: str | None,
-    description: str | None,
-    tags: Sequence[str],
-    client_side: bool | None,
-    output: str,
-) -> None:
-    """Edit a flag in every environment at once."""
-    fields = _descriptive_fields(name, description, tags, client_side)
+
+
+def _flag_change(key: str, fields: Json) -> Change:
+    variants, removed = fields.pop("variants", ()), fields.pop("removed", ())
+    if not (variants or removed):
+        return fields
 
     def change(flag: Json) -> Json:
-        changed = [_parse_variant(each, flag["type"]) for each in variants]
-        by_key = {each["key"]: each for each in (*flag["variants"], *changed)}
+        parsed = [_parse_variant(each, flag["type"]) for each in variants]
+        by_key = {each["key"]: each for each in (*flag["variants"], *parsed)}
         for each in removed:
             if each not in by_key:
                 raise click.UsageError(f"Flag {key} has no variant {each!r} to remove.")
             del by_key[each]
         return {**flag, "variants": list(by_key.values()), **fields}
 
-    edit(FLAG, client, key, change if variants or removed else fields, output)
+    return change
 
 
-@flag.command("set")
-@click.argument("key")
-@click.option(
-    "--default", metavar="VARIANT",
-    help="Serve this when no rule matches: a variant (on) or a split (on=25,off=75).",
-)  # fmt: skip
-@click.option(
-    "--rules", type=read_document, metavar="FILE",
-    help="Replace the rules with the list in a YAML or JSON file; - is standard input.",
-)  # fmt: skip
-@click.option("--off-variant", metavar="VARIANT", help="Serve this while the flag is disabled.")
-@click.option(
-    "--kill-variant", metavar="VARIANT",
-    help="Serve this while the flag is killed; empty: the off variant.",
-)  # fmt: skip
-@click.option(
-    "--prerequisite", "prerequisites", metavar="FLAG=VARIANT", multiple=True,
-    help="Replace the prerequisites: FLAG must serve VARIANT, or one of A,B. Repeatable.",
-)  # fmt: skip
-@click.option("--no-prerequisites", is_flag=True, help="Remove all prerequisites.")
-@output_option
-@environment_options
-def set_flag(
-    client: ApiClient,
-    key: str,
-    default: str | None,
-    rules: Any,
-    off_variant: str | None,
-    kill_variant: str | None,
-    prerequisites: Sequence[str],
-    no_prerequisites: bool,
-    output: str,
-) -> None:
-    """Change what a flag serves in an environment.
-
-    This does not end a kill or a release of the flag.
-    """
-    changes = without_none(rules=rules, off_variant=off_variant)
-    if default is not None:
-        changes["default"] = _parse_serve(default)
-    if kill_variant is not None:
-        changes["kill_variant"] = kill_variant or None
-    if prerequisites or no_prerequisites:
-        changes["prerequisites"] = [_parse_prerequisite(each) for each in prerequisites]
-    _edit_targeting(client, key, changes, output)
-
-
-@flag.command("enable")
-@click.argument("key")
-@output_option
-@environment_options
-def enable_flag(client: ApiClient, key: str, output: str) -> None:
-    """Enable a flag in an environment: it follows its rules."""
-    _edit_targeting(client, key, {"enabled": True}, output)
-
-
-@flag.command("disable")
-@click.argument("key")
-@output_option
-@environment_options
-def disable_flag(client: ApiClient, key: str, output: str) -> None:
-    """Disable a flag in an environment: it serves its off variant.
-
-    In an emergency use `tidegate kill`: it also stops a release of the flag, and waits until
-    every live instance has applied it.
-    """
-    _edit_targeting(client, key, {"enabled": False}, output)
-
-
-def _edit_targeting(client: ApiClient, key: str, changes: Json, output: str) -> None:
-    edit(TARGETING, client, key, changes, output, place=f" in {client.target.environment}")
-
-
-def _descriptive_fields(
-    name: str | None, description: str | None, tags: Sequence[str], client_side: bool | None
-) -> Json:
-    return without_none(
-        name=name, description=description, tags=list(tags) or None, client_side=client_side
+flag.add_command(
+    edit_command(
+        FLAG,
+        "Edit a flag in every environment at once.",
+        click.option(
+            "--variant", "variants", metavar="NAME=VALUE", multiple=True,
+            help="Add a variant, or change its value. Repeatable.",
+        ),
+        click.option(
+            "--remove-variant", "removed", metavar="NAME", multiple=True,
+            help="Remove a variant that is not in use. Repeatable.",
+        ),
+        name_option,
+        description_option,
+        click.option("--tag", "tags", multiple=True, help="Replace the tags. Repeatable."),
+        CLIENT_SIDE,
+        change=_flag_change,
     )
+)  # fmt: skip
+
+
+def _targeting_change(_: str, fields: Json) -> Json:
+    if "default" in fields:
+        fields["default"] = _parse_serve(fields["default"])
+    if "kill_variant" in fields:
+        fields["kill_variant"] = fields["kill_variant"] or None
+    if fields.pop("no_prerequisites") or "prerequisites" in fields:
+        prerequisites = fields.get("prerequisites", ())
+        fields["prerequisites"] = [_parse_prerequisite(each) for each in prerequisites]
+    return fields
+
+
+flag.add_command(
+    edit_command(
+        TARGETING,
+        """Change what a flag serves in an environment.
+
+        This does not end a kill or a release of the flag.
+        """,
+        click.option(
+            "--default", metavar="VARIANT",
+            help="Serve this when no rule matches: a variant (on) or a split (on=25,off=75).",
+        ),
+        click.option(
+            "--rules", type=read_document, metavar="FILE",
+            help="Replace the rules with the list in a YAML or JSON file; - is standard input.",
+        ),
+        click.option(
+            "--off-variant", metavar="VARIANT", help="Serve this while the flag is disabled."
+        ),
+        click.option(
+            "--kill-variant", metavar="VARIANT",
+            help="Serve this while the flag is killed; empty: the off variant.",
+        ),
+        click.option(
+            "--prerequisite", "prerequisites", metavar="FLAG=VARIANT", multiple=True,
+            help="Replace the prerequisites: FLAG must serve VARIANT, or one of A,B. Repeatable.",
+        ),
+        click.option("--no-prerequisites", is_flag=True, help="Remove all prerequisites."),
+        name="set",
+        change=_targeting_change,
+    )
+)  # fmt: skip
+flag.add_command(
+    edit_command(
+        TARGETING,
+        "Enable a flag in an environment: it follows its rules.",
+        name="enable",
+        change=lambda key, fields: {"enabled": True},
+    )
+)
+flag.add_command(
+    edit_command(
+        TARGETING,
+        """Disable a flag in an environment: it serves its off variant.
+
+        In an emergency use `tidegate kill`: it also stops a release of the flag, and waits until
+        every live instance has applied it.
+        """,
+        name="disable",
+        change=lambda key, fields: {"enabled": False},
+    )
+)
 
 
 def _parse_variant(text: str, type_: str) -> Json:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import click
 
 from tidegate_server.cli.api_client import ApiClient, Json
-from tidegate_server.cli.document_fields import without_none
 from tidegate_server.cli.formatting import instant, last_change
-from tidegate_server.cli.options import description_option, environment_options, output_option
+from tidegate_server.cli.options import description_option, environment_options
 from tidegate_server.cli.output import Columns
 from tidegate_server.cli.resource_commands import (
     Facts,
     Resource,
-    create,
+    create_command,
     delete_command,
-    edit,
+    edit_command,
     list_command,
     show_command,
 )
@@ -91,82 +88,52 @@ hook.add_command(
 )
 
 
-@hook.command("create")
-@click.argument("name")
-@KIND_OPTION
-@ACTION_OPTION
-@click.option("--flag", "flags", multiple=True, required=True, help="A flag to act on. Repeatable.")
-@click.option("--disabled", is_flag=True, help="Accept alerts, but do not act on them.")
-@description_option
-@output_option
-@environment_options
-def create_hook(
-    client: ApiClient,
-    name: str,
-    kind: str | None,
-    action: str | None,
-    flags: Sequence[str],
-    disabled: bool,
-    description: str | None,
-    output: str,
-) -> None:
-    """Create a hook in an environment and print its secret.
-
-    A firing alert runs the action on the flags; the secret allows nothing else. It is shown only
-    once, as the only line on standard output, so that a script can capture it.
-    """
-    if kind is None or action is None:
+def _body(client: ApiClient, fields: Json) -> Json:
+    if "kind" not in fields or "action" not in fields:
         raise click.UsageError("Give --kind and --action.")
-    body = {
-        "name": name,
-        "environment": client.target.environment,
-        "enabled": not disabled,
-        "kind": kind,
-        "action": action,
-        "flags": list(flags),
-        **without_none(description=description),
-    }
-
-    def message(created: Json) -> str:
-        return (
-            f"Hook {created['id']} created. Configure {kind} to post alerts to\n"
-            f"  {_url(client, created)}\n"
-            "with the secret as bearer token or as Basic password."
-        )
-
-    create(HOOK, client, body, output, message)
+    enabled = not fields.pop("disabled")
+    return {**fields, "environment": client.target.environment, "enabled": enabled}
 
 
-@hook.command("edit")
-@click.argument("id")
-@click.option("--name", help="Name, as in the audit log.")
-@KIND_OPTION
-@ACTION_OPTION
-@click.option("--flag", "flags", multiple=True, help="Replace the flags. Repeatable.")
-@click.option(
-    "--enable/--disable", "enabled", default=None, help="Whether alerts act on the flags."
-)
-@description_option
-@output_option
-@environment_options
-def edit_hook(
-    client: ApiClient,
-    id: str,
-    name: str | None,
-    kind: str | None,
-    action: str | None,
-    flags: Sequence[str],
-    enabled: bool | None,
-    description: str | None,
-    output: str,
-) -> None:
-    """Edit a hook. Its URL, environment and secret stay the same."""
-    changes = without_none(
-        name=name,
-        kind=kind,
-        action=action,
-        flags=list(flags) or None,
-        enabled=enabled,
-        description=description,
+def _created(client: ApiClient, hook: Json) -> str:
+    return (
+        f"Hook {hook['id']} created. Configure {hook['kind']} to post alerts to\n"
+        f"  {_url(client, hook)}\n"
+        "with the secret as bearer token or as Basic password."
     )
-    edit(HOOK, client, id, changes, output)
+
+
+hook.add_command(
+    create_command(
+        HOOK,
+        """Create a hook in an environment and print its secret.
+
+        A firing alert runs the action on the flags; the secret allows nothing else. It is shown
+        only once, as the only line on standard output, so that a script can capture it.
+        """,
+        click.argument("name"),
+        KIND_OPTION,
+        ACTION_OPTION,
+        click.option(
+            "--flag", "flags", multiple=True, required=True, help="A flag to act on. Repeatable."
+        ),
+        click.option("--disabled", is_flag=True, help="Accept alerts, but do not act on them."),
+        description_option,
+        body=_body,
+        message=_created,
+    )
+)
+hook.add_command(
+    edit_command(
+        HOOK,
+        "Edit a hook. Its URL, environment and secret stay the same.",
+        click.option("--name", help="Name, as in the audit log."),
+        KIND_OPTION,
+        ACTION_OPTION,
+        click.option("--flag", "flags", multiple=True, help="Replace the flags. Repeatable."),
+        click.option(
+            "--enable/--disable", "enabled", default=None, help="Whether alerts act on the flags."
+        ),
+        description_option,
+    )
+)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import click
 
@@ -136,19 +137,7 @@ def lint_policy(file: str, output: str) -> None:
 )  # fmt: skip
 @output_option
 @optional_server_options
-def simulate_policy(
-    connect: Connect,
-    policy_: str,
-    traffic: float,
-    base_error: float,
-    bad: float,
-    users: int | None,
-    segments: tuple[tuple[str, float], ...],
-    runs: int,
-    seed: int,
-    days: int,
-    output: str,
-) -> None:
+def simulate_policy(connect: Connect, policy_: str, output: str, **parameters: Any) -> None:
     """Try a policy on simulated releases.
 
     Shows how long a healthy release takes, how often it is stopped by mistake, and how many
@@ -158,20 +147,9 @@ def simulate_policy(
     """
     from tidegate_server.cli import policy_simulate
     from tidegate_server.documents.lint import load_policy
-    from tidegate_server.domain.policy import DAY
 
-    document = find_policy(policy_, connect)
-    plan = policy_simulate.make_plan(
-        load_policy(document),
-        traffic,
-        base_error,
-        bad,
-        users,
-        dict(segments),
-        runs,
-        seed,
-        days * DAY,
-    )
+    policy = load_policy(find_policy(policy_, connect))
+    plan = policy_simulate.make_plan(policy, **parameters)
     policy_simulate.print_results(plan, policy_simulate.run(plan), as_json=output == JSON)
 
 
@@ -189,7 +167,7 @@ def simulate_policy(
 @output_option
 @environment_options
 def backtest_policy(
-    client: ApiClient, policy_: str, release_: str, runs: int, seed: int, output: str
+    client: ApiClient, policy_: str, release_: str, output: str, **parameters: int
 ) -> None:
     """Try another policy on the recorded evidence of a release.
 
@@ -212,8 +190,7 @@ def backtest_policy(
             **selected,
             "environment": client.target.environment,
             "release": find_release(client, release_)["id"],
-            "runs": runs,
-            "seed": seed,
+            **parameters,
         },
     )
     if output == JSON:

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -17,7 +17,7 @@ import click
 from tidegate_server.cli.formatting import count
 from tidegate_server.cli.output import print_json, print_stderr, print_table, print_text
 from tidegate_server.decisions.reasons import duration
-from tidegate_server.domain.policy import Policy
+from tidegate_server.domain.policy import DAY, Policy
 from tidegate_server.random_seeds import generator
 from tidegate_server.whatif.confidence_intervals import Estimate
 from tidegate_server.whatif.forecast import Forecast, Spread, forecast
@@ -65,34 +65,36 @@ class Results:
 
 def make_plan(
     policy: Policy,
+    *,
     traffic: float,
     base_error: float,
     bad: float,
     users: int | None,
-    segments: dict[str, float],
+    segments: Iterable[tuple[str, float]],
     runs: int,
     seed: int,
-    horizon_ms: int,
+    days: int,
 ) -> Plan:
     """Return what to simulate, starting now.
 
     Raises:
         click.BadParameter: the numbers contradict each other.
     """
+    shares = dict(segments)
     if base_error * bad >= 1.0:
         raise click.BadParameter(
             f"With a base error of {100 * base_error:g} %, operations cannot fail {bad:g} times as "
             "often.",
             param_hint="--bad",
         )
-    if sum(segments.values()) >= 1.0:
+    if sum(shares.values()) >= 1.0:
         raise click.BadParameter(
             "The shares of the segments must add up to less than 100 %.", param_hint="--segment"
         )
     if users is None:
         users = default_users(traffic)
     now_ms = int(time.time() * 1_000)
-    return Plan(policy, traffic, base_error, bad, users, segments, runs, seed, horizon_ms, now_ms)
+    return Plan(policy, traffic, base_error, bad, users, shares, runs, seed, days * DAY, now_ms)
 
 
 def run(plan: Plan) -> Results:

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import click
 
-from tidegate_server.cli.api_client import ApiClient
-from tidegate_server.cli.document_fields import without_none
+from tidegate_server.cli.api_client import ApiClient, Json
 from tidegate_server.cli.formatting import instant
-from tidegate_server.cli.options import (
-    description_option,
-    name_option,
-    output_option,
-    project_options,
-    server_options,
-)
+from tidegate_server.cli.options import description_option, name_option, server_options
 from tidegate_server.cli.output import Columns
-from tidegate_server.cli.resource_commands import Resource, create, edit, list_command
+from tidegate_server.cli.resource_commands import (
+    Resource,
+    create_command,
+    edit_command,
+    list_command,
+)
 
 PROJECT = Resource(
     name="project",
@@ -35,8 +31,14 @@ DETAILS: Columns = {
     "last change": lambda each: instant(each["updated_at"]),
 }
 
-NAME = click.option("--name", default="", help="Display name.")
-DESCRIPTION = click.option("--description", default="", help="Description.")
+
+def _project_created(_: ApiClient, project: Json) -> str:
+    command = f"`tidegate environment create production --project {project['key']}`"
+    return f"Project {project['key']} created. Add an environment: {command}"
+
+
+def _environment_change(_: str, fields: Json) -> Json:
+    return {"allowed_origins": [], **fields} if fields.pop("no_origins") else fields
 
 
 @click.group()
@@ -47,20 +49,16 @@ def project() -> None:
 project.add_command(
     list_command(PROJECT, "List the projects your token can access.", {"project": "key", **DETAILS})
 )
-
-
-@project.command("create")
-@click.argument("key")
-@NAME
-@DESCRIPTION
-@output_option
-@server_options
-def create_project(client: ApiClient, key: str, name: str, description: str, output: str) -> None:
-    """Create a project, without environments."""
-    body = {"key": key, "name": name, "description": description}
-    next_step = f"`tidegate environment create production --project {key}`"
-    message = f"Project {key} created. Add an environment: {next_step}"
-    create(PROJECT, client, body, output, lambda _: message)
+project.add_command(
+    create_command(
+        PROJECT,
+        "Create a project, without environments.",
+        click.argument("key"),
+        name_option,
+        description_option,
+        message=_project_created,
+    )
+)
 
 
 @click.group()
@@ -75,48 +73,30 @@ environment.add_command(
         {"environment": "key", **DETAILS},
     )
 )
+environment.add_command(
+    create_command(
+        ENVIRONMENT,
+        """Create an environment.
 
-
-@environment.command("create")
-@click.argument("key")
-@NAME
-@DESCRIPTION
-@output_option
-@project_options
-def create_environment(
-    client: ApiClient, key: str, name: str, description: str, output: str
-) -> None:
-    """Create an environment.
-
-    Every flag of the project serves its off variant there until you change that.
-    """
-    body = {"key": key, "name": name, "description": description}
-    create(ENVIRONMENT, client, body, output)
-
-
-@environment.command("edit")
-@click.argument("key")
-@name_option
-@description_option
-@click.option(
-    "--allow-origin", "origins", metavar="ORIGIN", multiple=True,
-    help="Replace the origins whose pages may evaluate flags: https://shop.example, or * for "
-    "all. Repeatable.",
+        Every flag of the project serves its off variant there until you change that.
+        """,
+        click.argument("key"),
+        name_option,
+        description_option,
+    )
+)
+environment.add_command(
+    edit_command(
+        ENVIRONMENT,
+        "Edit an environment's name, description or allowed origins.",
+        name_option,
+        description_option,
+        click.option(
+            "--allow-origin", "allowed_origins", metavar="ORIGIN", multiple=True,
+            help="Replace the origins whose pages may evaluate flags: https://shop.example, or * "
+            "for all. Repeatable.",
+        ),
+        click.option("--no-origins", is_flag=True, help="Allow no origins."),
+        change=_environment_change,
+    )
 )  # fmt: skip
-@click.option("--no-origins", is_flag=True, help="Allow no origins.")
-@output_option
-@project_options
-def edit_environment(
-    client: ApiClient,
-    key: str,
-    name: str | None,
-    description: str | None,
-    origins: Sequence[str],
-    no_origins: bool,
-    output: str,
-) -> None:
-    """Edit an environment's name, description or allowed origins."""
-    changes = without_none(name=name, description=description)
-    if origins or no_origins:
-        changes["allowed_origins"] = list(origins)
-    edit(ENVIRONMENT, client, key, changes, output)

@@ -24,6 +24,7 @@ from tidegate_server.cli.output import (
     print_text,
 )
 from tidegate_server.cli.release_view import status_text
+from tidegate_server.cli.resource_commands import Resource, create_command, no_items
 from tidegate_server.errors import ServerRefused
 
 STATES = (
@@ -55,6 +56,14 @@ ACTIONS = {
 }
 """The actions that only take a reason, and their help texts. Each is a route of the API."""
 
+RESOURCE = Resource(
+    name="release",
+    plural="releases",
+    path_prefix=ApiClient.environment_path,
+    options=environment_options,
+    place=" in {0.environment}",
+)
+
 RELEASE = click.argument("release_", metavar="RELEASE")
 
 
@@ -66,47 +75,33 @@ def release() -> None:
     """
 
 
-@release.command("start")
-@click.argument("flag")
-@click.option("--treatment", required=True, metavar="VARIANT", help="The variant to release.")
-@click.option("--policy", required=True, metavar="KEY", help="The policy to follow.")
-@click.option(
-    "--control", metavar="VARIANT",
-    help="The variant served now; the start is refused if it is another.",
+def _started(_: ApiClient, release: Json) -> str:
+    return (
+        f"Release {release['id']} of flag {release['flag']} started: {status_text(release)}.\n"
+        f"Watch it with `tidegate release watch {release['id']}`."
+    )
+
+
+release.add_command(
+    create_command(
+        RESOURCE,
+        "Start the release of a variant, stage by stage.",
+        click.argument("flag"),
+        click.option("--treatment", required=True, metavar="VARIANT", help="Variant to release."),
+        click.option("--policy", required=True, metavar="KEY", help="Policy to follow."),
+        click.option(
+            "--control", metavar="VARIANT",
+            help="Variant served now; the server refuses the start if it is another.",
+        ),
+        click.option("--rule", metavar="ID", help="Release in this rule, not in the default rule."),
+        click.option(
+            "--draft", is_flag=True, help="Only measure the control until `tidegate release begin`."
+        ),
+        reason_option,
+        name="start",
+        message=_started,
+    )
 )  # fmt: skip
-@click.option("--rule", metavar="ID", help="Release in this rule, not in the default rule.")
-@click.option(
-    "--draft", is_flag=True, help="Only measure the control until `tidegate release begin`."
-)
-@reason_option
-@output_option
-@environment_options
-def start_release(
-    client: ApiClient,
-    flag: str,
-    treatment: str,
-    policy: str,
-    control: str | None,
-    rule: str | None,
-    draft: bool,
-    reason: str,
-    output: str,
-) -> None:
-    """Start the release of a variant, stage by stage."""
-    body = {
-        "flag": flag,
-        "treatment": treatment,
-        "policy": policy,
-        "control": control,
-        "rule": rule,
-        "draft": draft,
-        "reason": reason,
-    }
-    started = client.post(client.environment_path("releases"), body)
-    if output == JSON:
-        return print_json(started)
-    print_text(f"Release {started['id']} of flag {flag} started: {status_text(started)}.")
-    return print_text(f"Watch it with `tidegate release watch {started['id']}`.")
 
 
 @release.command("list")
@@ -120,12 +115,12 @@ def list_releases(
 ) -> None:
     """List releases, the latest first."""
     query = {name: value for name, value in (("flag", flag), ("state", state)) if value}
-    releases = client.list(client.environment_path("releases"), limit, **query)
+    releases = client.list(RESOURCE.path(client), limit, **query)
     print_list(
         releases.items,
         COLUMNS,
         output,
-        empty=f"No releases in {client.target.environment}.",
+        empty=no_items(RESOURCE, client),
         more=releases.has_more,
     )
 
@@ -171,7 +166,7 @@ def show_ledger(client: ApiClient, release_: str, limit: int, output: str) -> No
     from tidegate_server.cli.release_view import ledger_view
 
     release = find_release(client, release_)
-    path = client.environment_path("releases", release["id"], "ledger")
+    path = RESOURCE.path(client, release["id"], "ledger")
     ledger = client.list(path, limit)
     entries = ledger.items[::-1]
     if output == JSON:
@@ -194,7 +189,7 @@ def explain_release(client: ApiClient, release_: str, output: str) -> None:
     from tidegate_server.cli.release_explanation import explanation_view
 
     release = find_release(client, release_)
-    path = client.environment_path("releases", release["id"], "explanation")
+    path = RESOURCE.path(client, release["id"], "explanation")
     explanation = client.get(path).body
     if output == JSON:
         return print_json(explanation)
@@ -248,7 +243,7 @@ for _action, _help in ACTIONS.items():
 
 def _act(client: ApiClient, name: str, action: str, body: Json, output: str) -> None:
     release_id = find_release(client, name)["id"]
-    after = client.post(client.environment_path("releases", release_id, action), body)
+    after = client.post(RESOURCE.path(client, release_id, action), body)
     if output == JSON:
         return print_json(after)
     return print_text(f"Release {after['id']} of flag {after['flag']}: {status_text(after)}.")
@@ -267,12 +262,12 @@ def find_release(client: ApiClient, name: str) -> Json:
     )
     if name.startswith("rel_"):
         try:
-            return client.get(client.environment_path("releases", name)).body
+            return client.get(RESOURCE.path(client, name)).body
         except ServerRefused as refused:
             if refused.status != 404:
                 raise
             not_found = refused  # unless it is a flag: a flag's key may begin like this too
-    latest = client.list(client.environment_path("releases"), 1, flag=name).items
+    latest = client.list(RESOURCE.path(client), 1, flag=name).items
     if not latest:
         raise not_found
     return latest[0]

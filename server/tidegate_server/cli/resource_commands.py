@@ -1,8 +1,7 @@
 """The commands that all resources share: list, show, create, edit and delete.
 
-A module describes its ``Resource`` and adds ``list_command``, ``show_command`` and
-``delete_command`` to its group. Its own `create` and `edit` commands only say which fields their
-options set, and leave the rest to ``create`` and ``edit``.
+A module describes its ``Resource`` and builds its commands with the functions here. It only says
+what differs: columns, facts, options, and how the options become fields of the document.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ import click
 from tidegate_server.cli.api_client import ApiClient, Json
 from tidegate_server.cli.document_fields import writable_fields
 from tidegate_server.cli.options import (
+    Command,
     Decorator,
     confirm,
     output_option,
@@ -33,6 +33,9 @@ from tidegate_server.cli.output import (
 )
 
 Facts: TypeAlias = Iterable[tuple[str, object]]
+
+Change: TypeAlias = Json | Callable[[Json], Json]
+"""New values of fields, or a function from the writable fields of a document to the new ones."""
 
 SHARED_OPTIONS = frozenset({"--output", "--url", "--context", "--project", "--environment"})
 
@@ -58,6 +61,11 @@ class Resource:
     key: str = "KEY"
     read_only: tuple[str, ...] = ()
     place: str = " in project {0.project}"
+
+    @property
+    def title(self) -> str:
+        """The name as the first word of a sentence."""
+        return self.name.capitalize()
 
     def path(self, client: ApiClient, *parts: str) -> str:
         """Return the path of the list, or with a key of one document."""
@@ -129,36 +137,50 @@ def delete_command(
     @resource.options
     def command(client: ApiClient, key: str, yes: bool) -> None:
         path = resource.path(client, key)
-        title = f"{resource.name} {label(client.get(path).body) if label else key}"
+        name = label(client.get(path).body) if label else key
         where = resource.where(client) if place is None else place.format(client.target)
-        confirm(f"{verb.capitalize()} {title}{where}?", yes)
+        confirm(f"{verb.capitalize()} {resource.name} {name}{where}?", yes)
         client.delete(path)
-        print_text(f"{title[0].upper()}{title[1:]} {verb}d.")
+        print_text(f"{resource.title} {name} {verb}d.")
 
     return command
 
 
-def create(
+def create_command(
     resource: Resource,
-    client: ApiClient,
-    body: Json,
-    output: str,
-    message: Callable[[Json], str] | None = None,
-) -> None:
-    """Create a document and print a message about it, or the document as JSON.
+    help: str,
+    *parameters: Decorator,
+    name: str = "create",
+    body: Callable[[ApiClient, Json], Json] | None = None,
+    message: Callable[[ApiClient, Json], str] | None = None,
+) -> click.Command:
+    """Return a command that creates a document.
 
-    A secret in the answer is the only line on standard output, so that a program can read it.
+    A secret in the answer is the only line on standard output, so that a script can capture it.
+
+    Args:
+        resource: what to create.
+        help: the help text.
+        parameters: arguments and options, each named like the field that it sets.
+        name: the name of the command.
+        body: makes the body of the request from the parameters that were given.
+        message: the message about a created document.
     """
-    created = client.post(resource.path(client), body)
-    if output == JSON:
-        return print_json(created)
-    if message is None:
-        text = f"{resource.name.capitalize()} {created['key']} created{resource.where(client)}."
-    else:
-        text = message(created)
-    if "secret" not in created:
-        return print_text(text)
-    return print_secret(text, created)
+
+    @click.command(name, help=help)
+    @_decorate(*parameters, output_option, resource.options)
+    def command(client: ApiClient, output: str, **parameters: Any) -> None:
+        fields = _given(parameters)
+        created = client.post(resource.path(client), body(client, fields) if body else fields)
+        if output == JSON:
+            return print_json(created)
+        if message:
+            text = message(client, created)
+        else:
+            text = f"{resource.title} {created['key']} created{resource.where(client)}."
+        return print_secret(text, created) if "secret" in created else print_text(text)
+
+    return command
 
 
 def print_secret(text: str, document: Json) -> None:
@@ -168,26 +190,44 @@ def print_secret(text: str, document: Json) -> None:
     print_text(document["secret"])
 
 
+def edit_command(
+    resource: Resource,
+    help: str,
+    *parameters: Decorator,
+    name: str = "edit",
+    change: Callable[[str, Json], Change] | None = None,
+) -> click.Command:
+    """Return a command that changes a document.
+
+    Args:
+        resource: what to change.
+        help: the help text.
+        parameters: options, each named like the field that it sets.
+        name: the name of the command.
+        change: makes the change from the key and the parameters that were given.
+    """
+
+    @click.command(name, help=help)
+    @click.argument("key", metavar=resource.key)
+    @_decorate(*parameters, output_option, resource.options)
+    def command(client: ApiClient, key: str, output: str, **parameters: Any) -> None:
+        fields = _given(parameters)
+        edit(resource, client, key, change(key, fields) if change else fields, output)
+
+    return command
+
+
 def edit(
     resource: Resource,
     client: ApiClient,
     key: str,
-    change: Json | Callable[[Json], Json],
+    change: Change,
     output: str,
-    *,
-    place: str = "",
     details: Callable[[Json], str] | None = None,
 ) -> None:
     """Change a document and print whether it changed, or the document as JSON.
 
-    Args:
-        resource: what to change.
-        client: the server.
-        key: the document's key.
-        change: the new values of fields, or a function of the writable fields.
-        output: ``JSON`` or ``TABLE``.
-        place: where it is, if the message should say so: `` in production``.
-        details: what else to say about the document.
+    ``details`` returns what else to say about the document.
 
     Raises:
         click.UsageError: ``change`` is empty.
@@ -203,9 +243,29 @@ def edit(
     if output == JSON:
         return print_json(after)
     same = before["revision"] == after["revision"]
-    result = "unchanged" if same else f"updated, revision {after['revision']}"
-    ending = f": {details(after)}." if details else "."
-    return print_text(f"{resource.name.capitalize()} {key}{place} {result}{ending}")
+    text = f"{resource.title} {key} {'unchanged' if same else 'updated'}{resource.where(client)}"
+    revision = "" if same else f", revision {after['revision']}"
+    return print_text(f"{text}{revision}{f': {details(after)}' if details else ''}.")
+
+
+def _decorate(*decorators: Decorator) -> Decorator:
+    """Apply decorators as if they were written below each other."""
+
+    def decorate(command: Command) -> Command:
+        for decorator in reversed(decorators):
+            command = decorator(command)
+        return command
+
+    return decorate
+
+
+def _given(parameters: Json) -> Json:
+    """Return the parameters that the user has given."""
+    return {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in parameters.items()
+        if value not in (None, ())
+    }
 
 
 def _own_options() -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import click
 
 from tidegate_server.cli.api_client import ApiClient, Json
-from tidegate_server.cli.document_fields import without_none, writable_fields
+from tidegate_server.cli.document_fields import writable_fields
 from tidegate_server.cli.formatting import condition, count, last_change
 from tidegate_server.cli.options import (
     description_option,
@@ -20,9 +20,10 @@ from tidegate_server.cli.output import Columns
 from tidegate_server.cli.resource_commands import (
     Facts,
     Resource,
-    create,
+    create_command,
     delete_command,
     edit,
+    edit_command,
     list_command,
     show_command,
 )
@@ -44,7 +45,6 @@ WHEN_OPTION = click.option(
     "--when", type=read_object, metavar="FILE",
     help="Read the conditions from a YAML or JSON file; - is standard input.",
 )  # fmt: skip
-REMOVE_OPTION = click.option("--remove", is_flag=True, help="Remove the keys from the list.")
 
 
 def _facts(_: ApiClient, segment: Json) -> Facts:
@@ -82,122 +82,87 @@ segment.add_command(
 )
 
 
-@segment.command("create")
-@click.argument("key")
-@WHEN_OPTION
-@click.option(
-    "--include", "included", metavar="KEY", multiple=True,
-    help="A targeting key that always belongs to the segment. Repeatable.",
-)  # fmt: skip
-@click.option(
-    "--exclude", "excluded", metavar="KEY", multiple=True,
-    help="A targeting key that never belongs to the segment. Repeatable.",
-)  # fmt: skip
-@name_option
-@description_option
-@click.option(
-    "--file", type=read_object, metavar="FILE",
-    help="Read the segment from a YAML or JSON file; - is standard input.",
-)  # fmt: skip
-@output_option
-@project_options
-def create_segment(
-    client: ApiClient,
-    key: str,
-    when: Json | None,
-    included: Sequence[str],
-    excluded: Sequence[str],
-    name: str | None,
-    description: str | None,
-    file: Json | None,
-    output: str,
-) -> None:
-    """Create a segment."""
-    fields = without_none(
-        when=when,
-        name=name,
-        description=description,
-        included=list(included) or None,
-        excluded=list(excluded) or None,
+def _body(_: ApiClient, fields: Json) -> Json:
+    return {**writable_fields(fields.pop("file", {})), **fields}
+
+
+segment.add_command(
+    create_command(
+        SEGMENT,
+        "Create a segment.",
+        click.argument("key"),
+        WHEN_OPTION,
+        click.option(
+            "--include", "included", metavar="KEY", multiple=True,
+            help="A targeting key that always belongs to the segment. Repeatable.",
+        ),
+        click.option(
+            "--exclude", "excluded", metavar="KEY", multiple=True,
+            help="A targeting key that never belongs to the segment. Repeatable.",
+        ),
+        name_option,
+        description_option,
+        click.option(
+            "--file", type=read_object, metavar="FILE",
+            help="Read the segment from a YAML or JSON file; - is standard input.",
+        ),
+        body=_body,
     )
-    create(SEGMENT, client, {**writable_fields(file or {}), **fields, "key": key}, output)
+)  # fmt: skip
 
 
-@segment.command("edit")
-@click.argument("key")
-@WHEN_OPTION
-@click.option("--no-conditions", is_flag=True, help="Remove the conditions; the lists stay.")
-@name_option
-@description_option
-@output_option
-@project_options
-def edit_segment(
-    client: ApiClient,
-    key: str,
-    when: Json | None,
-    no_conditions: bool,
-    name: str | None,
-    description: str | None,
-    output: str,
-) -> None:
-    """Edit a segment's conditions, name or description.
-
-    The change applies at once wherever the segment is used.
-    """
-    changes = without_none(when=when, name=name, description=description)
-    if no_conditions:
-        changes["when"] = None
-    edit(SEGMENT, client, key, changes, output)
+def _change(_: str, fields: Json) -> Json:
+    return {**fields, "when": None} if fields.pop("no_conditions") else fields
 
 
-@segment.command("include")
-@click.argument("key")
-@click.argument("keys", nargs=-1, required=True)
-@REMOVE_OPTION
-@output_option
-@project_options
-def include_keys(
-    client: ApiClient, key: str, keys: Sequence[str], remove: bool, output: str
-) -> None:
-    """Include targeting keys, whatever the conditions say."""
-    _edit_keys(client, key, keys, "included", "excluded", remove, output)
+segment.add_command(
+    edit_command(
+        SEGMENT,
+        """Edit a segment's conditions, name or description.
+
+        The change applies at once wherever the segment is used.
+        """,
+        WHEN_OPTION,
+        click.option(
+            "--no-conditions", is_flag=True, help="Remove the conditions; the lists stay."
+        ),
+        name_option,
+        description_option,
+        change=_change,
+    )
+)
 
 
-@segment.command("exclude")
-@click.argument("key")
-@click.argument("keys", nargs=-1, required=True)
-@REMOVE_OPTION
-@output_option
-@project_options
-def exclude_keys(
-    client: ApiClient, key: str, keys: Sequence[str], remove: bool, output: str
-) -> None:
-    """Exclude targeting keys, whatever the conditions say."""
-    _edit_keys(client, key, keys, "excluded", "included", remove, output)
+def _keys_command(name: str, field: str, other: str) -> click.Command:
+    """Return a command that moves keys to a list from the ``other`` one, or removes them."""
+
+    @click.command(name, help=f"{name.capitalize()} targeting keys, whatever the conditions say.")
+    @click.argument("key")
+    @click.argument("keys", nargs=-1, required=True)
+    @click.option("--remove", is_flag=True, help="Remove the keys from the list.")
+    @output_option
+    @project_options
+    def command(
+        client: ApiClient, key: str, keys: Sequence[str], remove: bool, output: str
+    ) -> None:
+        def change(segment: Json) -> Json:
+            if remove:
+                return {**segment, field: [each for each in segment[field] if each not in keys]}
+            return {
+                **segment,
+                field: list(dict.fromkeys((*segment[field], *keys))),
+                other: [each for each in segment[other] if each not in keys],
+            }
+
+        edit(SEGMENT, client, key, change, output, _key_counts)
+
+    return command
 
 
-def _edit_keys(
-    client: ApiClient,
-    key: str,
-    keys: Sequence[str],
-    field: str,
-    other: str,
-    remove: bool,
-    output: str,
-) -> None:
-    """Move keys from the ``other`` list to the list ``field``, or remove them from ``field``."""
+def _key_counts(segment: Json) -> str:
+    included, excluded = len(segment["included"]), len(segment["excluded"])
+    return f"{count(included, 'key')} included, {excluded:,} excluded"
 
-    def change(segment: Json) -> Json:
-        if remove:
-            return {**segment, field: [each for each in segment[field] if each not in keys]}
-        return {
-            **segment,
-            field: list(dict.fromkeys((*segment[field], *keys))),
-            other: [each for each in segment[other] if each not in keys],
-        }
 
-    def details(segment: Json) -> str:
-        included, excluded = len(segment["included"]), len(segment["excluded"])
-        return f"{count(included, 'key')} included, {excluded:,} excluded"
-
-    edit(SEGMENT, client, key, change, output, details=details)
+segment.add_command(_keys_command("include", "included", "excluded"))
+segment.add_command(_keys_command("exclude", "excluded", "included"))

@@ -6,9 +6,14 @@ import click
 
 from tidegate_server.cli.api_client import ApiClient, Json
 from tidegate_server.cli.formatting import instant
-from tidegate_server.cli.options import output_option, server_options
+from tidegate_server.cli.options import server_options
 from tidegate_server.cli.output import Columns
-from tidegate_server.cli.resource_commands import Resource, create, delete_command, list_command
+from tidegate_server.cli.resource_commands import (
+    Resource,
+    create_command,
+    delete_command,
+    list_command,
+)
 
 ROLES = ("admin", "writer", "reader", "sdk", "client")
 ENVIRONMENT_ROLES = ("sdk", "client")
@@ -55,54 +60,44 @@ token.add_command(
 )
 
 
-@token.command("create")
-@click.argument("name")
-@click.option(
-    "--role", type=click.Choice(ROLES), required=True,
-    help="What the token may do. sdk: for applications, reads the flags of one environment and "
-    "sends reports. client: for browsers and apps, evaluates the flags that are available to "
-    "clients.",
+def _body(client: ApiClient, fields: Json) -> Json:
+    if fields["role"] in ENVIRONMENT_ROLES:
+        fields["project"] = fields.get("project") or client.target.project
+        fields["environment"] = fields.get("environment") or client.target.environment
+    return fields
+
+
+def _created(_: ApiClient, token: Json) -> str:
+    return f"Token {token['name']} created: {token['role']} of {_scope(token)}, id {token['id']}."
+
+
+token.add_command(
+    create_command(
+        TOKEN,
+        """Create a token and print it.
+
+        The token is shown only once. It is the only line on standard output, so that a script
+        can capture it.
+
+        Without --project the token is valid for the whole server. An sdk or client token is
+        valid for the current project and environment unless you name others.
+        """,
+        click.argument("name"),
+        click.option(
+            "--role", type=click.Choice(ROLES), required=True,
+            help="What the token may do. sdk: for applications, reads the flags of one environment "
+            "and sends reports. client: for browsers and apps, evaluates the flags that are "
+            "available to clients.",
+        ),
+        click.option("--project", metavar="KEY", help="Limit the token to a project."),
+        click.option(
+            "--environment", "-e", metavar="KEY", help="Limit the token to an environment."
+        ),
+        click.option(
+            "--rate-limit", type=click.IntRange(min=1), metavar="N",
+            help="For sdk and client: allow at most N evaluation requests a minute.",
+        ),
+        body=_body,
+        message=_created,
+    )
 )  # fmt: skip
-@click.option("--project", "scope_project", metavar="KEY", help="Limit the token to a project.")
-@click.option(
-    "--environment", "-e", "scope_environment", metavar="KEY",
-    help="Limit the token to an environment.",
-)  # fmt: skip
-@click.option(
-    "--rate-limit", type=click.IntRange(min=1), metavar="N",
-    help="For sdk and client: allow at most N evaluation requests a minute.",
-)  # fmt: skip
-@output_option
-@server_options
-def create_token(
-    client: ApiClient,
-    name: str,
-    role: str,
-    scope_project: str | None,
-    scope_environment: str | None,
-    rate_limit: int | None,
-    output: str,
-) -> None:
-    """Create a token and print it.
-
-    The token is shown only once. It is the only line on standard output, so that a script can
-    capture it.
-
-    Without --project the token is valid for the whole server. An sdk or client token is valid
-    for the current project and environment unless you name others.
-    """
-    if role in ENVIRONMENT_ROLES:
-        scope_project = scope_project or client.target.project
-        scope_environment = scope_environment or client.target.environment
-    body = {
-        "name": name,
-        "role": role,
-        "project": scope_project,
-        "environment": scope_environment,
-        "rate_limit": rate_limit,
-    }
-
-    def message(created: Json) -> str:
-        return f"Token {name} created: {role} of {_scope(created)}, id {created['id']}."
-
-    create(TOKEN, client, body, output, message)

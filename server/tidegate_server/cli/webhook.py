@@ -8,7 +8,6 @@ import time
 import click
 
 from tidegate_server.cli.api_client import ApiClient, Json
-from tidegate_server.cli.document_fields import without_none
 from tidegate_server.cli.exit_codes import NOT_REACHED
 from tidegate_server.cli.formatting import instant, last_change
 from tidegate_server.cli.options import (
@@ -32,9 +31,9 @@ from tidegate_server.cli.output import (
 from tidegate_server.cli.resource_commands import (
     Facts,
     Resource,
-    create,
+    create_command,
     delete_command,
-    edit,
+    edit_command,
     list_command,
     print_secret,
     show_command,
@@ -66,7 +65,7 @@ DELIVERY_COLUMNS: Columns = {
 }
 
 FORMAT_OPTION = click.option(
-    "--format", "format_", type=click.Choice(FORMATS),
+    "--format", type=click.Choice(FORMATS),
     help="Message format: signed JSON events, or text for a Slack incoming webhook.",
 )  # fmt: skip
 TIMEOUT_OPTION = click.option("--timeout", help="Timeout of a request, such as 5s or 500ms.")
@@ -108,70 +107,39 @@ webhook.add_command(
 )
 
 
-@webhook.command("create")
-@click.argument("key")
-@click.argument("url")
-@FORMAT_OPTION
-@TIMEOUT_OPTION
-@name_option
-@description_option
-@output_option
-@project_options
-def create_webhook(
-    client: ApiClient,
-    key: str,
-    url: str,
-    format_: str | None,
-    timeout: str | None,
-    name: str | None,
-    description: str | None,
-    output: str,
-) -> None:
-    """Create a webhook and print its signing secret.
+webhook.add_command(
+    create_command(
+        WEBHOOK,
+        """Create a webhook and print its signing secret.
 
-    The secret is shown only once. It is the only line on standard output, so that a script can
-    capture it.
-    """
-    body = without_none(
-        key=key, url=url, format=format_, timeout=timeout, name=name, description=description
+        The secret is shown only once. It is the only line on standard output, so that a script
+        can capture it.
+        """,
+        click.argument("key"),
+        click.argument("url"),
+        FORMAT_OPTION,
+        TIMEOUT_OPTION,
+        name_option,
+        description_option,
     )
-    sentence = f"Webhook {key} created{WEBHOOK.where(client)}. Requests are signed with a secret."
-    create(WEBHOOK, client, body, output, lambda _: sentence)
-
-
-@webhook.command("edit")
-@click.argument("key")
-@click.option("--at", "url", metavar="URL", help="New URL; queued messages go there too.")
-@FORMAT_OPTION
-@TIMEOUT_OPTION
-@click.option(
-    "--enable/--disable", "enabled", default=None, help="Whether Tidegate sends requests to it."
 )
-@name_option
-@description_option
-@output_option
-@project_options
-def edit_webhook(
-    client: ApiClient,
-    key: str,
-    url: str | None,
-    format_: str | None,
-    timeout: str | None,
-    enabled: bool | None,
-    name: str | None,
-    description: str | None,
-    output: str,
-) -> None:
-    """Edit a webhook. Its secret stays the same."""
-    changes = without_none(
-        url=url,
-        format=format_,
-        timeout=timeout,
-        enabled=enabled,
-        name=name,
-        description=description,
+webhook.add_command(
+    edit_command(
+        WEBHOOK,
+        "Edit a webhook. Its secret stays the same.",
+        click.option("--at", "url", metavar="URL", help="New URL; queued messages go there too."),
+        FORMAT_OPTION,
+        TIMEOUT_OPTION,
+        click.option(
+            "--enable/--disable",
+            "enabled",
+            default=None,
+            help="Whether Tidegate sends requests to it.",
+        ),
+        name_option,
+        description_option,
     )
-    edit(WEBHOOK, client, key, changes, output)
+)
 
 
 @webhook.command("rotate")
