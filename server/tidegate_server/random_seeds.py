@@ -1,4 +1,4 @@
-"""Generators of randomness for simulations: the same seed always gives the same numbers."""
+"""Random number generators for simulations; the same seed gives the same numbers."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from random import Random
 
 
 def generator(seed: int, kind: str, number: int) -> Random:
-    """The generator of one simulated release of a kind, independent of all others."""
+    """Return the generator of one simulated release of a kind, independent of all others."""
     return Random(f"{seed} {kind} {number}")  # noqa: S311 - nothing here is a secret

@@ -1,22 +1,22 @@
-"""Addresses that requests can go to.
+"""Parses URLs that requests can be sent to.
 
-Nothing is imported here but the standard library: every command reads its server's address.
+This module imports the standard library only, because every command parses its server's URL.
 """
 
 from __future__ import annotations
 
 from urllib.parse import SplitResult, urlsplit
 
-LONGEST_URL = 2_000
+MAX_URL_LENGTH = 2_000
 
 
 def split_url(url: str) -> SplitResult | None:
-    """The parts of an address that requests can go to; None when it is no such address."""
-    if not 0 < len(url) <= LONGEST_URL or not all("!" <= character <= "~" for character in url):
+    """Return the parts of an HTTP or HTTPS URL, or None if no request can be sent to it."""
+    if not 0 < len(url) <= MAX_URL_LENGTH or not all("!" <= character <= "~" for character in url):
         return None
     try:
         parts = urlsplit(url)
-        sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         return None
-    return parts if sound else None
+    return parts if valid else None

@@ -93,7 +93,7 @@ def test_a_rule_may_be_released_instead_of_the_default_rule(shelf: Shelf) -> Non
         ({"policy": "gone"}, "/policy", "create it first"),
         ({"treatment": "gone"}, "/treatment", "it has on, off"),
         ({"treatment": "off"}, "/treatment", "nothing to release"),
-        ({"control": "on", "treatment": "off"}, "/control", "serves 'off' now"),
+        ({"control": "on", "treatment": "off"}, "/control", "serves now, 'off'"),
         ({"rule": "gone"}, "/rule", "it has none"),
     ],
 )

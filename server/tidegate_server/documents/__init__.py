@@ -1,1 +1,1 @@
-"""What people write: schemas of documents, read alike by the API and by commands; no I/O."""
+"""Schemas of the documents that people write, for the API and for commands. No I/O."""

@@ -1,1 +1,1 @@
-"""What flags, segments, policies and releases are and may do; pure."""
+"""Flags, segments, policies and releases, and how they may change. Pure: no I/O."""

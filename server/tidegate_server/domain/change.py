@@ -1,7 +1,7 @@
-"""A change: everything that one atomic commit writes, and what it may rest on.
+"""A change: everything that one atomic commit writes, and the revisions it depends on.
 
-Pure functions in this package make changes; ``tidegate_server.store`` carries them out
-whole or not at all.
+Pure functions in this package return changes. ``tidegate_server.store`` applies each one
+completely or not at all.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tidegate import model
 
 
 class Kind(StrEnum):
-    """What a document is. Targeting, releases and progress belong to an environment."""
+    """The kind of a document. Targeting, releases and progress belong to an environment."""
 
     PROJECT = "project"
     ENVIRONMENT = "environment"
@@ -32,7 +32,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a document is within its scope (a project, or the server itself)."""
+    """The address of a document within its scope (a project, or the server itself)."""
 
     kind: Kind
     key: str
@@ -41,7 +41,7 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Put:
-    """Write a document whose present revision is ``expected`` (0: it must not exist)."""
+    """Write a document; its present revision must be ``expected`` (0: it must not exist)."""
 
     address: Address
     document: Any
@@ -50,7 +50,7 @@ class Put:
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """Remove a document whose present revision is ``expected``."""
+    """Delete a document; its present revision must be ``expected``."""
 
     address: Address
     expected: int
@@ -58,7 +58,7 @@ class Delete:
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """Write nothing, but insist that the document still has the ``expected`` revision."""
+    """Write nothing; the document's present revision must be ``expected``."""
 
     address: Address
     expected: int
@@ -66,10 +66,10 @@ class Guard:
 
 @dataclass(frozen=True, slots=True)
 class Refresh:
-    """What an environment's snapshot gains (None: loses) with this change.
+    """An update of an environment's snapshot; None removes the flag or segment.
 
-    Every refresh raises its environment's version by one and is one stream event.
-    ``killed`` and ``restored`` name flags whose kill receipts begin or end here.
+    Each one raises the environment's version by one and is one update on the streams.
+    ``killed`` and ``restored`` name the flags whose kill receipts begin or end.
     """
 
     environment: str
@@ -81,9 +81,10 @@ class Refresh:
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """Who did what to what, and why; ``details`` are JSON scalars worth reading later.
+    """One entry of the audit log: who did what, and why.
 
-    ``action`` is ``noun.verb`` (``flag.kill``), ``target`` the thing's key.
+    ``action`` is ``noun.verb`` (``flag.kill``), ``target`` the document's key, ``details``
+    more JSON scalars.
     """
 
     actor: str
@@ -96,7 +97,7 @@ class Audit:
 
 @dataclass(frozen=True, slots=True)
 class LedgerEntry:
-    """One decision of a release, appended to its ledger; ``entry`` is a dataclass."""
+    """A decision to append to the ledger of a release; ``entry`` is a dataclass."""
 
     environment: str
     release: str
@@ -113,7 +114,7 @@ class WebhookMessage:
 
 @dataclass(frozen=True, slots=True)
 class EvidenceGeneration:
-    """From now on the release's failing users are collected anew (a new epoch or attempt)."""
+    """Count the release's failing users anew (for a new epoch or attempt)."""
 
     environment: str
     release: str
@@ -122,7 +123,7 @@ class EvidenceGeneration:
 
 @dataclass(frozen=True, slots=True)
 class Fence:
-    """The writer must still hold the policy job's lease under this number."""
+    """The writer must still hold the policy job's lease with this number."""
 
     holder: str
     number: int
@@ -132,8 +133,8 @@ class Fence:
 class Change:
     """One atomic commit.
 
-    ``scope`` is a project's key, or ``""`` for the server itself. ``forgotten`` names
-    webhooks whose messages, waiting and sent, are dropped.
+    ``scope`` is a project's key, or ``""`` for the server itself. ``forgotten`` names webhooks
+    whose messages are deleted, both queued and sent.
     """
 
     scope: str
@@ -149,7 +150,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A document as read: its revision, and when it was last written (ms, store clock)."""
+    """A document as read, with its revision and when it was last written (the store's time)."""
 
     document: Any
     revision: int

@@ -1,9 +1,9 @@
-"""What a policy's checks say: what is measured, against what, and what a failure asks for.
+"""The checks of a policy: what is measured, compared with what, and what a failure does.
 
-Two families. A check against the concurrent control group is a sequential test of counts and
-keeps its probability of a false alarm over a whole release (``Check.sequential``). Every
-other check compares one value with a threshold at each evaluation and fails after some
-breaches in a row; it promises no probability.
+There are two families. A check against the concurrent control group is a sequential test of
+counts; its probability of a false alarm holds over a whole release (``Check.sequential``).
+Every other check compares one value with a threshold at each evaluation and fails after some
+consecutive breaches; it guarantees no probability.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from tidegate import histogram
 from tidegate.model import Tolerance
 
 LATENCY = histogram.LATENCY
-"""The name of the distribution of durations, in seconds; no custom value may have it."""
+"""The name of the distribution of durations, in seconds; not allowed for custom values."""
 
 ARM_VARIABLE = "arm"
-"""The query variable that a comparison of arms must use."""
+"""The query variable that a comparison with control must use."""
 
 
 class Metric(StrEnum):
@@ -31,7 +31,7 @@ class Metric(StrEnum):
 
 
 class Compare(StrEnum):
-    """What the treatment is held against."""
+    """What the treatment is compared with."""
 
     CONTROL = "control"
     ABSOLUTE = "absolute"
@@ -39,7 +39,7 @@ class Compare(StrEnum):
 
 
 class Operator(StrEnum):
-    """How a healthy value stands to its threshold: ``<=`` says that large values are bad."""
+    """How a healthy value compares with its threshold; ``<=`` means that large values are bad."""
 
     AT_MOST = "<="
     BELOW = "<"
@@ -48,7 +48,7 @@ class Operator(StrEnum):
 
     @property
     def large_is_bad(self) -> bool:
-        """Whether values grow towards harm."""
+        """Whether larger values are worse."""
         return self in (Operator.AT_MOST, Operator.BELOW)
 
     def holds(self, value: float, threshold: float) -> bool:
@@ -65,7 +65,7 @@ class Operator(StrEnum):
 
 
 class OnFailure(StrEnum):
-    """What a failed check asks for."""
+    """What a failed check does."""
 
     ROLLBACK = "rollback"
     PAUSE = "pause"
@@ -74,25 +74,25 @@ class OnFailure(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One condition of a policy.
+    """A condition of a policy on one metric.
 
     Attributes:
-        tolerance: of a comparison with the control group or with the time before.
-        false_alarm: the probability, over the whole release, that a sequential check stops
-            a harmless one.
-        on_failure: what a failure asks for.
-        metric, compare: what is measured, against what.
-        quantile: of latency and custom values, 0 to 1. Against control, operations beyond
-            the control's quantile, on the bad side of it, are what is counted.
+        tolerance: how much worse the treatment may be than control, or than before.
+        false_alarm: the probability, over a whole release, that a sequential check stops a
+            harmless one.
+        on_failure: what a failure does.
+        metric, compare: what is measured, and compared with what.
+        quantile: of latency and custom values, 0 to 1. Compared with control, the check
+            counts the operations on the bad side of the control's quantile.
         measure: the name under which the application reports a custom value.
         query: PromQL, with ``{{ flag }}``, ``{{ release }}``, ``{{ arm }}``,
             ``{{ environment }}``.
-        operator: how a healthy value stands to its threshold; says for a custom value
-            which direction is bad.
+        operator: how a healthy value compares with the threshold; for a custom value it
+            says which direction is bad.
         threshold: of an absolute check.
-        window_ms: over how much time a value is taken.
-        failure_limit: breaches in a row that are tolerated.
-        error_limit: evaluations in a row in which the source may be unreadable.
+        window_ms: the time over which a value is measured.
+        failure_limit: consecutive breaches that are tolerated.
+        error_limit: consecutive evaluations without an answer of the source that are tolerated.
     """
 
     tolerance: Tolerance = Tolerance()
@@ -111,24 +111,24 @@ class Check:
 
     @property
     def sequential(self) -> bool:
-        """Whether this is a test of counts against the concurrent control group."""
+        """Whether this is a sequential test against the concurrent control group."""
         return self.compare is Compare.CONTROL and self.metric is not Metric.PROMETHEUS
 
     @property
     def rate_limit(self) -> bool:
-        """Whether this holds the treatment's error rate against a threshold of its own."""
+        """Whether this compares the treatment's error rate with a threshold."""
         return self.metric is Metric.ERROR_RATE and self.compare is Compare.ABSOLUTE
 
     @property
     def distribution(self) -> str | None:
-        """The values whose distribution it needs: ``latency``, a custom name, or None."""
+        """The distribution that the check needs: ``latency``, a custom name, or None."""
         if self.metric is Metric.LATENCY:
             return LATENCY
         return self.measure if self.metric is Metric.CUSTOM else None
 
     @property
     def label(self) -> str:
-        """What a reader knows the check by."""
+        """The check in words."""
         what = str(self.metric).replace("_", " ")
         if self.metric is Metric.LATENCY:
             what = f"latency p{100 * self.quantile:g}"

@@ -1,4 +1,4 @@
-"""In which fields two documents differ, as JSON sees it: true is not 1."""
+"""Compares documents as JSON does: true is not 1."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Any
 
 
 def same(one: object, other: object) -> bool:
-    """Whether two values would be written as the same JSON.
+    """Whether two values are the same JSON.
 
-    Python's own equality takes ``True`` for 1, also deep within a variant's value.
+    In Python ``True`` equals 1, also inside a variant's value.
     """
     return one == other and repr(one) == repr(other)
 
 
 def changed_fields(before: Any, after: Any) -> str:
-    """The names of the fields in which two documents of one class differ, with commas."""
+    """Return the names of the fields in which two documents of one class differ, with commas."""
     return ", ".join(
         each.name
         for each in fields(after)

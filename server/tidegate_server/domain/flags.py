@@ -1,4 +1,4 @@
-"""What a flag is: its definition in a project, its targeting in an environment."""
+"""Flags: the definition in a project, and the targeting in an environment."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from tidegate.model import Condition, FlagType, Prerequisite, Rule, Serve, Varia
 
 @dataclass(frozen=True, slots=True)
 class FlagDefinition:
-    """What a flag is in every environment of its project.
+    """A flag, the same in every environment of its project.
 
-    ``salt`` seeds bucketing and never changes; it is the flag's key unless imported. A flag
-    that is ``client_side`` may be asked with client tokens, which anyone can read out of a
-    page or an app.
+    ``salt`` seeds the buckets and never changes; it is the flag's key unless the flag was
+    imported. Client tokens can evaluate only flags that are ``client_side``, because anyone
+    can read such a token out of a page or an app.
     """
 
     key: str
@@ -28,7 +28,7 @@ class FlagDefinition:
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """A kill in force: who, why, when (ms since the epoch, store clock)."""
+    """A kill in force: who, why, and when (milliseconds since the epoch, the store's time)."""
 
     actor: str
     reason: str
@@ -39,8 +39,8 @@ class Kill:
 class Targeting:
     """A flag in one environment.
 
-    ``kill_variant`` is what a kill serves (None: the off variant). ``release`` is the id
-    of the active release, of which there is at most one.
+    ``kill_variant`` is what a kill serves (None: the off variant). ``release`` is the id of
+    the active release; there is at most one.
     """
 
     flag: str
@@ -56,7 +56,7 @@ class Targeting:
 
 @dataclass(frozen=True, slots=True)
 class SegmentDefinition:
-    """A segment with what people read about it; ``tidegate.model.Segment`` is its wire form."""
+    """A segment with its name and description; snapshots contain ``tidegate.model.Segment``."""
 
     key: str
     when: Condition | None = None

@@ -1,4 +1,4 @@
-"""Hooks: what an alert of a monitoring system may do, and to which flags. Nothing else."""
+"""Hooks: URLs for alerts of a monitoring system, and what an alert may do to which flags."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tidegate_server.domain.release_state_machine import Initiator
 
 
 class AlertKind(StrEnum):
-    """Whose payloads a hook understands."""
+    """The monitoring system whose alerts a hook parses."""
 
     ALERTMANAGER = "alertmanager"
     DATADOG = "datadog"
@@ -29,14 +29,14 @@ class HookAction(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Hook:
-    """An address that a monitoring system posts its alerts to.
+    """A URL to which a monitoring system sends its alerts.
 
     Attributes:
-        id: stands in the address.
-        name: who the audit log says did what the hook does.
+        id: part of the URL.
+        name: the actor in the audit log.
         environment, flags: where it acts, and on which flags.
-        digest: hex HMAC-SHA256 of its secret; the secret is not kept.
-        enabled: whether it acts; one that does not still says what it understood.
+        digest: hex HMAC-SHA256 of its secret; the secret is not stored.
+        enabled: whether it acts; a disabled hook only responds with how it parsed the alert.
     """
 
     id: str
@@ -53,26 +53,23 @@ class Hook:
 
     @property
     def actor(self) -> str:
-        """How the audit log names it."""
+        """The name of the hook as an actor in the audit log."""
         return f"hook {self.name} ({self.id})"
 
 
-def paused_by_alert(release: Release, at_ms: int, reason: str) -> Release:
-    """Hold a release as a person would: it stays paused until a person lets it go on.
+def pause_by_alert(release: Release, at_ms: int, reason: str) -> Release:
+    """Pause a release as a person would, until a person resumes it.
 
     Raises:
-        NotPossible: it is paused, stopped or killed already, or there is nothing to hold.
+        NotPossible: the release is paused or stopped already, or its state does not allow it.
     """
     return release_state_machine.pause(release, at_ms, reason, by=Initiator.PERSON)
 
 
-def rolled_back_by_alert(release: Release, at_ms: int, reason: str) -> Release:
-    """End a release with the control for everyone.
-
-    An alert is nobody: it has the policy's rights, so that a person's full stop and a kill
-    stand above it.
+def roll_back_by_alert(release: Release, at_ms: int, reason: str) -> Release:
+    """Roll a release back as the policy would, so a full stop or a kill prevents it.
 
     Raises:
-        NotPossible: the state, or a person, does not allow it.
+        NotPossible: the release is under a full stop, or its state does not allow it.
     """
     return release_state_machine.roll_back(release, at_ms, reason, by=Initiator.POLICY)

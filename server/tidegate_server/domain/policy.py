@@ -1,4 +1,4 @@
-"""What a release policy says. Durations are whole milliseconds, percentages 0 to 100."""
+"""Release policies. Durations are whole milliseconds, percentages 0 to 100."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DAY = 24 * HOUR
 
 
 class NoDataAction(StrEnum):
-    """What silence asks for."""
+    """What happens when there is no data."""
 
     HOLD = "hold"
     PAUSE = "pause"
@@ -32,10 +32,15 @@ class NoDataAction(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Who is opened, and what must be seen before the next stage.
+    """Who gets the treatment at this point, and what is needed before the next stage.
 
-    ``min_samples`` are outcomes in each arm within this stage. After ``max_duration_ms`` a
-    stage that could not be left is a person's business. ``approval`` is the last gate.
+    Attributes:
+        percentage: the share of the users in ``segments`` that is open.
+        segments: keys of segments; empty: everyone.
+        min_duration_ms: the least time in this stage.
+        min_samples: the least number of outcomes in each arm within this stage.
+        max_duration_ms: the time after which the release is held until a person acts.
+        approval: requested when everything else has passed.
     """
 
     name: str
@@ -49,7 +54,7 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class NoData:
-    """After how long a silence what is done."""
+    """What happens after how long without data."""
 
     after_ms: int = 10 * MINUTE
     action: NoDataAction = NoDataAction.HOLD
@@ -57,12 +62,12 @@ class NoData:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The written-down conditions of a release. A release keeps the one it started under.
+    """The written conditions of a release. A release keeps the policy that it started under.
 
     Attributes:
-        holdback: percent of everyone kept on control in the last stage while it bakes.
-        local_breaker: whether an instance that cannot reach the server may fall back to
-            control by itself when the treatment fails there far beyond control.
+        holdback: the percentage of everyone that stays on control while the last stage bakes.
+        local_breaker: whether an instance that cannot reach the server may return to control
+            on its own, if the treatment fails there far more than control.
     """
 
     key: str
@@ -81,7 +86,7 @@ class Policy:
     local_breaker: bool = False
 
     def opened(self, stage: int) -> float:
-        """The percentage that a stage (from 1) opens to its people, the holdback kept back."""
+        """Return the percentage that a stage (from 1) opens to its users, less the holdback."""
         percentage = self.stages[stage - 1].percentage
         if stage == len(self.stages):
             return round(percentage - self.holdback, 3)
@@ -94,15 +99,16 @@ class Policy:
 
     @property
     def distributions(self) -> tuple[str, ...]:
-        """The values whose distribution some check needs, without repetition."""
+        """The distributions that the checks need, without repetition."""
         named = (check.distribution for check in self.checks)
         return tuple(dict.fromkeys(name for name in named if name is not None))
 
     @property
     def breaker_tolerance(self) -> Tolerance | None:
-        """What instances that cannot reach the server tolerate; None: they do nothing.
+        """The tolerance of the local breaker; None: there is no breaker.
 
-        Of several checks of the error rate against the control group the most tolerant counts.
+        If there are several checks of the error rate against control, the widest tolerance
+        applies.
         """
         compared = [
             check.tolerance

@@ -1,4 +1,4 @@
-"""Projects and their environments: where flags live and run."""
+"""Projects and their environments."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 ANY_ORIGIN = "*"
 
 ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[^\s/?#@*A-Z]{1,253}")
-"""Where a page comes from, as browsers write it: scheme, host, port; no path."""
+"""An origin as browsers send it: scheme, host and port, without a path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +22,10 @@ class Project:
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """A place where a project's flags run.
+    """A place where a project's flags run: ``production``, ``staging``.
 
-    ``allowed_origins`` are those of the pages whose browsers may ask for evaluations here;
-    ``*`` stands for every page.
+    ``allowed_origins`` are the origins of the pages whose browsers may evaluate flags here;
+    ``*`` allows every page.
     """
 
     key: str

@@ -1,4 +1,4 @@
-"""What a release is, and the states it goes through."""
+"""Releases and their states."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tidegate_server.domain.policy import Policy, Stage
 
 
 class State(StrEnum):
-    """Where a release stands. The last two are final for it."""
+    """The state of a release. The last two are final."""
 
     DRAFT = "draft"
     RUNNING = "running"
@@ -28,9 +28,9 @@ LIVE_STATES = frozenset(State) - {State.COMPLETED, State.ROLLED_BACK}
 
 @dataclass(frozen=True, slots=True)
 class Approval:
-    """Who agreed that the release leaves its stage, and when (store clock).
+    """A person's agreement that a release may leave its stage (``at_ms``: the store's time).
 
-    ``actor`` is the name and id that the audit log has, ``name`` the token's name alone.
+    ``actor`` is the name and id in the audit log, ``name`` the token's name alone.
     """
 
     actor: str
@@ -44,23 +44,23 @@ class Release:
     """One change of one flag in one environment, from a control to a treatment variant.
 
     Attributes:
-        stage: the present stage's number, from 1.
-        step: rises whenever the openings change; reports name it.
-        state: where it stands; ``HOLDING`` is ``RUNNING``/``BAKING`` that has a reason not
-            to go on by itself (no data, out of retreats). A ``DRAFT`` measures how things
-            are before it begins; in ``COOLDOWN`` it waits for its next attempt.
+        stage: the number of the present stage, from 1.
+        step: rises whenever the openings change; reports contain it.
+        state: ``HOLDING`` is ``RUNNING`` or ``BAKING`` with a reason not to advance (no data,
+            no retreat left). A ``DRAFT`` measures the control before the release begins. In
+            ``COOLDOWN`` the release waits for its next attempt.
         reason: why it is in this state, in words.
-        stopped: a person paused everything, rollback included (full stop).
-        resumes_to: the live state it left when it was held, asked, paused or killed.
-        policy_revision: the revision of the policy it started under.
-        stage_entered_ms: when the present stage began (store clock).
-        attempt: which attempt this is, from 1; each spends its own part of the false-alarm
+        stopped: whether it is under a full stop: nothing automatic happens, not even a rollback.
+        resumes_to: the live state before a hold, a wait for approvals, a pause or a kill.
+        policy_revision: the revision of the policy that it started under.
+        stage_entered_ms: when the present stage began (the store's time).
+        attempt: the number of the attempt, from 1; each uses its own part of the false-alarm
             budget.
-        closed: everyone gets the control, whatever the stage: a draft, or a cooldown.
+        closed: whether everyone gets the control, whatever the stage: in a draft or a cooldown.
         retries: how many of the policy's retries have begun.
         cooldown_until_ms: when the next attempt may begin.
-        asked_ms: when approvals were asked for in this stage; None: they were not.
-        approvals: those given in this stage.
+        asked_ms: when approvals of this stage were requested; None: they were not.
+        approvals: the approvals of this stage.
     """
 
     id: str

@@ -1,4 +1,4 @@
-"""What else stands between a stage and the next: approvals, windows, webhooks, retries."""
+"""The gates of a policy: approvals, windows and confirmations; also retries and events."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class OnTimeout(StrEnum):
-    """What an approval that nobody gave in time asks for."""
+    """What happens when approvals are not given in time."""
 
     HOLD = "hold"
     ROLLBACK = "rollback"
@@ -15,14 +15,14 @@ class OnTimeout(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ApprovalGate:
-    """People who must agree before the release leaves a stage.
+    """People who must approve before the release leaves a stage.
 
     Attributes:
-        approvers: names of tokens whose holders may approve; empty: everyone who may write.
-        count: how many different ones must.
-        timeout_ms: how long to wait for them; None: for ever.
-        on_timeout: what then.
-        not_the_starter: whether who started the release is barred from approving it.
+        approvers: names of the tokens that may approve; empty: everyone who may write.
+        count: how many different people must approve.
+        timeout_ms: how long to wait for them; None: without limit.
+        on_timeout: what happens after the timeout.
+        not_the_starter: whether the person who started the release may not approve it.
     """
 
     approvers: tuple[str, ...] = ()
@@ -49,10 +49,10 @@ EVERY_DAY = tuple(Day)
 
 @dataclass(frozen=True, slots=True)
 class AdvanceWindow:
-    """Hours of some days in which a percentage may be raised.
+    """Hours of some weekdays in which a percentage may be raised.
 
-    ``opens`` and ``closes`` are minutes after midnight on the wall clock of the time zone.
-    A window that closes at or before it opens goes on into the next day.
+    ``opens`` and ``closes`` are minutes after midnight on the wall clock of the time zone. If
+    ``closes`` is not after ``opens``, the window ends on the next day.
     """
 
     days: tuple[Day, ...] = EVERY_DAY
@@ -64,8 +64,8 @@ class AdvanceWindow:
 class Freeze:
     """A time in which no percentage is raised.
 
-    ``begins`` and ``ends`` are ISO 8601 dates or local times, or times with an offset; an
-    end that is a date includes that day.
+    ``begins`` and ``ends`` are ISO 8601 dates, local times, or times with an offset. An end
+    that is a date includes that day.
     """
 
     begins: str
@@ -75,8 +75,8 @@ class Freeze:
 
 @dataclass(frozen=True, slots=True)
 class Windows:
-    """When a percentage may be raised: in any of ``advance`` (none given: always), outside
-    of every freeze."""
+    """When a percentage may be raised: in any of ``advance`` (empty: always), outside every
+    freeze."""
 
     timezone: str = "UTC"
     advance: tuple[AdvanceWindow, ...] = ()
@@ -84,7 +84,7 @@ class Windows:
 
 
 class RollbackTo(StrEnum):
-    """Where a release goes when it fails and may try again."""
+    """What stays open during a cooldown: nothing, or the previous stage."""
 
     ZERO = "zero"
     PREVIOUS_STAGE = "previous_stage"
@@ -94,8 +94,8 @@ class RollbackTo(StrEnum):
 class Rollback:
     """What a failure does to a release.
 
-    While retries remain it closes to ``to``, waits for ``cooldown_ms``, and tries again with
-    the same users; after the last one it closes for good.
+    While retries are left, the release closes to ``to``, waits for ``cooldown_ms``, and tries
+    again with the same users. After the last retry it closes permanently.
     """
 
     to: RollbackTo = RollbackTo.ZERO
@@ -104,7 +104,7 @@ class Rollback:
 
 
 class Event(StrEnum):
-    """What happens to a release that others may want to hear of."""
+    """An event of a release, of which webhooks can be notified."""
 
     STARTED = "started"
     ADVANCED = "advanced"
@@ -125,7 +125,7 @@ class Event(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """A webhook, by its key in the project, and the events it is told (none given: all)."""
+    """A webhook, by its key in the project, and its events (empty: all)."""
 
     webhook: str
     events: tuple[Event, ...] = ()
@@ -133,6 +133,6 @@ class Notification:
 
 @dataclass(frozen=True, slots=True)
 class Confirmation:
-    """A webhook, by its key in the project, that is asked before a percentage is raised."""
+    """A webhook, by its key in the project, that must agree before a percentage is raised."""
 
     webhook: str

@@ -1,4 +1,4 @@
-"""The commit that begins a release."""
+"""The change that starts a release."""
 
 from __future__ import annotations
 
@@ -41,40 +41,41 @@ def start_release(
     actor: str,
     now_ms: int,
 ) -> Change:
-    """Begin a release at its first stage, or as a draft that only measures.
+    """Start a release at its first stage, or as a draft that only measures.
 
     Args:
         documents: the project as read.
         environment: where it runs.
-        release_id: a new id. It is the release's salt too, so every release opens to
-            another share of users, and every attempt of one release to the same.
+        release_id: a new id. It is the release's salt too, so each release opens to another
+            share of users, and every attempt of one release to the same share.
         flag: the flag's key.
         treatment: the variant to open.
         policy: the policy's key; the release keeps the policy as it is now.
-        control: what the rule serves now; only checked, it may be left out.
-        rule: the id of the rule whose serve is released (None: the default rule).
+        control: what the rule serves now; it may be left out and is only checked.
+        rule: the id of the rule to release (None: the default rule).
         reason: a person's words.
-        draft: everyone gets the control until someone begins the release; what is measured
-            meanwhile is what ``before`` checks compare with.
+        draft: give everyone the control until a person begins the release. The checks with
+            ``compare: before`` compare with what the draft measures.
         actor: who.
-        now_ms: store clock.
+        now_ms: the store's time.
 
     Raises:
-        Invalid: no such flag, variant, rule or policy, with the field's pointer.
-        NotPossible: the flag is off, killed, or has an active release.
+        NotFound: there is no such environment.
+        Invalid: there is no such flag, variant, rule or policy; has the field's pointer.
+        NotPossible: the flag is disabled, killed, or has an active release.
     """
     documents.environment(environment)
-    definition, targeting, conditions = _ingredients(documents, environment, flag, policy)
+    definition, targeting, stored_policy = _find_documents(documents, environment, flag, policy)
     present: Targeting = targeting.document
-    _refuse_unready(documents, environment, present)
-    serving = _served(present, rule)
+    _check_ready(documents, environment, present)
+    serving = _find_control(present, rule)
     _check_variants(definition.document, serving, control, treatment)
     if release_id in documents.releases.get(environment, {}):
         raise AlreadyExists(f"There is a release {release_id!r} already.")
-    document: Policy = conditions.document
+    document: Policy = stored_policy.document
     _check_segments(documents, document)
     if not draft:
-        _refuse_unmeasured(document)
+        _check_needs_no_draft(document)
     release = Release(
         id=release_id,
         flag=flag,
@@ -83,7 +84,7 @@ def start_release(
         treatment=treatment,
         salt=release_id,
         policy=document,
-        policy_revision=conditions.revision,
+        policy_revision=stored_policy.revision,
         state=_first_state(document, draft),
         stage=1,
         step=1,
@@ -103,7 +104,7 @@ def start_release(
             Put(release_address(environment, release), release, 0),
             put(targeting_address(environment, flag), targeting, after),
             guard(flag_address(flag), definition),
-            guard(policy_address(policy), conditions),
+            guard(policy_address(policy), stored_policy),
             *guards(segment_address, documents.segments, document.segments),
         ),
         refreshes=(
@@ -124,7 +125,7 @@ def start_release(
                 "control": serving,
                 "treatment": treatment,
                 "policy": policy,
-                "policy_revision": conditions.revision,
+                "policy_revision": stored_policy.revision,
                 "stage": 1,
                 "stage_name": first.name,
                 "percentage": 0 if draft else document.opened(1),
@@ -141,18 +142,18 @@ def _first_state(policy: Policy, draft: bool) -> State:
     return State.BAKING if len(policy.stages) == 1 else State.RUNNING
 
 
-def _refuse_unmeasured(policy: Policy) -> None:
+def _check_needs_no_draft(policy: Policy) -> None:
     for check in policy.checks:
         if check.compare is Compare.BEFORE and check.metric is not Metric.PROMETHEUS:
             raise _invalid(
                 "/draft",
                 f"Policy {policy.key} compares the {check.metric} with the time before the "
-                "release, which nobody has measured. Create the release as a draft, let it "
+                "release, which was not measured. Create the release as a draft, let it "
                 "measure for a while, then begin it.",
             )
 
 
-def _ingredients(
+def _find_documents(
     documents: ProjectDocuments, environment: str, flag: str, policy: str
 ) -> tuple[Stored, Stored, Stored]:
     if flag not in documents.flags or flag not in documents.targetings.get(environment, {}):
@@ -166,7 +167,7 @@ def _ingredients(
     )
 
 
-def _refuse_unready(documents: ProjectDocuments, environment: str, targeting: Targeting) -> None:
+def _check_ready(documents: ProjectDocuments, environment: str, targeting: Targeting) -> None:
     flag = targeting.flag
     if targeting.release is not None:
         raise NotPossible(
@@ -177,12 +178,12 @@ def _refuse_unready(documents: ProjectDocuments, environment: str, targeting: Ta
         raise NotPossible(f"Flag {flag} is killed in {environment}. Restore it first.")
     if not targeting.enabled:
         raise NotPossible(
-            f"Flag {flag} is off in {environment}, so nobody would see the release. "
+            f"Flag {flag} is disabled in {environment}, so a release would open to nobody. "
             "Enable it first."
         )
 
 
-def _served(targeting: Targeting, rule: str | None) -> str:
+def _find_control(targeting: Targeting, rule: str | None) -> str:
     serve = find_serve(targeting, rule)
     if serve is None:
         ids = ", ".join(each.id for each in targeting.rules) or "none"
@@ -192,7 +193,7 @@ def _served(targeting: Targeting, rule: str | None) -> str:
         raise _invalid(
             "/rule",
             f"{which} of flag {targeting.flag} serves a split; a release replaces a rule that "
-            "serves exactly one variant. Let it serve one first.",
+            "serves exactly one variant. Change it to serve one first.",
         )
     return serve.variant
 
@@ -209,8 +210,8 @@ def _check_variants(
     if control is not None and control != serving:
         raise _invalid(
             "/control",
-            f"The rule serves {serving!r} now, and that is the control. Leave control out, or "
-            f"let the rule serve {control!r} first.",
+            f"The control is what the rule serves now, {serving!r}. Leave control out, or change "
+            f"the rule to serve {control!r} first.",
         )
     if treatment == serving:
         raise _invalid(

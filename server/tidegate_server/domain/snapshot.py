@@ -1,10 +1,10 @@
-"""What an environment's snapshot says of a flag and of a segment.
+"""Flags, segments and releases as the snapshot of an environment contains them.
 
-A flag's version is the revision of its definition plus that of its targeting, both as they
-are after the change. Each of them only grows, so the version never goes back while the flag
-exists. A release's start and end, a kill and a restore rewrite the targeting; between them
-a release moves under the same version, and its ``stage`` and ``step`` tell the difference.
-A flag that is deleted and made again starts anew.
+A flag's version is the revision of its definition plus the revision of its targeting, both
+after the change. Each only grows, so the version never decreases while the flag exists. The
+start and end of a release, a kill and a restore rewrite the targeting. In between, a release
+moves under the same version; its ``stage`` and ``step`` show the difference. A flag that is
+deleted and created again starts from the beginning.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from tidegate_server.domain.flags import FlagDefinition, SegmentDefinition, Targ
 from tidegate_server.domain.policy import Policy
 from tidegate_server.domain.release import LIVE_STATES, Release
 
-SHORTEST_REPORT_INTERVAL = 0.5
-LONGEST_REPORT_INTERVAL = 10.0
+MIN_REPORT_INTERVAL = 0.5
+MAX_REPORT_INTERVAL = 10.0
 
 
 def snapshot_flag(
     definition: FlagDefinition, targeting: Targeting, release: Release | None, version: int
 ) -> model.Flag:
-    """A flag as the snapshot of an environment holds it.
+    """Return a flag as the snapshot of an environment contains it.
 
     Args:
         definition: the flag in its project.
         targeting: the flag in the environment.
-        release: the flag's active release there; one that has ended counts as none.
+        release: the flag's active release there; one that has ended is ignored.
         version: the revision of the definition plus that of the targeting.
     """
     killed = None
@@ -51,7 +51,7 @@ def snapshot_flag(
 
 
 def snapshot_release(release: Release | None) -> model.ActiveRelease | None:
-    """A release as a flag carries it; None once it has ended."""
+    """Return a release as its flag contains it, or None if it has ended."""
     if release is None or release.state not in LIVE_STATES:
         return None
     return model.ActiveRelease(
@@ -70,7 +70,7 @@ def snapshot_release(release: Release | None) -> model.ActiveRelease | None:
 
 
 def snapshot_segment(definition: SegmentDefinition) -> model.Segment:
-    """A segment as the snapshot holds it."""
+    """Return a segment as the snapshot contains it."""
     return model.Segment(
         key=definition.key,
         when=definition.when,
@@ -80,10 +80,10 @@ def snapshot_segment(definition: SegmentDefinition) -> model.Segment:
 
 
 def present_openings(release: Release) -> tuple[model.Opening, ...]:
-    """Whom a release has open now.
+    """Return to whom a release is open now.
 
-    A closed one (a draft, or one that cools down) gives everyone the control, and counts
-    them as the stratum 0.
+    A closed release (a draft, or one in a cooldown) gives everyone the control and counts them
+    as stratum 0.
     """
     if release.closed:
         return (model.Opening(stage=0, percentage=0.0),)
@@ -91,28 +91,28 @@ def present_openings(release: Release) -> tuple[model.Opening, ...]:
 
 
 def openings(policy: Policy, stage: int) -> tuple[model.Opening, ...]:
-    """Whom a release has opened at a stage (from 1): that stage and all before it.
+    """Return the openings at a stage (from 1): its own and those of all stages before it.
 
-    An opening that another contains (as many of the same people, or more) is left out.
+    An opening that another one includes (at least as many of the same users) is left out.
     """
-    found: list[model.Opening] = []
+    result: list[model.Opening] = []
     for number, at in enumerate(policy.stages[:stage], start=1):
         present = model.Opening(
             stage=number, percentage=policy.opened(number), segments=at.segments
         )
-        found = [opening for opening in found if not _contains(present, opening)]
-        found.append(present)
-    return tuple(found)
+        result = [opening for opening in result if not _includes(present, opening)]
+        result.append(present)
+    return tuple(result)
 
 
-def _contains(wide: model.Opening, narrow: model.Opening) -> bool:
-    reaches = not wide.segments or (
+def _includes(wide: model.Opening, narrow: model.Opening) -> bool:
+    same_users = not wide.segments or (
         bool(narrow.segments) and set(narrow.segments) <= set(wide.segments)
     )
-    return reaches and wide.percentage >= narrow.percentage
+    return same_users and wide.percentage >= narrow.percentage
 
 
 def report_interval(policy: Policy) -> float:
-    """Seconds between the reports of an instance: two for every evaluation, within bounds."""
+    """Return the seconds between reports: half of the policy's interval, within bounds."""
     half = policy.interval_ms / 2_000
-    return min(max(half, SHORTEST_REPORT_INTERVAL), LONGEST_REPORT_INTERVAL)
+    return min(max(half, MIN_REPORT_INTERVAL), MAX_REPORT_INTERVAL)

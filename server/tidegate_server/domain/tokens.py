@@ -1,4 +1,4 @@
-"""Access tokens: what one may do, without its secret."""
+"""Access tokens and their roles."""
 
 from __future__ import annotations
 
@@ -17,18 +17,22 @@ class Role(StrEnum):
 
 
 EVALUATING = frozenset({Role.SDK, Role.CLIENT})
-"""Roles of those who ask for evaluations; their tokens name one environment."""
+"""Roles whose tokens evaluate flags; these tokens belong to one environment."""
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A token's record. ``digest`` is hex HMAC-SHA256 of the secret; the secret is not kept.
+    """An access token, stored without its secret.
 
-    ``project`` limits it to one project (None: all), ``environment`` to one environment of
-    it; a token with the role ``sdk`` or ``client`` has both. ``admin`` may also make tokens
-    and projects. ``client`` is for pages and apps, whose users can read it: it learns how the
-    flags that are available to clients evaluate, and nothing else. ``rate_limit`` is how many
-    requests for evaluations a minute may be made with it (None: any number).
+    Attributes:
+        role: ``admin`` may also create tokens and projects. ``client`` is for pages and apps,
+            whose users can read the token: it evaluates the flags that are available to
+            clients, and nothing else.
+        digest: hex HMAC-SHA256 of the secret.
+        project: limits the token to one project; None: all.
+        environment: limits it to one environment of the project. A token with the role
+            ``sdk`` or ``client`` has a project and an environment.
+        rate_limit: how many evaluation requests a minute are allowed; None: any number.
     """
 
     id: str

@@ -19,14 +19,14 @@ from tidegate_server.domain.project_documents import (
 from tidegate_server.domain.references import guards_of_other_targetings, users_of_webhook
 from tidegate_server.domain.release_events import TEST, ReleaseEvent
 from tidegate_server.domain.webhooks import (
-    LONGEST_TIMEOUT_MS,
+    MAX_TIMEOUT_MS,
+    MIN_TIMEOUT_MS,
     RETIRING_MS,
-    SHORTEST_TIMEOUT_MS,
     Format,
     Webhook,
 )
 from tidegate_server.errors import FieldProblem, NotPossible
-from tidegate_server.urls import LONGEST_URL, split_url
+from tidegate_server.urls import MAX_URL_LENGTH, split_url
 
 MOST_WEBHOOKS = 100
 
@@ -150,7 +150,7 @@ def _webhook_problems(webhook: Webhook) -> Iterator[FieldProblem]:
         yield FieldProblem(
             "/url",
             "This URL cannot be requested: write http:// or https:// and a host, without "
-            f"spaces, in at most {LONGEST_URL} characters.",
+            f"spaces, in at most {MAX_URL_LENGTH} characters.",
         )
     elif parts.username is not None or parts.password is not None:
         yield FieldProblem(
@@ -160,5 +160,5 @@ def _webhook_problems(webhook: Webhook) -> Iterator[FieldProblem]:
         )
     elif parts.fragment:
         yield FieldProblem("/url", "A server never receives the part after #; leave it out.")
-    if not SHORTEST_TIMEOUT_MS <= webhook.timeout_ms <= LONGEST_TIMEOUT_MS:
+    if not MIN_TIMEOUT_MS <= webhook.timeout_ms <= MAX_TIMEOUT_MS:
         yield FieldProblem("/timeout", "A timeout is between 500ms and 30s.")

@@ -1,4 +1,4 @@
-"""Webhooks: where a project's policies tell others what happened, and ask before they go on."""
+"""Webhooks: URLs that policies notify of events, or ask for confirmations."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from urllib.parse import urlsplit
 
 from tidegate_server.domain.policy import HOUR, SECOND
 
-SHORTEST_TIMEOUT_MS = 500
-LONGEST_TIMEOUT_MS = 30 * SECOND
+MIN_TIMEOUT_MS = 500
+MAX_TIMEOUT_MS = 30 * SECOND
 RETIRING_MS = 24 * HOUR
-"""How long the secret before a rotation signs along, so that a receiver can follow."""
+"""How long the old secret still signs after a rotation, so that receivers can switch."""
 
 
 class Format(StrEnum):
-    """What is sent: the documented JSON, or what Slack's incoming webhooks read."""
+    """The format of messages: the documented JSON, or that of Slack's incoming webhooks."""
 
     JSON = "json"
     SLACK = "slack"
@@ -23,14 +23,14 @@ class Format(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """An address that policies name by its key.
+    """A URL that policies name by its key.
 
     Attributes:
         url: where requests go. Its path may be a credential, as with Slack.
-        secret_id: what the signing secret is derived from, together with the server's
-            secret key; by itself it is worth nothing.
-        timeout_ms: how long one request may take altogether.
-        retiring_id: the secret before this one, which signs along until ``retires_ms``.
+        secret_id: the signing secret is derived from this id and the server's secret key; the
+            id alone is useless.
+        timeout_ms: the time limit of one whole request.
+        retiring_id: the id of the secret before a rotation, which signs until ``retires_ms``.
     """
 
     key: str
@@ -45,13 +45,13 @@ class Webhook:
     retires_ms: int = 0
 
     def secret_ids(self, now_ms: int) -> tuple[str, ...]:
-        """The ids of the secrets that sign now, the present one first."""
+        """Return the ids of the secrets that sign now, the present one first."""
         if self.retiring_id is not None and now_ms < self.retires_ms:
             return (self.secret_id, self.retiring_id)
         return (self.secret_id,)
 
     @property
     def origin(self) -> str:
-        """Scheme and host of the address: what of it may stand in logs."""
+        """The scheme and host of the URL: the part that logs may contain."""
         parts = urlsplit(self.url)
         return f"{parts.scheme}://{parts.netloc}"

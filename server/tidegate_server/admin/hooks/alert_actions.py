@@ -13,7 +13,7 @@ from tidegate_server.admin.hooks.alert_payloads import Alert, AlertStatus
 from tidegate_server.admin.hooks.service import AuthenticatedHook
 from tidegate_server.domain import release_commits
 from tidegate_server.domain.change import Change
-from tidegate_server.domain.hooks import HookAction, paused_by_alert, rolled_back_by_alert
+from tidegate_server.domain.hooks import HookAction, pause_by_alert, roll_back_by_alert
 from tidegate_server.domain.kill_switch import kill
 from tidegate_server.domain.release import Release, State
 from tidegate_server.errors import NotFound, NotPossible
@@ -127,7 +127,7 @@ def _make_change(store: Store, authenticated: AuthenticatedHook, flag: str, reas
     if release is None:
         raise NotPossible("The flag has no active release.")
     holds = hook.action is HookAction.HOLD
-    move = paused_by_alert if holds else rolled_back_by_alert
+    move = pause_by_alert if holds else roll_back_by_alert
     return release_commits.release_change(
         documents,
         hook.environment,

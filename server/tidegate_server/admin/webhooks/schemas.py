@@ -19,7 +19,7 @@ from tidegate_server.documents.strict_schema import Strict
 from tidegate_server.domain.policy import SECOND
 from tidegate_server.domain.webhooks import Format, Webhook
 from tidegate_server.store.outbox import DeliveryState
-from tidegate_server.urls import LONGEST_URL
+from tidegate_server.urls import MAX_URL_LENGTH
 from tidegate_server.web.document_schemas import Page, StoredAnswer, path_key
 
 
@@ -29,7 +29,7 @@ class WebhookFields(Strict):
     key = Key(required=True)
     url = fields.String(
         required=True,
-        validate=validate.Length(min=1, max=LONGEST_URL),
+        validate=validate.Length(min=1, max=MAX_URL_LENGTH),
         metadata={
             "description": "an http:// or https:// URL; its path may be a credential, so readers "
             "see only the host"
