@@ -1,4 +1,4 @@
-"""What an import of the SDK brings along; a fork in the middle of a late one."""
+"""What importing the SDK imports, and a fork during a late import."""
 
 from __future__ import annotations
 
@@ -78,6 +78,6 @@ VALUE = "loaded"
 
 
 def test_a_child_forked_during_an_import_can_import(tmp_path: Path) -> None:
-    """Else it would wait for ever for a lock of a thread that does not exist there."""
+    """Otherwise it would wait forever for a lock of a thread that does not exist there."""
     (tmp_path / "slow_to_import.py").write_text(SLOW)
     assert run(FORKED, str(tmp_path)).split() == ["loaded", "0"]
