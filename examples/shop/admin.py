@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
@@ -14,7 +15,14 @@ FINAL_STATES = frozenset({"completed", "rolled_back"})
 
 
 class Refused(Exception):
-    """The server answered with an error, not in JSON, or not at all."""
+    """The server answered with an error, not in JSON, or not at all.
+
+    ``status`` is the HTTP status; 0 if there was no answer.
+    """
+
+    def __init__(self, message: str, status: int = 0) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +153,14 @@ class Admin:
         """Create a document in the project; ``kind`` is the plural: ``flags``."""
         self._request("POST", f"/api/v1/projects/{self._project}/{kind}", document)
 
+    def create_missing(self, kind: str, document: Mapping[str, Any]) -> None:
+        """Create a document in the project, unless one with its key exists."""
+        try:
+            self.create(kind, document)
+        except Refused as refusal:
+            if refusal.status != HTTPStatus.CONFLICT:
+                raise
+
     def start_release(self, flag: str, treatment: str, policy: str, reason: str) -> ReleaseStatus:
         """Start a release of the variant ``treatment``."""
         answer = self._request(
@@ -208,6 +224,7 @@ class Admin:
             content = None
         if answer.status >= 400 or not isinstance(content, dict):
             raise Refused(
-                f"{method} {path} -> {answer.status}: {answer.data.decode(errors='replace')}"
+                f"{method} {path} -> {answer.status}: {answer.data.decode(errors='replace')}",
+                answer.status,
             )
         return content

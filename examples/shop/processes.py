@@ -112,20 +112,26 @@ class Processes:
             time.sleep(0.1)
 
     def stop(self) -> None:
-        """Stop every process with its group, in reverse order of their start.
+        """Stop every process with its group, in reverse order of their start."""
+        for name in reversed(list(self._started)):
+            self.stop_one(name)
+        for pipe in self._pipes:
+            pipe.close()
+        self._pipes.clear()
+
+    def stop_one(self, name: str) -> None:
+        """Stop a process with its group; do nothing if it was not started.
 
         SIGTERM only goes to the first process of a group, which stops its children in order.
         """
-        for process in reversed(self._started.values()):
-            process.terminate()
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(PATIENCE)
-            kill_group(process.pid)
-            process.wait()
-        for pipe in self._pipes:
-            pipe.close()
-        self._started.clear()
-        self._pipes.clear()
+        process = self._started.pop(name, None)
+        if process is None:
+            return
+        process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(PATIENCE)
+        kill_group(process.pid)
+        process.wait()
 
     def tails(self, lines: int = 25) -> str:
         """Return the last lines of every log, to report a failure."""

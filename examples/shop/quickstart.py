@@ -8,7 +8,6 @@ is rolled back.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import secrets
 import shutil
@@ -24,12 +23,11 @@ from pathlib import Path
 from rich.console import Console
 
 from examples.shop import plan
-from examples.shop.admin import Admin, Refused, ReleaseStatus
-from examples.shop.processes import Interrupted, Processes, QuickstartFailed, free_port
+from examples.shop.admin import Refused, ReleaseStatus
+from examples.shop.processes import Interrupted, QuickstartFailed
+from examples.shop.stack import WORKERS, Stack
 from examples.shop.view import Progress, View, count, error_rate, view_for
 
-ROOT = Path(__file__).resolve().parents[2]
-WORKERS = 2
 DEADLINE = 300.0
 """Seconds that the releases may take on a slow machine; they usually take about one minute."""
 POLL = 0.5
@@ -56,15 +54,12 @@ class Quickstart:
     """
 
     def __init__(self, folder: Path, rate: float) -> None:
-        self.processes = Processes(folder)
-        self.token = f"tg_admin_quickstart_{secrets.token_urlsafe(24)}"
-        self.url = f"http://127.0.0.1:{free_port()}"
-        self.shop_url = f"http://127.0.0.1:{free_port()}"
-        self.admin = Admin(self.url, self.token)
+        self.stack = Stack(
+            folder, token=f"tg_admin_quickstart_{secrets.token_urlsafe(24)}", rate=rate
+        )
+        self.processes = self.stack.processes
+        self.admin = self.stack.admin
         self.runs: dict[str, ReleaseRun] = {}
-        self._folder = folder
-        self._rate = rate
-        self._traffic = (0, 0.0, 0)
         self._began = 0.0
 
     def set_up(self, view: View) -> None:
@@ -73,16 +68,13 @@ class Quickstart:
         Raises:
             QuickstartFailed: a process did not start.
         """
-        self._start_server()
-        view.event(f"started the server: {self.url}")
-        self.admin.create("segments", plan.SEGMENT)
-        for flag in plan.FLAGS:
-            self.admin.create("flags", flag)
-        self.admin.create("policies", plan.POLICY)
+        self.stack.start_server()
+        view.event(f"started the server: {self.stack.url}")
+        self.stack.create_demo_data()
         view.event(f"created a segment, the flags {plan.GOOD} and {plan.BAD}, and a policy")
-        self._start_shop()
-        view.event(f"started the shop with {WORKERS} preforked workers: {self.shop_url}")
-        self._start_visitors()
+        self.stack.start_shop()
+        view.event(f"started the shop with {WORKERS} preforked workers: {self.stack.shop_url}")
+        self.stack.start_visitors()
         view.event("started 20,000 visitors; six in ten are not logged in")
 
     def run(self, view: View) -> None:
@@ -153,65 +145,9 @@ class Quickstart:
         view.event(f"{status.flag}: {what} - {status.reason or status.decision}")
 
     def _progress(self) -> Progress:
-        requests, per_second, lost = self._read_traffic()
+        requests, per_second, lost = self.stack.traffic()
         releases = [release_run.status for release_run in self.runs.values()]
         return Progress(releases, requests, per_second, lost)
-
-    def _read_traffic(self) -> tuple[int, float, int]:
-        """Return requests so far, requests per second over ten seconds, and unanswered requests."""
-        lines = self.processes.log("visitors").read_text().splitlines()[-11:]
-        try:
-            seen = [json.loads(line) for line in lines]
-        except ValueError:
-            return self._traffic  # a half-written line, or an error message
-        if seen:
-            first, last = seen[0]["requests"], seen[-1]["requests"]
-            self._traffic = (last, (last - first) / max(1, len(seen) - 1), seen[-1]["lost"])
-        return self._traffic
-
-    def _start_server(self) -> None:
-        self.processes.start(
-            "server",
-            [str(Path(sys.executable).with_name("tidegate")), "serve"],
-            {
-                "TIDEGATE_HOST": "127.0.0.1",
-                "TIDEGATE_PORT": self.url.rpartition(":")[2],
-                "TIDEGATE_WORKERS": "1",
-                "TIDEGATE_DATA_DIR": str(self._folder / "data"),
-                "TIDEGATE_BOOTSTRAP_TOKEN": self.token,
-            },
-        )
-        self.processes.wait_for("the server is ready", self.admin.ready)
-
-    def _start_shop(self) -> None:
-        self.processes.start(
-            "shop",
-            [
-                *(sys.executable, "-m", "gunicorn", "--preload", "--no-control-socket"),
-                *("--workers", str(WORKERS), "--worker-class", "gthread", "--threads", "8"),
-                *("--bind", self.shop_url.removeprefix("http://"), "examples.shop.app:app"),
-            ],
-            {
-                "TIDEGATE_URL": self.url,
-                "TIDEGATE_TOKEN": self.admin.sdk_token("shop"),
-                "PYTHONPATH": str(ROOT),
-            },
-        )
-        # The parent process has loaded the application too, so it also reports.
-        self.processes.wait_for(
-            "the shop's workers report", lambda: self.admin.live_instances() > WORKERS
-        )
-
-    def _start_visitors(self) -> None:
-        self.processes.start(
-            "visitors",
-            [
-                *(sys.executable, "-m", "examples.shop.traffic", self.shop_url),
-                *("--rate", f"{self._rate:g}"),
-            ],
-            {"PYTHONPATH": str(ROOT)},
-        )
-        self.processes.wait_for("visitors send requests", lambda: self._read_traffic()[0] > 0)
 
 
 def summary(runs: dict[str, ReleaseRun]) -> str:
@@ -243,13 +179,13 @@ def next_steps(quickstart: Quickstart) -> str:
     return f"""
 Everything keeps running until you press Ctrl-C.
 
-  Tidegate     {quickstart.url}  (API: {quickstart.url}/openapi.json)
-  Shop         {quickstart.shop_url}
-  Admin token  {quickstart.token}
+  Tidegate     {quickstart.stack.url}  (API: {quickstart.stack.url}/openapi.json)
+  Shop         {quickstart.stack.shop_url}
+  Admin token  {quickstart.stack.token}
 
 Three things to try in another terminal, in this folder:
 
-  export TIDEGATE_URL={quickstart.url} TIDEGATE_TOKEN={quickstart.token}
+  export TIDEGATE_URL={quickstart.stack.url} TIDEGATE_TOKEN={quickstart.stack.token}
 
   1. Use the kill switch: everyone gets the old checkout at once, until you restore the flag.
        {tidegate} kill {plan.GOOD} --reason "trying the kill switch"
