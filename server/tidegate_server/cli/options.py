@@ -83,10 +83,7 @@ def _target_options(*options: Decorator, lenient: bool = False, lazy: bool = Fal
 
                 command(connect if lazy else connect(), **arguments)
 
-        decorated: Command = connected
-        for option in reversed(options):
-            decorated = option(decorated)
-        return decorated
+        return decorated_with(*options)(connected)
 
     return decorate
 
@@ -120,6 +117,17 @@ reason_option = click.option("--reason", default="", help="Reason, for the audit
 name_option = click.option("--name", help="Display name.")
 
 description_option = click.option("--description", help="Description.")
+
+
+def decorated_with(*decorators: Decorator) -> Decorator:
+    """Return a decorator that applies others, as if they were written below each other."""
+
+    def decorate(command: Command) -> Command:
+        for decorator in reversed(decorators):
+            command = decorator(command)
+        return command
+
+    return decorate
 
 
 def limit_option(default: int) -> Callable[[AnyCommand], AnyCommand]:

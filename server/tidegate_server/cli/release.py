@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import click
 
 from tidegate_server.cli.api_client import ApiClient, Json
 from tidegate_server.cli.formatting import audience, instant
 from tidegate_server.cli.options import (
+    Command,
+    Decorator,
+    decorated_with,
     environment_options,
     limit_option,
     output_option,
@@ -54,7 +58,7 @@ ACTIONS = {
     "rollback": "Roll back a release: everyone gets the control.",
     "complete": "Complete a release now: everyone gets the treatment.",
 }
-"""The actions that only take a reason, and their help texts. Each is a route of the API."""
+"""The actions that only take a reason, with their help texts."""
 
 RESOURCE = Resource(
     name="release",
@@ -63,8 +67,6 @@ RESOURCE = Resource(
     options=environment_options,
     place=" in {0.environment}",
 )
-
-RELEASE = click.argument("release_", metavar="RELEASE")
 
 
 @click.group()
@@ -125,25 +127,33 @@ def list_releases(
     )
 
 
-@release.command("show")
-@RELEASE
-@output_option
-@environment_options
-def show_release(client: ApiClient, release_: str, output: str) -> None:
+def _release_command(name: str, *options: Decorator, help: str = "") -> Decorator:
+    """Add a command about one release, which its function gets as the second argument."""
+
+    def decorate(function: Command) -> Command:
+        @release.command(name, help=help or function.__doc__)
+        @click.argument("release_", metavar="RELEASE")
+        @decorated_with(*options, output_option, environment_options)
+        def command(client: ApiClient, release_: str, **parameters: Any) -> None:
+            function(client, find_release(client, release_), **parameters)
+
+        return function
+
+    return decorate
+
+
+@_release_command("show")
+def show_release(client: ApiClient, release: Json, output: str) -> None:
     """Show a release: its stage, counts, evidence and last decision."""
     from tidegate_server.cli.release_view import release_view
 
-    release = find_release(client, release_)
     if output == JSON:
         return print_json(release)
     return print_rendered(release_view(release))
 
 
-@release.command("watch")
-@RELEASE
-@output_option
-@environment_options
-def watch_release(client: ApiClient, release_: str, output: str) -> None:
+@_release_command("watch")
+def watch_release(client: ApiClient, release: Json, output: str) -> None:
     """Watch a release until it ends.
 
     If the server cannot be reached, the command waits for it. With JSON output, it prints one
@@ -153,21 +163,15 @@ def watch_release(client: ApiClient, release_: str, output: str) -> None:
     """
     from tidegate_server.cli.release_watch import watch
 
-    sys.exit(watch(client, find_release(client, release_), as_json=output == JSON))
+    sys.exit(watch(client, release, as_json=output == JSON))
 
 
-@release.command("ledger")
-@RELEASE
-@limit_option(DEFAULT_LEDGER_LIMIT)
-@output_option
-@environment_options
-def show_ledger(client: ApiClient, release_: str, limit: int, output: str) -> None:
+@_release_command("ledger", limit_option(DEFAULT_LEDGER_LIMIT))
+def show_ledger(client: ApiClient, release: Json, limit: int, output: str) -> None:
     """Show every decision with its evidence, the latest last."""
     from tidegate_server.cli.release_view import ledger_view
 
-    release = find_release(client, release_)
-    path = RESOURCE.path(client, release["id"], "ledger")
-    ledger = client.list(path, limit)
+    ledger = client.list(RESOURCE.path(client, release["id"], "ledger"), limit)
     entries = ledger.items[::-1]
     if output == JSON:
         return print_json(entries)
@@ -180,27 +184,19 @@ def show_ledger(client: ApiClient, release_: str, limit: int, output: str) -> No
     return print_rendered(ledger_view(entries))
 
 
-@release.command("explain")
-@RELEASE
-@output_option
-@environment_options
-def explain_release(client: ApiClient, release_: str, output: str) -> None:
+@_release_command("explain")
+def explain_release(client: ApiClient, release: Json, output: str) -> None:
     """Explain a release: what happened, when and why."""
     from tidegate_server.cli.release_explanation import explanation_view
 
-    release = find_release(client, release_)
-    path = RESOURCE.path(client, release["id"], "explanation")
-    explanation = client.get(path).body
+    explanation = client.get(RESOURCE.path(client, release["id"], "explanation")).body
     if output == JSON:
         return print_json(explanation)
     return print_rendered(explanation_view(explanation))
 
 
-@release.command("replay")
-@RELEASE
-@output_option
-@environment_options
-def replay_release(client: ApiClient, release_: str, output: str) -> None:
+@_release_command("replay")
+def replay_release(client: ApiClient, release: Json, output: str) -> None:
     """Recompute every decision from the evidence in the ledger.
 
     Exit status 0: all decisions agree with the ledger, to the last digit; 5: some differ, or
@@ -208,45 +204,30 @@ def replay_release(client: ApiClient, release_: str, output: str) -> None:
     """
     from tidegate_server.cli.release_replay import replay
 
-    sys.exit(replay(client, find_release(client, release_), as_json=output == JSON))
+    sys.exit(replay(client, release, as_json=output == JSON))
 
 
-@release.command("pause")
-@RELEASE
-@click.option("--stop", is_flag=True, help="Full stop: prevent automatic rollbacks too.")
-@reason_option
-@output_option
-@environment_options
-def pause_release(client: ApiClient, release_: str, stop: bool, reason: str, output: str) -> None:
+def _add_action(action: str, help: str, *options: Decorator) -> None:
+    """Add a command that calls the action's route of the API with its options."""
+
+    @_release_command(action, *options, reason_option, help=help)
+    def act(client: ApiClient, release: Json, output: str, **body: Any) -> None:
+        after = client.post(RESOURCE.path(client, release["id"], action), body)
+        if output == JSON:
+            return print_json(after)
+        return print_text(f"Release {after['id']} of flag {after['flag']}: {status_text(after)}.")
+
+
+_add_action(
+    "pause",
     """Pause a release until someone resumes it.
 
     The policy can still roll it back, unless you use --stop.
-    """
-    _act(client, release_, "pause", {"reason": reason, "stop": stop}, output)
-
-
-def _action_command(action: str, help: str) -> click.Command:
-    @click.command(action, help=help)
-    @RELEASE
-    @reason_option
-    @output_option
-    @environment_options
-    def command(client: ApiClient, release_: str, reason: str, output: str) -> None:
-        _act(client, release_, action, {"reason": reason}, output)
-
-    return command
-
-
+    """,
+    click.option("--stop", is_flag=True, help="Full stop: prevent automatic rollbacks too."),
+)
 for _action, _help in ACTIONS.items():
-    release.add_command(_action_command(_action, _help))
-
-
-def _act(client: ApiClient, name: str, action: str, body: Json, output: str) -> None:
-    release_id = find_release(client, name)["id"]
-    after = client.post(RESOURCE.path(client, release_id, action), body)
-    if output == JSON:
-        return print_json(after)
-    return print_text(f"Release {after['id']} of flag {after['flag']}: {status_text(after)}.")
+    _add_action(_action, _help)
 
 
 def find_release(client: ApiClient, name: str) -> Json:

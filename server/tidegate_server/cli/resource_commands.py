@@ -15,9 +15,9 @@ import click
 from tidegate_server.cli.api_client import ApiClient, Json
 from tidegate_server.cli.document_fields import writable_fields
 from tidegate_server.cli.options import (
-    Command,
     Decorator,
     confirm,
+    decorated_with,
     output_option,
     project_options,
     yes_option,
@@ -168,7 +168,7 @@ def create_command(
     """
 
     @click.command(name, help=help)
-    @_decorate(*parameters, output_option, resource.options)
+    @decorated_with(*parameters, output_option, resource.options)
     def command(client: ApiClient, output: str, **parameters: Any) -> None:
         fields = _given(parameters)
         created = client.post(resource.path(client), body(client, fields) if body else fields)
@@ -209,7 +209,7 @@ def edit_command(
 
     @click.command(name, help=help)
     @click.argument("key", metavar=resource.key)
-    @_decorate(*parameters, output_option, resource.options)
+    @decorated_with(*parameters, output_option, resource.options)
     def command(client: ApiClient, key: str, output: str, **parameters: Any) -> None:
         fields = _given(parameters)
         edit(resource, client, key, change(key, fields) if change else fields, output)
@@ -246,17 +246,6 @@ def edit(
     text = f"{resource.title} {key} {'unchanged' if same else 'updated'}{resource.where(client)}"
     revision = "" if same else f", revision {after['revision']}"
     return print_text(f"{text}{revision}{f': {details(after)}' if details else ''}.")
-
-
-def _decorate(*decorators: Decorator) -> Decorator:
-    """Apply decorators as if they were written below each other."""
-
-    def decorate(command: Command) -> Command:
-        for decorator in reversed(decorators):
-            command = decorator(command)
-        return command
-
-    return decorate
 
 
 def _given(parameters: Json) -> Json:
