@@ -56,5 +56,6 @@ def test_processes_close_a_release_while_the_server_is_dead_and_tell_of_it_after
     assert failed > 0
     assert world.callers.lost == 0
     world.processes.wait_for(
-        "both have told", lambda: "for themselves 2 times" in admin.explanation(release)["ending"]
+        "both trips are reported",
+        lambda: "closed the release 2 times" in admin.explanation(release)["ending"],
     )
