@@ -1,4 +1,4 @@
-"""A proxy before the flag server that can do everything a network and a bad server do."""
+"""A proxy in front of the flag server that imitates bad networks and bad servers."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ Mode = Callable[["Proxy", socket.socket], None]
 
 
 class Proxy:
-    """Listens on loopback; ``mode`` says what becomes of each connection."""
+    """Listens on loopback; ``mode`` handles each connection."""
 
     def __init__(self, target: str) -> None:
         self._target = urlsplit(target)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
-        self.mode: Mode = passing
+        self.mode: Mode = pass_through
         self.connections = 0
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
@@ -31,8 +31,8 @@ class Proxy:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def become(self, mode: Mode) -> None:
-        """Behave otherwise from now on; connections that are open are cut."""
+    def switch_to(self, mode: Mode) -> None:
+        """Use another mode from now on, and cut the open connections."""
         self.mode = mode
         with self._lock:
             sockets, self._open = self._open, set()
@@ -43,14 +43,14 @@ class Proxy:
     def close(self) -> None:
         self._closed = True
         self._listener.close()
-        self.become(passing)
+        self.switch_to(pass_through)
 
     def keep(self, each: socket.socket) -> None:
         with self._lock:
             self._open.add(each)
 
-    def reach(self) -> socket.socket:
-        """A connection to the flag server."""
+    def connect(self) -> socket.socket:
+        """Return a new connection to the flag server."""
         server = socket.create_connection((self._target.hostname or "", self._target.port or 80))
         self.keep(server)
         return server
@@ -70,8 +70,8 @@ class Proxy:
             self.mode(self, client)
 
 
-def request(client: socket.socket) -> bytes:
-    """Read one request's head."""
+def read_head(client: socket.socket) -> bytes:
+    """Read the head of one request."""
     head = b""
     while b"\r\n\r\n" not in head:
         part = client.recv(65_536)
@@ -81,16 +81,16 @@ def request(client: socket.socket) -> bytes:
     return head
 
 
-def answer(status: str, body: bytes, kind: str = "application/json") -> bytes:
+def http_response(status: str, body: bytes, kind: str = "application/json") -> bytes:
     return (
         f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n"
         "Connection: close\r\n\r\n"
     ).encode() + body
 
 
-def passing(proxy: Proxy, client: socket.socket) -> None:
+def pass_through(proxy: Proxy, client: socket.socket) -> None:
     """Pass everything on in both directions."""
-    server = proxy.reach()
+    server = proxy.connect()
 
     def back() -> None:
         with contextlib.suppress(OSError):
@@ -107,29 +107,29 @@ def passing(proxy: Proxy, client: socket.socket) -> None:
         server.shutdown(socket.SHUT_RDWR)
 
 
-def refusing(proxy: Proxy, client: socket.socket) -> None:
-    """Close at once."""
+def refuse(proxy: Proxy, client: socket.socket) -> None:
+    """Close the connection at once."""
     client.shutdown(socket.SHUT_RDWR)
 
 
 def black_hole(proxy: Proxy, client: socket.socket) -> None:
-    """Take everything and never answer."""
+    """Receive everything and never answer."""
     while client.recv(65_536):
         pass
 
 
-def trickling_head(proxy: Proxy, client: socket.socket) -> None:
-    """Send the head of an answer, a byte at a time, for ever."""
-    request(client)
+def trickle_head(proxy: Proxy, client: socket.socket) -> None:
+    """Send an endless head, one byte at a time."""
+    read_head(client)
     client.sendall(b"HTTP/1.1 200 OK\r\nX: ")
     while True:
         client.sendall(b"x")
         threading.Event().wait(0.02)
 
 
-def trickling_body(proxy: Proxy, client: socket.socket) -> None:
-    """Send an endless body a byte at a time, as a stream or as a snapshot."""
-    stream = b"/sdk/v1/stream" in request(client)
+def trickle_body(proxy: Proxy, client: socket.socket) -> None:
+    """Send an endless body, one byte at a time, as a stream or as a snapshot."""
+    stream = b"/sdk/v1/stream" in read_head(client)
     kind = "text/event-stream" if stream else "application/json"
     client.sendall(f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\n\r\n".encode())
     if stream:
@@ -139,34 +139,34 @@ def trickling_body(proxy: Proxy, client: socket.socket) -> None:
         threading.Event().wait(0.02)
 
 
-def saying(status: str, body: object, kind: str = "application/json") -> Mode:
-    """Answer everything with this."""
+def respond(status: str, body: object, kind: str = "application/json") -> Mode:
+    """Answer every request with this response."""
     text = body if isinstance(body, bytes) else json.dumps(body).encode()
 
     def mode(proxy: Proxy, client: socket.socket) -> None:
-        request(client)
-        client.sendall(answer(status, text, kind))
+        read_head(client)
+        client.sendall(http_response(status, text, kind))
 
     return mode
 
 
-def streaming(text: bytes, *, snapshot: object = None) -> Mode:
-    """A stream that says this and is then cut; a snapshot where one is asked for."""
+def stream_and_cut(text: bytes, *, snapshot: object = None) -> Mode:
+    """Send this stream and cut it; answer other requests with the snapshot."""
 
     def mode(proxy: Proxy, client: socket.socket) -> None:
-        if b"/sdk/v1/stream" in request(client):
+        if b"/sdk/v1/stream" in read_head(client):
             client.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n" + text)
         else:
-            client.sendall(answer("200 OK", json.dumps(snapshot).encode()))
+            client.sendall(http_response("200 OK", json.dumps(snapshot).encode()))
 
     return mode
 
 
-def compressed(body: bytes, encoding: str = "gzip") -> Mode:
-    """Answer everything with this, in an encoding."""
+def respond_compressed(body: bytes, encoding: str = "gzip") -> Mode:
+    """Answer every request with this body in this encoding."""
 
     def mode(proxy: Proxy, client: socket.socket) -> None:
-        request(client)
+        read_head(client)
         client.sendall(
             f"HTTP/1.1 200 OK\r\nContent-Encoding: {encoding}\r\n"
             f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode()
@@ -176,60 +176,60 @@ def compressed(body: bytes, encoding: str = "gzip") -> Mode:
     return mode
 
 
-def elsewhere(url: str) -> Mode:
-    """Send everybody to another address."""
+def redirect(url: str) -> Mode:
+    """Redirect every request to another address."""
 
-    return _headed("307 Temporary Redirect", f"Location: {url}")
+    return _respond_with_header("307 Temporary Redirect", f"Location: {url}")
 
 
 def busy(retry_after: str) -> Mode:
-    """Ask everybody to come later."""
+    """Ask every client to retry later."""
 
-    return _headed("429 Too Many Requests", f"Retry-After: {retry_after}")
+    return _respond_with_header("429 Too Many Requests", f"Retry-After: {retry_after}")
 
 
-def _headed(status: str, header: str) -> Mode:
-    """Answer everything with a head alone."""
+def _respond_with_header(status: str, header: str) -> Mode:
+    """Answer every request with a head without a body."""
 
     def mode(proxy: Proxy, client: socket.socket) -> None:
-        request(client)
+        read_head(client)
         head = f"HTTP/1.1 {status}\r\n{header}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
         client.sendall(head.encode())
 
     return mode
 
 
-def growing_head(proxy: Proxy, client: socket.socket) -> None:
-    """Send an answer's head without an end."""
-    request(client)
+def endless_head(proxy: Proxy, client: socket.socket) -> None:
+    """Send a head without an end, in large pieces."""
+    read_head(client)
     client.sendall(b"HTTP/1.1 200 OK\r\n")
     while True:
         client.sendall(b"X: " + b"x" * 60_000 + b"\r\n")
 
 
-def old_fashioned(snapshot: object) -> Mode:
-    """Speak HTTP/1.0: no length, and the end of an answer is the end of the connection."""
+def respond_http_1_0(snapshot: object) -> Mode:
+    """Answer in HTTP/1.0, without a length: the response ends with the connection."""
 
     def mode(proxy: Proxy, client: socket.socket) -> None:
-        request(client)
+        read_head(client)
         client.sendall(b"HTTP/1.0 200 OK\r\n\r\n" + json.dumps(snapshot).encode())
 
     return mode
 
 
-def falling_silent(text: bytes) -> Mode:
-    """A stream that says this and then nothing, open for ever: as after a suspend."""
+def stream_and_stay_silent(text: bytes) -> Mode:
+    """Send this stream and then nothing, without closing it, as after a suspend."""
 
     def mode(proxy: Proxy, client: socket.socket) -> None:
-        request(client)
+        read_head(client)
         client.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n" + text)
         black_hole(proxy, client)
 
     return mode
 
 
-def untrusted(certificate: str, key: str) -> Mode:
-    """Speak TLS with a certificate that nobody trusts."""
+def untrusted_tls(certificate: str, key: str) -> Mode:
+    """Use TLS with an untrusted certificate."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
 

@@ -1,4 +1,4 @@
-"""A flag server for all tests of the SDK, and an environment of its own for each."""
+"""A flag server for all tests of the SDK, and an environment for each test."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def flag_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlagServer
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Minutes become moments; what is tried is that there is an end, not when it comes."""
+    """Shorten all time-outs, for tests of what happens after them."""
     monkeypatch.setattr(transport, "RESPONSE_SECONDS", 0.3)
     monkeypatch.setattr(transport, "SILENCE_SECONDS", 0.6)
     monkeypatch.setattr(transport, "WHOLE_SECONDS", 0.5)
@@ -44,13 +44,13 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def environment(flag_server: FlagServer) -> Environment:
-    """An environment of the flag server that nobody else uses."""
+    """An environment of the flag server that no other test uses."""
     return flag_server.environment()
 
 
 @pytest.fixture
 def connect(environment: Environment) -> Iterator[Connect]:
-    """Makes clients of the environment that have their flags; closes them in the end."""
+    """A function that makes a client with flags; its clients are closed at the end."""
     clients: list[Client] = []
 
     def connect() -> Client:

@@ -1,4 +1,4 @@
-"""The application for servers that fork, with all that may stand beside it at its import."""
+"""The application for servers that fork, together with libraries that use the same hooks."""
 
 from __future__ import annotations
 
@@ -16,4 +16,6 @@ assert client.status().state == "postponed"
 assert not client.wait_until_ready(1_000)
 api.set_provider_and_wait(TidegateProvider(client, ready_seconds=1_000))
 import_module("uwsgidecorators")  # which takes uWSGI's hook for itself
-atexit.register(print, "now the exit handlers", flush=True)  # what came last goes first
+atexit.register(
+    print, "now the exit handlers", flush=True
+)  # the handler registered last runs first

@@ -1,4 +1,4 @@
-"""An application for servers that fork: every answer says who gave it, and what it was told."""
+"""An application for servers that fork: each response has the worker's pid and instance id."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 client = tidegate.Client()
 
 
-def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+def respond(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
     client.wait_until_ready(20)
     if environ["PATH_INFO"] == "/work":
         client.boolean("checkout", False)
     killed = bool(client.boolean_details("banner", False).metadata.get("killed"))
-    said = {"pid": os.getpid(), "instance": client.status().instance, "killed": killed}
+    body = {"pid": os.getpid(), "instance": client.status().instance, "killed": killed}
     start_response("200 OK", [("Content-Type", "application/json"), ("Connection", "close")])
-    return [json.dumps(said).encode()]
+    return [json.dumps(body).encode()]
 
 
 application = TidegateMiddleware(
-    answer, client, context=lambda environ: tidegate.Context(environ["QUERY_STRING"])
+    respond, client, context=lambda environ: tidegate.Context(environ["QUERY_STRING"])
 )

@@ -1,4 +1,4 @@
-"""A real flag server on a real store, with an environment for each test that asks."""
+"""A real flag server on a real store, with an environment for each test."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class FlagServer:
         self._server.server_close()
 
     def environment(self) -> Environment:
-        """An environment that nobody else uses."""
+        """Create an environment that no other test uses."""
         admin = Caller(self.app.test_client(), ADMIN_TOKEN)
         project = f"shop-{next(self._projects)}"
         admin.post_ok("/api/v1/projects", {"key": project})
@@ -82,7 +82,7 @@ class FlagServer:
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """One environment of a project: what people do there, and what an SDK needs."""
+    """One environment of a project: changes by people, and the address and token for an SDK."""
 
     server: FlagServer
     admin: Caller
@@ -106,12 +106,12 @@ class Environment:
         return self.server.store.version(self.project, ENVIRONMENT)
 
     def snapshot(self) -> dict[str, Any]:
-        """The snapshot as an SDK would get it now."""
+        """Return the snapshot that an SDK would get now."""
         body = self.server.store.snapshot(self.project, ENVIRONMENT).body
         return cast(dict[str, Any], json.loads(body))
 
     def flag(self, key: str, type: str = "boolean", **more: Any) -> None:
-        """A new flag, on, which serves its off variant to everyone."""
+        """Create an enabled flag that serves its off variant to everyone."""
         self.admin.post_ok(f"{self._project}/flags", {"key": key, "type": type, **more})
 
     def segment(self, key: str, **more: Any) -> None:
@@ -122,11 +122,11 @@ class Environment:
         at = f"{self.at}/flags/{key}"
         present = self.admin.get(at)
         document = dict(cast(Mapping[str, Any], present.json))
-        asked = {
+        fields = {
             name: document[name]
             for name in ("enabled", "off_variant", "default", "rules", "prerequisites")
         }
-        answer = self.admin.put(at, {**asked, **changes}, match=present.headers["ETag"])
+        answer = self.admin.put(at, {**fields, **changes}, match=present.headers["ETag"])
         assert answer.status_code == 200, answer.text
 
     def delete(self, key: str) -> None:
@@ -140,32 +140,32 @@ class Environment:
         self.admin.post_ok(f"{self.at}/flags/{key}/restore", {})
 
     def release(self, key: str, policy: Mapping[str, Any] = POLICY) -> str:
-        """Start a release of a flag to ``on``; returns its id."""
-        known = self.admin.get(f"{self._project}/policies/{policy['key']}").status_code == 200
-        if not known:
+        """Start a release of a flag to ``on``; return its id."""
+        exists = self.admin.get(f"{self._project}/policies/{policy['key']}").status_code == 200
+        if not exists:
             self.admin.post_ok(f"{self._project}/policies", policy)
-        asked = {"flag": key, "treatment": "on", "policy": policy["key"]}
-        return str(self.admin.post_ok(f"{self.at}/releases", asked)["id"])
+        body = {"flag": key, "treatment": "on", "policy": policy["key"]}
+        return str(self.admin.post_ok(f"{self.at}/releases", body)["id"])
 
     def evidence(self, release: str) -> Evidence:
         return self.server.store.evidence(self.project, ENVIRONMENT, release)
 
     def outcomes(self, release: str) -> int:
-        """How many operations of a release have been counted, in both arms."""
+        """Return how many ended operations of a release are counted, in both arms."""
         readings = self.evidence(release).readings
         return sum(each.control.outcomes + each.treatment.outcomes for each in readings)
 
     @property
     def reports(self) -> list[Any]:
-        """Every report that came from here, as it was sent."""
+        """All reports from this environment, as they were sent."""
         return self.server.reports.get(self.token, [])
 
     def receipt(self, key: str) -> dict[str, Any]:
-        """How far the kill of a flag has reached."""
+        """Return the receipt of a flag's kill."""
         document = cast(Mapping[str, Any], self.admin.get(f"{self.at}/flags/{key}").json)
         return cast(dict[str, Any], document["receipt"])
 
     def instances(self) -> list[dict[str, Any]]:
-        """SDK instances that reported here."""
+        """Return the SDK instances that reported here."""
         found = self.admin.get(f"{self.at}/instances").json or {}
         return cast(list[dict[str, Any]], found["items"])

@@ -1,4 +1,4 @@
-"""A server that is away, hangs, trickles, lies or is cut off costs nothing but freshness."""
+"""With a server that is away, hangs, trickles or lies, the application keeps its flags."""
 
 from __future__ import annotations
 
@@ -50,25 +50,25 @@ def certificate(tmp_path: Path) -> tuple[str, str]:
     return path, key
 
 
-def said(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """The levels of the client's lines."""
+def log_levels(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return the levels of the client's log lines."""
     return [record.levelname for record in caplog.records if record.name == "tidegate"]
 
 
 NEWER = {"schema": 99, "project": "p", "environment": "e", "version": 1}
 BAD: dict[str, Mode] = {
-    "refuses": bad_proxy.refusing,
+    "refuses": bad_proxy.refuse,
     "never answers": bad_proxy.black_hole,
-    "sends a head for ever": bad_proxy.trickling_head,
-    "sends a body for ever": bad_proxy.trickling_body,
-    "answers 500": bad_proxy.saying("500 Internal Server Error", {}),
-    "answers 401": bad_proxy.saying("401 Unauthorized", {}),
-    "answers something else": bad_proxy.saying("200 OK", b"<html>", "text/html"),
-    "sends no JSON": bad_proxy.streaming(b"event: snapshot\ndata: {oops\n\n", snapshot="oops"),
-    "sends a newer schema": bad_proxy.streaming(
+    "sends a head for ever": bad_proxy.trickle_head,
+    "sends a body for ever": bad_proxy.trickle_body,
+    "answers 500": bad_proxy.respond("500 Internal Server Error", {}),
+    "answers 401": bad_proxy.respond("401 Unauthorized", {}),
+    "answers something else": bad_proxy.respond("200 OK", b"<html>", "text/html"),
+    "sends no JSON": bad_proxy.stream_and_cut(b"event: snapshot\ndata: {oops\n\n", snapshot="oops"),
+    "sends a newer schema": bad_proxy.stream_and_cut(
         f"event: snapshot\ndata: {json.dumps(NEWER)}\n\n".encode(), snapshot=NEWER
     ),
-    "is cut in the middle of an event": bad_proxy.streaming(
+    "is cut in the middle of an event": bad_proxy.stream_and_cut(
         b'event: snapshot\ndata: {"schema": 1,', snapshot=[]
     ),
 }
@@ -79,18 +79,18 @@ def test_an_application_starts_with_its_defaults_and_recovers(
     proxy: Proxy, environment: Environment, caplog: pytest.LogCaptureFixture, how: str
 ) -> None:
     caplog.set_level(logging.INFO, "tidegate")
-    proxy.become(BAD[how])
+    proxy.switch_to(BAD[how])
     client = Client(proxy.url, environment.token)
     try:
-        soon(lambda: proxy.connections > 3, "it keeps trying")
+        soon(lambda: proxy.connections > 3, "the client keeps trying")
         assert client.boolean("checkout", False, ANA) is False
         assert client.boolean_details("checkout", False, ANA).error_code == "PROVIDER_NOT_READY"
         assert client.status().state == "starting"
-        assert said(caplog) == ["WARNING"]
-        proxy.become(bad_proxy.passing)
+        assert log_levels(caplog) == ["WARNING"]
+        proxy.switch_to(bad_proxy.pass_through)
         assert client.wait_until_ready(20)
         assert client.boolean("checkout", False, ANA) is True
-        soon(lambda: said(caplog) == ["WARNING", "INFO"], "it says so, once")
+        soon(lambda: log_levels(caplog) == ["WARNING", "INFO"], "each change is logged once")
     finally:
         client.close()
 
@@ -105,17 +105,20 @@ def test_a_running_application_keeps_its_flags_and_recovers(
         soon(lambda: client.status().state == "connected", "it is connected")
         caplog.set_level(logging.INFO, "tidegate")
         seen = proxy.connections
-        proxy.become(BAD[how])
+        proxy.switch_to(BAD[how])
         environment.target("checkout", default={"variant": "off"})
-        soon(lambda: proxy.connections > seen + 3, "it keeps trying")
-        soon(lambda: client.status().state == "stale", "it knows")
+        soon(lambda: proxy.connections > seen + 3, "the client keeps trying")
+        soon(lambda: client.status().state == "stale", "the client is stale")
         assert client.boolean("checkout", False, ANA) is True
-        proxy.become(bad_proxy.passing)
+        proxy.switch_to(bad_proxy.pass_through)
         soon(lambda: client.boolean("checkout", True, ANA) is False, "the change arrives")
         soon(lambda: client.status().state == "connected", "it is connected again")
-        # That a token is refused is said besides that the connection was cut.
+        # A refused token is logged in addition to the lost connection.
         warnings = 2 if how == "answers 401" else 1
-        soon(lambda: said(caplog) == ["WARNING"] * warnings + ["INFO"], "it says so, once")
+        soon(
+            lambda: log_levels(caplog) == ["WARNING"] * warnings + ["INFO"],
+            "each change is logged once",
+        )
     finally:
         client.close()
 
@@ -127,25 +130,25 @@ def test_an_untrusted_certificate_is_rejected(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO, "tidegate")
-    proxy.become(bad_proxy.untrusted(*certificate))
+    proxy.switch_to(bad_proxy.untrusted_tls(*certificate))
     client = Client(proxy.url.replace("http:", "https:"), environment.token)
     try:
-        soon(lambda: proxy.connections > 2, "it keeps trying")
+        soon(lambda: proxy.connections > 2, "the client keeps trying")
         assert client.status().state == "starting"
-        soon(lambda: said(caplog) == ["WARNING"], "it says so, once")
+        soon(lambda: log_levels(caplog) == ["WARNING"], "each change is logged once")
     finally:
         client.close()
 
 
 def test_a_silent_stream_is_replaced(proxy: Proxy, environment: Environment) -> None:
-    """The machine slept, and the other end has long gone: no byte comes, and no end."""
+    """After a suspend the other end is gone: no byte arrives, and no end of the stream."""
     text = f"event: snapshot\ndata: {json.dumps(environment.snapshot())}\n\n".encode()
-    proxy.become(bad_proxy.falling_silent(text))
+    proxy.switch_to(bad_proxy.stream_and_stay_silent(text))
     client = Client(proxy.url, environment.token)
     try:
         assert client.wait_until_ready(20)
-        soon(lambda: proxy.connections > 2, "it tries another one")
-        proxy.mode = bad_proxy.passing  # and whoever is connected stays in silence
+        soon(lambda: proxy.connections > 2, "the client opens another stream")
+        proxy.mode = bad_proxy.pass_through  # open connections stay silent
         environment.target("checkout", default={"variant": "off"})
         soon(lambda: client.boolean("checkout", True, ANA) is False, "the change arrives")
     finally:
@@ -153,15 +156,15 @@ def test_a_silent_stream_is_replaced(proxy: Proxy, environment: Environment) -> 
 
 
 def test_a_lower_version_is_applied(proxy: Proxy, environment: Environment) -> None:
-    """The server's store was restored from an older copy: what it says now holds."""
+    """The version is lower after the server's store is restored from a backup."""
     client = Client(proxy.url, environment.token)
     try:
         assert client.wait_until_ready(20)
         older = {**environment.snapshot(), "version": 1}
         older["flags"]["checkout"]["default"] = {"variant": "off"}
         text = f"id: 1\nevent: snapshot\ndata: {json.dumps(older)}\n\n".encode()
-        proxy.become(bad_proxy.streaming(text, snapshot=older))
-        soon(lambda: client.status().version == 1, "the older version is taken")
+        proxy.switch_to(bad_proxy.stream_and_cut(text, snapshot=older))
+        soon(lambda: client.status().version == 1, "the older version is applied")
         assert client.boolean("checkout", True, ANA) is False
     finally:
         client.close()
@@ -170,19 +173,19 @@ def test_a_lower_version_is_applied(proxy: Proxy, environment: Environment) -> N
 def test_a_kill_arrives_by_polling_when_streams_are_cut(
     proxy: Proxy, environment: Environment, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A proxy in between that cuts every stream: the flags still come, and stay fresh."""
+    """A proxy cuts every stream, and the flags still stay up to date."""
 
     def no_streams(proxy: Proxy, client: socket.socket) -> None:
-        head = bad_proxy.request(client)
+        head = bad_proxy.read_head(client)
         if b"/sdk/v1/stream" in head:
             return
-        server = proxy.reach()
+        server = proxy.connect()
         server.sendall(head.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
         while part := server.recv(65_536):
             client.sendall(part)
 
     caplog.set_level(logging.INFO, "tidegate")
-    proxy.become(no_streams)
+    proxy.switch_to(no_streams)
     client = Client(proxy.url, environment.token)
     try:
         assert client.wait_until_ready(20)
@@ -190,7 +193,7 @@ def test_a_kill_arrives_by_polling_when_streams_are_cut(
         environment.kill("checkout")
         soon(lambda: client.boolean("checkout", True, ANA) is False, "the kill arrives")
         assert client.status().state == "connected"
-        soon(lambda: said(caplog) == ["WARNING", "INFO"], "it says so, once")
+        soon(lambda: log_levels(caplog) == ["WARNING", "INFO"], "each change is logged once")
     finally:
         client.close()
 
@@ -200,7 +203,7 @@ def test_closing_does_not_wait_for_a_server_that_hangs(
 ) -> None:
     client = Client(proxy.url, environment.token)
     assert client.wait_until_ready(20)
-    proxy.become(bad_proxy.black_hole)
+    proxy.switch_to(bad_proxy.black_hole)
     monkeypatch.setattr(report_thread, "LAST_REPORT_SECONDS", 0.1)
     closed = threading.Thread(target=client.close)
     closed.start()
@@ -217,7 +220,7 @@ class TestWithACache:
         first = Client(proxy.url, environment.token, cache_path=path)
         assert first.wait_until_ready(20)
         first.close()
-        proxy.become(bad_proxy.black_hole)
+        proxy.switch_to(bad_proxy.black_hole)
         second = Client(proxy.url, environment.token, cache_path=path)
         try:
             assert second.wait_until_ready(0)
@@ -225,7 +228,7 @@ class TestWithACache:
             assert (details.value, details.reason) == (True, "STALE")
             assert second.status().state == "stale"
             environment.target("checkout", default={"variant": "off"})
-            proxy.become(bad_proxy.passing)
+            proxy.switch_to(bad_proxy.pass_through)
             soon(lambda: second.boolean("checkout", True, ANA) is False, "the change arrives")
             assert second.boolean_details("checkout", True, ANA).reason == "STATIC"
         finally:
@@ -236,11 +239,11 @@ class TestWithACache:
     ) -> None:
         path = tmp_path / "flags"
         path.write_bytes(b"\x00" * 100)
-        proxy.become(bad_proxy.black_hole)
+        proxy.switch_to(bad_proxy.black_hole)
         client = Client(proxy.url, environment.token, cache_path=path)
         try:
             assert client.boolean("checkout", False, ANA) is False
-            proxy.become(bad_proxy.passing)
+            proxy.switch_to(bad_proxy.pass_through)
             assert client.wait_until_ready(20)
         finally:
             client.close()
@@ -277,8 +280,8 @@ def test_the_token_is_not_logged(
     proxy: Proxy, environment: Environment, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    proxy.become(bad_proxy.saying("401 Unauthorized", {}))
+    proxy.switch_to(bad_proxy.respond("401 Unauthorized", {}))
     client: Any = Client(proxy.url, environment.token)
-    soon(lambda: proxy.connections > 3, "it keeps trying")
+    soon(lambda: proxy.connections > 3, "the client keeps trying")
     client.close()
     assert environment.token not in caplog.text

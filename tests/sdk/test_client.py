@@ -1,4 +1,4 @@
-"""What a client promises: it never blocks, never raises, and says how it stands."""
+"""A client never blocks, never raises, and reports its state."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ ANN = Context("ann")
 
 @pytest.fixture
 def hanging(environment: Environment) -> Iterator[Proxy]:
-    """A server that takes connections and never answers."""
+    """A server that accepts connections and never answers."""
     proxy = Proxy(environment.url)
-    proxy.become(bad_proxy.black_hole)
+    proxy.switch_to(bad_proxy.black_hole)
     yield proxy
     proxy.close()
 
@@ -64,7 +64,7 @@ def test_starting_does_not_wait_for_the_server(hanging: Proxy, environment: Envi
     try:
         assert client.boolean("checkout", True, ANN) is True
         assert client.wait_until_ready(0.05) is False
-        soon(lambda: hanging.connections > 0, "it has tried meanwhile")
+        soon(lambda: hanging.connections > 0, "the client tries to connect")
     finally:
         client.close()
 
@@ -166,7 +166,7 @@ def test_an_offline_client_needs_a_valid_snapshot() -> None:
         Client.offline(a_snapshot(a_flag("a", type="colour")))
 
 
-# Asking
+# Evaluations
 
 
 def test_each_type_has_a_method(many: Client) -> None:
@@ -203,8 +203,8 @@ def test_details_give_the_reason(many: Client) -> None:
     assert "'boolean' is a boolean flag" in str(wrong.error_message)
 
 
-class Furious(Mapping[str, Any]):
-    """Attributes that raise whatever is asked."""
+class Raising(Mapping[str, Any]):
+    """Attributes whose every method raises."""
 
     def __getitem__(self, key: str) -> Any:
         raise ZeroDivisionError(key)
@@ -216,13 +216,13 @@ class Furious(Mapping[str, Any]):
         raise ZeroDivisionError
 
 
-def furious() -> Context:
+def raising_context() -> Context:
     context = Context("ann")
-    context.attributes = Furious()
+    context.attributes = Raising()
     return context
 
 
-class FuriousKey:
+class RaisingKey:
     def __hash__(self) -> int:
         raise ZeroDivisionError
 
@@ -230,13 +230,13 @@ class FuriousKey:
 @pytest.mark.parametrize(
     ("key", "context"),
     [
-        ("targeted", furious()),
+        ("targeted", raising_context()),
         ("targeted", "ann"),
         ("targeted", {"targetingKey": "ann"}),
         ("targeted", 7),
         (["checkout"], ANN),
         (None, ANN),
-        (FuriousKey(), ANN),
+        (RaisingKey(), ANN),
         (7, ANN),
     ],
     ids=lambda each: type(each).__name__,
@@ -261,7 +261,7 @@ def test_no_evaluation_raises(key: Any, context: Any) -> None:
 
 @pytest.mark.parametrize("key", ["\ud800", "ann\udfff", "😀\ud83d"], ids=ascii)
 def test_a_targeting_key_that_is_not_text_counts_as_missing(key: str) -> None:
-    """JSON and headers can bring one, and the hash function would crash the process."""
+    """JSON and headers can contain one, and the hash function would crash the process."""
     flags = [
         a_flag("half", release=a_release((50, []))),
         a_flag("open", release=a_release((100, []), id="rel_2")),
@@ -295,18 +295,18 @@ def test_a_salt_that_is_not_text_makes_only_its_flag_unreadable() -> None:
     assert client.boolean("plain", False, ANN) is True
 
 
-# How it stands
+# Status and events
 
 
 def test_the_status_of_a_connected_client(environment: Environment, connect: Connect) -> None:
     environment.flag("checkout")
     client = connect()
-    soon(lambda: client.status().state == "connected", "it is connected")
+    soon(lambda: client.status().state == "connected", "the client is connected")
     status = client.status()
     assert status.version == environment.version
     assert status.age is not None
     assert status.age >= 0
-    soon(lambda: len(environment.instances()) == 1, "it reports")
+    soon(lambda: len(environment.instances()) == 1, "the client reports")
     assert environment.instances()[0]["id"] == status.instance
     assert status.dropped == 0
     client.close()
@@ -315,18 +315,18 @@ def test_the_status_of_a_connected_client(environment: Environment, connect: Con
 
 def test_a_change_arrives(environment: Environment, client: Client) -> None:
     environment.flag("checkout")
-    soon(lambda: client.boolean("checkout", True, ANN) is False, "a new flag")
+    soon(lambda: client.boolean("checkout", True, ANN) is False, "the new flag arrives")
     environment.target("checkout", default={"variant": "on"})
-    soon(lambda: client.boolean("checkout", False, ANN) is True, "an edit")
+    soon(lambda: client.boolean("checkout", False, ANN) is True, "the edit arrives")
     environment.kill("checkout")
-    soon(lambda: client.boolean("checkout", True, ANN) is False, "a kill")
+    soon(lambda: client.boolean("checkout", True, ANN) is False, "the kill arrives")
     assert client.boolean_details("checkout", True, ANN).metadata["killed"] is True
     environment.restore("checkout")
-    soon(lambda: client.boolean("checkout", False, ANN) is True, "a restore")
+    soon(lambda: client.boolean("checkout", False, ANN) is True, "the restore arrives")
     environment.delete("checkout")
     soon(
         lambda: client.boolean_details("checkout", True, ANN).error_code == "FLAG_NOT_FOUND",
-        "a deletion",
+        "the deletion arrives",
     )
 
 
@@ -342,12 +342,15 @@ def test_a_listener_is_notified_and_may_raise(
     client.listen(fail)
     forget = client.listen(heard.append)
     environment.flag("checkout")
-    soon(lambda: bool(heard), "it is told")
+    soon(lambda: bool(heard), "the listener is notified")
     assert heard == [ClientEvent("changed", frozenset({"checkout"}))]
     assert "a listener failed" in caplog.text
     forget()
     environment.kill("checkout")
-    soon(lambda: client.boolean_details("checkout", True, ANN).metadata != {}, "it goes on")
+    soon(
+        lambda: client.boolean_details("checkout", True, ANN).metadata != {},
+        "the kill is evaluated",
+    )
     soon(lambda: client.status().version == environment.version, "the kill arrived")
     assert len(heard) == 1
 
@@ -356,7 +359,7 @@ def test_a_late_listener_is_notified_of_the_present_problem(environment: Environ
     client = Client(environment.url, "wrong")
     heard: list[ClientEvent] = []
     try:
-        soon(lambda: client._lifecycle.connection.problem is not None, "refused")
+        soon(lambda: client._lifecycle.connection.problem is not None, "the token is refused")
         client.listen(heard.append)
         assert heard == [ClientEvent("refused", message="the token is refused (401)")]
     finally:
@@ -384,4 +387,4 @@ def test_threads_evaluate_while_flags_change(environment: Environment, client: C
     for thread in threads:
         thread.join()
     assert errors == {None}
-    soon(lambda: client.boolean("checkout", False, ANN) is True, "the last change")
+    soon(lambda: client.boolean("checkout", False, ANN) is True, "the last change arrives")

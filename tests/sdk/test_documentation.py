@@ -1,4 +1,4 @@
-"""The code on the SDK's page works as it is written, against a real server."""
+"""The code on the SDK's page works as written, with a real server."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Names = dict[str, Any]
 
 
 def sections() -> dict[str, list[str]]:
-    """The page's pieces of code under their headings."""
+    """Return the page's code blocks by heading."""
     parts = re.split(r"^##+ (.+)\n", PAGE.read_text(), flags=re.MULTILINE)
     titled = zip(parts[1::2], parts[2::2], strict=True)
     return {title: blocks for title, text in titled if (blocks := BLOCK.findall(text))}
@@ -63,8 +63,8 @@ def browse_asgi(names: Names) -> None:
     asyncio.run(browse())
 
 
-def nothing_more(names: Names) -> None:
-    """The piece of code does its work when it is run."""
+def do_nothing(names: Names) -> None:
+    """Do nothing: the code block itself does the work."""
 
 
 def forget_provider(names: Names) -> None:
@@ -75,10 +75,10 @@ RECIPES: dict[str, tuple[Callable[[Names], None], int]] = {
     "Flask": (browse_wsgi, 1),
     "Any WSGI application": (browse_wsgi, 1),
     "FastAPI, Starlette and any ASGI application": (browse_asgi, 1),
-    "Anything else": (nothing_more, 2),
+    "Anything else": (do_nothing, 2),
     "OpenFeature": (forget_provider, 1),
 }
-"""How each recipe is tried, and how many operations that makes."""
+"""How each recipe is used, and how many operations that makes."""
 
 PROGRAMS = {
     "Django": """
@@ -110,12 +110,12 @@ assert client.wait_until_ready(20)
 assert charge.apply(kwargs={"user": "user-1"}).get() in ("new", "old")
 """,
 }
-"""Recipes of several files, and a program that uses them."""
+"""Recipes with several files, and a program that uses each."""
 
 
 @pytest.fixture
 def release(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A release of the page's flag, where the environment's variables point to."""
+    """Start a release of the page's flag, and set the SDK's environment variables."""
     environment.flag("new-checkout")
     monkeypatch.setenv("TIDEGATE_URL", environment.url)
     monkeypatch.setenv("TIDEGATE_TOKEN", environment.token)
@@ -124,7 +124,7 @@ def release(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.fixture
 def names() -> Iterator[Names]:
-    """The names that a piece of code defines; its clients are closed in the end."""
+    """The names that a code block defines; its clients are closed at the end."""
     names: Names = {"__name__": "page"}
     yield names
     for value in names.values():
@@ -136,7 +136,7 @@ def run(code: str, names: Names) -> None:
     exec(compile(code, str(PAGE), "exec", dont_inherit=True), names)
 
 
-def test_every_piece_of_code_is_tried_here() -> None:
+def test_every_code_block_is_tested() -> None:
     assert sorted(SECTIONS) == sorted([*GUIDE, *RECIPES, *PROGRAMS])
 
 
@@ -164,7 +164,7 @@ def test_the_tests_on_the_page_pass(pytester: pytest.Pytester) -> None:
 
 
 @pytest.mark.parametrize("title", RECIPES)
-def test_a_recipe_counts_the_work_that_it_says(
+def test_a_recipe_counts_its_operations(
     title: str, environment: Environment, release: str, names: Names,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -183,7 +183,7 @@ def ready(client: Client) -> Client:
 
 
 @pytest.mark.parametrize("title", PROGRAMS)
-def test_a_recipe_of_several_files_counts_the_work(
+def test_a_recipe_of_several_files_counts_its_operation(
     title: str, environment: Environment, release: str, tmp_path: Path
 ) -> None:
     for code in SECTIONS[title]:

@@ -1,4 +1,4 @@
-"""After os.fork() a child is an instance of its own, and nothing is counted twice or lost."""
+"""After os.fork() a child is its own instance, and nothing is counted twice or lost."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def until(condition):
         assert time.monotonic() < deadline
         time.sleep(0.01)
 
-def say(**what):
-    os.write(1, (json.dumps(what) + "\\n").encode())
+def say(**values):
+    os.write(1, (json.dumps(values) + "\\n").encode())
 
 def work(name, times):
     for number in range(times):
@@ -50,7 +50,7 @@ assert client.wait_until_ready(20)
 
 
 class Program:
-    """A program that forks, in a process of its own."""
+    """A program that forks, run in another process."""
 
     def __init__(self, environment: Environment, text: str) -> None:
         self._process = subprocess.Popen(
@@ -62,18 +62,18 @@ class Program:
         )
 
     def next(self) -> Any:
-        """The next thing that one of its processes says."""
+        """Return the next line that one of its processes prints."""
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         assert line, self._process.communicate()[1]
         return json.loads(line)
 
     def ended(self) -> bool:
-        """Whether its first process has ended."""
+        """Return whether its first process has ended."""
         return self._process.poll() is not None
 
     def end(self) -> list[Any]:
-        """Wait for its end; returns what it said that nobody has read."""
+        """Wait for its end; return the lines that were not read."""
         out, err = self._process.communicate(timeout=60)
         assert (self._process.returncode, err) == (0, "")
         return [json.loads(line) for line in out.splitlines()]
@@ -85,7 +85,7 @@ def release(environment: Environment) -> str:
 
 
 def counted(environment: Environment, release: str) -> tuple[int, int, int]:
-    """Operations that ended, those with an error, and distinct users of those."""
+    """Return operations that ended, those with an error, and their distinct users."""
     arms = [
         arm
         for reading in environment.evidence(release).readings
@@ -120,7 +120,7 @@ wait()
     assert [each["ready"] for each in said] == [True] * 4
     assert [each["error"] for each in said] == [None] * 4
     assert len({each["instance"] for each in said}) == 4
-    # Asking outside of an operation is no outcome.
+    # An evaluation outside of an operation has no outcome.
     assert counted(environment, id) == (80, 16, 16)
     assert {each["id"] for each in environment.instances()} == {each["instance"] for each in said}
 
@@ -171,7 +171,7 @@ with client.operation(tidegate.Context("ann")) as operation:
 
 
 def test_a_fork_while_other_threads_count_and_report(environment: Environment) -> None:
-    """Locks that other threads hold at that moment are held for ever in the child's copy."""
+    """A lock that another thread holds at the fork is never released in the child."""
     id = release(environment)
     program = Program(
         environment,

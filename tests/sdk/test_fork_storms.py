@@ -1,4 +1,4 @@
-"""Forks at every moment and of every kind, for as long as it takes: the totals stay exact."""
+"""Totals stay exact with forks of every kind at every moment."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def keep_reporting():
         time.sleep(random.uniform(0, 0.01))
 
 def descend(name, depth):
-    # A worker, some of whose children are forked by another thread, and theirs again.
+    # Fork two children, one of them from another thread; each does the same.
     mine = []
 
     def one(number):
@@ -54,7 +54,7 @@ for round in range(12):
     time.sleep(random.uniform(0, 0.02))
 stop.set()
 """
-"""In each round: two by the parent, and three by each of 2 + 4 + 8 descendants."""
+"""Operations in each round: two by the parent, three by each of 2 + 4 + 8 descendants."""
 
 
 def test_nested_forks_while_reports_and_changes_go_on(
@@ -66,13 +66,13 @@ def test_nested_forks_while_reports_and_changes_go_on(
     number = 0
 
     def done() -> bool:
-        # All the while snapshots are applied.
+        # During the storm snapshots are applied.
         nonlocal number
         number += 1
         environment.target("banner", default={"variant": ("on", "off")[number % 2]})
         return program.ended()
 
-    until(done, "the storm is over", 120)
+    until(done, "the program has ended", 120)
     assert program.end() == [{"done": True}]
     assert counted(environment, id)[0] == 12 * (2 + 3 * (2 + 4 + 8))
 
@@ -146,7 +146,7 @@ def test_workers_of_a_pool_are_recycled(environment: Environment, connect: Conne
         pool.close()
         pool.join()
     assert len(set(instances)) >= 200 // 7
-    until(lambda: environment.outcomes(id) == 200, "all is counted")
+    until(lambda: environment.outcomes(id) == 200, "all operations are counted")
 
 
 def begin_and_work(address: tuple[str, str, int]) -> None:
@@ -167,4 +167,4 @@ def test_clients_made_in_pool_workers_report_when_the_workers_end(
         pool.map(begin_and_work, asked, chunksize=1)
         pool.close()
         pool.join()
-    until(lambda: environment.outcomes(id) == 16, "all is counted")
+    until(lambda: environment.outcomes(id) == 16, "all operations are counted")

@@ -1,4 +1,4 @@
-"""Under servers that fork, every worker works for itself and all of it is counted, exactly."""
+"""Under servers that fork, every worker is its own instance and all counts are exact."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ROOT = Path(__file__).resolve().parents[2]
 APPLICATION = "tests.sdk.forked:application"
 WORKERS = 2
 LIFETIME = 15
-"""After so many requests a worker is replaced, where that is tried."""
+"""The number of requests after which a worker is replaced, in tests of that."""
 
 PATIENCE = 60.0
 
@@ -48,7 +48,7 @@ UWSGI = {
     "with threads": ["--threads", "4"],
 }
 QUICK = ["sync preloaded", "gthread", "as it is"]
-"""What the default run tries; the others are tried by the long one."""
+"""The kinds that every run tests; the others are tested by long runs."""
 
 
 def all_of(kinds: dict[str, list[str]]) -> list[Any]:
@@ -57,7 +57,7 @@ def all_of(kinds: dict[str, list[str]]) -> list[Any]:
 
 @dataclass
 class Served:
-    """A server with workers, and the requests that it has answered."""
+    """A server with workers, and the number of requests it has answered."""
 
     environment: Environment
     release: str
@@ -80,7 +80,7 @@ class Served:
         return found
 
     def work(self, times: int) -> list[dict[str, Any]]:
-        """Requests, each from another user and each a unit of work in the release."""
+        """Send requests, each from another user and each an operation in the release."""
         done = []
         for _ in range(times):
             done.append(self.get(f"/work?user-{next(self.users)}"))
@@ -102,7 +102,7 @@ class Served:
         return self.environment.outcomes(self.release)
 
     def stop(self) -> None:
-        """Ask it to end, and wait until it has."""
+        """Stop the server, and wait for its end."""
         self.process.send_signal(signal.SIGTERM)
         self.process.wait(PATIENCE)
 
@@ -162,7 +162,7 @@ def uwsgi(*options: str) -> Callable[[int], list[str]]:
         return [
             *(program, "--http-socket", f"127.0.0.1:{port}", "--master", "--need-app"),
             *("--processes", str(WORKERS), "--enable-threads"),
-            # Else a stop interrupts who is still closing a request, and no exit handler runs.
+            # Else a stop interrupts workers that close a request, and no exit handler runs.
             *("--hook-master-start", "unix_signal:15 gracefully_kill_them_all"),
             *("--home", sys.prefix, "--pythonpath", str(ROOT)),
             *(options if "--module" in options else ("--module", APPLICATION, *options)),
@@ -172,63 +172,65 @@ def uwsgi(*options: str) -> Callable[[int], list[str]]:
 
 
 def check_worker_lives(server: Served) -> None:
-    """What every server with workers must go through with nothing lost."""
+    """Check that nothing is lost when workers serve, are killed and stop."""
     seen: dict[int, str] = {}
 
-    def everybody_answered() -> bool:
-        for said in server.work(10):
-            seen[said["pid"]] = said["instance"]
+    def all_answered() -> bool:
+        for answer in server.work(10):
+            seen[answer["pid"]] = answer["instance"]
         return len(seen) == WORKERS
 
-    until(everybody_answered, "all workers answer")
+    until(all_answered, "all workers answer")
     assert len(set(seen.values())) == WORKERS, "every worker is an instance of its own"
-    until(lambda: server.counted() == server.answered, "all is acknowledged")
+    until(lambda: server.counted() == server.answered, "all counts are acknowledged")
     reported = {each["pid"]: each["id"] for each in server.environment.instances()}
-    assert seen.items() <= reported.items(), "and reports as what it says it is"
+    assert seen.items() <= reported.items(), "and reports under the instance id in its status"
 
-    # Whoever is killed has reported it all; nothing of it is lost, nothing comes twice.
+    # The killed worker has reported everything; nothing is lost or counted twice.
     victim = next(iter(seen))
     os.kill(victim, signal.SIGKILL)
     replaced: set[int] = set()
 
-    def somebody_took_its_place() -> bool:
+    def replaced_by_new_worker() -> bool:
         try:
-            replaced.update(said["pid"] for said in server.work(5))
+            replaced.update(answer["pid"] for answer in server.work(5))
         except (OSError, http.client.HTTPException):
-            return False  # it was in the middle of being replaced
+            return False  # the worker is being replaced
         return len(replaced - {victim}) >= WORKERS
 
-    until(somebody_took_its_place, "a new worker takes its place")
+    until(replaced_by_new_worker, "a new worker takes its place")
 
     server.environment.kill("banner")
     aware: dict[int, str] = {}
 
-    def everybody_knows() -> bool:
-        aware.update({said["pid"]: said["instance"] for said in server.work(5) if said["killed"]})
+    def all_see_kill() -> bool:
+        aware.update(
+            {answer["pid"]: answer["instance"] for answer in server.work(5) if answer["killed"]}
+        )
         return len(aware) >= WORKERS
 
-    def everybody_said_so() -> bool:
+    def all_in_receipt() -> bool:
         receipt = server.environment.receipt("banner")
         return receipt["applied"] >= WORKERS and not set(aware.values()) & set(receipt["waiting"])
 
-    until(everybody_knows, "every worker sees the kill")
-    until(everybody_said_so, "the receipt has every worker")
+    until(all_see_kill, "every worker sees the kill")
+    until(all_in_receipt, "the receipt has every worker")
     server.stop()
     assert server.counted() == server.answered, server.log.read_text()
 
 
 def check_recycled_workers(server: Served) -> None:
-    """Work until workers have been replaced for their age, and end."""
+    """Check that nothing is lost when workers are replaced because of their age."""
     answers: Counter[int] = Counter()
 
-    def others_work() -> bool:
-        answers.update(said["pid"] for said in server.work(1))
-        # Those who go on from here: uWSGI's do not hear a stop while they begin. One of them
-        # was asked before whether it is ready.
+    def new_workers_serve() -> bool:
+        answers.update(answer["pid"] for answer in server.work(1))
+        # Workers that are past their start, when uWSGI's would miss a stop. One of them also
+        # answered the request for /ready.
         settled = [pid for pid, count in answers.items() if count < LIFETIME - 1]
         return len(answers) > WORKERS and len(settled) >= WORKERS
 
-    until(others_work, "workers are recycled")
+    until(new_workers_serve, "workers are recycled")
     server.stop()
     assert server.counted() == server.answered, server.log.read_text()
 
@@ -276,9 +278,9 @@ def test_uwsgi_workers_connect_even_if_another_library_replaces_the_hook(
         check_worker_lives(server)
 
 
-def far_away(proxy: Proxy, client: socket.socket) -> None:
-    """Pass everything on, but take time for it, and drop what its sender does not stay for."""
-    server = proxy.reach()
+def slow_network(proxy: Proxy, client: socket.socket) -> None:
+    """Pass everything on slowly, and drop it if the sender disconnects."""
+    server = proxy.connect()
 
     def back() -> None:
         with contextlib.suppress(OSError):
@@ -297,9 +299,9 @@ def far_away(proxy: Proxy, client: socket.socket) -> None:
 
 @pytest.mark.long
 def test_a_stop_does_not_cut_short_what_is_ending(environment: Environment, tmp_path: Path) -> None:
-    """uWSGI's handler ends a worker that is ending already, and its last report with it."""
+    """uWSGI's handler would end a worker before its last report."""
     proxy = Proxy(environment.url)
-    proxy.become(far_away)
+    proxy.switch_to(slow_network)
     command = uwsgi(
         "--module",
         "tests.sdk.decorated:application",
@@ -309,8 +311,8 @@ def test_a_stop_does_not_cut_short_what_is_ending(environment: Environment, tmp_
         "0",
     )
     with served(environment, tmp_path / "log", command, proxy.url) as server:
-        until(lambda: bool(server.work(1)) and b"Seeya" in server.log.read_bytes(), "one ends")
-        until(lambda: b"exit handlers" in server.log.read_bytes(), "it comes to its exit handlers")
+        until(lambda: bool(server.work(1)) and b"Seeya" in server.log.read_bytes(), "a worker ends")
+        until(lambda: b"exit handlers" in server.log.read_bytes(), "it runs its exit handlers")
         server.stop()
         assert server.counted() == server.answered, server.log.read_text()
     proxy.close()

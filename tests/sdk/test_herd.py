@@ -1,4 +1,4 @@
-"""Five hundred clients whose server restarts come back one after the other, not all at once."""
+"""Five hundred clients reconnect spread over time after a restart of their server."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CLIENTS = 500
 DOWN_SECONDS = 2.0
 SLICE_SECONDS = 0.1
 SHARE = 0.25
-"""The busiest tenth of a second takes less than this share of the clients."""
+"""In the busiest tenth of a second less than this share of the clients connects."""
 
 STREAM = (
     b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
@@ -30,10 +30,10 @@ UNCHANGED = b"HTTP/1.1 304 Not Modified\r\nConnection: close\r\n\r\n"
 
 
 class RestartingServer:
-    """Streams one snapshot to everybody, and notes when each of them came."""
+    """Streams one snapshot to every client, and notes when each of them connected."""
 
     def __init__(self) -> None:
-        self.came: list[float] = []
+        self.connected_at: list[float] = []
         self.port = 0
         self._loop = asyncio.new_event_loop()
         self._writers: set[asyncio.StreamWriter] = set()
@@ -46,7 +46,7 @@ class RestartingServer:
         asyncio.run_coroutine_threadsafe(self._start(), self._loop).result(10)
 
     def stop(self) -> None:
-        """Refuse who comes, and cut the connections that there are."""
+        """Refuse new connections, and cut the open ones."""
         asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result(10)
 
     def close(self) -> None:
@@ -72,7 +72,7 @@ class RestartingServer:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
             head = await reader.readuntil(b"\r\n\r\n")
             if b"/sdk/v1/stream" in head:
-                self.came.append(time.monotonic())
+                self.connected_at.append(time.monotonic())
                 writer.write(STREAM)
                 await reader.read()
             else:
@@ -91,8 +91,8 @@ def server() -> Iterator[RestartingServer]:
 
 def wait_until_all_connected(server: RestartingServer) -> None:
     deadline = time.monotonic() + 120
-    while len(server.came) < CLIENTS:
-        assert time.monotonic() < deadline, f"{len(server.came)} of {CLIENTS} came"
+    while len(server.connected_at) < CLIENTS:
+        assert time.monotonic() < deadline, f"{len(server.connected_at)} of {CLIENTS} connected"
         time.sleep(0.05)
 
 
@@ -103,11 +103,11 @@ def test_clients_reconnect_spread_over_time_after_a_restart(server: RestartingSe
         wait_until_all_connected(server)
         assert all(client.wait_until_ready(60) for client in clients)
         server.stop()
-        server.came.clear()
+        server.connected_at.clear()
         time.sleep(DOWN_SECONDS)
         server.start()
         wait_until_all_connected(server)
-        slices = Counter(int(moment / SLICE_SECONDS) for moment in server.came)
+        slices = Counter(int(moment / SLICE_SECONDS) for moment in server.connected_at)
         assert max(slices.values()) < SHARE * CLIENTS, sorted(slices.items())
         assert all(client.boolean("checkout", False) for client in clients)
     finally:

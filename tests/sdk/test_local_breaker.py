@@ -1,4 +1,4 @@
-"""A treatment that fails while the server is away is closed here, and only until it is back."""
+"""A release whose treatment fails while the server is away is closed here until it is back."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ from tests.waiting import soon
 pytestmark = pytest.mark.usefixtures("impatient")
 
 GUARDED: dict[str, Any] = {**POLICY, "key": "guarded", "local_breaker": True}
-"""Half of everyone gets the treatment at first."""
+"""In the first stage half of the users get the treatment."""
 
 Start = Callable[..., Client]
 
 
 class Visitors:
-    """Users who come once each."""
+    """Users with one operation each."""
 
     def __init__(self, client: Client, *flags: str) -> None:
         self._client = client
@@ -45,7 +45,7 @@ class Visitors:
         self.treated = 0
 
     def come(self, number: int = 20, fail: bool = True) -> None:
-        """So many users work; those who get a treatment fail."""
+        """Run operations of new users; with ``fail`` those of the treatment fail."""
         for _ in range(number):
             with self._client.operation(Context(f"user-{next(self._numbers)}")) as operation:
                 found = [self._client.boolean(flag, False) for flag in self._flags]
@@ -64,7 +64,7 @@ def proxy(environment: Environment) -> Iterator[Proxy]:
 
 @pytest.fixture
 def start(proxy: Proxy, environment: Environment) -> Iterator[Start]:
-    """Starts clients behind the proxy, and closes them in the end."""
+    """Start clients behind the proxy; they are closed at the end of the test."""
     clients: list[Client] = []
 
     def start(**more: Any) -> Client:
@@ -73,29 +73,29 @@ def start(proxy: Proxy, environment: Environment) -> Iterator[Start]:
         return client
 
     yield start
-    proxy.become(bad_proxy.passing)
+    proxy.switch_to(bad_proxy.pass_through)
     for client in clients:
         client.close()
 
 
 def connected(client: Client) -> Client:
-    soon(lambda: client.status().state == "connected", "it is connected")
+    soon(lambda: client.status().state == "connected", "the client is connected")
     return client
 
 
 def serves(client: Client, key: str = "checkout") -> set[bool]:
-    """What fifty users get."""
+    """Return the values that fifty users get."""
     return {client.boolean(key, False, Context(f"somebody-{number}")) for number in range(50)}
 
 
 def closed_here(client: Client) -> float:
-    """What the client's metrics say."""
+    """Return the metric of releases closed here."""
     samples = [sample for metric in ClientCollector(client).collect() for sample in metric.samples]
     return next(each.value for each in samples if each.name == "tidegate_client_closed_here")
 
 
-def closed(client: Client, visitors: Visitors) -> None:
-    """Users come and fail until the release is closed here."""
+def fail_until_closed(client: Client, visitors: Visitors) -> None:
+    """Let users fail until the release is closed here."""
 
     def look() -> bool:
         visitors.come()
@@ -105,17 +105,17 @@ def closed(client: Client, visitors: Visitors) -> None:
 
 
 def cut_off(proxy: Proxy, start: Start, **more: Any) -> Client:
-    """A client that was connected, lost the server, and closed the release for itself."""
+    """Return a client that lost the server and closed the release."""
     client = connected(start(**more))
-    proxy.become(bad_proxy.refusing)
-    closed(client, Visitors(client, "checkout"))
+    proxy.switch_to(bad_proxy.refuse)
+    fail_until_closed(client, Visitors(client, "checkout"))
     return client
 
 
 AWAY: dict[str, Mode] = {
-    "is gone": bad_proxy.refusing,
+    "is gone": bad_proxy.refuse,
     "never answers": bad_proxy.black_hole,
-    "refuses the token": bad_proxy.saying("401 Unauthorized", {}),
+    "refuses the token": bad_proxy.respond("401 Unauthorized", {}),
 }
 
 
@@ -134,8 +134,8 @@ def test_a_release_that_fails_during_an_outage_is_closed_and_reported_later(
     visitors = Visitors(client, "checkout")
     assert serves(client) == {True, False}
     caplog.set_level(logging.INFO, "tidegate")
-    proxy.become(AWAY[how])
-    closed(client, visitors)
+    proxy.switch_to(AWAY[how])
+    fail_until_closed(client, visitors)
 
     assert client.status().closed_here == {"checkout"}
     assert closed_here(client) == 1
@@ -146,13 +146,13 @@ def test_a_release_that_fails_during_an_outage_is_closed_and_reported_later(
         "the release of checkout is closed here until the server answers again: "
     )
 
-    proxy.become(bad_proxy.passing)
+    proxy.switch_to(bad_proxy.pass_through)
     connected(client)
     assert not client.status().closed_here
     assert serves(client) == {True, False}
-    soon(lambda: environment.evidence(release).trips.count == 1, "the trip is told of")
+    soon(lambda: environment.evidence(release).trips.count == 1, "the trip is reported")
     assert environment.evidence(release).trips.milliseconds >= 0
-    # What failed meanwhile arrives, too, and nothing of it twice.
+    # Failures during the outage are counted, and none twice.
     treatment = environment.evidence(release).readings[0].treatment
     assert treatment.failing == treatment.errors == visitors.treated
 
@@ -163,15 +163,15 @@ def test_users_of_a_closed_release_are_no_evidence(
     release = environment.release("checkout", GUARDED)
     client = connected(start())
     visitors = Visitors(client, "checkout")
-    proxy.become(bad_proxy.refusing)
-    closed(client, visitors)
+    proxy.switch_to(bad_proxy.refuse)
+    fail_until_closed(client, visitors)
     counted = client._reporter.take_window()[0]
     visitors.come(200)
 
     assert client._reporter.take_window()[0] == counted
-    proxy.become(bad_proxy.passing)
+    proxy.switch_to(bad_proxy.pass_through)
     (arms,) = counted.values()
-    soon(lambda: environment.outcomes(release) == sum(arms), "what ended before has arrived")
+    soon(lambda: environment.outcomes(release) == sum(arms), "earlier operations are reported")
 
 
 def test_a_release_whose_policy_does_not_allow_it_stays_open(
@@ -181,8 +181,8 @@ def test_a_release_whose_policy_does_not_allow_it_stays_open(
     environment.release("checkout", GUARDED)
     environment.release("banner", POLICY)
     client = connected(start())
-    proxy.become(bad_proxy.refusing)
-    closed(client, Visitors(client, "checkout", "banner"))
+    proxy.switch_to(bad_proxy.refuse)
+    fail_until_closed(client, Visitors(client, "checkout", "banner"))
 
     assert client.status().closed_here == {"checkout"}
     assert serves(client, "banner") == {True, False}
@@ -192,7 +192,7 @@ def test_while_connected_only_the_server_decides(environment: Environment, start
     release = environment.release("checkout", GUARDED)
     client = connected(start())
     Visitors(client, "checkout").come(300)
-    soon(lambda: environment.outcomes(release) == 300, "the server knows")
+    soon(lambda: environment.outcomes(release) == 300, "the operations are reported")
 
     assert not any(thread.name == "tidegate-breaker" for thread in threading.enumerate())
     assert serves(client) == {True, False}
@@ -203,8 +203,8 @@ def test_a_treatment_that_works_stays_open_through_an_outage(
 ) -> None:
     environment.release("checkout", GUARDED)
     client = connected(start())
-    proxy.become(bad_proxy.refusing)
-    soon(lambda: client.status().state == "stale", "it knows")
+    proxy.switch_to(bad_proxy.refuse)
+    soon(lambda: client.status().state == "stale", "the client is stale")
     visitors = Visitors(client, "checkout")
     windows = []
     look = client._reporter.take_window
@@ -229,7 +229,7 @@ def test_the_next_start_without_the_server_uses_the_servers_flags(
     second = start(cache_path=tmp_path / "flags.json")
 
     assert serves(second) == {True, False}
-    closed(second, Visitors(second, "checkout"))
+    fail_until_closed(second, Visitors(second, "checkout"))
     assert serves(second) == {False}
 
 
@@ -241,12 +241,12 @@ def test_changes_made_during_the_outage_apply_afterwards(
     client = cut_off(proxy, start)
     environment.target("banner", default={"variant": "on"})
     environment.kill("checkout")
-    proxy.become(bad_proxy.passing)
+    proxy.switch_to(bad_proxy.pass_through)
     soon(lambda: client.boolean("banner", False), "the change has arrived")
 
     assert client.boolean_details("checkout", False).metadata["killed"] is True
     environment.restore("checkout")
-    soon(lambda: serves(client) == {True, False}, "it is open again")
+    soon(lambda: serves(client) == {True, False}, "the release is open again")
 
 
 def test_a_release_killed_during_the_outage_does_not_open_in_between(
@@ -265,9 +265,9 @@ def test_a_release_killed_during_the_outage_does_not_open_in_between(
 
     breaker._apply_flags = applied
     environment.kill("checkout")
-    proxy.become(bad_proxy.passing)
+    proxy.switch_to(bad_proxy.pass_through)
     connected(client)
-    soon(lambda: bool(killed), "the server speaks")
+    soon(lambda: bool(killed), "the server's flags are applied")
     assert killed == [True]
 
 
@@ -278,13 +278,13 @@ def test_a_release_can_be_closed_again_in_the_next_outage(
     client = connected(start())
     visitors = Visitors(client, "checkout")
     for times in (1, 2):
-        proxy.become(bad_proxy.refusing)
-        closed(client, visitors)
-        proxy.become(bad_proxy.passing)
+        proxy.switch_to(bad_proxy.refuse)
+        fail_until_closed(client, visitors)
+        proxy.switch_to(bad_proxy.pass_through)
         connected(client)
         soon(
             lambda times=times: environment.evidence(release).trips.count == times,  # type: ignore[misc]
-            "the trip is told of",
+            "the trip is reported",
         )
 
 
@@ -304,7 +304,7 @@ def test_a_forked_child_starts_with_the_release_closed(
             os._exit(0)
     os.close(here)
     assert os.read(there, 100) == b"['checkout'] {False};"
-    proxy.become(bad_proxy.passing)
+    proxy.switch_to(bad_proxy.pass_through)
     assert os.read(there, 100) == b"[] {False, True}"
     os.close(there)
     os.waitpid(pid, 0)
@@ -327,17 +327,17 @@ def test_an_open_trip_is_reported_with_its_failures_if_reports_arrive_before_fla
     release = environment.release("checkout", GUARDED)
     client = connected(start())
     visitors = Visitors(client, "checkout")
-    proxy.become(bad_proxy.refusing)
-    closed(client, visitors)
+    proxy.switch_to(bad_proxy.refuse)
+    fail_until_closed(client, visitors)
 
     def unreachable(*_: Any) -> Any:
-        raise Unreachable("it waits for its next attempt")
+        raise Unreachable("waiting for the next attempt")
 
     with monkeypatch.context() as patched:
         patched.setattr(transport.Transport, "events", unreachable)
         patched.setattr(transport.Transport, "snapshot", unreachable)
-        proxy.become(bad_proxy.passing)
-        soon(lambda: environment.evidence(release).trips.count == 1, "the trip is told of")
+        proxy.switch_to(bad_proxy.pass_through)
+        soon(lambda: environment.evidence(release).trips.count == 1, "the trip is reported")
         assert client.status().closed_here
         (reading,) = environment.evidence(release).readings
         assert reading.treatment.errors == visitors.treated
@@ -359,12 +359,12 @@ def test_updates_go_on_when_no_thread_can_be_started(
 
     with monkeypatch.context() as patched:
         patched.setattr(threads, "start", refuse)
-        proxy.become(bad_proxy.refusing)
-        soon(lambda: len(tried) > 1, "it tries again with every failure")
-        proxy.become(bad_proxy.passing)
+        proxy.switch_to(bad_proxy.refuse)
+        soon(lambda: len(tried) > 1, "each failure tries again")
+        proxy.switch_to(bad_proxy.pass_through)
         connected(client)
-    proxy.become(bad_proxy.refusing)
-    closed(client, Visitors(client, "checkout"))
+    proxy.switch_to(bad_proxy.refuse)
+    fail_until_closed(client, Visitors(client, "checkout"))
 
 
 def test_stopping_waits_for_no_lock_so_that_a_signal_handler_may_do_it() -> None:
@@ -386,11 +386,11 @@ def test_a_spent_budget_stays_spent_while_a_release_is_not_watched() -> None:
 
     in_force = flags(50)
 
-    def put(flags: CompiledSnapshot) -> None:
+    def apply_flags(flags: CompiledSnapshot) -> None:
         nonlocal in_force
         in_force = flags
 
-    breaker = LocalBreaker(Reporter(), lambda: in_force, put, lambda event: None)
+    breaker = LocalBreaker(Reporter(), lambda: in_force, apply_flags, lambda event: None)
     for outage, percentage in enumerate((50, 100, 50), 1):
         breaker.end_outage(flags(percentage))
         breaker.start_outage()

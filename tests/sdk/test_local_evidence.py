@@ -1,4 +1,4 @@
-"""The evidence of one process in an outage: it closes what harms, and hardly ever what does not."""
+"""The local evidence closes harmful releases, and harmless ones only very rarely."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ RELEASE = ActiveRelease(
 
 
 class Process:
-    """A process in an outage; window after window its users do something."""
+    """A process in an outage, whose users are counted window by window."""
 
     def __init__(
         self, release: ActiveRelease = RELEASE, spent: dict[str, int] | None = None
@@ -41,16 +41,16 @@ class Process:
     def window(
         self, control: tuple[int, int], treatment: tuple[int, int], *, stratum: int = 1
     ) -> list[Trip]:
-        """One more window in which, of operations that ended, these many users failed."""
+        """Add a window with operations that ended and users who failed, for each arm."""
         group = (self.release.id, self.release.step, stratum)
         before = self.ended.get(group, (0, 0))
         self.ended[group] = before[0] + control[0], before[1] + treatment[0]
         arms: dict[Arm, int] = {"control": control[1], "treatment": treatment[1]}
-        failed = {(group, arm): self.others(number) for arm, number in arms.items()}
+        failed = {(group, arm): self.new_users(number) for arm, number in arms.items()}
         return self.outage.add_window(self.ended, failed)
 
-    def others(self, number: int) -> list[str]:
-        """Users who never failed before."""
+    def new_users(self, number: int) -> list[str]:
+        """Return users who did not fail before."""
         self.users += number
         return [f"{self.users - each:016x}" for each in range(number)]
 
@@ -117,7 +117,7 @@ def test_counts_of_another_step_or_release_are_no_evidence() -> None:
     process = Process()
     for group in (("rel_1", 3, 1), ("rel_2", 4, 1)):
         process.ended[group] = 90, 10
-        failed: dict[tuple[Group, Arm], list[str]] = {(group, "treatment"): process.others(10)}
+        failed: dict[tuple[Group, Arm], list[str]] = {(group, "treatment"): process.new_users(10)}
         assert not process.outage.add_window(process.ended, failed)
 
 
@@ -180,9 +180,9 @@ def test_a_user_who_failed_in_an_earlier_epoch_counts_again() -> None:
 def test_a_harmless_release_is_closed_only_with_the_promised_probability(
     share: float, rate: float
 ) -> None:
-    """Ville's inequality: whatever their number, in at most ``FALSE_ALARM`` of the processes.
+    """By Ville's inequality at most a share of ``FALSE_ALARM`` of the processes closes it.
 
-    The bound below is three standard deviations above what is promised.
+    The bound below is three standard deviations above that.
     """
     random_ = random.Random(20 + int(share))
     processes, closed = 200, 0

@@ -1,6 +1,6 @@
-"""Children of multiprocessing end without exit handlers; what they did is counted all the same.
+"""Children of multiprocessing report at their end, although they run no exit handlers.
 
-Each is told of a kill, too, and reports as an instance of its own.
+Each of them also gets a kill, and reports as its own instance.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def killed(client: Client) -> bool:
 
 def forked(client: Client, name: str) -> None:
     work(client, name)
-    until(lambda: killed(client), "the kill comes", 20)
+    until(lambda: killed(client), "the kill arrives", 20)
 
 
 def spawned(url: str, token: str, name: str) -> None:
@@ -62,6 +62,6 @@ def test_children_report_when_they_end(
     for child in children:
         child.join(60)
         assert child.exitcode == 0
-    until(lambda: environment.outcomes(release) >= 4 * WORK, "all is counted")
+    until(lambda: environment.outcomes(release) >= 4 * WORK, "all operations are counted")
     assert environment.outcomes(release) == 4 * WORK
     assert len({each["id"] for each in environment.instances()}) == 4

@@ -1,4 +1,4 @@
-"""Operations: what is exposed in them, how they end, and which one is the current one."""
+"""Operations: exposures, outcomes, values, contexts, and which one is current."""
 
 from __future__ import annotations
 
@@ -29,34 +29,34 @@ def client() -> Client:
     return Client.offline(SNAPSHOT)
 
 
-def ask(client: Client, context: Context | None = None) -> bool:
+def evaluate(client: Client, context: Context | None = None) -> bool:
     return client.boolean("checkout", False, context)
 
 
-def leave_by(error: type[BaseException], client: Client, context: Context = ANN) -> None:
+def raise_in_operation(error: type[BaseException], client: Client, context: Context = ANN) -> None:
     with client.operation(context):
-        ask(client)
+        evaluate(client)
         raise error
 
 
-# How it ends
+# Outcomes
 
 
 def test_a_block_that_ends_is_ok(client: Client) -> None:
     with client.operation(ANN):
-        ask(client)
+        evaluate(client)
     assert counted(client) == counts(1, 1, 0)
 
 
 def test_an_exception_that_leaves_the_block_is_an_error(client: Client) -> None:
     with pytest.raises(ZeroDivisionError):
-        leave_by(ZeroDivisionError, client)
+        raise_in_operation(ZeroDivisionError, client)
     assert counted(client) == counts(1, 1, 1, failing=1)
 
 
 def test_an_exception_caught_in_the_block_is_no_error(client: Client) -> None:
     with client.operation(ANN):
-        ask(client)
+        evaluate(client)
         with pytest.raises(ValueError, match="x"):
             int("x")
     assert counted(client) == counts(1, 1, 0)
@@ -64,7 +64,7 @@ def test_an_exception_caught_in_the_block_is_no_error(client: Client) -> None:
 
 def test_an_operation_can_be_marked_as_failed(client: Client) -> None:
     with client.operation(ANN) as operation:
-        ask(client)
+        evaluate(client)
         operation.fail()
     assert counted(client) == counts(1, 1, 1, failing=1)
 
@@ -74,20 +74,20 @@ def test_an_operation_can_be_marked_as_failed(client: Client) -> None:
 )
 def test_an_interrupt_has_no_outcome(client: Client, leaving: type[BaseException]) -> None:
     with pytest.raises(leaving):
-        leave_by(leaving, client)
+        raise_in_operation(leaving, client)
     assert counted(client) == counts(1, 0, 0)
 
 
 def test_a_cancelled_operation_has_only_its_exposures(client: Client) -> None:
     with client.operation(ANN) as operation:
-        ask(client)
+        evaluate(client)
         operation.cancel()
     assert counted(client) == counts(1, 0, 0)
 
 
 def test_it_ends_once(client: Client) -> None:
     with client.operation(ANN) as operation:
-        ask(client)
+        evaluate(client)
         operation.end()
         operation.fail()
         operation.end()
@@ -97,7 +97,7 @@ def test_it_ends_once(client: Client) -> None:
 
 def test_an_operation_can_begin_and_end_without_a_block(client: Client) -> None:
     operation = client.operation(ANN).begin()
-    ask(client)
+    evaluate(client)
     operation.end()
     assert current.get() is None
     assert counted(client) == counts(1, 1, 0)
@@ -105,13 +105,13 @@ def test_an_operation_can_begin_and_end_without_a_block(client: Client) -> None:
 
 def test_its_duration_is_reported(client: Client) -> None:
     with client.operation(ANN):
-        ask(client)
+        evaluate(client)
         threading.Event().wait(0.002)
     (group,) = report_document(client._reporter)["counts"]
     assert group["treatment"]["microseconds"] >= 2_000
 
 
-# What is measured in it
+# Values
 
 
 def basket(client: Client) -> dict[str, int]:
@@ -128,7 +128,7 @@ def bucket(value: float) -> str:
 
 def test_its_duration_is_a_value(client: Client) -> None:
     with client.operation(ANN):
-        ask(client)
+        evaluate(client)
         threading.Event().wait(0.002)
     (each,) = report_document(client._reporter)["values"]
     ((number, count),) = each["treatment"].items()
@@ -140,16 +140,16 @@ def test_its_duration_is_a_value(client: Client) -> None:
 def test_a_value_counts_before_and_after_the_evaluation(client: Client, asks_first: bool) -> None:
     with client.operation(ANN) as operation:
         if asks_first:
-            ask(client)
+            evaluate(client)
         operation.measure("basket_value", 12.5)
         if not asks_first:
-            ask(client)
+            evaluate(client)
     assert basket(client) == {bucket(12.5): 1}
 
 
 def test_the_last_of_several_values_counts(client: Client) -> None:
     with client.operation(ANN) as operation:
-        ask(client)
+        evaluate(client)
         operation.measure("basket_value", 1)
         client.measure("basket_value", float(Decimal("99.5")))
     assert basket(client) == {bucket(99.5): 1}
@@ -157,7 +157,7 @@ def test_the_last_of_several_values_counts(client: Client) -> None:
 
 def test_a_value_that_no_release_asks_for_is_ignored(client: Client) -> None:
     with client.operation(ANN) as operation:
-        ask(client)
+        evaluate(client)
         operation.measure("clicks", 3)
     assert basket(client) == {}
     assert client.status().dropped == 0
@@ -165,7 +165,7 @@ def test_a_value_that_no_release_asks_for_is_ignored(client: Client) -> None:
 
 def test_a_value_of_a_cancelled_operation_does_not_count(client: Client) -> None:
     operation = client.operation(ANN).begin()
-    ask(client)
+    evaluate(client)
     operation.measure("basket_value", 5)
     operation.cancel()
     assert report_document(client._reporter)["values"] == []
@@ -178,7 +178,7 @@ def test_a_value_that_is_not_a_finite_number_is_dropped_and_counted(
     client: Client, value: Any
 ) -> None:
     with client.operation(ANN) as operation:
-        ask(client)
+        evaluate(client)
         operation.measure("basket_value", value)
     assert basket(client) == {}
     assert client.status().dropped == 1
@@ -187,14 +187,14 @@ def test_a_value_that_is_not_a_finite_number_is_dropped_and_counted(
 
 def test_a_value_after_the_end_is_dropped(client: Client) -> None:
     with client.operation(ANN) as operation:
-        ask(client)
+        evaluate(client)
     operation.measure("basket_value", 5)
     assert basket(client) == {}
 
 
 def test_very_many_values_do_not_fill_the_memory(client: Client) -> None:
     with client.operation(ANN) as operation:
-        ask(client)
+        evaluate(client)
         operation.measure("basket_value", 1)
         for number in range(1_000):
             operation.measure(f"value-{number}", number)
@@ -207,7 +207,7 @@ def test_a_client_measures_only_in_its_own_operation(client: Client) -> None:
     other = Client.offline(SNAPSHOT)
     client.measure("basket_value", 5)  # outside of any
     with client.operation(ANN):
-        ask(client)
+        evaluate(client)
         other.measure("basket_value", 7)
     assert (basket(client), basket(other)) == ({}, {})
 
@@ -215,22 +215,22 @@ def test_a_client_measures_only_in_its_own_operation(client: Client) -> None:
 def test_a_client_fails_only_its_own_operation(client: Client) -> None:
     client.fail()  # outside of any
     with client.operation(ANN):
-        ask(client)
+        evaluate(client)
         Client.offline(SNAPSHOT).fail()
     assert counted(client) == counts(1, 1, 0)
     with client.operation(ANN):
-        ask(client)
+        evaluate(client)
         client.fail()
     assert counted(client) == counts(2, 2, 1, 1)
 
 
-# What it is exposed to
+# Exposures
 
 
 def test_evaluating_a_flag_twice_is_one_exposure(client: Client) -> None:
     with client.operation(ANN):
-        ask(client)
-        ask(client)
+        evaluate(client)
+        evaluate(client)
         client.boolean_details("checkout", False)
     assert counted(client) == counts(1, 1, 0)
 
@@ -243,7 +243,7 @@ def test_without_a_release_there_is_nothing_to_count() -> None:
 
 
 def test_outside_of_an_operation_there_is_no_outcome(client: Client) -> None:
-    ask(client, ANN)
+    evaluate(client, ANN)
     client.boolean_details("checkout", False, ANN)
     assert counted(client) == counts(2, 0, 0)
 
@@ -262,7 +262,7 @@ def test_a_prerequisites_release_counts_too() -> None:
 
 
 def test_the_first_arm_of_a_release_counts() -> None:
-    """Somebody else may be asked about, and get the other arm."""
+    """An evaluation for another context may return the other arm."""
     flag = a_flag("a", release=a_release((50, [])))
     client = Client.offline(a_snapshot(flag))
     arms = {client.boolean("a", False, Context(f"u{n}")): Context(f"u{n}") for n in range(30)}
@@ -277,7 +277,7 @@ def test_the_first_arm_of_a_release_counts() -> None:
 
 def test_the_failing_user_is_the_one_of_the_evaluations_context(client: Client) -> None:
     with client.operation(ANN) as operation:
-        ask(client, BOB)
+        evaluate(client, BOB)
         operation.fail()
     (part,) = report_document(client._reporter)["failing"]
     assert part["users"] == [user_hash("bob")]
@@ -286,12 +286,12 @@ def test_the_failing_user_is_the_one_of_the_evaluations_context(client: Client) 
 def test_an_operation_of_another_client_gets_no_exposures(client: Client) -> None:
     other = Client.offline(SNAPSHOT)
     with other.operation(ANN):
-        ask(client)
+        evaluate(client)
     assert counted(client) == counts(1, 0, 0)
     assert counted(other) == counts(0, 0, 0)
 
 
-# Whose it is
+# Contexts
 
 
 def test_evaluations_use_the_operations_context() -> None:
@@ -311,16 +311,16 @@ def test_evaluations_use_the_operations_context() -> None:
 def test_a_context_is_resolved_once_at_the_first_evaluation(client: Client) -> None:
     asked: list[int] = []
 
-    def who() -> Context:
+    def context() -> Context:
         asked.append(1)
         return ANN
 
-    with client.operation_of(who):
+    with client.operation_of(context):
         pass
     assert asked == []
-    with client.operation_of(who) as operation:
-        ask(client)
-        ask(client)
+    with client.operation_of(context) as operation:
+        evaluate(client)
+        evaluate(client)
         operation.fail()
     assert asked == [1]
     (part,) = report_document(client._reporter)["failing"]
@@ -333,13 +333,13 @@ def test_a_context_callback_that_raises_is_logged_once(
     class NotLoggedIn(Exception):
         pass
 
-    def who() -> Context:
+    def context() -> Context:
         raise NotLoggedIn
 
     caplog.set_level(logging.INFO, "tidegate")
     for _ in range(3):
-        with client.operation_of(who):
-            assert ask(client) is True
+        with client.operation_of(context):
+            assert evaluate(client) is True
     assert counted(client) == counts(3, 3, 0)
     assert [record.getMessage() for record in caplog.records] == [
         "the context callback raised NotLoggedIn: evaluating without a context"
@@ -349,13 +349,13 @@ def test_a_context_callback_that_raises_is_logged_once(
 def test_a_context_callback_that_returns_another_type_is_logged_once(
     client: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def who() -> Context:
+    async def context() -> Context:
         return Context("ann")
 
     caplog.set_level(logging.INFO, "tidegate")
     for _ in range(3):
-        with client.operation_of(cast(Any, who)):
-            assert ask(client) is True
+        with client.operation_of(cast(Any, context)):
+            assert evaluate(client) is True
     assert counted(client) == counts(3, 3, 0)
     assert [record.getMessage() for record in caplog.records] == [
         "the context callback returned coroutine instead of Context: evaluating without a context"
@@ -366,34 +366,34 @@ def test_a_context_callback_that_returns_another_type_is_logged_once(
 def test_a_context_of_the_wrong_type_raises_nothing(client: Client, wrong: Any) -> None:
     for operation in (client.operation(wrong), client.operation_of(lambda: wrong)):
         with operation:
-            ask(client)
+            evaluate(client)
             operation.fail()
     assert counted(client)["errors"] == 2
 
 
-# Which one is current
+# The current operation
 
 
 def test_operations_nest(client: Client) -> None:
     with client.operation(ANN) as outer:
         with client.operation(BOB) as inner:
             assert current.get() is inner
-            ask(client)
+            evaluate(client)
             inner.fail()
         assert current.get() is outer
-        ask(client)
+        evaluate(client)
     assert current.get() is None
     assert counted(client) == counts(2, 2, 1, failing=1)
 
 
 def test_the_outer_operation_may_end_first(client: Client) -> None:
-    """As when a response is closed after the next request began."""
+    """A server may close a response after the next request began."""
     outer = client.operation(ANN).begin()
     inner = client.operation(BOB).begin()
-    ask(client)
+    evaluate(client)
     outer.end()
     assert current.get() is inner
-    ask(client)
+    evaluate(client)
     inner.end()
     assert current.get() is None
     assert counted(client) == counts(1, 1, 0)
@@ -405,7 +405,7 @@ def test_an_operation_that_ended_in_another_thread_does_not_stay_current(client:
     ended.start()
     ended.join()
     with client.operation(BOB) as operation:
-        ask(client)
+        evaluate(client)
         assert current.get() is operation
     assert current.get() is None
     assert counted(client) == counts(1, 1, 0)
@@ -417,7 +417,7 @@ def test_an_evaluation_after_the_end_counts_as_an_exposure_without_an_outcome(
     operation = client.operation(ANN)
     with operation:
         later = contextvars.copy_context()
-    assert later.run(ask, client) is True
+    assert later.run(evaluate, client) is True
     assert operation.context is ANN
     assert counted(client) == counts(1, 0, 0)
 
@@ -430,7 +430,7 @@ def test_each_thread_has_its_own_operation(client: Client) -> None:
         with client.operation(Context(f"u{number}")) as operation:
             barrier.wait()
             seen[number] = current.get() is operation
-            ask(client)
+            evaluate(client)
             barrier.wait()
             if number % 2:
                 operation.fail()
@@ -446,7 +446,7 @@ def test_each_task_has_its_own_operation(client: Client) -> None:
         with client.operation(Context(f"u{number}")) as operation:
             await asyncio.sleep(0)
             assert current.get() is operation
-            ask(client)
+            evaluate(client)
             await asyncio.sleep(0)
             if number % 2:
                 raise ValueError(number)
@@ -462,7 +462,7 @@ def test_each_task_has_its_own_operation(client: Client) -> None:
 def test_a_cancelled_task_has_no_outcome(client: Client) -> None:
     async def work() -> None:
         with client.operation(ANN):
-            ask(client)
+            evaluate(client)
             await asyncio.sleep(60)
 
     async def main() -> None:
@@ -479,14 +479,14 @@ def test_a_cancelled_task_has_no_outcome(client: Client) -> None:
 def test_a_thread_with_a_copy_of_the_context_belongs_to_the_operation(client: Client) -> None:
     async def main() -> None:
         with client.operation(ANN):
-            assert await asyncio.to_thread(ask, client)
+            assert await asyncio.to_thread(evaluate, client)
 
     asyncio.run(main())
     assert counted(client) == counts(1, 1, 0)
 
 
 def test_an_operation_can_end_while_a_task_evaluates() -> None:
-    """Flags are asked in other threads of the same operation while it ends."""
+    """Other threads evaluate flags in the same operation while it ends."""
     flags = [
         a_flag(f"f{number}", release=a_release((100, []), id=f"rel_{number}"))
         for number in range(300)
@@ -516,7 +516,7 @@ def test_an_operation_can_end_while_a_task_evaluates() -> None:
 def test_a_generator_that_is_closed_ends_its_operation(client: Client) -> None:
     def stream() -> Any:
         with client.operation(ANN):
-            ask(client)
+            evaluate(client)
             yield 1
             yield 2
 

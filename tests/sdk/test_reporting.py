@@ -1,4 +1,4 @@
-"""Reports are cumulative: whatever happens to them, the server's totals are the truth."""
+"""Reports are cumulative: however they are lost or repeated, the server's totals are right."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def exposure(
     return Exposure(release, step, 1, arm, measures)
 
 
-def an_operation(
+def count_operation(
     reporter: Reporter,
     *of: Exposure,
     outcome: str | None = "ok",
@@ -84,13 +84,13 @@ def users(report: dict[str, Any]) -> set[str]:
     return {user for part in report["failing"] for user in part["users"]}
 
 
-# What a report says
+# The contents of a report
 
 
 def test_a_report_has_both_arms_or_neither() -> None:
     reporter = Reporter()
     assert report_document(reporter)["counts"] == []
-    an_operation(reporter, exposure(arm="control"))
+    count_operation(reporter, exposure(arm="control"))
     (group,) = report_document(reporter)["counts"]
     assert group["control"] == dict(zip(MEASURES, (1, 1, 0, 1_000), strict=True))
     assert group["treatment"] == dict.fromkeys(MEASURES, 0)
@@ -98,7 +98,7 @@ def test_a_report_has_both_arms_or_neither() -> None:
 
 def test_an_operation_counts_for_every_release_it_was_exposed_to() -> None:
     reporter = Reporter()
-    an_operation(reporter, exposure("rel_1"), exposure("rel_2", "control"), outcome="error")
+    count_operation(reporter, exposure("rel_1"), exposure("rel_2", "control"), outcome="error")
     assert totals(report_document(reporter)) == {
         ("rel_1", 1, 1, "treatment"): (1, 1, 1, 1_000),
         ("rel_2", 1, 1, "control"): (1, 1, 1, 1_000),
@@ -107,14 +107,14 @@ def test_an_operation_counts_for_every_release_it_was_exposed_to() -> None:
 
 def test_an_exposure_without_an_outcome_is_only_an_exposure() -> None:
     reporter = Reporter()
-    an_operation(reporter, outcome=None)
+    count_operation(reporter, outcome=None)
     assert totals(report_document(reporter)) == {("rel_1", 1, 1, "treatment"): (1, 0, 0, 0)}
 
 
 def test_totals_grow_and_are_repeated() -> None:
     reporter = Reporter()
     for expected in (1, 2, 3):
-        an_operation(reporter)
+        count_operation(reporter)
         report = report_document(reporter)
         assert report["sequence"] == expected
         assert totals(report) == {
@@ -131,10 +131,10 @@ def test_an_instance_continues_after_its_first_acknowledged_report() -> None:
 
 def test_a_report_does_not_change_afterwards() -> None:
     reporter = Reporter()
-    an_operation(reporter, outcome="error", user="ann")
+    count_operation(reporter, outcome="error", user="ann")
     report = report_document(reporter)
     before = copy.deepcopy(report)
-    an_operation(reporter, outcome="error", user="bob")
+    count_operation(reporter, outcome="error", user="bob")
     reporter.acknowledge(1)
     assert report == before
 
@@ -144,22 +144,22 @@ def test_a_report_does_not_change_afterwards() -> None:
 
 def test_failing_users_are_named_until_they_are_acknowledged() -> None:
     reporter = Reporter()
-    an_operation(reporter, outcome="error", user="ann")
+    count_operation(reporter, outcome="error", user="ann")
     assert users(report_document(reporter)) == {user_hash("ann")}
-    an_operation(reporter, outcome="error", user="bob")
+    count_operation(reporter, outcome="error", user="bob")
     report = report_document(reporter)
     assert users(report) == {user_hash("ann"), user_hash("bob")}
-    an_operation(reporter, outcome="error", user="cid")
+    count_operation(reporter, outcome="error", user="cid")
     reporter.acknowledge(report["sequence"])
     assert users(report_document(reporter)) == {user_hash("cid")}
 
 
 def test_a_user_who_fails_again_later_is_named_again() -> None:
-    """The server may have begun a new epoch meanwhile."""
+    """The server may have begun a new epoch."""
     reporter = Reporter()
     for _ in range(2):
-        an_operation(reporter, outcome="error", user="ann")
-        an_operation(reporter, outcome="error", user="ann")
+        count_operation(reporter, outcome="error", user="ann")
+        count_operation(reporter, outcome="error", user="ann")
         report = report_document(reporter)
         assert users(report) == {user_hash("ann")}
         reporter.acknowledge(report["sequence"])
@@ -167,9 +167,9 @@ def test_a_user_who_fails_again_later_is_named_again() -> None:
 
 def test_no_user_is_named_without_an_error() -> None:
     reporter = Reporter()
-    an_operation(reporter, outcome="ok", user="ann")
-    an_operation(reporter, outcome=None, user="ann")
-    an_operation(reporter, outcome="error", user=None)
+    count_operation(reporter, outcome="ok", user="ann")
+    count_operation(reporter, outcome=None, user="ann")
+    count_operation(reporter, outcome="error", user=None)
     assert report_document(reporter)["failing"] == []
 
 
@@ -190,7 +190,7 @@ BOTH = (LATENCY, "basket")
 def test_values_are_counted_for_releases_that_ask_for_them() -> None:
     reporter = Reporter()
     asks, silent = exposure("rel_1", measures=BOTH), exposure("rel_2")
-    an_operation(reporter, asks, silent, measured={"basket": 12.5, "size": 3.0})
+    count_operation(reporter, asks, silent, measured={"basket": 12.5, "size": 3.0})
     assert values(report_document(reporter)) == {
         ("rel_1", 1, 1, "treatment", LATENCY, bucket_of(0.001)): 1,
         ("rel_1", 1, 1, "treatment", "basket", bucket_of(12.5)): 1,
@@ -199,27 +199,29 @@ def test_values_are_counted_for_releases_that_ask_for_them() -> None:
 
 def test_latency_is_measured_and_not_reported_by_the_application() -> None:
     reporter = Reporter()
-    an_operation(reporter, exposure(measures=(LATENCY,)), measured={LATENCY: 999.0})
+    count_operation(reporter, exposure(measures=(LATENCY,)), measured={LATENCY: 999.0})
     assert [each[-1] for each in values(report_document(reporter))] == [bucket_of(0.001)]
 
 
 def test_a_failed_operation_has_values_and_one_without_an_outcome_has_none() -> None:
     reporter = Reporter()
     for outcome in ("error", None):
-        an_operation(reporter, exposure(measures=BOTH), outcome=outcome, measured={"basket": 1.0})
+        count_operation(
+            reporter, exposure(measures=BOTH), outcome=outcome, measured={"basket": 1.0}
+        )
     assert sorted(values(report_document(reporter)).values()) == [1, 1]
 
 
 def test_values_of_both_arms_come_in_one_entry() -> None:
     reporter = Reporter()
-    an_operation(reporter, exposure(arm="control", measures=(LATENCY,)))
+    count_operation(reporter, exposure(arm="control", measures=(LATENCY,)))
     (entry,) = report_document(reporter)["values"]
     assert (entry["control"], entry["treatment"]) == ({str(bucket_of(0.001)): 1}, {})
 
 
 def test_without_a_release_that_asks_there_are_no_values() -> None:
     reporter = Reporter()
-    an_operation(reporter, measured={"basket": 1.0})
+    count_operation(reporter, measured={"basket": 1.0})
     assert report_document(reporter)["values"] == []
 
 
@@ -233,12 +235,12 @@ def test_buckets_over_the_limit_are_dropped_and_counted_as_dropped(
     reporter = Reporter()
     asks = exposure(measures=("size",))
     for size in (1, 10, 100, 1_000, 10_000, 10, 1):
-        an_operation(reporter, asks, measured={"size": size})
+        count_operation(reporter, asks, measured={"size": size})
     assert sorted(values(report_document(reporter)).values()) == [1, 2, 2]
     assert reporter.dropped == 2
-    # What is forgotten makes room.
+    # Forgotten counts make room.
     reporter.acknowledge(report_document(reporter)["sequence"])
-    an_operation(reporter, asks, measured={"size": 1_000})
+    count_operation(reporter, asks, measured={"size": 1_000})
     assert list(values(report_document(reporter)).values()) == [1]
     assert reporter.dropped == 2
 
@@ -248,11 +250,11 @@ def test_acknowledged_buckets_make_room_for_a_new_instance(monkeypatch: pytest.M
     reporter = Reporter()
     asks = exposure(measures=("size",))
     for size in (1, 10):
-        an_operation(reporter, asks, measured={"size": size})
+        count_operation(reporter, asks, measured={"size": size})
     reporter.acknowledge(report_document(reporter)["sequence"], [release_at("rel_1", 1)])
     reporter.renew_instance()
     for size in (100, 1_000):
-        an_operation(reporter, asks, measured={"size": size})
+        count_operation(reporter, asks, measured={"size": size})
     assert sorted(each[-1] for each in values(report_document(reporter))) == [
         bucket_of(100),
         bucket_of(1_000),
@@ -266,9 +268,9 @@ def test_the_largest_possible_report_is_valid() -> None:
     for number in range(reporting.ROOM_FOR_GROUPS):
         asks = exposure(f"rel_{number}", measures=("size",))
         for size in sizes:
-            an_operation(reporter, asks, measured={"size": size})
+            count_operation(reporter, asks, measured={"size": size})
     assert reporter.dropped > 0
-    report = whole(report_document(reporter))
+    report = sent_report(report_document(reporter))
     assert violations(REPORT, report) == []
     assert sum(values(report).values()) == reporting.ROOM_FOR_BUCKETS
     assert len(json.dumps(report)) < ApiSettings(b"").report_limit
@@ -278,13 +280,13 @@ def test_users_over_the_limit_are_counted_and_not_named(monkeypatch: pytest.Monk
     monkeypatch.setattr(reporting, "ROOM_FOR_USERS", 3)
     reporter = Reporter()
     for number in range(5):
-        an_operation(reporter, exposure(f"rel_{number % 2}"), outcome="error", user=f"u{number}")
+        count_operation(reporter, exposure(f"rel_{number % 2}"), outcome="error", user=f"u{number}")
     report = report_document(reporter)
     assert len(users(report)) == 3
     assert sum(part["overflow"] for part in report["failing"]) == 2
     assert sum(arms[2] for arms in totals(report).values()) == 5
     reporter.acknowledge(report["sequence"], [release_at("rel_0", 1), release_at("rel_1", 1)])
-    an_operation(reporter, exposure("rel_0"), outcome="error", user="later")
+    count_operation(reporter, exposure("rel_0"), outcome="error", user="later")
     report = report_document(reporter)
     assert users(report) == {user_hash("later")}  # there is room again
     assert sum(part["overflow"] for part in report["failing"]) == 2  # a total, as all counts
@@ -296,8 +298,8 @@ def test_groups_over_the_limit_are_dropped_and_counted_as_dropped(
     monkeypatch.setattr(reporting, "ROOM_FOR_GROUPS", 2)
     reporter = Reporter()
     for number in range(4):
-        an_operation(reporter, exposure(f"rel_{number}"))
-    an_operation(reporter, exposure("rel_0"))
+        count_operation(reporter, exposure(f"rel_{number}"))
+    count_operation(reporter, exposure("rel_0"))
     assert set(totals(report_document(reporter))) == {
         ("rel_0", 1, 1, "treatment"),
         ("rel_1", 1, 1, "treatment"),
@@ -307,13 +309,13 @@ def test_groups_over_the_limit_are_dropped_and_counted_as_dropped(
 
 def test_counts_of_ended_steps_are_forgotten_once_acknowledged() -> None:
     reporter = Reporter()
-    an_operation(reporter, exposure("rel_1", step=1), outcome="error", user="ann")
-    an_operation(reporter, exposure("rel_2"))
+    count_operation(reporter, exposure("rel_1", step=1), outcome="error", user="ann")
+    count_operation(reporter, exposure("rel_2"))
     report = report_document(reporter)
-    an_operation(reporter, exposure("rel_2"))
+    count_operation(reporter, exposure("rel_2"))
     reporter.acknowledge(report["sequence"], [release_at("rel_1", 2)])
     report = report_document(reporter)
-    # Of rel_2 there is something that did not arrive yet.
+    # Not all counts of rel_2 are acknowledged yet.
     assert totals(report) == {("rel_2", 1, 1, "treatment"): (2, 2, 0, 2_000)}
     reporter.acknowledge(report["sequence"])
     assert report_document(reporter)["counts"] == []
@@ -324,8 +326,8 @@ def test_counts_of_ended_steps_are_forgotten_even_with_overflowing_users(
 ) -> None:
     monkeypatch.setattr(reporting, "ROOM_FOR_USERS", 1)
     reporter = Reporter()
-    an_operation(reporter, exposure("rel_1"), outcome="error", user="ann")
-    an_operation(reporter, exposure("rel_2"), outcome="error", user="bob")
+    count_operation(reporter, exposure("rel_1"), outcome="error", user="ann")
+    count_operation(reporter, exposure("rel_2"), outcome="error", user="bob")
     report = report_document(reporter)
     assert [(part["release"], part["overflow"]) for part in report["failing"]] == [
         ("rel_1", 0),
@@ -339,23 +341,23 @@ def test_counts_of_ended_steps_are_forgotten_even_with_overflowing_users(
 def test_a_process_can_see_thousands_of_releases_one_after_the_other() -> None:
     reporter = Reporter()
     for number in range(3 * reporting.ROOM_FOR_GROUPS):
-        an_operation(reporter, exposure(f"rel_{number}"), outcome="error", user=f"u{number}")
+        count_operation(reporter, exposure(f"rel_{number}"), outcome="error", user=f"u{number}")
         if number % 100 == 99:
             reporter.acknowledge(report_document(reporter)["sequence"])
     assert reporter.dropped == 0
     assert report_document(reporter)["counts"] == []
 
 
-# Releases closed here
+# Trips of the local breaker
 
 
 def test_a_report_without_trips_has_no_trips_field() -> None:
-    """A server of an earlier version takes no report with a field that it does not know."""
+    """An older server rejects a report with an unknown field."""
     assert "trips" not in report_document(Reporter())
 
 
 class Clock:
-    """Stands where the reporter's does."""
+    """Replaces the clock of the reporter."""
 
     def __init__(self) -> None:
         self.now = 1_000.0
@@ -371,7 +373,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def a_trip(reporter: Reporter, clock: Clock, seconds: float) -> None:
+def record_trip(reporter: Reporter, clock: Clock, seconds: float) -> None:
     reporter.start_trip("rel_1")
     clock.now += seconds
     reporter.end_trips()
@@ -380,36 +382,36 @@ def a_trip(reporter: Reporter, clock: Clock, seconds: float) -> None:
 def test_trips_are_totals_like_everything_else(clock: Clock) -> None:
     reporter = Reporter()
     going_on = [release_at("rel_1", 2)]
-    a_trip(reporter, clock, 1.25)
+    record_trip(reporter, clock, 1.25)
     for expected in (1, 2):
         report = report_document(reporter)
         assert report["trips"] == [
             {"release": "rel_1", "count": expected, "milliseconds": 1250 * expected}
         ]
-        assert violations(REPORT, whole(report)) == []
+        assert violations(REPORT, sent_report(report)) == []
         reporter.acknowledge(report["sequence"], going_on)
-        a_trip(reporter, clock, 1.25)
+        record_trip(reporter, clock, 1.25)
 
 
 def test_an_open_trip_is_reported_and_counted_once(clock: Clock) -> None:
-    """A report may arrive before the flags do, and what failed is in the same report."""
+    """A report may arrive before the flags do, and it has the failures that caused the trip."""
     reporter = Reporter()
     reporter.start_trip("rel_1")
     for seconds in (0, 2, 4):
-        (told,) = report_document(reporter)["trips"]
-        assert told == {"release": "rel_1", "count": 1, "milliseconds": 1000 * seconds}
+        (trip,) = report_document(reporter)["trips"]
+        assert trip == {"release": "rel_1", "count": 1, "milliseconds": 1000 * seconds}
         clock.now += 2
     reporter.end_trips()
     clock.now += 2
-    (told,) = report_document(reporter)["trips"]
-    assert told == {"release": "rel_1", "count": 1, "milliseconds": 6000}
+    (trip,) = report_document(reporter)["trips"]
+    assert trip == {"release": "rel_1", "count": 1, "milliseconds": 6000}
 
 
 def test_trips_of_an_ended_release_are_forgotten_once_acknowledged(clock: Clock) -> None:
     reporter = Reporter()
-    a_trip(reporter, clock, 1)
+    record_trip(reporter, clock, 1)
     report = report_document(reporter)
-    a_trip(reporter, clock, 1)
+    record_trip(reporter, clock, 1)
     reporter.acknowledge(report["sequence"])
     report = report_document(reporter)
     assert report["trips"] == [{"release": "rel_1", "count": 2, "milliseconds": 2000}]
@@ -419,14 +421,14 @@ def test_trips_of_an_ended_release_are_forgotten_once_acknowledged(clock: Clock)
 
 def test_a_renewed_instance_repeats_unacknowledged_trips(clock: Clock) -> None:
     reporter = Reporter()
-    a_trip(reporter, clock, 1)
+    record_trip(reporter, clock, 1)
     reporter.acknowledge(report_document(reporter)["sequence"], [release_at("rel_1", 1)])
     reporter.renew_instance()
     assert "trips" not in report_document(reporter)
-    a_trip(reporter, clock, 3)
+    record_trip(reporter, clock, 3)
     reporter.renew_instance()
-    (told,) = report_document(reporter)["trips"]
-    assert told == {"release": "rel_1", "count": 1, "milliseconds": 3000}
+    (trip,) = report_document(reporter)["trips"]
+    assert trip == {"release": "rel_1", "count": 1, "milliseconds": 3000}
 
 
 def test_a_renewed_instance_reports_the_rest_of_an_open_trip(clock: Clock) -> None:
@@ -436,35 +438,35 @@ def test_a_renewed_instance_reports_the_rest_of_an_open_trip(clock: Clock) -> No
     reporter.acknowledge(report_document(reporter)["sequence"], [release_at("rel_1", 1)])
     reporter.renew_instance()
     clock.now += 2
-    (told,) = report_document(reporter)["trips"]
-    assert told == {"release": "rel_1", "count": 0, "milliseconds": 2000}
+    (trip,) = report_document(reporter)["trips"]
+    assert trip == {"release": "rel_1", "count": 0, "milliseconds": 2000}
 
 
 def test_failing_users_are_kept_for_the_local_breaker_only_while_it_watches() -> None:
     reporter = Reporter()
-    an_operation(reporter, outcome="error", user="ann")
+    count_operation(reporter, outcome="error", user="ann")
     assert reporter.take_window() == ({("rel_1", 1, 1): (0, 1)}, {})
     reporter.watch_failures(True)
     for user in ("ann", "bob", "ann"):
-        an_operation(reporter, exposure(arm="control"), outcome="error", user=user)
+        count_operation(reporter, exposure(arm="control"), outcome="error", user=user)
     place = ("rel_1", 1, 1), "control"
     hashes = {user_hash("ann"), user_hash("bob")}
     assert reporter.take_window() == ({("rel_1", 1, 1): (3, 1)}, {place: hashes})
     assert reporter.take_window()[1] == {}
     reporter.watch_failures(False)
-    an_operation(reporter, outcome="error", user="cid")
+    count_operation(reporter, outcome="error", user="cid")
     assert reporter.take_window()[1] == {}
 
 
 def test_the_local_breaker_sees_every_operation_after_the_instance_is_renewed() -> None:
     reporter = Reporter()
-    an_operation(reporter)
+    count_operation(reporter)
     reporter.watch_failures(True)
-    an_operation(reporter)
+    count_operation(reporter)
     reporter.acknowledge(report_document(reporter)["sequence"], [release_at("rel_1", 1)])
-    an_operation(reporter)
+    count_operation(reporter)
     reporter.renew_instance()
-    an_operation(reporter)
+    count_operation(reporter)
     assert reporter.take_window()[0] == {("rel_1", 1, 1): (0, 4)}
     reporter.watch_failures(True)
     assert reporter.take_window()[0] == {("rel_1", 1, 1): (0, 2)}
@@ -480,7 +482,7 @@ def test_both_arms_share_the_room_for_users_that_the_local_breaker_watches(
         for number in range(3):
             for arm in ("control", "control", "treatment"):
                 user = f"{arm}-{number}"
-                an_operation(reporter, exposure(arm=arm), outcome="error", user=user)
+                count_operation(reporter, exposure(arm=arm), outcome="error", user=user)
         failed = reporter.take_window()[1]
         assert {arm: len(users) for (_, arm), users in failed.items()} == {
             "control": 2,
@@ -488,16 +490,16 @@ def test_both_arms_share_the_room_for_users_that_the_local_breaker_watches(
         }
 
 
-# A server that has forgotten
+# A server that forgot the instance
 
 
 def test_a_renewed_instance_keeps_only_unacknowledged_counts() -> None:
     reporter = Reporter()
     first = reporter.instance
-    an_operation(reporter, outcome="error", user="ann")
+    count_operation(reporter, outcome="error", user="ann")
     reporter.acknowledge(report_document(reporter)["sequence"], [release_at("rel_1", 1)])
-    an_operation(reporter, outcome="error", user="bob")
-    an_operation(reporter)
+    count_operation(reporter, outcome="error", user="bob")
+    count_operation(reporter)
     report_document(reporter)
     reporter.renew_instance()
     report = report_document(reporter)
@@ -508,26 +510,26 @@ def test_a_renewed_instance_keeps_only_unacknowledged_counts() -> None:
 
 
 def test_a_late_operation_of_an_ended_step_makes_no_negative_count() -> None:
-    """It began before the step changed, and ended after its counts were forgotten."""
+    """It begins before the step changes, and ends after the step's counts are forgotten."""
     reporter = Reporter()
     for _ in range(5):
-        an_operation(reporter, outcome="error", user="ann")
+        count_operation(reporter, outcome="error", user="ann")
     reporter.acknowledge(report_document(reporter)["sequence"])
-    an_operation(reporter)
+    count_operation(reporter)
     report_document(reporter)
     reporter.renew_instance()
     report = report_document(reporter)
     assert totals(report) == {("rel_1", 1, 1, "treatment"): (1, 1, 0, 1_000)}
-    assert violations(REPORT, whole(report)) == []
+    assert violations(REPORT, sent_report(report)) == []
 
 
 def test_a_renewed_instance_keeps_only_unacknowledged_values() -> None:
     reporter = Reporter()
     asks = exposure(measures=("size",))
-    an_operation(reporter, asks, measured={"size": 1.0})
+    count_operation(reporter, asks, measured={"size": 1.0})
     reporter.acknowledge(report_document(reporter)["sequence"], [release_at("rel_1", 1)])
-    an_operation(reporter, asks, measured={"size": 1.0})
-    an_operation(reporter, asks, measured={"size": 50.0})
+    count_operation(reporter, asks, measured={"size": 1.0})
+    count_operation(reporter, asks, measured={"size": 50.0})
     reporter.renew_instance()
     assert {each[-1]: n for each, n in values(report_document(reporter)).items()} == {
         bucket_of(1.0): 1,
@@ -536,12 +538,12 @@ def test_a_renewed_instance_keeps_only_unacknowledged_values() -> None:
 
 
 def test_an_abandoned_reporter_counts_nothing_even_when_its_lock_was_held() -> None:
-    """In a forked child the copy of a lock that another thread held is never released."""
+    """In a forked child a lock that another thread held is never released."""
     reporter = Reporter()
-    an_operation(reporter)
+    count_operation(reporter)
     reporter._lock.acquire()
     reporter.abandon()
-    an_operation(reporter)
+    count_operation(reporter)
     assert totals(report_document(reporter)) == {("rel_1", 1, 1, "treatment"): (1, 1, 0, 1_000)}
 
 
@@ -555,7 +557,7 @@ def test_many_threads_lose_nothing() -> None:
 
     def work() -> None:
         for number in range(2_000):
-            an_operation(reporter, outcome="error" if number % 2 else "ok", user=str(number))
+            count_operation(reporter, outcome="error" if number % 2 else "ok", user=str(number))
 
     reporting_thread = threading.Thread(target=report)
     reporting_thread.start()
@@ -574,16 +576,16 @@ def test_many_threads_lose_nothing() -> None:
 # Loss, repetition and reordering
 
 
-def whole(report: dict[str, Any]) -> dict[str, Any]:
-    """A report with what the client adds to it, as it goes over the wire."""
+def sent_report(report: dict[str, Any]) -> dict[str, Any]:
+    """Return a report with the fields that the client adds, as it is sent."""
     more = {"version": 1, "interval": 5.0, "sdk": "test", "host": "here", "pid": 1}
     return cast(dict[str, Any], json.loads(json.dumps(report | more)))
 
 
 class Server(Protocol):
-    """Who gets the reports."""
+    """Receives the reports."""
 
-    def take(self, report: dict[str, Any]) -> bool: ...
+    def receive(self, report: dict[str, Any]) -> bool: ...
 
     def forget(self) -> None: ...
 
@@ -595,7 +597,7 @@ class Server(Protocol):
 
 
 class Model:
-    """What the contract says of a server: it adds the difference to what it had."""
+    """A model of the server: it adds the difference to the totals it has."""
 
     def __init__(self) -> None:
         self._instances: dict[str, tuple[int, dict[Place, tuple[int, ...]], Counter[Bin]]] = {}
@@ -603,7 +605,7 @@ class Model:
         self._values: Counter[Bin] = Counter()
         self._failing: dict[str, set[str]] = {}
 
-    def take(self, report: dict[str, Any]) -> bool:
+    def receive(self, report: dict[str, Any]) -> bool:
         known = self._instances.get(report["instance"])
         if known is None and report["continues"]:
             return False
@@ -635,14 +637,14 @@ class Model:
 
 
 class RealServer:
-    """The real store, behind the schema that the API reads reports with."""
+    """The real store, with the schema that the API parses reports with."""
 
     def __init__(self, environment: Environment, releases: dict[str, str]) -> None:
         self._environment = environment
         self._releases = releases
         self._store = environment.server.store
 
-    def take(self, report: dict[str, Any]) -> bool:
+    def receive(self, report: dict[str, Any]) -> bool:
         text = json.dumps(report)
         for name, id in self._releases.items():
             text = text.replace(f'"{name}"', f'"{id}"')
@@ -689,7 +691,7 @@ class RealServer:
 
 
 class Reporting(RuleBasedStateMachine):
-    """An instance at work, and a network that loses, repeats and reorders what it sends."""
+    """An instance that counts, and a network that loses, repeats and reorders its reports."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -700,7 +702,7 @@ class Reporting(RuleBasedStateMachine):
         self.failed: dict[str, set[str]] = {}
         self.steps = {"rel_1": 1, "rel_2": 1}
         self.sent: list[dict[str, Any]] = []
-        self.doubtful = False  # a report arrived, and the instance does not know
+        self.unacknowledged = False  # a report arrived, and the instance does not know
 
     def new_server(self) -> Server:
         return Model()
@@ -741,18 +743,18 @@ class Reporting(RuleBasedStateMachine):
     @rule(arrives=st.booleans(), answered=st.booleans())
     def report(self, arrives: bool, answered: bool) -> None:
         for _ in range(2):
-            report = whole(report_document(self.reporter))
+            report = sent_report(report_document(self.reporter))
             self.sent.append(report)
             if not arrives:
                 return
-            known = self.server.take(copy.deepcopy(report))
+            known = self.server.receive(copy.deepcopy(report))
             if not answered:
-                self.doubtful |= known
+                self.unacknowledged |= known
                 return
             if known:
                 active = [release_at(name, step) for name, step in self.steps.items()]
                 self.reporter.acknowledge(report["sequence"], active)
-                self.doubtful = False
+                self.unacknowledged = False
                 return
             self.reporter.renew_instance()
         raise AssertionError("a new instance is always taken")
@@ -762,17 +764,17 @@ class Reporting(RuleBasedStateMachine):
     def something_old_arrives(self, data: st.DataObject) -> None:
         report = data.draw(st.sampled_from(self.sent))
         unknown = report["sequence"] > self.reporter._acknowledged.sequence
-        if self.server.take(copy.deepcopy(report)) and unknown:
-            self.doubtful = True
+        if self.server.receive(copy.deepcopy(report)) and unknown:
+            self.unacknowledged = True
 
     @rule(name=st.sampled_from(["rel_1", "rel_2"]))
     def the_next_step_begins(self, name: str) -> None:
         self.steps[name] += 1
 
-    @precondition(lambda self: not self.doubtful)
+    @precondition(lambda self: not self.unacknowledged)
     @rule()
     def the_server_forgets(self) -> None:
-        """Not while a report is in doubt: what it said would count again."""
+        """Not while a report may have arrived without an acknowledgement: it would count twice."""
         self.server.forget()
         self.sent.clear()
 
@@ -813,13 +815,13 @@ def real(environment: Environment) -> RealServer:
 
 
 def test_the_model_behaves_like_the_real_server(real: RealServer) -> None:
-    """The same reports, lost, repeated and out of order, to both."""
+    """Both get the same reports: lost, repeated and out of order."""
     model = Model()
     reporter = Reporter()
     sent: list[dict[str, Any]] = []
     for number in range(60):
         release, arm = f"rel_{1 + number % 2}", ("control", "treatment")[number % 3 % 2]
-        an_operation(
+        count_operation(
             reporter,
             exposure(release, arm, step=1 + number // 25, measures=(LATENCY, "size", "unasked")),
             outcome=("ok", "error", None)[number % 7 % 3],
@@ -827,24 +829,24 @@ def test_the_model_behaves_like_the_real_server(real: RealServer) -> None:
             measured={"size": number % 5, "unasked": 1.0},
         )
         if number % 4 == 3:
-            sent.append(whole(report_document(reporter)))
+            sent.append(sent_report(report_document(reporter)))
             order = [sent[-1], sent[number * 7 % len(sent)], sent[number * 3 % len(sent)]]
             for report in order[number % 2 :]:
-                assert model.take(report) == real.take(report)
+                assert model.receive(report) == real.receive(report)
             if number % 3:
                 reporter.acknowledge(sent[-1]["sequence"], [release_at("rel_1", 1)])
         if number == 40:
             model.forget()
             real.forget()
-            late = whole(report_document(reporter))
-            assert model.take(late) is real.take(late) is False
+            late = sent_report(report_document(reporter))
+            assert model.receive(late) is real.receive(late) is False
             reporter.renew_instance()
             sent.clear()
-    last = whole(report_document(reporter))
-    assert model.take(last) is real.take(last) is True
+    last = sent_report(report_document(reporter))
+    assert model.receive(last) is real.receive(last) is True
     assert real.totals() == model.totals()
     assert Counter(real.failing()) == Counter(model.failing())
-    # The real one keeps what its releases ask for, and that of the present step.
+    # The real server keeps only values that its releases ask for, of the present step.
     asked = {
         place: count
         for place, count in model.values().items()

@@ -1,4 +1,4 @@
-"""How flags stay fresh, when reports go out, and how it all ends; bad servers stand elsewhere."""
+"""Updates, reports and the end of a connection; ``test_bad_servers.py`` has the failures."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tests.sdk.server import SLOW, Environment
 from tests.waiting import soon
 
 
-class Script:
+class ScriptedTransport:
     """A transport that plays streams and answers from a list."""
 
     host, pid = "here", 1
@@ -60,10 +60,10 @@ class Script:
         self.closed = True
 
 
-class Followed:
+class ManualConnection:
     """A connection without threads, whose stream is read by hand."""
 
-    def __init__(self, transport: Script) -> None:
+    def __init__(self, transport: ScriptedTransport) -> None:
         self.compiled: CompiledSnapshot | None = None
         self.events: list[ClientEvent] = []
         self.connection = ServerConnection(
@@ -106,47 +106,53 @@ ON = a_flag("a")
 
 
 def test_updates_are_applied_in_order() -> None:
-    followed = Followed(Script([sent(snapshot(3, OFF)), update(4, a=ON), update(5, b=ON)]))
-    followed.read()
-    assert (followed.version, followed.variant(), followed.variant("b")) == (5, "on", "on")
-    assert followed.connection.ready.is_set()
-    assert followed.connection.connected
+    manual = ManualConnection(
+        ScriptedTransport([sent(snapshot(3, OFF)), update(4, a=ON), update(5, b=ON)])
+    )
+    manual.read()
+    assert (manual.version, manual.variant(), manual.variant("b")) == (5, "on", "on")
+    assert manual.connection.ready.is_set()
+    assert manual.connection.connected
 
 
 def test_the_next_stream_starts_at_the_last_version() -> None:
-    transport = Script([sent(snapshot(3, OFF)), update(4, a=ON)], [KEEP_ALIVE])
-    followed = Followed(transport)
-    followed.read()
-    followed.read()
+    transport = ScriptedTransport([sent(snapshot(3, OFF)), update(4, a=ON)], [KEEP_ALIVE])
+    manual = ManualConnection(transport)
+    manual.read()
+    manual.read()
     assert transport.asked == [("stream", None), ("stream", 4)]
 
 
 def test_after_a_missed_version_the_whole_snapshot_is_read() -> None:
-    transport = Script([sent(snapshot(3, OFF)), update(5, a=ON)], snapshots=[snapshot(6, ON)])
-    followed = Followed(transport)
-    followed.read()
+    transport = ScriptedTransport(
+        [sent(snapshot(3, OFF)), update(5, a=ON)], snapshots=[snapshot(6, ON)]
+    )
+    manual = ManualConnection(transport)
+    manual.read()
     assert transport.asked == [("stream", None), ("snapshot", None)]
-    assert (followed.version, followed.variant()) == (6, "on")
+    assert (manual.version, manual.variant()) == (6, "on")
 
 
 def test_an_update_before_any_snapshot_reads_the_snapshot() -> None:
-    followed = Followed(Script([update(9, a=ON)], snapshots=[snapshot(9, ON)]))
-    followed.read()
-    assert followed.version == 9
+    manual = ManualConnection(ScriptedTransport([update(9, a=ON)], snapshots=[snapshot(9, ON)]))
+    manual.read()
+    assert manual.version == 9
 
 
 @pytest.mark.parametrize("version", [1, 2, 3])
 def test_a_known_update_changes_nothing(version: int) -> None:
-    followed = Followed(Script([sent(snapshot(3, OFF)), update(version, a=ON)]))
-    followed.read()
-    assert (followed.version, followed.variant()) == (3, "off")
+    manual = ManualConnection(ScriptedTransport([sent(snapshot(3, OFF)), update(version, a=ON)]))
+    manual.read()
+    assert (manual.version, manual.variant()) == (3, "off")
 
 
 def test_a_snapshot_is_applied_whatever_its_version() -> None:
-    """The server's store was restored from an older copy."""
-    followed = Followed(Script([sent(snapshot(9, ON)), sent(snapshot(2, OFF)), update(3, b=ON)]))
-    followed.read()
-    assert (followed.version, followed.variant(), followed.variant("b")) == (3, "off", "on")
+    """The version is lower after the server's store is restored from a backup."""
+    manual = ManualConnection(
+        ScriptedTransport([sent(snapshot(9, ON)), sent(snapshot(2, OFF)), update(3, b=ON)])
+    )
+    manual.read()
+    assert (manual.version, manual.variant(), manual.variant("b")) == (3, "off", "on")
 
 
 @pytest.mark.parametrize(
@@ -167,10 +173,10 @@ def test_a_snapshot_is_applied_whatever_its_version() -> None:
     ids=lambda event: f"{event.name} {event.data[:40]}",
 )
 def test_an_unreadable_event_changes_nothing(event: Event) -> None:
-    followed = Followed(Script([sent(snapshot(3, OFF)), event]))
+    manual = ManualConnection(ScriptedTransport([sent(snapshot(3, OFF)), event]))
     with pytest.raises(Unreachable):
-        followed.read()
-    assert (followed.version, followed.variant()) == (3, "off")
+        manual.read()
+    assert (manual.version, manual.variant()) == (3, "off")
 
 
 def test_an_unreadable_flag_is_logged_once_and_affects_no_other_flag(
@@ -178,20 +184,24 @@ def test_an_unreadable_flag_is_logged_once_and_affects_no_other_flag(
 ) -> None:
     caplog.set_level(logging.WARNING, "tidegate")
     wrong = {**ON, "type": "colour"}
-    followed = Followed(
-        Script([sent(snapshot(3, ON)), update(4, a=wrong, b=ON), update(5, c=ON), update(6, a=ON)])
+    manual = ManualConnection(
+        ScriptedTransport(
+            [sent(snapshot(3, ON)), update(4, a=wrong, b=ON), update(5, c=ON), update(6, a=ON)]
+        )
     )
-    followed.read()
-    assert [followed.variant(key) for key in "abc"] == ["on"] * 3
+    manual.read()
+    assert [manual.variant(key) for key in "abc"] == ["on"] * 3
     assert [record.getMessage() for record in caplog.records] == [
         "flags/a cannot be read: /flags/a/type: must be one of boolean, string, number, object"
     ]
 
 
 def test_listeners_are_notified_of_changed_flags() -> None:
-    followed = Followed(Script([sent(snapshot(3, OFF)), update(4, a=ON), update(5, b=ON)]))
-    followed.read()
-    assert followed.events == [
+    manual = ManualConnection(
+        ScriptedTransport([sent(snapshot(3, OFF)), update(4, a=ON), update(5, b=ON)])
+    )
+    manual.read()
+    assert manual.events == [
         ClientEvent("ready"),
         ClientEvent("changed", frozenset("a")),
         ClientEvent("changed", frozenset("b")),
@@ -199,26 +209,26 @@ def test_listeners_are_notified_of_changed_flags() -> None:
 
 
 def test_unknown_events_are_ignored() -> None:
-    followed = Followed(Script([sent(snapshot(3, ON)), sent({"x": 1}, "weather")]))
-    followed.read()
-    assert followed.version == 3
+    manual = ManualConnection(ScriptedTransport([sent(snapshot(3, ON)), sent({"x": 1}, "weather")]))
+    manual.read()
+    assert manual.version == 3
 
 
 def test_keep_alives_without_flags_are_no_connection() -> None:
-    followed = Followed(Script([KEEP_ALIVE, KEEP_ALIVE]))
-    followed.read()
-    assert not followed.connection.ready.is_set()
+    manual = ManualConnection(ScriptedTransport([KEEP_ALIVE, KEEP_ALIVE]))
+    manual.read()
+    assert not manual.connection.ready.is_set()
 
 
 def test_the_wait_is_longer_after_a_refused_token_than_after_a_lost_connection() -> None:
-    connection = Followed(Script()).connection
+    connection = ManualConnection(ScriptedTransport()).connection
     connection._failures = 50
     assert max(connection._retry_wait(refused=False) for _ in range(100)) <= 30
     assert max(connection._retry_wait(refused=True) for _ in range(100)) > 30
 
 
 def test_waits_grow_and_are_random() -> None:
-    connection = Followed(Script()).connection
+    connection = ManualConnection(ScriptedTransport()).connection
     for failures, longest in enumerate([1, 2, 4, 8, 16, 30, 30, 30], 1):
         connection._failures = failures
         waits = [connection._retry_wait(refused=False) for _ in range(100)]
@@ -227,7 +237,7 @@ def test_waits_grow_and_are_random() -> None:
 
 
 def test_the_wait_is_as_long_as_the_server_asks_for() -> None:
-    connection = Followed(Script()).connection
+    connection = ManualConnection(ScriptedTransport()).connection
     connection._failures = 1
     waits = [connection._retry_wait(refused=False, retry_after=20.0) for _ in range(100)]
     assert 20 <= min(waits) <= max(waits) <= 30
@@ -236,12 +246,12 @@ def test_the_wait_is_as_long_as_the_server_asks_for() -> None:
 
 
 def test_a_refused_token_is_reported_as_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    followed = Followed(Script([Refused("the token is refused (401)")]))
+    manual = ManualConnection(ScriptedTransport([Refused("the token is refused (401)")]))
     monkeypatch.setattr(
-        followed.connection._stopping, "wait", lambda _: followed.connection._stopping.set()
+        manual.connection._stopping, "wait", lambda _: manual.connection._stopping.set()
     )
-    followed.connection._follow_updates()
-    assert followed.events == [ClientEvent("refused", message="the token is refused (401)")]
+    manual.connection._follow_updates()
+    assert manual.events == [ClientEvent("refused", message="the token is refused (401)")]
 
 
 @pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="a system without masks")
@@ -251,12 +261,12 @@ def test_signals_are_blocked_in_the_threads_of_the_sdk() -> None:
     def keep_mask(event: ClientEvent) -> None:
         masks.append(set(signal.pthread_sigmask(signal.SIG_BLOCK, ())))
 
-    followed = Followed(Script([Refused("the token is refused (401)")]))
-    followed.connection._notify = keep_mask
+    manual = ManualConnection(ScriptedTransport([Refused("the token is refused (401)")]))
+    manual.connection._notify = keep_mask
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
-    followed.connection.start()
-    soon(lambda: bool(masks), "the thread that follows has told of it")
-    followed.connection.stop()
+    manual.connection.start()
+    soon(lambda: bool(masks), "the updates thread notifies")
+    manual.connection.stop()
     assert masks[0] >= {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD}
     assert not masks[0] & {signal.SIGSEGV, signal.SIGBUS}
     assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
@@ -265,7 +275,7 @@ def test_signals_are_blocked_in_the_threads_of_the_sdk() -> None:
 
 @pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="a system without masks")
 def test_signals_reach_the_application_under_gevent(environment: Environment) -> None:
-    """Its threads are greenlets in the thread of the application, which has to hear signals."""
+    """The SDK's threads are greenlets in the application's thread, which needs its signals."""
     program = """
 from gevent import monkey
 monkey.patch_all()
@@ -288,17 +298,17 @@ assert after == before, after - before
 def test_a_lost_connection_and_a_later_refusal_are_both_reported(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    followed = Followed(Script())
+    manual = ManualConnection(ScriptedTransport())
     for kind, refused in (("away", False), ("away", False), ("no", True), ("away", False)):
-        followed.connection._disconnected(kind, refused=refused)
-    assert followed.events == [
+        manual.connection._disconnected(kind, refused=refused)
+    assert manual.events == [
         ClientEvent("stale", message="away"),
         ClientEvent("refused", message="no"),
     ]
     assert len(caplog.records) == 2
 
 
-# When reports go out
+# When reports are sent
 
 
 def compiled(*intervals: float) -> CompiledSnapshot:
@@ -333,10 +343,10 @@ def test_without_flags_the_idle_interval_applies() -> None:
 def test_a_kill_is_reported_at_once(environment: Environment, connect: Connect) -> None:
     environment.flag("checkout")
     connect()
-    soon(lambda: len(environment.reports) > 0, "the first report")
+    soon(lambda: len(environment.reports) > 0, "the first report arrives")
     environment.kill("checkout")
     version = environment.version
-    soon(lambda: environment.reports[-1]["version"] == version, "the confirmation")
+    soon(lambda: environment.reports[-1]["version"] == version, "the kill is reported")
     # Long before the next report would have been due.
     assert environment.reports[-1]["interval"] == IDLE_REPORT_SECONDS
 
@@ -350,7 +360,7 @@ def test_a_server_that_forgot_the_instance_gets_the_new_counts_under_a_new_id(
     for number in range(10):
         with client.operation(Context(f"u{number}")):
             client.boolean("checkout", False)
-    soon(lambda: environment.outcomes(release) == 10, "the first counts")
+    soon(lambda: environment.outcomes(release) == 10, "the first counts arrive")
     store = environment.server.store
     first = client.status().instance
     for name in store._client.scan_iter(f"*{environment.project}*instance:*"):
@@ -363,7 +373,7 @@ def test_a_server_that_forgot_the_instance_gets_the_new_counts_under_a_new_id(
     assert client.status().instance != first
 
 
-# How it ends
+# The end
 
 
 def work(client: Client, times: int = 7) -> None:
@@ -394,7 +404,7 @@ def test_closing_sends_what_was_not_reported(
 def test_closing_starts_no_thread(
     environment: Environment, release: str, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Since Python 3.12 none can be started while the interpreter ends."""
+    """Since Python 3.12 no thread can be started while the interpreter ends."""
     client = connect()
     work(client)
 

@@ -1,4 +1,4 @@
-"""Requests to a real server, and reading a stream however it is cut into pieces."""
+"""Requests to a real server, and the parser of event streams."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tests.sdk import bad_proxy
 from tests.sdk.bad_proxy import Mode, Proxy
 from tests.sdk.reports import report_document
 from tests.sdk.server import Environment
-from tests.sdk.test_reporting import an_operation, whole
+from tests.sdk.test_reporting import count_operation, sent_report
 
 
 def events(*chunks: bytes) -> list[Event]:
@@ -176,8 +176,8 @@ def test_a_stream_continues_after_the_last_seen_version(
 
 def test_a_report_is_acknowledged_or_the_instance_is_unknown(transport: Transport) -> None:
     reporter = Reporter()
-    an_operation(reporter)
-    report = whole(report_document(reporter))
+    count_operation(reporter)
+    report = sent_report(report_document(reporter))
     assert transport.report(report) is True
     assert transport.report(report) is True
     unknown = {**report, "instance": "f" * 32, "continues": True, "sequence": 9}
@@ -231,27 +231,27 @@ def proxy(environment: Environment) -> Iterator[Proxy]:
 @pytest.mark.parametrize(
     ("mode", "why"),
     [
-        (bad_proxy.saying("500 Internal Server Error", {}), "the server answers 500"),
-        (bad_proxy.saying("302 Found", {}), "the server answers 302"),
-        (bad_proxy.saying("404 Not Found", {}), "the server answers 404"),
-        (bad_proxy.saying("409 Conflict", {}), "the server answers 409"),
-        (bad_proxy.saying("429 Too Many Requests", {}), "the server answers 429"),
-        (bad_proxy.growing_head, "ProtocolError"),
-        (bad_proxy.compressed(b"no gzip"), "error"),
-        (bad_proxy.compressed(gzip.compress(b"{}")[:10]), "not JSON"),
+        (bad_proxy.respond("500 Internal Server Error", {}), "the server answers 500"),
+        (bad_proxy.respond("302 Found", {}), "the server answers 302"),
+        (bad_proxy.respond("404 Not Found", {}), "the server answers 404"),
+        (bad_proxy.respond("409 Conflict", {}), "the server answers 409"),
+        (bad_proxy.respond("429 Too Many Requests", {}), "the server answers 429"),
+        (bad_proxy.endless_head, "ProtocolError"),
+        (bad_proxy.respond_compressed(b"no gzip"), "error"),
+        (bad_proxy.respond_compressed(gzip.compress(b"{}")[:10]), "not JSON"),
         (
-            bad_proxy.compressed(gzip.compress(gzip.compress(b"{}")), "gzip, gzip"),
+            bad_proxy.respond_compressed(gzip.compress(gzip.compress(b"{}")), "gzip, gzip"),
             "unknown Content-Encoding",
         ),
-        (bad_proxy.saying("200 OK", b"<html>", "text/html"), "not JSON"),
-        (bad_proxy.saying("200 OK", b"\xff"), "not JSON"),
-        (bad_proxy.refusing, "ProtocolError|RemoteDisconnected|ConnectionResetError"),
+        (bad_proxy.respond("200 OK", b"<html>", "text/html"), "not JSON"),
+        (bad_proxy.respond("200 OK", b"\xff"), "not JSON"),
+        (bad_proxy.refuse, "ProtocolError|RemoteDisconnected|ConnectionResetError"),
     ],
 )
 def test_an_unexpected_response_to_a_snapshot_request_is_unreachable(
     proxy: Proxy, environment: Environment, mode: Mode, why: str
 ) -> None:
-    proxy.become(mode)
+    proxy.switch_to(mode)
     with pytest.raises(Unreachable, match=why):
         Transport(proxy.url, environment.token).snapshot(None)
 
@@ -262,7 +262,7 @@ def test_an_unexpected_response_to_a_snapshot_request_is_unreachable(
 def test_a_busy_server_can_set_a_retry_time(
     proxy: Proxy, environment: Environment, asked: str, wait: float
 ) -> None:
-    proxy.become(bad_proxy.busy(asked))
+    proxy.switch_to(bad_proxy.busy(asked))
     transport = Transport(proxy.url, environment.token)
     for ask in (lambda: transport.snapshot(None), lambda: next(transport.events(None))):
         with pytest.raises(Unreachable, match="429") as caught:
@@ -271,7 +271,7 @@ def test_a_busy_server_can_set_a_retry_time(
 
 
 def test_a_server_without_keep_alive_is_supported(proxy: Proxy, environment: Environment) -> None:
-    proxy.become(bad_proxy.old_fashioned({"version": 1}))
+    proxy.switch_to(bad_proxy.respond_http_1_0({"version": 1}))
     transport = Transport(proxy.url, environment.token)
     assert [transport.snapshot(None) for _ in range(2)] == [{"version": 1}] * 2
     assert proxy.connections == 2
@@ -281,7 +281,7 @@ def test_the_token_is_not_sent_to_the_target_of_a_redirect(
     proxy: Proxy, environment: Environment
 ) -> None:
     other = Proxy(environment.url)
-    proxy.become(bad_proxy.elsewhere(other.url))
+    proxy.switch_to(bad_proxy.redirect(other.url))
     transport = Transport(proxy.url, environment.token)
     for ask in (lambda: transport.snapshot(None), lambda: next(transport.events(None))):
         with pytest.raises(Unreachable, match="the server answers 307"):
@@ -295,7 +295,7 @@ def test_a_compression_bomb_does_not_fill_the_memory(
     proxy: Proxy, environment: Environment, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     monkeypatch.setattr(transports, "LARGEST_BODY", 1_000_000)
-    proxy.become(bad_proxy.compressed(gzip.compress(b" " * 100_000_000)))
+    proxy.switch_to(bad_proxy.respond_compressed(gzip.compress(b" " * 100_000_000)))
     transport = Transport(proxy.url, environment.token)
     tracemalloc.start()
     try:
@@ -332,8 +332,8 @@ def test_a_server_may_listen_on_ipv6_only(environment: Environment) -> None:
     def answer() -> None:
         client, _ = listener.accept()
         with client:
-            bad_proxy.request(client)
-            client.sendall(bad_proxy.answer("200 OK", b"{}"))
+            bad_proxy.read_head(client)
+            client.sendall(bad_proxy.http_response("200 OK", b"{}"))
 
     threading.Thread(target=answer, daemon=True).start()
     url = f"http://[::1]:{listener.getsockname()[1]}"
@@ -347,7 +347,7 @@ def test_a_server_may_listen_on_ipv6_only(environment: Environment) -> None:
 def test_a_200_of_a_proxy_acknowledges_nothing(
     proxy: Proxy, environment: Environment, answer: Any
 ) -> None:
-    proxy.become(bad_proxy.saying("200 OK", answer))
+    proxy.switch_to(bad_proxy.respond("200 OK", answer))
     with pytest.raises(Unreachable, match="not the server's"):
         Transport(proxy.url, environment.token).report({})
 
@@ -356,11 +356,11 @@ def test_the_token_and_the_sdk_are_in_every_request(environment: Environment) ->
     heads: list[bytes] = []
 
     def listening(proxy: Proxy, client: socket.socket) -> None:
-        heads.append(bad_proxy.request(client))
-        client.sendall(bad_proxy.answer("304 Not Modified", b""))
+        heads.append(bad_proxy.read_head(client))
+        client.sendall(bad_proxy.http_response("304 Not Modified", b""))
 
     proxy = Proxy(environment.url)
-    proxy.become(listening)
+    proxy.switch_to(listening)
     assert Transport(proxy.url, "a-token").snapshot(7) is None
     proxy.close()
     (head,) = heads
@@ -397,10 +397,10 @@ def test_a_token_that_cannot_be_sent_is_unreachable(environment: Environment, to
 
 def test_one_connection_serves_many_requests(environment: Environment, proxy: Proxy) -> None:
     def keeping_alive(proxy: Proxy, client: socket.socket) -> None:
-        while bad_proxy.request(client):
+        while bad_proxy.read_head(client):
             client.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\n{"version":1}')
 
-    proxy.become(keeping_alive)
+    proxy.switch_to(keeping_alive)
     transport = Transport(proxy.url, environment.token)
     for _ in range(5):
         assert transport.snapshot(None) == {"version": 1}

@@ -1,4 +1,4 @@
-"""What is not uWSGI is not taken for it; what is, is tried in ``test_forks.py``."""
+"""Detecting uWSGI; ``test_forks.py`` tests with a real server."""
 
 from __future__ import annotations
 

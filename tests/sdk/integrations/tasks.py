@@ -1,4 +1,4 @@
-"""A Celery application whose tasks ask for a flag, run by a real worker."""
+"""A Celery application whose tasks evaluate a flag, run by a real worker."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ app.conf.update(
 client = tidegate.Client()
 
 
-def user(task: Any) -> tidegate.Context:
+def context_of(task: Any) -> tidegate.Context:
     return tidegate.Context(task.request.args[0])
 
 
-install(client, user)
+install(client, context_of)
 
 
 @app.task(bind=True, max_retries=1)  # type: ignore[untyped-decorator]

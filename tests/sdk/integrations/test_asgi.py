@@ -203,15 +203,17 @@ def test_a_send_that_raises_after_a_disconnect_makes_no_outcome(client: Client) 
     assert counted(client) == counts(1, 0, 0)
 
 
-async def knows_no_lifespan(scope: Scope, receive: Any, send: Any) -> None:
+async def without_lifespan(scope: Scope, receive: Any, send: Any) -> None:
     raise ValueError(f"not {scope['type']}")
 
 
-@pytest.mark.parametrize("app", [FastAPI(), knows_no_lifespan], ids=["FastAPI", "of its own"])
+@pytest.mark.parametrize(
+    "app", [FastAPI(), without_lifespan], ids=["FastAPI", "without a lifespan"]
+)
 def test_the_end_of_the_lifespan_sends_a_report(
     environment: Environment, connect: Connect, app: Any
 ) -> None:
-    """And a client goes on afterwards: an application may live several times in its tests."""
+    """The client works afterwards: tests may start an application several times."""
     client = connect()
     assert client.wait_until_ready()
     events = iter([{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}] * 2)

@@ -34,7 +34,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def test_a_client_installed_twice_counts_once() -> None:
-    """And the operations of another one are its own."""
+    """Another client has its own operations."""
     first, second = Client.offline(SNAPSHOT), Client.offline(SNAPSHOT)
     app = Celery()
 
@@ -54,7 +54,7 @@ def test_a_client_installed_twice_counts_once() -> None:
 def test_every_task_is_counted_once_even_if_workers_are_recycled(
     environment: Environment, broker: str, tmp_path: Path
 ) -> None:
-    """And every worker process is told of a kill, and is an instance of its own."""
+    """Every worker process also gets a kill, and is its own instance."""
     environment.flag("checkout")
     environment.flag("banner")
     release = environment.release("checkout")
@@ -99,12 +99,12 @@ def test_every_task_is_counted_once_even_if_workers_are_recycled(
         until(lambda: totals()[1] >= 3 * third, "all tasks are counted")
         environment.kill("banner")
 
-        def everybody_said_so() -> bool:
+        def all_in_receipt() -> bool:
             receipt = environment.receipt("banner")
             return receipt["applied"] >= 3 and not receipt["waiting"]  # a parent, two children
 
-        until(everybody_said_so, "the receipt has every process that is alive")
-        # What is killed has reported it all; who takes its place begins with nothing.
+        until(all_in_receipt, "the receipt has every process that is alive")
+        # The killed worker has reported everything; its successor starts with no counts.
         children = {each["pid"] for each in environment.instances() if each["live"]} - {worker.pid}
         os.kill(min(children), signal.SIGKILL)
         sender.send_task("tests.sdk.integrations.tasks.work", ("one more", "fine"))

@@ -92,7 +92,7 @@ if not settings.configured:
 
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch: pytest.MonkeyPatch) -> Client:
-    """A client with no counts, where the views and the settings look for it."""
+    """A client without counts, which the views and the settings use."""
     global client
     client = Client.offline(SNAPSHOT)
     monkeypatch.setattr(
@@ -198,7 +198,10 @@ def test_a_cancelled_request_has_no_outcome() -> None:
     assert counted(client) == counts(1, 0, 0)
 
 
-@pytest.mark.parametrize("said", [None, {}, "client"])
-def test_settings_without_a_client_are_rejected(said: object) -> None:
-    with override_settings(TIDEGATE=said), pytest.raises(ImproperlyConfigured, match="TIDEGATE ="):
+@pytest.mark.parametrize("options", [None, {}, "client"])
+def test_settings_without_a_client_are_rejected(options: object) -> None:
+    with (
+        override_settings(TIDEGATE=options),
+        pytest.raises(ImproperlyConfigured, match="TIDEGATE ="),
+    ):
         TidegateMiddleware(lambda request: HttpResponse())

@@ -1,4 +1,4 @@
-"""Flask: one operation per request, with the context at hand when the first flag is asked for."""
+"""One operation for each request of a Flask application."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def client() -> Client:
 
 @pytest.fixture
 def app(client: Client) -> Flask:
-    """An application with a view for each way in which a request can end."""
+    """An application with a view for each outcome of a request."""
     app = Flask(__name__)
     app.secret_key = "for tests only"
     Tidegate(app, client, context=lambda: Context(request.headers.get("X-User"), path=request.path))
@@ -178,11 +178,11 @@ def test_without_a_client_the_error_says_what_to_pass() -> None:
 
 
 def test_a_context_callback_that_raises_does_not_break_the_request(client: Client) -> None:
-    def who() -> Context:
+    def context() -> Context:
         raise LookupError("nobody is logged in")
 
     app = Flask(__name__)
-    Tidegate(app, client, context=who)
+    Tidegate(app, client, context=context)
     app.add_url_rule("/", view_func=lambda: str(client.boolean("checkout", False)))
     assert get(app, "/").text == "True"
     assert counted(client) == counts(1, 1, 0)

@@ -366,27 +366,27 @@ def test_after_a_lost_connection_the_provider_is_stale_and_keeps_its_flags(
 ) -> None:
     events.listen(ProviderEvent.PROVIDER_STALE)
     api.set_provider_and_wait(TidegateProvider(Client(proxy.url, environment.token)))
-    proxy.become(bad_proxy.refusing)
+    proxy.switch_to(bad_proxy.refuse)
     assert events.wait_for(ProviderEvent.PROVIDER_STALE).message
     assert status() is ProviderStatus.STALE
     assert api.get_client().get_boolean_value("checkout", False) is True
-    proxy.become(bad_proxy.passing)
+    proxy.switch_to(bad_proxy.pass_through)
     soon(lambda: status() is ProviderStatus.READY, "the client is connected again")
 
 
 def test_a_provider_without_flags_is_never_stale(proxy: Proxy, environment: Environment) -> None:
-    proxy.become(bad_proxy.black_hole)
+    proxy.switch_to(bad_proxy.black_hole)
     client = Client(proxy.url, environment.token)
     with pytest.raises(ProviderNotReadyError):
         api.set_provider_and_wait(TidegateProvider(client, ready_seconds=0.01))
-    proxy.become(bad_proxy.refusing)
+    proxy.switch_to(bad_proxy.refuse)
     kinds: list[str] = []
     client.listen(
         lambda event: kinds.append(event.kind)
     )  # after the provider, which was called first
     soon(lambda: kinds == ["stale"], "the client has failed to connect")
     assert status() is ProviderStatus.ERROR
-    proxy.become(bad_proxy.passing)
+    proxy.switch_to(bad_proxy.pass_through)
     soon(lambda: status() is ProviderStatus.READY, "the flags arrived")
     assert api.get_client().get_boolean_value("checkout", False) is True
 
@@ -407,7 +407,7 @@ def test_after_a_refused_token_the_provider_is_in_error_and_keeps_its_flags(
 ) -> None:
     events.listen(ProviderEvent.PROVIDER_ERROR)
     api.set_provider_and_wait(TidegateProvider(Client(proxy.url, environment.token)))
-    proxy.become(bad_proxy.saying("401 Unauthorized", {}))
+    proxy.switch_to(bad_proxy.respond("401 Unauthorized", {}))
     refused = events.wait_for(ProviderEvent.PROVIDER_ERROR)
     assert refused.error_code is ErrorCode.GENERAL
     assert "refused" in (refused.message or "")
@@ -416,7 +416,7 @@ def test_after_a_refused_token_the_provider_is_in_error_and_keeps_its_flags(
 
 
 def test_a_shutdown_ends_initialization(proxy: Proxy, environment: Environment) -> None:
-    proxy.become(bad_proxy.black_hole)
+    proxy.switch_to(bad_proxy.black_hole)
     provider = TidegateProvider(Client(proxy.url, environment.token), ready_seconds=600.0)
     ended = threading.Event()
 

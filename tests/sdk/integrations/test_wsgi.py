@@ -1,4 +1,4 @@
-"""WSGI: how each request ends, whatever the application and its server do."""
+"""The outcome of WSGI requests, whatever the application and its server do."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def user(environ: Environ) -> Context:
 
 
 def answering(client: Client, status: str = "200 OK") -> Application:
-    """An application that asks for the flag and answers."""
+    """Return an application that evaluates the flag and responds."""
 
     def app(environ: Environ, start_response: Any) -> Iterable[bytes]:
         start_response(status, [("Content-Type", "text/plain")])
@@ -45,13 +45,13 @@ def answering(client: Client, status: str = "200 OK") -> Application:
     return app
 
 
-def no_answer(status: str, headers: Any, error: Any = None, /) -> Callable[[bytes], object]:
-    """A start_response of a server that is not interested."""
+def ignore_response(status: str, headers: Any, error: Any = None, /) -> Callable[[bytes], object]:
+    """A ``start_response`` that does nothing."""
     return lambda piece: None
 
 
 def get(app: Application, client: Client) -> tuple[bytes, str, Any]:
-    """One request, by a server that reads the whole answer and closes it."""
+    """Send one request through a server that reads and closes the whole response."""
     browser = Browser(TidegateMiddleware(app, client, user))
     answer = browser.get("/", headers={"X-User": "ann"}, buffered=True)
     return answer.data, answer.status, answer.headers
@@ -99,7 +99,7 @@ def test_an_exception_that_leaves_the_application_is_an_error(client: Client) ->
 def test_a_request_of_an_interrupted_worker_has_no_outcome(
     client: Client, leaving: type[BaseException]
 ) -> None:
-    """As gunicorn does to a worker that takes too long."""
+    """gunicorn interrupts a worker that takes too long."""
 
     def app(environ: Environ, start_response: Any) -> Iterable[bytes]:
         client.boolean("checkout", False)
@@ -118,7 +118,7 @@ def test_a_request_without_an_evaluation_counts_nothing_and_resolves_no_context(
         return [b""]
 
     def nobody(environ: Environ) -> Context:
-        raise AssertionError("asked for the context without need")
+        raise AssertionError("the context was resolved without an evaluation")
 
     Browser(TidegateMiddleware(app, client, nobody)).get("/", buffered=True)
     assert counted(client) == counts(0, 0, 0)
@@ -162,7 +162,7 @@ def test_a_status_changed_to_500_counts(client: Client) -> None:
 
 def streaming(client: Client, closed: list[str], fail: bool = False) -> Application:
     def app(environ: Environ, start_response: Any) -> Iterator[bytes]:
-        """A generator: nothing of it runs before the server asks for the first piece."""
+        """A generator, which runs only when the server reads the first piece."""
         try:
             start_response("200 OK", [])
             yield b"1"
@@ -207,7 +207,7 @@ def test_a_request_whose_visitor_disconnects_has_no_outcome(client: Client) -> N
 
 def test_a_response_that_nobody_reads_has_no_outcome(client: Client) -> None:
     response = TidegateMiddleware(answering(client), client, user)(
-        {"HTTP_X_USER": "ann"}, no_answer
+        {"HTTP_X_USER": "ann"}, ignore_response
     )
     response.close()  # type: ignore[attr-defined]
     assert counted(client) == counts(1, 0, 0)
@@ -223,7 +223,7 @@ def test_a_body_whose_close_raises_ends_its_operation(client: Client) -> None:
         client.boolean("checkout", False)
         return Stubborn([b"x"])
 
-    response = TidegateMiddleware(app, client, user)({"HTTP_X_USER": "ann"}, no_answer)
+    response = TidegateMiddleware(app, client, user)({"HTTP_X_USER": "ann"}, ignore_response)
     assert list(response) == [b"x"]
     with pytest.raises(OSError, match="cannot be closed"):
         response.close()  # type: ignore[attr-defined]
@@ -232,7 +232,7 @@ def test_a_body_whose_close_raises_ends_its_operation(client: Client) -> None:
 
 
 def test_a_request_within_a_request_is_an_operation_of_its_own(client: Client) -> None:
-    """An application that asks itself, without a network."""
+    """An application may call itself without a network."""
     inner = answering(client, "500 Oops")
 
     def app(environ: Environ, start_response: Any) -> Iterable[bytes]:
@@ -256,7 +256,7 @@ class Quiet(WSGIRequestHandler):
 
 @pytest.fixture
 def serve() -> Iterator[Callable[[Application], int]]:
-    """Serve an application in a thread; returns its port."""
+    """A function that serves an application in a thread and returns the port."""
     servers: list[Any] = []
 
     def start(app: Application) -> int:
@@ -281,7 +281,7 @@ def ask(port: int) -> bytes:
 
 
 def ended(client: Client, expected: dict[str, int]) -> None:
-    """Wait for the request to end: the server may be a moment behind its client."""
+    """Wait for the end of the request, which the server may notice late."""
     moment = threading.Event()
     for _ in range(2_000):
         if counted(client) == expected:
@@ -330,7 +330,7 @@ def test_a_file_is_left_to_the_server_to_send(
 
 
 def test_a_file_wrapper_that_is_a_function_works_too(client: Client) -> None:
-    """As with uWSGI."""
+    """uWSGI has such a wrapper."""
 
     def app(environ: Environ, start_response: Any) -> Iterable[bytes]:
         start_response("500 Oops", [])

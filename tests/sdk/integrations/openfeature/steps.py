@@ -47,17 +47,17 @@ def _(world: World, status: str) -> None:
 
 @step("the server goes away")
 def _(world: World) -> None:
-    world.become(bad_proxy.refusing)
+    world.become(bad_proxy.refuse)
 
 
 @step("the server comes back")
 def _(world: World) -> None:
-    world.become(bad_proxy.passing)
+    world.become(bad_proxy.pass_through)
 
 
 @step("the server refuses the token")
 def _(world: World) -> None:
-    world.become(bad_proxy.saying("401 Unauthorized", {}))
+    world.become(bad_proxy.respond("401 Unauthorized", {}))
 
 
 @step("a provider that starts from a file while the server is away")

@@ -105,7 +105,7 @@ class World:
             api.set_provider_and_wait(self.provider())
         elif state == "stale":
             api.set_provider_and_wait(self.provider())
-            self.become(bad_proxy.refusing)
+            self.become(bad_proxy.refuse)
             soon(
                 lambda: self.status is ProviderStatus.STALE,
                 "the provider notices the lost connection",
@@ -129,16 +129,16 @@ class World:
             path = Path(folder, "flags.json")
             with contextlib.closing(self._connect(cache_path=path)) as earlier:
                 assert earlier.wait_until_ready(20)
-            self.become(bad_proxy.refusing)
+            self.become(bad_proxy.refuse)
             provider = TidegateProvider(self._connect(cache_path=path))
         api.set_provider_and_wait(provider)
 
     def provider(
-        self, mode: Mode = bad_proxy.passing, *, token: str = "", seconds: float = 60.0
+        self, mode: Mode = bad_proxy.pass_through, *, token: str = "", seconds: float = 60.0
     ) -> TidegateProvider:
         """Return a provider with a new client, whose connection behaves as ``mode`` says."""
         self.proxy = Proxy(self.environment.url)
-        self.proxy.become(mode)
+        self.proxy.switch_to(mode)
         return TidegateProvider(self._connect(token), ready_seconds=seconds)
 
     def _connect(self, token: str = "", cache_path: Path | None = None) -> Client:
@@ -161,7 +161,7 @@ class World:
 
     def become(self, mode: Mode) -> None:
         assert self.proxy is not None
-        self.proxy.become(mode)
+        self.proxy.switch_to(mode)
 
     @property
     def status(self) -> ProviderStatus:
