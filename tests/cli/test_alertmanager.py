@@ -37,7 +37,7 @@ ALERT = {
 }
 
 POLICY = {
-    "key": "told",
+    "key": "notifying",
     "stages": [{"percentage": 5}, {"percentage": 100}],
     "notify": [{"webhook": "ops"}],
 }
@@ -47,14 +47,14 @@ POLICY = {
 def test_an_alert_from_alertmanager_pauses_a_release(
     checkout: Tidegate, server: RunningServer, tmp_path: Path
 ) -> None:
-    with receiver() as told:
-        checkout.ok("webhook", "create", "ops", told.url)
-        policy = tmp_path / "told.json"
+    with receiver() as ops:
+        checkout.ok("webhook", "create", "ops", ops.url)
+        policy = tmp_path / "notifying.json"
         policy.write_text(json.dumps(POLICY))
         checkout.ok("policy", "put", str(policy))
         checkout.ok("flag", "enable", "checkout")
         release = checkout.json(
-            "release", "start", "checkout", "--treatment", "on", "--policy", "told"
+            "release", "start", "checkout", "--treatment", "on", "--policy", "notifying"
         )["id"]
         made = checkout.json(
             *("hook", "create", "checkout errors", "--kind", "alertmanager"),
@@ -68,7 +68,7 @@ def test_an_alert_from_alertmanager_pauses_a_release(
                 "the release is paused",
                 lambda: checkout.json("release", "show", release)["state"] == "paused",
             )
-            started, paused = told.wait_for(2)
+            started, paused = ops.wait_for(2)
             assert started.json["event"] == "started"
             assert paused.json["event"] == "paused"
             assert paused.json["actor"] == f"hook checkout errors ({made['id']})"

@@ -67,12 +67,12 @@ def test_an_edit_is_refused_if_the_document_has_changed_since_it_was_read(
     before, after = client.edit(path, lambda document: enabled(document, False))
     assert (before["revision"], after["revision"], after["enabled"]) == (1, 2, False)
 
-    def while_someone_else_does_too(document: Json) -> Json:
+    def edit_after_a_concurrent_edit(document: Json) -> Json:
         client.edit(path, lambda theirs: enabled(theirs, True))
         return {**enabled(document, False), "kill_variant": "on"}
 
     with pytest.raises(ServerRefused) as refused:
-        client.edit(path, while_someone_else_does_too)
+        client.edit(path, edit_after_a_concurrent_edit)
     assert refused.value.status == 412
     assert "Someone changed flag checkout in production since you read it" in str(refused.value)
     assert "Nothing changed; run the command again." in str(refused.value)

@@ -21,17 +21,17 @@ def test_variables_select_the_contexts_file(
 
 
 def test_without_a_file_there_are_no_contexts(tmp_path: Path) -> None:
-    found = Contexts.read({"TIDEGATE_CONFIG": str(tmp_path / "none.json")})
-    assert (found.by_name, found.current) == ({}, None)
-    assert not found.readable_by_others
+    contexts = Contexts.read({"TIDEGATE_CONFIG": str(tmp_path / "none.json")})
+    assert (contexts.by_name, contexts.current) == ({}, None)
+    assert not contexts.readable_by_others
 
 
 def test_written_contexts_can_be_read(tmp_path: Path) -> None:
     path = tmp_path / "contexts.json"
     Contexts(path).with_context("one", ONE).write()
-    found = Contexts.read({"TIDEGATE_CONFIG": str(path)})
-    assert found.current == found.get("one") == ONE
-    assert found.without("one").current is None
+    contexts = Contexts.read({"TIDEGATE_CONFIG": str(path)})
+    assert contexts.current == contexts.get("one") == ONE
+    assert contexts.without("one").current is None
 
 
 def test_a_symbolic_link_to_the_file_is_kept(tmp_path: Path) -> None:

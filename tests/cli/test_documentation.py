@@ -29,8 +29,8 @@ def commands_of(page: Path) -> Iterator[str]:
     text = page.read_text()
     for block in BLOCK.findall(text):
         for line in block.splitlines():
-            if found := COMMAND.search(line.partition(" #")[0]):
-                yield found[1]
+            if match := COMMAND.search(line.partition(" #")[0]):
+                yield match[1]
     yield from (span for span in SPAN.findall(BLOCK.sub("", text)) if "..." not in span)
 
 
@@ -52,9 +52,9 @@ def test_a_command_in_the_documentation_is_valid(
     command: click.Command = cli
     ctx = click.Context(cli, info_name="tidegate")
     while isinstance(command, click.Group) and arguments and not arguments[0].startswith("-"):
-        found = command.get_command(ctx, arguments.pop(0))
-        assert found is not None, f"{page}: {line}"
-        command = found
+        subcommand = command.get_command(ctx, arguments.pop(0))
+        assert subcommand is not None, f"{page}: {line}"
+        command = subcommand
     # A command without arguments is only mentioned.
     if arguments and not isinstance(command, click.Group):
         with suppress(click.exceptions.Exit):

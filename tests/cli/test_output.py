@@ -61,14 +61,14 @@ def output_of(tidegate: Tidegate, *arguments: str, terminal: bool) -> str:
     with os.fdopen(ours, "rb", buffering=0) as reading:
         process = subprocess.Popen([PROGRAM, *arguments], env=variables, stdout=theirs)
         os.close(theirs)
-        found = b""
+        written = b""
         try:
             while part := reading.read(65_536):
-                found += part
+                written += part
         except OSError:
             pass  # a terminal reports its closed end as an error
         assert process.wait() == 0
-    return found.decode()
+    return written.decode()
 
 
 def test_colours_are_for_terminals_only(checkout: Tidegate) -> None:

@@ -62,9 +62,9 @@ class TestLint:
         text = POLICY.replace("bake: 1h", "bake: soon")
         result = offline.run("policy", "lint", "-", "--output", "json", stdin=text)
 
-        found = json.loads(result.out)
-        assert (result.status, found["sound"]) == (2, False)
-        assert (found["findings"][0]["line"], found["findings"][0]["pointer"]) == (7, "/bake")
+        report = json.loads(result.out)
+        assert (result.status, report["sound"]) == (2, False)
+        assert (report["findings"][0]["line"], report["findings"][0]["pointer"]) == (7, "/bake")
 
     def test_a_file_that_cannot_be_read_is_refused(self, offline: Tidegate, tmp_path: Path) -> None:
         assert "Cannot read" in offline.refused(
@@ -179,19 +179,21 @@ class TestSimulate:
 
     def test_numbers_are_written_with_units(self, offline: Tidegate) -> None:
         arguments = ("--traffic", "5/s", "--base-error", "0.02", "--bad", "4", "--runs", "1")
-        found = offline.json("policy", "simulate", "hotfix", *arguments, "--users", "9000")
+        report = offline.json("policy", "simulate", "hotfix", *arguments, "--users", "9000")
 
-        assert (found["traffic"], found["base_error"], found["times"]) == (300, 0.02, 4)
-        assert found["users"] == 9_000
+        assert (report["traffic"], report["base_error"], report["times"]) == (300, 0.02, 4)
+        assert report["users"] == 9_000
 
     def test_segments_have_a_share_of_the_users(self, offline: Tidegate, tmp_path: Path) -> None:
         file = tmp_path / "staff.yaml"
         text = shipped.text("hotfix")
         file.write_text(text.replace("percentage: 10,", "percentage: 50, segments: [staff],"))
-        found = offline.json("policy", "simulate", str(file), *SIMULATION, "--segment", "staff=30%")
+        report = offline.json(
+            "policy", "simulate", str(file), *SIMULATION, "--segment", "staff=30%"
+        )
 
-        assert found["segments"] == {"staff": 0.3}
-        assert found["bad"]["stages"] == [4, 0, 0]
+        assert report["segments"] == {"staff": 0.3}
+        assert report["bad"]["stages"] == [4, 0, 0]
 
     def test_an_invalid_policy_is_not_simulated(self, offline: Tidegate, tmp_path: Path) -> None:
         file = tmp_path / "wrong.yaml"
@@ -220,11 +222,11 @@ class TestSimulate:
 
         monkeypatch.setattr(policy_simulate, "simulations", interrupted)
         result = offline.run("policy", "simulate", "hotfix", *SIMULATION, "--output", "json")
-        found = json.loads(result.out)
+        report = json.loads(result.out)
 
         assert result.status == 0
         assert "Interrupted after 3 of 8 simulated releases" in result.err
-        assert (found["healthy"]["runs"], found["bad"]["runs"]) == (2, 1)
+        assert (report["healthy"]["runs"], report["bad"]["runs"]) == (2, 1)
 
 
 class TestLedger:
@@ -234,11 +236,11 @@ class TestLedger:
         arguments = ("release", "start", "checkout", "--treatment", "on", "--policy", "careful")
         checkout.json(*arguments)
         checkout.ok("release", "pause", "checkout", "--reason", "lunch")
-        told = checkout.ok("release", "explain", "checkout")
+        explanation = checkout.ok("release", "explain", "checkout")
 
-        assert "checkout in production, off to on: paused at stage 1 of 3" in told
-        assert "under policy careful, revision 1" in told
-        assert "paused it: lunch" in told
+        assert "checkout in production, off to on: paused at stage 1 of 3" in explanation
+        assert "under policy careful, revision 1" in explanation
+        assert "paused it: lunch" in explanation
         assert checkout.json("release", "explain", "checkout")["cleanup"] == []
         assert checkout.run("release", "replay", "checkout").status == 0
 
@@ -255,9 +257,9 @@ class TestBacktest:
         release = tidegate.json(*arguments)["id"]
         at = ("policy", "backtest", str(file), "--release")
         wait_until("a decision", lambda: bool(tidegate.json("release", "ledger", release)))
-        found = tidegate.json(*at, release)
+        report = tidegate.json(*at, release)
 
-        assert (found["policy"], found["release"], found["known"]) == ("quick", release, 1)
+        assert (report["policy"], report["release"], report["known"]) == ("quick", release, 1)
         output = tidegate.ok(*at, "checkout")
         assert "Policy quick on rel_" in output
         assert "Every count that the policy needs is recorded." in output

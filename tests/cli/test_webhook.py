@@ -36,16 +36,16 @@ def test_a_webhook_is_edited_rotated_and_deleted(tidegate: Tidegate) -> None:
 
 
 def test_a_test_message_is_delivered_or_fails(tidegate: Tidegate) -> None:
-    with receiver(Answer(204)) as told:
-        secret = tidegate.json("webhook", "create", "ops", told.url)["secret"]
+    with receiver(Answer(204)) as ops:
+        secret = tidegate.json("webhook", "create", "ops", ops.url)["secret"]
         assert "No messages for webhook ops yet" in tidegate.run("webhook", "deliveries", "ops").err
         assert "accepted the message" in tidegate.ok("webhook", "test", "ops", "--reason", "hello")
-        (received,) = told.received
+        (received,) = ops.received
         assert received.is_signed_with(secret)
         assert received.json["reason"] == "hello"
         assert "delivered" in tidegate.ok("webhook", "deliveries", "ops")
 
-        told.behave(Answer(500))
+        ops.behave(Answer(500))
         failed = tidegate.run("webhook", "test", "ops", "--wait", "2s")
         assert (failed.status, failed.out) == (5, "")
         assert "answered 500" in failed.err
