@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
-
-from marshmallow import post_load
 
 from tidegate_server.documents.fields import BoundedString
-from tidegate_server.documents.strict_schema import Strict
+from tidegate_server.documents.strict_schema import DataclassSchema
 
 LONGEST_REASON = 1_000
 
@@ -22,14 +18,11 @@ class ActionRequest:
     stop: bool = False
 
 
-class ActionBody(Strict):
+class ActionBody(DataclassSchema):
     """The reason for an action; the body may be left out."""
+
+    loads_into = ActionRequest
 
     body_optional = True
 
     reason = BoundedString(LONGEST_REASON, load_default="")
-
-    @post_load
-    def build(self, data: Mapping[str, Any], **_: Any) -> Any:
-        """Return the reason."""
-        return ActionRequest(**data)

@@ -1,10 +1,10 @@
-"""Base schemas of responses: a stored document, a new secret, a page of a list."""
+"""Base schemas of responses: a stored document, a page of a list."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from marshmallow import fields, missing, post_dump
+from marshmallow import Schema, fields, missing, post_dump
 
 from tidegate_server.documents.fields import Instant, Key, StrictInteger
 from tidegate_server.documents.strict_schema import Strict
@@ -35,6 +35,12 @@ class Page(Strict):
     """A page of a list; ``next_cursor`` is null on the last one."""
 
     next_cursor = fields.String(required=True, allow_none=True, dump_only=True)
+
+
+def page_schema(name: str, item: type[Schema]) -> type[Schema]:
+    """Return the schema of a page of items, which OpenAPI calls ``name``."""
+    items = fields.List(fields.Nested(item), required=True)
+    return Page.from_dict({"items": items}, name=name)
 
 
 def path_key() -> Key:

@@ -6,7 +6,7 @@ from marshmallow import fields
 
 from tidegate_server.documents.fields import AnyJson, Instant
 from tidegate_server.documents.strict_schema import Strict
-from tidegate_server.web.document_schemas import Page
+from tidegate_server.web.document_schemas import page_schema
 
 
 class AuditEntryAnswer(Strict):
@@ -24,7 +24,4 @@ class AuditEntryAnswer(Strict):
     details = AnyJson(required=True, metadata={"type": "object"})
 
 
-class AuditPage(Page):
-    """A page of the audit log, the latest first."""
-
-    items = fields.List(fields.Nested(AuditEntryAnswer), required=True)
+AuditPage = page_schema("AuditPage", AuditEntryAnswer)

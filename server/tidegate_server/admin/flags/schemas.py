@@ -16,9 +16,9 @@ from tidegate_server.documents.fields import (
     Name,
     StrictBoolean,
 )
-from tidegate_server.documents.strict_schema import Strict
+from tidegate_server.documents.strict_schema import DataclassSchema, Strict
 from tidegate_server.domain.flags import FlagDefinition
-from tidegate_server.web.document_schemas import Page, StoredAnswer, path_key
+from tidegate_server.web.document_schemas import StoredAnswer, page_schema, path_key
 
 ON_AND_OFF = (Variant("on", True), Variant("off", False))
 MOST_VARIANTS = 100
@@ -65,24 +65,17 @@ class FlagFields(Strict):
     )
 
 
-class FlagBody(FlagFields):
+class FlagBody(FlagFields, DataclassSchema):
     """A request to create a flag."""
 
+    loads_into = FlagDefinition
+
     @post_load
-    def build(self, data: Mapping[str, Any], **_: Any) -> Any:
+    def build(self, data: Mapping[str, Any], **kwargs: Any) -> Any:
         """Return the definition. Its salt is empty if the body has none."""
         if "variants" not in data and data["type"] != "boolean":
             raise ValidationError({"variants": ["Give the variants that the flag can serve."]})
-        return FlagDefinition(
-            key=data["key"],
-            type=data["type"],
-            variants=tuple(data.get("variants", ON_AND_OFF)),
-            salt=data["salt"],
-            name=data["name"],
-            description=data["description"],
-            tags=tuple(data["tags"]),
-            client_side=data["client_side"],
-        )
+        return super().build({"variants": ON_AND_OFF, **data}, **kwargs)
 
 
 class FlagUpdate(FlagBody):
@@ -101,7 +94,4 @@ class FlagAnswer(FlagFields, StoredAnswer):
     """A flag's definition."""
 
 
-class FlagPage(Page):
-    """A page of flags."""
-
-    items = fields.List(fields.Nested(FlagAnswer), required=True)
+FlagPage = page_schema("FlagPage", FlagAnswer)

@@ -9,10 +9,10 @@ from marshmallow import INCLUDE, Schema, fields, post_load
 
 from tidegate_server.admin.hooks.alert_payloads import AlertStatus
 from tidegate_server.documents.fields import BoundedList, BoundedString, Instant, Key, StrictBoolean
-from tidegate_server.documents.strict_schema import Strict
+from tidegate_server.documents.strict_schema import DataclassSchema, Strict
 from tidegate_server.domain.hook_edits import MOST_FLAGS
 from tidegate_server.domain.hooks import AlertKind, Hook, HookAction
-from tidegate_server.web.document_schemas import Page, StoredAnswer
+from tidegate_server.web.document_schemas import StoredAnswer, page_schema
 
 
 class HookFields(Strict):
@@ -48,19 +48,16 @@ class HookFields(Strict):
     description = BoundedString(4_000, load_default="")
 
 
-class HookBody(HookFields):
+class HookBody(HookFields, DataclassSchema):
     """A request to create or replace a hook."""
 
+    loads_into = Hook
+
     @post_load
-    def build(self, data: Mapping[str, Any], **_: Any) -> Any:
+    def build(self, data: Mapping[str, Any], **kwargs: Any) -> Any:
         """Return the hook, without an id and a secret."""
-        return Hook(
-            **{**data, "flags": tuple(data["flags"])},
-            id="",
-            digest="",
-            created_by="",
-            created_ms=0,
-        )
+        unset = {"id": "", "digest": "", "created_by": "", "created_ms": 0}
+        return super().build({**data, **unset}, **kwargs)
 
 
 class HookAnswer(HookFields, StoredAnswer):
@@ -90,10 +87,7 @@ class NewHookAnswer(HookAnswer):
     )
 
 
-class HookPage(Page):
-    """A page of hooks."""
-
-    items = fields.List(fields.Nested(HookAnswer), required=True)
+HookPage = page_schema("HookPage", HookAnswer)
 
 
 class AlertBody(Schema):

@@ -6,7 +6,7 @@ from marshmallow import fields
 
 from tidegate_server.documents.fields import Instant, StrictBoolean, StrictInteger
 from tidegate_server.documents.strict_schema import Strict
-from tidegate_server.web.document_schemas import Page
+from tidegate_server.web.document_schemas import page_schema
 
 
 class InstanceAnswer(Strict):
@@ -23,7 +23,4 @@ class InstanceAnswer(Strict):
     pid = StrictInteger(required=True)
 
 
-class InstancePage(Page):
-    """A page of instances."""
-
-    items = fields.List(fields.Nested(InstanceAnswer), required=True)
+InstancePage = page_schema("InstancePage", InstanceAnswer)

@@ -7,7 +7,7 @@ from marshmallow import fields, validate
 from tidegate_server.admin.releases.schemas import CountsSchema
 from tidegate_server.documents.fields import AnyJson, Instant, Number, StrictBoolean, StrictInteger
 from tidegate_server.documents.strict_schema import Strict
-from tidegate_server.web.document_schemas import Page
+from tidegate_server.web.document_schemas import page_schema
 from tidegate_server.web.pagination import PageQuery
 
 
@@ -19,10 +19,7 @@ class LedgerEntrySchema(Strict):
     entry = AnyJson(required=True, metadata={"type": "object"})
 
 
-class LedgerPage(Page):
-    """A page of a release's ledger, the latest first."""
-
-    items = fields.List(fields.Nested(LedgerEntrySchema), required=True)
+LedgerPage = page_schema("LedgerPage", LedgerEntrySchema)
 
 
 class ReplayQuery(PageQuery):

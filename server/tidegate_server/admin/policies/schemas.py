@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from marshmallow import fields
-
 from tidegate_server.documents.policy_schemas import PolicyBody, PolicyFields
-from tidegate_server.web.document_schemas import Page, StoredAnswer, path_key
+from tidegate_server.web.document_schemas import StoredAnswer, page_schema, path_key
 
 
 class PolicyUpdate(PolicyBody):
@@ -18,7 +16,4 @@ class PolicyAnswer(PolicyFields, StoredAnswer):
     """A policy."""
 
 
-class PolicyPage(Page):
-    """A page of policies."""
-
-    items = fields.List(fields.Nested(PolicyAnswer), required=True)
+PolicyPage = page_schema("PolicyPage", PolicyAnswer)

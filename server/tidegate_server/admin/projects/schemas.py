@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from marshmallow import fields, post_load
-
 from tidegate_server.documents.fields import BoundedList, BoundedString, Key, PatternString
-from tidegate_server.documents.strict_schema import Strict
+from tidegate_server.documents.strict_schema import DataclassSchema, Strict
 from tidegate_server.domain.projects import ORIGIN, Environment, Project
-from tidegate_server.web.document_schemas import Page, StoredAnswer, path_key
+from tidegate_server.web.document_schemas import StoredAnswer, page_schema, path_key
 
 MOST_ORIGINS = 100
 
@@ -23,13 +18,10 @@ class NamedFields(Strict):
     description = BoundedString(4_000, load_default="")
 
 
-class ProjectBody(NamedFields):
+class ProjectBody(NamedFields, DataclassSchema):
     """A request to create a project."""
 
-    @post_load
-    def build(self, data: Mapping[str, Any], **_: Any) -> Any:
-        """Return the project."""
-        return Project(**data)
+    loads_into = Project
 
 
 class EnvironmentFields(NamedFields):
@@ -47,13 +39,10 @@ class EnvironmentFields(NamedFields):
     )
 
 
-class EnvironmentBody(EnvironmentFields):
+class EnvironmentBody(EnvironmentFields, DataclassSchema):
     """A request to create an environment."""
 
-    @post_load
-    def build(self, data: Mapping[str, Any], **_: Any) -> Any:
-        """Return the environment."""
-        return Environment(**{**data, "allowed_origins": tuple(data["allowed_origins"])})
+    loads_into = Environment
 
 
 class ProjectUpdate(ProjectBody):
@@ -76,13 +65,7 @@ class EnvironmentAnswer(EnvironmentFields, StoredAnswer):
     """An environment."""
 
 
-class ProjectPage(Page):
-    """A page of projects."""
-
-    items = fields.List(fields.Nested(ProjectAnswer), required=True)
+ProjectPage = page_schema("ProjectPage", ProjectAnswer)
 
 
-class EnvironmentPage(Page):
-    """A page of environments."""
-
-    items = fields.List(fields.Nested(EnvironmentAnswer), required=True)
+EnvironmentPage = page_schema("EnvironmentPage", EnvironmentAnswer)

@@ -21,9 +21,9 @@ from tidegate_server.documents.fields import (
     StrictInteger,
 )
 from tidegate_server.documents.policy_schemas import PolicyFields
-from tidegate_server.documents.strict_schema import Strict
+from tidegate_server.documents.strict_schema import DataclassSchema, Strict
 from tidegate_server.domain.release import State
-from tidegate_server.web.document_schemas import Page, StoredAnswer
+from tidegate_server.web.document_schemas import StoredAnswer, page_schema
 from tidegate_server.web.pagination import PageQuery, PageRequest
 
 
@@ -49,8 +49,10 @@ class ReleaseListRequest:
     state: State | None
 
 
-class ReleaseBody(Strict):
+class ReleaseBody(DataclassSchema):
     """A request to start a release."""
+
+    loads_into = ReleaseRequest
 
     flag = Key(required=True)
     treatment = Name(required=True, metadata={"description": "the variant to open"})
@@ -72,11 +74,6 @@ class ReleaseBody(Strict):
             "description": "only measure: everyone gets the control until the release begins"
         },
     )
-
-    @post_load
-    def build(self, data: Mapping[str, Any], **_: Any) -> Any:
-        """Return what to start the release with."""
-        return ReleaseRequest(**data)
 
 
 class PauseBody(ActionBody):
@@ -263,7 +260,4 @@ class ReleaseAnswer(StoredAnswer):
     progress = fields.Nested(ProgressSchema, required=True, allow_none=True)
 
 
-class ReleasePage(Page):
-    """A page of releases, the latest first."""
-
-    items = fields.List(fields.Nested(ReleaseAnswer), required=True)
+ReleasePage = page_schema("ReleasePage", ReleaseAnswer)

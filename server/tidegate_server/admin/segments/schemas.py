@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-from marshmallow import fields, post_load, validate
+from marshmallow import fields, validate
 
 from tidegate_server.documents.fields import BoundedList, BoundedString, ConditionField, Key
-from tidegate_server.documents.strict_schema import Strict
+from tidegate_server.documents.strict_schema import DataclassSchema, Strict
 from tidegate_server.domain.flags import SegmentDefinition
-from tidegate_server.web.document_schemas import Page, StoredAnswer, path_key
+from tidegate_server.web.document_schemas import StoredAnswer, page_schema, path_key
 
 MOST_LISTED = 10_000
 
@@ -41,20 +40,10 @@ class SegmentFields(Strict):
     )
 
 
-class SegmentBody(SegmentFields):
+class SegmentBody(SegmentFields, DataclassSchema):
     """A request to create a segment."""
 
-    @post_load
-    def build(self, data: Mapping[str, Any], **_: Any) -> Any:
-        """Return the segment."""
-        return SegmentDefinition(
-            key=data["key"],
-            when=data["when"],
-            included=tuple(data["included"]),
-            excluded=tuple(data["excluded"]),
-            name=data["name"],
-            description=data["description"],
-        )
+    loads_into = SegmentDefinition
 
 
 class SegmentUpdate(SegmentBody):
@@ -67,7 +56,4 @@ class SegmentAnswer(SegmentFields, StoredAnswer):
     """A segment."""
 
 
-class SegmentPage(Page):
-    """A page of segments."""
-
-    items = fields.List(fields.Nested(SegmentAnswer), required=True)
+SegmentPage = page_schema("SegmentPage", SegmentAnswer)

@@ -20,29 +20,28 @@ from tidegate_server.documents.fields import (
     StrictBoolean,
     StrictInteger,
 )
-from tidegate_server.documents.strict_schema import Strict
+from tidegate_server.documents.strict_schema import DataclassSchema, Strict
 from tidegate_server.domain.flags import Targeting
-from tidegate_server.web.document_schemas import Page, StoredAnswer
+from tidegate_server.web.document_schemas import StoredAnswer, page_schema
 
 MOST_RULES = 500
 
 
-class WeightedVariantSchema(Strict):
+class WeightedVariantSchema(DataclassSchema):
     """A variant and its weight in a split."""
+
+    loads_into = WeightedVariant
 
     variant = Name(required=True)
     weight = Percent(
         required=True, metadata={"description": "in percent; the weights of a split add up to 100"}
     )
 
-    @post_load
-    def build(self, data: Mapping[str, Any], **_: Any) -> Any:
-        """Return the weighted variant."""
-        return WeightedVariant(**data)
 
-
-class ServeSchema(Strict):
+class ServeSchema(DataclassSchema):
     """What to serve: one ``variant``, or a ``split``."""
+
+    loads_into = Serve
 
     variant = Name()
     split = BoundedList(fields.Nested(WeightedVariantSchema), min_items=1, max_items=100)
@@ -53,40 +52,29 @@ class ServeSchema(Strict):
         if ("variant" in data) == ("split" in data):
             raise ValidationError("Give either a variant or a split.")
 
-    @post_load
-    def build(self, data: Mapping[str, Any], **_: Any) -> Any:
-        """Return what to serve."""
-        return Serve(data.get("variant"), tuple(data.get("split", ())))
-
     @post_dump
     def leave_out_the_other(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
         """Leave out the one that is empty."""
         return {key: value for key, value in data.items() if value}
 
 
-class RuleSchema(Strict):
+class RuleSchema(DataclassSchema):
     """A rule: contexts that meet ``when`` get ``serve``."""
+
+    loads_into = Rule
 
     id = Name(required=True)
     when = ConditionField(required=True)
     serve = fields.Nested(ServeSchema, required=True)
 
-    @post_load
-    def build(self, data: Mapping[str, Any], **_: Any) -> Any:
-        """Return the rule."""
-        return Rule(**data)
 
-
-class PrerequisiteSchema(Strict):
+class PrerequisiteSchema(DataclassSchema):
     """Another flag that must serve one of ``variants``."""
+
+    loads_into = Prerequisite
 
     flag = Key(required=True)
     variants = BoundedList(Name(), required=True, min_items=1, max_items=100)
-
-    @post_load
-    def build(self, data: Mapping[str, Any], **_: Any) -> Any:
-        """Return the prerequisite."""
-        return Prerequisite(data["flag"], tuple(data["variants"]))
 
 
 class TargetingFields(Strict):
@@ -112,23 +100,17 @@ class TargetingFields(Strict):
     )
 
 
-class TargetingBody(TargetingFields):
+class TargetingBody(TargetingFields, DataclassSchema):
     """A request to replace a targeting. Its kill and its release stay."""
+
+    loads_into = Targeting
 
     flag = Key(metadata={"description": "if given, the key in the path"})
 
     @post_load
-    def build(self, data: Mapping[str, Any], **_: Any) -> Any:
+    def build(self, data: Mapping[str, Any], **kwargs: Any) -> Any:
         """Return the targeting. Its flag is empty if the body names none."""
-        return Targeting(
-            flag=data.get("flag", ""),
-            enabled=data["enabled"],
-            off_variant=data["off_variant"],
-            default=data["default"],
-            rules=tuple(data["rules"]),
-            prerequisites=tuple(data["prerequisites"]),
-            kill_variant=data["kill_variant"],
-        )
+        return super().build({"flag": "", **data}, **kwargs)
 
 
 class KillSchema(Strict):
@@ -174,7 +156,4 @@ class TargetingAnswer(TargetingFields, StoredAnswer):
     receipt = fields.Nested(ReceiptSchema, required=True, allow_none=True, dump_only=True)
 
 
-class TargetingPage(Page):
-    """A page of the targetings of an environment."""
-
-    items = fields.List(fields.Nested(TargetingAnswer), required=True)
+TargetingPage = page_schema("TargetingPage", TargetingAnswer)

@@ -10,7 +10,7 @@ from marshmallow import fields, post_load, validate
 from tidegate_server.documents.fields import BoundedString, Instant, Key, StrictInteger
 from tidegate_server.documents.strict_schema import Strict
 from tidegate_server.domain.tokens import Role, Token
-from tidegate_server.web.document_schemas import Page, StoredAnswer
+from tidegate_server.web.document_schemas import StoredAnswer, page_schema
 
 
 class TokenFields(Strict):
@@ -63,7 +63,4 @@ class NewTokenAnswer(TokenAnswer):
     )
 
 
-class TokenPage(Page):
-    """A page of tokens."""
-
-    items = fields.List(fields.Nested(TokenAnswer), required=True)
+TokenPage = page_schema("TokenPage", TokenAnswer)

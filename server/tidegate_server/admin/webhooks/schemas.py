@@ -20,7 +20,7 @@ from tidegate_server.domain.policy import SECOND
 from tidegate_server.domain.webhooks import Format, Webhook
 from tidegate_server.store.outbox import DeliveryState
 from tidegate_server.urls import MAX_URL_LENGTH
-from tidegate_server.web.document_schemas import Page, StoredAnswer, path_key
+from tidegate_server.web.document_schemas import StoredAnswer, page_schema, path_key
 
 
 class WebhookFields(Strict):
@@ -146,13 +146,7 @@ class DeliveryAnswer(Strict):
     )
 
 
-class DeliveryPage(Page):
-    """A page of a webhook's deliveries, the latest first."""
-
-    items = fields.List(fields.Nested(DeliveryAnswer), required=True)
+DeliveryPage = page_schema("DeliveryPage", DeliveryAnswer)
 
 
-class WebhookPage(Page):
-    """A page of webhooks."""
-
-    items = fields.List(fields.Nested(WebhookAnswer), required=True)
+WebhookPage = page_schema("WebhookPage", WebhookAnswer)
