@@ -1,8 +1,8 @@
 """The local breaker: closes a release in this process while the server is away.
 
 A release whose policy allows it is watched from the moment the connection is lost. When its
-treatment fails here far beyond what is tolerated, everyone gets the control here, and counts as
-evidence no more, until the server answers again: then the server's flags are in force.
+treatment fails here far beyond what is tolerated, all users get the control here, and are no
+evidence, until the server answers again: then the server's flags are in force.
 
 Threads: one daemon thread, ``tidegate-breaker``, for the time of an outage with something to
 watch. ``_lock`` is held only while the flags in force are replaced. No evaluation takes it, and
@@ -156,5 +156,5 @@ class LocalBreaker:
 
 
 def _without_openings(flag: Flag) -> Flag:
-    """Return the flag with its release open to nobody: all get the control, without evidence."""
+    """Return the flag with a release without openings: all users get the control, uncounted."""
     return replace(flag, release=flag.release and replace(flag.release, openings=()))

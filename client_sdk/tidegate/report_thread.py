@@ -21,7 +21,7 @@ log: logging.Logger = logging.getLogger("tidegate")
 
 
 class ReportThread:
-    """Sends reports at the interval that the flags ask for, and whenever it is told to.
+    """Sends reports at the interval that the flags ask for, and on request.
 
     Args:
         follower: composes and sends the reports.
@@ -53,7 +53,7 @@ class ReportThread:
     def flush(self) -> None:
         """Send a report and wait for it, two seconds at most.
 
-        It is marked as the last one; a later report tells the server that it was not.
+        It is marked as the last one; a later report revokes that.
         """
         if not self._ready.is_set() or self._stopping.is_set():
             return

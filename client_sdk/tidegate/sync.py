@@ -91,7 +91,7 @@ class ServerConnection:
         ready: set once the server has confirmed flags.
         connected: whether the last attempt reached the server.
         confirmed_at: when the server last confirmed the flags, by the monotonic clock.
-        problem: the event that told of the present loss of the connection; None: there is none.
+        problem: the event of the present loss of the connection; None while connected.
     """
 
     def __init__(
@@ -284,7 +284,7 @@ class ServerConnection:
         known = self.problem
         if self._stopping.is_set() or (known and (known.kind == "refused" or not refused)):
             return
-        # A refusal is told even during an outage: a person has to act.
+        # A refusal is reported even during an outage: a person has to act.
         self.problem = ClientEvent("refused" if refused else "stale", message=reason)
         kept = "the last flags stay in force" if self.server_flags else "defaults are in force"
         log.warning("not connected to the server (%s): %s", reason, kept)

@@ -104,10 +104,10 @@ def test_a_running_application_keeps_its_flags_and_recovers(
         assert client.wait_until_ready(20)
         soon(lambda: client.status().state == "connected", "it is connected")
         caplog.set_level(logging.INFO, "tidegate")
-        seen = proxy.connections
+        before = proxy.connections
         proxy.switch_to(BAD[how])
         environment.target("checkout", default={"variant": "off"})
-        soon(lambda: proxy.connections > seen + 3, "the client keeps trying")
+        soon(lambda: proxy.connections > before + 3, "the client keeps trying")
         soon(lambda: client.status().state == "stale", "the client is stale")
         assert client.boolean("checkout", False, ANA) is True
         proxy.switch_to(bad_proxy.pass_through)

@@ -102,18 +102,18 @@ def test_url_and_token_are_read_from_the_environment(
 
 
 @pytest.mark.parametrize(
-    ("given", "missing"),
+    ("arguments", "missing"),
     [({}, "TIDEGATE_URL"), ({"url": "http://127.0.0.1:9"}, "TIDEGATE_TOKEN")],
 )
 def test_without_a_url_or_a_token_it_logs_so_and_returns_defaults(
-    given: dict[str, str],
+    arguments: dict[str, str],
     missing: str,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("TIDEGATE_URL", raising=False)
     monkeypatch.delenv("TIDEGATE_TOKEN", raising=False)
-    client = Client(**given)
+    client = Client(**arguments)
     assert missing in caplog.text
     assert client.wait_until_ready() is False
     assert client.boolean("checkout", True, ANN) is True
@@ -334,34 +334,34 @@ def test_a_listener_is_notified_and_may_raise(
     environment: Environment, client: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.ERROR, "tidegate")
-    heard: list[ClientEvent] = []
+    events: list[ClientEvent] = []
 
     def fail(event: ClientEvent) -> None:
         raise ZeroDivisionError
 
     client.listen(fail)
-    forget = client.listen(heard.append)
+    unsubscribe = client.listen(events.append)
     environment.flag("checkout")
-    soon(lambda: bool(heard), "the listener is notified")
-    assert heard == [ClientEvent("changed", frozenset({"checkout"}))]
+    soon(lambda: bool(events), "the listener is notified")
+    assert events == [ClientEvent("changed", frozenset({"checkout"}))]
     assert "a listener failed" in caplog.text
-    forget()
+    unsubscribe()
     environment.kill("checkout")
     soon(
         lambda: client.boolean_details("checkout", True, ANN).metadata != {},
         "the kill is evaluated",
     )
     soon(lambda: client.status().version == environment.version, "the kill arrived")
-    assert len(heard) == 1
+    assert len(events) == 1
 
 
 def test_a_late_listener_is_notified_of_the_present_problem(environment: Environment) -> None:
     client = Client(environment.url, "wrong")
-    heard: list[ClientEvent] = []
+    events: list[ClientEvent] = []
     try:
         soon(lambda: client._lifecycle.connection.problem is not None, "the token is refused")
-        client.listen(heard.append)
-        assert heard == [ClientEvent("refused", message="the token is refused (401)")]
+        client.listen(events.append)
+        assert events == [ClientEvent("refused", message="the token is refused (401)")]
     finally:
         client.close()
 

@@ -116,13 +116,13 @@ say(ready=True, state="connected", error=None, instance=client.status().instance
 wait()
 """,
     )
-    said = program.end()
-    assert [each["ready"] for each in said] == [True] * 4
-    assert [each["error"] for each in said] == [None] * 4
-    assert len({each["instance"] for each in said}) == 4
+    lines = program.end()
+    assert [each["ready"] for each in lines] == [True] * 4
+    assert [each["error"] for each in lines] == [None] * 4
+    assert len({each["instance"] for each in lines}) == 4
     # An evaluation outside of an operation has no outcome.
     assert counted(environment, id) == (80, 16, 16)
-    assert {each["id"] for each in environment.instances()} == {each["instance"] for each in said}
+    assert {each["id"] for each in environment.instances()} == {each["instance"] for each in lines}
 
 
 def test_children_and_grandchildren_get_changes(environment: Environment) -> None:
@@ -202,8 +202,8 @@ wait()
 say(total=sum(done) + 20 * 5)
 """,
     )
-    (said,) = program.end()
-    assert counted(environment, id)[0] == said["total"]
+    (line,) = program.end()
+    assert counted(environment, id)[0] == line["total"]
 
 
 def test_a_child_of_a_closed_client_stays_closed(environment: Environment) -> None:

@@ -163,8 +163,8 @@ def test_clients_made_in_pool_workers_report_when_the_workers_end(
     id = environment.release("checkout")
     context = multiprocessing.get_context("spawn")
     with context.Pool(2, maxtasksperchild=4) as pool:
-        asked = [(environment.url, environment.token, number) for number in range(16)]
-        pool.map(begin_and_work, asked, chunksize=1)
+        arguments = [(environment.url, environment.token, number) for number in range(16)]
+        pool.map(begin_and_work, arguments, chunksize=1)
         pool.close()
         pool.join()
     until(lambda: environment.outcomes(id) == 16, "all operations are counted")

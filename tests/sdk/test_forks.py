@@ -76,8 +76,8 @@ class Served:
         finally:
             connection.close()
         assert response.status == 200, self.log.read_text()
-        found: dict[str, Any] = json.loads(body)
-        return found
+        document: dict[str, Any] = json.loads(body)
+        return document
 
     def work(self, times: int) -> list[dict[str, Any]]:
         """Send requests, each from another user and each an operation in the release."""
@@ -173,21 +173,21 @@ def uwsgi(*options: str) -> Callable[[int], list[str]]:
 
 def check_worker_lives(server: Served) -> None:
     """Check that nothing is lost when workers serve, are killed and stop."""
-    seen: dict[int, str] = {}
+    instances: dict[int, str] = {}
 
     def all_answered() -> bool:
         for answer in server.work(10):
-            seen[answer["pid"]] = answer["instance"]
-        return len(seen) == WORKERS
+            instances[answer["pid"]] = answer["instance"]
+        return len(instances) == WORKERS
 
     until(all_answered, "all workers answer")
-    assert len(set(seen.values())) == WORKERS, "every worker is an instance of its own"
+    assert len(set(instances.values())) == WORKERS, "every worker is its own instance"
     until(lambda: server.counted() == server.answered, "all counts are acknowledged")
     reported = {each["pid"]: each["id"] for each in server.environment.instances()}
-    assert seen.items() <= reported.items(), "and reports under the instance id in its status"
+    assert instances.items() <= reported.items(), "and reports under the instance id in its status"
 
     # The killed worker has reported everything; nothing is lost or counted twice.
-    victim = next(iter(seen))
+    victim = next(iter(instances))
     os.kill(victim, signal.SIGKILL)
     replaced: set[int] = set()
 

@@ -48,9 +48,9 @@ class Visitors:
         """Run operations of new users; with ``fail`` those of the treatment fail."""
         for _ in range(number):
             with self._client.operation(Context(f"user-{next(self._numbers)}")) as operation:
-                found = [self._client.boolean(flag, False) for flag in self._flags]
-                self.treated += any(found)
-                if fail and any(found):
+                values = [self._client.boolean(flag, False) for flag in self._flags]
+                self.treated += any(values)
+                if fail and any(values):
                     operation.fail()
 
 

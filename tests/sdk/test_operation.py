@@ -116,10 +116,10 @@ def test_its_duration_is_reported(client: Client) -> None:
 
 def basket(client: Client) -> dict[str, int]:
     """The treatment's values of ``basket_value``, by bucket."""
-    found = [
+    entries = [
         each for each in report_document(client._reporter)["values"] if each["measure"] != "latency"
     ]
-    return dict(found[0]["treatment"]) if found else {}
+    return dict(entries[0]["treatment"]) if entries else {}
 
 
 def bucket(value: float) -> str:
@@ -309,20 +309,20 @@ def test_evaluations_use_the_operations_context() -> None:
 
 
 def test_a_context_is_resolved_once_at_the_first_evaluation(client: Client) -> None:
-    asked: list[int] = []
+    calls: list[int] = []
 
     def context() -> Context:
-        asked.append(1)
+        calls.append(1)
         return ANN
 
     with client.operation_of(context):
         pass
-    assert asked == []
+    assert calls == []
     with client.operation_of(context) as operation:
         evaluate(client)
         evaluate(client)
         operation.fail()
-    assert asked == [1]
+    assert calls == [1]
     (part,) = report_document(client._reporter)["failing"]
     assert part["users"] == [user_hash("ann")]
 

@@ -611,8 +611,8 @@ class Model:
             return False
         sequence, before, counted = known or (0, {}, Counter())
         if report["sequence"] > sequence:
-            said = totals(report)
-            for place, now in said.items():
+            reported = totals(report)
+            for place, now in reported.items():
                 had = before.get(place, (0, 0, 0, 0))
                 grown = tuple(max(0, new - old) for new, old in zip(now, had, strict=True))
                 present = self._totals.get(place, (0, 0, 0, 0))
@@ -620,7 +620,7 @@ class Model:
             self._values += values(report) - counted
             for part in report["failing"]:
                 self._failing.setdefault(part["release"], set()).update(part["users"])
-            self._instances[report["instance"]] = (report["sequence"], said, values(report))
+            self._instances[report["instance"]] = (report["sequence"], reported, values(report))
         return True
 
     def forget(self) -> None:
@@ -660,34 +660,34 @@ class RealServer:
             self._store._client.delete(name)
 
     def totals(self) -> dict[Place, tuple[int, ...]]:
-        found: dict[Place, tuple[int, ...]] = {}
+        counted: dict[Place, tuple[int, ...]] = {}
         for name, id in self._releases.items():
             for reading in self._environment.evidence(id).readings:
                 for arm in ("control", "treatment"):
                     counts = tuple(getattr(getattr(reading, arm), each) for each in MEASURES)
                     if any(counts):
-                        found[name, reading.step, reading.stratum, arm] = counts
-        return found
+                        counted[name, reading.step, reading.stratum, arm] = counts
+        return counted
 
     def values(self) -> Counter[Bin]:
-        found: Counter[Bin] = Counter()
+        counted: Counter[Bin] = Counter()
         project = self._environment.project
         for name, id in self._releases.items():
             for each in self._store.values(project, ENVIRONMENT, id, 1):
                 for arm in ("control", "treatment"):
                     place = (name, 1, each.stratum, arm, each.measure)
-                    found.update({(*place, number): n for number, n in getattr(each, arm)})
-        return found
+                    counted.update({(*place, number): n for number, n in getattr(each, arm)})
+        return counted
 
     def failing(self) -> dict[str, int]:
-        found = {
+        counted = {
             name: sum(
                 reading.control.failing + reading.treatment.failing
                 for reading in self._environment.evidence(id).readings
             )
             for name, id in self._releases.items()
         }
-        return {name: count for name, count in found.items() if count}
+        return {name: count for name, count in counted.items() if count}
 
 
 class Reporting(RuleBasedStateMachine):
@@ -847,9 +847,9 @@ def test_the_model_behaves_like_the_real_server(real: RealServer) -> None:
     assert real.totals() == model.totals()
     assert Counter(real.failing()) == Counter(model.failing())
     # The real server keeps only values that its releases ask for, of the present step.
-    asked = {
+    expected = {
         place: count
         for place, count in model.values().items()
         if place[1] == 1 and place[4] != "unasked"
     }
-    assert real.values() == asked != {}
+    assert real.values() == expected != {}

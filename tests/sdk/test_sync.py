@@ -40,18 +40,18 @@ class ScriptedTransport:
     def __init__(self, *streams: list[Event | Exception], snapshots: list[Any] | None = None):
         self.streams = list(streams)
         self.snapshots = snapshots or []
-        self.asked: list[tuple[str, int | None]] = []
+        self.requests: list[tuple[str, int | None]] = []
         self.closed = False
 
     def events(self, last_seen: int | None) -> Iterator[Event]:
-        self.asked.append(("stream", last_seen))
+        self.requests.append(("stream", last_seen))
         for event in self.streams.pop(0) if self.streams else [Unreachable("nothing left")]:
             if isinstance(event, Exception):
                 raise event
             yield event
 
     def snapshot(self, version: int | None) -> Any:
-        self.asked.append(("snapshot", version))
+        self.requests.append(("snapshot", version))
         if not self.snapshots:
             raise Unreachable("no snapshot")
         return self.snapshots.pop(0)
@@ -120,7 +120,7 @@ def test_the_next_stream_starts_at_the_last_version() -> None:
     manual = ManualConnection(transport)
     manual.read()
     manual.read()
-    assert transport.asked == [("stream", None), ("stream", 4)]
+    assert transport.requests == [("stream", None), ("stream", 4)]
 
 
 def test_after_a_missed_version_the_whole_snapshot_is_read() -> None:
@@ -129,7 +129,7 @@ def test_after_a_missed_version_the_whole_snapshot_is_read() -> None:
     )
     manual = ManualConnection(transport)
     manual.read()
-    assert transport.asked == [("stream", None), ("snapshot", None)]
+    assert transport.requests == [("stream", None), ("snapshot", None)]
     assert (manual.version, manual.variant()) == (6, "on")
 
 

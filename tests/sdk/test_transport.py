@@ -257,12 +257,13 @@ def test_an_unexpected_response_to_a_snapshot_request_is_unreachable(
 
 
 @pytest.mark.parametrize(
-    ("asked", "wait"), [("7", 7.0), ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0), ("-1", 0.0), ("", 0.0)]
+    ("retry_after", "wait"),
+    [("7", 7.0), ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0), ("-1", 0.0), ("", 0.0)],
 )
 def test_a_busy_server_can_set_a_retry_time(
-    proxy: Proxy, environment: Environment, asked: str, wait: float
+    proxy: Proxy, environment: Environment, retry_after: str, wait: float
 ) -> None:
-    proxy.switch_to(bad_proxy.busy(asked))
+    proxy.switch_to(bad_proxy.busy(retry_after))
     transport = Transport(proxy.url, environment.token)
     for ask in (lambda: transport.snapshot(None), lambda: next(transport.events(None))):
         with pytest.raises(Unreachable, match="429") as caught:

@@ -136,10 +136,10 @@ def test_the_response_is_not_changed(client: Client) -> None:
 
 
 def test_a_status_changed_to_500_counts(client: Client) -> None:
-    given: list[tuple[Any, ...]] = []
+    calls: list[tuple[Any, ...]] = []
 
     def start_response(*arguments: Any) -> Callable[[bytes], object]:
-        given.append(arguments)
+        calls.append(arguments)
         return lambda piece: None
 
     error = (ValueError, ValueError(), None)
@@ -153,7 +153,7 @@ def test_a_status_changed_to_500_counts(client: Client) -> None:
     response = TidegateMiddleware(app, client, user)({"HTTP_X_USER": "ann"}, start_response)
     assert list(response) == [b"sorry"]
     response.close()  # type: ignore[attr-defined]
-    assert given == [("200 OK", []), ("500 Oops", [], error)]
+    assert calls == [("200 OK", []), ("500 Oops", [], error)]
     assert counted(client) == counts(1, 1, 1, failing=1)
 
 
@@ -307,13 +307,13 @@ def test_a_file_is_left_to_the_server_to_send(
     content = b"x" * 300_000
     path = tmp_path / "file"
     path.write_bytes(content)
-    given: list[Any] = []
+    calls: list[Any] = []
 
     def app(environ: Environ, start_response: Any) -> Iterable[bytes]:
         start_response("200 OK", [])
         client.boolean("checkout", False)
         wrapped = environ["wsgi.file_wrapper"](path.open("rb"))
-        given.append(wrapped)
+        calls.append(wrapped)
         return wrapped  # type: ignore[no-any-return]
 
     middleware = TidegateMiddleware(app, client, user)
@@ -325,7 +325,7 @@ def test_a_file_is_left_to_the_server_to_send(
         return middleware_answer
 
     assert ask(serve(outer)).endswith(content)
-    assert returned == given
+    assert returned == calls
     ended(client, counts(1, 1, 0))
 
 
