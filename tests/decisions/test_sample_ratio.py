@@ -14,7 +14,7 @@ from tidegate_server.decisions.sample_ratio import (
 )
 
 
-def watched(
+def update_all(
     share: float, windows: list[tuple[int, int]], mixture: Mixture | None = None
 ) -> Mixture:
     mixture = mixture or Mixture()
@@ -25,19 +25,19 @@ def watched(
 
 
 def test_a_split_as_designed_is_no_evidence() -> None:
-    assert log_imbalance(watched(0.1, [(900, 100)] * 500)) < 0.0
+    assert log_imbalance(update_all(0.1, [(900, 100)] * 500)) < 0.0
 
 
 def test_a_split_without_treated_operations_is_found() -> None:
-    assert log_imbalance(watched(0.1, [(900, 0)])) >= LOG_IMBALANCE_AT
+    assert log_imbalance(update_all(0.1, [(900, 0)])) >= LOG_IMBALANCE_AT
 
 
 def test_a_split_with_far_too_many_treated_operations_is_found() -> None:
-    assert log_imbalance(watched(0.05, [(800, 200)])) >= LOG_IMBALANCE_AT
+    assert log_imbalance(update_all(0.05, [(800, 200)])) >= LOG_IMBALANCE_AT
 
 
 def test_a_split_that_breaks_after_a_long_healthy_time_is_found_soon() -> None:
-    healthy = watched(0.5, [(500, 500)] * 200)
+    healthy = update_all(0.5, [(500, 500)] * 200)
     windows = 0
     while log_imbalance(healthy) < LOG_IMBALANCE_AT:
         healthy = update_sample_ratio(
@@ -52,15 +52,15 @@ def test_a_split_that_breaks_after_a_long_healthy_time_is_found_soon() -> None:
 
 
 def test_the_check_passes_soon_after_the_split_is_fixed() -> None:
-    broken = watched(0.5, [(1_000, 0)] * 100)
-    mended = watched(0.5, [(500, 500)] * 2, broken)
+    broken = update_all(0.5, [(1_000, 0)] * 100)
+    fixed = update_all(0.5, [(500, 500)] * 2, broken)
 
     assert log_imbalance(broken) >= LOG_IMBALANCE_AT
-    assert log_imbalance(mended) < LOG_IMBALANCE_AT
+    assert log_imbalance(fixed) < LOG_IMBALANCE_AT
 
 
 def test_a_stratum_without_a_control_group_has_no_split() -> None:
-    assert log_imbalance(watched(1.0, [(0, 1_000)] * 50)) < 1e-9
+    assert log_imbalance(update_all(1.0, [(0, 1_000)] * 50)) < 1e-9
 
 
 @given(st.integers(0, 10_000), st.floats(0.02, 0.98))
@@ -75,4 +75,4 @@ def test_random_splits_within_the_margin_are_almost_never_found(seed: int, share
 
     # If the bound were tight, 100 examples at 0.001 each would fail once in ten runs. It is
     # only reached at the very edge of the margin, so this asks for a thousandth of it.
-    assert log_imbalance(watched(share, windows)) < 2 * LOG_IMBALANCE_AT
+    assert log_imbalance(update_all(share, windows)) < 2 * LOG_IMBALANCE_AT

@@ -59,9 +59,9 @@ class ExplainedRelease:
         self.release = moved
         self.actions.append(AuditedAction(moved.updated_ms + 3, "ann (tok_1)", action, reason))
 
-    def explanation(self, elsewhere: FlagUse = FlagUse()) -> Explanation:  # noqa: B008 - frozen
+    def explanation(self, flag_use: FlagUse = FlagUse()) -> Explanation:  # noqa: B008 - frozen
         return explain(
-            self.release, "production", self.ledger, self.actions, elsewhere, self.now + 60_000
+            self.release, "production", self.ledger, self.actions, flag_use, self.now + 60_000
         )
 
 

@@ -80,7 +80,7 @@ class StageExit:
         release = self.release
         missing = self._missing()
         if missing == [NOTHING_NEW]:
-            # People take longer than a window, so a window without data asks nobody again.
+            # People take longer than a window: do not ask again in a window without data.
             if release.state is State.AWAITING_APPROVAL:
                 return Verdict(Action.ASK, release.reason, State.AWAITING_APPROVAL)
             if release.state is State.HOLDING and self._waits_for_people_only([], None):

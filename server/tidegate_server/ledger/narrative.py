@@ -99,7 +99,7 @@ def title(policy: Policy, status: ReleaseStatus) -> str:
     """Return a stage in words, with its share and segments."""
     stages = policy.stages
     if status.closed:
-        what = "Draft, nobody is open" if status.state is State.DRAFT else "Closed, cooling down"
+        what = "Draft, open to nobody" if status.state is State.DRAFT else "Closed, cooling down"
         return f"{what} (stage {status.stage} of {len(stages)} is next)"
     stage = stages[status.stage - 1]
     segments = ", ".join(stage.segments) or "everyone"
