@@ -160,8 +160,10 @@ def test_a_split_must_sum_to_100(tidegate: Tidegate) -> None:
 
 
 def test_a_change_without_options_is_a_usage_error(tidegate: Tidegate) -> None:
-    for command in ("set", "edit"):
-        assert "Nothing to change" in tidegate.refused("flag", command, "x", status=2)
+    message = tidegate.refused("flag", "edit", "x", status=2)
+    assert "Nothing to change. Use one of --variant, --remove-variant, --name," in message
+    assert "--output" not in message
+    assert "Nothing to change" in tidegate.refused("flag", "set", "x", status=2)
     assert "FLAG=VARIANT" in tidegate.refused(
         "flag", "set", "x", "--prerequisite", "base", status=2
     )

@@ -7,7 +7,6 @@ import json
 import click
 
 from tidegate_server.cli.api_client import ApiClient, Json
-from tidegate_server.cli.document_fields import writable_fields
 from tidegate_server.cli.formatting import (
     condition,
     count,
@@ -33,6 +32,7 @@ from tidegate_server.cli.resource_commands import (
     delete_command,
     edit_command,
     no_items,
+    writable_fields,
 )
 
 TYPES = ("boolean", "string", "number", "object")

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, closing
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 Command: TypeAlias = Callable[..., None]
 Decorator: TypeAlias = Callable[[Command], Command]
-AnyCommand = TypeVar("AnyCommand", bound=Command)
 
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -36,24 +35,17 @@ _URL = click.option(
     "--url", "target_url", help="Server address.  [TIDEGATE_URL, or the current context]"
 )
 _CONTEXT = click.option(
-    "--context",
-    "target_context",
-    metavar="NAME",
+    "--context", "target_context", metavar="NAME",
     help="Context saved by `tidegate login`.  [TIDEGATE_CONTEXT]",
-)
+)  # fmt: skip
 _PROJECT = click.option(
-    "--project",
-    "target_project",
-    metavar="KEY",
+    "--project", "target_project", metavar="KEY",
     help="Project.  [TIDEGATE_PROJECT, the context, or default]",
-)
+)  # fmt: skip
 _ENVIRONMENT = click.option(
-    "--environment",
-    "-e",
-    "target_environment",
-    metavar="KEY",
+    "--environment", "-e", "target_environment", metavar="KEY",
     help="Environment.  [TIDEGATE_ENVIRONMENT, the context, or production]",
-)
+)  # fmt: skip
 
 
 def _target_options(*options: Decorator, lenient: bool = False, lazy: bool = False) -> Decorator:
@@ -130,7 +122,7 @@ def decorated_with(*decorators: Decorator) -> Decorator:
     return decorate
 
 
-def limit_option(default: int) -> Callable[[AnyCommand], AnyCommand]:
+def limit_option(default: int) -> Decorator:
     """Return the option `--limit`: how many of the latest items to show."""
     return click.option(
         "--limit", type=click.IntRange(min=1), default=default, show_default=True,

@@ -72,11 +72,7 @@ def print_list(
         return print_stderr(empty)
     if more:
         print_stderr(f"Showing the latest {len(items):,}; use --limit to show more.")
-    cells = [
-        [item[column] if isinstance(column, str) else column(item) for column in columns.values()]
-        for item in items
-    ]
-    return print_table(list(columns), cells)
+    return print_rendered(item_table(items, columns))
 
 
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -111,6 +107,15 @@ def facts_grid(facts: Iterable[tuple[str, object]]) -> Table:
         if value not in (None, ""):
             grid.add_row(label, cell(value))
     return grid
+
+
+def item_table(items: Iterable[Any], columns: Columns) -> Table:
+    """Return a table with a row for each item."""
+    rows = [
+        [item[column] if isinstance(column, str) else column(item) for column in columns.values()]
+        for item in items
+    ]
+    return table(list(columns), rows)
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:

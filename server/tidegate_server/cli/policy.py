@@ -8,7 +8,6 @@ from typing import Any
 import click
 
 from tidegate_server.cli.api_client import ApiClient, Json
-from tidegate_server.cli.document_fields import etag, writable_fields
 from tidegate_server.cli.formatting import percent
 from tidegate_server.cli.number_types import factor, rate, segment_share, share
 from tidegate_server.cli.options import (
@@ -31,7 +30,12 @@ from tidegate_server.cli.policy_source import (
     policy_on_server,
     read_policy,
 )
-from tidegate_server.cli.resource_commands import Resource, delete_command, list_command
+from tidegate_server.cli.resource_commands import (
+    Resource,
+    delete_command,
+    list_command,
+    writable_fields,
+)
 
 POLICY = Resource(name="policy", plural="policies")
 
@@ -220,8 +224,8 @@ def put_policy(client: ApiClient, file: Json, output: str) -> None:
         written = client.post(POLICY.path(client), writable_fields(file))
         message = f"Policy {key} created{POLICY.where(client)}."
     else:
-        tag = etag(revision) if isinstance(revision, int) else existing.etag
-        written = client.put(path, writable_fields(file), tag)
+        etag = f'"{revision}"' if isinstance(revision, int) else existing.etag
+        written = client.put(path, writable_fields(file), etag)
         if written["revision"] == existing.body["revision"]:
             message = f"Policy {key} unchanged."
         else:

@@ -9,9 +9,9 @@ from typing import TypeAlias
 import click
 
 from tidegate_server.cli.api_client import ApiClient, Json
-from tidegate_server.cli.document_fields import writable_fields
 from tidegate_server.cli.options import read_object
 from tidegate_server.cli.output import print_stderr
+from tidegate_server.cli.resource_commands import writable_fields
 from tidegate_server.errors import ServerUnreachable, StartupRefused
 
 Connect: TypeAlias = Callable[[], ApiClient]

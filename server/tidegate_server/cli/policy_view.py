@@ -7,10 +7,20 @@ from typing import TYPE_CHECKING
 
 from tidegate_server.cli.api_client import Json
 from tidegate_server.cli.formatting import audience, json_text, last_change
-from tidegate_server.cli.output import facts_grid, table
+from tidegate_server.cli.output import Columns, facts_grid, item_table
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+
+
+STAGE_COLUMNS: Columns = {
+    "stage": "name",
+    "opens to": audience,
+    "at least": "min_duration",
+    "at most": lambda each: each["max_duration"] or "-",
+    "operations per arm": "min_samples",
+    "approvals": lambda each: _approval(each["approval"]),
+}
 
 
 def policy_view(policy: Json) -> Iterator[RenderableType]:
@@ -30,20 +40,7 @@ def policy_view(policy: Json) -> Iterator[RenderableType]:
         )
     )
     yield ""
-    yield table(
-        ("stage", "opens to", "at least", "at most", "operations per arm", "approvals"),
-        [
-            (
-                each["name"],
-                audience(each),
-                each["min_duration"],
-                each["max_duration"] or "-",
-                each["min_samples"],
-                _approval(each["approval"]),
-            )
-            for each in policy["stages"]
-        ],
-    )
+    yield item_table(policy["stages"], STAGE_COLUMNS)
 
 
 def _gates(policy: Json) -> Iterator[tuple[str, str]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tidegate_server.cli.api_client import Json
 from tidegate_server.cli.formatting import audience, count, instant, instant_from_ms
-from tidegate_server.cli.output import cell, facts_grid, printable, table
+from tidegate_server.cli.output import Columns, cell, facts_grid, item_table, printable
 
 if TYPE_CHECKING:
     from rich.console import Group, RenderableType
@@ -27,6 +27,21 @@ COLOURS = {
     "rolled_back": "bold magenta",
 }
 """Colours only repeat what the text says."""
+
+ARM_COLUMNS: Columns = {
+    "": "name",
+    "exposures": "exposures",
+    "operations": "outcomes",
+    "errors": "errors",
+    "error rate": lambda arm: error_rate(arm),
+    "failing users": "failing",
+}
+
+CHECK_COLUMNS: Columns = {
+    "check": "label",
+    "result": lambda check: _check_result(check),
+    "": lambda check: "FAILED" if check["failed"] else "",
+}
 
 ENDED = frozenset({"completed", "rolled_back"})
 
@@ -69,7 +84,7 @@ def release_view(release: Json) -> Group:
         _facts(release),
         "",
         _arms(progress),
-        *(("", _checks(checks)) if checks else ()),
+        *(("", item_table(checks, CHECK_COLUMNS)) if checks else ()),
         "",
         _decision_facts(progress),
     )
@@ -105,36 +120,13 @@ def _facts(release: Json) -> Table:
 
 
 def _arms(progress: Json) -> Table:
-    arms = (
-        ("control", progress["control"]),
-        ("treatment", progress["treatment"]),
-        ("control, this stage", progress["stage_control"]),
-        ("treatment, this stage", progress["stage_treatment"]),
-    )
-    return table(
-        ("", "exposures", "operations", "errors", "error rate", "failing users"),
-        [
-            (
-                name,
-                arm["exposures"],
-                arm["outcomes"],
-                arm["errors"],
-                error_rate(arm),
-                arm["failing"],
-            )
-            for name, arm in arms
-        ],
-    )
-
-
-def _checks(checks: list[Json]) -> Table:
-    return table(
-        ("check", "result", ""),
-        [
-            (each["label"], _check_result(each), "FAILED" if each["failed"] else "")
-            for each in checks
-        ],
-    )
+    arms = {
+        "control": progress["control"],
+        "treatment": progress["treatment"],
+        "control, this stage": progress["stage_control"],
+        "treatment, this stage": progress["stage_treatment"],
+    }
+    return item_table([{**arm, "name": name} for name, arm in arms.items()], ARM_COLUMNS)
 
 
 def _check_result(check: Json) -> str:

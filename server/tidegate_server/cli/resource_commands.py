@@ -13,7 +13,6 @@ from typing import Any, TypeAlias
 import click
 
 from tidegate_server.cli.api_client import ApiClient, Json
-from tidegate_server.cli.document_fields import writable_fields
 from tidegate_server.cli.options import (
     Decorator,
     confirm,
@@ -36,6 +35,9 @@ Facts: TypeAlias = Iterable[tuple[str, object]]
 
 Change: TypeAlias = Json | Callable[[Json], Json]
 """New values of fields, or a function from the writable fields of a document to the new ones."""
+
+SERVER_FIELDS = ("revision", "updated_at")
+"""Fields that the server adds to every document."""
 
 SHARED_OPTIONS = frozenset({"--output", "--url", "--context", "--project", "--environment"})
 
@@ -246,6 +248,15 @@ def edit(
     text = f"{resource.title} {key} {'unchanged' if same else 'updated'}{resource.where(client)}"
     revision = "" if same else f", revision {after['revision']}"
     return print_text(f"{text}{revision}{f': {details(after)}' if details else ''}.")
+
+
+def writable_fields(document: Json, *read_only: str) -> Json:
+    """Return a document without ``SERVER_FIELDS`` and the ``read_only`` fields.
+
+    Fields that this version of the command does not know are kept.
+    """
+    left_out = {*SERVER_FIELDS, *read_only}
+    return {name: value for name, value in document.items() if name not in left_out}
 
 
 def _given(parameters: Json) -> Json:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import click
 
 from tidegate_server.cli.api_client import ApiClient, Json
-from tidegate_server.cli.document_fields import writable_fields
 from tidegate_server.cli.formatting import condition, count, last_change
 from tidegate_server.cli.options import (
     description_option,
@@ -26,6 +25,7 @@ from tidegate_server.cli.resource_commands import (
     edit_command,
     list_command,
     show_command,
+    writable_fields,
 )
 
 MAX_KEYS_SHOWN = 20

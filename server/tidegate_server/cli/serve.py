@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from tidegate_server.cli.options import AnyCommand
+from tidegate_server.cli.options import decorated_with
 from tidegate_server.processes.settings import (
     LOG_FORMATS,
     LOG_LEVELS,
@@ -18,33 +18,29 @@ from tidegate_server.processes.settings import (
     prometheus_address,
 )
 
-
-def prometheus_options(command: AnyCommand) -> AnyCommand:
-    """Add the options for a Prometheus server to a command."""
-    token = click.option(
-        "--prometheus-token", envvar="TIDEGATE_PROMETHEUS_TOKEN", show_envvar=True, default="",
-        help="Bearer token for Prometheus.",
-    )  # fmt: skip
-    url = click.option(
+prometheus_options = decorated_with(
+    click.option(
         "--prometheus-url", envvar="TIDEGATE_PROMETHEUS_URL", show_envvar=True, default="",
         help="Prometheus server for checks with metric: prometheus, such as http://host:9090.",
-    )  # fmt: skip
-    return url(token(command))
+    ),
+    click.option(
+        "--prometheus-token", envvar="TIDEGATE_PROMETHEUS_TOKEN", show_envvar=True, default="",
+        help="Bearer token for Prometheus.",
+    ),
+)  # fmt: skip
 
-
-def log_options(command: AnyCommand) -> AnyCommand:
-    """Add the options for logs to a command."""
-    log_format = click.option(
-        "--log-format", envvar="TIDEGATE_LOG_FORMAT", show_envvar=True, show_default=True,
-        default="console", type=click.Choice(LOG_FORMATS, case_sensitive=False),
-        help="Log format: console for people, json for one object per line.",
-    )  # fmt: skip
-    log_level = click.option(
+log_options = decorated_with(
+    click.option(
         "--log-level", envvar="TIDEGATE_LOG_LEVEL", show_envvar=True, show_default=True,
         default="info", type=click.Choice(LOG_LEVELS, case_sensitive=False),
         help="Lowest level to log, to standard error.",
-    )  # fmt: skip
-    return log_level(log_format(command))
+    ),
+    click.option(
+        "--log-format", envvar="TIDEGATE_LOG_FORMAT", show_envvar=True, show_default=True,
+        default="console", type=click.Choice(LOG_FORMATS, case_sensitive=False),
+        help="Log format: console for people, json for one object per line.",
+    ),
+)  # fmt: skip
 
 
 @click.command()
