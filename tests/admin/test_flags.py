@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from tidegate_server.store import Store
 
 from tests.http_calls import PRODUCTION, PROJECT, Caller, pointers, slug
@@ -44,6 +45,13 @@ def test_a_replaced_flag_keeps_its_salt(admin: Caller) -> None:
     assert changed.json is not None
     assert (changed.json["name"], changed.json["salt"]) == ("The banner", "imported")
     assert changed.headers["ETag"] == '"2"'
+
+
+@pytest.mark.parametrize("match", ['"2"', '"x",,W/"y"', '"', ""])
+def test_an_if_match_that_names_no_current_revision_is_refused(admin: Caller, match: str) -> None:
+    admin.post_ok(f"{PROJECT}/flags", BANNER)
+    refused = admin.put(f"{PROJECT}/flags/banner", BANNER, match=match)
+    assert (refused.status_code, slug(refused)) == (412, "stale-revision")
 
 
 def test_a_changed_value_reaches_every_environment(admin: Caller, store: Store) -> None:

@@ -106,7 +106,9 @@ class CountsSchema(Strict):
     exposures = StrictInteger(required=True)
     outcomes = StrictInteger(required=True)
     errors = StrictInteger(required=True)
-    failing = StrictInteger(required=True, metadata={"description": "distinct users who failed"})
+    failing = StrictInteger(
+        required=True, metadata={"description": "users with a failed operation"}
+    )
 
 
 class CheckResultSchema(Strict):
