@@ -1,4 +1,4 @@
-"""The policies in the documentation are such as the server takes."""
+"""The policies in the documentation are valid."""
 
 from __future__ import annotations
 
@@ -19,28 +19,34 @@ BASE: dict[str, Any] = {
 }
 
 
-def pieces(page: str) -> list[dict[str, Any]]:
-    """The pieces of policies on a page."""
+def find_fragments(page: str) -> list[dict[str, Any]]:
+    """Return the parts of policies on a page."""
     return [parse_yaml(text, page) for text in BLOCK.findall((DOCS / page).read_text())]
 
 
-def whole(piece: dict[str, Any]) -> dict[str, Any]:
-    """A policy with a piece of the page in it; stages are gone up to everyone."""
-    stages = piece.get("stages", BASE["stages"])
+def complete(fragment: dict[str, Any]) -> dict[str, Any]:
+    """Return a whole policy with a fragment; the last stage opens to everyone."""
+    stages = fragment.get("stages", BASE["stages"])
     if stages[-1]["percentage"] != 100:
         stages = [*stages, {"percentage": 100}]
-    return {**BASE, **piece, "stages": stages}
+    return {**BASE, **fragment, "stages": stages}
 
 
-PIECES = [piece for page in ("policies.md", "operations/production.md") for piece in pieces(page)]
+FRAGMENTS = [
+    fragment
+    for page in ("policies.md", "operations/production.md")
+    for fragment in find_fragments(page)
+]
 
 
-@pytest.mark.parametrize("number", range(len(PIECES)))
-def test_a_piece_of_a_policy_can_be_carried_out(number: int) -> None:
-    load_policy(whole(PIECES[number]))
+@pytest.mark.parametrize("number", range(len(FRAGMENTS)))
+def test_every_policy_in_the_documentation_is_valid(number: int) -> None:
+    load_policy(complete(FRAGMENTS[number]))
 
 
 def test_every_metric_has_an_example_of_every_comparison() -> None:
-    checks = [check for piece in pieces("policies.md") for check in piece.get("checks", ())]
+    checks = [
+        check for fragment in find_fragments("policies.md") for check in fragment.get("checks", ())
+    ]
     shown = {(check["metric"], check["compare"]) for check in checks}
     assert shown == {(str(metric), str(compare)) for metric in Metric for compare in Compare}

@@ -1,4 +1,4 @@
-"""Fields take one form, and give it back."""
+"""Schema fields accept exactly one form."""
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ from tidegate_server.documents.fields import (
         ("0s", 0),
     ],
 )
-def test_durations_are_read(text: str, duration_ms: int) -> None:
+def test_durations_are_loaded(text: str, duration_ms: int) -> None:
     assert Duration().deserialize(text) == duration_ms
 
 
 @pytest.mark.parametrize(
     "wrong", ["", "90", "1.5m", "-1s", "1 s", "1w", "9999999999s", "400d", 90, None, True, ["1s"]]
 )
-def test_what_is_no_duration_is_refused(wrong: Any) -> None:
+def test_invalid_durations_are_refused(wrong: Any) -> None:
     with pytest.raises(ValidationError):
         Duration().deserialize(wrong)
 
 
 @given(st.integers(0, MAX_DURATION_MS))
-def test_a_canonical_duration_means_the_same(duration_ms: int) -> None:
+def test_a_duration_survives_a_round_trip(duration_ms: int) -> None:
     if len(duration_text(duration_ms)) <= 11:
         assert Duration().deserialize(duration_text(duration_ms)) == duration_ms
 
@@ -60,12 +60,12 @@ def test_durations_are_written_in_their_largest_unit(duration_ms: int, text: str
 
 
 @pytest.mark.parametrize("right", [0, 100, 0.001, 33.333, 12.5])
-def test_percentages_are_read(right: float) -> None:
+def test_percentages_are_loaded(right: float) -> None:
     assert Percent().deserialize(right) == right
 
 
 @pytest.mark.parametrize("wrong", [-0.001, 100.001, 0.0001, 33.3333, "5", True, None, [5]])
-def test_impossible_percentages_are_refused(wrong: Any) -> None:
+def test_invalid_percentages_are_refused(wrong: Any) -> None:
     with pytest.raises(ValidationError):
         Percent().deserialize(wrong)
 
@@ -91,19 +91,19 @@ def test_impossible_percentages_are_refused(wrong: Any) -> None:
         (Key(), "a" * 101),
     ],
 )
-def test_nothing_is_converted(field: fields.Field[Any], wrong: Any) -> None:
+def test_values_of_another_type_are_refused(field: fields.Field[Any], wrong: Any) -> None:
     with pytest.raises(ValidationError):
         field.deserialize(wrong)
 
 
-def test_conditions_go_in_and_out() -> None:
+def test_a_condition_survives_a_round_trip() -> None:
     wire = {"none": [{"attribute": "plan", "operator": "in", "value": ["pro", "team"]}]}
     condition = ConditionField().deserialize(wire)
     assert condition == NoneOf((Comparison("plan", "in", ("pro", "team")),))
     assert ConditionField().serialize("it", {"it": condition}) == wire
 
 
-def test_a_wrong_condition_is_found_where_it_lies() -> None:
+def test_an_invalid_condition_is_reported_at_its_place() -> None:
     with pytest.raises(ValidationError) as refused:
         ConditionField().deserialize({"all": [{"attribute": "plan", "operator": "nearly"}]})
     assert list(refused.value.messages) == ["all"]

@@ -1,4 +1,4 @@
-"""Pointers lead to the field at fault."""
+"""JSON pointers of the messages of a schema."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from tidegate_server.errors import FieldProblem
 
 
 @given(st.lists(st.text(max_size=5), max_size=5))
-def test_steps_undo_a_pointer(path: list[str]) -> None:
+def test_a_pointer_survives_a_round_trip(path: list[str]) -> None:
     assert steps(pointer(*path)) == path
 
 
 @given(st.lists(st.text(min_size=1, max_size=5).filter(lambda key: key != "_schema"), max_size=5))
-def test_a_nested_message_comes_back_under_its_pointer(path: list[str]) -> None:
-    found = list(problems(nested(pointer(*path), "wrong")))
-    assert found == [FieldProblem(pointer(*path), "wrong")]
+def test_a_nested_message_is_found_at_its_pointer(path: list[str]) -> None:
+    reported = list(problems(nested(pointer(*path), "wrong")))
+    assert reported == [FieldProblem(pointer(*path), "wrong")]
 
 
-def test_every_message_of_a_nested_dictionary_is_found() -> None:
+def test_every_nested_message_is_found() -> None:
     messages = {
         "stages": {0: {"percentage": ["too much"]}, 2: {"_schema": ["no object"]}},
         "a/b~c": ["unknown"],

@@ -29,7 +29,7 @@ def test_every_value_has_its_line() -> None:
     assert lines["/checks/0/metric"] == 9
 
 
-def test_what_is_missing_stands_where_it_should_be() -> None:
+def test_a_missing_value_has_the_line_of_its_parent() -> None:
     lines = lines_of(TEXT)
 
     assert line_of(lines, "/stages/0/segments/0") == 4

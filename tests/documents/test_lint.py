@@ -18,7 +18,7 @@ def found(text: str) -> list[tuple[int | None, str]]:
     return [(each.line, each.pointer) for each in linted.findings]
 
 
-def test_a_sound_policy_has_no_findings() -> None:
+def test_a_valid_policy_has_no_findings() -> None:
     linted = lint(SOUND, "mine.yaml")
 
     assert linted.findings == ()
@@ -26,26 +26,26 @@ def test_a_sound_policy_has_no_findings() -> None:
     assert [stage.name for stage in linted.policy.stages] == ["stage-1", "stage-2"]
 
 
-def test_problems_of_form_have_their_line() -> None:
+def test_schema_problems_have_line_numbers() -> None:
     text = SOUND.replace("percentage: 5", "percentage: five, interval: 3") + "colour: blue\n"
 
     assert found(text) == [(3, "/stages/0/percentage"), (3, "/stages/0/interval"), (5, "/colour")]
 
 
-def test_problems_of_sense_have_their_line() -> None:
+def test_validation_problems_have_line_numbers() -> None:
     text = SOUND.replace("{percentage: 100}", "{percentage: 3}\n  - {percentage: 50}")
 
     assert found(text) == [(4, "/stages/1/percentage"), (5, "/stages/2/percentage")]
 
 
-def test_what_is_missing_is_told_where_it_should_be() -> None:
+def test_a_missing_field_has_the_line_of_its_parent() -> None:
     assert found("key: mine\n") == [(1, "/stages")]
     assert found(SOUND.replace("{percentage: 5}", "{min_samples: 5}")) == [
         (3, "/stages/0/percentage")
     ]
 
 
-def test_what_only_a_server_knows_is_a_warning() -> None:
+def test_references_to_other_documents_are_warnings() -> None:
     text = (
         SOUND.replace("{percentage: 5}", "{segments: [staff], percentage: 50}")
         + "notify: [{webhook: chat}]\nconfirm: [{webhook: gatekeeper}]\n"
@@ -66,15 +66,15 @@ def test_what_only_a_server_knows_is_a_warning() -> None:
     ]
 
 
-def test_what_a_server_added_to_a_policy_that_it_showed_is_left_out() -> None:
+def test_fields_that_the_server_adds_are_ignored() -> None:
     assert found(SOUND + "revision: 3\nupdated_at: 2026-01-31T09:00:00Z\n") == []
 
 
-def test_a_document_that_is_no_object_is_told_as_a_whole() -> None:
+def test_a_document_that_is_not_an_object_is_one_finding() -> None:
     assert found("[1, 2]") == [(1, "")]
 
 
 @pytest.mark.parametrize("text", ["key: [", "key: 1\nkey: 2", "a: &x 1"])
-def test_a_text_that_cannot_be_read_is_refused(text: str) -> None:
+def test_an_unreadable_text_is_refused(text: str) -> None:
     with pytest.raises(Unreadable, match=r"mine\.yaml"):
         lint(text, "mine.yaml")

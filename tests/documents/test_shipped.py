@@ -17,7 +17,7 @@ LONGEST_DAYS = {"standard": 0.5, "hotfix": 0.1, "careful": 3, "dark-launch": 2}
 
 
 @pytest.mark.parametrize("name", shipped.NAMES)
-def test_every_policy_is_sound_and_has_its_name(name: str) -> None:
+def test_every_policy_is_valid_and_has_its_name(name: str) -> None:
     linted = lint(shipped.text(name), f"{name}.yaml")
 
     assert linted.findings == ()
@@ -27,7 +27,7 @@ def test_every_policy_is_sound_and_has_its_name(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", shipped.NAMES)
-def test_a_healthy_release_completes_under_it_in_good_time(name: str) -> None:
+def test_a_healthy_release_completes_in_time(name: str) -> None:
     model = TrafficModel(Constant(3_000), Constant(0.01))
     by = replace(shipped.policy(name), bake_ms=HOUR)
     run = simulate(by, model, random.Random(1), starts_ms=MONDAY)
@@ -37,7 +37,7 @@ def test_a_healthy_release_completes_under_it_in_good_time(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", shipped.NAMES)
-def test_a_bad_release_is_stopped_under_it_before_half_of_the_people_have_it(name: str) -> None:
+def test_a_bad_release_is_stopped_before_half_of_the_users_have_it(name: str) -> None:
     model = TrafficModel(Constant(3_000), Constant(0.01), Constant(5.0))
     runs = [
         simulate(shipped.policy(name), model, random.Random(seed), starts_ms=MONDAY)
@@ -51,7 +51,7 @@ def test_a_bad_release_is_stopped_under_it_before_half_of_the_people_have_it(nam
 
 
 @pytest.mark.parametrize("name", shipped.NAMES)
-def test_its_canonical_form_is_the_same_policy(name: str) -> None:
+def test_the_canonical_form_is_the_same_policy(name: str) -> None:
     assert PolicyBody().load(shipped.canonical(name)) == shipped.policy(name)
 
 

@@ -1,6 +1,6 @@
-"""A project on a shelf: carries changes out as the store promises to, in a dictionary.
+"""A project in memory, which applies changes as the store does.
 
-Every commit also checks that the snapshot it leaves says what the documents say.
+Every commit also checks that the snapshot agrees with the documents.
 """
 
 from __future__ import annotations
@@ -37,25 +37,25 @@ def checkout(**changes: Any) -> FlagDefinition:
     return replace(FlagDefinition("checkout", "boolean", (ON, OFF), salt=""), **changes)
 
 
-def ladder(*stages: Stage, **changes: Any) -> Policy:
+def make_policy(*stages: Stage, **changes: Any) -> Policy:
     """A policy of 5, 50 and 100 % of everyone, or of the given stages."""
     usual = (Stage("few", 5), Stage("half", 50), Stage("all", 100))
     return replace(Policy("careful", stages or usual), **changes)
 
 
 def problems(error: Invalid) -> dict[str, str]:
-    """What an error says of each field."""
+    """Return the detail of each field of an error."""
     return {each.pointer: each.detail for each in error.fields}
 
 
 def pointers(error: Invalid) -> list[str]:
-    """The fields that an error names."""
+    """Return the pointers of the fields of an error."""
     assert all(isinstance(each, FieldProblem) for each in error.fields)
     return [each.pointer for each in error.fields]
 
 
-class Shelf:
-    """Documents by address, and the snapshots that commits made of them."""
+class InMemoryStore:
+    """The documents of a project by address, and the snapshots after each commit."""
 
     def __init__(self, *environments: str) -> None:
         self.stored: dict[Address, Stored] = {}
@@ -69,7 +69,7 @@ class Shelf:
 
     @property
     def documents(self) -> ProjectDocuments:
-        """Everything, as it would be read."""
+        """All documents, as a reader of the store gets them."""
         return ProjectDocuments(
             project="shop",
             environments=self._kind(Kind.ENVIRONMENT),
@@ -89,12 +89,12 @@ class Shelf:
         }
 
     def commit(self, change: Change) -> Change:
-        """Carry a change out whole, or raise ``StaleRevision`` and do nothing."""
+        """Apply a change completely, or raise ``StaleRevision`` and do nothing."""
         addresses = [write.address for write in change.writes]
         assert len(set(addresses)) == len(addresses), "a document is written or guarded once"
         for write in change.writes:
-            held = self.stored.get(write.address)
-            if write.expected != (held.revision if held is not None else 0):
+            present = self.stored.get(write.address)
+            if write.expected != (present.revision if present is not None else 0):
                 raise StaleRevision(f"{write.address} has changed")
         self.now_ms += 1
         for write in change.writes:
@@ -132,14 +132,14 @@ class Shelf:
             }
 
     def release(self, environment: str = "production", flag: str = "checkout") -> Release:
-        """The active release of a flag."""
+        """Return the active release of a flag."""
         active = self.documents.active_release(environment, flag)
         assert active is not None
         found: Release = active.document
         return found
 
     def targeting(self, environment: str = "production", flag: str = "checkout") -> Targeting:
-        """A flag's targeting."""
+        """Return a flag's targeting."""
         found: Targeting = self.documents.targeting(environment, flag).document
         return found
 
@@ -155,26 +155,26 @@ class Shelf:
         """Create or replace a policy."""
         self.commit(policy_edits.put_policy(self.documents, policy, actor=ANA))
 
-    def retarget(
+    def edit_targeting(
         self, environment: str = "production", flag: str = "checkout", **to: Any
     ) -> Change:
         """Change fields of a flag's targeting."""
         after = replace(self.targeting(environment, flag), **to)
         return self.commit(flag_edits.edit_targeting(self.documents, environment, after, actor=ANA))
 
-    def start(self, environment: str = "production", **asked: Any) -> Change:
+    def start(self, environment: str = "production", **arguments: Any) -> Change:
         """Start a release of ``checkout`` to ``on`` under ``careful``."""
         usual = {"release_id": "rel_1", "flag": "checkout", "treatment": "on", "policy": "careful"}
         return self.commit(
             start_release(
                 self.documents,
                 environment,
-                **{"actor": ANA, "now_ms": self.now_ms, **usual, **asked},
+                **{"actor": ANA, "now_ms": self.now_ms, **usual, **arguments},
             )
         )
 
-    def move(self, after: Release, action: str = "release.move", **told: Any) -> Change:
-        """Commit what a function of ``releases`` made of the active release."""
+    def move(self, after: Release, action: str = "release.move", **arguments: Any) -> Change:
+        """Commit what a function of ``release_state_machine`` returned for a release."""
         documents = self.documents
         before = documents.releases["production"][after.id]
         return self.commit(
@@ -185,7 +185,7 @@ class Shelf:
                 after,
                 actor=ANA,
                 action=action,
-                **told,
+                **arguments,
             )
         )
 
@@ -197,7 +197,7 @@ class Shelf:
             )
         )
 
-    def restore(self, reason: str = "Mended.", flag: str = "checkout") -> Change:
+    def restore(self, reason: str = "Fixed.", flag: str = "checkout") -> Change:
         """Restore a flag in production."""
         return self.commit(
             kill_switch.restore(
@@ -207,7 +207,7 @@ class Shelf:
 
 
 def _check_version(before: Flag | None, after: Flag | None) -> None:
-    """A flag's version never goes back; under the same one only its release moves."""
+    """Check that a flag's version never decreases, and that the same version has the same flag."""
     if before is None or after is None:
         return
     assert after.version >= before.version
@@ -218,34 +218,34 @@ def _check_version(before: Flag | None, after: Flag | None) -> None:
         assert after.release.step > before.release.step
 
 
-def _merge(held: dict[str, Any], refreshed: Any) -> None:
-    for key, value in refreshed.items():
+def _merge(snapshot: dict[str, Any], updates: Any) -> None:
+    for key, value in updates.items():
         if value is None:
-            held.pop(key, None)
+            snapshot.pop(key, None)
         else:
-            held[key] = value
+            snapshot[key] = value
 
 
-def stocked() -> Shelf:
-    """A shelf with two environments, the flag ``checkout`` and the policy ``careful``."""
-    shelf = Shelf("production", "staging")
-    shelf.add_flag(checkout())
-    shelf.add_policy(ladder())
-    return shelf
+def store_with_checkout() -> InMemoryStore:
+    """Return a store with two environments, the flag ``checkout`` and the policy ``careful``."""
+    store = InMemoryStore("production", "staging")
+    store.add_flag(checkout())
+    store.add_policy(make_policy())
+    return store
 
 
 def guarded(change: Change) -> set[Address]:
-    """What a change insists on without writing it."""
+    """Return the addresses that a change guards."""
     return {write.address for write in change.writes if isinstance(write, Guard)}
 
 
 def written(change: Change) -> set[Address]:
-    """What a change writes."""
+    """Return the addresses that a change writes."""
     return {write.address for write in change.writes if isinstance(write, Put)}
 
 
 def serving(variant: str) -> Serve:
-    """One variant for all."""
+    """Serve one variant to everyone."""
     return Serve(variant=variant)
 
 

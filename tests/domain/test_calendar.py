@@ -30,7 +30,7 @@ def at(text: str) -> int:
         ("2026-01-10T12:00:00+01:00", False),  # a Saturday
     ],
 )
-def test_a_window_is_open_from_its_first_minute_up_to_its_last(moment: str, is_open: bool) -> None:
+def test_a_window_is_open_from_its_first_minute_until_its_last(moment: str, is_open: bool) -> None:
     assert (closed_because(BERLIN, at(moment)) is None) == is_open
 
 
@@ -51,14 +51,14 @@ def test_a_window_keeps_its_hours_when_the_clocks_change(moment: str, is_open: b
     assert (closed_because(BERLIN, at(moment)) is None) == is_open
 
 
-def test_a_closed_window_says_when_it_opens_by_the_clock_that_will_hold_then() -> None:
+def test_a_closed_window_names_its_next_opening_in_the_wall_clock_of_that_day() -> None:
     friday = at("2026-03-27T17:00:00+01:00")
     assert closed_because(BERLIN, friday) == (
         "the advance window is closed; it opens Mon 2026-03-30 09:00 CEST"
     )
 
 
-def test_a_window_over_midnight_belongs_to_the_day_it_opens() -> None:
+def test_a_window_over_midnight_belongs_to_the_day_on_which_it_opens() -> None:
     night = Windows("UTC", (AdvanceWindow((Day.FRI,), opens=22 * 60, closes=2 * 60),))
     assert closed_because(night, at("2026-01-09T23:00:00+00:00")) is None
     assert closed_because(night, at("2026-01-10T01:59:00+00:00")) is None
@@ -67,14 +67,14 @@ def test_a_window_over_midnight_belongs_to_the_day_it_opens() -> None:
     assert closed_because(night, at("2026-01-09T01:00:00+00:00")) is not None
 
 
-def test_any_of_several_windows_is_enough() -> None:
+def test_one_of_several_windows_is_enough() -> None:
     both = Windows("UTC", (AdvanceWindow((Day.MON,)), AdvanceWindow((Day.SUN,), 0, 60)))
     assert closed_because(both, at("2026-01-05T12:00:00+00:00")) is None
     assert closed_because(both, at("2026-01-04T00:30:00+00:00")) is None
     assert closed_because(both, at("2026-01-04T12:00:00+00:00")) is not None
 
 
-def test_a_freeze_of_dates_includes_the_last_one() -> None:
+def test_a_freeze_of_dates_includes_the_last_day() -> None:
     frozen = Windows("Europe/Berlin", (), (Freeze("2026-12-20", "2026-12-31", "holidays"),))
     assert closed_because(frozen, at("2026-12-19T23:59:59+01:00")) is None
     assert closed_because(frozen, at("2026-12-20T00:00:00+01:00")) is not None
@@ -91,7 +91,7 @@ def test_a_freeze_closes_an_open_window() -> None:
     assert closed_because(windows, at("2026-01-05T11:00:00+00:00")) is None
 
 
-def test_a_freeze_with_an_offset_is_taken_as_written() -> None:
+def test_a_freeze_with_an_offset_ignores_the_time_zone_of_the_policy() -> None:
     begins, ends = freeze_bounds(
         Freeze("2026-01-05T10:00:00+05:00", "2026-01-05T10:00:00-05:00"),
         ZoneInfo("Europe/Berlin"),
@@ -109,7 +109,7 @@ def test_a_freeze_around_a_repeated_hour_covers_both_of_them() -> None:
     assert ends == datetime(2026, 10, 25, 1, 30, 1, tzinfo=UTC)
 
 
-def test_names_that_are_no_time_zone_are_none() -> None:
+def test_an_unknown_time_zone_is_none() -> None:
     assert time_zone("Europe/Berlin") is not None
     for name in ("Mars/Olympus", "../etc/passwd", "", "Europe"):
         assert time_zone(name) is None
@@ -128,7 +128,7 @@ def test_names_that_are_no_time_zone_are_none() -> None:
         max_size=3,
     ).map(tuple),
 )
-def test_windows_are_those_of_a_clock_on_the_wall(
+def test_windows_follow_the_wall_clock(
     moment: datetime, timezone: str, advance: tuple[AdvanceWindow, ...]
 ) -> None:
     utc = moment.replace(microsecond=0, tzinfo=UTC)

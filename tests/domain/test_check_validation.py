@@ -1,4 +1,4 @@
-"""Checks that could never be answered are refused; those that can be are not."""
+"""Validation of the checks of a policy."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from tidegate_server.domain.check_validation import (
 from tidegate_server.domain.checks import Check, Compare, Metric, Operator
 from tidegate_server.domain.policy import HOUR, MINUTE, SECOND, Policy
 
-from tests.decisions.ramp import policy
+from tests.decisions import ramp
 
 LIMIT = Check(compare=Compare.ABSOLUTE, threshold=0.02)
 QUERY = Check(metric=Metric.PROMETHEUS, compare=Compare.ABSOLUTE, query="up")
 
 
-def under(*checks: Check, interval_ms: int = 30 * SECOND) -> Policy:
-    return replace(policy(10, 50, 100), checks=checks, interval_ms=interval_ms)
+def policy_with(*checks: Check, interval_ms: int = 30 * SECOND) -> Policy:
+    return replace(ramp.policy(10, 50, 100), checks=checks, interval_ms=interval_ms)
 
 
-def refused(by: Policy) -> list[str]:
-    return [problem.pointer for problem in check_problems(by)]
+def problem_pointers(policy: Policy) -> list[str]:
+    return [problem.pointer for problem in check_problems(policy)]
 
 
 @pytest.mark.parametrize(
@@ -36,16 +36,15 @@ def refused(by: Policy) -> list[str]:
         (MAX_WINDOW_INTERVALS * 30 * SECOND + 1, False),
     ],
 )
-def test_a_value_is_taken_over_as_many_evaluations_as_are_kept(window_ms: int, fine: bool) -> None:
-    found = refused(under(replace(LIMIT, window_ms=window_ms)))
-    assert found == ([] if fine else ["/checks/0/window"])
+def test_a_window_has_a_minimum_and_a_maximum(window_ms: int, fine: bool) -> None:
+    pointers = problem_pointers(policy_with(replace(LIMIT, window_ms=window_ms)))
+    assert pointers == ([] if fine else ["/checks/0/window"])
 
 
-def test_how_far_a_query_looks_back_is_its_own_business() -> None:
-    """Its check has no window, which could then neither be set nor be right."""
-    assert refused(under(QUERY, interval_ms=5 * MINUTE)) == []
-    assert refused(under(QUERY, interval_ms=HOUR)) == []
-    assert refused(under(LIMIT, interval_ms=5 * MINUTE)) == ["/checks/0/window"]
+def test_a_prometheus_check_has_no_window() -> None:
+    assert problem_pointers(policy_with(QUERY, interval_ms=5 * MINUTE)) == []
+    assert problem_pointers(policy_with(QUERY, interval_ms=HOUR)) == []
+    assert problem_pointers(policy_with(LIMIT, interval_ms=5 * MINUTE)) == ["/checks/0/window"]
 
 
 @pytest.mark.parametrize(
@@ -61,34 +60,36 @@ def test_how_far_a_query_looks_back_is_its_own_business() -> None:
         ("x" * 4_001, Compare.ABSOLUTE, False),
     ],
 )
-def test_a_query_names_what_there_is(query: str, compare: Compare, fine: bool) -> None:
-    found = refused(under(replace(QUERY, query=query, compare=compare)))
-    assert found == ([] if fine else ["/checks/0/query"])
+def test_a_query_uses_known_variables_and_names_the_arm(
+    query: str, compare: Compare, fine: bool
+) -> None:
+    pointers = problem_pointers(policy_with(replace(QUERY, query=query, compare=compare)))
+    assert pointers == ([] if fine else ["/checks/0/query"])
 
 
-def test_a_custom_value_has_a_name_of_its_own() -> None:
+def test_a_custom_value_has_a_valid_name_other_than_latency() -> None:
     named = Check(metric=Metric.CUSTOM, measure="basket_value", quantile=0.5)
-    assert refused(under(named)) == []
+    assert problem_pointers(policy_with(named)) == []
     for wrong in ("", "latency", "a b", "x:1", "a|b"):
-        assert refused(under(replace(named, measure=wrong))) == ["/checks/0/measure"]
+        assert problem_pointers(policy_with(replace(named, measure=wrong))) == ["/checks/0/measure"]
 
 
 def test_a_latency_has_an_upper_limit() -> None:
     slow = replace(LIMIT, metric=Metric.LATENCY, threshold=0.5, operator=Operator.AT_LEAST)
-    assert refused(under(slow)) == ["/checks/0/operator"]
+    assert problem_pointers(policy_with(slow)) == ["/checks/0/operator"]
     fewer = replace(slow, metric=Metric.CUSTOM, measure="basket_value")
-    assert refused(under(fewer)) == []
+    assert problem_pointers(policy_with(fewer)) == []
 
 
-def test_an_application_keeps_a_few_values_and_no_more() -> None:
+def test_the_number_of_different_values_is_limited() -> None:
     values = [
         Check(metric=Metric.CUSTOM, measure=f"value-{number}")
         for number in range(MAX_DISTRIBUTIONS)
     ]
-    assert refused(under(*values)) == []
-    assert refused(under(*values, Check(metric=Metric.LATENCY))) == ["/checks"]
+    assert problem_pointers(policy_with(*values)) == []
+    assert problem_pointers(policy_with(*values, Check(metric=Metric.LATENCY))) == ["/checks"]
 
 
-def test_the_same_check_twice_would_only_spend_the_budget() -> None:
-    assert refused(under(Check(), Check())) == ["/checks/1"]
-    assert refused(under(QUERY, replace(QUERY, query="down"))) == []
+def test_a_repeated_check_is_problem_pointers() -> None:
+    assert problem_pointers(policy_with(Check(), Check())) == ["/checks/1"]
+    assert problem_pointers(policy_with(QUERY, replace(QUERY, query="down"))) == []

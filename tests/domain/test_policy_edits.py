@@ -7,45 +7,45 @@ from tidegate_server.domain.policy import Stage
 from tidegate_server.domain.project_documents import segment_address
 from tidegate_server.errors import Invalid, NotFound
 
-from tests.domain.builders import Shelf, guarded, ladder, stocked
+from tests.domain.builders import InMemoryStore, guarded, make_policy, store_with_checkout
 
 
 @pytest.fixture
-def shelf() -> Shelf:
-    return stocked()
+def store() -> InMemoryStore:
+    return store_with_checkout()
 
 
-def test_a_policy_is_no_news_for_applications(shelf: Shelf) -> None:
-    versions = dict(shelf.versions)
-    shelf.add_policy(ladder(bake_ms=0))
-    assert shelf.versions == versions
-    assert shelf.audits[-1].action == "policy.edit"
-    assert shelf.audits[-1].details["changed"] == "bake_ms"
+def test_a_policy_does_not_change_snapshots(store: InMemoryStore) -> None:
+    versions = dict(store.versions)
+    store.add_policy(make_policy(bake_ms=0))
+    assert store.versions == versions
+    assert store.audits[-1].action == "policy.edit"
+    assert store.audits[-1].details["changed"] == "bake_ms"
 
 
-def test_a_policy_rests_on_the_segments_of_its_stages(shelf: Shelf) -> None:
-    shelf.add_segment(SegmentDefinition("staff"))
-    policy = ladder(Stage("", 50, ("staff",)), Stage("", 100))
-    change = shelf.commit(policy_edits.put_policy(shelf.documents, policy, actor="ana"))
+def test_a_policy_guards_the_segments_of_its_stages(store: InMemoryStore) -> None:
+    store.add_segment(SegmentDefinition("staff"))
+    policy = make_policy(Stage("", 50, ("staff",)), Stage("", 100))
+    change = store.commit(policy_edits.put_policy(store.documents, policy, actor="ana"))
     assert guarded(change) == {segment_address("staff")}
-    stored = shelf.documents.policy("careful")
+    stored = store.documents.policy("careful")
     assert [stage.name for stage in stored.document.stages] == ["stage-1", "stage-2"]
     assert stored.revision == 2
 
 
-def test_writing_the_same_again_only_guards(shelf: Shelf) -> None:
-    shelf.add_policy(ladder())
-    assert shelf.documents.policy("careful").revision == 1
+def test_an_equal_replacement_only_guards(store: InMemoryStore) -> None:
+    store.add_policy(make_policy())
+    assert store.documents.policy("careful").revision == 1
 
 
-def test_a_policy_that_cannot_be_is_not_written(shelf: Shelf) -> None:
+def test_an_invalid_policy_is_not_written(store: InMemoryStore) -> None:
     with pytest.raises(Invalid):
-        shelf.add_policy(ladder(Stage("a", 100)))
+        store.add_policy(make_policy(Stage("a", 100)))
 
 
-def test_a_policy_may_go_although_a_release_started_under_it(shelf: Shelf) -> None:
-    shelf.start()
-    shelf.commit(policy_edits.delete_policy(shelf.documents, "careful", actor="ana"))
-    assert shelf.release().policy == ladder()
+def test_the_policy_of_an_active_release_can_be_deleted(store: InMemoryStore) -> None:
+    store.start()
+    store.commit(policy_edits.delete_policy(store.documents, "careful", actor="ana"))
+    assert store.release().policy == make_policy()
     with pytest.raises(NotFound):
-        policy_edits.delete_policy(shelf.documents, "careful", actor="ana")
+        policy_edits.delete_policy(store.documents, "careful", actor="ana")

@@ -13,13 +13,13 @@ from tidegate_server.domain.policy_validation import check_policy, with_stage_na
 from tidegate_server.domain.snapshot import openings
 from tidegate_server.errors import Invalid
 
-from tests.domain.builders import ladder, pointers, problems
+from tests.domain.builders import make_policy, pointers, problems
 
 SEGMENTS = ("staff", "testers", "logged-out")
 ALL = Stage("all", 100)
 
 
-def wrong(policy: Policy) -> dict[str, str]:
+def policy_problems(policy: Policy) -> dict[str, str]:
     with pytest.raises(Invalid) as caught:
         check_policy(policy, SEGMENTS)
     return problems(caught.value)
@@ -40,8 +40,8 @@ def staff(percentage: float, name: str = "staff") -> Stage:
         (staff(50), Stage("testers", 10, ("testers",)), ALL),
     ],
 )
-def test_ladders_that_can_be_climbed(stages: tuple[Stage, ...]) -> None:
-    check_policy(ladder(*stages), SEGMENTS)
+def test_valid_stages_are_accepted(stages: tuple[Stage, ...]) -> None:
+    check_policy(make_policy(*stages), SEGMENTS)
 
 
 @pytest.mark.parametrize(
@@ -78,10 +78,10 @@ def test_ladders_that_can_be_climbed(stages: tuple[Stage, ...]) -> None:
         ((Stage("a", 5, (), 0, -1), ALL), "/stages/0/min_samples", "between 0"),
     ],
 )
-def test_ladders_that_cannot(stages: tuple[Stage, ...], pointer: str, words: str) -> None:
-    found = wrong(replace(ladder(), stages=stages))
-    assert list(found) == [pointer]
-    assert words in found[pointer]
+def test_invalid_stages_are_refused(stages: tuple[Stage, ...], pointer: str, words: str) -> None:
+    invalid = policy_problems(replace(make_policy(), stages=stages))
+    assert list(invalid) == [pointer]
+    assert words in invalid[pointer]
 
 
 @pytest.mark.parametrize(
@@ -107,12 +107,12 @@ def test_ladders_that_cannot(stages: tuple[Stage, ...], pointer: str, words: str
         ({"checks": (Check(false_alarm=float("nan")),)}, "/checks/0/false_alarm"),
     ],
 )
-def test_numbers_that_cannot_be(changes: dict[str, Any], pointer: str) -> None:
-    assert list(wrong(ladder(**changes))) == [pointer]
+def test_invalid_numbers_are_refused(changes: dict[str, Any], pointer: str) -> None:
+    assert list(policy_problems(make_policy(**changes))) == [pointer]
 
 
-def test_an_interval_longer_than_what_it_measures_is_refused_where_it_matters() -> None:
-    hourly = ladder(interval_ms=HOUR + 1)
+def test_an_interval_longer_than_a_duration_is_refused() -> None:
+    hourly = make_policy(interval_ms=HOUR + 1)
     with pytest.raises(Invalid) as caught:
         check_policy(hourly, SEGMENTS)
     assert pointers(caught.value) == [
@@ -124,23 +124,23 @@ def test_an_interval_longer_than_what_it_measures_is_refused_where_it_matters() 
     ]
 
 
-def test_a_breaker_goes_by_the_error_rate_against_the_control_group() -> None:
+def test_a_breaker_uses_the_error_rate_against_control() -> None:
     errors = Check(tolerance=Tolerance(0.2, 0.0))
     slower = Check(metric=Metric.LATENCY, tolerance=Tolerance(3.0, 0.0))
     alone = Check(compare=Compare.ABSOLUTE, threshold=0.5, tolerance=Tolerance(4.0, 0.0))
     laxer = Check(tolerance=Tolerance(0.1, 0.01), on_failure=OnFailure.WARN)
 
     def tolerated(*checks: Check) -> Tolerance | None:
-        return replace(ladder(), local_breaker=True, checks=checks).breaker_tolerance
+        return replace(make_policy(), local_breaker=True, checks=checks).breaker_tolerance
 
     assert tolerated(slower, errors, alone) == Tolerance(0.2, 0.0)
     assert tolerated(errors, laxer) == Tolerance(0.2, 0.01)
     assert tolerated(slower, alone) is None
-    assert replace(ladder(), checks=(errors,)).breaker_tolerance is None
+    assert replace(make_policy(), checks=(errors,)).breaker_tolerance is None
 
 
-def test_a_stage_without_a_name_gets_one() -> None:
-    named = with_stage_names(ladder(Stage("", 5), Stage("half", 50), Stage("", 100)))
+def test_a_stage_without_a_name_is_named_by_its_number() -> None:
+    named = with_stage_names(make_policy(Stage("", 5), Stage("half", 50), Stage("", 100)))
     assert [stage.name for stage in named.stages] == ["stage-1", "half", "stage-3"]
 
 
@@ -163,8 +163,8 @@ def open_to(policy: Policy, stage: int, memberships: frozenset[str]) -> float:
 
 
 @given(st.lists(STAGES, min_size=1, max_size=5))
-def test_a_policy_that_passes_opens_more_or_the_same_to_everyone(stages: list[Stage]) -> None:
-    policy = ladder(*stages, ALL)
+def test_a_valid_policy_never_opens_less_to_anyone(stages: list[Stage]) -> None:
+    policy = make_policy(*stages, ALL)
     try:
         check_policy(policy, SEGMENTS)
     except Invalid:

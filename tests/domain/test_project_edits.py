@@ -12,12 +12,12 @@ from tidegate_server.domain.project_documents import (
 from tidegate_server.domain.projects import Environment, Project
 from tidegate_server.errors import AlreadyExists, Invalid, StaleRevision
 
-from tests.domain.builders import Shelf, checkout, guarded, stocked, written
+from tests.domain.builders import InMemoryStore, checkout, guarded, store_with_checkout, written
 
 SHOP = Address(Kind.PROJECT, "shop")
 
 
-def test_a_project_is_registered_with_the_server() -> None:
+def test_a_project_is_created_in_the_scope_of_the_server() -> None:
     change = project_edits.new_project(Project("shop"), actor="ana")
     assert change.scope == ""
     assert written(change) == {SHOP}
@@ -25,12 +25,12 @@ def test_a_project_is_registered_with_the_server() -> None:
     assert change.audit.action == "project.create"
 
 
-def test_a_projects_key_must_fit_an_address() -> None:
+def test_an_invalid_project_key_is_refused() -> None:
     with pytest.raises(Invalid):
         project_edits.new_project(Project("My shop"), actor="ana")
 
 
-def test_a_projects_name_may_change_but_not_its_key() -> None:
+def test_a_project_can_be_renamed_but_keeps_its_key() -> None:
     before = Stored(Project("shop"), 3, 0)
     change = project_edits.edit_project(before, Project("other", name="Shop"), actor="ana")
     (write,) = change.writes
@@ -41,41 +41,41 @@ def test_a_projects_name_may_change_but_not_its_key() -> None:
 
 
 def test_a_new_environment_has_every_flag_and_segment() -> None:
-    shelf = stocked()
-    shelf.add_segment(SegmentDefinition("staff"))
-    shelf.start()
-    change = shelf.commit(
-        project_edits.new_environment(shelf.documents, Environment("canary"), actor="ana")
+    store = store_with_checkout()
+    store.add_segment(SegmentDefinition("staff"))
+    store.start()
+    change = store.commit(
+        project_edits.new_environment(store.documents, Environment("canary"), actor="ana")
     )
-    flag = shelf.flags["canary"]["checkout"]
+    flag = store.flags["canary"]["checkout"]
     assert (flag.version, flag.release) == (2, None)
-    assert set(shelf.segments["canary"]) == {"staff"}
+    assert set(store.segments["canary"]) == {"staff"}
     assert guarded(change) == {flag_address("checkout"), segment_address("staff")}
 
 
-def test_an_empty_environment_has_a_version_too() -> None:
-    assert Shelf("production").versions == {"production": 1}
+def test_a_new_environment_without_flags_has_a_version() -> None:
+    assert InMemoryStore("production").versions == {"production": 1}
 
 
-def test_an_environments_key_is_taken_once_and_must_fit_an_address() -> None:
-    shelf = stocked()
+def test_an_environment_key_is_unique_and_valid() -> None:
+    store = store_with_checkout()
     with pytest.raises(AlreadyExists):
-        project_edits.new_environment(shelf.documents, Environment("staging"), actor="ana")
+        project_edits.new_environment(store.documents, Environment("staging"), actor="ana")
     with pytest.raises(Invalid):
-        project_edits.new_environment(shelf.documents, Environment("No"), actor="ana")
+        project_edits.new_environment(store.documents, Environment("No"), actor="ana")
 
 
-def test_an_environments_name_is_no_news_for_applications() -> None:
-    shelf = stocked()
+def test_the_name_of_an_environment_does_not_change_its_snapshot() -> None:
+    store = store_with_checkout()
     after = Environment("staging", name="Before production")
-    change = shelf.commit(project_edits.edit_environment(shelf.documents, after, actor="ana"))
+    change = store.commit(project_edits.edit_environment(store.documents, after, actor="ana"))
     assert (written(change), change.refreshes) == ({environment_address("staging")}, ())
 
 
-def test_a_flag_edited_meanwhile_makes_a_new_environment_stale() -> None:
-    shelf = stocked()
-    late = project_edits.new_environment(shelf.documents, Environment("canary"), actor="ana")
+def test_a_concurrent_edit_of_a_flag_makes_a_new_environment_stale() -> None:
+    store = store_with_checkout()
+    late = project_edits.new_environment(store.documents, Environment("canary"), actor="ana")
     after = checkout(name="Checkout")
-    shelf.commit(flag_edits.edit_flag(shelf.documents, after, actor="ana", now_ms=1))
+    store.commit(flag_edits.edit_flag(store.documents, after, actor="ana", now_ms=1))
     with pytest.raises(StaleRevision):
-        shelf.commit(late)
+        store.commit(late)

@@ -1,7 +1,7 @@
-"""A flag's life in random order, as people, the policy and a kill switch would have it.
+"""Random sequences of edits, kills and transitions of one flag.
 
-The shelf checks after every commit that the snapshot says what the documents say, and that
-the flag's version never goes back.
+The store in memory checks after every commit that the snapshot agrees with the documents, and
+that the flag's version never decreases.
 """
 
 from __future__ import annotations
@@ -19,70 +19,72 @@ from tidegate_server.domain.release import LIVE_STATES, State
 from tidegate_server.domain.release_state_machine import Initiator
 from tidegate_server.errors import Invalid, NotPossible
 
-from tests.domain.builders import OFF, ON, Shelf, serving, stocked
+from tests.domain.builders import OFF, ON, InMemoryStore, serving, store_with_checkout
 
 RULE = Rule("rule", Every(()), serving("off"))
 
 
-def start(shelf: Shelf) -> None:
-    shelf.start(release_id=f"rel_{shelf.now_ms}")
+def start(store: InMemoryStore) -> None:
+    store.start(release_id=f"rel_{store.now_ms}")
 
 
-def start_on_a_rule(shelf: Shelf) -> None:
-    shelf.start(release_id=f"rel_{shelf.now_ms}", rule="rule")
+def start_on_a_rule(store: InMemoryStore) -> None:
+    store.start(release_id=f"rel_{store.now_ms}", rule="rule")
 
 
-def kill(shelf: Shelf) -> None:
-    shelf.kill()
+def kill(store: InMemoryStore) -> None:
+    store.kill()
 
 
-def restore(shelf: Shelf) -> None:
-    shelf.restore()
+def restore(store: InMemoryStore) -> None:
+    store.restore()
 
 
-def toggle_rule(shelf: Shelf) -> None:
-    shelf.retarget(rules=() if shelf.targeting().rules else (RULE,))
+def toggle_rule(store: InMemoryStore) -> None:
+    store.edit_targeting(rules=() if store.targeting().rules else (RULE,))
 
 
-def toggle_enabled(shelf: Shelf) -> None:
-    shelf.retarget(enabled=not shelf.targeting().enabled)
+def toggle_enabled(store: InMemoryStore) -> None:
+    store.edit_targeting(enabled=not store.targeting().enabled)
 
 
-def serve_control(shelf: Shelf) -> None:
-    shelf.retarget(default=serving("off"), rules=())
+def serve_control(store: InMemoryStore) -> None:
+    store.edit_targeting(default=serving("off"), rules=())
 
 
-def rename(shelf: Shelf) -> None:
-    _edit(shelf, name=f"at {shelf.now_ms}")
+def rename(store: InMemoryStore) -> None:
+    _edit(store, name=f"at {store.now_ms}")
 
 
-def toggle_variant(shelf: Shelf) -> None:
+def toggle_variant(store: InMemoryStore) -> None:
     extra = Variant("extra", True)
-    held = shelf.documents.flag("checkout").document.variants
-    _edit(shelf, variants=(ON, OFF) if extra in held else (ON, OFF, extra))
+    present = store.documents.flag("checkout").document.variants
+    _edit(store, variants=(ON, OFF) if extra in present else (ON, OFF, extra))
 
 
-def swap_values(shelf: Shelf) -> None:
-    on, *others = shelf.documents.flag("checkout").document.variants
+def swap_values(store: InMemoryStore) -> None:
+    on, *others = store.documents.flag("checkout").document.variants
     swapped = [replace(each, value=not each.value) for each in (on, *others)]
-    _edit(shelf, variants=tuple(swapped))
+    _edit(store, variants=tuple(swapped))
 
 
-def _edit(shelf: Shelf, **to: object) -> None:
-    after = replace(shelf.documents.flag("checkout").document, **to)
-    shelf.commit(flag_edits.edit_flag(shelf.documents, after, actor="ana", now_ms=shelf.now_ms))
+def _edit(store: InMemoryStore, **to: object) -> None:
+    after = replace(store.documents.flag("checkout").document, **to)
+    store.commit(flag_edits.edit_flag(store.documents, after, actor="ana", now_ms=store.now_ms))
 
 
-def moved(move: Callable[..., object], by: Initiator, **options: object) -> Callable[[Shelf], None]:
-    def act(shelf: Shelf) -> None:
-        if shelf.targeting().release is not None:
-            after = move(shelf.release(), shelf.now_ms, "because", by=by, **options)
-            shelf.move(after)  # type: ignore[arg-type]
+def transition(
+    function: Callable[..., object], by: Initiator, **options: object
+) -> Callable[[InMemoryStore], None]:
+    def act(store: InMemoryStore) -> None:
+        if store.targeting().release is not None:
+            after = function(store.release(), store.now_ms, "because", by=by, **options)
+            store.move(after)  # type: ignore[arg-type]
 
     return act
 
 
-ACTS: list[Callable[[Shelf], None]] = [
+ACTS: list[Callable[[InMemoryStore], None]] = [
     start,
     start_on_a_rule,
     kill,
@@ -94,9 +96,9 @@ ACTS: list[Callable[[Shelf], None]] = [
     toggle_variant,
     swap_values,
     *(
-        moved(move, by)
+        transition(function, by)
         for by in Initiator
-        for move in (
+        for function in (
             machine.advance,
             machine.advance,
             machine.retreat,
@@ -108,25 +110,25 @@ ACTS: list[Callable[[Shelf], None]] = [
             machine.roll_back,
         )
     ),
-    moved(machine.pause, Initiator.PERSON, stop=True),
+    transition(machine.pause, Initiator.PERSON, stop=True),
 ]
 
 
 @settings(max_examples=150)
 @given(st.lists(st.sampled_from(ACTS), max_size=40))
-def test_whatever_happens_to_a_flag_its_documents_and_its_snapshot_agree(
-    acts: list[Callable[[Shelf], None]],
+def test_documents_and_snapshot_agree_after_any_sequence_of_edits(
+    acts: list[Callable[[InMemoryStore], None]],
 ) -> None:
-    shelf = stocked()
+    store = store_with_checkout()
     for act in acts:
         try:
-            act(shelf)
+            act(store)
         except (NotPossible, Invalid):
             continue
-        targeting = shelf.targeting()
+        targeting = store.targeting()
         live = [
             stored.document
-            for stored in shelf.documents.releases["production"].values()
+            for stored in store.documents.releases["production"].values()
             if stored.document.state in LIVE_STATES
         ]
         assert [release.id for release in live] == [targeting.release] * len(live)

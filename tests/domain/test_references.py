@@ -11,14 +11,14 @@ from tidegate_server.domain.references import find_cycle, reachable
 GRAPHS = st.dictionaries(st.integers(0, 7).map(str), st.lists(st.integers(0, 7).map(str)))
 
 
-def test_segments_are_found_wherever_a_condition_names_them() -> None:
+def test_segments_are_found_anywhere_in_a_condition() -> None:
     when = All((InSegment("a"), AnyOf((NoneOf((InSegment("b"),)), Comparison("x", "exists")))))
     assert list(segments_in(when)) == ["a", "b"]
     assert list(segments_in(None)) == []
 
 
 @given(GRAPHS)
-def test_a_cycle_is_found_exactly_where_something_reaches_itself(
+def test_a_cycle_is_found_exactly_if_a_key_reaches_itself(
     graph: dict[str, list[str]],
 ) -> None:
     def names(key: str) -> list[str]:

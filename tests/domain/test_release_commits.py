@@ -14,11 +14,11 @@ from tidegate_server.errors import NotPossible, StaleRevision
 
 from tests.domain.builders import (
     CHECKOUT_IN_PRODUCTION,
-    Shelf,
+    InMemoryStore,
     guarded,
-    ladder,
+    make_policy,
     serving,
-    stocked,
+    store_with_checkout,
     written,
 )
 
@@ -27,35 +27,35 @@ WHERE = release_address("production", "rel_1")
 
 
 @pytest.fixture
-def shelf() -> Shelf:
-    shelf = stocked()
-    shelf.start()
-    return shelf
+def store() -> InMemoryStore:
+    store = store_with_checkout()
+    store.start()
+    return store
 
 
-def audited(shelf: Shelf) -> dict[str, object]:
-    return dict(shelf.audits[-1].details)
+def audited(store: InMemoryStore) -> dict[str, object]:
+    return dict(store.audits[-1].details)
 
 
-def test_an_advance_shows_the_wider_opening(shelf: Shelf) -> None:
-    change = shelf.move(machine.advance(shelf.release(), 9, "evidence"), "release.advance")
-    shown = shelf.flags["production"]["checkout"].release
+def test_an_advance_updates_the_snapshot(store: InMemoryStore) -> None:
+    change = store.move(machine.advance(store.release(), 9, "evidence"), "release.advance")
+    shown = store.flags["production"]["checkout"].release
     assert shown is not None
     assert (shown.stage, shown.step, shown.openings) == (2, 2, (Opening(2, 50),))
     assert written(change) == {WHERE}
     assert guarded(change) == {CHECKOUT_IN_PRODUCTION, flag_address("checkout")}
 
 
-def test_the_audit_tells_what_a_move_did(shelf: Shelf) -> None:
-    shelf.move(machine.advance(shelf.release(), 9, "A is 12"), "release.advance")
-    told = shelf.audits[-1]
-    assert (told.action, told.target, told.environment) == (
+def test_the_audit_log_describes_a_transition(store: InMemoryStore) -> None:
+    store.move(machine.advance(store.release(), 9, "A is 12"), "release.advance")
+    entry = store.audits[-1]
+    assert (entry.action, entry.target, entry.environment) == (
         "release.advance",
         "rel_1",
         "production",
     )
-    assert told.reason == "A is 12"
-    assert audited(shelf) == {
+    assert entry.reason == "A is 12"
+    assert audited(store) == {
         "flag": "checkout",
         "state_before": "running",
         "state": "running",
@@ -69,84 +69,86 @@ def test_the_audit_tells_what_a_move_did(shelf: Shelf) -> None:
     }
 
 
-def test_a_pause_shows_nothing_new_to_applications(shelf: Shelf) -> None:
-    version = shelf.versions["production"]
-    change = shelf.move(machine.pause(shelf.release(), 9, "lunch", by=Initiator.PERSON))
-    assert (change.refreshes, shelf.versions["production"]) == ((), version)
-    assert shelf.release().state is State.PAUSED
+def test_a_pause_does_not_change_the_snapshot(store: InMemoryStore) -> None:
+    version = store.versions["production"]
+    change = store.move(machine.pause(store.release(), 9, "lunch", by=Initiator.PERSON))
+    assert (change.refreshes, store.versions["production"]) == ((), version)
+    assert store.release().state is State.PAUSED
 
 
-def test_what_did_not_change_is_only_guarded(shelf: Shelf) -> None:
-    told = len(shelf.audits)
-    change = shelf.move(shelf.release())
+def test_an_unchanged_release_is_only_guarded(store: InMemoryStore) -> None:
+    entries = len(store.audits)
+    change = store.move(store.release())
     assert guarded(change) == {WHERE}
-    assert (len(change.writes), len(shelf.audits)) == (1, told)
+    assert (len(change.writes), len(store.audits)) == (1, entries)
 
 
-def test_a_completed_release_leaves_its_treatment_to_everyone(shelf: Shelf) -> None:
-    version = shelf.flags["production"]["checkout"].version
-    shelf.move(machine.complete(shelf.release(), 9, "enough", by=Initiator.PERSON))
-    flag = shelf.flags["production"]["checkout"]
+def test_a_completed_release_serves_the_treatment_to_everyone(store: InMemoryStore) -> None:
+    version = store.flags["production"]["checkout"].version
+    store.move(machine.complete(store.release(), 9, "enough", by=Initiator.PERSON))
+    flag = store.flags["production"]["checkout"]
     assert (flag.default, flag.release, flag.version) == (serving("on"), None, version + 1)
-    assert shelf.targeting().release is None
-    assert audited(shelf)["percentage"] == 100
+    assert store.targeting().release is None
+    assert audited(store)["percentage"] == 100
 
 
-def test_a_release_that_is_rolled_back_leaves_the_control(shelf: Shelf) -> None:
-    shelf.move(machine.roll_back(shelf.release(), 9, "E is 120"))
-    flag = shelf.flags["production"]["checkout"]
+def test_a_release_that_is_rolled_back_serves_the_control(store: InMemoryStore) -> None:
+    store.move(machine.roll_back(store.release(), 9, "E is 120"))
+    flag = store.flags["production"]["checkout"]
     assert (flag.default, flag.release) == (serving("off"), None)
-    assert audited(shelf)["percentage"] == 0
+    assert audited(store)["percentage"] == 0
 
 
-def test_a_release_of_a_rule_ends_in_that_rule() -> None:
-    shelf = stocked()
-    shelf.retarget(rules=(GERMANS,))
-    shelf.start(rule="germans")
-    shelf.move(machine.complete(shelf.release(), 9, "", by=Initiator.PERSON))
-    assert shelf.targeting().rules == (replace(GERMANS, serve=serving("on")),)
-    assert shelf.targeting().default == serving("off")
+def test_the_end_of_a_release_changes_the_released_rule() -> None:
+    store = store_with_checkout()
+    store.edit_targeting(rules=(GERMANS,))
+    store.start(rule="germans")
+    store.move(machine.complete(store.release(), 9, "", by=Initiator.PERSON))
+    assert store.targeting().rules == (replace(GERMANS, serve=serving("on")),)
+    assert store.targeting().default == serving("off")
 
 
-def test_a_new_release_may_start_once_the_last_has_ended(shelf: Shelf) -> None:
-    shelf.move(machine.roll_back(shelf.release(), 9, ""))
-    shelf.start(release_id="rel_2")
-    assert shelf.release().id == "rel_2"
+def test_a_new_release_can_start_after_the_last_one_ended(store: InMemoryStore) -> None:
+    store.move(machine.roll_back(store.release(), 9, ""))
+    store.start(release_id="rel_2")
+    assert store.release().id == "rel_2"
 
 
-def test_whoever_comes_second_is_stale(shelf: Shelf) -> None:
-    seen = shelf.release()
-    old = shelf.documents
-    shelf.move(machine.pause(seen, 9, "", by=Initiator.PERSON))
+def test_the_second_of_two_concurrent_changes_is_stale(store: InMemoryStore) -> None:
+    running = store.release()
+    old = store.documents
+    store.move(machine.pause(running, 9, "", by=Initiator.PERSON))
     late = release_change(
         old,
         "production",
         old.releases["production"]["rel_1"],
-        machine.advance(seen, 9, ""),
+        machine.advance(running, 9, ""),
         actor="policy",
         action="release.advance",
     )
     with pytest.raises(StaleRevision):
-        shelf.commit(late)
+        store.commit(late)
 
 
-def test_an_advance_and_an_edit_of_the_flag_do_not_overwrite_each_other(shelf: Shelf) -> None:
-    old = shelf.documents
+def test_an_advance_and_an_edit_of_the_flag_do_not_overwrite_each_other(
+    store: InMemoryStore,
+) -> None:
+    old = store.documents
     after = replace(old.flag("checkout").document, name="Fast checkout")
     edit = flag_edits.edit_flag(old, after, actor="ana", now_ms=9)
-    shelf.move(machine.advance(shelf.release(), 9, ""))
+    store.move(machine.advance(store.release(), 9, ""))
     with pytest.raises(StaleRevision):
-        shelf.commit(edit)
+        store.commit(edit)
 
 
-def test_a_release_that_the_targeting_does_not_name_is_not_moved(shelf: Shelf) -> None:
-    running = shelf.release()
-    shelf.move(machine.roll_back(running, 9, ""))
+def test_a_release_that_is_no_longer_active_cannot_change(store: InMemoryStore) -> None:
+    running = store.release()
+    store.move(machine.roll_back(running, 9, ""))
     with pytest.raises(NotPossible, match="no longer the active release"):
-        shelf.move(machine.advance(running, 10, ""))
+        store.move(machine.advance(running, 10, ""))
 
 
-def test_the_policy_a_release_started_under_is_kept(shelf: Shelf) -> None:
-    shelf.add_policy(ladder(bake_ms=1))
-    assert shelf.release().policy.bake_ms == 3_600_000
-    assert shelf.release().policy_revision == 1
+def test_a_release_keeps_the_policy_it_started_under(store: InMemoryStore) -> None:
+    store.add_policy(make_policy(bake_ms=1))
+    assert store.release().policy.bake_ms == 3_600_000
+    assert store.release().policy_revision == 1

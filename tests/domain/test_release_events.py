@@ -14,10 +14,10 @@ from tidegate_server.domain.release_gates import ApprovalGate, Event, Notificati
 from tidegate_server.domain.release_state_machine import Initiator
 from tidegate_server.domain.webhooks import Webhook
 
-from tests.domain.builders import ANA, Shelf, checkout, ladder, stocked
+from tests.domain.builders import ANA, InMemoryStore, checkout, make_policy, store_with_checkout
 
 GATED = Stage("few", 5, approval=ApprovalGate())
-POLICY = ladder(
+POLICY = make_policy(
     GATED, Stage("half", 50), Stage("all", 100), rollback=Rollback(cooldown_ms=9, max_retries=1)
 )
 AT = (7, "because")
@@ -25,7 +25,7 @@ PERSON = Initiator.PERSON
 
 
 def started(**changes: object) -> Release:
-    made = Release(
+    created = Release(
         id="rel_1",
         flag="checkout",
         rule=None,
@@ -43,7 +43,7 @@ def started(**changes: object) -> Release:
         stage_entered_ms=0,
         updated_ms=0,
     )
-    return replace(made, **changes)  # type: ignore[arg-type]
+    return replace(created, **changes)  # type: ignore[arg-type]
 
 
 def half(**changes: object) -> Release:
@@ -58,7 +58,7 @@ def draft() -> Release:
     return started(state=State.DRAFT, closed=True)
 
 
-def asked() -> Release:
+def awaiting_approval() -> Release:
     return machine.request_approval(started(), *AT)
 
 
@@ -74,7 +74,7 @@ def killed() -> Release:
     return machine.kill(half(), *AT)
 
 
-TRANSITIONS: dict[str, tuple[Release, Callable[[Release], Release], Event | None]] = {
+CHANGES: dict[str, tuple[Release, Callable[[Release], Release], Event | None]] = {
     "a draft that begins": (draft(), lambda r: machine.begin(r, *AT), Event.STARTED),
     "an advance": (half(), lambda r: machine.advance(r, *AT), Event.ADVANCED),
     "an advance out of a hold": (
@@ -99,10 +99,18 @@ TRANSITIONS: dict[str, tuple[Release, Callable[[Release], Release], Event | None
         lambda r: machine.end_hold(r, *AT),
         Event.WENT_ON,
     ),
-    "a question": (started(), lambda r: machine.request_approval(r, *AT), Event.APPROVAL_NEEDED),
-    "the same question": (asked(), lambda r: machine.request_approval(r, 8, "again"), None),
+    "a request for approval": (
+        started(),
+        lambda r: machine.request_approval(r, *AT),
+        Event.APPROVAL_NEEDED,
+    ),
+    "a second request for approval": (
+        awaiting_approval(),
+        lambda r: machine.request_approval(r, 8, "again"),
+        None,
+    ),
     "an approval": (
-        asked(),
+        awaiting_approval(),
         lambda r: machine.approve(r, Approval("bob (1)", "bob", 7)),
         Event.APPROVED,
     ),
@@ -112,10 +120,10 @@ TRANSITIONS: dict[str, tuple[Release, Callable[[Release], Release], Event | None
         lambda r: machine.pause(r, *AT, stop=True, by=PERSON),
         Event.PAUSED,
     ),
-    "a resumption": (paused(), lambda r: machine.resume(r, *AT), Event.RESUMED),
+    "a resume": (paused(), lambda r: machine.resume(r, *AT), Event.RESUMED),
     "a completion": (last(), lambda r: machine.complete(r, *AT), Event.COMPLETED),
     "a rollback": (half(), lambda r: machine.roll_back(r, *AT), Event.ROLLED_BACK),
-    "a rollback of a killed one": (
+    "a rollback of a killed release": (
         killed(),
         lambda r: machine.roll_back(r, *AT, by=PERSON),
         Event.ROLLED_BACK,
@@ -133,35 +141,35 @@ TRANSITIONS: dict[str, tuple[Release, Callable[[Release], Release], Event | None
     ),
     "a retry": (cooling(), lambda r: machine.retry(r, *AT), Event.RETRIED),
     "a kill": (half(), lambda r: machine.kill(r, *AT), Event.KILLED),
-    "a kill of a paused one": (
+    "a kill of a paused release": (
         paused(),
         lambda r: machine.kill(r, *AT),
         Event.KILLED,
     ),
     "a second kill": (killed(), lambda r: machine.kill(r, *AT), None),
-    "a restoration": (killed(), lambda r: machine.restore(r, *AT), Event.RESTORED),
-    "fresh evidence": (half(), lambda r: machine.restart_evidence(r, *AT), None),
+    "a restore": (killed(), lambda r: machine.restore(r, *AT), Event.RESTORED),
+    "restarted evidence": (half(), lambda r: machine.restart_evidence(r, *AT), None),
 }
 
 
-@pytest.mark.parametrize("name", TRANSITIONS)
-def test_a_move_is_its_event(name: str) -> None:
-    before, move, event = TRANSITIONS[name]
-    assert events_between(before, move(before)) == (() if event is None else (event,))
+@pytest.mark.parametrize("name", CHANGES)
+def test_each_change_of_a_release_has_its_event(name: str) -> None:
+    before, change, event = CHANGES[name]
+    assert events_between(before, change(before)) == (() if event is None else (event,))
 
 
-def test_a_release_starts_when_it_opens_and_not_as_a_draft() -> None:
+def test_a_draft_has_no_started_event() -> None:
     assert events_between(None, started()) == (Event.STARTED,)
     assert events_between(None, draft()) == ()
 
 
-def test_every_event_of_a_release_happens_in_some_move() -> None:
-    seen = {event for _, _, event in TRANSITIONS.values()}
-    assert set(Event) - seen == {Event.WARNED}  # a finding, not a move
+def test_every_event_has_a_change_that_causes_it() -> None:
+    caused = {event for _, _, event in CHANGES.values()}
+    assert set(Event) - caused == {Event.WARNED}  # not a change of the release
 
 
-def test_a_policy_tells_each_webhook_once_and_only_what_it_wants_to_hear() -> None:
-    policy = ladder(
+def test_each_webhook_is_notified_once_and_of_its_events_only() -> None:
+    policy = make_policy(
         notify=(
             Notification("ops"),
             Notification("chat", (Event.HELD,)),
@@ -174,22 +182,22 @@ def test_a_policy_tells_each_webhook_once_and_only_what_it_wants_to_hear() -> No
 
 class TestCommits:
     @pytest.fixture
-    def shelf(self) -> Shelf:
-        shelf = stocked()
+    def store(self) -> InMemoryStore:
+        store = store_with_checkout()
         for key in ("ops", "chat"):
             webhook = Webhook(key, "https://ops.example.com/", key)
-            shelf.commit(webhook_edits.put_webhook(shelf.documents, webhook, actor=ANA))
+            store.commit(webhook_edits.put_webhook(store.documents, webhook, actor=ANA))
         kills = (Event.KILLED, Event.RESTORED, Event.ROLLED_BACK)
-        shelf.add_policy(ladder(notify=(Notification("ops"), Notification("chat", kills))))
-        return shelf
+        store.add_policy(make_policy(notify=(Notification("ops"), Notification("chat", kills))))
+        return store
 
-    def test_a_start_is_told_with_the_whole_release(self, shelf: Shelf) -> None:
-        (told,) = shelf.start(reason="Friday").outgoing
-        assert told.webhook == "ops"
-        notice: ReleaseEvent = told.event
-        assert (notice.event, notice.actor, notice.reason) == ("started", ANA, "Friday")
-        assert (notice.environment, notice.at_ms) == ("production", shelf.release().updated_ms)
-        release = notice.release
+    def test_a_start_notifies_with_the_whole_release(self, store: InMemoryStore) -> None:
+        (message,) = store.start(reason="Friday").outgoing
+        assert message.webhook == "ops"
+        event: ReleaseEvent = message.event
+        assert (event.event, event.actor, event.reason) == ("started", ANA, "Friday")
+        assert (event.environment, event.at_ms) == ("production", store.release().updated_ms)
+        release = event.release
         assert release is not None
         assert (release.id, release.flag, release.policy) == ("rel_1", "checkout", "careful")
         assert (release.control, release.treatment) == ("off", "on")
@@ -197,58 +205,57 @@ class TestCommits:
         assert (release.stage, release.stages, release.stage_name) == (1, 3, "few")
         assert (release.percentage, release.percentage_before) == (5, 0)
 
-    def test_a_kill_and_its_end_are_told_to_all_who_want_to_hear_of_them(
-        self, shelf: Shelf
-    ) -> None:
-        shelf.start()
-        kill, again, restore = shelf.kill("It burns."), shelf.kill("Still."), shelf.restore()
-        assert said(*kill.outgoing) == [("ops", "killed", 0, 5), ("chat", "killed", 0, 5)]
+    def test_a_kill_and_a_restore_notify_webhooks(self, store: InMemoryStore) -> None:
+        store.start()
+        kill, again, restore = store.kill("It burns."), store.kill("Still."), store.restore()
+        assert summarize(*kill.outgoing) == [("ops", "killed", 0, 5), ("chat", "killed", 0, 5)]
         assert again.outgoing == ()
-        assert said(*restore.outgoing) == [("ops", "restored", 5, 0), ("chat", "restored", 5, 0)]
+        assert summarize(*restore.outgoing) == [
+            ("ops", "restored", 5, 0),
+            ("chat", "restored", 5, 0),
+        ]
         assert kill.outgoing[0].event.reason == "It burns."
 
-    def test_an_end_is_told(self, shelf: Shelf) -> None:
-        shelf.start()
-        change = shelf.move(machine.roll_back(shelf.release(), shelf.now_ms, "worse"))
-        assert said(*change.outgoing) == [
+    def test_an_end_notifies_webhooks(self, store: InMemoryStore) -> None:
+        store.start()
+        change = store.move(machine.roll_back(store.release(), store.now_ms, "worse"))
+        assert summarize(*change.outgoing) == [
             ("ops", "rolled_back", 0, 5),
             ("chat", "rolled_back", 0, 5),
         ]
         assert change.outgoing[0].event.reason == "worse"
 
-    def test_a_move_within_the_snapshot_and_one_that_only_the_store_sees_are_told(
-        self, shelf: Shelf
-    ) -> None:
-        shelf.start()
-        opened = shelf.move(machine.advance(shelf.release(), shelf.now_ms, "harmless"))
-        assert said(*opened.outgoing) == [("ops", "advanced", 50, 5)]
-        held = shelf.move(machine.hold(shelf.release(), shelf.now_ms, "silence"))
+    def test_changes_notify_whether_or_not_the_snapshot_changes(self, store: InMemoryStore) -> None:
+        store.start()
+        opened = store.move(machine.advance(store.release(), store.now_ms, "harmless"))
+        assert summarize(*opened.outgoing) == [("ops", "advanced", 50, 5)]
+        held = store.move(machine.hold(store.release(), store.now_ms, "silence"))
         assert held.refreshes == ()
-        assert said(*held.outgoing) == [("ops", "held", 50, 50)]
+        assert summarize(*held.outgoing) == [("ops", "held", 50, 50)]
 
-    def test_an_approval_is_told_with_how_many_there_are(self, shelf: Shelf) -> None:
+    def test_an_approval_notifies_with_the_number_of_approvals(self, store: InMemoryStore) -> None:
         gate = Stage("few", 5, approval=ApprovalGate(count=2))
         notify = (Notification("ops", (Event.APPROVED,)),)
-        shelf.add_policy(ladder(gate, Stage("all", 100), notify=notify))
-        shelf.start()
-        shelf.move(machine.request_approval(shelf.release(), shelf.now_ms, "0 of 2 approvals"))
-        bob = Approval("bob (1)", "bob", shelf.now_ms)
-        eve = Approval("eve (2)", "eve", shelf.now_ms, "looks fine")
+        store.add_policy(make_policy(gate, Stage("all", 100), notify=notify))
+        store.start()
+        store.move(machine.request_approval(store.release(), store.now_ms, "0 of 2 approvals"))
+        bob = Approval("bob (1)", "bob", store.now_ms)
+        eve = Approval("eve (2)", "eve", store.now_ms, "looks fine")
         for given, words in ((bob, "1 of 2 approvals"), (eve, "2 of 2 approvals: looks fine")):
-            change = shelf.move(machine.approve(shelf.release(), given))
+            change = store.move(machine.approve(store.release(), given))
             assert change.outgoing[0].event.reason == words
 
-    def test_other_commits_tell_nobody(self, shelf: Shelf) -> None:
-        assert shelf.kill().outgoing == ()
-        shelf.restore()
-        shelf.start()
+    def test_other_changes_notify_nobody(self, store: InMemoryStore) -> None:
+        assert store.kill().outgoing == ()
+        store.restore()
+        store.start()
         edited = flag_edits.edit_flag(
-            shelf.documents, checkout(name="Checkout"), actor=ANA, now_ms=shelf.now_ms
+            store.documents, checkout(name="Checkout"), actor=ANA, now_ms=store.now_ms
         )
         assert edited.outgoing == ()
 
 
-def said(*outgoing: WebhookMessage) -> list[tuple[str, str, float, float]]:
+def summarize(*outgoing: WebhookMessage) -> list[tuple[str, str, float, float]]:
     return [
         (
             each.webhook,

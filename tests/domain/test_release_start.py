@@ -19,14 +19,14 @@ from tidegate_server.errors import AlreadyExists, Invalid, NotFound, NotPossible
 
 from tests.domain.builders import (
     CHECKOUT_IN_PRODUCTION,
-    Shelf,
+    InMemoryStore,
     checkout,
     guarded,
-    ladder,
+    make_policy,
     pointers,
     problems,
     serving,
-    stocked,
+    store_with_checkout,
     written,
 )
 
@@ -34,13 +34,13 @@ SPLIT = Serve(split=(WeightedVariant("on", 50), WeightedVariant("off", 50)))
 
 
 @pytest.fixture
-def shelf() -> Shelf:
-    return stocked()
+def store() -> InMemoryStore:
+    return store_with_checkout()
 
 
-def test_a_release_begins_at_its_first_stage(shelf: Shelf) -> None:
-    shelf.start(now_ms=77)
-    started = shelf.release()
+def test_a_release_begins_at_its_first_stage(store: InMemoryStore) -> None:
+    store.start(now_ms=77)
+    started = store.release()
     assert (started.state, started.stage, started.step, started.attempt) == (
         State.RUNNING,
         1,
@@ -51,19 +51,19 @@ def test_a_release_begins_at_its_first_stage(shelf: Shelf) -> None:
     assert started.started_ms == started.stage_entered_ms == started.updated_ms == 77
 
 
-def test_the_snapshot_shows_its_opening_under_a_salt_of_its_own(shelf: Shelf) -> None:
-    shelf.start()
-    shown = shelf.flags["production"]["checkout"].release
+def test_the_snapshot_has_the_opening_and_the_salt_of_the_release(store: InMemoryStore) -> None:
+    store.start()
+    shown = store.flags["production"]["checkout"].release
     assert shown is not None
     assert (shown.id, shown.salt, shown.openings) == ("rel_1", "rel_1", (Opening(1, 5),))
     assert shown.report_interval == 10
-    assert shelf.flags["staging"]["checkout"].release is None
+    assert store.flags["staging"]["checkout"].release is None
 
 
-def test_it_rests_on_the_flag_the_policy_and_the_policys_segments(shelf: Shelf) -> None:
-    shelf.add_segment(SegmentDefinition("staff"))
-    shelf.add_policy(ladder(Stage("staff", 50, ("staff",)), Stage("all", 100)))
-    change = shelf.start()
+def test_a_start_guards_the_flag_the_policy_and_its_segments(store: InMemoryStore) -> None:
+    store.add_segment(SegmentDefinition("staff"))
+    store.add_policy(make_policy(Stage("staff", 50, ("staff",)), Stage("all", 100)))
+    change = store.start()
     assert guarded(change) == {
         flag_address("checkout"),
         policy_address("careful"),
@@ -72,22 +72,22 @@ def test_it_rests_on_the_flag_the_policy_and_the_policys_segments(shelf: Shelf) 
     assert written(change) == {CHECKOUT_IN_PRODUCTION, release_address("production", "rel_1")}
 
 
-def test_the_audit_tells_what_was_started(shelf: Shelf) -> None:
-    shelf.start(reason="faster")
-    told = shelf.audits[-1]
-    assert (told.action, told.target, told.reason) == ("release.start", "rel_1", "faster")
-    assert told.details["percentage"] == 5
-    assert told.details["treatment"] == "on"
+def test_the_audit_log_describes_a_start(store: InMemoryStore) -> None:
+    store.start(reason="faster")
+    entry = store.audits[-1]
+    assert (entry.action, entry.target, entry.reason) == ("release.start", "rel_1", "faster")
+    assert entry.details["percentage"] == 5
+    assert entry.details["treatment"] == "on"
 
 
-def test_a_rule_may_be_released_instead_of_the_default_rule(shelf: Shelf) -> None:
-    shelf.retarget(rules=(Rule("first", All(()), serving("on")),))
-    shelf.start(rule="first", treatment="off")
-    assert (shelf.release().rule, shelf.release().control) == ("first", "on")
+def test_a_rule_can_be_released_instead_of_the_default_rule(store: InMemoryStore) -> None:
+    store.edit_targeting(rules=(Rule("first", All(()), serving("on")),))
+    store.start(rule="first", treatment="off")
+    assert (store.release().rule, store.release().control) == ("first", "on")
 
 
 @pytest.mark.parametrize(
-    ("asked", "pointer", "words"),
+    ("arguments", "pointer", "words"),
     [
         ({"flag": "gone"}, "/flag", "no flag 'gone'"),
         ({"policy": "gone"}, "/policy", "create it first"),
@@ -97,60 +97,60 @@ def test_a_rule_may_be_released_instead_of_the_default_rule(shelf: Shelf) -> Non
         ({"rule": "gone"}, "/rule", "it has none"),
     ],
 )
-def test_what_is_not_there_is_named(
-    shelf: Shelf, asked: dict[str, str], pointer: str, words: str
+def test_missing_things_are_refused_by_name(
+    store: InMemoryStore, arguments: dict[str, str], pointer: str, words: str
 ) -> None:
     with pytest.raises(Invalid) as caught:
-        shelf.start(**asked)
+        store.start(**arguments)
     assert pointers(caught.value) == [pointer]
     assert words in problems(caught.value)[pointer]
 
 
-def test_a_control_that_is_what_the_rule_serves_may_be_named(shelf: Shelf) -> None:
-    shelf.start(control="off")
-    assert shelf.release().control == "off"
+def test_the_control_can_be_named_if_the_rule_serves_it(store: InMemoryStore) -> None:
+    store.start(control="off")
+    assert store.release().control == "off"
 
 
-def test_a_rule_that_serves_a_split_cannot_be_released(shelf: Shelf) -> None:
-    shelf.retarget(default=SPLIT)
+def test_a_rule_that_serves_a_split_cannot_be_released(store: InMemoryStore) -> None:
+    store.edit_targeting(default=SPLIT)
     with pytest.raises(Invalid, match="serves a split"):
-        shelf.start()
+        store.start()
 
 
-def test_a_flag_has_one_active_release_in_an_environment(shelf: Shelf) -> None:
-    shelf.start()
+def test_a_flag_has_one_active_release_in_an_environment(store: InMemoryStore) -> None:
+    store.start()
     with pytest.raises(NotPossible, match="active release in production already: rel_1"):
-        shelf.start(release_id="rel_2")
-    shelf.start("staging", release_id="rel_3")
+        store.start(release_id="rel_2")
+    store.start("staging", release_id="rel_3")
 
 
-def test_a_killed_flag_is_not_released(shelf: Shelf) -> None:
-    shelf.kill()
+def test_a_killed_flag_cannot_be_released(store: InMemoryStore) -> None:
+    store.kill()
     with pytest.raises(NotPossible, match="Restore it first"):
-        shelf.start()
+        store.start()
 
 
-def test_a_flag_that_is_off_is_not_released(shelf: Shelf) -> None:
-    shelf.retarget(enabled=False)
+def test_a_disabled_flag_cannot_be_released(store: InMemoryStore) -> None:
+    store.edit_targeting(enabled=False)
     with pytest.raises(NotPossible, match="Enable it first"):
-        shelf.start()
+        store.start()
 
 
-def test_an_unknown_environment_is_not_found(shelf: Shelf) -> None:
+def test_an_unknown_environment_is_not_found(store: InMemoryStore) -> None:
     with pytest.raises(NotFound, match="no environment 'moon'"):
-        shelf.start("moon")
+        store.start("moon")
 
 
-def test_an_id_is_used_once(shelf: Shelf) -> None:
-    shelf.start()
-    shelf.move(machine.roll_back(shelf.release(), 9, "", by=Initiator.PERSON))
+def test_a_release_id_is_unique(store: InMemoryStore) -> None:
+    store.start()
+    store.move(machine.roll_back(store.release(), 9, "", by=Initiator.PERSON))
     with pytest.raises(AlreadyExists):
-        shelf.start()
+        store.start()
 
 
-def test_of_two_starts_at_once_one_is_stale(shelf: Shelf) -> None:
+def test_one_of_two_concurrent_starts_is_stale(store: InMemoryStore) -> None:
     late = start_release(
-        shelf.documents,
+        store.documents,
         "production",
         release_id="rel_2",
         flag="checkout",
@@ -159,15 +159,15 @@ def test_of_two_starts_at_once_one_is_stale(shelf: Shelf) -> None:
         actor="bob",
         now_ms=1,
     )
-    shelf.start()
+    store.start()
     with pytest.raises(StaleRevision):
-        shelf.commit(late)
+        store.commit(late)
 
 
-def test_a_segment_that_goes_while_a_release_starts_stops_one_of_them(shelf: Shelf) -> None:
-    shelf.add_segment(SegmentDefinition("staff"))
-    shelf.add_flag(checkout(key="search"))
-    deletion = segment_edits.delete_segment(shelf.documents, "staff", actor="ana")
-    shelf.add_policy(ladder(Stage("staff", 50, ("staff",)), Stage("all", 100)))
+def test_a_start_and_a_deletion_of_its_segment_cannot_both_succeed(store: InMemoryStore) -> None:
+    store.add_segment(SegmentDefinition("staff"))
+    store.add_flag(checkout(key="search"))
+    deletion = segment_edits.delete_segment(store.documents, "staff", actor="ana")
+    store.add_policy(make_policy(Stage("staff", 50, ("staff",)), Stage("all", 100)))
     with pytest.raises(StaleRevision):
-        shelf.commit(deletion)
+        store.commit(deletion)

@@ -14,7 +14,7 @@ from tidegate_server.domain.release_state_machine import TRANSITIONS, Initiator,
 from tidegate_server.domain.snapshot import present_openings
 from tidegate_server.errors import NotPossible
 
-from tests.domain.builders import ladder
+from tests.domain.builders import make_policy
 
 GATE = ApprovalGate(count=1)
 RETRIES = Rollback(to=RollbackTo.PREVIOUS_STAGE, cooldown_ms=1_000, max_retries=2)
@@ -52,14 +52,14 @@ INTERRUPTING = {State.HOLDING, State.AWAITING_APPROVAL, State.PAUSED, State.KILL
 def release(state: State = State.RUNNING, stage: int = 1, **changes: object) -> Release:
     interrupted = State.BAKING if stage == 3 else State.RUNNING
     interrupting = state in INTERRUPTING
-    made = Release(
+    created = Release(
         id="rel_1",
         flag="checkout",
         rule=None,
         control="off",
         treatment="on",
         salt="rel_1",
-        policy=ladder(),
+        policy=make_policy(),
         policy_revision=1,
         state=state,
         stage=stage,
@@ -71,7 +71,7 @@ def release(state: State = State.RUNNING, stage: int = 1, **changes: object) -> 
         updated_ms=0,
         resumes_to=interrupted if interrupting else None,
     )
-    return replace(made, **changes)  # type: ignore[arg-type]
+    return replace(created, **changes)  # type: ignore[arg-type]
 
 
 def test_an_advance_opens_the_next_stage_and_starts_its_time() -> None:
@@ -206,11 +206,11 @@ def test_only_the_transitions_of_the_table_are_possible(
     # At the second of three stages of a policy the stage itself forbids nothing but the
     # policy's completion.
     stage = 3 if transition is Transition.COMPLETE else 2
-    stages = tuple(replace(each, approval=GATE) for each in ladder().stages)
+    stages = tuple(replace(each, approval=GATE) for each in make_policy().stages)
     present = release(
         state,
         stage=stage,
-        policy=ladder(*stages, rollback=RETRIES),
+        policy=make_policy(*stages, rollback=RETRIES),
         asked_ms=1,
         approvals=() if transition is Transition.APPROVE else (Approval("eve (1)", "eve", 1),),
     )
@@ -260,12 +260,12 @@ def open_to_everyone(present: Release) -> float:
 
 POLICIES = st.sampled_from(
     [
-        ladder(),
-        ladder(Stage("one", 1), Stage("all", 100)),
-        ladder(Stage("staff", 50, ("staff",)), Stage("few", 5), Stage("all", 100)),
-        ladder(rollback=RETRIES, holdback=5.0),
-        ladder(Stage("one", 1, approval=GATE), Stage("all", 100, approval=GATE)),
-        ladder(rollback=replace(RETRIES, to=RollbackTo.ZERO)),
+        make_policy(),
+        make_policy(Stage("one", 1), Stage("all", 100)),
+        make_policy(Stage("staff", 50, ("staff",)), Stage("few", 5), Stage("all", 100)),
+        make_policy(rollback=RETRIES, holdback=5.0),
+        make_policy(Stage("one", 1, approval=GATE), Stage("all", 100, approval=GATE)),
+        make_policy(rollback=replace(RETRIES, to=RollbackTo.ZERO)),
     ]
 )
 

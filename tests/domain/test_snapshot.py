@@ -8,13 +8,13 @@ from tidegate_server.domain.flags import Kill, Targeting
 from tidegate_server.domain.policy import Stage
 from tidegate_server.domain.snapshot import openings, report_interval, snapshot_flag
 
-from tests.domain.builders import checkout, ladder
+from tests.domain.builders import checkout, make_policy
 
 TARGETING = Targeting("checkout", enabled=True, off_variant="off", default=Serve("off"))
 KILL = Kill("ana", "fire", 5)
 
 
-def test_a_killed_flag_names_what_the_kill_serves() -> None:
+def test_a_killed_flag_names_the_variant_that_it_serves() -> None:
     definition = checkout(salt="checkout")
     killed = replace(TARGETING, kill=KILL)
     assert snapshot_flag(definition, TARGETING, None, 2).killed is None
@@ -23,14 +23,14 @@ def test_a_killed_flag_names_what_the_kill_serves() -> None:
     assert snapshot_flag(definition, to_on, None, 2).killed == "on"
 
 
-def test_a_flag_says_whether_clients_may_know_it() -> None:
+def test_a_flag_says_whether_clients_may_evaluate_it() -> None:
     definition = checkout(salt="checkout")
     assert not snapshot_flag(definition, TARGETING, None, 2).client_side
     assert snapshot_flag(replace(definition, client_side=True), TARGETING, None, 2).client_side
 
 
 def test_earlier_stages_stay_open() -> None:
-    policy = ladder(
+    policy = make_policy(
         Stage("staff", 100, ("staff",)), Stage("few", 5), Stage("half", 50), Stage("all", 100)
     )
     staff = Opening(1, 100, ("staff",))
@@ -39,8 +39,8 @@ def test_earlier_stages_stay_open() -> None:
     assert openings(policy, 3) == (staff, Opening(3, 50))
 
 
-def test_what_a_later_stage_contains_is_left_out() -> None:
-    policy = ladder(
+def test_an_opening_that_a_later_one_includes_is_left_out() -> None:
+    policy = make_policy(
         Stage("some", 10, ("staff",)),
         Stage("more", 20, ("staff", "testers")),
         Stage("few", 5),
@@ -51,15 +51,15 @@ def test_what_a_later_stage_contains_is_left_out() -> None:
     assert openings(policy, 4) == (Opening(4, 100),)
 
 
-def test_a_stage_as_wide_as_the_one_before_takes_its_place() -> None:
-    policy = ladder(Stage("half", 50), Stage("longer", 50), Stage("all", 100))
+def test_a_stage_as_wide_as_the_one_before_replaces_it() -> None:
+    policy = make_policy(Stage("half", 50), Stage("longer", 50), Stage("all", 100))
     assert openings(policy, 2) == (Opening(2, 50),)
 
 
 @pytest.mark.parametrize(
     ("interval_ms", "seconds"), [(500, 0.5), (1_000, 0.5), (6_000, 3.0), (3_600_000, 10.0)]
 )
-def test_instances_report_twice_an_evaluation_within_bounds(
+def test_the_report_interval_is_half_of_the_interval_within_bounds(
     interval_ms: int, seconds: float
 ) -> None:
-    assert report_interval(ladder(interval_ms=interval_ms)) == seconds
+    assert report_interval(make_policy(interval_ms=interval_ms)) == seconds

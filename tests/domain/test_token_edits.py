@@ -24,7 +24,7 @@ def stored(*tokens: Token) -> dict[str, Stored]:
     return {each.id: Stored(each, 1, 0) for each in tokens}
 
 
-def test_a_token_is_kept_without_its_digest_in_the_audit() -> None:
+def test_the_audit_log_does_not_contain_the_digest_of_a_token() -> None:
     change = new_token(token(project="shop", role=Role.WRITER), actor="ana")
     assert (change.scope, written(change)) == ("", {token_address("t1")})
     assert change.audit is not None
@@ -42,13 +42,15 @@ def test_a_token_is_kept_without_its_digest_in_the_audit() -> None:
         (token(name=" "), ["/name"]),
     ],
 )
-def test_limits_that_do_not_fit_the_role_are_refused(made: Token, wrong: list[str]) -> None:
+def test_scopes_and_rate_limits_that_do_not_fit_the_role_are_refused(
+    made: Token, wrong: list[str]
+) -> None:
     with pytest.raises(Invalid) as caught:
         new_token(made, actor="ana")
     assert pointers(caught.value) == wrong
 
 
-def test_who_asks_for_evaluations_may_be_limited() -> None:
+def test_tokens_that_evaluate_flags_can_have_a_rate_limit() -> None:
     for role in (Role.SDK, Role.CLIENT):
         limited = token(role=role, project="shop", environment="production", rate_limit=60)
         assert written(new_token(limited, actor="ana")) == {token_address("t1")}
@@ -60,13 +62,13 @@ def test_a_token_is_revoked() -> None:
     assert [write.address for write in change.writes] == [token_address("t2")]
 
 
-def test_the_last_token_for_the_whole_server_stays() -> None:
+def test_the_last_server_admin_token_cannot_be_revoked() -> None:
     of_project = token("t2", project="shop")
     with pytest.raises(NotPossible, match="last token"):
         delete_token(stored(token(), of_project), "t1", actor="ana")
 
 
-def test_two_admins_who_revoke_each_other_do_not_lock_everyone_out() -> None:
+def test_a_revocation_guards_another_server_admin_token() -> None:
     change = delete_token(stored(token(), token("t2")), "t1", actor="ana")
     assert guarded(change) == {token_address("t2")}
 

@@ -13,11 +13,11 @@ from tidegate_server.errors import Invalid, NotFound, NotPossible
 from tests.domain.builders import (
     ANA,
     CHECKOUT_IN_PRODUCTION,
-    Shelf,
+    InMemoryStore,
     guarded,
-    ladder,
+    make_policy,
     pointers,
-    stocked,
+    store_with_checkout,
 )
 
 OPS = Webhook("ops", "https://ops.example.com/tidegate", secret_id="one")
@@ -25,45 +25,47 @@ CHAT = Webhook("chat", "https://chat.example.com/T0/B0/xyz", "two", format=Forma
 
 
 @pytest.fixture
-def shelf() -> Shelf:
-    shelf = stocked()
+def store() -> InMemoryStore:
+    store = store_with_checkout()
     for webhook in (OPS, CHAT):
-        put(shelf, webhook)
-    return shelf
+        put(store, webhook)
+    return store
 
 
-def put(shelf: Shelf, webhook: Webhook) -> None:
-    shelf.commit(webhook_edits.put_webhook(shelf.documents, webhook, actor=ANA))
+def put(store: InMemoryStore, webhook: Webhook) -> None:
+    store.commit(webhook_edits.put_webhook(store.documents, webhook, actor=ANA))
 
 
-def held(shelf: Shelf, key: str = "ops") -> Webhook:
-    found: Webhook = shelf.documents.webhook(key).document
+def webhook_of(store: InMemoryStore, key: str = "ops") -> Webhook:
+    found: Webhook = store.documents.webhook(key).document
     return found
 
 
-def test_a_webhook_is_no_news_for_applications(shelf: Shelf) -> None:
-    versions = dict(shelf.versions)
-    put(shelf, replace(OPS, timeout_ms=9_000))
-    assert shelf.versions == versions
-    assert shelf.audits[-1].action == "webhook.edit"
-    assert shelf.audits[-1].details["changed"] == "timeout_ms"
+def test_a_webhook_does_not_change_snapshots(store: InMemoryStore) -> None:
+    versions = dict(store.versions)
+    put(store, replace(OPS, timeout_ms=9_000))
+    assert store.versions == versions
+    assert store.audits[-1].action == "webhook.edit"
+    assert store.audits[-1].details["changed"] == "timeout_ms"
 
 
-def test_the_log_has_the_host_of_an_address_and_never_its_path(shelf: Shelf) -> None:
-    put(shelf, replace(CHAT, url="https://chat.example.com/T0/B0/another"))
-    said = [entry for entry in shelf.audits if entry.target == "chat"]
-    assert [entry.details["origin"] for entry in said] == ["https://chat.example.com"] * 2
-    assert "B0" not in repr(said)
+def test_the_audit_log_contains_the_origin_and_never_the_path_of_a_url(
+    store: InMemoryStore,
+) -> None:
+    put(store, replace(CHAT, url="https://chat.example.com/T0/B0/another"))
+    entries = [entry for entry in store.audits if entry.target == "chat"]
+    assert [entry.details["origin"] for entry in entries] == ["https://chat.example.com"] * 2
+    assert "B0" not in repr(entries)
 
 
-def test_an_edit_leaves_the_secrets_alone(shelf: Shelf) -> None:
-    put(shelf, replace(OPS, secret_id="made up", retiring_id="made up", name="Operations"))
-    assert held(shelf) == replace(OPS, name="Operations")
+def test_an_edit_keeps_the_secrets(store: InMemoryStore) -> None:
+    put(store, replace(OPS, secret_id="made up", retiring_id="made up", name="Operations"))
+    assert webhook_of(store) == replace(OPS, name="Operations")
 
 
-def test_writing_the_same_again_only_guards(shelf: Shelf) -> None:
-    put(shelf, OPS)
-    assert shelf.documents.webhook("ops").revision == 1
+def test_an_equal_replacement_only_guards(store: InMemoryStore) -> None:
+    put(store, OPS)
+    assert store.documents.webhook("ops").revision == 1
 
 
 @pytest.mark.parametrize(
@@ -84,71 +86,71 @@ def test_writing_the_same_again_only_guards(shelf: Shelf) -> None:
         "https://ops.example.com/#part",
     ],
 )
-def test_an_address_that_cannot_be_is_refused(shelf: Shelf, url: str) -> None:
+def test_an_invalid_url_is_refused(store: InMemoryStore, url: str) -> None:
     with pytest.raises(Invalid) as refused:
-        put(shelf, replace(OPS, url=url))
+        put(store, replace(OPS, url=url))
     assert pointers(refused.value) == ["/url"]
 
 
 @pytest.mark.parametrize("timeout_ms", [0, 499, 30_001])
-def test_a_time_out_has_bounds(shelf: Shelf, timeout_ms: int) -> None:
+def test_the_timeout_has_bounds(store: InMemoryStore, timeout_ms: int) -> None:
     with pytest.raises(Invalid) as refused:
-        put(shelf, replace(OPS, timeout_ms=timeout_ms))
+        put(store, replace(OPS, timeout_ms=timeout_ms))
     assert pointers(refused.value) == ["/timeout"]
 
 
-def test_a_rotated_secret_signs_along_for_a_day(shelf: Shelf) -> None:
-    shelf.commit(
-        webhook_edits.rotate_secret(shelf.documents, "ops", "three", actor=ANA, now_ms=1_000)
+def test_an_old_secret_signs_for_a_day_after_a_rotation(store: InMemoryStore) -> None:
+    store.commit(
+        webhook_edits.rotate_secret(store.documents, "ops", "three", actor=ANA, now_ms=1_000)
     )
-    after = held(shelf)
+    after = webhook_of(store)
     assert after.secret_ids(1_000) == ("three", "one")
     assert after.secret_ids(1_000 + 24 * HOUR) == ("three",)
-    assert shelf.audits[-1].action == "webhook.rotate"
+    assert store.audits[-1].action == "webhook.rotate"
 
 
-def test_a_policy_names_webhooks_that_there_are_and_rests_on_them(shelf: Shelf) -> None:
-    told = ladder(notify=(Notification("chat"),), confirm=(Confirmation("ops"),))
-    change = shelf.commit(policy_edits.put_policy(shelf.documents, told, actor=ANA))
+def test_the_webhooks_of_a_policy_must_exist_and_are_guarded(store: InMemoryStore) -> None:
+    policy = make_policy(notify=(Notification("chat"),), confirm=(Confirmation("ops"),))
+    change = store.commit(policy_edits.put_policy(store.documents, policy, actor=ANA))
     assert guarded(change) == {webhook_address("chat"), webhook_address("ops")}
 
     with pytest.raises(Invalid) as refused:
-        shelf.add_policy(ladder(notify=(Notification("ops"), Notification("nobody"))))
+        store.add_policy(make_policy(notify=(Notification("ops"), Notification("nobody"))))
     assert pointers(refused.value) == ["/notify/1/webhook"]
 
 
-def test_whom_a_policy_names_cannot_be_deleted(shelf: Shelf) -> None:
-    shelf.add_policy(ladder(notify=(Notification("ops", (Event.HELD,)),)))
+def test_a_webhook_of_a_policy_cannot_be_deleted(store: InMemoryStore) -> None:
+    store.add_policy(make_policy(notify=(Notification("ops", (Event.HELD,)),)))
     with pytest.raises(NotPossible, match="policy careful"):
-        webhook_edits.delete_webhook(shelf.documents, "ops", actor=ANA)
+        webhook_edits.delete_webhook(store.documents, "ops", actor=ANA)
 
 
-def test_nor_whom_a_release_under_way_names(shelf: Shelf) -> None:
-    shelf.add_policy(ladder(confirm=(Confirmation("ops"),)))
-    shelf.start()
-    shelf.add_policy(ladder())
+def test_a_webhook_of_an_active_release_cannot_be_deleted(store: InMemoryStore) -> None:
+    store.add_policy(make_policy(confirm=(Confirmation("ops"),)))
+    store.start()
+    store.add_policy(make_policy())
     with pytest.raises(NotPossible, match="release rel_1 in production"):
-        webhook_edits.delete_webhook(shelf.documents, "ops", actor=ANA)
+        webhook_edits.delete_webhook(store.documents, "ops", actor=ANA)
 
 
-def test_a_webhook_goes_only_if_nothing_began_to_name_it(shelf: Shelf) -> None:
-    change = shelf.commit(webhook_edits.delete_webhook(shelf.documents, "ops", actor=ANA))
+def test_a_concurrent_policy_prevents_the_deletion_of_its_webhook(store: InMemoryStore) -> None:
+    change = store.commit(webhook_edits.delete_webhook(store.documents, "ops", actor=ANA))
     assert {policy_address("careful"), CHECKOUT_IN_PRODUCTION} <= guarded(change)
     assert change.forgotten == ("ops",)
     with pytest.raises(NotFound):
-        webhook_edits.delete_webhook(shelf.documents, "ops", actor=ANA)
+        webhook_edits.delete_webhook(store.documents, "ops", actor=ANA)
 
 
-def test_one_that_reads_slack_is_not_asked(shelf: Shelf) -> None:
+def test_a_slack_webhook_cannot_confirm(store: InMemoryStore) -> None:
     with pytest.raises(Invalid) as refused:
-        shelf.add_policy(ladder(confirm=(Confirmation("chat"),)))
+        store.add_policy(make_policy(confirm=(Confirmation("chat"),)))
     assert pointers(refused.value) == ["/confirm/0/webhook"]
 
 
-def test_one_that_is_asked_does_not_turn_to_slack(shelf: Shelf) -> None:
-    shelf.add_policy(ladder(confirm=(Confirmation("ops"),)))
+def test_a_confirming_webhook_cannot_change_to_slack(store: InMemoryStore) -> None:
+    store.add_policy(make_policy(confirm=(Confirmation("ops"),)))
     with pytest.raises(NotPossible, match="policy careful"):
-        put(shelf, replace(OPS, format=Format.SLACK))
-    shelf.add_policy(ladder(notify=(Notification("ops"),)))
-    put(shelf, replace(OPS, format=Format.SLACK))
-    assert held(shelf).format is Format.SLACK
+        put(store, replace(OPS, format=Format.SLACK))
+    store.add_policy(make_policy(notify=(Notification("ops"),)))
+    put(store, replace(OPS, format=Format.SLACK))
+    assert webhook_of(store).format is Format.SLACK
