@@ -79,7 +79,7 @@ def read_if_match() -> IfMatch:
     if "If-Match" not in request.headers:
         return IfMatch()
     tags = request.if_match
-    # werkzeug reads some malformed headers as tags that are None.
+    # werkzeug reads an empty tag, `""`, as None.
     revisions = frozenset(tag.partition(".")[0] for tag in tags.as_set() if tag is not None)
     return IfMatch(given=True, any_revision=tags.star_tag, revisions=revisions)
 
