@@ -1,4 +1,4 @@
-"""Runs the benchmarks named, or all, and prints what they found beside the limits."""
+"""Run benchmarks and print their results and limits; the exit code is 1 if one is exceeded."""
 
 from __future__ import annotations
 
@@ -9,62 +9,75 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from scripts.bench.measure import BENCHMARKS, SHARES, Found, Quantiles, Ratio, shown, table
+from scripts.bench.measure import (
+    BENCHMARKS,
+    SHARES,
+    Quantiles,
+    Ratio,
+    Result,
+    format_table,
+    format_time,
+)
 
-RATIOS = ("group", "measured", "time", "floor", "time", "ratio", "limit", "")
-QUANTILES = ("group", "measured", "n", *(f"{share} %" for share in SHARES))
+RATIO_HEADING = ("group", "measured", "value", "baseline", "value", "ratio", "limit", "")
+QUANTILES_HEADING = ("group", "measured", "n", *(f"{share} %" for share in SHARES))
 
 
 def load() -> None:
-    """Import every module of this folder, so that its benchmarks are known."""
+    """Import every public module of this folder, which registers its benchmarks."""
     for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
         if not module.name.startswith("_"):
             importlib.import_module(f"scripts.bench.{module.name}")
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Return 0 when every limit was kept."""
+    """Return 0 if every ratio is within its limit, else 1."""
     load()
     parser = argparse.ArgumentParser(prog="scripts/bench/all", description=__doc__)
     parser.add_argument("group", nargs="*", metavar="GROUP", help=", ".join(BENCHMARKS))
-    parser.add_argument("--list", action="store_true", help="name the groups and end")
-    asked = parser.parse_args(arguments)
-    if asked.list:
+    parser.add_argument("--list", action="store_true", help="list the groups and exit")
+    options = parser.parse_args(arguments)
+    if options.list:
         print("\n".join(BENCHMARKS))
         return 0
-    unknown = [group for group in asked.group if group not in BENCHMARKS]
+    unknown = [group for group in options.group if group not in BENCHMARKS]
     if unknown:
-        parser.error(f"there is no group {unknown[0]!r}; there are: {', '.join(BENCHMARKS)}")
+        parser.error(f"there is no group {unknown[0]!r}; the groups: {', '.join(BENCHMARKS)}")
 
-    found: list[tuple[str, Found]] = []
-    for group in asked.group or BENCHMARKS:
+    results: list[tuple[str, Result]] = []
+    for group in options.group or BENCHMARKS:
         for run in BENCHMARKS[group]:
             print(f"{group}: {(run.__doc__ or run.__name__).splitlines()[0]} ...", flush=True)
-            found += [(group, each) for each in run()]
+            results += [(group, result) for result in run()]
     print()
-    _show(found)
-    return 0 if all(each.kept for _, each in found if isinstance(each, Ratio)) else 1
+    _print_results(results)
+    return 0 if all(each.within_limit for _, each in results if isinstance(each, Ratio)) else 1
 
 
-def _show(found: Sequence[tuple[str, Found]]) -> None:
-    ratios = [_ratio(group, each) for group, each in found if isinstance(each, Ratio)]
-    quantiles = [_quantiles(group, each) for group, each in found if isinstance(each, Quantiles)]
+def _print_results(results: Sequence[tuple[str, Result]]) -> None:
+    ratios = [_ratio_row(group, each) for group, each in results if isinstance(each, Ratio)]
+    quantiles = [
+        _quantiles_row(group, each) for group, each in results if isinstance(each, Quantiles)
+    ]
     if quantiles:
-        print(table([QUANTILES, *quantiles]), end="\n\n")
+        print(format_table([QUANTILES_HEADING, *quantiles]), end="\n\n")
     if ratios:
-        print(table([RATIOS, *ratios]))
+        print(format_table([RATIO_HEADING, *ratios]))
 
 
-def _ratio(group: str, each: Ratio) -> tuple[str, ...]:
-    limit = "" if each.limit is None else f"{each.limit:g}"
-    verdict = "" if each.limit is None else "ok" if each.kept else "TOO SLOW"
-    times = (each.name, each.shown(each.seconds), each.floor, each.shown(each.floor_seconds))
-    return (group, *times, f"{each.ratio:.2f}", limit, verdict)
+def _ratio_row(group: str, result: Ratio) -> tuple[str, ...]:
+    measured = (result.name, result.format(result.value))
+    baseline = (result.baseline, result.format(result.baseline_value))
+    limit = verdict = ""
+    if result.limit is not None:
+        limit = f"{result.limit:g}"
+        verdict = "ok" if result.within_limit else "TOO HIGH"
+    return (group, *measured, *baseline, f"{result.ratio:.2f}", limit, verdict)
 
 
-def _quantiles(group: str, each: Quantiles) -> tuple[str, ...]:
-    shares = (shown(each.at(share)) for share in SHARES)
-    return (group, each.name, str(len(each.seconds)), *shares)
+def _quantiles_row(group: str, result: Quantiles) -> tuple[str, ...]:
+    quantiles = (format_time(result.at(share)) for share in SHARES)
+    return (group, result.name, str(len(result.seconds)), *quantiles)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
 """Other feature flag SDKs for Python, each with one flag that half of all users get.
 
-A peer is asked as its documentation says, from flags that are in memory already, with nothing
-going over the network, and counts what it was asked in its own way as far as it can without
-one. Those that are not installed are left out.
+Each SDK is called as its documentation says, with flags in memory. What it counts goes to a
+counter and not over the network. SDKs that are not installed are left out.
 """
 
 from __future__ import annotations
@@ -15,16 +14,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeAlias
 
-Ask: TypeAlias = Callable[[], object]
+Evaluate: TypeAlias = Callable[[], object]
 FLAG = "new-checkout"
 USER = "user-42"
 
 
-def eppo() -> Ask:
-    """Eppo: a split by shards; assignments go to a logger that counts them."""
+def eppo() -> Evaluate:
+    """Return a call of Eppo: a split by shards; a logger counts assignments."""
     eppo_client = import_module("eppo_client")
 
-    class Counting(eppo_client.AssignmentLogger):  # type: ignore[misc, name-defined]
+    class AssignmentCounter(eppo_client.AssignmentLogger):  # type: ignore[misc, name-defined]
         count = 0
 
         def log_assignment(self, event: Any) -> None:
@@ -58,7 +57,7 @@ def eppo() -> Ask:
     client = eppo_client.init(
         eppo_client.ClientConfig(
             api_key="none",
-            assignment_logger=Counting(),
+            assignment_logger=AssignmentCounter(),
             poll_interval_seconds=None,
             initial_configuration=configuration,
         )
@@ -67,14 +66,14 @@ def eppo() -> Ask:
     return lambda: client.get_boolean_assignment(FLAG, USER, attributes, False)
 
 
-def launchdarkly() -> Ask:
-    """LaunchDarkly: a percentage rollout from a file; events are counted, not sent."""
+def launchdarkly() -> Evaluate:
+    """Return a call of LaunchDarkly: a percentage rollout from a file; events are counted."""
     ldclient = import_module("ldclient")
     config = import_module("ldclient.config")
     integrations = import_module("ldclient.integrations")
     interfaces = import_module("ldclient.interfaces")
 
-    class Counting(interfaces.EventProcessor):  # type: ignore[misc, name-defined]
+    class EventCounter(interfaces.EventProcessor):  # type: ignore[misc, name-defined]
         def __init__(self, _: Any) -> None:
             self.count = 0
 
@@ -82,10 +81,10 @@ def launchdarkly() -> Ask:
             self.count += 1
 
         def flush(self) -> None:
-            """There is nothing to send."""
+            """Do nothing: events are not sent."""
 
         def stop(self) -> None:
-            """Nothing runs."""
+            """Do nothing: there is no thread."""
 
     rollout = {
         "variations": [{"variation": 0, "weight": 50_000}, {"variation": 1, "weight": 50_000}]
@@ -103,7 +102,7 @@ def launchdarkly() -> Ask:
             config.Config(
                 "none",
                 update_processor_class=source,
-                event_processor_class=Counting,
+                event_processor_class=EventCounter,
                 diagnostic_opt_out=True,
             )
         )
@@ -111,8 +110,8 @@ def launchdarkly() -> Ask:
     return lambda: client.variation(FLAG, user, False)
 
 
-def unleash() -> Ask:
-    """Unleash: a flexible rollout; its engine counts for its metrics."""
+def unleash() -> Evaluate:
+    """Return a call of Unleash: a flexible rollout; its engine counts for its metrics."""
     package = import_module("UnleashClient")
     cache_module = import_module("UnleashClient.cache")
     strategy = {
@@ -134,30 +133,30 @@ def unleash() -> Ask:
     client.initialize_client(fetch_toggles=False)
     context = {"userId": USER}
 
-    def ask() -> object:
+    def evaluate() -> object:
         return client.is_enabled(FLAG, context)
 
-    ask.folder = folder  # type: ignore[attr-defined] # kept as long as the client
-    return ask
+    evaluate.folder = folder  # type: ignore[attr-defined] # lives as long as the client
+    return evaluate
 
 
-def growthbook() -> Ask:
-    """GrowthBook: an experiment of two halves; views go to a callback."""
+def growthbook() -> Evaluate:
+    """Return a call of GrowthBook: an experiment of two halves; views go to a callback."""
     package = import_module("growthbook")
     views: list[None] = []
     rule = {
         "variations": [False, True], "weights": [0.5, 0.5], "coverage": 1.0,
         "hashAttribute": "id", "key": FLAG,
     }  # fmt: skip
-    asked = package.GrowthBook(
+    client = package.GrowthBook(
         attributes={"id": USER},
         features={FLAG: {"defaultValue": False, "rules": [rule]}},
         on_experiment_viewed=lambda **_: views.append(None),
     )
-    return lambda: asked.is_on(FLAG)
+    return lambda: client.is_on(FLAG)
 
 
-PEERS: dict[str, Callable[[], Ask]] = {
+PEERS: dict[str, Callable[[], Evaluate]] = {
     "eppo-server-sdk": eppo,
     "launchdarkly-server-sdk": launchdarkly,
     "UnleashClient": unleash,
@@ -165,14 +164,14 @@ PEERS: dict[str, Callable[[], Ask]] = {
 }
 
 
-def installed() -> Iterator[tuple[str, Ask]]:
-    """Yield every peer that is here, ready to be asked."""
+def installed_peers() -> Iterator[tuple[str, Evaluate]]:
+    """Yield the name of each installed SDK and a call that evaluates its flag."""
     for name in ("ldclient", "UnleashClient", "growthbook", "eppo_client", "apscheduler"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    for name, make in PEERS.items():
+    for name, start in PEERS.items():
         try:
-            ask = make()
+            evaluate = start()
         except ImportError:
             print(f"  {name} is not installed")
             continue
-        yield name, ask
+        yield name, evaluate

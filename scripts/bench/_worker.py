@@ -1,7 +1,7 @@
-"""A web process like the server's own, with a bare Flask route beside the application.
+"""A web process of the server that also serves a plain Flask route, the baseline.
 
-The bare route returns the bytes that it was given, from the same worker, without any of what
-the application does for each request.
+The plain route returns prepared bytes from the same worker, without what the application does
+for each request. ``PUT /baseline/STATUS`` prepares the response; ``POST /baseline`` returns it.
 """
 
 from __future__ import annotations
@@ -11,49 +11,50 @@ from typing import Any
 
 from tidegate_server.processes.web import Web
 
-BARE = "/bare"
+BASELINE_PATH = "/baseline"
 
 
-class Both:
-    """The application, and the bare route under its own path."""
+class WithBaseline:
+    """A WSGI application that serves the baseline below its path, and the server elsewhere."""
 
-    def __init__(self, application: Any, bare: Any) -> None:
+    def __init__(self, application: Any, baseline: Any) -> None:
         self._application = application
-        self._bare = bare
+        self._baseline = baseline
         self.extensions = application.extensions
 
     def __call__(self, environ: Any, start_response: Any) -> Any:
-        here = self._bare if environ["PATH_INFO"].startswith(BARE) else self._application
-        return here(environ, start_response)
+        is_baseline = environ["PATH_INFO"].startswith(BASELINE_PATH)
+        application = self._baseline if is_baseline else self._application
+        return application(environ, start_response)
 
 
-def bare() -> Any:
-    """A Flask application of one route, and a way to tell it what to return."""
-    # Not before the worker has patched its sockets.
+def create_baseline() -> Any:
+    """Return the Flask application with the plain route."""
+    # Imported here, because the worker patches its sockets first.
     from flask import Flask, Response, request
 
     app = Flask(__name__, static_folder=None)
-    kept = Response()
+    prepared = Response()
 
-    @app.put(f"{BARE}/<int:status>")
-    def keep(status: int) -> Response:
-        nonlocal kept
-        kept = Response(request.get_data(), status, content_type="application/json")
+    @app.put(f"{BASELINE_PATH}/<int:status>")
+    def prepare(status: int) -> Response:
+        nonlocal prepared
+        prepared = Response(request.get_data(), status, content_type="application/json")
         return Response(status=204)
 
-    @app.post(BARE)
-    def give() -> Response:
-        return Response(kept.get_data(), kept.status_code, content_type="application/json")
+    @app.post(BASELINE_PATH)
+    def respond() -> Response:
+        return Response(prepared.get_data(), prepared.status_code, content_type="application/json")
 
     return app
 
 
 class Worker(Web):
-    """Gunicorn as the server runs it."""
+    """Gunicorn with the server's settings."""
 
     def load(self) -> Any:
-        """Return both applications."""
-        return Both(super().load(), bare())
+        """Return the WSGI application of a worker."""
+        return WithBaseline(super().load(), create_baseline())
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a change costs until the store's disk has it."""
+"""The time of a change until it is on the store's disk."""
 
 from __future__ import annotations
 
@@ -11,13 +11,11 @@ from tidegate_server.domain import flag_edits, project_edits
 from tidegate_server.domain.change import Kind
 from tidegate_server.domain.flags import FlagDefinition, Targeting
 from tidegate_server.domain.kill_switch import kill, restore
-from tidegate_server.domain.project_documents import (
-    ProjectDocuments,
-)
+from tidegate_server.domain.project_documents import ProjectDocuments
 from tidegate_server.domain.projects import Environment, Project
 from tidegate_server.store import Store, connection
 
-from scripts.bench.measure import Batch, Found, benchmark, compare, each
+from scripts.bench.measure import Batch, Result, benchmark, compare, repeat
 from scripts.bench.places import store
 
 TIMES = 10
@@ -28,57 +26,58 @@ PRODUCTION = "production"
 
 
 @benchmark
-def durable() -> Iterator[Found]:
+def durable_commit() -> Iterator[Result]:
     """A kill, committed durably: document, version, snapshot, stream event and audit entry."""
     with store() as url:
         opened = Store.connect(url)
         yield compare(
             "commit, durable",
-            _latching(opened),
+            _kills_and_restores(opened),
             "SET + WAITAOF",
-            _bare(url),
+            _durable_sets(url),
             rounds=ROUNDS,
             limit=LIMIT,
         )
         opened.close()
 
 
-def _bare(url: str) -> Batch:
+def _durable_sets(url: str) -> Batch:
+    """Return the baseline: one value, written and on the disk."""
     client = connection.open_client(url)
     value = "x" * 500
 
-    def once() -> None:
+    def set_durably() -> None:
         pipe = client.pipeline(transaction=False)
-        pipe.set("bare", value)
+        pipe.set("baseline", value)
         pipe.execute_command("WAITAOF", 1, 0, 3_000)  # type: ignore[no-untyped-call]
         pipe.execute()
 
-    return each(TIMES, once)
+    return repeat(TIMES, set_durably)
 
 
-def _latching(opened: Store) -> Batch:
-    """Kill a flag and restore it, in turns; only the commits are timed."""
-    _make_flag(opened)
-    turn = [kill, restore]
+def _kills_and_restores(opened: Store) -> Batch:
+    """Return a batch that kills and restores a flag in turn; it times only the commits."""
+    _create_flag(opened)
+    edits = [kill, restore]
 
     def batch() -> float:
-        taken = 0.0
+        seconds = 0.0
         for _ in range(TIMES):
-            contents = _contents(opened)
-            now_ms = contents.targeting(PRODUCTION, "checkout").updated_ms
-            change = turn[0](
-                contents, PRODUCTION, "checkout", actor="dana", reason="it hurts", now_ms=now_ms
+            documents = _documents(opened)
+            now_ms = documents.targeting(PRODUCTION, "checkout").updated_ms
+            change = edits[0](
+                documents, PRODUCTION, "checkout", actor="dana", reason="errors", now_ms=now_ms
             )
-            turn.reverse()
+            edits.reverse()
             began = time.perf_counter()
             opened.commit(change)
-            taken += time.perf_counter() - began
-        return taken / TIMES
+            seconds += time.perf_counter() - began
+        return seconds / TIMES
 
     return batch
 
 
-def _make_flag(opened: Store) -> None:
+def _create_flag(opened: Store) -> None:
     opened.commit(project_edits.new_project(Project(PROJECT), actor="dana"))
     opened.commit(
         project_edits.new_environment(
@@ -86,15 +85,17 @@ def _make_flag(opened: Store) -> None:
         )
     )
     flag = FlagDefinition("checkout", "boolean", (Variant("on", True), Variant("off", False)), "")
-    opened.commit(flag_edits.new_flag(_contents(opened), flag, actor="dana"))
-    contents = _contents(opened)
-    before: Targeting = contents.targeting(PRODUCTION, "checkout").document
+    opened.commit(flag_edits.new_flag(_documents(opened), flag, actor="dana"))
+    documents = _documents(opened)
+    before: Targeting = documents.targeting(PRODUCTION, "checkout").document
     opened.commit(
-        flag_edits.edit_targeting(contents, PRODUCTION, replace(before, enabled=True), actor="dana")
+        flag_edits.edit_targeting(
+            documents, PRODUCTION, replace(before, enabled=True), actor="dana"
+        )
     )
 
 
-def _contents(opened: Store) -> ProjectDocuments:
+def _documents(opened: Store) -> ProjectDocuments:
     return ProjectDocuments(
         PROJECT,
         environments=opened.all(PROJECT, Kind.ENVIRONMENT),

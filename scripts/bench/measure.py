@@ -1,10 +1,10 @@
-"""How things are measured: in turns, against a floor, by medians.
+"""Measure in turns with a baseline, and compare medians.
 
-A machine's speed drifts while a benchmark runs. So what is measured and its floor run one
-after the other, again and again, and what counts is the median of the ratios of the pairs.
+A machine's speed drifts while a benchmark runs. So the measured code and its baseline run
+alternately, many times, and the result is the median of the ratios of these pairs.
 
-A benchmark is a function with ``@benchmark`` in a module of this folder; the module's name is
-its group. It yields what it found: ``Ratio`` against a floor, perhaps with a limit, or
+A benchmark is a function with ``@benchmark`` in a module of this folder; the name of the module
+is its group. It yields results: a ``Ratio`` to a baseline, with or without a limit, or the
 ``Quantiles`` of times.
 """
 
@@ -17,70 +17,72 @@ from statistics import median
 from typing import TypeAlias
 
 SHARES = (50, 90, 95, 99, 100)
-"""The quantiles that are shown, in percent."""
+"""The quantiles in the printed table, in percent."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """A time beside its floor's; both in seconds. ``limit`` None: shown, not judged.
+    """A measured value, a baseline and their ratio.
 
-    With a ``unit``, an amount beside what it may be.
+    Args:
+        value: seconds, or an amount of ``unit``.
+        limit: the highest ratio that passes; None for a ratio that cannot fail.
     """
 
     name: str
-    floor: str
-    seconds: float
-    floor_seconds: float
+    baseline: str
+    value: float
+    baseline_value: float
     ratio: float
     limit: float | None = None
     unit: str = ""
 
-    def shown(self, value: float) -> str:
-        """A value of this ratio as people read it."""
-        return f"{value:,.6g} {self.unit}" if self.unit else shown(value)
+    def format(self, value: float) -> str:
+        """Return a value with its unit."""
+        return f"{value:,.6g} {self.unit}" if self.unit else format_time(value)
 
     @property
-    def kept(self) -> bool:
-        """Whether the limit holds."""
+    def within_limit(self) -> bool:
+        """Whether the ratio is at most the limit."""
         return self.limit is None or self.ratio <= self.limit
 
 
 @dataclass(frozen=True, slots=True)
 class Quantiles:
-    """Times in seconds, of which the quantiles are of interest."""
+    """A sample of times in seconds, reported by its quantiles."""
 
     name: str
     seconds: tuple[float, ...]
 
     def at(self, share: int) -> float:
-        """The time within which ``share`` percent were done (nearest rank)."""
+        """Return the quantile at ``share`` percent (nearest rank)."""
         ordered = sorted(self.seconds)
         rank = -(-share * len(ordered) // 100)
         return ordered[max(0, rank - 1)]
 
 
-Found: TypeAlias = Ratio | Quantiles
-Benchmark: TypeAlias = Callable[[], Iterator[Found]]
+Result: TypeAlias = Ratio | Quantiles
+Benchmark: TypeAlias = Callable[[], Iterator[Result]]
 Batch: TypeAlias = Callable[[], float]
-"""Runs a number of times and returns the seconds that one time took."""
+"""Repeats an operation and returns the seconds per repetition."""
 
 BENCHMARKS: dict[str, list[Benchmark]] = {}
 
 
 def benchmark(function: Benchmark) -> Benchmark:
-    """Let ``scripts/bench`` run a function, in the group of its module."""
+    """Register a benchmark in the group of its module."""
     group = function.__module__.rpartition(".")[2]
     BENCHMARKS.setdefault(group, []).append(function)
     return function
 
 
-def each(times: int, once: Callable[[], object]) -> Batch:
-    """Return a batch that calls ``once`` a number of times: for what takes long enough."""
+def repeat(times: int, call: Callable[[], object]) -> Batch:
+    """Return a batch that repeats a call, for calls much slower than a call of a function."""
 
     def batch() -> float:
         began = time.perf_counter()
         for _ in range(times):
-            once()
+            call()
         return (time.perf_counter() - began) / times
 
     return batch
@@ -89,43 +91,55 @@ def each(times: int, once: Callable[[], object]) -> Batch:
 def compare(
     name: str,
     batch: Batch,
-    floor_name: str,
-    floor: Batch,
+    baseline_name: str,
+    baseline: Batch,
     *,
     rounds: int,
     limit: float | None = None,
 ) -> Ratio:
-    """Run a batch and its floor in turns, after one round that does not count."""
+    """Run a batch and its baseline alternately, after a warm-up round that does not count."""
     batch()
-    floor()
+    baseline()
     pairs = []
     for number in range(rounds):
-        # Neither is always the first of its pair.
+        # The order within a pair alternates, so that it favours neither.
         if number % 2:
-            under, taken = floor(), batch()
+            baseline_seconds, seconds = baseline(), batch()
         else:
-            taken, under = batch(), floor()
-        pairs.append((taken, under))
+            seconds, baseline_seconds = batch(), baseline()
+        pairs.append((seconds, baseline_seconds))
     return Ratio(
         name,
-        floor_name,
-        median(taken for taken, _ in pairs),
-        median(under for _, under in pairs),
-        median(taken / under for taken, under in pairs),
+        baseline_name,
+        median(seconds for seconds, _ in pairs),
+        median(baseline_seconds for _, baseline_seconds in pairs),
+        median(seconds / baseline_seconds for seconds, baseline_seconds in pairs),
         limit,
     )
 
 
-def shown(seconds: float) -> str:
-    """A time as people read it."""
+def compare_values(
+    name: str,
+    value: float,
+    baseline: str,
+    baseline_value: float,
+    limit: float | None = 1.0,
+    unit: str = "",
+) -> Ratio:
+    """Return the ratio of a single value to a baseline or a budget."""
+    return Ratio(name, baseline, value, baseline_value, value / baseline_value, limit, unit)
+
+
+def format_time(seconds: float) -> str:
+    """Return a time in the unit that suits its size: ``3.4 µs``."""
     for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
         if seconds >= size:
             return f"{seconds / size:.3g} {unit}"
     return f"{seconds / 1e-9:.3g} ns"
 
 
-def table(rows: Sequence[Sequence[str]]) -> str:
-    """Rows as columns, the first row for a heading."""
+def format_table(rows: Sequence[Sequence[str]]) -> str:
+    """Return rows as aligned columns; the first row is the heading."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

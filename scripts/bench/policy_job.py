@@ -1,4 +1,4 @@
-"""What it costs to evaluate every active release once."""
+"""The CPU time of a policy job that evaluates every active release once."""
 
 from __future__ import annotations
 
@@ -16,16 +16,19 @@ from tidegate_server.policy_job import PolicyJob
 from tidegate_server.store import Store
 from tidegate_server.store.reports import Report
 
-from scripts.bench.measure import Found, Ratio, benchmark
+from scripts.bench.measure import Ratio, Result, benchmark, compare_values
 from scripts.bench.places import store
 
 MANY, FEW = 1_000, 250
+CHUNK = 100
+"""Releases in one commit or report."""
+
 ROUNDS = 7
 LIMIT_SECONDS = 1.0
 LIMIT_GROWTH = 1.5
 INTERVAL_MS = 30_000
 PRODUCTION = "production"
-UNDER = Policy(
+POLICY = Policy(
     "slow",
     (Stage("few", 10.0, min_samples=10**9), Stage("all", 100.0)),
     interval_ms=INTERVAL_MS,
@@ -33,103 +36,92 @@ UNDER = Policy(
 
 
 @benchmark
-def tick() -> Iterator[Found]:
-    """A thousand active releases with a check each, evaluated in one tick; CPU seconds."""
+def tick() -> Iterator[Result]:
+    """The CPU time of a tick that evaluates a thousand active releases with one check each."""
     with store() as url:
         opened = Store.connect(url)
         many = _Project(opened, "many", MANY)
         few = _Project(opened, "few", FEW)
         pairs = [(many.tick(), few.tick()) for _ in range(ROUNDS + 1)][1:]
-        took = median(taken for taken, _ in pairs)
-        less = median(taken for _, taken in pairs)
+        name, factor = f"tick of {MANY:,} releases, CPU", MANY // FEW
+        seconds = median(seconds for seconds, _ in pairs)
+        yield compare_values(name, seconds, "one second of a core", LIMIT_SECONDS)
         yield Ratio(
-            f"tick of {MANY:,} releases, CPU",
-            "one second of a core",
-            took,
-            LIMIT_SECONDS,
-            took / LIMIT_SECONDS,
-            1.0,
-        )
-        yield Ratio(
-            f"tick of {MANY:,} releases, CPU",
-            f"{MANY // FEW} x a tick of {FEW}",
-            took,
-            less * (MANY // FEW),
-            median(taken / (MANY // FEW * other) for taken, other in pairs),
+            name,
+            f"{factor} x a tick of {FEW}",
+            seconds,
+            factor * median(seconds_few for _, seconds_few in pairs),
+            median(seconds / (factor * seconds_few) for seconds, seconds_few in pairs),
             LIMIT_GROWTH,
         )
         opened.close()
 
 
 class _Project:
-    """A project with active releases, traffic in all of them, and a job on a clock of its own."""
+    """A project with active releases, their traffic, and a policy job with a simulated clock."""
 
-    def __init__(self, opened: Store, key: str, amount: int) -> None:
+    def __init__(self, opened: Store, key: str, releases: int) -> None:
         self._store = opened
         self._key = key
         self._now_ms = opened.now_ms()
-        self._ids = [f"rel_{number}" for number in range(amount)]
+        self._ids = [f"rel_{number}" for number in range(releases)]
         self._sequence = 0
         opened.commit(
             Change(key, (Put(Address(Kind.ENVIRONMENT, PRODUCTION), Environment(PRODUCTION), 0),))
         )
-        for first in range(0, amount, 100):
+        for first in range(0, releases, CHUNK):
             puts = tuple(
                 Put(Address(Kind.RELEASE, id, PRODUCTION), self._release(id), 0)
-                for id in self._ids[first : first + 100]
+                for id in self._ids[first : first + CHUNK]
             )
             opened.commit(Change(key, puts, (Refresh(PRODUCTION),)), durable=False)
         self._job = PolicyJob(opened, f"bench-{key}", lambda: self._now_ms)
 
     def tick(self) -> float:
-        """Report new traffic of every release and evaluate all of them; CPU seconds."""
+        """Report new traffic of every release, and return the CPU seconds of a tick."""
         self._report()
         self._now_ms += INTERVAL_MS
-        # Only this project is there while its job looks: the other one's releases are not due.
+        # Only this project is stored during the tick, so that the job does not evaluate the other.
         self._store.commit(
             Change("", (Put(Address(Kind.PROJECT, self._key), Project(self._key), 0),))
         )
         began = time.process_time()
         evaluated = self._job.tick()
-        took = time.process_time() - began
+        seconds = time.process_time() - began
         address = Address(Kind.PROJECT, self._key)
         stored = self._store.get("", address)
         if evaluated != len(self._ids) or stored is None:
             raise RuntimeError(f"{evaluated} of {len(self._ids)} releases were evaluated")
         self._store.commit(Change("", (Delete(address, stored.revision),)))
-        return took
+        return seconds
 
     def _report(self) -> None:
         self._sequence += 1
-        control, treatment = (
-            Counts(900, 900, 9, microseconds=1),
-            Counts(100, 100, 1, microseconds=1),
-        )
-        for first in range(0, len(self._ids), 100):
-            groups = tuple(
-                (
-                    id,
-                    GroupCounts(
-                        1, 1, _times(control, self._sequence), _times(treatment, self._sequence)
-                    ),
-                )
-                for id in self._ids[first : first + 100]
-            )
+        counts = GroupCounts(1, 1, self._totals(900, 9), self._totals(100, 1))
+        for first in range(0, len(self._ids), CHUNK):
+            groups = tuple((id, counts) for id in self._ids[first : first + CHUNK])
             self._store.report(
                 self._key,
                 PRODUCTION,
                 Report(f"{first:032x}", self._sequence, self._sequence > 1, 1, 10.0, counts=groups),
             )
 
+    def _totals(self, outcomes: int, errors: int) -> Counts:
+        """Return the totals of an arm that counts this many in each report."""
+        reports = self._sequence
+        return Counts(
+            outcomes * reports, outcomes * reports, errors * reports, microseconds=reports
+        )
+
     def _release(self, id: str) -> Release:
         return Release(
             id=id,
-            flag=f"flag-of-{id}",
+            flag=f"flag-{id}",
             rule=None,
             control="off",
             treatment="on",
             salt=id,
-            policy=UNDER,
+            policy=POLICY,
             policy_revision=1,
             state=State.RUNNING,
             stage=1,
@@ -140,12 +132,3 @@ class _Project:
             stage_entered_ms=self._now_ms,
             updated_ms=self._now_ms,
         )
-
-
-def _times(totals: Counts, many: int) -> Counts:
-    return Counts(
-        totals.exposures * many,
-        totals.outcomes * many,
-        totals.errors * many,
-        microseconds=totals.microseconds * many,
-    )

@@ -1,4 +1,4 @@
-"""What the SDK costs its host: each question, changes meanwhile, import, memory."""
+"""What the SDK costs an application: evaluations, updates, import time, memory and files."""
 
 from __future__ import annotations
 
@@ -24,107 +24,71 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import mmh3
 import tidegate
 import tidegate_server
 
 from scripts.bench import _peers
-from scripts.bench.measure import Batch, Found, Quantiles, Ratio, benchmark, compare, each
+from scripts.bench._flags import (
+    HASH_BASELINE,
+    USER,
+    equals,
+    evaluations,
+    flag,
+    hash_baseline,
+    in_operation,
+    release,
+    rule,
+    snapshot,
+)
+from scripts.bench.measure import (
+    Batch,
+    Quantiles,
+    Result,
+    benchmark,
+    compare,
+    compare_values,
+    repeat,
+)
 
-TIMES = 1_000
 ROUNDS = 301
 FLAGS = 1_000
-USER = "user-42"
-FLOOR = 'mmh3.hash(f"{salt}:{key}") < x'
 IMPORT_LIMIT = 0.040
 LOAD_LIMIT = 0.015
 BYTES_LIMIT = 5_000_000
 PACKAGES_LIMIT = 5
 INSTALLED_LIMIT = 6_000_000
-ALIVE_SECONDS = 4.0
+CALLS_SECONDS = 4.0
 
-
-def _flag(key: str, **more: Any) -> dict[str, Any]:
-    return {
-        "key": key, "type": "boolean", "version": 1, "salt": key,
-        "variants": [{"key": "on", "value": True}, {"key": "off", "value": False}],
-        "enabled": True, "off_variant": "off", "default": {"variant": "off", "split": []},
-        "rules": [], "prerequisites": [], "killed": None, "release": None, **more,
-    }  # fmt: skip
-
-
-def _release(percentage: int, rule: str | None = None, id: str = "rel_1") -> dict[str, Any]:
-    return {
-        "id": id, "rule": rule, "control": "off", "treatment": "on", "salt": id,
-        "stage": 1, "step": 1, "report_interval": 1.0,
-        "openings": [{"stage": 1, "percentage": percentage, "segments": []}],
-    }  # fmt: skip
-
-
-def _rule(id: str, when: dict[str, Any]) -> dict[str, Any]:
-    return {"id": id, "when": when, "serve": {"variant": "on", "split": []}}
-
-
-def _equals(attribute: str, value: str) -> dict[str, Any]:
-    return {"attribute": attribute, "operator": "equals", "value": value}
-
-
-def _snapshot(flags: list[dict[str, Any]], version: int = 1) -> dict[str, Any]:
-    return {
-        "schema": 1, "project": "bench", "environment": "production", "version": version,
-        "flags": {flag["key"]: flag for flag in flags},
-        "segments": {},
-    }  # fmt: skip
-
-
-PLANS = [_rule(f"rule-{n}", _equals(f"attribute-{n}", "yes")) for n in range(10)]
-ASKED = [
-    _flag("half", release=_release(50)),
-    _flag("rule", rules=[PLANS[9]], release=_release(25, "rule-9", "rel_2")),
-    _flag("ten", rules=PLANS),
-    _flag("many", rules=[_rule("many", {"segment": "many"})]),
+TEN_RULES = [rule(f"rule-{n}", equals(f"attribute-{n}", "yes")) for n in range(10)]
+EVALUATED = [
+    flag("half", release=release(50)),
+    flag("rule", rules=[TEN_RULES[9]], release=release(25, "rule-9", "rel_2")),
+    flag("ten", rules=TEN_RULES),
+    flag("many", rules=[rule("many", {"segment": "many"})]),
 ]
 
 
-def _thousand(version: int = 1) -> dict[str, Any]:
-    """As many flags as a large company has: plain, with rules, in a release."""
+def _large_snapshot(version: int = 1) -> dict[str, Any]:
+    """Return as many flags as a large company has: half with a rule, a tenth in a release."""
     flags = []
     for number in range(FLAGS):
-        rules = [_rule("rule-9", _equals("plan", f"plan-{number}"))] if number % 2 else []
-        release = _release(25, None, f"rel_{number}") if number % 10 == 0 else None
-        flags.append(_flag(f"flag-{number}", version=version, rules=rules, release=release))
-    return _snapshot(flags, version)
-
-
-def _floor() -> float:
-    hash_, salt, key, x = mmh3.hash, "rel_1", USER, 1 << 30
-    turns = range(TIMES)
-    began = time.perf_counter()
-    for _ in turns:
-        hash_(f"{salt}:{key}") < x  # noqa: B015 - the floor, which is all there is
-    return (time.perf_counter() - began) / TIMES
+        rules = [rule("rule-9", equals("plan", f"plan-{number}"))] if number % 2 else []
+        running = release(25, None, f"rel_{number}") if number % 10 == 0 else None
+        flags.append(flag(f"flag-{number}", version=version, rules=rules, release=running))
+    return snapshot(flags, version)
 
 
 @benchmark
-def questions() -> Iterator[Found]:
-    """A question about each kind of flag, with an operation open and its exposure counted."""
-    snapshot = _snapshot(ASKED)
+def kinds_of_flags() -> Iterator[Result]:
+    """Evaluations of each kind of flag in an open operation, their exposures counted."""
+    document = snapshot(EVALUATED)
     ids = [f"user-{number}" for number in range(10_000)]
-    snapshot["segments"]["many"] = {"key": "many", "when": None, "included": ids, "excluded": []}
-    client = tidegate.Client.offline(snapshot)
-    boolean = client.boolean
+    document["segments"]["many"] = {"key": "many", "when": None, "included": ids, "excluded": []}
+    client = tidegate.Client.offline(document)
     user = tidegate.Context(USER, **{"attribute-9": "yes", "plan": "pro"})
 
-    def asking(key: str) -> Batch:
-        def batch() -> float:
-            turns = range(TIMES)
-            with client.operation(user):
-                began = time.perf_counter()
-                for _ in turns:
-                    boolean(key, False)
-                return (time.perf_counter() - began) / TIMES
-
-        return batch
+    def batch(key: str) -> Batch:
+        return in_operation(client, user, evaluations(client, key))
 
     for name, key, limit in (
         ("50 % rollout", "half", 2.5),
@@ -132,15 +96,15 @@ def questions() -> Iterator[Found]:
         ("ten rules, the last matches", "ten", 7.0),
         ("a segment of 10,000 ids", "many", 3.0),
     ):
-        yield compare(name, asking(key), FLOOR, _floor, rounds=ROUNDS, limit=limit)
-    for name, ask in _peers.installed():
-        beside = each(200, ask)
-        yield compare("50 % rollout", asking("half"), name, beside, rounds=51, limit=0.5)
+        yield compare(name, batch(key), HASH_BASELINE, hash_baseline, rounds=ROUNDS, limit=limit)
+    for name, evaluate in _peers.installed_peers():
+        peer = repeat(200, evaluate)
+        yield compare("50 % rollout", batch("half"), name, peer, rounds=51, limit=0.5)
 
 
 @benchmark
-def through_openfeature() -> Iterator[Found]:
-    """The same question through OpenFeature's client, beside its provider in memory."""
+def through_openfeature() -> Iterator[Result]:
+    """The 50 % rollout through OpenFeature's client; baseline: its in-memory provider."""
     try:
         from openfeature import api
         from openfeature.evaluation_context import EvaluationContext
@@ -149,53 +113,59 @@ def through_openfeature() -> Iterator[Found]:
     except ImportError:
         print("  openfeature-sdk is not installed")
         return
-    client = tidegate.Client.offline(_snapshot(ASKED))
-    memory = InMemoryProvider({"half": InMemoryFlag("on", {"on": True, "off": False})})
+    client = tidegate.Client.offline(snapshot(EVALUATED))
+    in_memory = InMemoryProvider({"half": InMemoryFlag("on", {"on": True, "off": False})})
     api.set_provider(TidegateProvider(client), "tidegate")
-    api.set_provider(memory, "memory")
+    api.set_provider(in_memory, "memory")
     user = EvaluationContext(USER, {"plan": "pro"})
-    ours, theirs = api.get_client("tidegate"), api.get_client("memory")
 
-    def asking() -> float:
-        with client.operation(tidegate.Context(USER)):
-            return each(100, lambda: ours.get_boolean_value("half", False, user))()
+    def batch(domain: str) -> Batch:
+        openfeature = api.get_client(domain)
+        return repeat(100, lambda: openfeature.get_boolean_value("half", False, user))
 
-    floor = each(100, lambda: theirs.get_boolean_value("half", False, user))
-    yield compare("50 % rollout, OpenFeature", asking, "in memory", floor, rounds=201, limit=1.0)
+    tidegate_batch = in_operation(client, tidegate.Context(USER), batch("tidegate"))
+    yield compare(
+        "50 % rollout, OpenFeature",
+        tidegate_batch,
+        "in-memory provider",
+        batch("memory"),
+        rounds=201,
+        limit=1.0,
+    )
 
 
 @benchmark
-def changes_meanwhile() -> Iterator[Found]:
-    """Calls, one each millisecond, while one flag of 1,000 changes, or all of them do."""
-    with _serving() as (url, ask):
+def during_updates() -> Iterator[Result]:
+    """Evaluations, one each millisecond, while one flag of 1,000 changes, or all change."""
+    with _flag_server() as (url, pipe):
         client = tidegate.Client(url, "none")
         assert client.wait_until_ready(30)
-        for key in range(FLAGS):
-            client.boolean(f"flag-{key}", False)
-        quiet = _calls(client)
-        ask.send("one")
-        one = _calls(client)
-        ask.send("all")
+        for number in range(FLAGS):
+            client.boolean(f"flag-{number}", False)
+        quiet = _calls(client, "a call, nothing changing")
+        pipe.send("one")
+        one = _calls(client, "a call, one flag changing")
+        pipe.send("all")
         gc.collect()
-        before = _collected()
-        everything = _calls(client)
+        collected_before = _objects_collected()
+        everything = _calls(client, "a call, all flags changing")
         gc.collect()
-        left = _collected() - before
+        garbage = _objects_collected() - collected_before
         status = client.status()
         client.close()
     assert (status.version or 0) > 20, f"nothing changed: {status}"
-    yield quiet
-    yield Quantiles("a call, one flag changing", one.seconds)
-    yield Quantiles("a call, all flags changing", everything.seconds)
-    yield _judged("99 %, one flag changing", one.at(99), "99 %, quiet", quiet.at(99), 2.0)
-    yield _judged("99 %, all flags changing", everything.at(99), "budget", 0.005)
-    yield _judged("objects left to collect", left, "one", 1, 0.0, "objects")
+    yield from (quiet, one, everything)
+    yield compare_values(
+        "99 %, one flag changing", one.at(99), "99 %, nothing changing", quiet.at(99), 2.0
+    )
+    yield compare_values("99 %, all flags changing", everything.at(99), "budget", 0.005)
+    yield compare_values("objects left to collect", garbage, "one", 1, 0.0, "objects")
 
 
-def _calls(client: tidegate.Client) -> Quantiles:
-    taken = []
+def _calls(client: tidegate.Client, name: str) -> Quantiles:
+    seconds = []
     due = time.perf_counter()
-    end = due + ALIVE_SECONDS
+    end = due + CALLS_SECONDS
     number = 0
     while due < end:
         due += 0.001
@@ -204,44 +174,46 @@ def _calls(client: tidegate.Client) -> Quantiles:
         key = f"flag-{number}"
         began = time.perf_counter()
         client.boolean(key, False)
-        taken.append(time.perf_counter() - began)
-    return Quantiles("a call, nothing changing", tuple(taken))
+        seconds.append(time.perf_counter() - began)
+    return Quantiles(name, tuple(seconds))
 
 
-def _collected() -> int:
+def _objects_collected() -> int:
     return sum(generation["collected"] for generation in gc.get_stats())
 
 
 @benchmark
-def start() -> Iterator[Found]:
-    """Import, loading 1,000 flags, memory, and what is installed."""
-    yield _judged("import tidegate", median(_imports(15)), "budget", IMPORT_LIMIT)
-    body = json.dumps(_thousand())
-    yield _judged("1,000 flags loaded", median(_loads(body, 15)), "budget", LOAD_LIMIT)
+def start() -> Iterator[Result]:
+    """Import, loading 1,000 flags, their memory, and the installed files."""
+    yield compare_values("import tidegate", median(_import_times(15)), "budget", IMPORT_LIMIT)
+    body = json.dumps(_large_snapshot())
+    yield compare_values("1,000 flags loaded", median(_load_times(body, 15)), "budget", LOAD_LIMIT)
     gc.collect()
     tracemalloc.start()
     client = tidegate.Client.offline(json.loads(body))
     for number in range(FLAGS):
         client.boolean(f"flag-{number}", False)
-    size, _ = tracemalloc.get_traced_memory()
+    memory, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    packages = _installed("tidegate")
-    files = [path for each in packages.values() for path in each]
-    total = sum(path.stat().st_size for path in files)
+    packages = _installed_files("tidegate")
+    files = [path for paths in packages.values() for path in paths]
+    size = sum(path.stat().st_size for path in files)
     with TemporaryDirectory() as folder:
-        bytecode = sum(_bytecode(path, folder) for path in files if path.suffix == ".py")
-    yield _judged("1,000 flags asked", size, "budget", BYTES_LIMIT, unit="B")
-    yield _judged("installed", len(packages), "budget", PACKAGES_LIMIT, unit="packages")
-    yield _judged("installed, its files", total, "budget", INSTALLED_LIMIT, unit="B")
-    both, budget = total + bytecode, INSTALLED_LIMIT
-    yield Ratio("the same with bytecode", "budget", both, budget, both / budget, None, "B")
+        bytecode = sum(_bytecode_size(path, folder) for path in files if path.suffix == ".py")
+    yield compare_values("memory of 1,000 flags", memory, "budget", BYTES_LIMIT, unit="B")
+    yield compare_values("installed", len(packages), "budget", PACKAGES_LIMIT, unit="packages")
+    yield compare_values("installed files", size, "budget", INSTALLED_LIMIT, unit="B")
+    yield compare_values(
+        "installed files and bytecode", size + bytecode, "budget", INSTALLED_LIMIT, None, "B"
+    )
 
 
-def _imports(times: int) -> list[float]:
-    """The times of an import with bytecode, in a process that has imported nothing else.
+def _import_times(times: int) -> list[float]:
+    """Return the times of an import with bytecode, in processes that have imported nothing else.
 
-    Where bytecode is written and whether at all is not left to who measures, and neither are
-    the imports of an editable install: its finder brings a third of what this one needs.
+    The environment variables that control bytecode are set here. Site packages are not
+    processed, because the finder of an editable installation imports a third of the modules that
+    this import needs.
     """
     code = "import time; t = time.perf_counter(); import tidegate; print(time.perf_counter() - t)"
     roots = [str(Path(tidegate.__file__).parents[1]), sysconfig.get_path("platlib")]
@@ -251,13 +223,13 @@ def _imports(times: int) -> list[float]:
             "PYTHONPATH": os.pathsep.join(roots),
         }  # fmt: skip
         command = [sys.executable, "-S", "-c", code]
-        ask = partial(subprocess.check_output, command, text=True, env=environment)
-        ask()  # writes the bytecode
-        return [float(ask()) for _ in range(times)]
+        run = partial(subprocess.check_output, command, text=True, env=environment)
+        run()  # writes the bytecode
+        return [float(run()) for _ in range(times)]
 
 
-def _loads(body: str, times: int) -> list[float]:
-    """The times of loading a snapshot, in a process that has nothing of the other SDKs."""
+def _load_times(body: str, times: int) -> list[float]:
+    """Return the times of loading a snapshot, in a process without the other SDKs."""
     code = (
         "import json, sys, time, tidegate\n"
         "body = sys.stdin.read()\n"
@@ -266,98 +238,92 @@ def _loads(body: str, times: int) -> list[float]:
         "    tidegate.Client.offline(json.loads(body))\n"
         "    print(time.perf_counter() - t)"
     )
-    said = subprocess.check_output([sys.executable, "-c", code], text=True, input=body)
-    return [float(line) for line in said.split()]
+    output = subprocess.check_output([sys.executable, "-c", code], text=True, input=body)
+    return [float(line) for line in output.split()]
 
 
-def _installed(name: str) -> dict[str, list[Path]]:
-    """The files of a package and of what it needs, as an installation has them."""
-    found: dict[str, list[Path]] = {}
-    waiting = [name]
-    while waiting:
-        distribution = metadata.distribution(waiting.pop())
+def _installed_files(name: str) -> dict[str, list[Path]]:
+    """Return the files of a package and of each package that it requires, without bytecode."""
+    packages: dict[str, list[Path]] = {}
+    queue = [name]
+    while queue:
+        distribution = metadata.distribution(queue.pop())
         files = [Path(str(distribution.locate_file(file))) for file in distribution.files or ()]
-        found[distribution.name] = [path for path in files if path.exists()]
-        for need in distribution.requires or ():
-            if "extra" not in need:
-                needed = need.split(";")[0].strip()
-                waiting.append(needed.split("<")[0].split(">")[0].split("=")[0].strip())
-    # An editable installation has none of the files that another would have, the server's too.
-    folders = (Path(each.__file__ or "").parent for each in (tidegate, tidegate_server))
-    found[name] = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+        packages[distribution.name] = [path for path in files if path.exists()]
+        for requirement in distribution.requires or ():
+            if "extra" not in requirement:
+                specifier = requirement.split(";")[0].strip()
+                queue.append(specifier.split("<")[0].split(">")[0].split("=")[0].strip())
+    # An editable installation does not list the files of Tidegate, which include the server's.
+    folders = (Path(package.__file__ or "").parent for package in (tidegate, tidegate_server))
+    packages[name] = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
     return {
-        each: [path for path in files if path.suffix != ".pyc"] for each, files in found.items()
+        package: [path for path in files if path.suffix != ".pyc"]
+        for package, files in packages.items()
     }
 
 
-def _bytecode(path: Path, folder: str) -> int:
-    """How many bytes an installer adds for a source file."""
+def _bytecode_size(path: Path, folder: str) -> int:
+    """Return the size of the bytecode that an installer adds for a source file."""
     compiled = py_compile.compile(str(path), str(Path(folder) / "compiled.pyc"), doraise=True)
     return Path(str(compiled)).stat().st_size
 
 
-def _judged(
-    name: str, value: float, floor: str, under: float, limit: float = 1.0, unit: str = ""
-) -> Ratio:
-    return Ratio(name, floor, value, under, value / under, limit, unit)
-
-
-# A server in a process of its own, so that its work is not the client's
-
-
 @contextmanager
-def _serving() -> Iterator[tuple[str, Connection]]:
+def _flag_server() -> Iterator[tuple[str, Connection]]:
+    """Run a server in another process; yield its URL and a pipe for what changes: one or all."""
     context = multiprocessing.get_context("spawn")
-    here, there = context.Pipe()
-    process = context.Process(target=_serve, args=(there,), daemon=True)
+    pipe, child_pipe = context.Pipe()
+    process = context.Process(target=_serve, args=(child_pipe,), daemon=True)
     process.start()
     try:
-        yield here.recv(), here
+        yield pipe.recv(), pipe
     finally:
         process.terminate()
         process.join()
 
 
 def _serve(pipe: Connection) -> None:
-    state = {"mode": "quiet"}
+    changing = "nothing"
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
-            """Stream snapshots and updates, as the mode is."""
+            """Stream a snapshot, then whatever is changing."""
             self.send_response(200)
             self.send_header("Content-Type", "text/event-stream")
             self.send_header("Connection", "close")
             self.end_headers()
             version = 1
-            self._say("snapshot", version, _thousand(version))
+            self._send_event("snapshot", version, _large_snapshot(version))
             while True:
-                time.sleep(0.05 if state["mode"] != "all" else 0.5)
-                if state["mode"] == "one":
+                time.sleep(0.05 if changing != "all" else 0.5)
+                if changing == "one":
                     version += 1
-                    flag = _flag(f"flag-{version % FLAGS}", version=version)
-                    changed = {"version": version, "flags": {flag["key"]: flag}, "segments": {}}
-                    self._say("update", version, changed)
-                elif state["mode"] == "all":
+                    changed = flag(f"flag-{version % FLAGS}", version=version)
+                    flags = {changed["key"]: changed}
+                    update = {"version": version, "flags": flags, "segments": {}}
+                    self._send_event("update", version, update)
+                elif changing == "all":
                     version += 1
-                    self._say("snapshot", version, _thousand(version))
+                    self._send_event("snapshot", version, _large_snapshot(version))
 
         def do_POST(self) -> None:
-            """Take a report."""
+            """Accept a report."""
             self.rfile.read(int(self.headers["Content-Length"]))
             self.send_response(204)
             self.end_headers()
 
-        def _say(self, event: str, version: int, document: dict[str, Any]) -> None:
+        def _send_event(self, event: str, version: int, document: dict[str, Any]) -> None:
             text = f"id: {version}\nevent: {event}\ndata: {json.dumps(document)}\n\n"
             self.wfile.write(text.encode())
 
         def log_message(self, *_: Any) -> None:
-            """Nobody reads it."""
+            """Do not log."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     pipe.send(f"http://127.0.0.1:{server.server_port}")
     while True:
-        state["mode"] = pipe.recv()
+        changing = pipe.recv()

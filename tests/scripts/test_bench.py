@@ -1,4 +1,4 @@
-"""The benchmarks themselves run by hand; here is what they are measured and judged with."""
+"""How benchmarks are measured and compared with their limits. The benchmarks run by hand."""
 
 from __future__ import annotations
 
@@ -11,113 +11,128 @@ import pytest
 
 from scripts.bench import measure
 from scripts.bench.__main__ import load, main
-from scripts.bench.measure import Found, Quantiles, Ratio, compare, each, shown, table
+from scripts.bench.measure import (
+    Quantiles,
+    Ratio,
+    Result,
+    compare,
+    format_table,
+    format_time,
+    repeat,
+)
 
 
 @pytest.mark.parametrize(
-    ("share", "within"), [(1, 1.0), (50, 5.0), (90, 9.0), (95, 10.0), (100, 10.0)]
+    ("share", "seconds"), [(1, 1.0), (50, 5.0), (90, 9.0), (95, 10.0), (100, 10.0)]
 )
-def test_a_quantile_is_the_time_within_which_that_share_was_done(share: int, within: float) -> None:
-    assert Quantiles("ten", tuple(float(number) for number in range(10, 0, -1))).at(share) == within
+def test_a_quantile_is_the_smallest_time_that_covers_the_share(share: int, seconds: float) -> None:
+    times = tuple(float(number) for number in range(10, 0, -1))
+    assert Quantiles("ten", times).at(share) == seconds
 
 
 def test_a_quantile_of_one_time_is_that_time() -> None:
     assert {Quantiles("one", (3.0,)).at(share) for share in measure.SHARES} == {3.0}
 
 
-def test_a_ratio_is_the_median_of_the_pairs_and_not_of_the_times() -> None:
-    """A machine that slows down to a tenth half-way makes both slower, and the ratio stays."""
+def test_a_ratio_is_the_median_of_the_ratios_of_pairs() -> None:
+    """A machine that becomes ten times slower half-way does not change the ratio."""
     times = iter([9.9, *([2.0] * 4), *([20.0] * 5)])
-    floors = iter([9.9, *([1.0] * 4), *([10.0] * 5)])
-    found = compare("x", lambda: next(times), "floor", lambda: next(floors), rounds=9, limit=2)
-    assert found.ratio == 2.0
-    assert found.kept
+    baselines = iter([9.9, *([1.0] * 4), *([10.0] * 5)])
+    ratio = compare("x", lambda: next(times), "y", lambda: next(baselines), rounds=9, limit=2)
+    assert ratio.ratio == 2.0
+    assert ratio.within_limit
 
 
-def test_the_round_before_the_first_does_not_count_and_the_order_alternates() -> None:
-    said: list[str] = []
+def test_a_warm_up_round_comes_first_and_the_order_in_pairs_alternates() -> None:
+    runs: list[str] = []
 
     def batch(name: str) -> measure.Batch:
         def run() -> float:
-            said.append(name)
+            runs.append(name)
             return 1.0
 
         return run
 
-    compare("x", batch("x"), "floor", batch("f"), rounds=3)
-    assert "".join(said) == "xf" + "xf" + "fx" + "xf"
+    compare("x", batch("x"), "baseline", batch("b"), rounds=3)
+    assert "".join(runs) == "xb" + "xb" + "bx" + "xb"
 
 
-def test_a_batch_calls_as_often_as_it_says() -> None:
+def test_a_batch_repeats_a_call() -> None:
     calls: list[None] = []
-    assert each(7, lambda: calls.append(None))() >= 0
+    assert repeat(7, lambda: calls.append(None))() >= 0
     assert len(calls) == 7
 
 
 @pytest.mark.parametrize(
-    ("ratio", "limit", "kept"), [(2.0, None, True), (2.0, 2.0, True), (2.01, 2.0, False)]
+    ("ratio", "limit", "within_limit"), [(2.0, None, True), (2.0, 2.0, True), (2.01, 2.0, False)]
 )
-def test_a_limit_is_kept_up_to_itself(ratio: float, limit: float | None, kept: bool) -> None:
-    assert Ratio("x", "floor", 1.0, 1.0, ratio, limit).kept is kept
+def test_a_ratio_may_be_equal_to_its_limit(
+    ratio: float, limit: float | None, within_limit: bool
+) -> None:
+    assert Ratio("x", "baseline", 1.0, 1.0, ratio, limit).within_limit is within_limit
 
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [(2.5, "2.5 s"), (0.0421, "42.1 ms"), (3.4e-6, "3.4 µs"), (98.7e-9, "98.7 ns"), (0.0, "0 ns")],
 )
-def test_times_are_shown_in_a_unit_that_suits_them(seconds: float, text: str) -> None:
-    assert shown(seconds) == text
+def test_a_time_is_formatted_in_the_unit_that_suits_it(seconds: float, text: str) -> None:
+    assert format_time(seconds) == text
 
 
-def test_a_table_has_columns() -> None:
-    assert table([("a", "long"), ("longer", "b")]) == "a       long\n------  ----\nlonger  b"
+def test_a_table_has_aligned_columns() -> None:
+    assert format_table([("a", "long"), ("longer", "b")]) == "a       long\n------  ----\nlonger  b"
 
 
 class TestRunning:
     @pytest.fixture
-    def made_up(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A group of benchmarks that measure nothing."""
+    def sample_groups(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Two groups of benchmarks with fixed results."""
 
-        def within() -> Iterator[Found]:
-            """Fast enough."""
-            yield Ratio("quick", "floor", 2e-6, 1e-6, 2.0, 3.0)
+        def fast() -> Iterator[Result]:
+            """Within the limit."""
+            yield Ratio("quick", "baseline", 2e-6, 1e-6, 2.0, 3.0)
             yield Quantiles("times", (0.001, 0.002))
 
-        def beyond() -> Iterator[Found]:
-            """Too slow."""
-            yield Ratio("slow", "floor", 4e-6, 1e-6, 4.0, 3.0)
+        def slow() -> Iterator[Result]:
+            """Above the limit."""
+            yield Ratio("slow", "baseline", 4e-6, 1e-6, 4.0, 3.0)
 
         load()
-        made_up = {"good": [within], "bad": [within, beyond]}
-        monkeypatch.setattr("scripts.bench.__main__.BENCHMARKS", made_up)
+        groups = {"good": [fast], "bad": [fast, slow]}
+        monkeypatch.setattr("scripts.bench.__main__.BENCHMARKS", groups)
 
-    @pytest.mark.usefixtures("made_up")
-    def test_ends_with_0_when_every_limit_is_kept(self, capsys: pytest.CaptureFixture[str]) -> None:
+    @pytest.mark.usefixtures("sample_groups")
+    def test_exits_with_0_if_every_ratio_is_within_its_limit(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         assert main(["good"]) == 0
         printed = capsys.readouterr().out
-        assert "quick     2 µs  floor  1 µs  2.00   3      ok" in printed
+        assert "quick     2 µs   baseline  1 µs   2.00   3      ok" in printed
         assert "times     2  1 ms  2 ms" in printed
         assert "slow" not in printed
 
-    @pytest.mark.usefixtures("made_up")
-    def test_ends_with_1_when_one_is_not(self, capsys: pytest.CaptureFixture[str]) -> None:
+    @pytest.mark.usefixtures("sample_groups")
+    def test_exits_with_1_if_a_ratio_is_above_its_limit(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         assert main([]) == 1
-        assert "TOO SLOW" in capsys.readouterr().out
+        assert "TOO HIGH" in capsys.readouterr().out
 
     def test_refuses_a_group_that_does_not_exist(self, capsys: pytest.CaptureFixture[str]) -> None:
-        with pytest.raises(SystemExit) as ended:
+        with pytest.raises(SystemExit) as exit:
             main(["evaluation", "nothing"])
-        assert ended.value.code == 2
+        assert exit.value.code == 2
         assert "there is no group 'nothing'" in capsys.readouterr().err
 
-    def test_every_group_has_a_command_of_its_own(self) -> None:
+    def test_every_group_has_a_command(self) -> None:
         load()
         commands = Path(measure.__file__).parent
         for group in measure.BENCHMARKS:
-            listed = subprocess.run(["bash", "-n", commands / group], check=False)
-            assert listed.returncode == 0
+            checked = subprocess.run(["bash", "-n", commands / group], check=False)
+            assert checked.returncode == 0
             assert os.access(commands / group, os.X_OK)
 
-    def test_lists_what_the_modules_offer(self, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_lists_the_groups(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["--list"]) == 0
         assert {"commits", "evaluation", "kill"} <= set(capsys.readouterr().out.split())
