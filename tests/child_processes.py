@@ -1,4 +1,4 @@
-"""Looking at processes from outside."""
+"""The state of other processes."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import subprocess
 
 
 def runs(pid: int) -> bool:
-    """Whether there is such a process; one that waits to be reaped has ended."""
-    listed = subprocess.run(
+    """Return whether a process runs. A zombie does not."""
+    result = subprocess.run(
         ["ps", "-o", "stat=", "-p", str(pid)], check=False, capture_output=True, text=True
     )
-    return listed.stdout.strip()[:1] not in ("", "Z")
+    return result.stdout.strip()[:1] not in ("", "Z")

@@ -1,10 +1,10 @@
-"""What holds for every test."""
+"""Settings for every test."""
 
 from __future__ import annotations
 
 from hypothesis import HealthCheck, settings
 
-# A machine that is busy with something else must not fail a property.
+# A slow machine must not make a property fail.
 settings.register_profile(
     "untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
 )

@@ -1,4 +1,4 @@
-"""The Dockerfile, read as a builder reads it, and its build context, copied as it would be."""
+"""Parse the Dockerfile, and copy its build context as a builder does."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @dataclass(frozen=True, slots=True)
 class Instruction:
-    """One instruction: its word, and the rest on one line."""
+    """An instruction of a Dockerfile, its text joined to one line."""
 
-    word: str
+    keyword: str
     text: str
 
     @property
     def arguments(self) -> list[str]:
-        """The parts of an exec form, or of a line."""
+        """The arguments, in exec form or shell form."""
         return json.loads(self.text) if self.text.startswith("[") else shlex.split(self.text)
 
 
 @dataclass
 class Stage:
-    """One image of the build."""
+    """A stage of the build: the instructions from one FROM to the next."""
 
     base: str
     name: str = ""
     instructions: list[Instruction] = field(default_factory=list)
 
-    def all(self, word: str) -> list[Instruction]:
-        return [each for each in self.instructions if each.word == word]
+    def all(self, keyword: str) -> list[Instruction]:
+        return [each for each in self.instructions if each.keyword == keyword]
 
-    def one(self, word: str) -> Instruction:
-        (found,) = self.all(word)
-        return found
+    def one(self, keyword: str) -> Instruction:
+        (instruction,) = self.all(keyword)
+        return instruction
 
     def environment(self) -> dict[str, str]:
         pairs = [part for each in self.all("ENV") for part in shlex.split(each.text)]
@@ -46,7 +46,7 @@ class Stage:
 
 
 def instructions() -> list[Instruction]:
-    """Every instruction, continued lines joined, comments left out."""
+    """Return every instruction, without comments."""
     text = (ROOT / "Dockerfile").read_text()
     lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
     joined = "\n".join(lines).replace("\\\n", " ")
@@ -54,25 +54,25 @@ def instructions() -> list[Instruction]:
 
 
 def stages() -> list[Stage]:
-    """The stages, with the default of the argument that names the interpreter."""
+    """Return the stages, with the default values of arguments in the names of base images."""
     arguments: dict[str, str] = {}
-    found: list[Stage] = []
+    stages: list[Stage] = []
     for each in instructions():
-        if each.word == "FROM":
+        if each.keyword == "FROM":
             base, *rest = each.text.split()
             for name, value in arguments.items():
                 base = base.replace(f"${{{name}}}", value)
-            found.append(Stage(base, rest[1] if rest else ""))
-        elif found:
-            found[-1].instructions.append(each)
+            stages.append(Stage(base, rest[1] if rest else ""))
+        elif stages:
+            stages[-1].instructions.append(each)
         else:
             name, value = each.text.split("=")
             arguments[name] = value
-    return found
+    return stages
 
 
-def sent(path: Path) -> bool:
-    """Whether a file of the repository is sent to the builder: the last rule that fits wins."""
+def in_build_context(path: Path) -> bool:
+    """Return whether .dockerignore includes a file of the repository: the last match wins."""
     relative = path.relative_to(ROOT)
     names = [relative, *relative.parents][:-1]
     ignored = False
@@ -81,21 +81,21 @@ def sent(path: Path) -> bool:
         if not rule or rule.startswith("#"):
             continue
         pattern = rule.removeprefix("**/")
-        deep = pattern != rule
-        if any(fnmatch(name.name if deep else str(name), pattern) for name in names):
+        at_any_depth = pattern != rule
+        if any(fnmatch(name.name if at_any_depth else str(name), pattern) for name in names):
             ignored = not line.startswith("!")
     return not ignored
 
 
-def copy_context(to: Path) -> None:
-    """Copy what a builder would be sent and the Dockerfile copies."""
+def copy_context(folder: Path) -> None:
+    """Copy the files that the first stage of the Dockerfile copies."""
     for each in stages()[0].all("COPY"):
         *sources, target = each.arguments
         for source in sources:
             for file in [ROOT / source, *(ROOT / source).rglob("*")]:
-                if file.is_file() and sent(file):
-                    place = file.relative_to(ROOT)
+                if file.is_file() and in_build_context(file):
+                    path = file.relative_to(ROOT)
                     if target not in (".", "./"):
-                        place = Path(target) / file.relative_to(ROOT / source)
-                    (to / place).parent.mkdir(parents=True, exist_ok=True)
-                    shutil.copyfile(file, to / place)
+                        path = Path(target) / file.relative_to(ROOT / source)
+                    (folder / path).parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copyfile(file, folder / path)

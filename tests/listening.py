@@ -11,7 +11,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One server-sent event; the name of a comment is ``:``."""
+    """A server-sent event. A comment has the name ``:``."""
 
     name: str
     version: int = 0

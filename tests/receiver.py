@@ -1,4 +1,4 @@
-"""A real HTTP server that records the requests it receives, and misbehaves on demand."""
+"""An HTTP server that records the requests it receives, and misbehaves on demand."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 HANG = "hang"
-"""Accept the request and never answer."""
+"""Accept the request and never respond."""
 
 DRIP = "drip"
-"""Answer one byte of the head at a time, for ever."""
+"""Send one byte of the headers at a time, for ever."""
 
 BREAK = "break"
 """Close the connection in the middle of the status line."""
@@ -42,7 +42,7 @@ Behaviour = Answer | str
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A request as it arrived."""
+    """A request that arrived."""
 
     path: str
     headers: Mapping[str, str]
@@ -64,7 +64,7 @@ class Received:
 
 
 class Receiver:
-    """The requests that arrived, and how the next ones are answered.
+    """The requests that arrived, and the responses to the next ones.
 
     Behaviours are used in order; the last one repeats.
     """
@@ -80,24 +80,24 @@ class Receiver:
 
     @property
     def url(self) -> str:
-        """An address of the server, with a path and a query."""
+        """A URL of the server, with a path and a query."""
         return f"{self.origin}{PATH}?by=tidegate"
 
     def behave(self, *behaviours: Behaviour) -> None:
-        """Answer like this from now on."""
+        """Set the behaviours for the next requests."""
         with self._lock:
             self._behaviours = list(behaviours)
 
     def hold(self) -> None:
-        """Accept requests and delay every answer until ``release``."""
+        """Accept requests and delay every response until ``release``."""
         self._released.clear()
 
     def release(self) -> None:
-        """Send the answers that ``hold`` delays."""
+        """Send the responses that ``hold`` delays."""
         self._released.set()
 
     def record(self, received: Received) -> Behaviour:
-        """Record a request, wait while answers are held, and return how to answer it."""
+        """Record a request, wait while responses are held, and return its behaviour."""
         with self._lock:
             self.received.append(received)
             more = len(self._behaviours) > 1
@@ -184,6 +184,6 @@ StartReceiver = Callable[..., Receiver]
 
 @pytest.fixture
 def start_receiver() -> Iterator[StartReceiver]:
-    """Starts receivers, which end with the test."""
+    """A function that starts receivers, which stop after the test."""
     with ExitStack() as stack:
         yield lambda *behaviours: stack.enter_context(receiver(*behaviours))

@@ -1,6 +1,6 @@
-"""A real store for a package of tests: fixtures, for each package's conftest to import.
+"""Fixtures of a real store. A package of tests imports them in its ``conftest.py``.
 
-Each package that imports them has a server of its own.
+Each package that imports them gets its own server.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def valkey() -> Iterator[EmbeddedValkey]:
 
 @pytest.fixture
 def raw(valkey: EmbeddedValkey) -> Iterator[redis.Redis]:
-    """The server behind the store, emptied."""
+    """A client of the store's server, which is emptied first."""
     with redis.Redis(unix_socket_path=str(valkey.socket)) as client:
         client.flushall()
         yield client

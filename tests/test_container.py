@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from examples.shop.processes import free_port
-from tests.container import ROOT, Stage, copy_context, instructions, sent, stages
+from tests.container import ROOT, Stage, copy_context, in_build_context, instructions, stages
 from tests.waiting import until
 
 
@@ -45,7 +45,7 @@ def test_both_stages_use_the_same_pinned_slim_image(build: Stage, image: Stage) 
 
 
 def test_the_server_runs_as_its_own_user_not_as_root(image: Stage) -> None:
-    words = [each.word for each in image.instructions]
+    words = [each.keyword for each in image.instructions]
     user, group = image.one("USER").text.split(":")
     assert int(user) > 0
     assert int(group) > 0
@@ -83,7 +83,7 @@ def test_the_server_receives_signals(image: Stage) -> None:
 
 def test_the_dockerfile_names_no_registry() -> None:
     for each in instructions():
-        if each.word == "FROM":
+        if each.keyword == "FROM":
             assert "/" not in each.text.split()[0]
     text = (ROOT / "Dockerfile").read_text()
     assert "://" not in text.replace("http://127.0.0.1:", "")
@@ -94,7 +94,7 @@ def test_every_copied_file_exists_and_is_in_the_build_context(build: Stage) -> N
     copied = [source for each in build.all("COPY") for source in each.arguments[:-1]]
     for source in copied:
         assert (ROOT / source).exists()
-        assert sent(ROOT / source)
+        assert in_build_context(ROOT / source)
     assert {"setup.cfg", "pyproject.toml"} <= set(copied)
 
 
@@ -105,10 +105,10 @@ def test_nothing_else_is_in_the_build_context() -> None:
         "tests/test_container.py",
         "tidegate-data/lock",
     ):
-        assert not sent(ROOT / path)
-    assert not sent(ROOT / "server/tidegate_server/__pycache__/errors.cpython-313.pyc")
-    assert not sent(ROOT / "client_sdk/tidegate.egg-info/PKG-INFO")
-    assert sent(ROOT / "server/tidegate_server/store/commit.lua")
+        assert not in_build_context(ROOT / path)
+    assert not in_build_context(ROOT / "server/tidegate_server/__pycache__/errors.cpython-313.pyc")
+    assert not in_build_context(ROOT / "client_sdk/tidegate.egg-info/PKG-INFO")
+    assert in_build_context(ROOT / "server/tidegate_server/store/commit.lua")
 
 
 class ImageFolders:

@@ -1,4 +1,4 @@
-"""What must not stand in any file of the repository: where somebody happened to work."""
+"""No file of the repository depends on the machine where it was written."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# Written in pieces, so that this file does not find itself.
+# Each pattern is split, so that it does not match this file.
 FORBIDDEN = {
     "a package registry's host": r"py" r"pi\.org|python" r"hosted\.org|npm" r"js\.(org|com)",
     "a package index": r"(extra-)?index" r"-url|find" r"-links|trusted" r"-host",
-    "somebody's home folder": r"(?<![\w.])/(root|home/\w+|Users/\w+)/",
+    "a home folder": r"(?<![\w.])/(root|home/\w+|Users/\w+)/",
 }
 
 
@@ -23,39 +23,39 @@ def tracked_files() -> list[Path]:
     git = shutil.which("git")
     if git is None or not (ROOT / ".git").exists():
         pytest.skip("not a git checkout")
-    listed = subprocess.run(
+    result = subprocess.run(
         [git, "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True
     )
-    return [ROOT / name for name in listed.stdout.split("\0") if name]
+    return [ROOT / name for name in result.stdout.split("\0") if name]
 
 
-@pytest.mark.parametrize("what", FORBIDDEN)
-def test_no_file_names(what: str) -> None:
-    pattern = re.compile(FORBIDDEN[what])
-    found = []
+@pytest.mark.parametrize("name", FORBIDDEN)
+def test_no_file_contains(name: str) -> None:
+    pattern = re.compile(FORBIDDEN[name])
+    matches = []
     for path in tracked_files():
         try:
             text = path.read_text()
         except (FileNotFoundError, UnicodeDecodeError):
-            continue  # deleted in the working tree, or not a text
-        found += [
+            continue  # deleted in the working tree, or not text
+        matches += [
             f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
             for number, line in enumerate(text.splitlines(), 1)
             if pattern.search(line)
         ]
-    assert found == []
+    assert matches == []
 
 
-def test_every_script_can_be_executed() -> None:
+def test_every_script_is_executable() -> None:
     scripts = [path for path in tracked_files() if path.read_bytes().startswith(b"#!")]
     assert scripts
     assert [path for path in scripts if not path.stat().st_mode & 0o111] == []
 
 
-def test_every_link_between_the_documents_leads_somewhere() -> None:
-    dead = []
+def test_every_link_between_documents_has_a_target() -> None:
+    broken = []
     for page in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]:
         for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
             if "://" not in target and not (page.parent / target).exists():
-                dead.append(f"{page.relative_to(ROOT)} -> {target}")
-    assert dead == []
+                broken.append(f"{page.relative_to(ROOT)} -> {target}")
+    assert broken == []

@@ -1,4 +1,4 @@
-"""Waiting for what must happen, without saying how soon."""
+"""Wait for a condition. The time limits are generous: they only end tests that hang."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PATIENCE_SECONDS = 60.0
 def until(
     condition: Callable[[], bool], what: str = "it", seconds: float = PATIENCE_SECONDS
 ) -> None:
-    """Return when the condition holds; fail when that takes longer than anybody would wait."""
+    """Return when the condition holds; fail if it does not within the time limit."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"waited too long: {what}"
@@ -21,12 +21,12 @@ def until(
 
 
 def soon(condition: Callable[[], bool], what: str) -> None:
-    """Wait for what a client does at once, and not as late as its longest pauses end."""
+    """Wait for what a client does immediately: the limit is shorter than its longest pauses."""
     until(condition, what, 20.0)
 
 
 def ready(url: str) -> bool:
-    """Whether a Prometheus or an Alertmanager says that it is ready."""
+    """Return whether a Prometheus or Alertmanager server is ready."""
     try:
         return urllib3.request("GET", f"{url}/-/ready", retries=False).status == 200
     except urllib3.exceptions.HTTPError:

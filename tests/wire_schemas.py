@@ -1,4 +1,4 @@
-"""The published schemas of the wire, as validators."""
+"""Validators for the published schemas of the wire formats."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ WEBHOOK = _validator("webhook")
 
 
 def violations(validator: Draft202012Validator, document: Any) -> list[str]:
-    """What the document breaks, each with its pointer."""
+    """Return the errors of a document, each with its JSON pointer."""
     return [
         "/".join(["", *map(str, error.instance_path)]) + f": {error.message}"
         for error in validator.iter_errors(document)
