@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from tidegate_server.admin.bootstrap import Bootstrapped, bootstrap
+from tidegate_server.admin.bootstrap import BootstrapResult, bootstrap
 from tidegate_server.application import create_app
 from tidegate_server.domain.change import Kind
 from tidegate_server.errors import StartupRefused
@@ -33,7 +33,7 @@ def test_the_first_start_creates_a_project_and_an_admin_token(store: Store) -> N
 def test_a_second_start_changes_nothing(store: Store) -> None:
     bootstrap(store, KEY)
     before = stored_documents(store)
-    assert bootstrap(store, KEY) == Bootstrapped(token=None, ignored=False)
+    assert bootstrap(store, KEY) == BootstrapResult(token=None, ignored=False)
     assert stored_documents(store) == before
 
 
@@ -41,15 +41,15 @@ def test_a_second_start_changes_nothing(store: Store) -> None:
     "given", ["correct-horse-battery-staple", "tg_admin_ci_0123456789abcdef0123456789abcdef"]
 )
 def test_the_operator_may_choose_the_first_token(store: Store, given: str) -> None:
-    assert bootstrap(store, KEY, given) == Bootstrapped(token=None, ignored=False)
+    assert bootstrap(store, KEY, given) == BootstrapResult(token=None, ignored=False)
     assert is_accepted(store, given)
-    assert bootstrap(store, KEY, given) == Bootstrapped(token=None, ignored=False)
+    assert bootstrap(store, KEY, given) == BootstrapResult(token=None, ignored=False)
 
 
 def test_a_token_given_to_a_later_start_is_ignored_and_reported(store: Store) -> None:
     bootstrap(store, KEY)
     given = "correct-horse-battery-staple"
-    assert bootstrap(store, KEY, given) == Bootstrapped(token=None, ignored=True)
+    assert bootstrap(store, KEY, given) == BootstrapResult(token=None, ignored=True)
     assert not is_accepted(store, given)
 
 

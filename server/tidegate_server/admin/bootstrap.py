@@ -27,7 +27,7 @@ DEFAULT_ENVIRONMENTS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Bootstrapped:
+class BootstrapResult:
     """The result of a start.
 
     Attributes:
@@ -41,7 +41,7 @@ class Bootstrapped:
     ignored: bool = False
 
 
-def bootstrap(store: Store, secret_key: bytes, given_token: str = "") -> Bootstrapped:
+def bootstrap(store: Store, secret_key: bytes, given_token: str = "") -> BootstrapResult:
     """Create what a new server needs; change nothing on one that has it.
 
     Several servers may do this at the same time with one store.
@@ -92,7 +92,7 @@ def _create_environment(store: Store, environment: Environment) -> None:
     )
 
 
-def _create_first_token(store: Store, secret_key: bytes, given_token: str) -> Bootstrapped:
+def _create_first_token(store: Store, secret_key: bytes, given_token: str) -> BootstrapResult:
     given = token_secrets.parse_token(given_token) if given_token else None
     if given_token and given is None:
         raise StartupRefused(
@@ -108,7 +108,7 @@ def _create_first_token(store: Store, secret_key: bytes, given_token: str) -> Bo
             and given.id in tokens
             and token_secrets.secret_matches(secret_key, given.secret, tokens[given.id].digest)
         )
-        return Bootstrapped(ignored=given is not None and not known)
+        return BootstrapResult(ignored=given is not None and not known)
     first = given or token_secrets.ParsedToken(
         token_secrets.BOOTSTRAP_ID, token_secrets.new_secret()
     )
@@ -123,7 +123,7 @@ def _create_first_token(store: Store, secret_key: bytes, given_token: str) -> Bo
     try:
         store.commit(token_edits.new_token(token, actor=ACTOR))
     except StaleRevision:
-        return Bootstrapped()  # another server created it first, and shows it
+        return BootstrapResult()  # another server created it first, and shows it
     if given is not None:
-        return Bootstrapped()
-    return Bootstrapped(token=token_secrets.format_token(Role.ADMIN, first.id, first.secret))
+        return BootstrapResult()
+    return BootstrapResult(token=token_secrets.format_token(Role.ADMIN, first.id, first.secret))

@@ -24,7 +24,7 @@ from urllib.request import urlopen
 import structlog
 from tidegate.backoff import Backoff
 
-from tidegate_server.admin.bootstrap import Bootstrapped, bootstrap
+from tidegate_server.admin.bootstrap import BootstrapResult, bootstrap
 from tidegate_server.errors import PortTaken, StartupRefused, TidegateError
 from tidegate_server.processes import parent_watch
 from tidegate_server.processes.settings import ServeSettings, secret_key
@@ -192,7 +192,7 @@ class Supervisor:
         self._embedded.start()
         return self._embedded.url
 
-    def _report_first_start(self, found: Bootstrapped) -> None:
+    def _report_first_start(self, found: BootstrapResult) -> None:
         if found.token is not None:
             self._announce(f"Admin token, shown this once: {found.token}")
         if found.ignored:
