@@ -76,7 +76,7 @@ def stored_documents(store: Store) -> dict[str, Any]:
     for kind in IN_SERVER:
         for key, stored in store.all("", kind).items():
             documents[f"{kind}/{key}"] = stored
-    for project in store.scopes():
+    for project in store.projects():
         for kind in IN_PROJECTS:
             for key, stored in store.all(project, kind).items():
                 documents[f"{project}/{kind}/{key}"] = stored
@@ -85,8 +85,8 @@ def stored_documents(store: Store) -> dict[str, Any]:
             for kind in IN_ENVIRONMENTS:
                 for key, stored in store.all(project, kind, environment).items():
                     documents[f"{project}/{environment}/{kind}/{key}"] = stored
-        documents[f"{project}/audit"] = store.audit(project, None, 1)[0]
-    documents["audit"] = store.audit("", None, 1)[0]
+        documents[f"{project}/audit"] = store.logs.audit(project, None, 1)[0]
+    documents["audit"] = store.logs.audit("", None, 1)[0]
     return documents
 
 

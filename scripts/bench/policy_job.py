@@ -100,7 +100,7 @@ class _Project:
         counts = GroupCounts(1, 1, self._totals(900, 9), self._totals(100, 1))
         for first in range(0, len(self._ids), CHUNK):
             groups = tuple((id, counts) for id in self._ids[first : first + CHUNK])
-            self._store.report(
+            self._store.evidence.add_report(
                 self._key,
                 PRODUCTION,
                 Report(f"{first:032x}", self._sequence, self._sequence > 1, 1, 10.0, counts=groups),

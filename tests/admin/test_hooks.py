@@ -168,7 +168,7 @@ class TestActing:
     ) -> None:
         monitoring = hook(checkout, action=action)
         monitoring.post(alertmanager(summary="too many errors"))
-        entry = store.audit("default")[0][0]
+        entry = store.logs.audit("default")[0][0]
         assert (entry.action, entry.environment) == (verb, "production")
         assert entry.actor == f"hook checkout errors ({monitoring.id})"
         assert entry.reason == "Alert: CheckoutErrors: too many errors"

@@ -83,7 +83,7 @@ def test_an_unreadable_entry_of_a_later_version_is_refused(
 ) -> None:
     id = release.rpartition("/")[2]
     write_ledger(store, release, random_ledger(2, windows=3))
-    [*_, first], _ = store.ledger("default", "production", id)
+    [*_, first], _ = store.logs.ledger("default", "production", id)
     entry = {**first.entry, "decision": {**first.entry["decision"], "action": "teleport"}}
     store.commit(
         Change("default", (), ledger=(LedgerEntry("production", id, entry),)), durable=False

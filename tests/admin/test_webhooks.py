@@ -112,7 +112,7 @@ def test_queued_messages_are_listed(admin: Caller, store: Store) -> None:
     assert first["queued_at"] == first["next_attempt_at"]
     assert first["last_attempt"] is None
     assert rest["next_cursor"] is None
-    assert store.audit("default")[0][0].action == "webhook.test"
+    assert store.logs.audit("default")[0][0].action == "webhook.test"
 
 
 def test_events_are_queued_for_the_webhooks_of_the_policy(checkout: Caller) -> None:

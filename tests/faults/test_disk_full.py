@@ -49,7 +49,7 @@ def commit(store: Store, number: int) -> None:
 def assert_whole(store: Store, commits: int) -> None:
     """All of this many commits is there, and nothing of another."""
     found = store.get(SHOP, place())
-    entries, _ = store.audit(SHOP, limit=500)
+    entries, _ = store.logs.audit(SHOP, limit=500)
     changes = store.changes(SHOP, PRODUCTION, 0)
     assert found is not None
     assert found.revision == commits

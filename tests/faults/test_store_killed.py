@@ -81,7 +81,7 @@ def test_no_acknowledged_commit_is_lost_and_none_is_done_by_halves(
             thread.join()
 
     store = Store.connect(valkey.url)
-    entries, _ = store.audit(SHOP, limit=10**6)
+    entries, _ = store.logs.audit(SHOP, limit=10**6)
     audited: dict[str, list[int]] = {writer.name: [] for writer in writers}
     for entry in reversed(entries):
         audited[entry.actor].append(int(entry.target))

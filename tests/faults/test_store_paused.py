@@ -42,12 +42,12 @@ def test_everything_ends_in_its_time_with_the_reason(hasty: Store, valkey: Embed
             hasty.ping,
             hasty.now_ms,
             lambda: hasty.get(SHOP, place()),
-            lambda: hasty.acquire_lease(SHOP, "job-1", 1_000),
+            lambda: hasty.leases.acquire(SHOP, "job-1", 1_000),
             lambda: hasty.commit(change(put(expected=1))),
         ):
             with pytest.raises(StoreUnavailable) as unavailable:
                 ask()
-            assert "does not answer in time" in unavailable.value.message
+            assert "did not answer in time" in unavailable.value.message
 
 
 def test_afterwards_it_goes_on_and_no_answer_is_taken_for_another(
@@ -84,9 +84,9 @@ def test_a_lease_may_lapse_in_a_pause_and_its_holder_learns_it(
     store: Store, valkey: EmbeddedValkey
 ) -> None:
     Deployment(store)
-    fence = store.acquire_lease("shop", "sleeper", 50)
+    fence = store.leases.acquire("shop", "sleeper", 50)
     assert fence is not None
     with paused(valkey), pytest.raises(StoreUnavailable):
         Store(valkey.url, connection.open_client(valkey.url, 0.2), on_disk=True).ping()
-    until(lambda: store.acquire_lease("shop", "awake", 60_000) is not None, "the lapse")
-    assert store.acquire_lease("shop", "sleeper", 50) is None
+    until(lambda: store.leases.acquire("shop", "awake", 60_000) is not None, "the lapse")
+    assert store.leases.acquire("shop", "sleeper", 50) is None

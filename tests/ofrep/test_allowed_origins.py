@@ -107,7 +107,7 @@ def test_allowed_origins_stay_allowed_while_the_store_is_down(
     def unavailable(*_: Any) -> Any:
         raise StoreUnavailable("The store cannot be used now.")
 
-    monkeypatch.setattr(Store, "scopes", unavailable)
+    monkeypatch.setattr(Store, "projects", unavailable)
     assert origins.allows(SHOP, ("default", "production"))
     assert not origins.allows(SHOP, ("default", "development"))
 
@@ -127,7 +127,7 @@ def test_origins_are_read_no_more_often_while_the_store_is_down(
     origins = AllowedOrigins(store, cache_seconds=2)
     assert origins.allows(SHOP, None)
     with monkeypatch.context() as patch:
-        patch.setattr(Store, "scopes", unavailable)
+        patch.setattr(Store, "projects", unavailable)
         now += 2
         assert all(origins.allows(SHOP, None) for _ in range(5))
         assert reads == 1

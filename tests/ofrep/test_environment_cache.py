@@ -19,7 +19,7 @@ from tidegate_server.ofrep.environment_cache import (
 from tidegate_server.ofrep.flag_views import Audience
 from tidegate_server.ofrep.services import OfrepServices
 from tidegate_server.store import Store
-from tidegate_server.store.change_feed import FeedUpdate, Subscription
+from tidegate_server.store.change_feed import Subscription, Update
 
 from tests.http_calls import PRODUCTION, PROJECT, Caller
 
@@ -74,14 +74,14 @@ def test_unchanged_flags_are_reused(production: CachedEnvironment, checkout: Cal
     assert after["checkout"] is not before["checkout"]
 
 
-@pytest.mark.parametrize("update", [FeedUpdate(7, None), FeedUpdate(9_999, LATE_UPDATE)])
+@pytest.mark.parametrize("update", [Update(7, None), Update(9_999, LATE_UPDATE)])
 def test_a_missed_update_is_replaced_by_a_whole_snapshot(
-    checkout: Caller, store: Store, monkeypatch: pytest.MonkeyPatch, update: FeedUpdate
+    checkout: Caller, store: Store, monkeypatch: pytest.MonkeyPatch, update: Update
 ) -> None:
     given = iter([update])
     original = Subscription.get
 
-    def get(subscription: Subscription, timeout: float) -> FeedUpdate | None:
+    def get(subscription: Subscription, timeout: float) -> Update | None:
         return next(given, None) or original(subscription, timeout)
 
     monkeypatch.setattr(Subscription, "get", get)
@@ -113,7 +113,7 @@ def test_changes_are_applied_after_an_outage_of_the_store(
     with monkeypatch.context() as patch:
         patch.setattr(Store, "snapshot", away)
         assert production._subscription is not None
-        production._subscription.put(FeedUpdate(0, None))
+        production._subscription.put(Update(0, None))
         assert tried.wait(20)
         assert not killed(production)
         checkout.post_ok(f"{FLAG}/kill", {})
@@ -126,7 +126,7 @@ def test_an_unreadable_update_does_not_stop_later_ones(
     monkeypatch.setattr(environment_cache, "RETRY_SECONDS", 0.02)
     assert production._subscription is not None
     version = production.current().compiled.version + 1
-    production._subscription.put(FeedUpdate(version, "not JSON"))
+    production._subscription.put(Update(version, "not JSON"))
     checkout.post_ok(f"{FLAG}/kill", {})
     wait_until(production, lambda: killed(production))
 
@@ -200,7 +200,7 @@ def test_an_idle_environment_is_evicted_and_reports_that_it_leaves(
     production._thread.join(20)
     assert not production._thread.is_alive()
     assert cache.get(PRODUCTION_KEY) is not production
-    (instance,) = store.instances(*PRODUCTION_KEY)
+    (instance,) = store.instances.all(*PRODUCTION_KEY)
     assert (instance.live, instance.left) == (False, True)
 
 
@@ -209,7 +209,7 @@ def test_a_restored_store_takes_the_flags_back(
 ) -> None:
     checkout.post_ok(f"{FLAG}/kill", {})
     wait_until(production, lambda: killed(production))
-    store._client.set("tg:{default}:version:production", 1)
+    store._connection.client.set("tg:{default}:version:production", 1)
     assert production._subscription is not None
-    production._subscription.put(FeedUpdate(1, None))
+    production._subscription.put(Update(1, None))
     wait_until(production, lambda: production.current().compiled.version == 1)

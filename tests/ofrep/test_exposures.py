@@ -63,7 +63,7 @@ def counts(app: Flask, store: Store) -> tuple[Counts, Counts]:
     """Return the counts of control and treatment in the store, after a last report."""
     app.extensions["tidegate"].close()
     (release,) = store.all("default", Kind.RELEASE, "production")
-    (reading,) = store.evidence("default", "production", release).readings
+    (reading,) = store.evidence.totals("default", "production", release).readings
     return reading.control, reading.treatment
 
 
@@ -192,13 +192,13 @@ def test_unacknowledged_counts_are_reported_under_a_new_instance_id(
 ) -> None:
     environment = app.extensions["tidegate.ofrep"].environments.get(("default", "production"))
     environment._report()
-    (instance,) = store.instances("default", "production")
-    store._client.delete(f"tg:{{default}}:instance:production:{instance.id}")
+    (instance,) = store.instances.all("default", "production")
+    store._connection.client.delete(f"tg:{{default}}:instance:production:{instance.id}")
     track_outcome(web, users.on[0], "on", "ok")
     control, treatment = counts(app, store)
     assert treatment.outcomes == 1
     assert control.exposures + treatment.exposures == len(users)
-    assert len(store.instances("default", "production")) == 1
+    assert len(store.instances.all("default", "production")) == 1
 
 
 # Recent exposures --------------------------------------------------------------------

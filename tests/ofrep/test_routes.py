@@ -387,7 +387,9 @@ def test_an_unreadable_flag_hides_its_reason_from_clients(
         **json.loads(store.snapshot("default", "production").body)["flags"]["banner"],
         "default": {"variant": "gone"},
     }
-    store._client.hset("tg:{default}:snapshot:production", "flag:banner", json.dumps(broken))
+    store._connection.client.hset(
+        "tg:{default}:snapshot:production", "flag:banner", json.dumps(broken)
+    )
     for caller, words in ((sdk, "gone"), (web, "cannot be read")):
         response = caller.post(f"{ALL}/banner", ANN)
         assert response.status_code == 400

@@ -78,7 +78,7 @@ class Sdk:
                 failed_users = FailingUsers(release.step, release.stage, name, users)  # type: ignore[arg-type]
                 failing.append((release.id, failed_users))
         self.sequence += 1
-        self.store.report(
+        self.store.evidence.add_report(
             self.project,
             ENVIRONMENT,
             Report(
@@ -193,7 +193,7 @@ class Deployment:
         records: list[LedgerRecord] = []
         cursor = None
         while True:
-            page, cursor = self.store.ledger(self.project, ENVIRONMENT, release, cursor)
+            page, cursor = self.store.logs.ledger(self.project, ENVIRONMENT, release, cursor)
             records += page
             if cursor is None:
                 return [msgspec.convert(each.entry, Entry) for each in reversed(records)]

@@ -140,7 +140,7 @@ def test_a_frozen_leader_is_deposed_and_writes_nothing_when_it_resumes(
             frozen.signal(signal.SIGCONT)
             seen = windows(deployment)
             until(lambda: windows(deployment) > seen + 5, report(deployment))
-            assert deployment.store.acquire_lease("shop", "frozen", 1) is None
+            assert deployment.store.leases.acquire("shop", "frozen", 1) is None
 
     assert_ledger_is_complete(deployment)
 

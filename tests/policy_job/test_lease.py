@@ -17,7 +17,7 @@ def test_a_renewed_lease_keeps_its_fencing_number(store: Store) -> None:
     fence = always_renewing.fence("shop")
 
     assert always_renewing.fence("shop") == fence
-    assert store.acquire_lease("shop", "first", 5_000) == fence
+    assert store.leases.acquire("shop", "first", 5_000) == fence
 
 
 def test_a_released_lease_can_be_taken_at_once_with_a_higher_number(store: Store) -> None:
@@ -35,8 +35,8 @@ def test_a_lost_lease_is_requested_again(store: Store) -> None:
     leases = Leases(store, "first")
     held = leases.fence("shop")
     assert held is not None
-    store.release_lease("shop", held)
-    assert store.acquire_lease("shop", "second", 60_000) is not None
+    store.leases.release("shop", held)
+    assert store.leases.acquire("shop", "second", 60_000) is not None
 
     assert leases.fence("shop") == held
     leases.lose("shop")

@@ -9,11 +9,12 @@ from tidegate.harm_evidence import EPOCH_WINDOWS
 from tidegate_server.decisions.decision import Action
 from tidegate_server.domain import release_state_machine as machine
 from tidegate_server.domain.change import Address, Change, Kind, Put
-from tidegate_server.domain.evidence import Evidence
 from tidegate_server.domain.release import State
 from tidegate_server.domain.release_state_machine import Initiator
+from tidegate_server.errors import LeaseLost, StaleRevision
 from tidegate_server.policy_job import PolicyJob
 from tidegate_server.store import Store
+from tidegate_server.store.commit import Committed
 from tidegate_server.store.embedded import EmbeddedValkey
 
 from tests.decisions.ramp import policy
@@ -62,14 +63,13 @@ class InterruptedStore(Store):
 
     before_commit: Callable[[], None] | None = None
 
-    def evidence_many(
-        self, project: str, environment: str, releases: Sequence[str]
-    ) -> list[Evidence]:
-        evidence = super().evidence_many(project, environment, releases)
+    def commit_many(
+        self, changes: Sequence[Change], durable: bool = True
+    ) -> list[Committed | StaleRevision | LeaseLost]:
         interrupt, self.before_commit = self.before_commit, None
         if interrupt is not None:
             interrupt()
-        return evidence
+        return super().commit_many(changes, durable)
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ def test_a_bad_release_is_rolled_back_and_says_why(run: JobRun) -> None:
     assert deployment.release().state is State.ROLLED_BACK
     assert "25 treated users failed in 200 operations" in deployment.release().reason
     assert deployment.serves() == "off"
-    audit, _ = deployment.store.audit(deployment.project)
+    audit, _ = deployment.store.logs.audit(deployment.project)
     assert (audit[0].actor, audit[0].action) == ("policy", "release.rollback")
     last = deployment.ledger()[-1]
     assert last.window.strata[0].treatment.failing == 25
@@ -193,7 +193,7 @@ def test_a_new_epoch_counts_failing_users_anew(deployment: Deployment) -> None:
     for _ in range(EPOCH_WINDOWS):
         run.window(after_ms=30_000)
 
-    assert deployment.store.evidence("shop", ENVIRONMENT, "rel_checkout").generation == 2
+    assert deployment.store.evidence.totals("shop", ENVIRONMENT, "rel_checkout").generation == 2
     progress = deployment.progress()
     assert progress is not None
     assert (progress.generation, progress.spending, progress.epoch_windows) == (2, 2, 0)
@@ -205,7 +205,7 @@ def test_a_changed_treatment_starts_a_new_generation_of_failing_users(run: JobRu
     run.deployment.move(changed, "flag.edit")
     run.window()
 
-    assert run.deployment.store.evidence("shop", ENVIRONMENT, "rel_checkout").generation == 2
+    assert run.deployment.store.evidence.totals("shop", ENVIRONMENT, "rel_checkout").generation == 2
 
 
 class TestRaces:
@@ -253,10 +253,10 @@ class TestRaces:
 
         def depose() -> None:
             store = run.deployment.store
-            fence = store.acquire_lease("shop", "job-1", 5_000)
+            fence = store.leases.acquire("shop", "job-1", 5_000)
             assert fence is not None
-            store.release_lease("shop", fence)
-            assert store.acquire_lease("shop", "job-2", 60_000) is not None
+            store.leases.release("shop", fence)
+            assert store.leases.acquire("shop", "job-2", 60_000) is not None
 
         interrupted.before_commit = depose
         assert run.window() == 0

@@ -12,7 +12,8 @@ from tidegate_server.domain.release_state_machine import Initiator
 from tidegate_server.policy_job.instance_cache import InstanceCache, Presence, presence
 from tidegate_server.policy_job.read_window import read_window
 from tidegate_server.store import Store
-from tidegate_server.store.reports import Instance, Report
+from tidegate_server.store.instances import Instance
+from tidegate_server.store.reports import Report
 
 from tests.policy_job.deployment import ENVIRONMENT, QUICK, Deployment
 
@@ -86,7 +87,7 @@ def values(
 ) -> None:
     group = GroupValues(step, stratum, "latency", control, treatment)
     report = Report("a" * 32, sequence, sequence > 1, 1, 1.0, values=(("rel_checkout", group),))
-    deployment.store.report("shop", ENVIRONMENT, report)
+    deployment.store.evidence.add_report("shop", ENVIRONMENT, report)
 
 
 def test_values_are_those_that_were_added_in_the_present_step(deployment: Deployment) -> None:

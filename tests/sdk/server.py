@@ -148,7 +148,7 @@ class Environment:
         return str(self.admin.post_ok(f"{self.at}/releases", body)["id"])
 
     def evidence(self, release: str) -> Evidence:
-        return self.server.store.evidence(self.project, ENVIRONMENT, release)
+        return self.server.store.evidence.totals(self.project, ENVIRONMENT, release)
 
     def outcomes(self, release: str) -> int:
         """Return how many ended operations of a release are counted, in both arms."""

@@ -650,14 +650,16 @@ class RealServer:
             text = text.replace(f'"{name}"', f'"{id}"')
         read: Report = ReportBody().load(json.loads(text))
         try:
-            self._store.report(self._environment.project, ENVIRONMENT, read)
+            self._store.evidence.add_report(self._environment.project, ENVIRONMENT, read)
         except InstanceForgotten:
             return False
         return True
 
     def forget(self) -> None:
-        for name in self._store._client.scan_iter(f"*{self._environment.project}*instance:*"):
-            self._store._client.delete(name)
+        for name in self._store._connection.client.scan_iter(
+            f"*{self._environment.project}*instance:*"
+        ):
+            self._store._connection.client.delete(name)
 
     def totals(self) -> dict[Place, tuple[int, ...]]:
         counted: dict[Place, tuple[int, ...]] = {}
@@ -673,7 +675,7 @@ class RealServer:
         counted: Counter[Bin] = Counter()
         project = self._environment.project
         for name, id in self._releases.items():
-            for each in self._store.values(project, ENVIRONMENT, id, 1):
+            for each in self._store.evidence.values(project, ENVIRONMENT, id, 1):
                 for arm in ("control", "treatment"):
                     place = (name, 1, each.stratum, arm, each.measure)
                     counted.update({(*place, number): n for number, n in getattr(each, arm)})

@@ -363,8 +363,8 @@ def test_a_server_that_forgot_the_instance_gets_the_new_counts_under_a_new_id(
     soon(lambda: environment.outcomes(release) == 10, "the first counts arrive")
     store = environment.server.store
     first = client.status().instance
-    for name in store._client.scan_iter(f"*{environment.project}*instance:*"):
-        store._client.delete(name)
+    for name in store._connection.client.scan_iter(f"*{environment.project}*instance:*"):
+        store._connection.client.delete(name)
     for number in range(5):
         with client.operation(Context(f"u{number}")):
             client.boolean("checkout", False)

@@ -88,7 +88,7 @@ def test_a_repeated_report_counts_once(
     assert first.status_code == 200
     assert first.json == {"version": store.version("default", "production")}
     assert sdk.post("/sdk/v1/reports", body).status_code == 200
-    (reading,) = store.evidence("default", "production", id).readings
+    (reading,) = store.evidence.totals("default", "production", id).readings
     assert (reading.control.exposures, reading.treatment.exposures) == (9, 2)
     assert reading.treatment.failing == 1
 

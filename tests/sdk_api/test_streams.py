@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from flask import Flask
 from tidegate_server.store import Store
-from tidegate_server.store.change_feed import FeedUpdate, Subscription
+from tidegate_server.store.change_feed import Subscription, Update
 from tidegate_server.web.backend import Backend
 
 from tests.http_calls import PRODUCTION, PROJECT, Caller, pointers, slug
@@ -95,7 +95,7 @@ def test_a_client_too_far_behind_or_ahead_gets_a_snapshot(
     checkout: Caller, connect: Connect, store: Store, last_seen: str
 ) -> None:
     if last_seen == "0":
-        store._client.delete("tg:{default}:changes:production")
+        store._connection.client.delete("tg:{default}:changes:production")
     assert connect(last_seen).next("snapshot", "update").name == "snapshot"
 
 
@@ -147,10 +147,10 @@ def test_a_lost_update_is_replaced_by_a_snapshot(
     checkout: Caller, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The feed reports a lost update, and once skips a version."""
-    given = iter([FeedUpdate(7, None), FeedUpdate(10_000, "{}")])
+    given = iter([Update(7, None), Update(10_000, "{}")])
     original = Subscription.get
 
-    def get(subscription: Subscription, timeout: float) -> FeedUpdate | None:
+    def get(subscription: Subscription, timeout: float) -> Update | None:
         return next(given, None) or original(subscription, timeout)
 
     monkeypatch.setattr(Subscription, "get", get)
@@ -162,4 +162,4 @@ def test_a_closed_connection_unsubscribes(checkout: Caller, connect: Connect, st
     stream = connect()
     stream.next("snapshot")
     stream.close()
-    until(lambda: not store.feed()._subscriptions)
+    until(lambda: not store.change_feed._subscriptions)

@@ -9,7 +9,7 @@ from tidegate.counts import Counts
 from tidegate_server.domain.change import Address, Kind, Put
 from tidegate_server.domain.evidence import GroupCounts
 from tidegate_server.store import Store
-from tidegate_server.store.reports import FailingUsers, Report, Reported
+from tidegate_server.store.reports import FailingUsers, Report
 
 from tests.policy_job.deployment import QUICK
 from tests.store.changes import PRODUCTION, SHOP, change
@@ -67,10 +67,10 @@ class Instance:
         )
         return self.last
 
-    def send(self, report: Report) -> Reported:
+    def send(self, report: Report) -> int:
         """Send a report, also one that was sent before."""
-        return self.store.report(SHOP, PRODUCTION, report)
+        return self.store.evidence.add_report(SHOP, PRODUCTION, report)
 
-    def send_next(self, *counts: tuple[str, GroupCounts], **more: Any) -> Reported:
+    def send_next(self, *counts: tuple[str, GroupCounts], **more: Any) -> int:
         """Make the next report and send it."""
         return self.send(self.next(*counts, **more))

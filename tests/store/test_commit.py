@@ -126,30 +126,30 @@ class TestAStaleChange:
     @pytest.mark.parametrize(
         ("writes", "says"),
         [
-            ((put("other"), put(expected=1)), "'production' is at revision 2 by now, not 1"),
-            ((put("other"), put(expected=3)), "'production' is at revision 2 by now, not 3"),
-            ((put("other"), put()), "'production' exists already, at revision 2"),
-            ((put("other"), put("gone", 4)), "'gone' is gone; it was at revision 4"),
-            ((put("other"), Guard(place(), 1)), "'production' is at revision 2 by now"),
-            ((put("other"), Guard(place("gone"), 1)), "'gone' is gone"),
-            ((put("other"), Delete(place(), 1)), "'production' is at revision 2 by now"),
-            ((Delete(place("staging"), 1), Guard(place(), 0)), "'production' exists already"),
+            ((put("other"), put(expected=1)), "'production' is now at revision 2, not 1"),
+            ((put("other"), put(expected=3)), "'production' is now at revision 2, not 3"),
+            ((put("other"), put()), "'production' already exists, at revision 2"),
+            ((put("other"), put("gone", 4)), "'gone' was deleted; it was at revision 4"),
+            ((put("other"), Guard(place(), 1)), "'production' is now at revision 2"),
+            ((put("other"), Guard(place("gone"), 1)), "'gone' was deleted"),
+            ((put("other"), Delete(place(), 1)), "'production' is now at revision 2"),
+            ((Delete(place("staging"), 1), Guard(place(), 0)), "'production' already exists"),
         ],
     )
     def test_leaves_no_trace(
         self, store: Store, raw: redis.Redis, writes: tuple[Any, ...], says: str
     ) -> None:
         before = everything(raw)
-        with pytest.raises(StaleRevision) as stale:
+        with pytest.raises(StaleRevision) as refused:
             store.commit(whole(*writes))
-        assert says in stale.value.message
+        assert says in refused.value.message
         assert everything(raw) == before
 
-    def test_names_the_environment_of_what_is_stale(self, store: Store) -> None:
+    def test_names_the_environment_of_the_document(self, store: Store) -> None:
         address = Address(Kind.TARGETING, "checkout", PRODUCTION)
-        with pytest.raises(StaleRevision) as stale:
+        with pytest.raises(StaleRevision) as refused:
             store.commit(change(Guard(address, 3)))
-        assert stale.value.message.startswith("The targeting 'checkout' in production is gone")
+        assert refused.value.message.startswith("The targeting 'checkout' in production was deleted")
 
 
 class TestOneCommit:
@@ -161,13 +161,13 @@ class TestOneCommit:
         assert earliest <= committed.at_ms <= store.now_ms()
         assert committed.versions == {PRODUCTION: 1, "staging": 1}
         both = store.get_many(SHOP, [place(), place("staging")])
-        (entry,), _ = store.audit(SHOP)
-        (record,), _ = store.ledger(SHOP, PRODUCTION, "rel_1")
-        kill = store.kill_receipt(SHOP, PRODUCTION, "checkout")
+        (entry,), _ = store.logs.audit(SHOP)
+        (record,), _ = store.logs.ledger(SHOP, PRODUCTION, "rel_1")
+        kill = store.instances.kill_receipt(SHOP, PRODUCTION, "checkout")
         times = [stored.updated_ms for stored in both if stored]
         times += [entry.at_ms, record.at_ms, kill.at_ms if kill else 0]
         assert times == [committed.at_ms] * 5
-        assert store.evidence(SHOP, PRODUCTION, "rel_1").generation == 2
+        assert store.evidence.totals(SHOP, PRODUCTION, "rel_1").generation == 2
 
     def test_raises_the_version_of_every_refreshed_environment_by_one(self, store: Store) -> None:
         for expected in range(1, 6):
@@ -217,7 +217,7 @@ class TestOneCommit:
         raw.sadd(where, "a" * 16)
         raw.setbit(where.replace("failing", "failing-filter"), 3, 1)
         store.commit(change(generations=(EvidenceGeneration(PRODUCTION, "rel_1", 7),)))
-        assert store.evidence(SHOP, PRODUCTION, "rel_1").generation == 7
+        assert store.evidence.totals(SHOP, PRODUCTION, "rel_1").generation == 7
         assert raw.keys("*failing*") == []
 
     def test_takes_any_text(self, store: Store) -> None:
@@ -228,7 +228,7 @@ class TestOneCommit:
         stored = store.get(SHOP, place())
         assert stored is not None
         assert stored.document.name == awkward
-        assert store.audit(SHOP)[0][0].reason == awkward
+        assert store.logs.audit(SHOP)[0][0].reason == awkward
 
     def test_is_found_again_by_a_server_that_has_forgotten_the_script(
         self, store: Store, raw: redis.Redis
@@ -241,7 +241,7 @@ class TestOneCommit:
 class TestAFence:
     @pytest.fixture
     def fence(self, store: Store) -> Fence:
-        taken = store.acquire_lease(SHOP, "job-1", 60_000)
+        taken = store.leases.acquire(SHOP, "job-1", 60_000)
         assert taken is not None
         return taken
 
@@ -257,9 +257,11 @@ class TestAFence:
         elif how == "lapsed":
             raw.hset(f"tg:{{{SHOP}}}:lease", "expires", store.now_ms())
         else:
-            store.release_lease(SHOP, fence)
+            store.leases.release(SHOP, fence)
             if how != "given up":
-                assert store.acquire_lease(SHOP, "job-2" if how == "another's" else "job-1", 60_000)
+                assert store.leases.acquire(
+                    SHOP, "job-2" if how == "another's" else "job-1", 60_000
+                )
         before = everything(raw)
         with pytest.raises(LeaseLost):
             store.commit(whole(put(), fence=fence))
@@ -288,12 +290,12 @@ class TestKills:
     def test_a_kill_is_in_force_until_the_flag_is_restored(self, store: Store) -> None:
         version = self.kill(store, killed=("checkout",))
         self.kill(store)
-        receipt = store.kill_receipt(SHOP, PRODUCTION, "checkout")
+        receipt = store.instances.kill_receipt(SHOP, PRODUCTION, "checkout")
         assert receipt is not None
         assert receipt.version == version
-        assert store.kill_receipt(SHOP, PRODUCTION, "search") is None
+        assert store.instances.kill_receipt(SHOP, PRODUCTION, "search") is None
         self.kill(store, restored=("checkout",))
-        assert store.kill_receipt(SHOP, PRODUCTION, "checkout") is None
+        assert store.instances.kill_receipt(SHOP, PRODUCTION, "checkout") is None
 
     @pytest.mark.parametrize("end", ["killed", "restored"])
     def test_receipts_end_with_their_kill_and_no_other(
@@ -339,7 +341,7 @@ def test_of_two_who_race_for_a_document_exactly_one_wins(
 
     assert sorted(won["left"] + won["right"]) == list(range(2, rounds + 2))
     assert sum(lost.values()) == rounds
-    entries, _ = store.audit(SHOP, limit=500)
+    entries, _ = store.logs.audit(SHOP, limit=500)
     actors = [entry.actor for entry in reversed(entries)]
     winners = {revision: name for name, revisions in won.items() for revision in revisions}
     assert actors == [winners[revision] for revision in sorted(winners)]
@@ -398,13 +400,13 @@ class Model:
 def read(store: Store) -> Model:
     """The same from the store itself."""
     found = store.all(SHOP, Kind.ENVIRONMENT)
-    entries, _ = store.audit(SHOP, limit=500)
-    records, _ = store.ledger(SHOP, PRODUCTION, "rel_1", limit=500)
+    entries, _ = store.logs.audit(SHOP, limit=500)
+    records, _ = store.logs.ledger(SHOP, PRODUCTION, "rel_1", limit=500)
     model = Model(
         documents={key: (each.revision, each.document.name) for key, each in found.items()},
         audit=[entry.reason for entry in reversed(entries)],
         ledger=[record.entry["text"] for record in reversed(records)],
-        generation=store.evidence(SHOP, PRODUCTION, "rel_1").generation,
+        generation=store.evidence.totals(SHOP, PRODUCTION, "rel_1").generation,
     )
     for where in ENVIRONMENTS:
         if version := store.version(SHOP, where):

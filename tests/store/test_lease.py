@@ -27,29 +27,29 @@ def lapse(store: Store, raw: redis.Redis) -> Lapse:
 
 
 def test_one_holds_it_and_no_other(store: Store) -> None:
-    assert store.acquire_lease(SHOP, "job-1", LONG_MS) == Fence("job-1", 1)
-    assert store.acquire_lease(SHOP, "job-2", LONG_MS) is None
-    assert store.acquire_lease(SHOP, "job-1", LONG_MS) == Fence("job-1", 1)
+    assert store.leases.acquire(SHOP, "job-1", LONG_MS) == Fence("job-1", 1)
+    assert store.leases.acquire(SHOP, "job-2", LONG_MS) is None
+    assert store.leases.acquire(SHOP, "job-1", LONG_MS) == Fence("job-1", 1)
 
 
 def test_every_scope_has_its_own(store: Store) -> None:
     for holder, scope in (("job-1", SHOP), ("job-2", "blog"), ("job-3", "")):
-        assert store.acquire_lease(scope, holder, LONG_MS) == Fence(holder, 1)
+        assert store.leases.acquire(scope, holder, LONG_MS) == Fence(holder, 1)
 
 
 def test_it_lapses_by_the_stores_clock(store: Store) -> None:
-    store.acquire_lease(SHOP, "job-1", 1)
-    until(lambda: store.acquire_lease(SHOP, "job-2", LONG_MS) == Fence("job-2", 2), "the lapse")
+    store.leases.acquire(SHOP, "job-1", 1)
+    until(lambda: store.leases.acquire(SHOP, "job-2", LONG_MS) == Fence("job-2", 2), "the lapse")
 
 
 def test_renewing_puts_its_end_off(store: Store, raw: redis.Redis) -> None:
     def ends() -> int:
         return int(raw.hget(f"tg:{{{SHOP}}}:lease", "expires") or 0)
 
-    store.acquire_lease(SHOP, "job-1", LONG_MS)
+    store.leases.acquire(SHOP, "job-1", LONG_MS)
     early = ends()
     assert early >= store.now_ms() + LONG_MS - 10_000
-    store.acquire_lease(SHOP, "job-1", 2 * LONG_MS)
+    store.leases.acquire(SHOP, "job-1", 2 * LONG_MS)
     assert ends() >= early + LONG_MS
 
 
@@ -58,7 +58,7 @@ def test_the_number_grows_whenever_it_is_taken_anew_even_by_the_same(
 ) -> None:
     seen = []
     for holder in ("job-1", "job-1", "job-2", "job-1"):
-        fence = store.acquire_lease(SHOP, holder, LONG_MS)
+        fence = store.leases.acquire(SHOP, holder, LONG_MS)
         assert fence is not None
         seen.append(fence)
         lapse()
@@ -66,19 +66,19 @@ def test_the_number_grows_whenever_it_is_taken_anew_even_by_the_same(
 
 
 def test_what_is_given_up_is_free_at_once(store: Store) -> None:
-    fence = store.acquire_lease(SHOP, "job-1", LONG_MS)
+    fence = store.leases.acquire(SHOP, "job-1", LONG_MS)
     assert fence is not None
-    store.release_lease(SHOP, fence)
-    assert store.acquire_lease(SHOP, "job-2", LONG_MS) == Fence("job-2", 2)
+    store.leases.release(SHOP, fence)
+    assert store.leases.acquire(SHOP, "job-2", LONG_MS) == Fence("job-2", 2)
 
 
 @pytest.mark.parametrize("stranger", [Fence("job-2", 1), Fence("job-1", 0), Fence("job-1", 2)])
 def test_only_the_holder_can_give_it_up(store: Store, stranger: Fence) -> None:
-    store.acquire_lease(SHOP, "job-1", LONG_MS)
-    store.release_lease(SHOP, stranger)
-    assert store.acquire_lease(SHOP, "job-3", LONG_MS) is None
+    store.leases.acquire(SHOP, "job-1", LONG_MS)
+    store.leases.release(SHOP, stranger)
+    assert store.leases.acquire(SHOP, "job-3", LONG_MS) is None
 
 
 def test_giving_up_what_nobody_holds_is_no_error(store: Store) -> None:
-    store.release_lease(SHOP, Fence("job-1", 1))
-    assert store.acquire_lease(SHOP, "job-1", LONG_MS) == Fence("job-1", 1)
+    store.leases.release(SHOP, Fence("job-1", 1))
+    assert store.leases.acquire(SHOP, "job-1", LONG_MS) == Fence("job-1", 1)

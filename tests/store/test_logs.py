@@ -50,7 +50,7 @@ def test_pages_of_the_audit_log_hold_every_entry_once_the_latest_first(
     store: Store, limit: int
 ) -> None:
     deeds(store, 7)
-    read = pages(lambda **how: store.audit(SHOP, **how), limit)
+    read = pages(lambda **how: store.logs.audit(SHOP, **how), limit)
     assert [entry.target for page in read for entry in page] == ["6", "5", "4", "3", "2", "1", "0"]
     assert all(len(page) == limit for page in read[:-1])
     assert 0 < len(read[-1]) <= limit
@@ -61,23 +61,23 @@ def test_pages_of_a_ledger_hold_every_entry_once_though_they_are_of_one_time(
     store: Store, limit: int
 ) -> None:
     decisions(store, 7)
-    read = pages(lambda **how: store.ledger(SHOP, PRODUCTION, RELEASE, **how), limit)
+    read = pages(lambda **how: store.logs.ledger(SHOP, PRODUCTION, RELEASE, **how), limit)
     assert [record.entry["number"] for page in read for record in page] == [6, 5, 4, 3, 2, 1, 0]
     assert len({record.at_ms for page in read for record in page}) == 1
 
 
 def test_an_empty_log_is_one_empty_page(store: Store) -> None:
-    assert store.audit(SHOP) == ([], None)
-    assert store.ledger(SHOP, PRODUCTION, RELEASE) == ([], None)
-    assert store.ledger_after(SHOP, PRODUCTION, RELEASE, None, 10) == []
-    assert store.ledger_length(SHOP, PRODUCTION, RELEASE) == 0
+    assert store.logs.audit(SHOP) == ([], None)
+    assert store.logs.ledger(SHOP, PRODUCTION, RELEASE) == ([], None)
+    assert store.logs.ledger_after(SHOP, PRODUCTION, RELEASE, None, 10) == []
+    assert store.logs.ledger_length(SHOP, PRODUCTION, RELEASE) == 0
 
 
 def test_what_is_added_meanwhile_shifts_no_page(store: Store) -> None:
     deeds(store, 4)
-    first, cursor = store.audit(SHOP, limit=2)
+    first, cursor = store.logs.audit(SHOP, limit=2)
     deeds(store, 3)
-    second, end = store.audit(SHOP, cursor=cursor, limit=2)
+    second, end = store.logs.audit(SHOP, cursor=cursor, limit=2)
     assert [entry.target for entry in first + second] == ["3", "2", "1", "0"]
     assert end is None
 
@@ -87,7 +87,7 @@ def test_an_audit_entry_says_all_that_was_given(store: Store) -> None:
         audit(), environment=PRODUCTION, reason="why", details={"stage": 2, "skipped": None}
     )
     committed = store.commit(change(audit=deed))
-    (entry,), _ = store.audit(SHOP)
+    (entry,), _ = store.logs.audit(SHOP)
     assert entry == AuditEntry(
         entry.id,
         committed.at_ms,
@@ -102,7 +102,7 @@ def test_an_audit_entry_says_all_that_was_given(store: Store) -> None:
 
 def test_ids_rise_with_time(store: Store) -> None:
     deeds(store, 5)
-    entries, _ = store.audit(SHOP)
+    entries, _ = store.logs.audit(SHOP)
     places = [tuple(map(int, entry.id.split("-"))) for entry in reversed(entries)]
     assert all(earlier < later for earlier, later in pairwise(places))
 
@@ -110,16 +110,16 @@ def test_ids_rise_with_time(store: Store) -> None:
 def test_every_scope_has_its_own_audit_log(store: Store) -> None:
     deeds(store, 1)
     store.commit(change(audit=audit(target="elsewhere"), scope=""))
-    assert [entry.target for entry in store.audit("")[0]] == ["elsewhere"]
-    assert [entry.target for entry in store.audit(SHOP)[0]] == ["0"]
+    assert [entry.target for entry in store.logs.audit("")[0]] == ["elsewhere"]
+    assert [entry.target for entry in store.logs.audit(SHOP)[0]] == ["0"]
 
 
 def test_a_ledger_is_read_in_its_order_from_any_place(store: Store) -> None:
     decisions(store, 5)
-    first = store.ledger_after(SHOP, PRODUCTION, RELEASE, None, 2)
-    rest = store.ledger_after(SHOP, PRODUCTION, RELEASE, first[-1].id, 10)
+    first = store.logs.ledger_after(SHOP, PRODUCTION, RELEASE, None, 2)
+    rest = store.logs.ledger_after(SHOP, PRODUCTION, RELEASE, first[-1].id, 10)
     assert [record.entry["number"] for record in first + rest] == [0, 1, 2, 3, 4]
-    assert store.ledger_length(SHOP, PRODUCTION, RELEASE) == 5
+    assert store.logs.ledger_length(SHOP, PRODUCTION, RELEASE) == 5
 
 
 def test_a_ledger_holds_as_many_decisions_as_it_promises(
@@ -128,6 +128,6 @@ def test_a_ledger_holds_as_many_decisions_as_it_promises(
     monkeypatch.setattr(commit, "LEDGER_KEPT", 200)
     for _ in range(5):
         decisions(store, 100)
-    assert 200 <= store.ledger_length(SHOP, PRODUCTION, RELEASE) < 500
-    latest, _ = store.ledger(SHOP, PRODUCTION, RELEASE, limit=200)
+    assert 200 <= store.logs.ledger_length(SHOP, PRODUCTION, RELEASE) < 500
+    latest, _ = store.logs.ledger(SHOP, PRODUCTION, RELEASE, limit=200)
     assert [record.entry["number"] for record in latest] == [*range(99, -1, -1)] * 2

@@ -26,7 +26,7 @@ FINE = Attempt(3_000, 12, 204, "")
 
 @pytest.fixture
 def outbox(store: Store) -> Outbox:
-    return store.outbox()
+    return store.outbox
 
 
 def queue(store: Store, *webhooks: str) -> None:
@@ -36,7 +36,7 @@ def queue(store: Store, *webhooks: str) -> None:
 
 
 def due(store: Store, *webhooks: str) -> dict[str, Delivery]:
-    return store.outbox().due("shop", webhooks, store.now_ms())
+    return store.outbox.due("shop", webhooks, store.now_ms())
 
 
 def with_attempt(record: DeliveryRecord, state: DeliveryState, last: Attempt) -> DeliveryRecord:

@@ -27,7 +27,7 @@ def instance(store: Store) -> Instance:
 
 
 def readings(store: Store, release: str = RELEASE) -> tuple[GroupCounts, ...]:
-    return store.evidence(SHOP, PRODUCTION, release).readings
+    return store.evidence.totals(SHOP, PRODUCTION, release).readings
 
 
 def only(store: Store, release: str = RELEASE) -> GroupCounts:
@@ -114,8 +114,8 @@ class TestTrips:
         instance.send_next(trips=((RELEASE, Trips(1, 800)),))
         instance.send_next(trips=((RELEASE, Trips(3, 2_000)), ("rel_2", Trips(1, 5))))
         other.send_next(trips=((RELEASE, Trips(1, 50)),))
-        assert store.evidence(SHOP, PRODUCTION, RELEASE).trips == Trips(4, 2_050)
-        assert store.evidence(SHOP, PRODUCTION, "rel_2").trips == Trips(1, 5)
+        assert store.evidence.totals(SHOP, PRODUCTION, RELEASE).trips == Trips(4, 2_050)
+        assert store.evidence.totals(SHOP, PRODUCTION, "rel_2").trips == Trips(1, 5)
         assert readings(store) == ()
 
     def test_that_are_reported_again_are_counted_once(
@@ -124,7 +124,7 @@ class TestTrips:
         for _ in range(3):
             instance.send_next(trips=((RELEASE, Trips(2, 900)),))
             instance.send(instance.last)
-        assert store.evidence(SHOP, PRODUCTION, RELEASE).trips == Trips(2, 900)
+        assert store.evidence.totals(SHOP, PRODUCTION, RELEASE).trips == Trips(2, 900)
 
     def test_of_an_unknown_release_are_left_out(
         self, store: Store, raw: redis.Redis, instance: Instance
@@ -193,7 +193,7 @@ def deliver(
     newest: dict[str, tuple[int, list[int]]] = {}
     for number in arriving:
         report, now = made[number % len(made)]
-        store.report(SHOP, PRODUCTION, report)
+        store.evidence.add_report(SHOP, PRODUCTION, report)
         newest[report.instance] = max(newest.get(report.instance, (0, now)), (report.sequence, now))
     expected = [0] * 8
     for _, now in newest.values():
@@ -232,7 +232,7 @@ class TestForgottenInstances:
         (key,) = raw.keys("*:instance:*")
         assert 0 < int(raw.ttl(key)) <= evidence.INSTANCE_SECONDS
         raw.delete(key)
-        assert store.instances(SHOP, PRODUCTION) == []
+        assert store.instances.all(SHOP, PRODUCTION) == []
 
     def test_are_removed_from_the_list_of_instances(
         self, store: Store, raw: redis.Redis, instance: Instance
@@ -370,7 +370,7 @@ class TestReceipts:
 def test_the_answer_has_the_newest_version_of_the_environment(
     store: Store, instance: Instance
 ) -> None:
-    assert instance.send_next().version == 0
+    assert instance.send_next() == 0
     version = store.commit(refreshed("checkout")).versions[PRODUCTION]
-    assert instance.send_next().version == version
-    assert instance.send(replace(instance.last, sequence=1)).version == version
+    assert instance.send_next() == version
+    assert instance.send(replace(instance.last, sequence=1)) == version

@@ -19,7 +19,7 @@ class TestDocuments:
     def test_there_is_none_before_it_was_written(self, store: Store) -> None:
         assert store.get(SHOP, place()) is None
         assert store.all(SHOP, Kind.ENVIRONMENT) == {}
-        assert store.scopes() == []
+        assert store.projects() == []
 
     def test_several_are_read_in_the_order_asked_for(self, store: Store) -> None:
         store.commit(change(put("a"), put("b")))
@@ -41,7 +41,7 @@ class TestDocuments:
         for key in ("shop", "blog"):
             address = Address(Kind.PROJECT, key)
             store.commit(change(Put(address, Project(key), 0), scope=""))
-        assert store.scopes() == ["blog", "shop"]
+        assert store.projects() == ["blog", "shop"]
 
     def test_several_are_of_one_moment_while_others_write_them(
         self, store: Store, valkey: EmbeddedValkey
@@ -142,7 +142,7 @@ class TestDurability:
         monkeypatch.setattr("tidegate_server.store.store.DURABLE_MS", 20)
         with pytest.raises(StoreUnavailable) as unconfirmed:
             store.commit(change(put()))
-        assert "read again before you repeat it" in unconfirmed.value.message
+        assert "Read again before you repeat it" in unconfirmed.value.message
         assert store.get(SHOP, place()) is not None
 
     @pytest.mark.usefixtures("hasty")

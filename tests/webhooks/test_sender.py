@@ -57,7 +57,7 @@ class WebhookProject:
 
     def messages(self, webhook: str) -> list[Delivery]:
         """Return the webhook's messages, the latest first."""
-        return self.store.outbox().page("shop", webhook, None, 100)[0]
+        return self.store.outbox.page("shop", webhook, None, 100)[0]
 
     def until(self, condition: Callable[[], bool], projects: tuple[str, ...] = ("shop",)) -> None:
         """Deliver again and again, as the policy job's loop does, until the condition holds."""

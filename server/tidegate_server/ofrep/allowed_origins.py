@@ -55,7 +55,7 @@ class AllowedOrigins:
             return self._origins
 
     def _read(self) -> Iterator[tuple[EnvironmentKey, frozenset[str]]]:
-        for project in self._store.scopes():
+        for project in self._store.projects():
             for key, stored in self._store.all(project, Kind.ENVIRONMENT).items():
                 environment: Environment = stored.document
                 yield (project, key), frozenset(environment.allowed_origins)

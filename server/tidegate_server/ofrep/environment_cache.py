@@ -33,7 +33,7 @@ from tidegate_server.ofrep.exposures import ExposureCounts
 from tidegate_server.ofrep.flag_views import Audience, FlagView
 from tidegate_server.ofrep.report_contents import stored_report
 from tidegate_server.store import Store
-from tidegate_server.store.change_feed import FeedUpdate, Subscription
+from tidegate_server.store.change_feed import Subscription, Update
 
 log = structlog.get_logger("tidegate.environment_cache")
 
@@ -62,7 +62,7 @@ class StoreSource:
         """Count a report; return False if the store does not know this instance any more."""
         sent = stored_report(report, SDK, socket.gethostname()[:100], os.getpid())
         try:
-            self._store.report(*self._key, sent)
+            self._store.evidence.add_report(*self._key, sent)
         except InstanceForgotten:
             return False
         return True
@@ -204,7 +204,7 @@ class CachedEnvironment:
 
     def _load(self) -> None:
         # Subscribe first, so that no change is lost between the snapshot and its updates.
-        subscription = self._store.feed().subscribe(*self._key)
+        subscription = self._store.change_feed.subscribe(*self._key)
         try:
             self._replace_flags(self._follower.read_snapshot())
         except StoreUnavailable:
@@ -241,7 +241,7 @@ class CachedEnvironment:
         finally:
             subscription.close()
 
-    def _apply(self, update: FeedUpdate) -> None:
+    def _apply(self, update: Update) -> None:
         if update.data is None:
             flags: CompiledSnapshot | None = self._follower.read_snapshot()
         else:

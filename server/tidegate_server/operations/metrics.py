@@ -84,20 +84,20 @@ class Metrics:
             return self._environments, self._queues
 
     def _read_queues(self) -> Iterator[WebhookQueue]:
-        outbox = self._store.outbox()
-        for project in self._store.scopes():
+        outbox = self._store.outbox
+        for project in self._store.projects():
             for webhook in self._store.all(project, Kind.WEBHOOK):
                 yield WebhookQueue(project, webhook, outbox.waiting(project, webhook))
 
     def _read_environments(self) -> Iterator[EnvironmentState]:
-        for project in self._store.scopes():
+        for project in self._store.projects():
             for environment in self._store.all(project, Kind.ENVIRONMENT):
                 yield self._read_environment(project, environment)
 
     def _read_environment(self, project: str, environment: str) -> EnvironmentState:
         store = self._store
         version = store.version(project, environment)
-        live = [each for each in store.instances(project, environment) if each.live]
+        live = [each for each in store.instances.all(project, environment) if each.live]
         targetings: list[Targeting] = [
             stored.document for stored in store.all(project, Kind.TARGETING, environment).values()
         ]

@@ -154,7 +154,7 @@ class ReleaseEvaluator:
             )
         ]
         documents = self._store.get_many(project, addresses)
-        evidence = self._store.evidence_many(project, environment, release_ids)
+        evidence = self._store.evidence.totals_many(project, environment, release_ids)
         outcomes: dict[str, Evaluation | Exception] = {}
         drafts: dict[str, _Draft] = {}
         for number, release_id in enumerate(release_ids):

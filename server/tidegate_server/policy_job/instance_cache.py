@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tidegate_server.store import Store
-from tidegate_server.store.reports import Instance
+from tidegate_server.store.instances import Instance
 
 FRESH_MS = 1_000
 
@@ -23,7 +23,7 @@ class InstanceCache:
         cached = self._read.get(key)
         if cached is not None and 0 <= now_ms - cached[0] < FRESH_MS:
             return cached[1]
-        instances = self._store.instances(project, environment)
+        instances = self._store.instances.all(project, environment)
         self._read[key] = (now_ms, instances)
         return instances
 

@@ -45,7 +45,7 @@ class Leases:
         current = self._fences.get(project)
         if current is not None and now - self._renewed[project] < self._renew_after_seconds:
             return current
-        fence = self._store.acquire_lease(project, self._holder, self._ttl_ms)
+        fence = self._store.leases.acquire(project, self._holder, self._ttl_ms)
         if fence is None:
             if current is not None:
                 self.lose(project)
@@ -64,5 +64,5 @@ class Leases:
     def release(self) -> None:
         """Release every lease, so that another process can lead at once."""
         for project, fence in list(self._fences.items()):
-            self._store.release_lease(project, fence)
+            self._store.leases.release(project, fence)
         self._fences.clear()

@@ -136,7 +136,7 @@ class PolicyJob:
         self._next_due_ms = None
         led = set()
         self._make_answered_due()
-        for project in self._store.scopes():
+        for project in self._store.projects():
             if self._leases.fence(project) is None:
                 self._forget(project)
                 continue

@@ -46,13 +46,13 @@ def read_window(
         measured: what outside sources returned for its checks.
     """
     if evidence is None:
-        evidence = store.evidence(project, environment, release.id)
+        evidence = store.evidence.totals(project, environment, release.id)
     shares = present_shares(release)
     if release.policy.distributions:
         # Steps only grow, so an earlier step is over for every process that may lead by now.
         over = range(progress.step, release.step)
-        store.forget_values(project, environment, release.id, over)
-        values = store.values(project, environment, release.id, release.step)
+        store.evidence.forget_values(project, environment, release.id, over)
+        values = store.evidence.values(project, environment, release.id, release.step)
         evidence = replace(evidence, distributions=values)
     window = close_window(
         progress.readings,

@@ -91,8 +91,8 @@ def post_report(report: Report) -> Response:
     new instance id.
     """
     project, environment = sdk_environment(current_token())
-    reported = backend().store.report(project, environment, report)
-    return _not_cached(responses.value(VersionAnswer(), reported))
+    version = backend().store.evidence.add_report(project, environment, report)
+    return _not_cached(responses.value(VersionAnswer(), {"version": version}))
 
 
 def _not_cached(response: Response) -> Response:

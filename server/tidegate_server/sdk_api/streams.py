@@ -25,7 +25,7 @@ class UpdateSource:
         self._store = store
         self._environment = (project, environment)
         self._last_seen = last_seen
-        self._subscription = store.feed().subscribe(project, environment)
+        self._subscription = store.change_feed.subscribe(project, environment)
         self._version = -1
 
     def missed_events(self) -> Iterator[str]:

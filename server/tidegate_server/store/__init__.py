@@ -1,5 +1,5 @@
 """Everything that speaks the Redis protocol."""
 
-from tidegate_server.store.store import Snapshotted, Store
+from tidegate_server.store.store import EncodedSnapshot, Store
 
-__all__ = ["Snapshotted", "Store"]
+__all__ = ["EncodedSnapshot", "Store"]

@@ -1,8 +1,8 @@
-"""One reader of change streams a process, however many wait for changes.
+"""The change feed: one reader of change streams per process, for any number of subscriptions.
 
-Threads: ``Feed`` owns one daemon thread (a greenlet under gevent), which alone reads from
-the store. ``_lock`` guards the subscriptions and the positions; nobody waits for the
-network under it. A subscription's queue is the only thing shared with its owner.
+Threads: ``ChangeFeed`` owns one daemon thread (a greenlet under gevent), the only one that reads
+change streams. ``_lock`` guards the subscriptions and positions and is never held during network
+I/O. A subscription shares only its queue with its owner.
 """
 
 from __future__ import annotations
@@ -11,90 +11,90 @@ import queue
 import threading
 import time
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final, TypeAlias
 
 import structlog
-from redis.exceptions import RedisError
 from tidegate.backoff import Backoff
 
 from tidegate_server.errors import StoreUnavailable
-from tidegate_server.store import connection, keys
+from tidegate_server.store import keys
+from tidegate_server.store.connection import Connection, open_client
 
 log = structlog.get_logger("tidegate.feed")
 
 BLOCK_MS = 250
-"""How long one read waits; a new subscription is heard of after that time at the latest."""
+"""How long one read waits. A new subscription gets its first update after at most this time."""
 
-QUEUE_ROOM = 1_000
+QUEUE_SIZE = 1_000
 CHECK_SECONDS = 5.0
 RETRY: Final = Backoff(first_s=0.05, longest_s=2.0)
 
-Place = tuple[str, str]
+ProjectEnvironment: TypeAlias = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class FeedUpdate:
-    """A change of an environment. ``data`` None: something was missed, take a snapshot."""
+class Update:
+    """A change of an environment. If ``data`` is None, updates were missed: read a snapshot."""
 
     version: int
     data: str | None
 
 
 class Subscription:
-    """One waiter's queue of changes, from the version after ``position``."""
+    """A queue of one environment's updates, starting after the version ``position``."""
 
-    def __init__(self, feed: Feed, place: Place, position: int) -> None:
+    def __init__(self, feed: ChangeFeed, environment: ProjectEnvironment, position: int) -> None:
         self._feed = feed
-        self._queue: queue.Queue[FeedUpdate | None] = queue.Queue(QUEUE_ROOM)
-        self.place = place
+        self._queue: queue.Queue[Update | None] = queue.Queue(QUEUE_SIZE)
+        self.environment = environment
         self.position = position
 
-    def get(self, timeout: float) -> FeedUpdate | None:
-        """Return the next change; None after ``timeout`` seconds, or when the feed closed."""
+    def get(self, timeout: float) -> Update | None:
+        """Return the next update; None after ``timeout`` seconds or if the feed has closed."""
         try:
             return self._queue.get(timeout=timeout)
         except queue.Empty:
             return None
 
     def close(self) -> None:
-        """Want no more."""
-        self._feed.forget(self)
+        """Unsubscribe."""
+        self._feed.unsubscribe(self)
 
-    def put(self, update: FeedUpdate | None) -> None:
-        """Add a change; who does not keep up loses the queue and is told to take a snapshot."""
+    def put(self, update: Update | None) -> None:
+        """Add an update; if the queue is full, replace it with a request to read a snapshot."""
         try:
             self._queue.put_nowait(update)
         except queue.Full:
             with self._queue.mutex:
                 self._queue.queue.clear()
-            self._queue.put_nowait(update and FeedUpdate(update.version, None))
+            self._queue.put_nowait(update and Update(update.version, None))
 
 
-class Feed:
-    """Reads the change streams that somebody waits for. Use ``Store.feed``."""
+class ChangeFeed:
+    """Reads the change streams that have subscriptions. Use ``Store.change_feed``."""
 
     def __init__(self, url: str) -> None:
-        self._client = connection.open_client(url)
+        self._connection = Connection(open_client(url))
         self._lock = threading.Lock()
-        self._subscriptions: dict[Place, list[Subscription]] = {}
-        self._positions: dict[Place, int] = {}
+        self._subscriptions: dict[ProjectEnvironment, list[Subscription]] = {}
+        self._positions: dict[ProjectEnvironment, int] = {}
         self._closed = False
         self._thread: threading.Thread | None = None
 
     def subscribe(self, project: str, environment: str) -> Subscription:
-        """Wait for an environment's changes from its present version on.
+        """Subscribe to an environment's changes after its current version.
 
         Raises:
-            StoreUnavailable: the present version cannot be read.
+            StoreUnavailable: the current version cannot be read.
         """
-        place = (project, environment)
-        version = self._versions([place])[0]
+        key = (project, environment)
+        (version,) = self._versions([key])
         with self._lock:
-            # A place that is read already may be behind ``version``: its subscribers get
-            # what is between once more, which a version tells them.
-            position = self._positions.setdefault(place, version)
-            subscription = Subscription(self, place, position)
-            self._subscriptions.setdefault(place, []).append(subscription)
+            # An environment that is already being read may be behind ``version``. Then the new
+            # subscription also gets older updates, which the owner knows by their versions.
+            position = self._positions.setdefault(key, version)
+            subscription = Subscription(self, key, position)
+            self._subscriptions.setdefault(key, []).append(subscription)
             if self._closed:
                 subscription.put(None)
             elif self._thread is None:
@@ -102,36 +102,36 @@ class Feed:
                 self._thread.start()
         return subscription
 
-    def forget(self, subscription: Subscription) -> None:
-        """Stop serving a subscription."""
+    def unsubscribe(self, subscription: Subscription) -> None:
+        """Remove a subscription."""
         with self._lock:
-            waiting = self._subscriptions.get(subscription.place, [])
-            if subscription in waiting:
-                waiting.remove(subscription)
-            if not waiting:
-                self._subscriptions.pop(subscription.place, None)
-                self._positions.pop(subscription.place, None)
+            others = self._subscriptions.get(subscription.environment, [])
+            if subscription in others:
+                others.remove(subscription)
+            if not others:
+                self._subscriptions.pop(subscription.environment, None)
+                self._positions.pop(subscription.environment, None)
 
     def close(self) -> None:
-        """Wake everyone who waits, for good."""
+        """End every subscription, also later ones."""
         with self._lock:
             self._closed = True
-            for waiting in self._subscriptions.values():
-                for subscription in waiting:
+            for subscriptions in self._subscriptions.values():
+                for subscription in subscriptions:
                     subscription.put(None)
             running = self._thread is not None
         if not running:
-            self._let_go()  # else the thread does, which may be reading just now
+            self._disconnect()  # otherwise the thread does, after its current read
 
     def _run(self) -> None:
         try:
             self._follow()
         finally:
-            self._let_go()
+            self._disconnect()
 
-    def _let_go(self) -> None:
-        # What somebody reads from just now, a subscriber's first version, is left alone.
-        self._client.connection_pool.disconnect(inuse_connections=False)
+    def _disconnect(self) -> None:
+        # A connection in use, for the version of a new subscription, stays open.
+        self._connection.client.connection_pool.disconnect(inuse_connections=False)
 
     def _follow(self) -> None:
         failures = 0
@@ -144,51 +144,53 @@ class Feed:
                 continue
             try:
                 if failures or time.monotonic() - checked > CHECK_SECONDS:
-                    self._notice_older_store(positions)
+                    self._reset_after_restore(positions)
                     checked = time.monotonic()
                 self._read(positions)
                 if failures:
-                    log.info("feed_resumed")
+                    log.info("change_feed_resumed")
                 failures = 0
-            except (RedisError, StoreUnavailable) as error:
+            except StoreUnavailable as error:
                 if self._closed:
                     return
                 if not failures:
-                    log.warning("feed_interrupted", error=type(error).__name__)
+                    log.warning("change_feed_interrupted", error=error.message)
                 failures += 1
                 time.sleep(RETRY.wait_s(failures))
 
-    def _read(self, positions: dict[Place, int]) -> None:
-        places = {keys.changes(*place).encode(): place for place in positions}
-        found: Any = self._client.xread(
-            {key: f"{positions[place]}-0" for key, place in places.items()},
-            block=BLOCK_MS,
+    def _read(self, positions: dict[ProjectEnvironment, int]) -> None:
+        environments = {keys.changes(*each).encode(): each for each in positions}
+        after = [f"{version}-0" for version in positions.values()]
+        streams = self._connection.read(
+            "XREAD", "BLOCK", BLOCK_MS, "STREAMS", *environments, *after
         )
-        for key, entries in found or ():
-            place = places[key]
+        for key, entries in streams or ():
+            environment = environments[key]
             for id, fields in entries:
                 version = int(id.partition(b"-")[0])
-                complete = version == positions[place] + 1
+                complete = version == positions[environment] + 1
                 data = fields[b"update"].decode() if complete else None
-                positions[place] = version
-                self._give(place, FeedUpdate(version, data))
+                positions[environment] = version
+                self._publish(environment, Update(version, data))
 
-    def _notice_older_store(self, positions: dict[Place, int]) -> None:
-        """After a restore from an older copy versions are lower: nothing would ever come."""
-        places = list(positions)
-        for place, version in zip(places, self._versions(places), strict=True):
-            if version < positions[place]:
-                positions[place] = version
-                self._give(place, FeedUpdate(version, None))
+    def _reset_after_restore(self, positions: dict[ProjectEnvironment, int]) -> None:
+        """Request snapshots after a restore from a backup.
 
-    def _give(self, place: Place, update: FeedUpdate) -> None:
+        Its versions are lower than the positions, so reads would find nothing.
+        """
+        environments = list(positions)
+        for environment, version in zip(environments, self._versions(environments), strict=True):
+            if version < positions[environment]:
+                positions[environment] = version
+                self._publish(environment, Update(version, None))
+
+    def _publish(self, environment: ProjectEnvironment, update: Update) -> None:
         with self._lock:
-            if place in self._positions:
-                self._positions[place] = update.version
-            for subscription in self._subscriptions.get(place, ()):
+            if environment in self._positions:
+                self._positions[environment] = update.version
+            for subscription in self._subscriptions.get(environment, ()):
                 subscription.put(update)
 
-    def _versions(self, places: list[Place]) -> list[int]:
-        names = [keys.version(*place) for place in places]
-        values = connection.read(lambda: [self._client.get(name) for name in names])
+    def _versions(self, environments: list[ProjectEnvironment]) -> list[int]:
+        values = self._connection.read_many(("GET", keys.version(*each)) for each in environments)
         return [int(value or 0) for value in values]

@@ -1,4 +1,4 @@
-"""From a change to the arguments of the commit script, and back to its outcome."""
+"""Translates a change to the arguments of the commit script, and the reply to its outcome."""
 
 from __future__ import annotations
 
@@ -24,35 +24,41 @@ from tidegate_server.errors import LeaseLost, StaleRevision
 from tidegate_server.store import documents, keys
 
 CHANGES_KEPT = 1_000
-"""How many changes an environment's stream holds; a client that missed more takes a snapshot."""
+"""How many changes an environment's stream keeps; a client that missed more needs a snapshot."""
 
 LEDGER_KEPT = 20_000
-"""How many decisions a release's ledger holds."""
+"""How many decisions a release's ledger keeps."""
 
 ID_BYTES = 4
-"""How long the random end of a message's id is, which keeps projects and stores apart."""
+"""Length of the random end of a message's id, which makes it unique across stores."""
 
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """What a commit made: revisions (0: deleted), environments' versions, the store's time."""
+    """The result of a commit.
+
+    Attributes:
+        revisions: the new revision of each written document; 0 if it was deleted.
+        versions: the new version of each environment whose snapshot changed.
+        at_ms: the store's time of the commit.
+    """
 
     revisions: Mapping[Address, int]
     versions: Mapping[str, int]
     at_ms: int
 
 
-class Plan:
-    """A change as keys and one packed argument.
+class CommitRequest:
+    """A change as the arguments of the commit script.
 
     Raises:
-        StaleRevision: the change rests on a document at two revisions.
+        StaleRevision: the change expects one document at two revisions.
     """
 
     def __init__(self, change: Change) -> None:
         self._change = change
         self._numbers: dict[str, int] = {}
-        # The same document may be guarded and written: the revision is checked once.
+        # A document may be both guarded and written; its revision is checked once.
         self.guarded: dict[Address, int] = {}
         for write in change.writes:
             if self.guarded.setdefault(write.address, write.expected) != write.expected:
@@ -64,32 +70,31 @@ class Plan:
 
     @property
     def keys(self) -> list[str]:
-        """The keys that the script touches, as its numbers name them."""
+        """The keys that the script uses, in the order of their numbers."""
         return list(self._numbers)
 
-    def outcome(self, answer: list[Any]) -> Committed:
-        """Return what the script's answer says.
+    def outcome(self, reply: list[Any]) -> Committed:
+        """Return the result that the script replied with.
 
         Raises:
-            StaleRevision: a document is not at the revision that the change rests on.
-            LeaseLost: the writer's lease is another's, or has lapsed.
+            StaleRevision: a document is not at the revision that the change expects.
+            LeaseLost: the writer no longer holds its lease.
         """
-        word = answer[0]
-        if word == b"done":
+        if reply[0] == b"done":
             return Committed(
                 revisions=dict(
-                    zip((write.address for write in self.written), answer[2], strict=True)
+                    zip((write.address for write in self.written), reply[2], strict=True)
                 ),
                 versions={
                     refresh.environment: version
-                    for refresh, version in zip(self._change.refreshes, answer[3], strict=True)
+                    for refresh, version in zip(self._change.refreshes, reply[3], strict=True)
                 },
-                at_ms=answer[1],
+                at_ms=reply[1],
             )
-        if word == b"deposed":
-            raise LeaseLost("This policy job does not lead any more; nothing was written.")
-        address = list(self.guarded)[answer[1] - 1]
-        raise StaleRevision(_stale(address, self.guarded[address], answer[2]))
+        if reply[0] == b"deposed":
+            raise LeaseLost("This policy job no longer holds the lease; nothing was written.")
+        address = list(self.guarded)[reply[1] - 1]
+        raise StaleRevision(_stale(address, self.guarded[address], reply[2]))
 
     def _key(self, name: str) -> int:
         return self._numbers.setdefault(name, len(self._numbers) + 1)
@@ -108,11 +113,11 @@ class Plan:
             "refreshes": [self._refresh(refresh) for refresh in change.refreshes],
             "ledger": [self._ledger(entry) for entry in change.ledger],
             "generations": [self._generation(each) for each in change.generations],
-            "outgoing": [self._outgoing(each) for each in change.outgoing],
+            "outgoing": [self._outgoing(message) for message in change.outgoing],
             "forgotten": [
                 self._key(name)
                 for webhook in change.forgotten
-                for name in keys.of_webhook(scope, webhook)
+                for name in keys.webhook_keys(scope, webhook)
             ],
         }
         if change.fence is not None:
@@ -126,7 +131,7 @@ class Plan:
         return packed
 
     def _write(self, write: Put | Delete) -> tuple[int, str, str | bool]:
-        # The script's decoder knows MessagePack's texts, not its byte strings.
+        # The script decodes MessagePack strings only, not its binary type.
         json = documents.encode(write.document).decode() if isinstance(write, Put) else False
         address = write.address
         return self._key(keys.documents_at(self._change.scope, address)), address.key, json
@@ -156,10 +161,10 @@ class Plan:
         key = keys.ledger(self._change.scope, entry.environment, entry.release)
         return self._key(key), documents.encode(entry.entry).decode(), LEDGER_KEPT
 
-    def _outgoing(self, each: WebhookMessage) -> tuple[int, int, int, str, str]:
-        scope, webhook = self._change.scope, each.webhook
-        # The script puts the time before the rest of the record.
-        rest = documents.encode({"notice": each.event}).decode()[1:]
+    def _outgoing(self, message: WebhookMessage) -> tuple[int, int, int, str, str]:
+        scope, webhook = self._change.scope, message.webhook
+        # The script inserts the time before the rest of the record.
+        rest = documents.encode({"notice": message.event}).decode()[1:]
         return (
             self._key(keys.queue(scope, webhook)),
             self._key(keys.deliveries(scope, webhook)),
@@ -168,18 +173,18 @@ class Plan:
             rest,
         )
 
-    def _generation(self, each: EvidenceGeneration) -> tuple[int, int, int, int]:
-        place = (self._change.scope, each.environment, each.release)
+    def _generation(self, new: EvidenceGeneration) -> tuple[int, int, int, int]:
+        release = (self._change.scope, new.environment, new.release)
         return (
-            self._key(keys.evidence(*place)),
-            self._key(keys.failing(*place)),
-            self._key(keys.failing_filter(*place)),
-            each.generation,
+            self._key(keys.evidence(*release)),
+            self._key(keys.failing(*release)),
+            self._key(keys.failing_filter(*release)),
+            new.generation,
         )
 
 
 def json_object(parts: Mapping[str, bytes]) -> bytes:
-    """Join ready JSON values into one JSON object."""
+    """Join encoded JSON values into one JSON object."""
     encode = msgspec.json.encode
     return b"{" + b",".join(encode(key) + b":" + json for key, json in parts.items()) + b"}"
 
@@ -188,7 +193,7 @@ def _stale(address: Address, expected: int, present: int) -> str:
     where = f" in {address.environment}" if address.environment else ""
     name = f"The {address.kind.value} {address.key!r}{where}"
     if expected == 0:
-        return f"{name} exists already, at revision {present}; read it again."
+        return f"{name} already exists, at revision {present}; read it again."
     if present == 0:
-        return f"{name} is gone; it was at revision {expected} when you read it."
-    return f"{name} is at revision {present} by now, not {expected}; read it again."
+        return f"{name} was deleted; it was at revision {expected} when you read it."
+    return f"{name} is now at revision {present}, not {expected}; read it again."

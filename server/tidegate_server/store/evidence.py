@@ -1,9 +1,10 @@
-"""The report script's argument, and what the store's hashes of evidence hold."""
+"""The evidence of releases: adds reports of SDK instances and reads the totals."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 import msgspec
 from tidegate.counts import Counts
@@ -12,8 +13,10 @@ from tidegate_server.domain.change import Kind
 from tidegate_server.domain.evidence import Evidence, GroupCounts, GroupValues, Trips
 from tidegate_server.domain.release import Release
 from tidegate_server.domain.snapshot import present_openings
-from tidegate_server.store import keys
-from tidegate_server.store.reports import FailingUsers, Instance, KillReceipt, ReleaseId, Report
+from tidegate_server.errors import InstanceForgotten
+from tidegate_server.store import documents, keys
+from tidegate_server.store.connection import Connection
+from tidegate_server.store.reports import FailingUsers, ReleaseId, Report
 
 INSTANCE_SECONDS = 24 * 60 * 60
 """How long a silent instance is remembered."""
@@ -34,10 +37,73 @@ At 400,000 further users it takes under 1 % of new users for known ones. Such an
 counted, in either arm alike.
 """
 
-MISSED_REPORTS = 3
-GRACE_MS = 2_000
 _TRIPS = (b"trips", b"trip_milliseconds")
-SHOWN_FIELDS = ["version", "seen", "interval", "sdk", "host", "pid", "leaving"]
+
+
+class EvidenceStore:
+    """What instances counted of the releases of every environment."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def add_report(self, project: str, environment: str, report: Report) -> int:
+        """Add a report to the totals of its releases; return the environment's version.
+
+        Raises:
+            InstanceForgotten: the report continues a count that the store no longer has.
+        """
+        report = self._without_unused_values(project, environment, report)
+        names, argument = _plan_report(project, environment, report)
+        answer = self._connection.run_script("report", names, [argument])
+        if answer[0] == b"forgotten":
+            raise InstanceForgotten(
+                "The server no longer knows this instance. Continue with a new instance id and "
+                "report only what was never acknowledged."
+            )
+        return int(answer[1])
+
+    def totals(self, project: str, environment: str, release: str) -> Evidence:
+        """Return a release's totals at one moment, without its values."""
+        key = keys.evidence(project, environment, release)
+        return _decode_evidence(self._connection.read("HGETALL", key))
+
+    def totals_many(
+        self, project: str, environment: str, releases: Iterable[str]
+    ) -> list[Evidence]:
+        """Return the totals of releases without their values, each at one moment."""
+        fields = self._connection.read_many(
+            ("HGETALL", keys.evidence(project, environment, release)) for release in releases
+        )
+        return [_decode_evidence(each) for each in fields]
+
+    def values(
+        self, project: str, environment: str, release: str, step: int
+    ) -> tuple[GroupValues, ...]:
+        """Return the values of one step of a release."""
+        key = keys.values(project, environment, release, step)
+        return _decode_values(self._connection.read("HGETALL", key), step)
+
+    def forget_values(
+        self, project: str, environment: str, release: str, steps: Iterable[int]
+    ) -> None:
+        """Delete the values of these steps of a release."""
+        names = [keys.values(project, environment, release, step) for step in steps]
+        if names:
+            self._connection.write("UNLINK", *names)
+
+    def _without_unused_values(self, project: str, environment: str, report: Report) -> Report:
+        if not report.values:
+            return report
+        ids = list(dict.fromkeys(id for id, _ in report.values))
+        stored = self._connection.read(
+            "HMGET", keys.documents(project, Kind.RELEASE, environment), *ids
+        )
+        releases = {
+            id: documents.decode(Kind.RELEASE, value).document
+            for id, value in zip(ids, stored, strict=True)
+            if value is not None
+        }
+        return replace(report, values=values_used_by_checks(report.values, releases))
 
 
 def values_used_by_checks(
@@ -47,8 +113,6 @@ def values_used_by_checks(
 
     Without the others, what is kept of a release has a bound, whatever is reported.
     """
-    if not values:
-        return ()
     used = {
         (id, release.step, opening.stage, measure)
         for id, release in releases.items()
@@ -62,8 +126,7 @@ def values_used_by_checks(
     )
 
 
-def plan_report(project: str, environment: str, report: Report) -> tuple[list[str], bytes]:
-    """Return the keys and the argument of the report script."""
+def _plan_report(project: str, environment: str, report: Report) -> tuple[list[str], bytes]:
     parts = (*report.counts, *report.failing, *report.values, *report.trips)
     ids = list(dict.fromkeys(id for id, _ in parts))
     numbers = {id: number for number, id in enumerate(ids, 1)}
@@ -135,8 +198,7 @@ def _prefix(id: ReleaseId, group: GroupCounts | FailingUsers | GroupValues, arm:
     return f"{id}|{group.step}|{group.stratum}|{arm}|"
 
 
-def read_evidence(fields: dict[bytes, bytes]) -> Evidence:
-    """Return a release's totals from the hash that holds them."""
+def _decode_evidence(fields: dict[bytes, bytes]) -> Evidence:
     arms: dict[tuple[int, int], dict[str, dict[str, int]]] = defaultdict(
         lambda: {"control": {}, "treatment": {}}
     )
@@ -157,8 +219,7 @@ def read_evidence(fields: dict[bytes, bytes]) -> Evidence:
     return Evidence(generation, readings, Trips(*trips.values()))
 
 
-def read_values(fields: dict[bytes, bytes], step: int) -> tuple[GroupValues, ...]:
-    """Return the values of one step of a release from the hash that holds them."""
+def _decode_values(fields: dict[bytes, bytes], step: int) -> tuple[GroupValues, ...]:
     arms: dict[tuple[int, str], dict[str, dict[int, int]]] = defaultdict(
         lambda: {"control": {}, "treatment": {}}
     )
@@ -174,53 +235,4 @@ def read_values(fields: dict[bytes, bytes], step: int) -> tuple[GroupValues, ...
             tuple(sorted(both["treatment"].items())),
         )
         for (stratum, measure), both in sorted(arms.items())
-    )
-
-
-def read_instance(id: str, values: list[bytes | None], now_ms: int) -> Instance | None:
-    """Return an instance from its hash's ``SHOWN_FIELDS``; None when it has expired."""
-    if values[0] is None:
-        return None
-    version, seen, interval, sdk, host, pid, leaving = (value or b"0" for value in values)
-    seen_ms, seconds, left = int(seen), float(interval), leaving == b"1"
-    recent = now_ms - seen_ms <= MISSED_REPORTS * seconds * 1000 + GRACE_MS
-    return Instance(
-        id=id,
-        version=int(version),
-        seen_ms=seen_ms,
-        interval=seconds,
-        sdk=sdk.decode(),
-        host=host.decode(),
-        pid=int(pid),
-        live=recent and not left,
-        left=left,
-    )
-
-
-def kill_receipt(
-    kill: bytes, flag: str, receipts: dict[bytes, bytes], instances: list[Instance]
-) -> KillReceipt:
-    """Return how many live instances have applied a kill.
-
-    Args:
-        kill: ``version at_ms``, as the store holds it.
-        flag: the flag that was killed.
-        receipts: the environment's receipts.
-        instances: all instances of the environment.
-    """
-    version, at_ms = (int(part) for part in kill.split())
-    elapsed = {
-        field.decode().rpartition("|")[2]: int(value)
-        for field, value in receipts.items()
-        if field.decode().rpartition("|")[0] == flag
-    }
-    live = [instance for instance in instances if instance.live]
-    applied = [instance for instance in live if instance.version >= version]
-    return KillReceipt(
-        version=version,
-        at_ms=at_ms,
-        live=len(live),
-        applied=len(applied),
-        waiting=tuple(instance.id for instance in live if instance.version < version),
-        elapsed_ms=tuple(elapsed[each.id] for each in applied if each.id in elapsed),
     )

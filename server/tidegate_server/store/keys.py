@@ -1,8 +1,8 @@
-"""The names of everything in the store.
+"""The names of all keys in the store.
 
-All keys of a project share one hash tag, so one script can change several of them on a
-Cluster too; a flag's variants belong to the project, which is why the tag is the
-project's and not the environment's.
+All keys of a project share one hash tag, so that one script could change several of them on a
+Cluster. The tag names the project and not the environment, because a flag's variants belong to
+the project.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from tidegate_server.domain.change import Address, Kind
 
 SERVER = ""
-"""The scope of what belongs to no project: projects themselves, tokens."""
+"""The scope of documents outside of projects: the projects themselves, and tokens."""
 
 _SERVER_TAG = "/server"
 
@@ -20,7 +20,7 @@ def _key(scope: str, *parts: str) -> str:
 
 
 def documents(scope: str, kind: Kind, environment: str = "") -> str:
-    """The hash of all documents of a kind, in an environment where the kind has one."""
+    """The hash of all documents of a kind; of one environment, if the kind belongs to one."""
     return _key(scope, kind.value, environment) if environment else _key(scope, kind.value)
 
 
@@ -30,7 +30,7 @@ def documents_at(scope: str, address: Address) -> str:
 
 
 def deleted(scope: str) -> str:
-    """The highest revision of all documents of a scope that were deleted, a number."""
+    """The highest revision of a scope's deleted documents, a number."""
     return _key(scope, "deleted")
 
 
@@ -60,7 +60,7 @@ def receipts(project: str, environment: str) -> str:
 
 
 def instance(project: str, environment: str, id: str) -> str:
-    """One SDK instance: what it is, and the totals it last reported; a hash."""
+    """One SDK instance: its description and the totals it last reported; a hash."""
     return _key(project, "instance", environment, id)
 
 
@@ -75,17 +75,17 @@ def evidence(project: str, environment: str, release: str) -> str:
 
 
 def values(project: str, environment: str, release: str, step: int) -> str:
-    """How values are distributed in one step of a release: ``stratum|arm|measure|bucket``."""
+    """The histograms of one step of a release, a hash: ``stratum|arm|measure|bucket``."""
     return _key(project, "values", environment, release, str(step))
 
 
 def failing(project: str, environment: str, release: str) -> str:
-    """The users who failed in the release's present generation, a set."""
+    """The failing users of the release's current generation, a set."""
     return _key(project, "failing", environment, release)
 
 
 def failing_filter(project: str, environment: str, release: str) -> str:
-    """What remembers failing users beyond the set's room, a bitmap."""
+    """A Bloom filter of the failing users that the set has no room for, a bitmap."""
     return _key(project, "failing-filter", environment, release)
 
 
@@ -95,22 +95,22 @@ def ledger(project: str, environment: str, release: str) -> str:
 
 
 def message_counter(project: str) -> str:
-    """How many messages the project's webhooks were sent ever, a counter."""
+    """How many messages the project's webhooks were ever sent, a counter."""
     return _key(project, "messages")
 
 
 def queue(project: str, webhook: str) -> str:
-    """Messages that wait for a webhook by when they are due, a sorted set."""
+    """The messages that wait for a webhook, a sorted set by when they are due."""
     return _key(project, "queue", webhook)
 
 
 def deliveries(project: str, webhook: str) -> str:
-    """A webhook's messages, waiting and settled, a hash by their ids."""
+    """A webhook's messages, waiting and settled, a hash by id."""
     return _key(project, "deliveries", webhook)
 
 
-def of_webhook(project: str, webhook: str) -> tuple[str, ...]:
-    """Everything that is kept for a webhook beside its document."""
+def webhook_keys(project: str, webhook: str) -> tuple[str, ...]:
+    """Return the keys of everything stored for a webhook except its document."""
     return (queue(project, webhook), deliveries(project, webhook), settled(project, webhook))
 
 
@@ -120,12 +120,12 @@ def settled(project: str, webhook: str) -> str:
 
 
 def hook_calls(project: str, hook: str) -> str:
-    """How often a hook was called in the present span of time, a counter that expires."""
+    """How often a hook was called in the current period, a counter that expires."""
     return _key(project, "hook-calls", hook)
 
 
 def heard_alerts(project: str, hook: str) -> str:
-    """The alerts that a hook has acted on by when it did, a sorted set."""
+    """The alerts that a hook has acted on, a sorted set by time."""
     return _key(project, "heard", hook)
 
 

@@ -9,14 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 import msgspec
-import redis
-from redis.commands.core import Script
 
 from tidegate_server.domain.release_events import ReleaseEvent
-from tidegate_server.store import connection, documents, keys
+from tidegate_server.store import documents, keys
+from tidegate_server.store.connection import Connection
 
 MAX_SETTLED = 200
 """How many delivered and given up messages are kept for each webhook."""
@@ -67,65 +65,40 @@ class Delivery:
 
 
 class Outbox:
-    """The messages of every project's webhooks.
+    """The messages of every project's webhooks."""
 
-    Args:
-        client: the store's client.
-        settle: the script that records the result of an attempt.
-    """
-
-    def __init__(self, client: redis.Redis, settle: Script) -> None:
-        self._client = client
-        self._settle = settle
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
 
     def due(self, project: str, webhooks: Iterable[str], now_ms: int) -> dict[str, Delivery]:
         """Return, for each webhook that has one, the message that has been due for longest."""
-        wanted = list(webhooks)
-        if not wanted:
-            return {}
-
-        def read_first() -> list[Any]:
-            pipe = self._client.pipeline(transaction=False)
-            for webhook in wanted:
-                pipe.zrange(
-                    keys.queue(project, webhook),
-                    "-inf",
-                    now_ms,
-                    byscore=True,
-                    offset=0,
-                    num=1,
-                    withscores=True,
-                )
-            return list(pipe.execute())
-
-        members = zip(wanted, connection.read(read_first), strict=True)
-        first = {webhook: found[0] for webhook, found in members if found}
-        records = self._records([(project, webhook, id) for webhook, (id, _) in first.items()])
+        names = list(webhooks)
+        options = ("-inf", now_ms, "BYSCORE", "LIMIT", 0, 1, "WITHSCORES")
+        members = self._connection.read_many(
+            ("ZRANGE", keys.queue(project, webhook), *options) for webhook in names
+        )
+        first = {name: found for name, found in zip(names, members, strict=True) if found}
+        values = self._connection.read_many(
+            ("HGET", keys.deliveries(project, webhook), id) for webhook, (id, _) in first.items()
+        )
         return {
-            webhook: Delivery(id.decode(), record, int(due_ms))
-            for (webhook, (id, due_ms)), record in zip(first.items(), records, strict=True)
-            if record is not None
+            webhook: Delivery(id.decode(), _record(value), int(due_ms))
+            for (webhook, (id, due_ms)), value in zip(first.items(), values, strict=True)
+            if value is not None
         }
 
     def waiting(self, project: str, webhook: str) -> int:
         """Return how many messages wait for a webhook."""
-        return int(connection.read(lambda: self._client.zcard(keys.queue(project, webhook))))
+        return int(self._connection.read("ZCARD", keys.queue(project, webhook)))
 
     def oldest(self, project: str, webhook: str, beyond: int) -> list[Delivery]:
         """Return the oldest waiting messages: those beyond the newest ``beyond``."""
         waiting = self.waiting(project, webhook)
         if waiting <= beyond:
             return []
-        queue = keys.queue(project, webhook)
-        queued: Any = connection.read(lambda: self._client.zrange(queue, 0, -1))
+        queued = self._connection.read("ZRANGE", keys.queue(project, webhook), 0, -1)
         # Ids begin with their time, so the smallest are the oldest.
-        ids = sorted(queued)[: waiting - beyond]
-        records = self._records([(project, webhook, id) for id in ids])
-        return [
-            Delivery(id.decode(), record, None)
-            for id, record in zip(ids, records, strict=True)
-            if record is not None
-        ]
+        return self._deliveries(project, webhook, sorted(queued)[: waiting - beyond])
 
     def record_outcome(
         self,
@@ -149,11 +122,10 @@ class Outbox:
         """
         retry = "" if retry_in_ms is None else str(retry_in_ms)
         return bool(
-            connection.write(
-                lambda: self._settle(
-                    keys=list(keys.of_webhook(project, webhook)),
-                    args=[id, documents.encode(record), retry, MAX_SETTLED],
-                )
+            self._connection.run_script(
+                "record_delivery",
+                keys.webhook_keys(project, webhook),
+                [id, documents.encode(record), retry, MAX_SETTLED],
             )
         )
 
@@ -161,8 +133,7 @@ class Outbox:
         self, project: str, webhook: str, before: str | None, limit: int
     ) -> tuple[list[Delivery], str | None]:
         """Return messages of a webhook, the latest first, and the cursor of the next page."""
-        deliveries_key = keys.deliveries(project, webhook)
-        ids: Any = connection.read(lambda: self._client.hkeys(deliveries_key))
+        ids: list[bytes] = self._connection.read("HKEYS", keys.deliveries(project, webhook))
         older = sorted((id for id in ids if before is None or id.decode() < before), reverse=True)
         ids_on_page = older[:limit]
         deliveries = self._deliveries(project, webhook, ids_on_page)
@@ -172,32 +143,17 @@ class Outbox:
     def _deliveries(self, project: str, webhook: str, ids: Sequence[bytes]) -> list[Delivery]:
         if not ids:
             return []
-
-        def read_records_and_times() -> list[Any]:
-            pipe = self._client.pipeline(transaction=True)
-            pipe.hmget(keys.deliveries(project, webhook), ids)
-            pipe.zmscore(keys.queue(project, webhook), [id.decode() for id in ids])
-            return list(pipe.execute())
-
-        values, due_times = connection.read(read_records_and_times)
+        values, due_times = self._connection.read_many(
+            [
+                ("HMGET", keys.deliveries(project, webhook), *ids),
+                ("ZMSCORE", keys.queue(project, webhook), *ids),
+            ],
+            atomic=True,
+        )
         return [
             Delivery(id.decode(), _record(value), None if due_ms is None else int(due_ms))
             for id, value, due_ms in zip(ids, values, due_times, strict=True)
             if value is not None
-        ]
-
-    def _records(self, ids: Sequence[tuple[str, str, bytes]]) -> list[DeliveryRecord | None]:
-        if not ids:
-            return []
-
-        def read_records() -> list[Any]:
-            pipe = self._client.pipeline(transaction=False)
-            for project, webhook, id in ids:
-                pipe.hget(keys.deliveries(project, webhook), id.decode())
-            return list(pipe.execute())
-
-        return [
-            None if value is None else _record(value) for value in connection.read(read_records)
         ]
 
 

@@ -38,7 +38,7 @@ class Backend:
     def close(self) -> None:
         """End every stream and service, so that the worker can stop. Idempotent."""
         self.streams.close()
-        self.store.feed().close()
+        self.store.change_feed.close()
         for function in self._close_functions:
             function()
 

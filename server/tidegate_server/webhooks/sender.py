@@ -73,7 +73,7 @@ class WebhookSender:
         self, store: Store, secret_key: bytes, settings: DeliverySettings | None = None
     ) -> None:
         self._store = store
-        self._outbox = store.outbox()
+        self._outbox = store.outbox
         self._secret_key = secret_key
         self._settings = settings or DeliverySettings()
         self._threads = BoundedThreads("tidegate-webhooks", max_per_key=1, max_total=MAX_THREADS)

@@ -36,5 +36,5 @@ def list_server_audit(page: PageRequest) -> Response:
 
 
 def _entries(scope: str, page: PageRequest) -> Response:
-    entries, following = backend().store.audit(scope, log_position(page), page.limit)
+    entries, following = backend().store.logs.audit(scope, log_position(page), page.limit)
     return responses.page(AuditPage(), entries, encode_cursor(following))

@@ -88,7 +88,7 @@ def _act_on_flag(
     id = release.id if release is not None else None
     target = "kill" if hook.action is HookAction.KILL else str(id)
     episodes = [f"{episode} {flag} {target}" for episode in alert.episodes]
-    if store.alerts().heard(project, hook.id, episodes):
+    if store.heard_alerts.heard(project, hook.id, episodes):
         return FlagOutcome(flag, False, "The hook has already acted on this alert.", id)
     reason = f"Alert: {alert.summary}"
     try:
@@ -100,7 +100,7 @@ def _act_on_flag(
         outcome = FlagOutcome(flag, False, refused.message, id)
         if release is not None and release.state is State.DRAFT:
             return outcome  # Nothing is open yet. Once it is, the alert may act.
-    store.alerts().note(project, hook.id, episodes, store.now_ms())
+    store.heard_alerts.remember(project, hook.id, episodes, store.now_ms())
     return outcome
 
 

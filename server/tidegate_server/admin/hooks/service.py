@@ -72,7 +72,7 @@ def authenticate_hook(
     hook: Hook = stored.document
     if not token_secrets.secret_matches(secret_key, presented_secret, hook.digest):
         raise Unauthenticated(UNAUTHENTICATED)
-    if store.alerts().count_call(project, id, CALL_LIMIT_SECONDS) > CALL_LIMIT:
+    if store.heard_alerts.count_call(project, id, CALL_LIMIT_SECONDS) > CALL_LIMIT:
         raise TooManyAlerts(
             f"Hook {hook.name} was called more than {CALL_LIMIT} times in "
             f"{CALL_LIMIT_SECONDS} seconds; let the monitoring system group its alerts."

@@ -22,5 +22,5 @@ def list_instances(page: PageRequest, project: str, environment: str) -> Respons
     """List the SDK instances that reported within the last day."""
     store = backend().store
     read_environment(store, project, environment)
-    instances = {each.id: each for each in store.instances(project, environment)}
+    instances = {each.id: each for each in store.instances.all(project, environment)}
     return responses.page(InstancePage(), *paginate(instances, page))

@@ -39,7 +39,7 @@ def explain_release(store: Store, project: str, environment: str, id: str) -> Ex
         list(_audited_actions(store, project, environment, release, now_ms)),
         _flag_use(store, project, release.flag),
         now_ms,
-        store.evidence(project, environment, id).trips,
+        store.evidence.totals(project, environment, id).trips,
     )
 
 
@@ -47,11 +47,11 @@ def _audited_actions(
     store: Store, project: str, environment: str, release: Release, now_ms: int
 ) -> Iterator[AuditedAction]:
     began_ms = release.started_ms
-    for first in store.ledger_after(project, environment, release.id, None, 1):
+    for first in store.logs.ledger_after(project, environment, release.id, None, 1):
         # A draft is measured before it begins.
         began_ms = min(began_ms, read_entry(first).entry.before.stage_entered_ms)
     until_ms = now_ms if release.ended_ms is None else release.ended_ms + AUDIT_DELAY_MS
-    for each in store.audit_between(project, began_ms, until_ms):
+    for each in store.logs.audit_between(project, began_ms, until_ms):
         if _concerns(each, release, environment):
             yield AuditedAction(each.at_ms, each.actor, each.action, each.reason)
 

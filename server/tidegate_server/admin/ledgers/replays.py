@@ -72,7 +72,7 @@ def replay(
         entries, last = entries + 1, each.id
         del differences[MOST_DIFFERENCES:]
     return ReplayResult(
-        store.ledger_length(project, environment, release),
+        store.logs.ledger_length(project, environment, release),
         entries,
         part,
         tuple(differences),

@@ -33,7 +33,9 @@ def list_ledger(page: PageRequest, project: str, environment: str, release: str)
     """List the decisions of a release with their evidence, the latest first."""
     store = backend().store
     read_document(store, project, Address(Kind.RELEASE, release, environment))
-    entries, following = store.ledger(project, environment, release, log_position(page), page.limit)
+    entries, following = store.logs.ledger(
+        project, environment, release, log_position(page), page.limit
+    )
     return responses.page(LedgerPage(), entries, encode_cursor(following))
 
 

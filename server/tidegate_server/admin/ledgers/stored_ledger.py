@@ -24,7 +24,7 @@ def read_ledger(
     Raises:
         NotPossible: this version cannot read an entry.
     """
-    while page := store.ledger_after(project, environment, release, after, PAGE):
+    while page := store.logs.ledger_after(project, environment, release, after, PAGE):
         yield from map(read_entry, page)
         after = page[-1].id
 

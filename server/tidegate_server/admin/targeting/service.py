@@ -137,7 +137,7 @@ def with_receipt(
 
 
 def _kill_receipt(store: Store, project: str, environment: str, flag: str) -> Receipt | None:
-    times = store.kill_receipt(project, environment, flag)
+    times = store.instances.kill_receipt(project, environment, flag)
     if times is None:
         return None
     elapsed_ms = sorted(times.elapsed_ms)

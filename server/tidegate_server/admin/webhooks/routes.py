@@ -104,5 +104,5 @@ def list_deliveries(page: PageRequest, project: str, webhook: str) -> Response:
     """List a webhook's deliveries, the latest first: those that wait and the last that ended."""
     store = backend().store
     read_document(store, project, webhook_address(webhook))
-    deliveries, following = store.outbox().page(project, webhook, page.after or None, page.limit)
+    deliveries, following = store.outbox.page(project, webhook, page.after or None, page.limit)
     return responses.page(DeliveryPage(), deliveries, encode_cursor(following))
