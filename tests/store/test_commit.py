@@ -149,7 +149,9 @@ class TestAStaleChange:
         address = Address(Kind.TARGETING, "checkout", PRODUCTION)
         with pytest.raises(StaleRevision) as refused:
             store.commit(change(Guard(address, 3)))
-        assert refused.value.message.startswith("The targeting 'checkout' in production was deleted")
+        assert refused.value.message.startswith(
+            "The targeting 'checkout' in production was deleted"
+        )
 
 
 class TestOneCommit:
