@@ -106,7 +106,7 @@ class StageExit:
     def _missing(self) -> list[str]:
         """Return what time, samples and the checks still need."""
         policy = self.release.policy
-        stage = policy.stages[self.release.stage - 1]
+        stage = self.release.current_stage
         needed_ms = policy.bake_ms if self._is_last_stage else stage.min_duration_ms
         compared = self.window.has_control
         missing = [
@@ -126,7 +126,7 @@ class StageExit:
         return missing
 
     def _is_overdue(self) -> bool:
-        longest = self.release.policy.stages[self.release.stage - 1].max_duration_ms
+        longest = self.release.current_stage.max_duration_ms
         return longest is not None and self._elapsed_ms >= longest
 
     def _overdue_reason(self) -> str:
@@ -158,7 +158,7 @@ class StageExit:
 
     def _await_approval(self) -> Verdict | None:
         release = self.release
-        gate = release.policy.stages[release.stage - 1].approval
+        gate = release.current_stage.approval
         if gate is None or is_approved(release):
             return None
         approvals = "approval" if gate.count == 1 else "approvals"

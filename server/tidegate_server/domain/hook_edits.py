@@ -17,7 +17,7 @@ from tidegate_server.domain.project_documents import (
 )
 from tidegate_server.errors import FieldProblem
 
-MOST_FLAGS = 100
+MAX_FLAGS = 100
 
 
 def hook_address(id: str) -> Address:
@@ -80,8 +80,8 @@ def _hook_problems(documents: ProjectDocuments, hook: Hook) -> Iterator[FieldPro
         yield FieldProblem(
             "/environment", f"There is no environment {hook.environment!r}; there are {known}."
         )
-    if not 1 <= len(hook.flags) <= MOST_FLAGS:
-        yield FieldProblem("/flags", f"A hook acts on 1 to {MOST_FLAGS} flags; name them.")
+    if not 1 <= len(hook.flags) <= MAX_FLAGS:
+        yield FieldProblem("/flags", f"A hook acts on 1 to {MAX_FLAGS} flags; name them.")
     yield from duplicate_problems(hook.flags, "/flags/{}", "entries for")
     for index, flag in enumerate(hook.flags):
         if flag not in documents.flags:

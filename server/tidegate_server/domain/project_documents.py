@@ -37,7 +37,7 @@ class ProjectDocuments:
     releases: Mapping[str, Mapping[str, Stored]] = field(default_factory=dict)
 
     def get(self, address: Address) -> Stored | None:
-        """Return the document of the whole project at an address; None: it does not exist."""
+        """Return the document at an address that has no environment, or None."""
         documents = {
             Kind.ENVIRONMENT: self.environments,
             Kind.FLAG: self.flags,
@@ -50,32 +50,35 @@ class ProjectDocuments:
 
     def flag(self, key: str) -> Stored:
         """Return a flag's definition; raises ``NotFound``."""
-        return self._get(self.flags, "flag", key)
+        return self._require(Address(Kind.FLAG, key))
 
     def segment(self, key: str) -> Stored:
         """Return a segment; raises ``NotFound``."""
-        return self._get(self.segments, "segment", key)
+        return self._require(Address(Kind.SEGMENT, key))
 
     def policy(self, key: str) -> Stored:
         """Return a policy; raises ``NotFound``."""
-        return self._get(self.policies, "policy", key)
+        return self._require(Address(Kind.POLICY, key))
 
     def webhook(self, key: str) -> Stored:
         """Return a webhook; raises ``NotFound``."""
-        return self._get(self.webhooks, "webhook", key)
+        return self._require(Address(Kind.WEBHOOK, key))
 
     def hook(self, id: str) -> Stored:
         """Return a hook; raises ``NotFound``."""
-        return self._get(self.hooks, "hook", id)
+        return self._require(Address(Kind.HOOK, id))
 
     def environment(self, key: str) -> Stored:
         """Return an environment; raises ``NotFound``."""
-        return self._get(self.environments, "environment", key)
+        return self._require(Address(Kind.ENVIRONMENT, key))
 
-    def _get(self, documents: Mapping[str, Stored], kind: str, key: str) -> Stored:
-        if key not in documents:
-            raise NotFound(f"There is no {kind} {key!r} in project {self.project!r}.")
-        return documents[key]
+    def _require(self, address: Address) -> Stored:
+        stored = self.get(address)
+        if stored is None:
+            raise NotFound(
+                f"There is no {address.kind} {address.key!r} in project {self.project!r}."
+            )
+        return stored
 
     def targeting(self, environment: str, flag: str) -> Stored:
         """Return a flag's targeting in an environment; raises ``NotFound``."""

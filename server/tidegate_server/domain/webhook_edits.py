@@ -28,7 +28,7 @@ from tidegate_server.domain.webhooks import (
 from tidegate_server.errors import FieldProblem, NotPossible
 from tidegate_server.urls import MAX_URL_LENGTH, split_url
 
-MOST_WEBHOOKS = 100
+MAX_WEBHOOKS = 100
 
 
 def put_webhook(
@@ -50,8 +50,8 @@ def put_webhook(
             retiring_id=present.retiring_id,
             retires_ms=present.retires_ms,
         )
-    elif len(documents.webhooks) >= MOST_WEBHOOKS:
-        raise NotPossible(f"A project has at most {MOST_WEBHOOKS} webhooks; delete one first.")
+    elif len(documents.webhooks) >= MAX_WEBHOOKS:
+        raise NotPossible(f"A project has at most {MAX_WEBHOOKS} webhooks; delete one first.")
     raise_problems(f"webhook {webhook.key}", _webhook_problems(webhook))
     cannot_answer = before is not None and webhook.format is Format.SLACK
     if cannot_answer:

@@ -141,7 +141,7 @@ def _next_state(proposal: Proposal) -> Mapping[str, Any]:
         "action": proposal.action,
         "state": str(then.state),
         "stage": then.stage,
-        "stage_name": then.policy.stages[then.stage - 1].name,
+        "stage_name": then.current_stage.name,
         "percentage": then.open_percentage,
     }
 

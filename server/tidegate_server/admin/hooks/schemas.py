@@ -10,7 +10,7 @@ from marshmallow import INCLUDE, Schema, fields, post_load
 from tidegate_server.admin.hooks.alert_payloads import AlertStatus
 from tidegate_server.documents.fields import BoundedList, BoundedString, Instant, Key, StrictBoolean
 from tidegate_server.documents.strict_schema import DataclassSchema, Strict
-from tidegate_server.domain.hook_edits import MOST_FLAGS
+from tidegate_server.domain.hook_edits import MAX_FLAGS
 from tidegate_server.domain.hooks import AlertKind, Hook, HookAction
 from tidegate_server.web.document_schemas import StoredAnswer, page_schema
 
@@ -38,7 +38,7 @@ class HookFields(Strict):
         Key(),
         required=True,
         min_items=1,
-        max_items=MOST_FLAGS,
+        max_items=MAX_FLAGS,
         metadata={"description": "the flags that it acts on"},
     )
     enabled = StrictBoolean(
