@@ -14,7 +14,7 @@ NAMES = ("standard", "careful", "hotfix", "dark-launch")
 
 
 def is_shipped(name: str) -> bool:
-    """Whether a policy of this name comes with Tidegate."""
+    """Return whether a policy of this name comes with Tidegate."""
     return name in NAMES
 
 

@@ -114,7 +114,7 @@ class WebhookMessage:
 
 @dataclass(frozen=True, slots=True)
 class EvidenceGeneration:
-    """Count the release's failing users anew (for a new epoch or attempt)."""
+    """Count the release's failing users from zero (for a new epoch or attempt)."""
 
     environment: str
     release: str

@@ -52,7 +52,7 @@ class Operator(StrEnum):
         return self in (Operator.AT_MOST, Operator.BELOW)
 
     def holds(self, value: float, threshold: float) -> bool:
-        """Whether a value is healthy."""
+        """Return whether a value is healthy."""
         match self:
             case Operator.AT_MOST:
                 return value <= threshold

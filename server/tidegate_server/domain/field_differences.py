@@ -7,7 +7,7 @@ from typing import Any
 
 
 def same(one: object, other: object) -> bool:
-    """Whether two values are the same JSON.
+    """Return whether two values are the same JSON.
 
     In Python ``True`` equals 1, also inside a variant's value.
     """

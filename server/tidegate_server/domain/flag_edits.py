@@ -208,7 +208,7 @@ def edit_targeting(
 def _compared_value_changed(
     before: FlagDefinition, after: FlagDefinition, release: Release
 ) -> bool:
-    """Whether the value of a release's control or treatment changed."""
+    """Return whether the value of a release's control or treatment changed."""
     old, new = _values(before), _values(after)
     return any(not same(old[key], new[key]) for key in (release.control, release.treatment))
 

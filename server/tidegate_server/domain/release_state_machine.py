@@ -162,7 +162,7 @@ def approve(release: Release, approval: Approval, *, by: Initiator = PERSON) -> 
 
 
 def is_approved(release: Release) -> bool:
-    """Whether the present stage has all the approvals that its policy requires."""
+    """Return whether the present stage has all the approvals that its policy requires."""
     gate = release.current_stage.approval
     return gate is None or len(release.approvals) >= gate.count
 
