@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.world import World
+from tests.end_to_end.deployment import Deployment
 
 
 @pytest.fixture
-def world() -> Iterator[World]:
-    folder = Path(tempfile.mkdtemp())  # short, because a unix socket's path has to be
-    world = World(folder)
+def deployment() -> Iterator[Deployment]:
+    folder = Path(tempfile.mkdtemp())  # short, because the path of a Unix socket has a limit
+    deployment = Deployment(folder)
     try:
-        yield world
+        yield deployment
     finally:
-        world.close()
+        deployment.close()
         shutil.rmtree(folder, ignore_errors=True)

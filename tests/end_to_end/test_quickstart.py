@@ -1,4 +1,4 @@
-"""The quickstart, interrupted by a signal; ``.ci/run`` runs it to the end."""
+"""The quickstart, interrupted by a signal. ``.ci/run`` runs a whole quickstart."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.child_processes import runs
-from tests.end_to_end.world import descendants
+from tests.end_to_end.deployment import descendants
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -37,14 +37,13 @@ def test_a_signal_ends_every_process_and_removes_the_folder(
             if "started 20,000 visitors" in line:
                 break
         started = [pid for pid, _ in descendants(quickstart.pid)]
-        assert (
-            len(started) >= 8
-        )  # supervisor, Valkey, gunicorn twice, workers, policy job, visitors
+        # The supervisor, Valkey, two gunicorns and their workers, the policy job, the visitors.
+        assert len(started) >= 8
         quickstart.send_signal(number)
-        rest, _ = quickstart.communicate(timeout=60)
+        output, _ = quickstart.communicate(timeout=60)
     finally:
         quickstart.kill()
-    assert "Stopping." in rest
+    assert "Stopping." in output
     assert quickstart.returncode == 130
     assert [pid for pid in started if runs(pid)] == []
     assert list(tmp_path.iterdir()) == []

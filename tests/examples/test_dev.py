@@ -15,7 +15,7 @@ import pytest
 
 from examples.shop.dev import affected
 from examples.shop.processes import free_port
-from tests.end_to_end.world import descendants
+from tests.end_to_end.deployment import descendants
 from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -23,7 +23,7 @@ from tidegate_server.store.embedded import EmbeddedValkey
 from examples.shop.processes import free_port
 from tests.cli.calls import Result, Tidegate
 from tests.cli.conftest import RunningServer
-from tests.end_to_end.world import descendants
+from tests.end_to_end.deployment import descendants
 from tests.processes.test_settings import SETTINGS
 
 

@@ -1,4 +1,4 @@
-"""A server, an application and callers that know what really happened: all real processes."""
+"""A server, an application and its callers, all in real processes."""
 
 from __future__ import annotations
 
@@ -18,84 +18,80 @@ from examples.shop.processes import Processes, free_port
 ROOT = Path(__file__).resolve().parents[2]
 TOKEN = "tg_admin_world_0123456789abcdefghijklmnop"
 CALLERS = 4
-PAUSE = 0.008
-PATIENCE = 120.0
+PAUSE_SECONDS = 0.008
+PATIENCE_SECONDS = 120.0
 
-Count = dict[str, tuple[int, int]]
-"""For each variant: operations that ended, and how many of them with an error."""
+Counts = dict[str, tuple[int, int]]
+"""For each variant: the operations that ended, and how many of them failed."""
 
 
 class Callers:
-    """Threads that call the application all the time and keep what its answers say."""
+    """Threads that call the application continuously and count its responses."""
 
     def __init__(self, url: str) -> None:
         self.lost = 0
         self._url = url
-        self._answers: Counter[tuple[str, str, bool]] = Counter()
+        self._responses: Counter[tuple[str, str, bool]] = Counter()
         self._lock = threading.Lock()
-        self._may_call = threading.Event()
+        self._running = threading.Event()
         self._stop = threading.Event()
         self._busy = [threading.Lock() for _ in range(CALLERS)]
-        self._threads = [
-            threading.Thread(target=self._call_on, args=(busy,)) for busy in self._busy
-        ]
+        self._threads = [threading.Thread(target=self._run, args=(busy,)) for busy in self._busy]
 
     def start(self) -> None:
-        self._may_call.set()
+        self._running.set()
         for thread in self._threads:
             thread.start()
 
     def pause(self) -> None:
-        """After this every call has got its answer, and no further one is made."""
-        self._may_call.clear()
+        """Start no more calls, and return when every call has its response."""
+        self._running.clear()
         for busy in self._busy:
             with busy:
                 pass
 
     def resume(self) -> None:
-        self._may_call.set()
+        self._running.set()
 
     def stop(self) -> None:
         self._stop.set()
-        self._may_call.set()
+        self._running.set()
         for thread in self._threads:
             if thread.is_alive():
                 thread.join()
 
-    def seen(self, release: str) -> Count:
-        """What the answers say of a release."""
+    def counts(self, release: str) -> Counts:
+        """Return the counts of a release according to the responses."""
         with self._lock:
+            failed = {variant: self._responses[release, variant, True] for variant in ("off", "on")}
             return {
-                variant: (
-                    self._answers[release, variant, False] + self._answers[release, variant, True],
-                    self._answers[release, variant, True],
-                )
-                for variant in ("off", "on")
+                variant: (self._responses[release, variant, False] + errors, errors)
+                for variant, errors in failed.items()
             }
 
-    def _call_on(self, busy: threading.Lock) -> None:
+    def _run(self, busy: threading.Lock) -> None:
         dice = random.Random()
         http = urllib3.PoolManager(retries=False, timeout=10.0)
-        while not self._stop.wait(PAUSE):
-            self._may_call.wait()
+        while not self._stop.wait(PAUSE_SECONDS):
+            self._running.wait()
             with busy:
-                if self._may_call.is_set():
+                if self._running.is_set():
                     self._call(http, f"visitor=user-{dice.randrange(20_000)}")
 
     def _call(self, http: urllib3.PoolManager, cookie: str) -> None:
         try:
-            answer = http.request("GET", f"{self._url}/work", headers={"Cookie": cookie})
+            response = http.request("GET", f"{self._url}/work", headers={"Cookie": cookie})
         except urllib3.exceptions.HTTPError:
             with self._lock:
                 self.lost += 1
             return
-        said = (answer.headers["Release"], answer.headers["Variant"], answer.status >= 500)
+        headers = response.headers
         with self._lock:
-            self._answers[said] += 1
+            self._responses[headers["Release"], headers["Variant"], response.status >= 500] += 1
 
 
-class World:
-    """Everything that one test needs, in one folder.
+class Deployment:
+    """A server, an application and its callers, with their data in one folder.
 
     Args:
         folder: for data and logs.
@@ -108,6 +104,7 @@ class World:
         self.admin = Admin(self.url, TOKEN)
         self.callers = Callers(self.application_url)
         self._folder = folder
+        self._broken = folder / "broken"
 
     def start_server(self) -> None:
         self.processes.start(
@@ -124,7 +121,7 @@ class World:
         self.processes.wait_for("the server is ready", self.admin.ready)
 
     def start_application(
-        self, app: str = "tests.end_to_end.counted:app", *, workers: str = "gthread"
+        self, app: str = "tests.end_to_end.checkout_app:app", *, workers: str = "gthread"
     ) -> None:
         self.processes.start(
             "application",
@@ -138,15 +135,20 @@ class World:
                 "TIDEGATE_URL": self.url,
                 "TIDEGATE_TOKEN": self.admin.sdk_token("application"),
                 "PYTHONPATH": str(ROOT),
+                "BROKEN": str(self._broken),
             },
         )
-        # The process that they are forked from loaded the application too.
+        # The third instance is gunicorn's main process, which loads the application and forks.
         self.processes.wait_for("both workers report", lambda: self.admin.live_instances() == 3)
+
+    def break_treatment(self) -> None:
+        """Let every operation with the treatment fail from now on."""
+        self._broken.touch()
 
     def wait_until(
         self, what: str, release: str, condition: Callable[[ReleaseStatus], bool]
     ) -> None:
-        """Wait for a release to be as it should; a server that is away is waited for, too."""
+        """Wait until a condition on a release holds, even while the server restarts."""
 
         def holds() -> bool:
             try:
@@ -154,22 +156,22 @@ class World:
             except Refused:
                 return False
 
-        self.processes.wait_for(what, holds, PATIENCE)
+        self.processes.wait_for(what, holds, PATIENCE_SECONDS)
 
     def server_process(self, *words: str) -> int:
-        """A process below the supervisor whose command has one of the words."""
+        """Return the id of a process of the server whose command contains one of the words."""
         for pid, command in descendants(self.processes.pid("server")):
             if any(word in command for word in words):
                 return pid
-        raise AssertionError(f"no process of the server looks like {words}")
+        raise AssertionError(f"no process of the server has {words} in its command")
 
     def close(self) -> None:
         self.callers.stop()
         self.processes.stop()
 
 
-def counted(release: ReleaseStatus) -> Count:
-    """What Tidegate says of a release, in the words of ``Callers.seen``."""
+def tidegate_counts(release: ReleaseStatus) -> Counts:
+    """Return the counts of a release according to Tidegate."""
     return {
         "off": (release.control.outcomes, release.control.errors),
         "on": (release.treatment.outcomes, release.treatment.errors),
@@ -177,18 +179,18 @@ def counted(release: ReleaseStatus) -> Count:
 
 
 def descendants(root: int) -> list[tuple[int, str]]:
-    """Every process below one, with its command line."""
-    listed = subprocess.run(
+    """Return the id and command of every process below one."""
+    result = subprocess.run(
         ["ps", "-A", "-ww", "-o", "pid=,ppid=,args="], check=True, capture_output=True, text=True
     )
-    rows = [line.split(None, 2) for line in listed.stdout.splitlines()]
+    rows = [line.split(None, 2) for line in result.stdout.splitlines()]
     children: dict[int, list[tuple[int, str]]] = {}
     for row in rows:
         children.setdefault(int(row[1]), []).append((int(row[0]), row[-1]))
-    found = []
-    waiting = [root]
-    while waiting:
-        for pid, command in children.get(waiting.pop(), []):
-            found.append((pid, command))
-            waiting.append(pid)
-    return found
+    below = []
+    parents = [root]
+    while parents:
+        for pid, command in children.get(parents.pop(), []):
+            below.append((pid, command))
+            parents.append(pid)
+    return below

@@ -1,8 +1,13 @@
-"""An application whose new path works until somebody breaks it; it runs under gunicorn."""
+"""A Flask application under gunicorn that returns each evaluation in the response headers.
+
+The tests compare these responses with what Tidegate counts. Control fails at a low rate. The
+treatment works until the file ``BROKEN`` exists, then it fails always.
+"""
 
 from __future__ import annotations
 
 import os
+import random
 from pathlib import Path
 
 import tidegate
@@ -18,8 +23,12 @@ broken = Path(os.environ["BROKEN"])
 @app.get("/work")
 def work() -> Response:
     details = client.boolean_details("fast-checkout", False)
+    if details.value:
+        fails = broken.exists()
+    else:
+        fails = details.variant == "off" and random.random() < 0.005
     return Response(
-        status=500 if details.value and broken.exists() else 204,
+        status=500 if fails else 204,
         headers={
             "Release": str(details.metadata.get("releaseId", "")),
             "Variant": details.variant or "",

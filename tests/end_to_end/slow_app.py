@@ -1,4 +1,4 @@
-"""An application whose new path is slower and sells less; it runs under gunicorn."""
+"""A Flask application under gunicorn whose treatments are slower and sell less."""
 
 from __future__ import annotations
 

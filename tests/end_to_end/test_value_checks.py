@@ -1,4 +1,4 @@
-"""A slower treatment and one that sells less are closed by themselves; nobody fails in either."""
+"""A slower treatment and one that sells less are rolled back, although neither fails."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import threading
 import urllib3
 
 from examples.shop.plan import boolean_flag
-from tests.end_to_end.world import World
+from tests.end_to_end.deployment import Deployment
 
 CHECKS = {
     "slow-search": {"metric": "latency", "compare": "control", "quantile": 0.9},
@@ -22,9 +22,9 @@ CHECKS = {
 }
 
 
-def test_worse_values_close_a_release(world: World) -> None:
-    admin = world.admin
-    world.start_server()
+def test_worse_values_roll_a_release_back(deployment: Deployment) -> None:
+    admin = deployment.admin
+    deployment.start_server()
     releases = {}
     for flag, check in CHECKS.items():
         admin.create("flags", boolean_flag(flag, ""))
@@ -35,7 +35,7 @@ def test_worse_values_close_a_release(world: World) -> None:
             "checks": [check],
         }
         admin.create("policies", policy)
-    world.start_application("tests.end_to_end.slow_treatment:app")
+    deployment.start_application("tests.end_to_end.slow_app:app")
     for flag in CHECKS:
         releases[flag] = admin.start_release(flag, "on", f"watch-{flag}", "a test").id
 
@@ -46,14 +46,14 @@ def test_worse_values_close_a_release(world: World) -> None:
         dice = random.Random(path)
         while not done.wait(0.005):
             cookie = {"Cookie": f"visitor=user-{dice.randrange(20_000)}"}
-            http.request("GET", f"{world.application_url}{path}", headers=cookie)
+            http.request("GET", f"{deployment.application_url}{path}", headers=cookie)
 
     visitors = [threading.Thread(target=visit, args=(path,)) for path in ("/slow", "/small") * 2]
     for visitor in visitors:
         visitor.start()
     try:
         for flag, release in releases.items():
-            world.wait_until(f"{flag} is closed", release, lambda now: now.ended)
+            deployment.wait_until(f"the release of {flag} ends", release, lambda now: now.ended)
             ended = admin.release(release)
             assert ended.state == "rolled_back"
             assert CHECKS[flag]["metric"] == "latency" or "basket_value" in ended.reason

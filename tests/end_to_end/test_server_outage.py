@@ -1,0 +1,58 @@
+"""A treatment breaks during an outage of the server: each process closes the release locally."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+
+from examples.shop.plan import boolean_flag
+from tests.end_to_end.deployment import Deployment
+from tests.waiting import until
+
+POLICY = {
+    "key": "guarded",
+    "interval": "1s",
+    "stages": [{"percentage": 50, "min_duration": "1h"}, {"percentage": 100}],
+    "local_breaker": True,
+}
+
+
+@pytest.mark.parametrize("workers", ["gthread", pytest.param("gevent", marks=pytest.mark.long)])
+def test_processes_close_a_release_during_an_outage_and_report_it_afterwards(
+    deployment: Deployment, workers: str
+) -> None:
+    admin, callers = deployment.admin, deployment.callers
+    deployment.start_server()
+    admin.create("flags", boolean_flag("fast-checkout", ""))
+    admin.create("policies", POLICY)
+    deployment.start_application(workers=workers)
+    callers.start()
+    release = admin.start_release("fast-checkout", "on", "guarded", "a test").id
+    deployment.wait_until("both arms work", release, lambda now: now.treatment.outcomes > 100)
+
+    os.kill(deployment.processes.pid("server"), signal.SIGKILL)
+    deployment.break_treatment()
+
+    def closed() -> bool:
+        """Return whether in two seconds many calls got control and none the treatment."""
+        before = callers.counts(release)
+        time.sleep(2)
+        after = callers.counts(release)
+        return after["on"] == before["on"] and after["off"][0] > before["off"][0] + 20
+
+    until(closed, "both processes close the release")
+    failed = callers.counts(release)["on"][1]
+    deployment.start_server()
+    deployment.wait_until("the release ends", release, lambda now: now.ended)
+
+    ended = admin.release(release)
+    assert ended.state == "rolled_back", ended.reason
+    assert failed > 0
+    assert callers.lost == 0
+    deployment.processes.wait_for(
+        "both trips are reported",
+        lambda: "closed the release 2 times" in admin.explanation(release)["ending"],
+    )
