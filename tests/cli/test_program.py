@@ -134,10 +134,10 @@ def test_control_characters_in_a_refusal_are_escaped(monkeypatch: pytest.MonkeyP
 
 def test_an_unknown_setting_stops_a_command_but_not_the_kill_switch(checkout: Tidegate) -> None:
     mistaken = checkout.with_variables(TIDEGATE_ENVIROMENT="staging")
-    text = "no setting TIDEGATE_ENVIROMENT"
+    text = "Unknown setting TIDEGATE_ENVIROMENT"
     refused = mistaken.refused("flag", "list", status=2)
     assert text in refused
-    assert "Is TIDEGATE_ENVIRONMENT meant?" in refused
+    assert "Did you mean TIDEGATE_ENVIRONMENT?" in refused
     result = mistaken.run("kill", "checkout")
     assert (result.status, text in result.err) == (0, True)
     assert "killed in production" in result.out

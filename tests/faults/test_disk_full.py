@@ -78,7 +78,7 @@ def test_commits_are_refused_whole_and_go_on_when_there_is_room(
     assert done > 3
     # It would rather end than show what is not on its disk.
     until(lambda: not valkey.alive(), "its end")
-    assert "AOF" in valkey.last_words()
+    assert "AOF" in valkey.exit_reason()
 
     for _ in range(3):
         # Still no room: what there is can be read, and nothing more is taken.

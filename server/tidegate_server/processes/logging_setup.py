@@ -1,4 +1,4 @@
-"""Logging of the server's processes: events with fields, to standard error."""
+"""Logging of the server's processes: events with fields, on standard error."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import structlog
 
 
 def configure(level: str, format: str) -> None:
-    """Send structlog's and the standard library's logs through one formatter.
+    """Write the logs of structlog and the standard library in one format.
 
     Args:
         level: one of ``settings.LOG_LEVELS``.
@@ -27,7 +27,7 @@ def configure(level: str, format: str) -> None:
     renderer: Any = (
         structlog.processors.JSONRenderer()
         if format == "json"
-        # Its usual tracebacks show local variables, and with them whatever is secret.
+        # The default tracebacks show local variables, which may contain secrets.
         else structlog.dev.ConsoleRenderer(
             colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
         )

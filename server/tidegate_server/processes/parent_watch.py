@@ -1,8 +1,8 @@
-"""How a child process learns that its supervisor is gone, however it went.
+"""Tells a child process that its supervisor has ended, even by ``kill -9``.
 
-The supervisor holds the writing end of a pipe, children the reading end. Nothing is ever
-written; when the supervisor ends, even by ``kill -9``, the reading end sees the end of the
-file. It works the same on Linux and macOS.
+The supervisor holds the write end of a pipe and its children the read end. Nothing is ever
+written; when the supervisor ends, the children read the end of the file. This works on Linux and
+macOS.
 
 Threads: one daemon thread waits in ``read``.
 """
@@ -16,18 +16,18 @@ from collections.abc import Callable
 VARIABLE = "_TIDEGATE_LIFELINE"
 
 
-def watch(when_cut: Callable[[], None]) -> None:
-    """Call ``when_cut`` once when the supervisor is gone; do nothing without one."""
-    number = os.environ.pop(VARIABLE, "")
-    if not number:
+def watch_parent(on_end: Callable[[], None]) -> None:
+    """Call ``on_end`` once when the supervisor ends; do nothing without a supervisor."""
+    descriptor = os.environ.pop(VARIABLE, "")
+    if not descriptor:
         return
-    reading = int(number)
-    # What this process starts itself must not inherit it.
-    os.set_inheritable(reading, False)
+    read_end = int(descriptor)
+    # Processes that this one starts must not inherit it.
+    os.set_inheritable(read_end, False)
 
     def wait() -> None:
-        while os.read(reading, 1):
+        while os.read(read_end, 1):
             pass
-        when_cut()
+        on_end()
 
-    threading.Thread(target=wait, name="tidegate-lifeline", daemon=True).start()
+    threading.Thread(target=wait, name="tidegate-parent-watch", daemon=True).start()

@@ -1,4 +1,4 @@
-"""The policy job's process: run by the supervisor, or alone as `tidegate policy-job`."""
+"""The policy job's process, started by the supervisor or as `tidegate policy-job`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import structlog
 from tidegate_server import policy_job
 from tidegate_server.admin.bootstrap import check_key
 from tidegate_server.errors import StoreUnavailable
-from tidegate_server.processes import logging_setup, parent_watch
+from tidegate_server.processes import logging_setup
+from tidegate_server.processes.parent_watch import watch_parent
 from tidegate_server.store import Store
 
 log = structlog.get_logger("tidegate.policy_job")
@@ -20,23 +21,23 @@ log = structlog.get_logger("tidegate.policy_job")
 def run(
     store_url: str, secret_key: bytes, prometheus_url: str = "", prometheus_token: str = ""
 ) -> None:
-    """Run the policy job until SIGTERM, SIGINT, or the end of a supervisor.
+    """Run the policy job until SIGTERM, SIGINT, or the end of the supervisor.
 
     Args:
-        store_url: the store of the servers.
-        secret_key: theirs, which requests to webhooks are signed with.
-        prometheus_url: where the queries of policies go; empty: nowhere.
-        prometheus_token: a bearer token for it.
+        store_url: the servers' store.
+        secret_key: the servers' secret key, which signs requests to webhooks.
+        prometheus_url: the Prometheus for the queries of policies; empty for none.
+        prometheus_token: a bearer token for Prometheus.
 
     Raises:
-        StartupRefused: the address is not one of a store, the store is too old, or another
-            secret key than this one is used there.
+        StartupRefused: the address is not a store's, the store is too old, or it was used with
+            another secret key.
     """
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    parent_watch.watch(stop.set)
-    store = _reach(store_url, secret_key, stop)
+    watch_parent(stop.set)
+    store = _connect(store_url, secret_key, stop)
     if store is not None:
         prometheus = None
         if prometheus_url:
@@ -45,16 +46,16 @@ def run(
         store.close()
 
 
-def _reach(store_url: str, secret_key: bytes, stop: threading.Event) -> Store | None:
-    complained = False
+def _connect(store_url: str, secret_key: bytes, stop: threading.Event) -> Store | None:
+    logged = False
     while not stop.is_set():
         try:
             store = Store.connect(store_url)
             check_key(store, secret_key)
         except StoreUnavailable as error:
-            if not complained:
+            if not logged:
                 log.warning("store_unavailable", error=error.message)
-                complained = True
+                logged = True
             stop.wait(0.5)
         else:
             return store

@@ -1,4 +1,4 @@
-"""What `tidegate serve` is told: environment variables, each with an option of the same name."""
+"""The settings of `tidegate serve`: environment variables, each with an option of that name."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ KNOWN = frozenset(
         "TIDEGATE_LOG_FORMAT",
         "TIDEGATE_PROMETHEUS_URL",
         "TIDEGATE_PROMETHEUS_TOKEN",
-        # Read by the SDK and by the commands that talk to a server.
+        # Read by the SDK and by the commands that call a server.
         "TIDEGATE_URL",
         "TIDEGATE_TOKEN",
         "TIDEGATE_PROJECT",
@@ -39,7 +39,7 @@ KNOWN = frozenset(
     }
 )
 
-SHORTEST_KEY = 16
+MIN_KEY_LENGTH = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +60,12 @@ class ServeSettings:
 
     @property
     def bind(self) -> str:
-        """The address to listen on as gunicorn takes it."""
+        """The address to listen on, in gunicorn's form."""
         return _with_port(self.host, self.port)
 
     @property
     def url(self) -> str:
-        """The address that people on this machine reach the server at."""
+        """The server's URL on this machine."""
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104
         return f"http://{_with_port(host, self.port)}"
 
@@ -75,90 +75,88 @@ def _with_port(host: str, port: int) -> str:
 
 
 def check_environment(environment: Mapping[str, str]) -> None:
-    """Stop the start over a setting that nobody would read.
+    """Check the names of all ``TIDEGATE_`` variables.
 
     Raises:
-        StartupRefused: a ``TIDEGATE_`` variable that does not exist.
+        StartupRefused: a variable is unknown.
     """
-    unknown = sorted(name for name in environment if _ours(name) and name not in KNOWN)
+    unknown = sorted(
+        name for name in environment if name.startswith("TIDEGATE_") and name not in KNOWN
+    )
     if unknown:
-        near = get_close_matches(unknown[0], KNOWN, n=1, cutoff=0.8)
-        meant = f" Is {near[0]} meant?" if near else ""
+        similar = get_close_matches(unknown[0], KNOWN, n=1, cutoff=0.8)
+        hint = f" Did you mean {similar[0]}?" if similar else ""
         raise StartupRefused(
-            f"There is no setting {', '.join(unknown)}: correct the name or unset it "
-            f"(`tidegate serve --help` lists those of a server).{meant}"
+            f"Unknown setting {', '.join(unknown)}: correct the name or unset it "
+            f"(`tidegate serve --help` lists the settings of a server).{hint}"
         )
 
 
-def _ours(name: str) -> bool:
-    return name.startswith("TIDEGATE_")
-
-
-def prometheus_address(given: str) -> str:
-    """Return the address of Prometheus, checked; empty for none.
+def check_prometheus_url(url: str) -> str:
+    """Return the URL of Prometheus if it is valid or empty.
 
     Raises:
-        StartupRefused: it is no address of HTTP, or more than one.
+        StartupRefused: it is not an HTTP URL, or has a query, a fragment or credentials.
     """
-    parts = split_url(given)
-    if given and parts is None:
+    parts = split_url(url)
+    if url and parts is None:
         raise StartupRefused(
-            "TIDEGATE_PROMETHEUS_URL must be an address such as http://prometheus:9090."
+            "TIDEGATE_PROMETHEUS_URL must be a URL such as http://prometheus:9090."
         )
     if parts is not None and (parts.query or parts.fragment or parts.username is not None):
         raise StartupRefused(
-            "TIDEGATE_PROMETHEUS_URL is an address alone: a query is the policy's, and "
-            "credentials are given as TIDEGATE_PROMETHEUS_TOKEN."
+            "TIDEGATE_PROMETHEUS_URL must not have a query, a fragment or credentials. Policies "
+            "contain the queries; set TIDEGATE_PROMETHEUS_TOKEN for credentials."
         )
-    return given
+    return url
 
 
-def checked_token(given: str) -> str:
-    """Return the bearer token for Prometheus, checked; empty for none.
+def check_prometheus_token(token: str) -> str:
+    """Return the bearer token for Prometheus if it is valid or empty.
 
     Raises:
-        StartupRefused: it could not be sent.
+        StartupRefused: it has characters that a header cannot contain.
     """
-    if not all("!" <= character <= "~" for character in given):
+    if not all("!" <= character <= "~" for character in token):
         raise StartupRefused(
-            "TIDEGATE_PROMETHEUS_TOKEN has spaces or line breaks within or around it, or "
-            "other characters that no token has; check how it was read."
+            "TIDEGATE_PROMETHEUS_TOKEN has spaces, line breaks or other characters that a token "
+            "cannot contain; check how you read it."
         )
-    return given
+    return token
 
 
-def secret_key(given: str | None, data_dir: Path) -> bytes:
-    """Return the key of the tokens' digests, made at the first start unless it was given.
+def secret_key(configured: str | None, data_dir: Path) -> bytes:
+    """Return the key of the tokens' digests; create it at the first start if none is configured.
 
     Raises:
-        StartupRefused: the given key is too short, or the file cannot be used.
+        StartupRefused: the configured key is too short, or its file cannot be used.
     """
-    if given is not None:
-        return checked_key(given)
+    if configured is not None:
+        return check_secret_key(configured)
     path = data_dir / "secret.key"
     try:
         data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        return _kept_key(path)
+        return _stored_key(path)
     except OSError as error:
         raise StartupRefused(
-            f"{path} cannot be used: {error.strerror}. Give a TIDEGATE_SECRET_KEY, or a "
-            "TIDEGATE_DATA_DIR that can be written to."
+            f"{path} cannot be used: {error.strerror}. Set TIDEGATE_SECRET_KEY, or set "
+            "TIDEGATE_DATA_DIR to a writable folder."
         ) from None
 
 
-def checked_key(given: str) -> bytes:
-    """A key that was given; raises ``StartupRefused`` when it is too short."""
-    if len(given) < SHORTEST_KEY:
+def check_secret_key(key: str) -> bytes:
+    """Return a configured key; raise ``StartupRefused`` if it is too short."""
+    if len(key) < MIN_KEY_LENGTH:
         raise StartupRefused(
-            f"TIDEGATE_SECRET_KEY must have at least {SHORTEST_KEY} characters; "
-            "`openssl rand -hex 32` makes a good one."
+            f"TIDEGATE_SECRET_KEY must have at least {MIN_KEY_LENGTH} characters; "
+            "create one with `openssl rand -hex 32`."
         )
-    return given.encode()
+    return key.encode()
 
 
-def _kept_key(path: Path) -> bytes:
+def _stored_key(path: Path) -> bytes:
     if not path.exists():
-        # Written whole under another name first: a start that is killed leaves no half key.
+        # Written to another file first, so that a killed start leaves no incomplete key.
         descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.")
         with os.fdopen(descriptor, "w") as file:
             file.write(secrets.token_hex(32))
@@ -167,7 +165,7 @@ def _kept_key(path: Path) -> bytes:
         try:
             os.link(draft, path)
         except FileExistsError:
-            pass  # another server was first, and its key is as good
+            pass  # another server was first; its key is used
         finally:
             Path(draft).unlink()
     return path.read_bytes().strip()

@@ -1,8 +1,7 @@
-"""What `tidegate serve` runs: an embedded store, web processes, a policy job, kept alive.
+"""Runs `tidegate serve`: the embedded store, the web processes and the policy job.
 
-The supervisor itself serves nothing. It starts the parts in order, starts again whichever
-ends, and stops all in the reverse order. One thread: signals only set a flag, which the
-loop reads.
+The supervisor starts these processes in order, restarts those that end, and stops all in reverse
+order. It has one thread; signals only set a flag, which the loop reads.
 """
 
 from __future__ import annotations
@@ -16,8 +15,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from types import FrameType
 from urllib.error import URLError
 from urllib.request import urlopen
 
@@ -33,85 +30,85 @@ from tidegate_server.store.embedded import EmbeddedValkey
 
 log = structlog.get_logger("tidegate.serve")
 
-LOOK_SECONDS = 0.1
-STEADY_SECONDS = 30.0
+POLL_SECONDS = 0.1
+STABLE_SECONDS = 30.0
 RESTART = Backoff(first_s=0.1, longest_s=5.0)
 STOP_SECONDS = 12.0
 READY_SECONDS = 60.0
 PORT_SECONDS = 5.0
-"""How long a port may stay taken: what a killed server left behind lets go of it by then."""
+"""How long to wait for a used port: by then, processes of a killed server have freed it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A child process: its name and its module."""
-
-    name: str
-    module: str
+MODULES = {
+    "web": "tidegate_server.processes.web",
+    "policy job": "tidegate_server.processes.policy_job_process",
+}
 
 
-WEB = Part("web", "tidegate_server.processes.web")
-POLICY_JOB = Part("policy job", "tidegate_server.processes.policy_job_process")
+class ChildProcess:
+    """A process that is restarted when it ends, after a growing pause.
 
+    Args:
+        name: its name, a key of ``MODULES``.
+        environment: its environment variables.
+        read_end: the pipe that tells it when the supervisor ends.
+    """
 
-class Child:
-    """A process that is started again when it ends, after a pause that grows."""
-
-    def __init__(self, part: Part, environment: Mapping[str, str], reading_end: int) -> None:
-        self._part = part
-        self._environment = {**environment, parent_watch.VARIABLE: str(reading_end)}
-        self._reading_end = reading_end
+    def __init__(self, name: str, environment: Mapping[str, str], read_end: int) -> None:
+        self._name = name
+        self._environment = {**environment, parent_watch.VARIABLE: str(read_end)}
+        self._read_end = read_end
         self._process: subprocess.Popen[bytes] | None = None
         self._started = 0.0
         self._failures = 0
-        self._again_at: float | None = None
+        self._restart_at: float | None = None
 
     def start(self) -> None:
         """Start the process."""
         self._process = subprocess.Popen(  # noqa: S603 - our own module
-            [sys.executable, "-m", self._part.module],
+            [sys.executable, "-m", MODULES[self._name]],
             env=self._environment,
             stdin=subprocess.DEVNULL,
-            pass_fds=(self._reading_end,),
-            # Ctrl-C goes to the supervisor alone, which stops the parts in order.
+            pass_fds=(self._read_end,),
+            # Ctrl-C must reach the supervisor only, which stops the processes in order.
             start_new_session=True,
         )
         self._started = time.monotonic()
-        self._again_at = None
+        self._restart_at = None
 
-    def look_after(self) -> None:
-        """Start the process again if it has ended and its pause is over."""
+    def restart_if_ended(self) -> None:
+        """Restart the process if it has ended and its pause is over."""
         if self._process is None or self._process.poll() is None:
             return
         now = time.monotonic()
-        if self._again_at is None:
-            steady = now - self._started > STEADY_SECONDS
-            self._failures = 1 if steady else self._failures + 1
-            self._again_at = now + RESTART.wait_s(self._failures)
-            log.warning("part_ended", part=self._part.name, status=self._process.returncode)
-        elif now >= self._again_at:
+        if self._restart_at is None:
+            stable = now - self._started > STABLE_SECONDS
+            self._failures = 1 if stable else self._failures + 1
+            self._restart_at = now + RESTART.wait_s(self._failures)
+            log.warning("process_ended", process=self._name, status=self._process.returncode)
+        elif now >= self._restart_at:
             self.start()
-            log.info("part_started_again", part=self._part.name)
+            log.info("process_restarted", process=self._name)
 
     def stop(self) -> None:
-        """End the process: politely first."""
+        """Stop the process; kill it if it does not end in time."""
         if self._process is None or self._process.poll() is not None:
             return
         self._process.terminate()
         try:
             self._process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
-            log.warning("part_killed", part=self._part.name)
+            log.warning("process_killed", process=self._name)
             self._process.kill()
             self._process.wait()
 
 
 class Supervisor:
-    """One server's parts.
+    """The processes of one server.
 
     Args:
-        settings: what to serve.
-        announce: is given each line meant for the person who started the server.
+        settings: the server's settings.
+        announce: prints a line for the person who started the server.
     """
 
     def __init__(self, settings: ServeSettings, announce: Callable[[str], None]) -> None:
@@ -119,30 +116,30 @@ class Supervisor:
         self._announce = announce
         self._stopping = threading.Event()
         self._embedded: EmbeddedValkey | None = None
-        self._children: list[Child] = []
+        self._children: list[ChildProcess] = []
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT.
 
         Raises:
-            StartupRefused: a setting, the folder or the port stops the start.
+            StartupRefused: a setting, the data folder or the port cannot be used.
             StoreUnavailable: the store cannot be reached.
         """
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._stop_soon)
+        for stop_signal in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(stop_signal, lambda *_: self._stopping.set())
         self._wait_for_port()
-        reading_end, writing_end = os.pipe()
+        read_end, write_end = os.pipe()
         try:
-            self._start(reading_end)
+            self._start(read_end)
             self._wait_until_ready()
-            while not self._stopping.wait(LOOK_SECONDS):
-                self._look_after_store()
+            while not self._stopping.wait(POLL_SECONDS):
+                self._restart_store_if_ended()
                 for child in self._children:
-                    child.look_after()
+                    child.restart_if_ended()
         finally:
             self._stop()
-            os.close(writing_end)
-            os.close(reading_end)
+            os.close(write_end)
+            os.close(read_end)
 
     def _wait_for_port(self) -> None:
         deadline = time.monotonic() + PORT_SECONDS
@@ -150,24 +147,21 @@ class Supervisor:
             try:
                 return check_port(self._settings.host, self._settings.port)
             except PortTaken:
-                if time.monotonic() > deadline or self._stopping.wait(LOOK_SECONDS):
+                if time.monotonic() > deadline or self._stopping.wait(POLL_SECONDS):
                     raise
 
-    def _stop_soon(self, number: int, frame: FrameType | None) -> None:
-        self._stopping.set()
-
-    def _start(self, reading_end: int) -> None:
+    def _start(self, read_end: int) -> None:
         settings = self._settings
         key = secret_key(settings.secret_key, settings.data_dir)
         store_url = settings.store_url or self._start_embedded()
         store = Store.connect(store_url)
         try:
-            self._report_first_start(bootstrap(store, key, settings.bootstrap_token))
+            self._announce_token(bootstrap(store, key, settings.bootstrap_token))
             if store.durability() != "disk":
                 log.warning(
                     "store_not_durable",
-                    mend="turn on the store's append-only file: acknowledged changes may be "
-                    "lost with the store's host",
+                    fix="turn on the store's append-only file; without it, acknowledged changes "
+                    "may be lost",
                 )
         finally:
             store.close()
@@ -183,7 +177,7 @@ class Supervisor:
             "TIDEGATE_PROMETHEUS_URL": settings.prometheus_url,
             "TIDEGATE_PROMETHEUS_TOKEN": settings.prometheus_token,
         }
-        self._children = [Child(part, environment, reading_end) for part in (WEB, POLICY_JOB)]
+        self._children = [ChildProcess(name, environment, read_end) for name in MODULES]
         for child in self._children:
             child.start()
 
@@ -192,42 +186,42 @@ class Supervisor:
         self._embedded.start()
         return self._embedded.url
 
-    def _report_first_start(self, found: BootstrapResult) -> None:
-        if found.token is not None:
-            self._announce(f"Admin token, shown this once: {found.token}")
-        if found.ignored:
+    def _announce_token(self, result: BootstrapResult) -> None:
+        if result.token is not None:
+            self._announce(f"Admin token, shown this once: {result.token}")
+        if result.ignored:
             log.warning(
                 "bootstrap_token_ignored",
-                why="the server has admin tokens already, and this is none of them",
+                reason="the server already has admin tokens, and this is not one of them",
             )
 
     def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + READY_SECONDS
-        while not self._stopping.wait(LOOK_SECONDS):
-            if answers(f"{self._settings.url}/health/ready"):
+        while not self._stopping.wait(POLL_SECONDS):
+            if is_healthy(f"{self._settings.url}/health/ready"):
                 self._announce(
-                    f"Tidegate serves at {self._settings.url}, data in "
-                    f"{self._settings.data_dir.absolute()}"
-                    if self._settings.store_url is None
-                    else f"Tidegate serves at {self._settings.url}"
+                    f"Tidegate serves at {self._settings.url}"
+                    + (f", data in {self._embedded.data_dir}" if self._embedded else "")
                 )
                 return
             for child in self._children:
-                child.look_after()
+                child.restart_if_ended()
             if time.monotonic() > deadline:
                 raise StartupRefused(
                     f"The web process did not answer in {READY_SECONDS:.0f} s; its log is above."
                 )
 
-    def _look_after_store(self) -> None:
+    def _restart_store_if_ended(self) -> None:
         if self._embedded is None or self._embedded.alive():
             return
         try:
-            log.warning("part_ended", part="embedded store", said=self._embedded.last_words())
+            log.warning(
+                "process_ended", process="embedded store", reason=self._embedded.exit_reason()
+            )
             self._embedded.restart_if_dead()
-            log.info("part_started_again", part="embedded store")
+            log.info("process_restarted", process="embedded store")
         except TidegateError as error:
-            log.error("store_does_not_start", error=error.message)  # noqa: TRY400
+            log.error("store_start_failed", error=error.message)  # noqa: TRY400
             self._stopping.wait(RESTART.longest_s)
 
     def _stop(self) -> None:
@@ -238,7 +232,7 @@ class Supervisor:
 
 
 def check_port(host: str, port: int) -> None:
-    """Raise ``StartupRefused`` when nobody could serve at an address."""
+    """Raise ``StartupRefused`` if a server cannot listen at an address."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -246,15 +240,15 @@ def check_port(host: str, port: int) -> None:
             probe.bind((host, port))
         except OSError as error:
             taken = error.errno == errno.EADDRINUSE
-            why = "another program serves there" if taken else error.strerror
+            reason = "another program uses it" if taken else error.strerror
             raise (PortTaken if taken else StartupRefused)(
-                f"Cannot serve at {host} port {port}: {why}. "
-                "Choose another TIDEGATE_PORT or TIDEGATE_HOST."
+                f"Cannot serve at {host} port {port}: {reason}. "
+                "Set TIDEGATE_PORT or TIDEGATE_HOST to another one."
             ) from None
 
 
-def answers(url: str) -> bool:
-    """Return whether a health address says that all is well."""
+def is_healthy(url: str) -> bool:
+    """Return whether a health check succeeds."""
     try:
         with urlopen(url, timeout=2) as response:  # noqa: S310 - our own address
             return bool(response.status == 200)

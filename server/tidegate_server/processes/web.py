@@ -1,7 +1,7 @@
-"""The web processes: gunicorn with gevent workers, run by the supervisor.
+"""The web processes: gunicorn with gevent workers, started by the supervisor.
 
-Only gunicorn is imported here: a worker patches its sockets before it loads the
-application, and what was imported earlier would keep the unpatched ones.
+This module imports only gunicorn at its top: a worker patches the socket module before it loads
+the application, and modules imported earlier would keep the unpatched sockets.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from typing import Any
 from gunicorn.app.base import BaseApplication
 from gunicorn.glogging import Logger
 
-from tidegate_server.processes import parent_watch
+from tidegate_server.processes.parent_watch import watch_parent
 
 CONNECTIONS = 12_000
-"""Open connections a worker takes; a stream is one."""
+"""The most open connections of a worker, event streams included."""
 
 STOP_SECONDS = 8
 HANG_SECONDS = 60
 
 
 class WebLogger(Logger):  # type: ignore[misc]
-    """Gunicorn's messages, by the server's own logging."""
+    """Sends gunicorn's messages to the server's logging."""
 
     def setup(self, cfg: Any) -> None:
-        """Leave the handlers alone: they are the root logger's."""
+        """Use the root logger's handlers."""
         from tidegate_server.processes import logging_setup
 
         logging_setup.configure(os.environ["TIDEGATE_LOG_LEVEL"], os.environ["TIDEGATE_LOG_FORMAT"])
@@ -38,10 +38,10 @@ class WebLogger(Logger):  # type: ignore[misc]
 
 
 class Web(BaseApplication):  # type: ignore[misc]
-    """Gunicorn, configured; the application is loaded in each worker."""
+    """The gunicorn server; each worker loads the application."""
 
     def load_config(self) -> None:
-        """Take the settings from the environment that the supervisor made."""
+        """Read the settings from the environment that the supervisor passes."""
         settings = {
             "bind": os.environ["TIDEGATE_BIND"],
             "workers": int(os.environ["TIDEGATE_WORKERS"]),
@@ -60,7 +60,7 @@ class Web(BaseApplication):  # type: ignore[misc]
                 self.cfg.set(name, value)
 
     def load(self) -> Any:
-        """Return the application, on a store connection of this worker's own."""
+        """Return the application, with this worker's own connection to the store."""
         from tidegate_server.application import create_app
         from tidegate_server.store import Store
         from tidegate_server.web.settings import ApiSettings
@@ -71,27 +71,22 @@ class Web(BaseApplication):  # type: ignore[misc]
 
 
 def _end_connections_with_the_worker(worker: Any) -> None:
-    """End streams and silent connections as soon as the worker is asked to stop.
-
-    Streams would never end else, and silent connections late.
-    """
+    # Streams would never end by themselves, and idle connections too late.
     import gevent
 
     def watch() -> None:
         while worker.alive:
             gevent.sleep(0.1)
         worker.wsgi.extensions["tidegate"].close()
-        worker.end_silent_connections()
+        worker.end_idle_connections()
 
     gevent.spawn(watch)
 
 
 def main() -> None:
-    """Serve until SIGTERM, or until the supervisor is gone.
-
-    Without a supervisor the port has to be free at once: its successor may be waiting.
-    """
-    parent_watch.watch(lambda: os.kill(os.getpid(), signal.SIGQUIT))
+    """Serve until SIGTERM or the end of the supervisor."""
+    # SIGQUIT frees the port at once: a new supervisor may be waiting for it.
+    watch_parent(lambda: os.kill(os.getpid(), signal.SIGQUIT))
     sys.argv = ["tidegate"]
     Web().run()
 

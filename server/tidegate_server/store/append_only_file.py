@@ -1,9 +1,8 @@
-"""The end of an append-only file after the loss of power, where it is neither whole nor short.
+"""Repairs an append-only file whose end was damaged by a power loss.
 
-A disk may keep the length of what was written last and not its content: the file then ends
-in zeros or in what was there before. The server takes a file that is too short, but none
-whose end makes no sense. What was acknowledged had reached the disk, so such an end holds
-nothing that anybody was promised.
+A disk may keep the length of the last write and lose its content. The file then ends in zeros or
+in older content. Valkey accepts a file that is too short, but not one with an unreadable end.
+Acknowledged writes had reached the disk, so a damaged end contains none of them.
 """
 
 from __future__ import annotations
@@ -20,21 +19,21 @@ _ANNOTATION = re.compile(rb"#[^\r\n]*\r\n")
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
-    """What was taken off a file's end, and where it is kept."""
+class RemovedEnd:
+    """The end that was cut off a file, and the path of its copy."""
 
     file: Path
-    at: int
+    position: int
     length: int
-    kept: Path
+    copy: Path
 
 
-def cut_senseless_end(data_dir: Path) -> Cut | None:
-    """Take off what is no command at the end of the newest file of a data folder.
+def cut_damaged_end(data_dir: Path) -> RemovedEnd | None:
+    """Cut everything after the last complete transaction off the newest file of a data folder.
 
     Returns:
-        What was cut; None when the file is whole, or when commands follow what makes no
-        sense: then it was damaged otherwise, and nothing is guessed.
+        What was cut; None if the file is undamaged, or if commands follow the damage. Then it
+        has another cause, and the file is left alone.
     """
     files = sorted(data_dir.glob("appendonlydir/*.incr.aof"), key=_number)
     if not files or files[-1].stat().st_size == 0:
@@ -44,41 +43,41 @@ def cut_senseless_end(data_dir: Path) -> Cut | None:
         file.open("r+b") as opened,
         mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as content,
     ):
-        whole, read = _whole_until(content)
-        if read == len(content) or _COMMAND.search(content, read + 1):
+        complete, readable = _find_end(content)
+        if readable == len(content) or _COMMAND.search(content, readable + 1):
             return None
-        end = content[whole:]
-    kept = file.with_name(f"{file.name}.cut-at-{whole}")
-    kept.write_bytes(end)
-    os.truncate(file, whole)
-    return Cut(file, whole, len(end), kept)
+        end = content[complete:]
+    copy = file.with_name(f"{file.name}.cut-at-{complete}")
+    copy.write_bytes(end)
+    os.truncate(file, complete)
+    return RemovedEnd(file, complete, len(end), copy)
 
 
 def _number(file: Path) -> int:
     return int(file.name.split(".")[-3])
 
 
-def _whole_until(content: mmap.mmap) -> tuple[int, int]:
-    """Return how far the file holds whole transactions, and how far it holds commands."""
-    whole = position = 0
-    within = False
+def _find_end(content: mmap.mmap) -> tuple[int, int]:
+    """Return where the complete transactions end, and where the readable commands end."""
+    complete = position = 0
+    in_transaction = False
     while position < len(content):
         annotation = _ANNOTATION.match(content, position)
         if annotation is not None:
             position = annotation.end()
             continue
-        found = _command(content, position)
-        if found is None:
+        command = _read_command(content, position)
+        if command is None:
             break
-        name, position = found
-        within = name == b"MULTI" or (within and name != b"EXEC")
-        if not within:
-            whole = position
-    return whole, position
+        name, position = command
+        in_transaction = name == b"MULTI" or (in_transaction and name != b"EXEC")
+        if not in_transaction:
+            complete = position
+    return complete, position
 
 
-def _command(content: mmap.mmap, position: int) -> tuple[bytes, int] | None:
-    """Return the name of the command that begins here and where it ends; None: it is none."""
+def _read_command(content: mmap.mmap, position: int) -> tuple[bytes, int] | None:
+    """Return the name and the end of the command at a position; None if there is none."""
     line = _LINE.match(content, position)
     if line is None or line[1] != b"*" or line[2] == b"0":
         return None

@@ -1,9 +1,8 @@
-"""Who may use a data folder: one ``tidegate serve`` at a time, and one store below it.
+"""The locks of a data folder: one ``tidegate serve`` and one store may use it at a time.
 
-Two locks, which end with the processes that hold them, however those end. ``lock`` is the
-supervisor's. ``store.lock`` is handed to the store's own process: while it is held a store
-of this folder runs, even when nobody can reach it and its supervisor is long gone. Two
-stores on one append-only file would ruin it.
+Both locks end with the process that holds them. The supervisor holds ``lock``. The store's
+process inherits ``store.lock``: while it is held, a store runs on this folder, even if its
+supervisor was killed. Two stores on one append-only file would destroy it.
 """
 
 from __future__ import annotations
@@ -21,21 +20,17 @@ from pathlib import Path
 
 from tidegate_server.errors import StartupRefused
 
-LONGEST_SOCKET_PATH = 100
-"""Unix socket addresses hold 104 bytes on macOS and 108 on Linux, the final zero included."""
+MAX_SOCKET_PATH = 100
+"""Unix socket paths may have 104 bytes on macOS and 108 on Linux, with the final zero."""
 
 STOP_SECONDS = 15.0
-"""How long a store that was left behind has to end by itself."""
+"""How long an orphaned store may take to stop after each signal."""
 
-LOOK_SECONDS = 0.02
+POLL_SECONDS = 0.02
 
 
 class DataFolder:
-    """The folder of one embedded store, and who holds it.
-
-    Args:
-        path: where the data live.
-    """
+    """The data folder of one embedded store."""
 
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
@@ -43,103 +38,107 @@ class DataFolder:
 
     @property
     def socket(self) -> Path:
-        """The socket's path: in the data folder, or where that is too long in a short one."""
+        """The socket's path: in the data folder, or in a temporary one if that path is too long."""
         name = hashlib.sha256(os.fsencode(self.path)).hexdigest()[:16]
         folder = f"tidegate-{os.getuid()}-{name}"
         temporary = Path(tempfile.gettempdir())
-        places = (self.path, temporary / folder, Path("/tmp") / folder)  # noqa: S108
-        paths = [place / "valkey.sock" for place in places]
+        folders = (self.path, temporary / folder, Path("/tmp") / folder)  # noqa: S108
+        paths = [each / "valkey.sock" for each in folders]
         return next(
-            (path for path in paths if len(os.fsencode(path)) <= LONGEST_SOCKET_PATH), paths[-1]
+            (path for path in paths if len(os.fsencode(path)) <= MAX_SOCKET_PATH), paths[-1]
         )
 
-    def take(self) -> None:
-        """Make the folder if need be and hold it for this process.
+    def lock(self) -> None:
+        """Create the folder if it does not exist, and lock it for this process.
 
         Raises:
-            StartupRefused: it cannot be used, or another process holds it.
+            StartupRefused: it cannot be used, or another process has locked it.
         """
-        place = self.path
+        folder = self.path
         try:
             self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
             lock = (self.path / "lock").open("a+", encoding="ascii")
-            place = self.socket.parent
-            place.mkdir(parents=True, exist_ok=True, mode=0o700)
+            folder = self.socket.parent
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
             raise StartupRefused(
-                f"The data folder {self.path} cannot be used: {place}: {error.strerror}. "
-                "Name another in TIDEGATE_DATA_DIR."
+                f"The data folder {self.path} cannot be used: {folder}: {error.strerror}. "
+                "Set TIDEGATE_DATA_DIR to another folder."
             ) from None
-        if not _locked(lock):
-            holder = _content(lock)
+        if not _try_lock(lock):
+            holder = _read(lock)
             lock.close()
             raise StartupRefused(
                 f"The data folder {self.path} is in use by another tidegate serve"
-                f"{f' (process {holder})' if holder else ''}; stop that one, or name another "
-                "folder in TIDEGATE_DATA_DIR."
+                f"{f' (process {holder})' if holder else ''}. Stop it, or set TIDEGATE_DATA_DIR "
+                "to another folder."
             )
         self._lock = lock
         _write(lock, os.getpid())
-        if place != self.path:
-            self._insist_on_ownership(place)
+        if folder != self.path:
+            self._check_ownership(folder)
 
-    def let_go(self) -> None:
-        """Let another process have the folder."""
+    def unlock(self) -> None:
+        """Let another process use the folder."""
         if self._lock is not None:
             self._lock.close()
             self._lock = None
 
     def lock_for_store(self) -> TextIOWrapper:
-        """Return the lock that a store's process is to inherit; a store left behind is ended.
+        """Return the lock for a store's process to inherit; stop an orphaned store first.
 
         Raises:
-            StartupRefused: there is one that cannot be ended.
+            StartupRefused: the orphaned store does not stop.
         """
         lock = (self.path / "store.lock").open("a+", encoding="ascii")
-        if not _locked(lock):
+        if not _try_lock(lock):
             try:
-                _end_group(_content(lock), lock)
+                _stop_group(_read(lock), lock)
             except BaseException:
                 lock.close()
                 raise
-        # Nobody listens there any more.
+        # The socket of a killed store remains.
         self.socket.unlink(missing_ok=True)
         return lock
 
-    def name_store(self, lock: TextIOWrapper, pid: int) -> None:
-        """Note whose process, and group of processes, holds the store's lock."""
+    def record_store(self, lock: TextIOWrapper, pid: int) -> None:
+        """Write the id of the store's process, and of its process group, to its lock."""
         _write(lock, pid)
 
-    def _insist_on_ownership(self, place: Path) -> None:
-        """The short folder lies where everybody may write: it might be somebody's trap."""
-        found = place.lstat()
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
-            self.let_go()
+    def _check_ownership(self, folder: Path) -> None:
+        # Other users can write to the temporary folder and could have created this one.
+        status = folder.lstat()
+        if (
+            not stat.S_ISDIR(status.st_mode)
+            or status.st_uid != os.getuid()
+            or status.st_mode & 0o077
+        ):
+            self.unlock()
             raise StartupRefused(
-                f"The path of {self.path} is too long for a socket, and {place}, which would "
-                "take its place, is open to others; remove that, or name a folder with a shorter "
-                "path in TIDEGATE_DATA_DIR."
+                f"The path {self.path} is too long for a socket, and other users can write to "
+                f"{folder}, which would be used instead. Remove {folder}, or set "
+                "TIDEGATE_DATA_DIR to a folder with a shorter path."
             )
 
 
-def _end_group(leader: str, lock: TextIOWrapper) -> None:
-    """End the processes that hold a lock: while they do, their group's number is theirs."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
+def _stop_group(leader: str, lock: TextIOWrapper) -> None:
+    # While a process of the group holds the lock, no other group can get its id.
+    for stop_signal in (signal.SIGTERM, signal.SIGKILL):
         if leader:
             with contextlib.suppress(OSError, ValueError):
-                os.killpg(int(leader), number)
+                os.killpg(int(leader), stop_signal)
         deadline = time.monotonic() + STOP_SECONDS
         while time.monotonic() < deadline:
-            if _locked(lock):
+            if _try_lock(lock):
                 return
-            time.sleep(LOOK_SECONDS)
+            time.sleep(POLL_SECONDS)
     raise StartupRefused(
         f"A store still uses {Path(lock.name).parent}{f' (process {leader})' if leader else ''} "
-        "and does not end; stop it first."
+        "and does not stop. Stop it first."
     )
 
 
-def _locked(file: TextIOWrapper) -> bool:
+def _try_lock(file: TextIOWrapper) -> bool:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -147,13 +146,13 @@ def _locked(file: TextIOWrapper) -> bool:
     return True
 
 
-def _content(file: TextIOWrapper) -> str:
+def _read(file: TextIOWrapper) -> str:
     file.seek(0)
     return file.read().strip()
 
 
 def _write(file: TextIOWrapper, pid: int) -> None:
-    with contextlib.suppress(OSError):  # a full disk is reported by the server itself
+    with contextlib.suppress(OSError):  # the server itself reports a full disk
         file.truncate(0)
         file.write(str(pid))
         file.flush()

