@@ -1,6 +1,6 @@
--- One change, whole or not at all. Time is the store's own.
+-- Make one change: all of it or none. Times are the store's.
 --
--- ARGV[1] is a MessagePack map; numbers that stand for keys are indexes into KEYS:
+-- ARGV[1] is a MessagePack map; keys are given as indexes into KEYS:
 --   fence        nil or {lease, holder, number}
 --   deleted      the scope's highest revision of a deleted document
 --   guards       {{documents, field, expected revision}, ...}
@@ -10,11 +10,11 @@
 --   audit        nil or {stream, json}
 --   ledger       {{stream, json, entries kept}, ...}
 --   generations  {{evidence, failing users, their filter, generation}, ...}
---   outgoing     {{queue, deliveries, counter, end of the id, json without its opening}, ...}
+--   outgoing     {{queue, deliveries, counter, end of the id, json without its opening brace}, ...}
 --   forgotten    {key, ...}
 --
--- Returns {"done", now, {revision, ...}, {version, ...}}, {"stale", guard's number,
--- present revision} or {"deposed"}.
+-- Returns {"done", now, {revision, ...}, {version, ...}}, {"stale", index of the guard,
+-- current revision} or {"deposed"}.
 
 local plan = cmsgpack.unpack(ARGV[1])
 local time = redis.call('TIME')
@@ -41,8 +41,8 @@ for number, guard in ipairs(plan.guards) do
   present[guard[1] .. ' ' .. guard[2]] = revision
 end
 
--- A document made anew goes on above all deleted ones: who read the one that is gone has
--- read a revision that never comes again.
+-- A new document gets a revision above those of all deleted ones, so that no revision of a
+-- deleted document is used again.
 local function last_deleted()
   return tonumber(redis.call('GET', KEYS[plan.deleted]) or '0')
 end
@@ -109,7 +109,7 @@ for _, generation in ipairs(plan.generations) do
   redis.call('UNLINK', KEYS[generation[2]], KEYS[generation[3]])
 end
 for _, message in ipairs(plan.outgoing) do
-  -- Time and number put messages in the order of their commits, also within a millisecond.
+  -- The number keeps messages of one millisecond in the order of their commits.
   local number = redis.call('INCR', KEYS[message[3]]) % 1000000
   local id = string.format('%d-%06d-', now, number) .. message[4]
   redis.call('HSET', KEYS[message[2]], id,

@@ -1,4 +1,4 @@
-"""Documents as the store holds them: a revision, a time, and JSON."""
+"""The stored form of documents: a revision, a time, and JSON."""
 
 from __future__ import annotations
 
@@ -53,4 +53,4 @@ def _decoder(kind: Kind) -> msgspec.json.Decoder[Any]:
 def _decode_condition(type_: type, value: Any) -> Any:
     if type_ is Condition:
         return wire.parse_condition(value)
-    raise NotImplementedError(f"no document holds a {type_}")
+    raise NotImplementedError(f"no document contains a {type_}")

@@ -1,8 +1,8 @@
--- Take or keep the lease of a scope's policy job.
+-- Take or extend the lease of a scope's policy job.
 --
--- KEYS[1] the lease; ARGV: holder, how long it lasts in ms. The number grows whenever the
--- lease is taken anew, so a holder whose lease lapsed can be told from the present one.
--- Returns the number, or -1 when another holds it.
+-- KEYS[1] the lease; ARGV: holder, duration in ms. The number increases whenever the lease is
+-- taken again after it expired, so it tells a former holder from the current one.
+-- Returns the number, or -1 while another process holds the lease.
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)

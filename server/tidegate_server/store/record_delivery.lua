@@ -1,9 +1,9 @@
--- Note how an attempt to deliver a message went.
+-- Record the result of an attempt to deliver a message.
 --
--- KEYS: 1 the webhook's queue, 2 its messages, 3 the ids of those that are settled.
--- ARGV: the message's id, its record, in how many ms it is tried again ("": it is settled),
---   how many settled ones are kept.
--- Returns 1; 0 when the message does not wait any more, and then nothing is written.
+-- KEYS: 1 the webhook's queue, 2 its messages, 3 the ids of its settled messages.
+-- ARGV: the message's id, its record, the time until the next attempt in ms ("": settled),
+--   how many settled messages are kept.
+-- Returns 1; or 0 if the message no longer waits, and then nothing is written.
 
 if not redis.call('ZSCORE', KEYS[1], ARGV[1]) then
   return 0

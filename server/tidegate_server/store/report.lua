@@ -1,18 +1,18 @@
--- One report of one SDK instance, whole or not at all.
+-- Add one report of one SDK instance: all of it or none.
 --
--- KEYS: 1 the instance, 2 instances by when they were seen, 3 the environment's version,
---   4 kills, 5 receipts, 6 releases; then for each release of the report: its evidence,
---   its failing users, their filter; then the values of each step of a release.
+-- KEYS: 1 the instance, 2 instances by the time of their last report, 3 the environment's
+--   version, 4 kills, 5 receipts, 6 releases; then for each release of the report: its
+--   evidence, its failing users, their filter; then the values of each step of a release.
 -- ARGV[1] is a MessagePack map:
 --   instance, sequence, continues, version, about ({name, value, ...}), expiry (seconds)
 --   releases {id, ...}
---   totals   {{release's number, field prefix, {exposures, outcomes, errors,
+--   totals   {{index of the release, field prefix, {exposures, outcomes, errors,
 --             microseconds}}, ...}
---   failing  {{release's number, field prefix, {user, ...}, overflow}, ...}
---   values   {{key's number, release's number, the instance's field prefix, the release's
---             field prefix, {bucket, count, ...}}, ...}, values_expiry (seconds)
---   trips    {{release's number, the instance's field prefix, count, milliseconds}, ...}
---   room (members of a set of failing users), bits (of the filter behind it)
+--   failing  {{index of the release, field prefix, {user, ...}, overflow}, ...}
+--   values   {{index of the key, index of the release, the instance's field prefix, the
+--             release's field prefix, {bucket, count, ...}}, ...}, values_expiry (seconds)
+--   trips    {{index of the release, the instance's field prefix, count, milliseconds}, ...}
+--   room (size limit of a set of failing users), bits (size of the filter for more)
 --
 -- Returns {"done", the environment's version} or {"forgotten"}.
 
@@ -27,7 +27,7 @@ if not before[1] and report.continues then
 end
 local newest = tonumber(redis.call('GET', KEYS[3]) or '0')
 if before[1] and report.sequence <= tonumber(before[1]) then
-  -- A repeated or overtaken report: a later one said all of this and more.
+  -- A later report has already been added; its totals include these.
   return {'done', newest}
 end
 
@@ -128,7 +128,7 @@ for _, each in ipairs(report.trips) do
   end
 end
 
--- What a report does not mention any more it never mentions again.
+-- Only these totals are kept: an instance that stops reporting a total never resumes it.
 redis.call('DEL', instance)
 redis.call('HSET', instance, 'sequence', string.format('%d', report.sequence),
   'version', string.format('%d', report.version), 'seen', string.format('%d', now),
