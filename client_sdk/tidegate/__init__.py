@@ -1,4 +1,4 @@
-"""Tidegate: feature flags, and releases that open while healthy and close by themselves."""
+"""Tidegate: feature flags, and releases that advance while healthy and else roll back."""
 
 from tidegate.client import Client
 from tidegate.context import Context

@@ -48,7 +48,7 @@ class Client:
 
     The constructor neither waits for the server nor raises when it is away: until the first
     flags arrive, evaluations return the caller's defaults. A client made before a fork works in
-    the children too, each as an instance of its own. One client serves all threads.
+    the children too, each as a separate instance. One client serves all threads.
 
     Args:
         url: the flag server's address; ``TIDEGATE_URL`` when not given.

@@ -1,4 +1,4 @@
-"""Running the `tidegate` command in tests, in this process or as a process of its own."""
+"""Running the `tidegate` command in tests, in this process or in another one."""
 
 from __future__ import annotations
 

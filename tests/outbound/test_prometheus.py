@@ -56,16 +56,16 @@ class PrometheusWithGauge:
         self.gauge.labels(flag, arm).set(value)
         self.until(f'queue_length{{flag="{flag}", arm="{arm}"}}', value)
 
-    def until(self, query: str, wanted: float) -> None:
+    def until(self, query: str, expected: float) -> None:
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
             try:
-                if self.prometheus.value(query) == wanted:
+                if self.prometheus.value(query) == expected:
                     return
             except QueryFailed:
                 pass
             time.sleep(0.1)
-        raise AssertionError(f"{query} never became {wanted}")
+        raise AssertionError(f"{query} never became {expected}")
 
 
 @pytest.fixture(scope="module")

@@ -50,7 +50,7 @@ def refreshed(*keys: str, environment: str = PRODUCTION, **more: Any) -> Change:
 
 
 def audit(action: str = "environment.create", target: str = PRODUCTION) -> Audit:
-    """Somebody's deed."""
+    """Return an audit entry."""
     return Audit("dana", action, target)
 
 

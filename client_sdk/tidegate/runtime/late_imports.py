@@ -1,7 +1,7 @@
 """Imports at the first use that are safe against a fork at the same time.
 
 If a process forks while another thread imports a module, the child has a copy of the module's
-import lock that nobody releases: it would wait for ever. So a late import and a fork exclude
+import lock that no thread releases: it would wait for ever. So a late import and a fork exclude
 each other.
 
 Threads: ``_lock`` is held during an import, and during a fork.

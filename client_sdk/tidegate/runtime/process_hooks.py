@@ -1,6 +1,6 @@
 """Restarts clients in forked children, and closes them when their process ends.
 
-Clients are referenced weakly: one that nobody uses any more need not wait for the end.
+Clients are referenced weakly, so that an unused client can be collected earlier.
 """
 
 from __future__ import annotations

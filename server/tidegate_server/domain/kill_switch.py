@@ -1,7 +1,7 @@
 """The kill switch of a flag in an environment.
 
 A kill lasts until a person restores the flag. It is never refused because of the state of the
-flag, its targeting or its release: whoever is on call has no time to repair them. Only a
+flag, its targeting or its release: the person on call has no time to repair them. Only a
 concurrent write makes it stale; the caller then reads again and repeats it until it succeeds.
 """
 

@@ -80,7 +80,7 @@ def snapshot_segment(definition: SegmentDefinition) -> model.Segment:
 
 
 def present_openings(release: Release) -> tuple[model.Opening, ...]:
-    """Return to whom a release is open now.
+    """Return who gets the treatment of a release now.
 
     A closed release (a draft, or one in a cooldown) gives everyone the control and counts them
     as stratum 0.

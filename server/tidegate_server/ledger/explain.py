@@ -98,7 +98,7 @@ class Explanation:
 
     Attributes:
         headline: what was released, and the result.
-        beginning: when it was started, by whom, under which policy.
+        beginning: when it was started, who started it, and its policy.
         chapters: one for each stretch in a stage.
         ending: why it ended, or its present state.
         cleanup: what is left to do, in the code and elsewhere.

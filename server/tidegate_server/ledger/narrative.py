@@ -135,7 +135,7 @@ def arm_counts(counts: Counts) -> str:
 
 
 def repeated_holds(times: int, until_ms: int) -> str:
-    """Return a sentence that stands for many holds."""
+    """Return a sentence that summarizes repeated holds."""
     return f"It was held and continued {times} more times until {instant(until_ms)}."
 
 
@@ -152,7 +152,7 @@ def headline(release: Release, environment: str, now_ms: int) -> str:
 
 
 def beginning(release: Release, reason: str) -> str:
-    """Return when a release was started, by whom, under which policy and why."""
+    """Return when a release was started, who started it, its policy and the reason."""
     rule = f", in rule {release.rule}" if release.rule else ""
     return (
         f"Started {instant(release.started_ms)} by {release.started_by}{rule}, under policy "

@@ -1,7 +1,7 @@
 """Replay: compute a ledger's decisions again and compare them with the ledger.
 
 A replay starts at the first checkpoint that the ledger still has. From an entry it takes
-only what the decision rests on: the counts, the time, and the status of the release.
+only the input of the decision: the counts, the time, and the status of the release.
 Everything else is computed again and must be equal to the last digit, except wording.
 """
 

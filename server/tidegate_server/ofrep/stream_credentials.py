@@ -54,7 +54,7 @@ def issue_credential(
 def verify_credential(
     secret_key: bytes, credential: str, authenticator: Authenticator, now: float
 ) -> StreamCredential:
-    """Return what a credential stands for.
+    """Verify a credential and return its contents.
 
     Raises:
         Unauthenticated: the credential is invalid or expired, or its token was deleted.

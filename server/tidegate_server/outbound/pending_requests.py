@@ -1,7 +1,7 @@
-"""Requests to other servers whose answers releases wait for, while the policy job goes on.
+"""Requests to other servers that releases wait for without blocking the policy job.
 
-An evaluation that needs answers asks for them with ``collect``. As long as some are missing
-the release stays due; ``completed`` says when to evaluate it again.
+An evaluation that needs answers calls ``collect``. While some are missing, the release stays
+due; ``completed`` says when to evaluate it again.
 
 Threads: the policy job's loop calls the methods, and threads from ``BoundedThreads`` send the
 requests of one queue each. The lock guards the batches and the queues; no request is sent
@@ -153,8 +153,8 @@ class PendingRequests(Generic[A]):
 
     def _start_threads(self, queue: Hashable) -> None:
         with self._lock:
-            wanted = len(self._queues.get(queue, ()))
-        for _ in range(wanted):
+            queued = len(self._queues.get(queue, ()))
+        for _ in range(queued):
             if not self._threads.start(queue, partial(self._send_all, queue)):
                 return
 
@@ -170,7 +170,7 @@ class PendingRequests(Generic[A]):
                         batch.answers[index] = answer
 
     def _next(self, queue: Hashable) -> tuple[_Batch[A], int] | None:
-        """Return the next request that somebody still waits for."""
+        """Return the next request whose batch is current and whose time is not over."""
         with self._lock:
             waiting = self._queues.get(queue, deque())
             while waiting:

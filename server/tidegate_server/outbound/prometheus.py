@@ -1,7 +1,7 @@
 """Reads single values from a Prometheus server.
 
-The server's address comes from the settings only. If a policy could name an address, whoever
-writes policies could make this process send requests to any address that it reaches.
+The server's address comes from the settings only. If a policy could contain an address, a
+person who writes policies could make this process send requests to any address it can reach.
 """
 
 from __future__ import annotations

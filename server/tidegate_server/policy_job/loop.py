@@ -98,7 +98,7 @@ class PolicyJob:
             self._pending.append(confirmations)
 
     def run(self, stop: threading.Event) -> None:
-        """Evaluate until ``stop`` is set. Errors are logged, and the loop goes on."""
+        """Evaluate until ``stop`` is set. Errors are logged and do not end the loop."""
         failures = 0
         while not stop.is_set():
             try:
@@ -222,7 +222,7 @@ class PolicyJob:
     ) -> bool:
         """Note when a release is due again; return whether it was evaluated."""
         if isinstance(outcome, StaleRevision):
-            # Somebody changed the release first. It stays due: the next tick reads it again.
+            # The release has changed. It stays due: the next tick reads it again.
             return False
         if isinstance(outcome, LeaseLost):
             self._leases.lose(project)

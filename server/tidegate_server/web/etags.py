@@ -56,7 +56,7 @@ class IfMatch:
         if not self.given:
             raise RevisionRequired(
                 f"To change {name}, send the header If-Match with the ETag under which you read "
-                "it, so that nobody's change is lost."
+                "it, so that no other change is lost."
             )
         self.check(revision, name)
 

@@ -19,7 +19,7 @@ from tidegate_server.web import problem_documents
 OPENAPI_VERSION = "3.1.0"
 
 DESCRIPTION = (
-    "Releases that open while they are healthy and close by themselves. Every response has an "
+    "Releases that open while they are healthy and roll back automatically. Every response has an "
     "ETag; send it back as If-Match in updates. Errors are problem documents (RFC 9457)."
 )
 

@@ -257,7 +257,7 @@ def _policy_limits(policy: Policy, fit: PolicyFit, recording: Recording) -> Iter
 
 
 def _control_ends_ms(recording: Recording) -> int | None:
-    """Return from when on nobody was on control; None: somebody was until the end."""
+    """Return the time after which no user was on control; None: some were until the end."""
     since_ms = None
     for window in reversed(recording.windows):
         if any(counts.share < 1.0 for counts in window.counts.values()):

@@ -24,8 +24,8 @@ from tidegate_server.whatif.recording import SegmentCounts, TrafficEstimate
 from tidegate_server.whatif.sampling import RandomGenerator, binomial, multinomial, poisson
 
 PRIOR_FAILURES = 0.5
-"""How many failures the prior of a rate is worth. Its mean is the control's rate, or the arm's
-own rate if that is higher, so that a bad arm never looks better than it was."""
+"""The weight of the prior of a rate, as a number of failures. Its mean is the control's rate, or
+the arm's own rate if that is higher, so that a bad arm never looks better than it was."""
 
 PRIOR_OPERATIONS = 50.0
 """The number of operations in which the control is assumed to have had as many failures."""

@@ -4,7 +4,7 @@ A ledger counts by stratum, and strata belong to the policy that it was written 
 recording has the same counts by segments: those of users in some segments, and those of
 everyone else. It also estimates, for every window, how much traffic each of these groups
 makes and how often each arm fails, from the windows nearby. Another policy needs that for
-users whom the recorded one had in the other arm or had not opened yet.
+users who were in the other arm under the recorded policy, or to whom it had not opened yet.
 """
 
 from __future__ import annotations

@@ -102,7 +102,7 @@ def simulate(
 
 
 class SimulatedRelease:
-    """A simulated release under way; for the arguments see ``simulate``.
+    """A simulated release; for the arguments see ``simulate``.
 
     Attributes:
         release, progress: the release's current state.

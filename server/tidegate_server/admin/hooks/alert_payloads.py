@@ -17,7 +17,7 @@ from tidegate_server.errors import FieldProblem, Invalid
 
 LONGEST_SUMMARY = 300
 MOST_EPISODES = 100
-"""How many alerts of one group are told apart; the rest of a larger group is ignored."""
+"""The number of alerts that are read from one group; the rest of a larger group is ignored."""
 
 
 class AlertStatus(StrEnum):
@@ -96,7 +96,7 @@ def _episodes(firing: list[dict[str, Any]]) -> tuple[str, ...]:
         for each in firing[:MOST_EPISODES]
         if _text(each, "fingerprint") and _text(each, "startsAt")
     ]
-    # All or none: an alert without an episode could not be told from the others.
+    # All or none: an alert without an episode cannot be distinguished from the others.
     return tuple(episodes) if len(episodes) == len(firing[:MOST_EPISODES]) else ()
 
 

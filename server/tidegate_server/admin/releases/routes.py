@@ -132,7 +132,7 @@ _serve_action("begin", "Open the first stage of a draft.")
 _serve_action(
     "approve",
     "Approve that the release leaves its stage. The policy says how many approvals it needs, and "
-    "from whom.",
+    "who may approve.",
 )
 _serve_action("retry", "Begin the next attempt now, without waiting for the cooldown to end.")
 _serve_action("rollback", "Roll the release back: everyone gets the control again.")
