@@ -1,4 +1,4 @@
-"""A store of one's own, which a test may hurt."""
+"""A store for each test, which it may damage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A disk without room: made by a limit on the size of files, which a write meets likewise."""
+"""A full disk, simulated by a limit on the size of files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ exec {server} "$@"
 
 @pytest.fixture
 def room(folder: Path) -> Path:
-    """The file that says how much room there is from the next start on, in blocks."""
+    """The file with the size limit from the next start on, in blocks."""
     path = folder / "room"
     path.write_text("48")
     return path
@@ -47,7 +47,7 @@ def commit(store: Store, number: int) -> None:
 
 
 def assert_whole(store: Store, commits: int) -> None:
-    """All of this many commits is there, and nothing of another."""
+    """Check that the store has exactly this many commits, each complete."""
     found = store.get(SHOP, place())
     entries, _ = store.logs.audit(SHOP, limit=500)
     changes = store.changes(SHOP, PRODUCTION, 0)
@@ -59,7 +59,7 @@ def assert_whole(store: Store, commits: int) -> None:
 
 
 def fill(store: Store) -> int:
-    """Commit until there is no room; return how many were acknowledged."""
+    """Commit until the disk is full; return how many commits were acknowledged."""
     number = 0
     while True:
         try:
@@ -70,24 +70,24 @@ def fill(store: Store) -> int:
         assert number < 500, "there is no limit"
 
 
-def test_commits_are_refused_whole_and_go_on_when_there_is_room(
+def test_commits_are_refused_on_a_full_disk_and_continue_when_there_is_space(
     valkey: EmbeddedValkey, room: Path
 ) -> None:
     store = Store.connect(valkey.url)
     done = fill(store)
     assert done > 3
-    # It would rather end than show what is not on its disk.
-    until(lambda: not valkey.alive(), "its end")
+    # The server ends, so that it never shows data that is not on its disk.
+    until(lambda: not valkey.alive(), "ended")
     assert "AOF" in valkey.exit_reason()
 
     for _ in range(3):
-        # Still no room: what there is can be read, and nothing more is taken.
+        # The disk is still full: reads work, and writes are refused.
         valkey.restart_if_dead()
         assert_whole(store, done)
         with pytest.raises(StoreUnavailable) as refused:
             commit(store, done + 1)
         assert "The store cannot be used now" in refused.value.message
-        until(lambda: not valkey.alive(), "its end")
+        until(lambda: not valkey.alive(), "ended")
 
     room.write_text("unlimited")
     valkey.restart_if_dead()

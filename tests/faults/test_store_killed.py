@@ -15,13 +15,13 @@ from tidegate_server.store.embedded import EmbeddedValkey
 from tests.store.changes import PRODUCTION, SHOP, change, place, put, refreshed
 from tests.waiting import until
 
-LIVES = 4
+KILLS = 4
 WRITERS = 3
 
 
 @dataclass
 class Writer:
-    """Writes a document of its own, on and on, and keeps what was acknowledged."""
+    """Writes its own document repeatedly and records the acknowledged writes."""
 
     url: str
     name: str
@@ -46,14 +46,14 @@ class Writer:
         found = store.get(SHOP, place(self.name))
         document = put(self.name, found.revision if found else 0, str(number))
         refresh = refreshed(self.name).refreshes
-        deed = Audit(self.name, "number.write", str(number))
+        entry = Audit(self.name, "number.write", str(number))
         try:
-            store.commit(change(document, refreshes=refresh, audit=deed))
+            store.commit(change(document, refreshes=refresh, audit=entry))
         except StaleRevision:
-            raise AssertionError("nobody else writes this document") from None
+            raise AssertionError("no other writer has this document") from None
 
 
-def test_no_acknowledged_commit_is_lost_and_none_is_done_by_halves(
+def test_no_acknowledged_commit_is_lost_and_none_is_incomplete(
     valkey: EmbeddedValkey,
 ) -> None:
     stop = threading.Event()
@@ -62,7 +62,7 @@ def test_no_acknowledged_commit_is_lost_and_none_is_done_by_halves(
     for thread in threads:
         thread.start()
     try:
-        for _ in range(LIVES):
+        for _ in range(KILLS):
             seen = [len(writer.acknowledged) for writer in writers]
             until(
                 lambda seen=seen: all(  # type: ignore[misc]
@@ -89,7 +89,7 @@ def test_no_acknowledged_commit_is_lost_and_none_is_done_by_halves(
         done = audited[writer.name]
         assert set(writer.acknowledged) <= set(done)
         assert set(done) <= set(writer.acknowledged) | writer.unanswered
-        assert done == sorted(set(done))  # in their order, and no one twice
+        assert done == sorted(set(done))  # in order, and none twice
         document = store.get(SHOP, place(writer.name))
         assert document is not None
         assert (document.document.name, document.revision) == (str(done[-1]), len(done))

@@ -1,4 +1,4 @@
-"""A store that says nothing for a while: stopped by SIGSTOP, as a disk or a host may do."""
+"""A store that does not answer for a while: SIGSTOP stops it, like a slow disk or host."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from tests.waiting import until
 
 
 @pytest.fixture
-def hasty(valkey: EmbeddedValkey, store: Store) -> Iterator[Store]:
-    """A store with less patience than usual, which has talked to the server before."""
+def impatient(valkey: EmbeddedValkey, store: Store) -> Iterator[Store]:
+    """A store with a short timeout and an open connection."""
     opened = Store(valkey.url, connection.open_client(valkey.url, 0.3), on_disk=True)
     opened.commit(change(put()))
     yield opened
@@ -36,51 +36,53 @@ def paused(valkey: EmbeddedValkey) -> Iterator[None]:
         os.kill(valkey.pid, signal.SIGCONT)
 
 
-def test_everything_ends_in_its_time_with_the_reason(hasty: Store, valkey: EmbeddedValkey) -> None:
+def test_every_call_ends_at_its_timeout_with_the_reason(
+    impatient: Store, valkey: EmbeddedValkey
+) -> None:
     with paused(valkey):
-        for ask in (
-            hasty.ping,
-            hasty.now_ms,
-            lambda: hasty.get(SHOP, place()),
-            lambda: hasty.leases.acquire(SHOP, "job-1", 1_000),
-            lambda: hasty.commit(change(put(expected=1))),
+        for call in (
+            impatient.ping,
+            impatient.now_ms,
+            lambda: impatient.get(SHOP, place()),
+            lambda: impatient.leases.acquire(SHOP, "job-1", 1_000),
+            lambda: impatient.commit(change(put(expected=1))),
         ):
             with pytest.raises(StoreUnavailable) as unavailable:
-                ask()
+                call()
             assert "did not answer in time" in unavailable.value.message
 
 
-def test_afterwards_it_goes_on_and_no_answer_is_taken_for_another(
-    hasty: Store, valkey: EmbeddedValkey
+def test_after_the_pause_every_reply_belongs_to_its_own_command(
+    impatient: Store, valkey: EmbeddedValkey
 ) -> None:
     with paused(valkey):
         for name in ("sent", "never sent"):
             with pytest.raises(StoreUnavailable):
-                hasty.commit(change(put(name)))
-    # The one that was on its way is done; for the other there was no connection any more.
-    until(lambda: hasty.get(SHOP, place("sent")) is not None, "what was sent before the pause")
-    assert hasty.get(SHOP, place("never sent")) is None
-    assert hasty.get_value("nothing") is None
-    found = hasty.get(SHOP, place())
+                impatient.commit(change(put(name)))
+    # The first commit was sent before the timeout; the second found no connection.
+    until(lambda: impatient.get(SHOP, place("sent")) is not None, "the first commit")
+    assert impatient.get(SHOP, place("never sent")) is None
+    assert impatient.get_value("nothing") is None
+    found = impatient.get(SHOP, place())
     assert found is not None
     assert found.revision == 1
-    assert hasty.commit(change(put(expected=1))).revisions == {place(): 2}
+    assert impatient.commit(change(put(expected=1))).revisions == {place(): 2}
 
 
-def test_a_commit_without_an_answer_is_not_made_twice_by_asking_again(
-    hasty: Store, valkey: EmbeddedValkey
+def test_a_commit_without_a_reply_is_not_made_twice_by_repeating_it(
+    impatient: Store, valkey: EmbeddedValkey
 ) -> None:
     again = change(put(expected=1, name="again"))
     with paused(valkey), pytest.raises(StoreUnavailable):
-        hasty.commit(again)
+        impatient.commit(again)
     with pytest.raises(StaleRevision):
-        until(lambda: bool(hasty.commit(again)))
-    found = hasty.get(SHOP, place())
+        until(lambda: bool(impatient.commit(again)))
+    found = impatient.get(SHOP, place())
     assert found is not None
     assert (found.revision, found.document.name) == (2, "again")
 
 
-def test_a_lease_may_lapse_in_a_pause_and_its_holder_learns_it(
+def test_a_lease_that_expired_in_a_pause_is_not_extended(
     store: Store, valkey: EmbeddedValkey
 ) -> None:
     Deployment(store)
@@ -88,5 +90,5 @@ def test_a_lease_may_lapse_in_a_pause_and_its_holder_learns_it(
     assert fence is not None
     with paused(valkey), pytest.raises(StoreUnavailable):
         Store(valkey.url, connection.open_client(valkey.url, 0.2), on_disk=True).ping()
-    until(lambda: store.leases.acquire("shop", "awake", 60_000) is not None, "the lapse")
+    until(lambda: store.leases.acquire("shop", "awake", 60_000) is not None, "expired")
     assert store.leases.acquire("shop", "sleeper", 50) is None

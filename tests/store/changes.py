@@ -1,4 +1,4 @@
-"""Changes as the domain makes them, small enough to read."""
+"""Small changes, like those that the domain makes."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ PRODUCTION = "production"
 
 
 def place(key: str = PRODUCTION) -> Address:
-    """Where an environment's document is."""
+    """Return the address of an environment's document."""
     return Address(Kind.ENVIRONMENT, key)
 
 
 def put(key: str = PRODUCTION, expected: int = 0, name: str = "") -> Put:
-    """A document of the shop's."""
+    """Return a write of an environment's document."""
     return Put(place(key), Environment(key, name), expected)
 
 
 def change(*writes: Any, scope: str = SHOP, **more: Any) -> Change:
-    """A change of the shop."""
+    """Return a change of the shop."""
     return Change(scope, tuple(writes), **more)
 
 
 def flag(key: str, version: int = 1, killed: str | None = None) -> Flag:
-    """A flag as a snapshot holds it."""
+    """Return a flag of a snapshot."""
     return Flag(
         key,
         "boolean",
@@ -44,7 +44,7 @@ def flag(key: str, version: int = 1, killed: str | None = None) -> Flag:
 
 
 def refreshed(*keys: str, environment: str = PRODUCTION, **more: Any) -> Change:
-    """A change of nothing but an environment's snapshot: these flags, or a new version."""
+    """Return a change that only refreshes an environment's snapshot, with these flags."""
     flags = {key: flag(key) for key in keys}
     return change(refreshes=(Refresh(environment, flags, **more),))
 
@@ -55,6 +55,6 @@ def audit(action: str = "environment.create", target: str = PRODUCTION) -> Audit
 
 
 def everything(raw: redis.Redis) -> dict[bytes, bytes]:
-    """All that a server holds, key by key."""
+    """Return the content of a server by key."""
     names: Any = raw.keys()
     return {name: raw.dump(name) for name in names}  # type: ignore[misc]

@@ -45,21 +45,21 @@ from tests.store.changes import (
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """A ledger's entry, as far as the store cares."""
+    """An entry of a ledger; its content does not matter to the store."""
 
     text: str
 
 
 @pytest.fixture
-def forgetful(raw: redis.Redis) -> Iterator[redis.Redis]:
-    """The server behind the store, in no need to remember what random changes wrote."""
+def without_durability(raw: redis.Redis) -> Iterator[redis.Redis]:
+    """The server behind the store, without waiting for its disk."""
     raw.config_set("appendfsync", "no")
     yield raw
     raw.config_set("appendfsync", "always")
 
 
 def whole(*writes: Any, **more: Any) -> Change:
-    """A change that writes to everything that a commit can write to."""
+    """Return a change that uses every kind of write."""
     parts: dict[str, Any] = {
         "refreshes": (
             Refresh(PRODUCTION, {"checkout": flag("checkout")}, killed=("checkout",)),
@@ -82,13 +82,13 @@ class TestRevisions:
         assert (stored.document.name, stored.revision) == ("at 2", 3)
         assert stored.updated_ms == committed.at_ms <= store.now_ms()
 
-    def test_a_deleted_document_is_gone(self, store: Store) -> None:
+    def test_a_deleted_document_does_not_exist(self, store: Store) -> None:
         store.commit(change(put()))
         committed = store.commit(change(Delete(place(), 1)))
         assert committed.revisions == {place(): 0}
         assert store.get(SHOP, place()) is None
 
-    def test_who_read_a_deleted_document_cannot_write_its_successor(self, store: Store) -> None:
+    def test_the_revision_of_a_deleted_document_is_never_used_again(self, store: Store) -> None:
         for name in ("one", "two"):
             present = store.get(SHOP, place())
             store.commit(change(put(expected=present.revision if present else 0, name=name)))
@@ -99,7 +99,9 @@ class TestRevisions:
             with pytest.raises(StaleRevision):
                 store.commit(change(put(expected=old, name="of the one that is gone")))
 
-    def test_a_document_that_was_never_deleted_elsewhere_begins_at_1(self, store: Store) -> None:
+    def test_deletions_in_another_scope_do_not_change_the_first_revision(
+        self, store: Store
+    ) -> None:
         store.commit(change(put()))
         store.commit(change(Delete(place(), 1)))
         other = Change("blog", (put(),))
@@ -115,8 +117,8 @@ class TestRevisions:
         assert (stored.document.name, stored.revision) == ("guarded", 2)
 
 
-class TestAStaleChange:
-    """Whatever it would have written, nothing of it is there."""
+class TestStaleChange:
+    """A change that expects an old revision writes nothing."""
 
     @pytest.fixture(autouse=True)
     def documents(self, store: Store) -> None:
@@ -136,7 +138,7 @@ class TestAStaleChange:
             ((Delete(place("staging"), 1), Guard(place(), 0)), "'production' already exists"),
         ],
     )
-    def test_leaves_no_trace(
+    def test_writes_nothing(
         self, store: Store, raw: redis.Redis, writes: tuple[Any, ...], says: str
     ) -> None:
         before = everything(raw)
@@ -154,7 +156,7 @@ class TestAStaleChange:
         )
 
 
-class TestOneCommit:
+class TestCommit:
     def test_writes_everything_at_one_time_of_the_stores_clock(
         self, store: Store, raw: redis.Redis
     ) -> None:
@@ -178,7 +180,7 @@ class TestOneCommit:
             assert store.version(SHOP, PRODUCTION) == expected
         assert store.version(SHOP, "staging") == 0
 
-    def test_makes_one_stream_event_a_refresh_that_says_what_changed(self, store: Store) -> None:
+    def test_adds_one_stream_event_per_refresh_with_its_changes(self, store: Store) -> None:
         segment = Segment("staff", included=("ann",))
         store.commit(
             change(refreshes=(Refresh(PRODUCTION, {"one": flag("one")}, {"staff": segment}),))
@@ -191,7 +193,7 @@ class TestOneCommit:
         assert (first.flags, first.segments) == ({"one": flag("one")}, {"staff": segment})
         assert (second.flags, second.segments) == ({"one": None}, {"staff": None})
 
-    def test_leaves_the_snapshot_at_what_the_events_add_up_to(self, store: Store) -> None:
+    def test_stores_the_snapshot_that_the_events_add_up_to(self, store: Store) -> None:
         store.commit(refreshed("one", "two"))
         store.commit(change(refreshes=(Refresh(PRODUCTION, {"one": None}),)))
         store.commit(change(refreshes=(Refresh(PRODUCTION, {"two": flag("two", 9)}),)))
@@ -201,8 +203,8 @@ class TestOneCommit:
         assert (snapshot.project, snapshot.environment) == (SHOP, PRODUCTION)
         assert snapshot.flags == {"two": flag("two", 9)}
 
-    def test_keeps_as_many_changes_as_it_promises(
-        self, store: Store, forgetful: redis.Redis, monkeypatch: pytest.MonkeyPatch
+    def test_keeps_a_limited_number_of_changes(
+        self, store: Store, without_durability: redis.Redis, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(commit, "CHANGES_KEPT", 200)
         for _ in range(500):
@@ -212,7 +214,7 @@ class TestOneCommit:
         assert [version for version, _ in kept] == list(range(301, 501))
         assert store.changes(SHOP, PRODUCTION, 0) is None
 
-    def test_begins_a_generation_of_failing_users_without_the_old_ones(
+    def test_a_new_generation_forgets_the_failing_users(
         self, store: Store, raw: redis.Redis
     ) -> None:
         where = f"tg:{{{SHOP}}}:failing:{PRODUCTION}:rel_1"
@@ -222,7 +224,7 @@ class TestOneCommit:
         assert store.evidence.totals(SHOP, PRODUCTION, "rel_1").generation == 7
         assert raw.keys("*failing*") == []
 
-    def test_takes_any_text(self, store: Store) -> None:
+    def test_stores_any_text(self, store: Store) -> None:
         awkward = 'Ж "quoted" \\ \n\x00 } {"a": null}'
         store.commit(
             change(put(name=awkward), audit=replace(audit(), reason=awkward)),
@@ -232,7 +234,7 @@ class TestOneCommit:
         assert stored.document.name == awkward
         assert store.logs.audit(SHOP)[0][0].reason == awkward
 
-    def test_is_found_again_by_a_server_that_has_forgotten_the_script(
+    def test_loads_the_script_again_if_the_server_lost_it(
         self, store: Store, raw: redis.Redis
     ) -> None:
         store.commit(change(put()))
@@ -240,18 +242,18 @@ class TestOneCommit:
         assert store.commit(change(put(expected=1))).revisions == {place(): 2}
 
 
-class TestAFence:
+class TestFence:
     @pytest.fixture
     def fence(self, store: Store) -> Fence:
         taken = store.leases.acquire(SHOP, "job-1", 60_000)
         assert taken is not None
         return taken
 
-    def test_that_holds_lets_the_change_through(self, store: Store, fence: Fence) -> None:
+    def test_that_is_valid_allows_the_change(self, store: Store, fence: Fence) -> None:
         assert store.commit(change(put(), fence=fence)).revisions == {place(): 1}
 
     @pytest.mark.parametrize("how", ["lapsed", "another's", "taken anew", "given up", "never"])
-    def test_that_does_not_hold_stops_everything(
+    def test_that_is_invalid_refuses_the_change(
         self, store: Store, raw: redis.Redis, fence: Fence, how: str
     ) -> None:
         if how == "never":
@@ -269,18 +271,18 @@ class TestAFence:
             store.commit(whole(put(), fence=fence))
         assert everything(raw) == before
 
-    def test_is_looked_at_before_the_revisions(self, store: Store, fence: Fence) -> None:
+    def test_is_checked_before_the_revisions(self, store: Store, fence: Fence) -> None:
         deposed = replace(fence, number=fence.number - 1)
         with pytest.raises(LeaseLost):
             store.commit(change(put(expected=99), fence=deposed))
 
-    def test_of_another_scope_says_nothing(self, store: Store, fence: Fence) -> None:
+    def test_of_another_scope_is_invalid(self, store: Store, fence: Fence) -> None:
         with pytest.raises(LeaseLost):
             store.commit(Change("blog", (put(),), fence=fence))
 
 
 class TestKills:
-    """Which kills are in force, and whose receipts are kept."""
+    """Active kills and their receipts."""
 
     def kill(self, store: Store, **flags: Any) -> int:
         return store.commit(refreshed(**flags)).versions[PRODUCTION]
@@ -289,7 +291,7 @@ class TestKills:
         fields: Any = raw.hkeys(f"tg:{{{SHOP}}}:receipts:{PRODUCTION}")
         return {each.decode() for each in fields}
 
-    def test_a_kill_is_in_force_until_the_flag_is_restored(self, store: Store) -> None:
+    def test_a_kill_is_active_until_the_flag_is_restored(self, store: Store) -> None:
         version = self.kill(store, killed=("checkout",))
         self.kill(store)
         receipt = store.instances.kill_receipt(SHOP, PRODUCTION, "checkout")
@@ -300,7 +302,7 @@ class TestKills:
         assert store.instances.kill_receipt(SHOP, PRODUCTION, "checkout") is None
 
     @pytest.mark.parametrize("end", ["killed", "restored"])
-    def test_receipts_end_with_their_kill_and_no_other(
+    def test_receipts_are_deleted_with_their_kill_only(
         self, store: Store, raw: redis.Redis, end: str
     ) -> None:
         self.kill(store, killed=("check", "checkout"))
@@ -310,7 +312,7 @@ class TestKills:
         assert self.receipts(raw) == {"check|i1"}
 
 
-def test_of_two_who_race_for_a_document_exactly_one_wins(
+def test_of_two_concurrent_writes_of_a_document_exactly_one_succeeds(
     store: Store, valkey: EmbeddedValkey
 ) -> None:
     rounds = 60
@@ -357,7 +359,7 @@ ENVIRONMENTS = (PRODUCTION, "staging")
 
 @dataclass
 class Model:
-    """What a store holds, by the words of the contract."""
+    """A model of a store's content."""
 
     documents: dict[str, tuple[int, str]] = field(default_factory=dict)
     deleted: int = 0
@@ -371,18 +373,18 @@ class Model:
     def revision(self, key: str) -> int:
         return self.documents.get(key, (0, ""))[0]
 
-    def commit(self, asked: Change) -> bool:
-        """Carry a change out; False: it was stale."""
-        if any(write.expected != self.revision(write.address.key) for write in asked.writes):
+    def commit(self, new_change: Change) -> bool:
+        """Make a change; return False if it is stale."""
+        if any(write.expected != self.revision(write.address.key) for write in new_change.writes):
             return False
-        for write in asked.writes:
+        for write in new_change.writes:
             key = write.address.key
             if isinstance(write, Put):
                 before = self.revision(key) or self.deleted
                 self.documents[key] = (before + 1, write.document.name)
             elif isinstance(write, Delete) and key in self.documents:
                 self.deleted = max(self.deleted, self.documents.pop(key)[0])
-        for refresh in asked.refreshes:
+        for refresh in new_change.refreshes:
             where = refresh.environment
             self.versions[where] = self.versions.get(where, 0) + 1
             self.events.setdefault(where, []).append(self.versions[where])
@@ -392,15 +394,15 @@ class Model:
                     snapshot.pop(name, None)
                 else:
                     snapshot[name] = held.version
-        self.audit += [asked.audit.reason] if asked.audit else []
-        self.ledger += [entry.entry.text for entry in asked.ledger]
-        for each in asked.generations:
+        self.audit += [new_change.audit.reason] if new_change.audit else []
+        self.ledger += [entry.entry.text for entry in new_change.ledger]
+        for each in new_change.generations:
             self.generation = each.generation
         return True
 
 
 def read(store: Store) -> Model:
-    """The same from the store itself."""
+    """Return the content of the real store."""
     found = store.all(SHOP, Kind.ENVIRONMENT)
     entries, _ = store.logs.audit(SHOP, limit=500)
     records, _ = store.logs.ledger(SHOP, PRODUCTION, "rel_1", limit=500)
@@ -429,7 +431,7 @@ DrawnWrite = tuple[str, str, int]
 
 @st.composite
 def drawn_changes(draw: st.DrawFn) -> tuple[list[DrawnWrite], Change]:
-    """Writes with how far their expectation is off the truth, and the rest of the change."""
+    """Draw writes, each with the error of its expected revision, and the rest of the change."""
     writes = draw(
         st.lists(
             st.tuples(
@@ -460,8 +462,8 @@ def drawn_changes(draw: st.DrawFn) -> tuple[list[DrawnWrite], Change]:
     return writes, rest
 
 
-def made(writes: list[DrawnWrite], rest: Change, model: Model) -> Change:
-    """The change, resting on what the model knows."""
+def build_change(writes: list[DrawnWrite], rest: Change, model: Model) -> Change:
+    """Return the change with the revisions of the model."""
     resting: list[Put | Delete | Guard] = []
     for number, (kind, key, off) in enumerate(writes):
         expected = max(0, model.revision(key) + off)
@@ -481,29 +483,29 @@ def run_against_the_model(
     raw.flushall()
     model = Model()
     for writes, rest in sequence:
-        asked = made(writes, rest, model)
+        new_change = build_change(writes, rest, model)
         before = everything(raw)
         try:
-            committed = store.commit(asked, durable=False)
+            committed = store.commit(new_change, durable=False)
         except StaleRevision:
-            assert not model.commit(asked)
+            assert not model.commit(new_change)
             assert everything(raw) == before
         else:
-            assert model.commit(asked)
+            assert model.commit(new_change)
             assert committed.revisions == {
                 write.address: model.revision(write.address.key)
-                for write in asked.writes
+                for write in new_change.writes
                 if not isinstance(write, Guard)
             }
             assert committed.versions == {
                 refresh.environment: model.versions[refresh.environment]
-                for refresh in asked.refreshes
+                for refresh in new_change.refreshes
             }
     found = read(store)
     assert replace(found, deleted=model.deleted) == model
 
 
-def test_any_sequence_of_commits_leaves_what_a_model_of_the_store_has(
-    store: Store, forgetful: redis.Redis
+def test_any_sequence_of_commits_agrees_with_the_model(
+    store: Store, without_durability: redis.Redis
 ) -> None:
-    run_against_the_model(store, forgetful)
+    run_against_the_model(store, without_durability)

@@ -5,7 +5,7 @@ from tidegate_server.store import keys
 
 
 def tag(key: str) -> str:
-    """What a Cluster chooses the node by: the text between the first braces."""
+    """Return the hash tag, by which a Cluster chooses the node."""
     return key[key.index("{") + 1 : key.index("}")]
 
 
@@ -43,13 +43,13 @@ def test_the_servers_own_keys_share_a_tag_that_no_project_can_have() -> None:
     assert "/" in own  # which a project's key cannot hold
 
 
-def test_no_two_things_have_the_same_key() -> None:
+def test_all_keys_are_different() -> None:
     named = [key for scope in ("shop", "blog", keys.SERVER) for key in all_keys_of(scope)]
     named += [keys.version("shop", "staging"), keys.evidence("shop", "staging", "rel_1")]
     assert len(set(named)) == len(named)
 
 
-def test_a_document_lies_in_the_hash_of_its_kind_and_environment() -> None:
+def test_a_document_is_in_the_hash_of_its_kind_and_environment() -> None:
     address = Address(Kind.TARGETING, "checkout", "production")
     assert keys.documents_at("shop", address) == keys.documents(
         "shop", Kind.TARGETING, "production"

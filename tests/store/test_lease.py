@@ -1,4 +1,4 @@
-"""The lease script. What a policy job makes of it is in ``tests/policy_job``."""
+"""The lease script; ``tests/policy_job`` tests its use by the policy job."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Lapse = Callable[[], None]
 
 @pytest.fixture
 def lapse(store: Store, raw: redis.Redis) -> Lapse:
-    """Let the shop's lease end now, as if its time were over."""
+    """Return a function that ends the shop's lease, as if its time were over."""
 
     def end_now() -> None:
         raw.hset(f"tg:{{{SHOP}}}:lease", "expires", store.now_ms())
@@ -26,23 +26,23 @@ def lapse(store: Store, raw: redis.Redis) -> Lapse:
     return end_now
 
 
-def test_one_holds_it_and_no_other(store: Store) -> None:
+def test_only_one_process_holds_a_lease(store: Store) -> None:
     assert store.leases.acquire(SHOP, "job-1", LONG_MS) == Fence("job-1", 1)
     assert store.leases.acquire(SHOP, "job-2", LONG_MS) is None
     assert store.leases.acquire(SHOP, "job-1", LONG_MS) == Fence("job-1", 1)
 
 
-def test_every_scope_has_its_own(store: Store) -> None:
+def test_every_scope_has_its_own_lease(store: Store) -> None:
     for holder, scope in (("job-1", SHOP), ("job-2", "blog"), ("job-3", "")):
         assert store.leases.acquire(scope, holder, LONG_MS) == Fence(holder, 1)
 
 
-def test_it_lapses_by_the_stores_clock(store: Store) -> None:
+def test_a_lease_expires_by_the_stores_clock(store: Store) -> None:
     store.leases.acquire(SHOP, "job-1", 1)
-    until(lambda: store.leases.acquire(SHOP, "job-2", LONG_MS) == Fence("job-2", 2), "the lapse")
+    until(lambda: store.leases.acquire(SHOP, "job-2", LONG_MS) == Fence("job-2", 2), "expired")
 
 
-def test_renewing_puts_its_end_off(store: Store, raw: redis.Redis) -> None:
+def test_acquiring_it_again_extends_a_lease(store: Store, raw: redis.Redis) -> None:
     def ends() -> int:
         return int(raw.hget(f"tg:{{{SHOP}}}:lease", "expires") or 0)
 
@@ -53,7 +53,7 @@ def test_renewing_puts_its_end_off(store: Store, raw: redis.Redis) -> None:
     assert ends() >= early + LONG_MS
 
 
-def test_the_number_grows_whenever_it_is_taken_anew_even_by_the_same(
+def test_the_number_increases_whenever_an_expired_lease_is_acquired(
     store: Store, lapse: Lapse
 ) -> None:
     seen = []
@@ -65,7 +65,7 @@ def test_the_number_grows_whenever_it_is_taken_anew_even_by_the_same(
     assert [fence.number for fence in seen] == [1, 2, 3, 4]
 
 
-def test_what_is_given_up_is_free_at_once(store: Store) -> None:
+def test_a_released_lease_is_free_immediately(store: Store) -> None:
     fence = store.leases.acquire(SHOP, "job-1", LONG_MS)
     assert fence is not None
     store.leases.release(SHOP, fence)
@@ -73,12 +73,12 @@ def test_what_is_given_up_is_free_at_once(store: Store) -> None:
 
 
 @pytest.mark.parametrize("stranger", [Fence("job-2", 1), Fence("job-1", 0), Fence("job-1", 2)])
-def test_only_the_holder_can_give_it_up(store: Store, stranger: Fence) -> None:
+def test_only_the_holder_can_release_a_lease(store: Store, stranger: Fence) -> None:
     store.leases.acquire(SHOP, "job-1", LONG_MS)
     store.leases.release(SHOP, stranger)
     assert store.leases.acquire(SHOP, "job-3", LONG_MS) is None
 
 
-def test_giving_up_what_nobody_holds_is_no_error(store: Store) -> None:
+def test_releasing_a_lease_that_nobody_holds_does_nothing(store: Store) -> None:
     store.leases.release(SHOP, Fence("job-1", 1))
     assert store.leases.acquire(SHOP, "job-1", LONG_MS) == Fence("job-1", 1)

@@ -16,18 +16,18 @@ from tests.store.changes import PRODUCTION, SHOP, change, place, put, refreshed
 
 
 class TestDocuments:
-    def test_there_is_none_before_it_was_written(self, store: Store) -> None:
+    def test_a_document_that_was_never_written_does_not_exist(self, store: Store) -> None:
         assert store.get(SHOP, place()) is None
         assert store.all(SHOP, Kind.ENVIRONMENT) == {}
         assert store.projects() == []
 
-    def test_several_are_read_in_the_order_asked_for(self, store: Store) -> None:
+    def test_several_are_read_in_the_given_order(self, store: Store) -> None:
         store.commit(change(put("a"), put("b")))
         found = store.get_many(SHOP, [place("b"), place("none"), place("a"), place("b")])
         assert [each and each.document.key for each in found] == ["b", None, "a", "b"]
         assert store.get_many(SHOP, []) == []
 
-    def test_all_of_a_kind_are_those_of_their_scope_and_environment(self, store: Store) -> None:
+    def test_all_returns_the_documents_of_one_scope_and_environment(self, store: Store) -> None:
         store.commit(change(put("a"), put("b")))
         store.commit(change(put("c"), scope="blog"))
         targeting = Address(Kind.ENVIRONMENT, "d", PRODUCTION)
@@ -37,15 +37,13 @@ class TestDocuments:
         assert set(store.all(SHOP, Kind.ENVIRONMENT, PRODUCTION)) == {"d"}
         assert store.all(SHOP, Kind.FLAG) == {}
 
-    def test_projects_are_the_scopes(self, store: Store) -> None:
+    def test_projects_are_listed(self, store: Store) -> None:
         for key in ("shop", "blog"):
             address = Address(Kind.PROJECT, key)
             store.commit(change(Put(address, Project(key), 0), scope=""))
         assert store.projects() == ["blog", "shop"]
 
-    def test_several_are_of_one_moment_while_others_write_them(
-        self, store: Store, valkey: EmbeddedValkey
-    ) -> None:
+    def test_several_are_read_at_one_moment(self, store: Store, valkey: EmbeddedValkey) -> None:
         store.commit(change(put("a", name="0"), put("b", name="0")))
         stop = threading.Event()
 
@@ -99,7 +97,7 @@ class TestChanges:
             store.commit(refreshed("checkout"))
 
     @pytest.mark.parametrize(("after", "versions"), [(0, [1, 2, 3]), (1, [2, 3]), (3, []), (9, [])])
-    def test_after_a_version_are_those_that_follow(
+    def test_after_a_version_are_returned_in_order(
         self, store: Store, after: int, versions: list[int]
     ) -> None:
         found = store.changes(SHOP, PRODUCTION, after)
@@ -107,7 +105,7 @@ class TestChanges:
         assert [version for version, _ in found] == versions
         assert [msgspec.json.decode(data)["version"] for _, data in found] == versions
 
-    def test_that_are_not_kept_any_more_leave_only_a_snapshot(
+    def test_that_are_no_longer_kept_require_a_snapshot(
         self, store: Store, raw: redis.Redis
     ) -> None:
         where = f"tg:{{{SHOP}}}:changes:{PRODUCTION}"
@@ -120,7 +118,7 @@ class TestChanges:
 
 
 class TestSingleValues:
-    def test_the_first_one_stays(self, store: Store) -> None:
+    def test_the_first_value_is_kept(self, store: Store) -> None:
         assert store.get_value("fingerprint") is None
         assert store.put_value_once("fingerprint", "first") == "first"
         assert store.put_value_once("fingerprint", "second") == "first"
@@ -129,14 +127,14 @@ class TestSingleValues:
 
 class TestDurability:
     @pytest.fixture
-    def hasty(self, raw: redis.Redis) -> Iterator[None]:
-        """A server that writes to its disk when it likes to, which is not now."""
+    def slow_disk(self, raw: redis.Redis) -> Iterator[None]:
+        """A server that does not write to its disk immediately."""
         raw.config_set("appendfsync", "no")
         yield
         raw.config_set("appendfsync", "always")
 
-    @pytest.mark.usefixtures("hasty")
-    def test_a_commit_that_the_disk_does_not_confirm_says_that_it_may_have_happened(
+    @pytest.mark.usefixtures("slow_disk")
+    def test_a_commit_that_the_disk_does_not_confirm_is_reported_as_such(
         self, store: Store, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("tidegate_server.store.store.DURABLE_MS", 20)
@@ -145,20 +143,20 @@ class TestDurability:
         assert "Read again before you repeat it" in unconfirmed.value.message
         assert store.get(SHOP, place()) is not None
 
-    @pytest.mark.usefixtures("hasty")
-    def test_a_commit_that_need_not_be_durable_does_not_wait_for_the_disk(
+    @pytest.mark.usefixtures("slow_disk")
+    def test_a_commit_without_durability_does_not_wait_for_the_disk(
         self, store: Store, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("tidegate_server.store.store.DURABLE_MS", 20)
         assert store.commit(change(put()), durable=False).revisions == {place(): 1}
 
 
-def test_its_clock_is_the_servers(store: Store, raw: redis.Redis) -> None:
+def test_the_time_is_the_servers(store: Store, raw: redis.Redis) -> None:
     seconds, micros = raw.time()
     assert store.now_ms() >= seconds * 1000 + micros // 1000
 
 
-def test_many_threads_share_one(store: Store) -> None:
+def test_threads_may_share_a_store(store: Store) -> None:
     answers: list[int] = []
 
     def work(number: int) -> None:
