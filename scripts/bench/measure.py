@@ -1,4 +1,4 @@
-"""Measure in turns with a baseline, and compare medians.
+"""Measure alternately with a baseline, and compare medians.
 
 A machine's speed drifts while a benchmark runs. So the measured code and its baseline run
 alternately, many times, and the result is the median of the ratios of these pairs.
