@@ -79,7 +79,7 @@ def test_a_second_kill_succeeds_and_keeps_the_first(store: InMemoryStore) -> Non
 def test_a_restore_ends_the_kill_and_pauses_the_release(store: InMemoryStore) -> None:
     store.start()
     store.kill()
-    change = store.restore("Mended.")
+    change = store.restore("Fixed.")
     assert change.refreshes[0].restored == ("checkout",)
     assert store.flags["production"]["checkout"].killed is None
     assert (store.release().state, store.release().resumes_to) == (State.PAUSED, State.RUNNING)

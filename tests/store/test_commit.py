@@ -252,7 +252,7 @@ class TestFence:
     def test_that_is_valid_allows_the_change(self, store: Store, fence: Fence) -> None:
         assert store.commit(change(put(), fence=fence)).revisions == {place(): 1}
 
-    @pytest.mark.parametrize("how", ["lapsed", "another's", "taken anew", "given up", "never"])
+    @pytest.mark.parametrize("how", ["lapsed", "another's", "acquired again", "given up", "never"])
     def test_that_is_invalid_refuses_the_change(
         self, store: Store, raw: redis.Redis, fence: Fence, how: str
     ) -> None:
