@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from tidegate_server import strict_text
 from tidegate_server.errors import Unreadable
 from tidegate_server.strict_text import MAX_DEPTH, parse_json, parse_yaml
+
+
+class PlainDumper(yaml.SafeDumper):
+    """Writes no aliases."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
 
 
 @pytest.mark.parametrize(
@@ -60,19 +71,60 @@ def test_yaml_is_parsed_by_the_core_schema() -> None:
         ("a: &x 1\nb: *x", "aliases"),
         ("a: 1\na: 2", "on line 2 again"),
         ("1: 2", "quotes"),
-        ("a: !!python/object:os 1", "is not YAML"),
-        ("a: !!binary aGk=", "cannot express"),
-        ("a: !!timestamp 2001-01-01", "cannot express"),
+        ("a: !!python/object:os 1", "tag .* on line 1"),
+        ("a: !!binary aGk=", "tag .*binary"),
+        ("a: !!timestamp 2001-01-01", "tag .*timestamp"),
+        ("a: !!map [1]", "tag .*map"),
+        ("a: !!seq {}", "tag .*seq"),
+        ("a: !!int x", "its tag does not fit"),
+        ("a: !mine 1", "tag '!mine'"),
         ("a: 1e999", "too large"),
-        ("a: [1", "line 1"),
+        ("a: [1", "expected"),
+        ("a: b: c", "line 1"),
         ("--- 1\n--- 2", "another document"),
         ("\x00", "is not YAML"),
         ("[" * 3_000, "deeply"),
+        ("- " * 30_000, "deeply"),
+        ("[" + "a," * 20_000 + "]", "more than 10000 values"),
     ],
 )
 def test_yaml_that_json_cannot_express_is_refused(text: str, words: str) -> None:
     with pytest.raises(Unreadable, match=f"^It .*{words}"):
         parse_yaml(text, "It")
+
+
+@pytest.mark.parametrize("parser", [yaml.SafeLoader, yaml.CSafeLoader])
+def test_the_first_fault_ends_the_parser(parser: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cost of a bad text does not grow with what follows the fault."""
+    monkeypatch.setattr(strict_text, "_PARSER", parser)
+    events = count_events(monkeypatch)
+    with pytest.raises(Unreadable, match="'a' on line 1 again"):
+        parse_yaml("{" + "a: b, " * 10_000 + "}", "It")
+    assert len(events) < 20
+
+
+def count_events(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    events: list[Any] = []
+    parse = yaml.parse
+
+    def counted(*args: Any, **kwargs: Any) -> Iterator[Any]:
+        for event in parse(*args, **kwargs):
+            events.append(event)
+            yield event
+
+    monkeypatch.setattr(yaml, "parse", counted)
+    return events
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+        max_leaves=20,
+    )
+)
+def test_what_a_yaml_library_writes_is_read_back(value: Any) -> None:
+    assert parse_yaml(yaml.dump(value, Dumper=PlainDumper), "It") == value
 
 
 @pytest.mark.parametrize("wrap", [lambda inner: [inner], lambda inner: {"a": inner}])
