@@ -14,6 +14,7 @@ HTTP statuses are set in one place, ``web.problem_documents`` (those of OFREP in
     ├── Forbidden                    403  the token may not do this
     ├── RateLimited                  429  the token made too many requests
     ├── InstanceForgotten            409  the store no longer knows an SDK instance
+    ├── Overloaded                   503  too much is being computed already
     ├── TooManyAlerts                503  a hook receives too many alerts
     ├── StoreUnavailable             503  the store cannot be reached or did not confirm a write
     ├── LeaseLost                    --   another process runs the policy job now
@@ -141,6 +142,21 @@ class InstanceForgotten(TidegateError):
     """An SDK instance continues totals that the store no longer has."""
 
     slug = "instance-forgotten"
+
+
+class Overloaded(TidegateError):
+    """Too much is being computed already, or one computation took too long.
+
+    Args:
+        message: what is wrong and how to fix it.
+        retry_after: seconds after which to try again.
+    """
+
+    slug = "overloaded"
+
+    def __init__(self, message: str, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class TooManyAlerts(TidegateError):

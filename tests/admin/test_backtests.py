@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 from tidegate_server.admin.policies import backtests
-from tidegate_server.admin.policies.computation import exclusive_computation
 from tidegate_server.store import Store
+from tidegate_server.web.computations import Computations
 from tidegate_server.whatif.traffic_model import Constant, TrafficModel
 
 from tests.admin.test_replay import write_ledger
@@ -113,12 +113,9 @@ def test_a_token_of_another_environment_cannot_backtest(checkout: Caller, record
 def test_a_backtest_that_is_cut_short_returns_its_results_so_far(
     checkout: Caller, recorded: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(
+        Computations, "run", lambda self, caller, function, *given: function(*given)
+    )
     monkeypatch.setattr(backtests, "TIME_LIMIT_SECONDS", 0.0)
     answer = backtest(checkout, recorded, policy={**OTHER, "stages": BOLD})
     assert (answer["runs"], answer["complete"]) == (1, False)
-
-
-def test_a_process_runs_one_computation_at_a_time(checkout: Caller, recorded: str) -> None:
-    with exclusive_computation():
-        refused = checkout.post(BACKTEST, backtest_body(recorded, policy=OTHER))
-    assert (refused.status_code, slug(refused)) == (409, "not-possible")

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 from tidegate_server.admin.policies import simulations
-from tidegate_server.admin.policies.computation import exclusive_computation
 from tidegate_server.store import Store
+from tidegate_server.web.computations import Computations
 
 from tests.http_calls import POLICY, PROJECT, Caller, pointers, slug, stored_documents
 
@@ -99,17 +99,13 @@ def test_an_invalid_simulation_is_refused_with_its_field(
 def test_a_simulation_that_is_cut_short_returns_its_results_so_far(
     checkout: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(
+        Computations, "run", lambda self, caller, function, *given: function(*given)
+    )
     monkeypatch.setattr(simulations, "TIME_LIMIT_SECONDS", 0.0)
     answer = simulate(checkout, policy=QUICK)
     assert (answer["complete"], answer["healthy"]["runs"]) == (False, 0)
     assert answer["healthy"]["stopped"] is None
-
-
-def test_a_process_runs_one_computation_at_a_time(checkout: Caller) -> None:
-    with exclusive_computation():
-        refused = checkout.post(SIMULATE, {**SIMULATION, "policy": QUICK})
-    assert (refused.status_code, slug(refused)) == (409, "not-possible")
-    assert simulate(checkout, policy=QUICK, runs=1)["complete"] is True
 
 
 def test_a_policy_may_have_the_key_simulate(checkout: Caller) -> None:

@@ -10,6 +10,10 @@ import pytest
 from tidegate_server.store import Store
 from tidegate_server.store.embedded import EmbeddedValkey
 
+from tests.cli.conftest import server
+
+__all__ = ["folder", "server", "store", "valkey"]
+
 
 @pytest.fixture
 def folder() -> Iterator[Path]:

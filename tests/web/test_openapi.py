@@ -51,7 +51,7 @@ def test_the_api_matches_its_openapi_document(
     install_services(APP, store, ApiSettings(SECRET_KEY))
     bulk = Caller(APP.test_client(), sdk.token).post_ok("/ofrep/v1/evaluate/flags", {})
     credential = bulk["eventStreams"][0]["url"].partition("credential=")[2]
-    APP.extensions["tidegate"].close()  # streams end after their first events
+    APP.extensions["tidegate"].streams.close()  # streams end after their first events
 
     @given(case=OPERATIONS[operation].as_strategy())
     @settings(

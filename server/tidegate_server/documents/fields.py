@@ -98,6 +98,10 @@ class StrictInteger(fields.Integer):
         return value
 
 
+MOST_BAD_ITEMS = 100
+"""After so many bad items the others of a list are not looked at."""
+
+
 class BoundedList(fields.List[Any]):
     """A list of limited length. The length is checked before the items."""
 
@@ -109,7 +113,18 @@ class BoundedList(fields.List[Any]):
         if not isinstance(value, list):
             raise ValidationError("This must be a list.")
         self._bounds(value)
-        return super()._deserialize(value, *args, **kwargs)
+        items: list[Any] = []
+        errors: dict[int, Any] = {}
+        for number, item in enumerate(value):
+            try:
+                items.append(self.inner.deserialize(item, **kwargs))
+            except ValidationError as error:
+                errors[number] = error.messages
+                if len(errors) >= MOST_BAD_ITEMS:
+                    break
+        if errors:
+            raise ValidationError(errors)
+        return items
 
 
 class Number(fields.Float):

@@ -11,8 +11,18 @@ UNKNOWN = "There is no such field; leave it out."
 SET_BY_SERVER = "The server sets this field; leave it out."
 
 
+KIBIBYTE = 1024
+BODY_LIMIT = 64 * KIBIBYTE
+LARGE_BODY_LIMIT = 1024 * KIBIBYTE
+
+
 class Strict(Schema):
-    """A schema that refuses unknown fields."""
+    """A schema that refuses unknown fields.
+
+    ``body_limit``: the largest request body with such a document, in bytes.
+    """
+
+    body_limit: ClassVar[int] = BODY_LIMIT
 
     class Meta:
         """marshmallow's options."""

@@ -11,8 +11,9 @@ from flask import Request
 from tidegate.context import NOBODY, Context
 from werkzeug.exceptions import HTTPException
 
+from tidegate_server.documents.strict_schema import BODY_LIMIT
 from tidegate_server.errors import InvalidEvaluationRequest
-from tidegate_server.web.request_bodies import read_body
+from tidegate_server.web.request_bodies import read_body, read_bytes
 
 PARSE_ERROR = "PARSE_ERROR"
 INVALID_CONTEXT = "INVALID_CONTEXT"
@@ -69,7 +70,7 @@ def _body(request: Request) -> Mapping[str, Any]:
 def _bytes(request: Request) -> bytes:
     """Return the raw body, cached so that it can be read again."""
     try:
-        return request.get_data()
+        return read_bytes(request, BODY_LIMIT)
     except HTTPException as error:
         raise InvalidEvaluationRequest(PARSE_ERROR, str(error.description)) from None
 

@@ -42,6 +42,7 @@ class Store:
     """A store that was reached at least once. Use ``Store.connect``.
 
     Attributes:
+        url: the store's address.
         change_feed: the committed changes of snapshots, as they happen.
         evidence: what instances counted of releases.
         instances: the SDK instances that report.
@@ -53,6 +54,7 @@ class Store:
 
     def __init__(self, url: str, client: redis.Redis, on_disk: bool) -> None:
         connection = Connection(client)
+        self.url = url
         self._connection = connection
         self._on_disk = on_disk
         self.change_feed = ChangeFeed(url)

@@ -4,17 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import cast
+from functools import cache
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 from flask import Flask, current_app, g
 
 from tidegate_server.domain.tokens import Token
 from tidegate_server.store import Store
 from tidegate_server.web.access_control import Authenticator, actor_name
+from tidegate_server.web.computations import Computations, Limits
 from tidegate_server.web.event_stream import EventStreams
 from tidegate_server.web.settings import ApiSettings
 
 EXTENSION = "tidegate"
+
+COMPUTATIONS = Limits(
+    processes=1, most_waiting=8, most_per_caller=2, queue_seconds=15.0, deadline_seconds=30.0
+)
+"""For what people wait for: simulations, backtests, replays, explanations."""
+
+LARGE_BODIES = Limits(
+    processes=1, most_waiting=32, most_per_caller=8, queue_seconds=10.0, deadline_seconds=20.0
+)
+"""For checking large request bodies. They do not wait for simulations."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +41,8 @@ class Backend:
     settings: ApiSettings
     authenticator: Authenticator
     streams: EventStreams
+    computations: Computations
+    large_bodies: Computations
     _close_functions: list[Callable[[], None]] = field(default_factory=list)
 
     def on_close(self, function: Callable[[], None]) -> None:
@@ -38,6 +52,8 @@ class Backend:
     def close(self) -> None:
         """End every stream and service, so that the worker can stop. Idempotent."""
         self.streams.close()
+        self.computations.close()
+        self.large_bodies.close()
         self.store.change_feed.close()
         for function in self._close_functions:
             function()
@@ -46,7 +62,14 @@ class Backend:
 def install(app: Flask, store: Store, settings: ApiSettings) -> Backend:
     """Give an application a new backend, and return it."""
     authenticator = Authenticator(store, settings)
-    backend = Backend(store, settings, authenticator, EventStreams(authenticator, settings))
+    backend = Backend(
+        store,
+        settings,
+        authenticator,
+        EventStreams(authenticator, settings),
+        Computations("simulation, backtest, replay or explanation", COMPUTATIONS),
+        Computations("large request body", LARGE_BODIES),
+    )
     app.extensions[EXTENSION] = backend
     return backend
 
@@ -64,3 +87,38 @@ def current_token() -> Token:
 def current_actor() -> str:
     """Return the name of the current request's token in the audit log."""
     return actor_name(current_token())
+
+
+Arguments = ParamSpec("Arguments")
+Value = TypeVar("Value")
+
+
+def compute_with_store(
+    function: Callable[Concatenate[Store, Arguments], Value],
+    *arguments: Arguments.args,
+    **none: Arguments.kwargs,
+) -> Value:
+    """Return what a function of the store returns, computed in another process.
+
+    Args:
+        function: a function of a module; its arguments and its value can be pickled.
+        arguments: its arguments after the store.
+        none: keyword arguments are not passed on; there must be none.
+
+    Raises:
+        RateLimited, Overloaded: as ``Computations.run`` raises them.
+        TidegateError: as the function raises it.
+    """
+    assert not none
+    services = backend()
+    caller = current_token().id
+    return services.computations.run(caller, _with_store, services.store.url, function, arguments)
+
+
+def _with_store(url: str, function: Callable[..., Value], arguments: tuple[Any, ...]) -> Value:
+    return function(_connected(url), *arguments)
+
+
+@cache
+def _connected(url: str) -> Store:
+    return Store.connect(url)

@@ -8,18 +8,16 @@ from http import HTTPStatus
 from typing import Any, Literal, NoReturn, TypeAlias, TypeVar
 
 import flask_smorest
-from flask import Request, Response, g
+from flask import Request, Response, g, request
 from marshmallow import Schema, ValidationError
 from webargs.flaskparser import FlaskParser
 from werkzeug.routing import BaseConverter
 
 from tidegate_server.documents.fields import PATH_KEY
-from tidegate_server.documents.json_pointers import problems
 from tidegate_server.domain.tokens import Role
-from tidegate_server.errors import Invalid
 from tidegate_server.web.access_control import require_role, sdk_environment
 from tidegate_server.web.backend import backend
-from tidegate_server.web.request_bodies import JSON, YAML, read_body
+from tidegate_server.web.request_bodies import JSON, YAML, invalid, load_body, schema_limit
 
 Method: TypeAlias = Literal["GET", "POST", "PUT", "DELETE"]
 SchemaClass: TypeAlias = type[Schema]
@@ -43,15 +41,17 @@ def key_parameter(_: BaseConverter) -> dict[str, Any]:
 class _Parser(FlaskParser):
     """webargs with strict bodies, which raises ``Invalid`` with a pointer for each problem."""
 
-    DEFAULT_UNKNOWN_BY_LOCATION = {"json": None, "query": None}  # noqa: RUF012
+    DEFAULT_UNKNOWN_BY_LOCATION = {"query": None}  # noqa: RUF012
 
-    def load_json(self, req: Request, schema: Schema) -> Any:
-        """Return the body's value; an empty object if the schema allows an absent body."""
-        if getattr(schema, "body_optional", False) and not req.get_data():
-            return {}
-        if getattr(schema, "large_body", False):
-            req.max_content_length = backend().settings.report_limit
-        return read_body(req, allow_yaml=getattr(schema, "allow_yaml", False))
+    def parse(self, argmap: Any, req: Any = None, *, location: Any = None, **options: Any) -> Any:
+        """Return what the schema builds from the body or the query string of a request."""
+        if location != "json":
+            return super().parse(argmap, req, location=location, **options)
+        schema: Schema = argmap() if isinstance(argmap, type) else argmap
+        services = backend()
+        large = getattr(schema, "large_body", False)
+        limit = services.settings.report_limit if large else schema_limit(schema)
+        return load_body(req or request, schema, services.large_bodies, limit=limit)
 
     def handle_error(
         self,
@@ -63,13 +63,7 @@ class _Parser(FlaskParser):
         error_headers: Any,
     ) -> NoReturn:
         """Raise ``Invalid`` with every problem that the schema found."""
-        messages = error.messages
-        parts = list(messages.values()) if isinstance(messages, dict) else [messages]
-        found = [problem for part in parts for problem in problems(part)]
-        first = found[0]
-        pointer = first.pointer or "the body"
-        more = f" ({len(found) - 1} more in errors.)" if len(found) > 1 else ""
-        raise Invalid(f"Nothing was changed. {pointer}: {first.detail}{more}", *found) from None
+        raise invalid(error.messages_dict.get("query", error.messages)) from None
 
 
 class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc] # the library has no types
@@ -181,6 +175,7 @@ def _error_statuses(
             HTTPStatus.BAD_REQUEST,
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+            HTTPStatus.TOO_MANY_REQUESTS,
         }
     return sorted(statuses)
 

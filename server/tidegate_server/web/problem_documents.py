@@ -33,6 +33,7 @@ STATUSES: Mapping[type[TidegateError], HTTPStatus] = {
     errors.InstanceForgotten: HTTPStatus.CONFLICT,
     errors.StoreUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.TooManyAlerts: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.Overloaded: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 
 TITLES: Mapping[str, str] = {
@@ -48,6 +49,7 @@ TITLES: Mapping[str, str] = {
     errors.InstanceForgotten.slug: "Unknown instance",
     errors.StoreUnavailable.slug: "Store unavailable",
     errors.TooManyAlerts.slug: "Too many alerts",
+    errors.Overloaded.slug: "Too much to compute",
 }
 
 log = structlog.stdlib.get_logger(__name__)
@@ -89,7 +91,7 @@ def from_error(error: TidegateError) -> Response:
         status = HTTPStatus.CONFLICT
     if isinstance(error, errors.Unauthenticated):
         headers["WWW-Authenticate"] = 'Bearer realm="tidegate"'
-    if isinstance(error, errors.RateLimited):
+    if isinstance(error, errors.RateLimited | errors.Overloaded):
         headers["Retry-After"] = str(error.retry_after)
     if isinstance(error, errors.TooManyAlerts):
         headers["Retry-After"] = "30"

@@ -16,7 +16,7 @@ from tidegate_server.documents.fields import (
     Name,
     StrictBoolean,
 )
-from tidegate_server.documents.strict_schema import DataclassSchema, Strict
+from tidegate_server.documents.strict_schema import LARGE_BODY_LIMIT, DataclassSchema, Strict
 from tidegate_server.domain.flags import FlagDefinition
 from tidegate_server.web.document_schemas import StoredAnswer, page_schema, path_key
 
@@ -42,6 +42,8 @@ class VariantSchema(Strict):
 
 class FlagFields(Strict):
     """The fields of a flag that people set."""
+
+    body_limit = LARGE_BODY_LIMIT
 
     key = Key(required=True)
     type = fields.String(required=True, validate=validate.OneOf(FLAG_TYPES))

@@ -9,7 +9,7 @@ from marshmallow import INCLUDE, Schema, fields, post_load
 
 from tidegate_server.admin.hooks.alert_payloads import AlertStatus
 from tidegate_server.documents.fields import BoundedList, BoundedString, Instant, Key, StrictBoolean
-from tidegate_server.documents.strict_schema import DataclassSchema, Strict
+from tidegate_server.documents.strict_schema import LARGE_BODY_LIMIT, DataclassSchema, Strict
 from tidegate_server.domain.hook_edits import MAX_FLAGS
 from tidegate_server.domain.hooks import AlertKind, Hook, HookAction
 from tidegate_server.web.document_schemas import StoredAnswer, page_schema
@@ -98,6 +98,7 @@ class AlertBody(Schema):
 
         unknown = INCLUDE
 
+    body_limit = LARGE_BODY_LIMIT
     error_messages = {"type": "An alert is an object with named fields."}  # noqa: RUF012
 
 

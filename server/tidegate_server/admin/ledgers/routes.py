@@ -19,7 +19,7 @@ from tidegate_server.admin.releases.routes import ITEM
 from tidegate_server.domain.change import Address, Kind
 from tidegate_server.domain.tokens import Role
 from tidegate_server.web import responses
-from tidegate_server.web.backend import backend
+from tidegate_server.web.backend import backend, compute_with_store
 from tidegate_server.web.blueprint import Blueprint
 from tidegate_server.web.pagination import PageQuery, PageRequest, encode_cursor, log_position
 
@@ -45,7 +45,7 @@ def list_ledger(page: PageRequest, project: str, environment: str, release: str)
     role=Role.READER,
     query=ReplayQuery,
     response=ReplayAnswer,
-    errors=(HTTPStatus.CONFLICT,),
+    errors=(HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS),
 )
 def replay_release(page: PageRequest, project: str, environment: str, release: str) -> Response:
     """Compute a release's decisions again from the evidence in its ledger.
@@ -53,7 +53,9 @@ def replay_release(page: PageRequest, project: str, environment: str, release: s
     A long ledger is replayed in parts. Each part begins at a checkpoint; `next_cursor` asks for
     the next one.
     """
-    result = replay(backend().store, project, environment, release, log_position(page), page.limit)
+    result = compute_with_store(
+        replay, project, environment, release, log_position(page), page.limit
+    )
     return responses.tagged_value(ReplayAnswer(), result)
 
 
@@ -62,9 +64,9 @@ def replay_release(page: PageRequest, project: str, environment: str, release: s
     f"{ITEM}/explanation",
     role=Role.READER,
     response=ExplanationAnswer,
-    errors=(HTTPStatus.CONFLICT,),
+    errors=(HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS),
 )
 def explain_release(project: str, environment: str, release: str) -> Response:
     """Explain a release: who did what and when, on which evidence, and what is left to do."""
-    result = explanation.explain_release(backend().store, project, environment, release)
+    result = compute_with_store(explanation.explain_release, project, environment, release)
     return responses.tagged_value(ExplanationAnswer(), result)

@@ -13,7 +13,7 @@ from tidegate_server.store import Store
 from tidegate_server.store.logs import LedgerRecord
 
 PAGE = 100
-"""Entries per read. Each read lets a worker serve its other requests."""
+"""Entries per read."""
 
 
 def read_ledger(

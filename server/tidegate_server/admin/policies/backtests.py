@@ -9,9 +9,7 @@ from tidegate_server.admin.document_reader import read_document
 from tidegate_server.admin.ledgers.stored_ledger import read_ledger
 from tidegate_server.admin.policies.backtest_schemas import BacktestRequest
 from tidegate_server.admin.policies.computation import (
-    EVALUATIONS_PER_SLICE,
     TIME_LIMIT_SECONDS,
-    exclusive_computation,
     find_policy,
 )
 from tidegate_server.domain.change import Address, Kind
@@ -38,31 +36,28 @@ def backtest(store: Store, project: str, request: BacktestRequest) -> BacktestRe
     Raises:
         NotFound: there is no such release, or no policy with this key.
         Invalid: the policy is not valid, or needs evidence that the ledger does not have.
-        NotPossible: this version cannot read the ledger, or this process is computing for
-            another request.
+        NotPossible: this version cannot read the ledger.
     """
     address = Address(Kind.RELEASE, request.release, request.environment)
     release = read_document(store, project, address).document
     policy = find_policy(store, project, request.policy)
-    with exclusive_computation():
-        entries = read_ledger(store, project, request.environment, request.release)
-        recording = read_recording(release, (each.entry for each in entries))
-        fit = fit_policy(policy, recording)
-        deadline = time.monotonic() + TIME_LIMIT_SECONDS
-        runs: list[BacktestRun] = []
-        for number in range(request.runs):
-            rng = generator(request.seed, "backtest", number)
-            runs.append(_run(fit, recording, rng))
-            # Without random draws, every run is the same.
-            if not runs[-1].drawn.random or time.monotonic() >= deadline:
-                break
+    entries = read_ledger(store, project, request.environment, request.release)
+    recording = read_recording(release, (each.entry for each in entries))
+    fit = fit_policy(policy, recording)
+    deadline = time.monotonic() + TIME_LIMIT_SECONDS
+    runs: list[BacktestRun] = []
+    for number in range(request.runs):
+        rng = generator(request.seed, "backtest", number)
+        runs.append(_run(fit, recording, rng))
+        # Without random draws, every run is the same.
+        if not runs[-1].drawn.random or time.monotonic() >= deadline:
+            break
     complete = len(runs) == request.runs or not runs[-1].drawn.random
     return BacktestResult(release.id, complete, summarize_runs(policy, fit, recording, runs))
 
 
 def _run(fit: PolicyFit, recording: Recording, rng: RandomGenerator) -> BacktestRun:
     run = Backtest(fit, recording, rng)
-    for number, _ in enumerate(run.windows()):
-        if number % EVALUATIONS_PER_SLICE == 0:
-            time.sleep(0)
+    for _ in run.windows():
+        pass
     return run.result()

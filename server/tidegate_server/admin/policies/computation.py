@@ -1,40 +1,20 @@
-"""What simulations and backtests share: one at a time, in bounded time, on a named policy."""
+"""What simulations and backtests share: bounded time, and a named policy."""
 
 from __future__ import annotations
-
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from tidegate_server.admin.document_reader import read_document
 from tidegate_server.documents import shipped
 from tidegate_server.documents.lint import check_standalone
 from tidegate_server.domain.change import Address, Kind
 from tidegate_server.domain.policy import Policy
-from tidegate_server.errors import FieldProblem, Invalid, NotFound, NotPossible
+from tidegate_server.errors import FieldProblem, Invalid, NotFound
 from tidegate_server.store import Store
 
 TIME_LIMIT_SECONDS = 10.0
 """A computation that takes longer is cut short, and answers with the runs that it finished."""
 
-EVALUATIONS_PER_SLICE = 25
-"""Evaluations, a few milliseconds, after which a worker may serve its other requests."""
-
-_busy = threading.Lock()
-"""One computation at a time in each process: they would only slow each other down."""
-
-
-@contextmanager
-def exclusive_computation() -> Iterator[None]:
-    """Hold this process's turn to compute; raises ``NotPossible`` while it is taken."""
-    if not _busy.acquire(blocking=False):
-        raise NotPossible(
-            "Another simulation or backtest is being computed; try again in a few seconds."
-        )
-    try:
-        yield
-    finally:
-        _busy.release()
+EVALUATIONS_PER_LOOK = 25
+"""Evaluations, a few milliseconds, between two looks at the clock."""
 
 
 def find_policy(store: Store, project: str, policy: Policy | str) -> Policy:

@@ -24,7 +24,7 @@ from tidegate_server.domain.policy_edits import delete_policy, put_policy
 from tidegate_server.domain.tokens import Role
 from tidegate_server.web import responses
 from tidegate_server.web.access_control import require_role
-from tidegate_server.web.backend import backend, current_token
+from tidegate_server.web.backend import backend, compute_with_store, current_token
 from tidegate_server.web.blueprint import Blueprint
 
 blueprint = Blueprint("policies", __name__, description="The written conditions of releases")
@@ -57,7 +57,7 @@ def simulate_policy(simulation: SimulationRequest, project: str) -> Response:
     """
     store = backend().store
     read_project(store, project)
-    result = simulations.simulate(store, project, simulation)
+    result = compute_with_store(simulations.simulate, project, simulation)
     return responses.value(SimulationAnswer(), result)
 
 
@@ -75,5 +75,5 @@ def backtest_policy(backtest: BacktestRequest, project: str) -> Response:
     It takes a few seconds at most. `limits` says what was assumed and what cannot be known.
     """
     require_role(current_token(), Role.READER, project, backtest.environment)
-    result = backtests.backtest(backend().store, project, backtest)
+    result = compute_with_store(backtests.backtest, project, backtest)
     return responses.value(BacktestAnswer(), result)

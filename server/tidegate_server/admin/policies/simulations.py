@@ -6,9 +6,8 @@ import time
 from dataclasses import dataclass
 
 from tidegate_server.admin.policies.computation import (
-    EVALUATIONS_PER_SLICE,
+    EVALUATIONS_PER_LOOK,
     TIME_LIMIT_SECONDS,
-    exclusive_computation,
     find_policy,
 )
 from tidegate_server.admin.policies.simulation_schemas import SimulationRequest
@@ -36,7 +35,6 @@ def simulate(store: Store, project: str, request: SimulationRequest) -> Simulati
     """Simulate healthy and bad releases under a policy.
 
     Raises:
-        NotPossible: this process is computing for another request.
         Invalid, NotFound: as ``find_policy`` raises them.
     """
     policy = find_policy(store, project, request.policy)
@@ -48,15 +46,14 @@ def simulate(store: Store, project: str, request: SimulationRequest) -> Simulati
     starts_ms = store.now_ms()
     deadline = time.monotonic() + TIME_LIMIT_SECONDS
     runs: dict[str, list[SimulationRun]] = {kind: [] for kind in models}
-    with exclusive_computation():
-        for number in range(request.runs):
-            if time.monotonic() >= deadline:
-                break
-            for kind, model in models.items():
-                rng = generator(request.seed, kind, number)
-                run = _run(policy, model, rng, starts_ms, request.days * DAY, deadline)
-                if run is not None:
-                    runs[kind].append(run)
+    for number in range(request.runs):
+        if time.monotonic() >= deadline:
+            break
+        for kind, model in models.items():
+            rng = generator(request.seed, kind, number)
+            run = _run(policy, model, rng, starts_ms, request.days * DAY, deadline)
+            if run is not None:
+                runs[kind].append(run)
     stages = len(policy.stages)
     return SimulationResult(
         policy.key,
@@ -80,9 +77,7 @@ def _run(
     while release.is_running and release.windows < MAX_WINDOWS:
         if release.elapsed_ms >= horizon_ms:
             break
-        if release.windows % EVALUATIONS_PER_SLICE == 0:
-            if time.monotonic() >= deadline:
-                return None
-            time.sleep(0)
+        if release.windows % EVALUATIONS_PER_LOOK == 0 and time.monotonic() >= deadline:
+            return None
         release.evaluate()
     return release.result()

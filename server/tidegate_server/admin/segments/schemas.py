@@ -7,7 +7,7 @@ from typing import Any
 from marshmallow import fields, validate
 
 from tidegate_server.documents.fields import BoundedList, BoundedString, ConditionField, Key
-from tidegate_server.documents.strict_schema import DataclassSchema, Strict
+from tidegate_server.documents.strict_schema import LARGE_BODY_LIMIT, DataclassSchema, Strict
 from tidegate_server.domain.flags import SegmentDefinition
 from tidegate_server.web.document_schemas import StoredAnswer, page_schema, path_key
 
@@ -25,6 +25,8 @@ def _keys(description: str) -> fields.List[Any]:
 
 class SegmentFields(Strict):
     """The fields of a segment that people set."""
+
+    body_limit = LARGE_BODY_LIMIT
 
     key = Key(required=True)
     name = BoundedString(200, load_default="")

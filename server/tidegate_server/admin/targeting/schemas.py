@@ -20,7 +20,7 @@ from tidegate_server.documents.fields import (
     StrictBoolean,
     StrictInteger,
 )
-from tidegate_server.documents.strict_schema import DataclassSchema, Strict
+from tidegate_server.documents.strict_schema import LARGE_BODY_LIMIT, DataclassSchema, Strict
 from tidegate_server.domain.flags import Targeting
 from tidegate_server.web.document_schemas import StoredAnswer, page_schema
 
@@ -103,6 +103,7 @@ class TargetingFields(Strict):
 class TargetingBody(TargetingFields, DataclassSchema):
     """A request to replace a targeting. Its kill and its release stay."""
 
+    body_limit = LARGE_BODY_LIMIT
     loads_into = Targeting
 
     flag = Key(metadata={"description": "if given, the key in the path"})

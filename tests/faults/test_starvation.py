@@ -1,0 +1,118 @@
+"""Nothing that a request computes keeps a web process from serving the others."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import urllib3
+
+from tests.cli.conftest import RunningServer
+
+PROJECT = "/api/v1/projects/default"
+STAGES = [{"percentage": 1, "min_duration": "1h"}, {"percentage": 100, "min_duration": "1h"}]
+SIMULATION = {
+    "traffic": 1e6,
+    "base_error": 0.01,
+    "runs": 500,
+    "days": 90,
+    "policy": {"key": "slow", "interval": "1s", "stages": STAGES, "bake": "90d"},
+}
+LARGE_SEGMENT = {"included": [0] * 10_000, "excluded": ["x" * 40 + str(n) for n in range(10_000)]}
+SLOW_YAML = "{" + ", ".join(f"a{number}: b" for number in range(5_900)) + "}"
+
+LIVE_SECONDS = 0.1
+"""How soon `/health/live` answers. The median has to; the machine may disturb single ones."""
+
+
+class Caller:
+    """Calls a server with its admin token."""
+
+    def __init__(self, server: RunningServer) -> None:
+        self._server = server
+        self._pool = urllib3.PoolManager(maxsize=20, block=False, retries=False, timeout=60)
+
+    def call(self, method: str, path: str, body: Any = None, content_type: str = "") -> Any:
+        headers = {"Authorization": f"Bearer {self._server.token}"}
+        data = body if isinstance(body, str | None) else json.dumps(body)
+        if data is not None:
+            headers["Content-Type"] = content_type or "application/json"
+        return self._pool.request(method, self._server.url + path, body=data, headers=headers)
+
+
+@contextmanager
+def repeated(call: Any, threads: int) -> Iterator[list[int]]:
+    """Make a call again and again; yields the statuses of the responses."""
+    statuses: list[int] = []
+    ending = threading.Event()
+
+    def repeat() -> None:
+        while not ending.is_set():
+            statuses.append(call().status)
+
+    workers = [threading.Thread(target=repeat) for _ in range(threads)]
+    for worker in workers:
+        worker.start()
+    try:
+        yield statuses
+    finally:
+        ending.set()
+        for worker in workers:
+            worker.join()
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "content_type"),
+    [
+        ("POST", f"{PROJECT}/policies/simulate", SIMULATION, ""),
+        ("PUT", f"{PROJECT}/segments/large", LARGE_SEGMENT, ""),
+        ("POST", f"{PROJECT}/policies", SLOW_YAML, "application/yaml"),
+    ],
+)
+def test_a_web_process_answers_at_once_while_another_request_computes(
+    server: RunningServer, method: str, path: str, body: Any, content_type: str
+) -> None:
+    caller = Caller(server)
+    # The server has one worker, so this is the one that also computes.
+    with repeated(lambda: caller.call(method, path, body, content_type), 4) as statuses:
+        time.sleep(1)
+        seconds = []
+        for _ in range(40):
+            began = time.perf_counter()
+            assert caller.call("GET", "/health/live").status == 200
+            seconds.append(time.perf_counter() - began)
+            time.sleep(0.02)
+    assert statistics.median(seconds) < LIVE_SECONDS, sorted(seconds)
+    if path.endswith("simulate"):
+        # The callers that found no place were told so.
+        assert set(statuses) == {200, 429}
+    else:
+        assert set(statuses) <= {400, 422, 429}
+
+
+@pytest.mark.parametrize(
+    ("path", "content_type", "body"),
+    [
+        (f"{PROJECT}/policies", "application/yaml", "{" + "a: b, " * 170_000 + "}"),
+        (f"{PROJECT}/policies", "application/json", " " * 65_537),
+        (f"{PROJECT}/segments", "application/json", " " * (1024 * 1024 + 1)),
+        ("/ofrep/v1/evaluate/flags", "application/json", " " * 65_537),
+    ],
+)
+def test_a_body_beyond_its_limit_is_refused_unread(
+    server: RunningServer, path: str, content_type: str, body: str
+) -> None:
+    caller = Caller(server)
+    if path.startswith("/ofrep"):
+        token = {"name": "sdk", "role": "sdk", "project": "default", "environment": "production"}
+        secret = caller.call("POST", "/api/v1/tokens", token).json()["secret"]
+        caller = Caller(RunningServer(server.url, secret, server.data_dir, server.pid))
+    refused = caller.call("POST", path, body, content_type)
+    assert refused.status in (400, 413)
+    assert "too long: at most" in refused.data.decode()
