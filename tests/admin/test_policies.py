@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import yaml
+from tidegate_server.domain.change import Address, Change, Kind, Put
+from tidegate_server.domain.policy import Policy
 from tidegate_server.store import Store
 
-from tests.http_calls import POLICY, PROJECT, Caller, pointers, stored_documents
+from tests.http_calls import (
+    POLICY,
+    PRODUCTION,
+    PROJECT,
+    Caller,
+    pointers,
+    stored_documents,
+)
 
 PATH = f"{PROJECT}/policies/careful"
 
@@ -197,6 +208,94 @@ def test_every_field_is_returned_as_it_was_written(admin: Caller) -> None:
     assert {name: created[name] for name in FULL} == FULL
 
 
+ERRORS_AGAINST_CONTROL = ("error_rate", "control")
+
+
+def kinds(policy: dict[str, Any]) -> list[tuple[str, str]]:
+    return [(check["metric"], check["compare"]) for check in policy["checks"]]
+
+
+@pytest.mark.parametrize(
+    "checks",
+    [
+        [],
+        [{"metric": "latency"}],
+        [{"compare": "absolute", "threshold": 0.5}],
+        [{"compare": "before"}],
+        [{"metric": "prometheus", "query": "up{arm='{{ arm }}'}"}],
+    ],
+)
+def test_errors_are_compared_with_control_whatever_else_is_checked(
+    admin: Caller, checks: list[dict[str, Any]]
+) -> None:
+    created = admin.post_ok(f"{PROJECT}/policies", {**POLICY, "checks": checks})
+
+    assert kinds(created)[: len(checks)] == [
+        (check.get("metric", "error_rate"), check.get("compare", "control")) for check in checks
+    ]
+    assert kinds(created)[len(checks) :] == [ERRORS_AGAINST_CONTROL]
+    assert (created["error_rate"], created["warnings"]) == ("on", [])
+
+
+def test_error_rate_off_leaves_the_check_out_and_warns(checkout: Caller) -> None:
+    policy = {**POLICY, "key": "fast", "error_rate": "off", "checks": [{"metric": "latency"}]}
+    created = checkout.post_ok(f"{PROJECT}/policies", policy)
+
+    assert kinds(created) == [("latency", "control")]
+    [warning] = created["warnings"]
+    assert warning["pointer"] == "/error_rate"
+    assert "errors are not compared with control" in warning["detail"]
+
+    started = checkout.post_ok(
+        f"{PRODUCTION}/releases", {"flag": "checkout", "treatment": "on", "policy": "fast"}
+    )
+    assert kinds(started["policy"]) == [("latency", "control")]
+    assert started["warnings"] == created["warnings"]
+    explanation = checkout.get(f"{PRODUCTION}/releases/{started['id']}/explanation").json
+    assert explanation is not None
+    assert warning["detail"] in explanation["limits"]
+
+
+def without_check(policy: Policy) -> Policy:
+    """Return a policy as earlier versions stored it: without the check of the error rate."""
+    return replace(policy, checks=tuple(each for each in policy.checks if each.distribution))
+
+
+def rewrite(store: Store, address: Address, change: Callable[[Any], Any]) -> None:
+    stored = store.get("default", address)
+    assert stored is not None
+    store.commit(Change("default", (Put(address, change(stored.document), stored.revision),)))
+
+
+def test_a_policy_of_an_earlier_version_gets_the_check_and_its_release_does_not(
+    checkout: Caller, store: Store
+) -> None:
+    checkout.post_ok(
+        f"{PROJECT}/policies", {**POLICY, "key": "fast", "checks": [{"metric": "latency"}]}
+    )
+    body = {"flag": "checkout", "treatment": "on", "policy": "fast"}
+    running = checkout.post_ok(f"{PRODUCTION}/releases", body)
+    assert kinds(running["policy"]) == [("latency", "control"), ERRORS_AGAINST_CONTROL]
+    rewrite(store, Address(Kind.POLICY, "fast"), without_check)
+    rewrite(
+        store,
+        Address(Kind.RELEASE, running["id"], "production"),
+        lambda release: replace(release, policy=without_check(release.policy)),
+    )
+
+    read = checkout.get(f"{PRODUCTION}/releases/{running['id']}").json
+    assert read is not None
+    assert kinds(read["policy"]) == [("latency", "control")]
+    assert read["policy"]["error_rate"] == "off"
+    assert read["warnings"][0]["pointer"] == "/error_rate"
+    policy = checkout.get(f"{PROJECT}/policies/fast").json
+    assert policy is not None
+    assert kinds(policy) == [("latency", "control"), ERRORS_AGAINST_CONTROL]
+    checkout.post_ok(f"{PRODUCTION}/releases/{running['id']}/rollback", {})
+    again = checkout.post_ok(f"{PRODUCTION}/releases", body)
+    assert kinds(again["policy"]) == [("latency", "control"), ERRORS_AGAINST_CONTROL]
+
+
 def test_a_policy_may_be_written_as_yaml(admin: Caller) -> None:
     text = yaml.safe_dump(FULL)
     kind = {"Content-Type": "application/yaml"}
@@ -309,9 +408,15 @@ INVALID: dict[str, tuple[dict[str, Any], str]] = {
         "/checks/0/window",
     ),
     "a local breaker without an error rate check": (
-        {"local_breaker": True, "checks": [{"metric": "latency"}]},
+        {"local_breaker": True, "error_rate": "off", "checks": [{"metric": "latency"}]},
         "/local_breaker",
     ),
+    "an error rate check that is off": (
+        {"error_rate": "off", "checks": [{"metric": "latency"}, {}]},
+        "/error_rate",
+    ),
+    "no check at all": ({"error_rate": "off"}, "/checks"),
+    "an error rate setting that does not exist": ({"error_rate": "no"}, "/error_rate"),
     "one stage at 100 percent with a comparison": (
         {"stages": [{"percentage": 100}]},
         "/stages/0/percentage",

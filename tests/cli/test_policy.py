@@ -30,6 +30,22 @@ def test_a_policy_is_shown_with_its_stages_and_checks(checkout: Tidegate) -> Non
     assert [each["key"] for each in checkout.json("policy", "list")] == ["careful"]
 
 
+def test_error_rate_off_is_shown_and_warned_of(checkout: Tidegate) -> None:
+    policy = POLICY.replace("key: careful", "key: blind") + "checks: [{metric: latency}]\n"
+    put = checkout.run("policy", "put", "-", stdin=policy + "error_rate: off\n")
+    assert "Warning: /error_rate: error_rate is off" in put.err
+    assert "off: errors are not compared with control" in checkout.ok("policy", "show", "blind")
+    started = checkout.run(
+        *("release", "start", "checkout", "--treatment", "on", "--policy", "blind")
+    )
+    assert "Warning: /error_rate: error_rate is off" in started.err
+    assert "error_rate is off" in checkout.ok("release", "explain", "checkout")
+    replaced = checkout.run("policy", "put", "-", stdin=policy)
+    assert replaced.err == ""
+    shown = checkout.ok("policy", "show", "blind")
+    assert "error_rate against control: tolerance relative=0.1" in shown
+
+
 def test_a_shown_policy_can_be_put_unless_it_has_changed_since(
     checkout: Tidegate, tmp_path: Path
 ) -> None:

@@ -66,8 +66,18 @@ def test_references_to_other_documents_are_warnings() -> None:
     ]
 
 
+def test_error_rate_off_is_a_warning() -> None:
+    linted = lint(SOUND + "error_rate: off\nchecks: [{metric: latency}]\n", "mine.yaml")
+
+    assert linted.valid
+    [finding] = linted.findings
+    assert (finding.line, finding.pointer, finding.warning) == (5, "/error_rate", True)
+    assert "errors are not compared with control" in finding.detail
+
+
 def test_fields_that_the_server_adds_are_ignored() -> None:
-    assert found(SOUND + "revision: 3\nupdated_at: 2026-01-31T09:00:00Z\n") == []
+    added = "revision: 3\nupdated_at: 2026-01-31T09:00:00Z\nwarnings: []\n"
+    assert found(SOUND + added) == []
 
 
 def test_a_document_that_is_not_an_object_is_one_finding() -> None:

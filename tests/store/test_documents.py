@@ -75,7 +75,7 @@ def test_every_kind_of_document_is_read_as_it_was_written(kind: Kind) -> None:
     @given(document=values(documents.CLASSES[kind]))
     def check(document: Any) -> None:
         stored = documents.decode(kind, b"7 1700000000123 " + documents.encode(document))
-        assert (stored.document, stored.revision) == (document, 7)
+        assert (stored.document, stored.revision) == (documents.completed(kind, document), 7)
         assert stored.updated_ms == 1_700_000_000_123
         assert type(stored.document) is type(document)
 
@@ -96,7 +96,7 @@ def test_documents_come_back_from_a_real_store_with_revision_and_time(
         committed = store.commit(Change("shop", (Put(address, document, expected),)))
         stored = store.get("shop", address)
         assert stored is not None
-        assert stored.document == document
+        assert stored.document == documents.completed(kind, document)
         assert stored.revision == expected + 1
         assert stored.updated_ms == committed.at_ms
 

@@ -50,6 +50,12 @@ def print_stderr(text: str) -> None:
     _print_lines(text, err=True)
 
 
+def print_warnings(document: Any) -> None:
+    """Print the warnings of a policy or a release to standard error."""
+    for each in document.get("warnings", ()):  # earlier servers have none
+        print_stderr(f"Warning: {each['pointer']}: {each['detail']}")
+
+
 def _print_lines(text: str, *, err: bool) -> None:
     click.echo("\n".join(printable(line) for line in text.split("\n")), err=err)
 

@@ -22,6 +22,7 @@ from tidegate_server.cli.output import (
     print_json,
     print_rendered,
     print_text,
+    print_warnings,
 )
 from tidegate_server.cli.policy_source import (
     Connect,
@@ -233,6 +234,7 @@ def put_policy(client: ApiClient, file: Json, output: str) -> None:
                 f"Policy {key} replaced, revision {written['revision']}. It applies to releases "
                 "that start from now on."
             )
+    print_warnings(written)
     if output == JSON:
         return print_json(written)
     return print_text(message)

@@ -33,6 +33,7 @@ def policy_view(policy: Json) -> Iterator[RenderableType]:
             ("description", policy["description"]),
             ("interval", policy["interval"]),
             *checks,
+            ("error rate", _error_rate(policy)),
             ("no data", f"{policy['no_data']['action']} after {policy['no_data']['after']}"),
             ("bake", policy["bake"]),
             *_gates(policy),
@@ -41,6 +42,11 @@ def policy_view(policy: Json) -> Iterator[RenderableType]:
     )
     yield ""
     yield item_table(policy["stages"], STAGE_COLUMNS)
+
+
+def _error_rate(policy: Json) -> str:
+    off = policy.get("error_rate") == "off"
+    return "off: errors are not compared with control" if off else ""
 
 
 def _gates(policy: Json) -> Iterator[tuple[str, str]]:

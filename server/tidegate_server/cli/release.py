@@ -26,6 +26,7 @@ from tidegate_server.cli.output import (
     print_rendered,
     print_stderr,
     print_text,
+    print_warnings,
 )
 from tidegate_server.cli.release_view import status_text
 from tidegate_server.cli.resource_commands import Resource, create_command, no_items
@@ -78,6 +79,7 @@ def release() -> None:
 
 
 def _started(_: ApiClient, release: Json) -> str:
+    print_warnings(release)
     return (
         f"Release {release['id']} of flag {release['flag']} started: {status_text(release)}.\n"
         f"Watch it with `tidegate release watch {release['id']}`."

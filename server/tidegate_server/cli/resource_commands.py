@@ -36,8 +36,8 @@ Facts: TypeAlias = Iterable[tuple[str, object]]
 Change: TypeAlias = Json | Callable[[Json], Json]
 """New values of fields, or a function from the writable fields of a document to the new ones."""
 
-SERVER_FIELDS = ("revision", "updated_at")
-"""Fields that the server adds to every document."""
+SERVER_FIELDS = ("revision", "updated_at", "warnings")
+"""Fields that the server adds to documents."""
 
 SHARED_OPTIONS = frozenset({"--output", "--url", "--context", "--project", "--environment"})
 

@@ -11,13 +11,14 @@ from marshmallow import ValidationError
 from tidegate_server.documents.json_pointers import problems
 from tidegate_server.documents.line_numbers import line_of, lines_of
 from tidegate_server.documents.policy_schemas import PolicyBody
+from tidegate_server.domain.error_rate import policy_warnings, with_error_rate_check
 from tidegate_server.domain.policy import Policy
 from tidegate_server.domain.policy_validation import check_policy, with_stage_names
 from tidegate_server.domain.references import policy_webhooks
 from tidegate_server.errors import FieldProblem, Invalid
 from tidegate_server.strict_text import parse_text
 
-RESPONSE_FIELDS = ("revision", "updated_at")
+RESPONSE_FIELDS = ("revision", "updated_at", "warnings")
 """Fields that the server adds to a policy; a file with its response may have them."""
 
 
@@ -29,7 +30,8 @@ class Finding:
         line: the line, from 1; None if unknown.
         pointer: JSON pointer of the field; empty: the whole document.
         detail: what is wrong and how to fix it.
-        warning: whether only a server can tell if this is wrong.
+        warning: whether the policy is valid nevertheless: only a server can tell if this is
+            wrong, or it is a risk that the policy takes.
     """
 
     line: int | None
@@ -74,7 +76,8 @@ def lint(text: str, what: str) -> LintResult:
         policy = load_policy(value)
     except Invalid as refused:
         return LintResult(None, tuple(finding(each) for each in refused.fields))
-    return LintResult(policy, tuple(finding(each, warning=True) for each in _references(policy)))
+    warnings = (*policy_warnings(policy), *_references(policy))
+    return LintResult(policy, tuple(finding(each, warning=True) for each in warnings))
 
 
 def load_policy(value: Any) -> Policy:
@@ -95,12 +98,12 @@ def check_standalone(policy: Policy) -> Policy:
     """Validate a policy as if the segments and webhooks that it names exist.
 
     Returns:
-        The policy with stage names.
+        The policy with stage names and its check of the error rate.
 
     Raises:
         Invalid: the policy is not valid; has every problem with its pointer.
     """
-    policy = with_stage_names(policy)
+    policy = with_error_rate_check(with_stage_names(policy))
     check_policy(policy, policy.segments, policy_webhooks(policy))
     return policy
 

@@ -27,9 +27,18 @@ from tidegate_server.documents.gate_schemas import (
 )
 from tidegate_server.documents.strict_schema import DataclassSchema, Strict
 from tidegate_server.domain.check_validation import MAX_CHECKS
-from tidegate_server.domain.checks import Check
+from tidegate_server.domain.error_rate import with_error_rate_check
 from tidegate_server.domain.gate_validation import MAX_WEBHOOKS
-from tidegate_server.domain.policy import HOUR, MINUTE, SECOND, NoData, NoDataAction, Policy, Stage
+from tidegate_server.domain.policy import (
+    HOUR,
+    MINUTE,
+    SECOND,
+    ErrorRate,
+    NoData,
+    NoDataAction,
+    Policy,
+    Stage,
+)
 from tidegate_server.domain.policy_validation import MAX_SAMPLES, with_stage_names
 from tidegate_server.domain.release_gates import Rollback, Windows
 
@@ -104,8 +113,15 @@ class PolicyFields(Strict):
     )
     checks = BoundedList(
         fields.Nested(CheckSchema),
-        load_default=lambda: [Check()],
+        load_default=list,
         max_items=MAX_CHECKS,
+        metadata={"description": "an `error_rate` check against control is added if there is none"},
+    )
+    error_rate = fields.Enum(
+        ErrorRate,
+        by_value=True,
+        load_default=ErrorRate.ON,
+        metadata={"description": "`off` leaves the `error_rate` check against control out"},
     )
     no_data = fields.Nested(NoDataSchema, load_default=NoData)
     bake = Duration(
@@ -142,5 +158,5 @@ class PolicyBody(PolicyFields, DataclassSchema):
 
     @post_load
     def build(self, data: Mapping[str, Any], **kwargs: Any) -> Any:
-        """Return the policy. A stage without a name is named after its number."""
-        return with_stage_names(super().build(data, **kwargs))
+        """Return the policy with the names of its stages and its check of the error rate."""
+        return with_error_rate_check(with_stage_names(super().build(data, **kwargs)))

@@ -28,8 +28,8 @@ def check_problems(policy: Policy) -> Iterator[FieldProblem]:
     if not policy.checks:
         yield FieldProblem(
             "/checks",
-            "A policy needs at least one check. Leave the field out to get an error_rate check "
-            "against control.",
+            "A policy needs at least one check. Leave out error_rate: off to get an error_rate "
+            "check against control.",
         )
     if len(policy.checks) > MAX_CHECKS:
         yield FieldProblem("/checks", f"A policy has at most {MAX_CHECKS} checks.")

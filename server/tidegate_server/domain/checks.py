@@ -115,6 +115,11 @@ class Check:
         return self.compare is Compare.CONTROL and self.metric is not Metric.PROMETHEUS
 
     @property
+    def compares_errors(self) -> bool:
+        """Whether this compares the error rate with the concurrent control group."""
+        return self.metric is Metric.ERROR_RATE and self.compare is Compare.CONTROL
+
+    @property
     def rate_limit(self) -> bool:
         """Whether this compares the treatment's error rate with a threshold."""
         return self.metric is Metric.ERROR_RATE and self.compare is Compare.ABSOLUTE

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from tidegate.model import Tolerance
 
-from tidegate_server.domain.checks import Check, Metric
+from tidegate_server.domain.checks import Check
 from tidegate_server.domain.release_gates import (
     ApprovalGate,
     Confirmation,
@@ -28,6 +28,13 @@ class NoDataAction(StrEnum):
     HOLD = "hold"
     PAUSE = "pause"
     ROLLBACK = "rollback"
+
+
+class ErrorRate(StrEnum):
+    """Whether a policy has a check of the error rate against control."""
+
+    ON = "on"
+    OFF = "off"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +75,8 @@ class Policy:
         holdback: the percentage of everyone that stays on control while the last stage bakes.
         local_breaker: whether an instance that cannot reach the server may return to control
             on its own, if the treatment fails there far more than control.
+        error_rate: whether ``error_rate.with_error_rate_check`` adds a check that ``checks``
+            leave out.
     """
 
     key: str
@@ -84,6 +93,7 @@ class Policy:
     notify: tuple[Notification, ...] = ()
     confirm: tuple[Confirmation, ...] = ()
     local_breaker: bool = False
+    error_rate: ErrorRate = ErrorRate.ON
 
     def opened(self, stage: int) -> float:
         """Return the percentage that a stage (from 1) opens to its users, less the holdback."""
@@ -104,17 +114,18 @@ class Policy:
         return tuple(dict.fromkeys(name for name in named if name is not None))
 
     @property
+    def compares_errors(self) -> bool:
+        """Whether a check compares the error rate with control."""
+        return any(check.compares_errors for check in self.checks)
+
+    @property
     def breaker_tolerance(self) -> Tolerance | None:
         """The tolerance of the local breaker; None: there is no breaker.
 
         If there are several checks of the error rate against control, the widest tolerance
         applies.
         """
-        compared = [
-            check.tolerance
-            for check in self.checks
-            if check.metric is Metric.ERROR_RATE and check.sequential
-        ]
+        compared = [check.tolerance for check in self.checks if check.compares_errors]
         if not self.local_breaker or not compared:
             return None
         return Tolerance(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tidegate_server.domain.change import Change
 from tidegate_server.domain.document_changes import delete_document, put_document
+from tidegate_server.domain.error_rate import with_error_rate_check
 from tidegate_server.domain.policy import Policy
 from tidegate_server.domain.policy_validation import check_policy, with_stage_names
 from tidegate_server.domain.project_documents import (
@@ -25,7 +26,7 @@ def put_policy(
     Raises:
         Invalid: the policy is not valid.
     """
-    policy = with_stage_names(policy)
+    policy = with_error_rate_check(with_stage_names(policy))
     cannot_confirm = {
         key for key, each in documents.webhooks.items() if each.document.format is Format.SLACK
     }

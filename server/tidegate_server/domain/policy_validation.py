@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import replace
 
 from tidegate_server.domain.check_validation import check_problems
+from tidegate_server.domain.error_rate import error_rate_problems
 from tidegate_server.domain.field_problems import (
     duplicate_problems,
     duration_problems,
@@ -54,6 +55,7 @@ def check_policy(
             *key_problems(policy.key),
             *_stages_problems(policy, segments),
             *check_problems(policy),
+            *error_rate_problems(policy),
             *_time_problems(policy),
             *gate_problems(policy, webhooks, cannot_confirm),
         ],

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from tidegate_server.domain.change import Audit, Change, Put, Refresh, Stored
 from tidegate_server.domain.checks import Compare, Metric
+from tidegate_server.domain.error_rate import with_error_rate_check
 from tidegate_server.domain.flags import FlagDefinition, Targeting
 from tidegate_server.domain.policy import Policy
 from tidegate_server.domain.project_documents import (
@@ -50,7 +51,8 @@ def start_release(
             share of users, and every attempt of one release to the same share.
         flag: the flag's key.
         treatment: the variant to open.
-        policy: the policy's key; the release keeps the policy as it is now.
+        policy: the policy's key; the release keeps the policy as it is now, with a check of the
+            error rate unless the policy turned it off.
         control: what the rule serves now; it may be left out and is only checked.
         rule: the id of the rule to release (None: the default rule).
         reason: a person's words.
@@ -72,7 +74,7 @@ def start_release(
     _check_variants(definition.document, serving, control, treatment)
     if release_id in documents.releases.get(environment, {}):
         raise AlreadyExists(f"There is a release {release_id!r} already.")
-    document: Policy = stored_policy.document
+    document: Policy = with_error_rate_check(stored_policy.document)
     _check_segments(documents, document)
     if not draft:
         _check_needs_no_draft(document)

@@ -14,6 +14,7 @@ from tidegate.counts import NOTHING, Counts
 
 from tidegate_server.decisions import reasons
 from tidegate_server.decisions.decision import Action, Decision
+from tidegate_server.domain.error_rate import policy_warnings
 from tidegate_server.domain.evidence import NO_TRIPS, Trips, total
 from tidegate_server.domain.release import Release
 from tidegate_server.ledger import narrative
@@ -102,7 +103,7 @@ class Explanation:
         chapters: one for each stretch in a stage.
         ending: why it ended, or its present state.
         cleanup: what is left to do, in the code and elsewhere.
-        limits: what the history leaves out, and why.
+        limits: what the history leaves out, and why, and what the policy does not watch.
     """
 
     headline: str
@@ -189,7 +190,10 @@ def explain(
             trips=trips,
         ),
         cleanup=tuple(narrative.cleanup(release, environment, flag_use.served, flag_use.releases)),
-        limits=tuple(narrative.limits(first)),
+        limits=(
+            *narrative.limits(first),
+            *(each.detail for each in policy_warnings(release.policy)),
+        ),
     )
 
 

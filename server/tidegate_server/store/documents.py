@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -11,6 +13,7 @@ from tidegate.model import Condition
 
 from tidegate_server.decisions.progress import Progress
 from tidegate_server.domain.change import Kind, Stored
+from tidegate_server.domain.error_rate import as_kept_by_release, with_error_rate_check
 from tidegate_server.domain.flags import FlagDefinition, SegmentDefinition, Targeting
 from tidegate_server.domain.hooks import Hook
 from tidegate_server.domain.policy import Policy
@@ -34,6 +37,21 @@ CLASSES: dict[Kind, type] = {
 }
 
 
+def _complete_release(release: Release) -> Release:
+    policy = as_kept_by_release(release.policy)
+    return release if policy is release.policy else replace(release, policy=policy)
+
+
+COMPLETIONS: Mapping[Kind, Callable[[Any], Any]] = {
+    Kind.POLICY: with_error_rate_check,
+    Kind.RELEASE: _complete_release,
+}
+"""What documents of earlier versions lack: the check that policies could leave out silently.
+
+A policy gets it, for the releases that start from now on. A release keeps its own checks.
+"""
+
+
 def encode(document: Any) -> bytes:
     """Return a dataclass as JSON, field by field."""
     return msgspec.json.encode(document)
@@ -42,7 +60,14 @@ def encode(document: Any) -> bytes:
 def decode(kind: Kind, value: bytes) -> Stored:
     """Return a document from its stored form, ``<revision> <updated_ms> <json>``."""
     revision, updated_ms, json = value.split(b" ", 2)
-    return Stored(_decoder(kind).decode(json), int(revision), int(updated_ms))
+    document = completed(kind, _decoder(kind).decode(json))
+    return Stored(document, int(revision), int(updated_ms))
+
+
+def completed(kind: Kind, document: Any) -> Any:
+    """Return a document with what earlier versions left out of its kind."""
+    complete = COMPLETIONS.get(kind)
+    return document if complete is None else complete(document)
 
 
 @cache

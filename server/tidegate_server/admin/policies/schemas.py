@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from marshmallow import fields
+
 from tidegate_server.documents.policy_schemas import PolicyBody, PolicyFields
+from tidegate_server.documents.warnings import WarningSchema
+from tidegate_server.domain.error_rate import policy_warnings
 from tidegate_server.web.document_schemas import StoredAnswer, page_schema, path_key
 
 
@@ -14,6 +20,19 @@ class PolicyUpdate(PolicyBody):
 
 class PolicyAnswer(PolicyFields, StoredAnswer):
     """A policy."""
+
+    warnings = fields.List(
+        fields.Nested(WarningSchema),
+        required=True,
+        dump_only=True,
+        metadata={"description": "risks that the policy takes, such as `error_rate: off`"},
+    )
+
+    def get_attribute(self, obj: Any, attr: str, default: Any) -> Any:
+        """Compute the warnings from the policy."""
+        if attr == "warnings":
+            return policy_warnings(obj.document)
+        return super().get_attribute(obj, attr, default)
 
 
 PolicyPage = page_schema("PolicyPage", PolicyAnswer)

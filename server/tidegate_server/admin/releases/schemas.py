@@ -22,6 +22,7 @@ from tidegate_server.documents.fields import (
 )
 from tidegate_server.documents.policy_schemas import PolicyFields
 from tidegate_server.documents.strict_schema import DataclassSchema, Strict
+from tidegate_server.documents.warnings import WarningSchema
 from tidegate_server.domain.release import State
 from tidegate_server.web.document_schemas import StoredAnswer, page_schema
 from tidegate_server.web.pagination import PageQuery, PageRequest
@@ -260,6 +261,11 @@ class ReleaseAnswer(StoredAnswer):
     ended_at = Instant(attribute="ended_ms", required=True, allow_none=True)
     revision = StrictInteger(required=True)
     progress = fields.Nested(ProgressSchema, required=True, allow_none=True)
+    warnings = fields.List(
+        fields.Nested(WarningSchema),
+        required=True,
+        metadata={"description": "risks that its policy takes, such as `error_rate: off`"},
+    )
 
 
 ReleasePage = page_schema("ReleasePage", ReleaseAnswer)

@@ -19,10 +19,12 @@ from tidegate_server.admin.releases.schemas import ReleaseRequest
 from tidegate_server.decisions.progress import Progress
 from tidegate_server.domain import release_commits, release_start, release_state_machine
 from tidegate_server.domain.change import Address, Change, Kind, Stored
+from tidegate_server.domain.error_rate import policy_warnings
 from tidegate_server.domain.release import Approval, Release
 from tidegate_server.domain.release_state_machine import Initiator
 from tidegate_server.domain.snapshot import present_openings
 from tidegate_server.domain.tokens import Token
+from tidegate_server.errors import FieldProblem
 from tidegate_server.store import Store
 from tidegate_server.web import token_secrets
 from tidegate_server.web.access_control import actor_name
@@ -56,6 +58,11 @@ class ReleaseWithProgress(Stored):
         stage = stages[release.stage - 1]
         percentage = 0.0 if release.closed else release.policy.opened(release.stage)
         return PresentStage(release.stage, len(stages), stage.name, percentage, stage.segments)
+
+    @property
+    def warnings(self) -> tuple[FieldProblem, ...]:
+        """The risks that its policy takes."""
+        return policy_warnings(self.document.policy)
 
     @property
     def openings(self) -> tuple[Opening, ...]:
