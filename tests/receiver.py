@@ -11,9 +11,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import IPv4Network
 from typing import Any
 
 import pytest
+from tidegate_server.domain.network_addresses import AllowedNetworks
+
+LOOPBACK = AllowedNetworks((IPv4Network("127.0.0.1/32"),))
+"""Where receivers are."""
 
 HANG = "hang"
 """Accept the request and never respond."""

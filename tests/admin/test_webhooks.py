@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from ipaddress import ip_network
+
+import pytest
 import redis
+from tidegate_server.domain.network_addresses import AllowedNetworks
 from tidegate_server.store import Store
+from tidegate_server.web.settings import ApiSettings
 
 from tests.http_calls import (
     POLICY,
@@ -90,6 +96,29 @@ def test_an_invalid_webhook_is_refused_with_the_field(admin: Caller) -> None:
     wrong = {"key": "ops", "url": "ops.example.com", "timeout": "1h"}
     assert pointers(admin.post(WEBHOOKS, wrong)) == ["/url", "/timeout"]
     assert pointers(admin.post(WEBHOOKS, {**OPS, "secret": "mine"})) == ["/secret"]
+
+
+def test_a_url_with_an_inner_address_is_refused_with_the_fix(admin: Caller) -> None:
+    inner = {"url": "http://0x7f.1:6379/"}
+    admin.post_ok(WEBHOOKS, OPS)
+    for refused in (
+        admin.post(WEBHOOKS, {"key": "store", **inner}),
+        admin.put(OPS_WEBHOOK, inner, match="*"),
+    ):
+        assert (refused.status_code, pointers(refused)) == (422, ["/url"])
+        assert "add the network to TIDEGATE_WEBHOOK_NETWORKS" in refused.text
+
+
+class TestWithAnAllowedNetwork:
+    @pytest.fixture
+    def settings(self, settings: ApiSettings) -> ApiSettings:
+        networks = AllowedNetworks((ip_network("10.1.0.0/16"),))
+        return replace(settings, webhook_networks=networks)
+
+    def test_a_url_in_the_network_is_taken(self, admin: Caller) -> None:
+        inside, outside = ({"key": "ops", "url": f"http://10.{n}.0.9/"} for n in (1, 2))
+        admin.post_ok(WEBHOOKS, inside)
+        assert pointers(admin.put(OPS_WEBHOOK, outside, match="*")) == ["/url"]
 
 
 def test_queued_messages_are_listed(admin: Caller, store: Store) -> None:

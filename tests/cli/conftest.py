@@ -49,7 +49,11 @@ def server() -> Iterator[RunningServer]:
         processes.start(
             "server",
             [PROGRAM, "serve", "--port", str(port), "--workers", "1"],
-            {"TIDEGATE_DATA_DIR": str(data_dir), "TIDEGATE_BOOTSTRAP_TOKEN": TOKEN},
+            {
+                "TIDEGATE_DATA_DIR": str(data_dir),
+                "TIDEGATE_BOOTSTRAP_TOKEN": TOKEN,
+                "TIDEGATE_WEBHOOK_NETWORKS": "127.0.0.1/32",
+            },
         )
         processes.wait_for("the server is ready", Admin(url, TOKEN).ready)
         yield RunningServer(url, TOKEN, data_dir, processes.pid("server"))

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 from tidegate_server.domain import policy_edits, webhook_edits
+from tidegate_server.domain.network_addresses import EVERY_ADDRESS
 from tidegate_server.domain.policy import HOUR
 from tidegate_server.domain.project_documents import policy_address, webhook_address
 from tidegate_server.domain.release_gates import Confirmation, Event, Notification
@@ -90,6 +91,32 @@ def test_an_invalid_url_is_refused(store: InMemoryStore, url: str) -> None:
     with pytest.raises(Invalid) as refused:
         put(store, replace(OPS, url=url))
     assert pointers(refused.value) == ["/url"]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1:8080/",
+        "http://2130706433/",
+        "http://localhost./",
+        "https://[::ffff:10.0.0.1]/",
+        "http://169.254.169.254/latest/meta-data/",
+    ],
+)
+def test_a_url_with_an_inner_address_is_refused_unless_its_network_is_allowed(
+    store: InMemoryStore, url: str
+) -> None:
+    with pytest.raises(Invalid) as refused:
+        put(store, replace(OPS, url=url))
+    assert pointers(refused.value) == ["/url"]
+    assert "is not a public address" in refused.value.message
+    assert "TIDEGATE_WEBHOOK_NETWORKS" in refused.value.message
+    moved = replace(OPS, url=url)
+    change = webhook_edits.put_webhook(store.documents, moved, actor=ANA, networks=EVERY_ADDRESS)
+    store.commit(change)
+    # The operator no longer allows it: the webhook can still be disabled.
+    put(store, replace(moved, enabled=False))
+    assert not webhook_of(store).enabled
 
 
 @pytest.mark.parametrize("timeout_ms", [0, 499, 30_001])

@@ -13,14 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tidegate_server.domain.network_addresses import PUBLIC_ONLY
 from tidegate_server.outbound import http_client
-from tidegate_server.outbound.http_client import HttpResult, request
+from tidegate_server.outbound.http_client import HttpClient, HttpResult
 
-from tests.receiver import BREAK, DRIP, HANG, PATH, Answer, receiver
+from tests.receiver import BREAK, DRIP, HANG, LOOPBACK, PATH, Answer, receiver
 
 SHORT_S = 0.3
 PLENTY_S = 10.0
 """Longer than any request here takes, even on a busy machine."""
+
+
+request = HttpClient(LOOPBACK).request
 
 
 @contextmanager
@@ -124,8 +128,8 @@ def test_a_body_that_drips_until_the_connection_closes_is_cut_off() -> None:
 def test_a_response_that_ends_early_is_a_problem() -> None:
     with receiver(BREAK) as server:
         result = post(server.url, 5)
-    assert result.status is None
-    assert result.problem == "the answer is not valid HTTP, or it is incomplete"
+    assert (result.status, result.problem) == (None, "no answer in 5 s")
+    assert result.detail == "the answer is not valid HTTP, or it is incomplete"
 
 
 def test_a_server_that_accepts_and_stays_silent_is_cut_off() -> None:
@@ -139,34 +143,43 @@ def test_a_server_that_accepts_and_stays_silent_is_cut_off() -> None:
 def test_a_request_that_connects_too_late_is_never_sent(
     scheme: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    connect = socket.create_connection
+    connect = socket.socket.connect
 
-    def slowly(*arguments: Any) -> socket.socket:
+    def slowly(connecting: socket.socket, address: Any) -> None:
         time.sleep(2 * SHORT_S)
-        return connect(*arguments)
+        connect(connecting, address)
 
-    monkeypatch.setattr(socket, "create_connection", slowly)
+    monkeypatch.setattr(socket.socket, "connect", slowly)
     with receiver(DRIP) as server:
-        began = time.monotonic()
-        answers: list[HttpResult] = []
-        thread = threading.Thread(
-            target=lambda: answers.append(post(server.url.replace("http", scheme, 1), SHORT_S))
-        )
-        thread.start()
-        thread.join(PLENTY_S)
-        took = time.monotonic() - began
-    thread.join()
-    assert took < PLENTY_S
-    assert [(each.status, each.problem) for each in answers] == [(None, "no answer in 0.3 s")]
+        result = post(server.url.replace("http", scheme, 1), SHORT_S)
+    assert (result.status, result.problem) == (None, "no answer in 0.3 s")
     assert server.received == []
 
 
-def test_a_closed_port_and_an_unknown_host_are_problems() -> None:
+def test_a_lookup_that_hangs_is_abandoned_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    released = threading.Event()
+
+    def hang(*_: Any, **__: Any) -> list[Any]:
+        released.wait(PLENTY_S)
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    began = time.monotonic()
+    results = [post(f"http://slow{number % 2}.example.com/", 0.1) for number in range(10)]
+    took = time.monotonic() - began
+    released.set()
+    assert took < PLENTY_S
+    assert {each.problem for each in results} == {"no answer in 0.1 s"}
+    # The threads that hang are few.
+    assert results[-1].detail == "too many lookups of host names are under way"
+
+
+def test_a_closed_port_and_an_unknown_host_are_told_apart_in_the_detail_only() -> None:
     with listening() as server:
         url = address(server)
-    assert post(url, 5).problem == "connection refused"
-    nowhere = post("http://nowhere.invalid/", 5)
-    assert nowhere.problem == "unknown host"
+    closed, unknown = post(url, 5), post("http://nowhere.invalid/", 5)
+    assert closed.problem == unknown.problem == "no answer in 5 s"
+    assert (closed.detail, unknown.detail) == ("connection refused", "unknown host")
 
 
 def test_a_response_that_is_not_http_is_a_problem() -> None:
@@ -180,9 +193,9 @@ def test_a_response_that_is_not_http_is_a_problem() -> None:
 
         thread = threading.Thread(target=answer)
         thread.start()
-        problem = post(address(server), 5).problem
+        detail = post(address(server), 5).detail
         thread.join()
-    assert problem == "the answer is not valid HTTP, or it is incomplete"
+    assert detail == "the answer is not valid HTTP, or it is incomplete"
 
 
 def test_a_body_is_read_up_to_its_limit() -> None:
@@ -199,7 +212,8 @@ class TestTls:
             [
                 *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
                 *("-keyout", str(tmp_path / "key.pem"), "-out", str(tmp_path / "cert.pem")),
-                *("-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"),
+                *("-subj", "/CN=localhost"),
+                *("-addext", "subjectAltName=IP:127.0.0.1,DNS:hooks.example.com"),
             ],
             check=True,
             capture_output=True,
@@ -208,9 +222,13 @@ class TestTls:
         return made
 
     @contextmanager
-    def serving(self, certificate: Path) -> Iterator[str]:
+    def serving(
+        self, certificate: Path, asked_names: list[str | None] | None = None
+    ) -> Iterator[str]:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate)
+        names = [] if asked_names is None else asked_names
+        context.sni_callback = lambda _, name, __: names.append(name)
         with listening() as server:
 
             def answer() -> None:
@@ -229,8 +247,8 @@ class TestTls:
 
     def test_an_unknown_certificate_is_refused(self, certificate: Path) -> None:
         with self.serving(certificate) as url:
-            problem = post(url, 5).problem
-        assert problem.startswith("untrusted certificate: self-signed certificate")
+            detail = post(url, 5).detail
+        assert detail.startswith("untrusted certificate: self-signed certificate")
 
     def test_a_trusted_certificate_is_accepted(
         self, certificate: Path, monkeypatch: pytest.MonkeyPatch
@@ -239,3 +257,113 @@ class TestTls:
         monkeypatch.setattr(http_client, "_tls_context", lambda: trusting)
         with self.serving(certificate) as url:
             assert post(url, 5).status == 204
+
+    @pytest.mark.parametrize("host", ["hooks.example.com", "hooks.example.com."])
+    def test_the_certificate_must_be_for_the_name_in_the_url(
+        self, certificate: Path, monkeypatch: pytest.MonkeyPatch, host: str
+    ) -> None:
+        trusting = ssl.create_default_context(cafile=str(certificate))
+        monkeypatch.setattr(http_client, "_tls_context", lambda: trusting)
+        resolve_to(monkeypatch, ["127.0.0.1"])
+        names: list[str | None] = []
+        with self.serving(certificate, names) as url:
+            assert post(url.replace("127.0.0.1", host), 5).status == 204
+        assert names == ["hooks.example.com"]
+        with self.serving(certificate) as url:
+            detail = post(url.replace("127.0.0.1", "other.example.com"), 5).detail
+        assert "Hostname mismatch" in detail
+
+
+def resolve_to(monkeypatch: pytest.MonkeyPatch, *lookups: list[str]) -> list[str]:
+    """Make each lookup of a name return the next addresses; return the names looked up."""
+    names: list[str] = []
+    real = socket.getaddrinfo
+    answers = list(lookups)
+
+    def look_up(host: str, port: int, **options: Any) -> list[Any]:
+        names.append(host)
+        found = answers.pop(0) if len(answers) > 1 else answers[0]
+        return [each for ip in found for each in real(ip, port, **options)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    return names
+
+
+class TestAddresses:
+    public_only = staticmethod(HttpClient(PUBLIC_ONLY).request)
+
+    @pytest.mark.parametrize(
+        "host",
+        [
+            "127.0.0.1",
+            "127.0.0.1.",
+            "127.1",
+            "2130706433",
+            "0x7f.1",
+            "0x7F000001",
+            "0177.0.0.1",
+            "0",
+            "localhost",
+            "LOCALHOST.",
+            "[::]",
+            "[::1]",
+            "[::ffff:127.0.0.1]",
+            "[::ffff:7f00:1]",
+        ],
+    )
+    def test_nothing_connects_to_this_machine_in_any_notation(self, host: str) -> None:
+        with receiver() as server:
+            port = server.origin.rpartition(":")[2]
+            result = self.public_only("POST", f"http://{host}:{port}/", timeout_s=5, body=b"{}")
+            time.sleep(0.05)
+        assert server.received == []
+        assert result.status is None
+        if not host.endswith("."):  # some resolvers do not know it then
+            assert result.refused
+            assert result.problem == "refused: not a public address"
+
+    def test_a_name_is_looked_up_once_and_the_checked_address_is_used(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """DNS rebinding: the second lookup would give another address than the first."""
+        with receiver() as server:
+            port = server.origin.rpartition(":")[2]
+            names = resolve_to(monkeypatch, ["127.0.0.1"], ["127.0.0.2"])
+            result = post(f"http://rebind.example.com:{port}/hook", 5)
+        assert (result.status, names) == (200, ["rebind.example.com"])
+        assert server.received[0].headers["Host"] == f"rebind.example.com:{port}"
+
+    def test_a_name_with_inner_addresses_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        with receiver() as server:
+            port = server.origin.rpartition(":")[2]
+            resolve_to(monkeypatch, ["127.0.0.1", "10.0.0.1", "fd00:ec2::254"])
+            result = self.public_only("POST", f"http://a.example.com:{port}/", timeout_s=5)
+        assert (result.problem, result.refused) == ("refused: not a public address", True)
+        assert "10.0.0.1" not in result.problem
+        assert "127.0.0.1, 10.0.0.1, fd00:ec2::254 is neither public" in result.detail
+        assert server.received == []
+
+    def test_only_the_permitted_addresses_of_a_name_are_tried(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with receiver() as server:
+            port = server.origin.rpartition(":")[2]
+            tried: list[str] = []
+            connect = socket.socket.connect
+
+            def record(connecting: socket.socket, address: Any) -> None:
+                tried.append(address[0])
+                connect(connecting, address)
+
+            monkeypatch.setattr(socket.socket, "connect", record)
+            resolve_to(monkeypatch, ["127.0.0.3", "169.254.169.254", "127.0.0.1"])
+            result = post(f"http://mixed.example.com:{port}/", 5)
+        assert (result.status, tried) == (200, ["127.0.0.1"])
+
+    def test_a_redirect_inward_is_not_followed(self) -> None:
+        with receiver() as inner:
+            moved = Answer(307, headers=(("Location", inner.url),))
+            with receiver(moved) as server:
+                result = post(server.url, 5)
+        assert (result.status, result.succeeded) == (307, False)
+        assert inner.received == []

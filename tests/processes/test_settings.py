@@ -11,6 +11,7 @@ from threading import Barrier
 import click
 import pytest
 from tidegate_server.cli.serve import serve
+from tidegate_server.domain.network_addresses import PUBLIC_ONLY
 from tidegate_server.errors import StartupRefused
 from tidegate_server.processes.settings import (
     KNOWN,
@@ -18,6 +19,7 @@ from tidegate_server.processes.settings import (
     check_environment,
     check_prometheus_token,
     check_prometheus_url,
+    parse_webhook_networks,
     secret_key,
 )
 
@@ -144,6 +146,18 @@ def test_the_prometheus_url_has_no_query_fragment_or_credentials() -> None:
             check_prometheus_url(more)
 
 
+def test_webhook_networks_are_a_list() -> None:
+    assert parse_webhook_networks("") == parse_webhook_networks(" ") == PUBLIC_ONLY
+    allowed = parse_webhook_networks("10.1.0.0/16, 127.0.0.1/32,fd12::/16 ,192.168.1.7")
+    written = ["10.1.0.0/16", "127.0.0.1/32", "fd12::/16", "192.168.1.7/32"]
+    assert [str(each) for each in allowed.networks] == written
+    for wrong in ("10.1.0.0/33", "localhost", "10.1.0.0/16,", "10.1.0.0/16;10.2.0.0/16", "10.1"):
+        with pytest.raises(StartupRefused, match="networks separated by commas, such as"):
+            parse_webhook_networks(wrong)
+    with pytest.raises(StartupRefused, match=r"not a network. Did you mean 10.1.0.0/16\?"):
+        parse_webhook_networks("10.1.2.3/16")
+
+
 def test_a_prometheus_token_has_no_spaces() -> None:
     assert check_prometheus_token("") == ""
     assert check_prometheus_token("eyJhbGciOi.x-_~+/=") == "eyJhbGciOi.x-_~+/="
@@ -152,13 +166,20 @@ def test_a_prometheus_token_has_no_spaces() -> None:
             check_prometheus_token(wrong)
 
 
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("TIDEGATE_PROMETHEUS_URL", "prometheus:9090"),
+        ("TIDEGATE_WEBHOOK_NETWORKS", "10.1.0.0/16,ops.local"),
+    ],
+)
 @pytest.mark.parametrize("command", ["serve", "policy-job"])
-def test_a_wrong_prometheus_url_is_refused(command: str) -> None:
+def test_a_wrong_address_stops_the_start(command: str, variable: str, value: str) -> None:
     wrong = Tidegate(
         {
-            "TIDEGATE_PROMETHEUS_URL": "prometheus:9090",
+            variable: value,
             "TIDEGATE_STORE_URL": "redis://127.0.0.1:1",
             "TIDEGATE_SECRET_KEY": "0123456789abcdef",
         }
     )
-    assert "TIDEGATE_PROMETHEUS_URL must be" in wrong.refused(command, status=2)
+    assert f"{variable} must be" in wrong.refused(command, status=2)

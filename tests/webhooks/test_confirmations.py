@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from structlog.testing import capture_logs
 from tidegate_server.admin.ledgers.replays import replay
 from tidegate_server.decisions.decision import Action
 from tidegate_server.decisions.observations import Answer as ConfirmationAnswer
@@ -22,7 +23,7 @@ from tidegate_server.webhooks.signing import signing_secret
 
 from tests.decisions.ramp import policy, release
 from tests.policy_job.deployment import HEALTHY, Clock, Deployment
-from tests.receiver import BREAK, DRIP, HANG, Answer, Behaviour, Receiver, StartReceiver
+from tests.receiver import BREAK, DRIP, HANG, LOOPBACK, Answer, Behaviour, Receiver, StartReceiver
 from tests.waiting import until
 
 SECRET_KEY = b"a secret key for tests only"
@@ -51,8 +52,8 @@ PATIENCE_SECONDS = 60.0
         ),
         (HttpResult(1, 409, b'{"reason": "frozen"}'), ConfirmationAnswer("ops", False, "frozen")),
         (
-            HttpResult(1, None, problem="no answer in 5 s"),
-            ConfirmationAnswer("ops", False, "no answer in 5 s"),
+            HttpResult(1, problem="refused: not a public address", refused=True),
+            ConfirmationAnswer("ops", False, "refused: not a public address"),
         ),
     ],
 )
@@ -92,13 +93,17 @@ class JobRun:
     def __init__(self, deployment: Deployment) -> None:
         self.deployment = deployment
         self.clock = Clock(deployment.store.now_ms())
-        self.job = PolicyJob(deployment.store, "job-1", self.clock, secret_key=SECRET_KEY)
+        self.job = PolicyJob(
+            deployment.store, "job-1", self.clock, secret_key=SECRET_KEY, networks=LOOPBACK
+        )
 
     def webhook(self, key: str, url: str, **changes: object) -> None:
         """Create or change a webhook."""
         webhook = replace(Webhook(key, url, f"secret of {key}"), **changes)  # type: ignore[arg-type]
         contents = self.deployment.contents()
-        self.deployment.store.commit(webhook_edits.put_webhook(contents, webhook, actor="dana"))
+        self.deployment.store.commit(
+            webhook_edits.put_webhook(contents, webhook, actor="dana", networks=LOOPBACK)
+        )
 
     def start(self, *webhooks: str, flag: str = "checkout") -> None:
         """Start a release that these webhooks must confirm."""
@@ -191,7 +196,7 @@ def test_a_request_describes_the_next_step_and_is_signed(
     [
         (NO, "not confirmed by ops: lunch"),
         (Answer(500), "not confirmed by ops: answered 500"),
-        (BREAK, "not confirmed by ops: the answer is not valid HTTP, or it is incomplete"),
+        (BREAK, "not confirmed by ops: no answer in 0.5 s"),
         (HANG, "not confirmed by ops: no answer in 0.5 s"),
         (DRIP, "not confirmed by ops: no answer in 0.5 s"),
     ],
@@ -210,6 +215,29 @@ def test_a_refusal_holds_the_release_with_its_reason_until_it_ends(
 
     webhook.behave(YES)
     run.until(lambda: run.deployment.release().stage == 2)
+
+
+def test_a_closed_port_refuses_like_a_silent_one(run: JobRun) -> None:
+    run.webhook("ops", "http://127.0.0.1:1/", timeout_ms=500)
+    run.start("ops")
+    with capture_logs() as logs:
+        run.until(lambda: run.deployment.release().state is State.HOLDING)
+    assert run.deployment.release().reason == "not confirmed by ops: no answer in 0.5 s"
+    lines = [each for each in logs if each["event"] == "webhook does not confirm"]
+    assert {(each["webhook"], each["problem"]) for each in lines} == {("ops", "connection refused")}
+
+
+def test_an_address_that_is_not_allowed_is_not_asked(
+    run: JobRun, start_receiver: StartReceiver
+) -> None:
+    webhook = start_receiver(YES)
+    run.webhook("ops", webhook.url)
+    run.start("ops")
+    run.job = PolicyJob(run.deployment.store, "job-1", run.clock, secret_key=SECRET_KEY)
+    run.until(lambda: run.deployment.release().state is State.HOLDING)
+    reason = "not confirmed by ops: refused: not a public address"
+    assert run.deployment.release().reason == reason
+    assert webhook.received == []
 
 
 def test_a_replay_needs_no_webhook(run: JobRun, start_receiver: StartReceiver) -> None:
@@ -323,7 +351,7 @@ def wait_for_answers(
 class TestConfirmationRequests:
     @pytest.fixture
     def requests(self, run: JobRun) -> ConfirmationRequests:
-        return ConfirmationRequests(run.deployment.store, SECRET_KEY)
+        return ConfirmationRequests(run.deployment.store, SECRET_KEY, LOOPBACK)
 
     def test_a_release_is_completed_once_its_answers_have_arrived(
         self, requests: ConfirmationRequests, run: JobRun, start_receiver: StartReceiver

@@ -26,7 +26,7 @@ from tidegate_server.webhooks.signing import signing_secret
 
 from tests.decisions.ramp import policy
 from tests.policy_job.deployment import HEALTHY, Deployment
-from tests.receiver import DRIP, HANG, PATH, Answer, Behaviour, StartReceiver
+from tests.receiver import DRIP, HANG, LOOPBACK, PATH, Answer, Behaviour, StartReceiver
 from tests.waiting import until
 
 SECRET_KEY = b"a secret key for tests only"
@@ -40,13 +40,15 @@ class WebhookProject:
     def __init__(self, deployment: Deployment, settings: DeliverySettings = QUICK) -> None:
         self.store = deployment.store
         self.deployment = deployment
-        self.sender = WebhookSender(self.store, SECRET_KEY, settings)
+        self.sender = WebhookSender(self.store, SECRET_KEY, settings, LOOPBACK)
 
     def webhook(self, key: str, url: str, **changes: object) -> Webhook:
         """Create or change a webhook."""
         webhook = replace(Webhook(key, url, f"secret of {key}"), **changes)  # type: ignore[arg-type]
         contents = self.deployment.contents()
-        self.store.commit(webhook_edits.put_webhook(contents, webhook, actor="dana"))
+        self.store.commit(
+            webhook_edits.put_webhook(contents, webhook, actor="dana", networks=LOOPBACK)
+        )
         return webhook
 
     def queue(self, *webhooks: str, reason: str = "try") -> None:
@@ -152,6 +154,43 @@ def test_a_webhook_that_is_down_delays_no_other(
     assert len(shop.messages("down")) == 20
     if behaviour in (HANG, DRIP):
         assert len(down.received) == 1, "one thread at a time for a webhook"
+
+
+def test_readers_learn_that_there_was_no_answer_and_the_log_says_why(
+    shop: WebhookProject,
+) -> None:
+    shop.webhook("down", "http://127.0.0.1:1/", timeout_ms=500)
+    shop.queue("down")
+    with capture_logs() as logs:
+        shop.until(lambda: shop.messages("down")[0].record.attempts == 1)
+        seen_ms = shop.store.now_ms()
+        until(lambda: "webhook fails" in [each["event"] for each in logs], "a line in the log")
+
+    last = shop.messages("down")[0].record.last
+    assert last is not None
+    assert (last.status, last.problem, last.took_ms) == (None, "no answer in 0.5 s", 500)
+    # A closed port shows no sooner than a silent one.
+    assert seen_ms - last.at_ms >= 500
+    (line,) = [each for each in logs if each["event"] == "webhook fails"]
+    assert line["problem"] == "connection refused"
+
+
+def test_an_address_that_is_not_allowed_is_never_connected_to(
+    shop: WebhookProject, start_receiver: StartReceiver
+) -> None:
+    ops = start_receiver()
+    shop.webhook("ops", ops.url)
+    shop.sender = WebhookSender(shop.store, SECRET_KEY, QUICK)
+    shop.queue("ops")
+    with capture_logs() as logs:
+        shop.until(lambda: shop.messages("ops")[0].record.attempts >= 1)
+        until(lambda: "webhook fails" in [each["event"] for each in logs], "a line in the log")
+
+    last = shop.messages("ops")[0].record.last
+    assert last is not None
+    assert (last.status, last.problem) == (None, "refused: not a public address")
+    assert ops.received == []
+    assert "127.0.0.1 is neither public nor in an allowed network" in repr(logs)
 
 
 def test_a_message_that_is_too_old_is_given_up_and_logged(
@@ -270,6 +309,7 @@ def test_a_deleted_webhook_receives_nothing_more(
 PROGRAM = """
 import sys, threading
 from tidegate.backoff import Backoff
+from tests.receiver import LOOPBACK
 from tidegate_server.policy_job import PolicyJob
 from tidegate_server.webhooks.sender import DeliverySettings
 from tidegate_server.store import Store
@@ -277,6 +317,7 @@ PolicyJob(
     Store.connect(sys.argv[1]), sys.argv[2], lease_ms=500,
     secret_key=b"a secret key for tests only",
     deliveries=DeliverySettings(Backoff(0.02, 0.05, 0.5), Backoff(0.02, 0.05, 0.5)),
+    networks=LOOPBACK,
 ).run(threading.Event())
 """
 

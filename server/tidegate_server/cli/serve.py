@@ -16,6 +16,7 @@ from tidegate_server.processes.settings import (
     check_prometheus_token,
     check_prometheus_url,
     check_secret_key,
+    parse_webhook_networks,
 )
 
 prometheus_options = decorated_with(
@@ -27,6 +28,13 @@ prometheus_options = decorated_with(
         "--prometheus-token", envvar="TIDEGATE_PROMETHEUS_TOKEN", show_envvar=True, default="",
         help="Bearer token for Prometheus.",
     ),
+)  # fmt: skip
+
+webhook_networks_option = click.option(
+    "--webhook-networks", envvar="TIDEGATE_WEBHOOK_NETWORKS", show_envvar=True, default="",
+    metavar="NETWORKS",
+    help="Networks where webhooks may be besides public addresses, such as "
+    "10.1.0.0/16,127.0.0.1/32.",
 )  # fmt: skip
 
 log_options = decorated_with(
@@ -78,6 +86,7 @@ log_options = decorated_with(
     "store. Without it the server creates one in the data folder.",
 )  # fmt: skip
 @prometheus_options
+@webhook_networks_option
 @log_options
 def serve(
     host: str,
@@ -89,6 +98,7 @@ def serve(
     secret_key: str | None,
     prometheus_url: str,
     prometheus_token: str,
+    webhook_networks: str,
     log_level: str,
     log_format: str,
 ) -> None:
@@ -115,6 +125,7 @@ def serve(
         log_format=log_format.lower(),
         prometheus_url=check_prometheus_url(prometheus_url),
         prometheus_token=check_prometheus_token(prometheus_token),
+        webhook_networks=parse_webhook_networks(webhook_networks),
     )
     logging_setup.configure(settings.log_level, settings.log_format)
     Supervisor(settings, click.echo).run()
@@ -130,12 +141,14 @@ def serve(
     help="Secret key of the servers, which signs requests to webhooks.",
 )  # fmt: skip
 @prometheus_options
+@webhook_networks_option
 @log_options
 def policy_job(
     store_url: str,
     secret_key: str,
     prometheus_url: str,
     prometheus_token: str,
+    webhook_networks: str,
     log_level: str,
     log_format: str,
 ) -> None:
@@ -152,4 +165,5 @@ def policy_job(
         check_secret_key(secret_key),
         check_prometheus_url(prometheus_url),
         check_prometheus_token(prometheus_token),
+        parse_webhook_networks(webhook_networks),
     )

@@ -8,6 +8,7 @@ from dataclasses import replace
 from tidegate_server.domain.change import Audit, Change, Guard, WebhookMessage
 from tidegate_server.domain.document_changes import delete_document, put_document
 from tidegate_server.domain.field_problems import key_problems, raise_problems
+from tidegate_server.domain.network_addresses import PUBLIC_ONLY, AllowedNetworks
 from tidegate_server.domain.project_documents import (
     ProjectDocuments,
     guard,
@@ -32,9 +33,22 @@ MAX_WEBHOOKS = 100
 
 
 def put_webhook(
-    documents: ProjectDocuments, webhook: Webhook, *, actor: str, reason: str = ""
+    documents: ProjectDocuments,
+    webhook: Webhook,
+    *,
+    actor: str,
+    reason: str = "",
+    networks: AllowedNetworks = PUBLIC_ONLY,
 ) -> Change:
     """Create a webhook, or replace the one with its key, which keeps its secrets.
+
+    Args:
+        documents: the project.
+        webhook: the webhook.
+        actor: who does it.
+        reason: why.
+        networks: where webhooks may be. This refuses a URL early whose host is an address; each
+            request checks the addresses of every host again.
 
     Raises:
         Invalid: the URL or the timeout is not valid.
@@ -52,7 +66,11 @@ def put_webhook(
         )
     elif len(documents.webhooks) >= MAX_WEBHOOKS:
         raise NotPossible(f"A project has at most {MAX_WEBHOOKS} webhooks; delete one first.")
-    raise_problems(f"webhook {webhook.key}", _webhook_problems(webhook))
+    problems = list(_webhook_problems(webhook))
+    # An unchanged URL may stay, so that its webhook can still be disabled.
+    if not problems and (before is None or webhook.url != before.document.url):
+        problems += _host_problems(webhook, networks)
+    raise_problems(f"webhook {webhook.key}", problems)
     cannot_answer = before is not None and webhook.format is Format.SLACK
     if cannot_answer:
         _check_not_confirming(documents, webhook.key)
@@ -162,3 +180,14 @@ def _webhook_problems(webhook: Webhook) -> Iterator[FieldProblem]:
         yield FieldProblem("/url", "A server never receives the part after #; leave it out.")
     if not MIN_TIMEOUT_MS <= webhook.timeout_ms <= MAX_TIMEOUT_MS:
         yield FieldProblem("/timeout", "A timeout is between 500ms and 30s.")
+
+
+def _host_problems(webhook: Webhook, networks: AllowedNetworks) -> Iterator[FieldProblem]:
+    parts = split_url(webhook.url)
+    if parts is not None and not networks.permits_host(parts.hostname or ""):
+        yield FieldProblem(
+            "/url",
+            f"{parts.hostname} is not a public address, so the server sends nothing there. Use a "
+            "host with a public address, or ask the server's operator to add the network to "
+            "TIDEGATE_WEBHOOK_NETWORKS.",
+        )

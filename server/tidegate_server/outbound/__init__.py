@@ -1,1 +1,1 @@
-"""Requests to other servers, bounded in time and size."""
+"""Requests to other servers, bounded in time, in size and in where they may go."""

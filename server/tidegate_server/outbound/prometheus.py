@@ -13,8 +13,9 @@ from collections.abc import Mapping
 from urllib.parse import urlencode
 
 from tidegate_server.domain.check_validation import VARIABLE
+from tidegate_server.domain.network_addresses import EVERY_ADDRESS
 from tidegate_server.errors import QueryFailed
-from tidegate_server.outbound.http_client import request
+from tidegate_server.outbound.http_client import HttpClient
 
 MAX_TIMEOUT_S = 3.0
 MAX_BYTES = 1_000_000
@@ -40,6 +41,8 @@ class Prometheus:
         self._headers = {"Content-Type": "application/x-www-form-urlencoded"}
         if token:
             self._headers["Authorization"] = f"Bearer {token}"
+        # The operator sets the address, and Prometheus is usually on the server's own network.
+        self._http = HttpClient(EVERY_ADDRESS)
 
     def value(
         self, query: str, at_ms: int | None = None, timeout_s: float = MAX_TIMEOUT_S
@@ -58,7 +61,7 @@ class Prometheus:
         fields = {"query": query}
         if at_ms is not None:
             fields["time"] = f"{at_ms / 1000:.3f}"
-        result = request(
+        result = self._http.request(
             "POST",  # a query may be longer than an address can be
             self._url,
             timeout_s=max(0.1, round(min(timeout_s, MAX_TIMEOUT_S), 1)),
@@ -67,7 +70,7 @@ class Prometheus:
             max_bytes=MAX_BYTES,
         )
         if result.status is None:
-            raise QueryFailed(f"Prometheus does not answer: {result.problem}")
+            raise QueryFailed(f"Prometheus does not answer: {result.detail}")
         return _read_value(result.status, result.body)
 
 

@@ -7,6 +7,7 @@ import secrets
 import socket
 import threading
 
+from tidegate_server.domain.network_addresses import PUBLIC_ONLY, AllowedNetworks
 from tidegate_server.outbound.prometheus import Prometheus
 from tidegate_server.policy_job.evidence_sources import EvidenceSources
 from tidegate_server.policy_job.loop import PolicyJob
@@ -16,7 +17,11 @@ __all__ = ["PolicyJob", "Prometheus", "run"]
 
 
 def run(
-    store: Store, stop: threading.Event, secret_key: bytes, prometheus: Prometheus | None = None
+    store: Store,
+    stop: threading.Event,
+    secret_key: bytes,
+    prometheus: Prometheus | None = None,
+    networks: AllowedNetworks = PUBLIC_ONLY,
 ) -> None:
     """Run the policy job in this process until ``stop`` is set.
 
@@ -25,6 +30,8 @@ def run(
         stop: ends the job when it is set.
         secret_key: the server's secret key, for the signatures of requests to webhooks.
         prometheus: answers the queries of policies; None: they have no answer.
+        networks: where requests to webhooks may go.
     """
     holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-    PolicyJob(store, holder, secret_key=secret_key, sources=EvidenceSources(prometheus)).run(stop)
+    sources = EvidenceSources(prometheus)
+    PolicyJob(store, holder, secret_key=secret_key, sources=sources, networks=networks).run(stop)

@@ -17,6 +17,7 @@ from tidegate.backoff import Backoff
 
 from tidegate_server.decisions.decision import Action
 from tidegate_server.domain.change import Fence, Kind
+from tidegate_server.domain.network_addresses import PUBLIC_ONLY, AllowedNetworks
 from tidegate_server.domain.release import LIVE_STATES
 from tidegate_server.errors import LeaseLost, StaleRevision, StoreUnavailable
 from tidegate_server.outbound.pending_requests import PendingRequests, ReleaseKey
@@ -68,6 +69,7 @@ class PolicyJob:
             delivered to webhooks and no webhook confirms.
         deliveries: how long to keep trying to deliver messages to webhooks.
         sources: the sources that checks query.
+        networks: where requests to webhooks may go.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class PolicyJob:
         secret_key: bytes | None = None,
         deliveries: DeliverySettings | None = None,
         sources: EvidenceSources | None = None,
+        networks: AllowedNetworks = PUBLIC_ONLY,
     ) -> None:
         self._store = store
         self._clock = clock or store.now_ms
@@ -89,8 +92,8 @@ class PolicyJob:
         self._sender: WebhookSender | None = None
         confirmations: ConfirmationRequests | None = None
         if secret_key is not None:
-            self._sender = WebhookSender(store, secret_key, deliveries)
-            confirmations = ConfirmationRequests(store, secret_key)
+            self._sender = WebhookSender(store, secret_key, deliveries, networks)
+            confirmations = ConfirmationRequests(store, secret_key, networks)
         sources = sources or EvidenceSources()
         self._evaluator = ReleaseEvaluator(store, sources, confirmations)
         self._pending: list[PendingRequests[Any]] = [sources]

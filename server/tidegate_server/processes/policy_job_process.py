@@ -10,16 +10,22 @@ import structlog
 
 from tidegate_server import policy_job
 from tidegate_server.admin.bootstrap import check_key
+from tidegate_server.domain.network_addresses import PUBLIC_ONLY, AllowedNetworks
 from tidegate_server.errors import StoreUnavailable
 from tidegate_server.processes import logging_setup
 from tidegate_server.processes.parent_watch import watch_parent
+from tidegate_server.processes.settings import parse_webhook_networks
 from tidegate_server.store import Store
 
 log = structlog.get_logger("tidegate.policy_job")
 
 
 def run(
-    store_url: str, secret_key: bytes, prometheus_url: str = "", prometheus_token: str = ""
+    store_url: str,
+    secret_key: bytes,
+    prometheus_url: str = "",
+    prometheus_token: str = "",
+    networks: AllowedNetworks = PUBLIC_ONLY,
 ) -> None:
     """Run the policy job until SIGTERM, SIGINT, or the end of the supervisor.
 
@@ -28,6 +34,7 @@ def run(
         secret_key: the servers' secret key, which signs requests to webhooks.
         prometheus_url: the Prometheus for the queries of policies; empty for none.
         prometheus_token: a bearer token for Prometheus.
+        networks: where webhooks may be.
 
     Raises:
         StartupRefused: the address is not a store's, the store is too old, or it was used with
@@ -42,7 +49,7 @@ def run(
         prometheus = None
         if prometheus_url:
             prometheus = policy_job.Prometheus(prometheus_url, prometheus_token)
-        policy_job.run(store, stop, secret_key, prometheus)
+        policy_job.run(store, stop, secret_key, prometheus, networks)
         store.close()
 
 
@@ -69,4 +76,5 @@ if __name__ == "__main__":
         os.environ["TIDEGATE_SECRET_KEY"].encode(),
         os.environ["TIDEGATE_PROMETHEUS_URL"],
         os.environ["TIDEGATE_PROMETHEUS_TOKEN"],
+        parse_webhook_networks(os.environ["TIDEGATE_WEBHOOK_NETWORKS"]),
     )

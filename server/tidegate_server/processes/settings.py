@@ -8,8 +8,10 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from ipaddress import ip_network
 from pathlib import Path
 
+from tidegate_server.domain.network_addresses import PUBLIC_ONLY, AllowedNetworks, IPNetwork
 from tidegate_server.errors import StartupRefused
 from tidegate_server.urls import split_url
 
@@ -29,6 +31,7 @@ KNOWN = frozenset(
         "TIDEGATE_LOG_FORMAT",
         "TIDEGATE_PROMETHEUS_URL",
         "TIDEGATE_PROMETHEUS_TOKEN",
+        "TIDEGATE_WEBHOOK_NETWORKS",
         # Read by the SDK and by the commands that call a server.
         "TIDEGATE_URL",
         "TIDEGATE_TOKEN",
@@ -57,6 +60,7 @@ class ServeSettings:
     log_format: str
     prometheus_url: str = ""
     prometheus_token: str = ""
+    webhook_networks: AllowedNetworks = PUBLIC_ONLY
 
     @property
     def bind(self) -> str:
@@ -123,6 +127,34 @@ def check_prometheus_token(token: str) -> str:
             "cannot contain; check how you read it."
         )
     return token
+
+
+def parse_webhook_networks(text: str) -> AllowedNetworks:
+    """Return the addresses that webhooks may have: public ones, and those of listed networks.
+
+    Args:
+        text: the networks, separated by commas; empty for none.
+
+    Raises:
+        StartupRefused: something in the list is not a network.
+    """
+    networks = text.split(",") if text.strip() else []
+    return AllowedNetworks(tuple(_parse_network(each.strip()) for each in networks))
+
+
+def _parse_network(text: str) -> IPNetwork:
+    try:
+        return ip_network(text)
+    except ValueError:
+        pass
+    try:
+        hint = f" Did you mean {ip_network(text, strict=False)}?"
+    except ValueError:
+        hint = ""
+    raise StartupRefused(
+        f"TIDEGATE_WEBHOOK_NETWORKS must be networks separated by commas, such as "
+        f"10.1.0.0/16,127.0.0.1/32; {text!r} is not a network.{hint}"
+    )
 
 
 def secret_key(configured: str | None, data_dir: Path) -> bytes:

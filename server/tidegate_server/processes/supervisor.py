@@ -176,6 +176,7 @@ class Supervisor:
             "TIDEGATE_LOG_FORMAT": settings.log_format,
             "TIDEGATE_PROMETHEUS_URL": settings.prometheus_url,
             "TIDEGATE_PROMETHEUS_TOKEN": settings.prometheus_token,
+            "TIDEGATE_WEBHOOK_NETWORKS": ",".join(map(str, settings.webhook_networks.networks)),
         }
         self._children = [ChildProcess(name, environment, read_end) for name in MODULES]
         for child in self._children:

@@ -62,11 +62,15 @@ class Web(BaseApplication):  # type: ignore[misc]
     def load(self) -> Any:
         """Return the application, with this worker's own connection to the store."""
         from tidegate_server.application import create_app
+        from tidegate_server.processes.settings import parse_webhook_networks
         from tidegate_server.store import Store
         from tidegate_server.web.settings import ApiSettings
 
         store = Store.connect(os.environ["TIDEGATE_STORE_URL"])
-        settings = ApiSettings(secret_key=os.environ["TIDEGATE_SECRET_KEY"].encode())
+        settings = ApiSettings(
+            secret_key=os.environ["TIDEGATE_SECRET_KEY"].encode(),
+            webhook_networks=parse_webhook_networks(os.environ["TIDEGATE_WEBHOOK_NETWORKS"]),
+        )
         return create_app(store, settings)
 
 

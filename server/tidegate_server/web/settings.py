@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tidegate_server.domain.network_addresses import PUBLIC_ONLY, AllowedNetworks
+
 MEGABYTE = 1024 * 1024
 
 
@@ -22,6 +24,7 @@ class ApiSettings:
         origins_cache_seconds: how long the allowed origins are cached.
         body_limit: the largest request body, in bytes.
         report_limit: the largest report of an SDK instance, in bytes.
+        webhook_networks: where webhooks may be.
     """
 
     secret_key: bytes
@@ -32,3 +35,4 @@ class ApiSettings:
     origins_cache_seconds: float = 2.0
     body_limit: int = MEGABYTE
     report_limit: int = 4 * MEGABYTE
+    webhook_networks: AllowedNetworks = PUBLIC_ONLY

@@ -12,17 +12,22 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import structlog
+
 from tidegate_server.decisions.observations import Answer
+from tidegate_server.domain.network_addresses import PUBLIC_ONLY, AllowedNetworks
 from tidegate_server.domain.project_documents import webhook_address
 from tidegate_server.domain.release import Release
 from tidegate_server.domain.release_events import summarize_release
 from tidegate_server.domain.webhooks import Format, Webhook
 from tidegate_server.errors import StoreUnavailable
 from tidegate_server.outbound.bounded_threads import BoundedThreads
-from tidegate_server.outbound.http_client import HttpResult, request
+from tidegate_server.outbound.http_client import HttpClient, HttpResult
 from tidegate_server.outbound.pending_requests import PendingRequests, ReleaseKey, Request
 from tidegate_server.store import Store
 from tidegate_server.webhooks.messages import CONFIRM, confirmation_body, request_headers
+
+log = structlog.get_logger("tidegate.policy_job")
 
 MAX_THREADS_PER_WEBHOOK = 4
 MAX_THREADS = 64
@@ -69,13 +74,17 @@ class ConfirmationRequests(PendingRequests[Answer]):
     Args:
         store: holds the webhooks.
         secret_key: the server's secret key; signing secrets are derived from it.
+        networks: where requests may go.
     """
 
-    def __init__(self, store: Store, secret_key: bytes) -> None:
+    def __init__(
+        self, store: Store, secret_key: bytes, networks: AllowedNetworks = PUBLIC_ONLY
+    ) -> None:
         threads = BoundedThreads("tidegate-confirm", MAX_THREADS_PER_WEBHOOK, MAX_THREADS)
         super().__init__(threads, FRESH_S)
         self._store = store
         self._secret_key = secret_key
+        self._http = HttpClient(networks)
 
     def confirm(self, proposal: Proposal) -> tuple[Answer, ...] | None:
         """Return the webhooks' answers in their order; None while some are still awaited.
@@ -124,7 +133,7 @@ class ConfirmationRequests(PendingRequests[Answer]):
             _next_state(proposal),
             proposal.reason,
         )
-        result = request(
+        result = self._http.request(
             "POST",
             webhook.url,
             timeout_s=webhook.timeout_ms / 1_000,
@@ -132,6 +141,19 @@ class ConfirmationRequests(PendingRequests[Answer]):
             headers=request_headers(self._secret_key, webhook, CONFIRM, id, body, now_ms),
             max_bytes=MAX_BYTES,
         )
+        if result.status is None:
+            log.warning(
+                "webhook does not confirm",
+                scope=proposal.project,
+                webhook=webhook.key,
+                origin=webhook.origin,
+                release=proposal.release.id,
+                problem=result.detail,
+            )
+            if not result.refused:
+                # The answer counts as missing at the end of its time and no earlier: an earlier
+                # decision would tell a closed port from a silent one.
+                return None
         return read_answer(webhook.key, result)
 
 

@@ -18,12 +18,13 @@ import structlog
 from tidegate.backoff import Backoff
 
 from tidegate_server.domain.change import Kind
+from tidegate_server.domain.network_addresses import PUBLIC_ONLY, AllowedNetworks
 from tidegate_server.domain.policy import HOUR
 from tidegate_server.domain.project_documents import webhook_address
 from tidegate_server.domain.webhooks import Webhook
 from tidegate_server.errors import StoreUnavailable
 from tidegate_server.outbound.bounded_threads import BoundedThreads
-from tidegate_server.outbound.http_client import HttpResult, request
+from tidegate_server.outbound.http_client import HttpClient, HttpResult
 from tidegate_server.store import Store
 from tidegate_server.store.outbox import Attempt, Delivery, DeliveryState
 from tidegate_server.webhooks.messages import event_body, request_headers
@@ -54,9 +55,16 @@ class DeliverySettings:
 
 @dataclass(slots=True)
 class _Outage:
-    """The failures in a row of one webhook, and when it may be sent to again (monotonic)."""
+    """The failures in a row of one webhook.
+
+    Attributes:
+        failures: how many.
+        problem: the last one, as the log has it.
+        rests_until: when it may be sent to again (monotonic).
+    """
 
     failures: int = 0
+    problem: str = ""
     rests_until: float = 0.0
 
 
@@ -67,15 +75,21 @@ class WebhookSender:
         store: holds the messages.
         secret_key: the server's secret key; signing secrets are derived from it.
         settings: how long to keep trying.
+        networks: where messages may go.
     """
 
     def __init__(
-        self, store: Store, secret_key: bytes, settings: DeliverySettings | None = None
+        self,
+        store: Store,
+        secret_key: bytes,
+        settings: DeliverySettings | None = None,
+        networks: AllowedNetworks = PUBLIC_ONLY,
     ) -> None:
         self._store = store
         self._outbox = store.outbox
         self._secret_key = secret_key
         self._settings = settings or DeliverySettings()
+        self._http = HttpClient(networks)
         self._threads = BoundedThreads("tidegate-webhooks", max_per_key=1, max_total=MAX_THREADS)
         self._projects: frozenset[str] = frozenset()
         self._outages: dict[tuple[str, str], _Outage] = {}
@@ -132,7 +146,7 @@ class WebhookSender:
         after = replace(
             record,
             attempts=record.attempts + 1,
-            last=Attempt(now_ms, result.took_ms, result.status, problem),
+            last=Attempt(now_ms, _visible_ms(webhook, result), result.status, problem),
         )
         if result.succeeded:
             delivered = replace(after, state=DeliveryState.DELIVERED)
@@ -144,13 +158,13 @@ class WebhookSender:
         else:
             wait_ms = round(self._retry_wait_s(after.attempts, result) * 1_000)
             self._outbox.record_outcome(project, webhook.key, delivery.id, after, wait_ms)
-        self._note_failure(project, webhook, problem)
+        self._note_failure(project, webhook, result.detail or problem)
         return False
 
     def _send(self, project: str, webhook: Webhook, delivery: Delivery, now_ms: int) -> HttpResult:
         event = delivery.record.notice
         body = event_body(webhook.format, project, delivery.id, event)
-        return request(
+        result = self._http.request(
             "POST",
             webhook.url,
             timeout_s=webhook.timeout_ms / 1_000,
@@ -159,6 +173,8 @@ class WebhookSender:
                 self._secret_key, webhook, event.event, delivery.id, body, now_ms
             ),
         )
+        time.sleep(max(0, _visible_ms(webhook, result) - result.took_ms) / 1_000)
+        return result
 
     def _retry_wait_s(self, attempts: int, result: HttpResult) -> float:
         retry = self._settings.retry
@@ -187,10 +203,10 @@ class WebhookSender:
         with self._lock:
             outage = self._outages.setdefault((project, webhook.key), _Outage())
             outage.failures += 1
+            is_news, outage.problem = outage.problem != problem, problem
             rest_s = self._settings.rest.wait_s(outage.failures)
             outage.rests_until = time.monotonic() + rest_s
-            first = outage.failures == 1
-        if first:
+        if is_news:
             log.warning(
                 "webhook fails",
                 scope=project,
@@ -209,3 +225,14 @@ class WebhookSender:
                 webhook=webhook.key,
                 failures=outage.failures,
             )
+
+
+def _visible_ms(webhook: Webhook, result: HttpResult) -> int:
+    """Return how long an attempt takes for those who read the delivery.
+
+    Without an answer that is always the whole time limit. Otherwise the time would tell a port
+    that is closed, which shows at once, from one that is silent.
+    """
+    if result.refused:
+        return 0
+    return result.took_ms if result.status is not None else webhook.timeout_ms

@@ -18,8 +18,8 @@ from tidegate_server.admin.webhooks.schemas import (
     WebhookPage,
     WebhookUpdate,
 )
-from tidegate_server.domain.change import Kind, Stored
-from tidegate_server.domain.project_documents import webhook_address
+from tidegate_server.domain.change import Change, Kind, Stored
+from tidegate_server.domain.project_documents import ProjectDocuments, webhook_address
 from tidegate_server.domain.tokens import Role
 from tidegate_server.domain.webhook_edits import delete_webhook, put_webhook
 from tidegate_server.domain.webhooks import Webhook
@@ -41,11 +41,19 @@ def visible_webhook(stored: Stored) -> Stored:
 webhooks = DocumentResource(
     blueprint, Kind.WEBHOOK, WebhookAnswer, WebhookPage, visible=visible_webhook
 )
+
+
+def put_reachable_webhook(documents: ProjectDocuments, webhook: Webhook, *, actor: str) -> Change:
+    """Return the change that puts a webhook, within the networks of the server's settings."""
+    networks = backend().settings.webhook_networks
+    return put_webhook(documents, webhook, actor=actor, networks=networks)
+
+
 webhooks.serve_list("List the webhooks of a project, without their secrets.")
 webhooks.serve_get("Get a webhook, without its secret.")
 webhooks.serve_replace(
     WebhookUpdate,
-    put_webhook,
+    put_reachable_webhook,
     "Replace a webhook. It keeps its secret; queued messages go to the new URL.",
 )
 webhooks.serve_delete(delete_webhook, "Delete a webhook that no policy uses.")
@@ -61,8 +69,14 @@ webhooks.serve_delete(delete_webhook, "Delete a webhook that no policy uses.")
 )
 def create_webhook(new: Webhook, project: str) -> Response:
     """Create a webhook. Only this answer shows its signing `secret`."""
+    settings = backend().settings
     stored = service.create_webhook(
-        backend().store, backend().settings.secret_key, project, new, current_actor()
+        backend().store,
+        settings.secret_key,
+        project,
+        new,
+        current_actor(),
+        settings.webhook_networks,
     )
     return responses.created(
         NewWebhookAnswer(),

@@ -31,7 +31,8 @@ class WebhookFields(Strict):
         required=True,
         validate=validate.Length(min=1, max=MAX_URL_LENGTH),
         metadata={
-            "description": "an http:// or https:// URL; its path may be a credential, so readers "
+            "description": "an http:// or https:// URL with a public address, or one in the "
+            "networks that the operator allows; its path may be a credential, so readers "
             "see only the host"
         },
     )
@@ -106,7 +107,10 @@ class AttemptSchema(Strict):
     """The last request that sent a message."""
 
     at = Instant(attribute="at_ms", required=True)
-    took_ms = StrictInteger(required=True)
+    took_ms = StrictInteger(
+        required=True,
+        metadata={"description": "without a response, the webhook's timeout or 0"},
+    )
     status = StrictInteger(
         required=True,
         allow_none=True,

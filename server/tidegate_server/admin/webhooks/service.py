@@ -14,6 +14,7 @@ from tidegate_server.admin.document_commits import (
 from tidegate_server.admin.document_reader import read_project_documents
 from tidegate_server.domain import webhook_edits
 from tidegate_server.domain.change import Change, Stored
+from tidegate_server.domain.network_addresses import AllowedNetworks
 from tidegate_server.domain.project_documents import webhook_address
 from tidegate_server.domain.webhooks import Webhook
 from tidegate_server.store import Store
@@ -23,7 +24,12 @@ ID_BYTES = 16
 
 
 def create_webhook(
-    store: Store, secret_key: bytes, project: str, webhook: Webhook, actor: str
+    store: Store,
+    secret_key: bytes,
+    project: str,
+    webhook: Webhook,
+    actor: str,
+    networks: AllowedNetworks,
 ) -> StoredWithSecret:
     """Create a webhook with a new signing secret; raises ``AlreadyExists`` and ``Invalid``."""
     new = replace(webhook, secret_id=secrets.token_hex(ID_BYTES))
@@ -31,7 +37,7 @@ def create_webhook(
         store,
         project,
         webhook_address(new.key),
-        lambda documents: webhook_edits.put_webhook(documents, new, actor=actor),
+        lambda documents: webhook_edits.put_webhook(documents, new, actor=actor, networks=networks),
     )
     return with_secret(stored, signing_secret(secret_key, new.secret_id))
 
