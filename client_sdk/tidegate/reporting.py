@@ -50,6 +50,9 @@ Trips: TypeAlias = tuple[int, int]
 Failing: TypeAlias = dict[ArmGroup, dict[str, None]]
 """Hashes of failing users, in the order in which they failed."""
 
+LARGEST_TOTAL = 2**53
+"""A report's totals stay at this value, up to which JSON numbers are exact everywhere."""
+
 _MEASURES = ("exposures", "outcomes", "errors", "microseconds")
 _ZERO_TOTALS = (0,) * 8
 
@@ -340,8 +343,8 @@ def counts_document(report: ReportCounts) -> dict[str, Any]:
         "counts": [
             {
                 "release": release, "step": step, "stratum": stratum,
-                "control": dict(zip(_MEASURES, totals[:4], strict=True)),
-                "treatment": dict(zip(_MEASURES, totals[4:], strict=True)),
+                "control": _arm_totals(totals[:4]),
+                "treatment": _arm_totals(totals[4:]),
             }
             for (release, step, stratum), totals in report.totals.items()
         ],
@@ -364,6 +367,10 @@ def counts_document(report: ReportCounts) -> dict[str, Any]:
         ],
         **_trips(report.trips),
     }  # fmt: skip
+
+
+def _arm_totals(totals: Sequence[int]) -> dict[str, int]:
+    return {name: min(total, LARGEST_TOTAL) for name, total in zip(_MEASURES, totals, strict=True)}
 
 
 def _empty_report() -> ReportCounts:

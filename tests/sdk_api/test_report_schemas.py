@@ -125,7 +125,23 @@ JSON = st.recursive(
     ),
     max_leaves=5,
 )
-NUMBERS = [0, 1, 2, -1, 2**53, 2**53 + 1, 1.0, 4.0, 0.5, -0.0, 3600, 3600.5, 1e300]
+NUMBERS = [
+    0,
+    1,
+    2,
+    -1,
+    10**12,
+    10**12 + 1,
+    2**53,
+    2**53 + 1,
+    1.0,
+    4.0,
+    0.5,
+    -0.0,
+    3600,
+    3600.5,
+    1e300,
+]
 WORDS = ["", "a", "a" * 32, "a" * 32 + "\n", "A" * 32, "0" * 16, "0" * 17, "control", "a\tb"]
 LONG = ["r" * 100, "r" * 101, "h" * 200, "h" * 201, "h" * 300, "h" * 301, "\N{CAT}" * 200]
 CONTROL = ["bell\a", "\x7f", "\x85", "\n"]
@@ -171,7 +187,7 @@ def test_server_and_schema_accept_the_same_reports(document: Any) -> None:
 
 @pytest.mark.parametrize(
     ("name", "most", "item"),
-    [("counts", 5_000, GROUP), ("failing", 5_000, FAILING), ("values", 20_000, VALUES)],
+    [("counts", 1_000, GROUP), ("failing", 2_000, FAILING), ("values", 8_000, VALUES)],
 )
 def test_server_and_schema_agree_on_the_longest_lists(name: str, most: int, item: Any) -> None:
     for length, right in ((most, True), (most + 1, False)):

@@ -33,6 +33,21 @@ def arm(exposures: int) -> dict[str, int]:
     return {"exposures": exposures, "outcomes": exposures, "errors": 1, "microseconds": 1000}
 
 
+def group(control: dict[str, int], treatment: dict[str, int], **change: Any) -> dict[str, Any]:
+    arms = {"control": control, "treatment": treatment}
+    return {"release": "r", "step": 1, "stratum": 1, **arms, **change}
+
+
+def failing(users: list[str], **change: Any) -> dict[str, Any]:
+    group = {"release": "r", "step": 1, "stratum": 1, "arm": "treatment"}
+    return {**group, "users": users, "overflow": 0, **change}
+
+
+def values(control: dict[str, int], **change: Any) -> dict[str, Any]:
+    group = {"release": "r", "step": 1, "stratum": 1, "measure": "latency"}
+    return {**group, "control": control, "treatment": {}, **change}
+
+
 def test_a_snapshot_is_of_the_tokens_environment(checkout: Caller, sdk: Caller) -> None:
     response = sdk.get("/sdk/v1/snapshot")
     assert response.status_code == 200
@@ -73,21 +88,13 @@ def test_a_repeated_report_counts_once(
         {"release": id, "step": 1, "stratum": 1, "control": arm(9), "treatment": arm(2)},
         {"release": "rel_unknown", "step": 1, "stratum": 1, "control": arm(9), "treatment": arm(2)},
     ]
-    failing = [
-        {
-            "release": id,
-            "step": 1,
-            "stratum": 1,
-            "arm": "treatment",
-            "users": ["0" * 16],
-            "overflow": 0,
-        }
-    ]
-    body = report(counts=counts, failing=failing)
+    body = report(counts=counts, failing=[failing(["0" * 16], release=id)])
     first = sdk.post("/sdk/v1/reports", body)
     assert first.status_code == 200
-    assert first.json == {"version": store.version("default", "production")}
-    assert sdk.post("/sdk/v1/reports", body).status_code == 200
+    version = store.version("default", "production")
+    assert first.json == {"version": version, "ignored": 1}
+    again = sdk.post("/sdk/v1/reports", body)
+    assert (again.status_code, again.json) == (200, {"version": version, "ignored": 0})
     (reading,) = store.evidence.totals("default", "production", id).readings
     assert (reading.control.exposures, reading.treatment.exposures) == (9, 2)
     assert reading.treatment.failing == 1
@@ -126,37 +133,11 @@ def test_an_unknown_instance_cannot_continue(sdk: Caller) -> None:
         ({"version": -1}, "/version"),
         ({"interval": 1e6}, "/interval"),
         ({"pid": 1.5}, "/pid"),
-        ({"counts": [{}] * 5_001}, "/counts"),
+        ({"counts": [{}] * 1_001}, "/counts"),
         ({"extra": 1}, "/extra"),
-        (
-            {
-                "counts": [
-                    {
-                        "release": "r",
-                        "step": 1,
-                        "stratum": 1,
-                        "control": arm(-1),
-                        "treatment": arm(1),
-                    }
-                ]
-            },
-            "/counts/0/control/exposures",
-        ),
-        (
-            {
-                "failing": [
-                    {
-                        "release": "r",
-                        "step": 1,
-                        "stratum": 1,
-                        "arm": "treatment",
-                        "users": ["short"],
-                        "overflow": 0,
-                    }
-                ]
-            },
-            "/failing/0/users/0",
-        ),
+        ({"counts": [group(arm(-1), arm(1))]}, "/counts/0/control/exposures"),
+        ({"counts": [group(arm(1), arm(10**12 + 1))]}, "/counts/0/treatment/exposures"),
+        ({"failing": [failing(["short"])]}, "/failing/0/users/0"),
     ],
 )
 def test_invalid_reports_are_refused(
@@ -168,20 +149,76 @@ def test_invalid_reports_are_refused(
     assert json.loads(admin.get(f"{PRODUCTION}/instances").data)["items"] == []
 
 
+@pytest.mark.parametrize(
+    ("change", "pointer"),
+    [
+        (
+            {"counts": [group(arm(1), arm(1) | {"outcomes": 2})]},
+            "/counts/0/treatment/outcomes",
+        ),
+        (
+            {"counts": [group(arm(9) | {"errors": 10}, arm(1))]},
+            "/counts/0/control/errors",
+        ),
+        ({"failing": [failing(["0" * 16])]}, "/failing/0/users"),
+        (
+            {
+                "counts": [group(arm(9), arm(9))],  # with one error each
+                "failing": [failing(["0" * 16], overflow=1)],
+            },
+            "/failing/0/users",
+        ),
+        (
+            {
+                "counts": [group(arm(9), arm(9))],
+                "failing": [failing(["0" * 16]), failing(["1" * 16], stratum=2)],
+            },
+            "/failing/1/users",
+        ),
+        ({"counts": [group(arm(1), arm(1))] * 2}, "/counts/1"),
+        (
+            {"counts": [group(arm(9), arm(9))], "failing": [failing(["0" * 16])] * 2},
+            "/failing/1",
+        ),
+        ({"values": [values({"1": 1}), values({"2": 1})]}, "/values/1"),
+        ({"trips": [{"release": "r", "count": 1, "milliseconds": 1}] * 2}, "/trips/1"),
+        (
+            {
+                "counts": [group(arm(9), arm(9) | {"errors": 20_000})],
+                "failing": [failing([f"{n:016x}" for n in range(9_000)], step=s) for s in (1, 2)],
+            },
+            "/failing",
+        ),
+        (
+            {"values": [values(dict.fromkeys(map(str, range(481)), 1), step=n) for n in range(42)]},
+            "/values",
+        ),
+    ],
+)
+def test_numbers_that_cannot_be_true_together_are_refused(
+    sdk: Caller, admin: Caller, change: dict[str, Any], pointer: str
+) -> None:
+    refused = sdk.post("/sdk/v1/reports", report(**change))
+    assert refused.status_code == 422
+    assert pointer in pointers(refused)
+    assert json.loads(admin.get(f"{PRODUCTION}/instances").data)["items"] == []
+
+
+def test_growth_that_no_process_can_count_is_refused(
+    sdk: Caller, release: str, store: Store
+) -> None:
+    id = release.rpartition("/")[2]
+    sdk.post_ok("/sdk/v1/reports", report(counts=[group(arm(1), arm(1), release=id)]))
+    counts = [group(arm(1), arm(1)), group(arm(1), arm(10**10), release=id)]
+    refused = sdk.post("/sdk/v1/reports", report(sequence=2, counts=counts))
+    assert (refused.status_code, slug(refused)) == (422, "invalid")
+    assert pointers(refused) == ["/counts/1/treatment/exposures"]
+
+
 def test_a_report_may_be_larger_than_other_bodies(sdk: Caller, admin: Caller) -> None:
-    users = [f"{number:016x}" for number in range(10_000)]
-    failing = [
-        {
-            "release": "r",
-            "step": step,
-            "stratum": 1,
-            "arm": "control",
-            "users": users,
-            "overflow": 0,
-        }
-        for step in range(8)
-    ]
-    body = report(failing=failing)
+    counts = [group(arm(10**9), arm(10**9), release="r" * 100, step=n) for n in range(1_000)]
+    buckets = [values({str(n): 10**9 for n in range(2)}, step=n) for n in range(8_000)]
+    body = report(counts=counts, values=buckets)
     assert len(json.dumps(body)) > 1024 * 1024
     assert sdk.post("/sdk/v1/reports", body).status_code == 200
     refused = admin.post(f"{PROJECT}/flags", body)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -9,20 +10,26 @@ from tidegate.counts import Counts
 from tidegate_server.domain.change import Address, Kind, Put
 from tidegate_server.domain.evidence import GroupCounts
 from tidegate_server.store import Store
-from tidegate_server.store.reports import FailingUsers, Report
+from tidegate_server.store.reports import FailingUsers, Report, Reported
 
-from tests.policy_job.deployment import QUICK
+from tests.decisions.ramp import SEGMENT, policy, release
 from tests.store.changes import PRODUCTION, SHOP, change
 
 RELEASE = "rel_1"
 Arm = Literal["control", "treatment"]
 
 
-def add_releases(store: Store, *releases: str) -> None:
-    """Add releases to the store; the content of their documents does not matter."""
-    for release in releases:
-        where = Address(Kind.RELEASE, release, PRODUCTION)
-        store.commit(change(Put(where, QUICK, 0)), durable=False)
+TWO_STRATA = policy(60, 50, 100, segments={1: (SEGMENT,)})
+
+
+def add_releases(store: Store, *ids: str, **changes: Any) -> None:
+    """Add releases to the store: at step 2, with the strata 1 and 2 open."""
+    for id in ids:
+        document = release(TWO_STRATA, **({"id": id, "stage": 2, "step": 2} | changes))
+        where = Address(Kind.RELEASE, id, PRODUCTION)
+        known = store.get(SHOP, where)
+        revision = 0 if known is None else known.revision
+        store.commit(change(Put(where, document, revision)), durable=False)
 
 
 def totals(exposures: int = 0, outcomes: int = 0, errors: int = 0, micros: int = 0) -> Counts:
@@ -56,21 +63,43 @@ class Instance:
     store: Store
     id: str = "a" * 32
     last: Report = field(init=False)
+    errors: Counter[tuple[str, int, int, str]] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
         self.last = Report(self.id, 0, False, 1, 1.0, "python/1", "web-1", 42)
 
     def next(self, *counts: tuple[str, GroupCounts], **more: Any) -> Report:
-        """Return the report after the last one."""
+        """Return the report after the last one.
+
+        Failing users without counts get an error each, as an SDK would count it.
+        """
+        failing = more.pop("failing", ())
         self.last = replace(
-            self.last, sequence=self.last.sequence + 1, counts=counts, **({"failing": ()} | more)
+            self.last,
+            sequence=self.last.sequence + 1,
+            counts=counts or self._errors_of(failing),
+            failing=failing,
+            **more,
         )
         return self.last
 
-    def send(self, report: Report) -> int:
+    def _errors_of(
+        self, failing: tuple[tuple[str, FailingUsers], ...]
+    ) -> tuple[tuple[str, GroupCounts], ...]:
+        for id, each in failing:
+            self.errors[id, each.step, each.stratum, each.arm] += len(each.users)
+        groups = {key[:3]: [Counts(), Counts()] for key in self.errors}
+        for (*place, arm), errors in self.errors.items():
+            groups[tuple(place)][arm == "treatment"] = Counts(errors, errors, errors)  # type: ignore[index]
+        return tuple(
+            (release, GroupCounts(step, stratum, *arms))
+            for (release, step, stratum), arms in groups.items()
+        )
+
+    def send(self, report: Report) -> Reported:
         """Send a report, also one that was sent before."""
         return self.store.evidence.add_report(SHOP, PRODUCTION, report)
 
-    def send_next(self, *counts: tuple[str, GroupCounts], **more: Any) -> int:
+    def send_next(self, *counts: tuple[str, GroupCounts], **more: Any) -> Reported:
         """Make the next report and send it."""
         return self.send(self.next(*counts, **more))

@@ -1,18 +1,11 @@
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any
-
 import pytest
 import redis
-from tidegate_server.domain.checks import Check, Metric
-from tidegate_server.domain.evidence import GroupValues
-from tidegate_server.domain.release import State
-from tidegate_server.store import Store, evidence
+from tidegate_server.store import Store
 from tidegate_server.store.instances import Instance as Seen
 from tidegate_server.store.instances import decode_instance
 
-from tests.decisions.ramp import policy, release
 from tests.store.changes import PRODUCTION, SHOP, refreshed
 from tests.store.reporting import Instance
 
@@ -101,36 +94,3 @@ class TestKillReceipts:
         receipt = store.instances.kill_receipt(SHOP, PRODUCTION, "checkout")
         assert receipt is not None
         assert (receipt.live, receipt.applied, receipt.elapsed_ms) == (0, 0, ())
-
-
-class TestKeptValues:
-    BY = replace(
-        policy(10, 50, 100),
-        checks=(Check(metric=Metric.LATENCY), Check(metric=Metric.CUSTOM, measure="basket")),
-    )
-    GROUP = GroupValues(4, 2, "latency", ((90, 3),), ())
-
-    @pytest.mark.parametrize(
-        ("changes", "kept"),
-        [
-            ({}, True),
-            ({"measure": "basket"}, True),
-            ({"measure": "size"}, False),
-            ({"step": 3}, False),
-            ({"step": 5}, False),
-            ({"stratum": 1}, False),  # half of everyone contains a tenth of them
-            ({"stratum": 3}, False),
-            ({"release": "rel_2"}, False),
-        ],
-    )
-    def test_are_those_that_a_check_uses(self, changes: dict[str, Any], kept: bool) -> None:
-        releases = {"rel_1": release(self.BY, stage=2, step=4)}
-        changed = dict(changes)
-        reported = (changed.pop("release", "rel_1"), replace(self.GROUP, **changed))
-        used = evidence.values_used_by_checks((reported,), releases)
-        assert used == ((reported,) if kept else ())
-
-    def test_of_a_draft_are_those_of_the_control(self) -> None:
-        draft = {"rel_1": release(self.BY, state=State.DRAFT, closed=True)}
-        groups = [("rel_1", replace(self.GROUP, step=1, stratum=stratum)) for stratum in (0, 1)]
-        assert evidence.values_used_by_checks(groups, draft) == (groups[0],)

@@ -23,6 +23,8 @@ def all_keys_of(project: str) -> list[str]:
         keys.receipts(*place),
         keys.instance(*place, "i1"),
         keys.instances(*place),
+        keys.instance_sizes(*place),
+        keys.intake(*place),
         keys.evidence(*release),
         keys.failing(*release),
         keys.failing_filter(*release),

@@ -1,22 +1,29 @@
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import redis
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from tidegate.counts import Counts
 from tidegate_server.domain.change import EvidenceGeneration
-from tidegate_server.domain.evidence import GroupCounts, Trips
-from tidegate_server.errors import InstanceForgotten
+from tidegate_server.domain.checks import Check, Metric
+from tidegate_server.domain.evidence import GroupCounts, GroupValues, Trips
+from tidegate_server.domain.release import State
+from tidegate_server.errors import InstanceForgotten, Invalid, RateLimited
 from tidegate_server.store import Store, evidence
-from tidegate_server.store.reports import Report
+from tidegate_server.store.reports import Reported
 
 from tests.store.changes import PRODUCTION, SHOP, change, everything, refreshed
-from tests.store.reporting import RELEASE, Instance, add_releases, failing, group, totals
+from tests.store.reporting import (
+    RELEASE,
+    TWO_STRATA,
+    Instance,
+    add_releases,
+    failing,
+    group,
+    totals,
+)
 
 
 @pytest.fixture
@@ -33,6 +40,10 @@ def readings(store: Store, release: str = RELEASE) -> tuple[GroupCounts, ...]:
 def only(store: Store, release: str = RELEASE) -> GroupCounts:
     (reading,) = readings(store, release)
     return reading
+
+
+def limited(monkeypatch: pytest.MonkeyPatch, store: Store, **limits: int) -> None:
+    monkeypatch.setattr(store.evidence, "_limits", replace(evidence.LIMITS, **limits))
 
 
 class TestTotals:
@@ -155,57 +166,6 @@ class TestRepeatedLateAndLostReports:
         instance.send_next(group(totals(9), totals(7)))
         assert only(store) == GroupCounts(1, 1, Counts(9), Counts(7))
 
-    def test_the_totals_are_the_sum_of_the_newest_reports_that_arrived(
-        self, store: Store, raw: redis.Redis
-    ) -> None:
-        raw.config_set("appendfsync", "no")
-        try:
-            deliver(store, raw)
-        finally:
-            raw.config_set("appendfsync", "always")
-
-
-growth = st.lists(st.integers(0, 5), min_size=8, max_size=8)
-
-
-def added(one: Iterable[int], other: Iterable[int]) -> list[int]:
-    return [a + b for a, b in zip(one, other, strict=True)]
-
-
-@settings(max_examples=60)
-@given(
-    grown=st.lists(st.tuples(st.sampled_from("ab"), growth), min_size=1, max_size=8),
-    arriving=st.lists(st.integers(0, 7), max_size=12),
-)
-def deliver(
-    store: Store, raw: redis.Redis, grown: list[tuple[str, list[int]]], arriving: list[int]
-) -> None:
-    """Let two instances compose reports, of which these arrive in this order."""
-    raw.flushall()
-    add_releases(store, RELEASE)
-    instances = {name: Instance(store, name * 32) for name in "ab"}
-    counted = {name: [0] * 8 for name in "ab"}
-    made: list[tuple[Report, list[int]]] = []
-    for name, more in grown:
-        now = counted[name] = added(counted[name], more)
-        arms = totals(*now[:4]), totals(*now[4:])
-        made.append((instances[name].next(group(*arms)), now))
-    newest: dict[str, tuple[int, list[int]]] = {}
-    for number in arriving:
-        report, now = made[number % len(made)]
-        store.evidence.add_report(SHOP, PRODUCTION, report)
-        newest[report.instance] = max(newest.get(report.instance, (0, now)), (report.sequence, now))
-    expected = [0] * 8
-    for _, now in newest.values():
-        expected = added(expected, now)
-    found = [
-        count
-        for each in readings(store)
-        for arm in (each.control, each.treatment)
-        for count in (arm.exposures, arm.outcomes, arm.errors, arm.microseconds)
-    ]
-    assert (found or [0] * 8) == expected
-
 
 class TestForgottenInstances:
     def test_cannot_continue_their_counts(
@@ -290,8 +250,7 @@ class TestFailingUsers:
         instance: Instance,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        monkeypatch.setattr(evidence, "FAILING_ROOM", 10)
-        monkeypatch.setattr(evidence, "FILTER_BITS", 1 << 16)
+        limited(monkeypatch, store, users=10, bits=1 << 16)
         everyone = range(1, 501)
         instance.send_next(failing=(failing(*everyone),))
         assert self.failed(store) == (0, 500)
@@ -302,12 +261,200 @@ class TestFailingUsers:
         assert self.failed(store) == (0, 500)
 
     def test_by_the_thousand_fit_into_one_report(self, store: Store, instance: Instance) -> None:
+        more = [f"rel_{number}" for number in range(2, 200)]
+        add_releases(store, *more)
         instance.send_next(
-            *(group(totals(1), totals(1), step=step) for step in range(1, 400)),
+            group(totals(10_000, 10_000, 10_000), totals(10_000, 10_000, 10_000)),
+            *(group(totals(1), totals(1), release=release) for release in more),
             failing=(failing(*range(1, 10_001)),),
         )
-        assert sum(each.treatment.failing for each in readings(store)) == 10_000
-        assert len(readings(store)) == 399
+        assert only(store).treatment.failing == 10_000
+        assert all(len(readings(store, release)) == 1 for release in more)
+
+
+class TestLimits:
+    FULL = 2**53
+
+    def test_entries_that_cannot_be_evidence_are_ignored_and_the_others_count(
+        self, store: Store, raw: redis.Redis, instance: Instance
+    ) -> None:
+        reported = instance.send_next(
+            group(totals(5, 4), totals(3, 2)),
+            *(group(totals(1), totals(1), step=step) for step in range(3, 500)),
+            *(group(totals(1), totals(1), step=2, stratum=stratum) for stratum in range(3, 500)),
+        )
+        assert reported.ignored == 2 * 497
+        assert only(store) == GroupCounts(1, 1, Counts(5, 4), Counts(3, 2))
+        assert raw.hget(f"tg:{{{SHOP}}}:intake:{PRODUCTION}", "ignored") == b"994"
+        assert len(raw.hgetall(f"tg:{{{SHOP}}}:instance:{PRODUCTION}:{instance.id}")) < 25
+
+    def test_a_report_that_crosses_a_stage_change_loses_none_of_its_counts(
+        self, store: Store, instance: Instance
+    ) -> None:
+        instance.send_next(group(totals(5, 4), totals(3, 2), step=2))
+        add_releases(store, RELEASE, step=3, stage=3)
+        reported = instance.send_next(
+            group(totals(9, 8), totals(5, 4), step=2),
+            group(totals(0), totals(7, 6), step=3, stratum=3),
+        )
+        assert reported.ignored == 0
+        assert readings(store) == (
+            GroupCounts(2, 1, Counts(9, 8), Counts(5, 4)),
+            GroupCounts(3, 3, Counts(), Counts(7, 6)),
+        )
+
+    def test_a_release_that_ends_meanwhile_counts_nothing_more(
+        self, store: Store, raw: redis.Redis, instance: Instance, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        read = store.evidence._releases
+
+        def end_after_reading(*place: Any) -> Any:
+            found = read(*place)
+            monkeypatch.setattr(store.evidence, "_releases", read)
+            add_releases(store, RELEASE, state=State.ROLLED_BACK)
+            return found
+
+        monkeypatch.setattr(store.evidence, "_releases", end_after_reading)
+        assert instance.send_next(group(totals(5), totals(3))).ignored == 1
+        assert raw.keys("*:evidence:*") == []
+
+    @pytest.mark.parametrize("full", [2**53, 2**53 - 2, 2**62, 2**63 - 1])
+    def test_a_counter_that_is_full_stays_full_and_every_report_is_taken(
+        self, store: Store, raw: redis.Redis, instance: Instance, full: int
+    ) -> None:
+        name = f"tg:{{{SHOP}}}:evidence:{PRODUCTION}:{RELEASE}"
+        raw.hset(name, "1|1|control|outcomes", full)
+        instance.send_next(group(totals(9, 8, 7, 6), totals(5, 4, 3, 2)))
+        instance.send_next(group(totals(10, 9, 8, 7), totals(6, 5, 4, 3)))
+        control = Counts(10, max(full, self.FULL), 8, 0, 7)
+        assert only(store) == GroupCounts(1, 1, control, Counts(6, 5, 4, 0, 3))
+
+    def test_errors_without_outcomes_and_failing_users_without_errors_do_not_count(
+        self, store: Store, instance: Instance
+    ) -> None:
+        counts = group(totals(9, 2, 5), totals(9, 9, 2))
+        instance.send_next(counts, failing=(failing(1, 2, 3),))
+        reading = only(store)
+        assert (reading.control.outcomes, reading.control.errors) == (2, 2)
+        assert (reading.treatment.errors, reading.treatment.failing) == (2, 2)
+
+    def test_a_group_that_a_report_repeats_counts_once(
+        self, store: Store, instance: Instance
+    ) -> None:
+        instance.send_next(group(totals(5), totals(3)), group(totals(4), totals(6)))
+        assert only(store) == GroupCounts(1, 1, Counts(5), Counts(6))
+
+    @pytest.mark.parametrize(
+        ("after", "pointer"),
+        [
+            ((totals(10**9), totals()), "/counts/1/control/exposures"),
+            ((totals(), totals(10, 10**9)), "/counts/1/treatment/outcomes"),
+        ],
+    )
+    def test_growth_that_no_process_can_count_is_refused_and_nothing_is_counted(
+        self,
+        raw: redis.Redis,
+        instance: Instance,
+        after: tuple[Counts, Counts],
+        pointer: str,
+    ) -> None:
+        instance.send_next(group(totals(1), totals(1)))
+        before = everything(raw)
+        with pytest.raises(Invalid) as refused:
+            instance.send_next(group(totals(1), totals(1), step=99), group(*after))
+        assert [each.pointer for each in refused.value.fields] == [pointer]
+        assert "grew by" in refused.value.message
+        assert everything(raw) == before
+
+    def test_many_operations_count_if_there_was_time_for_them(
+        self, store: Store, raw: redis.Redis, instance: Instance
+    ) -> None:
+        instance.send_next(group(totals(1), totals(1)))
+        hour_ago = store.now_ms() - 3_600_000
+        raw.hset(f"tg:{{{SHOP}}}:instance:{PRODUCTION}:{instance.id}", "seen", hour_ago)
+        instance.send_next(group(totals(10**9), totals(1)))
+        assert only(store).control.exposures == 10**9
+
+    def test_values_have_a_limited_number_of_buckets(
+        self, store: Store, instance: Instance, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        limited(monkeypatch, store, buckets=5)
+        timed = replace(TWO_STRATA, checks=(Check(metric=Metric.LATENCY),))
+        add_releases(store, RELEASE, policy=timed)
+
+        def send(*buckets: int) -> Reported:
+            histogram = tuple((bucket, 1) for bucket in buckets)
+            values = GroupValues(2, 1, "latency", histogram, histogram)
+            return instance.send_next(values=((RELEASE, values),))
+
+        assert send(1, 2).ignored == 0
+        assert send(1, 2, 3, 4).ignored == 2  # one of them fits into the control
+        (kept,) = store.evidence.values(SHOP, PRODUCTION, RELEASE, 2)
+        assert len(kept.control) + len(kept.treatment) == 5
+        assert kept.control == ((1, 1), (2, 1), (3, 1))
+
+
+class TestInstanceLimits:
+    def ids(self, store: Store) -> set[str]:
+        return {each.id[0] for each in store.instances.all(SHOP, PRODUCTION)}
+
+    def send(self, store: Store, raw: redis.Redis, *names: str) -> None:
+        for name in names:
+            Instance(store, name * 32).send_next(group(totals(1), totals(1)))
+            # Tests are quicker than the clock of a store in milliseconds.
+            raw.zincrby(f"tg:{{{SHOP}}}:instances:{PRODUCTION}", -1_000, name * 32)
+
+    def test_beyond_the_limit_the_instance_that_was_silent_longest_is_forgotten(
+        self, store: Store, raw: redis.Redis, instance: Instance, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        limited(monkeypatch, store, instances=3)
+        instance.send_next(group(totals(5), totals(5)))
+        raw.zincrby(f"tg:{{{SHOP}}}:instances:{PRODUCTION}", -9_000, instance.id)
+        self.send(store, raw, "b", "c", "d")
+        assert self.ids(store) == {"b", "c", "d"}
+        # No count is lost: it goes on under a new id.
+        with pytest.raises(InstanceForgotten):
+            instance.send_next(group(totals(9), totals(9)), continues=True)
+        Instance(store, "e" * 32).send_next(group(totals(4), totals(4)))
+        assert only(store).control.exposures == 12
+
+    def test_beyond_the_totals_of_all_instances_the_oldest_are_forgotten(
+        self, store: Store, raw: redis.Redis, instance: Instance, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        limited(monkeypatch, store, fields=20)  # a group has eight
+        self.send(store, raw, "b", "c", "d", "e")
+        assert len(self.ids(store)) == 2
+        assert raw.hget(f"tg:{{{SHOP}}}:intake:{PRODUCTION}", "fields") == b"16"
+
+    def test_a_forgotten_instance_leaves_nothing_behind(
+        self, store: Store, raw: redis.Redis, instance: Instance, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        limited(monkeypatch, store, instances=1)
+        store.commit(refreshed("checkout"))
+        instance.send_next(version=1)
+        store.commit(refreshed(killed=("checkout",)))
+        instance.send_next(version=2)
+        raw.zincrby(f"tg:{{{SHOP}}}:instances:{PRODUCTION}", -9_000, instance.id)
+        self.send(store, raw, "b")
+        assert all(instance.id.encode() not in name for name in everything(raw))
+        for name in ("receipts", "instance-sizes"):
+            assert instance.id not in str(raw.hgetall(f"tg:{{{SHOP}}}:{name}:{PRODUCTION}"))
+
+    def test_new_ids_per_minute_are_limited_and_known_instances_go_on(
+        self, store: Store, raw: redis.Redis, instance: Instance, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        limited(monkeypatch, store, new_per_minute=3)
+        instance.send_next(group(totals(1), totals(1)))
+        refused = None
+        for name in "bcdefgh":  # a minute may end in between
+            try:
+                Instance(store, name * 32).send_next()
+            except RateLimited as error:
+                refused = error
+        assert refused is not None
+        assert 1 <= refused.retry_after <= 60
+        instance.send_next(group(totals(2), totals(2)))
+        assert only(store).control.exposures == 2
 
 
 class TestReceipts:
@@ -370,7 +517,7 @@ class TestReceipts:
 def test_the_answer_has_the_newest_version_of_the_environment(
     store: Store, instance: Instance
 ) -> None:
-    assert instance.send_next() == 0
+    assert instance.send_next() == Reported(0)
     version = store.commit(refreshed("checkout")).versions[PRODUCTION]
-    assert instance.send_next() == version
-    assert instance.send(replace(instance.last, sequence=1)) == version
+    assert instance.send_next() == Reported(version)
+    assert instance.send(replace(instance.last, sequence=1)) == Reported(version)

@@ -26,9 +26,13 @@ SCHEMA_VERSION = 1
 LARGEST_COUNT = 2**53
 """JSON numbers up to this are exact in every language."""
 
-MOST_GROUPS = 5_000
+LARGEST_OPERATIONS = 10**12
+"""The most operations that one process counts in one step: a million per second for days."""
+
+MOST_GROUPS = 1_000
+MOST_ARMS = 2 * MOST_GROUPS
 MOST_USERS = 10_000
-MOST_VALUES = 20_000
+MOST_VALUES = 8_000
 LONGEST_INTERVAL = 3_600
 
 BUCKET = re.compile(r"(0|-?([1-9][0-9]?|[1-3][0-9]{2}|4[0-7][0-9]|48[01]))")
@@ -50,6 +54,10 @@ def _count(least: int = 0) -> Count:
     return Count(required=True, validate=validate.Range(min=least, max=LARGEST_COUNT))
 
 
+def _operations() -> Count:
+    return Count(required=True, validate=validate.Range(min=0, max=LARGEST_OPERATIONS))
+
+
 class BoundedTuple(BoundedList):
     """A bounded list that loads as a tuple."""
 
@@ -63,7 +71,7 @@ class Histogram(fields.Dict):
     def __init__(self) -> None:
         super().__init__(
             keys=PatternString(BUCKET, "The number of a bucket is expected here, -481 to 481."),
-            values=_count(),
+            values=_operations(),
             required=True,
             metadata={"propertyNames": {"pattern": f"^{BUCKET.pattern}$"}},
         )
@@ -85,9 +93,9 @@ class Histogram(fields.Dict):
 class ArmTotalsSchema(Strict):
     """Totals of one arm since the instance started."""
 
-    exposures = _count()
-    outcomes = _count()
-    errors = _count()
+    exposures = _operations()
+    outcomes = _operations()
+    errors = _operations()
     microseconds = _count()
 
     @post_load
@@ -134,7 +142,7 @@ class FailingUsersSchema(ReleasePart):
         required=True,
         max_items=MOST_USERS,
     )
-    overflow = _count()
+    overflow = _operations()
 
 
 class GroupValuesSchema(ReleasePart):
@@ -154,7 +162,7 @@ class TripsSchema(ReleasePart):
 
     part = Trips
 
-    count = _count()
+    count = _operations()
     milliseconds = _count()
 
 
@@ -180,7 +188,7 @@ class ReportBody(Strict):
     host = BoundedString(300, required=True)
     pid = _count()
     counts = BoundedTuple(fields.Nested(GroupTotalsSchema), required=True, max_items=MOST_GROUPS)
-    failing = BoundedTuple(fields.Nested(FailingUsersSchema), required=True, max_items=MOST_GROUPS)
+    failing = BoundedTuple(fields.Nested(FailingUsersSchema), required=True, max_items=MOST_ARMS)
     values = BoundedTuple(
         fields.Nested(GroupValuesSchema), load_default=tuple, max_items=MOST_VALUES
     )
@@ -193,9 +201,16 @@ class ReportBody(Strict):
         return Report(**{name: value for name, value in data.items() if name != "schema"})
 
 
-class VersionAnswer(Strict):
+class ReportAnswer(Strict):
     """The answer to a report."""
 
     version = StrictInteger(
         required=True, metadata={"description": "the environment's newest version"}
+    )
+    ignored = StrictInteger(
+        required=True,
+        metadata={
+            "description": "how many entries of counts, failing, values and trips were not "
+            "counted, because their release has ended or their step is long over"
+        },
     )

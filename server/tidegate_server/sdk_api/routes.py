@@ -9,7 +9,8 @@ from flask import Response, request
 
 from tidegate_server.domain.tokens import Role
 from tidegate_server.errors import FieldProblem, Invalid
-from tidegate_server.sdk_api.report_schemas import ReportBody, VersionAnswer
+from tidegate_server.sdk_api.report_consistency import check_consistency
+from tidegate_server.sdk_api.report_schemas import ReportAnswer, ReportBody
 from tidegate_server.sdk_api.streams import UpdateSource
 from tidegate_server.store.reports import Report
 from tidegate_server.web import event_stream, responses
@@ -82,17 +83,24 @@ def _last_event_id() -> int | None:
 
 
 @blueprint.operation(
-    "POST", "/sdk/v1/reports", role=Role.SDK, body=ReportBody, response=VersionAnswer
+    "POST",
+    "/sdk/v1/reports",
+    role=Role.SDK,
+    body=ReportBody,
+    response=ReportAnswer,
+    errors=(HTTPStatus.TOO_MANY_REQUESTS,),
 )
 def post_report(report: Report) -> Response:
     """Send an instance's totals; sending a report again changes nothing.
 
-    409 `instance-forgotten`: the server does not know the instance any more; continue under a
-    new instance id.
+    All of a report is counted or nothing, except entries that cannot be evidence, which are
+    `ignored`. 409 `instance-forgotten`: the server does not know the instance any more; continue
+    under a new instance id.
     """
     project, environment = sdk_environment(current_token())
-    version = backend().store.evidence.add_report(project, environment, report)
-    return _not_cached(responses.value(VersionAnswer(), {"version": version}))
+    check_consistency(report)
+    reported = backend().store.evidence.add_report(project, environment, report)
+    return _not_cached(responses.value(ReportAnswer(), reported))
 
 
 def _not_cached(response: Response) -> Response:

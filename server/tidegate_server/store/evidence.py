@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import msgspec
 from tidegate.counts import Counts
 
-from tidegate_server.domain.change import Kind
+from tidegate_server.domain.change import Kind, Stored
 from tidegate_server.domain.evidence import Evidence, GroupCounts, GroupValues, Trips
-from tidegate_server.domain.release import Release
-from tidegate_server.domain.snapshot import present_openings
-from tidegate_server.errors import InstanceForgotten
+from tidegate_server.errors import (
+    FieldProblem,
+    InstanceForgotten,
+    Invalid,
+    RateLimited,
+    StoreUnavailable,
+    TidegateError,
+)
 from tidegate_server.store import documents, keys
 from tidegate_server.store.connection import Connection
-from tidegate_server.store.reports import FailingUsers, ReleaseId, Report
+from tidegate_server.store.report_acceptance import AcceptedReport, accept_report
+from tidegate_server.store.reports import FailingUsers, ReleaseId, Report, Reported
 
 INSTANCE_SECONDS = 24 * 60 * 60
 """How long a silent instance is remembered."""
@@ -27,40 +35,76 @@ VALUES_SECONDS = 7 * 24 * 60 * 60
 They are deleted earlier when the release leaves the step.
 """
 
-FAILING_ROOM = 50_000
-"""How many failing users of a release are remembered exactly."""
+CHANGED_RETRIES = 5
+"""How often a report is tried again because a release changed at the same moment."""
 
-FILTER_BITS = 1 << 23
-"""The size of the filter for further failing users: 1 MiB.
 
-At 400,000 further users it takes under 1 % of new users for known ones. Such an error is not
-counted, in either arm alike.
-"""
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What reports may occupy and add.
 
+    Attributes:
+        total: the largest value of a counter; a counter that reaches it stays there.
+        per_second: the most operations that one instance adds to a group per second.
+        grace_seconds: added to the time between two reports, because clocks and reports jitter.
+        users: how many failing users of a release are remembered exactly.
+        bits: the size of the filter for further failing users, 1 MiB. At 400,000 further users
+            it takes under 1 % of new users for known ones. Such an error is not counted, in
+            either arm alike.
+        buckets: how many buckets the values of one step of a release may have.
+        instances: how many instances of an environment are remembered.
+        fields: how many totals of all these instances are remembered.
+        new_per_minute: how many new instance ids an environment takes per minute. It is half
+            of ``instances``, so that made-up ids cannot push out instances that report.
+    """
+
+    total: int = 2**53
+    per_second: int = 1_000_000
+    grace_seconds: int = 60
+    users: int = 50_000
+    bits: int = 1 << 23
+    buckets: int = 50_000
+    instances: int = 10_000
+    fields: int = 5_000_000
+    new_per_minute: int = 5_000
+
+
+LIMITS = Limits()
+
+_MEASURES = ("exposures", "outcomes", "errors", "microseconds")
 _TRIPS = (b"trips", b"trip_milliseconds")
 
 
 class EvidenceStore:
     """What instances counted of the releases of every environment."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, limits: Limits = LIMITS) -> None:
         self._connection = connection
+        self._limits = limits
 
-    def add_report(self, project: str, environment: str, report: Report) -> int:
-        """Add a report to the totals of its releases; return the environment's version.
+    def add_report(self, project: str, environment: str, report: Report) -> Reported:
+        """Add a report to the totals of its releases, all of it or nothing.
+
+        What cannot be evidence is ignored: see ``report_acceptance``.
 
         Raises:
             InstanceForgotten: the report continues a count that the store no longer has.
+            Invalid: a total grew faster than any process can count.
+            RateLimited: too many new instances.
+            StoreUnavailable: the store cannot be reached, or the releases change all the time.
         """
-        report = self._without_unused_values(project, environment, report)
-        names, argument = _plan_report(project, environment, report)
-        answer = self._connection.run_script("report", names, [argument])
-        if answer[0] == b"forgotten":
-            raise InstanceForgotten(
-                "The server no longer knows this instance. Continue with a new instance id and "
-                "report only what was never acknowledged."
+        for _ in range(CHANGED_RETRIES):
+            releases = self._releases(project, environment, report)
+            accepted = accept_report(
+                report, {id: stored.document for id, stored in releases.items()}
             )
-        return int(answer[1])
+            names, argument = _plan_report(project, environment, accepted, releases, self._limits)
+            answer = self._connection.run_script("report", names, [argument])
+            if answer[0] == b"done":
+                return Reported(int(answer[1]), int(answer[2]))
+            if answer[0] != b"changed":
+                raise _refusal(answer, report, accepted.report)
+        raise StoreUnavailable("The releases of this report change all the time; try again.")
 
     def totals(self, project: str, environment: str, release: str) -> Evidence:
         """Return a release's totals at one moment, without its values."""
@@ -91,42 +135,60 @@ class EvidenceStore:
         if names:
             self._connection.write("UNLINK", *names)
 
-    def _without_unused_values(self, project: str, environment: str, report: Report) -> Report:
-        if not report.values:
-            return report
-        ids = list(dict.fromkeys(id for id, _ in report.values))
+    def _releases(self, project: str, environment: str, report: Report) -> dict[str, Stored]:
+        ids = list(
+            dict.fromkeys(
+                id for id, _ in (*report.counts, *report.failing, *report.values, *report.trips)
+            )
+        )
+        if not ids:
+            return {}
         stored = self._connection.read(
             "HMGET", keys.documents(project, Kind.RELEASE, environment), *ids
         )
-        releases = {
-            id: documents.decode(Kind.RELEASE, value).document
+        return {
+            id: documents.decode(Kind.RELEASE, value)
             for id, value in zip(ids, stored, strict=True)
             if value is not None
         }
-        return replace(report, values=values_used_by_checks(report.values, releases))
 
 
-def values_used_by_checks(
-    values: Iterable[tuple[ReleaseId, GroupValues]], releases: Mapping[ReleaseId, Release]
-) -> tuple[tuple[ReleaseId, GroupValues], ...]:
-    """Return the values that some check uses: measures of a release's present openings.
+def _refusal(answer: list[Any], report: Report, accepted: Report) -> TidegateError:
+    """Return the error for a report of which nothing was counted."""
+    match answer:
+        case [b"forgotten"]:
+            return InstanceForgotten(
+                "The server no longer knows this instance. Continue with a new instance id and "
+                "report only what was never acknowledged."
+            )
+        case [b"growth", number, measure, grown, most]:
+            release, group = accepted.counts[(number - 1) // 2]
+            place = report.counts.index((release, group))
+            arm = ("control", "treatment")[(number - 1) % 2]
+            pointer = f"/counts/{place}/{arm}/{_MEASURES[measure - 1]}"
+            detail = (
+                f"This total grew by {grown} since the instance's last report; "
+                f"at most {most} are possible in this time."
+            )
+            return Invalid(
+                f"Nothing was counted. {pointer}: {detail}", FieldProblem(pointer, detail)
+            )
+        case [b"crowded", wait_ms]:
+            seconds = max(1, math.ceil(wait_ms / 1000))
+            return RateLimited(
+                f"This environment takes no more new instances now; retry in {seconds} s.", seconds
+            )
+    return TidegateError("This report cannot be counted.")
 
-    Without the others, what is kept of a release has a bound, whatever is reported.
-    """
-    used = {
-        (id, release.step, opening.stage, measure)
-        for id, release in releases.items()
-        for opening in present_openings(release)
-        for measure in release.policy.distributions
-    }
-    return tuple(
-        (id, group)
-        for id, group in values
-        if (id, group.step, group.stratum, group.measure) in used
-    )
 
-
-def _plan_report(project: str, environment: str, report: Report) -> tuple[list[str], bytes]:
+def _plan_report(
+    project: str,
+    environment: str,
+    accepted: AcceptedReport,
+    releases: Mapping[ReleaseId, Stored],
+    limits: Limits,
+) -> tuple[list[str], bytes]:
+    report, most = accepted.report, limits.total
     parts = (*report.counts, *report.failing, *report.values, *report.trips)
     ids = list(dict.fromkeys(id for id, _ in parts))
     numbers = {id: number for number, id in enumerate(ids, 1)}
@@ -137,6 +199,8 @@ def _plan_report(project: str, environment: str, report: Report) -> tuple[list[s
         keys.kills(project, environment),
         keys.receipts(project, environment),
         keys.documents(project, Kind.RELEASE, environment),
+        keys.intake(project, environment),
+        keys.instance_sizes(project, environment),
     ]
     for id in ids:
         names.append(keys.evidence(project, environment, id))
@@ -159,37 +223,42 @@ def _plan_report(project: str, environment: str, report: Report) -> tuple[list[s
             *("leaving", "1" if report.leaving else "0"),
         ],
         "expiry": INSTANCE_SECONDS,
-        "releases": ids,
+        "releases": [(id, releases[id].revision) for id in ids],
         "totals": [
             (
                 numbers[id],
                 _prefix(id, counts, arm),
-                (totals.exposures, totals.outcomes, totals.errors, totals.microseconds),
+                [min(getattr(totals, measure), most) for measure in _MEASURES],
             )
             for id, counts in report.counts
             for arm, totals in (("control", counts.control), ("treatment", counts.treatment))
         ],
         "failing": [
-            (numbers[id], _prefix(id, failing, failing.arm), failing.users, failing.overflow)
+            (
+                numbers[id],
+                _prefix(id, failing, failing.arm),
+                failing.users,
+                min(failing.overflow, most),
+            )
             for id, failing in report.failing
         ],
         "values": [
             (
                 places[id, group.step],
-                numbers[id],
                 f"{_prefix(id, group, arm)}{group.measure}|",
                 f"{group.stratum}|{arm}|{group.measure}|",
-                [part for bucket, count in histogram for part in (str(bucket), count)],
+                [part for bucket, count in histogram for part in (str(bucket), min(count, most))],
             )
             for id, group in report.values
             for arm, histogram in (("control", group.control), ("treatment", group.treatment))
         ],
         "values_expiry": VALUES_SECONDS,
         "trips": [
-            (numbers[id], f"{id}|", trips.count, trips.milliseconds) for id, trips in report.trips
+            (numbers[id], f"{id}|", min(trips.count, most), min(trips.milliseconds, most))
+            for id, trips in report.trips
         ],
-        "room": FAILING_ROOM,
-        "bits": FILTER_BITS,
+        "ignored": accepted.ignored,
+        "limits": asdict(limits),
     }
     return names, msgspec.msgpack.encode(packed)
 

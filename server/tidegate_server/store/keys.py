@@ -69,6 +69,20 @@ def instances(project: str, environment: str) -> str:
     return _key(project, "instances", environment)
 
 
+def instance_sizes(project: str, environment: str) -> str:
+    """How many totals each SDK instance has, a hash by id."""
+    return _key(project, "instance-sizes", environment)
+
+
+def intake(project: str, environment: str) -> str:
+    """What was reported to an environment, a hash.
+
+    ``ignored`` entries of reports, ``fields`` (the sum of the sizes of its instances), and how
+    many instances were ``new`` in a ``minute``.
+    """
+    return _key(project, "intake", environment)
+
+
 def evidence(project: str, environment: str, release: str) -> str:
     """A release's counters, a hash: ``step|stratum|arm|measure``, and ``generation``."""
     return _key(project, "evidence", environment, release)

@@ -1,130 +1,238 @@
 -- Add one report of one SDK instance: all of it or none.
 --
+-- Everything that can be wrong is found before the first write, and no write can fail: a counter
+-- that is full stays full.
+--
 -- KEYS: 1 the instance, 2 instances by the time of their last report, 3 the environment's
---   version, 4 kills, 5 receipts, 6 releases; then for each release of the report: its
---   evidence, its failing users, their filter; then the values of each step of a release.
+--   version, 4 kills, 5 receipts, 6 releases, 7 the intake, 8 the sizes of instances; then for
+--   each release of the report: its evidence, its failing users, their filter; then the values
+--   of each step of a release.
 -- ARGV[1] is a MessagePack map:
 --   instance, sequence, continues, version, about ({name, value, ...}), expiry (seconds)
---   releases {id, ...}
+--   releases {{id, revision}, ...}
 --   totals   {{index of the release, field prefix, {exposures, outcomes, errors,
 --             microseconds}}, ...}
 --   failing  {{index of the release, field prefix, {user, ...}, overflow}, ...}
---   values   {{index of the key, index of the release, the instance's field prefix, the
---             release's field prefix, {bucket, count, ...}}, ...}, values_expiry (seconds)
+--   values   {{index of the key, the instance's field prefix, the release's field prefix,
+--             {bucket, count, ...}}, ...}, values_expiry (seconds)
 --   trips    {{index of the release, the instance's field prefix, count, milliseconds}, ...}
---   room (size limit of a set of failing users), bits (size of the filter for more)
+--   ignored  (how many parts of the report were left out)
+--   limits   {total, per_second, grace_seconds, users, bits, buckets, instances, fields,
+--             new_per_minute}
 --
--- Returns {"done", the environment's version} or {"forgotten"}.
+-- Returns {"done", the environment's version, how many parts were ignored} or, without a write:
+--   {"forgotten"}   the instance continues totals that are not here
+--   {"changed"}     a release is not at the given revision
+--   {"growth", number in totals, number of the measure, growth, most}
+--   {"crowded", milliseconds to wait}
+--   {"malformed"}   a number or a user that no caller may send
+
+local FIRST_RELEASE = 8
+local MEASURES = {'exposures', 'outcomes', 'errors', 'microseconds'}
 
 local report = cmsgpack.unpack(ARGV[1])
+local limits = report.limits
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local instance = KEYS[1]
 
-local before = redis.call('HMGET', instance, 'sequence', 'version')
-if not before[1] and report.continues then
+local reported = {}
+local fields = redis.call('HGETALL', instance)
+for i = 1, #fields, 2 do
+  reported[fields[i]] = fields[i + 1]
+end
+local known = reported.sequence ~= nil
+if not known and report.continues then
   return {'forgotten'}
 end
 local newest = tonumber(redis.call('GET', KEYS[3]) or '0')
-if before[1] and report.sequence <= tonumber(before[1]) then
+if known and report.sequence <= tonumber(reported.sequence) then
   -- A later report has already been added; its totals include these.
-  return {'done', newest}
+  return {'done', newest, 0}
 end
 
-if before[2] then
-  local kills = redis.call('HGETALL', KEYS[4])
-  for i = 1, #kills, 2 do
-    local version, at = string.match(kills[i + 1], '^(%d+) (%d+)$')
-    if tonumber(version) > tonumber(before[2]) and tonumber(version) <= report.version then
-      redis.call('HSETNX', KEYS[5], kills[i] .. '|' .. report.instance,
-        string.format('%d', now - tonumber(at)))
+for _, release in ipairs(report.releases) do
+  local stored = redis.call('HGET', KEYS[6], release[1])
+  if not stored or tonumber(string.match(stored, '^%d+')) ~= release[2] then
+    return {'changed'}
+  end
+end
+
+local intake = redis.call('HMGET', KEYS[7], 'minute', 'new', 'fields')
+local minute = string.format('%d', math.floor(now / 60000))
+local new = 0
+if not known then
+  new = 1 + (intake[1] == minute and tonumber(intake[2]) or 0)
+  if new > limits.new_per_minute then
+    return {'crowded', 60000 - now % 60000}
+  end
+end
+
+-- Plan.
+
+local function evidence_key(number)
+  return KEYS[FIRST_RELEASE + 3 * number - 2]
+end
+
+local function is_count(total)
+  return type(total) == 'number' and total >= 0 and total <= limits.total
+    and total == math.floor(total)
+end
+
+local seen = {}
+
+-- Return how much a total grew since the instance's last report.
+local function growth(field, total)
+  local last = tonumber(seen[field] or reported[field] or '0')
+  seen[field] = string.format('%.0f', math.max(total, tonumber(seen[field] or '0')))
+  return math.max(0, total - last)
+end
+
+local function without_release(field)
+  return string.match(field, '^[^|]*|(.*)$')
+end
+
+local most = math.huge
+if known then
+  local seconds = math.max(0, now - tonumber(reported.seen)) / 1000 + limits.grace_seconds
+  most = math.floor(seconds * limits.per_second)
+end
+local arms = {}
+for number, group in ipairs(report.totals) do
+  local arm = {evidence_key(group[1]), without_release(group[2])}
+  for i, measure in ipairs(MEASURES) do
+    if not is_count(group[3][i]) then
+      return {'malformed'}
+    end
+    local grown = growth(group[2] .. measure, group[3][i])
+    if grown > most and measure ~= 'microseconds' then
+      return {'growth', number, i, grown, most}
+    end
+    arm[2 + i] = grown
+  end
+  arms[#arms + 1] = arm
+end
+
+local additions = {}
+for _, group in ipairs(report.failing) do
+  for _, user in ipairs(group[3]) do
+    if type(user) ~= 'string' or #user ~= 16 or not string.match(user, '^%x+$') then
+      return {'malformed'}
     end
   end
+  if not is_count(group[4]) then
+    return {'malformed'}
+  end
+  additions[#additions + 1] = {
+    evidence_key(group[1]), without_release(group[2]) .. 'overflow',
+    growth(group[2] .. 'overflow', group[4])}
+end
+for _, each in ipairs(report.trips) do
+  if not is_count(each[3]) or not is_count(each[4]) then
+    return {'malformed'}
+  end
+  local evidence = evidence_key(each[1])
+  additions[#additions + 1] = {evidence, 'trips', growth(each[2] .. 'trips', each[3])}
+  additions[#additions + 1] = {
+    evidence, 'trip_milliseconds', growth(each[2] .. 'trip_milliseconds', each[4])}
 end
 
-local function add(evidence, prefix, measure, total, seen)
-  local field = prefix .. measure
-  seen[#seen + 1] = field
-  seen[#seen + 1] = string.format('%.0f', total)
-  local old = tonumber(redis.call('HGET', instance, field) or '0')
-  if total > old then
-    local measured = string.match(field, '^[^|]*|(.*)$')
-    redis.call('HINCRBY', evidence, measured, string.format('%.0f', total - old))
+local ignored = report.ignored
+local room = {}
+for _, group in ipairs(report.values) do
+  local key, buckets = KEYS[group[1]], group[4]
+  room[key] = room[key] or limits.buckets - redis.call('HLEN', key)
+  local left_out = false
+  for i = 1, #buckets, 2 do
+    if not is_count(buckets[i + 1]) then
+      return {'malformed'}
+    end
+    local target = group[3] .. buckets[i]
+    local fits = redis.call('HEXISTS', key, target) == 1
+    if not fits and room[key] > 0 then
+      room[key] = room[key] - 1
+      fits = true
+    end
+    if fits then
+      additions[#additions + 1] = {key, target, growth(group[2] .. buckets[i], buckets[i + 1])}
+    else
+      left_out = true
+    end
   end
+  if left_out then
+    ignored = ignored + 1
+  end
+end
+
+-- Write.
+
+-- Add to a counter, which never goes down and never above `limit`; return its value.
+local function add(key, field, more, limit)
+  local total = tonumber(redis.call('HGET', key, field) or '0')
+  local raised = math.min(total + more, limit)
+  if raised > total then
+    redis.call('HSET', key, field, string.format('%.0f', raised))
+    return raised
+  end
+  return total
 end
 
 local function is_new(members, filter, user)
   if redis.call('SISMEMBER', members, user) == 1 then
     return false
   end
-  if redis.call('SCARD', members) < report.room then
+  if redis.call('SCARD', members) < limits.users then
     redis.call('SADD', members, user)
     return true
   end
   -- Double hashing over the two halves of the 64-bit hash (Kirsch and Mitzenmacher 2006).
   local a = tonumber(string.sub(user, 1, 8), 16)
   local b = tonumber(string.sub(user, 9, 16), 16)
-  local new = false
+  local is_first = false
   for i = 0, 5 do
-    if redis.call('SETBIT', filter, (a + i * b) % report.bits, 1) == 0 then
-      new = true
+    if redis.call('SETBIT', filter, (a + i * b) % limits.bits, 1) == 0 then
+      is_first = true
     end
   end
-  return new
+  return is_first
 end
 
-local known = {}
-for number, id in ipairs(report.releases) do
-  known[number] = redis.call('HEXISTS', KEYS[6], id) == 1
+-- There are no errors without outcomes and no failing users without errors, so what a report has
+-- beyond them is not counted.
+for _, arm in ipairs(arms) do
+  add(arm[1], arm[2] .. 'exposures', arm[3], limits.total)
+  local outcomes = add(arm[1], arm[2] .. 'outcomes', arm[4], limits.total)
+  add(arm[1], arm[2] .. 'errors', arm[5], outcomes)
+  add(arm[1], arm[2] .. 'microseconds', arm[6], limits.total)
 end
-
-local seen = {}
-local measures = {'exposures', 'outcomes', 'errors', 'microseconds'}
-for _, group in ipairs(report.totals) do
-  if known[group[1]] then
-    for i, measure in ipairs(measures) do
-      add(KEYS[4 + 3 * group[1]], group[2], measure, group[3][i], seen)
-    end
-  end
+for _, each in ipairs(additions) do
+  add(each[1], each[2], each[3], limits.total)
 end
 for _, group in ipairs(report.failing) do
-  if known[group[1]] then
-    local base = 4 + 3 * group[1]
-    local new = 0
-    for _, user in ipairs(group[3]) do
-      if is_new(KEYS[base + 1], KEYS[base + 2], user) then
-        new = new + 1
-      end
+  local evidence, prefix = evidence_key(group[1]), without_release(group[2])
+  local base = FIRST_RELEASE + 3 * group[1] - 2
+  local failing = 0
+  for _, user in ipairs(group[3]) do
+    if is_new(KEYS[base + 1], KEYS[base + 2], user) then
+      failing = failing + 1
     end
-    if new > 0 then
-      local measured = string.match(group[2], '^[^|]*|(.*)$')
-      redis.call('HINCRBY', KEYS[base], measured .. 'failing', new)
-    end
-    add(KEYS[base], group[2], 'overflow', group[4], seen)
   end
+  local errors = tonumber(redis.call('HGET', evidence, prefix .. 'errors') or '0')
+  add(evidence, prefix .. 'failing', failing, errors)
+end
+for key in pairs(room) do
+  redis.call('EXPIRE', key, report.values_expiry)
 end
 
-for _, group in ipairs(report.values) do
-  if known[group[2]] then
-    local key, buckets = KEYS[group[1]], group[5]
-    for i = 1, #buckets, 2 do
-      local field, total = group[3] .. buckets[i], buckets[i + 1]
-      seen[#seen + 1] = field
-      seen[#seen + 1] = string.format('%.0f', total)
-      local old = tonumber(redis.call('HGET', instance, field) or '0')
-      if total > old then
-        redis.call('HINCRBY', key, group[4] .. buckets[i], string.format('%.0f', total - old))
-      end
+local killed = redis.call('HGETALL', KEYS[4])
+if reported.version then
+  for i = 1, #killed, 2 do
+    local version, at = string.match(killed[i + 1], '^(%d+) (%d+)$')
+    if version and tonumber(version) > tonumber(reported.version)
+        and tonumber(version) <= report.version then
+      redis.call('HSETNX', KEYS[5], killed[i] .. '|' .. report.instance,
+        string.format('%d', now - tonumber(at)))
     end
-    redis.call('EXPIRE', key, report.values_expiry)
-  end
-end
-
-for _, each in ipairs(report.trips) do
-  if known[each[1]] then
-    local evidence = KEYS[4 + 3 * each[1]]
-    add(evidence, each[2], 'trips', each[3], seen)
-    add(evidence, each[2], 'trip_milliseconds', each[4], seen)
   end
 end
 
@@ -133,10 +241,45 @@ redis.call('DEL', instance)
 redis.call('HSET', instance, 'sequence', string.format('%d', report.sequence),
   'version', string.format('%d', report.version), 'seen', string.format('%d', now),
   unpack(report.about))
-for i = 1, #seen, 1000 do
-  redis.call('HSET', instance, unpack(seen, i, math.min(i + 999, #seen)))
+local size = 0
+for field, total in pairs(seen) do
+  redis.call('HSET', instance, field, total)
+  size = size + 1
 end
 redis.call('EXPIRE', instance, report.expiry)
 redis.call('ZADD', KEYS[2], now, report.instance)
-redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now - report.expiry * 1000)
-return {'done', newest}
+
+local kept = tonumber(intake[3] or '0') + size
+  - tonumber(redis.call('HGET', KEYS[8], report.instance) or '0')
+redis.call('HSET', KEYS[8], report.instance, size)
+
+-- Forget instances: it costs them a new id, and no count.
+local prefix = string.sub(instance, 1, -1 - #report.instance)
+local function forget(id)
+  redis.call('UNLINK', prefix .. id)
+  redis.call('ZREM', KEYS[2], id)
+  for i = 1, #killed, 2 do
+    redis.call('HDEL', KEYS[5], killed[i] .. '|' .. id)
+  end
+  kept = kept - tonumber(redis.call('HGET', KEYS[8], id) or '0')
+  redis.call('HDEL', KEYS[8], id)
+end
+local silent = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now - report.expiry * 1000,
+  'LIMIT', 0, 1000)
+for _, id in ipairs(silent) do
+  forget(id)
+end
+local count = redis.call('ZCARD', KEYS[2])
+while count > 1 and (count > limits.instances or kept > limits.fields) do
+  forget(redis.call('ZRANGE', KEYS[2], 0, 0)[1])
+  count = count - 1
+end
+
+if not known then
+  redis.call('HSET', KEYS[7], 'minute', minute, 'new', string.format('%d', new))
+end
+redis.call('HSET', KEYS[7], 'fields', string.format('%.0f', math.max(0, kept)))
+if ignored > 0 then
+  add(KEYS[7], 'ignored', ignored, limits.total)
+end
+return {'done', newest, ignored}

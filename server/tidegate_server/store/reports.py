@@ -54,3 +54,17 @@ class Report:
     values: tuple[tuple[ReleaseId, GroupValues], ...] = ()
     trips: tuple[tuple[ReleaseId, Trips], ...] = ()
     leaving: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """What became of a report.
+
+    Attributes:
+        version: the environment's newest version.
+        ignored: how many entries of ``counts``, ``failing``, ``values`` and ``trips`` were not
+            counted, because no evidence can come from them.
+    """
+
+    version: int
+    ignored: int = 0

@@ -1,0 +1,104 @@
+"""What must hold between the numbers of one report, which a JSON Schema cannot say.
+
+It holds for every SDK that counts an operation when it ends: its exposure, its outcome and its
+error at once.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from typing import Any
+
+from tidegate_server.errors import FieldProblem, Invalid
+from tidegate_server.sdk_api.report_schemas import MOST_USERS
+from tidegate_server.store.reports import Report
+
+MOST_BUCKETS = 20_000
+"""How many buckets the values of one report have at most."""
+
+
+def check_consistency(report: Report) -> None:
+    """Check the numbers of a report against each other.
+
+    Raises:
+        Invalid: with the pointer of each number that cannot be true.
+    """
+    found = tuple(_problems(report))
+    if found:
+        first, *others = found
+        more = f" ({len(others)} more in errors.)" if others else ""
+        raise Invalid(f"Nothing was counted. {first.pointer}: {first.detail}{more}", *found)
+
+
+def _problems(report: Report) -> Iterator[FieldProblem]:
+    yield from _repetitions(report.counts, "/counts", lambda each: (each.step, each.stratum))
+    yield from _repetitions(
+        report.failing, "/failing", lambda each: (each.step, each.stratum, each.arm)
+    )
+    yield from _repetitions(
+        report.values, "/values", lambda each: (each.step, each.stratum, each.measure)
+    )
+    yield from _repetitions(report.trips, "/trips", lambda each: ())
+    yield from _impossible_counts(report)
+    yield from _too_many_failing_users(report)
+    named = sum(len(failing.users) for _, failing in report.failing)
+    if named > MOST_USERS:
+        yield FieldProblem(
+            "/failing",
+            f"A report names at most {MOST_USERS} failing users; this one names {named}. "
+            "Count the others as overflow.",
+        )
+    buckets = sum(len(each.control) + len(each.treatment) for _, each in report.values)
+    if buckets > MOST_BUCKETS:
+        yield FieldProblem(
+            "/values", f"A report has at most {MOST_BUCKETS} buckets; this one has {buckets}."
+        )
+
+
+def _repetitions(
+    entries: Iterable[tuple[str, Any]], pointer: str, place: Callable[[Any], Hashable]
+) -> Iterator[FieldProblem]:
+    seen: Counter[Hashable] = Counter()
+    for number, (release, entry) in enumerate(entries):
+        key = (release, place(entry))
+        if seen[key]:
+            yield FieldProblem(
+                f"{pointer}/{number}", "This repeats an earlier entry; send one for each group."
+            )
+        seen[key] += 1
+
+
+def _impossible_counts(report: Report) -> Iterator[FieldProblem]:
+    for number, (_, group) in enumerate(report.counts):
+        for arm, counts in (("control", group.control), ("treatment", group.treatment)):
+            pointer = f"/counts/{number}/{arm}"
+            if counts.outcomes > counts.exposures:
+                yield FieldProblem(
+                    f"{pointer}/outcomes",
+                    f"There are {counts.outcomes} outcomes of {counts.exposures} exposures; "
+                    "count an operation's exposure with its outcome or before it.",
+                )
+            if counts.errors > counts.outcomes:
+                yield FieldProblem(
+                    f"{pointer}/errors",
+                    f"There are {counts.errors} errors among {counts.outcomes} outcomes; "
+                    "an error is an outcome, too.",
+                )
+
+
+def _too_many_failing_users(report: Report) -> Iterator[FieldProblem]:
+    errors = {
+        (release, group.step, group.stratum, arm): counts.errors
+        for release, group in report.counts
+        for arm, counts in (("control", group.control), ("treatment", group.treatment))
+    }
+    for number, (release, failing) in enumerate(report.failing):
+        users = len(set(failing.users)) + failing.overflow
+        most = errors.get((release, failing.step, failing.stratum, failing.arm), 0)
+        if users > most:
+            yield FieldProblem(
+                f"/failing/{number}/users",
+                f"There are {users} failing users, overflow included, but counts has {most} "
+                "errors for this group and arm; every failing user has at least one error.",
+            )
