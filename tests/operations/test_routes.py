@@ -64,7 +64,8 @@ def gauges(caller: Caller) -> dict[str, list[tuple[dict[str, str], float]]]:
 def test_metrics_describe_instances_kills_and_releases(
     checkout: Caller, release: str, sdk: Caller, store: Store
 ) -> None:
-    sdk.post_ok("/sdk/v1/reports", report())
+    trips = [{"release": "rel_unknown", "count": 1, "milliseconds": 1}]
+    sdk.post_ok("/sdk/v1/reports", report(trips=trips))
     checkout.post_ok(f"{PRODUCTION}/flags/checkout/kill", {})
     metrics = gauges(checkout)
     production = {"project": "default", "environment": "production"}
@@ -73,6 +74,7 @@ def test_metrics_describe_instances_kills_and_releases(
     ]
     assert (production, 1.0) in metrics["tidegate_instances_live"]
     assert (production, 1.0) in metrics["tidegate_instances_outdated"]
+    assert (production, 1.0) in metrics["tidegate_report_entries_ignored"]
     assert metrics["tidegate_kill_in_force"] == [({**production, "flag": "checkout"}, 1.0)]
     ((labels, percentage),) = metrics["tidegate_release_percentage"]
     assert (labels["state"], labels["stage"], percentage) == ("killed", "1", 0.0)

@@ -1,4 +1,4 @@
-"""Gauges for Prometheus, read from the store.
+"""Metrics for Prometheus, read from the store.
 
 Nothing is counted per process: each scrape reaches another worker, so such a counter would jump
 back and forth. The store's numbers are the same from every worker.
@@ -14,7 +14,7 @@ from typing import cast
 
 from flask import Flask, current_app
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from tidegate_server.domain.change import Address, Kind
@@ -38,6 +38,7 @@ class EnvironmentState:
     version: int
     live_instances: int
     outdated_instances: int
+    ignored_entries: int
     kills: tuple[str, ...]
     releases: tuple[Release, ...]
 
@@ -109,6 +110,7 @@ class Metrics:
             version=version,
             live_instances=len(live),
             outdated_instances=sum(1 for each in live if each.version < version),
+            ignored_entries=store.evidence.ignored_entries(project, environment),
             kills=tuple(each.flag for each in targetings if each.kill is not None),
             releases=tuple(stored.document for stored in releases if stored is not None),
         )
@@ -130,7 +132,7 @@ class _StateCollector(Collector):
         self._queues = queues
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the gauges, for prometheus_client."""
+        """Yield the metrics, for prometheus_client."""
         yield self._gauge(
             "tidegate_environment_version",
             "Version of an environment's configuration",
@@ -146,6 +148,14 @@ class _StateCollector(Collector):
             "Live SDK instances that do not yet serve the newest version",
             [((), float(each.outdated_instances), each) for each in self._environments],
         )
+        ignored = CounterMetricFamily(
+            "tidegate_report_entries_ignored",
+            "Entries of reports that were not counted, because they cannot be evidence",
+            labels=ENVIRONMENT_LABELS,
+        )
+        for each in self._environments:
+            ignored.add_metric((each.project, each.environment), float(each.ignored_entries))
+        yield ignored
         yield self._gauge(
             "tidegate_kill_in_force",
             "1 for every flag that is killed",

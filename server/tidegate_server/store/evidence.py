@@ -106,6 +106,10 @@ class EvidenceStore:
                 raise _refusal(answer, report, accepted.report)
         raise StoreUnavailable("The releases of this report change all the time; try again.")
 
+    def ignored_entries(self, project: str, environment: str) -> int:
+        """Return how many entries of an environment's reports were ever ignored."""
+        return int(self._connection.read("HGET", keys.intake(project, environment), "ignored") or 0)
+
     def totals(self, project: str, environment: str, release: str) -> Evidence:
         """Return a release's totals at one moment, without its values."""
         key = keys.evidence(project, environment, release)
