@@ -119,7 +119,7 @@ def test_a_refused_kill_says_why(checkout: Tidegate) -> None:
     assert "no environment 'staging'" in checkout.refused("kill", "checkout", "-e", "staging")
     assert "is not a duration" in checkout.refused("kill", "checkout", "--wait", "10", status=2)
     reader = checkout.with_variables(
-        TIDEGATE_TOKEN=checkout.ok("token", "create", "r", "--role", "reader").strip()
+        TIDEGATE_TOKEN=checkout.ok("token", "create", "r", "--role", "reader", "--server").strip()
     )
     assert "needs the role writer" in reader.refused("kill", "checkout")
 

@@ -2,16 +2,87 @@
 
 from __future__ import annotations
 
-from tests.cli.calls import Tidegate
+import os
+import pty
+import subprocess
+
+import pytest
+
+from tests.cli.calls import PROGRAM, Tidegate
 
 
 def test_only_the_new_token_is_on_standard_output(tidegate: Tidegate) -> None:
-    result = tidegate.run("token", "create", "ci", "--role", "writer")
+    result = tidegate.run("token", "create", "ci", "--role", "writer", "--server")
     assert result.out.startswith("tg_writer_")
     assert result.out.count("\n") == 1
     assert "Token ci created: writer of the whole server, id " in result.err
     assert "it is not shown again" in result.err
     assert tidegate.with_variables(TIDEGATE_TOKEN=result.out.strip()).json("flag", "list") == []
+
+
+def token_count(tidegate: Tidegate) -> int:
+    return len(tidegate.json("token", "list"))
+
+
+@pytest.mark.parametrize("role", ["admin", "writer", "reader"])
+def test_a_token_without_a_scope_is_refused_with_the_choices(tidegate: Tidegate, role: str) -> None:
+    before = token_count(tidegate)
+    for scope in ((), ("--environment", "production")):
+        said = tidegate.refused("token", "create", "ci", "--role", role, *scope, status=2)
+        for choice in ("--project KEY for a project", "--environment KEY", "or --server"):
+            assert choice in said
+    assert token_count(tidegate) == before
+
+
+def test_a_scope_that_contradicts_itself_is_refused(tidegate: Tidegate) -> None:
+    before = token_count(tidegate)
+    writer = ("token", "create", "ci", "--role", "writer", "--server")
+    for part in ("--project", "--environment"):
+        said = tidegate.refused(*writer, part, "production", status=2)
+        assert f"{part} for a part of it. Use one of them" in said
+    sdk = ("token", "create", "ci", "--role", "sdk", "--server")
+    assert "valid for one environment" in tidegate.refused(*sdk, status=2)
+    assert token_count(tidegate) == before
+
+
+@pytest.mark.parametrize(
+    ("options", "typed", "scope"),
+    [
+        ((), "server\n", (None, None)),
+        ((), "project\n\n", ("HERE", None)),
+        (("--environment", "production"), "\n", ("HERE", "production")),
+    ],
+)
+def test_on_a_terminal_the_scope_is_asked_for(
+    tidegate: Tidegate,
+    options: tuple[str, ...],
+    typed: str,
+    scope: tuple[str | None, str | None],
+) -> None:
+    ours, theirs = pty.openpty()
+    try:
+        os.write(ours, typed.encode())
+        result = subprocess.run(
+            [PROGRAM, "token", "create", "ci", "--role", "writer", *options],
+            env={**os.environ, **tidegate.variables},
+            stdin=theirs,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    # The questions do not get into what a script captures.
+    assert result.stdout.startswith("tg_writer_")
+    assert result.stdout.count("\n") == 1
+    (made,) = [each for each in tidegate.json("token", "list") if each["id"] in result.stdout]
+    project = tidegate.variables["TIDEGATE_PROJECT"]
+    assert (made["project"], made["environment"]) == (
+        project if scope[0] == "HERE" else None,
+        scope[1],
+    )
 
 
 def test_an_sdk_token_is_for_one_environment(tidegate: Tidegate) -> None:
@@ -44,7 +115,7 @@ def test_a_project_token_is_refused_in_other_projects(tidegate: Tidegate) -> Non
 
 
 def test_tokens_are_listed_without_their_secrets(tidegate: Tidegate) -> None:
-    made = tidegate.json("token", "create", "ci", "--role", "admin")
+    made = tidegate.json("token", "create", "ci", "--role", "admin", "--server")
     secret = made["secret"].rpartition("_")[2]
     listed = tidegate.ok("token", "list")
     assert made["id"] in listed
@@ -53,7 +124,7 @@ def test_tokens_are_listed_without_their_secrets(tidegate: Tidegate) -> None:
 
 
 def test_a_token_is_revoked_after_confirmation(tidegate: Tidegate) -> None:
-    id = tidegate.json("token", "create", "ci", "--role", "admin")["id"]
+    id = tidegate.json("token", "create", "ci", "--role", "admin", "--server")["id"]
     output = tidegate.refused("token", "revoke", id, status=2)
     assert f"Revoke token ci (admin, {id})?" in output
     assert f"Token ci (admin, {id}) revoked." in tidegate.ok("token", "revoke", id, "--yes")

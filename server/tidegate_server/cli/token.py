@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from tidegate_server.cli.api_client import ApiClient, Json
@@ -61,10 +63,42 @@ token.add_command(
 
 
 def _body(client: ApiClient, fields: Json) -> Json:
-    if fields["role"] in ENVIRONMENT_ROLES:
-        fields["project"] = fields.get("project") or client.target.project
-        fields["environment"] = fields.get("environment") or client.target.environment
-    return fields
+    """Return the fields of a new token with its scope.
+
+    Raises:
+        click.UsageError: the options do not say what the token is valid for, or contradict.
+    """
+    role, whole_server = fields["role"], fields.pop("whole_server")
+    named = {"project", "environment"} & fields.keys()
+    if role in ENVIRONMENT_ROLES:
+        if whole_server:
+            raise click.UsageError(
+                f"A token with the role {role} is valid for one environment: use --project and "
+                "--environment instead of --server."
+            )
+        here = {"project": client.target.project, "environment": client.target.environment}
+        return {**here, **fields}
+    if whole_server and named:
+        raise click.UsageError(
+            f"--server is for the whole server, --{max(named)} for a part of it. Use one of them."
+        )
+    if whole_server or "project" in fields:
+        return fields
+    if not sys.stdin.isatty():
+        raise click.UsageError(
+            "Say what the token is valid for: --project KEY for a project, --project KEY "
+            "--environment KEY for one environment, or --server for the whole server."
+        )
+    return {**fields, **_ask_scope(client, asks_project="environment" in fields)}
+
+
+def _ask_scope(client: ApiClient, asks_project: bool) -> Json:
+    """Ask what a token is valid for. Questions go to standard error, which is not captured."""
+    if not asks_project:
+        question, choices = "Valid for one project or the whole server?", ("project", "server")
+        if click.prompt(question, type=click.Choice(choices), err=True) == "server":
+            return {}
+    return {"project": click.prompt("Project", default=client.target.project, err=True)}
 
 
 def _created(_: ApiClient, token: Json) -> str:
@@ -79,8 +113,9 @@ token.add_command(
         The token is shown only once. It is the only line on standard output, so that a script
         can capture it.
 
-        Without --project the token is valid for the whole server. An sdk or client token is
-        valid for the current project and environment unless you name others.
+        Say what the token is valid for: --project, --project with --environment, or --server.
+        An sdk or client token is valid for one environment: the current one unless you name
+        another.
         """,
         click.argument("name"),
         click.option(
@@ -91,7 +126,12 @@ token.add_command(
         ),
         click.option("--project", metavar="KEY", help="Limit the token to a project."),
         click.option(
-            "--environment", "-e", metavar="KEY", help="Limit the token to an environment."
+            "--environment", "-e", metavar="KEY",
+            help="Limit the token to an environment of the project.",
+        ),
+        click.option(
+            "--server", "whole_server", is_flag=True,
+            help="Make the token valid for the whole server, with all its projects.",
         ),
         click.option(
             "--rate-limit", type=click.IntRange(min=1), metavar="N",
