@@ -130,15 +130,16 @@ def test_an_edit_without_a_salt_keeps_it(store: InMemoryStore) -> None:
 def test_a_variant_in_use_cannot_be_removed(store: InMemoryStore) -> None:
     three = (ON, OFF, Variant("beta", True))
     edit(store, variants=three)
-    store.edit_targeting(kill_variant="beta", rules=(Rule("all", All(()), serving("beta")),))
+    store.edit_targeting(rules=(Rule("all", All(()), serving("beta")),))
+    store.edit_targeting("staging", kill_variant="beta")
     store.add_flag(COLOUR)
     store.edit_targeting(flag="colour", prerequisites=(Prerequisite("checkout", ("beta",)),))
     with pytest.raises(Invalid) as caught:
         edit(store, variants=(ON, OFF))
     assert problems(caught.value) == {
-        "/variants": "Variant 'beta' cannot be removed: it is used by the kill variant in "
-        "production, rule all in production, the prerequisite of flag colour in production. "
-        "Change that first."
+        "/variants": "Variant 'beta' cannot be removed: it is used by rule all in production, "
+        "the prerequisite of flag colour in production, the kill variant in staging. Change that "
+        "first."
     }
 
 
@@ -244,7 +245,7 @@ def test_an_edit_of_a_targeting_guards_the_flag_and_everything_it_names(
 ) -> None:
     store.add_segment(SegmentDefinition("staff"))
     store.add_flag(COLOUR)
-    prerequisites = (Prerequisite("colour", ("red",)),)
+    prerequisites = (Prerequisite("colour", ("blue",)),)
     change = store.edit_targeting(rules=(STAFF,), prerequisites=prerequisites)
     assert guarded(change) == {
         flag_address("checkout"),
@@ -300,7 +301,7 @@ def test_one_of_two_edits_that_would_form_a_cycle_is_stale(store: InMemoryStore)
     documents = store.documents
     ask_colour = replace(
         documents.targeting("production", "checkout").document,
-        prerequisites=(Prerequisite("colour", ("red",)),),
+        prerequisites=(Prerequisite("colour", ("blue",)),),
     )
     late = flag_edits.edit_targeting(documents, "production", ask_colour, actor="ana")
     store.edit_targeting(flag="colour", prerequisites=(Prerequisite("checkout", ("on",)),))

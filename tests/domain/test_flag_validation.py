@@ -249,7 +249,7 @@ def test_the_nesting_of_conditions_is_limited(store: InMemoryStore) -> None:
         ((Prerequisite("checkout", ("on",)),), "/prerequisites/0/flag"),
         ((Prerequisite("b", ("maybe",)),), "/prerequisites/0/variants/0"),
         ((Prerequisite("b", ()),), "/prerequisites/0/variants"),
-        ((Prerequisite("b", ("on",)), Prerequisite("b", ("off",))), "/prerequisites/1/flag"),
+        ((Prerequisite("b", ("on",)), Prerequisite("b", ("on",))), "/prerequisites/1/flag"),
     ],
 )
 def test_prerequisites_must_exist(

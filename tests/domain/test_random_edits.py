@@ -12,9 +12,10 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tidegate.model import All as Every
-from tidegate.model import Rule, Variant
+from tidegate.model import Flag, Rule, Variant
 from tidegate_server.domain import flag_edits
 from tidegate_server.domain import release_state_machine as machine
+from tidegate_server.domain.flags import Targeting
 from tidegate_server.domain.release import LIVE_STATES, State
 from tidegate_server.domain.release_state_machine import Initiator
 from tidegate_server.errors import Invalid, NotPossible
@@ -50,6 +51,18 @@ def toggle_enabled(store: InMemoryStore) -> None:
 
 def serve_control(store: InMemoryStore) -> None:
     store.edit_targeting(default=serving("off"), rules=())
+
+
+def serve_on_when_off(store: InMemoryStore) -> None:
+    store.edit_targeting(off_variant="on")
+
+
+def serve_on_when_killed(store: InMemoryStore) -> None:
+    store.edit_targeting(kill_variant="on")
+
+
+def serve_extra_when_killed(store: InMemoryStore) -> None:
+    store.edit_targeting(kill_variant="extra")
 
 
 def rename(store: InMemoryStore) -> None:
@@ -92,6 +105,9 @@ ACTS: list[Callable[[InMemoryStore], None]] = [
     toggle_rule,
     toggle_enabled,
     serve_control,
+    serve_on_when_off,
+    serve_on_when_killed,
+    serve_extra_when_killed,
     rename,
     toggle_variant,
     swap_values,
@@ -121,11 +137,13 @@ def test_documents_and_snapshot_agree_after_any_sequence_of_edits(
 ) -> None:
     store = store_with_checkout()
     for act in acts:
+        before = store.targeting(), store.flags["production"]["checkout"]
         try:
             act(store)
         except (NotPossible, Invalid):
             continue
         targeting = store.targeting()
+        _check_promises(before, (targeting, store.flags["production"]["checkout"]))
         live = [
             stored.document
             for stored in store.documents.releases["production"].values()
@@ -135,3 +153,18 @@ def test_documents_and_snapshot_agree_after_any_sequence_of_edits(
         assert (targeting.release is not None) == bool(live)
         killed = [release for release in live if release.state is State.KILLED]
         assert len(killed) == len(live) * (targeting.kill is not None)
+
+
+def _check_promises(before: tuple[Targeting, Flag], after: tuple[Targeting, Flag]) -> None:
+    """Check that a kill serves what it served, and that no kill would open a release."""
+    targeting, flag = after
+    values = {each.key: each.value for each in flag.variants}
+    if before[0].kill is not None and targeting.kill is not None:
+        served = {each.key: each.value for each in before[1].variants}
+        assert flag.killed is not None
+        assert before[1].killed is not None
+        assert values[flag.killed] is served[before[1].killed]
+    if flag.release is not None:
+        kill = targeting.kill_variant or targeting.off_variant
+        assert values[kill] is not values[flag.release.treatment]
+        assert values[targeting.off_variant] is not values[flag.release.treatment]

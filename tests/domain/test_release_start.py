@@ -81,7 +81,8 @@ def test_the_audit_log_describes_a_start(store: InMemoryStore) -> None:
 
 
 def test_a_rule_can_be_released_instead_of_the_default_rule(store: InMemoryStore) -> None:
-    store.edit_targeting(rules=(Rule("first", All(()), serving("on")),))
+    first = Rule("first", All(()), serving("on"))
+    store.edit_targeting(rules=(first,), off_variant="on")
     store.start(rule="first", treatment="off")
     assert (store.release().rule, store.release().control) == ("first", "on")
 

@@ -14,6 +14,20 @@ def same(one: object, other: object) -> bool:
     return one == other and repr(one) == repr(other)
 
 
+def same_json(one: Any, other: Any) -> bool:
+    """Return whether two JSON values mean the same to a reader.
+
+    The order of an object's members does not count, and 1 is 1.0; true is still not 1.
+    """
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one is other
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(same_json(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return len(one) == len(other) and all(map(same_json, one, other))
+    return bool(one == other)
+
+
 def changed_fields(before: Any, after: Any) -> str:
     """Return the names of the fields in which two documents of one class differ, with commas."""
     return ", ".join(

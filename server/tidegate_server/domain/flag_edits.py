@@ -7,7 +7,12 @@ from dataclasses import replace
 
 from tidegate.model import Serve
 
-from tidegate_server.domain import flag_validation, references, release_state_machine
+from tidegate_server.domain import (
+    flag_validation,
+    references,
+    release_state_machine,
+    safe_variants,
+)
 from tidegate_server.domain.change import Change, Delete, Guard, Put, Refresh
 from tidegate_server.domain.document_changes import delete_document, put_document, unchanged
 from tidegate_server.domain.field_differences import same
@@ -180,15 +185,23 @@ def edit_targeting(
     targeting = replace(after, kill=was.kill, release=was.release)
     flag_validation.check_targeting(definition.document, targeting, documents, environment)
     active = documents.active_release(environment, after.flag)
-    if active is not None:
-        flag_validation.check_released_rule(targeting, active.document)
     release: Release | None = active.document if active is not None else None
+    flag_validation.check_targeting_change(
+        definition.document, was, targeting, documents, environment, release
+    )
     version = definition.revision + before.revision + 1
     compiled = snapshot_flag(definition.document, targeting, release, version)
     writes: list[Put | Delete | Guard] = [
         guard(flag_address(after.flag), definition),
         *references.guards_of_targeting(documents, environment, targeting),
     ]
+    if safe_variants.served_by_kill(was) != safe_variants.served_by_kill(targeting):
+        # Guard every targeting that could require the variant of the kill at this moment.
+        writes += [
+            each
+            for each in references.guards_of_other_targetings(documents, after.flag)
+            if each.address.environment == environment and each not in writes
+        ]
     if active is not None:
         writes.append(guard(release_address(environment, active.document), active))
     return put_document(

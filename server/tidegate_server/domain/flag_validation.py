@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 
 from tidegate.model import FLAG_TYPES, FlagType, Json, Prerequisite, Serve
 
-from tidegate_server.domain import references
+from tidegate_server.domain import references, safe_variants
 from tidegate_server.domain.condition_validation import condition_problems
 from tidegate_server.domain.field_problems import (
     duplicate_problems,
@@ -52,11 +52,34 @@ def check_targeting(
     )
 
 
-def check_released_rule(targeting: Targeting, release: Release) -> None:
-    """Raise ``Invalid`` if a targeting changes the rule of its active release."""
-    raise_problems(
-        f"the targeting of {targeting.flag}", _released_rule_problems(targeting, release)
-    )
+def check_targeting_change(
+    definition: FlagDefinition,
+    before: Targeting,
+    after: Targeting,
+    documents: ProjectDocuments,
+    environment: str,
+    release: Release | None,
+) -> None:
+    """Raise ``Invalid`` if a change breaks what a kill, another flag or a release relies on.
+
+    Args:
+        definition: the flag.
+        before: the targeting as it is.
+        after: the targeting to write, which is valid by itself.
+        documents: the project as read.
+        environment: where.
+        release: the flag's active release there.
+    """
+    found = [
+        *safe_variants.killed_targeting_problems(before, after),
+        *safe_variants.required_kill_variant_problems(
+            definition, before, after, documents, environment
+        ),
+    ]
+    if release is not None:
+        found += _released_rule_problems(after, release)
+        found += safe_variants.opened_variant_problems(definition, after, release.treatment)
+    raise_problems(f"the targeting of {after.flag}", found)
 
 
 def _definition_problems(definition: FlagDefinition) -> Iterator[FieldProblem]:
@@ -132,6 +155,7 @@ def _change_problems(
                 f"Variant {key!r} cannot be removed: it is used by {', '.join(users)}. Change "
                 "that first.",
             )
+    yield from safe_variants.changed_value_problems(before, after, documents)
 
 
 def removed_variants(before: FlagDefinition, after: FlagDefinition) -> list[str]:
@@ -204,6 +228,11 @@ def _prerequisite_problems(
         else:
             definition: FlagDefinition = documents.flag(each.flag).document
             yield from _required_variant_problems(each, definition, pointer)
+            targetings = documents.targetings.get(environment, {})
+            required_targeting = targetings[each.flag].document if each.flag in targetings else None
+            yield from safe_variants.prerequisite_problems(
+                each, definition, required_targeting, pointer
+            )
     if targeting.flag in required:
         return
     names = references.prerequisites_named_by(documents, environment, targeting)

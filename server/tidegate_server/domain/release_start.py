@@ -7,6 +7,7 @@ from dataclasses import replace
 from tidegate_server.domain.change import Audit, Change, Put, Refresh, Stored
 from tidegate_server.domain.checks import Compare, Metric
 from tidegate_server.domain.error_rate import with_error_rate_check
+from tidegate_server.domain.field_problems import raise_problems
 from tidegate_server.domain.flags import FlagDefinition, Targeting
 from tidegate_server.domain.policy import Policy
 from tidegate_server.domain.project_documents import (
@@ -23,6 +24,7 @@ from tidegate_server.domain.project_documents import (
 from tidegate_server.domain.release import Release, State
 from tidegate_server.domain.release_events import webhook_messages
 from tidegate_server.domain.rule_variants import find_serve
+from tidegate_server.domain.safe_variants import opened_variant_problems
 from tidegate_server.domain.snapshot import snapshot_flag
 from tidegate_server.errors import AlreadyExists, FieldProblem, Invalid, NotPossible
 
@@ -72,6 +74,10 @@ def start_release(
     _check_ready(documents, environment, present)
     serving = _find_control(present, rule)
     _check_variants(definition.document, serving, control, treatment)
+    raise_problems(
+        f"the release of {flag}",
+        opened_variant_problems(definition.document, present, treatment, "/treatment"),
+    )
     if release_id in documents.releases.get(environment, {}):
         raise AlreadyExists(f"There is a release {release_id!r} already.")
     document: Policy = with_error_rate_check(stored_policy.document)
