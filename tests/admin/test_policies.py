@@ -73,6 +73,7 @@ def test_a_stored_policy_includes_the_defaults(admin: Caller) -> None:
             "tolerance": {"relative": 0.1, "absolute": 0},
             "false_alarm": 0.01,
             "on_failure": "rollback",
+            "client_evidence": "hold",
         }
     ]
 
@@ -100,6 +101,17 @@ WITHOUT_EFFECT: dict[str, dict[str, Any]] = {
     "/checks/0/measure": {"checks": [{"metric": "latency", "measure": "basket"}]},
     "/checks/0/tolerance": {
         "checks": [{"compare": "absolute", "threshold": 0.1, "tolerance": {"relative": 0.1}}]
+    },
+    "/checks/0/client_evidence": {
+        "checks": [
+            {
+                "metric": "prometheus",
+                "compare": "absolute",
+                "query": "up",
+                "threshold": 1,
+                "client_evidence": "warn",
+            }
+        ]
     },
     "/checks/0/false_alarm": {
         "checks": [{"compare": "absolute", "threshold": 0.1, "false_alarm": 0.01}]
@@ -156,6 +168,7 @@ FULL: dict[str, Any] = {
             "tolerance": {"relative": 0.1, "absolute": 0.001},
             "false_alarm": 0.01,
             "on_failure": "rollback",
+            "client_evidence": "decide",
         },
         {
             "metric": "latency",
@@ -164,6 +177,7 @@ FULL: dict[str, Any] = {
             "tolerance": {"relative": 0.2, "absolute": 0},
             "false_alarm": 0.005,
             "on_failure": "pause",
+            "client_evidence": "warn",
         },
         {
             "metric": "custom",
@@ -176,6 +190,7 @@ FULL: dict[str, Any] = {
             "failure_limit": 3,
             "error_limit": 2,
             "on_failure": "warn",
+            "client_evidence": "hold",
         },
         {
             "metric": "prometheus",

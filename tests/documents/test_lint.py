@@ -88,3 +88,12 @@ def test_a_document_that_is_not_an_object_is_one_finding() -> None:
 def test_an_unreadable_text_is_refused(text: str) -> None:
     with pytest.raises(Unreadable, match=r"mine\.yaml"):
         lint(text, "mine.yaml")
+
+
+def test_checks_that_clients_decide_are_warned_of() -> None:
+    linted = lint(SOUND + "checks:\n  - {client_evidence: decide}\n", "mine.yaml")
+
+    (finding,) = linted.findings
+    assert (finding.line, finding.pointer) == (6, "/checks/0/client_evidence")
+    assert finding.warning
+    assert "everyone who can open the page can roll a release back" in finding.detail

@@ -10,7 +10,7 @@ from tidegate_server.domain.check_validation import (
     MAX_WINDOW_INTERVALS,
     check_problems,
 )
-from tidegate_server.domain.checks import Check, Compare, Metric, Operator
+from tidegate_server.domain.checks import Check, ClientEvidence, Compare, Metric, Operator
 from tidegate_server.domain.policy import HOUR, MINUTE, SECOND, Policy
 
 from tests.decisions import ramp
@@ -93,3 +93,17 @@ def test_the_number_of_different_values_is_limited() -> None:
 def test_a_repeated_check_is_problem_pointers() -> None:
     assert problem_pointers(policy_with(Check(), Check())) == ["/checks/1"]
     assert problem_pointers(policy_with(QUERY, replace(QUERY, query="down"))) == []
+
+
+def test_checks_of_the_same_counts_let_clients_decide_together() -> None:
+    decides = replace(Check(), client_evidence=ClientEvidence.DECIDE)
+    limit = Check(metric=Metric.ERROR_RATE, compare=Compare.ABSOLUTE, threshold=0.1)
+    latency = Check(metric=Metric.LATENCY)
+
+    (problem,) = check_problems(policy_with(decides, limit, latency))
+    assert problem.pointer == "/checks/1/client_evidence"
+    assert "in both, or in neither" in problem.detail
+    both = replace(limit, client_evidence=ClientEvidence.DECIDE)
+    assert not list(check_problems(policy_with(decides, both, latency)))
+    values = replace(latency, client_evidence=ClientEvidence.DECIDE)
+    assert not list(check_problems(policy_with(Check(), limit, values)))

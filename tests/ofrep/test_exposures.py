@@ -63,7 +63,10 @@ def counts(app: Flask, store: Store) -> tuple[Counts, Counts]:
     """Return the counts of control and treatment in the store, after a last report."""
     app.extensions["tidegate"].close()
     (release,) = store.all("default", Kind.RELEASE, "production")
-    (reading,) = store.evidence.totals("default", "production", release).readings
+    reported = store.evidence.totals("default", "production", release)
+    assert reported.client is not None
+    assert reported.readings == ()
+    (reading,) = reported.client.readings
     return reading.control, reading.treatment
 
 

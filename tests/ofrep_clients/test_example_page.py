@@ -107,7 +107,8 @@ def test_a_failure_on_a_page_is_an_error_of_its_arm(visit: Visit) -> None:
 
     def counted() -> dict[str, int]:
         progress = shop.state(release)["progress"]
-        treatment: dict[str, int] = progress["treatment"] if progress else {"outcomes": 0}
+        reported = progress["client"] if progress else None
+        treatment: dict[str, int] = reported["treatment"] if reported else {"outcomes": 0}
         return treatment
 
     until(lambda: counted()["outcomes"] == 2)

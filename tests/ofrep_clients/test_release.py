@@ -39,7 +39,10 @@ def test_every_outcome_counts_for_the_arm_of_its_variant(web: Driver, shop: Shop
         progress = shop.state(release)["progress"]
         if not progress:
             return 0, 0
-        return progress["treatment"]["outcomes"], progress["control"]["outcomes"]
+        reported = progress["client"]
+        if not reported:
+            return 0, 0
+        return reported["treatment"]["outcomes"], reported["control"]["outcomes"]
 
     until(lambda: counted() == (shown[True], shown[False]))
     assert min(shown.values()) > 0
@@ -47,7 +50,12 @@ def test_every_outcome_counts_for_the_arm_of_its_variant(web: Driver, shop: Shop
 
 
 def test_custom_checks_see_the_values_of_pages(web: Driver, shop: Shop) -> None:
-    check = {"metric": "custom", "measure": "basket_value", "operator": ">="}
+    check = {
+        "metric": "custom",
+        "measure": "basket_value",
+        "operator": ">=",
+        "client_evidence": "decide",
+    }
     release = shop.release(checks=[check])
     page = Page(web, shop.server.url, shop.token("client"))
     users = count()
@@ -58,7 +66,8 @@ def test_custom_checks_see_the_values_of_pages(web: Driver, shop: Shop) -> None:
             visit(page, f"user-{next(users)}")
             page.do("track", event="tidegate.ok")
         entries = shop.server.call("GET", f"{shop.production}/releases/{release}/ledger")["items"]
-        parts = [part for each in entries for part in each["entry"]["window"]["distributions"]]
+        windows = [each["entry"]["window"]["client"] for each in entries]
+        parts = [part for each in windows if each for part in each["distributions"]]
         assert {part["measure"] for part in parts} <= {"basket_value"}
         return {arm for part in parts for arm in ("control", "treatment") if part[arm]}
 
@@ -66,7 +75,7 @@ def test_custom_checks_see_the_values_of_pages(web: Driver, shop: Shop) -> None:
 
 
 def test_a_treatment_that_fails_on_pages_is_rolled_back(web: Driver, shop: Shop) -> None:
-    release = shop.release()
+    release = shop.release(checks=[{"client_evidence": "decide"}])
     page = Page(web, shop.server.url, shop.token("client"))
     users = count()
 

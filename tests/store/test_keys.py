@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from tidegate_server.domain.change import Address, Kind
+from tidegate_server.domain.evidence import Source
 from tidegate_server.store import keys
 
 
@@ -21,13 +22,14 @@ def all_keys_of(project: str) -> list[str]:
         keys.changes(*place),
         keys.kills(*place),
         keys.receipts(*place),
-        keys.instance(*place, "i1"),
-        keys.instances(*place),
-        keys.instance_sizes(*place),
-        keys.intake(*place),
-        keys.evidence(*release),
-        keys.failing(*release),
-        keys.failing_filter(*release),
+        *(keys.instance(*place, "i1", source) for source in Source),
+        *(keys.instances(*place, source) for source in Source),
+        *(keys.instance_sizes(*place, source) for source in Source),
+        *(keys.intake(*place, source) for source in Source),
+        *(keys.evidence(*release, source) for source in Source),
+        *(keys.values(*release, 1, source) for source in Source),
+        *(keys.failing(*release, source) for source in Source),
+        *(keys.failing_filter(*release, source) for source in Source),
         keys.ledger(*release),
         keys.audit(project),
         keys.lease(project),

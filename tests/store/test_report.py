@@ -8,7 +8,7 @@ import redis
 from tidegate.counts import Counts
 from tidegate_server.domain.change import EvidenceGeneration
 from tidegate_server.domain.checks import Check, Metric
-from tidegate_server.domain.evidence import GroupCounts, GroupValues, Trips
+from tidegate_server.domain.evidence import GroupCounts, GroupValues, Source, Trips
 from tidegate_server.domain.release import State
 from tidegate_server.errors import InstanceForgotten, Invalid, RateLimited
 from tidegate_server.store import Store, evidence
@@ -24,6 +24,8 @@ from tests.store.reporting import (
     group,
     totals,
 )
+
+CLIENT = Source.CLIENT
 
 
 @pytest.fixture
@@ -521,3 +523,38 @@ def test_the_answer_has_the_newest_version_of_the_environment(
     version = store.commit(refreshed("checkout")).versions[PRODUCTION]
     assert instance.send_next() == Reported(version)
     assert instance.send(replace(instance.last, sequence=1)) == Reported(version)
+
+
+class TestClients:
+    def test_are_counted_apart_from_servers(self, store: Store, instance: Instance) -> None:
+        instance.send_next(group(totals(9, 8, 1), totals(5, 4)))
+        clients = Instance(store, instance.id)
+        clients.send(replace(clients.next(group(totals(90, 80), totals(7, 6))), source=CLIENT))
+
+        assert only(store) == GroupCounts(1, 1, Counts(9, 8, 1), Counts(5, 4))
+        reported = store.evidence.totals(SHOP, PRODUCTION, RELEASE).client
+        assert reported is not None
+        assert reported.readings == (GroupCounts(1, 1, Counts(90, 80), Counts(7, 6)),)
+
+    def test_have_not_reported_where_only_servers_have(
+        self, store: Store, instance: Instance
+    ) -> None:
+        instance.send_next(group(totals(9, 8, 1), totals(5, 4)))
+
+        assert store.evidence.totals(SHOP, PRODUCTION, RELEASE).client is None
+
+    def test_are_no_instances(self, store: Store, instance: Instance) -> None:
+        instance.send(replace(instance.next(group(totals(1), totals(2))), source=CLIENT))
+
+        assert store.instances.all(SHOP, PRODUCTION) == []
+
+    def test_have_generations_of_their_own(self, store: Store, instance: Instance) -> None:
+        for source in Source:
+            each = Instance(store, instance.id)
+            each.send(replace(each.next(group(totals(1), totals(2))), source=source))
+        store.commit(change(generations=(EvidenceGeneration(PRODUCTION, RELEASE, 5, CLIENT),)))
+
+        totals_now = store.evidence.totals(SHOP, PRODUCTION, RELEASE)
+        assert totals_now.generation == 1
+        assert totals_now.client is not None
+        assert totals_now.client.generation == 5

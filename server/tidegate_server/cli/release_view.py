@@ -79,7 +79,10 @@ def release_view(release: Json) -> Group:
     progress = release["progress"]
     if progress is None:
         return Group(_facts(release))
+    clients = progress["client"]
     checks = progress["checks"]
+    if clients is not None:
+        checks += [{**each, "label": f"clients: {each['label']}"} for each in clients["checks"]]
     return Group(
         _facts(release),
         "",
@@ -112,6 +115,7 @@ def _facts(release: Json) -> Table:
         facts.append(("next attempt", instant(release["cooldown_until"])))
     if release["approval_asked_at"]:
         facts.append(("approval requested", instant(release["approval_asked_at"])))
+    facts += [("warning", each["detail"]) for each in release["warnings"]]
     facts += [
         ("approved", f"{instant(each['at'])} by {each['actor']}: {each['comment'] or 'no comment'}")
         for each in release["approvals"]
@@ -126,6 +130,11 @@ def _arms(progress: Json) -> Table:
         "control, this stage": progress["stage_control"],
         "treatment, this stage": progress["stage_treatment"],
     }
+    if clients := progress["client"]:
+        arms |= {
+            "control, from clients": clients["control"],
+            "treatment, from clients": clients["treatment"],
+        }
     return item_table([{**arm, "name": name} for name, arm in arms.items()], ARM_COLUMNS)
 
 
@@ -184,11 +193,17 @@ def _decision_line(entry: Json) -> str:
     }
     trips = entry["window"].get("trips", {}).get("count", 0)  # earlier versions wrote none
     tripped = f"; closed by local breakers: {trips:,}" if trips else ""
+    clients = entry["window"].get("client")  # earlier versions wrote none
+    reported = "" if clients is None else f"; clients: {_failed(clients)}"
     return (
         f"{instant_from_ms(entry['at_ms'])}  {stages:<11}  {decision['action']:<8}  "
-        f"failed: control {_errors(entry['window'], 'control')}, "
-        f"treatment {_errors(entry['window'], 'treatment')}; {_evidence(evidence)}{tripped}"
+        f"failed: {_failed(entry['window'])}; {_evidence(evidence)}{tripped}{reported}"
     )
+
+
+def _failed(window: Json) -> str:
+    """Return the errors of both arms: ``control 3 of 210, treatment 1 of 90``."""
+    return f"control {_errors(window, 'control')}, treatment {_errors(window, 'treatment')}"
 
 
 def _errors(window: Json, arm: str) -> str:

@@ -8,6 +8,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tidegate_server.decisions.check_status import check_statuses
+from tidegate_server.decisions.client_reports import (
+    add_deciding_clients,
+    client_status,
+    close_client_epoch_if_over,
+    update_clients,
+)
 from tidegate_server.decisions.decision import Action, Decision
 from tidegate_server.decisions.observations import Window
 from tidegate_server.decisions.probe import FIRES_AT
@@ -32,11 +38,17 @@ def decide(
 
     Returns:
         The progress to store, and the decision to carry out in the same commit. If the
-        progress has another ``generation`` than the window, the commit must set it.
+        progress has another ``generation`` than the window, the commit must set it; likewise
+        that of ``client``.
     """
-    updated = update_statistics(release, progress, window)
+    deciding = add_deciding_clients(release.policy, window)
+    updated = replace(
+        update_statistics(release, progress, deciding),
+        client=update_clients(release, progress.client, window),
+    )
     checks = check_statuses(release, updated)
-    verdict = reach_verdict(release, updated, window, checks, now_ms)
+    clients = client_status(release, updated, window)
+    verdict = reach_verdict(release, updated, deciding, checks, clients, now_ms)
     compared = [check for check in checks if check.check.sequential]
     nearest = max(compared, key=lambda check: check.margin, default=None)
     decision = Decision(
@@ -57,14 +69,17 @@ def decide(
         failed_checks=tuple(check.number for check in checks if check.failed),
         checks=tuple(check.result() for check in checks),
         asks=verdict.asks,
+        client=None if clients is None else clients.result(),
     )
     if verdict.action is Action.RETREAT:
         probe = replace(updated.probe, excess=0.0, retreats=updated.probe.retreats + 1)
         updated = replace(updated, probe=probe)
     if verdict.action not in (Action.ROLLBACK, Action.COMPLETE):
-        updated = close_epoch_if_over(updated)
+        updated = close_client_epoch_if_over(close_epoch_if_over(updated))
+    client = updated.client
     after = replace(
         updated,
+        client=None if client is None else replace(client, state=verdict.state),
         state=verdict.state,
         evaluated_ms=now_ms,
         next_due_ms=now_ms + release.policy.interval_ms,

@@ -73,6 +73,22 @@ class CheckResult:
 
 
 @dataclass(frozen=True, slots=True)
+class ClientResult:
+    """What the reports of clients say at a decision, beside the evidence that decides.
+
+    Attributes:
+        checks: the status of the checks for which they may hold or warn.
+        failed_checks: the numbers of those that have failed.
+        probe, log_imbalance: as in ``Decision``, from clients.
+    """
+
+    checks: tuple[CheckResult, ...] = ()
+    failed_checks: tuple[int, ...] = ()
+    probe: float = 0.0
+    log_imbalance: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """One decision.
 
@@ -95,6 +111,7 @@ class Decision:
         failed_checks: the numbers of the checks that have failed, from 0 in the policy's order.
         checks: the status of every check, in the policy's order.
         asks: the keys of the webhooks that must confirm before the release may advance.
+        client: what the reports of clients say; None: no client has reported.
     """
 
     action: Action
@@ -114,6 +131,7 @@ class Decision:
     failed_checks: tuple[int, ...] = ()
     checks: tuple[CheckResult, ...] = ()
     asks: tuple[str, ...] = ()
+    client: ClientResult | None = None
 
     @property
     def evidence(self) -> float:

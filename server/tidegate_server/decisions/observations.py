@@ -76,6 +76,9 @@ class Window:
         measured: what outside sources returned.
         answers: the answers of the webhooks that were asked to confirm.
         trips: the trips of local breakers that were reported in this window.
+        client: what clients reported: strata, distributions, what is late, and the
+            generation. All other fields are what servers reported. None: no client has
+            reported since the release began.
     """
 
     opened_ms: int
@@ -91,6 +94,7 @@ class Window:
     measured: tuple[Measured, ...] = ()
     answers: tuple[Answer, ...] = ()
     trips: Trips = NO_TRIPS
+    client: Window | None = None
 
     @property
     def control(self) -> Counts:

@@ -77,6 +77,12 @@ def failed_check(status: CheckStatus, progress: Progress) -> str:
     )
 
 
+def suspicious_clients(status: CheckStatus, clients: Progress) -> str:
+    """What clients report is too bad for an advance, although it has not failed."""
+    comparison = _comparison(status, clients)
+    return f"client reports say: {_harm(status)} is too high to advance: {comparison}"
+
+
 def missing_from_check(status: CheckStatus, progress: Progress, *, compared: bool) -> list[str]:
     """What a check needs before the release may leave its stage.
 
@@ -198,6 +204,22 @@ def silence(milliseconds: int, window: Window, progress: Progress) -> str:
     return f"no data: no exposures for {span}"
 
 
+def only_clients(clients: Progress) -> str:
+    """Clients report, and their reports do not decide; empty where they do not report either."""
+    outcomes = clients.stage_control.outcomes + clients.stage_treatment.outcomes
+    if not outcomes:
+        return ""
+    return (
+        f"; clients report {outcomes} outcomes in this stage, which decide nothing, because "
+        "anyone can make them up (client_evidence)"
+    )
+
+
+def clients_say(reason: str) -> str:
+    """Clients report a reason to hold; it can be made up, so a person must look."""
+    return f"client reports say: {reason}; a person must decide, because anyone can make them up"
+
+
 def silent_arm(arm: str, milliseconds: int, other: Counts) -> str:
     """No operation of one arm ended for that long while the other arm's did."""
     return (
@@ -229,9 +251,8 @@ def imbalance(log_evidence: float, progress: Progress, window: Window) -> str:
     treated = progress.compared_treatment.outcomes
     both = treated + progress.compared_control.outcomes
     share = 100.0 * treated / both if both else 0.0
-    design = ", ".join(
-        f"{format_number(100.0 * stratum.share)} %" for stratum in window.strata if stratum.compared
-    )
+    shares = dict.fromkeys(stratum.share for stratum in window.strata if stratum.compared)
+    design = ", ".join(f"{format_number(100.0 * share)} %" for share in shares)
     return (
         f"sample ratio: {treated} of {both} operations ({format_number(share)} %) were treated, "
         f"by design {design} (evidence {format_log(log_evidence)}, limit "

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from tidegate_server.decisions import reasons
 from tidegate_server.decisions.check_status import CheckStatus
+from tidegate_server.decisions.client_reports import ClientStatus
 from tidegate_server.decisions.decision import Action
 from tidegate_server.decisions.observations import Window
 from tidegate_server.decisions.progress import Progress
@@ -66,6 +67,7 @@ class StageExit:
         progress: its statistics, this window included.
         window: the window that was closed.
         checks: the status of every check.
+        clients: what the reports of clients say; None: no client has reported.
         now_ms: store clock.
     """
 
@@ -73,6 +75,7 @@ class StageExit:
     progress: Progress
     window: Window
     checks: Sequence[CheckStatus]
+    clients: ClientStatus | None
     now_ms: int
 
     def verdict(self) -> Verdict:
@@ -121,6 +124,12 @@ class StageExit:
             missing.append(f"{self.progress.stage_data_windows} of {MIN_WINDOWS} windows with data")
         for check in self.checks:
             missing += reasons.missing_from_check(check, self.progress, compared=compared)
+        if self.clients is not None:
+            missing += [
+                reasons.suspicious_clients(check, self.clients.progress)
+                for check in self.clients.holding_checks
+                if check.suspicious
+            ]
         if reasons.window_outcomes(self.window) == 0:
             missing.append(NOTHING_NEW)
         return missing

@@ -10,7 +10,8 @@
 8. a cooldown
 9. no data
 10. a broken sample ratio, a firing probe without retreats left, lost instances, unreadable sources
-11. ``stage_exit``: a stage that took too long, a freeze or a closed window, missing time,
+11. what the reports of clients say
+12. ``stage_exit``: a stage that took too long, a freeze or a closed window, missing time,
     samples and evidence, approvals and confirmations, and then completing or advancing
 
 Only the end of a cooldown and the last step raise a percentage, so everything that stops a
@@ -23,6 +24,7 @@ from collections.abc import Sequence
 
 from tidegate_server.decisions import reasons
 from tidegate_server.decisions.check_status import CheckStatus
+from tidegate_server.decisions.client_reports import ClientStatus
 from tidegate_server.decisions.decision import Action
 from tidegate_server.decisions.exposure_groups import keeps_control
 from tidegate_server.decisions.observations import Window
@@ -44,6 +46,7 @@ def reach_verdict(
     progress: Progress,
     window: Window,
     checks: Sequence[CheckStatus],
+    clients: ClientStatus | None,
     now_ms: int,
 ) -> Verdict:
     """Return what happens to the release after a window.
@@ -51,8 +54,9 @@ def reach_verdict(
     Args:
         release: as it is now.
         progress: its statistics, this window included.
-        window: the window.
+        window: the window that decides.
         checks: the status of every check after it.
+        clients: what the reports of clients say; None: no client has reported.
         now_ms: store clock.
     """
     return (
@@ -61,9 +65,10 @@ def reach_verdict(
         or _failed_checks(release, progress, window, checks)
         or _paused(release, progress)
         or _cooldown(release, now_ms)
-        or _no_data(release, progress, window, now_ms)
+        or _no_data(release, progress, window, clients, now_ms)
         or _untrustworthy_data(release, progress, window, checks)
-        or StageExit(release, progress, window, checks, now_ms).verdict()
+        or _client_reports(clients)
+        or StageExit(release, progress, window, checks, clients, now_ms).verdict()
     )
 
 
@@ -134,12 +139,20 @@ def _cooldown(release: Release, now_ms: int) -> Verdict | None:
     )
 
 
-def _no_data(release: Release, progress: Progress, window: Window, now_ms: int) -> Verdict | None:
+def _no_data(
+    release: Release,
+    progress: Progress,
+    window: Window,
+    clients: ClientStatus | None,
+    now_ms: int,
+) -> Verdict | None:
     """Return the policy's action when both arms are silent, and hold when one is."""
     no_data = release.policy.no_data
     silent_ms = now_ms - max(progress.control_ms, progress.treatment_ms)
     if silent_ms >= no_data.after_ms:
         reason = reasons.silence(silent_ms, window, progress)
+        if clients is not None and not release.policy.clients_decide:
+            reason += reasons.only_clients(clients.progress)
         if no_data.action is NoDataAction.ROLLBACK:
             return roll_back(release, reason)
         if no_data.action is NoDataAction.PAUSE:
@@ -172,4 +185,24 @@ def _untrustworthy_data(
     for check in checks:
         if check.unreadable:
             return hold(reasons.unreadable(check))
+    return None
+
+
+def _client_reports(clients: ClientStatus | None) -> Verdict | None:
+    """Hold for what clients report. It can be made up, so it never does more."""
+    if clients is None:
+        return None
+    for check in clients.holding_checks:
+        if check.failed:
+            return hold(reasons.clients_say(reasons.failed_check(check, clients.progress)))
+    if not clients.may_hold:
+        return None
+    if clients.unbalanced:
+        return hold(
+            reasons.clients_say(
+                reasons.imbalance(clients.log_imbalance, clients.progress, clients.window)
+            )
+        )
+    if clients.progress.probe.fires:
+        return hold(reasons.clients_say(reasons.probe_fired(clients.window, clients.progress)))
     return None

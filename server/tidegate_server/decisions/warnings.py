@@ -32,6 +32,26 @@ def new_warning(
         and policy.checks[result.number].on_failure is OnFailure.WARN
     ]
     warnings = [f"{' and '.join(failed)} failed, which only warns"] if failed else []
+    by_clients = _new_client_failures(policy, before, now)
+    if by_clients:
+        warnings.append(
+            f"client reports say that {' and '.join(by_clients)} failed, which only warns"
+        )
     if trips.count:
         warnings.append(reasons.tripped(trips))
     return "; ".join([*warnings, now.reason]) if warnings else ""
+
+
+def _new_client_failures(policy: Policy, before: Decision | None, now: Decision) -> list[str]:
+    """Return the checks that began to fail by the reports of clients, if these only warn."""
+    if now.client is None:
+        return []
+    earlier = before.client if before is not None else None
+    known = earlier.failed_checks if earlier is not None else ()
+    return [
+        result.label
+        for result in now.client.checks
+        if result.failed
+        and result.number not in known
+        and not policy.checks[result.number].clients_hold
+    ]

@@ -17,7 +17,14 @@ from tidegate_server.documents.fields import (
 )
 from tidegate_server.documents.strict_schema import DataclassSchema
 from tidegate_server.domain.check_validation import MAX_QUERY_LENGTH
-from tidegate_server.domain.checks import Check, Compare, Metric, OnFailure, Operator
+from tidegate_server.domain.checks import (
+    Check,
+    ClientEvidence,
+    Compare,
+    Metric,
+    OnFailure,
+    Operator,
+)
 from tidegate_server.domain.policy import MINUTE
 
 DEFAULT_QUANTILES = {Metric.LATENCY: 0.95, Metric.CUSTOM: 0.5}
@@ -79,6 +86,14 @@ class CheckSchema(DataclassSchema):
         metadata={"description": "consecutive evaluations without an answer that are tolerated"}
     )
     on_failure = fields.Enum(OnFailure, by_value=True, load_default=OnFailure.ROLLBACK)
+    client_evidence = fields.Enum(
+        ClientEvidence,
+        by_value=True,
+        metadata={
+            "description": "what the reports of clients may do, which anyone can make up: `warn`, "
+            "`hold`, or `decide` as those of servers do"
+        },
+    )
 
     @post_load
     def build(self, data: Mapping[str, Any], **kwargs: Any) -> Any:
@@ -129,6 +144,8 @@ def applicable_attributes(metric: Metric, compare: Compare) -> frozenset[str]:
         names |= {"measure", "operator"}
     if metric is Metric.PROMETHEUS:
         names |= {"query", "operator"}
+    else:
+        names.add("client_evidence")
     sequential = compare is Compare.CONTROL and metric is not Metric.PROMETHEUS
     if sequential:
         names |= {"tolerance", "false_alarm"}

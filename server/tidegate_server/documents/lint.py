@@ -11,8 +11,9 @@ from marshmallow import ValidationError
 from tidegate_server.documents.json_pointers import problems
 from tidegate_server.documents.line_numbers import line_of, lines_of
 from tidegate_server.documents.policy_schemas import PolicyBody
-from tidegate_server.domain.error_rate import policy_warnings, with_error_rate_check
+from tidegate_server.domain.error_rate import with_error_rate_check
 from tidegate_server.domain.policy import Policy
+from tidegate_server.domain.policy_risks import policy_risks
 from tidegate_server.domain.policy_validation import check_policy, with_stage_names
 from tidegate_server.domain.references import policy_webhooks
 from tidegate_server.errors import FieldProblem, Invalid
@@ -76,7 +77,7 @@ def lint(text: str, what: str) -> LintResult:
         policy = load_policy(value)
     except Invalid as refused:
         return LintResult(None, tuple(finding(each) for each in refused.fields))
-    warnings = (*policy_warnings(policy), *_references(policy))
+    warnings = (*policy_risks(policy), *_references(policy))
     return LintResult(policy, tuple(finding(each, warning=True) for each in warnings))
 
 

@@ -13,6 +13,8 @@ from typing import Any
 
 from tidegate import model
 
+from tidegate_server.domain.evidence import Source
+
 
 class Kind(StrEnum):
     """The kind of a document. Targeting, releases and progress belong to an environment."""
@@ -114,11 +116,12 @@ class WebhookMessage:
 
 @dataclass(frozen=True, slots=True)
 class EvidenceGeneration:
-    """Count the release's failing users from zero (for a new epoch or attempt)."""
+    """Count the release's failing users of one source from zero (for a new epoch or attempt)."""
 
     environment: str
     release: str
     generation: int
+    source: Source = Source.SERVER
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,12 +52,29 @@ def check_problems(policy: Policy) -> Iterator[FieldProblem]:
             )
         if check.compare is not Compare.ABSOLUTE:
             yield from _tolerance_problems(check, pointer)
+    yield from _mixed_sources_problems(policy)
     if len(policy.distributions) > MAX_DISTRIBUTIONS:
         yield FieldProblem(
             "/checks",
             f"A policy can check at most {MAX_DISTRIBUTIONS} different values, because "
             "applications keep each in memory; remove some checks.",
         )
+
+
+def _mixed_sources_problems(policy: Policy) -> Iterator[FieldProblem]:
+    """Yield a problem where two checks of the same counts differ in what clients decide."""
+    first: dict[str, int] = {}
+    for index, check in enumerate(policy.checks):
+        if check.metric is Metric.PROMETHEUS:
+            continue
+        counted = check.distribution or str(check.metric)
+        earlier = first.setdefault(counted, index)
+        if policy.checks[earlier].clients_decide is not check.clients_decide:
+            yield FieldProblem(
+                f"/checks/{index}/client_evidence",
+                f"Checks {earlier} and {index} use the same counts. Write client_evidence: "
+                "decide in both, or in neither.",
+            )
 
 
 def _metric_problems(check: Check, pointer: str) -> Iterator[FieldProblem]:

@@ -72,6 +72,14 @@ class OnFailure(StrEnum):
     WARN = "warn"
 
 
+class ClientEvidence(StrEnum):
+    """What the reports of clients may do, which anyone can make up."""
+
+    WARN = "warn"
+    HOLD = "hold"
+    DECIDE = "decide"
+
+
 @dataclass(frozen=True, slots=True)
 class Check:
     """A condition of a policy on one metric.
@@ -93,6 +101,8 @@ class Check:
         window_ms: the time over which a value is measured.
         failure_limit: consecutive breaches that are tolerated.
         error_limit: consecutive evaluations without an answer of the source that are tolerated.
+        client_evidence: what the reports of clients may do. With ``decide`` they count as
+            those of servers do.
     """
 
     tolerance: Tolerance = Tolerance()
@@ -108,6 +118,17 @@ class Check:
     window_ms: int = 60_000
     failure_limit: int = 2
     error_limit: int = 4
+    client_evidence: ClientEvidence = ClientEvidence.HOLD
+
+    @property
+    def clients_decide(self) -> bool:
+        """Whether the reports of clients count as those of servers do."""
+        return self.client_evidence is ClientEvidence.DECIDE
+
+    @property
+    def clients_hold(self) -> bool:
+        """Whether a failure that clients report holds a release; otherwise it only warns."""
+        return self.client_evidence is ClientEvidence.HOLD and self.on_failure is not OnFailure.WARN
 
     @property
     def sequential(self) -> bool:

@@ -21,7 +21,7 @@ def with_error_rate_check(policy: Policy) -> Policy:
         return policy
     if not _has_control_group(policy):
         return policy
-    return replace(policy, checks=(*policy.checks, Check()))
+    return replace(policy, checks=(*policy.checks, _added_check(policy)))
 
 
 def as_kept_by_release(policy: Policy) -> Policy:
@@ -75,3 +75,11 @@ def policy_warnings(policy: Policy) -> tuple[FieldProblem, ...]:
 
 def _has_control_group(policy: Policy) -> bool:
     return any(policy.opened(number) < 100 for number in range(1, len(policy.stages) + 1))
+
+
+def _added_check(policy: Policy) -> Check:
+    """Return the check to add; clients decide in it as in the policy's other checks of errors."""
+    for check in policy.checks:
+        if check.metric is Metric.ERROR_RATE:
+            return Check(client_evidence=check.client_evidence)
+    return Check()

@@ -8,12 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TypeAlias
 
 from tidegate.counts import NOTHING, Counts
 
 Histogram: TypeAlias = tuple[tuple[int, int], ...]
 """How many values fell into each bucket of ``tidegate.histogram``, by bucket."""
+
+
+class Source(StrEnum):
+    """Who reported: the credential of a report decides, never its content.
+
+    A server keeps its credential secret. A page or an app shows its own to everyone, so anyone
+    can make up the reports of clients.
+    """
+
+    SERVER = "server"
+    CLIENT = "client"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,19 +71,21 @@ NO_TRIPS = Trips()
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """A release's totals at one moment.
+    """A release's totals at one moment, from servers.
 
     Attributes:
         generation: which set of failing users ``failing`` is counted with.
         readings: the totals of every group.
         trips: the trips of all instances.
         distributions: the values of the present step, for the measures of the policy's checks.
+        client: the same from clients; None: no client has reported.
     """
 
     generation: int
     readings: tuple[GroupCounts, ...]
     trips: Trips = NO_TRIPS
     distributions: tuple[GroupValues, ...] = ()
+    client: Evidence | None = None
 
 
 def total(counts: Iterable[Counts]) -> Counts:

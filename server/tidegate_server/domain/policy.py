@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from tidegate.model import Tolerance
 
-from tidegate_server.domain.checks import Check
+from tidegate_server.domain.checks import Check, Metric
 from tidegate_server.domain.release_gates import (
     ApprovalGate,
     Confirmation,
@@ -106,6 +106,25 @@ class Policy:
     def segments(self) -> frozenset[str]:
         """The keys of the segments that its stages open."""
         return frozenset(key for stage in self.stages for key in stage.segments)
+
+    @property
+    def clients_decide(self) -> bool:
+        """Whether the outcomes that clients report count as those of servers do.
+
+        The checks of the error rate say so; without any, all checks of reported values.
+        """
+        reported = [check for check in self.checks if check.metric is not Metric.PROMETHEUS]
+        rates = [check for check in reported if check.metric is Metric.ERROR_RATE]
+        return bool(reported) and all(check.clients_decide for check in rates or reported)
+
+    @property
+    def distributions_of_clients(self) -> frozenset[str]:
+        """The distributions in which the values of clients count as those of servers do."""
+        return frozenset(
+            check.distribution
+            for check in self.checks
+            if check.distribution is not None and check.clients_decide
+        )
 
     @property
     def distributions(self) -> tuple[str, ...]:

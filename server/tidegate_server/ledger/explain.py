@@ -14,8 +14,8 @@ from tidegate.counts import NOTHING, Counts
 
 from tidegate_server.decisions import reasons
 from tidegate_server.decisions.decision import Action, Decision
-from tidegate_server.domain.error_rate import policy_warnings
 from tidegate_server.domain.evidence import NO_TRIPS, Trips, total
+from tidegate_server.domain.policy_risks import release_risks
 from tidegate_server.domain.release import Release
 from tidegate_server.ledger import narrative
 from tidegate_server.ledger.entry import Entry, ReleaseStatus, release_status
@@ -75,7 +75,8 @@ class Chapter:
         title: the stage in words, with its share and segments.
         from_ms, to_ms: store clock; ``to_ms`` is None while the stage lasts.
         evaluations: the number of evaluations that the ledger still has.
-        control, treatment: the counts of both arms in this time.
+        control, treatment: the counts of both arms in this time, as servers reported them.
+        client_control, client_treatment: the same as clients reported them.
         text: these numbers in a sentence.
         happenings: the events, in their order.
     """
@@ -89,6 +90,8 @@ class Chapter:
     evaluations: int
     control: Counts
     treatment: Counts
+    client_control: Counts
+    client_treatment: Counts
     text: str
     happenings: tuple[Event, ...]
 
@@ -121,10 +124,12 @@ class FlagUse:
     Attributes:
         served: pairs of an environment and a variant that the flag can serve there.
         releases: environments in which it has an active release.
+        client_side: whether it is available to clients.
     """
 
     served: tuple[tuple[str, str], ...] = ()
     releases: tuple[str, ...] = ()
+    client_side: bool = False
 
 
 @dataclass(slots=True)
@@ -135,6 +140,8 @@ class _Draft:
     evaluations: int = 0
     control: Counts = NOTHING
     treatment: Counts = NOTHING
+    client_control: Counts = NOTHING
+    client_treatment: Counts = NOTHING
     happenings: list[Event] = field(default_factory=list)
 
 
@@ -192,7 +199,10 @@ def explain(
         cleanup=tuple(narrative.cleanup(release, environment, flag_use.served, flag_use.releases)),
         limits=(
             *narrative.limits(first),
-            *(each.detail for each in policy_warnings(release.policy)),
+            *(
+                each.detail
+                for each in release_risks(release.policy, client_side=flag_use.client_side)
+            ),
         ),
     )
 
@@ -202,6 +212,9 @@ def _add_entry(draft: _Draft, entry: Entry, last: Entry | None) -> None:
     draft.evaluations += 1
     draft.control += entry.window.control
     draft.treatment += entry.window.treatment
+    if entry.window.client is not None:
+        draft.client_control += entry.window.client.control
+        draft.client_treatment += entry.window.client.treatment
     if last is not None and last.after.attempt != entry.before.attempt:
         text = f"The evidence restarts (attempt {entry.before.attempt}): {entry.before.reason}"
         at_ms = entry.before.stage_entered_ms
@@ -214,9 +227,21 @@ def _add_entry(draft: _Draft, entry: Entry, last: Entry | None) -> None:
         word, text = narrative.action_word(decision, entry.after), narrative.decision_text(entry)
     elif set(decision.failed_checks) - set(last.decision.failed_checks if last else ()):
         word, text = "warn", f"The policy warns: {decision.reason}"
+    elif failed := _failed_by_clients(decision, last.decision if last else None):
+        word, text = "warn", narrative.client_warning(failed, decision.reason)
     else:
         return
     draft.happenings.append(Event(entry.at_ms, POLICY, word, text, decision))
+
+
+def _failed_by_clients(decision: Decision, last: Decision | None) -> list[str]:
+    """Return the checks that began to fail by the reports of clients."""
+    if decision.client is None:
+        return []
+    known = last.client.failed_checks if last is not None and last.client is not None else ()
+    return [
+        each.label for each in decision.client.checks if each.failed and each.number not in known
+    ]
 
 
 def _add_action(drafts: Sequence[_Draft], action: AuditedAction) -> None:
@@ -248,7 +273,12 @@ def _chapters(release: Release, drafts: Sequence[_Draft]) -> Iterator[Chapter]:
             evaluations=draft.evaluations,
             control=draft.control,
             treatment=draft.treatment,
-            text=narrative.summary(draft.evaluations, span_ms, draft.control, draft.treatment),
+            client_control=draft.client_control,
+            client_treatment=draft.client_treatment,
+            text=narrative.summary(draft.evaluations, span_ms, draft.control, draft.treatment)
+            + narrative.client_summary(
+                release.policy, draft.client_control, draft.client_treatment
+            ),
             happenings=_shorten_holds(sorted(draft.happenings, key=lambda each: each.at_ms)),
         )
 

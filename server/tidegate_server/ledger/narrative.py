@@ -120,6 +120,22 @@ def summary(evaluations: int, span_ms: int | None, control: Counts, treatment: C
     )
 
 
+def client_summary(policy: Policy, control: Counts, treatment: Counts) -> str:
+    """Return what clients reported in a stage, and whether it decides; empty: nothing."""
+    if not control.outcomes and not treatment.outcomes:
+        return ""
+    decides = "and it decides" if policy.clients_decide else "which decides nothing"
+    return (
+        f" These are the counts of servers. Clients reported, {decides}: control "
+        f"{arm_counts(control)}; treatment {arm_counts(treatment)}."
+    )
+
+
+def client_warning(labels: Sequence[str], reason: str) -> str:
+    """Return a sentence about checks that fail by the reports of clients alone."""
+    return f"Client reports say that {' and '.join(labels)} failed: {reason}"
+
+
 def arm_counts(counts: Counts) -> str:
     """Return the counts of an arm in words."""
     if not counts.outcomes:

@@ -28,6 +28,7 @@ from tidegate.evaluation.rule_set import CompiledSnapshot
 from tidegate.flag_follower import LAST_REPORT_SECONDS, FlagFollower, Report, needs_report
 from tidegate.version import VERSION
 
+from tidegate_server.domain.evidence import Source
 from tidegate_server.errors import InstanceForgotten, StoreUnavailable
 from tidegate_server.ofrep.exposures import ExposureCounts
 from tidegate_server.ofrep.flag_views import Audience, FlagView
@@ -48,11 +49,18 @@ CATCH_UP_SECONDS = 2.0
 
 
 class StoreSource:
-    """The store, as a source of one environment's flags."""
+    """The store, as a source of one environment's flags.
 
-    def __init__(self, store: Store, key: EnvironmentKey) -> None:
+    Args:
+        store: the store.
+        key: the environment.
+        source: whose counts the reports have.
+    """
+
+    def __init__(self, store: Store, key: EnvironmentKey, source: Source) -> None:
         self._store = store
         self._key = key
+        self._source = source
 
     def snapshot(self) -> Any:
         """Return the whole snapshot."""
@@ -60,7 +68,8 @@ class StoreSource:
 
     def report(self, report: Report) -> bool:
         """Count a report; return False if the store does not know this instance any more."""
-        sent = stored_report(report, SDK, socket.gethostname()[:100], os.getpid())
+        host = socket.gethostname()[:100]
+        sent = stored_report(report, self._source, SDK, host, os.getpid())
         try:
             self._store.evidence.add_report(*self._key, sent)
         except InstanceForgotten:
@@ -131,8 +140,12 @@ class CachedEnvironment:
         self._thread: threading.Thread | None = None
         self._stopping = False
         self._report_at = 0.0
-        self.exposures = ExposureCounts()
-        self._follower = FlagFollower(StoreSource(store, key), self.exposures.reporter)
+        self.exposures = {source: ExposureCounts() for source in Source}
+        self._followers = {
+            source: FlagFollower(StoreSource(store, key, source), counts.reporter)
+            for source, counts in self.exposures.items()
+        }
+        self._follower = self._followers[Source.SERVER]
         self.used_at = time.monotonic()
 
     def current(self) -> CachedFlags:
@@ -260,6 +273,8 @@ class CachedEnvironment:
             else:
                 changes[audience] = before.last_changes[audience]
         self._flags = CachedFlags(views, changes)
+        for follower in self._followers.values():
+            follower.flags = compiled
         if needs_report(None if before is None else before.compiled, compiled):
             self._report_at = 0.0
         self._notify_listeners()
@@ -275,6 +290,8 @@ class CachedEnvironment:
         # Nothing is lost while the store is away: the next report repeats all totals.
         with suppress(StoreUnavailable):
             self._follower.send_report(leaving)
+            if self.exposures[Source.CLIENT].used:
+                self._followers[Source.CLIENT].send_report(leaving)
 
 
 class EnvironmentCache:

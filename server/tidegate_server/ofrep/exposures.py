@@ -25,13 +25,15 @@ UserExposure = tuple[str, str, int]
 
 
 class ExposureCounts:
-    """The counts of one environment in this process.
+    """The counts of one environment in this process, from one source.
 
     Threads: ``_lock`` guards the recent exposures; it is held for dictionary work only.
     """
 
     def __init__(self) -> None:
         self.reporter = Reporter()
+        self.used = False
+        """Whether anything was ever counted."""
         self._lock = threading.Lock()
         self._recent: OrderedDict[UserExposure, float] = OrderedDict()
 
@@ -45,6 +47,7 @@ class ExposureCounts:
         exposures = exposures_by_release(evaluations)
         new = exposures if key is None else self._new(exposures, key, time.monotonic())
         if new:
+            self.used = True
             self.reporter.add(new, None, 0, key)
 
     def count_outcome(
@@ -64,6 +67,7 @@ class ExposureCounts:
             key: the targeting key.
             values: measured values, by name.
         """
+        self.used = True
         self.reporter.add(exposures, outcome, microseconds, key, exposed=False, measured=values)
 
     def _new(self, exposures: dict[str, Exposure], key: str, now: float) -> dict[str, Exposure]:

@@ -9,12 +9,12 @@ from tidegate.evaluation.results import Arm
 from tidegate.flag_follower import Report as FollowerReport
 from tidegate.reporting import ReportCounts
 
-from tidegate_server.domain.evidence import GroupCounts, GroupValues, Histogram, Trips
+from tidegate_server.domain.evidence import GroupCounts, GroupValues, Histogram, Source, Trips
 from tidegate_server.store.reports import FailingUsers, Report
 
 
-def stored_report(report: FollowerReport, sdk: str, host: str, pid: int) -> Report:
-    """Return a report as the store takes it, with the instance that sends it."""
+def stored_report(report: FollowerReport, source: Source, sdk: str, host: str, pid: int) -> Report:
+    """Return a report as the store takes it, with its source and the instance that sends it."""
     counts = report.counts
     return Report(
         instance=counts.instance,
@@ -33,6 +33,7 @@ def stored_report(report: FollowerReport, sdk: str, host: str, pid: int) -> Repo
             for release, (count, milliseconds) in counts.trips.items()
         ),
         leaving=report.leaving,
+        source=source,
     )
 
 

@@ -16,6 +16,7 @@ import structlog
 from flask import Response, g, request
 from werkzeug.exceptions import HTTPException
 
+from tidegate_server.domain.evidence import Source
 from tidegate_server.domain.tokens import Role, Token
 from tidegate_server.errors import InvalidEvaluationRequest, StoreUnavailable, TidegateError
 from tidegate_server.ofrep import evaluations, outcomes, schemas, stream_credentials
@@ -25,6 +26,7 @@ from tidegate_server.ofrep.evaluation_requests import (
     body_digest,
     read_evaluation_request,
 )
+from tidegate_server.ofrep.exposures import ExposureCounts
 from tidegate_server.ofrep.flag_views import Audience
 from tidegate_server.ofrep.response_bodies import bulk_body, counted_body, failure_body
 from tidegate_server.ofrep.services import ofrep_services
@@ -99,7 +101,7 @@ def evaluate_flag(key: str) -> Response:
     context = read_evaluation_request(request).context
     evaluation = evaluations.evaluate_flag(view, key, context)
     if evaluation.exposed:
-        environment.exposures.count_evaluations(evaluation.exposed, context.targeting_key)
+        _exposures(environment).count_evaluations(evaluation.exposed, context.targeting_key)
     return Response(evaluation.body, evaluation.status, content_type=JSON)
 
 
@@ -127,7 +129,7 @@ def evaluate_flags() -> Response:
     if conditional and _client_has(etag):
         return _with_etag(Response(status=HTTPStatus.NOT_MODIFIED), etag)
     if evaluation.exposed:
-        environment.exposures.count_evaluations(evaluation.exposed, context.targeting_key)
+        _exposures(environment).count_evaluations(evaluation.exposed, context.targeting_key)
     stream_url = _stream_url(token, flags.compiled.version, now)
     body = bulk_body(evaluation.flags, stream_url, INACTIVITY_SECONDS)
     return _with_etag(Response(body, content_type=JSON), etag)
@@ -146,7 +148,7 @@ def track() -> Response:
     evaluation_request = read_evaluation_request(request)
     outcome = outcomes.read_outcome(evaluation_request)
     view = environment.current().views[_audience(current_token())]
-    counted = outcomes.count_outcome(view, environment.exposures, evaluation_request, outcome)
+    counted = outcomes.count_outcome(view, _exposures(environment), evaluation_request, outcome)
     return Response(counted_body(counted), HTTPStatus.ACCEPTED, content_type=JSON)
 
 
@@ -171,6 +173,12 @@ def follow_changes(last_seen: int) -> Response:
 
 def _environment() -> CachedEnvironment:
     return ofrep_services().environments.get(g.environment)
+
+
+def _exposures(environment: CachedEnvironment) -> ExposureCounts:
+    """Return the counts that the request's credential may add to."""
+    client = current_token().role is Role.CLIENT
+    return environment.exposures[Source.CLIENT if client else Source.SERVER]
 
 
 def _audience(token: Token) -> Audience:

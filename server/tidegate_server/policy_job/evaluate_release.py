@@ -27,7 +27,7 @@ from tidegate_server.domain.change import (
     Stored,
     WebhookMessage,
 )
-from tidegate_server.domain.evidence import Evidence
+from tidegate_server.domain.evidence import Evidence, Source
 from tidegate_server.domain.project_documents import (
     ProjectDocuments,
     flag_address,
@@ -224,7 +224,7 @@ class ReleaseEvaluator:
             self._confirmations.forget((project, environment, release.id))
         moved = apply_decision(release, decision)
         warning = _warning_messages(subject, moved, window, decision)
-        new_epoch = after.generation != window.generation
+        generations = _new_generations(subject, window, after)
         change = self._release_change(subject, moved, decision)
         known = subject.stored_progress
         change = replace(
@@ -244,16 +244,14 @@ class ReleaseEvaluator:
                     ledger_entry(release, moved, progress, window, decision),
                 ),
             ),
-            generations=(EvidenceGeneration(environment, release.id, after.generation),)
-            if new_epoch
-            else (),
+            generations=generations,
             outgoing=(*change.outgoing, *warning),
             fence=fence,
         )
         ended = moved.state not in LIVE_STATES
         return _Draft(
             change=change,
-            durable=moved != release or new_epoch or bool(warning),
+            durable=moved != release or bool(generations) or bool(warning),
             evaluation=Evaluation(None if ended else after.next_due_ms, decision),
         )
 
@@ -305,6 +303,20 @@ class ReleaseEvaluator:
             action=f"release.{_audit_verb(release, decision)}",
             reason=decision.reason,
         )
+
+
+def _new_generations(
+    subject: _Subject, window: Window, after: Progress
+) -> tuple[EvidenceGeneration, ...]:
+    """Return the sources whose failing users count anew."""
+    place = (subject.environment, subject.release.id)
+    generations = []
+    if after.generation != window.generation:
+        generations.append(EvidenceGeneration(*place, after.generation))
+    client, reported = after.client, window.client
+    if client is not None and reported is not None and client.generation != reported.generation:
+        generations.append(EvidenceGeneration(*place, client.generation, Source.CLIENT))
+    return tuple(generations)
 
 
 def _warning_messages(

@@ -12,8 +12,8 @@ from tidegate_server.decisions.observations import (
     added_distributions,
     close_window,
 )
-from tidegate_server.decisions.progress import Progress
-from tidegate_server.domain.evidence import Evidence
+from tidegate_server.decisions.progress import Progress, initial_progress
+from tidegate_server.domain.evidence import Evidence, Source
 from tidegate_server.domain.release import Release
 from tidegate_server.policy_job.instance_cache import InstanceCache, presence
 from tidegate_server.store import Store
@@ -47,13 +47,44 @@ def read_window(
     """
     if evidence is None:
         evidence = store.evidence.totals(project, environment, release.id)
-    shares = present_shares(release)
     if release.policy.distributions:
         # Steps only grow, so an earlier step is over for every process that may lead by now.
         over = range(progress.step, release.step)
         store.evidence.forget_values(project, environment, release.id, over)
-        values = store.evidence.values(project, environment, release.id, release.step)
-        evidence = replace(evidence, distributions=values)
+        evidence = _with_values(store, project, environment, release, evidence)
+    window = _close_window(release, progress, evidence, now_ms)
+    client = evidence.client
+    if client is not None:
+        earlier = progress.client or initial_progress(release)
+        opened = replace(earlier, evaluated_ms=progress.evaluated_ms)
+        window = replace(window, client=_close_window(release, opened, client, now_ms))
+    reporting = (instances or InstanceCache(store)).instances(project, environment, now_ms)
+    found = presence(reporting, now_ms, release.policy.no_data.after_ms)
+    window = replace(
+        window,
+        live_instances=found.live,
+        lost_instances=found.lost,
+        measured=tuple(measured),
+        trips=evidence.trips.since(progress.trips),
+    )
+    return window, evidence
+
+
+def _with_values(
+    store: Store, project: str, environment: str, release: Release, evidence: Evidence
+) -> Evidence:
+    """Return the totals with the values of the present step, from every source."""
+    place = (project, environment, release.id, release.step)
+    client = evidence.client
+    if client is not None:
+        values = store.evidence.values(*place, Source.CLIENT)
+        client = replace(client, distributions=values)
+    return replace(evidence, distributions=store.evidence.values(*place), client=client)
+
+
+def _close_window(release: Release, progress: Progress, evidence: Evidence, now_ms: int) -> Window:
+    """Return what the totals of one source gained."""
+    shares = present_shares(release)
     window = close_window(
         progress.readings,
         evidence.readings,
@@ -63,19 +94,10 @@ def read_window(
         closed_ms=now_ms,
         generation=evidence.generation,
     )
-    reporting = (instances or InstanceCache(store)).instances(project, environment, now_ms)
-    found = presence(reporting, now_ms, release.policy.no_data.after_ms)
-    window = replace(
-        window,
-        live_instances=found.live,
-        lost_instances=found.lost,
-        distributions=added_distributions(
-            progress.distribution_readings,
-            evidence.distributions,
-            step=release.step,
-            strata=shares.keys(),
-        ),
-        measured=tuple(measured),
-        trips=evidence.trips.since(progress.trips),
+    added = added_distributions(
+        progress.distribution_readings,
+        evidence.distributions,
+        step=release.step,
+        strata=shares.keys(),
     )
-    return window, evidence
+    return replace(window, distributions=added)

@@ -174,7 +174,7 @@ class CommitRequest:
         )
 
     def _generation(self, new: EvidenceGeneration) -> tuple[int, int, int, int]:
-        release = (self._change.scope, new.environment, new.release)
+        release = (self._change.scope, new.environment, new.release, new.source)
         return (
             self._key(keys.evidence(*release)),
             self._key(keys.failing(*release)),

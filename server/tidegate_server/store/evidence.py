@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import msgspec
 from tidegate.counts import Counts
 
 from tidegate_server.domain.change import Kind, Stored
-from tidegate_server.domain.evidence import Evidence, GroupCounts, GroupValues, Trips
+from tidegate_server.domain.evidence import Evidence, GroupCounts, GroupValues, Source, Trips
 from tidegate_server.errors import (
     FieldProblem,
     InstanceForgotten,
@@ -108,34 +108,51 @@ class EvidenceStore:
 
     def ignored_entries(self, project: str, environment: str) -> int:
         """Return how many entries of an environment's reports were ever ignored."""
-        return int(self._connection.read("HGET", keys.intake(project, environment), "ignored") or 0)
+        found = self._connection.read_many(
+            ("HGET", keys.intake(project, environment, source), "ignored") for source in Source
+        )
+        return sum(int(each or 0) for each in found)
 
     def totals(self, project: str, environment: str, release: str) -> Evidence:
         """Return a release's totals at one moment, without its values."""
-        key = keys.evidence(project, environment, release)
-        return _decode_evidence(self._connection.read("HGETALL", key))
+        (totals,) = self.totals_many(project, environment, [release])
+        return totals
 
     def totals_many(
         self, project: str, environment: str, releases: Iterable[str]
     ) -> list[Evidence]:
         """Return the totals of releases without their values, each at one moment."""
         fields = self._connection.read_many(
-            ("HGETALL", keys.evidence(project, environment, release)) for release in releases
+            ("HGETALL", keys.evidence(project, environment, release, source))
+            for release in releases
+            for source in Source
         )
-        return [_decode_evidence(each) for each in fields]
+        return [
+            replace(_decode_evidence(server), client=_decode_evidence(client) if client else None)
+            for server, client in zip(fields[::2], fields[1::2], strict=True)
+        ]
 
     def values(
-        self, project: str, environment: str, release: str, step: int
+        self,
+        project: str,
+        environment: str,
+        release: str,
+        step: int,
+        source: Source = Source.SERVER,
     ) -> tuple[GroupValues, ...]:
-        """Return the values of one step of a release."""
-        key = keys.values(project, environment, release, step)
+        """Return the values of one step of a release, from one source."""
+        key = keys.values(project, environment, release, step, source)
         return _decode_values(self._connection.read("HGETALL", key), step)
 
     def forget_values(
         self, project: str, environment: str, release: str, steps: Iterable[int]
     ) -> None:
         """Delete the values of these steps of a release."""
-        names = [keys.values(project, environment, release, step) for step in steps]
+        names = [
+            keys.values(project, environment, release, step, source)
+            for step in steps
+            for source in Source
+        ]
         if names:
             self._connection.write("UNLINK", *names)
 
@@ -197,24 +214,27 @@ def _plan_report(
     ids = list(dict.fromkeys(id for id, _ in parts))
     numbers = {id: number for number, id in enumerate(ids, 1)}
     names = [
-        keys.instance(project, environment, report.instance),
-        keys.instances(project, environment),
+        keys.instance(project, environment, report.instance, report.source),
+        keys.instances(project, environment, report.source),
         keys.version(project, environment),
         keys.kills(project, environment),
         keys.receipts(project, environment),
         keys.documents(project, Kind.RELEASE, environment),
-        keys.intake(project, environment),
-        keys.instance_sizes(project, environment),
+        keys.intake(project, environment, report.source),
+        keys.instance_sizes(project, environment, report.source),
     ]
     for id in ids:
-        names.append(keys.evidence(project, environment, id))
-        names.append(keys.failing(project, environment, id))
-        names.append(keys.failing_filter(project, environment, id))
+        # Where clients decide, a user who failed counts once, whoever reported it.
+        common = releases[id].document.policy.clients_decide
+        failing_of = Source.SERVER if common else report.source
+        names.append(keys.evidence(project, environment, id, report.source))
+        names.append(keys.failing(project, environment, id, failing_of))
+        names.append(keys.failing_filter(project, environment, id, failing_of))
     places: dict[tuple[ReleaseId, int], int] = {}
     for id, group in report.values:
         place = (id, group.step)
         if place not in places:
-            names.append(keys.values(project, environment, *place))
+            names.append(keys.values(project, environment, *place, report.source))
             places[place] = len(names)
     packed = {
         "instance": report.instance,

@@ -8,6 +8,7 @@ the project.
 from __future__ import annotations
 
 from tidegate_server.domain.change import Address, Kind
+from tidegate_server.domain.evidence import Source
 
 SERVER = ""
 """The scope of documents outside of projects: the projects themselves, and tokens."""
@@ -17,6 +18,11 @@ _SERVER_TAG = "/server"
 
 def _key(scope: str, *parts: str) -> str:
     return ":".join((f"tg:{{{scope or _SERVER_TAG}}}", *parts))
+
+
+def _of_source(name: str, source: Source) -> str:
+    """Return the name of a key that servers and clients have separately."""
+    return name if source is Source.SERVER else f"{source.value}-{name}"
 
 
 def documents(scope: str, kind: Kind, environment: str = "") -> str:
@@ -59,48 +65,55 @@ def receipts(project: str, environment: str) -> str:
     return _key(project, "receipts", environment)
 
 
-def instance(project: str, environment: str, id: str) -> str:
-    """One SDK instance: its description and the totals it last reported; a hash."""
-    return _key(project, "instance", environment, id)
+def instance(project: str, environment: str, id: str, source: Source = Source.SERVER) -> str:
+    """One SDK instance: its description and the totals it last reported; a hash.
+
+    A server that evaluates flags for clients reports their counts as another instance.
+    """
+    return _key(project, _of_source("instance", source), environment, id)
 
 
-def instances(project: str, environment: str) -> str:
+def instances(project: str, environment: str, source: Source = Source.SERVER) -> str:
     """SDK instances by the time of their last report, a sorted set."""
-    return _key(project, "instances", environment)
+    return _key(project, _of_source("instances", source), environment)
 
 
-def instance_sizes(project: str, environment: str) -> str:
+def instance_sizes(project: str, environment: str, source: Source = Source.SERVER) -> str:
     """How many totals each SDK instance has, a hash by id."""
-    return _key(project, "instance-sizes", environment)
+    return _key(project, _of_source("instance-sizes", source), environment)
 
 
-def intake(project: str, environment: str) -> str:
+def intake(project: str, environment: str, source: Source = Source.SERVER) -> str:
     """What was reported to an environment, a hash.
 
     ``ignored`` entries of reports, ``fields`` (the sum of the sizes of its instances), and how
     many instances were ``new`` in a ``minute``.
     """
-    return _key(project, "intake", environment)
+    return _key(project, _of_source("intake", source), environment)
 
 
-def evidence(project: str, environment: str, release: str) -> str:
+def evidence(project: str, environment: str, release: str, source: Source = Source.SERVER) -> str:
     """A release's counters, a hash: ``step|stratum|arm|measure``, and ``generation``."""
-    return _key(project, "evidence", environment, release)
+    return _key(project, _of_source("evidence", source), environment, release)
 
 
-def values(project: str, environment: str, release: str, step: int) -> str:
+def values(
+    project: str, environment: str, release: str, step: int, source: Source = Source.SERVER
+) -> str:
     """The histograms of one step of a release, a hash: ``stratum|arm|measure|bucket``."""
-    return _key(project, "values", environment, release, str(step))
+    return _key(project, _of_source("values", source), environment, release, str(step))
 
 
-def failing(project: str, environment: str, release: str) -> str:
+def failing(project: str, environment: str, release: str, source: Source = Source.SERVER) -> str:
     """The failing users of the release's current generation, a set."""
-    return _key(project, "failing", environment, release)
+    return _key(project, _of_source("failing", source), environment, release)
 
 
-def failing_filter(project: str, environment: str, release: str) -> str:
+def failing_filter(
+    project: str, environment: str, release: str, source: Source = Source.SERVER
+) -> str:
     """A Bloom filter of the failing users that the set has no room for, a bitmap."""
-    return _key(project, "failing-filter", environment, release)
+    return _key(project, _of_source("failing-filter", source), environment, release)
 
 
 def ledger(project: str, environment: str, release: str) -> str:

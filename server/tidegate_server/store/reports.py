@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from tidegate_server.domain.evidence import GroupCounts, GroupValues, Trips
+from tidegate_server.domain.evidence import GroupCounts, GroupValues, Source, Trips
 
 ReleaseId: TypeAlias = str
 
@@ -39,6 +39,7 @@ class Report:
         counts, failing, values, trips: what it counted, by release. In ``counts`` an arm has
             exposures, outcomes, errors and microseconds; failing users come in ``failing``.
         leaving: whether this is the last report, because the instance ends.
+        source: who reported. The credential of the request decides, never a field of it.
     """
 
     instance: str
@@ -54,6 +55,7 @@ class Report:
     values: tuple[tuple[ReleaseId, GroupValues], ...] = ()
     trips: tuple[tuple[ReleaseId, Trips], ...] = ()
     leaving: bool = False
+    source: Source = Source.SERVER
 
 
 @dataclass(frozen=True, slots=True)

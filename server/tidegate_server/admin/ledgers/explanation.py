@@ -8,7 +8,7 @@ from tidegate_server.admin.document_reader import read_document
 from tidegate_server.admin.ledgers.stored_ledger import read_entry, read_ledger
 from tidegate_server.domain.change import Address, Kind
 from tidegate_server.domain.flags import Targeting
-from tidegate_server.domain.project_documents import targeting_address
+from tidegate_server.domain.project_documents import flag_address, targeting_address
 from tidegate_server.domain.references import variants_of
 from tidegate_server.domain.release import Release
 from tidegate_server.ledger.explain import AuditedAction, Explanation, FlagUse, explain
@@ -66,6 +66,7 @@ def _concerns(entry: AuditEntry, release: Release, environment: str) -> bool:
 
 def _flag_use(store: Store, project: str, flag: str) -> FlagUse:
     """Return what the flag can serve now in every environment."""
+    definition = store.get(project, flag_address(flag))
     environments = sorted(store.all(project, Kind.ENVIRONMENT))
     stored = store.get_many(project, [targeting_address(each, flag) for each in environments])
     targetings: list[tuple[str, Targeting]] = [
@@ -82,6 +83,7 @@ def _flag_use(store: Store, project: str, flag: str) -> FlagUse:
         tuple(
             environment for environment, targeting in targetings if targeting.release is not None
         ),
+        client_side=definition is not None and definition.document.client_side,
     )
 
 

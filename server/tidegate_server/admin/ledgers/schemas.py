@@ -126,8 +126,18 @@ class ChapterSchema(Strict):
     began_at = Instant(attribute="from_ms", required=True)
     ended_at = Instant(attribute="to_ms", required=True, allow_none=True)
     evaluations = StrictInteger(required=True)
-    control = fields.Nested(CountsSchema, required=True)
-    treatment = fields.Nested(CountsSchema, required=True)
+    control = fields.Nested(
+        CountsSchema, required=True, metadata={"description": "as servers reported it"}
+    )
+    treatment = fields.Nested(
+        CountsSchema, required=True, metadata={"description": "as servers reported it"}
+    )
+    client_control = fields.Nested(
+        CountsSchema, required=True, metadata={"description": "as clients reported it"}
+    )
+    client_treatment = fields.Nested(
+        CountsSchema, required=True, metadata={"description": "as clients reported it"}
+    )
     text = fields.String(required=True)
     happenings = fields.List(fields.Nested(HappeningSchema), required=True)
 

@@ -8,7 +8,7 @@ from marshmallow import fields
 
 from tidegate_server.documents.policy_schemas import PolicyBody, PolicyFields
 from tidegate_server.documents.warnings import WarningSchema
-from tidegate_server.domain.error_rate import policy_warnings
+from tidegate_server.domain.policy_risks import policy_risks
 from tidegate_server.web.document_schemas import StoredAnswer, page_schema, path_key
 
 
@@ -31,7 +31,7 @@ class PolicyAnswer(PolicyFields, StoredAnswer):
     def get_attribute(self, obj: Any, attr: str, default: Any) -> Any:
         """Compute the warnings from the policy."""
         if attr == "warnings":
-            return policy_warnings(obj.document)
+            return policy_risks(obj.document)
         return super().get_attribute(obj, attr, default)
 
 

@@ -173,8 +173,31 @@ def _number_of_decision(name: str, description: str) -> Number:
     )
 
 
+class ClientReportsSchema(Strict):
+    """What clients reported of a release, which anyone can make up.
+
+    It decides only in the checks of the policy with `client_evidence: decide`.
+    """
+
+    control = fields.Nested(CountsSchema, required=True)
+    treatment = fields.Nested(CountsSchema, required=True)
+    stage_control = fields.Nested(CountsSchema, required=True)
+    stage_treatment = fields.Nested(CountsSchema, required=True)
+    checks = fields.List(
+        fields.Nested(CheckResultSchema),
+        required=True,
+        metadata={
+            "description": "the checks in which clients do not decide, by their reports alone"
+        },
+    )
+
+
 class ProgressSchema(Strict):
-    """How far a release has come, as of the last evaluation."""
+    """How far a release has come, as of the last evaluation.
+
+    Counts and evidence are those that decide: what servers reported, and what clients reported
+    where the policy says `client_evidence: decide`.
+    """
 
     windows = StrictInteger(required=True)
     evaluated_at = Instant(attribute="evaluated_ms", required=True)
@@ -198,6 +221,13 @@ class ProgressSchema(Strict):
     )
     last_decision = fields.Nested(
         LastDecisionSchema, attribute="decision", required=True, allow_none=True
+    )
+    client = fields.Nested(
+        ClientReportsSchema,
+        attribute="client_reports",
+        required=True,
+        allow_none=True,
+        metadata={"description": "what clients reported; null: nothing"},
     )
 
 

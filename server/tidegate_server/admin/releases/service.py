@@ -19,7 +19,8 @@ from tidegate_server.admin.releases.schemas import ReleaseRequest
 from tidegate_server.decisions.progress import Progress
 from tidegate_server.domain import release_commits, release_start, release_state_machine
 from tidegate_server.domain.change import Address, Change, Kind, Stored
-from tidegate_server.domain.error_rate import policy_warnings
+from tidegate_server.domain.policy_risks import release_risks
+from tidegate_server.domain.project_documents import flag_address
 from tidegate_server.domain.release import Approval, Release
 from tidegate_server.domain.release_state_machine import Initiator
 from tidegate_server.domain.snapshot import present_openings
@@ -49,6 +50,7 @@ class ReleaseWithProgress(Stored):
     environment: str
     progress: Progress | None
     progress_revision: int
+    client_side: bool
 
     @property
     def present_stage(self) -> PresentStage:
@@ -61,8 +63,8 @@ class ReleaseWithProgress(Stored):
 
     @property
     def warnings(self) -> tuple[FieldProblem, ...]:
-        """The risks that its policy takes."""
-        return policy_warnings(self.document.policy)
+        """The risks that it takes."""
+        return release_risks(self.document.policy, client_side=self.client_side)
 
     @property
     def openings(self) -> tuple[Opening, ...]:
@@ -185,7 +187,8 @@ def read_release(store: Store, project: str, environment: str, id: str) -> Relea
     release, progress = store.get_many(project, addresses)
     if release is None:
         release = read_document(store, project, addresses[0])
-    return _joined(environment, release, progress)
+    (flag,) = store.get_many(project, [flag_address(release.document.flag)])
+    return _joined(environment, release, progress, flag)
 
 
 def with_progress(
@@ -195,14 +198,15 @@ def with_progress(
     if not releases:
         return []
     addresses = [Address(Kind.PROGRESS, each.document.id, environment) for each in releases]
-    progress = store.get_many(project, addresses)
-    return [
-        _joined(environment, release, each)
-        for release, each in zip(releases, progress, strict=True)
-    ]
+    addresses += [flag_address(each.document.flag) for each in releases]
+    found = store.get_many(project, addresses)
+    progress, flags = found[: len(releases)], found[len(releases) :]
+    return [_joined(environment, *each) for each in zip(releases, progress, flags, strict=True)]
 
 
-def _joined(environment: str, release: Stored, progress: Stored | None) -> ReleaseWithProgress:
+def _joined(
+    environment: str, release: Stored, progress: Stored | None, flag: Stored | None
+) -> ReleaseWithProgress:
     return ReleaseWithProgress(
         document=release.document,
         revision=release.revision,
@@ -210,4 +214,5 @@ def _joined(environment: str, release: Stored, progress: Stored | None) -> Relea
         environment=environment,
         progress=progress.document if progress is not None else None,
         progress_revision=progress.revision if progress is not None else 0,
+        client_side=flag is not None and flag.document.client_side,
     )

@@ -1,0 +1,139 @@
+"""The reports of clients: apart from those of servers, or as a part of the common evidence.
+
+Anyone can make up a client's reports. Where a check does not say ``client_evidence: decide``,
+they have statistics of their own, by the same rule, which may only hold a release or warn.
+Where it does, clients are one more stratum of each opening: increments of the evidence add
+over strata, and a user who failed counts once, whoever reported it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from tidegate.counts import NOTHING, StratumCounts
+
+from tidegate_server.decisions.check_status import CheckStatus, check_statuses
+from tidegate_server.decisions.decision import ClientResult
+from tidegate_server.decisions.observations import Distribution, Window
+from tidegate_server.decisions.progress import Progress, initial_progress
+from tidegate_server.decisions.sample_ratio import LOG_IMBALANCE_AT, log_imbalance
+from tidegate_server.decisions.update_statistics import close_epoch_if_over, update_statistics
+from tidegate_server.domain.checks import Metric
+from tidegate_server.domain.policy import Policy
+from tidegate_server.domain.release import Release
+
+
+@dataclass(frozen=True, slots=True)
+class ClientStatus:
+    """What the reports of clients say after a window.
+
+    Attributes:
+        progress: their statistics.
+        window: what they reported.
+        checks: the status of every check for which they do not decide.
+        may_hold: whether they may hold the release for more than a single check: for the
+            sample ratio and the probe.
+    """
+
+    progress: Progress
+    window: Window
+    checks: Sequence[CheckStatus]
+    may_hold: bool
+
+    @property
+    def holding_checks(self) -> list[CheckStatus]:
+        """The checks for which the reports of clients may hold the release."""
+        return [each for each in self.checks if each.check.clients_hold]
+
+    @property
+    def log_imbalance(self) -> float:
+        """ln of the evidence that the split is broken; 0 where clients have no control group."""
+        return log_imbalance(self.progress.imbalance) if self.window.has_control else 0.0
+
+    @property
+    def unbalanced(self) -> bool:
+        """Whether the arms' traffic is not split as designed."""
+        return self.log_imbalance >= LOG_IMBALANCE_AT
+
+    def result(self) -> ClientResult:
+        """Return the status as a decision records it."""
+        return ClientResult(
+            checks=tuple(each.result() for each in self.checks),
+            failed_checks=tuple(each.number for each in self.checks if each.failed),
+            probe=self.progress.probe.excess,
+            log_imbalance=self.log_imbalance,
+        )
+
+
+def add_deciding_clients(policy: Policy, window: Window) -> Window:
+    """Return the window that decides: with the reports of clients where they decide."""
+    clients = window.client
+    measures = policy.distributions_of_clients
+    if clients is None or not (policy.clients_decide or measures):
+        return window
+    strata = [
+        StratumCounts(
+            _client_stratum(each.stratum),
+            each.share,
+            each.control if policy.clients_decide else NOTHING,
+            each.treatment if policy.clients_decide else NOTHING,
+        )
+        for each in clients.strata
+    ]
+    distributions = [
+        Distribution(_client_stratum(each.stratum), each.measure, each.control, each.treatment)
+        for each in clients.distributions
+        if each.measure in measures
+    ]
+    added = replace(
+        window,
+        strata=(*window.strata, *strata),
+        distributions=(*window.distributions, *distributions),
+    )
+    if not policy.clients_decide:
+        return added
+    return replace(
+        added,
+        late_control=window.late_control + clients.late_control,
+        late_treatment=window.late_treatment + clients.late_treatment,
+    )
+
+
+def _client_stratum(stratum: int) -> int:
+    """Return the number of the stratum of clients in an opening: -1 for 0, -2 for 1."""
+    return -1 - stratum
+
+
+def update_clients(release: Release, before: Progress | None, window: Window) -> Progress | None:
+    """Return the statistics of clients after a window; None while no client has reported."""
+    if window.client is None:
+        return before
+    return update_statistics(release, before or initial_progress(release), window.client)
+
+
+def client_status(release: Release, progress: Progress, window: Window) -> ClientStatus | None:
+    """Return what the reports of clients say; ``progress`` includes the window."""
+    clients, reported = progress.client, window.client
+    if clients is None or reported is None:
+        return None
+    checks = [
+        replace(each, failed=False) if _is_out_of_date(each) else each
+        for each in check_statuses(release, clients)
+        if not each.check.clients_decide and each.check.metric is not Metric.PROMETHEUS
+    ]
+    may_hold = not release.policy.clients_decide and any(each.check.clients_hold for each in checks)
+    return ClientStatus(clients, reported, checks, may_hold)
+
+
+def _is_out_of_date(status: CheckStatus) -> bool:
+    """Return whether a threshold check of clients has breaches, but no value any more."""
+    return not status.check.sequential and status.margin < 0 and status.progress.value is None
+
+
+def close_client_epoch_if_over(progress: Progress) -> Progress:
+    """Return the progress, with a new epoch of clients if the present one is over."""
+    if progress.client is None:
+        return progress
+    client = close_epoch_if_over(progress.client)
+    return progress if client is progress.client else replace(progress, client=client)

@@ -1,0 +1,44 @@
+"""The risks that a valid policy takes, in warnings for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tidegate_server.domain.error_rate import policy_warnings
+from tidegate_server.domain.policy import Policy
+from tidegate_server.errors import FieldProblem
+
+
+def policy_risks(policy: Policy) -> tuple[FieldProblem, ...]:
+    """Return the risks of a policy: of its errors, and of what clients may decide."""
+    return (*policy_warnings(policy), *_client_risks(policy))
+
+
+def release_risks(policy: Policy, *, client_side: bool) -> tuple[FieldProblem, ...]:
+    """Return the risks of a release.
+
+    Args:
+        policy: the release's policy.
+        client_side: whether its flag is available to clients.
+    """
+    if not client_side or policy.clients_decide:
+        return policy_risks(policy)
+    return (
+        *policy_risks(policy),
+        FieldProblem(
+            "/checks",
+            "The flag is available to clients, and their reports do not advance the release. If "
+            "no server reports outcomes, it holds until a person advances it. If only clients "
+            "evaluate the flag, write client_evidence: decide in the check of the error_rate.",
+        ),
+    )
+
+
+def _client_risks(policy: Policy) -> Iterator[FieldProblem]:
+    for number, check in enumerate(policy.checks):
+        if check.clients_decide:
+            yield FieldProblem(
+                f"/checks/{number}/client_evidence",
+                "Client reports decide: everyone who can open the page can roll a release back "
+                "or let a harmful one pass. Use this only for a flag that only clients evaluate.",
+            )
