@@ -1,7 +1,8 @@
 """Strict parsers of JSON and YAML.
 
 They refuse whatever other parsers may read differently: a repeated key, NaN, a lone surrogate,
-an integer beyond 64 bits. Request bodies and the files of commands are parsed alike.
+an integer beyond 64 bits. Request bodies and the files of commands are parsed alike; only
+evaluation contexts may have odd numbers and texts.
 """
 
 from __future__ import annotations
@@ -49,14 +50,40 @@ def parse_json(text: str, what: str) -> Any:
         if "\\ud" in text or "\\uD" in text:
             _refuse_lone_surrogates(value)
     except json.JSONDecodeError as error:
-        raise Unreadable(
-            f"{what} is not JSON: {error.msg} at line {error.lineno}, column {error.colno}."
-        ) from None
+        raise _not_json(error, what) from None
     except RecursionError:
         raise Unreadable(f"{what} {TOO_DEEP}") from None
     except Unreadable as error:  # raised by a hook that does not know ``what``
         raise Unreadable(f"{what} {error}") from None
     return _check_depth(value, what)
+
+
+def parse_context_json(text: str, what: str) -> Any:
+    """Parse a JSON text whose values are compared but not stored, as the SDK would have them.
+
+    One odd value must not cost the whole answer: an integer of any size is a number, beyond 400
+    digits an infinite one; half of a surrogate pair is a character that equals no other one.
+
+    Args:
+        text: the text.
+        what: the subject of error messages.
+
+    Raises:
+        Unreadable: the text is not JSON, or has a key twice.
+    """
+    try:
+        return json.loads(
+            text,
+            object_pairs_hook=_object,
+            parse_constant=_constant,
+            parse_int=lambda digits: int(digits) if len(digits) <= MAX_DIGITS else float(digits),
+        )
+    except json.JSONDecodeError as error:
+        raise _not_json(error, what) from None
+    except RecursionError:
+        raise Unreadable(f"{what} is nested too deeply.") from None
+    except Unreadable as error:
+        raise Unreadable(f"{what} {error}") from None
 
 
 def parse_yaml(text: str, what: str) -> Any:
@@ -97,6 +124,12 @@ def parse_text(text: str, what: str) -> Any:
         with suppress(Unreadable):
             return parse_json(text, what)
     return parse_yaml(text, what)
+
+
+def _not_json(error: json.JSONDecodeError, what: str) -> Unreadable:
+    return Unreadable(
+        f"{what} is not JSON: {error.msg} at line {error.lineno}, column {error.colno}."
+    )
 
 
 def _check_depth(value: Any, what: str) -> Any:

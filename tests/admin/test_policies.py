@@ -352,7 +352,11 @@ INVALID: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a freeze without a valid time": (
         {"windows": {"freeze": [{"from": "christmas!", "to": "2026-12-20"}]}},
-        "/windows/freeze/0",
+        "/windows/freeze/0/from",
+    ),
+    "a freeze in a notation that the SDK does not read": (
+        {"windows": {"freeze": [{"from": "2026-12-20", "to": "20261224"}]}},
+        "/windows/freeze/0/to",
     ),
     "an invalid time of day": (
         {"windows": {"advance": [{"from": "9 o'clock"}]}},

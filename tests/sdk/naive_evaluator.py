@@ -317,16 +317,22 @@ def _text(operator: str, actual: str, part: str) -> bool:
         return actual[len(actual) - len(part) :] == part and len(part) <= len(actual)
     if operator == "matches":
         return re.search(part, actual) is not None
-    network = ipaddress.ip_network(part)
     try:
-        address = ipaddress.ip_address(actual)
+        address = _wide(ipaddress.ip_address(actual))
     except ValueError:
         return False
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped and network.version == 4:
-        address = address.ipv4_mapped
-    return address.version == network.version and (
-        int(network.network_address) <= int(address) <= int(network.broadcast_address)
-    )
+    network = ipaddress.ip_network(part)
+    first, last = _wide(network.network_address), _wide(network.broadcast_address)
+    # Networks that contain more than mapped addresses are for IPv6 addresses only.
+    return first <= address <= last and (":" in actual or first >= _MAPPED)
+
+
+_MAPPED = 0xFFFF << 32
+
+
+def _wide(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> int:
+    """Return the number of an address in IPv6, in which IPv4 addresses are mapped ones."""
+    return int(address) + (_MAPPED if address.version == 4 else 0)
 
 
 def _ordered(operator: str, actual: Any, limit: Any) -> bool:
@@ -348,22 +354,45 @@ def _ordered(operator: str, actual: Any, limit: Any) -> bool:
 
 def _seconds(value: Any) -> float | None:
     if _is_number(value):
-        return float(value)
-    if not isinstance(value, str):
+        size = abs(value)
+        return None if not size < 1e14 else value if size < 1e11 else value / 1000
+    if not isinstance(value, str) or not value.isascii():
         return None
+    day, clock = value[:10], value[10:].upper()
     try:
-        moment = datetime.fromisoformat(value)
+        midnight = datetime.strptime(day, "%Y-%m-%d").replace(tzinfo=UTC)
     except ValueError:
         return None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    if len(day) != 10 or not clock:
+        return midnight.timestamp() if len(day) == 10 else None
+    # A time: HH:MM, then :SS and a fraction, then an offset; each of the last three may be missing.
+    parts = re.fullmatch(r"[T ](\d\d):(\d\d)(:\d\d)?(\.\d+)?(Z|[+-]\d\d:\d\d)?", clock, re.ASCII)
+    if not parts or (parts[4] and not parts[3]):
+        return None
+    hour, minute, second = int(parts[1]), int(parts[2]), int((parts[3] or ":0")[1:])
+    offset = parts[5] if parts[5] and parts[5] != "Z" else "+00:00"
+    ahead = int(offset[1:3]) * 60 + int(offset[4:])
+    if hour > 23 or minute > 59 or second > 59 or int(offset[1:3]) > 23 or int(offset[4:]) > 59:
+        return None
+    micros = int((parts[4] or ".0")[1:7].ljust(6, "0"))
+    minutes = hour * 60 + minute - (ahead if offset[0] == "+" else -ahead)
+    return midnight.timestamp() + minutes * 60 + second + micros / 1e6
 
 
 def _semver(value: Any) -> Any:
     """Return a sort key by section 11 of semver.org 2.0.0."""
     match = isinstance(value, str) and re.fullmatch(
-        r"v?(\d+)(?:\.(\d+))?(?:\.(\d+))?(?:-([0-9A-Za-z.-]+))?(?:\+[0-9A-Za-z.-]+)?", value
+        r"v?(\d+)(?:\.(\d+))?(?:\.(\d+))?(?:-([0-9A-Za-z.-]+))?(?:\+([0-9A-Za-z.-]+))?",
+        value,
+        re.ASCII,
     )
     if not match:
+        return None
+    before, build = ((match.group(index) or "x").split(".") for index in (4, 5))
+    for part in [*filter(None, match.groups()[:3]), *before]:
+        if part.isdigit() and part != str(int(part)):
+            return None
+    if "" in before or "" in build:
         return None
     numbers = [int(part or 0) for part in match.groups()[:3]]
 

@@ -15,6 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tidegate.errors import InvalidCondition
 from tidegate.evaluation import operators
+from tidegate.evaluation.instants import parse_time, seconds_since_1970, utc_text
+
+from tests.sdk import naive_evaluator
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "operators.json").read_text())
 
@@ -36,6 +39,78 @@ def test_an_operator_compares_as_its_vectors_say(row: dict[str, Any]) -> None:
 def test_a_value_that_an_operator_cannot_compare_with_is_refused(row: dict[str, Any]) -> None:
     with pytest.raises(InvalidCondition):
         operators.compile(row["operator"], row.get("value"))
+
+
+@pytest.mark.parametrize(
+    "row", [row for row in VECTORS["comparisons"] if row["operator"] != "matches"], ids=named
+)
+def test_the_naive_evaluator_agrees_with_the_vectors(row: dict[str, Any]) -> None:
+    for actual in row["holds"]:
+        assert naive_evaluator.compare(row["operator"], actual, row.get("value")), actual
+    for actual in row["fails"]:
+        assert not naive_evaluator.compare(row["operator"], actual, row.get("value")), actual
+
+
+NEAR_TIMES = st.from_regex(
+    r"(20[0-2][0-9]|0000|9999)-?(0[0-9]|1[0-3])-?([0-2][0-9]|3[0-2])"
+    r"([Tt x]([01][0-9]|2[0-5])(:?[0-6][0-9](:[0-6][0-9]([.,][0-9]{0,9})?)?)?"
+    r"(Z|z|[+-][0-2][0-9](:?[0-6][0-9])?)?)?",
+    fullmatch=True,
+)
+NEAR_VERSIONS = st.from_regex(
+    r"v?(0|[0-9]{1,2})(\.[0-9]{1,2}){0,3}(-[0-9a-]{0,3}(\.[0-9a-]{0,3})?)?(\+[0-9a.]{0,3})?",
+    fullmatch=True,
+)
+NEAR_ADDRESSES = st.ip_addresses().map(str) | st.from_regex(
+    r"(::ffff:)?(10|192|010)(\.(0|1|07|168|255)){2,4}(%eth0)?", fullmatch=True
+)
+NUMBERS = st.integers() | st.floats() | st.integers(-(10**15), 10**15)
+COMPARABLE = {
+    "before": ("2021-06-01T12:00:00Z", 1_620_000_000, 1_620_000_000_000),
+    "after": ("2021-06-01T12:00:00+02:00", "2021-06-01", -5),
+    "semver_less": ("1.10.0", "2.0.0-0"),
+    "semver_greater_or_equal": ("1.0.0-a.1",),
+    "in_cidr": ("10.0.0.0/8", "::ffff:192.168.0.0/112", "::/0", "2001:db8::/32", "0.0.0.0/0"),
+    "greater_than": (5, 2**63 - 1, 1e300),
+    "less_or_equal": (-5.5, 0),
+    "equals": (0, 2**53, "10.0.0.1"),
+}
+
+
+@given(NEAR_TIMES | NEAR_VERSIONS | NEAR_ADDRESSES | NUMBERS | st.text(max_size=20))
+def test_odd_values_compare_as_the_naive_evaluator_says(actual: Any) -> None:
+    for operator, values in COMPARABLE.items():
+        for value in values:
+            holds = operators.compile(operator, value)(actual)
+            assert holds == naive_evaluator.compare(operator, actual, value), (operator, value)
+
+
+@given(NEAR_TIMES)
+def test_a_text_is_a_time_for_all_functions_or_for_none(text: str) -> None:
+    moment, utc = parse_time(text), utc_text(text)
+    assert (moment is None) == (seconds_since_1970(text) is None)
+    if moment is None:
+        assert utc is None
+    elif 1 < moment.year < 9999:
+        assert utc is not None
+    if utc is not None:
+        assert utc_text(utc) == utc
+        assert seconds_since_1970(utc) == seconds_since_1970(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "utc"),
+    [
+        ("2026-05-01T12:00:00.120Z", "2026-05-01T12:00:00.12Z"),
+        ("2026-05-01T14:00:00.000+02:00", "2026-05-01T12:00:00Z"),
+        ("2026-05-01T12:00:00.123456789z", "2026-05-01T12:00:00.123456789Z"),
+        ("2026-05-01", "2026-05-01T00:00:00Z"),
+        ("0001-01-01T00:00:00+14:00", None),
+        ("today", None),
+    ],
+)
+def test_a_time_has_one_text_in_utc(text: str, utc: str | None) -> None:
+    assert utc_text(text) == utc
 
 
 def test_every_operator_has_vectors() -> None:
@@ -65,8 +140,8 @@ UNUSUAL: list[Any] = [
 TESTS = [operators.compile(row["operator"], row.get("value")) for row in VECTORS["comparisons"]] + [
     operators.compile("greater_than", HUGE),
     operators.compile("less_or_equal", -HUGE),
-    operators.compile("before", HUGE),
-    operators.compile("after", -HUGE),
+    operators.compile("before", 99_999_999_999_999),
+    operators.compile("after", -99_999_999_999_999),
     operators.compile("equals", HUGE),
 ]
 

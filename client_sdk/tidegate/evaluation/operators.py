@@ -10,17 +10,20 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable, Mapping
-from datetime import UTC, date, datetime
 from operator import eq, ge, gt, le, lt
 from typing import Any, Final, TypeAlias
 
 from tidegate.errors import InvalidCondition
+from tidegate.evaluation.instants import seconds_since_1970
 from tidegate.runtime.late_imports import load
 
 Test: TypeAlias = Callable[[Any], bool]
 MakeTest: TypeAlias = Callable[[object], Test]
 Compare: TypeAlias = Callable[[Any, Any], bool]
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_MAPPED_PREFIX: Final = 96
+"""The bits before the IPv4 address in an IPv4-mapped IPv6 address."""
 
 
 def compile(operator: str, value: object) -> Test:
@@ -176,32 +179,12 @@ def _less_or_equal(value: object) -> Test:
     return lambda actual: _is_number(actual) and actual <= limit
 
 
-def _instant(value: object) -> float | None:
-    """Return the seconds since 1970 of a date, an ISO 8601 string or a number; else None.
-
-    A time without an offset is in UTC.
-    """
-    if _is_number(value):
-        return value  # type: ignore[return-value] # unchanged: a float cannot represent every integer
-    if isinstance(value, str):
-        try:
-            value = datetime.fromisoformat(value)
-        except ValueError:
-            return None
-    if isinstance(value, datetime):
-        aware = value if value.tzinfo is not None else value.replace(tzinfo=UTC)
-        return aware.timestamp()
-    if isinstance(value, date):
-        return datetime(value.year, value.month, value.day, tzinfo=UTC).timestamp()
-    return None
-
-
 def _limit_instant(value: object) -> float:
-    limit = _instant(value)
+    limit = seconds_since_1970(value)
     if limit is None:
         raise InvalidCondition(
-            "the value must be an ISO 8601 date or time (2026-05-01T12:00:00Z) "
-            "or seconds since 1970"
+            "the value must be a date (2026-05-01), an RFC 3339 time (2026-05-01T12:00:00Z) "
+            "or seconds or milliseconds since 1970"
         )
     return limit
 
@@ -209,14 +192,22 @@ def _limit_instant(value: object) -> float:
 def _time_test(compare: Compare) -> MakeTest:
     def make(value: object) -> Test:
         limit = _limit_instant(value)
-        return lambda actual: (instant := _instant(actual)) is not None and compare(instant, limit)
+
+        def test(actual: Any) -> bool:
+            instant = seconds_since_1970(actual)
+            return instant is not None and compare(instant, limit)
+
+        return test
 
     return make
 
 
+_PRERELEASE: Final = "(?:0|[1-9][0-9]*|[0-9]*[A-Za-z-][0-9A-Za-z-]*)"
+"""One part of a pre-release: a number has no leading zeros (semver.org, item 9)."""
+
 _SEMVER: Final = re.compile(
     r"v?(0|[1-9][0-9]*)(?:\.(0|[1-9][0-9]*))?(?:\.(0|[1-9][0-9]*))?"
-    r"(?:-((?:[0-9A-Za-z-]+)(?:\.[0-9A-Za-z-]+)*))?"
+    rf"(?:-({_PRERELEASE}(?:\.{_PRERELEASE})*))?"
     r"(?:\+[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?"
 )
 Version: TypeAlias = tuple[int, int, int, bool, tuple[tuple[bool, int, str], ...]]
@@ -258,10 +249,15 @@ def _semver_test(compare: Compare) -> MakeTest:
 
 
 def _network(text: str) -> Network:
+    """Return a network; one of IPv4-mapped IPv6 addresses is the network of these addresses."""
     try:
-        return ipaddress.ip_network(text)
+        network = ipaddress.ip_network(text)
     except ValueError as error:
         raise InvalidCondition(f"not a network in CIDR form: {error}") from None
+    mapped = getattr(network.network_address, "ipv4_mapped", None)
+    if mapped is None or network.prefixlen < _MAPPED_PREFIX:
+        return network
+    return ipaddress.IPv4Network((mapped, network.prefixlen - _MAPPED_PREFIX))
 
 
 def _in_cidr(value: object) -> Test:

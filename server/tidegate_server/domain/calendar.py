@@ -8,8 +8,10 @@ with the clock change.
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from tidegate.evaluation.instants import parse_time
 
 from tidegate_server.domain.release_gates import AdvanceWindow, Day, Freeze, Windows
 
@@ -58,7 +60,7 @@ def freeze_bounds(freeze: Freeze, zone: ZoneInfo) -> tuple[datetime, datetime]:
     """Return when a freeze begins and ends, in UTC.
 
     Raises:
-        ValueError: a bound is not an ISO 8601 date or time.
+        ValueError: a bound is not a date or a time.
     """
     begins = _instant(freeze.begins, zone, fold=0, end_of_day=False)
     ends = _instant(freeze.ends, zone, fold=1, end_of_day=True)
@@ -66,11 +68,10 @@ def freeze_bounds(freeze: Freeze, zone: ZoneInfo) -> tuple[datetime, datetime]:
 
 
 def _instant(text: str, zone: ZoneInfo, *, fold: int, end_of_day: bool) -> datetime:
-    if len(text) == len("2026-12-24"):
-        day = date.fromisoformat(text) + timedelta(days=1 if end_of_day else 0)
-        moment = datetime.combine(day, time())
-    else:
-        moment = datetime.fromisoformat(text)
+    # Policies that were stored by an earlier version may have other notations.
+    moment = parse_time(text) or datetime.fromisoformat(text)
+    if end_of_day and len(text) == len("2026-12-24"):
+        moment += timedelta(days=1)
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=zone, fold=fold)
     return moment.astimezone(UTC)

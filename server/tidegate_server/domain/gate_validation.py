@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
+from tidegate.evaluation.instants import parse_time
+
 from tidegate_server.domain.calendar import freeze_bounds, time_zone
 from tidegate_server.domain.field_problems import (
     MAX_DURATION_MS,
@@ -21,6 +23,7 @@ MAX_FREEZES = 200
 MAX_RETRIES = 20
 MAX_WEBHOOKS = 20
 MINUTES_PER_DAY = 24 * 60
+TIME_EXAMPLES = "2026-12-24, 2026-12-24T18:00 or 2026-12-24T18:00:00+01:00"
 
 
 def gate_problems(
@@ -89,13 +92,21 @@ def _window_problems(windows: Windows) -> Iterator[FieldProblem]:
         return
     for index, freeze in enumerate(windows.freeze):
         pointer = f"/windows/freeze/{index}"
+        unreadable = [
+            name
+            for name, text in (("from", freeze.begins), ("to", freeze.ends))
+            if parse_time(text) is None
+        ]
+        for name in unreadable:
+            yield FieldProblem(
+                f"{pointer}/{name}", f"This is no date or time. Examples: {TIME_EXAMPLES}."
+            )
+        if unreadable:
+            continue
         try:
             begins, ends = freeze_bounds(freeze, zone)
-        except (ValueError, OverflowError):
-            yield FieldProblem(
-                pointer,
-                "Write both as ISO 8601 dates or times: 2026-12-24 or 2026-12-24T18:00.",
-            )
+        except OverflowError:
+            yield FieldProblem(pointer, "Both must be between the years 1 and 9999, in UTC.")
             continue
         if ends <= begins:
             yield FieldProblem(f"{pointer}/to", "A freeze must end after it begins.")

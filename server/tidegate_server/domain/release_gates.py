@@ -64,7 +64,7 @@ class AdvanceWindow:
 class Freeze:
     """A time in which no percentage is raised.
 
-    ``begins`` and ``ends`` are ISO 8601 dates, local times, or times with an offset. An end
+    ``begins`` and ``ends`` are dates, local times, or times with an offset. An end
     that is a date includes that day.
     """
 

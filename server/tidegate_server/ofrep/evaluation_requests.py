@@ -12,8 +12,9 @@ from tidegate.context import NOBODY, Context
 from werkzeug.exceptions import HTTPException
 
 from tidegate_server.documents.strict_schema import BODY_LIMIT
-from tidegate_server.errors import InvalidEvaluationRequest
-from tidegate_server.web.request_bodies import read_body, read_bytes
+from tidegate_server.errors import InvalidEvaluationRequest, Unreadable
+from tidegate_server.strict_text import parse_context_json
+from tidegate_server.web.request_bodies import read_bytes, read_text
 
 PARSE_ERROR = "PARSE_ERROR"
 INVALID_CONTEXT = "INVALID_CONTEXT"
@@ -57,9 +58,12 @@ def _body(request: Request) -> Mapping[str, Any]:
     if not _bytes(request):
         return {}
     try:
-        body = read_body(request)
+        text, _ = read_text(request, limit=BODY_LIMIT)
+        body = parse_context_json(text, "The body")
     except HTTPException as error:
         raise InvalidEvaluationRequest(PARSE_ERROR, str(error.description)) from None
+    except Unreadable as error:
+        raise InvalidEvaluationRequest(PARSE_ERROR, error.message) from None
     if not isinstance(body, Mapping):
         raise InvalidEvaluationRequest(
             PARSE_ERROR, 'The body must be an object: {"context": {...}}.'

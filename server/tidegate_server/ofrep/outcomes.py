@@ -7,11 +7,12 @@ release has moved on, and the outcome counts for neither arm.
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tidegate.context import is_text
 from tidegate.evaluation.results import Evaluation
 
 from tidegate_server.errors import InvalidEvaluationRequest
@@ -92,13 +93,15 @@ def _values(values: Any) -> Mapping[str, float]:
         raise InvalidEvaluationRequest(
             PARSE_ERROR, f"values must be an object of numbers, {MOST_VALUES} at most."
         )
-    if not all(_is_number(value) for value in values.values()):
+    if not all(is_text(name) and _is_number(value) for name, value in values.items()):
         raise InvalidEvaluationRequest(PARSE_ERROR, "values must give a number for each name.")
     return {name: float(value) for name, value in values.items()}
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    return abs(value) <= sys.float_info.max  # math.isfinite refuses larger integers
 
 
 def count_outcome(
