@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import mmh3
 
 from tidegate.context import NOBODY, Context
+from tidegate.current_operation import current, current_operation
 from tidegate.details import ClientStatus, EvaluationDetails
 from tidegate.errors import TypeMismatch
 from tidegate.lifecycle import Lifecycle, Listener, compile_document
-from tidegate.operation import Operation, current
+from tidegate.operation import Operation
 from tidegate.runtime.late_imports import load
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ T = TypeVar("T")
 Convert = Callable[[Any], Any]
 Observer = Callable[[EvaluationDetails[Any], Context], None]
 
-_current_operation = current.get  # bound once: every evaluation calls it
+# Bound once: every evaluation calls it. A ``Held`` entry lacks what ``boolean`` reads of it.
+_current_entry: Callable[[], Operation | None] = current.get  # type: ignore[assignment]
 _hash = mmh3.hash
 
 
@@ -177,13 +179,13 @@ class Client:
 
         See ``Operation.measure``.
         """
-        operation = _current_operation()
+        operation = current_operation()
         if operation is not None and operation.reporter is self._reporter:
             operation.measure(name, value)
 
     def fail(self) -> None:
         """Mark the current operation as failed; outside of one, do nothing."""
-        operation = _current_operation()
+        operation = current_operation()
         if operation is not None and operation.reporter is self._reporter:
             operation.fail()
 
@@ -198,7 +200,7 @@ class Client:
         # costs a few percent of the whole.
         try:
             evaluate, shortcut = self._booleans[key]
-            operation = _current_operation()
+            operation = _current_entry()
             if operation is None:
                 if context is None:
                     context = NOBODY
@@ -208,16 +210,21 @@ class Client:
                     context = operation.context
                     if context is None:
                         context = operation.resolve_context()
+                    exposed = operation.exposures
+                elif context is operation.context:
+                    exposed = operation.exposures
+                else:
+                    exposed = operation.exposures_of(context)
                 if shortcut is None:
                     evaluation = evaluate(context)
                     only = evaluation.release
-                    if only is not None and only in operation.exposures:
+                    if only is not None and only in exposed:
                         value = evaluation.value
                         if value is not None:
                             return value  # type: ignore[no-any-return]
                 else:
                     release, prefix, limit, below, above = shortcut
-                    if release in operation.exposures:
+                    if release in exposed:
                         # The exposure is counted already; only the arm is missing.
                         salted = prefix + context.targeting_key  # type: ignore[operator]
                         return below if _hash(salted, 0, False) < limit else above  # type: ignore[no-any-return]
@@ -285,7 +292,7 @@ class Client:
         self, type_: FlagType, key: str, default: Any, context: Context | None, convert: Convert
     ) -> EvaluationDetails[Any]:
         try:
-            operation = _current_operation()
+            operation = current_operation()
             if context is None:
                 context = NOBODY if operation is None else operation.resolve_context()
             evaluation = self._evaluate(type_, key, context)
@@ -330,8 +337,8 @@ class Client:
             if lifecycle.cache_file is not None and lifecycle.uses_unconfirmed_flags():
                 return None
             if evaluation.exposures:
-                operation = _current_operation()
-                if operation is None or evaluation.release not in operation.exposures:
+                operation = current_operation()
+                if operation is None or evaluation.release not in operation.exposures_of(context):
                     self._count_exposures(evaluation, operation, context)
         except Exception:
             return None
@@ -358,10 +365,10 @@ class Client:
         if operation is None or operation.reporter is not self._reporter:
             by_release = {exposure.release: exposure for exposure in reversed(exposures)}
             self._reporter.add(by_release, None, 0, None)
-        elif evaluation.release is not None and operation.context is context:
-            operation.exposures.setdefault(evaluation.release, exposures[0])
-        else:
+        elif evaluation.release is None or operation.context is not context or operation.ended:
             operation.expose(exposures, context)
+        else:
+            operation.exposures.setdefault(evaluation.release, exposures[0])
 
     # Flags and counts
 

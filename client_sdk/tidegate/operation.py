@@ -1,19 +1,18 @@
-"""An operation: one unit of work, and what it was exposed to.
-
-The current operation lives in a context variable: one for each thread, task or greenlet.
-"""
+"""An operation: one unit of work, and what it was exposed to."""
 
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable
-from contextvars import ContextVar
 from math import isfinite
 from time import perf_counter_ns
-from types import CoroutineType, TracebackType
+from types import CoroutineType, FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 from tidegate.context import NOBODY, Context
+from tidegate.current_operation import Entry, Held, current, generator_of, nearest_open
+from tidegate.endings import is_error
 
 if TYPE_CHECKING:
     from tidegate.evaluation.results import Exposure
@@ -21,8 +20,8 @@ if TYPE_CHECKING:
 
 log: logging.Logger = logging.getLogger("tidegate")
 
-current: ContextVar[Operation | None] = ContextVar("tidegate-operation", default=None)
-"""The operation in which evaluations happen now."""
+MOST_USERS = 1_000
+"""How many users other than its own one operation counts; of more, the exposures are dropped."""
 
 MOST_VALUES = 50
 """How many values of different names one operation keeps."""
@@ -33,16 +32,17 @@ MOST_WARNINGS = 100
 class Operation:
     """One unit of work: a request, a job. Made by ``Client.operation``.
 
-    As a context manager it ends with its block; an exception that leaves the block is an
-    error. Work without a block calls ``begin`` and ``end`` itself.
+    As a context manager it ends with its block; what leaves the block decides its outcome (see
+    ``tidegate.endings``). Work without a block calls ``begin`` and ``end`` itself.
 
-    An evaluation after the end, in a task that the operation started, uses the same context and
-    counts as an exposure without an outcome.
+    An operation that evaluates flags for several users counts for each of them. An evaluation
+    after the end, in a task that the operation started, uses the same context and counts as an
+    exposure without an outcome.
     """
 
     __slots__ = (
-        "_began", "_ended", "_failed", "_measured", "_outer", "_resolve", "context", "exposures",
-        "other_keys", "reporter",
+        "_began", "_entry", "_failed", "_measured", "_resolve", "context", "ended", "exposures",
+        "other_users", "outer", "reporter",
     )  # fmt: skip
 
     def __init__(
@@ -51,21 +51,28 @@ class Operation:
         context: Context | None = None,
         resolve: Callable[[], Context] | None = None,
     ) -> None:
-        self.reporter: Reporter | None = reporter
+        self.reporter = reporter
         self.context = context
         self.exposures: dict[str, Exposure] = {}
-        self.other_keys: dict[str, str | None] | None = None
+        self.ended = False
+        self.outer: Entry = None
+        self.other_users: dict[str | None, dict[str, Exposure]] = {}
         self._resolve = resolve
         self._failed = False
-        self._measured: dict[str, float] | None = None
-        self._ended = False
+        self._measured: dict[str, float] = {}
         self._began = 0
-        self._outer: Operation | None = None
+        self._entry: Operation | Held = self
 
     def begin(self) -> Operation:
         """Make this the current operation and start its clock."""
-        self._outer = _nearest_open(current.get())
-        current.set(self)
+        return self._begin(sys._getframe(1))
+
+    def _begin(self, caller: FrameType) -> Operation:
+        outer = self.outer = nearest_open(current.get())
+        generator = generator_of(caller)
+        if generator is not None or isinstance(outer, Held):
+            self._entry = Held(self, generator, outer)
+        current.set(self._entry)
         self._began = perf_counter_ns()
         return self
 
@@ -81,18 +88,16 @@ class Operation:
         value that is not a finite number is ignored, and counted as dropped in the client's
         status. After the end values are ignored.
         """
-        reporter, measured = self.reporter, self._measured
-        if reporter is None:
+        if self.ended:
             return
-        if measured is None:
-            measured = self._measured = {}
+        measured = self._measured
         number = _finite_number(value)
         if number is None or not isinstance(name, str):
             _warn_once(f"a value of {name!r} is ignored: it is not a finite number")
         elif name in measured or len(measured) < MOST_VALUES:
             measured[name] = number
             return
-        reporter.count_dropped()
+        self.reporter.count_dropped()
 
     def end(self) -> None:
         """End the operation: ok, or an error after ``fail``. A second end does nothing."""
@@ -102,50 +107,70 @@ class Operation:
         """End the operation without an outcome: only its exposures count."""
         self._finish(None)
 
+    def interrupt(self) -> None:
+        """End the operation from outside: without an outcome, unless it has failed already."""
+        self._finish("error" if self._failed else None)
+
     def end_with(self, error: BaseException) -> None:
         """End the operation as its block does when this exception leaves it."""
-        if isinstance(error, Exception):
+        if is_error(error):
             self.fail()
-            self.end()
-        else:
-            # An exit, an interrupt, a closed generator, a cancelled task: not a failure.
-            self.cancel()
+        self.interrupt()
 
     def resolve_context(self) -> Context:
         """Return the context of this operation, resolved at the first call."""
         if self.context is None:
             resolve, self._resolve = self._resolve, None
             self.context = NOBODY if resolve is None else _resolve(resolve)
+            self.exposures = self.other_users.pop(_key(self.context), self.exposures)
         return self.context
 
+    def exposures_of(self, context: Context) -> dict[str, Exposure]:
+        """Return the exposures of a context's user, by release; only ``expose`` adds to them."""
+        if self._is_own(context):
+            return self.exposures
+        return self.other_users.get(_key(context), _NO_EXPOSURES)
+
     def expose(self, exposures: tuple[Exposure, ...], context: Context) -> None:
-        """Remember exposures; for each release the first arm counts."""
+        """Remember exposures of a context's user; for each release the user's first arm counts."""
+        if self._is_own(context):
+            known = self.exposures
+        else:
+            key = _key(context)
+            if key not in self.other_users and len(self.other_users) >= MOST_USERS:
+                self.reporter.count_dropped()
+                return
+            known = self.other_users.setdefault(key, {})
         for exposure in exposures:
-            release = exposure.release
-            if release not in self.exposures:
-                self.exposures[release] = exposure
-                if context is not self.context:
-                    self.other_keys = self.other_keys or {}
-                    self.other_keys[release] = context.targeting_key
+            if exposure.release not in known:
+                known[exposure.release] = exposure
+                if self.ended:
+                    self.reporter.add({exposure.release: exposure}, None, 0, None)
+
+    def _is_own(self, context: Context) -> bool:
+        own = self.context
+        return context is own or (own is not None and _key(context) == _key(own))
 
     def _finish(self, outcome: str | None) -> None:
-        if self._ended:
+        if self.ended:
             return
-        self._ended = True
-        if current.get() is self:
-            current.set(_nearest_open(self._outer))
-        reporter, self.reporter = self.reporter, None
-        if self.exposures and reporter is not None:
-            microseconds = (perf_counter_ns() - self._began) // 1000
-            key = getattr(self.context, "targeting_key", None)
-            # A copy: a task that this operation started may evaluate a flag at the same time.
-            reporter.add(
-                dict(self.exposures), outcome, microseconds, key, self.other_keys,
-                measured=self._measured,
-            )  # fmt: skip
+        self.ended = True
+        entry = self._entry
+        if current.get() is entry:
+            current.set(nearest_open(self.outer))
+        if isinstance(entry, Held):
+            entry.frame = None
+        microseconds = (perf_counter_ns() - self._began) // 1000
+        # Copies: a task that this operation started may evaluate a flag at the same time.
+        users = [(_key(self.context), self.exposures), *list(self.other_users.items())]
+        for key, exposures in users:
+            if exposures:
+                self.reporter.add(
+                    dict(exposures), outcome, microseconds, key, measured=self._measured
+                )
 
     def __enter__(self) -> Operation:
-        return self.begin()
+        return self._begin(sys._getframe(1))
 
     def __exit__(
         self,
@@ -159,11 +184,10 @@ class Operation:
             self.end_with(error)
 
 
-def _nearest_open(operation: Operation | None) -> Operation | None:
-    """Return the operation, or the nearest one around it that has not ended."""
-    while operation is not None and operation._ended:
-        operation = operation._outer
-    return operation
+def _key(context: Context | None) -> str | None:
+    """Return the targeting key; None without one, whatever the application gave as a context."""
+    key = getattr(context, "targeting_key", None)
+    return key if isinstance(key, str) else None
 
 
 def _resolve(resolve: Callable[[], Context]) -> Context:
@@ -193,6 +217,7 @@ def _finite_number(value: Any) -> float | None:
     return number if isfinite(number) else None
 
 
+_NO_EXPOSURES: dict[str, Exposure] = {}
 _warnings: set[str] = set()
 
 

@@ -109,18 +109,16 @@ class Reporter:
         outcome: str | None,
         microseconds: int | None,
         key: str | None,
-        other_keys: Mapping[str, str | None] | None = None,
         exposed: bool = True,
         measured: Mapping[str, float] | None = None,
     ) -> None:
-        """Count one operation.
+        """Count one operation for one user.
 
         Args:
-            exposures: its exposures, by release.
+            exposures: the user's exposures, by release.
             outcome: ``ok``, ``error``, or None without an outcome.
             microseconds: its duration; None if it is unknown and does not count as latency.
-            key: the targeting key of its context.
-            other_keys: targeting keys of other contexts it evaluated flags for, by release.
+            key: the user's targeting key.
             exposed: False if the exposures were counted before, and this adds the outcome.
             measured: values that the application reported, by name.
         """
@@ -145,9 +143,8 @@ class Reporter:
                     self._count_values(group, exposure, microseconds, measured or {})
                 if outcome == "error":
                     totals[at + 2] += 1
-                    user = other_keys.get(release, key) if other_keys else key
-                    if isinstance(user, str):
-                        self._add_failing((group, exposure.arm), user)
+                    if isinstance(key, str):
+                        self._add_failing((group, exposure.arm), key)
 
     def count_dropped(self) -> None:
         """Count a value that was dropped."""

@@ -32,12 +32,12 @@ from typing import Any, TypeVar
 
 from tidegate.client import Client
 from tidegate.context import NOBODY, Context
+from tidegate.current_operation import current_operation
 from tidegate.details import EvaluationDetails
 from tidegate.errors import UnknownFlag, WrongType
 from tidegate.evaluation.flag_compiler import has_type
 from tidegate.evaluation.results import Evaluation
 from tidegate.model import FlagType
-from tidegate.operation import current
 
 __all__ = ["NO_FLAGS", "Asked", "UnknownFlag", "WrongType", "client", "flags", "override"]
 
@@ -222,7 +222,7 @@ def _value_set(key: str, blocks: list[_Block]) -> Any:
 
 def _record(key: str, value: object, context: Context | None, blocks: list[_Block]) -> None:
     if context is None:
-        operation = current.get()
+        operation = current_operation()
         context = NOBODY if operation is None else operation.resolve_context()
     for block in blocks:
         block.asked.note(key, value, context.targeting_key)

@@ -14,8 +14,9 @@ from typing import Any, cast
 import pytest
 from tidegate import Client, Context, Operation
 from tidegate.bucketing import user_hash
+from tidegate.current_operation import current
 from tidegate.histogram import bucket_of
-from tidegate.operation import MOST_VALUES, current
+from tidegate.operation import MOST_USERS, MOST_VALUES
 
 from tests.sdk.documents import a_flag, a_release, a_snapshot, prerequisites
 from tests.sdk.integrations.counted import SNAPSHOT, counted, counts
@@ -261,26 +262,76 @@ def test_a_prerequisites_release_counts_too() -> None:
     assert all(group["treatment"]["outcomes"] == 1 for group in counts)
 
 
-def test_the_first_arm_of_a_release_counts() -> None:
-    """An evaluation for another context may return the other arm."""
-    flag = a_flag("a", release=a_release((50, [])))
-    client = Client.offline(a_snapshot(flag))
-    arms = {client.boolean("a", False, Context(f"u{n}")): Context(f"u{n}") for n in range(30)}
-    before = report_document(client._reporter)["counts"][0]
-    with client.operation(arms[True]):
-        client.boolean("a", False)
-        client.boolean("a", False, arms[False])
-    (after,) = report_document(client._reporter)["counts"]
-    assert after["treatment"]["outcomes"] == 1
-    assert after["control"] == before["control"]
+def test_a_users_first_arm_of_a_release_counts() -> None:
+    """An evaluation with other attributes may return the other arm."""
+    segments = {"pro": {"when": {"attribute": "plan", "operator": "in", "value": ["pro"]}}}
+    flag = a_flag("a", release=a_release((100, ["pro"]), (50, [])))
+    client = Client.offline(a_snapshot(flag, **segments))
+    with client.operation(Context("ann", plan="pro")):
+        assert client.boolean("a", False) is True
+        client.boolean("a", False, Context("ann", plan="free"))
+    totals = report_document(client._reporter)["counts"]
+    assert sum(each["treatment"]["outcomes"] for each in totals) == 1
+    assert sum(each["control"]["outcomes"] for each in totals) == 0
+
+
+# Several users
+
+
+def failing(client: Client) -> set[str]:
+    return {user for part in report_document(client._reporter)["failing"] for user in part["users"]}
+
+
+def test_an_operation_that_evaluates_for_several_users_counts_each_of_them(
+    client: Client,
+) -> None:
+    with client.operation(ANN) as operation:
+        for _ in range(2):
+            for user in (ANN, BOB, Context("ann"), Context("bob"), Context("carla")):
+                evaluate(client, user)
+                client.boolean_details("checkout", False, user)
+        operation.fail()
+    assert counted(client) == counts(3, 3, 3, failing=3)
+    assert failing(client) == {user_hash(name) for name in ("ann", "bob", "carla")}
+
+
+def test_each_user_counts_in_the_own_arm() -> None:
+    client = Client.offline(a_snapshot(a_flag("a", release=a_release((50, [])))))
+    users = [Context(f"u{number}") for number in range(40)]
+    arms = [client.boolean("a", False, user) for user in users]
+    client = Client.offline(a_snapshot(a_flag("a", release=a_release((50, [])))))
+    with client.operation():
+        for user in users:
+            client.boolean("a", False, user)
+    (group,) = report_document(client._reporter)["counts"]
+    assert group["treatment"]["outcomes"] == arms.count(True)
+    assert group["control"]["outcomes"] == arms.count(False)
+
+
+def test_a_user_who_turns_out_to_be_the_operations_own_counts_once(client: Client) -> None:
+    """The context of a request is resolved at the first evaluation without one."""
+    with client.operation_of(lambda: ANN) as operation:
+        evaluate(client, Context("ann"))
+        evaluate(client, BOB)
+        evaluate(client)
+        operation.fail()
+    assert counted(client) == counts(2, 2, 2, failing=2)
+
+
+def test_very_many_users_do_not_fill_the_memory(client: Client) -> None:
+    with client.operation(ANN):
+        for number in range(MOST_USERS + 7):
+            evaluate(client, Context(f"u{number}"))
+        evaluate(client)
+    assert counted(client) == counts(MOST_USERS + 1, MOST_USERS + 1, 0)
+    assert client.status().dropped == 7
 
 
 def test_the_failing_user_is_the_one_of_the_evaluations_context(client: Client) -> None:
     with client.operation(ANN) as operation:
         evaluate(client, BOB)
         operation.fail()
-    (part,) = report_document(client._reporter)["failing"]
-    assert part["users"] == [user_hash("bob")]
+    assert failing(client) == {user_hash("bob")}
 
 
 def test_an_operation_of_another_client_gets_no_exposures(client: Client) -> None:
@@ -417,9 +468,12 @@ def test_an_evaluation_after_the_end_counts_as_an_exposure_without_an_outcome(
     operation = client.operation(ANN)
     with operation:
         later = contextvars.copy_context()
-    assert later.run(evaluate, client) is True
+    for _ in range(3):
+        assert later.run(evaluate, client) is True
     assert operation.context is ANN
     assert counted(client) == counts(1, 0, 0)
+    later.run(evaluate, client, BOB)
+    assert counted(client) == counts(2, 0, 0)
 
 
 def test_each_thread_has_its_own_operation(client: Client) -> None:

@@ -174,14 +174,6 @@ def test_no_user_is_named_without_an_error() -> None:
     assert report_document(reporter)["failing"] == []
 
 
-def test_the_user_of_the_evaluations_context_is_named() -> None:
-    reporter = Reporter()
-    both = {"rel_1": exposure("rel_1"), "rel_2": exposure("rel_2")}
-    reporter.add(both, "error", 1, "ann", {"rel_2": "bob"})
-    named = {part["release"]: part["users"] for part in report_document(reporter)["failing"]}
-    assert named == {"rel_1": [user_hash("ann")], "rel_2": [user_hash("bob")]}
-
-
 # Values
 
 

@@ -16,13 +16,18 @@ Send: TypeAlias = Callable[[Message], Awaitable[None]]
 Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
+LAST_MESSAGES = frozenset(
+    {"http.response.body", "http.response.pathsend", "http.response.zerocopysend"}
+)
+
+
 class TidegateMiddleware:
     """Wraps an ASGI application.
 
-    A response with a 5xx status is an error, and so is an exception that leaves the application;
-    everything else is ok. If the request is cancelled, or the visitor disconnects before the
-    response is complete, it has no outcome. Web sockets pass through without an operation: open
-    one for each message with ``client.operation``.
+    A response with a 5xx status is an error, and so are an exception that leaves the application
+    and a response that it does not complete; everything else is ok. If the request is cancelled,
+    or the visitor disconnects before the response is complete, it has no outcome. Web sockets
+    pass through without an operation: open one for each message with ``client.operation``.
 
     When the server ends the application's lifespan, the middleware sends what has not been
     reported: some servers (uvicorn) end the process without Python's exit handlers. This also
@@ -70,7 +75,7 @@ class TidegateMiddleware:
             if message["type"] == "http.response.start":
                 if message["status"] >= 500:
                     operation.fail()
-            elif message["type"] == "http.response.body" and not message.get("more_body", False):
+            elif message["type"] in LAST_MESSAGES and not message.get("more_body", False):
                 complete = True
             try:
                 await send(message)
@@ -81,12 +86,14 @@ class TidegateMiddleware:
         with operation:
             try:
                 await self._app(scope, watched_receive, watched_send)
-            except Exception:
-                if disconnected:
-                    operation.cancel()
+            except Exception as error:
+                if disconnected and _is_disconnect(error):
+                    operation.interrupt()
                 raise
             if disconnected and not complete:
-                operation.cancel()
+                operation.interrupt()
+            elif not complete:
+                operation.fail()  # the server makes a 500 of it, or cuts the connection
 
     async def _run_lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         received = False
@@ -112,3 +119,10 @@ class TidegateMiddleware:
             await send({"type": "lifespan.startup.complete"})
             await receive()
             await watched_send({"type": "lifespan.shutdown.complete"})
+
+
+def _is_disconnect(error: BaseException) -> bool:
+    """Return whether an error is how servers and frameworks say that the visitor has left."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(_is_disconnect, error.exceptions))
+    return isinstance(error, OSError) or type(error).__name__ == "ClientDisconnect"

@@ -87,16 +87,18 @@ def _end_with_response(operation: Operation, response: HttpResponseBase) -> Http
     content: Any = response.streaming_content
     pieces = _async_pieces if response.is_async else _pieces
     response.streaming_content = pieces(content, operation)
-    # Django calls these when it closes the response; after an end, ``cancel`` does nothing.
+    # Django calls these when it closes the response; a second end does nothing.
     closers: list[Callable[[], None]] = response._resource_closers
-    closers.append(operation.cancel)
+    closers.append(operation.interrupt)
     return response
 
 
 def _pieces(content: Iterable[bytes], operation: Operation) -> Iterator[bytes]:
     try:
         yield from content
-    except Exception as error:
+    except GeneratorExit:
+        raise  # Django reads no more of it, and closes the response
+    except BaseException as error:
         operation.end_with(error)
         raise
     operation.end()
@@ -108,7 +110,9 @@ async def _async_pieces(
     try:
         async for piece in content:
             yield piece
-    except Exception as error:
+    except GeneratorExit:
+        raise  # Django reads no more of it, and closes the response
+    except BaseException as error:
         operation.end_with(error)
         raise
     operation.end()

@@ -30,8 +30,8 @@ from openfeature.track import TrackingEventDetails
 
 from tidegate.client import Client
 from tidegate.context import NOBODY, Context
+from tidegate.current_operation import current_operation
 from tidegate.details import ClientEvent, EvaluationDetails
-from tidegate.operation import current
 
 if TYPE_CHECKING:
     from tidegate.evaluation.results import Evaluation
@@ -45,7 +45,6 @@ CHECK_SECONDS = 0.1
 FAILED_EVENT = "tidegate.failed"
 """Tracking an event of this name marks the current operation as failed."""
 
-_operation = current.get
 _new = object.__new__
 
 
@@ -242,7 +241,7 @@ def _context(evaluation_context: EvaluationContext | None) -> Context:
 
     Attributes without another targeting key are added to those of the operation.
     """
-    operation = _operation()
+    operation = current_operation()
     outer = NOBODY if operation is None else operation.context or operation.resolve_context()
     if evaluation_context is None:
         return outer

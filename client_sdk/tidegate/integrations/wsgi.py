@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 class TidegateMiddleware:
     """Wraps a WSGI application.
 
-    A response with a 5xx status is an error, and so is an exception that leaves the application;
-    everything else is ok. If the visitor disconnects before the response is complete, the
-    request has no outcome.
+    A response with a 5xx status is an error, and so is an exception that leaves the application,
+    its response or the response's ``close``; everything else is ok. If the visitor disconnects
+    before the response is complete, the request has no outcome.
 
     Args:
         app: the application.
@@ -71,9 +71,10 @@ class _Response:
     def __iter__(self) -> Iterator[bytes]:
         try:
             yield from self._body
-        except Exception:
-            self._operation.fail()
-            self._complete = True
+        except GeneratorExit:
+            raise  # the server reads no more of it, and closes it
+        except BaseException as error:
+            self._operation.end_with(error)
             raise
         self._complete = True
 
@@ -83,8 +84,10 @@ class _Response:
             close = getattr(self._body, "close", None)
             if close is not None:
                 close()
-        finally:
-            if self._complete:
-                self._operation.end()
-            else:
-                self._operation.cancel()
+        except BaseException as error:
+            self._operation.end_with(error)
+            raise
+        if self._complete:
+            self._operation.end()
+        else:
+            self._operation.interrupt()

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from celery import Celery
 from tidegate import Client, Context
+from tidegate.current_operation import current
 from tidegate.integrations.celery import install
-from tidegate.operation import current
 from tidegate_server.store.embedded import EmbeddedValkey
 
 from tests.sdk.integrations.counted import SNAPSHOT, counted, counts

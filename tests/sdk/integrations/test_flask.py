@@ -11,8 +11,8 @@ import pytest
 from flask import Flask, g, request, session
 from tidegate import Client, Context
 from tidegate.bucketing import user_hash
+from tidegate.current_operation import current
 from tidegate.integrations.flask import Tidegate
-from tidegate.operation import current
 
 from tests.sdk.integrations.counted import SNAPSHOT, counted, counts
 from tests.sdk.reports import report_document

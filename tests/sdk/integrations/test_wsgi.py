@@ -14,8 +14,8 @@ from wsgiref.util import FileWrapper
 import pytest
 from tidegate import Client, Context
 from tidegate.bucketing import user_hash
+from tidegate.current_operation import current
 from tidegate.integrations.wsgi import TidegateMiddleware
-from tidegate.operation import current
 from werkzeug.test import Client as Browser
 from werkzeug.test import run_wsgi_app
 
@@ -213,7 +213,7 @@ def test_a_response_that_nobody_reads_has_no_outcome(client: Client) -> None:
     assert counted(client) == counts(1, 0, 0)
 
 
-def test_a_body_whose_close_raises_ends_its_operation(client: Client) -> None:
+def test_a_body_whose_close_raises_is_an_error(client: Client) -> None:
     class Stubborn(list[bytes]):
         def close(self) -> None:
             raise OSError("cannot be closed")
@@ -227,7 +227,7 @@ def test_a_body_whose_close_raises_ends_its_operation(client: Client) -> None:
     assert list(response) == [b"x"]
     with pytest.raises(OSError, match="cannot be closed"):
         response.close()  # type: ignore[attr-defined]
-    assert counted(client) == counts(1, 1, 0)
+    assert counted(client) == counts(1, 1, 1, failing=1)
     assert current.get() is None
 
 
