@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,11 @@ def respond(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable
     client.wait_until_ready(20)
     if environ["PATH_INFO"] == "/work":
         client.boolean("checkout", False)
+    if environ["PATH_INFO"] == "/hang":  # until the server aborts this worker
+        client.boolean("checkout", False)
+        until = time.monotonic() + 60
+        while time.monotonic() < until:
+            pass  # not a sleep, in which gevent would serve other requests
     killed = bool(client.boolean_details("banner", False).metadata.get("killed"))
     body = {"pid": os.getpid(), "instance": client.status().instance, "killed": killed}
     start_response("200 OK", [("Content-Type", "application/json"), ("Connection", "close")])

@@ -252,6 +252,22 @@ def test_nothing_is_lost_when_gunicorn_recycles_its_workers(
         check_recycled_workers(server)
 
 
+@pytest.mark.parametrize("kind", ["sync", "gevent"])
+def test_a_request_that_gunicorn_aborts_is_an_error(
+    kind: str, environment: Environment, tmp_path: Path
+) -> None:
+    command = gunicorn("--worker-class", kind, "--threads", "1", "--timeout", "2")
+    with served(environment, tmp_path / "log", command) as server:
+        server.work(1)
+        until(lambda: server.counted() == 1, "the worker works")
+        # Versions of gunicorn differ in what the visitor gets: a 500, or nothing.
+        with pytest.raises((OSError, http.client.HTTPException, AssertionError)):
+            server.get("/hang?ann")
+        until(lambda: server.counted() == 2, "the aborted request is counted")
+        readings = environment.evidence(server.release).readings
+        assert sum(each.control.errors + each.treatment.errors for each in readings) == 1
+
+
 @pytest.mark.parametrize("kind", all_of(UWSGI))
 def test_uwsgi_workers_count_exactly_until_they_end(
     kind: str, environment: Environment, tmp_path: Path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from typing import Any
 
 import tidegate
@@ -32,5 +33,9 @@ def work(task: Task, name: str, how: str) -> None:
     client.boolean("checkout", False)
     if how == "fail":
         raise RuntimeError("a bug")
+    if how == "hang":
+        time.sleep(60)
+    if how == "exit":
+        raise SystemExit(3)
     if how == "retry" and task.request.retries == 0:
         raise task.retry(countdown=0)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from celery import Celery
@@ -51,19 +52,16 @@ def test_a_client_installed_twice_counts_once() -> None:
     assert current.get() is None
 
 
-def test_every_task_is_counted_once_even_if_workers_are_recycled(
-    environment: Environment, broker: str, tmp_path: Path
-) -> None:
-    """Every worker process also gets a kill, and is its own instance."""
-    environment.flag("checkout")
-    environment.flag("banner")
-    release = environment.release("checkout")
+def a_worker(
+    environment: Environment, broker: str, tmp_path: Path, *options: str
+) -> tuple[subprocess.Popen[bytes], Path]:
+    """Start a worker with two processes; return it and its log."""
     log = tmp_path / "worker.log"
     with log.open("wb") as output:
         worker = subprocess.Popen(
             [
                 *(sys.executable, "-m", "celery", "-A", "tests.sdk.integrations.tasks", "worker"),
-                *("--pool", "prefork", "--concurrency", "2", "--max-tasks-per-child", "7"),
+                *("--pool", "prefork", "--concurrency", "2", *options),
                 *("--without-gossip", "--without-mingle", "--without-heartbeat"),
             ],
             cwd=ROOT,
@@ -76,6 +74,65 @@ def test_every_task_is_counted_once_even_if_workers_are_recycled(
             stdout=output,
             stderr=subprocess.STDOUT,
         )
+    return worker, log
+
+
+def counted_by(environment: Environment, release: str) -> tuple[int, int, int]:
+    """Return a release's exposures, outcomes and errors."""
+    arms = [
+        arm
+        for reading in environment.evidence(release).readings
+        for arm in (reading.control, reading.treatment)
+    ]
+    return (
+        sum(arm.exposures for arm in arms),
+        sum(arm.outcomes for arm in arms),
+        sum(arm.errors for arm in arms),
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "limits"),
+    [
+        ((), {"time_limit": 2}),
+        (("--time-limit", "2"), {}),
+        ((), {"soft_time_limit": 1}),
+    ],
+)
+def test_a_task_that_a_time_limit_ends_is_an_error(
+    environment: Environment,
+    broker: str,
+    tmp_path: Path,
+    options: tuple[str, ...],
+    limits: dict[str, Any],
+) -> None:
+    environment.flag("checkout")
+    release = environment.release("checkout")
+    worker, log = a_worker(environment, broker, tmp_path, *options)
+    try:
+        sender = Celery(broker=broker)
+        sender.send_task("tests.sdk.integrations.tasks.work", ("ann", "fine"))
+        until(lambda: counted_by(environment, release) == (1, 1, 0), "the worker works")
+        sender.send_task("tests.sdk.integrations.tasks.work", ("bob", "hang"), **limits)
+        until(lambda: counted_by(environment, release) == (2, 2, 1), "the task is an error")
+        sender.send_task("tests.sdk.integrations.tasks.work", ("carla", "exit"))
+        until(lambda: counted_by(environment, release) == (3, 3, 2), "an exit is an error")
+    except AssertionError:
+        print(log.read_text())
+        raise
+    finally:
+        worker.kill()
+        worker.wait()
+
+
+def test_every_task_is_counted_once_even_if_workers_are_recycled(
+    environment: Environment, broker: str, tmp_path: Path
+) -> None:
+    """Every worker process also gets a kill, and is its own instance."""
+    environment.flag("checkout")
+    environment.flag("banner")
+    release = environment.release("checkout")
+    worker, log = a_worker(environment, broker, tmp_path, "--max-tasks-per-child", "7")
     try:
         sender = Celery(broker=broker)
         for number in range(TASKS):
@@ -83,16 +140,7 @@ def test_every_task_is_counted_once_even_if_workers_are_recycled(
             sender.send_task("tests.sdk.integrations.tasks.work", (f"user-{number}", how))
 
         def totals() -> tuple[int, int, int]:
-            arms = [
-                arm
-                for reading in environment.evidence(release).readings
-                for arm in (reading.control, reading.treatment)
-            ]
-            return (
-                sum(arm.exposures for arm in arms),
-                sum(arm.outcomes for arm in arms),
-                sum(arm.errors for arm in arms),
-            )
+            return counted_by(environment, release)
 
         third = TASKS // 3
         expected = (4 * third + 1, 3 * third + 1, third)

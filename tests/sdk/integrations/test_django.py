@@ -6,7 +6,6 @@ import io
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-import django
 import pytest
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
@@ -18,6 +17,7 @@ from django.urls import path
 from tidegate import Client, Context
 from tidegate.integrations.django import TidegateMiddleware
 
+from tests.sdk.integrations import django_settings
 from tests.sdk.integrations.counted import SNAPSHOT, counted, counts
 
 client = Client.offline(SNAPSHOT)
@@ -78,16 +78,7 @@ urlpatterns = [
     path("file", download),
 ]
 
-if not settings.configured:
-    settings.configure(
-        SECRET_KEY="tests",
-        ALLOWED_HOSTS=["*"],
-        ROOT_URLCONF=__name__,
-        MIDDLEWARE=["tidegate.integrations.django.TidegateMiddleware"],
-        DATABASES={},
-        LOGGING_CONFIG=None,
-    )
-    django.setup()
+django_settings.configure()
 
 
 @pytest.fixture(autouse=True)
