@@ -16,13 +16,15 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 if TYPE_CHECKING:
     from tidegate.operation import Operation
 
-GENERATORS = 0x20 | 0x200
+GENERATORS: int = 0x20 | 0x200
 """``inspect.CO_GENERATOR`` and ``CO_ASYNC_GENERATOR``; to import ``inspect`` takes long."""
 
-RESUME = bytes([opmap.get("RESUME", 0)])
+RESUME: bytes = bytes([opmap.get("RESUME", 0)])
 AFTER_AWAIT = 3
 
-CALLERS_OF_ONE_STEP = frozenset({"contextlib", "_pytest.fixtures", "pytest_asyncio.plugin"})
+CALLERS_OF_ONE_STEP: frozenset[str] = frozenset(
+    {"contextlib", "_pytest.fixtures", "pytest_asyncio.plugin"}
+)
 """Modules that make a block or a fixture of a generator: its ``yield`` is the block's body."""
 
 
@@ -37,9 +39,9 @@ class Held:
     __slots__ = ("frame", "operation", "outer", "paused")
 
     def __init__(self, operation: Operation, frame: FrameType | None, outer: Entry) -> None:
-        self.operation = operation
-        self.outer = outer
-        self.frame = frame
+        self.operation: Operation = operation
+        self.outer: Entry = outer
+        self.frame: FrameType | None = frame
         self.paused: list[Held] = []
         while isinstance(outer, Held):
             if outer.is_paused():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-INTERRUPTIONS = frozenset({
+INTERRUPTIONS: frozenset[tuple[str, str]] = frozenset({
     ("builtins", "KeyboardInterrupt"),
     ("builtins", "GeneratorExit"),
     ("asyncio.exceptions", "CancelledError"),

@@ -51,10 +51,10 @@ class Operation:
         context: Context | None = None,
         resolve: Callable[[], Context] | None = None,
     ) -> None:
-        self.reporter = reporter
-        self.context = context
+        self.reporter: Reporter = reporter
+        self.context: Context | None = context
         self.exposures: dict[str, Exposure] = {}
-        self.ended = False
+        self.ended: bool = False
         self.outer: Entry = None
         self.other_users: dict[str | None, dict[str, Exposure]] = {}
         self._resolve = resolve

@@ -76,7 +76,7 @@ RECIPES: dict[str, tuple[Callable[[Names], None], int]] = {
     "Any WSGI application": (browse_wsgi, 1),
     "FastAPI, Starlette and any ASGI application": (browse_asgi, 1),
     "Anything else": (do_nothing, 2),
-    "OpenFeature": (forget_provider, 1),
+    "OpenFeature": (forget_provider, 2),  # one for each user
 }
 """How each recipe is used, and how many operations that makes."""
 

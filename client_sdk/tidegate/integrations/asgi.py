@@ -16,7 +16,7 @@ Send: TypeAlias = Callable[[Message], Awaitable[None]]
 Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
-LAST_MESSAGES = frozenset(
+LAST_MESSAGES: frozenset[str] = frozenset(
     {"http.response.body", "http.response.pathsend", "http.response.zerocopysend"}
 )
 
