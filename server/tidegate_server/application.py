@@ -29,6 +29,7 @@ from tidegate_server.store import Store
 from tidegate_server.web import backend, openapi, request_log
 from tidegate_server.web.blueprint import KeyConverter, key_parameter
 from tidegate_server.web.settings import ApiSettings
+from tidegate_server.web.trusted_proxies import TrustedProxies
 
 BLUEPRINTS = (
     projects,
@@ -78,6 +79,7 @@ def create_app(store: Store, settings: ApiSettings) -> Flask:
     for blueprint in BLUEPRINTS:
         api.register_blueprint(blueprint)
     operations.serve_document(app, api)
+    app.wsgi_app = TrustedProxies(app.wsgi_app, settings.trusted_proxies)  # type: ignore[method-assign]
     return app
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import subprocess
@@ -40,6 +41,21 @@ def test_control_characters_are_escaped(capsys: pytest.CaptureFixture[str]) -> N
     assert not set(out) & {"\x1b", "\x07", "\r"}
     assert out.count("\\x1b]0;owned\\x07\\x1b[31mred\\x0d") == 3
     assert "[link=x]" in out
+
+
+def test_characters_that_reorder_text_are_escaped(capsys: pytest.CaptureFixture[str]) -> None:
+    evil = "admin\u202etoor\u2066\u200f"
+    print_table(("a",), [(evil,)])
+    print_facts((("a", evil),))
+    print_text(evil)
+    out = capsys.readouterr().out
+    assert out.isascii()
+    assert out.count("admin\\u202etoor\\u2066\\u200f") == 3
+    print_json({"name": f"{evil}\x9b\U000e0041 é"})
+    out = capsys.readouterr().out
+    assert out.encode("latin-1").decode("latin-1") == out
+    assert json.loads(out) == {"name": f"{evil}\x9b\U000e0041 é"}
+    assert "\x9b" not in out
 
 
 def test_a_long_row_stays_on_one_line_without_a_terminal(

@@ -215,7 +215,11 @@ def test_opening_a_stream_counts_for_the_rate_limit(checkout: Caller, connect: C
         ({}, "http://localhost/"),
         ({"X-Forwarded-Proto": "https", "Host": "flags.example"}, "https://flags.example/"),
         (
-            {"X-Forwarded-Host": "a.example:8443, b", "X-Forwarded-Proto": "https, http"},
+            {
+                "X-Forwarded-For": "203.0.113.7, 127.0.0.1",
+                "X-Forwarded-Host": "a.example:8443, b",
+                "X-Forwarded-Proto": "https, http",
+            },
             "https://a.example:8443/",
         ),
         ({"X-Forwarded-Proto": "javascript"}, "http://localhost/"),

@@ -19,6 +19,7 @@ from tidegate_server.processes.settings import (
     check_environment,
     check_prometheus_token,
     check_prometheus_url,
+    parse_trusted_proxies,
     parse_webhook_networks,
     secret_key,
 )
@@ -183,3 +184,12 @@ def test_a_wrong_address_stops_the_start(command: str, variable: str, value: str
         }
     )
     assert f"{variable} must be" in wrong.refused(command, status=2)
+
+
+def test_trusted_proxies_are_addresses_and_networks() -> None:
+    assert parse_trusted_proxies("") == ()
+    given = parse_trusted_proxies(" 10.0.0.0/8 , ::1,127.0.0.1")
+    assert [str(each) for each in given] == ["10.0.0.0/8", "::1/128", "127.0.0.1/32"]
+    for wrong in ("proxy.internal", "10.0.0.1/8", "10.0.0.0/33", "*", "1.2.3.4 5"):
+        refused = Tidegate({"TIDEGATE_TRUSTED_PROXIES": wrong}).refused("serve", status=2)
+        assert "TIDEGATE_TRUSTED_PROXIES must be networks separated by commas" in refused

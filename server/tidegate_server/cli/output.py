@@ -1,7 +1,7 @@
 """Printing: tables and labelled values for people, JSON for programs.
 
-Only a terminal gets colour codes. Control characters in text from elsewhere are escaped, so that
-it cannot drive a terminal. rich is imported when something is rendered.
+Only a terminal gets colour codes. Invisible characters in text from elsewhere are escaped, so that
+it cannot drive a terminal or look like other text. rich is imported when something is rendered.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
+
+from tidegate_server.visible_text import INVISIBLE, escape_invisible
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -31,13 +33,23 @@ _ESCAPES = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
 
 
 def printable(value: object) -> str:
-    """Return a value as text with its control characters escaped."""
-    return str(value).translate(_ESCAPES)
+    """Return a value as text with its control and other invisible characters escaped."""
+    return escape_invisible(str(value).translate(_ESCAPES))
 
 
 def print_json(value: Any) -> None:
     """Print a JSON value."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    _print_json(value, indent=2)
+
+
+def print_json_line(value: Any) -> None:
+    """Print a JSON value on one line."""
+    _print_json(value, indent=None)
+
+
+def _print_json(value: Any, indent: int | None) -> None:
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    click.echo(INVISIBLE.sub(lambda match: json.dumps(match[0])[1:-1], text))
 
 
 def print_text(text: str) -> None:

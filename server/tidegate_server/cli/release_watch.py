@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import click
-
 from tidegate_server.cli.api_client import ApiClient, Json
 from tidegate_server.cli.exit_codes import INTERRUPTED, NOT_REACHED
-from tidegate_server.cli.output import console, print_stderr, print_text
+from tidegate_server.cli.output import console, print_json_line, print_stderr, print_text
 from tidegate_server.cli.release_view import ENDED, release_view, status_line
 from tidegate_server.errors import ServerUnreachable
 
@@ -57,7 +54,7 @@ def _read_with_retries(client: ApiClient, path: str) -> Json:
 @contextmanager
 def _display(as_json: bool) -> Iterator[Show]:
     if as_json or not sys.stdout.isatty():
-        yield _only_changes(_print_json_line if as_json else _print_line)
+        yield _only_changes(print_json_line if as_json else _print_line)
         return
     from rich.live import Live
 
@@ -81,7 +78,3 @@ def _only_changes(show: Show) -> Show:
 def _print_line(release: Json) -> None:
     print_text(f"{time.strftime('%H:%M:%S')} {status_line(release)}")
     sys.stdout.flush()
-
-
-def _print_json_line(release: Json) -> None:
-    click.echo(json.dumps(release, ensure_ascii=False))

@@ -9,6 +9,7 @@ import click
 
 from tidegate_server.cli.options import decorated_with
 from tidegate_server.processes.settings import (
+    DEFAULT_TRUSTED_PROXIES,
     LOG_FORMATS,
     LOG_LEVELS,
     ServeSettings,
@@ -16,6 +17,7 @@ from tidegate_server.processes.settings import (
     check_prometheus_token,
     check_prometheus_url,
     check_secret_key,
+    parse_trusted_proxies,
     parse_webhook_networks,
 )
 
@@ -85,6 +87,12 @@ log_options = decorated_with(
     help="Key for the digests of tokens, at least 16 characters, the same for all servers of a "
     "store. Without it the server creates one in the data folder.",
 )  # fmt: skip
+@click.option(
+    "--trusted-proxies", envvar="TIDEGATE_TRUSTED_PROXIES", show_envvar=True, show_default=True,
+    default=DEFAULT_TRUSTED_PROXIES,
+    help="Addresses and networks of proxies, separated by commas. X-Forwarded-For, -Proto and "
+    "-Host count only from them.",
+)  # fmt: skip
 @prometheus_options
 @webhook_networks_option
 @log_options
@@ -96,6 +104,7 @@ def serve(
     store_url: str | None,
     bootstrap_token: str,
     secret_key: str | None,
+    trusted_proxies: str,
     prometheus_url: str,
     prometheus_token: str,
     webhook_networks: str,
@@ -123,6 +132,7 @@ def serve(
         secret_key=secret_key,
         log_level=log_level.lower(),
         log_format=log_format.lower(),
+        trusted_proxies=parse_trusted_proxies(trusted_proxies),
         prometheus_url=check_prometheus_url(prometheus_url),
         prometheus_token=check_prometheus_token(prometheus_token),
         webhook_networks=parse_webhook_networks(webhook_networks),

@@ -14,6 +14,7 @@ from tidegate.model import Condition
 from tidegate_server.documents.json_pointers import nested
 from tidegate_server.domain.calendar import instant_text
 from tidegate_server.domain.field_problems import KEY, NAME
+from tidegate_server.visible_text import INVISIBLE, code_point
 
 UNITS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 DURATION = re.compile(r"[0-9]{1,9}(ms|s|m|h|d)")
@@ -21,20 +22,35 @@ MAX_DURATION_MS = 366 * UNITS["d"]
 
 PATH_KEY = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-
 
 class BoundedString(fields.String):
-    """A string of limited length without control characters."""
+    """A string of limited length without control characters or other invisible ones.
 
-    def __init__(self, max_length: int, *, min_length: int = 0, **kwargs: Any) -> None:
+    Args:
+        max_length, min_length: in characters.
+        refused: the characters that it must not have.
+        kwargs: options of every field.
+    """
+
+    def __init__(
+        self,
+        max_length: int,
+        *,
+        min_length: int = 0,
+        refused: re.Pattern[str] = INVISIBLE,
+        **kwargs: Any,
+    ) -> None:
+        self._refused = refused
         super().__init__(validate=validate.Length(min=min_length, max=max_length), **kwargs)
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> str:
         if not isinstance(value, str):
             raise ValidationError("This must be a string.")
-        if _CONTROL.search(value):
-            raise ValidationError("This must not contain control characters.")
+        if match := self._refused.search(value):
+            raise ValidationError(
+                f"This has the invisible character {code_point(match[0])}, which can make text "
+                "look like other text; remove it."
+            )
         return value
 
 

@@ -23,6 +23,7 @@ from tidegate_server.ofrep import evaluations, outcomes, schemas, stream_credent
 from tidegate_server.ofrep.change_events import ChangeEventSource
 from tidegate_server.ofrep.environment_cache import CachedEnvironment, CachedFlags
 from tidegate_server.ofrep.evaluation_requests import (
+    EvaluationRequest,
     body_digest,
     read_evaluation_request,
 )
@@ -73,13 +74,16 @@ def require_stream_credential(view: View) -> View:
 
     @wraps(view)
     def guarded() -> Response:
+        text = request.args.get("credential", "")
+        g.token_id = stream_credentials.token_id(text)
         credential = stream_credentials.verify_credential(
             backend().settings.secret_key,
-            request.args.get("credential", ""),
+            text,
             backend().authenticator,
             time.time(),
         )
         _admit(credential.token)
+        _count_request(None)
         return view(credential.last_seen)
 
     guarded.role = Role.CLIENT  # type: ignore[attr-defined]
@@ -89,7 +93,23 @@ def require_stream_credential(view: View) -> View:
 def _admit(token: Token) -> None:
     g.token = token
     g.environment = evaluation_environment(token)
-    ofrep_services().rate_limits.take(token)
+    ofrep_services().rate_limits.check(token, request.remote_addr)
+
+
+def _count_request(targeting_key: str | None) -> None:
+    """Count the current request for the rate limits; raise ``RateLimited`` if one is reached."""
+    ofrep_services().rate_limits.take(current_token(), request.remote_addr, targeting_key or None)
+
+
+def _read_request() -> EvaluationRequest:
+    """Read the current request's body, and count the request whether or not it can be read."""
+    try:
+        evaluation_request = read_evaluation_request(request)
+    except InvalidEvaluationRequest:
+        _count_request(None)
+        raise
+    _count_request(evaluation_request.context.targeting_key)
+    return evaluation_request
 
 
 @blueprint.openapi_operation("POST", "/ofrep/v1/evaluate/flags/<path:key>", schemas.SINGLE)
@@ -98,7 +118,7 @@ def evaluate_flag(key: str) -> Response:
     """Evaluate one flag for a context."""
     environment = _environment()
     view = _current_flags(environment).views[_audience(current_token())]
-    context = read_evaluation_request(request).context
+    context = _read_request().context
     evaluation = evaluations.evaluate_flag(view, key, context)
     if evaluation.exposed:
         _exposures(environment).count_evaluations(evaluation.exposed, context.targeting_key)
@@ -118,12 +138,15 @@ def evaluate_flags() -> Response:
     flags = _current_flags(environment)
     view = flags.views[audience]
     step = stream_credentials.expiry_step(now, backend().settings.stream_credential_seconds)
-    request_key = body_digest(request) + f"{token.id}.{step}".encode()
+    digest = _body_digest()
+    request_key = digest + f"{token.id}.{step}".encode()
     conditional = IF_NONE_MATCH in request.environ and not _config_differs(flags, audience)
     etag = evaluations.cached_etag(view, request_key)
     if etag is not None and conditional and _client_has(etag):
+        # The body was not parsed, so its digest stands for its targeting key.
+        _count_request(digest.hex())
         return _with_etag(Response(status=HTTPStatus.NOT_MODIFIED), etag)
-    context = read_evaluation_request(request).context
+    context = _read_request().context
     evaluation = evaluations.evaluate_all_flags(view, context)
     etag = evaluations.store_etag(view, request_key, evaluation)
     if conditional and _client_has(etag):
@@ -145,7 +168,7 @@ def track() -> Response:
     the same variant.
     """
     environment = _environment()
-    evaluation_request = read_evaluation_request(request)
+    evaluation_request = _read_request()
     outcome = outcomes.read_outcome(evaluation_request)
     view = environment.current().views[_audience(current_token())]
     counted = outcomes.count_outcome(view, _exposures(environment), evaluation_request, outcome)
@@ -169,6 +192,14 @@ def follow_changes(last_seen: int) -> Response:
     return backend().streams.response(
         token, lambda: ChangeEventSource(environment, _audience(token), last_seen)
     )
+
+
+def _body_digest() -> bytes:
+    try:
+        return body_digest(request)
+    except InvalidEvaluationRequest:
+        _count_request(None)
+        raise
 
 
 def _environment() -> CachedEnvironment:
@@ -218,14 +249,8 @@ def _stream_url(token: Token, version: int, now: float) -> str:
 
 
 def _server_url() -> str:
-    """Return the URL under which the client reached this server, a proxy in front included.
-
-    A client that forges these headers gets a useless URL, and affects nobody else.
-    """
-    scheme = request.headers.get("X-Forwarded-Proto", "").partition(",")[0].strip()
-    host = request.headers.get("X-Forwarded-Host", "").partition(",")[0].strip()
-    scheme = scheme if scheme in ("http", "https") else request.scheme
-    return f"{scheme}://{host or request.host}{request.root_path}"
+    """Return the URL under which the client reached this server, a trusted proxy included."""
+    return f"{request.scheme}://{request.host}{request.root_path}"
 
 
 def _with_etag(response: Response, etag: str) -> Response:

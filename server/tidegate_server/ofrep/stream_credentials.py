@@ -51,6 +51,12 @@ def issue_credential(
     return f"{signed}.{_signature(secret_key, token, signed)}"
 
 
+def token_id(credential: str) -> str | None:
+    """Return the id of the token that a credential names, valid or not; None if it names none."""
+    match = _CREDENTIAL.fullmatch(credential)
+    return None if match is None else match[1]
+
+
 def verify_credential(
     secret_key: bytes, credential: str, authenticator: Authenticator, now: float
 ) -> StreamCredential:

@@ -18,6 +18,9 @@ from tidegate_server.urls import split_url
 LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("console", "json")
 
+DEFAULT_TRUSTED_PROXIES = "127.0.0.1,::1"
+"""A proxy on the same machine. Whoever can connect from there is on the machine too."""
+
 KNOWN = frozenset(
     {
         "TIDEGATE_HOST",
@@ -27,6 +30,7 @@ KNOWN = frozenset(
         "TIDEGATE_STORE_URL",
         "TIDEGATE_BOOTSTRAP_TOKEN",
         "TIDEGATE_SECRET_KEY",
+        "TIDEGATE_TRUSTED_PROXIES",
         "TIDEGATE_LOG_LEVEL",
         "TIDEGATE_LOG_FORMAT",
         "TIDEGATE_PROMETHEUS_URL",
@@ -58,6 +62,7 @@ class ServeSettings:
     secret_key: str | None
     log_level: str
     log_format: str
+    trusted_proxies: tuple[IPNetwork, ...] = ()
     prometheus_url: str = ""
     prometheus_token: str = ""
     webhook_networks: AllowedNetworks = PUBLIC_ONLY
@@ -138,11 +143,27 @@ def parse_webhook_networks(text: str) -> AllowedNetworks:
     Raises:
         StartupRefused: something in the list is not a network.
     """
+    return AllowedNetworks(_parse_networks("TIDEGATE_WEBHOOK_NETWORKS", text))
+
+
+def parse_trusted_proxies(text: str) -> tuple[IPNetwork, ...]:
+    """Return the addresses of proxies whose forwarded headers count.
+
+    Args:
+        text: addresses and networks, separated by commas; empty for none.
+
+    Raises:
+        StartupRefused: something in the list is not a network.
+    """
+    return _parse_networks("TIDEGATE_TRUSTED_PROXIES", text)
+
+
+def _parse_networks(setting: str, text: str) -> tuple[IPNetwork, ...]:
     networks = text.split(",") if text.strip() else []
-    return AllowedNetworks(tuple(_parse_network(each.strip()) for each in networks))
+    return tuple(_parse_network(setting, each.strip()) for each in networks)
 
 
-def _parse_network(text: str) -> IPNetwork:
+def _parse_network(setting: str, text: str) -> IPNetwork:
     try:
         return ip_network(text)
     except ValueError:
@@ -152,7 +173,7 @@ def _parse_network(text: str) -> IPNetwork:
     except ValueError:
         hint = ""
     raise StartupRefused(
-        f"TIDEGATE_WEBHOOK_NETWORKS must be networks separated by commas, such as "
+        f"{setting} must be networks separated by commas, such as "
         f"10.1.0.0/16,127.0.0.1/32; {text!r} is not a network.{hint}"
     )
 

@@ -52,6 +52,8 @@ class Web(BaseApplication):  # type: ignore[misc]
             "keepalive": 75,
             "logger_class": WebLogger,
             "control_socket_disable": True,
+            # The application reads forwarded headers, from the proxies that its settings name.
+            "forwarded_allow_ips": "",
             "post_worker_init": _end_connections_with_the_worker,
             "proc_name": "tidegate",
         }
@@ -62,7 +64,7 @@ class Web(BaseApplication):  # type: ignore[misc]
     def load(self) -> Any:
         """Return the application, with this worker's own connection to the store."""
         from tidegate_server.application import create_app
-        from tidegate_server.processes.settings import parse_webhook_networks
+        from tidegate_server.processes.settings import parse_trusted_proxies, parse_webhook_networks
         from tidegate_server.store import Store
         from tidegate_server.web.settings import ApiSettings
 
@@ -70,6 +72,7 @@ class Web(BaseApplication):  # type: ignore[misc]
         settings = ApiSettings(
             secret_key=os.environ["TIDEGATE_SECRET_KEY"].encode(),
             webhook_networks=parse_webhook_networks(os.environ["TIDEGATE_WEBHOOK_NETWORKS"]),
+            trusted_proxies=parse_trusted_proxies(os.environ["TIDEGATE_TRUSTED_PROXIES"]),
         )
         return create_app(store, settings)
 

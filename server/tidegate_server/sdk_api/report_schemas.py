@@ -21,6 +21,7 @@ from tidegate_server.documents.fields import (
 from tidegate_server.documents.strict_schema import Strict
 from tidegate_server.domain.evidence import GroupCounts, GroupValues, Trips
 from tidegate_server.store.reports import FailingUsers, Report
+from tidegate_server.visible_text import CONTROL
 
 SCHEMA_VERSION = 1
 LARGEST_COUNT = 2**53
@@ -184,8 +185,8 @@ class ReportBody(Strict):
         validate=validate.Range(min=0, max=LONGEST_INTERVAL),
         metadata={"description": "seconds until the next report"},
     )
-    sdk = BoundedString(200, required=True)
-    host = BoundedString(300, required=True)
+    sdk = BoundedString(200, refused=CONTROL, required=True)
+    host = BoundedString(300, refused=CONTROL, required=True)
     pid = _count()
     counts = BoundedTuple(fields.Nested(GroupTotalsSchema), required=True, max_items=MOST_GROUPS)
     failing = BoundedTuple(fields.Nested(FailingUsersSchema), required=True, max_items=MOST_ARMS)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from flask import request
+from flask import g, request
 
 from tidegate_server.domain.change import Address, Kind
 from tidegate_server.domain.tokens import EVALUATING, Role, Token
@@ -59,11 +59,20 @@ class Authenticator:
         if authorization is None and key_header is not None:
             key = request.headers.get(key_header, "").strip()
             if key:
-                return self.authenticate(key)
+                return self._authenticate_for_log(key)
         scheme, _, text = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not text.strip():
             raise Unauthenticated(NO_TOKEN)
-        return self.authenticate(text.strip())
+        return self._authenticate_for_log(text.strip())
+
+    def _authenticate_for_log(self, text: str) -> Token:
+        """Authenticate the current request, and keep the id that the token names for the log.
+
+        The id is no secret; a token that is refused has one too.
+        """
+        parsed = token_secrets.parse_token(text)
+        g.token_id = parsed.id if parsed is not None else None
+        return self.authenticate(text)
 
     def authenticate(self, text: str) -> Token:
         """Return the stored token for a token's full text.
@@ -71,13 +80,13 @@ class Authenticator:
         Raises:
             Unauthenticated: the token is unknown.
         """
+        parsed = token_secrets.parse_token(text)
         verified = self._verified.get(text)
         if verified is not None:
             stored = self._look_up(verified.id)
             if stored is not None and stored.digest == verified.digest:
                 return stored
             self._verified.pop(text, None)
-        parsed = token_secrets.parse_token(text)
         token = self._look_up(parsed.id) if parsed is not None else None
         if parsed is None or token is None:
             raise Unauthenticated(UNKNOWN_TOKEN)

@@ -10,6 +10,8 @@ import time
 import structlog
 from flask import Flask, Response, g, request
 
+from tidegate_server.visible_text import escape_invisible
+
 HEADER = "X-Request-ID"
 _ACCEPTED = re.compile(r"[A-Za-z0-9._-]{1,64}")
 QUIET_PATHS = ("/health/", "/metrics", "/sdk/v1/reports", "/ofrep/")
@@ -25,26 +27,28 @@ def begin() -> None:
     request_id = request.headers.get(HEADER)
     accepted = request_id is not None and _ACCEPTED.fullmatch(request_id) is not None
     g.request_id = request_id if accepted else secrets.token_hex(8)
+    structlog.contextvars.clear_contextvars()
+    structlog.contextvars.bind_contextvars(request_id=g.request_id)
     g.began = time.perf_counter()
 
 
 def end(response: Response) -> Response:
-    """Log the request and its status, but no body, query or token."""
+    """Log the request, its status and who sent it, but no body, query or secret."""
     response.headers[HEADER] = g.get("request_id", "")
     quiet = response.status_code < 400 and request.path.startswith(QUIET_PATHS)
     if quiet and not _stdlib_log.isEnabledFor(logging.DEBUG):
         return response
     milliseconds = (time.perf_counter() - g.get("began", time.perf_counter())) * 1000
-    token = g.get("token")
     write = log.debug if quiet else log.info
     write(
         "request",
         method=request.method,
-        path=request.path,
+        path=escape_invisible(request.path),
         status=response.status_code,
         milliseconds=round(milliseconds, 1),
         request_id=g.get("request_id", ""),
-        token_id=token.id if token is not None else None,
+        address=request.remote_addr,
+        token_id=g.get("token_id"),
     )
     return response
 

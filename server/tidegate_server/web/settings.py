@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tidegate_server.domain.network_addresses import PUBLIC_ONLY, AllowedNetworks
+from tidegate_server.domain.network_addresses import PUBLIC_ONLY, AllowedNetworks, IPNetwork
+from tidegate_server.web.trusted_proxies import LOOPBACK
 
 MEGABYTE = 1024 * 1024
 
@@ -25,6 +26,7 @@ class ApiSettings:
         body_limit: the largest request body, in bytes.
         report_limit: the largest report of an SDK instance, in bytes.
         webhook_networks: where webhooks may be.
+        trusted_proxies: the addresses of proxies whose forwarded headers count.
     """
 
     secret_key: bytes
@@ -36,3 +38,4 @@ class ApiSettings:
     body_limit: int = MEGABYTE
     report_limit: int = 4 * MEGABYTE
     webhook_networks: AllowedNetworks = PUBLIC_ONLY
+    trusted_proxies: tuple[IPNetwork, ...] = LOOPBACK
