@@ -125,6 +125,18 @@ class EvidenceGeneration:
 
 
 @dataclass(frozen=True, slots=True)
+class EndedRelease:
+    """Delete the evidence of a release that ends at this step.
+
+    Its totals remain in its progress, and what each decision rested on in its ledger.
+    """
+
+    environment: str
+    release: str
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
 class Fence:
     """The writer must still hold the policy job's lease with this number."""
 
@@ -148,6 +160,7 @@ class Change:
     generations: tuple[EvidenceGeneration, ...] = ()
     outgoing: tuple[WebhookMessage, ...] = ()
     forgotten: tuple[str, ...] = ()
+    ended: tuple[EndedRelease, ...] = ()
     fence: Fence | None = None
 
 

@@ -6,7 +6,16 @@ from dataclasses import replace
 
 from tidegate.model import Serve
 
-from tidegate_server.domain.change import Audit, Change, Delete, Guard, Put, Refresh, Stored
+from tidegate_server.domain.change import (
+    Audit,
+    Change,
+    Delete,
+    EndedRelease,
+    Guard,
+    Put,
+    Refresh,
+    Stored,
+)
 from tidegate_server.domain.flags import Targeting
 from tidegate_server.domain.project_documents import (
     ProjectDocuments,
@@ -36,7 +45,7 @@ def release_change(
     """Return the change that takes a release from ``before`` to ``after``.
 
     When a release ends, its rule (or the default rule) serves the treatment if the release
-    completed, the control if it was rolled back. The change queues the messages to the
+    completed, the control if it was rolled back, and its evidence is deleted. The change queues the messages to the
     webhooks of the policy. A release that did not change is only guarded, without an audit
     entry; the policy job adds what it has to write.
 
@@ -90,6 +99,7 @@ def release_change(
             details=_details(was, after),
         ),
         outgoing=webhook_messages(environment, was, after, actor=actor, reason=reason),
+        ended=(EndedRelease(environment, was.id, after.step),) if ended else (),
     )
 
 

@@ -17,6 +17,7 @@ from tidegate_server.domain.evidence import Evidence, Source
 from tidegate_server.domain.release import Release
 from tidegate_server.policy_job.instance_cache import InstanceCache, presence
 from tidegate_server.store import Store
+from tidegate_server.store.report_acceptance import RECENT_STEPS
 
 
 def read_window(
@@ -33,7 +34,8 @@ def read_window(
 ) -> tuple[Window, Evidence]:
     """Return what a release's totals gained since its last evaluation, and the totals.
 
-    This deletes the values of earlier steps: no decision uses them any more.
+    This deletes the values of earlier steps, and counts of steps that are long over once they
+    are part of the progress: no decision uses them any more.
 
     Args:
         store: where the totals are.
@@ -47,6 +49,7 @@ def read_window(
     """
     if evidence is None:
         evidence = store.evidence.totals(project, environment, release.id)
+    evidence = _without_finished_groups(store, project, environment, release, progress, evidence)
     if release.policy.distributions:
         # Steps only grow, so an earlier step is over for every process that may lead by now.
         over = range(progress.step, release.step)
@@ -101,3 +104,32 @@ def _close_window(release: Release, progress: Progress, evidence: Evidence, now_
         strata=shares.keys(),
     )
     return replace(window, distributions=added)
+
+
+def _without_finished_groups(
+    store: Store,
+    project: str,
+    environment: str,
+    release: Release,
+    progress: Progress,
+    evidence: Evidence,
+    source: Source = Source.SERVER,
+) -> Evidence:
+    """Return the totals without groups that no report can add to and that are in the progress."""
+    counted = set(progress.readings)
+    finished = {
+        reading
+        for reading in evidence.readings
+        if reading.step < release.step - RECENT_STEPS and reading in counted
+    }
+    if finished:
+        store.evidence.forget_groups(project, environment, release.id, finished, source)
+        left = tuple(reading for reading in evidence.readings if reading not in finished)
+        evidence = replace(evidence, readings=left)
+    if evidence.client is not None and progress.client is not None:
+        client = _without_finished_groups(
+            *(store, project, environment, release, progress.client, evidence.client),
+            Source.CLIENT,
+        )
+        evidence = replace(evidence, client=client)
+    return evidence

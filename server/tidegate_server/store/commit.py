@@ -13,6 +13,7 @@ from tidegate_server.domain.change import (
     Address,
     Change,
     Delete,
+    EndedRelease,
     EvidenceGeneration,
     Guard,
     LedgerEntry,
@@ -22,6 +23,7 @@ from tidegate_server.domain.change import (
 )
 from tidegate_server.errors import LeaseLost, StaleRevision
 from tidegate_server.store import documents, keys
+from tidegate_server.store.report_acceptance import RECENT_STEPS
 
 CHANGES_KEPT = 1_000
 """How many changes an environment's stream keeps; a client that missed more needs a snapshot."""
@@ -118,7 +120,8 @@ class CommitRequest:
                 self._key(name)
                 for webhook in change.forgotten
                 for name in keys.webhook_keys(scope, webhook)
-            ],
+            ]
+            + [self._key(name) for each in change.ended for name in self._evidence_keys(each)],
         }
         if change.fence is not None:
             lease = self._key(keys.lease(scope))
@@ -172,6 +175,11 @@ class CommitRequest:
             secrets.token_hex(ID_BYTES),
             rest,
         )
+
+    def _evidence_keys(self, ended: EndedRelease) -> tuple[str, ...]:
+        # The values of still earlier steps are deleted by the policy job, or they expire.
+        steps = range(max(1, ended.step - RECENT_STEPS), ended.step + 1)
+        return keys.release_evidence(self._change.scope, ended.environment, ended.release, steps)
 
     def _generation(self, new: EvidenceGeneration) -> tuple[int, int, int, int]:
         release = (self._change.scope, new.environment, new.release, new.source)

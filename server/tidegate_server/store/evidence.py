@@ -13,6 +13,7 @@ from tidegate.counts import Counts
 
 from tidegate_server.domain.change import Kind, Stored
 from tidegate_server.domain.evidence import Evidence, GroupCounts, GroupValues, Source, Trips
+from tidegate_server.domain.release import Release
 from tidegate_server.errors import (
     FieldProblem,
     InstanceForgotten,
@@ -23,7 +24,11 @@ from tidegate_server.errors import (
 )
 from tidegate_server.store import documents, keys
 from tidegate_server.store.connection import Connection
-from tidegate_server.store.report_acceptance import AcceptedReport, accept_report
+from tidegate_server.store.report_acceptance import (
+    AcceptedReport,
+    accept_report,
+    groups_that_count,
+)
 from tidegate_server.store.reports import FailingUsers, ReleaseId, Report, Reported
 
 INSTANCE_SECONDS = 24 * 60 * 60
@@ -71,6 +76,10 @@ class Limits:
 
 LIMITS = Limits()
 
+MOST_FIELDS = 20_000
+"""More fields than this in a release's evidence come from groups that it never had."""
+
+_COUNTS = ("exposures", "outcomes", "errors", "failing", "microseconds", "overflow")
 _MEASURES = ("exposures", "outcomes", "errors", "microseconds")
 _TRIPS = (b"trips", b"trip_milliseconds")
 
@@ -131,6 +140,46 @@ class EvidenceStore:
             replace(_decode_evidence(server), client=_decode_evidence(client) if client else None)
             for server, client in zip(fields[::2], fields[1::2], strict=True)
         ]
+
+    def forget_groups(
+        self,
+        project: str,
+        environment: str,
+        release: str,
+        groups: Iterable[GroupCounts],
+        source: Source = Source.SERVER,
+    ) -> None:
+        """Delete the counts of groups whose steps no report can add to any more."""
+        fields = [
+            f"{group.step}|{group.stratum}|{arm}|{measure}"
+            for group in groups
+            for arm in ("control", "treatment")
+            for measure in _COUNTS
+        ]
+        if fields:
+            key = keys.evidence(project, environment, release, source)
+            self._connection.write("HDEL", key, *fields)
+
+    def shrink(self, project: str, environment: str, release: str, document: Release) -> int:
+        """Delete the counts that no release can have, if there are very many of them.
+
+        Releases that ran before reports were limited can have some.
+
+        Returns:
+            How many fields were deleted.
+        """
+        key = keys.evidence(project, environment, release)
+        size = int(self._connection.read("HLEN", key))
+        if size <= MOST_FIELDS:
+            return 0
+        kept = [
+            f"{step}|{stratum}|{arm}|{measure}"
+            for step, stratum in sorted(groups_that_count(document))
+            for arm in ("control", "treatment")
+            for measure in _COUNTS
+        ]
+        kept += ["generation", *(name.decode() for name in _TRIPS)]
+        return size - int(self._connection.run_script("shrink", [key], kept))
 
     def values(
         self,

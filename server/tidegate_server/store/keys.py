@@ -7,6 +7,8 @@ the project.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from tidegate_server.domain.change import Address, Kind
 from tidegate_server.domain.evidence import Source
 
@@ -114,6 +116,23 @@ def failing_filter(
 ) -> str:
     """A Bloom filter of the failing users that the set has no room for, a bitmap."""
     return _key(project, _of_source("failing-filter", source), environment, release)
+
+
+def release_evidence(
+    project: str, environment: str, release: str, steps: Iterable[int]
+) -> tuple[str, ...]:
+    """Return the keys of a release's evidence of every source, with the values of these steps."""
+    place = (project, environment, release)
+    return tuple(
+        name
+        for source in Source
+        for name in (
+            evidence(*place, source),
+            failing(*place, source),
+            failing_filter(*place, source),
+            *(values(*place, step, source) for step in steps),
+        )
+    )
 
 
 def ledger(project: str, environment: str, release: str) -> str:

@@ -6,11 +6,17 @@ from collections.abc import Iterator
 
 from tidegate_server.admin.document_reader import read_document
 from tidegate_server.admin.ledgers.stored_ledger import read_entry, read_ledger
+from tidegate_server.decisions.progress import Progress
 from tidegate_server.domain.change import Address, Kind
+from tidegate_server.domain.evidence import NO_TRIPS, Trips
 from tidegate_server.domain.flags import Targeting
-from tidegate_server.domain.project_documents import flag_address, targeting_address
+from tidegate_server.domain.project_documents import (
+    flag_address,
+    progress_address,
+    targeting_address,
+)
 from tidegate_server.domain.references import variants_of
-from tidegate_server.domain.release import Release
+from tidegate_server.domain.release import LIVE_STATES, Release
 from tidegate_server.ledger.explain import AuditedAction, Explanation, FlagUse, explain
 from tidegate_server.store import Store
 from tidegate_server.store.logs import AuditEntry
@@ -39,8 +45,17 @@ def explain_release(store: Store, project: str, environment: str, id: str) -> Ex
         list(_audited_actions(store, project, environment, release, now_ms)),
         _flag_use(store, project, release.flag),
         now_ms,
-        store.evidence.totals(project, environment, id).trips,
+        _trips(store, project, environment, release),
     )
+
+
+def _trips(store: Store, project: str, environment: str, release: Release) -> Trips:
+    """Return the trips of a release; its evidence is deleted when it ends."""
+    if release.state in LIVE_STATES:
+        return store.evidence.totals(project, environment, release.id).trips
+    stored = store.get(project, progress_address(environment, release.id))
+    progress: Progress | None = None if stored is None else stored.document
+    return NO_TRIPS if progress is None else progress.trips
 
 
 def _audited_actions(
