@@ -16,6 +16,7 @@ from tidegate_server.policy_job import PolicyJob
 from tidegate_server.store import Store
 from tidegate_server.store.commit import Committed
 from tidegate_server.store.embedded import EmbeddedValkey
+from tidegate_server.store.report_acceptance import RECENT_STEPS
 
 from tests.decisions.ramp import policy
 from tests.policy_job.deployment import ENVIRONMENT, HEALTHY, QUICK, Clock, Deployment
@@ -206,6 +207,52 @@ def test_a_changed_treatment_starts_a_new_generation_of_failing_users(run: JobRu
     run.window()
 
     assert run.deployment.store.evidence.totals("shop", ENVIRONMENT, "rel_checkout").generation == 2
+
+
+class TestMemory:
+    EVIDENCE = ("evidence", "failing", "failing-filter", "values")
+
+    def kept(self, raw: redis.Redis) -> list[str]:
+        return [kind for kind in self.EVIDENCE if raw.keys(f"*:{kind}:*")]
+
+    def test_is_freed_when_a_release_completes(self, run: JobRun, raw: redis.Redis) -> None:
+        run.window()
+        assert self.kept(raw) == ["evidence", "failing"]
+        run.until(State.COMPLETED)
+        assert self.kept(raw) == []
+        progress = run.deployment.progress()
+        assert progress is not None
+        assert progress.treatment.outcomes > 100
+        # What is reported later is not kept, and the instance forgets it.
+        run.deployment.sdk.report(run.deployment.release(), *HEALTHY[3])
+        assert self.kept(raw) == []
+        (instance,) = raw.keys("*:instance:*")
+        assert not [field for field in raw.hgetall(instance) if b"rel_checkout" in field]
+
+    def test_is_freed_when_a_person_rolls_back(self, run: JobRun, raw: redis.Redis) -> None:
+        run.window(((900, 2), (100, 1)))
+        after = machine.roll_back(run.deployment.release(), 1, "no", by=Initiator.PERSON)
+        run.deployment.move(after, "release.rollback")
+        assert self.kept(raw) == []
+
+    def test_of_steps_that_are_long_over_is_freed_once_their_counts_are_in_the_progress(
+        self, run: JobRun, raw: redis.Redis
+    ) -> None:
+        totals = []
+        for _ in range(RECENT_STEPS + 2):
+            run.window()
+            changed = machine.restart_evidence(run.deployment.release(), run.clock(), "new value")
+            run.deployment.move(changed, "flag.edit")
+        for _ in range(2):
+            run.window()
+            progress = run.deployment.progress()
+            assert progress is not None
+            totals.append(progress.control.outcomes)
+        assert totals == [900 * (RECENT_STEPS + 3), 900 * (RECENT_STEPS + 4)]
+        fields = raw.hkeys(f"tg:{{shop}}:evidence:{ENVIRONMENT}:rel_checkout")
+        steps = {int(field.split(b"|")[0]) for field in fields if b"|" in field}  # type: ignore[arg-type]
+        present = run.deployment.release().step
+        assert steps == set(range(present - RECENT_STEPS, present + 1))
 
 
 class TestRaces:

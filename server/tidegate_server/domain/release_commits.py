@@ -45,9 +45,9 @@ def release_change(
     """Return the change that takes a release from ``before`` to ``after``.
 
     When a release ends, its rule (or the default rule) serves the treatment if the release
-    completed, the control if it was rolled back, and its evidence is deleted. The change queues the messages to the
-    webhooks of the policy. A release that did not change is only guarded, without an audit
-    entry; the policy job adds what it has to write.
+    completed, the control if it was rolled back, and its evidence is deleted. The change queues
+    the messages to the webhooks of the policy. A release that did not change is only guarded,
+    without an audit entry; the policy job adds what it has to write.
 
     Args:
         documents: holds the flag's definition and its targeting in the environment.

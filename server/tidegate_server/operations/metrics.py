@@ -39,6 +39,7 @@ class EnvironmentState:
     live_instances: int
     outdated_instances: int
     ignored_entries: int
+    overruns: tuple[tuple[str, float], ...]
     kills: tuple[str, ...]
     releases: tuple[Release, ...]
 
@@ -111,6 +112,11 @@ class Metrics:
             live_instances=len(live),
             outdated_instances=sum(1 for each in live if each.version < version),
             ignored_entries=store.evidence.ignored_entries(project, environment),
+            overruns=tuple(
+                (id, seconds)
+                for id, seconds in store.evidence.overruns(project, environment).items()
+                if id in ids
+            ),
             kills=tuple(each.flag for each in targetings if each.kill is not None),
             releases=tuple(stored.document for stored in releases if stored is not None),
         )
@@ -156,6 +162,16 @@ class _StateCollector(Collector):
         for each in self._environments:
             ignored.add_metric((each.project, each.environment), float(each.ignored_entries))
         yield ignored
+        yield self._gauge(
+            "tidegate_release_evaluation_overrun_seconds",
+            "Seconds of a release's last evaluation, where it took too long",
+            [
+                ((release,), seconds, each)
+                for each in self._environments
+                for release, seconds in each.overruns
+            ],
+            "release",
+        )
         yield self._gauge(
             "tidegate_kill_in_force",
             "1 for every flag that is killed",

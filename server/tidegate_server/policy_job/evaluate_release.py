@@ -6,8 +6,11 @@ also depends on the fence, so a process that no longer leads writes nothing.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+
+import structlog
 
 from tidegate_server.decisions.apply_decision import apply_decision
 from tidegate_server.decisions.decide import decide
@@ -41,13 +44,19 @@ from tidegate_server.domain.release_events import webhook_messages
 from tidegate_server.domain.release_gates import Event
 from tidegate_server.errors import NotFound, StoreUnavailable
 from tidegate_server.ledger.entry import ledger_entry
+from tidegate_server.outbound.pending_requests import ReleaseKey
 from tidegate_server.policy_job.evidence_sources import EvidenceSources
 from tidegate_server.policy_job.instance_cache import InstanceCache
 from tidegate_server.policy_job.read_window import read_window
 from tidegate_server.store import Store
 from tidegate_server.webhooks.confirmations import ConfirmationRequests, Proposal
 
+log = structlog.get_logger("tidegate.policy_job")
+
 ACTOR = "policy"
+
+TIME_BOX_S = 2.0
+"""How long one evaluation may take; a release that needs longer is evaluated after the others."""
 
 ANSWER_RETRY_MS = 500
 """When a release that waits for answers is due again."""
@@ -60,10 +69,12 @@ class Evaluation:
     Attributes:
         next_due_ms: when the release is due again; None: it has ended.
         decision: what was decided; None: the release was not due, or it waits for answers.
+        overrun_s: how long it took, if that is longer than ``TIME_BOX_S``; otherwise 0.
     """
 
     next_due_ms: int | None
     decision: Decision | None = None
+    overrun_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +128,8 @@ class ReleaseEvaluator:
         self._sources = sources
         self._confirmations = confirmations
         self._instances = InstanceCache(store)
+        self._warned: set[ReleaseKey] = set()
+        self._checked: set[ReleaseKey] = set()
 
     def evaluate(
         self,
@@ -130,7 +143,7 @@ class ReleaseEvaluator:
 
         All are read in one round trip and committed in another, so many cost little more
         than one. While a release waits for answers nothing of it is committed, and it stays
-        due.
+        due. After one that takes longer than ``TIME_BOX_S`` the rest is left for the next call.
 
         Args:
             project, environment, release_ids: the releases.
@@ -138,8 +151,8 @@ class ReleaseEvaluator:
             now_ms: store clock.
 
         Returns:
-            The result for each release, or why nothing was written: ``StaleRevision``,
-            ``LeaseLost``, or whatever prevents the evaluation.
+            The result for each release that was evaluated, or why nothing was written:
+            ``StaleRevision``, ``LeaseLost``, or whatever prevents the evaluation.
 
         Raises:
             StoreUnavailable: it is unknown whether anything was written. The next evaluation
@@ -154,6 +167,7 @@ class ReleaseEvaluator:
             )
         ]
         documents = self._store.get_many(project, addresses)
+        self._shrink(project, environment, documents[::2])
         evidence = self._store.evidence.totals_many(project, environment, release_ids)
         outcomes: dict[str, Evaluation | Exception] = {}
         drafts: dict[str, _Draft] = {}
@@ -163,22 +177,52 @@ class ReleaseEvaluator:
                 outcomes[release_id] = Evaluation(None)
                 continue
             subject = _Subject(project, environment, stored, progress, evidence[number], now_ms)
+            began = time.monotonic()
             try:
-                draft = self._draft(subject, fence)
+                draft = self._draft(subject, fence, began)
             except StoreUnavailable:
                 raise
             except Exception as error:
                 outcomes[release_id] = error
                 continue
             if isinstance(draft, Evaluation):
-                outcomes[release_id] = draft
+                outcomes[release_id] = evaluation = replace(draft, overrun_s=_overrun_s(began))
             else:
-                drafts[release_id] = draft
+                drafts[release_id], evaluation = draft, draft.evaluation
+            if evaluation.overrun_s:
+                break
         for release_id, refused in self._commit(drafts).items():
             outcomes[release_id] = refused or drafts[release_id].evaluation
             if refused is None:
-                self._sources.forget((project, environment, release_id))
+                key = (project, environment, release_id)
+                self._sources.forget(key)
+                self._note_overrun(key, drafts[release_id].evaluation)
         return outcomes
+
+    def _shrink(self, project: str, environment: str, releases: Sequence[Stored | None]) -> None:
+        """Bound the evidence of releases that may be older than the limits of reports."""
+        for stored in releases:
+            if stored is None:
+                continue
+            release: Release = stored.document
+            key = (project, environment, release.id)
+            if key in self._checked:
+                continue
+            deleted = self._store.evidence.shrink(project, environment, release.id, release)
+            self._checked.add(key)
+            if deleted:
+                log.warning("evidence shrunk", scope=project, release=release.id, fields=deleted)
+
+    def _note_overrun(self, key: ReleaseKey, evaluation: Evaluation) -> None:
+        """Remember in the store, for the metrics, whether an evaluation took too long."""
+        if evaluation.next_due_ms is None:
+            self._checked.discard(key)
+        if evaluation.overrun_s and evaluation.next_due_ms is not None:
+            self._warned.add(key)
+            self._store.evidence.set_overrun(*key, evaluation.overrun_s)
+        elif key in self._warned:
+            self._warned.discard(key)
+            self._store.evidence.set_overrun(*key, None)
 
     def _commit(self, drafts: dict[str, _Draft]) -> dict[str, Exception | None]:
         """Commit drafts; return the error of each, None if it was committed."""
@@ -191,8 +235,11 @@ class ReleaseEvaluator:
                     errors[id] = result if isinstance(result, Exception) else None
         return errors
 
-    def _draft(self, subject: _Subject, fence: Fence) -> _Draft | Evaluation:
-        """Decide on a release, and prepare the commit of the decision."""
+    def _draft(self, subject: _Subject, fence: Fence, began: float) -> _Draft | Evaluation:
+        """Decide on a release, and prepare the commit of the decision.
+
+        ``began`` is when its evaluation began, by the monotonic clock.
+        """
         release, progress, now_ms = subject.release, subject.progress, subject.now_ms
         project, environment = subject.project, subject.environment
         if now_ms < progress.next_due_ms:
@@ -223,7 +270,9 @@ class ReleaseEvaluator:
         elif self._confirmations is not None:
             self._confirmations.forget((project, environment, release.id))
         moved = apply_decision(release, decision)
-        warning = _warning_messages(subject, moved, window, decision)
+        overrun_s = _overrun_s(began)
+        warned = (project, environment, release.id) in self._warned
+        warning = _warning_messages(subject, moved, window, decision, 0.0 if warned else overrun_s)
         generations = _new_generations(subject, window, after)
         change = self._release_change(subject, moved, decision)
         known = subject.stored_progress
@@ -252,7 +301,7 @@ class ReleaseEvaluator:
         return _Draft(
             change=change,
             durable=moved != release or bool(generations) or bool(warning),
-            evaluation=Evaluation(None if ended else after.next_due_ms, decision),
+            evaluation=Evaluation(None if ended else after.next_due_ms, decision, overrun_s),
         )
 
     def _confirm(
@@ -319,12 +368,24 @@ def _new_generations(
     return tuple(generations)
 
 
+def _overrun_s(began: float) -> float:
+    """Return how long an evaluation took if that is too long; otherwise 0."""
+    seconds = time.monotonic() - began
+    return seconds if seconds > TIME_BOX_S else 0.0
+
+
 def _warning_messages(
-    subject: _Subject, moved: Release, window: Window, decision: Decision
+    subject: _Subject, moved: Release, window: Window, decision: Decision, overrun_s: float
 ) -> tuple[WebhookMessage, ...]:
-    """Return the messages about checks that only warn and that began to fail."""
+    """Return the messages about checks that only warn and began to fail, trips and an overrun."""
     release = subject.release
-    warning = new_warning(release.policy, subject.progress.decision, decision, window.trips)
+    warnings = [new_warning(release.policy, subject.progress.decision, decision, window.trips)]
+    if overrun_s:
+        warnings.append(
+            f"an evaluation took {overrun_s:.1f} s, longer than {TIME_BOX_S:.0f} s: "
+            "this release is evaluated after all others"
+        )
+    warning = "; ".join(filter(None, warnings))
     if not warning:
         return ()
     return webhook_messages(

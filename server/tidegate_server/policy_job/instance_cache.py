@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 from tidegate_server.store import Store
@@ -9,22 +10,32 @@ from tidegate_server.store.instances import Instance
 
 FRESH_MS = 1_000
 
+SHARE = 20
+"""Instances are fresh for at least this many times as long as it took to read them.
+
+So very many instances of one environment take a twentieth of the policy job's time at most.
+"""
+
 
 class InstanceCache:
-    """The SDK instances of every environment, at most a second old."""
+    """The SDK instances of every environment, a second old or a little more."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._read: dict[tuple[str, str], tuple[int, list[Instance]]] = {}
+        self._read: dict[tuple[str, str], tuple[int, int, list[Instance]]] = {}
 
     def instances(self, project: str, environment: str, now_ms: int) -> list[Instance]:
         """Return the instances of the last day; raises ``StoreUnavailable``."""
         key = (project, environment)
         cached = self._read.get(key)
-        if cached is not None and 0 <= now_ms - cached[0] < FRESH_MS:
-            return cached[1]
+        if cached is not None:
+            read_ms, fresh_ms, instances = cached
+            if 0 <= now_ms - read_ms < fresh_ms:
+                return instances
+        began = time.monotonic()
         instances = self._store.instances.all(project, environment)
-        self._read[key] = (now_ms, instances)
+        took_ms = int((time.monotonic() - began) * 1_000)
+        self._read[key] = (now_ms, max(FRESH_MS, SHARE * took_ms), instances)
         return instances
 
 

@@ -41,6 +41,9 @@ STORE_BACKOFF = Backoff(first_s=1.0, longest_s=5.0)
 BATCH_SIZE = 50
 """How many releases are read and committed at once. Between batches the lease is checked."""
 
+SLOW_REST = 9
+"""Slow releases together take one part in ten of the job's time at most."""
+
 RETRY_MS = 5_000
 """How long to wait before evaluating a release again that could not be evaluated."""
 
@@ -49,12 +52,14 @@ RETRY_MS = 5_000
 class _EnvironmentReleases:
     """An environment's live releases at one of its versions.
 
-    ``due_ms`` says when each release is due; ``failed`` are those that could not be evaluated.
+    ``due_ms`` says when each release is due; ``failed`` are those that could not be evaluated,
+    ``slow`` those whose last evaluation took too long.
     """
 
     version: int = -1
     due_ms: dict[str, int] = field(default_factory=dict)
     failed: set[str] = field(default_factory=set)
+    slow: set[str] = field(default_factory=set)
 
 
 class PolicyJob:
@@ -88,6 +93,7 @@ class PolicyJob:
         self._leases = Leases(store, holder, lease_ms)
         self._releases: dict[tuple[str, str], _EnvironmentReleases] = {}
         self._next_due_ms: int | None = None
+        self._slow_from_ms = 0
         self._answered: list[ReleaseKey] = []
         self._sender: WebhookSender | None = None
         confirmations: ConfirmationRequests | None = None
@@ -132,6 +138,9 @@ class PolicyJob:
     def tick(self) -> int:
         """Evaluate every release that is due, each at most once; return how many were.
 
+        Of the slow ones only one is evaluated, after all others, and then none for ``SLOW_REST``
+        times as long as that took. So they delay the others by one evaluation at most.
+
         Raises:
             StoreUnavailable: the store cannot be reached. Calling again loses nothing.
         """
@@ -148,6 +157,7 @@ class PolicyJob:
                 evaluated += self._evaluate_due(project, environment)
         if self._sender is not None:
             self._sender.deliver_due(led)
+        evaluated += self._evaluate_one_slow_release()
         return evaluated
 
     def _make_answered_due(self) -> None:
@@ -165,7 +175,11 @@ class PolicyJob:
         releases = self._read_releases(project, environment)
         evaluated = 0
         now_ms = self._clock()
-        due = [id for id, due_ms in releases.due_ms.items() if due_ms <= now_ms]
+        due = [
+            id
+            for id, due_ms in releases.due_ms.items()
+            if due_ms <= now_ms and id not in releases.slow
+        ]
         for batch in _batches(due):
             fence = self._leases.fence(project)
             if fence is None:
@@ -173,9 +187,35 @@ class PolicyJob:
                 return evaluated
             evaluated += self._evaluate(releases, project, environment, batch, fence)
         if releases.due_ms:
-            soonest = min(releases.due_ms.values())
+            soonest = min(
+                max(due_ms, self._slow_from_ms) if id in releases.slow else due_ms
+                for id, due_ms in releases.due_ms.items()
+            )
             self._next_due_ms = min(soonest, self._next_due_ms or soonest)
         return evaluated
+
+    def _evaluate_one_slow_release(self) -> int:
+        """Evaluate the slow release that has been due for longest, if it is time for one."""
+        now_ms = self._clock()
+        due = [
+            (releases.due_ms[id], *place, id)
+            for place, releases in self._releases.items()
+            for id in releases.slow & releases.due_ms.keys()
+            if releases.due_ms[id] <= now_ms
+        ]
+        if not due or now_ms < self._slow_from_ms:
+            return 0
+        _, project, environment, id = min(due)
+        fence = self._leases.fence(project)
+        if fence is None:
+            self._forget(project)
+            return 0
+        began = time.monotonic()
+        releases = self._releases[project, environment]
+        try:
+            return self._evaluate(releases, project, environment, [id], fence)
+        finally:
+            self._slow_from_ms = self._clock() + int(SLOW_REST * (time.monotonic() - began) * 1_000)
 
     def _read_releases(self, project: str, environment: str) -> _EnvironmentReleases:
         """Return an environment's live releases; read only if its version has changed."""
@@ -185,6 +225,7 @@ class PolicyJob:
             stored = self._store.all(project, Kind.RELEASE, environment)
             live = [key for key, each in stored.items() if each.document.state in LIVE_STATES]
             releases.due_ms = {key: releases.due_ms.get(key, 0) for key in live}
+            releases.slow.intersection_update(live)
             releases.version = version
         return releases
 
@@ -200,9 +241,11 @@ class PolicyJob:
         outcomes: dict[str, Evaluation | Exception]
         try:
             outcomes = self._evaluator.evaluate(project, environment, batch, fence, now_ms)
-        except StoreUnavailable:
-            raise
         except Exception as error:
+            if isinstance(error, StoreUnavailable):
+                # Is it the whole store, or only what one release has in it?
+                self._store.ping()
+                releases.slow.update(batch if len(batch) == 1 else ())
             if len(batch) > 1:
                 # One that cannot be read must not keep the others from being evaluated.
                 return sum(
@@ -242,6 +285,10 @@ class PolicyJob:
             releases.due_ms[release_id] = now_ms + RETRY_MS
             return False
         releases.failed.discard(release_id)
+        if outcome.overrun_s:
+            releases.slow.add(release_id)
+        else:
+            releases.slow.discard(release_id)
         if outcome.next_due_ms is None:
             releases.due_ms.pop(release_id, None)
         else:

@@ -122,6 +122,21 @@ class EvidenceStore:
         )
         return sum(int(each or 0) for each in found)
 
+    def set_overrun(
+        self, project: str, environment: str, release: str, seconds: float | None
+    ) -> None:
+        """Note that the last evaluation of a release took too long; None: it no longer does."""
+        key = keys.overruns(project, environment)
+        if seconds is None:
+            self._connection.write("HDEL", key, release)
+        else:
+            self._connection.write("HSET", key, release, f"{seconds:.3f}")
+
+    def overruns(self, project: str, environment: str) -> dict[str, float]:
+        """Return how many seconds the last evaluation took of each release that takes too long."""
+        fields = self._connection.read("HGETALL", keys.overruns(project, environment))
+        return {release.decode(): float(seconds) for release, seconds in fields.items()}
+
     def totals(self, project: str, environment: str, release: str) -> Evidence:
         """Return a release's totals at one moment, without its values."""
         (totals,) = self.totals_many(project, environment, [release])

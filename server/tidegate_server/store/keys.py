@@ -118,6 +118,11 @@ def failing_filter(
     return _key(project, _of_source("failing-filter", source), environment, release)
 
 
+def overruns(project: str, environment: str) -> str:
+    """The releases whose last evaluation took too long, a hash: id to seconds."""
+    return _key(project, "overruns", environment)
+
+
 def release_evidence(
     project: str, environment: str, release: str, steps: Iterable[int]
 ) -> tuple[str, ...]:
