@@ -42,3 +42,18 @@ def test_an_environment_lists_the_origins_that_may_evaluate_flags(tidegate: Tide
     assert tidegate.json(*arguments, "--no-origins")["allowed_origins"] == []
     assert "/allowed_origins/0" in tidegate.refused(*arguments, "--allow-origin", "shop.example")
     assert "Nothing to change" in tidegate.refused(*arguments, status=2)
+
+
+def test_a_context_key_is_printed_once_and_replaced(admin: Tidegate) -> None:
+    project = f"p-{uuid4().hex[:10]}"
+    admin.ok("project", "create", project)
+    admin.ok("environment", "create", "production", "--project", project)
+    rotate = ("environment", "rotate-key", "production", "--project", project)
+    assert "confirm with --yes" in admin.refused(*rotate, status=2)
+    first = admin.run(*rotate, "--yes")
+    assert first.out.startswith("tgc_")
+    assert "The old one" not in first.err
+    second = admin.run(*rotate, "--yes")
+    assert "The old one is valid until" in second.err
+    assert second.out != first.out
+    assert admin.json(*rotate, "--yes")["secret"].startswith("tgc_")

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import urllib3
+from tidegate.context_signing import sign_targeting_key
 
 from tests.ofrep_clients.server import Server, Shop
 from tests.waiting import until
@@ -33,9 +34,16 @@ def shop(server: Server) -> Shop:
 
 
 class Sender:
-    """Whoever has a token, and may send outcomes with it."""
+    """Whoever has a token, and may send outcomes with it.
 
-    def __init__(self, shop: Shop, role: str) -> None:
+    Args:
+        shop: where to.
+        role: the role of the token.
+        context_key: signs the users, as the application's server does.
+    """
+
+    def __init__(self, shop: Shop, role: str, context_key: str = "") -> None:
+        self._context_key = context_key
         self._url = f"{shop.server.url}/ofrep/v1"
         self._http = urllib3.PoolManager(
             headers={"Authorization": f"Bearer {shop.token(role)}"}, timeout=20.0, retries=False
@@ -43,7 +51,7 @@ class Sender:
 
     def variant(self, user: str) -> str:
         """Return the variant of a user."""
-        body = {"context": {"targetingKey": user}}
+        body = {"context": self._context(user)}
         answer = self._http.request("POST", f"{self._url}/evaluate/flags/checkout", json=body)
         assert answer.status == 200, answer.data
         return str(answer.json()["variant"])
@@ -51,12 +59,18 @@ class Sender:
     def track(self, user: str, variant: str, outcome: str) -> None:
         """Send an outcome."""
         body = {
-            "context": {"targetingKey": user},
+            "context": self._context(user),
             "flags": {"checkout": variant},
             "outcome": outcome,
         }
         answer = self._http.request("POST", f"{self._url}/track", json=body)
         assert answer.status == 202, answer.data
+
+    def _context(self, user: str) -> dict[str, str]:
+        if not self._context_key:
+            return {"targetingKey": user}
+        signature = sign_targeting_key(self._context_key, user)
+        return {"targetingKey": user, "tidegateSignature": signature}
 
     def invent(self, failing: str | None, users: range) -> None:
         """Send the outcomes of invented users, of whom those with one variant failed."""
@@ -145,3 +159,31 @@ def test_a_release_that_clients_cannot_advance_says_so(shop: Shop) -> None:
     assert "their reports do not advance the release" in warning["detail"]
     explained = shop.server.call("GET", f"{shop.production}/releases/{release}/explanation")
     assert any("their reports do not advance" in each for each in explained["limits"])
+
+
+def test_failures_of_signed_users_roll_a_release_back(shop: Shop) -> None:
+    release = shop.release()
+    shop.settle()
+    key = shop.server.call("POST", f"{shop.production}/rotate-key", {})["secret"]
+    Sender(shop, "client", key).invent("on", range(60))
+    until(lambda: shop.state(release)["state"] == "rolled_back")
+    assert shop.state(release)["progress"]["client"] is None
+
+
+def test_one_person_who_reports_without_end_is_one_failing_user(shop: Shop) -> None:
+    release = shop.release()
+    shop.settle()
+    key = shop.server.call("POST", f"{shop.production}/rotate-key", {})["secret"]
+    attacker = Sender(shop, "client", key)
+    user = next(each for each in (f"u-{n}" for n in range(100)) if attacker.variant(each) == "on")
+    for _ in range(60):
+        attacker.track(user, "on", "error")
+
+    def treatment() -> dict[str, Any]:
+        progress = shop.state(release)["progress"]
+        return progress["treatment"] if progress else {"outcomes": 0}
+
+    until(lambda: treatment()["outcomes"] >= 20)
+    assert treatment()["outcomes"] <= 40  # two processes, 20 a minute in each
+    assert treatment()["failing"] == 1
+    assert shop.state(release)["state"] != "rolled_back"

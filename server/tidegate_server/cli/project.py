@@ -6,13 +6,22 @@ import click
 
 from tidegate_server.cli.api_client import ApiClient, Json
 from tidegate_server.cli.formatting import instant
-from tidegate_server.cli.options import description_option, name_option, server_options
-from tidegate_server.cli.output import Columns
+from tidegate_server.cli.options import (
+    confirm,
+    description_option,
+    name_option,
+    output_option,
+    project_options,
+    server_options,
+    yes_option,
+)
+from tidegate_server.cli.output import JSON, Columns, print_json
 from tidegate_server.cli.resource_commands import (
     Resource,
     create_command,
     edit_command,
     list_command,
+    print_secret,
 )
 
 PROJECT = Resource(
@@ -100,3 +109,23 @@ environment.add_command(
         change=_environment_change,
     )
 )  # fmt: skip
+
+
+@environment.command("rotate-key")
+@click.argument("key")
+@yes_option
+@output_option
+@project_options
+def rotate_key(client: ApiClient, key: str, yes: bool, output: str) -> None:
+    """Give an environment a new context key and print it.
+
+    Your server signs the targeting keys of visitors with it, so that the outcomes they report
+    count as a server's. The old key stays valid for a day; rotate twice to end it now.
+    """
+    confirm(f"Give environment {key}{ENVIRONMENT.where(client)} a new context key?", yes)
+    rotated = client.post(ENVIRONMENT.path(client, key, "rotate-key"), {})
+    if output == JSON:
+        return print_json(rotated)
+    old = rotated["old_key_until"]
+    until = f" The old one is valid until {instant(old)}." if old else ""
+    return print_secret(f"Environment {key} has a new context key.{until}", rotated)

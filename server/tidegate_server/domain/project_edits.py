@@ -6,7 +6,17 @@ from dataclasses import replace
 
 from tidegate.model import Flag
 
-from tidegate_server.domain.change import Address, Change, Delete, Guard, Kind, Put, Refresh, Stored
+from tidegate_server.domain.change import (
+    Address,
+    Audit,
+    Change,
+    Delete,
+    Guard,
+    Kind,
+    Put,
+    Refresh,
+    Stored,
+)
 from tidegate_server.domain.document_changes import put_document
 from tidegate_server.domain.field_problems import check_key
 from tidegate_server.domain.flag_edits import first_targeting
@@ -16,10 +26,11 @@ from tidegate_server.domain.project_documents import (
     flag_address,
     guard,
     guards,
+    put,
     segment_address,
     targeting_address,
 )
-from tidegate_server.domain.projects import Environment, Project
+from tidegate_server.domain.projects import RETIRING_MS, Environment, Project
 from tidegate_server.domain.snapshot import snapshot_flag, snapshot_segment
 from tidegate_server.errors import AlreadyExists
 
@@ -75,11 +86,44 @@ def edit_environment(
     documents: ProjectDocuments, after: Environment, *, actor: str, reason: str = ""
 ) -> Change:
     """Change an environment's name, description or allowed origins."""
+    before = documents.environment(after.key)
+    present: Environment = before.document
     return put_document(
         documents.project,
         environment_address(after.key),
-        documents.environment(after.key),
-        after,
+        before,
+        replace(
+            after,
+            context_key_id=present.context_key_id,
+            retiring_context_key_id=present.retiring_context_key_id,
+            context_key_retires_ms=present.context_key_retires_ms,
+        ),
         actor=actor,
         reason=reason,
+    )
+
+
+def rotate_context_key(
+    documents: ProjectDocuments,
+    key: str,
+    context_key_id: str,
+    *,
+    actor: str,
+    now_ms: int,
+    reason: str = "",
+) -> Change:
+    """Give an environment a new context key. The present one stays valid for another day."""
+    before = documents.environment(key)
+    present: Environment = before.document
+    after = replace(
+        present,
+        context_key_id=context_key_id,
+        retiring_context_key_id=present.context_key_id,
+        context_key_retires_ms=now_ms + RETIRING_MS,
+    )
+    details = {"old_until_ms": after.context_key_retires_ms} if present.context_key_id else {}
+    return Change(
+        scope=documents.project,
+        writes=(put(environment_address(key), before, after),),
+        audit=Audit(actor, "environment.rotate_key", key, key, reason, details),
     )

@@ -13,11 +13,11 @@ from werkzeug.exceptions import HTTPException
 
 from tidegate_server.documents.strict_schema import BODY_LIMIT
 from tidegate_server.errors import InvalidEvaluationRequest, Unreadable
+from tidegate_server.ofrep.signed_contexts import INVALID_CONTEXT, NO_SIGNATURE, take_signature
 from tidegate_server.strict_text import parse_context_json
 from tidegate_server.web.request_bodies import read_bytes, read_text
 
 PARSE_ERROR = "PARSE_ERROR"
-INVALID_CONTEXT = "INVALID_CONTEXT"
 TARGETING_KEY_MISSING = "TARGETING_KEY_MISSING"
 TARGETING_KEY = "targetingKey"
 
@@ -29,10 +29,12 @@ class EvaluationRequest:
     Attributes:
         context: the evaluation context; empty if the body has none.
         body: the whole body; it may have further fields.
+        signature: the signature of the targeting key; empty: there is none.
     """
 
     context: Context
     body: Mapping[str, Any]
+    signature: str = NO_SIGNATURE
 
 
 def read_evaluation_request(request: Request) -> EvaluationRequest:
@@ -42,7 +44,8 @@ def read_evaluation_request(request: Request) -> EvaluationRequest:
         InvalidEvaluationRequest: the body is not JSON, or its context is invalid.
     """
     body = _body(request)
-    return EvaluationRequest(_context(body), body)
+    context, signature = _context(body)
+    return EvaluationRequest(context, body, signature)
 
 
 def body_digest(request: Request) -> bytes:
@@ -79,10 +82,10 @@ def _bytes(request: Request) -> bytes:
         raise InvalidEvaluationRequest(PARSE_ERROR, str(error.description)) from None
 
 
-def _context(body: Mapping[str, Any]) -> Context:
+def _context(body: Mapping[str, Any]) -> tuple[Context, str]:
     attributes = body.get("context")
     if attributes is None and "context" not in body:
-        return NOBODY
+        return NOBODY, NO_SIGNATURE
     if not isinstance(attributes, Mapping):
         raise InvalidEvaluationRequest(
             INVALID_CONTEXT, "The context must be an object of attributes."
@@ -92,4 +95,5 @@ def _context(body: Mapping[str, Any]) -> Context:
         raise InvalidEvaluationRequest(
             INVALID_CONTEXT, f"The context's {TARGETING_KEY} must be text."
         )
-    return Context.of(attributes)
+    attributes, signature = take_signature(attributes)
+    return Context.of(attributes), signature

@@ -20,6 +20,12 @@ WINDOW_SECONDS = 60.0
 MOST_REMEMBERED = 50_000
 """How many exposures of users are remembered; beyond it, the oldest may be counted again."""
 
+MOST_OUTCOMES = 20
+"""How often the outcomes of a user count for a release and step within ``WINDOW_SECONDS``.
+
+One person with a page's token is one person, however fast a script of theirs reports.
+"""
+
 UserExposure = tuple[str, str, int]
 """The hash of a user, the id of a release, and its step."""
 
@@ -27,7 +33,8 @@ UserExposure = tuple[str, str, int]
 class ExposureCounts:
     """The counts of one environment in this process, from one source.
 
-    Threads: ``_lock`` guards the recent exposures; it is held for dictionary work only.
+    Threads: ``_lock`` guards the recent exposures and outcomes; it is held for dictionary work
+    only.
     """
 
     def __init__(self) -> None:
@@ -36,6 +43,7 @@ class ExposureCounts:
         """Whether anything was ever counted."""
         self._lock = threading.Lock()
         self._recent: OrderedDict[UserExposure, float] = OrderedDict()
+        self._outcomes: OrderedDict[UserExposure, tuple[float, int]] = OrderedDict()
 
     def count_evaluations(self, evaluations: Iterable[Evaluation], key: str | None) -> None:
         """Count the exposures of evaluations, those of the last ``WINDOW_SECONDS`` excepted.
@@ -69,6 +77,23 @@ class ExposureCounts:
         """
         self.used = True
         self.reporter.add(exposures, outcome, microseconds, key, exposed=False, measured=values)
+
+    def within_bounds(self, exposures: dict[str, Exposure], key: str) -> dict[str, Exposure]:
+        """Return the exposures for which another outcome of a user counts."""
+        user, now = user_hash(key), time.monotonic()
+        within = {}
+        with self._lock:
+            for release, exposure in exposures.items():
+                place = (user, release, exposure.step)
+                began, number = self._outcomes.get(place, (now, 0))
+                if now - began >= WINDOW_SECONDS:
+                    began, number = now, 0
+                if number < MOST_OUTCOMES:
+                    within[release] = exposure
+                    self._outcomes[place] = began, number + 1
+            while len(self._outcomes) > MOST_REMEMBERED:
+                self._outcomes.popitem(last=False)
+        return within
 
     def _new(self, exposures: dict[str, Exposure], key: str, now: float) -> dict[str, Exposure]:
         new = {}

@@ -105,9 +105,17 @@ def _is_number(value: Any) -> bool:
 
 
 def count_outcome(
-    view: FlagView, counts: ExposureCounts, request: EvaluationRequest, outcome: Outcome
+    view: FlagView,
+    counts: ExposureCounts,
+    request: EvaluationRequest,
+    outcome: Outcome,
+    *,
+    bounded: bool,
 ) -> list[str]:
-    """Count an outcome for its releases, and return the flags that it counts for."""
+    """Count an outcome for its releases, and return the flags that it counts for.
+
+    ``bounded``: a user counts for a release only ``MOST_OUTCOMES`` times within a window.
+    """
     evaluations: dict[str, Evaluation] = {}
     for key, variant in outcome.variants.items():
         flag = view.flags.get(key)
@@ -116,9 +124,17 @@ def count_outcome(
         evaluation, _ = flag.evaluate(request.context)
         if evaluation.variant == variant and evaluation.exposures:
             evaluations[key] = evaluation
+    exposures = exposures_by_release(evaluations.values())
+    if bounded:
+        exposures = counts.within_bounds(exposures, outcome.key)
+        evaluations = {
+            key: each
+            for key, each in evaluations.items()
+            if any(exposure.release in exposures for exposure in each.exposures)
+        }
     if evaluations:
         counts.count_outcome(
-            exposures_by_release(evaluations.values()),
+            exposures,
             outcome.outcome,
             outcome.microseconds,
             outcome.key,

@@ -102,13 +102,23 @@ def _count_request(targeting_key: str | None) -> None:
 
 
 def _read_request() -> EvaluationRequest:
-    """Read the current request's body, and count the request whether or not it can be read."""
+    """Read the current request's body, and count the request whether or not it can be read.
+
+    Raises:
+        InvalidEvaluationRequest: the body cannot be read, or its signature is wrong.
+    """
     try:
         evaluation_request = read_evaluation_request(request)
     except InvalidEvaluationRequest:
         _count_request(None)
         raise
     _count_request(evaluation_request.context.targeting_key)
+    if evaluation_request.signature:
+        ofrep_services().contexts.verify(
+            g.environment,
+            evaluation_request.context.targeting_key,
+            evaluation_request.signature,
+        )
     return evaluation_request
 
 
@@ -118,10 +128,12 @@ def evaluate_flag(key: str) -> Response:
     """Evaluate one flag for a context."""
     environment = _environment()
     view = _current_flags(environment).views[_audience(current_token())]
-    context = _read_request().context
+    evaluation_request = _read_request()
+    context = evaluation_request.context
     evaluation = evaluations.evaluate_flag(view, key, context)
     if evaluation.exposed:
-        _exposures(environment).count_evaluations(evaluation.exposed, context.targeting_key)
+        counts = _exposures(environment, evaluation_request)
+        counts.count_evaluations(evaluation.exposed, context.targeting_key)
     return Response(evaluation.body, evaluation.status, content_type=JSON)
 
 
@@ -146,13 +158,15 @@ def evaluate_flags() -> Response:
         # The body was not parsed, so its digest stands for its targeting key.
         _count_request(digest.hex())
         return _with_etag(Response(status=HTTPStatus.NOT_MODIFIED), etag)
-    context = _read_request().context
+    evaluation_request = _read_request()
+    context = evaluation_request.context
     evaluation = evaluations.evaluate_all_flags(view, context)
     etag = evaluations.store_etag(view, request_key, evaluation)
     if conditional and _client_has(etag):
         return _with_etag(Response(status=HTTPStatus.NOT_MODIFIED), etag)
     if evaluation.exposed:
-        _exposures(environment).count_evaluations(evaluation.exposed, context.targeting_key)
+        counts = _exposures(environment, evaluation_request)
+        counts.count_evaluations(evaluation.exposed, context.targeting_key)
     stream_url = _stream_url(token, flags.compiled.version, now)
     body = bulk_body(evaluation.flags, stream_url, INACTIVITY_SECONDS)
     return _with_etag(Response(body, content_type=JSON), etag)
@@ -171,7 +185,9 @@ def track() -> Response:
     evaluation_request = _read_request()
     outcome = outcomes.read_outcome(evaluation_request)
     view = environment.current().views[_audience(current_token())]
-    counted = outcomes.count_outcome(view, _exposures(environment), evaluation_request, outcome)
+    counts = _exposures(environment, evaluation_request)
+    bounded = current_token().role is Role.CLIENT
+    counted = outcomes.count_outcome(view, counts, evaluation_request, outcome, bounded=bounded)
     return Response(counted_body(counted), HTTPStatus.ACCEPTED, content_type=JSON)
 
 
@@ -206,10 +222,15 @@ def _environment() -> CachedEnvironment:
     return ofrep_services().environments.get(g.environment)
 
 
-def _exposures(environment: CachedEnvironment) -> ExposureCounts:
-    """Return the counts that the request's credential may add to."""
-    client = current_token().role is Role.CLIENT
-    return environment.exposures[Source.CLIENT if client else Source.SERVER]
+def _exposures(
+    environment: CachedEnvironment, evaluation_request: EvaluationRequest
+) -> ExposureCounts:
+    """Return the counts that the request may add to.
+
+    Everyone can send what a client sends, unless the application's server signed who it is.
+    """
+    public = current_token().role is Role.CLIENT and not evaluation_request.signature
+    return environment.exposures[Source.CLIENT if public else Source.SERVER]
 
 
 def _audience(token: Token) -> Audience:

@@ -10,6 +10,7 @@ from flask import Flask, current_app
 from tidegate_server.ofrep.allowed_origins import AllowedOrigins
 from tidegate_server.ofrep.environment_cache import EnvironmentCache
 from tidegate_server.ofrep.rate_limits import RateLimits
+from tidegate_server.ofrep.signed_contexts import ContextVerifier
 from tidegate_server.web.backend import Backend
 
 EXTENSION = "tidegate.ofrep"
@@ -22,6 +23,7 @@ class OfrepServices:
     environments: EnvironmentCache
     allowed_origins: AllowedOrigins
     rate_limits: RateLimits
+    contexts: ContextVerifier
 
 
 def install(app: Flask, backend: Backend) -> None:
@@ -32,6 +34,9 @@ def install(app: Flask, backend: Backend) -> None:
         environments,
         AllowedOrigins(backend.store, backend.settings.origins_cache_seconds),
         RateLimits(),
+        ContextVerifier(
+            backend.store, backend.settings.secret_key, backend.settings.origins_cache_seconds
+        ),
     )
 
 

@@ -6,7 +6,9 @@ from flask import Response
 
 from tidegate_server.admin.document_reader import read_project
 from tidegate_server.admin.document_resource import DocumentResource
+from tidegate_server.admin.projects.context_keys import new_context_key
 from tidegate_server.admin.projects.schemas import (
+    ContextKeyAnswer,
     EnvironmentAnswer,
     EnvironmentBody,
     EnvironmentPage,
@@ -16,7 +18,7 @@ from tidegate_server.domain.change import Kind
 from tidegate_server.domain.project_edits import edit_environment, new_environment
 from tidegate_server.domain.tokens import Role
 from tidegate_server.web import responses
-from tidegate_server.web.backend import backend, current_token
+from tidegate_server.web.backend import backend, current_actor, current_token
 from tidegate_server.web.blueprint import Blueprint
 from tidegate_server.web.pagination import PageQuery, PageRequest, paginate
 
@@ -54,3 +56,17 @@ environments.serve_replace(
     edit_environment,
     "Replace an environment's name, description and allowed origins.",
 )
+
+
+@blueprint.operation(
+    "POST", f"{environments.item}/rotate-key", role=Role.ADMIN, response=ContextKeyAnswer
+)
+def rotate_context_key(project: str, environment: str) -> Response:
+    """Give the environment a new context key, which signs the targeting keys of visitors.
+
+    Only this answer shows the key. The old one stays valid for a day; rotate twice to end it now.
+    """
+    stored = new_context_key(
+        backend().store, backend().settings.secret_key, project, environment, current_actor()
+    )
+    return responses.document(ContextKeyAnswer(), stored, stored.revision)

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from tidegate_server.documents.fields import BoundedList, BoundedString, Key, PatternString
+from marshmallow import fields
+
+from tidegate_server.documents.fields import (
+    BoundedList,
+    BoundedString,
+    Instant,
+    Key,
+    PatternString,
+)
 from tidegate_server.documents.strict_schema import DataclassSchema, Strict
 from tidegate_server.domain.projects import ORIGIN, Environment, Project
 from tidegate_server.web.document_schemas import StoredAnswer, page_schema, path_key
@@ -63,6 +71,22 @@ class ProjectAnswer(NamedFields, StoredAnswer):
 
 class EnvironmentAnswer(EnvironmentFields, StoredAnswer):
     """An environment."""
+
+
+class ContextKeyAnswer(EnvironmentAnswer):
+    """An environment with its new context key."""
+
+    secret = fields.String(
+        required=True,
+        dump_only=True,
+        metadata={"description": "the context key, which signs targeting keys; shown only once"},
+    )
+    old_key_until = Instant(
+        attribute="old_key_until_ms",
+        required=True,
+        allow_none=True,
+        metadata={"description": "how long the key before this one is valid; null: none was"},
+    )
 
 
 ProjectPage = page_schema("ProjectPage", ProjectAnswer)
