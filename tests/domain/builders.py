@@ -149,7 +149,9 @@ class InMemoryStore:
 
     def add_segment(self, definition: SegmentDefinition) -> None:
         """Create or replace a segment."""
-        self.commit(segment_edits.put_segment(self.documents, definition, actor=ANA))
+        self.commit(
+            segment_edits.put_segment(self.documents, definition, actor=ANA, now_ms=self.now_ms)
+        )
 
     def add_policy(self, policy: Policy) -> None:
         """Create or replace a policy."""

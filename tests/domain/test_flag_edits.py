@@ -3,7 +3,17 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from tidegate.model import All, Comparison, InSegment, Prerequisite, Rule, Variant
+from tidegate.model import (
+    All,
+    AnyOf,
+    Comparison,
+    Condition,
+    InSegment,
+    NoneOf,
+    Prerequisite,
+    Rule,
+    Variant,
+)
 from tidegate_server.domain import flag_edits
 from tidegate_server.domain.change import Change
 from tidegate_server.domain.flags import FlagDefinition, SegmentDefinition
@@ -34,6 +44,7 @@ from tests.domain.builders import (
 COLOUR = FlagDefinition(
     "colour", "string", (Variant("red", "#f00"), Variant("blue", "#00f")), salt=""
 )
+STAFF_BY_NAME = Rule("ana", Comparison("targetingKey", "equals", "ana"), serving("on"))
 STAFF = Rule("staff", InSegment("staff"), serving("on"))
 
 
@@ -282,7 +293,7 @@ def test_the_released_rule_must_serve_the_control(store: InMemoryStore) -> None:
 
 
 def test_a_released_rule_cannot_be_removed_or_changed(store: InMemoryStore) -> None:
-    other = Rule("other", All(()), serving("off"))
+    other = Rule("other", Comparison("country", "equals", "DE"), serving("off"))
     released = Rule("some", All(()), serving("off"))
     store.edit_targeting(rules=(other, released))
     store.start(rule="some")
@@ -294,6 +305,30 @@ def test_a_released_rule_cannot_be_removed_or_changed(store: InMemoryStore) -> N
     assert pointers(caught.value) == ["/rules/1/serve"]
     store.edit_targeting(rules=(released, other))
     assert store.release().rule == "some"
+
+
+@pytest.mark.parametrize(
+    "everyone", [All(()), AnyOf((NoneOf(()), Comparison("a", "exists"))), InSegment("everyone")]
+)
+def test_no_rule_hides_the_rule_of_a_release(store: InMemoryStore, everyone: Condition) -> None:
+    store.add_segment(SegmentDefinition("everyone", when=NoneOf((AnyOf(()),))))
+    hiding = Rule("hiding", everyone, serving("off"))
+    store.edit_targeting(rules=(hiding,))
+    with pytest.raises(Invalid, match="Every context meets rule 'hiding'") as caught:
+        store.start()
+    assert pointers(caught.value) == ["/rule"]
+    store.edit_targeting(rules=())
+    store.start()
+    with pytest.raises(Invalid, match="nobody would reach the rule") as caught:
+        store.edit_targeting(rules=(STAFF_BY_NAME, hiding))
+    assert pointers(caught.value) == ["/rules/1/when"]
+    store.edit_targeting(rules=(STAFF_BY_NAME,))
+
+
+def test_a_segment_with_excluded_keys_hides_no_rule(store: InMemoryStore) -> None:
+    store.add_segment(SegmentDefinition("most", when=All(()), excluded=("ana",)))
+    store.edit_targeting(rules=(Rule("most", InSegment("most"), serving("off")),))
+    store.start()
 
 
 def test_one_of_two_edits_that_would_form_a_cycle_is_stale(store: InMemoryStore) -> None:

@@ -347,3 +347,28 @@ def test_the_step_rises_with_each_change_of_openings_and_ends_are_final(
         assert after.retries <= after.policy.rollback.max_retries
         assert not after.closed or after.cooldown_until_ms is not None or after.ended_ms
         present = after
+
+
+# Approvals are people's ----------------------------------------------------------------
+
+
+def waits_for_approval(gate: ApprovalGate, started_by: str = "ana (tok_1)") -> Release:
+    """Return a release that waits for approvals."""
+    stages = (Stage("few", 5, approval=gate), Stage("all", 100))
+    present = release(policy=make_policy(*stages), started_by=started_by)
+    return machine.request_approval(present, 2_000, "everything else has passed")
+
+
+def test_two_tokens_of_one_name_are_one_approver() -> None:
+    waiting = waits_for_approval(ApprovalGate(count=2))
+    once = machine.approve(waiting, Approval("bob (tok_2)", "bob", 2_000))
+    with pytest.raises(NotPossible, match="count as one person"):
+        machine.approve(once, Approval("bob (tok_3)", "bob", 2_000))
+    assert machine.is_approved(machine.approve(once, Approval("carla (tok_4)", "carla", 2_000)))
+
+
+@pytest.mark.parametrize("started_by", ["ana (tok_1)", "ana"])
+def test_the_starter_cannot_approve_with_another_token_of_the_same_name(started_by: str) -> None:
+    waiting = waits_for_approval(ApprovalGate(not_the_starter=True), started_by)
+    with pytest.raises(NotPossible, match="ask someone else"):
+        machine.approve(waiting, Approval("ana (tok_9)", "ana", 2_000))

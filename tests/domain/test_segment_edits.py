@@ -34,7 +34,7 @@ def test_a_segment_guards_those_it_names_directly_or_indirectly(store: InMemoryS
     store.add_segment(SegmentDefinition("b", InSegment("staff")))
     change = store.commit(
         segment_edits.put_segment(
-            store.documents, SegmentDefinition("c", InSegment("b")), actor="ana"
+            store.documents, SegmentDefinition("c", InSegment("b")), actor="ana", now_ms=1
         )
     )
     assert guarded(change) == {segment_address("b"), segment_address("staff")}
@@ -57,7 +57,7 @@ def test_an_equal_replacement_only_guards(store: InMemoryStore) -> None:
 def test_one_of_two_edits_that_would_form_a_cycle_is_stale(store: InMemoryStore) -> None:
     store.add_segment(SegmentDefinition("b"))
     late = segment_edits.put_segment(
-        store.documents, SegmentDefinition("b", InSegment("staff")), actor="ana"
+        store.documents, SegmentDefinition("b", InSegment("staff")), actor="ana", now_ms=1
     )
     store.add_segment(SegmentDefinition("staff", InSegment("b")))
     with pytest.raises(StaleRevision):
@@ -113,4 +113,4 @@ def test_an_unknown_segment_is_not_found(store: InMemoryStore) -> None:
 
 def test_an_invalid_segment_is_not_written(store: InMemoryStore) -> None:
     with pytest.raises(Invalid):
-        segment_edits.put_segment(store.documents, SegmentDefinition("No"), actor="ana")
+        segment_edits.put_segment(store.documents, SegmentDefinition("No"), actor="ana", now_ms=1)

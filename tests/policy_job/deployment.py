@@ -121,7 +121,9 @@ class Deployment:
             store.commit(flag_edits.new_flag(self.contents(), definition, actor="dana"))
             self.commit_targeting(flag)
         store.commit(
-            segment_edits.put_segment(self.contents(), SegmentDefinition(SEGMENT), actor="dana")
+            segment_edits.put_segment(
+                self.contents(), SegmentDefinition(SEGMENT), actor="dana", now_ms=0
+            )
         )
 
     def commit_targeting(self, flag: str) -> None:

@@ -6,6 +6,8 @@ import math
 import re
 from collections.abc import Iterator
 
+from tidegate import histogram
+
 from tidegate_server.domain.checks import ARM_VARIABLE, LATENCY, Check, Compare, Metric
 from tidegate_server.domain.field_problems import name_problems
 from tidegate_server.domain.policy import HOUR, Policy
@@ -17,6 +19,23 @@ MAX_DISTRIBUTIONS = 8
 
 MAX_WINDOW_INTERVALS = 60
 """The longest window of an absolute check, in intervals between evaluations."""
+
+MIN_FALSE_ALARM = 1e-6
+"""A smaller false-alarm probability would delay every rollback for no gain."""
+
+MIN_QUANTILE = 0.0001
+"""The least share of operations that a quantile leaves on either side."""
+
+MAX_RELATIVE = 10.0
+MAX_ABSOLUTE = 0.5
+"""The widest tolerances: eleven times the control, half of all operations more."""
+
+MAX_BREACHES = 10
+MAX_BREACHES_MS = HOUR
+"""The consecutive breaches that a check may tolerate: this number, or this time if longer."""
+
+MAX_LATENCY = 86_400.0
+"""The largest latency threshold, in seconds."""
 
 MAX_QUERY_LENGTH = 4_000
 VARIABLES = ("flag", "release", "arm", "environment")
@@ -45,10 +64,11 @@ def check_problems(policy: Policy) -> Iterator[FieldProblem]:
         yield from _metric_problems(check, pointer)
         if not check.sequential:
             yield from _threshold_problems(check, policy, pointer)
-        elif not 0 < check.false_alarm < 0.5:
+        elif not MIN_FALSE_ALARM <= check.false_alarm < 0.5:
             yield FieldProblem(
                 f"{pointer}/false_alarm",
-                "A false-alarm probability is above 0 and below 0.5, for example 0.01.",
+                "A false-alarm probability is at least 0.000001 and below 0.5, for example 0.01. "
+                "With a smaller one the check would hardly ever fail.",
             )
         if check.compare is not Compare.ABSOLUTE:
             yield from _tolerance_problems(check, pointer)
@@ -78,9 +98,11 @@ def _mixed_sources_problems(policy: Policy) -> Iterator[FieldProblem]:
 
 
 def _metric_problems(check: Check, pointer: str) -> Iterator[FieldProblem]:
-    if not 0 < check.quantile < 1:
+    if not MIN_QUANTILE <= check.quantile <= 1 - MIN_QUANTILE:
         yield FieldProblem(
-            f"{pointer}/quantile", "A quantile is above 0 and below 1, for example 0.95."
+            f"{pointer}/quantile",
+            "A quantile is between 0.0001 and 0.9999, for example 0.95. Beyond that there are "
+            "too few operations to compare.",
         )
     if check.metric is Metric.CUSTOM:
         yield from name_problems(check.measure, f"{pointer}/measure")
@@ -109,14 +131,39 @@ def _query_problems(check: Check, pointer: str) -> Iterator[FieldProblem]:
         )
 
 
+def _limit_problems(check: Check, pointer: str) -> Iterator[FieldProblem]:
+    """Yield a problem if no value, or every value, exceeds an absolute threshold."""
+    if check.metric is Metric.ERROR_RATE and not 0 < check.threshold < 1:
+        yield FieldProblem(
+            pointer,
+            "An error rate is above 0 and below 1: 0.02 is two percent. No error rate exceeds 1, "
+            "so the check could never fail.",
+        )
+    if check.metric is Metric.LATENCY and not 0 < check.threshold <= MAX_LATENCY:
+        yield FieldProblem(
+            pointer,
+            "A latency is above 0 and at most 86400 seconds, a day: 0.8 is 800 milliseconds.",
+        )
+    if check.metric is Metric.CUSTOM and _exceeds_every_value(check):
+        yield FieldProblem(
+            pointer,
+            f"Every value is {check.operator} {check.threshold:g}, so the check could never fail. "
+            "Choose a threshold that a value can exceed, or the other operator.",
+        )
+
+
+def _exceeds_every_value(check: Check) -> bool:
+    """Return whether no value that can be measured is on the wrong side of the threshold."""
+    largest = histogram.upper_bound(histogram.LARGEST_BUCKET)
+    extreme = largest if check.operator.large_is_bad else -largest
+    return check.operator.holds(extreme, check.threshold)
+
+
 def _threshold_problems(check: Check, policy: Policy, pointer: str) -> Iterator[FieldProblem]:
     if not math.isfinite(check.threshold):
         yield FieldProblem(f"{pointer}/threshold", "A threshold is a finite number.")
-    elif check.rate_limit and not 0 < check.threshold <= 1:
-        yield FieldProblem(
-            f"{pointer}/threshold",
-            "An error rate is above 0 and at most 1: 0.02 is two percent.",
-        )
+    elif check.compare is Compare.ABSOLUTE:
+        yield from _limit_problems(check, f"{pointer}/threshold")
     if check.metric is Metric.ERROR_RATE and not check.operator.large_is_bad:
         yield FieldProblem(f"{pointer}/operator", "An error rate has an upper limit: <= or <.")
     if check.metric is Metric.LATENCY and not check.operator.large_is_bad:
@@ -129,23 +176,58 @@ def _threshold_problems(check: Check, policy: Policy, pointer: str) -> Iterator[
             "A window is at least one interval between evaluations, and at most "
             f"{MAX_WINDOW_INTERVALS} of them or a day, whichever is shorter.",
         )
-    for name, limit in (("failure_limit", check.failure_limit), ("error_limit", check.error_limit)):
-        if not 0 <= limit <= 1_000:
-            yield FieldProblem(f"{pointer}/{name}", "This must be between 0 and 1000.")
+    most = min(1_000, max(MAX_BREACHES, MAX_BREACHES_MS // max(1, policy.interval_ms)))
+    if not 0 <= check.failure_limit <= most:
+        yield FieldProblem(
+            f"{pointer}/failure_limit",
+            f"This must be between 0 and {most}: at most {MAX_BREACHES} consecutive breaches, or "
+            "an hour of them at this interval. Otherwise a release that fails stays open.",
+        )
+    if not 0 <= check.error_limit <= 1_000:
+        yield FieldProblem(f"{pointer}/error_limit", "This must be between 0 and 1000.")
 
 
 def _tolerance_problems(check: Check, pointer: str) -> Iterator[FieldProblem]:
     tolerance = check.tolerance
-    if not (math.isfinite(tolerance.relative) and 0 <= tolerance.relative <= 100):
+    relative, absolute = f"{pointer}/tolerance/relative", f"{pointer}/tolerance/absolute"
+    valid = True
+    if not (math.isfinite(tolerance.relative) and 0 <= tolerance.relative <= MAX_RELATIVE):
+        valid = False
         yield FieldProblem(
-            f"{pointer}/tolerance/relative",
-            "This must be between 0 and 100: 0.1 tolerates a rate that is a tenth higher.",
+            relative,
+            f"This must be between 0 and {MAX_RELATIVE:g}: 0.1 tolerates a rate that is a tenth "
+            "higher. With more, the check would hardly ever fail.",
         )
     unbounded = not check.sequential and check.metric is not Metric.ERROR_RATE
     if not math.isfinite(tolerance.absolute) or tolerance.absolute < 0:
-        yield FieldProblem(f"{pointer}/tolerance/absolute", "This must be 0 or more.")
-    elif not unbounded and tolerance.absolute >= 1:
+        valid = False
+        yield FieldProblem(absolute, "This must be 0 or more.")
+    elif not unbounded and tolerance.absolute > MAX_ABSOLUTE:
+        valid = False
         yield FieldProblem(
-            f"{pointer}/tolerance/absolute",
-            "This must be 0 or more and below 1: 0.01 tolerates a rate one point higher.",
+            absolute,
+            f"This must be between 0 and {MAX_ABSOLUTE:g}: 0.01 tolerates a rate one point higher.",
+        )
+    if valid:
+        yield from _reach_problems(check, relative)
+
+
+def _reach_problems(check: Check, pointer: str) -> Iterator[FieldProblem]:
+    """Yield a problem if no value can exceed what the tolerance allows."""
+    tolerance = check.tolerance
+    if check.sequential and check.metric is not Metric.ERROR_RATE:
+        beyond = 1 - check.quantile if check.operator.large_is_bad else check.quantile
+        tolerated = beyond * (1 + tolerance.relative) + tolerance.absolute
+        if tolerated >= 1:
+            yield FieldProblem(
+                pointer,
+                f"{beyond:.4g} of the control's operations are beyond its quantile, and this "
+                f"tolerance allows {tolerated:.4g} of the treatment's. That is all of them, so "
+                "the check could never fail. Choose a smaller tolerance.",
+            )
+    elif not check.sequential and not check.operator.large_is_bad and tolerance.relative >= 1:
+        yield FieldProblem(
+            pointer,
+            "With the operator >= or > this must be below 1: 0.1 tolerates a tenth less. With 1 a "
+            "fall to zero would be tolerated.",
         )

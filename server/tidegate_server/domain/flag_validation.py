@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator
 from tidegate.model import FLAG_TYPES, FlagType, Json, Prerequisite, Serve
 
 from tidegate_server.domain import references, safe_variants
+from tidegate_server.domain.certain_conditions import always_holds
 from tidegate_server.domain.condition_validation import condition_problems
 from tidegate_server.domain.field_problems import (
     duplicate_problems,
@@ -78,6 +79,7 @@ def check_targeting_change(
     ]
     if release is not None:
         found += _released_rule_problems(after, release)
+        found += _unreachable_rule_problems(after, release, documents)
         found += safe_variants.opened_variant_problems(definition, after, release.treatment)
     raise_problems(f"the targeting of {after.flag}", found)
 
@@ -276,3 +278,32 @@ def _released_rule_problems(targeting: Targeting, release: Release) -> Iterator[
             f"This must serve {release.control!r}, the control of the active release "
             f"{release.id}. {fix}",
         )
+
+
+def _unreachable_rule_problems(
+    targeting: Targeting, release: Release, documents: ProjectDocuments
+) -> Iterator[FieldProblem]:
+    index = hiding_rule(targeting, release.rule, documents)
+    if index is not None:
+        yield FieldProblem(
+            f"/rules/{index}/when",
+            "Every context meets this condition, so nobody would reach the rule of the active "
+            f"release {release.id}. Move this rule below it, or complete the release or roll it "
+            "back first.",
+        )
+
+
+def hiding_rule(targeting: Targeting, rule: str | None, documents: ProjectDocuments) -> int | None:
+    """Return the position of a rule that every context meets before ``rule``, or None.
+
+    Args:
+        targeting: what the flag serves.
+        rule: a rule's id; None: the default rule.
+        documents: holds the project's segments.
+    """
+    for index, each in enumerate(targeting.rules):
+        if each.id == rule:
+            return None
+        if always_holds(each.when, documents.segments):
+            return index
+    return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from datetime import timedelta
 
 from tidegate.evaluation.instants import parse_time
 
@@ -20,6 +21,7 @@ from tidegate_server.errors import FieldProblem
 MAX_APPROVERS = 50
 MAX_WINDOWS = 50
 MAX_FREEZES = 200
+MAX_FREEZE = timedelta(days=400)
 MAX_RETRIES = 20
 MAX_WEBHOOKS = 20
 MINUTES_PER_DAY = 24 * 60
@@ -86,6 +88,12 @@ def _window_problems(windows: Windows) -> Iterator[FieldProblem]:
         yield from duplicate_problems(window.days, pointer + "/days/{}", "entries for")
         if not 0 <= window.opens < MINUTES_PER_DAY or not 0 < window.closes <= MINUTES_PER_DAY:
             yield FieldProblem(pointer, "Times are between 00:00 and 24:00.")
+        elif window.opens == window.closes:
+            yield FieldProblem(
+                f"{pointer}/to",
+                "A window that begins and ends at the same time would never close. Choose another "
+                "time, or leave from and to out for whole days.",
+            )
     if len(windows.freeze) > MAX_FREEZES:
         yield FieldProblem("/windows/freeze", f"There can be at most {MAX_FREEZES} freezes.")
     if zone is None:
@@ -110,6 +118,12 @@ def _window_problems(windows: Windows) -> Iterator[FieldProblem]:
             continue
         if ends <= begins:
             yield FieldProblem(f"{pointer}/to", "A freeze must end after it begins.")
+        elif ends - begins > MAX_FREEZE:
+            yield FieldProblem(
+                f"{pointer}/to",
+                f"A freeze lasts at most {MAX_FREEZE.days} days; check the year. Stop a release "
+                "for longer with a pause.",
+            )
 
 
 def _rollback_problems(policy: Policy) -> Iterator[FieldProblem]:
@@ -117,6 +131,12 @@ def _rollback_problems(policy: Policy) -> Iterator[FieldProblem]:
     if not 0 <= rollback.max_retries <= MAX_RETRIES:
         yield FieldProblem("/rollback/max_retries", f"There can be 0 to {MAX_RETRIES} retries.")
     yield from duration_problems(rollback.cooldown_ms, "/rollback/cooldown")
+    if rollback.max_retries > 0 and 0 <= rollback.cooldown_ms < policy.interval_ms:
+        yield FieldProblem(
+            "/rollback/cooldown",
+            "This must be at least the interval between evaluations; otherwise a rollback ends at "
+            "the next one.",
+        )
     if rollback.to is RollbackTo.PREVIOUS_STAGE and rollback.max_retries == 0:
         yield FieldProblem(
             "/rollback/to",

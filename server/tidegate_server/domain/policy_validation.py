@@ -24,6 +24,7 @@ MIN_INTERVAL_MS = 500
 MAX_INTERVAL_MS = HOUR
 MAX_STAGES = 50
 MAX_SAMPLES = 1_000_000_000
+MAX_HOLDBACK = 50.0
 
 
 def with_stage_names(policy: Policy) -> Policy:
@@ -167,6 +168,12 @@ def _holdback_problems(policy: Policy) -> Iterator[FieldProblem]:
     if not policy.holdback:
         return
     yield from percentage_problems(policy.holdback, "/holdback")
+    if policy.holdback > MAX_HOLDBACK:
+        yield FieldProblem(
+            "/holdback",
+            f"A holdback is at most {MAX_HOLDBACK:g} %: it opens at once when the release "
+            "completes, so most users must have had the treatment before. Add a stage instead.",
+        )
     earlier = [stage.percentage for stage in policy.stages[:-1] if not stage.segments]
     widest = max(earlier, default=0.0)
     if policy.opened(len(policy.stages)) <= widest:

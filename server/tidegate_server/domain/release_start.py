@@ -8,6 +8,7 @@ from tidegate_server.domain.change import Audit, Change, Put, Refresh, Stored
 from tidegate_server.domain.checks import Compare, Metric
 from tidegate_server.domain.error_rate import with_error_rate_check
 from tidegate_server.domain.field_problems import raise_problems
+from tidegate_server.domain.flag_validation import hiding_rule
 from tidegate_server.domain.flags import FlagDefinition, Targeting
 from tidegate_server.domain.policy import Policy
 from tidegate_server.domain.project_documents import (
@@ -73,6 +74,7 @@ def start_release(
     present: Targeting = targeting.document
     _check_ready(documents, environment, present)
     serving = _find_control(present, rule)
+    _check_reachable(documents, present, rule)
     _check_variants(definition.document, serving, control, treatment)
     raise_problems(
         f"the release of {flag}",
@@ -204,6 +206,17 @@ def _find_control(targeting: Targeting, rule: str | None) -> str:
             "serves exactly one variant. Change it to serve one first.",
         )
     return serve.variant
+
+
+def _check_reachable(documents: ProjectDocuments, targeting: Targeting, rule: str | None) -> None:
+    index = hiding_rule(targeting, rule, documents)
+    if index is not None:
+        hiding = targeting.rules[index].id
+        raise _invalid(
+            "/rule",
+            f"Every context meets rule {hiding!r} of flag {targeting.flag} first, so the release "
+            f"would open to nobody. Release rule {hiding!r} instead, or change it first.",
+        )
 
 
 def _check_variants(

@@ -152,13 +152,21 @@ def approve(release: Release, approval: Approval, *, by: Initiator = PERSON) -> 
         raise NotPossible(
             f"{approval.name} cannot approve this stage; {', '.join(gate.approvers)} can."
         )
-    if gate.not_the_starter and approval.actor == release.started_by:
+    if gate.not_the_starter and approval.name == _name_of(release.started_by):
         raise NotPossible(
             "The policy does not let the person who started a release approve it; ask someone else."
         )
-    if any(given.actor == approval.actor for given in release.approvals):
-        raise NotPossible(f"{approval.actor} has approved this stage already.")
+    if any(given.name == approval.name for given in release.approvals):
+        raise NotPossible(
+            f"{approval.name} has approved this stage already. Tokens with one name count as one "
+            "person; someone else must approve with a token of another name."
+        )
     return replace(release, approvals=(*release.approvals, approval), updated_ms=approval.at_ms)
+
+
+def _name_of(actor: str) -> str:
+    """Return the name of a token, given the name and the id as the audit log has them."""
+    return actor.rpartition(" (")[0] or actor
 
 
 def is_approved(release: Release) -> bool:

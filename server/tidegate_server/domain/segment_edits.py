@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from tidegate_server.domain import references
-from tidegate_server.domain.change import Change, Refresh
+from tidegate_server.domain.change import Change, Guard, Refresh
 from tidegate_server.domain.document_changes import delete_document, put_document
 from tidegate_server.domain.field_differences import same
+from tidegate_server.domain.field_problems import raise_problems
 from tidegate_server.domain.flags import SegmentDefinition
+from tidegate_server.domain.open_segments import opened_segment_problems, releases_that_open
 from tidegate_server.domain.project_documents import (
     ProjectDocuments,
+    guard,
     guards,
     policy_address,
+    release_address,
     segment_address,
 )
 from tidegate_server.domain.segment_validation import check_segment
@@ -18,15 +22,31 @@ from tidegate_server.domain.snapshot import snapshot_segment
 
 
 def put_segment(
-    documents: ProjectDocuments, segment: SegmentDefinition, *, actor: str, reason: str = ""
+    documents: ProjectDocuments,
+    segment: SegmentDefinition,
+    *,
+    actor: str,
+    now_ms: int,
+    reason: str = "",
 ) -> Change:
     """Create a segment, or replace the one with its key, in every environment.
 
     Raises:
-        Invalid: the segment is not valid, or would contain itself.
+        Invalid: the segment is not valid, would contain itself, or would open an active release
+            further than its policy or a person allows.
     """
     check_segment(segment, documents)
     before = documents.segments.get(segment.key)
+    opened: list[Guard] = []
+    if before is not None:
+        raise_problems(
+            f"segment {segment.key}",
+            opened_segment_problems(before.document, segment, documents, now_ms),
+        )
+        opened = [
+            guard(release_address(environment, stored.document), stored)
+            for environment, stored in releases_that_open(documents, segment.key)
+        ]
     compiled = snapshot_segment(segment)
     # A change of its name alone does not reach the snapshots.
     shown = before is None or not same(snapshot_segment(before.document), compiled)
@@ -38,7 +58,7 @@ def put_segment(
         actor=actor,
         reason=reason,
         details={"included": len(segment.included), "excluded": len(segment.excluded)},
-        writes=references.guards_of_segment(documents, segment),
+        writes=[*references.guards_of_segment(documents, segment), *opened],
         refreshes=[
             Refresh(environment, segments={segment.key: compiled})
             for environment in documents.environments

@@ -9,11 +9,21 @@ from tidegate_server.admin.segments.schemas import (
     SegmentPage,
     SegmentUpdate,
 )
-from tidegate_server.domain.change import Kind
-from tidegate_server.domain.segment_edits import delete_segment, put_segment
+from tidegate_server.domain import segment_edits
+from tidegate_server.domain.change import Change, Kind
+from tidegate_server.domain.flags import SegmentDefinition
+from tidegate_server.domain.project_documents import ProjectDocuments
+from tidegate_server.web.backend import backend
 from tidegate_server.web.blueprint import Blueprint
 
 blueprint = Blueprint("segments", __name__, description="Named sets of contexts")
+
+
+def put_segment(documents: ProjectDocuments, segment: SegmentDefinition, *, actor: str) -> Change:
+    """Return the change that creates or replaces a segment now."""
+    now_ms = backend().store.now_ms()
+    return segment_edits.put_segment(documents, segment, actor=actor, now_ms=now_ms)
+
 
 segments = DocumentResource(blueprint, Kind.SEGMENT, SegmentAnswer, SegmentPage)
 segments.serve_list("List the segments of a project.")
@@ -22,4 +32,4 @@ segments.serve_get("Get a segment.")
 segments.serve_replace(
     SegmentUpdate, put_segment, "Replace a segment, at once for everything that uses it."
 )
-segments.serve_delete(delete_segment, "Delete a segment that nothing uses.")
+segments.serve_delete(segment_edits.delete_segment, "Delete a segment that nothing uses.")
