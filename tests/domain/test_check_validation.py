@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from tidegate.model import Tolerance
 from tidegate_server.domain.check_validation import (
     MAX_DISTRIBUTIONS,
     MAX_WINDOW_INTERVALS,
@@ -107,3 +108,64 @@ def test_checks_of_the_same_counts_let_clients_decide_together() -> None:
     assert not list(check_problems(policy_with(decides, both, latency)))
     values = replace(latency, client_evidence=ClientEvidence.DECIDE)
     assert not list(check_problems(policy_with(Check(), limit, values)))
+
+
+# Checks that can never fail ------------------------------------------------------------
+
+LATENCY = Check(metric=Metric.LATENCY)
+BASKET = Check(metric=Metric.CUSTOM, measure="basket", operator=Operator.AT_LEAST)
+
+
+@pytest.mark.parametrize(
+    ("check", "field"),
+    [
+        (Check(tolerance=Tolerance(1_000.0)), "tolerance/relative"),
+        (Check(tolerance=Tolerance(10.1)), "tolerance/relative"),
+        (Check(tolerance=Tolerance(0.1, 0.51)), "tolerance/absolute"),
+        (Check(false_alarm=1e-300), "false_alarm"),
+        (Check(false_alarm=0.5), "false_alarm"),
+        (replace(LATENCY, quantile=0.5, tolerance=Tolerance(1.0)), "tolerance/relative"),
+        (replace(LATENCY, quantile=0.6, tolerance=Tolerance(0.5, 0.4)), "tolerance/relative"),
+        (replace(LATENCY, quantile=0.9999999), "quantile"),
+        (replace(BASKET, quantile=0.5, tolerance=Tolerance(1.0)), "tolerance/relative"),
+        (replace(BASKET, compare=Compare.BEFORE, tolerance=Tolerance(1.0)), "tolerance/relative"),
+        (replace(LIMIT, threshold=1.0), "threshold"),
+        (replace(LIMIT, threshold=0.0), "threshold"),
+        (replace(LIMIT, operator=Operator.AT_LEAST), "operator"),
+        (replace(LATENCY, compare=Compare.ABSOLUTE, threshold=86_401.0), "threshold"),
+        (replace(LATENCY, compare=Compare.ABSOLUTE, threshold=0.0), "threshold"),
+        (replace(BASKET, compare=Compare.ABSOLUTE, threshold=-1e13), "threshold"),
+        (
+            replace(BASKET, compare=Compare.ABSOLUTE, operator=Operator.BELOW, threshold=1e13),
+            "threshold",
+        ),
+        (replace(LIMIT, failure_limit=121), "failure_limit"),
+    ],
+)
+def test_a_check_that_could_never_fail_is_refused(check: Check, field: str) -> None:
+    assert problem_pointers(policy_with(check)) == [f"/checks/0/{field}"]
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        Check(tolerance=Tolerance(10.0, 0.5), false_alarm=1e-6),
+        replace(LATENCY, quantile=0.5, tolerance=Tolerance(0.9)),
+        replace(BASKET, quantile=0.5, tolerance=Tolerance(0.9)),
+        replace(BASKET, compare=Compare.BEFORE, tolerance=Tolerance(0.9, 1e6)),
+        replace(LIMIT, threshold=0.999, failure_limit=120),
+        replace(LATENCY, compare=Compare.ABSOLUTE, threshold=86_400.0),
+        replace(BASKET, compare=Compare.ABSOLUTE, threshold=0.0),
+        replace(QUERY, threshold=-1e300),
+    ],
+)
+def test_a_wide_check_that_can_fail_is_accepted(check: Check) -> None:
+    assert problem_pointers(policy_with(check)) == []
+
+
+def test_a_long_interval_still_allows_ten_breaches() -> None:
+    long = replace(QUERY, failure_limit=10)
+    assert problem_pointers(policy_with(long, interval_ms=HOUR)) == []
+    assert problem_pointers(policy_with(replace(QUERY, failure_limit=11), interval_ms=HOUR)) == [
+        "/checks/0/failure_limit"
+    ]

@@ -7,7 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tidegate.model import All, InSegment, NoneOf
+from tidegate import Client, Context
+from tidegate.model import All, InSegment, NoneOf, Snapshot
+from tidegate.wire import to_wire
 from tidegate_server.domain import release_state_machine as machine
 from tidegate_server.domain import segment_edits
 from tidegate_server.domain.flags import SegmentDefinition
@@ -125,3 +127,16 @@ def test_a_segment_and_a_pause_at_once_make_one_of_them_stale(store: InMemorySto
     store.move(person_pauses(store.release()))
     with pytest.raises(StaleRevision):
         store.commit(late)
+
+
+def test_a_key_that_one_segment_excludes_is_open_through_another() -> None:
+    store = store_with_checkout()
+    store.add_segment(STAFF)
+    store.add_segment(SegmentDefinition("beta", included=("eve",)))
+    store.add_policy(make_policy(Stage("inside", 99.9, ("staff", "beta")), *STAGES[1:]))
+    store.start()
+    flags, segments = store.flags["production"], store.segments["production"]
+    snapshot = Snapshot("shop", "production", 1, flags=flags, segments=segments)
+    client = Client.offline(to_wire(snapshot))
+    assert client.boolean("checkout", False, Context("eve"))
+    assert not client.boolean("checkout", False, Context("zoe"))

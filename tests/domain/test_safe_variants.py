@@ -119,6 +119,12 @@ def test_during_a_release_the_values_of_its_arms_cannot_be_swapped(store: InMemo
     assert pointers(caught.value) == ["/variants/1/value"]
 
 
+def test_an_a_a_test_is_possible(store: InMemoryStore) -> None:
+    store.edit_targeting(default=serving("on"))
+    store.start(treatment="same", control="on")
+    assert store.release().treatment == "same"
+
+
 # Kills ---------------------------------------------------------------------------------
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict
 
 from tidegate_server.cli.exit_codes import USAGE
@@ -18,7 +19,7 @@ def lint_file(name: str, *, as_json: bool) -> int:
         Unreadable: the file is neither YAML nor JSON, or is ambiguous.
     """
     label = file_label(name)
-    result = lint(read_text(name), label)
+    result = lint(read_text(name), label, now_ms=int(time.time() * 1_000))
     if as_json:
         print_json({"sound": result.valid, "findings": [asdict(each) for each in result.findings]})
     else:

@@ -54,12 +54,13 @@ class LintResult:
         return all(finding.warning for finding in self.findings)
 
 
-def lint(text: str, what: str) -> LintResult:
+def lint(text: str, what: str, now_ms: int | None = None) -> LintResult:
     """Lint a policy.
 
     Args:
         text: YAML or JSON.
         what: the file's name, for messages.
+        now_ms: the time, to warn of freezes that are over; None: do not look for them.
 
     Raises:
         Unreadable: the text is neither, or is ambiguous.
@@ -77,7 +78,7 @@ def lint(text: str, what: str) -> LintResult:
         policy = load_policy(value)
     except Invalid as refused:
         return LintResult(None, tuple(finding(each) for each in refused.fields))
-    warnings = (*policy_risks(policy), *_references(policy))
+    warnings = (*policy_risks(policy, now_ms), *_references(policy))
     return LintResult(policy, tuple(finding(each, warning=True) for each in warnings))
 
 

@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tidegate_server.domain.error_rate import policy_warnings
+from tidegate_server.domain.gate_risks import gate_risks
 from tidegate_server.domain.policy import Policy
 from tidegate_server.errors import FieldProblem
 
 
-def policy_risks(policy: Policy) -> tuple[FieldProblem, ...]:
-    """Return the risks of a policy: of its errors, and of what clients may decide."""
-    return (*policy_warnings(policy), *_client_risks(policy))
+def policy_risks(policy: Policy, now_ms: int | None = None) -> tuple[FieldProblem, ...]:
+    """Return the risks of a policy: of its errors, its gates, and of what clients may decide.
+
+    Args:
+        policy: a valid policy.
+        now_ms: the time, to find freezes that are over; None: do not look for them.
+    """
+    return (*policy_warnings(policy), *gate_risks(policy, now_ms), *_client_risks(policy))
 
 
 def release_risks(policy: Policy, *, client_side: bool) -> tuple[FieldProblem, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from marshmallow import fields
@@ -31,7 +32,7 @@ class PolicyAnswer(PolicyFields, StoredAnswer):
     def get_attribute(self, obj: Any, attr: str, default: Any) -> Any:
         """Compute the warnings from the policy."""
         if attr == "warnings":
-            return policy_risks(obj.document)
+            return policy_risks(obj.document, now_ms=int(time.time() * 1_000))
         return super().get_attribute(obj, attr, default)
 
 
