@@ -22,7 +22,7 @@ import mmh3
 from tidegate.context import NOBODY, Context
 from tidegate.current_operation import current, current_operation
 from tidegate.details import ClientStatus, EvaluationDetails
-from tidegate.errors import TypeMismatch
+from tidegate.errors import InvalidSetting, TypeMismatch
 from tidegate.lifecycle import Lifecycle, Listener, compile_document
 from tidegate.operation import Operation
 from tidegate.runtime.late_imports import load
@@ -52,6 +52,9 @@ class Client:
     flags arrive, evaluations return the caller's defaults. A client made before a fork works in
     the children too, each as a separate instance. One client serves all threads.
 
+    A URL or token that cannot be used is logged once and never retried; white space around it does
+    not matter.
+
     Args:
         url: the flag server's address; ``TIDEGATE_URL`` when not given.
         token: an SDK token; ``TIDEGATE_TOKEN`` when not given.
@@ -69,11 +72,18 @@ class Client:
         self._set_up()
         url = url or os.environ.get("TIDEGATE_URL", "")
         token = token or os.environ.get("TIDEGATE_TOKEN", "")
-        if url and token:
-            self._lifecycle.start(url, token, cache_path)
-        else:
+        if not (url and token):
             missing = "token" if url else "url"
             log.warning("no flags: pass a %s or set TIDEGATE_%s", missing, missing.upper())
+            return
+        addresses = load("tidegate.addresses")
+        try:
+            self._lifecycle.start(
+                addresses.server_address(url), addresses.token_text(token), cache_path
+            )
+        except InvalidSetting as error:
+            log.warning("no flags: %s", error)
+            self._lifecycle.refuse(str(error))
 
     @classmethod
     def offline(cls, snapshot: Mapping[str, Any]) -> Client:

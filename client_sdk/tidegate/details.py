@@ -67,7 +67,8 @@ class ClientEvent(NamedTuple):
 
     Attributes:
         kind: ``ready`` (connected or reconnected), ``changed`` (flags changed), ``stale`` (the
-            connection is lost) or ``refused`` (the server does not accept the token).
+            connection is lost) or ``refused`` (the server does not accept the token, or the URL
+            or token cannot be used).
         flags: keys of the changed flags, for ``changed``.
         message: the reason, for ``stale`` and ``refused``.
     """

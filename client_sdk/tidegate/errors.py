@@ -6,6 +6,7 @@
     ├── TidegateError
     │   ├── InvalidCondition     a condition that cannot be evaluated
     │   ├── InvalidFlag          a flag that cannot be evaluated
+    │   ├── InvalidSetting       a URL or token that cannot be used
     │   ├── TypeMismatch         a flag of another type than the application asked for
     │   ├── WireError            a document that is not a snapshot, an update or a part of one
     │   └── Unreachable          the server did not answer as it should
@@ -31,6 +32,10 @@ class InvalidCondition(TidegateError):
 
 class InvalidFlag(TidegateError):
     """A flag that contradicts itself: an unknown variant, or a value of the wrong type."""
+
+
+class InvalidSetting(TidegateError):
+    """A URL or a token that cannot be used. No retry helps: a person has to correct it."""
 
 
 class TypeMismatch(TidegateError):

@@ -39,7 +39,9 @@ class NoConnection:
     instance: str | None = None
     confirmed_at: float | None = None
     closed_here: frozenset[str] = frozenset()
-    problem: ClientEvent | None = None
+
+    def __init__(self, problem: ClientEvent | None = None) -> None:
+        self.problem: ClientEvent | None = problem
 
     def wait_until_ready(self, timeout: float) -> bool:
         """Return False at once: no flags will come."""
@@ -96,6 +98,10 @@ class Lifecycle:
         else:
             process_hooks.register(self)
             self._load_cache_and_connect()
+
+    def refuse(self, reason: str) -> None:
+        """Connect never: the URL or the token cannot be used. Listeners learn it when they come."""
+        self.connection = NoConnection(ClientEvent("refused", message=reason))
 
     def start_late(self) -> None:
         """Connect in a child of the process in which this was postponed; once."""

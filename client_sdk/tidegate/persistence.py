@@ -2,16 +2,19 @@
 
 The file holds one snapshot, its digest, and a digest of the server's address and the token. It
 is replaced as a whole, so several processes can share it, and a reader finds one whole version.
-If anything is wrong with the file, the client starts without it.
+If anything is wrong with the file, the client starts without it. A symbolic link stays: the file
+that it names is replaced. A device, a pipe or a folder is neither read nor replaced.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import logging
 import os
+import stat
 import threading
 from pathlib import Path
 from typing import Any
@@ -39,12 +42,12 @@ class SnapshotFile:
     def load(self) -> Any | None:
         """Return the snapshot document; None without a file, or with one that cannot be trusted."""
         try:
-            with self._path.open("rb") as file:
-                content = file.read(LARGEST_FILE + 1)
+            content = _read(self._path)
         except FileNotFoundError:
             return None
         except OSError as error:
             log.warning("cannot read the cached flags: %s", error.strerror)
+            self._save_failed = isinstance(error, _NotAFile)
             return None
         header, _, body = content.partition(b"\n")
         expected = f"{FORMAT} {self._origin} {hashlib.sha256(body).hexdigest()}".encode()
@@ -63,21 +66,36 @@ class SnapshotFile:
         """Replace the file. A failure is logged once and never raised."""
         body = json.dumps(document, separators=(",", ":")).encode()
         header = f"{FORMAT} {self._origin} {hashlib.sha256(body).hexdigest()}\n".encode()
-        # In the folder of the file, with a name that no other process or thread uses.
-        draft = self._path.with_name(
-            f".{self._path.name}.{os.getpid()}.{threading.get_ident()}.draft"
-        )
+        draft: Path | None = None
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            number = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            path = Path(os.path.realpath(self._path))
+            if path.exists() and not path.is_file():
+                raise _NotAFile(path)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # In the folder of the file, with a name that no other process or thread uses.
+            draft = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.draft")
+            number = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
             with os.fdopen(number, "wb") as file:
                 file.write(header + body)
-            draft.replace(self._path)
+            draft.replace(path)
         except OSError as error:
-            with contextlib.suppress(OSError):
-                draft.unlink()
+            if draft is not None:
+                with contextlib.suppress(OSError):
+                    draft.unlink()
             if not self._save_failed:
                 log.warning("cannot cache the flags: %s", error.strerror)
                 self._save_failed = True
             return
         self._save_failed = False
+
+
+class _NotAFile(OSError):
+    def __init__(self, path: Path) -> None:
+        super().__init__(errno.EINVAL, f"{path} is not a file, choose another cache_path")
+
+
+def _read(path: Path) -> bytes:
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise _NotAFile(path)
+    with path.open("rb") as file:
+        return file.read(LARGEST_FILE + 1)

@@ -64,6 +64,7 @@ def test_the_status_of_an_alert_is_read_from_its_payload(
         (AlertKind.ALERTMANAGER, {}, "/status"),
         (AlertKind.ALERTMANAGER, {"status": "Firing"}, "/status"),
         (AlertKind.ALERTMANAGER, {"status": ["firing"]}, "/status"),
+        (AlertKind.ALERTMANAGER, {"status": "firing"}, "/alerts"),
         (AlertKind.ALERTMANAGER, {"status": "firing", "alerts": {}}, "/alerts"),
         (AlertKind.ALERTMANAGER, {"status": "firing", "alerts": [1]}, "/alerts"),
         (AlertKind.ALERTMANAGER, datadog(), "/status"),
@@ -93,6 +94,24 @@ def test_a_group_fires_while_one_of_its_alerts_does() -> None:
     )
     stale = {**alertmanager("firing"), "alerts": [ended]}
     assert read_alert(AlertKind.ALERTMANAGER, stale).status is RESOLVED
+
+
+@pytest.mark.parametrize("kind", [AlertKind.ALERTMANAGER, AlertKind.GRAFANA])
+def test_a_group_without_a_firing_alert_does_not_fire(kind: AlertKind) -> None:
+    assert read_alert(kind, {"status": "firing", "alerts": []}).status is AlertStatus.OTHER
+    assert read_alert(kind, {"status": "resolved", "alerts": []}).status is RESOLVED
+    assert read_alert(kind, {"status": "firing", "alerts": [{}]}).status is RESOLVED
+
+
+@pytest.mark.parametrize(
+    "began",
+    ["2026-09-21T14:13:20.250Z", "2026-09-21T16:13:20.25+02:00", "2026-09-21t14:13:20.250000000z"],
+)
+def test_the_same_moment_in_another_notation_is_the_same_alert(began: str) -> None:
+    first = read_alert(AlertKind.ALERTMANAGER, alertmanager(began="2026-09-21T14:13:20.25Z"))
+    again = read_alert(AlertKind.ALERTMANAGER, alertmanager(began=began))
+    later = read_alert(AlertKind.ALERTMANAGER, alertmanager(began="2026-09-21T14:13:20.250000001Z"))
+    assert first.episodes == again.episodes != later.episodes
 
 
 def test_the_summary_counts_further_alerts() -> None:

@@ -53,11 +53,32 @@ def test_a_token_given_to_a_later_start_is_ignored_and_reported(store: Store) ->
     assert not is_accepted(store, given)
 
 
-@pytest.mark.parametrize("given", ["short", "with a space in the middle of it", "tg_admin_x_short"])
-def test_a_weak_token_stops_the_start(store: Store, given: str) -> None:
-    with pytest.raises(StartupRefused, match="TIDEGATE_BOOTSTRAP_TOKEN") as refused:
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ("short", "must have 20 to 200 characters; it has 5"),
+        ("x" * 201, "it has 201"),
+        ("with a space in the middle of it", "contains a space at position 5"),
+        ("correct-horse\nbattery-staple", "contains a line break"),
+        ("correct-hörse-battery-staple", r"outside ASCII \(U\+00F6\)"),
+        ("tg_admin_extra_short-secret", "begins with tg_ but is not a complete token"),
+        ("tg_admin_" + "a" * 40, "begins with tg_ but is not a complete token"),
+        ("tg_owner_x_0123456789abcdef", "begins with tg_ but is not a complete token"),
+    ],
+)
+def test_a_refused_token_stops_the_start_with_the_true_reason(
+    store: Store, given: str, reason: str
+) -> None:
+    with pytest.raises(StartupRefused, match=f"TIDEGATE_BOOTSTRAP_TOKEN.*{reason}") as refused:
         bootstrap(store, KEY, given)
     assert given not in refused.value.message
+
+
+@pytest.mark.parametrize("around", ["\n", "\r\n", " ", "\ufeff"])
+def test_white_space_around_the_first_token_is_dropped(store: Store, around: str) -> None:
+    given = "correct-horse-battery-staple"
+    assert bootstrap(store, KEY, around + given + around) == BootstrapResult()
+    assert is_accepted(store, given)
 
 
 def test_another_secret_key_stops_the_start(store: Store) -> None:

@@ -396,6 +396,45 @@ INVALID: dict[str, tuple[dict[str, Any], str]] = {
         {"checks": [{"metric": "prometheus", "query": "up"}]},
         "/checks/0/query",
     ),
+    "a query with an unclosed variable": (
+        {
+            "checks": [
+                {
+                    "metric": "prometheus",
+                    "compare": "absolute",
+                    "threshold": 1,
+                    "query": "up{x='{{ flag'}",
+                }
+            ]
+        },
+        "/checks/0/query",
+    ),
+    "a query with an unopened variable": (
+        {
+            "checks": [
+                {
+                    "metric": "prometheus",
+                    "compare": "absolute",
+                    "threshold": 1,
+                    "query": "up{x='flag }}'}",
+                }
+            ]
+        },
+        "/checks/0/query",
+    ),
+    "a query with a doubly opened variable": (
+        {
+            "checks": [
+                {
+                    "metric": "prometheus",
+                    "compare": "absolute",
+                    "threshold": 1,
+                    "query": "up{x='{{ {{ flag }}'}",
+                }
+            ]
+        },
+        "/checks/0/query",
+    ),
     "a query with an unknown variable": (
         {
             "checks": [

@@ -34,6 +34,17 @@ def test_written_contexts_can_be_read(tmp_path: Path) -> None:
     assert contexts.without("one").current is None
 
 
+@pytest.mark.parametrize("target", ["/dev/null", "/dev/full", "."])
+def test_what_is_not_a_file_is_not_replaced(tmp_path: Path, target: str) -> None:
+    link = tmp_path / "link.json"
+    link.symlink_to(target)
+    for path in (link, Path(target)):
+        before = path.stat()
+        with pytest.raises(StartupRefused, match="not a file"):
+            Contexts(path).with_context("one", ONE).write()
+        assert path.stat().st_ino == before.st_ino
+
+
 def test_a_symbolic_link_to_the_file_is_kept(tmp_path: Path) -> None:
     target, link = tmp_path / "real.json", tmp_path / "link.json"
     link.symlink_to(target)

@@ -112,7 +112,8 @@ def test_the_repr_of_a_target_has_no_token(saved: dict[str, str]) -> None:
     "url",
     [
         *("", "localhost:8080", "ftp://x", "http://", "http://x:99999", "http://x/?a=1"),
-        *("http://a:b@x", "http://127.0.0.1:1\n", "http://a b", "http://x/#a", "http://x:0"),
+        *("http://[::1", "http://a..b", "http://ü.example", "http://x\u200b"),
+        *("http://a:b@x", "http://127.0.0.1:1\n/", "http://a b", "http://x/#a", "http://x:0"),
     ],
 )
 def test_an_invalid_address_is_refused(url: str) -> None:
@@ -122,6 +123,12 @@ def test_an_invalid_address_is_refused(url: str) -> None:
 
 def test_an_address_may_have_a_path() -> None:
     assert check_url("https://example.com/tidegate/") == "https://example.com/tidegate"
+
+
+@pytest.mark.parametrize("around", ["\n", "\r\n", " ", "\ufeff", "\t", "\ufeff \n", "\u00a0"])
+def test_white_space_around_an_address_or_token_is_dropped(around: str) -> None:
+    assert check_url(f"{around}HTTPS://example.com/{around}") == "https://example.com"
+    assert check_token(f"{around}a-token{around}") == "a-token"
 
 
 @pytest.mark.parametrize("token", ["", "  \n", "two words", "ümlaut", "a\nb"])

@@ -139,6 +139,7 @@ def test_an_unusable_folder_is_refused(tmp_path: Path) -> None:
 def test_the_prometheus_url_has_no_query_fragment_or_credentials() -> None:
     assert check_prometheus_url("") == ""
     assert check_prometheus_url("https://metrics.local:9090/prefix/") != ""
+    assert check_prometheus_url("http://metrics:9090\n") == "http://metrics:9090"
     for wrong in ("prometheus:9090", "ftp://metrics", "http://", "http://a b"):
         with pytest.raises(StartupRefused, match="such as http://prometheus:9090"):
             check_prometheus_url(wrong)
@@ -155,6 +156,8 @@ def test_webhook_networks_are_a_list() -> None:
     for wrong in ("10.1.0.0/33", "localhost", "10.1.0.0/16,", "10.1.0.0/16;10.2.0.0/16", "10.1"):
         with pytest.raises(StartupRefused, match="networks separated by commas, such as"):
             parse_webhook_networks(wrong)
+    mapped = parse_webhook_networks("::ffff:10.1.0.0/112")
+    assert [str(each) for each in mapped.networks] == ["10.1.0.0/16"]
     with pytest.raises(StartupRefused, match=r"not a network. Did you mean 10.1.0.0/16\?"):
         parse_webhook_networks("10.1.2.3/16")
 
@@ -162,7 +165,8 @@ def test_webhook_networks_are_a_list() -> None:
 def test_a_prometheus_token_has_no_spaces() -> None:
     assert check_prometheus_token("") == ""
     assert check_prometheus_token("eyJhbGciOi.x-_~+/=") == "eyJhbGciOi.x-_~+/="
-    for wrong in ("a token", "token\n", "tök"):
+    assert check_prometheus_token("token\r\n") == "token"
+    for wrong in ("a token", "tok\nen", "tök"):
         with pytest.raises(StartupRefused, match="how you read it"):
             check_prometheus_token(wrong)
 

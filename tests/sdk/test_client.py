@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -85,6 +86,54 @@ def test_starting_does_not_raise_for_an_invalid_url(url: str) -> None:
         )
     finally:
         client.close()
+
+
+def test_white_space_around_url_and_token_does_not_matter(environment: Environment) -> None:
+    environment.flag("checkout")
+    for before, after in (("", "\n"), ("\ufeff", "\r\n"), (" \t", " "), ("\u00a0", "\u2003")):
+        url = environment.url.replace("http", "HTTP", 1)
+        client = Client(f"{before}{url}{after}", f"{before}{environment.token}{after}")
+        try:
+            assert client.wait_until_ready()
+        finally:
+            client.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "token", "reason"),
+    [
+        ("http://[::1", "token", "is not the address of a server"),
+        ("http://x:99999", "token", "is not the address of a server"),
+        ("http://a b", "token", "The URL contains a space at position 9"),
+        ("http://bücher.example", "token", "write the host in its xn-- form"),
+        ("http://user:secret@x", "token", "The URL contains a user name"),
+        (" \n", "token", "The URL is empty"),
+        ("http://x", "to\nken", "The token contains a line break at position 3"),
+        ("http://x", "töken", "The token contains a character outside ASCII (U+00F6)"),
+        ("http://x", "to\ufeffken", "The token contains a character outside ASCII (U+FEFF)"),
+        ("http://x", "a\r\nX-Admin: 1", "The token contains a line break"),
+        ("http://x", "\udce9", "The token contains a character outside ASCII (U+DCE9)"),
+        ("http://x", b"token", "The token is a bytes; it must be a str"),
+    ],
+)
+def test_a_url_or_token_that_cannot_be_used_is_named_once_and_never_retried(
+    url: str, token: Any, reason: str, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    caplog.set_level(logging.DEBUG, "tidegate")
+    threads = threading.active_count()
+    client = Client(url, token, cache_path=tmp_path / "flags")
+    events: list[ClientEvent] = []
+    client.listen(events.append)
+    assert client.wait_until_ready(60) is False
+    assert client.boolean("checkout", True, ANN) is True
+    client.flush()
+    client.close()
+    assert threading.active_count() == threads
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+    assert caplog.messages[0].startswith("no flags: ")
+    assert reason in caplog.messages[0]
+    assert "secret" not in caplog.text
+    assert [(event.kind, reason in event.message) for event in events] == [("refused", True)]
 
 
 def test_url_and_token_are_read_from_the_environment(

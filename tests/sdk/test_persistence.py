@@ -3,7 +3,10 @@ from __future__ import annotations
 import json
 import logging
 import multiprocessing
+import os
+import socket
 import stat
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -117,3 +120,54 @@ def test_processes_that_write_at_the_same_time_leave_one_whole_file(path: Path) 
         assert writer.exitcode == 0
     assert seen
     assert [each.name for each in path.parent.iterdir()] == ["flags"]
+
+
+def test_a_link_stays_and_its_target_is_replaced(path: Path, tmp_path: Path) -> None:
+    target = tmp_path / "elsewhere" / "flags"
+    path.parent.mkdir()
+    path.symlink_to(Path("..") / "elsewhere" / "flags")
+    for version in (1, 2):
+        SnapshotFile(path, URL, TOKEN).save(document(version))
+        assert path.is_symlink()
+        assert not target.is_symlink()
+        assert SnapshotFile(path, URL, TOKEN).load() == document(version)
+    assert [each.name for each in target.parent.iterdir()] == ["flags"]
+
+
+@pytest.mark.parametrize("kind", ["device", "link to a device", "pipe", "folder", "socket"])
+def test_what_is_not_a_file_is_neither_read_nor_replaced(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str
+) -> None:
+    path = tmp_path / "flags"
+    if kind == "device":
+        path = Path("/dev/full")
+    elif kind == "link to a device":
+        path.symlink_to("/dev/zero")
+    elif kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "socket":
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(path))
+    else:
+        path.mkdir()
+    before = path.stat()
+    file = SnapshotFile(path, URL, TOKEN)
+    assert file.load() is None
+    file.save(document())
+    file.save(document())
+    assert (path.stat().st_ino, path.stat().st_mode) == (before.st_ino, before.st_mode)
+    assert len(caplog.records) == 1
+    assert "is not a file, choose another cache_path" in caplog.text
+
+
+def test_a_draft_that_someone_else_has_planted_is_not_followed(
+    path: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path.parent.mkdir()
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    draft = f".{path.name}.{os.getpid()}.{threading.get_ident()}.draft"
+    (path.parent / draft).symlink_to(victim)
+    SnapshotFile(path, URL, TOKEN).save(document())
+    assert victim.read_text() == "mine"
+    assert "cannot cache the flags" in caplog.text

@@ -15,15 +15,12 @@ from typing import Any, Final, TypeAlias
 
 from tidegate.errors import InvalidCondition
 from tidegate.evaluation.instants import seconds_since_1970
+from tidegate.evaluation.networks import Network, parse_network
 from tidegate.runtime.late_imports import load
 
 Test: TypeAlias = Callable[[Any], bool]
 MakeTest: TypeAlias = Callable[[object], Test]
 Compare: TypeAlias = Callable[[Any, Any], bool]
-Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
-
-_MAPPED_PREFIX: Final = 96
-"""The bits before the IPv4 address in an IPv4-mapped IPv6 address."""
 
 
 def compile(operator: str, value: object) -> Test:
@@ -249,15 +246,10 @@ def _semver_test(compare: Compare) -> MakeTest:
 
 
 def _network(text: str) -> Network:
-    """Return a network; one of IPv4-mapped IPv6 addresses is the network of these addresses."""
     try:
-        network = ipaddress.ip_network(text)
+        return parse_network(text)
     except ValueError as error:
         raise InvalidCondition(f"not a network in CIDR form: {error}") from None
-    mapped = getattr(network.network_address, "ipv4_mapped", None)
-    if mapped is None or network.prefixlen < _MAPPED_PREFIX:
-        return network
-    return ipaddress.IPv4Network((mapped, network.prefixlen - _MAPPED_PREFIX))
 
 
 def _in_cidr(value: object) -> Test:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass
 
+from tidegate.addresses import trimmed, unsendable
+
 from tidegate_server.admin.document_commits import create_document
 from tidegate_server.admin.document_reader import SERVER
 from tidegate_server.admin.projects.service import create_project
@@ -93,12 +95,10 @@ def _create_environment(store: Store, environment: Environment) -> None:
 
 
 def _create_first_token(store: Store, secret_key: bytes, given_token: str) -> BootstrapResult:
+    given_token = trimmed(given_token, "bootstrap token")
     given = token_secrets.parse_token(given_token) if given_token else None
     if given_token and given is None:
-        raise StartupRefused(
-            "TIDEGATE_BOOTSTRAP_TOKEN must be 20 to 200 printable characters without spaces, "
-            "for example the output of `openssl rand -hex 24`."
-        )
+        raise StartupRefused(_why_refused(given_token))
     tokens: dict[str, Token] = {
         id: stored.document for id, stored in store.all(SERVER, Kind.TOKEN).items()
     }
@@ -127,3 +127,21 @@ def _create_first_token(store: Store, secret_key: bytes, given_token: str) -> Bo
     if given is not None:
         return BootstrapResult()
     return BootstrapResult(token=token_secrets.format_token(Role.ADMIN, first.id, first.secret))
+
+
+def _why_refused(given_token: str) -> str:
+    """Return what is wrong with a bootstrap token, without showing it."""
+    example = "Use for example the output of `openssl rand -hex 24`."
+    if problem := unsendable(given_token):
+        return f"TIDEGATE_BOOTSTRAP_TOKEN contains {problem}, as no token does. {example}"
+    shortest, longest = token_secrets.FREE_FORM_LENGTHS
+    if not shortest <= len(given_token) <= longest:
+        return (
+            f"TIDEGATE_BOOTSTRAP_TOKEN must have {shortest} to {longest} characters; it has "
+            f"{len(given_token)}. {example}"
+        )
+    return (
+        "TIDEGATE_BOOTSTRAP_TOKEN begins with tg_ but is not a complete token, which reads "
+        f"tg_admin_<id>_<secret>. Copy all of it, or choose one that does not begin with tg_. "
+        f"{example}"
+    )

@@ -116,6 +116,10 @@ class Contexts:
             "contexts": {name: asdict(context) for name, context in self.by_name.items()},
         }
         path = self.path.resolve()
+        if path.exists() and not path.is_file():
+            raise StartupRefused(
+                f"Cannot write {path}: it is not a file. Set TIDEGATE_CONFIG to use another file."
+            )
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -11,9 +11,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from tidegate.addresses import server_address, token_text
+from tidegate.errors import InvalidSetting
+
 from tidegate_server.cli.contexts import Context, Contexts
 from tidegate_server.errors import StartupRefused
-from tidegate_server.urls import split_url
 
 DEFAULT_PROJECT = "default"
 DEFAULT_ENVIRONMENT = "production"
@@ -99,17 +101,15 @@ def _context(
 
 
 def check_url(url: str) -> str:
-    """Return an address without its final slash.
+    """Return an address without white space around it and without its final slash.
 
     Raises:
         StartupRefused: it is not the address of a server.
     """
-    parts = split_url(url)
-    if parts is None or parts.query or parts.fragment or parts.username is not None:
-        raise StartupRefused(
-            f"{url!r} is not the address of a server. Example: https://tidegate.example.com."
-        )
-    return url.rstrip("/")
+    try:
+        return server_address(url)
+    except InvalidSetting as error:
+        raise StartupRefused(str(error)) from None
 
 
 def check_token(token: str) -> str:
@@ -118,12 +118,9 @@ def check_token(token: str) -> str:
     Raises:
         StartupRefused: it is empty, or has characters that no token has.
     """
-    token = token.strip()
-    if not token:
+    if not token.strip():
         raise StartupRefused("No token was given. Create one with `tidegate token create`.")
-    if not all("!" <= character <= "~" for character in token):
-        raise StartupRefused(
-            "The token is malformed: it contains spaces or special characters. Copy it again "
-            "(it is not shown here)."
-        )
-    return token
+    try:
+        return token_text(token)
+    except InvalidSetting as error:
+        raise StartupRefused(str(error)) from None

@@ -123,6 +123,13 @@ def _query_problems(check: Check, pointer: str) -> Iterator[FieldProblem]:
             yield FieldProblem(
                 pointer, f"There is no variable {name!r}; use one of: {', '.join(VARIABLES)}."
             )
+    rest = VARIABLE.sub("", check.query)
+    for braces, missing in (("{{", "}}"), ("}}", "{{")):
+        if braces in rest:
+            yield FieldProblem(
+                pointer,
+                f"A variable has {braces} without {missing}; write it as {{{{ flag }}}}.",
+            )
     if check.compare is Compare.CONTROL and ARM_VARIABLE not in used:
         yield FieldProblem(
             pointer,

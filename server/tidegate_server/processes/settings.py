@@ -11,6 +11,9 @@ from difflib import get_close_matches
 from ipaddress import ip_network
 from pathlib import Path
 
+from tidegate.addresses import trimmed, unsendable
+from tidegate.evaluation.networks import parse_network
+
 from tidegate_server.domain.network_addresses import PUBLIC_ONLY, AllowedNetworks, IPNetwork
 from tidegate_server.errors import StartupRefused
 from tidegate_server.urls import split_url
@@ -102,11 +105,12 @@ def check_environment(environment: Mapping[str, str]) -> None:
 
 
 def check_prometheus_url(url: str) -> str:
-    """Return the URL of Prometheus if it is valid or empty.
+    """Return the URL of Prometheus, without white space around it, if it is valid or empty.
 
     Raises:
         StartupRefused: it is not an HTTP URL, or has a query, a fragment or credentials.
     """
+    url = trimmed(url, "URL of Prometheus")
     parts = split_url(url)
     if url and parts is None:
         raise StartupRefused(
@@ -121,15 +125,16 @@ def check_prometheus_url(url: str) -> str:
 
 
 def check_prometheus_token(token: str) -> str:
-    """Return the bearer token for Prometheus if it is valid or empty.
+    """Return the bearer token for Prometheus, without white space around it, if it is valid.
 
     Raises:
         StartupRefused: it has characters that a header cannot contain.
     """
-    if not all("!" <= character <= "~" for character in token):
+    token = trimmed(token, "token of Prometheus")
+    if problem := unsendable(token):
         raise StartupRefused(
-            "TIDEGATE_PROMETHEUS_TOKEN has spaces, line breaks or other characters that a token "
-            "cannot contain; check how you read it."
+            f"TIDEGATE_PROMETHEUS_TOKEN contains {problem}, as no token does; check how you read "
+            "it."
         )
     return token
 
@@ -165,7 +170,7 @@ def _parse_networks(setting: str, text: str) -> tuple[IPNetwork, ...]:
 
 def _parse_network(setting: str, text: str) -> IPNetwork:
     try:
-        return ip_network(text)
+        return parse_network(text)
     except ValueError:
         pass
     try:

@@ -18,7 +18,8 @@ ID_BYTES = 6
 SECRET_BYTES = 24
 BOOTSTRAP_ID = "bootstrap"
 
-FREE_FORM = re.compile(r"[!-~]{20,200}")
+FREE_FORM_LENGTHS = (20, 200)
+FREE_FORM = re.compile("[!-~]{{{},{}}}".format(*FREE_FORM_LENGTHS))
 """A token that an operator chose: printable ASCII, too long to guess."""
 
 _TOKEN = re.compile(r"tg_(admin|writer|reader|sdk|client)_([0-9a-z]{1,32})_([0-9A-Za-z_-]{16,160})")

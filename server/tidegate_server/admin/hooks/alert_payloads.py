@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from tidegate.evaluation.instants import utc_text
+
 from tidegate_server.domain.hooks import AlertKind
 from tidegate_server.errors import FieldProblem, Invalid
 
@@ -70,12 +72,17 @@ def _read_alertmanager(payload: Mapping[str, Any]) -> Alert:
     status = _ALERTMANAGER_STATUSES.get(_text(payload, "status"))
     if status is None:
         raise _refused("/status", 'This must be "firing" or "resolved", as Alertmanager sends it.')
-    alerts = payload.get("alerts", [])
+    alerts = payload.get("alerts")
     if not isinstance(alerts, list) or not all(isinstance(each, dict) for each in alerts):
         raise _refused("/alerts", "This must be a list of alerts.")
     firing = [each for each in alerts if each.get("status") == "firing"]
-    if alerts:
-        status = AlertStatus.FIRING if firing else AlertStatus.RESOLVED
+    # The status of the group says nothing about a list that has no alert of that status.
+    if firing:
+        status = AlertStatus.FIRING
+    elif alerts or status is AlertStatus.RESOLVED:
+        status = AlertStatus.RESOLVED
+    else:
+        status = AlertStatus.OTHER
     shown = firing or alerts
     summaries = [summary for each in shown if (summary := _alert_summary(each))]
     more = f" and {len(shown) - 1} more" if len(shown) > 1 else ""
@@ -92,12 +99,17 @@ def _alert_summary(alert: Mapping[str, Any]) -> str:
 
 def _episodes(firing: list[dict[str, Any]]) -> tuple[str, ...]:
     episodes = [
-        f"{_text(each, 'fingerprint')}@{_text(each, 'startsAt')}"
+        f"{_text(each, 'fingerprint')}@{_instant(_text(each, 'startsAt'))}"
         for each in firing[:MOST_EPISODES]
         if _text(each, "fingerprint") and _text(each, "startsAt")
     ]
     # All or none: an alert without an episode cannot be distinguished from the others.
     return tuple(episodes) if len(episodes) == len(firing[:MOST_EPISODES]) else ()
+
+
+def _instant(text: str) -> str:
+    """Return a time in one notation, the one that Alertmanager uses in UTC."""
+    return utc_text(text.strip()) or text
 
 
 _LEGACY_GRAFANA_STATES = {"alerting": AlertStatus.FIRING, "ok": AlertStatus.RESOLVED}

@@ -1,0 +1,24 @@
+"""Networks of IP addresses: one form for two notations of IPv4."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Final, TypeAlias
+
+Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+MAPPED_PREFIX: Final = 96
+"""The bits before the IPv4 address in an IPv4-mapped IPv6 address."""
+
+
+def parse_network(text: str) -> Network:
+    """Return a network; one of IPv4-mapped addresses is the network of these IPv4 addresses.
+
+    Raises:
+        ValueError: it is not a network, or has bits after the prefix.
+    """
+    network = ipaddress.ip_network(text)
+    mapped = getattr(network.network_address, "ipv4_mapped", None)
+    if mapped is None or network.prefixlen < MAPPED_PREFIX:
+        return network
+    return ipaddress.IPv4Network((mapped, network.prefixlen - MAPPED_PREFIX))
