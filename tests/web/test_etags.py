@@ -40,7 +40,7 @@ def test_an_update_needs_the_current_etag(checkout: Caller, store: Store, what: 
     for match, status, name in (
         (None, 428, "revision-required"),
         ('"999"', 412, "stale-revision"),
-        ('W/"1"', 412, "stale-revision"),
+        ('W/"999"', 412, "stale-revision"),
         ('"x", "y"', 412, "stale-revision"),
         ("", 412, "stale-revision"),
     ):

@@ -35,13 +35,12 @@ from tidegate_server.web import problem_documents
 from tidegate_server.web.access_control import evaluation_environment
 from tidegate_server.web.backend import backend, current_token
 from tidegate_server.web.blueprint import Blueprint
-from tidegate_server.web.etags import parse_version
+from tidegate_server.web.etags import client_has, parse_etags, parse_version
 from tidegate_server.web.request_bodies import JSON
 
 blueprint = Blueprint("ofrep", __name__, description="OpenFeature clients of any language")
 
 KEY_HEADER = "X-API-Key"
-IF_NONE_MATCH = "HTTP_IF_NONE_MATCH"
 INACTIVITY_SECONDS = 120
 """How long a page in the background keeps its stream."""
 
@@ -152,9 +151,9 @@ def evaluate_flags() -> Response:
     step = stream_credentials.expiry_step(now, backend().settings.stream_credential_seconds)
     digest = _body_digest()
     request_key = digest + f"{token.id}.{step}".encode()
-    conditional = IF_NONE_MATCH in request.environ and not _config_differs(flags, audience)
+    conditional = "If-None-Match" in request.headers and not _config_differs(flags, audience)
     etag = evaluations.cached_etag(view, request_key)
-    if etag is not None and conditional and _client_has(etag):
+    if etag is not None and conditional and client_has(etag):
         # The body was not parsed, so its digest stands for its targeting key.
         _count_request(digest.hex())
         return _with_etag(Response(status=HTTPStatus.NOT_MODIFIED), etag)
@@ -162,7 +161,7 @@ def evaluate_flags() -> Response:
     context = evaluation_request.context
     evaluation = evaluations.evaluate_all_flags(view, context)
     etag = evaluations.store_etag(view, request_key, evaluation)
-    if conditional and _client_has(etag):
+    if conditional and client_has(etag):
         return _with_etag(Response(status=HTTPStatus.NOT_MODIFIED), etag)
     if evaluation.exposed:
         counts = _exposures(environment, evaluation_request)
@@ -257,8 +256,10 @@ def _config_differs(flags: CachedFlags, audience: Audience) -> bool:
     return bool(etag) and _parse_etag(etag) != flags.last_changes[audience].version
 
 
-def _parse_etag(etag: str) -> int | None:
-    return parse_version(etag.strip().removeprefix("W/").strip('"'))
+def _parse_etag(header: str) -> int | None:
+    """Return the version in a header or an argument with one ETag; None: it has none."""
+    tags = parse_etags(header).tags
+    return parse_version(next(iter(tags))) if len(tags) == 1 else None
 
 
 def _stream_url(token: Token, version: int, now: float) -> str:
@@ -277,13 +278,6 @@ def _server_url() -> str:
 def _with_etag(response: Response, etag: str) -> Response:
     response.headers["ETag"] = f'"{etag}"'
     return response
-
-
-def _client_has(etag: str) -> bool:
-    """Return whether ``If-None-Match`` names an ETag."""
-    # Most clients send one ETag unchanged: comparing text is faster than parsing.
-    same: bool = request.environ[IF_NONE_MATCH] == f'"{etag}"'
-    return same or request.if_none_match.contains_weak(etag)
 
 
 def add_cors_headers(response: Response) -> Response:

@@ -17,7 +17,7 @@ from tidegate_server.web import event_stream, responses
 from tidegate_server.web.access_control import sdk_environment
 from tidegate_server.web.backend import backend, current_token
 from tidegate_server.web.blueprint import Blueprint
-from tidegate_server.web.etags import parse_version, with_etag
+from tidegate_server.web.etags import client_has, parse_version, with_etag
 from tidegate_server.web.request_bodies import JSON
 
 blueprint = Blueprint("sdk", __name__, description="What SDKs in applications use")
@@ -41,9 +41,9 @@ def get_snapshot() -> Response:
     """Read the whole configuration of the token's environment, `docs/wire/snapshot.schema.json`."""
     store = backend().store
     environment = sdk_environment(current_token())
-    if request.if_none_match:
+    if "If-None-Match" in request.headers:
         version = store.version(*environment)
-        if request.if_none_match.contains_weak(str(version)):
+        if client_has(str(version)):
             return _not_cached(with_etag(Response(content_type=JSON), str(version)))
     snapshot = store.snapshot(*environment)
     response = Response(snapshot.body, content_type=JSON)

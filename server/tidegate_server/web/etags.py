@@ -2,11 +2,15 @@
 
 ``If-Match`` is compared by the revision alone, so that new evidence of a release does not make
 a person's update stale. ``If-None-Match`` is compared by the whole tag.
+
+Both headers are read by ``parse_etags``. Weak tags (``W/"7"``) count like strong ones: a proxy that
+compresses a response weakens its tag, and the revision in it is still the one that was read.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 
 from flask import Response, request
@@ -19,6 +23,46 @@ LARGEST_VERSION = 2**63 - 1
 def revision_etag(revision: int, suffix: str = "") -> str:
     """Return the ETag of a document at a revision, without quotes."""
     return f"{revision}.{suffix}" if suffix else str(revision)
+
+
+_ETAG = re.compile(r'\s*(?:(?:W/)?"([^"]*)"|([^\s,"]+))\s*(?:,|$)', re.IGNORECASE)
+"""One tag of a list. Tags without quotes are accepted: people type them."""
+
+
+@dataclass(frozen=True, slots=True)
+class ETags:
+    """The tags in a conditional header.
+
+    Attributes:
+        any: whether the header is ``*``.
+        tags: the tags without quotes, strong and weak ones alike.
+    """
+
+    any: bool = False
+    tags: frozenset[str] = frozenset()
+
+    def contain(self, tag: str) -> bool:
+        """Return whether the header names a tag."""
+        return self.any or tag in self.tags
+
+
+def parse_etags(header: str) -> ETags:
+    """Return the tags in a header; what cannot be read, and all after it, is left out."""
+    if header.strip() == "*":
+        return ETags(any=True)
+    tags: list[str] = []
+    position = 0
+    while position < len(header) and (match := _ETAG.match(header, position)) is not None:
+        tags.append(match[1] if match[1] is not None else match[2])
+        position = match.end()
+    return ETags(tags=frozenset(tags))
+
+
+def client_has(tag: str) -> bool:
+    """Return whether the current request's ``If-None-Match`` names a tag."""
+    header = request.headers.get("If-None-Match")
+    # Most clients send one tag unchanged: comparing text is faster than parsing.
+    return header is not None and (header == f'"{tag}"' or parse_etags(header).contain(tag))
 
 
 def parse_version(text: str) -> int | None:
@@ -35,7 +79,7 @@ class IfMatch:
     Attributes:
         given: whether the request has the header.
         any_revision: whether the header is ``*``.
-        revisions: the revisions in the header, as text.
+        revisions: what stands for revisions in the header, as text.
     """
 
     given: bool = False
@@ -68,6 +112,11 @@ class IfMatch:
         """
         if not self.given or self.any_revision or str(revision) in self.revisions:
             return
+        if all(parse_version(each) is None for each in self.revisions):
+            raise StaleRevision(
+                f"If-Match names no revision of {name}. Send the ETag under which you read it; it "
+                f'is "{revision}" now.'
+            )
         raise StaleRevision(
             f"Someone changed {name} since you read it: it now has the ETag "
             f'"{revision}". Read it again and apply your change to that.'
@@ -76,18 +125,18 @@ class IfMatch:
 
 def read_if_match() -> IfMatch:
     """Return the ``If-Match`` header of the current request."""
-    if "If-Match" not in request.headers:
+    header = request.headers.get("If-Match")
+    if header is None:
         return IfMatch()
-    tags = request.if_match
-    # werkzeug reads an empty tag, `""`, as None.
-    revisions = frozenset(tag.partition(".")[0] for tag in tags.as_set() if tag is not None)
-    return IfMatch(given=True, any_revision=tags.star_tag, revisions=revisions)
+    etags = parse_etags(header)
+    revisions = frozenset(tag.partition(".")[0] for tag in etags.tags)
+    return IfMatch(given=True, any_revision=etags.any, revisions=revisions)
 
 
 def with_etag(response: Response, tag: str, *, weak: bool = False) -> Response:
     """Set an ETag; turn the response into 304 without a body if the client has that tag."""
     response.set_etag(tag, weak=weak)
-    if request.method in ("GET", "HEAD") and request.if_none_match.contains_weak(tag):
+    if request.method in ("GET", "HEAD") and client_has(tag):
         response.status_code = 304
         response.set_data(b"")
         for header in ("Content-Type", "Content-Length"):
