@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -179,3 +180,17 @@ def test_a_policy_job_with_another_secret_key_is_refused(
     out, err = tidegate.process("policy-job").communicate(timeout=30)
     assert out == ""
     assert words in err
+
+
+def test_what_a_server_writes_is_for_its_owner_only(folder: Path) -> None:
+    (folder / "data").mkdir(mode=0o755)
+    (folder / "data").chmod(0o755)
+    with running_server(folder) as running:
+        said = running.stop(signal.SIGTERM)
+    assert "data_folder_made_private" in said.err
+    modes = {
+        str(each): stat.S_IMODE(each.lstat().st_mode)
+        for each in ((folder / "data"), *(folder / "data").rglob("*"))
+    }
+    assert len(modes) > 5
+    assert {path: oct(mode) for path, mode in modes.items() if mode & 0o077} == {}

@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
@@ -23,6 +24,7 @@ from tidegate.backoff import Backoff
 
 from tidegate_server.admin.bootstrap import BootstrapResult, bootstrap
 from tidegate_server.errors import PortTaken, StartupRefused, TidegateError
+from tidegate_server.private_folder import UMASK, make_private
 from tidegate_server.processes import parent_watch
 from tidegate_server.processes.settings import ServeSettings, secret_key
 from tidegate_server.store import Store
@@ -152,6 +154,8 @@ class Supervisor:
 
     def _start(self, read_end: int) -> None:
         settings = self._settings
+        os.umask(UMASK)
+        self._make_data_folder_private(settings.data_dir)
         key = secret_key(settings.secret_key, settings.data_dir)
         store_url = settings.store_url or self._start_embedded()
         store = Store.connect(store_url)
@@ -182,6 +186,19 @@ class Supervisor:
         self._children = [ChildProcess(name, environment, read_end) for name in MODULES]
         for child in self._children:
             child.start()
+
+    def _make_data_folder_private(self, folder: Path) -> None:
+        try:
+            mode = make_private(folder)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise StartupRefused(
+                f"The data folder {folder} cannot be used: {error.strerror}. "
+                "Set TIDEGATE_DATA_DIR to another folder."
+            ) from None
+        if mode is not None:
+            log.warning("data_folder_made_private", folder=str(folder), mode_before=f"{mode:o}")
 
     def _start_embedded(self) -> str:
         self._embedded = EmbeddedValkey(self._settings.data_dir)

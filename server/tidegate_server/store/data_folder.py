@@ -19,6 +19,7 @@ from io import TextIOWrapper
 from pathlib import Path
 
 from tidegate_server.errors import StartupRefused
+from tidegate_server.private_folder import make_private
 
 MAX_SOCKET_PATH = 100
 """Unix socket paths may have 104 bytes on macOS and 108 on Linux, with the final zero."""
@@ -52,11 +53,13 @@ class DataFolder:
         """Create the folder if it does not exist, and lock it for this process.
 
         Raises:
-            StartupRefused: it cannot be used, or another process has locked it.
+            StartupRefused: it cannot be used, is open to others, or another process has locked
+                it.
         """
         folder = self.path
         try:
             self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_private(self.path)
             lock = (self.path / "lock").open("a+", encoding="ascii")
             folder = self.socket.parent
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -18,6 +18,7 @@ import structlog
 from redis.exceptions import BusyLoadingError, RedisError
 
 from tidegate_server.errors import StartupRefused, StoreUnavailable
+from tidegate_server.private_folder import UMASK
 from tidegate_server.store.append_only_file import cut_damaged_end
 from tidegate_server.store.connection import open_client
 from tidegate_server.store.data_folder import DataFolder
@@ -203,6 +204,7 @@ class EmbeddedValkey:
                     # Ctrl-C must reach the supervisor only, because the store stops last. An
                     # orphan is stopped by the id of its process group.
                     start_new_session=True,
+                    umask=UMASK,
                 )
                 self._folder.record_store(lock, self._process.pid)
         except OSError as error:
