@@ -1,1 +1,1 @@
-"""The admin API: one folder for each kind of thing that people configure."""
+"""The admin API: one folder for each resource."""
