@@ -90,7 +90,7 @@ def _create_flag(opened: Store) -> None:
     before: Targeting = documents.targeting(PRODUCTION, "checkout").document
     opened.commit(
         flag_edits.edit_targeting(
-            documents, PRODUCTION, replace(before, enabled=True), actor="dana"
+            documents, PRODUCTION, replace(before, enabled=True), actor="dana", now_ms=0
         )
     )
 

@@ -162,7 +162,11 @@ class InMemoryStore:
     ) -> Change:
         """Change fields of a flag's targeting."""
         after = replace(self.targeting(environment, flag), **to)
-        return self.commit(flag_edits.edit_targeting(self.documents, environment, after, actor=ANA))
+        return self.commit(
+            flag_edits.edit_targeting(
+                self.documents, environment, after, actor=ANA, now_ms=self.now_ms
+            )
+        )
 
     def start(self, environment: str = "production", **arguments: Any) -> Change:
         """Start a release of ``checkout`` to ``on`` under ``careful``."""

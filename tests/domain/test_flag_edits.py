@@ -338,7 +338,7 @@ def test_one_of_two_edits_that_would_form_a_cycle_is_stale(store: InMemoryStore)
         documents.targeting("production", "checkout").document,
         prerequisites=(Prerequisite("colour", ("blue",)),),
     )
-    late = flag_edits.edit_targeting(documents, "production", ask_colour, actor="ana")
+    late = flag_edits.edit_targeting(documents, "production", ask_colour, actor="ana", now_ms=1)
     store.edit_targeting(flag="colour", prerequisites=(Prerequisite("checkout", ("on",)),))
     with pytest.raises(StaleRevision):
         store.commit(late)
@@ -348,4 +348,4 @@ def test_a_release_that_was_not_read_makes_an_edit_stale(store: InMemoryStore) -
     store.start()
     blind = replace(store.documents, releases={})
     with pytest.raises(StaleRevision, match="read it again"):
-        flag_edits.edit_targeting(blind, "production", store.targeting(), actor="ana")
+        flag_edits.edit_targeting(blind, "production", store.targeting(), actor="ana", now_ms=1)

@@ -100,7 +100,7 @@ def test_a_concurrent_rule_prevents_the_deletion_of_its_segment(store: InMemoryS
 
 def test_a_concurrent_deletion_prevents_a_rule_that_names_the_segment(store: InMemoryStore) -> None:
     after = replace(store.targeting(), rules=(USES_STAFF,))
-    late = flag_edits.edit_targeting(store.documents, "production", after, actor="ana")
+    late = flag_edits.edit_targeting(store.documents, "production", after, actor="ana", now_ms=1)
     store.commit(segment_edits.delete_segment(store.documents, "staff", actor="ana"))
     with pytest.raises(StaleRevision):
         store.commit(late)

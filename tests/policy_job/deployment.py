@@ -132,7 +132,7 @@ class Deployment:
         before: Targeting = contents.targeting(ENVIRONMENT, flag).document
         self.store.commit(
             flag_edits.edit_targeting(
-                contents, ENVIRONMENT, replace(before, enabled=True), actor="dana"
+                contents, ENVIRONMENT, replace(before, enabled=True), actor="dana", now_ms=0
             )
         )
 

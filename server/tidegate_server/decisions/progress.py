@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from tidegate.counts import NOTHING, Counts
 from tidegate.harm_evidence import Mixture, VarianceGuard
 
-from tidegate_server.decisions.decision import CheckResult, Decision
+from tidegate_server.decisions.decision import Decision
 from tidegate_server.decisions.distributions import FadingHistogram
 from tidegate_server.decisions.probe import Probe
 from tidegate_server.decisions.safety_evidence import SafetyEvidence
@@ -142,20 +142,6 @@ class Progress:
     decision: Decision | None = None
     client: Progress | None = None
 
-    @property
-    def client_reports(self) -> ClientReports | None:
-        """What clients reported, for people; None: nothing."""
-        if self.client is None:
-            return None
-        result = self.decision.client if self.decision is not None else None
-        return ClientReports(
-            self.client.control,
-            self.client.treatment,
-            self.client.stage_control,
-            self.client.stage_treatment,
-            () if result is None else result.checks,
-        )
-
     def with_readings(self, evidence: Evidence) -> Progress:
         """Return the progress with these as the totals last read."""
         client = self.client
@@ -168,17 +154,6 @@ class Progress:
             distribution_readings=evidence.distributions,
             trips=evidence.trips,
         )
-
-
-@dataclass(frozen=True, slots=True)
-class ClientReports:
-    """What clients reported: counts as in ``Progress``, and the checks by these alone."""
-
-    control: Counts
-    treatment: Counts
-    stage_control: Counts
-    stage_treatment: Counts
-    checks: tuple[CheckResult, ...]
 
 
 def initial_progress(release: Release) -> Progress:

@@ -53,7 +53,7 @@ def update_statistics(release: Release, before: Progress, window: Window) -> Pro
     """
     if before.generation != window.generation:
         before = replace(before, generation=window.generation)
-    followed = _follow_release(before, release)
+    followed = follow_release(before, release)
     if release.closed:
         return _measure_closed_release(release, followed, window)
     progress = _add_counts(followed, window)
@@ -184,8 +184,8 @@ def _measure_closed_release(release: Release, progress: Progress, window: Window
     )
 
 
-def _follow_release(progress: Progress, release: Release) -> Progress:
-    """Restart what must restart where people or the last decision moved the release."""
+def follow_release(progress: Progress, release: Release) -> Progress:
+    """Return the progress with what restarts because people or the last decision moved it."""
     if progress.state is State.DRAFT and not release.closed:
         progress = replace(
             progress,

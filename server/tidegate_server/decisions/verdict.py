@@ -117,7 +117,8 @@ def _paused(release: Release, progress: Progress) -> Verdict | None:
     if release.state is not State.PAUSED:
         return None
     failures = reasons.stage_failures(progress) if progress.compared_treatment.outcomes else ""
-    return stay(release, f"paused: {release.reason or 'by a person'}; {failures}".rstrip("; "))
+    why = release.state_reason or release.reason
+    return stay(release, "; ".join(filter(None, (f"paused: {why}" if why else "paused", failures))))
 
 
 def _cooldown(release: Release, now_ms: int) -> Verdict | None:

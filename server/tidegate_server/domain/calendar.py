@@ -8,6 +8,7 @@ with the clock change.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -34,6 +35,31 @@ def instant_text(at_ms: int) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+@dataclass(frozen=True, slots=True)
+class Closure:
+    """Why no percentage may be raised at a time.
+
+    Attributes:
+        word: ``frozen`` or ``window closed``.
+        reason: until when, and why.
+        since_ms: when a freeze began; None for a window.
+    """
+
+    word: str
+    reason: str
+    since_ms: int | None = None
+
+    @property
+    def text(self) -> str:
+        """The closure in words."""
+        if self.word == FROZEN:
+            return f"{self.word} {self.reason}"
+        return f"the advance window is closed{'; ' if self.reason else ''}{self.reason}"
+
+
+FROZEN = "frozen"
+
+
 def closed_because(windows: Windows, now_ms: int) -> str | None:
     """Return why no percentage may be raised now, or None if it may.
 
@@ -41,18 +67,25 @@ def closed_because(windows: Windows, now_ms: int) -> str | None:
         windows: the windows of a valid policy.
         now_ms: the store's time.
     """
+    closure = closed_now(windows, now_ms)
+    return None if closure is None else closure.text
+
+
+def closed_now(windows: Windows, now_ms: int) -> Closure | None:
+    """Return the closure in which no percentage may be raised now, or None if it may."""
     zone = time_zone(windows.timezone) or ZoneInfo("UTC")
     now = datetime.fromtimestamp(now_ms / 1000, tz=UTC)
     for freeze in windows.freeze:
         begins, ends = freeze_bounds(freeze, zone)
         if begins <= now < ends:
             why = f": {freeze.reason}" if freeze.reason else ""
-            return f"frozen until {_wall_clock_text(ends.astimezone(zone))}{why}"
+            until = f"until {_wall_clock_text(ends.astimezone(zone))}{why}"
+            return Closure(FROZEN, until, int(begins.timestamp() * 1000))
     local = now.astimezone(zone)
     if windows.advance and not any(_covers(window, local) for window in windows.advance):
         opens = _next_opening(windows, local)
-        until = f"; it opens {_wall_clock_text(opens)}" if opens is not None else ""
-        return f"the advance window is closed{until}"
+        until = f"it opens {_wall_clock_text(opens)}" if opens is not None else ""
+        return Closure("window closed", until)
     return None
 
 

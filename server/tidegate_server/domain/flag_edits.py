@@ -16,7 +16,7 @@ from tidegate_server.domain import (
 from tidegate_server.domain.change import Change, Delete, Guard, Put, Refresh
 from tidegate_server.domain.document_changes import delete_document, put_document, unchanged
 from tidegate_server.domain.field_differences import same
-from tidegate_server.domain.flags import FlagDefinition, Targeting
+from tidegate_server.domain.flags import Disabled, FlagDefinition, Targeting
 from tidegate_server.domain.project_documents import (
     ProjectDocuments,
     environment_address,
@@ -170,11 +170,18 @@ def delete_flag(documents: ProjectDocuments, key: str, *, actor: str, reason: st
 
 
 def edit_targeting(
-    documents: ProjectDocuments, environment: str, after: Targeting, *, actor: str, reason: str = ""
+    documents: ProjectDocuments,
+    environment: str,
+    after: Targeting,
+    *,
+    actor: str,
+    now_ms: int,
+    reason: str = "",
 ) -> Change:
     """Change a flag's targeting in one environment.
 
-    ``kill`` and ``release`` of ``after`` are ignored; they do not change.
+    ``kill``, ``release`` and ``disabled`` of ``after`` are ignored. The first two do not
+    change; the last one follows from ``enabled``.
 
     Raises:
         Invalid: the targeting is not valid, or changes what an active release depends on.
@@ -182,7 +189,10 @@ def edit_targeting(
     definition = documents.flag(after.flag)
     before = documents.targeting(environment, after.flag)
     was: Targeting = before.document
-    targeting = replace(after, kill=was.kill, release=was.release)
+    disabled = was.disabled
+    if after.enabled or was.enabled:
+        disabled = None if after.enabled else Disabled(actor, reason, now_ms)
+    targeting = replace(after, kill=was.kill, release=was.release, disabled=disabled)
     flag_validation.check_targeting(definition.document, targeting, documents, environment)
     active = documents.active_release(environment, after.flag)
     release: Release | None = active.document if active is not None else None

@@ -36,11 +36,21 @@ class Kill:
 
 
 @dataclass(frozen=True, slots=True)
+class Disabled:
+    """Who disabled a flag, why, and when (milliseconds since the epoch, the store's time)."""
+
+    actor: str
+    reason: str
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Targeting:
     """A flag in one environment.
 
     ``kill_variant`` is what a kill serves (None: the off variant). ``release`` is the id of
-    the active release; there is at most one.
+    the active release; there is at most one. ``disabled`` says who disabled it (None: it is
+    enabled, or an earlier version disabled it).
     """
 
     flag: str
@@ -52,6 +62,7 @@ class Targeting:
     kill_variant: str | None = None
     kill: Kill | None = None
     release: str | None = None
+    disabled: Disabled | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ from tidegate_server.domain.project_documents import (
     targeting_address,
 )
 from tidegate_server.domain.release import Release, State
+from tidegate_server.domain.release_commits import moved_by
 from tidegate_server.domain.release_events import webhook_messages
 from tidegate_server.domain.snapshot import snapshot_flag
 from tidegate_server.errors import NotPossible
@@ -144,6 +145,7 @@ def _change(
         )
     outgoing: tuple[WebhookMessage, ...] = ()
     if release_before is not None and release is not None:
+        release = moved_by(audit.actor, release_before.document, release)
         writes.append(put_or_guard(release_address(environment, release), release_before, release))
         outgoing = webhook_messages(
             environment, release_before.document, release, actor=audit.actor, reason=audit.reason

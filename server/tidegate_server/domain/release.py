@@ -61,6 +61,10 @@ class Release:
         cooldown_until_ms: when the next attempt may begin.
         asked_ms: when approvals of this stage were requested; None: they were not.
         approvals: the approvals of this stage.
+        state_since_ms: when ``state`` or ``stopped`` last changed; None: an earlier version
+            did not note it.
+        state_by: who changed it; empty: not known.
+        state_reason: why, in words; ``reason`` may be of a later change within the state.
     """
 
     id: str
@@ -88,6 +92,9 @@ class Release:
     cooldown_until_ms: int | None = None
     asked_ms: int | None = None
     approvals: tuple[Approval, ...] = ()
+    state_since_ms: int | None = None
+    state_by: str = ""
+    state_reason: str = ""
 
     @property
     def current_stage(self) -> Stage:

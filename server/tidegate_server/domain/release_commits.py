@@ -63,6 +63,7 @@ def release_change(
         NotPossible: the flag's targeting does not name this release.
     """
     was: Release = before.document
+    after = moved_by(actor, was, after)
     address = release_address(environment, after)
     if after == was:
         return Change(scope=documents.project, writes=(guard(address, before),))
@@ -101,6 +102,13 @@ def release_change(
         outgoing=webhook_messages(environment, was, after, actor=actor, reason=reason),
         ended=(EndedRelease(environment, was.id, after.step),) if ended else (),
     )
+
+
+def moved_by(actor: str, before: Release, after: Release) -> Release:
+    """Return a release with who changed its state, if somebody did."""
+    if (after.state, after.stopped) == (before.state, before.stopped):
+        return after
+    return replace(after, state_by=actor)
 
 
 def targeting_after(targeting: Targeting, release: Release) -> Targeting:

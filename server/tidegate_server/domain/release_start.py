@@ -104,6 +104,9 @@ def start_release(
         stage_entered_ms=now_ms,
         updated_ms=now_ms,
         closed=draft,
+        state_since_ms=now_ms,
+        state_by=actor,
+        state_reason=reason,
     )
     after = replace(present, release=release_id)
     version = definition.revision + targeting.revision + 1

@@ -363,7 +363,10 @@ def _check_approvals(release: Release) -> None:
 
 
 def _update(release: Release, at_ms: int, reason: str, **changes: Any) -> Release:
-    return replace(release, reason=reason, updated_ms=at_ms, **changes)
+    after = replace(release, reason=reason, updated_ms=at_ms, **changes)
+    if (after.state, after.stopped) == (release.state, release.stopped):
+        return after
+    return replace(after, state_since_ms=at_ms, state_by="", state_reason=reason)
 
 
 def _interrupt(release: Release, state: State, at_ms: int, reason: str, **changes: Any) -> Release:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from http import HTTPStatus
 
-from flask import Response, url_for
+from flask import Response, json, url_for
 
 from tidegate_server.admin.action_schemas import ActionBody, ActionRequest
 from tidegate_server.admin.document_reader import read_environment
+from tidegate_server.admin.ladders import RungSchema
 from tidegate_server.admin.releases import service
 from tidegate_server.admin.releases.schemas import (
     PauseBody,
@@ -39,7 +41,8 @@ def answer(
     headers: dict[str, str] | None = None,
 ) -> Response:
     """Answer with a release; its ETag differs between evaluations of one revision."""
-    suffix = str(release.progress_revision) if release.progress is not None else ""
+    ladder = json.dumps(RungSchema(many=True).dump(release.ladder)).encode()
+    suffix = f"{release.progress_revision}-{hashlib.sha256(ladder).hexdigest()[:12]}"
     return responses.document(
         ReleaseAnswer(), release, release.revision, suffix=suffix, status=status, headers=headers
     )

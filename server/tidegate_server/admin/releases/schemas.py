@@ -9,6 +9,7 @@ from typing import Any
 from marshmallow import fields, post_load
 
 from tidegate_server.admin.action_schemas import LONGEST_REASON, ActionBody
+from tidegate_server.admin.ladders import ladder_field
 from tidegate_server.decisions.decision import Action
 from tidegate_server.documents.fields import (
     BoundedString,
@@ -116,35 +117,58 @@ class CheckResultSchema(Strict):
     """The result of a check at the last evaluation."""
 
     number = StrictInteger(
-        required=True, metadata={"description": "its position in the policy, from 0"}
+        attribute="result.number",
+        required=True,
+        metadata={"description": "its position in the policy, from 0"},
     )
-    label = fields.String(required=True)
-    failed = StrictBoolean(required=True)
+    label = fields.String(attribute="result.label", required=True)
+    compared = StrictBoolean(
+        required=True,
+        allow_none=True,
+        metadata={
+            "description": "whether it compares the arms in the present stage; null: it compares "
+            "with something other than the control group, so evidence and advance mean nothing"
+        },
+    )
+    failed = StrictBoolean(attribute="result.failed", required=True)
     evidence = Number(
+        attribute="result.evidence",
         required=True,
         metadata={"description": "E of a comparison with control: evidence of harm"},
     )
     rollback_at = Number(
-        required=True, allow_none=True, metadata={"description": "the E at which the check fails"}
+        attribute="result.rollback_at",
+        required=True,
+        allow_none=True,
+        metadata={"description": "the E at which the check fails"},
     )
     advance = Number(
+        attribute="result.advance",
         required=True,
         metadata={"description": "A of a comparison with control: evidence of safety"},
     )
-    overdispersion = Number(required=True)
+    overdispersion = Number(attribute="result.overdispersion", required=True)
     value = Number(
+        attribute="result.value",
         required=True,
         allow_none=True,
         metadata={"description": "the measured value of a threshold check"},
     )
     limit = Number(
-        required=True, allow_none=True, metadata={"description": "the limit of a threshold check"}
+        attribute="result.limit",
+        required=True,
+        allow_none=True,
+        metadata={"description": "the limit of a threshold check"},
     )
-    breaches = StrictInteger(required=True, metadata={"description": "breaches in a row"})
+    breaches = StrictInteger(
+        attribute="result.breaches", required=True, metadata={"description": "breaches in a row"}
+    )
     unreadable = StrictInteger(
-        required=True, metadata={"description": "unreadable values in a row"}
+        attribute="result.unreadable",
+        required=True,
+        metadata={"description": "unreadable values in a row"},
     )
-    problem = fields.String(required=True)
+    problem = fields.String(attribute="result.problem", required=True)
 
 
 class GivenApprovalSchema(Strict):
@@ -163,13 +187,11 @@ class LastDecisionSchema(Strict):
     at = Instant(attribute="at_ms", required=True)
 
 
-def _number_of_decision(name: str, description: str) -> Number:
+def _evidence(description: str) -> Number:
     return Number(
-        attribute=f"decision.{name}",
         required=True,
         allow_none=True,
-        dump_default=None,
-        metadata={"description": description},
+        metadata={"description": f"{description}; null: nothing is compared with control"},
     )
 
 
@@ -193,7 +215,7 @@ class ClientReportsSchema(Strict):
 
 
 class ProgressSchema(Strict):
-    """How far a release has come, as of the last evaluation.
+    """How far a release has come. The counts of the stage are those of the present stage.
 
     Counts and evidence are those that decide: what servers reported, and what clients reported
     where the policy says `client_evidence: decide`.
@@ -201,30 +223,27 @@ class ProgressSchema(Strict):
 
     windows = StrictInteger(required=True)
     evaluated_at = Instant(attribute="evaluated_ms", required=True)
-    next_evaluation_at = Instant(attribute="next_due_ms", required=True)
+    next_evaluation_at = Instant(
+        attribute="next_due_ms",
+        required=True,
+        allow_none=True,
+        metadata={"description": "null: none, as the release has ended or its flag is killed"},
+    )
     control = fields.Nested(CountsSchema, required=True)
     treatment = fields.Nested(CountsSchema, required=True)
     stage_control = fields.Nested(CountsSchema, required=True)
     stage_treatment = fields.Nested(CountsSchema, required=True)
-    evidence = _number_of_decision("evidence", "E: evidence of harm")
-    rollback_at = _number_of_decision("rollback_at", "the E at which the release rolls back")
-    advance = _number_of_decision("advance", "A: evidence of safety")
-    advance_at = _number_of_decision("advance_at", "the A at which the release advances")
-    overdispersion = _number_of_decision(
-        "overdispersion", "how much more errors vary than by chance; 1: no more"
-    )
-    checks = fields.List(
-        fields.Nested(CheckResultSchema),
-        attribute="decision.checks",
-        required=True,
-        dump_default=[],
-    )
+    evidence = _evidence("E: evidence of harm")
+    rollback_at = _evidence("the E at which the release rolls back")
+    advance = _evidence("A: evidence of safety")
+    advance_at = _evidence("the A at which the release advances")
+    overdispersion = _evidence("how much more errors vary than by chance; 1: no more")
+    checks = fields.List(fields.Nested(CheckResultSchema), required=True)
     last_decision = fields.Nested(
         LastDecisionSchema, attribute="decision", required=True, allow_none=True
     )
     client = fields.Nested(
         ClientReportsSchema,
-        attribute="client_reports",
         required=True,
         allow_none=True,
         metadata={"description": "what clients reported; null: nothing"},
@@ -291,6 +310,16 @@ class ReleaseAnswer(StoredAnswer):
     ended_at = Instant(attribute="ended_ms", required=True, allow_none=True)
     revision = StrictInteger(required=True)
     progress = fields.Nested(ProgressSchema, required=True, allow_none=True)
+    ladder = ladder_field()
+    open_percentage = Percent(
+        attribute="open_now",
+        required=True,
+        allow_none=True,
+        metadata={
+            "description": "the percentage of its stage's users who get the treatment from this "
+            "release now: 0 while its flag is killed or disabled; null: it has ended"
+        },
+    )
     warnings = fields.List(
         fields.Nested(WarningSchema),
         required=True,

@@ -16,11 +16,18 @@ from tidegate_server.admin.document_reader import (
     read_project_documents,
 )
 from tidegate_server.admin.releases.schemas import ReleaseRequest
+from tidegate_server.decisions.present_progress import (
+    PresentProgress,
+    last_decision,
+    present_progress,
+)
 from tidegate_server.decisions.progress import Progress
 from tidegate_server.domain import release_commits, release_start, release_state_machine
 from tidegate_server.domain.change import Address, Change, Kind, Stored
+from tidegate_server.domain.flags import Targeting
+from tidegate_server.domain.ladder import Rung, ladder, open_percentage
 from tidegate_server.domain.policy_risks import release_risks
-from tidegate_server.domain.project_documents import flag_address
+from tidegate_server.domain.project_documents import flag_address, targeting_address
 from tidegate_server.domain.release import Approval, Release
 from tidegate_server.domain.release_state_machine import Initiator
 from tidegate_server.domain.snapshot import present_openings
@@ -45,12 +52,23 @@ class PresentStage:
 
 @dataclass(frozen=True, slots=True)
 class ReleaseWithProgress(Stored):
-    """A stored release with its progress; None before the first evaluation."""
+    """A stored release with its progress, and what decides now what its flag serves.
+
+    Attributes:
+        environment: where it runs.
+        progress: None before the first evaluation.
+        progress_revision: the revision of the progress, 0 if there is none.
+        client_side: whether its flag is available to clients.
+        ladder: as ``ladder.ladder`` returns it; empty if the release has ended.
+        open_now: as ``ladder.open_percentage`` returns it.
+    """
 
     environment: str
-    progress: Progress | None
+    progress: PresentProgress | None
     progress_revision: int
     client_side: bool
+    ladder: tuple[Rung, ...]
+    open_now: float | None
 
     @property
     def present_stage(self) -> PresentStage:
@@ -183,12 +201,9 @@ def _transition(
 
 def read_release(store: Store, project: str, environment: str, id: str) -> ReleaseWithProgress:
     """Return a release and its progress, read together; raises ``NotFound``."""
-    addresses = [Address(Kind.RELEASE, id, environment), Address(Kind.PROGRESS, id, environment)]
-    release, progress = store.get_many(project, addresses)
-    if release is None:
-        release = read_document(store, project, addresses[0])
-    (flag,) = store.get_many(project, [flag_address(release.document.flag)])
-    return _joined(environment, release, progress, flag)
+    release = read_document(store, project, Address(Kind.RELEASE, id, environment))
+    [joined] = with_progress(store, project, environment, [release])
+    return joined
 
 
 def with_progress(
@@ -197,22 +212,47 @@ def with_progress(
     """Return releases with their progress."""
     if not releases:
         return []
-    addresses = [Address(Kind.PROGRESS, each.document.id, environment) for each in releases]
-    addresses += [flag_address(each.document.flag) for each in releases]
+    addresses = [
+        address
+        for each in releases
+        for address in (
+            Address(Kind.PROGRESS, each.document.id, environment),
+            targeting_address(environment, each.document.flag),
+            flag_address(each.document.flag),
+        )
+    ]
     found = store.get_many(project, addresses)
-    progress, flags = found[: len(releases)], found[len(releases) :]
-    return [_joined(environment, *each) for each in zip(releases, progress, flags, strict=True)]
+    now_ms = store.now_ms()
+    return [
+        _joined(environment, release, *found[3 * number : 3 * number + 3], now_ms)
+        for number, release in enumerate(releases)
+    ]
 
 
 def _joined(
-    environment: str, release: Stored, progress: Stored | None, flag: Stored | None
+    environment: str,
+    stored: Stored,
+    stored_progress: Stored | None,
+    stored_targeting: Stored | None,
+    flag: Stored | None,
+    now_ms: int,
 ) -> ReleaseWithProgress:
+    release: Release = stored.document
+    progress: Progress | None = stored_progress.document if stored_progress is not None else None
+    targeting: Targeting | None = (
+        stored_targeting.document if stored_targeting is not None else None
+    )
+    active = targeting is not None and targeting.release == release.id
     return ReleaseWithProgress(
-        document=release.document,
-        revision=release.revision,
-        updated_ms=release.updated_ms,
+        document=release,
+        revision=stored.revision,
+        updated_ms=stored.updated_ms,
         environment=environment,
-        progress=progress.document if progress is not None else None,
-        progress_revision=progress.revision if progress is not None else 0,
+        progress=present_progress(release, progress) if progress is not None else None,
+        progress_revision=stored_progress.revision if stored_progress is not None else 0,
         client_side=flag is not None and flag.document.client_side,
+        ladder=ladder(targeting, release, last_decision(progress), now_ms)
+        if targeting is not None and active
+        else (),
+        open_now=open_percentage(targeting, release) if targeting is not None else None,
     )

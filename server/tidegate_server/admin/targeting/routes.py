@@ -9,6 +9,7 @@ from flask import Response, json
 from tidegate_server.admin.action_schemas import ActionBody, ActionRequest
 from tidegate_server.admin.document_commits import with_key
 from tidegate_server.admin.document_reader import read_environment
+from tidegate_server.admin.ladders import RungSchema
 from tidegate_server.admin.targeting import service
 from tidegate_server.admin.targeting.schemas import (
     ReceiptSchema,
@@ -37,11 +38,15 @@ ITEM = f"{COLLECTION}/<key:flag>"
 
 
 def answer(targeting: TargetingWithReceipt) -> Response:
-    """Answer with a targeting; its ETag differs between receipts of one kill."""
+    """Answer with a targeting; its ETag differs between receipts, and states of a release."""
     suffix = ""
-    if targeting.receipt is not None:
-        receipt = json.dumps(ReceiptSchema().dump(targeting.receipt)).encode()
-        suffix = hashlib.sha256(receipt).hexdigest()[:12]
+    document: Targeting = targeting.document
+    if document.kill is not None or document.release is not None:
+        shown = [
+            ReceiptSchema().dump(targeting.receipt),
+            RungSchema(many=True).dump(targeting.ladder),
+        ]
+        suffix = hashlib.sha256(json.dumps(shown).encode()).hexdigest()[:12]
     return responses.document(TargetingAnswer(), targeting, targeting.revision, suffix=suffix)
 
 
@@ -51,7 +56,7 @@ def list_targeting(page: PageRequest, project: str, environment: str) -> Respons
     store = backend().store
     read_environment(store, project, environment)
     targetings, following = paginate(store.all(project, Kind.TARGETING, environment), page)
-    items = [service.with_receipt(store, project, environment, each) for each in targetings]
+    items = service.with_receipts(store, project, environment, targetings)
     return responses.page(TargetingPage(), items, following)
 
 

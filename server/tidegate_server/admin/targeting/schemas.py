@@ -9,6 +9,7 @@ from marshmallow import fields, post_dump, post_load, validates_schema
 from marshmallow.exceptions import ValidationError
 from tidegate.model import Prerequisite, Rule, Serve, WeightedVariant
 
+from tidegate_server.admin.ladders import ladder_field
 from tidegate_server.documents.fields import (
     BoundedList,
     ConditionField,
@@ -155,6 +156,7 @@ class TargetingAnswer(TargetingFields, StoredAnswer):
         metadata={"description": "the id of the active release"},
     )
     receipt = fields.Nested(ReceiptSchema, required=True, allow_none=True, dump_only=True)
+    ladder = ladder_field()
 
 
 TargetingPage = page_schema("TargetingPage", TargetingAnswer)

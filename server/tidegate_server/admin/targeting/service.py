@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from tidegate_server.admin.commit_with_retry import commit_with_retry
 from tidegate_server.admin.document_reader import read_flag_documents, read_project_documents
+from tidegate_server.admin.ladders import read_ladders
 from tidegate_server.domain import flag_edits
 from tidegate_server.domain.change import Change, Stored
 from tidegate_server.domain.flags import Targeting
+from tidegate_server.domain.ladder import Rung
 from tidegate_server.domain.project_documents import ProjectDocuments, targeting_address
 from tidegate_server.store import Store
 from tidegate_server.web.etags import IfMatch
@@ -51,9 +54,10 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class TargetingWithReceipt(Stored):
-    """A targeting as stored, with the receipt of the kill in force."""
+    """A targeting as stored, with the receipt of its kill and what decides what it serves."""
 
     receipt: Receipt | None
+    ladder: tuple[Rung, ...]
 
 
 def read_targeting(store: Store, project: str, environment: str, flag: str) -> TargetingWithReceipt:
@@ -84,7 +88,9 @@ def replace_targeting(
         documents.environment(environment)
         before = documents.targeting(environment, flag)
         if_match.require(before.revision, f"flag {flag} in {environment}")
-        return flag_edits.edit_targeting(documents, environment, targeting, actor=actor)
+        return flag_edits.edit_targeting(
+            documents, environment, targeting, actor=actor, now_ms=store.now_ms()
+        )
 
     stored = commit_with_retry(store, make).stored(targeting_address(environment, flag))
     return with_receipt(store, project, environment, stored)
@@ -129,11 +135,28 @@ def switch_flag(
 def with_receipt(
     store: Store, project: str, environment: str, stored: Stored
 ) -> TargetingWithReceipt:
-    """Return a targeting with the current receipt of its kill, if it is killed."""
-    receipt = None
-    if stored.document.kill is not None:
-        receipt = _kill_receipt(store, project, environment, stored.document.flag)
-    return TargetingWithReceipt(stored.document, stored.revision, stored.updated_ms, receipt)
+    """Return a targeting with the current receipt of its kill, and its ladder."""
+    [only] = with_receipts(store, project, environment, [stored])
+    return only
+
+
+def with_receipts(
+    store: Store, project: str, environment: str, targetings: Sequence[Stored]
+) -> list[TargetingWithReceipt]:
+    """Return targetings as ``with_receipt`` does."""
+    ladders = read_ladders(store, project, environment, targetings)
+    return [
+        TargetingWithReceipt(
+            each.document,
+            each.revision,
+            each.updated_ms,
+            _kill_receipt(store, project, environment, each.document.flag)
+            if each.document.kill is not None
+            else None,
+            rungs,
+        )
+        for each, rungs in zip(targetings, ladders, strict=True)
+    ]
 
 
 def _kill_receipt(store: Store, project: str, environment: str, flag: str) -> Receipt | None:

@@ -1,0 +1,165 @@
+"""The progress of a release as it is now, also when the release moved since its evaluation.
+
+The stored progress is that of the last evaluation. After an advance, for example, it still has
+the counts of the stage before; nothing of them belongs to the present stage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from tidegate.counts import Counts
+
+from tidegate_server.decisions.check_status import check_statuses
+from tidegate_server.decisions.decision import CheckResult, Decision, from_log
+from tidegate_server.decisions.exposure_groups import keeps_control
+from tidegate_server.decisions.progress import Progress
+from tidegate_server.decisions.safety_evidence import ADVANCE_AT
+from tidegate_server.decisions.update_statistics import follow_release
+from tidegate_server.domain.ladder import LastDecision
+from tidegate_server.domain.release import LIVE_STATES, Release, State
+
+
+@dataclass(frozen=True, slots=True)
+class PresentCheck:
+    """One check as it is now.
+
+    Attributes:
+        result: its numbers.
+        compared: whether it compares the arms in the present stage; None: it compares with
+            something other than the concurrent control group.
+    """
+
+    result: CheckResult
+    compared: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class ClientReports:
+    """What clients reported: counts as in ``Progress``, and the checks by these alone."""
+
+    control: Counts
+    treatment: Counts
+    stage_control: Counts
+    stage_treatment: Counts
+    checks: tuple[PresentCheck, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PresentProgress:
+    """How far a release has come.
+
+    Attributes:
+        windows, evaluated_ms, control, treatment: as in ``Progress``.
+        next_due_ms: when it is evaluated next; None: it is not, because it has ended or its
+            flag is killed.
+        stage_control, stage_treatment: the counts in the present stage.
+        evidence, rollback_at: E and its limit, of the check nearest to it; None: no check
+            compares with control, or nothing is open.
+        advance, advance_at: A and its limit, of the check with the least; None: also in a stage
+            without a control group.
+        overdispersion: phi; None: no check compares with control.
+        checks: every check.
+        decision: the last decision, which may be of an earlier stage.
+        client: what clients reported; None: nothing.
+    """
+
+    windows: int
+    evaluated_ms: int
+    next_due_ms: int | None
+    control: Counts
+    treatment: Counts
+    stage_control: Counts
+    stage_treatment: Counts
+    evidence: float | None
+    rollback_at: float | None
+    advance: float | None
+    advance_at: float | None
+    overdispersion: float | None
+    checks: tuple[PresentCheck, ...]
+    decision: Decision | None
+    client: ClientReports | None
+
+
+def present_progress(release: Release, stored: Progress) -> PresentProgress:
+    """Return the progress of a release as it is now.
+
+    Args:
+        release: as it is now.
+        stored: its progress after the last evaluation.
+    """
+    progress = follow_release(stored, release)
+    checks = release.policy.checks
+    moved = (stored.attempt, stored.step) != (release.attempt, release.step)
+    if moved or stored.decision is None:
+        results = tuple(status.result() for status in check_statuses(release, progress))
+    else:
+        results = stored.decision.checks
+    compared = _compares_arms(release)
+    sequential = [] if release.closed else [r for r in results if checks[r.number].sequential]
+    nearest = max(
+        sequential, key=lambda each: each.evidence / (each.rollback_at or 1.0), default=None
+    )
+    least = min((each.log_advance for each in sequential), default=None) if compared else None
+    evaluated = release.state in LIVE_STATES and release.state is not State.KILLED
+    return PresentProgress(
+        windows=progress.windows,
+        evaluated_ms=progress.evaluated_ms,
+        next_due_ms=progress.next_due_ms if evaluated else None,
+        control=progress.control,
+        treatment=progress.treatment,
+        stage_control=progress.stage_control,
+        stage_treatment=progress.stage_treatment,
+        evidence=nearest.evidence if nearest else None,
+        rollback_at=nearest.rollback_at if nearest else None,
+        advance=None if least is None else from_log(least),
+        advance_at=None if least is None else ADVANCE_AT,
+        overdispersion=max((each.overdispersion for each in sequential), default=None),
+        checks=_present_checks(release, results),
+        decision=stored.decision,
+        client=_client_reports(release, stored, moved=moved),
+    )
+
+
+def _compares_arms(release: Release) -> bool:
+    """Return whether the present stage has a control group."""
+    return not release.closed and keeps_control(release.policy, release.stage)
+
+
+def _present_checks(
+    release: Release, results: Iterable[CheckResult]
+) -> tuple[PresentCheck, ...]:
+    compared = _compares_arms(release)
+    return tuple(
+        PresentCheck(each, compared if release.policy.checks[each.number].sequential else None)
+        for each in results
+    )
+
+
+def _client_reports(
+    release: Release, stored: Progress, *, moved: bool
+) -> ClientReports | None:
+    if stored.client is None:
+        return None
+    progress = follow_release(stored.client, release)
+    known = stored.decision.client if stored.decision is not None else None
+    results: tuple[CheckResult, ...] = () if known is None else known.checks
+    if moved:
+        shown = {each.number for each in results}
+        statuses = check_statuses(release, progress)
+        results = tuple(each.result() for each in statuses if each.number in shown)
+    return ClientReports(
+        progress.control,
+        progress.treatment,
+        progress.stage_control,
+        progress.stage_treatment,
+        _present_checks(release, results),
+    )
+
+
+def last_decision(stored: Progress | None) -> LastDecision | None:
+    """Return the last decision in words, with the step at which it was made."""
+    if stored is None or stored.decision is None:
+        return None
+    return LastDecision(stored.decision.reason, stored.decision.at_ms, stored.step)
