@@ -207,7 +207,7 @@ def test_watching_waits_for_an_unreachable_server(
     result = capsys.readouterr()
     assert status == 0
     assert result.err.count("Nothing answers") == 1
-    assert [line.split()[2] for line in result.out.splitlines()] == ["running,", "completed;"]
+    assert [line.split()[2] for line in result.out.splitlines()] == ["running;", "completed;"]
 
 
 def test_watching_a_rolled_back_release_exits_with_5(checkout: Tidegate) -> None:

@@ -1,18 +1,24 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
+from tidegate.model import Serve
 from tidegate_server.decisions.apply_decision import apply_decision
 from tidegate_server.decisions.decide import decide
+from tidegate_server.decisions.present_progress import last_decision
 from tidegate_server.decisions.progress import initial_progress
 from tidegate_server.domain import release_state_machine as machine
 from tidegate_server.domain.checks import Check, OnFailure
+from tidegate_server.domain.flags import Disabled, Kill, Targeting
+from tidegate_server.domain.ladder import ladder, serve_text
 from tidegate_server.domain.policy import NoData, Policy
-from tidegate_server.domain.release import Release, State
+from tidegate_server.domain.release import LIVE_STATES, Release, State
 from tidegate_server.domain.release_state_machine import Initiator
+from tidegate_server.ledger.cleanup import FlagUse
 from tidegate_server.ledger.entry import Entry, ledger_entry
-from tidegate_server.ledger.explain import AuditedAction, Chapter, Explanation, FlagUse, explain
+from tidegate_server.ledger.explain import AuditedAction, Chapter, Explanation, explain
 
 from tests.decisions.ramp import policy, release, window_of
 
@@ -59,9 +65,27 @@ class ExplainedRelease:
         self.release = moved
         self.actions.append(AuditedAction(moved.updated_ms + 3, "ann (tok_1)", action, reason))
 
-    def explanation(self, flag_use: FlagUse = FlagUse()) -> Explanation:  # noqa: B008 - frozen
+    def explanation(
+        self,
+        flag_use: FlagUse = FlagUse(),  # noqa: B008 - frozen
+        **targeting: Any,
+    ) -> Explanation:
+        """Explain the release, whose flag has the targeting that its end left behind."""
+        active = self.release.state in LIVE_STATES
+        won = "on" if self.release.state is State.COMPLETED else "off"
+        present = replace(
+            Targeting("checkout", True, "off", Serve(won), release="rel_1" if active else None),
+            **targeting,
+        )
+        rungs = ladder(
+            present,
+            self.release if active else None,
+            last_decision(self.progress),
+            self.now + 60_000,
+        )
+        use = replace(flag_use, ladder=rungs, serves=serve_text(present.default))
         return explain(
-            self.release, "production", self.ledger, self.actions, flag_use, self.now + 60_000
+            self.release, "production", self.ledger, self.actions, use, self.now + 60_000
         )
 
 
@@ -179,9 +203,67 @@ def test_an_active_release_has_its_present_state() -> None:
     explanation = explained.explanation()
 
     assert explanation.headline.endswith("running at stage 1 of 3, 90 s after its start.")
-    assert explanation.ending.startswith("It is running since")
+    assert explanation.ending.startswith("Now: running since 1970-01-01 00:00:00 UTC: waiting: ")
     assert explanation.chapters[-1].to_ms is None
     assert explanation.cleanup == ()
+
+
+BURNS = Kill("ann (tok_1)", "it burns", 3_000)
+
+
+def test_a_killed_flag_says_so_and_what_is_behind_it() -> None:
+    explained = ExplainedRelease()
+    explained.window()
+    explained.release = machine.kill(explained.release, explained.now, "it burns")
+    explanation = explained.explanation(kill=BURNS)
+
+    assert ": killed at stage 1 of 3, " in explanation.headline
+    assert explanation.ending.startswith(
+        "Now: killed by ann (tok_1) since 1970-01-01 00:00:03 UTC: it burns. Behind it: running. "
+    )
+
+
+def test_a_disabled_flag_is_not_explained_as_running() -> None:
+    explained = ExplainedRelease()
+    explained.window()
+    explanation = explained.explanation(enabled=False, disabled=Disabled("ann (tok_1)", "", 3_000))
+
+    assert ": disabled (running) at stage 1 of 3, " in explanation.headline
+    assert explanation.ending.startswith(
+        "Now: disabled by ann (tok_1) since 1970-01-01 00:00:03 UTC. Behind it: running since "
+    )
+
+
+def test_a_flag_that_was_edited_after_the_release_is_described_as_it_is_now() -> None:
+    explained = ExplainedRelease()
+    explained.window()
+    explained.window((900, 2), (100, 25))
+    explanation = explained.explanation(
+        FlagUse((("production", "on"),)), default=Serve("on"), kill=BURNS
+    )
+
+    assert explanation.cleanup == (
+        "When the release ended, checkout served off in production; somebody has changed it "
+        "since: it serves on now.",
+        "But everyone gets off: the flag is killed by ann (tok_1) since 1970-01-01 00:00:03 UTC: "
+        "it burns.",
+        "The code still needs both variants: production can serve on. Change these first.",
+    )
+
+
+def test_a_flag_or_a_rule_that_is_gone_serves_nothing_now() -> None:
+    explained = ExplainedRelease()
+    explained.until(State.COMPLETED)
+    gone = explain(explained.release, "production", explained.ledger, [], FlagUse(), 10**9)
+    assert gone.cleanup == ("Flag checkout does not exist any more in production.",)
+    rungs = ladder(Targeting("checkout", True, "off", Serve("off")), None, None, 10**9)
+    in_rule = replace(explained.release, rule="staff")
+    use = FlagUse(ladder=rungs)
+    [line] = explain(in_rule, "production", explained.ledger, [], use, 10**9).cleanup
+    assert line == (
+        "When the release ended, rule staff of checkout served on in production; somebody has "
+        "removed this rule since."
+    )
 
 
 def test_a_release_that_was_never_evaluated_can_be_explained() -> None:

@@ -9,12 +9,11 @@ import click
 from tidegate_server.cli.api_client import ApiClient, Json
 from tidegate_server.cli.formatting import (
     condition,
-    count,
-    instant,
     json_text,
     last_change,
     serving,
 )
+from tidegate_server.cli.ladder_view import ladder_facts
 from tidegate_server.cli.options import (
     description_option,
     environment_options,
@@ -44,7 +43,7 @@ TARGETING = Resource(
     plural="flags",
     path_prefix=ApiClient.environment_path,
     options=environment_options,
-    read_only=("flag", "killed", "release", "receipt"),
+    read_only=("flag", "killed", "release", "receipt", "ladder"),
     place=" in {0.environment}",
 )
 """What a flag serves in one environment."""
@@ -97,12 +96,10 @@ def list_flags(client: ApiClient, output: str) -> None:
 def _serves(targeting: Json | None) -> str:
     if targeting is None:
         return "-"
-    if targeting["killed"]:
-        return f"{targeting['kill_variant'] or targeting['off_variant']} (killed)"
-    if not targeting["enabled"]:
-        return f"{targeting['off_variant']} (disabled)"
-    rules = len(targeting["rules"])
-    return serving(targeting["default"]) + (f", after {count(rules, 'rule')}" if rules else "")
+    first = targeting["ladder"][0]
+    if first["cause"] in ("rule", "default"):
+        return str(first["serves"])
+    return f"{first['serves']} ({first['state']})"
 
 
 @flag.command("show")
@@ -133,8 +130,8 @@ def show_flag(client: ApiClient, key: str, output: str) -> None:
 
 
 def _targeting_facts(targeting: Json) -> Facts:
-    if kill := targeting["killed"]:
-        yield "killed", f"by {kill['actor']} at {instant(kill['at'])}: {kill['reason'] or '-'}"
+    yield "serves now", targeting["ladder"][0]["serves"]
+    yield from ladder_facts(targeting["ladder"])
     if receipt := targeting["receipt"]:
         yield "applied by", f"{receipt['applied']} of {receipt['live']} live instances"
     yield "enabled", targeting["enabled"]

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from tidegate_server.cli.api_client import ApiClient, Json
-from tidegate_server.cli.formatting import audience, instant
+from tidegate_server.cli.formatting import instant
 from tidegate_server.cli.options import (
     Command,
     Decorator,
@@ -28,7 +28,7 @@ from tidegate_server.cli.output import (
     print_text,
     print_warnings,
 )
-from tidegate_server.cli.release_view import status_text
+from tidegate_server.cli.release_view import open_text, reason_text, state_text, status_text
 from tidegate_server.cli.resource_commands import Resource, create_command, no_items
 from tidegate_server.errors import ServerRefused
 
@@ -42,11 +42,11 @@ DEFAULT_LEDGER_LIMIT = 200
 COLUMNS: Columns = {
     "release": "id",
     "flag": "flag",
-    "state": "state",
+    "state": state_text,
     "stage": lambda each: f"{each['stage']['number']} of {each['stage']['of']}",
-    "open to": lambda each: audience(each["stage"]),
+    "open to": open_text,
     "started": lambda each: instant(each["started_at"]),
-    "reason": "reason",
+    "reason": reason_text,
 }
 
 ACTIONS = {
@@ -179,8 +179,8 @@ def show_ledger(client: ApiClient, release: Json, limit: int, output: str) -> No
         return print_json(entries)
     if ledger.has_more:
         print_stderr(f"Showing the latest {len(entries):,}; use --limit to show more.")
-    reason = f": {release['reason']}" if release["reason"] else ""
-    print_text(f"{release['flag']}: {status_text(release)}{reason}")
+    reason = reason_text(release)
+    print_text(f"{release['flag']}: {status_text(release)}{f'; {reason}' if reason else ''}")
     if not entries:
         return print_stderr("No decisions yet.")
     return print_rendered(ledger_view(entries))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from tidegate_server.cli.api_client import Json
 from tidegate_server.cli.formatting import audience, count, instant, instant_from_ms
+from tidegate_server.cli.ladder_view import ladder_facts
 from tidegate_server.cli.output import Columns, cell, facts_grid, item_table, printable
 
 if TYPE_CHECKING:
@@ -43,21 +44,41 @@ CHECK_COLUMNS: Columns = {
     "": lambda check: "FAILED" if check["failed"] else "",
 }
 
+NOT_COMPARED = "- (nothing is compared with control now)"
+
 ENDED = frozenset({"completed", "rolled_back"})
 
 
 def state_text(release: Json) -> str:
-    """Return the state of a release: ``running``, ``paused (full stop)``."""
+    """Return the state of a release now: ``running``, ``frozen``, ``disabled (baking)``."""
     state = str(release["state"]).replace("_", " ")
-    return f"{state} (full stop)" if release["stopped"] else state
+    if not release["ladder"]:
+        return state
+    first = release["ladder"][0]
+    if first["cause"] == "disabled":
+        return f"disabled ({state})"
+    return "paused (full stop)" if first["state"] == "full stop" else str(first["state"])
+
+
+def open_text(release: Json) -> str:
+    """Return who gets the treatment now: ``5 % of everyone``, ``nobody``; empty: it has ended."""
+    if not release["ladder"]:
+        return ""
+    return audience(release["stage"]) if release["open_percentage"] else "nobody"
+
+
+def reason_text(release: Json) -> str:
+    """Return why the release is in its state now, and since when."""
+    return str(release["ladder"][0]["text"] if release["ladder"] else release["reason"])
 
 
 def status_text(release: Json) -> str:
     """Return the state and the stage: ``running, 5 % of everyone (stage 2 of 5)``."""
-    if release["state"] in ENDED:
+    if not release["ladder"]:
         return state_text(release)
-    stage = release["stage"]
-    return f"{state_text(release)}, {audience(stage)} (stage {stage['number']} of {stage['of']})"
+    stage, opened = release["stage"], open_text(release)
+    to = opened if release["open_percentage"] else "open to nobody"
+    return f"{state_text(release)}, {to} (stage {stage['number']} of {stage['of']})"
 
 
 def status_line(release: Json) -> str:
@@ -69,7 +90,8 @@ def status_line(release: Json) -> str:
             f"; error rate: control {error_rate(control)}, treatment {error_rate(treatment)}"
             f"; {_evidence(progress)}"
         )
-    return printable(f"{text}; {release['reason']}" if release["reason"] else text)
+    reason = reason_text(release)
+    return printable(f"{text}; {reason}" if reason else text)
 
 
 def release_view(release: Json) -> Group:
@@ -98,11 +120,13 @@ def _facts(release: Json) -> Table:
 
     stage, policy = release["stage"], release["policy"]
     rule = f" in rule {release['rule']}" if release["rule"] else ""
+    reason = [("reason", release["reason"])]
     facts: list[tuple[str, object]] = [
         ("release", release["id"]),
         ("flag", f"{release['flag']}: {release['control']} to {release['treatment']}{rule}"),
-        ("state", Text(state_text(release), style=COLOURS.get(release["state"], ""))),
-        ("reason", release["reason"]),
+        ("state", Text(state_text(release), style=_colour(release))),
+        *(ladder_facts(release["ladder"]) if release["ladder"] else reason),
+        ("open to", open_text(release)),
         ("stage", f"{stage['number']} of {stage['of']}, {stage['name']}: {audience(stage)}"),
         ("stage entered", instant(release["stage_entered_at"])),
         ("policy", f"{policy['key']}, revision {release['policy_revision']}"),
@@ -123,6 +147,11 @@ def _facts(release: Json) -> Table:
     return facts_grid(facts)
 
 
+def _colour(release: Json) -> str:
+    disabled = bool(release["ladder"]) and release["ladder"][0]["cause"] == "disabled"
+    return COLOURS["paused" if disabled else release["state"]]
+
+
 def _arms(progress: Json) -> Table:
     arms = {
         "control": progress["control"],
@@ -141,10 +170,12 @@ def _arms(progress: Json) -> Table:
 def _check_result(check: Json) -> str:
     if check["problem"]:
         return f"no value {count(check['unreadable'], 'time')} in a row: {check['problem']}"
-    if check["rollback_at"] is not None and check["limit"] is None and check["value"] is None:
-        harm = with_limit(check["evidence"], "rolls back at", check["rollback_at"])
+    if check["compared"] is not None:
+        harm = with_limit(check["evidence"], "fails at", check["rollback_at"])
+        if not check["compared"]:
+            return f"no control group in this stage; evidence of harm so far {harm}"
         return f"evidence of harm {harm}, evidence of safety {amount(check['advance'])}"
-    if check["value"] is None:
+    if check["value"] is None or check["limit"] is None:
         return "no value yet"
     breaches = f"{check['breaches']} {'breach' if check['breaches'] == 1 else 'breaches'}"
     return f"{check['value']:.4g}, limit {check['limit']:.4g}, {breaches} in a row"
@@ -156,8 +187,8 @@ def _decision_facts(progress: Json) -> Table:
     safety = with_limit(progress["advance"], "advances at", progress["advance_at"])
     return facts_grid(
         [
-            ("evidence of harm", harm),
-            ("evidence of safety", safety),
+            ("evidence of harm", harm if progress["evidence"] is not None else NOT_COMPARED),
+            ("evidence of safety", safety if progress["advance"] is not None else NOT_COMPARED),
             (
                 "last decision",
                 last and f"{last['action']}, {instant(last['at'])}: {last['reason']}",
@@ -185,10 +216,12 @@ def _decision_line(entry: Json) -> str:
     stages = f"stage {before['stage']}"
     if before["stage"] != after["stage"]:
         stages += f" > {after['stage']}"
+    compares = decision["rollback_at"] > 0
+    control = compares and any(0 < each["share"] < 1 for each in entry["window"]["strata"])
     evidence = {
-        "evidence": _exp(decision["log_evidence"]),
+        "evidence": _exp(decision["log_evidence"]) if compares else None,
         "rollback_at": decision["rollback_at"],
-        "advance": _exp(decision["log_advance"]),
+        "advance": _exp(decision["log_advance"]) if control else None,
         "advance_at": decision["advance_at"],
     }
     trips = entry["window"].get("trips", {}).get("count", 0)  # earlier versions wrote none
@@ -223,6 +256,11 @@ def error_rate(arm: Json) -> str:
 
 
 def _evidence(progress: Json) -> str:
+    if progress["evidence"] is None:
+        return "nothing compared with control"
+    if progress["advance"] is None:
+        harm = with_limit(progress["evidence"], "rolls back at", progress["rollback_at"])
+        return f"evidence of harm {harm}, no control group to compare with"
     harm = with_limit(progress["evidence"], "rolls back at", progress["rollback_at"])
     safety = with_limit(progress["advance"], "advances at", progress["advance_at"])
     return f"evidence of harm {harm}, evidence of safety {safety}"

@@ -63,11 +63,12 @@ def _display(as_json: bool) -> Iterator[Show]:
 
 
 def _only_changes(show: Show) -> Show:
-    """Return a function that shows a release if its state, stage or reason is new."""
+    """Return a function that shows a release if what decides, its state or stage is new."""
     last: list[object] = [None]
 
     def show_change(release: Json) -> None:
-        status = (release["state"], release["stopped"], release["stage"], release["reason"])
+        deciding = [(each["cause"], each["state"]) for each in release["ladder"]]
+        status = (release["state"], deciding, release["stage"], release["reason"])
         if status != last[0]:
             last[0] = status
             show(release)

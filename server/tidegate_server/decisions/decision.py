@@ -100,7 +100,7 @@ class Decision:
         at_ms: when it was made (store clock).
         window: the number of the window that it closed, from 1 in a release.
         log_evidence: ln E of the check nearest to its limit: the evidence of harm.
-        rollback_at: the value of E at which that check fails.
+        rollback_at: the value of E at which that check fails; 0: no check compares.
         log_advance: ln A of the check with the least: the evidence of safety.
         advance_at: the value of A that an advance needs.
         overdispersion: phi, how much more the arms' rates vary than chance explains; at least 1.
@@ -132,6 +132,11 @@ class Decision:
     checks: tuple[CheckResult, ...] = ()
     asks: tuple[str, ...] = ()
     client: ClientResult | None = None
+
+    @property
+    def compares(self) -> bool:
+        """Whether any check compares with control; otherwise E, A and their limits say nothing."""
+        return self.rollback_at > 0.0
 
     @property
     def evidence(self) -> float:

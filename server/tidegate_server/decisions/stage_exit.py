@@ -18,6 +18,8 @@ from tidegate_server.domain.release_state_machine import is_approved
 
 NOTHING_NEW = "no new outcomes since the last evaluation"
 
+HOLD_ENDED = "the reason to hold has ended"
+
 MIN_WINDOWS = 2
 """Windows that a stage must have had before the release may leave it."""
 
@@ -93,7 +95,7 @@ class StageExit:
         closed = self._closed_window()
         if release.state is State.HOLDING and not self._waits_for_people_only(missing, closed):
             before = release.resumes_to or State.RUNNING
-            return Verdict(Action.HOLD, "the reason to hold has ended", before)
+            return Verdict(Action.HOLD, HOLD_ENDED, before)
         if missing or closed:
             return self._wait(missing, closed)
         return self._await_approval() or self._await_confirmation() or self._leave()

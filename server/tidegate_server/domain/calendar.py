@@ -60,6 +60,11 @@ class Closure:
 FROZEN = "frozen"
 
 
+def utc_text(at_ms: int) -> str:
+    """Return a time for people: ``2026-01-31 09:00:00 UTC``."""
+    return f"{datetime.fromtimestamp(at_ms / 1000, tz=UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
 def closed_because(windows: Windows, now_ms: int) -> str | None:
     """Return why no percentage may be raised now, or None if it may.
 

@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from tidegate.model import Serve
 
-from tidegate_server.domain.calendar import closed_now, instant_text
+from tidegate_server.domain.calendar import closed_now, utc_text
 from tidegate_server.domain.flags import Targeting
 from tidegate_server.domain.release import LIVE_STATES, Release, State
 
@@ -68,7 +68,7 @@ class Rung:
         by = f" by {self.actor}" if self.actor not in ("", POLICY) else ""
         if self.actor == POLICY and self.state in ("holding", "paused"):
             by = " by the policy"
-        since = "" if self.since_ms is None else f" since {instant_text(self.since_ms)}"
+        since = "" if self.since_ms is None else f" since {utc_text(self.since_ms)}"
         why = f": {self.reason.rstrip('.')}" if self.reason else ""
         return f"{self.state}{by}{since}{why}"
 

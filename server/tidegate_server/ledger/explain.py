@@ -18,6 +18,7 @@ from tidegate_server.domain.evidence import NO_TRIPS, Trips, total
 from tidegate_server.domain.policy_risks import release_risks
 from tidegate_server.domain.release import Release
 from tidegate_server.ledger import narrative
+from tidegate_server.ledger.cleanup import FlagUse, cleanup
 from tidegate_server.ledger.entry import Entry, ReleaseStatus, release_status
 
 POLICY = "policy"
@@ -117,21 +118,6 @@ class Explanation:
     limits: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class FlagUse:
-    """What a release's flag does at present, in all environments.
-
-    Attributes:
-        served: pairs of an environment and a variant that the flag can serve there.
-        releases: environments in which it has an active release.
-        client_side: whether it is available to clients.
-    """
-
-    served: tuple[tuple[str, str], ...] = ()
-    releases: tuple[str, ...] = ()
-    client_side: bool = False
-
-
 @dataclass(slots=True)
 class _Draft:
     """A chapter that is not complete."""
@@ -185,18 +171,19 @@ def explain(
     reason = next((each.reason for each in actions if each.action == "release.start"), "")
     chapters = tuple(_chapters(release, drafts))
     return Explanation(
-        headline=narrative.headline(release, environment, now_ms),
+        headline=narrative.headline(release, environment, flag_use.ladder, now_ms),
         beginning=narrative.beginning(release, reason),
         chapters=chapters,
         ending=narrative.ending(
             release,
+            flag_use.ladder,
             total(chapter.control for chapter in chapters),
             total(chapter.treatment for chapter in chapters),
             complete=first is None or first.decision.window == 1,
             now_ms=now_ms,
             trips=trips,
         ),
-        cleanup=tuple(narrative.cleanup(release, environment, flag_use.served, flag_use.releases)),
+        cleanup=tuple(cleanup(release, environment, flag_use)),
         limits=(
             *narrative.limits(first),
             *(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 from tidegate.counts import Counts
 
 from tidegate_server.decisions.decision import Action, Decision
 from tidegate_server.decisions.reasons import duration, format_log, format_number, tripped
+from tidegate_server.decisions.stage_exit import HOLD_ENDED
+from tidegate_server.domain.calendar import utc_text
 from tidegate_server.domain.evidence import NO_TRIPS, Trips
+from tidegate_server.domain.ladder import Cause, Rung
 from tidegate_server.domain.policy import Policy
 from tidegate_server.domain.release import LIVE_STATES, Release, State
 from tidegate_server.ledger.entry import Entry, ReleaseStatus
@@ -17,12 +19,12 @@ from tidegate_server.ledger.entry import Entry, ReleaseStatus
 _DECIDED = {
     Action.ADVANCE: "advances to stage {stage}",
     Action.PAUSE: "pauses the release",
-    Action.ROLLBACK: "rolls back: everyone gets the control",
+    Action.ROLLBACK: "rolls the release back to the control",
     Action.RETREAT: "goes back to stage {stage}",
     Action.ASK: "asks for approval",
     Action.COOL_DOWN: "closes the release for a cooldown",
     Action.RETRY: "tries again at stage {stage}",
-    Action.COMPLETE: "completes: everyone gets the treatment",
+    Action.COMPLETE: "completes the release with the treatment",
 }
 
 _SHOWS_EVIDENCE = frozenset(_DECIDED) - {Action.RETRY}
@@ -54,7 +56,7 @@ _DONE_BY_POLICY = {
 
 def instant(at_ms: int) -> str:
     """Return a time as ``2026-01-31 09:00:00 UTC``."""
-    return f"{datetime.fromtimestamp(at_ms / 1000, tz=UTC):%Y-%m-%d %H:%M:%S} UTC"
+    return utc_text(at_ms)
 
 
 def action_word(decision: Decision, after: ReleaseStatus) -> str:
@@ -69,21 +71,36 @@ def decision_text(entry: Entry) -> str:
     decision = entry.decision
     if decision.action is not Action.HOLD:
         what = _DECIDED[decision.action].format(stage=entry.after.stage)
-        return f"The policy {what}: {decision.reason}{_evidence(decision)}"
+        return f"The policy {what}: {decision.reason}{_evidence(entry)}"
     if entry.after.state is State.HOLDING:
         return f"The policy holds the release: {decision.reason}"
+    if entry.before.state is State.AWAITING_APPROVAL:
+        return f"The policy no longer waits for approval: {decision.reason}"
+    if decision.reason == HOLD_ENDED:
+        return "The policy ends the hold: its reason has ended"
     return f"The policy ends the hold: {decision.reason}"
 
 
-def _evidence(decision: Decision) -> str:
-    """Return the evidence at a decision whose reason does not mention it."""
-    compared = any(check.rollback_at is not None for check in decision.checks)
-    if not compared or decision.action not in _SHOWS_EVIDENCE or "evidence" in decision.reason:
+def _evidence(entry: Entry) -> str:
+    """Return the evidence at a decision whose reason does not mention it.
+
+    Without a check against control there is none; without a control group in the window, none
+    of safety.
+    """
+    decision = entry.decision
+    if decision.action not in _SHOWS_EVIDENCE or "evidence" in decision.reason:
         return ""
-    return (
+    if not decision.compares:
+        return ""
+    harm = (
         f"; evidence of harm {format_log(decision.log_evidence)} (rolls back at "
-        f"{format_number(decision.rollback_at)}), evidence of safety "
-        f"{format_log(decision.log_advance)} (advances at {format_number(decision.advance_at)})"
+        f"{format_number(decision.rollback_at)})"
+    )
+    if not entry.window.has_control:
+        return harm
+    return (
+        f"{harm}, evidence of safety {format_log(decision.log_advance)} (advances at "
+        f"{format_number(decision.advance_at)})"
     )
 
 
@@ -99,7 +116,8 @@ def title(policy: Policy, status: ReleaseStatus) -> str:
     """Return a stage in words, with its share and segments."""
     stages = policy.stages
     if status.closed:
-        what = "Draft, open to nobody" if status.state is State.DRAFT else "Closed, cooling down"
+        draft = State.DRAFT in (status.state, status.resumes_to)
+        what = "Draft, open to nobody" if draft else "Closed, cooling down"
         return f"{what} (stage {status.stage} of {len(stages)} is next)"
     stage = stages[status.stage - 1]
     segments = ", ".join(stage.segments) or "everyone"
@@ -155,8 +173,8 @@ def repeated_holds(times: int, until_ms: int) -> str:
     return f"It was held and continued {times} more times until {instant(until_ms)}."
 
 
-def headline(release: Release, environment: str, now_ms: int) -> str:
-    """Return what was released, and the result."""
+def headline(release: Release, environment: str, ladder: Sequence[Rung], now_ms: int) -> str:
+    """Return what was released, and the result, or what decides now."""
     change = f"{release.flag} in {environment}, {release.control} to {release.treatment}"
     stage = f"stage {release.stage} of {len(release.policy.stages)}"
     span = duration((release.ended_ms or now_ms) - release.started_ms)
@@ -164,7 +182,7 @@ def headline(release: Release, environment: str, now_ms: int) -> str:
         return f"{change}: completed after {span}."
     if release.state is State.ROLLED_BACK:
         return f"{change}: rolled back after {span}, at {stage}."
-    return f"{change}: {_state(release)} at {stage}, {span} after its start."
+    return f"{change}: {_state(release, ladder)} at {stage}, {span} after its start."
 
 
 def beginning(release: Release, reason: str) -> str:
@@ -179,6 +197,7 @@ def beginning(release: Release, reason: str) -> str:
 
 def ending(
     release: Release,
+    ladder: Sequence[Rung],
     control: Counts,
     treatment: Counts,
     *,
@@ -186,9 +205,15 @@ def ending(
     now_ms: int,
     trips: Trips = NO_TRIPS,
 ) -> str:
-    """Return why a release ended, or its present state, and its total counts.
+    """Return why a release ended, or what decides now, and its total counts.
 
-    ``complete``: whether the counts go back to the start of the release.
+    Args:
+        release: as it is now.
+        ladder: what decides now what its flag serves.
+        control, treatment: the counts of both arms.
+        complete: whether the counts go back to the start of the release.
+        now_ms: store clock.
+        trips: the trips of local breakers.
     """
     since = "In total" if complete else "As far as the ledger goes back"
     totals = f"{since}: control {arm_counts(control)}; treatment {arm_counts(treatment)}."
@@ -196,8 +221,10 @@ def ending(
         totals += f" {sentence(tripped(trips))}."
     reason = release.reason.rstrip(".")
     if release.state in LIVE_STATES:
-        because = f": {reason}." if reason else "."
-        return f"It is {_state(release)} since {instant(release.updated_ms)}{because} {totals}"
+        if not ladder:
+            return f"Its flag does not exist any more. {totals}"
+        rungs = [each.text for each in ladder if each.cause not in (Cause.RULE, Cause.DEFAULT)]
+        return f"Now: {'. Behind it: '.join(rungs)}. {totals}"
     what = "Completed" if release.state is State.COMPLETED else "Rolled back"
     return f"{what} {instant(release.ended_ms or now_ms)}: {reason}. {totals}"
 
@@ -207,46 +234,12 @@ def sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _state(release: Release) -> str:
-    stopped = " (full stop)" if release.stopped else ""
-    return str(release.state).replace("_", " ") + stopped
-
-
-def cleanup(
-    release: Release, environment: str, served: Sequence[tuple[str, str]], releases: Sequence[str]
-) -> list[str]:
-    """Return what is left to do, in the code and elsewhere.
-
-    Args:
-        release: as it is now.
-        environment: where it runs.
-        served: environments and variants that the flag can serve at present.
-        releases: environments in which the flag has an active release.
-    """
-    if release.state in LIVE_STATES:
-        return []
-    won = release.treatment if release.state is State.COMPLETED else release.control
-    lost = release.control if release.state is State.COMPLETED else release.treatment
-    where = f"rule {release.rule} of {release.flag}" if release.rule else release.flag
-    lines = [f"In {environment} {where} serves {won} now."]
-    others = [f"{place} can serve {variant}" for place, variant in served if variant != won]
-    running = [f"{place} has an active release" for place in releases]
-    if others or running:
-        lines.append(
-            f"The code still needs both variants: {'; '.join([*others, *running])}. "
-            "Change these first."
-        )
-    if release.state is State.COMPLETED:
-        lines.append(
-            f"In the code: keep what {won} does, remove what {lost} did together with the call "
-            f"that evaluates {release.flag}, and then delete the flag."
-        )
-    else:
-        lines.append(
-            f"In the code: fix what {lost} does and start another release, or remove it "
-            f"together with the call that evaluates {release.flag}, and then delete the flag."
-        )
-    return lines
+def _state(release: Release, ladder: Sequence[Rung]) -> str:
+    state = str(release.state).replace("_", " ")
+    if not ladder:
+        return state
+    first = ladder[0]
+    return f"disabled ({state})" if first.cause is Cause.DISABLED else first.state
 
 
 def limits(first: Entry | None) -> list[str]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from tidegate_server.admin.document_reader import read_document
+from tidegate_server.admin.ladders import read_ladders
 from tidegate_server.admin.ledgers.stored_ledger import read_entry, read_ledger
 from tidegate_server.decisions.progress import Progress
 from tidegate_server.domain.change import Address, Kind
 from tidegate_server.domain.evidence import NO_TRIPS, Trips
 from tidegate_server.domain.flags import Targeting
+from tidegate_server.domain.ladder import serve_text
 from tidegate_server.domain.project_documents import (
     flag_address,
     progress_address,
@@ -17,7 +20,9 @@ from tidegate_server.domain.project_documents import (
 )
 from tidegate_server.domain.references import variants_of
 from tidegate_server.domain.release import LIVE_STATES, Release
-from tidegate_server.ledger.explain import AuditedAction, Explanation, FlagUse, explain
+from tidegate_server.domain.rule_variants import find_serve
+from tidegate_server.ledger.cleanup import FlagUse
+from tidegate_server.ledger.explain import AuditedAction, Explanation, explain
 from tidegate_server.store import Store
 from tidegate_server.store.logs import AuditEntry
 
@@ -43,7 +48,7 @@ def explain_release(store: Store, project: str, environment: str, id: str) -> Ex
         environment,
         (each.entry for each in read_ledger(store, project, environment, id)),
         list(_audited_actions(store, project, environment, release, now_ms)),
-        _flag_use(store, project, release.flag),
+        _flag_use(store, project, environment, release),
         now_ms,
         _trips(store, project, environment, release),
     )
@@ -79,8 +84,9 @@ def _concerns(entry: AuditEntry, release: Release, environment: str) -> bool:
     )
 
 
-def _flag_use(store: Store, project: str, flag: str) -> FlagUse:
-    """Return what the flag can serve now in every environment."""
+def _flag_use(store: Store, project: str, environment: str, release: Release) -> FlagUse:
+    """Return what the flag of a release does now, here and in the other environments."""
+    flag = release.flag
     definition = store.get(project, flag_address(flag))
     environments = sorted(store.all(project, Kind.ENVIRONMENT))
     stored = store.get_many(project, [targeting_address(each, flag) for each in environments])
@@ -89,17 +95,21 @@ def _flag_use(store: Store, project: str, flag: str) -> FlagUse:
         for environment, each in zip(environments, stored, strict=True)
         if each is not None
     ]
-    return FlagUse(
+    use = FlagUse(
         tuple(
-            (environment, variant)
-            for environment, targeting in targetings
+            (place, variant)
+            for place, targeting in targetings
             for variant in _servable_variants(targeting)
         ),
-        tuple(
-            environment for environment, targeting in targetings if targeting.release is not None
-        ),
+        tuple(place for place, targeting in targetings if targeting.release is not None),
         client_side=definition is not None and definition.document.client_side,
     )
+    here = dict(zip(environments, stored, strict=True)).get(environment)
+    if here is None:
+        return use
+    [rungs] = read_ladders(store, project, environment, [here])
+    serve = find_serve(here.document, release.rule)
+    return replace(use, ladder=rungs, serves=None if serve is None else serve_text(serve))
 
 
 def _servable_variants(targeting: Targeting) -> list[str]:
