@@ -210,7 +210,7 @@ def test_a_new_kill_variant_and_a_prerequisite_on_it_at_once_make_one_of_them_st
     store.add_flag(checkout(key="payment"))
     present = store.documents.targeting("production", "checkout").document
     late = flag_edits.edit_targeting(
-        store.documents, "production", replace(present, kill_variant="safe"), actor="ana"
+        store.documents, "production", replace(present, kill_variant="safe"), actor="ana", now_ms=1
     )
     store.edit_targeting(flag="payment", prerequisites=(Prerequisite("checkout", ("safe",)),))
     with pytest.raises(StaleRevision):

@@ -127,9 +127,7 @@ def _compares_arms(release: Release) -> bool:
     return not release.closed and keeps_control(release.policy, release.stage)
 
 
-def _present_checks(
-    release: Release, results: Iterable[CheckResult]
-) -> tuple[PresentCheck, ...]:
+def _present_checks(release: Release, results: Iterable[CheckResult]) -> tuple[PresentCheck, ...]:
     compared = _compares_arms(release)
     return tuple(
         PresentCheck(each, compared if release.policy.checks[each.number].sequential else None)
@@ -137,9 +135,7 @@ def _present_checks(
     )
 
 
-def _client_reports(
-    release: Release, stored: Progress, *, moved: bool
-) -> ClientReports | None:
+def _client_reports(release: Release, stored: Progress, *, moved: bool) -> ClientReports | None:
     if stored.client is None:
         return None
     progress = follow_release(stored.client, release)

@@ -224,7 +224,7 @@ def with_progress(
     found = store.get_many(project, addresses)
     now_ms = store.now_ms()
     return [
-        _joined(environment, release, *found[3 * number : 3 * number + 3], now_ms)
+        _joined(environment, release, *found[3 * number : 3 * number + 3], now_ms=now_ms)
         for number, release in enumerate(releases)
     ]
 
@@ -235,6 +235,7 @@ def _joined(
     stored_progress: Stored | None,
     stored_targeting: Stored | None,
     flag: Stored | None,
+    *,
     now_ms: int,
 ) -> ReleaseWithProgress:
     release: Release = stored.document
