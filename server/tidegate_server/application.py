@@ -24,6 +24,7 @@ from tidegate_server.ofrep import services as ofrep_services
 from tidegate_server.ofrep.routes import blueprint as ofrep
 from tidegate_server.operations import metrics
 from tidegate_server.operations import routes as operations
+from tidegate_server.sdk_api import services as sdk_services
 from tidegate_server.sdk_api.routes import blueprint as sdk
 from tidegate_server.store import Store
 from tidegate_server.web import backend, openapi, request_log
@@ -87,6 +88,7 @@ def install_services(app: Flask, store: Store, settings: ApiSettings) -> None:
     """Give an application new services on a store."""
     new_backend = backend.install(app, store, settings)
     ofrep_services.install(app, new_backend)
+    sdk_services.install(app, new_backend)
     metrics.install(app, new_backend)
 
 

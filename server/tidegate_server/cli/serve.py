@@ -9,6 +9,7 @@ import click
 
 from tidegate_server.cli.options import decorated_with
 from tidegate_server.processes.settings import (
+    DEFAULT_REPORTS_PER_MINUTE,
     DEFAULT_TRUSTED_PROXIES,
     LOG_FORMATS,
     LOG_LEVELS,
@@ -93,6 +94,12 @@ log_options = decorated_with(
     help="Addresses and networks of proxies, separated by commas. X-Forwarded-For, -Proto and "
     "-Host count only from them.",
 )  # fmt: skip
+@click.option(
+    "--reports-per-minute", envvar="TIDEGATE_REPORTS_PER_MINUTE", show_envvar=True,
+    show_default=True, default=DEFAULT_REPORTS_PER_MINUTE, type=click.IntRange(60, 100_000_000),
+    help="Reports that one SDK token may send to one web process. A report counts once for every "
+    "4 kB.",
+)  # fmt: skip
 @prometheus_options
 @webhook_networks_option
 @log_options
@@ -105,6 +112,7 @@ def serve(
     bootstrap_token: str,
     secret_key: str | None,
     trusted_proxies: str,
+    reports_per_minute: int,
     prometheus_url: str,
     prometheus_token: str,
     webhook_networks: str,
@@ -133,6 +141,7 @@ def serve(
         log_level=log_level.lower(),
         log_format=log_format.lower(),
         trusted_proxies=parse_trusted_proxies(trusted_proxies),
+        reports_per_minute=reports_per_minute,
         prometheus_url=check_prometheus_url(prometheus_url),
         prometheus_token=check_prometheus_token(prometheus_token),
         webhook_networks=parse_webhook_networks(webhook_networks),

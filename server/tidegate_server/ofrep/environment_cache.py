@@ -29,7 +29,7 @@ from tidegate.flag_follower import LAST_REPORT_SECONDS, FlagFollower, Report, ne
 from tidegate.version import VERSION
 
 from tidegate_server.domain.evidence import Source
-from tidegate_server.errors import InstanceForgotten, StoreUnavailable
+from tidegate_server.errors import InstanceForgotten, RateLimited, StoreUnavailable
 from tidegate_server.ofrep.exposures import ExposureCounts
 from tidegate_server.ofrep.flag_views import Audience, FlagView
 from tidegate_server.ofrep.report_contents import stored_report
@@ -287,8 +287,9 @@ class CachedEnvironment:
 
     def _report(self, leaving: bool = False) -> None:
         self._report_at = time.monotonic() + self._follower.report_interval()
-        # Nothing is lost while the store is away: the next report repeats all totals.
-        with suppress(StoreUnavailable):
+        # Nothing is lost while the store is away or takes no new instances: the next report
+        # repeats all totals.
+        with suppress(StoreUnavailable, RateLimited):
             self._follower.send_report(leaving)
             if self.exposures[Source.CLIENT].used:
                 self._followers[Source.CLIENT].send_report(leaving)

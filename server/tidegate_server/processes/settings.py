@@ -24,6 +24,8 @@ LOG_FORMATS = ("console", "json")
 DEFAULT_TRUSTED_PROXIES = "127.0.0.1,::1"
 """A proxy on the same machine. Whoever can connect from there is on the machine too."""
 
+DEFAULT_REPORTS_PER_MINUTE = 60_000
+
 KNOWN = frozenset(
     {
         "TIDEGATE_HOST",
@@ -34,6 +36,7 @@ KNOWN = frozenset(
         "TIDEGATE_BOOTSTRAP_TOKEN",
         "TIDEGATE_SECRET_KEY",
         "TIDEGATE_TRUSTED_PROXIES",
+        "TIDEGATE_REPORTS_PER_MINUTE",
         "TIDEGATE_LOG_LEVEL",
         "TIDEGATE_LOG_FORMAT",
         "TIDEGATE_PROMETHEUS_URL",
@@ -66,6 +69,7 @@ class ServeSettings:
     log_level: str
     log_format: str
     trusted_proxies: tuple[IPNetwork, ...] = ()
+    reports_per_minute: int = DEFAULT_REPORTS_PER_MINUTE
     prometheus_url: str = ""
     prometheus_token: str = ""
     webhook_networks: AllowedNetworks = PUBLIC_ONLY

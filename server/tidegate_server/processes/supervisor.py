@@ -179,6 +179,7 @@ class Supervisor:
             "TIDEGATE_LOG_LEVEL": settings.log_level,
             "TIDEGATE_LOG_FORMAT": settings.log_format,
             "TIDEGATE_TRUSTED_PROXIES": ",".join(map(str, settings.trusted_proxies)),
+            "TIDEGATE_REPORTS_PER_MINUTE": str(settings.reports_per_minute),
             "TIDEGATE_PROMETHEUS_URL": settings.prometheus_url,
             "TIDEGATE_PROMETHEUS_TOKEN": settings.prometheus_token,
             "TIDEGATE_WEBHOOK_NETWORKS": ",".join(map(str, settings.webhook_networks.networks)),

@@ -72,6 +72,7 @@ class Web(BaseApplication):  # type: ignore[misc]
         settings = ApiSettings(
             secret_key=os.environ["TIDEGATE_SECRET_KEY"].encode(),
             webhook_networks=parse_webhook_networks(os.environ["TIDEGATE_WEBHOOK_NETWORKS"]),
+            reports_per_minute=int(os.environ["TIDEGATE_REPORTS_PER_MINUTE"]),
             trusted_proxies=parse_trusted_proxies(os.environ["TIDEGATE_TRUSTED_PROXIES"]),
         )
         return create_app(store, settings)

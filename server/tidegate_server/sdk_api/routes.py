@@ -11,6 +11,7 @@ from tidegate_server.domain.tokens import Role
 from tidegate_server.errors import FieldProblem, Invalid
 from tidegate_server.sdk_api.report_consistency import check_consistency
 from tidegate_server.sdk_api.report_schemas import ReportAnswer, ReportBody
+from tidegate_server.sdk_api.services import report_rates
 from tidegate_server.sdk_api.streams import UpdateSource
 from tidegate_server.store.reports import Report
 from tidegate_server.web import event_stream, responses
@@ -82,6 +83,13 @@ def _last_event_id() -> int | None:
     raise Invalid(message, FieldProblem("/Last-Event-ID", message))
 
 
+def limit_reports() -> None:
+    """Count a report against the rate of its token, before it is read."""
+    size = request.content_length
+    limit = backend().settings.report_limit
+    report_rates().take(current_token().id, limit if size is None else min(size, limit))
+
+
 @blueprint.operation(
     "POST",
     "/sdk/v1/reports",
@@ -89,6 +97,7 @@ def _last_event_id() -> int | None:
     body=ReportBody,
     response=ReportAnswer,
     errors=(HTTPStatus.TOO_MANY_REQUESTS,),
+    before_body=limit_reports,
 )
 def post_report(report: Report) -> Response:
     """Send an instance's totals; sending a report again changes nothing.

@@ -87,6 +87,7 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc] # the library ha
         content_type: str | None = None,
         authorize: Callable[..., None] | None = None,
         security: Sequence[Mapping[str, list[str]]] | None = None,
+        before_body: Callable[[], None] | None = None,
     ) -> Callable[[View], View]:
         """Route a view function and document it.
 
@@ -109,6 +110,8 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc] # the library ha
             authorize: for operations without a token: called with the path's parts before the
                 request is read; raises to refuse the caller.
             security: the documented security schemes, if they are not ``bearer``.
+            before_body: called after the token is checked and before the body is read; raises to
+                refuse the request.
         """
 
         def decorate(view: View) -> View:
@@ -123,7 +126,7 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc] # the library ha
                     served = self.doc(requestBody={"content": content})(served)
             if query is not None:
                 served = self.arguments(query, location="query")(served)
-            served = _guarded(served, role, scoped_to_token, authorize)
+            served = _guarded(served, role, scoped_to_token, authorize, before_body)
             if role is not None or security is not None:
                 served = self.doc(security=security or [{"bearer": []}])(served)
             if etag:
@@ -185,6 +188,7 @@ def _guarded(
     role: Role | None,
     scoped_to_token: bool,
     authorize: Callable[..., None] | None,
+    before_body: Callable[[], None] | None,
 ) -> Callable[..., Response]:
     """Return the view behind a check of the caller's token; its documentation stays on it."""
 
@@ -201,6 +205,8 @@ def _guarded(
             g.token = token
         elif authorize is not None:
             authorize(**kwargs)
+        if before_body is not None:
+            before_body()
         return view(*args, **kwargs)
 
     guarded.role = role  # type: ignore[attr-defined]

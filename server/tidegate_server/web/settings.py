@@ -25,6 +25,7 @@ class ApiSettings:
         origins_cache_seconds: how long the allowed origins are cached.
         body_limit: the largest request body, in bytes.
         report_limit: the largest report of an SDK instance, in bytes.
+        reports_per_minute: how many reports each token may send to this process.
         webhook_networks: where webhooks may be.
         trusted_proxies: the addresses of proxies whose forwarded headers count.
     """
@@ -37,5 +38,6 @@ class ApiSettings:
     origins_cache_seconds: float = 2.0
     body_limit: int = MEGABYTE
     report_limit: int = 4 * MEGABYTE
+    reports_per_minute: int = 60_000
     webhook_networks: AllowedNetworks = PUBLIC_ONLY
     trusted_proxies: tuple[IPNetwork, ...] = LOOPBACK
