@@ -10,7 +10,7 @@ from tidegate.counts import Counts
 from tidegate_server.decisions.apply_decision import apply_decision
 from tidegate_server.decisions.decide import decide
 from tidegate_server.decisions.observations import Answer, Distribution, Measured, Window
-from tidegate_server.decisions.progress import initial_progress
+from tidegate_server.decisions.progress import Progress, initial_progress
 from tidegate_server.domain import release_state_machine as machine
 from tidegate_server.domain.checks import Check, Compare, Metric
 from tidegate_server.domain.policy import Policy, Stage
@@ -47,10 +47,14 @@ EVERYTHING = Policy(
 
 
 def random_ledger(
-    seed: int, windows: int = 300, by: Policy = PLAIN, draft: bool = False
+    seed: int,
+    windows: int = 300,
+    by: Policy = PLAIN,
+    draft: bool = False,
+    clients: bool = False,
 ) -> list[Entry]:
-    """Return a ledger with noise, silence, actions of people, and epochs."""
-    dice = random.Random(seed)
+    """Return a ledger with noise, silence, actions of people, epochs, and reports of clients."""
+    dice, client_dice = random.Random(seed), random.Random(-seed)
     subject = release(by)
     if draft:
         subject = replace(subject, state=State.DRAFT, closed=True)
@@ -66,6 +70,8 @@ def random_ledger(
             closed_ms=now,
             generation=progress.generation,
         )
+        if clients and number > 10:
+            window = replace(window, client=_client_window(subject, client_dice, window, progress))
         after, decision = decide(subject, progress, window, now)
         moved = apply_decision(subject, decision)
         ledger.append(ledger_entry(subject, moved, progress, window, decision))
@@ -73,6 +79,21 @@ def random_ledger(
         if subject.state not in LIVE_STATES:
             break
     return ledger
+
+
+def _client_window(
+    subject: Release, dice: random.Random, window: Window, progress: Progress
+) -> Window:
+    known = progress.client
+    reported = _window(subject, dice, 0, False)
+    return Window(
+        opened_ms=window.opened_ms,
+        closed_ms=window.closed_ms,
+        step=window.step,
+        strata=reported.strata,
+        generation=1 if known is None else known.generation,
+        distributions=reported.distributions,
+    )
 
 
 def _action_of_a_person(subject: Release, dice: random.Random, now: int, number: int) -> Release:

@@ -10,6 +10,7 @@ from typing import Any, get_args, get_type_hints
 import msgspec
 import pytest
 from tidegate_server.decisions.decision import Action
+from tidegate_server.domain.checks import ClientEvidence, Metric
 from tidegate_server.domain.release import State
 from tidegate_server.domain.release_gates import Rollback, RollbackTo
 from tidegate_server.ledger.entry import Entry
@@ -64,6 +65,26 @@ def test_a_release_with_every_check_and_gate_is_replayed_exactly(seed: int) -> N
 
     assert differences == []
     assert replay.decisions == len(ledger)
+
+
+@pytest.mark.parametrize("client_evidence", ClientEvidence)
+@pytest.mark.parametrize("seed", range(2))
+def test_a_release_that_clients_report_too_is_replayed_exactly(
+    seed: int, client_evidence: ClientEvidence
+) -> None:
+    checks = tuple(
+        check
+        if check.metric is Metric.PROMETHEUS
+        else replace(check, client_evidence=client_evidence)
+        for check in EVERYTHING.checks
+    )
+    by = replace(EVERYTHING, checks=checks)
+    ledger = random_ledger(seed, by=by, draft=True, clients=True)
+    replay, differences = replayed(written(ledger))
+
+    assert differences == []
+    assert replay.decisions == len(ledger)
+    assert any(entry.decision.client is not None for entry in ledger)
 
 
 def test_a_cooldown_in_which_errors_rise_without_a_control_group_is_replayed_exactly() -> None:

@@ -201,6 +201,20 @@ def test_rules_and_responses_never_see_the_signature(admin: Caller, web: Caller)
         assert "TARGETING_MATCH" not in answer.text
 
 
+def test_no_field_of_a_request_chooses_its_source(
+    admin: Caller, web: Caller, app: Flask, store: Store
+) -> None:
+    context = {"context": {"targetingKey": "ann", "source": "server", "role": "sdk"}}
+    variant = variant_of(web, context)
+    body = {"flags": {"checkout": variant}, "outcome": "error", "source": "server", **context}
+    assert web.post(TRACK, body).status_code == 202
+    assert web.post("/sdk/v1/reports", {"schema": 1}).status_code == 403
+
+    found = totals(app, store)
+    assert found.readings == ()
+    assert found.client is not None
+
+
 @pytest.mark.parametrize("sign", [True, False], ids=["signed", "unsigned"])
 def test_one_user_is_one_user_however_often_it_reports(
     admin: Caller, web: Caller, app: Flask, store: Store, sign: bool

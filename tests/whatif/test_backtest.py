@@ -8,8 +8,9 @@ import statistics
 from dataclasses import replace
 
 import pytest
+from tidegate.counts import NOTHING
 from tidegate_server.decisions.decision import Action
-from tidegate_server.domain.checks import Check, Compare, Metric
+from tidegate_server.domain.checks import Check, ClientEvidence, Compare, Metric
 from tidegate_server.domain.policy import Policy
 from tidegate_server.domain.release import State
 from tidegate_server.domain.release_gates import ApprovalGate, Confirmation
@@ -243,3 +244,39 @@ class TestLimits:
         limits = report_on(RAMP, record, 2).limits
 
         assert any("The ledger begins" in limit for limit in limits)
+
+
+class TestClients:
+    def record(self, by: Policy) -> Recording:
+        """Return the record of a bad release of which only clients report, tried under ``by``."""
+        release = simulate_with_ledger(RAMP, BAD)
+        ledger = [
+            replace(
+                each,
+                window=replace(
+                    each.window,
+                    strata=tuple(
+                        replace(part, control=NOTHING, treatment=NOTHING)
+                        for part in each.window.strata
+                    ),
+                    client=each.window,
+                ),
+            )
+            for each in release.ledger
+        ]
+        return read_recording(release.release, ledger, by)
+
+    def test_are_left_out_where_they_decide_nothing(self) -> None:
+        report = report_on(RAMP, self.record(RAMP), 2)
+
+        assert any("Clients reported" in limit for limit in report.limits)
+        assert report.was.exposed == 0
+
+    def test_count_where_the_policy_lets_them_decide(self) -> None:
+        check = replace(RAMP.checks[0], client_evidence=ClientEvidence.DECIDE)
+        by = replace(RAMP, checks=(check,))
+        [run] = run_backtests(by, self.record(by))
+        servers = simulate_with_ledger(RAMP, BAD)
+
+        assert run.ended_ms == servers.release.ended_ms
+        assert run.state is State.ROLLED_BACK

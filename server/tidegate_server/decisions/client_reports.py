@@ -105,11 +105,26 @@ def _client_stratum(stratum: int) -> int:
     return -1 - stratum
 
 
+def opening_of(stratum: int) -> int:
+    """Return the number of the opening that a stratum of servers or of clients belongs to."""
+    return stratum if stratum >= 0 else -1 - stratum
+
+
 def update_clients(release: Release, before: Progress | None, window: Window) -> Progress | None:
     """Return the statistics of clients after a window; None while no client has reported."""
     if window.client is None:
         return before
-    return update_statistics(release, before or initial_progress(release), window.client)
+    return update_statistics(release, before or _first_progress(release, window), window.client)
+
+
+def _first_progress(release: Release, window: Window) -> Progress:
+    """Return the statistics before the first window in which clients have reported."""
+    return replace(
+        initial_progress(release),
+        evaluated_ms=window.opened_ms,
+        control_ms=window.opened_ms,
+        treatment_ms=window.opened_ms,
+    )
 
 
 def client_status(release: Release, progress: Progress, window: Window) -> ClientStatus | None:

@@ -76,13 +76,15 @@ def decide(
         updated = replace(updated, probe=probe)
     if verdict.action not in (Action.ROLLBACK, Action.COMPLETE):
         updated = close_client_epoch_if_over(close_epoch_if_over(updated))
-    client = updated.client
+    client, next_due_ms = updated.client, now_ms + release.policy.interval_ms
+    if client is not None:
+        client = replace(client, state=verdict.state, evaluated_ms=now_ms, next_due_ms=next_due_ms)
     after = replace(
         updated,
-        client=None if client is None else replace(client, state=verdict.state),
         state=verdict.state,
         evaluated_ms=now_ms,
-        next_due_ms=now_ms + release.policy.interval_ms,
+        next_due_ms=next_due_ms,
         decision=decision,
+        client=client,
     )
     return after, decision

@@ -244,6 +244,11 @@ def _policy_limits(policy: Policy, fit: PolicyFit, recording: Recording) -> Iter
             f"The policy asks for an evaluation every {duration(policy.interval_ms)}; the record "
             f"allows one every {duration(recorded.interval_ms)}."
         )
+    if recording.left_out:
+        yield (
+            f"Clients reported {recording.left_out} operations, which decide nothing under this "
+            "policy and are left out."
+        )
     for segments, share in fit.assumed_shares.items():
         yield (
             f"The record did not count {', '.join(segments)} separately; {100 * share:.3g} % of "

@@ -10,11 +10,12 @@ users who were in the other arm under the recorded policy, or to whom it had not
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from tidegate.counts import NOTHING, Counts
 
+from tidegate_server.decisions.client_reports import add_deciding_clients, opening_of
 from tidegate_server.decisions.observations import Distribution, Measured
 from tidegate_server.domain.evidence import Histogram, add_histograms, total
 from tidegate_server.domain.policy import Policy
@@ -105,6 +106,7 @@ class Recording:
         shares: the share of everyone's operations that a group makes, for groups that some
             windows count with everyone and others apart.
         from_start: whether the record goes back to the start of the release.
+        left_out: operations that clients reported and that decide nothing.
     """
 
     release: Release
@@ -114,6 +116,7 @@ class Recording:
     estimates: Mapping[SegmentKeys, TrafficEstimate]
     shares: Mapping[SegmentKeys, float]
     from_start: bool
+    left_out: int = 0
 
     @property
     def begins_ms(self) -> int:
@@ -126,16 +129,21 @@ class Recording:
         return self.windows[-1].closed_ms
 
 
-def read_recording(release: Release, ledger: Iterable[Entry]) -> Recording:
+def read_recording(
+    release: Release, ledger: Iterable[Entry], policy: Policy | None = None
+) -> Recording:
     """Return the record in a ledger.
 
     Args:
         release: its current state.
         ledger: its entries in order. They may begin after the start of the release.
+        policy: the policy to try; by default the recorded one. It says whether the reports of
+            clients count.
     """
+    policy = policy or release.policy
     windows: list[RecordedWindow] = []
     reached_ms: list[int | None] = [None] * len(release.policy.stages)
-    moves, from_start = 0, True
+    moves, from_start, left_out = 0, True, 0
     last: Entry | None = None
     for entry in ledger:
         before = entry.before
@@ -145,7 +153,10 @@ def read_recording(release: Release, ledger: Iterable[Entry]) -> Recording:
             moves += last.after != before
         if not before.closed and reached_ms[before.stage - 1] is None:
             reached_ms[before.stage - 1] = before.stage_entered_ms
-        windows.append(_read_window(release.policy, entry))
+        windows.append(_read_window(release.policy, entry, policy))
+        clients = entry.window.client
+        if clients is not None and not policy.clients_decide:
+            left_out += clients.control.outcomes + clients.treatment.outcomes
         last = entry
     if not release.closed and reached_ms[release.stage - 1] is None:
         reached_ms[release.stage - 1] = release.stage_entered_ms
@@ -158,17 +169,30 @@ def read_recording(release: Release, ledger: Iterable[Entry]) -> Recording:
         {segments: _estimate(windows, segments) for segments in groups},
         {segments: _share(windows, segments) for segments in groups if segments != EVERYONE},
         from_start,
+        left_out,
     )
 
 
-def _read_window(policy: Policy, entry: Entry) -> RecordedWindow:
-    window = entry.window
+def _read_window(recorded: Policy, entry: Entry, policy: Policy) -> RecordedWindow:
+    """Return a window; ``recorded`` is the policy of the record, ``policy`` the one to try."""
+    window = add_deciding_clients(policy, entry.window)
     counts: dict[SegmentKeys, SegmentCounts] = {}
     for each in window.strata:
-        segments = policy.stages[each.stratum - 1].segments if each.stratum else ()
-        values = tuple(part for part in window.distributions if part.stratum == each.stratum)
-        counts[tuple(sorted(segments))] = SegmentCounts(
-            each.share, each.control, each.treatment, values
+        stage = opening_of(each.stratum)
+        segments = tuple(sorted(recorded.stages[stage - 1].segments)) if stage else ()
+        before = counts.get(segments, SegmentCounts(each.share, NOTHING, NOTHING))
+        counts[segments] = SegmentCounts(
+            each.share,
+            before.control + each.control,
+            before.treatment + each.treatment,
+            (
+                *before.distributions,
+                *(
+                    replace(part, stratum=stage)
+                    for part in window.distributions
+                    if part.stratum == each.stratum
+                ),
+            ),
         )
     return RecordedWindow(
         window.opened_ms,

@@ -42,7 +42,7 @@ def backtest(store: Store, project: str, request: BacktestRequest) -> BacktestRe
     release = read_document(store, project, address).document
     policy = find_policy(store, project, request.policy)
     entries = read_ledger(store, project, request.environment, request.release)
-    recording = read_recording(release, (each.entry for each in entries))
+    recording = read_recording(release, (each.entry for each in entries), policy)
     fit = fit_policy(policy, recording)
     deadline = time.monotonic() + TIME_LIMIT_SECONDS
     runs: list[BacktestRun] = []
