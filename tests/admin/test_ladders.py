@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -16,7 +17,6 @@ from tests.decisions.ramp import window_of
 from tests.http_calls import PRODUCTION, PROJECT, Caller
 
 FLAG = f"{PRODUCTION}/flags/checkout"
-ALWAYS_FROZEN = {"freeze": [{"from": "2000-01-01", "to": "2999-01-01", "reason": "sale"}]}
 
 
 def targeting(caller: Caller) -> dict[str, Any]:
@@ -108,12 +108,17 @@ def test_a_frozen_release_says_so(checkout: Caller) -> None:
     policy = checkout.get(f"{PROJECT}/policies/careful").json
     assert policy is not None
     frozen = {name: policy[name] for name in ("stages", "interval", "bake")}
-    checkout.post_ok(f"{PROJECT}/policies", {"key": "frozen", **frozen, "windows": ALWAYS_FROZEN})
+    today = datetime.now(UTC).date()
+    begins, ends = today - timedelta(days=1), today + timedelta(days=5)
+    freeze = {"from": str(begins), "to": str(ends), "reason": "sale"}
+    checkout.post_ok(
+        f"{PROJECT}/policies", {"key": "frozen", **frozen, "windows": {"freeze": [freeze]}}
+    )
     started = checkout.post_ok(
         f"{PRODUCTION}/releases", {"flag": "checkout", "treatment": "on", "policy": "frozen"}
     )
 
-    assert started["ladder"][0]["text"].startswith("frozen since 2000-01-01 00:00:00 UTC: until ")
+    assert started["ladder"][0]["text"].startswith(f"frozen since {begins} 00:00:00 UTC: until ")
     assert started["ladder"][0]["text"].endswith(": sale")
 
 
