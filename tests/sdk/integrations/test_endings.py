@@ -348,7 +348,7 @@ WSGI: Table = {
             "close": wsgi_request(closing=SystemExit(1)),
         },
     ),
-    "The visitor leaves before the response is complete": (
+    "The client disconnects before the response is complete": (
         "no outcome",
         {"unread": wsgi_request(pieces=0), "one piece": wsgi_request(pieces=1)},
     ),
@@ -456,7 +456,7 @@ FLASK: Table = {
             "stream": flask_request(view=streams(SystemExit(1))),
         },
     ),
-    "The visitor leaves before the response is complete, or the worker is stopped": (
+    "The client disconnects before the response is complete, or the worker is stopped": (
         "no outcome",
         {
             "leaves": flask_request(view=streams(), pieces=1),
@@ -606,7 +606,7 @@ ASGI: Table = {
         "error",
         {"nothing": asgi_request(), "a start": asgi_request(START), "a part": asgi_request(PIECE)},
     ),
-    "The visitor leaves before the response is complete": (
+    "The client disconnects before the response is complete": (
         "no outcome",
         {
             "returns": asgi_request(START, PIECE, disconnected=True),
@@ -617,7 +617,7 @@ ASGI: Table = {
             "Starlette's stream": starlette_request(stream_of(wait=60), leaves=True),
         },
     ),
-    "The visitor leaves, and the application fails with an error of its own": (
+    "The client disconnects, and the application fails with an error of its own": (
         "error",
         {
             "error": asgi_request(START, disconnected=True, leaving=ValueError()),
@@ -733,7 +733,7 @@ DJANGO: Table = {
         named("view", in_both_kinds(leaving=SystemExit(1)))
         | named("stream", in_both_kinds(stream=SystemExit(1))),
     ),
-    "The visitor leaves before a stream is complete, or the request is cancelled": (
+    "The client disconnects before a stream is complete, or the request is cancelled": (
         "no outcome",
         named("leaves", in_both_kinds(stream=True, pieces=1))
         | named("cancelled view", {"async": django_request("async", leaving=EXITS[4])})
