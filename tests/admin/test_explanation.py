@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from tidegate_server.decisions.progress import initial_progress
+from tidegate_server.domain.change import Address, Change, Kind, Put
+from tidegate_server.domain.evidence import Trips
+from tidegate_server.domain.project_documents import progress_address
 from tidegate_server.store import Store
 
 from tests.admin.test_replay import write_ledger
@@ -77,3 +83,17 @@ def test_the_explanation_has_decisions_with_their_evidence(
 def test_the_explanation_of_an_unknown_release_is_not_found(checkout: Caller) -> None:
     path = f"{PROJECT}/environments/production/releases/rel_none/explanation"
     assert checkout.get(path).status_code == 404
+
+
+def test_trips_are_explained_also_when_the_release_has_ended(
+    checkout: Caller, release: str, store: Store
+) -> None:
+    id = release.rpartition("/")[2]
+    stored = store.get("default", Address(Kind.RELEASE, id, "production"))
+    assert stored is not None
+    progress = replace(initial_progress(stored.document), trips=Trips(2, 90_000))
+    put = Put(progress_address("production", id), progress, 0)
+    store.commit(Change("default", (put,)))
+    assert checkout.post(f"{release}/rollback").status_code == 200
+    explanation = checkout.get(f"{release}/explanation").json
+    assert "2 times" in str(explanation)

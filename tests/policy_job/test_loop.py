@@ -229,6 +229,14 @@ class TestMemory:
         (instance,) = raw.keys("*:instance:*")
         assert not [field for field in raw.hgetall(instance) if b"rel_checkout" in field]
 
+    def test_of_releases_that_ended_under_an_earlier_server_is_freed_at_the_start(
+        self, run: JobRun, raw: redis.Redis
+    ) -> None:
+        run.until(State.COMPLETED)
+        raw.hset(f"tg:{{shop}}:evidence:{ENVIRONMENT}:rel_checkout", "1|1|control|exposures", 1)
+        PolicyJob(run.deployment.store, "job-1", run.clock).tick()
+        assert self.kept(raw) == []
+
     def test_is_freed_when_a_person_rolls_back(self, run: JobRun, raw: redis.Redis) -> None:
         run.window(((900, 2), (100, 1)))
         after = machine.roll_back(run.deployment.release(), 1, "no", by=Initiator.PERSON)

@@ -226,6 +226,10 @@ class PolicyJob:
             live = [key for key, each in stored.items() if each.document.state in LIVE_STATES]
             releases.due_ms = {key: releases.due_ms.get(key, 0) for key in live}
             releases.slow.intersection_update(live)
+            if releases.version < 0:
+                # Releases that ended under an earlier version of the server kept their evidence.
+                ended = [each.document for key, each in stored.items() if key not in live]
+                self._store.evidence.forget_releases(project, environment, ended)
             releases.version = version
         return releases
 

@@ -23,7 +23,7 @@ from tidegate_server.domain.change import (
 )
 from tidegate_server.errors import LeaseLost, StaleRevision
 from tidegate_server.store import documents, keys
-from tidegate_server.store.report_acceptance import RECENT_STEPS
+from tidegate_server.store.report_acceptance import recent_steps
 
 CHANGES_KEPT = 1_000
 """How many changes an environment's stream keeps; a client that missed more needs a snapshot."""
@@ -178,7 +178,7 @@ class CommitRequest:
 
     def _evidence_keys(self, ended: EndedRelease) -> tuple[str, ...]:
         # The values of still earlier steps are deleted by the policy job, or they expire.
-        steps = range(max(1, ended.step - RECENT_STEPS), ended.step + 1)
+        steps = recent_steps(ended.step)
         return keys.release_evidence(self._change.scope, ended.environment, ended.release, steps)
 
     def _generation(self, new: EvidenceGeneration) -> tuple[int, int, int, int]:

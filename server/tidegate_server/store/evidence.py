@@ -28,6 +28,7 @@ from tidegate_server.store.report_acceptance import (
     AcceptedReport,
     accept_report,
     groups_that_count,
+    recent_steps,
 )
 from tidegate_server.store.reports import FailingUsers, ReleaseId, Report, Reported
 
@@ -195,6 +196,18 @@ class EvidenceStore:
         ]
         kept += ["generation", *(name.decode() for name in _TRIPS)]
         return size - int(self._connection.run_script("shrink", [key], kept))
+
+    def forget_releases(self, project: str, environment: str, releases: Iterable[Release]) -> None:
+        """Delete the evidence of releases that have ended."""
+        names = [
+            name
+            for release in releases
+            for name in keys.release_evidence(
+                project, environment, release.id, recent_steps(release.step)
+            )
+        ]
+        if names:
+            self._connection.write("UNLINK", *names)
 
     def values(
         self,

@@ -69,12 +69,16 @@ def groups_that_count(release: Release) -> frozenset[tuple[int, int]]:
     had.
     """
     present = {(release.step, opening.stage) for opening in present_openings(release)}
-    earliest = max(1, release.step - RECENT_STEPS)
     return frozenset(present).union(
         (step, stratum)
-        for step in range(earliest, release.step)
+        for step in recent_steps(release.step)[:-1]
         for stratum in range(len(release.policy.stages) + 1)
     )
+
+
+def recent_steps(step: int) -> range:
+    """Return the steps whose counts are kept while a release is at ``step``."""
+    return range(max(1, step - RECENT_STEPS), step + 1)
 
 
 def _entries(report: Report) -> int:
