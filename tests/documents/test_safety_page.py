@@ -34,7 +34,9 @@ TESTS = {
     "test_what_a_kill_serves_cannot_change_while_the_flag_is_killed",
     "while the flag is killed: another value": f"{VARIANTS}::"
     "test_the_value_that_a_kill_serves_cannot_change_while_the_flag_is_killed",
-    "a prerequisite that the kill": f"{VARIANTS}::"
+    "an off variant that meets": f"{VARIANTS}::"
+    "test_a_flag_whose_off_variant_is_required_cannot_get_a_prerequisite",
+    "a prerequisite that a kill": f"{VARIANTS}::"
     "test_the_kill_of_a_flag_cannot_turn_on_a_flag_that_requires_it",
     "a kill variant that meets": f"{VARIANTS}::"
     "test_a_flag_cannot_get_a_kill_variant_that_turns_on_what_requires_it",
@@ -92,6 +94,7 @@ TESTS = {
     "`client_evidence: decide`": "documents/test_lint.py::"
     "test_checks_that_clients_decide_are_warned_of",
     # Accepted, and why
+    "a person's `advance`": f"{MACHINE}::test_a_person_outranks_a_freeze_but_no_approval",
     "a rule before the released rule": f"{FLAGS}::test_other_rules_can_change_during_a_release",
     "a key that one segment excludes": f"{SEGMENTS}::"
     "test_a_key_that_one_segment_excludes_is_open_through_another",

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tidegate_server.domain import release_state_machine as machine
 from tidegate_server.domain.policy import Stage
 from tidegate_server.domain.release import LIVE_STATES, Approval, Release, State
-from tidegate_server.domain.release_gates import ApprovalGate, Rollback, RollbackTo
+from tidegate_server.domain.release_gates import ApprovalGate, Freeze, Rollback, RollbackTo, Windows
 from tidegate_server.domain.release_state_machine import TRANSITIONS, Initiator, Transition
 from tidegate_server.domain.snapshot import present_openings
 from tidegate_server.errors import NotPossible
@@ -372,3 +372,13 @@ def test_the_starter_cannot_approve_with_another_token_of_the_same_name(started_
     waiting = waits_for_approval(ApprovalGate(not_the_starter=True), started_by)
     with pytest.raises(NotPossible, match="ask someone else"):
         machine.approve(waiting, Approval("ana (tok_9)", "ana", 2_000))
+
+
+def test_a_person_outranks_a_freeze_but_no_approval() -> None:
+    freeze = Windows(freeze=(Freeze("1970-01-01", "1970-01-02"),))
+    frozen = release(policy=make_policy(windows=freeze))
+    assert machine.advance(frozen, 2_000, "It is urgent.", by=Initiator.PERSON).stage == 2
+    stages = (Stage("few", 5, approval=GATE), Stage("all", 100))
+    for move in (machine.advance, machine.complete):
+        with pytest.raises(NotPossible, match="needs 1 approval"):
+            move(release(policy=make_policy(*stages)), 2_000, "It is urgent.", by=Initiator.PERSON)

@@ -204,6 +204,49 @@ def test_a_flag_cannot_get_a_kill_variant_that_turns_on_what_requires_it(
     assert pointers(caught.value) == [f"/{field}"]
 
 
+@pytest.fixture
+def chain(store: InMemoryStore) -> InMemoryStore:
+    """A store where checkout has a kill variant of its own, and could require base."""
+    store.add_flag(checkout(key="base"))
+    store.add_flag(checkout(key="legacy"))
+    store.edit_targeting(kill_variant="safe")
+    return store
+
+
+REQUIRES_BASE = (Prerequisite("base", ("on",)),)
+REQUIRES_OFF = (Prerequisite("checkout", ("off",)),)
+
+
+def test_the_kill_of_a_prerequisite_cannot_turn_on_a_flag_further_down(
+    chain: InMemoryStore,
+) -> None:
+    chain.edit_targeting(prerequisites=REQUIRES_BASE)
+    with pytest.raises(Invalid, match="A kill of what checkout requires serves 'off'") as caught:
+        chain.edit_targeting(flag="legacy", prerequisites=REQUIRES_OFF)
+    assert pointers(caught.value) == ["/prerequisites/0/variants/0"]
+
+
+def test_a_flag_whose_off_variant_is_required_cannot_get_a_prerequisite(
+    chain: InMemoryStore,
+) -> None:
+    chain.edit_targeting(flag="legacy", prerequisites=REQUIRES_OFF)
+    with pytest.raises(Invalid, match="turns on what requires it: legacy") as caught:
+        chain.edit_targeting(prerequisites=REQUIRES_BASE)
+    assert pointers(caught.value) == ["/off_variant"]
+    chain.edit_targeting(prerequisites=REQUIRES_BASE, off_variant="safe")
+
+
+def test_a_new_prerequisite_and_one_on_its_off_variant_at_once_make_one_of_them_stale(
+    chain: InMemoryStore,
+) -> None:
+    present = chain.documents.targeting("production", "checkout").document
+    after = replace(present, prerequisites=REQUIRES_BASE)
+    late = flag_edits.edit_targeting(chain.documents, "production", after, actor="ana", now_ms=1)
+    chain.edit_targeting(flag="legacy", prerequisites=REQUIRES_OFF)
+    with pytest.raises(StaleRevision):
+        chain.commit(late)
+
+
 def test_a_new_kill_variant_and_a_prerequisite_on_it_at_once_make_one_of_them_stale(
     store: InMemoryStore,
 ) -> None:

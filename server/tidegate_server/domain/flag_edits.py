@@ -205,8 +205,8 @@ def edit_targeting(
         guard(flag_address(after.flag), definition),
         *references.guards_of_targeting(documents, environment, targeting),
     ]
-    if safe_variants.served_by_kill(was) != safe_variants.served_by_kill(targeting):
-        # Guard every targeting that could require the variant of the kill at this moment.
+    if safe_variants.served_by_kills(targeting).keys() - safe_variants.served_by_kills(was).keys():
+        # Guard every targeting that could require what a kill serves, at this moment.
         writes += [
             each
             for each in references.guards_of_other_targetings(documents, after.flag)

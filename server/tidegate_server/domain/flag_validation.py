@@ -73,9 +73,7 @@ def check_targeting_change(
     """
     found = [
         *safe_variants.killed_targeting_problems(before, after),
-        *safe_variants.required_kill_variant_problems(
-            definition, before, after, documents, environment
-        ),
+        *safe_variants.required_variant_problems(definition, before, after, documents, environment),
     ]
     if release is not None:
         found += _released_rule_problems(after, release)

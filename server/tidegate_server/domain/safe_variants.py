@@ -112,7 +112,7 @@ def prerequisite_problems(
     required: Targeting | None,
     pointer: str,
 ) -> Iterator[FieldProblem]:
-    """Yield a problem if a kill of the required flag would turn the requiring flag on.
+    """Yield a problem if a kill would turn the requiring flag on.
 
     Args:
         prerequisite: what the flag requires.
@@ -121,43 +121,56 @@ def prerequisite_problems(
     """
     if required is None:
         return
-    served = served_by_kill(required)
-    if _turns_on(prerequisite, definition, served):
-        yield FieldProblem(
-            f"{pointer}/variants/{prerequisite.variants.index(served)}",
-            f"A kill of {prerequisite.flag} serves {served!r}, so it would turn this flag on. "
-            f"Leave {served!r} out, or give {prerequisite.flag} a kill variant of its own.",
-        )
+    for served, (_, kill) in served_by_kills(required).items():
+        if _turns_on(prerequisite, definition, served):
+            yield FieldProblem(
+                f"{pointer}/variants/{prerequisite.variants.index(served)}",
+                f"{kill} serves {served!r}, so it would turn this flag on. Leave {served!r} out, "
+                f"or give {prerequisite.flag} a variant of its own for that.",
+            )
 
 
-def required_kill_variant_problems(
+def required_variant_problems(
     definition: FlagDefinition,
     before: Targeting,
     after: Targeting,
     documents: ProjectDocuments,
     environment: str,
 ) -> Iterator[FieldProblem]:
-    """Yield a problem if an edit makes the kill of a flag turn on a flag that requires it."""
-    served = served_by_kill(after)
-    if served == served_by_kill(before):
-        return
-    field = "/kill_variant" if after.kill_variant is not None else "/off_variant"
-    turned_on = [
-        key
-        for key, stored in documents.targetings.get(environment, {}).items()
-        if key != after.flag
-        and any(
-            each.flag == after.flag and _turns_on(each, definition, served)
-            for each in stored.document.prerequisites
-        )
-    ]
-    if turned_on:
-        yield FieldProblem(
-            field,
-            f"A kill would serve {served!r}, which turns on what requires it: "
-            f"{', '.join(sorted(turned_on))}. Choose another variant, or change their "
-            "prerequisites first.",
-        )
+    """Yield a problem if an edit of a flag makes a kill turn on a flag that requires it."""
+    known = served_by_kills(before)
+    for served, (field, kill) in served_by_kills(after).items():
+        turned_on = [
+            key
+            for key, stored in documents.targetings.get(environment, {}).items()
+            if key != after.flag
+            and any(
+                each.flag == after.flag and _turns_on(each, definition, served)
+                for each in stored.document.prerequisites
+            )
+        ]
+        if served not in known and turned_on:
+            yield FieldProblem(
+                field,
+                f"{kill} would serve {served!r}, which turns on what requires it: "
+                f"{', '.join(sorted(turned_on))}. Choose another variant, or change their "
+                "prerequisites first.",
+            )
+
+
+def served_by_kills(targeting: Targeting) -> dict[str, tuple[str, str]]:
+    """Return the variants that a kill makes a flag serve, each with its field and which kill.
+
+    The kill of the flag serves its kill variant. The kill of a flag that it requires makes it
+    serve its off variant.
+    """
+    served = {}
+    if targeting.prerequisites:
+        kill = f"A kill of what {targeting.flag} requires"
+        served[targeting.off_variant] = ("/off_variant", kill)
+    field = "/kill_variant" if targeting.kill_variant is not None else "/off_variant"
+    served[served_by_kill(targeting)] = (field, f"A kill of {targeting.flag}")
+    return served
 
 
 def _turns_on(prerequisite: Prerequisite, required: FlagDefinition, served: str) -> bool:
