@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 import yaml
+from tidegate.model import Tolerance
 from tidegate_server.domain.change import Address, Change, Kind, Put
+from tidegate_server.domain.checks import Check
 from tidegate_server.domain.policy import Policy
 from tidegate_server.store import Store
 
@@ -309,6 +311,32 @@ def test_a_policy_of_an_earlier_version_gets_the_check_and_its_release_does_not(
     checkout.post_ok(f"{PRODUCTION}/releases/{running['id']}/rollback", {})
     again = checkout.post_ok(f"{PRODUCTION}/releases", body)
     assert kinds(again["policy"]) == [("latency", "control"), ERRORS_AGAINST_CONTROL]
+
+
+def test_documents_of_an_earlier_version_warn_of_what_is_refused_today(
+    checkout: Caller, store: Store
+) -> None:
+    checkout.post_ok(f"{PROJECT}/policies", {**POLICY, "key": "lax"})
+    body = {"flag": "checkout", "treatment": "on", "policy": "lax"}
+    running = checkout.post_ok(f"{PRODUCTION}/releases", body)
+
+    def lax(policy: Policy) -> Policy:
+        return replace(policy, checks=(Check(tolerance=Tolerance(1_000.0)),))
+
+    at = Address(Kind.RELEASE, running["id"], "production")
+    rewrite(store, at, lambda release: replace(release, policy=lax(release.policy)))
+    rewrite(store, Address(Kind.POLICY, "lax"), lax)
+    flag = Address(Kind.TARGETING, "checkout", "production")
+    rewrite(store, flag, lambda targeting: replace(targeting, kill_variant="on"))
+
+    policy = checkout.get(f"{PROJECT}/policies/lax").json
+    assert policy is not None
+    assert [each["pointer"] for each in policy["warnings"]] == ["/checks/0/tolerance/relative"]
+    assert policy["warnings"][0]["detail"].startswith("Stored by an earlier version")
+    release = checkout.get(f"{PRODUCTION}/releases/{running['id']}").json
+    assert release is not None
+    warned = [each["pointer"] for each in release["warnings"]]
+    assert warned == ["/treatment", "/checks/0/tolerance/relative"]
 
 
 def test_a_policy_may_be_written_as_yaml(admin: Caller) -> None:

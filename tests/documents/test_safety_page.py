@@ -91,6 +91,8 @@ TESTS = {
     "`min_samples: 0` where": f"{GATES}::test_no_samples_are_a_risk_only_without_a_comparison",
     "`bake: 0s`": f"{GATES}::test_no_bake_is_a_risk",
     "a freeze that is over": f"{GATES}::test_a_freeze_that_is_over_is_a_risk",
+    "a policy, or a kill variant": "admin/test_policies.py::"
+    "test_documents_of_an_earlier_version_warn_of_what_is_refused_today",
     "`client_evidence: decide`": "documents/test_lint.py::"
     "test_checks_that_clients_decide_are_warned_of",
     # Accepted, and why

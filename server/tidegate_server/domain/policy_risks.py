@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from tidegate_server.domain.error_rate import policy_warnings
 from tidegate_server.domain.gate_risks import gate_risks
 from tidegate_server.domain.policy import Policy
+from tidegate_server.domain.policy_validation import policy_problems
+from tidegate_server.domain.references import policy_webhooks
 from tidegate_server.errors import FieldProblem
 
 
@@ -37,6 +39,15 @@ def release_risks(policy: Policy, *, client_side: bool) -> tuple[FieldProblem, .
             "no server reports outcomes, it holds until a person advances it. If only clients "
             "evaluate the flag, write client_evidence: decide in the check of the error_rate.",
         ),
+    )
+
+
+def stored_policy_risks(policy: Policy) -> tuple[FieldProblem, ...]:
+    """Return what an earlier version accepted in a stored policy and this one would refuse."""
+    found = policy_problems(policy, policy.segments, policy_webhooks(policy))
+    return tuple(
+        FieldProblem(each.pointer, f"Stored by an earlier version; refused today. {each.detail}")
+        for each in found
     )
 
 

@@ -51,16 +51,23 @@ def check_policy(
         cannot_confirm: those of them that cannot answer.
     """
     raise_problems(
-        f"policy {policy.key}",
-        [
-            *key_problems(policy.key),
-            *_stages_problems(policy, segments),
-            *check_problems(policy),
-            *error_rate_problems(policy),
-            *_time_problems(policy),
-            *gate_problems(policy, webhooks, cannot_confirm),
-        ],
+        f"policy {policy.key}", policy_problems(policy, segments, webhooks, cannot_confirm)
     )
+
+
+def policy_problems(
+    policy: Policy,
+    segments: Collection[str],
+    webhooks: Collection[str] = (),
+    cannot_confirm: Collection[str] = (),
+) -> Iterator[FieldProblem]:
+    """Yield what is wrong with a policy; arguments as for ``check_policy``."""
+    yield from key_problems(policy.key)
+    yield from _stages_problems(policy, segments)
+    yield from check_problems(policy)
+    yield from error_rate_problems(policy)
+    yield from _time_problems(policy)
+    yield from gate_problems(policy, webhooks, cannot_confirm)
 
 
 def _stages_problems(policy: Policy, segments: Collection[str]) -> Iterator[FieldProblem]:

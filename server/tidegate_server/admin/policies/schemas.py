@@ -9,7 +9,7 @@ from marshmallow import fields
 
 from tidegate_server.documents.policy_schemas import PolicyBody, PolicyFields
 from tidegate_server.documents.warnings import WarningSchema
-from tidegate_server.domain.policy_risks import policy_risks
+from tidegate_server.domain.policy_risks import policy_risks, stored_policy_risks
 from tidegate_server.web.document_schemas import StoredAnswer, page_schema, path_key
 
 
@@ -32,7 +32,8 @@ class PolicyAnswer(PolicyFields, StoredAnswer):
     def get_attribute(self, obj: Any, attr: str, default: Any) -> Any:
         """Compute the warnings from the policy."""
         if attr == "warnings":
-            return policy_risks(obj.document, now_ms=int(time.time() * 1_000))
+            now_ms = int(time.time() * 1_000)
+            return (*stored_policy_risks(obj.document), *policy_risks(obj.document, now_ms))
         return super().get_attribute(obj, attr, default)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -24,12 +24,13 @@ from tidegate_server.decisions.present_progress import (
 from tidegate_server.decisions.progress import Progress
 from tidegate_server.domain import release_commits, release_start, release_state_machine
 from tidegate_server.domain.change import Address, Change, Kind, Stored
-from tidegate_server.domain.flags import Targeting
+from tidegate_server.domain.flags import FlagDefinition, Targeting
 from tidegate_server.domain.ladder import Rung, ladder, open_percentage
-from tidegate_server.domain.policy_risks import release_risks
+from tidegate_server.domain.policy_risks import release_risks, stored_policy_risks
 from tidegate_server.domain.project_documents import flag_address, targeting_address
 from tidegate_server.domain.release import Approval, Release
 from tidegate_server.domain.release_state_machine import Initiator
+from tidegate_server.domain.safe_variants import opened_variant_problems
 from tidegate_server.domain.snapshot import present_openings
 from tidegate_server.domain.tokens import Token
 from tidegate_server.errors import FieldProblem
@@ -58,7 +59,7 @@ class ReleaseWithProgress(Stored):
         environment: where it runs.
         progress: None before the first evaluation.
         progress_revision: the revision of the progress, 0 if there is none.
-        client_side: whether its flag is available to clients.
+        warnings: the risks that it takes.
         ladder: as ``ladder.ladder`` returns it; empty if the release has ended.
         open_now: as ``ladder.open_percentage`` returns it.
     """
@@ -66,7 +67,7 @@ class ReleaseWithProgress(Stored):
     environment: str
     progress: PresentProgress | None
     progress_revision: int
-    client_side: bool
+    warnings: tuple[FieldProblem, ...]
     ladder: tuple[Rung, ...]
     open_now: float | None
 
@@ -78,11 +79,6 @@ class ReleaseWithProgress(Stored):
         stage = stages[release.stage - 1]
         percentage = 0.0 if release.closed else release.policy.opened(release.stage)
         return PresentStage(release.stage, len(stages), stage.name, percentage, stage.segments)
-
-    @property
-    def warnings(self) -> tuple[FieldProblem, ...]:
-        """The risks that it takes."""
-        return release_risks(self.document.policy, client_side=self.client_side)
 
     @property
     def openings(self) -> tuple[Opening, ...]:
@@ -251,9 +247,26 @@ def _joined(
         environment=environment,
         progress=present_progress(release, progress) if progress is not None else None,
         progress_revision=stored_progress.revision if stored_progress is not None else 0,
-        client_side=flag is not None and flag.document.client_side,
+        warnings=_warnings(release, flag, targeting if active else None),
         ladder=ladder(targeting, release, last_decision(progress), now_ms)
         if targeting is not None and active
         else (),
         open_now=open_percentage(targeting, release) if targeting is not None else None,
+    )
+
+
+def _warnings(
+    release: Release, flag: Stored | None, targeting: Targeting | None
+) -> tuple[FieldProblem, ...]:
+    """Return the risks of a release; ``targeting`` is None if the release has ended."""
+    definition: FlagDefinition | None = flag.document if flag is not None else None
+    opened: Iterable[FieldProblem] = ()
+    if definition is not None and targeting is not None:
+        opened = opened_variant_problems(definition, targeting, release.treatment, "/treatment")
+    return (
+        *opened,
+        *stored_policy_risks(release.policy),
+        *release_risks(
+            release.policy, client_side=definition is not None and definition.client_side
+        ),
     )
