@@ -7,10 +7,11 @@ import signal
 from collections.abc import Iterator
 from contextlib import closing
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import pytest
 import tidegate as sdk
+import urllib3
 from tidegate_server.cli import release_watch
 from tidegate_server.cli.api_client import ApiClient, Document
 from tidegate_server.cli.target import Target
@@ -124,6 +125,39 @@ def test_the_ledger_shows_every_decision(checkout: Tidegate) -> None:
     shown = checkout.ok("release", "show", id)
     assert "last decision" in shown
     assert "failing users" in shown
+
+
+def test_a_release_and_its_ledger_show_what_clients_reported(
+    checkout: Tidegate, server: RunningServer
+) -> None:
+    checkout.ok("flag", "edit", "checkout", "--client-side")
+    start = ("release", "start", "checkout", "--treatment", "on", "--policy", "careful")
+    warned = checkout.run(*start)
+    assert "their reports do not advance the release" in warned.err
+    id = warned.out.split()[1]
+    project = checkout.variables["TIDEGATE_PROJECT"]
+    token = checkout.ok(
+        *("token", "create", "page", "--role", "client", "--project", project),
+        *("--environment", "production"),
+    )
+    context = {"context": {"targetingKey": "ann"}}
+    headers = {"Authorization": f"Bearer {token.strip()}"}
+
+    def post(path: str, body: Any) -> Any:
+        return urllib3.request("POST", server.url + path, json=body, headers=headers).json()
+
+    variant = post("/ofrep/v1/evaluate/flags/checkout", context)["variant"]
+    flags = {"flags": {"checkout": variant}}
+    assert post("/ofrep/v1/track", {**context, **flags, "outcome": "ok"})["counted"]
+    wait_until(
+        "it is counted", lambda: "; clients: control " in checkout.ok("release", "ledger", id)
+    )
+    shown = checkout.ok("release", "show", id)
+    assert "control, from clients" in shown
+    assert "error rate against control, from clients" in shown
+    assert "do not advance the release" in shown
+    explained = checkout.ok("release", "explain", id)
+    assert "Clients reported, which decides nothing" in explained
 
 
 def test_the_ledger_counts_trips_of_local_breakers(

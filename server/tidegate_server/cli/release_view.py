@@ -102,9 +102,11 @@ def release_view(release: Json) -> Group:
     if progress is None:
         return Group(_facts(release))
     clients = progress["client"]
-    checks = progress["checks"]
-    if clients is not None:
-        checks += [{**each, "label": f"clients: {each['label']}"} for each in clients["checks"]]
+    by_clients = [] if clients is None else clients["checks"]
+    checks = [
+        *progress["checks"],
+        *({**each, "label": f"{each['label']}, from clients"} for each in by_clients),
+    ]
     return Group(
         _facts(release),
         "",
