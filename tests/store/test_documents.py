@@ -37,8 +37,12 @@ conditions: SearchStrategy[Condition] = st.recursive(
 )
 
 
-def values(hint: Any) -> SearchStrategy[Any]:
-    """Any value that a field of this type may have in a stored document."""
+def values(hint: Any, within: tuple[Any, ...] = ()) -> SearchStrategy[Any]:
+    """Any value that a field of this type may have in a stored document.
+
+    ``within`` are the classes that contain the field. A value of one of them is left out there,
+    so that what contains itself (the progress of clients, in a progress) ends.
+    """
     simple = {str: texts, int: whole, float: numbers, bool: st.booleans(), type(None): st.none()}
     origin, inner = get_origin(hint), get_args(hint)
     if hint in simple:
@@ -48,20 +52,21 @@ def values(hint: Any) -> SearchStrategy[Any]:
     if hint is Condition:
         return conditions
     if origin in (Union, types.UnionType):
-        return st.one_of([values(each) for each in inner])
+        return st.one_of([values(each, within) for each in inner if each not in within])
     if origin is Literal:
         return st.sampled_from(inner)
     if origin is tuple and inner[-1] is Ellipsis:
-        return st.lists(values(inner[0]), max_size=2).map(tuple)
+        return st.lists(values(inner[0], within), max_size=2).map(tuple)
     if origin is tuple:
-        return st.tuples(*(values(each) for each in inner))
+        return st.tuples(*(values(each, within) for each in inner))
     if origin in (Mapping, dict):
-        return st.dictionaries(values(inner[0]), values(inner[1]), max_size=2)
+        return st.dictionaries(values(inner[0], within), values(inner[1], within), max_size=2)
     if isinstance(hint, type) and issubclass(hint, Enum):
         return st.sampled_from(list(hint))
     assert dataclasses.is_dataclass(hint), hint
     hints = get_type_hints(hint)
-    fields = {field.name: values(hints[field.name]) for field in dataclasses.fields(hint)}
+    within = (*within, hint)
+    fields = {field.name: values(hints[field.name], within) for field in dataclasses.fields(hint)}
     return st.builds(hint, **fields)  # type: ignore[arg-type]
 
 
