@@ -48,12 +48,14 @@ class WireError(TidegateError):
     Attributes:
         pointer: the JSON pointer of the field (``/rules/0/when/operator``).
         message: what is wrong and what would be right.
+        unknown: the name of an operator that does not exist, if that is wrong.
     """
 
-    def __init__(self, pointer: str, message: str) -> None:
+    def __init__(self, pointer: str, message: str, unknown: str = "") -> None:
         super().__init__(f"{pointer or '/'}: {message}")
         self.pointer = pointer
         self.message = message
+        self.unknown = unknown
 
 
 class Unreachable(TidegateError):

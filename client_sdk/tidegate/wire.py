@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from tidegate.errors import InvalidCondition, WireError
 from tidegate.evaluation import operators
+from tidegate.evaluation.old_notations import in_present_notation
 from tidegate.model import (
     FLAG_TYPES,
     SCHEMA_VERSION,
@@ -118,7 +119,7 @@ def _parse_segment(document: object) -> Segment:
     fields = _mapping(document)
     return Segment(
         key=_text(fields, "key"),
-        when=_optional(fields, "when", parse_condition),
+        when=_optional(fields, "when", parse_stored_condition),
         included=_texts(fields, "included"),
         excluded=_texts(fields, "excluded"),
     )
@@ -128,7 +129,7 @@ def _parse_rule(document: object) -> Rule:
     fields = _mapping(document)
     return Rule(
         _text(fields, "id"),
-        _part(fields, "when", parse_condition),
+        _part(fields, "when", parse_stored_condition),
         _part(fields, "serve", _parse_serve),
     )
 
@@ -150,7 +151,12 @@ def _parse_serve(document: object) -> Serve:
     return _shared_serve(variant) if not split else Serve(variant, split)
 
 
-def parse_condition(document: object, depth: int = 0) -> Condition:
+def parse_stored_condition(document: object) -> Condition:
+    """Parse a condition that an earlier version may have stored; else as ``parse_condition``."""
+    return parse_condition(document, stored=True)
+
+
+def parse_condition(document: object, depth: int = 0, *, stored: bool = False) -> Condition:
     """Parse a condition and check its operators and values.
 
     Raises:
@@ -161,7 +167,7 @@ def parse_condition(document: object, depth: int = 0) -> Condition:
     if depth > MAX_DEPTH:
         raise WireError("", f"conditions nest deeper than {MAX_DEPTH}; use a segment")
     if "attribute" in fields and _COMPARED.issuperset(fields):
-        return _parse_comparison(fields)
+        return _parse_comparison(fields, stored)
     forms = [form for form in _FORMS if form in fields]
     if len(forms) != 1:
         raise WireError("", f"give exactly one of {', '.join(_FORMS)}")
@@ -172,7 +178,7 @@ def parse_condition(document: object, depth: int = 0) -> Condition:
             raise WireError(f"/{_escape(name)}", f"unknown field next to {form}; remove it")
     if form == "segment":
         return InSegment(_text(fields, "segment"))
-    parts = _list(fields, form, lambda part: parse_condition(part, depth + 1))
+    parts = _list(fields, form, lambda part: parse_condition(part, depth + 1, stored=stored))
     if form == "all":
         return All(parts)
     return AnyOf(parts) if form == "any" else NoneOf(parts)
@@ -199,7 +205,7 @@ _shared_variant = lru_cache(maxsize=256)(Variant)
 _shared_serve = lru_cache(maxsize=256)(Serve)
 
 
-def _parse_comparison(fields: Mapping[str, Any]) -> Comparison:
+def _parse_comparison(fields: Mapping[str, Any], stored: bool) -> Comparison:
     attribute = _text(fields, "attribute")
     if not attribute:
         raise WireError("/attribute", "must not be empty")
@@ -207,10 +213,14 @@ def _parse_comparison(fields: Mapping[str, Any]) -> Comparison:
     value = fields.get("value")
     if operator not in operators.OPERATORS:
         known = ", ".join(operators.OPERATORS)
-        raise WireError("/operator", f"there is no operator {operator!r}; use one of: {known}")
+        message = f"there is no operator {operator!r}; use one of: {known}"
+        raise WireError("/operator", message, operator)
     try:
         operators.compile(operator, value)
     except InvalidCondition as error:
+        present = in_present_notation(operator, value) if stored else value
+        if present != value:
+            return _parse_comparison({**fields, "value": present}, stored=False)
         raise WireError("/value", f"{operator}: {error}") from None
     return Comparison(attribute, operator, tuple(value) if isinstance(value, list) else value)
 
@@ -282,7 +292,7 @@ def _parse_each(
 
 def _below(pointer: str, error: WireError) -> WireError:
     """Return an error of a part as an error of the whole; ``pointer`` is the part's."""
-    return WireError(f"{pointer}{error.pointer}", error.message)
+    return WireError(f"{pointer}{error.pointer}", error.message, error.unknown)
 
 
 def _escape(name: object) -> str:

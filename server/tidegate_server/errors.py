@@ -28,7 +28,10 @@ HTTP statuses are set in one place, ``web.problem_documents`` (those of OFREP in
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from tidegate_server.near_misses import question
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +41,17 @@ class FieldProblem:
     Attributes:
         pointer: JSON pointer of the field, ``/stages/0/percentage``; empty: the whole document.
         detail: what is wrong and how to fix it.
+        suggestions: what the person may have meant.
+        name: the name that does not exist, if that is the problem; suggestions are computed from
+            it and from ``known`` if someone gets to see the problem.
+        known: the names that exist.
     """
 
     pointer: str
     detail: str
+    suggestions: tuple[str, ...] = field(default=(), compare=False)
+    name: str = field(default="", compare=False, repr=False)
+    known: Collection[str] = field(default=(), compare=False, repr=False)
 
 
 class TidegateError(Exception):
@@ -58,6 +68,11 @@ class TidegateError(Exception):
         super().__init__(message)
         self.message = message
         self.fields = fields
+
+    @property
+    def suggestions(self) -> tuple[str, ...]:
+        """What the person may have meant who wrote a name that does not exist."""
+        return tuple(dict.fromkeys(each for problem in self.fields for each in problem.suggestions))
 
 
 class Invalid(TidegateError):
@@ -82,9 +97,23 @@ class InvalidEvaluationRequest(TidegateError):
 
 
 class NotFound(TidegateError):
-    """There is no such project, environment, flag, segment, policy, webhook, release or token."""
+    """There is no such project, environment, flag, segment, policy, webhook, release or token.
+
+    Args:
+        message: what there is not.
+        suggestions: what there is and may have been meant; the message gets a question.
+    """
 
     slug = "not-found"
+
+    def __init__(self, message: str, suggestions: tuple[str, ...] = ()) -> None:
+        super().__init__(message + question(suggestions))
+        self._suggestions = suggestions
+
+    @property
+    def suggestions(self) -> tuple[str, ...]:
+        """What there is and may have been meant."""
+        return self._suggestions
 
 
 class AlreadyExists(TidegateError):

@@ -115,7 +115,9 @@ def test_a_restore_without_a_kill_is_refused(checkout: Tidegate) -> None:
 
 
 def test_a_refused_kill_says_why(checkout: Tidegate) -> None:
-    assert "no flag 'chekout'" in checkout.refused("kill", "chekout")
+    refused = checkout.refused("kill", "chekout")
+    assert "no flag 'chekout'" in refused
+    assert "Did you mean 'checkout'?" in refused
     assert "no environment 'staging'" in checkout.refused("kill", "checkout", "-e", "staging")
     assert "is not a duration" in checkout.refused("kill", "checkout", "--wait", "10", status=2)
     reader = checkout.with_variables(

@@ -48,7 +48,7 @@ def test_a_flag_selects_its_latest_release(checkout: Tidegate) -> None:
     second = started(checkout)
     assert checkout.json("release", "show", "checkout")["id"] == second
     assert checkout.json("release", "show", first)["state"] == "rolled_back"
-    assert "no release of a flag 'search'" in checkout.refused("release", "show", "search")
+    assert "There is no flag 'search'" in checkout.refused("release", "show", "search")
     assert "no release 'rel_x'" in checkout.refused("release", "show", "rel_x")
 
 

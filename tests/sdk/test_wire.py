@@ -482,3 +482,25 @@ def test_the_snapshot_schema_refuses(path: tuple[Any, ...], value: Any) -> None:
 )
 def test_the_update_schema_refuses(update: dict[str, Any]) -> None:
     assert violations(UPDATE, update) != []
+
+
+@pytest.mark.parametrize(
+    ("operator", "old", "present"),
+    [
+        ("before", "2022-W03-6", "2022-01-22T00:00:00"),
+        ("after", "20220122T113000+0200", "2022-01-22T09:30:00+00:00"),
+        ("before", "2022-01-22T11", "2022-01-22T11:00:00"),
+        ("semver_less", "1.0.0-01", "1.0.0-1"),
+        ("semver_equal", "1.0.0-rc.007+001", "1.0.0-rc.7+001"),
+    ],
+)
+def test_a_stored_condition_in_an_old_notation_keeps_its_meaning(
+    operator: str, old: str, present: str
+) -> None:
+    condition = {"attribute": "a", "operator": operator, "value": old}
+    parsed = wire.parse_stored_condition({"any": [condition]})
+    assert wire.to_wire(parsed)["any"][0]["value"] == present
+    with pytest.raises(WireError):
+        wire.parse_condition({"any": [condition]})
+    with pytest.raises(WireError):
+        wire.parse_stored_condition({**condition, "value": "soon"})

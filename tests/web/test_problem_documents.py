@@ -50,7 +50,9 @@ def test_a_problem_document_has_the_members_of_rfc_9457(admin: Caller) -> None:
     refused = admin.post(FLAGS, {"key": "a", "type": "boolean", "colour": "red"})
     problem = refused.json
     assert problem is not None
-    assert set(problem) == {"type", "title", "status", "detail", "errors", "request_id"}
+    members = {"type", "title", "status", "detail", "errors", "suggestions", "request_id"}
+    assert set(problem) == members
+    assert problem["suggestions"] == []
     assert problem["type"] == "urn:tidegate:problem:invalid"
     assert problem["status"] == refused.status_code == 422
     assert problem["errors"] == [

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from tidegate_server.admin.commit_with_retry import commit_with_retry
-from tidegate_server.admin.document_reader import read_project_documents
+from tidegate_server.admin.document_reader import missing_document, read_project_documents
 from tidegate_server.domain.change import Address, Change, Stored
 from tidegate_server.domain.project_documents import ProjectDocuments
-from tidegate_server.errors import AlreadyExists, FieldProblem, Invalid, NotFound
+from tidegate_server.errors import AlreadyExists, FieldProblem, Invalid
 from tidegate_server.store import Store
 from tidegate_server.web.etags import IfMatch
 
@@ -102,7 +102,7 @@ def _change_of_existing(
         stored = documents.get(address)
         kind, key = address.kind.value, address.key
         if stored is None:
-            raise NotFound(f"There is no {kind} {key!r} in project {project!r}.")
+            raise missing_document(store, project, address)
         if_match.require(stored.revision, f"{kind} {key}")
         return make_change(documents)
 

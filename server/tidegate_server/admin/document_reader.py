@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from flask import g, has_request_context
+
 from tidegate_server.domain.change import Address, Kind, Stored
 from tidegate_server.domain.project_documents import ProjectDocuments
 from tidegate_server.errors import NotFound
+from tidegate_server.near_misses import similar
 from tidegate_server.store import Store
+
+UNNAMED = (Kind.RELEASE, Kind.HOOK, Kind.PROGRESS)
+"""What people know by generated ids, which have no near misses."""
 
 SERVER = ""
 """The scope of projects and tokens."""
@@ -15,7 +21,10 @@ def read_project(store: Store, project: str) -> Stored:
     """Return a project; raises ``NotFound``."""
     stored = store.get(SERVER, Address(Kind.PROJECT, project))
     if stored is None:
-        raise NotFound(f"There is no project {project!r}.")
+        # A token for one project does not learn the names of others.
+        server_wide = has_request_context() and "token" in g and g.token.project is None
+        known = store.projects() if server_wide else []
+        raise NotFound(f"There is no project {project!r}.", similar(project, known))
     return stored
 
 
@@ -35,10 +44,24 @@ def read_document(store: Store, project: str, address: Address) -> Stored:
         read_project(store, project)
         if address.environment:
             read_environment(store, project, address.environment)
-        kind = "flag" if address.kind is Kind.TARGETING else address.kind.value
-        where = f"environment {address.environment!r} of " if address.environment else ""
-        raise NotFound(f"There is no {kind} {address.key!r} in {where}project {project!r}.")
+        raise missing_document(store, project, address)
     return stored
+
+
+def missing_document(store: Store, project: str, address: Address) -> NotFound:
+    """Return the error that says that a document does not exist, and what does.
+
+    Whoever may ask for one document of a project may list them all.
+    """
+    kind = "flag" if address.kind is Kind.TARGETING else address.kind.value
+    where = f"environment {address.environment!r} of " if address.environment else ""
+    known: list[str] = []
+    if address.kind not in UNNAMED:
+        known = store.keys(project, address.kind, address.environment)
+    return NotFound(
+        f"There is no {kind} {address.key!r} in {where}project {project!r}.",
+        similar(address.key, known),
+    )
 
 
 def read_project_documents(store: Store, project: str) -> ProjectDocuments:
@@ -82,7 +105,7 @@ def read_flag_documents(
     if stored_environment is None:
         stored_environment = read_environment(store, project, environment)
     if definition is None or targeting is None:
-        raise NotFound(f"There is no flag {flag!r} in project {project!r}.")
+        raise missing_document(store, project, Address(Kind.FLAG, flag))
     targetings = {flag: targeting}
     return ProjectDocuments(
         project=project,

@@ -252,5 +252,8 @@ def find_release(client: ApiClient, name: str) -> Json:
             not_found = refused  # unless it is a flag: a flag's key may begin like this too
     latest = client.list(RESOURCE.path(client), 1, flag=name).items
     if not latest:
+        if not name.startswith("rel_"):
+            # The server knows what someone who mistypes a flag may have meant.
+            client.get(client.environment_path("flags", name))
         raise not_found
     return latest[0]

@@ -9,11 +9,14 @@ from typing import Any
 from marshmallow import ValidationError, fields, validate
 from tidegate import wire
 from tidegate.errors import WireError
+from tidegate.evaluation.operators import OPERATORS
 from tidegate.model import Condition
 
 from tidegate_server.documents.json_pointers import nested
+from tidegate_server.documents.suggesting import Suggesting
 from tidegate_server.domain.calendar import instant_text
 from tidegate_server.domain.field_problems import KEY, NAME
+from tidegate_server.near_misses import similar
 from tidegate_server.visible_text import INVISIBLE, code_point
 
 UNITS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
@@ -223,7 +226,10 @@ class ConditionField(fields.Field[Condition]):
         try:
             return wire.parse_condition(value)
         except WireError as error:
-            raise ValidationError(nested(error.pointer, error.message)) from None
+            message = error.message
+            if error.unknown:
+                message = Suggesting(f"{message}.", similar(error.unknown, OPERATORS))
+            raise ValidationError(nested(error.pointer, message)) from None
 
     def _serialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
         return None if value is None else wire.to_wire(value)

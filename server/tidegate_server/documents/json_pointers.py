@@ -38,4 +38,4 @@ def problems(messages: Any, at: str = "") -> Iterator[FieldProblem]:
         for message in messages:
             yield from problems(message, at)
     else:
-        yield FieldProblem(at, str(messages))
+        yield FieldProblem(at, str(messages), getattr(messages, "suggestions", ()))

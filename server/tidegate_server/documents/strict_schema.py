@@ -7,6 +7,10 @@ from typing import Any, ClassVar
 
 from marshmallow import RAISE, Schema, ValidationError, post_load
 
+from tidegate_server.documents.suggesting import Suggesting
+from tidegate_server.domain.field_problems import MOST_COMPARED_PROBLEMS
+from tidegate_server.near_misses import similar
+
 UNKNOWN = "There is no such field; leave it out."
 SET_BY_SERVER = "The server sets this field; leave it out."
 
@@ -36,10 +40,17 @@ class Strict(Schema):
 
     def handle_error(self, error: ValidationError, data: Any, **kwargs: Any) -> None:
         """Say that the server sets a field, where it is one that responses have."""
+        compared = 0
         if isinstance(error.messages, dict):
             for name, messages in error.messages.items():
-                if messages == [UNKNOWN] and name in self.dump_fields:
+                if messages != [UNKNOWN]:
+                    continue
+                if name in self.dump_fields:
                     error.messages[name] = [SET_BY_SERVER]
+                elif compared < MOST_COMPARED_PROBLEMS:
+                    compared += 1
+                    names = [field.data_key or key for key, field in self.load_fields.items()]
+                    error.messages[name] = [Suggesting(UNKNOWN, similar(str(name), names))]
 
 
 class DataclassSchema(Strict):

@@ -121,7 +121,10 @@ def _query_problems(check: Check, pointer: str) -> Iterator[FieldProblem]:
     for name in used:
         if name not in VARIABLES:
             yield FieldProblem(
-                pointer, f"There is no variable {name!r}; use one of: {', '.join(VARIABLES)}."
+                pointer,
+                f"There is no variable {name!r}; use one of: {', '.join(VARIABLES)}.",
+                name=name,
+                known=VARIABLES,
             )
     rest = VARIABLE.sub("", check.query)
     for braces, missing in (("{{", "}}"), ("}}", "{{")):

@@ -34,7 +34,10 @@ def condition_problems(
         case InSegment(segment):
             if segment not in segments:
                 yield FieldProblem(
-                    f"{pointer}/segment", f"There is no segment {segment!r}; create it first."
+                    f"{pointer}/segment",
+                    f"There is no segment {segment!r}; create it first.",
+                    name=segment,
+                    known=segments,
                 )
         case All(parts):
             yield from _part_problems(parts, f"{pointer}/all", segments, depth)
@@ -61,6 +64,8 @@ def _comparison_problems(comparison: Comparison, pointer: str) -> Iterator[Field
         yield FieldProblem(
             f"{pointer}/operator",
             f"There is no operator {comparison.operator!r}; use one of: {known}.",
+            name=comparison.operator,
+            known=operators.OPERATORS.keys(),
         )
         return
     try:

@@ -12,12 +12,16 @@ from collections.abc import Collection, Iterable, Iterator
 from decimal import Decimal
 
 from tidegate_server.errors import FieldProblem, Invalid
+from tidegate_server.near_misses import question, similar
 
 KEY = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 """Keys of projects, environments, flags, segments and policies; they are part of URLs."""
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 """Names within a document: variants, rules, stages."""
+
+MOST_COMPARED_PROBLEMS = 5
+"""How many problems of one document get suggestions."""
 
 MAX_DURATION_MS = 365 * 86_400_000
 
@@ -29,11 +33,23 @@ def raise_problems(subject: str, problems: Iterable[FieldProblem]) -> None:
         subject: what was validated, for the message: ``flag new-checkout``.
         problems: everything that is wrong with it.
     """
-    found = tuple(problems)
+    found = tuple(_with_suggestions(problems))
     if len(found) == 1:
         raise Invalid(found[0].detail, *found)
     if found:
         raise Invalid(f"{len(found)} fields of {subject} are wrong.", *found)
+
+
+def _with_suggestions(problems: Iterable[FieldProblem]) -> Iterator[FieldProblem]:
+    """Yield problems, the first with what the person may have meant: to compare names is slow."""
+    compared = 0
+    for problem in problems:
+        found: tuple[str, ...] = ()
+        if problem.known and compared < MOST_COMPARED_PROBLEMS:
+            compared += 1
+            found = similar(problem.name, problem.known)
+        detail = problem.detail + question(found)
+        yield FieldProblem(problem.pointer, detail, found or problem.suggestions)
 
 
 def check_key(subject: str, key: str) -> None:
@@ -79,7 +95,10 @@ def missing_problems(
     for index, key in enumerate(keys):
         if key not in known:
             yield FieldProblem(
-                pointer.format(index), f"There is no {kind} {key!r}; create it first."
+                pointer.format(index),
+                f"There is no {kind} {key!r}; create it first.",
+                name=key,
+                known=known,
             )
 
 

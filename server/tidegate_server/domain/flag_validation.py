@@ -179,7 +179,10 @@ def _unknown_variant_problems(
 ) -> Iterator[FieldProblem]:
     if variant not in known:
         yield FieldProblem(
-            pointer, f"There is no variant {variant!r}; the flag has {', '.join(known)}."
+            pointer,
+            f"There is no variant {variant!r}; the flag has {', '.join(known)}.",
+            name=variant,
+            known=known,
         )
 
 
@@ -224,7 +227,12 @@ def _prerequisite_problems(
         if each.flag == targeting.flag:
             yield FieldProblem(f"{pointer}/flag", "A flag cannot be its own prerequisite.")
         elif each.flag not in documents.flags:
-            yield FieldProblem(f"{pointer}/flag", f"There is no flag {each.flag!r}.")
+            yield FieldProblem(
+                f"{pointer}/flag",
+                f"There is no flag {each.flag!r}.",
+                name=each.flag,
+                known=documents.flags.keys(),
+            )
         else:
             definition: FlagDefinition = documents.flag(each.flag).document
             yield from _required_variant_problems(each, definition, pointer)

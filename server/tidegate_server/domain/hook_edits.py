@@ -78,14 +78,22 @@ def _hook_problems(documents: ProjectDocuments, hook: Hook) -> Iterator[FieldPro
     if hook.environment not in documents.environments:
         known = ", ".join(sorted(documents.environments)) or "none"
         yield FieldProblem(
-            "/environment", f"There is no environment {hook.environment!r}; there are {known}."
+            "/environment",
+            f"There is no environment {hook.environment!r}; there are {known}.",
+            name=hook.environment,
+            known=documents.environments.keys(),
         )
     if not 1 <= len(hook.flags) <= MAX_FLAGS:
         yield FieldProblem("/flags", f"A hook acts on 1 to {MAX_FLAGS} flags; name them.")
     yield from duplicate_problems(hook.flags, "/flags/{}", "entries for")
     for index, flag in enumerate(hook.flags):
         if flag not in documents.flags:
-            yield FieldProblem(f"/flags/{index}", f"There is no flag {flag!r}.")
+            yield FieldProblem(
+                f"/flags/{index}",
+                f"There is no flag {flag!r}.",
+                name=flag,
+                known=documents.flags.keys(),
+            )
 
 
 def _details(hook: Hook) -> dict[str, object]:

@@ -13,6 +13,7 @@ from tidegate_server.domain.change import Address, Guard, Kind, Put, Stored
 from tidegate_server.domain.flags import Targeting
 from tidegate_server.domain.release import LIVE_STATES, Release
 from tidegate_server.errors import NotFound, StaleRevision
+from tidegate_server.near_misses import similar
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,9 @@ class ProjectDocuments:
 
     def get(self, address: Address) -> Stored | None:
         """Return the document at an address that has no environment, or None."""
+        return self._documents(address.kind).get(address.key)
+
+    def _documents(self, kind: Kind) -> Mapping[str, Stored]:
         documents = {
             Kind.ENVIRONMENT: self.environments,
             Kind.FLAG: self.flags,
@@ -46,7 +50,7 @@ class ProjectDocuments:
             Kind.WEBHOOK: self.webhooks,
             Kind.HOOK: self.hooks,
         }
-        return documents[address.kind].get(address.key)
+        return documents[kind]
 
     def flag(self, key: str) -> Stored:
         """Return a flag's definition; raises ``NotFound``."""
@@ -76,7 +80,8 @@ class ProjectDocuments:
         stored = self.get(address)
         if stored is None:
             raise NotFound(
-                f"There is no {address.kind} {address.key!r} in project {self.project!r}."
+                f"There is no {address.kind} {address.key!r} in project {self.project!r}.",
+                similar(address.key, self._documents(address.kind)),
             )
         return stored
 
@@ -85,7 +90,8 @@ class ProjectDocuments:
         stored = self.targetings.get(environment, {}).get(flag)
         if stored is None:
             raise NotFound(
-                f"There is no flag {flag!r} in environment {environment!r} of {self.project!r}."
+                f"There is no flag {flag!r} in environment {environment!r} of {self.project!r}.",
+                similar(flag, self.targetings.get(environment, {})),
             )
         return stored
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 from tidegate_server.domain.change import Audit, Change, Put, Refresh, Stored
@@ -28,6 +29,7 @@ from tidegate_server.domain.rule_variants import find_serve
 from tidegate_server.domain.safe_variants import opened_variant_problems
 from tidegate_server.domain.snapshot import snapshot_flag
 from tidegate_server.errors import AlreadyExists, FieldProblem, Invalid, NotPossible
+from tidegate_server.near_misses import question, similar
 
 
 def start_release(
@@ -170,9 +172,19 @@ def _find_documents(
     documents: ProjectDocuments, environment: str, flag: str, policy: str
 ) -> tuple[Stored, Stored, Stored]:
     if flag not in documents.flags or flag not in documents.targetings.get(environment, {}):
-        raise _invalid("/flag", f"There is no flag {flag!r} in environment {environment!r}.")
+        raise _missing(
+            "/flag",
+            f"There is no flag {flag!r} in environment {environment!r}.",
+            flag,
+            documents.targetings.get(environment, {}),
+        )
     if policy not in documents.policies:
-        raise _invalid("/policy", f"There is no policy {policy!r}; create it first.")
+        raise _missing(
+            "/policy",
+            f"There is no policy {policy!r}; create it first.",
+            policy,
+            documents.policies,
+        )
     return (
         documents.flags[flag],
         documents.targetings[environment][flag],
@@ -256,3 +268,9 @@ def _check_segments(documents: ProjectDocuments, policy: Policy) -> None:
 
 def _invalid(pointer: str, message: str) -> Invalid:
     return Invalid(message, FieldProblem(pointer, message))
+
+
+def _missing(pointer: str, message: str, name: str, known: Collection[str]) -> Invalid:
+    suggestions = similar(name, known)
+    message += question(suggestions)
+    return Invalid(message, FieldProblem(pointer, message, suggestions))

@@ -77,5 +77,5 @@ def _decoder(kind: Kind) -> msgspec.json.Decoder[Any]:
 
 def _decode_condition(type_: type, value: Any) -> Any:
     if type_ is Condition:
-        return wire.parse_condition(value)
+        return wire.parse_stored_condition(value)
     raise NotImplementedError(f"no document contains a {type_}")

@@ -119,7 +119,11 @@ class Store:
 
     def projects(self) -> list[str]:
         """Return the keys of all projects."""
-        names = self._connection.read("HKEYS", keys.documents(keys.SERVER, Kind.PROJECT))
+        return self.keys(keys.SERVER, Kind.PROJECT)
+
+    def keys(self, scope: str, kind: Kind, environment: str = "") -> list[str]:
+        """Return the key of every document of a kind, in order."""
+        names = self._connection.read("HKEYS", keys.documents(scope, kind, environment))
         return sorted(name.decode() for name in names)
 
     def get_value(self, name: str) -> str | None:

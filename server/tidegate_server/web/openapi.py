@@ -39,6 +39,11 @@ class ProblemSchema(Strict):
     status = ma.Integer(required=True, validate=validate.Range(min=400, max=599))
     detail = ma.String(required=True, metadata={"description": "what is wrong and how to fix it"})
     errors = ma.List(ma.Nested(FieldProblemSchema), required=True)
+    suggestions = ma.List(
+        ma.String(),
+        required=True,
+        metadata={"description": "names that exist and may have been meant"},
+    )
     request_id = ma.String(required=True)
 
 

@@ -62,6 +62,7 @@ def problem(
     detail: str,
     fields: Iterable[FieldProblem] = (),
     headers: Mapping[str, str] | None = None,
+    suggestions: Iterable[str] = (),
 ) -> Response:
     """Return a problem document as a response."""
     document: dict[str, Any] = {
@@ -73,6 +74,7 @@ def problem(
             {"pointer": field.pointer, "detail": field.detail}
             for field in islice(fields, MOST_ERRORS)
         ],
+        "suggestions": list(suggestions),
         "request_id": g.get("request_id", ""),
     }
     return Response(
@@ -98,7 +100,15 @@ def from_error(error: TidegateError) -> Response:
     if isinstance(error, errors.StoreUnavailable):
         headers["Retry-After"] = "1"
         log.warning("store_unavailable", problem=error.message)
-    return problem(status, error.slug, TITLES[error.slug], error.message, error.fields, headers)
+    return problem(
+        status,
+        error.slug,
+        TITLES[error.slug],
+        error.message,
+        error.fields,
+        headers,
+        error.suggestions,
+    )
 
 
 def from_http_exception(error: HTTPException) -> Response:

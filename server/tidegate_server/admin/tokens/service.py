@@ -11,6 +11,7 @@ from tidegate_server.domain import token_edits
 from tidegate_server.domain.change import Address, Change, Kind, Stored
 from tidegate_server.domain.tokens import Token
 from tidegate_server.errors import FieldProblem, Forbidden, Invalid, NotFound
+from tidegate_server.near_misses import question, similar
 from tidegate_server.store import Store
 from tidegate_server.web import token_secrets
 from tidegate_server.web.access_control import actor_name
@@ -100,10 +101,14 @@ def _check_scope_exists(store: Store, token: Token) -> None:
     if token.project is None:
         return
     if store.get(SERVER, Address(Kind.PROJECT, token.project)) is None:
-        message = f"There is no project {token.project!r}; create it first."
-        raise Invalid(message, FieldProblem("/project", message))
+        known = similar(token.project, store.projects())
+        message = f"There is no project {token.project!r}; create it first.{question(known)}"
+        raise Invalid(message, FieldProblem("/project", message, known))
     if token.environment is None:
         return
     if store.get(token.project, Address(Kind.ENVIRONMENT, token.environment)) is None:
-        message = f"There is no environment {token.environment!r}; create it first."
-        raise Invalid(message, FieldProblem("/environment", message))
+        known = similar(token.environment, store.keys(token.project, Kind.ENVIRONMENT))
+        message = (
+            f"There is no environment {token.environment!r}; create it first.{question(known)}"
+        )
+        raise Invalid(message, FieldProblem("/environment", message, known))
