@@ -297,7 +297,7 @@ def create_every_part(environment: Environment) -> None:
             {"id": "first", "when": {"none": [{"segment": "wide"}]}, "serve": {"variant": "x"}},
             {"id": "second", "when": {"all": []}, "serve": {"variant": "y"}},
         ],
-        prerequisites=[{"flag": "size", "variants": ["s"]}],
+        prerequisites=[{"flag": "size", "variants": ["m"]}],
     )
     environment.target("theme", enabled=False)
     environment.release("checkout")
