@@ -20,7 +20,7 @@ def bucket(salt: str, key: str) -> int:
     """Return the bucket of a key under a salt, 0 to 99,999.
 
     Raises:
-        UnicodeEncodeError: one of them contains half of a surrogate pair. (mmh3 itself would
+        UnicodeEncodeError: one of them contains an unpaired surrogate. (mmh3 itself would
             crash the process.)
     """
     return (mmh3.hash(f"{salt}:{key}".encode(), 0, False) * BUCKETS) >> 32
@@ -46,5 +46,5 @@ def user_hash(key: str) -> str:
     It is the first half of murmur3 x64_128 with seed 0.
     """
     # A keyword: mmh3 ignores the fourth argument of hash64 when it is positional.
-    # surrogatepass: a key with half of a surrogate pair must not stop an operation from ending.
+    # surrogatepass: a key with an unpaired surrogate must not stop an operation from ending.
     return f"{mmh3.hash64(key.encode('utf-8', 'surrogatepass'), signed=False)[0]:016x}"

@@ -388,7 +388,7 @@ class Client:
         self._update_boolean_table()
 
     def _update_boolean_table(self) -> None:
-        """Put the present flags' table in place; the last of several callers wins."""
+        """Replace the table; concurrent calls end with the newest."""
         # Without a lock: a change by another thread in between is seen after the swap.
         table = None
         while table is not (table := self._boolean_table()):
@@ -401,7 +401,7 @@ class Client:
         return self._flags.booleans
 
     def _renew_reporter(self) -> Reporter:
-        """Count from nothing in a forked child, and return what counts."""
+        """Replace the reporter in a forked child, and return the new one."""
         self._reporter.abandon()
         self._reporter = load("tidegate.reporting").Reporter()
         return self._reporter

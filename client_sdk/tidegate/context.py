@@ -24,7 +24,7 @@ class Context:
 
     Args:
         targeting_key: the id that decides the bucket, usually the user's id. A key that
-            contains half of a surrogate pair counts as missing.
+            contains an unpaired surrogate counts as missing.
         attributes: what conditions compare; dotted paths read nested mappings.
     """
 

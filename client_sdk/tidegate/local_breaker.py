@@ -117,7 +117,7 @@ class LocalBreaker:
                 self._reporter.watch_failures(False)
                 self._reporter.end_trips()
         if closed:
-            log.info("the server decides again about %s", ", ".join(sorted(closed)))
+            log.info("connected again: the server's flags apply to %s", ", ".join(sorted(closed)))
         return before, bool(closed)
 
     def stop(self) -> None:

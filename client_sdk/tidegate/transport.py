@@ -92,7 +92,7 @@ class Transport:
         # A proxy may answer everything with 200: that acknowledges nothing.
         receipt = _parse_json(content)
         if not isinstance(receipt, dict) or not isinstance(receipt.get("version"), int):
-            raise Unreachable("the response is not the server's")
+            raise Unreachable("the response is not from a Tidegate server")
         return True
 
     def events(self, last_seen: int | None) -> Iterator[Event]:
@@ -142,7 +142,7 @@ class Transport:
         raise _status_error(response)
 
     def _read_body(self, response: BaseHTTPResponse) -> bytes:
-        """Return the body of a response, which may neither trickle for ever nor fill the memory."""
+        """Return the body of a response, limited in time and size."""
         deadline = time.monotonic() + WHOLE_SECONDS
         parts: list[bytes] = []
         size = 0

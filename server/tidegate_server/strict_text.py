@@ -61,8 +61,8 @@ def parse_json(text: str, what: str) -> Any:
 def parse_context_json(text: str, what: str) -> Any:
     """Parse a JSON text whose values are compared but not stored, as the SDK would have them.
 
-    One odd value must not cost the whole answer: an integer of any size is a number, beyond 400
-    digits an infinite one; half of a surrogate pair is a character that equals no other one.
+    An invalid value affects only its own comparison: an integer of any size is a number, beyond
+    400 digits an infinite one; an unpaired surrogate is a character that equals no other one.
 
     Args:
         text: the text.
@@ -178,7 +178,9 @@ def _refuse_lone_surrogates(value: Any) -> None:
     try:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
-        raise Unreadable("has half of a surrogate pair, which is not text.") from None
+        raise Unreadable(
+            "has an unpaired surrogate (U+D800 to U+DFFF), which is not valid Unicode."
+        ) from None
 
 
 _PARSER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

@@ -6,11 +6,11 @@ from tests.cli.calls import Tidegate
 
 
 def test_the_latest_change_is_the_last_line(checkout: Tidegate) -> None:
-    checkout.ok("kill", "checkout", "--reason", "it hurts")
+    checkout.ok("kill", "checkout", "--reason", "customers cannot pay")
     lines = checkout.ok("audit").splitlines()
     assert lines[0].split() == ["when", "who", "action", "target", "environment", "reason"]
     assert "flag.kill" in lines[-1]
-    assert "it hurts" in lines[-1]
+    assert "customers cannot pay" in lines[-1]
     assert "flag.create" in checkout.ok("audit")
 
 

@@ -246,8 +246,8 @@ def test_watching_waits_for_an_unreachable_server(
 
 def test_watching_a_rolled_back_release_exits_with_5(checkout: Tidegate) -> None:
     started(checkout)
-    checkout.ok("release", "rollback", "checkout", "--reason", "it hurts")
+    checkout.ok("release", "rollback", "checkout", "--reason", "customers cannot pay")
     result = checkout.run("release", "watch", "checkout")
     assert result.status == 5
     assert "rolled back" in result.out
-    assert "it hurts" in result.out
+    assert "customers cannot pay" in result.out

@@ -169,10 +169,11 @@ class TestOutside:
     def test_an_unreadable_source_never_passes_and_finally_holds_the_release(self) -> None:
         evaluated = release_with(self.CHECK)
         for _ in range(2):
-            self.evaluate(evaluated, Measured(0, "treatment", None, "the query gives nothing"))
+            self.evaluate(evaluated, Measured(0, "treatment", None, "the query returned no series"))
         assert evaluated.last.state is State.HOLDING
         assert evaluated.last.reason == (
-            "prometheus < 10 cannot be read: the query gives nothing, 2 times in a row (1 allowed)"
+            "prometheus < 10 cannot be read: the query returned no series, 2 times in a row "
+            "(1 allowed)"
         )
         self.evaluate(evaluated, Measured(0, "treatment", 1.0))
         assert evaluated.release.state is State.RUNNING

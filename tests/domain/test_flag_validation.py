@@ -126,7 +126,7 @@ def test_variant_keys_are_unique() -> None:
 
 def test_every_problem_is_reported_at_once() -> None:
     both = checkout(key="No", variants=(ON, OFF, Variant("a b", 3)))
-    with pytest.raises(Invalid, match="3 fields of flag No are wrong") as caught:
+    with pytest.raises(Invalid, match="Flag No has 3 invalid fields") as caught:
         check_definition(both)
     assert pointers(caught.value) == ["/key", "/variants/2/key", "/variants/2/value"]
 

@@ -182,7 +182,7 @@ def test_actions_of_people_are_in_the_chapter_in_which_they_happened() -> None:
         "sure",
     )
     explained.actions.append(
-        AuditedAction(explained.now + 6_000, "ann (tok_1)", "flag.kill", "it hurts")
+        AuditedAction(explained.now + 6_000, "ann (tok_1)", "flag.kill", "customers cannot pay")
     )
     explained.window()
     explanation = explained.explanation()
@@ -193,7 +193,7 @@ def test_actions_of_people_are_in_the_chapter_in_which_they_happened() -> None:
         "ann (tok_1) advanced it by hand: sure",
     ]
     assert texts(explanation.chapters[1]) == [
-        "ann (tok_1) killed the flag: everyone gets its kill variant: it hurts"
+        "ann (tok_1) killed the flag: everyone gets its kill variant: customers cannot pay"
     ]
 
 

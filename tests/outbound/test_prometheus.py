@@ -111,12 +111,12 @@ class TestRealPrometheus:
     @pytest.mark.parametrize(
         ("query", "why"),
         [
-            ("no_such_metric", "gives nothing"),
-            ("0/0 * vector(1)", "gives NaN"),
-            ("vector(1)/0", "gives \\+Inf"),
-            ("queue_length{", "Prometheus answers 400"),
-            ("up[5m]", "gives a matrix"),
-            ('"text"', "gives a string"),
+            ("no_such_metric", "returned no series"),
+            ("0/0 * vector(1)", "returned NaN"),
+            ("vector(1)/0", "returned \\+Inf"),
+            ("queue_length{", "Prometheus responded with 400"),
+            ("up[5m]", "returned a matrix"),
+            ('"text"', "returned a string"),
         ],
     )
     def test_a_query_without_one_number_is_unreadable(
@@ -200,7 +200,7 @@ class TestRealPrometheus:
         for _ in range(2):
             checked.next_window()
         assert deployment.release().state == "holding"
-        assert "cannot be read: the query gives nothing, 2 times in a row" in (
+        assert "cannot be read: the query returned no series, 2 times in a row" in (
             deployment.release().reason
         )
 
@@ -238,29 +238,32 @@ class TestOtherServers:
     @pytest.mark.parametrize(
         ("behaviour", "why"),
         [
-            (Answer(500, "oops"), "answers 500 and no JSON"),
-            (Answer(200, "<html>"), "answers 200 and no JSON"),
-            (Answer(200, "[" * 100_000), "answers 200 and no JSON"),
-            (Answer(200, "1" * 2_000_000), "answers 200 and no JSON"),
-            (Answer(302, "", (("Location", "http://127.0.0.1:1/"),)), "answers 302 and no JSON"),
+            (Answer(500, "oops"), "responded with 500, but not with JSON"),
+            (Answer(200, "<html>"), "responded with 200, but not with JSON"),
+            (Answer(200, "[" * 100_000), "responded with 200, but not with JSON"),
+            (Answer(200, "1" * 2_000_000), "responded with 200, but not with JSON"),
+            (
+                Answer(302, "", (("Location", "http://127.0.0.1:1/"),)),
+                "responded with 302, but not with JSON",
+            ),
             (
                 Answer(503, {"status": "error", "error": "over\n loaded"}),
-                "answers 503: over loaded",
+                "responded with 503: over loaded",
             ),
-            (Answer(500, vector([1, "3"])), "answers 500: no success"),
+            (Answer(500, vector([1, "3"])), "responded with 500: no success"),
             (Answer(200, []), "no success"),
             (Answer(200, {"status": "success"}), "without data"),
             (Answer(200, {"status": "success", "data": {"resultType": [1]}}), "something else"),
-            (Answer(200, vector([1, "abc"])), "no number"),
-            (Answer(200, vector([1, "1_000"])), "no number"),
-            (Answer(200, vector([1, "1e999"])), "no number"),
-            (Answer(200, vector([1, 5])), "no number"),
-            (Answer(200, vector([1, True])), "no number"),
-            (Answer(200, vector([1])), "no number"),
-            (Answer(200, vector("x")), "no number"),
-            (Answer(200, vector([1, "NaN"])), "gives NaN"),
-            (Answer(200, vector([1, "-Inf"])), "gives -Inf"),
-            (Answer(200, vector()), "gives nothing"),
+            (Answer(200, vector([1, "abc"])), "did not return a number"),
+            (Answer(200, vector([1, "1_000"])), "did not return a number"),
+            (Answer(200, vector([1, "1e999"])), "did not return a number"),
+            (Answer(200, vector([1, 5])), "did not return a number"),
+            (Answer(200, vector([1, True])), "did not return a number"),
+            (Answer(200, vector([1])), "did not return a number"),
+            (Answer(200, vector("x")), "did not return a number"),
+            (Answer(200, vector([1, "NaN"])), "returned NaN"),
+            (Answer(200, vector([1, "-Inf"])), "returned -Inf"),
+            (Answer(200, vector()), "returned no series"),
             (BREAK, "is not valid HTTP, or it is incomplete"),
             (HANG, "no answer in 0.2 s"),
             (DRIP, "no answer in 0.2 s"),
@@ -271,7 +274,7 @@ class TestOtherServers:
             Prometheus(other.origin).value("up", timeout_s=0.2 if behaviour in (HANG, DRIP) else 20)
 
     def test_a_closed_port_is_unreadable(self) -> None:
-        with pytest.raises(QueryFailed, match="does not answer: connection refused"):
+        with pytest.raises(QueryFailed, match="does not respond: connection refused"):
             Prometheus(f"http://127.0.0.1:{free_port()}").value("up")
 
     def test_the_request_has_the_address_the_token_and_the_time(self) -> None:

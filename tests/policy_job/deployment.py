@@ -245,7 +245,7 @@ class Deployment:
                 ENVIRONMENT,
                 flag,
                 actor="dana",
-                reason="it hurts",
+                reason="customers cannot pay",
                 now_ms=self.store.now_ms(),
             )
         )

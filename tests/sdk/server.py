@@ -134,7 +134,7 @@ class Environment:
         assert answer.status_code in (200, 204), answer.text
 
     def kill(self, key: str) -> None:
-        self.admin.post_ok(f"{self.at}/flags/{key}/kill", {"reason": "it hurts"})
+        self.admin.post_ok(f"{self.at}/flags/{key}/kill", {"reason": "customers cannot pay"})
 
     def restore(self, key: str) -> None:
         self.admin.post_ok(f"{self.at}/flags/{key}/restore", {})

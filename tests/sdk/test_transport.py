@@ -349,7 +349,7 @@ def test_a_200_of_a_proxy_acknowledges_nothing(
     proxy: Proxy, environment: Environment, answer: Any
 ) -> None:
     proxy.switch_to(bad_proxy.respond("200 OK", answer))
-    with pytest.raises(Unreachable, match="not the server's"):
+    with pytest.raises(Unreachable, match="not from a Tidegate server"):
         Transport(proxy.url, environment.token).report({})
 
 

@@ -118,7 +118,7 @@ def test_one_caller_cannot_take_every_place(
 ) -> None:
     computations, end = opened(), tmp_path / "end"
     mine = [begin(pool, computations, "a", end) for _ in range(2)]
-    with pytest.raises(RateLimited, match="already waits for 2") as refused:
+    with pytest.raises(RateLimited, match="already has 2 requests") as refused:
         computations.run("a", process_id)
     assert refused.value.retry_after > 0
     other = begin(pool, computations, "b", end)
@@ -141,7 +141,7 @@ def test_a_turn_that_does_not_come_is_given_up(
 ) -> None:
     computations, end = opened(queue_seconds=0.1), tmp_path / "end"
     running = begin(pool, computations, "a", end)
-    with pytest.raises(Overloaded, match=r"No turn came in 0\.1 s"):
+    with pytest.raises(Overloaded, match=r"No process was free within 0\.1 s"):
         computations.run("b", process_id)
     end.touch()
     assert running.result() == "done"

@@ -205,7 +205,7 @@ def test_a_message_that_is_too_old_is_given_up_and_logged(
 
     assert delivery.record.state is DeliveryState.GIVEN_UP
     assert delivery.due_ms is None
-    (line,) = [each for each in logs if each["event"] == "webhook message given up"]
+    (line,) = [each for each in logs if each["event"] == "webhook message dropped"]
     assert (line["webhook"], line["message"]) == ("ops", delivery.id)
     assert line["problem"] == "answered 500"
     assert line["attempts"] == delivery.record.attempts >= 1

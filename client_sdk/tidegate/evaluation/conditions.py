@@ -1,6 +1,6 @@
 """Conditions and segments compiled to tests of a context.
 
-A segment that does not exist, that cannot be read or whose conditions lead back to itself
+A segment that does not exist, that cannot be read or whose conditions form a cycle
 contains nobody.
 """
 

@@ -256,7 +256,9 @@ def always(result: Evaluation) -> Evaluate:
 
 def _hash_prefix(salt: str) -> str:
     if not is_text(salt):
-        raise InvalidFlag("its salt contains half of a surrogate pair, which is not text")
+        raise InvalidFlag(
+            "its salt contains an unpaired surrogate (U+D800 to U+DFFF), which is not valid Unicode"
+        )
     return f"{salt}:"
 
 

@@ -119,7 +119,9 @@ def _ends_with(value: object) -> Test:
     return lambda actual: isinstance(actual, str) and actual.endswith(suffixes)
 
 
-_NOT_TEXT: Final = "the value contains half of a surrogate pair, which is not text"
+_INVALID_UNICODE: Final = (
+    "the value contains an unpaired surrogate (U+D800 to U+DFFF), which is not valid Unicode"
+)
 
 
 def _matches(value: object) -> Test:
@@ -139,7 +141,7 @@ def _matches(value: object) -> Test:
             "(RE2 has no look-around and no back-references)"
         ) from None
     except UnicodeEncodeError:
-        raise InvalidCondition(_NOT_TEXT) from None
+        raise InvalidCondition(_INVALID_UNICODE) from None
 
     def test(actual: Any) -> bool:
         try:

@@ -4,7 +4,7 @@ A flag is compiled when it is first used and then kept. An update compiles again
 it touches. Compiled functions refer only downwards (a flag to its prerequisites and
 segments), so a replaced snapshot is freed at once, without the garbage collector.
 
-A flag that cannot be read, or whose prerequisites lead back to it, gives ``PARSE_ERROR``;
+A flag that cannot be read, or whose prerequisites form a cycle, gives ``PARSE_ERROR``;
 the other flags still work.
 """
 
@@ -234,7 +234,7 @@ class CompiledFlags(Mapping[str, CompiledFlag]):
     def _compiled_prerequisites(self, key: str) -> dict[str, CompiledFlag]:
         others = reachable(key, self._prerequisites)
         if key in others:
-            raise InvalidFlag("its prerequisites lead back to it")
+            raise InvalidFlag("its prerequisites form a cycle")
         # The farthest first: a long chain is no deep recursion.
         found = {other: self.find(other) for other in reversed(others)}
         return {other: flag for other, flag in found.items() if flag is not None}

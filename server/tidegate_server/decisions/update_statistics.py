@@ -248,7 +248,7 @@ def _restart_attempt(progress: Progress) -> Progress:
 
 
 def _add_counts(progress: Progress, window: Window) -> Progress:
-    """Add a window to the totals and to the clocks of silence."""
+    """Add a window to the totals and to the times since the last data."""
     control, treatment = window.control, window.treatment
     compared = [stratum for stratum in window.strata if stratum.compared]
     compared_control = total(stratum.control for stratum in compared)

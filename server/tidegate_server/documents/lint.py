@@ -92,7 +92,8 @@ def load_policy(value: Any) -> Policy:
         policy: Policy = PolicyBody().load(value)
     except ValidationError as error:
         wrong = list(problems(error.messages))
-        raise Invalid(f"{len(wrong)} fields of the policy are wrong.", *wrong) from None
+        count = "1 invalid field" if len(wrong) == 1 else f"{len(wrong)} invalid fields"
+        raise Invalid(f"The policy has {count}.", *wrong) from None
     return check_standalone(policy)
 
 

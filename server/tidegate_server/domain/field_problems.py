@@ -37,7 +37,9 @@ def raise_problems(subject: str, problems: Iterable[FieldProblem]) -> None:
     if len(found) == 1:
         raise Invalid(found[0].detail, *found)
     if found:
-        raise Invalid(f"{len(found)} fields of {subject} are wrong.", *found)
+        raise Invalid(
+            f"{subject[:1].upper()}{subject[1:]} has {len(found)} invalid fields.", *found
+        )
 
 
 def _with_suggestions(problems: Iterable[FieldProblem]) -> Iterator[FieldProblem]:

@@ -46,7 +46,9 @@ def gate_problems(
     confirm = [each.webhook for each in policy.confirm]
     for field, keys in (("notify", [each.webhook for each in policy.notify]), ("confirm", confirm)):
         if len(keys) > MAX_WEBHOOKS:
-            yield FieldProblem(f"/{field}", f"There can be at most {MAX_WEBHOOKS} of them.")
+            yield FieldProblem(
+                f"/{field}", f"A policy has at most {MAX_WEBHOOKS} webhooks in {field}."
+            )
         yield from missing_problems(keys, webhooks, f"/{field}/{{}}/webhook", "webhook")
     for index, key in enumerate(confirm):
         if key in webhooks and key in cannot_confirm:
@@ -59,7 +61,9 @@ def gate_problems(
 
 def _approval_problems(gate: ApprovalGate, pointer: str) -> Iterator[FieldProblem]:
     if len(gate.approvers) > MAX_APPROVERS:
-        yield FieldProblem(f"{pointer}/approvers", f"There can be at most {MAX_APPROVERS} of them.")
+        yield FieldProblem(
+            f"{pointer}/approvers", f"A stage has at most {MAX_APPROVERS} approvers."
+        )
     yield from duplicate_problems(gate.approvers, pointer + "/approvers/{}", "approvers")
     most = len(gate.approvers) or MAX_APPROVERS
     if not 1 <= gate.count <= most:
@@ -107,7 +111,7 @@ def _window_problems(windows: Windows) -> Iterator[FieldProblem]:
         ]
         for name in unreadable:
             yield FieldProblem(
-                f"{pointer}/{name}", f"This is no date or time. Examples: {TIME_EXAMPLES}."
+                f"{pointer}/{name}", f"This must be a date or a time. Examples: {TIME_EXAMPLES}."
             )
         if unreadable:
             continue

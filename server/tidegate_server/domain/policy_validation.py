@@ -205,5 +205,6 @@ def _time_problems(policy: Policy) -> Iterator[FieldProblem]:
     if 0 <= policy.no_data.after_ms < policy.interval_ms:
         yield FieldProblem(
             "/no_data/after",
-            "This must be at least the interval; otherwise every evaluation finds no data.",
+            "This must be at least the interval; otherwise the release would be without data at "
+            "every evaluation.",
         )

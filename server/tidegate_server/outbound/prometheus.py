@@ -70,7 +70,7 @@ class Prometheus:
             max_bytes=MAX_BYTES,
         )
         if result.status is None:
-            raise QueryFailed(f"Prometheus does not answer: {result.detail}")
+            raise QueryFailed(f"Prometheus does not respond: {result.detail}")
         return _read_value(result.status, result.body)
 
 
@@ -78,33 +78,33 @@ def _read_value(status: int, body: bytes) -> float:
     try:
         answer = json.loads(body)
     except (ValueError, RecursionError):
-        raise QueryFailed(f"Prometheus answers {status} and no JSON") from None
+        raise QueryFailed(f"Prometheus responded with {status}, but not with JSON") from None
     if status != 200 or not isinstance(answer, dict) or answer.get("status") != "success":
         error = answer.get("error") if isinstance(answer, dict) else None
         message = " ".join(error.split())[:MAX_ERROR_LENGTH] if isinstance(error, str) else ""
-        raise QueryFailed(f"Prometheus answers {status}: {message or 'no success'}")
+        raise QueryFailed(f"Prometheus responded with {status}: {message or 'no success'}")
     data = answer.get("data")
     if not isinstance(data, dict):
-        raise QueryFailed("Prometheus answers without data")
+        raise QueryFailed("Prometheus responded without data")
     kind, result = data.get("resultType"), data.get("result")
     if kind == "scalar":
         return _read_number(result)
     if kind != "vector" or not isinstance(result, list):
         name = f"a {kind}" if kind in _KINDS else "something else"
-        raise QueryFailed(f"the query gives {name}; it must give one value")
+        raise QueryFailed(f"the query returned {name}; it must return one value")
     if not result:
-        raise QueryFailed("the query gives nothing")
+        raise QueryFailed("the query returned no series")
     if len(result) > 1:
-        raise QueryFailed(f"the query gives {len(result)} series; sum or pick one of them")
+        raise QueryFailed(f"the query returned {len(result)} series; sum or pick one of them")
     return _read_number(result[0].get("value") if isinstance(result[0], dict) else None)
 
 
 def _read_number(sample: object) -> float:
     text = sample[1] if isinstance(sample, list) and len(sample) == 2 else None
     if text in ("NaN", "+Inf", "-Inf"):
-        raise QueryFailed(f"the query gives {text}")
+        raise QueryFailed(f"the query returned {text}")
     if not isinstance(text, str) or not _NUMBER.fullmatch(text) or not math.isfinite(float(text)):
-        raise QueryFailed("the query gives no number")
+        raise QueryFailed("the query did not return a number")
     return float(text)
 
 

@@ -41,7 +41,7 @@ class InstanceCache:
 
 @dataclass(frozen=True, slots=True)
 class Presence:
-    """How many instances report, and how many stopped without saying goodbye."""
+    """How many instances report, and how many stopped reporting without a last report."""
 
     live: int
     lost: int
@@ -53,7 +53,7 @@ def presence(instances: list[Instance], now_ms: int, lost_for_ms: int) -> Presen
     Args:
         instances: those of an environment.
         now_ms: store clock.
-        lost_for_ms: how long an instance that stopped without a goodbye counts as lost.
+        lost_for_ms: how long an instance that stopped without a last report counts as lost.
     """
     live = sum(instance.live for instance in instances)
     lost = sum(

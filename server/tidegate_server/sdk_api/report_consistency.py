@@ -83,7 +83,7 @@ def _impossible_counts(report: Report) -> Iterator[FieldProblem]:
                 yield FieldProblem(
                     f"{pointer}/errors",
                     f"There are {counts.errors} errors among {counts.outcomes} outcomes; "
-                    "an error is an outcome, too.",
+                    "errors must not exceed outcomes.",
                 )
 
 

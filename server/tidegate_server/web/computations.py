@@ -119,8 +119,8 @@ class Computations:
         with self._changed:
             if self._of_caller[caller] >= limits.most_per_caller:
                 raise RateLimited(
-                    f"This token already waits for {limits.most_per_caller} answers of this kind "
-                    f"({self._name}); wait for one of them.",
+                    f"This token already has {limits.most_per_caller} requests of this kind "
+                    f"({self._name}) running or waiting; wait for one of them.",
                     RETRY_SECONDS,
                 )
             if self._running >= limits.processes and self._waiting >= limits.most_waiting:
@@ -147,7 +147,7 @@ class Computations:
             while self._running >= limits.processes and not self._closed:
                 left = deadline - time.monotonic()
                 if left <= 0:
-                    raise self._overloaded(f"No turn came in {limits.queue_seconds:g} s")
+                    raise self._overloaded(f"No process was free within {limits.queue_seconds:g} s")
                 self._changed.wait(left)
         finally:
             self._waiting -= 1

@@ -119,8 +119,8 @@ def from_http_exception(error: HTTPException) -> Response:
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return internal_error(error)
     if isinstance(error, NotFound):
-        detail = "There is no such address; /openapi.json lists all addresses."
-        return problem(status, "no-such-address", "No such address", detail)
+        detail = "There is no such route; /openapi.json lists all routes."
+        return problem(status, "no-such-address", "No such route", detail)
     slug = status.phrase.lower().replace(" ", "-")
     headers = {
         name: value

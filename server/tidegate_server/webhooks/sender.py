@@ -189,7 +189,7 @@ class WebhookSender:
         if self._outbox.record_outcome(project, key, delivery.id, given_up):
             release = record.notice.release
             log.warning(
-                "webhook message given up",
+                "webhook message dropped",
                 scope=project,
                 webhook=key,
                 message=delivery.id,

@@ -119,9 +119,7 @@ def fit_policy(policy: Policy, recording: Recording) -> PolicyFit:
     if not checks:
         raise Invalid(
             "The record has no data for any of the policy's checks.",
-            FieldProblem(
-                "/policy/checks", "None of these checks uses counts or values in the record."
-            ),
+            FieldProblem("/policy/checks", "The ledger has no data for any check of this policy."),
         )
     sources = tuple(
         recorded.checks.index(check) if check.metric is Metric.PROMETHEUS else None
