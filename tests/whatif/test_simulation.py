@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 from tidegate_server.decisions.decision import Action
 from tidegate_server.domain.checks import Check, Compare, Metric, OnFailure
-from tidegate_server.domain.policy import HOUR, Policy
+from tidegate_server.domain.policy import DAY, HOUR, Policy
 from tidegate_server.domain.release import State
 from tidegate_server.domain.release_gates import (
     AdvanceWindow,
@@ -199,3 +199,14 @@ def test_a_release_advances_only_in_its_advance_windows() -> None:
             assert 10 * HOUR <= (decision.at_ms - midnight) % (24 * HOUR) < 11 * HOUR
 
     assert release.release.state is State.COMPLETED
+
+
+def test_only_the_horizon_ends_an_undecided_release() -> None:
+    """A hidden limit of 20,000 evaluations once ended it earlier, without a word."""
+    by = replace(policy(5, 100, min_samples=10**9), interval_ms=10_000)
+    run = simulate(
+        by, TrafficModel(Constant(1), Constant(0.0)), random.Random(1), horizon_ms=3 * DAY
+    )
+    assert run.state is State.HOLDING
+    assert run.elapsed_ms == 3 * DAY
+    assert run.windows == 3 * DAY // 10_000 > 20_000

@@ -28,9 +28,6 @@ from tidegate_server.whatif.traffic_model import SimulationTime, TrafficModel, U
 HORIZON_MS = 30 * DAY
 """A release that has not ended by then is undecided."""
 
-MAX_WINDOWS = 20_000
-"""A release that has not ended after this many evaluations is undecided, too."""
-
 OPERATIONS_BEFORE = 10_000
 """Operations that were measured before the release, for checks that compare with that time."""
 
@@ -81,7 +78,7 @@ def simulate(
     *,
     starts_ms: int = 0,
     horizon_ms: int = HORIZON_MS,
-    max_windows: int = MAX_WINDOWS,
+    max_windows: int | None = None,
 ) -> SimulationRun:
     """Simulate one release.
 
@@ -91,11 +88,11 @@ def simulate(
         rng: the random generator; the same one gives the same run.
         starts_ms: when the release starts, for time windows and freezes.
         horizon_ms: how long it may take.
-        max_windows: how many evaluations it may take.
+        max_windows: how many evaluations it may take; None: as many as fit into the horizon.
     """
     release = SimulatedRelease(policy, model, rng, starts_ms)
-    while release.is_running and release.windows < max_windows:
-        if release.elapsed_ms >= horizon_ms:
+    while release.is_running and release.elapsed_ms < horizon_ms:
+        if max_windows is not None and release.windows >= max_windows:
             break
         release.evaluate()
     return release.result()

@@ -16,7 +16,7 @@ from tidegate_server.random_seeds import generator
 from tidegate_server.store import Store
 from tidegate_server.whatif.forecast import Forecast, forecast
 from tidegate_server.whatif.sampling import RandomGenerator
-from tidegate_server.whatif.simulation import MAX_WINDOWS, SimulatedRelease, SimulationRun
+from tidegate_server.whatif.simulation import SimulatedRelease, SimulationRun
 from tidegate_server.whatif.traffic_model import TrafficModel, constant_traffic, default_users
 
 
@@ -74,9 +74,7 @@ def _run(
 ) -> SimulationRun | None:
     """Simulate one release; None if the deadline passed first."""
     release = SimulatedRelease(policy, model, rng, starts_ms)
-    while release.is_running and release.windows < MAX_WINDOWS:
-        if release.elapsed_ms >= horizon_ms:
-            break
+    while release.is_running and release.elapsed_ms < horizon_ms:
         if release.windows % EVALUATIONS_PER_LOOK == 0 and time.monotonic() >= deadline:
             return None
         release.evaluate()
