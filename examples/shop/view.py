@@ -213,7 +213,7 @@ def safety(release: ReleaseStatus) -> str:
 def with_limit(value: float | None, effect: str, limit: float | None) -> str:
     """Return evidence and its limit: ``1,155 (rolls back at 200)``."""
     if value is None:
-        return "none yet"
+        return "none"
     return amount(value) if limit is None else f"{amount(value)} ({effect} {limit:,g})"
 
 

@@ -144,7 +144,7 @@ def test_errors_of_clients_at_100_percent_hold_and_never_retreat() -> None:
     for _ in range(20):
         decision = sources.close(((0, 0), (1_000, 2)), ((0, 0), (1_000, 200)))
         assert decision.action is Action.HOLD
-    assert "client reports say: errors rose at 100 %" in decision.reason
+    assert "client reports say: errors rose where no control group is left" in decision.reason
     assert sources.release.stage == 3
 
 

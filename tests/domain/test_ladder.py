@@ -92,7 +92,7 @@ STATES: dict[str, tuple[Release, Cause, str]] = {
     "waiting for approval": (
         acted(POLICY, machine.request_approval, started()),
         Cause.POLICY,
-        f"awaiting approval {SINCE}",
+        f"awaiting approval {SINCE}; 0 of 1 given",
     ),
     "in a cooldown": (
         acted(POLICY, machine.start_cooldown, started()),
@@ -172,7 +172,9 @@ def test_a_pause_keeps_its_reason_when_the_policy_goes_back_a_stage() -> None:
     paused = acted(ANN, machine.pause, replace(started(), stage=2))
     back = moved_by(POLICY, paused, machine.retreat(paused, 20_000, "errors rose"))
 
-    assert first(back).text == f"paused by {ANN} {SINCE}"
+    assert first(back).text == (
+        f"paused by {ANN} since 1970-01-01 00:00:10 UTC: in an earlier stage: why"
+    )
 
 
 def test_a_hold_began_when_it_began_and_has_its_latest_reason() -> None:

@@ -320,7 +320,7 @@ def test_a_warning_is_an_event_when_it_begins() -> None:
     [warned] = explained.explanation().chapters[0].happenings
 
     assert warned.action == "warn"
-    assert warned.text.startswith("The policy warns: waiting: warning: evidence")
+    assert warned.text.startswith("The policy warns: error rate against control failed; ")
 
 
 def test_a_restart_of_the_evidence_is_an_event() -> None:

@@ -173,9 +173,9 @@ def _check_result(check: Json) -> str:
     if check["problem"]:
         return f"no value {count(check['unreadable'], 'time')} in a row: {check['problem']}"
     if check["compared"] is not None:
-        harm = with_limit(check["evidence"], "fails at", check["rollback_at"])
+        harm = with_limit(check["evidence"], "limit", check["rollback_at"])
         if not check["compared"]:
-            return f"no control group in this stage; evidence of harm so far {harm}"
+            return f"nothing is compared now; evidence of harm so far {harm}"
         return f"evidence of harm {harm}, evidence of safety {amount(check['advance'])}"
     if check["value"] is None or check["limit"] is None:
         return "no value yet"
@@ -185,8 +185,8 @@ def _check_result(check: Json) -> str:
 
 def _decision_facts(progress: Json) -> Table:
     last = progress["last_decision"]
-    harm = with_limit(progress["evidence"], "rolls back at", progress["rollback_at"])
-    safety = with_limit(progress["advance"], "advances at", progress["advance_at"])
+    harm = with_limit(progress["evidence"], "limit", progress["rollback_at"])
+    safety = with_limit(progress["advance"], "needs", progress["advance_at"])
     return facts_grid(
         [
             ("evidence of harm", harm if progress["evidence"] is not None else NOT_COMPARED),
@@ -261,15 +261,15 @@ def _evidence(progress: Json) -> str:
     if progress["evidence"] is None:
         return "nothing compared with control"
     if progress["advance"] is None:
-        harm = with_limit(progress["evidence"], "rolls back at", progress["rollback_at"])
-        return f"evidence of harm {harm}, no control group to compare with"
-    harm = with_limit(progress["evidence"], "rolls back at", progress["rollback_at"])
-    safety = with_limit(progress["advance"], "advances at", progress["advance_at"])
+        harm = with_limit(progress["evidence"], "limit", progress["rollback_at"])
+        return f"evidence of harm {harm}, no control group in this stage"
+    harm = with_limit(progress["evidence"], "limit", progress["rollback_at"])
+    safety = with_limit(progress["advance"], "needs", progress["advance_at"])
     return f"evidence of harm {harm}, evidence of safety {safety}"
 
 
 def with_limit(value: float | None, effect: str, limit: float | None) -> str:
-    """Return evidence and its limit: ``1,155 (rolls back at 200)``."""
+    """Return evidence and its limit: ``1,155 (limit 200)``."""
     if value is None:
         return "-"
     return amount(value) if limit is None else f"{amount(value)} ({effect} {limit:,g})"

@@ -19,6 +19,8 @@ from tidegate_server.domain.checks import Check, Metric
 from tidegate_server.domain.evidence import Trips, total
 from tidegate_server.domain.policy import DAY, HOUR, MINUTE, SECOND
 
+NOTHING_COMPARED = "no operation of this stage is compared with control"
+
 
 def format_number(value: float) -> str:
     """Return a number with at most three significant digits below 100, without exponents."""
@@ -45,6 +47,8 @@ def duration(milliseconds: int) -> str:
 def stage_failures(progress: Progress) -> str:
     """Failing users of both arms in this stage, where the arms can be compared."""
     treated, control = progress.compared_treatment, progress.compared_control
+    if not treated.outcomes + control.outcomes:
+        return NOTHING_COMPARED
     return (
         f"{_failing_users(treated, 'treated')} against {_failing_users(control, 'control')} "
         "in this stage" + _overdispersion(progress)
@@ -71,10 +75,12 @@ def failed_check(status: CheckStatus, progress: Progress) -> str:
             f"{_harm(status)} reached {format_number(status.rollback_at)}: "
             f"{_comparison(status, progress)}"
         )
-    return (
-        f"{check.label}: {_value(mine.value)}, must be {_limit(status)}; failed "
-        f"{mine.breaches} times in a row ({check.failure_limit} allowed)"
-    )
+    times = f"failed {mine.breaches} times in a row ({check.failure_limit} allowed)"
+    if mine.problem:
+        return f"{check.label}: {times}; it cannot be read now: {mine.problem}"
+    if mine.value is None or mine.limit is None:
+        return f"{check.label}: {times}; it has no value now"
+    return f"{check.label}: {_value(mine.value)}, must be {_limit(status)}; {times}"
 
 
 def suspicious_clients(status: CheckStatus, clients: Progress) -> str:
@@ -108,12 +114,20 @@ def _harm(status: CheckStatus) -> str:
 def _comparison(status: CheckStatus, progress: Progress) -> str:
     """What a check compares with control: failing users, or values beyond the cut."""
     check = status.check
-    if check.distribution is None or not check.sequential:
+    if not check.sequential:
+        # The sequential test of an absolute error rate, where there was never a control group.
+        return (
+            f"{_failing_users(progress.stage_treatment, 'treated')} in this stage, without a "
+            "control group"
+        )
+    if check.distribution is None:
         return stage_failures(progress)
     side = "above" if check.operator.large_is_bad else "below"
     if check.metric is Metric.LATENCY:
         side = "slower than"
     treated, control = status.progress.seen_treatment, status.progress.seen_control
+    if not treated.outcomes + control.outcomes:
+        return NOTHING_COMPARED
     return (
         f"{treated.errors} of {treated.outcomes} treated operations were {side} control's "
         f"p{100 * check.quantile:g}, {control.errors} of {control.outcomes} control operations "
@@ -133,7 +147,7 @@ def _missing_safety(status: CheckStatus) -> str:
         known = format_number(math.floor(control.total))
         return f"{_subject(check)}{known} of {format_number(MIN_VALUES)} control values to compare"
     value = format_log(status.progress.advance.log_value)
-    return f"{_subject(check)}evidence of safety {value} (advances at {format_number(ADVANCE_AT)})"
+    return f"{_subject(check)}evidence of safety {value} of {format_number(ADVANCE_AT)}"
 
 
 def _not_passing(status: CheckStatus) -> str:
@@ -168,23 +182,41 @@ def _limit(status: CheckStatus) -> str:
 def probe_fired(window: Window, progress: Progress) -> str:
     """Errors have risen where no control group is left."""
     return (
-        f"errors rose at 100 %: {_failing_users(window.treatment, 'treated')} since the last "
-        f"evaluation; control's last known rate is {format_number(100 * progress.probe.rate)} %"
+        "errors rose where no control group is left: "
+        f"{_failing_users(window.treatment, 'treated')} since the last evaluation; control's "
+        f"last known rate is {format_number(100 * progress.probe.rate)} %"
     )
 
 
-def retreat(window: Window, progress: Progress) -> str:
-    """The release goes back one stage."""
+def retreat(
+    window: Window, progress: Progress, *, reopens_control: bool, compares_errors: bool
+) -> str:
+    """The release goes back one stage.
+
+    Args:
+        window, progress: the window and the statistics with it.
+        reopens_control: whether that stage has a control group.
+        compares_errors: whether a check compares the error rate with control.
+    """
+    back = "going back one stage"
+    if reopens_control:
+        back += " reopens the control group"
+        back += " for the comparison" if compares_errors else NO_ERROR_CHECK
     return (
-        f"{probe_fired(window, progress)}; going back one stage reopens the control group for "
-        f"the comparison (retreat {progress.probe.retreats + 1} of {MOST_RETREATS})"
+        f"{probe_fired(window, progress)}; {back} "
+        f"(retreat {progress.probe.retreats + 1} of {MOST_RETREATS})"
     )
 
 
-RETREATS_SPENT = (
-    "errors rise at 100 %, but the comparison with a control group finds them tolerable: after "
-    f"{MOST_RETREATS} retreats a person must advance the release or roll it back"
-)
+NO_ERROR_CHECK = ", but no check compares errors with it (error_rate: off)"
+
+
+def retreats_spent(progress: Progress) -> str:
+    """The release has gone back as often as it may by itself."""
+    return (
+        f"errors rose {progress.probe.retreats} times where no control group was left, and the "
+        "release went back each time: a person must advance it or roll it back"
+    )
 
 
 def silence(milliseconds: int, window: Window, progress: Progress) -> str:
@@ -250,22 +282,31 @@ def imbalance(log_evidence: float, progress: Progress, window: Window) -> str:
     """The traffic is not split between the arms as designed."""
     treated = progress.compared_treatment.outcomes
     both = treated + progress.compared_control.outcomes
-    share = 100.0 * treated / both if both else 0.0
+    evidence = f"evidence {format_log(log_evidence)}, limit {format_number(IMBALANCE_AT)}"
+    probably = "bucketing or reporting is broken, or very few users make most of the traffic"
+    if not both:
+        return (
+            f"sample ratio: operations of earlier stages were not split as designed ({evidence}): "
+            f"{probably}"
+        )
+    share = 100.0 * treated / both
     shares = dict.fromkeys(stratum.share for stratum in window.strata if stratum.compared)
     design = ", ".join(f"{format_number(100.0 * share)} %" for share in shares)
     return (
         f"sample ratio: {treated} of {both} operations ({format_number(share)} %) were treated, "
-        f"by design {design} (evidence {format_log(log_evidence)}, limit "
-        f"{format_number(IMBALANCE_AT)}): bucketing or reporting is broken, or very few users "
-        "make most of the traffic"
+        f"in this stage, by design {design} ({evidence}): {probably}"
     )
 
 
-def quiet_probe(progress: Progress) -> str:
-    """The probe has not fired."""
-    if not progress.probe.seen:
-        return "no control group to compare with"
-    return f"probe {format_number(progress.probe.excess)} (fires at {format_number(FIRES_AT)})"
+def _quiet_probe(progress: Progress) -> str:
+    """The probe has not fired, or has nothing to compare with."""
+    probe = progress.probe
+    if not probe.seen:
+        return "there was no control group to compare with"
+    return (
+        f"the probe is at {format_number(probe.excess)} of {format_number(FIRES_AT)}, against "
+        f"control's last known rate of {format_number(100 * probe.rate)} %"
+    )
 
 
 def missing_time(elapsed: int, needed: int) -> str:
@@ -279,21 +320,28 @@ def missing_samples(arm: str, outcomes: int, needed: int) -> str:
 
 
 def all_checks_pass(progress: Progress, checks: Sequence[CheckStatus]) -> str:
-    """Every check passes, and the evidence of safety has reached its limit."""
+    """Every check passes, and each that compares with control has enough evidence of safety."""
+    blind = "" if any(each.check.compares_errors for each in checks) else f"; {ERRORS_NOT_COMPARED}"
     compared = [each for each in checks if each.check.sequential]
     if not compared:
-        return f"every check passes: {stage_failures(progress)}"
-    least = min(each.progress.advance.log_value for each in compared)
-    highest = max(each.log_evidence for each in compared)
+        return f"every check passes{blind}"
+    least = min(compared, key=lambda each: each.progress.advance.log_value)
+    highest = max(compared, key=lambda each: each.log_evidence)
+    whose = "" if highest is least else f" ({highest.check.label})"
     return (
-        f"evidence of safety {format_log(least)} reached {format_number(ADVANCE_AT)}, "
-        f"evidence of harm {format_log(highest)}: {stage_failures(progress)}"
+        f"{_subject(least.check)}evidence of safety "
+        f"{format_log(least.progress.advance.log_value)} reached {format_number(ADVANCE_AT)}, "
+        f"evidence of harm {format_log(highest.log_evidence)}{whose}: "
+        f"{_comparison(least, progress)}{blind}"
     )
+
+
+ERRORS_NOT_COMPARED = "errors are not compared with control"
 
 
 def uncompared(progress: Progress) -> str:
     """The stage has its time and samples, and no control group."""
-    return f"{_failing_users(progress.stage_treatment, 'treated')}; {quiet_probe(progress)}"
+    return f"{_failing_users(progress.stage_treatment, 'treated')}; {_quiet_probe(progress)}"
 
 
 def window_outcomes(window: Window) -> int:

@@ -18,6 +18,8 @@ from tidegate_server.domain.release_state_machine import is_approved
 
 NOTHING_NEW = "no new outcomes since the last evaluation"
 
+APPROVED = "approved; waits for new outcomes"
+
 HOLD_ENDED = "the reason to hold has ended"
 
 MIN_WINDOWS = 2
@@ -87,7 +89,8 @@ class StageExit:
         if missing == [NOTHING_NEW]:
             # People take longer than a window: do not ask again in a window without data.
             if release.state is State.AWAITING_APPROVAL:
-                return Verdict(Action.ASK, release.reason, State.AWAITING_APPROVAL)
+                reason = APPROVED if is_approved(release) else release.reason
+                return Verdict(Action.ASK, reason, State.AWAITING_APPROVAL)
             if release.state is State.HOLDING and self._waits_for_people_only([], None):
                 return stay(release, release.reason)
         if missing and self._is_overdue():
@@ -141,9 +144,10 @@ class StageExit:
         return longest is not None and self._elapsed_ms >= longest
 
     def _overdue_reason(self) -> str:
+        act = "complete" if self._is_last_stage else "advance"
         return (
             f"undecided after {reasons.duration(self._elapsed_ms)} in this stage: a person must "
-            "advance the release or roll it back"
+            f"{act} the release or roll it back"
         )
 
     def _closed_window(self) -> str | None:
@@ -173,12 +177,13 @@ class StageExit:
         if gate is None or is_approved(release):
             return None
         approvals = "approval" if gate.count == 1 else "approvals"
-        needed = f"needs {gate.count} {approvals}, has {len(release.approvals)}"
+        needed = f"needs {gate.count} {approvals}"
         asked_ms = release.asked_ms
         if asked_ms is not None and gate.timeout_ms is not None:
             waited_ms = self.now_ms - asked_ms
             if waited_ms >= gate.timeout_ms:
-                reason = f"{needed}: timed out after {reasons.duration(waited_ms)}"
+                given = f"with {len(release.approvals)}"
+                reason = f"{needed}: timed out after {reasons.duration(waited_ms)} {given}"
                 if gate.on_timeout is OnTimeout.ROLLBACK:
                     return roll_back(release, reason)
                 return hold(reason)
@@ -219,8 +224,8 @@ class StageExit:
             reason = f"{reason}; approved by {approvers}"
         if self._is_last_stage:
             percentage = reasons.format_number(release.policy.opened(release.stage))
-            baked = f"healthy for {reasons.duration(self._elapsed_ms)} at {percentage} %"
-            return Verdict(Action.COMPLETE, f"{baked}: {reason}", State.COMPLETED)
+            baked = f"{reasons.duration(self._elapsed_ms)} at {percentage} %"
+            return Verdict(Action.COMPLETE, f"after {baked}: {reason}", State.COMPLETED)
         next_is_last = release.stage + 1 == len(release.policy.stages)
         return Verdict(Action.ADVANCE, reason, State.BAKING if next_is_last else State.RUNNING)
 

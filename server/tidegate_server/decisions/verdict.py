@@ -107,7 +107,13 @@ def _failed_checks(
         return roll_back(release, reasons.probe_fired(window, progress))
     if probe.fires and probe.retreats < MOST_RETREATS and release.stage > 1:
         state = State.PAUSED if release.state is State.PAUSED else State.RUNNING
-        return Verdict(Action.RETREAT, reasons.retreat(window, progress), state)
+        reason = reasons.retreat(
+            window,
+            progress,
+            reopens_control=keeps_control(release.policy, release.stage - 1),
+            compares_errors=release.policy.compares_errors,
+        )
+        return Verdict(Action.RETREAT, reason, state)
     if (check := failed.get(OnFailure.PAUSE)) and release.state is not State.PAUSED:
         return Verdict(Action.PAUSE, reasons.failed_check(check, progress), State.PAUSED)
     return None
@@ -118,7 +124,8 @@ def _paused(release: Release, progress: Progress) -> Verdict | None:
         return None
     failures = reasons.stage_failures(progress) if progress.compared_treatment.outcomes else ""
     why = release.state_reason or release.reason
-    return stay(release, "; ".join(filter(None, (f"paused: {why}" if why else "paused", failures))))
+    paused = "paused in an earlier stage" if release.moved_since_its_state else "paused"
+    return stay(release, "; ".join(filter(None, (f"{paused}: {why}" if why else paused, failures))))
 
 
 def _cooldown(release: Release, now_ms: int) -> Verdict | None:
@@ -180,7 +187,7 @@ def _untrustworthy_data(
     last = len(release.policy.stages)
     spent = progress.probe.retreats >= MOST_RETREATS
     if spent and release.stage < last and not keeps_control(release.policy, release.stage + 1):
-        return hold(reasons.RETREATS_SPENT)
+        return hold(reasons.retreats_spent(progress))
     if progress.lost_windows >= LOST_WINDOWS:
         return hold(reasons.lost_instances(window))
     for check in checks:

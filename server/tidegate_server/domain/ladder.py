@@ -142,7 +142,7 @@ def _release_rungs(release: Release, decision: LastDecision | None, now_ms: int)
                 Cause.STOP,
                 state,
                 serves,
-                (release.state_reason or release.reason) if paused else "",
+                _reason_of_pause(release) if paused else "",
                 release.state_by if paused else "",
                 release.state_since_ms if paused else None,
                 release.id,
@@ -160,10 +160,12 @@ def _policy_rung(release: Release, serves: str, decision: LastDecision | None, n
     ):
         state, interrupted = release.resumes_to or State.RUNNING, True
     since_ms = release.state_since_ms
-    reason = release.reason
+    reason = _reason_of_pause(release) if state is State.PAUSED else release.reason
     if interrupted:
         # The release's reason and time are those of the stop.
         since_ms, reason = None, ""
+    elif state is State.AWAITING_APPROVAL and release.current_stage.approval is not None:
+        reason += f"; {len(release.approvals)} of {release.current_stage.approval.count} given"
     elif state in (State.RUNNING, State.BAKING):
         since_ms, reason = release.stage_entered_ms, _reason_to_wait(release, decision)
     word = str(state).replace("_", " ")
@@ -173,6 +175,12 @@ def _policy_rung(release: Release, serves: str, decision: LastDecision | None, n
         if closure is not None and raises:
             word, since_ms, reason = closure.word, closure.since_ms, closure.reason
     return Rung(Cause.POLICY, word, serves, reason, POLICY, since_ms, release.id)
+
+
+def _reason_of_pause(release: Release) -> str:
+    """Return why a release was paused; it may have gone back a stage since."""
+    why = release.state_reason or release.reason
+    return f"in an earlier stage: {why}" if release.moved_since_its_state else why
 
 
 def _reason_to_wait(release: Release, decision: LastDecision | None) -> str:

@@ -102,6 +102,11 @@ class Release:
         return self.policy.stages[self.stage - 1]
 
     @property
+    def moved_since_its_state(self) -> bool:
+        """Whether it entered a stage within its state: a paused release that went back."""
+        return self.state_since_ms is not None and self.stage_entered_ms > self.state_since_ms
+
+    @property
     def open_percentage(self) -> float:
         """The percentage that is open to the users of its stage now, 0 to 100."""
         if self.state is State.COMPLETED:

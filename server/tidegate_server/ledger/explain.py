@@ -13,8 +13,9 @@ from itertools import groupby
 from tidegate.counts import NOTHING, Counts
 
 from tidegate_server.decisions import reasons
-from tidegate_server.decisions.decision import Action, Decision
+from tidegate_server.decisions.decision import Action, CheckResult, Decision
 from tidegate_server.domain.evidence import NO_TRIPS, Trips, total
+from tidegate_server.domain.policy import Policy
 from tidegate_server.domain.policy_risks import release_risks
 from tidegate_server.domain.release import Release
 from tidegate_server.ledger import narrative
@@ -158,7 +159,7 @@ def explain(
         first = first or entry
         if not drafts or drafts[-1].status.step != entry.before.step:
             drafts.append(_Draft(entry.before))
-        _add_entry(drafts[-1], entry, last)
+        _add_entry(drafts[-1], entry, last, release.policy)
         last = entry
     if not drafts or drafts[-1].status.step != release.step:
         drafts.append(_Draft(release_status(release)))
@@ -194,7 +195,12 @@ def explain(
     )
 
 
-def _add_entry(draft: _Draft, entry: Entry, last: Entry | None) -> None:
+def _began_to_fail(entry: Entry, last: Entry | None) -> list[CheckResult]:
+    known = last.decision.failed_checks if last is not None else ()
+    return [each for each in entry.decision.checks if each.failed and each.number not in known]
+
+
+def _add_entry(draft: _Draft, entry: Entry, last: Entry | None, policy: Policy) -> None:
     """Add an evaluation to its chapter, as an event if it changed something or warns."""
     draft.evaluations += 1
     draft.control += entry.window.control
@@ -212,8 +218,8 @@ def _add_entry(draft: _Draft, entry: Entry, last: Entry | None) -> None:
     decision = entry.decision
     if decision.action is not Action.HOLD or entry.before.state is not entry.after.state:
         word, text = narrative.action_word(decision, entry.after), narrative.decision_text(entry)
-    elif set(decision.failed_checks) - set(last.decision.failed_checks if last else ()):
-        word, text = "warn", f"The policy warns: {decision.reason}"
+    elif began := _began_to_fail(entry, last):
+        word, text = "warn", narrative.warning_text(policy, began, decision.reason)
     elif failed := _failed_by_clients(decision, last.decision if last else None):
         word, text = "warn", narrative.client_warning(failed, decision.reason)
     else:

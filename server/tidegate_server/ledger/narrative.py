@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 from tidegate.counts import Counts
 
-from tidegate_server.decisions.decision import Action, Decision
+from tidegate_server.decisions.decision import Action, CheckResult, Decision
 from tidegate_server.decisions.reasons import duration, format_log, format_number, tripped
 from tidegate_server.decisions.stage_exit import HOLD_ENDED
 from tidegate_server.domain.calendar import utc_text
+from tidegate_server.domain.checks import OnFailure
 from tidegate_server.domain.evidence import NO_TRIPS, Trips
 from tidegate_server.domain.ladder import Cause, Rung
 from tidegate_server.domain.policy import Policy
@@ -93,15 +94,23 @@ def _evidence(entry: Entry) -> str:
     if not decision.compares:
         return ""
     harm = (
-        f"; evidence of harm {format_log(decision.log_evidence)} (rolls back at "
+        f"; evidence of harm {format_log(decision.log_evidence)} (limit "
         f"{format_number(decision.rollback_at)})"
     )
     if not entry.window.has_control:
         return harm
     return (
-        f"{harm}, evidence of safety {format_log(decision.log_advance)} (advances at "
+        f"{harm}, evidence of safety {format_log(decision.log_advance)} (needs "
         f"{format_number(decision.advance_at)})"
     )
+
+
+def warning_text(policy: Policy, failed: Sequence[CheckResult], reason: str) -> str:
+    """Return a sentence about checks that began to fail without changing the release."""
+    labels = " and ".join(each.label for each in failed)
+    warns = all(policy.checks[each.number].on_failure is OnFailure.WARN for each in failed)
+    begins = "The policy warns: " if warns else "It changes nothing now: "
+    return f"{begins}{labels} failed; {reason}"
 
 
 def action_text(actor: str, action: str, reason: str, *, by_policy: bool = False) -> str:

@@ -8,11 +8,12 @@ Everything else is computed again and must be equal to the last digit, except wo
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
 from tidegate_server.decisions.apply_decision import apply_decision
 from tidegate_server.decisions.decide import decide
+from tidegate_server.decisions.decision import Decision
 from tidegate_server.errors import NotPossible
 from tidegate_server.ledger.entry import (
     Checkpoint,
@@ -132,7 +133,7 @@ class Replay:
             opened, evaluated = entry.window.opened_ms, point.progress.evaluated_ms
             differences.append(_difference(recorded, "window.opened_ms", opened, evaluated))
         try:
-            after = apply_decision(before, decision)
+            after = apply_decision(before, _in_recorded_words(decision, entry.decision))
         except NotPossible as refused:
             after = before
             action = str(entry.decision.action)
@@ -141,6 +142,16 @@ class Replay:
         self._point = Checkpoint(after, progress)
         self.decisions += 1
         return differences
+
+
+def _in_recorded_words(computed: Decision, recorded: Decision) -> Decision:
+    """Return a decision that agrees with the recorded one, with its reason.
+
+    A release notes when its reason changed, and another version words reasons differently.
+    """
+    if (computed.action, computed.state) != (recorded.action, recorded.state):
+        return computed
+    return replace(computed, reason=recorded.reason)
 
 
 def _differences(recorded: RecordedEntry, part: str, computed: Any) -> list[Difference]:

@@ -111,7 +111,7 @@ def _headline(event: str, release: ReleaseSummary) -> str:
         case Event.RETRIED:
             return f"retries at {stage}, {now} (attempt {release.attempt})"
         case Event.COMPLETED:
-            return f"completed, everyone has {release.treatment}"
+            return f"completed with {release.treatment}"
         case Event.KILLED:
             return f"KILLED at {stage}"
         case _:
