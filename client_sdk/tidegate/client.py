@@ -28,8 +28,8 @@ from tidegate.operation import Operation
 from tidegate.runtime.late_imports import load
 
 if TYPE_CHECKING:
+    from tidegate.evaluation.compiled_snapshot import BooleanFlag, CompiledSnapshot
     from tidegate.evaluation.results import Evaluation
-    from tidegate.evaluation.rule_set import BooleanFlag, CompiledSnapshot
     from tidegate.model import FlagType
     from tidegate.reporting import Reporter
 
@@ -408,7 +408,7 @@ class Client:
 
 
 def _failure(code: str, message: str) -> Evaluation:
-    failed: Evaluation = load("tidegate.evaluation.results").failure(code, message)
+    failed: Evaluation = load("tidegate.evaluation.results").failed_evaluation(code, message)
     return failed
 
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from tidegate import wire
 from tidegate.errors import WireError
-from tidegate.evaluation.rule_set import CompiledSnapshot, compile_snapshot
+from tidegate.evaluation.compiled_snapshot import CompiledSnapshot, compile_snapshot
 from tidegate.reporting import ReportCounts, Reporter
 
 IDLE_REPORT_SECONDS = 10.0

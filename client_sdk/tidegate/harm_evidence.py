@@ -88,7 +88,7 @@ class VarianceGuard:
     earlier: tuple[EarlierWindow, ...] = ()
 
     @property
-    def phi(self) -> float:
+    def factor(self) -> float:
         """The over-dispersion: the mean deviation of a pair, at least 1."""
         return max(1.0, self.deviation / self.pairs)
 
@@ -114,7 +114,9 @@ def begin_bets(mixture: Mixture, mass: float, ratios: int = len(RATIOS)) -> Mixt
         return mixture
     stake = mixture.remaining + math.log(mass)
     bets = (
-        tuple(log_sum((bet, stake)) for bet in mixture.bets) if mixture.bets else (stake,) * ratios
+        tuple(log_sum_exp((bet, stake)) for bet in mixture.bets)
+        if mixture.bets
+        else (stake,) * ratios
     )
     return Mixture(mixture.remaining + math.log1p(-mass), bets)
 
@@ -140,7 +142,7 @@ def add_increments(
 
 def log_value(mixture: Mixture, weights: Sequence[float] = WEIGHTS) -> float:
     """Return the natural logarithm of a mixture's value; 0 before the first window."""
-    return log_sum(
+    return log_sum_exp(
         (
             mixture.remaining,
             *(
@@ -222,7 +224,7 @@ def threshold(false_alarm: float, *, spending: int, checks: int) -> float:
     return checks * spending * (spending + 1) / false_alarm
 
 
-def log_sum(logs: Sequence[float]) -> float:
+def log_sum_exp(logs: Sequence[float]) -> float:
     """Return the logarithm of a sum of exponentials; minus infinity if every term is."""
     highest = max(logs)
     if highest == -math.inf:

@@ -22,7 +22,7 @@ from tidegate.runtime import process_hooks, uwsgi
 from tidegate.runtime.late_imports import load
 
 if TYPE_CHECKING:
-    from tidegate.evaluation.rule_set import CompiledSnapshot
+    from tidegate.evaluation.compiled_snapshot import CompiledSnapshot
     from tidegate.persistence import SnapshotFile
     from tidegate.reporting import Reporter
     from tidegate.sync import ServerConnection
@@ -201,7 +201,9 @@ def compile_document(document: object) -> CompiledSnapshot:
         WireError: it is not a snapshot.
     """
     snapshot = load("tidegate.wire").parse_snapshot(document)
-    flags: CompiledSnapshot = load("tidegate.evaluation.rule_set").compile_snapshot(snapshot)
+    flags: CompiledSnapshot = load("tidegate.evaluation.compiled_snapshot").compile_snapshot(
+        snapshot
+    )
     return flags
 
 

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from tidegate.details import ClientEvent
-from tidegate.evaluation.rule_set import CompiledSnapshot
+from tidegate.evaluation.compiled_snapshot import CompiledSnapshot
 from tidegate.local_evidence import OutageEvidence, Trip, watched_releases
 from tidegate.model import Flag, Update
 from tidegate.reporting import Reporter

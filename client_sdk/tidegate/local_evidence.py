@@ -35,7 +35,7 @@ FALSE_ALARM = 0.001
 LEAST_FAILING = 5
 """How many users of the treatment must have failed here before the release is closed."""
 
-ROOM_FOR_USERS = 10_000
+MAX_USERS = 10_000
 """How many failing users of a release are remembered; more of them are no evidence."""
 
 Ended: TypeAlias = Mapping[Group, tuple[int, int]]
@@ -149,7 +149,7 @@ class _ReleaseEvidence:
         """Return how many of these users fail for the first time in this epoch."""
         before = len(self._users)
         for user in users:
-            if len(self._users) >= ROOM_FOR_USERS:
+            if len(self._users) >= MAX_USERS:
                 break
             self._users.add(user)
         return len(self._users) - before
@@ -165,7 +165,7 @@ class _ReleaseEvidence:
         mass = onset_mass(self._windows, first=self._windows == 0, new_stage=False)
         bets = begin_bets(self._evidence, mass)
         gains = increments(strata, 1.0 + tolerance.relative, tolerance.absolute)
-        self._evidence = add_increments(bets, gains, before.phi, self._guard.phi)
+        self._evidence = add_increments(bets, gains, before.factor, self._guard.factor)
         self._windows += 1
         for stratum in strata:
             if stratum.compared:

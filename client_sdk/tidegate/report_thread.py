@@ -12,7 +12,7 @@ import threading
 
 from tidegate import wire
 from tidegate.errors import Unreachable
-from tidegate.evaluation.rule_set import CompiledSnapshot
+from tidegate.evaluation.compiled_snapshot import CompiledSnapshot
 from tidegate.flag_follower import LAST_REPORT_SECONDS, FlagFollower
 from tidegate.persistence import SnapshotFile
 from tidegate.runtime import threads

@@ -23,13 +23,13 @@ from tidegate.evaluation.results import Arm, Exposure
 from tidegate.histogram import LATENCY, bucket_of
 from tidegate.model import ActiveRelease
 
-ROOM_FOR_USERS = 10_000
+MAX_USERS = 10_000
 """How many failing users are named in the next report; more are counted, not named."""
 
-ROOM_FOR_GROUPS = 1_000
+MAX_GROUPS = 1_000
 """How many (release, step, stratum) groups are counted; operations of more are dropped."""
 
-ROOM_FOR_BUCKETS = 20_000
+MAX_BUCKETS = 20_000
 """How many buckets of values are kept; values that need another one are dropped."""
 
 Group: TypeAlias = tuple[str, int, int]
@@ -90,7 +90,7 @@ class Reporter:
         self._sequence = 0
         self._abandoned = False
         self._window_failing: dict[ArmGroup, set[str]] | None = None
-        self._window_room = ROOM_FOR_USERS
+        self._window_room = MAX_USERS
         self._ended_before: dict[Group, tuple[int, int]] = {}
         self._trips: dict[str, Trips] = {}
         self._open_trips: dict[str, float] = {}
@@ -129,7 +129,7 @@ class Reporter:
                 group = (release, exposure.step, exposure.stratum)
                 totals = self._totals.get(group)
                 if totals is None:
-                    if len(self._totals) >= ROOM_FOR_GROUPS:
+                    if len(self._totals) >= MAX_GROUPS:
                         self.dropped += 1
                         continue
                     totals = self._totals[group] = [0] * 8
@@ -168,7 +168,7 @@ class Reporter:
             number = bucket_of(value)
             if buckets is not None and number in buckets:
                 buckets[number] += 1
-            elif self._bucket_count < ROOM_FOR_BUCKETS:
+            elif self._bucket_count < MAX_BUCKETS:
                 self._values.setdefault(place, {})[number] = 1
                 self._bucket_count += 1
             else:
@@ -185,7 +185,7 @@ class Reporter:
                 self._window_room -= 1
         if user in self._failing.get(place, ()):
             return
-        if self._failing_count >= ROOM_FOR_USERS:
+        if self._failing_count >= MAX_USERS:
             self._overflow[place] = self._overflow.get(place, 0) + 1
             return
         self._failing.setdefault(place, {})[user] = None
@@ -195,7 +195,7 @@ class Reporter:
         """Start, or stop, to remember who fails between two calls of ``take_window``."""
         with self._lock:
             self._window_failing = {} if watching else None
-            self._window_room = ROOM_FOR_USERS
+            self._window_room = MAX_USERS
             self._ended_before = {}
 
     def take_window(self) -> tuple[dict[Group, tuple[int, int]], dict[ArmGroup, set[str]]]:
@@ -212,14 +212,14 @@ class Reporter:
             }
             failed = self._window_failing or {}
             if self._window_failing is not None:
-                self._window_failing, self._window_room = {}, ROOM_FOR_USERS
+                self._window_failing, self._window_room = {}, MAX_USERS
             return ended, failed
 
     def start_trip(self, release: str) -> None:
         """Count that the local breaker closes a release now."""
         with self._lock:
             count, milliseconds = self._trips.get(release, (0, 0))
-            if release in self._trips or len(self._trips) < ROOM_FOR_GROUPS:
+            if release in self._trips or len(self._trips) < MAX_GROUPS:
                 self._trips[release] = count + 1, milliseconds
                 self._open_trips[release] = time.monotonic()
 

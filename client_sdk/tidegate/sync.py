@@ -20,7 +20,7 @@ from typing import Any
 from tidegate.backoff import Backoff
 from tidegate.details import ClientEvent
 from tidegate.errors import Refused, Unreachable, WireError
-from tidegate.evaluation.rule_set import CompiledSnapshot
+from tidegate.evaluation.compiled_snapshot import CompiledSnapshot
 from tidegate.flag_follower import FlagFollower, Report, needs_report
 from tidegate.local_breaker import LocalBreaker
 from tidegate.persistence import SnapshotFile

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import SequenceMatcher
 
-MOST_SUGGESTIONS = 3
-MOST_COMPARED = 2_000
+MAX_SUGGESTIONS = 3
+MAX_COMPARED = 2_000
 """How many names are compared, those of the most similar length; more would take too long."""
 
 SIMILAR = 0.7
@@ -19,7 +19,7 @@ def similar(name: str, known: Iterable[str]) -> tuple[str, ...]:
     Capitals, and which of ``-``, ``_`` and ``.`` separates words, make no difference.
     """
     folded = _folded(name[:200])
-    candidates = sorted(known, key=lambda each: (abs(len(each) - len(name)), each))[:MOST_COMPARED]
+    candidates = sorted(known, key=lambda each: (abs(len(each) - len(name)), each))[:MAX_COMPARED]
     matcher = SequenceMatcher(autojunk=False)
     matcher.set_seq2(folded)
     found: list[tuple[float, str]] = []
@@ -32,7 +32,7 @@ def similar(name: str, known: Iterable[str]) -> tuple[str, ...]:
             ratio = matcher.ratio()
             if contained or ratio >= SIMILAR:
                 found.append((-ratio, candidate))
-    return tuple(candidate for _, candidate in sorted(found)[:MOST_SUGGESTIONS])
+    return tuple(candidate for _, candidate in sorted(found)[:MAX_SUGGESTIONS])
 
 
 def question(suggestions: Iterable[str]) -> str:

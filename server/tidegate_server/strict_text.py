@@ -44,8 +44,8 @@ def parse_json(text: str, what: str) -> Any:
             text,
             object_pairs_hook=_object,
             parse_constant=_constant,
-            parse_float=_float,
-            parse_int=_int,
+            parse_float=_parse_finite_float,
+            parse_int=_parse_int64,
         )
         if "\\ud" in text or "\\uD" in text:
             _refuse_lone_surrogates(value)
@@ -159,14 +159,14 @@ def _constant(name: str) -> NoReturn:
     raise Unreadable(f"has {name}, which JSON does not have; leave it out, or write a number.")
 
 
-def _float(text: str) -> float:
+def _parse_finite_float(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
         raise Unreadable(f"has the number {text[:40]}, which is too large.")
     return value
 
 
-def _int(text: str) -> int:
+def _parse_int64(text: str) -> int:
     if len(text) <= MAX_DIGITS and (value := int(text)) in INT64:
         return value
     raise Unreadable(
@@ -194,10 +194,10 @@ _CORE_SCHEMA: Mapping[str, tuple[re.Pattern[str], Callable[[str], Any]]] = {
         re.compile(r"true|True|TRUE|false|False|FALSE"),
         lambda text: text.lower() == "true",
     ),
-    "tag:yaml.org,2002:int": (re.compile(r"[-+]?[0-9]+"), lambda text: _int(text)),
+    "tag:yaml.org,2002:int": (re.compile(r"[-+]?[0-9]+"), lambda text: _parse_int64(text)),
     "tag:yaml.org,2002:float": (
         re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"),
-        lambda text: _float(text),
+        lambda text: _parse_finite_float(text),
     ),
 }
 """YAML 1.2's core schema: how a scalar without quotes or with a tag is read."""
@@ -242,7 +242,7 @@ def _yaml_value(event: yaml.Event, events: Iterator[yaml.Event], level: int) -> 
     tag = getattr(event, "tag", None)
     if isinstance(event, yaml.SequenceStartEvent):
         if tag not in (None, "!", _SEQUENCE):
-            raise _unknown_tag(event, tag)
+            raise _unknown_tag_error(event, tag)
         items: list[Any] = []
         for inner in events:
             if isinstance(inner, yaml.SequenceEndEvent):
@@ -250,7 +250,7 @@ def _yaml_value(event: yaml.Event, events: Iterator[yaml.Event], level: int) -> 
             items.append(_yaml_value(inner, events, level + 1))
         return items
     if tag not in (None, "!", _MAP):
-        raise _unknown_tag(event, tag)
+        raise _unknown_tag_error(event, tag)
     members: dict[str, Any] = {}
     for inner in events:
         if isinstance(inner, yaml.MappingEndEvent):
@@ -276,14 +276,14 @@ def _yaml_scalar(event: yaml.ScalarEvent) -> Any:
     if event.tag in (None, "!", _TEXT):
         return text
     if event.tag not in _CORE_SCHEMA:
-        raise _unknown_tag(event, event.tag)
+        raise _unknown_tag_error(event, event.tag)
     pattern, convert = _CORE_SCHEMA[event.tag]
     if not pattern.fullmatch(text):
         raise Unreadable(f"has on line {_line(event)} a value that its tag does not fit.")
     return convert(text)
 
 
-def _unknown_tag(event: yaml.Event, tag: str | None) -> Unreadable:
+def _unknown_tag_error(event: yaml.Event, tag: str | None) -> Unreadable:
     short = repr((tag or "")[:100])
     return Unreadable(f"has the tag {short} on line {_line(event)}; leave it out.")
 

@@ -17,8 +17,8 @@ from tidegate_server.decisions.decision import Action
 from tidegate_server.decisions.distributions import (
     MIN_VALUES,
     FadingHistogram,
+    control_quantile_bucket,
     count_beyond,
-    cut_bucket,
     fade_in,
     quantile_bucket,
     quantile_value,
@@ -80,11 +80,11 @@ def test_the_weight_of_a_window_halves_in_thirty_windows() -> None:
 
 def test_there_is_no_cut_before_control_has_enough_values() -> None:
     check = Check(metric=Metric.LATENCY, quantile=0.9)
-    assert cut_bucket(check, FadingHistogram(((3, MIN_VALUES - 1),))) is None
-    assert cut_bucket(check, FadingHistogram(((3, 90.0), (7, 10.0)))) == 3
-    assert cut_bucket(check, FadingHistogram(((3, 80.0), (7, 20.0)))) == 7
+    assert control_quantile_bucket(check, FadingHistogram(((3, MIN_VALUES - 1),))) is None
+    assert control_quantile_bucket(check, FadingHistogram(((3, 90.0), (7, 10.0)))) == 3
+    assert control_quantile_bucket(check, FadingHistogram(((3, 80.0), (7, 20.0)))) == 7
     lower = replace(check, metric=Metric.CUSTOM, operator=Operator.AT_LEAST, quantile=0.1)
-    assert cut_bucket(lower, FadingHistogram(((3, 20.0), (7, 80.0)))) == 3
+    assert control_quantile_bucket(lower, FadingHistogram(((3, 20.0), (7, 80.0)))) == 3
 
 
 Draw = Callable[[random.Random], float]

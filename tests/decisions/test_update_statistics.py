@@ -28,12 +28,12 @@ def test_windows_without_outcomes_do_not_change_the_evidence(
     evaluated = EvaluatedRelease(RAMP, state=State.PAUSED, stopped=True)
     for n_c, e, n_t in counts:
         evaluated.window((n_c, e), (n_t, min(e, n_t)))
-    before, phi = evidence(evaluated), evaluated.progress.checks[0].guard.phi
+    before, phi = evidence(evaluated), evaluated.progress.checks[0].guard.factor
     for _ in range(20):
         evaluated.window(after_ms=10)
 
     assert evidence(evaluated) == pytest.approx(before, abs=1e-9)
-    assert evaluated.progress.checks[0].guard.phi == phi
+    assert evaluated.progress.checks[0].guard.factor == phi
 
 
 @given(

@@ -51,7 +51,10 @@ class Run:
         mass = onset_mass(self.age, first=first, new_stage=new_stage)
         guard = update_guard(self.guard, strata, new_stage=new_stage)
         self.mixture = add_increments(
-            begin_bets(self.mixture, mass), increments(strata, 1.0, 0.0), self.guard.phi, guard.phi
+            begin_bets(self.mixture, mass),
+            increments(strata, 1.0, 0.0),
+            self.guard.factor,
+            guard.factor,
         )
         self.guard = guard
         return math.exp(log_value(self.mixture))
@@ -79,7 +82,7 @@ def test_evidence_and_overdispersion_over_three_stages() -> None:
         evidence = run.window(counts(row, row["share"]), new_stage=row["new_stage"])
 
         assert evidence == six_digits(row["evidence"])
-        assert run.guard.phi == six_digits(row["overdispersion"])
+        assert run.guard.factor == six_digits(row["overdispersion"])
         assert (evidence >= limit) == row["rollback"]
 
 

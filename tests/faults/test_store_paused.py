@@ -62,7 +62,7 @@ def test_after_the_pause_every_reply_belongs_to_its_own_command(
     # The first commit was sent before the timeout; the second found no connection.
     until(lambda: impatient.get(SHOP, place("sent")) is not None, "the first commit")
     assert impatient.get(SHOP, place("never sent")) is None
-    assert impatient.get_value("nothing") is None
+    assert impatient.get_server_value("nothing") is None
     found = impatient.get(SHOP, place())
     assert found is not None
     assert found.revision == 1

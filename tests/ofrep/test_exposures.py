@@ -254,7 +254,7 @@ def test_evaluations_without_a_targeting_key_always_count() -> None:
 
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exposures, "MOST_REMEMBERED", 10)
+    monkeypatch.setattr(exposures, "MAX_REMEMBERED", 10)
     recorded = ExposureCounts()
     for number in range(100):
         recorded.count_evaluations([evaluation()], f"user-{number}")

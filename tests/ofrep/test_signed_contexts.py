@@ -13,7 +13,7 @@ from tidegate.counts import Counts
 from tidegate_server.domain.change import Kind
 from tidegate_server.domain.evidence import Evidence
 from tidegate_server.domain.projects import RETIRING_MS, Environment
-from tidegate_server.ofrep.exposures import MOST_OUTCOMES
+from tidegate_server.ofrep.exposures import MAX_OUTCOMES
 from tidegate_server.store import Store
 
 from tests.http_calls import CHECKOUT, POLICY, PRODUCTION, PROJECT, Caller
@@ -222,22 +222,22 @@ def test_one_user_is_one_user_however_often_it_reports(
     key = admin.post_ok(ROTATE, {})["secret"]
     context = signed(key, "ann") if sign else {"context": {"targetingKey": "ann"}}
     variant = variant_of(web, context)
-    counted = [track(web, context, variant, "error") for _ in range(MOST_OUTCOMES + 5)]
-    assert counted == [["checkout"]] * MOST_OUTCOMES + [[]] * 5
+    counted = [track(web, context, variant, "error") for _ in range(MAX_OUTCOMES + 5)]
+    assert counted == [["checkout"]] * MAX_OUTCOMES + [[]] * 5
 
     found = totals(app, store)
     source = found if sign else found.client
     assert source is not None
     (reading,) = source.readings
     both = reading.control + reading.treatment
-    assert (both.outcomes, both.failing) == (MOST_OUTCOMES, 1)
+    assert (both.outcomes, both.failing) == (MAX_OUTCOMES, 1)
 
 
 def test_a_service_may_report_as_often_as_it_likes(admin: Caller, web: Caller) -> None:
     service = admin.token_for("sdk", "default", "production")
     context = {"context": {"targetingKey": "batch"}}
     variant = variant_of(service, context)
-    for _ in range(MOST_OUTCOMES + 5):
+    for _ in range(MAX_OUTCOMES + 5):
         assert track(service, context, variant) == ["checkout"]
 
 

@@ -162,7 +162,7 @@ def test_evidence_from_before_reports_were_limited_is_bounded_at_the_first_evalu
         f"{step}|1|control|exposures": 1 for step in range(1_000, 1_000 + 30_000)
     }
     raw.hset(key, mapping=invented)
-    assert len(invented) > evidence.MOST_FIELDS
+    assert len(invented) > evidence.MAX_FIELDS
     assert sorted(second(*two, evaluations)) == ["rel_checkout", "rel_search"]
     assert raw.hlen(key) == before
     progress = deployment.progress()

@@ -6,7 +6,7 @@ from typing import Any
 
 from tidegate import wire
 from tidegate.errors import WireError
-from tidegate.evaluation.rule_set import CompiledSnapshot, compile_snapshot
+from tidegate.evaluation.compiled_snapshot import CompiledSnapshot, compile_snapshot
 
 
 def a_flag(key: str, **changes: Any) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tidegate import Context, wire
 from tidegate.errors import WireError
+from tidegate.evaluation.compiled_snapshot import CompiledSnapshot
 from tidegate.evaluation.results import Evaluation
-from tidegate.evaluation.rule_set import CompiledSnapshot
 
 from tests.sdk import naive_evaluator
 from tests.sdk.documents import a_flag, a_release, a_snapshot, compiled, prerequisites

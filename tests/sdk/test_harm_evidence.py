@@ -15,7 +15,7 @@ from tidegate.harm_evidence import (
     add_increments,
     begin_bets,
     increments,
-    log_sum,
+    log_sum_exp,
     log_value,
     onset_mass,
     threshold,
@@ -121,8 +121,8 @@ def test_a_lasting_regression_does_not_raise_phi_but_varying_arms_do() -> None:
         swing = 30 if number % 2 else 5
         varying = update_guard(varying, [stratum(0.5, 35 - swing, swing)], new_stage=False)
 
-    assert steady.phi == 1.0
-    assert varying.phi > 5.0
+    assert steady.factor == 1.0
+    assert varying.factor > 5.0
 
 
 def test_windows_are_paired_within_a_stratum_and_never_across_stages() -> None:
@@ -160,5 +160,5 @@ def test_all_attempts_together_spend_at_most_the_false_alarm_probability(
 
 
 def test_the_log_sum_of_zeros_is_minus_infinity() -> None:
-    assert log_sum([-math.inf, -math.inf]) == -math.inf
-    assert log_sum([0.0, -math.inf]) == 0.0
+    assert log_sum_exp([-math.inf, -math.inf]) == -math.inf
+    assert log_sum_exp([0.0, -math.inf]) == 0.0

@@ -42,7 +42,7 @@ def test_an_offline_client_imports_no_network_module() -> None:
         "tidegate.Client.offline({'schema': 1, 'project': 'p', 'environment': 'e',"
         " 'version': 1, 'flags': {}, 'segments': {}}).boolean('a', False)"
     )
-    assert "tidegate.evaluation.rule_set" in loaded
+    assert "tidegate.evaluation.compiled_snapshot" in loaded
     assert loaded & {"urllib3", "ssl", "re2", "tidegate.transport"} == set()
 
 

@@ -14,7 +14,7 @@ import pytest
 from tidegate import Client, Context, transport
 from tidegate.details import ClientEvent
 from tidegate.errors import Unreachable
-from tidegate.evaluation.rule_set import CompiledSnapshot
+from tidegate.evaluation.compiled_snapshot import CompiledSnapshot
 from tidegate.integrations.prometheus import ClientCollector
 from tidegate.local_breaker import LocalBreaker
 from tidegate.reporting import Reporter

@@ -224,7 +224,7 @@ def test_without_a_release_that_asks_there_are_no_values() -> None:
 def test_buckets_over_the_limit_are_dropped_and_counted_as_dropped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(reporting, "ROOM_FOR_BUCKETS", 3)
+    monkeypatch.setattr(reporting, "MAX_BUCKETS", 3)
     reporter = Reporter()
     asks = exposure(measures=("size",))
     for size in (1, 10, 100, 1_000, 10_000, 10, 1):
@@ -239,7 +239,7 @@ def test_buckets_over_the_limit_are_dropped_and_counted_as_dropped(
 
 
 def test_acknowledged_buckets_make_room_for_a_new_instance(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reporting, "ROOM_FOR_BUCKETS", 2)
+    monkeypatch.setattr(reporting, "MAX_BUCKETS", 2)
     reporter = Reporter()
     asks = exposure(measures=("size",))
     for size in (1, 10):
@@ -258,19 +258,19 @@ def test_acknowledged_buckets_make_room_for_a_new_instance(monkeypatch: pytest.M
 def test_the_largest_possible_report_is_valid() -> None:
     reporter = Reporter()
     sizes = [sign * 10.0**power for sign in (1, -1) for power in range(-6, 13)]
-    for number in range(reporting.ROOM_FOR_GROUPS):
+    for number in range(reporting.MAX_GROUPS):
         asks = exposure(f"rel_{number}", measures=("size",))
         for size in sizes:
             count_operation(reporter, asks, measured={"size": size})
     assert reporter.dropped > 0
     report = sent_report(report_document(reporter))
     assert violations(REPORT, report) == []
-    assert sum(values(report).values()) == reporting.ROOM_FOR_BUCKETS
+    assert sum(values(report).values()) == reporting.MAX_BUCKETS
     assert len(json.dumps(report)) < ApiSettings(b"").report_limit
 
 
 def test_users_over_the_limit_are_counted_and_not_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reporting, "ROOM_FOR_USERS", 3)
+    monkeypatch.setattr(reporting, "MAX_USERS", 3)
     reporter = Reporter()
     for number in range(5):
         count_operation(reporter, exposure(f"rel_{number % 2}"), outcome="error", user=f"u{number}")
@@ -288,7 +288,7 @@ def test_users_over_the_limit_are_counted_and_not_named(monkeypatch: pytest.Monk
 def test_groups_over_the_limit_are_dropped_and_counted_as_dropped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(reporting, "ROOM_FOR_GROUPS", 2)
+    monkeypatch.setattr(reporting, "MAX_GROUPS", 2)
     reporter = Reporter()
     for number in range(4):
         count_operation(reporter, exposure(f"rel_{number}"))
@@ -317,7 +317,7 @@ def test_counts_of_ended_steps_are_forgotten_once_acknowledged() -> None:
 def test_counts_of_ended_steps_are_forgotten_even_with_overflowing_users(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(reporting, "ROOM_FOR_USERS", 1)
+    monkeypatch.setattr(reporting, "MAX_USERS", 1)
     reporter = Reporter()
     count_operation(reporter, exposure("rel_1"), outcome="error", user="ann")
     count_operation(reporter, exposure("rel_2"), outcome="error", user="bob")
@@ -333,7 +333,7 @@ def test_counts_of_ended_steps_are_forgotten_even_with_overflowing_users(
 
 def test_a_process_can_see_thousands_of_releases_one_after_the_other() -> None:
     reporter = Reporter()
-    for number in range(3 * reporting.ROOM_FOR_GROUPS):
+    for number in range(3 * reporting.MAX_GROUPS):
         count_operation(reporter, exposure(f"rel_{number}"), outcome="error", user=f"u{number}")
         if number % 100 == 99:
             reporter.acknowledge(report_document(reporter)["sequence"])
@@ -468,7 +468,7 @@ def test_the_local_breaker_sees_every_operation_after_the_instance_is_renewed() 
 def test_both_arms_share_the_room_for_users_that_the_local_breaker_watches(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(reporting, "ROOM_FOR_USERS", 4)
+    monkeypatch.setattr(reporting, "MAX_USERS", 4)
     reporter = Reporter()
     reporter.watch_failures(True)
     for _ in range(2):

@@ -16,7 +16,7 @@ from tidegate import Client, Context, wire
 from tidegate import transport as transports
 from tidegate.details import ClientEvent
 from tidegate.errors import Refused, Unreachable
-from tidegate.evaluation.rule_set import CompiledSnapshot, compile_snapshot
+from tidegate.evaluation.compiled_snapshot import CompiledSnapshot, compile_snapshot
 from tidegate.flag_follower import (
     IDLE_REPORT_SECONDS,
     SHORTEST_REPORT_SECONDS,

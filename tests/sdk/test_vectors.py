@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from tidegate import Client, Context
-from tidegate.evaluation.rule_set import CompiledSnapshot
+from tidegate.evaluation.compiled_snapshot import CompiledSnapshot
 
 from tests.sdk import naive_evaluator
 from tests.sdk.documents import compiled

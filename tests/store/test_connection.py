@@ -184,7 +184,7 @@ class TestErrorMessages:
 
     def refused(self, store: Store) -> str:
         with pytest.raises(StoreUnavailable) as refused:
-            store.put_value_once("name", "value")
+            store.put_server_value_once("name", "value")
         return refused.value.message
 
     def test_out_of_memory(self, store: Store, raw: redis.Redis) -> None:

@@ -119,10 +119,10 @@ class TestChanges:
 
 class TestSingleValues:
     def test_the_first_value_is_kept(self, store: Store) -> None:
-        assert store.get_value("fingerprint") is None
-        assert store.put_value_once("fingerprint", "first") == "first"
-        assert store.put_value_once("fingerprint", "second") == "first"
-        assert store.get_value("fingerprint") == "first"
+        assert store.get_server_value("fingerprint") is None
+        assert store.put_server_value_once("fingerprint", "first") == "first"
+        assert store.put_server_value_once("fingerprint", "second") == "first"
+        assert store.get_server_value("fingerprint") == "first"
 
 
 class TestDurability:

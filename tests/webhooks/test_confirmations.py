@@ -18,7 +18,11 @@ from tidegate_server.domain.release_gates import Confirmation
 from tidegate_server.domain.webhooks import Webhook
 from tidegate_server.outbound.http_client import HttpResult
 from tidegate_server.policy_job import PolicyJob
-from tidegate_server.webhooks.confirmations import ConfirmationRequests, Proposal, read_answer
+from tidegate_server.webhooks.confirmations import (
+    ConfirmationRequests,
+    Proposal,
+    parse_confirmation,
+)
 from tidegate_server.webhooks.signing import signing_secret
 
 from tests.decisions.ramp import policy, release
@@ -58,7 +62,7 @@ PATIENCE_SECONDS = 60.0
     ],
 )
 def test_only_an_explicit_yes_confirms(result: HttpResult, expected: ConfirmationAnswer) -> None:
-    assert read_answer("ops", result) == expected
+    assert parse_confirmation("ops", result) == expected
 
 
 @pytest.mark.parametrize(
@@ -77,14 +81,14 @@ def test_only_an_explicit_yes_confirms(result: HttpResult, expected: Confirmatio
     ],
 )
 def test_an_unreadable_answer_refuses(body: bytes) -> None:
-    answer = read_answer("ops", HttpResult(1, 200, body))
+    answer = parse_confirmation("ops", HttpResult(1, 200, body))
     assert not answer.confirmed
     assert answer.reason == 'the answer has no "confirmed": true or false'
 
 
 def test_a_long_reason_is_cut() -> None:
     body = json.dumps({"confirmed": False, "reason": "because " * 1_000}).encode()
-    assert len(read_answer("ops", HttpResult(1, 200, body)).reason) == 300
+    assert len(parse_confirmation("ops", HttpResult(1, 200, body)).reason) == 300
 
 
 class JobRun:

@@ -1,1 +1,1 @@
-"""Evaluation: from a snapshot and a context to a value. Starts in ``rule_set``."""
+"""Evaluation: from a snapshot and a context to a value. Starts in ``compiled_snapshot``."""

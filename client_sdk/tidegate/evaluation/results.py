@@ -68,12 +68,12 @@ class Evaluation:
 Evaluate: TypeAlias = Callable[[Context], Evaluation]
 
 
-def failure(code: str, message: str) -> Evaluation:
+def failed_evaluation(code: str, message: str) -> Evaluation:
     """Return the evaluation that reports an error."""
     return Evaluation(None, None, "ERROR", code, message)
 
 
-TARGETING_KEY_MISSING: Final = failure(
+TARGETING_KEY_MISSING: Final = failed_evaluation(
     "TARGETING_KEY_MISSING",
     "a percentage needs a targeting key, as a string; give the context one",
 )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from tidegate_server.documents.fields import BoundedString
 from tidegate_server.documents.strict_schema import DataclassSchema
 
-LONGEST_REASON = 1_000
+MAX_REASON = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,4 +25,4 @@ class ActionBody(DataclassSchema):
 
     body_optional = True
 
-    reason = BoundedString(LONGEST_REASON, load_default="")
+    reason = BoundedString(MAX_REASON, load_default="")

@@ -69,7 +69,7 @@ def check_key(store: Store, secret_key: bytes) -> None:
         StartupRefused: the store was used with another secret key.
     """
     fingerprint = token_secrets.fingerprint(secret_key)
-    if store.put_value_once(FINGERPRINT, fingerprint) != fingerprint:
+    if store.put_server_value_once(FINGERPRINT, fingerprint) != fingerprint:
         raise StartupRefused(
             "The tokens in this store were created with another secret key, so none of them "
             "would work. Start with the TIDEGATE_SECRET_KEY, or the data folder with the "

@@ -155,7 +155,7 @@ def _new_flag(_: ApiClient, fields: Json) -> Json:
 
 def _created(client: ApiClient, flag: Json) -> str:
     names = ", ".join(each["key"] for each in flag["variants"])
-    return f"Flag {flag['key']} ({flag['type']}: {names}) created{FLAG.where(client)}."
+    return f"Flag {flag['key']} ({flag['type']}: {names}) created{FLAG.location_phrase(client)}."
 
 
 flag.add_command(

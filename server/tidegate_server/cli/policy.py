@@ -223,7 +223,7 @@ def put_policy(client: ApiClient, file: Json, output: str) -> None:
     existing = client.get_if_exists(path)
     if existing is None:
         written = client.post(POLICY.path(client), writable_fields(file))
-        message = f"Policy {key} created{POLICY.where(client)}."
+        message = f"Policy {key} created{POLICY.location_phrase(client)}."
     else:
         etag = f'"{revision}"' if isinstance(revision, int) else existing.etag
         written = client.put(path, writable_fields(file), etag)

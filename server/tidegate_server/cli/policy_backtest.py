@@ -18,7 +18,9 @@ def print_backtest(backtest: Json) -> None:
         f"{instant(backtest['begins_at'])} to {instant(backtest['ends_at'])} in "
         f"{count(backtest['windows'], 'window')}. {_method(backtest)}\n"
     )
-    print_table(("", "what happened", f"under {backtest['policy']}"), _rows(actual, predicted))
+    print_table(
+        ("", "what happened", f"under {backtest['policy']}"), _comparison_rows(actual, predicted)
+    )
     print_text(f"\n{_savings(predicted)}")
     if predicted["example"]:
         print_text("\nA typical run:" if backtest["runs"] > 1 else "\nWhat would have happened:")
@@ -43,7 +45,7 @@ def _method(backtest: Json) -> str:
     )
 
 
-def _rows(actual: Json, predicted: Json) -> Iterator[tuple[str, str, str]]:
+def _comparison_rows(actual: Json, predicted: Json) -> Iterator[tuple[str, str, str]]:
     ends = (f"{_state(each['state'])}{_in_runs(each['runs'])}" for each in predicted["ends"])
     yield "final state", _state(actual["state"]), ", ".join(ends)
     stopped = predicted["stopped_ms"]

@@ -18,7 +18,7 @@ from tidegate_server.cli.formatting import count
 from tidegate_server.cli.output import print_json, print_stderr, print_table, print_text
 from tidegate_server.decisions.reasons import duration
 from tidegate_server.domain.policy import DAY, Policy
-from tidegate_server.random_seeds import generator
+from tidegate_server.random_seeds import random_generator
 from tidegate_server.whatif.confidence_intervals import Estimate
 from tidegate_server.whatif.forecast import Forecast, Spread, forecast
 from tidegate_server.whatif.simulation import SimulationRun, simulate
@@ -142,7 +142,7 @@ def _simulate_one(plan: Plan, kind: str, number: int) -> tuple[str, SimulationRu
     return kind, simulate(
         plan.policy,
         plan.world(kind),
-        generator(plan.seed, kind, number),
+        random_generator(plan.seed, kind, number),
         starts_ms=plan.starts_ms,
         horizon_ms=plan.horizon_ms,
     )

@@ -36,7 +36,7 @@ def policy_view(policy: Json) -> Iterator[RenderableType]:
             ("error rate", _error_rate(policy)),
             ("no data", f"{policy['no_data']['action']} after {policy['no_data']['after']}"),
             ("bake", policy["bake"]),
-            *_gates(policy),
+            *_other_settings(policy),
             *((("last change", last_change(policy)),) if "revision" in policy else ()),
         )
     )
@@ -49,7 +49,7 @@ def _error_rate(policy: Json) -> str:
     return "off: errors are not compared with control" if off else ""
 
 
-def _gates(policy: Json) -> Iterator[tuple[str, str]]:
+def _other_settings(policy: Json) -> Iterator[tuple[str, str]]:
     if policy["holdback"]:
         yield "holdback", f"{policy['holdback']} % stay on control during the bake"
     rollback = policy["rollback"]

@@ -122,7 +122,7 @@ def rotate_key(client: ApiClient, key: str, yes: bool, output: str) -> None:
     Your server signs the targeting keys of visitors with it, so that the outcomes they report
     count as a server's. The old key stays valid for a day; rotate twice to end it now.
     """
-    confirm(f"Give environment {key}{ENVIRONMENT.where(client)} a new context key?", yes)
+    confirm(f"Give environment {key}{ENVIRONMENT.location_phrase(client)} a new context key?", yes)
     rotated = client.post(ENVIRONMENT.path(client, key, "rotate-key"), {})
     if output == JSON:
         return print_json(rotated)

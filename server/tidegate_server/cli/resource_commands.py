@@ -73,7 +73,7 @@ class Resource:
         """Return the path of the list, or with a key of one document."""
         return self.path_prefix(client, self.plural, *parts)
 
-    def where(self, client: ApiClient) -> str:
+    def location_phrase(self, client: ApiClient) -> str:
         """Return where it is, for the end of a sentence: `` in project shop``."""
         return self.place.format(client.target)
 
@@ -93,7 +93,7 @@ def list_command(resource: Resource, help: str, columns: Columns, hint: str = ""
 
 def no_items(resource: Resource, client: ApiClient, hint: str = "") -> str:
     """Return the message for an empty list."""
-    sentence = f"No {resource.plural}{resource.where(client)}."
+    sentence = f"No {resource.plural}{resource.location_phrase(client)}."
     return f"{sentence} {hint}" if hint else sentence
 
 
@@ -140,7 +140,7 @@ def delete_command(
     def command(client: ApiClient, key: str, yes: bool) -> None:
         path = resource.path(client, key)
         name = label(client.get(path).body) if label else key
-        where = resource.where(client) if place is None else place.format(client.target)
+        where = resource.location_phrase(client) if place is None else place.format(client.target)
         confirm(f"{verb.capitalize()} {resource.name} {name}{where}?", yes)
         client.delete(path)
         print_text(f"{resource.title} {name} {verb}d.")
@@ -179,7 +179,7 @@ def create_command(
         if message:
             text = message(client, created)
         else:
-            text = f"{resource.title} {created['key']} created{resource.where(client)}."
+            text = f"{resource.title} {created['key']} created{resource.location_phrase(client)}."
         return print_secret(text, created) if "secret" in created else print_text(text)
 
     return command
@@ -245,7 +245,8 @@ def edit(
     if output == JSON:
         return print_json(after)
     same = before["revision"] == after["revision"]
-    text = f"{resource.title} {key} {'unchanged' if same else 'updated'}{resource.where(client)}"
+    what = "unchanged" if same else "updated"
+    text = f"{resource.title} {key} {what}{resource.location_phrase(client)}"
     revision = "" if same else f", revision {after['revision']}"
     return print_text(f"{text}{revision}{f': {details(after)}' if details else ''}.")
 

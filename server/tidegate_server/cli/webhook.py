@@ -152,7 +152,7 @@ def rotate_secret(client: ApiClient, key: str, yes: bool, output: str) -> None:
 
     For one day, requests are signed with both secrets, so that you can update the receiver.
     """
-    confirm(f"Replace the secret of webhook {key}{WEBHOOK.where(client)}?", yes)
+    confirm(f"Replace the secret of webhook {key}{WEBHOOK.location_phrase(client)}?", yes)
     rotated = client.post(WEBHOOK.path(client, key, "rotate"), {})
     if output == JSON:
         return print_json(rotated)

@@ -70,7 +70,7 @@ class CheckStatus:
             log_evidence=self.log_evidence,
             rollback_at=self.rollback_at if math.isfinite(self.rollback_at) else None,
             log_advance=self.progress.advance.log_value,
-            overdispersion=self.progress.guard.phi,
+            overdispersion=self.progress.guard.factor,
             value=self.progress.value,
             limit=self.progress.limit,
             breaches=self.progress.breaches,

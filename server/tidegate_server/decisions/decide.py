@@ -61,7 +61,7 @@ def decide(
         rollback_at=nearest.rollback_at if nearest else 0.0,
         log_advance=min((check.progress.advance.log_value for check in compared), default=0.0),
         advance_at=ADVANCE_AT,
-        overdispersion=max((check.progress.guard.phi for check in compared), default=1.0),
+        overdispersion=max((check.progress.guard.factor for check in compared), default=1.0),
         probe=updated.probe.excess,
         probe_at=FIRES_AT,
         log_imbalance=log_imbalance(updated.imbalance),

@@ -70,7 +70,7 @@ def quantile_value(histogram: Iterable[tuple[int, float]], quantile: float) -> f
     return None if bucket is None else upper_bound(bucket)
 
 
-def cut_bucket(check: Check, control: FadingHistogram) -> int | None:
+def control_quantile_bucket(check: Check, control: FadingHistogram) -> int | None:
     """Return a check's cut for the next window; None while control has too few values."""
     if control.total < MIN_VALUES:
         return None

@@ -61,7 +61,7 @@ def _failing_users(counts: Counts, arm: str) -> str:
 
 
 def _overdispersion(progress: Progress) -> str:
-    phi = max((check.guard.phi for check in progress.checks), default=1.0)
+    phi = max((check.guard.factor for check in progress.checks), default=1.0)
     if phi < 1.5:
         return ""
     return f" (the arms' rates vary between windows: damped by {format_number(phi)})"

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from tidegate.counts import StratumCounts
-from tidegate.harm_evidence import log_sum
+from tidegate.harm_evidence import log_sum_exp
 
 HARMFUL_CHANCE = 0.10
 """beta: the probability that a harmful release advances one stage."""
@@ -51,7 +51,7 @@ class SafetyEvidence:
     @property
     def log_value(self) -> float:
         """ln A."""
-        return log_sum(
+        return log_sum_exp(
             [log + math.log(weight) for log, weight in zip(self.logs, BET_WEIGHTS, strict=True)]
         )
 

@@ -20,7 +20,11 @@ from tidegate.harm_evidence import (
     update_guard,
 )
 
-from tidegate_server.decisions.distributions import count_bad_operations, cut_bucket, fade_in
+from tidegate_server.decisions.distributions import (
+    control_quantile_bucket,
+    count_bad_operations,
+    fade_in,
+)
 from tidegate_server.decisions.observations import Window
 from tidegate_server.decisions.probe import update_probe
 from tidegate_server.decisions.progress import CheckProgress, Progress
@@ -119,7 +123,9 @@ def _compare_arms(
     seen_control, seen_treatment = before.seen_control, before.seen_treatment
     if check.distribution is not None:
         values = {(each.measure, each.stratum): each for each in window.distributions}
-        strata = count_bad_operations(check, cut_bucket(check, control), window.strata, values)
+        strata = count_bad_operations(
+            check, control_quantile_bucket(check, control), window.strata, values
+        )
         seen_control += total(stratum.control for stratum in strata)
         seen_treatment += total(stratum.treatment for stratum in strata)
         control = fade_in(
@@ -133,7 +139,7 @@ def _compare_arms(
     return replace(
         before,
         evidence=add_increments(
-            begin_bets(before.evidence, mass), gains, before.guard.phi, guard.phi
+            begin_bets(before.evidence, mass), gains, before.guard.factor, guard.factor
         ),
         guard=guard,
         advance=update_safety_evidence(

@@ -117,7 +117,7 @@ class StrictInteger(fields.Integer):
         return value
 
 
-MOST_BAD_ITEMS = 100
+MAX_BAD_ITEMS = 100
 """After so many bad items the others of a list are not looked at."""
 
 
@@ -139,7 +139,7 @@ class BoundedList(fields.List[Any]):
                 items.append(self.inner.deserialize(item, **kwargs))
             except ValidationError as error:
                 errors[number] = error.messages
-                if len(errors) >= MOST_BAD_ITEMS:
+                if len(errors) >= MAX_BAD_ITEMS:
                     break
         if errors:
             raise ValidationError(errors)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from marshmallow import RAISE, Schema, ValidationError, post_load
 
 from tidegate_server.documents.suggesting import Suggesting
-from tidegate_server.domain.field_problems import MOST_COMPARED_PROBLEMS
+from tidegate_server.domain.field_problems import MAX_COMPARED_PROBLEMS
 from tidegate_server.near_misses import similar
 
 UNKNOWN = "There is no such field; leave it out."
@@ -47,7 +47,7 @@ class Strict(Schema):
                     continue
                 if name in self.dump_fields:
                     error.messages[name] = [SET_BY_SERVER]
-                elif compared < MOST_COMPARED_PROBLEMS:
+                elif compared < MAX_COMPARED_PROBLEMS:
                     compared += 1
                     names = [field.data_key or key for key, field in self.load_fields.items()]
                     error.messages[name] = [Suggesting(UNKNOWN, similar(str(name), names))]

@@ -72,7 +72,7 @@ def check_problems(policy: Policy) -> Iterator[FieldProblem]:
             )
         if check.compare is not Compare.ABSOLUTE:
             yield from _tolerance_problems(check, pointer)
-    yield from _mixed_sources_problems(policy)
+    yield from _client_evidence_conflicts(policy)
     if len(policy.distributions) > MAX_DISTRIBUTIONS:
         yield FieldProblem(
             "/checks",
@@ -81,7 +81,7 @@ def check_problems(policy: Policy) -> Iterator[FieldProblem]:
         )
 
 
-def _mixed_sources_problems(policy: Policy) -> Iterator[FieldProblem]:
+def _client_evidence_conflicts(policy: Policy) -> Iterator[FieldProblem]:
     """Yield a problem where two checks of the same counts differ in what clients decide."""
     first: dict[str, int] = {}
     for index, check in enumerate(policy.checks):

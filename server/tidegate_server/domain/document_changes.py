@@ -22,7 +22,7 @@ from tidegate_server.domain.field_differences import changed_fields, same
 from tidegate_server.errors import NotPossible
 
 
-def put_document(
+def put_document_change(
     scope: str,
     address: Address,
     before: Stored | None,
@@ -67,7 +67,7 @@ def put_document(
     )
 
 
-def delete_document(
+def delete_document_change(
     scope: str,
     address: Address,
     before: Stored,
@@ -81,7 +81,7 @@ def delete_document(
     refreshes: Iterable[Refresh] = (),
     forgotten: tuple[str, ...] = (),
 ) -> Change:
-    """Delete a document. Arguments as for ``put_document``.
+    """Delete a document. Arguments as for ``put_document_change``.
 
     Args:
         used_by: what uses the document, in words; anything here refuses the deletion.

@@ -20,7 +20,7 @@ KEY = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 """Names within a document: variants, rules, stages."""
 
-MOST_COMPARED_PROBLEMS = 5
+MAX_COMPARED_PROBLEMS = 5
 """How many problems of one document get suggestions."""
 
 MAX_DURATION_MS = 365 * 86_400_000
@@ -47,7 +47,7 @@ def _with_suggestions(problems: Iterable[FieldProblem]) -> Iterator[FieldProblem
     compared = 0
     for problem in problems:
         found: tuple[str, ...] = ()
-        if problem.known and compared < MOST_COMPARED_PROBLEMS:
+        if problem.known and compared < MAX_COMPARED_PROBLEMS:
             compared += 1
             found = similar(problem.name, problem.known)
         detail = problem.detail + question(found)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 from tidegate.model import Serve
@@ -14,9 +13,13 @@ from tidegate_server.domain import (
     safe_variants,
 )
 from tidegate_server.domain.change import Change, Delete, Guard, Put, Refresh
-from tidegate_server.domain.document_changes import delete_document, put_document, unchanged
+from tidegate_server.domain.document_changes import (
+    delete_document_change,
+    put_document_change,
+    unchanged,
+)
 from tidegate_server.domain.field_differences import same
-from tidegate_server.domain.flags import Disabled, FlagDefinition, Targeting
+from tidegate_server.domain.flags import Disabled, FlagDefinition, Targeting, variant_values
 from tidegate_server.domain.project_documents import (
     ProjectDocuments,
     environment_address,
@@ -51,7 +54,7 @@ def new_flag(
         raise AlreadyExists(f"There is a flag {flag.key!r} already.")
     targeting = first_targeting(flag)
     compiled = snapshot_flag(flag, targeting, None, 2)
-    return put_document(
+    return put_document_change(
         documents.project,
         flag_address(flag.key),
         None,
@@ -127,7 +130,7 @@ def edit_flag(
         version = before.revision + 1 + targeting.revision
         compiled = snapshot_flag(flag, targeting.document, release, version)
         refreshes.append(Refresh(environment, flags={flag.key: compiled}))
-    return put_document(
+    return put_document_change(
         documents.project,
         address,
         before,
@@ -156,7 +159,7 @@ def delete_flag(documents: ProjectDocuments, key: str, *, actor: str, reason: st
             writes.append(Delete(targeting_address(environment, key), targeting.revision))
             restored = (key,) if targeting.document.kill is not None else ()
             refreshes.append(Refresh(environment, flags={key: None}, restored=restored))
-    return delete_document(
+    return delete_document_change(
         documents.project,
         flag_address(key),
         before,
@@ -214,7 +217,7 @@ def edit_targeting(
         ]
     if active is not None:
         writes.append(guard(release_address(environment, active.document), active))
-    return put_document(
+    return put_document_change(
         documents.project,
         targeting_address(environment, after.flag),
         before,
@@ -232,9 +235,5 @@ def _compared_value_changed(
     before: FlagDefinition, after: FlagDefinition, release: Release
 ) -> bool:
     """Return whether the value of a release's control or treatment changed."""
-    old, new = _values(before), _values(after)
+    old, new = variant_values(before), variant_values(after)
     return any(not same(old[key], new[key]) for key in (release.control, release.treatment))
-
-
-def _values(definition: FlagDefinition) -> Mapping[str, object]:
-    return {variant.key: variant.value for variant in definition.variants}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tidegate.model import Condition, FlagType, Prerequisite, Rule, Serve, Variant
+from tidegate.model import Condition, FlagType, Json, Prerequisite, Rule, Serve, Variant
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,11 @@ class FlagDefinition:
     description: str = ""
     tags: tuple[str, ...] = ()
     client_side: bool = False
+
+
+def variant_values(definition: FlagDefinition) -> dict[str, Json]:
+    """Return the values of a flag's variants."""
+    return {variant.key: variant.value for variant in definition.variants}
 
 
 @dataclass(frozen=True, slots=True)

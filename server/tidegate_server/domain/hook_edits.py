@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from tidegate_server.domain.change import Address, Change, Kind
-from tidegate_server.domain.document_changes import delete_document, put_document
+from tidegate_server.domain.document_changes import delete_document_change, put_document_change
 from tidegate_server.domain.field_problems import duplicate_problems, raise_problems
 from tidegate_server.domain.hooks import Hook
 from tidegate_server.domain.project_documents import (
@@ -41,7 +41,7 @@ def put_hook(documents: ProjectDocuments, hook: Hook, *, actor: str, reason: str
             created_ms=present.created_ms,
         )
     raise_problems(f"hook {hook.name}", _hook_problems(documents, hook))
-    return put_document(
+    return put_document_change(
         documents.project,
         hook_address(hook.id),
         before,
@@ -61,7 +61,7 @@ def delete_hook(documents: ProjectDocuments, id: str, *, actor: str, reason: str
     """Delete a hook. Its URL stops working."""
     before = documents.hook(id)
     hook: Hook = before.document
-    return delete_document(
+    return delete_document_change(
         documents.project,
         hook_address(id),
         before,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tidegate_server.domain.change import Change
-from tidegate_server.domain.document_changes import delete_document, put_document
+from tidegate_server.domain.document_changes import delete_document_change, put_document_change
 from tidegate_server.domain.error_rate import with_error_rate_check
 from tidegate_server.domain.policy import Policy
 from tidegate_server.domain.policy_validation import check_policy, with_stage_names
@@ -31,7 +31,7 @@ def put_policy(
         key for key, each in documents.webhooks.items() if each.document.format is Format.SLACK
     }
     check_policy(policy, documents.segments.keys(), documents.webhooks.keys(), cannot_confirm)
-    return put_document(
+    return put_document_change(
         documents.project,
         policy_address(policy.key),
         documents.policies.get(policy.key),
@@ -48,7 +48,7 @@ def put_policy(
 
 def delete_policy(documents: ProjectDocuments, key: str, *, actor: str, reason: str = "") -> Change:
     """Delete a policy."""
-    return delete_document(
+    return delete_document_change(
         documents.project,
         policy_address(key),
         documents.policy(key),

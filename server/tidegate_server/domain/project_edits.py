@@ -17,7 +17,7 @@ from tidegate_server.domain.change import (
     Refresh,
     Stored,
 )
-from tidegate_server.domain.document_changes import put_document
+from tidegate_server.domain.document_changes import put_document_change
 from tidegate_server.domain.field_problems import check_key
 from tidegate_server.domain.flag_edits import first_targeting
 from tidegate_server.domain.project_documents import (
@@ -39,14 +39,14 @@ def new_project(project: Project, *, actor: str, reason: str = "") -> Change:
     """Create a project (scope ``""``) without environments; each of those is a change too."""
     check_key(f"project {project.key}", project.key)
     address = Address(Kind.PROJECT, project.key)
-    return put_document("", address, None, project, actor=actor, reason=reason)
+    return put_document_change("", address, None, project, actor=actor, reason=reason)
 
 
 def edit_project(before: Stored, after: Project, *, actor: str, reason: str = "") -> Change:
     """Change a project's name or description (scope ``""``)."""
     project = replace(after, key=before.document.key)
     address = Address(Kind.PROJECT, project.key)
-    return put_document("", address, before, project, actor=actor, reason=reason)
+    return put_document_change("", address, before, project, actor=actor, reason=reason)
 
 
 def new_environment(
@@ -68,7 +68,7 @@ def new_environment(
         flags[flag] = snapshot_flag(stored.document, targeting, None, stored.revision + 1)
     writes += guards(segment_address, documents.segments)
     segments = {name: snapshot_segment(each.document) for name, each in documents.segments.items()}
-    return put_document(
+    return put_document_change(
         documents.project,
         environment_address(key),
         None,
@@ -88,7 +88,7 @@ def edit_environment(
     """Change an environment's name, description or allowed origins."""
     before = documents.environment(after.key)
     present: Environment = before.document
-    return put_document(
+    return put_document_change(
         documents.project,
         environment_address(after.key),
         before,

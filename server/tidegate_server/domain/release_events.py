@@ -149,7 +149,7 @@ def webhook_messages(
                 event=str(event),
                 at_ms=after.updated_ms,
                 actor=actor,
-                reason=reason or _reason(event, after),
+                reason=reason or _event_reason(event, after),
                 environment=environment,
                 release=summarize_release(before, after),
             ),
@@ -159,7 +159,7 @@ def webhook_messages(
     )
 
 
-def _reason(event: Event, after: Release) -> str:
+def _event_reason(event: Event, after: Release) -> str:
     gate = after.current_stage.approval
     if event is Event.APPROVED and gate is not None:
         # The release's own reason is still the request for approval.

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tidegate.model import Json, Prerequisite
+from tidegate.model import Prerequisite
 
 from tidegate_server.domain.field_differences import same_json
-from tidegate_server.domain.flags import FlagDefinition, Targeting
+from tidegate_server.domain.flags import FlagDefinition, Targeting, variant_values
 from tidegate_server.domain.project_documents import ProjectDocuments
 from tidegate_server.domain.release import Release
 from tidegate_server.errors import FieldProblem
@@ -39,7 +39,7 @@ def opened_variant_problems(
         treatment: what the release opens.
         pointer: the field to blame; None: the field of the targeting.
     """
-    values = values_of(definition)
+    values = variant_values(definition)
     for variant, field, when in _safe_variants(targeting):
         if variant not in values or not same_json(values[variant], values[treatment]):
             continue
@@ -73,7 +73,7 @@ def changed_value_problems(
     The value that a kill serves does not change while the flag is killed. No value of a kill
     variant or an off variant becomes that of the treatment of an active release, or the reverse.
     """
-    old, new = values_of(before), values_of(after)
+    old, new = variant_values(before), variant_values(after)
     changed = {key for key in new if key in old and not same_json(old[key], new[key])}
     positions = {each.key: index for index, each in enumerate(after.variants)}
     for environment, targetings in documents.targetings.items():
@@ -180,11 +180,6 @@ def _turns_on(prerequisite: Prerequisite, required: FlagDefinition, served: str)
     """
     every = all(each.key in prerequisite.variants for each in required.variants)
     return served in prerequisite.variants and not every
-
-
-def values_of(definition: FlagDefinition) -> dict[str, Json]:
-    """Return the values of a flag's variants."""
-    return {variant.key: variant.value for variant in definition.variants}
 
 
 def _safe_variants(targeting: Targeting) -> Iterator[tuple[str, str, str]]:

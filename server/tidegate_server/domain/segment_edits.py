@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tidegate_server.domain import references
 from tidegate_server.domain.change import Change, Guard, Refresh
-from tidegate_server.domain.document_changes import delete_document, put_document
+from tidegate_server.domain.document_changes import delete_document_change, put_document_change
 from tidegate_server.domain.field_differences import same
 from tidegate_server.domain.field_problems import raise_problems
 from tidegate_server.domain.flags import SegmentDefinition
@@ -50,7 +50,7 @@ def put_segment(
     compiled = snapshot_segment(segment)
     # A change of its name alone does not reach the snapshots.
     shown = before is None or not same(snapshot_segment(before.document), compiled)
-    return put_document(
+    return put_document_change(
         documents.project,
         segment_address(segment.key),
         before,
@@ -76,7 +76,7 @@ def delete_segment(
         NotPossible: a rule, a segment, a policy or an active release uses it.
     """
     before = documents.segment(key)
-    return delete_document(
+    return delete_document_change(
         documents.project,
         segment_address(key),
         before,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from tidegate_server.domain.change import Address, Change, Guard, Kind, Stored
-from tidegate_server.domain.document_changes import delete_document, put_document
+from tidegate_server.domain.document_changes import delete_document_change, put_document_change
 from tidegate_server.domain.field_problems import raise_problems
 from tidegate_server.domain.tokens import EVALUATING, Role, Token
 from tidegate_server.errors import FieldProblem, NotFound, NotPossible
@@ -23,7 +23,7 @@ def new_token(token: Token, *, actor: str, reason: str = "") -> Change:
         Invalid: its role does not fit its scope or its rate limit.
     """
     raise_problems(f"token {token.name}", _token_problems(token))
-    return put_document(
+    return put_document_change(
         "",
         token_address(token.id),
         None,
@@ -54,7 +54,7 @@ def delete_token(
         raise NotFound(f"There is no token {token_id!r}.")
     before = tokens[token_id]
     token: Token = before.document
-    return delete_document(
+    return delete_document_change(
         "",
         token_address(token_id),
         before,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from tidegate_server.domain.change import Audit, Change, Guard, WebhookMessage
-from tidegate_server.domain.document_changes import delete_document, put_document
+from tidegate_server.domain.document_changes import delete_document_change, put_document_change
 from tidegate_server.domain.field_problems import key_problems, raise_problems
 from tidegate_server.domain.network_addresses import PUBLIC_ONLY, AllowedNetworks
 from tidegate_server.domain.project_documents import (
@@ -74,7 +74,7 @@ def put_webhook(
     cannot_answer = before is not None and webhook.format is Format.SLACK
     if cannot_answer:
         _check_not_confirming(documents, webhook.key)
-    return put_document(
+    return put_document_change(
         documents.project,
         webhook_address(webhook.key),
         before,
@@ -132,7 +132,7 @@ def delete_webhook(
     Raises:
         NotPossible: a policy or an active release uses it.
     """
-    return delete_document(
+    return delete_document_change(
         documents.project,
         webhook_address(key),
         documents.webhook(key),

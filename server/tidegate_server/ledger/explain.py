@@ -32,7 +32,7 @@ AUDIT_DELAY_MS = 2_000
 """The audit log dates an action at most this long after the release does."""
 
 HOLDS = frozenset({"hold", "go on"})
-MOST_HOLDS = 8
+MAX_HOLDS = 8
 """How many holds and their ends in a row are listed one by one."""
 
 
@@ -120,7 +120,7 @@ class Explanation:
 
 
 @dataclass(slots=True)
-class _Draft:
+class _OpenChapter:
     """A chapter that is not complete."""
 
     status: ReleaseStatus
@@ -152,17 +152,17 @@ def explain(
         now_ms: store clock.
         trips: the trips of local breakers that were reported.
     """
-    drafts: list[_Draft] = []
+    drafts: list[_OpenChapter] = []
     first: Entry | None = None
     last: Entry | None = None
     for entry in ledger:
         first = first or entry
         if not drafts or drafts[-1].status.step != entry.before.step:
-            drafts.append(_Draft(entry.before))
+            drafts.append(_OpenChapter(entry.before))
         _add_entry(drafts[-1], entry, last, release.policy)
         last = entry
     if not drafts or drafts[-1].status.step != release.step:
-        drafts.append(_Draft(release_status(release)))
+        drafts.append(_OpenChapter(release_status(release)))
     ledger_from_ms = first.at_ms if first is not None else now_ms
     for action in actions:
         # The actions of the policy are in the ledger, as far as it goes back.
@@ -172,10 +172,10 @@ def explain(
     reason = next((each.reason for each in actions if each.action == "release.start"), "")
     chapters = tuple(_chapters(release, drafts))
     return Explanation(
-        headline=narrative.headline(release, environment, flag_use.ladder, now_ms),
-        beginning=narrative.beginning(release, reason),
+        headline=narrative.headline_text(release, environment, flag_use.ladder, now_ms),
+        beginning=narrative.beginning_text(release, reason),
         chapters=chapters,
-        ending=narrative.ending(
+        ending=narrative.ending_text(
             release,
             flag_use.ladder,
             total(chapter.control for chapter in chapters),
@@ -200,7 +200,7 @@ def _began_to_fail(entry: Entry, last: Entry | None) -> list[CheckResult]:
     return [each for each in entry.decision.checks if each.failed and each.number not in known]
 
 
-def _add_entry(draft: _Draft, entry: Entry, last: Entry | None, policy: Policy) -> None:
+def _add_entry(draft: _OpenChapter, entry: Entry, last: Entry | None, policy: Policy) -> None:
     """Add an evaluation to its chapter, as an event if it changed something or warns."""
     draft.evaluations += 1
     draft.control += entry.window.control
@@ -221,7 +221,7 @@ def _add_entry(draft: _Draft, entry: Entry, last: Entry | None, policy: Policy) 
     elif began := _began_to_fail(entry, last):
         word, text = "warn", narrative.warning_text(policy, began, decision.reason)
     elif failed := _failed_by_clients(decision, last.decision if last else None):
-        word, text = "warn", narrative.client_warning(failed, decision.reason)
+        word, text = "warn", narrative.client_warning_text(failed, decision.reason)
     else:
         return
     draft.happenings.append(Event(entry.at_ms, POLICY, word, text, decision))
@@ -237,7 +237,7 @@ def _failed_by_clients(decision: Decision, last: Decision | None) -> list[str]:
     ]
 
 
-def _add_action(drafts: Sequence[_Draft], action: AuditedAction) -> None:
+def _add_action(drafts: Sequence[_OpenChapter], action: AuditedAction) -> None:
     """Add an action to the chapter in which it happened."""
     verb = action.action.partition(".")[2].replace("_", " ")
     text = narrative.action_text(
@@ -251,7 +251,7 @@ def _add_action(drafts: Sequence[_Draft], action: AuditedAction) -> None:
     chapter.happenings.append(Event(action.at_ms, action.actor, verb, text))
 
 
-def _chapters(release: Release, drafts: Sequence[_Draft]) -> Iterator[Chapter]:
+def _chapters(release: Release, drafts: Sequence[_OpenChapter]) -> Iterator[Chapter]:
     ends = [draft.status.stage_entered_ms for draft in drafts[1:]]
     for draft, to_ms in zip(drafts, [*ends, release.ended_ms], strict=True):
         status = draft.status
@@ -260,7 +260,7 @@ def _chapters(release: Release, drafts: Sequence[_Draft]) -> Iterator[Chapter]:
             stage=status.stage,
             attempt=status.attempt,
             step=status.step,
-            title=narrative.title(release.policy, status),
+            title=narrative.stage_title(release.policy, status),
             from_ms=status.stage_entered_ms,
             to_ms=to_ms,
             evaluations=draft.evaluations,
@@ -268,8 +268,10 @@ def _chapters(release: Release, drafts: Sequence[_Draft]) -> Iterator[Chapter]:
             treatment=draft.treatment,
             client_control=draft.client_control,
             client_treatment=draft.client_treatment,
-            text=narrative.summary(draft.evaluations, span_ms, draft.control, draft.treatment)
-            + narrative.client_summary(
+            text=narrative.stage_summary_text(
+                draft.evaluations, span_ms, draft.control, draft.treatment
+            )
+            + narrative.client_summary_text(
                 release.policy, draft.client_control, draft.client_treatment
             ),
             happenings=_shorten_holds(sorted(draft.happenings, key=lambda each: each.at_ms)),
@@ -281,13 +283,13 @@ def _shorten_holds(events: Sequence[Event]) -> tuple[Event, ...]:
     kept: list[Event] = []
     for are_holds, group in groupby(events, key=lambda each: each.action in HOLDS):
         run = list(group)
-        if not are_holds or len(run) <= MOST_HOLDS:
+        if not are_holds or len(run) <= MAX_HOLDS:
             kept += run
             continue
         left_out = run[2:-2]
         until_ms = left_out[-1].at_ms
         times = sum(each.action == "hold" for each in left_out)
-        text = narrative.repeated_holds(times, until_ms)
+        text = narrative.repeated_holds_text(times, until_ms)
         kept += [
             *run[:2],
             Event(left_out[0].at_ms, POLICY, "hold", text),

@@ -121,7 +121,7 @@ def action_text(actor: str, action: str, reason: str, *, by_policy: bool = False
     return f"{'The policy' if by_policy else actor} {what}" + (f": {reason}" if reason else ".")
 
 
-def title(policy: Policy, status: ReleaseStatus) -> str:
+def stage_title(policy: Policy, status: ReleaseStatus) -> str:
     """Return a stage in words, with its share and segments."""
     stages = policy.stages
     if status.closed:
@@ -135,7 +135,9 @@ def title(policy: Policy, status: ReleaseStatus) -> str:
     return f"Stage {status.stage} of {len(stages)}, {stage.name}: {opened} % of {segments}{again}"
 
 
-def summary(evaluations: int, span_ms: int | None, control: Counts, treatment: Counts) -> str:
+def stage_summary_text(
+    evaluations: int, span_ms: int | None, control: Counts, treatment: Counts
+) -> str:
     """Return the counts of a stage in a sentence; ``span_ms`` is None while it lasts."""
     if not evaluations:
         return "The ledger has no evaluation of this stage."
@@ -147,7 +149,7 @@ def summary(evaluations: int, span_ms: int | None, control: Counts, treatment: C
     )
 
 
-def client_summary(policy: Policy, control: Counts, treatment: Counts) -> str:
+def client_summary_text(policy: Policy, control: Counts, treatment: Counts) -> str:
     """Return what clients reported in a stage, and whether it decides; empty: nothing."""
     if not control.outcomes and not treatment.outcomes:
         return ""
@@ -158,7 +160,7 @@ def client_summary(policy: Policy, control: Counts, treatment: Counts) -> str:
     )
 
 
-def client_warning(labels: Sequence[str], reason: str) -> str:
+def client_warning_text(labels: Sequence[str], reason: str) -> str:
     """Return a sentence about checks that fail by the reports of clients alone."""
     return f"Client reports say that {' and '.join(labels)} failed: {reason}"
 
@@ -177,12 +179,12 @@ def arm_counts(counts: Counts) -> str:
     )
 
 
-def repeated_holds(times: int, until_ms: int) -> str:
+def repeated_holds_text(times: int, until_ms: int) -> str:
     """Return a sentence that summarizes repeated holds."""
     return f"It was held and continued {times} more times until {instant(until_ms)}."
 
 
-def headline(release: Release, environment: str, ladder: Sequence[Rung], now_ms: int) -> str:
+def headline_text(release: Release, environment: str, ladder: Sequence[Rung], now_ms: int) -> str:
     """Return what was released, and the result, or what decides now."""
     change = f"{release.flag} in {environment}, {release.control} to {release.treatment}"
     stage = f"stage {release.stage} of {len(release.policy.stages)}"
@@ -194,7 +196,7 @@ def headline(release: Release, environment: str, ladder: Sequence[Rung], now_ms:
     return f"{change}: {_state(release, ladder)} at {stage}, {span} after its start."
 
 
-def beginning(release: Release, reason: str) -> str:
+def beginning_text(release: Release, reason: str) -> str:
     """Return when a release was started, who started it, its policy and the reason."""
     rule = f", in rule {release.rule}" if release.rule else ""
     return (
@@ -204,7 +206,7 @@ def beginning(release: Release, reason: str) -> str:
     )
 
 
-def ending(
+def ending_text(
     release: Release,
     ladder: Sequence[Rung],
     control: Counts,

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import structlog
-from tidegate.evaluation.rule_set import CompiledSnapshot
+from tidegate.evaluation.compiled_snapshot import CompiledSnapshot
 from tidegate.flag_follower import LAST_REPORT_SECONDS, FlagFollower, Report, needs_report
 from tidegate.version import VERSION
 

@@ -14,7 +14,7 @@ from tidegate_server.ofrep.response_bodies import failure_body
 
 FLAG_NOT_FOUND = "FLAG_NOT_FOUND"
 
-MOST_ETAGS = 5_000
+MAX_ETAGS = 5_000
 """How many ETags of bulk evaluations are kept for one version."""
 
 
@@ -71,7 +71,7 @@ def cached_etag(view: FlagView, request_key: bytes) -> str | None:
 def store_etag(view: FlagView, request_key: bytes, evaluation: BulkEvaluation) -> str:
     """Compute, keep and return the ETag of a bulk evaluation: a hash of request and flags."""
     etag = hashlib.blake2b(request_key + evaluation.flags, digest_size=12).hexdigest()
-    if len(view.etags) >= MOST_ETAGS:
+    if len(view.etags) >= MAX_ETAGS:
         view.etags.clear()
     view.etags[request_key] = etag
     return etag

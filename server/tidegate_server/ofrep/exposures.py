@@ -17,10 +17,10 @@ from tidegate.evaluation.results import Evaluation, Exposure
 from tidegate.reporting import Reporter
 
 WINDOW_SECONDS = 60.0
-MOST_REMEMBERED = 50_000
+MAX_REMEMBERED = 50_000
 """How many exposures of users are remembered; beyond it, the oldest may be counted again."""
 
-MOST_OUTCOMES = 20
+MAX_OUTCOMES = 20
 """How often the outcomes of a user count for a release and step within ``WINDOW_SECONDS``.
 
 One person with a page's token is one person, however fast a script of theirs reports.
@@ -88,10 +88,10 @@ class ExposureCounts:
                 began, number = self._outcomes.get(place, (now, 0))
                 if now - began >= WINDOW_SECONDS:
                     began, number = now, 0
-                if number < MOST_OUTCOMES:
+                if number < MAX_OUTCOMES:
                     within[release] = exposure
                     self._outcomes[place] = began, number + 1
-            while len(self._outcomes) > MOST_REMEMBERED:
+            while len(self._outcomes) > MAX_REMEMBERED:
                 self._outcomes.popitem(last=False)
         return within
 
@@ -107,7 +107,7 @@ class ExposureCounts:
                 self._recent[recent] = now
                 self._recent.move_to_end(recent)
                 new[release] = exposure
-            while len(self._recent) > MOST_REMEMBERED:
+            while len(self._recent) > MAX_REMEMBERED:
                 self._recent.popitem(last=False)
         return new
 

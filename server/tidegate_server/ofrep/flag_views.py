@@ -11,16 +11,16 @@ from enum import Enum
 from typing import Any
 
 from tidegate.context import Context
+from tidegate.evaluation.compiled_snapshot import CompiledSnapshot
 from tidegate.evaluation.flag_compiler import CompiledFlag
 from tidegate.evaluation.results import Evaluation
-from tidegate.evaluation.rule_set import CompiledSnapshot
 
 from tidegate_server.ofrep.response_bodies import failure_body, success_body
 
 RULE = "ruleId"
 UNREADABLE = "PARSE_ERROR"
 
-MOST_ENCODED = 10_000
+MAX_ENCODED = 10_000
 """How many evaluations of one flag are kept as JSON."""
 
 
@@ -54,7 +54,7 @@ class VisibleFlag:
             return evaluation, failure_body(self.flag.key, evaluation.error_code, details)
         encoded = self._encoded.get(id(evaluation.metadata))
         if encoded is None:
-            if len(self._encoded) >= MOST_ENCODED:
+            if len(self._encoded) >= MAX_ENCODED:
                 self._encoded.clear()
             body = success_body(self.flag.key, evaluation, self._metadata(evaluation))
             # The metadata is kept too: while it is alive, no other object has its identity.

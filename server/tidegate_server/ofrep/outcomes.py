@@ -26,9 +26,9 @@ from tidegate_server.ofrep.exposures import ExposureCounts, exposures_by_release
 from tidegate_server.ofrep.flag_views import FlagView
 
 OUTCOMES = ("ok", "error")
-MOST_FLAGS = 100
-MOST_VALUES = 20
-LONGEST_MS = 24 * 60 * 60 * 1_000
+MAX_FLAGS = 100
+MAX_VALUES = 20
+MAX_DURATION_MS = 24 * 60 * 60 * 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Outcome:
     values: Mapping[str, float]
 
 
-def read_outcome(request: EvaluationRequest) -> Outcome:
+def parse_outcome(request: EvaluationRequest) -> Outcome:
     """Return the outcome in a request's body.
 
     Raises:
@@ -63,11 +63,11 @@ def read_outcome(request: EvaluationRequest) -> Outcome:
             TARGETING_KEY_MISSING, f"An outcome needs the {TARGETING_KEY} of its user."
         )
     variants = body.get("flags")
-    if not isinstance(variants, Mapping) or not variants or len(variants) > MOST_FLAGS:
+    if not isinstance(variants, Mapping) or not variants or len(variants) > MAX_FLAGS:
         raise InvalidEvaluationRequest(
             PARSE_ERROR,
             'flags must name the variant that each flag gave: {"new-checkout": "on"}, '
-            f"{MOST_FLAGS} at most.",
+            f"{MAX_FLAGS} at most.",
         )
     if not all(isinstance(variant, str) for variant in variants.values()):
         raise InvalidEvaluationRequest(
@@ -81,17 +81,17 @@ def read_outcome(request: EvaluationRequest) -> Outcome:
 
 
 def _microseconds(duration: Any) -> int:
-    if not _is_number(duration) or not 0 <= duration <= LONGEST_MS:
+    if not _is_number(duration) or not 0 <= duration <= MAX_DURATION_MS:
         raise InvalidEvaluationRequest(
-            PARSE_ERROR, f"duration_ms must be a number of milliseconds, {LONGEST_MS} at most."
+            PARSE_ERROR, f"duration_ms must be a number of milliseconds, {MAX_DURATION_MS} at most."
         )
     return int(duration * 1_000)
 
 
 def _values(values: Any) -> Mapping[str, float]:
-    if not isinstance(values, Mapping) or len(values) > MOST_VALUES:
+    if not isinstance(values, Mapping) or len(values) > MAX_VALUES:
         raise InvalidEvaluationRequest(
-            PARSE_ERROR, f"values must be an object of numbers, {MOST_VALUES} at most."
+            PARSE_ERROR, f"values must be an object of numbers, {MAX_VALUES} at most."
         )
     if not all(is_text(name) and _is_number(value) for name, value in values.items()):
         raise InvalidEvaluationRequest(PARSE_ERROR, "values must give a number for each name.")
@@ -114,7 +114,7 @@ def count_outcome(
 ) -> list[str]:
     """Count an outcome for its releases, and return the flags that it counts for.
 
-    ``bounded``: a user counts for a release only ``MOST_OUTCOMES`` times within a window.
+    ``bounded``: a user counts for a release only ``MAX_OUTCOMES`` times within a window.
     """
     evaluations: dict[str, Evaluation] = {}
     for key, variant in outcome.variants.items():

@@ -182,7 +182,7 @@ def track() -> Response:
     """
     environment = _environment()
     evaluation_request = _read_request()
-    outcome = outcomes.read_outcome(evaluation_request)
+    outcome = outcomes.parse_outcome(evaluation_request)
     view = environment.current().views[_audience(current_token())]
     counts = _exposures(environment, evaluation_request)
     bounded = current_token().role is Role.CLIENT

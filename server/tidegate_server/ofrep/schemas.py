@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tidegate_server.ofrep.outcomes import LONGEST_MS, MOST_FLAGS, MOST_VALUES, OUTCOMES
+from tidegate_server.ofrep.outcomes import MAX_DURATION_MS, MAX_FLAGS, MAX_VALUES, OUTCOMES
 from tidegate_server.web.event_stream import CONTENT_TYPE
 from tidegate_server.web.problem_documents import MEDIA_TYPE
 from tidegate_server.web.request_bodies import JSON
@@ -80,15 +80,15 @@ _OUTCOME = _object(
             "type": "object",
             "description": "the variant that each flag gave",
             "minProperties": 1,
-            "maxProperties": MOST_FLAGS,
+            "maxProperties": MAX_FLAGS,
             "additionalProperties": _TEXT,
         },
         "outcome": {"enum": list(OUTCOMES)},
-        "duration_ms": {"type": "number", "minimum": 0, "maximum": LONGEST_MS},
+        "duration_ms": {"type": "number", "minimum": 0, "maximum": MAX_DURATION_MS},
         "values": {
             "type": "object",
             "description": "numbers for a policy's custom checks, by name",
-            "maxProperties": MOST_VALUES,
+            "maxProperties": MAX_VALUES,
             "additionalProperties": {"type": "number"},
         },
     },

@@ -27,7 +27,7 @@ EnvironmentKey = tuple[str, str]
 REREAD_SECONDS = 1.0
 """After how long a signature that does not match makes the environment be read again."""
 
-MOST_REMEMBERED = 10_000
+MAX_REMEMBERED = 10_000
 
 
 def take_signature(attributes: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
@@ -103,7 +103,7 @@ class ContextVerifier:
                 raise
             return known
         environment = Environment(name) if stored is None else stored.document
-        if len(self._known) >= MOST_REMEMBERED:
+        if len(self._known) >= MAX_REMEMBERED:
             self._known.clear()
         self._known[key] = now, environment
         return environment

@@ -71,10 +71,10 @@ class Prometheus:
         )
         if result.status is None:
             raise QueryFailed(f"Prometheus does not respond: {result.detail}")
-        return _read_value(result.status, result.body)
+        return _parse_value(result.status, result.body)
 
 
-def _read_value(status: int, body: bytes) -> float:
+def _parse_value(status: int, body: bytes) -> float:
     try:
         answer = json.loads(body)
     except (ValueError, RecursionError):
@@ -88,7 +88,7 @@ def _read_value(status: int, body: bytes) -> float:
         raise QueryFailed("Prometheus responded without data")
     kind, result = data.get("resultType"), data.get("result")
     if kind == "scalar":
-        return _read_number(result)
+        return _parse_number(result)
     if kind != "vector" or not isinstance(result, list):
         name = f"a {kind}" if kind in _KINDS else "something else"
         raise QueryFailed(f"the query returned {name}; it must return one value")
@@ -96,10 +96,10 @@ def _read_value(status: int, body: bytes) -> float:
         raise QueryFailed("the query returned no series")
     if len(result) > 1:
         raise QueryFailed(f"the query returned {len(result)} series; sum or pick one of them")
-    return _read_number(result[0].get("value") if isinstance(result[0], dict) else None)
+    return _parse_number(result[0].get("value") if isinstance(result[0], dict) else None)
 
 
-def _read_number(sample: object) -> float:
+def _parse_number(sample: object) -> float:
     text = sample[1] if isinstance(sample, list) and len(sample) == 2 else None
     if text in ("NaN", "+Inf", "-Inf"):
         raise QueryFailed(f"the query returned {text}")

@@ -63,7 +63,7 @@ ANSWER_RETRY_MS = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluation:
+class ReleaseEvaluation:
     """The result of an evaluation.
 
     Attributes:
@@ -101,12 +101,12 @@ class _Subject:
 
 
 @dataclass(frozen=True, slots=True)
-class _Draft:
+class _PendingCommit:
     """A decision to commit; ``durable`` if it has to reach the disk before it counts."""
 
     change: Change
     durable: bool
-    evaluation: Evaluation
+    evaluation: ReleaseEvaluation
 
 
 class ReleaseEvaluator:
@@ -138,7 +138,7 @@ class ReleaseEvaluator:
         release_ids: Sequence[str],
         fence: Fence,
         now_ms: int,
-    ) -> dict[str, Evaluation | Exception]:
+    ) -> dict[str, ReleaseEvaluation | Exception]:
         """Evaluate the releases that are due, and commit each decision by itself.
 
         All are read in one round trip and committed in another, so many cost little more
@@ -169,12 +169,12 @@ class ReleaseEvaluator:
         documents = self._store.get_many(project, addresses)
         self._shrink(project, environment, documents[::2])
         evidence = self._store.evidence.totals_many(project, environment, release_ids)
-        outcomes: dict[str, Evaluation | Exception] = {}
-        drafts: dict[str, _Draft] = {}
+        outcomes: dict[str, ReleaseEvaluation | Exception] = {}
+        drafts: dict[str, _PendingCommit] = {}
         for number, release_id in enumerate(release_ids):
             stored, progress = documents[2 * number : 2 * number + 2]
             if stored is None or stored.document.state not in LIVE_STATES:
-                outcomes[release_id] = Evaluation(None)
+                outcomes[release_id] = ReleaseEvaluation(None)
                 continue
             subject = _Subject(project, environment, stored, progress, evidence[number], now_ms)
             began = time.monotonic()
@@ -185,7 +185,7 @@ class ReleaseEvaluator:
             except Exception as error:
                 outcomes[release_id] = error
                 continue
-            if isinstance(draft, Evaluation):
+            if isinstance(draft, ReleaseEvaluation):
                 outcomes[release_id] = evaluation = replace(draft, overrun_s=_overrun_s(began))
             else:
                 drafts[release_id], evaluation = draft, draft.evaluation
@@ -213,7 +213,7 @@ class ReleaseEvaluator:
             if deleted:
                 log.warning("evidence shrunk", scope=project, release=release.id, fields=deleted)
 
-    def _note_overrun(self, key: ReleaseKey, evaluation: Evaluation) -> None:
+    def _note_overrun(self, key: ReleaseKey, evaluation: ReleaseEvaluation) -> None:
         """Remember in the store, for the metrics, whether an evaluation took too long."""
         if evaluation.next_due_ms is None:
             self._checked.discard(key)
@@ -224,7 +224,7 @@ class ReleaseEvaluator:
             self._warned.discard(key)
             self._store.evidence.set_overrun(*key, None)
 
-    def _commit(self, drafts: dict[str, _Draft]) -> dict[str, Exception | None]:
+    def _commit(self, drafts: dict[str, _PendingCommit]) -> dict[str, Exception | None]:
         """Commit drafts; return the error of each, None if it was committed."""
         errors: dict[str, Exception | None] = {}
         for durable in (False, True):
@@ -235,7 +235,9 @@ class ReleaseEvaluator:
                     errors[id] = result if isinstance(result, Exception) else None
         return errors
 
-    def _draft(self, subject: _Subject, fence: Fence, began: float) -> _Draft | Evaluation:
+    def _draft(
+        self, subject: _Subject, fence: Fence, began: float
+    ) -> _PendingCommit | ReleaseEvaluation:
         """Decide on a release, and prepare the commit of the decision.
 
         ``began`` is when its evaluation began, by the monotonic clock.
@@ -243,12 +245,12 @@ class ReleaseEvaluator:
         release, progress, now_ms = subject.release, subject.progress, subject.now_ms
         project, environment = subject.project, subject.environment
         if now_ms < progress.next_due_ms:
-            return Evaluation(progress.next_due_ms)
+            return ReleaseEvaluation(progress.next_due_ms)
         if release.state is State.KILLED:
-            return Evaluation(now_ms + release.policy.interval_ms)
+            return ReleaseEvaluation(now_ms + release.policy.interval_ms)
         measured = self._sources.measure(project, environment, release)
         if measured is None:
-            return Evaluation(now_ms + ANSWER_RETRY_MS)
+            return ReleaseEvaluation(now_ms + ANSWER_RETRY_MS)
         window, totals = read_window(
             self._store,
             project,
@@ -264,7 +266,7 @@ class ReleaseEvaluator:
         if decision.asks:
             answers = self._confirm(subject, window, decision)
             if answers is None:
-                return Evaluation(now_ms + ANSWER_RETRY_MS)
+                return ReleaseEvaluation(now_ms + ANSWER_RETRY_MS)
             window = replace(window, answers=answers)
             after, decision = decide(release, progress, window, now_ms)
         elif self._confirmations is not None:
@@ -298,10 +300,10 @@ class ReleaseEvaluator:
             fence=fence,
         )
         ended = moved.state not in LIVE_STATES
-        return _Draft(
+        return _PendingCommit(
             change=change,
             durable=moved != release or bool(generations) or bool(warning),
-            evaluation=Evaluation(None if ended else after.next_due_ms, decision, overrun_s),
+            evaluation=ReleaseEvaluation(None if ended else after.next_due_ms, decision, overrun_s),
         )
 
     def _confirm(

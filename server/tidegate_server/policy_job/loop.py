@@ -21,7 +21,7 @@ from tidegate_server.domain.network_addresses import PUBLIC_ONLY, AllowedNetwork
 from tidegate_server.domain.release import LIVE_STATES
 from tidegate_server.errors import LeaseLost, StaleRevision, StoreUnavailable
 from tidegate_server.outbound.pending_requests import PendingRequests, ReleaseKey
-from tidegate_server.policy_job.evaluate_release import Evaluation, ReleaseEvaluator
+from tidegate_server.policy_job.evaluate_release import ReleaseEvaluation, ReleaseEvaluator
 from tidegate_server.policy_job.evidence_sources import EvidenceSources
 from tidegate_server.policy_job.lease import TTL_MS, Leases
 from tidegate_server.store import Store
@@ -242,7 +242,7 @@ class PolicyJob:
         fence: Fence,
     ) -> int:
         now_ms = self._clock()
-        outcomes: dict[str, Evaluation | Exception]
+        outcomes: dict[str, ReleaseEvaluation | Exception]
         try:
             outcomes = self._evaluator.evaluate(project, environment, batch, fence, now_ms)
         except Exception as error:
@@ -267,7 +267,7 @@ class PolicyJob:
         project: str,
         environment: str,
         release_id: str,
-        outcome: Evaluation | Exception,
+        outcome: ReleaseEvaluation | Exception,
         now_ms: int,
     ) -> bool:
         """Note when a release is due again; return whether it was evaluated."""

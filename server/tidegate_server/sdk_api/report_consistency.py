@@ -11,10 +11,10 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Any
 
 from tidegate_server.errors import FieldProblem, Invalid
-from tidegate_server.sdk_api.report_schemas import MOST_USERS
+from tidegate_server.sdk_api.report_schemas import MAX_USERS
 from tidegate_server.store.reports import Report
 
-MOST_BUCKETS = 20_000
+MAX_BUCKETS = 20_000
 """How many buckets the values of one report have at most."""
 
 
@@ -43,16 +43,16 @@ def _problems(report: Report) -> Iterator[FieldProblem]:
     yield from _impossible_counts(report)
     yield from _too_many_failing_users(report)
     named = sum(len(failing.users) for _, failing in report.failing)
-    if named > MOST_USERS:
+    if named > MAX_USERS:
         yield FieldProblem(
             "/failing",
-            f"A report names at most {MOST_USERS} failing users; this one names {named}. "
+            f"A report names at most {MAX_USERS} failing users; this one names {named}. "
             "Count the others as overflow.",
         )
     buckets = sum(len(each.control) + len(each.treatment) for _, each in report.values)
-    if buckets > MOST_BUCKETS:
+    if buckets > MAX_BUCKETS:
         yield FieldProblem(
-            "/values", f"A report has at most {MOST_BUCKETS} buckets; this one has {buckets}."
+            "/values", f"A report has at most {MAX_BUCKETS} buckets; this one has {buckets}."
         )
 
 

@@ -30,11 +30,11 @@ LARGEST_COUNT = 2**53
 LARGEST_OPERATIONS = 10**12
 """The most operations that one process counts in one step: a million per second for days."""
 
-MOST_GROUPS = 1_000
-MOST_ARMS = 2 * MOST_GROUPS
-MOST_USERS = 10_000
-MOST_VALUES = 8_000
-LONGEST_INTERVAL = 3_600
+MAX_GROUPS = 1_000
+MAX_ARMS = 2 * MAX_GROUPS
+MAX_USERS = 10_000
+MAX_VALUES = 8_000
+MAX_INTERVAL = 3_600
 
 BUCKET = re.compile(r"(0|-?([1-9][0-9]?|[1-3][0-9]{2}|4[0-7][0-9]|48[01]))")
 """The number of a bucket, at most ``LARGEST_BUCKET`` of ``tidegate.histogram`` either way."""
@@ -141,7 +141,7 @@ class FailingUsersSchema(ReleasePart):
     users = BoundedTuple(
         PatternString(USER_HASH, "16 hex digits are expected here."),
         required=True,
-        max_items=MOST_USERS,
+        max_items=MAX_USERS,
     )
     overflow = _operations()
 
@@ -182,18 +182,18 @@ class ReportBody(Strict):
     version = _count()
     interval = Number(
         required=True,
-        validate=validate.Range(min=0, max=LONGEST_INTERVAL),
+        validate=validate.Range(min=0, max=MAX_INTERVAL),
         metadata={"description": "seconds until the next report"},
     )
     sdk = BoundedString(200, refused=CONTROL, required=True)
     host = BoundedString(300, refused=CONTROL, required=True)
     pid = _count()
-    counts = BoundedTuple(fields.Nested(GroupTotalsSchema), required=True, max_items=MOST_GROUPS)
-    failing = BoundedTuple(fields.Nested(FailingUsersSchema), required=True, max_items=MOST_ARMS)
+    counts = BoundedTuple(fields.Nested(GroupTotalsSchema), required=True, max_items=MAX_GROUPS)
+    failing = BoundedTuple(fields.Nested(FailingUsersSchema), required=True, max_items=MAX_ARMS)
     values = BoundedTuple(
-        fields.Nested(GroupValuesSchema), load_default=tuple, max_items=MOST_VALUES
+        fields.Nested(GroupValuesSchema), load_default=tuple, max_items=MAX_VALUES
     )
-    trips = BoundedTuple(fields.Nested(TripsSchema), load_default=tuple, max_items=MOST_GROUPS)
+    trips = BoundedTuple(fields.Nested(TripsSchema), load_default=tuple, max_items=MAX_GROUPS)
     leaving = StrictBoolean(load_default=False, metadata={"description": "this is the last report"})
 
     @post_load

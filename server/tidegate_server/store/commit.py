@@ -65,7 +65,9 @@ class CommitRequest:
         for write in change.writes:
             if self.guarded.setdefault(write.address, write.expected) != write.expected:
                 raise StaleRevision(
-                    _stale(write.address, *sorted((self.guarded[write.address], write.expected)))
+                    _stale_message(
+                        write.address, *sorted((self.guarded[write.address], write.expected))
+                    )
                 )
         self.written = [write for write in change.writes if not isinstance(write, Guard)]
         self.argument = msgspec.msgpack.encode(self._packed())
@@ -96,7 +98,7 @@ class CommitRequest:
         if reply[0] == b"deposed":
             raise LeaseLost("This policy job no longer holds the lease; nothing was written.")
         address = list(self.guarded)[reply[1] - 1]
-        raise StaleRevision(_stale(address, self.guarded[address], reply[2]))
+        raise StaleRevision(_stale_message(address, self.guarded[address], reply[2]))
 
     def _key(self, name: str) -> int:
         return self._numbers.setdefault(name, len(self._numbers) + 1)
@@ -111,7 +113,7 @@ class CommitRequest:
         packed: dict[str, Any] = {
             "deleted": self._key(keys.deleted(scope)),
             "guards": guards,
-            "writes": [self._write(write) for write in self.written],
+            "writes": [self._packed_write(write) for write in self.written],
             "refreshes": [self._refresh(refresh) for refresh in change.refreshes],
             "ledger": [self._ledger(entry) for entry in change.ledger],
             "generations": [self._generation(each) for each in change.generations],
@@ -133,7 +135,7 @@ class CommitRequest:
             )
         return packed
 
-    def _write(self, write: Put | Delete) -> tuple[int, str, str | bool]:
+    def _packed_write(self, write: Put | Delete) -> tuple[int, str, str | bool]:
         # The script decodes MessagePack strings only, not its binary type.
         json = documents.encode(write.document).decode() if isinstance(write, Put) else False
         address = write.address
@@ -197,7 +199,7 @@ def json_object(parts: Mapping[str, bytes]) -> bytes:
     return b"{" + b",".join(encode(key) + b":" + json for key, json in parts.items()) + b"}"
 
 
-def _stale(address: Address, expected: int, present: int) -> str:
+def _stale_message(address: Address, expected: int, present: int) -> str:
     where = f" in {address.environment}" if address.environment else ""
     name = f"The {address.kind.value} {address.key!r}{where}"
     if expected == 0:

@@ -77,7 +77,7 @@ class Limits:
 
 LIMITS = Limits()
 
-MOST_FIELDS = 20_000
+MAX_FIELDS = 20_000
 """More fields than this in a release's evidence come from groups that it never had."""
 
 _COUNTS = ("exposures", "outcomes", "errors", "failing", "microseconds", "overflow")
@@ -186,7 +186,7 @@ class EvidenceStore:
         """
         key = keys.evidence(project, environment, release)
         size = int(self._connection.read("HLEN", key))
-        if size <= MOST_FIELDS:
+        if size <= MAX_FIELDS:
             return 0
         kept = [
             f"{step}|{stratum}|{arm}|{measure}"

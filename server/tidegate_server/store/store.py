@@ -126,15 +126,15 @@ class Store:
         names = self._connection.read("HKEYS", keys.documents(scope, kind, environment))
         return sorted(name.decode() for name in names)
 
-    def get_value(self, name: str) -> str | None:
+    def get_server_value(self, name: str) -> str | None:
         """Return a single value of the server; None if it does not exist."""
         value = self._connection.read("GET", keys.value(name))
         return None if value is None else value.decode()
 
-    def put_value_once(self, name: str, value: str) -> str:
+    def put_server_value_once(self, name: str, value: str) -> str:
         """Write a single value unless it exists, and return the value that is stored."""
         self._connection.write("SET", keys.value(name), value, "NX")
-        return self.get_value(name) or value
+        return self.get_server_value(name) or value
 
     # Commits
 

@@ -23,7 +23,7 @@ SERVER = ""
 """The scope of what belongs to the server itself."""
 
 RANK = {Role.READER: 1, Role.WRITER: 2, Role.ADMIN: 3}
-MOST_CACHED = 1_000
+MAX_CACHED = 1_000
 
 NO_TOKEN = "Send the header Authorization: Bearer <token>; `tidegate token create` makes one."  # noqa: S105
 UNKNOWN_TOKEN = "This token is unknown or was deleted; ask an admin for a new one."  # noqa: S105
@@ -92,7 +92,7 @@ class Authenticator:
             raise Unauthenticated(UNKNOWN_TOKEN)
         if not token_secrets.secret_matches(self._settings.secret_key, parsed.secret, token.digest):
             raise Unauthenticated(UNKNOWN_TOKEN)
-        if len(self._verified) >= MOST_CACHED:
+        if len(self._verified) >= MAX_CACHED:
             self._verified.clear()
         self._verified[text] = token
         return token
@@ -134,7 +134,7 @@ class Authenticator:
         if stored is None:
             self._tokens_by_id.pop(id, None)
             return None
-        if len(self._tokens_by_id) >= MOST_CACHED:
+        if len(self._tokens_by_id) >= MAX_CACHED:
             self._tokens_by_id.clear()
         return self._cache(stored.document)
 

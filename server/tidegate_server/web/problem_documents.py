@@ -14,7 +14,7 @@ from werkzeug.exceptions import HTTPException, NotFound
 from tidegate_server import errors
 from tidegate_server.errors import FieldProblem, TidegateError
 
-MOST_ERRORS = 100
+MAX_ERRORS = 100
 """The most field problems in one document; fix these to see the rest."""
 
 MEDIA_TYPE = "application/problem+json"
@@ -72,7 +72,7 @@ def problem(
         "detail": detail,
         "errors": [
             {"pointer": field.pointer, "detail": field.detail}
-            for field in islice(fields, MOST_ERRORS)
+            for field in islice(fields, MAX_ERRORS)
         ],
         "suggestions": list(suggestions),
         "request_id": g.get("request_id", ""),

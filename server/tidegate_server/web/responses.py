@@ -45,7 +45,7 @@ def created(schema: Schema, value: Any, revision: int, endpoint: str, **path: st
 
 def page(schema: Schema, items: Sequence[Any], next_cursor: str | None) -> Response:
     """Return a page of a list, with a hash of its content as ETag."""
-    return tagged_value(schema, {"items": items, "next_cursor": next_cursor})
+    return value_with_etag(schema, {"items": items, "next_cursor": next_cursor})
 
 
 def value(schema: Schema, content: Any) -> Response:
@@ -53,7 +53,7 @@ def value(schema: Schema, content: Any) -> Response:
     return _json(schema.dump(content), HTTPStatus.OK)
 
 
-def tagged_value(schema: Schema, content: Any) -> Response:
+def value_with_etag(schema: Schema, content: Any) -> Response:
     """Return a value with a hash of its content as ETag."""
     return with_content_etag(value(schema, content))
 

@@ -154,7 +154,7 @@ class ConfirmationRequests(PendingRequests[Answer]):
                 # The answer counts as missing at the end of its time and no earlier: an earlier
                 # decision would tell a closed port from a silent one.
                 return None
-        return read_answer(webhook.key, result)
+        return parse_confirmation(webhook.key, result)
 
 
 def _next_state(proposal: Proposal) -> Mapping[str, Any]:
@@ -168,7 +168,7 @@ def _next_state(proposal: Proposal) -> Mapping[str, Any]:
     }
 
 
-def read_answer(webhook: str, result: HttpResult) -> Answer:
+def parse_confirmation(webhook: str, result: HttpResult) -> Answer:
     """Return what a webhook's response means. Only ``{"confirmed": true}`` confirms."""
     if result.status is None:
         return Answer(webhook, False, result.problem)

@@ -141,7 +141,7 @@ class WebhookSender:
         if not webhook.enabled:
             self._give_up(project, webhook.key, delivery, "the webhook is disabled")
             return True
-        result = self._send(project, webhook, delivery, now_ms)
+        result = self._post(project, webhook, delivery, now_ms)
         problem = "" if result.succeeded else result.problem or f"answered {result.status}"
         after = replace(
             record,
@@ -161,7 +161,7 @@ class WebhookSender:
         self._note_failure(project, webhook, result.detail or problem)
         return False
 
-    def _send(self, project: str, webhook: Webhook, delivery: Delivery, now_ms: int) -> HttpResult:
+    def _post(self, project: str, webhook: Webhook, delivery: Delivery, now_ms: int) -> HttpResult:
         event = delivery.record.notice
         body = event_body(webhook.format, project, delivery.id, event)
         result = self._http.request(

@@ -35,7 +35,7 @@ from tidegate_server.whatif.sampling import RandomGenerator
 from tidegate_server.whatif.simulation import STOPPING, approve_fully
 from tidegate_server.whatif.traffic_model import DEFAULT_SEGMENT_SHARE
 
-NEARLY = 0.95
+DUE_AFTER_SHARE_OF_INTERVAL = 0.95
 """The part of the policy's interval after which it is evaluated: windows vary in length."""
 
 
@@ -194,7 +194,10 @@ class Backtest:
         interval_ms = self._fit.policy.interval_ms
         if interval_ms <= self._recording.release.policy.interval_ms:
             return True
-        return window.closed_ms - self._progress.evaluated_ms >= NEARLY * interval_ms
+        return (
+            window.closed_ms - self._progress.evaluated_ms
+            >= DUE_AFTER_SHARE_OF_INTERVAL * interval_ms
+        )
 
     def _count(self, number: int, window: RecordedWindow) -> None:
         """Add a window's counts as they would have been under the current openings."""

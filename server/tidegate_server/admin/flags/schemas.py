@@ -21,7 +21,7 @@ from tidegate_server.domain.flags import FlagDefinition
 from tidegate_server.web.document_schemas import StoredAnswer, page_schema, path_key
 
 ON_AND_OFF = (Variant("on", True), Variant("off", False))
-MOST_VARIANTS = 100
+MAX_VARIANTS = 100
 
 
 class VariantSchema(Strict):
@@ -50,7 +50,7 @@ class FlagFields(Strict):
     variants = BoundedList(
         fields.Nested(VariantSchema),
         min_items=1,
-        max_items=MOST_VARIANTS,
+        max_items=MAX_VARIANTS,
         metadata={"description": "a boolean flag without variants gets `on` and `off`"},
     )
     name = BoundedString(200, load_default="")
@@ -88,7 +88,7 @@ class FlagUpdate(FlagBody):
         fields.Nested(VariantSchema),
         required=True,
         min_items=1,
-        max_items=MOST_VARIANTS,
+        max_items=MAX_VARIANTS,
     )
 
 

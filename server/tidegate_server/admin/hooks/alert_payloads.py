@@ -17,8 +17,8 @@ from tidegate.evaluation.instants import utc_text
 from tidegate_server.domain.hooks import AlertKind
 from tidegate_server.errors import FieldProblem, Invalid
 
-LONGEST_SUMMARY = 300
-MOST_EPISODES = 100
+MAX_SUMMARY = 300
+MAX_EPISODES = 100
 """The number of alerts that are read from one group; the rest of a larger group is ignored."""
 
 
@@ -43,7 +43,7 @@ class Alert:
     episodes: tuple[str, ...] = ()
 
 
-def read_alert(kind: AlertKind, payload: Mapping[str, Any]) -> Alert:
+def parse_alert(kind: AlertKind, payload: Mapping[str, Any]) -> Alert:
     """Return the alert in a payload.
 
     Raises:
@@ -100,11 +100,11 @@ def _alert_summary(alert: Mapping[str, Any]) -> str:
 def _episodes(firing: list[dict[str, Any]]) -> tuple[str, ...]:
     episodes = [
         f"{_text(each, 'fingerprint')}@{_instant(_text(each, 'startsAt'))}"
-        for each in firing[:MOST_EPISODES]
+        for each in firing[:MAX_EPISODES]
         if _text(each, "fingerprint") and _text(each, "startsAt")
     ]
     # All or none: an alert without an episode cannot be distinguished from the others.
-    return tuple(episodes) if len(episodes) == len(firing[:MOST_EPISODES]) else ()
+    return tuple(episodes) if len(episodes) == len(firing[:MAX_EPISODES]) else ()
 
 
 def _instant(text: str) -> str:
@@ -180,7 +180,7 @@ def _object(payload: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 def _one_line(text: str) -> str:
     """Return a text on one line, without control characters, cut to the longest summary."""
     plain = " ".join("".join(each if each.isprintable() else " " for each in text).split())
-    return plain[:LONGEST_SUMMARY]
+    return plain[:MAX_SUMMARY]
 
 
 def _refused(pointer: str, detail: str) -> Invalid:

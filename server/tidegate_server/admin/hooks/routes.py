@@ -11,7 +11,7 @@ from flask import Response, g, request
 from tidegate_server.admin.document_resource import DocumentResource
 from tidegate_server.admin.hooks import service
 from tidegate_server.admin.hooks.alert_actions import apply_alert
-from tidegate_server.admin.hooks.alert_payloads import read_alert
+from tidegate_server.admin.hooks.alert_payloads import parse_alert
 from tidegate_server.admin.hooks.schemas import (
     AlertBody,
     HeardAnswer,
@@ -91,6 +91,6 @@ def receive_alert(payload: Mapping[str, Any], hook: str) -> Response:
     resumed the release since. The end of an alert undoes nothing.
     """
     authenticated = cast(service.AuthenticatedHook, g.hook)
-    alert = read_alert(authenticated.hook.kind, payload)
+    alert = parse_alert(authenticated.hook.kind, payload)
     result = apply_alert(backend().store, authenticated, alert)
     return responses.value(HeardAnswer(), result)

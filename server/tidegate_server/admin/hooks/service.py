@@ -48,7 +48,7 @@ def create_hook(
         change = put_hook(documents, new, actor=actor)
         # A call names only the hook, not its project. Written first: a hook that calls cannot
         # find would be silent.
-        store.put_value_once(_project_name(id), project)
+        store.put_server_value_once(_project_name(id), project)
         return change
 
     return with_secret(create_document(store, project, hook_address(id), make_change), secret)
@@ -65,7 +65,7 @@ def authenticate_hook(
         TooManyAlerts: the hook is called too often. Monitoring systems retry only after a 5xx
             status, so this is one: the alert is late, but not lost.
     """
-    project = store.get_value(_project_name(id))
+    project = store.get_server_value(_project_name(id))
     stored = store.get(project, hook_address(id)) if project is not None else None
     if project is None or stored is None:
         raise NotFound("There is no such hook; it may have been deleted.")

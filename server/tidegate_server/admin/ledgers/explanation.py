@@ -47,7 +47,7 @@ def explain_release(store: Store, project: str, environment: str, id: str) -> Ex
         release,
         environment,
         (each.entry for each in read_ledger(store, project, environment, id)),
-        list(_audited_actions(store, project, environment, release, now_ms)),
+        list(_read_audited_actions(store, project, environment, release, now_ms)),
         _flag_use(store, project, environment, release),
         now_ms,
         _trips(store, project, environment, release),
@@ -63,7 +63,7 @@ def _trips(store: Store, project: str, environment: str, release: Release) -> Tr
     return NO_TRIPS if progress is None else progress.trips
 
 
-def _audited_actions(
+def _read_audited_actions(
     store: Store, project: str, environment: str, release: Release, now_ms: int
 ) -> Iterator[AuditedAction]:
     began_ms = release.started_ms

@@ -11,7 +11,7 @@ from tidegate_server.ledger.replay import Difference, Replay
 from tidegate_server.store import Store
 from tidegate_server.web.pagination import encode_cursor
 
-MOST_DIFFERENCES = 200
+MAX_DIFFERENCES = 200
 """How many differences of a part are listed; ``Replay.differing`` counts all entries."""
 
 
@@ -70,7 +70,7 @@ def replay(
             break
         differences += part.add(each)
         entries, last = entries + 1, each.id
-        del differences[MOST_DIFFERENCES:]
+        del differences[MAX_DIFFERENCES:]
     return ReplayResult(
         store.logs.ledger_length(project, environment, release),
         entries,

@@ -56,7 +56,7 @@ def replay_release(page: PageRequest, project: str, environment: str, release: s
     result = compute_with_store(
         replay, project, environment, release, log_position(page), page.limit
     )
-    return responses.tagged_value(ReplayAnswer(), result)
+    return responses.value_with_etag(ReplayAnswer(), result)
 
 
 @blueprint.operation(
@@ -69,4 +69,4 @@ def replay_release(page: PageRequest, project: str, environment: str, release: s
 def explain_release(project: str, environment: str, release: str) -> Response:
     """Explain a release: who did what and when, on which evidence, and what is left to do."""
     result = compute_with_store(explanation.explain_release, project, environment, release)
-    return responses.tagged_value(ExplanationAnswer(), result)
+    return responses.value_with_etag(ExplanationAnswer(), result)

@@ -26,7 +26,7 @@ from tidegate_server.documents.strict_schema import Strict
 from tidegate_server.domain.policy import Policy
 from tidegate_server.domain.release import State
 
-MOST_RUNS = 200
+MAX_RUNS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class BacktestBody(Strict):
     release = Name(required=True, metadata={"description": "the release's id"})
     runs = StrictInteger(
         load_default=50,
-        validate=validate.Range(min=1, max=MOST_RUNS),
+        validate=validate.Range(min=1, max=MAX_RUNS),
         metadata={"description": "how many runs, if anything has to be drawn at random"},
     )
     seed = StrictInteger(

@@ -13,7 +13,7 @@ from tidegate_server.admin.policies.computation import (
     find_policy,
 )
 from tidegate_server.domain.change import Address, Kind
-from tidegate_server.random_seeds import generator
+from tidegate_server.random_seeds import random_generator
 from tidegate_server.store import Store
 from tidegate_server.whatif.backtest import Backtest, BacktestRun, PolicyFit
 from tidegate_server.whatif.backtest_report import BacktestReport, fit_policy, summarize_runs
@@ -47,7 +47,7 @@ def backtest(store: Store, project: str, request: BacktestRequest) -> BacktestRe
     deadline = time.monotonic() + TIME_LIMIT_SECONDS
     runs: list[BacktestRun] = []
     for number in range(request.runs):
-        rng = generator(request.seed, "backtest", number)
+        rng = random_generator(request.seed, "backtest", number)
         runs.append(_run(fit, recording, rng))
         # Without random draws, every run is the same.
         if not runs[-1].drawn.random or time.monotonic() >= deadline:

@@ -13,8 +13,8 @@ from tidegate_server.documents.policy_schemas import PolicyBody
 from tidegate_server.documents.strict_schema import Strict
 from tidegate_server.domain.policy import Policy
 
-MOST_RUNS = 500
-MOST_DAYS = 90
+MAX_RUNS = 500
+MAX_DAYS = 90
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ class SimulationBody(Strict):
     )
     runs = StrictInteger(
         load_default=100,
-        validate=validate.Range(min=1, max=MOST_RUNS),
+        validate=validate.Range(min=1, max=MAX_RUNS),
         metadata={"description": "how many healthy releases, and as many bad ones"},
     )
     seed = StrictInteger(
@@ -127,7 +127,7 @@ class SimulationBody(Strict):
     )
     days = StrictInteger(
         load_default=30,
-        validate=validate.Range(min=1, max=MOST_DAYS),
+        validate=validate.Range(min=1, max=MAX_DAYS),
         metadata={"description": "a release that has not ended after this many days is undecided"},
     )
 

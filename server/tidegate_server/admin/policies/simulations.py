@@ -12,7 +12,7 @@ from tidegate_server.admin.policies.computation import (
 )
 from tidegate_server.admin.policies.simulation_schemas import SimulationRequest
 from tidegate_server.domain.policy import DAY, Policy
-from tidegate_server.random_seeds import generator
+from tidegate_server.random_seeds import random_generator
 from tidegate_server.store import Store
 from tidegate_server.whatif.forecast import Forecast, forecast
 from tidegate_server.whatif.sampling import RandomGenerator
@@ -50,7 +50,7 @@ def simulate(store: Store, project: str, request: SimulationRequest) -> Simulati
         if time.monotonic() >= deadline:
             break
         for kind, model in models.items():
-            rng = generator(request.seed, kind, number)
+            rng = random_generator(request.seed, kind, number)
             run = _run(policy, model, rng, starts_ms, request.days * DAY, deadline)
             if run is not None:
                 runs[kind].append(run)

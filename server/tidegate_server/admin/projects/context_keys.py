@@ -22,10 +22,10 @@ def new_context_key(
     """Give an environment its first context key, or another one; raises ``NotFound``."""
     key_id = secrets.token_hex(ID_BYTES)
 
-    def make() -> Change:
+    def make_change() -> Change:
         documents = read_project_documents(store, project)
         now_ms = store.now_ms()
         return rotate_context_key(documents, environment, key_id, actor=actor, now_ms=now_ms)
 
-    stored = commit_with_retry(store, make).stored(environment_address(environment))
+    stored = commit_with_retry(store, make_change).stored(environment_address(environment))
     return with_secret(stored, context_key(secret_key, key_id))

@@ -15,7 +15,7 @@ from tidegate_server.documents.strict_schema import DataclassSchema, Strict
 from tidegate_server.domain.projects import ORIGIN, Environment, Project
 from tidegate_server.web.document_schemas import StoredAnswer, page_schema, path_key
 
-MOST_ORIGINS = 100
+MAX_ORIGINS = 100
 
 
 class NamedFields(Strict):
@@ -42,7 +42,7 @@ class EnvironmentFields(NamedFields):
             "https://shop.example; * allows every page.",
         ),
         load_default=list,
-        max_items=MOST_ORIGINS,
+        max_items=MAX_ORIGINS,
         metadata={"description": "origins of the web pages that may evaluate flags here"},
     )
 

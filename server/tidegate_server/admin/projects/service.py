@@ -16,12 +16,12 @@ def create_project(store: Store, project: Project, actor: str) -> Stored:
     """Create a project without environments; raises ``AlreadyExists``."""
     address = Address(Kind.PROJECT, project.key)
 
-    def make() -> Change:
+    def make_change() -> Change:
         if store.get(SERVER, address) is not None:
             raise AlreadyExists(f"Project {project.key!r} already exists.")
         return project_edits.new_project(project, actor=actor)
 
-    return commit_with_retry(store, make).stored(address)
+    return commit_with_retry(store, make_change).stored(address)
 
 
 def replace_project(store: Store, project: Project, actor: str, if_match: IfMatch) -> Stored:
@@ -32,9 +32,9 @@ def replace_project(store: Store, project: Project, actor: str, if_match: IfMatc
         RevisionRequired, StaleRevision: ``if_match`` does not accept its revision.
     """
 
-    def make() -> Change:
+    def make_change() -> Change:
         before = read_project(store, project.key)
         if_match.require(before.revision, f"project {project.key}")
         return project_edits.edit_project(before, project, actor=actor)
 
-    return commit_with_retry(store, make).stored(Address(Kind.PROJECT, project.key))
+    return commit_with_retry(store, make_change).stored(Address(Kind.PROJECT, project.key))

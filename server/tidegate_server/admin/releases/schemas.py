@@ -8,7 +8,7 @@ from typing import Any
 
 from marshmallow import fields, post_load
 
-from tidegate_server.admin.action_schemas import LONGEST_REASON, ActionBody
+from tidegate_server.admin.action_schemas import MAX_REASON, ActionBody
 from tidegate_server.admin.ladders import ladder_field
 from tidegate_server.decisions.decision import Action
 from tidegate_server.documents.fields import (
@@ -69,7 +69,7 @@ class ReleaseBody(DataclassSchema):
         allow_none=True,
         metadata={"description": "the id of the rule to release; null: the default rule"},
     )
-    reason = BoundedString(LONGEST_REASON, load_default="")
+    reason = BoundedString(MAX_REASON, load_default="")
     draft = StrictBoolean(
         load_default=False,
         metadata={

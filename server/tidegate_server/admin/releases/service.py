@@ -116,7 +116,7 @@ def start_release(
     """Start a release; raises what ``release_start.start_release`` raises."""
     id = f"rel_{token_secrets.new_id()}"
 
-    def make() -> Change:
+    def make_change() -> Change:
         return release_start.start_release(
             read_project_documents(store, project),
             environment,
@@ -132,7 +132,7 @@ def start_release(
             now_ms=store.now_ms(),
         )
 
-    return commit_with_retry(store, make).stored(Address(Kind.RELEASE, id, environment))
+    return commit_with_retry(store, make_change).stored(Address(Kind.RELEASE, id, environment))
 
 
 def act_on_release(
@@ -163,7 +163,7 @@ def act_on_release(
     actor = actor_name(token)
     address = Address(Kind.RELEASE, id, environment)
 
-    def make() -> Change:
+    def make_change() -> Change:
         before = read_document(store, project, address)
         if_match.check(before.revision, f"release {id}")
         release: Release = before.document
@@ -183,7 +183,7 @@ def act_on_release(
             reason=request.reason,
         )
 
-    return commit_with_retry(store, make).stored(address)
+    return commit_with_retry(store, make_change).stored(address)
 
 
 def _transition(

@@ -11,14 +11,14 @@ from tidegate_server.documents.strict_schema import LARGE_BODY_LIMIT, DataclassS
 from tidegate_server.domain.flags import SegmentDefinition
 from tidegate_server.web.document_schemas import StoredAnswer, page_schema, path_key
 
-MOST_LISTED = 10_000
+MAX_LISTED = 10_000
 
 
 def _keys(description: str) -> fields.List[Any]:
     return BoundedList(
         fields.String(validate=validate.Length(min=1, max=500)),
         load_default=list,
-        max_items=MOST_LISTED,
+        max_items=MAX_LISTED,
         metadata={"description": description},
     )
 

@@ -25,7 +25,7 @@ from tidegate_server.documents.strict_schema import LARGE_BODY_LIMIT, DataclassS
 from tidegate_server.domain.flags import Targeting
 from tidegate_server.web.document_schemas import StoredAnswer, page_schema
 
-MOST_RULES = 500
+MAX_RULES = 500
 
 
 class WeightedVariantSchema(DataclassSchema):
@@ -48,13 +48,13 @@ class ServeSchema(DataclassSchema):
     split = BoundedList(fields.Nested(WeightedVariantSchema), min_items=1, max_items=100)
 
     @validates_schema
-    def one_of_two(self, data: Mapping[str, Any], **_: Any) -> None:
+    def check_variant_or_split(self, data: Mapping[str, Any], **_: Any) -> None:
         """Check that there is either a variant or a split."""
         if ("variant" in data) == ("split" in data):
             raise ValidationError("Give either a variant or a split.")
 
     @post_dump
-    def leave_out_the_other(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
+    def omit_empty_fields(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
         """Leave out the one that is empty."""
         return {key: value for key, value in data.items() if value}
 
@@ -93,7 +93,7 @@ class TargetingFields(Strict):
         },
     )
     default = fields.Nested(ServeSchema, required=True)
-    rules = BoundedList(fields.Nested(RuleSchema), load_default=list, max_items=MOST_RULES)
+    rules = BoundedList(fields.Nested(RuleSchema), load_default=list, max_items=MAX_RULES)
     prerequisites = BoundedList(
         fields.Nested(PrerequisiteSchema),
         load_default=list,

@@ -83,7 +83,7 @@ def replace_targeting(
     """
     flag = targeting.flag
 
-    def make() -> Change:
+    def make_change() -> Change:
         documents = read_project_documents(store, project)
         documents.environment(environment)
         before = documents.targeting(environment, flag)
@@ -92,7 +92,7 @@ def replace_targeting(
             documents, environment, targeting, actor=actor, now_ms=store.now_ms()
         )
 
-    stored = commit_with_retry(store, make).stored(targeting_address(environment, flag))
+    stored = commit_with_retry(store, make_change).stored(targeting_address(environment, flag))
     return with_receipt(store, project, environment, stored)
 
 
@@ -115,7 +115,7 @@ def switch_flag(
         NotPossible: the flag to restore is not killed.
     """
 
-    def make() -> Change:
+    def make_change() -> Change:
         documents = read_flag_documents(store, project, environment, flag)
         revision = documents.targeting(environment, flag).revision
         if_match.check(revision, f"flag {flag} in {environment}")
@@ -128,7 +128,7 @@ def switch_flag(
             now_ms=store.now_ms(),
         )
 
-    commit_with_retry(store, make)
+    commit_with_retry(store, make_change)
     return read_targeting(store, project, environment, flag)
 
 

@@ -78,12 +78,12 @@ def delete_token(store: Store, id: str, deleter: Token, if_match: IfMatch) -> No
         NotPossible: it is the last token that may administer the whole server.
     """
 
-    def make() -> Change:
+    def make_change() -> Change:
         if_match.require(read_token(store, id, deleter).revision, f"token {id}")
         tokens = store.all(SERVER, Kind.TOKEN)
         return token_edits.delete_token(tokens, id, actor=actor_name(deleter))
 
-    commit_with_retry(store, make)
+    commit_with_retry(store, make_change)
 
 
 def _is_within_scope(token: Token, other: Token) -> bool:

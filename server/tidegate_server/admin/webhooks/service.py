@@ -48,26 +48,26 @@ def rotate_secret(
     """Give a webhook a new signing secret; raises ``NotFound``."""
     secret_id = secrets.token_hex(ID_BYTES)
 
-    def make() -> Change:
+    def make_change() -> Change:
         documents = read_project_documents(store, project)
         now_ms = store.now_ms()
         return webhook_edits.rotate_secret(documents, key, secret_id, actor=actor, now_ms=now_ms)
 
-    stored = commit_with_retry(store, make).stored(webhook_address(key))
+    stored = commit_with_retry(store, make_change).stored(webhook_address(key))
     return with_secret(stored, signing_secret(secret_key, secret_id))
 
 
 def queue_test_message(store: Store, project: str, key: str, actor: str, reason: str) -> None:
     """Queue a message whose event is ``test``; raises ``NotFound``."""
 
-    def make() -> Change:
+    def make_change() -> Change:
         documents = read_project_documents(store, project)
         now_ms = store.now_ms()
         return webhook_edits.queue_test_message(
             documents, key, actor=actor, now_ms=now_ms, reason=reason
         )
 
-    commit_with_retry(store, make)
+    commit_with_retry(store, make_change)
 
 
 def without_path(stored: Stored) -> Stored:

@@ -20,7 +20,7 @@ from tidegate.context import Context
 from tidegate.errors import InvalidCondition, InvalidFlag, WireError
 from tidegate.evaluation.conditions import ConditionCompiler, reachable, segments_in
 from tidegate.evaluation.flag_compiler import CompiledFlag, Shortcut, always, compile_flag
-from tidegate.evaluation.results import Evaluate, Evaluation, failure
+from tidegate.evaluation.results import Evaluate, Evaluation, failed_evaluation
 from tidegate.model import ActiveRelease, Flag, Snapshot, Update
 
 T = TypeVar("T")
@@ -77,7 +77,7 @@ class CompiledSnapshot:
         """Return a flag's evaluation for a context; an unknown flag gives an error code."""
         flag = self.flag(key)
         if flag is None:
-            return failure("FLAG_NOT_FOUND", f"flag {key} not found")
+            return failed_evaluation("FLAG_NOT_FOUND", f"flag {key} not found")
         return flag.evaluate(context)
 
     def flag(self, key: str) -> CompiledFlag | None:
@@ -217,7 +217,7 @@ class CompiledFlags(Mapping[str, CompiledFlag]):
     def _compile(self, key: str) -> CompiledFlag | None:
         unreadable = self._broken.get(f"flags/{key}")
         if unreadable is not None:
-            result = failure("PARSE_ERROR", str(unreadable))
+            result = failed_evaluation("PARSE_ERROR", str(unreadable))
             return CompiledFlag(key, "boolean", always(result), frozenset({f"flags/{key}"}))
         flag = self._flags.get(key)
         if flag is None:
@@ -228,7 +228,9 @@ class CompiledFlags(Mapping[str, CompiledFlag]):
                 flag, self._compiled_prerequisites(key), self._conditions
             )
         except (InvalidCondition, InvalidFlag) as error:
-            evaluate = always(failure("PARSE_ERROR", f"the flag {key!r} cannot be read: {error}"))
+            evaluate = always(
+                failed_evaluation("PARSE_ERROR", f"the flag {key!r} cannot be read: {error}")
+            )
         return CompiledFlag(key, flag.type, evaluate, self.dependencies(key), shortcut)
 
     def _compiled_prerequisites(self, key: str) -> dict[str, CompiledFlag]:
