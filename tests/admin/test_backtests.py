@@ -11,7 +11,7 @@ from tidegate_server.web.computations import Computations
 from tidegate_server.whatif.traffic_model import Constant, TrafficModel
 
 from tests.admin.test_replay import write_ledger
-from tests.decisions.ramp import policy
+from tests.decisions.simulated_release import policy
 from tests.http_calls import POLICY, PROJECT, Caller, pointers, slug, stored_documents
 from tests.ledger.recorded_release import simulate_with_ledger
 

@@ -11,8 +11,8 @@ from tidegate_server.domain.project_documents import progress_address
 from tidegate_server.store import Store
 
 from tests.admin.test_replay import write_ledger
-from tests.decisions.ramp import policy
 from tests.decisions.random_releases import random_ledger
+from tests.decisions.simulated_release import policy
 from tests.http_calls import PROJECT, Caller
 
 

@@ -13,7 +13,7 @@ from tidegate_server.domain.change import Address, Change, Kind, Put
 from tidegate_server.domain.release import Release
 from tidegate_server.store import Store
 
-from tests.decisions.ramp import window_of
+from tests.decisions.simulated_release import window_of
 from tests.http_calls import PRODUCTION, PROJECT, Caller
 
 FLAG = f"{PRODUCTION}/flags/checkout"

@@ -15,7 +15,7 @@ from tidegate_server.decisions.safety_evidence import HARMFUL_CHANCE
 from tidegate_server.domain.policy import Policy
 from tidegate_server.whatif.traffic_model import SimulationTime, TrafficModel, UserPopulation
 
-from tests.decisions.ramp import release
+from tests.decisions.simulated_release import release
 
 
 @dataclass(frozen=True)

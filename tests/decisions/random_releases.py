@@ -20,7 +20,7 @@ from tidegate_server.domain.release_state_machine import Initiator
 from tidegate_server.ledger.entry import Entry, ledger_entry
 from tidegate_server.ledger.replay import RecordedEntry
 
-from tests.decisions.ramp import SEGMENT, policy, release, window_of
+from tests.decisions.simulated_release import SEGMENT, policy, release, window_of
 
 PLAIN = policy(10, 5, 25, 50, 100, segments={1: (SEGMENT,)}, bake_ms=10**8, min_samples=300)
 

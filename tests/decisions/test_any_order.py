@@ -37,7 +37,7 @@ from tidegate_server.errors import NotPossible
 from tidegate_server.ledger.entry import Entry, ledger_entry, release_status, with_status
 from tidegate_server.store import documents
 
-from tests.decisions.ramp import policy, release, window_of
+from tests.decisions.simulated_release import policy, release, window_of
 
 PLAIN = policy(10, 50, 100, bake_ms=60_000)
 GATE = ApprovalGate(timeout_ms=HOUR, on_timeout=OnTimeout.ROLLBACK)
@@ -72,7 +72,7 @@ POLICIES = st.sampled_from(
 )
 
 
-class Life:
+class ReleaseRun:
     """A release, its progress and its ledger."""
 
     def __init__(self, by: Policy, *, draft: bool) -> None:
@@ -164,46 +164,46 @@ def check_decision(before: Release, after: Release, window: Window, action: Acti
 
 COUNTS = st.sampled_from([(900, 2), (500, 2), (0, 0), (1_000, 9)])
 TREATED = st.sampled_from([(100, 0), (500, 1), (100, 30), (0, 0), (1_000, 9)])
-Step = Callable[[Life], None]
+Step = Callable[[ReleaseRun], None]
 
 
 def tick(control: tuple[int, int], treatment: tuple[int, int], value: float) -> Step:
-    def step(life: Life) -> None:
-        life.now_ms = max(life.now_ms, life.progress.next_due_ms)
-        life.evaluate(control, treatment, value)
+    def step(run: ReleaseRun) -> None:
+        run.now_ms = max(run.now_ms, run.progress.next_due_ms)
+        run.evaluate(control, treatment, value)
 
     return step
 
 
-def clock(milliseconds: int) -> Step:
-    def step(life: Life) -> None:
-        life.now_ms = max(0, life.now_ms + milliseconds)
+def advance_clock(milliseconds: int) -> Step:
+    def step(run: ReleaseRun) -> None:
+        run.now_ms = max(0, run.now_ms + milliseconds)
 
     return step
 
 
 def person(move: Callable[..., Release], **options: object) -> Step:
-    return lambda life: life.move(
+    return lambda run: run.move(
         lambda subject, now_ms: move(subject, now_ms, "because", by=Initiator.PERSON, **options)
     )
 
 
 def approval(who: str) -> Step:
-    return lambda life: life.move(
+    return lambda run: run.move(
         lambda subject, now_ms: machine.approve(subject, Approval(f"{who} (1)", who, now_ms))
     )
 
 
-def changed_treatment(life: Life) -> None:
-    if life.release.state in LIVE_STATES:
-        life.release = machine.restart_evidence(life.release, life.now_ms, "another value")
+def changed_treatment(run: ReleaseRun) -> None:
+    if run.release.state in LIVE_STATES:
+        run.release = machine.restart_evidence(run.release, run.now_ms, "another value")
 
 
 STEPS: st.SearchStrategy[Step] = st.one_of(
     st.builds(tick, COUNTS, TREATED, st.sampled_from([0.5, 2.0, -1.0])),
     st.builds(tick, st.just((900, 2)), st.just((100, 0)), st.just(0.5)),
     st.builds(tick, st.just((900, 2)), st.just((100, 0)), st.just(0.5)),
-    st.sampled_from([clock(HOUR), clock(24 * HOUR), clock(-10 * MINUTE)]),
+    st.sampled_from([advance_clock(HOUR), advance_clock(24 * HOUR), advance_clock(-10 * MINUTE)]),
     st.sampled_from(
         [
             person(machine.begin),
@@ -218,7 +218,7 @@ STEPS: st.SearchStrategy[Step] = st.one_of(
             person(machine.kill),
             person(machine.restore),
             approval("ana"),
-            Life.restart,
+            ReleaseRun.restart,
             changed_treatment,
         ]
     ),
@@ -230,15 +230,15 @@ STEPS: st.SearchStrategy[Step] = st.one_of(
 def test_kill_full_stop_and_policy_keep_their_precedence_and_the_ledger_agrees(
     by: Policy, draft: bool, steps: list[Step]
 ) -> None:
-    life = Life(by, draft=draft)
+    run = ReleaseRun(by, draft=draft)
     for step in steps:
-        killed = life.release.state is State.KILLED
-        step(life)
+        killed = run.release.state is State.KILLED
+        step(run)
         if killed:
-            assert life.release.state in {State.KILLED, State.PAUSED, State.ROLLED_BACK}
-    for entry in life.entries:
+            assert run.release.state in {State.KILLED, State.PAUSED, State.ROLLED_BACK}
+    for entry in run.entries:
         assert entry.decision.reason
-        assert release_status(with_status(life.release, entry.before)) == entry.before
+        assert release_status(with_status(run.release, entry.before)) == entry.before
         if entry.before != entry.after:
             assert entry.decision.action is not Action.HOLD or (
                 entry.before.state is not entry.after.state
@@ -248,7 +248,7 @@ def test_kill_full_stop_and_policy_keep_their_precedence_and_the_ledger_agrees(
 @settings(max_examples=100, deadline=None)
 @given(POLICIES, st.lists(STEPS, max_size=30))
 def test_a_restart_at_any_moment_changes_nothing(by: Policy, steps: list[Step]) -> None:
-    steady, restarted = Life(by, draft=False), Life(by, draft=False)
+    steady, restarted = ReleaseRun(by, draft=False), ReleaseRun(by, draft=False)
     for step in steps:
         step(steady)
         step(restarted)
@@ -268,10 +268,10 @@ def last_action(progress: Progress) -> Action:
 def test_another_leader_makes_the_same_decision_from_the_same_evidence(
     by: Policy, steps: list[Step]
 ) -> None:
-    life = Life(by, draft=False)
+    run = ReleaseRun(by, draft=False)
     for step in steps:
-        step(life)
-    for entry in life.entries:
+        step(run)
+    for entry in run.entries:
         if entry.checkpoint is None:
             continue
         again, decision = decide(

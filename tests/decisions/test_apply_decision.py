@@ -6,7 +6,7 @@ from tidegate_server.decisions.decision import Action, Decision
 from tidegate_server.domain.release import Release, State
 from tidegate_server.errors import NotPossible
 
-from tests.decisions.ramp import policy, release
+from tests.decisions.simulated_release import policy, release
 
 
 def at(stage: int, state: State, resumes_to: State | None = None) -> Release:

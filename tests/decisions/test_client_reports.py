@@ -16,7 +16,7 @@ from tidegate_server.domain.checks import Check, ClientEvidence, Compare, Metric
 from tidegate_server.domain.policy import NoData, NoDataAction, Policy
 from tidegate_server.domain.release import State
 
-from tests.decisions.ramp import EvaluatedRelease, policy, window_of
+from tests.decisions.simulated_release import EvaluatedRelease, policy, window_of
 
 HEALTHY = (900, 2), (100, 0)
 BROKEN = (900, 2), (100, 20)

@@ -11,7 +11,7 @@ from tidegate_server.domain.checks import OnFailure
 from tidegate_server.domain.policy import NoData, NoDataAction, Policy
 from tidegate_server.domain.release import State
 
-from tests.decisions.ramp import SEGMENT, EvaluatedRelease, policy
+from tests.decisions.simulated_release import SEGMENT, EvaluatedRelease, policy
 
 HEALTHY = (900, 2), (100, 0)
 BROKEN = (900, 2), (100, 20)

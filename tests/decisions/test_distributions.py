@@ -28,7 +28,7 @@ from tidegate_server.domain.checks import Check, Metric, OnFailure, Operator
 from tidegate_server.domain.evidence import Histogram, add_histograms, histogram_size
 from tidegate_server.domain.release import State
 
-from tests.decisions.ramp import EvaluatedRelease, policy
+from tests.decisions.simulated_release import EvaluatedRelease, policy
 
 HISTOGRAMS = st.dictionaries(st.integers(-20, 20), st.integers(1, 50), max_size=10).map(
     lambda counts: tuple(sorted(counts.items()))

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from tidegate_server.decisions.exposure_groups import keeps_control, stage_shares
 
-from tests.decisions.ramp import SEGMENT, policy
+from tests.decisions.simulated_release import SEGMENT, policy
 
 
 def test_earlier_stages_stay_open_at_their_own_share() -> None:

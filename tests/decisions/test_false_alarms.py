@@ -23,7 +23,7 @@ from tidegate_server.whatif.simulation import SimulationRun, simulate
 from tidegate_server.whatif.traffic_model import Constant, TimeFunction, TrafficModel
 
 from tests.decisions.oracle import run_oracle
-from tests.decisions.ramp import SEGMENT, policy
+from tests.decisions.simulated_release import SEGMENT, policy
 from tests.decisions.test_simulated_releases import most_by_chance
 
 FALSE_ALARM = 0.01

@@ -35,7 +35,7 @@ from tidegate_server.ledger.cleanup import FlagUse
 from tidegate_server.ledger.entry import Entry, ledger_entry
 from tidegate_server.ledger.explain import explain
 
-from tests.decisions.ramp import EvaluatedRelease, window_of
+from tests.decisions.simulated_release import EvaluatedRelease, window_of
 
 STAFF = ("staff",)
 

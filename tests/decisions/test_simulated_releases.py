@@ -14,7 +14,7 @@ import pytest
 from tidegate_server.domain.policy import Policy
 from tidegate_server.domain.release import State
 
-from tests.decisions.ramp import SEGMENT, Outcome, Traffic, policy, simulate
+from tests.decisions.simulated_release import SEGMENT, Outcome, Traffic, policy, simulate
 
 FALSE_ALARM = 0.01
 RAMP = policy(10, 5, 25, 50, 100, segments={1: (SEGMENT,)}, min_samples=100)

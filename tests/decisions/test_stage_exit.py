@@ -24,7 +24,7 @@ from tidegate_server.domain.release_gates import (
 )
 from tidegate_server.domain.release_state_machine import Initiator
 
-from tests.decisions.ramp import EvaluatedRelease, policy
+from tests.decisions.simulated_release import EvaluatedRelease, policy
 
 HEALTHY = (900, 2), (100, 0)
 BROKEN = (900, 2), (100, 20)

@@ -14,7 +14,7 @@ from tidegate_server.domain.checks import Check, Compare, Metric, OnFailure, Ope
 from tidegate_server.domain.policy import MINUTE
 from tidegate_server.domain.release import State
 
-from tests.decisions.ramp import EvaluatedRelease, policy
+from tests.decisions.simulated_release import EvaluatedRelease, policy
 
 LIMIT = Check(
     compare=Compare.ABSOLUTE, threshold=0.02, window_ms=MINUTE, failure_limit=2, error_limit=1

@@ -12,7 +12,7 @@ from tidegate_server.domain import release_state_machine as machine
 from tidegate_server.domain.release import State
 from tidegate_server.domain.release_state_machine import Initiator
 
-from tests.decisions.ramp import SEGMENT, EvaluatedRelease, policy
+from tests.decisions.simulated_release import SEGMENT, EvaluatedRelease, policy
 
 RAMP = policy(10, 50, 100, min_samples=10**9)
 

@@ -9,7 +9,7 @@ from tidegate_server.domain.evidence import Trips
 from tidegate_server.domain.policy import Policy
 from tidegate_server.domain.release import State
 
-from tests.decisions.ramp import policy
+from tests.decisions.simulated_release import policy
 
 POLICY: Policy = replace(
     policy(10, 100), checks=(Check(), replace(Check(), on_failure=OnFailure.WARN))

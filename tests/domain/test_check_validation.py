@@ -14,14 +14,14 @@ from tidegate_server.domain.check_validation import (
 from tidegate_server.domain.checks import Check, ClientEvidence, Compare, Metric, Operator
 from tidegate_server.domain.policy import HOUR, MINUTE, SECOND, Policy
 
-from tests.decisions import ramp
+from tests.decisions import simulated_release
 
 LIMIT = Check(compare=Compare.ABSOLUTE, threshold=0.02)
 QUERY = Check(metric=Metric.PROMETHEUS, compare=Compare.ABSOLUTE, query="up")
 
 
 def policy_with(*checks: Check, interval_ms: int = 30 * SECOND) -> Policy:
-    return replace(ramp.policy(10, 50, 100), checks=checks, interval_ms=interval_ms)
+    return replace(simulated_release.policy(10, 50, 100), checks=checks, interval_ms=interval_ms)
 
 
 def problem_pointers(policy: Policy) -> list[str]:

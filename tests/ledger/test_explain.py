@@ -20,7 +20,7 @@ from tidegate_server.ledger.cleanup import FlagUse
 from tidegate_server.ledger.entry import Entry, ledger_entry
 from tidegate_server.ledger.explain import AuditedAction, Chapter, Explanation, explain
 
-from tests.decisions.ramp import policy, release, window_of
+from tests.decisions.simulated_release import policy, release, window_of
 
 HEALTHY = {1: ((900, 2), (100, 0)), 2: ((500, 2), (500, 1)), 3: ((0, 0), (1_000, 2))}
 RAMP = policy(10, 50, 100, bake_ms=120_000)

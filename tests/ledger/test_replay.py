@@ -16,8 +16,8 @@ from tidegate_server.domain.release_gates import Rollback, RollbackTo
 from tidegate_server.ledger.entry import Entry
 from tidegate_server.ledger.replay import Difference, RecordedEntry, Replay
 
-from tests.decisions.ramp import policy
 from tests.decisions.random_releases import EVERYTHING, PLAIN, random_ledger, written
+from tests.decisions.simulated_release import policy
 
 COOLING = replace(
     policy(100, 100, 10, 100, segments={1: ("team",), 2: ("beta",)}),

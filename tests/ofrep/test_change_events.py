@@ -14,8 +14,8 @@ from tidegate_server.ofrep import stream_credentials
 from tidegate_server.store import Store
 from tidegate_server.web.backend import Backend
 
+from tests.event_stream_client import Stream
 from tests.http_calls import PRODUCTION, PROJECT, Caller, slug
-from tests.listening import Stream
 
 ALL = "/ofrep/v1/evaluate/flags"
 FLAG = f"{PRODUCTION}/flags/checkout"

@@ -97,7 +97,7 @@ def test_the_server_and_the_sdk_agree_on_odd_values(client: Client, sdk: Caller,
     ids=["beyond 64 bits", "long", "longer", "infinite", "minus infinite", "half a pair",
          "half a pair as a name", "deep"],
 )  # fmt: skip
-def test_an_odd_value_spoils_at_most_its_own_comparison(
+def test_an_invalid_value_affects_only_its_own_comparison(
     client: Client, sdk: Caller, text: str
 ) -> None:
     body = f'{{"context": {{"targetingKey": "u", "other": {text}}}}}'

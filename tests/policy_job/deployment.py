@@ -30,7 +30,7 @@ from tidegate_server.store import Store
 from tidegate_server.store.logs import LedgerRecord
 from tidegate_server.store.reports import FailingUsers, Report
 
-from tests.decisions.ramp import SEGMENT, policy
+from tests.decisions.simulated_release import SEGMENT, policy
 
 ENVIRONMENT = "production"
 QUICK = policy(10, 50, 100, interval_ms=1_000, bake_ms=3_000, min_samples=10)

@@ -20,7 +20,7 @@ from tidegate_server.policy_job.evidence_sources import (
     release_queries,
 )
 
-from tests.decisions.ramp import policy, release
+from tests.decisions.simulated_release import policy, release
 from tests.policy_job.deployment import QUICK, Clock, Deployment
 from tests.receiver import HANG, Answer, Receiver, receiver
 from tests.waiting import until

@@ -21,7 +21,7 @@ from tidegate_server.policy_job import PolicyJob
 from tidegate_server.store import Store
 from tidegate_server.store.embedded import EmbeddedValkey
 
-from tests.decisions.ramp import policy
+from tests.decisions.simulated_release import policy
 from tests.policy_job.deployment import HEALTHY, Deployment
 
 PATIENCE_SECONDS = 60.0

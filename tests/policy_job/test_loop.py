@@ -18,7 +18,7 @@ from tidegate_server.store.commit import Committed
 from tidegate_server.store.embedded import EmbeddedValkey
 from tidegate_server.store.report_acceptance import RECENT_STEPS
 
-from tests.decisions.ramp import policy
+from tests.decisions.simulated_release import policy
 from tests.policy_job.deployment import ENVIRONMENT, HEALTHY, QUICK, Clock, Deployment
 
 

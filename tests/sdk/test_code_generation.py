@@ -69,7 +69,7 @@ def test_flags_of_one_shape_share_the_compiled_code(monkeypatch: pytest.MonkeyPa
     assert code_generation._compile_source.cache_info().misses - before <= 1
 
 
-class Contrary(str):
+class EqualToEverything(str):
     """A string that is equal to everything."""
 
     def __eq__(self, other: object) -> bool:
@@ -78,7 +78,7 @@ class Contrary(str):
     __hash__ = str.__hash__
 
 
-class Hostile:
+class RaisesOnComparison:
     """A value that cannot be compared."""
 
     def __eq__(self, other: object) -> bool:
@@ -93,9 +93,12 @@ def test_a_string_is_compared_with_strings_only() -> None:
         rule(2, {"attribute": "plan", "operator": "in", "value": ["free", "pro"]}),
     ]
     client = Client.offline(a_snapshot(a_flag("checkout", rules=rules)))
-    assert client.boolean("checkout", True, Context("ann", plan=Hostile())) is True
-    assert client.boolean_details("checkout", False, Context("ann", plan=Hostile())).variant == "on"
-    assert client.boolean("checkout", True, Context("ann", plan=Contrary("x"))) is False
+    assert client.boolean("checkout", True, Context("ann", plan=RaisesOnComparison())) is True
+    assert (
+        client.boolean_details("checkout", False, Context("ann", plan=RaisesOnComparison())).variant
+        == "on"
+    )
+    assert client.boolean("checkout", True, Context("ann", plan=EqualToEverything("x"))) is False
 
 
 def test_many_rules_and_deep_conditions_compile() -> None:

@@ -12,7 +12,7 @@ import pytest
 from tidegate import Client, Context, Operation
 from tidegate.current_operation import current_operation
 
-from tests.sdk.integrations.counted import SNAPSHOT, counted, counts
+from tests.sdk.integrations.treatment_counts import SNAPSHOT, counted, counts
 
 ANN, BOB = Context("ann"), Context("bob")
 

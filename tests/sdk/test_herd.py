@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import pytest
 from tidegate import Client
 
-from tests.sdk.integrations.counted import SNAPSHOT
+from tests.sdk.integrations.treatment_counts import SNAPSHOT
 
 CLIENTS = 500
 DOWN_SECONDS = 2.0

@@ -19,7 +19,7 @@ from tidegate.histogram import bucket_of
 from tidegate.operation import MOST_USERS, MOST_VALUES
 
 from tests.sdk.documents import a_flag, a_release, a_snapshot, prerequisites
-from tests.sdk.integrations.counted import SNAPSHOT, counted, counts
+from tests.sdk.integrations.treatment_counts import SNAPSHOT, counted, counts
 from tests.sdk.reports import report_document
 
 ANN, BOB = Context("ann"), Context("bob")

@@ -1,4 +1,4 @@
-"""Detecting uWSGI; ``test_forks.py`` tests with a real server."""
+"""Detecting uWSGI; ``test_preforking_servers.py`` tests with a real server."""
 
 from __future__ import annotations
 

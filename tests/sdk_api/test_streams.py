@@ -11,8 +11,8 @@ from tidegate_server.store import Store
 from tidegate_server.store.change_feed import Subscription, Update
 from tidegate_server.web.backend import Backend
 
+from tests.event_stream_client import Stream
 from tests.http_calls import PRODUCTION, PROJECT, Caller, pointers, slug
-from tests.listening import Stream
 from tests.waiting import until
 
 FLAG = f"{PRODUCTION}/flags/checkout"

@@ -12,7 +12,7 @@ from tidegate_server.domain.evidence import GroupCounts
 from tidegate_server.store import Store
 from tidegate_server.store.reports import FailingUsers, Report, Reported
 
-from tests.decisions.ramp import SEGMENT, policy, release
+from tests.decisions.simulated_release import SEGMENT, policy, release
 from tests.store.changes import PRODUCTION, SHOP, change
 
 RELEASE = "rel_1"

@@ -14,7 +14,7 @@ from tidegate_server.domain.release import LIVE_STATES, Release, State
 from tidegate_server.store.report_acceptance import RECENT_STEPS, accept_report, groups_that_count
 from tidegate_server.store.reports import Report
 
-from tests.decisions.ramp import policy, release
+from tests.decisions.simulated_release import policy, release
 from tests.store.reporting import failing, group, totals
 
 EMPTY = Report("a" * 32, 1, False, 1, 1.0)

@@ -25,7 +25,7 @@ from tidegate_server.webhooks.confirmations import (
 )
 from tidegate_server.webhooks.signing import signing_secret
 
-from tests.decisions.ramp import policy, release
+from tests.decisions.simulated_release import policy, release
 from tests.policy_job.deployment import HEALTHY, Clock, Deployment
 from tests.receiver import BREAK, DRIP, HANG, LOOPBACK, Answer, Behaviour, Receiver, StartReceiver
 from tests.waiting import until

@@ -24,7 +24,7 @@ from tidegate_server.store.outbox import Delivery, DeliveryState
 from tidegate_server.webhooks.sender import DeliverySettings, WebhookSender
 from tidegate_server.webhooks.signing import signing_secret
 
-from tests.decisions.ramp import policy
+from tests.decisions.simulated_release import policy
 from tests.policy_job.deployment import HEALTHY, Deployment
 from tests.receiver import DRIP, HANG, LOOPBACK, PATH, Answer, Behaviour, StartReceiver
 from tests.waiting import until

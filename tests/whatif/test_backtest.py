@@ -21,8 +21,8 @@ from tidegate_server.whatif.recording import Recording, read_recording
 from tidegate_server.whatif.simulation import simulate
 from tidegate_server.whatif.traffic_model import Constant, TrafficModel
 
-from tests.decisions.ramp import SEGMENT, policy
 from tests.decisions.random_releases import PLAIN, random_ledger
+from tests.decisions.simulated_release import SEGMENT, policy
 from tests.ledger.recorded_release import simulate_recording, simulate_with_ledger
 
 RAMP = policy(10, 5, 25, 50, 100, segments={1: (SEGMENT,)}, min_samples=100, bake_ms=600_000)

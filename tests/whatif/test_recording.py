@@ -4,8 +4,8 @@ import pytest
 from tidegate_server.whatif.recording import EVERYONE, read_recording
 from tidegate_server.whatif.traffic_model import Constant, TrafficModel
 
-from tests.decisions.ramp import SEGMENT, policy
 from tests.decisions.random_releases import EVERYTHING, random_ledger
+from tests.decisions.simulated_release import SEGMENT, policy
 from tests.ledger.recorded_release import simulate_recording, simulate_with_ledger
 
 STAFF = (SEGMENT,)

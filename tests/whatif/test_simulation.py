@@ -22,8 +22,8 @@ from tidegate_server.domain.release_gates import (
 from tidegate_server.whatif.simulation import SimulatedRelease, SimulationRun, simulate
 from tidegate_server.whatif.traffic_model import Constant, TrafficModel
 
-from tests.decisions import ramp
-from tests.decisions.ramp import SEGMENT, Traffic, policy
+from tests.decisions import simulated_release
+from tests.decisions.simulated_release import SEGMENT, Traffic, policy
 
 RAMP = policy(10, 5, 25, 50, 100, segments={1: (SEGMENT,)}, min_samples=100)
 MODEL = TrafficModel(Constant(4_000), Constant(0.01), segments={SEGMENT: 0.6})
@@ -38,7 +38,7 @@ def runs(
 
 
 class TestAgainstTheSlowSimulator:
-    """``ramp.simulate`` simulates every user; both must agree."""
+    """``simulated_release.simulate`` simulates every user; both must agree."""
 
     @pytest.mark.parametrize("times", [1.0, 4.0])
     def test_as_many_users_fail_in_each_arm(self, times: float) -> None:
@@ -47,7 +47,7 @@ class TestAgainstTheSlowSimulator:
         windows, users, number = 25, 1_500, 24
         slow_errors, fast_errors = [], []
         for seed in range(number):
-            slow = ramp.simulate(
+            slow = simulated_release.simulate(
                 by,
                 Traffic(users=users, per_window=300, base=lambda _: 0.05, times=lambda _: times),
                 seed,
@@ -67,7 +67,7 @@ class TestAgainstTheSlowSimulator:
         by = replace(by, checks=(Check(false_alarm=1e-9),))
         slow, fast = [], []
         for seed in range(30):
-            outcome = ramp.simulate(
+            outcome = simulated_release.simulate(
                 by,
                 Traffic(users=800, per_window=400, base=lambda _: 0.03, times=lambda _: 2.0),
                 seed,
@@ -84,7 +84,7 @@ class TestAgainstTheSlowSimulator:
 
     def test_releases_take_equally_long(self) -> None:
         traffic = Traffic(per_window=600, base=lambda _: 0.004, users=4_000)
-        slow = [ramp.simulate(RAMP, traffic, seed, 250) for seed in range(15)]
+        slow = [simulated_release.simulate(RAMP, traffic, seed, 250) for seed in range(15)]
         model = TrafficModel(Constant(1_200), Constant(0.004), users=4_000, segments={SEGMENT: 0.6})
         fast = runs(RAMP, model, 40, 250)
 

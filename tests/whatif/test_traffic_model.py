@@ -14,7 +14,7 @@ from tidegate_server.whatif.traffic_model import (
     UserPopulation,
 )
 
-from tests.decisions.ramp import SEGMENT, policy, release
+from tests.decisions.simulated_release import SEGMENT, policy, release
 
 MINUTE = 60_000
 RAMP = policy(50, 5, 25, 100, segments={1: (SEGMENT,)})

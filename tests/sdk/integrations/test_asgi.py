@@ -12,7 +12,7 @@ from tidegate import Client, Context
 from tidegate.integrations.asgi import Scope, TidegateMiddleware
 
 from tests.sdk.conftest import Connect
-from tests.sdk.integrations.counted import SNAPSHOT, counted, counts
+from tests.sdk.integrations.treatment_counts import SNAPSHOT, counted, counts
 from tests.sdk.server import Environment
 
 

@@ -17,7 +17,7 @@ from tidegate.current_operation import current
 from tidegate.integrations.celery import install
 from tidegate_server.store.embedded import EmbeddedValkey
 
-from tests.sdk.integrations.counted import SNAPSHOT, counted, counts
+from tests.sdk.integrations.treatment_counts import SNAPSHOT, counted, counts
 from tests.sdk.server import Environment
 from tests.waiting import until
 

@@ -18,7 +18,7 @@ from tidegate import Client, Context
 from tidegate.integrations.django import TidegateMiddleware
 
 from tests.sdk.integrations import django_settings
-from tests.sdk.integrations.counted import SNAPSHOT, counted, counts
+from tests.sdk.integrations.treatment_counts import SNAPSHOT, counted, counts
 
 client = Client.offline(SNAPSHOT)
 

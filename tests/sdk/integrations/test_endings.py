@@ -29,7 +29,7 @@ from tidegate.integrations import celery as celery_integration
 from werkzeug.test import create_environ, run_wsgi_app
 
 from tests.sdk.integrations import django_settings
-from tests.sdk.integrations.counted import SNAPSHOT, counted, counts
+from tests.sdk.integrations.treatment_counts import SNAPSHOT, counted, counts
 
 django_settings.configure()
 

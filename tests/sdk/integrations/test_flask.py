@@ -14,7 +14,7 @@ from tidegate.bucketing import user_hash
 from tidegate.current_operation import current
 from tidegate.integrations.flask import Tidegate
 
-from tests.sdk.integrations.counted import SNAPSHOT, counted, counts
+from tests.sdk.integrations.treatment_counts import SNAPSHOT, counted, counts
 from tests.sdk.reports import report_document
 
 

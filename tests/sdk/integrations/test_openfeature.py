@@ -29,8 +29,8 @@ from tidegate.testing import flags
 from tests.sdk import bad_proxy
 from tests.sdk.bad_proxy import Proxy
 from tests.sdk.conftest import Connect
-from tests.sdk.integrations.counted import SNAPSHOT, counted, counts
 from tests.sdk.integrations.provider_events import ProviderEvents
+from tests.sdk.integrations.treatment_counts import SNAPSHOT, counted, counts
 from tests.sdk.reports import report_document
 from tests.sdk.server import Environment
 from tests.sdk.snapshots import FLAGS as SNAPSHOT_FLAGS

@@ -13,7 +13,7 @@ from opentelemetry.trace import Tracer
 from tidegate import Client, Context
 from tidegate.integrations.opentelemetry import EVENT, instrument
 
-from tests.sdk.integrations.counted import SNAPSHOT, counted, counts
+from tests.sdk.integrations.treatment_counts import SNAPSHOT, counted, counts
 
 USER = Context("user-1")
 

@@ -9,7 +9,7 @@ from tidegate import Client
 from tidegate.integrations.prometheus import STATES, ClientCollector
 
 from tests.sdk.conftest import Connect
-from tests.sdk.integrations.counted import SNAPSHOT
+from tests.sdk.integrations.treatment_counts import SNAPSHOT
 from tests.sdk.server import Environment
 
 

@@ -19,7 +19,7 @@ from tidegate.integrations.wsgi import TidegateMiddleware
 from werkzeug.test import Client as Browser
 from werkzeug.test import run_wsgi_app
 
-from tests.sdk.integrations.counted import SNAPSHOT, counted, counts
+from tests.sdk.integrations.treatment_counts import SNAPSHOT, counted, counts
 from tests.sdk.reports import report_document
 
 Application = Callable[..., Iterable[bytes]]
