@@ -42,6 +42,28 @@ def test_a_release_is_started_and_shown(checkout: Tidegate) -> None:
     assert checkout.json("release", "show", id)["policy"]["key"] == "careful"
 
 
+def test_a_release_behind_a_disabled_or_killed_flag_is_open_to_nobody(checkout: Tidegate) -> None:
+    started(checkout)
+    assert "on to 5 % of everyone, else off (running)" in checkout.ok("flag", "list")
+    checkout.ok("flag", "disable", "checkout")
+    row = checkout.ok("release", "list").splitlines()[1]
+    assert "disabled (running)" in row
+    assert "nobody" in row
+    assert "disabled by " in row
+    assert "off (disabled)" in checkout.ok("flag", "list")
+    shown = checkout.ok("flag", "show", "checkout")
+    assert "decided by    disabled by " in shown
+    assert "behind it     running since " in shown
+    assert "disabled (running)" in checkout.ok("release", "explain", "checkout")
+    checkout.ok("kill", "checkout", "--reason", "it burns", "--wait", "0s")
+    output = checkout.ok("release", "show", "checkout")
+    assert "killed by " in output
+    assert "5 % of everyone" not in output.split("open to")[1].splitlines()[0]
+    checkout.ok("flag", "enable", "checkout")
+    checkout.ok("restore", "checkout", "--reason", "fixed")
+    assert "paused, 5 % of everyone" in checkout.ok("release", "ledger", "checkout")
+
+
 def test_a_flag_selects_its_latest_release(checkout: Tidegate) -> None:
     first = started(checkout)
     checkout.ok("release", "rollback", "checkout", "--reason", "not yet")

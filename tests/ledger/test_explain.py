@@ -245,8 +245,8 @@ def test_a_flag_that_was_edited_after_the_release_is_described_as_it_is_now() ->
     assert explanation.cleanup == (
         "When the release ended, checkout served off in production; somebody has changed it "
         "since: it serves on now.",
-        "But everyone gets off: the flag is killed by ann (tok_1) since 1970-01-01 00:00:03 UTC: "
-        "it burns.",
+        "Everyone gets off at present: the flag is killed by ann (tok_1) since 1970-01-01 00:00:03 "
+        "UTC: it burns.",
         "The code still needs both variants: production can serve on. Change these first.",
     )
 

@@ -45,7 +45,7 @@ def cleanup(release: Release, environment: str, flag_use: FlagUse) -> list[str]:
     lines = [_served_now(release, environment, flag_use, won)]
     first = flag_use.ladder[0]
     if first.cause in (Cause.KILL, Cause.DISABLED):
-        lines.append(f"But everyone gets {first.serves}: the flag is {first.text}.")
+        lines.append(f"Everyone gets {first.serves} at present: the flag is {first.text}.")
     others = [
         f"{place} can serve {variant}" for place, variant in flag_use.served if variant != won
     ]
