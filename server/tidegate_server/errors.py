@@ -237,13 +237,15 @@ class ServerRefused(TidegateError):
         message: the detail of the problem document.
         status: the HTTP status.
         fields: the fields that are wrong.
+        hint: a command that helps, as a sentence.
     """
 
     slug = "server-refused"
 
-    def __init__(self, message: str, status: int, *fields: FieldProblem) -> None:
+    def __init__(self, message: str, status: int, *fields: FieldProblem, hint: str = "") -> None:
         super().__init__(message, *fields)
         self.status = status
+        self.hint = hint
 
 
 class ServerUnreachable(TidegateError):

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import signal
+import subprocess
 from collections.abc import Iterator
 from contextlib import closing
 from types import SimpleNamespace
@@ -15,9 +18,10 @@ import urllib3
 from tidegate_server.cli import release_watch
 from tidegate_server.cli.api_client import ApiClient, Document
 from tidegate_server.cli.target import Target
+from tidegate_server.documents import shipped
 
 from examples.shop.processes import free_port
-from tests.cli.calls import Tidegate, wait_until
+from tests.cli.calls import PROGRAM, Tidegate, wait_until
 from tests.cli.conftest import TOKEN, RunningServer
 from tests.cli.test_kill import sdk_token
 from tests.cli.test_output import output_of
@@ -131,6 +135,73 @@ def test_a_refused_start_names_the_fields(checkout: Tidegate) -> None:
     assert "/policy: There is no policy 'careless'" in output
     arguments = ("release", "start", "checkout", "--policy", "careful", "--treatment", "of")
     assert "/treatment" in checkout.refused(*arguments)
+
+
+@pytest.mark.parametrize("policy", shipped.NAMES)
+def test_a_missing_shipped_policy_is_named_without_a_terminal(
+    tidegate: Tidegate, policy: str
+) -> None:
+    tidegate.ok("flag", "create", "checkout")
+    start = ("release", "start", "checkout", "--treatment", "on", "--policy", policy)
+    output = tidegate.refused(*start)
+    assert f"/policy: There is no policy {policy!r}" in output
+    hint = f"create it with `tidegate policy put {policy}`"
+    assert output.splitlines()[-1] == f"Tidegate comes with a policy {policy!r}: {hint}"
+    assert tidegate.json("policy", "list") == []
+    tidegate.ok("policy", "put", policy)
+    assert tidegate.json(*start)["policy"]["key"] == policy
+
+
+def test_other_refusals_do_not_name_a_shipped_policy(checkout: Tidegate) -> None:
+    start = ("release", "start", "checkout", "--treatment")
+    assert "comes with" not in checkout.refused(*start, "on", "--policy", "careless")
+    assert "comes with" not in checkout.refused(*start, "of", "--policy", "careful")
+
+
+def start_on_a_terminal(
+    tidegate: Tidegate, policy: str, typed: str
+) -> subprocess.CompletedProcess[str]:
+    """Start a release of `checkout` with JSON output, and answer the question."""
+    start = ("release", "start", "checkout", "--treatment", "on", "--policy", policy)
+    ours, theirs = pty.openpty()
+    try:
+        os.write(ours, typed.encode())
+        return subprocess.run(
+            [PROGRAM, *start, "--output", "json"],
+            env={**os.environ, **tidegate.variables},
+            stdin=theirs,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+
+@pytest.mark.parametrize("policy", shipped.NAMES)
+def test_on_a_terminal_a_missing_shipped_policy_is_offered(tidegate: Tidegate, policy: str) -> None:
+    tidegate.ok("flag", "create", "checkout")
+    project = tidegate.variables["TIDEGATE_PROJECT"]
+    result = start_on_a_terminal(tidegate, policy, "y\n")
+    assert (
+        f"Project {project} has no policy {policy!r}. Create the one that comes with Tidegate? "
+        "[y/N]"
+    ) in result.stderr
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["policy"]["key"] == policy
+    in_project = tidegate.json("policy", "show", policy)
+    assert {**in_project, **shipped.canonical(policy), "revision": 1} == in_project
+
+
+@pytest.mark.parametrize("typed", ["n\n", "\n"])
+def test_without_a_yes_no_shipped_policy_is_created(tidegate: Tidegate, typed: str) -> None:
+    tidegate.ok("flag", "create", "checkout")
+    result = start_on_a_terminal(tidegate, "standard", typed)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert tidegate.json("policy", "list") == []
+    assert tidegate.json("release", "list") == []
 
 
 def test_the_ledger_shows_every_decision(checkout: Tidegate) -> None:

@@ -31,7 +31,13 @@ def exit_status(error: TidegateError) -> int:
 
 
 def error_text(error: TidegateError) -> str:
-    """Return the message of an error, followed by one line for each invalid field."""
+    """Return the message of an error, a line for each invalid field, and what helps."""
+    text = _message_and_fields(error)
+    hint = error.hint if isinstance(error, errors.ServerRefused) else ""
+    return f"{text}\n{hint}" if hint else text
+
+
+def _message_and_fields(error: TidegateError) -> str:
     if not error.fields:
         return error.message
     # Most refusals repeat their first field in the message.

@@ -27,7 +27,9 @@ from tidegate_server.cli.output import (
     print_stderr,
     print_text,
     print_warnings,
+    printable,
 )
+from tidegate_server.cli.policy_source import create_shipped_policy
 from tidegate_server.cli.release_view import open_text, reason_text, state_text, status_text
 from tidegate_server.cli.resource_commands import Resource, create_command, no_items
 from tidegate_server.errors import ServerRefused
@@ -86,10 +88,50 @@ def _started(_: ApiClient, release: Json) -> str:
     )
 
 
+def _start(client: ApiClient, path: str, body: Json) -> Json:
+    """Start a release; if its policy is missing and comes with Tidegate, offer to create it."""
+    try:
+        return client.post(path, body)
+    except ServerRefused as refused:
+        name = body["policy"]
+        if not _lacks_shipped_policy(client, name, refused):
+            raise
+        if not sys.stdin.isatty():
+            raise ServerRefused(
+                refused.message,
+                refused.status,
+                *refused.fields,
+                hint=f"Tidegate comes with a policy {name!r}: create it with `tidegate policy put "
+                f"{name}`",
+            ) from None
+    click.confirm(
+        printable(
+            f"Project {client.target.project} has no policy {name!r}. Create the one that comes "
+            "with Tidegate?"
+        ),
+        abort=True,
+        err=True,
+    )
+    print_warnings(create_shipped_policy(client, name))
+    print_stderr(f"Policy {name} created in project {client.target.project}.")
+    return client.post(path, body)
+
+
+def _lacks_shipped_policy(client: ApiClient, name: str, refused: ServerRefused) -> bool:
+    from tidegate_server.documents import shipped
+
+    return (
+        shipped.is_shipped(name)
+        and any(field.pointer == "/policy" for field in refused.fields)
+        and client.get_if_exists(client.project_path("policies", name)) is None
+    )
+
+
 release.add_command(
     create_command(
         RESOURCE,
-        "Start the release of a variant, stage by stage.",
+        "Start the release of a variant, stage by stage.\n\nIf the project does not have the "
+        "policy and it comes with Tidegate, the command offers to create it.",
         click.argument("flag"),
         click.option("--treatment", required=True, metavar="VARIANT", help="Variant to release."),
         click.option("--policy", required=True, metavar="KEY", help="Policy to follow."),
@@ -104,6 +146,7 @@ release.add_command(
         reason_option,
         name="start",
         message=_started,
+        send=_start,
     )
 )  # fmt: skip
 

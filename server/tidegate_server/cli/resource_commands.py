@@ -155,6 +155,7 @@ def create_command(
     name: str = "create",
     body: Callable[[ApiClient, Json], Json] | None = None,
     message: Callable[[ApiClient, Json], str] | None = None,
+    send: Callable[[ApiClient, str, Json], Json] = ApiClient.post,
 ) -> click.Command:
     """Return a command that creates a document.
 
@@ -167,13 +168,15 @@ def create_command(
         name: the name of the command.
         body: makes the body of the request from the parameters that were given.
         message: the message about a created document.
+        send: sends the body to a path, and returns the created document.
     """
 
     @click.command(name, help=help)
     @decorated_with(*parameters, output_option, resource.options)
     def command(client: ApiClient, output: str, **parameters: Any) -> None:
         fields = _given(parameters)
-        created = client.post(resource.path(client), body(client, fields) if body else fields)
+        content = body(client, fields) if body else fields
+        created = send(client, resource.path(client), content)
         if output == JSON:
             return print_json(created)
         if message:
