@@ -111,8 +111,11 @@ class Client:
 
         In a uWSGI master, where only the workers connect (``postponed``), it does not wait.
         """
-        self._lifecycle.start_late_if_forked()
-        return self._flags is not None or self._lifecycle.connection.wait_until_ready(timeout)
+        lifecycle = self._lifecycle
+        lifecycle.start_late_if_forked()
+        if self._flags is None and not lifecycle.closed:
+            lifecycle.connection.wait_until_ready(timeout)
+        return self._flags is not None
 
     def flush(self) -> None:
         """Send what has not been reported, in a process that may end without calling ``close``.
@@ -123,7 +126,11 @@ class Client:
         self._lifecycle.flush()
 
     def close(self) -> None:
-        """Send what has not been reported and stop; evaluations go on with the last flags."""
+        """Send what has not been reported, and end all threads and connections.
+
+        The last report takes two seconds at most. Evaluations afterwards return the caller's
+        default, with the error code ``PROVIDER_NOT_READY``. A second call does nothing.
+        """
         self._lifecycle.close()
 
     def status(self) -> ClientStatus:
@@ -358,6 +365,8 @@ class Client:
         if self._flags is None:
             self._lifecycle.start_late_if_forked()
         flags = self._flags
+        if self._lifecycle.closed:
+            return _failure("PROVIDER_NOT_READY", "the client is closed: make another one")
         if flags is None:
             return _failure("PROVIDER_NOT_READY", "no flags have come from the server yet")
         flag = flags.flag(key)
@@ -382,9 +391,9 @@ class Client:
 
     # Flags and counts
 
-    def _apply_flags(self, flags: CompiledSnapshot) -> None:
+    def _apply_flags(self, flags: CompiledSnapshot | None) -> None:
         # Each table is complete: an evaluation reads exactly one.
-        self._flags = flags
+        self._flags = None if self._lifecycle.closed else flags
         self._update_boolean_table()
 
     def _update_boolean_table(self) -> None:

@@ -50,7 +50,13 @@ class NoConnection:
     def flush(self) -> None:
         """Do nothing."""
 
-    def stop(self, flush: bool = True) -> None:
+    def ask_to_stop(self) -> None:
+        """Do nothing."""
+
+    def stop(self) -> None:
+        """Do nothing."""
+
+    def drop(self) -> None:
         """Do nothing."""
 
 
@@ -59,7 +65,7 @@ class Lifecycle:
 
     Args:
         get_flags: returns the client's flags; None before the first.
-        apply_flags: gives the client other flags.
+        apply_flags: gives the client other flags; None: it has no more.
         reporter: what the client counts.
         renew_reporter: gives the client a new reporter and returns it.
     """
@@ -67,7 +73,7 @@ class Lifecycle:
     def __init__(
         self,
         get_flags: Callable[[], CompiledSnapshot | None],
-        apply_flags: Callable[[CompiledSnapshot], None],
+        apply_flags: Callable[[CompiledSnapshot | None], None],
         reporter: Reporter,
         renew_reporter: Callable[[], Reporter],
     ) -> None:
@@ -121,6 +127,7 @@ class Lifecycle:
         """Connect in a forked child: the threads and the counts are its parent's."""
         self._reporter = self._renew_reporter()
         parent = self.connection
+        parent.drop()
         if self._postponed is not None:
             self.start_late()
         elif not isinstance(parent, NoConnection) and not self.closed:
@@ -130,11 +137,19 @@ class Lifecycle:
         """Send what has not been reported; waits two seconds at most."""
         self.connection.flush()
 
+    def ask_to_close(self) -> None:
+        """Let the threads end, after a last report; returns immediately."""
+        self.connection.ask_to_stop()
+
     def close(self) -> None:
-        """Send what has not been reported, and stop."""
+        """Send what has not been reported, and end everything; a second call does nothing."""
+        if self.closed:
+            return
         self.closed = True
         process_hooks.unregister(self)
         self.connection.stop()
+        self._reporter.abandon()
+        self._apply_flags(None)
 
     def state(self) -> str:
         """Return the client's state, see ``tidegate.ClientStatus``."""
@@ -176,6 +191,8 @@ class Lifecycle:
         )
         self.connection = connection
         connection.start()
+        if self.closed:
+            connection.stop()  # by another thread, before it could see this connection
 
     def _load_cache_and_connect(self) -> None:
         self._load_cache()

@@ -64,6 +64,7 @@ class LocalBreaker:
         self._inherited = closed
         self._lock = threading.Lock()
         self._outage: _Outage | None = None
+        self._thread: threading.Thread | None = None
         self._stopped = False
         self._budget_spent: dict[str, int] = {}
 
@@ -92,7 +93,7 @@ class LocalBreaker:
             evidence = OutageEvidence(releases, ended, self._budget_spent)
             outage = self._outage = _Outage(evidence)
         try:
-            threads.start("tidegate-breaker", lambda: self._watch(outage))
+            self._thread = threads.start("tidegate-breaker", lambda: self._watch(outage))
         except RuntimeError:
             # There are too many threads, or (since Python 3.12) the main one has ended. The
             # updates must go on all the same; the next failure tries again.
@@ -126,6 +127,10 @@ class LocalBreaker:
         outage = self._outage
         if outage is not None:
             outage.over.set()
+
+    def join(self, deadline: float) -> bool:
+        """Wait for the end of the thread, after ``stop``; return whether it has ended."""
+        return threads.join(self._thread, deadline)
 
     def _watch(self, outage: _Outage) -> None:
         while not (outage.over.wait(WINDOW_SECONDS) or self._stopped):

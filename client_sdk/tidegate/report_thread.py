@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import random
 import threading
+import time
 
 from tidegate import wire
 from tidegate.errors import Unreachable
@@ -38,13 +39,14 @@ class ReportThread:
         self._saved: CompiledSnapshot | None = follower.flags
         self._wake = threading.Event()
         self._stopping = threading.Event()
-        self._sends_last_report = False
-        self._last_report_sent = threading.Event()
+        self._last_report_by: float | None = None
+        self._done = threading.Event()
+        self._thread: threading.Thread | None = None
         self._flushed: threading.Event | None = None
 
     def start(self) -> None:
         """Start the thread."""
-        threads.start("tidegate-reports", self._send_reports)
+        self._thread = threads.start("tidegate-reports", self._send_reports)
 
     def report_now(self) -> None:
         """Send a report at once, from the thread; returns immediately."""
@@ -61,16 +63,24 @@ class ReportThread:
         self._wake.set()
         flushed.wait(LAST_REPORT_SECONDS)
 
-    def stop(self, flush: bool = True) -> None:
-        """Stop the thread; with ``flush``, after a last report that takes two seconds at most."""
-        self._sends_last_report = flush and self._ready.is_set()
+    def ask_to_stop(self) -> None:
+        """Let the thread send a last report and end; returns immediately."""
+        if self._ready.is_set():
+            self._last_report_by = time.monotonic() + LAST_REPORT_SECONDS
         self._stopping.set()
         self._wake.set()
-        if self._sends_last_report:
+
+    def wait_for_last_report(self) -> None:
+        """Wait for the last report, until two seconds after the thread was asked to stop."""
+        if self._last_report_by is not None:
             # The thread sends it: since Python 3.12 no other can be started while the
             # interpreter ends. A dead server must not keep an application from ending.
-            self._last_report_sent.wait(LAST_REPORT_SECONDS)
+            self._done.wait(max(0.0, self._last_report_by - time.monotonic()))
         self._save_flags()
+
+    def join(self, deadline: float) -> bool:
+        """Wait for the end of the thread; return whether it has ended."""
+        return threads.join(self._thread, deadline)
 
     def _send_reports(self) -> None:
         while not self._stopping.is_set():
@@ -87,9 +97,11 @@ class ReportThread:
             if not reported:
                 # Nothing is lost by waiting: the next report repeats all totals.
                 self._wake.wait(interval)
-        if self._sends_last_report:
+        if self._last_report_by is not None:
             self._report(leaving=True)
-            self._last_report_sent.set()
+        self._done.set()
+        if self._flushed is not None:
+            self._flushed.set()
 
     def _save_flags(self) -> None:
         flags = self._follower.flags

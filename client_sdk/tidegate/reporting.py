@@ -98,7 +98,10 @@ class Reporter:
         self.dropped: int = 0
 
     def abandon(self) -> None:
-        """Stop counting: in a forked child this is a copy of what its parent reports."""
+        """Count only what is dropped from now on: nobody reports the counts any more.
+
+        The client is closed; or this is a forked child's copy of what its parent reports.
+        """
         # The lock may be held by a thread that does not exist in this process.
         self._lock = threading.Lock()
         self._abandoned = True
@@ -123,6 +126,7 @@ class Reporter:
             measured: values that the application reported, by name.
         """
         if self._abandoned:
+            self.dropped += len(exposures)
             return
         with self._lock:
             for release, exposure in exposures.items():

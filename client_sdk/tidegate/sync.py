@@ -15,6 +15,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 from tidegate.backoff import Backoff
@@ -46,6 +47,11 @@ POLLING_AFTER = 2
 
 POLL_SECONDS = 5.0
 """The longest time between two polls while polling works and the stream does not."""
+
+
+END_SECONDS = 3.0
+"""How long ``stop`` waits for threads whose requests it has cut: a listener may be busy, and the
+look-up of a host name cannot be cut."""
 
 
 class HttpSource:
@@ -116,6 +122,8 @@ class ServerConnection:
         self._has_listeners = has_listeners
         self._failures = 0
         self._stopping = threading.Event()
+        self._settled = threading.Event()
+        self._thread: threading.Thread | None = None
         self.problem: ClientEvent | None = None
         self.ready: threading.Event = threading.Event()
         self.connected: bool = False
@@ -123,6 +131,7 @@ class ServerConnection:
         self._reports = ReportThread(self._follower, self.ready, file)
         if parent is not None and flags is not None:
             self.ready.set()
+            self._settled.set()
 
     @property
     def state(self) -> str:
@@ -146,12 +155,13 @@ class ServerConnection:
 
     def start(self) -> None:
         """Start both threads."""
-        threads.start("tidegate-updates", self._follow_updates)
+        self._thread = threads.start("tidegate-updates", self._follow_updates)
         self._reports.start()
 
     def wait_until_ready(self, timeout: float) -> bool:
-        """Wait until the server has confirmed flags; return whether it has."""
-        return self.ready.wait(timeout)
+        """Wait until the server has confirmed flags, or ``stop``; return whether it has."""
+        self._settled.wait(timeout)
+        return self.ready.is_set()
 
     def report_now(self) -> None:
         """Send a report at once, in the background."""
@@ -161,14 +171,31 @@ class ServerConnection:
         """Send a report that may be the last one, and wait for it, two seconds at most."""
         self._reports.flush()
 
-    def stop(self, flush: bool = True) -> None:
-        """Stop both threads; with ``flush``, after a last report that takes two seconds at most."""
-        if self._stopping.is_set():
-            return
-        self._stopping.set()
+    def ask_to_stop(self) -> None:
+        """Let both threads end, after a last report; returns immediately."""
+        if not self._stopping.is_set():
+            self._stopping.set()
+            self._settled.set()
+            self._breaker.stop()
+            self._reports.ask_to_stop()
+
+    def stop(self) -> None:
+        """End everything: the last report takes two seconds at most, what waits longer is cut."""
+        self.ask_to_stop()
+        self._reports.wait_for_last_report()
+        self._transport.cut()
+        deadline = time.monotonic() + END_SECONDS
+        # No thread starts another one any more once the first has ended.
+        ended = [threads.join(self._thread, deadline)]
         self._breaker.stop()
-        self._reports.stop(flush)
+        ended += [self._reports.join(deadline), self._breaker.join(deadline)]
         self._transport.close()
+        if not all(ended):
+            log.warning("a thread of the closed client goes on: a listener or a look-up is busy")
+
+    def drop(self) -> None:
+        """Release the connections in a forked child: they and the threads are the parent's."""
+        self._transport.drop()
 
     def _follow_updates(self) -> None:
         while not self._stopping.is_set():
@@ -203,16 +230,18 @@ class ServerConnection:
         return max(wait, min(retry_after, MAX_RETRY_AFTER) * spread)
 
     def _read_stream(self) -> None:
-        for event in self._transport.events(self._server_version()):
-            if self._stopping.is_set():
-                return
-            if event.name == "snapshot":
-                self._take_snapshot(_parse_json(event.data))
-            elif event.name == "update":
-                self._take_update(_parse_json(event.data))
-            elif self.server_flags is None:
-                continue
-            self._confirmed()
+        # Closed at once, whatever is raised in the loop and whoever keeps that.
+        with closing(self._transport.events(self._server_version())) as events:
+            for event in events:
+                if self._stopping.is_set():
+                    return
+                if event.name == "snapshot":
+                    self._take_snapshot(_parse_json(event.data))
+                elif event.name == "update":
+                    self._take_update(_parse_json(event.data))
+                elif self.server_flags is None:
+                    continue
+                self._confirmed()
 
     def _poll(self) -> bool:
         """Ask for the flags once; return whether the server answered."""
@@ -274,6 +303,7 @@ class ServerConnection:
             self.problem = None
             log.info("connected to the server, flags at version %d", self._server_version() or 0)
             self.ready.set()
+            self._settled.set()
             self._notify(ClientEvent("ready"))
 
     def _disconnected(self, reason: str, *, refused: bool = False) -> None:

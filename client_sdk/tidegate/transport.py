@@ -2,8 +2,8 @@
 
 urllib3 is imported at the first request: its import takes longer than all of the SDK.
 
-Threads: ``_lock`` is held while the connection pool is made. ``close`` is called by another
-thread than the one that reads the stream.
+Threads: ``_lock`` is held while the connection pool is made. ``cut`` and ``close`` are called by
+another thread than those that make requests.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ import socket
 import threading
 import time
 import zlib
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tidegate.connections import Connections
 from tidegate.errors import Refused, Unreachable
 from tidegate.runtime.late_imports import load
 from tidegate.version import VERSION
@@ -31,7 +32,7 @@ RESPONSE_SECONDS = 10.0
 """The longest silence within a response."""
 
 WHOLE_SECONDS = 60.0
-"""The longest time for a whole response, and for one event of a stream."""
+"""The longest time for the head of a response, for all of it, and for one event of a stream."""
 
 SILENCE_SECONDS = 40.0
 """The longest silence of a stream: more than two keep-alives."""
@@ -66,8 +67,7 @@ class Transport:
         self._headers = {"Authorization": f"Bearer {token}", "User-Agent": SDK}
         self._pool: PoolManager | None = None
         self._lock = threading.Lock()
-        self._stream: BaseHTTPResponse | None = None
-        self._closed = False
+        self._connections = Connections()
         self.host: str = socket.gethostname()[:100]
         self.pid: int = os.getpid()
 
@@ -95,33 +95,28 @@ class Transport:
             raise Unreachable("the response is not from a Tidegate server")
         return True
 
-    def events(self, last_seen: int | None) -> Iterator[Event]:
+    def events(self, last_seen: int | None) -> Generator[Event]:
         """Yield the stream's events until it ends."""
         headers = {"Accept": "text/event-stream", "Cache-Control": "no-cache"}
         if last_seen is not None:
             headers["Last-Event-ID"] = str(last_seen)
         response = self._send("GET", "/sdk/v1/stream", headers, None, SILENCE_SECONDS)
-        self._stream = response
-        try:
+        with closing(response):
             if response.status != 200:
                 raise _status_error(response)
-            if self._closed:
-                return
             yield from parse_events(self._chunks(response))
-        finally:
-            self._stream = None
-            response.close()
+
+    def cut(self) -> None:
+        """Make no more requests, and end those that other threads wait for."""
+        self._connections.cut()
 
     def close(self) -> None:
-        """Make no more requests, and end the stream that another thread reads."""
-        self._closed = True
-        stream, self._stream = self._stream, None
-        if stream is not None:
-            # To close a response would wait for the thread that reads it.
-            try:
-                stream.shutdown()
-            except (AttributeError, OSError, ValueError, RuntimeError):
-                return
+        """Close all connections, after ``cut``."""
+        self._connections.close()
+
+    def drop(self) -> None:
+        """Release all connections in a forked child, and leave them to the parent."""
+        self._connections.drop()
 
     def _chunks(self, response: BaseHTTPResponse) -> Iterator[bytes]:
         errors = _network_errors()
@@ -169,6 +164,8 @@ class Transport:
     ) -> BaseHTTPResponse:
         if not self._url.startswith(("http://", "https://")):
             raise Unreachable("the url does not start with http:// or https://")
+        if self._connections.closed:
+            raise Unreachable("the client is closed")
         errors = _network_errors()
         timeout = load("urllib3").Timeout(connect=CONNECT_SECONDS, read=read_timeout)
         try:
@@ -188,13 +185,7 @@ class Transport:
     def _connection_pool(self) -> PoolManager:
         with self._lock:
             if self._pool is None:
-                # The look-up of a host name uses this codec, which would be imported late too.
-                load("encodings.idna")
-                pool: PoolManager = load("urllib3").PoolManager(
-                    num_pools=4, maxsize=2, retries=False
-                )
-                pool.pool_classes_by_scheme = _pools_with_header_timeout()
-                self._pool = pool
+                self._pool = self._connections.pool(WHOLE_SECONDS)
             return self._pool
 
 
@@ -277,49 +268,6 @@ def parse_events(chunks: Iterator[bytes]) -> Iterator[Event]:
                     size += LINE_OVERHEAD
                 elif field == "retry":
                     yield KEEP_ALIVE
-
-
-def _pools_with_header_timeout() -> dict[str, Any]:
-    """Return connection pools whose requests fail if the headers take too long in all.
-
-    The time-out of a socket starts again with every byte, so it does not end a trickle.
-    """
-    connection, pools = load("urllib3.connection"), load("urllib3.connectionpool")
-
-    def with_timeout(base: Any) -> Any:
-        class Connection(base):  # type: ignore[misc] # the base is known only once it is loaded
-            def getresponse(self) -> Any:
-                timer = threading.Timer(RESPONSE_SECONDS + SILENCE_SECONDS, _shut_down, [self.sock])
-                timer.daemon = True
-                # No thread can be started while the interpreter ends; there it is not needed.
-                with suppress(RuntimeError):
-                    timer.start()
-                try:
-                    return super().getresponse()
-                finally:
-                    timer.cancel()
-
-        return Connection
-
-    return {
-        "http": type(
-            "Pool",
-            (pools.HTTPConnectionPool,),
-            {"ConnectionCls": with_timeout(connection.HTTPConnection)},
-        ),
-        "https": type(
-            "SecurePool",
-            (pools.HTTPSConnectionPool,),
-            {"ConnectionCls": with_timeout(connection.HTTPSConnection)},
-        ),
-    }
-
-
-def _shut_down(connection: Any) -> None:
-    try:
-        connection.shutdown(socket.SHUT_RDWR)
-    except (AttributeError, OSError):
-        return
 
 
 def _network_errors() -> tuple[type[Exception], ...]:

@@ -205,7 +205,7 @@ def test_an_offline_client_has_no_network_and_no_threads() -> None:
     )
     client.close()
     assert client.status().state == "closed"
-    assert client.boolean_details("checkout", False, ANN).error_code is None
+    assert client.boolean_details("checkout", False, ANN).error_code == "PROVIDER_NOT_READY"
 
 
 def test_an_offline_client_needs_a_valid_snapshot() -> None:

@@ -213,7 +213,7 @@ def test_a_child_of_a_closed_client_stays_closed(environment: Environment) -> No
         """
 client.close()
 if fork():
-    say(state=client.status().state, value=client.boolean("checkout", True),
+    say(state=client.status().state, value=client.boolean("checkout", False),
         threads=threading.active_count())
     sys.exit(0)
 wait()

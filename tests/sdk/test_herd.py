@@ -112,5 +112,6 @@ def test_clients_reconnect_spread_over_time_after_a_restart(server: RestartingSe
         assert all(client.boolean("checkout", False) for client in clients)
     finally:
         for client in clients:
-            client._lifecycle.closed = True
-            client._lifecycle.connection.stop(flush=False)
+            client._lifecycle.ask_to_close()
+        for client in clients:
+            client.close()

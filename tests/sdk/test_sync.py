@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 import pytest
@@ -43,7 +43,7 @@ class ScriptedTransport:
         self.requests: list[tuple[str, int | None]] = []
         self.closed = False
 
-    def events(self, last_seen: int | None) -> Iterator[Event]:
+    def events(self, last_seen: int | None) -> Generator[Event]:
         self.requests.append(("stream", last_seen))
         for event in self.streams.pop(0) if self.streams else [Unreachable("nothing left")]:
             if isinstance(event, Exception):
@@ -56,8 +56,11 @@ class ScriptedTransport:
             raise Unreachable("no snapshot")
         return self.snapshots.pop(0)
 
-    def close(self) -> None:
+    def cut(self) -> None:
         self.closed = True
+
+    def close(self) -> None:
+        assert self.closed
 
 
 class ManualConnection:
@@ -398,7 +401,9 @@ def test_closing_sends_what_was_not_reported(
     assert environment.outcomes(release) == 7
     assert environment.reports[-1]["leaving"] is True
     assert client.status().state == "closed"
-    assert client.boolean_details("checkout", False, Context("u1")).error_code is None
+    details = client.boolean_details("checkout", True, Context("u1"))
+    assert (details.value, details.error_code) == (True, "PROVIDER_NOT_READY")
+    assert details.error_message == "the client is closed: make another one"
 
 
 def test_closing_starts_no_thread(
@@ -456,6 +461,4 @@ def test_the_threads_end(connect: Connect) -> None:
     mine = [each for each in own if each.name.startswith("tidegate-")]
     assert {each.name for each in mine} == {"tidegate-updates", "tidegate-reports"}
     client.close()
-    for thread in mine:
-        thread.join(20)
-        assert not thread.is_alive()
+    assert not [each for each in mine if each.is_alive()]

@@ -100,6 +100,8 @@ class TidegateProvider(AbstractProvider):
                 return
             if self._refusal or self._stop_listening is None or status.instance is None:
                 break
+            if status.state == "closed":
+                break
             if time.monotonic() >= deadline:
                 break
         # Twice: either this or _on_event must report flags that arrive at this moment.

@@ -19,6 +19,9 @@ from tidegate.runtime.late_imports import load
 class Restartable(Protocol):
     """Something that must be restarted after a fork, and closed at the end."""
 
+    def ask_to_close(self) -> None:
+        """Let the threads end, after a last report; returns immediately."""
+
     def close(self) -> None:
         """Send what has not been reported and stop."""
 
@@ -33,7 +36,6 @@ def register(client: Restartable) -> None:
     """Restart a client in children of this process, and close it at the end of each."""
     _registered.add(client)
     _close_with_multiprocessing()
-    atexit.register(call_while_alive(weakref.WeakMethod(client.close), _close_at_exit))
 
 
 def unregister(client: Restartable) -> None:
@@ -41,27 +43,15 @@ def unregister(client: Restartable) -> None:
     _registered.discard(client)
 
 
-def call_while_alive(
-    method: weakref.WeakMethod[Callable[[], None]],
-    call: Callable[[Callable[[], None]], None] = lambda method: method(),
-) -> Callable[[], None]:
+def call_while_alive(method: weakref.WeakMethod[Callable[[], None]]) -> Callable[[], None]:
     """Return a function that calls a method as long as its object exists."""
 
     def call_if_alive() -> None:
         bound = method()
         if bound is not None:
-            call(bound)
+            bound()
 
     return call_if_alive
-
-
-def _close_at_exit(close: Callable[[], None]) -> None:
-    if not uwsgi.is_running():
-        close()
-        return
-    # uWSGI's signal handlers would end a worker that is ending already, before its last report.
-    with load("tidegate.runtime.signals").signals_blocked():
-        close()
 
 
 class _MultiprocessingHook:
@@ -94,8 +84,20 @@ def _close_with_multiprocessing(_: object = None) -> None:
 
 
 def _close_all() -> None:
-    for client in list(_registered):
+    clients = list(_registered)
+    for client in clients:
+        client.ask_to_close()  # so that they all send their last report at the same time
+    for client in clients:
         client.close()
+
+
+def _close_at_exit() -> None:
+    if not uwsgi.is_running():
+        _close_all()
+        return
+    # uWSGI's signal handlers would end a worker that is ending already, before its last report.
+    with load("tidegate.runtime.signals").signals_blocked():
+        _close_all()
 
 
 def _restart_all() -> None:
@@ -103,4 +105,5 @@ def _restart_all() -> None:
         client.restart_after_fork()
 
 
+atexit.register(_close_at_exit)
 os.register_at_fork(before=_register_with_multiprocessing, after_in_child=_restart_all)

@@ -1,0 +1,204 @@
+"""The connections of one client: each can be cut at any moment, and has time limits.
+
+A socket of urllib3 cannot be reached by another thread while it connects, shakes hands or is
+read. So each one gets a second descriptor here: to shut that down ends whatever a thread waits
+for in the first.
+
+Threads: those of the client open connections; another one closes them. Adding to a set and copying
+it are atomic, so there is no lock, which a fork could leave locked in the child.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import socket
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from tidegate.errors import Unreachable
+from tidegate.runtime.late_imports import load
+
+if TYPE_CHECKING:
+    from urllib3 import PoolManager
+
+
+class Line:
+    """One connection, from before it connects until it is closed."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self.end_number: int = end.fileno()
+        self.handle: socket.socket = end.dup()
+
+    def cut(self) -> None:
+        """End what any thread waits for on this connection."""
+        with suppress(OSError):
+            self.handle.shutdown(socket.SHUT_RDWR)
+
+    def drop(self) -> None:
+        """Release both descriptors in a forked child, and leave the connection to the parent.
+
+        The objects of the parent's threads still refer to the first one, and locks in them may
+        be held for ever. So they are not closed: their descriptor becomes one of /dev/null.
+        """
+        with suppress(OSError):
+            if os.path.sameopenfile(self.end_number, self.handle.fileno()):
+                nothing = os.open(os.devnull, os.O_RDWR)
+                os.dup2(nothing, self.end_number, inheritable=False)
+                os.close(nothing)
+        self.handle.close()
+
+
+class Connections:
+    """All connections of one client in one process."""
+
+    def __init__(self) -> None:
+        self.closed: bool = False
+        self._lines: set[Line] = set()
+        self._open: set[Any] = set()
+
+    def pool(self, head_seconds: float) -> PoolManager:
+        """Return a pool that makes these connections.
+
+        Args:
+            head_seconds: the longest time until a response has all its headers. The time-out
+                of a socket starts again with every byte, so it does not end a trickle.
+        """
+        # The look-up of a host name uses this codec, which would be imported late too.
+        load("encodings.idna")
+        pool: PoolManager = load("urllib3").PoolManager(num_pools=4, maxsize=2, retries=False)
+        pool.pool_classes_by_scheme = self._pool_classes(head_seconds)
+        return pool
+
+    def cut(self) -> None:
+        """Open no more connections, and end what threads wait for on the open ones."""
+        self.closed = True
+        for line in list(self._lines):
+            line.cut()
+
+    def close(self) -> None:
+        """Close all connections, after ``cut``."""
+        for connection in list(self._open):
+            connection.close()
+        for line in list(self._lines):
+            self._remove(line)
+
+    def drop(self) -> None:
+        """Release all connections in a forked child, and leave them to the parent."""
+        for line in list(self._lines):
+            line.drop()
+        self._lines, self._open = set(), set()
+
+    def _add(self, end: socket.socket) -> Line:
+        line = Line(end)
+        self._lines.add(line)
+        if self.closed:  # only now: ``cut`` sees the line, or this sees that it was called
+            self._remove(line)
+            raise Unreachable("the client is closed")
+        return line
+
+    def _remove(self, line: Line) -> None:
+        self._lines.discard(line)
+        line.handle.close()
+
+    def _pool_classes(self, head_seconds: float) -> dict[str, Any]:
+        pools = load("urllib3.connectionpool")
+        http, https = pools.HTTPConnectionPool, pools.HTTPSConnectionPool
+        kinds = {
+            base: self._connection_class(base.ConnectionCls, head_seconds) for base in (http, https)
+        }
+        return {
+            "http": type("Pool", (http,), {"ConnectionCls": kinds[http]}),
+            "https": type("SecurePool", (https,), {"ConnectionCls": kinds[https]}),
+        }
+
+    def _connection_class(self, base: Any, head_seconds: float) -> Any:
+        """Return a class of connections; urllib3 is loaded late, and its classes with it."""
+        connections = self
+        errors = load("urllib3.exceptions")
+        response_class = load("http.client").HTTPResponse
+
+        class Connection(base):  # type: ignore[misc]
+            line: Line | None = None
+            reader: _Reader | None = None
+
+            def _new_conn(self) -> socket.socket:
+                # As urllib3 does it, but each socket can be cut while it connects.
+                problem: OSError = OSError("the host has no address")
+                try:
+                    host = self._dns_host.strip("[]")
+                    found = socket.getaddrinfo(host, self.port, type=socket.SOCK_STREAM)
+                except socket.gaierror as error:
+                    raise errors.NameResolutionError(self.host, self, error) from error
+                for family, kind, protocol, _, address in found:
+                    end = socket.socket(family, kind, protocol)
+                    self.line = None
+                    try:
+                        self.line = connections._add(end)
+                        for option in self.socket_options or ():
+                            end.setsockopt(*option)
+                        end.settimeout(self.timeout)
+                        end.connect(address)
+                    except (OSError, Unreachable) as error:
+                        end.close()
+                        self._release()
+                        if isinstance(error, Unreachable):
+                            raise errors.NewConnectionError(self, str(error)) from error
+                        problem = error
+                    else:
+                        connections._open.add(self)
+                        return end
+                raise errors.NewConnectionError(self, str(problem)) from problem
+
+            def getresponse(self) -> Any:
+                self.response_class = self._response
+                response = super().getresponse()
+                if self.reader is not None:
+                    self.reader.deadline = None
+                return response
+
+            def _response(self, end: Any, **options: Any) -> Any:
+                response = response_class(end, **options)
+                deadline = time.monotonic() + head_seconds
+                self.reader = _Reader(response.fp.detach(), deadline, self._release)
+                response.fp = io.BufferedReader(self.reader)
+                return response
+
+            def close(self) -> None:
+                super().close()
+                self._release()
+
+            def _release(self) -> None:
+                """Release the line once neither the connection nor its response needs it."""
+                response_is_open = self.reader is not None and not self.reader.closed
+                if self.sock is None and not response_is_open and self.line is not None:
+                    line, self.line = self.line, None
+                    connections._remove(line)
+                    connections._open.discard(self)
+
+        return Connection
+
+
+class _Reader(io.RawIOBase):
+    """Reads a socket, up to a deadline while there is one."""
+
+    def __init__(self, raw: io.RawIOBase, deadline: float, closed: Any) -> None:
+        self._raw = raw
+        self._on_close = closed
+        self.deadline: float | None = deadline
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        if self.deadline is not None and time.monotonic() > self.deadline:
+            raise TimeoutError("the head of the response takes too long")
+        count: int | None = self._raw.readinto(buffer)
+        return count
+
+    def close(self) -> None:
+        if not self.closed:
+            self._raw.close()
+            super().close()
+            self._on_close()
