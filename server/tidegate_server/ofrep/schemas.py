@@ -139,6 +139,12 @@ def _problem(description: str, headers: Schema | None = None) -> Any:
     return _response(description, None, headers) | {"content": {MEDIA_TYPE: {"schema": schema}}}
 
 
+def _response_or_problem(description: str, schema: Schema) -> Any:
+    """Return a response with the protocol's body, or a problem document if no route matches."""
+    content = _response(description, schema)["content"] | _problem(description)["content"]
+    return {"description": description, "content": content}
+
+
 _ERRORS: Mapping[str, Any] = {
     "401": _problem("No token, or an unknown one"),
     "403": _problem("A token that may not evaluate flags"),
@@ -167,7 +173,7 @@ SINGLE: Mapping[str, Any] = {
     "responses": {
         "200": _response("The evaluation of the flag", _SUCCESS),
         "400": _response("The flag cannot be evaluated, or the context is invalid", _FAILURE),
-        "404": _response("No such flag, or not visible to this token", _NOT_FOUND),
+        "404": _response_or_problem("No such flag, or not visible to this token", _NOT_FOUND),
         "500": _response("Server error", _FAILURE),
         **_ERRORS,
     },

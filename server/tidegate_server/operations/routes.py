@@ -15,7 +15,7 @@ from tidegate_server.web import responses
 from tidegate_server.web.backend import backend, current_token
 from tidegate_server.web.blueprint import Blueprint
 from tidegate_server.web.etags import with_content_etag
-from tidegate_server.web.openapi import Api
+from tidegate_server.web.openapi import Api, with_overlapping_paths
 
 blueprint = Blueprint("operations", __name__, description="Health and metrics")
 
@@ -81,7 +81,7 @@ def get_metrics() -> Response:
 
 def serve_document(app: Flask, api: Api) -> None:
     """Serve the OpenAPI document at ``/openapi.json``, which is not in it."""
-    body = app.json.dumps(api.spec.to_dict())
+    body = app.json.dumps(with_overlapping_paths(api.spec.to_dict()))
 
     @app.get("/openapi.json")
     def openapi_document() -> Response:

@@ -81,7 +81,11 @@ def duration_property(self: Any, field: ma.Field[Any], **_: Any) -> dict[str, An
     """Return the pattern of a duration field (apispec hook)."""
     if not isinstance(field, fields.Duration):
         return {}
-    return {"type": "string", "pattern": f"^{fields.DURATION.pattern}$", "examples": ["90s", "15m"]}
+    return {
+        "type": ["string", "null"] if field.allow_none else "string",
+        "pattern": f"^{fields.DURATION.pattern}$",
+        "examples": ["90s", "15m"],
+    }
 
 
 def instant_property(self: Any, field: ma.Field[Any], **_: Any) -> dict[str, Any]:
@@ -95,6 +99,29 @@ def names_property(self: Any, field: ma.Field[Any], **_: Any) -> dict[str, Any]:
     """Return the pattern of a mapping's keys (apispec hook)."""
     names = field.metadata.get("propertyNames")
     return {} if names is None else {"propertyNames": names}
+
+
+def with_overlapping_paths(document: dict[str, Any]) -> dict[str, Any]:
+    """Return a document that lists what a fixed path serves by a path with a key, too.
+
+    A policy may have the key ``simulate``. Its address is that of the simulations then, which
+    serves GET for the one and POST for the other.
+    """
+    paths: dict[str, dict[str, Any]] = document["paths"]
+    for path, item in paths.items():
+        for other, operations in paths.items():
+            if path != other and _is_served_by(path, other):
+                for method, operation in operations.items():
+                    item.setdefault(method, operation)
+    return document
+
+
+def _is_served_by(path: str, other: str) -> bool:
+    parts, others = path.split("/"), other.split("/")
+    return len(parts) == len(others) and all(
+        part == each or (each.startswith("{") and not part.startswith("{"))
+        for part, each in zip(parts, others, strict=True)
+    )
 
 
 def document(app: Flask) -> Api:
