@@ -82,12 +82,7 @@ def test_a_web_process_answers_at_once_while_another_request_computes(
     # The server has one worker, so this is the one that also computes.
     with repeated(lambda: caller.call(method, path, body, content_type), 4) as statuses:
         time.sleep(1)
-        seconds = []
-        for _ in range(40):
-            began = time.perf_counter()
-            assert caller.call("GET", "/health/live").status == 200
-            seconds.append(time.perf_counter() - began)
-            time.sleep(0.02)
+        seconds = [time_of(caller) for _ in range(40)]
     assert statistics.median(seconds) < LIVE_SECONDS, sorted(seconds)
     if path.endswith("simulate"):
         # The callers that found no place were told so.
@@ -116,3 +111,41 @@ def test_a_body_beyond_its_limit_is_refused_unread(
     refused = caller.call("POST", path, body, content_type)
     assert refused.status in (400, 413)
     assert "too long: at most" in refused.data.decode()
+
+
+@pytest.mark.parametrize("path", ["/", f"{PROJECT}/policies", "/ofrep/v1/evaluate/flags"])
+@pytest.mark.parametrize("chunked", [False, True])
+def test_bodies_that_nobody_reads_keep_nobody_waiting(
+    server: RunningServer, path: str, chunked: bool
+) -> None:
+    """A caller without a token sends megabytes, and still gets its answer."""
+    caller, body = Caller(server), b"a" * 3_000_000
+
+    def send() -> Any:
+        chunks: Any = iter([body]) if chunked else body
+        return urllib3.request("POST", server.url + path, body=chunks, retries=False)
+
+    with repeated(send, 4) as statuses:
+        time.sleep(0.5)
+        seconds = sorted(time_of(caller) for _ in range(40))
+    assert statistics.median(seconds) < LIVE_SECONDS, seconds
+    assert seconds[-1] < 10 * LIVE_SECONDS, seconds
+    assert set(statuses) == {404 if path == "/" else 401}
+
+
+def time_of(caller: Caller) -> float:
+    """Return the seconds until `/health/live` answers."""
+    began = time.perf_counter()
+    assert caller.call("GET", "/health/live").status == 200
+    seconds = time.perf_counter() - began
+    time.sleep(0.02)
+    return seconds
+
+
+def test_a_connection_is_used_again_after_a_small_body_that_nobody_reads(
+    server: RunningServer,
+) -> None:
+    with urllib3.HTTPConnectionPool("127.0.0.1", urllib3.util.parse_url(server.url).port) as pool:
+        for _ in range(5):
+            assert pool.request("POST", "/", body=b"a" * 10_000).status == 404
+        assert pool.num_connections == 1
