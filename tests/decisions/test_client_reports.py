@@ -61,7 +61,7 @@ def test_failures_that_clients_report_hold_a_release_and_never_roll_it_back() ->
 
     assert (held.action, held.state) == (Action.HOLD, State.HOLDING)
     assert held.reason.startswith("client reports say: evidence of harm ")
-    assert "20 treated users failed in 100 operations" in held.reason
+    assert "treatment: 20 users failed in 100 operations" in held.reason
     assert "anyone can make them up" in held.reason
     for _ in range(300):
         assert sources.close(HEALTHY, BROKEN).action is Action.HOLD
@@ -133,7 +133,7 @@ def test_a_broken_split_of_clients_holds() -> None:
     decision = sources.close(HEALTHY, ((0, 0), (1_000, 0)))
 
     assert decision.state is State.HOLDING
-    assert "client reports say: sample ratio: 1000 of 1000" in decision.reason
+    assert "client reports say: sample ratio: 1,000 of 1,000" in decision.reason
 
 
 def test_errors_of_clients_at_100_percent_hold_and_never_retreat() -> None:

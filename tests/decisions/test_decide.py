@@ -6,7 +6,7 @@ import pytest
 from tidegate.counts import Counts, StratumCounts
 from tidegate.harm_evidence import Mixture
 from tidegate_server.decisions.decision import Action
-from tidegate_server.decisions.probe import MOST_RETREATS, Probe
+from tidegate_server.decisions.probe import MAX_RETREATS, Probe
 from tidegate_server.domain.checks import OnFailure
 from tidegate_server.domain.policy import NoData, NoDataAction, Policy
 from tidegate_server.domain.release import State
@@ -41,8 +41,8 @@ class TestRollback:
 
         assert decision.action is Action.ROLLBACK
         assert decision.state is State.ROLLED_BACK
-        assert "reached 200: 20 treated users failed in 100 operations" in decision.reason
-        assert "against 2 control users failed in 900 operations" in decision.reason
+        assert "reached 200: treatment: 20 users failed in 100 operations" in decision.reason
+        assert "; control: 2 users failed in 900 operations" in decision.reason
         assert decision.failed_checks == (0,)
 
     def test_needs_three_failing_treated_users(self) -> None:
@@ -196,7 +196,7 @@ class TestWithoutControl:
         assert (evaluated.release.stage, evaluated.release.state) == (2, State.RUNNING)
         assert evaluated.progress.probe.retreats == 1
         assert evaluated.progress.probe.excess == 0.0
-        assert "errors rose where no control group is left: 30 " in evaluated.last.reason
+        assert "errors rose where no control group is left (treatment: 30 " in evaluated.last.reason
         assert "reopens the control group" in evaluated.last.reason
         assert "retreat 1 of 3" in evaluated.last.reason
 
@@ -215,9 +215,9 @@ class TestWithoutControl:
 
     def test_after_three_retreats_the_release_holds_for_a_person(self) -> None:
         evaluated = baking(bake_ms=10**9)
-        for _ in range(MOST_RETREATS):
+        for _ in range(MAX_RETREATS):
             evaluated.until(Action.RETREAT, (0, 0), (1_000, 30))
-            if evaluated.progress.probe.retreats < MOST_RETREATS:
+            if evaluated.progress.probe.retreats < MAX_RETREATS:
                 evaluated.until(Action.ADVANCE, (500, 2), (500, 1))
         for _ in range(30):
             evaluated.window((500, 2), (500, 1))
@@ -234,7 +234,7 @@ class TestWithoutControl:
         )
         evaluated.progress = replace(
             evaluated.progress,
-            probe=Probe(operations=1_000, errors=2, retreats=MOST_RETREATS, seen=True),
+            probe=Probe(operations=1_000, errors=2, retreats=MAX_RETREATS, seen=True),
         )
         evaluated.window((0, 0), (1_000, 50))
         evaluated.window((0, 0), (1_000, 50))
@@ -331,7 +331,7 @@ class TestSilence:
             evaluated.window((9, 0), (0, 0))
 
         assert evaluated.release.state is State.HOLDING
-        assert "no treated operation has ended" in evaluated.last.reason
+        assert "no treatment operation has ended" in evaluated.last.reason
 
     def test_is_counted_from_the_moment_when_a_person_resumes(self) -> None:
         evaluated = EvaluatedRelease(replace(self.BY, no_data=NoData(120_000, NoDataAction.PAUSE)))
@@ -362,7 +362,10 @@ def test_a_broken_sample_ratio_holds_the_release_until_it_is_fixed() -> None:
     for _ in range(5):
         evaluated.window((500, 1), (500, 1))
     assert evaluated.last.state is State.HOLDING
-    assert "2500 of 5000 operations (50 %) were treated, by design 10 %" in (evaluated.last.reason)
+    assert (
+        "2,500 of 5,000 operations of this stage (50 %) had the treatment; the stage opens 10 %"
+        in evaluated.last.reason
+    )
 
     for _ in range(3):
         evaluated.window((9_000, 9), (1_000, 1))

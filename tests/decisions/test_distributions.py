@@ -133,9 +133,9 @@ def test_a_slower_treatment_is_rolled_back() -> None:
     reason = traffic.evaluated.last.reason
     assert reason.startswith("latency p95 against control: evidence")
     assert reason.endswith(
-        f"reached 200: {seen.seen_treatment.errors} of {seen.seen_treatment.outcomes} treated "
-        f"operations were slower than control's p95, {seen.seen_control.errors} of "
-        f"{seen.seen_control.outcomes} control operations in this stage"
+        f"reached 200: treatment: {seen.seen_treatment.errors:,} of "
+        f"{seen.seen_treatment.outcomes:,} operations were slower than control's p95; control: "
+        f"{seen.seen_control.errors:,} of {seen.seen_control.outcomes:,} (this stage)"
     )
 
 
@@ -163,7 +163,7 @@ def test_a_custom_value_that_falls_rolls_back_when_small_values_are_bad() -> Non
     )
 
     assert "basket_value p10 against control" in traffic.evaluated.last.reason
-    assert "treated operations were below control's p10" in traffic.evaluated.last.reason
+    assert "operations were below control's p10" in traffic.evaluated.last.reason
     assert traffic.evaluated.release.state is State.PAUSED
 
 

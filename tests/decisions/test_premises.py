@@ -118,7 +118,7 @@ class Moment:
 
 
 PREMISES: dict[str, Callable[[Moment], bool]] = {
-    r"against \d+ control users?": lambda m: m.compared,
+    r"control: [\d,]+ users? failed": lambda m: m.compared,
     r"evidence of safety": lambda m: m.has_control and m.checks(lambda c: c.sequential),
     r"evidence of harm": lambda m: m.checks(lambda c: c.sequential or c.rate_limit),
     r"for the comparison": lambda m: m.release.policy.compares_errors,
@@ -136,7 +136,7 @@ PREMISES: dict[str, Callable[[Moment], bool]] = {
     r"error_rate: off": lambda m: m.release.policy.error_rate is ErrorRate.OFF,
     r"in a row": lambda m: m.checks(lambda c: not c.sequential),
     r"must\s+advance the release": lambda m: m.release.stage < len(m.release.policy.stages),
-    r"sample ratio: \d": lambda m: m.compared,
+    r"sample ratio: [\d,]+ of": lambda m: m.compared,
     r"of earlier stages": lambda m: m.release.step > 1,
     r"retry \d": lambda m: m.release.policy.rollback.max_retries > 0,
     r"asks? for approval|needs \d+ approval": lambda m: (
@@ -148,7 +148,7 @@ NEVER = (
     r"(reached|limit|needs) 0(\.0+)?(?![.\d])",
     r"no value, must",
     r"<= no value",
-    r"failed in 0 operations against 0",
+    r"failed in 0 operations; control: 0 users failed in 0 operations",
     r"\bNone\b|\bnan\b|\binf\b",
     r"healthy|tolerable|harmless",
 )
@@ -293,5 +293,5 @@ def test_a_failed_limit_does_not_claim_a_control_group() -> None:
     life = run(policy, *[((0, 0), (1_000, 8))] * 2)
     entry, _ = evaluate(life, (0, 0), (1_000, 150), slow=False)
 
-    assert "in this stage, without a control group" in entry.decision.reason
-    assert "against" not in entry.decision.reason
+    assert "(this stage), without a control group" in entry.decision.reason
+    assert "control:" not in entry.decision.reason

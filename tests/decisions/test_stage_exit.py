@@ -260,7 +260,7 @@ class TestRetries:
         again = evaluated.window(treatment=(1_000, 50))
 
         assert (again.action, again.state) == (Action.COOL_DOWN, State.COOLDOWN)
-        assert again.reason.startswith("errors rose where no control group is left: 50 ")
+        assert again.reason.startswith("errors rose where no control group is left (treatment: 50 ")
         assert (evaluated.release.stage, evaluated.release.closed) == (1, False)
         assert evaluated.window(treatment=(1_000, 50)).action is Action.COOL_DOWN
         assert evaluated.release.closed

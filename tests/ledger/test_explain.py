@@ -142,7 +142,7 @@ def test_a_rollback_has_its_evidence_and_what_is_left_to_do_in_the_code() -> Non
     )
 
     assert "rolled back after 1 min, at stage 1 of 3" in explanation.headline
-    assert "25 treated users failed in 200 operations" in explanation.ending
+    assert "treatment: 25 users failed in 200 operations" in explanation.ending
     assert "treatment 200 operations, 25 errors (12.5 %)" in explanation.ending
     where, both, code = explanation.cleanup
     assert where == "In production checkout serves off now."

@@ -102,7 +102,7 @@ def test_a_bad_release_is_rolled_back_and_says_why(run: JobRun) -> None:
     deployment = run.deployment
 
     assert deployment.release().state is State.ROLLED_BACK
-    assert "25 treated users failed in 200 operations" in deployment.release().reason
+    assert "treatment: 25 users failed in 200 operations" in deployment.release().reason
     assert deployment.serves() == "off"
     audit, _ = deployment.store.logs.audit(deployment.project)
     assert (audit[0].actor, audit[0].action) == ("policy", "release.rollback")

@@ -14,7 +14,7 @@ from tidegate_server.decisions.observations import Window
 FIRES_AT = math.log(20.0)
 """The excess, in logs, at which the probe asks for a control group."""
 
-MOST_RETREATS = 3
+MAX_RETREATS = 3
 """How often a release goes back by itself; afterwards a person must decide."""
 
 FADING = 0.5 ** (1 / 60)

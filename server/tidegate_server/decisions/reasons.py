@@ -11,7 +11,7 @@ from tidegate_server.decisions.check_status import CheckStatus
 from tidegate_server.decisions.decision import from_log
 from tidegate_server.decisions.distributions import MIN_VALUES
 from tidegate_server.decisions.observations import Window
-from tidegate_server.decisions.probe import FIRES_AT, MOST_RETREATS
+from tidegate_server.decisions.probe import FIRES_AT, MAX_RETREATS
 from tidegate_server.decisions.progress import Progress
 from tidegate_server.decisions.safety_evidence import ADVANCE_AT
 from tidegate_server.decisions.sample_ratio import IMBALANCE_AT
@@ -50,21 +50,25 @@ def stage_failures(progress: Progress) -> str:
     if not treated.outcomes + control.outcomes:
         return NOTHING_COMPARED
     return (
-        f"{_failing_users(treated, 'treated')} against {_failing_users(control, 'control')} "
-        "in this stage" + _overdispersion(progress)
+        f"{_failing_users(treated, 'treatment')}; {_failing_users(control, 'control')} "
+        "(this stage)" + _overdispersion(progress)
     )
 
 
 def _failing_users(counts: Counts, arm: str) -> str:
     users = "user" if counts.failing == 1 else "users"
-    return f"{counts.failing} {arm} {users} failed in {counts.outcomes} operations"
+    operations = "operation" if counts.outcomes == 1 else "operations"
+    return f"{arm}: {counts.failing:,} {users} failed in {counts.outcomes:,} {operations}"
 
 
 def _overdispersion(progress: Progress) -> str:
-    phi = max((check.guard.factor for check in progress.checks), default=1.0)
-    if phi < 1.5:
+    factor = max((check.guard.factor for check in progress.checks), default=1.0)
+    if factor < 1.5:
         return ""
-    return f" (the arms' rates vary between windows: damped by {format_number(phi)})"
+    return (
+        "; the arms' rates vary between windows, so the evidence is divided by "
+        f"{format_number(factor)}"
+    )
 
 
 def failed_check(status: CheckStatus, progress: Progress) -> str:
@@ -117,7 +121,7 @@ def _comparison(status: CheckStatus, progress: Progress) -> str:
     if not check.sequential:
         # The sequential test of an absolute error rate, where there was never a control group.
         return (
-            f"{_failing_users(progress.stage_treatment, 'treated')} in this stage, without a "
+            f"{_failing_users(progress.stage_treatment, 'treatment')} (this stage), without a "
             "control group"
         )
     if check.distribution is None:
@@ -129,9 +133,9 @@ def _comparison(status: CheckStatus, progress: Progress) -> str:
     if not treated.outcomes + control.outcomes:
         return NOTHING_COMPARED
     return (
-        f"{treated.errors} of {treated.outcomes} treated operations were {side} control's "
-        f"p{100 * check.quantile:g}, {control.errors} of {control.outcomes} control operations "
-        "in this stage" + _overdispersion(progress)
+        f"treatment: {treated.errors:,} of {treated.outcomes:,} operations were {side} control's "
+        f"p{100 * check.quantile:g}; control: {control.errors:,} of {control.outcomes:,} "
+        "(this stage)" + _overdispersion(progress)
     )
 
 
@@ -182,8 +186,8 @@ def _limit(status: CheckStatus) -> str:
 def probe_fired(window: Window, progress: Progress) -> str:
     """Errors have risen where no control group is left."""
     return (
-        "errors rose where no control group is left: "
-        f"{_failing_users(window.treatment, 'treated')} since the last evaluation; control's "
+        "errors rose where no control group is left "
+        f"({_failing_users(window.treatment, 'treatment')} since the last evaluation); control's "
         f"last known rate is {format_number(100 * progress.probe.rate)} %"
     )
 
@@ -204,7 +208,7 @@ def retreat(
         back += " for the comparison" if compares_errors else NO_ERROR_CHECK
     return (
         f"{probe_fired(window, progress)}; {back} "
-        f"(retreat {progress.probe.retreats + 1} of {MOST_RETREATS})"
+        f"(retreat {progress.probe.retreats + 1} of {MAX_RETREATS})"
     )
 
 
@@ -293,8 +297,9 @@ def imbalance(log_evidence: float, progress: Progress, window: Window) -> str:
     shares = dict.fromkeys(stratum.share for stratum in window.strata if stratum.compared)
     design = ", ".join(f"{format_number(100.0 * share)} %" for share in shares)
     return (
-        f"sample ratio: {treated} of {both} operations ({format_number(share)} %) were treated, "
-        f"in this stage, by design {design} ({evidence}): {probably}"
+        f"sample ratio: {treated:,} of {both:,} operations of this stage "
+        f"({format_number(share)} %) had the treatment; "
+        f"the stage opens {design} ({evidence}): {probably}"
     )
 
 
@@ -341,7 +346,7 @@ ERRORS_NOT_COMPARED = "errors are not compared with control"
 
 def uncompared(progress: Progress) -> str:
     """The stage has its time and samples, and no control group."""
-    return f"{_failing_users(progress.stage_treatment, 'treated')}; {_quiet_probe(progress)}"
+    return f"{_failing_users(progress.stage_treatment, 'treatment')}; {_quiet_probe(progress)}"
 
 
 def window_outcomes(window: Window) -> int:

@@ -36,7 +36,7 @@ class Verdict:
     asks: tuple[str, ...] = ()
 
 
-def stay(release: Release, reason: str) -> Verdict:
+def no_change(release: Release, reason: str) -> Verdict:
     """Return the verdict that changes nothing."""
     return Verdict(Action.HOLD, reason, release.state)
 
@@ -92,7 +92,7 @@ class StageExit:
                 reason = APPROVED if is_approved(release) else release.reason
                 return Verdict(Action.ASK, reason, State.AWAITING_APPROVAL)
             if release.state is State.HOLDING and self._waits_for_people_only([], None):
-                return stay(release, release.reason)
+                return no_change(release, release.reason)
         if missing and self._is_overdue():
             return hold(f"{self._overdue_reason()}; {'; '.join(missing)}")
         closed = self._closed_window()
@@ -169,7 +169,7 @@ class StageExit:
         reason = closed or prefix + "; ".join(missing)
         if self.release.state is State.AWAITING_APPROVAL:
             return Verdict(Action.HOLD, reason, self.release.resumes_to or State.RUNNING)
-        return stay(self.release, reason)
+        return no_change(self.release, reason)
 
     def _await_approval(self) -> Verdict | None:
         release = self.release
@@ -188,7 +188,7 @@ class StageExit:
                     return roll_back(release, reason)
                 return hold(reason)
         if release.state is State.HOLDING:
-            return stay(release, release.reason)
+            return no_change(release, release.reason)
         approvers = f" (approvers: {', '.join(gate.approvers)})" if gate.approvers else ""
         return Verdict(
             Action.ASK,

@@ -28,10 +28,10 @@ from tidegate_server.decisions.client_reports import ClientStatus
 from tidegate_server.decisions.decision import Action
 from tidegate_server.decisions.exposure_groups import keeps_control
 from tidegate_server.decisions.observations import Window
-from tidegate_server.decisions.probe import MOST_RETREATS
+from tidegate_server.decisions.probe import MAX_RETREATS
 from tidegate_server.decisions.progress import Progress
 from tidegate_server.decisions.sample_ratio import LOG_IMBALANCE_AT, log_imbalance
-from tidegate_server.decisions.stage_exit import StageExit, Verdict, hold, roll_back, stay
+from tidegate_server.decisions.stage_exit import StageExit, Verdict, hold, no_change, roll_back
 from tidegate_server.domain.calendar import closed_because
 from tidegate_server.domain.checks import OnFailure
 from tidegate_server.domain.policy import NoDataAction
@@ -74,9 +74,9 @@ def reach_verdict(
 
 def _killed_or_stopped(release: Release) -> Verdict | None:
     if release.state is State.KILLED:
-        return stay(release, "the flag is killed")
+        return no_change(release, "the flag is killed")
     if release.stopped:
-        return stay(release, "full stop by a person: no automatic action")
+        return no_change(release, "full stop by a person: no automatic action")
     return None
 
 
@@ -84,7 +84,7 @@ def _draft(release: Release, progress: Progress) -> Verdict | None:
     if release.state is not State.DRAFT:
         return None
     before = progress.before
-    return stay(
+    return no_change(
         release,
         f"draft: everyone gets the control; {before.outcomes} operations measured, "
         f"{before.errors} of them failed",
@@ -105,7 +105,7 @@ def _failed_checks(
     if probe.fires and State.COOLDOWN in (release.state, release.resumes_to):
         # It has gone back already, and what was left open fails there too.
         return roll_back(release, reasons.probe_fired(window, progress))
-    if probe.fires and probe.retreats < MOST_RETREATS and release.stage > 1:
+    if probe.fires and probe.retreats < MAX_RETREATS and release.stage > 1:
         state = State.PAUSED if release.state is State.PAUSED else State.RUNNING
         reason = reasons.retreat(
             window,
@@ -125,7 +125,9 @@ def _paused(release: Release, progress: Progress) -> Verdict | None:
     failures = reasons.stage_failures(progress) if progress.compared_treatment.outcomes else ""
     why = release.state_reason or release.reason
     paused = "paused in an earlier stage" if release.moved_since_its_state else "paused"
-    return stay(release, "; ".join(filter(None, (f"{paused}: {why}" if why else paused, failures))))
+    return no_change(
+        release, "; ".join(filter(None, (f"{paused}: {why}" if why else paused, failures)))
+    )
 
 
 def _cooldown(release: Release, now_ms: int) -> Verdict | None:
@@ -133,9 +135,9 @@ def _cooldown(release: Release, now_ms: int) -> Verdict | None:
         return None
     until = release.cooldown_until_ms or 0
     if now_ms < until:
-        return stay(release, f"cooldown, {reasons.duration(until - now_ms)} left")
+        return no_change(release, f"cooldown, {reasons.duration(until - now_ms)} left")
     if closed := closed_because(release.policy.windows, now_ms):
-        return stay(release, f"cooldown is over; {closed}")
+        return no_change(release, f"cooldown is over; {closed}")
     stages = release.policy.stages
     name = stages[release.stage - 1].name
     last = release.stage == len(stages)
@@ -168,7 +170,7 @@ def _no_data(
         return hold(reason)
     treatment_ms = now_ms - progress.treatment_ms
     if treatment_ms >= no_data.after_ms:
-        return hold(reasons.silent_arm("treated", treatment_ms, progress.stage_control))
+        return hold(reasons.silent_arm("treatment", treatment_ms, progress.stage_control))
     control_ms = now_ms - progress.control_ms
     if window.has_control and control_ms >= no_data.after_ms:
         return hold(reasons.silent_arm("control", control_ms, progress.stage_treatment))
@@ -185,7 +187,7 @@ def _untrustworthy_data(
     if progress.probe.fires:
         return hold(reasons.probe_fired(window, progress))
     last = len(release.policy.stages)
-    spent = progress.probe.retreats >= MOST_RETREATS
+    spent = progress.probe.retreats >= MAX_RETREATS
     if spent and release.stage < last and not keeps_control(release.policy, release.stage + 1):
         return hold(reasons.retreats_spent(progress))
     if progress.lost_windows >= LOST_WINDOWS:
