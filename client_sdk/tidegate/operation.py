@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 log: logging.Logger = logging.getLogger("tidegate")
 
-MOST_USERS = 1_000
+MAX_USERS = 1_000
 """How many users other than its own one operation counts; of more, the exposures are dropped."""
 
-MOST_VALUES = 50
+MAX_VALUES = 50
 """How many values of different names one operation keeps."""
 
-MOST_WARNINGS = 100
+MAX_WARNINGS = 100
 
 
 class Operation:
@@ -94,7 +94,7 @@ class Operation:
         number = _finite_number(value)
         if number is None or not isinstance(name, str):
             _warn_once(f"a value of {name!r} is ignored: it is not a finite number")
-        elif name in measured or len(measured) < MOST_VALUES:
+        elif name in measured or len(measured) < MAX_VALUES:
             measured[name] = number
             return
         self.reporter.count_dropped()
@@ -137,7 +137,7 @@ class Operation:
             known = self.exposures
         else:
             key = _key(context)
-            if key not in self.other_users and len(self.other_users) >= MOST_USERS:
+            if key not in self.other_users and len(self.other_users) >= MAX_USERS:
                 self.reporter.count_dropped()
                 return
             known = self.other_users.setdefault(key, {})
@@ -223,6 +223,6 @@ _warnings: set[str] = set()
 
 def _warn_once(message: str) -> None:
     """Log each warning once, however often it happens."""
-    if message not in _warnings and len(_warnings) < MOST_WARNINGS:
+    if message not in _warnings and len(_warnings) < MAX_WARNINGS:
         _warnings.add(message)
         log.warning("%s", message)

@@ -16,7 +16,7 @@ from tidegate import Client, Context, Operation
 from tidegate.bucketing import user_hash
 from tidegate.current_operation import current
 from tidegate.histogram import bucket_of
-from tidegate.operation import MOST_USERS, MOST_VALUES
+from tidegate.operation import MAX_USERS, MAX_VALUES
 
 from tests.sdk.documents import a_flag, a_release, a_snapshot, prerequisites
 from tests.sdk.integrations.treatment_counts import SNAPSHOT, counted, counts
@@ -201,7 +201,7 @@ def test_very_many_values_do_not_fill_the_memory(client: Client) -> None:
             operation.measure(f"value-{number}", number)
         operation.measure("basket_value", 5)
     assert basket(client) == {bucket(5): 1}
-    assert client.status().dropped == 1_000 - MOST_VALUES + 1
+    assert client.status().dropped == 1_000 - MAX_VALUES + 1
 
 
 def test_a_client_measures_only_in_its_own_operation(client: Client) -> None:
@@ -320,10 +320,10 @@ def test_a_user_who_turns_out_to_be_the_operations_own_counts_once(client: Clien
 
 def test_very_many_users_do_not_fill_the_memory(client: Client) -> None:
     with client.operation(ANN):
-        for number in range(MOST_USERS + 7):
+        for number in range(MAX_USERS + 7):
             evaluate(client, Context(f"u{number}"))
         evaluate(client)
-    assert counted(client) == counts(MOST_USERS + 1, MOST_USERS + 1, 0)
+    assert counted(client) == counts(MAX_USERS + 1, MAX_USERS + 1, 0)
     assert client.status().dropped == 7
 
 

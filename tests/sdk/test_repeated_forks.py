@@ -10,7 +10,7 @@ from tidegate import Client, Context
 
 from tests.sdk.conftest import Connect
 from tests.sdk.server import Environment
-from tests.sdk.test_fork import Program, counted, release
+from tests.sdk.test_os_fork import Program, counted, release
 from tests.waiting import until
 
 pytestmark = pytest.mark.long
