@@ -124,7 +124,7 @@ def count_events(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     )
 )
 def test_what_a_yaml_library_writes_is_read_back(value: Any) -> None:
-    assert parse_yaml(yaml.dump(value, Dumper=PlainDumper), "It") == value
+    assert parse_yaml(yaml.dump(value, Dumper=PlainDumper, default_style='"'), "It") == value
 
 
 @pytest.mark.parametrize("wrap", [lambda inner: [inner], lambda inner: {"a": inner}])
