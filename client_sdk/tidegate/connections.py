@@ -62,7 +62,7 @@ class Connections:
         """Return a pool that makes these connections.
 
         Args:
-            head_seconds: the longest time until a response has all its headers. The time-out
+            head_seconds: the longest time until a response has all its headers. The timeout
                 of a socket starts again with every byte, so it does not end a trickle.
         """
         # The look-up of a host name uses this codec, which would be imported late too.

@@ -16,7 +16,7 @@ def is_error(left: BaseException) -> bool:
     """Return whether an exception that ended an operation, or one of its causes, is an error.
 
     An interruption is none, and neither is an exit with the code 0. Everything else is: an exit
-    with another code, as of a worker that its server aborts, and time-outs that are no
+    with another code, as of a worker that its server aborts, and timeouts that are no
     ``Exception``. An error in a group, or that something was raised ``from``, is one too.
     """
     causes: list[BaseException] = [left]

@@ -83,7 +83,7 @@ class TestShipped:
         result = offline.run("policy", "show", "standard")
 
         assert (result.status, result.out) == (0, shipped.text("standard"))
-        assert "the policy standard shipped with Tidegate" in result.err
+        assert "the built-in policy standard" in result.err
         assert offline.run("policy", "show", "standard", "--shipped").err == ""
         away = offline.with_variables(
             TIDEGATE_URL="http://127.0.0.1:9", TIDEGATE_TOKEN="tg_reader_x"

@@ -31,7 +31,7 @@ def flag_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlagServer
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Shorten all time-outs, for tests of what happens after them."""
+    """Shorten all timeouts, for tests of what happens after them."""
     monkeypatch.setattr(transport, "RESPONSE_SECONDS", 0.3)
     monkeypatch.setattr(transport, "SILENCE_SECONDS", 0.6)
     monkeypatch.setattr(transport, "WHOLE_SECONDS", 0.5)

@@ -123,7 +123,7 @@ def test_a_server_that_hangs_is_left_at_once(
 
 @pytest.fixture
 def full() -> Iterator[str]:
-    """The address of a server whose queue is full: to connect takes until a time-out."""
+    """The address of a server whose queue is full: to connect takes until a timeout."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)

@@ -70,14 +70,14 @@ policy.add_command(
 
 @policy.command("show")
 @click.argument("key")
-@click.option("--shipped", is_flag=True, help="Show the policy shipped with Tidegate.")
+@click.option("--shipped", is_flag=True, help="Show the built-in policy.")
 @output_option
 @optional_server_options
 def show_policy(connect: Connect, key: str, shipped: bool, output: str) -> None:
     """Show a policy.
 
-    The policies standard, careful, hotfix and dark-launch are shipped with Tidegate. If the
-    server has no policy of such a name, the command prints the shipped one as YAML.
+    The policies standard, careful, hotfix and dark-launch are built in. If the
+    server has no policy of such a name, the command prints the built-in one as YAML.
 
     You can edit the JSON and write it back with `tidegate policy put`.
     """
@@ -86,7 +86,7 @@ def show_policy(connect: Connect, key: str, shipped: bool, output: str) -> None:
 
     if shipped and not shipped_policies.is_shipped(key):
         names = ", ".join(shipped_policies.NAMES)
-        raise click.UsageError(f"No policy {key!r} is shipped with Tidegate. Choose from: {names}.")
+        raise click.UsageError(f"There is no built-in policy {key!r}. Choose from: {names}.")
     document = None if shipped else policy_on_server(connect, key)
     if document is None:
         if output == JSON:
@@ -148,7 +148,7 @@ def simulate_policy(connect: Connect, policy_: str, output: str, **parameters: A
     Shows how long a healthy release takes, how often it is stopped by mistake, and how many
     users a bad release hurts.
 
-    POLICY is a file, the key of a policy on the server, or the name of a shipped policy.
+    POLICY is a file, the key of a policy on the server, or the name of a built-in policy.
     """
     from tidegate_server.cli import policy_simulate
     from tidegate_server.documents.lint import load_policy
@@ -179,7 +179,7 @@ def backtest_policy(
     Shows what the policy would have done, what it would have saved or cost, and what cannot be
     known.
 
-    POLICY is a file, the key of a policy on the server, or the name of a shipped policy.
+    POLICY is a file, the key of a policy on the server, or the name of a built-in policy.
     """
     from tidegate_server.cli import policy_backtest
     from tidegate_server.cli.release import find_release
@@ -210,7 +210,7 @@ def backtest_policy(
 def put_policy(client: ApiClient, file: Json, output: str) -> None:
     """Create or replace a policy from a file.
 
-    FILE is a YAML or JSON file, or the name of a shipped policy: standard, careful, hotfix or
+    FILE is a YAML or JSON file, or the name of a built-in policy: standard, careful, hotfix or
     dark-launch.
 
     Releases that have started keep their policy. A file written by `policy show --output json`

@@ -1,4 +1,4 @@
-"""Finds the policy that a command names: in a file, on the server, or shipped with Tidegate."""
+"""Finds the policy that a command names: in a file, on the server, or built in."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def is_file(name: str) -> bool:
 
 
 def read_policy(name: str) -> Json:
-    """Return the policy in a file, or a shipped one: an option type."""
+    """Return the policy in a file, or a built-in one: an option type."""
     from tidegate_server.documents import shipped
 
     if not is_file(name) and shipped.is_shipped(name):
@@ -34,7 +34,7 @@ def read_policy(name: str) -> Json:
 
 
 def create_shipped_policy(client: ApiClient, name: str) -> Json:
-    """Create a shipped policy in the target's project, and return it as the server has it."""
+    """Create a built-in policy in the target's project, and return it as the server has it."""
     from tidegate_server.documents import shipped
 
     return client.post(client.project_path("policies"), shipped.document(name))
@@ -43,12 +43,12 @@ def create_shipped_policy(client: ApiClient, name: str) -> Json:
 def policy_on_server(connect: Connect, key: str) -> Json | None:
     """Return a policy of the server.
 
-    None means: use the shipped policy of this name, because the server has none or there is no
+    None means: use the built-in policy of this name, because the server has none or there is no
     server. A note on standard error says so.
 
     Raises:
         StartupRefused, ServerUnreachable, ServerRefused: the server does not return the policy,
-            and no policy of this name is shipped.
+            and no policy of this name is built in.
     """
     from tidegate_server.documents import shipped
 
@@ -61,12 +61,11 @@ def policy_on_server(connect: Connect, key: str) -> Json | None:
     except (StartupRefused, ServerUnreachable) as error:
         if not shipped.is_shipped(key):
             raise
-        print_stderr(f"tidegate: {error.message} Using the policy {key} shipped with Tidegate.")
+        print_stderr(f"tidegate: {error.message} Using the built-in policy {key}.")
         return None
     if policy is None:
         print_stderr(
-            f"Project {client.target.project} has no policy {key}. Using the one shipped with "
-            "Tidegate."
+            f"Project {client.target.project} has no policy {key}. Using the built-in one."
         )
         return None
     return policy.body

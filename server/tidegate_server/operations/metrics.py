@@ -151,7 +151,7 @@ class _StateCollector(Collector):
         )
         yield self._gauge(
             "tidegate_instances_outdated",
-            "Live SDK instances that do not yet serve the newest version",
+            "Live SDK instances that do not yet serve the latest version",
             [((), float(each.outdated_instances), each) for each in self._environments],
         )
         ignored = CounterMetricFamily(

@@ -1,6 +1,6 @@
 """HTTP requests to servers that may misbehave: bounded in time and size, never raising.
 
-The time limit covers the whole exchange. A socket's own time-out starts again with every
+The time limit covers the whole exchange. A socket's own timeout starts again with every
 byte, so a server that sends one byte now and then could hold a thread for ever; here a timer
 shuts the connection down instead.
 

@@ -50,7 +50,7 @@ RETRY_MS = 5_000
 
 @dataclass(slots=True)
 class _EnvironmentReleases:
-    """An environment's live releases at one of its versions.
+    """An environment's active releases at one of its versions.
 
     ``due_ms`` says when each release is due; ``failed`` are those that could not be evaluated,
     ``slow`` those whose last evaluation took too long.
@@ -218,7 +218,7 @@ class PolicyJob:
             self._slow_from_ms = self._clock() + int(SLOW_REST * (time.monotonic() - began) * 1_000)
 
     def _read_releases(self, project: str, environment: str) -> _EnvironmentReleases:
-        """Return an environment's live releases; read only if its version has changed."""
+        """Return an environment's active releases; read only if its version has changed."""
         releases = self._releases.setdefault((project, environment), _EnvironmentReleases())
         version = self._store.version(project, environment)
         if version != releases.version:

@@ -206,7 +206,7 @@ class ReportAnswer(Strict):
     """The answer to a report."""
 
     version = StrictInteger(
-        required=True, metadata={"description": "the environment's newest version"}
+        required=True, metadata={"description": "the environment's latest version"}
     )
     ignored = StrictInteger(
         required=True,

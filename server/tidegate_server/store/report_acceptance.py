@@ -1,6 +1,6 @@
 """Which parts of a report can be evidence; the others are ignored.
 
-What counts belongs to a live release: to the present step, or to one of the ``RECENT_STEPS``
+What counts belongs to an active release: to the current step, or to one of the ``RECENT_STEPS``
 before it, because a report may arrive after a stage change. So what is kept of a release has a
 bound, whatever is reported. A report that has other parts is not refused, because a report
 crosses a stage change or the end of a release without anyone's fault, and its other counts must
@@ -65,7 +65,7 @@ def accept_report(report: Report, releases: Mapping[ReleaseId, Release]) -> Acce
 def groups_that_count(release: Release) -> frozenset[tuple[int, int]]:
     """Return the steps and strata of a release whose counts are kept.
 
-    These are the strata of the present step, and every stratum that an earlier step can have
+    These are the strata of the current step, and every stratum that an earlier step can have
     had.
     """
     present = {(release.step, opening.stage) for opening in present_openings(release)}

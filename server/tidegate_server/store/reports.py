@@ -63,7 +63,7 @@ class Reported:
     """What became of a report.
 
     Attributes:
-        version: the environment's newest version.
+        version: the environment's latest version.
         ignored: how many entries of ``counts``, ``failing``, ``values`` and ``trips`` were not
             counted, because no evidence can come from them.
     """
