@@ -10,7 +10,8 @@
     │   ├── TypeMismatch         a flag of another type than the application asked for
     │   ├── WireError            a document that is not a snapshot, an update or a part of one
     │   └── Unreachable          the server did not answer as it should
-    │       └── Refused          the server does not accept the token
+    │       ├── Refused          the server does not accept the token
+    │       └── Rejected         the server does not accept a request, and no retry helps
     └── AssertionError
         ├── UnknownFlag          a test in strict mode does not set a flag
         └── WrongType            a test sets a value of the wrong type
@@ -74,6 +75,18 @@ class Unreachable(TidegateError):
 
 class Refused(Unreachable):
     """The server does not accept the token."""
+
+
+class Rejected(Unreachable):
+    """The server does not accept the content of a request. No retry of the same helps.
+
+    Attributes:
+        reason: the server's explanation.
+    """
+
+    def __init__(self, kind: str, reason: str) -> None:
+        super().__init__(kind)
+        self.reason = reason
 
 
 class UnknownFlag(AssertionError):

@@ -12,7 +12,7 @@ import threading
 import time
 
 from tidegate import wire
-from tidegate.errors import Unreachable
+from tidegate.errors import Rejected, Unreachable
 from tidegate.evaluation.compiled_snapshot import CompiledSnapshot
 from tidegate.flag_follower import LAST_REPORT_SECONDS, FlagFollower
 from tidegate.persistence import SnapshotFile
@@ -43,6 +43,7 @@ class ReportThread:
         self._done = threading.Event()
         self._thread: threading.Thread | None = None
         self._flushed: threading.Event | None = None
+        self._warned_of: str | None = None
 
     def start(self) -> None:
         """Start the thread."""
@@ -112,9 +113,22 @@ class ReportThread:
 
     def _report(self, leaving: bool = False) -> bool:
         try:
-            return self._follower.send_report(leaving)
+            acknowledged = self._follower.send_report(leaving)
+        except Rejected as rejected:
+            self._warn_once(rejected)
+            return False
         except Unreachable:
             return False
         except Exception:
             log.debug("a report failed", exc_info=True)
             return False
+        if acknowledged:
+            self._warned_of = None
+        return acknowledged
+
+    def _warn_once(self, rejected: Rejected) -> None:
+        """Log why the server does not accept the reports, but not again for each of them."""
+        if rejected.kind != self._warned_of:
+            self._warned_of = rejected.kind
+            reason = rejected.reason or "it gives no reason"
+            log.warning("the server does not accept reports (%s): %s", rejected.kind, reason)

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tidegate.connections import Connections
-from tidegate.errors import Refused, Unreachable
+from tidegate.errors import Refused, Rejected, Unreachable
 from tidegate.runtime.late_imports import load
 from tidegate.version import VERSION
 
@@ -36,6 +36,12 @@ WHOLE_SECONDS = 60.0
 
 SILENCE_SECONDS = 40.0
 """The longest silence of a stream: more than two keep-alives."""
+
+LONGEST_REASON = 1000
+"""The most characters of a server's explanation."""
+
+TEMPORARY = frozenset({401, 403, 408, 409, 425, 429})
+"""Client errors that another token or a later request can overcome."""
 
 LARGEST_BODY = 64 * 1024 * 1024
 PIECE = 64 * 1024
@@ -133,6 +139,9 @@ class Transport:
         response = self._send(method, path, headers, body, RESPONSE_SECONDS)
         if response.status in (200, 304) or (response.status == 409 and method == "POST"):
             return response
+        if method == "POST" and _is_permanent(response.status):
+            kind = f"the server answers {response.status}"
+            raise Rejected(kind, _explanation(self._read_body(response)))
         response.close()
         raise _status_error(response)
 
@@ -289,6 +298,22 @@ def _status_error(response: BaseHTTPResponse) -> Unreachable:
     # A date is ignored.
     seconds = float(retry_after) if retry_after.isascii() and retry_after.isdigit() else 0.0
     return Unreachable(f"the server answers {status}", seconds)
+
+
+def _is_permanent(status: int) -> bool:
+    return 400 <= status < 500 and status not in TEMPORARY
+
+
+def _explanation(body: bytes) -> str:
+    """Return what a problem document says, on one line; empty if the body is not one."""
+    try:
+        problem = json.loads(body)
+    except ValueError:
+        return ""
+    detail = problem.get("detail") if isinstance(problem, dict) else None
+    if not isinstance(detail, str):
+        return ""
+    return "".join(each if each.isprintable() else " " for each in detail[:LONGEST_REASON])
 
 
 def _reason(error: Exception) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Generator
 from typing import Any
 
 import pytest
-from tidegate import Client, Context, wire
+from tidegate import Client, Context, flag_follower, wire
 from tidegate import transport as transports
 from tidegate.details import ClientEvent
 from tidegate.errors import Refused, Unreachable
@@ -462,3 +462,58 @@ def test_the_threads_end(connect: Connect) -> None:
     assert {each.name for each in mine} == {"tidegate-updates", "tidegate-reports"}
     client.close()
     assert not [each for each in mine if each.is_alive()]
+
+
+def test_a_report_that_the_server_does_not_accept_is_one_warning(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(flag_follower, "IDLE_REPORT_SECONDS", 0.2)
+    caplog.set_level(logging.WARNING, "tidegate")
+    reports = environment.server.reports
+    pids = {"pid": -1}
+    send = transports.Transport.report
+
+    def report(transport: transports.Transport, document: dict[str, Any]) -> bool:
+        return send(transport, document | pids)
+
+    def wait_for_reports(more: int) -> None:
+        before = len(reports.get(environment.token, ()))
+        soon(lambda: len(reports.get(environment.token, ())) >= before + more, "reports")
+
+    monkeypatch.setattr(transports.Transport, "report", report)
+    client = Client(environment.url, environment.token)
+    try:
+        assert client.wait_until_ready()
+        wait_for_reports(4)
+        (warning,) = caplog.messages
+        assert warning.startswith("the server does not accept reports (the server answers 422): ")
+        assert "pid" in warning
+        assert client.status().state == "connected"
+
+        pids.clear()
+        wait_for_reports(3)
+        pids["pid"] = -1
+        wait_for_reports(4)
+        assert caplog.messages == [warning, warning]
+    finally:
+        pids.clear()
+        client.close()
+
+
+@pytest.mark.parametrize("status", [401, 403, 409, 429, 500, 503])
+def test_other_statuses_are_no_rejection(status: int) -> None:
+    assert not transports._is_permanent(status)
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"<h1>Bad request</h1>", ""),
+        (b"[]", ""),
+        (b'{"detail": 3}', ""),
+        (b'{"detail": "K\\u00e4se\\n\\u001b[31m is old."}', "K\u00e4se  [31m is old."),
+        (b'{"detail": "' + b"x" * 5000 + b'"}', "x" * 1000),
+    ],
+)
+def test_a_reason_is_one_short_line(body: bytes, reason: str) -> None:
+    assert transports._explanation(body) == reason
