@@ -27,7 +27,7 @@ from tidegate_server.domain.change import (
 )
 from tidegate_server.domain.projects import Environment
 from tidegate_server.errors import LeaseLost, StaleRevision
-from tidegate_server.store import Store, commit
+from tidegate_server.store import Store, commit, keys
 from tidegate_server.store.embedded import EmbeddedValkey
 
 from tests.store.changes import (
@@ -98,6 +98,18 @@ class TestRevisions:
         for old in range(3):
             with pytest.raises(StaleRevision):
                 store.commit(change(put(expected=old, name="of the one that is gone")))
+
+    def test_a_new_key_begins_at_1_whatever_was_deleted(self, store: Store) -> None:
+        store.commit(change(put()))
+        store.commit(change(Delete(place(), 1)))
+        assert store.commit(change(put("never-seen"))).revisions == {place("never-seen"): 1}
+        assert store.commit(change(put())).revisions == {place(): 2}
+
+    def test_deletions_of_an_earlier_version_still_count(
+        self, store: Store, raw: redis.Redis
+    ) -> None:
+        raw.set(keys.deleted_floor(SHOP), 7)
+        assert store.commit(change(put())).revisions == {place(): 8}
 
     def test_deletions_in_another_scope_do_not_change_the_first_revision(
         self, store: Store
@@ -362,7 +374,7 @@ class Model:
     """A model of a store's content."""
 
     documents: dict[str, tuple[int, str]] = field(default_factory=dict)
-    deleted: int = 0
+    deleted: dict[str, int] = field(default_factory=dict)
     versions: dict[str, int] = field(default_factory=dict)
     snapshots: dict[str, dict[str, int]] = field(default_factory=dict)
     events: dict[str, list[int]] = field(default_factory=dict)
@@ -380,10 +392,10 @@ class Model:
         for write in new_change.writes:
             key = write.address.key
             if isinstance(write, Put):
-                before = self.revision(key) or self.deleted
+                before = self.revision(key) or self.deleted.pop(key, 0)
                 self.documents[key] = (before + 1, write.document.name)
             elif isinstance(write, Delete) and key in self.documents:
-                self.deleted = max(self.deleted, self.documents.pop(key)[0])
+                self.deleted[key] = self.documents.pop(key)[0]
         for refresh in new_change.refreshes:
             where = refresh.environment
             self.versions[where] = self.versions.get(where, 0) + 1

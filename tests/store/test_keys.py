@@ -16,7 +16,8 @@ def all_keys_of(project: str) -> list[str]:
     return [
         *(keys.documents(project, kind) for kind in Kind),
         *(keys.documents(project, kind, "production") for kind in Kind),
-        keys.deleted(project),
+        keys.deleted_revisions(project),
+        keys.deleted_floor(project),
         keys.version(*place),
         keys.snapshot(*place),
         keys.changes(*place),

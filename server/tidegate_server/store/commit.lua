@@ -2,7 +2,8 @@
 --
 -- ARGV[1] is a MessagePack map; keys are given as indexes into KEYS:
 --   fence        nil or {lease, holder, number}
---   deleted      the scope's highest revision of a deleted document
+--   deleted      the last revision of each deleted document, a hash
+--   deleted_floor  what earlier versions kept instead: the scope's highest such revision
 --   guards       {{documents, field, expected revision}, ...}
 --   writes       {{documents, field, json | false}, ...}   already guarded
 --   refreshes    {{version, snapshot, changes, kills, receipts, body, put, remove,
@@ -41,23 +42,30 @@ for number, guard in ipairs(plan.guards) do
   present[guard[1] .. ' ' .. guard[2]] = revision
 end
 
--- A new document gets a revision above those of all deleted ones, so that no revision of a
--- deleted document is used again.
-local function last_deleted()
-  return tonumber(redis.call('GET', KEYS[plan.deleted]) or '0')
+-- A document that is created again continues after its last revision, so that no revision is used
+-- twice and an old ETag never matches. A document with a new key begins at 1.
+local function last_deleted(document)
+  local own = redis.call('HGET', KEYS[plan.deleted], document)
+  local floor = redis.call('GET', KEYS[plan.deleted_floor])
+  return math.max(tonumber(own or '0'), tonumber(floor or '0'))
 end
 
 local revisions = {}
 for number, write in ipairs(plan.writes) do
   local key, field, json = KEYS[write[1]], write[2], write[3]
   local revision = present[write[1] .. ' ' .. field]
+  local document = key .. ' ' .. field
   if json then
-    revision = (revision > 0 and revision or last_deleted()) + 1
+    if revision == 0 then
+      revision = last_deleted(document)
+      redis.call('HDEL', KEYS[plan.deleted], document)
+    end
+    revision = revision + 1
     redis.call('HSET', key, field, string.format('%d %d ', revision, now) .. json)
     revisions[number] = revision
   else
-    if redis.call('HDEL', key, field) == 1 and revision > last_deleted() then
-      redis.call('SET', KEYS[plan.deleted], string.format('%d', revision))
+    if redis.call('HDEL', key, field) == 1 then
+      redis.call('HSET', KEYS[plan.deleted], document, string.format('%d', revision))
     end
     revisions[number] = 0
   end

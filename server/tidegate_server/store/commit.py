@@ -111,7 +111,8 @@ class CommitRequest:
             for address, expected in self.guarded.items()
         ]
         packed: dict[str, Any] = {
-            "deleted": self._key(keys.deleted(scope)),
+            "deleted": self._key(keys.deleted_revisions(scope)),
+            "deleted_floor": self._key(keys.deleted_floor(scope)),
             "guards": guards,
             "writes": [self._packed_write(write) for write in self.written],
             "refreshes": [self._refresh(refresh) for refresh in change.refreshes],

@@ -37,8 +37,13 @@ def documents_at(scope: str, address: Address) -> str:
     return documents(scope, address.kind, address.environment)
 
 
-def deleted(scope: str) -> str:
-    """The highest revision of a scope's deleted documents, a number."""
+def deleted_revisions(scope: str) -> str:
+    """The last revision of each deleted document of a scope, a hash: about 100 bytes for each."""
+    return _key(scope, "deleted-revisions")
+
+
+def deleted_floor(scope: str) -> str:
+    """The highest revision of the documents that earlier versions deleted, a number."""
     return _key(scope, "deleted")
 
 
