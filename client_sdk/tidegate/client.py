@@ -29,7 +29,7 @@ from tidegate.runtime.late_imports import load
 
 if TYPE_CHECKING:
     from tidegate.evaluation.compiled_snapshot import BooleanFlag, CompiledSnapshot
-    from tidegate.evaluation.results import Evaluation
+    from tidegate.evaluation.results import Evaluation, Exposure
     from tidegate.model import FlagType
     from tidegate.reporting import Reporter
 
@@ -231,7 +231,7 @@ class Client:
                 elif context is operation.context:
                     exposed = operation.exposures
                 else:
-                    exposed = operation.exposures_of(context)
+                    exposed = operation.users.get(context.targeting_key, _NO_EXPOSURES)
                 if shortcut is None:
                     evaluation = evaluate(context)
                     only = evaluation.release
@@ -355,7 +355,9 @@ class Client:
                 return None
             if evaluation.exposures:
                 operation = current_operation()
-                if operation is None or evaluation.release not in operation.exposures_of(context):
+                users = {} if operation is None else operation.users
+                known = users.get(context.targeting_key)
+                if known is None or evaluation.release not in known:
                     self._count_exposures(evaluation, operation, context)
         except Exception:
             return None
@@ -435,3 +437,4 @@ def _to_integer(value: Any) -> int:
 
 _float = float
 _NO_FLAGS: dict[str, BooleanFlag] = {}
+_NO_EXPOSURES: dict[str, Exposure] = {}

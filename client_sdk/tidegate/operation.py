@@ -42,7 +42,7 @@ class Operation:
 
     __slots__ = (
         "_began", "_entry", "_failed", "_measured", "_resolve", "context", "ended", "exposures",
-        "other_users", "outer", "reporter",
+        "outer", "reporter", "users",
     )  # fmt: skip
 
     def __init__(
@@ -56,7 +56,9 @@ class Operation:
         self.exposures: dict[str, Exposure] = {}
         self.ended: bool = False
         self.outer: Entry = None
-        self.other_users: dict[str | None, dict[str, Exposure]] = {}
+        self.users: dict[str | None, dict[str, Exposure]] = {}
+        if context is not None:
+            self.users[_key(context)] = self.exposures
         self._resolve = resolve
         self._failed = False
         self._measured: dict[str, float] = {}
@@ -122,34 +124,23 @@ class Operation:
         if self.context is None:
             resolve, self._resolve = self._resolve, None
             self.context = NOBODY if resolve is None else _resolve(resolve)
-            self.exposures = self.other_users.pop(_key(self.context), self.exposures)
+            self.exposures = self.users.setdefault(_key(self.context), self.exposures)
         return self.context
-
-    def exposures_of(self, context: Context) -> dict[str, Exposure]:
-        """Return the exposures of a context's user, by release; only ``expose`` adds to them."""
-        if self._is_own(context):
-            return self.exposures
-        return self.other_users.get(_key(context), _NO_EXPOSURES)
 
     def expose(self, exposures: tuple[Exposure, ...], context: Context) -> None:
         """Remember exposures of a context's user; for each release the user's first arm counts."""
-        if self._is_own(context):
-            known = self.exposures
-        else:
-            key = _key(context)
-            if key not in self.other_users and len(self.other_users) >= MAX_USERS:
+        key = _key(context)
+        known = self.users.get(key)
+        if known is None:
+            if len(self.users) > MAX_USERS:
                 self.reporter.count_dropped()
                 return
-            known = self.other_users.setdefault(key, {})
+            known = self.users.setdefault(key, {})
         for exposure in exposures:
             if exposure.release not in known:
                 known[exposure.release] = exposure
                 if self.ended:
                     self.reporter.add({exposure.release: exposure}, None, 0, None)
-
-    def _is_own(self, context: Context) -> bool:
-        own = self.context
-        return context is own or (own is not None and _key(context) == _key(own))
 
     def _finish(self, outcome: str | None) -> None:
         if self.ended:
@@ -157,13 +148,13 @@ class Operation:
         self.ended = True
         entry = self._entry
         if current.get() is entry:
-            current.set(nearest_open(self.outer))
-        if isinstance(entry, Held):
-            entry.frame = None
+            outer = self.outer
+            current.set(outer if outer is None else nearest_open(outer))
+        if entry is not self:
+            entry.frame = None  # type: ignore[union-attr]
         microseconds = (perf_counter_ns() - self._began) // 1000
         # Copies: a task that this operation started may evaluate a flag at the same time.
-        users = [(_key(self.context), self.exposures), *list(self.other_users.items())]
-        for key, exposures in users:
+        for key, exposures in list(self.users.items()):
             if exposures:
                 self.reporter.add(
                     dict(exposures), outcome, microseconds, key, measured=self._measured
@@ -217,7 +208,6 @@ def _finite_number(value: Any) -> float | None:
     return number if isfinite(number) else None
 
 
-_NO_EXPOSURES: dict[str, Exposure] = {}
 _warnings: set[str] = set()
 
 

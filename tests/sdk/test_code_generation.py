@@ -41,7 +41,7 @@ def test_a_value_and_its_exposures_equal_those_of_the_details(
                         details = client.boolean_details(key, True, other)
                     assert value is details.value
                     assert of_value.exposures == of_details.exposures
-                    assert of_value.other_users == of_details.other_users
+                    assert of_value.users == of_details.users
 
 
 def test_text_from_a_snapshot_is_never_compiled() -> None:

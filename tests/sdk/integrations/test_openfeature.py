@@ -245,7 +245,7 @@ def test_booleans_and_their_exposures_equal_those_of_the_details(
                 assert found.flag_metadata == details.metadata
                 assert of_provider.exposures == of_client.exposures
                 if user:
-                    assert of_provider.other_users == of_client.other_users
+                    assert of_provider.users == of_client.users
 
 
 def test_an_evaluation_without_a_context_uses_the_operations_context() -> None:
@@ -259,7 +259,7 @@ def test_an_evaluation_without_a_context_uses_the_operations_context() -> None:
                 is True
             )
         assert operation.exposures
-        assert operation.other_users == {}
+        assert set(operation.users) == {"ana"}
 
 
 def test_observers_receive_every_evaluation() -> None:
