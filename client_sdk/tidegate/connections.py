@@ -5,7 +5,8 @@ read. So each one gets a second descriptor here: to shut that down ends whatever
 for in the first.
 
 Threads: those of the client open connections; another one closes them. Adding to a set and copying
-it are atomic, so there is no lock, which a fork could leave locked in the child.
+it are atomic, so neither needs a lock, which a fork could leave locked in the child. ``_lock`` is
+held only while the pool is made.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import io
 import os
 import socket
+import threading
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -55,21 +57,26 @@ class Connections:
 
     def __init__(self) -> None:
         self.closed: bool = False
+        self._lock = threading.Lock()
+        self._pool: PoolManager | None = None
         self._lines: set[Line] = set()
         self._open: set[Any] = set()
 
     def pool(self, head_seconds: float) -> PoolManager:
-        """Return a pool that makes these connections.
+        """Return the pool that makes these connections.
 
         Args:
             head_seconds: the longest time until a response has all its headers. The timeout
                 of a socket starts again with every byte, so it does not end a trickle.
         """
-        # The look-up of a host name uses this codec, which would be imported late too.
-        load("encodings.idna")
-        pool: PoolManager = load("urllib3").PoolManager(num_pools=4, maxsize=2, retries=False)
-        pool.pool_classes_by_scheme = self._pool_classes(head_seconds)
-        return pool
+        with self._lock:
+            if self._pool is None:
+                # The look-up of a host name uses this codec, which would be imported late too.
+                load("encodings.idna")
+                pool: PoolManager = load("urllib3").PoolManager(maxsize=2, retries=False)
+                pool.pool_classes_by_scheme = self._pool_classes(head_seconds)
+                self._pool = pool
+            return self._pool
 
     def cut(self) -> None:
         """Open no more connections, and end what threads wait for on the open ones."""

@@ -99,8 +99,13 @@ class Lifecycle:
             load("tidegate.sync")
             load("tidegate.transport")
             process_hooks.register(self)
-            start_late = weakref.WeakMethod(self.start_late)
-            uwsgi.call_in_workers(process_hooks.call_while_alive(start_late))
+            client = weakref.ref(self)
+
+            def start_if_alive() -> None:
+                if (alive := client()) is not None:
+                    alive.start_late()
+
+            uwsgi.call_in_workers(start_if_alive)
         else:
             process_hooks.register(self)
             self._load_cache_and_connect()

@@ -115,6 +115,7 @@ class ServerConnection:
         server_flags = flags if parent is None else parent.server_flags or flags
         closed = frozenset[str]() if parent is None else parent.closed_here
         self._transport = transport
+        self._connections = transport.connections
         self._reporter = reporter
         self._follower = FlagFollower(HttpSource(transport), reporter, server_flags)
         self._breaker = LocalBreaker(reporter, get_flags, apply_flags, notify, closed)
@@ -183,19 +184,19 @@ class ServerConnection:
         """End everything: the last report takes two seconds at most, what waits longer is cut."""
         self.ask_to_stop()
         self._reports.wait_for_last_report()
-        self._transport.cut()
+        self._connections.cut()
         deadline = time.monotonic() + END_SECONDS
         # No thread starts another one any more once the first has ended.
         ended = [threads.join(self._thread, deadline)]
         self._breaker.stop()
         ended += [self._reports.join(deadline), self._breaker.join(deadline)]
-        self._transport.close()
+        self._connections.close()
         if not all(ended):
             log.warning("a thread of the closed client goes on: a listener or a look-up is busy")
 
     def drop(self) -> None:
         """Release the connections in a forked child: they and the threads are the parent's."""
-        self._transport.drop()
+        self._connections.drop()
 
     def _follow_updates(self) -> None:
         while not self._stopping.is_set():

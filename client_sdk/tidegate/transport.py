@@ -1,9 +1,6 @@
 """The three HTTP requests of the SDK, without what they mean.
 
 urllib3 is imported at the first request: its import takes longer than all of the SDK.
-
-Threads: ``_lock`` is held while the connection pool is made. ``cut`` and ``close`` are called by
-another thread than those that make requests.
 """
 
 from __future__ import annotations
@@ -11,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import socket
-import threading
 import time
 import zlib
 from collections.abc import Generator, Iterator
@@ -25,7 +21,7 @@ from tidegate.runtime.late_imports import load
 from tidegate.version import VERSION
 
 if TYPE_CHECKING:
-    from urllib3 import BaseHTTPResponse, PoolManager
+    from urllib3 import BaseHTTPResponse
 
 CONNECT_SECONDS = 3.0
 RESPONSE_SECONDS = 10.0
@@ -71,9 +67,7 @@ class Transport:
     def __init__(self, url: str, token: str) -> None:
         self._url = url.rstrip("/")
         self._headers = {"Authorization": f"Bearer {token}", "User-Agent": SDK}
-        self._pool: PoolManager | None = None
-        self._lock = threading.Lock()
-        self._connections = Connections()
+        self.connections: Connections = Connections()
         self.host: str = socket.gethostname()[:100]
         self.pid: int = os.getpid()
 
@@ -111,18 +105,6 @@ class Transport:
             if response.status != 200:
                 raise _status_error(response)
             yield from parse_events(self._chunks(response))
-
-    def cut(self) -> None:
-        """Make no more requests, and end those that other threads wait for."""
-        self._connections.cut()
-
-    def close(self) -> None:
-        """Close all connections, after ``cut``."""
-        self._connections.close()
-
-    def drop(self) -> None:
-        """Release all connections in a forked child, and leave them to the parent."""
-        self._connections.drop()
 
     def _chunks(self, response: BaseHTTPResponse) -> Iterator[bytes]:
         errors = _network_errors()
@@ -173,12 +155,12 @@ class Transport:
     ) -> BaseHTTPResponse:
         if not self._url.startswith(("http://", "https://")):
             raise Unreachable("the url does not start with http:// or https://")
-        if self._connections.closed:
+        if self.connections.closed:
             raise Unreachable("the client is closed")
         errors = _network_errors()
         timeout = load("urllib3").Timeout(connect=CONNECT_SECONDS, read=read_timeout)
         try:
-            return self._connection_pool().request(
+            return self.connections.pool(WHOLE_SECONDS).request(
                 method,
                 self._url + path,
                 headers=self._headers | headers,
@@ -190,12 +172,6 @@ class Transport:
             )
         except errors as error:
             raise Unreachable(_reason(error)) from None
-
-    def _connection_pool(self) -> PoolManager:
-        with self._lock:
-            if self._pool is None:
-                self._pool = self._connections.pool(WHOLE_SECONDS)
-            return self._pool
 
 
 def _received(response: BaseHTTPResponse) -> Iterator[bytes]:

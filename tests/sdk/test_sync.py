@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from tidegate import Client, Context, flag_follower, wire
 from tidegate import transport as transports
+from tidegate.connections import Connections
 from tidegate.details import ClientEvent
 from tidegate.errors import Refused, Unreachable
 from tidegate.evaluation.compiled_snapshot import CompiledSnapshot, compile_snapshot
@@ -41,7 +42,7 @@ class ScriptedTransport:
         self.streams = list(streams)
         self.snapshots = snapshots or []
         self.requests: list[tuple[str, int | None]] = []
-        self.closed = False
+        self.connections = Connections()
 
     def events(self, last_seen: int | None) -> Generator[Event]:
         self.requests.append(("stream", last_seen))
@@ -55,12 +56,6 @@ class ScriptedTransport:
         if not self.snapshots:
             raise Unreachable("no snapshot")
         return self.snapshots.pop(0)
-
-    def cut(self) -> None:
-        self.closed = True
-
-    def close(self) -> None:
-        assert self.closed
 
 
 class ManualConnection:

@@ -9,7 +9,6 @@ import atexit
 import os
 import sys
 import weakref
-from collections.abc import Callable
 from typing import Any, Protocol
 
 from tidegate.runtime import uwsgi
@@ -41,17 +40,6 @@ def register(client: Restartable) -> None:
 def unregister(client: Restartable) -> None:
     """Forget a client that was closed."""
     _registered.discard(client)
-
-
-def call_while_alive(method: weakref.WeakMethod[Callable[[], None]]) -> Callable[[], None]:
-    """Return a function that calls a method as long as its object exists."""
-
-    def call_if_alive() -> None:
-        bound = method()
-        if bound is not None:
-            bound()
-
-    return call_if_alive
 
 
 class _MultiprocessingHook:
