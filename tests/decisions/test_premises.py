@@ -293,5 +293,5 @@ def test_a_failed_limit_does_not_claim_a_control_group() -> None:
     life = run(policy, *[((0, 0), (1_000, 8))] * 2)
     entry, _ = evaluate(life, (0, 0), (1_000, 150), slow=False)
 
-    assert "(this stage), without a control group" in entry.decision.reason
+    assert "(this stage); not compared with control" in entry.decision.reason
     assert "control:" not in entry.decision.reason

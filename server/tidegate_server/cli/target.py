@@ -11,9 +11,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from tidegate.addresses import server_address, token_text
-from tidegate.errors import InvalidSetting
-
 from tidegate_server.cli.contexts import Context, Contexts
 from tidegate_server.errors import StartupRefused
 
@@ -106,6 +103,9 @@ def check_url(url: str) -> str:
     Raises:
         StartupRefused: it is not the address of a server.
     """
+    from tidegate.addresses import server_address  # late: help needs no SDK
+    from tidegate.errors import InvalidSetting
+
     try:
         return server_address(url)
     except InvalidSetting as error:
@@ -120,6 +120,9 @@ def check_token(token: str) -> str:
     """
     if not token.strip():
         raise StartupRefused("No token was given. Create one with `tidegate token create`.")
+    from tidegate.addresses import token_text
+    from tidegate.errors import InvalidSetting
+
     try:
         return token_text(token)
     except InvalidSetting as error:

@@ -119,10 +119,10 @@ def _comparison(status: CheckStatus, progress: Progress) -> str:
     """What a check compares with control: failing users, or values beyond the cut."""
     check = status.check
     if not check.sequential:
-        # The sequential test of an absolute error rate, where there was never a control group.
+        # The sequential test of an absolute error rate, whether or not there is a control group.
         return (
-            f"{_failing_users(progress.stage_treatment, 'treatment')} (this stage), without a "
-            "control group"
+            f"{_failing_users(progress.stage_treatment, 'treatment')} (this stage); not compared "
+            "with control"
         )
     if check.distribution is None:
         return stage_failures(progress)

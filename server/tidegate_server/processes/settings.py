@@ -11,12 +11,8 @@ from difflib import get_close_matches
 from ipaddress import ip_network
 from pathlib import Path
 
-from tidegate.addresses import trimmed, unsendable
-from tidegate.evaluation.networks import parse_network
-
 from tidegate_server.domain.network_addresses import PUBLIC_ONLY, AllowedNetworks, IPNetwork
 from tidegate_server.errors import StartupRefused
-from tidegate_server.urls import split_url
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("console", "json")
@@ -114,6 +110,8 @@ def check_prometheus_url(url: str) -> str:
     Raises:
         StartupRefused: it is not an HTTP URL, or has a query, a fragment or credentials.
     """
+    from tidegate.addresses import split_url, trimmed  # late: help needs no SDK
+
     url = trimmed(url, "URL of Prometheus")
     parts = split_url(url)
     if url and parts is None:
@@ -134,6 +132,8 @@ def check_prometheus_token(token: str) -> str:
     Raises:
         StartupRefused: it has characters that a header cannot contain.
     """
+    from tidegate.addresses import trimmed, unsendable
+
     token = trimmed(token, "token of Prometheus")
     if problem := unsendable(token):
         raise StartupRefused(
@@ -173,6 +173,8 @@ def _parse_networks(setting: str, text: str) -> tuple[IPNetwork, ...]:
 
 
 def _parse_network(setting: str, text: str) -> IPNetwork:
+    from tidegate.evaluation.networks import parse_network
+
     try:
         return parse_network(text)
     except ValueError:
