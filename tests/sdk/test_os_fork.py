@@ -185,6 +185,7 @@ def keep_working(name):
         work(f"{name}-{total}", 5)
         total += 5
         client._lifecycle.connection.report_now()
+        stop.wait(0.005)  # leaves the server time for the last reports
     done.append(total)
 
 threads = [threading.Thread(target=keep_working, args=(f"t{n}",)) for n in range(3)]
