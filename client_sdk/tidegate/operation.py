@@ -41,7 +41,7 @@ class Operation:
     """
 
     __slots__ = (
-        "_began", "_entry", "_failed", "_measured", "_resolve", "context", "ended", "exposures",
+        "_began", "_failed", "_held", "_measured", "_resolve", "context", "ended", "exposures",
         "outer", "reporter", "users",
     )  # fmt: skip
 
@@ -63,7 +63,7 @@ class Operation:
         self._failed = False
         self._measured: dict[str, float] = {}
         self._began = 0
-        self._entry: Operation | Held = self
+        self._held: Held | None = None
 
     def begin(self) -> Operation:
         """Make this the current operation and start its clock."""
@@ -73,8 +73,8 @@ class Operation:
         outer = self.outer = nearest_open(current.get())
         generator = generator_of(caller)
         if generator is not None or isinstance(outer, Held):
-            self._entry = Held(self, generator, outer)
-        current.set(self._entry)
+            self._held = Held(self, generator, outer)
+        current.set(self._held or self)
         self._began = perf_counter_ns()
         return self
 
@@ -146,12 +146,13 @@ class Operation:
         if self.ended:
             return
         self.ended = True
-        entry = self._entry
-        if current.get() is entry:
+        # Without the reference an ended operation is freed at once, not by the garbage collector.
+        held, self._held = self._held, None
+        if current.get() is (held or self):
             outer = self.outer
             current.set(outer if outer is None else nearest_open(outer))
-        if entry is not self:
-            entry.frame = None  # type: ignore[union-attr]
+        if held is not None:
+            held.frame = None
         microseconds = (perf_counter_ns() - self._began) // 1000
         # Copies: a task that this operation started may evaluate a flag at the same time.
         for key, exposures in list(self.users.items()):

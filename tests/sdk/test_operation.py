@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import logging
 import math
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from typing import Any, cast
@@ -47,6 +49,27 @@ def test_a_block_that_ends_is_ok(client: Client) -> None:
     with client.operation(ANN):
         evaluate(client)
     assert counted(client) == counts(1, 1, 0)
+
+
+def test_ended_operations_leave_nothing_to_the_garbage_collector(client: Client) -> None:
+    def in_a_generator() -> Iterator[bool]:
+        with client.operation(ANN):
+            yield evaluate(client)
+
+    def work() -> None:
+        for _ in range(50):
+            with client.operation(ANN), client.operation(BOB):
+                evaluate(client)
+            list(in_a_generator())
+
+    work()  # what is made once is made now
+    gc.collect()
+    gc.disable()
+    try:
+        work()
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
 
 
 def test_an_exception_that_leaves_the_block_is_an_error(client: Client) -> None:
