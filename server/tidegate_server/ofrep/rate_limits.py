@@ -113,7 +113,7 @@ class RateLimits:
         Args:
             token: the token; without a limit, its requests are not counted.
             address: the client's address; None: unknown.
-            targeting_key: whom the request is about; None: unknown.
+            targeting_key: the user that the request is about; None: unknown.
             now: seconds on a monotonic clock; the current time if not given.
 
         Raises:
