@@ -16,6 +16,8 @@ class Counts:
         failing: users who failed for the first time in this epoch, in either arm.
         microseconds: the sum of the durations of the ended operations.
         overflow: failing users that an SDK instance had no room to name.
+        sampled: users of the sample, which their hash decides, who were counted for the first
+            time in this stage; the check of the split counts these.
     """
 
     exposures: int = 0
@@ -24,6 +26,7 @@ class Counts:
     failing: int = 0
     microseconds: int = 0
     overflow: int = 0
+    sampled: int = 0
 
     def __add__(self, other: Counts) -> Counts:
         return Counts(
@@ -33,6 +36,7 @@ class Counts:
             self.failing + other.failing,
             self.microseconds + other.microseconds,
             self.overflow + other.overflow,
+            self.sampled + other.sampled,
         )
 
     def since(self, earlier: Counts) -> Counts:
@@ -44,6 +48,7 @@ class Counts:
             max(0, self.failing - earlier.failing),
             max(0, self.microseconds - earlier.microseconds),
             max(0, self.overflow - earlier.overflow),
+            max(0, self.sampled - earlier.sampled),
         )
 
 
