@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 from tidegate.counts import Counts, StratumCounts
-from tidegate.harm_evidence import Mixture
 from tidegate_server.decisions.decision import Action
-from tidegate_server.decisions.probe import MAX_RETREATS, Probe
+from tidegate_server.decisions.version_1.harm_evidence import Mixture
+from tidegate_server.decisions.version_1.probe import MAX_RETREATS, Probe
 from tidegate_server.domain.checks import OnFailure
 from tidegate_server.domain.policy import NoData, NoDataAction, Policy
 from tidegate_server.domain.release import State

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tidegate.counts import Counts
-from tidegate.harm_evidence import EPOCH_WINDOWS, log_value
+from tidegate_server.decisions.version_1.harm_evidence import EPOCH_WINDOWS, log_value
 from tidegate_server.domain import release_state_machine as machine
 from tidegate_server.domain.release import State
 from tidegate_server.domain.release_state_machine import Initiator

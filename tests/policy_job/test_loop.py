@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 import redis
-from tidegate.harm_evidence import EPOCH_WINDOWS
 from tidegate_server.decisions.decision import Action
+from tidegate_server.decisions.version_1.harm_evidence import EPOCH_WINDOWS
 from tidegate_server.domain import release_state_machine as machine
 from tidegate_server.domain.change import Address, Change, Kind, Put
 from tidegate_server.domain.release import State

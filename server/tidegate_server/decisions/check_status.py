@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from tidegate.harm_evidence import log_value, threshold
-
 from tidegate_server.decisions.decision import CheckResult
 from tidegate_server.decisions.progress import CheckProgress, Progress
-from tidegate_server.decisions.safety_evidence import LOG_ADVANCE_AT
 from tidegate_server.decisions.threshold_checks import has_failed, is_unreadable
+from tidegate_server.decisions.version_1.harm_evidence import log_value, threshold
+from tidegate_server.decisions.version_1.safety_evidence import LOG_ADVANCE_AT
 from tidegate_server.domain.checks import Check, Metric
 from tidegate_server.domain.release import Release
 

@@ -17,8 +17,8 @@ from tidegate_server.decisions.check_status import CheckStatus, check_statuses
 from tidegate_server.decisions.decision import ClientResult
 from tidegate_server.decisions.observations import Distribution, Window
 from tidegate_server.decisions.progress import Progress, initial_progress
-from tidegate_server.decisions.sample_ratio import LOG_IMBALANCE_AT, log_imbalance
 from tidegate_server.decisions.update_statistics import close_epoch_if_over, update_statistics
+from tidegate_server.decisions.version_1.sample_ratio import LOG_IMBALANCE_AT, log_imbalance
 from tidegate_server.domain.checks import Metric
 from tidegate_server.domain.policy import Policy
 from tidegate_server.domain.release import Release

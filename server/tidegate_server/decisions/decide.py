@@ -16,12 +16,12 @@ from tidegate_server.decisions.client_reports import (
 )
 from tidegate_server.decisions.decision import Action, Decision
 from tidegate_server.decisions.observations import Window
-from tidegate_server.decisions.probe import FIRES_AT
 from tidegate_server.decisions.progress import Progress
-from tidegate_server.decisions.safety_evidence import ADVANCE_AT
-from tidegate_server.decisions.sample_ratio import IMBALANCE_AT, log_imbalance
 from tidegate_server.decisions.update_statistics import close_epoch_if_over, update_statistics
 from tidegate_server.decisions.verdict import reach_verdict
+from tidegate_server.decisions.version_1.probe import FIRES_AT
+from tidegate_server.decisions.version_1.safety_evidence import ADVANCE_AT
+from tidegate_server.decisions.version_1.sample_ratio import IMBALANCE_AT, log_imbalance
 from tidegate_server.domain.release import Release
 
 

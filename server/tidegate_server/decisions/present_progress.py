@@ -15,8 +15,8 @@ from tidegate_server.decisions.check_status import check_statuses
 from tidegate_server.decisions.decision import CheckResult, Decision, from_log
 from tidegate_server.decisions.exposure_groups import keeps_control
 from tidegate_server.decisions.progress import Progress
-from tidegate_server.decisions.safety_evidence import ADVANCE_AT
 from tidegate_server.decisions.update_statistics import follow_release
+from tidegate_server.decisions.version_1.safety_evidence import ADVANCE_AT
 from tidegate_server.domain.ladder import LastDecision
 from tidegate_server.domain.release import LIVE_STATES, Release, State
 

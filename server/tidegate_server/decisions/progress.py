@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from tidegate.counts import NOTHING, Counts
-from tidegate.harm_evidence import Mixture, VarianceGuard
 
 from tidegate_server.decisions.decision import Decision
 from tidegate_server.decisions.distributions import FadingHistogram
-from tidegate_server.decisions.probe import Probe
-from tidegate_server.decisions.safety_evidence import SafetyEvidence
+from tidegate_server.decisions.version_1.harm_evidence import Mixture, VarianceGuard
+from tidegate_server.decisions.version_1.probe import Probe
+from tidegate_server.decisions.version_1.safety_evidence import SafetyEvidence
 from tidegate_server.domain.evidence import (
     NO_TRIPS,
     Evidence,

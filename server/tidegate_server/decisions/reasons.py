@@ -11,10 +11,10 @@ from tidegate_server.decisions.check_status import CheckStatus
 from tidegate_server.decisions.decision import from_log
 from tidegate_server.decisions.distributions import MIN_VALUES
 from tidegate_server.decisions.observations import Window
-from tidegate_server.decisions.probe import FIRES_AT, MAX_RETREATS
 from tidegate_server.decisions.progress import Progress
-from tidegate_server.decisions.safety_evidence import ADVANCE_AT
-from tidegate_server.decisions.sample_ratio import IMBALANCE_AT
+from tidegate_server.decisions.version_1.probe import FIRES_AT, MAX_RETREATS
+from tidegate_server.decisions.version_1.safety_evidence import ADVANCE_AT
+from tidegate_server.decisions.version_1.sample_ratio import IMBALANCE_AT
 from tidegate_server.domain.checks import Check, Metric
 from tidegate_server.domain.evidence import Trips, total
 from tidegate_server.domain.policy import DAY, HOUR, MINUTE, SECOND

@@ -11,11 +11,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from tidegate.counts import Counts
-from tidegate.harm_evidence import RATIOS
 
 from tidegate_server.decisions.distributions import quantile_value
 from tidegate_server.decisions.observations import Measured, Window
 from tidegate_server.decisions.progress import CheckProgress, Progress, Recent
+from tidegate_server.decisions.version_1.harm_evidence import RATIOS
 from tidegate_server.domain.checks import Check, Compare, Metric
 from tidegate_server.domain.evidence import Histogram, add_histograms
 from tidegate_server.domain.policy import Policy

@@ -10,7 +10,20 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tidegate.counts import NOTHING, StratumCounts
-from tidegate.harm_evidence import (
+
+from tidegate_server.decisions.distributions import (
+    control_quantile_bucket,
+    count_bad_operations,
+    fade_in,
+)
+from tidegate_server.decisions.observations import Window
+from tidegate_server.decisions.progress import CheckProgress, Progress
+from tidegate_server.decisions.threshold_checks import (
+    add_recent_window,
+    increments_without_control,
+    update_threshold_check,
+)
+from tidegate_server.decisions.version_1.harm_evidence import (
     EPOCH_WINDOWS,
     Mixture,
     add_increments,
@@ -19,26 +32,13 @@ from tidegate.harm_evidence import (
     onset_mass,
     update_guard,
 )
-
-from tidegate_server.decisions.distributions import (
-    control_quantile_bucket,
-    count_bad_operations,
-    fade_in,
-)
-from tidegate_server.decisions.observations import Window
-from tidegate_server.decisions.probe import update_probe
-from tidegate_server.decisions.progress import CheckProgress, Progress
-from tidegate_server.decisions.safety_evidence import (
+from tidegate_server.decisions.version_1.probe import update_probe
+from tidegate_server.decisions.version_1.safety_evidence import (
     allowed_excess,
     restart_bets,
     update_safety_evidence,
 )
-from tidegate_server.decisions.sample_ratio import update_sample_ratio
-from tidegate_server.decisions.threshold_checks import (
-    add_recent_window,
-    increments_without_control,
-    update_threshold_check,
-)
+from tidegate_server.decisions.version_1.sample_ratio import update_sample_ratio
 from tidegate_server.domain.checks import Check
 from tidegate_server.domain.evidence import add_histograms, total
 from tidegate_server.domain.release import Release, State

@@ -28,10 +28,10 @@ from tidegate_server.decisions.client_reports import ClientStatus
 from tidegate_server.decisions.decision import Action
 from tidegate_server.decisions.exposure_groups import keeps_control
 from tidegate_server.decisions.observations import Window
-from tidegate_server.decisions.probe import MAX_RETREATS
 from tidegate_server.decisions.progress import Progress
-from tidegate_server.decisions.sample_ratio import LOG_IMBALANCE_AT, log_imbalance
 from tidegate_server.decisions.stage_exit import StageExit, Verdict, hold, no_change, roll_back
+from tidegate_server.decisions.version_1.probe import MAX_RETREATS
+from tidegate_server.decisions.version_1.sample_ratio import LOG_IMBALANCE_AT, log_imbalance
 from tidegate_server.domain.calendar import closed_because
 from tidegate_server.domain.checks import OnFailure
 from tidegate_server.domain.policy import NoDataAction

@@ -65,6 +65,7 @@ class Release:
             did not note it.
         state_by: who changed it; empty: not known.
         state_reason: why, in words; ``reason`` may be of a later change within the state.
+        statistics: the version of the decision statistics that it started under, and ends under.
     """
 
     id: str
@@ -95,6 +96,7 @@ class Release:
     state_since_ms: int | None = None
     state_by: str = ""
     state_reason: str = ""
+    statistics: int = 1
 
     @property
     def current_stage(self) -> Stage:

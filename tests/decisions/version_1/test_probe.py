@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from tidegate.counts import Counts, StratumCounts
 from tidegate_server.decisions.observations import Window
-from tidegate_server.decisions.probe import Probe, update_probe
+from tidegate_server.decisions.version_1.probe import Probe, update_probe
 
 
 def window(share: float, control: tuple[int, int], treatment: tuple[int, int]) -> Window:

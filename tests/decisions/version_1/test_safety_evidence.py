@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tidegate.counts import Counts, StratumCounts
-from tidegate_server.decisions.safety_evidence import (
+from tidegate_server.decisions.version_1.safety_evidence import (
     HARMLESS_RATIO,
     LOG_ADVANCE_AT,
     SafetyEvidence,

@@ -5,8 +5,8 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 from tidegate.counts import Counts, StratumCounts
-from tidegate.harm_evidence import Mixture
-from tidegate_server.decisions.sample_ratio import (
+from tidegate_server.decisions.version_1.harm_evidence import Mixture
+from tidegate_server.decisions.version_1.sample_ratio import (
     LOG_IMBALANCE_AT,
     MARGIN,
     log_imbalance,

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from tidegate.counts import StratumCounts
-from tidegate.harm_evidence import log_sum_exp
+
+from tidegate_server.decisions.version_1.harm_evidence import log_sum_exp
 
 HARMFUL_CHANCE = 0.10
 """beta: the probability that a harmful release advances one stage."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from tidegate.counts import Counts, StratumCounts
-from tidegate.harm_evidence import (
+from tidegate_server.decisions.version_1.harm_evidence import (
     Mixture,
     VarianceGuard,
     add_increments,
@@ -19,9 +19,13 @@ from tidegate.harm_evidence import (
     onset_mass,
     update_guard,
 )
-from tidegate_server.decisions.safety_evidence import SafetyEvidence, update_safety_evidence
+from tidegate_server.decisions.version_1.safety_evidence import (
+    SafetyEvidence,
+    update_safety_evidence,
+)
 
-VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "decisions.json").read_text())
+FOLDER = Path(__file__).parents[2] / "vectors"
+VECTORS = json.loads((FOLDER / "decisions_version_1.json").read_text())
 
 
 def six_digits(expected: float) -> Any:

@@ -14,7 +14,14 @@ import math
 from collections.abc import Iterable
 
 from tidegate.counts import StratumCounts
-from tidegate.harm_evidence import Mixture, add_increments, begin_bets, log_value, onset_mass
+
+from tidegate_server.decisions.version_1.harm_evidence import (
+    Mixture,
+    add_increments,
+    begin_bets,
+    log_value,
+    onset_mass,
+)
 
 FALSE_ALARM = 0.001
 IMBALANCE_AT = 1.0 / FALSE_ALARM
