@@ -193,6 +193,7 @@ class Flag:
     Attributes:
         killed: the variant that is served while the flag is killed.
         client_side: whether clients with a client token may evaluate it.
+        metadata: what its author wrote; evaluations carry it beside what Tidegate adds.
     """
 
     key: str
@@ -208,6 +209,7 @@ class Flag:
     killed: str | None = None
     release: ActiveRelease | None = None
     client_side: bool = False
+    metadata: Mapping[str, bool | int | float | str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,7 +112,16 @@ def parse_flag(document: object) -> Flag:
         _optional_text(fields, "killed"),
         _optional(fields, "release", _parse_release),
         "client_side" in fields and _boolean(fields, "client_side"),
+        _part(fields, "metadata", _parse_metadata) if "metadata" in fields else _NO_METADATA,
     )
+
+
+def _parse_metadata(document: object) -> Mapping[str, bool | int | float | str]:
+    metadata = _mapping(document)
+    for name, value in metadata.items():
+        if not isinstance(value, bool | int | float | str):
+            raise WireError(f"/{_escape(name)}", "must be true, false, a number or a string")
+    return metadata or _NO_METADATA
 
 
 def _parse_segment(document: object) -> Segment:
@@ -198,6 +207,7 @@ def to_wire(value: Any) -> Any:
 
 
 _FORMS = ("attribute", "segment", "all", "any", "none")
+_NO_METADATA: Mapping[str, Any] = {}
 _COMPARED = frozenset({"attribute", "operator", "value"})
 
 # Most flags have the same two variants. Finding one takes a quarter of the time of creating it.

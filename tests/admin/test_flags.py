@@ -15,6 +15,7 @@ BANNER = {
     "description": "Which colour\nthe banner has",
     "tags": ["shop"],
     "client_side": True,
+    "metadata": {"owner": "payments", "priority": 2, "share": 0.5, "public": True},
 }
 
 
@@ -109,3 +110,22 @@ def test_an_invalid_page_query_is_refused(admin: Caller) -> None:
         refused = admin.get(f"{PROJECT}/flags?{query}")
         assert refused.status_code == 422, query
         assert pointers(refused) == [pointer]
+
+
+def test_metadata_is_an_object_of_flat_values(admin: Caller) -> None:
+    for metadata, pointer in (([], "/metadata"), ({"owner": {"a": 1}}, "/metadata/owner")):
+        refused = admin.post(f"{PROJECT}/flags", {**BANNER, "metadata": metadata})
+        assert refused.status_code == 422
+        assert pointers(refused) == [pointer]
+
+
+def test_changed_metadata_reaches_every_environment(admin: Caller, store: Store) -> None:
+    admin.post_ok(f"{PROJECT}/flags", BANNER)
+    changed = admin.put(
+        f"{PROJECT}/flags/banner", {**BANNER, "metadata": {"owner": "search"}}, match='"1"'
+    )
+    assert changed.status_code == 200
+    for environment in ("development", "production"):
+        body = store.snapshot("default", environment).body
+        assert b"search" in body
+        assert b"payments" not in body

@@ -233,3 +233,33 @@ def test_a_flag_is_server_side_unless_made_client_side(tidegate: Tidegate) -> No
     assert tidegate.json("flag", "edit", "a", "--client-side")["client_side"] is True
     assert tidegate.json("flag", "edit", "a", "--name", "A")["client_side"] is True
     assert tidegate.json("flag", "edit", "a", "--server-side")["client_side"] is False
+
+
+def test_metadata_is_written_as_names_with_values(tidegate: Tidegate) -> None:
+    made = tidegate.json(
+        *("flag", "create", "checkout", "--metadata", "owner=payments", "--metadata", "priority=2"),
+        *("--metadata", 'build="2"', "--metadata", "public=true", "--metadata", "range=[1]"),
+    )
+    assert made["metadata"] == {
+        "owner": "payments", "priority": 2, "build": "2", "public": True, "range": "[1]",
+    }  # fmt: skip
+    tidegate.ok(
+        *("flag", "edit", "checkout", "--metadata", "owner=search"),
+        *("--remove-metadata", "range", "--remove-metadata", "build"),
+    )
+    shown = tidegate.json("flag", "show", "checkout")
+    assert shown["metadata"] == {"owner": "search", "priority": 2, "public": True}
+    assert 'owner = "search", priority = 2, public = true' in tidegate.ok(
+        "flag", "show", "checkout"
+    )
+    assert tidegate.json("flag", "edit", "checkout", "--name", "C")["metadata"] == shown["metadata"]
+
+
+def test_metadata_that_cannot_be_changed_is_named(tidegate: Tidegate) -> None:
+    tidegate.ok("flag", "create", "checkout")
+    output = tidegate.refused("flag", "edit", "checkout", "--remove-metadata", "owner", status=2)
+    assert "no metadata 'owner'" in output
+    output = tidegate.refused("flag", "edit", "checkout", "--metadata", "owner", status=2)
+    assert "NAME=VALUE" in output
+    output = tidegate.refused("flag", "edit", "checkout", "--metadata", "stage=1")
+    assert "/metadata/stage" in output

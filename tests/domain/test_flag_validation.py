@@ -317,3 +317,35 @@ def test_empty_and_too_many_targeting_keys_are_refused(store: InMemoryStore) -> 
     many = tuple(f"user-{number}" for number in range(10_001))
     invalid = segment_problems(store, SegmentDefinition("s", included=("",), excluded=many))
     assert list(invalid) == ["/included/0", "/excluded"]
+
+
+METADATA_MISTAKES: list[tuple[dict[str, Any], str, str]] = [
+    ({"flagVersion": 7}, "/metadata/flagVersion", "choose another name"),
+    ({"killed": False}, "/metadata/killed", "choose another name"),
+    ({"owner": None}, "/metadata/owner", "true, false, a number or a string"),
+    ({"owner": ["a"]}, "/metadata/owner", "true, false, a number or a string"),
+    ({"limit": math.inf}, "/metadata/limit", "between"),
+    ({"limit": math.nan}, "/metadata/limit", "between"),
+    ({"limit": 10**400}, "/metadata/limit", "write it as a string"),
+    ({"note": "x" * 501}, "/metadata/note", "at most 500 characters"),
+    ({"note": "a\u202eb"}, "/metadata/note", "U+202E"),
+    ({"two words": 1}, "/metadata", "'two words' is not a valid name"),
+    ({"a/b": 1}, "/metadata", "'a/b' is not a valid name"),
+    ({f"n{number}": number for number in range(21)}, "/metadata", "at most 20 entries"),
+]
+
+
+@pytest.mark.parametrize(("metadata", "pointer", "text"), METADATA_MISTAKES)
+def test_metadata_that_an_evaluation_cannot_carry_is_refused(
+    metadata: dict[str, Any], pointer: str, text: str
+) -> None:
+    found = definition_problems(replace(checkout(salt="checkout"), metadata=metadata))
+    assert list(found) == [pointer]
+    assert text in found[pointer]
+
+
+def test_metadata_has_flat_values() -> None:
+    values: dict[str, Any] = {"owner": "shop", "priority": 2, "share": 0.1, "note": "x" * 500}
+    check_definition(replace(checkout(salt="checkout"), metadata=values))
+    full: dict[str, Any] = {f"n{number}": number for number in range(20)}
+    check_definition(replace(checkout(salt="checkout"), metadata=full))

@@ -29,6 +29,11 @@ def test_a_flag_says_whether_clients_may_evaluate_it() -> None:
     assert snapshot_flag(replace(definition, client_side=True), TARGETING, None, 2).client_side
 
 
+def test_a_flag_carries_what_its_author_wrote() -> None:
+    definition = replace(checkout(salt="checkout"), metadata={"owner": "payments"})
+    assert snapshot_flag(definition, TARGETING, None, 2).metadata == {"owner": "payments"}
+
+
 def test_earlier_stages_stay_open() -> None:
     policy = make_policy(
         Stage("staff", 100, ("staff",)), Stage("few", 5), Stage("half", 50), Stage("all", 100)

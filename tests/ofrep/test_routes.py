@@ -20,7 +20,7 @@ ALL = "/ofrep/v1/evaluate/flags"
 ANN = {"context": {"targetingKey": "ann", "plan": "pro"}}
 
 FLAGS: list[dict[str, Any]] = [
-    {"key": "checkout", "type": "boolean", "client_side": True},
+    {"key": "checkout", "type": "boolean", "client_side": True, "metadata": {"owner": "shop"}},
     {
         "key": "banner",
         "type": "string",
@@ -119,6 +119,12 @@ def test_a_flag_is_evaluated(flags: Caller, sdk: Caller) -> None:
         "variant": "red",
         "metadata": {"flagVersion": 2},
     }
+
+
+def test_an_evaluation_carries_what_the_flags_author_wrote(flags: Caller, web: Caller) -> None:
+    response = web.post(f"{ALL}/checkout", ANN).json
+    assert response is not None
+    assert response["metadata"] == {"owner": "shop", "flagVersion": 2}
 
 
 @pytest.mark.parametrize(

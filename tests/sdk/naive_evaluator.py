@@ -192,7 +192,7 @@ def _result(
     killed: bool = False,
     exposures: Exposures = (),
 ) -> Result:
-    metadata = {"flagVersion": flag["version"]}
+    metadata = {**flag.get("metadata", {}), "flagVersion": flag["version"]}
     if rule is not None:
         metadata["ruleId"] = rule
     if release is not None:

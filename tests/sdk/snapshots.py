@@ -176,6 +176,7 @@ def flags(draw: st.DrawFn, key: str) -> dict[str, Any]:
         ],
         "killed": draw(st.sampled_from([*names, "missing"])) if draw(_rarely) else None,
         "release": draw(_releases(names, rules)) if draw(_often) else None,
+        "metadata": draw(st.sampled_from([{}, {"owner": "shop"}, {"stage": "", "limit": 1.5}])),
     }
 
 

@@ -246,6 +246,8 @@ def test_error_pointers_are_escaped() -> None:
         (("release", "openings", 0, "segments", 0), 7, None),
         (("variants", 1), {"key": "off"}, "/variants/1/value"),
         (("prerequisites",), 0, None),
+        (("metadata",), ["owner"], None),
+        (("metadata",), {"owner": "shop", "sites": [1]}, "/metadata/sites"),
     ],
 )
 def test_a_nested_error_has_the_pointer_of_its_field(
@@ -447,6 +449,7 @@ def test_the_parser_accepts_what_the_schema_accepts(document: Any) -> None:
         (("flags", "checkout", "type"), "string"),
         (("flags", "checkout", "variants"), []),
         (("flags", "checkout", "extra"), 1),
+        (("flags", "checkout", "metadata"), {"owner": None}),
         (("flags", "checkout", "default"), {"variant": "on", "split": ONE_PART}),
         (("flags", "checkout", "default"), {}),
         (("flags", "checkout", "default"), {"split": [{"variant": "on", "weight": 0}]}),

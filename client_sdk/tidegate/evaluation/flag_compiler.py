@@ -232,7 +232,7 @@ class _FlagCompiler:
     ) -> Evaluation:
         if variant not in self._values:
             raise InvalidFlag(f"there is no variant {variant!r}")
-        metadata: dict[str, Any] = {"flagVersion": self._flag.version}
+        metadata: dict[str, Any] = {**self._flag.metadata, "flagVersion": self._flag.version}
         if rule is not None:
             metadata["ruleId"] = rule
         if release is not None:

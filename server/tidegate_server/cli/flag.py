@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 
 import click
 
@@ -121,12 +122,19 @@ def show_flag(client: ApiClient, key: str, output: str) -> None:
             ("tags", ", ".join(definition["tags"])),
             ("type", definition["type"]),
             ("client side", definition["client_side"]),
+            ("metadata", ", ".join(f"{k} = {json_text(v)}" for k, v in _metadata(definition))),
             ("variants", ", ".join(variants)),
             ("environment", client.target.environment),
             *_targeting_facts(targeting),
         )
     )
     return None
+
+
+def _metadata(definition: Json) -> Iterable[tuple[str, object]]:
+    # A server of an earlier version has none.
+    metadata: Json = definition.get("metadata", {})
+    return metadata.items()
 
 
 def _targeting_facts(targeting: Json) -> Facts:
@@ -150,6 +158,8 @@ def _new_flag(_: ApiClient, fields: Json) -> Json:
     body = {"type": "boolean", **writable_fields(fields.pop("file", {})), **fields}
     if "variants" in fields:
         body["variants"] = [_parse_variant(each, body["type"]) for each in fields["variants"]]
+    if "metadata" in fields:
+        body["metadata"] = _parse_metadata(fields["metadata"])
     return body
 
 
@@ -180,6 +190,11 @@ flag.add_command(
         click.option("--tag", "tags", multiple=True, help="A tag. Repeatable."),
         CLIENT_SIDE,
         click.option(
+            "--metadata", metavar="NAME=VALUE", multiple=True,
+            help="What evaluations carry in their metadata: true, false, a number or else text. "
+            "Repeatable.",
+        ),
+        click.option(
             "--file", type=read_object, metavar="FILE",
             help="Read the flag from a YAML or JSON file; - is standard input.",
         ),
@@ -191,7 +206,9 @@ flag.add_command(
 
 def _flag_change(key: str, fields: Json) -> Change:
     variants, removed = fields.pop("variants", ()), fields.pop("removed", ())
-    if not (variants or removed):
+    metadata = _parse_metadata(fields.pop("metadata", ()))
+    removed_metadata = fields.pop("removed_metadata", ())
+    if not (variants or removed or metadata or removed_metadata):
         return fields
 
     def change(flag: Json) -> Json:
@@ -201,7 +218,13 @@ def _flag_change(key: str, fields: Json) -> Change:
             if each not in by_key:
                 raise click.UsageError(f"Flag {key} has no variant {each!r} to remove.")
             del by_key[each]
-        return {**flag, "variants": list(by_key.values()), **fields}
+        by_name = {**flag.get("metadata", {}), **metadata}
+        for each in removed_metadata:
+            if each not in by_name:
+                raise click.UsageError(f"Flag {key} has no metadata {each!r} to remove.")
+            del by_name[each]
+        changed = {**flag, "variants": list(by_key.values()), **fields}
+        return {**changed, "metadata": by_name} if metadata or removed_metadata else changed
 
     return change
 
@@ -222,6 +245,14 @@ flag.add_command(
         description_option,
         click.option("--tag", "tags", multiple=True, help="Replace the tags. Repeatable."),
         CLIENT_SIDE,
+        click.option(
+            "--metadata", metavar="NAME=VALUE", multiple=True,
+            help="Add an entry to the metadata, or change its value. Repeatable.",
+        ),
+        click.option(
+            "--remove-metadata", "removed_metadata", metavar="NAME", multiple=True,
+            help="Remove an entry from the metadata. Repeatable.",
+        ),
         change=_flag_change,
     )
 )  # fmt: skip
@@ -303,6 +334,21 @@ def _parse_variant(text: str, type_: str) -> Json:
         raise click.UsageError(
             f"The value of variant {name} is not JSON: {value!r}. The flag's type is {type_}."
         ) from None
+
+
+def _parse_metadata(entries: Iterable[str]) -> Json:
+    """Return entries like ``owner=payments`` and ``priority=2``; quotes make a text of a number."""
+    metadata = {}
+    for entry in entries:
+        name, equals, text = entry.partition("=")
+        if not equals:
+            raise click.UsageError(f"{entry!r} is not metadata. Write NAME=VALUE.")
+        try:
+            value = json.loads(text)
+        except ValueError:
+            value = text
+        metadata[name] = value if isinstance(value, bool | int | float | str) else text
+    return metadata
 
 
 def _parse_serve(text: str) -> Json:

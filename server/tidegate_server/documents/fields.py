@@ -219,6 +219,19 @@ class AnyJson(fields.Raw):
     """Any JSON value."""
 
 
+class FlatObject(fields.Dict):
+    """An object whose values are true, false, numbers or strings; the domain checks them."""
+
+    def __init__(self, *, metadata: Mapping[str, Any], **kwargs: Any) -> None:
+        values = {"type": ["boolean", "number", "string"]}
+        super().__init__(metadata={**metadata, "additionalProperties": values}, **kwargs)
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            raise ValidationError("This must be an object, such as {owner: payments}.")
+        return value
+
+
 class ConditionField(fields.Field[Condition]):
     """A condition on a context: the recursive union that ``tidegate.wire`` parses."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 
 from tidegate.model import FLAG_TYPES, FlagType, Json, Prerequisite, Serve
 
@@ -11,6 +11,7 @@ from tidegate_server.domain import references, safe_variants
 from tidegate_server.domain.certain_conditions import always_holds
 from tidegate_server.domain.condition_validation import condition_problems
 from tidegate_server.domain.field_problems import (
+    NAME,
     duplicate_problems,
     exact_decimal,
     key_problems,
@@ -23,8 +24,19 @@ from tidegate_server.domain.project_documents import ProjectDocuments
 from tidegate_server.domain.release import Release
 from tidegate_server.domain.rule_variants import find_serve
 from tidegate_server.errors import FieldProblem
+from tidegate_server.visible_text import INVISIBLE, code_point
 
 MAX_VARIANTS = 100
+
+MAX_METADATA = 20
+"""How many entries a flag's metadata has; every evaluation carries them."""
+
+MAX_METADATA_TEXT = 500
+MAX_METADATA_NUMBER = 2**53
+"""Beyond it, clients in other languages read another number."""
+
+RESERVED_METADATA = ("flagVersion", "ruleId", "releaseId", "stage", "killed")
+"""What an evaluation adds to the metadata."""
 
 
 def check_definition(definition: FlagDefinition) -> None:
@@ -107,6 +119,47 @@ def _definition_problems(definition: FlagDefinition) -> Iterator[FieldProblem]:
             yield FieldProblem(
                 "/variants", "A boolean flag needs a variant for true and for false."
             )
+    yield from _metadata_problems(definition.metadata)
+
+
+def _metadata_problems(metadata: Mapping[str, object]) -> Iterator[FieldProblem]:
+    if len(metadata) > MAX_METADATA:
+        yield FieldProblem(
+            "/metadata",
+            f"Metadata has at most {MAX_METADATA} entries; this has {len(metadata)}. Put longer "
+            "notes into the description.",
+        )
+        return
+    for name, value in metadata.items():
+        pointer = f"/metadata/{name}" if NAME.fullmatch(name) else "/metadata"
+        if name in RESERVED_METADATA:
+            yield FieldProblem(
+                pointer, f"Every evaluation sets {name!r} itself; choose another name."
+            )
+        yield from name_problems(name, pointer)
+        if isinstance(value, str):
+            yield from _metadata_text_problems(value, pointer)
+        elif isinstance(value, int | float):
+            if not -MAX_METADATA_NUMBER <= value <= MAX_METADATA_NUMBER:
+                yield FieldProblem(
+                    pointer, "A number in metadata is between -2^53 and 2^53; write it as a string."
+                )
+        else:
+            yield FieldProblem(
+                pointer, "A value in metadata is true, false, a number or a string; this is not."
+            )
+
+
+def _metadata_text_problems(text: str, pointer: str) -> Iterator[FieldProblem]:
+    if len(text) > MAX_METADATA_TEXT:
+        yield FieldProblem(
+            pointer,
+            f"A text in metadata has at most {MAX_METADATA_TEXT} characters; this has {len(text)}.",
+        )
+    if match := INVISIBLE.search(text):
+        yield FieldProblem(
+            pointer, f"This has the invisible character {code_point(match[0])}; remove it."
+        )
 
 
 _VALUES: dict[FlagType, str] = {

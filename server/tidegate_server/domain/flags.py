@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from tidegate.model import Condition, FlagType, Json, Prerequisite, Rule, Serve, Variant
 
@@ -13,7 +14,7 @@ class FlagDefinition:
 
     ``salt`` seeds the buckets and never changes; it is the flag's key unless the flag was
     imported. Client tokens can evaluate only flags that are ``client_side``, because anyone
-    can read such a token out of a page or an app.
+    can read such a token out of a page or an app. Every evaluation carries ``metadata``.
     """
 
     key: str
@@ -24,6 +25,7 @@ class FlagDefinition:
     description: str = ""
     tags: tuple[str, ...] = ()
     client_side: bool = False
+    metadata: Mapping[str, bool | int | float | str] = field(default_factory=dict)
 
 
 def variant_values(definition: FlagDefinition) -> dict[str, Json]:

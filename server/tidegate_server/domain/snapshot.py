@@ -47,6 +47,7 @@ def snapshot_flag(
         killed=killed,
         release=snapshot_release(release),
         client_side=definition.client_side,
+        metadata=definition.metadata,
     )
 
 

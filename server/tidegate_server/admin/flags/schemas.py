@@ -12,6 +12,7 @@ from tidegate_server.documents.fields import (
     AnyJson,
     BoundedList,
     BoundedString,
+    FlatObject,
     Key,
     Name,
     StrictBoolean,
@@ -64,6 +65,13 @@ class FlagFields(Strict):
     client_side = StrictBoolean(
         load_default=False,
         metadata={"description": "whether client tokens may evaluate it"},
+    )
+    metadata = FlatObject(
+        load_default=dict,
+        metadata={
+            "description": "what every evaluation carries in its metadata; with client tokens "
+            "everyone can read it"
+        },
     )
 
 

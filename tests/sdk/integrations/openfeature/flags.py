@@ -20,6 +20,8 @@ PICTURES = {"showImages": True, "title": "Check out these pics!", "imagesPerPage
 ZERO_OBJECTS: Values = {"zero": {}, "non-zero": PICTURES}
 CUSTOMERS: Values = {"internal": "INTERNAL", "external": "EXTERNAL"}
 
+METADATA: Values = {"string": "1.0.2", "integer": 2, "float": 0.1, "double": 0.1, "boolean": True}
+
 OF_EVERY_TYPE: dict[str, tuple[str, Values]] = {
     "boolean": ("boolean", ZERO_BOOLEANS),
     "string": ("string", ZERO_STRINGS),
@@ -84,7 +86,7 @@ def create_flags(environment: Environment) -> None:
     create("object-flag", "object", {"empty": {}, "template": PICTURES}, "template")
     create("wrong-flag", "string", {"one": "uno", "two": "dos"}, "one")
     create("async-flag", "boolean", BOOLEANS, "on")
-    create("metadata-flag", "boolean", BOOLEANS, "on")
+    environment.flag("metadata-flag", metadata=METADATA)
     create("context-aware", "string", CUSTOMERS, "external", rule("internal", STAFF))
     create("complex-targeted", "string", CUSTOMERS, "external", rule("internal", STAFF, *ADULT))
     for name, (type, values) in OF_EVERY_TYPE.items():

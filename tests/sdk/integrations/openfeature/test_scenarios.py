@@ -22,11 +22,8 @@ SPECIFICATION = "OPENFEATURE_SPEC"
 ASSETS = Path("specification", "assets", "gherkin")
 FEATURES = ("evaluation", "evaluation_v2", "hooks", "metadata", "events")
 
-_NO_METADATA = "flags have no custom metadata; the metadata comes from the evaluation"
 UNSUPPORTED = {
     "CACHED reason": "nothing is cached: every value is evaluated",
-    "Flag metadata in evaluation details": _NO_METADATA,
-    "Returns metadata": _NO_METADATA,
     "Returns no metadata": "every evaluation has the flag's version",
 }
 """Scenarios of the specification about optional features that this provider does not have."""

@@ -26,6 +26,16 @@ Feature: A provider that evaluates in memory
         | Float   | page-size | 0.5     | 50.0                               | many    |
         | Object  | limits    | {}      | {\"rate\": 0.5, \"burst\": [1, 2]} | low     |
 
+    Scenario: What a flag's author wrote is metadata
+      Given a Boolean-flag with key "metadata-flag" and a default value "true"
+      When the flag was evaluated with details
+      Then the resolved metadata should contain
+        | key     | metadata_type | value |
+        | string  | String        | 1.0.2 |
+        | integer | Integer       | 2     |
+        | float   | Float         | 0.1   |
+        | boolean | Boolean       | true  |
+
     Scenario Outline: An asynchronous evaluation never waits
       Given a <type>-flag with key "<key>" and a default value "<default>"
       When the flag was evaluated with details asynchronously
