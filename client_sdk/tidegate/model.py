@@ -146,7 +146,7 @@ class Opening:
 class Tolerance:
     """How much more the treatment may fail: ``p_t <= (1 + relative) * p_c + absolute``."""
 
-    relative: float = 0.1
+    relative: float = 0.05
     absolute: float = 0.0
 
 

@@ -23,7 +23,7 @@ def test_a_policy_is_created_and_replaced_from_a_file(tidegate: Tidegate, tmp_pa
 def test_a_policy_is_shown_with_its_stages_and_checks(checkout: Tidegate) -> None:
     output = checkout.ok("policy", "show", "careful")
     assert "5 % of everyone" in output
-    assert "error_rate against control: tolerance relative=0.1" in output
+    assert "error_rate against control: tolerance relative=0.05 absolute=0" in output
     assert "hold after 10m" in output
     listed = checkout.ok("policy", "list")
     assert "5 %, 50 %, 100 %" in listed
@@ -43,7 +43,7 @@ def test_error_rate_off_is_shown_and_warned_of(checkout: Tidegate) -> None:
     replaced = checkout.run("policy", "put", "-", stdin=policy)
     assert replaced.err == ""
     shown = checkout.ok("policy", "show", "blind")
-    assert "error_rate against control: tolerance relative=0.1" in shown
+    assert "error_rate against control: tolerance relative=0.05 absolute=0" in shown
 
 
 def test_a_shown_policy_can_be_put_unless_it_has_changed_since(

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tidegate.model import Opening, Tolerance
 from tidegate_server.domain.checks import Check, Compare, Metric, OnFailure
-from tidegate_server.domain.policy import HOUR, SECOND, NoData, Policy, Stage
+from tidegate_server.domain.policy import HOUR, SECOND, NoData, Policy, Stage, Undecided
 from tidegate_server.domain.policy_validation import check_policy, with_stage_names
 from tidegate_server.domain.snapshot import openings
 from tidegate_server.errors import Invalid
@@ -76,6 +76,16 @@ def test_valid_stages_are_accepted(stages: tuple[Stage, ...]) -> None:
         ((Stage("a", 5, (), -1), ALL), "/stages/0/min_duration", "between 0s and 365d"),
         ((Stage("a", 5, (), 1), ALL), "/stages/0/min_duration", "shorter than the interval"),
         ((Stage("a", 5, (), 0, -1), ALL), "/stages/0/min_samples", "between 0"),
+        (
+            (Stage("a", 5, undecided=Undecided.ADVANCE), ALL),
+            "/stages/0/undecided",
+            "Give a max_duration",
+        ),
+        (
+            (Stage("a", 5), replace(ALL, max_duration_ms=HOUR)),
+            "/stages/1/max_duration",
+            "longer than the bake",
+        ),
     ],
 )
 def test_invalid_stages_are_refused(stages: tuple[Stage, ...], pointer: str, words: str) -> None:
@@ -92,6 +102,9 @@ def test_invalid_stages_are_refused(stages: tuple[Stage, ...], pointer: str, wor
         ({"bake_ms": -1}, "/bake"),
         ({"no_data": NoData(after_ms=29 * SECOND)}, "/no_data/after"),
         ({"no_data": NoData(after_ms=-1)}, "/no_data/after"),
+        ({"harm_budget": 0.0}, "/harm_budget"),
+        ({"harm_budget": 0.1001}, "/harm_budget"),
+        ({"harm_budget": float("nan")}, "/harm_budget"),
         ({"checks": ()}, "/checks"),
         ({"checks": (Check(), Check())}, "/checks/1"),
         (

@@ -17,7 +17,7 @@ STAGE_COLUMNS: Columns = {
     "stage": "name",
     "opens to": audience,
     "at least": "min_duration",
-    "at most": lambda each: each["max_duration"] or "-",
+    "at most": lambda each: _time_limit(each),
     "operations per arm": "min_samples",
     "approvals": lambda each: _approval(each["approval"]),
 }
@@ -50,6 +50,8 @@ def _error_rate(policy: Json) -> str:
 
 
 def _other_settings(policy: Json) -> Iterator[tuple[str, str]]:
+    if (budget := policy.get("harm_budget")) is not None:
+        yield "harm budget", f"an advance may risk {100 * budget:g} % more errors in all traffic"
     if policy["holdback"]:
         yield "holdback", f"{policy['holdback']} % stay on control during the bake"
     rollback = policy["rollback"]
@@ -71,6 +73,13 @@ def _other_settings(policy: Json) -> Iterator[tuple[str, str]]:
         yield "notification", f"notifies {each['webhook']} of {events}"
     if policy["local_breaker"]:
         yield "local breaker", "an instance that cannot reach the server may close the release"
+
+
+def _time_limit(stage: Json) -> str:
+    if not stage["max_duration"]:
+        return "-"
+    # A server of an earlier version could only hold.
+    return f"{stage['max_duration']}, then {stage.get('undecided', 'hold')}"
 
 
 def _approval(gate: Json | None) -> str:

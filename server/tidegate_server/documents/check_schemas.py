@@ -35,7 +35,7 @@ class ToleranceSchema(DataclassSchema):
 
     loads_into = Tolerance
 
-    relative = Number(load_default=0.1, validate=validate.Range(min=0, max=100))
+    relative = Number(load_default=0.05, validate=validate.Range(min=0, max=100))
     absolute = Number(load_default=0.0, validate=validate.Range(min=0))
 
 

@@ -14,6 +14,7 @@ from tidegate_server.documents.fields import (
     Duration,
     Key,
     Name,
+    Number,
     Percent,
     StrictBoolean,
     StrictInteger,
@@ -38,8 +39,15 @@ from tidegate_server.domain.policy import (
     NoDataAction,
     Policy,
     Stage,
+    Undecided,
 )
-from tidegate_server.domain.policy_validation import MAX_SAMPLES, with_stage_names
+from tidegate_server.domain.policy_validation import (
+    HARM_BUDGET_RANGE,
+    MAX_HARM_BUDGET,
+    MAX_SAMPLES,
+    MIN_HARM_BUDGET,
+    with_stage_names,
+)
 from tidegate_server.domain.release_gates import Rollback, Windows
 
 MAX_STAGES = 100
@@ -72,7 +80,18 @@ class StageSchema(DataclassSchema):
         attribute="max_duration_ms",
         load_default=None,
         allow_none=True,
-        metadata={"description": "after this time the release is held until a person acts"},
+        metadata={
+            "description": "the time in which the evidence should decide; then `undecided` applies"
+        },
+    )
+    undecided = fields.Enum(
+        Undecided,
+        by_value=True,
+        load_default=Undecided.HOLD,
+        metadata={
+            "description": "what to do when the evidence has not decided within `max_duration`: "
+            "`hold` until a person acts, `advance` on time, or `rollback`"
+        },
     )
     approval = fields.Nested(ApprovalSchema, load_default=None, allow_none=True)
 
@@ -122,6 +141,18 @@ class PolicyFields(Strict):
         by_value=True,
         load_default=ErrorRate.ON,
         metadata={"description": "`off` leaves the `error_rate` check against control out"},
+    )
+    harm_budget = Number(
+        load_default=0.002,
+        validate=validate.Range(
+            min=MIN_HARM_BUDGET,
+            max=MAX_HARM_BUDGET,
+            error=HARM_BUDGET_RANGE,
+        ),
+        metadata={
+            "description": "the excess errors that an advance may risk at the next stage, as a "
+            "share of all traffic"
+        },
     )
     no_data = fields.Nested(NoDataSchema, load_default=NoData)
     bake = Duration(

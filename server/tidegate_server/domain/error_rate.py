@@ -5,23 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from tidegate.model import Tolerance
+
 from tidegate_server.domain.checks import Check, Metric, OnFailure
 from tidegate_server.domain.policy import ErrorRate, Policy
 from tidegate_server.errors import FieldProblem
 
+DEFAULT_TOLERANCE = Tolerance()
 
-def with_error_rate_check(policy: Policy) -> Policy:
+
+def with_error_rate_check(policy: Policy, tolerance: Tolerance = DEFAULT_TOLERANCE) -> Policy:
     """Return the policy with a check of the error rate against control, if it lacks one.
 
     It is added after the policy's own checks, so their numbers stay. ``error_rate: off``
     leaves it out. So does a policy that never has a control group; it is valid only with an
-    absolute limit of the error rate.
+    absolute limit of the error rate. ``tolerance`` is that of the added check.
     """
     if policy.error_rate is ErrorRate.OFF or policy.compares_errors:
         return policy
     if not _has_control_group(policy):
         return policy
-    return replace(policy, checks=(*policy.checks, _added_check(policy)))
+    return replace(policy, checks=(*policy.checks, _added_check(policy, tolerance)))
 
 
 def as_kept_by_release(policy: Policy) -> Policy:
@@ -77,9 +81,9 @@ def _has_control_group(policy: Policy) -> bool:
     return any(policy.opened(number) < 100 for number in range(1, len(policy.stages) + 1))
 
 
-def _added_check(policy: Policy) -> Check:
+def _added_check(policy: Policy, tolerance: Tolerance) -> Check:
     """Return the check to add; clients decide in it as in the policy's other checks of errors."""
     for check in policy.checks:
         if check.metric is Metric.ERROR_RATE:
-            return Check(client_evidence=check.client_evidence)
-    return Check()
+            return Check(tolerance=tolerance, client_evidence=check.client_evidence)
+    return Check(tolerance=tolerance)

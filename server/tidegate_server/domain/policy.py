@@ -37,6 +37,14 @@ class ErrorRate(StrEnum):
     OFF = "off"
 
 
+class Undecided(StrEnum):
+    """What happens to a stage that has not shown within its ``max_duration`` what it needs."""
+
+    HOLD = "hold"
+    ADVANCE = "advance"
+    ROLLBACK = "rollback"
+
+
 @dataclass(frozen=True, slots=True)
 class Stage:
     """Who gets the treatment at this point, and what is needed before the next stage.
@@ -46,8 +54,9 @@ class Stage:
         segments: keys of segments; empty: everyone.
         min_duration_ms: the least time in this stage.
         min_samples: the least number of outcomes in each arm within this stage.
-        max_duration_ms: the time after which the release is held until a person acts.
+        max_duration_ms: the time after which ``undecided`` applies; None: there is no limit.
         approval: requested when everything else has passed.
+        undecided: what happens if the evidence has not decided within ``max_duration_ms``.
     """
 
     name: str
@@ -57,6 +66,7 @@ class Stage:
     min_samples: int = 500
     max_duration_ms: int | None = None
     approval: ApprovalGate | None = None
+    undecided: Undecided = Undecided.HOLD
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +87,8 @@ class Policy:
             on its own, if the treatment fails there far more than control.
         error_rate: whether ``error_rate.with_error_rate_check`` adds a check that ``checks``
             leave out.
+        harm_budget: the excess errors that an advance may risk at the next stage, as a share of
+            all traffic (d* in the statistics), 0 to 1.
     """
 
     key: str
@@ -94,6 +106,7 @@ class Policy:
     confirm: tuple[Confirmation, ...] = ()
     local_breaker: bool = False
     error_rate: ErrorRate = ErrorRate.ON
+    harm_budget: float = 0.002
 
     def opened(self, stage: int) -> float:
         """Return the percentage that a stage (from 1) opens to its users, less the holdback."""

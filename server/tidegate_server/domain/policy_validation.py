@@ -17,7 +17,7 @@ from tidegate_server.domain.field_problems import (
     raise_problems,
 )
 from tidegate_server.domain.gate_validation import gate_problems
-from tidegate_server.domain.policy import HOUR, Policy, Stage
+from tidegate_server.domain.policy import HOUR, Policy, Stage, Undecided
 from tidegate_server.errors import FieldProblem
 
 MIN_INTERVAL_MS = 500
@@ -25,6 +25,17 @@ MAX_INTERVAL_MS = HOUR
 MAX_STAGES = 50
 MAX_SAMPLES = 1_000_000_000
 MAX_HOLDBACK = 50.0
+
+MIN_HARM_BUDGET = 0.00001
+"""With less, a stage would need hundreds of thousands of operations for its evidence of safety."""
+
+MAX_HARM_BUDGET = 0.1
+"""No advance risks a larger excess than this, so a larger budget would change nothing."""
+
+HARM_BUDGET_RANGE = (
+    f"This must be between {MIN_HARM_BUDGET:.5f} and {MAX_HARM_BUDGET:g}: 0.002 risks two more "
+    "failing operations in a thousand of all traffic."
+)
 
 
 def with_stage_names(policy: Policy) -> Policy:
@@ -109,6 +120,17 @@ def _stage_requirement_problems(
             yield FieldProblem(
                 f"{pointer}/max_duration", "This must be longer than the stage's min_duration."
             )
+        elif stage is policy.stages[-1] and stage.max_duration_ms <= policy.bake_ms:
+            yield FieldProblem(
+                f"{pointer}/max_duration",
+                "This must be longer than the bake, which the last stage needs to complete.",
+            )
+    elif stage.undecided is not Undecided.HOLD:
+        yield FieldProblem(
+            f"{pointer}/undecided",
+            f"{stage.undecided} applies when max_duration is over, and this stage has none. Give "
+            "a max_duration (for example 4h), or leave undecided out.",
+        )
     if not 0 <= stage.min_samples <= MAX_SAMPLES:
         yield FieldProblem(f"{pointer}/min_samples", f"This must be between 0 and {MAX_SAMPLES}.")
 
@@ -200,6 +222,8 @@ def _time_problems(policy: Policy) -> Iterator[FieldProblem]:
         )
     if not MIN_INTERVAL_MS <= policy.interval_ms <= MAX_INTERVAL_MS:
         yield FieldProblem("/interval", "The interval must be between 500ms and 1h.")
+    if not MIN_HARM_BUDGET <= policy.harm_budget <= MAX_HARM_BUDGET:
+        yield FieldProblem("/harm_budget", HARM_BUDGET_RANGE)
     yield from duration_problems(policy.bake_ms, "/bake")
     yield from duration_problems(policy.no_data.after_ms, "/no_data/after")
     if 0 <= policy.no_data.after_ms < policy.interval_ms:

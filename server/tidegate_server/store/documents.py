@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 from tidegate import wire
-from tidegate.model import Condition
+from tidegate.model import Condition, Tolerance
 
 from tidegate_server.decisions.progress import Progress
 from tidegate_server.domain.change import Kind, Stored
@@ -37,13 +37,21 @@ CLASSES: dict[Kind, type] = {
 }
 
 
+FIRST_TOLERANCE = Tolerance(0.1, 0.0)
+"""The default while policies could leave the check of the error rate out silently."""
+
+
+def _complete_policy(policy: Policy) -> Policy:
+    return with_error_rate_check(policy, FIRST_TOLERANCE)
+
+
 def _complete_release(release: Release) -> Release:
     policy = as_kept_by_release(release.policy)
     return release if policy is release.policy else replace(release, policy=policy)
 
 
 COMPLETIONS: Mapping[Kind, Callable[[Any], Any]] = {
-    Kind.POLICY: with_error_rate_check,
+    Kind.POLICY: _complete_policy,
     Kind.RELEASE: _complete_release,
 }
 """What documents of earlier versions lack: the check that policies could leave out silently.
