@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import mmh3
 
-from tidegate.context import NOBODY, Context
+from tidegate.context import NOBODY, Context, context_problem, usable_context
 from tidegate.current_operation import current, current_operation
 from tidegate.details import ClientStatus, EvaluationDetails
 from tidegate.errors import InvalidSetting, TypeMismatch
 from tidegate.lifecycle import Lifecycle, Listener, compile_document
-from tidegate.operation import Operation
+from tidegate.operation import Operation, warn_once
 from tidegate.runtime.late_imports import load
 
 if TYPE_CHECKING:
@@ -144,6 +144,7 @@ class Client:
             instance=connection.instance,
             dropped=self._reporter.dropped,
             closed_here=connection.closed_here,
+            invalid_contexts=self._reporter.invalid_contexts,
         )
 
     def listen(self, listener: Listener) -> Callable[[], None]:
@@ -179,15 +180,18 @@ class Client:
 
     # Operations
 
-    def operation(self, context: Context | None = None) -> Operation:
+    def operation(self, context: Context | str | None = None) -> Operation:
         """Return an operation, one unit of work, to use as a context manager.
 
         Its outcome and duration count for every release that evaluations within it were
-        exposed to. Evaluations without a context use ``context``.
+        exposed to. Evaluations without a context use ``context``: a context, or a targeting key.
         """
+        if context is not None and not isinstance(context, Context):
+            self._note_problem(context_problem(context))
+            context = usable_context(context)
         return Operation(self._reporter, context)
 
-    def operation_of(self, resolve: Callable[[], Context]) -> Operation:
+    def operation_of(self, resolve: Callable[[], Context | str | None]) -> Operation:
         """Return an operation whose context is resolved at its first evaluation."""
         return Operation(self._reporter, None, resolve)
 
@@ -208,13 +212,19 @@ class Client:
 
     # Evaluation
 
-    def boolean(self, key: str, default: bool, context: Context | None = None) -> bool:
+    def boolean(self, key: str, default: bool, context: Context | str | None = None) -> bool:
         """Return a boolean flag's value for a context, or ``default``; never raises.
 
-        Without a context it uses the current operation's.
+        Args:
+            key: the flag's key.
+            default: the value if the flag cannot be evaluated.
+            context: the context, or its targeting key; None: the current operation's context.
         """
         # Long for the sake of speed: applications call this most, and each call or look-up
-        # costs a few percent of the whole.
+        # costs a few percent of the whole. A targeting key is recognized where it fails: it has no
+        # attributes of a context.
+        if TYPE_CHECKING:
+            assert not isinstance(context, str)
         try:
             evaluate, shortcut = self._booleans[key]
             operation = _current_entry()
@@ -251,68 +261,86 @@ class Client:
             value = evaluation.value
             if value is not None:
                 return value  # type: ignore[no-any-return]
+            if evaluation.error_code is None or context.targeting_key is None:
+                return default
         except Exception:
-            # The first evaluation, an unknown flag, another type, or a bad context.
-            return self.boolean_details(key, default, context).value
-        return default
+            # The first evaluation, an unknown flag, another type, or no ``Context``.
+            given: object = context
+            if isinstance(given, str):
+                return self.boolean(key, default, Context(given))
+        return self.boolean_details(key, default, context).value
 
-    def string(self, key: str, default: str, context: Context | None = None) -> str:
+    def string(self, key: str, default: str, context: Context | str | None = None) -> str:
         """Return a string flag's value for a context, or ``default``; never raises."""
         return self.string_details(key, default, context).value
 
-    def integer(self, key: str, default: int, context: Context | None = None) -> int:
+    def integer(self, key: str, default: int, context: Context | str | None = None) -> int:
         """Return a number flag's value for a context, or ``default``; never raises.
 
         For a value with a fraction it is ``default``.
         """
         return self.integer_details(key, default, context).value
 
-    def float(self, key: str, default: float, context: Context | None = None) -> float:
+    def float(self, key: str, default: float, context: Context | str | None = None) -> float:
         """Return a number flag's value for a context, or ``default``; never raises."""
         return self.float_details(key, default, context).value
 
-    def object(self, key: str, default: T, context: Context | None = None) -> T | Any:
+    def object(self, key: str, default: T, context: Context | str | None = None) -> T | Any:
         """Return a copy of an object flag's value, or ``default``; never raises."""
         return self.object_details(key, default, context).value
 
     def boolean_details(
-        self, key: str, default: bool, context: Context | None = None
+        self, key: str, default: bool, context: Context | str | None = None
     ) -> EvaluationDetails[bool]:
         """Like ``boolean``, with the variant, the reason, an error code and metadata."""
         return self._details("boolean", key, default, context, _unchanged)
 
     def string_details(
-        self, key: str, default: str, context: Context | None = None
+        self, key: str, default: str, context: Context | str | None = None
     ) -> EvaluationDetails[str]:
         """Like ``string``, with the variant, the reason, an error code and metadata."""
         return self._details("string", key, default, context, _unchanged)
 
     def integer_details(
-        self, key: str, default: int, context: Context | None = None
+        self, key: str, default: int, context: Context | str | None = None
     ) -> EvaluationDetails[int]:
         """Like ``integer``, with the variant, the reason, an error code and metadata."""
         return self._details("number", key, default, context, _to_integer)
 
     def float_details(
-        self, key: str, default: _float, context: Context | None = None
+        self, key: str, default: _float, context: Context | str | None = None
     ) -> EvaluationDetails[_float]:
         """Like ``float``, with the variant, the reason, an error code and metadata."""
         return self._details("number", key, default, context, float)
 
     def object_details(
-        self, key: str, default: T, context: Context | None = None
+        self, key: str, default: T, context: Context | str | None = None
     ) -> EvaluationDetails[T | Any]:
         """Like ``object``, with the variant, the reason, an error code and metadata."""
         return self._details("object", key, default, context, copy.deepcopy)
 
     def _details(
-        self, type_: FlagType, key: str, default: Any, context: Context | None, convert: Convert
+        self,
+        type_: FlagType,
+        key: str,
+        default: Any,
+        context: Context | str | None,
+        convert: Convert,
     ) -> EvaluationDetails[Any]:
+        problem = ""
         try:
             operation = current_operation()
             if context is None:
                 context = NOBODY if operation is None else operation.resolve_context()
+            elif not isinstance(context, Context):
+                problem = context_problem(context)
+                context = usable_context(context)
             evaluation = self._evaluate(type_, key, context)
+            if evaluation.error_code == "TARGETING_KEY_MISSING":
+                code = "INVALID_CONTEXT" if problem else evaluation.error_code
+                problem = problem or context_problem(context)
+                evaluation = _failure(code, problem) if problem else evaluation
+            self._note_problem(problem)
             value = default if evaluation.value is None else convert(evaluation.value)
             if evaluation.exposures:
                 self._count_exposures(evaluation, operation, context)
@@ -334,7 +362,7 @@ class Client:
         )
         for observer in self._observers:
             try:
-                observer(details, NOBODY if context is None else context)
+                observer(details, usable_context(context))
             except Exception:
                 log.debug("an observer failed", exc_info=True)
         return details
@@ -377,6 +405,12 @@ class Client:
         if flag.type != type_ and f"flags/{key}" not in flags.broken:
             raise TypeMismatch(f"{key!r} is a {flag.type} flag, not a {type_} flag")
         return flag.evaluate(context)
+
+    def _note_problem(self, problem: str) -> None:
+        """Log what is wrong with a context, each kind once, and count it."""
+        if problem:
+            warn_once(f"{problem}: without it, percentages give the default")
+            self._reporter.count_invalid_context()
 
     def _count_exposures(
         self, evaluation: Evaluation, operation: Operation | None, context: Context

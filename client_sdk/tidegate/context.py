@@ -62,3 +62,29 @@ class Context:
 
 NOBODY: Final = Context()
 """The context of an evaluation without a context."""
+
+
+def context_problem(context: object) -> str:
+    """Return what is wrong with what an application gave as a context; empty if nothing is."""
+    if context is None or isinstance(context, str):
+        return ""
+    if not isinstance(context, Context):
+        return (
+            f"the context is of the type {type(context).__name__}; give a tidegate.Context, or the "
+            "targeting key as a str"
+        )
+    key: object = context.targeting_key
+    if key is None or isinstance(key, str):
+        return ""
+    return f"the targeting key is of the type {type(key).__name__}; give a str, as in str(user.id)"
+
+
+def usable_context(context: object) -> Context:
+    """Return the context that an application means.
+
+    Args:
+        context: a context; or a targeting key as text; anything else stands for no context.
+    """
+    if isinstance(context, Context):
+        return context
+    return Context(context) if isinstance(context, str) else NOBODY

@@ -52,6 +52,8 @@ class ClientStatus(NamedTuple):
             value was not a finite number.
         closed_here: keys of flags whose release was closed by the local breaker of this
             process, or of its parent, until the server can be reached again.
+        invalid_contexts: how often the application gave a context or a targeting key of a wrong
+            type.
     """
 
     state: str
@@ -60,6 +62,7 @@ class ClientStatus(NamedTuple):
     instance: str | None
     dropped: int
     closed_here: frozenset[str] = frozenset()
+    invalid_contexts: int = 0
 
 
 class ClientEvent(NamedTuple):

@@ -10,7 +10,7 @@ from time import perf_counter_ns
 from types import CoroutineType, FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
-from tidegate.context import NOBODY, Context
+from tidegate.context import NOBODY, Context, context_problem, usable_context
 from tidegate.current_operation import Entry, Held, current, generator_of, nearest_open
 from tidegate.endings import is_error
 
@@ -49,7 +49,7 @@ class Operation:
         self,
         reporter: Reporter,
         context: Context | None = None,
-        resolve: Callable[[], Context] | None = None,
+        resolve: Callable[[], Context | str | None] | None = None,
     ) -> None:
         self.reporter: Reporter = reporter
         self.context: Context | None = context
@@ -95,7 +95,7 @@ class Operation:
         measured = self._measured
         number = _finite_number(value)
         if number is None or not isinstance(name, str):
-            _warn_once(f"a value of {name!r} is ignored: it is not a finite number")
+            warn_once(f"a value of {name!r} is ignored: it is not a finite number")
         elif name in measured or len(measured) < MAX_VALUES:
             measured[name] = number
             return
@@ -123,7 +123,7 @@ class Operation:
         """Return the context of this operation, resolved at the first call."""
         if self.context is None:
             resolve, self._resolve = self._resolve, None
-            self.context = NOBODY if resolve is None else _resolve(resolve)
+            self.context = NOBODY if resolve is None else self._resolved(resolve)
             self.exposures = self.users.setdefault(_key(self.context), self.exposures)
         return self.context
 
@@ -141,6 +141,23 @@ class Operation:
                 known[exposure.release] = exposure
                 if self.ended:
                     self.reporter.add({exposure.release: exposure}, None, 0, None)
+
+    def _resolved(self, resolve: Callable[[], Context | str | None]) -> Context:
+        try:
+            context: object = resolve()
+        except Exception as error:
+            name = type(error).__name__
+            warn_once(f"the context callback raised {name}: evaluating without a context")
+            return NOBODY
+        if isinstance(context, CoroutineType):
+            context.close()  # else Python warns about it at each request
+        if context_problem(context):
+            kind = f"{type(context).__name__} instead of Context or str"
+            if isinstance(context, Context):
+                kind = f"a context whose targeting key is {type(context.targeting_key).__name__}"
+            warn_once(f"the context callback returned {kind}: evaluating without a context")
+            self.reporter.count_invalid_context()
+        return usable_context(context)
 
     def _finish(self, outcome: str | None) -> None:
         if self.ended:
@@ -182,25 +199,6 @@ def _key(context: Context | None) -> str | None:
     return key if isinstance(key, str) else None
 
 
-def _resolve(resolve: Callable[[], Context]) -> Context:
-    try:
-        context: object = resolve()
-    except Exception as error:
-        name = type(error).__name__
-        _warn_once(f"the context callback raised {name}: evaluating without a context")
-        return NOBODY
-    if isinstance(context, Context):
-        return context
-    if context is not None:
-        if isinstance(context, CoroutineType):
-            context.close()  # else Python warns about it at each request
-        kind = type(context).__name__
-        _warn_once(
-            f"the context callback returned {kind} instead of Context: evaluating without a context"
-        )
-    return NOBODY
-
-
 def _finite_number(value: Any) -> float | None:
     try:
         number = float(value)
@@ -212,7 +210,7 @@ def _finite_number(value: Any) -> float | None:
 _warnings: set[str] = set()
 
 
-def _warn_once(message: str) -> None:
+def warn_once(message: str) -> None:
     """Log each warning once, however often it happens."""
     if message not in _warnings and len(_warnings) < MAX_WARNINGS:
         _warnings.add(message)

@@ -96,6 +96,7 @@ class Reporter:
         self._open_trips: dict[str, float] = {}
         self.instance: str = uuid.uuid4().hex
         self.dropped: int = 0
+        self.invalid_contexts: int = 0
 
     def abandon(self) -> None:
         """Count only what is dropped from now on: nobody reports the counts any more.
@@ -154,6 +155,11 @@ class Reporter:
         """Count a value that was dropped."""
         with self._lock:
             self.dropped += 1
+
+    def count_invalid_context(self) -> None:
+        """Count a context of a wrong type."""
+        with self._lock:
+            self.invalid_contexts += 1
 
     def _count_values(
         self,

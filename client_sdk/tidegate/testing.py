@@ -31,7 +31,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from tidegate.client import Client
-from tidegate.context import NOBODY, Context
+from tidegate.context import NOBODY, Context, usable_context
 from tidegate.current_operation import current_operation
 from tidegate.details import EvaluationDetails
 from tidegate.errors import UnknownFlag, WrongType
@@ -220,12 +220,13 @@ def _value_set(key: str, blocks: list[_Block]) -> Any:
     return _NOT_SET
 
 
-def _record(key: str, value: object, context: Context | None, blocks: list[_Block]) -> None:
+def _record(key: str, value: object, context: Context | str | None, blocks: list[_Block]) -> None:
     if context is None:
         operation = current_operation()
         context = NOBODY if operation is None else operation.resolve_context()
+    targeting_key = usable_context(context).targeting_key
     for block in blocks:
-        block.asked.note(key, value, context.targeting_key)
+        block.asked.note(key, value, targeting_key)
 
 
 _boolean = Client.boolean
@@ -234,7 +235,7 @@ _evaluate_boolean = Client._evaluate_boolean
 
 
 def _boolean_in_tests(
-    self: Client, key: str, default: bool, context: Context | None = None
+    self: Client, key: str, default: bool, context: Context | str | None = None
 ) -> bool:
     if not _open_blocks():
         return _boolean(self, key, default, context)
@@ -247,7 +248,7 @@ def _details_in_tests(
     type_: FlagType,
     key: str,
     default: Any,
-    context: Context | None,
+    context: Context | str | None,
     convert: Callable[[Any], Any],
 ) -> EvaluationDetails[Any]:
     blocks = _open_blocks()

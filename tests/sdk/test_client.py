@@ -8,7 +8,8 @@ import pickle
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -280,9 +281,10 @@ class RaisingKey:
     ("key", "context"),
     [
         ("targeted", raising_context()),
-        ("targeted", "ann"),
-        ("targeted", {"targetingKey": "ann"}),
-        ("targeted", 7),
+        ("split", {"targetingKey": "ann"}),
+        ("split", 7),
+        ("split", b"ann"),
+        ("split", Context(7)),  # type: ignore[arg-type]
         (["checkout"], ANN),
         (None, ANN),
         (RaisingKey(), ANN),
@@ -294,18 +296,163 @@ def test_no_evaluation_raises(key: Any, context: Any) -> None:
     when = {"attribute": "plan", "operator": "equals", "value": "pro"}
     rule = {"id": "r", "when": when, "serve": {"variant": "off"}}
     client = Client.offline(
-        a_snapshot(a_flag("targeted", rules=[rule]), a_flag("half", release=a_release((50, []))))
+        a_snapshot(a_flag("targeted", rules=[rule]), a_flag("split", release=a_release((50, []))))
     )
     for _ in range(2):
         assert client.boolean(key, False, context) is False
         assert client.boolean(key, True, context) is True
         details = client.boolean_details(key, False, context)
         assert details.value is False
-        assert details.error_code in ("GENERAL", "FLAG_NOT_FOUND")
+        assert details.error_code in (
+            "GENERAL", "FLAG_NOT_FOUND", "INVALID_CONTEXT", "TARGETING_KEY_MISSING",
+        )  # fmt: skip
         assert client.string(key, "mine", context) == "mine"
         assert client.integer(key, 7, context) == 7
         assert client.float(key, 0.5, context) == 0.5
         assert client.object(key, [1], context) == [1]
+
+
+# Contexts
+
+
+def identity(value: Any) -> Any:
+    return value
+
+
+STAFF = {"attribute": "targetingKey", "operator": "starts_with", "value": "ann"}
+OF_EACH_TYPE: dict[str, tuple[Any, Any]] = {
+    "boolean": (True, False),
+    "string": ("dark", "light"),
+    "number": (20, 2.5),
+    "object": ({"ink": ["black"]}, {}),
+}
+
+
+@pytest.fixture
+def released() -> Client:
+    """A client of a flag of each type under a release, with a rule about the targeting key."""
+    rule = {"id": "staff", "when": STAFF, "serve": {"variant": "on"}}
+    return Client.offline(
+        a_snapshot(
+            *(
+                a_flag(
+                    type,
+                    type=type,
+                    variants=[{"key": "on", "value": on}, {"key": "off", "value": off}],
+                    rules=[rule],
+                    default={"variant": "off"},
+                    release=a_release((50, []), id=f"rel_{type}"),
+                )
+                for type, (on, off) in OF_EACH_TYPE.items()
+            ),
+            a_flag("open", default={"variant": "off"}, release=a_release((50, []))),
+            a_flag("plain"),
+        )
+    )
+
+
+@pytest.mark.parametrize("user", ["ann", "bob", "carol", "dave", "erin", ""])
+def test_a_text_as_a_context_is_a_targeting_key(released: Client, user: str) -> None:
+    context = Context(user)
+    for _ in range(2):
+        for key in ("boolean", "open", "plain", "nowhere"):
+            assert released.boolean(key, False, user) is released.boolean(key, False, context)
+            assert released.boolean(key, True, user) is released.boolean(key, True, context)
+        assert released.string("string", "x", user) == released.string("string", "x", context)
+        assert released.integer("number", 1, user) == released.integer("number", 1, context)
+        assert released.float("number", 1.0, user) == released.float("number", 1.0, context)
+        assert released.object("object", [], user) == released.object("object", [], context)
+        assert released.boolean_details("open", False, user) == released.boolean_details(
+            "open", False, context
+        )
+    assert released.status().invalid_contexts == 0
+
+
+def test_a_text_as_a_context_counts_like_its_context() -> None:
+    snapshot = a_snapshot(a_flag("open", default={"variant": "off"}, release=a_release((50, []))))
+
+    def counted(context_of: Callable[[str], Any]) -> Any:
+        client = Client.offline(snapshot)
+        for number in range(40):
+            user = context_of(f"user-{number}")
+            client.boolean("open", False, user)
+            for operation in (client.operation(user), client.operation_of(partial(identity, user))):
+                with operation:
+                    client.boolean("open", False)
+                    client.boolean("open", False, context_of("another"))
+                    operation.fail()
+        report = report_document(client._reporter)
+        arms = [
+            {**each[arm], "microseconds": 0}
+            for each in report["counts"]
+            for arm in ("control", "treatment")
+        ]
+        failing = sorted((each["arm"], sorted(each["users"])) for each in report["failing"])
+        return arms, failing
+
+    arms, failing = counted(str)
+    assert (arms, failing) == counted(Context)
+    assert sum(arm["exposures"] for arm in arms) == 200
+    assert sum(len(users) for _, users in failing) == 41
+
+
+@pytest.mark.parametrize(
+    ("context", "code", "text"),
+    [
+        ({"targetingKey": "ann"}, "INVALID_CONTEXT", "of the type dict; give a tidegate.Context"),
+        (7, "INVALID_CONTEXT", "the context is of the type int"),
+        (b"ann", "INVALID_CONTEXT", "the context is of the type bytes"),
+        (Context(7), "TARGETING_KEY_MISSING", "the targeting key is of the type int"),  # type: ignore[arg-type]
+    ],
+    ids=repr,
+)
+def test_a_context_of_a_wrong_type_is_counted_and_logged_once(
+    released: Client,
+    context: Any,
+    code: str,
+    text: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tidegate.operation._warnings", set())
+    for count in range(1, 4):
+        assert released.boolean("open", True, context) is True
+        assert released.status().invalid_contexts == 2 * count - 1
+        details = released.boolean_details("open", False, context)
+        assert (details.value, details.error_code) == (False, code)
+        assert text in (details.error_message or "")
+        assert released.status().invalid_contexts == 2 * count
+    assert len(caplog.messages) == 1
+    assert text in caplog.messages[0]
+    assert released.boolean("plain", False, context) is True
+    assert released.boolean_details("plain", False, context).error_code is None
+
+
+def test_an_operation_for_a_context_of_a_wrong_type_has_no_user(
+    released: Client, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tidegate.operation._warnings", set())
+    wrong: Any = {"targetingKey": "ann"}
+    with released.operation(wrong) as operation:
+        assert operation.context == Context()
+        assert released.boolean("open", True) is True
+    with released.operation_of(lambda: wrong):
+        assert released.boolean("open", True) is True
+    assert released.status().invalid_contexts == 2
+    assert ["dict" in message for message in caplog.messages] == [True, True]
+
+
+def test_an_observer_gets_the_context_of_a_targeting_key(released: Client) -> None:
+    seen: list[Context] = []
+    released.observe(lambda details, context: seen.append(context))
+    released.boolean("open", False, "ann")
+    assert seen == [Context("ann")]
+
+
+def test_a_visitor_without_a_targeting_key_is_no_fault(released: Client) -> None:
+    assert released.boolean("open", True) is True
+    assert released.boolean_details("open", True).error_code == "TARGETING_KEY_MISSING"
+    assert released.status().invalid_contexts == 0
 
 
 @pytest.mark.parametrize("key", ["\ud800", "ann\udfff", "😀\ud83d"], ids=ascii)

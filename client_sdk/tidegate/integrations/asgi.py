@@ -44,7 +44,7 @@ class TidegateMiddleware:
         self,
         app: Application,
         client: Client,
-        context: Callable[[Scope], Context] | None = None,
+        context: Callable[[Scope], Context | str | None] | None = None,
     ) -> None:
         self._app = app
         self._client = client

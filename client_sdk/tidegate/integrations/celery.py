@@ -22,7 +22,7 @@ LIMIT_TOLERANCE = 1.0
 """How many seconds before its hard time limit a task that is stopped counts as stopped by it."""
 
 
-def install(client: Client, context: Callable[[Any], Context] | None = None) -> None:
+def install(client: Client, context: Callable[[Any], Context | str | None] | None = None) -> None:
     """Open an operation for every task that this process and its children run.
 
     You can install several clients. A second call for the same client replaces the first.
@@ -50,7 +50,9 @@ def install(client: Client, context: Callable[[Any], Context] | None = None) -> 
 class _Receivers:
     """The signal receivers of one client."""
 
-    def __init__(self, client: Client, context: Callable[[Any], Context] | None) -> None:
+    def __init__(
+        self, client: Client, context: Callable[[Any], Context | str | None] | None
+    ) -> None:
         self._client = client
         self._tasks = RequestOperations(client, context)
         self._time_limit: float | None = None  # the worker's own option

@@ -49,7 +49,9 @@ class TidegateMiddleware:
         if not isinstance(options, dict) or "client" not in options:
             raise ImproperlyConfigured('Set a client: TIDEGATE = {"client": "shop.flags.client"}.')
         client: Client = _load(options["client"])
-        context: Callable[[HttpRequest], Context] | None = _load(options.get("context"))
+        context: Callable[[HttpRequest], Context | str | None] | None = _load(
+            options.get("context")
+        )
         self._requests = RequestOperations(client, context)
         self._async = iscoroutinefunction(get_response)
         if self._async:

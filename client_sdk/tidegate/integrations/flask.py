@@ -27,7 +27,7 @@ class Tidegate:
         self,
         app: Flask | None = None,
         client: Client | None = None,
-        context: Callable[[], Context] | None = None,
+        context: Callable[[], Context | str | None] | None = None,
     ) -> None:
         self._client = client
         self._context = context

@@ -49,6 +49,11 @@ class ClientCollector(Collector):
             "Operations and values that were not counted.",
             status.dropped,
         )
+        yield CounterMetricFamily(
+            "tidegate_client_invalid_contexts",
+            "Contexts and targeting keys of a wrong type.",
+            status.invalid_contexts,
+        )
         yield GaugeMetricFamily(
             "tidegate_client_closed_here",
             "Flags whose release the local breaker closed in this process.",

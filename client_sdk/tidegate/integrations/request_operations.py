@@ -20,7 +20,9 @@ class RequestOperations(Generic[Request]):
         context: returns the context of a request; called at the request's first evaluation.
     """
 
-    def __init__(self, client: Client, context: Callable[[Request], Context] | None) -> None:
+    def __init__(
+        self, client: Client, context: Callable[[Request], Context | str | None] | None
+    ) -> None:
         self._client = client
         self._context = context
 

@@ -32,7 +32,7 @@ class TidegateMiddleware:
         self,
         app: WSGIApplication,
         client: Client,
-        context: Callable[[WSGIEnvironment], Context] | None = None,
+        context: Callable[[WSGIEnvironment], Context | str | None] | None = None,
     ) -> None:
         self._app = app
         self._requests = RequestOperations(client, context)

@@ -41,6 +41,7 @@ def test_a_connected_client_has_a_version_and_an_age(
     assert samples["tidegate_client_age_seconds"] >= 0
     assert samples["tidegate_client_dropped_total"] == 0
     assert samples["tidegate_client_closed_here"] == 0
+    assert samples["tidegate_client_invalid_contexts_total"] == 0
     client.close()
     assert states(client) == {state: float(state == "closed") for state in STATES}
 
