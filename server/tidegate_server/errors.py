@@ -4,6 +4,7 @@ HTTP statuses are set in one place, ``web.problem_documents`` (those of OFREP in
 
     TidegateError                    slug, message, fields (each with a pointer and the fix)
     ├── Invalid                      422  a value, or a combination of values, is not valid
+    │   └── ReasonRequired           422  an environment requires a reason for every change
     ├── InvalidEvaluationRequest     400  an OFREP request body cannot be read
     ├── NotFound                     404  no such document
     ├── AlreadyExists                409  the key is taken
@@ -79,6 +80,12 @@ class Invalid(TidegateError):
     """A value, or a combination of values, is not valid."""
 
     slug = "invalid"
+
+
+class ReasonRequired(Invalid):
+    """A change has no reason, and an environment requires one."""
+
+    slug = "reason-required"
 
 
 class InvalidEvaluationRequest(TidegateError):

@@ -149,3 +149,21 @@ def test_a_refusal_exits_with_3_and_an_unreachable_server_with_4(
     assert "no flag 'nothing'" in tidegate.refused("flag", "show", "nothing", status=3)
     away = tidegate.with_variables(TIDEGATE_URL="http://127.0.0.1:9")
     assert "Nothing answers at http://127.0.0.1:9" in away.refused("flag", "list", status=4)
+
+
+WITHOUT_A_REASON = {
+    *("login", "logout", "serve", "policy-job", "context use", "policy lint", "policy simulate"),
+    *("policy backtest",),
+}
+"""They change nothing on a server."""
+
+READING = {"list", "show", "watch", "ledger", "explain", "replay", "deliveries"}
+
+
+def test_every_command_that_changes_something_takes_a_reason() -> None:
+    for names, command in every_command():
+        path = " ".join(names)
+        reads = names[-1] in READING or path in {"audit", "instances"}
+        if reads or path in WITHOUT_A_REASON:
+            continue
+        assert "reason" in {each.name for each in command.params}, path

@@ -57,3 +57,16 @@ def test_a_context_key_is_printed_once_and_replaced(admin: Tidegate) -> None:
     assert "The old one is valid until" in second.err
     assert second.out != first.out
     assert admin.json(*rotate, "--yes")["secret"].startswith("tgc_")
+
+
+def test_an_environment_may_require_reasons(checkout: Tidegate) -> None:
+    checkout.ok("environment", "edit", "production", "--require-reason")
+    refused = checkout.refused("flag", "set", "checkout", "--default", "on")
+    assert "'production' requires a reason" in refused
+    assert "--reason" in refused
+    checkout.ok("flag", "set", "checkout", "--default", "on", "--reason", "it is 100 % ready: тест")
+    assert checkout.json("audit")[-1]["reason"] == "it is 100 % ready: тест"
+    checkout.ok("kill", "checkout", "--wait", "0s")
+    checkout.refused("environment", "edit", "production", "--no-require-reason")
+    checkout.ok("environment", "edit", "production", "--no-require-reason", "--reason", "over")
+    checkout.ok("flag", "set", "checkout", "--default", "off")

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 from tidegate_server.documents.fields import BoundedString
 from tidegate_server.documents.strict_schema import DataclassSchema
-
-MAX_REASON = 1_000
+from tidegate_server.web.reasons import MAX_REASON
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,19 +25,24 @@ from tidegate_server.web.backend import backend, current_actor
 from tidegate_server.web.blueprint import PROJECT, Blueprint, Method, View
 from tidegate_server.web.etags import read_if_match
 from tidegate_server.web.pagination import PageQuery, PageRequest, paginate
+from tidegate_server.web.reasons import current_reason
 
 
 class PutDocument(Protocol):
     """Makes the change that creates or replaces a document."""
 
-    def __call__(self, documents: ProjectDocuments, document: Any, /, *, actor: str) -> Change:
+    def __call__(
+        self, documents: ProjectDocuments, document: Any, /, *, actor: str, reason: str
+    ) -> Change:
         """Return the change."""
 
 
 class DeleteDocument(Protocol):
     """Makes the change that deletes a document."""
 
-    def __call__(self, documents: ProjectDocuments, key: str, /, *, actor: str) -> Change:
+    def __call__(
+        self, documents: ProjectDocuments, key: str, /, *, actor: str, reason: str
+    ) -> Change:
         """Return the change."""
 
 
@@ -113,12 +118,12 @@ class DocumentResource:
             status=HTTPStatus.CREATED,
         )
         def create(document: Any, project: str) -> Response:
-            actor = current_actor()
+            actor, reason = current_actor(), current_reason()
             stored = create_document(
                 backend().store,
                 project,
                 Address(self.kind, document.key),
-                lambda documents: put(documents, document, actor=actor),
+                lambda documents: put(documents, document, actor=actor, reason=reason),
             )
             path = {"project": project, self.kind.value: document.key}
             endpoint = f"{self.blueprint.name}.get_{self.kind}"
@@ -146,14 +151,14 @@ class DocumentResource:
             response=self.answer,
         )
         def replace(document: Any, project: str, **path: str) -> Response:
-            actor, address = current_actor(), self._address(path)
+            actor, reason, address = current_actor(), current_reason(), self._address(path)
             new = with_key(document, address.key, self.key_field)
             stored = replace_document(
                 backend().store,
                 project,
                 address,
                 read_if_match(),
-                lambda documents: put(documents, new, actor=actor),
+                lambda documents: put(documents, new, actor=actor, reason=reason),
             )
             return self._answer(stored)
 
@@ -170,13 +175,13 @@ class DocumentResource:
             status=HTTPStatus.NO_CONTENT,
         )
         def delete(project: str, **path: str) -> Response:
-            actor, address = current_actor(), self._address(path)
+            actor, reason, address = current_actor(), current_reason(), self._address(path)
             delete_document(
                 backend().store,
                 project,
                 address,
                 read_if_match(),
-                lambda documents: delete_change(documents, address.key, actor=actor),
+                lambda documents: delete_change(documents, address.key, actor=actor, reason=reason),
             )
             return responses.no_content()
 

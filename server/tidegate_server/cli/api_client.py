@@ -27,6 +27,9 @@ MAX_PAGE_SIZE = 500
 UNAVAILABLE = frozenset({502, 503, 504})
 """Statuses of a proxy without its server, and of a server without its store."""
 
+READABLE = " !\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~"
+"""What the reason in a header keeps as it is: every printable character of ASCII except %."""
+
 NOT_TLS = frozenset({"WRONG_VERSION_NUMBER", "UNKNOWN_PROTOCOL", "HTTP_REQUEST"})
 """OpenSSL's reasons when the other side answers with something that is not TLS."""
 
@@ -97,26 +100,28 @@ class ApiClient:
                 return None
             raise
 
-    def post(self, path: str, body: Json) -> Json:
-        """Create a document, or run an action."""
-        return self._request("POST", path, body).body
+    def post(self, path: str, body: Json, reason: str = "") -> Json:
+        """Create a document, or run an action; ``reason`` says why, for the audit log."""
+        return self._request("POST", path, body, reason=reason).body
 
-    def put(self, path: str, body: Json, etag: str) -> Json:
+    def put(self, path: str, body: Json, etag: str, reason: str = "") -> Json:
         """Replace a document, unless it has changed since it had this ``etag``."""
-        return self._request("PUT", path, body, etag).body
+        return self._request("PUT", path, body, etag, reason).body
 
-    def edit(self, path: str, change: Callable[[Json], Json]) -> tuple[Json, Json]:
+    def edit(
+        self, path: str, change: Callable[[Json], Json], reason: str = ""
+    ) -> tuple[Json, Json]:
         """Read a document, change it and write it back; returns it before and after.
 
         The server refuses the write if someone else changes the document in between.
         """
         before = self.get(path)
-        after = self.put(path, change(dict(before.body)), before.etag)
+        after = self.put(path, change(dict(before.body)), before.etag, reason)
         return before.body, after
 
-    def delete(self, path: str) -> None:
+    def delete(self, path: str, reason: str = "") -> None:
         """Delete a document in its current revision."""
-        self._request("DELETE", path, etag=self.get(path).etag)
+        self._request("DELETE", path, etag=self.get(path).etag, reason=reason)
 
     def list(self, path: str, limit: int | None = None, **query: str) -> ListResult:
         """Read a list, up to ``limit`` items of it (None: all)."""
@@ -138,13 +143,20 @@ class ApiClient:
             page_query["cursor"] = page["next_cursor"]
 
     def _request(
-        self, method: str, path: str, body: Json | None = None, etag: str | None = None
+        self,
+        method: str,
+        path: str,
+        body: Json | None = None,
+        etag: str | None = None,
+        reason: str = "",
     ) -> Document:
         import urllib3
 
         headers = dict(self._http.headers)
         if etag is not None:
             headers["If-Match"] = etag
+        if reason:
+            headers["Tidegate-Reason"] = quote(reason, safe=READABLE)
         if body is not None:
             headers["Content-Type"] = "application/json"
         try:

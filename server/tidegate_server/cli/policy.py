@@ -15,6 +15,7 @@ from tidegate_server.cli.options import (
     optional_server_options,
     output_option,
     project_options,
+    reason_option,
 )
 from tidegate_server.cli.output import (
     JSON,
@@ -205,9 +206,10 @@ def backtest_policy(
 
 @policy.command("put")
 @click.argument("file", type=read_policy)
+@reason_option
 @output_option
 @project_options
-def put_policy(client: ApiClient, file: Json, output: str) -> None:
+def put_policy(client: ApiClient, file: Json, reason: str, output: str) -> None:
     """Create or replace a policy from a file.
 
     FILE is a YAML or JSON file, or the name of a built-in policy: standard, careful, hotfix or
@@ -222,11 +224,11 @@ def put_policy(client: ApiClient, file: Json, output: str) -> None:
     path = POLICY.path(client, key)
     existing = client.get_if_exists(path)
     if existing is None:
-        written = client.post(POLICY.path(client), writable_fields(file))
+        written = client.post(POLICY.path(client), writable_fields(file), reason)
         message = f"Policy {key} created{POLICY.location_phrase(client)}."
     else:
         etag = f'"{revision}"' if isinstance(revision, int) else existing.etag
-        written = client.put(path, writable_fields(file), etag)
+        written = client.put(path, writable_fields(file), etag, reason)
         if written["revision"] == existing.body["revision"]:
             message = f"Policy {key} unchanged."
         else:

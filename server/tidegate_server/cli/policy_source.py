@@ -33,11 +33,11 @@ def read_policy(name: str) -> Json:
     return read_object(name)
 
 
-def create_shipped_policy(client: ApiClient, name: str) -> Json:
+def create_shipped_policy(client: ApiClient, name: str, reason: str) -> Json:
     """Create a built-in policy in the target's project, and return it as the server has it."""
     from tidegate_server.documents import shipped
 
-    return client.post(client.project_path("policies"), shipped.document(name))
+    return client.post(client.project_path("policies"), shipped.document(name), reason)
 
 
 def policy_on_server(connect: Connect, key: str) -> Json | None:

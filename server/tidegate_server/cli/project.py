@@ -12,6 +12,7 @@ from tidegate_server.cli.options import (
     name_option,
     output_option,
     project_options,
+    reason_option,
     server_options,
     yes_option,
 )
@@ -97,7 +98,7 @@ environment.add_command(
 environment.add_command(
     edit_command(
         ENVIRONMENT,
-        "Edit an environment's name, description or allowed origins.",
+        "Edit an environment: its name, its allowed origins, whether changes need a reason.",
         name_option,
         description_option,
         click.option(
@@ -106,6 +107,11 @@ environment.add_command(
             "for all. Repeatable.",
         ),
         click.option("--no-origins", is_flag=True, help="Allow no origins."),
+        click.option(
+            "--require-reason/--no-require-reason", "require_reason", default=None,
+            help="Whether every change here needs --reason; a kill, a pause or a rollback never "
+            "does.",
+        ),
         change=_environment_change,
     )
 )  # fmt: skip
@@ -113,17 +119,18 @@ environment.add_command(
 
 @environment.command("rotate-key")
 @click.argument("key")
+@reason_option
 @yes_option
 @output_option
 @project_options
-def rotate_key(client: ApiClient, key: str, yes: bool, output: str) -> None:
+def rotate_key(client: ApiClient, key: str, reason: str, yes: bool, output: str) -> None:
     """Give an environment a new context key and print it.
 
     Your server signs the targeting keys of visitors with it, so that the outcomes they report
     count as a server's. The old key stays valid for a day; rotate twice to end it now.
     """
     confirm(f"Give environment {key}{ENVIRONMENT.location_phrase(client)} a new context key?", yes)
-    rotated = client.post(ENVIRONMENT.path(client, key, "rotate-key"), {})
+    rotated = client.post(ENVIRONMENT.path(client, key, "rotate-key"), {}, reason)
     if output == JSON:
         return print_json(rotated)
     old = rotated["old_key_until"]

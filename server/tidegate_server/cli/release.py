@@ -88,10 +88,10 @@ def _started(_: ApiClient, release: Json) -> str:
     )
 
 
-def _start(client: ApiClient, path: str, body: Json) -> Json:
+def _start(client: ApiClient, path: str, body: Json, reason: str) -> Json:
     """Start a release; if its policy is missing and comes with Tidegate, offer to create it."""
     try:
-        return client.post(path, body)
+        return client.post(path, body, reason)
     except ServerRefused as refused:
         name = body["policy"]
         if not _lacks_shipped_policy(client, name, refused):
@@ -112,9 +112,9 @@ def _start(client: ApiClient, path: str, body: Json) -> Json:
         abort=True,
         err=True,
     )
-    print_warnings(create_shipped_policy(client, name))
+    print_warnings(create_shipped_policy(client, name, reason))
     print_stderr(f"Policy {name} created in project {client.target.project}.")
-    return client.post(path, body)
+    return client.post(path, body, reason)
 
 
 def _lacks_shipped_policy(client: ApiClient, name: str, refused: ServerRefused) -> bool:
@@ -143,7 +143,6 @@ release.add_command(
         click.option(
             "--draft", is_flag=True, help="Only measure the control until `tidegate release begin`."
         ),
-        reason_option,
         name="start",
         message=_started,
         send=_start,

@@ -19,6 +19,7 @@ from tidegate_server.cli.options import (
     decorated_with,
     output_option,
     project_options,
+    reason_option,
     yes_option,
 )
 from tidegate_server.cli.output import (
@@ -39,7 +40,9 @@ Change: TypeAlias = Json | Callable[[Json], Json]
 SERVER_FIELDS = ("revision", "updated_at", "warnings")
 """Fields that the server adds to documents."""
 
-SHARED_OPTIONS = frozenset({"--output", "--url", "--context", "--project", "--environment"})
+SHARED_OPTIONS = frozenset(
+    {"--output", "--url", "--context", "--project", "--environment", "--reason"}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,14 +138,15 @@ def delete_command(
 
     @click.command(verb, help=help)
     @click.argument("key", metavar=resource.key)
+    @reason_option
     @yes_option
     @resource.options
-    def command(client: ApiClient, key: str, yes: bool) -> None:
+    def command(client: ApiClient, key: str, reason: str, yes: bool) -> None:
         path = resource.path(client, key)
         name = label(client.get(path).body) if label else key
         where = resource.location_phrase(client) if place is None else place.format(client.target)
         confirm(f"{verb.capitalize()} {resource.name} {name}{where}?", yes)
-        client.delete(path)
+        client.delete(path, reason)
         print_text(f"{resource.title} {name} {verb}d.")
 
     return command
@@ -155,7 +159,7 @@ def create_command(
     name: str = "create",
     body: Callable[[ApiClient, Json], Json] | None = None,
     message: Callable[[ApiClient, Json], str] | None = None,
-    send: Callable[[ApiClient, str, Json], Json] = ApiClient.post,
+    send: Callable[[ApiClient, str, Json, str], Json] = ApiClient.post,
 ) -> click.Command:
     """Return a command that creates a document.
 
@@ -168,15 +172,15 @@ def create_command(
         name: the name of the command.
         body: makes the body of the request from the parameters that were given.
         message: the message about a created document.
-        send: sends the body to a path, and returns the created document.
+        send: sends the body to a path with a reason, and returns the created document.
     """
 
     @click.command(name, help=help)
-    @decorated_with(*parameters, output_option, resource.options)
-    def command(client: ApiClient, output: str, **parameters: Any) -> None:
+    @decorated_with(*parameters, reason_option, output_option, resource.options)
+    def command(client: ApiClient, reason: str, output: str, **parameters: Any) -> None:
         fields = _given(parameters)
         content = body(client, fields) if body else fields
-        created = send(client, resource.path(client), content)
+        created = send(client, resource.path(client), content, reason)
         if output == JSON:
             return print_json(created)
         if message:
@@ -214,10 +218,10 @@ def edit_command(
 
     @click.command(name, help=help)
     @click.argument("key", metavar=resource.key)
-    @decorated_with(*parameters, output_option, resource.options)
-    def command(client: ApiClient, key: str, output: str, **parameters: Any) -> None:
+    @decorated_with(*parameters, reason_option, output_option, resource.options)
+    def command(client: ApiClient, key: str, reason: str, output: str, **parameters: Any) -> None:
         fields = _given(parameters)
-        edit(resource, client, key, change(key, fields) if change else fields, output)
+        edit(resource, client, key, change(key, fields) if change else fields, reason, output)
 
     return command
 
@@ -227,10 +231,11 @@ def edit(
     client: ApiClient,
     key: str,
     change: Change,
+    reason: str,
     output: str,
     details: Callable[[Json], str] | None = None,
 ) -> None:
-    """Change a document and print whether it changed, or the document as JSON.
+    """Change a document for a reason, and print whether it changed, or the document as JSON.
 
     ``details`` returns what else to say about the document.
 
@@ -244,7 +249,7 @@ def edit(
         fields = writable_fields(document, *resource.read_only)
         return change(fields) if callable(change) else {**fields, **change}
 
-    before, after = client.edit(resource.path(client, key), changed)
+    before, after = client.edit(resource.path(client, key), changed, reason)
     if output == JSON:
         return print_json(after)
     same = before["revision"] == after["revision"]

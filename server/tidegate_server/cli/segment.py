@@ -14,6 +14,7 @@ from tidegate_server.cli.options import (
     output_option,
     project_options,
     read_object,
+    reason_option,
 )
 from tidegate_server.cli.output import Columns
 from tidegate_server.cli.resource_commands import (
@@ -140,10 +141,11 @@ def _keys_command(name: str, field: str, other: str) -> click.Command:
     @click.argument("key")
     @click.argument("keys", nargs=-1, required=True)
     @click.option("--remove", is_flag=True, help="Remove the keys from the list.")
+    @reason_option
     @output_option
     @project_options
     def command(
-        client: ApiClient, key: str, keys: Sequence[str], remove: bool, output: str
+        client: ApiClient, key: str, keys: Sequence[str], remove: bool, reason: str, output: str
     ) -> None:
         def change(segment: Json) -> Json:
             if remove:
@@ -154,7 +156,7 @@ def _keys_command(name: str, field: str, other: str) -> click.Command:
                 other: [each for each in segment[other] if each not in keys],
             }
 
-        edit(SEGMENT, client, key, change, output, _key_counts)
+        edit(SEGMENT, client, key, change, reason, output, _key_counts)
 
     return command
 

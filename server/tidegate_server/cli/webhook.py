@@ -18,6 +18,7 @@ from tidegate_server.cli.options import (
     name_option,
     output_option,
     project_options,
+    reason_option,
     yes_option,
 )
 from tidegate_server.cli.output import (
@@ -144,16 +145,17 @@ webhook.add_command(
 
 @webhook.command("rotate")
 @click.argument("key")
+@reason_option
 @yes_option
 @output_option
 @project_options
-def rotate_secret(client: ApiClient, key: str, yes: bool, output: str) -> None:
+def rotate_secret(client: ApiClient, key: str, reason: str, yes: bool, output: str) -> None:
     """Replace a webhook's signing secret and print the new one.
 
     For one day, requests are signed with both secrets, so that you can update the receiver.
     """
     confirm(f"Replace the secret of webhook {key}{WEBHOOK.location_phrase(client)}?", yes)
-    rotated = client.post(WEBHOOK.path(client, key, "rotate"), {})
+    rotated = client.post(WEBHOOK.path(client, key, "rotate"), {}, reason)
     if output == JSON:
         return print_json(rotated)
     until = instant(rotated["old_secret_until"])

@@ -85,7 +85,7 @@ def new_environment(
 def edit_environment(
     documents: ProjectDocuments, after: Environment, *, actor: str, reason: str = ""
 ) -> Change:
-    """Change an environment's name, description or allowed origins."""
+    """Change what people set of an environment; its context keys stay."""
     before = documents.environment(after.key)
     present: Environment = before.document
     return put_document_change(

@@ -35,6 +35,7 @@ class Environment:
             there is no key.
         retiring_context_key_id: the id of the key before a rotation, which is valid until
             ``context_key_retires_ms``.
+        require_reason: whether every change here needs a reason.
     """
 
     key: str
@@ -44,6 +45,7 @@ class Environment:
     context_key_id: str | None = None
     retiring_context_key_id: str | None = None
     context_key_retires_ms: int = 0
+    require_reason: bool = False
 
     @property
     def old_key_until_ms(self) -> int | None:

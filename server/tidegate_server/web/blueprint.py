@@ -27,6 +27,18 @@ PROJECT = "/api/v1/projects/<key:project>"
 ENVIRONMENT = PROJECT + "/environments/<key:environment>"
 
 
+EDITORS = (Role.WRITER, Role.ADMIN)
+"""The roles that change something."""
+
+REASON_PARAMETER = {
+    "in": "header",
+    "name": "Tidegate-Reason",
+    "description": "why, for the audit log: percent-encoded UTF-8, at most 1,000 characters; "
+    "instead of a field `reason` of the body, where there is one",
+    "schema": {"type": "string"},
+}
+
+
 class KeyConverter(BaseConverter):
     """A key in a path; a path with anything else there is an unknown address."""
 
@@ -129,6 +141,8 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc] # the library ha
             served = _guarded(served, role, scoped_to_token, authorize, before_body)
             if role is not None or security is not None:
                 served = self.doc(security=security or [{"bearer": []}])(served)
+            if method != "GET" and role in EDITORS:
+                served = self.doc(parameters=[REASON_PARAMETER])(served)
             if etag:
                 served._apidoc["etag"] = True
             self.route(rule, methods=[method], endpoint=view.__name__)(served)

@@ -38,6 +38,7 @@ STATUSES: Mapping[type[TidegateError], HTTPStatus] = {
 
 TITLES: Mapping[str, str] = {
     errors.Invalid.slug: "Invalid value",
+    errors.ReasonRequired.slug: "Reason required",
     errors.NotFound.slug: "Not found",
     errors.AlreadyExists.slug: "Already exists",
     errors.NotPossible.slug: "Not possible in the current state",

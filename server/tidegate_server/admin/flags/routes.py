@@ -16,9 +16,12 @@ blueprint = Blueprint(
 )
 
 
-def edit_flag(documents: ProjectDocuments, flag: FlagDefinition, *, actor: str) -> Change:
+def edit_flag(
+    documents: ProjectDocuments, flag: FlagDefinition, *, actor: str, reason: str
+) -> Change:
     """Return the change that replaces a flag's definition now."""
-    return flag_edits.edit_flag(documents, flag, actor=actor, now_ms=backend().store.now_ms())
+    now_ms = backend().store.now_ms()
+    return flag_edits.edit_flag(documents, flag, actor=actor, now_ms=now_ms, reason=reason)
 
 
 flags = DocumentResource(blueprint, Kind.FLAG, FlagAnswer, FlagPage)

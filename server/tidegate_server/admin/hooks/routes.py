@@ -27,6 +27,7 @@ from tidegate_server.domain.tokens import Role
 from tidegate_server.web import responses
 from tidegate_server.web.backend import backend, current_actor
 from tidegate_server.web.blueprint import Blueprint
+from tidegate_server.web.reasons import current_reason
 
 blueprint = Blueprint(
     "hooks", __name__, description="URLs where alerts may hold, roll back or kill flags"
@@ -52,7 +53,12 @@ hooks.serve_delete(delete_hook, "Delete a hook. Its secret stops working at once
 def create_hook(new: Hook, project: str) -> Response:
     """Create a hook. Only this answer shows its `secret`."""
     stored = service.create_hook(
-        backend().store, backend().settings.secret_key, project, new, current_actor()
+        backend().store,
+        backend().settings.secret_key,
+        project,
+        new,
+        current_actor(),
+        current_reason(),
     )
     return responses.created(
         NewHookAnswer(),

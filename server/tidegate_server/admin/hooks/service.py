@@ -37,7 +37,7 @@ class AuthenticatedHook:
 
 
 def create_hook(
-    store: Store, secret_key: bytes, project: str, hook: Hook, actor: str
+    store: Store, secret_key: bytes, project: str, hook: Hook, actor: str, reason: str
 ) -> StoredWithSecret:
     """Create a hook with a new id and secret; raises ``Invalid``."""
     id, secret = f"hook_{token_secrets.new_id()}", SECRET_PREFIX + token_secrets.new_secret()
@@ -45,7 +45,7 @@ def create_hook(
     new = replace(hook, id=id, digest=digest, created_by=actor, created_ms=store.now_ms())
 
     def make_change(documents: ProjectDocuments) -> Change:
-        change = put_hook(documents, new, actor=actor)
+        change = put_hook(documents, new, actor=actor, reason=reason)
         # A call names only the hook, not its project. Written first: a hook that calls cannot
         # find would be silent.
         store.put_server_value_once(_project_name(id), project)

@@ -17,7 +17,7 @@ ID_BYTES = 16
 
 
 def new_context_key(
-    store: Store, secret_key: bytes, project: str, environment: str, actor: str
+    store: Store, secret_key: bytes, project: str, environment: str, actor: str, reason: str
 ) -> StoredWithSecret:
     """Give an environment its first context key, or another one; raises ``NotFound``."""
     key_id = secrets.token_hex(ID_BYTES)
@@ -25,7 +25,9 @@ def new_context_key(
     def make_change() -> Change:
         documents = read_project_documents(store, project)
         now_ms = store.now_ms()
-        return rotate_context_key(documents, environment, key_id, actor=actor, now_ms=now_ms)
+        return rotate_context_key(
+            documents, environment, key_id, actor=actor, now_ms=now_ms, reason=reason
+        )
 
     stored = commit_with_retry(store, make_change).stored(environment_address(environment))
     return with_secret(stored, context_key(secret_key, key_id))

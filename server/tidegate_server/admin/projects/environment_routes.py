@@ -21,6 +21,7 @@ from tidegate_server.web import responses
 from tidegate_server.web.backend import backend, current_actor, current_token
 from tidegate_server.web.blueprint import Blueprint
 from tidegate_server.web.pagination import PageQuery, PageRequest, paginate
+from tidegate_server.web.reasons import current_reason
 
 blueprint = Blueprint("environments", __name__, description="Places where a project's flags run")
 
@@ -54,7 +55,8 @@ environments.serve_get("Get an environment.")
 environments.serve_replace(
     EnvironmentUpdate,
     edit_environment,
-    "Replace an environment's name, description and allowed origins.",
+    "Replace an environment: its name, its description, its allowed origins, and whether changes "
+    "need a reason.",
 )
 
 
@@ -67,6 +69,11 @@ def rotate_context_key(project: str, environment: str) -> Response:
     Only this answer shows the key. The old one stays valid for a day; rotate twice to end it now.
     """
     stored = new_context_key(
-        backend().store, backend().settings.secret_key, project, environment, current_actor()
+        backend().store,
+        backend().settings.secret_key,
+        project,
+        environment,
+        current_actor(),
+        current_reason(),
     )
     return responses.document(ContextKeyAnswer(), stored, stored.revision)

@@ -23,6 +23,7 @@ from tidegate_server.web.backend import backend, current_actor, current_token
 from tidegate_server.web.blueprint import PROJECT, Blueprint
 from tidegate_server.web.etags import read_if_match
 from tidegate_server.web.pagination import PageQuery, PageRequest, paginate
+from tidegate_server.web.reasons import current_reason
 
 blueprint = Blueprint(
     "projects", __name__, description="Namespaces of flags, segments, policies and webhooks"
@@ -55,7 +56,7 @@ def list_projects(page: PageRequest) -> Response:
 )
 def create_project(new: Project) -> Response:
     """Create a project without environments; create those next."""
-    stored = service.create_project(backend().store, new, current_actor())
+    stored = service.create_project(backend().store, new, current_actor(), current_reason())
     return responses.created(
         ProjectAnswer(), stored, stored.revision, "projects.get_project", project=new.key
     )
@@ -72,6 +73,10 @@ def get_project(project: str) -> Response:
 def replace_project(changed: Project, project: str) -> Response:
     """Replace a project's name and description."""
     stored = service.replace_project(
-        backend().store, with_key(changed, project), current_actor(), read_if_match()
+        backend().store,
+        with_key(changed, project),
+        current_actor(),
+        current_reason(),
+        read_if_match(),
     )
     return responses.document(ProjectAnswer(), stored, stored.revision)

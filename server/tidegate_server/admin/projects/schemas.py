@@ -10,6 +10,7 @@ from tidegate_server.documents.fields import (
     Instant,
     Key,
     PatternString,
+    StrictBoolean,
 )
 from tidegate_server.documents.strict_schema import DataclassSchema, Strict
 from tidegate_server.domain.projects import ORIGIN, Environment, Project
@@ -44,6 +45,12 @@ class EnvironmentFields(NamedFields):
         load_default=list,
         max_items=MAX_ORIGINS,
         metadata={"description": "origins of the web pages that may evaluate flags here"},
+    )
+    require_reason = StrictBoolean(
+        load_default=False,
+        metadata={
+            "description": "whether every change needs a reason, except kills, pauses and rollbacks"
+        },
     )
 
 

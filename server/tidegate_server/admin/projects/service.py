@@ -12,19 +12,21 @@ from tidegate_server.store import Store
 from tidegate_server.web.etags import IfMatch
 
 
-def create_project(store: Store, project: Project, actor: str) -> Stored:
+def create_project(store: Store, project: Project, actor: str, reason: str = "") -> Stored:
     """Create a project without environments; raises ``AlreadyExists``."""
     address = Address(Kind.PROJECT, project.key)
 
     def make_change() -> Change:
         if store.get(SERVER, address) is not None:
             raise AlreadyExists(f"Project {project.key!r} already exists.")
-        return project_edits.new_project(project, actor=actor)
+        return project_edits.new_project(project, actor=actor, reason=reason)
 
     return commit_with_retry(store, make_change).stored(address)
 
 
-def replace_project(store: Store, project: Project, actor: str, if_match: IfMatch) -> Stored:
+def replace_project(
+    store: Store, project: Project, actor: str, reason: str, if_match: IfMatch
+) -> Stored:
     """Change a project's name and description.
 
     Raises:
@@ -35,6 +37,6 @@ def replace_project(store: Store, project: Project, actor: str, if_match: IfMatc
     def make_change() -> Change:
         before = read_project(store, project.key)
         if_match.require(before.revision, f"project {project.key}")
-        return project_edits.edit_project(before, project, actor=actor)
+        return project_edits.edit_project(before, project, actor=actor, reason=reason)
 
     return commit_with_retry(store, make_change).stored(Address(Kind.PROJECT, project.key))

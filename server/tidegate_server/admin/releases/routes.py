@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from http import HTTPStatus
 
 from flask import Response, json, url_for
@@ -28,11 +29,15 @@ from tidegate_server.web.backend import backend, current_actor, current_token
 from tidegate_server.web.blueprint import ENVIRONMENT, Blueprint
 from tidegate_server.web.etags import read_if_match
 from tidegate_server.web.pagination import paginate
+from tidegate_server.web.reasons import current_reason
 
 blueprint = Blueprint("releases", __name__, description="Changes of flags, opened in stages")
 
 COLLECTION = f"{ENVIRONMENT}/releases"
 ITEM = f"{COLLECTION}/<key:release>"
+
+EMERGENCIES = ("pause", "rollback")
+"""Actions that only stop something: they never need a reason."""
 
 
 def answer(
@@ -82,6 +87,7 @@ def start_release(new: ReleaseRequest, project: str, environment: str) -> Respon
     """Start a release at the first stage of its policy, or as a draft."""
     store = backend().store
     read_environment(store, project, environment)
+    new = replace(new, reason=current_reason(new.reason))
     stored = service.start_release(store, project, environment, new, current_actor())
     [started] = service.with_progress(store, project, environment, [stored])
     location = url_for(
@@ -102,13 +108,14 @@ def get_release(project: str, environment: str, release: str) -> Response:
 def _serve_action(action: str, summary: str, body: type[ActionBody] = ActionBody) -> None:
     def act(request: ActionRequest, project: str, environment: str, release: str) -> Response:
         store = backend().store
+        reason = current_reason(request.reason, emergency=action in EMERGENCIES)
         stored = service.act_on_release(
             store,
             project,
             environment,
             release,
             action,
-            request,
+            replace(request, reason=reason),
             current_token(),
             read_if_match(),
         )

@@ -8,7 +8,7 @@ from typing import Any
 
 from marshmallow import fields, post_load
 
-from tidegate_server.admin.action_schemas import MAX_REASON, ActionBody
+from tidegate_server.admin.action_schemas import ActionBody
 from tidegate_server.admin.ladders import ladder_field
 from tidegate_server.decisions.decision import Action
 from tidegate_server.documents.fields import (
@@ -27,6 +27,7 @@ from tidegate_server.documents.warnings import WarningSchema
 from tidegate_server.domain.release import State
 from tidegate_server.web.document_schemas import StoredAnswer, page_schema
 from tidegate_server.web.pagination import PageQuery, PageRequest
+from tidegate_server.web.reasons import MAX_REASON
 
 
 @dataclass(frozen=True, slots=True)

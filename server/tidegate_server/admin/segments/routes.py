@@ -19,10 +19,12 @@ from tidegate_server.web.blueprint import Blueprint
 blueprint = Blueprint("segments", __name__, description="Named sets of contexts")
 
 
-def put_segment(documents: ProjectDocuments, segment: SegmentDefinition, *, actor: str) -> Change:
+def put_segment(
+    documents: ProjectDocuments, segment: SegmentDefinition, *, actor: str, reason: str
+) -> Change:
     """Return the change that creates or replaces a segment now."""
     now_ms = backend().store.now_ms()
-    return segment_edits.put_segment(documents, segment, actor=actor, now_ms=now_ms)
+    return segment_edits.put_segment(documents, segment, actor=actor, now_ms=now_ms, reason=reason)
 
 
 segments = DocumentResource(blueprint, Kind.SEGMENT, SegmentAnswer, SegmentPage)

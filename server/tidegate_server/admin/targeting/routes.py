@@ -27,6 +27,7 @@ from tidegate_server.web.backend import backend, current_actor
 from tidegate_server.web.blueprint import ENVIRONMENT, Blueprint
 from tidegate_server.web.etags import read_if_match
 from tidegate_server.web.pagination import PageQuery, PageRequest, paginate
+from tidegate_server.web.reasons import current_reason
 
 blueprint = Blueprint("targeting", __name__, description="What a flag serves in an environment")
 kill_blueprint = Blueprint(
@@ -71,7 +72,13 @@ def replace_targeting(targeting: Targeting, project: str, environment: str, flag
     """Replace what a flag serves in an environment. Its kill and its release stay."""
     new = with_key(targeting, flag, field="flag")
     replaced = service.replace_targeting(
-        backend().store, project, environment, new, current_actor(), read_if_match()
+        backend().store,
+        project,
+        environment,
+        new,
+        current_actor(),
+        current_reason(),
+        read_if_match(),
     )
     return answer(replaced)
 
@@ -106,7 +113,7 @@ def _switch(
         environment,
         flag,
         actor=current_actor(),
-        reason=action.reason,
+        reason=current_reason(action.reason, emergency=switch is kill_switch.kill),
         if_match=read_if_match(),
     )
     return answer(switched)

@@ -72,6 +72,7 @@ def replace_targeting(
     environment: str,
     targeting: Targeting,
     actor: str,
+    reason: str,
     if_match: IfMatch,
 ) -> TargetingWithReceipt:
     """Change what a flag serves in an environment. Its kill and its release stay.
@@ -89,7 +90,12 @@ def replace_targeting(
         before = documents.targeting(environment, flag)
         if_match.require(before.revision, f"flag {flag} in {environment}")
         return flag_edits.edit_targeting(
-            documents, environment, targeting, actor=actor, now_ms=store.now_ms()
+            documents,
+            environment,
+            targeting,
+            actor=actor,
+            now_ms=store.now_ms(),
+            reason=reason,
         )
 
     stored = commit_with_retry(store, make_change).stored(targeting_address(environment, flag))

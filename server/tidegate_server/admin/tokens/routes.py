@@ -19,6 +19,7 @@ from tidegate_server.web.backend import backend, current_token
 from tidegate_server.web.blueprint import Blueprint
 from tidegate_server.web.etags import read_if_match
 from tidegate_server.web.pagination import PageQuery, PageRequest, paginate
+from tidegate_server.web.reasons import current_reason
 
 blueprint = Blueprint(
     "tokens", __name__, description="Secrets that may act in a role within a scope"
@@ -49,7 +50,7 @@ def list_tokens(page: PageRequest) -> Response:
 def create_token(new: Token) -> Response:
     """Create a token. Only this answer shows its `secret`."""
     stored = service.create_token(
-        backend().store, backend().settings.secret_key, new, current_token()
+        backend().store, backend().settings.secret_key, new, current_token(), current_reason()
     )
     return responses.created(
         NewTokenAnswer(), stored, stored.revision, "tokens.get_token", token=stored.document.id
@@ -73,5 +74,5 @@ def get_token(token: str) -> Response:
 )
 def delete_token(token: str) -> Response:
     """Delete a token. It stops working within two seconds, its open streams within a minute."""
-    service.delete_token(backend().store, token, current_token(), read_if_match())
+    service.delete_token(backend().store, token, current_token(), current_reason(), read_if_match())
     return responses.no_content()

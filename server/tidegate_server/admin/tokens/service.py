@@ -18,7 +18,9 @@ from tidegate_server.web.access_control import actor_name
 from tidegate_server.web.etags import IfMatch
 
 
-def create_token(store: Store, secret_key: bytes, token: Token, creator: Token) -> StoredWithSecret:
+def create_token(
+    store: Store, secret_key: bytes, token: Token, creator: Token, reason: str
+) -> StoredWithSecret:
     """Create a token within the scope of its creator.
 
     Args:
@@ -26,6 +28,7 @@ def create_token(store: Store, secret_key: bytes, token: Token, creator: Token) 
         secret_key: the key of the tokens' digests.
         token: the new token, without an id, a digest and a creator.
         creator: the token of the request.
+        reason: why.
 
     Raises:
         Forbidden: the new token's scope is wider than the creator's.
@@ -46,7 +49,7 @@ def create_token(store: Store, secret_key: bytes, token: Token, creator: Token) 
         created_ms=store.now_ms(),
     )
     committed = commit_with_retry(
-        store, lambda: token_edits.new_token(new, actor=actor_name(creator))
+        store, lambda: token_edits.new_token(new, actor=actor_name(creator), reason=reason)
     )
     stored = committed.stored(token_edits.token_address(id))
     return with_secret(stored, token_secrets.format_token(new.role, id, secret))
@@ -69,7 +72,7 @@ def read_token(store: Store, id: str, reader: Token) -> Stored:
     return stored
 
 
-def delete_token(store: Store, id: str, deleter: Token, if_match: IfMatch) -> None:
+def delete_token(store: Store, id: str, deleter: Token, reason: str, if_match: IfMatch) -> None:
     """Delete a token within the deleter's scope.
 
     Raises:
@@ -81,7 +84,7 @@ def delete_token(store: Store, id: str, deleter: Token, if_match: IfMatch) -> No
     def make_change() -> Change:
         if_match.require(read_token(store, id, deleter).revision, f"token {id}")
         tokens = store.all(SERVER, Kind.TOKEN)
-        return token_edits.delete_token(tokens, id, actor=actor_name(deleter))
+        return token_edits.delete_token(tokens, id, actor=actor_name(deleter), reason=reason)
 
     commit_with_retry(store, make_change)
 

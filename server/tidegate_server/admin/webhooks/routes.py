@@ -27,6 +27,7 @@ from tidegate_server.web import responses
 from tidegate_server.web.backend import backend, current_actor, current_token
 from tidegate_server.web.blueprint import Blueprint
 from tidegate_server.web.pagination import PageQuery, PageRequest, encode_cursor
+from tidegate_server.web.reasons import current_reason
 
 blueprint = Blueprint(
     "webhooks", __name__, description="URLs that Tidegate sends messages to, or asks to confirm"
@@ -43,10 +44,12 @@ webhooks = DocumentResource(
 )
 
 
-def put_reachable_webhook(documents: ProjectDocuments, webhook: Webhook, *, actor: str) -> Change:
+def put_reachable_webhook(
+    documents: ProjectDocuments, webhook: Webhook, *, actor: str, reason: str
+) -> Change:
     """Return the change that puts a webhook, within the networks of the server's settings."""
     networks = backend().settings.webhook_networks
-    return put_webhook(documents, webhook, actor=actor, networks=networks)
+    return put_webhook(documents, webhook, actor=actor, reason=reason, networks=networks)
 
 
 webhooks.serve_list("List the webhooks of a project, without their secrets.")
@@ -76,6 +79,7 @@ def create_webhook(new: Webhook, project: str) -> Response:
         project,
         new,
         current_actor(),
+        current_reason(),
         settings.webhook_networks,
     )
     return responses.created(
@@ -92,7 +96,12 @@ def create_webhook(new: Webhook, project: str) -> Response:
 def rotate_webhook_secret(project: str, webhook: str) -> Response:
     """Sign with a new secret, shown only in this answer, and for a day with the old one too."""
     stored = service.rotate_secret(
-        backend().store, backend().settings.secret_key, project, webhook, current_actor()
+        backend().store,
+        backend().settings.secret_key,
+        project,
+        webhook,
+        current_actor(),
+        current_reason(),
     )
     return responses.document(NewWebhookAnswer(), stored, stored.revision)
 
@@ -107,7 +116,8 @@ def rotate_webhook_secret(project: str, webhook: str) -> Response:
 )
 def try_webhook(test: ActionRequest, project: str, webhook: str) -> Response:
     """Queue a message whose event is `test`; its delivery shows whether it arrived."""
-    service.queue_test_message(backend().store, project, webhook, current_actor(), test.reason)
+    reason = current_reason(test.reason)
+    service.queue_test_message(backend().store, project, webhook, current_actor(), reason)
     return responses.no_content()
 
 

@@ -29,6 +29,7 @@ def create_webhook(
     project: str,
     webhook: Webhook,
     actor: str,
+    reason: str,
     networks: AllowedNetworks,
 ) -> StoredWithSecret:
     """Create a webhook with a new signing secret; raises ``AlreadyExists`` and ``Invalid``."""
@@ -37,13 +38,15 @@ def create_webhook(
         store,
         project,
         webhook_address(new.key),
-        lambda documents: webhook_edits.put_webhook(documents, new, actor=actor, networks=networks),
+        lambda documents: webhook_edits.put_webhook(
+            documents, new, actor=actor, reason=reason, networks=networks
+        ),
     )
     return with_secret(stored, signing_secret(secret_key, new.secret_id))
 
 
 def rotate_secret(
-    store: Store, secret_key: bytes, project: str, key: str, actor: str
+    store: Store, secret_key: bytes, project: str, key: str, actor: str, reason: str
 ) -> StoredWithSecret:
     """Give a webhook a new signing secret; raises ``NotFound``."""
     secret_id = secrets.token_hex(ID_BYTES)
@@ -51,7 +54,9 @@ def rotate_secret(
     def make_change() -> Change:
         documents = read_project_documents(store, project)
         now_ms = store.now_ms()
-        return webhook_edits.rotate_secret(documents, key, secret_id, actor=actor, now_ms=now_ms)
+        return webhook_edits.rotate_secret(
+            documents, key, secret_id, actor=actor, now_ms=now_ms, reason=reason
+        )
 
     stored = commit_with_retry(store, make_change).stored(webhook_address(key))
     return with_secret(stored, signing_secret(secret_key, secret_id))
