@@ -66,7 +66,7 @@ class LocalBreaker:
         self._outage: _Outage | None = None
         self._thread: threading.Thread | None = None
         self._stopped = False
-        self._budget_spent: dict[str, int] = {}
+        self._epochs: dict[str, int] = {}
 
     @property
     def closed(self) -> frozenset[str]:
@@ -83,14 +83,12 @@ class LocalBreaker:
             releases = watched_releases(flags.releases)
             if not releases:
                 return
-            # A release that cannot be watched at present keeps what it spent.
+            # A release that cannot be watched at present keeps its number of epochs.
             active = {release.id for release in flags.releases.values()}
-            self._budget_spent = {
-                id: spent for id, spent in self._budget_spent.items() if id in active
-            }
+            self._epochs = {id: number for id, number in self._epochs.items() if id in active}
             self._reporter.watch_failures(True)
             ended, _ = self._reporter.take_window()
-            evidence = OutageEvidence(releases, ended, self._budget_spent)
+            evidence = OutageEvidence(releases, ended, self._epochs)
             outage = self._outage = _Outage(evidence)
         try:
             self._thread = threads.start("tidegate-breaker", lambda: self._watch(outage))

@@ -13,18 +13,13 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from tidegate.counts import NOTHING, Counts, StratumCounts
+from tidegate.epochs import EpochBlocks, update_epoch
 from tidegate.evaluation.results import Arm
 from tidegate.harm_evidence import (
-    EPOCH_WINDOWS,
-    Mixture,
-    VarianceGuard,
-    add_increments,
-    begin_bets,
-    increments,
-    log_value,
-    onset_mass,
-    threshold,
-    update_guard,
+    HarmEvidence,
+    harm_limit,
+    restart_epoch,
+    update_harm_evidence,
 )
 from tidegate.model import ActiveRelease
 from tidegate.reporting import Group
@@ -71,15 +66,15 @@ class OutageEvidence:
     Args:
         releases: by flag, as ``watched_releases`` returns them.
         ended: what had ended before the outage began.
-        budget_spent: how many parts of the false-alarm budget each release has spent, by its
-            id. The first window of this outage adds one: before it nothing can be closed.
+        epochs: how many epochs each release has had in this process, by its id; every outage
+            begins one. It is counted at the first window: before it nothing can be closed.
     """
 
     def __init__(
-        self, releases: Mapping[str, ActiveRelease], ended: Ended, budget_spent: dict[str, int]
+        self, releases: Mapping[str, ActiveRelease], ended: Ended, epochs: dict[str, int]
     ) -> None:
         self._releases = [
-            _ReleaseEvidence(flag, release, budget_spent) for flag, release in releases.items()
+            _ReleaseEvidence(flag, release, epochs) for flag, release in releases.items()
         ]
         self._ended = dict(ended)
 
@@ -92,7 +87,6 @@ class OutageEvidence:
         """
         trips = []
         for evidence in list(self._releases):
-            evidence.begin_window()
             strata = [
                 StratumCounts(
                     opening.stage,
@@ -115,10 +109,7 @@ class OutageEvidence:
         now, before = ended.get(group, (0, 0)), self._ended.get(group, (0, 0))
         arms: tuple[Arm, Arm] = ("control", "treatment")
         control, treatment = (
-            Counts(
-                outcomes=max(0, total - earlier),
-                failing=evidence.add_users(failed.get((group, arm), ())),
-            )
+            evidence.count(max(0, total - earlier), failed.get((group, arm), ()))
             for arm, total, earlier in zip(arms, now, before, strict=True)
         )
         return control, treatment
@@ -127,55 +118,58 @@ class OutageEvidence:
 class _ReleaseEvidence:
     """The evidence against one release."""
 
-    def __init__(self, flag: str, release: ActiveRelease, budget_spent: dict[str, int]) -> None:
+    def __init__(self, flag: str, release: ActiveRelease, epochs: dict[str, int]) -> None:
         self.flag = flag
         self.release = release
-        self._budget_spent = budget_spent
+        self._epochs = epochs
         self._control = self._treatment = NOTHING
-        self._guard = VarianceGuard()
+        self._evidence = HarmEvidence()
         self._begin_epoch()
 
     def _begin_epoch(self) -> None:
         self._users: set[str] = set()
-        self._evidence = Mixture()
-        self._windows = 0
+        self._blocks = EpochBlocks()
+        self._evidence = restart_epoch(self._evidence)
 
-    def begin_window(self) -> None:
-        """Begin another epoch when the present one is over: users count again."""
-        if self._windows == EPOCH_WINDOWS:
-            self._begin_epoch()
+    def count(self, ended: int, failing: Iterable[str]) -> Counts:
+        """Return the counts of one arm in a window; users count once in an epoch.
 
-    def add_users(self, users: Iterable[str]) -> int:
-        """Return how many of these users fail for the first time in this epoch."""
-        before = len(self._users)
-        for user in users:
-            if len(self._users) >= MAX_USERS:
-                break
-            self._users.add(user)
-        return len(self._users) - before
+        ``errors`` are the users who failed in this window, whenever they failed first.
+        """
+        present = set(failing)
+        room = MAX_USERS - len(self._users)
+        new = [user for user in present if user not in self._users][:room]
+        self._users.update(new)
+        return Counts(outcomes=ended, errors=len(present), failing=len(new))
 
     def add(self, strata: list[StratumCounts]) -> Trip | None:
         """Add a window to the evidence; return the trip when it is enough."""
         tolerance = self.release.local_breaker
         assert tolerance is not None
-        if self._windows == 0:
-            self._budget_spent[self.release.id] = self._budget_spent.get(self.release.id, 0) + 1
-        before = self._guard
-        self._guard = update_guard(before, strata, new_stage=False)
-        mass = onset_mass(self._windows, first=self._windows == 0, new_stage=False)
-        bets = begin_bets(self._evidence, mass)
-        gains = increments(strata, 1.0 + tolerance.relative, tolerance.absolute)
-        self._evidence = add_increments(bets, gains, before.factor, self._guard.factor)
-        self._windows += 1
+        if not self._evidence.bets:
+            self._epochs[self.release.id] = self._epochs.get(self.release.id, 0) + 1
+        self._evidence = update_harm_evidence(
+            self._evidence, strata, 1.0 + tolerance.relative, tolerance.absolute, new_stage=False
+        )
         for stratum in strata:
             if stratum.compared:
                 self._control += stratum.control
                 self._treatment += stratum.treatment
-        return self._trip()
+        trip = self._trip()
+        if trip is None:
+            self._end_epoch_if_over(strata)
+        return trip
 
     def _trip(self) -> Trip | None:
-        spent = self._budget_spent[self.release.id]
-        limit = threshold(FALSE_ALARM, spending=spent, checks=1)
-        if self._treatment.failing < LEAST_FAILING or log_value(self._evidence) < math.log(limit):
+        limit = harm_limit(FALSE_ALARM, epoch=self._epochs[self.release.id])
+        enough = self._treatment.failing >= LEAST_FAILING
+        if not enough or self._evidence.log_value < math.log(limit):
             return None
         return Trip(self.flag, self.release.id, self._control, self._treatment)
+
+    def _end_epoch_if_over(self, strata: list[StratumCounts]) -> None:
+        blocks = update_epoch(self._blocks, strata, self._evidence.log_value)
+        if blocks is None:
+            self._begin_epoch()
+        else:
+            self._blocks = blocks

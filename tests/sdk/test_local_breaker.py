@@ -373,7 +373,7 @@ def test_stopping_waits_for_no_lock_so_that_a_signal_handler_may_do_it() -> None
         breaker.stop()
 
 
-def test_a_spent_budget_stays_spent_while_a_release_is_not_watched() -> None:
+def test_a_release_keeps_its_number_of_epochs_while_it_is_not_watched() -> None:
     def flags(percentage: float) -> CompiledSnapshot:
         guarded = {"local_breaker": {"relative": 0.1, "absolute": 0.0}}
         another = a_release((50, []), id="rel_2", **guarded)
@@ -394,6 +394,6 @@ def test_a_spent_budget_stays_spent_while_a_release_is_not_watched() -> None:
     for outage, percentage in enumerate((50, 100, 50), 1):
         breaker.end_outage(flags(percentage))
         breaker.start_outage()
-        soon(lambda outage=outage: breaker._budget_spent.get("rel_2") == outage, "a window is over")  # type: ignore[misc]
+        soon(lambda outage=outage: breaker._epochs.get("rel_2") == outage, "a window is over")  # type: ignore[misc]
     breaker.stop()
-    assert breaker._budget_spent == {"rel_1": 2, "rel_2": 3}
+    assert breaker._epochs == {"rel_1": 2, "rel_2": 3}

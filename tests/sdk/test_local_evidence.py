@@ -8,8 +8,9 @@ from math import sqrt
 
 import pytest
 from tidegate.counts import Counts
+from tidegate.epochs import BLOCK
 from tidegate.evaluation.results import Arm
-from tidegate.harm_evidence import EPOCH_WINDOWS
+from tidegate.harm_evidence import epoch_false_alarm
 from tidegate.local_evidence import (
     FALSE_ALARM,
     LEAST_FAILING,
@@ -57,7 +58,12 @@ class Process:
 
 def test_a_treatment_that_always_fails_is_closed_after_the_first_window() -> None:
     assert Process().window((90, 0), (10, 10)) == [
-        Trip("checkout", "rel_1", Counts(outcomes=90, failing=0), Counts(outcomes=10, failing=10))
+        Trip(
+            "checkout",
+            "rel_1",
+            Counts(outcomes=90),
+            Counts(outcomes=10, errors=10, failing=10),
+        )
     ]
 
 
@@ -72,8 +78,8 @@ def test_a_trip_has_the_counts_of_the_whole_outage() -> None:
     assert not process.window((90, 1), (10, 2))
     (trip,) = process.window((90, 0), (10, 9))
     assert (trip.control, trip.treatment) == (
-        Counts(outcomes=180, failing=1),
-        Counts(outcomes=20, failing=11),
+        Counts(outcomes=180, errors=1, failing=1),
+        Counts(outcomes=20, errors=11, failing=11),
     )
 
 
@@ -142,17 +148,56 @@ def test_only_releases_that_allow_it_and_have_a_control_group_are_watched() -> N
     ) == {"a": RELEASE}
 
 
+CONTROL: tuple[Group, Arm] = ("rel_1", 4, 1), "control"
+
+
+def fail_again(process: Process, users: list[str]) -> None:
+    """Close a window in which these users of the control fail."""
+    failed: dict[tuple[Group, Arm], list[str]] = {CONTROL: users}
+    assert not process.outage.add_window(process.ended, failed)
+
+
+def saturate(process: Process) -> list[str]:
+    """End an epoch: the users of the control who can fail have failed; return them."""
+    for _ in range(2):
+        process.window((900, BLOCK), (100, 0))
+    users = [f"{process.users - each:016x}" for each in range(BLOCK)]
+    fail_again(process, users)
+    return users
+
+
 def test_each_outage_and_each_epoch_spends_a_part_of_the_budget() -> None:
-    spent: dict[str, int] = {}
-    process = Process(spent=spent)
-    for _ in range(EPOCH_WINDOWS):
-        process.window((90, 1), (10, 0))
-        assert spent == {"rel_1": 1}
+    epochs: dict[str, int] = {}
+    process = Process(spent=epochs)
+    saturate(process)
+    assert epochs == {"rel_1": 1}
     process.window((90, 1), (10, 0))
-    assert spent == {"rel_1": 2}
-    Process(spent=spent).window((90, 1), (10, 0))
-    assert spent == {"rel_1": 3}
-    assert sum(1 / (k * (k + 1)) for k in range(1, 10_000)) <= 1
+    assert epochs == {"rel_1": 2}
+    Process(spent=epochs).window((90, 1), (10, 0))
+    assert epochs == {"rel_1": 3}
+    used = sum(epoch_false_alarm(FALSE_ALARM, epoch=k) for k in range(1, 10_000))
+    assert used <= FALSE_ALARM
+
+
+def test_epochs_do_not_end_with_time_or_by_the_failures_of_the_treatment() -> None:
+    epochs: dict[str, int] = {}
+    process = Process(spent=epochs)
+    again: dict[tuple[Group, Arm], list[str]] = {(CONTROL[0], "treatment"): ["a" * 16] * BLOCK}
+    for _ in range(1_000):
+        process.outage.add_window(process.ended, again)
+    assert epochs == {"rel_1": 1}
+
+
+def test_the_guard_outlives_an_epoch() -> None:
+    process = Process()
+    for number in range(10):
+        process.window((90, 12 * (number % 2) + 1), (10, 1 - number % 2))
+    (evidence,) = process.outage._releases
+    wobble = evidence._evidence.guard.wobble
+    assert wobble > 0.0
+    saturate(process)
+    assert not evidence._evidence.bets
+    assert evidence._evidence.guard.wobble == pytest.approx(wobble, rel=0.5)
 
 
 def test_an_outage_shorter_than_a_window_spends_nothing() -> None:
@@ -165,15 +210,11 @@ def test_an_outage_shorter_than_a_window_spends_nothing() -> None:
 
 def test_a_user_who_failed_in_an_earlier_epoch_counts_again() -> None:
     process = Process()
-    group = ("rel_1", 4, 1)
-    users = [f"{number:016x}" for number in range(4)]
-    seen: dict[tuple[Group, Arm], list[str]] = {(group, "treatment"): users}
-    for _ in range(EPOCH_WINDOWS):
-        process.ended[group] = 0, 0
-        assert not process.outage.add_window(process.ended, seen)
-    seen[group, "treatment"] = [*users, *(f"{number:016x}" for number in range(4, 8))]
-    (trip,) = process.outage.add_window(process.ended, seen)
-    assert trip.treatment.failing == 4 + 8
+    users = saturate(process)
+    (evidence,) = process.outage._releases
+    assert evidence._control.failing == 2 * BLOCK
+    fail_again(process, users[:4])
+    assert evidence._control.failing == 2 * BLOCK + 4
 
 
 @pytest.mark.parametrize(("share", "rate"), [(1.0, 0.3), (10.0, 0.02), (50.0, 0.1)])
