@@ -1,9 +1,9 @@
 """The counts of one SDK instance, from which its reports are made.
 
 An instance sends totals since it started; the server adds the difference to the totals it has.
-So a lost, repeated or overtaken report changes nothing. Failing users are named until a report
-that names them is acknowledged. Values are counted in buckets, only for releases that ask for
-them.
+So a lost, repeated or overtaken report changes nothing. Failing users, and users of the sample, are
+named until a report that names them is acknowledged. Values are counted in buckets, only for
+releases that ask for them.
 
 Threads: every method may be called from any thread. ``_lock`` is held for work on dictionaries
 only, never while a report is sent.
@@ -22,6 +22,7 @@ from tidegate.bucketing import user_hash
 from tidegate.evaluation.results import Arm, Exposure
 from tidegate.histogram import LATENCY, bucket_of
 from tidegate.model import ActiveRelease
+from tidegate.user_sample import SampledUsers, UserSamples
 
 MAX_USERS = 10_000
 """How many failing users are named in the next report; more are counted, not named."""
@@ -70,6 +71,7 @@ class ReportCounts:
     totals: dict[Group, Totals]
     overflow: dict[ArmGroup, int]
     users: Failing
+    sampled: dict[Group, SampledUsers]
     values: Values
     trips: dict[str, Trips]
 
@@ -82,6 +84,7 @@ class Reporter:
         self._totals: dict[Group, Totals] = {}
         self._failing: Failing = {}
         self._overflow: dict[ArmGroup, int] = {}
+        self._samples = UserSamples()
         self._values: Values = {}
         self._bucket_count = 0
         self._failing_count = 0
@@ -146,9 +149,12 @@ class Reporter:
                 totals[at + 3] += microseconds or 0
                 if exposure.measures:
                     self._count_values(group, exposure, microseconds, measured or {})
-                if outcome == "error":
-                    totals[at + 2] += 1
-                    if isinstance(key, str):
+                failed = outcome == "error"
+                totals[at + 2] += failed
+                if isinstance(key, str):
+                    if exposure.hash_prefix is not None:
+                        self._samples.add(group, exposure.arm, exposure.hash_prefix, key)
+                    if failed:
                         self._add_failing((group, exposure.arm), key)
 
     def count_dropped(self) -> None:
@@ -260,6 +266,7 @@ class Reporter:
                 {group: list(totals) for group, totals in self._totals.items()},
                 dict(self._overflow),
                 {place: dict(users) for place, users in self._failing.items() if users},
+                self._samples.unreported(),
                 {place: dict(buckets) for place, buckets in self._values.items()},
                 dict(self._trips),
             )
@@ -287,6 +294,7 @@ class Reporter:
                         self._failing_count -= 1
                 if not unreported:
                     self._failing.pop(place, None)
+            self._samples.acknowledge(sent.sampled)
             present = {(release.id, release.step) for release in active}
             for group in [group for group in self._totals if group[:2] not in present]:
                 if self._totals[group] == sent.totals.get(group):
@@ -300,7 +308,10 @@ class Reporter:
         arms: tuple[Arm, Arm] = ("control", "treatment")
         if any((group, arm) in self._failing for arm in arms):
             return
+        if self._samples.has_unreported(group):
+            return
         del self._totals[group]
+        self._samples.forget(group)
         # If it is counted again it starts at zero, in the acknowledged totals too.
         self._acknowledged.totals.pop(group, None)
         for place in [place for place in self._values if place[0] == group]:
@@ -343,7 +354,7 @@ def counts_document(report: ReportCounts) -> dict[str, Any]:
     """Return a report's counts as ``docs/wire/report.schema.json`` has them."""
     places = dict.fromkeys([*report.users, *report.overflow])
     return {
-        "schema": 1,
+        "schema": 2,
         "instance": report.instance,
         "sequence": report.sequence,
         "continues": report.continues,
@@ -363,6 +374,13 @@ def counts_document(report: ReportCounts) -> dict[str, Any]:
             }
             for group, arm in places
         ],
+        "samples": [
+            {
+                "release": release, "step": step, "stratum": stratum,
+                "bits": users.bits, "control": users.control, "treatment": users.treatment,
+            }
+            for (release, step, stratum), users in report.sampled.items()
+        ],
         "values": [
             {
                 "release": group[0], "step": group[1], "stratum": group[2],
@@ -381,7 +399,7 @@ def _arm_totals(totals: Sequence[int]) -> dict[str, int]:
 
 
 def _empty_report() -> ReportCounts:
-    return ReportCounts("", 0, False, {}, {}, {}, {}, {})
+    return ReportCounts("", 0, False, {}, {}, {}, {}, {}, {})
 
 
 def _add_ended(ended: tuple[int, int], totals: Sequence[int]) -> tuple[int, int]:

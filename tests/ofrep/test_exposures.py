@@ -117,6 +117,17 @@ def test_an_outcome_counts_for_the_arm_of_its_variant(
     assert control.exposures + treatment.exposures == len(users)
 
 
+def test_users_with_outcomes_are_the_sample_of_clients(
+    web: Caller, users: Users, app: Flask, store: Store
+) -> None:
+    for user in (*users.off[:4], *users.off[:2]):
+        track_outcome(web, user, "off", "ok")
+    for user in users.on[:3]:
+        track_outcome(web, user, "on", "error")
+    control, treatment = counts(app, store)
+    assert (control.sampled, treatment.sampled) == (4, 3)
+
+
 def test_an_outcome_without_a_duration_has_no_latency() -> None:
     """Otherwise it would count as 0 ms, and latency checks would pass."""
     recorded = ExposureCounts()

@@ -72,7 +72,7 @@ def test_outcomes_of_a_signed_user_are_evidence_of_servers(
     track(web, bob, variant_of(web, bob), "error")
 
     found = totals(app, store)
-    both = Counts(exposures=1, outcomes=1, errors=1, failing=1)
+    both = Counts(exposures=1, outcomes=1, errors=1, failing=1, sampled=1)
     (server,) = found.readings
     assert both in (server.control, server.treatment)
     assert server.control + server.treatment == both

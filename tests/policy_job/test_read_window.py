@@ -3,17 +3,18 @@ from __future__ import annotations
 from dataclasses import replace
 
 import redis
+from tidegate.counts import Counts
 from tidegate_server.decisions.observations import Distribution, Window
 from tidegate_server.decisions.progress import initial_progress
 from tidegate_server.domain import release_state_machine as machine
 from tidegate_server.domain.checks import Check, Metric
-from tidegate_server.domain.evidence import GroupValues, Histogram
+from tidegate_server.domain.evidence import GroupCounts, GroupValues, Histogram
 from tidegate_server.domain.release_state_machine import Initiator
 from tidegate_server.policy_job.instance_cache import InstanceCache, Presence, presence
 from tidegate_server.policy_job.read_window import read_window
 from tidegate_server.store import Store
 from tidegate_server.store.instances import Instance
-from tidegate_server.store.reports import Report
+from tidegate_server.store.reports import Report, SampledUsers
 
 from tests.policy_job.deployment import ENVIRONMENT, QUICK, Deployment
 
@@ -143,3 +144,37 @@ def test_values_that_no_check_of_the_policy_uses_are_not_kept(
     values(deployment, 1, 1, ((3, 10),), ((3, 2),))
     assert read(deployment).distributions == ()
     assert raw.keys("*:values:*") == []
+
+
+def test_users_of_the_sample_count_once_in_each_stage_visit(
+    deployment: Deployment, store: Store, raw: redis.Redis
+) -> None:
+    deployment.start()
+    progress = initial_progress(deployment.release())
+    many = Counts(100, 100)
+
+    def next_window(sequence: int, step: int, control: tuple[int, ...]) -> Window:
+        nonlocal progress
+        report = Report(
+            *("a" * 32, sequence, sequence > 1, 1, 1.0),
+            counts=(("rel_checkout", GroupCounts(step, step, many, many)),),
+            samples=(("rel_checkout", SampledUsers(step, step, 0, control, (1,))),),
+        )
+        store.evidence.add_report("shop", ENVIRONMENT, report)
+        window, totals = read_window(
+            store, "shop", ENVIRONMENT, deployment.release(), progress, store.now_ms()
+        )
+        progress = replace(progress.with_readings(totals), step=deployment.release().step)
+        return window
+
+    first, second = next_window(1, 1, (2, 3)), next_window(2, 1, (3, 4))
+    assert (first.control.sampled, first.treatment.sampled) == (2, 1)
+    assert (second.control.sampled, second.treatment.sampled) == (1, 0)
+
+    now = store.now_ms()
+    deployment.move(
+        machine.advance(deployment.release(), now, "on", by=Initiator.PERSON), "release.advance"
+    )
+    third = next_window(3, 2, (2, 3, 4))
+    assert (third.control.sampled, third.treatment.sampled) == (3, 1)
+    assert raw.keys("*:samples:*") == [f"tg:{{shop}}:samples:{ENVIRONMENT}:rel_checkout:2".encode()]

@@ -8,6 +8,7 @@ import threading
 from collections import Counter
 from typing import Any, Protocol, cast
 
+import mmh3
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -39,9 +40,13 @@ Bin = tuple[str, int, int, str, str, int]
 
 
 def exposure(
-    release: str = "rel_1", arm: Any = "treatment", step: int = 1, measures: tuple[str, ...] = ()
+    release: str = "rel_1",
+    arm: Any = "treatment",
+    step: int = 1,
+    measures: tuple[str, ...] = (),
+    hash_prefix: str | None = None,
 ) -> Exposure:
-    return Exposure(release, step, 1, arm, measures)
+    return Exposure(release, step, 1, arm, measures, hash_prefix)
 
 
 def count_operation(
@@ -174,6 +179,72 @@ def test_no_user_is_named_without_an_error() -> None:
     assert report_document(reporter)["failing"] == []
 
 
+# Users of the sample
+
+SPLIT = exposure(hash_prefix="rel_1:")
+
+
+def sampled(report: dict[str, Any]) -> dict[Place, set[int]]:
+    """Return the users that a report names for the check of the split."""
+    return {
+        (part["release"], part["step"], part["stratum"], arm): set(part[arm])
+        for part in report["samples"]
+        for arm in ("control", "treatment")
+        if part[arm]
+    }
+
+
+def hash_under(prefix: str, user: str) -> int:
+    return mmh3.hash(f"{prefix}{user}", 0, False)
+
+
+def test_users_with_outcomes_are_named_until_they_are_acknowledged() -> None:
+    reporter = Reporter()
+    place = ("rel_1", 1, 1, "treatment")
+    count_operation(reporter, SPLIT, user="ann")
+    count_operation(reporter, SPLIT, user="bob", outcome="error")
+    report = report_document(reporter)
+    assert sampled(report) == {place: {hash_under("rel_1:", user) for user in ("ann", "bob")}}
+    count_operation(reporter, SPLIT, user="cid")
+    reporter.acknowledge(report["sequence"], [release_at("rel_1", 1)])
+    count_operation(reporter, SPLIT, user="ann")
+    assert sampled(report_document(reporter)) == {place: {hash_under("rel_1:", "cid")}}
+
+
+def test_the_sample_has_no_user_without_an_outcome_or_without_a_split() -> None:
+    reporter = Reporter()
+    count_operation(reporter, SPLIT, outcome=None, user="ann")
+    count_operation(reporter, SPLIT, user=None)
+    count_operation(reporter, exposure(), user="ann")  # everyone gets the treatment
+    assert report_document(reporter)["samples"] == []
+
+
+def test_a_new_instance_names_only_users_that_were_never_acknowledged() -> None:
+    reporter = Reporter()
+    count_operation(reporter, SPLIT, user="ann")
+    reporter.acknowledge(report_document(reporter)["sequence"], [release_at("rel_1", 1)])
+    count_operation(reporter, SPLIT, user="bob")
+    report_document(reporter)
+    reporter.renew_instance()
+    count_operation(reporter, SPLIT, user="ann")
+    report = sent_report(report_document(reporter))
+    assert list(sampled(report).values()) == [{hash_under("rel_1:", "bob")}]
+    check_consistency(ReportBody().load(report))
+
+
+def test_a_group_is_not_forgotten_before_its_sample_has_arrived() -> None:
+    reporter = Reporter()
+    count_operation(reporter, SPLIT, user="ann")
+    lost = report_document(reporter)
+    count_operation(reporter, SPLIT, user="bob")
+    reporter.acknowledge(lost["sequence"])
+    report = report_document(reporter)
+    assert list(sampled(report).values()) == [{hash_under("rel_1:", "bob")}]
+    reporter.acknowledge(report["sequence"])
+    report = report_document(reporter)
+    assert (report["counts"], report["samples"]) == ([], [])
+
+
 # Values
 
 
@@ -259,13 +330,15 @@ def test_the_largest_possible_report_is_valid() -> None:
     reporter = Reporter()
     sizes = [sign * 10.0**power for sign in (1, -1) for power in range(-6, 13)]
     for number in range(reporting.MAX_GROUPS):
-        asks = exposure(f"rel_{number}", measures=("size",))
+        asks = exposure(f"rel_{number}", measures=("size",), hash_prefix=f"rel_{number}:")
         for size in sizes:
-            count_operation(reporter, asks, measured={"size": size})
+            count_operation(reporter, asks, user=f"user-{size}", measured={"size": size})
     assert reporter.dropped > 0
     report = sent_report(report_document(reporter))
     assert violations(REPORT, report) == []
     assert sum(values(report).values()) == reporting.MAX_BUCKETS
+    assert sum(map(len, sampled(report).values())) > 9_000
+    check_consistency(ReportBody().load(report))
     assert len(json.dumps(report)) < ApiSettings(b"").report_limit
 
 
@@ -588,6 +661,8 @@ class Server(Protocol):
 
     def failing(self) -> dict[str, int]: ...
 
+    def sampled(self) -> dict[Place, int]: ...
+
 
 class Model:
     """A model of the server: it adds the difference to the totals it has."""
@@ -597,6 +672,7 @@ class Model:
         self._totals: dict[Place, tuple[int, ...]] = {}
         self._values: Counter[Bin] = Counter()
         self._failing: dict[str, set[str]] = {}
+        self._sampled: dict[tuple[str, int, int], dict[int, str]] = {}
 
     def receive(self, report: dict[str, Any]) -> bool:
         known = self._instances.get(report["instance"])
@@ -613,6 +689,10 @@ class Model:
             self._values += values(report) - counted
             for part in report["failing"]:
                 self._failing.setdefault(part["release"], set()).update(part["users"])
+            for (name, step, stratum, arm), users in sampled(report).items():
+                known_users = self._sampled.setdefault((name, step, stratum), {})
+                for user in users:
+                    known_users.setdefault(user, arm)
             self._instances[report["instance"]] = (report["sequence"], reported, values(report))
         return True
 
@@ -627,6 +707,13 @@ class Model:
 
     def failing(self) -> dict[str, int]:
         return {release: len(names) for release, names in self._failing.items()}
+
+    def sampled(self) -> dict[Place, int]:
+        return dict(
+            Counter(
+                (*group, arm) for group, users in self._sampled.items() for arm in users.values()
+            )
+        )
 
 
 class RealServer:
@@ -684,6 +771,15 @@ class RealServer:
         }
         return {name: count for name, count in counted.items() if count}
 
+    def sampled(self) -> dict[Place, int]:
+        return {
+            (name, reading.step, reading.stratum, arm): count
+            for name, id in self._releases.items()
+            for reading in self._environment.evidence(id).readings
+            for arm in ("control", "treatment")
+            if (count := getattr(reading, arm).sampled)
+        }
+
 
 class Reporting(RuleBasedStateMachine):
     """An instance that counts, and a network that loses, repeats and reorders its reports."""
@@ -695,6 +791,7 @@ class Reporting(RuleBasedStateMachine):
         self.truth: dict[Place, tuple[int, ...]] = {}
         self.true_values: Counter[Bin] = Counter()
         self.failed: dict[str, set[str]] = {}
+        self.sample: dict[tuple[str, int, int], dict[str, str]] = {}
         self.steps = {"rel_1": 1, "rel_2": 1}
         self.sent: list[dict[str, Any]] = []
         self.unacknowledged = False  # a report arrived, and the instance does not know
@@ -723,7 +820,7 @@ class Reporting(RuleBasedStateMachine):
     ) -> None:
         at = (name, self.steps[name], stratum, arm)
         measured = {} if size is None else {"size": size}
-        exposures = {name: Exposure(*at, (LATENCY, "size"))}
+        exposures = {name: Exposure(*at, (LATENCY, "size"), hash_prefix=f"{name}:")}
         self.reporter.add(exposures, outcome, microseconds, user, measured=measured)
         ended = outcome is not None
         if ended:
@@ -732,6 +829,8 @@ class Reporting(RuleBasedStateMachine):
         more = (1, int(ended), int(outcome == "error"), microseconds if ended else 0)
         present = self.truth.get(at, (0, 0, 0, 0))
         self.truth[at] = tuple(map(sum, zip(present, more, strict=True)))
+        if ended and user is not None:
+            self.sample.setdefault(at[:3], {}).setdefault(user, arm)
         if outcome == "error" and user is not None:
             self.failed.setdefault(name, set()).add(user)
 
@@ -791,6 +890,9 @@ class Reporting(RuleBasedStateMachine):
         assert self.server.totals() == self.truth
         assert self.server.values() == self.true_values
         assert self.server.failing() == {name: len(who) for name, who in self.failed.items()}
+        assert self.server.sampled() == Counter(
+            (*group, arm) for group, users in self.sample.items() for arm in users.values()
+        )
         assert self.reporter.dropped == 0
 
 
@@ -819,7 +921,7 @@ def test_the_model_behaves_like_the_real_server(real: RealServer) -> None:
         release, arm = f"rel_{1 + number % 2}", ("control", "treatment")[number % 3 % 2]
         count_operation(
             reporter,
-            exposure(release, arm, measures=(LATENCY, "size", "unasked")),
+            exposure(release, arm, 1, (LATENCY, "size", "unasked"), f"{release}:"),
             outcome=("ok", "error", None)[number % 7 % 3],
             user=f"user-{number % 11}",
             measured={"size": number % 5, "unasked": 1.0},
@@ -843,6 +945,7 @@ def test_the_model_behaves_like_the_real_server(real: RealServer) -> None:
     assert model.receive(last) is real.receive(last) is True
     assert real.totals() == model.totals()
     assert Counter(real.failing()) == Counter(model.failing())
+    assert real.sampled() == model.sampled() != {}
     # The real server keeps only values that its releases ask for.
     expected = {place: count for place, count in model.values().items() if place[4] != "unasked"}
     assert real.values() == expected != {}

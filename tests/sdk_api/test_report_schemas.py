@@ -13,7 +13,7 @@ from tidegate.counts import Counts
 from tidegate_server.documents.json_pointers import problems
 from tidegate_server.domain.evidence import GroupCounts, GroupValues
 from tidegate_server.sdk_api.report_schemas import ReportBody
-from tidegate_server.store.reports import FailingUsers
+from tidegate_server.store.reports import FailingUsers, SampledUsers
 
 from tests.wire_schemas import REPORT, violations
 
@@ -27,6 +27,14 @@ FAILING = {
     "users": ["0123456789abcdef"],
     "overflow": 3,
 }
+SAMPLE = {
+    "release": "rel_1",
+    "step": 2,
+    "stratum": 1,
+    "bits": 3,
+    "control": [8, 4294967288],
+    "treatment": [0],
+}
 VALUES = {
     "release": "rel_1",
     "step": 2,
@@ -36,7 +44,7 @@ VALUES = {
     "treatment": {},
 }
 DOCUMENT: dict[str, Any] = {
-    "schema": 1,
+    "schema": 2,
     "instance": "0123456789abcdef" * 2,
     "sequence": 4,
     "continues": True,
@@ -47,6 +55,7 @@ DOCUMENT: dict[str, Any] = {
     "pid": 42,
     "counts": [GROUP],
     "failing": [FAILING],
+    "samples": [SAMPLE],
     "values": [VALUES],
     "leaving": False,
 }
@@ -73,6 +82,8 @@ def test_a_report_is_read_field_by_field() -> None:
     arm = Counts(9, 8, 1, microseconds=7_000)
     assert report.counts == (("rel_1", GroupCounts(2, 1, arm, arm)),)
     assert report.failing == (("rel_1", FailingUsers(2, 1, "treatment", ("0123456789abcdef",), 3)),)
+    assert report.samples == (("rel_1", SampledUsers(2, 1, 3, (8, 4_294_967_288), (0,))),)
+    assert report.has_samples
     control = ((-4, 1), (0, 2), (137, 3))
     assert report.values == (("rel_1", GroupValues(2, 1, "latency", control, ())),)
 
@@ -81,6 +92,27 @@ def test_a_report_without_values_may_omit_them() -> None:
     without = {name: each for name, each in DOCUMENT.items() if name not in ("values", "leaving")}
     report = ReportBody().load(without)
     assert (report.values, report.leaving) == ((), False)
+
+
+def test_a_report_of_schema_1_has_no_samples() -> None:
+    first = {**DOCUMENT, "schema": 1}
+    del first["samples"]
+    report = ReportBody().load(first)
+    assert (report.samples, report.has_samples) == ((), False)
+    assert REPORT.is_valid(first)
+
+
+@pytest.mark.parametrize("schema", [1, 2])
+def test_samples_belong_to_schema_2(schema: int) -> None:
+    document = {**DOCUMENT, "schema": schema}
+    if schema == 2:
+        del document["samples"]
+    with pytest.raises(ValidationError) as caught:
+        ReportBody().load(document)
+    (problem,) = problems(caught.value.messages)
+    assert problem.pointer == "/samples"
+    assert "send" in problem.detail
+    assert not REPORT.is_valid(document)
 
 
 def test_a_problem_with_a_bucket_has_the_pointer_of_the_bucket() -> None:
@@ -140,13 +172,31 @@ NUMBERS = [
     -0.0,
     3600,
     3600.5,
+    20,
+    21,
+    2**32 - 1,
+    2**32,
     1e300,
 ]
 WORDS = ["", "a", "a" * 32, "a" * 32 + "\n", "A" * 32, "0" * 16, "0" * 17, "control", "a\tb"]
 LONG = ["r" * 100, "r" * 101, "h" * 200, "h" * 201, "h" * 300, "h" * 301, "\N{CAT}" * 200]
 CONTROL = ["bell\a", "\x7f", "\x85", "\n"]
 NEARLY: st.SearchStrategy[Any] = st.sampled_from(
-    [*NUMBERS, *WORDS, *LONG, *CONTROL, True, None, [], {}, [GROUP], [FAILING], ARM, [None]]
+    [
+        *NUMBERS,
+        *WORDS,
+        *LONG,
+        *CONTROL,
+        True,
+        None,
+        [],
+        {},
+        [GROUP],
+        [FAILING],
+        [SAMPLE],
+        ARM,
+        [None],
+    ]
 )
 BUCKETS = ["0", "-0", "1", "01", "481", "-481", "482", "-482", "490", "500", "1000", "1.0", "x"]
 
@@ -176,6 +226,9 @@ def nearly_reports(draw: st.DrawFn) -> Any:
 @example(DOCUMENT)
 @example([])
 @example(None)
+@example({name: each for name, each in DOCUMENT.items() if name != "samples"})
+@example({**{name: each for name, each in DOCUMENT.items() if name != "samples"}, "schema": 1.0})
+@example({**DOCUMENT, "schema": 3})
 @example({**DOCUMENT, "sequence": 4.0, "schema": 1.0})
 @example({**DOCUMENT, "host": "a\n"})
 @example({**DOCUMENT, "values": [{**VALUES, "control": {"481": 1, "-481": 2.0}}]})
@@ -187,7 +240,12 @@ def test_server_and_schema_accept_the_same_reports(document: Any) -> None:
 
 @pytest.mark.parametrize(
     ("name", "most", "item"),
-    [("counts", 1_000, GROUP), ("failing", 2_000, FAILING), ("values", 8_000, VALUES)],
+    [
+        ("counts", 1_000, GROUP),
+        ("failing", 2_000, FAILING),
+        ("samples", 1_000, SAMPLE),
+        ("values", 8_000, VALUES),
+    ],
 )
 def test_server_and_schema_agree_on_the_longest_lists(name: str, most: int, item: Any) -> None:
     for length, right in ((most, True), (most + 1, False)):
@@ -197,5 +255,7 @@ def test_server_and_schema_agree_on_the_longest_lists(name: str, most: int, item
 
 def test_server_and_schema_agree_on_the_most_users() -> None:
     for length, right in ((10_000, True), (10_001, False)):
-        document = {**DOCUMENT, "failing": [{**FAILING, "users": ["0" * 16] * length}]}
-        assert (server_accepts(document), REPORT.is_valid(document)) == (right, right)
+        failing = {**FAILING, "users": ["0" * 16] * length}
+        sample = {**SAMPLE, "control": [0] * length}
+        for document in ({**DOCUMENT, "failing": [failing]}, {**DOCUMENT, "samples": [sample]}):
+            assert (server_accepts(document), REPORT.is_valid(document)) == (right, right)

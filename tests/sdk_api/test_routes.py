@@ -48,6 +48,15 @@ def values(control: dict[str, int], **change: Any) -> dict[str, Any]:
     return {**group, "control": control, "treatment": {}, **change}
 
 
+SAMPLE = {"release": "r", "step": 1, "stratum": 1, "bits": 0, "control": [], "treatment": []}
+
+
+def sampled(control: list[int], treatment: list[int], **change: Any) -> dict[str, Any]:
+    """The part of a report with users of one sample."""
+    sample = {**SAMPLE, "control": control, "treatment": treatment, **change}
+    return {"schema": 2, "samples": [sample]}
+
+
 def test_a_snapshot_is_of_the_tokens_environment(checkout: Caller, sdk: Caller) -> None:
     response = sdk.get("/sdk/v1/snapshot")
     assert response.status_code == 200
@@ -124,7 +133,11 @@ def test_an_unknown_instance_cannot_continue(sdk: Caller) -> None:
 @pytest.mark.parametrize(
     ("change", "pointer"),
     [
-        ({"schema": 2}, "/schema"),
+        ({"schema": 3}, "/schema"),
+        ({"schema": 2}, "/samples"),
+        ({"samples": []}, "/samples"),
+        ({"schema": 2, "samples": [{**SAMPLE, "bits": 21}]}, "/samples/0/bits"),
+        ({"schema": 2, "samples": [{**SAMPLE, "control": [2**32]}]}, "/samples/0/control/0"),
         ({"instance": "X" * 32}, "/instance"),
         ({"instance": "a" * 32 + "\n"}, "/instance"),
         ({"sequence": 0}, "/sequence"),
@@ -180,6 +193,24 @@ def test_invalid_reports_are_refused(
             {"counts": [group(arm(9), arm(9))], "failing": [failing(["0" * 16])] * 2},
             "/failing/1",
         ),
+        ({"counts": [group(arm(2), arm(0))], **sampled([1, 2, 3], [])}, "/samples/0/control"),
+        ({"counts": [group(arm(9), arm(9))], **sampled([1], [2], step=2)}, "/samples/0/treatment"),
+        (
+            {"counts": [group(arm(9), arm(9))], **sampled([8, 4], [16, 12, 3], bits=2)},
+            "/samples/0/treatment/2",
+        ),
+        ({"counts": [group(arm(9), arm(9))], **sampled([1, 2], [3, 2])}, "/samples/0"),
+        (
+            {"counts": [group(arm(9), arm(9))], "schema": 2, "samples": [SAMPLE, SAMPLE]},
+            "/samples/1",
+        ),
+        (
+            {
+                "counts": [group(arm(10**6), arm(10**6))],
+                **sampled(list(range(9_000)), list(range(9_000, 18_000))),
+            },
+            "/samples",
+        ),
         ({"values": [values({"1": 1}), values({"2": 1})]}, "/values/1"),
         ({"trips": [{"release": "r", "count": 1, "milliseconds": 1}] * 2}, "/trips/1"),
         (
@@ -202,6 +233,15 @@ def test_numbers_that_cannot_be_true_together_are_refused(
     assert refused.status_code == 422
     assert pointer in pointers(refused)
     assert json.loads(admin.get(f"{PRODUCTION}/instances").data)["items"] == []
+
+
+def test_users_of_a_sample_count_in_their_arms(sdk: Caller, release: str, store: Store) -> None:
+    id = release.rpartition("/")[2]
+    counts = [group(arm(9), arm(9), release=id)]
+    body = report(counts=counts, **sampled([3, 1, 3], [2], release=id))
+    sdk.post_ok("/sdk/v1/reports", body)
+    (reading,) = store.evidence.totals("default", "production", id).readings
+    assert (reading.control.sampled, reading.treatment.sampled) == (2, 1)
 
 
 def test_growth_that_no_process_can_count_is_refused(

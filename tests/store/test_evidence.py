@@ -21,7 +21,9 @@ class TestInstances:
         Instance(store).send_next(version=7, interval=2.5, sdk="python/9", host="web-2", pid=99)
         (found,) = store.instances.all(SHOP, PRODUCTION)
         assert earliest <= found.seen_ms <= store.now_ms()
-        seen = Seen("a" * 32, 7, found.seen_ms, 2.5, "python/9", "web-2", 99, live=True)
+        seen = Seen(
+            "a" * 32, 7, found.seen_ms, 2.5, "python/9", "web-2", 99, live=True, has_samples=True
+        )
         assert found == seen
 
     def test_are_listed_the_latest_first(self, store: Store, raw: redis.Redis) -> None:
@@ -39,19 +41,19 @@ class TestInstances:
         [(0, True), (3 * 10_000 + 2_000, True), (3 * 10_000 + 2_001, False)],
     )
     def test_are_live_until_three_reports_are_missing(self, silent_ms: int, live: bool) -> None:
-        values: list[bytes | None] = [b"4", b"1000000", b"10.0", b"", b"", b"1", b"0"]
+        values: list[bytes | None] = [b"4", b"1000000", b"10.0", b"", b"", b"1", b"0", b"0"]
         found = decode_instance("i", values, 1_000_000 + silent_ms)
         assert found is not None
         assert found.live is live
 
     def test_that_sent_a_last_report_are_neither_live_nor_lost(self) -> None:
-        values: list[bytes | None] = [b"4", b"1000000", b"10.0", b"", b"", b"1", b"1"]
+        values: list[bytes | None] = [b"4", b"1000000", b"10.0", b"", b"", b"1", b"1", b"0"]
         found = decode_instance("i", values, 1_000_000)
         assert found is not None
         assert (found.live, found.left) == (False, True)
 
     def test_that_expired_while_being_read_are_left_out(self) -> None:
-        assert decode_instance("i", [None] * 6, 5) is None
+        assert decode_instance("i", [None] * 8, 5) is None
 
 
 class TestKillReceipts:

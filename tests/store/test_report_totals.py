@@ -19,10 +19,10 @@ from tidegate.counts import Counts
 from tidegate_server.domain.change import EvidenceGeneration
 from tidegate_server.domain.checks import Check, Metric
 from tidegate_server.domain.evidence import GroupCounts, GroupValues, Trips
-from tidegate_server.errors import InstanceForgotten, Invalid
+from tidegate_server.errors import InstanceForgotten, Invalid, TidegateError
 from tidegate_server.store import Store
 from tidegate_server.store.evidence import LIMITS
-from tidegate_server.store.reports import FailingUsers, Report, Reported
+from tidegate_server.store.reports import FailingUsers, Report, Reported, SampledUsers
 
 from tests.store.changes import PRODUCTION, SHOP, change, everything
 from tests.store.reporting import RELEASE, TWO_STRATA, add_releases
@@ -43,6 +43,8 @@ class Model:
     evidence: Totals = field(default_factory=Counter)
     reported: dict[str, tuple[int, Totals]] = field(default_factory=dict)
     users: set[str] = field(default_factory=set)
+    sampled: set[tuple[int, int]] = field(default_factory=set)
+    bits: dict[int, int] = field(default_factory=dict)
     ignored: int = 0
 
     def receive(self, report: Report) -> Reported | type[Exception]:
@@ -52,6 +54,9 @@ class Model:
         if sequence > 0 and report.sequence <= sequence:
             return Reported(0)
         now, ignored, arms = self._read(report)
+        samples = [each for _, each in report.samples if each.step == 2 and each.stratum in (1, 2)]
+        if not all(map(possible, samples)):
+            return TidegateError
         if sequence and any(
             now[key] - before[key] > 10**9 for key in now if key[-1] in ("exposures", "outcomes")
         ):
@@ -72,9 +77,22 @@ class Model:
                 self.users |= new
                 limit = self.evidence[(*arm, "errors")]
                 self._add((*arm, "failing"), Counter({(*arm, "failing"): len(new)}), limit)
+        for sample in samples:
+            self._sample(sample)
         self.reported[report.instance] = (report.sequence, now)
         self.ignored += ignored
         return Reported(0, ignored)
+
+    def _sample(self, sample: SampledUsers) -> None:
+        bits = self.bits[sample.stratum] = max(self.bits.get(sample.stratum, 0), sample.bits)
+        known = {user for stratum, user in self.sampled if stratum == sample.stratum}
+        for name, users in (("control", sample.control), ("treatment", sample.treatment)):
+            new = {user for user in users if user % 2**bits == 0} - known
+            known |= new
+            arm = (2, sample.stratum, name)
+            limit = self.evidence[(*arm, "outcomes")]
+            self._add((*arm, "sampled"), Counter({(*arm, "sampled"): len(new)}), limit)
+        self.sampled |= {(sample.stratum, user) for user in known}
 
     def _add(self, key: tuple[Any, ...], grown: Totals, limit: int = FULL) -> None:
         total = self.evidence[key]
@@ -101,6 +119,8 @@ class Model:
                 note((failing.step, failing.stratum, failing.arm, "overflow"), failing.overflow)
             else:
                 ignored += 1
+        for _, sample in report.samples:
+            ignored += sample.step != 2 or sample.stratum not in (1, 2)
         for _, values in report.values:
             if values.measure == "latency" and (values.step, values.stratum) in {(2, 1), (2, 2)}:
                 for name, histogram in (
@@ -120,12 +140,20 @@ class Model:
         return now, ignored, arms
 
 
+def possible(sample: SampledUsers) -> bool:
+    """Whether the hashes belong to a sample of so many bits."""
+    return 0 <= sample.bits <= 20 and all(
+        0 <= user < 2**32 and user % 2**sample.bits == 0
+        for user in (*sample.control, *sample.treatment)
+    )
+
+
 def stored(store: Store) -> Iterator[tuple[tuple[Any, ...], int]]:
     """The totals that a store holds of the release, without zeros."""
     evidence = store.evidence.totals(SHOP, PRODUCTION, RELEASE)
     for reading in evidence.readings:
         for name, counts in (("control", reading.control), ("treatment", reading.treatment)):
-            for measure in (*MEASURES, "failing", "overflow"):
+            for measure in (*MEASURES, "failing", "overflow", "sampled"):
                 yield (reading.step, reading.stratum, name, measure), getattr(counts, measure)
     for values in store.evidence.values(SHOP, PRODUCTION, RELEASE, 2):
         for name, histogram in (("control", values.control), ("treatment", values.treatment)):
@@ -145,6 +173,21 @@ histograms = st.dictionaries(st.sampled_from([-3, 0, 9]), small | hostile).map(
     lambda buckets: tuple(sorted(buckets.items()))
 )
 of_release = st.just(RELEASE)
+hashes = st.lists(st.integers(0, 40), max_size=5)
+
+
+@st.composite
+def samples(draw: st.DrawFn) -> SampledUsers:
+    """Users of a sample; now and then a number that no SDK sends."""
+    bits = draw(st.integers(0, 2))
+    control, treatment = ([user << bits for user in draw(hashes)] for _ in range(2))
+    if draw(st.integers(0, 9)) == 0:
+        control.append(draw(st.sampled_from([1, 3, 2**32, 2**53, 2**63 - 1])))
+    if draw(st.integers(0, 9)) == 0:
+        bits = draw(st.sampled_from([3, 20, 21, 2**53]))
+    return SampledUsers(draw(steps), draw(strata), bits, tuple(control), tuple(treatment))
+
+
 reports = st.builds(
     Report,
     instance=st.sampled_from(["a" * 32, "b" * 32]),
@@ -170,6 +213,11 @@ reports = st.builds(
             ),
         ),
         max_size=2,
+    ).map(tuple),
+    samples=st.lists(
+        st.tuples(of_release, samples()),
+        max_size=2,
+        unique_by=lambda each: (each[1].step, each[1].stratum),
     ).map(tuple),
     values=st.lists(
         st.tuples(

@@ -203,13 +203,17 @@ class _FlagCompiler:
         """Return what the contexts of one opening get."""
         prefix = _hash_prefix(release.salt)
         buckets = buckets_below(opening.percentage)
-        if 0 < buckets < BUCKETS:
+        is_split = 0 < buckets < BUCKETS
+        if is_split:
             reason = "SPLIT"
         elif opening.segments:
             reason = "TARGETING_MATCH"
 
         def evaluation(variant: str, arm: Arm) -> Evaluation:
-            exposure = Exposure(release.id, release.step, opening.stage, arm, release.measures)
+            exposure = Exposure(
+                *(release.id, release.step, opening.stage, arm, release.measures),
+                hash_prefix=prefix if is_split else None,
+            )
             return self._evaluation(variant, reason, rule, release, exposures=(exposure,))
 
         treatment = evaluation(release.treatment, "treatment")

@@ -24,6 +24,8 @@ class Exposure:
         stratum: the stage whose opening the context belongs to.
         arm: control or treatment.
         measures: the measures whose distribution the release needs.
+        hash_prefix: what the targeting key was hashed with, before it, to choose the arm; None:
+            everyone here gets the same arm.
     """
 
     release: str
@@ -31,6 +33,7 @@ class Exposure:
     stratum: int
     arm: Arm
     measures: tuple[str, ...] = ()
+    hash_prefix: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

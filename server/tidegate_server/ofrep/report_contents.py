@@ -10,7 +10,7 @@ from tidegate.flag_follower import Report as FollowerReport
 from tidegate.reporting import ReportCounts
 
 from tidegate_server.domain.evidence import GroupCounts, GroupValues, Histogram, Source, Trips
-from tidegate_server.store.reports import FailingUsers, Report
+from tidegate_server.store.reports import FailingUsers, Report, SampledUsers
 
 
 def stored_report(report: FollowerReport, source: Source, sdk: str, host: str, pid: int) -> Report:
@@ -27,6 +27,17 @@ def stored_report(report: FollowerReport, source: Source, sdk: str, host: str, p
         pid=pid,
         counts=_group_totals(counts),
         failing=_failing_users(counts),
+        samples=tuple(
+            (
+                release,
+                SampledUsers(
+                    *(step, stratum, users.bits),
+                    control=tuple(users.control),
+                    treatment=tuple(users.treatment),
+                ),
+            )
+            for (release, step, stratum), users in counts.sampled.items()
+        ),
         values=_group_values(counts),
         trips=tuple(
             (release, Trips(count, milliseconds))

@@ -34,8 +34,8 @@ def read_window(
 ) -> tuple[Window, Evidence]:
     """Return what a release's totals gained since its last evaluation, and the totals.
 
-    This deletes the values of earlier steps, and counts of steps that are long over once they
-    are part of the progress: no decision uses them any more.
+    This deletes the values and samples of earlier steps, and counts of steps that are long over
+    once they are part of the progress: no decision uses them any more.
 
     Args:
         store: where the totals are.
@@ -50,10 +50,10 @@ def read_window(
     if evidence is None:
         evidence = store.evidence.totals(project, environment, release.id)
     evidence = _without_finished_groups(store, project, environment, release, progress, evidence)
+    # Steps only grow, so an earlier step is over for every process that may lead by now.
+    over = range(progress.step, release.step)
+    store.evidence.forget_steps(project, environment, release.id, over)
     if release.policy.distributions:
-        # Steps only grow, so an earlier step is over for every process that may lead by now.
-        over = range(progress.step, release.step)
-        store.evidence.forget_values(project, environment, release.id, over)
         evidence = _with_values(store, project, environment, release, evidence)
     window = _close_window(release, progress, evidence, now_ms)
     client = evidence.client

@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Any
 
 from tidegate_server.errors import FieldProblem, Invalid
-from tidegate_server.sdk_api.report_schemas import MAX_USERS
+from tidegate_server.sdk_api.report_schemas import MAX_SAMPLED, MAX_USERS
 from tidegate_server.store.reports import Report
 
 MAX_BUCKETS = 20_000
@@ -36,12 +36,14 @@ def _problems(report: Report) -> Iterator[FieldProblem]:
     yield from _repetitions(
         report.failing, "/failing", lambda each: (each.step, each.stratum, each.arm)
     )
+    yield from _repetitions(report.samples, "/samples", lambda each: (each.step, each.stratum))
     yield from _repetitions(
         report.values, "/values", lambda each: (each.step, each.stratum, each.measure)
     )
     yield from _repetitions(report.trips, "/trips", lambda each: ())
     yield from _impossible_counts(report)
     yield from _too_many_failing_users(report)
+    yield from _wrong_samples(report)
     named = sum(len(failing.users) for _, failing in report.failing)
     if named > MAX_USERS:
         yield FieldProblem(
@@ -101,4 +103,42 @@ def _too_many_failing_users(report: Report) -> Iterator[FieldProblem]:
                 f"/failing/{number}/users",
                 f"There are {users} failing users, overflow included, but counts has {most} "
                 "errors for this group and arm; every failing user has at least one error.",
+            )
+
+
+def _wrong_samples(report: Report) -> Iterator[FieldProblem]:
+    sampled = sum(len(each.control) + len(each.treatment) for _, each in report.samples)
+    if sampled > MAX_SAMPLED:
+        yield FieldProblem(
+            "/samples",
+            f"The samples of a report have at most {MAX_SAMPLED} users; these have {sampled}. "
+            "Take one more bit in the largest of them.",
+        )
+    outcomes = {
+        (release, group.step, group.stratum): (group.control.outcomes, group.treatment.outcomes)
+        for release, group in report.counts
+    }
+    for number, (release, sample) in enumerate(report.samples):
+        pointer = f"/samples/{number}"
+        most = outcomes.get((release, sample.step, sample.stratum), (0, 0))
+        arms = (("control", sample.control, most[0]), ("treatment", sample.treatment, most[1]))
+        for arm, users, ended in arms:
+            wrong = [place for place, user in enumerate(users) if user % 2**sample.bits]
+            if wrong:
+                yield FieldProblem(
+                    f"{pointer}/{arm}/{wrong[0]}",
+                    f"{users[wrong[0]]} does not end in {sample.bits} zero bits, so it does not "
+                    f"belong to the sample; drop what does not match when you take one more bit.",
+                )
+            if len(set(users)) > ended:
+                yield FieldProblem(
+                    f"{pointer}/{arm}",
+                    f"There are {len(set(users))} users, but counts has {ended} outcomes for this "
+                    "group and arm; every user of the sample has at least one outcome.",
+                )
+        both = set(sample.control).intersection(sample.treatment)
+        if both:
+            yield FieldProblem(
+                pointer,
+                f"{min(both)} is in both arms; name a user in the arm of the first outcome only.",
             )

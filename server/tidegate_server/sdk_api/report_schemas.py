@@ -6,8 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from marshmallow import ValidationError, fields, post_load, validate
+from marshmallow import ValidationError, fields, post_load, validate, validates_schema
 from tidegate.counts import Counts
+from tidegate.user_sample import MAX_BITS
 
 from tidegate_server.documents.fields import (
     BoundedList,
@@ -20,19 +21,24 @@ from tidegate_server.documents.fields import (
 )
 from tidegate_server.documents.strict_schema import Strict
 from tidegate_server.domain.evidence import GroupCounts, GroupValues, Trips
-from tidegate_server.store.reports import FailingUsers, Report
+from tidegate_server.store.reports import FailingUsers, Report, SampledUsers
 from tidegate_server.visible_text import CONTROL
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSIONS = (1, 2)
+SAMPLES_SINCE = 2
+"""The schema in which reports got ``samples``."""
+
 LARGEST_COUNT = 2**53
 """JSON numbers up to this are exact in every language."""
 
+LARGEST_HASH = 2**32 - 1
 LARGEST_OPERATIONS = 10**12
 """The most operations that one process counts in one step: a million per second for days."""
 
 MAX_GROUPS = 1_000
 MAX_ARMS = 2 * MAX_GROUPS
 MAX_USERS = 10_000
+MAX_SAMPLED = 10_000
 MAX_VALUES = 8_000
 MAX_INTERVAL = 3_600
 
@@ -146,6 +152,26 @@ class FailingUsersSchema(ReleasePart):
     overflow = _operations()
 
 
+def _hashes() -> BoundedTuple:
+    return BoundedTuple(
+        Count(required=True, validate=validate.Range(min=0, max=LARGEST_HASH)),
+        required=True,
+        max_items=MAX_SAMPLED,
+    )
+
+
+class SampledUsersSchema(ReleasePart):
+    """Users of a group's sample since the last acknowledged report."""
+
+    part = SampledUsers
+
+    step = _count()
+    stratum = _count()
+    bits = Count(required=True, validate=validate.Range(min=0, max=MAX_BITS))
+    control = _hashes()
+    treatment = _hashes()
+
+
 class GroupValuesSchema(ReleasePart):
     """The values of one measure in both arms of one stratum in one step of a release."""
 
@@ -174,7 +200,9 @@ class ReportBody(Strict):
 
     schema = Count(
         required=True,
-        validate=validate.Equal(SCHEMA_VERSION, error="This server understands schema 1."),
+        validate=validate.OneOf(
+            SCHEMA_VERSIONS, error="This server understands the schemas 1 and 2."
+        ),
     )
     instance = PatternString(INSTANCE_ID, "32 hex digits are expected here.", required=True)
     sequence = _count(1)
@@ -190,16 +218,31 @@ class ReportBody(Strict):
     pid = _count()
     counts = BoundedTuple(fields.Nested(GroupTotalsSchema), required=True, max_items=MAX_GROUPS)
     failing = BoundedTuple(fields.Nested(FailingUsersSchema), required=True, max_items=MAX_ARMS)
+    samples = BoundedTuple(fields.Nested(SampledUsersSchema), max_items=MAX_GROUPS)
     values = BoundedTuple(
         fields.Nested(GroupValuesSchema), load_default=tuple, max_items=MAX_VALUES
     )
     trips = BoundedTuple(fields.Nested(TripsSchema), load_default=tuple, max_items=MAX_GROUPS)
     leaving = StrictBoolean(load_default=False, metadata={"description": "this is the last report"})
 
+    @validates_schema
+    def check_samples(self, data: Mapping[str, Any], **_: Any) -> None:
+        """Check that samples are there exactly if the schema has them."""
+        if data["schema"] < SAMPLES_SINCE and "samples" in data:
+            raise ValidationError(
+                f"Schema {data['schema']} has no samples; send schema {SAMPLES_SINCE}.", "samples"
+            )
+        if data["schema"] >= SAMPLES_SINCE and "samples" not in data:
+            raise ValidationError(
+                f"Schema {data['schema']} has samples; send an empty list if there are no users.",
+                "samples",
+            )
+
     @post_load
-    def build(self, data: Mapping[str, Any], **_: Any) -> Any:
+    def build(self, data: dict[str, Any], **_: Any) -> Any:
         """Return the report."""
-        return Report(**{name: value for name, value in data.items() if name != "schema"})
+        schema = data.pop("schema")
+        return Report(**data, has_samples=schema >= SAMPLES_SINCE)
 
 
 class ReportAnswer(Strict):
@@ -211,7 +254,7 @@ class ReportAnswer(Strict):
     ignored = StrictInteger(
         required=True,
         metadata={
-            "description": "how many entries of counts, failing, values and trips were not "
-            "counted, because their release has ended or their step is long over"
+            "description": "how many entries of counts, failing, samples, values and trips were "
+            "not counted, because their release has ended or their step is long over"
         },
     )

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 from tidegate.counts import Counts
+from tidegate.user_sample import MAX_BITS
 
 from tidegate_server.domain.change import Kind, Stored
 from tidegate_server.domain.evidence import Evidence, GroupCounts, GroupValues, Source, Trips
@@ -41,6 +42,13 @@ VALUES_SECONDS = 7 * 24 * 60 * 60
 They are deleted earlier when the release leaves the step.
 """
 
+SAMPLES_SECONDS = 30 * 24 * 60 * 60
+"""How long the samples of a step are kept after the last report that has users for them.
+
+They are deleted earlier when the release leaves the step. Kept too short, users who come back
+would count again.
+"""
+
 CHANGED_RETRIES = 5
 """How often a report is tried again because a release changed at the same moment."""
 
@@ -57,6 +65,8 @@ class Limits:
         bits: the size of the filter for further failing users, 1 MiB. At 400,000 further users
             it takes under 1 % of new users for known ones. Such an error is not counted, in
             either arm alike.
+        sampled: a sample that reaches this many users takes one more bit.
+        sample_bits: how many bits a sample has at most. Only 4,096 hashes end in 20 zero bits.
         buckets: how many buckets the values of one step of a release may have.
         instances: how many instances of an environment are remembered.
         fields: how many totals of all these instances are remembered.
@@ -69,6 +79,8 @@ class Limits:
     grace_seconds: int = 60
     users: int = 50_000
     bits: int = 1 << 23
+    sampled: int = 4_096
+    sample_bits: int = MAX_BITS
     buckets: int = 50_000
     instances: int = 10_000
     fields: int = 5_000_000
@@ -80,7 +92,7 @@ LIMITS = Limits()
 MAX_FIELDS = 20_000
 """More fields than this in a release's evidence come from groups that it never had."""
 
-_COUNTS = ("exposures", "outcomes", "errors", "failing", "microseconds", "overflow")
+_COUNTS = ("exposures", "outcomes", "errors", "failing", "microseconds", "overflow", "sampled")
 _MEASURES = ("exposures", "outcomes", "errors", "microseconds")
 _TRIPS = (b"trips", b"trip_milliseconds")
 
@@ -221,24 +233,20 @@ class EvidenceStore:
         key = keys.values(project, environment, release, step, source)
         return _decode_values(self._connection.read("HGETALL", key), step)
 
-    def forget_values(
+    def forget_steps(
         self, project: str, environment: str, release: str, steps: Iterable[int]
     ) -> None:
-        """Delete the values of these steps of a release."""
+        """Delete the values and samples of these steps of a release."""
         names = [
-            keys.values(project, environment, release, step, source)
-            for step in steps
+            name
             for source in Source
+            for name in keys.step_evidence(project, environment, release, steps, source)
         ]
         if names:
             self._connection.write("UNLINK", *names)
 
     def _releases(self, project: str, environment: str, report: Report) -> dict[str, Stored]:
-        ids = list(
-            dict.fromkeys(
-                id for id, _ in (*report.counts, *report.failing, *report.values, *report.trips)
-            )
-        )
+        ids = _release_ids(report)
         if not ids:
             return {}
         stored = self._connection.read(
@@ -249,6 +257,12 @@ class EvidenceStore:
             for id, value in zip(ids, stored, strict=True)
             if value is not None
         }
+
+
+def _release_ids(report: Report) -> list[ReleaseId]:
+    """Return the releases that a report is about."""
+    parts = (report.counts, report.failing, report.samples, report.values, report.trips)
+    return list(dict.fromkeys(id for part in parts for id, _ in part))
 
 
 def _refusal(answer: list[Any], report: Report, accepted: Report) -> TidegateError:
@@ -287,8 +301,7 @@ def _plan_report(
     limits: Limits,
 ) -> tuple[list[str], bytes]:
     report, most = accepted.report, limits.total
-    parts = (*report.counts, *report.failing, *report.values, *report.trips)
-    ids = list(dict.fromkeys(id for id, _ in parts))
+    ids = _release_ids(report)
     numbers = {id: number for number, id in enumerate(ids, 1)}
     names = [
         keys.instance(project, environment, report.instance, report.source),
@@ -307,12 +320,15 @@ def _plan_report(
         names.append(keys.evidence(project, environment, id, report.source))
         names.append(keys.failing(project, environment, id, failing_of))
         names.append(keys.failing_filter(project, environment, id, failing_of))
-    places: dict[tuple[ReleaseId, int], int] = {}
-    for id, group in report.values:
-        place = (id, group.step)
-        if place not in places:
-            names.append(keys.values(project, environment, *place, report.source))
-            places[place] = len(names)
+    places: dict[str, int] = {}
+
+    def place(name: str) -> int:
+        """Return the number of a key, which it adds to the names when it is new."""
+        if name not in places:
+            names.append(name)
+            places[name] = len(names)
+        return places[name]
+
     packed = {
         "instance": report.instance,
         "sequence": report.sequence,
@@ -322,6 +338,7 @@ def _plan_report(
             *("interval", repr(report.interval), "sdk", report.sdk),
             *("host", report.host, "pid", str(report.pid)),
             *("leaving", "1" if report.leaving else "0"),
+            *("samples", "1" if report.has_samples else "0"),
         ],
         "expiry": INSTANCE_SECONDS,
         "releases": [(id, releases[id].revision) for id in ids],
@@ -343,9 +360,21 @@ def _plan_report(
             )
             for id, failing in report.failing
         ],
+        "samples": [
+            (
+                place(keys.samples(project, environment, id, sample.step, report.source)),
+                numbers[id],
+                sample.step,
+                sample.stratum,
+                sample.bits,
+                [("control", sample.control), ("treatment", sample.treatment)],
+            )
+            for id, sample in report.samples
+        ],
+        "samples_expiry": SAMPLES_SECONDS,
         "values": [
             (
-                places[id, group.step],
+                place(keys.values(project, environment, id, group.step, report.source)),
                 f"{_prefix(id, group, arm)}{group.measure}|",
                 f"{group.stratum}|{arm}|{group.measure}|",
                 [part for bucket, count in histogram for part in (str(bucket), min(count, most))],

@@ -9,14 +9,15 @@ from tidegate_server.store.connection import Connection
 
 MISSED_REPORTS = 3
 GRACE_MS = 2_000
-_FIELDS = ("version", "seen", "interval", "sdk", "host", "pid", "leaving")
+_FIELDS = ("version", "seen", "interval", "sdk", "host", "pid", "leaving", "samples")
 
 
 @dataclass(frozen=True, slots=True)
 class Instance:
     """An SDK instance, from its last report.
 
-    ``live``: it still reports. ``left``: its last report said that it ends.
+    ``live``: it still reports. ``left``: its last report said that it ends. ``has_samples``: it
+    reports users of the sample, by which the split of the arms is checked.
     """
 
     id: str
@@ -28,6 +29,7 @@ class Instance:
     pid: int
     live: bool
     left: bool = False
+    has_samples: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,7 @@ def decode_instance(id: str, values: list[bytes | None], now_ms: int) -> Instanc
     """Return an instance from its hash's ``SHOWN_FIELDS``; None when it has expired."""
     if values[0] is None:
         return None
-    version, seen, interval, sdk, host, pid, leaving = (value or b"0" for value in values)
+    version, seen, interval, sdk, host, pid, leaving, samples = (value or b"0" for value in values)
     seen_ms, seconds, left = int(seen), float(interval), leaving == b"1"
     recent = now_ms - seen_ms <= MISSED_REPORTS * seconds * 1000 + GRACE_MS
     return Instance(
@@ -98,6 +100,7 @@ def decode_instance(id: str, values: list[bytes | None], now_ms: int) -> Instanc
         pid=int(pid),
         live=recent and not left,
         left=left,
+        has_samples=samples == b"1",
     )
 
 

@@ -111,6 +111,17 @@ def values(
     return _key(project, _of_source("values", source), environment, release, str(step))
 
 
+def samples(
+    project: str, environment: str, release: str, step: int, source: Source = Source.SERVER
+) -> str:
+    """The samples of users in one step of a release, a hash.
+
+    Of each stratum: ``stratum|bits`` (how many zero bits the hashes of its users end in),
+    ``stratum|size``, and a field ``stratum|hash`` for each user.
+    """
+    return _key(project, _of_source("samples", source), environment, release, str(step))
+
+
 def failing(project: str, environment: str, release: str, source: Source = Source.SERVER) -> str:
     """The failing users of the release's current generation, a set."""
     return _key(project, _of_source("failing", source), environment, release)
@@ -131,7 +142,7 @@ def overruns(project: str, environment: str) -> str:
 def release_evidence(
     project: str, environment: str, release: str, steps: Iterable[int]
 ) -> tuple[str, ...]:
-    """Return the keys of a release's evidence of every source, with the values of these steps."""
+    """Return the keys of a release's evidence, with the values and samples of these steps."""
     place = (project, environment, release)
     return tuple(
         name
@@ -140,9 +151,17 @@ def release_evidence(
             evidence(*place, source),
             failing(*place, source),
             failing_filter(*place, source),
-            *(values(*place, step, source) for step in steps),
+            *step_evidence(*place, steps, source),
         )
     )
+
+
+def step_evidence(
+    project: str, environment: str, release: str, steps: Iterable[int], source: Source
+) -> tuple[str, ...]:
+    """Return the keys of what is deleted when a release leaves these steps: values and samples."""
+    place = (project, environment, release)
+    return tuple(name(*place, step, source) for step in steps for name in (values, samples))
 
 
 def ledger(project: str, environment: str, release: str) -> str:

@@ -5,20 +5,22 @@
 --
 -- KEYS: 1 the instance, 2 instances by the time of their last report, 3 the environment's
 --   version, 4 kills, 5 receipts, 6 releases, 7 the intake, 8 the sizes of instances; then for
---   each release of the report: its evidence, its failing users, their filter; then the values
---   of each step of a release.
+--   each release of the report: its evidence, its failing users, their filter; then the samples and the
+--   values of each step of a release.
 -- ARGV[1] is a MessagePack map:
 --   instance, sequence, continues, version, about ({name, value, ...}), expiry (seconds)
 --   releases {{id, revision}, ...}
 --   totals   {{index of the release, field prefix, {exposures, outcomes, errors,
 --             microseconds}}, ...}
 --   failing  {{index of the release, field prefix, {user, ...}, overflow}, ...}
+--   samples  {{index of the key, index of the release, step, stratum, bits,
+--             {{arm, {hash, ...}}, ...}}, ...}, samples_expiry (seconds)
 --   values   {{index of the key, the instance's field prefix, the release's field prefix,
 --             {bucket, count, ...}}, ...}, values_expiry (seconds)
 --   trips    {{index of the release, the instance's field prefix, count, milliseconds}, ...}
 --   ignored  (how many parts of the report were left out)
---   limits   {total, per_second, grace_seconds, users, bits, buckets, instances, fields,
---             new_per_minute}
+--   limits   {total, per_second, grace_seconds, users, bits, sampled, sample_bits, buckets,
+--             instances, fields, new_per_minute}
 --
 -- Returns {"done", the environment's version, how many parts were ignored} or, without a write:
 --   {"forgotten"}   the instance continues totals that are not here
@@ -137,6 +139,20 @@ for _, each in ipairs(report.trips) do
     evidence, 'trip_milliseconds', growth(each[2] .. 'trip_milliseconds', each[4])}
 end
 
+for _, sample in ipairs(report.samples) do
+  local bits = sample[5]
+  if not is_count(bits) or bits > limits.sample_bits then
+    return {'malformed'}
+  end
+  for _, arm in ipairs(sample[6]) do
+    for _, user in ipairs(arm[2]) do
+      if not is_count(user) or user >= 2 ^ 32 or user % 2 ^ bits ~= 0 then
+        return {'malformed'}
+      end
+    end
+  end
+end
+
 local ignored = report.ignored
 local room = {}
 for _, group in ipairs(report.values) do
@@ -197,8 +213,55 @@ local function is_new(members, filter, user)
   return is_first
 end
 
--- There are no errors without outcomes and no failing users without errors, so what a report has
--- beyond them is not counted.
+-- Give a stratum's sample so many bits; drop the users whose hash does not end in as many zeros.
+-- Return how many are left.
+local function thin(samples, stratum, bits)
+  local size = 0
+  for _, field in ipairs(redis.call('HKEYS', samples)) do
+    local user = string.match(field, '^' .. stratum .. '|(%d+)$')
+    if user and tonumber(user) % 2 ^ bits == 0 then
+      size = size + 1
+    elseif user then
+      redis.call('HDEL', samples, field)
+    end
+  end
+  redis.call('HSET', samples, stratum .. '|bits', bits, stratum .. '|size', size)
+  return size
+end
+
+-- Both arms count with the same bits, so that neither counts more of its users than the other.
+local function add_sample(sample)
+  local samples, evidence = KEYS[sample[1]], evidence_key(sample[2])
+  local stratum = string.format('%d', sample[4])
+  local bits = tonumber(redis.call('HGET', samples, stratum .. '|bits') or '0')
+  local size = tonumber(redis.call('HGET', samples, stratum .. '|size') or '0')
+  if sample[5] > bits then
+    bits = sample[5]
+    size = thin(samples, stratum, bits)
+  end
+  for _, arm in ipairs(sample[6]) do
+    local counted = 0
+    for _, user in ipairs(arm[2]) do
+      if user % 2 ^ bits == 0
+          and redis.call('HSETNX', samples, string.format('%s|%.0f', stratum, user), '') == 1 then
+        counted = counted + 1
+      end
+    end
+    size = size + counted
+    local prefix = string.format('%d|%s|%s|', sample[3], stratum, arm[1])
+    local outcomes = tonumber(redis.call('HGET', evidence, prefix .. 'outcomes') or '0')
+    add(evidence, prefix .. 'sampled', counted, outcomes)
+  end
+  redis.call('HSET', samples, stratum .. '|size', size)
+  while size >= limits.sampled and bits < limits.sample_bits do
+    bits = bits + 1
+    size = thin(samples, stratum, bits)
+  end
+  redis.call('EXPIRE', samples, report.samples_expiry)
+end
+
+-- There are no errors and no users of the sample without outcomes, and no failing users without
+-- errors, so what a report has beyond them is not counted.
 for _, arm in ipairs(arms) do
   add(arm[1], arm[2] .. 'exposures', arm[3], limits.total)
   local outcomes = add(arm[1], arm[2] .. 'outcomes', arm[4], limits.total)
@@ -219,6 +282,9 @@ for _, group in ipairs(report.failing) do
   end
   local errors = tonumber(redis.call('HGET', evidence, prefix .. 'errors') or '0')
   add(evidence, prefix .. 'failing', failing, errors)
+end
+for _, sample in ipairs(report.samples) do
+  add_sample(sample)
 end
 for key in pairs(room) do
   redis.call('EXPIRE', key, report.values_expiry)

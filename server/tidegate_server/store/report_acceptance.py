@@ -38,6 +38,12 @@ def accept_report(report: Report, releases: Mapping[ReleaseId, Release]) -> Acce
     """
     live = {id: each for id, each in releases.items() if each.state in LIVE_STATES}
     groups = {(id, *group) for id, release in live.items() for group in groups_that_count(release)}
+    split = {
+        (id, release.step, opening.stage)
+        for id, release in live.items()
+        for opening in present_openings(release)
+        if 0 < opening.percentage < 100
+    }
     measures = {
         (id, release.step, opening.stage, measure)
         for id, release in live.items()
@@ -51,6 +57,9 @@ def accept_report(report: Report, releases: Mapping[ReleaseId, Release]) -> Acce
         ),
         failing=tuple(
             each for each in report.failing if (each[0], each[1].step, each[1].stratum) in groups
+        ),
+        samples=tuple(
+            each for each in report.samples if (each[0], each[1].step, each[1].stratum) in split
         ),
         values=tuple(
             each
@@ -82,4 +91,5 @@ def recent_steps(step: int) -> range:
 
 
 def _entries(report: Report) -> int:
-    return sum(map(len, (report.counts, report.failing, report.values, report.trips)))
+    parts = (report.counts, report.failing, report.samples, report.values, report.trips)
+    return sum(map(len, parts))

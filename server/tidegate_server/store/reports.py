@@ -26,6 +26,21 @@ class FailingUsers:
 
 
 @dataclass(frozen=True, slots=True)
+class SampledUsers:
+    """Users of one group's sample, since the last acknowledged report, by the arm they were in.
+
+    ``control`` and ``treatment`` are the 32-bit hashes that decided the users' arms. They end in
+    ``bits`` zero bits: of all users of the group, the sample has one in ``2 ** bits``.
+    """
+
+    step: int
+    stratum: int
+    bits: int
+    control: tuple[int, ...]
+    treatment: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """One report of one SDK instance; all counts are totals since the instance started.
 
@@ -36,8 +51,10 @@ class Report:
         version: the version of the snapshot that the instance serves; 0: none.
         interval: seconds until its next report.
         sdk, host, pid: what the instance is and where it runs.
-        counts, failing, values, trips: what it counted, by release. In ``counts`` an arm has
-            exposures, outcomes, errors and microseconds; failing users come in ``failing``.
+        counts, failing, samples, values, trips: what it counted, by release. In ``counts`` an
+            arm has exposures, outcomes, errors and microseconds; failing users come in
+            ``failing``, and users of the sample in ``samples``.
+        has_samples: whether the instance counts users of the sample.
         leaving: whether this is the last report, because the instance ends.
         source: who reported. The credential of the request decides, never a field of it.
     """
@@ -52,9 +69,11 @@ class Report:
     pid: int = 0
     counts: tuple[tuple[ReleaseId, GroupCounts], ...] = ()
     failing: tuple[tuple[ReleaseId, FailingUsers], ...] = ()
+    samples: tuple[tuple[ReleaseId, SampledUsers], ...] = ()
     values: tuple[tuple[ReleaseId, GroupValues], ...] = ()
     trips: tuple[tuple[ReleaseId, Trips], ...] = ()
     leaving: bool = False
+    has_samples: bool = True
     source: Source = Source.SERVER
 
 
@@ -64,8 +83,8 @@ class Reported:
 
     Attributes:
         version: the environment's latest version.
-        ignored: how many entries of ``counts``, ``failing``, ``values`` and ``trips`` were not
-            counted, because no evidence can come from them.
+        ignored: how many entries of ``counts``, ``failing``, ``samples``, ``values`` and
+            ``trips`` were not counted, because no evidence can come from them.
     """
 
     version: int
