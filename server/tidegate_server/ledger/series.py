@@ -1,0 +1,211 @@
+"""The series of a release: readings of its numbers over time, for pictures.
+
+Each evaluation leaves one reading. Most numbers of a reading are totals since the release
+started, so what happened between two readings is their difference, and leaving out readings
+loses resolution but no counts.
+
+A release keeps a bounded number of readings, and the older ones at a lower resolution, by their
+slots: a reading replaces an earlier one in the same slot. Window ``n`` is of level ``k`` if
+``2 ** k`` is the largest power of two that divides it. Each level keeps its latest
+``SLOTS_PER_LEVEL`` windows. So the latest 120 windows are all kept, of the latest 240 at least
+every second, of the latest 480 every fourth, and so on. Nothing is read or moved to make room.
+The last reading of each of the latest ``STEPS_KEPT`` steps is kept as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from tidegate.counts import Counts
+
+from tidegate_server.decisions.decision import Action, CheckResult, Decision
+from tidegate_server.decisions.distributions import quantile_value
+from tidegate_server.decisions.progress import Progress
+from tidegate_server.domain.checks import Check
+from tidegate_server.domain.evidence import GroupValues, add_histograms
+from tidegate_server.domain.release import Release, State
+
+SLOTS_PER_LEVEL = 120
+"""Readings of each level."""
+
+TOP_LEVEL = 12
+"""The highest level; with 30 seconds a window, its readings go back 170 days."""
+
+STEPS_KEPT = 64
+"""Of how many steps the last reading is kept."""
+
+MOST_READINGS = (TOP_LEVEL + 1) * SLOTS_PER_LEVEL + STEPS_KEPT
+"""How many readings a release keeps at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArmCounts:
+    """Counts of one arm: operations that ended, those that failed, and users who failed."""
+
+    outcomes: int = 0
+    errors: int = 0
+    failing: int = 0
+
+    def since(self, earlier: ArmCounts) -> ArmCounts:
+        """Return what was added after ``earlier``."""
+        return ArmCounts(
+            max(0, self.outcomes - earlier.outcomes),
+            max(0, self.errors - earlier.errors),
+            max(0, self.failing - earlier.failing),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class CheckReading:
+    """The numbers of one check at one evaluation; None: the check does not have this number.
+
+    Attributes:
+        log_evidence, rollback_at: ln E, and the E at which the check fails.
+        log_advance, advance_at: ln A, and the A that an advance needs.
+        control_quantile, treatment_quantile: of a check of a distribution: the quantile that it
+            compares, of the values of the present stage.
+        value, limit: of a threshold check.
+    """
+
+    log_evidence: float | None = None
+    rollback_at: float | None = None
+    log_advance: float | None = None
+    advance_at: float | None = None
+    control_quantile: float | None = None
+    treatment_quantile: float | None = None
+    value: float | None = None
+    limit: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The numbers of a release at one evaluation.
+
+    Attributes:
+        window: the number of the evaluation, from 1.
+        at_ms: when it was (store clock).
+        stage, step, attempt: the release's, while the window was open.
+        action: what was decided.
+        state: the release's state after that.
+        control, treatment: the totals since the release started, late counts included.
+        checks: the checks of the policy, in its order.
+    """
+
+    window: int
+    at_ms: int
+    stage: int
+    step: int
+    attempt: int
+    action: Action
+    state: State
+    control: ArmCounts
+    treatment: ArmCounts
+    checks: tuple[CheckReading, ...] = ()
+
+
+def take_reading(
+    before: Release, progress: Progress, decision: Decision, values: Iterable[GroupValues]
+) -> Reading | None:
+    """Return the reading of an evaluation; None: the release is a draft and measures only.
+
+    Args:
+        before: the release before the decision.
+        progress: its progress after the evaluation.
+        decision: the decision.
+        values: the values of the present step so far, for checks of distributions.
+    """
+    if before.state is State.DRAFT:
+        return None
+    known = tuple(values)
+    return Reading(
+        window=progress.windows,
+        at_ms=decision.at_ms,
+        stage=before.stage,
+        step=before.step,
+        attempt=before.attempt,
+        action=decision.action,
+        state=decision.state,
+        control=_arm_counts(progress.control),
+        treatment=_arm_counts(progress.treatment),
+        checks=tuple(
+            _check_reading(before.policy.checks[each.number], each, decision, known)
+            for each in decision.checks
+        ),
+    )
+
+
+def slots(reading: Reading, *, ends_step: bool) -> tuple[str, ...]:
+    """Return the slots in which a reading is stored.
+
+    Args:
+        reading: the reading.
+        ends_step: whether its decision moved the release to another step or ended it.
+    """
+    window = reading.window
+    level = min(TOP_LEVEL, (window & -window).bit_length() - 1) if window else 0
+    width = level if level == TOP_LEVEL else level + 1
+    own = f"{level}.{(window >> width) % SLOTS_PER_LEVEL}"
+    return (own, f"step.{reading.step % STEPS_KEPT}") if ends_step else (own,)
+
+
+def thin(readings: Iterable[Reading], points: int) -> list[Reading]:
+    """Return at most ``points`` readings, the earliest first, spread evenly over the time.
+
+    The latest reading and, as far as they fit into half of the points, the last ones of the
+    latest steps are always among them.
+
+    Args:
+        readings: in any order; the same reading may be there twice.
+        points: at least 2.
+    """
+    ordered = sorted({each.window: each for each in readings}.values(), key=lambda each: each.at_ms)
+    if len(ordered) <= points:
+        return ordered
+    ends = [
+        one
+        for one, following in zip(ordered, ordered[1:], strict=False)
+        if one.step != following.step
+    ]
+    kept = {each.window: each for each in (*ends[-(points // 2) :], ordered[-1])}
+    spans = points - len(kept)
+    first_ms, last_ms = ordered[0].at_ms, ordered[-1].at_ms
+    by_span: dict[int, Reading] = {}
+    for each in ordered[:-1]:
+        if each.window not in kept:
+            by_span[(each.at_ms - first_ms) * spans // (last_ms - first_ms + 1)] = each
+    kept |= {each.window: each for each in by_span.values()}
+    return sorted(kept.values(), key=lambda each: each.at_ms)
+
+
+def _check_reading(
+    check: Check, result: CheckResult, decision: Decision, values: Sequence[GroupValues]
+) -> CheckReading:
+    if not check.sequential:
+        return CheckReading(
+            log_evidence=_rounded(result.log_evidence) if check.rate_limit else None,
+            rollback_at=result.rollback_at,
+            value=result.value,
+            limit=result.limit,
+        )
+    control = treatment = None
+    if check.distribution is not None:
+        mine = [each for each in values if each.measure == check.distribution]
+        control = quantile_value(add_histograms(each.control for each in mine), check.quantile)
+        treatment = quantile_value(add_histograms(each.treatment for each in mine), check.quantile)
+    return CheckReading(
+        log_evidence=_rounded(result.log_evidence),
+        rollback_at=result.rollback_at,
+        log_advance=_rounded(result.log_advance),
+        advance_at=decision.advance_at,
+        control_quantile=control,
+        treatment_quantile=treatment,
+    )
+
+
+def _arm_counts(counts: Counts) -> ArmCounts:
+    return ArmCounts(counts.outcomes, counts.errors, counts.failing)
+
+
+def _rounded(number: float) -> float:
+    return round(number, 4)
