@@ -16,6 +16,7 @@ from tidegate_server.admin.projects.environment_routes import blueprint as envir
 from tidegate_server.admin.projects.routes import blueprint as projects
 from tidegate_server.admin.releases.routes import blueprint as releases
 from tidegate_server.admin.segments.routes import blueprint as segments
+from tidegate_server.admin.series.routes import blueprint as series
 from tidegate_server.admin.targeting.routes import blueprint as targeting
 from tidegate_server.admin.targeting.routes import kill_blueprint as kills
 from tidegate_server.admin.tokens.routes import blueprint as tokens
@@ -43,6 +44,7 @@ BLUEPRINTS = (
     hooks,
     releases,
     ledgers,
+    series,
     kills,
     instances,
     audit,

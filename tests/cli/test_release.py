@@ -46,6 +46,19 @@ def test_a_release_is_started_and_shown(checkout: Tidegate) -> None:
     assert checkout.json("release", "show", id)["policy"]["key"] == "careful"
 
 
+def test_the_numbers_of_a_release_are_shown_over_time(checkout: Tidegate) -> None:
+    id = started(checkout)
+    series = ("release", "show", id, "--series")
+    wait_until("the first evaluation", lambda: checkout.json(*series)["points"] != [])
+    shown = checkout.ok(*series, "--points", "2")
+    for text in ("users who failed", "error rate against control:", "evidence of harm", "at most"):
+        assert text in shown
+    assert 0 < shown.count("1.00 (limit") <= 2
+    place = checkout.json("release", "show", id)
+    assert place["id"] == id
+    assert "--points" in checkout.refused(*series, "--points", "1", status=2)
+
+
 def test_a_release_behind_a_disabled_or_killed_flag_is_open_to_nobody(checkout: Tidegate) -> None:
     started(checkout)
     assert "on to 5 % of everyone, else off (running)" in checkout.ok("flag", "list")

@@ -37,9 +37,7 @@ def arms(
 
 
 def exchange(counts: StratumCounts) -> StratumCounts:
-    return StratumCounts(
-        counts.stratum, 1.0 - counts.share, counts.treatment, counts.control
-    )
+    return StratumCounts(counts.stratum, 1.0 - counts.share, counts.treatment, counts.control)
 
 
 def capped_exp(log: float) -> float:
@@ -248,7 +246,8 @@ def test_a_new_epoch_empties_the_bets_and_keeps_what_was_ruled_out() -> None:
     run = BandRun(Tolerance(0.05))
     for _ in range(40):
         before = run.add(random_window(dice, 1.5, [0.5]))
-    assert before[0] is not None and before[1] is not None
+    assert before[0] is not None
+    assert before[1] is not None
     quiet = [arms(0.5, (0, 0), (0, 0))]
     window = BandWindow(True, 0.0, 0.9, 0.0, 0.0, 0.0, math.log(2_000.0))
     epoch = update_band(run.band, run.tolerance, BETS, quiet, window)

@@ -40,6 +40,7 @@ STATES = (
 )
 DEFAULT_LIMIT = 50
 DEFAULT_LEDGER_LIMIT = 200
+DEFAULT_POINTS = 30
 
 COLUMNS: Columns = {
     "release": "id",
@@ -186,14 +187,33 @@ def _release_command(name: str, *options: Decorator, help: str = "") -> Decorato
     return decorate
 
 
-@_release_command("show")
-def show_release(client: ApiClient, release: Json, output: str) -> None:
-    """Show a release: its stage, counts, evidence and last decision."""
-    from tidegate_server.cli.release_view import release_view
+@_release_command(
+    "show",
+    click.option("--series", is_flag=True, help="Show its numbers over time instead."),
+    click.option(
+        "--points", type=click.IntRange(2, 500), default=DEFAULT_POINTS, show_default=True,
+        help="With --series: show at most this many points in time.",
+    ),
+)  # fmt: skip
+def show_release(client: ApiClient, release: Json, series: bool, points: int, output: str) -> None:
+    """Show a release: its stage, counts, evidence and last decision.
 
+    With --series, show how its numbers developed: the users who failed in each arm, the evidence
+    of harm and of safety, and between which bounds the ratio of the arms lies.
+    """
+    from tidegate_server.cli.release_view import release_view
+    from tidegate_server.cli.series_view import series_view
+
+    if series:
+        path = RESOURCE.path(client, release["id"], "series")
+        release = client.get(path, points=str(points)).body
     if output == JSON:
         return print_json(release)
-    return print_rendered(release_view(release))
+    if not series:
+        return print_rendered(release_view(release))
+    if not release["points"]:
+        return print_stderr("No points yet: the first evaluation makes one.")
+    return print_rendered(series_view(release))
 
 
 @_release_command("watch")

@@ -334,9 +334,7 @@ def _factors(share: float, side: _Side) -> _Factors:
             per_either.append(loss)
             if absolute:
                 per_operation.append(difference * math.expm1(gain - loss))
-    return _Factors(
-        tuple(per_failure), tuple(per_either), tuple(per_operation), tuple(variances)
-    )
+    return _Factors(tuple(per_failure), tuple(per_either), tuple(per_operation), tuple(variances))
 
 
 def _peaks(
@@ -359,9 +357,7 @@ def _peaks(
     return peaks
 
 
-def _crossing(
-    steps: Sequence[float], peaks: Sequence[float], *, logarithmic: bool
-) -> float | None:
+def _crossing(steps: Sequence[float], peaks: Sequence[float], *, logarithmic: bool) -> float | None:
     """Return the largest tolerance that was rejected, interpolated up to the next one."""
     rejected = [place for place, peak in enumerate(peaks) if peak >= 0.0]
     if not rejected:
@@ -371,9 +367,7 @@ def _crossing(
         return steps[place]
     part = peaks[place] / (peaks[place] - peaks[place + 1])
     if logarithmic:
-        return math.exp(
-            math.log(steps[place]) + part * math.log(steps[place + 1] / steps[place])
-        )
+        return math.exp(math.log(steps[place]) + part * math.log(steps[place + 1] / steps[place]))
     return steps[place] + part * (steps[place + 1] - steps[place])
 
 

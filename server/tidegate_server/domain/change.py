@@ -107,6 +107,19 @@ class LedgerEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class SeriesReading:
+    """A reading to keep in the series of a release, in each of these slots.
+
+    It replaces what was in them. ``reading`` is a dataclass.
+    """
+
+    environment: str
+    release: str
+    slots: tuple[str, ...]
+    reading: Any
+
+
+@dataclass(frozen=True, slots=True)
 class WebhookMessage:
     """A message for a webhook, queued with the change; ``event`` is a ``ReleaseEvent``."""
 
@@ -157,6 +170,7 @@ class Change:
     refreshes: tuple[Refresh, ...] = ()
     audit: Audit | None = None
     ledger: tuple[LedgerEntry, ...] = ()
+    series: tuple[SeriesReading, ...] = ()
     generations: tuple[EvidenceGeneration, ...] = ()
     outgoing: tuple[WebhookMessage, ...] = ()
     forgotten: tuple[str, ...] = ()

@@ -7,8 +7,8 @@ loses resolution but no counts.
 A release keeps a bounded number of readings, and the older ones at a lower resolution, by their
 slots: a reading replaces an earlier one in the same slot. Window ``n`` is of level ``k`` if
 ``2 ** k`` is the largest power of two that divides it. Each level keeps its latest
-``SLOTS_PER_LEVEL`` windows. So the latest 120 windows are all kept, of the latest 240 at least
-every second, of the latest 480 every fourth, and so on. Nothing is read or moved to make room.
+``SLOTS_PER_LEVEL`` windows. So the latest 240 windows are all kept, of the latest 480 at least
+every second, of the latest 960 every fourth, and so on. Nothing is read or moved to make room.
 The last reading of each of the latest ``STEPS_KEPT`` steps is kept as well.
 """
 
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from tidegate.counts import Counts
 
@@ -65,6 +66,8 @@ class CheckReading:
         log_advance, advance_at: ln A, and the A that an advance needs.
         control_quantile, treatment_quantile: of a check of a distribution: the quantile that it
             compares, of the values of the present stage.
+        seen, low, high: the ratio of the arms' error rates that was seen, and its band, as
+            ``decisions.ratio_band`` has them.
         value, limit: of a threshold check.
     """
 
@@ -74,6 +77,9 @@ class CheckReading:
     advance_at: float | None = None
     control_quantile: float | None = None
     treatment_quantile: float | None = None
+    seen: float | None = None
+    low: float | None = None
+    high: float | None = None
     value: float | None = None
     limit: float | None = None
 
@@ -102,6 +108,16 @@ class Reading:
     control: ArmCounts
     treatment: ArmCounts
     checks: tuple[CheckReading, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A reading, and what both arms counted since the point before it, at ``since_ms``."""
+
+    reading: Reading
+    since_ms: int
+    control: ArmCounts
+    treatment: ArmCounts
 
 
 def take_reading(
@@ -135,18 +151,35 @@ def take_reading(
     )
 
 
-def slots(reading: Reading, *, ends_step: bool) -> tuple[str, ...]:
-    """Return the slots in which a reading is stored.
-
-    Args:
-        reading: the reading.
-        ends_step: whether its decision moved the release to another step or ended it.
-    """
-    window = reading.window
+def slots(window: int, step: int) -> tuple[str, str]:
+    """Return the slots in which the reading of a window of a step is stored."""
     level = min(TOP_LEVEL, (window & -window).bit_length() - 1) if window else 0
     width = level if level == TOP_LEVEL else level + 1
-    own = f"{level}.{(window >> width) % SLOTS_PER_LEVEL}"
-    return (own, f"step.{reading.step % STEPS_KEPT}") if ends_step else (own,)
+    return (
+        f"{level}.{(window >> width) % SLOTS_PER_LEVEL}",
+        f"step.{step % STEPS_KEPT}",
+    )
+
+
+def points(readings: Iterable[Reading], number: int, started_ms: int) -> list[Point]:
+    """Return at most ``number`` points of a release, the earliest first.
+
+    Their counts add up to the totals of the latest reading.
+
+    Args:
+        readings: those that were kept, in any order.
+        number: at least 2.
+        started_ms: when the release started.
+    """
+    result = []
+    control = treatment = ArmCounts()
+    since_ms = started_ms
+    for each in thin(readings, number):
+        result.append(
+            Point(each, since_ms, each.control.since(control), each.treatment.since(treatment))
+        )
+        since_ms, control, treatment = each.at_ms, each.control, each.treatment
+    return result
 
 
 def thin(readings: Iterable[Reading], points: int) -> list[Reading]:
@@ -162,12 +195,8 @@ def thin(readings: Iterable[Reading], points: int) -> list[Reading]:
     ordered = sorted({each.window: each for each in readings}.values(), key=lambda each: each.at_ms)
     if len(ordered) <= points:
         return ordered
-    ends = [
-        one
-        for one, following in zip(ordered, ordered[1:], strict=False)
-        if one.step != following.step
-    ]
-    kept = {each.window: each for each in (*ends[-(points // 2) :], ordered[-1])}
+    ends = [one for one, following in pairwise(ordered) if one.step != following.step]
+    kept = {each.window: each for each in (*ends[::-1][: (points - 1) // 2], ordered[-1])}
     spans = points - len(kept)
     first_ms, last_ms = ordered[0].at_ms, ordered[-1].at_ms
     by_span: dict[int, Reading] = {}

@@ -27,6 +27,7 @@ from tidegate_server.domain.change import (
     Kind,
     LedgerEntry,
     Put,
+    SeriesReading,
     Stored,
     WebhookMessage,
 )
@@ -44,6 +45,7 @@ from tidegate_server.domain.release_events import webhook_messages
 from tidegate_server.domain.release_gates import Event
 from tidegate_server.errors import NotFound, StoreUnavailable
 from tidegate_server.ledger.entry import ledger_entry
+from tidegate_server.ledger.series import slots, take_reading
 from tidegate_server.outbound.pending_requests import ReleaseKey
 from tidegate_server.policy_job.evidence_sources import EvidenceSources
 from tidegate_server.policy_job.instance_cache import InstanceCache
@@ -295,6 +297,7 @@ class ReleaseEvaluator:
                     ledger_entry(release, moved, progress, window, decision),
                 ),
             ),
+            series=_series(subject, after, decision, totals),
             generations=generations,
             outgoing=(*change.outgoing, *warning),
             fence=fence,
@@ -354,6 +357,18 @@ class ReleaseEvaluator:
             action=f"release.{_audit_verb(release, decision)}",
             reason=decision.reason,
         )
+
+
+def _series(
+    subject: _Subject, after: Progress, decision: Decision, totals: Evidence
+) -> tuple[SeriesReading, ...]:
+    """Return the reading of an evaluation for the release's series."""
+    release = subject.release
+    reading = take_reading(release, after, decision, totals.distributions)
+    if reading is None:
+        return ()
+    kept = slots(reading.window, reading.step)
+    return (SeriesReading(subject.environment, release.id, kept, reading),)
 
 
 def _new_generations(

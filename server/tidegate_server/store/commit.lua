@@ -10,6 +10,7 @@
 --                  killed, restored, changes kept}, ...}
 --   audit        nil or {stream, json}
 --   ledger       {{stream, json, entries kept}, ...}
+--   series       {{readings, {slot, ...}, json}, ...}
 --   generations  {{evidence, failing users, their filter, generation}, ...}
 --   outgoing     {{queue, deliveries, counter, end of the id, json without its opening brace}, ...}
 --   forgotten    {key, ...}
@@ -111,6 +112,11 @@ end
 for _, entry in ipairs(plan.ledger) do
   redis.call('XADD', KEYS[entry[1]], 'MAXLEN', '~', entry[3], '*',
     'at', string.format('%d', now), 'entry', entry[2])
+end
+for _, reading in ipairs(plan.series) do
+  for _, slot in ipairs(reading[2]) do
+    redis.call('HSET', KEYS[reading[1]], slot, reading[3])
+  end
 end
 for _, generation in ipairs(plan.generations) do
   redis.call('HSET', KEYS[generation[1]], 'generation', generation[4])

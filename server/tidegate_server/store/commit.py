@@ -19,6 +19,7 @@ from tidegate_server.domain.change import (
     LedgerEntry,
     Put,
     Refresh,
+    SeriesReading,
     WebhookMessage,
 )
 from tidegate_server.errors import LeaseLost, StaleRevision
@@ -117,6 +118,7 @@ class CommitRequest:
             "writes": [self._packed_write(write) for write in self.written],
             "refreshes": [self._refresh(refresh) for refresh in change.refreshes],
             "ledger": [self._ledger(entry) for entry in change.ledger],
+            "series": [self._series(each) for each in change.series],
             "generations": [self._generation(each) for each in change.generations],
             "outgoing": [self._outgoing(message) for message in change.outgoing],
             "forgotten": [
@@ -166,6 +168,10 @@ class CommitRequest:
     def _ledger(self, entry: LedgerEntry) -> tuple[int, str, int]:
         key = keys.ledger(self._change.scope, entry.environment, entry.release)
         return self._key(key), documents.encode(entry.entry).decode(), LEDGER_KEPT
+
+    def _series(self, each: SeriesReading) -> tuple[int, tuple[str, ...], str]:
+        key = keys.series(self._change.scope, each.environment, each.release)
+        return self._key(key), each.slots, documents.encode(each.reading).decode()
 
     def _outgoing(self, message: WebhookMessage) -> tuple[int, int, int, str, str]:
         scope, webhook = self._change.scope, message.webhook

@@ -169,6 +169,11 @@ def ledger(project: str, environment: str, release: str) -> str:
     return _key(project, "ledger", environment, release)
 
 
+def series(project: str, environment: str, release: str) -> str:
+    """The readings of a release over time, a hash by slot."""
+    return _key(project, "series", environment, release)
+
+
 def message_counter(project: str) -> str:
     """How many messages the project's webhooks were ever sent, a counter."""
     return _key(project, "messages")

@@ -25,6 +25,7 @@ from tidegate_server.store.instances import Instances
 from tidegate_server.store.leases import Leases
 from tidegate_server.store.logs import Logs
 from tidegate_server.store.outbox import Outbox
+from tidegate_server.store.series import SeriesStore
 
 DURABLE_MS = 3_000
 """How long a commit waits until the disk has confirmed it."""
@@ -47,6 +48,7 @@ class Store:
         evidence: what instances counted of releases.
         instances: the SDK instances that report.
         logs: the audit log and the ledgers.
+        series: the readings of releases over time.
         leases: the leases of the policy job.
         outbox: the messages for webhooks.
         heard_alerts: the alerts that hooks have acted on.
@@ -61,6 +63,7 @@ class Store:
         self.evidence = EvidenceStore(connection)
         self.instances = Instances(connection)
         self.logs = Logs(connection)
+        self.series = SeriesStore(connection)
         self.leases = Leases(connection)
         self.outbox = Outbox(connection)
         self.heard_alerts = HeardAlerts(connection)

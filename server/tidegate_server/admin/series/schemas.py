@@ -1,0 +1,163 @@
+"""JSON schemas of the series of releases."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from marshmallow import fields, post_load, validate
+
+from tidegate_server.decisions.decision import Action
+from tidegate_server.documents.fields import Instant, Number, StrictInteger
+from tidegate_server.documents.strict_schema import Strict
+from tidegate_server.domain.release import State
+
+DEFAULT_POINTS = 120
+MOST_POINTS = 500
+
+
+class SeriesQuery(Strict):
+    """The query string of a series."""
+
+    points = fields.Integer(
+        load_default=DEFAULT_POINTS,
+        validate=validate.Range(
+            min=2, max=MOST_POINTS, error="points must be a whole number from {min} to {max}."
+        ),
+        metadata={"description": "at most this many points, spread evenly over the time"},
+    )
+
+    @post_load
+    def build(self, data: Mapping[str, Any], **_: Any) -> Any:
+        """Return the number of points."""
+        return data["points"]
+
+
+class SeriesCheckSchema(Strict):
+    """A check of the release's policy."""
+
+    number = StrictInteger(
+        required=True, metadata={"description": "its position in the policy, from 0"}
+    )
+    label = fields.String(required=True)
+    compared_by = fields.String(
+        required=True,
+        allow_none=True,
+        validate=validate.OneOf(["ratio", "difference"]),
+        metadata={
+            "description": "whether the numbers in `ratio` are ratios of the arms or, with an "
+            "absolute tolerance, differences; null: it does not compare with the control group"
+        },
+    )
+    quantile = Number(
+        required=True,
+        allow_none=True,
+        metadata={"description": "the quantile that it compares, 0 to 1; null: none"},
+    )
+
+
+class ArmCountsSchema(Strict):
+    """What one arm counted since the point before."""
+
+    outcomes = StrictInteger(required=True)
+    errors = StrictInteger(required=True)
+    failing = StrictInteger(
+        required=True, metadata={"description": "users with a failed operation"}
+    )
+
+
+def _or_null(description: str) -> Number:
+    return Number(required=True, allow_none=True, metadata={"description": description})
+
+
+class BandSchema(Strict):
+    """How often the treatment fails, relative to control, in this attempt.
+
+    Ratios of failing users, or differences in failing users per operation: see `compared_by`.
+    While the true value is constant, it stays between `low` and `high` at every point with a
+    probability of at least 1 - 2 `false_alarm`.
+    """
+
+    seen = _or_null("what the counts say; null: control has had no failing user")
+    low = _or_null("smaller values are ruled out; null: none is. It never falls in an attempt")
+    high = _or_null("larger values are ruled out; null: none is. It never rises in an attempt")
+    tolerated = Number(
+        required=True,
+        metadata={"description": "what the check tolerates; when `low` reaches it, it fails"},
+    )
+
+
+class QuantilesSchema(Strict):
+    """The quantile of each arm's values in the stage, up to the point."""
+
+    control = _or_null("null: no values")
+    treatment = _or_null("null: no values")
+
+
+class PointCheckSchema(Strict):
+    """The numbers of a check at a point."""
+
+    number = StrictInteger(required=True)
+    evidence = _or_null("E: evidence of harm; null: the check does not compute it")
+    rollback_at = _or_null("the E at which the check fails")
+    advance = _or_null("A: evidence of safety; null: the check does not compute it")
+    advance_at = _or_null("the A that an advance needs")
+    ratio = fields.Nested(
+        BandSchema,
+        required=True,
+        allow_none=True,
+        metadata={"description": "null: the check does not compare with the control group"},
+    )
+    quantiles = fields.Nested(
+        QuantilesSchema,
+        required=True,
+        allow_none=True,
+        metadata={"description": "null: the check is not about a quantile of both arms"},
+    )
+    value = _or_null("the measured value of a threshold check")
+    limit = _or_null("the limit of a threshold check")
+
+
+class SeriesPointSchema(Strict):
+    """A release at one evaluation."""
+
+    at = Instant(attribute="reading.at_ms", required=True)
+    since = Instant(
+        attribute="since_ms",
+        required=True,
+        metadata={"description": "when the counts begin: at the point before"},
+    )
+    window = StrictInteger(
+        attribute="reading.window",
+        required=True,
+        metadata={"description": "the number of the evaluation, from 1"},
+    )
+    stage = StrictInteger(attribute="reading.stage", required=True)
+    step = StrictInteger(attribute="reading.step", required=True)
+    attempt = StrictInteger(attribute="reading.attempt", required=True)
+    action = fields.Enum(Action, attribute="reading.action", by_value=True, required=True)
+    state = fields.Enum(
+        State,
+        attribute="reading.state",
+        by_value=True,
+        required=True,
+        metadata={"description": "after the decision"},
+    )
+    control = fields.Nested(ArmCountsSchema, required=True)
+    treatment = fields.Nested(ArmCountsSchema, required=True)
+    checks = fields.List(fields.Nested(PointCheckSchema), required=True)
+
+
+class SeriesAnswer(Strict):
+    """The numbers of a release over time."""
+
+    checks = fields.List(fields.Nested(SeriesCheckSchema), required=True)
+    kept = StrictInteger(
+        required=True,
+        metadata={"description": "how many points the server has; fewer of earlier times"},
+    )
+    points = fields.List(
+        fields.Nested(SeriesPointSchema),
+        required=True,
+        metadata={"description": "the earliest first"},
+    )
