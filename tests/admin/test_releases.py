@@ -85,6 +85,7 @@ def test_a_person_pauses_resumes_and_advances_a_release(checkout: Caller, releas
     assert act(checkout, release, "resume")["state"] == "running"
     baking = act(checkout, release, "advance", {"reason": "sure"})
     assert (baking["state"], baking["stage"]["number"], baking["step"]) == ("baking", 2, 2)
+    assert (paused["stage_basis"], baking["stage_basis"]) == (None, "person")
 
 
 @pytest.mark.parametrize(

@@ -126,6 +126,7 @@ def test_actions_change_the_state_of_a_release(checkout: Tidegate) -> None:
     assert "running, 50 % of everyone (stage 2 of 3)" in checkout.ok(
         "release", "advance", "checkout", "--reason", "looks good"
     )
+    assert ", by a person" in checkout.ok("release", "show", "checkout")
     assert "completed" in checkout.ok("release", "complete", "checkout")
     shown = checkout.json("flag", "show", "checkout")["targeting"]
     assert (shown["default"], shown["release"]) == ({"variant": "on"}, None)

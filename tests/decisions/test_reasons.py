@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from tidegate_server.decisions.reasons import duration, format_log, format_number
+from tidegate_server.decisions.evidence_words import duration, format_log, format_number
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,7 @@ def test_the_audit_log_describes_a_transition(store: InMemoryStore) -> None:
         "percentage_before": 5,
         "percentage": 50,
         "step": 2,
+        "stage_basis": "evidence",
         "stopped": False,
     }
 

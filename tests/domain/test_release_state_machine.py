@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tidegate_server.domain import release_state_machine as machine
 from tidegate_server.domain.policy import Stage
-from tidegate_server.domain.release import LIVE_STATES, Approval, Release, State
+from tidegate_server.domain.release import LIVE_STATES, Approval, Basis, Release, State
 from tidegate_server.domain.release_gates import ApprovalGate, Freeze, Rollback, RollbackTo, Windows
 from tidegate_server.domain.release_state_machine import TRANSITIONS, Initiator, Transition
 from tidegate_server.domain.snapshot import present_openings
@@ -382,3 +382,17 @@ def test_a_person_outranks_a_freeze_but_no_approval() -> None:
     for move in (machine.advance, machine.complete):
         with pytest.raises(NotPossible, match="needs 1 approval"):
             move(release(policy=make_policy(*stages)), 2_000, "It is urgent.", by=Initiator.PERSON)
+
+
+def test_a_release_notes_what_its_last_advance_rested_on() -> None:
+    assert machine.advance(release(), 9, "").stage_basis is Basis.EVIDENCE
+    on_time = machine.advance(release(), 9, "", basis=Basis.TIME)
+    assert on_time.stage_basis is Basis.TIME
+    assert machine.hold(on_time, 10, "no data").stage_basis is Basis.TIME
+    by_hand = machine.advance(on_time, 10, "", basis=Basis.TIME, by=Initiator.PERSON)
+    assert by_hand.stage_basis is Basis.PERSON
+    assert machine.retreat(by_hand, 11, "errors rose").stage_basis is None
+    closed = machine.start_cooldown(
+        replace(on_time, policy=replace(on_time.policy, rollback=RETRIES)), 11, "failed"
+    )
+    assert closed.stage_basis is None

@@ -13,7 +13,7 @@ from tidegate_server.domain import release_state_machine as machine
 from tidegate_server.domain.checks import Check, OnFailure
 from tidegate_server.domain.flags import Disabled, Kill, Targeting
 from tidegate_server.domain.ladder import ladder, serve_text
-from tidegate_server.domain.policy import NoData, Policy
+from tidegate_server.domain.policy import NoData, Policy, Undecided
 from tidegate_server.domain.release import LIVE_STATES, Release, State
 from tidegate_server.domain.release_state_machine import Initiator
 from tidegate_server.ledger.cleanup import FlagUse
@@ -61,6 +61,12 @@ class ExplainedRelease:
                 return
         raise AssertionError(f"not {state}")
 
+    def until_stage(self, stage: int) -> None:
+        for _ in range(200):
+            if self.window().stage == stage:
+                return
+        raise AssertionError(f"not at stage {stage}")
+
     def person(self, action: str, moved: Release, reason: str = "") -> None:
         self.release = moved
         self.actions.append(AuditedAction(moved.updated_ms + 3, "ann (tok_1)", action, reason))
@@ -91,6 +97,19 @@ class ExplainedRelease:
 
 def texts(chapter: Chapter) -> list[str]:
     return [each.text for each in chapter.happenings]
+
+
+def test_an_advance_on_time_is_explained_as_one() -> None:
+    first = replace(
+        RAMP.stages[0], max_duration_ms=60_000, min_samples=10**6, undecided=Undecided.ADVANCE
+    )
+    explained = ExplainedRelease(replace(RAMP, stages=(first, *RAMP.stages[1:])))
+    explained.until_stage(2)
+    [text] = texts(explained.explanation().chapters[0])
+
+    assert text.startswith("The policy advances to stage 2 on time after 1 min, not on evidence: ")
+    assert "missing: too few samples" in text
+    assert explained.ledger[-1].after.stage_basis == "time"
 
 
 def test_a_harmless_release_is_explained_stage_by_stage() -> None:
@@ -307,7 +326,9 @@ def test_a_trimmed_ledger_is_completed_from_the_audit_log() -> None:
 
     assert [len(each.happenings) for each in whole.chapters] == [1, 1, 1]
     assert "The policy advanced it by hand" not in str(cut)
-    assert texts(cut.chapters[0])[0].startswith("The policy advanced to the next stage: evidence")
+    assert texts(cut.chapters[0])[0].startswith(
+        "The policy advanced to the next stage on evidence: "
+    )
     assert f"no longer has its first {first + 1} decisions" in cut.limits[0]
     assert "As far as the ledger goes back" in cut.ending
 

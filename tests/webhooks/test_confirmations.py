@@ -190,6 +190,7 @@ def test_a_request_describes_the_next_step_and_is_signed(
         "stage": 2,
         "stage_name": "stage-2",
         "percentage": 50,
+        "stage_basis": "evidence",
     }
     assert (request.json["project"], request.json["environment"]) == ("shop", "production")
     assert "operations" in request.json["reason"]

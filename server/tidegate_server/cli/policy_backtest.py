@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from tidegate_server.cli.api_client import Json
 from tidegate_server.cli.formatting import count, instant, percent
 from tidegate_server.cli.output import print_table, print_text
-from tidegate_server.decisions.reasons import duration
+from tidegate_server.decisions.evidence_words import duration
 
 
 def print_backtest(backtest: Json) -> None:

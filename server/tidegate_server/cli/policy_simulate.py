@@ -16,7 +16,7 @@ import click
 
 from tidegate_server.cli.formatting import count
 from tidegate_server.cli.output import print_json, print_stderr, print_table, print_text
-from tidegate_server.decisions.reasons import duration
+from tidegate_server.decisions.evidence_words import duration
 from tidegate_server.domain.policy import DAY, Policy
 from tidegate_server.random_seeds import random_generator
 from tidegate_server.whatif.confidence_intervals import Estimate

@@ -44,6 +44,12 @@ CHECK_COLUMNS: Columns = {
     "": lambda check: "FAILED" if check["failed"] else "",
 }
 
+STAGE_BASIS = {
+    "evidence": ", on evidence",
+    "time": ", on time, not on evidence",
+    "person": ", by a person",
+}
+
 NOT_COMPARED = "- (nothing is compared with control now)"
 
 ENDED = frozenset({"completed", "rolled_back"})
@@ -130,7 +136,7 @@ def _facts(release: Json) -> Table:
         *(ladder_facts(release["ladder"]) if release["ladder"] else reason),
         ("open to", open_text(release)),
         ("stage", f"{stage['number']} of {stage['of']}, {stage['name']}: {audience(stage)}"),
-        ("stage entered", instant(release["stage_entered_at"])),
+        ("stage entered", _entered(release)),
         ("policy", f"{policy['key']}, revision {release['policy_revision']}"),
         ("started", f"{instant(release['started_at'])} by {release['started_by']}"),
         ("ended", instant(release["ended_at"])),
@@ -147,6 +153,12 @@ def _facts(release: Json) -> Table:
         for each in release["approvals"]
     ]
     return facts_grid(facts)
+
+
+def _entered(release: Json) -> str:
+    # A server of an earlier version does not say what an advance rested on.
+    basis = release.get("stage_basis")
+    return instant(release["stage_entered_at"]) + (STAGE_BASIS[basis] if basis else "")
 
 
 def _colour(release: Json) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tidegate_server.decisions.decision import Action, Decision
 from tidegate_server.domain import release_state_machine
-from tidegate_server.domain.release import Release, State
+from tidegate_server.domain.release import Basis, Release, State
 
 
 def apply_decision(release: Release, decision: Decision) -> Release:
@@ -16,7 +16,9 @@ def apply_decision(release: Release, decision: Decision) -> Release:
     at_ms, reason = decision.at_ms, decision.reason
     match decision.action:
         case Action.ADVANCE:
-            return release_state_machine.advance(release, at_ms, reason)
+            return release_state_machine.advance(
+                release, at_ms, reason, basis=decision.basis or Basis.EVIDENCE
+            )
         case Action.RETREAT:
             return release_state_machine.retreat(release, at_ms, reason)
         case Action.ROLLBACK:

@@ -31,6 +31,8 @@ class CheckStatus:
         log_evidence: ln E; 0 of a threshold check.
         rollback_at: the value of E at which it fails; infinite for a threshold check.
         failed: whether it has failed.
+        detectable_ratio: the smallest ratio of errors that would have been noticed by now; None:
+            none would surely have been, or it does not compare errors with control.
     """
 
     number: int
@@ -39,6 +41,7 @@ class CheckStatus:
     log_evidence: float
     rollback_at: float
     failed: bool
+    detectable_ratio: float | None = None
 
     @property
     def margin(self) -> float:

@@ -70,6 +70,7 @@ def decide(
         checks=tuple(check.result() for check in checks),
         asks=verdict.asks,
         client=None if clients is None else clients.result(),
+        basis=verdict.basis,
     )
     if verdict.action is Action.RETREAT:
         probe = replace(updated.probe, excess=0.0, retreats=updated.probe.retreats + 1)

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 
-from tidegate_server.domain.release import State
+from tidegate_server.domain.release import Basis, State
 
 LARGEST_LOG = 700.0
 """Evidence is shown as at most e^700, because JSON has no infinity."""
@@ -112,6 +112,8 @@ class Decision:
         checks: the status of every check, in the policy's order.
         asks: the keys of the webhooks that must confirm before the release may advance.
         client: what the reports of clients say; None: no client has reported.
+        basis: what an advance rests on; of a completion only ``time``, if its stage had not
+            shown what it needs. None: neither.
     """
 
     action: Action
@@ -132,6 +134,7 @@ class Decision:
     checks: tuple[CheckResult, ...] = ()
     asks: tuple[str, ...] = ()
     client: ClientResult | None = None
+    basis: Basis | None = None
 
     @property
     def compares(self) -> bool:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from tidegate.counts import Counts
 
 from tidegate_server.decisions.check_status import CheckStatus
-from tidegate_server.decisions.decision import from_log
 from tidegate_server.decisions.distributions import MIN_VALUES
+from tidegate_server.decisions.evidence_words import duration, format_log, format_number, noticeable
 from tidegate_server.decisions.observations import Window
 from tidegate_server.decisions.progress import Progress
 from tidegate_server.decisions.version_1.probe import FIRES_AT, MAX_RETREATS
@@ -17,31 +17,8 @@ from tidegate_server.decisions.version_1.safety_evidence import ADVANCE_AT
 from tidegate_server.decisions.version_1.sample_ratio import IMBALANCE_AT
 from tidegate_server.domain.checks import Check, Metric
 from tidegate_server.domain.evidence import Trips, total
-from tidegate_server.domain.policy import DAY, HOUR, MINUTE, SECOND
 
 NOTHING_COMPARED = "no operation of this stage is compared with control"
-
-
-def format_number(value: float) -> str:
-    """Return a number with at most three significant digits below 100, without exponents."""
-    if value >= 1e6:
-        return "more than a million"
-    if value >= 100 or value == int(value):
-        return f"{value:,.0f}"
-    return f"{value:.3g}" if value >= 0.001 else "less than 0.001"
-
-
-def format_log(log: float) -> str:
-    """Return the number whose natural logarithm this is."""
-    return format_number(from_log(log))
-
-
-def duration(milliseconds: int) -> str:
-    """Return a duration in its largest fitting unit: ``90 s``, ``15 min``, ``2 h``, ``3 d``."""
-    for unit, name in ((DAY, "d"), (HOUR, "h"), (MINUTE, "min")):
-        if milliseconds >= 2 * unit or (milliseconds >= unit and milliseconds % unit == 0):
-            return f"{format_number(round(milliseconds / unit, 1))} {name}"
-    return f"{format_number(round(milliseconds / SECOND, 1))} s"
 
 
 def stage_failures(progress: Progress) -> str:
@@ -93,22 +70,29 @@ def suspicious_clients(status: CheckStatus, clients: Progress) -> str:
     return f"client reports say: {_harm(status)} is too high to advance: {comparison}"
 
 
-def missing_from_check(status: CheckStatus, progress: Progress, *, compared: bool) -> list[str]:
-    """What a check needs before the release may leave its stage.
+def looks_bad(status: CheckStatus, progress: Progress, *, harm_counts: bool) -> list[str]:
+    """What a check has against leaving the stage: too much evidence of harm, or a bad value.
 
-    ``compared``: whether the stage has a control group.
+    ``harm_counts``: whether the evidence of harm counts.
     """
-    if not status.check.sequential:
-        return [] if status.progress.passing else [_not_passing(status)]
-    if not compared:
-        return []
-    missing = []
-    if status.suspicious:
+    if harm_counts and status.suspicious:
         comparison = _comparison(status, progress)
-        missing.append(f"{_harm(status)} is too high to advance: {comparison}")
-    if not status.safe:
-        missing.append(_missing_safety(status))
-    return missing
+        return [f"{_harm(status)} is too high to advance: {comparison}"]
+    mine = status.progress
+    bad = not status.check.sequential and not mine.passing and (mine.breaches or mine.problem)
+    return [_not_passing(status)] if bad else []
+
+
+def missing_from_check(status: CheckStatus, *, compared: bool) -> list[str]:
+    """What a check has not shown yet: evidence of safety, or a value within its limit.
+
+    ``compared``: whether the stage needs evidence of safety.
+    """
+    mine = status.progress
+    if not status.check.sequential:
+        unknown = not mine.passing and not mine.breaches and not mine.problem
+        return [_not_passing(status)] if unknown else []
+    return [_missing_safety(status)] if compared and not status.safe else []
 
 
 def _harm(status: CheckStatus) -> str:
@@ -344,9 +328,58 @@ def all_checks_pass(progress: Progress, checks: Sequence[CheckStatus]) -> str:
 ERRORS_NOT_COMPARED = "errors are not compared with control"
 
 
-def uncompared(progress: Progress) -> str:
+def nothing_compared(progress: Progress, checks: Sequence[CheckStatus]) -> str:
     """The stage has its time and samples, and no control group."""
-    return f"{_failing_users(progress.stage_treatment, 'treatment')}; {_quiet_probe(progress)}"
+    passing = any(not each.check.sequential for each in checks)
+    passed = "every check passes" if passing else "no control group is left to compare with"
+    return (
+        f"{passed}; {_failing_users(progress.stage_treatment, 'treatment')}; "
+        f"{_quiet_probe(progress)}"
+    )
+
+
+def noticeable_by_now(
+    progress: Progress, checks: Sequence[CheckStatus], missing: Sequence[str], *, compared: bool
+) -> str:
+    """What would have been noticed in a stage that is left on time, and what it did not show."""
+    errors = [each for each in checks if each.check.compares_errors]
+    if not errors:
+        noticed = ERRORS_NOT_COMPARED
+    else:
+        ratios = [each.detectable_ratio for each in errors if each.detectable_ratio is not None]
+        noticed = noticeable(min(ratios, default=None))
+    counts = (
+        stage_failures(progress)
+        if compared
+        else _failing_users(progress.stage_treatment, "treatment")
+    )
+    return f"{noticed}; missing: {'; '.join(missing)}; {_highest_harm(checks)}{counts}"
+
+
+def baked(
+    progress: Progress, checks: Sequence[CheckStatus], missing: Sequence[str], *, compared: bool
+) -> str:
+    """What the completion of a release rests on, and what its last stage did not show."""
+    lacks = f"; missing: {'; '.join(missing)}" if missing else ""
+    counts = (
+        stage_failures(progress)
+        if compared
+        else f"{_failing_users(progress.stage_treatment, 'treatment')}; {_quiet_probe(progress)}"
+    )
+    if not any(each.check.sequential for each in checks):
+        return f"every check passes{lacks}; {counts}"
+    return (
+        "no stage follows, so no evidence of safety is needed"
+        f"{lacks}; {_highest_harm(checks)}{counts}"
+    )
+
+
+def _highest_harm(checks: Sequence[CheckStatus]) -> str:
+    """The highest evidence of harm; empty if no check compares with control."""
+    compared = [each for each in checks if each.check.sequential]
+    if not compared:
+        return ""
+    return f"{_harm(max(compared, key=lambda each: each.log_evidence))}, below 5: "
 
 
 def window_outcomes(window: Window) -> int:

@@ -9,10 +9,12 @@ from tidegate_server.decisions import reasons
 from tidegate_server.decisions.check_status import CheckStatus
 from tidegate_server.decisions.client_reports import ClientStatus
 from tidegate_server.decisions.decision import Action
+from tidegate_server.decisions.evidence_words import duration, format_number
 from tidegate_server.decisions.observations import Window
 from tidegate_server.decisions.progress import Progress
 from tidegate_server.domain.calendar import closed_because
-from tidegate_server.domain.release import Release, State
+from tidegate_server.domain.policy import Undecided
+from tidegate_server.domain.release import Basis, Release, State
 from tidegate_server.domain.release_gates import OnTimeout
 from tidegate_server.domain.release_state_machine import is_approved
 
@@ -20,7 +22,12 @@ NOTHING_NEW = "no new outcomes since the last evaluation"
 
 APPROVED = "approved; waits for new outcomes"
 
+ADVANCED = "advanced"
+"""How the reason of an advance begins; what it rests on follows."""
+
 HOLD_ENDED = "the reason to hold has ended"
+
+UNDECIDED_IN_TIME = "the stage's time is over and the evidence has not decided"
 
 MIN_WINDOWS = 2
 """Windows that a stage must have had before the release may leave it."""
@@ -28,12 +35,16 @@ MIN_WINDOWS = 2
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What is done and why, the state that follows, and the webhooks to ask for confirmation."""
+    """What is done and why, the state that follows, and the webhooks to ask for confirmation.
+
+    ``basis`` as in ``Decision``.
+    """
 
     action: Action
     reason: str
     state: State
     asks: tuple[str, ...] = ()
+    basis: Basis | None = None
 
 
 def no_change(release: Release, reason: str) -> Verdict:
@@ -57,7 +68,7 @@ def roll_back(release: Release, reason: str) -> Verdict:
     return Verdict(
         Action.COOL_DOWN,
         f"{reason}; retry {release.retries + 1} of {rollback.max_retries} after "
-        f"{reasons.duration(rollback.cooldown_ms)}",
+        f"{duration(rollback.cooldown_ms)}",
         state,
     )
 
@@ -85,7 +96,9 @@ class StageExit:
     def verdict(self) -> Verdict:
         """Return the verdict that leaves the stage, or says what it still needs."""
         release = self.release
-        missing = self._missing()
+        evidence = self._missing_evidence()
+        on_time = bool(evidence) and self._leaves_on_time
+        missing = self._missing_conditions() + ([] if on_time else evidence)
         if missing == [NOTHING_NEW]:
             # People take longer than a window: do not ask again in a window without data.
             if release.state is State.AWAITING_APPROVAL:
@@ -93,30 +106,49 @@ class StageExit:
                 return Verdict(Action.ASK, reason, State.AWAITING_APPROVAL)
             if release.state is State.HOLDING and self._waits_for_people_only([], None):
                 return no_change(release, release.reason)
-        if missing and self._is_overdue():
-            return hold(f"{self._overdue_reason()}; {'; '.join(missing)}")
+        if self._is_undecided(missing):
+            return self._end_undecided([*missing, *evidence] if on_time else missing)
         closed = self._closed_window()
         if release.state is State.HOLDING and not self._waits_for_people_only(missing, closed):
             before = release.resumes_to or State.RUNNING
             return Verdict(Action.HOLD, HOLD_ENDED, before)
         if missing or closed:
             return self._wait(missing, closed)
-        return self._await_approval() or self._await_confirmation() or self._leave()
+        basis = Basis.TIME if on_time or not self._shows_evidence else Basis.EVIDENCE
+        return (
+            self._await_approval(on_time=on_time)
+            or self._await_confirmation()
+            or self._leave(basis, evidence)
+        )
 
     @property
     def _is_last_stage(self) -> bool:
         return self.release.stage == len(self.release.policy.stages)
 
     @property
+    def _is_version_1(self) -> bool:
+        return self.release.statistics == 1
+
+    @property
     def _elapsed_ms(self) -> int:
         return self.now_ms - self.release.stage_entered_ms
 
-    def _missing(self) -> list[str]:
-        """Return what time, samples and the checks still need."""
+    @property
+    def _is_overdue(self) -> bool:
+        longest = self.release.current_stage.max_duration_ms
+        return longest is not None and self._elapsed_ms >= longest
+
+    @property
+    def _leaves_on_time(self) -> bool:
+        """Whether the stage may be left now without the evidence that it lacks."""
+        return self._is_overdue and self.release.current_stage.undecided is Undecided.ADVANCE
+
+    def _missing_conditions(self) -> list[str]:
+        """Return what the stage needs in any case: time, data, and nothing that looks bad."""
         policy = self.release.policy
-        stage = self.release.current_stage
-        needed_ms = policy.bake_ms if self._is_last_stage else stage.min_duration_ms
-        compared = self.window.has_control
+        needed_ms = (
+            policy.bake_ms if self._is_last_stage else self.release.current_stage.min_duration_ms
+        )
         missing = [
             f"warning: {reasons.failed_check(check, self.progress)}"
             for check in self.checks
@@ -124,11 +156,13 @@ class StageExit:
         ]
         if self._elapsed_ms < needed_ms:
             missing.append(reasons.missing_time(self._elapsed_ms, needed_ms))
-        missing += _missing_samples(self.progress, stage.min_samples, compared=compared)
         if self.progress.stage_data_windows < MIN_WINDOWS:
             missing.append(f"{self.progress.stage_data_windows} of {MIN_WINDOWS} windows with data")
         for check in self.checks:
-            missing += reasons.missing_from_check(check, self.progress, compared=compared)
+            # Version 1 looked at the evidence of harm only where it grew.
+            grows = self.window.has_control and check.check.sequential
+            harm_counts = grows or not self._is_version_1
+            missing += reasons.looks_bad(check, self.progress, harm_counts=harm_counts)
         if self.clients is not None:
             missing += [
                 reasons.suspicious_clients(check, self.clients.progress)
@@ -139,15 +173,40 @@ class StageExit:
             missing.append(NOTHING_NEW)
         return missing
 
-    def _is_overdue(self) -> bool:
-        longest = self.release.current_stage.max_duration_ms
-        return longest is not None and self._elapsed_ms >= longest
+    def _missing_evidence(self) -> list[str]:
+        """Return what could still show that the stage is safe: samples, evidence, values.
 
-    def _overdue_reason(self) -> str:
+        Nothing follows the last stage, so it needs no evidence of safety, and only the samples
+        of the treatment. In version 1 it needed both where a holdback left a control group.
+        """
+        compared = self.window.has_control
+        if self._is_last_stage and not self._is_version_1:
+            compared = False
+        missing = _missing_samples(
+            self.progress, self.release.current_stage.min_samples, compared=compared
+        )
+        for check in self.checks:
+            missing += reasons.missing_from_check(check, compared=compared)
+        return missing
+
+    def _is_undecided(self, missing: list[str]) -> bool:
+        """Return whether the stage's time is over and something but new outcomes is missing."""
+        needed = (
+            missing if self._is_version_1 else [each for each in missing if each != NOTHING_NEW]
+        )
+        return self._is_overdue and bool(needed)
+
+    def _end_undecided(self, missing: list[str]) -> Verdict:
+        undecided = f"undecided after {duration(self._elapsed_ms)} in this stage"
+        if self.release.current_stage.undecided is Undecided.ROLLBACK:
+            reason = (
+                f"{undecided}, so the policy rolls it back; this is no evidence of harm: "
+                f"{'; '.join(missing)}"
+            )
+            return roll_back(self.release, reason)
         act = "complete" if self._is_last_stage else "advance"
-        return (
-            f"undecided after {reasons.duration(self._elapsed_ms)} in this stage: a person must "
-            f"{act} the release or roll it back"
+        return hold(
+            f"{undecided}: a person must {act} the release or roll it back; {'; '.join(missing)}"
         )
 
     def _closed_window(self) -> str | None:
@@ -171,7 +230,7 @@ class StageExit:
             return Verdict(Action.HOLD, reason, self.release.resumes_to or State.RUNNING)
         return no_change(self.release, reason)
 
-    def _await_approval(self) -> Verdict | None:
+    def _await_approval(self, *, on_time: bool) -> Verdict | None:
         release = self.release
         gate = release.current_stage.approval
         if gate is None or is_approved(release):
@@ -183,18 +242,16 @@ class StageExit:
             waited_ms = self.now_ms - asked_ms
             if waited_ms >= gate.timeout_ms:
                 given = f"with {len(release.approvals)}"
-                reason = f"{needed}: timed out after {reasons.duration(waited_ms)} {given}"
+                reason = f"{needed}: timed out after {duration(waited_ms)} {given}"
                 if gate.on_timeout is OnTimeout.ROLLBACK:
                     return roll_back(release, reason)
                 return hold(reason)
         if release.state is State.HOLDING:
             return no_change(release, release.reason)
         approvers = f" (approvers: {', '.join(gate.approvers)})" if gate.approvers else ""
-        return Verdict(
-            Action.ASK,
-            f"everything else has passed; {needed}{approvers}",
-            State.AWAITING_APPROVAL,
-        )
+        # The release keeps this reason, so it has no number that changes with every window.
+        passed = UNDECIDED_IN_TIME if on_time else "everything else has passed"
+        return Verdict(Action.ASK, f"{passed}; {needed}{approvers}", State.AWAITING_APPROVAL)
 
     def _await_confirmation(self) -> Verdict | None:
         webhooks = tuple(each.webhook for each in self.release.policy.confirm)
@@ -212,22 +269,44 @@ class StageExit:
         )
         return hold(f"not confirmed by {refused}")
 
-    def _leave(self) -> Verdict:
-        release, progress = self.release, self.progress
-        reason = (
-            reasons.all_checks_pass(progress, self.checks)
-            if self.window.has_control
-            else reasons.uncompared(progress)
-        )
+    def _leave(self, basis: Basis, missing: list[str]) -> Verdict:
+        """Return the verdict that leaves the stage on this basis, without what is missing."""
+        release, progress, checks = self.release, self.progress, self.checks
+        compared = self.window.has_control
+        elapsed = duration(self._elapsed_ms)
+        approved = ""
         if release.approvals:
             approvers = ", ".join(approval.actor for approval in release.approvals)
-            reason = f"{reason}; approved by {approvers}"
+            approved = f"; approved by {approvers}"
         if self._is_last_stage:
-            percentage = reasons.format_number(release.policy.opened(release.stage))
-            baked = f"{reasons.duration(self._elapsed_ms)} at {percentage} %"
-            return Verdict(Action.COMPLETE, f"after {baked}: {reason}", State.COMPLETED)
+            percentage = format_number(release.policy.opened(release.stage))
+            if self._is_version_1:
+                passed = reasons.all_checks_pass if compared else reasons.nothing_compared
+                why = passed(progress, checks)
+            else:
+                why = reasons.baked(progress, checks, missing, compared=compared)
+            reason = f"after {elapsed} at {percentage} %: {why}{approved}"
+            on_time = Basis.TIME if missing else None
+            return Verdict(Action.COMPLETE, reason, State.COMPLETED, basis=on_time)
+        if missing:
+            why = reasons.noticeable_by_now(progress, checks, missing, compared=compared)
+        elif compared:
+            why = reasons.all_checks_pass(progress, checks)
+        else:
+            why = reasons.nothing_compared(progress, checks)
+        on = f"time after {elapsed}, not on evidence" if basis is Basis.TIME else "evidence"
         next_is_last = release.stage + 1 == len(release.policy.stages)
-        return Verdict(Action.ADVANCE, reason, State.BAKING if next_is_last else State.RUNNING)
+        return Verdict(
+            Action.ADVANCE,
+            f"{ADVANCED} on {on}: {why}{approved}",
+            State.BAKING if next_is_last else State.RUNNING,
+            basis=basis,
+        )
+
+    @property
+    def _shows_evidence(self) -> bool:
+        """Whether a check that passes can show anything in this stage."""
+        return self.window.has_control or any(not each.check.sequential for each in self.checks)
 
 
 def _missing_samples(progress: Progress, needed: int, *, compared: bool) -> list[str]:

@@ -26,6 +26,7 @@ from tidegate_server.decisions import reasons
 from tidegate_server.decisions.check_status import CheckStatus
 from tidegate_server.decisions.client_reports import ClientStatus
 from tidegate_server.decisions.decision import Action
+from tidegate_server.decisions.evidence_words import duration
 from tidegate_server.decisions.exposure_groups import keeps_control
 from tidegate_server.decisions.observations import Window
 from tidegate_server.decisions.progress import Progress
@@ -135,7 +136,7 @@ def _cooldown(release: Release, now_ms: int) -> Verdict | None:
         return None
     until = release.cooldown_until_ms or 0
     if now_ms < until:
-        return no_change(release, f"cooldown, {reasons.duration(until - now_ms)} left")
+        return no_change(release, f"cooldown, {duration(until - now_ms)} left")
     if closed := closed_because(release.policy.windows, now_ms):
         return no_change(release, f"cooldown is over; {closed}")
     stages = release.policy.stages

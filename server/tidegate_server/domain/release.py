@@ -23,6 +23,14 @@ class State(StrEnum):
     ROLLED_BACK = "rolled_back"
 
 
+class Basis(StrEnum):
+    """What an advance rests on."""
+
+    EVIDENCE = "evidence"
+    TIME = "time"
+    PERSON = "person"
+
+
 LIVE_STATES = frozenset(State) - {State.COMPLETED, State.ROLLED_BACK}
 
 
@@ -66,6 +74,8 @@ class Release:
         state_by: who changed it; empty: not known.
         state_reason: why, in words; ``reason`` may be of a later change within the state.
         statistics: the version of the decision statistics that it started under, and ends under.
+        stage_basis: what the advance to the present stage rested on; None: no advance led to it
+            (the first stage, going back, a retry), or an earlier version did not note it.
     """
 
     id: str
@@ -97,6 +107,7 @@ class Release:
     state_by: str = ""
     state_reason: str = ""
     statistics: int = 1
+    stage_basis: Basis | None = None
 
     @property
     def current_stage(self) -> Stage:

@@ -128,5 +128,6 @@ def _details(was: Release, after: Release) -> dict[str, object]:
         "percentage_before": was.open_percentage,
         "percentage": after.open_percentage,
         "step": after.step,
+        "stage_basis": None if after.stage_basis is None else str(after.stage_basis),
         "stopped": after.stopped,
     }

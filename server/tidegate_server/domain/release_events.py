@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tidegate_server.domain.change import WebhookMessage
 from tidegate_server.domain.policy import Policy
-from tidegate_server.domain.release import Release, State
+from tidegate_server.domain.release import Basis, Release, State
 from tidegate_server.domain.release_gates import Event
 
 TEST = "test"
@@ -20,7 +20,8 @@ class ReleaseSummary:
 
     ``percentage`` is what its stage opens now, 0 while everyone has the control.
     ``state_before`` and ``percentage_before`` are the values before the event (None and 0 for
-    a release that has just started).
+    a release that has just started). ``stage_basis`` is what the advance to the stage rested
+    on; None: no advance led to it.
     """
 
     id: str
@@ -37,6 +38,7 @@ class ReleaseSummary:
     percentage: float
     percentage_before: float
     attempt: int
+    stage_basis: Basis | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,4 +188,5 @@ def summarize_release(before: Release | None, after: Release) -> ReleaseSummary:
         percentage=after.open_percentage,
         percentage_before=before.open_percentage if before is not None else 0.0,
         attempt=after.attempt,
+        stage_basis=after.stage_basis,
     )

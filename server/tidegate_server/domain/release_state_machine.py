@@ -17,7 +17,7 @@ from dataclasses import replace
 from enum import StrEnum
 from typing import Any
 
-from tidegate_server.domain.release import LIVE_STATES, Approval, Release, State
+from tidegate_server.domain.release import LIVE_STATES, Approval, Basis, Release, State
 from tidegate_server.domain.release_gates import RollbackTo
 from tidegate_server.errors import NotPossible
 
@@ -101,8 +101,15 @@ def begin(release: Release, at_ms: int, reason: str, *, by: Initiator = PERSON) 
     return replace(_enter_stage(release, 1, at_ms, reason), started_ms=at_ms)
 
 
-def advance(release: Release, at_ms: int, reason: str, *, by: Initiator = POLICY) -> Release:
-    """Open the next stage; the last one bakes.
+def advance(
+    release: Release,
+    at_ms: int,
+    reason: str,
+    *,
+    basis: Basis = Basis.EVIDENCE,
+    by: Initiator = POLICY,
+) -> Release:
+    """Open the next stage; the last one bakes. ``basis`` is what an advance of the policy rests on.
 
     Raises:
         NotPossible: also if there is no later stage, or approvals of this one are missing.
@@ -115,7 +122,8 @@ def advance(release: Release, at_ms: int, reason: str, *, by: Initiator = POLICY
             f"Release {release.id} is at its last stage already ({release.stage} of {last}). "
             "Complete it to end it now, or let it bake."
         )
-    return _enter_stage(release, release.stage + 1, at_ms, reason)
+    after = _enter_stage(release, release.stage + 1, at_ms, reason)
+    return replace(after, stage_basis=Basis.PERSON if by is PERSON else basis)
 
 
 def request_approval(
@@ -295,6 +303,7 @@ def start_cooldown(release: Release, at_ms: int, reason: str, *, by: Initiator =
         asked_ms=None,
         approvals=(),
         stage_entered_ms=at_ms,
+        stage_basis=None,
     )
 
 
@@ -408,6 +417,7 @@ def _enter_stage(release: Release, stage: int, at_ms: int, reason: str) -> Relea
         asked_ms=None,
         approvals=(),
         stage_entered_ms=at_ms,
+        stage_basis=None,
     )
 
 

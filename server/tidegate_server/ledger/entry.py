@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from tidegate_server.decisions.decision import Decision
 from tidegate_server.decisions.observations import Window
 from tidegate_server.decisions.progress import Progress
-from tidegate_server.domain.release import Approval, Release, State
+from tidegate_server.domain.release import Approval, Basis, Release, State
 
 CHECKPOINT_WINDOWS = 240
 """How many entries lie between two checkpoints, from which a replay may start."""
@@ -31,6 +31,7 @@ class ReleaseStatus:
     cooldown_until_ms: int | None = None
     asked_ms: int | None = None
     approvals: tuple[Approval, ...] = ()
+    stage_basis: Basis | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,7 @@ def release_status(release: Release) -> ReleaseStatus:
         cooldown_until_ms=release.cooldown_until_ms,
         asked_ms=release.asked_ms,
         approvals=release.approvals,
+        stage_basis=release.stage_basis,
     )
 
 

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from tidegate.counts import Counts
 
 from tidegate_server.decisions.decision import Action, CheckResult, Decision
-from tidegate_server.decisions.reasons import duration, format_log, format_number, tripped
-from tidegate_server.decisions.stage_exit import HOLD_ENDED
+from tidegate_server.decisions.evidence_words import duration, format_log, format_number
+from tidegate_server.decisions.reasons import tripped
+from tidegate_server.decisions.stage_exit import ADVANCED, HOLD_ENDED
 from tidegate_server.domain.calendar import utc_text
 from tidegate_server.domain.checks import OnFailure
 from tidegate_server.domain.evidence import NO_TRIPS, Trips
@@ -72,7 +73,7 @@ def decision_text(entry: Entry) -> str:
     decision = entry.decision
     if decision.action is not Action.HOLD:
         what = _DECIDED[decision.action].format(stage=entry.after.stage)
-        return f"The policy {what}: {decision.reason}{_evidence(entry)}"
+        return f"The policy {what}{_because(decision.reason)}{_evidence(entry)}"
     if entry.after.state is State.HOLDING:
         return f"The policy holds the release: {decision.reason}"
     if entry.before.state is State.AWAITING_APPROVAL:
@@ -80,6 +81,13 @@ def decision_text(entry: Entry) -> str:
     if decision.reason == HOLD_ENDED:
         return "The policy ends the hold: its reason has ended"
     return f"The policy ends the hold: {decision.reason}"
+
+
+def _because(reason: str) -> str:
+    """Return a reason as the end of a sentence; that of an advance says "advanced" itself."""
+    if reason.startswith(ADVANCED):
+        return reason.removeprefix(ADVANCED)
+    return f": {reason}" if reason else "."
 
 
 def _evidence(entry: Entry) -> str:
@@ -118,7 +126,9 @@ def action_text(actor: str, action: str, reason: str, *, by_policy: bool = False
     noun, _, verb = action.partition(".")
     words = _DONE_BY_POLICY if by_policy else _DONE
     what = words.get(action, f"did to the {noun}: {verb.replace('_', ' ')}")
-    return f"{'The policy' if by_policy else actor} {what}" + (f": {reason}" if reason else ".")
+    if by_policy:
+        return f"The policy {what}{_because(reason)}"
+    return f"{actor} {what}" + (f": {reason}" if reason else ".")
 
 
 def stage_title(policy: Policy, status: ReleaseStatus) -> str:

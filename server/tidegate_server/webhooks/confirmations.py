@@ -165,6 +165,7 @@ def _next_state(proposal: Proposal) -> Mapping[str, Any]:
         "stage": then.stage,
         "stage_name": then.current_stage.name,
         "percentage": then.open_percentage,
+        "stage_basis": None if then.stage_basis is None else str(then.stage_basis),
     }
 
 

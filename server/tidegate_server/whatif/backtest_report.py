@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from tidegate_server.decisions.reasons import duration
+from tidegate_server.decisions.evidence_words import duration
 from tidegate_server.domain.checks import Check, Compare, Metric
 from tidegate_server.domain.policy import Policy
 from tidegate_server.domain.release import LIVE_STATES, State

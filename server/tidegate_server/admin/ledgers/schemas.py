@@ -7,6 +7,7 @@ from marshmallow import fields, validate
 from tidegate_server.admin.releases.schemas import CountsSchema
 from tidegate_server.documents.fields import AnyJson, Instant, Number, StrictBoolean, StrictInteger
 from tidegate_server.documents.strict_schema import Strict
+from tidegate_server.domain.release import Basis
 from tidegate_server.web.document_schemas import page_schema
 from tidegate_server.web.pagination import PageQuery
 
@@ -96,6 +97,16 @@ class EvidenceSchema(Strict):
     advance = Number(required=True, metadata={"description": "A: evidence of safety"})
     advance_at = Number(
         required=True, metadata={"description": "the A at which the release advances"}
+    )
+    basis = fields.Enum(
+        Basis,
+        by_value=True,
+        required=True,
+        allow_none=True,
+        metadata={
+            "description": "what an advance rests on; `time` for a completion whose stage had not "
+            "shown what it needs; null: neither"
+        },
     )
     overdispersion = Number(required=True)
     probe = Number(required=True)

@@ -24,7 +24,7 @@ from tidegate_server.documents.fields import (
 from tidegate_server.documents.policy_schemas import PolicyFields
 from tidegate_server.documents.strict_schema import DataclassSchema, Strict
 from tidegate_server.documents.warnings import WarningSchema
-from tidegate_server.domain.release import State
+from tidegate_server.domain.release import Basis, State
 from tidegate_server.web.document_schemas import StoredAnswer, page_schema
 from tidegate_server.web.pagination import PageQuery, PageRequest
 from tidegate_server.web.reasons import MAX_REASON
@@ -184,6 +184,16 @@ class LastDecisionSchema(Strict):
     """The last decision of the policy job."""
 
     action = fields.Enum(Action, by_value=True, required=True)
+    basis = fields.Enum(
+        Basis,
+        by_value=True,
+        required=True,
+        allow_none=True,
+        metadata={
+            "description": "what an advance rests on; `time` for a completion whose stage had not "
+            "shown what it needs; null: neither"
+        },
+    )
     reason = fields.String(required=True)
     at = Instant(attribute="at_ms", required=True)
 
@@ -307,6 +317,15 @@ class ReleaseAnswer(StoredAnswer):
     started_by = fields.String(required=True)
     started_at = Instant(attribute="started_ms", required=True)
     stage_entered_at = Instant(attribute="stage_entered_ms", required=True)
+    stage_basis = fields.Enum(
+        Basis,
+        by_value=True,
+        required=True,
+        allow_none=True,
+        metadata={
+            "description": "what the advance to this stage rested on; null: no advance led to it"
+        },
+    )
     updated_at = Instant(attribute="updated_ms", required=True)
     ended_at = Instant(attribute="ended_ms", required=True, allow_none=True)
     revision = StrictInteger(required=True)
