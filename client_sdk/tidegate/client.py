@@ -10,12 +10,11 @@ stays fast.
 
 from __future__ import annotations
 
-import copy
 import logging
 import os
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import mmh3
 
@@ -28,7 +27,7 @@ from tidegate.operation import Operation, warn_once
 from tidegate.runtime.late_imports import load
 
 if TYPE_CHECKING:
-    from tidegate.evaluation.compiled_snapshot import BooleanFlag, CompiledSnapshot
+    from tidegate.evaluation.compiled_snapshot import CompiledSnapshot, ReadyFlag
     from tidegate.evaluation.results import Evaluation, Exposure
     from tidegate.model import FlagType
     from tidegate.reporting import Reporter
@@ -38,6 +37,7 @@ log.addHandler(logging.NullHandler())
 
 T = TypeVar("T")
 Convert = Callable[[Any], Any]
+ReadyTable: TypeAlias = "dict[str, ReadyFlag]"
 Observer = Callable[[EvaluationDetails[Any], Context], None]
 
 # Bound once: every evaluation calls it. A ``Held`` entry lacks what ``boolean`` reads of it.
@@ -99,7 +99,11 @@ class Client:
 
     def _set_up(self) -> None:
         self._flags: CompiledSnapshot | None = None
-        self._booleans: dict[str, BooleanFlag] = {}
+        self._booleans: ReadyTable = _NO_FLAGS
+        self._strings: ReadyTable = _NO_FLAGS
+        self._integers: ReadyTable = _NO_FLAGS
+        self._floats: ReadyTable = _NO_FLAGS
+        self._objects: ReadyTable = _NO_FLAGS
         self._observers: tuple[Observer, ...] = ()
         self._reporter: Reporter = load("tidegate.reporting").Reporter()
         self._lifecycle = Lifecycle(
@@ -170,11 +174,11 @@ class Client:
             A function that unsubscribes the observer.
         """
         self._observers = (*self._observers, observer)
-        self._update_boolean_table()
+        self._update_tables()
 
         def unsubscribe() -> None:
             self._observers = tuple(each for each in self._observers if each is not observer)
-            self._update_boolean_table()
+            self._update_tables()
 
         return unsubscribe
 
@@ -221,17 +225,17 @@ class Client:
             context: the context, or its targeting key; None: the current operation's context.
         """
         # Long for the sake of speed: applications call this most, and each call or look-up
-        # costs a few percent of the whole. A targeting key is recognized where it fails: it has no
-        # attributes of a context.
+        # costs a few percent of the whole. The same as ``_value``, without a call of it. A
+        # targeting key is recognized where it fails: it has no attributes of a context.
         if TYPE_CHECKING:
             assert not isinstance(context, str)
         try:
             evaluate, shortcut = self._booleans[key]
             operation = _current_entry()
             if operation is None:
+                exposed = _NO_EXPOSURES
                 if context is None:
                     context = NOBODY
-                evaluation = evaluate(context)
             else:
                 if context is None:
                     context = operation.context
@@ -242,21 +246,14 @@ class Client:
                     exposed = operation.exposures
                 else:
                     exposed = operation.users.get(context.targeting_key, _NO_EXPOSURES)
-                if shortcut is None:
-                    evaluation = evaluate(context)
-                    only = evaluation.release
-                    if only is not None and only in exposed:
-                        value = evaluation.value
-                        if value is not None:
-                            return value  # type: ignore[no-any-return]
-                else:
+                if shortcut is not None:
                     release, prefix, limit, below, above = shortcut
                     if release in exposed:
                         # The exposure is counted already; only the arm is missing.
                         salted = prefix + context.targeting_key  # type: ignore[operator]
                         return below if _hash(salted, 0, False) < limit else above  # type: ignore[no-any-return]
-                    evaluation = evaluate(context)
-            if evaluation.exposures:
+            evaluation = evaluate(context)
+            if evaluation.release not in exposed and evaluation.exposures:
                 self._count_exposures(evaluation, operation, context)
             value = evaluation.value
             if value is not None:
@@ -272,22 +269,77 @@ class Client:
 
     def string(self, key: str, default: str, context: Context | str | None = None) -> str:
         """Return a string flag's value for a context, or ``default``; never raises."""
-        return self.string_details(key, default, context).value
+        try:
+            value = self._value(self._strings, key, context)
+        except Exception:
+            return self.string_details(key, default, context).value
+        return default if value is None else value
 
     def integer(self, key: str, default: int, context: Context | str | None = None) -> int:
         """Return a number flag's value for a context, or ``default``; never raises.
 
         For a value with a fraction it is ``default``.
         """
-        return self.integer_details(key, default, context).value
+        try:
+            value = self._value(self._integers, key, context)
+        except Exception:
+            return self.integer_details(key, default, context).value
+        return default if value is None else value
 
     def float(self, key: str, default: float, context: Context | str | None = None) -> float:
         """Return a number flag's value for a context, or ``default``; never raises."""
-        return self.float_details(key, default, context).value
+        try:
+            value = self._value(self._floats, key, context)
+            return default if value is None else _float(value)
+        except Exception:
+            return self.float_details(key, default, context).value
 
     def object(self, key: str, default: T, context: Context | str | None = None) -> T | Any:
         """Return a copy of an object flag's value, or ``default``; never raises."""
-        return self.object_details(key, default, context).value
+        try:
+            value = self._value(self._objects, key, context)
+            return default if value is None else _copy_of_json(value)
+        except Exception:
+            return self.object_details(key, default, context).value
+
+    def _value(self, flags: ReadyTable, key: str, context: Context | str | None) -> Any:
+        """Return a flag's value and count its exposures; None: use the caller's default.
+
+        Raises:
+            Exception: only the details tell the right value: at the first evaluation, and for
+                an unknown flag, another type or a bad context.
+        """
+        evaluate, shortcut = flags[key]
+        if TYPE_CHECKING:
+            assert not isinstance(context, str)
+        operation = _current_entry()
+        if operation is None:
+            exposed = _NO_EXPOSURES
+            if context is None:
+                context = NOBODY
+        else:
+            if context is None:
+                context = operation.context
+                if context is None:
+                    context = operation.resolve_context()
+                exposed = operation.exposures
+            elif context is operation.context:
+                exposed = operation.exposures
+            else:
+                exposed = operation.users.get(context.targeting_key, _NO_EXPOSURES)
+            if shortcut is not None:
+                release, prefix, limit, below, above = shortcut
+                if release in exposed:
+                    # The exposure is counted already; only the arm is missing.
+                    salted = prefix + context.targeting_key  # type: ignore[operator]
+                    return below if _hash(salted, 0, False) < limit else above
+        evaluation = evaluate(context)
+        if evaluation.release not in exposed and evaluation.exposures:
+            self._count_exposures(evaluation, operation, context)
+        value = evaluation.value
+        if value is None and evaluation.error_code and context.targeting_key is not None:
+            raise _ContextProblem
+        return value
 
     def boolean_details(
         self, key: str, default: bool, context: Context | str | None = None
@@ -317,7 +369,7 @@ class Client:
         self, key: str, default: T, context: Context | str | None = None
     ) -> EvaluationDetails[T | Any]:
         """Like ``object``, with the variant, the reason, an error code and metadata."""
-        return self._details("object", key, default, context, copy.deepcopy)
+        return self._details("object", key, default, context, _copy_of_json)
 
     def _details(
         self,
@@ -430,20 +482,20 @@ class Client:
     def _apply_flags(self, flags: CompiledSnapshot | None) -> None:
         # Each table is complete: an evaluation reads exactly one.
         self._flags = None if self._lifecycle.closed else flags
-        self._update_boolean_table()
+        self._update_tables()
 
-    def _update_boolean_table(self) -> None:
-        """Replace the table; concurrent calls end with the newest."""
+    def _update_tables(self) -> None:
+        """Replace the tables; concurrent calls end with the newest."""
         # Without a lock: a change by another thread in between is seen after the swap.
-        table = None
-        while table is not (table := self._boolean_table()):
-            self._booleans = table
+        tables = None
+        while tables is not (tables := self._tables()):
+            self._booleans, self._strings, self._integers, self._floats, self._objects = tables
 
-    def _boolean_table(self) -> dict[str, BooleanFlag]:
-        """Return the flags that ``boolean`` evaluates without details: none for observers."""
+    def _tables(self) -> tuple[ReadyTable, ...]:
+        """Return the flags that are evaluated without details: none for observers."""
         if self._observers or self._flags is None:
-            return _NO_FLAGS
-        return self._flags.booleans
+            return _NO_TABLES
+        return self._flags.ready
 
     def _renew_reporter(self) -> Reporter:
         """Replace the reporter in a forked child, and return the new one."""
@@ -461,6 +513,16 @@ def _unchanged(value: Any) -> Any:
     return value
 
 
+class _ContextProblem(Exception):
+    """Only the details tell what is wrong with a context."""
+
+
+def _copy_of_json(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _copy_of_json(item) for key, item in value.items()}
+    return [_copy_of_json(item) for item in value] if isinstance(value, list) else value
+
+
 def _to_integer(value: Any) -> int:
     if isinstance(value, int):
         return value
@@ -470,5 +532,6 @@ def _to_integer(value: Any) -> int:
 
 
 _float = float
-_NO_FLAGS: dict[str, BooleanFlag] = {}
+_NO_FLAGS: ReadyTable = {}
+_NO_TABLES = (_NO_FLAGS,) * 5
 _NO_EXPOSURES: dict[str, Exposure] = {}

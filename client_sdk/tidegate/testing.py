@@ -229,18 +229,21 @@ def _record(key: str, value: object, context: Context | str | None, blocks: list
         block.asked.note(key, value, targeting_key)
 
 
-_boolean = Client.boolean
 _details = Client._details
 _evaluate_boolean = Client._evaluate_boolean
 
 
-def _boolean_in_tests(
-    self: Client, key: str, default: bool, context: Context | str | None = None
-) -> bool:
-    if not _open_blocks():
-        return _boolean(self, key, default, context)
-    value: bool = self.boolean_details(key, default, context).value
-    return value
+def _in_tests(method: str) -> Callable[..., Any]:
+    """Return a method that evaluates a flag, so that it respects the open blocks."""
+    outside_of_blocks = getattr(Client, method)
+
+    @functools.wraps(outside_of_blocks)
+    def evaluate(self: Client, key: str, default: Any, context: Context | str | None = None) -> Any:
+        if not _open_blocks():
+            return outside_of_blocks(self, key, default, context)
+        return getattr(self, f"{method}_details")(key, default, context).value
+
+    return evaluate
 
 
 def _details_in_tests(
@@ -268,6 +271,7 @@ def _evaluate_boolean_in_tests(self: Client, key: str, context: Context) -> Eval
     return None if _open_blocks() else _evaluate_boolean(self, key, context)
 
 
-Client.boolean = _boolean_in_tests  # type: ignore[method-assign]
+for _method in ("boolean", "string", "integer", "float", "object"):
+    setattr(Client, _method, _in_tests(_method))
 Client._evaluate_boolean = _evaluate_boolean_in_tests  # type: ignore[method-assign]
 Client._details = _details_in_tests  # type: ignore[method-assign]

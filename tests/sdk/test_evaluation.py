@@ -139,7 +139,7 @@ def test_an_update_compiles_the_changed_flags_that_were_used_before() -> None:
     off = {key: a_flag(key, default={"variant": "off"}) for key in ("changed", "new")}
     update = {"version": 2, "flags": {**off, "gone": None}, "segments": {}}
     after = before.apply(wire.parse_update(update))
-    assert set(after.booleans) == {"used", "changed"}
+    assert set(after.ready.booleans) == {"used", "changed"}
     assert variant(before, "changed") == "on"
     assert [variant(after, key) for key in ("changed", "new", "gone")] == ["off", "off", None]
 

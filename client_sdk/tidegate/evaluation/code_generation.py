@@ -5,19 +5,23 @@ flag's conditions costs one call. Only the shape of the rules becomes source: na
 and keys that a person wrote reach the function as constants under generated names, so no
 text of theirs is ever compiled. Flags of one shape share the compiled code.
 
+Consecutive rules that compare one attribute with constants become one look-up in a table.
 Conditions without a short form as an expression stay calls of their closures.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from types import CodeType, FunctionType
 from typing import Any, TypeAlias
 
 import mmh3
 
+from tidegate.evaluation import operators
 from tidegate.evaluation.conditions import ConditionCompiler
 from tidegate.evaluation.results import TARGETING_KEY_MISSING, Evaluate, Evaluation
 from tidegate.model import (
@@ -30,6 +34,11 @@ from tidegate.model import (
     nested_conditions,
 )
 
+SHORTEST_TABLE = 3
+"""From so many rules on, a look-up in a table is faster than comparisons."""
+
+Rules: TypeAlias = "Sequence[tuple[Condition, Served]]"
+
 
 @dataclass(frozen=True, slots=True)
 class Fixed:
@@ -39,13 +48,15 @@ class Fixed:
 
 
 @dataclass(frozen=True, slots=True)
-class TwoWaySplit:
-    """``below`` for keys whose hash under ``prefix`` is below ``limit``, else ``above``."""
+class Split:
+    """The first result whose limit is above the key's hash under ``prefix``, else the last.
+
+    There is one limit less than there are results; limits do not decrease.
+    """
 
     prefix: str
-    limit: int
-    below: Evaluation
-    above: Evaluation
+    limits: tuple[int, ...]
+    results: tuple[Evaluation, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +66,16 @@ class Computed:
     evaluate: Evaluate
 
 
-Served: TypeAlias = Fixed | TwoWaySplit | Computed
+Served: TypeAlias = Fixed | Split | Computed
 """What a rule serves, or the default rule."""
 
 
-def generate_function(
-    rules: Sequence[tuple[Condition, Served]], default: Served, conditions: ConditionCompiler
-) -> Evaluate:
+def always(result: Evaluation) -> Evaluate:
+    """Return a function that returns ``result`` for every context."""
+    return lambda _: result
+
+
+def generate_function(rules: Rules, default: Served, conditions: ConditionCompiler) -> Evaluate:
     """Return a function that serves the first rule whose condition holds, else ``default``.
 
     Raises:
@@ -69,19 +83,42 @@ def generate_function(
     """
     if not rules and isinstance(default, Computed):
         return default.evaluate
+    if not rules and isinstance(default, Fixed):
+        return always(default.result)
     writer = _FunctionWriter(rules, conditions)
-    for when, served in rules:
-        writer.add_rule(when, served)
+    for attribute, group in itertools.groupby(rules, lambda rule: _compared(rule[0])):
+        together = list(group)
+        if attribute is not None and len(together) >= SHORTEST_TABLE:
+            writer.add_table(attribute, together)
+        else:
+            for when, served in together:
+                writer.add_rule(when, served)
     writer.add_return(default, "    ")
     return writer.function()
+
+
+def _compared(condition: Condition) -> str | None:
+    """Return the attribute that a condition compares with constants; None for other ones."""
+    comparison = _of_constants(condition)
+    return None if comparison is None else comparison.attribute
+
+
+def _of_constants(condition: Condition) -> Comparison | None:
+    """Return the comparison of a simple attribute with constants that a condition is, or None."""
+    while isinstance(condition, All | AnyOf):
+        parts = condition.all if isinstance(condition, All) else condition.any
+        if len(parts) != 1:
+            return None
+        condition = parts[0]
+    if not isinstance(condition, Comparison) or "." in condition.attribute:
+        return None
+    return condition if condition.operator in ("equals", "in") else None
 
 
 class _FunctionWriter:
     """The source of one function, and the constants that it refers to."""
 
-    def __init__(
-        self, rules: Sequence[tuple[Condition, Served]], conditions: ConditionCompiler
-    ) -> None:
+    def __init__(self, rules: Rules, conditions: ConditionCompiler) -> None:
         self._uses = Counter(
             condition.attribute
             for when, _ in rules
@@ -94,34 +131,61 @@ class _FunctionWriter:
         self._variables: dict[str, str] = {}
 
     def add_rule(self, when: Condition, served: Served) -> None:
+        """Add a rule: the function returns what it serves if its condition holds."""
         test = self._test(when)
         self._lines.append(f"    if {test}:")
         self.add_return(served, "        ")
 
+    def add_table(self, attribute: str, rules: Rules) -> None:
+        """Add rules that compare an attribute with constants, as one look-up.
+
+        A constant of several rules belongs to the first of them.
+        """
+        fixed = all(isinstance(served, Fixed) for _, served in rules)
+        table: dict[object, Any] = {}
+        for when, served in rules:
+            comparison = _of_constants(when)
+            assert comparison is not None
+            found: Any = generate_function((), served, self._conditions)
+            if fixed and isinstance(served, Fixed):
+                found = served.result
+            for constant in operators.constants(comparison.operator, comparison.value):
+                table.setdefault(constant, found)
+        name = self._constant(table)
+        test = f"(value := identity({{}})) in {name}"
+        if all(isinstance(constant, str) for constant in table):
+            test = f"isinstance(value := {{}}, str) and value in {name}"
+        self._lines.append(f"    if {self._with_attribute(attribute, test)}:")
+        self._lines.append(f"        return {name}[value]{'' if fixed else '(context)'}")
+
     def add_return(self, served: Served, indent: str) -> None:
+        """Add the return of what a rule serves."""
         if isinstance(served, Fixed):
             self._lines.append(f"{indent}return {self._constant(served.result)}")
         elif isinstance(served, Computed):
             self._lines.append(f"{indent}return {self._constant(served.evaluate)}(context)")
         else:
-            prefix = self._constant(served.prefix)
-            limit, below, above = map(self._constant, (served.limit, served.below, served.above))
             # Positional arguments, and unsigned: one comparison instead of two.
-            hash_ = f"hash({prefix} + context.targeting_key, 0, False)"
+            key = f"{self._constant(served.prefix)} + context.targeting_key"
             self._lines += [
                 f"{indent}try:",
-                f"{indent}    return {below} if {hash_} < {limit} else {above}",
+                f"{indent}    hashed = hash({key}, 0, False)",
                 f"{indent}except TypeError:",
-                f"{indent}    return {self._constant(TARGETING_KEY_MISSING)}",
+                f"{indent}    return TARGETING_KEY_MISSING",
             ]
+            for limit, result in zip(served.limits, served.results, strict=False):
+                limit_name, name = self._constant(limit), self._constant(result)
+                self._lines.append(f"{indent}if hashed < {limit_name}: return {name}")
+            self._lines.append(f"{indent}return {self._constant(served.results[-1])}")
 
     def function(self) -> Evaluate:
-        names = ", ".join(f"c{number}" for number in range(len(self._constants)))
-        lines = [f"def make({names}):", "  def evaluate(context):", *self._lines]
-        function: Evaluate = _compile_source("\n".join([*lines, "  return evaluate"]))(
-            *self._constants
-        )
-        return function
+        """Return the function."""
+        # Constants are defaults of parameters: as variables of an enclosing function, each
+        # would take an object of its own.
+        names = "".join(f", c{number}=0" for number in range(len(self._constants)))
+        source = "\n".join([f"def evaluate(context{names}):", *self._lines])
+        code = _compile_source(source)
+        return FunctionType(code, _GLOBALS, "evaluate", tuple(self._constants))
 
     def _constant(self, value: Any) -> str:
         self._constants.append(value)
@@ -149,10 +213,7 @@ class _FunctionWriter:
         return f"({word.join(self._test(part) for part in parts)})"
 
     def _text_test(self, condition: Comparison) -> str | None:
-        """Return the expression of a comparison that only text can satisfy; None for others.
-
-        It compares with None first, since most often the attribute is missing.
-        """
+        """Return the expression of a comparison that only text can satisfy; None for others."""
         attribute, expected = condition.attribute, condition.value
         if "." in attribute:
             return None
@@ -169,8 +230,20 @@ class _FunctionWriter:
         if self._uses[attribute] > 1:
             variable = self._variable(attribute)
             return f"({variable} is not None and {variable} {comparison})"
-        value = f"(value := {self._attribute(attribute)})"
-        return f"({value} is not None and isinstance(value, str) and value {comparison})"
+        return self._with_attribute(
+            attribute, f"isinstance(value := {{}}, str) and value {comparison}"
+        )
+
+    def _with_attribute(self, name: str, test: str) -> str:
+        """Return a test, with an attribute in the place of ``{}``; false without the attribute.
+
+        Most often the attribute is missing, and to ask for that first takes half the time.
+        """
+        if name == "targetingKey":
+            return f"({test.format('context.targeting_key')})"
+        constant = self._constant(name)
+        self._read_attributes()
+        return f"({constant} in attributes and {test.format(f'attributes[{constant}]')})"
 
     def _variable(self, attribute: str) -> str:
         """Return the variable with an attribute's text, or None if it is not text.
@@ -190,14 +263,30 @@ class _FunctionWriter:
     def _attribute(self, name: str) -> str:
         if name == "targetingKey":
             return "context.targeting_key"
-        return f"context.attributes.get({self._constant(name)})"
+        self._read_attributes()
+        return f"attributes.get({self._constant(name)})"
+
+    def _read_attributes(self) -> None:
+        """Read the context's attributes at the beginning of the function."""
+        if self._lines[:1] != [_READ_ATTRIBUTES]:
+            self._lines.insert(0, _READ_ATTRIBUTES)
+
+
+_READ_ATTRIBUTES = "    attributes = context.attributes"
+_GLOBALS: dict[str, Any] = {
+    "hash": mmh3.hash,
+    "identity": operators.identity,
+    "isinstance": isinstance,
+    "str": str,
+    "TypeError": TypeError,
+    "TARGETING_KEY_MISSING": TARGETING_KEY_MISSING,
+}
+"""What a function refers to by name. The functions themselves are not in it: one in its own
+globals would be freed only by the garbage collector."""
 
 
 @lru_cache(maxsize=512)
-def _compile_source(source: str) -> Callable[..., Any]:
-    """Return the function that makes functions of a shape. Shapes are few."""
-    names: dict[str, Any] = {"hash": mmh3.hash}
-    exec(compile(source, "<tidegate flag>", "exec", dont_inherit=True), names)  # noqa: S102
-    # Popped: a function in its own globals would be freed only by the garbage collector.
-    make: Callable[..., Any] = names.pop("make")
-    return make
+def _compile_source(source: str) -> CodeType:
+    """Return the code of a function of a shape. Shapes are few."""
+    module = compile(source, "<tidegate flag>", "exec", dont_inherit=True)
+    return next(each for each in module.co_consts if isinstance(each, CodeType))

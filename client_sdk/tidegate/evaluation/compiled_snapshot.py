@@ -14,19 +14,41 @@ from collections.abc import Iterable, Iterator, Mapping, Set
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from tidegate.context import Context
 from tidegate.errors import InvalidCondition, InvalidFlag, WireError
+from tidegate.evaluation.code_generation import always
 from tidegate.evaluation.conditions import ConditionCompiler, reachable, segments_in
-from tidegate.evaluation.flag_compiler import CompiledFlag, Shortcut, always, compile_flag
+from tidegate.evaluation.flag_compiler import (
+    CompiledFlag,
+    Shortcut,
+    ValueType,
+    compile_flag,
+    value_types,
+)
 from tidegate.evaluation.results import Evaluate, Evaluation, failed_evaluation
 from tidegate.model import ActiveRelease, Flag, Snapshot, Update
 
 T = TypeVar("T")
 
-BooleanFlag: TypeAlias = tuple[Evaluate, Shortcut | None]
-"""What a client needs of a boolean flag."""
+ReadyFlag: TypeAlias = tuple[Evaluate, Shortcut | None]
+"""What a client needs of a flag."""
+
+
+class ReadyFlags(NamedTuple):
+    """The flags used so far, for the client: one look-up finds all that an evaluation needs.
+
+    A flag is in the table of a type only if each of its values is of that type, or None. So a
+    number flag may be in two tables.
+    """
+
+    booleans: dict[str, ReadyFlag]
+    strings: dict[str, ReadyFlag]
+    integers: dict[str, ReadyFlag]
+    floats: dict[str, ReadyFlag]
+    objects: dict[str, ReadyFlag]
+
 
 Broken: TypeAlias = Mapping[str, WireError]
 """Parts that cannot be read: ``flags/KEY`` or ``segments/KEY``, and why."""
@@ -57,8 +79,7 @@ class CompiledSnapshot:
         releases: the active releases by flag.
         killed: the keys of killed flags.
         flags: all flags by key.
-        booleans: the boolean flags used so far, for the client: one look-up finds all that
-            an evaluation needs.
+        ready: the flags used so far, by type.
     """
 
     snapshot: Snapshot
@@ -66,7 +87,7 @@ class CompiledSnapshot:
     releases: Mapping[str, ActiveRelease]
     killed: frozenset[str]
     flags: CompiledFlags
-    booleans: dict[str, BooleanFlag] = field(default_factory=dict)
+    ready: ReadyFlags = field(default_factory=lambda: ReadyFlags({}, {}, {}, {}, {}))
 
     @property
     def version(self) -> int:
@@ -83,8 +104,11 @@ class CompiledSnapshot:
     def flag(self, key: str) -> CompiledFlag | None:
         """Return a flag; None if there is none."""
         flag = self.flags.find(key)
-        if flag is not None and flag.type == "boolean" and key not in self.booleans:
-            self.booleans[key] = flag.evaluate, flag.shortcut
+        if flag is not None:
+            for type_ in flag.value_types:
+                table = getattr(self.ready, type_)
+                if key not in table:
+                    table[key] = flag.evaluate, flag.shortcut
         return flag
 
     def apply(self, update: Update, broken: Broken = NOTHING_BROKEN) -> CompiledSnapshot:
@@ -108,17 +132,19 @@ class CompiledSnapshot:
             **broken,
         }
         present = {key: flag for key, flag in flags.items() if flag is not None}
-        booleans = self.booleans.copy()  # before the flags: another thread adds to them first
+        # Copied before the flags: another thread adds to those first.
+        ready = ReadyFlags(*(table.copy() for table in self.ready))
         compiled, dropped = self.flags.updated(snapshot, all_broken, changed)
         for key in dropped:
-            booleans.pop(key, None)
+            for table in ready:
+                table.pop(key, None)
         after = CompiledSnapshot(
             snapshot,
             all_broken,
             _changed_mapping(self.releases, {**dict.fromkeys(flags), **_active_releases(present)}),
             self.killed.difference(flags) | _killed(present),
             compiled,
-            booleans,
+            ready,
         )
         # A flag used before will be used again: compile it here, not in the application's way.
         for key in dropped:
@@ -223,15 +249,17 @@ class CompiledFlags(Mapping[str, CompiledFlag]):
         if flag is None:
             return None
         shortcut = None
+        types: tuple[ValueType, ...] = ()
         try:
             evaluate, shortcut = compile_flag(
                 flag, self._compiled_prerequisites(key), self._conditions
             )
+            types = value_types(flag)
         except (InvalidCondition, InvalidFlag) as error:
             evaluate = always(
                 failed_evaluation("PARSE_ERROR", f"the flag {key!r} cannot be read: {error}")
             )
-        return CompiledFlag(key, flag.type, evaluate, self.dependencies(key), shortcut)
+        return CompiledFlag(key, flag.type, evaluate, self.dependencies(key), shortcut, types)
 
     def _compiled_prerequisites(self, key: str) -> dict[str, CompiledFlag]:
         others = reachable(key, self._prerequisites)

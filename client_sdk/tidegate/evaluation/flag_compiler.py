@@ -15,12 +15,11 @@ All evaluations are created when the flag is compiled, so that evaluating alloca
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any, TypeAlias
-
-import mmh3
+from typing import Any, Final, Literal, TypeAlias
 
 from tidegate.bucketing import BUCKETS, buckets_below, hash_limit
 from tidegate.context import Context, is_text
@@ -29,12 +28,12 @@ from tidegate.evaluation.code_generation import (
     Computed,
     Fixed,
     Served,
-    TwoWaySplit,
+    Split,
+    always,
     generate_function,
 )
 from tidegate.evaluation.conditions import ConditionCompiler, Test
 from tidegate.evaluation.results import (
-    TARGETING_KEY_MISSING,
     Arm,
     Evaluate,
     Evaluation,
@@ -45,6 +44,12 @@ from tidegate.model import ActiveRelease, Flag, FlagType, Opening, Serve, Weight
 Shortcut: TypeAlias = tuple[str, str, int, Any, Any]
 """A flag that only has a release for everyone: the release's id, the prefix of the key, the
 hash limit, the value of keys whose hash is below it, the value of the others."""
+
+
+LARGEST_FLOAT: Final = sys.float_info.max
+
+ValueType: TypeAlias = Literal["booleans", "strings", "integers", "floats", "objects"]
+"""The types that an application can ask for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +63,7 @@ class CompiledFlag:
         dependencies: the parts of the snapshot that it uses, itself included:
             ``flags/KEY`` and ``segments/KEY``.
         shortcut: set if the flag only has a release for everyone.
+        value_types: the types that all its values have.
     """
 
     key: str
@@ -65,6 +71,7 @@ class CompiledFlag:
     evaluate: Evaluate
     dependencies: frozenset[str]
     shortcut: Shortcut | None = None
+    value_types: tuple[ValueType, ...] = ()
 
 
 def compile_flag(
@@ -96,6 +103,24 @@ def has_type(value: object, type_: FlagType) -> bool:
     if type_ == "number":
         return isinstance(value, int | float) and not isinstance(value, bool)
     return isinstance(value, dict | list)
+
+
+def value_types(flag: Flag) -> tuple[ValueType, ...]:
+    """Return the types that all values of a flag have, if each is of the flag's type."""
+    if flag.type != "number":
+        return _OF_FLAG_TYPE[flag.type]
+    values = [variant.value for variant in flag.variants if variant.value is not None]
+    if not all(isinstance(value, int) for value in values):
+        return ("floats",)
+    fits = all(abs(value) < LARGEST_FLOAT for value in values)
+    return ("integers", "floats") if fits else ("integers",)
+
+
+_OF_FLAG_TYPE: Final[Mapping[FlagType, tuple[ValueType, ...]]] = {
+    "boolean": ("booleans",),
+    "string": ("strings",),
+    "object": ("objects",),
+}
 
 
 class _FlagCompiler:
@@ -169,16 +194,14 @@ class _FlagCompiler:
         return self._split(serve.split, rule)
 
     def _split(self, split: Iterable[WeightedVariant], rule: str | None) -> Served:
-        prefix = _hash_prefix(self._flag.salt)
         buckets = 0
-        ranges = []
+        limits = []
+        results = []
         for part in split:
             buckets += buckets_below(part.weight)
-            ranges.append((hash_limit(buckets), self._evaluation(part.variant, "SPLIT", rule)))
-        if len(ranges) == 2:
-            (limit, below), (_, above) = ranges
-            return TwoWaySplit(prefix, limit, below, above)
-        return Computed(_split_function(prefix, ranges))
+            limits.append(hash_limit(buckets))
+            results.append(self._evaluation(part.variant, "SPLIT", rule))
+        return Split(_hash_prefix(self._flag.salt), tuple(limits[:-1]), tuple(results))
 
     def _release(self, release: ActiveRelease, reason: str, rule: str | None) -> Served:
         unopened = self._evaluation(release.control, reason, rule, release)
@@ -222,7 +245,7 @@ class _FlagCompiler:
             return Fixed(treatment)
         if buckets <= 0:
             return Fixed(control)
-        return TwoWaySplit(prefix, hash_limit(buckets), treatment, control)
+        return Split(prefix, (hash_limit(buckets),), (treatment, control))
 
     def _evaluation(
         self,
@@ -253,11 +276,6 @@ class _FlagCompiler:
         )
 
 
-def always(result: Evaluation) -> Evaluate:
-    """Return a function that returns ``result`` for every context."""
-    return lambda _: result
-
-
 def _hash_prefix(salt: str) -> str:
     if not is_text(salt):
         raise InvalidFlag(
@@ -280,23 +298,6 @@ def _reachable_openings(openings: Iterable[Opening]) -> list[Opening]:
     return reachable
 
 
-def _split_function(prefix: str, ranges: list[tuple[int, Evaluation]]) -> Evaluate:
-    hash_ = mmh3.hash
-    last = ranges[-1][1]
-
-    def evaluate(context: Context) -> Evaluation:
-        key = context.targeting_key
-        if not isinstance(key, str):
-            return TARGETING_KEY_MISSING
-        value = hash_(prefix + key, 0, False)
-        for limit, result in ranges:
-            if value < limit:
-                return result
-        return last
-
-    return evaluate
-
-
 def _release_function(
     openings: list[tuple[list[Test], Evaluate]], unopened: Evaluation
 ) -> Evaluate:
@@ -313,9 +314,9 @@ def _release_function(
 
 
 def _shortcut(served: Served) -> Shortcut | None:
-    if not isinstance(served, TwoWaySplit):
+    if not isinstance(served, Split) or len(served.results) != 2:
         return None
-    below, above = served.below, served.above
+    below, above = served.results
     if below.release is None or below.value is None or above.value is None:
         return None
-    return below.release, served.prefix, served.limit, below.value, above.value
+    return below.release, served.prefix, served.limits[0], below.value, above.value

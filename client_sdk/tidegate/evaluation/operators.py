@@ -44,9 +44,21 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _identity(value: object) -> object:
-    """Return a key that equal scalars share: True is not 1, but 1 is 1.0."""
-    return (bool, value) if isinstance(value, bool) else value
+def identity(value: object) -> object:
+    """Return a key that equal scalars share: True is not 1, but 1 is 1.0; None for no scalar."""
+    if isinstance(value, bool):
+        return bool, value
+    return value if isinstance(value, str | int | float) else None
+
+
+def constants(operator: str, value: object) -> frozenset[object]:
+    """Return the identities of the scalars that ``equals`` or ``in`` compares with.
+
+    Raises:
+        InvalidCondition: the operator cannot compare with the value.
+    """
+    items = (_scalar(value),) if operator == "equals" else _items(value)
+    return frozenset(identity(item) for item in items) - {None}
 
 
 def _scalar(value: object) -> object:
@@ -75,25 +87,18 @@ def _equals(value: object) -> Test:
     expected = _scalar(value)
     if isinstance(expected, str):
         return lambda actual: isinstance(actual, str) and actual == expected
-    identity = _identity(expected)
-
-    def test(actual: Any) -> bool:
-        return isinstance(actual, bool | int | float) and _identity(actual) == identity
-
-    return test
+    return _one_of(constants("equals", value))
 
 
 def _in(value: object) -> Test:
-    items = _items(value)
+    items = constants("in", value)
     if all(isinstance(item, str) for item in items):
-        strings = frozenset(items)
-        return lambda actual: isinstance(actual, str) and actual in strings
-    identities = frozenset(_identity(item) for item in items)
+        return lambda actual: isinstance(actual, str) and actual in items
+    return _one_of(items)
 
-    def test(actual: Any) -> bool:
-        return isinstance(actual, bool | int | float | str) and _identity(actual) in identities
 
-    return test
+def _one_of(identities: frozenset[object]) -> Test:
+    return lambda actual: identity(actual) in identities
 
 
 def _contains(value: object) -> Test:

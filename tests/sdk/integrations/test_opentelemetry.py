@@ -137,16 +137,16 @@ def test_an_update_while_an_observer_is_removed_takes_effect(
     update = Client.offline({**SNAPSHOT, "flags": killed})._flags
     assert update is not None
     stop = client.observe(lambda *_: None)
-    choose = client._boolean_table
+    choose = client._tables
     updates = [update]
 
     def choose_then_update() -> Any:
-        table = choose()
+        tables = choose()
         if updates:
             client._apply_flags(updates.pop())
-        return table
+        return tables
 
-    monkeypatch.setattr(client, "_boolean_table", choose_then_update)
+    monkeypatch.setattr(client, "_tables", choose_then_update)
     stop()
     assert client.boolean("checkout", True, USER) is False
-    assert client._booleans is update.booleans
+    assert client._booleans is update.ready.booleans
