@@ -148,7 +148,7 @@ def progress(caller: Caller, release: str) -> dict[str, Any]:
     return found
 
 
-NONE = {"exposures": 0, "outcomes": 0, "errors": 0, "failing": 0}
+NONE = {"exposures": 0, "outcomes": 0, "errors": 0, "failing": 0, "sampled": 0}
 
 
 def test_right_after_an_advance_the_counts_of_the_stage_are_those_of_the_new_stage(

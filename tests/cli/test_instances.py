@@ -18,6 +18,7 @@ def test_instances_are_listed_with_their_process(checkout: Tidegate, server: Run
         wait_until("it reports", lambda: checkout.json("instances") != [])
         (instance,) = checkout.json("instances")
         assert (instance["pid"], instance["live"]) == (os.getpid(), True)
+        assert instance["samples"] is True
         heading, line = checkout.ok("instances", "--all").splitlines()
         assert heading.split()[0] == "instance"
         assert instance["id"] in line

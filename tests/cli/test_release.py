@@ -267,6 +267,35 @@ def test_a_release_and_its_ledger_show_what_clients_reported(
     assert "Clients reported, which decides nothing" in explained
 
 
+def test_a_release_says_when_no_sdk_names_the_users_of_its_sample(
+    checkout: Tidegate, server: RunningServer
+) -> None:
+    id = started(checkout)
+    token = sdk_token(checkout)
+    report = {"instance": "a" * 32, "version": 1, "interval": 1, "pid": 1, "failing": []}
+    report |= {"continues": False, "sdk": "old/1", "host": "web-1"}
+    arm = {"exposures": 5, "outcomes": 5, "errors": 0, "microseconds": 0}
+    group = {"release": id, "step": 1, "stratum": 1, "control": arm, "treatment": arm}
+
+    def send(**fields: Any) -> int:
+        headers = {"Authorization": f"Bearer {token}"}
+        body = {**report, "counts": [group], **fields}
+        url = f"{server.url}/sdk/v1/reports"
+        return urllib3.request("POST", url, json=body, headers=headers).status
+
+    def shown() -> str:
+        return " ".join(checkout.ok("release", "show", id).split())
+
+    assert "not checked" not in shown()
+    assert send(schema=1, sequence=1) == 200
+    wait_until("it is counted", lambda: "split not checked: no SDK of this stage names" in shown())
+    (instance,) = checkout.json("instances")
+    assert (instance["sdk"], instance["samples"]) == ("old/1", False)
+    sample = {"release": id, "step": 1, "stratum": 1, "bits": 0, "control": [1], "treatment": [2]}
+    assert send(schema=2, sequence=2, samples=[sample]) == 200
+    wait_until("it is counted", lambda: "not checked" not in shown())
+
+
 def test_the_ledger_counts_trips_of_local_breakers(
     checkout: Tidegate, server: RunningServer
 ) -> None:

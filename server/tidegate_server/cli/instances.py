@@ -16,6 +16,7 @@ COLUMNS: Columns = {
     "sdk": "sdk",
     "version": "version",
     "live": "live",
+    "samples users": "samples",
     "last report": lambda each: instant(each["last_seen_at"]),
 }
 

@@ -36,6 +36,7 @@ ARM_COLUMNS: Columns = {
     "errors": "errors",
     "error rate": lambda arm: error_rate(arm),
     "failing users": "failing",
+    "sampled users": "sampled",
 }
 
 CHECK_COLUMNS: Columns = {
@@ -51,6 +52,11 @@ STAGE_BASIS = {
 }
 
 NOT_COMPARED = "- (nothing is compared with control now)"
+
+SPLIT_NOT_CHECKED = (
+    "not checked: no SDK of this stage names the users of its sample; "
+    "`tidegate instances` shows which SDKs do"
+)
 
 ENDED = frozenset({"completed", "rolled_back"})
 
@@ -203,6 +209,7 @@ def _decision_facts(progress: Json) -> Table:
         [
             ("evidence of harm", harm if progress["evidence"] is not None else NOT_COMPARED),
             ("evidence of safety", safety if progress["advance"] is not None else NOT_COMPARED),
+            *([("split", SPLIT_NOT_CHECKED)] if _is_split_unknown(progress) else []),
             (
                 "last decision",
                 last and f"{last['action']}, {instant(last['at'])}: {last['reason']}",
@@ -210,6 +217,12 @@ def _decision_facts(progress: Json) -> Table:
             ("next evaluation", instant(progress["next_evaluation_at"])),
         ]
     )
+
+
+def _is_split_unknown(progress: Json) -> bool:
+    """Return whether both arms have outcomes in this stage, and no SDK names users of them."""
+    arms = (progress["stage_control"], progress["stage_treatment"])
+    return all(arm["outcomes"] for arm in arms) and not any(arm["sampled"] for arm in arms)
 
 
 def ledger_view(entries: Iterable[Json]) -> Group:

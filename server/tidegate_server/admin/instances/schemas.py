@@ -21,6 +21,14 @@ class InstanceAnswer(Strict):
     sdk = fields.String(required=True)
     host = fields.String(required=True)
     pid = StrictInteger(required=True)
+    samples = StrictBoolean(
+        attribute="has_samples",
+        required=True,
+        metadata={
+            "description": "whether its SDK names users of the sample, from which the split "
+            "between the arms is checked"
+        },
+    )
 
 
 InstancePage = page_schema("InstancePage", InstanceAnswer)

@@ -112,6 +112,13 @@ class CountsSchema(Strict):
     failing = StrictInteger(
         required=True, metadata={"description": "users with a failed operation"}
     )
+    sampled = StrictInteger(
+        required=True,
+        metadata={
+            "description": "users of the sample, from which the split between the arms is checked; "
+            "0 in both arms despite outcomes: no SDK names them, so the split is not checked"
+        },
+    )
 
 
 class CheckResultSchema(Strict):
