@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from tidegate.model import FlagType
     from tidegate.reporting import Reporter
 
+# It has no handler: without one of the application, Python prints the warnings to stderr.
 log: logging.Logger = logging.getLogger("tidegate")
-log.addHandler(logging.NullHandler())
 
 T = TypeVar("T")
 Convert = Callable[[Any], Any]
@@ -52,8 +52,8 @@ class Client:
     flags arrive, evaluations return the caller's defaults. A client made before a fork works in
     the children too, each as a separate instance. One client serves all threads.
 
-    A URL or token that cannot be used is logged once and never retried; white space around it does
-    not matter.
+    A URL or token that is missing or cannot be used is logged once and never retried; white space
+    around it does not matter. ``status`` says why there are no flags.
 
     Args:
         url: the flag server's address; ``TIDEGATE_URL`` when not given.
@@ -74,7 +74,7 @@ class Client:
         token = token or os.environ.get("TIDEGATE_TOKEN", "")
         if not (url and token):
             missing = "token" if url else "url"
-            log.warning("no flags: pass a %s or set TIDEGATE_%s", missing, missing.upper())
+            self._refuse(f"pass a {missing} or set TIDEGATE_{missing.upper()}")
             return
         addresses = load("tidegate.addresses")
         try:
@@ -82,8 +82,7 @@ class Client:
                 addresses.server_address(url), addresses.token_text(token), cache_path
             )
         except InvalidSetting as error:
-            log.warning("no flags: %s", error)
-            self._lifecycle.refuse(str(error))
+            self._refuse(str(error))
 
     @classmethod
     def offline(cls, snapshot: Mapping[str, Any]) -> Client:
@@ -96,6 +95,10 @@ class Client:
         client._set_up()
         client._apply_flags(compile_document(snapshot))
         return client
+
+    def _refuse(self, reason: str) -> None:
+        log.warning("Tidegate has no flags: %s", reason)
+        self._lifecycle.refuse(reason)
 
     def _set_up(self) -> None:
         self._flags: CompiledSnapshot | None = None
@@ -140,15 +143,18 @@ class Client:
     def status(self) -> ClientStatus:
         """Return the state of this client."""
         connection = self._lifecycle.connection
-        confirmed_at = connection.confirmed_at
+        now = time.monotonic()
+        confirmed_at, cause_since = connection.confirmed_at, connection.cause_since
         return ClientStatus(
             state=self._lifecycle.state(),
             version=None if self._flags is None else self._flags.version,
-            age=None if confirmed_at is None else time.monotonic() - confirmed_at,
+            age=None if confirmed_at is None else now - confirmed_at,
             instance=connection.instance,
             dropped=self._reporter.dropped,
             closed_here=connection.closed_here,
             invalid_contexts=self._reporter.invalid_contexts,
+            problem=connection.cause,
+            problem_age=None if cause_since is None else now - cause_since,
         )
 
     def listen(self, listener: Listener) -> Callable[[], None]:
@@ -450,7 +456,9 @@ class Client:
         if self._lifecycle.closed:
             return _failure("PROVIDER_NOT_READY", "the client is closed: make another one")
         if flags is None:
-            return _failure("PROVIDER_NOT_READY", "no flags have come from the server yet")
+            cause = self._lifecycle.connection.cause
+            message = "no flags have come from the server yet"
+            return _failure("PROVIDER_NOT_READY", f"{message}: {cause}" if cause else message)
         flag = flags.flag(key)
         if flag is None:
             return _failure("FLAG_NOT_FOUND", f"flag {key} not found")

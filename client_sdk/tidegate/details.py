@@ -52,6 +52,9 @@ class ClientStatus(NamedTuple):
             value was not a finite number.
         closed_here: keys of flags whose release was closed by the local breaker of this
             process, or of its parent, until the server can be reached again.
+        problem: why the server cannot be reached, or why there is no connection to it; None while
+            there is one, and before the first attempt has failed.
+        problem_age: seconds since the server could first not be reached; None without a problem.
         invalid_contexts: how often the application gave a context or a targeting key of a wrong
             type.
     """
@@ -63,6 +66,8 @@ class ClientStatus(NamedTuple):
     dropped: int
     closed_here: frozenset[str] = frozenset()
     invalid_contexts: int = 0
+    problem: str | None = None
+    problem_age: float | None = None
 
 
 class ClientEvent(NamedTuple):

@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -42,6 +43,8 @@ class NoConnection:
 
     def __init__(self, problem: ClientEvent | None = None) -> None:
         self.problem: ClientEvent | None = problem
+        self.cause: str | None = None if problem is None else problem.message
+        self.cause_since: float | None = None if problem is None else time.monotonic()
 
     def wait_until_ready(self, timeout: float) -> bool:
         """Return False at once: no flags will come."""

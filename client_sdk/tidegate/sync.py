@@ -54,6 +54,9 @@ END_SECONDS = 3.0
 look-up of a host name cannot be cut."""
 
 
+NO_FLAGS = "evaluations return defaults; `python -m tidegate check` tests each step"
+
+
 class HttpSource:
     """The flag server, as a source of flags."""
 
@@ -98,6 +101,8 @@ class ServerConnection:
         connected: whether the last attempt reached the server.
         confirmed_at: when the server last confirmed the flags, by the monotonic clock.
         problem: the event of the present loss of the connection; None while connected.
+        cause: why the last attempt did not reach the server; None while connected.
+        cause_since: when the server was first not reached, by the monotonic clock.
     """
 
     def __init__(
@@ -126,6 +131,8 @@ class ServerConnection:
         self._settled = threading.Event()
         self._thread: threading.Thread | None = None
         self.problem: ClientEvent | None = None
+        self.cause: str | None = None
+        self.cause_since: float | None = None
         self.ready: threading.Event = threading.Event()
         self.connected: bool = False
         self.confirmed_at: float | None = None
@@ -298,6 +305,7 @@ class ServerConnection:
         """Note that the server has confirmed the flags."""
         self.confirmed_at = time.monotonic()
         self.connected = True
+        self.cause = self.cause_since = None
         if self.server_flags is not None:
             self._apply_server_flags(self.server_flags)
         if self.problem is not None or not self.ready.is_set():
@@ -311,14 +319,17 @@ class ServerConnection:
         """Note that the server cannot be reached, or refuses the token."""
         self.connected = False
         if not self._stopping.is_set():
+            if self.cause_since is None:
+                self.cause_since = time.monotonic()
+            self.cause = reason
             self._breaker.start_outage()
         known = self.problem
         if self._stopping.is_set() or (known and (known.kind == "refused" or not refused)):
             return
         # A refusal is reported even during an outage: a person has to act.
         self.problem = ClientEvent("refused" if refused else "stale", message=reason)
-        kept = "the last flags stay in force" if self.server_flags else "defaults are in force"
-        log.warning("not connected to the server (%s): %s", reason, kept)
+        kept = "the last flags stay in force" if self.server_flags else NO_FLAGS
+        log.warning("Tidegate is not connected to its server (%s): %s", reason, kept)
         self._notify(self.problem)
 
 

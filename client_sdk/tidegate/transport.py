@@ -11,16 +11,20 @@ import socket
 import time
 import zlib
 from collections.abc import Generator, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tidegate.addresses import split_url
+from tidegate.causes import explanation, foreign_cause, network_cause, status_cause
 from tidegate.connections import Connections
 from tidegate.errors import Refused, Rejected, Unreachable
 from tidegate.runtime.late_imports import load
 from tidegate.version import VERSION
 
 if TYPE_CHECKING:
+    from urllib.parse import SplitResult
+
     from urllib3 import BaseHTTPResponse
 
 CONNECT_SECONDS = 3.0
@@ -33,8 +37,8 @@ WHOLE_SECONDS = 60.0
 SILENCE_SECONDS = 40.0
 """The longest silence of a stream: more than two keep-alives."""
 
-LONGEST_REASON = 1000
-"""The most characters of a server's explanation."""
+LONGEST_PROBLEM = 16 * 1024
+"""How many bytes of an error response are read for its explanation."""
 
 TEMPORARY = frozenset({401, 403, 408, 409, 425, 429})
 """Client errors that another token or a later request can overcome."""
@@ -45,6 +49,8 @@ PIECE = 64 * 1024
 
 LINE_OVERHEAD = 64
 """The memory that a line of an event takes in addition to its bytes."""
+
+EVENT_STREAM = "text/event-stream"
 
 SDK = f"tidegate-python/{VERSION}"
 
@@ -66,6 +72,9 @@ class Transport:
 
     def __init__(self, url: str, token: str) -> None:
         self._url = url.rstrip("/")
+        parts = split_url(url)
+        self._host = "" if parts is None else parts.hostname or ""
+        self._port = _port(parts)
         self._headers = {"Authorization": f"Bearer {token}", "User-Agent": SDK}
         self.connections: Connections = Connections()
         self.host: str = socket.gethostname()[:100]
@@ -92,18 +101,20 @@ class Transport:
         # A proxy may answer everything with 200: that acknowledges nothing.
         receipt = _parse_json(content)
         if not isinstance(receipt, dict) or not isinstance(receipt.get("version"), int):
-            raise Unreachable("the response is not from a Tidegate server")
+            raise Unreachable(foreign_cause("the response is not a receipt"))
         return True
 
     def events(self, last_seen: int | None) -> Generator[Event]:
         """Yield the stream's events until it ends."""
-        headers = {"Accept": "text/event-stream", "Cache-Control": "no-cache"}
+        headers = {"Accept": EVENT_STREAM, "Cache-Control": "no-cache"}
         if last_seen is not None:
             headers["Last-Event-ID"] = str(last_seen)
         response = self._send("GET", "/sdk/v1/stream", headers, None, SILENCE_SECONDS)
         with closing(response):
             if response.status != 200:
-                raise _status_error(response)
+                raise self._status_error(response)
+            if not response.headers.get("Content-Type", EVENT_STREAM).startswith(EVENT_STREAM):
+                raise Unreachable(foreign_cause("the response is not an event stream"))
             yield from parse_events(self._chunks(response))
 
     def _chunks(self, response: BaseHTTPResponse) -> Iterator[bytes]:
@@ -113,7 +124,7 @@ class Transport:
                 _received(response), response.headers.get("Content-Encoding", "")
             )
         except errors as error:
-            raise Unreachable(_reason(error)) from None
+            raise Unreachable(self._network_cause(error)) from None
 
     def _request(
         self, method: str, path: str, headers: dict[str, str], body: bytes | None = None
@@ -123,9 +134,28 @@ class Transport:
             return response
         if method == "POST" and _is_permanent(response.status):
             kind = f"the server answers {response.status}"
-            raise Rejected(kind, _explanation(self._read_body(response)))
+            raise Rejected(kind, explanation(self._read_body(response)))
+        error = self._status_error(response)
         response.close()
-        raise _status_error(response)
+        raise error
+
+    def _network_cause(self, error: Exception) -> str:
+        return network_cause(error, self._host, self._port)
+
+    def _status_error(self, response: BaseHTTPResponse) -> Unreachable:
+        status, headers = response.status, response.headers
+        detail = ""
+        size = headers.get("Content-Length", "")
+        if size.isascii() and size.isdigit() and int(size) <= LONGEST_PROBLEM:
+            with suppress(Unreachable):
+                detail = explanation(self._read_body(response))
+        cause = status_cause(status, detail, _origin(headers.get("Location", "")))
+        if status in (401, 403):
+            return Refused(cause)
+        retry_after = headers.get("Retry-After", "")
+        # A date is ignored.
+        seconds = float(retry_after) if retry_after.isascii() and retry_after.isdigit() else 0.0
+        return Unreachable(cause, seconds)
 
     def _read_body(self, response: BaseHTTPResponse) -> bytes:
         """Return the body of a response, limited in time and size."""
@@ -171,7 +201,7 @@ class Transport:
                 redirect=False,
             )
         except errors as error:
-            raise Unreachable(_reason(error)) from None
+            raise Unreachable(self._network_cause(error)) from None
 
 
 def _received(response: BaseHTTPResponse) -> Iterator[bytes]:
@@ -263,35 +293,20 @@ def _parse_json(body: bytes) -> Any:
     try:
         return json.loads(body)
     except ValueError:
-        raise Unreachable("the response is not JSON") from None
-
-
-def _status_error(response: BaseHTTPResponse) -> Unreachable:
-    status = response.status
-    if status in (401, 403):
-        return Refused(f"the token is refused ({status})")
-    retry_after = response.headers.get("Retry-After", "")
-    # A date is ignored.
-    seconds = float(retry_after) if retry_after.isascii() and retry_after.isdigit() else 0.0
-    return Unreachable(f"the server answers {status}", seconds)
+        raise Unreachable(foreign_cause("the response is not JSON")) from None
 
 
 def _is_permanent(status: int) -> bool:
     return 400 <= status < 500 and status not in TEMPORARY
 
 
-def _explanation(body: bytes) -> str:
-    """Return what a problem document says, on one line; empty if the body is not one."""
-    try:
-        problem = json.loads(body)
-    except ValueError:
-        return ""
-    detail = problem.get("detail") if isinstance(problem, dict) else None
-    if not isinstance(detail, str):
-        return ""
-    return "".join(each if each.isprintable() else " " for each in detail[:LONGEST_REASON])
+def _port(parts: SplitResult | None) -> int:
+    if parts is None:
+        return 0
+    return parts.port or (443 if parts.scheme == "https" else 80)
 
 
-def _reason(error: Exception) -> str:
-    inner = getattr(error, "reason", None)
-    return type(inner if isinstance(inner, Exception) else error).__name__
+def _origin(url: str) -> str:
+    """Return the scheme, host and port of a URL: the rest may be secret; empty if it has none."""
+    parts = split_url(url)
+    return "" if parts is None else f"{parts.scheme}://{parts.hostname}:{_port(parts)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -68,3 +69,18 @@ def connect(environment: Environment) -> Iterator[Connect]:
 def client(connect: Connect) -> Client:
     """A client that has the environment's flags."""
     return connect()
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> tuple[str, str]:
+    """A certificate that nobody trusts, and its key, for 127.0.0.1."""
+    key, path = str(tmp_path / "key.pem"), str(tmp_path / "certificate.pem")
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1"),
+            *("-subj", "/CN=127.0.0.1", "-keyout", key, "-out", path),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    return path, key

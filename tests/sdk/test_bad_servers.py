@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import socket
-import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,20 +33,6 @@ def proxy(environment: Environment) -> Iterator[Proxy]:
     proxy = Proxy(environment.url)
     yield proxy
     proxy.close()
-
-
-@pytest.fixture
-def certificate(tmp_path: Path) -> tuple[str, str]:
-    key, path = str(tmp_path / "key.pem"), str(tmp_path / "certificate.pem")
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1"),
-            *("-subj", "/CN=127.0.0.1", "-keyout", key, "-out", path),
-        ],
-        check=True,
-        capture_output=True,
-    )
-    return path, key
 
 
 def log_levels(caplog: pytest.LogCaptureFixture) -> list[str]:

@@ -131,9 +131,10 @@ def test_a_url_or_token_that_cannot_be_used_is_named_once_and_never_retried(
     client.close()
     assert threading.active_count() == threads
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
-    assert caplog.messages[0].startswith("no flags: ")
+    assert caplog.messages[0].startswith("Tidegate has no flags: ")
     assert reason in caplog.messages[0]
     assert "secret" not in caplog.text
+    assert reason in (client.status().problem or "")
     assert [(event.kind, reason in event.message) for event in events] == [("refused", True)]
 
 
@@ -167,22 +168,44 @@ def test_without_a_url_or_a_token_it_logs_so_and_returns_defaults(
     assert missing in caplog.text
     assert client.wait_until_ready() is False
     assert client.boolean("checkout", True, ANN) is True
-    assert client.status().state == "starting"
+    status = client.status()
+    assert status.state == "starting"
+    assert missing in (status.problem or "")
+    assert (status.problem_age or 0) > 0
+    assert missing in (client.boolean_details("checkout", True, ANN).error_message or "")
     client.close()
 
 
-def test_it_prints_nothing_without_a_log_handler() -> None:
-    program = (
-        "import tidegate, time\n"
-        "client = tidegate.Client('http://127.0.0.1:9', 'token')\n"
-        "while client._lifecycle.connection.problem is None: time.sleep(0.01)\n"
-        "client.boolean('x', False)\n"
-        "client.close()\n"
-    )
+def printed_by(program: str, **variables: str) -> str:
+    """Return what a program without logging prints, where its client has no flags."""
     done = subprocess.run(
-        [sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", f"import tidegate, time\nclient = tidegate.Client()\n{program}"],
+        check=True, capture_output=True, text=True, timeout=60, env=variables,
+    )  # fmt: skip
+    assert done.stdout == ""
+    return done.stderr
+
+
+FAILED = "while client.status().problem is None: time.sleep(0.01)\n"
+AWAY = {"TIDEGATE_URL": "http://127.0.0.1:9", "TIDEGATE_TOKEN": "a-secret"}
+
+
+def test_the_first_failure_is_one_line_on_stderr_though_logging_is_not_configured() -> None:
+    program = FAILED + "client.boolean('x', False)\ntime.sleep(2.5)\nclient.close()"
+    assert printed_by(program, **AWAY) == (
+        "Tidegate is not connected to its server (nothing listens at 127.0.0.1:9): evaluations "
+        "return defaults; `python -m tidegate check` tests each step\n"
     )
-    assert (done.stdout, done.stderr) == ("", "")
+
+
+def test_a_missing_setting_is_one_line_on_stderr() -> None:
+    printed = printed_by("client.boolean('x', False)", TIDEGATE_URL="http://127.0.0.1:9")
+    assert printed == "Tidegate has no flags: pass a token or set TIDEGATE_TOKEN\n"
+
+
+def test_a_handler_of_the_application_gets_the_line_instead() -> None:
+    quiet = "import logging\nlogging.getLogger('tidegate').addHandler(logging.NullHandler())\n"
+    assert printed_by(f"{quiet}{FAILED}client.close()", **AWAY) == ""
 
 
 # Without a network
@@ -557,7 +580,13 @@ def test_a_late_listener_is_notified_of_the_present_problem(environment: Environ
     try:
         soon(lambda: client._lifecycle.connection.problem is not None, "the token is refused")
         client.listen(events.append)
-        assert events == [ClientEvent("refused", message="the token is refused (401)")]
+        assert events == [
+            ClientEvent(
+                "refused",
+                message="the token is refused (401): This token is unknown or was deleted; "
+                "ask an admin for a new one.",
+            )
+        ]
     finally:
         client.close()
 

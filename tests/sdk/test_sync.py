@@ -12,7 +12,7 @@ from collections.abc import Generator
 from typing import Any
 
 import pytest
-from tidegate import Client, Context, flag_follower, wire
+from tidegate import Client, Context, causes, flag_follower, wire
 from tidegate import transport as transports
 from tidegate.connections import Connections
 from tidegate.details import ClientEvent
@@ -511,4 +511,4 @@ def test_other_statuses_are_no_rejection(status: int) -> None:
     ],
 )
 def test_a_reason_is_one_short_line(body: bytes, reason: str) -> None:
-    assert transports._explanation(body) == reason
+    assert causes.explanation(body) == reason

@@ -111,9 +111,10 @@ class TidegateProvider(AbstractProvider):
                 return
         if self._refusal:
             raise ProviderFatalError(f"Tidegate: {self._refusal}")
+        cause = self._client.status().problem
         raise ProviderNotReadyError(
-            f"Tidegate: no flags arrived in {self._ready_seconds:g} s; "
-            "evaluations return the defaults"
+            f"Tidegate: no flags arrived in {self._ready_seconds:g} s"
+            f"{f' ({cause})' if cause else ''}; evaluations return the defaults"
         )
 
     def shutdown(self) -> None:
