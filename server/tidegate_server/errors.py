@@ -16,6 +16,7 @@ HTTP statuses are set in one place, ``web.problem_documents`` (those of OFREP in
     ├── RateLimited                  429  the token made too many requests
     ├── InstanceForgotten            409  the store no longer knows an SDK instance
     ├── Overloaded                   503  too much is being computed already
+    ├── Abandoned                    408  whoever asked for a computation has gone
     ├── TooManyAlerts                503  a hook receives too many alerts
     ├── StoreUnavailable             503  the store cannot be reached or did not confirm a write
     ├── LeaseLost                    --   another process runs the policy job now
@@ -193,6 +194,12 @@ class Overloaded(TidegateError):
     def __init__(self, message: str, retry_after: int) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class Abandoned(TidegateError):
+    """Whoever asked for a computation has closed the connection: nobody reads the answer."""
+
+    slug = "abandoned"
 
 
 class TooManyAlerts(TidegateError):

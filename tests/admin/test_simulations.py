@@ -13,6 +13,7 @@ from tests.http_calls import POLICY, PROJECT, Caller, pointers, slug, stored_doc
 
 SIMULATE = f"{PROJECT}/policies/simulate"
 SIMULATION = {"traffic": 4_000, "base_error": 0.01, "times": 10, "runs": 5, "seed": 7}
+NEVER_LEFT = [{"percentage": 5, "min_samples": 10**9}, {"percentage": 100}]
 QUICK = {**POLICY, "key": "quick", "interval": "30s", "bake": "5m"}
 
 
@@ -86,6 +87,15 @@ def test_a_reader_may_simulate_a_policy_that_is_not_stored(checkout: Caller) -> 
         ({"policy": {**QUICK, "stages": []}}, "/policy/stages"),
         ({"policy": {**QUICK, "stages": [{"percentage": 5}]}}, "/policy/stages/0/percentage"),
         ({"until": "1h"}, "/until"),
+        ({"day_night": 1}, "/day_night"),
+        ({"retries": 11}, "/retries"),
+        ({"activity": {"kind": "pareto"}}, "/activity/kind"),
+        ({"activity": {"kind": "zipf", "skew": 0}}, "/activity/skew"),
+        ({"activity": {"kind": "equal", "skew": 1}}, "/activity/skew"),
+        ({"outages": {"per_day": 0}}, "/outages/per_day"),
+        ({"outages": {"per_day": 1, "duration": "2d"}}, "/outages/duration"),
+        ({"outages": {"per_day": 1, "error_rate": 1}}, "/outages/error_rate"),
+        ({"wobble": {"size": 0}}, "/wobble/size"),
     ],
 )
 def test_an_invalid_simulation_is_refused_with_its_field(
@@ -96,16 +106,60 @@ def test_an_invalid_simulation_is_refused_with_its_field(
     assert pointers(refused) == [pointer]
 
 
+def compute_here(monkeypatch: pytest.MonkeyPatch, time_limit_seconds: float) -> None:
+    """Simulate in this process, with another time limit."""
+    monkeypatch.setattr(
+        Computations, "run_while", lambda self, wanted, caller, function, *given: function(*given)
+    )
+    monkeypatch.setattr(simulations, "TIME_LIMIT_SECONDS", time_limit_seconds)
+
+
 def test_a_simulation_that_is_cut_short_returns_its_results_so_far(
     checkout: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        Computations, "run", lambda self, caller, function, *given: function(*given)
-    )
-    monkeypatch.setattr(simulations, "TIME_LIMIT_SECONDS", 0.0)
+    compute_here(monkeypatch, 0.0)
     answer = simulate(checkout, policy=QUICK)
     assert (answer["complete"], answer["healthy"]["runs"]) == (False, 0)
     assert answer["healthy"]["stopped"] is None
+
+
+def test_a_policy_that_gets_stuck_is_answered_with_the_stage_and_what_it_lacks(
+    checkout: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compute_here(monkeypatch, 1.0)
+    stuck = {**QUICK, "interval": "10s", "stages": NEVER_LEFT}
+    answer = simulate(checkout, policy=stuck, traffic=40, days=90)
+    assert answer["complete"] is False
+    for kind in ("healthy", "bad"):
+        first, last = answer[kind]["by_stage"]
+        assert answer[kind]["runs"] + answer[kind]["cut_short"] > 0
+    first, last = answer["healthy"]["by_stage"]
+    assert (answer["healthy"]["runs"], answer["healthy"]["cut_short"]) == (0, first["cut_short"])
+    assert "1000000000" in first["missing"].replace(",", "")
+    assert (last["cut_short"], last["missing"]) == (0, None)
+
+
+def test_the_days_of_a_simulation_are_obeyed(checkout: Caller) -> None:
+    never = {**QUICK, "interval": "5m", "stages": NEVER_LEFT}
+    answer = simulate(checkout, policy=never, traffic=40, days=2, runs=3)
+    first = answer["healthy"]["by_stage"][0]
+    assert (answer["complete"], answer["healthy"]["undecided"]["value"]) == (True, 1)
+    assert (first["undecided"]["value"], first["left"]["value"], first["time_ms"]) == (1, 0, None)
+    assert "samples" in first["missing"] or "operations" in first["missing"]
+
+
+def test_the_application_is_described(checkout: Caller) -> None:
+    described = {
+        "day_night": 0.5,
+        "activity": {"kind": "zipf", "skew": 1.2},
+        "retries": 2,
+        "outages": {"per_day": 500, "duration": "2m", "error_rate": 0.3},
+        "wobble": {"size": 0.2, "memory_windows": 3},
+    }
+    few = {"policy": QUICK, "users": 2_000, "days": 1, "runs": 2}
+    plain, other = simulate(checkout, **few), simulate(checkout, **few, **described)
+    assert other["complete"] is True
+    assert other["healthy"] != plain["healthy"]
 
 
 def test_a_policy_may_have_the_key_simulate(checkout: Caller) -> None:

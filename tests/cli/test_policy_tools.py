@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tidegate_server.cli import policy_simulate
 from tidegate_server.documents import shipped
-from tidegate_server.whatif.simulation import SimulationRun
+from tidegate_server.worker_processes import run_jobs
 
 from tests.cli.calls import Tidegate, wait_until
 from tests.cli.conftest import POLICY
@@ -168,6 +167,12 @@ class TestSimulate:
             (("--base-error", "50%", "--bad", "x3"), "cannot fail 3 times as often"),
             (("--segment", "staff"), "is not SEGMENT=SHARE"),
             (("--segment", "a=60%", "--segment", "b=60%"), "less than 100 %"),
+            (("--activity", "pareto"), "is not an activity"),
+            (("--activity", "zipf:x"), "is not an activity"),
+            (("--activity", "zipf:9"), "is not an activity"),
+            (("--activity", "equal:1"), "is not an activity"),
+            (("--outages", "0/d"), "is not a rate"),
+            (("--wobble-memory", "3"), "Say with --wobble"),
         ],
     )
     def test_impossible_numbers_are_refused(
@@ -211,16 +216,52 @@ class TestSimulate:
         assert many["bad"]["runs"] == 21
         assert many["bad"]["hurt"]["median"]["low"] <= few["bad"]["hurt"]["median"]["high"]
 
+    def test_the_application_is_described(self, offline: Tidegate) -> None:
+        report = offline.json(
+            "policy", "simulate", "hotfix", *SIMULATION, "--activity", "log-normal:0.8",
+            "--day-night", "60%", "--retries", "2", "--outages", "12/d", "--wobble", "5%",
+            "--wobble-memory", "3", "--days", "1",
+        )  # fmt: skip
+
+        assert report["activity"] == {"kind": "log_normal", "skew": 0.8}
+        assert (report["day_night"], report["retries"]) == (0.6, 2)
+        assert report["outages"] == {"per_day": 12, "duration_ms": 600_000, "error_rate": 0.2}
+        assert report["wobble"] == {"size": 0.05, "memory_windows": 3}
+        assert report["healthy"]["runs"] == 4
+
+    def test_a_policy_that_gets_stuck_is_answered_within_the_time_limit(
+        self, offline: Tidegate, tmp_path: Path
+    ) -> None:
+        file = tmp_path / "stuck.yaml"
+        text = shipped.text("hotfix").replace("min_samples: 50", "min_samples: 999999999")
+        file.write_text(text.replace("max_duration: 30m, undecided: advance, ", ""))
+        arguments = ("policy", "simulate", str(file), *SIMULATION[:-2], "--runs", "90")
+        result = offline.run(*arguments, "--bad", "x1.01", "--time-limit", "3s")
+
+        assert result.status == 0
+        assert "Not left at stage tenth, for example: " in result.out
+        assert "999999999" in result.out.replace(",", "")
+        assert "The time limit of 3 s ended the simulation early" in result.out
+
+    def test_progress_is_printed_where_there_is_no_terminal(
+        self, offline: Tidegate, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("tidegate_server.cli.policy_simulate.SECONDS_BETWEEN_LINES", 0.0)
+        result = offline.run("policy", "simulate", "hotfix", *SIMULATION)
+
+        assert "1 of 8 releases simulated" in result.err
+        assert "8 of 8 releases simulated" in result.err
+
     def test_an_interrupted_simulation_prints_the_results_so_far(
         self, offline: Tidegate, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        whole = policy_simulate.simulations
+        whole = run_jobs
 
-        def interrupted(*arguments: Any) -> Iterator[tuple[str, SimulationRun]]:
+        def interrupted(*arguments: Any) -> Iterator[Any]:
             yield from islice(whole(*arguments), 3)
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(policy_simulate, "simulations", interrupted)
+        monkeypatch.setattr("tidegate_server.cli.policy_simulate.run_jobs", interrupted)
         result = offline.run("policy", "simulate", "hotfix", *SIMULATION, "--output", "json")
         report = json.loads(result.out)
 

@@ -12,8 +12,10 @@ import random
 from dataclasses import dataclass, replace
 
 from tidegate_server.decisions.version_1.safety_evidence import HARMFUL_CHANCE
-from tidegate_server.domain.policy import Policy
-from tidegate_server.whatif.traffic_model import SimulationTime, TrafficModel, UserPopulation
+from tidegate_server.domain.policy import MINUTE, Policy
+from tidegate_server.whatif.error_rates import RateSequence
+from tidegate_server.whatif.traffic_model import SimulationTime, TrafficModel
+from tidegate_server.whatif.user_population import UserPopulation
 
 from tests.decisions.simulated_release import release
 
@@ -31,14 +33,16 @@ def run_oracle(
     by: Policy, model: TrafficModel, alpha: float, seed: int, most_windows: int
 ) -> OracleRun:
     """Run a bad release under the oracle, which needs no control group."""
-    users = UserPopulation(by, model, random.Random(seed))
+    rng = random.Random(seed)
+    users, rates = UserPopulation(by, model, rng), RateSequence(model, rng)
     subject = release(by)
     whole = stage = extra = 0.0
     for number in range(1, most_windows + 1):
         time = SimulationTime(number * by.interval_ms, number, 0)
-        good = model.error_rate(time)
-        bad = good * model.error_ratio(time)
-        strata = users.draw_window(subject, time, by.interval_ms)
+        drawn = rates.draw(time, by.interval_ms)
+        good, bad = drawn.control, drawn.treatment
+        operations = model.traffic(time) * by.interval_ms / MINUTE
+        strata = users.draw_window(subject, operations, drawn)
         treated = sum(each.treatment.outcomes for each in strata)
         failed = sum(each.treatment.errors for each in strata)
         gain = failed * math.log(bad / good) + (treated - failed) * math.log(

@@ -21,6 +21,7 @@ from tidegate_server.whatif.latency_model import SPREAD
 from tidegate_server.whatif.sampling import RandomGenerator
 from tidegate_server.whatif.simulation import SimulationRun, simulate
 from tidegate_server.whatif.traffic_model import Constant, TimeFunction, TrafficModel
+from tidegate_server.whatif.user_activity import log_normal
 
 from tests.decisions.oracle import run_oracle
 from tests.decisions.simulated_release import SEGMENT, policy
@@ -53,7 +54,7 @@ HARMLESS = {
         Constant(4_000),
         Constant(0.01),
         segments=INSIDE,
-        activity=1.5,
+        activity=log_normal(1.5),
         always_failing_users=40,
         always_failing_share=0.5,
     ),
@@ -220,7 +221,7 @@ def test_counting_errors_instead_of_people_would_break_the_promise(
     def all_of_them(rng: RandomGenerator, errors: int, unfailed: int, users: int) -> int:
         return errors
 
-    monkeypatch.setattr("tidegate_server.whatif.traffic_model.first_failures", all_of_them)
+    monkeypatch.setattr("tidegate_server.whatif.user_population.first_failures", all_of_them)
     found = stopped(replace(HARMLESS["clustered users"], always_failing_users=10), 60, 60)
 
     assert found > most_by_chance(60, FALSE_ALARM, 1e-6)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tidegate_server.errors import FieldProblem, Invalid, Overloaded, RateLimited
+from tidegate_server.errors import Abandoned, FieldProblem, Invalid, Overloaded, RateLimited
 from tidegate_server.web.computations import Computations, Limits
 
 from tests.child_processes import runs
@@ -111,6 +113,37 @@ def test_a_computation_over_its_deadline_is_ended(opened: Open, tmp_path: Path) 
         computations.run("a", wait_for, str(tmp_path / "never"))
     assert not runs(process)
     assert computations.run("a", process_id) != process
+
+
+def test_a_computation_that_nobody_waits_for_is_ended_with_the_processes_it_started(
+    opened: Open, tmp_path: Path
+) -> None:
+    computations, started = opened(), tmp_path / "started"
+    process = computations.run("a", process_id)
+    with pytest.raises(Abandoned):
+        computations.run_while(lambda: not started.exists(), "a", start_another, str(started))
+    assert not runs(process)
+    until(lambda: not runs(int(started.read_text())), "the process that it started has ended")
+    assert computations.run("a", process_id) != process
+
+
+def start_another(path: str) -> None:
+    another = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    Path(f"{path}.new").write_text(str(another.pid))
+    Path(f"{path}.new").rename(path)
+    another.wait()
+
+
+def test_nobody_keeps_a_place_in_the_queue_without_waiting_for_it(
+    opened: Open, pool: ThreadPoolExecutor, tmp_path: Path
+) -> None:
+    computations, end = opened(), tmp_path / "end"
+    running = begin(pool, computations, "a", end)
+    with pytest.raises(Abandoned):
+        computations.run_while(lambda: False, "b", process_id)
+    assert computations._of_caller == {"a": 1}
+    end.touch()
+    assert running.result() == "done"
 
 
 def test_one_caller_cannot_take_every_place(

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 from tidegate_server.domain.release import State
 from tidegate_server.whatif.forecast import forecast
-from tidegate_server.whatif.simulation import SimulationRun
+from tidegate_server.whatif.simulation import SimulationRun, StageRun
+
+from tests.decisions.simulated_release import policy
 
 
 def run(state: State = State.COMPLETED, stage: int | None = None, **changes: int) -> SimulationRun:
@@ -26,7 +28,12 @@ def run(state: State = State.COMPLETED, stage: int | None = None, **changes: int
         errors=values["errors"],
         extra=0.5,
         hurt=values["hurt"],
+        stages=(StageRun(0, 400), StageRun(400, None), StageRun()),
+        stage=2,
     )
+
+
+THREE = policy(5, 50, 100)
 
 
 def test_releases_are_counted_by_how_they_ended() -> None:
@@ -37,7 +44,7 @@ def test_releases_are_counted_by_how_they_ended() -> None:
         run(State.COMPLETED, 1),
         run(State.HOLDING),
     ]
-    summary = forecast(runs, 3)
+    summary = forecast(runs, THREE)
 
     assert summary.runs == 10
     assert (summary.completed and summary.completed.value) == 0.7
@@ -48,7 +55,7 @@ def test_releases_are_counted_by_how_they_ended() -> None:
 
 def test_a_time_counts_only_the_releases_that_got_there() -> None:
     runs = [run(elapsed_ms=1_000 * each) for each in range(1, 10)] + [run(State.ROLLED_BACK, 1)]
-    summary = forecast(runs, 1)
+    summary = forecast(runs, THREE)
 
     assert summary.completed_ms is not None
     assert summary.completed_ms.median.value == 5_000
@@ -59,18 +66,18 @@ def test_a_time_counts_only_the_releases_that_got_there() -> None:
 
 
 def test_harm_counts_every_release() -> None:
-    summary = forecast([run(hurt=each) for each in range(1, 102)], 1)
+    summary = forecast([run(hurt=each) for each in range(1, 102)], THREE)
 
     assert summary.hurt is not None
     assert (summary.hurt.median.value, summary.hurt.most.value) == (51, 91)
 
 
 def test_there_is_no_time_for_what_never_happened() -> None:
-    summary = forecast([run(State.HOLDING)], 2)
+    summary = forecast([run(State.HOLDING)], THREE)
 
     assert (summary.full_ms, summary.completed_ms, summary.stopped_ms) == (None, None, None)
-    assert summary.stages == (0, 0)
+    assert summary.stages == (0, 0, 0)
 
 
 def test_there_is_no_forecast_without_releases() -> None:
-    assert forecast([], 1).stopped is None
+    assert forecast([], THREE).stopped is None

@@ -6,6 +6,8 @@ import re
 
 import click
 
+from tidegate_server.whatif.user_activity import DEFAULT_SKEW, Activity, ActivityKind
+
 PER_MINUTE = {"s": 60.0, "min": 1.0, "m": 1.0, "h": 1 / 60, "d": 1 / 1_440}
 
 
@@ -15,6 +17,11 @@ def rate(text: str) -> float:
     if match is None or float(match[1]) <= 0:
         raise click.BadParameter(f"{text!r} is not a rate. Examples: 200/min, 5/s, 1000/h.")
     return float(match[1]) * PER_MINUTE[match[2] or "min"]
+
+
+def per_day(text: str) -> float:
+    """Return events per day from ``2/d`` or ``1/h``."""
+    return rate(text if "/" in text else f"{text}/d") * 1_440
 
 
 def share(text: str) -> float:
@@ -40,3 +47,19 @@ def segment_share(text: str) -> tuple[str, float]:
     if not key or not equals:
         raise click.BadParameter(f"{text!r} is not SEGMENT=SHARE. Example: staff=2%.")
     return key, share(value)
+
+
+def user_activity(text: str) -> Activity:
+    """Return the users' activity from ``zipf``, ``zipf:1.2`` or ``log-normal:0.8``."""
+    name, colon, skew = text.partition(":")
+    try:
+        kind = ActivityKind(name.replace("-", "_"))
+        value = float(skew) if colon else DEFAULT_SKEW[kind]
+    except ValueError:
+        kind, value = ActivityKind.EQUAL, 1.0
+    if (kind is ActivityKind.EQUAL) != (value == 0.0) or not 0.0 <= value <= 3.0:
+        raise click.BadParameter(
+            f"{text!r} is not an activity. Examples: equal, log-normal:1, zipf:1. The number after "
+            "the colon is above 0 and at most 3."
+        )
+    return Activity(kind, value)

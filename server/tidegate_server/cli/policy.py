@@ -9,8 +9,16 @@ import click
 
 from tidegate_server.cli.api_client import ApiClient, Json
 from tidegate_server.cli.formatting import percent
-from tidegate_server.cli.number_types import factor, rate, segment_share, share
+from tidegate_server.cli.number_types import (
+    factor,
+    per_day,
+    rate,
+    segment_share,
+    share,
+    user_activity,
+)
 from tidegate_server.cli.options import (
+    duration,
     environment_options,
     optional_server_options,
     output_option,
@@ -133,6 +141,30 @@ def lint_policy(file: str, output: str) -> None:
     help="Share of users in a segment. Repeatable.  [default: 5%]",
 )  # fmt: skip
 @click.option(
+    "--activity", type=user_activity, metavar="KIND[:SKEW]",
+    help="How unequally active users are: equal, log-normal:1 or zipf:1.  [default: equal]",
+)  # fmt: skip
+@click.option(
+    "--day-night", type=share, metavar="SHARE",
+    help="Traffic rises by this share by day (UTC) and falls by it by night.",
+)  # fmt: skip
+@click.option(
+    "--retries", type=click.IntRange(0, 10), default=0, metavar="N",
+    help="Users try a failed operation up to N times again; half of the tries fail.",
+)  # fmt: skip
+@click.option(
+    "--outages", type=per_day, metavar="RATE",
+    help="Outages of both arms, such as 2/d: 20 % errors for 10 minutes.",
+)  # fmt: skip
+@click.option(
+    "--wobble", type=share, metavar="SHARE",
+    help="The arms' error rates move apart by this much, and are equal on average.",
+)  # fmt: skip
+@click.option(
+    "--wobble-memory", type=click.FloatRange(0, 10_000), default=0.0, metavar="WINDOWS",
+    help="A wobble lasts for about so many evaluations.  [default: one]",
+)  # fmt: skip
+@click.option(
     "--runs", type=click.IntRange(1, 100_000), default=200, show_default=True,
     help="Number of healthy releases, and of bad ones.",
 )  # fmt: skip
@@ -141,22 +173,29 @@ def lint_policy(file: str, output: str) -> None:
     "--days", type=click.IntRange(1, 366), default=30, show_default=True,
     help="Count a release as undecided after this many days.",
 )  # fmt: skip
+@click.option(
+    "--time-limit", type=duration, default="2m", show_default=True, metavar="DURATION",
+    help="Print what is known after this time.",
+)  # fmt: skip
 @output_option
 @optional_server_options
-def simulate_policy(connect: Connect, policy_: str, output: str, **parameters: Any) -> None:
+def simulate_policy(
+    connect: Connect, policy_: str, output: str, time_limit: float, **parameters: Any
+) -> None:
     """Try a policy on simulated releases.
 
-    Shows how long a healthy release takes, how often it is stopped by mistake, and how many
-    users a bad release hurts.
+    Shows how long a healthy release takes, how often it is stopped by mistake, how many users a
+    bad release hurts, and at which stage releases do not get on.
 
     POLICY is a file, the key of a policy on the server, or the name of a built-in policy.
     """
     from tidegate_server.cli import policy_simulate
+    from tidegate_server.cli.policy_forecast_view import print_results
     from tidegate_server.documents.lint import load_policy
 
     policy = load_policy(find_policy(policy_, connect))
     plan = policy_simulate.make_plan(policy, **parameters)
-    policy_simulate.print_results(plan, policy_simulate.run(plan), as_json=output == JSON)
+    print_results(plan, policy_simulate.run(plan, time_limit), as_json=output == JSON)
 
 
 @policy.command("backtest")

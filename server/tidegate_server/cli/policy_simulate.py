@@ -1,86 +1,70 @@
-"""`tidegate policy simulate`: run simulations on all cores, and print a table of the results."""
+"""`tidegate policy simulate`: simulate releases on all cores, and show how far that is."""
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
 
 import click
 
-from tidegate_server.cli.formatting import count
-from tidegate_server.cli.output import print_json, print_stderr, print_table, print_text
-from tidegate_server.decisions.evidence_words import duration
-from tidegate_server.domain.policy import DAY, Policy
-from tidegate_server.random_seeds import random_generator
-from tidegate_server.whatif.confidence_intervals import Estimate
-from tidegate_server.whatif.forecast import Forecast, Spread, forecast
-from tidegate_server.whatif.simulation import SimulationRun, simulate
-from tidegate_server.whatif.traffic_model import TrafficModel, constant_traffic, default_users
+from tidegate_server.cli.output import print_stderr
+from tidegate_server.domain.policy import MINUTE, Policy
+from tidegate_server.whatif.forecast import Forecast, forecast
+from tidegate_server.whatif.simulation import SimulationRun
+from tidegate_server.whatif.simulation_plan import (
+    Job,
+    Kind,
+    Scenario,
+    SimulationPlan,
+    simulate_job,
+)
+from tidegate_server.whatif.traffic_model import Outages, Wobble
+from tidegate_server.whatif.user_activity import EQUAL, Activity
+from tidegate_server.worker_processes import Finished, News, run_jobs
 
-MAX_IN_PROCESS = 40
-"""Up to this many releases are simulated in this process: it is faster than starting others."""
+SECONDS_BETWEEN_LINES = 15.0
+"""How often the progress is printed where no bar can be drawn."""
 
-HEALTHY, BAD = "healthy", "bad"
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What to simulate: ``runs`` healthy releases and as many bad ones.
-
-    ``traffic`` is in operations a minute, ``base_error`` and the values of ``segments`` are
-    shares, and ``bad`` is the factor by which a bad release raises the error rate.
-    """
-
-    policy: Policy
-    traffic: float
-    base_error: float
-    bad: float
-    users: int
-    segments: dict[str, float]
-    runs: int
-    seed: int
-    horizon_ms: int
-    starts_ms: int
-
-    def world(self, kind: str) -> TrafficModel:
-        """Return the traffic model for healthy or for bad releases."""
-        factor = self.bad if kind == BAD else 1.0
-        return constant_traffic(self.traffic, self.base_error, factor, self.users, self.segments)
+OUTAGE_DURATION_MS = 10 * MINUTE
+OUTAGE_ERRORS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """The results of healthy and of bad releases."""
+    """The results of healthy and of bad releases; ``seconds``: the time limit if it ended them."""
 
     healthy: Forecast
     bad: Forecast
+    seconds: float | None = None
 
 
 def make_plan(
     policy: Policy,
     *,
-    traffic: float,
-    base_error: float,
     bad: float,
-    users: int | None,
     segments: Iterable[tuple[str, float]],
+    activity: Activity | None,
+    day_night: float | None,
+    outages: float | None,
+    wobble: float | None,
+    wobble_memory: float,
     runs: int,
     seed: int,
     days: int,
-) -> Plan:
+    **scenario: Any,
+) -> SimulationPlan:
     """Return what to simulate, starting now.
 
     Raises:
         click.BadParameter: the numbers contradict each other.
     """
     shares = dict(segments)
+    base_error = scenario["base_error"]
     if base_error * bad >= 1.0:
         raise click.BadParameter(
             f"With a base error of {100 * base_error:g} %, operations cannot fail {bad:g} times as "
@@ -91,144 +75,116 @@ def make_plan(
         raise click.BadParameter(
             "The shares of the segments must add up to less than 100 %.", param_hint="--segment"
         )
-    if users is None:
-        users = default_users(traffic)
-    now_ms = int(time.time() * 1_000)
-    return Plan(policy, traffic, base_error, bad, users, shares, runs, seed, days * DAY, now_ms)
+    if wobble_memory and wobble is None:
+        raise click.BadParameter(
+            "Say with --wobble how much the arms wobble.", param_hint="--wobble-memory"
+        )
+    outage = None if outages is None else Outages(outages, OUTAGE_DURATION_MS, OUTAGE_ERRORS)
+    application = Scenario(
+        times=bad,
+        segments=shares,
+        activity=activity or EQUAL,
+        day_night=day_night or 0.0,
+        outages=outage,
+        wobble=None if wobble is None else Wobble(wobble, wobble_memory),
+        **scenario,
+    )
+    return SimulationPlan(policy, application, int(time.time() * 1_000), runs, seed, days)
 
 
-def run(plan: Plan) -> Results:
-    """Run the simulations, with a progress bar on standard error if that is a terminal.
+def run(plan: SimulationPlan, time_limit_seconds: float) -> Results:
+    """Run the simulations, and show the progress on standard error.
 
-    An interrupt ends it early, with the results so far.
+    An interrupt ends them early, with the results so far.
     """
-    runs: dict[str, list[SimulationRun]] = {HEALTHY: [], BAD: []}
-    jobs = [(kind, number) for number in range(plan.runs) for kind in (HEALTHY, BAD)]
-    with _progress(len(jobs)) as advance:
+    jobs = plan.jobs()
+    runs: dict[Kind, list[SimulationRun]] = {kind: [] for kind in Kind}
+    simulated = run_jobs(partial(simulate_job, plan), jobs, time_limit_seconds)
+    with _progress(len(jobs)) as progress:
         try:
-            for kind, each in simulations(plan, jobs):
-                runs[kind].append(each)
-                advance()
+            for each in simulated:
+                if isinstance(each, Finished):
+                    runs[jobs[each.job].kind].append(each.value)
+                    progress.finished()
+                else:
+                    progress.running(_describe(jobs[each.job], each))
         except KeyboardInterrupt:
             done = sum(len(each) for each in runs.values())
             print_stderr(f"Interrupted after {done:,} of {len(jobs):,} simulated releases.")
-    stages = len(plan.policy.stages)
-    return Results(forecast(runs[HEALTHY], stages), forecast(runs[BAD], stages))
+            return _summary(plan, runs, None)
+    return _summary(plan, runs, time_limit_seconds)
 
 
-def simulations(plan: Plan, jobs: list[tuple[str, int]]) -> Iterator[tuple[str, SimulationRun]]:
-    """Yield every simulated release with its kind, as it finishes."""
-    processes = min(os.cpu_count() or 1, 16)
-    if len(jobs) <= MAX_IN_PROCESS or processes == 1:
-        yield from (_simulate_one(plan, kind, number) for kind, number in jobs)
-        return
-    pool = ProcessPoolExecutor(
-        processes, multiprocessing.get_context("spawn"), _ignore_interrupts, ()
-    )
-    try:
-        futures = [pool.submit(_simulate_one, plan, kind, number) for kind, number in jobs]
-        for future in as_completed(futures):
-            yield future.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
+def _summary(
+    plan: SimulationPlan, runs: dict[Kind, list[SimulationRun]], seconds: float | None
+) -> Results:
+    healthy, bad = (forecast(runs[kind], plan.policy) for kind in Kind)
+    complete = healthy.runs == bad.runs == plan.runs
+    return Results(healthy, bad, None if complete else seconds)
 
 
-def _ignore_interrupts() -> None:
-    """Leave Ctrl-C to the process that the user started."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _describe(job: Job, news: News) -> str:
+    return f"{job.kind} release {job.number + 1}: {news.text}"
 
 
-def _simulate_one(plan: Plan, kind: str, number: int) -> tuple[str, SimulationRun]:
-    return kind, simulate(
-        plan.policy,
-        plan.world(kind),
-        random_generator(plan.seed, kind, number),
-        starts_ms=plan.starts_ms,
-        horizon_ms=plan.horizon_ms,
-    )
+class Progress(Protocol):
+    """Shows how far a simulation is."""
 
+    def finished(self) -> None:
+        """Count a release that has ended."""
 
-def print_results(plan: Plan, results: Results, *, as_json: bool) -> None:
-    """Print the results as a table, or as JSON."""
-    if as_json:
-        parameters = {
-            "policy": plan.policy.key,
-            "traffic": plan.traffic,
-            "base_error": plan.base_error,
-            "times": plan.bad,
-            "users": plan.users,
-            "segments": plan.segments,
-            "seed": plan.seed,
-        }
-        return print_json({**parameters, **asdict(results)})
-    healthy, bad = results.healthy, results.bad
-    print_text(
-        f"Policy {plan.policy.key}: {count(healthy.runs, 'healthy release')} and "
-        f"{count(bad.runs, 'bad release')}, with {plan.traffic:,.4g} operations a minute from "
-        f"{count(plan.users, 'user')} and a base error of {100 * plan.base_error:.3g} %. In "
-        "brackets: the 95 % confidence interval.\n"
-    )
-    return print_table(("", "healthy", f"{plan.bad:g} times the errors"), _rows(plan, healthy, bad))
-
-
-def _rows(plan: Plan, healthy: Forecast, bad: Forecast) -> list[tuple[str, ...]]:
-    both = (healthy, bad)
-    return [
-        ("stopped by the policy", *(_share(each.stopped) for each in both)),
-        ("completed", *(_share(each.completed) for each in both)),
-        ("undecided at the end", *(_share(each.undecided) for each in both)),
-        *_spread_rows("time until open to everyone", [each.full_ms for each in both], _time),
-        *_spread_rows("time until completed", [each.completed_ms for each in both], _time),
-        *_spread_rows("time until stopped", [each.stopped_ms for each in both], _time),
-        *_spread_rows("failing users with the treatment", [None, bad.hurt], _number),
-        *_spread_rows("additional failures", [None, bad.extra], _number),
-        *_spread_rows("operations with the treatment", [None, bad.exposed], _number),
-        ("stopped at stage", *(_stages(plan.policy, each) for each in both)),
-    ]
-
-
-def _spread_rows(
-    name: str, spreads: list[Spread | None], format_value: Callable[[float], str]
-) -> list[tuple[str, ...]]:
-    medians = [_estimate(each.median if each else None, format_value) for each in spreads]
-    most = [format_value(each.most.value) if each else "-" for each in spreads]
-    return [(f"{name}, median", *medians), ("  nine out of ten within", *most)]
-
-
-def _share(estimate: Estimate | None) -> str:
-    return _estimate(estimate, lambda value: f"{100 * value:.3g} %")
-
-
-def _estimate(estimate: Estimate | None, format_value: Callable[[float], str]) -> str:
-    if estimate is None:
-        return "-"
-    low, high = format_value(estimate.low), format_value(estimate.high)
-    return f"{format_value(estimate.value)} ({low} to {high})"
-
-
-def _time(milliseconds: float) -> str:
-    return duration(round(milliseconds))
-
-
-def _number(value: float) -> str:
-    return f"{value:,.0f}"
-
-
-def _stages(policy: Policy, results: Forecast) -> str:
-    stopped = zip(policy.stages, results.stages, strict=True)
-    return ", ".join(f"{stage.name} {number}" for stage, number in stopped if number) or "-"
+    def running(self, text: str) -> None:
+        """Say how far a release that takes long is."""
 
 
 @contextmanager
-def _progress(total: int) -> Iterator[Callable[[], None]]:
-    """Show a progress bar on standard error if that is a terminal."""
+def _progress(total: int) -> Iterator[Progress]:
+    """Show the progress on standard error: as a bar on a terminal, elsewhere as lines."""
     if not sys.stderr.isatty():
-        yield lambda: None
+        yield _Lines(total)
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bar
 
-    columns = ("simulating", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=total)
-        yield lambda: bar.update(task, advance=1)
+    columns = (
+        "simulating",
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        yield _Bar(bar, total)
+
+
+class _Bar:
+    def __init__(self, bar: Any, total: int) -> None:
+        self._bar = bar
+        self._task = bar.add_task("", total=total)
+
+    def finished(self) -> None:
+        self._bar.update(self._task, advance=1, description="")
+
+    def running(self, text: str) -> None:
+        self._bar.update(self._task, description=text)
+
+
+class _Lines:
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._done = 0
+        self._printed = time.monotonic()
+
+    def finished(self) -> None:
+        self._done += 1
+        self._print("")
+
+    def running(self, text: str) -> None:
+        self._print(f"; {text}")
+
+    def _print(self, more: str) -> None:
+        now = time.monotonic()
+        if now >= self._printed + SECONDS_BETWEEN_LINES:
+            self._printed = now
+            print_stderr(f"{self._done:,} of {self._total:,} releases simulated{more}")

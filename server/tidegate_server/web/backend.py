@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
-from flask import Flask, current_app, g
+from flask import Flask, current_app, g, request
 
 from tidegate_server.domain.tokens import Token
 from tidegate_server.store import Store
+from tidegate_server.web import client_connection
 from tidegate_server.web.access_control import Authenticator, actor_name
 from tidegate_server.web.computations import Computations, Limits
 from tidegate_server.web.event_stream import EventStreams
@@ -106,13 +107,20 @@ def compute_with_store(
         none: keyword arguments are not passed on; there must be none.
 
     Raises:
-        RateLimited, Overloaded: as ``Computations.run`` raises them.
+        RateLimited, Overloaded, Abandoned: as ``Computations.run_while`` raises them.
         TidegateError: as the function raises it.
     """
     assert not none
     services = backend()
     caller = current_token().id
-    return services.computations.run(caller, _with_store, services.store.url, function, arguments)
+    return services.computations.run_while(
+        client_connection.waits(request.environ),
+        caller,
+        _with_store,
+        services.store.url,
+        function,
+        arguments,
+    )
 
 
 def _with_store(url: str, function: Callable[..., Value], arguments: tuple[Any, ...]) -> Value:

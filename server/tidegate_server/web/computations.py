@@ -2,7 +2,7 @@
 
 A web process serves thousands of connections on one thread, and what computes there stops them
 all. So whatever may take longer than a few milliseconds runs in a child process: a few at a time,
-the rest in a queue, each under a deadline.
+the rest in a queue, each under a deadline. A computation that nobody waits for any more is ended.
 
 Threads and greenlets: ``_changed`` guards the counts and the list of idle processes. Nobody holds
 it while something is computed. A process is used by one request at a time.
@@ -11,6 +11,7 @@ it while something is computed. A process is used by one request at a time.
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
-from tidegate_server.errors import Overloaded, RateLimited
+from tidegate_server.errors import Abandoned, Overloaded, RateLimited
 from tidegate_server.web import computation_process
 from tidegate_server.web.computation_process import Call, Raised, Returned
 
@@ -30,6 +31,9 @@ Arguments = ParamSpec("Arguments")
 Value = TypeVar("Value")
 
 RETRY_SECONDS = 5
+
+LOOK_SECONDS = 0.5
+"""How often a computation is asked for whether somebody still waits for it."""
 
 _MAIN = f"from {computation_process.__name__} import main; main()"
 
@@ -93,9 +97,30 @@ class Computations:
             Overloaded: too many computations wait, or this one took too long.
             TidegateError: as the function raises it.
         """
+        return self.run_while(_always, caller, function, *arguments, **none)
+
+    def run_while(
+        self,
+        wanted: Callable[[], bool],
+        caller: str,
+        function: Callable[Arguments, Value],
+        *arguments: Arguments.args,
+        **none: Arguments.kwargs,
+    ) -> Value:
+        """Do the same as ``run`` as long as somebody waits for the value.
+
+        Args:
+            wanted: whether somebody does; asked every ``LOOK_SECONDS``.
+            caller, function, arguments, none: as in ``run``.
+
+        Raises:
+            Abandoned: nobody waits any more; the computation has been ended.
+            RateLimited, Overloaded, TidegateError: as ``run`` raises them.
+        """
         assert not none
-        with self._turn(caller):
-            answer = self._compute(Call(function, arguments, self._limits.deadline_seconds * 2))
+        with self._turn(caller, wanted):
+            call = Call(function, arguments, self._limits.deadline_seconds * 2)
+            answer = self._compute(call, wanted)
         if isinstance(answer, Returned):
             value: Value = answer.value
             return value
@@ -113,7 +138,7 @@ class Computations:
             process.end()
 
     @contextmanager
-    def _turn(self, caller: str) -> Iterator[None]:
+    def _turn(self, caller: str, wanted: Callable[[], bool]) -> Iterator[None]:
         """Wait for a turn to compute, and hold it."""
         limits = self._limits
         with self._changed:
@@ -127,7 +152,7 @@ class Computations:
                 raise self._overloaded("Too many others wait already")
             self._of_caller[caller] += 1
             try:
-                self._wait_for_turn(limits)
+                self._wait_for_turn(limits, wanted)
             except BaseException:
                 self._leave(caller)
                 raise
@@ -140,7 +165,7 @@ class Computations:
                 self._leave(caller)
                 self._changed.notify_all()
 
-    def _wait_for_turn(self, limits: Limits) -> None:
+    def _wait_for_turn(self, limits: Limits, wanted: Callable[[], bool]) -> None:
         deadline = time.monotonic() + limits.queue_seconds
         self._waiting += 1
         try:
@@ -148,7 +173,9 @@ class Computations:
                 left = deadline - time.monotonic()
                 if left <= 0:
                     raise self._overloaded(f"No process was free within {limits.queue_seconds:g} s")
-                self._changed.wait(left)
+                if not wanted():
+                    raise _abandoned()
+                self._changed.wait(min(left, LOOK_SECONDS))
         finally:
             self._waiting -= 1
         if self._closed:
@@ -166,16 +193,16 @@ class Computations:
             RETRY_SECONDS,
         )
 
-    def _compute(self, call: Call) -> Returned | Raised:
+    def _compute(self, call: Call, wanted: Callable[[], bool]) -> Returned | Raised:
         with self._changed:
             process = self._idle.pop() if self._idle else None
         answer = None
         if process is not None:
             # It may have ended since, because nobody needed it.
-            answer = self._ask(process, call)
+            answer = self._ask(process, call, wanted)
         if answer is None:
             process = _Process()
-            answer = self._ask(process, call)
+            answer = self._ask(process, call, wanted)
         if answer is None or process is None:
             raise RuntimeError("The process of a computation ended without an answer.")
         with self._changed:
@@ -185,11 +212,13 @@ class Computations:
         process.end()
         return answer
 
-    def _ask(self, process: _Process, call: Call) -> Returned | Raised | None:
+    def _ask(
+        self, process: _Process, call: Call, wanted: Callable[[], bool]
+    ) -> Returned | Raised | None:
         """Return a process's answer; None if it has ended. A process that fails is ended."""
         answer = None
         try:
-            answer = process.ask(call, self._limits.deadline_seconds)
+            answer = process.ask(call, self._limits.deadline_seconds, wanted)
         except TimeoutError:
             raise Overloaded(
                 f"This took longer than {self._limits.deadline_seconds:g} s and was ended "
@@ -220,21 +249,49 @@ class _Process:
                 start_new_session=True,
             )
 
-    def ask(self, call: Call, deadline_seconds: float) -> Returned | Raised:
+    def ask(
+        self, call: Call, deadline_seconds: float, wanted: Callable[[], bool]
+    ) -> Returned | Raised:
         """Return the answer to a call.
 
         Raises:
             TimeoutError: there was none within the deadline.
+            Abandoned: nobody waits for it any more.
             EOFError, ConnectionError: the process has ended.
         """
+        deadline = time.monotonic() + deadline_seconds
         self._connection.settimeout(deadline_seconds)
         computation_process.send(self._connection, call)
+        while not self._has_answer(max(0.0, min(LOOK_SECONDS, deadline - time.monotonic()))):
+            if time.monotonic() >= deadline:
+                raise TimeoutError
+            if not wanted():
+                raise _abandoned()
+        self._connection.settimeout(deadline_seconds)
         answer: Returned | Raised = computation_process.receive(self._connection)
         return answer
 
+    def _has_answer(self, seconds: float) -> bool:
+        """Wait for the beginning of an answer, or for the end of the process."""
+        self._connection.settimeout(seconds)
+        try:
+            self._connection.recv(1, socket.MSG_PEEK)
+        except (TimeoutError, BlockingIOError):
+            return False
+        return True
+
     def end(self) -> None:
-        """End the process at once."""
+        """End the process at once, and those that it started."""
         self._connection.close()
         with suppress(ProcessLookupError):
-            self._process.kill()
+            # It leads a group of its own; nobody has waited for it, so its number is still its.
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+
+
+def _always() -> bool:
+    return True
+
+
+def _abandoned() -> Abandoned:
+    return Abandoned("The connection was closed before the computation ended.")

@@ -34,6 +34,7 @@ STATUSES: Mapping[type[TidegateError], HTTPStatus] = {
     errors.StoreUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.TooManyAlerts: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.Overloaded: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.Abandoned: HTTPStatus.REQUEST_TIMEOUT,
 }
 
 TITLES: Mapping[str, str] = {
@@ -51,6 +52,7 @@ TITLES: Mapping[str, str] = {
     errors.StoreUnavailable.slug: "Store unavailable",
     errors.TooManyAlerts.slug: "Too many alerts",
     errors.Overloaded.slug: "Too much to compute",
+    errors.Abandoned.slug: "Nobody waits for the answer",
 }
 
 log = structlog.stdlib.get_logger(__name__)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tidegate_server.domain.policy import Policy
 from tidegate_server.domain.release import State
 from tidegate_server.whatif import confidence_intervals
 from tidegate_server.whatif.confidence_intervals import Estimate
@@ -23,11 +24,39 @@ class Spread:
 
 
 @dataclass(frozen=True, slots=True)
+class StageForecast:
+    """What simulated releases do at one stage.
+
+    Attributes:
+        name, percentage: of the stage.
+        reached: the probability that a release reaches it.
+        left: the probability that a release leaves it for the next stage, or completes.
+        stopped: the probability that a release is first stopped there.
+        undecided: the probability that a release is still there, undecided, in the end.
+        cut_short: how many releases were there when the time ran out; they count nowhere else.
+        time_ms: the time that a release spends there before it leaves.
+        missing: what the stage lacked in the last decision, in words, of one release that did
+            not leave it and was not stopped; None: there was no such release.
+    """
+
+    name: str
+    percentage: float
+    reached: Estimate | None
+    left: Estimate | None
+    stopped: Estimate | None
+    undecided: Estimate | None
+    cut_short: int
+    time_ms: Spread | None
+    missing: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Forecast:
     """The summary of simulated releases of one kind.
 
     Attributes:
-        runs: how many there were.
+        runs: how many there were, without those that were cut short.
+        cut_short: how many were ended before their horizon, because time ran out.
         completed: the probability that a release completes.
         stopped: the probability that the policy stops a release at least once.
         undecided: the probability that a release neither completes nor is stopped in time.
@@ -38,9 +67,11 @@ class Forecast:
         extra: failures that the control would not have had.
         exposed: operations with the treatment.
         stages: how many releases were first stopped at each stage.
+        by_stage: what they do at each stage.
     """
 
     runs: int
+    cut_short: int
     completed: Estimate | None
     stopped: Estimate | None
     undecided: Estimate | None
@@ -51,19 +82,24 @@ class Forecast:
     extra: Spread | None
     exposed: Spread | None
     stages: tuple[int, ...]
+    by_stage: tuple[StageForecast, ...]
 
 
-def forecast(runs: Sequence[SimulationRun], stages: int) -> Forecast:
-    """Summarize releases under a policy that has this many stages."""
+def forecast(simulated: Sequence[SimulationRun], policy: Policy) -> Forecast:
+    """Summarize releases of one kind under a policy."""
+    runs = [each for each in simulated if not each.cut_short]
     number = len(runs)
     completed = [each for each in runs if each.state is State.COMPLETED]
     stopped = [each for each in runs if each.stopped]
-    undecided = [each for each in runs if not each.stopped and each.state is not State.COMPLETED]
+    by_stage = tuple(
+        _stage_forecast(simulated, stage, policy) for stage in range(1, len(policy.stages) + 1)
+    )
     return Forecast(
         runs=number,
+        cut_short=len(simulated) - number,
         completed=confidence_intervals.share(len(completed), number),
         stopped=confidence_intervals.share(len(stopped), number),
-        undecided=confidence_intervals.share(len(undecided), number),
+        undecided=confidence_intervals.share(sum(map(_is_undecided, runs)), number),
         full_ms=_spread([each.full_ms for each in runs if each.full_ms is not None]),
         completed_ms=_spread([each.elapsed_ms for each in completed]),
         stopped_ms=_spread([each.stopped_ms for each in stopped if each.stopped_ms is not None]),
@@ -71,9 +107,45 @@ def forecast(runs: Sequence[SimulationRun], stages: int) -> Forecast:
         extra=_spread([each.extra for each in runs]),
         exposed=_spread([each.exposed for each in runs]),
         stages=tuple(
-            sum(each.stopped_stage == stage for each in stopped) for stage in range(1, stages + 1)
+            sum(each.stopped_stage == stage for each in stopped)
+            for stage in range(1, len(policy.stages) + 1)
         ),
+        by_stage=by_stage,
     )
+
+
+def _stage_forecast(
+    simulated: Sequence[SimulationRun], stage: int, policy: Policy
+) -> StageForecast:
+    runs = [each for each in simulated if not each.cut_short]
+    number = len(runs)
+    here = [each.stages[stage - 1] for each in runs]
+    left = [each for each in here if each.left_ms is not None]
+    stuck = [
+        each
+        for each in simulated
+        if each.stage == stage and (each.cut_short or _is_undecided(each))
+    ]
+    last = next((each.stages[stage - 1].decision for each in stuck), None)
+    return StageForecast(
+        name=policy.stages[stage - 1].name,
+        percentage=policy.opened(stage),
+        reached=confidence_intervals.share(
+            sum(each.entered_ms is not None for each in here), number
+        ),
+        left=confidence_intervals.share(len(left), number),
+        stopped=confidence_intervals.share(
+            sum(each.stopped_stage == stage for each in runs), number
+        ),
+        undecided=confidence_intervals.share(sum(not each.cut_short for each in stuck), number),
+        cut_short=sum(each.cut_short for each in stuck),
+        time_ms=_spread([each.time_ms for each in left if each.time_ms is not None]),
+        missing=last.reason if last else None,
+    )
+
+
+def _is_undecided(run: SimulationRun) -> bool:
+    return not run.stopped and run.state is not State.COMPLETED
 
 
 def _spread(values: Sequence[float]) -> Spread | None:

@@ -15,6 +15,9 @@ SMALL = 10.0
 MAX_DRAWN_ONE_BY_ONE = 500
 """Up to this number of failures each is drawn by itself."""
 
+MAX_SEEN_ONE_BY_ONE = 40
+"""Up to this number of operations each one's user is drawn by itself."""
+
 
 class RandomGenerator(Protocol):
     """A generator of random numbers, such as ``random.Random``."""
@@ -123,25 +126,52 @@ def multinomial(
     return tuple(counts)
 
 
+def distinct_users(rng: RandomGenerator, operations: int, unseen: int, users: int) -> int:
+    """Return how many users of ``unseen`` make at least one of some operations.
+
+    Each operation is made by one of ``users`` at random. With many operations, those that a
+    user makes after the first are drawn together: as a Poisson count while they are rare, else
+    as a rounded normal number.
+    """
+    if operations <= MAX_SEEN_ONE_BY_ONE:
+        return _occupied_one_by_one(rng, operations, unseen, users)
+    hits = binomial(rng, operations, unseen / users)
+    if hits <= MAX_SEEN_ONE_BY_ONE:
+        return _occupied_one_by_one(rng, hits, unseen, unseen)
+    if unseen < 10 * hits:
+        return _occupied_at_once(rng, hits, unseen, unseen)
+    again = hits + unseen * math.expm1(hits * math.log1p(-1.0 / unseen))
+    return max(1, hits - poisson(rng, again))
+
+
 def first_failures(rng: RandomGenerator, failures: int, unfailed: int, users: int) -> int:
     """Return how many of some failures are the first failure of their user.
 
     Each failure hits one of ``users`` at random; ``unfailed`` of them have not failed before.
-    A large number of failures is drawn as a rounded normal number with the mean and the
-    variance of the occupancy problem.
+    A large number of failures is drawn as a rounded normal number.
     """
     if failures <= 0 or unfailed <= 0:
         return 0
     if failures <= MAX_DRAWN_ONE_BY_ONE:
-        left = unfailed
-        random = rng.random
-        for _ in range(failures):
-            if random() * users < left:
-                left -= 1
-        return unfailed - left
-    one = (1.0 - 1.0 / users) ** failures
-    two = max(0.0, 1.0 - 2.0 / users) ** failures
-    mean = unfailed * (1.0 - one)
-    variance = unfailed * one + unfailed * (unfailed - 1) * two - (unfailed * one) ** 2
+        return _occupied_one_by_one(rng, failures, unfailed, users)
+    return _occupied_at_once(rng, failures, unfailed, users)
+
+
+def _occupied_one_by_one(rng: RandomGenerator, balls: int, empty: int, bins: int) -> int:
+    """Return how many of the empty bins get at least one of the balls."""
+    left = empty
+    random = rng.random
+    for _ in range(balls):
+        if random() * bins < left:
+            left -= 1
+    return empty - left
+
+
+def _occupied_at_once(rng: RandomGenerator, balls: int, empty: int, bins: int) -> int:
+    """Return the same as a rounded normal number, with the occupancy problem's moments."""
+    one = (1.0 - 1.0 / bins) ** balls
+    two = max(0.0, 1.0 - 2.0 / bins) ** balls
+    mean = empty * (1.0 - one)
+    variance = empty * one + empty * (empty - 1) * two - (empty * one) ** 2
     drawn = round(rng.gauss(mean, math.sqrt(max(0.0, variance))))
-    return max(0, min(drawn, failures, unfailed))
+    return max(0, min(drawn, balls, empty))

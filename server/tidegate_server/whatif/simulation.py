@@ -7,7 +7,7 @@ the policy pauses has ended, since only a person can resume it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from tidegate.counts import Counts
@@ -15,15 +15,18 @@ from tidegate.counts import Counts
 from tidegate_server.decisions.apply_decision import apply_decision
 from tidegate_server.decisions.decide import decide
 from tidegate_server.decisions.decision import Action, Decision
+from tidegate_server.decisions.evidence_words import duration
 from tidegate_server.decisions.observations import Answer, Measured, Window
 from tidegate_server.decisions.progress import Progress, initial_progress
 from tidegate_server.domain import release_state_machine
 from tidegate_server.domain.checks import Check, Compare, Metric, Operator
-from tidegate_server.domain.policy import DAY, Policy
+from tidegate_server.domain.policy import DAY, MINUTE, Policy
 from tidegate_server.domain.release import LIVE_STATES, Approval, Release, State
+from tidegate_server.whatif.error_rates import ErrorRates, RateSequence
 from tidegate_server.whatif.latency_model import LatencyModel
 from tidegate_server.whatif.sampling import RandomGenerator
-from tidegate_server.whatif.traffic_model import SimulationTime, TrafficModel, UserPopulation
+from tidegate_server.whatif.traffic_model import SimulationTime, TrafficModel
+from tidegate_server.whatif.user_population import UserPopulation
 
 HORIZON_MS = 30 * DAY
 """A release that has not ended by then is undecided."""
@@ -32,6 +35,34 @@ OPERATIONS_BEFORE = 10_000
 """Operations that were measured before the release, for checks that compare with that time."""
 
 STOPPING = frozenset({Action.ROLLBACK, Action.COOL_DOWN, Action.PAUSE})
+
+LEAVING = frozenset({Action.ADVANCE, Action.COMPLETE})
+
+EVALUATIONS_PER_LOOK = 25
+"""Evaluations, a few milliseconds, between two questions whether to go on."""
+
+
+@dataclass(frozen=True, slots=True)
+class StageRun:
+    """What a simulated release did at one stage, over all its visits.
+
+    Attributes:
+        entered_ms: when it first entered the stage, after its start; None: never.
+        left_ms: when it first advanced or completed from there; None: never.
+        decision: the decision that left the stage; without one, the last decision made there;
+            None: it never was there.
+    """
+
+    entered_ms: int | None = None
+    left_ms: int | None = None
+    decision: Decision | None = None
+
+    @property
+    def time_ms(self) -> int | None:
+        """The time from the first entry until the release left; None: it never left."""
+        if self.entered_ms is None or self.left_ms is None:
+            return None
+        return self.left_ms - self.entered_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +82,9 @@ class SimulationRun:
         errors: how many of them failed.
         extra: how many of these failures, on average, the control would not have had.
         hurt: users who failed with the treatment, as the policy job counts them.
+        stages: what it did at each stage.
+        stage: the number of its last stage.
+        cut_short: whether it was ended before its horizon, because time ran out.
     """
 
     state: State
@@ -64,6 +98,9 @@ class SimulationRun:
     errors: int
     extra: float
     hurt: int
+    stages: tuple[StageRun, ...] = ()
+    stage: int = 1
+    cut_short: bool = False
 
     @property
     def stopped(self) -> bool:
@@ -79,6 +116,7 @@ def simulate(
     starts_ms: int = 0,
     horizon_ms: int = HORIZON_MS,
     max_windows: int | None = None,
+    goes_on: Callable[[SimulatedRelease], bool] | None = None,
 ) -> SimulationRun:
     """Simulate one release.
 
@@ -89,11 +127,14 @@ def simulate(
         starts_ms: when the release starts, for time windows and freezes.
         horizon_ms: how long it may take.
         max_windows: how many evaluations it may take; None: as many as fit into the horizon.
+        goes_on: asked every ``EVALUATIONS_PER_LOOK`` evaluations whether there is time to go on.
     """
     release = SimulatedRelease(policy, model, rng, starts_ms)
     while release.is_running and release.elapsed_ms < horizon_ms:
         if max_windows is not None and release.windows >= max_windows:
             break
+        if goes_on and release.windows % EVALUATIONS_PER_LOOK == 0 and not goes_on(release):
+            return replace(release.result(), cut_short=True)
         release.evaluate()
     return release.result()
 
@@ -113,6 +154,7 @@ class SimulatedRelease:
         self._model = model
         self._starts_ms = starts_ms
         self._users = UserPopulation(policy, model, rng)
+        self._rates = RateSequence(model, rng)
         self._latency = LatencyModel(policy.distributions, model.latency_ratio, rng)
         self._measured = tuple(_healthy_values(policy))
         self._answers = tuple(Answer(each.webhook, True) for each in policy.confirm)
@@ -125,6 +167,13 @@ class SimulatedRelease:
         self._full_ms: int | None = None
         self._treated = Counts()
         self._extra = 0.0
+        self._stages = [StageRun() for _ in policy.stages]
+        self._stages[0] = StageRun(entered_ms=0)
+
+    def __str__(self) -> str:
+        """Return how far the release is."""
+        stage = self.release.current_stage.name
+        return f"{duration(self.elapsed_ms)} simulated, at stage {stage}"
 
     @property
     def is_running(self) -> bool:
@@ -143,7 +192,9 @@ class SimulatedRelease:
         interval_ms = before.policy.interval_ms
         now_ms = self.progress.evaluated_ms + interval_ms
         time = SimulationTime(now_ms, self.windows + 1, self.windows - self._changed)
-        strata = self._users.draw_window(before, time, interval_ms)
+        rates = self._rates.draw(time, interval_ms)
+        operations = self._model.traffic(time) * interval_ms / MINUTE
+        strata = self._users.draw_window(before, operations, rates)
         window = Window(
             opened_ms=self.progress.evaluated_ms,
             closed_ms=now_ms,
@@ -155,7 +206,7 @@ class SimulatedRelease:
             measured=self._measured,
             answers=self._answers,
         )
-        self._add_costs(window, time)
+        self._add_costs(window, rates)
         self.last_window = window
         self.windows += 1
         self.progress, decision = decide(before, self.progress, window, now_ms)
@@ -166,6 +217,8 @@ class SimulatedRelease:
         self.release = approve_fully(apply_decision(before, decision), now_ms)
         if self.release.step != before.step:
             self._changed = self.windows
+        if not before.closed:
+            self._follow_stage(before, decision)
         at_last = self.release.stage == len(before.policy.stages) and not self.release.closed
         if at_last and self._full_ms is None:
             self._full_ms = self.elapsed_ms
@@ -186,14 +239,25 @@ class SimulatedRelease:
             errors=self._treated.errors,
             extra=self._extra,
             hurt=self._treated.failing,
+            stages=tuple(self._stages),
+            stage=self.release.stage,
         )
 
-    def _add_costs(self, window: Window, time: SimulationTime) -> None:
+    def _add_costs(self, window: Window, rates: ErrorRates) -> None:
         treated = window.treatment
         self._treated += treated
-        rate = self._model.error_rate(time)
-        treatment_rate = min(1.0, rate * self._model.error_ratio(time))
-        self._extra += treated.outcomes * (treatment_rate - rate)
+        self._extra += treated.outcomes * rates.excess
+
+    def _follow_stage(self, before: Release, decision: Decision) -> None:
+        """Note what a decision did at its stage, and whether it entered another one."""
+        here = self._stages[before.stage - 1]
+        if here.left_ms is None:
+            left = decision.action in LEAVING
+            left_ms = self.elapsed_ms if left else None
+            self._stages[before.stage - 1] = replace(here, left_ms=left_ms, decision=decision)
+        now = self._stages[self.release.stage - 1]
+        if not self.release.closed and now.entered_ms is None:
+            self._stages[self.release.stage - 1] = replace(now, entered_ms=self.elapsed_ms)
 
 
 def _started(policy: Policy, starts_ms: int) -> Release:

@@ -13,9 +13,6 @@ from tidegate_server.store import Store
 TIME_LIMIT_SECONDS = 10.0
 """A computation that takes longer is cut short, and answers with the runs that it finished."""
 
-EVALUATIONS_PER_LOOK = 25
-"""Evaluations, a few milliseconds, between two looks at the clock."""
-
 
 def find_policy(store: Store, project: str, policy: Policy | str) -> Policy:
     """Return a policy given in a request, or find the one with a key.

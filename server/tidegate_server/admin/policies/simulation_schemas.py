@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from marshmallow import ValidationError, fields, post_load, validate
 
-from tidegate_server.documents.fields import Key, Number, StrictBoolean, StrictInteger
+from tidegate_server.documents.fields import (
+    Duration,
+    Key,
+    Number,
+    StrictBoolean,
+    StrictInteger,
+)
 from tidegate_server.documents.policy_schemas import PolicyBody
 from tidegate_server.documents.strict_schema import Strict
-from tidegate_server.domain.policy import Policy
+from tidegate_server.domain.policy import DAY, Policy
+from tidegate_server.whatif.simulation_plan import Scenario
+from tidegate_server.whatif.traffic_model import Outages, Wobble
+from tidegate_server.whatif.user_activity import DEFAULT_SKEW, Activity, ActivityKind
 
 MAX_RUNS = 500
 MAX_DAYS = 90
@@ -19,14 +27,10 @@ MAX_DAYS = 90
 
 @dataclass(frozen=True, slots=True)
 class SimulationRequest:
-    """What to simulate: a policy, or the one with this key, and the traffic."""
+    """What to simulate: a policy, or the one with this key, and the application."""
 
     policy: Policy | str
-    traffic: float
-    base_error: float
-    times: float
-    users: int | None
-    segments: Mapping[str, float]
+    scenario: Scenario
     runs: int
     seed: int
     days: int
@@ -85,6 +89,88 @@ class Shares(fields.Dict):
             raise ValidationError(flat) from None
 
 
+class ActivityBody(Strict):
+    """How unequally active users are."""
+
+    kind = fields.Enum(
+        ActivityKind,
+        by_value=True,
+        required=True,
+        metadata={"description": "the distribution of the users' numbers of operations"},
+    )
+    skew = Number(
+        validate=validate.Range(min=0, max=3, min_inclusive=False),
+        metadata={
+            "description": "of `log_normal`, the standard deviation of the logarithm; of `zipf`, "
+            "the exponent; default: 1"
+        },
+    )
+
+    @post_load
+    def build(self, data: dict[str, Any], **_: Any) -> Activity:
+        """Return the activity."""
+        kind = data["kind"]
+        if kind is ActivityKind.EQUAL and "skew" in data:
+            raise ValidationError({"skew": ["Equal users have no skew; leave it out."]})
+        return Activity(kind, data.get("skew", DEFAULT_SKEW[kind]))
+
+
+class OutagesBody(Strict):
+    """Outages that hit both arms, at random times."""
+
+    per_day = Number(
+        required=True,
+        validate=validate.Range(min=0, max=1_000, min_inclusive=False),
+        metadata={"description": "how many begin in a day on average"},
+    )
+    duration_ms = Duration(
+        data_key="duration",
+        load_default=600_000,
+        validate=validate.Range(min=1, max=DAY),
+        metadata={"description": "how long each lasts; default: 10m"},
+    )
+    error_rate = Number(
+        load_default=0.2,
+        validate=validate.Range(min=0, max=1, min_inclusive=False, max_inclusive=False),
+        metadata={"description": "the share of the operations that fail because of it"},
+    )
+
+    @post_load
+    def build(self, data: dict[str, Any], **_: Any) -> Outages:
+        """Return the outages."""
+        return Outages(**data)
+
+
+class WobbleBody(Strict):
+    """Error rates of the arms that move apart and together again, and are equal on average."""
+
+    size = Number(
+        required=True,
+        validate=validate.Range(min=0, max=1, min_inclusive=False),
+        metadata={"description": "how far they are apart: 0.2 for 20 %"},
+    )
+    memory_windows = Number(
+        load_default=0.0,
+        validate=validate.Range(min=0, max=10_000),
+        metadata={
+            "description": "after how many windows a third of it is left; 0: each window has "
+            "its own"
+        },
+    )
+
+    @post_load
+    def build(self, data: dict[str, Any], **_: Any) -> Wobble:
+        """Return the wobble."""
+        return Wobble(**data)
+
+
+SCENARIO = (
+    "traffic", "base_error", "times", "users", "day_night", "segments", "activity", "retries",
+    "outages", "wobble",
+)  # fmt: skip
+"""The fields of the body that describe the application."""
+
+
 class SimulationBody(Strict):
     """A request to simulate releases under a policy."""
 
@@ -116,6 +202,24 @@ class SimulationBody(Strict):
             "description": "the share of the users in each segment; 0.05 if a segment is missing"
         }
     )
+    day_night = Number(
+        load_default=0.0,
+        validate=validate.Range(min=0, max=1, max_inclusive=False),
+        metadata={
+            "description": "the share by which the traffic rises by day and falls by night (UTC)"
+        },
+    )
+    activity = fields.Nested(ActivityBody, metadata={"description": "default: equal"})
+    retries = StrictInteger(
+        load_default=0,
+        validate=validate.Range(min=0, max=10),
+        metadata={
+            "description": "how often a user tries a failed operation again, until it succeeds; "
+            "half of these tries fail, too"
+        },
+    )
+    outages = fields.Nested(OutagesBody, metadata={"description": "default: none"})
+    wobble = fields.Nested(WobbleBody, metadata={"description": "default: none"})
     runs = StrictInteger(
         load_default=100,
         validate=validate.Range(min=1, max=MAX_RUNS),
@@ -139,7 +243,8 @@ class SimulationBody(Strict):
             raise ValidationError({"times": ["base_error times `times` must be below 1."]})
         if sum(data["segments"].values()) >= 1.0:
             raise ValidationError({"segments": ["The shares must add up to less than 1."]})
-        return SimulationRequest(policy, **data)
+        scenario = Scenario(**{name: data.pop(name) for name in SCENARIO if name in data})
+        return SimulationRequest(policy, scenario, **data)
 
 
 class EstimateSchema(Strict):
@@ -171,10 +276,43 @@ def _spread(description: str) -> fields.Nested:
     )
 
 
+class StageForecastSchema(Strict):
+    """What the releases of one kind do at one stage."""
+
+    name = fields.String(required=True)
+    percentage = Number(required=True)
+    reached = _estimate("probability that a release reaches the stage")
+    left = _estimate("probability that it leaves the stage for the next one, or completes")
+    stopped = _estimate("probability that it is first stopped there")
+    undecided = _estimate("probability that it is still there, undecided, in the end")
+    cut_short = StrictInteger(
+        required=True,
+        metadata={"description": "releases that were there when the time limit was over"},
+    )
+    time_ms = _spread("milliseconds that it spends there before it leaves")
+    missing = fields.String(
+        required=True,
+        allow_none=True,
+        metadata={
+            "description": "what one release that is still there lacked in its last decision; "
+            "null: there is none"
+        },
+    )
+
+
 class ForecastSchema(Strict):
     """The results of the releases of one kind. Null: it happened in none of them."""
 
-    runs = StrictInteger(required=True)
+    runs = StrictInteger(
+        required=True, metadata={"description": "how many, without those that were cut short"}
+    )
+    cut_short = StrictInteger(
+        required=True,
+        metadata={
+            "description": "releases that took too long for the time limit; they count in "
+            "`by_stage` only"
+        },
+    )
     completed = _estimate("probability that it completes")
     stopped = _estimate("probability that the policy stops it at least once")
     undecided = _estimate("probability that it neither completes nor is stopped in time")
@@ -188,6 +326,11 @@ class ForecastSchema(Strict):
         fields.Integer(),
         required=True,
         metadata={"description": "how many were first stopped at each stage"},
+    )
+    by_stage = fields.List(
+        fields.Nested(StageForecastSchema),
+        required=True,
+        metadata={"description": "what the releases do at each stage"},
     )
 
 

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
+from functools import partial
 
-from tidegate_server.admin.policies.computation import (
-    EVALUATIONS_PER_LOOK,
-    TIME_LIMIT_SECONDS,
-    find_policy,
-)
+from tidegate_server.admin.policies.computation import TIME_LIMIT_SECONDS, find_policy
 from tidegate_server.admin.policies.simulation_schemas import SimulationRequest
-from tidegate_server.domain.policy import DAY, Policy
-from tidegate_server.random_seeds import random_generator
 from tidegate_server.store import Store
 from tidegate_server.whatif.forecast import Forecast, forecast
-from tidegate_server.whatif.sampling import RandomGenerator
-from tidegate_server.whatif.simulation import SimulatedRelease, SimulationRun
-from tidegate_server.whatif.traffic_model import TrafficModel, constant_traffic, default_users
+from tidegate_server.whatif.simulation import SimulationRun
+from tidegate_server.whatif.simulation_plan import Kind, SimulationPlan, simulate_job
+from tidegate_server.worker_processes import Finished, run_jobs
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,50 +26,20 @@ class SimulationResult:
 
 
 def simulate(store: Store, project: str, request: SimulationRequest) -> SimulationResult:
-    """Simulate healthy and bad releases under a policy.
+    """Simulate healthy and bad releases under a policy, on all cores.
 
     Raises:
         Invalid, NotFound: as ``find_policy`` raises them.
     """
     policy = find_policy(store, project, request.policy)
-    users = request.users or default_users(request.traffic)
-    models = {
-        kind: constant_traffic(request.traffic, request.base_error, times, users, request.segments)
-        for kind, times in (("healthy", 1.0), ("bad", request.times))
-    }
-    starts_ms = store.now_ms()
-    deadline = time.monotonic() + TIME_LIMIT_SECONDS
-    runs: dict[str, list[SimulationRun]] = {kind: [] for kind in models}
-    for number in range(request.runs):
-        if time.monotonic() >= deadline:
-            break
-        for kind, model in models.items():
-            rng = random_generator(request.seed, kind, number)
-            run = _run(policy, model, rng, starts_ms, request.days * DAY, deadline)
-            if run is not None:
-                runs[kind].append(run)
-    stages = len(policy.stages)
-    return SimulationResult(
-        policy.key,
-        request.seed,
-        all(len(each) == request.runs for each in runs.values()),
-        forecast(runs["healthy"], stages),
-        forecast(runs["bad"], stages),
+    plan = SimulationPlan(
+        policy, request.scenario, store.now_ms(), request.runs, request.seed, request.days
     )
-
-
-def _run(
-    policy: Policy,
-    model: TrafficModel,
-    rng: RandomGenerator,
-    starts_ms: int,
-    horizon_ms: int,
-    deadline: float,
-) -> SimulationRun | None:
-    """Simulate one release; None if the deadline passed first."""
-    release = SimulatedRelease(policy, model, rng, starts_ms)
-    while release.is_running and release.elapsed_ms < horizon_ms:
-        if release.windows % EVALUATIONS_PER_LOOK == 0 and time.monotonic() >= deadline:
-            return None
-        release.evaluate()
-    return release.result()
+    jobs = plan.jobs()
+    runs: dict[Kind, list[SimulationRun]] = {kind: [] for kind in Kind}
+    for each in run_jobs(partial(simulate_job, plan), jobs, TIME_LIMIT_SECONDS):
+        if isinstance(each, Finished):
+            runs[jobs[each.job].kind].append(each.value)
+    healthy, bad = forecast(runs[Kind.HEALTHY], policy), forecast(runs[Kind.BAD], policy)
+    complete = healthy.runs == bad.runs == plan.runs
+    return SimulationResult(policy.key, plan.seed, complete, healthy, bad)
