@@ -12,8 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from tidegate_server.domain.policy import Policy
-from tidegate_server.whatif.traffic_model import SimulationTime, TrafficModel, UserPopulation
+from tidegate_server.domain.policy import MINUTE, Policy
+from tidegate_server.whatif.error_rates import RateSequence
+from tidegate_server.whatif.traffic_model import SimulationTime, TrafficModel
+from tidegate_server.whatif.user_population import UserPopulation
 
 from tests.decisions.simulated_release import release
 
@@ -118,14 +120,16 @@ def stopped_by(
     rule: Rule, by: Policy, model: TrafficModel, seed: int, *, windows: int, stage_windows: int
 ) -> bool:
     """Return whether a rule stops a release that opens a stage every ``stage_windows`` windows."""
-    users = UserPopulation(by, model, random.Random(seed))
+    rng = random.Random(seed)
+    users, rates = UserPopulation(by, model, rng), RateSequence(model, rng)
     subject = release(by)
     totals = Totals()
     since_change = 0
     for number in range(1, windows + 1):
         time = SimulationTime(number * by.interval_ms, number, since_change)
         operations = errors = 0
-        for stratum in users.draw_window(subject, time, by.interval_ms):
+        expected = model.traffic(time) * by.interval_ms / MINUTE
+        for stratum in users.draw_window(subject, expected, rates.draw(time, by.interval_ms)):
             totals.control += stratum.control.outcomes
             totals.control_errors += stratum.control.errors
             operations += stratum.treatment.outcomes
