@@ -225,6 +225,23 @@ FULL: dict[str, Any] = {
 }
 
 
+def test_a_policy_says_what_watches_each_check_after_the_last_advance(admin: Caller) -> None:
+    created = admin.post_ok(f"{PROJECT}/policies", FULL)
+
+    assert [each["watchers"] for each in created["after_last_advance"]] == [
+        ["holdback", "probe"],
+        ["holdback", "value_probe"],
+        ["limit"],
+        ["limit"],
+    ]
+    assert created["after_last_advance"][0] == {
+        "check": 0,
+        "label": "error rate against control",
+        "watchers": ["holdback", "probe"],
+        "text": "the control group of the holdback and the probe of errors",
+    }
+
+
 def test_every_field_is_returned_as_it_was_written(admin: Caller) -> None:
     created = admin.post_ok(f"{PROJECT}/policies", FULL)
     assert {name: created[name] for name in FULL} == FULL
@@ -250,7 +267,7 @@ def kinds(policy: dict[str, Any]) -> list[tuple[str, str]]:
 def test_errors_are_compared_with_control_whatever_else_is_checked(
     admin: Caller, checks: list[dict[str, Any]]
 ) -> None:
-    created = admin.post_ok(f"{PROJECT}/policies", {**POLICY, "checks": checks})
+    created = admin.post_ok(f"{PROJECT}/policies", {**POLICY, "checks": checks, "holdback": 5})
 
     assert kinds(created)[: len(checks)] == [
         (check.get("metric", "error_rate"), check.get("compare", "control")) for check in checks

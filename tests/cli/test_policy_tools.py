@@ -29,7 +29,12 @@ class TestLint:
         file = tmp_path / "careful.yaml"
         file.write_text(POLICY)
 
-        assert offline.ok("policy", "lint", str(file)) == (f"{file} is valid.\n")
+        hint, watched, summary = offline.ok("policy", "lint", str(file)).splitlines()
+        assert hint.startswith(f"{file}:4: /stages/0/max_duration: hint: With little traffic")
+        assert watched == (
+            "After the last advance, error rate against control is watched by the probe of errors."
+        )
+        assert summary == f"{file} is valid."
 
     def test_problems_are_printed_with_line_pointer_and_fix(
         self, offline: Tidegate, tmp_path: Path

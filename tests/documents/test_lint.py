@@ -76,7 +76,7 @@ def test_error_rate_off_is_a_warning() -> None:
 
 
 def test_fields_that_the_server_adds_are_ignored() -> None:
-    added = "revision: 3\nupdated_at: 2026-01-31T09:00:00Z\nwarnings: []\n"
+    added = "revision: 3\nupdated_at: 2026-01-31T09:00:00Z\nwarnings: []\nafter_last_advance: []\n"
     assert found(SOUND + added) == []
 
 
@@ -97,3 +97,54 @@ def test_checks_that_clients_decide_are_warned_of() -> None:
     assert (finding.line, finding.pointer) == (6, "/checks/0/client_evidence")
     assert finding.warning
     assert "everyone who can open the page can roll a release back" in finding.detail
+    assert "Nothing else has to agree" in finding.detail
+
+
+@pytest.mark.parametrize(
+    "gate",
+    [
+        ", {compare: absolute, threshold: 0.1, client_evidence: decide}]",
+        "]\nconfirm: [{webhook: bot}]",
+        "]\nstages: [{percentage: 5, approval: {count: 2}}, {percentage: 100}]",
+        "]\nstages: [{percentage: 5, max_duration: 1d}, {percentage: 100}]",
+    ],
+)
+def test_a_second_gate_beside_the_reports_of_clients_is_recognized(gate: str) -> None:
+    stages = "" if "stages" in gate else "stages: [{percentage: 5}, {percentage: 100}]\n"
+    text = f"key: mine\n{stages}checks: [{{client_evidence: decide}}{gate}\n"
+    decides = [
+        each
+        for each in lint(text, "mine.yaml").findings
+        if each.pointer.endswith("client_evidence")
+    ]
+
+    assert decides
+    assert all("Nothing else has to agree" not in each.detail for each in decides)
+
+
+def test_stages_that_can_hold_for_ever_are_a_hint() -> None:
+    linted = lint(SOUND, "mine.yaml")
+    (hint,) = linted.hints
+    assert (hint.line, hint.pointer) == (3, "/stages/0/max_duration")
+    assert "stay in a stage without a max_duration for ever (stage-1)" in hint.detail
+
+    limited = SOUND.replace("{percentage: 5}", "{percentage: 5, max_duration: 4h}")
+    assert lint(limited, "mine.yaml").hints == ()
+
+
+def test_a_latency_with_less_than_five_percent_held_back_is_a_hint() -> None:
+    limited = SOUND.replace("{percentage: 5}", "{percentage: 5, max_duration: 4h}")
+    text = limited + "checks:\n  - {metric: latency}\nholdback: "
+    (hint,) = lint(text + "4.9", "mine.yaml").hints
+    assert (hint.line, hint.pointer) == (6, "/checks/0")
+    assert "about a doubling" in hint.detail
+    assert lint(text + "5", "mine.yaml").hints == ()
+
+
+def test_lint_says_what_watches_each_check_after_the_last_advance() -> None:
+    linted = lint(SOUND + "checks: [{metric: latency}]\n", "mine.yaml")
+
+    assert [(each.label, each.text) for each in linted.watched] == [
+        ("latency p95 against control", "the probe of values"),
+        ("error rate against control", "the probe of errors"),
+    ]

@@ -66,9 +66,14 @@ TESTS = {
     "a threshold that no value": CAN_NEVER_FAIL,
     "`>=` or `>` for an error rate": CAN_NEVER_FAIL,
     "more than ten tolerated breaches": CAN_NEVER_FAIL,
+    "a check that nothing watches": "domain/test_last_stage.py::"
+    "test_a_check_that_nothing_watches_is_refused",
     "a local breaker": STOPS_NOTHING,
     # Stages and gates
     "a stage that opens less": f"{STAGES}::test_invalid_stages_are_refused",
+    "`undecided: advance`": f"{STAGES}::test_invalid_stages_are_refused",
+    "a `max_duration` that": f"{STAGES}::test_invalid_stages_are_refused",
+    "a harm budget": f"{STAGES}::test_invalid_numbers_are_refused",
     "a holdback above 50 %": STOPS_NOTHING,
     "an approval by nobody": f"{GATES}::test_an_approval_asks_at_least_one_person",
     "a second approval": f"{MACHINE}::test_two_tokens_of_one_name_are_one_approver",

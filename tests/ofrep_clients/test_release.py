@@ -54,6 +54,7 @@ def test_custom_checks_see_the_values_of_pages(web: Driver, shop: Shop) -> None:
         "metric": "custom",
         "measure": "basket_value",
         "operator": ">=",
+        "quantile": 0.05,
         "client_evidence": "decide",
     }
     release = shop.release(checks=[check])

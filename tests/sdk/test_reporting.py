@@ -903,7 +903,7 @@ TestReporting.settings = settings(max_examples=60, stateful_step_count=30, deadl
 @pytest.fixture
 def real(environment: Environment) -> RealServer:
     releases = {}
-    sized = {"metric": "custom", "measure": "size"}
+    sized = {"metric": "custom", "measure": "size", "quantile": 0.9}
     for number in (1, 2):
         environment.flag(f"flag-{number}")
         releases[f"rel_{number}"] = environment.release(

@@ -21,17 +21,32 @@ def lint_file(name: str, *, as_json: bool) -> int:
     label = file_label(name)
     result = lint(read_text(name), label, now_ms=int(time.time() * 1_000))
     if as_json:
-        print_json({"sound": result.valid, "findings": [asdict(each) for each in result.findings]})
+        print_json(
+            {
+                "sound": result.valid,
+                "findings": [asdict(each) for each in result.findings],
+                "hints": [asdict(each) for each in result.hints],
+                "after_last_advance": [
+                    {"check": each.number, "label": each.label, "watchers": each.watchers}
+                    for each in result.watched
+                ],
+            }
+        )
     else:
         for finding in result.findings:
             print_text(_finding_text(label, finding))
+        for hint in result.hints:
+            print_text(_finding_text(label, hint, "hint: "))
+        for each in result.watched:
+            print_text(f"After the last advance, {each.label} is watched by {each.text}.")
         print_text(_summary(label, result.findings))
     return 0 if result.valid else USAGE
 
 
-def _finding_text(label: str, finding: Finding) -> str:
+def _finding_text(label: str, finding: Finding, kind: str = "") -> str:
     place = label if finding.line is None else f"{label}:{finding.line}"
-    kind = "warning: " if finding.warning else ""
+    if finding.warning and not kind:
+        kind = "warning: "
     return f"{place}: {finding.pointer or 'the whole document'}: {kind}{finding.detail}"
 
 

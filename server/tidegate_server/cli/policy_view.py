@@ -33,6 +33,7 @@ def policy_view(policy: Json) -> Iterator[RenderableType]:
             ("description", policy["description"]),
             ("interval", policy["interval"]),
             *checks,
+            *_watchers(policy),
             ("error rate", _error_rate(policy)),
             ("no data", f"{policy['no_data']['action']} after {policy['no_data']['after']}"),
             ("bake", policy["bake"]),
@@ -42,6 +43,11 @@ def policy_view(policy: Json) -> Iterator[RenderableType]:
     )
     yield ""
     yield item_table(policy["stages"], STAGE_COLUMNS)
+
+
+def _watchers(policy: Json) -> Iterator[tuple[str, str]]:
+    for each in policy.get("after_last_advance", ()):  # earlier servers have none
+        yield f"check {each['check'] + 1} at the end", f"watched by {each['text']}"
 
 
 def _error_rate(policy: Json) -> str:

@@ -37,7 +37,7 @@ Facts: TypeAlias = Iterable[tuple[str, object]]
 Change: TypeAlias = Json | Callable[[Json], Json]
 """New values of fields, or a function from the writable fields of a document to the new ones."""
 
-SERVER_FIELDS = ("revision", "updated_at", "warnings")
+SERVER_FIELDS = ("revision", "updated_at", "warnings", "after_last_advance")
 """Fields that the server adds to documents."""
 
 SHARED_OPTIONS = frozenset(

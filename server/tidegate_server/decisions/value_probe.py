@@ -11,12 +11,10 @@ from dataclasses import dataclass
 from tidegate_server.decisions.distributions import count_beyond
 from tidegate_server.domain.checks import Check
 from tidegate_server.domain.evidence import Histogram, histogram_size
+from tidegate_server.domain.last_stage import TIMES_AS_MANY
 
 MIN_VALUES = 50
 """Values of the treatment that a window needs to count."""
-
-TIMES_AS_MANY = 3.0
-"""A window is bad with so many times as many values beyond the cut as control had."""
 
 FIRES_AT = 5
 """How many more bad windows than good ones make the probe fire."""
@@ -64,7 +62,6 @@ def update_value_probe(
         return before
     large_is_bad = check.operator.large_is_bad
     beyond = count_beyond(treated, before.cut, large_is_bad=large_is_bad)
-    usual = 1.0 - check.quantile if large_is_bad else check.quantile
     # 1 - 0.95 is a little more than 0.05 in binary.
-    bad = beyond >= values * TIMES_AS_MANY * usual - 1e-6
+    bad = beyond >= values * TIMES_AS_MANY * check.share_beyond - 1e-6
     return ValueProbe(before.cut, max(0, before.bad_windows + (1 if bad else -1)))

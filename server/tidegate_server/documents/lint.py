@@ -12,14 +12,15 @@ from tidegate_server.documents.json_pointers import problems
 from tidegate_server.documents.line_numbers import line_of, lines_of
 from tidegate_server.documents.policy_schemas import PolicyBody
 from tidegate_server.domain.error_rate import with_error_rate_check
+from tidegate_server.domain.last_stage import WatchedCheck, watched_checks
 from tidegate_server.domain.policy import Policy
-from tidegate_server.domain.policy_risks import policy_risks
+from tidegate_server.domain.policy_risks import policy_hints, policy_risks
 from tidegate_server.domain.policy_validation import check_policy, with_stage_names
 from tidegate_server.domain.references import policy_webhooks
 from tidegate_server.errors import FieldProblem, Invalid
 from tidegate_server.strict_text import parse_text
 
-RESPONSE_FIELDS = ("revision", "updated_at", "warnings")
+RESPONSE_FIELDS = ("revision", "updated_at", "warnings", "after_last_advance")
 """Fields that the server adds to a policy; a file with its response may have them."""
 
 
@@ -43,10 +44,19 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class LintResult:
-    """The result of linting a policy; ``policy`` is None if it is not valid."""
+    """The result of linting a policy.
+
+    Attributes:
+        policy: None if it is not valid.
+        findings: what is wrong with it, or what risks it takes.
+        hints: what its writer may not expect, though it need not be wrong.
+        watched: what watches each check after the last advance.
+    """
 
     policy: Policy | None
     findings: tuple[Finding, ...]
+    hints: tuple[Finding, ...] = ()
+    watched: tuple[WatchedCheck, ...] = ()
 
     @property
     def valid(self) -> bool:
@@ -79,7 +89,12 @@ def lint(text: str, what: str, now_ms: int | None = None) -> LintResult:
     except Invalid as refused:
         return LintResult(None, tuple(finding(each) for each in refused.fields))
     warnings = (*policy_risks(policy, now_ms), *_references(policy))
-    return LintResult(policy, tuple(finding(each, warning=True) for each in warnings))
+    return LintResult(
+        policy,
+        tuple(finding(each, warning=True) for each in warnings),
+        tuple(finding(each, warning=True) for each in policy_hints(policy)),
+        watched_checks(policy),
+    )
 
 
 def load_policy(value: Any) -> Policy:

@@ -226,7 +226,7 @@ def _reach_problems(check: Check, pointer: str) -> Iterator[FieldProblem]:
     """Yield a problem if no value can exceed what the tolerance allows."""
     tolerance = check.tolerance
     if check.sequential and check.metric is not Metric.ERROR_RATE:
-        beyond = 1 - check.quantile if check.operator.large_is_bad else check.quantile
+        beyond = check.share_beyond
         tolerated = beyond * (1 + tolerance.relative) + tolerance.absolute
         if tolerated >= 1:
             yield FieldProblem(

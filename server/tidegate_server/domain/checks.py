@@ -153,6 +153,11 @@ class Check:
         return self.measure if self.metric is Metric.CUSTOM else None
 
     @property
+    def share_beyond(self) -> float:
+        """The share of control's values that lie beyond its quantile, on the bad side."""
+        return 1 - self.quantile if self.operator.large_is_bad else self.quantile
+
+    @property
     def label(self) -> str:
         """The check in words."""
         what = str(self.metric).replace("_", " ")

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from tidegate_server.domain.checks import Compare, Metric
 from tidegate_server.domain.error_rate import policy_warnings
 from tidegate_server.domain.gate_risks import gate_risks
-from tidegate_server.domain.policy import Policy
+from tidegate_server.domain.policy import Policy, Undecided
 from tidegate_server.domain.policy_validation import policy_problems
 from tidegate_server.domain.references import policy_webhooks
 from tidegate_server.errors import FieldProblem
+
+ENOUGH_FOR_LATENCY = 5.0
+"""The holdback, in percent, with which less than a doubling of a latency is noticed."""
+
+NO_SECOND_GATE = (
+    " Nothing else has to agree: add a check with compare: absolute, an approval, a confirmation, "
+    "or a max_duration with undecided: hold."
+)
 
 
 def policy_risks(policy: Policy, now_ms: int | None = None) -> tuple[FieldProblem, ...]:
@@ -36,10 +45,44 @@ def release_risks(policy: Policy, *, client_side: bool) -> tuple[FieldProblem, .
         FieldProblem(
             "/checks",
             "The flag is available to clients, and their reports do not advance the release. If "
-            "no server reports outcomes, it holds until a person advances it. If only clients "
-            "evaluate the flag, write client_evidence: decide in the check of the error_rate.",
+            "no server reports outcomes, no stage ever gets evidence of safety: the release holds "
+            "without data until a person advances it, whatever max_duration and undecided say. If "
+            "only clients evaluate the flag, write client_evidence: decide in the check of the "
+            "error_rate.",
         ),
     )
+
+
+def policy_hints(policy: Policy) -> tuple[FieldProblem, ...]:
+    """Return what the writer of a valid policy may not expect, though it need not be wrong."""
+    return (*_holding_hints(policy), *_latency_hints(policy))
+
+
+def _holding_hints(policy: Policy) -> Iterator[FieldProblem]:
+    unlimited = [
+        (number, stage.name)
+        for number, stage in enumerate(policy.stages[:-1])
+        if stage.max_duration_ms is None
+    ]
+    if unlimited:
+        names = ", ".join(name for _, name in unlimited)
+        yield FieldProblem(
+            f"/stages/{unlimited[0][0]}/max_duration",
+            f"With little traffic a release can stay in a stage without a max_duration for ever "
+            f"({names}). Give one, with undecided: hold, advance or rollback.",
+        )
+
+
+def _latency_hints(policy: Policy) -> Iterator[FieldProblem]:
+    if policy.holdback >= ENOUGH_FOR_LATENCY:
+        return
+    for number, check in enumerate(policy.checks):
+        if check.metric is Metric.LATENCY and check.compare is Compare.CONTROL:
+            yield FieldProblem(
+                f"/checks/{number}",
+                "After the last advance the probe notices about a doubling of this latency. To "
+                f"notice less, write holdback: {ENOUGH_FOR_LATENCY:g} or more.",
+            )
 
 
 def stored_policy_risks(policy: Policy) -> tuple[FieldProblem, ...]:
@@ -52,10 +95,25 @@ def stored_policy_risks(policy: Policy) -> tuple[FieldProblem, ...]:
 
 
 def _client_risks(policy: Policy) -> Iterator[FieldProblem]:
+    gate = "" if _has_second_gate(policy) else NO_SECOND_GATE
     for number, check in enumerate(policy.checks):
         if check.clients_decide:
             yield FieldProblem(
                 f"/checks/{number}/client_evidence",
                 "Client reports decide: everyone who can open the page can roll a release back "
-                "or let a harmful one pass. Use this only for a flag that only clients evaluate.",
+                "or let a harmful one pass. Use this only for a flag that only clients evaluate."
+                f"{gate}",
             )
+
+
+def _has_second_gate(policy: Policy) -> bool:
+    """Return whether something besides comparisons must agree before the release is complete."""
+    return (
+        bool(policy.confirm)
+        or any(stage.approval is not None for stage in policy.stages)
+        or any(check.compare is Compare.ABSOLUTE for check in policy.checks)
+        or any(
+            stage.max_duration_ms is not None and stage.undecided is Undecided.HOLD
+            for stage in policy.stages
+        )
+    )

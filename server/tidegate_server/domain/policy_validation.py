@@ -17,6 +17,7 @@ from tidegate_server.domain.field_problems import (
     raise_problems,
 )
 from tidegate_server.domain.gate_validation import gate_problems
+from tidegate_server.domain.last_stage import unwatched_problems
 from tidegate_server.domain.policy import HOUR, Policy, Stage, Undecided
 from tidegate_server.errors import FieldProblem
 
@@ -74,9 +75,12 @@ def policy_problems(
 ) -> Iterator[FieldProblem]:
     """Yield what is wrong with a policy; arguments as for ``check_policy``."""
     yield from key_problems(policy.key)
-    yield from _stages_problems(policy, segments)
+    stage_problems = tuple(_stages_problems(policy, segments))
+    yield from stage_problems
     yield from check_problems(policy)
     yield from error_rate_problems(policy)
+    if not stage_problems:
+        yield from unwatched_problems(policy)
     yield from _time_problems(policy)
     yield from gate_problems(policy, webhooks, cannot_confirm)
 
