@@ -89,13 +89,18 @@ def test_an_audit_entry_keeps_every_field(store: Store) -> None:
     assert entry == AuditEntry(
         entry.id,
         committed.at_ms,
-        written.actor,
-        written.action,
-        written.target,
-        PRODUCTION,
-        "why",
-        {"stage": 2, "skipped": None},
+        {
+            "actor": written.actor,
+            "action": written.action,
+            "target": written.target,
+            "environment": PRODUCTION,
+            "reason": "why",
+            "details": {"stage": 2, "skipped": None},
+            "documents": [],
+        },
+        entry.link,
     )
+    assert entry.link is not None
 
 
 def test_ids_increase_with_time(store: Store) -> None:

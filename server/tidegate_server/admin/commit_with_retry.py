@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from tidegate_server.admin.presented_documents import with_changed_documents
 from tidegate_server.domain.change import Address, Change, Put, Stored
 from tidegate_server.errors import NotFound, StaleRevision
 from tidegate_server.store import Store
@@ -49,7 +50,7 @@ def commit_with_retry(store: Store, make_change: Callable[[], Change]) -> Commit
         StaleRevision: other commits came first every time.
     """
     for attempt in range(1, ATTEMPTS + 1):
-        change = make_change()
+        change = with_changed_documents(make_change())
         try:
             committed = store.commit(change)
         except StaleRevision:

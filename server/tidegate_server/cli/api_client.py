@@ -133,6 +133,27 @@ class ApiClient:
                 return ListResult(items[:limit], has_more)
         return ListResult(items, has_more=False)
 
+    def lines(self, path: str, **query: str) -> Iterator[Json]:
+        """Yield the objects of an NDJSON response as they arrive."""
+        import urllib3
+
+        url = f"{self.target.url}{path}?{urlencode(query)}" if query else self.target.url + path
+        try:
+            response = self._http.request("GET", url, redirect=False, preload_content=False)
+            try:
+                if response.status != 200:
+                    problem = _json_object(response.data)
+                    if response.status >= 400:
+                        raise self._refusal(response.status, problem)
+                    raise ServerUnreachable(self._not_tidegate(response))
+                for line in response:
+                    if line.strip():
+                        yield json.loads(line)
+            finally:
+                response.release_conn()
+        except urllib3.exceptions.HTTPError as error:
+            raise ServerUnreachable(self._connection_problem(error, "GET")) from None
+
     def _pages(self, path: str, limit: int | None, query: Mapping[str, str]) -> Iterator[Json]:
         page_query = {**query, "limit": str(min(limit or MAX_PAGE_SIZE, MAX_PAGE_SIZE))}
         while True:

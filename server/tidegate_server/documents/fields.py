@@ -9,6 +9,7 @@ from typing import Any
 from marshmallow import ValidationError, fields, validate
 from tidegate import wire
 from tidegate.errors import WireError
+from tidegate.evaluation.instants import seconds_since_1970
 from tidegate.evaluation.operators import OPERATORS
 from tidegate.model import Condition
 
@@ -213,6 +214,19 @@ class Instant(fields.Field[int]):
 
     def _serialize(self, value: Any, *args: Any, **kwargs: Any) -> str | None:
         return None if value is None else instant_text(value)
+
+
+class Moment(fields.Field[int]):
+    """A time in a request, as ISO 8601; milliseconds since the epoch in Python.
+
+    Without an offset it is in UTC; a date is its first moment.
+    """
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> int:
+        seconds = seconds_since_1970(value) if isinstance(value, str) else None
+        if seconds is None:
+            raise ValidationError("A time is written as 2026-05-01T12:00:00Z or 2026-05-01.")
+        return round(seconds * 1000)
 
 
 class AnyJson(fields.Raw):

@@ -43,19 +43,24 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Put:
-    """Write a document; its present revision must be ``expected`` (0: it must not exist)."""
+    """Write a document; its present revision must be ``expected`` (0: it must not exist).
+
+    ``before`` is the document at that revision, as it was read, for the audit log.
+    """
 
     address: Address
     document: Any
     expected: int
+    before: Any = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """Delete a document; its present revision must be ``expected``."""
+    """Delete a document; its present revision must be ``expected``. ``before`` as in ``Put``."""
 
     address: Address
     expected: int
+    before: Any = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +87,32 @@ class Refresh:
 
 
 @dataclass(frozen=True, slots=True)
+class ChangedDocument:
+    """How a change changed one document, in JSON.
+
+    Attributes:
+        kind, key, environment: the document's address.
+        revision_before: its revision before the change; 0: it did not exist.
+        changes: for each changed field its ``pointer``, its name in words (``field``), and its
+            values ``before`` and ``after``; one that did not exist is missing. ``shortened`` names
+            those of which only the beginning of their JSON is kept, as a string.
+        changes_left_out: how many more fields changed.
+    """
+
+    kind: Kind
+    key: str
+    environment: str
+    revision_before: int
+    changes: tuple[Mapping[str, Any], ...]
+    changes_left_out: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Audit:
     """One entry of the audit log: who did what, and why.
 
     ``action`` is ``noun.verb`` (``flag.kill``), ``target`` the document's key, ``details``
-    more JSON scalars.
+    more JSON scalars, ``documents`` what changed.
     """
 
     actor: str
@@ -95,6 +121,7 @@ class Audit:
     environment: str = ""
     reason: str = ""
     details: Mapping[str, Any] = field(default_factory=dict)
+    documents: tuple[ChangedDocument, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,9 +59,14 @@ def put_document_change(
     if before is not None:
         audited["changed"] = changed_fields(before.document, document)
     verb = "create" if before is None else "edit"
+    put = (
+        Put(address, document, 0)
+        if before is None
+        else Put(address, document, before.revision, before=before.document)
+    )
     return Change(
         scope=scope,
-        writes=(Put(address, document, before.revision if before is not None else 0), *writes),
+        writes=(put, *writes),
         refreshes=tuple(refreshes),
         audit=Audit(actor, f"{address.kind}.{verb}", address.key, environment, reason, audited),
     )
@@ -97,7 +102,7 @@ def delete_document_change(
         )
     return Change(
         scope=scope,
-        writes=(Delete(address, before.revision), *writes),
+        writes=(Delete(address, before.revision, before=before.document), *writes),
         refreshes=tuple(refreshes),
         audit=Audit(
             actor, f"{address.kind}.delete", address.key, environment, reason, details or {}

@@ -156,7 +156,8 @@ def delete_flag(documents: ProjectDocuments, key: str, *, actor: str, reason: st
     for environment, targetings in documents.targetings.items():
         if key in targetings:
             targeting = targetings[key]
-            writes.append(Delete(targeting_address(environment, key), targeting.revision))
+            where = targeting_address(environment, key)
+            writes.append(Delete(where, targeting.revision, before=targeting.document))
             restored = (key,) if targeting.document.kill is not None else ()
             refreshes.append(Refresh(environment, flags={key: None}, restored=restored))
     return delete_document_change(

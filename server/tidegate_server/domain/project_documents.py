@@ -171,7 +171,7 @@ def guard(address: Address, stored: Stored) -> Guard:
 
 def put(address: Address, stored: Stored, document: object) -> Put:
     """Replace a document that is still as it was read."""
-    return Put(address, document, stored.revision)
+    return Put(address, document, stored.revision, before=stored.document)
 
 
 def put_or_guard(address: Address, stored: Stored, document: object) -> Put | Guard:

@@ -118,7 +118,12 @@ def targeting_after(targeting: Targeting, release: Release) -> Targeting:
 
 
 def _details(was: Release, after: Release) -> dict[str, object]:
-    return {
+    # The policy job does not say what it changes of the targeting, field by field.
+    served = {}
+    if after.state not in LIVE_STATES:
+        completed = after.state is State.COMPLETED
+        served = {"rule": after.rule, "serves": after.treatment if completed else after.control}
+    return served | {
         "flag": after.flag,
         "state_before": str(was.state),
         "state": str(after.state),

@@ -8,7 +8,7 @@
 --   writes       {{documents, field, json | false}, ...}   already guarded
 --   refreshes    {{version, snapshot, changes, kills, receipts, body, put, remove,
 --                  killed, restored, changes kept}, ...}
---   audit        nil or {stream, json}
+--   audit        nil or {stream, json, SHA-256 of its content, chain, entries kept}
 --   ledger       {{stream, json, entries kept}, ...}
 --   series       {{readings, {slot, ...}, json}, ...}
 --   generations  {{evidence, failing users, their filter, generation}, ...}
@@ -105,9 +105,32 @@ for number, refresh in ipairs(plan.refreshes) do
   end
 end
 
+-- Add an entry to the audit log, with its place in the hash chain (domain/audit_chain.py).
+local function add_audit_entry(stream, json, digest, chain, kept)
+  local head = redis.call('HMGET', chain, 'number', 'hash')
+  local number = tonumber(head[1] or '0') + 1
+  local before = head[2] or string.rep('0', 64)
+  local hash = sha256(string.format('%s %d %d %s', before, number, now, digest))
+  redis.call('XADD', stream, '*', 'at', string.format('%d', now), 'entry', json,
+    'number', string.format('%d', number), 'hash', hash)
+  redis.call('HSET', chain, 'number', string.format('%d', number), 'hash', hash)
+  -- Up to two, so that a log that is too long becomes shorter. The chain then begins after them.
+  for _ = 1, math.min(redis.call('XLEN', stream) - kept, 2) do
+    local oldest = redis.call('XRANGE', stream, '-', '+', 'COUNT', 1)[1]
+    local fields = {}
+    for index = 1, #oldest[2], 2 do
+      fields[oldest[2][index]] = oldest[2][index + 1]
+    end
+    if fields.number then
+      redis.call('HSET', chain, 'removed_number', fields.number, 'removed_hash', fields.hash)
+    end
+    redis.call('XDEL', stream, oldest[1])
+  end
+end
+
 if plan.audit then
-  redis.call('XADD', KEYS[plan.audit[1]], '*', 'at', string.format('%d', now),
-    'entry', plan.audit[2])
+  add_audit_entry(KEYS[plan.audit[1]], plan.audit[2], plan.audit[3], KEYS[plan.audit[4]],
+    plan.audit[5])
 end
 for _, entry in ipairs(plan.ledger) do
   redis.call('XADD', KEYS[entry[1]], 'MAXLEN', '~', entry[3], '*',

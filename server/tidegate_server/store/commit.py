@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from tidegate_server.domain.audit_chain import content_digest
 from tidegate_server.domain.change import (
     Address,
     Change,
@@ -31,6 +32,9 @@ CHANGES_KEPT = 1_000
 
 LEDGER_KEPT = 20_000
 """How many decisions a release's ledger keeps."""
+
+AUDIT_KEPT = 1_000_000
+"""How many entries an audit log keeps."""
 
 ID_BYTES = 4
 """Length of the random end of a message's id, which makes it unique across stores."""
@@ -132,9 +136,13 @@ class CommitRequest:
             lease = self._key(keys.lease(scope))
             packed["fence"] = (lease, change.fence.holder, change.fence.number)
         if change.audit is not None:
+            json = documents.encode(change.audit)
             packed["audit"] = (
                 self._key(keys.audit(scope)),
-                documents.encode(change.audit).decode(),
+                json.decode(),
+                content_digest(msgspec.json.decode(json)),
+                self._key(keys.audit_chain(scope)),
+                AUDIT_KEPT,
             )
         return packed
 

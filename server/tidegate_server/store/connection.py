@@ -33,6 +33,9 @@ SCHEMES = ("unix", "redis", "rediss")
 MIN_VERSION = (7, 2)
 """The first Redis version with ``WAITAOF``; every Valkey has it."""
 
+INCLUDED = {"commit": ("sha256",)}
+"""The files that a script needs before its own."""
+
 REASONS: tuple[tuple[type[RedisError], str], ...] = (
     (OutOfMemoryError, "it has no memory left for writes"),
     (ReadOnlyError, "it is a read-only replica"),
@@ -107,8 +110,10 @@ class Connection:
     def script(self, name: str) -> Script:
         """Return the script of ``<name>.lua``."""
         if name not in self._scripts:
-            source = (files("tidegate_server.store") / f"{name}.lua").read_text(encoding="utf-8")
-            self._scripts[name] = Script(self.client, source)
+            room = files("tidegate_server.store")
+            parts = (*INCLUDED.get(name, ()), name)
+            texts = [(room / f"{part}.lua").read_text(encoding="utf-8") for part in parts]
+            self._scripts[name] = Script(self.client, "\n".join(texts))
         return self._scripts[name]
 
     def once(self, action: Callable[[], T]) -> T:

@@ -214,6 +214,15 @@ def audit(scope: str) -> str:
     return _key(scope, "audit")
 
 
+def audit_chain(scope: str) -> str:
+    """The ends of an audit log's hash chain, a hash.
+
+    ``number`` and ``hash`` of the latest entry; ``removed_number`` and ``removed_hash`` of the
+    last one that was removed because the log was full.
+    """
+    return _key(scope, "audit-chain")
+
+
 def lease(scope: str) -> str:
     """The policy job's lease, a hash."""
     return _key(scope, "lease")

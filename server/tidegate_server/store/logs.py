@@ -2,28 +2,113 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
+from tidegate_server.domain.audit_chain import START, ChainedEntry, Link
 from tidegate_server.store import keys
 from tidegate_server.store.connection import Connection
+
+SCAN_PAGE = 500
+"""How many entries of the audit log one read gets."""
+
+MAX_SCANNED = 10_000
+"""How many entries of the audit log one request looks at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """A time from ``from_ms`` to before ``before_ms``; None: without this end."""
+
+    from_ms: int | None = None
+    before_ms: int | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it ends before it begins."""
+        if self.from_ms is None or self.before_ms is None:
+            return False
+        return self.from_ms >= self.before_ms
+
+    def start_id(self) -> str:
+        """Return the first position in a log that belongs to it."""
+        return "-" if self.from_ms is None else str(max(0, self.from_ms))
+
+    def end_id(self) -> str:
+        """Return the last position in a log that belongs to it."""
+        return "+" if self.before_ms is None else str(max(0, self.before_ms - 1))
+
+
+ALWAYS = Period()
 
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """Who did what, when and why; ``id`` is the entry's position in the log."""
+    """Who did what, when and why.
+
+    Attributes:
+        id: the entry's position in the log.
+        at_ms: when (the store's time).
+        content: the fields of ``domain.change.Audit``, as stored.
+        link: its place in the hash chain; None: an earlier version added it.
+    """
 
     id: str
     at_ms: int
-    actor: str
-    action: str
-    target: str
-    environment: str
-    reason: str
-    details: Mapping[str, Any]
+    content: Mapping[str, Any]
+    link: Link | None = None
+
+    @property
+    def actor(self) -> str:
+        """Who."""
+        return str(self.content["actor"])
+
+    @property
+    def action(self) -> str:
+        """What, as ``noun.verb``."""
+        return str(self.content["action"])
+
+    @property
+    def target(self) -> str:
+        """The key of what it was done to."""
+        return str(self.content["target"])
+
+    @property
+    def environment(self) -> str:
+        """Where; empty: not in one environment."""
+        return str(self.content["environment"])
+
+    @property
+    def reason(self) -> str:
+        """Why."""
+        return str(self.content["reason"])
+
+    @property
+    def details(self) -> Mapping[str, Any]:
+        """More about it."""
+        details: Mapping[str, Any] = self.content["details"]
+        return details
+
+    @property
+    def documents(self) -> Sequence[Mapping[str, Any]]:
+        """How documents changed, each as ``domain.change.ChangedDocument``."""
+        documents: Sequence[Mapping[str, Any]] = self.content.get("documents", ())
+        return documents
+
+    def chained(self) -> ChainedEntry:
+        """Return the entry as the hash chain sees it."""
+        return ChainedEntry(self.id, self.at_ms, self.content, self.link)
+
+
+@dataclass(frozen=True, slots=True)
+class AuditChain:
+    """The ends of an audit log's hash chain: the latest link, and the last one that was removed."""
+
+    head: Link = START
+    anchor: Link = START
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,23 +127,57 @@ class Logs:
         self._connection = connection
 
     def audit(
-        self, scope: str, cursor: str | None = None, limit: int = 100
+        self,
+        scope: str,
+        cursor: str | None = None,
+        limit: int = 100,
+        period: Period = ALWAYS,
+        matches: Callable[[AuditEntry], bool] | None = None,
     ) -> tuple[list[AuditEntry], str | None]:
-        """Return entries of the audit log, the latest first, and the cursor of the next page."""
-        entries, next_cursor = self._page(keys.audit(scope), cursor, limit)
-        return [_audit_entry(*entry) for entry in entries], next_cursor
+        """Return entries of the audit log, the latest first, and the cursor of the next page.
+
+        A call reads at most ``MAX_SCANNED`` entries: if few match, a page has fewer than ``limit``,
+        or none, and a cursor nevertheless.
+        """
+        start = period.end_id() if cursor is None else f"({cursor}"
+        found: list[AuditEntry] = []
+        scanned = 0
+        while True:
+            size = min(limit if matches is None else SCAN_PAGE, MAX_SCANNED - scanned)
+            entries = self._connection.read(
+                "XREVRANGE", keys.audit(scope), start, period.start_id(), "COUNT", size + 1
+            )
+            for entry in entries[:size]:
+                scanned += 1
+                parsed = _audit_entry(*entry)
+                if matches is None or matches(parsed):
+                    if len(found) == limit:
+                        return found, cursor
+                    found.append(parsed)
+                cursor = parsed.id
+            if len(entries) <= size:
+                return found, None
+            if scanned >= MAX_SCANNED:
+                return found, cursor
+            start = f"({cursor}"
 
     def audit_between(
-        self, scope: str, from_ms: int, to_ms: int, page: int = 500
+        self, scope: str, period: Period, page: int = SCAN_PAGE
     ) -> Iterator[AuditEntry]:
         """Return the entries of a period, the earliest first, read page by page."""
-        start = str(from_ms)
+        start = period.start_id()
         while True:
-            entries = self._range(keys.audit(scope), start, str(to_ms), page)
+            entries = self._range(keys.audit(scope), start, period.end_id(), page)
             yield from (_audit_entry(*entry) for entry in entries)
             if len(entries) < page:
                 return
             start = f"({entries[-1][0].decode()}"
+
+    def audit_chain(self, scope: str) -> AuditChain:
+        """Return the ends of the hash chain of an audit log."""
+        names = ("number", "hash", "removed_number", "removed_hash")
+        values = self._connection.read("HMGET", keys.audit_chain(scope), *names)
+        return AuditChain(_link(*values[:2]) or START, _link(*values[2:]) or START)
 
     def ledger(
         self,
@@ -97,8 +216,15 @@ class Logs:
 
 def _audit_entry(id: bytes, fields: Mapping[bytes, bytes]) -> AuditEntry:
     return AuditEntry(
-        id=id.decode(), at_ms=int(fields[b"at"]), **msgspec.json.decode(fields[b"entry"])
+        id=id.decode(),
+        at_ms=int(fields[b"at"]),
+        content=msgspec.json.decode(fields[b"entry"]),
+        link=_link(fields.get(b"number"), fields.get(b"hash")),
     )
+
+
+def _link(number: bytes | None, hash: bytes | None) -> Link | None:
+    return None if number is None or hash is None else Link(int(number), hash.decode())
 
 
 def _ledger_record(id: bytes, fields: Mapping[bytes, bytes]) -> LedgerRecord:

@@ -95,6 +95,13 @@ def instant_property(self: Any, field: ma.Field[Any], **_: Any) -> dict[str, Any
     return {"type": ["string", "null"] if field.allow_none else "string", "format": "date-time"}
 
 
+def moment_property(self: Any, field: ma.Field[Any], **_: Any) -> dict[str, Any]:
+    """Return the type of a time in a request (apispec hook)."""
+    if not isinstance(field, fields.Moment):
+        return {}
+    return {"type": ["string", "null"] if field.allow_none else "string"}
+
+
 def names_property(self: Any, field: ma.Field[Any], **_: Any) -> dict[str, Any]:
     """Return the pattern of a mapping's keys (apispec hook)."""
     names = field.metadata.get("propertyNames")
@@ -135,7 +142,13 @@ def document(app: Flask) -> Api:
         },
     )
     api = Api(app)
-    for property_of in (condition_property, duration_property, instant_property, names_property):
+    for property_of in (
+        condition_property,
+        duration_property,
+        instant_property,
+        moment_property,
+        names_property,
+    ):
         api.ma_plugin.converter.add_attribute_function(property_of)
     api.spec.components.schema("Condition", fields.condition_schema(sorted(operators.OPERATORS)))
     api.spec.components.security_scheme(

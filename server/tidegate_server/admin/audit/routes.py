@@ -2,39 +2,137 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+
 from flask import Response
 
-from tidegate_server.admin.audit.schemas import AuditPage
+from tidegate_server.admin.audit.schemas import (
+    AuditChainAnswer,
+    AuditEntryAnswer,
+    AuditExportQuery,
+    AuditFilter,
+    AuditPage,
+    AuditPageRequest,
+    AuditQuery,
+)
 from tidegate_server.admin.document_reader import SERVER, read_project
 from tidegate_server.domain.tokens import Role
 from tidegate_server.errors import Forbidden
+from tidegate_server.store import Store
 from tidegate_server.web import responses
 from tidegate_server.web.backend import backend, current_token
 from tidegate_server.web.blueprint import PROJECT, Blueprint
-from tidegate_server.web.pagination import PageQuery, PageRequest, encode_cursor, log_position
+from tidegate_server.web.pagination import encode_cursor, log_position
 
 blueprint = Blueprint("audit", __name__, description="Who changed what, when and why")
 
+NDJSON = "application/x-ndjson"
+EXPORT = {"type": "string", "description": "one entry in JSON per line, the earliest first"}
+CHUNK = 100
+"""How many lines are sent at once."""
+
 
 @blueprint.operation(
-    "GET", f"{PROJECT}/audit", role=Role.READER, query=PageQuery, response=AuditPage
+    "GET", f"{PROJECT}/audit", role=Role.READER, query=AuditQuery, response=AuditPage
 )
-def list_project_audit(page: PageRequest, project: str) -> Response:
-    """List the changes in a project, the latest first."""
+def list_project_audit(request: AuditPageRequest, project: str) -> Response:
+    """List the changes in a project, the latest first.
+
+    A page may have fewer entries than `limit`, or none, and a `next_cursor` all the same: it
+    ends when enough of the log was searched.
+    """
+    return _page(_scope(project), request)
+
+
+@blueprint.operation("GET", "/api/v1/audit", role=Role.READER, query=AuditQuery, response=AuditPage)
+def list_server_audit(request: AuditPageRequest) -> Response:
+    """List the changes of projects and tokens, the latest first. Pages are as in a project."""
+    return _page(SERVER, request)
+
+
+@blueprint.operation(
+    "GET",
+    f"{PROJECT}/audit/export",
+    role=Role.READER,
+    query=AuditExportQuery,
+    response=EXPORT,
+    content_type=NDJSON,
+    etag=False,
+)
+def export_project_audit(filter: AuditFilter, project: str) -> Response:
+    """Export the changes in a project as NDJSON, the earliest first."""
+    return _export(_scope(project), filter)
+
+
+@blueprint.operation(
+    "GET",
+    "/api/v1/audit/export",
+    role=Role.READER,
+    query=AuditExportQuery,
+    response=EXPORT,
+    content_type=NDJSON,
+    etag=False,
+)
+def export_server_audit(filter: AuditFilter) -> Response:
+    """Export the changes of projects and tokens as NDJSON, the earliest first."""
+    return _export(SERVER, filter)
+
+
+@blueprint.operation(
+    "GET", f"{PROJECT}/audit/chain", role=Role.READER, response=AuditChainAnswer, etag=False
+)
+def get_project_audit_chain(project: str) -> Response:
+    """Get the ends of the hash chain of a project's audit log."""
+    return _chain(_scope(project))
+
+
+@blueprint.operation(
+    "GET", "/api/v1/audit/chain", role=Role.READER, response=AuditChainAnswer, etag=False
+)
+def get_server_audit_chain() -> Response:
+    """Get the ends of the hash chain of the server's audit log."""
+    return _chain(SERVER)
+
+
+def _scope(project: str) -> str:
     if current_token().environment is not None:
         raise Forbidden(
             "The audit log covers every environment of the project; this token is for one only."
         )
     read_project(backend().store, project)
-    return _entries(project, page)
+    return project
 
 
-@blueprint.operation("GET", "/api/v1/audit", role=Role.READER, query=PageQuery, response=AuditPage)
-def list_server_audit(page: PageRequest) -> Response:
-    """List the changes of projects and tokens, the latest first."""
-    return _entries(SERVER, page)
-
-
-def _entries(scope: str, page: PageRequest) -> Response:
-    entries, following = backend().store.logs.audit(scope, log_position(page), page.limit)
+def _page(scope: str, request: AuditPageRequest) -> Response:
+    chosen, page = request.filter, request.page
+    unfiltered = chosen == AuditFilter(chosen.period)
+    entries, following = backend().store.logs.audit(
+        scope,
+        log_position(page),
+        page.limit,
+        chosen.period,
+        None if unfiltered else chosen.matches,
+    )
     return responses.page(AuditPage(), entries, encode_cursor(following))
+
+
+def _export(scope: str, chosen: AuditFilter) -> Response:
+    return Response(_lines(backend().store, scope, chosen), content_type=NDJSON)
+
+
+def _lines(store: Store, scope: str, chosen: AuditFilter) -> Iterator[str]:
+    schema = AuditEntryAnswer()
+    lines: list[str] = []
+    for entry in store.logs.audit_between(scope, chosen.period):
+        if not chosen.matches(entry):
+            continue
+        lines.append(json.dumps(schema.dump(entry), ensure_ascii=False) + "\n")
+        if len(lines) >= CHUNK:
+            yield "".join(lines)
+            lines.clear()
+    yield "".join(lines)
+
+
+def _chain(scope: str) -> Response:
+    return responses.value(AuditChainAnswer(), backend().store.logs.audit_chain(scope))

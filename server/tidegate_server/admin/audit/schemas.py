@@ -2,11 +2,148 @@
 
 from __future__ import annotations
 
-from marshmallow import fields
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
-from tidegate_server.documents.fields import AnyJson, Instant
+from marshmallow import ValidationError, fields, post_load, validate
+
+from tidegate_server.documents.fields import AnyJson, Instant, Moment, StrictInteger
 from tidegate_server.documents.strict_schema import Strict
+from tidegate_server.store.logs import AuditEntry, Period
 from tidegate_server.web.document_schemas import page_schema
+from tidegate_server.web.pagination import Cursor, PageQuery, PageRequest
+
+LONGEST_FILTER = 300
+
+
+@dataclass(frozen=True, slots=True)
+class AuditFilter:
+    """Which entries of an audit log to return; None: any.
+
+    Attributes:
+        period: when it happened.
+        object: the kind of document, or what else an action is about: ``flag``, ``release``.
+        key: the key of what was changed; the entries of a flag's releases have the flag's, too.
+        actor: who: the name in the log, or the name or the id of the token alone.
+        action: what, as ``noun.verb``.
+        environment: where.
+    """
+
+    period: Period
+    object: str | None = None
+    key: str | None = None
+    actor: str | None = None
+    action: str | None = None
+    environment: str | None = None
+
+    def matches(self, entry: AuditEntry) -> bool:
+        """Return whether an entry meets every condition but the period."""
+        kinds, keys, environments = _changed(entry)
+        return (
+            self.object in (None, entry.action.partition(".")[0], *kinds)
+            and self.key in (None, entry.target, entry.details.get("flag"), *keys)
+            and self.actor in (None, *_names(entry.actor))
+            and self.action in (None, entry.action)
+            and self.environment in (None, entry.environment, *environments)
+        )
+
+
+def _changed(entry: AuditEntry) -> tuple[set[str], set[str], set[str]]:
+    kinds = {each["kind"] for each in entry.documents}
+    keys = {each["key"] for each in entry.documents}
+    return kinds, keys, {each["environment"] for each in entry.documents} - {""}
+
+
+def _names(actor: str) -> tuple[str, ...]:
+    """Return what an actor may be called: ``ann (1f3)``, ``ann`` and ``1f3``."""
+    name, separator, id = actor.removesuffix(")").rpartition(" (")
+    return (actor, name, id) if separator and actor.endswith(")") else (actor,)
+
+
+@dataclass(frozen=True, slots=True)
+class AuditPageRequest:
+    """A page of the entries that a filter lets through."""
+
+    page: PageRequest
+    filter: AuditFilter
+
+
+def _filter_field(description: str) -> fields.String:
+    return fields.String(
+        load_default=None,
+        validate=validate.Length(min=1, max=LONGEST_FILTER),
+        metadata={"description": description},
+    )
+
+
+class AuditExportQuery(Strict):
+    """Which entries of the audit log to return."""
+
+    object = _filter_field(
+        "`flag`, `targeting`, `segment`, `policy`, `webhook`, `hook`, `environment`, `project`, "
+        "`token` or `release`"
+    )
+    key = _filter_field("the key or id of what changed; a flag's includes its releases")
+    actor = _filter_field("the whole name of the actor, or the name or the id of a token")
+    action = _filter_field("for example `flag.kill`")
+    environment = _filter_field("the key of an environment")
+    from_ms = Moment(
+        data_key="from", load_default=None, metadata={"description": "from this time on"}
+    )
+    before_ms = Moment(
+        data_key="to", load_default=None, metadata={"description": "before this time"}
+    )
+
+    @post_load
+    def build(self, data: Mapping[str, Any], **_: Any) -> Any:
+        """Return the filter."""
+        return _audit_filter(data)
+
+
+class AuditQuery(AuditExportQuery):
+    """The query of a page of the audit log."""
+
+    cursor = Cursor(load_default="", metadata=PageQuery._declared_fields["cursor"].metadata)
+    limit = PageQuery._declared_fields["limit"]
+
+    @post_load
+    def build(self, data: Mapping[str, Any], **_: Any) -> Any:
+        """Return the request for a page."""
+        rest = dict(data)
+        page = PageRequest(rest.pop("cursor"), rest.pop("limit"))
+        return AuditPageRequest(page, _audit_filter(rest))
+
+
+def _audit_filter(data: Mapping[str, Any]) -> AuditFilter:
+    rest = dict(data)
+    period = Period(rest.pop("from_ms"), rest.pop("before_ms"))
+    if period.is_empty:
+        raise ValidationError({"to": ["This must be later than from."]})
+    return AuditFilter(period, **rest)
+
+
+class ChangedDocumentSchema(Strict):
+    """How a document changed."""
+
+    kind = fields.String(required=True)
+    key = fields.String(required=True)
+    environment = fields.String(required=True)
+    revision_before = StrictInteger(
+        required=True, metadata={"description": "0: the document did not exist"}
+    )
+    changes = fields.List(
+        AnyJson(metadata={"type": "object"}),
+        required=True,
+        metadata={
+            "description": "for each field its `pointer`, its name in words (`field`), and its "
+            "values `before` and `after`; one that did not exist is missing. `shortened` names "
+            "long values: of those there is the beginning of their JSON, as a string"
+        },
+    )
+    changes_left_out = StrictInteger(
+        required=True, metadata={"description": "how many more fields changed"}
+    )
 
 
 class AuditEntryAnswer(Strict):
@@ -22,6 +159,43 @@ class AuditEntryAnswer(Strict):
     environment = fields.String(required=True)
     reason = fields.String(required=True)
     details = AnyJson(required=True, metadata={"type": "object"})
+    documents = fields.List(
+        fields.Nested(ChangedDocumentSchema),
+        required=True,
+        metadata={"description": "the documents that changed, field by field"},
+    )
+    number = StrictInteger(
+        attribute="link.number",
+        required=True,
+        dump_default=None,
+        allow_none=True,
+        metadata={"description": "its number in the hash chain; null: an earlier version added it"},
+    )
+    hash = fields.String(
+        attribute="link.hash",
+        required=True,
+        dump_default=None,
+        allow_none=True,
+        metadata={"description": "its hash in the hash chain, in hex"},
+    )
+
+
+class LinkSchema(Strict):
+    """A place in the hash chain; the number 0 is before the first entry."""
+
+    number = StrictInteger(required=True)
+    hash = fields.String(required=True)
+
+
+class AuditChainAnswer(Strict):
+    """The ends of the hash chain."""
+
+    head = fields.Nested(LinkSchema, required=True, metadata={"description": "of the latest entry"})
+    anchor = fields.Nested(
+        LinkSchema,
+        required=True,
+        metadata={"description": "of the last entry that was removed because the log was full"},
+    )
 
 
 AuditPage = page_schema("AuditPage", AuditEntryAnswer)

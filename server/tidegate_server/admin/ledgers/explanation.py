@@ -24,7 +24,7 @@ from tidegate_server.domain.rule_variants import find_serve
 from tidegate_server.ledger.cleanup import FlagUse
 from tidegate_server.ledger.explain import AuditedAction, Explanation, explain
 from tidegate_server.store import Store
-from tidegate_server.store.logs import AuditEntry
+from tidegate_server.store.logs import AuditEntry, Period
 
 AUDIT_DELAY_MS = 60_000
 """The audit log dates an action when it is committed, a little after the release does."""
@@ -71,7 +71,7 @@ def _read_audited_actions(
         # A draft is measured before it begins.
         began_ms = min(began_ms, read_entry(first).entry.before.stage_entered_ms)
     until_ms = now_ms if release.ended_ms is None else release.ended_ms + AUDIT_DELAY_MS
-    for each in store.logs.audit_between(project, began_ms, until_ms):
+    for each in store.logs.audit_between(project, Period(began_ms, until_ms + 1)):
         if _concerns(each, release, environment):
             yield AuditedAction(each.at_ms, each.actor, each.action, each.reason)
 
