@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from tidegate_server.documents import shipped
@@ -24,6 +25,73 @@ def test_every_policy_is_valid_and_has_its_name(name: str) -> None:
     assert linted.policy == shipped.policy(name)
     assert shipped.policy(name).key == name
     assert shipped.policy(name).description
+
+
+ADVANCE, HOLD = "advance", "hold"
+SHIPPED: dict[str, dict[str, Any]] = {
+    "standard": {
+        "stages": [
+            (1, "15m", 100, "2h", ADVANCE),
+            (5, "15m", 200, "4h", ADVANCE),
+            (25, "20m", 500, "6h", ADVANCE),
+            (50, "30m", 500, "12h", ADVANCE),
+            (100, "15m", 100, None, HOLD),
+        ],
+        "interval": "30s", "bake": "1h", "tolerance": 0.05, "harm_budget": 0.002, "holdback": 0,
+    },
+    "careful": {
+        "stages": [
+            (0.5, "30m", 50, "12h", ADVANCE),
+            (1, "30m", 100, "12h", ADVANCE),
+            (5, "1h", 200, "1d", HOLD),
+            (10, "1h", 500, "1d", HOLD),
+            (25, "2h", 500, "2d", HOLD),
+            (50, "2h", 500, "2d", HOLD),
+            (100, "15m", 500, None, HOLD),
+        ],
+        "interval": "1m", "bake": "1d", "tolerance": 0.05, "harm_budget": 0.002, "holdback": 1,
+    },
+    "hotfix": {
+        "stages": [
+            (10, "2m", 50, "30m", ADVANCE),
+            (50, "2m", 100, "2h", ADVANCE),
+            (100, "15m", 100, None, HOLD),
+        ],
+        "interval": "10s", "bake": "15m", "tolerance": 0.1, "harm_budget": 0.005, "holdback": 0,
+    },
+    "dark-launch": {
+        "stages": [
+            (0.1, "2h", 50, "6h", ADVANCE),
+            (1, "4h", 200, "12h", ADVANCE),
+            (10, "12h", 500, "36h", ADVANCE),
+            (50, "1d", 1000, "2d", ADVANCE),
+            (100, "15m", 500, None, HOLD),
+        ],
+        "interval": "1m", "bake": "1d", "tolerance": 0.05, "harm_budget": 0.002, "holdback": 5,
+    },
+}  # fmt: skip
+FIELDS = ("percentage", "min_duration", "min_samples", "max_duration", "undecided")
+
+
+@pytest.mark.parametrize("name", shipped.NAMES)
+def test_the_times_and_limits_are_those_that_were_simulated(name: str) -> None:
+    written = shipped.canonical(name)
+    expected = SHIPPED[name]
+
+    assert [tuple(stage[each] for each in FIELDS) for stage in written["stages"]] == (
+        expected["stages"]
+    )
+    assert written["checks"][0]["tolerance"] == {"relative": expected["tolerance"], "absolute": 0}
+    for field in ("interval", "bake", "harm_budget", "holdback"):
+        assert written[field] == expected[field]
+
+
+@pytest.mark.parametrize("name", shipped.NAMES)
+def test_something_watches_every_check_after_the_last_advance(name: str) -> None:
+    watched = lint(shipped.text(name), name).watched
+
+    assert watched
+    assert all(each.watchers for each in watched)
 
 
 @pytest.mark.parametrize("name", shipped.NAMES)
