@@ -69,17 +69,18 @@ class HttpSource:
 
     def report(self, report: Report) -> bool:
         """Send a report; return False if the server does not know this instance any more."""
-        return self._transport.report(
-            counts_document(report.counts)
-            | {
-                "version": report.version,
-                "interval": report.interval,
-                "leaving": report.leaving,
-                "sdk": SDK,
-                "host": self._transport.host,
-                "pid": self._transport.pid,
-            }
-        )
+        return self._transport.report(self.document(report))
+
+    def document(self, report: Report) -> dict[str, Any]:
+        """Return a report as ``docs/wire/report.schema.json`` has it."""
+        return counts_document(report.counts) | {
+            "version": report.version,
+            "interval": report.interval,
+            "leaving": report.leaving,
+            "sdk": SDK,
+            "host": self._transport.host,
+            "pid": self._transport.pid,
+        }
 
 
 class ServerConnection:

@@ -68,7 +68,14 @@ KEEP_ALIVE = Event("keep-alive", "")
 
 
 class Transport:
-    """The requests of one client in one process."""
+    """The requests of one client in one process.
+
+    Attributes:
+        connections: the connections that they use.
+        host: the name of this machine.
+        pid: the id of this process.
+        server_date: the header ``Date`` of the last response of a report or snapshot.
+    """
 
     def __init__(self, url: str, token: str) -> None:
         self._url = url.rstrip("/")
@@ -79,6 +86,7 @@ class Transport:
         self.connections: Connections = Connections()
         self.host: str = socket.gethostname()[:100]
         self.pid: int = os.getpid()
+        self.server_date: str = ""
 
     def snapshot(self, version: int | None) -> Any | None:
         """Return the snapshot document; None if ``version`` is the newest."""
@@ -89,12 +97,14 @@ class Transport:
         body = self._read_body(response)
         return None if response.status == 304 else _parse_json(body)
 
-    def report(self, document: dict[str, Any]) -> bool:
-        """Send a report; return False if the server does not know this instance any more."""
+    def report(self, document: dict[str, Any], *, dry_run: bool = False) -> bool:
+        """Send a report; return False if the server does not know this instance any more.
+
+        In a dry run the server checks the report and counts nothing.
+        """
         body = json.dumps(document, separators=(",", ":")).encode()
-        response = self._request(
-            "POST", "/sdk/v1/reports", {"Content-Type": "application/json"}, body
-        )
+        path = "/sdk/v1/reports?dry_run=true" if dry_run else "/sdk/v1/reports"
+        response = self._request("POST", path, {"Content-Type": "application/json"}, body)
         content = self._read_body(response)
         if response.status == 409:
             return False
@@ -130,6 +140,7 @@ class Transport:
         self, method: str, path: str, headers: dict[str, str], body: bytes | None = None
     ) -> BaseHTTPResponse:
         response = self._send(method, path, headers, body, RESPONSE_SECONDS)
+        self.server_date = response.headers.get("Date", "")
         if response.status in (200, 304) or (response.status == 409 and method == "POST"):
             return response
         if method == "POST" and _is_permanent(response.status):

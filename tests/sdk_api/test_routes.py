@@ -125,6 +125,23 @@ def test_a_report_registers_its_instance(sdk: Caller, admin: Caller) -> None:
     }
 
 
+def test_a_dry_run_of_a_report_is_checked_and_counts_nothing(sdk: Caller, admin: Caller) -> None:
+    answer = sdk.post("/sdk/v1/reports?dry_run=true", report())
+    assert answer.status_code == 200
+    assert answer.json == {"version": 1, "ignored": 0}
+    instances = admin.get(f"{PRODUCTION}/instances").json
+    assert instances is not None
+    assert instances["items"] == []
+    wrong = sdk.post("/sdk/v1/reports?dry_run=true", report(pid="x"))
+    assert (wrong.status_code, pointers(wrong)) == (422, ["/pid"])
+    unknown = sdk.post("/sdk/v1/reports?dry_run=perhaps", report())
+    assert (unknown.status_code, pointers(unknown)) == (422, ["/dry_run"])
+    sdk.post_ok("/sdk/v1/reports?dry_run=false", report())
+    instances = admin.get(f"{PRODUCTION}/instances").json
+    assert instances is not None
+    assert len(instances["items"]) == 1
+
+
 def test_an_unknown_instance_cannot_continue(sdk: Caller) -> None:
     refused = sdk.post("/sdk/v1/reports", report(sequence=7, continues=True))
     assert (refused.status_code, slug(refused)) == (409, "instance-forgotten")

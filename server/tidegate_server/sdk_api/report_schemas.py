@@ -245,6 +245,17 @@ class ReportBody(Strict):
         return Report(**data, has_samples=schema >= SAMPLES_SINCE)
 
 
+class ReportQuery(Strict):
+    """The query string of a report."""
+
+    dry_run = fields.Boolean(
+        load_default=False,
+        truthy={"true"},
+        falsy={"false"},
+        metadata={"description": "check the report, and count nothing"},
+    )
+
+
 class ReportAnswer(Strict):
     """The answer to a report."""
 

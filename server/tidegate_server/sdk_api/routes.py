@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Mapping
 from http import HTTPStatus
 
 from flask import Response, request
@@ -10,10 +11,10 @@ from flask import Response, request
 from tidegate_server.domain.tokens import Role
 from tidegate_server.errors import FieldProblem, Invalid
 from tidegate_server.sdk_api.report_consistency import check_consistency
-from tidegate_server.sdk_api.report_schemas import ReportAnswer, ReportBody
+from tidegate_server.sdk_api.report_schemas import ReportAnswer, ReportBody, ReportQuery
 from tidegate_server.sdk_api.services import report_rates
 from tidegate_server.sdk_api.streams import UpdateSource
-from tidegate_server.store.reports import Report
+from tidegate_server.store.reports import Report, Reported
 from tidegate_server.web import event_stream, responses
 from tidegate_server.web.access_control import sdk_environment
 from tidegate_server.web.backend import backend, current_token
@@ -94,12 +95,13 @@ def limit_reports() -> None:
     "POST",
     "/sdk/v1/reports",
     role=Role.SDK,
+    query=ReportQuery,
     body=ReportBody,
     response=ReportAnswer,
     errors=(HTTPStatus.TOO_MANY_REQUESTS,),
     before_body=limit_reports,
 )
-def post_report(report: Report) -> Response:
+def post_report(query: Mapping[str, bool], report: Report) -> Response:
     """Send an instance's totals; sending a report again changes nothing.
 
     All of a report is counted or nothing, except entries that cannot be evidence, which are
@@ -108,6 +110,9 @@ def post_report(report: Report) -> Response:
     """
     project, environment = sdk_environment(current_token())
     check_consistency(report)
+    if query["dry_run"]:
+        version = backend().store.version(project, environment)
+        return _not_cached(responses.value(ReportAnswer(), Reported(version)))
     reported = backend().store.evidence.add_report(project, environment, report)
     return _not_cached(responses.value(ReportAnswer(), reported))
 
