@@ -5,12 +5,13 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from tidegate_server.admin.bootstrap import BootstrapResult, bootstrap
+from tidegate_server.admin.bootstrap import FINGERPRINT, BootstrapResult, bootstrap, key_in_use
 from tidegate_server.application import create_app
 from tidegate_server.domain.change import Kind
 from tidegate_server.errors import StartupRefused
 from tidegate_server.store import Store
 from tidegate_server.web.settings import ApiSettings
+from tidegate_server.web.token_secrets import fingerprint
 
 from tests.http_calls import PROJECT, Caller, stored_documents
 
@@ -85,6 +86,27 @@ def test_another_secret_key_stops_the_start(store: Store) -> None:
     bootstrap(store, KEY)
     with pytest.raises(StartupRefused, match="TIDEGATE_SECRET_KEY"):
         bootstrap(store, b"another key")
+
+
+def test_white_space_around_the_secret_key_does_not_matter(store: Store) -> None:
+    for key in (KEY + b"\n", b" " + KEY + b"\r\n", KEY):
+        assert key_in_use(store, key) == KEY
+
+
+def test_a_store_that_was_first_used_with_white_space_in_its_key_keeps_it(store: Store) -> None:
+    """Earlier versions did so; without it, no token of the store would work any more."""
+    old = KEY + b"\n"
+    store.put_server_value_once(FINGERPRINT, fingerprint(old))
+    assert key_in_use(store, old) == old
+    assert bootstrap(store, old).token is not None
+    with pytest.raises(StartupRefused, match="created with another secret key"):
+        key_in_use(store, KEY)
+
+
+def test_a_line_break_within_the_key_of_a_new_store_is_refused(store: Store) -> None:
+    with pytest.raises(StartupRefused, match="TIDEGATE_SECRET_KEY contains a line break"):
+        key_in_use(store, b"one line\nanother line")
+    assert store.get_server_value(FINGERPRINT) is None
 
 
 def test_servers_that_start_at_the_same_time_create_everything_once(store: Store) -> None:

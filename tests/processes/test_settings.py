@@ -19,6 +19,7 @@ from tidegate_server.processes.settings import (
     check_environment,
     check_prometheus_token,
     check_prometheus_url,
+    check_store_url,
     parse_trusted_proxies,
     parse_webhook_networks,
     secret_key,
@@ -107,6 +108,21 @@ def test_a_configured_key_needs_16_characters(tmp_path: Path) -> None:
     assert not (tmp_path / "none").exists()
     with pytest.raises(StartupRefused, match="at least 16 characters"):
         secret_key("0123456789abcde", tmp_path)
+
+
+def test_white_space_is_no_part_of_a_configured_key(tmp_path: Path) -> None:
+    with pytest.raises(StartupRefused, match="at least 16 characters"):
+        secret_key("0123456789abcde\n", tmp_path)
+
+
+def test_white_space_around_the_address_of_the_store_does_not_matter() -> None:
+    assert check_store_url("redis://127.0.0.1:6379/0\n") == "redis://127.0.0.1:6379/0"
+    assert (
+        check_store_url(" \ufeffunix:///a folder/store.sock\r\n") == "unix:///a folder/store.sock"
+    )
+    with pytest.raises(StartupRefused, match="TIDEGATE_STORE_URL contains a line") as refused:
+        check_store_url("redis://:secret@host\n:6379/0")
+    assert "secret" not in refused.value.message
 
 
 def test_a_key_is_created_once_and_only_its_owner_can_read_it(tmp_path: Path) -> None:

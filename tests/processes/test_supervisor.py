@@ -150,6 +150,34 @@ def test_another_secret_key_is_refused(server: RunningServer, folder: Path) -> N
     assert "created with another secret key" in err
 
 
+def test_settings_from_files_may_end_with_a_line_break(server: RunningServer, folder: Path) -> None:
+    """Secrets of Kubernetes often do."""
+    store = EmbeddedValkey(server.data_dir).url
+    key = (server.data_dir / "secret.key").read_text().strip()
+    second = Tidegate(
+        {
+            "TIDEGATE_DATA_DIR": str(folder),
+            "TIDEGATE_HOST": "127.0.0.1\n",
+            "TIDEGATE_STORE_URL": f"{store}\n",
+            "TIDEGATE_SECRET_KEY": f"{key}\n",
+            "TIDEGATE_BOOTSTRAP_TOKEN": "correct-horse-battery-staple\r\n",
+        }
+    )
+    process = second.process("serve", "--workers", "1", "--port", str(free_port()))
+    try:
+        running = Running(process)
+        variables = {
+            "TIDEGATE_URL": f"{url_of(running).strip()}/\n",
+            "TIDEGATE_TOKEN": f"{server.token}\n",
+        }
+        projects = Tidegate(variables).json("project", "list")
+        assert "default" in [each["key"] for each in projects]
+        assert running.stop().status == 0
+    finally:
+        process.kill()
+        process.communicate()
+
+
 def test_an_unreachable_store_exits_with_4(folder: Path) -> None:
     tidegate = Tidegate({"TIDEGATE_STORE_URL": "redis://127.0.0.1:9/0"})
     process = tidegate.process("serve", "--port", str(free_port()), "--data-dir", str(folder))

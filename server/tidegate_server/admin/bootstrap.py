@@ -57,24 +57,35 @@ def bootstrap(store: Store, secret_key: bytes, given_token: str = "") -> Bootstr
         StartupRefused: the store was used with another secret key, or the given token is not
             a valid one.
     """
-    check_key(store, secret_key)
+    secret_key = key_in_use(store, secret_key)
     _create_default_project(store)
     return _create_first_token(store, secret_key, given_token)
 
 
-def check_key(store: Store, secret_key: bytes) -> None:
-    """Check that the store has always been used with this secret key.
+def key_in_use(store: Store, configured: bytes) -> bytes:
+    """Return the secret key: the configured one without the white space around it.
+
+    A store that was first used with the white space keeps it: every token depends on the key.
 
     Raises:
-        StartupRefused: the store was used with another secret key.
+        StartupRefused: the store was used with another secret key, or a new store's key has a
+            line break.
     """
-    fingerprint = token_secrets.fingerprint(secret_key)
-    if store.put_server_value_once(FINGERPRINT, fingerprint) != fingerprint:
+    key = configured.strip()
+    if b"\n" in key and store.get_server_value(FINGERPRINT) is None:
         raise StartupRefused(
-            "The tokens in this store were created with another secret key, so none of them "
-            "would work. Start with the TIDEGATE_SECRET_KEY, or the data folder with the "
-            "secret.key, that this store was first used with."
+            "TIDEGATE_SECRET_KEY contains a line break; check how you read it, or create a key "
+            "with `openssl rand -hex 32`."
         )
+    first = store.put_server_value_once(FINGERPRINT, token_secrets.fingerprint(key))
+    for each in (key, configured):
+        if token_secrets.fingerprint(each) == first:
+            return each
+    raise StartupRefused(
+        "The tokens in this store were created with another secret key, so none of them "
+        "would work. Start with the TIDEGATE_SECRET_KEY, or the data folder with the "
+        "secret.key, that this store was first used with."
+    )
 
 
 def _create_default_project(store: Store) -> None:

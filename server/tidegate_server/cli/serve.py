@@ -18,6 +18,7 @@ from tidegate_server.processes.settings import (
     check_prometheus_token,
     check_prometheus_url,
     check_secret_key,
+    check_store_url,
     parse_trusted_proxies,
     parse_webhook_networks,
 )
@@ -131,11 +132,11 @@ def serve(
 
     check_environment(os.environ)
     settings = ServeSettings(
-        host=host,
+        host=host.strip(),
         port=port,
         workers=workers,
         data_dir=data_dir,
-        store_url=store_url or None,
+        store_url=check_store_url(store_url or "") or None,
         bootstrap_token=bootstrap_token,
         secret_key=secret_key,
         log_level=log_level.lower(),
@@ -180,7 +181,7 @@ def policy_job(
     check_environment(os.environ)
     logging_setup.configure(log_level.lower(), log_format.lower())
     policy_job_process.run(
-        store_url,
+        check_store_url(store_url),
         check_secret_key(secret_key),
         check_prometheus_url(prometheus_url),
         check_prometheus_token(prometheus_token),

@@ -9,7 +9,7 @@ import threading
 import structlog
 
 from tidegate_server import policy_job
-from tidegate_server.admin.bootstrap import check_key
+from tidegate_server.admin.bootstrap import key_in_use
 from tidegate_server.domain.network_addresses import PUBLIC_ONLY, AllowedNetworks
 from tidegate_server.errors import StoreUnavailable
 from tidegate_server.processes import logging_setup
@@ -44,28 +44,32 @@ def run(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     watch_parent(stop.set)
-    store = _connect(store_url, secret_key, stop)
-    if store is not None:
+    connected = _connect(store_url, secret_key, stop)
+    if connected is not None:
+        store, key = connected
         prometheus = None
         if prometheus_url:
             prometheus = policy_job.Prometheus(prometheus_url, prometheus_token)
-        policy_job.run(store, stop, secret_key, prometheus, networks)
+        policy_job.run(store, stop, key, prometheus, networks)
         store.close()
 
 
-def _connect(store_url: str, secret_key: bytes, stop: threading.Event) -> Store | None:
+def _connect(
+    store_url: str, secret_key: bytes, stop: threading.Event
+) -> tuple[Store, bytes] | None:
+    """Return the store and its secret key, or None if the process was stopped before."""
     logged = False
     while not stop.is_set():
         try:
             store = Store.connect(store_url)
-            check_key(store, secret_key)
+            key = key_in_use(store, secret_key)
         except StoreUnavailable as error:
             if not logged:
                 log.warning("store_unavailable", error=error.message)
                 logged = True
             stop.wait(0.5)
         else:
-            return store
+            return store, key
     return None
 
 

@@ -143,6 +143,23 @@ def check_prometheus_token(token: str) -> str:
     return token
 
 
+def check_store_url(url: str) -> str:
+    """Return the address of the store, without white space around it.
+
+    Raises:
+        StartupRefused: there is a control character, such as a line break, in it.
+    """
+    from tidegate.addresses import trimmed
+
+    url = trimmed(url, "address of the store")
+    if not url.isprintable():
+        raise StartupRefused(
+            "TIDEGATE_STORE_URL contains a line break or another control character; check how you "
+            "read it (it is not shown here)."
+        )
+    return url
+
+
 def parse_webhook_networks(text: str) -> AllowedNetworks:
     """Return the addresses that webhooks may have: public ones, and those of listed networks.
 
@@ -210,7 +227,7 @@ def secret_key(configured: str | None, data_dir: Path) -> bytes:
 
 def check_secret_key(key: str) -> bytes:
     """Return a configured key; raise ``StartupRefused`` if it is too short."""
-    if len(key) < MIN_KEY_LENGTH:
+    if len(key.strip()) < MIN_KEY_LENGTH:
         raise StartupRefused(
             f"TIDEGATE_SECRET_KEY must have at least {MIN_KEY_LENGTH} characters; "
             "create one with `openssl rand -hex 32`."

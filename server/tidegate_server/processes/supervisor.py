@@ -22,7 +22,7 @@ from urllib.request import urlopen
 import structlog
 from tidegate.backoff import Backoff
 
-from tidegate_server.admin.bootstrap import BootstrapResult, bootstrap
+from tidegate_server.admin.bootstrap import BootstrapResult, bootstrap, key_in_use
 from tidegate_server.errors import PortTaken, StartupRefused, TidegateError
 from tidegate_server.private_folder import UMASK, make_private
 from tidegate_server.processes import parent_watch
@@ -160,6 +160,7 @@ class Supervisor:
         store_url = settings.store_url or self._start_embedded()
         store = Store.connect(store_url)
         try:
+            key = key_in_use(store, key)
             self._announce_token(bootstrap(store, key, settings.bootstrap_token))
             if store.durability() != "disk":
                 log.warning(
