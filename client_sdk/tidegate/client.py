@@ -85,8 +85,12 @@ class Client:
             self._refuse(str(error))
 
     @classmethod
-    def offline(cls, snapshot: Mapping[str, Any]) -> Client:
-        """Return a client of a snapshot document, with no network and no threads.
+    def offline(cls, snapshot: Mapping[str, Any] | str | bytes) -> Client:
+        """Return a client of a snapshot, with no network and no threads.
+
+        Args:
+            snapshot: the snapshot as JSON, or the same decoded, which takes longer. A flag or a
+                segment that cannot be read is logged, and the rest is kept.
 
         Raises:
             WireError: it is not a snapshot.

@@ -9,8 +9,9 @@ another one sends the reports.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from tidegate import wire
 from tidegate.errors import WireError
@@ -46,8 +47,8 @@ class Report:
 class FlagSource(Protocol):
     """Where the flags of an environment come from, and where reports about them go."""
 
-    def snapshot(self) -> Any:
-        """Return the whole snapshot, as ``docs/wire/snapshot.schema.json`` has it."""
+    def snapshot(self) -> object:
+        """Return the whole snapshot: JSON, as ``docs/wire/snapshot.schema.json`` has it."""
         ...
 
     def report(self, report: Report) -> bool:
@@ -62,12 +63,18 @@ class FlagFollower:
         source: where flags come from and reports go.
         reporter: the counts to report.
         flags: the flags to begin with.
+        pause: called again and again while a large snapshot is parsed, to let others work.
     """
 
     def __init__(
-        self, source: FlagSource, reporter: Reporter, flags: CompiledSnapshot | None = None
+        self,
+        source: FlagSource,
+        reporter: Reporter,
+        flags: CompiledSnapshot | None = None,
+        pause: Callable[[], None] = lambda: None,
     ) -> None:
         self._source = source
+        self._pause = pause
         self._reporter = reporter
         self.flags: CompiledSnapshot | None = flags
 
@@ -79,7 +86,7 @@ class FlagFollower:
         """
         return self.take_snapshot(self._source.snapshot())
 
-    def take_snapshot(self, document: Any) -> CompiledSnapshot:
+    def take_snapshot(self, document: object) -> CompiledSnapshot:
         """Replace the flags with a snapshot, whatever its version, and return it compiled.
 
         The version may be lower than before: the server's store was restored from a backup.
@@ -88,11 +95,11 @@ class FlagFollower:
             WireError: the snapshot cannot be read.
         """
         broken: dict[str, WireError] = {}
-        snapshot = wire.parse_snapshot(document, broken)
-        self.flags = compile_snapshot(snapshot, broken)
+        snapshot = wire.parse_snapshot(document, broken, self._pause)
+        self.flags = compile_snapshot(snapshot, broken, self.flags)
         return self.flags
 
-    def take_update(self, document: Any) -> CompiledSnapshot | None:
+    def take_update(self, document: object) -> CompiledSnapshot | None:
         """Apply an update, or read the whole snapshot if an earlier update was missed.
 
         Returns:

@@ -220,15 +220,18 @@ class Lifecycle:
 
 
 def compile_document(document: object) -> CompiledSnapshot:
-    """Compile a snapshot document.
+    """Compile a snapshot document. A part that cannot be read is logged, and the rest is kept.
 
     Raises:
         WireError: it is not a snapshot.
     """
-    snapshot = load("tidegate.wire").parse_snapshot(document)
+    broken: dict[str, WireError] = {}
+    snapshot = load("tidegate.wire").parse_snapshot(document, broken)
     flags: CompiledSnapshot = load("tidegate.evaluation.compiled_snapshot").compile_snapshot(
-        snapshot
+        snapshot, broken
     )
+    for place, error in broken.items():
+        log.warning("%s cannot be read: %s", place, error)
     return flags
 
 

@@ -11,13 +11,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
-import json
 import logging
 import os
 import stat
 import threading
 from pathlib import Path
-from typing import Any
 
 log: logging.Logger = logging.getLogger("tidegate")
 
@@ -39,8 +37,8 @@ class SnapshotFile:
         self._origin = hashlib.sha256(f"{url.rstrip('/')}\n{token}".encode()).hexdigest()[:32]
         self._save_failed = False
 
-    def load(self) -> Any | None:
-        """Return the snapshot document; None without a file, or with one that cannot be trusted."""
+    def load(self) -> bytes | None:
+        """Return the snapshot as JSON; None without a file, or with one that cannot be trusted."""
         try:
             content = _read(self._path)
         except FileNotFoundError:
@@ -56,15 +54,10 @@ class SnapshotFile:
             reason = "they are for another server or token" if foreign else "the file is damaged"
             log.warning("the cached flags are ignored: %s", reason)
             return None
-        try:
-            return json.loads(body)
-        except ValueError:
-            log.warning("the cached flags are ignored: the file is damaged")
-            return None
+        return body
 
-    def save(self, document: Any) -> None:
-        """Replace the file. A failure is logged once and never raised."""
-        body = json.dumps(document, separators=(",", ":")).encode()
+    def save(self, body: bytes) -> None:
+        """Replace the file with a snapshot as JSON. A failure is logged once and never raised."""
         header = f"{FORMAT} {self._origin} {hashlib.sha256(body).hexdigest()}\n".encode()
         draft: Path | None = None
         try:

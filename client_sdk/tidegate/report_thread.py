@@ -109,7 +109,7 @@ class ReportThread:
         if self._file is None or flags is None or flags is self._saved:
             return
         self._saved = flags
-        self._file.save(wire.to_wire(flags.snapshot))
+        self._file.save(wire.encode_snapshot(flags.snapshot))
 
     def _report(self, leaving: bool = False) -> bool:
         try:

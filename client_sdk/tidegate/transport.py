@@ -88,14 +88,17 @@ class Transport:
         self.pid: int = os.getpid()
         self.server_date: str = ""
 
-    def snapshot(self, version: int | None) -> Any | None:
-        """Return the snapshot document; None if ``version`` is the newest."""
+    def snapshot(self, version: int | None) -> bytes | None:
+        """Return the snapshot as JSON; None if ``version`` is the newest."""
         headers = {"Accept-Encoding": "gzip"}
         if version is not None:
             headers["If-None-Match"] = f'"{version}"'
         response = self._request("GET", "/sdk/v1/snapshot", headers)
         body = self._read_body(response)
-        return None if response.status == 304 else _parse_json(body)
+        if response.status == 304:
+            return None
+        _check_json(body)
+        return body
 
     def report(self, document: dict[str, Any], *, dry_run: bool = False) -> bool:
         """Send a report; return False if the server does not know this instance any more.
@@ -303,6 +306,14 @@ def _network_errors() -> tuple[type[Exception], ...]:
 def _parse_json(body: bytes) -> Any:
     try:
         return json.loads(body)
+    except ValueError:
+        raise Unreachable(foreign_cause("the response is not JSON")) from None
+
+
+def _check_json(body: bytes) -> None:
+    msgspec = load("msgspec")
+    try:
+        msgspec.json.decode(body, type=msgspec.Raw)  # finds its end, and creates nothing
     except ValueError:
         raise Unreachable(foreign_cause("the response is not JSON")) from None
 

@@ -4,25 +4,27 @@ A known field of the wrong type is an error that names its JSON pointer. An unkn
 error in a condition, since ignoring it would serve the wrong people. Elsewhere it is ignored,
 so that an older SDK works with a newer server.
 
-A large snapshot is parsed while the application works, so parsing a correct document is fast:
-only an error builds its pointer, and values that many flags share are created once.
+A large snapshot is parsed while the application works. So each flag is decoded by itself, in C,
+and a caller can let other threads run in between.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from functools import lru_cache
-from math import isfinite
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from typing import Any, TypeVar
+
+import msgspec
 
 from tidegate.errors import InvalidCondition, WireError
 from tidegate.evaluation import operators
 from tidegate.evaluation.old_notations import in_present_notation
+from tidegate.flag_documents import FlagDocuments
 from tidegate.model import (
-    FLAG_TYPES,
     SCHEMA_VERSION,
-    ActiveRelease,
     All,
     AnyOf,
     Comparison,
@@ -30,134 +32,129 @@ from tidegate.model import (
     Flag,
     InSegment,
     NoneOf,
-    Opening,
-    Prerequisite,
-    Rule,
     Segment,
     Serve,
     Snapshot,
-    Tolerance,
     Update,
-    Variant,
-    WeightedVariant,
 )
+from tidegate.wire_errors import BadCondition, decoding_error, error_below, escape_pointer
 
 T = TypeVar("T")
 
 MAX_DEPTH = 32
 """How many levels deep conditions may nest."""
 
+SLICE_BYTES = 32 * 1024
+"""How much of a snapshot is parsed without a pause: half a millisecond's work."""
 
-def parse_snapshot(document: object, broken: dict[str, WireError] | None = None) -> Snapshot:
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _SnapshotParts:
+    schema: int
+    project: str
+    environment: str
+    version: int
+    flags: dict[str, msgspec.Raw]
+    segments: dict[str, msgspec.Raw]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _UpdateParts:
+    version: int
+    flags: dict[str, msgspec.Raw]
+    segments: dict[str, msgspec.Raw]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _SchemaOnly:
+    schema: int
+
+
+def parse_snapshot(
+    document: object,
+    broken: dict[str, WireError] | None = None,
+    pause: Callable[[], None] = lambda: None,
+) -> Snapshot:
     """Parse a snapshot.
 
     Args:
-        document: decoded JSON.
+        document: JSON, as text, as bytes or decoded.
         broken: if given, a flag or segment that cannot be read is left out of the snapshot
             and its error is added here under ``flags/KEY`` or ``segments/KEY``.
+        pause: called after each ``SLICE_BYTES``.
 
     Raises:
         WireError: it is not a snapshot, or it has a newer schema.
     """
-    fields = _mapping(document)
-    schema = _integer(fields, "schema")
-    if schema > SCHEMA_VERSION:
-        raise WireError("/schema", f"{schema} is newer than {SCHEMA_VERSION}: update the SDK")
+    try:
+        parts = _decode_parts(_SnapshotParts, document)
+    except WireError:
+        _refuse_newer(_decode_parts(_SchemaOnly, document).schema)
+        raise
+    _refuse_newer(parts.schema)
+    flags = FlagDocuments(_decode_flag)
+    for key, flag_text in _each(parts.flags, pause):
+        flag = _located("flags", key, flag_text, _decode_flag, broken)
+        if flag is not None:
+            flags.put(key, flag_text, flag)
+    segments = {}
+    for key, segment_text in _each(parts.segments, pause):
+        segment = _located("segments", key, segment_text, _decode_segment, broken)
+        if segment is not None:
+            segments[key] = segment
     return Snapshot(
-        project=_text(fields, "project"),
-        environment=_text(fields, "environment"),
-        version=_integer(fields, "version"),
-        flags=_parse_each(fields, "flags", parse_flag, broken),
-        segments=_parse_each(fields, "segments", _parse_segment, broken),
-        schema=schema,
+        project=parts.project,
+        environment=parts.environment,
+        version=parts.version,
+        flags=flags,
+        segments=segments,
+        schema=parts.schema,
     )
 
 
 def parse_update(document: object, broken: dict[str, WireError] | None = None) -> Update:
-    """Parse an update; ``broken`` works as in ``parse_snapshot``.
+    """Parse an update; ``document`` and ``broken`` are as in ``parse_snapshot``.
 
     Raises:
         WireError: it is not an update.
     """
-    fields = _mapping(document)
-    return Update(
-        version=_integer(fields, "version"),
-        flags=_parse_each(fields, "flags", _or_none(parse_flag), broken),
-        segments=_parse_each(fields, "segments", _or_none(_parse_segment), broken),
-    )
+    parts = _decode_parts(_UpdateParts, document)
+    flags: dict[str, Flag | None] = {}
+    for key, text in _each(parts.flags):
+        removed = text == _REMOVED
+        flag = None if removed else _located("flags", key, text, _decode_flag, broken)
+        if removed or flag is not None:
+            flags[key] = flag
+    segments: dict[str, Segment | None] = {}
+    for key, text in _each(parts.segments):
+        removed = text == _REMOVED
+        segment = None if removed else _located("segments", key, text, _decode_segment, broken)
+        if removed or segment is not None:
+            segments[key] = segment
+    return Update(parts.version, flags, segments)
 
 
 def parse_flag(document: object) -> Flag:
-    """Parse a flag.
+    """Parse a flag; ``document`` is as in ``parse_snapshot``.
 
     Raises:
         WireError: it is not a flag.
     """
-    fields = _mapping(document)
-    type_ = _text(fields, "type")
-    if type_ not in FLAG_TYPES:
-        raise WireError("/type", f"must be one of {', '.join(FLAG_TYPES)}")
-    # Positional arguments: keyword arguments take half as long again.
-    return Flag(
-        _text(fields, "key"),
-        type_,
-        _integer(fields, "version"),
-        _text(fields, "salt"),
-        _list(fields, "variants", _parse_variant),
-        _boolean(fields, "enabled"),
-        _text(fields, "off_variant"),
-        _part(fields, "default", _parse_serve),
-        _list(fields, "rules", _parse_rule),
-        _list(fields, "prerequisites", _parse_prerequisite),
-        _optional_text(fields, "killed"),
-        _optional(fields, "release", _parse_release),
-        "client_side" in fields and _boolean(fields, "client_side"),
-        _part(fields, "metadata", _parse_metadata) if "metadata" in fields else _NO_METADATA,
-    )
+    return _decode_flag(_json_text(document))
 
 
-def _parse_metadata(document: object) -> Mapping[str, bool | int | float | str]:
-    metadata = _mapping(document)
-    for name, value in metadata.items():
-        if not isinstance(value, bool | int | float | str):
-            raise WireError(f"/{_escape(name)}", "must be true, false, a number or a string")
-    return metadata or _NO_METADATA
+def flag_documents(flags: Mapping[str, Flag]) -> FlagDocuments:
+    """Return flags as documents."""
+    return FlagDocuments(_decode_flag).changed(flags)
 
 
-def _parse_segment(document: object) -> Segment:
-    fields = _mapping(document)
-    return Segment(
-        key=_text(fields, "key"),
-        when=_optional(fields, "when", parse_stored_condition),
-        included=_texts(fields, "included"),
-        excluded=_texts(fields, "excluded"),
-    )
-
-
-def _parse_rule(document: object) -> Rule:
-    fields = _mapping(document)
-    return Rule(
-        _text(fields, "id"),
-        _part(fields, "when", parse_stored_condition),
-        _part(fields, "serve", _parse_serve),
-    )
-
-
-def _parse_prerequisite(document: object) -> Prerequisite:
-    fields = _mapping(document)
-    return Prerequisite(
-        flag=_text(fields, "flag"),
-        variants=_texts(fields, "variants"),
-    )
-
-
-def _parse_serve(document: object) -> Serve:
-    fields = _mapping(document)
-    variant = _optional_text(fields, "variant")
-    split = _list(fields, "split", _parse_weighted)
-    if (variant is None) == (not split):
-        raise WireError("", "give either a variant or a split")
-    return _shared_serve(variant) if not split else Serve(variant, split)
+def encode_snapshot(snapshot: Snapshot) -> bytes:
+    """Return a snapshot as JSON, in UTF-8."""
+    flags: Any = snapshot.flags
+    if isinstance(flags, FlagDocuments):
+        flags = {key: msgspec.Raw(text) for key, text in flags.texts.items()}
+    parts = {each.name: getattr(snapshot, each.name) for each in dataclasses.fields(snapshot)}
+    return msgspec.json.encode({**parts, "flags": flags})
 
 
 def parse_stored_condition(document: object) -> Condition:
@@ -184,7 +181,7 @@ def parse_condition(document: object, depth: int = 0, *, stored: bool = False) -
     allowed = _COMPARED if form == "attribute" else (form,)
     for name in fields:
         if name not in allowed:
-            raise WireError(f"/{_escape(name)}", f"unknown field next to {form}; remove it")
+            raise WireError(f"/{escape_pointer(name)}", f"unknown field next to {form}; remove it")
     if form == "segment":
         return InSegment(_text(fields, "segment"))
     parts = _list(fields, form, lambda part: parse_condition(part, depth + 1, stored=stored))
@@ -207,20 +204,25 @@ def to_wire(value: Any) -> Any:
 
 
 _FORMS = ("attribute", "segment", "all", "any", "none")
-_NO_METADATA: Mapping[str, Any] = {}
 _COMPARED = frozenset({"attribute", "operator", "value"})
-
-# Most flags have the same two variants. Finding one takes a quarter of the time of creating it.
-_shared_variant = lru_cache(maxsize=256)(Variant)
-_shared_serve = lru_cache(maxsize=256)(Serve)
+_REMOVED = b"null"
 
 
 def _parse_comparison(fields: Mapping[str, Any], stored: bool) -> Comparison:
-    attribute = _text(fields, "attribute")
+    attribute, operator, value = (
+        fields.get("attribute"),
+        fields.get("operator"),
+        fields.get("value"),
+    )
+    if operator == "equals" and isinstance(value, str) and isinstance(attribute, str) and attribute:
+        # By far the most frequent comparison. Many flags compare the same attributes.
+        return Comparison(sys.intern(attribute), "equals", value)
+    attribute = sys.intern(_text(fields, "attribute"))
     if not attribute:
         raise WireError("/attribute", "must not be empty")
     operator = _text(fields, "operator")
-    value = fields.get("value")
+    if operator == "equals" and isinstance(value, str):
+        return Comparison(attribute, operator, value)  # by far the most frequent one
     if operator not in operators.OPERATORS:
         known = ", ".join(operators.OPERATORS)
         message = f"there is no operator {operator!r}; use one of: {known}"
@@ -235,80 +237,6 @@ def _parse_comparison(fields: Mapping[str, Any], stored: bool) -> Comparison:
     return Comparison(attribute, operator, tuple(value) if isinstance(value, list) else value)
 
 
-def _parse_variant(document: object) -> Variant:
-    fields = _mapping(document)
-    if "value" not in fields:
-        raise WireError("/value", "is missing")
-    key, value = _text(fields, "key"), fields["value"]
-    return _shared_variant(key, value) if isinstance(value, bool) else Variant(key, value)
-
-
-def _parse_weighted(document: object) -> WeightedVariant:
-    fields = _mapping(document)
-    return WeightedVariant(_text(fields, "variant"), _number(fields, "weight"))
-
-
-def _parse_opening(document: object) -> Opening:
-    fields = _mapping(document)
-    return Opening(
-        _integer(fields, "stage"), _number(fields, "percentage"), _texts(fields, "segments")
-    )
-
-
-def _parse_release(document: object) -> ActiveRelease:
-    fields = _mapping(document)
-    return ActiveRelease(
-        _text(fields, "id"),
-        _optional_text(fields, "rule"),
-        _text(fields, "control"),
-        _text(fields, "treatment"),
-        _text(fields, "salt"),
-        _integer(fields, "stage"),
-        _integer(fields, "step"),
-        _list(fields, "openings", _parse_opening),
-        _number(fields, "report_interval"),
-        _texts(fields, "measures"),
-        _optional(fields, "local_breaker", _parse_tolerance),
-    )
-
-
-def _parse_tolerance(document: object) -> Tolerance:
-    fields = _mapping(document)
-    return Tolerance(_number(fields, "relative"), _number(fields, "absolute"))
-
-
-def _or_none(parse: Callable[[object], T]) -> Callable[[object], T | None]:
-    return lambda document: None if document is None else parse(document)
-
-
-def _parse_each(
-    fields: Mapping[str, Any],
-    name: str,
-    parse: Callable[[object], T],
-    broken: dict[str, WireError] | None,
-) -> dict[str, T]:
-    parsed: dict[str, T] = {}
-    for key, document in _part(fields, name, _mapping).items():
-        try:
-            parsed[key] = parse(document)
-        except WireError as error:
-            # A new error: this one's traceback would keep the whole document in memory.
-            located = _below(f"/{name}/{_escape(key)}", error)
-            if broken is None:
-                raise located from None
-            broken[f"{name}/{key}"] = located
-    return parsed
-
-
-def _below(pointer: str, error: WireError) -> WireError:
-    """Return an error of a part as an error of the whole; ``pointer`` is the part's."""
-    return WireError(f"{pointer}{error.pointer}", error.message, error.unknown)
-
-
-def _escape(name: object) -> str:
-    return str(name).replace("~", "~0").replace("/", "~1")
-
-
 def _mapping(document: object) -> Mapping[str, Any]:
     # JSON objects are dicts, and that check is much faster.
     if not isinstance(document, dict) and not isinstance(document, Mapping):
@@ -316,26 +244,10 @@ def _mapping(document: object) -> Mapping[str, Any]:
     return document
 
 
-def _part(fields: Mapping[str, Any], name: str, parse: Callable[[object], T]) -> T:
-    try:
-        return parse(fields.get(name))
-    except WireError as error:
-        raise _below(f"/{name}", error) from None
-
-
-def _optional(fields: Mapping[str, Any], name: str, parse: Callable[[object], T]) -> T | None:
-    return None if fields.get(name) is None else _part(fields, name, parse)
-
-
-def _items(fields: Mapping[str, Any], name: str) -> list[Any] | tuple[Any, ...]:
+def _list(fields: Mapping[str, Any], name: str, parse: Callable[[object], T]) -> tuple[T, ...]:
     documents = fields.get(name, ())
     if not isinstance(documents, (list, tuple)):
         raise WireError(f"/{name}", "must be a list")
-    return documents
-
-
-def _list(fields: Mapping[str, Any], name: str, parse: Callable[[object], T]) -> tuple[T, ...]:
-    documents = _items(fields, name)
     if not documents:
         return ()
     parsed: list[T] = []
@@ -343,16 +255,8 @@ def _list(fields: Mapping[str, Any], name: str, parse: Callable[[object], T]) ->
         for document in documents:
             parsed.append(parse(document))
     except WireError as error:
-        raise _below(f"/{name}/{len(parsed)}", error) from None
+        raise error_below(f"/{name}/{len(parsed)}", error) from None
     return tuple(parsed)
-
-
-def _texts(fields: Mapping[str, Any], name: str) -> tuple[str, ...]:
-    documents = _items(fields, name)
-    for index, document in enumerate(documents):
-        if not isinstance(document, str):
-            raise WireError(f"/{name}/{index}", "must be a string")
-    return tuple(documents)
 
 
 def _text(fields: Mapping[str, Any], name: str) -> str:
@@ -362,31 +266,134 @@ def _text(fields: Mapping[str, Any], name: str) -> str:
     return value
 
 
-def _optional_text(fields: Mapping[str, Any], name: str) -> str | None:
-    value = fields.get(name)
-    if value is not None and not isinstance(value, str):
-        raise WireError(f"/{name}", "must be a string or null")
-    return value
+# The parts of a snapshot, decoded in C
 
 
-def _boolean(fields: Mapping[str, Any], name: str) -> bool:
-    value = fields.get(name)
-    if not isinstance(value, bool):
-        raise WireError(f"/{name}", "must be true or false")
-    return value
+def _decode_parts(type_: type[T], document: object) -> T:
+    """Decode a document up to its flags and segments, which stay JSON."""
+    try:
+        return _decode(type_, _json_text(document))
+    except WireError:
+        decoded = _decoded_otherwise(document)
+        if decoded is None:
+            raise
+    # Half a surrogate pair, which C does not read: only the part that contains it is broken.
+    parts = _decode(type_, _json_text({**decoded, "flags": {}, "segments": {}}))
+    for kind in ("flags", "segments"):
+        getattr(parts, kind, {}).update(
+            {key: msgspec.Raw(json.dumps(part).encode()) for key, part in decoded[kind].items()}
+        )
+    return parts
 
 
-def _integer(fields: Mapping[str, Any], name: str) -> int:
-    value = fields.get(name)
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise WireError(f"/{name}", "must be a whole number")
-    return value
+def _decoded_otherwise(document: object) -> Mapping[str, Any] | None:
+    """Return a document that only the standard library can read; None for any other."""
+    try:
+        text = document if isinstance(document, bytes | str) else json.dumps(document)
+        decoded: object = json.loads(text)
+    except (TypeError, ValueError, RecursionError):
+        return None
+    if isinstance(decoded, dict):
+        kinds = [decoded.get(kind) for kind in ("flags", "segments")]
+        if all(isinstance(parts, dict) for parts in kinds) and not _is_unicode(decoded):
+            return decoded
+    return None
 
 
-def _number(fields: Mapping[str, Any], name: str) -> float:
-    value = fields.get(name)
-    if not isinstance(value, (int, float)) or isinstance(value, bool):
-        raise WireError(f"/{name}", "must be a number")
-    if isinstance(value, float) and not isfinite(value):
-        raise WireError(f"/{name}", "must be a finite number")
-    return value
+def _is_unicode(decoded: object) -> bool:
+    try:
+        json.dumps(decoded, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _json_text(document: object) -> bytes | str:
+    if isinstance(document, bytes | str):
+        return document
+    try:
+        return msgspec.json.encode(document, enc_hook=_as_dict)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise WireError("", f"must be JSON: {error}") from None
+
+
+def _as_dict(value: object) -> object:
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"JSON has no {type(value).__name__}")
+
+
+@cache
+def _decoder(type_: type) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(type_, dec_hook=_decode_condition)
+
+
+def _decode(type_: type[T], text: bytes | str) -> T:
+    try:
+        decoded: T = _decoder(type_).decode(text)  # type: ignore[arg-type] # a bug of mypy
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        # A new error: the traceback of this one would keep the whole document in memory.
+        raise decoding_error(error, text) from None
+    return decoded
+
+
+def _decode_condition(type_: type, value: object) -> Condition:
+    assert type_ is Condition
+    try:
+        return parse_condition(value, stored=True)
+    except WireError as error:
+        raise BadCondition(error) from None
+
+
+def _decode_flag(text: bytes | str) -> Flag:
+    flag = _decode(Flag, text)
+    _check_serve("/default", flag.default)
+    for index, rule in enumerate(flag.rules):
+        _check_serve(f"/rules/{index}/serve", rule.serve)
+    return flag
+
+
+def _decode_segment(text: bytes | str) -> Segment:
+    return _decode(Segment, text)
+
+
+def _check_serve(pointer: str, serve: Serve) -> None:
+    if (serve.variant is None) == (not serve.split):
+        raise WireError(pointer, "give either a variant or a split")
+
+
+def _refuse_newer(schema: int) -> None:
+    if schema > SCHEMA_VERSION:
+        raise WireError("/schema", f"{schema} is newer than {SCHEMA_VERSION}: update the SDK")
+
+
+def _each(
+    parts: Mapping[str, msgspec.Raw], pause: Callable[[], None] = lambda: None
+) -> Iterator[tuple[str, bytes]]:
+    """Yield each part's key and JSON; call ``pause`` after each ``SLICE_BYTES``."""
+    done = 0
+    for key, raw in parts.items():
+        text = bytes(raw)
+        yield key, text
+        done += len(text)
+        if done >= SLICE_BYTES:
+            done = 0
+            pause()
+
+
+def _located(
+    kind: str,
+    key: str,
+    text: bytes,
+    decode: Callable[[bytes], T],
+    broken: dict[str, WireError] | None,
+) -> T | None:
+    """Return a decoded part; None if it cannot be read and ``broken`` takes its error."""
+    try:
+        return decode(text)
+    except WireError as error:
+        failure = error_below(f"/{kind}/{escape_pointer(key)}", error)
+    if broken is None:
+        raise failure
+    broken[f"{kind}/{key}"] = failure
+    return None

@@ -239,7 +239,7 @@ class TestWithACache:
         path = tmp_path / "flags"
         from tidegate.persistence import SnapshotFile
 
-        SnapshotFile(path, "http://127.0.0.1:9", environment.token).save(NEWER)
+        SnapshotFile(path, "http://127.0.0.1:9", environment.token).save(json.dumps(NEWER).encode())
         client = Client("http://127.0.0.1:9", environment.token, cache_path=path)
         try:
             assert client.status().version is None

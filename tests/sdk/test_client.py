@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import logging
 import pickle
 import subprocess
@@ -235,8 +236,8 @@ def test_an_offline_client_has_no_network_and_no_threads() -> None:
 def test_an_offline_client_needs_a_valid_snapshot() -> None:
     with pytest.raises(WireError, match="/flags"):
         Client.offline({**a_snapshot(), "flags": []})
-    with pytest.raises(WireError, match="/flags/a/type"):
-        Client.offline(a_snapshot(a_flag("a", type="colour")))
+    with pytest.raises(WireError, match="update the SDK"):
+        Client.offline({**a_snapshot(), "schema": 2})
 
 
 # Evaluations
@@ -500,18 +501,42 @@ def test_a_targeting_key_that_is_not_text_counts_as_missing(key: str) -> None:
     assert report_document(client._reporter)["failing"] == []
 
 
-def test_a_salt_that_is_not_text_makes_only_its_flag_unreadable() -> None:
+@pytest.mark.parametrize("as_text", [True, False])
+def test_a_salt_that_is_not_text_makes_only_its_flag_unreadable(as_text: bool) -> None:
     half = {"split": [{"variant": "on", "weight": 50}, {"variant": "off", "weight": 50}]}
     flags = [
         a_flag("split", salt="\ud800", default=half),
         a_flag("released", release=a_release((50, []), salt="\ud800")),
-        a_flag("plain", salt="\ud800"),
+        a_flag("plain"),
     ]
-    client = Client.offline(a_snapshot(*flags))
+    document = a_snapshot(*flags)
+    client = Client.offline(json.dumps(document) if as_text else document)
     for flag in ("split", "released"):
         assert client.boolean(flag, True, ANN) is True
-        assert client.boolean_details(flag, False, ANN).error_code == "PARSE_ERROR"
+        details = client.boolean_details(flag, False, ANN)
+        assert details.error_code == "PARSE_ERROR"
+        assert "not valid Unicode" in str(details.error_message)
     assert client.boolean("plain", False, ANN) is True
+
+
+@pytest.mark.parametrize("as_text", [True, False])
+def test_an_offline_client_refuses_a_bad_flag_by_name_and_keeps_the_rest(
+    caplog: pytest.LogCaptureFixture, as_text: bool
+) -> None:
+    bad = a_flag("theme", rules=[{"id": 7, "when": {"all": []}, "serve": {"variant": "on"}}])
+    document = a_snapshot(bad, a_flag("checkout"))
+    client = Client.offline(json.dumps(document) if as_text else document)
+    assert client.boolean("checkout", False) is True
+    details = client.boolean_details("theme", False)
+    assert (details.value, details.error_code) == (False, "PARSE_ERROR")
+    expected = "flags/theme cannot be read: /flags/theme/rules/0/id: must be a string"
+    assert [record.getMessage() for record in caplog.records] == [expected]
+
+
+@pytest.mark.parametrize("document", ["", "[]", "{", b"\xff", "nothing", {"schema": 1}, {1, 2}, 7])
+def test_what_is_not_a_snapshot_is_refused(document: Any) -> None:
+    with pytest.raises(WireError):
+        Client.offline(document)
 
 
 # Status and events

@@ -8,7 +8,6 @@ import socket
 import stat
 import threading
 from pathlib import Path
-from typing import Any
 
 import pytest
 from tidegate.persistence import SnapshotFile
@@ -17,8 +16,8 @@ URL = "http://flags.example"
 TOKEN = "tg_sdk_abc_secret"
 
 
-def document(version: int = 7) -> dict[str, Any]:
-    return {"schema": 1, "project": "p", "environment": "e", "version": version, "flags": {}}
+def document(version: int = 7, padding: str = "") -> bytes:
+    return json.dumps({"schema": 1, "version": version, "padding": padding}).encode()
 
 
 @pytest.fixture
@@ -55,7 +54,7 @@ def test_a_damaged_file_is_ignored_with_one_log_line(
             "flipped": whole[:-2] + bytes([whole[-2] ^ 1]) + whole[-1:],
             "empty": b"",
             "text": b"not a snapshot\n",
-            "json": json.dumps(document()).encode(),
+            "json": document(),
         }[damage]
     )
     assert file.load() is None
@@ -99,7 +98,7 @@ def test_a_failed_save_keeps_the_old_file(path: Path, monkeypatch: pytest.Monkey
 def write_often(path: str, first: int) -> None:
     file = SnapshotFile(path, URL, TOKEN)
     for version in range(first, first + 200):
-        file.save({**document(version), "padding": "x" * (version % 97) * 50})
+        file.save(document(version, "x" * (version % 97) * 50))
 
 
 def test_processes_that_write_at_the_same_time_leave_one_whole_file(path: Path) -> None:

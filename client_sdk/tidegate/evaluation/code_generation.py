@@ -119,13 +119,9 @@ class _FunctionWriter:
     """The source of one function, and the constants that it refers to."""
 
     def __init__(self, rules: Rules, conditions: ConditionCompiler) -> None:
-        self._uses = Counter(
-            condition.attribute
-            for when, _ in rules
-            for condition in nested_conditions(when)
-            if isinstance(condition, Comparison)
-        )
+        self._rules = rules
         self._conditions = conditions
+        self._uses: Counter[str] | None = None
         self._constants: list[Any] = []
         self._lines: list[str] = []
         self._variables: dict[str, str] = {}
@@ -146,9 +142,10 @@ class _FunctionWriter:
         for when, served in rules:
             comparison = _of_constants(when)
             assert comparison is not None
-            found: Any = generate_function((), served, self._conditions)
             if fixed and isinstance(served, Fixed):
-                found = served.result
+                found: Any = served.result
+            else:
+                found = generate_function((), served, self._conditions)
             for constant in operators.constants(comparison.operator, comparison.value):
                 table.setdefault(constant, found)
         name = self._constant(table)
@@ -227,7 +224,7 @@ class _FunctionWriter:
             comparison = f"in {self._constant(frozenset(expected))}"
         else:
             return None
-        if self._uses[attribute] > 1:
+        if self._is_used_again(attribute):
             variable = self._variable(attribute)
             return f"({variable} is not None and {variable} {comparison})"
         return self._with_attribute(
@@ -259,6 +256,17 @@ class _FunctionWriter:
             ]
             self._variables[attribute] = variable
         return self._variables[attribute]
+
+    def _is_used_again(self, attribute: str) -> bool:
+        """Return whether several conditions compare an attribute."""
+        if self._uses is None:
+            self._uses = Counter(
+                condition.attribute
+                for when, _ in self._rules
+                for condition in nested_conditions(when)
+                if isinstance(condition, Comparison)
+            )
+        return self._uses[attribute] > 1
 
     def _attribute(self, name: str) -> str:
         if name == "targetingKey":

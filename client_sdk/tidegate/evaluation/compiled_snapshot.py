@@ -16,10 +16,11 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
+from tidegate import wire
 from tidegate.context import Context
 from tidegate.errors import InvalidCondition, InvalidFlag, WireError
 from tidegate.evaluation.code_generation import always
-from tidegate.evaluation.conditions import ConditionCompiler, reachable, segments_in
+from tidegate.evaluation.conditions import ConditionCompiler, reachable
 from tidegate.evaluation.flag_compiler import (
     CompiledFlag,
     Shortcut,
@@ -28,6 +29,7 @@ from tidegate.evaluation.flag_compiler import (
     value_types,
 )
 from tidegate.evaluation.results import Evaluate, Evaluation, failed_evaluation
+from tidegate.flag_documents import NOTHING_USED, FlagDocuments
 from tidegate.model import ActiveRelease, Flag, Snapshot, Update
 
 T = TypeVar("T")
@@ -53,20 +55,39 @@ class ReadyFlags(NamedTuple):
 Broken: TypeAlias = Mapping[str, WireError]
 """Parts that cannot be read: ``flags/KEY`` or ``segments/KEY``, and why."""
 
+NOTHING_ELSE: Final = frozenset[str]()
+
 NOTHING_BROKEN: Final[Broken] = MappingProxyType({})
 
 
-def compile_snapshot(snapshot: Snapshot, broken: Broken = NOTHING_BROKEN) -> CompiledSnapshot:
+def compile_snapshot(
+    snapshot: Snapshot,
+    broken: Broken = NOTHING_BROKEN,
+    before: CompiledSnapshot | None = None,
+) -> CompiledSnapshot:
     """Return the snapshot, ready for evaluation.
 
     Args:
         snapshot: what to compile.
         broken: its parts that cannot be read: such a flag gives ``PARSE_ERROR``, such a
             segment contains nobody.
+        before: the snapshot that it replaces: what did not change since is kept.
     """
-    releases, killed = _active_releases(snapshot.flags), _killed(snapshot.flags)
-    flags = CompiledFlags(snapshot, broken, ConditionCompiler(snapshot.segments))
-    return CompiledSnapshot(snapshot, broken, releases, killed, flags)
+    if not isinstance(snapshot.flags, FlagDocuments):
+        snapshot = replace(snapshot, flags=wire.flag_documents(snapshot.flags))
+    if before is None:
+        conditions = ConditionCompiler(snapshot.segments)
+        flags = CompiledFlags(_documents(snapshot), broken, conditions)
+        return CompiledSnapshot(snapshot, broken, flags)
+    changed = _changed_parts(before.snapshot, snapshot)
+    changed |= _changed_keys(before.broken, broken)
+    after, _ = before.changed(snapshot, broken, changed)
+    return after
+
+
+def _documents(snapshot: Snapshot) -> FlagDocuments:
+    assert isinstance(snapshot.flags, FlagDocuments)
+    return snapshot.flags
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,18 +97,24 @@ class CompiledSnapshot:
     Attributes:
         snapshot: what was compiled.
         broken: the parts of it that cannot be read.
-        releases: the active releases by flag.
-        killed: the keys of killed flags.
         flags: all flags by key.
         ready: the flags used so far, by type.
     """
 
     snapshot: Snapshot
     broken: Broken
-    releases: Mapping[str, ActiveRelease]
-    killed: frozenset[str]
     flags: CompiledFlags
     ready: ReadyFlags = field(default_factory=lambda: ReadyFlags({}, {}, {}, {}, {}))
+
+    @property
+    def releases(self) -> Mapping[str, ActiveRelease]:
+        """The active releases by flag."""
+        return self.flags.documents.releases
+
+    @property
+    def killed(self) -> Set[str]:
+        """The keys of killed flags."""
+        return self.flags.documents.killed
 
     @property
     def version(self) -> int:
@@ -124,28 +151,14 @@ class CompiledSnapshot:
         snapshot = replace(
             self.snapshot,
             version=update.version,
-            flags=_changed_mapping(self.snapshot.flags, flags),
+            flags=self.flags.documents.changed(flags),
             segments=_changed_mapping(self.snapshot.segments, segments),
         )
         all_broken = {
             **{part: error for part, error in self.broken.items() if part not in changed},
             **broken,
         }
-        present = {key: flag for key, flag in flags.items() if flag is not None}
-        # Copied before the flags: another thread adds to those first.
-        ready = ReadyFlags(*(table.copy() for table in self.ready))
-        compiled, dropped = self.flags.updated(snapshot, all_broken, changed)
-        for key in dropped:
-            for table in ready:
-                table.pop(key, None)
-        after = CompiledSnapshot(
-            snapshot,
-            all_broken,
-            _changed_mapping(self.releases, {**dict.fromkeys(flags), **_active_releases(present)}),
-            self.killed.difference(flags) | _killed(present),
-            compiled,
-            ready,
-        )
+        after, dropped = self.changed(snapshot, all_broken, changed)
         # A flag used before will be used again: compile it here, not in the application's way.
         for key in dropped:
             if key in update.flags:
@@ -153,15 +166,32 @@ class CompiledSnapshot:
                     after.flag(key)
         return after
 
+    def changed(
+        self, snapshot: Snapshot, broken: Broken, changed: Set[str]
+    ) -> tuple[CompiledSnapshot, list[str]]:
+        """Return another snapshot, which keeps what did not change.
+
+        Args:
+            snapshot: the other snapshot.
+            broken: its parts that cannot be read.
+            changed: its parts that are new, gone or different.
+
+        Returns:
+            The compiled snapshot, and the keys of flags that were compiled and have to be again.
+        """
+        # Copied before the flags: another thread adds to those first.
+        ready = ReadyFlags(*(table.copy() for table in self.ready))
+        flags, dropped = self.flags.updated(snapshot, broken, changed)
+        for key in dropped:
+            for table in ready:
+                table.pop(key, None)
+        return CompiledSnapshot(snapshot, broken, flags, ready), dropped
+
     def changed_flags(self, before: CompiledSnapshot) -> frozenset[str]:
         """Return the keys of flags that may evaluate differently than before."""
-        flags = {
-            *_changed_keys(before.snapshot.flags, self.snapshot.flags),
-            *_keys("flags", _changed_keys(before.broken, self.broken)),
-        }
-        segments = _changed_keys(before.snapshot.segments, self.snapshot.segments)
-        changed = {*_parts("flags", flags), *_parts("segments", segments)}
-        return frozenset(flags).union(
+        changed = _changed_parts(before.snapshot, self.snapshot)
+        changed |= _changed_keys(before.broken, self.broken)
+        return frozenset(_keys("flags", changed)).union(
             key
             for key in self.snapshot.flags
             if not before.flags.dependencies(key).isdisjoint(changed)
@@ -175,8 +205,10 @@ class CompiledFlags(Mapping[str, CompiledFlag]):
     Threads may compile at the same time: they compile the same, and one result is kept.
     """
 
-    def __init__(self, snapshot: Snapshot, broken: Broken, conditions: ConditionCompiler) -> None:
-        self._flags = snapshot.flags
+    def __init__(
+        self, documents: FlagDocuments, broken: Broken, conditions: ConditionCompiler
+    ) -> None:
+        self.documents: FlagDocuments = documents
         self._broken = broken
         self._conditions = conditions
         self._compiled: dict[str, CompiledFlag] = {}
@@ -194,7 +226,7 @@ class CompiledFlags(Mapping[str, CompiledFlag]):
         return len(self._all_keys())
 
     def _all_keys(self) -> Set[str]:
-        return self._flags.keys() | _keys("flags", self._broken)
+        return self.documents.keys() | _keys("flags", self._broken)
 
     def find(self, key: str) -> CompiledFlag | None:
         """Return a flag, compiled on its first use; None if there is none."""
@@ -207,17 +239,21 @@ class CompiledFlags(Mapping[str, CompiledFlag]):
 
     def dependencies(self, key: str) -> frozenset[str]:
         """Return the flags and segments that a flag uses (``flags/KEY``, ``segments/KEY``)."""
-        compiled = self._compiled.get(key)
-        if compiled is not None:
-            return compiled.dependencies
-        keys = (key, *reachable(key, self._prerequisites))
+        return frozenset((f"flags/{key}", *self._others(key)))
+
+    def _others(self, key: str) -> frozenset[str]:
+        """Return the parts that a flag uses beside itself."""
+        uses = self.documents.uses
+        if uses(key) is NOTHING_USED:
+            return NOTHING_ELSE
+        flags = reachable(key, lambda each: uses(each).prerequisites)
         segments = {
             nested
-            for other in keys
-            for segment in self._segments(other)
+            for other in (key, *flags)
+            for segment in uses(other).segments
             for nested in self._conditions.nested_segments(segment)
         }
-        return frozenset((*_parts("flags", keys), *_parts("segments", segments)))
+        return frozenset((*_parts("flags", flags), *_parts("segments", segments)))
 
     def updated(
         self, snapshot: Snapshot, broken: Broken, changed: Set[str]
@@ -229,12 +265,12 @@ class CompiledFlags(Mapping[str, CompiledFlag]):
         """
         segments = frozenset(_keys("segments", changed))
         conditions = self._conditions.updated(snapshot.segments, segments)
-        other = CompiledFlags(snapshot, broken, conditions)
+        other = CompiledFlags(_documents(snapshot), broken, conditions)
         other._compiled = self._compiled.copy()
         dropped = [
             key
             for key, flag in other._compiled.items()
-            if not changed.isdisjoint(flag.dependencies)
+            if f"flags/{key}" in changed or not changed.isdisjoint(flag.others)
         ]
         for key in dropped:
             del other._compiled[key]
@@ -244,8 +280,8 @@ class CompiledFlags(Mapping[str, CompiledFlag]):
         unreadable = self._broken.get(f"flags/{key}")
         if unreadable is not None:
             result = failed_evaluation("PARSE_ERROR", str(unreadable))
-            return CompiledFlag(key, "boolean", always(result), frozenset({f"flags/{key}"}))
-        flag = self._flags.get(key)
+            return CompiledFlag(key, "boolean", always(result))
+        flag = self.documents.get(key)
         if flag is None:
             return None
         shortcut = None
@@ -259,35 +295,15 @@ class CompiledFlags(Mapping[str, CompiledFlag]):
             evaluate = always(
                 failed_evaluation("PARSE_ERROR", f"the flag {key!r} cannot be read: {error}")
             )
-        return CompiledFlag(key, flag.type, evaluate, self.dependencies(key), shortcut, types)
+        return CompiledFlag(key, flag.type, evaluate, self._others(key), shortcut, types)
 
     def _compiled_prerequisites(self, key: str) -> dict[str, CompiledFlag]:
-        others = reachable(key, self._prerequisites)
+        others = reachable(key, lambda each: self.documents.uses(each).prerequisites)
         if key in others:
             raise InvalidFlag("its prerequisites form a cycle")
         # The farthest first: a long chain is no deep recursion.
         found = {other: self.find(other) for other in reversed(others)}
         return {other: flag for other, flag in found.items() if flag is not None}
-
-    def _used(self, key: str) -> Flag | None:
-        """Return a flag whose rules are in use: one that is neither killed nor disabled."""
-        flag = self._flags.get(key)
-        return None if flag is None or flag.killed is not None or not flag.enabled else flag
-
-    def _prerequisites(self, key: str) -> Iterable[str]:
-        flag = self._used(key)
-        return () if flag is None else [each.flag for each in flag.prerequisites]
-
-    def _segments(self, key: str) -> Iterator[str]:
-        """Yield the segments that a flag's rules and its release name."""
-        flag = self._used(key)
-        if flag is None:
-            return
-        for rule in flag.rules:
-            yield from segments_in(rule.when)
-        if flag.release is not None:
-            for opening in flag.release.openings:
-                yield from opening.segments
 
 
 def _parts(kind: str, keys: Iterable[str]) -> list[str]:
@@ -297,14 +313,6 @@ def _parts(kind: str, keys: Iterable[str]) -> list[str]:
 def _keys(kind: str, parts: Iterable[str]) -> list[str]:
     prefix = f"{kind}/"
     return [part.removeprefix(prefix) for part in parts if part.startswith(prefix)]
-
-
-def _active_releases(flags: Mapping[str, Flag]) -> dict[str, ActiveRelease]:
-    return {key: flag.release for key, flag in flags.items() if flag.release is not None}
-
-
-def _killed(flags: Mapping[str, Flag]) -> frozenset[str]:
-    return frozenset(key for key, flag in flags.items() if flag.killed is not None)
 
 
 def _changed_mapping(before: Mapping[str, T], changes: Mapping[str, T | None]) -> dict[str, T]:
@@ -318,5 +326,12 @@ def _changed_mapping(before: Mapping[str, T], changes: Mapping[str, T | None]) -
     return after
 
 
+def _changed_parts(before: Snapshot, after: Snapshot) -> set[str]:
+    """Return the parts that are new, gone or different (``flags/KEY``, ``segments/KEY``)."""
+    flags = _documents(after).changed_keys(_documents(before))
+    segments = _changed_keys(before.segments, after.segments)
+    return {*_parts("flags", flags), *_parts("segments", segments)}
+
+
 def _changed_keys(before: Mapping[str, Any], after: Mapping[str, Any]) -> set[str]:
-    return {key for key in before.keys() | after.keys() if before.get(key) is not after.get(key)}
+    return {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}

@@ -17,8 +17,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from types import MappingProxyType
+from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
 from tidegate.bucketing import BUCKETS, buckets_below, hash_limit
@@ -34,10 +33,13 @@ from tidegate.evaluation.code_generation import (
 )
 from tidegate.evaluation.conditions import ConditionCompiler, Test
 from tidegate.evaluation.results import (
+    NO_METADATA,
     Arm,
     Evaluate,
     Evaluation,
     Exposure,
+    Metadata,
+    with_exposures,
 )
 from tidegate.model import ActiveRelease, Flag, FlagType, Opening, Serve, WeightedVariant
 
@@ -60,8 +62,8 @@ class CompiledFlag:
         key: the flag's key.
         type: the type of its values.
         evaluate: returns its evaluation for a context.
-        dependencies: the parts of the snapshot that it uses, itself included:
-            ``flags/KEY`` and ``segments/KEY``.
+        others: the parts of the snapshot that it uses beside itself: ``flags/KEY`` and
+            ``segments/KEY``.
         shortcut: set if the flag only has a release for everyone.
         value_types: the types that all its values have.
     """
@@ -69,9 +71,14 @@ class CompiledFlag:
     key: str
     type: FlagType
     evaluate: Evaluate
-    dependencies: frozenset[str]
+    others: frozenset[str] = frozenset()
     shortcut: Shortcut | None = None
     value_types: tuple[ValueType, ...] = ()
+
+    @property
+    def dependencies(self) -> frozenset[str]:
+        """The parts of the snapshot that it uses, itself included."""
+        return self.others | {f"flags/{self.key}"}
 
 
 def compile_flag(
@@ -141,9 +148,9 @@ class _FlagCompiler:
         if flag.killed is not None:
             variant = flag.killed if flag.killed in self._values else flag.off_variant
             return always(self._evaluation(variant, "DISABLED", killed=True)), None
-        off = self._evaluation(flag.off_variant, "DISABLED")
+        self._check_variant(flag.off_variant)
         if not flag.enabled:
-            return always(off), None
+            return always(self._evaluation(flag.off_variant, "DISABLED")), None
         rules = [
             (rule.when, self._serve(rule.serve, "TARGETING_MATCH", rule.id)) for rule in flag.rules
         ]
@@ -151,6 +158,7 @@ class _FlagCompiler:
         default = self._serve(flag.default, "STATIC" if static else "DEFAULT", None)
         evaluate = generate_function(rules, default, self._conditions)
         if flag.prerequisites:
+            off = self._evaluation(flag.off_variant, "DISABLED")
             return self._with_prerequisites(prerequisites, evaluate, off), None
         return evaluate, None if rules else _shortcut(default)
 
@@ -180,7 +188,7 @@ class _FlagCompiler:
                 result = evaluate_rules(context)
             if not exposures:
                 return result
-            return replace(result, exposures=exposures + result.exposures)
+            return with_exposures(result, exposures + result.exposures)
 
         return evaluate
 
@@ -257,23 +265,21 @@ class _FlagCompiler:
         killed: bool = False,
         exposures: tuple[Exposure, ...] = (),
     ) -> Evaluation:
-        if variant not in self._values:
-            raise InvalidFlag(f"there is no variant {variant!r}")
-        metadata: dict[str, Any] = {**self._flag.metadata, "flagVersion": self._flag.version}
-        if rule is not None:
-            metadata["ruleId"] = rule
-        if release is not None:
-            metadata["releaseId"] = release.id
-            metadata["stage"] = release.stage
-        if killed:
-            metadata["killed"] = True
+        self._check_variant(variant)
+        running = None if release is None else (release.id, release.stage)
+        written = self._flag.metadata or NO_METADATA
+        metadata = Metadata(written, self._flag.version, rule, running, killed=killed)
         return Evaluation(
             self._values[variant],
-            variant,
+            sys.intern(variant),  # many flags have variants of the same names
             reason,
-            metadata=MappingProxyType(metadata),
+            metadata=metadata,
             exposures=exposures,
         )
+
+    def _check_variant(self, variant: str) -> None:
+        if variant not in self._values:
+            raise InvalidFlag(f"there is no variant {variant!r}")
 
 
 def _hash_prefix(salt: str) -> str:

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from msgspec.structs import force_setattr
 from openfeature.evaluation_context import EvaluationContext
 from openfeature.event import ProviderEventDetails
 from openfeature.exception import ErrorCode, ProviderFatalError, ProviderNotReadyError
@@ -268,7 +269,7 @@ def _converted(evaluation: Evaluation) -> FlagResolutionDetails[Any]:
     resolution: FlagResolutionDetails[Any] = _Resolution(
         evaluation.value, None, None, evaluation.reason, evaluation.variant, evaluation.metadata
     )
-    object.__setattr__(evaluation, "converted", resolution)
+    force_setattr(evaluation, "converted", resolution)
     return resolution
 
 

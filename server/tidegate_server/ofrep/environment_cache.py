@@ -13,7 +13,6 @@ read one reference, which a change replaces as a whole.
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import threading
@@ -21,7 +20,6 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 
 import structlog
 from tidegate.evaluation.compiled_snapshot import CompiledSnapshot
@@ -62,9 +60,9 @@ class StoreSource:
         self._key = key
         self._source = source
 
-    def snapshot(self) -> Any:
-        """Return the whole snapshot."""
-        return json.loads(self._store.snapshot(*self._key).body)
+    def snapshot(self) -> bytes:
+        """Return the whole snapshot as JSON."""
+        return self._store.snapshot(*self._key).body
 
     def report(self, report: Report) -> bool:
         """Count a report; return False if the store does not know this instance any more."""
@@ -258,7 +256,7 @@ class CachedEnvironment:
         if update.data is None:
             flags: CompiledSnapshot | None = self._follower.read_snapshot()
         else:
-            flags = self._follower.take_update(json.loads(update.data))
+            flags = self._follower.take_update(update.data)
         if flags is not None:
             self._replace_flags(flags)
 

@@ -109,9 +109,8 @@ class FlagView:
 def _visible_flags(
     compiled: CompiledSnapshot, audience: Audience
 ) -> Iterator[tuple[str, CompiledFlag]]:
-    documents = compiled.snapshot.flags
+    # Clients may not know of an unreadable flag.
+    visible = compiled.flags.documents.client_side
     for key in sorted(compiled.flags):
-        # An unreadable flag has no document, so clients may not know of it.
-        document = documents.get(key)
-        if audience is Audience.APPLICATIONS or (document is not None and document.client_side):
+        if audience is Audience.APPLICATIONS or key in visible:
             yield key, compiled.flags[key]

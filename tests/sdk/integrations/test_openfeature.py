@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -278,7 +279,7 @@ def test_observers_receive_every_evaluation() -> None:
 
 def test_cached_flags_are_stale_until_a_server_confirms_them(tmp_path: Path) -> None:
     nowhere, path = "http://127.0.0.1:9", tmp_path / "flags"
-    SnapshotFile(path, nowhere, "token").save(SNAPSHOT)
+    SnapshotFile(path, nowhere, "token").save(json.dumps(SNAPSHOT).encode())
     client = Client(nowhere, "token", cache_path=path)
     api.set_provider_and_wait(TidegateProvider(client))
     api_client = api.get_client()
