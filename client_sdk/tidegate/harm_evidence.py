@@ -152,7 +152,7 @@ def update_harm_evidence(
         bets = bets_of_share(counts.share, ratio)
         # What scales the bets must be known before the window, or follow from `both`, which a
         # test of d0 = 0 conditions on.
-        known = both if absolute == 0.0 else _earlier_failures(old, counts.stratum)
+        known = both if absolute == 0.0 else earlier_failures(old, counts.stratum)
         treated_share = counts.share * ratio / (counts.share * ratio + 1.0 - counts.share)
         variation = known * treated_share * (1.0 - treated_share)
         past, present = 1.0 + old.variance * variation, 1.0 + guard.variance * variation
@@ -193,7 +193,7 @@ def _after_window(
     new_stage: bool,
 ) -> HarmEvidence:
     """Move stake into the bets that begin at this window, then add its gains to every bet."""
-    share = _onset_share(before, new_stage=new_stage)
+    share = onset_share(before, new_stage=new_stage)
     unbet, bets = before.unbet, before.bets
     if share > 0.0:
         stake = unbet + math.log(share)
@@ -209,7 +209,7 @@ def _after_window(
     )
 
 
-def _onset_share(before: HarmEvidence, *, new_stage: bool) -> float:
+def onset_share(before: HarmEvidence, *, new_stage: bool) -> float:
     """Return the share of the stake left that is bet on a regression that begins now."""
     if not before.bets:
         return ONSET_START
@@ -265,7 +265,8 @@ def update_guard(guard: VarianceGuard, strata: Iterable[StratumCounts]) -> Varia
     return VarianceGuard(excess, largest, information, variance, windows)
 
 
-def _earlier_failures(guard: VarianceGuard, stratum: int) -> int:
+def earlier_failures(guard: VarianceGuard, stratum: int) -> int:
+    """Return the failing users of both arms in the window that the next one is compared with."""
     return next(
         (each.control + each.treatment for each in guard.earlier if each.stratum == stratum), 0
     )

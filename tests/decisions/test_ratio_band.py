@@ -10,10 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tidegate.counts import Counts, StratumCounts
+from tidegate.harm_evidence import HarmEvidence, VarianceGuard, update_harm_evidence
 from tidegate.model import Tolerance
 from tidegate_server.decisions.ratio_band import (
-    BandWindow,
-    Bets,
     RatioBand,
     Seen,
     band_bounds,
@@ -23,9 +22,10 @@ from tidegate_server.decisions.ratio_band import (
 )
 from tidegate_server.whatif.sampling import binomial, poisson
 
-BETS = Bets((1.4, 2.0, 3.2, 7.0, 25.0, 150.0), (0.38, 0.27, 0.17, 0.09, 0.06, 0.03))
-ALPHA = 0.01
-LOG_LIMIT = math.log(1.0 / (0.9 * ALPHA))
+RATIOS = (1.4, 2.0, 3.2, 7.0, 25.0, 150.0)
+WEIGHTS = (0.38, 0.27, 0.17, 0.09, 0.06, 0.03)
+LIMIT = 1.0 / (0.9 * 0.01)
+LOG_LIMIT = math.log(LIMIT)
 
 
 def arms(
@@ -71,7 +71,7 @@ class ReferenceEvidence:
             both = failed + each.control.failing
             q = s * self.ratio / (s * self.ratio + 1 - s)
             v = (earlier.get(each.stratum, 0) if self.difference else both) * q * (1 - q)
-            for place, times in enumerate(BETS.ratios):
+            for place, times in enumerate(RATIOS):
                 q_bet = s * times * self.ratio / (s * times * self.ratio + 1 - s)
                 gain = failed * math.log(q_bet / q)
                 gain += (both - failed) * math.log((1 - q_bet) / (1 - q))
@@ -80,56 +80,44 @@ class ReferenceEvidence:
                 self.logs[place] += min(gain / (1 + before * v), gain / (1 + after * v))
         return math.log(
             math.exp(self.remaining)
-            + sum(w * capped_exp(log) for w, log in zip(BETS.weights, self.logs, strict=True))
+            + sum(w * capped_exp(log) for w, log in zip(WEIGHTS, self.logs, strict=True))
         )
 
 
 @dataclass
 class BandRun:
-    """A band, the E of its check, and what both need to know of each window."""
+    """A check's band and its E, window by window."""
 
     tolerance: Tolerance
+    wobble: float = 0.0
     band: RatioBand = RatioBand()
-    windows: int = 0
-    remaining: float = 0.0
-    log_evidence: float = 0.0
+    before: HarmEvidence = HarmEvidence()
+    after: HarmEvidence = HarmEvidence()
 
     def __post_init__(self) -> None:
-        self.own = ReferenceEvidence(1.0 + self.tolerance.relative, self.tolerance.absolute)
-        self.earlier: dict[int, int] = {}
+        # A guard that has learnt this much already, and learns on.
+        guard = VarianceGuard(excess=self.wobble * 1e6, information=1e6, variance=self.wobble)
+        self.after = HarmEvidence(guard=guard)
 
-    def onset(self) -> float:
-        if self.windows == 0:
-            return 0.9
-        return 0.02 if self.windows % 15 == 0 else 0.0
-
-    def add(
-        self, strata: list[StratumCounts], before: float = 0.0, after: float = 0.0
-    ) -> tuple[float | None, float | None]:
+    def add(self, strata: list[StratumCounts]) -> tuple[float | None, float | None]:
         """Add a window and return the band."""
-        onset = self.onset()
-        self.log_evidence = self.own.add(strata, onset, before, after, self.earlier)
+        self.before = self.after
+        self.after = update_harm_evidence(
+            self.before,
+            strata,
+            1.0 + self.tolerance.relative,
+            self.tolerance.absolute,
+            new_stage=False,
+        )
         self.band = update_band(
             self.band,
             self.tolerance,
-            BETS,
             strata,
-            BandWindow(
-                first=self.windows == 0,
-                remaining=self.remaining,
-                onset=onset,
-                wobble_before=before,
-                wobble_after=after,
-                log_evidence=self.log_evidence,
-                log_limit=LOG_LIMIT,
-                earlier_failing=tuple(self.earlier.items()),
-            ),
+            self.before,
+            self.after,
+            limit=LIMIT,
+            new_stage=False,
         )
-        self.remaining += math.log1p(-onset)
-        self.windows += 1
-        for each in strata:
-            if both := each.treatment.failing + each.control.failing:
-                self.earlier[each.stratum] = both
         return band_bounds(self.band, self.tolerance)
 
 
@@ -164,15 +152,11 @@ TOLERANCES = (
     st.sampled_from(TOLERANCES),
     st.sampled_from([0.2, 1.0, 3.0]),
     st.sampled_from([[0.05], [0.5], [0.2, 0.01]]),
-    st.sampled_from([(0.0, 0.0), (0.02, 0.01), (0.0, 0.05)]),
+    st.sampled_from([0.0, 0.02]),
     st.integers(0, 2**32),
 )
 def test_the_band_rules_out_exactly_the_tolerances_whose_evidence_reached_the_limit(
-    tolerance: Tolerance,
-    ratio: float,
-    shares: list[float],
-    wobble: tuple[float, float],
-    seed: int,
+    tolerance: Tolerance, ratio: float, shares: list[float], wobble: float, seed: int
 ) -> None:
     steps = tolerances(tolerance)
     absolute, scale = tolerance.absolute > 0.0, 1.0 + tolerance.relative
@@ -182,18 +166,20 @@ def test_the_band_rules_out_exactly_the_tolerances_whose_evidence_reached_the_li
         above.append(ReferenceEvidence(r, d))
         below.append(ReferenceEvidence(1.0 / r, -d / r))
     too_low, too_high = set(), set()
-    run, dice = BandRun(tolerance), random.Random(seed)
+    run, dice = BandRun(tolerance, wobble), random.Random(seed)
     low = high = None
     for _ in range(20):
         strata = random_window(dice, ratio, shares)
         exchanged = [exchange(each) for each in strata]
-        onset, earlier = run.onset(), dict(run.earlier)
+        low, high = run.add(strata)
+        onset = 1.0 - math.exp(run.after.unbet - run.before.unbet)
+        wobbles = (run.before.guard.variance, run.after.guard.variance)
+        earlier = {each.stratum: each.control + each.treatment for each in run.before.guard.earlier}
         for step, one, other in zip(steps, above, below, strict=True):
-            if one.add(strata, onset, *wobble, earlier) >= LOG_LIMIT:
+            if one.add(strata, onset, *wobbles, earlier) >= LOG_LIMIT:
                 too_low.add(step)
-            if other.add(exchanged, onset, *wobble, earlier) >= LOG_LIMIT:
+            if other.add(exchanged, onset, *wobbles, earlier) >= LOG_LIMIT:
                 too_high.add(step)
-        low, high = run.add(strata, *wobble)
     following = [*steps[1:], math.inf]
     if too_low:
         assert low is not None
@@ -220,10 +206,10 @@ def test_the_whole_band_is_above_the_tolerance_when_the_evidence_reaches_its_lim
         for _ in range(60):
             low, _ = run.add(random_window(dice, 2.5, [0.25]))
             own = tolerance.absolute or 1.0 + tolerance.relative
-            reached = run.log_evidence >= LOG_LIMIT
+            reached = run.after.log_value >= LOG_LIMIT
             assert (low is not None and low >= own) == reached
             if reached:
-                moments.append(run.windows)
+                moments.append(low)
                 break
     assert len(moments) == 10
 
@@ -249,10 +235,13 @@ def test_a_new_epoch_empties_the_bets_and_keeps_what_was_ruled_out() -> None:
     assert before[0] is not None
     assert before[1] is not None
     quiet = [arms(0.5, (0, 0), (0, 0))]
-    window = BandWindow(True, 0.0, 0.9, 0.0, 0.0, 0.0, math.log(2_000.0))
-    epoch = update_band(run.band, run.tolerance, BETS, quiet, window)
+    opened = HarmEvidence()
+    first = update_harm_evidence(opened, quiet, 1.05, new_stage=False)
+    epoch, fresh = (
+        update_band(band, run.tolerance, quiet, opened, first, limit=2_000.0, new_stage=False)
+        for band in (run.band, RatioBand())
+    )
     assert band_bounds(epoch, run.tolerance) == before
-    fresh = update_band(RatioBand(), run.tolerance, BETS, quiet, window)
     assert (epoch.above, epoch.below) == (fresh.above, fresh.below)
 
 
@@ -291,10 +280,10 @@ def test_the_true_ratio_stays_inside_the_band_at_all_times(ratio: float, wobble:
     releases, missed = 300, 0
     dice = random.Random(11)
     for _ in range(releases):
-        run, outside = BandRun(Tolerance(0.05)), False
+        run, outside = BandRun(Tolerance(0.05), wobble), False
         for number in range(60):
             share = (0.02, 0.1, 0.5)[number // 20]
-            low, high = run.add(random_window(dice, ratio, [share]), wobble, wobble)
+            low, high = run.add(random_window(dice, ratio, [share]))
             outside |= low is not None and low > ratio
             outside |= high is not None and high < ratio
         missed += outside

@@ -28,6 +28,13 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from tidegate.counts import StratumCounts
+from tidegate.harm_evidence import (
+    LOG_WEIGHTS,
+    RATIOS,
+    HarmEvidence,
+    earlier_failures,
+    onset_share,
+)
 from tidegate.model import Tolerance
 
 RATIO_STEPS = (
@@ -45,6 +52,11 @@ DIFFERENCE_STEPS = tuple(
     for size in sizes
 )
 """The differences that the band distinguishes, in failing users per operation."""
+
+SIZE = len(RATIOS)
+"""The number of bets on each side of a tolerance."""
+
+ROOM = math.log(SIZE + 1)
 
 KNOWN_RATES = 256
 """How many pairs of a share and a tolerance have their factors ready."""
@@ -89,39 +101,6 @@ class RatioBand:
 
 
 @dataclass(frozen=True, slots=True)
-class Bets:
-    """What E bets in a check: at how many times the tolerance, and with which prior weights."""
-
-    ratios: tuple[float, ...]
-    weights: tuple[float, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class BandWindow:
-    """What a window does to a check's E besides the counts.
-
-    Attributes:
-        first: whether it is the first of an epoch.
-        remaining: ln of the stake that was not bet before it.
-        onset: the share of that stake that is bet at it.
-        wobble_before, wobble_after: the variance of the log ratio (tau2) before and after it.
-        log_evidence: the check's own ln E after it.
-        log_limit: ln of the check's limit.
-        earlier_failing: for each stratum the failing users of both arms in the last window of
-            this stage that had any; only used with an absolute tolerance.
-    """
-
-    first: bool
-    remaining: float
-    onset: float
-    wobble_before: float
-    wobble_after: float
-    log_evidence: float
-    log_limit: float
-    earlier_failing: tuple[tuple[int, int], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class _Factors:
     """What a side of the band adds for each bet, at one share.
 
@@ -150,39 +129,46 @@ def tolerances(tolerance: Tolerance) -> tuple[float, ...]:
 def update_band(
     band: RatioBand,
     tolerance: Tolerance,
-    bets: Bets,
-    strata: Sequence[StratumCounts],
-    window: BandWindow,
+    strata: Iterable[StratumCounts],
+    before: HarmEvidence,
+    after: HarmEvidence,
+    *,
+    limit: float,
+    new_stage: bool,
 ) -> RatioBand:
     """Return the band after a window.
 
     Args:
         band: the band before it.
         tolerance: the check's tolerance.
-        bets: what E bets.
         strata: the window's counts, as E counts them.
-        window: what else the window does to E.
+        before, after: the check's E before and after the window.
+        limit: the value of E at which the check fails.
+        new_stage: whether this is the first window of a stage.
     """
     compared = [each for each in strata if each.compared]
     failing = sum(each.treatment.failing + each.control.failing for each in compared)
-    counts_operations = tolerance.absolute > 0.0 and any(
+    counts_operations = is_difference(tolerance) and any(
         each.treatment.outcomes or each.control.outcomes for each in compared
     )
-    if not failing and not counts_operations and window.onset <= 0.0:
+    if not failing and not counts_operations and after.unbet == before.unbet:
         return band
-    own, steps = _own(tolerance)[0], tolerances(tolerance)
-    above = _bet(band.above, _Side(tolerance, bets, exchanged=False), compared, window)
-    below = _bet(band.below, _Side(tolerance, bets, exchanged=True), compared, window)
-    remaining = window.remaining + (math.log1p(-window.onset) if window.onset > 0.0 else 0.0)
-    size = len(bets.ratios)
-    above_peaks = _peaks(band.above_peaks, above, size, remaining, window.log_limit)
-    below_peaks = _peaks(band.below_peaks, below, size, remaining, window.log_limit)
-    # At its own tolerance the check's own E counts, to the last digit.
-    place = steps.index(own)
-    last = _unpack(band.above_peaks)
-    above_peaks[place] = max(
-        window.log_evidence - window.log_limit, last[place] if last else -math.inf
+    window = _Window(
+        before,
+        before.guard.variance,
+        after.guard.variance,
+        new_stage=new_stage,
     )
+    above = _bet(band.above, _Side(tolerance, exchanged=False), compared, window)
+    below = _bet(band.below, _Side(tolerance, exchanged=True), compared, window)
+    log_limit = math.log(limit)
+    above_peaks = _peaks(band.above_peaks, above, after.unbet, log_limit)
+    below_peaks = _peaks(band.below_peaks, below, after.unbet, log_limit)
+    # At its own tolerance the check's own E counts, to the last digit.
+    place = tolerances(tolerance).index(tolerated(tolerance))
+    last = _unpack(band.above_peaks)
+    own = after.log_value - log_limit
+    above_peaks[place] = max(own, last[place]) if last else own
     return RatioBand(
         _pack(above),
         _pack(below),
@@ -244,10 +230,9 @@ def _with(own: float, steps: tuple[float, ...]) -> tuple[float, ...]:
 
 @dataclass(frozen=True, slots=True)
 class _Side:
-    """One side of a band: the tolerance and the bets, with the arms exchanged or not."""
+    """One side of a band: with the arms exchanged or not."""
 
     tolerance: Tolerance
-    bets: Bets
     exchanged: bool
 
     def arms(self, counts: StratumCounts) -> tuple[float, int, int, int]:
@@ -259,54 +244,67 @@ class _Side:
         return counts.share, treatment.failing, treatment.outcomes, both
 
 
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """What a window does to E besides its counts: its onset, and the variance around it."""
+
+    before: HarmEvidence
+    past_variance: float
+    present_variance: float
+    new_stage: bool
+
+    def earlier_failures(self, stratum: int) -> int:
+        """Return the failing users of the last window of this stage that had any."""
+        return 0 if self.new_stage else earlier_failures(self.before.guard, stratum)
+
+
 def _bet(
-    packed: bytes, side: _Side, strata: Iterable[StratumCounts], window: BandWindow
+    packed: bytes, side: _Side, strata: Iterable[StratumCounts], window: _Window
 ) -> list[float]:
     """Return the bets of one side after a window."""
-    size = len(side.bets.ratios)
-    number = size * len(tolerances(side.tolerance))
+    before = window.before
     logs: list[float] = list(_unpack(packed))
-    if window.first or not logs:
-        logs = [-math.inf] * number
-    if window.onset > 0.0:
-        stake = window.remaining + math.log(window.onset)
-        staked = [stake + math.log(weight) for weight in side.bets.weights]
-        logs = [_add_logs(log, staked[place % size]) for place, log in enumerate(logs)]
-    earlier = dict(window.earlier_failing)
+    if not before.bets or not logs:
+        logs = [-math.inf] * (SIZE * len(tolerances(side.tolerance)))
+    onset = onset_share(before, new_stage=window.new_stage)
+    if onset > 0.0:
+        stake = before.unbet + math.log(onset)
+        staked = [stake + log_weight for log_weight in LOG_WEIGHTS]
+        logs = [_add_logs(log, staked[place % SIZE]) for place, log in enumerate(logs)]
     for counts in strata:
         share, failing, operations, both = side.arms(counts)
         factors = _factors(share, side)
         if both == 0 and not (factors.per_operation and operations):
             continue
-        gains: list[float] = [
+        gains = [
             failing * gain - both * loss
             for gain, loss in zip(factors.per_failure, factors.per_either, strict=True)
         ]
         spread = both
         if factors.per_operation:
-            spread = earlier.get(counts.stratum, 0)
+            spread = window.earlier_failures(counts.stratum)
             gains = [
                 gain - operations * loss
                 for gain, loss in zip(gains, factors.per_operation, strict=True)
             ]
-        if window.wobble_before > 0.0 or window.wobble_after > 0.0:
-            gains = _guarded(gains, size, spread, factors, window)
+        if window.past_variance > 0.0 or window.present_variance > 0.0:
+            gains = _guarded(gains, spread, factors, window)
         logs = [log + gain for log, gain in zip(logs, gains, strict=True)]
     return logs
 
 
 def _guarded(
-    gains: Sequence[float], size: int, spread: int, factors: _Factors, window: BandWindow
+    gains: Sequence[float], spread: int, factors: _Factors, window: _Window
 ) -> list[float]:
     """Return gains divided by the variance guard, before or after the window: the lower result."""
     guarded: list[float] = []
     for number, variance in enumerate(factors.variances):
-        before = 1.0 / (1.0 + window.wobble_before * spread * variance)
-        after = 1.0 / (1.0 + window.wobble_after * spread * variance)
+        before = 1.0 / (1.0 + window.past_variance * spread * variance)
+        after = 1.0 / (1.0 + window.present_variance * spread * variance)
         least, most = min(before, after), max(before, after)
         guarded += [
             gain * least if gain > 0.0 else gain * most
-            for gain in gains[number * size : (number + 1) * size]
+            for gain in gains[number * SIZE : (number + 1) * SIZE]
         ]
     return guarded
 
@@ -327,7 +325,7 @@ def _factors(share: float, side: _Side) -> _Factors:
         base = share * ratio + 1.0 - share
         expected = share * ratio / base
         variances.append(expected * (1.0 - expected))
-        for times in side.bets.ratios:
+        for times in RATIOS:
             gain = math.log(times)
             loss = math.log(share * times * ratio + 1.0 - share) - math.log(base)
             per_failure.append(gain)
@@ -337,21 +335,18 @@ def _factors(share: float, side: _Side) -> _Factors:
     return _Factors(tuple(per_failure), tuple(per_either), tuple(per_operation), tuple(variances))
 
 
-def _peaks(
-    packed: bytes, logs: Sequence[float], size: int, remaining: float, log_limit: float
-) -> list[float]:
+def _peaks(packed: bytes, logs: Sequence[float], unbet: float, log_limit: float) -> list[float]:
     """Return the largest ln E of each tolerance, less ln of the limit at that time."""
-    number = len(logs) // size
+    number = len(logs) // SIZE
     peaks: list[float] = list(_unpack(packed)) or [-math.inf] * number
-    room = math.log(size + 1)
     for place in range(number):
-        mine = logs[place * size : (place + 1) * size]
-        highest = max(remaining, *mine)
-        # The sum of the logarithms is at most ``room`` above the highest one.
-        if highest + room - log_limit <= peaks[place]:
+        mine = logs[place * SIZE : (place + 1) * SIZE]
+        highest = max(unbet, *mine)
+        # The sum of the logarithms is at most ``ROOM`` above the highest one.
+        if highest + ROOM - log_limit <= peaks[place]:
             continue
         log_evidence = highest + math.log(
-            math.exp(remaining - highest) + sum(math.exp(log - highest) for log in mine)
+            math.exp(unbet - highest) + sum(math.exp(log - highest) for log in mine)
         )
         peaks[place] = max(peaks[place], log_evidence - log_limit)
     return peaks
