@@ -43,11 +43,13 @@ class Closure:
         word: ``frozen`` or ``window closed``.
         reason: until when, and why.
         since_ms: when a freeze began; None for a window.
+        until_ms: when the freeze ends, or the window opens; None: no window ever opens.
     """
 
     word: str
     reason: str
     since_ms: int | None = None
+    until_ms: int | None = None
 
     @property
     def text(self) -> str:
@@ -85,13 +87,18 @@ def closed_now(windows: Windows, now_ms: int) -> Closure | None:
         if begins <= now < ends:
             why = f": {freeze.reason}" if freeze.reason else ""
             until = f"until {_wall_clock_text(ends.astimezone(zone))}{why}"
-            return Closure(FROZEN, until, int(begins.timestamp() * 1000))
+            return Closure(FROZEN, until, _milliseconds(begins), _milliseconds(ends))
     local = now.astimezone(zone)
     if windows.advance and not any(_covers(window, local) for window in windows.advance):
         opens = _next_opening(windows, local)
         until = f"it opens {_wall_clock_text(opens)}" if opens is not None else ""
-        return Closure("window closed", until)
+        until_ms = _milliseconds(opens) if opens is not None else None
+        return Closure("window closed", until, until_ms=until_ms)
     return None
+
+
+def _milliseconds(moment: datetime) -> int:
+    return int(moment.timestamp() * 1000)
 
 
 def freeze_bounds(freeze: Freeze, zone: ZoneInfo) -> tuple[datetime, datetime]:
