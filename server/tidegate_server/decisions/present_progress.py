@@ -14,7 +14,9 @@ from tidegate.counts import Counts
 from tidegate_server.decisions.check_status import check_statuses
 from tidegate_server.decisions.decision import CheckResult, Decision, from_log
 from tidegate_server.decisions.exposure_groups import keeps_control
+from tidegate_server.decisions.people import AffectedUsers, affected_users
 from tidegate_server.decisions.progress import Progress
+from tidegate_server.decisions.stage_gates import Gate, stage_gates
 from tidegate_server.decisions.update_statistics import follow_release
 from tidegate_server.decisions.version_1.safety_evidence import ADVANCE_AT
 from tidegate_server.domain.ladder import LastDecision
@@ -63,6 +65,8 @@ class PresentProgress:
         checks: every check.
         decision: the last decision, which may be of an earlier stage.
         client: what clients reported; None: nothing.
+        users: how many users were harmed and spared, up to the last evaluation.
+        gates: what it needs to leave its stage, as of the last evaluation.
     """
 
     windows: int
@@ -80,6 +84,8 @@ class PresentProgress:
     checks: tuple[PresentCheck, ...]
     decision: Decision | None
     client: ClientReports | None
+    users: AffectedUsers
+    gates: tuple[Gate, ...]
 
 
 def present_progress(release: Release, stored: Progress) -> PresentProgress:
@@ -102,6 +108,7 @@ def present_progress(release: Release, stored: Progress) -> PresentProgress:
         sequential, key=lambda each: each.evidence / (each.rollback_at or 1.0), default=None
     )
     least = min((each.log_advance for each in sequential), default=None) if compared else None
+    client = _client_reports(release, stored, moved=moved)
     evaluated = release.state in LIVE_STATES and release.state is not State.KILLED
     return PresentProgress(
         windows=progress.windows,
@@ -118,7 +125,15 @@ def present_progress(release: Release, stored: Progress) -> PresentProgress:
         overdispersion=max((each.overdispersion for each in sequential), default=None),
         checks=_present_checks(release, results),
         decision=stored.decision,
-        client=_client_reports(release, stored, moved=moved),
+        client=client,
+        users=affected_users(progress.users),
+        gates=stage_gates(
+            release,
+            progress,
+            results,
+            [] if client is None else [each.result for each in client.checks],
+            progress.evaluated_ms,
+        ),
     )
 
 

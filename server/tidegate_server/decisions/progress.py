@@ -12,6 +12,7 @@ from tidegate.counts import NOTHING, Counts
 
 from tidegate_server.decisions.decision import Decision
 from tidegate_server.decisions.distributions import FadingHistogram
+from tidegate_server.decisions.people import NO_USERS, UserTally
 from tidegate_server.decisions.version_1.harm_evidence import Mixture, VarianceGuard
 from tidegate_server.decisions.version_1.probe import Probe
 from tidegate_server.decisions.version_1.safety_evidence import SafetyEvidence
@@ -100,6 +101,7 @@ class Progress:
         lost_windows: windows in a row in which too many instances were lost.
         before, before_distributions: what a draft measured before the release started.
         recent: the last windows, as far back as the threshold checks need.
+        users: what tells how many users were harmed and spared, since the release started.
         decision: the last decision.
         client: the same statistics of what clients reported, apart from those of servers;
             None: no client has reported. Its ``decision`` stays None.
@@ -139,6 +141,7 @@ class Progress:
     before: Counts = NOTHING
     before_distributions: tuple[tuple[str, Histogram], ...] = ()
     recent: tuple[Recent, ...] = ()
+    users: UserTally = NO_USERS
     decision: Decision | None = None
     client: Progress | None = None
 

@@ -17,6 +17,7 @@ from tidegate_server.decisions.distributions import (
     fade_in,
 )
 from tidegate_server.decisions.observations import Window
+from tidegate_server.decisions.people import tally_users
 from tidegate_server.decisions.progress import CheckProgress, Progress
 from tidegate_server.decisions.threshold_checks import (
     add_recent_window,
@@ -275,6 +276,12 @@ def _add_counts(progress: Progress, window: Window) -> Progress:
         silent_exposures=0 if ended else progress.silent_exposures + exposed,
         stage_data_windows=progress.stage_data_windows + ended,
         lost_windows=progress.lost_windows + 1 if too_many_lost(window) else 0,
+        users=tally_users(
+            progress.users,
+            window.strata,
+            rate=progress.probe.rate if progress.probe.seen else None,
+            rate_failures=progress.probe.errors,
+        ),
     )
 
 

@@ -105,7 +105,7 @@ def present_traffic(
     for segment in sorted(release.policy.segments - pace.keys()):
         pace[segment] = pace[""] * DEFAULT_SEGMENT_SHARE
         pace[""] -= pace[segment]
-    measures = dict.fromkeys(each.measure for each in progress.distribution_readings)
+    values = progress.distribution_readings
     return PresentTraffic(
         pace=tuple(pace.items()),
         guessed=not everyone_is_open,
@@ -116,16 +116,10 @@ def present_traffic(
         values=tuple(
             (
                 measure,
-                *(
-                    add_histograms(
-                        getattr(each, arm)
-                        for each in progress.distribution_readings
-                        if each.measure == measure
-                    )
-                    for arm in ("control", "treatment")
-                ),
+                add_histograms(each.control for each in values if each.measure == measure),
+                add_histograms(each.treatment for each in values if each.measure == measure),
             )
-            for measure in measures
+            for measure in dict.fromkeys(each.measure for each in values)
         ),
     )
 

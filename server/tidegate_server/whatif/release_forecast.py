@@ -26,8 +26,11 @@ REHEARSALS = 60
 HORIZON_MS = 30 * DAY
 """How far a forecast looks ahead."""
 
-LOOK_MS = (60_000, 1.25)
-"""How far the first look goes, and how many times as far each later one."""
+FIRST_LOOK_MS = 60_000.0
+"""How far the rehearsals go before they wait for each other the first time."""
+
+LOOK_GROWTH = 1.25
+"""How many times as far they go each time after that."""
 
 MIN_WINDOWS = 2
 """Windows with data that a stage must have before its rates are known well enough."""
@@ -171,7 +174,7 @@ def _run(
     runs: Sequence[Rehearsal], made_ms: int, horizon_ms: int, is_over: Callable[[], bool]
 ) -> int:
     """Run all rehearsals side by side; return the time up to which all of them have come."""
-    ahead_ms, growth = LOOK_MS
+    ahead_ms = FIRST_LOOK_MS
     done_ms, end_ms = made_ms, made_ms + horizon_ms
     while done_ms < end_ms and any(each.is_running for each in runs):
         until_ms = min(end_ms, made_ms + round(ahead_ms))
@@ -179,7 +182,7 @@ def _run(
             if is_over():
                 return done_ms
             each.run_until(until_ms)
-        done_ms, ahead_ms = until_ms, ahead_ms * growth
+        done_ms, ahead_ms = until_ms, ahead_ms * LOOK_GROWTH
     return done_ms if any(each.is_running for each in runs) else end_ms
 
 

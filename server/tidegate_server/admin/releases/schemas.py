@@ -11,6 +11,7 @@ from marshmallow import fields, post_load
 from tidegate_server.admin.action_schemas import ActionBody
 from tidegate_server.admin.ladders import ladder_field
 from tidegate_server.decisions.decision import Action
+from tidegate_server.decisions.stage_gates import GateKind
 from tidegate_server.documents.fields import (
     BoundedString,
     Instant,
@@ -24,6 +25,7 @@ from tidegate_server.documents.fields import (
 from tidegate_server.documents.policy_schemas import PolicyFields
 from tidegate_server.documents.strict_schema import DataclassSchema, Strict
 from tidegate_server.documents.warnings import WarningSchema
+from tidegate_server.domain.evidence import Source
 from tidegate_server.domain.release import Basis, State
 from tidegate_server.web.document_schemas import StoredAnswer, page_schema
 from tidegate_server.web.pagination import PageQuery, PageRequest
@@ -205,6 +207,10 @@ class LastDecisionSchema(Strict):
     at = Instant(attribute="at_ms", required=True)
 
 
+def _or_null(description: str) -> Number:
+    return Number(required=True, allow_none=True, metadata={"description": description})
+
+
 def _evidence(description: str) -> Number:
     return Number(
         required=True,
@@ -228,6 +234,85 @@ class ClientReportsSchema(Strict):
         required=True,
         metadata={
             "description": "the checks in which clients do not decide, by their reports alone"
+        },
+    )
+
+
+def _users(description: str) -> Number:
+    return Number(required=True, metadata={"description": description})
+
+
+class RangeSchema(Strict):
+    """An estimated number of users, with a range that holds the true one in 95 of 100 releases."""
+
+    estimate = _users("about how many; at least 0")
+    low = _users("the lower end of the range")
+    high = _users("the upper end of the range")
+
+
+class AffectedUsersSchema(Strict):
+    """The users that the release has harmed, and those that its stages have spared, up to now."""
+
+    failed = StrictInteger(
+        required=True, metadata={"description": "users who failed with the treatment"}
+    )
+    expected = _users("how many of them would have failed with the control's rate")
+    harmed = fields.Nested(
+        RangeSchema,
+        required=True,
+        metadata={"description": "users who failed because of the treatment"},
+    )
+    spared = fields.Nested(
+        RangeSchema,
+        required=True,
+        metadata={
+            "description": "users of the control who would have failed, had everyone had the "
+            "treatment"
+        },
+    )
+
+
+class GateSchema(Strict):
+    """One thing that the release needs to leave its stage, as of the last evaluation.
+
+    `time` and `cooldown` are in seconds, `samples` are operations that ended, `windows` are
+    evaluations with data. `harm` is met below what it needs, `value` within its limit; every
+    other kind from what it needs. A `confirmation` is asked for when everything else is met.
+    """
+
+    kind = fields.Enum(GateKind, by_value=True, required=True)
+    met = StrictBoolean(required=True)
+    have = _or_null("the present value; null: not known, or there is no number")
+    need = _or_null("the value that is needed; null: not known, or there is no number")
+    since = Instant(
+        attribute="since_ms",
+        required=True,
+        allow_none=True,
+        metadata={"description": "since when it counts or waits; null: not known"},
+    )
+    until = Instant(
+        attribute="until_ms",
+        required=True,
+        allow_none=True,
+        metadata={"description": "when it is met by time alone, or waived; null: never"},
+    )
+    check = StrictInteger(
+        required=True,
+        allow_none=True,
+        metadata={"description": "the number of its check; null: it belongs to none"},
+    )
+    arm = fields.String(
+        required=True, allow_none=True, metadata={"description": "`control` or `treatment`"}
+    )
+    webhook = fields.String(required=True, allow_none=True)
+    source = fields.Enum(
+        Source, by_value=True, required=True, metadata={"description": "whose reports it is about"}
+    )
+    waived = StrictBoolean(
+        required=True,
+        metadata={
+            "description": "the release may leave without it: the stage's `max_duration` is over, "
+            "and its policy says `undecided: advance`"
         },
     )
 
@@ -265,6 +350,12 @@ class ProgressSchema(Strict):
         required=True,
         allow_none=True,
         metadata={"description": "what clients reported; null: nothing"},
+    )
+    users = fields.Nested(AffectedUsersSchema, required=True)
+    gates = fields.List(
+        fields.Nested(GateSchema),
+        required=True,
+        metadata={"description": "what it needs to leave its stage; those met are listed too"},
     )
 
 
