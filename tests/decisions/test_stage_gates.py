@@ -72,7 +72,7 @@ POLICIES = {
         ),
     ),
     "hours": replace(
-        policy(10, 100), windows=Windows(advance=(AdvanceWindow(opens=60, closes=120),))
+        policy(10, 100), windows=Windows(advance=(AdvanceWindow(opens=60, closes=200),))
     ),
 }
 

@@ -1,17 +1,20 @@
-"""The numbers of a release over time, for pictures."""
+"""The numbers of a release over time, and its forecast, for pictures."""
 
 from __future__ import annotations
+
+from http import HTTPStatus
 
 from flask import Response
 
 from tidegate_server.admin.document_reader import read_document
 from tidegate_server.admin.releases.routes import ITEM
-from tidegate_server.admin.series.schemas import SeriesAnswer, SeriesQuery
+from tidegate_server.admin.series.forecasts import forecast
+from tidegate_server.admin.series.schemas import ForecastAnswer, SeriesAnswer, SeriesQuery
 from tidegate_server.admin.series.service import release_series
 from tidegate_server.domain.change import Address, Kind
 from tidegate_server.domain.tokens import Role
 from tidegate_server.web import responses
-from tidegate_server.web.backend import backend
+from tidegate_server.web.backend import backend, compute_with_store
 from tidegate_server.web.blueprint import Blueprint
 
 blueprint = Blueprint("series", __name__, description="The numbers of releases over time")
@@ -31,3 +34,20 @@ def get_series(points: int, project: str, environment: str, release: str) -> Res
     readings = store.series.readings(project, environment, release)
     answer = release_series(stored.document, readings, points)
     return responses.value_with_etag(SeriesAnswer(), answer)
+
+
+@blueprint.operation(
+    "GET",
+    f"{ITEM}/forecast",
+    role=Role.READER,
+    response=ForecastAnswer,
+    errors=(HTTPStatus.TOO_MANY_REQUESTS,),
+)
+def forecast_release(project: str, environment: str, release: str) -> Response:
+    """Forecast when a release opens its next stages.
+
+    The rest of the release is rehearsed 60 times with the traffic and the failures of the present
+    stage, by the functions that decide. Between two evaluations the forecast stays the same.
+    """
+    made = compute_with_store(forecast, project, environment, release)
+    return responses.value_with_etag(ForecastAnswer(), made)

@@ -8,6 +8,7 @@ from typing import Any
 from marshmallow import fields, post_load, validate
 
 from tidegate_server.decisions.decision import Action
+from tidegate_server.decisions.stage_gates import GateKind
 from tidegate_server.documents.fields import Instant, Number, StrictInteger
 from tidegate_server.documents.strict_schema import Strict
 from tidegate_server.domain.release import State
@@ -160,4 +161,84 @@ class SeriesAnswer(Strict):
         fields.Nested(SeriesPointSchema),
         required=True,
         metadata={"description": "the earliest first"},
+    )
+
+
+def _time_or_null(attribute: str, description: str) -> Instant:
+    return Instant(
+        attribute=attribute,
+        required=True,
+        allow_none=True,
+        metadata={"description": f"{description}; null: fewer, or only later than `looked_until`"},
+    )
+
+
+class ForecastTimeSchema(Strict):
+    """When something comes, in the rehearsals."""
+
+    reached = Number(
+        required=True,
+        metadata={"description": "the share of the rehearsals in which it came, 0 to 1"},
+    )
+    early = _time_or_null("early_ms", "one in ten rehearsals had come there by then")
+    median = _time_or_null("median_ms", "half of them had")
+    late = _time_or_null("late_ms", "nine in ten had")
+
+
+class ObstacleSchema(Strict):
+    """What rehearsals lacked that did not leave the present stage; fields as in a gate."""
+
+    kind = fields.Enum(GateKind, by_value=True, required=True)
+    check = StrictInteger(required=True, allow_none=True)
+    arm = fields.String(required=True, allow_none=True)
+    share = Number(required=True, metadata={"description": "the share of all rehearsals, 0 to 1"})
+
+
+class ForecastAnswer(Strict):
+    """When the release may open its next stages, from rehearsals of its rest."""
+
+    made_at = Instant(
+        attribute="made_ms",
+        required=True,
+        metadata={"description": "the evaluation that the rehearsals start from"},
+    )
+    looked_until = Instant(
+        attribute="until_ms",
+        required=True,
+        metadata={"description": "how far they looked ahead: 30 days, or what time allowed"},
+    )
+    rehearsals = StrictInteger(required=True, metadata={"description": "0: there is no forecast"})
+    reason = fields.String(
+        required=True, metadata={"description": "why there is no forecast; empty if there is one"}
+    )
+    next_stage = fields.Nested(
+        ForecastTimeSchema,
+        required=True,
+        allow_none=True,
+        metadata={"description": "null: there is no next stage, or no forecast"},
+    )
+    full = fields.Nested(
+        ForecastTimeSchema,
+        required=True,
+        allow_none=True,
+        metadata={"description": "the last stage; null: no forecast"},
+    )
+    completed = fields.Nested(
+        ForecastTimeSchema,
+        required=True,
+        allow_none=True,
+        metadata={"description": "the end of the last stage; null: no forecast"},
+    )
+    stopped = Number(
+        required=True,
+        metadata={
+            "description": "the share of the rehearsals that the policy rolled back or paused"
+        },
+    )
+    obstacles = fields.List(fields.Nested(ObstacleSchema), required=True)
+    operations_per_minute = Number(
+        required=True, metadata={"description": "the traffic of all users that they suppose"}
+    )
+    assumptions = fields.List(
+        fields.String(), required=True, metadata={"description": "what they suppose besides"}
     )
