@@ -242,7 +242,7 @@ def _users(description: str) -> Number:
     return Number(required=True, metadata={"description": description})
 
 
-class RangeSchema(Strict):
+class UserRangeSchema(Strict):
     """An estimated number of users, with a range that holds the true one in 95 of 100 releases."""
 
     estimate = _users("about how many; at least 0")
@@ -258,12 +258,12 @@ class AffectedUsersSchema(Strict):
     )
     expected = _users("how many of them would have failed with the control's rate")
     harmed = fields.Nested(
-        RangeSchema,
+        UserRangeSchema,
         required=True,
         metadata={"description": "users who failed because of the treatment"},
     )
     spared = fields.Nested(
-        RangeSchema,
+        UserRangeSchema,
         required=True,
         metadata={
             "description": "users of the control who would have failed, had everyone had the "
