@@ -53,7 +53,7 @@ def test_the_numbers_of_a_release_are_shown_over_time(checkout: Tidegate) -> Non
     shown = checkout.ok(*series, "--points", "2")
     for text in ("users who failed", "error rate against control:", "evidence of harm", "at most"):
         assert text in shown
-    assert 0 < shown.count("1.00 (limit") <= 2
+    assert 0 < shown.count("1 (limit") <= 2
     place = checkout.json("release", "show", id)
     assert place["id"] == id
     assert "--points" in checkout.refused(*series, "--points", "1", status=2)

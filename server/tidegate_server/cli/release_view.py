@@ -10,6 +10,7 @@ from tidegate_server.cli.api_client import Json
 from tidegate_server.cli.formatting import audience, count, instant, instant_from_ms
 from tidegate_server.cli.ladder_view import ladder_facts
 from tidegate_server.cli.output import Columns, cell, facts_grid, item_table, printable
+from tidegate_server.decisions.evidence_words import harm, safety, with_limit
 
 if TYPE_CHECKING:
     from rich.console import Group, RenderableType
@@ -191,10 +192,10 @@ def _check_result(check: Json) -> str:
     if check["problem"]:
         return f"no value {count(check['unreadable'], 'time')} in a row: {check['problem']}"
     if check["compared"] is not None:
-        harm = with_limit(check["evidence"], "limit", check["rollback_at"])
+        numbers = harm(check["evidence"], check["rollback_at"])
         if not check["compared"]:
-            return f"nothing is compared now; evidence of harm so far {harm}"
-        return f"evidence of harm {harm}, evidence of safety {amount(check['advance'])}"
+            return f"nothing is compared now; so far {numbers}"
+        return f"{numbers}, {safety(check['advance'])}"
     if check["value"] is None or check["limit"] is None:
         return "no value yet"
     breaches = f"{check['breaches']} {'breach' if check['breaches'] == 1 else 'breaches'}"
@@ -203,12 +204,13 @@ def _check_result(check: Json) -> str:
 
 def _decision_facts(progress: Json) -> Table:
     last = progress["last_decision"]
-    harm = with_limit(progress["evidence"], "limit", progress["rollback_at"])
-    safety = with_limit(progress["advance"], "needs", progress["advance_at"])
+    compares, advances = progress["evidence"] is not None, progress["advance"] is not None
+    limited = with_limit(progress["evidence"], "limit", progress["rollback_at"])
+    needed = with_limit(progress["advance"], "needs", progress["advance_at"])
     return facts_grid(
         [
-            ("evidence of harm", harm if progress["evidence"] is not None else NOT_COMPARED),
-            ("evidence of safety", safety if progress["advance"] is not None else NOT_COMPARED),
+            ("evidence of harm", limited if compares else NOT_COMPARED),
+            ("evidence of safety", needed if advances else NOT_COMPARED),
             *([("split", SPLIT_NOT_CHECKED)] if _is_split_unknown(progress) else []),
             (
                 "last decision",
@@ -285,23 +287,7 @@ def error_rate(arm: Json) -> str:
 def _evidence(progress: Json) -> str:
     if progress["evidence"] is None:
         return "nothing compared with control"
+    numbers = harm(progress["evidence"], progress["rollback_at"])
     if progress["advance"] is None:
-        harm = with_limit(progress["evidence"], "limit", progress["rollback_at"])
-        return f"evidence of harm {harm}, no control group in this stage"
-    harm = with_limit(progress["evidence"], "limit", progress["rollback_at"])
-    safety = with_limit(progress["advance"], "needs", progress["advance_at"])
-    return f"evidence of harm {harm}, evidence of safety {safety}"
-
-
-def with_limit(value: float | None, effect: str, limit: float | None) -> str:
-    """Return evidence and its limit: ``1,155 (limit 200)``."""
-    if value is None:
-        return "-"
-    return amount(value) if limit is None else f"{amount(value)} ({effect} {limit:,g})"
-
-
-def amount(value: float) -> str:
-    """Return a number of any size in a few characters."""
-    if value >= 1e6:
-        return f"{value:.0e}"
-    return f"{value:,.0f}" if value >= 100 else f"{value:.2f}"
+        return f"{numbers}, no control group in this stage"
+    return f"{numbers}, {safety(progress['advance'], progress['advance_at'])}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tidegate_server.cli.api_client import Json
 from tidegate_server.cli.formatting import instant
 from tidegate_server.cli.output import item_table
-from tidegate_server.cli.release_view import with_limit
+from tidegate_server.decisions.evidence_words import with_limit
 
 if TYPE_CHECKING:
     from rich.console import Group, RenderableType

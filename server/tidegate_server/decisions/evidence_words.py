@@ -1,9 +1,12 @@
-"""The words for the numbers of decisions, in reasons, histories and on the command line alike."""
+"""The words for the numbers of decisions, in reasons, histories and on the command line alike.
+
+It imports nothing, because commands that only print a number start fast.
+"""
 
 from __future__ import annotations
 
-from tidegate_server.decisions.decision import from_log
-from tidegate_server.domain.policy import DAY, HOUR, MINUTE, SECOND
+UNITS = ((86_400_000, "d"), (3_600_000, "h"), (60_000, "min"))
+"""Units of time in milliseconds, the largest first; seconds follow."""
 
 
 def format_number(value: float) -> str:
@@ -15,27 +18,30 @@ def format_number(value: float) -> str:
     return f"{value:.3g}" if value >= 0.001 else "less than 0.001"
 
 
-def format_log(log: float) -> str:
-    """Return the number whose natural logarithm this is."""
-    return format_number(from_log(log))
-
-
 def duration(milliseconds: int) -> str:
     """Return a duration in its largest fitting unit: ``90 s``, ``15 min``, ``2 h``, ``3 d``."""
-    for unit, name in ((DAY, "d"), (HOUR, "h"), (MINUTE, "min")):
+    for unit, name in UNITS:
         if milliseconds >= 2 * unit or (milliseconds >= unit and milliseconds % unit == 0):
             return f"{format_number(round(milliseconds / unit, 1))} {name}"
-    return f"{format_number(round(milliseconds / SECOND, 1))} s"
+    return f"{format_number(round(milliseconds / 1_000, 1))} s"
+
+
+def with_limit(value: float | None, word: str, limit: float | None) -> str:
+    """Return a number and its limit: ``1,155 (limit 200)``; ``-`` for None."""
+    if value is None:
+        return "-"
+    text = format_number(value)
+    return text if limit is None else f"{text} ({word} {format_number(limit)})"
 
 
 def harm(value: float, limit: float | None = None) -> str:
     """Return E in words: ``evidence of harm 0.8 (limit 111)``."""
-    return f"evidence of harm {_with_limit(value, 'limit', limit)}"
+    return f"evidence of harm {with_limit(value, 'limit', limit)}"
 
 
 def safety(value: float, needed: float | None = None) -> str:
     """Return A in words: ``evidence of safety 3.2 (needs 10)``."""
-    return f"evidence of safety {_with_limit(value, 'needs', needed)}"
+    return f"evidence of safety {with_limit(value, 'needs', needed)}"
 
 
 def noticeable(ratio: float | None) -> str:
@@ -60,8 +66,3 @@ def wobble(deviation: float) -> str:
     if deviation < 0.005:
         return ""
     return f"the arms wobble against each other by {format_number(round(100 * deviation))} %"
-
-
-def _with_limit(value: float, word: str, limit: float | None) -> str:
-    text = format_number(value)
-    return text if limit is None else f"{text} ({word} {format_number(limit)})"

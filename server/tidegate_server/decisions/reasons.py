@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from tidegate.counts import Counts
 
 from tidegate_server.decisions.check_status import CheckStatus
+from tidegate_server.decisions.decision import from_log
 from tidegate_server.decisions.distributions import MIN_VALUES
-from tidegate_server.decisions.evidence_words import duration, format_log, format_number, noticeable
+from tidegate_server.decisions.evidence_words import duration, format_number, noticeable
 from tidegate_server.decisions.observations import Window
 from tidegate_server.decisions.progress import Progress
 from tidegate_server.decisions.version_1.probe import FIRES_AT, MAX_RETREATS
@@ -19,6 +20,11 @@ from tidegate_server.domain.checks import Check, Metric
 from tidegate_server.domain.evidence import Trips, total
 
 NOTHING_COMPARED = "no operation of this stage is compared with control"
+
+
+def format_log(log: float) -> str:
+    """Return the number whose natural logarithm this is."""
+    return format_number(from_log(log))
 
 
 def stage_failures(progress: Progress) -> str:

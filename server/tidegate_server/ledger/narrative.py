@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from tidegate.counts import Counts
 
 from tidegate_server.decisions.decision import Action, CheckResult, Decision
-from tidegate_server.decisions.evidence_words import duration, format_log, format_number
+from tidegate_server.decisions.evidence_words import duration, format_number, harm, safety
 from tidegate_server.decisions.reasons import tripped
 from tidegate_server.decisions.stage_exit import ADVANCED, HOLD_ENDED
 from tidegate_server.domain.calendar import utc_text
@@ -101,16 +101,10 @@ def _evidence(entry: Entry) -> str:
         return ""
     if not decision.compares:
         return ""
-    harm = (
-        f"; evidence of harm {format_log(decision.log_evidence)} (limit "
-        f"{format_number(decision.rollback_at)})"
-    )
+    numbers = f"; {harm(decision.evidence, decision.rollback_at)}"
     if not entry.window.has_control:
-        return harm
-    return (
-        f"{harm}, evidence of safety {format_log(decision.log_advance)} (needs "
-        f"{format_number(decision.advance_at)})"
-    )
+        return numbers
+    return f"{numbers}, {safety(decision.advance, decision.advance_at)}"
 
 
 def warning_text(policy: Policy, failed: Sequence[CheckResult], reason: str) -> str:
