@@ -122,3 +122,22 @@ def test_the_explanation_has_the_decisions_of_the_policy_and_the_moves_of_people
         ("dana", "resume"),
     ]
     assert story.cleanup[0] == "In production checkout serves on now."
+
+
+def test_the_report_of_a_release_says_whom_it_harmed_and_spared(deployment: Deployment) -> None:
+    run = JobRun(deployment)
+    run.windows(3)
+    run.windows(20, failing=8)
+    story, progress = run.explain(), deployment.progress()
+
+    assert deployment.release().state is State.ROLLED_BACK
+    assert progress is not None
+    assert story.users is not None
+    assert story.users.failed == progress.treatment.failing
+    # Control had two failing users of 900 in each window, which is less than one of 100.
+    assert story.users.expected < 4
+    assert story.users.harmed.estimate > 10
+    assert story.users.harmed.low > 0
+    assert story.users.spared.estimate > 8 * story.users.harmed.estimate
+    assert f"Harmed: about {round(story.users.harmed.estimate)} users" in story.ending
+    assert " who had the control." in story.ending

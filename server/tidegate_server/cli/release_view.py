@@ -217,6 +217,7 @@ def _decision_facts(progress: Json) -> Table:
                 last and f"{last['action']}, {instant(last['at'])}: {last['reason']}",
             ),
             ("next evaluation", instant(progress["next_evaluation_at"])),
+            ("users", _users(progress.get("users"))),  # earlier servers have none
         ]
     )
 
@@ -225,6 +226,17 @@ def _is_split_unknown(progress: Json) -> bool:
     """Return whether both arms have outcomes in this stage, and no SDK names users of them."""
     arms = (progress["stage_control"], progress["stage_treatment"])
     return all(arm["outcomes"] for arm in arms) and not any(arm["sampled"] for arm in arms)
+
+
+def _users(users: Json | None) -> str:
+    """Return ``about 22 harmed (9 to 32), about 300 spared (90 to 420)``."""
+    if users is None or not users["failed"]:
+        return ""
+    parts = (
+        f"about {each['estimate']:,.0f} {word} ({each['low']:,.0f} to {each['high']:,.0f})"
+        for word, each in (("harmed", users["harmed"]), ("spared", users["spared"]))
+    )
+    return ", ".join(parts)
 
 
 def ledger_view(entries: Iterable[Json]) -> Group:

@@ -14,6 +14,7 @@ from tidegate.counts import NOTHING, Counts
 
 from tidegate_server.decisions import reasons
 from tidegate_server.decisions.decision import Action, CheckResult, Decision
+from tidegate_server.decisions.people import AffectedUsers
 from tidegate_server.domain.evidence import NO_TRIPS, Trips, total
 from tidegate_server.domain.policy import Policy
 from tidegate_server.domain.policy_risks import release_risks
@@ -109,6 +110,7 @@ class Explanation:
         ending: why it ended, or its present state.
         cleanup: what is left to do, in the code and elsewhere.
         limits: what the history leaves out, and why, and what the policy does not watch.
+        users: whom it has harmed and spared; None: it was never evaluated.
     """
 
     headline: str
@@ -117,6 +119,7 @@ class Explanation:
     ending: str
     cleanup: tuple[str, ...]
     limits: tuple[str, ...]
+    users: AffectedUsers | None = None
 
 
 @dataclass(slots=True)
@@ -140,6 +143,7 @@ def explain(
     flag_use: FlagUse,
     now_ms: int,
     trips: Trips = NO_TRIPS,
+    users: AffectedUsers | None = None,
 ) -> Explanation:
     """Return the history of a release.
 
@@ -151,6 +155,7 @@ def explain(
         flag_use: what its flag does at present.
         now_ms: store clock.
         trips: the trips of local breakers that were reported.
+        users: whom it has harmed and spared; None: it was never evaluated.
     """
     drafts: list[_OpenChapter] = []
     first: Entry | None = None
@@ -183,7 +188,9 @@ def explain(
             complete=first is None or first.decision.window == 1,
             now_ms=now_ms,
             trips=trips,
+            users=users,
         ),
+        users=users,
         cleanup=tuple(cleanup(release, environment, flag_use)),
         limits=(
             *narrative.limits(first),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from tidegate.counts import Counts
 
 from tidegate_server.decisions.decision import Action, CheckResult, Decision
 from tidegate_server.decisions.evidence_words import duration, format_number, harm, safety
+from tidegate_server.decisions.people import AffectedUsers, Range
 from tidegate_server.decisions.reasons import tripped
 from tidegate_server.decisions.stage_exit import ADVANCED, HOLD_ENDED
 from tidegate_server.domain.calendar import utc_text
@@ -219,6 +221,7 @@ def ending_text(
     complete: bool,
     now_ms: int,
     trips: Trips = NO_TRIPS,
+    users: AffectedUsers | None = None,
 ) -> str:
     """Return why a release ended, or what decides now, and its total counts.
 
@@ -229,11 +232,14 @@ def ending_text(
         complete: whether the counts go back to the start of the release.
         now_ms: store clock.
         trips: the trips of local breakers.
+        users: whom it has harmed and spared; None: not known.
     """
     since = "In total" if complete else "As far as the ledger goes back"
     totals = f"{since}: control {arm_counts(control)}; treatment {arm_counts(treatment)}."
     if trips.count:
         totals += f" {sentence(tripped(trips))}."
+    if users is not None and users.failed:
+        totals += f" {users_text(users)}"
     reason = release.reason.rstrip(".")
     if release.state in LIVE_STATES:
         if not ladder:
@@ -242,6 +248,24 @@ def ending_text(
         return f"Now: {'. Behind it: '.join(rungs)}. {totals}"
     what = "Completed" if release.state is State.COMPLETED else "Rolled back"
     return f"{what} {instant(release.ended_ms or now_ms)}: {reason}. {totals}"
+
+
+def users_text(users: AffectedUsers) -> str:
+    """Return how many users a release has harmed and spared, in two sentences."""
+    return (
+        f"Harmed: about {_range(users.harmed)}; {users.failed:,} failed with the treatment, of "
+        f"whom control's rate explains about {round(users.expected):,}. "
+        f"Spared: about {_range(users.spared)} who had the control."
+    )
+
+
+def _range(users: Range) -> str:
+    """Return ``22 users (9 to 32)``."""
+    number = round(users.estimate)
+    return (
+        f"{number:,} {'user' if number == 1 else 'users'} "
+        f"({math.floor(users.low):,} to {math.ceil(users.high):,})"
+    )
 
 
 def sentence(text: str) -> str:

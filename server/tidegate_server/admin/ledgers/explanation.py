@@ -8,6 +8,7 @@ from dataclasses import replace
 from tidegate_server.admin.document_reader import read_document
 from tidegate_server.admin.ladders import read_ladders
 from tidegate_server.admin.ledgers.stored_ledger import read_entry, read_ledger
+from tidegate_server.decisions.people import AffectedUsers, affected_users
 from tidegate_server.decisions.progress import Progress
 from tidegate_server.domain.change import Address, Kind
 from tidegate_server.domain.evidence import NO_TRIPS, Trips
@@ -51,6 +52,7 @@ def explain_release(store: Store, project: str, environment: str, id: str) -> Ex
         _flag_use(store, project, environment, release),
         now_ms,
         _trips(store, project, environment, release),
+        _users(store, project, environment, release),
     )
 
 
@@ -61,6 +63,13 @@ def _trips(store: Store, project: str, environment: str, release: Release) -> Tr
     stored = store.get(project, progress_address(environment, release.id))
     progress: Progress | None = None if stored is None else stored.document
     return NO_TRIPS if progress is None else progress.trips
+
+
+def _users(store: Store, project: str, environment: str, release: Release) -> AffectedUsers | None:
+    """Return whom a release has harmed and spared; None: it was never evaluated."""
+    stored = store.get(project, progress_address(environment, release.id))
+    progress: Progress | None = None if stored is None else stored.document
+    return None if progress is None else affected_users(progress.users)
 
 
 def _read_audited_actions(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from marshmallow import fields, validate
 
-from tidegate_server.admin.releases.schemas import CountsSchema
+from tidegate_server.admin.releases.schemas import AffectedUsersSchema, CountsSchema
 from tidegate_server.documents.fields import AnyJson, Instant, Number, StrictBoolean, StrictInteger
 from tidegate_server.documents.strict_schema import Strict
 from tidegate_server.domain.release import Basis
@@ -165,4 +165,10 @@ class ExplanationAnswer(Strict):
     )
     limits = fields.List(
         fields.String(), required=True, metadata={"description": "what is not known, and why"}
+    )
+    users = fields.Nested(
+        AffectedUsersSchema,
+        required=True,
+        allow_none=True,
+        metadata={"description": "null: the release was never evaluated"},
     )
