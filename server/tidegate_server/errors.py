@@ -7,6 +7,7 @@ HTTP statuses are set in one place, ``web.problem_documents`` (those of OFREP in
     │   └── ReasonRequired           422  an environment requires a reason for every change
     ├── InvalidEvaluationRequest     400  an OFREP request body cannot be read
     ├── NotFound                     404  no such document
+    │   └── NotKept                  404  a version of a document is no longer kept
     ├── AlreadyExists                409  the key is taken
     ├── NotPossible                  409  a valid request that the present state does not allow
     ├── StaleRevision                412  someone else changed the document first
@@ -122,6 +123,12 @@ class NotFound(TidegateError):
     def suggestions(self) -> tuple[str, ...]:
         """What there is and may have been meant."""
         return self._suggestions
+
+
+class NotKept(NotFound):
+    """A version of a document is no longer kept, or an earlier version of Tidegate kept none."""
+
+    slug = "not-kept"
 
 
 class AlreadyExists(TidegateError):

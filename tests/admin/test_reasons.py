@@ -126,6 +126,18 @@ WRITES: dict[str, tuple[str, str, Any]] = {
         {"flag": "checkout", "treatment": "on", "policy": "careful"},
     ),
     **{
+        f"{endpoint}_version": ("POST", f"{path}/history/1/restore", None)
+        for endpoint, path in (
+            ("environments.restore_environment", PRODUCTION),
+            ("flags.restore_flag", f"{PROJECT}/flags/checkout"),
+            ("targeting.restore_targeting", f"{PRODUCTION}/flags/checkout"),
+            ("segments.restore_segment", f"{PROJECT}/segments/staff"),
+            ("policies.restore_policy", f"{PROJECT}/policies/careful"),
+            ("webhooks.restore_webhook", f"{PROJECT}/webhooks/chat"),
+            ("hooks.restore_hook", f"{PROJECT}/hooks/{{hook}}"),
+        )
+    },
+    **{
         f"releases.{action}_release": ("POST", f"{{release}}/{action}", {})
         for action in ("resume", "advance", "begin", "approve", "retry", "complete")
     },

@@ -23,6 +23,19 @@ RELEASE = f"{PLACE}/releases/{{release}}"
 
 DOCUMENTS = {
     "segment show staff": f"{PROJECT}/segments/staff",
+    "segment show staff --version 1": f"{PROJECT}/segments/staff/history/1",
+    "flag show checkout --definition": f"{PROJECT}/flags/checkout",
+    "flag show checkout --version 1": f"{PLACE}/flags/checkout/history/1",
+    "environment show production": f"{PROJECT}/environments/production",
+    **{
+        f"{group} diff {key} 1": f"{PROJECT}/{path}/{key}/history/1/diff"
+        for group, path, key in (
+            *(("segment", "segments", "staff"), ("policy", "policies", "careful")),
+            *(("webhook", "webhooks", "chat"), ("hook", "hooks", "{hook}")),
+            ("environment", "environments", "production"),
+        )
+    },
+    "flag diff checkout 1": f"{PLACE}/flags/checkout/history/1/diff",
     "policy show careful": f"{PROJECT}/policies/careful",
     "release show checkout": RELEASE,
     "release show {release}": RELEASE,
@@ -48,6 +61,16 @@ LISTS = {
 LATEST_LAST = {
     "release ledger checkout": f"{RELEASE}/ledger",
     "audit list": f"{PROJECT}/audit",
+    **{
+        f"{group} history {key}": f"{PROJECT}/{path}/{key}/history"
+        for group, path, key in (
+            *(("segment", "segments", "staff"), ("policy", "policies", "careful")),
+            *(("webhook", "webhooks", "chat"), ("hook", "hooks", "{hook}")),
+            ("environment", "environments", "production"),
+        )
+    },
+    "flag history checkout": f"{PLACE}/flags/checkout/history",
+    "flag history checkout --definition": f"{PROJECT}/flags/checkout/history",
     "audit": f"{PROJECT}/audit",
     "audit --server": "audit",
 }
@@ -65,7 +88,7 @@ NOT_READING = {
 CHANGING = {
     *("create", "edit", "put", "rotate", "rotate-key", "enable", "disable", "set", "include"),
     *("exclude", "start", "begin", "advance", "approve", "retry", "pause", "resume", "rollback"),
-    "complete",
+    *("complete", "restore"),
 }
 
 

@@ -159,6 +159,7 @@ WITHOUT_A_REASON = {
 
 READING = {
     *("list", "show", "watch", "ledger", "explain", "replay", "deliveries", "export", "verify"),
+    *("history", "diff"),
 }
 
 

@@ -33,6 +33,9 @@ def all_keys_of(project: str) -> list[str]:
         *(keys.failing_filter(*release, source) for source in Source),
         keys.ledger(*release),
         keys.audit(project),
+        keys.audit_chain(project),
+        *(keys.versions(project, Address(kind, "x")) for kind in Kind),
+        *(keys.versions(project, Address(kind, "x", "production")) for kind in Kind),
         keys.lease(project),
     ]
 

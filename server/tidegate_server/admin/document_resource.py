@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Protocol
 
@@ -16,10 +17,12 @@ from tidegate_server.admin.document_commits import (
     replace_document,
     with_key,
 )
+from tidegate_server.admin.document_history import DocumentHistory, with_restored_revision
 from tidegate_server.admin.document_reader import read_document, read_project
 from tidegate_server.domain.change import Address, Change, Kind, Stored
 from tidegate_server.domain.project_documents import ProjectDocuments
 from tidegate_server.domain.tokens import Role
+from tidegate_server.errors import NotPossible
 from tidegate_server.web import responses
 from tidegate_server.web.backend import backend, current_actor
 from tidegate_server.web.blueprint import PROJECT, Blueprint, Method, View
@@ -184,6 +187,38 @@ class DocumentResource:
                 lambda documents: delete_change(documents, address.key, actor=actor, reason=reason),
             )
             return responses.no_content()
+
+    def serve_history(self, restore: PutDocument, recreate: PutDocument | None = None) -> None:
+        """Serve the versions of a document.
+
+        Args:
+            restore: replaces a document by an earlier version of it.
+            recreate: creates a deleted document again; None: it had a secret, so that cannot be.
+        """
+
+        def restore_version(project: str, address: Address, old: Any, revision: int) -> Response:
+            actor, reason, store = current_actor(), current_reason(), backend().store
+
+            def make(put: PutDocument, documents: ProjectDocuments) -> Change:
+                change = put(documents, old, actor=actor, reason=reason)
+                return with_restored_revision(change, revision)
+
+            if store.get(project, address) is not None:
+                if_match, change = read_if_match(), partial(make, restore)
+                return self._answer(replace_document(store, project, address, if_match, change))
+            if recreate is None:
+                raise NotPossible(
+                    f"The {self.kind} {address.key!r} was deleted, and its secret with it. Create "
+                    "it again as this version was: it then has a new secret."
+                )
+            change = partial(make, recreate)
+            return self._answer(create_document(store, project, address, change))
+
+        kind = self.kind
+        history = DocumentHistory(
+            self.blueprint, kind, self.item, kind.value, kind.value, self.editor, self.visible
+        )
+        history.serve(restore_version, self.answer)
 
     def _answer(self, stored: Stored) -> Response:
         visible = self.visible(stored)

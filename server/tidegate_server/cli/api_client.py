@@ -100,9 +100,16 @@ class ApiClient:
                 return None
             raise
 
-    def post(self, path: str, body: Json, reason: str = "") -> Json:
-        """Create a document, or run an action; ``reason`` says why, for the audit log."""
-        return self._request("POST", path, body, reason=reason).body
+    def post(self, path: str, body: Json | None, reason: str = "", etag: str | None = None) -> Json:
+        """Create a document, or run an action.
+
+        Args:
+            path: of the list, or of the action.
+            body: what to send; None: no body.
+            reason: why, for the audit log.
+            etag: the action is refused if the document has changed since it had this one.
+        """
+        return self._request("POST", path, body, etag, reason).body
 
     def put(self, path: str, body: Json, etag: str, reason: str = "") -> Json:
         """Replace a document, unless it has changed since it had this ``etag``."""

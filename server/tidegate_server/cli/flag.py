@@ -14,6 +14,7 @@ from tidegate_server.cli.formatting import (
     last_change,
     serving,
 )
+from tidegate_server.cli.history import add_history_commands, show_version
 from tidegate_server.cli.ladder_view import ladder_facts
 from tidegate_server.cli.options import (
     description_option,
@@ -22,6 +23,7 @@ from tidegate_server.cli.options import (
     output_option,
     read_document,
     read_object,
+    version_option,
 )
 from tidegate_server.cli.output import JSON, Columns, print_facts, print_json, print_list
 from tidegate_server.cli.resource_commands import (
@@ -103,32 +105,56 @@ def _serves(targeting: Json | None) -> str:
     return f"{first['serves']} ({first['state']})"
 
 
+DEFINITION = click.option(
+    "--definition", is_flag=True,
+    help="The flag's definition, which all environments share, instead of what it serves in one.",
+)  # fmt: skip
+
+
+def _history_path(client: ApiClient, key: str, definition: bool = False) -> str:
+    return FLAG.path(client, key) if definition else TARGETING.path(client, key)
+
+
+add_history_commands(flag, FLAG.name, _history_path, environment_options, "KEY", DEFINITION)
+
+
 @flag.command("show")
 @click.argument("key")
+@version_option
+@DEFINITION
 @output_option
 @environment_options
-def show_flag(client: ApiClient, key: str, output: str) -> None:
-    """Show a flag and what it serves."""
-    definition = client.get(FLAG.path(client, key)).body
+def show_flag(
+    client: ApiClient, key: str, revision: int | None, definition: bool, output: str
+) -> None:
+    """Show a flag and what it serves.
+
+    With --version, shows what it served at that revision, or its definition then.
+    """
+    if revision is not None:
+        return show_version(client, _history_path(client, key, definition), revision, output)
+    flag = client.get(FLAG.path(client, key)).body
+    if definition:
+        return print_json(flag) if output == JSON else print_facts(_definition_facts(flag))
     targeting = client.get(TARGETING.path(client, key)).body
     if output == JSON:
-        return print_json({**definition, "targeting": targeting})
-    variants = [f"{each['key']} = {json_text(each['value'])}" for each in definition["variants"]]
-    print_facts(
-        (
-            ("flag", key),
-            ("name", definition["name"]),
-            ("description", definition["description"]),
-            ("tags", ", ".join(definition["tags"])),
-            ("type", definition["type"]),
-            ("client side", definition["client_side"]),
-            ("metadata", ", ".join(f"{k} = {json_text(v)}" for k, v in _metadata(definition))),
-            ("variants", ", ".join(variants)),
-            ("environment", client.target.environment),
-            *_targeting_facts(targeting),
-        )
+        return print_json({**flag, "targeting": targeting})
+    facts = (*_definition_facts(flag), ("environment", client.target.environment))
+    return print_facts((*facts, *_targeting_facts(targeting)))
+
+
+def _definition_facts(flag: Json) -> Facts:
+    variants = [f"{each['key']} = {json_text(each['value'])}" for each in flag["variants"]]
+    return (
+        ("flag", flag["key"]),
+        ("name", flag["name"]),
+        ("description", flag["description"]),
+        ("tags", ", ".join(flag["tags"])),
+        ("type", flag["type"]),
+        ("client side", flag["client_side"]),
+        ("metadata", ", ".join(f"{k} = {json_text(v)}" for k, v in _metadata(flag))),
+        ("variants", ", ".join(variants)),
     )
-    return None
 
 
 def _metadata(definition: Json) -> Iterable[tuple[str, object]]:

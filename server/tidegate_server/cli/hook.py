@@ -6,6 +6,7 @@ import click
 
 from tidegate_server.cli.api_client import ApiClient, Json
 from tidegate_server.cli.formatting import instant, last_change
+from tidegate_server.cli.history import add_history_commands
 from tidegate_server.cli.options import description_option, environment_options
 from tidegate_server.cli.output import Columns
 from tidegate_server.cli.resource_commands import (
@@ -79,6 +80,7 @@ hook.add_command(
     )
 )
 hook.add_command(show_command(HOOK, "Show a hook, without its secret.", _facts))
+add_history_commands(hook, HOOK.name, HOOK.path, environment_options, "ID")
 hook.add_command(
     delete_command(
         HOOK,

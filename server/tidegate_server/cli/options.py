@@ -106,6 +106,11 @@ yes_option = click.option("--yes", "-y", is_flag=True, help="Skip the confirmati
 
 reason_option = click.option("--reason", default="", help="Reason, for the audit log.")
 
+version_option = click.option(
+    "--version", "revision", type=click.IntRange(min=1), metavar="N",
+    help="Show it as it was at revision N; `history` lists the revisions.",
+)  # fmt: skip
+
 name_option = click.option("--name", help="Display name.")
 
 description_option = click.option("--description", help="Description.")

@@ -9,6 +9,7 @@ import click
 
 from tidegate_server.cli.api_client import ApiClient, Json
 from tidegate_server.cli.formatting import percent
+from tidegate_server.cli.history import add_history_commands, show_version
 from tidegate_server.cli.number_types import (
     factor,
     per_day,
@@ -24,6 +25,7 @@ from tidegate_server.cli.options import (
     output_option,
     project_options,
     reason_option,
+    version_option,
 )
 from tidegate_server.cli.output import (
     JSON,
@@ -72,6 +74,7 @@ def policy() -> None:
 policy.add_command(
     list_command(POLICY, "List policies.", COLUMNS, "Create one with `tidegate policy put FILE`.")
 )
+add_history_commands(policy, POLICY.name, POLICY.path, project_options)
 policy.add_command(
     delete_command(POLICY, "Delete a policy.\n\nReleases that have started keep their policy.")
 )
@@ -80,9 +83,12 @@ policy.add_command(
 @policy.command("show")
 @click.argument("key")
 @click.option("--shipped", is_flag=True, help="Show the built-in policy.")
+@version_option
 @output_option
 @optional_server_options
-def show_policy(connect: Connect, key: str, shipped: bool, output: str) -> None:
+def show_policy(
+    connect: Connect, key: str, shipped: bool, revision: int | None, output: str
+) -> None:
     """Show a policy.
 
     The policies standard, careful, hotfix and dark-launch are built in. If the
@@ -96,6 +102,9 @@ def show_policy(connect: Connect, key: str, shipped: bool, output: str) -> None:
     if shipped and not shipped_policies.is_shipped(key):
         names = ", ".join(shipped_policies.NAMES)
         raise click.UsageError(f"There is no built-in policy {key!r}. Choose from: {names}.")
+    if revision is not None:
+        client = connect()
+        return show_version(client, POLICY.path(client, key), revision, output)
     document = None if shipped else policy_on_server(connect, key)
     if document is None:
         if output == JSON:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 
 from tidegate_server.cli.api_client import ApiClient, Json
-from tidegate_server.cli.formatting import instant
+from tidegate_server.cli.formatting import instant, last_change
+from tidegate_server.cli.history import add_history_commands
 from tidegate_server.cli.options import (
     confirm,
     description_option,
@@ -18,11 +19,13 @@ from tidegate_server.cli.options import (
 )
 from tidegate_server.cli.output import JSON, Columns, print_json
 from tidegate_server.cli.resource_commands import (
+    Facts,
     Resource,
     create_command,
     edit_command,
     list_command,
     print_secret,
+    show_command,
 )
 
 PROJECT = Resource(
@@ -49,6 +52,17 @@ def _project_created(_: ApiClient, project: Json) -> str:
 
 def _environment_change(_: str, fields: Json) -> Json:
     return {"allowed_origins": [], **fields} if fields.pop("no_origins") else fields
+
+
+def _environment_facts(_: ApiClient, environment: Json) -> Facts:
+    return (
+        ("environment", environment["key"]),
+        ("name", environment["name"]),
+        ("description", environment["description"]),
+        ("allowed origins", ", ".join(environment["allowed_origins"])),
+        ("reasons required", environment["require_reason"]),
+        ("last change", last_change(environment)),
+    )
 
 
 @click.group()
@@ -83,6 +97,7 @@ environment.add_command(
         {"environment": "key", **DETAILS},
     )
 )
+environment.add_command(show_command(ENVIRONMENT, "Show an environment.", _environment_facts))
 environment.add_command(
     create_command(
         ENVIRONMENT,
@@ -115,6 +130,7 @@ environment.add_command(
         change=_environment_change,
     )
 )  # fmt: skip
+add_history_commands(environment, ENVIRONMENT.name, ENVIRONMENT.path, project_options)
 
 
 @environment.command("rotate-key")

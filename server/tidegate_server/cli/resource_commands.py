@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 import click
 
 from tidegate_server.cli.api_client import ApiClient, Json
+from tidegate_server.cli.history import show_version
 from tidegate_server.cli.options import (
     Decorator,
     confirm,
@@ -20,6 +21,7 @@ from tidegate_server.cli.options import (
     output_option,
     project_options,
     reason_option,
+    version_option,
     yes_option,
 )
 from tidegate_server.cli.output import (
@@ -103,13 +105,16 @@ def no_items(resource: Resource, client: ApiClient, hint: str = "") -> str:
 def show_command(
     resource: Resource, help: str, facts: Callable[[ApiClient, Json], Facts]
 ) -> click.Command:
-    """Return a command that prints one document, as ``facts`` or as JSON."""
+    """Return a command that prints one document, as ``facts`` or as JSON, or a version of it."""
 
     @click.command("show", help=help)
     @click.argument("key", metavar=resource.key)
+    @version_option
     @output_option
     @resource.options
-    def command(client: ApiClient, key: str, output: str) -> None:
+    def command(client: ApiClient, key: str, revision: int | None, output: str) -> None:
+        if revision is not None:
+            return show_version(client, resource.path(client, key), revision, output)
         document = client.get(resource.path(client, key)).body
         if output == JSON:
             return print_json(document)

@@ -8,6 +8,7 @@ import click
 
 from tidegate_server.cli.api_client import ApiClient, Json
 from tidegate_server.cli.formatting import condition, count, last_change
+from tidegate_server.cli.history import add_history_commands
 from tidegate_server.cli.options import (
     description_option,
     name_option,
@@ -76,6 +77,7 @@ segment.add_command(
     )
 )
 segment.add_command(show_command(SEGMENT, "Show a segment.", _facts))
+add_history_commands(segment, SEGMENT.name, SEGMENT.path, project_options)
 segment.add_command(
     delete_command(
         SEGMENT, "Delete a segment.\n\nThe server refuses if something still refers to the segment."

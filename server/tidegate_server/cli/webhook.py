@@ -10,6 +10,7 @@ import click
 from tidegate_server.cli.api_client import ApiClient, Json
 from tidegate_server.cli.exit_codes import NOT_REACHED
 from tidegate_server.cli.formatting import instant, last_change
+from tidegate_server.cli.history import add_history_commands
 from tidegate_server.cli.options import (
     confirm,
     description_option,
@@ -97,6 +98,7 @@ webhook.add_command(
     )
 )
 webhook.add_command(show_command(WEBHOOK, "Show a webhook, without its secret.", _facts))
+add_history_commands(webhook, WEBHOOK.name, WEBHOOK.path, project_options)
 webhook.add_command(
     delete_command(
         WEBHOOK,

@@ -5,7 +5,9 @@
 --   deleted      the last revision of each deleted document, a hash
 --   deleted_floor  what earlier versions kept instead: the scope's highest such revision
 --   guards       {{documents, field, expected revision}, ...}
---   writes       {{documents, field, json | false}, ...}   already guarded
+--   writes       {{documents, field, json | false, versions | false, versions kept,
+--                  seconds until they expire | 0}, ...}   already guarded
+--   author       {actor, action, reason}
 --   refreshes    {{version, snapshot, changes, kills, receipts, body, put, remove,
 --                  killed, restored, changes kept}, ...}
 --   audit        nil or {stream, json, SHA-256 of its content, chain, entries kept}
@@ -30,7 +32,7 @@ if plan.fence then
   end
 end
 
-local present = {}
+local present, contents = {}, {}
 for number, guard in ipairs(plan.guards) do
   local stored = redis.call('HGET', KEYS[guard[1]], guard[2])
   local revision = 0
@@ -41,6 +43,7 @@ for number, guard in ipairs(plan.guards) do
     return {'stale', number, revision}
   end
   present[guard[1] .. ' ' .. guard[2]] = revision
+  contents[guard[1] .. ' ' .. guard[2]] = stored
 end
 
 -- A document that is created again continues after its last revision, so that no revision is used
@@ -51,11 +54,43 @@ local function last_deleted(document)
   return math.max(tonumber(own or '0'), tonumber(floor or '0'))
 end
 
+-- Keep a version of a document. Nothing here may stop a change that is half made.
+local function keep_version(versions, id, kept, ...)
+  redis.pcall('XADD', versions, 'MAXLEN', '=', kept, id, ...)
+end
+
+-- Keep what a write makes of a document, and what it was if that is not kept yet: an earlier
+-- version of Tidegate wrote it.
+local function keep_versions(write, revision, stored, was)
+  local versions, kept, seconds = KEYS[write[4]], write[5], write[6]
+  local author = {'actor', plan.author[1], 'action', plan.author[2], 'reason', plan.author[3]}
+  if was > 0 then
+    local latest = redis.call('XREVRANGE', versions, '+', '-', 'COUNT', 1)[1]
+    if not latest or latest[1] ~= string.format('%d-0', was) then
+      local at, json = string.match(stored, '^%d+ (%d+) (.*)$')
+      keep_version(versions, string.format('%d-0', was), kept, 'at', at, 'json', json)
+    end
+  end
+  local at = string.format('%d', now)
+  if write[3] then
+    keep_version(versions, string.format('%d-0', revision), kept, 'at', at, 'json', write[3],
+      'created', was == 0 and '1' or '0', unpack(author))
+  else
+    keep_version(versions, string.format('%d-1', was), kept, 'at', at, unpack(author))
+  end
+  if seconds > 0 then
+    redis.call('EXPIRE', versions, seconds)
+  else
+    redis.call('PERSIST', versions)
+  end
+end
+
 local revisions = {}
 for number, write in ipairs(plan.writes) do
   local key, field, json = KEYS[write[1]], write[2], write[3]
   local revision = present[write[1] .. ' ' .. field]
   local document = key .. ' ' .. field
+  local was = revision
   if json then
     if revision == 0 then
       revision = last_deleted(document)
@@ -69,6 +104,9 @@ for number, write in ipairs(plan.writes) do
       redis.call('HSET', KEYS[plan.deleted], document, string.format('%d', revision))
     end
     revisions[number] = 0
+  end
+  if write[4] and (json or was > 0) then
+    keep_versions(write, revision, contents[write[1] .. ' ' .. field], was)
   end
 end
 

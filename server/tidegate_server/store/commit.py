@@ -17,6 +17,7 @@ from tidegate_server.domain.change import (
     EndedRelease,
     EvidenceGeneration,
     Guard,
+    Kind,
     LedgerEntry,
     Put,
     Refresh,
@@ -38,6 +39,29 @@ AUDIT_KEPT = 1_000_000
 
 ID_BYTES = 4
 """Length of the random end of a message's id, which makes it unique across stores."""
+
+
+VERSIONED = frozenset(
+    {
+        *(Kind.ENVIRONMENT, Kind.FLAG, Kind.TARGETING, Kind.SEGMENT, Kind.POLICY),
+        *(Kind.WEBHOOK, Kind.HOOK, Kind.RELEASE),
+    }
+)
+"""The kinds of documents whose versions are kept."""
+
+VERSIONS_KEPT = 100
+"""How many versions of a document are kept; fewer of a large one, so that they fit into
+``VERSION_BYTES``, but never fewer than ``FEWEST_VERSIONS``."""
+
+VERSION_BYTES = 4_000_000
+FEWEST_VERSIONS = 5
+FORGOTTEN_SECONDS = 90 * 24 * 60 * 60
+"""How long the versions of a deleted document are kept, and those of a release since it changed."""
+
+
+def versions_kept(size: int) -> int:
+    """Return how many versions of a document of this size, in bytes, are kept."""
+    return max(FEWEST_VERSIONS, min(VERSIONS_KEPT, VERSION_BYTES // max(size, 1)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +144,7 @@ class CommitRequest:
             "deleted_floor": self._key(keys.deleted_floor(scope)),
             "guards": guards,
             "writes": [self._packed_write(write) for write in self.written],
+            "author": self._author(),
             "refreshes": [self._refresh(refresh) for refresh in change.refreshes],
             "ledger": [self._ledger(entry) for entry in change.ledger],
             "series": [self._series(each) for each in change.series],
@@ -146,11 +171,26 @@ class CommitRequest:
             )
         return packed
 
-    def _packed_write(self, write: Put | Delete) -> tuple[int, str, str | bool]:
+    def _author(self) -> tuple[str, str, str]:
+        audit = self._change.audit
+        return ("", "", "") if audit is None else (audit.actor, audit.action, audit.reason)
+
+    def _packed_write(
+        self, write: Put | Delete
+    ) -> tuple[int, str, str | bool, int | bool, int, int]:
+        scope, address = self._change.scope, write.address
         # The script decodes MessagePack strings only, not its binary type.
         json = documents.encode(write.document).decode() if isinstance(write, Put) else False
-        address = write.address
-        return self._key(keys.documents_at(self._change.scope, address)), address.key, json
+        versions = address.kind in VERSIONED and self._key(keys.versions(scope, address))
+        forget = isinstance(write, Delete) or address.kind is Kind.RELEASE
+        return (
+            self._key(keys.documents_at(scope, address)),
+            address.key,
+            json,
+            versions,
+            versions_kept(len(json) if isinstance(json, str) else 0),
+            FORGOTTEN_SECONDS if forget else 0,
+        )
 
     def _refresh(self, refresh: Refresh) -> dict[str, Any]:
         project, environment = self._change.scope, refresh.environment

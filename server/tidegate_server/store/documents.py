@@ -68,8 +68,12 @@ def encode(document: Any) -> bytes:
 def decode(kind: Kind, value: bytes) -> Stored:
     """Return a document from its stored form, ``<revision> <updated_ms> <json>``."""
     revision, updated_ms, json = value.split(b" ", 2)
-    document = completed(kind, _decoder(kind).decode(json))
-    return Stored(document, int(revision), int(updated_ms))
+    return Stored(decode_json(kind, json), int(revision), int(updated_ms))
+
+
+def decode_json(kind: Kind, json: bytes) -> Any:
+    """Return a document from its JSON."""
+    return completed(kind, _decoder(kind).decode(json))
 
 
 def completed(kind: Kind, document: Any) -> Any:

@@ -47,6 +47,15 @@ def deleted_floor(scope: str) -> str:
     return _key(scope, "deleted")
 
 
+def versions(scope: str, address: Address) -> str:
+    """The versions of a document, a stream; the entry of revision R is ``R-0``.
+
+    The entry ``R-1`` says that the document was deleted at revision R.
+    """
+    place = (address.environment, address.key) if address.environment else (address.key,)
+    return _key(scope, "versions", address.kind.value, *place)
+
+
 def version(project: str, environment: str) -> str:
     """The environment's version, a counter."""
     return _key(project, "version", environment)

@@ -21,6 +21,7 @@ from tidegate_server.store.commit import CommitRequest, Committed, json_object
 from tidegate_server.store.connection import Connection, has_append_only_file, open_client
 from tidegate_server.store.evidence import EvidenceStore
 from tidegate_server.store.heard_alerts import HeardAlerts
+from tidegate_server.store.history import History
 from tidegate_server.store.instances import Instances
 from tidegate_server.store.leases import Leases
 from tidegate_server.store.logs import Logs
@@ -48,6 +49,7 @@ class Store:
         evidence: what instances counted of releases.
         instances: the SDK instances that report.
         logs: the audit log and the ledgers.
+        history: the versions of documents.
         series: the readings of releases over time.
         leases: the leases of the policy job.
         outbox: the messages for webhooks.
@@ -63,6 +65,7 @@ class Store:
         self.evidence = EvidenceStore(connection)
         self.instances = Instances(connection)
         self.logs = Logs(connection)
+        self.history = History(connection)
         self.series = SeriesStore(connection)
         self.leases = Leases(connection)
         self.outbox = Outbox(connection)

@@ -41,6 +41,7 @@ TITLES: Mapping[str, str] = {
     errors.Invalid.slug: "Invalid value",
     errors.ReasonRequired.slug: "Reason required",
     errors.NotFound.slug: "Not found",
+    errors.NotKept.slug: "Version not kept",
     errors.AlreadyExists.slug: "Already exists",
     errors.NotPossible.slug: "Not possible in the current state",
     errors.StaleRevision.slug: "Changed by someone else",

@@ -33,4 +33,5 @@ flags.serve_get("Get a flag.")
 flags.serve_replace(
     FlagUpdate, edit_flag, "Replace a flag's definition, in every environment at once."
 )
+flags.serve_history(edit_flag, flag_edits.new_flag)
 flags.serve_delete(flag_edits.delete_flag, "Delete a flag and its targeting in every environment.")

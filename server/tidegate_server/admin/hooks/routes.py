@@ -39,6 +39,7 @@ hooks.serve_get("Get a hook, without its secret.")
 hooks.serve_replace(
     HookBody, put_hook, "Replace what a hook does. It keeps its URL and its secret."
 )
+hooks.serve_history(put_hook)
 hooks.serve_delete(delete_hook, "Delete a hook. Its secret stops working at once.")
 
 

@@ -38,6 +38,7 @@ policies.serve_get("Get a policy.")
 policies.serve_replace(
     PolicyUpdate, put_policy, "Replace a policy; releases that have started keep theirs."
 )
+policies.serve_history(put_policy, put_policy)
 policies.serve_delete(delete_policy, "Delete a policy; releases that have started keep theirs.")
 
 

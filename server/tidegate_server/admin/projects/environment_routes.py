@@ -59,6 +59,8 @@ environments.serve_replace(
     "need a reason.",
 )
 
+environments.serve_history(edit_environment)
+
 
 @blueprint.operation(
     "POST", f"{environments.item}/rotate-key", role=Role.ADMIN, response=ContextKeyAnswer

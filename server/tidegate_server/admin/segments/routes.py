@@ -34,4 +34,5 @@ segments.serve_get("Get a segment.")
 segments.serve_replace(
     SegmentUpdate, put_segment, "Replace a segment, at once for everything that uses it."
 )
+segments.serve_history(put_segment, put_segment)
 segments.serve_delete(segment_edits.delete_segment, "Delete a segment that nothing uses.")

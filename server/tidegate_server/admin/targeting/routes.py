@@ -8,6 +8,7 @@ from flask import Response, json
 
 from tidegate_server.admin.action_schemas import ActionBody, ActionRequest
 from tidegate_server.admin.document_commits import with_key
+from tidegate_server.admin.document_history import DocumentHistory
 from tidegate_server.admin.document_reader import read_environment
 from tidegate_server.admin.ladders import RungSchema
 from tidegate_server.admin.targeting import service
@@ -19,7 +20,7 @@ from tidegate_server.admin.targeting.schemas import (
 )
 from tidegate_server.admin.targeting.service import KillSwitch, TargetingWithReceipt
 from tidegate_server.domain import kill_switch
-from tidegate_server.domain.change import Kind
+from tidegate_server.domain.change import Address, Kind
 from tidegate_server.domain.flags import Targeting
 from tidegate_server.domain.tokens import Role
 from tidegate_server.web import responses
@@ -81,6 +82,27 @@ def replace_targeting(targeting: Targeting, project: str, environment: str, flag
         read_if_match(),
     )
     return answer(replaced)
+
+
+def restore_targeting(project: str, address: Address, old: Targeting, revision: int) -> Response:
+    """Make what a flag serves what it was at a revision again. Its kill and its release stay."""
+    restored = service.replace_targeting(
+        backend().store,
+        project,
+        address.environment,
+        old,
+        current_actor(),
+        current_reason(),
+        read_if_match(),
+        restored_revision=revision,
+    )
+    return answer(restored)
+
+
+history = DocumentHistory(
+    blueprint, Kind.TARGETING, ITEM, "targeting", "flag", Role.WRITER, visible=lambda each: each
+)
+history.serve(restore_targeting, TargetingAnswer)
 
 
 @kill_blueprint.operation(

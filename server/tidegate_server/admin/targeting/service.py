@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from tidegate_server.admin.commit_with_retry import commit_with_retry
+from tidegate_server.admin.document_history import with_restored_revision
 from tidegate_server.admin.document_reader import read_flag_documents, read_project_documents
 from tidegate_server.admin.ladders import read_ladders
 from tidegate_server.domain import flag_edits
@@ -74,8 +75,11 @@ def replace_targeting(
     actor: str,
     reason: str,
     if_match: IfMatch,
+    restored_revision: int | None = None,
 ) -> TargetingWithReceipt:
     """Change what a flag serves in an environment. Its kill and its release stay.
+
+    ``restored_revision`` is the revision that ``targeting`` comes from, for the audit log.
 
     Raises:
         NotFound: there is no such environment or flag.
@@ -89,7 +93,7 @@ def replace_targeting(
         documents.environment(environment)
         before = documents.targeting(environment, flag)
         if_match.require(before.revision, f"flag {flag} in {environment}")
-        return flag_edits.edit_targeting(
+        change = flag_edits.edit_targeting(
             documents,
             environment,
             targeting,
@@ -97,6 +101,9 @@ def replace_targeting(
             now_ms=store.now_ms(),
             reason=reason,
         )
+        if restored_revision is None:
+            return change
+        return with_restored_revision(change, restored_revision)
 
     stored = commit_with_retry(store, make_change).stored(targeting_address(environment, flag))
     return with_receipt(store, project, environment, stored)

@@ -59,6 +59,7 @@ webhooks.serve_replace(
     put_reachable_webhook,
     "Replace a webhook. It keeps its secret; queued messages go to the new URL.",
 )
+webhooks.serve_history(put_reachable_webhook)
 webhooks.serve_delete(delete_webhook, "Delete a webhook that no policy uses.")
 
 
