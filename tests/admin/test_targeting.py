@@ -92,3 +92,26 @@ def test_the_error_names_every_invalid_field(checkout: Caller) -> None:
         "/rules/2/when",
         "/rules/2/x",
     }
+
+
+def test_a_rule_about_another_spelling_of_the_targeting_key_is_refused(checkout: Caller) -> None:
+    at = f"{PRODUCTION}/flags/checkout"
+    read = checkout.get(at)
+    assert read.json is not None
+    assert read.json["warnings"] == []
+    fields = ("enabled", "off_variant", "default", "prerequisites")
+    body = {name: read.json[name] for name in fields}
+
+    def rules(attribute: str) -> list[dict[str, Any]]:
+        when = {"attribute": attribute, "operator": "equals", "value": "ann"}
+        return [{"id": "ann", "when": when, "serve": {"variant": "on"}}]
+
+    refused = checkout.put(
+        at, {**body, "rules": rules("targeting_key")}, match=read.headers["ETag"]
+    )
+    assert (refused.status_code, pointers(refused)) == (422, ["/rules/0/when/attribute"])
+    assert refused.json is not None
+    assert "Did you mean targetingKey?" in refused.json["detail"]
+    taken = checkout.put(at, {**body, "rules": rules("key")}, match=read.headers["ETag"])
+    assert taken.json is not None
+    assert [each["pointer"] for each in taken.json["warnings"]] == ["/rules/0/when/attribute"]

@@ -89,3 +89,19 @@ def test_a_segment_in_use_is_not_deleted(tidegate: Tidegate) -> None:
     tidegate.ok("segment", "delete", "all", "--yes")
     tidegate.ok("segment", "delete", "staff", "-y")
     assert tidegate.json("segment", "list") == []
+
+
+def test_a_condition_that_can_never_hold_is_refused_and_one_that_may_not_is_a_warning(
+    tidegate: Tidegate, tmp_path: Path
+) -> None:
+    file = tmp_path / "when.yaml"
+    file.write_text("{attribute: targeting_key, operator: equals, value: ann}\n")
+    refused = tidegate.refused("segment", "create", "staff", "--when", str(file))
+    assert "/when/attribute: Contexts have no attribute 'targeting_key'" in refused
+    assert "Did you mean targetingKey?" in refused
+    file.write_text("{attribute: user_id, operator: equals, value: ann}\n")
+    created = tidegate.run("segment", "create", "staff", "--when", str(file))
+    assert created.status == 0
+    assert "Warning: /when/attribute: The id that a context is made with is" in created.err
+    assert tidegate.json("segment", "show", "staff")["warnings"][0]["pointer"] == "/when/attribute"
+    assert "Warning" in tidegate.run("segment", "edit", "staff", "--name", "Staff").err

@@ -21,7 +21,12 @@ from tidegate.model import (
     WeightedVariant,
 )
 from tidegate_server.domain.field_problems import check_key
-from tidegate_server.domain.flag_validation import check_definition, check_targeting
+from tidegate_server.domain.flag_validation import (
+    check_definition,
+    check_targeting,
+    check_targeting_change,
+    targeting_warnings,
+)
 from tidegate_server.domain.flags import FlagDefinition, SegmentDefinition
 from tidegate_server.domain.segment_validation import check_segment
 from tidegate_server.errors import Invalid
@@ -349,3 +354,43 @@ def test_metadata_has_flat_values() -> None:
     check_definition(replace(checkout(salt="checkout"), metadata=values))
     full: dict[str, Any] = {f"n{number}": number for number in range(20)}
     check_definition(replace(checkout(salt="checkout"), metadata=full))
+
+
+def compares(attribute: str) -> Comparison:
+    return Comparison(attribute, "equals", "ann")
+
+
+@pytest.mark.parametrize(
+    "name", ["targeting_key", "targetingkey", "TargetingKey", "targeting-key", "TARGETING_KEY"]
+)
+def test_another_spelling_of_the_targeting_key_is_refused(store: InMemoryStore, name: str) -> None:
+    before = store.targeting()
+    definition = store.documents.flag("checkout").document
+    when = All((compares("targetingKey"), NoneOf((compares(name),))))
+    after = replace(before, rules=(Rule("r", when, Serve("on")),))
+    with pytest.raises(Invalid, match="Did you mean targetingKey") as refused:
+        check_targeting_change(definition, before, after, store.documents, "production", None)
+    pointer = "/rules/0/when/all/1/none/0/attribute"
+    assert list(problems(refused.value)) == [pointer]
+    (problem,) = refused.value.fields
+    assert problem.suggestions == ("targetingKey",)
+    # A rule that an earlier version has stored does not block other changes.
+    off = replace(after, enabled=False)
+    check_targeting_change(definition, after, off, store.documents, "production", None)
+
+
+@pytest.mark.parametrize("name", ["key", "user_id", "userId", "id", "user-key"])
+def test_what_may_be_meant_for_the_targeting_key_is_a_warning(
+    store: InMemoryStore, name: str
+) -> None:
+    """An application may really send such an attribute."""
+    before = store.targeting()
+    after = replace(before, rules=(Rule("r", AnyOf((compares(name),)), Serve("on")),))
+    definition = store.documents.flag("checkout").document
+    check_targeting_change(definition, before, after, store.documents, "production", None)
+    (warning,) = targeting_warnings(after)
+    assert warning.pointer == "/rules/0/when/any/0/attribute"
+    assert "targetingKey" in warning.detail
+    for other in ("targetingKey", "plan", "api_key", "account.id", "order_id"):
+        plain = replace(before, rules=(Rule("r", compares(other), Serve("on")),))
+        assert list(targeting_warnings(plain)) == []

@@ -59,7 +59,16 @@ def change_targeting(admin: Caller, flag: str, **change: Any) -> None:
     at = f"{PRODUCTION}/flags/{flag}"
     read = admin.get(at)
     assert read.json is not None
-    read_only = ("revision", "updated_at", "flag", "killed", "release", "receipt", "ladder")
+    read_only = (
+        "revision",
+        "updated_at",
+        "flag",
+        "killed",
+        "release",
+        "receipt",
+        "ladder",
+        "warnings",
+    )
     body = {name: value for name, value in read.json.items() if name not in read_only}
     changed = admin.put(at, {**body, **change}, match=read.headers["ETag"])
     assert changed.status_code == 200, changed.text

@@ -181,7 +181,16 @@ def test_rules_and_responses_never_see_the_signature(admin: Caller, web: Caller)
     targeting = f"{PRODUCTION}/flags/banner"
     current = admin.get(targeting).json
     assert current is not None
-    set_by_server = ("flag", "killed", "release", "receipt", "ladder", "revision", "updated_at")
+    set_by_server = (
+        "flag",
+        "killed",
+        "release",
+        "receipt",
+        "ladder",
+        "warnings",
+        "revision",
+        "updated_at",
+    )
     for name in set_by_server:
         current.pop(name, None)
     rule = {

@@ -16,7 +16,16 @@ from tests.waiting import until
 
 PROGRAM = str(Path(sys.executable).with_name("tidegate"))
 TOKEN = "tg_admin_tests_0123456789abcdefghijklmnop"
-SET_BY_SERVER = ("flag", "killed", "release", "receipt", "ladder", "revision", "updated_at")
+SET_BY_SERVER = (
+    "flag",
+    "killed",
+    "release",
+    "receipt",
+    "ladder",
+    "warnings",
+    "revision",
+    "updated_at",
+)
 
 FLAGS: tuple[dict[str, Any], ...] = (
     {"key": "checkout", "type": "boolean"},

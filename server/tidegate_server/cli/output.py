@@ -63,7 +63,7 @@ def print_stderr(text: str) -> None:
 
 
 def print_warnings(document: Any) -> None:
-    """Print the warnings of a policy or a release to standard error."""
+    """Print the warnings about a document to standard error."""
     for each in document.get("warnings", ()):  # earlier servers have none
         print_stderr(f"Warning: {each['pointer']}: {each['detail']}")
 

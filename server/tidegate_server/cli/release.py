@@ -82,7 +82,6 @@ def release() -> None:
 
 
 def _started(_: ApiClient, release: Json) -> str:
-    print_warnings(release)
     return (
         f"Release {release['id']} of flag {release['flag']} started: {status_text(release)}.\n"
         f"Watch it with `tidegate release watch {release['id']}`."

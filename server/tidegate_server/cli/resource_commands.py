@@ -32,6 +32,7 @@ from tidegate_server.cli.output import (
     print_list,
     print_stderr,
     print_text,
+    print_warnings,
 )
 
 Facts: TypeAlias = Iterable[tuple[str, object]]
@@ -186,6 +187,7 @@ def create_command(
         fields = _given(parameters)
         content = body(client, fields) if body else fields
         created = send(client, resource.path(client), content, reason)
+        print_warnings(created)
         if output == JSON:
             return print_json(created)
         if message:
@@ -255,6 +257,7 @@ def edit(
         return change(fields) if callable(change) else {**fields, **change}
 
     before, after = client.edit(resource.path(client, key), changed, reason)
+    print_warnings(after)
     if output == JSON:
         return print_json(after)
     same = before["revision"] == after["revision"]

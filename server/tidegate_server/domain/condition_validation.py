@@ -11,6 +11,11 @@ from tidegate.wire import MAX_DEPTH
 
 from tidegate_server.errors import FieldProblem
 
+TARGETING_KEY = "targetingKey"
+
+NAMES_OF_USERS = frozenset({"id", "key", "uid", "user", "userid", "userkey"})
+"""What other products and applications call the targeting key, without case and separators."""
+
 
 def condition_problems(
     condition: Condition, pointer: str, segments: Collection[str], depth: int = 0
@@ -72,3 +77,44 @@ def _comparison_problems(comparison: Comparison, pointer: str) -> Iterator[Field
         operators.compile(comparison.operator, comparison.value)
     except InvalidCondition as error:
         yield FieldProblem(f"{pointer}/value", f"{comparison.operator}: {error}.")
+
+
+def misspelled_key_problems(condition: Condition, pointer: str) -> Iterator[FieldProblem]:
+    """Yield a problem for each comparison with ``targetingKey`` in another spelling.
+
+    It would never hold. A stored condition may have one, so only new conditions are checked.
+    """
+    for comparison, place in _comparisons(condition, pointer):
+        name = comparison.attribute
+        if name != TARGETING_KEY and _plain(name) == _plain(TARGETING_KEY):
+            yield FieldProblem(
+                f"{place}/attribute",
+                f"Contexts have no attribute {name!r}. Did you mean {TARGETING_KEY}?",
+                (TARGETING_KEY,),
+            )
+
+
+def key_warnings(condition: Condition, pointer: str) -> Iterator[FieldProblem]:
+    """Yield a warning for each comparison with what may be meant for ``targetingKey``."""
+    for comparison, place in _comparisons(condition, pointer):
+        name = comparison.attribute
+        if name != TARGETING_KEY and _plain(name) in (*NAMES_OF_USERS, _plain(TARGETING_KEY)):
+            yield FieldProblem(
+                f"{place}/attribute",
+                f"The id that a context is made with is {TARGETING_KEY}. This holds only if your "
+                f"application gives contexts an attribute {name!r}, too.",
+            )
+
+
+def _comparisons(condition: Condition, pointer: str) -> Iterator[tuple[Comparison, str]]:
+    match condition:
+        case Comparison():
+            yield condition, pointer
+        case All(parts) | AnyOf(parts) | NoneOf(parts):
+            form = {All: "all", AnyOf: "any", NoneOf: "none"}[type(condition)]
+            for index, part in enumerate(parts):
+                yield from _comparisons(part, f"{pointer}/{form}/{index}")
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("_", "").replace("-", "").replace(" ", "")

@@ -9,7 +9,11 @@ from tidegate.model import FLAG_TYPES, FlagType, Json, Prerequisite, Serve
 
 from tidegate_server.domain import references, safe_variants
 from tidegate_server.domain.certain_conditions import always_holds
-from tidegate_server.domain.condition_validation import condition_problems
+from tidegate_server.domain.condition_validation import (
+    condition_problems,
+    key_warnings,
+    misspelled_key_problems,
+)
 from tidegate_server.domain.field_problems import (
     NAME,
     duplicate_problems,
@@ -84,6 +88,7 @@ def check_targeting_change(
         release: the flag's active release there.
     """
     found = [
+        *_misspelled_key_problems(before, after),
         *safe_variants.killed_targeting_problems(before, after),
         *safe_variants.required_variant_problems(definition, before, after, documents, environment),
     ]
@@ -92,6 +97,19 @@ def check_targeting_change(
         found += _unreachable_rule_problems(after, release, documents)
         found += safe_variants.opened_variant_problems(definition, after, release.treatment)
     raise_problems(f"the targeting of {after.flag}", found)
+
+
+def targeting_warnings(targeting: Targeting) -> Iterator[FieldProblem]:
+    """Yield a warning for each rule that may never hold."""
+    for index, rule in enumerate(targeting.rules):
+        yield from key_warnings(rule.when, f"/rules/{index}/when")
+
+
+def _misspelled_key_problems(before: Targeting, after: Targeting) -> Iterator[FieldProblem]:
+    stored = [rule.when for rule in before.rules]
+    for index, rule in enumerate(after.rules):
+        if rule.when not in stored:
+            yield from misspelled_key_problems(rule.when, f"/rules/{index}/when")
 
 
 def _definition_problems(definition: FlagDefinition) -> Iterator[FieldProblem]:

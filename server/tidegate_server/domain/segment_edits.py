@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tidegate_server.domain import references
 from tidegate_server.domain.change import Change, Guard, Refresh
+from tidegate_server.domain.condition_validation import misspelled_key_problems
 from tidegate_server.domain.document_changes import delete_document_change, put_document_change
 from tidegate_server.domain.field_differences import same
 from tidegate_server.domain.field_problems import raise_problems
@@ -37,6 +38,8 @@ def put_segment(
     """
     check_segment(segment, documents)
     before = documents.segments.get(segment.key)
+    if segment.when is not None and (before is None or before.document.when != segment.when):
+        raise_problems(f"segment {segment.key}", misspelled_key_problems(segment.when, "/when"))
     opened: list[Guard] = []
     if before is not None:
         raise_problems(

@@ -10,7 +10,7 @@ from marshmallow import fields
 from tidegate_server.documents.fields import StrictInteger
 from tidegate_server.documents.policy_schemas import PolicyBody, PolicyFields
 from tidegate_server.documents.strict_schema import Strict
-from tidegate_server.documents.warnings import WarningSchema
+from tidegate_server.documents.warnings import warnings_field
 from tidegate_server.domain.last_stage import Watcher, watched_checks
 from tidegate_server.domain.policy_risks import policy_risks, stored_policy_risks
 from tidegate_server.web.document_schemas import StoredAnswer, page_schema, path_key
@@ -45,12 +45,7 @@ class WatchedCheckSchema(Strict):
 class PolicyAnswer(PolicyFields, StoredAnswer):
     """A policy."""
 
-    warnings = fields.List(
-        fields.Nested(WarningSchema),
-        required=True,
-        dump_only=True,
-        metadata={"description": "risks that the policy takes, such as `error_rate: off`"},
-    )
+    warnings = warnings_field("risks that the policy takes, such as `error_rate: off`")
 
     after_last_advance = fields.List(
         fields.Nested(WatchedCheckSchema),

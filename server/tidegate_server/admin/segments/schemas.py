@@ -8,6 +8,8 @@ from marshmallow import fields, validate
 
 from tidegate_server.documents.fields import BoundedList, BoundedString, ConditionField, Key
 from tidegate_server.documents.strict_schema import LARGE_BODY_LIMIT, DataclassSchema, Strict
+from tidegate_server.documents.warnings import warnings_field
+from tidegate_server.domain.condition_validation import key_warnings
 from tidegate_server.domain.flags import SegmentDefinition
 from tidegate_server.web.document_schemas import StoredAnswer, page_schema, path_key
 
@@ -56,6 +58,15 @@ class SegmentUpdate(SegmentBody):
 
 class SegmentAnswer(SegmentFields, StoredAnswer):
     """A segment."""
+
+    warnings = warnings_field("conditions that may never hold")
+
+    def get_attribute(self, obj: Any, attr: str, default: Any) -> Any:
+        """Compute the warnings from the segment."""
+        if attr == "warnings":
+            when = obj.document.when
+            return () if when is None else tuple(key_warnings(when, "/when"))
+        return super().get_attribute(obj, attr, default)
 
 
 SegmentPage = page_schema("SegmentPage", SegmentAnswer)

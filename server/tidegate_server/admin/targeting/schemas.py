@@ -22,6 +22,8 @@ from tidegate_server.documents.fields import (
     StrictInteger,
 )
 from tidegate_server.documents.strict_schema import LARGE_BODY_LIMIT, DataclassSchema, Strict
+from tidegate_server.documents.warnings import warnings_field
+from tidegate_server.domain.flag_validation import targeting_warnings
 from tidegate_server.domain.flags import Targeting
 from tidegate_server.web.document_schemas import StoredAnswer, page_schema
 
@@ -157,6 +159,13 @@ class TargetingAnswer(TargetingFields, StoredAnswer):
     )
     receipt = fields.Nested(ReceiptSchema, required=True, allow_none=True, dump_only=True)
     ladder = ladder_field()
+    warnings = warnings_field("conditions that may never hold")
+
+    def get_attribute(self, obj: Any, attr: str, default: Any) -> Any:
+        """Compute the warnings from the targeting."""
+        if attr == "warnings":
+            return tuple(targeting_warnings(obj.document))
+        return super().get_attribute(obj, attr, default)
 
 
 TargetingPage = page_schema("TargetingPage", TargetingAnswer)
