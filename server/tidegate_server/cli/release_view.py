@@ -141,6 +141,7 @@ def _facts(release: Json) -> Table:
         ("flag", f"{release['flag']}: {release['control']} to {release['treatment']}{rule}"),
         ("state", Text(state_text(release), style=_colour(release))),
         *(ladder_facts(release["ladder"]) if release["ladder"] else reason),
+        *_last_change(release),
         ("open to", open_text(release)),
         ("stage", f"{stage['number']} of {stage['of']}, {stage['name']}: {audience(stage)}"),
         ("stage entered", _entered(release)),
@@ -160,6 +161,13 @@ def _facts(release: Json) -> Table:
         for each in release["approvals"]
     ]
     return facts_grid(facts)
+
+
+def _last_change(release: Json) -> list[tuple[str, object]]:
+    """Return the reason of the last change, unless what decides now says it already."""
+    reason = release["reason"]
+    said = not release["ladder"] or any(reason in each["text"] for each in release["ladder"])
+    return [] if said or not reason else [("last change", reason)]
 
 
 def _entered(release: Json) -> str:
