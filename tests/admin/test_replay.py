@@ -120,3 +120,22 @@ def test_a_trimmed_ledger_is_replayed_from_its_first_checkpoint(
     assert answer is not None
     assert (answer["entries"], answer["skipped"], answer["decisions"]) == (100, 40, 60)
     assert answer["agrees"] is True
+
+
+def test_holds_in_a_row_are_listed_as_one(checkout: Caller, release: str, store: Store) -> None:
+    ledger = random_ledger(1)
+    write_ledger(store, release, ledger)
+    assert checkout.get(f"{release}/ledger/holds?limit=0").status_code == 422
+    decisions = holds = 0
+    cursor = ""
+    while cursor is not None:
+        page = checkout.get(f"{release}/ledger/holds?limit=100&cursor={cursor}").json
+        assert page is not None
+        decisions += sum(each["decisions"] for each in page["items"])
+        holds += len(page["items"])
+        began = [each["began_at"] for each in page["items"]]
+        assert began == sorted(began, reverse=True)
+        cursor = page["next_cursor"]
+    held = [each for each in ledger if each.decision.action == "hold"]
+    assert decisions == len(held)
+    assert 0 < holds < len(held)

@@ -11,13 +11,16 @@ from tidegate_server.admin.ledgers import explanation
 from tidegate_server.admin.ledgers.replays import replay
 from tidegate_server.admin.ledgers.schemas import (
     ExplanationAnswer,
+    HoldPage,
     LedgerPage,
     ReplayAnswer,
     ReplayQuery,
 )
+from tidegate_server.admin.ledgers.stored_ledger import read_hold
 from tidegate_server.admin.releases.routes import ITEM
 from tidegate_server.domain.change import Address, Kind
 from tidegate_server.domain.tokens import Role
+from tidegate_server.ledger.holds import condense_holds
 from tidegate_server.web import responses
 from tidegate_server.web.backend import backend, compute_with_store
 from tidegate_server.web.blueprint import Blueprint
@@ -37,6 +40,29 @@ def list_ledger(page: PageRequest, project: str, environment: str, release: str)
         project, environment, release, log_position(page), page.limit
     )
     return responses.page(LedgerPage(), entries, encode_cursor(following))
+
+
+@blueprint.operation(
+    "GET",
+    f"{ITEM}/ledger/holds",
+    role=Role.READER,
+    query=PageQuery,
+    response=HoldPage,
+    errors=(HTTPStatus.CONFLICT,),
+)
+def list_holds(page: PageRequest, project: str, environment: str, release: str) -> Response:
+    """List why nothing was changed, the latest first: decisions in a row with one reason as one.
+
+    `limit` counts decisions of the ledger, not holds. A hold that began on the next page
+    continues there.
+    """
+    store = backend().store
+    read_document(store, project, Address(Kind.RELEASE, release, environment))
+    entries, following = store.logs.ledger(
+        project, environment, release, log_position(page), page.limit
+    )
+    holds = condense_holds(map(read_hold, reversed(entries)))
+    return responses.page(HoldPage(), holds[::-1], encode_cursor(following))
 
 
 @blueprint.operation(

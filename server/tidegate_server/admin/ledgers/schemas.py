@@ -7,7 +7,7 @@ from marshmallow import fields, validate
 from tidegate_server.admin.releases.schemas import AffectedUsersSchema, CountsSchema
 from tidegate_server.documents.fields import AnyJson, Instant, Number, StrictBoolean, StrictInteger
 from tidegate_server.documents.strict_schema import Strict
-from tidegate_server.domain.release import Basis
+from tidegate_server.domain.release import Basis, State
 from tidegate_server.web.document_schemas import page_schema
 from tidegate_server.web.pagination import PageQuery
 
@@ -21,6 +21,39 @@ class LedgerEntrySchema(Strict):
 
 
 LedgerPage = page_schema("LedgerPage", LedgerEntrySchema)
+
+
+class SpanSchema(Strict):
+    """The least and the greatest value of a number; null: it had none."""
+
+    least = Number(required=True, allow_none=True)
+    greatest = Number(required=True, allow_none=True)
+
+
+class HoldSchema(Strict):
+    """Decisions in a row that changed nothing, for the same reason but for its numbers."""
+
+    began_at = Instant(attribute="from_ms", required=True)
+    ended_at = Instant(
+        attribute="to_ms", required=True, metadata={"description": "the last of them"}
+    )
+    decisions = StrictInteger(required=True, metadata={"description": "how many there were"})
+    stage = StrictInteger(required=True)
+    step = StrictInteger(required=True)
+    state = fields.Enum(State, by_value=True, required=True)
+    first_reason = fields.String(required=True)
+    last_reason = fields.String(
+        required=True, metadata={"description": "the same reason with its last numbers"}
+    )
+    evidence = fields.Nested(
+        SpanSchema, required=True, metadata={"description": "E: evidence of harm"}
+    )
+    advance = fields.Nested(
+        SpanSchema, required=True, metadata={"description": "A: evidence of safety"}
+    )
+
+
+HoldPage = page_schema("HoldPage", HoldSchema)
 
 
 class ReplayQuery(PageQuery):
