@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -80,17 +81,39 @@ def flags_fixture(pytestconfig: pytest.Config) -> Iterator[Flags]:
         yield Flags(stack, bool(pytestconfig.getini("tidegate_strict")))
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Make a test for each variant of the flags that ``each_variant`` names."""
+    variants: Mapping[str, tuple[Any, ...]] = getattr(metafunc.function, "tidegate_variants", {})
+    if variants:
+        combinations = [
+            dict(zip(variants, values, strict=True)) for values in product(*variants.values())
+        ]
+        metafunc.parametrize(
+            "_marked_flags",
+            combinations,
+            indirect=True,
+            ids=[
+                ", ".join(f"{key}={value!r}" for key, value in each.items())
+                for each in combinations
+            ],
+        )
+
+
 @pytest.fixture(autouse=True)
 def _marked_flags(request: pytest.FixtureRequest) -> Iterator[None]:
     marks = list(request.node.iter_markers("flags"))
-    if not marks:
+    chosen: Mapping[str, Any] = getattr(request, "param", {})
+    if not marks and not chosen:
         yield
         return
-    from tidegate.testing import flags
+    from tidegate.testing import chosen_variants, flags
 
     with ExitStack() as stack:
         if request.config.getini("tidegate_strict"):
             stack.enter_context(flags(strict=True))
         for mark in reversed(marks):  # the nearest one wins
             stack.enter_context(flags(*mark.args, **mark.kwargs))
+        if chosen:
+            stack.enter_context(flags(chosen))
+            stack.callback(chosen_variants.reset, chosen_variants.set(frozenset(chosen)))
         yield

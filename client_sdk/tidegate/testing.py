@@ -11,6 +11,9 @@
     @flags({"new-checkout": True})
     def test_checkout(): ...
 
+    @each_variant("new-checkout")
+    def test_checkout_either_way(): ...
+
 The flags apply to every client in this process, so the application under test keeps the
 client that it made at import. They apply in the current thread or task, and in what it starts
 with a copy of its context. ``everywhere=True`` makes them apply in all threads, for a server
@@ -25,10 +28,12 @@ import functools
 import inspect
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from contextvars import ContextVar, Token
 from types import TracebackType
 from typing import Any, TypeVar
+from unittest import TestCase
 
 from tidegate.client import Client
 from tidegate.context import NOBODY, Context, usable_context
@@ -39,7 +44,16 @@ from tidegate.evaluation.flag_compiler import has_type
 from tidegate.evaluation.results import Evaluation
 from tidegate.model import FlagType
 
-__all__ = ["NO_FLAGS", "Asked", "UnknownFlag", "WrongType", "client", "flags", "override"]
+__all__ = [
+    "NO_FLAGS",
+    "Asked",
+    "UnknownFlag",
+    "WrongType",
+    "client",
+    "each_variant",
+    "flags",
+    "override",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -128,6 +142,64 @@ class flags:  # noqa: N801 - used like a function
 
 override = flags
 """The name that other libraries use for ``flags``."""
+
+
+def each_variant(key: str, *values: Any) -> Callable[[F], F]:
+    """Run a test function or a method of a test class once for each variant of a flag.
+
+    pytest runs a separate test for each value. A method of ``unittest.TestCase`` runs a subtest
+    for each, under any runner. Several decorators give every combination.
+
+    Args:
+        key: the flag.
+        values: the values of its variants; False and True when none are given.
+    """
+    varied = values or (False, True)
+
+    def decorate(function: F) -> F:
+        if inspect.iscoroutinefunction(function):
+
+            @functools.wraps(function)
+            async def run_async(*args: Any, **kwargs: Any) -> None:
+                for block in _variant_blocks(key, varied, args):
+                    with block:
+                        await function(*args, **kwargs)
+
+            run: Any = run_async
+        else:
+
+            @functools.wraps(function)
+            def run_each(*args: Any, **kwargs: Any) -> None:
+                for block in _variant_blocks(key, varied, args):
+                    with block:
+                        function(*args, **kwargs)
+
+            run = run_each
+        run.tidegate_variants = {key: varied, **getattr(function, "tidegate_variants", {})}
+        return run  # type: ignore[no-any-return]
+
+    return decorate
+
+
+chosen_variants: ContextVar[frozenset[str]] = ContextVar(
+    "tidegate-chosen-variants", default=frozenset()
+)
+"""The flags whose values the pytest plugin sets for the test that runs."""
+
+
+def _variant_blocks(
+    key: str, values: tuple[Any, ...], args: tuple[Any, ...]
+) -> Iterator[AbstractContextManager[Any]]:
+    """Yield a block for each run of a test."""
+    if key in chosen_variants.get():
+        yield nullcontext()
+        return
+    for value in values:
+        block = ExitStack()
+        if args and isinstance(args[0], TestCase):
+            block.enter_context(args[0].subTest(f"{key}={value!r}"))
+        block.enter_context(flags({key: value}))
+        yield block
 
 
 class Asked:

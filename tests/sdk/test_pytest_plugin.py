@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 pytest_plugins = ("pytester",)
@@ -94,3 +96,111 @@ def test_page(flags, on):
         "-n2",
     )
     result.assert_outcomes(passed=20)
+
+
+def test_each_variant_is_a_test_of_its_own(pytester: pytest.Pytester) -> None:
+    result = run(
+        pytester,
+        """
+from tidegate.testing import each_variant, flags
+
+seen = []
+
+@each_variant("new-checkout")
+@pytest.mark.parametrize("number", [1, 2])
+def test_page(number, tmp_path):
+    assert tmp_path.exists()
+    seen.append((shop.page(), number))
+
+@each_variant("new-checkout")
+@each_variant("theme", "dark", "light", "plain")
+@flags(banner="shown")
+def test_combinations():
+    theme = shop.client.string("theme", "")
+    assert shop.client.string("banner", "") == "shown"
+    seen.append((shop.page(), theme))
+
+class TestMethods:
+    @each_variant("new-checkout")
+    def test_page(self):
+        assert shop.page() == "new"    # fails for one of them
+
+def test_all_were_seen():
+    assert sorted(seen[:4]) == [("new", 1), ("new", 2), ("old", 1), ("old", 2)]
+    assert sorted(seen[4:]) == [
+        (page, theme) for page in ("new", "old") for theme in ("dark", "light", "plain")
+    ]
+    assert shop.page() == "old"
+""",
+        "-v",
+    )
+    result.assert_outcomes(passed=4 + 6 + 1 + 1, failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "*test_page*new-checkout=True*PASSED*",
+            "*test_combinations?new-checkout=False, theme='dark'? PASSED*",
+            "*TestMethods::test_page?new-checkout=False? FAILED*",
+        ]
+    )
+
+
+UNITTEST = """
+import unittest, shop
+from tidegate.testing import each_variant
+
+seen = []
+
+class Pages(unittest.TestCase):
+    @each_variant("new-checkout")
+    def test_page(self):
+        seen.append(shop.page())
+
+    @each_variant("theme", "dark", "light")
+    def test_theme(self):
+        self.assertEqual(shop.client.string("theme", ""), "light")
+
+class Tasks(unittest.IsolatedAsyncioTestCase):
+    @each_variant("new-checkout")
+    async def test_page(self):
+        seen.append(shop.page())
+
+class Last(unittest.TestCase):
+    def test_all_were_seen(self):
+        self.assertEqual(seen, ["old", "new", "old", "new"])
+
+def load_tests(loader, tests, pattern):
+    cases = (Pages, Tasks, Last)
+    return unittest.TestSuite(map(loader.loadTestsFromTestCase, cases))
+
+if __name__ == "__main__":
+    unittest.main()
+"""
+
+
+def test_each_variant_is_a_subtest_of_unittest(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(shop=APPLICATION, cases=UNITTEST)
+    result = pytester.run(sys.executable, "-m", "unittest", "cases", "-v")
+    result.stderr.fnmatch_lines(["*theme='dark'*", "FAILED (failures=1)"])
+    result.stderr.fnmatch_lines(["Ran 4 tests in *"])
+    assert "theme='light'" not in result.stderr.str()
+
+
+def test_each_variant_of_a_test_case_runs_under_pytest(pytester: pytest.Pytester) -> None:
+    result = run(
+        pytester,
+        """
+import unittest
+from tidegate.testing import each_variant
+
+seen = []
+
+class Pages(unittest.TestCase):
+    @each_variant("new-checkout")
+    def test_page(self):
+        seen.append(shop.page())
+
+def test_both_were_seen():
+    assert seen == ["old", "new"]
+""",
+    )
+    assert result.ret == 0
