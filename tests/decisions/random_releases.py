@@ -14,7 +14,7 @@ from tidegate_server.decisions.progress import Progress, initial_progress
 from tidegate_server.domain import release_state_machine as machine
 from tidegate_server.domain.checks import Check, Compare, Metric
 from tidegate_server.domain.policy import Policy, Stage
-from tidegate_server.domain.release import LIVE_STATES, Approval, Release, State
+from tidegate_server.domain.release import LIVE_STATES, STATISTICS, Approval, Release, State
 from tidegate_server.domain.release_gates import ApprovalGate, Confirmation, Rollback, RollbackTo
 from tidegate_server.domain.release_state_machine import Initiator
 from tidegate_server.ledger.entry import Entry, ledger_entry
@@ -52,10 +52,11 @@ def random_ledger(
     by: Policy = PLAIN,
     draft: bool = False,
     clients: bool = False,
+    statistics: int = STATISTICS,
 ) -> list[Entry]:
     """Return a ledger with noise, silence, actions of people, epochs, and reports of clients."""
     dice, client_dice = random.Random(seed), random.Random(-seed)
-    subject = release(by)
+    subject = release(by, statistics=statistics)
     if draft:
         subject = replace(subject, state=State.DRAFT, closed=True)
     progress = initial_progress(subject)
@@ -128,8 +129,19 @@ def _window(subject: Release, dice: random.Random, number: int, asked: bool) -> 
         arms = []
         for part, rate in ((1.0 - stratum.share, 0.01), (stratum.share, burst)):
             operations = round(amount * part)
-            failing = sum(dice.random() < rate for _ in range(operations))
-            arms.append(Counts(operations, operations, failing, failing, operations * 900))
+            errors = sum(dice.random() < rate for _ in range(operations))
+            # Later in an epoch ever more of the errors are of users who have failed before.
+            failing = errors if number % 40 < 20 else errors // 5
+            arms.append(
+                Counts(
+                    operations,
+                    operations,
+                    errors,
+                    failing,
+                    operations * 900,
+                    sampled=operations // 2,
+                )
+            )
         strata.append(replace(stratum, control=arms[0], treatment=arms[1]))
         for measure in subject.policy.distributions:
             values = [tuple((bucket, dice.randrange(20)) for bucket in range(40, 44)) for _ in "ct"]

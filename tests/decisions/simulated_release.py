@@ -20,7 +20,7 @@ from tidegate_server.decisions.observations import Window
 from tidegate_server.decisions.progress import initial_progress
 from tidegate_server.domain.checks import Check
 from tidegate_server.domain.policy import NoData, Policy, Stage
-from tidegate_server.domain.release import Release, State
+from tidegate_server.domain.release import STATISTICS, Release, State
 
 SEGMENT = "logged-out"
 
@@ -75,6 +75,7 @@ def release(by: Policy, **changes: object) -> Release:
         started_ms=0,
         stage_entered_ms=0,
         updated_ms=0,
+        statistics=STATISTICS,
     )
     return replace(fresh, **changes)  # type: ignore[arg-type]
 
@@ -83,11 +84,15 @@ def window_of(
     subject: Release,
     control: tuple[int, int] | dict[int, tuple[int, int]] = (0, 0),
     treatment: tuple[int, int] | dict[int, tuple[int, int]] = (0, 0),
+    *,
+    control_errors: int | None = None,
+    treatment_errors: int | None = None,
     **changes: object,
 ) -> Window:
     """Return a window of a release with (operations, failing users) of each arm.
 
-    A pair belongs to the newest stratum; a dict has the pairs of several strata.
+    A pair belongs to the newest stratum; a dict has the pairs of several strata. Every failing
+    user fails once, unless the errors in the newest stratum are given.
     """
     strata = present_shares(subject)
     newest = max(strata)
@@ -101,8 +106,8 @@ def window_of(
             StratumCounts(
                 stratum,
                 share,
-                _arm(controls.get(stratum, (0, 0))),
-                _arm(treated.get(stratum, (0, 0))),
+                _arm(controls.get(stratum, (0, 0)), control_errors),
+                _arm(treated.get(stratum, (0, 0)), treatment_errors),
             )
             for stratum, share in sorted(strata.items())
         ),
@@ -110,9 +115,11 @@ def window_of(
     return replace(window, **changes)  # type: ignore[arg-type]
 
 
-def _arm(counts: tuple[int, int]) -> Counts:
+def _arm(counts: tuple[int, int], errors: int | None = None) -> Counts:
     operations, failing = counts
-    return Counts(operations, operations, failing, failing)
+    return Counts(
+        operations, operations, failing if errors is None else errors, failing, sampled=operations
+    )
 
 
 class EvaluatedRelease:
@@ -143,7 +150,7 @@ class EvaluatedRelease:
             self.release,
             control,
             treatment,
-            **{
+            **{  # type: ignore[arg-type]
                 "opened_ms": opened,
                 "closed_ms": now,
                 "generation": self.progress.generation,

@@ -224,7 +224,7 @@ def test_the_evidence_of_servers_is_the_same_whatever_clients_report(
         assert alone.last.log_evidence == both.last.log_evidence
         assert alone.progress.checks == both.progress.checks
         assert alone.progress.probe == both.progress.probe
-        assert alone.progress.imbalance == both.progress.imbalance
+        assert alone.progress.split == both.progress.split
     assert both.last.action in (alone.last.action, Action.HOLD)
 
 
@@ -245,9 +245,18 @@ def test_progress_of_clients_survives_the_store() -> None:
 
 def test_an_epoch_of_clients_ends_by_itself() -> None:
     sources = Sources(ramp(ClientEvidence.WARN))
-    before = 1
-    for _ in range(240):
-        sources.close(((90, 1), (10, 0)), ((9, 0), (1, 0)))
-        if sources.clients.generation != before:
-            break
-    assert sources.clients.generation == before + 1
+    for first in (60, 50, 5):
+        assert sources.progress.client is None or sources.clients.generation == 1
+        clients = window_of(
+            sources.release,
+            (900, first),
+            (100, 5),
+            control_errors=60,
+            generation=1,
+            closed_ms=sources.progress.evaluated_ms + 30_000,
+        )
+        sources.window((90, 1), (10, 0), client=clients)
+
+    assert sources.clients.generation == 2
+    assert sources.clients.checks[0].epoch == 2
+    assert (sources.progress.generation, sources.progress.checks[0].epoch) == (0, 1)

@@ -5,8 +5,7 @@ from dataclasses import replace
 import pytest
 from tidegate.counts import Counts, StratumCounts
 from tidegate_server.decisions.decision import Action
-from tidegate_server.decisions.version_1.harm_evidence import Mixture
-from tidegate_server.decisions.version_1.probe import MAX_RETREATS, Probe
+from tidegate_server.decisions.probe import MAX_RETREATS, Probe
 from tidegate_server.domain.checks import OnFailure
 from tidegate_server.domain.policy import NoData, NoDataAction, Policy
 from tidegate_server.domain.release import State
@@ -41,7 +40,7 @@ class TestRollback:
 
         assert decision.action is Action.ROLLBACK
         assert decision.state is State.ROLLED_BACK
-        assert "reached 200: treatment: 20 users failed in 100 operations" in decision.reason
+        assert "reached 111: treatment: 20 users failed in 100 operations" in decision.reason
         assert "; control: 2 users failed in 900 operations" in decision.reason
         assert decision.failed_checks == (0,)
 
@@ -82,7 +81,7 @@ class TestRollback:
         evaluated = EvaluatedRelease(both)
         decision = evaluated.window(*HEALTHY)
 
-        assert decision.rollback_at == pytest.approx(200.0)
+        assert decision.rollback_at == pytest.approx(1_000 / 9)
 
 
 class TestOtherFailures:
@@ -135,7 +134,7 @@ class TestAdvance:
         evaluated.window(*HEALTHY)
         evaluated.window(*HEALTHY)
         check = evaluated.progress.checks[0]
-        suspicious = replace(check, evidence=Mixture(check.evidence.remaining, (3.0,) * 4))
+        suspicious = replace(check, harm=replace(check.harm, bets=(3.0,) * 6))
         evaluated.progress = replace(evaluated.progress, checks=(suspicious,))
         evaluated.window(*HEALTHY)
 
@@ -363,7 +362,7 @@ def test_a_broken_sample_ratio_holds_the_release_until_it_is_fixed() -> None:
         evaluated.window((500, 1), (500, 1))
     assert evaluated.last.state is State.HOLDING
     assert (
-        "2,500 of 5,000 operations of this stage (50 %) had the treatment; the stage opens 10 %"
+        "2,500 of 5,000 users of this stage (50 %) had the treatment; the stage opens 10 %"
         in evaluated.last.reason
     )
 

@@ -119,7 +119,7 @@ class Moment:
 
 PREMISES: dict[str, Callable[[Moment], bool]] = {
     r"control: [\d,]+ users? failed": lambda m: m.compared,
-    r"evidence of safety": lambda m: m.has_control and m.checks(lambda c: c.sequential),
+    r"(?<!no )evidence of safety": lambda m: m.has_control and m.checks(lambda c: c.sequential),
     r"evidence of harm": lambda m: m.checks(lambda c: c.sequential or c.rate_limit),
     r"for the comparison": lambda m: m.release.policy.compares_errors,
     r"reopens the control group": lambda m: keeps_control(m.release.policy, m.release.stage - 1),

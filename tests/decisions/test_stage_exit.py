@@ -218,7 +218,7 @@ class TestRetries:
         retry = evaluated.window({0: (1_000, 2)}, after_ms=10 * MINUTE)
         assert retry.action is Action.RETRY
         assert (evaluated.release.state, evaluated.release.stage) == (State.RUNNING, 1)
-        assert evaluated.window(*HEALTHY).rollback_at == pytest.approx(3 * threshold)
+        assert evaluated.window(*HEALTHY).rollback_at == pytest.approx(threshold)
 
     def test_after_the_last_retry_it_stays_closed(self) -> None:
         evaluated = EvaluatedRelease(gated(rollback=self.ONCE))

@@ -50,7 +50,9 @@ class TestAbsolute:
         assert evaluated.release.state is State.RUNNING
 
     def test_looks_back_over_its_window(self) -> None:
-        evaluated = release_with(replace(LIMIT, window_ms=10 * MINUTE))
+        by = policy(10, 50, 100, min_samples=10**9)
+        long = replace(LIMIT, window_ms=10 * MINUTE)
+        evaluated = EvaluatedRelease(replace(by, checks=(long,)))
         for _ in range(10):
             evaluated.window((900, 9), (300, 0))
         evaluated.window(*BAD)

@@ -19,11 +19,13 @@ from tidegate_server.ledger.replay import Difference, RecordedEntry, Replay
 from tests.decisions.random_releases import EVERYTHING, PLAIN, random_ledger, written
 from tests.decisions.simulated_release import policy
 
+STAGES = policy(100, 100, 10, 100, segments={1: ("team",), 2: ("beta",)})
 COOLING = replace(
-    policy(100, 100, 10, 100, segments={1: ("team",), 2: ("beta",)}),
+    STAGES,
+    stages=(*STAGES.stages[:2], replace(STAGES.stages[2], min_samples=10**9), STAGES.stages[3]),
     rollback=Rollback(RollbackTo.PREVIOUS_STAGE, 10**9, 3),
 )
-"""A policy with cooldowns in which a whole segment gets the treatment."""
+"""A policy with cooldowns, from a stage with a control group, in which a whole segment is open."""
 
 RECORDED = Path(__file__).parent / "recorded"
 
@@ -49,18 +51,22 @@ def differing_fields(differences: list[Difference]) -> set[str]:
     return {each.field for each in differences}
 
 
+@pytest.mark.parametrize("statistics", [1, 2])
 @pytest.mark.parametrize("seed", range(6))
-def test_every_decision_is_computed_again_to_the_last_digit(seed: int) -> None:
-    ledger = random_ledger(seed)
+def test_every_decision_is_computed_again_to_the_last_digit(seed: int, statistics: int) -> None:
+    ledger = random_ledger(seed, statistics=statistics)
     replay, differences = replayed(written(ledger))
 
     assert differences == []
     assert (replay.decisions, replay.skipped) == (len(ledger), 0)
 
 
+@pytest.mark.parametrize("statistics", [1, 2])
 @pytest.mark.parametrize("seed", range(6))
-def test_a_release_with_every_check_and_gate_is_replayed_exactly(seed: int) -> None:
-    ledger = random_ledger(seed, by=EVERYTHING, draft=True)
+def test_a_release_with_every_check_and_gate_is_replayed_exactly(
+    seed: int, statistics: int
+) -> None:
+    ledger = random_ledger(seed, by=EVERYTHING, draft=True, statistics=statistics)
     replay, differences = replayed(written(ledger))
 
     assert differences == []
@@ -68,9 +74,9 @@ def test_a_release_with_every_check_and_gate_is_replayed_exactly(seed: int) -> N
 
 
 @pytest.mark.parametrize("client_evidence", ClientEvidence)
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize(("seed", "statistics"), [(0, 1), (0, 2), (1, 2)])
 def test_a_release_that_clients_report_too_is_replayed_exactly(
-    seed: int, client_evidence: ClientEvidence
+    seed: int, statistics: int, client_evidence: ClientEvidence
 ) -> None:
     checks = tuple(
         check
@@ -79,7 +85,7 @@ def test_a_release_that_clients_report_too_is_replayed_exactly(
         for check in EVERYTHING.checks
     )
     by = replace(EVERYTHING, checks=checks)
-    ledger = random_ledger(seed, by=by, draft=True, clients=True)
+    ledger = random_ledger(seed, by=by, draft=True, clients=True, statistics=statistics)
     replay, differences = replayed(written(ledger))
 
     assert differences == []

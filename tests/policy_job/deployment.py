@@ -62,9 +62,16 @@ class Sdk:
     trips: tuple[tuple[str, Trips], ...] = ()
 
     def report(
-        self, release: Release, control: tuple[int, int], treatment: tuple[int, int]
+        self,
+        release: Release,
+        control: tuple[int, int],
+        treatment: tuple[int, int],
+        failed_again: int = 0,
     ) -> None:
-        """Report (operations, failing users) in the newest stratum of the present step."""
+        """Report (operations, failing users) in the newest stratum of the present step.
+
+        ``failed_again``: operations of control that failed for users who had failed before.
+        """
         key = (release.id, release.step, release.stage)
         totals = self.totals.setdefault(key, [[0, 0], [0, 0]])
         failing = []
@@ -73,6 +80,8 @@ class Sdk:
         ):
             arm[0] += operations
             arm[1] += failed
+            if name == "control":
+                arm[1] += failed_again
             users = tuple(f"{next(_users):016x}" for _ in range(failed))
             if users:
                 failed_users = FailingUsers(release.step, release.stage, name, users)  # type: ignore[arg-type]

@@ -6,7 +6,6 @@ from dataclasses import replace
 import pytest
 import redis
 from tidegate_server.decisions.decision import Action
-from tidegate_server.decisions.version_1.harm_evidence import EPOCH_WINDOWS
 from tidegate_server.domain import release_state_machine as machine
 from tidegate_server.domain.change import Address, Change, Kind, Put
 from tidegate_server.domain.release import State
@@ -191,13 +190,17 @@ def test_missing_data_holds_a_release_until_data_arrives(deployment: Deployment)
 def test_a_new_epoch_counts_failing_users_anew(deployment: Deployment) -> None:
     run = JobRun(deployment)
     deployment.start(policy(10, 100, min_samples=10**9), now_ms=run.clock())
-    for _ in range(EPOCH_WINDOWS):
-        run.window(after_ms=30_000)
+    for failing, failed_again in ((60, 0), (50, 10), (5, 55)):
+        subject = deployment.release()
+        deployment.sdk.report(subject, (900, failing), (100, 5), failed_again)
+        run.clock.now_ms += 30_000
+        run.job.tick()
 
     assert deployment.store.evidence.totals("shop", ENVIRONMENT, "rel_checkout").generation == 2
     progress = deployment.progress()
     assert progress is not None
-    assert (progress.generation, progress.spending, progress.epoch_windows) == (2, 2, 0)
+    assert (progress.generation, progress.checks[0].epoch) == (2, 2)
+    assert progress.checks[0].harm.bets == ()
 
 
 def test_a_changed_treatment_starts_a_new_generation_of_failing_users(run: JobRun) -> None:

@@ -128,7 +128,8 @@ class TestOtherPolicies:
         slow = replace(
             RAMP, stages=tuple(replace(each, min_duration_ms=240_000) for each in RAMP.stages)
         )
-        report = report_on(slow, simulate_recording(RAMP, HEALTHY))
+        record = simulate_recording(replace(RAMP, bake_ms=1_200_000), HEALTHY)
+        report = report_on(slow, record)
 
         assert [each.runs for each in report.was_stages] == [1.0] * 5
         for was, would in zip(report.was_stages[1:4], report.stages[1:4], strict=True):

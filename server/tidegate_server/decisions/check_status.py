@@ -5,16 +5,16 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from tidegate.harm_evidence import LOG_HOLD_AT
+
 from tidegate_server.decisions.decision import CheckResult
 from tidegate_server.decisions.progress import CheckProgress, Progress
+from tidegate_server.decisions.readings import CheckReading
+from tidegate_server.decisions.rule import rule_of
+from tidegate_server.decisions.safety_evidence import LOG_ADVANCE_AT
 from tidegate_server.decisions.threshold_checks import has_failed, is_unreadable
-from tidegate_server.decisions.version_1.harm_evidence import log_value, threshold
-from tidegate_server.decisions.version_1.safety_evidence import LOG_ADVANCE_AT
 from tidegate_server.domain.checks import Check, Metric
 from tidegate_server.domain.release import Release
-
-LOG_HOLD_AT = math.log(5.0)
-"""ln of the evidence of harm at which a check prevents an advance."""
 
 MIN_FAILING = 3
 """Treated users who must have failed before a check of the error rate can fail."""
@@ -28,20 +28,35 @@ class CheckStatus:
         number: its place in the policy, from 0.
         check: the check.
         progress: its statistics.
-        log_evidence: ln E; 0 of a threshold check.
-        rollback_at: the value of E at which it fails; infinite for a threshold check.
+        reading: what the statistics say; of a check that is not guarded, nothing.
         failed: whether it has failed.
-        detectable_ratio: the smallest ratio of errors that would have been noticed by now; None:
-            none would surely have been, or it does not compare errors with control.
     """
 
     number: int
     check: Check
     progress: CheckProgress
-    log_evidence: float
-    rollback_at: float
+    reading: CheckReading
     failed: bool
-    detectable_ratio: float | None = None
+
+    @property
+    def log_evidence(self) -> float:
+        """ln E; 0 of a check that is not guarded."""
+        return self.reading.log_evidence
+
+    @property
+    def rollback_at(self) -> float:
+        """The value of E at which it fails; infinite for a check that is not guarded."""
+        return self.reading.rollback_at
+
+    @property
+    def log_advance(self) -> float:
+        """ln A; 0 of a check without a control group."""
+        return self.reading.log_advance
+
+    @property
+    def detectable_ratio(self) -> float | None:
+        """The smallest ratio of errors that would have been noticed by now; None: none."""
+        return self.reading.detectable_ratio
 
     @property
     def margin(self) -> float:
@@ -61,7 +76,7 @@ class CheckStatus:
     @property
     def safe(self) -> bool:
         """Whether the evidence of safety of a sequential check is enough for an advance."""
-        return self.progress.advance.log_value >= LOG_ADVANCE_AT
+        return self.log_advance >= LOG_ADVANCE_AT
 
     def result(self) -> CheckResult:
         """Return the status as a decision records it."""
@@ -71,8 +86,12 @@ class CheckStatus:
             failed=self.failed,
             log_evidence=self.log_evidence,
             rollback_at=self.rollback_at if math.isfinite(self.rollback_at) else None,
-            log_advance=self.progress.advance.log_value,
-            overdispersion=self.progress.guard.factor,
+            log_advance=self.log_advance,
+            overdispersion=self.reading.overdispersion,
+            wobble=self.reading.wobble,
+            detectable_ratio=self.detectable_ratio,
+            epoch=self.reading.epoch,
+            bad_windows=self.progress.value_probe.bad_windows,
             value=self.progress.value,
             limit=self.progress.limit,
             breaches=self.progress.breaches,
@@ -83,19 +102,17 @@ class CheckStatus:
 
 def check_statuses(release: Release, progress: Progress) -> list[CheckStatus]:
     """Return the status of every check after a window, in the policy's order."""
-    checks = release.policy.checks
-    guarded = sum(check.sequential or check.rate_limit for check in checks)
     statuses = []
-    for number, (check, mine) in enumerate(zip(checks, progress.checks, strict=True)):
-        log_evidence, limit = 0.0, math.inf
+    for number, (check, mine) in enumerate(
+        zip(release.policy.checks, progress.checks, strict=True)
+    ):
+        reading = CheckReading()
         failed = not check.sequential and has_failed(check, mine)
-        if check.sequential or check.rate_limit:
-            log_evidence = log_value(mine.evidence)
-            limit = threshold(check.false_alarm, spending=progress.spending, checks=guarded)
-            failed = failed or (
-                log_evidence >= math.log(limit) and _enough_failing(progress, check)
-            )
-        statuses.append(CheckStatus(number, check, mine, log_evidence, limit, failed))
+        if check.guarded:
+            reading = rule_of(progress).read_check(release, number, check, progress)
+            reached = reading.log_evidence >= math.log(reading.rollback_at)
+            failed = failed or (reached and _enough_failing(progress, check))
+        statuses.append(CheckStatus(number, check, mine, reading, failed))
     return statuses
 
 

@@ -17,8 +17,9 @@ from tidegate_server.decisions.check_status import CheckStatus, check_statuses
 from tidegate_server.decisions.decision import ClientResult
 from tidegate_server.decisions.observations import Distribution, Window
 from tidegate_server.decisions.progress import Progress, initial_progress
-from tidegate_server.decisions.update_statistics import close_epoch_if_over, update_statistics
-from tidegate_server.decisions.version_1.sample_ratio import LOG_IMBALANCE_AT, log_imbalance
+from tidegate_server.decisions.readings import ProbeReading, SplitReading
+from tidegate_server.decisions.rule import rule_of
+from tidegate_server.decisions.update_statistics import update_statistics
 from tidegate_server.domain.checks import Metric
 from tidegate_server.domain.policy import Policy
 from tidegate_server.domain.release import Release
@@ -32,6 +33,7 @@ class ClientStatus:
         progress: their statistics.
         window: what they reported.
         checks: the status of every check for which they do not decide.
+        probe, split: what the probe says, and what is known of the split.
         may_hold: whether they may hold the release for more than a single check: for the
             sample ratio and the probe.
     """
@@ -39,6 +41,8 @@ class ClientStatus:
     progress: Progress
     window: Window
     checks: Sequence[CheckStatus]
+    probe: ProbeReading
+    split: SplitReading
     may_hold: bool
 
     @property
@@ -49,20 +53,21 @@ class ClientStatus:
     @property
     def log_imbalance(self) -> float:
         """ln of the evidence that the split is broken; 0 where clients have no control group."""
-        return log_imbalance(self.progress.imbalance) if self.window.has_control else 0.0
+        return self.split.log_evidence if self.window.has_control else 0.0
 
     @property
     def unbalanced(self) -> bool:
         """Whether the arms' traffic is not split as designed."""
-        return self.log_imbalance >= LOG_IMBALANCE_AT
+        return self.window.has_control and self.split.is_broken
 
     def result(self) -> ClientResult:
         """Return the status as a decision records it."""
         return ClientResult(
             checks=tuple(each.result() for each in self.checks),
             failed_checks=tuple(each.number for each in self.checks if each.failed),
-            probe=self.progress.probe.excess,
+            probe=self.probe.excess,
             log_imbalance=self.log_imbalance,
+            split_checked=self.split.checked,
         )
 
 
@@ -138,7 +143,15 @@ def client_status(release: Release, progress: Progress, window: Window) -> Clien
         if not each.check.clients_decide and each.check.metric is not Metric.PROMETHEUS
     ]
     may_hold = not release.policy.clients_decide and any(each.check.clients_hold for each in checks)
-    return ClientStatus(clients, reported, checks, may_hold)
+    rule = rule_of(clients)
+    return ClientStatus(
+        clients,
+        reported,
+        checks,
+        rule.read_probe(release, clients),
+        rule.read_split(clients),
+        may_hold,
+    )
 
 
 def _is_out_of_date(status: CheckStatus) -> bool:
@@ -146,9 +159,9 @@ def _is_out_of_date(status: CheckStatus) -> bool:
     return not status.check.sequential and status.margin < 0 and status.progress.value is None
 
 
-def close_client_epoch_if_over(progress: Progress) -> Progress:
+def end_client_epoch_if_over(release: Release, progress: Progress, window: Window) -> Progress:
     """Return the progress, with a new epoch of clients if the present one is over."""
-    if progress.client is None:
+    if progress.client is None or window.client is None:
         return progress
-    client = close_epoch_if_over(progress.client)
+    client = rule_of(progress.client).end_epoch_if_over(release, progress.client, window.client)
     return progress if client is progress.client else replace(progress, client=client)

@@ -11,17 +11,16 @@ from tidegate_server.decisions.check_status import check_statuses
 from tidegate_server.decisions.client_reports import (
     add_deciding_clients,
     client_status,
-    close_client_epoch_if_over,
+    end_client_epoch_if_over,
     update_clients,
 )
 from tidegate_server.decisions.decision import Action, Decision
 from tidegate_server.decisions.observations import Window
 from tidegate_server.decisions.progress import Progress
-from tidegate_server.decisions.update_statistics import close_epoch_if_over, update_statistics
+from tidegate_server.decisions.rule import rule_of
+from tidegate_server.decisions.safety_evidence import ADVANCE_AT
+from tidegate_server.decisions.update_statistics import update_statistics
 from tidegate_server.decisions.verdict import reach_verdict
-from tidegate_server.decisions.version_1.probe import FIRES_AT
-from tidegate_server.decisions.version_1.safety_evidence import ADVANCE_AT
-from tidegate_server.decisions.version_1.sample_ratio import IMBALANCE_AT, log_imbalance
 from tidegate_server.domain.release import Release
 
 
@@ -49,6 +48,8 @@ def decide(
     checks = check_statuses(release, updated)
     clients = client_status(release, updated, window)
     verdict = reach_verdict(release, updated, deciding, checks, clients, now_ms)
+    rule = rule_of(updated)
+    probe, split = rule.read_probe(release, updated), rule.read_split(updated)
     compared = [check for check in checks if check.check.sequential]
     nearest = max(compared, key=lambda check: check.margin, default=None)
     decision = Decision(
@@ -59,13 +60,14 @@ def decide(
         window=updated.windows,
         log_evidence=nearest.log_evidence if nearest else 0.0,
         rollback_at=nearest.rollback_at if nearest else 0.0,
-        log_advance=min((check.progress.advance.log_value for check in compared), default=0.0),
+        log_advance=min((check.log_advance for check in compared), default=0.0),
         advance_at=ADVANCE_AT,
-        overdispersion=max((check.progress.guard.factor for check in compared), default=1.0),
-        probe=updated.probe.excess,
-        probe_at=FIRES_AT,
-        log_imbalance=log_imbalance(updated.imbalance),
-        imbalance_at=IMBALANCE_AT,
+        overdispersion=max((check.reading.overdispersion for check in compared), default=1.0),
+        probe=probe.excess,
+        probe_at=probe.fires_at,
+        log_imbalance=split.log_evidence,
+        imbalance_at=split.limit,
+        split_checked=split.checked,
         failed_checks=tuple(check.number for check in checks if check.failed),
         checks=tuple(check.result() for check in checks),
         asks=verdict.asks,
@@ -73,10 +75,10 @@ def decide(
         basis=verdict.basis,
     )
     if verdict.action is Action.RETREAT:
-        probe = replace(updated.probe, excess=0.0, retreats=updated.probe.retreats + 1)
-        updated = replace(updated, probe=probe)
+        updated = rule.count_retreat(updated)
     if verdict.action not in (Action.ROLLBACK, Action.COMPLETE):
-        updated = close_client_epoch_if_over(close_epoch_if_over(updated))
+        updated = rule.end_epoch_if_over(release, updated, deciding)
+        updated = end_client_epoch_if_over(release, updated, window)
     client, next_due_ms = updated.client, now_ms + release.policy.interval_ms
     if client is not None:
         client = replace(client, state=verdict.state, evaluated_ms=now_ms, next_due_ms=next_due_ms)

@@ -41,11 +41,17 @@ class CheckResult:
         failed: whether it has failed.
         log_evidence, rollback_at: ln E and the value of E at which a sequential check fails.
         log_advance: ln A of a sequential check.
-        overdispersion: phi of a sequential check.
+        overdispersion: phi of version 1 of the statistics.
         value, limit: of a threshold check; None: not known yet.
         breaches: in a row, of a threshold check.
         unreadable: evaluations in a row in which its source could not be read.
         problem: why it could not, the last time.
+        wobble: how much the arms wobble against each other from window to window; 0.1 is 10 %.
+        detectable_ratio: the smallest ratio of errors to control's that would have been noticed
+            by now; None: none, or the check does not compare errors with control.
+        epoch: the number of the epoch of its evidence in this attempt, from 1.
+        bad_windows: of a check of values, where no control group is left: windows with far more
+            values beyond control's last known quantile, less good windows.
     """
 
     number: int
@@ -60,6 +66,10 @@ class CheckResult:
     breaches: int = 0
     unreadable: int = 0
     problem: str = ""
+    wobble: float = 0.0
+    detectable_ratio: float | None = None
+    epoch: int = 1
+    bad_windows: int = 0
 
     @property
     def evidence(self) -> float:
@@ -79,13 +89,14 @@ class ClientResult:
     Attributes:
         checks: the status of the checks for which they may hold or warn.
         failed_checks: the numbers of those that have failed.
-        probe, log_imbalance: as in ``Decision``, from clients.
+        probe, log_imbalance, split_checked: as in ``Decision``, from clients.
     """
 
     checks: tuple[CheckResult, ...] = ()
     failed_checks: tuple[int, ...] = ()
     probe: float = 0.0
     log_imbalance: float = 0.0
+    split_checked: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +114,13 @@ class Decision:
         rollback_at: the value of E at which that check fails; 0: no check compares.
         log_advance: ln A of the check with the least: the evidence of safety.
         advance_at: the value of A that an advance needs.
-        overdispersion: phi, how much more the arms' rates vary than chance explains; at least 1.
+        overdispersion: phi of version 1, how much more the arms' rates vary than by chance.
         probe: the excess of errors at 100 % over control's last known rate, in logs.
         probe_at: the value at which the probe fires.
         log_imbalance: ln of the evidence that the arms' traffic is not split as designed.
         imbalance_at: the value at which that holds the release.
+        split_checked: whether the split can be checked; False: operations end, and no SDK says
+            which users they are of.
         failed_checks: the numbers of the checks that have failed, from 0 in the policy's order.
         checks: the status of every check, in the policy's order.
         asks: the keys of the webhooks that must confirm before the release may advance.
@@ -135,6 +148,18 @@ class Decision:
     asks: tuple[str, ...] = ()
     client: ClientResult | None = None
     basis: Basis | None = None
+    split_checked: bool = True
+
+    @property
+    def wobble(self) -> float:
+        """How much the arms wobble against each other, by the check that sees most of it."""
+        return max((check.wobble for check in self.checks), default=0.0)
+
+    @property
+    def detectable_ratio(self) -> float | None:
+        """The smallest ratio of errors that a check would have noticed by now; None: none."""
+        known = [each.detectable_ratio for each in self.checks if each.detectable_ratio is not None]
+        return min(known, default=None)
 
     @property
     def compares(self) -> bool:

@@ -16,9 +16,9 @@ from tidegate_server.decisions.decision import CheckResult, Decision, from_log
 from tidegate_server.decisions.exposure_groups import keeps_control
 from tidegate_server.decisions.people import AffectedUsers, affected_users
 from tidegate_server.decisions.progress import Progress
+from tidegate_server.decisions.safety_evidence import ADVANCE_AT
 from tidegate_server.decisions.stage_gates import Gate, stage_gates
 from tidegate_server.decisions.update_statistics import follow_release
-from tidegate_server.decisions.version_1.safety_evidence import ADVANCE_AT
 from tidegate_server.domain.ladder import LastDecision
 from tidegate_server.domain.release import LIVE_STATES, Release, State
 

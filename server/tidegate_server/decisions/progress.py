@@ -9,13 +9,19 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from tidegate.counts import NOTHING, Counts
+from tidegate.epochs import EpochBlocks
+from tidegate.harm_evidence import HarmEvidence
 
 from tidegate_server.decisions.decision import Decision
+from tidegate_server.decisions.detectable_ratio import ControlFailures
 from tidegate_server.decisions.distributions import FadingHistogram
 from tidegate_server.decisions.people import NO_USERS, UserTally
-from tidegate_server.decisions.version_1.harm_evidence import Mixture, VarianceGuard
-from tidegate_server.decisions.version_1.probe import Probe
-from tidegate_server.decisions.version_1.safety_evidence import SafetyEvidence
+from tidegate_server.decisions.probe import Probe
+from tidegate_server.decisions.safety_evidence import SafetyEvidence
+from tidegate_server.decisions.sample_ratio import SampleRatio
+from tidegate_server.decisions.value_probe import ValueProbe
+from tidegate_server.decisions.version_1 import harm_evidence as version_1_harm
+from tidegate_server.decisions.version_1 import safety_evidence as version_1_safety
 from tidegate_server.domain.evidence import (
     NO_TRIPS,
     Evidence,
@@ -32,7 +38,9 @@ class CheckProgress:
     """The statistics of one check.
 
     Attributes:
-        evidence, guard, advance: of a sequential check: E, its variance guard, and A.
+        harm, safety: of a guarded check: E with its variance guard, and A.
+        epoch: the number of E's epoch in this attempt, from 1.
+        value_probe: of a check of values against control: where no control group is left.
         control: of a check of a distribution against control: the values that its cut is from.
         seen_control, seen_treatment: of such a check: the number of values in this stage,
             with those beyond the cut as errors.
@@ -41,11 +49,13 @@ class CheckProgress:
         unreadable: evaluations in a row in which the source could not be read.
         passing: whether the last evaluation had a fresh value within the limit.
         problem: why the source could not be read, the last time.
+        evidence, guard, advance: E, its variance guard and A of version 1 of the statistics.
     """
 
-    evidence: Mixture = Mixture()
-    guard: VarianceGuard = VarianceGuard()
-    advance: SafetyEvidence = SafetyEvidence()
+    harm: HarmEvidence = HarmEvidence()
+    safety: SafetyEvidence = SafetyEvidence()
+    epoch: int = 1
+    value_probe: ValueProbe = ValueProbe()
     control: FadingHistogram = FadingHistogram()
     value: float | None = None
     limit: float | None = None
@@ -55,6 +65,9 @@ class CheckProgress:
     problem: str = ""
     seen_control: Counts = NOTHING
     seen_treatment: Counts = NOTHING
+    evidence: version_1_harm.Mixture | None = None
+    guard: version_1_harm.VarianceGuard | None = None
+    advance: version_1_safety.SafetyEvidence | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,20 +90,18 @@ class Progress:
     Attributes:
         release: the release's id.
         attempt, step, stage, state: those of the release at the last evaluation.
-        spending: which part of the false-alarm budget is used, from 1; every attempt and
-            epoch uses the next one.
+        statistics: the version of the statistics, that of the release.
         generation: which set of failing users is in use.
         windows: windows closed since the release started.
-        epoch_windows: windows closed in this epoch; 0 makes the next one its first.
         stage_windows: windows closed in this stage; 0 makes the next one its first.
         stage_data_windows: of those, windows with outcomes.
-        age: windows since the onset schedule of E last started; it restarts with every stage
-            and epoch.
         evaluated_ms, next_due_ms: store clock.
         control_ms, treatment_ms: when each arm last had a new outcome.
         silent_exposures: exposures since an arm last had an outcome.
         checks: the statistics of every check, in the policy's order.
-        probe, imbalance: the statistics of the release as a whole.
+        probe, split: the statistics of the release as a whole.
+        blocks: how far the present epoch has used up the users who can fail.
+        control_failures: what control counted in this epoch, for the detectable ratio.
         readings, distribution_readings, trips: the totals as last read from the store.
         control, treatment: both arms since the release started, late counts included.
         stage_control, stage_treatment: both arms in this stage, in all strata.
@@ -105,6 +116,9 @@ class Progress:
         decision: the last decision.
         client: the same statistics of what clients reported, apart from those of servers;
             None: no client has reported. Its ``decision`` stays None.
+        imbalance, spending, epoch_windows, age: of version 1 of the statistics: the split, the
+            part of the false-alarm budget in use, windows of this epoch, and windows since the
+            onset schedule last started.
     """
 
     release: str
@@ -118,14 +132,14 @@ class Progress:
     treatment_ms: int
     checks: tuple[CheckProgress, ...]
     probe: Probe
-    imbalance: Mixture
-    spending: int = 1
+    statistics: int = 1
+    split: SampleRatio = SampleRatio()
+    blocks: EpochBlocks = EpochBlocks()
+    control_failures: tuple[ControlFailures, ...] = ()
     generation: int = 0
     windows: int = 0
-    epoch_windows: int = 0
     stage_windows: int = 0
     stage_data_windows: int = 0
-    age: int = 0
     readings: tuple[GroupCounts, ...] = ()
     distribution_readings: tuple[GroupValues, ...] = ()
     trips: Trips = NO_TRIPS
@@ -144,6 +158,10 @@ class Progress:
     users: UserTally = NO_USERS
     decision: Decision | None = None
     client: Progress | None = None
+    imbalance: version_1_harm.Mixture | None = None
+    spending: int = 1
+    epoch_windows: int = 0
+    age: int = 0
 
     def with_readings(self, evidence: Evidence) -> Progress:
         """Return the progress with these as the totals last read."""
@@ -173,5 +191,5 @@ def initial_progress(release: Release) -> Progress:
         treatment_ms=release.started_ms,
         checks=tuple(CheckProgress() for _ in release.policy.checks),
         probe=Probe(),
-        imbalance=Mixture(),
+        statistics=release.statistics,
     )

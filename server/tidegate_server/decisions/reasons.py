@@ -12,10 +12,11 @@ from tidegate_server.decisions.decision import from_log
 from tidegate_server.decisions.distributions import MIN_VALUES
 from tidegate_server.decisions.evidence_words import duration, format_number, noticeable
 from tidegate_server.decisions.observations import Window
+from tidegate_server.decisions.probe import MAX_RETREATS
 from tidegate_server.decisions.progress import Progress
-from tidegate_server.decisions.version_1.probe import FIRES_AT, MAX_RETREATS
-from tidegate_server.decisions.version_1.safety_evidence import ADVANCE_AT
-from tidegate_server.decisions.version_1.sample_ratio import IMBALANCE_AT
+from tidegate_server.decisions.readings import ProbeReading, SplitReading
+from tidegate_server.decisions.rule import rule_of
+from tidegate_server.decisions.safety_evidence import ADVANCE_AT
 from tidegate_server.domain.checks import Check, Metric
 from tidegate_server.domain.evidence import Trips, total
 
@@ -34,7 +35,7 @@ def stage_failures(progress: Progress) -> str:
         return NOTHING_COMPARED
     return (
         f"{_failing_users(treated, 'treatment')}; {_failing_users(control, 'control')} "
-        "(this stage)" + _overdispersion(progress)
+        "(this stage)" + _wobble(progress)
     )
 
 
@@ -44,13 +45,13 @@ def _failing_users(counts: Counts, arm: str) -> str:
     return f"{arm}: {counts.failing:,} {users} failed in {counts.outcomes:,} {operations}"
 
 
-def _overdispersion(progress: Progress) -> str:
-    factor = max((check.guard.factor for check in progress.checks), default=1.0)
-    if factor < 1.5:
+def _wobble(progress: Progress) -> str:
+    wobble = max((check.harm.guard.wobble for check in progress.checks), default=0.0)
+    if wobble < 0.05:
         return ""
     return (
-        "; the arms' rates vary between windows, so the evidence is divided by "
-        f"{format_number(factor)}"
+        f"; the arms wobble against each other by {round(100 * wobble)} %, so failures count for "
+        "less"
     )
 
 
@@ -125,7 +126,7 @@ def _comparison(status: CheckStatus, progress: Progress) -> str:
     return (
         f"treatment: {treated.errors:,} of {treated.outcomes:,} operations were {side} control's "
         f"p{100 * check.quantile:g}; control: {control.errors:,} of {control.outcomes:,} "
-        "(this stage)" + _overdispersion(progress)
+        "(this stage)" + _wobble(progress)
     )
 
 
@@ -140,7 +141,7 @@ def _missing_safety(status: CheckStatus) -> str:
     if check.distribution is not None and control.total < MIN_VALUES:
         known = format_number(math.floor(control.total))
         return f"{_subject(check)}{known} of {format_number(MIN_VALUES)} control values to compare"
-    value = format_log(status.progress.advance.log_value)
+    value = format_log(status.log_advance)
     return f"{_subject(check)}evidence of safety {value} of {format_number(ADVANCE_AT)}"
 
 
@@ -173,42 +174,47 @@ def _limit(status: CheckStatus) -> str:
     return f"{status.check.operator} {_value(status.progress.limit)}"
 
 
-def probe_fired(window: Window, progress: Progress) -> str:
-    """Errors have risen where no control group is left."""
-    return (
-        "errors rose where no control group is left "
-        f"({_failing_users(window.treatment, 'treatment')} since the last evaluation); control's "
-        f"last known rate is {format_number(100 * progress.probe.rate)} %"
-    )
+def probe_fired(window: Window, probe: ProbeReading) -> str:
+    """Errors or values have risen where no control group is left."""
+    parts = []
+    if probe.excess >= probe.fires_at or not probe.values:
+        parts.append(
+            "errors rose where no control group is left "
+            f"({_failing_users(window.treatment, 'treatment')} since the last evaluation); "
+            f"control's last known rate is {format_number(100 * probe.rate)} %"
+        )
+    parts += [
+        f"{label}: far more operations than control had are beyond control's last known "
+        "quantile, where no control group is left"
+        for label in probe.values
+    ]
+    return "; ".join(parts)
 
 
 def retreat(
-    window: Window, progress: Progress, *, reopens_control: bool, compares_errors: bool
+    window: Window, probe: ProbeReading, *, reopens_control: bool, compares_errors: bool
 ) -> str:
     """The release goes back one stage.
 
     Args:
-        window, progress: the window and the statistics with it.
+        window, probe: the window and what the probe says after it.
         reopens_control: whether that stage has a control group.
         compares_errors: whether a check compares the error rate with control.
     """
     back = "going back one stage"
     if reopens_control:
         back += " reopens the control group"
-        back += " for the comparison" if compares_errors else NO_ERROR_CHECK
-    return (
-        f"{probe_fired(window, progress)}; {back} "
-        f"(retreat {progress.probe.retreats + 1} of {MAX_RETREATS})"
-    )
+        back += " for the comparison" if compares_errors or probe.values else NO_ERROR_CHECK
+    return f"{probe_fired(window, probe)}; {back} (retreat {probe.retreats + 1} of {MAX_RETREATS})"
 
 
 NO_ERROR_CHECK = ", but no check compares errors with it (error_rate: off)"
 
 
-def retreats_spent(progress: Progress) -> str:
+def retreats_spent(probe: ProbeReading) -> str:
     """The release has gone back as often as it may by itself."""
     return (
-        f"errors rose {progress.probe.retreats} times where no control group was left, and the "
+        f"errors rose {probe.retreats} times where no control group was left, and the "
         "release went back each time: a person must advance it or roll it back"
     )
 
@@ -272,22 +278,22 @@ def tripped(trips: Trips) -> str:
     )
 
 
-def imbalance(log_evidence: float, progress: Progress, window: Window) -> str:
+def imbalance(split: SplitReading, window: Window) -> str:
     """The traffic is not split between the arms as designed."""
-    treated = progress.compared_treatment.outcomes
-    both = treated + progress.compared_control.outcomes
-    evidence = f"evidence {format_log(log_evidence)}, limit {format_number(IMBALANCE_AT)}"
-    probably = "bucketing or reporting is broken, or very few users make most of the traffic"
-    if not both:
+    evidence = f"evidence {format_log(split.log_evidence)}, limit {format_number(split.limit)}"
+    probably = "bucketing or reporting is broken"
+    if split.counted == "operations":
+        probably += ", or very few users make most of the traffic"
+    if not split.both:
         return (
-            f"sample ratio: operations of earlier stages were not split as designed ({evidence}): "
-            f"{probably}"
+            f"sample ratio: {split.counted} of earlier stages were not split as designed "
+            f"({evidence}): {probably}"
         )
-    share = 100.0 * treated / both
+    share = 100.0 * split.treated / split.both
     shares = dict.fromkeys(stratum.share for stratum in window.strata if stratum.compared)
     design = ", ".join(f"{format_number(100.0 * share)} %" for share in shares)
     return (
-        f"sample ratio: {treated:,} of {both:,} operations of this stage "
+        f"sample ratio: {split.treated:,} of {split.both:,} {split.counted} of this stage "
         f"({format_number(share)} %) had the treatment; "
         f"the stage opens {design} ({evidence}): {probably}"
     )
@@ -299,7 +305,8 @@ def _quiet_probe(progress: Progress) -> str:
     if not probe.seen:
         return "there was no control group to compare with"
     return (
-        f"the probe is at {format_number(probe.excess)} of {format_number(FIRES_AT)}, against "
+        f"the probe is at {format_number(probe.excess)} of "
+        f"{format_number(rule_of(progress).PROBE_FIRES_AT)}, against "
         f"control's last known rate of {format_number(100 * probe.rate)} %"
     )
 
@@ -320,12 +327,12 @@ def all_checks_pass(progress: Progress, checks: Sequence[CheckStatus]) -> str:
     compared = [each for each in checks if each.check.sequential]
     if not compared:
         return f"every check passes{blind}"
-    least = min(compared, key=lambda each: each.progress.advance.log_value)
+    least = min(compared, key=lambda each: each.log_advance)
     highest = max(compared, key=lambda each: each.log_evidence)
     whose = "" if highest is least else f" ({highest.check.label})"
     return (
         f"{_subject(least.check)}evidence of safety "
-        f"{format_log(least.progress.advance.log_value)} reached {format_number(ADVANCE_AT)}, "
+        f"{format_log(least.log_advance)} reached {format_number(ADVANCE_AT)}, "
         f"evidence of harm {format_log(highest.log_evidence)}{whose}: "
         f"{_comparison(least, progress)}{blind}"
     )

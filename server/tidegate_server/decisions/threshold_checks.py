@@ -6,16 +6,12 @@ read is neither a breach nor a pass. Without a value, a check does not pass.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-
-from tidegate.counts import Counts
 
 from tidegate_server.decisions.distributions import quantile_value
 from tidegate_server.decisions.observations import Measured, Window
 from tidegate_server.decisions.progress import CheckProgress, Progress, Recent
-from tidegate_server.decisions.version_1.harm_evidence import RATIOS
 from tidegate_server.domain.checks import Check, Compare, Metric
 from tidegate_server.domain.evidence import Histogram, add_histograms
 from tidegate_server.domain.policy import Policy
@@ -61,18 +57,6 @@ def update_threshold_check(
         passing=passing,
         problem="",
     )
-
-
-def increments_without_control(treated: Counts, highest: float) -> list[float]:
-    """Return the log factor of a window for each bet, against a highest allowed rate.
-
-    For a release that never had a control group; E is then evidence that the treatment
-    fails more often than ``highest``.
-    """
-    return [
-        treated.failing * math.log(grid) - treated.outcomes * highest * (grid - 1.0)
-        for grid in RATIOS
-    ]
 
 
 def has_failed(check: Check, progress: CheckProgress) -> bool:

@@ -29,10 +29,10 @@ from tidegate_server.decisions.decision import Action
 from tidegate_server.decisions.evidence_words import duration
 from tidegate_server.decisions.exposure_groups import keeps_control
 from tidegate_server.decisions.observations import Window
+from tidegate_server.decisions.probe import MAX_RETREATS
 from tidegate_server.decisions.progress import Progress
+from tidegate_server.decisions.rule import rule_of
 from tidegate_server.decisions.stage_exit import StageExit, Verdict, hold, no_change, roll_back
-from tidegate_server.decisions.version_1.probe import MAX_RETREATS
-from tidegate_server.decisions.version_1.sample_ratio import LOG_IMBALANCE_AT, log_imbalance
 from tidegate_server.domain.calendar import closed_because
 from tidegate_server.domain.checks import OnFailure
 from tidegate_server.domain.policy import NoDataAction
@@ -102,15 +102,15 @@ def _failed_checks(
     }
     if check := failed.get(OnFailure.ROLLBACK):
         return roll_back(release, reasons.failed_check(check, progress))
-    probe = progress.probe
+    probe = rule_of(progress).read_probe(release, progress)
     if probe.fires and State.COOLDOWN in (release.state, release.resumes_to):
         # It has gone back already, and what was left open fails there too.
-        return roll_back(release, reasons.probe_fired(window, progress))
+        return roll_back(release, reasons.probe_fired(window, probe))
     if probe.fires and probe.retreats < MAX_RETREATS and release.stage > 1:
         state = State.PAUSED if release.state is State.PAUSED else State.RUNNING
         reason = reasons.retreat(
             window,
-            progress,
+            probe,
             reopens_control=keeps_control(release.policy, release.stage - 1),
             compares_errors=release.policy.compares_errors,
         )
@@ -182,15 +182,16 @@ def _untrustworthy_data(
     release: Release, progress: Progress, window: Window, checks: Sequence[CheckStatus]
 ) -> Verdict | None:
     """Hold for what a person has to look at before the release may continue."""
-    log_split = log_imbalance(progress.imbalance)
-    if window.has_control and log_split >= LOG_IMBALANCE_AT:
-        return hold(reasons.imbalance(log_split, progress, window))
-    if progress.probe.fires:
-        return hold(reasons.probe_fired(window, progress))
+    rule = rule_of(progress)
+    split, probe = rule.read_split(progress), rule.read_probe(release, progress)
+    if window.has_control and split.is_broken:
+        return hold(reasons.imbalance(split, window))
+    if probe.fires:
+        return hold(reasons.probe_fired(window, probe))
     last = len(release.policy.stages)
-    spent = progress.probe.retreats >= MAX_RETREATS
+    spent = probe.retreats >= MAX_RETREATS
     if spent and release.stage < last and not keeps_control(release.policy, release.stage + 1):
-        return hold(reasons.retreats_spent(progress))
+        return hold(reasons.retreats_spent(probe))
     if progress.lost_windows >= LOST_WINDOWS:
         return hold(reasons.lost_instances(window))
     for check in checks:
@@ -209,11 +210,7 @@ def _client_reports(clients: ClientStatus | None) -> Verdict | None:
     if not clients.may_hold:
         return None
     if clients.unbalanced:
-        return hold(
-            reasons.clients_say(
-                reasons.imbalance(clients.log_imbalance, clients.progress, clients.window)
-            )
-        )
-    if clients.progress.probe.fires:
-        return hold(reasons.clients_say(reasons.probe_fired(clients.window, clients.progress)))
+        return hold(reasons.clients_say(reasons.imbalance(clients.split, clients.window)))
+    if clients.probe.fires:
+        return hold(reasons.clients_say(reasons.probe_fired(clients.window, clients.probe)))
     return None

@@ -146,6 +146,11 @@ class Check:
         return self.metric is Metric.ERROR_RATE and self.compare is Compare.ABSOLUTE
 
     @property
+    def guarded(self) -> bool:
+        """Whether its probability of a false alarm is bounded over a whole release."""
+        return self.sequential or self.rate_limit
+
+    @property
     def distribution(self) -> str | None:
         """The distribution that the check needs: ``latency``, a custom name, or None."""
         if self.metric is Metric.LATENCY:

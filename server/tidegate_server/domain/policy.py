@@ -146,6 +146,11 @@ class Policy:
         return tuple(dict.fromkeys(name for name in named if name is not None))
 
     @property
+    def guarded_checks(self) -> int:
+        """The number of checks that share the probability of a false alarm."""
+        return sum(check.guarded for check in self.checks)
+
+    @property
     def compares_errors(self) -> bool:
         """Whether a check compares the error rate with control."""
         return any(check.compares_errors for check in self.checks)

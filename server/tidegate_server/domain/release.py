@@ -31,6 +31,9 @@ class Basis(StrEnum):
     PERSON = "person"
 
 
+STATISTICS = 2
+"""The version of the decision statistics under which a new release starts."""
+
 LIVE_STATES = frozenset(State) - {State.COMPLETED, State.ROLLED_BACK}
 
 

@@ -23,7 +23,7 @@ from tidegate_server.domain.project_documents import (
     segment_address,
     targeting_address,
 )
-from tidegate_server.domain.release import Release, State
+from tidegate_server.domain.release import STATISTICS, Release, State
 from tidegate_server.domain.release_events import webhook_messages
 from tidegate_server.domain.rule_variants import find_serve
 from tidegate_server.domain.safe_variants import opened_variant_problems
@@ -109,6 +109,7 @@ def start_release(
         state_since_ms=now_ms,
         state_by=actor,
         state_reason=reason,
+        statistics=STATISTICS,
     )
     after = replace(present, release=release_id)
     version = definition.revision + targeting.revision + 1

@@ -21,7 +21,7 @@ from tidegate_server.decisions.progress import Progress, initial_progress
 from tidegate_server.domain import release_state_machine
 from tidegate_server.domain.checks import Check, Compare, Metric, Operator
 from tidegate_server.domain.policy import DAY, MINUTE, Policy
-from tidegate_server.domain.release import LIVE_STATES, Approval, Release, State
+from tidegate_server.domain.release import LIVE_STATES, STATISTICS, Approval, Release, State
 from tidegate_server.whatif.error_rates import ErrorRates, RateSequence
 from tidegate_server.whatif.latency_model import LatencyModel
 from tidegate_server.whatif.sampling import RandomGenerator
@@ -278,6 +278,7 @@ def _started(policy: Policy, starts_ms: int) -> Release:
         started_ms=starts_ms,
         stage_entered_ms=starts_ms,
         updated_ms=starts_ms,
+        statistics=STATISTICS,
     )
 
 
