@@ -146,7 +146,13 @@ class Counterfactual:
         exposures = outcomes + binomial(rng, counts.exposures - counts.outcomes, part)
         overflow = binomial(rng, counts.overflow, part)
         taken = Counts(
-            exposures, outcomes, errors, failing, round(counts.microseconds * part), overflow
+            exposures,
+            outcomes,
+            errors,
+            failing,
+            round(counts.microseconds * part),
+            overflow,
+            sampled=binomial(rng, counts.sampled, part),
         )
         return taken, counts.since(taken)
 
