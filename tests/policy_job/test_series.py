@@ -72,3 +72,46 @@ def test_a_series_is_small(deployment: Deployment, raw: redis.Redis) -> None:
     stored = raw.hvals(key)
     assert isinstance(stored, list)
     assert max(map(len, stored)) < 700
+
+
+def test_a_release_that_is_rolled_back_has_its_whole_band_above_what_is_tolerated(
+    deployment: Deployment,
+) -> None:
+    run = JobRun(deployment)
+    run.windows(3)
+    run.windows(20, failing=8)
+    assert deployment.release().state is State.ROLLED_BACK
+    tolerated = 1.0 + deployment.release().policy.checks[0].tolerance.relative
+    *earlier, last = (each.checks[0] for each in readings(deployment))
+    assert last.low is not None
+    assert last.low >= tolerated
+    assert all(each.low is None or each.low < tolerated for each in earlier)
+    assert last.seen is not None
+    assert last.seen > tolerated
+    assert run.replay().differences == ()
+
+
+def test_a_healthy_release_has_the_tolerated_ratio_in_its_band(deployment: Deployment) -> None:
+    run = JobRun(deployment)
+    run.windows(60)
+    assert deployment.release().state is State.COMPLETED
+    lows = [each.checks[0].low or 0.0 for each in readings(deployment)]
+    highs = [each.checks[0].high or 1e9 for each in readings(deployment)]
+    assert lows == sorted(lows)
+    assert highs == sorted(highs, reverse=True)
+    assert lows[-1] < 1.0 < highs[-1] < 1e9
+
+
+def test_a_release_under_the_first_version_has_no_band(deployment: Deployment) -> None:
+    clock = Clock(deployment.store.now_ms() - 30_000)
+    deployment.start(now_ms=clock())
+    old: Release = replace(deployment.release(), statistics=1)
+    deployment.move(old, "release.test")
+    job = PolicyJob(deployment.store, "job-1", clock)
+    for _ in range(3):
+        deployment.sdk.report(deployment.release(), *HEALTHY[1])
+        clock.now_ms += 1_000
+        job.tick()
+    numbers = [each.checks[0] for each in readings(deployment)]
+    assert len(numbers) == 3
+    assert {(each.seen, each.low, each.high) for each in numbers} == {(None, None, None)}

@@ -17,6 +17,7 @@ from tidegate_server.decisions.detectable_ratio import ControlFailures
 from tidegate_server.decisions.distributions import FadingHistogram
 from tidegate_server.decisions.people import NO_USERS, UserTally
 from tidegate_server.decisions.probe import Probe
+from tidegate_server.decisions.ratio_band import RatioBand
 from tidegate_server.decisions.safety_evidence import SafetyEvidence
 from tidegate_server.decisions.sample_ratio import SampleRatio
 from tidegate_server.decisions.value_probe import ValueProbe
@@ -40,6 +41,8 @@ class CheckProgress:
     Attributes:
         harm, safety: of a guarded check: E with its variance guard, and A.
         epoch: the number of E's epoch in this attempt, from 1.
+        band: of a sequential check under version 2: which ratios of the arms are ruled out. No
+            decision needs it, so simulations do without; None: it is not kept.
         value_probe: of a check of values against control: where no control group is left.
         control: of a check of a distribution against control: the values that its cut is from.
         seen_control, seen_treatment: of such a check: the number of values in this stage,
@@ -56,6 +59,7 @@ class CheckProgress:
     safety: SafetyEvidence = SafetyEvidence()
     epoch: int = 1
     value_probe: ValueProbe = ValueProbe()
+    band: RatioBand | None = None
     control: FadingHistogram = FadingHistogram()
     value: float | None = None
     limit: float | None = None
@@ -177,8 +181,14 @@ class Progress:
         )
 
 
-def initial_progress(release: Release) -> Progress:
-    """Return the progress of a release that was never evaluated."""
+def initial_progress(release: Release, *, keeps_bands: bool = False) -> Progress:
+    """Return the progress of a release that was never evaluated.
+
+    Args:
+        release: the release.
+        keeps_bands: whether the bands of its checks are kept.
+    """
+    has_bands = keeps_bands and release.statistics != 1
     return Progress(
         release=release.id,
         attempt=release.attempt,
@@ -189,7 +199,10 @@ def initial_progress(release: Release) -> Progress:
         next_due_ms=release.started_ms + release.policy.interval_ms,
         control_ms=release.started_ms,
         treatment_ms=release.started_ms,
-        checks=tuple(CheckProgress() for _ in release.policy.checks),
+        checks=tuple(
+            CheckProgress(band=RatioBand() if has_bands and check.sequential else None)
+            for check in release.policy.checks
+        ),
         probe=Probe(),
         statistics=release.statistics,
     )

@@ -14,6 +14,7 @@ from tidegate.counts import StratumCounts
 from tidegate.epochs import EpochBlocks, has_enough_control, update_epoch
 from tidegate.harm_evidence import (
     epoch_false_alarm,
+    harm_limit,
     restart_epoch,
     update_harm_evidence,
     update_without_control,
@@ -27,6 +28,7 @@ from tidegate_server.decisions.probe import FIRES_AT as PROBE_FIRES_AT
 from tidegate_server.decisions.probe import count_retreat as count_retreat_of_probe
 from tidegate_server.decisions.probe import update_probe
 from tidegate_server.decisions.progress import CheckProgress, Progress
+from tidegate_server.decisions.ratio_band import RatioBand, update_band
 from tidegate_server.decisions.readings import CheckReading, ProbeReading, SplitReading
 from tidegate_server.decisions.safety_evidence import (
     allowed_excess,
@@ -37,6 +39,7 @@ from tidegate_server.decisions.sample_ratio import update_sample_ratio
 from tidegate_server.decisions.value_probe import ValueProbe, update_value_probe
 from tidegate_server.domain.checks import Check, OnFailure
 from tidegate_server.domain.evidence import add_histograms
+from tidegate_server.domain.policy import Policy
 from tidegate_server.domain.release import Release
 
 
@@ -45,7 +48,10 @@ def restart_attempt(progress: Progress) -> Progress:
     return replace(
         progress,
         checks=tuple(
-            CheckProgress(value_probe=ValueProbe(check.value_probe.cut))
+            CheckProgress(
+                value_probe=ValueProbe(check.value_probe.cut),
+                band=None if check.band is None else RatioBand(),
+            )
             for check in progress.checks
         ),
         probe=replace(progress.probe, excess=0.0, retreats=0),
@@ -74,7 +80,7 @@ def update(release: Release, progress: Progress, window: Window) -> Progress:
     checks = []
     for check, mine in zip(policy.checks, progress.checks, strict=True):
         if check.sequential:
-            after = _compare_arms(check, mine, window, excess, new_stage=new_stage)
+            after = _compare_arms(policy, check, mine, window, excess, new_stage=new_stage)
             if check.distribution is not None:
                 after = _watch_values(check, mine, after, window, enough_control=enough_control)
         elif check.rate_limit and not enough_control and not progress.probe.seen:
@@ -95,17 +101,28 @@ def update(release: Release, progress: Progress, window: Window) -> Progress:
 
 
 def _compare_arms(
-    check: Check, before: CheckProgress, window: Window, excess: float, *, new_stage: bool
+    policy: Policy,
+    check: Check,
+    before: CheckProgress,
+    window: Window,
+    excess: float,
+    *,
+    new_stage: bool,
 ) -> CheckProgress:
-    """Return a check against the concurrent control group with E and A updated."""
+    """Return a check against the concurrent control group with E, A and its band updated."""
     after, strata = compared_counts(check, before, window)
     tolerance = check.tolerance
+    harm = update_harm_evidence(
+        before.harm, strata, 1.0 + tolerance.relative, tolerance.absolute, new_stage=new_stage
+    )
+    band = before.band
+    if band is not None:
+        limit = harm_limit(check.false_alarm, epoch=before.epoch, checks=policy.guarded_checks)
+        band = update_band(
+            band, tolerance, strata, before.harm, harm, limit=limit, new_stage=new_stage
+        )
     return replace(
-        after,
-        harm=update_harm_evidence(
-            before.harm, strata, 1.0 + tolerance.relative, tolerance.absolute, new_stage=new_stage
-        ),
-        safety=update_safety_evidence(before.safety, strata, excess),
+        after, harm=harm, safety=update_safety_evidence(before.safety, strata, excess), band=band
     )
 
 

@@ -23,6 +23,7 @@ from tidegate.counts import Counts
 from tidegate_server.decisions.decision import Action, CheckResult, Decision
 from tidegate_server.decisions.distributions import quantile_value
 from tidegate_server.decisions.progress import Progress
+from tidegate_server.decisions.ratio_band import RatioBand, band_bounds, seen_ratio
 from tidegate_server.domain.checks import Check
 from tidegate_server.domain.evidence import GroupValues, add_histograms
 from tidegate_server.domain.release import Release, State
@@ -145,7 +146,13 @@ def take_reading(
         control=_arm_counts(progress.control),
         treatment=_arm_counts(progress.treatment),
         checks=tuple(
-            _check_reading(before.policy.checks[each.number], each, decision, known)
+            _check_reading(
+                before.policy.checks[each.number],
+                each,
+                progress.checks[each.number].band,
+                decision,
+                known,
+            )
             for each in decision.checks
         ),
     )
@@ -208,7 +215,11 @@ def thin(readings: Iterable[Reading], points: int) -> list[Reading]:
 
 
 def _check_reading(
-    check: Check, result: CheckResult, decision: Decision, values: Sequence[GroupValues]
+    check: Check,
+    result: CheckResult,
+    band: RatioBand | None,
+    decision: Decision,
+    values: Sequence[GroupValues],
 ) -> CheckReading:
     if not check.sequential:
         return CheckReading(
@@ -222,6 +233,10 @@ def _check_reading(
         mine = [each for each in values if each.measure == check.distribution]
         control = quantile_value(add_histograms(each.control for each in mine), check.quantile)
         treatment = quantile_value(add_histograms(each.treatment for each in mine), check.quantile)
+    seen = low = high = None
+    if band is not None:
+        seen = seen_ratio(band.seen, check.tolerance)
+        low, high = band_bounds(band, check.tolerance)
     return CheckReading(
         log_evidence=_rounded(result.log_evidence),
         rollback_at=result.rollback_at,
@@ -229,6 +244,9 @@ def _check_reading(
         advance_at=decision.advance_at,
         control_quantile=control,
         treatment_quantile=treatment,
+        seen=seen,
+        low=low,
+        high=high,
     )
 
 

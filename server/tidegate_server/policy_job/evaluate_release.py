@@ -98,8 +98,10 @@ class _Subject:
     @property
     def progress(self) -> Progress:
         known = self.stored_progress
-        progress: Progress = known.document if known else initial_progress(self.release)
-        return progress
+        if known is not None:
+            progress: Progress = known.document
+            return progress
+        return initial_progress(self.release, keeps_bands=True)
 
 
 @dataclass(frozen=True, slots=True)

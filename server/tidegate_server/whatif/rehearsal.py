@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tidegate.counts import Counts, StratumCounts
 from tidegate.model import Opening
@@ -155,7 +155,9 @@ class Rehearsal:
         self._answers = tuple(Answer(each.webhook, True) for each in release.policy.confirm)
         self._control_rate, self._treatment_rate = self._draw_rates()
         self.release = approve_fully(release, self._began_ms)
-        self.progress = progress
+        # A rehearsal shows no band, and its windows take much less time without.
+        checks = tuple(replace(each, band=None) for each in progress.checks)
+        self.progress = replace(progress, checks=checks)
         self.next_stage_ms: int | None = None
         self.full_ms: int | None = None
         self.completed_ms: int | None = None
