@@ -75,6 +75,7 @@ RECIPES: dict[str, tuple[Callable[[Names], None], int]] = {
     "Flask": (browse_wsgi, 1),
     "Any WSGI application": (browse_wsgi, 1),
     "FastAPI, Starlette and any ASGI application": (browse_asgi, 1),
+    "Visitors without a login": (browse_wsgi, 1),
     "Anything else": (do_nothing, 2),
     "OpenFeature": (forget_provider, 2),  # one for each user
 }

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 from tidegate.client import Client
 from tidegate.context import Context
 from tidegate.integrations.request_operations import RequestOperations
+from tidegate.integrations.visitor_cookie import VISITOR, Visitor, VisitorCookie
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -38,6 +39,8 @@ class TidegateMiddleware:
         client: the client whose flags the application evaluates.
         context: returns the context of a request, given the ASGI scope; called at the first
             evaluation, never without one.
+        visitor_cookie: the cookie that gives visitors a targeting key where ``context`` returns
+            None; None: there is no such cookie.
     """
 
     def __init__(
@@ -45,8 +48,10 @@ class TidegateMiddleware:
         app: Application,
         client: Client,
         context: Callable[[Scope], Context | str | None] | None = None,
+        visitor_cookie: VisitorCookie | None = None,
     ) -> None:
         self._app = app
+        self._cookie = visitor_cookie
         self._client = client
         self._requests = RequestOperations(client, context)
 
@@ -60,7 +65,11 @@ class TidegateMiddleware:
             await self._app(scope, receive, send)
 
     async def _serve_request(self, scope: Scope, receive: Receive, send: Send) -> None:
-        operation = self._requests.operation(scope)
+        visitor = None
+        if self._cookie is not None:
+            visitor = _visitor(self._cookie, scope)
+            scope = {**scope, VISITOR: visitor}
+        operation = self._requests.operation(scope, visitor)
         complete = disconnected = False
 
         async def watched_receive() -> Message:
@@ -75,6 +84,9 @@ class TidegateMiddleware:
             if message["type"] == "http.response.start":
                 if message["status"] >= 500:
                     operation.fail()
+                if visitor is not None and (cookie := visitor.new_cookie()) is not None:
+                    header = (b"set-cookie", cookie.encode())
+                    message = {**message, "headers": [*message.get("headers", ()), header]}
             elif message["type"] in LAST_MESSAGES and not message.get("more_body", False):
                 complete = True
             try:
@@ -119,6 +131,14 @@ class TidegateMiddleware:
             await send({"type": "lifespan.startup.complete"})
             await receive()
             await watched_send({"type": "lifespan.shutdown.complete"})
+
+
+def _visitor(cookie: VisitorCookie, scope: Scope) -> Visitor:
+    # HTTP/2 may divide the cookies into several headers.
+    cookies = [value for name, value in scope["headers"] if name.lower() == b"cookie"]
+    return cookie.visitor(
+        b"; ".join(cookies).decode("latin-1"), https=scope.get("scheme") == "https"
+    )
 
 
 def _is_disconnect(error: BaseException) -> bool:

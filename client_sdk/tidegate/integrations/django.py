@@ -6,7 +6,8 @@ In the settings::
     TIDEGATE = {"client": "shop.flags.client", "context": "shop.flags.context_of"}
 
 ``client`` is a ``tidegate.Client``; ``context`` is a function that takes the request and returns
-a ``tidegate.Context``. Set each to the object itself or to its dotted path.
+a ``tidegate.Context``; ``visitor_cookie`` is a ``VisitorCookie`` that gives visitors a targeting
+key where ``context`` returns None. Set each to the object itself or to its dotted path.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from django.utils.module_loading import import_string
 from tidegate.client import Client
 from tidegate.context import Context
 from tidegate.integrations.request_operations import RequestOperations
+from tidegate.integrations.visitor_cookie import VISITOR, Visitor, VisitorCookie
 from tidegate.operation import Operation
 
 Respond = Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]
@@ -53,6 +55,7 @@ class TidegateMiddleware:
             options.get("context")
         )
         self._requests = RequestOperations(client, context)
+        self._cookie: VisitorCookie | None = _load(options.get("visitor_cookie"))
         self._async = iscoroutinefunction(get_response)
         if self._async:
             markcoroutinefunction(self)
@@ -61,26 +64,40 @@ class TidegateMiddleware:
         """Serve one request within an operation."""
         if self._async:
             return self._serve(request)
-        operation = self._requests.operation(request).begin()
+        visitor = self._visitor(request)
+        operation = self._requests.operation(request, visitor).begin()
         try:
             response = cast(HttpResponseBase, self._respond(request))
         except BaseException as error:
             operation.end_with(error)
             raise
-        return _end_with_response(operation, response)
+        return _end_with_response(operation, response, visitor)
+
+    def _visitor(self, request: HttpRequest) -> Visitor | None:
+        if self._cookie is None:
+            return None
+        cookies = request.META.get("HTTP_COOKIE", "")
+        visitor = self._cookie.visitor(cookies, https=request.is_secure())
+        request.META[VISITOR] = visitor
+        return visitor
 
     async def _serve(self, request: HttpRequest) -> HttpResponseBase:
-        operation = self._requests.operation(request).begin()
+        visitor = self._visitor(request)
+        operation = self._requests.operation(request, visitor).begin()
         try:
             response = await cast("Awaitable[HttpResponseBase]", self._respond(request))
         except BaseException as error:
             operation.end_with(error)
             raise
-        return _end_with_response(operation, response)
+        return _end_with_response(operation, response, visitor)
 
 
-def _end_with_response(operation: Operation, response: HttpResponseBase) -> HttpResponseBase:
+def _end_with_response(
+    operation: Operation, response: HttpResponseBase, visitor: Visitor | None
+) -> HttpResponseBase:
     """End the operation now, or when a streaming response ends."""
+    if visitor is not None and (cookie := visitor.new_cookie()) is not None:
+        response.cookies.load(cookie)
     if response.status_code >= 500:
         operation.fail()
     if not isinstance(response, StreamingHttpResponse) or isinstance(response, FileResponse):

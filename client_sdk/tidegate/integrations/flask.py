@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tidegate.client import Client
 from tidegate.context import Context
+from tidegate.integrations.visitor_cookie import VisitorCookie
 from tidegate.integrations.wsgi import TidegateMiddleware
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ class Tidegate:
         client: the client whose flags the application evaluates.
         context: returns the context of a request. Called without arguments at the first
             evaluation, within the request context: use ``flask.request``, ``session`` and ``g``.
+        visitor_cookie: as for ``TidegateMiddleware``.
     """
 
     def __init__(
@@ -28,8 +30,10 @@ class Tidegate:
         app: Flask | None = None,
         client: Client | None = None,
         context: Callable[[], Context | str | None] | None = None,
+        visitor_cookie: VisitorCookie | None = None,
     ) -> None:
         self._client = client
+        self._visitor_cookie = visitor_cookie
         self._context = context
         if app is not None:
             self.init_app(app)
@@ -45,6 +49,9 @@ class Tidegate:
             raise ValueError("give the Tidegate extension a client: Tidegate(app, client)")
         context = self._context
         app.wsgi_app = TidegateMiddleware(  # type: ignore[method-assign]
-            app.wsgi_app, client, None if context is None else lambda _: context()
+            app.wsgi_app,
+            client,
+            None if context is None else lambda _: context(),
+            self._visitor_cookie,
         )
         app.extensions["tidegate"] = client

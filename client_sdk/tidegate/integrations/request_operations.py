@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from tidegate.client import Client
-from tidegate.context import NOBODY, Context
+from tidegate.context import Context
 from tidegate.operation import Operation
+
+if TYPE_CHECKING:
+    from tidegate.integrations.visitor_cookie import Visitor
 
 Request = TypeVar("Request")
 
@@ -26,7 +29,17 @@ class RequestOperations(Generic[Request]):
         self._client = client
         self._context = context
 
-    def operation(self, request: Request) -> Operation:
-        """Return the operation of one request, which has not begun."""
+    def operation(self, request: Request, visitor: Visitor | None = None) -> Operation:
+        """Return the operation of one request, which has not begun.
+
+        Args:
+            request: given to ``context``.
+            visitor: whose key the request has, if the integration has a cookie for visitors.
+        """
         context = self._context
-        return self._client.operation_of(lambda: context(request) if context else NOBODY)
+
+        def resolve() -> Context | str | None:
+            given = context(request) if context else None
+            return given if visitor is None else visitor.context(given)
+
+        return self._client.operation_of(resolve)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tidegate.client import Client
 from tidegate.context import Context
 from tidegate.integrations.request_operations import RequestOperations
+from tidegate.integrations.visitor_cookie import VISITOR, VisitorCookie
 from tidegate.operation import Operation
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ class TidegateMiddleware:
         client: the client whose flags the application evaluates.
         context: returns the context of a request, given the WSGI environ; called at the first
             evaluation, never without one.
+        visitor_cookie: the cookie that gives visitors a targeting key where ``context`` returns
+            None; None: there is no such cookie.
     """
 
     def __init__(
@@ -33,18 +36,27 @@ class TidegateMiddleware:
         app: WSGIApplication,
         client: Client,
         context: Callable[[WSGIEnvironment], Context | str | None] | None = None,
+        visitor_cookie: VisitorCookie | None = None,
     ) -> None:
         self._app = app
+        self._cookie = visitor_cookie
         self._requests = RequestOperations(client, context)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Serve one request within an operation."""
-        operation = self._requests.operation(environ)
+        visitor = None
+        if self._cookie is not None:
+            https = environ.get("wsgi.url_scheme") == "https"
+            visitor = self._cookie.visitor(environ.get("HTTP_COOKIE", ""), https=https)
+            environ[VISITOR] = visitor
+        operation = self._requests.operation(environ, visitor)
 
-        def start(status: str, *rest: Any) -> Any:
+        def start(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
             if status.startswith("5"):
                 operation.fail()
-            return start_response(status, *rest)
+            if visitor is not None and (cookie := visitor.new_cookie()) is not None:
+                headers = [*headers, ("Set-Cookie", cookie)]
+            return start_response(status, headers, *rest)
 
         operation.begin()
         try:
