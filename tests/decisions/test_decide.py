@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 from tidegate.counts import Counts, StratumCounts
 from tidegate_server.decisions.decision import Action
+from tidegate_server.decisions.observations import Distribution
 from tidegate_server.decisions.probe import MAX_RETREATS, Probe
-from tidegate_server.domain.checks import OnFailure
+from tidegate_server.domain.checks import Check, Metric, OnFailure
 from tidegate_server.domain.policy import NoData, NoDataAction, Policy
 from tidegate_server.domain.release import State
 
@@ -240,6 +241,75 @@ class TestWithoutControl:
         assert (evaluated.last.action, evaluated.last.state) == (Action.HOLD, State.HOLDING)
 
         assert evaluated.until(Action.COMPLETE, (0, 0), (1_000, 0)) < 100
+
+    def test_values_that_rise_without_a_control_group_reopen_it(self) -> None:
+        evaluated = self.slow_at_full_traffic()
+        fast, slow = ((40, 940), (45, 60)), ((40, 800), (45, 200))
+        for _ in range(20):
+            full = (Distribution(3, "latency", (), fast),)
+            assert evaluated.window(*FULL, distributions=full).action is Action.HOLD
+        for _ in range(5):
+            full = (Distribution(3, "latency", (), slow),)
+            evaluated.window(*FULL, distributions=full)
+
+        assert evaluated.last.action is Action.RETREAT
+        assert evaluated.last.reason.startswith("latency p95 against control: far more operations")
+        assert evaluated.last.checks[1].bad_windows == 5
+        assert (evaluated.release.stage, evaluated.progress.probe.retreats) == (2, 1)
+        assert evaluated.progress.checks[1].value_probe.bad_windows == 0
+
+    def test_values_of_a_check_that_only_warns_never_reopen_it(self) -> None:
+        evaluated = self.slow_at_full_traffic(on_failure=OnFailure.WARN)
+        for _ in range(20):
+            full = (Distribution(3, "latency", (), ((45, 1_000),)),)
+            assert evaluated.window(*FULL, distributions=full).action is Action.HOLD
+
+        assert evaluated.last.checks[1].bad_windows == 20
+
+    def slow_at_full_traffic(self, **latency: object) -> EvaluatedRelease:
+        """A release at 100 % with a check of latency, whose control had 5 % beyond bucket 40."""
+        by = ramp(bake_ms=10**9)
+        check = Check(metric=Metric.LATENCY, **latency)  # type: ignore[arg-type]
+        by = replace(by, checks=(*by.checks, check))
+        evaluated = EvaluatedRelease(by, stage=2, step=2)
+        values = ((40, 475), (45, 25))
+        for _ in range(100):
+            both = (Distribution(2, "latency", values, values),)
+            if evaluated.window((500, 2), (500, 1), distributions=both).action is Action.ADVANCE:
+                break
+        assert evaluated.release.stage == 3
+        assert evaluated.progress.checks[1].value_probe.cut == 40
+        return evaluated
+
+    def test_a_small_holdback_is_watched_by_the_probe_as_well(self) -> None:
+        evaluated = EvaluatedRelease(replace(ramp(bake_ms=10**9), holdback=2.0), stage=2, step=2)
+        evaluated.until(Action.ADVANCE, (500, 2), (500, 1))
+        evaluated.until(Action.RETREAT, (20, 0), (980, 30))
+
+        assert evaluated.release.stage == 2
+
+
+class TestSplit:
+    def test_is_not_checked_when_no_sdk_names_users(self) -> None:
+        evaluated = EvaluatedRelease(ramp(min_samples=10**6))
+        arms = Counts(900, 900, 2, 2), Counts(100, 100)
+        evaluated.window(strata=(StratumCounts(1, 0.1, *arms),))
+
+        assert not evaluated.last.split_checked
+        assert evaluated.last.log_imbalance == 0.0
+        evaluated.window()
+        assert not evaluated.last.split_checked
+        evaluated.window(*HEALTHY)
+        assert evaluated.last.split_checked
+
+    def test_of_busy_users_is_as_designed_when_the_users_are(self) -> None:
+        """Two hundred users of unequal activity made version 1 hold most releases."""
+        evaluated = EvaluatedRelease(ramp(min_samples=10**6))
+        arms = Counts(900, 900, sampled=180), Counts(9_000, 9_000, sampled=20)
+        evaluated.window(strata=(StratumCounts(1, 0.1, *arms),))
+
+        assert evaluated.last.state is State.RUNNING
+        assert evaluated.last.log_imbalance < 0.0
 
 
 class TestCompletion:

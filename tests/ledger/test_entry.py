@@ -9,7 +9,7 @@ from tidegate_server.decisions.decide import decide
 from tidegate_server.decisions.progress import Progress
 from tidegate_server.ledger.entry import Entry
 
-from tests.decisions.random_releases import random_ledger
+from tests.decisions.random_releases import EVERYTHING, PLAIN, random_ledger
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
@@ -55,3 +55,18 @@ def test_an_ordinary_entry_is_small() -> None:
     ]
 
     assert max(sizes) < 3_300
+
+
+def test_the_stored_statistics_of_a_release_are_small_and_do_not_grow() -> None:
+    plain, everything = (
+        [
+            len(msgspec.json.encode(entry.checkpoint.progress))
+            for entry in random_ledger(0, windows=300, by=by, draft=clients, clients=clients)
+            if entry.checkpoint is not None
+        ]
+        for by, clients in ((PLAIN, False), (EVERYTHING, True))
+    )
+
+    assert len(plain) == 2
+    assert max(plain) < 5_000
+    assert max(everything) < 20_000

@@ -41,15 +41,15 @@ def decide(
         that of ``client``.
     """
     deciding = add_deciding_clients(release.policy, window)
-    updated = replace(
-        update_statistics(release, progress, deciding),
-        client=update_clients(release, progress.client, window),
-    )
+    updated = update_statistics(release, progress, deciding)
+    client = update_clients(release, progress.client, window)
+    if client is not progress.client:
+        updated = replace(updated, client=client)
     checks = check_statuses(release, updated)
     clients = client_status(release, updated, window)
-    verdict = reach_verdict(release, updated, deciding, checks, clients, now_ms)
     rule = rule_of(updated)
     probe, split = rule.read_probe(release, updated), rule.read_split(updated)
+    verdict = reach_verdict(release, updated, deciding, checks, probe, split, clients, now_ms)
     compared = [check for check in checks if check.check.sequential]
     nearest = max(compared, key=lambda check: check.margin, default=None)
     decision = Decision(

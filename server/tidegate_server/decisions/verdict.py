@@ -31,7 +31,7 @@ from tidegate_server.decisions.exposure_groups import keeps_control
 from tidegate_server.decisions.observations import Window
 from tidegate_server.decisions.probe import MAX_RETREATS
 from tidegate_server.decisions.progress import Progress
-from tidegate_server.decisions.rule import rule_of
+from tidegate_server.decisions.readings import ProbeReading, SplitReading
 from tidegate_server.decisions.stage_exit import StageExit, Verdict, hold, no_change, roll_back
 from tidegate_server.domain.calendar import closed_because
 from tidegate_server.domain.checks import OnFailure
@@ -47,6 +47,8 @@ def reach_verdict(
     progress: Progress,
     window: Window,
     checks: Sequence[CheckStatus],
+    probe: ProbeReading,
+    split: SplitReading,
     clients: ClientStatus | None,
     now_ms: int,
 ) -> Verdict:
@@ -57,17 +59,18 @@ def reach_verdict(
         progress: its statistics, this window included.
         window: the window that decides.
         checks: the status of every check after it.
+        probe, split: what the probe says, and what is known of the split.
         clients: what the reports of clients say; None: no client has reported.
         now_ms: store clock.
     """
     return (
         _killed_or_stopped(release)
         or _draft(release, progress)
-        or _failed_checks(release, progress, window, checks)
+        or _failed_checks(release, progress, window, checks, probe)
         or _paused(release, progress)
         or _cooldown(release, now_ms)
         or _no_data(release, progress, window, clients, now_ms)
-        or _untrustworthy_data(release, progress, window, checks)
+        or _untrustworthy_data(release, progress, window, checks, probe, split)
         or _client_reports(clients)
         or StageExit(release, progress, window, checks, clients, now_ms).verdict()
     )
@@ -93,7 +96,11 @@ def _draft(release: Release, progress: Progress) -> Verdict | None:
 
 
 def _failed_checks(
-    release: Release, progress: Progress, window: Window, checks: Sequence[CheckStatus]
+    release: Release,
+    progress: Progress,
+    window: Window,
+    checks: Sequence[CheckStatus],
+    probe: ProbeReading,
 ) -> Verdict | None:
     failed = {
         check.check.on_failure: check
@@ -102,7 +109,6 @@ def _failed_checks(
     }
     if check := failed.get(OnFailure.ROLLBACK):
         return roll_back(release, reasons.failed_check(check, progress))
-    probe = rule_of(progress).read_probe(release, progress)
     if probe.fires and State.COOLDOWN in (release.state, release.resumes_to):
         # It has gone back already, and what was left open fails there too.
         return roll_back(release, reasons.probe_fired(window, probe))
@@ -179,11 +185,14 @@ def _no_data(
 
 
 def _untrustworthy_data(
-    release: Release, progress: Progress, window: Window, checks: Sequence[CheckStatus]
+    release: Release,
+    progress: Progress,
+    window: Window,
+    checks: Sequence[CheckStatus],
+    probe: ProbeReading,
+    split: SplitReading,
 ) -> Verdict | None:
     """Hold for what a person has to look at before the release may continue."""
-    rule = rule_of(progress)
-    split, probe = rule.read_split(progress), rule.read_probe(release, progress)
     if window.has_control and split.is_broken:
         return hold(reasons.imbalance(split, window))
     if probe.fires:

@@ -141,7 +141,25 @@ class EvidenceSchema(Strict):
             "shown what it needs; null: neither"
         },
     )
-    overdispersion = Number(required=True)
+    wobble = Number(
+        required=True,
+        metadata={"description": "how much the arms wobble against each other; 0.1 is 10 %"},
+    )
+    detectable_ratio = Number(
+        required=True,
+        allow_none=True,
+        metadata={
+            "description": "the smallest ratio of errors that would have been noticed; null: none"
+        },
+    )
+    split_checked = StrictBoolean(
+        required=True,
+        metadata={"description": "whether any SDK named users, from which the split is checked"},
+    )
+    overdispersion = Number(
+        required=True,
+        metadata={"description": "of releases that started before `wobble` existed; otherwise 1"},
+    )
     probe = Number(required=True)
     window = StrictInteger(required=True, metadata={"description": "the number of the evaluation"})
 

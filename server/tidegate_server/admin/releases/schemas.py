@@ -157,7 +157,38 @@ class CheckResultSchema(Strict):
         required=True,
         metadata={"description": "A of a comparison with control: evidence of safety"},
     )
-    overdispersion = Number(attribute="result.overdispersion", required=True)
+    epoch = StrictInteger(
+        attribute="result.epoch",
+        required=True,
+        metadata={"description": "the epoch of its evidence of harm in this attempt, from 1"},
+    )
+    wobble = Number(
+        attribute="result.wobble",
+        required=True,
+        metadata={"description": "how much the arms wobble against each other; 0.1 is 10 %"},
+    )
+    detectable_ratio = Number(
+        attribute="result.detectable_ratio",
+        required=True,
+        allow_none=True,
+        metadata={
+            "description": "the smallest ratio of errors to control's that would have been noticed "
+            "by now; null: none, or the check does not compare errors with control"
+        },
+    )
+    bad_windows = StrictInteger(
+        attribute="result.bad_windows",
+        required=True,
+        metadata={
+            "description": "without a control group, of a check of values: windows with three "
+            "times as many values beyond control's last known quantile, less other windows"
+        },
+    )
+    overdispersion = Number(
+        attribute="result.overdispersion",
+        required=True,
+        metadata={"description": "of releases that started before `wobble` existed; otherwise 1"},
+    )
     value = Number(
         attribute="result.value",
         required=True,
