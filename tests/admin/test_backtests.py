@@ -117,7 +117,9 @@ def test_a_backtest_that_is_cut_short_returns_its_results_so_far(
     checkout: Caller, recorded: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        Computations, "run", lambda self, caller, function, *given: function(*given)
+        Computations,
+        "run_while",
+        lambda self, wanted, caller, function, *given: function(*given),
     )
     monkeypatch.setattr(backtests, "TIME_LIMIT_SECONDS", 0.0)
     answer = backtest(checkout, recorded, policy={**OTHER, "stages": BOLD})

@@ -6,6 +6,7 @@ import random
 
 from tidegate_server.decisions.decision import Decision
 from tidegate_server.domain.policy import Policy
+from tidegate_server.domain.release import STATISTICS
 from tidegate_server.ledger.entry import Entry, ledger_entry
 from tidegate_server.whatif.recording import Recording, read_recording
 from tidegate_server.whatif.simulation import SimulatedRelease
@@ -15,8 +16,8 @@ from tidegate_server.whatif.traffic_model import TrafficModel
 class ReleaseWithLedger(SimulatedRelease):
     """A simulated release that records its decisions."""
 
-    def __init__(self, by: Policy, model: TrafficModel, seed: int) -> None:
-        super().__init__(by, model, random.Random(seed))
+    def __init__(self, by: Policy, model: TrafficModel, seed: int, statistics: int) -> None:
+        super().__init__(by, model, random.Random(seed), statistics=statistics)
         self.ledger: list[Entry] = []
 
     def evaluate(self) -> Decision:
@@ -28,10 +29,14 @@ class ReleaseWithLedger(SimulatedRelease):
 
 
 def simulate_with_ledger(
-    by: Policy, model: TrafficModel, seed: int = 1, max_windows: int = 400
+    by: Policy,
+    model: TrafficModel,
+    seed: int = 1,
+    max_windows: int = 400,
+    statistics: int = STATISTICS,
 ) -> ReleaseWithLedger:
     """Simulate a release to its end, or for this many windows."""
-    release = ReleaseWithLedger(by, model, seed)
+    release = ReleaseWithLedger(by, model, seed, statistics)
     while release.is_running and release.windows < max_windows:
         release.evaluate()
     return release

@@ -9,8 +9,8 @@ from tidegate_server.decisions.observations import Distribution
 from tidegate_server.whatif.counterfactual import Counterfactual, gamma_quantile
 from tidegate_server.whatif.recording import SegmentCounts, TrafficEstimate
 
-CONTROL = Counts(9_100, 9_000, 90, 60, 9_000, 3)
-TREATMENT = Counts(1_010, 1_000, 30, 20, 1_000, 1)
+CONTROL = Counts(9_100, 9_000, 90, 60, 9_000, 3, 1_800)
+TREATMENT = Counts(1_010, 1_000, 30, 20, 1_000, 1, 200)
 VALUES = Distribution(1, "latency", ((40, 8_000), (44, 1_000)), ((40, 900), (44, 100)))
 RECORDED = SegmentCounts(0.1, CONTROL, TREATMENT, (VALUES,))
 ESTIMATE = TrafficEstimate(
@@ -49,6 +49,7 @@ def test_no_operation_is_lost_or_added(share: float) -> None:
     assert counts.share == share
     assert counts.control.outcomes + counts.treatment.outcomes == 10_000
     assert counts.control.exposures + counts.treatment.exposures == 10_110
+    assert counts.control.sampled + counts.treatment.sampled == 2_000
     [values] = counts.distributions
     assert sum(count for _, count in (*values.control, *values.treatment)) == 10_000
 
@@ -56,6 +57,7 @@ def test_no_operation_is_lost_or_added(share: float) -> None:
 @pytest.mark.parametrize("share", [0.0, 0.05, 0.5, 1.0])
 def test_each_arm_gets_its_share(share: float) -> None:
     assert mean(share, "outcomes", "treatment") == pytest.approx(10_000 * share, rel=0.02)
+    assert mean(share, "sampled", "treatment") == pytest.approx(2_000 * share, rel=0.02)
 
 
 def test_users_who_stay_in_their_arm_keep_what_was_recorded() -> None:

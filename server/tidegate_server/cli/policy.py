@@ -217,11 +217,15 @@ def simulate_policy(
     "--runs", type=click.IntRange(1, 200), default=50, show_default=True,
     help="Number of runs, if counts have to be simulated.",
 )  # fmt: skip
+@click.option(
+    "--statistics", type=click.IntRange(1, 2), metavar="VERSION",
+    help="Version of the statistics that decides, 1 or 2.  [default: the release's own]",
+)  # fmt: skip
 @SEED_OPTION
 @output_option
 @environment_options
 def backtest_policy(
-    client: ApiClient, policy_: str, release_: str, output: str, **parameters: int
+    client: ApiClient, policy_: str, release_: str, output: str, **parameters: int | None
 ) -> None:
     """Try another policy on the recorded evidence of a release.
 

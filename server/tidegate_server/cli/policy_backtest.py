@@ -16,7 +16,8 @@ def print_backtest(backtest: Json) -> None:
     print_text(
         f"Policy {backtest['policy']} on {backtest['release']}, recorded from "
         f"{instant(backtest['begins_at'])} to {instant(backtest['ends_at'])} in "
-        f"{count(backtest['windows'], 'window')}. {_method(backtest)}\n"
+        f"{count(backtest['windows'], 'window')}, decided by version "
+        f"{backtest['statistics']} of the statistics. {_method(backtest)}\n"
     )
     print_table(
         ("", "what happened", f"under {backtest['policy']}"), _comparison_rows(actual, predicted)

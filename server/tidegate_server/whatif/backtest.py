@@ -133,9 +133,16 @@ class Backtest:
         fit: the policy, as far as it can be run over the record.
         recording: the record; it has at least one window.
         rng: the random generator; the same one gives the same run.
+        statistics: the version of the statistics that decides; None: the recorded one.
     """
 
-    def __init__(self, fit: PolicyFit, recording: Recording, rng: RandomGenerator) -> None:
+    def __init__(
+        self,
+        fit: PolicyFit,
+        recording: Recording,
+        rng: RandomGenerator,
+        statistics: int | None = None,
+    ) -> None:
         first = recording.windows[0]
         self._fit = fit
         self._recording = recording
@@ -147,7 +154,9 @@ class Backtest:
             self._groups |= {
                 segments: Counterfactual(everyone, rng) for segments in fit.assumed_shares
             }
-        self._release = _restarted(recording.release, fit.policy, first)
+        release = recording.release
+        release = replace(release, statistics=statistics or release.statistics)
+        self._release = _restarted(release, fit.policy, first)
         self._progress = initial_progress(self._release)
         self._strata: dict[int, StratumCounts] = {}
         self._values: list[Distribution] = []

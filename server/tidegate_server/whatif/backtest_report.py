@@ -67,6 +67,7 @@ class BacktestReport:
 
     Attributes:
         policy: its key.
+        statistics: the version of the statistics that decides.
         begins_ms, ends_ms: the span of the record.
         windows: how many windows the record has.
         runs: how many runs there were; one if nothing had to be drawn.
@@ -83,6 +84,7 @@ class BacktestReport:
     """
 
     policy: str
+    statistics: int
     begins_ms: int
     ends_ms: int
     windows: int
@@ -144,9 +146,14 @@ def _has_data(check: Check, recording: Recording) -> bool:
 
 
 def summarize_runs(
-    policy: Policy, fit: PolicyFit, recording: Recording, runs: Sequence[BacktestRun]
+    policy: Policy,
+    fit: PolicyFit,
+    recording: Recording,
+    runs: Sequence[BacktestRun],
+    statistics: int | None = None,
 ) -> BacktestReport:
-    """Return the report of a backtest with at least one run."""
+    """Return the report of a backtest with at least one run; ``statistics`` as in ``Backtest``."""
+    statistics = statistics or recording.release.statistics
     begins_ms = recording.begins_ms
     number = len(runs)
     states = Counter(each.state for each in runs)
@@ -156,6 +163,7 @@ def summarize_runs(
     stopped_ms = [each.stopped_ms for each in runs if each.stopped_ms is not None]
     return BacktestReport(
         policy=policy.key,
+        statistics=statistics,
         begins_ms=begins_ms,
         ends_ms=recording.ends_ms,
         windows=len(recording.windows),
@@ -173,7 +181,10 @@ def summarize_runs(
         hurt=_cost_range(runs, lambda cost: cost.hurt),
         saved=_cost_range(runs, lambda cost: 0.0 - cost.added),
         example=next(each.moves for each in runs if each.state is usual_state),
-        limits=tuple(_limits(policy, fit, recording, runs)),
+        limits=(
+            *_statistics_limits(recording.release.statistics, statistics),
+            *_limits(policy, fit, recording, runs),
+        ),
     )
 
 
@@ -218,6 +229,15 @@ def _limits(
                 f"From {instant(no_control_ms)} on the record has no control group; its error rate "
                 "is taken from the time before."
             )
+
+
+def _statistics_limits(recorded: int, used: int) -> Iterator[str]:
+    if recorded != used:
+        yield (
+            f"The release ran under version {recorded} of the statistics, the backtest decides by "
+            f"version {used}. The record counts failing users once in each epoch of version "
+            f"{recorded}; epochs of version {used} may begin at other times."
+        )
 
 
 def _record_limits(recording: Recording, runs: Sequence[BacktestRun]) -> Iterator[str]:

@@ -142,6 +142,9 @@ def simulate(
 class SimulatedRelease:
     """A simulated release; for the arguments see ``simulate``.
 
+    Args:
+        statistics: the version of the statistics that decides.
+
     Attributes:
         release, progress: the release's current state.
         last_window: the window of the last evaluation; None before the first.
@@ -149,7 +152,12 @@ class SimulatedRelease:
     """
 
     def __init__(
-        self, policy: Policy, model: TrafficModel, rng: RandomGenerator, starts_ms: int = 0
+        self,
+        policy: Policy,
+        model: TrafficModel,
+        rng: RandomGenerator,
+        starts_ms: int = 0,
+        statistics: int = STATISTICS,
     ) -> None:
         self._model = model
         self._starts_ms = starts_ms
@@ -158,7 +166,7 @@ class SimulatedRelease:
         self._latency = LatencyModel(policy.distributions, model.latency_ratio, rng)
         self._measured = tuple(_healthy_values(policy))
         self._answers = tuple(Answer(each.webhook, True) for each in policy.confirm)
-        self.release = _started(policy, starts_ms)
+        self.release = _started(policy, starts_ms, statistics)
         self.progress = _after_draft(initial_progress(self.release), policy, model, self._latency)
         self.last_window: Window | None = None
         self.windows = 0
@@ -260,7 +268,7 @@ class SimulatedRelease:
             self._stages[self.release.stage - 1] = replace(now, entered_ms=self.elapsed_ms)
 
 
-def _started(policy: Policy, starts_ms: int) -> Release:
+def _started(policy: Policy, starts_ms: int, statistics: int) -> Release:
     return Release(
         id="simulated",
         flag="simulated",
@@ -275,10 +283,10 @@ def _started(policy: Policy, starts_ms: int) -> Release:
         step=1,
         reason="",
         started_by="simulation",
+        statistics=statistics,
         started_ms=starts_ms,
         stage_entered_ms=starts_ms,
         updated_ms=starts_ms,
-        statistics=STATISTICS,
     )
 
 

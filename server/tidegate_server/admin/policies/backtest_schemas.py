@@ -38,6 +38,7 @@ class BacktestRequest:
     release: str
     runs: int
     seed: int
+    statistics: int | None
 
 
 class BacktestBody(Strict):
@@ -55,6 +56,15 @@ class BacktestBody(Strict):
     seed = StrictInteger(
         load_default=1,
         metadata={"description": "the seed of the random numbers; the same seed repeats a run"},
+    )
+    statistics = StrictInteger(
+        load_default=None,
+        allow_none=True,
+        validate=validate.OneOf((1, 2)),
+        metadata={
+            "description": "the version of the statistics that decides; default: the one that the "
+            "release ran under"
+        },
     )
 
     @post_load
@@ -149,6 +159,9 @@ class BacktestAnswer(Strict):
     """What happened in a release, and what another policy would have done."""
 
     policy = fields.String(required=True)
+    statistics = StrictInteger(
+        required=True, metadata={"description": "the version of the statistics that decides"}
+    )
     release = fields.String(required=True)
     begins_at = Instant(attribute="begins_ms", required=True)
     ends_at = Instant(attribute="ends_ms", required=True)

@@ -15,10 +15,9 @@ from tidegate_server.admin.policies.computation import (
 from tidegate_server.domain.change import Address, Kind
 from tidegate_server.random_seeds import random_generator
 from tidegate_server.store import Store
-from tidegate_server.whatif.backtest import Backtest, BacktestRun, PolicyFit
+from tidegate_server.whatif.backtest import Backtest, BacktestRun
 from tidegate_server.whatif.backtest_report import BacktestReport, fit_policy, summarize_runs
-from tidegate_server.whatif.recording import Recording, read_recording
-from tidegate_server.whatif.sampling import RandomGenerator
+from tidegate_server.whatif.recording import read_recording
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +47,16 @@ def backtest(store: Store, project: str, request: BacktestRequest) -> BacktestRe
     runs: list[BacktestRun] = []
     for number in range(request.runs):
         rng = random_generator(request.seed, "backtest", number)
-        runs.append(_run(fit, recording, rng))
+        runs.append(_run(Backtest(fit, recording, rng, request.statistics)))
         # Without random draws, every run is the same.
         if not runs[-1].drawn.random or time.monotonic() >= deadline:
             break
     complete = len(runs) == request.runs or not runs[-1].drawn.random
-    return BacktestResult(release.id, complete, summarize_runs(policy, fit, recording, runs))
+    report = summarize_runs(policy, fit, recording, runs, request.statistics)
+    return BacktestResult(release.id, complete, report)
 
 
-def _run(fit: PolicyFit, recording: Recording, rng: RandomGenerator) -> BacktestRun:
-    run = Backtest(fit, recording, rng)
+def _run(run: Backtest) -> BacktestRun:
     for _ in run.windows():
         pass
     return run.result()
