@@ -139,6 +139,28 @@ def test_a_policy_that_gets_stuck_is_answered_with_the_stage_and_what_it_lacks(
     assert (last["cut_short"], last["missing"]) == (0, None)
 
 
+def test_stages_say_what_releases_left_them_on_and_what_would_have_been_noticed(
+    checkout: Caller,
+) -> None:
+    rested = {**QUICK, "stages": [
+        {"percentage": 5, "min_duration": "1m", "max_duration": "2m", "undecided": "advance"},
+        {"percentage": 100},
+    ]}  # fmt: skip
+    rare, often = (
+        simulate(checkout, policy=rested, traffic=traffic, times=1.5)["healthy"]["by_stage"]
+        for traffic in (60, 100_000)
+    )
+    assert (rare[0]["on_time"]["value"], rare[0]["on_evidence"]["value"]) == (1, 0)
+    assert (often[0]["on_time"]["value"], often[0]["on_evidence"]["value"]) == (0, 1)
+    assert (
+        1.05
+        < often[0]["detectable_ratio"]["median"]["value"]
+        < rare[0]["detectable_ratio"]["median"]["value"]
+        <= 1_000
+    )
+    assert often[0]["time_ms"]["median"]["value"] >= 60_000
+
+
 def test_the_days_of_a_simulation_are_obeyed(checkout: Caller) -> None:
     never = {**QUICK, "interval": "5m", "stages": NEVER_LEFT}
     answer = simulate(checkout, policy=never, traffic=40, days=2, runs=3)
@@ -156,7 +178,8 @@ def test_the_application_is_described(checkout: Caller) -> None:
         "outages": {"per_day": 500, "duration": "2m", "error_rate": 0.3},
         "wobble": {"size": 0.2, "memory_windows": 3},
     }
-    few = {"policy": QUICK, "users": 2_000, "days": 1, "runs": 2}
+    slow = {**QUICK, "interval": "5m"}
+    few = {"policy": slow, "users": 2_000, "days": 1, "runs": 2}
     plain, other = simulate(checkout, **few), simulate(checkout, **few, **described)
     assert other["complete"] is True
     assert other["healthy"] != plain["healthy"]

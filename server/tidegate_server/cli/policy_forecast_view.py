@@ -8,6 +8,7 @@ from dataclasses import asdict
 from tidegate_server.cli.formatting import count, percent
 from tidegate_server.cli.output import print_json, print_table, print_text
 from tidegate_server.cli.policy_simulate import Results
+from tidegate_server.decisions.detectable_ratio import LARGEST_RATIO
 from tidegate_server.decisions.evidence_words import duration
 from tidegate_server.domain.policy import Policy
 from tidegate_server.whatif.confidence_intervals import Estimate
@@ -56,21 +57,34 @@ def print_results(plan: SimulationPlan, results: Results, *, as_json: bool) -> N
     return None
 
 
-STAGE_HEADINGS = ("stage", "reached", "left", "stopped", "still there", "time until left, median")
+STAGE_HEADINGS = (
+    "stage", "reached", "left", "on evidence", "on time", "after, median", "would have noticed",
+    "still there",
+)  # fmt: skip
 
 
 def _stage_row(stage: StageForecast) -> tuple[str, ...]:
     still_there = _share(stage.undecided)
     if stage.cut_short:
-        still_there += f", {count(stage.cut_short, 'release')} at the time limit"
+        still_there = f"{count(stage.cut_short, 'release')} at the time limit"
     return (
         f"{stage.name}, {percent(stage.percentage)}",
         _share(stage.reached),
         _share(stage.left),
-        _share(stage.stopped),
+        _share(stage.on_evidence),
+        _share(stage.on_time),
+        _time(stage.time_ms.median.value) if stage.time_ms else "-",
+        _ratio(stage.detectable_ratio),
         still_there,
-        _estimate(stage.time_ms.median if stage.time_ms else None, _time),
     )
+
+
+def _ratio(spread: Spread | None) -> str:
+    """Return the errors that a release would have noticed when it left a stage, as a ratio."""
+    if spread is None:
+        return "-"
+    value = spread.median.value
+    return "nothing" if value >= LARGEST_RATIO else f"x{value:.3g}"
 
 
 def _rows(plan: SimulationPlan, healthy: Forecast, bad: Forecast) -> list[tuple[str, ...]]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tidegate_server.decisions.detectable_ratio import LARGEST_RATIO
 from tidegate_server.domain.policy import Policy
-from tidegate_server.domain.release import State
+from tidegate_server.domain.release import Basis, State
 from tidegate_server.whatif import confidence_intervals
 from tidegate_server.whatif.confidence_intervals import Estimate
-from tidegate_server.whatif.simulation import SimulationRun
+from tidegate_server.whatif.simulation import SimulationRun, StageRun
 
 MEDIAN, MOST = 0.5, 0.9
 """The quantiles of a summary: half of the runs and nine of ten stay below them."""
@@ -31,6 +32,10 @@ class StageForecast:
         name, percentage: of the stage.
         reached: the probability that a release reaches it.
         left: the probability that a release leaves it for the next stage, or completes.
+        on_evidence, on_time: the share of the releases that left it that did so on evidence, and
+            on time. A completion rests on neither unless its time was over.
+        detectable_ratio: the smallest ratio of errors that would have been noticed when it left,
+            at most ``LARGEST_RATIO``; None: no release left it with a check of errors.
         stopped: the probability that a release is first stopped there.
         undecided: the probability that a release is still there, undecided, in the end.
         cut_short: how many releases were there when the time ran out; they count nowhere else.
@@ -43,6 +48,9 @@ class StageForecast:
     percentage: float
     reached: Estimate | None
     left: Estimate | None
+    on_evidence: Estimate | None
+    on_time: Estimate | None
+    detectable_ratio: Spread | None
     stopped: Estimate | None
     undecided: Estimate | None
     cut_short: int
@@ -126,6 +134,7 @@ def _stage_forecast(
         for each in simulated
         if each.stage == stage and (each.cut_short or _is_undecided(each))
     ]
+    compares = any(check.sequential and check.distribution is None for check in policy.checks)
     last = next((each.stages[stage - 1].decision for each in stuck), None)
     return StageForecast(
         name=policy.stages[stage - 1].name,
@@ -134,6 +143,9 @@ def _stage_forecast(
             sum(each.entered_ms is not None for each in here), number
         ),
         left=confidence_intervals.share(len(left), number),
+        on_evidence=_share_on(Basis.EVIDENCE, left),
+        on_time=_share_on(Basis.TIME, left),
+        detectable_ratio=_spread([_detectable_ratio(each) for each in left]) if compares else None,
         stopped=confidence_intervals.share(
             sum(each.stopped_stage == stage for each in runs), number
         ),
@@ -142,6 +154,19 @@ def _stage_forecast(
         time_ms=_spread([each.time_ms for each in left if each.time_ms is not None]),
         missing=last.reason if last else None,
     )
+
+
+def _share_on(basis: Basis, left: Sequence[StageRun]) -> Estimate | None:
+    decisions = [each.decision for each in left if each.decision is not None]
+    return confidence_intervals.share(
+        sum(each.basis is basis for each in decisions), len(decisions)
+    )
+
+
+def _detectable_ratio(left: StageRun) -> float:
+    """Return the detectable ratio of a release when it left a stage; if none, the largest."""
+    found = None if left.decision is None else left.decision.detectable_ratio
+    return LARGEST_RATIO if found is None else found
 
 
 def _is_undecided(run: SimulationRun) -> bool:

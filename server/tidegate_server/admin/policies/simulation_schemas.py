@@ -283,6 +283,12 @@ class StageForecastSchema(Strict):
     percentage = Number(required=True)
     reached = _estimate("probability that a release reaches the stage")
     left = _estimate("probability that it leaves the stage for the next one, or completes")
+    on_evidence = _estimate("share of the releases that left it that did so on evidence")
+    on_time = _estimate("share of the releases that left it that did so on time")
+    detectable_ratio = _spread(
+        "the smallest ratio of errors that would have been noticed when it left; 1000: not even "
+        "that; null: no check compares errors"
+    )
     stopped = _estimate("probability that it is first stopped there")
     undecided = _estimate("probability that it is still there, undecided, in the end")
     cut_short = StrictInteger(

@@ -1,1 +1,0 @@
-"""The admin API for evaluations of flags, now and at earlier times."""
