@@ -11,7 +11,7 @@ import math
 import random
 from dataclasses import dataclass, replace
 
-from tidegate_server.decisions.version_1.safety_evidence import HARMFUL_CHANCE
+from tidegate_server.decisions.safety_evidence import HARMFUL_CHANCE
 from tidegate_server.domain.policy import MINUTE, Policy
 from tidegate_server.whatif.error_rates import RateSequence
 from tidegate_server.whatif.traffic_model import SimulationTime, TrafficModel

@@ -6,8 +6,9 @@ import pytest
 from tidegate_server.whatif.confidence_intervals import share
 from tidegate_server.whatif.traffic_model import Constant, TrafficModel
 
+from tests.decisions.many_releases import FALSE_ALARM, HARMLESS, RAMP
 from tests.decisions.other_rules import RULES, ConfidenceSequence, PeekedZTest, stopped_by
-from tests.decisions.test_false_alarms import FALSE_ALARM, HARMLESS, RAMP, stopped
+from tests.decisions.test_false_alarms import stopped
 from tests.decisions.test_simulated_releases import most_by_chance
 
 WINDOWS = 120
