@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import mmh3
@@ -36,9 +37,29 @@ def release(percentage: int, rule: str | None = None, id: str = "rel_1") -> dict
     }  # fmt: skip
 
 
-def rule(id: str, when: dict[str, Any]) -> dict[str, Any]:
-    """Return a rule that serves ``on``."""
-    return {"id": id, "when": when, "serve": {"variant": "on", "split": []}}
+COLOURS = ("blue", "green", "red")
+SPLIT = [
+    {"variant": "blue", "weight": 50},
+    {"variant": "green", "weight": 25},
+    {"variant": "red", "weight": 25},
+]
+
+
+def string_flag(key: str, **fields: Any) -> dict[str, Any]:
+    """Return a string flag of a snapshot with three variants, split among all users."""
+    return flag(
+        key,
+        type="string",
+        variants=[{"key": name, "value": f"the {name} one"} for name in COLOURS],
+        off_variant="blue",
+        default={"variant": None, "split": SPLIT},
+        **fields,
+    )
+
+
+def rule(id: str, when: dict[str, Any], variant: str = "on") -> dict[str, Any]:
+    """Return a rule that serves a variant."""
+    return {"id": id, "when": when, "serve": {"variant": variant, "split": []}}
 
 
 def equals(attribute: str, value: str) -> dict[str, Any]:
@@ -75,15 +96,20 @@ def in_operation(client: tidegate.Client, context: tidegate.Context, batch: Batc
     return run
 
 
-def evaluations(client: tidegate.Client, key: str) -> Batch:
-    """Return a batch that evaluates a flag for the context of the operation."""
-    boolean = client.boolean
+def evaluations(client: tidegate.Client, key: str, default: bool | str = False) -> Batch:
+    """Return a batch that evaluates a flag for the context of the operation.
+
+    The default's type decides which method is called.
+    """
+    evaluate: Callable[[str, Any], object] = client.boolean
+    if isinstance(default, str):
+        evaluate = client.string
 
     def batch() -> float:
         turns = range(TIMES)
         began = time.perf_counter()
         for _ in turns:
-            boolean(key, False)
+            evaluate(key, default)
         return (time.perf_counter() - began) / TIMES
 
     return batch

@@ -12,6 +12,7 @@ Conditions without a short form as an expression stay calls of their closures.
 from __future__ import annotations
 
 import itertools
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -147,7 +148,9 @@ class _FunctionWriter:
             else:
                 found = generate_function((), served, self._conditions)
             for constant in operators.constants(comparison.operator, comparison.value):
-                table.setdefault(constant, found)
+                # Interned: many flags compare with the same texts.
+                key = sys.intern(constant) if isinstance(constant, str) else constant
+                table.setdefault(key, found)
         name = self._constant(table)
         test = f"(value := identity({{}})) in {name}"
         if all(isinstance(constant, str) for constant in table):
