@@ -46,7 +46,7 @@ def settings() -> ApiSettings:
         SECRET_KEY,
         keep_alive_seconds=0.05,
         token_recheck_seconds=0.05,
-        token_cache_seconds=0,
+        token_poll_seconds=0,
         origins_cache_seconds=0,
     )
 

@@ -66,7 +66,13 @@ class Caller:
 
     def token_for(self, role: str, project: str | None, environment: str | None) -> Caller:
         """Return a caller with a new token."""
-        token = {"name": f"a {role}", "role": role, "project": project, "environment": environment}
+        token = {
+            "name": f"a {role}",
+            "role": role,
+            "project": project,
+            "environment": environment,
+            "whole_server": project is None,
+        }
         return Caller(self.client, self.post_ok("/api/v1/tokens", token)["secret"])
 
 

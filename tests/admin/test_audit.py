@@ -44,7 +44,9 @@ def test_the_audit_log_has_pages(checkout: Caller) -> None:
 
 
 def test_the_server_has_its_own_audit_log(admin: Caller) -> None:
-    created = admin.post_ok("/api/v1/tokens", {"name": "ci", "role": "reader"})
+    created = admin.post_ok(
+        "/api/v1/tokens", {"name": "ci", "role": "viewer", "whole_server": True}
+    )
     answer = admin.get("/api/v1/audit")
     assert answer.json is not None
     assert answer.json["items"][0]["action"] == "token.create"

@@ -33,7 +33,11 @@ BODIES: dict[str, tuple[str, dict[str, Any], str]] = {
         {"name": EVIL, "kind": "generic", "action": "hold", "flags": ["checkout"]},
         "/name",
     ),
-    "token name": ("/api/v1/tokens", {"name": EVIL, "role": "reader"}, "/name"),
+    "token name": (
+        "/api/v1/tokens",
+        {"name": EVIL, "role": "reader", "whole_server": True},
+        "/name",
+    ),
     "reason of a kill": (f"{PRODUCTION}/flags/checkout/kill", {"reason": EVIL}, "/reason"),
     "reason of a release": (
         f"{PRODUCTION}/releases",

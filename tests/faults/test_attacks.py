@@ -397,7 +397,7 @@ def test_a_writer_reaches_neither_other_projects_nor_tokens(
 ) -> None:
     writer = Attacker(server, writer_token(shop))
     attempts = [
-        ("POST", "/api/v1/tokens", {"name": "mine", "role": "admin"}),
+        ("POST", "/api/v1/tokens", {"name": "mine", "role": "admin", "whole_server": True}),
         ("GET", "/api/v1/tokens", None),
         ("POST", "/api/v1/projects", {"key": "mine"}),
         ("DELETE", f"/api/v1/projects/{victim.project}", None),

@@ -7,7 +7,8 @@ from contextlib import suppress
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tidegate_server.domain.tokens import Role, Token
+from tidegate_server.domain.permissions import Role
+from tidegate_server.domain.tokens import Token
 from tidegate_server.errors import RateLimited
 from tidegate_server.ofrep import rate_limits
 from tidegate_server.ofrep.rate_limits import RateLimits

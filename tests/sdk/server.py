@@ -42,7 +42,7 @@ class FlagServer:
     def __init__(self, store: Store) -> None:
         self.store = store
         bootstrap(store, SECRET_KEY, ADMIN_TOKEN)
-        settings = ApiSettings(SECRET_KEY, keep_alive_seconds=0.2, token_cache_seconds=0)
+        settings = ApiSettings(SECRET_KEY, keep_alive_seconds=0.2, token_poll_seconds=0)
         self.app: Flask = create_app(store, settings)
         self.app.before_request(self._keep_report)
         self.reports: dict[str, list[Any]] = {}

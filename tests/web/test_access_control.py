@@ -11,12 +11,15 @@ from flask.testing import FlaskClient
 from tidegate_server.application import create_app
 from tidegate_server.errors import StoreUnavailable, Unauthenticated
 from tidegate_server.store import Store
-from tidegate_server.web import token_secrets
-from tidegate_server.web.access_control import Authenticator
+from tidegate_server.store.connection import Connection
+from tidegate_server.store.logs import Logs
+from tidegate_server.web import authentication, token_secrets
+from tidegate_server.web.authentication import Authenticator
 from tidegate_server.web.settings import ApiSettings
 
 from tests.http_application import ADMIN_TOKEN, SECRET_KEY
 from tests.http_calls import CHECKOUT, PRODUCTION, PROJECT, Caller, slug, stored_documents
+from tests.waiting import until
 
 DEVELOPMENT = f"{PROJECT}/environments/development"
 
@@ -61,7 +64,7 @@ def test_every_route_needs_a_token_except_health_openapi_and_hooks(app: Flask) -
     open_to_all = {
         rule.rule
         for rule in app.url_map.iter_rules()
-        if getattr(app.view_functions[rule.endpoint], "role", None) is None
+        if getattr(app.view_functions[rule.endpoint], "permission", None) is None
     }
     needs_the_hooks_secret = "/api/v1/hooks/<key:hook>"
     assert open_to_all == {
@@ -132,11 +135,11 @@ def test_an_sdk_token_reaches_only_the_sdk_routes(admin: Caller, sdk: Caller) ->
     assert "--role sdk" in refused.text
 
 
-def test_a_deleted_token_stops_working_when_its_cache_entry_expires(
+def test_a_deleted_token_stops_working_after_the_next_look_for_changes(
     admin: Caller, store: Store
 ) -> None:
-    client = create_app(store, ApiSettings(SECRET_KEY, token_cache_seconds=0.2)).test_client()
-    token = admin.post_ok("/api/v1/tokens", {"name": "ci", "role": "reader"})
+    client = create_app(store, ApiSettings(SECRET_KEY, token_poll_seconds=0.2)).test_client()
+    token = admin.post_ok("/api/v1/tokens", {"name": "ci", "role": "reader", "whole_server": True})
     reader = Caller(client, token["secret"])
     assert reader.get(f"{PROJECT}/flags").status_code == 200
     admin.delete(f"/api/v1/tokens/{token['id']}", match="*")
@@ -148,22 +151,58 @@ def test_a_deleted_token_stops_working_when_its_cache_entry_expires(
 def test_a_token_stays_valid_while_the_store_is_down(
     admin: Caller, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    authenticator = Authenticator(store, ApiSettings(SECRET_KEY, token_cache_seconds=60))
-    secret = admin.post_ok("/api/v1/tokens", {"name": "ci", "role": "reader"})["secret"]
+    authenticator = Authenticator(store, ApiSettings(SECRET_KEY, token_poll_seconds=0.05))
+    secret = admin.post_ok(
+        "/api/v1/tokens", {"name": "ci", "role": "reader", "whole_server": True}
+    )["secret"]
     token = authenticator.authenticate(secret)
 
     def unavailable(*_: Any) -> Any:
         raise StoreUnavailable("The store cannot be used now.")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Store, "get", unavailable)
+        patch.setattr(Logs, "audit_position", unavailable)
+        patch.setattr(Store, "all", unavailable)
         assert authenticator.is_still_valid(token)
         assert authenticator.authenticate(secret) == token
         assert Authenticator(store, ApiSettings(SECRET_KEY)).is_still_valid(token)
     admin.delete(f"/api/v1/tokens/{token.id}", match="*")
-    assert not authenticator.is_still_valid(token)
+    until(lambda: not authenticator.is_still_valid(token), "the token to be revoked")
     with pytest.raises(Unauthenticated):
         authenticator.authenticate(secret)
+    authenticator.close()
+
+
+def test_checking_a_known_token_does_not_ask_the_store(
+    admin: Caller, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authenticator = Authenticator(store, ApiSettings(SECRET_KEY, token_poll_seconds=60))
+    token = authenticator.authenticate(ADMIN_TOKEN)
+
+    def asked(*_: Any) -> Any:
+        raise AssertionError
+
+    monkeypatch.setattr(Connection, "read", asked)
+    assert authenticator.authenticate(ADMIN_TOKEN) == token
+    assert authenticator.is_still_valid(token)
+    assert authenticator.token_by_id(token.id) == token
+    authenticator.close()
+
+
+def test_guesses_do_not_each_ask_the_store(
+    admin: Caller, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authenticator = Authenticator(store, ApiSettings(SECRET_KEY, token_poll_seconds=60))
+    authenticator.authenticate(ADMIN_TOKEN)
+    asked = []
+    look = Logs.audit_position
+    monkeypatch.setattr(Logs, "audit_position", lambda *given: asked.append(1) or look(*given))
+    monkeypatch.setattr(authentication, "UNKNOWN_SECONDS", 60.0)
+    for number in range(50):
+        with pytest.raises(Unauthenticated):
+            authenticator.authenticate(f"tg_viewer_{number}_0123456789abcdef0123456789abcdef")
+    assert len(asked) <= 1
+    authenticator.close()
 
 
 def test_tokens_are_unknown_under_another_secret_key(admin: Caller, store: Store) -> None:
@@ -175,7 +214,7 @@ def test_logs_contain_no_secrets(
     admin: Caller, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    token = admin.post_ok("/api/v1/tokens", {"name": "ci", "role": "writer"})
+    token = admin.post_ok("/api/v1/tokens", {"name": "ci", "role": "writer", "whole_server": True})
     Caller(admin.client, token["secret"]).post(f"{PROJECT}/flags", CHECKOUT)
     Caller(admin.client, token["secret"] + "0").get(f"{PROJECT}/flags?cursor=hidden-in-the-query")
     shown = capsys.readouterr()

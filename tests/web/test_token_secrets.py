@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tidegate_server.domain.tokens import Role
+from tidegate_server.domain.permissions import Role
 from tidegate_server.web import token_secrets
 from tidegate_server.web.token_secrets import ParsedToken
 

@@ -12,9 +12,10 @@ from tidegate_server.admin.document_reader import SERVER
 from tidegate_server.admin.projects.service import create_project
 from tidegate_server.domain import project_edits, token_edits
 from tidegate_server.domain.change import Kind
+from tidegate_server.domain.permissions import Role
 from tidegate_server.domain.project_documents import environment_address
 from tidegate_server.domain.projects import Environment, Project
-from tidegate_server.domain.tokens import Role, Token
+from tidegate_server.domain.tokens import Token
 from tidegate_server.errors import AlreadyExists, StaleRevision, StartupRefused
 from tidegate_server.store import Store
 from tidegate_server.web import token_secrets

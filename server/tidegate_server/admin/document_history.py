@@ -21,7 +21,7 @@ from tidegate_server.domain.json_differences import (
     difference_text,
     differences,
 )
-from tidegate_server.domain.tokens import Role
+from tidegate_server.domain.permissions import Permission
 from tidegate_server.errors import NotFound
 from tidegate_server.store.history import Version
 from tidegate_server.web import responses
@@ -117,7 +117,7 @@ class DocumentHistory:
     item: str
     name: str
     key: str
-    editor: Role
+    editor: Permission
     visible: Callable[[Stored], Stored]
 
     def serve(self, restore: Restore, response: type[Schema]) -> None:
@@ -148,12 +148,12 @@ class DocumentHistory:
         get_version.__name__ = f"get_{self.name}_version"
         get_version.__doc__ = f"Get a {self.name} as it was at a revision."
         self.blueprint.operation(
-            "GET", f"{self.item}/history", role=Role.READER, query=PageQuery, response=VersionPage
+            "GET", f"{self.item}/history", permission=Permission.READ, query=PageQuery, response=VersionPage,
         )(list_versions)
         self.blueprint.operation(
             "GET",
             f"{self.item}/history/<int:revision>",
-            role=Role.READER,
+            permission=Permission.READ,
             response=VersionAnswer,
         )(get_version)
 
@@ -175,7 +175,7 @@ class DocumentHistory:
         self.blueprint.operation(
             "GET",
             f"{self.item}/history/<int:revision>/diff",
-            role=Role.READER,
+            permission=Permission.READ,
             query=DiffQuery,
             response=DiffAnswer,
         )(diff)
@@ -194,7 +194,7 @@ class DocumentHistory:
         self.blueprint.operation(
             "POST",
             f"{self.item}/history/<int:revision>/restore",
-            role=self.editor,
+            permission=self.editor,
             response=response,
         )(restore_version)
 

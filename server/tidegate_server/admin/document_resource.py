@@ -20,8 +20,8 @@ from tidegate_server.admin.document_commits import (
 from tidegate_server.admin.document_history import DocumentHistory, with_restored_revision
 from tidegate_server.admin.document_reader import read_document, read_project
 from tidegate_server.domain.change import Address, Change, Kind, Stored
+from tidegate_server.domain.permissions import Permission
 from tidegate_server.domain.project_documents import ProjectDocuments
-from tidegate_server.domain.tokens import Role
 from tidegate_server.errors import NotPossible
 from tidegate_server.web import responses
 from tidegate_server.web.backend import backend, current_actor
@@ -66,7 +66,7 @@ class DocumentResource:
         kind: the kind of document.
         answer: the schema of one document.
         page: the schema of a page of the list.
-        editor: the role that may change documents of this kind.
+        editor: the permission to change documents of this kind.
         key_field: the field of a document that holds its key.
         visible: returns what the request's token may see of a document.
     """
@@ -75,7 +75,7 @@ class DocumentResource:
     kind: Kind
     answer: type[Schema]
     page: type[Schema]
-    editor: Role = Role.WRITER
+    editor: Permission = Permission.WRITE
     key_field: str = "key"
     visible: Callable[[Stored], Stored] = _everything
 
@@ -97,7 +97,7 @@ class DocumentResource:
             self.collection,
             f"list_{self.blueprint.name}",
             summary,
-            role=Role.READER,
+            permission=Permission.READ,
             query=PageQuery,
             response=self.page,
         )
@@ -115,7 +115,7 @@ class DocumentResource:
             self.collection,
             f"create_{self.kind}",
             summary,
-            role=self.editor,
+            permission=self.editor,
             body=body,
             response=self.answer,
             status=HTTPStatus.CREATED,
@@ -136,7 +136,12 @@ class DocumentResource:
         """Serve one document."""
 
         @self._operation(
-            "GET", self.item, f"get_{self.kind}", summary, role=Role.READER, response=self.answer
+            "GET",
+            self.item,
+            f"get_{self.kind}",
+            summary,
+            permission=Permission.READ,
+            response=self.answer,
         )
         def get(project: str, **path: str) -> Response:
             return self._answer(read_document(backend().store, project, self._address(path)))
@@ -149,7 +154,7 @@ class DocumentResource:
             self.item,
             f"replace_{self.kind}",
             summary,
-            role=self.editor,
+            permission=self.editor,
             body=body,
             response=self.answer,
         )
@@ -173,7 +178,7 @@ class DocumentResource:
             self.item,
             f"delete_{self.kind}",
             summary,
-            role=self.editor,
+            permission=self.editor,
             response=None,
             status=HTTPStatus.NO_CONTENT,
         )

@@ -34,6 +34,7 @@ def put_document_change(
     details: Mapping[str, object] | None = None,
     writes: Iterable[Put | Delete | Guard] = (),
     refreshes: Iterable[Refresh] = (),
+    action: str = "",
 ) -> Change:
     """Create a document, or replace it.
 
@@ -52,13 +53,14 @@ def put_document_change(
             the changed fields.
         writes: what else the commit writes or guards.
         refreshes: what snapshots gain.
+        action: what the audit log calls it, if it is more than to create or to edit.
     """
     if before is not None and same(before.document, document):
         return unchanged(scope, address, before)
     audited = dict(details or {})
     if before is not None:
         audited["changed"] = changed_fields(before.document, document)
-    verb = "create" if before is None else "edit"
+    action = action or f"{address.kind}.{'create' if before is None else 'edit'}"
     put = (
         Put(address, document, 0)
         if before is None
@@ -68,7 +70,7 @@ def put_document_change(
         scope=scope,
         writes=(put, *writes),
         refreshes=tuple(refreshes),
-        audit=Audit(actor, f"{address.kind}.{verb}", address.key, environment, reason, audited),
+        audit=Audit(actor, action, address.key, environment, reason, audited),
     )
 
 

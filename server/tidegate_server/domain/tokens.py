@@ -1,23 +1,10 @@
-"""Access tokens and their roles."""
+"""Access tokens."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 
-
-class Role(StrEnum):
-    """What a token may do within its scope."""
-
-    ADMIN = "admin"
-    WRITER = "writer"
-    READER = "reader"
-    SDK = "sdk"
-    CLIENT = "client"
-
-
-EVALUATING = frozenset({Role.SDK, Role.CLIENT})
-"""Roles whose tokens evaluate flags; these tokens belong to one environment."""
+from tidegate_server.domain.permissions import PERMISSIONS, Grant, Permission, Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +20,12 @@ class Token:
         environment: limits it to one environment of the project. A token with the role
             ``sdk`` or ``client`` has a project and an environment.
         rate_limit: how many evaluation requests a minute are allowed; None: any number.
+        permissions: of a token with the role ``custom``: what it may do.
+        owner: who answers for the token: a person or a team.
+        expires_ms: when it stops working; None: never.
+        networks: the only networks from which it may be used, in CIDR form; empty: any.
+        previous_digest: the digest of the secret before the last rotation.
+        previous_until_ms: how long that secret still works; None: there is none.
     """
 
     id: str
@@ -44,3 +37,33 @@ class Token:
     project: str | None = None
     environment: str | None = None
     rate_limit: int | None = None
+    permissions: tuple[Permission, ...] = ()
+    owner: str = ""
+    expires_ms: int | None = None
+    networks: tuple[str, ...] = ()
+    previous_digest: str = ""
+    previous_until_ms: int | None = None
+
+    @property
+    def grant(self) -> Grant:
+        """What it may do, and where."""
+        own = frozenset(self.permissions) if self.role is Role.CUSTOM else PERMISSIONS[self.role]
+        return Grant(own, self.project, self.environment)
+
+    def has_expired(self, now_ms: int) -> bool:
+        """Return whether it no longer works."""
+        return self.expires_ms is not None and now_ms >= self.expires_ms
+
+    def digests(self, now_ms: int) -> tuple[str, ...]:
+        """Return the digests of the secrets that work now."""
+        if self.previous_until_ms is None or now_ms >= self.previous_until_ms:
+            return (self.digest,)
+        return (self.digest, self.previous_digest)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenUse:
+    """The last use of a token, to about a minute: when, and from which address."""
+
+    at_ms: int
+    address: str

@@ -26,7 +26,8 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from tidegate_server.domain.tokens import Role, Token
+from tidegate_server.domain.permissions import Role
+from tidegate_server.domain.tokens import Token
 from tidegate_server.errors import RateLimited
 
 MINUTE = 60.0

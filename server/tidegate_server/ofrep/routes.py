@@ -17,7 +17,8 @@ from flask import Response, g, request
 from werkzeug.exceptions import HTTPException
 
 from tidegate_server.domain.evidence import Source
-from tidegate_server.domain.tokens import Role, Token
+from tidegate_server.domain.permissions import Permission, Role
+from tidegate_server.domain.tokens import Token
 from tidegate_server.errors import InvalidEvaluationRequest, StoreUnavailable, TidegateError
 from tidegate_server.ofrep import evaluations, outcomes, schemas, stream_credentials
 from tidegate_server.ofrep.change_events import ChangeEventSource
@@ -64,7 +65,7 @@ def require_token(view: View) -> View:
         _admit(backend().authenticator.token_from_request(KEY_HEADER))
         return view(*args, **kwargs)
 
-    guarded.role = Role.CLIENT  # type: ignore[attr-defined]
+    guarded.permission = Permission.EVALUATE  # type: ignore[attr-defined]
     return guarded
 
 
@@ -81,11 +82,12 @@ def require_stream_credential(view: View) -> View:
             backend().authenticator,
             time.time(),
         )
+        backend().authenticator.admit_from(credential.token, request.remote_addr)
         _admit(credential.token)
         _count_request(None)
         return view(credential.last_seen)
 
-    guarded.role = Role.CLIENT  # type: ignore[attr-defined]
+    guarded.permission = Permission.EVALUATE  # type: ignore[attr-defined]
     return guarded
 
 

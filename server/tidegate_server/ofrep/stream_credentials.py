@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from tidegate_server.domain.tokens import Token
 from tidegate_server.errors import Unauthenticated
-from tidegate_server.web.access_control import Authenticator
+from tidegate_server.web.authentication import Authenticator
 
 _CREDENTIAL = re.compile(r"([0-9a-z]{1,32})\.([0-9]{1,18})\.([0-9]{1,12})\.([0-9a-f]{40})")
 

@@ -9,7 +9,7 @@ from marshmallow import fields, validate
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from tidegate_server.documents.strict_schema import Strict
-from tidegate_server.domain.tokens import Role
+from tidegate_server.domain.permissions import Permission
 from tidegate_server.operations.metrics import metrics
 from tidegate_server.web import responses
 from tidegate_server.web.backend import backend, current_token
@@ -38,7 +38,7 @@ class ReadyAnswer(Strict):
     )
 
 
-@blueprint.operation("GET", "/health/live", role=None, response=LiveAnswer, etag=False)
+@blueprint.operation("GET", "/health/live", permission=None, response=LiveAnswer, etag=False)
 def get_live() -> Response:
     """Check whether the process is alive."""
     return responses.value(LiveAnswer(), {"status": "live"})
@@ -47,7 +47,7 @@ def get_live() -> Response:
 @blueprint.operation(
     "GET",
     "/health/ready",
-    role=None,
+    permission=None,
     response=ReadyAnswer,
     etag=False,
     errors=(HTTPStatus.SERVICE_UNAVAILABLE,),
@@ -63,7 +63,7 @@ def get_ready() -> Response:
 @blueprint.operation(
     "GET",
     "/metrics",
-    role=Role.READER,
+    permission=Permission.READ,
     scoped_to_token=True,
     response={"type": "string"},
     content_type="text/plain",
@@ -72,7 +72,7 @@ def get_ready() -> Response:
 def get_metrics() -> Response:
     """Read gauges of what the token may read, in Prometheus's text format.
 
-    The metrics name flags, so they need a token with the role reader: set `authorization` in
+    The metrics name flags, so they need a token that may read: set `authorization` in
     Prometheus's scrape configuration.
     """
     text = metrics().text(current_token())

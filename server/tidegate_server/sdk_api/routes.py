@@ -8,7 +8,7 @@ from http import HTTPStatus
 
 from flask import Response, request
 
-from tidegate_server.domain.tokens import Role
+from tidegate_server.domain.permissions import Permission
 from tidegate_server.errors import FieldProblem, Invalid
 from tidegate_server.sdk_api.report_consistency import check_consistency
 from tidegate_server.sdk_api.report_schemas import ReportAnswer, ReportBody, ReportQuery
@@ -38,7 +38,9 @@ WORTH_COMPRESSING = 1_000
 """Shorter snapshots, in bytes, are sent uncompressed."""
 
 
-@blueprint.operation("GET", "/sdk/v1/snapshot", role=Role.SDK, response={"type": "object"})
+@blueprint.operation(
+    "GET", "/sdk/v1/snapshot", permission=Permission.SDK, response={"type": "object"}
+)
 def get_snapshot() -> Response:
     """Read the whole configuration of the token's environment, `docs/wire/snapshot.schema.json`."""
     store = backend().store
@@ -59,7 +61,7 @@ def get_snapshot() -> Response:
 @blueprint.operation(
     "GET",
     "/sdk/v1/stream",
-    role=Role.SDK,
+    permission=Permission.SDK,
     response=EVENT,
     content_type=event_stream.CONTENT_TYPE,
     errors=(HTTPStatus.UNPROCESSABLE_ENTITY,),
@@ -94,7 +96,7 @@ def limit_reports() -> None:
 @blueprint.operation(
     "POST",
     "/sdk/v1/reports",
-    role=Role.SDK,
+    permission=Permission.SDK,
     query=ReportQuery,
     body=ReportBody,
     response=ReportAnswer,

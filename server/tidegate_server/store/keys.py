@@ -37,6 +37,11 @@ def documents_at(scope: str, address: Address) -> str:
     return documents(scope, address.kind, address.environment)
 
 
+def token_uses() -> str:
+    """The last use of each token, a hash: id to ``at_ms address``."""
+    return _key(SERVER, "token-uses")
+
+
 def deleted_revisions(scope: str) -> str:
     """The last revision of each deleted document of a scope, a hash: about 100 bytes for each."""
     return _key(scope, "deleted-revisions")

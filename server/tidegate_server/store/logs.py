@@ -161,6 +161,11 @@ class Logs:
                 return found, cursor
             start = f"({cursor}"
 
+    def audit_position(self, scope: str) -> str:
+        """Return the id of the last entry of an audit log; empty: there is none."""
+        entries = self._connection.read("XREVRANGE", keys.audit(scope), "+", "-", "COUNT", 1)
+        return str(entries[0][0].decode()) if entries else ""
+
     def audit_between(
         self, scope: str, period: Period, page: int = SCAN_PAGE
     ) -> Iterator[AuditEntry]:

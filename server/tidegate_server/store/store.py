@@ -27,6 +27,7 @@ from tidegate_server.store.leases import Leases
 from tidegate_server.store.logs import Logs
 from tidegate_server.store.outbox import Outbox
 from tidegate_server.store.series import SeriesStore
+from tidegate_server.store.token_uses import TokenUses
 
 DURABLE_MS = 3_000
 """How long a commit waits until the disk has confirmed it."""
@@ -54,6 +55,7 @@ class Store:
         leases: the leases of the policy job.
         outbox: the messages for webhooks.
         heard_alerts: the alerts that hooks have acted on.
+        token_uses: when each token was last used.
     """
 
     def __init__(self, url: str, client: redis.Redis, on_disk: bool) -> None:
@@ -70,6 +72,7 @@ class Store:
         self.leases = Leases(connection)
         self.outbox = Outbox(connection)
         self.heard_alerts = HeardAlerts(connection)
+        self.token_uses = TokenUses(connection)
 
     @classmethod
     def connect(cls, url: str) -> Store:

@@ -12,7 +12,8 @@ from flask import Flask, current_app, g, request
 from tidegate_server.domain.tokens import Token
 from tidegate_server.store import Store
 from tidegate_server.web import client_connection
-from tidegate_server.web.access_control import Authenticator, actor_name
+from tidegate_server.web.access_control import actor_name
+from tidegate_server.web.authentication import Authenticator
 from tidegate_server.web.computations import Computations, Limits
 from tidegate_server.web.event_stream import EventStreams
 from tidegate_server.web.settings import ApiSettings
@@ -56,6 +57,7 @@ class Backend:
         self.computations.close()
         self.large_bodies.close()
         self.store.change_feed.close()
+        self.authenticator.close()
         for function in self._close_functions:
             function()
 

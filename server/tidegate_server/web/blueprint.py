@@ -1,4 +1,4 @@
-"""Blueprints whose operations declare their role, request, response and documentation at once."""
+"""Blueprints whose operations declare permission, request, response and documentation at once."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from webargs.flaskparser import FlaskParser
 from werkzeug.routing import BaseConverter
 
 from tidegate_server.documents.fields import PATH_KEY
-from tidegate_server.domain.tokens import Role
-from tidegate_server.web.access_control import require_role, sdk_environment
+from tidegate_server.domain.permissions import Permission
+from tidegate_server.web.access_control import require_permission, sdk_environment
 from tidegate_server.web.backend import backend
 from tidegate_server.web.request_bodies import JSON, YAML, invalid, load_body, schema_limit
 
@@ -88,7 +88,7 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc] # the library ha
         method: Method,
         rule: str,
         *,
-        role: Role | None,
+        permission: Permission | None,
         response: SchemaClass | Mapping[str, Any] | None,
         status: HTTPStatus = HTTPStatus.OK,
         body: SchemaClass | None = None,
@@ -109,7 +109,7 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc] # the library ha
         Args:
             method: the HTTP method.
             rule: the path.
-            role: the lowest role that may call it; None: no token is needed.
+            permission: the permission that a caller needs; None: no token is needed.
             response: the schema of a success.
             status: the status of a success.
             body: the schema of the request's body.
@@ -128,7 +128,7 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc] # the library ha
 
         def decorate(view: View) -> View:
             served = self.response(status, response, content_type=content_type)(view)
-            for error in _error_statuses(method, role, body, query, rule, errors):
+            for error in _error_statuses(method, permission, body, query, rule, errors):
                 served = self.alt_response(error, error.name)(served)
             if body is not None:
                 optional = getattr(body, "body_optional", False)
@@ -138,8 +138,8 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc] # the library ha
                     served = self.doc(requestBody={"content": content})(served)
             if query is not None:
                 served = self.arguments(query, location="query")(served)
-            served = _guarded(served, role, scoped_to_token, authorize, before_body)
-            if role is not None or security is not None:
+            served = _guarded(served, permission, scoped_to_token, authorize, before_body)
+            if permission is not None or security is not None:
                 served = self.doc(security=security or [{"bearer": []}])(served)
             if method != "GET" and role in EDITORS:
                 served = self.doc(parameters=[REASON_PARAMETER])(served)
@@ -171,14 +171,14 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc] # the library ha
 
 def _error_statuses(
     method: Method,
-    role: Role | None,
+    permission: Permission | None,
     body: SchemaClass | None,
     query: SchemaClass | None,
     rule: str,
     more: tuple[HTTPStatus, ...],
 ) -> list[HTTPStatus]:
     statuses = set(more)
-    if role is not None:
+    if permission is not None:
         statuses |= {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.SERVICE_UNAVAILABLE}
     if "<" in rule:
         statuses.add(HTTPStatus.NOT_FOUND)
@@ -199,7 +199,7 @@ def _error_statuses(
 
 def _guarded(
     view: Callable[..., Response],
-    role: Role | None,
+    permission: Permission | None,
     scoped_to_token: bool,
     authorize: Callable[..., None] | None,
     before_body: Callable[[], None] | None,
@@ -208,14 +208,16 @@ def _guarded(
 
     @wraps(view)
     def guarded(*args: Any, **kwargs: Any) -> Response:
-        if role is not None:
+        if permission is not None:
             token = backend().authenticator.token_from_request()
-            if role is Role.SDK:
+            if permission is Permission.SDK:
                 sdk_environment(token)
             elif scoped_to_token:
-                require_role(token, role, token.project, token.environment)
+                require_permission(token, permission, token.project, token.environment)
             else:
-                require_role(token, role, kwargs.get("project"), kwargs.get("environment"))
+                require_permission(
+                    token, permission, kwargs.get("project"), kwargs.get("environment")
+                )
             g.token = token
         elif authorize is not None:
             authorize(**kwargs)
@@ -223,5 +225,5 @@ def _guarded(
             before_body()
         return view(*args, **kwargs)
 
-    guarded.role = role  # type: ignore[attr-defined]
+    guarded.permission = permission  # type: ignore[attr-defined]
     return guarded

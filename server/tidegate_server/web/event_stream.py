@@ -14,7 +14,7 @@ from typing import Protocol
 from flask import Response, stream_with_context
 
 from tidegate_server.domain.tokens import Token
-from tidegate_server.web.access_control import Authenticator
+from tidegate_server.web.authentication import Authenticator
 from tidegate_server.web.settings import ApiSettings
 
 CONTENT_TYPE = "text/event-stream"

@@ -19,7 +19,8 @@ class ApiSettings:
         keep_alive_seconds: the time between two comments on an idle stream, which keep proxies
             from closing it.
         token_recheck_seconds: the time between two checks of a stream's token.
-        token_cache_seconds: how long a token is cached; a deleted token may work that long.
+        token_poll_seconds: the time between two looks whether a token changed; a deleted token
+            may work that long. 0: every request looks.
         stream_credential_seconds: how long the URL of a stream of change events is valid at
             least; it is valid for up to twice as long.
         origins_cache_seconds: how long the allowed origins are cached.
@@ -33,7 +34,7 @@ class ApiSettings:
     secret_key: bytes
     keep_alive_seconds: float = 15.0
     token_recheck_seconds: float = 60.0
-    token_cache_seconds: float = 1.0
+    token_poll_seconds: float = 1.0
     stream_credential_seconds: int = 900
     origins_cache_seconds: float = 2.0
     body_limit: int = MEGABYTE

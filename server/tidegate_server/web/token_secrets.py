@@ -12,7 +12,7 @@ import re
 import secrets
 from dataclasses import dataclass, field
 
-from tidegate_server.domain.tokens import Role
+from tidegate_server.domain.permissions import Role
 
 ID_BYTES = 6
 SECRET_BYTES = 24
@@ -22,7 +22,9 @@ FREE_FORM_LENGTHS = (20, 200)
 FREE_FORM = re.compile("[!-~]{{{},{}}}".format(*FREE_FORM_LENGTHS))
 """A token that an operator chose: printable ASCII, too long to guess."""
 
-_TOKEN = re.compile(r"tg_(admin|writer|reader|sdk|client)_([0-9a-z]{1,32})_([0-9A-Za-z_-]{16,160})")
+_TOKEN = re.compile(
+    rf"tg_({'|'.join(role.value for role in Role)})_([0-9a-z]{{1,32}})_([0-9A-Za-z_-]{{16,160}})"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +68,14 @@ def secret_digest(secret_key: bytes, secret: str) -> str:
     return hmac.new(secret_key, secret.encode(), hashlib.sha256).hexdigest()
 
 
+def same_digest(one: str, other: str) -> bool:
+    """Return whether two digests are the same, in constant time."""
+    return hmac.compare_digest(one, other)
+
+
 def secret_matches(secret_key: bytes, secret: str, digest: str) -> bool:
     """Return whether a secret has a digest, in constant time."""
-    return hmac.compare_digest(secret_digest(secret_key, secret), digest)
+    return same_digest(secret_digest(secret_key, secret), digest)
 
 
 def fingerprint(secret_key: bytes) -> str:

@@ -17,7 +17,7 @@ from tidegate_server.admin.audit.schemas import (
     AuditQuery,
 )
 from tidegate_server.admin.document_reader import SERVER, read_project
-from tidegate_server.domain.tokens import Role
+from tidegate_server.domain.permissions import Permission
 from tidegate_server.errors import Forbidden
 from tidegate_server.store import Store
 from tidegate_server.web import responses
@@ -34,7 +34,7 @@ CHUNK = 100
 
 
 @blueprint.operation(
-    "GET", f"{PROJECT}/audit", role=Role.READER, query=AuditQuery, response=AuditPage
+    "GET", f"{PROJECT}/audit", permission=Permission.READ, query=AuditQuery, response=AuditPage
 )
 def list_project_audit(request: AuditPageRequest, project: str) -> Response:
     """List the changes in a project, the latest first.
@@ -45,7 +45,7 @@ def list_project_audit(request: AuditPageRequest, project: str) -> Response:
     return _page(_scope(project), request)
 
 
-@blueprint.operation("GET", "/api/v1/audit", role=Role.READER, query=AuditQuery, response=AuditPage)
+@blueprint.operation("GET", "/api/v1/audit", permission=Permission.READ, query=AuditQuery, response=AuditPage)
 def list_server_audit(request: AuditPageRequest) -> Response:
     """List the changes of projects and tokens, the latest first. Pages are as in a project."""
     return _page(SERVER, request)
@@ -54,7 +54,7 @@ def list_server_audit(request: AuditPageRequest) -> Response:
 @blueprint.operation(
     "GET",
     f"{PROJECT}/audit/export",
-    role=Role.READER,
+    permission=Permission.READ,
     query=AuditExportQuery,
     response=EXPORT,
     content_type=NDJSON,
@@ -68,7 +68,7 @@ def export_project_audit(filter: AuditFilter, project: str) -> Response:
 @blueprint.operation(
     "GET",
     "/api/v1/audit/export",
-    role=Role.READER,
+    permission=Permission.READ,
     query=AuditExportQuery,
     response=EXPORT,
     content_type=NDJSON,
@@ -80,7 +80,7 @@ def export_server_audit(filter: AuditFilter) -> Response:
 
 
 @blueprint.operation(
-    "GET", f"{PROJECT}/audit/chain", role=Role.READER, response=AuditChainAnswer, etag=False
+    "GET", f"{PROJECT}/audit/chain", permission=Permission.READ, response=AuditChainAnswer, etag=False,
 )
 def get_project_audit_chain(project: str) -> Response:
     """Get the ends of the hash chain of a project's audit log."""
@@ -88,7 +88,7 @@ def get_project_audit_chain(project: str) -> Response:
 
 
 @blueprint.operation(
-    "GET", "/api/v1/audit/chain", role=Role.READER, response=AuditChainAnswer, etag=False
+    "GET", "/api/v1/audit/chain", permission=Permission.READ, response=AuditChainAnswer, etag=False
 )
 def get_server_audit_chain() -> Response:
     """Get the ends of the hash chain of the server's audit log."""

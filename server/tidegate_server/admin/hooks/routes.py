@@ -23,7 +23,7 @@ from tidegate_server.admin.hooks.schemas import (
 from tidegate_server.domain.change import Kind
 from tidegate_server.domain.hook_edits import delete_hook, put_hook
 from tidegate_server.domain.hooks import Hook
-from tidegate_server.domain.tokens import Role
+from tidegate_server.domain.permissions import Permission
 from tidegate_server.web import responses
 from tidegate_server.web.backend import backend, current_actor
 from tidegate_server.web.blueprint import Blueprint
@@ -46,7 +46,7 @@ hooks.serve_delete(delete_hook, "Delete a hook. Its secret stops working at once
 @blueprint.operation(
     "POST",
     hooks.collection,
-    role=Role.WRITER,
+    permission=Permission.WRITE,
     body=HookBody,
     response=NewHookAnswer,
     status=HTTPStatus.CREATED,
@@ -83,7 +83,7 @@ def authenticate(hook: str) -> None:
 @blueprint.operation(
     "POST",
     "/api/v1/hooks/<key:hook>",
-    role=None,
+    permission=None,
     authorize=authenticate,
     security=[{"hookBearer": []}, {"hookBasic": []}],
     body=AlertBody,

@@ -6,7 +6,7 @@ from flask import Response
 
 from tidegate_server.admin.document_reader import read_environment
 from tidegate_server.admin.instances.schemas import InstancePage
-from tidegate_server.domain.tokens import Role
+from tidegate_server.domain.permissions import Permission
 from tidegate_server.web import responses
 from tidegate_server.web.backend import backend
 from tidegate_server.web.blueprint import ENVIRONMENT, Blueprint
@@ -16,7 +16,11 @@ blueprint = Blueprint("instances", __name__, description="Processes that run an 
 
 
 @blueprint.operation(
-    "GET", f"{ENVIRONMENT}/instances", role=Role.READER, query=PageQuery, response=InstancePage
+    "GET",
+    f"{ENVIRONMENT}/instances",
+    permission=Permission.READ,
+    query=PageQuery,
+    response=InstancePage,
 )
 def list_instances(page: PageRequest, project: str, environment: str) -> Response:
     """List the SDK instances that reported within the last day."""

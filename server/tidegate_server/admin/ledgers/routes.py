@@ -19,7 +19,7 @@ from tidegate_server.admin.ledgers.schemas import (
 from tidegate_server.admin.ledgers.stored_ledger import read_hold
 from tidegate_server.admin.releases.routes import ITEM
 from tidegate_server.domain.change import Address, Kind
-from tidegate_server.domain.tokens import Role
+from tidegate_server.domain.permissions import Permission
 from tidegate_server.ledger.holds import condense_holds
 from tidegate_server.web import responses
 from tidegate_server.web.backend import backend, compute_with_store
@@ -30,7 +30,7 @@ blueprint = Blueprint("ledgers", __name__, description="Decisions of releases, a
 
 
 @blueprint.operation(
-    "GET", f"{ITEM}/ledger", role=Role.READER, query=PageQuery, response=LedgerPage
+    "GET", f"{ITEM}/ledger", permission=Permission.READ, query=PageQuery, response=LedgerPage
 )
 def list_ledger(page: PageRequest, project: str, environment: str, release: str) -> Response:
     """List the decisions of a release with their evidence, the latest first."""
@@ -45,7 +45,7 @@ def list_ledger(page: PageRequest, project: str, environment: str, release: str)
 @blueprint.operation(
     "GET",
     f"{ITEM}/ledger/holds",
-    role=Role.READER,
+    permission=Permission.READ,
     query=PageQuery,
     response=HoldPage,
     errors=(HTTPStatus.CONFLICT,),
@@ -68,7 +68,7 @@ def list_holds(page: PageRequest, project: str, environment: str, release: str) 
 @blueprint.operation(
     "GET",
     f"{ITEM}/replay",
-    role=Role.READER,
+    permission=Permission.READ,
     query=ReplayQuery,
     response=ReplayAnswer,
     errors=(HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS),
@@ -88,7 +88,7 @@ def replay_release(page: PageRequest, project: str, environment: str, release: s
 @blueprint.operation(
     "GET",
     f"{ITEM}/explanation",
-    role=Role.READER,
+    permission=Permission.READ,
     response=ExplanationAnswer,
     errors=(HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS),
 )

@@ -20,10 +20,10 @@ from tidegate_server.admin.policies.simulation_schemas import (
 )
 from tidegate_server.documents.policy_schemas import PolicyBody
 from tidegate_server.domain.change import Kind
+from tidegate_server.domain.permissions import Permission
 from tidegate_server.domain.policy_edits import delete_policy, put_policy
-from tidegate_server.domain.tokens import Role
 from tidegate_server.web import responses
-from tidegate_server.web.access_control import require_role
+from tidegate_server.web.access_control import require_permission
 from tidegate_server.web.backend import backend, compute_with_store, current_token
 from tidegate_server.web.blueprint import Blueprint
 
@@ -45,7 +45,7 @@ policies.serve_delete(delete_policy, "Delete a policy; releases that have starte
 @blueprint.operation(
     "POST",
     f"{policies.collection}/simulate",
-    role=Role.READER,
+    permission=Permission.READ,
     body=SimulationBody,
     response=SimulationAnswer,
     etag=False,
@@ -65,7 +65,7 @@ def simulate_policy(simulation: SimulationRequest, project: str) -> Response:
 @blueprint.operation(
     "POST",
     f"{policies.collection}/backtest",
-    role=Role.READER,
+    permission=Permission.READ,
     body=BacktestBody,
     response=BacktestAnswer,
     etag=False,
@@ -75,6 +75,6 @@ def backtest_policy(backtest: BacktestRequest, project: str) -> Response:
 
     It takes a few seconds at most. `limits` says what was assumed and what cannot be known.
     """
-    require_role(current_token(), Role.READER, project, backtest.environment)
+    require_permission(current_token(), Permission.READ, project, backtest.environment)
     result = compute_with_store(backtests.backtest, project, backtest)
     return responses.value(BacktestAnswer(), result)

@@ -15,8 +15,8 @@ from tidegate_server.admin.projects.schemas import (
     EnvironmentUpdate,
 )
 from tidegate_server.domain.change import Kind
+from tidegate_server.domain.permissions import Permission
 from tidegate_server.domain.project_edits import edit_environment, new_environment
-from tidegate_server.domain.tokens import Role
 from tidegate_server.web import responses
 from tidegate_server.web.backend import backend, current_actor, current_token
 from tidegate_server.web.blueprint import Blueprint
@@ -26,12 +26,16 @@ from tidegate_server.web.reasons import current_reason
 blueprint = Blueprint("environments", __name__, description="Places where a project's flags run")
 
 environments = DocumentResource(
-    blueprint, Kind.ENVIRONMENT, EnvironmentAnswer, EnvironmentPage, editor=Role.ADMIN
+    blueprint, Kind.ENVIRONMENT, EnvironmentAnswer, EnvironmentPage, editor=Permission.ADMINISTER
 )
 
 
 @blueprint.operation(
-    "GET", environments.collection, role=Role.READER, query=PageQuery, response=EnvironmentPage
+    "GET",
+    environments.collection,
+    permission=Permission.READ,
+    query=PageQuery,
+    response=EnvironmentPage,
 )
 def list_environments(page: PageRequest, project: str) -> Response:
     """List the environments of a project that the token may read."""
@@ -63,7 +67,10 @@ environments.serve_history(edit_environment)
 
 
 @blueprint.operation(
-    "POST", f"{environments.item}/rotate-key", role=Role.ADMIN, response=ContextKeyAnswer
+    "POST",
+    f"{environments.item}/rotate-key",
+    permission=Permission.ADMINISTER,
+    response=ContextKeyAnswer,
 )
 def rotate_context_key(project: str, environment: str) -> Response:
     """Give the environment a new context key, which signs the targeting keys of visitors.

@@ -16,8 +16,8 @@ from tidegate_server.admin.projects.schemas import (
     ProjectUpdate,
 )
 from tidegate_server.domain.change import Kind
+from tidegate_server.domain.permissions import Permission
 from tidegate_server.domain.projects import Project
-from tidegate_server.domain.tokens import Role
 from tidegate_server.web import responses
 from tidegate_server.web.backend import backend, current_actor, current_token
 from tidegate_server.web.blueprint import PROJECT, Blueprint
@@ -33,7 +33,12 @@ COLLECTION = "/api/v1/projects"
 
 
 @blueprint.operation(
-    "GET", COLLECTION, role=Role.READER, scoped_to_token=True, query=PageQuery, response=ProjectPage
+    "GET",
+    COLLECTION,
+    permission=Permission.READ,
+    scoped_to_token=True,
+    query=PageQuery,
+    response=ProjectPage,
 )
 def list_projects(page: PageRequest) -> Response:
     """List the projects that the token may read."""
@@ -49,7 +54,7 @@ def list_projects(page: PageRequest) -> Response:
 @blueprint.operation(
     "POST",
     COLLECTION,
-    role=Role.ADMIN,
+    permission=Permission.ADMINISTER,
     body=ProjectBody,
     response=ProjectAnswer,
     status=HTTPStatus.CREATED,
@@ -62,14 +67,16 @@ def create_project(new: Project) -> Response:
     )
 
 
-@blueprint.operation("GET", PROJECT, role=Role.READER, response=ProjectAnswer)
+@blueprint.operation("GET", PROJECT, permission=Permission.READ, response=ProjectAnswer)
 def get_project(project: str) -> Response:
     """Get a project."""
     stored = read_project(backend().store, project)
     return responses.document(ProjectAnswer(), stored, stored.revision)
 
 
-@blueprint.operation("PUT", PROJECT, role=Role.ADMIN, body=ProjectUpdate, response=ProjectAnswer)
+@blueprint.operation(
+    "PUT", PROJECT, permission=Permission.ADMINISTER, body=ProjectUpdate, response=ProjectAnswer
+)
 def replace_project(changed: Project, project: str) -> Response:
     """Replace a project's name and description."""
     stored = service.replace_project(

@@ -23,7 +23,7 @@ from tidegate_server.admin.releases.schemas import (
 )
 from tidegate_server.admin.releases.service import ReleaseWithProgress
 from tidegate_server.domain.change import Kind
-from tidegate_server.domain.tokens import Role
+from tidegate_server.domain.permissions import Permission
 from tidegate_server.web import responses
 from tidegate_server.web.backend import backend, current_actor, current_token
 from tidegate_server.web.blueprint import ENVIRONMENT, Blueprint
@@ -54,7 +54,7 @@ def answer(
 
 
 @blueprint.operation(
-    "GET", COLLECTION, role=Role.READER, query=ReleaseListQuery, response=ReleasePage
+    "GET", COLLECTION, permission=Permission.READ, query=ReleaseListQuery, response=ReleasePage
 )
 def list_releases(query: ReleaseListRequest, project: str, environment: str) -> Response:
     """List releases, the latest first."""
@@ -78,7 +78,7 @@ def _latest_first(started_ms: int, id: str) -> str:
 @blueprint.operation(
     "POST",
     COLLECTION,
-    role=Role.WRITER,
+    permission=Permission.RELEASE,
     body=ReleaseBody,
     response=ReleaseAnswer,
     status=HTTPStatus.CREATED,
@@ -99,13 +99,18 @@ def start_release(new: ReleaseRequest, project: str, environment: str) -> Respon
     return answer(started, HTTPStatus.CREATED, {"Location": location})
 
 
-@blueprint.operation("GET", ITEM, role=Role.READER, response=ReleaseAnswer)
+@blueprint.operation("GET", ITEM, permission=Permission.READ, response=ReleaseAnswer)
 def get_release(project: str, environment: str, release: str) -> Response:
     """Get a release and its progress."""
     return answer(service.read_release(backend().store, project, environment, release))
 
 
-def _serve_action(action: str, summary: str, body: type[ActionBody] = ActionBody) -> None:
+def _serve_action(
+    action: str,
+    permission: Permission,
+    summary: str,
+    body: type[ActionBody] = ActionBody,
+) -> None:
     def act(request: ActionRequest, project: str, environment: str, release: str) -> Response:
         store = backend().store
         reason = current_reason(request.reason, emergency=action in EMERGENCIES)
@@ -124,26 +129,38 @@ def _serve_action(action: str, summary: str, body: type[ActionBody] = ActionBody
 
     act.__name__, act.__doc__ = f"{action}_release", summary
     blueprint.operation(
-        "POST", f"{ITEM}/{action}", role=Role.WRITER, body=body, response=ReleaseAnswer
+        "POST", f"{ITEM}/{action}", permission=permission, body=body, response=ReleaseAnswer
     )(act)
 
 
 _serve_action(
     "pause",
+    Permission.KILL,
     """Pause a release: stop opening it further until a person resumes it.
 
     The policy may still roll it back, unless `stop` makes this a full stop.
     """,
     body=PauseBody,
 )
-_serve_action("resume", "Resume a paused release in the state that it was paused in.")
-_serve_action("advance", "Open the next stage now, without waiting for the policy.")
-_serve_action("begin", "Open the first stage of a draft.")
+_serve_action(
+    "resume", Permission.RELEASE, "Resume a paused release in the state that it was paused in."
+)
+_serve_action(
+    "advance", Permission.RELEASE, "Open the next stage now, without waiting for the policy."
+)
+_serve_action("begin", Permission.RELEASE, "Open the first stage of a draft.")
 _serve_action(
     "approve",
+    Permission.APPROVE,
     "Approve that the release leaves its stage. The policy says how many approvals it needs, and "
     "who may approve.",
 )
-_serve_action("retry", "Begin the next attempt now, without waiting for the cooldown to end.")
-_serve_action("rollback", "Roll the release back: everyone gets the control again.")
-_serve_action("complete", "End the release with the treatment for everyone.")
+_serve_action(
+    "retry",
+    Permission.RELEASE,
+    "Begin the next attempt now, without waiting for the cooldown to end.",
+)
+_serve_action(
+    "rollback", Permission.KILL, "Roll the release back: everyone gets the control again."
+)
+_serve_action("complete", Permission.RELEASE, "End the release with the treatment for everyone.")

@@ -12,7 +12,7 @@ from tidegate_server.admin.series.forecasts import forecast
 from tidegate_server.admin.series.schemas import ForecastAnswer, SeriesAnswer, SeriesQuery
 from tidegate_server.admin.series.service import release_series
 from tidegate_server.domain.change import Address, Kind
-from tidegate_server.domain.tokens import Role
+from tidegate_server.domain.permissions import Permission
 from tidegate_server.web import responses
 from tidegate_server.web.backend import backend, compute_with_store
 from tidegate_server.web.blueprint import Blueprint
@@ -21,7 +21,7 @@ blueprint = Blueprint("series", __name__, description="The numbers of releases o
 
 
 @blueprint.operation(
-    "GET", f"{ITEM}/series", role=Role.READER, query=SeriesQuery, response=SeriesAnswer
+    "GET", f"{ITEM}/series", permission=Permission.READ, query=SeriesQuery, response=SeriesAnswer
 )
 def get_series(points: int, project: str, environment: str, release: str) -> Response:
     """Get the numbers of a release over time: counts, evidence, and bands of ratios.
@@ -39,7 +39,7 @@ def get_series(points: int, project: str, environment: str, release: str) -> Res
 @blueprint.operation(
     "GET",
     f"{ITEM}/forecast",
-    role=Role.READER,
+    permission=Permission.READ,
     response=ForecastAnswer,
     errors=(HTTPStatus.TOO_MANY_REQUESTS,),
 )

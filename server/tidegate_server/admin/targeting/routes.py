@@ -22,7 +22,7 @@ from tidegate_server.admin.targeting.service import KillSwitch, TargetingWithRec
 from tidegate_server.domain import kill_switch
 from tidegate_server.domain.change import Address, Kind
 from tidegate_server.domain.flags import Targeting
-from tidegate_server.domain.tokens import Role
+from tidegate_server.domain.permissions import Permission
 from tidegate_server.web import responses
 from tidegate_server.web.backend import backend, current_actor
 from tidegate_server.web.blueprint import ENVIRONMENT, Blueprint
@@ -52,7 +52,9 @@ def answer(targeting: TargetingWithReceipt) -> Response:
     return responses.document(TargetingAnswer(), targeting, targeting.revision, suffix=suffix)
 
 
-@blueprint.operation("GET", COLLECTION, role=Role.READER, query=PageQuery, response=TargetingPage)
+@blueprint.operation(
+    "GET", COLLECTION, permission=Permission.READ, query=PageQuery, response=TargetingPage
+)
 def list_targeting(page: PageRequest, project: str, environment: str) -> Response:
     """List what the project's flags serve in an environment."""
     store = backend().store
@@ -62,13 +64,15 @@ def list_targeting(page: PageRequest, project: str, environment: str) -> Respons
     return responses.page(TargetingPage(), items, following)
 
 
-@blueprint.operation("GET", ITEM, role=Role.READER, response=TargetingAnswer)
+@blueprint.operation("GET", ITEM, permission=Permission.READ, response=TargetingAnswer)
 def get_targeting(project: str, environment: str, flag: str) -> Response:
     """Get what a flag serves in an environment, with the receipt if it is killed."""
     return answer(service.read_targeting(backend().store, project, environment, flag))
 
 
-@blueprint.operation("PUT", ITEM, role=Role.WRITER, body=TargetingBody, response=TargetingAnswer)
+@blueprint.operation(
+    "PUT", ITEM, permission=Permission.WRITE, body=TargetingBody, response=TargetingAnswer
+)
 def replace_targeting(targeting: Targeting, project: str, environment: str, flag: str) -> Response:
     """Replace what a flag serves in an environment. Its kill and its release stay."""
     new = with_key(targeting, flag, field="flag")
@@ -100,13 +104,13 @@ def restore_targeting(project: str, address: Address, old: Targeting, revision: 
 
 
 history = DocumentHistory(
-    blueprint, Kind.TARGETING, ITEM, "targeting", "flag", Role.WRITER, visible=lambda each: each
+    blueprint, Kind.TARGETING, ITEM, "targeting", "flag", Permission.WRITE, visible=lambda each: each
 )
 history.serve(restore_targeting, TargetingAnswer)
 
 
 @kill_blueprint.operation(
-    "POST", f"{ITEM}/kill", role=Role.WRITER, body=ActionBody, response=TargetingAnswer
+    "POST", f"{ITEM}/kill", permission=Permission.KILL, body=ActionBody, response=TargetingAnswer
 )
 def kill_flag(action: ActionRequest, project: str, environment: str, flag: str) -> Response:
     """Serve the kill variant to everyone at once, and stop the active release.
@@ -118,7 +122,7 @@ def kill_flag(action: ActionRequest, project: str, environment: str, flag: str) 
 
 
 @kill_blueprint.operation(
-    "POST", f"{ITEM}/restore", role=Role.WRITER, body=ActionBody, response=TargetingAnswer
+    "POST", f"{ITEM}/restore", permission=Permission.KILL, body=ActionBody, response=TargetingAnswer
 )
 def restore_flag(action: ActionRequest, project: str, environment: str, flag: str) -> Response:
     """End a kill. The release that it stopped stays paused until a person resumes it."""

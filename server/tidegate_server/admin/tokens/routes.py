@@ -8,12 +8,14 @@ from flask import Response
 
 from tidegate_server.admin.tokens import service
 from tidegate_server.admin.tokens.schemas import (
+    NewToken,
     NewTokenAnswer,
+    RotateBody,
     TokenAnswer,
     TokenBody,
     TokenPage,
 )
-from tidegate_server.domain.tokens import Role, Token
+from tidegate_server.domain.permissions import Permission
 from tidegate_server.web import responses
 from tidegate_server.web.backend import backend, current_token
 from tidegate_server.web.blueprint import Blueprint
@@ -30,25 +32,34 @@ ITEM = f"{COLLECTION}/<key:token>"
 
 
 @blueprint.operation(
-    "GET", COLLECTION, role=Role.ADMIN, scoped_to_token=True, query=PageQuery, response=TokenPage
+    "GET",
+    COLLECTION,
+    permission=Permission.ADMINISTER,
+    scoped_to_token=True,
+    query=PageQuery,
+    response=TokenPage,
 )
 def list_tokens(page: PageRequest) -> Response:
     """List the tokens within your token's scope, without their secrets."""
     tokens = service.tokens_in_scope(backend().store, current_token())
-    return responses.page(TokenPage(), *paginate(tokens, page))
+    listed, following = paginate(tokens, page)
+    return responses.page(TokenPage(), service.with_uses(backend().store, listed), following)
 
 
 @blueprint.operation(
     "POST",
     COLLECTION,
-    role=Role.ADMIN,
+    permission=Permission.ADMINISTER,
     scoped_to_token=True,
     body=TokenBody,
     response=NewTokenAnswer,
     status=HTTPStatus.CREATED,
 )
-def create_token(new: Token) -> Response:
-    """Create a token. Only this answer shows its `secret`."""
+def create_token(new: NewToken) -> Response:
+    """Create a token. Only this answer shows its `secret`.
+
+    It cannot do more than your own token, and only where yours works.
+    """
     stored = service.create_token(
         backend().store, backend().settings.secret_key, new, current_token(), current_reason()
     )
@@ -57,7 +68,9 @@ def create_token(new: Token) -> Response:
     )
 
 
-@blueprint.operation("GET", ITEM, role=Role.ADMIN, scoped_to_token=True, response=TokenAnswer)
+@blueprint.operation(
+    "GET", ITEM, permission=Permission.ADMINISTER, scoped_to_token=True, response=TokenAnswer
+)
 def get_token(token: str) -> Response:
     """Get a token, without its secret."""
     stored = service.read_token(backend().store, token, current_token())
@@ -65,9 +78,29 @@ def get_token(token: str) -> Response:
 
 
 @blueprint.operation(
+    "POST",
+    f"{ITEM}/rotate",
+    permission=Permission.ADMINISTER,
+    scoped_to_token=True,
+    body=RotateBody,
+    response=NewTokenAnswer,
+)
+def rotate_token(overlap_ms: int, token: str) -> Response:
+    """Give a token another secret, shown only in this answer.
+
+    The secret until now works for another hour, or as long as `overlap` says, so that an
+    application can change to the new one without an interruption.
+    """
+    stored = service.rotate_token(
+        backend().store, backend().settings.secret_key, token, overlap_ms, current_token()
+    )
+    return responses.document(NewTokenAnswer(), stored, stored.revision)
+
+
+@blueprint.operation(
     "DELETE",
     ITEM,
-    role=Role.ADMIN,
+    permission=Permission.ADMINISTER,
     scoped_to_token=True,
     response=None,
     status=HTTPStatus.NO_CONTENT,

@@ -19,8 +19,8 @@ from tidegate_server.admin.webhooks.schemas import (
     WebhookUpdate,
 )
 from tidegate_server.domain.change import Change, Kind, Stored
+from tidegate_server.domain.permissions import Permission
 from tidegate_server.domain.project_documents import ProjectDocuments, webhook_address
-from tidegate_server.domain.tokens import Role
 from tidegate_server.domain.webhook_edits import delete_webhook, put_webhook
 from tidegate_server.domain.webhooks import Webhook
 from tidegate_server.web import responses
@@ -36,7 +36,8 @@ blueprint = Blueprint(
 
 def visible_webhook(stored: Stored) -> Stored:
     """Return a webhook as the request's token may see it."""
-    return service.without_path(stored) if current_token().role is Role.READER else stored
+    may_write = Permission.WRITE in current_token().grant.permissions
+    return stored if may_write else service.without_path(stored)
 
 
 webhooks = DocumentResource(
@@ -66,7 +67,7 @@ webhooks.serve_delete(delete_webhook, "Delete a webhook that no policy uses.")
 @blueprint.operation(
     "POST",
     webhooks.collection,
-    role=Role.WRITER,
+    permission=Permission.WRITE,
     body=WebhookBody,
     response=NewWebhookAnswer,
     status=HTTPStatus.CREATED,
@@ -93,7 +94,9 @@ def create_webhook(new: Webhook, project: str) -> Response:
     )
 
 
-@blueprint.operation("POST", f"{webhooks.item}/rotate", role=Role.WRITER, response=NewWebhookAnswer)
+@blueprint.operation(
+    "POST", f"{webhooks.item}/rotate", permission=Permission.WRITE, response=NewWebhookAnswer
+)
 def rotate_webhook_secret(project: str, webhook: str) -> Response:
     """Sign with a new secret, shown only in this answer, and for a day with the old one too."""
     stored = service.rotate_secret(
@@ -110,7 +113,7 @@ def rotate_webhook_secret(project: str, webhook: str) -> Response:
 @blueprint.operation(
     "POST",
     f"{webhooks.item}/test",
-    role=Role.WRITER,
+    permission=Permission.WRITE,
     body=ActionBody,
     response=None,
     status=HTTPStatus.NO_CONTENT,
@@ -123,7 +126,11 @@ def try_webhook(test: ActionRequest, project: str, webhook: str) -> Response:
 
 
 @blueprint.operation(
-    "GET", f"{webhooks.item}/deliveries", role=Role.READER, query=PageQuery, response=DeliveryPage
+    "GET",
+    f"{webhooks.item}/deliveries",
+    permission=Permission.READ,
+    query=PageQuery,
+    response=DeliveryPage,
 )
 def list_deliveries(page: PageRequest, project: str, webhook: str) -> Response:
     """List a webhook's deliveries, the latest first: those that wait and the last that ended."""

@@ -1,0 +1,279 @@
+"""Whose request this is: the tokens of the server, checked without asking the store.
+
+Each process keeps all tokens in memory and looks once per ``ApiSettings.token_poll_seconds``
+whether any changed, so a revoked token stops working within about that time. While the store
+cannot be reached, the tokens last read go on working.
+
+Threads: ``Authenticator`` owns one daemon thread (a greenlet under gevent), which begins with the
+first request and ends when there were no requests for a while. ``_lock`` is held while tokens are
+read. A check reads one reference, which a new reading replaces as a whole.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import structlog
+from flask import g, request
+
+from tidegate_server.domain.change import Kind
+from tidegate_server.domain.tokens import Token, TokenUse
+from tidegate_server.errors import Forbidden, StoreUnavailable, Unauthenticated
+from tidegate_server.store import Store
+from tidegate_server.web import token_secrets
+from tidegate_server.web.settings import ApiSettings
+
+SERVER = ""
+"""The scope of what belongs to the server itself."""
+
+MAX_VERIFIED = 1_000
+IDLE_SECONDS = 60.0
+USES_SECONDS = 60.0
+"""How often the last uses of tokens are written down."""
+
+UNKNOWN_SECONDS = 0.05
+"""The least time between two looks for a token that is not known yet."""
+
+NO_TOKEN = "Send the header Authorization: Bearer <token>; `tidegate token create` makes one."  # noqa: S105
+UNKNOWN_TOKEN = "This token is unknown or was deleted; ask an admin for a new one."  # noqa: S105
+
+log = structlog.stdlib.get_logger("tidegate_server.api")
+
+
+@dataclass(frozen=True, slots=True)
+class _KnownTokens:
+    """All tokens, and the position of the server's audit log when they were read."""
+
+    position: str
+    by_id: Mapping[str, Token]
+
+
+class Authenticator:
+    """Authenticates tokens.
+
+    Args:
+        store: where tokens are.
+        settings: the key of their digests, and how often to look for changes.
+    """
+
+    def __init__(self, store: Store, settings: ApiSettings) -> None:
+        self._store = store
+        self._settings = settings
+        self._known: _KnownTokens | None = None
+        self._verified: dict[str, tuple[str, str]] = {}
+        """The ids and digests of texts that were verified, so that each HMAC is computed once."""
+        self._uses: dict[str, TokenUse] = {}
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._stop = threading.Event()
+        self._asked_at = 0.0
+        self._looked_at = 0.0
+
+    def token_from_request(self, key_header: str | None = None) -> Token:
+        """Return the token in the request's ``Authorization`` header.
+
+        Args:
+            key_header: another header that may hold the token, read if ``Authorization`` is
+                missing.
+
+        Raises:
+            Unauthenticated: there is no token, or it does not work.
+            Forbidden: the token may not be used from this address.
+        """
+        authorization = request.headers.get("Authorization")
+        if authorization is None and key_header is not None:
+            key = request.headers.get(key_header, "").strip()
+            if key:
+                return self._authenticate_request(key)
+        scheme, _, text = (authorization or "").partition(" ")
+        if scheme.lower() != "bearer" or not text.strip():
+            raise Unauthenticated(NO_TOKEN)
+        return self._authenticate_request(text.strip())
+
+    def _authenticate_request(self, text: str) -> Token:
+        """Authenticate the current request, and keep the id that the token names for the log.
+
+        The id is no secret; a token that is refused has one too.
+        """
+        parsed = token_secrets.parse_token(text)
+        g.token_id = parsed.id if parsed is not None else None
+        token = self.authenticate(text)
+        self.admit_from(token, request.remote_addr)
+        return token
+
+    def admit_from(self, token: Token, address: str | None) -> None:
+        """Note that a token is used from an address.
+
+        Raises:
+            Forbidden: it may not be used from there.
+        """
+        if token.networks and not _is_within(address, token.networks):
+            raise Forbidden(
+                f"This token may be used from {', '.join(token.networks)} only; the request came "
+                f"from {address or 'an unknown address'}."
+            )
+        self._uses[token.id] = TokenUse(_now_ms(), address or "")
+
+    def authenticate(self, text: str) -> Token:
+        """Return the stored token for a token's full text; its ``digest`` is that of this text.
+
+        Raises:
+            Unauthenticated: the token does not work.
+        """
+        known = self._tokens()
+        now_ms = _now_ms()
+        verified = self._verified.get(text)
+        if verified is not None:
+            id, digest = verified
+            token = known.by_id.get(id)
+            if token is not None and digest in token.digests(now_ms):
+                return _in_force(token, digest, now_ms)
+            self._verified.pop(text, None)
+        parsed = token_secrets.parse_token(text)
+        if parsed is None:
+            raise Unauthenticated(UNKNOWN_TOKEN)
+        token = known.by_id.get(parsed.id)
+        digest = token_secrets.secret_digest(self._settings.secret_key, parsed.secret)
+        if not _has_digest(token, digest, now_ms):
+            token = self._look_again().by_id.get(parsed.id)
+        if token is None or not _has_digest(token, digest, now_ms):
+            raise Unauthenticated(UNKNOWN_TOKEN)
+        if len(self._verified) >= MAX_VERIFIED:
+            self._verified.clear()
+        self._verified[text] = (parsed.id, digest)
+        return _in_force(token, digest, now_ms)
+
+    def token_by_id(self, id: str) -> Token:
+        """Return the token with an id, without checking a secret.
+
+        Raises:
+            Unauthenticated: there is no such token, or it has expired.
+        """
+        token = self._tokens().by_id.get(id) or self._look_again().by_id.get(id)
+        if token is None:
+            raise Unauthenticated(UNKNOWN_TOKEN)
+        return _in_force(token, token.digest, _now_ms())
+
+    def is_still_valid(self, token: Token) -> bool:
+        """Return False if a token was deleted or replaced since it was read, or has expired.
+
+        While the store is unreachable the token counts as valid, so that open streams survive.
+        """
+        try:
+            stored = self._tokens().by_id.get(token.id)
+        except StoreUnavailable:
+            return True
+        now_ms = _now_ms()
+        return (
+            stored is not None
+            and token.digest in stored.digests(now_ms)
+            and not stored.has_expired(now_ms)
+        )
+
+    def close(self) -> None:
+        """End the thread; write down the last uses of tokens."""
+        self._stop.set()
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(timeout=2.0)
+        self._write_uses()
+
+    def _tokens(self) -> _KnownTokens:
+        """Return all tokens as they were at most two polls ago.
+
+        Raises:
+            StoreUnavailable: they were never read, and cannot be read now.
+        """
+        self._asked_at = time.monotonic()
+        thread = self._thread
+        known = self._known
+        if known is not None and thread is not None and thread.is_alive():
+            return known
+        with self._lock:
+            if self._thread is not None and self._thread.is_alive() and self._known is not None:
+                return self._known
+            known = self._read()
+            if self._settings.token_poll_seconds > 0 and not self._stop.is_set():
+                self._thread = threading.Thread(target=self._poll, name="tokens", daemon=True)
+                self._thread.start()
+            return known
+
+    def _look_again(self) -> _KnownTokens:
+        """Return all tokens as they are now, but do not ask the store for each guess."""
+        with self._lock:
+            known = self._known
+            if known is not None and time.monotonic() - self._looked_at < UNKNOWN_SECONDS:
+                return known
+            return self._read()
+
+    def _read(self) -> _KnownTokens:
+        """Read the tokens if any may have changed; call it with ``_lock`` held."""
+        known = self._known
+        self._looked_at = time.monotonic()
+        try:
+            position = self._store.logs.audit_position(SERVER)
+            if known is None or position != known.position:
+                stored = self._store.all(SERVER, Kind.TOKEN)
+                known = _KnownTokens(position, {id: each.document for id, each in stored.items()})
+        except StoreUnavailable:
+            if known is None:
+                raise
+        self._known = known
+        return known
+
+    def _poll(self) -> None:
+        wrote_at = time.monotonic()
+        while not self._stop.wait(self._settings.token_poll_seconds):
+            now = time.monotonic()
+            if now - wrote_at >= USES_SECONDS or now - self._asked_at >= IDLE_SECONDS:
+                self._write_uses()
+                wrote_at = now
+            if now - self._asked_at >= IDLE_SECONDS:
+                return
+            try:
+                with self._lock:
+                    self._read()
+            except Exception:
+                log.exception("tokens_not_read")
+
+    def _write_uses(self) -> None:
+        uses, self._uses = self._uses, {}
+        known = self._known
+        if not uses or known is None:
+            return
+        try:
+            self._store.token_uses.write({id: use for id, use in uses.items() if id in known.by_id})
+        except StoreUnavailable:
+            self._uses = {**uses, **self._uses}
+
+
+def _in_force(token: Token, digest: str, now_ms: int) -> Token:
+    """Return the token as its secret with this digest has it; raise if it has expired."""
+    if token.has_expired(now_ms):
+        raise Unauthenticated(
+            "This token has expired; ask an admin for a new one. Rotate a token before it expires."
+        )
+    return token if digest == token.digest else replace(token, digest=digest)
+
+
+def _has_digest(token: Token | None, digest: str, now_ms: int) -> bool:
+    """Return whether a token has a secret with this digest, in constant time."""
+    if token is None:
+        return False
+    return any(token_secrets.same_digest(digest, each) for each in token.digests(now_ms))
+
+
+def _is_within(address: str | None, networks: tuple[str, ...]) -> bool:
+    try:
+        source = ipaddress.ip_address(address or "")
+    except ValueError:
+        return False
+    return any(source in ipaddress.ip_network(network) for network in networks)
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)
