@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import pytest
 from flask import Flask
-from tidegate_server.domain.tokens import Role
+from tidegate_server.domain.permissions import Permission
 
 from tests.http_calls import CHECKOUT, POLICY, PRODUCTION, PROJECT, Caller, slug, stored_documents
 
@@ -151,14 +151,23 @@ EMERGENCIES = {
 }
 
 
+CHANGING = {
+    Permission.WRITE,
+    Permission.RELEASE,
+    Permission.APPROVE,
+    Permission.KILL,
+    Permission.ADMINISTER,
+}
+
+
 def operations_that_change_a_project(app: Flask) -> set[str]:
-    """Return the endpoints under a project that need the role writer or admin."""
+    """Return the endpoints under a project that need a permission to change something."""
     return {
         rule.endpoint
         for rule in app.url_map.iter_rules()
         if "project" in rule.arguments
         and (rule.methods or set()) & {"POST", "PUT", "DELETE"}
-        and getattr(app.view_functions[rule.endpoint], "role", None) in (Role.WRITER, Role.ADMIN)
+        and getattr(app.view_functions[rule.endpoint], "permission", None) in CHANGING
     }
 
 

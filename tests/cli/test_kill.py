@@ -123,7 +123,7 @@ def test_a_refused_kill_says_why(checkout: Tidegate) -> None:
     reader = checkout.with_variables(
         TIDEGATE_TOKEN=checkout.ok("token", "create", "r", "--role", "reader", "--server").strip()
     )
-    assert "needs the role writer" in reader.refused("kill", "checkout")
+    assert "needs the permission kill" in reader.refused("kill", "checkout")
 
 
 def test_a_kill_needs_no_home_folder_and_no_contexts_file(

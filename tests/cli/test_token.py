@@ -149,3 +149,31 @@ def test_an_unknown_token_is_never_printed(tidegate: Tidegate) -> None:
     )
     assert "The token contains a space at position 7" in garbled
     assert "secret secret" not in garbled
+
+
+def test_a_token_has_an_owner_an_expiry_and_networks(tidegate: Tidegate) -> None:
+    project = tidegate.variables["TIDEGATE_PROJECT"]
+    made = tidegate.json(
+        *("token", "create", "ci", "--role", "custom", "--project", project),
+        *("--permission", "read", "--permission", "kill", "--owner", "team pay"),
+        *("--expires-in", "90d", "--network", "127.0.0.0/8"),
+    )
+    assert made["permissions"] == ["read", "kill"]
+    assert (made["owner"], made["networks"]) == ("team pay", ["127.0.0.0/8"])
+    assert made["expires_at"] > made["created_at"]
+    assert "team pay" in tidegate.ok("token", "list")
+    refused = tidegate.refused("token", "create", "x", "--role", "custom", "--project", project)
+    assert "List what a token with the role custom may do" in refused
+
+
+def test_a_rotated_token_is_printed_alone(tidegate: Tidegate) -> None:
+    project = tidegate.variables["TIDEGATE_PROJECT"]
+    made = tidegate.json("token", "create", "ci", "--role", "viewer", "--project", project)
+    result = tidegate.run("token", "rotate", made["id"], "--overlap", "0s", "--reason", "leaked")
+    assert result.out.startswith(f"tg_viewer_{made['id']}_")
+    assert result.out.count("\n") == 1
+    assert "the old secret does not work any more" in result.err
+    new = tidegate.with_variables(TIDEGATE_TOKEN=result.out.strip())
+    assert new.json("flag", "list") == []
+    old = tidegate.with_variables(TIDEGATE_TOKEN=made["secret"])
+    assert "unknown or was deleted" in old.refused("flag", "list")

@@ -89,7 +89,7 @@ def test_no_role_reaches_another_project_or_environment(app: Flask, checkout: Ca
     for endpoint, method, path, permission in routes_with_permission(app):
         if permission in (Permission.SDK, Permission.EVALUATE) or PROJECT not in path:
             continue
-        body = {} if method in ("POST", "PUT") else None
+        body: dict[str, str] | None = {} if method in ("POST", "PUT") else None
         elsewhere = path.replace(PROJECT, "/api/v1/projects/web")
         answer = local.call(method, elsewhere, body, match='"0"')
         assert slug(answer) == "forbidden", (endpoint, method, answer.text)

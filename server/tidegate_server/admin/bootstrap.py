@@ -89,6 +89,26 @@ def key_in_use(store: Store, configured: bytes) -> bytes:
     )
 
 
+def add_admin_token(store: Store, secret_key: bytes, name: str, reason: str) -> str:
+    """Create another admin token of the whole server, and return its text.
+
+    Raises:
+        StartupRefused: the store was used with another secret key.
+    """
+    key = key_in_use(store, secret_key)
+    id, secret = token_secrets.new_id(), token_secrets.new_secret()
+    token = Token(
+        id=id,
+        name=name,
+        role=Role.ADMIN,
+        digest=token_secrets.secret_digest(key, secret),
+        created_by=ACTOR,
+        created_ms=store.now_ms(),
+    )
+    store.commit(token_edits.new_token(token, actor=ACTOR, reason=reason))
+    return token_secrets.format_token(Role.ADMIN, id, secret)
+
+
 def _create_default_project(store: Store) -> None:
     with suppress(AlreadyExists):
         create_project(store, DEFAULT_PROJECT, ACTOR)

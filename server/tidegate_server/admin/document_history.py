@@ -148,7 +148,11 @@ class DocumentHistory:
         get_version.__name__ = f"get_{self.name}_version"
         get_version.__doc__ = f"Get a {self.name} as it was at a revision."
         self.blueprint.operation(
-            "GET", f"{self.item}/history", permission=Permission.READ, query=PageQuery, response=VersionPage,
+            "GET",
+            f"{self.item}/history",
+            permission=Permission.READ,
+            query=PageQuery,
+            response=VersionPage,
         )(list_versions)
         self.blueprint.operation(
             "GET",

@@ -36,7 +36,11 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
         "logout": "login:logout",
         "context": "login:context",
     },
-    "Server": {"serve": "serve:serve", "policy-job": "serve:policy_job"},
+    "Server": {
+        "serve": "serve:serve",
+        "policy-job": "serve:policy_job",
+        "admin": "admin:admin",
+    },
 }
 """The sections of the help with their commands; each names its module and its function."""
 

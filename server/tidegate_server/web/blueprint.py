@@ -14,7 +14,7 @@ from webargs.flaskparser import FlaskParser
 from werkzeug.routing import BaseConverter
 
 from tidegate_server.documents.fields import PATH_KEY
-from tidegate_server.domain.permissions import Permission
+from tidegate_server.domain.permissions import EVALUATION, Permission
 from tidegate_server.web.access_control import require_permission, sdk_environment
 from tidegate_server.web.backend import backend
 from tidegate_server.web.request_bodies import JSON, YAML, invalid, load_body, schema_limit
@@ -27,8 +27,8 @@ PROJECT = "/api/v1/projects/<key:project>"
 ENVIRONMENT = PROJECT + "/environments/<key:environment>"
 
 
-EDITORS = (Role.WRITER, Role.ADMIN)
-"""The roles that change something."""
+UNCHANGING = EVALUATION | {Permission.READ}
+"""The permissions whose routes change no configuration."""
 
 REASON_PARAMETER = {
     "in": "header",
@@ -139,9 +139,11 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc] # the library ha
             if query is not None:
                 served = self.arguments(query, location="query")(served)
             served = _guarded(served, permission, scoped_to_token, authorize, before_body)
+            if permission is not None:
+                served = self.doc(**{"x-permission": permission.value})(served)
             if permission is not None or security is not None:
                 served = self.doc(security=security or [{"bearer": []}])(served)
-            if method != "GET" and role in EDITORS:
+            if method != "GET" and permission is not None and permission not in UNCHANGING:
                 served = self.doc(parameters=[REASON_PARAMETER])(served)
             if etag:
                 served._apidoc["etag"] = True

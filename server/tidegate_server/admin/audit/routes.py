@@ -45,7 +45,9 @@ def list_project_audit(request: AuditPageRequest, project: str) -> Response:
     return _page(_scope(project), request)
 
 
-@blueprint.operation("GET", "/api/v1/audit", permission=Permission.READ, query=AuditQuery, response=AuditPage)
+@blueprint.operation(
+    "GET", "/api/v1/audit", permission=Permission.READ, query=AuditQuery, response=AuditPage
+)
 def list_server_audit(request: AuditPageRequest) -> Response:
     """List the changes of projects and tokens, the latest first. Pages are as in a project."""
     return _page(SERVER, request)
@@ -80,7 +82,11 @@ def export_server_audit(filter: AuditFilter) -> Response:
 
 
 @blueprint.operation(
-    "GET", f"{PROJECT}/audit/chain", permission=Permission.READ, response=AuditChainAnswer, etag=False,
+    "GET",
+    f"{PROJECT}/audit/chain",
+    permission=Permission.READ,
+    response=AuditChainAnswer,
+    etag=False,
 )
 def get_project_audit_chain(project: str) -> Response:
     """Get the ends of the hash chain of a project's audit log."""

@@ -104,7 +104,13 @@ def restore_targeting(project: str, address: Address, old: Targeting, revision: 
 
 
 history = DocumentHistory(
-    blueprint, Kind.TARGETING, ITEM, "targeting", "flag", Permission.WRITE, visible=lambda each: each
+    blueprint,
+    Kind.TARGETING,
+    ITEM,
+    "targeting",
+    "flag",
+    Permission.WRITE,
+    visible=lambda each: each,
 )
 history.serve(restore_targeting, TargetingAnswer)
 

@@ -92,7 +92,12 @@ def rotate_token(overlap_ms: int, token: str) -> Response:
     application can change to the new one without an interruption.
     """
     stored = service.rotate_token(
-        backend().store, backend().settings.secret_key, token, overlap_ms, current_token()
+        backend().store,
+        backend().settings.secret_key,
+        token,
+        overlap_ms,
+        current_token(),
+        current_reason(),
     )
     return responses.document(NewTokenAnswer(), stored, stored.revision)
 
