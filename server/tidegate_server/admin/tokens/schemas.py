@@ -141,16 +141,19 @@ class TokenAnswer(TokenFields, StoredAnswer):
     expires_at = Instant(
         attribute="expires_ms",
         required=True,
+        allow_none=True,
         metadata={"description": "when it stops working; null: never"},
     )
     previous_secret_until = Instant(
         attribute="previous_until_ms",
         required=True,
+        allow_none=True,
         metadata={"description": "how long the secret before the last rotation works"},
     )
     last_used_at = Instant(
         attribute="last_used_ms",
         required=True,
+        allow_none=True,
         metadata={"description": "to about a minute; null: never, or before this was noted"},
     )
     last_used_from = fields.String(required=True, allow_none=True, dump_only=True)
