@@ -144,7 +144,7 @@ def test_no_secret_is_in_the_log(admin: Caller) -> None:
     url = "https://hooks.example.com/services/T00/secret-path"
     hidden = [
         admin.post_ok(f"{PROJECT}/webhooks", {"key": "chat", "url": url})["secret"],
-        admin.post_ok("/api/v1/tokens", {"name": "ci", "role": "reader"})["secret"],
+        admin.token_for("viewer", None, None).token,
         admin.post_ok(f"{PRODUCTION}/rotate-key", None)["secret"],
         "secret-path",
         "other-path",

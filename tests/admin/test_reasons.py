@@ -29,7 +29,9 @@ def test_a_header_says_why_a_document_changes(admin: Caller) -> None:
 
 
 def test_a_header_says_why_a_token_is_made(admin: Caller) -> None:
-    admin.post("/api/v1/tokens", {"name": "ci", "role": "reader"}, headers=WHY)
+    admin.post(
+        "/api/v1/tokens", {"name": "ci", "role": "viewer", "whole_server": True}, headers=WHY
+    )
     assert latest(admin, "/api/v1/audit")["reason"] == "the launch"
 
 
