@@ -17,7 +17,13 @@ SCOPES = {
     "environment": ("default", "production"),
 }
 
-KEYS = {"project": "default", "environment": "production", "flag": "checkout"}
+KEYS = {
+    "project": "default",
+    "environment": "production",
+    "flag": "checkout",
+    "revision": "1",
+    "version": "1",
+}
 """Other parts of a path name what does not exist."""
 
 NEEDED = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tidegate_server.domain.permissions import PERMISSIONS, Grant, Permission, Role
+from tidegate_server.domain.permissions import PERMISSIONS, Grant, Permission, Role, in_order
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,11 @@ class Token:
         """What it may do, and where."""
         own = frozenset(self.permissions) if self.role is Role.CUSTOM else PERMISSIONS[self.role]
         return Grant(own, self.project, self.environment)
+
+    @property
+    def allowed(self) -> tuple[Permission, ...]:
+        """What it may do, in order."""
+        return in_order(self.grant.permissions)
 
     def has_expired(self, now_ms: int) -> bool:
         """Return whether it no longer works."""

@@ -55,6 +55,12 @@ class TokenFields(Strict):
         allow_none=True,
         metadata={"description": "the only environment that it may use; null: all"},
     )
+    permissions = BoundedList(
+        fields.Enum(Permission, by_value=True),
+        load_default=list,
+        max_items=len(Permission),
+        metadata={"description": "of a token with the role `custom`: what it may do"},
+    )
     owner = BoundedString(
         100,
         load_default="",
@@ -72,17 +78,17 @@ class TokenFields(Strict):
         validate=validate.Range(min=1, max=1_000_000),
         metadata={"description": "the most evaluation requests per minute; null: no limit"},
     )
+    expires_at = Instant(
+        attribute="expires_ms",
+        required=True,
+        allow_none=True,
+        metadata={"description": "when it stops working; null: never"},
+    )
 
 
 class TokenBody(TokenFields):
     """A request to create a token. It names a project or says `whole_server`."""
 
-    permissions = BoundedList(
-        fields.Enum(Permission, by_value=True),
-        load_default=list,
-        max_items=len(Permission),
-        metadata={"description": "of a token with the role `custom`: what it may do"},
-    )
     whole_server = StrictBoolean(
         load_default=False,
         metadata={"description": "it works for the whole server, with all its projects"},
@@ -127,23 +133,15 @@ class TokenAnswer(TokenFields, StoredAnswer):
     """A token without its secret."""
 
     id = fields.String(required=True, dump_only=True)
-    permissions = fields.Method(
-        "dump_permissions",
+    permissions = BoundedList(
+        fields.Enum(Permission, by_value=True),
+        attribute="allowed",
         required=True,
-        metadata={
-            "type": "array",
-            "items": {"enum": [each.value for each in Permission]},
-            "description": "what it may do",
-        },
+        max_items=len(Permission),
+        metadata={"description": "what it may do"},
     )
     created_by = fields.String(required=True, dump_only=True)
     created_at = Instant(attribute="created_ms", required=True)
-    expires_at = Instant(
-        attribute="expires_ms",
-        required=True,
-        allow_none=True,
-        metadata={"description": "when it stops working; null: never"},
-    )
     previous_secret_until = Instant(
         attribute="previous_until_ms",
         required=True,
@@ -157,11 +155,6 @@ class TokenAnswer(TokenFields, StoredAnswer):
         metadata={"description": "to about a minute; null: never, or before this was noted"},
     )
     last_used_from = fields.String(required=True, allow_none=True, dump_only=True)
-
-    def dump_permissions(self, stored: Any) -> list[str]:
-        """Return the permissions, in order."""
-        allowed = stored.document.grant.permissions
-        return [each.value for each in Permission if each in allowed]
 
 
 class NewTokenAnswer(TokenAnswer):
