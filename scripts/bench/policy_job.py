@@ -11,10 +11,10 @@ from tidegate_server.domain.change import Address, Change, Delete, Kind, Put, Re
 from tidegate_server.domain.evidence import GroupCounts
 from tidegate_server.domain.policy import Policy, Stage
 from tidegate_server.domain.projects import Environment, Project
-from tidegate_server.domain.release import Release, State
+from tidegate_server.domain.release import STATISTICS, Release, State
 from tidegate_server.policy_job import PolicyJob
 from tidegate_server.store import Store
-from tidegate_server.store.reports import Report
+from tidegate_server.store.reports import FailingUsers, Report
 
 from scripts.bench.measure import Ratio, Result, benchmark, compare_values
 from scripts.bench.places import store
@@ -103,8 +103,26 @@ class _Project:
             self._store.evidence.add_report(
                 self._key,
                 PRODUCTION,
-                Report(f"{first:032x}", self._sequence, self._sequence > 1, 1, 10.0, counts=groups),
+                Report(
+                    f"{first:032x}",
+                    self._sequence,
+                    self._sequence > 1,
+                    1,
+                    10.0,
+                    counts=groups,
+                    failing=tuple(
+                        (id, users)
+                        for id in self._ids[first : first + CHUNK]
+                        for users in self._failing_users()
+                    ),
+                ),
             )
+
+    def _failing_users(self) -> Iterator[FailingUsers]:
+        """Return the users who fail in this report: as many as operations do, and new ones."""
+        users = tuple(f"{self._sequence:08x}{number:08x}" for number in range(10))
+        yield FailingUsers(1, 1, "control", users[:9])
+        yield FailingUsers(1, 1, "treatment", users[9:])
 
     def _totals(self, outcomes: int, errors: int) -> Counts:
         """Return the totals of an arm that counts this many in each report."""
@@ -131,4 +149,5 @@ class _Project:
             started_ms=self._now_ms,
             stage_entered_ms=self._now_ms,
             updated_ms=self._now_ms,
+            statistics=STATISTICS,
         )

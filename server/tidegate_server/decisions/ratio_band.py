@@ -26,13 +26,15 @@ from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import chain, repeat
 
-from tidegate.counts import StratumCounts
+from tidegate.counts import Counts, StratumCounts
 from tidegate.harm_evidence import (
     LOG_WEIGHTS,
     RATIOS,
     HarmEvidence,
     earlier_failures,
+    log_sum_exp,
     onset_share,
 )
 from tidegate.model import Tolerance
@@ -56,10 +58,13 @@ DIFFERENCE_STEPS = tuple(
 SIZE = len(RATIOS)
 """The number of bets on each side of a tolerance."""
 
-ROOM = math.log(SIZE + 1)
+LOG_RATIOS = tuple(math.log(ratio) for ratio in RATIOS)
 
-KNOWN_RATES = 256
-"""How many pairs of a share and a tolerance have their factors ready."""
+ENOUGH = 100.0
+"""How far beyond its limit ln E is followed: a tolerance that is ruled out so clearly stays so."""
+
+KNOWN_SHARES = 512
+"""For how many shares and tolerances the factors are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,21 +105,23 @@ class RatioBand:
     seen: Seen = Seen()
 
 
+_Rows = Sequence[Sequence[float]]
+"""A number for each bet and tolerance: a row for each bet."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Factors:
-    """What a side of the band adds for each bet, at one share.
+    """What one side of a band loses for each bet and tolerance, at one share.
 
     Attributes:
-        per_failure: for one failing user of the arm that is accused.
-        per_either: for one failing user of either arm; it is subtracted.
-        per_operation: for one operation of the accused arm; it is subtracted. Empty: nothing.
+        per_failure: for one failing user of either arm.
+        per_operation: for one operation of the accused arm. Empty: nothing.
         variances: for each tolerance the variance of one failing user's arm.
     """
 
-    per_failure: tuple[float, ...]
-    per_either: tuple[float, ...]
-    per_operation: tuple[float, ...]
-    variances: tuple[float, ...]
+    per_failure: _Rows
+    per_operation: _Rows
+    variances: Sequence[float]
 
 
 def tolerances(tolerance: Tolerance) -> tuple[float, ...]:
@@ -153,14 +160,9 @@ def update_band(
     )
     if not failing and not counts_operations and after.unbet == before.unbet:
         return band
-    window = _Window(
-        before,
-        before.guard.variance,
-        after.guard.variance,
-        new_stage=new_stage,
-    )
-    above = _bet(band.above, _Side(tolerance, exchanged=False), compared, window)
-    below = _bet(band.below, _Side(tolerance, exchanged=True), compared, window)
+    window = _Window(before, after, compared, new_stage=new_stage)
+    above = _bet(band.above, tolerance, window, exchanged=False)
+    below = _bet(band.below, tolerance, window, exchanged=True)
     log_limit = math.log(limit)
     above_peaks = _peaks(band.above_peaks, above, after.unbet, log_limit)
     below_peaks = _peaks(band.below_peaks, below, after.unbet, log_limit)
@@ -170,8 +172,8 @@ def update_band(
     own = after.log_value - log_limit
     above_peaks[place] = max(own, last[place]) if last else own
     return RatioBand(
-        _pack(above),
-        _pack(below),
+        _pack(chain.from_iterable(above)),
+        _pack(chain.from_iterable(below)),
         _pack(above_peaks),
         _pack(below_peaks),
         _add_seen(band.seen, compared),
@@ -220,7 +222,7 @@ def _own(tolerance: Tolerance) -> tuple[float, tuple[float, ...]]:
     return 1.0 + tolerance.relative, RATIO_STEPS
 
 
-@lru_cache(maxsize=KNOWN_RATES)
+@lru_cache(maxsize=KNOWN_SHARES)
 def _with(own: float, steps: tuple[float, ...]) -> tuple[float, ...]:
     if own in steps:
         return steps
@@ -229,127 +231,169 @@ def _with(own: float, steps: tuple[float, ...]) -> tuple[float, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Side:
-    """One side of a band: with the arms exchanged or not."""
-
-    tolerance: Tolerance
-    exchanged: bool
-
-    def arms(self, counts: StratumCounts) -> tuple[float, int, int, int]:
-        """Return the accused arm's share, failing users and operations; and all failing users."""
-        treatment, control = counts.treatment, counts.control
-        both = treatment.failing + control.failing
-        if self.exchanged:
-            return 1.0 - counts.share, control.failing, control.outcomes, both
-        return counts.share, treatment.failing, treatment.outcomes, both
-
-
-@dataclass(frozen=True, slots=True)
 class _Window:
-    """What a window does to E besides its counts: its onset, and the variance around it."""
+    """A window: E before and after it, and the counts of the strata that have both arms."""
 
     before: HarmEvidence
-    past_variance: float
-    present_variance: float
+    after: HarmEvidence
+    compared: Sequence[StratumCounts]
     new_stage: bool
 
-    def earlier_failures(self, stratum: int) -> int:
+    @property
+    def has_wobble(self) -> bool:
+        """Whether the variance guard knows of any variance."""
+        return self.before.guard.variance > 0.0 or self.after.guard.variance > 0.0
+
+    def known_failures(self, stratum: int) -> int:
         """Return the failing users of the last window of this stage that had any."""
         return 0 if self.new_stage else earlier_failures(self.before.guard, stratum)
 
 
-def _bet(
-    packed: bytes, side: _Side, strata: Iterable[StratumCounts], window: _Window
-) -> list[float]:
+def _bet(packed: bytes, tolerance: Tolerance, window: _Window, *, exchanged: bool) -> _Rows:
     """Return the bets of one side after a window."""
-    before = window.before
-    logs: list[float] = list(_unpack(packed))
-    if not before.bets or not logs:
-        logs = [-math.inf] * (SIZE * len(tolerances(side.tolerance)))
-    onset = onset_share(before, new_stage=window.new_stage)
-    if onset > 0.0:
-        stake = before.unbet + math.log(onset)
-        staked = [stake + log_weight for log_weight in LOG_WEIGHTS]
-        logs = [_add_logs(log, staked[place % SIZE]) for place, log in enumerate(logs)]
-    for counts in strata:
-        share, failing, operations, both = side.arms(counts)
-        factors = _factors(share, side)
-        if both == 0 and not (factors.per_operation and operations):
-            continue
-        gains = [
-            failing * gain - both * loss
-            for gain, loss in zip(factors.per_failure, factors.per_either, strict=True)
-        ]
-        spread = both
-        if factors.per_operation:
-            spread = window.earlier_failures(counts.stratum)
-            gains = [
-                gain - operations * loss
-                for gain, loss in zip(gains, factors.per_operation, strict=True)
+    rows = _begin_bets(packed, len(tolerances(tolerance)), window)
+    for counts in window.compared:
+        accused, other = counts.treatment, counts.control
+        share = counts.share
+        if exchanged:
+            accused, other, share = other, accused, 1.0 - share
+        both = accused.failing + other.failing
+        factors = _factors(share, tolerance.relative, tolerance.absolute, exchanged)
+        if both or (factors.per_operation and accused.outcomes):
+            known = window.known_failures(counts.stratum) if factors.per_operation else both
+            slack = _slack(factors, known, window) if window.has_wobble else None
+            rows = [
+                _add_gains(row, gain, both, accused, losses, slack)
+                for row, gain, losses in zip(
+                    rows,
+                    (accused.failing * log_ratio for log_ratio in LOG_RATIOS),
+                    zip(
+                        factors.per_failure,
+                        factors.per_operation or repeat(None, SIZE),
+                        strict=True,
+                    ),
+                    strict=True,
+                )
             ]
-        if window.past_variance > 0.0 or window.present_variance > 0.0:
-            gains = _guarded(gains, spread, factors, window)
-        logs = [log + gain for log, gain in zip(logs, gains, strict=True)]
-    return logs
+    return rows
 
 
-def _guarded(
-    gains: Sequence[float], spread: int, factors: _Factors, window: _Window
+def _begin_bets(packed: bytes, size: int, window: _Window) -> _Rows:
+    """Return the bets of one side, with those that begin at the window."""
+    before = window.before
+    if packed and before.bets:
+        logs = _unpack(packed)
+        rows: _Rows = [logs[first : first + size] for first in range(0, size * SIZE, size)]
+    else:
+        rows = [(-math.inf,) * size] * SIZE
+    onset = onset_share(before, new_stage=window.new_stage)
+    if onset <= 0.0:
+        return rows
+    stake = before.unbet + math.log(onset)
+    return [
+        [_add_logs(log, stake + log_weight) for log in row]
+        for row, log_weight in zip(rows, LOG_WEIGHTS, strict=True)
+    ]
+
+
+def _add_gains(
+    row: Sequence[float],
+    gain: float,
+    both: int,
+    accused: Counts,
+    losses: tuple[Sequence[float], Sequence[float] | None],
+    slack: Sequence[tuple[float, float]] | None,
 ) -> list[float]:
-    """Return gains divided by the variance guard, before or after the window: the lower result."""
-    guarded: list[float] = []
-    for number, variance in enumerate(factors.variances):
-        before = 1.0 / (1.0 + window.past_variance * spread * variance)
-        after = 1.0 / (1.0 + window.present_variance * spread * variance)
-        least, most = min(before, after), max(before, after)
-        guarded += [
-            gain * least if gain > 0.0 else gain * most
-            for gain in gains[number * SIZE : (number + 1) * SIZE]
-        ]
-    return guarded
+    """Return one bet at each tolerance, after the counts of one stratum.
+
+    Args:
+        row: the bet before them.
+        gain: the same for each tolerance.
+        both: failing users of both arms.
+        accused: the counts of the accused arm.
+        losses: for each tolerance, per failing user and per operation.
+        slack: for each tolerance, what gains and losses are multiplied with; None: with 1.
+    """
+    per_failure, per_operation = losses
+    if per_operation is None and slack is None:
+        return [log + gain - both * loss for log, loss in zip(row, per_failure, strict=True)]
+    gains = [gain - both * loss for loss in per_failure]
+    if per_operation is not None:
+        operations = accused.outcomes
+        gains = [each - operations * loss for each, loss in zip(gains, per_operation, strict=True)]
+    if slack is None:
+        return [log + each for log, each in zip(row, gains, strict=True)]
+    return [
+        log + (each * least if each > 0.0 else each * most)
+        for log, each, (least, most) in zip(row, gains, slack, strict=True)
+    ]
 
 
-@lru_cache(maxsize=KNOWN_RATES)
-def _factors(share: float, side: _Side) -> _Factors:
-    """Return what a side of a band adds at a share.
+def _slack(factors: _Factors, known: int, window: _Window) -> Sequence[tuple[float, float]]:
+    """Return by what the variance guard multiplies gains and losses, for each tolerance.
+
+    E takes the lower of two results, with the variance before the window and after it.
+    """
+    past, present = window.before.guard.variance * known, window.after.guard.variance * known
+    low, high = min(past, present), max(past, present)
+    return [
+        (1.0 / (1.0 + high * variance), 1.0 / (1.0 + low * variance))
+        for variance in factors.variances
+    ]
+
+
+@lru_cache(maxsize=KNOWN_SHARES)
+def _factors(share: float, relative: float, absolute: float, exchanged: bool) -> _Factors:
+    """Return what a side of a band loses at a share.
 
     A side tests ``p_accused <= r * p_other + d`` for the ratio ``r`` and the difference ``d`` of
     each tolerance. Exchanged, ``p_t >= r * p_c + d`` is ``p_c <= p_t / r - d / r``.
     """
-    per_failure, per_either, per_operation, variances = [], [], [], []
-    absolute = is_difference(side.tolerance)
-    for step in tolerances(side.tolerance):
-        ratio, difference = (1.0 + side.tolerance.relative, step) if absolute else (step, 0.0)
-        if side.exchanged:
-            ratio, difference = 1.0 / ratio, -difference / ratio
-        base = share * ratio + 1.0 - share
-        expected = share * ratio / base
-        variances.append(expected * (1.0 - expected))
-        for times in RATIOS:
-            gain = math.log(times)
-            loss = math.log(share * times * ratio + 1.0 - share) - math.log(base)
-            per_failure.append(gain)
-            per_either.append(loss)
-            if absolute:
-                per_operation.append(difference * math.expm1(gain - loss))
-    return _Factors(tuple(per_failure), tuple(per_either), tuple(per_operation), tuple(variances))
+    tolerance = Tolerance(relative, absolute)
+    nulls = []
+    for step in tolerances(tolerance):
+        ratio, difference = (1.0 + relative, step) if absolute > 0.0 else (step, 0.0)
+        nulls.append((1.0 / ratio, -difference / ratio) if exchanged else (ratio, difference))
+    bases = [share * ratio + 1.0 - share for ratio, _ in nulls]
+    expected = [share * ratio / base for (ratio, _), base in zip(nulls, bases, strict=True)]
+    per_failure = [
+        [
+            math.log(share * times * ratio + 1.0 - share) - math.log(base)
+            for (ratio, _), base in zip(nulls, bases, strict=True)
+        ]
+        for times in RATIOS
+    ]
+    per_operation: _Rows = ()
+    if absolute > 0.0:
+        per_operation = [
+            [
+                difference * math.expm1(log_ratio - loss)
+                for (_, difference), loss in zip(nulls, losses, strict=True)
+            ]
+            for log_ratio, losses in zip(LOG_RATIOS, per_failure, strict=True)
+        ]
+    return _Factors(per_failure, per_operation, [each * (1.0 - each) for each in expected])
 
 
-def _peaks(packed: bytes, logs: Sequence[float], unbet: float, log_limit: float) -> list[float]:
+def _peaks(packed: bytes, rows: _Rows, unbet: float, log_limit: float) -> list[float]:
     """Return the largest ln E of each tolerance, less ln of the limit at that time."""
-    number = len(logs) // SIZE
-    peaks: list[float] = list(_unpack(packed)) or [-math.inf] * number
-    for place in range(number):
-        mine = logs[place * SIZE : (place + 1) * SIZE]
-        highest = max(unbet, *mine)
-        # The sum of the logarithms is at most ``ROOM`` above the highest one.
-        if highest + ROOM - log_limit <= peaks[place]:
-            continue
-        log_evidence = highest + math.log(
-            math.exp(unbet - highest) + sum(math.exp(log - highest) for log in mine)
-        )
-        peaks[place] = max(peaks[place], log_evidence - log_limit)
-    return peaks
+    peaks = _unpack(packed) or (-math.inf,) * len(rows[0])
+    exp, log, stake = math.exp, math.log, math.exp(unbet)
+    try:
+        return [
+            peak
+            if peak > ENOUGH
+            else max(
+                peak,
+                log(stake + exp(a) + exp(b) + exp(c) + exp(d) + exp(e) + exp(f)) - log_limit,
+            )
+            for peak, a, b, c, d, e, f in zip(peaks, *rows, strict=True)
+        ]
+    except OverflowError:  # a single window with thousands of failing users
+        return [
+            max(peak, log_sum_exp([unbet, *bets]) - log_limit)
+            for peak, *bets in zip(peaks, *rows, strict=True)
+        ]
 
 
 def _crossing(steps: Sequence[float], peaks: Sequence[float], *, logarithmic: bool) -> float | None:
@@ -383,8 +427,9 @@ def _add_logs(first: float, second: float) -> float:
     return high + math.log1p(math.exp(low - high))
 
 
-def _pack(numbers: Sequence[float]) -> bytes:
-    return struct.pack(f"<{len(numbers)}f", *numbers)
+def _pack(numbers: Iterable[float]) -> bytes:
+    listed = list(numbers)
+    return struct.pack(f"<{len(listed)}f", *listed)
 
 
 def _unpack(packed: bytes) -> tuple[float, ...]:
