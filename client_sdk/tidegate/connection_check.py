@@ -159,7 +159,7 @@ def _snapshot_step(flags: CompiledSnapshot) -> Step:
     snapshot = flags.snapshot
     text = (
         f"{snapshot.project}/{snapshot.environment} at version {flags.version}, "
-        f"{len(snapshot.flags)} flags, {len(snapshot.segments)} segments"
+        f"flags: {len(snapshot.flags)}, segments: {len(snapshot.segments)}"
     )
     if flags.broken:
         place, error = next(iter(flags.broken.items()))

@@ -71,7 +71,7 @@ def test_everything_works(check: Check, environment: Environment) -> None:
     assert check(f" {environment.url}/\n", f"{environment.token}\r\n") == 0
     assert (check.failed, check.untested) == ([], ["certificate"])
     assert f"{environment.project}/production at version" in check.lines["snapshot"]
-    assert "1 flags, 1 segments" in check.lines["snapshot"]
+    assert "flags: 1, segments: 1" in check.lines["snapshot"]
     assert "begins with http://" in check.lines["certificate"]
     assert check.lines["clock"].startswith("ok")
 
