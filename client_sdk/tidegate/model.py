@@ -159,7 +159,6 @@ class ActiveRelease:
 
     Attributes:
         id: the release's id.
-        rule: the rule whose serve it replaces; None: the default rule.
         control: the variant of the control.
         treatment: the variant of the treatment.
         salt: the salt of the buckets.
@@ -167,6 +166,7 @@ class ActiveRelease:
         step: grows by one whenever ``openings`` change or the evidence restarts.
         openings: those of all stages so far, since earlier ones stay open.
         report_interval: seconds between reports.
+        rule: the rule whose serve it replaces; None: the default rule.
         measures: the values whose distribution is reported: ``latency``, and names given to
             ``Operation.measure``.
         local_breaker: the tolerance beyond which an instance that cannot reach the server
@@ -174,7 +174,6 @@ class ActiveRelease:
     """
 
     id: str
-    rule: str | None
     control: str
     treatment: str
     salt: str
@@ -182,6 +181,7 @@ class ActiveRelease:
     step: int
     openings: tuple[Opening, ...]
     report_interval: float
+    rule: str | None = None
     measures: tuple[str, ...] = ()
     local_breaker: Tolerance | None = None
 

@@ -48,8 +48,7 @@ SLICE_BYTES = 32 * 1024
 """How much of a snapshot is parsed without a pause: half a millisecond's work."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _SnapshotParts:
+class _SnapshotParts(msgspec.Struct, frozen=True):
     schema: int
     project: str
     environment: str
@@ -58,15 +57,13 @@ class _SnapshotParts:
     segments: dict[str, msgspec.Raw]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _UpdateParts:
+class _UpdateParts(msgspec.Struct, frozen=True):
     version: int
     flags: dict[str, msgspec.Raw]
     segments: dict[str, msgspec.Raw]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _SchemaOnly:
+class _SchemaOnly(msgspec.Struct, frozen=True):
     schema: int
 
 

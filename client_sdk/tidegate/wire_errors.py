@@ -30,10 +30,11 @@ class BadCondition(ValueError):
         self.error = error
 
 
-_PLACE = re.compile(r" - at `\$(.*)`$")
-_STEP = re.compile(r"\.([^.\[]+)|\[([0-9]+|\.\.\.)\]")
-_MISSING = re.compile(r"Object missing required field `(.+)`")
-_EXPECTED = re.compile(r"Expected `(.+)`, got `.+`")
+# Not compiled: most processes meet no error.
+_PLACE: Final = r" - at `\$(.*)`$"
+_STEP: Final = r"\.([^.\[]+)|\[([0-9]+|\.\.\.)\]"
+_MISSING: Final = r"Object missing required field `(.+)`"
+_EXPECTED: Final = r"Expected `(.+)`, got `.+`"
 _MUST_BE: Final[Mapping[str, str]] = {
     "str": "a string",
     "str | null": "a string or null",
@@ -50,17 +51,17 @@ _MUST_BE: Final[Mapping[str, str]] = {
 def decoding_error(error: Exception, text: bytes | str) -> WireError:
     """Return what a decoder says in the words of this package, with the field's JSON pointer."""
     message = str(error)
-    place = _PLACE.search(message)
+    place = re.search(_PLACE, message)
     pointer = ""
     if place is not None:
         message = message[: place.start()]
-        pointer = "".join(f"/{name or index}" for name, index in _STEP.findall(place[1]))
+        pointer = "".join(f"/{name or index}" for name, index in re.findall(_STEP, place[1]))
     cause = error.__cause__
     if isinstance(cause, BadCondition):
         return error_below(pointer, cause.error)
-    if missing := _MISSING.fullmatch(message):
+    if missing := re.fullmatch(_MISSING, message):
         return WireError(f"{pointer}/{missing[1]}", "is missing")
-    if expected := _EXPECTED.fullmatch(message):
+    if expected := re.fullmatch(_EXPECTED, message):
         if pointer.endswith("/..."):
             pointer = f"{pointer[:-4]}/{escape_pointer(_bad_entry(text))}"
         return WireError(pointer, f"must be {_MUST_BE.get(expected[1], expected[1])}")

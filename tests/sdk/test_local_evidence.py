@@ -22,9 +22,7 @@ from tidegate.model import ActiveRelease, Opening, Tolerance
 from tidegate.reporting import Group
 
 TENTH = (Opening(1, 10.0),)
-RELEASE = ActiveRelease(
-    "rel_1", None, "off", "on", "rel_1", 1, 4, TENTH, 5.0, local_breaker=Tolerance()
-)
+RELEASE = ActiveRelease("rel_1", "off", "on", "rel_1", 1, 4, TENTH, 5.0, local_breaker=Tolerance())
 
 
 class Process:

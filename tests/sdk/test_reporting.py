@@ -61,7 +61,7 @@ def count_operation(
 
 
 def release_at(id: str, step: int) -> ActiveRelease:
-    return ActiveRelease(id, None, "off", "on", id, 1, step, (), 5.0)
+    return ActiveRelease(id, "off", "on", id, 1, step, (), 5.0)
 
 
 def totals(report: dict[str, Any]) -> dict[Place, tuple[int, ...]]:

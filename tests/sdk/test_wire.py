@@ -432,6 +432,18 @@ def refusal(document: Any) -> WireError | None:
     return None
 
 
+@pytest.mark.parametrize("place", PLACES, ids=str)
+def test_the_parser_accepts_what_may_be_missing(place: tuple[Any, ...]) -> None:
+    document = copy.deepcopy(SNAPSHOT_DOCUMENT)
+    *way, last = place
+    parent: Any = document
+    for step in way:
+        parent = parent[step]
+    del parent[last]
+    refused = refusal(document)
+    assert refused is None or refused.pointer.endswith("/value") or not SNAPSHOT.is_valid(document)
+
+
 @given(mutated())
 def test_the_parser_accepts_what_the_schema_accepts(document: Any) -> None:
     refused = refusal(document)

@@ -15,12 +15,12 @@ import itertools
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from types import CodeType, FunctionType
 from typing import Any, TypeAlias
 
 import mmh3
+import msgspec
 
 from tidegate.evaluation import operators
 from tidegate.evaluation.conditions import ConditionCompiler
@@ -41,15 +41,13 @@ SHORTEST_TABLE = 3
 Rules: TypeAlias = "Sequence[tuple[Condition, Served]]"
 
 
-@dataclass(frozen=True, slots=True)
-class Fixed:
+class Fixed(msgspec.Struct, frozen=True):
     """The same result for every context."""
 
     result: Evaluation
 
 
-@dataclass(frozen=True, slots=True)
-class Split:
+class Split(msgspec.Struct, frozen=True):
     """The first result whose limit is above the key's hash under ``prefix``, else the last.
 
     There is one limit less than there are results; limits do not decrease.
@@ -60,8 +58,7 @@ class Split:
     results: tuple[Evaluation, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Computed:
+class Computed(msgspec.Struct, frozen=True):
     """Whatever a function of the context returns."""
 
     evaluate: Evaluate

@@ -17,8 +17,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
+
+import msgspec
 
 from tidegate.bucketing import BUCKETS, buckets_below, hash_limit
 from tidegate.context import Context, is_text
@@ -54,8 +55,7 @@ ValueType: TypeAlias = Literal["booleans", "strings", "integers", "floats", "obj
 """The types that an application can ask for."""
 
 
-@dataclass(frozen=True, slots=True)
-class CompiledFlag:
+class CompiledFlag(msgspec.Struct, frozen=True, eq=False):
     """A flag ready for evaluation.
 
     Attributes:

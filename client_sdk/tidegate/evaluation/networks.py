@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import Final, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypeAlias
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -22,3 +23,21 @@ def parse_network(text: str) -> Network:
     if mapped is None or network.prefixlen < MAPPED_PREFIX:
         return network
     return ipaddress.IPv4Network((mapped, network.prefixlen - MAPPED_PREFIX))
+
+
+def in_networks(networks: Sequence[Network]) -> Callable[[Any], bool]:
+    """Return the test of whether a value is the text of an address in one of the networks."""
+
+    def test(actual: Any) -> bool:
+        if not isinstance(actual, str):
+            return False
+        try:
+            address = ipaddress.ip_address(actual)
+        except ValueError:
+            return False
+        mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+        return any(
+            address in network or (mapped is not None and mapped in network) for network in networks
+        )
+
+    return test

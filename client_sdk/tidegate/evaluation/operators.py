@@ -7,7 +7,6 @@ string of digits as a number or a boolean as 1.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Callable, Mapping
 from operator import eq, ge, gt, le, lt
@@ -15,7 +14,6 @@ from typing import Any, Final, TypeAlias
 
 from tidegate.errors import InvalidCondition
 from tidegate.evaluation.instants import seconds_since_1970
-from tidegate.evaluation.networks import Network, parse_network
 from tidegate.runtime.late_imports import load
 
 Test: TypeAlias = Callable[[Any], bool]
@@ -252,28 +250,14 @@ def _semver_test(compare: Compare) -> MakeTest:
     return make
 
 
-def _network(text: str) -> Network:
+def _in_cidr(value: object) -> Test:
+    texts = _strings(value)
+    # Imported with the first network: it takes long.
+    networks = load("tidegate.evaluation.networks")
     try:
-        return parse_network(text)
+        test: Test = networks.in_networks([networks.parse_network(text) for text in texts])
     except ValueError as error:
         raise InvalidCondition(f"not a network in CIDR form: {error}") from None
-
-
-def _in_cidr(value: object) -> Test:
-    networks = tuple(_network(text) for text in _strings(value))
-
-    def test(actual: Any) -> bool:
-        if not isinstance(actual, str):
-            return False
-        try:
-            address = ipaddress.ip_address(actual)
-        except ValueError:
-            return False
-        mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-        return any(
-            address in network or (mapped is not None and mapped in network) for network in networks
-        )
-
     return test
 
 
