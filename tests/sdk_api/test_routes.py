@@ -122,6 +122,7 @@ def test_a_report_registers_its_instance(sdk: Caller, admin: Caller) -> None:
         "sdk": "tidegate-python/0.1.0",
         "host": "web-1",
         "pid": 42,
+        "samples": False,
     }
 
 
