@@ -22,9 +22,9 @@ from tidegate.counts import Counts
 
 from tidegate_server.decisions.decision import Action, CheckResult, Decision
 from tidegate_server.decisions.distributions import quantile_value
+from tidegate_server.decisions.exposure_groups import keeps_control
 from tidegate_server.decisions.progress import Progress
 from tidegate_server.decisions.ratio_band import RatioBand, band_bounds, seen_ratio
-from tidegate_server.domain.checks import Check
 from tidegate_server.domain.evidence import GroupValues, add_histograms
 from tidegate_server.domain.release import Release, State
 
@@ -64,7 +64,8 @@ class CheckReading:
 
     Attributes:
         log_evidence, rollback_at: ln E, and the E at which the check fails.
-        log_advance, advance_at: ln A, and the A that an advance needs.
+        log_advance, advance_at: ln A, and the A that an advance needs; not in a stage without a
+            control group.
         control_quantile, treatment_quantile: of a check of a distribution: the quantile that it
             compares, of the values of the present stage.
         seen, low, high: the ratio of the arms' error rates that was seen, and its band, as
@@ -146,13 +147,7 @@ def take_reading(
         control=_arm_counts(progress.control),
         treatment=_arm_counts(progress.treatment),
         checks=tuple(
-            _check_reading(
-                before.policy.checks[each.number],
-                each,
-                progress.checks[each.number].band,
-                decision,
-                known,
-            )
+            _check_reading(before, each, progress.checks[each.number].band, decision, known)
             for each in decision.checks
         ),
     )
@@ -215,12 +210,13 @@ def thin(readings: Iterable[Reading], points: int) -> list[Reading]:
 
 
 def _check_reading(
-    check: Check,
+    release: Release,
     result: CheckResult,
     band: RatioBand | None,
     decision: Decision,
     values: Sequence[GroupValues],
 ) -> CheckReading:
+    check = release.policy.checks[result.number]
     if not check.sequential:
         return CheckReading(
             log_evidence=_rounded(result.log_evidence) if check.rate_limit else None,
@@ -233,6 +229,7 @@ def _check_reading(
         mine = [each for each in values if each.measure == check.distribution]
         control = quantile_value(add_histograms(each.control for each in mine), check.quantile)
         treatment = quantile_value(add_histograms(each.treatment for each in mine), check.quantile)
+    compared = not release.closed and keeps_control(release.policy, release.stage)
     seen = low = high = None
     if band is not None:
         seen = seen_ratio(band.seen, check.tolerance)
@@ -240,8 +237,8 @@ def _check_reading(
     return CheckReading(
         log_evidence=_rounded(result.log_evidence),
         rollback_at=result.rollback_at,
-        log_advance=_rounded(result.log_advance),
-        advance_at=decision.advance_at,
+        log_advance=_rounded(result.log_advance) if compared else None,
+        advance_at=decision.advance_at if compared else None,
         control_quantile=control,
         treatment_quantile=treatment,
         seen=seen,

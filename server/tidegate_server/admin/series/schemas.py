@@ -101,7 +101,9 @@ class PointCheckSchema(Strict):
     number = StrictInteger(required=True)
     evidence = _or_null("E: evidence of harm; null: the check does not compute it")
     rollback_at = _or_null("the E at which the check fails")
-    advance = _or_null("A: evidence of safety; null: the check does not compute it")
+    advance = _or_null(
+        "A: evidence of safety; null: the check or the stage does not compare with control"
+    )
     advance_at = _or_null("the A that an advance needs")
     ratio = fields.Nested(
         BandSchema,
