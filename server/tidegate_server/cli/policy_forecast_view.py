@@ -44,7 +44,7 @@ def print_results(plan: SimulationPlan, results: Results, *, as_json: bool) -> N
     print_table(headings, _rows(plan, healthy, bad))
     for title, each in (("A healthy release", healthy), ("A bad release", bad)):
         print_text(f"\n{title} at each stage:\n")
-        print_table(STAGE_HEADINGS, [_stage_row(stage) for stage in each.by_stage])
+        print_table(STAGE_HEADINGS, [_stage_row(stage) for stage in each.by_stage if _met(stage)])
         for stage in each.by_stage:
             if stage.missing is not None:
                 print_text(f"\nNot left at stage {stage.name}, for example: {stage.missing}")
@@ -61,6 +61,11 @@ STAGE_HEADINGS = (
     "stage", "reached", "left", "on evidence", "on time", "after, median", "would have noticed",
     "still there",
 )  # fmt: skip
+
+
+def _met(stage: StageForecast) -> bool:
+    """Whether any release came to a stage."""
+    return stage.cut_short > 0 or (stage.reached is not None and stage.reached.value > 0.0)
 
 
 def _stage_row(stage: StageForecast) -> tuple[str, ...]:

@@ -33,7 +33,8 @@ class StageForecast:
         reached: the probability that a release reaches it.
         left: the probability that a release leaves it for the next stage, or completes.
         on_evidence, on_time: the share of the releases that left it that did so on evidence, and
-            on time. A completion rests on neither unless its time was over.
+            on time; None: no release left it. Nobody leaves the last stage on evidence: a release
+            completes after its bake.
         detectable_ratio: the smallest ratio of errors that would have been noticed when it left,
             at most ``LARGEST_RATIO``; None: no release left it with a check of errors.
         stopped: the probability that a release is first stopped there.
@@ -143,7 +144,7 @@ def _stage_forecast(
             sum(each.entered_ms is not None for each in here), number
         ),
         left=confidence_intervals.share(len(left), number),
-        on_evidence=_share_on(Basis.EVIDENCE, left),
+        on_evidence=None if stage == len(policy.stages) else _share_on(Basis.EVIDENCE, left),
         on_time=_share_on(Basis.TIME, left),
         detectable_ratio=_spread([_detectable_ratio(each) for each in left]) if compares else None,
         stopped=confidence_intervals.share(

@@ -283,7 +283,10 @@ class StageForecastSchema(Strict):
     percentage = Number(required=True)
     reached = _estimate("probability that a release reaches the stage")
     left = _estimate("probability that it leaves the stage for the next one, or completes")
-    on_evidence = _estimate("share of the releases that left it that did so on evidence")
+    on_evidence = _estimate(
+        "share of the releases that left it that did so on evidence; null also at the last stage, "
+        "which a release completes after its bake"
+    )
     on_time = _estimate("share of the releases that left it that did so on time")
     detectable_ratio = _spread(
         "the smallest ratio of errors that would have been noticed when it left; 1000: not even "
