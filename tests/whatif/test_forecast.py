@@ -1,6 +1,10 @@
 from __future__ import annotations
 
-from tidegate_server.domain.release import State
+from dataclasses import replace
+
+from tidegate_server.decisions.decision import Action, CheckResult, Decision
+from tidegate_server.decisions.detectable_ratio import LARGEST_RATIO
+from tidegate_server.domain.release import Basis, State
 from tidegate_server.whatif.forecast import forecast
 from tidegate_server.whatif.simulation import SimulationRun, StageRun
 
@@ -81,3 +85,55 @@ def test_there_is_no_time_for_what_never_happened() -> None:
 
 def test_there_is_no_forecast_without_releases() -> None:
     assert forecast([], THREE).stopped is None
+
+
+class TestByStage:
+    def decided(self, basis: Basis | None, noticed: float | None = None) -> Decision:
+        check = CheckResult(0, "errors", detectable_ratio=noticed)
+        return Decision(
+            Action.ADVANCE, f"because of {basis}", State.RUNNING, 0, 1, checks=(check,), basis=basis
+        )
+
+    def leaving(self, *bases: tuple[Basis, float | None]) -> list[SimulationRun]:
+        """Return runs that leave the first stage on these bases, and are left at the second."""
+        return [
+            replace(
+                run(State.RUNNING),
+                stages=(
+                    StageRun(0, 400, self.decided(basis, noticed)),
+                    StageRun(400, None, self.decided(None)),
+                    StageRun(),
+                ),
+            )
+            for basis, noticed in bases
+        ]
+
+    def test_stages_are_left_on_evidence_or_on_time(self) -> None:
+        runs = self.leaving((Basis.EVIDENCE, 3.0), (Basis.EVIDENCE, 4.0), (Basis.TIME, None))
+        first, second, third = forecast(runs, THREE).by_stage
+
+        assert first.on_evidence is not None
+        assert first.on_time is not None
+        assert (first.on_evidence.value, first.on_time.value) == (2 / 3, 1 / 3)
+        assert first.on_evidence.low < 2 / 3 < first.on_evidence.high
+        assert first.detectable_ratio is not None
+        assert first.detectable_ratio.median.value == 4.0
+        assert first.detectable_ratio.most.value == LARGEST_RATIO
+        assert (second.on_evidence, second.detectable_ratio) == (None, None)
+        assert third.on_evidence is None
+
+    def test_releases_that_do_not_leave_say_what_they_lack(self) -> None:
+        first, second, third = forecast(self.leaving((Basis.TIME, None)), THREE).by_stage
+
+        assert (first.missing, second.missing, third.missing) == (None, "because of None", None)
+        assert second.undecided is not None
+        assert (second.undecided.value, second.cut_short) == (1.0, 0)
+
+    def test_releases_that_were_cut_short_count_only_as_still_there(self) -> None:
+        [short] = self.leaving((Basis.TIME, None))
+        summary = forecast([replace(short, cut_short=True)], THREE)
+        first, second, _ = summary.by_stage
+
+        assert (summary.runs, summary.cut_short, summary.undecided) == (0, 1, None)
+        assert (first.reached, first.left) == (None, None)
+        assert (second.cut_short, second.missing) == (1, "because of None")
