@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from tidegate_server.domain.checks import Check, Compare, Metric, Operator
+from tidegate_server.domain.checks import Check, Compare, Metric, OnFailure, Operator
 from tidegate_server.domain.last_stage import Watcher, unwatched_problems, watched_checks
 from tidegate_server.domain.policy import Policy, Stage
 from tidegate_server.domain.policy_validation import check_policy
@@ -109,3 +109,11 @@ def test_a_check_of_errors_that_no_stage_has_taught_the_probe_is_refused() -> No
     (problem,) = unwatched_problems(policy)
     assert "Add a stage of 90 % or less" in problem.detail
     assert not list(unwatched_problems(replace(policy, checks=(ERRORS, limit(ERRORS)))))
+
+
+def test_values_that_only_warn_are_not_watched_and_not_refused() -> None:
+    warns = replace(LATENCY, on_failure=OnFailure.WARN)
+    (latency, _) = watched_checks(make_policy(checks=(warns, ERRORS)))
+    assert (latency.watchers, latency.text) == ((), "nothing, as it only warns")
+    check_policy(make_policy(checks=(warns, ERRORS)), ())
+    assert watched(warns, holdback=5.0) == [BY_HOLDBACK]

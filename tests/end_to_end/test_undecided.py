@@ -83,9 +83,11 @@ def test_a_stage_without_enough_traffic_ends_as_its_policy_says(
 
     shown = command.ok("release", "show", advanced)
     assert ", on time, not on evidence" in shown
-    assert "noticed" in shown
+    assert "noticed by now" in shown
+    assert "might not have been noticed" in shown
     on_time = rf"on time after {SECONDS}, not on evidence: "
     explained = command.ok("release", "explain", advanced)
+    assert "By now, even 1,000 times as many errors might not have been noticed." in explained
     assert re.search(f"The policy advances to stage 2 {on_time}", explained)
     assert re.search(f"advanced {on_time}", command.ok("release", "ledger", advanced))
     assert command.json("release", "show", advanced)["stage_basis"] == "time"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tidegate_server.domain.release import State
+from tidegate_server.domain.release import Basis, State
 from tidegate_server.domain.release_events import TEST, ReleaseEvent, ReleaseSummary
 from tidegate_server.domain.release_gates import Event
 from tidegate_server.domain.webhooks import Format, Webhook
@@ -154,3 +154,14 @@ def test_both_secrets_sign_for_a_while_after_a_rotation() -> None:
     assert one["Tidegate-Signature"].startswith("t=10,v1=")
     assert one["Tidegate-Signature"].count("v1=") == 1
     assert (one["Tidegate-Event"], one["Tidegate-Delivery"]) == ("held", "message-1")
+
+
+def test_an_advance_on_time_is_named_as_one() -> None:
+    on_time = replace(release_event(), release=replace(HALF, stage_basis=Basis.TIME))
+    body = json.loads(event_body(Format.JSON, "shop", "message-1", on_time))
+
+    assert body["release"]["stage_basis"] == "time"
+    assert not violations(WEBHOOK, body)
+    assert "advanced on time, not on evidence, to stage half (2 of 3)" in slack_text(
+        "shop", on_time
+    )

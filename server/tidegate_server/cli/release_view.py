@@ -10,7 +10,7 @@ from tidegate_server.cli.api_client import Json
 from tidegate_server.cli.formatting import audience, count, instant, instant_from_ms
 from tidegate_server.cli.ladder_view import ladder_facts
 from tidegate_server.cli.output import Columns, cell, facts_grid, item_table, printable
-from tidegate_server.decisions.evidence_words import harm, safety, with_limit
+from tidegate_server.decisions.evidence_words import harm, noticeable, safety, with_limit, wobble
 
 if TYPE_CHECKING:
     from rich.console import Group, RenderableType
@@ -126,7 +126,7 @@ def release_view(release: Json) -> Group:
         _arms(progress),
         *(("", item_table(checks, CHECK_COLUMNS)) if checks else ()),
         "",
-        _decision_facts(progress),
+        _decision_facts(release, progress),
     )
 
 
@@ -210,7 +210,7 @@ def _check_result(check: Json) -> str:
     return f"{check['value']:.4g}, limit {check['limit']:.4g}, {breaches} in a row"
 
 
-def _decision_facts(progress: Json) -> Table:
+def _decision_facts(release: Json, progress: Json) -> Table:
     last = progress["last_decision"]
     compares, advances = progress["evidence"] is not None, progress["advance"] is not None
     limited = with_limit(progress["evidence"], "limit", progress["rollback_at"])
@@ -219,6 +219,8 @@ def _decision_facts(progress: Json) -> Table:
         [
             ("evidence of harm", limited if compares else NOT_COMPARED),
             ("evidence of safety", needed if advances else NOT_COMPARED),
+            ("noticed by now", _noticeable(release) if compares else ""),
+            ("wobble", wobble(progress.get("wobble") or 0.0)),
             *([("split", SPLIT_NOT_CHECKED)] if _is_split_unknown(progress) else []),
             (
                 "last decision",
@@ -228,6 +230,18 @@ def _decision_facts(progress: Json) -> Table:
             ("users", _users(progress.get("users"))),  # earlier servers have none
         ]
     )
+
+
+def _noticeable(release: Json) -> str:
+    """Return what would have been noticed by now; empty if errors are not compared."""
+    checks = release["policy"]["checks"]
+    compares_errors = any(
+        (each["metric"], each["compare"]) == ("error_rate", "control") for each in checks
+    )
+    # Version 1 of the statistics, and servers that knew no other, do not compute it.
+    if not compares_errors or release.get("statistics", 1) == 1:
+        return ""
+    return noticeable(release["progress"]["detectable_ratio"])
 
 
 def _is_split_unknown(progress: Json) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -82,6 +83,12 @@ class CheckResult:
         return from_log(self.log_advance)
 
 
+def smallest_ratio(checks: Iterable[CheckResult]) -> float | None:
+    """Return the smallest ratio of errors that one of the checks would have noticed by now."""
+    known = [each.detectable_ratio for each in checks if each.detectable_ratio is not None]
+    return min(known, default=None)
+
+
 @dataclass(frozen=True, slots=True)
 class ClientResult:
     """What the reports of clients say at a decision, beside the evidence that decides.
@@ -158,8 +165,7 @@ class Decision:
     @property
     def detectable_ratio(self) -> float | None:
         """The smallest ratio of errors that a check would have noticed by now; None: none."""
-        known = [each.detectable_ratio for each in self.checks if each.detectable_ratio is not None]
-        return min(known, default=None)
+        return smallest_ratio(self.checks)
 
     @property
     def compares(self) -> bool:

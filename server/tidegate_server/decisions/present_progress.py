@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from tidegate.counts import Counts
 
 from tidegate_server.decisions.check_status import check_statuses
-from tidegate_server.decisions.decision import CheckResult, Decision, from_log
+from tidegate_server.decisions.decision import CheckResult, Decision, from_log, smallest_ratio
 from tidegate_server.decisions.exposure_groups import keeps_control
 from tidegate_server.decisions.people import AffectedUsers, affected_users
 from tidegate_server.decisions.progress import Progress
@@ -61,7 +61,11 @@ class PresentProgress:
             compares with control, or nothing is open.
         advance, advance_at: A and its limit, of the check with the least; None: also in a stage
             without a control group.
-        overdispersion: phi; None: no check compares with control.
+        overdispersion: phi of version 1; None: no check compares with control.
+        wobble: how much the arms wobble against each other, 0.1 is 10 %; None: no check compares
+            with control.
+        detectable_ratio: the smallest ratio of errors to control's that would have been noticed
+            by now; None: none would surely have been, or errors are not compared.
         checks: every check.
         decision: the last decision, which may be of an earlier stage.
         client: what clients reported; None: nothing.
@@ -81,6 +85,8 @@ class PresentProgress:
     advance: float | None
     advance_at: float | None
     overdispersion: float | None
+    wobble: float | None
+    detectable_ratio: float | None
     checks: tuple[PresentCheck, ...]
     decision: Decision | None
     client: ClientReports | None
@@ -123,6 +129,8 @@ def present_progress(release: Release, stored: Progress) -> PresentProgress:
         advance=None if least is None else from_log(least),
         advance_at=None if least is None else ADVANCE_AT,
         overdispersion=max((each.overdispersion for each in sequential), default=None),
+        wobble=max((each.wobble for each in sequential), default=None),
+        detectable_ratio=smallest_ratio(sequential),
         checks=_present_checks(release, results),
         decision=stored.decision,
         client=client,

@@ -10,7 +10,7 @@ from tidegate.counts import Counts
 from tidegate_server.decisions.check_status import CheckStatus
 from tidegate_server.decisions.decision import from_log
 from tidegate_server.decisions.distributions import MIN_VALUES
-from tidegate_server.decisions.evidence_words import duration, format_number, noticeable
+from tidegate_server.decisions.evidence_words import duration, format_number, noticeable, wobble
 from tidegate_server.decisions.observations import Window
 from tidegate_server.decisions.probe import MAX_RETREATS
 from tidegate_server.decisions.progress import Progress
@@ -46,13 +46,8 @@ def _failing_users(counts: Counts, arm: str) -> str:
 
 
 def _wobble(progress: Progress) -> str:
-    wobble = max((check.harm.guard.wobble for check in progress.checks), default=0.0)
-    if wobble < 0.05:
-        return ""
-    return (
-        f"; the arms wobble against each other by {round(100 * wobble)} %, so failures count for "
-        "less"
-    )
+    deviation = max((check.harm.guard.wobble for check in progress.checks), default=0.0)
+    return f"; {wobble(deviation)}, so failures count for less" if deviation >= 0.05 else ""
 
 
 def failed_check(status: CheckStatus, progress: Progress) -> str:

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from tidegate.epochs import LARGEST_SHARE
 
-from tidegate_server.domain.checks import Check, Compare, Metric
+from tidegate_server.domain.checks import Check, Compare, Metric, OnFailure
 from tidegate_server.domain.policy import Policy
 from tidegate_server.errors import FieldProblem
 
@@ -33,16 +33,18 @@ class WatchedCheck:
         number: the check's place in the policy, from 0.
         label: the check in words.
         watchers: what watches it; empty: nothing.
+        only_warns: whether its failure only warns. The probe of values asks nothing then.
     """
 
     number: int
     label: str
     watchers: tuple[Watcher, ...]
+    only_warns: bool = False
 
     @property
     def text(self) -> str:
         """What watches it, in words."""
-        return " and ".join(_WORDS[each] for each in self.watchers) or "nothing"
+        return " and ".join(_WORDS[each] for each in self.watchers) or "nothing, as it only warns"
 
 
 _WORDS = {
@@ -56,15 +58,23 @@ _WORDS = {
 def watched_checks(policy: Policy) -> tuple[WatchedCheck, ...]:
     """Return what watches each check after the last advance, in the policy's order."""
     return tuple(
-        WatchedCheck(number, check.label, tuple(_watchers(policy, check)))
+        WatchedCheck(
+            number,
+            check.label,
+            tuple(_watchers(policy, check)),
+            check.on_failure is OnFailure.WARN,
+        )
         for number, check in enumerate(policy.checks)
     )
 
 
 def unwatched_problems(policy: Policy) -> Iterator[FieldProblem]:
-    """Yield a problem for each check that nothing watches after the last advance."""
+    """Yield a problem for each check that nothing watches after the last advance.
+
+    A check that only warns may be unwatched: it decides nothing in the other stages either.
+    """
     for each in watched_checks(policy):
-        if not each.watchers:
+        if not each.watchers and not each.only_warns:
             yield FieldProblem(
                 f"/checks/{each.number}",
                 f"Nothing watches the check {each.label} after the last advance: "
@@ -83,7 +93,7 @@ def _watchers(policy: Policy, check: Check) -> Iterator[Watcher]:
     )
     if probed and check.metric is Metric.ERROR_RATE:
         yield Watcher.PROBE
-    elif probed and check.distribution is not None and _can_be_probed(check):
+    elif probed and check.distribution is not None and _asks_probe(check):
         yield Watcher.VALUE_PROBE
     elif not policy.holdback and _has_limit(policy, check):
         yield Watcher.LIMIT
@@ -95,6 +105,11 @@ def _has_enough_control(policy: Policy, stage: int) -> bool:
     Otherwise the probes watch it, with what they have learned in a stage that does.
     """
     return policy.opened(stage) / 100.0 <= LARGEST_SHARE
+
+
+def _asks_probe(check: Check) -> bool:
+    """Return whether the probe of values goes back a stage for a check."""
+    return check.on_failure is not OnFailure.WARN and _can_be_probed(check)
 
 
 def _can_be_probed(check: Check) -> bool:

@@ -188,6 +188,7 @@ def explain(
             complete=first is None or first.decision.window == 1,
             now_ms=now_ms,
             trips=trips,
+            last=last.decision if last is not None else None,
             users=users,
         ),
         users=users,

@@ -8,7 +8,14 @@ from collections.abc import Sequence
 from tidegate.counts import Counts
 
 from tidegate_server.decisions.decision import Action, CheckResult, Decision
-from tidegate_server.decisions.evidence_words import duration, format_number, harm, safety
+from tidegate_server.decisions.evidence_words import (
+    duration,
+    format_number,
+    harm,
+    noticeable,
+    safety,
+    wobble,
+)
 from tidegate_server.decisions.people import AffectedUsers, Range
 from tidegate_server.decisions.reasons import tripped
 from tidegate_server.decisions.stage_exit import ADVANCED, HOLD_ENDED
@@ -222,6 +229,7 @@ def ending_text(
     now_ms: int,
     trips: Trips = NO_TRIPS,
     users: AffectedUsers | None = None,
+    last: Decision | None = None,
 ) -> str:
     """Return why a release ended, or what decides now, and its total counts.
 
@@ -233,6 +241,7 @@ def ending_text(
         now_ms: store clock.
         trips: the trips of local breakers.
         users: whom it has harmed and spared; None: not known.
+        last: the last decision.
     """
     since = "In total" if complete else "As far as the ledger goes back"
     totals = f"{since}: control {arm_counts(control)}; treatment {arm_counts(treatment)}."
@@ -245,7 +254,7 @@ def ending_text(
         if not ladder:
             return f"Its flag does not exist any more. {totals}"
         rungs = [each.text for each in ladder if each.cause not in (Cause.RULE, Cause.DEFAULT)]
-        return f"Now: {'. Behind it: '.join(rungs)}. {totals}"
+        return f"Now: {'. Behind it: '.join(rungs)}. {_noticed(release, last)}{totals}"
     what = "Completed" if release.state is State.COMPLETED else "Rolled back"
     return f"{what} {instant(release.ended_ms or now_ms)}: {reason}. {totals}"
 
@@ -266,6 +275,15 @@ def _range(users: Range) -> str:
         f"{number:,} {'user' if number == 1 else 'users'} "
         f"({math.floor(users.low):,} to {math.ceil(users.high):,})"
     )
+
+
+def _noticed(release: Release, last: Decision | None) -> str:
+    """Return what would have been noticed by now, as a sentence; empty if it is not known."""
+    # Version 1 of the statistics does not compute it.
+    if last is None or release.statistics == 1 or not release.policy.compares_errors:
+        return ""
+    wobbles = wobble(last.wobble)
+    return f"By now, {noticeable(last.detectable_ratio)}{f'; {wobbles}' if wobbles else ''}. "
 
 
 def sentence(text: str) -> str:

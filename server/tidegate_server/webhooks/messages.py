@@ -10,6 +10,7 @@ from typing import Any
 from tidegate.version import VERSION
 
 from tidegate_server.domain.calendar import instant_text
+from tidegate_server.domain.release import Basis
 from tidegate_server.domain.release_events import ReleaseEvent, ReleaseSummary
 from tidegate_server.domain.release_gates import Event
 from tidegate_server.domain.webhooks import Format, Webhook
@@ -103,7 +104,8 @@ def _headline(event: str, release: ReleaseSummary) -> str:
         case Event.STARTED:
             return f"{release.treatment} is released, {now} at {stage}"
         case Event.ADVANCED:
-            return f"advanced to {stage}, {before} → {now}"
+            on_time = " on time, not on evidence," if release.stage_basis is Basis.TIME else ""
+            return f"advanced{on_time} to {stage}, {before} → {now}"
         case Event.RETREATED:
             return f"retreated to {stage}, {before} → {now}"
         case Event.ROLLED_BACK:

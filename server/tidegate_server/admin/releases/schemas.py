@@ -371,7 +371,16 @@ class ProgressSchema(Strict):
     rollback_at = _evidence("the E at which the release rolls back")
     advance = _evidence("A: evidence of safety")
     advance_at = _evidence("the A at which the release advances")
-    overdispersion = _evidence("how much more errors vary than by chance; 1: no more")
+    overdispersion = _evidence("of releases that started before `wobble` existed; otherwise 1")
+    wobble = _evidence("how much the arms wobble against each other; 0.1 is 10 %")
+    detectable_ratio = Number(
+        required=True,
+        allow_none=True,
+        metadata={
+            "description": "the smallest ratio of errors to control's that would have been noticed "
+            "by now; null: none, or errors are not compared"
+        },
+    )
     checks = fields.List(fields.Nested(CheckResultSchema), required=True)
     last_decision = fields.Nested(
         LastDecisionSchema, attribute="decision", required=True, allow_none=True
@@ -423,6 +432,10 @@ class ReleaseAnswer(StoredAnswer):
     treatment = fields.String(required=True)
     policy = fields.Nested(ReleasePolicySchema, required=True)
     policy_revision = StrictInteger(required=True)
+    statistics = StrictInteger(
+        required=True,
+        metadata={"description": "the version of the decision statistics that it runs under"},
+    )
     state = fields.Enum(State, by_value=True, required=True)
     reason = fields.String(required=True)
     attempt = StrictInteger(required=True)
