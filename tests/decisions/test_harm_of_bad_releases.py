@@ -53,9 +53,9 @@ class Bad:
 def bad_releases() -> list[Bad]:
     """Return the 41 kinds: five effects at three base rates and three amounts of traffic.
 
-    Four of the 45 combinations are left out. They change so few failures that not even the
-    oracle notices within a day of windows: less than one additional failure in ten windows
-    if everyone had the treatment, or in fifty by half as many again.
+    Four of the 45 combinations are left out, those that take longest to notice: half as many
+    failures again where control has at most two failures in a window, and twice as many where
+    it has one in five windows.
     """
     return [
         Bad(base, per_window, bad, name)
