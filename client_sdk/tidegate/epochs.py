@@ -8,7 +8,7 @@ this: a bad treatment whose users fail again and again cannot discard the eviden
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tidegate.counts import StratumCounts
 from tidegate.harm_evidence import LOG_HOLD_AT
@@ -36,12 +36,15 @@ class EpochBlocks:
         blocks: how many blocks are complete.
         usual: the share of first failures in the second block. The first one is left out
             because those who always fail are all in it.
+        blind_epochs: epochs in a row before this one in which nobody failed for the first time
+            in the second block.
     """
 
     failed: int = 0
     first: int = 0
     blocks: int = 0
     usual: float = 0.0
+    blind_epochs: int = 0
 
 
 def has_enough_control(strata: Iterable[StratumCounts]) -> bool:
@@ -65,11 +68,26 @@ def update_epoch(
     failed = before.failed + sum(counts.control.errors for counts in compared)
     first = before.first + sum(counts.control.failing for counts in compared)
     if failed < BLOCK:
-        return EpochBlocks(failed, first, before.blocks, before.usual)
+        return replace(before, failed=failed, first=first)
     share, blocks = first / failed, before.blocks + 1
+    after = replace(before, failed=0, first=0, blocks=blocks)
     if blocks == 2:
-        return EpochBlocks(blocks=blocks, usual=share)
-    limit = SATURATED if log_evidence < LOG_HOLD_AT else BLIND
-    if blocks > 2 and share < limit * before.usual:
-        return None
-    return EpochBlocks(blocks=blocks, usual=before.usual)
+        return replace(after, usual=share)
+    over = blocks > 2 and _is_used_up(after, share, suspicious=log_evidence >= LOG_HOLD_AT)
+    return None if over else after
+
+
+def _is_used_up(blocks: EpochBlocks, share: float, *, suspicious: bool) -> bool:
+    """Return whether a block with this share of first failures ends the epoch."""
+    if blocks.usual > 0.0:
+        return share < (BLIND if suspicious else SATURATED) * blocks.usual
+    # Nobody was left to fail in the second block already: either an outage let everyone fail, or
+    # only those fail who always do. An epoch helps in the first case and costs a part of alpha in
+    # the second, so each one in a row waits twice as long.
+    waited = blocks.blocks - 2 >= 2**blocks.blind_epochs
+    return share == 0.0 and waited and not suspicious
+
+
+def next_epoch(blocks: EpochBlocks) -> EpochBlocks:
+    """Return the blocks at the start of the epoch after this one."""
+    return EpochBlocks(blind_epochs=0 if blocks.usual > 0.0 else blocks.blind_epochs + 1)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from tidegate.counts import NOTHING, Counts, StratumCounts
-from tidegate.epochs import EpochBlocks, update_epoch
+from tidegate.epochs import EpochBlocks, next_epoch, update_epoch
 from tidegate.evaluation.results import Arm
 from tidegate.harm_evidence import (
     HarmEvidence,
@@ -123,13 +123,9 @@ class _ReleaseEvidence:
         self.release = release
         self._epochs = epochs
         self._control = self._treatment = NOTHING
-        self._evidence = HarmEvidence()
-        self._begin_epoch()
-
-    def _begin_epoch(self) -> None:
         self._users: set[str] = set()
         self._blocks = EpochBlocks()
-        self._evidence = restart_epoch(self._evidence)
+        self._evidence = HarmEvidence()
 
     def count(self, ended: int, failing: Iterable[str]) -> Counts:
         """Return the counts of one arm in a window; users count once in an epoch.
@@ -170,6 +166,6 @@ class _ReleaseEvidence:
     def _end_epoch_if_over(self, strata: list[StratumCounts]) -> None:
         blocks = update_epoch(self._blocks, strata, self._evidence.log_value)
         if blocks is None:
-            self._begin_epoch()
-        else:
-            self._blocks = blocks
+            self._users = set()
+            self._evidence = restart_epoch(self._evidence)
+        self._blocks = next_epoch(self._blocks) if blocks is None else blocks

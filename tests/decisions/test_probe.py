@@ -77,3 +77,9 @@ def test_a_retreat_clears_the_excess_and_counts() -> None:
     after = count_retreat(Probe(excess=9.0, retreats=1, seen=True))
 
     assert (after.excess, after.retreats) == (0.0, 2)
+
+
+def test_failures_that_are_reported_before_their_operations_leave_a_finite_rate() -> None:
+    probe = update_probe(Probe(), strata(0.5, (0, 10**6), (0, 0)))
+
+    assert 0.0 < probe.rate <= 0.5

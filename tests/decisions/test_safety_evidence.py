@@ -159,6 +159,13 @@ def test_without_failures_of_control_everything_is_finite() -> None:
     assert all(math.isfinite(each) for each in (*evidence.bets, evidence.unbet))
 
 
+def test_failures_that_are_reported_before_their_operations_leave_it_finite() -> None:
+    evidence = update_safety_evidence(SafetyEvidence(), [stratum(0, 10**6, 0, 0)], 0.002)
+    evidence = update_safety_evidence(evidence, [stratum(1_000, 10, 1_000, 10)], 0.002)
+
+    assert math.isfinite(evidence.log_value)
+
+
 def test_a_harmful_release_passes_a_stage_no_more_often_than_promised() -> None:
     dice = random.Random(7)
     base, excess, runs = 0.01, 0.008, 400

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from tidegate.counts import Counts, StratumCounts
-from tidegate.epochs import EpochBlocks, update_epoch
+from tidegate.epochs import EpochBlocks, next_epoch, update_epoch
 from tidegate.harm_evidence import (
     HarmEvidence,
     epoch_false_alarm,
@@ -109,7 +109,7 @@ def test_epochs_end_when_few_users_can_still_fail_for_the_first_time() -> None:
         evidence = update_harm_evidence(evidence, strata, vector["ratio"], new_stage=new)
         after = update_epoch(blocks, strata, evidence.log_value)
         if after is None:
-            evidence, blocks, epoch = restart_epoch(evidence), EpochBlocks(), epoch + 1
+            evidence, blocks, epoch = restart_epoch(evidence), next_epoch(blocks), epoch + 1
         else:
             blocks = after
 

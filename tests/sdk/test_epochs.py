@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tidegate.counts import NOTHING, Counts, StratumCounts
-from tidegate.epochs import BLOCK, EpochBlocks, update_epoch
+from tidegate.epochs import BLOCK, EpochBlocks, next_epoch, update_epoch
 from tidegate.harm_evidence import HOLD_AT
 
 
@@ -70,3 +70,37 @@ def test_a_small_control_group_counts_beside_a_larger_one() -> None:
     strata = [stratum(25, 0, share=0.95), stratum(25, 0, share=0.5)]
 
     assert update_epoch(EpochBlocks(blocks=2, usual=1.0), strata, 0.0) is None
+
+
+def epochs_in(blocks: int, first: int, log_evidence: float = 0.0) -> int:
+    """The number of epochs that end in blocks after one in which everyone fails at once."""
+    state, ended = EpochBlocks(), 0
+    for _ in range(blocks):
+        everyone = state.blocks == 0 and state.failed == 0
+        after = update_epoch(state, [stratum(BLOCK, BLOCK if everyone else first)], log_evidence)
+        ended += after is None
+        state = next_epoch(state) if after is None else after
+    return ended
+
+
+def test_an_outage_that_lets_everyone_fail_at_once_does_not_blind_the_evidence_for_good() -> None:
+    blinded = EpochBlocks(blocks=2, usual=0.0)
+    assert update_epoch(blinded, [stratum(BLOCK, 0)], 0.0) is None
+
+    healthy = next_epoch(blinded)
+    for first in (50, 40, 40, 40):
+        after = update_epoch(healthy, [stratum(BLOCK, first)], 0.0)
+        assert after is not None
+        healthy = after
+    assert next_epoch(healthy).blind_epochs == 0
+
+
+def test_where_only_those_fail_who_always_do_epochs_end_ever_more_rarely() -> None:
+    """Every epoch uses a part of alpha: 1,000 blocks may not use up all of them."""
+    assert epochs_in(10, first=0) == 2
+    assert epochs_in(1_000, first=0) <= 10
+
+
+def test_while_a_few_still_fail_or_the_evidence_is_suspicious_a_blind_epoch_goes_on() -> None:
+    assert epochs_in(1_000, first=1) == 0
+    assert epochs_in(1_000, first=0, log_evidence=math.log(HOLD_AT)) == 0

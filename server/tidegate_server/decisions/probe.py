@@ -48,6 +48,9 @@ class Probe:
     @property
     def rate(self) -> float:
         """Control's last known error rate, failing users per operation."""
+        # Failures that are reported before their operations can fade these to nothing.
+        if self.operations <= 0.0:
+            return 0.5
         return min(0.5, max(1e-6, self.errors / self.operations))
 
 

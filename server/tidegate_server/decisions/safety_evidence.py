@@ -103,7 +103,9 @@ def update_safety_evidence(
         strata: the window's counts.
         excess: ``allowed_excess``.
     """
-    rate = min(0.9, max(1e-6, before.failures / before.operations))
+    rate = 0.9
+    if before.operations > 0.0:  # failures reported before their operations fade these to nothing
+        rate = min(0.9, max(1e-6, before.failures / before.operations))
     unbet, bets = _place_stake(before)
     gains = [0.0] * len(POWERS)
     operations, failures = 0, 0

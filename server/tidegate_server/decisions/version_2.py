@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from tidegate.counts import StratumCounts
-from tidegate.epochs import EpochBlocks, has_enough_control, update_epoch
+from tidegate.epochs import EpochBlocks, has_enough_control, next_epoch, update_epoch
 from tidegate.harm_evidence import (
     epoch_false_alarm,
     harm_limit,
@@ -183,7 +183,7 @@ def end_epoch_if_over(release: Release, progress: Progress, window: Window) -> P
             replace(mine, harm=restart_epoch(mine.harm), epoch=mine.epoch + 1) if counted else mine
             for mine, counted in zip(progress.checks, counts_users, strict=True)
         ),
-        blocks=EpochBlocks(),
+        blocks=next_epoch(progress.blocks),
         control_failures=(),
         generation=progress.generation + 1,
     )
