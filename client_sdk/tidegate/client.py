@@ -112,7 +112,7 @@ class Client:
         self._floats: ReadyTable = _NO_FLAGS
         self._objects: ReadyTable = _NO_FLAGS
         self._observers: tuple[Observer, ...] = ()
-        self._reporter: Reporter = load("tidegate.reporting").Reporter()
+        self._use_reporter(load("tidegate.reporting").Reporter())
         self._lifecycle = Lifecycle(
             lambda: self._flags, self._apply_flags, self._reporter, self._renew_reporter
         )
@@ -246,22 +246,31 @@ class Client:
                 exposed = _NO_EXPOSURES
                 if context is None:
                     context = NOBODY
-            else:
+            elif context is None:
+                context = operation.context
                 if context is None:
-                    context = operation.context
-                    if context is None:
-                        context = operation.resolve_context()
-                    exposed = operation.exposures
-                elif context is operation.context:
-                    exposed = operation.exposures
-                else:
-                    exposed = operation.users.get(context.targeting_key, _NO_EXPOSURES)
-                if shortcut is not None:
-                    release, prefix, limit, below, above = shortcut
-                    if release in exposed:
-                        # The exposure is counted already; only the arm is missing.
-                        salted = prefix + context.targeting_key  # type: ignore[operator]
-                        return below if _hash(salted, 0, False) < limit else above  # type: ignore[no-any-return]
+                    context = operation.resolve_context()
+                exposed = operation.exposures
+            elif context is operation.context:
+                exposed = operation.exposures
+            else:
+                exposed = operation.users.get(context.targeting_key, _NO_EXPOSURES)
+            if shortcut is not None:
+                release, prefix, limit, below, above, exposures = shortcut
+                is_below = _hash(prefix + context.targeting_key, 0, False) < limit  # type: ignore[operator]
+                if release not in exposed:
+                    exposure = exposures[is_below]
+                    if operation is None:
+                        next(self._cells[exposure.cell])
+                    elif (
+                        operation.context is context
+                        and operation.reporter is self._reporter
+                        and not operation.ended
+                    ):
+                        exposed.setdefault(release, exposure)
+                    else:
+                        self._count_exposure(exposure, operation, context)
+                return below if is_below else above  # type: ignore[no-any-return]
             evaluation = evaluate(context)
             if evaluation.release not in exposed and evaluation.exposures:
                 self._count_exposures(evaluation, operation, context)
@@ -327,22 +336,25 @@ class Client:
             exposed = _NO_EXPOSURES
             if context is None:
                 context = NOBODY
-        else:
+        elif context is None:
+            context = operation.context
             if context is None:
-                context = operation.context
-                if context is None:
-                    context = operation.resolve_context()
-                exposed = operation.exposures
-            elif context is operation.context:
-                exposed = operation.exposures
-            else:
-                exposed = operation.users.get(context.targeting_key, _NO_EXPOSURES)
-            if shortcut is not None:
-                release, prefix, limit, below, above = shortcut
-                if release in exposed:
-                    # The exposure is counted already; only the arm is missing.
-                    salted = prefix + context.targeting_key  # type: ignore[operator]
-                    return below if _hash(salted, 0, False) < limit else above
+                context = operation.resolve_context()
+            exposed = operation.exposures
+        elif context is operation.context:
+            exposed = operation.exposures
+        else:
+            exposed = operation.users.get(context.targeting_key, _NO_EXPOSURES)
+        if shortcut is not None:
+            release, prefix, limit, below, above, exposures = shortcut
+            is_below = _hash(prefix + context.targeting_key, 0, False) < limit  # type: ignore[operator]
+            if release not in exposed:
+                exposure = exposures[is_below]
+                if operation is None:
+                    next(self._cells[exposure.cell])
+                else:
+                    self._count_exposure(exposure, operation, context)
+            return below if is_below else above
         evaluation = evaluate(context)
         if evaluation.release not in exposed and evaluation.exposures:
             self._count_exposures(evaluation, operation, context)
@@ -445,9 +457,12 @@ class Client:
                 return None
             if evaluation.exposures:
                 operation = current_operation()
-                users = {} if operation is None else operation.users
-                known = users.get(context.targeting_key)
-                if known is None or evaluation.release not in known:
+                known = _NO_EXPOSURES
+                if operation is not None:
+                    known = operation.exposures
+                    if context is not operation.context:
+                        known = operation.users.get(context.targeting_key, _NO_EXPOSURES)
+                if evaluation.release not in known:
                     self._count_exposures(evaluation, operation, context)
         except Exception:
             return None
@@ -481,13 +496,23 @@ class Client:
     ) -> None:
         """Note exposures in the operation; outside of one they have no outcome."""
         exposures = evaluation.exposures
-        if operation is None or operation.reporter is not self._reporter:
+        if evaluation.release is not None:
+            self._count_exposure(exposures[0], operation, context)
+        elif operation is None or operation.reporter is not self._reporter:
             by_release = {exposure.release: exposure for exposure in reversed(exposures)}
-            self._reporter.add(by_release, None, 0, None)
-        elif evaluation.release is None or operation.context is not context or operation.ended:
-            operation.expose(exposures, context)
+            self._reporter.add(by_release.values(), None, None, None)
         else:
-            operation.exposures.setdefault(evaluation.release, exposures[0])
+            operation.expose(exposures, context)
+
+    def _count_exposure(
+        self, exposure: Exposure, operation: Operation | None, context: Context
+    ) -> None:
+        if operation is None or operation.reporter is not self._reporter:
+            self._reporter.expose(exposure)
+        elif operation.context is context and not operation.ended:
+            operation.exposures.setdefault(exposure.release, exposure)
+        else:
+            operation.expose((exposure,), context)
 
     # Flags and counts
 
@@ -512,8 +537,12 @@ class Client:
     def _renew_reporter(self) -> Reporter:
         """Replace the reporter in a forked child, and return the new one."""
         self._reporter.abandon()
-        self._reporter = load("tidegate.reporting").Reporter()
+        self._use_reporter(load("tidegate.reporting").Reporter())
         return self._reporter
+
+    def _use_reporter(self, reporter: Reporter) -> None:
+        self._reporter = reporter
+        self._cells = reporter.cells.steps
 
 
 def _failure(code: str, message: str) -> Evaluation:

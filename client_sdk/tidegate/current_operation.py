@@ -8,6 +8,7 @@ current one only while the generator runs.
 
 from __future__ import annotations
 
+import contextlib
 from contextvars import ContextVar
 from opcode import opmap
 from types import FrameType
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 GENERATORS: int = 0x20 | 0x200
 """``inspect.CO_GENERATOR`` and ``CO_ASYNC_GENERATOR``; to import ``inspect`` takes long."""
+
+CONTEXTLIB = vars(contextlib)
+"""The globals of the frames of ``contextlib``."""
 
 RESUME: bytes = bytes([opmap.get("RESUME", 0)])
 AFTER_AWAIT = 3

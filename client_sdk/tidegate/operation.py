@@ -11,7 +11,15 @@ from types import CoroutineType, FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 from tidegate.context import NOBODY, Context, context_problem, usable_context
-from tidegate.current_operation import Entry, Held, current, generator_of, nearest_open
+from tidegate.current_operation import (
+    CONTEXTLIB,
+    GENERATORS,
+    Entry,
+    Held,
+    current,
+    generator_of,
+    nearest_open,
+)
 from tidegate.endings import is_error
 
 if TYPE_CHECKING:
@@ -28,6 +36,10 @@ MAX_VALUES = 50
 
 MAX_WARNINGS = 100
 
+_current_entry = current.get
+_set_current = current.set
+_frame = sys._getframe
+
 
 class Operation:
     """One unit of work: a request, a job. Made by ``Client.operation``.
@@ -38,6 +50,11 @@ class Operation:
     An operation that evaluates flags for several users counts for each of them. An evaluation
     after the end, in a task that the operation started, uses the same context and counts as an
     exposure without an outcome.
+
+    Attributes:
+        exposures: those of the context's user, by release.
+        users: the exposures of every user by targeting key, the context's included; empty while
+            there is no other user.
     """
 
     __slots__ = (
@@ -54,11 +71,9 @@ class Operation:
         self.reporter: Reporter = reporter
         self.context: Context | None = context
         self.exposures: dict[str, Exposure] = {}
+        self.users: dict[str | None, dict[str, Exposure]] = {}
         self.ended: bool = False
         self.outer: Entry = None
-        self.users: dict[str | None, dict[str, Exposure]] = {}
-        if context is not None:
-            self.users[_key(context)] = self.exposures
         self._resolve = resolve
         self._failed = False
         self._measured: dict[str, float] = {}
@@ -67,14 +82,14 @@ class Operation:
 
     def begin(self) -> Operation:
         """Make this the current operation and start its clock."""
-        return self._begin(sys._getframe(1))
+        return self._begin(_frame(1))
 
     def _begin(self, caller: FrameType) -> Operation:
-        outer = self.outer = nearest_open(current.get())
+        outer = self.outer = nearest_open(_current_entry())
         generator = generator_of(caller)
         if generator is not None or isinstance(outer, Held):
             self._held = Held(self, generator, outer)
-        current.set(self._held or self)
+        _set_current(self._held or self)
         self._began = perf_counter_ns()
         return self
 
@@ -124,23 +139,31 @@ class Operation:
         if self.context is None:
             resolve, self._resolve = self._resolve, None
             self.context = NOBODY if resolve is None else self._resolved(resolve)
-            self.exposures = self.users.setdefault(_key(self.context), self.exposures)
+            if self.users:
+                self.exposures = self.users.setdefault(_key(self.context), self.exposures)
         return self.context
 
     def expose(self, exposures: tuple[Exposure, ...], context: Context) -> None:
         """Remember exposures of a context's user; for each release the user's first arm counts."""
-        key = _key(context)
-        known = self.users.get(key)
+        known = self._exposures_of(context)
         if known is None:
-            if len(self.users) > MAX_USERS:
-                self.reporter.count_dropped()
-                return
-            known = self.users.setdefault(key, {})
+            self.reporter.count_dropped()
+            return
         for exposure in exposures:
             if exposure.release not in known:
                 known[exposure.release] = exposure
                 if self.ended:
-                    self.reporter.add({exposure.release: exposure}, None, 0, None)
+                    self.reporter.expose(exposure)
+
+    def _exposures_of(self, context: Context) -> dict[str, Exposure] | None:
+        """Return the exposures of a context's user; None: there are too many users."""
+        users, own, key = self.users, self.context, _key(context)
+        if own is not None:
+            users.setdefault(_key(own), self.exposures)
+        known = users.get(key)
+        if known is None and len(users) <= MAX_USERS:
+            known = users.setdefault(key, {})
+        return known
 
     def _resolved(self, resolve: Callable[[], Context | str | None]) -> Context:
         try:
@@ -163,23 +186,59 @@ class Operation:
         if self.ended:
             return
         self.ended = True
-        # Without the reference an ended operation is freed at once, not by the garbage collector.
-        held, self._held = self._held, None
-        if current.get() is (held or self):
+        held = self._held
+        if _current_entry() is (held or self):
             outer = self.outer
-            current.set(outer if outer is None else nearest_open(outer))
+            _set_current(outer if outer is None else nearest_open(outer))
         if held is not None:
             held.frame = None
-        microseconds = (perf_counter_ns() - self._began) // 1000
-        # Copies: a task that this operation started may evaluate a flag at the same time.
+            # So an ended operation is freed at once, not by the garbage collector.
+            self._held = None
+        context = self.context
+        if self.users:
+            self._count_users(outcome)
+        elif self.exposures and context is not None:
+            self._count(context.targeting_key, self.exposures, outcome)
+
+    def _count_users(self, outcome: str | None) -> None:
+        own = _key(self.context)
         for key, exposures in list(self.users.items()):
-            if exposures:
-                self.reporter.add(
-                    dict(exposures), outcome, microseconds, key, measured=self._measured
-                )
+            if exposures is not self.exposures and key == own:
+                # Two threads used the user for the first time at the same moment.
+                for release, exposure in list(exposures.items()):
+                    self.exposures.setdefault(release, exposure)
+            elif exposures is not self.exposures and exposures:
+                self._count(key, exposures, outcome)
+        if self.exposures:
+            self._count(own, self.exposures, outcome)
+
+    def _count(self, key: str | None, exposures: dict[str, Exposure], outcome: str | None) -> None:
+        """Let the reporter count one user's exposures."""
+        reporter = self.reporter
+        # A copy: a task that this operation started may evaluate a flag at the same time.
+        counted = tuple(exposures.values())
+        if outcome is None:
+            reporter.add(counted, None, None, None)
+            return
+        microseconds = (perf_counter_ns() - self._began) // 1000
+        # The same as ``reporter.add``, without a call.
+        waiting = reporter.ended
+        waiting.append((counted, outcome, microseconds, key, self._measured, True))
+        if len(waiting) >= reporter.batch:
+            reporter.collect()
 
     def __enter__(self) -> Operation:
-        return self._begin(sys._getframe(1))
+        caller = _frame(1)
+        if (
+            _current_entry() is not None
+            or caller.f_code.co_flags & GENERATORS
+            or caller.f_globals is CONTEXTLIB
+        ):
+            return self._begin(caller)
+        # The same as ``_begin`` where there is no operation yet and no generator: most often.
+        _set_current(self)
+        self._began = perf_counter_ns()
+        return self
 
     def __exit__(
         self,
@@ -188,7 +247,7 @@ class Operation:
         traceback: TracebackType | None,
     ) -> None:
         if error is None:
-            self.end()
+            self._finish("error" if self._failed else "ok")
         else:
             self.end_with(error)
 

@@ -5,8 +5,13 @@ So a lost, repeated or overtaken report changes nothing. Failing users, and user
 named until a report that names them is acknowledged. Values are counted in buckets, only for
 releases that ask for them.
 
-Threads: every method may be called from any thread. ``_lock`` is held for work on dictionaries
-only, never while a report is sent.
+Threads: every method may be called from any thread. What an application counts takes no lock:
+exposures are counted in cells (``tidegate.exposure_cells``), and an operation that ends becomes one
+entry of a ``deque``, whose ``append`` and ``popleft`` are atomic. ``_lock`` guards the totals. It
+is held for work on dictionaries only, never while a report is sent. The application's threads take
+it only if it is free: whoever ends every ``BATCH``-th operation adds the entries to the totals,
+unless another thread is doing that. So a signal handler never waits for the code that it has
+interrupted, except for ``LONGEST_WAIT`` where something is dropped.
 """
 
 from __future__ import annotations
@@ -14,21 +19,34 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Collection, Mapping, Sequence
+from collections import deque
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+import mmh3
+
 from tidegate.bucketing import user_hash
-from tidegate.evaluation.results import Arm, Exposure
+from tidegate.evaluation.results import Arm, Exposure, cell_name
+from tidegate.exposure_cells import ExposureCells
 from tidegate.histogram import LATENCY, bucket_of
 from tidegate.model import ActiveRelease
-from tidegate.user_sample import SampledUsers, UserSamples
+from tidegate.user_sample import GroupSample, SampledUsers, UserSamples
 
 MAX_USERS = 10_000
 """How many failing users are named in the next report; more are counted, not named."""
 
 MAX_GROUPS = 1_000
 """How many (release, step, stratum) groups are counted; operations of more are dropped."""
+
+BATCH = 100
+"""How many operations wait before they are added to the totals."""
+
+MAX_WAITING = 20_000
+"""How many operations wait at most; more are dropped."""
+
+LONGEST_WAIT = 0.05
+"""How long, in seconds, an operation waits for the totals when ``MAX_WAITING`` is reached."""
 
 MAX_BUCKETS = 20_000
 """How many buckets of values are kept; values that need another one are dropped."""
@@ -37,6 +55,12 @@ Group: TypeAlias = tuple[str, int, int]
 """A release, a step and a stratum."""
 
 ArmGroup: TypeAlias = tuple[Group, Arm]
+
+EndedOperation: TypeAlias = tuple[
+    tuple[Exposure, ...], str, int | None, str | None, Mapping[str, float], bool
+]
+"""An operation with an outcome, for one user: its exposures, the outcome, its microseconds, the
+user's targeting key, the measured values, and whether the exposures are to be counted, too."""
 
 Totals: TypeAlias = list[int]
 """Exposures, outcomes, errors and microseconds of control, then the same of treatment."""
@@ -54,8 +78,25 @@ Failing: TypeAlias = dict[ArmGroup, dict[str, None]]
 LARGEST_TOTAL = 2**53
 """A report's totals stay at this value, up to which JSON numbers are exact everywhere."""
 
+_hash = mmh3.hash
 _MEASURES = ("exposures", "outcomes", "errors", "microseconds")
 _ZERO_TOTALS = (0,) * 8
+
+
+@dataclass(slots=True)
+class _Arm:
+    """Where the operations of one group and arm count.
+
+    Attributes:
+        totals: of the group; those of the arm begin at ``at``.
+        prefix: what the targeting key is hashed with, before it.
+        sample: of the group; None: all users of the group are in one arm.
+    """
+
+    totals: Totals
+    at: int
+    prefix: str
+    sample: GroupSample | None
 
 
 @dataclass(slots=True)
@@ -77,11 +118,21 @@ class ReportCounts:
 
 
 class Reporter:
-    """The counts of one SDK instance."""
+    """The counts of one SDK instance.
+
+    Attributes:
+        cells: the exposures outside of operations.
+        ended: the operations that wait to be added to the totals.
+        batch: how many of them there are when ``collect`` is to be called.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self.batch: int = BATCH
+        self.cells = ExposureCells()
+        self.ended: deque[EndedOperation] = deque()
         self._totals: dict[Group, Totals] = {}
+        self._arms: dict[str, _Arm] = {}
         self._failing: Failing = {}
         self._overflow: dict[ArmGroup, int] = {}
         self._samples = UserSamples()
@@ -98,8 +149,18 @@ class Reporter:
         self._trips: dict[str, Trips] = {}
         self._open_trips: dict[str, float] = {}
         self.instance: str = uuid.uuid4().hex
-        self.dropped: int = 0
+        self._dropped = 0
         self.invalid_contexts: int = 0
+
+    @property
+    def dropped(self) -> int:
+        """How many values and exposures were dropped."""
+        if self._acquire_briefly():
+            try:
+                self._collect()
+            finally:
+                self._lock.release()
+        return self._dropped
 
     def abandon(self) -> None:
         """Count only what is dropped from now on: nobody reports the counts any more.
@@ -109,10 +170,12 @@ class Reporter:
         # The lock may be held by a thread that does not exist in this process.
         self._lock = threading.Lock()
         self._abandoned = True
+        self.cells = ExposureCells()
+        self.ended.clear()
 
     def add(
         self,
-        exposures: Mapping[str, Exposure],
+        exposures: Iterable[Exposure],
         outcome: str | None,
         microseconds: int | None,
         key: str | None,
@@ -122,54 +185,120 @@ class Reporter:
         """Count one operation for one user.
 
         Args:
-            exposures: the user's exposures, by release.
+            exposures: the user's exposures, one of each release.
             outcome: ``ok``, ``error``, or None without an outcome.
             microseconds: its duration; None if it is unknown and does not count as latency.
             key: the user's targeting key.
             exposed: False if the exposures were counted before, and this adds the outcome.
             measured: values that the application reported, by name.
         """
-        if self._abandoned:
-            self.dropped += len(exposures)
+        if outcome is None:
+            for exposure in exposures:
+                self.expose(exposure)
             return
-        with self._lock:
-            for release, exposure in exposures.items():
-                group = (release, exposure.step, exposure.stratum)
-                totals = self._totals.get(group)
-                if totals is None:
-                    if len(self._totals) >= MAX_GROUPS:
-                        self.dropped += 1
+        self.ended.append((tuple(exposures), outcome, microseconds, key, measured or {}, exposed))
+        if len(self.ended) >= self.batch:
+            self.collect()
+
+    def expose(self, exposure: Exposure) -> None:
+        """Count an exposure that has no outcome."""
+        if self._abandoned or not self.cells.step(exposure):
+            self.count_dropped()
+
+    def collect(self) -> None:
+        """Add the operations that have ended to the totals, unless another thread does that."""
+        full = len(self.ended) >= MAX_WAITING
+        if self._acquire_briefly() if full else self._lock.acquire(blocking=False):
+            try:
+                self._collect_ended()
+            finally:
+                self._lock.release()
+        elif full:
+            self._dropped += len(self.ended.pop()[0])
+
+    def _collect(self) -> None:
+        """Add to the totals what was counted; the caller holds the lock."""
+        for exposure, more in self.cells.added():
+            totals = self._totals_of(exposure.group, more)
+            if totals is not None:
+                totals[0 if exposure.arm == "control" else 4] += more
+        self._collect_ended()
+
+    def _collect_ended(self) -> None:
+        ended, arms = self.ended, self._arms
+        # What others append meanwhile waits for the next time.
+        for _ in range(len(ended)):
+            if not ended:
+                return  # another thread has dropped one
+            exposures, outcome, microseconds, key, measured, exposed = ended.popleft()
+            if self._abandoned:
+                self._dropped += len(exposures)
+                continue
+            failed = outcome == "error"
+            for exposure in exposures:
+                arm = arms.get(exposure.cell)
+                if arm is None:
+                    arm = self._new_arm(exposure)
+                    if arm is None:
                         continue
-                    totals = self._totals[group] = [0] * 8
-                at = 0 if exposure.arm == "control" else 4
+                totals, at, sample = arm.totals, arm.at, arm.sample
                 totals[at] += exposed
-                if outcome is None:
-                    continue
                 totals[at + 1] += 1
-                totals[at + 3] += microseconds or 0
+                if microseconds is not None:
+                    totals[at + 3] += microseconds
                 if exposure.measures:
-                    self._count_values(group, exposure, microseconds, measured or {})
-                failed = outcome == "error"
-                totals[at + 2] += failed
-                if isinstance(key, str):
-                    if exposure.hash_prefix is not None:
-                        self._samples.add(group, exposure.arm, exposure.hash_prefix, key)
-                    if failed:
-                        self._add_failing((group, exposure.arm), key)
+                    self._count_values(exposure, microseconds, measured)
+                if sample is not None and isinstance(key, str):
+                    user = _hash(arm.prefix + key, 0, False)
+                    # Most users are known; then this saves a call.
+                    if not (user & sample.mask or user in sample.users):
+                        self._samples.add(sample, user, exposure.arm)
+                if failed:
+                    totals[at + 2] += 1
+                    if isinstance(key, str):
+                        self._add_failing((exposure.group, exposure.arm), key)
+
+    def _new_arm(self, exposure: Exposure) -> _Arm | None:
+        """Return where an exposure counts; None, and count it as dropped, without room."""
+        totals = self._totals_of(exposure.group, 1)
+        if totals is None:
+            return None
+        prefix = exposure.hash_prefix
+        sample = None if prefix is None else self._samples.of_group(exposure.group)
+        at = 0 if exposure.arm == "control" else 4
+        arm = self._arms[exposure.cell] = _Arm(totals, at, prefix or "", sample)
+        return arm
+
+    def _totals_of(self, group: Group, exposures: int) -> Totals | None:
+        """Return a group's totals; None, and count the exposures as dropped, without room."""
+        totals = self._totals.get(group)
+        if totals is None:
+            if len(self._totals) >= MAX_GROUPS:
+                self._dropped += exposures
+                return None
+            totals = self._totals[group] = [0] * 8
+        return totals
 
     def count_dropped(self) -> None:
         """Count a value that was dropped."""
-        with self._lock:
-            self.dropped += 1
+        locked = self._acquire_briefly()
+        self._dropped += 1
+        if locked:
+            self._lock.release()
 
     def count_invalid_context(self) -> None:
         """Count a context of a wrong type."""
-        with self._lock:
-            self.invalid_contexts += 1
+        locked = self._acquire_briefly()
+        self.invalid_contexts += 1
+        if locked:
+            self._lock.release()
+
+    def _acquire_briefly(self) -> bool:
+        """Take the lock if it becomes free; a signal handler may have interrupted its holder."""
+        return self._lock.acquire(timeout=LONGEST_WAIT)
 
     def _count_values(
         self,
-        group: Group,
         exposure: Exposure,
         microseconds: int | None,
         measured: Mapping[str, float],
@@ -179,7 +308,7 @@ class Reporter:
             value = seconds if measure == LATENCY else measured.get(measure)
             if value is None:
                 continue
-            place = (group, measure, exposure.arm)
+            place = (exposure.group, measure, exposure.arm)
             buckets = self._values.get(place)
             number = bucket_of(value)
             if buckets is not None and number in buckets:
@@ -188,7 +317,7 @@ class Reporter:
                 self._values.setdefault(place, {})[number] = 1
                 self._bucket_count += 1
             else:
-                self.dropped += 1
+                self._dropped += 1
 
     def _add_failing(self, place: ArmGroup, key: str) -> None:
         user = user_hash(key)
@@ -210,6 +339,7 @@ class Reporter:
     def watch_failures(self, watching: bool) -> None:
         """Start, or stop, to remember who fails between two calls of ``take_window``."""
         with self._lock:
+            self._collect()
             self._window_failing = {} if watching else None
             self._window_room = MAX_USERS
             self._ended_before = {}
@@ -222,6 +352,7 @@ class Reporter:
             and hashes of the users who failed since the last call.
         """
         with self._lock:
+            self._collect()
             ended = {
                 group: _add_ended(self._ended_before.get(group, (0, 0)), totals)
                 for group, totals in self._totals.items()
@@ -257,6 +388,7 @@ class Reporter:
     def next_report(self) -> ReportCounts:
         """Return the counts of the next report."""
         with self._lock:
+            self._collect()
             self._sequence += 1
             self._update_trip_lengths()
             sent = ReportCounts(
@@ -283,6 +415,7 @@ class Reporter:
                 forgotten once they have arrived.
         """
         with self._lock:
+            self._collect()
             sent = self._sent.pop(sequence, None)
             if sent is None:
                 return
@@ -311,6 +444,7 @@ class Reporter:
         if self._samples.has_unreported(group):
             return
         del self._totals[group]
+        self.cells.forget(group)
         self._samples.forget(group)
         # If it is counted again it starts at zero, in the acknowledged totals too.
         self._acknowledged.totals.pop(group, None)
@@ -318,12 +452,14 @@ class Reporter:
             self._bucket_count -= len(self._values.pop(place))
             self._acknowledged.values.pop(place, None)
         for arm in arms:
+            self._arms.pop(cell_name(group, arm), None)
             self._overflow.pop((group, arm), None)
             self._acknowledged.overflow.pop((group, arm), None)
 
     def renew_instance(self) -> None:
         """Take a new instance id, and keep only what was never acknowledged."""
         with self._lock:
+            self._collect()
             base = self._acknowledged
             for group, totals in self._totals.items():
                 before = base.totals.get(group, _ZERO_TOTALS)
@@ -331,7 +467,7 @@ class Reporter:
                     # For the local breaker nothing changes.
                     ended = self._ended_before.get(group, (0, 0))
                     self._ended_before[group] = _add_ended(ended, before)
-                self._totals[group] = [now - then for now, then in zip(totals, before, strict=True)]
+                totals[:] = [now - then for now, then in zip(totals, before, strict=True)]
             self._overflow = {
                 place: count - base.overflow.get(place, 0)
                 for place, count in self._overflow.items()

@@ -14,8 +14,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import mmh3
-
 if TYPE_CHECKING:
     from tidegate.evaluation.results import Arm
     from tidegate.reporting import Group
@@ -40,10 +38,18 @@ class SampledUsers:
 
 
 @dataclass(slots=True)
-class _GroupSample:
-    """``users`` are the hashes; ``unreported`` are the arms of those that are not acknowledged."""
+class GroupSample:
+    """The sample of one group.
+
+    Attributes:
+        bits: how many of the last bits of a user's hash must be zero.
+        mask: these bits.
+        users: the hashes.
+        unreported: the arms of those users whom no acknowledged report has named.
+    """
 
     bits: int = 0
+    mask: int = 0
     users: set[int] = field(default_factory=set)
     unreported: dict[int, Arm] = field(default_factory=dict)
 
@@ -52,23 +58,25 @@ class UserSamples:
     """The samples of all groups of one instance. Not safe for threads: the owner has a lock."""
 
     def __init__(self) -> None:
-        self._groups: dict[Group, _GroupSample] = {}
+        self._groups: dict[Group, GroupSample] = {}
         self._count = 0
 
-    def add(self, group: Group, arm: Arm, prefix: str, key: str) -> None:
+    def of_group(self, group: Group) -> GroupSample:
+        """Return a group's sample."""
+        sample = self._groups.get(group)
+        if sample is None:
+            sample = self._groups[group] = GroupSample()
+        return sample
+
+    def add(self, sample: GroupSample, user: int, arm: Arm) -> None:
         """Add a user who was served an arm because of a hash, if it belongs to the sample.
 
         Args:
-            group: where the user counts.
+            sample: of the group where the user counts.
+            user: the hash that decided, as ``bucketing`` defines it.
             arm: what the user was served.
-            prefix: the release's salt and a colon.
-            key: the user's targeting key.
         """
-        user: int = mmh3.hash(prefix + key, 0, False)
-        sample = self._groups.get(group)
-        if sample is None:
-            sample = self._groups[group] = _GroupSample()
-        if user & ((1 << sample.bits) - 1) or user in sample.users:
+        if user & sample.mask or user in sample.users:
             return
         sample.users.add(user)
         sample.unreported[user] = arm
@@ -109,12 +117,12 @@ class UserSamples:
         if sample is not None:
             self._count -= len(sample.users)
 
-    def _thin(self, sample: _GroupSample) -> None:
+    def _thin(self, sample: GroupSample) -> None:
         """Take one more bit, and drop the users who do not belong to the sample any more."""
         if sample.bits == MAX_BITS:
             return
         sample.bits += 1
-        mask = (1 << sample.bits) - 1
+        mask = sample.mask = (1 << sample.bits) - 1
         before = len(sample.users)
         sample.users = {user for user in sample.users if not user & mask}
         sample.unreported = {

@@ -57,7 +57,7 @@ def count_operation(
     measured: dict[str, float] | None = None,
 ) -> None:
     exposures = {each.release: each for each in of or (exposure(),)}
-    reporter.add(exposures, outcome, 1_000, user, measured=measured)
+    reporter.add(exposures.values(), outcome, 1_000, user, measured=measured)
 
 
 def release_at(id: str, step: int) -> ActiveRelease:
@@ -215,7 +215,7 @@ def test_the_sample_has_no_user_without_an_outcome_or_without_a_split() -> None:
     reporter = Reporter()
     count_operation(reporter, SPLIT, outcome=None, user="ann")
     count_operation(reporter, SPLIT, user=None)
-    count_operation(reporter, exposure(), user="ann")  # everyone gets the treatment
+    count_operation(reporter, exposure("rel_2"), user="ann")  # everyone gets the treatment
     assert report_document(reporter)["samples"] == []
 
 
@@ -607,6 +607,7 @@ def test_an_abandoned_reporter_counts_nothing_even_when_its_lock_was_held() -> N
     """In a forked child a lock that another thread held is never released."""
     reporter = Reporter()
     count_operation(reporter)
+    report_document(reporter)
     reporter._lock.acquire()
     reporter.abandon()
     count_operation(reporter)
@@ -820,7 +821,7 @@ class Reporting(RuleBasedStateMachine):
     ) -> None:
         at = (name, self.steps[name], stratum, arm)
         measured = {} if size is None else {"size": size}
-        exposures = {name: Exposure(*at, (LATENCY, "size"), hash_prefix=f"{name}:")}
+        exposures = [Exposure(*at, (LATENCY, "size"), hash_prefix=f"{name}:")]
         self.reporter.add(exposures, outcome, microseconds, user, measured=measured)
         ended = outcome is not None
         if ended:

@@ -22,7 +22,7 @@ def hash_of(number: int) -> int:
 
 def add(samples: UserSamples, number: int, group: tuple[str, int, int] = GROUP) -> None:
     arm: Any = "treatment" if hash_of(number) < HALF else "control"
-    samples.add(group, arm, "rel_1:", f"user-{number}")
+    samples.add(samples.of_group(group), hash_of(number), arm)
 
 
 def named(samples: UserSamples, group: tuple[str, int, int] = GROUP) -> set[int]:

@@ -44,9 +44,10 @@ from tidegate.evaluation.results import (
 )
 from tidegate.model import ActiveRelease, Flag, FlagType, Opening, Serve, WeightedVariant
 
-Shortcut: TypeAlias = tuple[str, str, int, Any, Any]
+Shortcut: TypeAlias = tuple[str, str, int, Any, Any, tuple[Exposure, Exposure]]
 """A flag that only has a release for everyone: the release's id, the prefix of the key, the
-hash limit, the value of keys whose hash is below it, the value of the others."""
+hash limit, the value of keys whose hash is below it, the value of the others, the exposures of
+the others and of those below."""
 
 
 LARGEST_FLOAT: Final = sys.float_info.max
@@ -325,4 +326,5 @@ def _shortcut(served: Served) -> Shortcut | None:
     below, above = served.results
     if below.release is None or below.value is None or above.value is None:
         return None
-    return below.release, served.prefix, served.limits[0], below.value, above.value
+    exposures = (above.exposures[0], below.exposures[0])
+    return below.release, served.prefix, served.limits[0], below.value, above.value, exposures

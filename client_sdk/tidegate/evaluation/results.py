@@ -28,6 +28,8 @@ class Exposure:
         measures: the measures whose distribution the release needs.
         hash_prefix: what the targeting key was hashed with, before it, to choose the arm; None:
             everyone here gets the same arm.
+        group: the release, the step and the stratum.
+        cell: one text for the group and the arm; a look-up by it is faster than by a tuple.
     """
 
     release: str
@@ -36,6 +38,19 @@ class Exposure:
     arm: Arm
     measures: tuple[str, ...] = ()
     hash_prefix: str | None = None
+    group: tuple[str, int, int] = field(init=False, repr=False, compare=False)
+    cell: str = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        group = (self.release, self.step, self.stratum)
+        object.__setattr__(self, "group", group)
+        object.__setattr__(self, "cell", cell_name(group, self.arm))
+
+
+def cell_name(group: tuple[str, int, int], arm: Arm) -> str:
+    """Return ``Exposure.cell`` of a group and an arm."""
+    release, step, stratum = group
+    return f"{release}|{step}|{stratum}|{arm}"
 
 
 class Metadata(Mapping[str, Any]):

@@ -56,7 +56,7 @@ class ExposureCounts:
         new = exposures if key is None else self._new(exposures, key, time.monotonic())
         if new:
             self.used = True
-            self.reporter.add(new, None, 0, key)
+            self.reporter.add(new.values(), None, None, key)
 
     def count_outcome(
         self,
@@ -76,7 +76,9 @@ class ExposureCounts:
             values: measured values, by name.
         """
         self.used = True
-        self.reporter.add(exposures, outcome, microseconds, key, exposed=False, measured=values)
+        self.reporter.add(
+            exposures.values(), outcome, microseconds, key, exposed=False, measured=values
+        )
 
     def within_bounds(self, exposures: dict[str, Exposure], key: str) -> dict[str, Exposure]:
         """Return the exposures for which another outcome of a user counts."""

@@ -260,7 +260,7 @@ def test_an_evaluation_without_a_context_uses_the_operations_context() -> None:
                 is True
             )
         assert operation.exposures
-        assert set(operation.users) == {"ana"}
+        assert operation.users == {}  # no other user
 
 
 def test_observers_receive_every_evaluation() -> None:
