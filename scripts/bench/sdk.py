@@ -14,7 +14,7 @@ import sysconfig
 import threading
 import time
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -63,6 +63,9 @@ BYTES_LIMIT = 3_500_000
 PACKAGES_LIMIT = 6
 INSTALLED_LIMIT = 6_000_000
 CALLS_SECONDS = 4.0
+OPERATION_LIMIT = 32.0
+THREADS_LIMIT = 1 / 0.95
+THREADS_SECONDS = 0.4
 
 ONE_ATTRIBUTE = [rule(f"rule-{n}", equals("plan", f"plan-{n}"), COLOURS[n % 3]) for n in range(10)]
 TEN_ATTRIBUTES = [
@@ -120,6 +123,61 @@ def kinds_of_flags() -> Iterator[Result]:
         baseline = repeat(200, peer.evaluate)
         ten = batch("one attribute", "")
         yield compare("ten rules on one attribute", ten, peer.name, baseline, rounds=51, limit=1.0)
+
+
+@benchmark
+def counting() -> Iterator[Result]:
+    """What it costs to count: exposures outside of operations, and whole operations."""
+    client = tidegate.Client.offline(snapshot(EVALUATED))
+    user = tidegate.Context(USER)
+    boolean, operation = client.boolean, client.operation
+    boolean("half", False, user)
+
+    def outside() -> None:
+        boolean("half", False, user)
+
+    def in_an_operation() -> None:
+        with operation(user):
+            boolean("half", False)
+
+    for name, call, limit in (
+        ("50 % rollout outside of operations", outside, 4.0),
+        ("an operation with one 50 % rollout", in_an_operation, OPERATION_LIMIT),
+    ):
+        batch = repeat(200, call)
+        yield compare(name, batch, HASH_BASELINE, hash_baseline, rounds=ROUNDS, limit=limit)
+    for name, call in (
+        ("a call outside of operations, 4 threads", outside),
+        ("an operation, 4 threads", in_an_operation),
+    ):
+        pairs = [(_seconds_per_call(call, 4), _seconds_per_call(call, 1)) for _ in range(9)]
+        four, one = min(pairs, key=lambda pair: pair[0])[0], min(pair[1] for pair in pairs)
+        yield compare_values(name, four, "1 thread", one, THREADS_LIMIT)
+
+
+def _seconds_per_call(call: Callable[[], None], threads: int) -> float:
+    """Return how long each call takes while this many threads call, all of them together."""
+    calls = [0] * threads
+    stop = threading.Event()
+    begin = threading.Barrier(threads + 1)
+
+    def work(number: int) -> None:
+        begin.wait()
+        while not stop.is_set():
+            for _ in range(200):
+                call()
+            calls[number] += 200
+
+    working = [threading.Thread(target=work, args=(number,)) for number in range(threads)]
+    for thread in working:
+        thread.start()
+    begin.wait()
+    began = time.perf_counter()
+    time.sleep(THREADS_SECONDS)
+    stop.set()
+    for thread in working:
+        thread.join()
+    return (time.perf_counter() - began) / sum(calls)
 
 
 @benchmark
