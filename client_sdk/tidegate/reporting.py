@@ -129,7 +129,7 @@ class Reporter:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self.batch: int = BATCH
-        self.cells = ExposureCells()
+        self.cells: ExposureCells = ExposureCells()
         self.ended: deque[EndedOperation] = deque()
         self._totals: dict[Group, Totals] = {}
         self._arms: dict[str, _Arm] = {}
