@@ -7,6 +7,7 @@ from http import HTTPStatus
 from flask import Flask, Response, request
 
 from tidegate_server.admin.audit.routes import blueprint as audit
+from tidegate_server.admin.evaluations.routes import blueprint as evaluations
 from tidegate_server.admin.flags.routes import blueprint as flags
 from tidegate_server.admin.hooks.routes import blueprint as hooks
 from tidegate_server.admin.instances.routes import blueprint as instances
@@ -38,6 +39,7 @@ BLUEPRINTS = (
     environments,
     flags,
     targeting,
+    evaluations,
     segments,
     policies,
     webhooks,

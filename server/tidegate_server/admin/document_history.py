@@ -60,7 +60,7 @@ class VersionAnswer(VersionFields):
 VersionPage = page_schema("VersionPage", VersionFields)
 
 
-class DifferenceSchema(Strict):
+class FieldDifferenceSchema(Strict):
     """A field that differs."""
 
     pointer = fields.String(
@@ -78,7 +78,7 @@ class DiffAnswer(Strict):
 
     older = fields.Nested(VersionFields, data_key="from", required=True)
     newer = fields.Nested(VersionFields, data_key="to", required=True)
-    changes = fields.List(fields.Nested(DifferenceSchema), required=True)
+    changes = fields.List(fields.Nested(FieldDifferenceSchema), required=True)
 
 
 class DiffQuery(Strict):

@@ -23,6 +23,7 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
     "Flags and releases": {
         "flag": "flag:flag",
         "segment": "segment:segment",
+        "evaluate": "evaluate:evaluate",
         "policy": "policy:policy",
         "release": "release:release",
     },

@@ -1,0 +1,1 @@
+"""The admin API for evaluations of flags, now and at earlier times."""
