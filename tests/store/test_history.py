@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 import redis
 from tidegate_server.domain.change import Audit, Delete, Put
@@ -14,7 +15,7 @@ from tidegate_server.store.history import Version
 
 from tests.store.changes import PRODUCTION, SHOP, change, place
 
-STREAM = keys.versions(SHOP, place())
+LIST = keys.versions(SHOP, place())
 
 
 def write(store: Store, revision: int, name: str = "", size: int = 0) -> int:
@@ -71,7 +72,7 @@ def test_pages_have_every_version_once(store: Store, limit: int) -> None:
 def test_a_bounded_number_is_kept(store: Store, raw: redis.Redis) -> None:
     for revision in range(1, commit.VERSIONS_KEPT + 6):
         write(store, revision)
-    assert raw.xlen(STREAM) == commit.VERSIONS_KEPT
+    assert raw.llen(LIST) == commit.VERSIONS_KEPT
     assert all_versions(store, 500)[-1].revision == 6
     with pytest.raises(NotKept, match="Revision 5 of environment"):
         store.history.version(SHOP, place(), 5)
@@ -105,11 +106,11 @@ def test_a_deletion_is_a_version_and_expires(store: Store, raw: redis.Redis) -> 
         (1, False),
     ]
     assert store.history.version(SHOP, place(), 1).document.name == "at 1"
-    remaining = raw.ttl(STREAM)
+    remaining = raw.ttl(LIST)
     assert isinstance(remaining, int)
     assert 0 < remaining <= commit.FORGOTTEN_SECONDS
     store.commit(change(Put(place(), Environment(PRODUCTION, "again"), 0)), durable=False)
-    assert raw.ttl(STREAM) == -1
+    assert raw.ttl(LIST) == -1
     assert [(each.revision, each.deleted) for each in all_versions(store)] == [
         (2, False),
         (1, True),
@@ -146,7 +147,11 @@ class TestDocumentsOfEarlierVersions:
         as_written_earlier(store, raw, 2, 5_000)
         assert [each.revision for each in all_versions(store)] == [2, 1]
         write(store, 3)
-        assert [each.document.name for each in all_versions(store)] == ["at 3", "old 2", "at 1"]
+        assert [each.revision for each in all_versions(store)] == [3, 2, 1]
+        assert store.history.version(SHOP, place(), 2).document.name == "old 2"
+        # The one that it overwrote is lost, and that is said.
+        with pytest.raises(NotKept):
+            store.history.version(SHOP, place(), 1)
 
 
 class TestTheVersionOfATime:
@@ -155,10 +160,10 @@ class TestTheVersionOfATime:
         return version and version.document.name
 
     def test_it_is_the_last_one_before(self, store: Store, raw: redis.Redis) -> None:
-        raw.xadd(STREAM, fields(10, "a", created=True), id="1-0")
-        raw.xadd(STREAM, fields(20, "b"), id="2-0")
-        raw.xadd(STREAM, {"at": "30"}, id="2-1")
-        raw.xadd(STREAM, fields(40, "c", created=True), id="3-0")
+        push(raw, 1, 10, "a", created=True)
+        push(raw, 2, 20, "b")
+        push(raw, 2, 30, None, deleted=True)
+        push(raw, 3, 40, "c", created=True)
         times = (9, 10, 19, 20, 29, 30, 39, 40, 99)
         assert [self.at(store, time) for time in times] == [
             *(None, "a", "a", "b", "b"),
@@ -166,7 +171,7 @@ class TestTheVersionOfATime:
         ]
 
     def test_what_is_no_longer_kept_is_said_so(self, store: Store, raw: redis.Redis) -> None:
-        raw.xadd(STREAM, fields(1_000, "b"), id="2-0")
+        push(raw, 2, 1_000, "b")
         assert self.at(store, 1_000) == "b"
         with pytest.raises(NotKept, match=r"begin at 1970-01-01T00:00:01\.000Z"):
             self.at(store, 999)
@@ -184,20 +189,29 @@ class TestTheVersionOfATime:
 
     def test_it_is_found_beyond_the_first_page(self, store: Store, raw: redis.Redis) -> None:
         for revision in range(1, 91):
-            raw.xadd(STREAM, fields(revision * 10, f"{revision}"), id=f"{revision}-0")
+            push(raw, revision, revision * 10, f"{revision}")
         assert self.at(store, 25) == "2"
 
 
-def fields(at_ms: int, name: str, created: bool = False) -> Any:
-    json = f'{{"key":"production","name":"{name}"}}'
-    return {"at": str(at_ms), "json": json, "created": "1" if created else "0"}
+def push(raw: redis.Redis, revision: int, at_ms: int, name: str | None, **made: bool) -> None:
+    """Add a version as the commit script writes it."""
+    json = None if name is None else f'{{"key":"production","name":"{name}"}}'
+    packed = msgspec.msgpack.encode({"at": at_ms, "json": json, **made})
+    raw.lpush(LIST, f"{revision} ".encode() + packed)
 
 
-def test_a_version_that_cannot_be_kept_does_not_stop_a_change(
-    store: Store, raw: redis.Redis
-) -> None:
-    raw.xadd(STREAM, fields(1, "later"), id="9-0")
-    write(store, 1)
-    stored = store.get(SHOP, place())
-    assert stored is not None
-    assert stored.revision == 1
+def test_the_content_of_the_present_version_is_stored_once(store: Store, raw: redis.Redis) -> None:
+    write(store, 1, size=100_000)
+    assert raw.llen(LIST) == 1
+    assert len(raw.lindex(LIST, 0) or b"") < 200
+    write(store, 2)
+    assert store.history.version(SHOP, place(), 1).document.description == "x" * 100_000
+
+
+def test_versions_of_many_commits_are_all_there(store: Store) -> None:
+    for revision in range(1, 60):
+        write(store, revision)
+    assert [each.revision for each in all_versions(store, 25)] == list(range(59, 0, -1))
+    assert [each.document.name for each in all_versions(store, 500)][::-1] == [
+        f"at {revision}" for revision in range(1, 60)
+    ]

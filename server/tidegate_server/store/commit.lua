@@ -54,33 +54,38 @@ local function last_deleted(document)
   return math.max(tonumber(own or '0'), tonumber(floor or '0'))
 end
 
--- Keep a version of a document. Nothing here may stop a change that is half made.
-local function keep_version(versions, id, kept, ...)
-  redis.pcall('XADD', versions, 'MAXLEN', '=', kept, id, ...)
+-- A version of a document, as the list of its versions keeps it. The latest one has no JSON, which
+-- is the document's; the next write adds it.
+local function version_entry(revision, made, json)
+  made.json = json
+  return string.format('%d ', revision) .. cmsgpack.pack(made)
 end
 
--- Keep what a write makes of a document, and what it was if that is not kept yet: an earlier
--- version of Tidegate wrote it.
+-- Keep what a write makes of a document, and what the document was before.
 local function keep_versions(write, revision, stored, was)
   local versions, kept, seconds = KEYS[write[4]], write[5], write[6]
-  local author = {'actor', plan.author[1], 'action', plan.author[2], 'reason', plan.author[3]}
   if was > 0 then
-    local latest = redis.call('XREVRANGE', versions, '+', '-', 'COUNT', 1)[1]
-    if not latest or latest[1] ~= string.format('%d-0', was) then
-      local at, json = string.match(stored, '^%d+ (%d+) (.*)$')
-      keep_version(versions, string.format('%d-0', was), kept, 'at', at, 'json', json)
+    local at, json = string.match(stored, '^%d+ (%d+) (.*)$')
+    local latest = redis.call('LINDEX', versions, 0)
+    local number, made = string.match(latest or '', '^(%d+) (.*)$')
+    if tonumber(number) == was then
+      redis.call('LSET', versions, 0, version_entry(was, cmsgpack.unpack(made), json))
+    else
+      -- A version of Tidegate wrote it that kept no versions.
+      redis.call('LPUSH', versions, version_entry(was, {at = tonumber(at)}, json))
     end
   end
-  local at = string.format('%d', now)
-  if write[3] then
-    keep_version(versions, string.format('%d-0', revision), kept, 'at', at, 'json', write[3],
-      'created', was == 0 and '1' or '0', unpack(author))
-  else
-    keep_version(versions, string.format('%d-1', was), kept, 'at', at, unpack(author))
+  local made = {at = now, actor = plan.author[1], action = plan.author[2], reason = plan.author[3]}
+  if not write[3] then
+    made.deleted = true
+  elseif was == 0 then
+    made.created = true
   end
+  redis.call('LPUSH', versions, version_entry(write[3] and revision or was, made))
+  redis.call('LTRIM', versions, 0, kept - 1)
   if seconds > 0 then
     redis.call('EXPIRE', versions, seconds)
-  else
+  elseif was == 0 then
     redis.call('PERSIST', versions)
   end
 end

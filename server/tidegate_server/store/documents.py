@@ -71,7 +71,7 @@ def decode(kind: Kind, value: bytes) -> Stored:
     return Stored(decode_json(kind, json), int(revision), int(updated_ms))
 
 
-def decode_json(kind: Kind, json: bytes) -> Any:
+def decode_json(kind: Kind, json: bytes | str) -> Any:
     """Return a document from its JSON."""
     return completed(kind, _decoder(kind).decode(json))
 

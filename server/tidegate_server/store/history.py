@@ -6,9 +6,11 @@ only its present one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
+
+import msgspec
 
 from tidegate_server.domain.calendar import instant_text
 from tidegate_server.domain.change import Address, Kind
@@ -16,8 +18,28 @@ from tidegate_server.errors import NotKept
 from tidegate_server.store import documents, keys
 from tidegate_server.store.connection import Connection
 
-PAGE = 50
-"""How many versions one read of a search gets."""
+CHUNK = 20
+"""How many versions one read gets."""
+
+
+class Made(msgspec.Struct, frozen=True):
+    """How a version was made, as the commit script writes it.
+
+    Attributes:
+        at: when, in milliseconds (the store's time).
+        actor, action, reason: who made it, how and why; empty if that is not known.
+        created: the document did not exist before.
+        deleted: this version is the deletion of the document.
+        json: the document; None for the latest version and for a deletion.
+    """
+
+    at: int
+    actor: str = ""
+    action: str = ""
+    reason: str = ""
+    created: bool = False
+    deleted: bool = False
+    json: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,33 +47,56 @@ class Version:
     """One version of a document.
 
     Attributes:
-        revision: its revision; of a deletion, the revision that was deleted.
-        at_ms: when it was made (the store's time).
-        actor, action, reason: who made it, how and why; empty if that is not known.
-        created: the document did not exist before.
-        position: its place in the history.
         kind: the kind of the document.
-        json: the document as stored; None: this version is its deletion.
+        revision: its revision; of a deletion, the revision that was deleted.
+        made: who made it, when and why.
+        json: the document as stored; None: this version is its deletion, or what it was is not
+            kept.
     """
 
-    revision: int
-    at_ms: int
-    actor: str
-    action: str
-    reason: str
-    created: bool
-    position: str
     kind: Kind
-    json: bytes | None
+    revision: int
+    made: Made
+    json: str | bytes | None
+
+    @property
+    def at_ms(self) -> int:
+        """When it was made (the store's time)."""
+        return self.made.at
+
+    @property
+    def actor(self) -> str:
+        """Who made it; empty if that is not known."""
+        return self.made.actor
+
+    @property
+    def action(self) -> str:
+        """How it was made, as in the audit log; empty if that is not known."""
+        return self.made.action
+
+    @property
+    def reason(self) -> str:
+        """Why it was made."""
+        return self.made.reason
+
+    @property
+    def created(self) -> bool:
+        """Whether the document did not exist before."""
+        return self.made.created
 
     @property
     def deleted(self) -> bool:
         """Whether this version is the deletion of the document."""
-        return self.json is None
+        return self.made.deleted
+
+    @property
+    def position(self) -> tuple[int, bool]:
+        """Its place in the history; later versions have greater ones."""
+        return self.revision, self.deleted
 
     @property
     def document(self) -> Any:
-        """The document; None if this version is its deletion."""
+        """The document; None if this version has none."""
         return None if self.json is None else documents.decode_json(self.kind, self.json)
 
 
@@ -68,10 +113,15 @@ class History:
 
         There is none if the document never existed, or was deleted long ago.
         """
-        kept, present = self._latest(scope, address, cursor, limit + 1)
-        if cursor is None and present is not None:
-            kept.insert(0, present)
-        return kept[:limit], kept[limit - 1].position if len(kept) > limit else None
+        found: list[Version] = []
+        for version in self._all(scope, address):
+            if cursor is not None and version.position >= _parse_cursor(cursor):
+                continue
+            if len(found) == limit:
+                revision, deleted = found[-1].position
+                return found, f"{revision}-{int(deleted)}"
+            found.append(version)
+        return found, None
 
     def version(self, scope: str, address: Address, revision: int) -> Version:
         """Return one version.
@@ -79,13 +129,11 @@ class History:
         Raises:
             NotKept: there is no such version, or it is no longer kept.
         """
-        _, present = self._latest(scope, address, None, 1)
-        if present is not None and present.revision == revision:
-            return present
-        id = f"{revision}-0"
-        entries = self._connection.read("XRANGE", keys.versions(scope, address), id, id)
-        for entry in entries:
-            return _version(address, *entry)
+        for version in self._all(scope, address):
+            if version.revision == revision and version.json is not None:
+                return version
+            if version.revision < revision:
+                break
         raise NotKept(
             f"Revision {revision} of {_name(address)} is not kept; its history lists what is."
         )
@@ -99,6 +147,8 @@ class History:
         earliest: Version | None = None
         for version in self._all(scope, address):
             if version.at_ms <= at_ms:
+                if version.json is None and not version.deleted:
+                    break
                 return None if version.deleted else version
             earliest = version
         if earliest is None or earliest.created:
@@ -109,50 +159,48 @@ class History:
         )
 
     def _all(self, scope: str, address: Address) -> Iterator[Version]:
-        cursor: str | None = None
-        while True:
-            versions, cursor = self.versions(scope, address, cursor, PAGE)
-            yield from versions
-            if cursor is None:
-                return
-
-    def _latest(
-        self, scope: str, address: Address, cursor: str | None, amount: int
-    ) -> tuple[list[Version], Version | None]:
-        """Return kept versions before a cursor, and the present one if it is not among them."""
-        start = "+" if cursor is None else f"({cursor}"
+        """Yield every version, the latest first, with the present one in any case."""
+        versions, start = keys.versions(scope, address), 0
         entries, stored = self._connection.read_many(
             [
-                ("XREVRANGE", keys.versions(scope, address), start, "-", "COUNT", amount),
+                ("LRANGE", versions, 0, CHUNK - 1),
                 ("HGET", keys.documents_at(scope, address), address.key),
             ],
             atomic=True,
         )
-        kept = [_version(address, *entry) for entry in entries]
-        if stored is None:
-            return kept, None
-        revision, updated_ms, json = stored.split(b" ", 2)
-        if kept and kept[0].revision >= int(revision) and not kept[0].deleted:
-            return kept, None
-        position = f"{int(revision)}-0"
-        return kept, Version(
-            int(revision), int(updated_ms), "", "", "", False, position, address.kind, json
-        )
+        revision, updated_ms, json = (b"0", b"0", None)
+        if stored is not None:
+            revision, updated_ms, json = stored.split(b" ", 2)
+        present = Version(address.kind, int(revision), Made(int(updated_ms)), json)
+        latest: Version | None = None
+        while entries:
+            for entry in entries:
+                version = _version(address.kind, entry)
+                if latest is None and json is not None and version.position < present.position:
+                    yield present
+                if latest is not None and version.position >= latest.position:
+                    continue  # another commit came between two reads
+                latest = version
+                if version.position == present.position:
+                    version = replace(version, json=json)
+                yield version
+            start += len(entries)
+            if len(entries) < CHUNK:
+                break
+            entries = self._connection.read("LRANGE", versions, start, start + CHUNK - 1)
+        if latest is None and json is not None:
+            yield present
 
 
-def _version(address: Address, id: bytes, fields: Mapping[bytes, bytes]) -> Version:
-    position = id.decode()
-    return Version(
-        revision=int(position.partition("-")[0]),
-        at_ms=int(fields[b"at"]),
-        actor=fields.get(b"actor", b"").decode(),
-        action=fields.get(b"action", b"").decode(),
-        reason=fields.get(b"reason", b"").decode(),
-        created=fields.get(b"created") == b"1",
-        position=position,
-        kind=address.kind,
-        json=fields.get(b"json"),
-    )
+def _version(kind: Kind, entry: bytes) -> Version:
+    revision, _, packed = entry.partition(b" ")
+    made = msgspec.msgpack.decode(packed, type=Made)
+    return Version(kind, int(revision), made, made.json)
+
+
+def _parse_cursor(cursor: str) -> tuple[int, bool]:
+    revision, _, deleted = cursor.partition("-")
+    return int(revision), deleted != "0"
 
 
 def _name(address: Address) -> str:

@@ -53,10 +53,7 @@ def deleted_floor(scope: str) -> str:
 
 
 def versions(scope: str, address: Address) -> str:
-    """The versions of a document, a stream; the entry of revision R is ``R-0``.
-
-    The entry ``R-1`` says that the document was deleted at revision R.
-    """
+    """The versions of a document, the latest first, a list: ``revision`` and MessagePack."""
     place = (address.environment, address.key) if address.environment else (address.key,)
     return _key(scope, "versions", address.kind.value, *place)
 
