@@ -81,7 +81,7 @@ JOINED = {"flag list", "flag show", "release replay"}
 
 NOT_READING = {
     *("kill", "restore", "policy lint", "policy simulate", "policy backtest", "context list"),
-    *("context show", "webhook test", "audit verify"),
+    *("context show", "webhook test", "audit verify", "evaluate"),
 }
 """They change or compute something, or read only files."""
 

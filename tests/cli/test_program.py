@@ -153,7 +153,7 @@ def test_a_refusal_exits_with_3_and_an_unreachable_server_with_4(
 
 WITHOUT_A_REASON = {
     *("login", "logout", "serve", "policy-job", "context use", "policy lint", "policy simulate"),
-    *("policy backtest",),
+    *("policy backtest", "evaluate"),
 }
 """They change nothing on a server."""
 
