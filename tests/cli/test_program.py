@@ -153,9 +153,9 @@ def test_a_refusal_exits_with_3_and_an_unreachable_server_with_4(
 
 WITHOUT_A_REASON = {
     *("login", "logout", "serve", "policy-job", "context use", "policy lint", "policy simulate"),
-    *("policy backtest", "evaluate"),
+    *("policy backtest", "evaluate", "admin recover"),
 }
-"""They change nothing on a server."""
+"""They change nothing on a server, or give a reason of their own."""
 
 READING = {
     *("list", "show", "watch", "ledger", "explain", "replay", "deliveries", "export", "verify"),
