@@ -125,7 +125,7 @@ def test_durations_are_as_in_the_api(checkout: Caller) -> None:
     body = {
         name: value
         for name, value in policy.items()
-        if name not in ("revision", "updated_at", "warnings")
+        if name not in ("revision", "updated_at", "warnings", "after_last_advance")
     }
     body["bake"] = "20s"
     assert checkout.put(f"{PROJECT}/policies/careful", body, match="*").status_code == 200
