@@ -285,7 +285,7 @@ def test_without_a_check_of_errors_nothing_is_said_to_be_tolerable() -> None:
             held = entry.decision.reason
     assert life.progress.probe.retreats == 3
     assert held is not None
-    assert held.startswith("errors rose 3 times where no control group was left")
+    assert held.startswith("errors rose 3 times where little or no control group was left")
 
 
 def test_a_failed_limit_does_not_claim_a_control_group() -> None:

@@ -190,7 +190,7 @@ class TestRealPrometheus:
             Measured(0, "treatment", 44.0),
             Measured(0, "before", 40.0),
         )
-        assert deployment.ledger()[-1].decision.checks[0].limit == pytest.approx(44)
+        assert deployment.ledger()[-1].decision.checks[0].limit == pytest.approx(42)
 
     def test_a_missing_value_holds_a_release(
         self, server: PrometheusWithGauge, deployment: Deployment

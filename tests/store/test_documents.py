@@ -43,7 +43,14 @@ def values(hint: Any, within: tuple[Any, ...] = ()) -> SearchStrategy[Any]:
     ``within`` are the classes that contain the field. A value of one of them is left out there,
     so that what contains itself (the progress of clients, in a progress) ends.
     """
-    simple = {str: texts, int: whole, float: numbers, bool: st.booleans(), type(None): st.none()}
+    simple = {
+        str: texts,
+        int: whole,
+        float: numbers,
+        bool: st.booleans(),
+        bytes: st.binary(max_size=16),
+        type(None): st.none(),
+    }
     origin, inner = get_origin(hint), get_args(hint)
     if hint in simple:
         return simple[hint]

@@ -106,7 +106,9 @@ def sample_paths(app: Flask, release: str) -> list[tuple[str, str]]:
     }
     paths = []
     for rule in app.url_map.iter_rules():
-        values = {name: keys.get(name, "none") for name in rule.arguments}
+        values: dict[str, str | int] = {
+            name: 1 if name == "revision" else keys.get(name, "none") for name in rule.arguments
+        }
         path = rule.build(values, append_unknown=False)
         assert path is not None
         methods = {"HEAD", "OPTIONS"} ^ (rule.methods or set())

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from tidegate_server.cli.options import reason_option
 from tidegate_server.cli.output import print_stderr, print_text
 from tidegate_server.processes.settings import check_environment
 
@@ -30,7 +31,8 @@ def admin() -> None:
     "--secret-key", envvar="TIDEGATE_SECRET_KEY", show_envvar=True,
     help="Secret key of the servers, if it is not in the data folder.",
 )  # fmt: skip
-def recover(data_dir: Path, store_url: str | None, secret_key: str | None) -> None:
+@reason_option
+def recover(data_dir: Path, store_url: str | None, secret_key: str | None, reason: str) -> None:
     """Create an admin token and print it, when all admin tokens are lost.
 
     Who may read the data folder, or knows the store's address and the secret key, may do this.
@@ -40,6 +42,6 @@ def recover(data_dir: Path, store_url: str | None, secret_key: str | None) -> No
     from tidegate_server.processes.recovery import recover_admin
 
     check_environment(os.environ)
-    token = recover_admin(data_dir, store_url or None, secret_key or None)
+    token = recover_admin(data_dir, store_url or None, secret_key or None, reason)
     print_stderr("Admin token of the whole server, shown this once:")
     print_text(token)

@@ -170,20 +170,27 @@ def _limit(status: CheckStatus) -> str:
 
 
 def probe_fired(window: Window, probe: ProbeReading) -> str:
-    """Errors or values have risen where no control group is left."""
+    """Errors or values have risen where no control group is left, or too small a one."""
+    left = _little_control(window)
     parts = []
     if probe.excess >= probe.fires_at or not probe.values:
         parts.append(
-            "errors rose where no control group is left "
+            f"errors rose where {left} "
             f"({_failing_users(window.treatment, 'treatment')} since the last evaluation); "
             f"control's last known rate is {format_number(100 * probe.rate)} %"
         )
     parts += [
         f"{label}: far more operations than control had are beyond control's last known "
-        "quantile, where no control group is left"
+        f"quantile, where {left}"
         for label in probe.values
     ]
     return "; ".join(parts)
+
+
+def _little_control(window: Window) -> str:
+    if window.has_control:
+        return "less than a tenth of the users is left as control group"
+    return "no control group is left"
 
 
 def retreat(
@@ -198,7 +205,8 @@ def retreat(
     """
     back = "going back one stage"
     if reopens_control:
-        back += " reopens the control group"
+        back += " enlarges" if window.has_control else " reopens"
+        back += " the control group"
         back += " for the comparison" if compares_errors or probe.values else NO_ERROR_CHECK
     return f"{probe_fired(window, probe)}; {back} (retreat {probe.retreats + 1} of {MAX_RETREATS})"
 
@@ -209,7 +217,7 @@ NO_ERROR_CHECK = ", but no check compares errors with it (error_rate: off)"
 def retreats_spent(probe: ProbeReading) -> str:
     """The release has gone back as often as it may by itself."""
     return (
-        f"errors rose {probe.retreats} times where no control group was left, and the "
+        f"errors rose {probe.retreats} times where little or no control group was left, and the "
         "release went back each time: a person must advance it or roll it back"
     )
 

@@ -17,7 +17,9 @@ from tidegate_server.store.embedded import EmbeddedValkey
 KEY_FILE = "secret.key"
 
 
-def recover_admin(data_dir: Path, store_url: str | None, configured_key: str | None) -> str:
+def recover_admin(
+    data_dir: Path, store_url: str | None, configured_key: str | None, why: str = ""
+) -> str:
     """Create an admin token of the whole server, and return its text.
 
     The server may run or not. The audit log says who did this, on which machine.
@@ -26,6 +28,7 @@ def recover_admin(data_dir: Path, store_url: str | None, configured_key: str | N
         data_dir: the data folder of the embedded store and of the secret key.
         store_url: the store, if it is not the embedded one.
         configured_key: the servers' secret key, if it is not in the data folder.
+        why: the reason, for the audit log.
 
     Raises:
         StartupRefused: there is no data folder or no key, or the store was used with another.
@@ -37,7 +40,7 @@ def recover_admin(data_dir: Path, store_url: str | None, configured_key: str | N
             "--data-dir, or its store with --store-url."
         )
     key = check_secret_key(configured_key) if configured_key else _key_in(data_dir)
-    reason = f"recovered by {_user()} on {socket.gethostname()}"
+    reason = f"recovered by {_user()} on {socket.gethostname()}{f': {why}' if why else ''}"
     with _reached(data_dir, store_url) as store:
         return add_admin_token(store, key, "recovered admin", reason)
 

@@ -203,11 +203,19 @@ class Authenticator:
             return known
 
     def _look_again(self) -> _KnownTokens:
-        """Return all tokens as they are now, but do not ask the store for each guess."""
+        """Return all tokens as they are now; requests at the same time share one look.
+
+        So a new token works at once in every process, guesses do not each ask the store, and
+        whoever guesses waits.
+        """
+        asked_at = time.monotonic()
         with self._lock:
             known = self._known
-            if known is not None and time.monotonic() - self._looked_at < UNKNOWN_SECONDS:
+            if known is not None and self._looked_at >= asked_at:
                 return known
+            wait = self._looked_at + UNKNOWN_SECONDS - time.monotonic()
+            if wait > 0:
+                time.sleep(wait)
             return self._read()
 
     def _read(self) -> _KnownTokens:
