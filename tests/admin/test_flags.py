@@ -129,3 +129,67 @@ def test_changed_metadata_reaches_every_environment(admin: Caller, store: Store)
         body = store.snapshot("default", environment).body
         assert b"search" in body
         assert b"payments" not in body
+
+
+def test_a_temporary_flag_has_an_owner_and_an_expected_end(admin: Caller) -> None:
+    flag = {**BANNER, "owner": "payments", "temporary": True, "expected_end": "2027-01-31"}
+    created = admin.post_ok(f"{PROJECT}/flags", flag)
+    assert flag.items() <= created.items()
+    assert admin.get(f"{PROJECT}/flags/banner").json == created
+    changed = admin.put(f"{PROJECT}/flags/banner", {**flag, "expected_end": None}, match='"1"')
+    assert changed.json is not None
+    assert (changed.status_code, changed.json["expected_end"]) == (200, None)
+    diff = admin.get(f"{PROJECT}/flags/banner/history/1/diff").json
+    assert diff is not None
+    assert "2027-01-31" in str(diff)
+    audit = admin.get(f"{PROJECT}/audit?key=banner").json
+    assert audit is not None
+    [change] = audit["items"][0]["documents"][0]["changes"]
+    assert (change["pointer"], change["before"]) == ("/expected_end", "2027-01-31")
+
+
+def test_a_flag_of_an_earlier_version_is_permanent_and_has_no_owner(admin: Caller) -> None:
+    created = admin.post_ok(f"{PROJECT}/flags", BANNER)
+    assert (created["owner"], created["temporary"], created["expected_end"]) == ("", False, None)
+
+
+@pytest.mark.parametrize(
+    ("fields", "pointer"),
+    [
+        ({"expected_end": "2027-01-31"}, "/expected_end"),
+        ({"temporary": True, "expected_end": "31.1.2027"}, "/expected_end"),
+        ({"temporary": True, "expected_end": "2027-02-30"}, "/expected_end"),
+        ({"temporary": "yes"}, "/temporary"),
+        ({"owner": "x" * 201}, "/owner"),
+    ],
+)
+def test_an_impossible_lifetime_is_refused(
+    admin: Caller, fields: dict[str, object], pointer: str
+) -> None:
+    refused = admin.post(f"{PROJECT}/flags", {**BANNER, **fields})
+    assert refused.status_code == 422
+    assert pointers(refused) == [pointer]
+
+
+def test_flags_are_listed_by_owner_and_tag_over_pages(admin: Caller) -> None:
+    for key, owner, tags in (
+        ("a", "payments", ["shop"]),
+        ("b", "search", ["shop"]),
+        ("c", "payments", []),
+        ("d", "payments", ["shop", "slow"]),
+    ):
+        flag = {"key": key, "type": "boolean", "owner": owner, "tags": tags}
+        admin.post_ok(f"{PROJECT}/flags", flag)
+
+    def keys(query: str) -> tuple[list[str], str | None]:
+        page = admin.get(f"{PROJECT}/flags?{query}").json
+        assert page is not None
+        return [each["key"] for each in page["items"]], page["next_cursor"]
+
+    assert keys("owner=payments") == (["a", "c", "d"], None)
+    assert keys("tag=shop") == (["a", "b", "d"], None)
+    assert keys("owner=payments&tag=shop") == (["a", "d"], None)
+    first, cursor = keys("owner=payments&limit=2")
+    assert first == ["a", "c"]
+    assert keys(f"owner=payments&limit=2&cursor={cursor}") == (["d"], None)
+    assert keys("owner=nobody") == ([], None)

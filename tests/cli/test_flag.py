@@ -263,3 +263,21 @@ def test_metadata_that_cannot_be_changed_is_named(tidegate: Tidegate) -> None:
     assert "NAME=VALUE" in output
     output = tidegate.refused("flag", "edit", "checkout", "--metadata", "stage=1")
     assert "/metadata/stage" in output
+
+
+def test_a_flag_has_an_owner_and_a_lifetime(tidegate: Tidegate) -> None:
+    tidegate.ok("flag", "create", "a", "--owner", "payments", "--temporary", "--tag", "shop")
+    tidegate.ok("flag", "create", "b")
+    tidegate.ok("flag", "edit", "a", "--expected-end", "2027-01-31")
+    shown = tidegate.ok("flag", "show", "a")
+    assert "payments" in shown
+    assert "temporary, expected to end on 2027-01-31" in shown
+    assert "permanent" in tidegate.ok("flag", "show", "b")
+    assert [each["key"] for each in tidegate.json("flag", "list", "--owner", "payments")] == ["a"]
+    assert [each["key"] for each in tidegate.json("flag", "list", "--tag", "shop")] == ["a"]
+    assert tidegate.json("flag", "list", "--owner", "nobody") == []
+    refused = tidegate.refused("flag", "edit", "b", "--expected-end", "2027-01-31")
+    assert "Only a temporary flag has an expected end" in refused
+    edited = tidegate.json("flag", "edit", "a", "--permanent")
+    assert (edited["temporary"], edited["expected_end"]) == (False, None)
+    assert edited["owner"] == "payments"

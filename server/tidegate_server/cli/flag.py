@@ -17,6 +17,7 @@ from tidegate_server.cli.formatting import (
 from tidegate_server.cli.history import add_history_commands, show_version
 from tidegate_server.cli.ladder_view import ladder_facts
 from tidegate_server.cli.options import (
+    decorated_with,
     description_option,
     environment_options,
     name_option,
@@ -57,6 +58,19 @@ CLIENT_SIDE = click.option(
 )  # fmt: skip
 
 
+LIFETIME = decorated_with(
+    click.option("--owner", help="The person or team that answers for the flag."),
+    click.option(
+        "--temporary/--permanent", default=None,
+        help="Whether the flag is to be removed from the code one day.",
+    ),
+    click.option(
+        "--expected-end", metavar="DATE",
+        help="The day (2026-05-01) by which a temporary flag is to be removed; empty: no day.",
+    ),
+)  # fmt: skip
+
+
 @click.group()
 def flag() -> None:
     """Manage flags and what they serve."""
@@ -75,24 +89,31 @@ flag.add_command(
 
 
 @flag.command("list")
+@click.option("--owner", help="Only the flags of this owner.")
+@click.option("--tag", help="Only the flags with this tag.")
 @output_option
 @environment_options
-def list_flags(client: ApiClient, output: str) -> None:
+def list_flags(client: ApiClient, output: str, owner: str | None, tag: str | None) -> None:
     """List flags and what they serve."""
-    flags = client.list(FLAG.path(client)).items
+    wanted = {name: value for name, value in (("owner", owner), ("tag", tag)) if value is not None}
+    flags = client.list(FLAG.path(client), None, **wanted).items
     targetings = {each["flag"]: each for each in client.list(TARGETING.path(client)).items}
     columns: Columns = {
         "flag": "key",
         "type": "type",
         f"serves in {client.target.environment}": lambda each: _serves(each["targeting"]),
         "release": lambda each: (each["targeting"] or {}).get("release") or "",
+        "owner": lambda each: each.get("owner", ""),
         "name": "name",
     }
+    hint = "Create one with `tidegate flag create KEY`."
+    if wanted:
+        hint = f"None has the {' and the '.join(wanted)} that you ask for."
     print_list(
         [{**each, "targeting": targetings.get(each["key"])} for each in flags],
         columns,
         output,
-        empty=no_items(FLAG, client, "Create one with `tidegate flag create KEY`."),
+        empty=no_items(FLAG, client, hint),
     )
 
 
@@ -149,12 +170,22 @@ def _definition_facts(flag: Json) -> Facts:
         ("flag", flag["key"]),
         ("name", flag["name"]),
         ("description", flag["description"]),
+        ("owner", flag.get("owner", "")),
         ("tags", ", ".join(flag["tags"])),
+        ("lifetime", _lifetime(flag)),
         ("type", flag["type"]),
         ("client side", flag["client_side"]),
         ("metadata", ", ".join(f"{k} = {json_text(v)}" for k, v in _metadata(flag))),
         ("variants", ", ".join(variants)),
     )
+
+
+def _lifetime(definition: Json) -> str:
+    # A server of an earlier version says nothing of it.
+    if not definition.get("temporary", False):
+        return "permanent"
+    end = definition["expected_end"]
+    return "temporary" if end is None else f"temporary, expected to end on {end}"
 
 
 def _metadata(definition: Json) -> Iterable[tuple[str, object]]:
@@ -181,12 +212,19 @@ def _targeting_facts(targeting: Json) -> Facts:
 
 
 def _new_flag(_: ApiClient, fields: Json) -> Json:
+    _clear_empty_end(fields)
     body = {"type": "boolean", **writable_fields(fields.pop("file", {})), **fields}
     if "variants" in fields:
         body["variants"] = [_parse_variant(each, body["type"]) for each in fields["variants"]]
     if "metadata" in fields:
         body["metadata"] = _parse_metadata(fields["metadata"])
     return body
+
+
+def _clear_empty_end(fields: Json) -> None:
+    """Remove the end if ``--expected-end`` is empty, and that of a flag that becomes permanent."""
+    if fields.get("expected_end") == "" or fields.get("temporary") is False:
+        fields["expected_end"] = fields.get("expected_end") or None
 
 
 def _created(client: ApiClient, flag: Json) -> str:
@@ -214,6 +252,7 @@ flag.add_command(
         name_option,
         description_option,
         click.option("--tag", "tags", multiple=True, help="A tag. Repeatable."),
+        LIFETIME,
         CLIENT_SIDE,
         click.option(
             "--metadata", metavar="NAME=VALUE", multiple=True,
@@ -231,6 +270,7 @@ flag.add_command(
 
 
 def _flag_change(key: str, fields: Json) -> Change:
+    _clear_empty_end(fields)
     variants, removed = fields.pop("variants", ()), fields.pop("removed", ())
     metadata = _parse_metadata(fields.pop("metadata", ()))
     removed_metadata = fields.pop("removed_metadata", ())
@@ -270,6 +310,7 @@ flag.add_command(
         name_option,
         description_option,
         click.option("--tag", "tags", multiple=True, help="Replace the tags. Repeatable."),
+        LIFETIME,
         CLIENT_SIDE,
         click.option(
             "--metadata", metavar="NAME=VALUE", multiple=True,

@@ -138,6 +138,11 @@ def _definition_problems(definition: FlagDefinition) -> Iterator[FieldProblem]:
                 "/variants", "A boolean flag needs a variant for true and for false."
             )
     yield from _metadata_problems(definition.metadata)
+    if definition.expected_end is not None and not definition.temporary:
+        yield FieldProblem(
+            "/expected_end",
+            "Only a temporary flag has an expected end. Make it temporary, or leave this out.",
+        )
 
 
 def _metadata_problems(metadata: Mapping[str, object]) -> Iterator[FieldProblem]:

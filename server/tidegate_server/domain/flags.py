@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
 
 from tidegate.model import Condition, FlagType, Json, Prerequisite, Rule, Serve, Variant
 
@@ -13,8 +14,10 @@ class FlagDefinition:
     """A flag, the same in every environment of its project.
 
     ``salt`` seeds the buckets and never changes; it is the flag's key unless the flag was
-    imported. Client tokens can evaluate only flags that are ``client_side``, because anyone
-    can read such a token out of a page or an app. Every evaluation carries ``metadata``.
+    imported. ``owner`` is a person or a team, ``description`` is Markdown. A ``temporary`` flag
+    is to be removed from the code one day, and ``expected_end`` is the day by which. Client
+    tokens can evaluate only flags that are ``client_side``, because anyone can read such a token
+    out of a page or an app. Every evaluation carries ``metadata``.
     """
 
     key: str
@@ -26,6 +29,9 @@ class FlagDefinition:
     tags: tuple[str, ...] = ()
     client_side: bool = False
     metadata: Mapping[str, bool | int | float | str] = field(default_factory=dict)
+    owner: str = ""
+    temporary: bool = False
+    expected_end: date | None = None
 
 
 def variant_values(definition: FlagDefinition) -> dict[str, Json]:

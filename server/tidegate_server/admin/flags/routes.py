@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+from flask import Response
+
+from tidegate_server.admin.document_reader import read_project
 from tidegate_server.admin.document_resource import DocumentResource
-from tidegate_server.admin.flags.schemas import FlagAnswer, FlagBody, FlagPage, FlagUpdate
+from tidegate_server.admin.flags.schemas import (
+    FlagAnswer,
+    FlagBody,
+    FlagListQuery,
+    FlagListRequest,
+    FlagPage,
+    FlagUpdate,
+)
 from tidegate_server.domain import flag_edits
 from tidegate_server.domain.change import Change, Kind
 from tidegate_server.domain.flags import FlagDefinition
+from tidegate_server.domain.permissions import Permission
 from tidegate_server.domain.project_documents import ProjectDocuments
+from tidegate_server.web import responses
 from tidegate_server.web.backend import backend
 from tidegate_server.web.blueprint import Blueprint
+from tidegate_server.web.pagination import paginate
 
 blueprint = Blueprint(
     "flags", __name__, description="Definitions of flags, the same in every environment"
@@ -25,7 +38,24 @@ def edit_flag(
 
 
 flags = DocumentResource(blueprint, Kind.FLAG, FlagAnswer, FlagPage)
-flags.serve_list("List the flags of a project.")
+
+
+@blueprint.operation(
+    "GET", flags.collection, permission=Permission.READ, query=FlagListQuery, response=FlagPage
+)
+def list_flags(wanted: FlagListRequest, project: str) -> Response:
+    """List the flags of a project."""
+    store = backend().store
+    read_project(store, project)
+    chosen = {
+        key: stored
+        for key, stored in store.all(project, Kind.FLAG).items()
+        if wanted.matches(stored.document)
+    }
+    items, following = paginate(chosen, wanted.page)
+    return responses.page(FlagPage(), items, following)
+
+
 flags.serve_create(
     FlagBody, flag_edits.new_flag, "Create a flag, with its first targeting in every environment."
 )

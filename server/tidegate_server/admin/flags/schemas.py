@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from marshmallow import ValidationError, fields, post_load, validate
@@ -20,6 +21,7 @@ from tidegate_server.documents.fields import (
 from tidegate_server.documents.strict_schema import LARGE_BODY_LIMIT, DataclassSchema, Strict
 from tidegate_server.domain.flags import FlagDefinition
 from tidegate_server.web.document_schemas import StoredAnswer, page_schema, path_key
+from tidegate_server.web.pagination import PageQuery, PageRequest
 
 ON_AND_OFF = (Variant("on", True), Variant("off", False))
 MAX_VARIANTS = 100
@@ -55,8 +57,22 @@ class FlagFields(Strict):
         metadata={"description": "a boolean flag without variants gets `on` and `off`"},
     )
     name = BoundedString(200, load_default="")
-    description = BoundedString(4_000, load_default="")
+    description = BoundedString(4_000, load_default="", metadata={"description": "in Markdown"})
     tags = BoundedList(BoundedString(100, min_length=1), load_default=list, max_items=100)
+    owner = BoundedString(
+        200, load_default="", metadata={"description": "the person or team that answers for it"}
+    )
+    temporary = StrictBoolean(
+        load_default=False,
+        metadata={"description": "whether it is to be removed from the code one day"},
+    )
+    expected_end = fields.Date(
+        format="iso",
+        load_default=None,
+        allow_none=True,
+        metadata={"description": "the day by which a temporary flag is to be removed"},
+        error_messages={"invalid": "A date is written as 2026-05-01."},
+    )
     salt = BoundedString(
         200,
         load_default="",
@@ -105,3 +121,30 @@ class FlagAnswer(FlagFields, StoredAnswer):
 
 
 FlagPage = page_schema("FlagPage", FlagAnswer)
+
+
+@dataclass(frozen=True, slots=True)
+class FlagListRequest:
+    """A request for a page of the flags that meet every condition; None: any."""
+
+    page: PageRequest
+    owner: str | None = None
+    tag: str | None = None
+
+    def matches(self, flag: FlagDefinition) -> bool:
+        """Return whether a flag meets every condition."""
+        return self.owner in (None, flag.owner) and (self.tag is None or self.tag in flag.tags)
+
+
+class FlagListQuery(PageQuery):
+    """The query of the list of flags."""
+
+    owner = BoundedString(200, metadata={"description": "only flags of this owner"})
+    tag = BoundedString(100, metadata={"description": "only flags with this tag"})
+
+    @post_load
+    def build(self, data: Mapping[str, Any], **_: Any) -> Any:
+        """Return the request."""
+        return FlagListRequest(
+            PageRequest(data["cursor"], data["limit"]), data.get("owner"), data.get("tag")
+        )
