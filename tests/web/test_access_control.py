@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -190,40 +192,45 @@ def test_checking_a_known_token_does_not_ask_the_store(
     authenticator.close()
 
 
+def test_a_new_token_works_at_once_even_just_after_a_look_for_changes(
+    admin: Caller, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(authentication, "UNKNOWN_SECONDS", 0.5)
+    authenticator = Authenticator(store, ApiSettings(SECRET_KEY, token_poll_seconds=60))
+    authenticator.authenticate(ADMIN_TOKEN)
+    for _ in range(2):
+        token = admin.post_ok(
+            "/api/v1/tokens", {"name": "ci", "role": "reader", "whole_server": True}
+        )
+        assert authenticator.authenticate(token["secret"]).id == token["id"]
+    token = admin.post_ok("/api/v1/tokens", {"name": "ci", "role": "reader", "whole_server": True})
+    assert authenticator.token_by_id(token["id"]).id == token["id"]
+    authenticator.close()
+
+
 def test_guesses_do_not_each_ask_the_store(
     admin: Caller, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     authenticator = Authenticator(store, ApiSettings(SECRET_KEY, token_poll_seconds=60))
-    authenticator.authenticate(ADMIN_TOKEN)
-    asked = []
+    asked: list[str] = []
     look = Logs.audit_position
 
     def counted(logs: Logs, scope: str) -> str:
-        asked.append(scope)
+        # The application of ``admin`` looks for changes, too.
+        if threading.current_thread().name.startswith("guess"):
+            asked.append(scope)
         return look(logs, scope)
 
-    def guess(number: int) -> bool:
-        try:
+    def guess(number: int) -> None:
+        with pytest.raises(Unauthenticated):
             authenticator.authenticate(f"tg_viewer_{number}_0123456789abcdef0123456789abcdef")
-        except Unauthenticated:
-            return False
-        return True
 
     monkeypatch.setattr(Logs, "audit_position", counted)
-    monkeypatch.setattr(authentication, "UNKNOWN_SECONDS", 0.5)
-    with ThreadPoolExecutor(20) as threads:
-        assert not any(threads.map(guess, range(20)))
-    assert len(asked) <= 3
-    authenticator.close()
-
-
-def test_a_new_token_works_at_once_in_another_process(admin: Caller, store: Store) -> None:
-    authenticator = Authenticator(store, ApiSettings(SECRET_KEY, token_poll_seconds=60))
-    authenticator.authenticate(ADMIN_TOKEN)
-    for _ in range(5):
-        new = admin.token_for("viewer", "default", None).token
-        assert new is not None
-        assert authenticator.authenticate(new).name == "a viewer"
+    monkeypatch.setattr(authentication, "UNKNOWN_SECONDS", 0.2)
+    began = time.monotonic()
+    with ThreadPoolExecutor(25, "guess") as threads:
+        list(threads.map(guess, range(50)))
+    assert 0.2 * (len(asked) - 1) <= time.monotonic() - began
     authenticator.close()
 
 

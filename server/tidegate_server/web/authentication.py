@@ -36,7 +36,7 @@ USES_SECONDS = 60.0
 """How often the last uses of tokens are written down."""
 
 UNKNOWN_SECONDS = 0.05
-"""The least time between two looks for a token that is not known yet."""
+"""The least time between two looks for tokens that are not known yet; guesses wait for it."""
 
 NO_TOKEN = "Send the header Authorization: Bearer <token>; `tidegate token create` makes one."  # noqa: S105
 UNKNOWN_TOKEN = "This token is unknown or was deleted; ask an admin for a new one."  # noqa: S105
@@ -124,6 +124,7 @@ class Authenticator:
         Raises:
             Unauthenticated: the token does not work.
         """
+        asked_at = time.monotonic()
         known = self._tokens()
         now_ms = _now_ms()
         verified = self._verified.get(text)
@@ -139,7 +140,7 @@ class Authenticator:
         token = known.by_id.get(parsed.id)
         digest = token_secrets.secret_digest(self._settings.secret_key, parsed.secret)
         if not _has_digest(token, digest, now_ms):
-            token = self._look_again().by_id.get(parsed.id)
+            token = self._tokens_since(asked_at).by_id.get(parsed.id)
         if token is None or not _has_digest(token, digest, now_ms):
             raise Unauthenticated(UNKNOWN_TOKEN)
         if len(self._verified) >= MAX_VERIFIED:
@@ -153,7 +154,8 @@ class Authenticator:
         Raises:
             Unauthenticated: there is no such token, or it has expired.
         """
-        token = self._tokens().by_id.get(id) or self._look_again().by_id.get(id)
+        asked_at = time.monotonic()
+        token = self._tokens().by_id.get(id) or self._tokens_since(asked_at).by_id.get(id)
         if token is None:
             raise Unauthenticated(UNKNOWN_TOKEN)
         return _in_force(token, token.digest, _now_ms())
@@ -202,26 +204,26 @@ class Authenticator:
                 self._thread.start()
             return known
 
-    def _look_again(self) -> _KnownTokens:
-        """Return all tokens as they are now; requests at the same time share one look.
+    def _tokens_since(self, asked_at: float) -> _KnownTokens:
+        """Return all tokens as they were at a time by the monotonic clock, or later.
 
-        So a new token works at once in every process, guesses do not each ask the store, and
-        whoever guesses waits.
+        So a token works as soon as it is made. Requests that wait at the same time share one
+        look: guesses do not each ask the store.
         """
-        asked_at = time.monotonic()
-        with self._lock:
-            known = self._known
-            if known is not None and self._looked_at >= asked_at:
+        while True:
+            if self._looked_at >= asked_at and (known := self._known) is not None:
                 return known
-            wait = self._looked_at + UNKNOWN_SECONDS - time.monotonic()
-            if wait > 0:
-                time.sleep(wait)
-            return self._read()
+            with self._lock:
+                wait_s = self._looked_at + UNKNOWN_SECONDS - time.monotonic()
+                if wait_s <= 0 and self._looked_at < asked_at:
+                    self._read()
+            # Not with the lock held: all who wait here are served by the first look.
+            time.sleep(max(0.0, wait_s))
 
     def _read(self) -> _KnownTokens:
         """Read the tokens if any may have changed; call it with ``_lock`` held."""
         known = self._known
-        self._looked_at = time.monotonic()
+        began = time.monotonic()
         try:
             position = self._store.logs.audit_position(SERVER)
             if known is None or position != known.position:
@@ -231,6 +233,7 @@ class Authenticator:
             if known is None:
                 raise
         self._known = known
+        self._looked_at = began  # last: who reads it without the lock finds these tokens
         return known
 
     def _poll(self) -> None:
