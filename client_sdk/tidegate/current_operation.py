@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 GENERATORS: int = 0x20 | 0x200
 """``inspect.CO_GENERATOR`` and ``CO_ASYNC_GENERATOR``; to import ``inspect`` takes long."""
 
-CONTEXTLIB: dict[str, Any] = vars(contextlib)
+CONTEXTLIB: dict[str, Any] = contextlib.__dict__
 """The globals of the frames of ``contextlib``."""
 
 RESUME: bytes = bytes([opmap.get("RESUME", 0)])
