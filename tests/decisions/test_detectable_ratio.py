@@ -114,6 +114,17 @@ def test_an_absolute_tolerance_hides_smaller_ratios() -> None:
     assert both > 2.0 > relative
 
 
+def test_operations_without_failures_count_where_an_absolute_excess_is_tolerated() -> None:
+    failing = [ControlFailures(0.5, 200, 20_000)]
+    # A smaller share where control had no failures: there, too, an excess would be tolerated.
+    quiet = [*failing, ControlFailures(0.1, 0, 200_000)]
+    relative = [detectable_ratio(each, FIRST, 1.05) for each in (failing, quiet)]
+    absolute = [detectable_ratio(each, FIRST, 1.0, 0.001) or 0.0 for each in (failing, quiet)]
+
+    assert relative[0] == relative[1]
+    assert absolute[1] > 1.1 * absolute[0]
+
+
 @pytest.mark.parametrize(("share", "failures"), [(0.05, 40), (0.25, 60), (0.5, 200)])
 def test_the_stated_ratio_is_noticed_in_about_four_of_five_releases(
     share: float, failures: int

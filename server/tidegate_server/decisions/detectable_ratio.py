@@ -48,8 +48,8 @@ def detectable_ratio(
         ratio: ``r0``, the tolerated multiple of the control's rate; at least 1.
         absolute: ``d0``, the rate that is tolerated in addition.
     """
-    known = [each for each in control if 0.0 < each.share < 1.0 and each.failures > 0]
-    if not known:
+    known = [each for each in control if 0.0 < each.share < 1.0]
+    if not any(each.failures for each in known):
         return None
     smallest = math.inf
     for j, weight in enumerate(WEIGHTS):
