@@ -65,8 +65,8 @@ class Release:
         resumes_to: the live state before a hold, a wait for approvals, a pause or a kill.
         policy_revision: the revision of the policy that it started under.
         stage_entered_ms: when the present stage began (the store's time).
-        attempt: the number of the attempt, from 1; each uses its own part of the false-alarm
-            budget.
+        attempt: the number of the attempt, from 1. Each has the whole false-alarm budget; in
+            version 1 of the statistics each used its own part.
         closed: whether everyone gets the control, whatever the stage: in a draft or a cooldown.
         retries: how many of the policy's retries have begun.
         cooldown_until_ms: when the next attempt may begin.

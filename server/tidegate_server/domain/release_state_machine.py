@@ -276,8 +276,9 @@ def roll_back(release: Release, at_ms: int, reason: str, *, by: Initiator = POLI
 def start_cooldown(release: Release, at_ms: int, reason: str, *, by: Initiator = POLICY) -> Release:
     """Close as far as the policy says, and wait for the next attempt.
 
-    The next attempt opens to the same users, with the next part of the false-alarm budget. It
-    begins here, so that what stays open is evaluated. A paused release stays paused.
+    The next attempt opens to the same users, with the whole false-alarm budget again: it exists
+    only after a rollback. It begins here, so that what stays open is evaluated. A paused release
+    stays paused.
 
     Raises:
         NotPossible: also if no retry is left.
@@ -331,8 +332,8 @@ def restart_evidence(release: Release, at_ms: int, reason: str) -> Release:
     """Discard the evidence, because the value of the treatment or the control changed.
 
     The state and the stage stay. ``attempt`` and ``step`` rise and the stage's time starts
-    again. The policy job then begins new statistics, with the next part of the false-alarm
-    budget and a new set of failing users.
+    again. The policy job then begins new statistics, with the whole false-alarm budget and a new
+    set of failing users.
     """
     return _update(
         release,
