@@ -11,9 +11,10 @@ one thread at a time.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from tidegate.evaluation.results import cell_name
 
@@ -26,12 +27,11 @@ MAX_CELLS = 2_000
 """How many cells there are; exposures that need another one are dropped."""
 
 
-@dataclass(slots=True, eq=False)
-class _Place:
+class _Place(msgspec.Struct, eq=False):
     """A cell with the exposure that it counts; ``reads`` are the reader's own steps."""
 
     exposure: Exposure
-    steps: count[int] = field(default_factory=count)
+    steps: count[int] = msgspec.field(default_factory=count)
     reads: int = 0
     seen: int = 0
 

@@ -21,10 +21,10 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import mmh3
+import msgspec
 
 from tidegate.bucketing import user_hash
 from tidegate.evaluation.results import Arm, Exposure, cell_name
@@ -83,8 +83,7 @@ _MEASURES = ("exposures", "outcomes", "errors", "microseconds")
 _ZERO_TOTALS = (0,) * 8
 
 
-@dataclass(slots=True)
-class _Arm:
+class _Arm(msgspec.Struct):
     """Where the operations of one group and arm count.
 
     Attributes:
@@ -99,8 +98,7 @@ class _Arm:
     sample: GroupSample | None
 
 
-@dataclass(slots=True)
-class ReportCounts:
+class ReportCounts(msgspec.Struct):
     """The counts of one report: totals since the instance started.
 
     ``continues``: an earlier report of this instance was acknowledged.

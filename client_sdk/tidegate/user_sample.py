@@ -11,8 +11,9 @@ and more of its users would count.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+import msgspec
 
 if TYPE_CHECKING:
     from tidegate.evaluation.results import Arm
@@ -28,8 +29,7 @@ MAX_BITS = 20
 """A sample of this many bits cannot be full: only 4,096 hashes belong to it."""
 
 
-@dataclass(slots=True)
-class SampledUsers:
+class SampledUsers(msgspec.Struct):
     """The hashes of the users of a group's sample, by arm, that no report has named."""
 
     bits: int
@@ -37,8 +37,7 @@ class SampledUsers:
     treatment: list[int]
 
 
-@dataclass(slots=True)
-class GroupSample:
+class GroupSample(msgspec.Struct):
     """The sample of one group.
 
     Attributes:
@@ -50,8 +49,8 @@ class GroupSample:
 
     bits: int = 0
     mask: int = 0
-    users: set[int] = field(default_factory=set)
-    unreported: dict[int, Arm] = field(default_factory=dict)
+    users: set[int] = msgspec.field(default_factory=set)
+    unreported: dict[int, Arm] = msgspec.field(default_factory=dict)
 
 
 class UserSamples:

@@ -10,8 +10,6 @@ and a caller can let other threads run in between.
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
@@ -36,7 +34,9 @@ from tidegate.model import (
     Serve,
     Snapshot,
     Update,
+    Value,
 )
+from tidegate.runtime.late_imports import load
 from tidegate.wire_errors import BadCondition, decoding_error, error_below, escape_pointer
 
 T = TypeVar("T")
@@ -150,7 +150,7 @@ def encode_snapshot(snapshot: Snapshot) -> bytes:
     flags: Any = snapshot.flags
     if isinstance(flags, FlagDocuments):
         flags = {key: msgspec.Raw(text) for key, text in flags.texts.items()}
-    parts = {each.name: getattr(snapshot, each.name) for each in dataclasses.fields(snapshot)}
+    parts = msgspec.structs.asdict(snapshot)
     return msgspec.json.encode({**parts, "flags": flags})
 
 
@@ -189,10 +189,8 @@ def parse_condition(document: object, depth: int = 0, *, stored: bool = False) -
 
 def to_wire(value: Any) -> Any:
     """Return any value of ``tidegate.model`` as JSON."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {
-            field.name: to_wire(getattr(value, field.name)) for field in dataclasses.fields(value)
-        }
+    if isinstance(value, Value):
+        return {name: to_wire(getattr(value, name)) for name in value.__struct_fields__}
     if isinstance(value, Mapping):
         return {key: to_wire(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -278,13 +276,17 @@ def _decode_parts(type_: type[T], document: object) -> T:
     parts = _decode(type_, _json_text({**decoded, "flags": {}, "segments": {}}))
     for kind in ("flags", "segments"):
         getattr(parts, kind, {}).update(
-            {key: msgspec.Raw(json.dumps(part).encode()) for key, part in decoded[kind].items()}
+            {
+                key: msgspec.Raw(load("json").dumps(part).encode())
+                for key, part in decoded[kind].items()
+            }
         )
     return parts
 
 
 def _decoded_otherwise(document: object) -> Mapping[str, Any] | None:
     """Return a document that only the standard library can read; None for any other."""
+    json = load("json")
     try:
         text = document if isinstance(document, bytes | str) else json.dumps(document)
         decoded: object = json.loads(text)
@@ -299,7 +301,7 @@ def _decoded_otherwise(document: object) -> Mapping[str, Any] | None:
 
 def _is_unicode(decoded: object) -> bool:
     try:
-        json.dumps(decoded, ensure_ascii=False).encode()
+        load("json").dumps(decoded, ensure_ascii=False).encode()
     except UnicodeEncodeError:
         return False
     return True

@@ -46,6 +46,27 @@ def test_an_offline_client_imports_no_network_module() -> None:
     assert loaded & {"urllib3", "ssl", "re2", "tidegate.transport"} == set()
 
 
+def test_a_first_evaluation_imports_no_module_that_takes_long() -> None:
+    flag = {
+        "key": "a", "type": "boolean", "version": 1, "salt": "a", "enabled": True,
+        "variants": [{"key": "on", "value": True}, {"key": "off", "value": False}],
+        "off_variant": "off", "default": {"variant": "on", "split": []},
+        "rules": [{
+            "id": "pro", "when": {"attribute": "plan", "operator": "equals", "value": "pro"},
+            "serve": {"variant": "off", "split": []},
+        }],
+    }  # fmt: skip
+    parts = {"flags": {"a": flag}, "segments": {}}
+    snapshot = {"schema": 1, "project": "p", "environment": "e", "version": 1, **parts}
+    loaded = loaded_after(
+        "import tidegate\n"
+        f"client = tidegate.Client.offline({json.dumps(snapshot)!r})\n"
+        "assert client.boolean('a', False) is True"
+    )
+    assert "tidegate.evaluation.flag_compiler" in loaded
+    assert loaded & {"dataclasses", "json"} == set()
+
+
 def test_load_returns_the_module() -> None:
     assert load("json") is json
 

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Set
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
+
+import msgspec
 
 from tidegate import wire
 from tidegate.context import Context
@@ -74,7 +75,7 @@ def compile_snapshot(
         before: the snapshot that it replaces: what did not change since is kept.
     """
     if not isinstance(snapshot.flags, FlagDocuments):
-        snapshot = replace(snapshot, flags=wire.flag_documents(snapshot.flags))
+        snapshot = msgspec.structs.replace(snapshot, flags=wire.flag_documents(snapshot.flags))
     if before is None:
         conditions = ConditionCompiler(snapshot.segments)
         flags = CompiledFlags(_documents(snapshot), broken, conditions)
@@ -90,8 +91,7 @@ def _documents(snapshot: Snapshot) -> FlagDocuments:
     return snapshot.flags
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class CompiledSnapshot:
+class CompiledSnapshot(msgspec.Struct, frozen=True, eq=False):
     """A snapshot ready for evaluation; immutable.
 
     Attributes:
@@ -104,7 +104,7 @@ class CompiledSnapshot:
     snapshot: Snapshot
     broken: Broken
     flags: CompiledFlags
-    ready: ReadyFlags = field(default_factory=lambda: ReadyFlags({}, {}, {}, {}, {}))
+    ready: ReadyFlags = msgspec.field(default_factory=lambda: ReadyFlags({}, {}, {}, {}, {}))
 
     @property
     def releases(self) -> Mapping[str, ActiveRelease]:
@@ -148,7 +148,7 @@ class CompiledSnapshot:
         flags: dict[str, Flag | None] = {**update.flags, **dict.fromkeys(_keys("flags", broken))}
         segments = {**update.segments, **dict.fromkeys(_keys("segments", broken))}
         changed = {*_parts("flags", flags), *_parts("segments", segments)}
-        snapshot = replace(
+        snapshot = msgspec.structs.replace(
             self.snapshot,
             version=update.version,
             flags=self.flags.documents.changed(flags),

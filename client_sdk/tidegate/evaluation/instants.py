@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, date, datetime, timedelta, timezone
+from functools import cache
 from typing import Final
 
 MILLISECONDS_FROM: Final = 10**11
@@ -23,7 +24,12 @@ NO_TIME_FROM: Final = 10**14
 _DATE: Final = r"([0-9]{4})-([0-9]{2})-([0-9]{2})"
 _TIME: Final = r"([0-9]{2}):([0-9]{2})(?::([0-9]{2})(?:\.([0-9]+))?)?"
 _OFFSET: Final = r"[Zz]|([+-])([0-9]{2}):([0-9]{2})"
-_NOTATION: Final = re.compile(f"{_DATE}(?:[Tt ]{_TIME}({_OFFSET})?)?")
+
+
+@cache
+def _notation() -> re.Pattern[str]:
+    # Not compiled by an import: most processes compare no times.
+    return re.compile(f"{_DATE}(?:[Tt ]{_TIME}({_OFFSET})?)?")
 
 
 def parse_time(text: str) -> datetime | None:
@@ -31,7 +37,7 @@ def parse_time(text: str) -> datetime | None:
 
     A date is its first moment. Digits after the microseconds are dropped.
     """
-    match = _NOTATION.fullmatch(text)
+    match = _notation().fullmatch(text)
     return None if match is None else _time(match)
 
 
@@ -59,7 +65,7 @@ def utc_text(text: str) -> str | None:
 
     All digits of a second count, but not zeros at their end.
     """
-    match = _NOTATION.fullmatch(text)
+    match = _notation().fullmatch(text)
     moment = None if match is None else _time(match)
     if match is None or moment is None:
         return None

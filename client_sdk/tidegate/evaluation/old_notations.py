@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 
-_LEADING_ZEROS = re.compile(r"(?<=[-.])0+(?=[0-9]+(?:[.+]|$))")
+_LEADING_ZEROS = r"(?<=[-.])0+(?=[0-9]+(?:[.+]|$))"
 
 
 def in_present_notation(operator: str, value: object) -> object:
@@ -24,5 +24,5 @@ def in_present_notation(operator: str, value: object) -> object:
             moment = moment.astimezone(UTC)
         return moment.isoformat()
     if operator.startswith("semver_"):
-        return _LEADING_ZEROS.sub("", value)
+        return re.sub(_LEADING_ZEROS, "", value)
     return value

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from functools import cache
 from operator import eq, ge, gt, le, lt
 from typing import Any, Final, TypeAlias
 
@@ -207,12 +208,17 @@ def _time_test(compare: Compare) -> MakeTest:
 _PRERELEASE: Final = "(?:0|[1-9][0-9]*|[0-9]*[A-Za-z-][0-9A-Za-z-]*)"
 """One part of a pre-release: a number has no leading zeros (semver.org, item 9)."""
 
-_SEMVER: Final = re.compile(
-    r"v?(0|[1-9][0-9]*)(?:\.(0|[1-9][0-9]*))?(?:\.(0|[1-9][0-9]*))?"
-    rf"(?:-({_PRERELEASE}(?:\.{_PRERELEASE})*))?"
-    r"(?:\+[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?"
-)
 Version: TypeAlias = tuple[int, int, int, bool, tuple[tuple[bool, int, str], ...]]
+
+
+@cache
+def _semver() -> re.Pattern[str]:
+    # Not compiled by an import: most processes compare no versions.
+    return re.compile(
+        r"v?(0|[1-9][0-9]*)(?:\.(0|[1-9][0-9]*))?(?:\.(0|[1-9][0-9]*))?"
+        rf"(?:-({_PRERELEASE}(?:\.{_PRERELEASE})*))?"
+        r"(?:\+[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?"
+    )
 
 
 def _version(value: object) -> Version | None:
@@ -223,7 +229,7 @@ def _version(value: object) -> Version | None:
     """
     if not isinstance(value, str) or len(value) > 256:
         return None
-    match = _SEMVER.fullmatch(value)
+    match = _semver().fullmatch(value)
     if match is None:
         return None
     major, minor, patch, prerelease = match.groups()

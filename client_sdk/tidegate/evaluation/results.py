@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final, Literal, TypeAlias
 
@@ -16,8 +15,7 @@ Arm: TypeAlias = Literal["control", "treatment"]
 NO_METADATA: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class Exposure:
+class Exposure(msgspec.Struct, frozen=True):
     """The arm of a release that an evaluation served, as reports name it.
 
     Attributes:
@@ -28,8 +26,9 @@ class Exposure:
         measures: the measures whose distribution the release needs.
         hash_prefix: what the targeting key was hashed with, before it, to choose the arm; None:
             everyone here gets the same arm.
-        group: the release, the step and the stratum.
-        cell: one text for the group and the arm; a look-up by it is faster than by a tuple.
+        group: the release, the step and the stratum; set by itself.
+        cell: one text for the group and the arm, set by itself; a look-up by it is faster than by a
+            tuple.
     """
 
     release: str
@@ -38,13 +37,13 @@ class Exposure:
     arm: Arm
     measures: tuple[str, ...] = ()
     hash_prefix: str | None = None
-    group: tuple[str, int, int] = field(init=False, repr=False, compare=False)
-    cell: str = field(init=False, repr=False, compare=False)
+    group: tuple[str, int, int] = ("", 0, 0)
+    cell: str = ""
 
     def __post_init__(self) -> None:
         group = (self.release, self.step, self.stratum)
-        object.__setattr__(self, "group", group)
-        object.__setattr__(self, "cell", cell_name(group, self.arm))
+        msgspec.structs.force_setattr(self, "group", group)
+        msgspec.structs.force_setattr(self, "cell", cell_name(group, self.arm))
 
 
 def cell_name(group: tuple[str, int, int], arm: Arm) -> str:
