@@ -150,6 +150,21 @@ def test_a_paused_release_keeps_its_stage_and_can_still_be_rolled_back(run: JobR
     assert run.deployment.release().state is State.ROLLED_BACK
 
 
+@pytest.mark.parametrize("same_job", [True, False])
+def test_a_bad_release_is_rolled_back_although_the_store_s_clock_has_gone_back(
+    run: JobRun, same_job: bool
+) -> None:
+    run.window()
+    run.clock.now_ms -= 10 * 3_600_000
+    if not same_job:
+        run.job = PolicyJob(run.deployment.store, "job-1", run.clock)
+    # Less than an interval later: only what is due by the new clock is evaluated again.
+    assert [run.window(after_ms=500), run.window(after_ms=500)] == [1, 0]
+
+    run.window(((900, 2), (100, 25)))
+    assert run.deployment.release().state is State.ROLLED_BACK
+
+
 def test_a_killed_release_is_not_evaluated_until_it_is_restored(run: JobRun) -> None:
     run.deployment.kill()
     assert run.window() == 0

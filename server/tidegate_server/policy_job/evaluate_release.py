@@ -248,7 +248,8 @@ class ReleaseEvaluator:
         """
         release, progress, now_ms = subject.release, subject.progress, subject.now_ms
         project, environment = subject.project, subject.environment
-        if now_ms < progress.next_due_ms:
+        # An evaluation in the future means that the store's clock has gone back.
+        if progress.evaluated_ms <= now_ms < progress.next_due_ms:
             return ReleaseEvaluation(progress.next_due_ms)
         if release.state is State.KILLED:
             return ReleaseEvaluation(now_ms + release.policy.interval_ms)

@@ -94,6 +94,7 @@ class PolicyJob:
         self._releases: dict[tuple[str, str], _EnvironmentReleases] = {}
         self._next_due_ms: int | None = None
         self._slow_from_ms = 0
+        self._latest_ms = 0
         self._answered: list[ReleaseKey] = []
         self._sender: WebhookSender | None = None
         confirmations: ConfirmationRequests | None = None
@@ -168,6 +169,16 @@ class PolicyJob:
             if releases is not None and release_id in releases.due_ms:
                 releases.due_ms[release_id] = 0
 
+    def _make_all_due(self) -> None:
+        """Make every release due, because the store's clock has gone back.
+
+        A bad release must not go on until the clock is where it was: after a failover to a
+        server with another clock that may take hours.
+        """
+        self._slow_from_ms = 0
+        for releases in self._releases.values():
+            releases.due_ms = dict.fromkeys(releases.due_ms, 0)
+
     def _newly_answered(self) -> list[ReleaseKey]:
         return [release for each in self._pending for release in each.completed()]
 
@@ -175,6 +186,9 @@ class PolicyJob:
         releases = self._read_releases(project, environment)
         evaluated = 0
         now_ms = self._clock()
+        if now_ms < self._latest_ms:
+            self._make_all_due()
+        self._latest_ms = now_ms
         due = [
             id
             for id, due_ms in releases.due_ms.items()
