@@ -480,6 +480,10 @@ class Client:
             return _failure("PROVIDER_NOT_READY", f"{message}: {cause}" if cause else message)
         flag = flags.flag(key)
         if flag is None:
+            warn_once(
+                f"flag {key!r} is asked for, but the server has no such flag here, or it is "
+                "archived: the application gets its default"
+            )
             return _failure("FLAG_NOT_FOUND", f"flag {key} not found")
         if flag.type != type_ and f"flags/{key}" not in flags.broken:
             raise TypeMismatch(f"{key!r} is a {flag.type} flag, not a {type_} flag")

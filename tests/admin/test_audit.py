@@ -133,7 +133,7 @@ def test_durations_are_as_in_the_api(checkout: Caller) -> None:
 
 
 def test_a_deleted_flag_is_kept_with_its_targeting(checkout: Caller) -> None:
-    checkout.delete(f"{PROJECT}/flags/checkout", match="1")
+    checkout.delete(f"{PROJECT}/flags/checkout?force=true", match="1")
     kinds = [(each["kind"], each["environment"]) for each in latest(checkout)["documents"]]
     assert kinds == [("flag", ""), ("targeting", "development"), ("targeting", "production")]
     assert changes(latest(checkout))["flag/type"] == ("boolean", None)

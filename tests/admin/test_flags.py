@@ -67,7 +67,7 @@ def test_a_changed_value_reaches_every_environment(admin: Caller, store: Store) 
 
 def test_a_deleted_flag_disappears_from_every_environment(admin: Caller, store: Store) -> None:
     admin.post_ok(f"{PROJECT}/flags", BANNER)
-    assert admin.delete(f"{PROJECT}/flags/banner", match='"1"').status_code == 204
+    assert admin.delete(f"{PROJECT}/flags/banner?force=true", match='"1"').status_code == 204
     assert admin.get(f"{PROJECT}/flags/banner").status_code == 404
     assert admin.get(f"{PRODUCTION}/flags/banner").status_code == 404
     assert b"banner" not in store.snapshot("default", "production").body
@@ -193,3 +193,53 @@ def test_flags_are_listed_by_owner_and_tag_over_pages(admin: Caller) -> None:
     assert first == ["a", "c"]
     assert keys(f"owner=payments&limit=2&cursor={cursor}") == (["d"], None)
     assert keys("owner=nobody") == ([], None)
+
+
+def test_an_archived_flag_is_kept_but_no_application_gets_it(admin: Caller, store: Store) -> None:
+    admin.post_ok(f"{PROJECT}/flags", BANNER)
+    evaluate = f"{PRODUCTION}/flags/banner/evaluate"
+    assert admin.post_ok(evaluate, {"context": {}})["variant"] == "red"
+    archived = admin.post(f"{PROJECT}/flags/banner/archive", {"reason": "The sale is over."})
+    assert archived.status_code == 200
+    assert archived.json is not None
+    assert archived.json["archived"]["reason"] == "The sale is over."
+    assert archived.headers["ETag"] == '"2"'
+    assert admin.get(f"{PROJECT}/flags/banner").json == archived.json
+    assert b"banner" not in store.snapshot("default", "production").body
+    assert admin.post_ok(evaluate, {"context": {}})["error_code"] == "FLAG_NOT_FOUND"
+    for query, keys in (("", []), ("?archived=false", []), ("?archived=true", ["banner"])):
+        page = admin.get(f"{PROJECT}/flags{query}").json
+        assert page is not None
+        assert [each["key"] for each in page["items"]] == keys
+    back = admin.post_ok(f"{PROJECT}/flags/banner/unarchive", {})
+    assert "archived" not in back
+    assert b"banner" in store.snapshot("default", "production").body
+
+
+def test_a_replaced_archived_flag_stays_archived(admin: Caller, store: Store) -> None:
+    admin.post_ok(f"{PROJECT}/flags", BANNER)
+    admin.post_ok(f"{PROJECT}/flags/banner/archive", {})
+    replaced = admin.put(f"{PROJECT}/flags/banner", {**BANNER, "name": "Sale"}, match='"2"')
+    assert replaced.json is not None
+    assert replaced.json["archived"] is not None
+    assert b"banner" not in store.snapshot("default", "production").body
+
+
+def test_a_flag_is_deleted_when_it_is_archived(admin: Caller) -> None:
+    admin.post_ok(f"{PROJECT}/flags", BANNER)
+    refused = admin.delete(f"{PROJECT}/flags/banner", match="*")
+    assert (refused.status_code, slug(refused)) == (409, "not-possible")
+    assert "Archive it first" in refused.text
+    assert admin.delete(f"{PROJECT}/flags/banner?force=1", match="*").status_code == 422
+    admin.post_ok(f"{PROJECT}/flags/banner/archive", {})
+    assert admin.delete(f"{PROJECT}/flags/banner", match="*").status_code == 204
+    recreated = admin.post(f"{PROJECT}/flags/banner/history/2/restore")
+    assert recreated.json is not None
+    assert (recreated.status_code, "archived" in recreated.json) == (200, False)
+
+
+def test_an_archive_that_names_another_revision_is_refused(admin: Caller) -> None:
+    admin.post_ok(f"{PROJECT}/flags", BANNER)
+    refused = admin.post(f"{PROJECT}/flags/banner/archive", {}, match='"7"')
+    assert slug(refused) == "stale-revision"
+    assert slug(admin.post(f"{PROJECT}/flags/gone/archive", {})) == "not-found"

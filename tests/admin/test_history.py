@@ -172,7 +172,7 @@ def test_a_restore_is_checked_as_any_change(named: Caller) -> None:
 
 def test_a_deleted_flag_comes_back_without_what_it_served(named: Caller) -> None:
     edit(named, TARGETING, default={"variant": "on"})
-    assert named.delete(FLAG, match="*").status_code == 204
+    assert named.delete(f"{FLAG}?force=true", match="*").status_code == 204
     items = body(named, f"{FLAG}/history")["items"]
     assert (items[0]["deleted"], items[0]["action"]) == (True, "flag.delete")
     assert slug(named.get(f"{FLAG}/history/1/diff")) == "not-found"

@@ -219,7 +219,7 @@ class TestActing:
     ) -> None:
         checkout.post_ok(f"{PROJECT}/flags", {"key": "search", "type": "boolean"})
         monitoring = hook(checkout, flags=["search", "checkout"])
-        assert checkout.delete(f"{PROJECT}/flags/search", match="*").status_code == 204
+        assert checkout.delete(f"{PROJECT}/flags/search?force=true", match="*").status_code == 204
         before = stored_documents(store)
         gone, idle = monitoring.outcomes(alertmanager())
         assert gone[:2] == ("search", False)

@@ -24,7 +24,10 @@ def latest(admin: Caller, path: str = f"{PROJECT}/audit") -> Any:
 def test_a_header_says_why_a_document_changes(admin: Caller) -> None:
     assert admin.post(f"{PROJECT}/flags", CHECKOUT, headers=WHY).status_code == 201
     assert latest(admin)["reason"] == "the launch"
-    assert admin.delete(f"{PROJECT}/flags/checkout", match="1", headers=WHY).status_code == 204
+    assert (
+        admin.delete(f"{PROJECT}/flags/checkout?force=true", match="1", headers=WHY).status_code
+        == 204
+    )
     assert (latest(admin)["action"], latest(admin)["reason"]) == ("flag.delete", "the launch")
 
 
@@ -105,7 +108,9 @@ WRITES: dict[str, tuple[str, str, Any]] = {
             "name": "x",
         },
     ),
-    "flags.delete_flag": ("DELETE", f"{PROJECT}/flags/checkout", None),
+    "flags.delete_flag": ("DELETE", f"{PROJECT}/flags/checkout?force=true", None),
+    "flags.archive_flag": ("POST", f"{PROJECT}/flags/checkout/archive", None),
+    "flags.unarchive_flag": ("POST", f"{PROJECT}/flags/checkout/unarchive", None),
     "segments.create_segment": ("POST", f"{PROJECT}/segments", {"key": "new"}),
     "segments.replace_segment": ("PUT", f"{PROJECT}/segments/staff", {"name": "x"}),
     "segments.delete_segment": ("DELETE", f"{PROJECT}/segments/staff", None),

@@ -218,7 +218,8 @@ def test_a_flag_is_edited_in_every_environment(tidegate: Tidegate) -> None:
 def test_a_flag_is_deleted_after_confirmation(tidegate: Tidegate) -> None:
     tidegate.ok("flag", "create", "checkout")
     assert "confirm with --yes" in tidegate.refused("flag", "delete", "checkout", status=2)
-    assert "deleted" in tidegate.ok("flag", "delete", "checkout", "--yes")
+    assert "not archived" in tidegate.refused("flag", "delete", "checkout", "--yes")
+    assert "deleted" in tidegate.ok("flag", "delete", "checkout", "--yes", "--force")
     assert "no flag 'checkout'" in tidegate.refused("flag", "show", "checkout")
 
 
@@ -281,3 +282,22 @@ def test_a_flag_has_an_owner_and_a_lifetime(tidegate: Tidegate) -> None:
     edited = tidegate.json("flag", "edit", "a", "--permanent")
     assert (edited["temporary"], edited["expected_end"]) == (False, None)
     assert edited["owner"] == "payments"
+
+
+def test_a_flag_is_archived_and_unarchived(tidegate: Tidegate) -> None:
+    tidegate.ok("flag", "create", "a")
+    tidegate.ok("flag", "create", "b")
+    assert "Flag a archived" in tidegate.ok("flag", "archive", "a", "--reason", "It is over.")
+    assert [each["key"] for each in tidegate.json("flag", "list")] == ["b"]
+    assert [each["key"] for each in tidegate.json("flag", "list", "--archived")] == ["a"]
+    assert "nothing (archived)" in tidegate.ok("flag", "list", "--archived")
+    shown = tidegate.ok("flag", "show", "a")
+    assert "It is over." in shown
+    assert "applications get the default in their code" in shown
+    tidegate.ok("flag", "edit", "a", "--name", "A")
+    assert tidegate.json("flag", "show", "a")["archived"]["reason"] == "It is over."
+    assert "Flag a unarchived" in tidegate.ok("flag", "unarchive", "a")
+    assert "serves now" in tidegate.ok("flag", "show", "a")
+    assert "archived" not in tidegate.ok("flag", "show", "a")
+    tidegate.ok("flag", "archive", "a")
+    assert "deleted" in tidegate.ok("flag", "delete", "a", "--yes")

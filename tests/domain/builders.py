@@ -24,7 +24,7 @@ from tidegate_server.domain.project_documents import ProjectDocuments, targeting
 from tidegate_server.domain.projects import Environment
 from tidegate_server.domain.release import Release
 from tidegate_server.domain.release_start import start_release
-from tidegate_server.domain.snapshot import snapshot_flag, snapshot_segment
+from tidegate_server.domain.snapshot import snapshot_entry, snapshot_segment
 from tidegate_server.errors import FieldProblem, Invalid, StaleRevision
 
 ON = Variant("on", True)
@@ -119,13 +119,14 @@ class InMemoryStore:
         documents = self.documents
         for environment, targetings in documents.targetings.items():
             assert self.flags[environment] == {
-                key: snapshot_flag(
+                key: snapshot_entry(
                     documents.flag(key).document,
                     stored.document,
                     self.release(environment, key) if stored.document.release else None,
                     documents.flag(key).revision + stored.revision,
                 )
                 for key, stored in targetings.items()
+                if documents.flag(key).document.archived is None
             }
             assert self.segments[environment] == {
                 key: snapshot_segment(stored.document) for key, stored in documents.segments.items()

@@ -14,7 +14,7 @@ from tidegate.model import (
     Rule,
     Variant,
 )
-from tidegate_server.domain import flag_edits
+from tidegate_server.domain import flag_edits, project_edits
 from tidegate_server.domain.change import Change
 from tidegate_server.domain.flags import FlagDefinition, SegmentDefinition
 from tidegate_server.domain.project_documents import (
@@ -24,6 +24,7 @@ from tidegate_server.domain.project_documents import (
     segment_address,
     targeting_address,
 )
+from tidegate_server.domain.projects import Environment
 from tidegate_server.domain.release import State
 from tidegate_server.errors import AlreadyExists, Invalid, NotFound, NotPossible, StaleRevision
 
@@ -212,7 +213,9 @@ def test_a_new_value_of_another_variant_does_not_affect_the_release(store: InMem
 
 def test_a_flag_is_deleted_in_every_environment(store: InMemoryStore) -> None:
     store.kill()
-    change = store.commit(flag_edits.delete_flag(store.documents, "checkout", actor="ana"))
+    change = store.commit(
+        flag_edits.delete_flag(store.documents, "checkout", actor="ana", force=True)
+    )
     assert store.flags == {"production": {}, "staging": {}}
     assert {each.environment: each.restored for each in change.refreshes} == {
         "production": ("checkout",),
@@ -242,10 +245,124 @@ def test_an_unknown_flag_is_not_found(store: InMemoryStore) -> None:
 
 def test_a_concurrent_prerequisite_prevents_a_deletion(store: InMemoryStore) -> None:
     store.add_flag(COLOUR)
-    deletion = flag_edits.delete_flag(store.documents, "checkout", actor="ana")
+    deletion = flag_edits.delete_flag(store.documents, "checkout", actor="ana", force=True)
     store.edit_targeting(flag="colour", prerequisites=(Prerequisite("checkout", ("on",)),))
     with pytest.raises(StaleRevision):
         store.commit(deletion)
+
+
+def test_only_force_deletes_a_flag_that_is_not_archived(store: InMemoryStore) -> None:
+    with pytest.raises(NotPossible, match="not archived"):
+        flag_edits.delete_flag(store.documents, "checkout", actor="ana")
+    archive(store)
+    store.commit(flag_edits.delete_flag(store.documents, "checkout", actor="ana"))
+    assert store.audits[-1].details["forced"] is False
+    assert store.documents.flags == {}
+    assert store.documents.targetings["production"] == {}
+
+
+def test_force_does_not_delete_a_flag_in_use(store: InMemoryStore) -> None:
+    store.start()
+    with pytest.raises(NotPossible, match="release rel_1 in production"):
+        flag_edits.delete_flag(store.documents, "checkout", actor="ana", force=True)
+
+
+# Archiving ---------------------------------------------------------------------------
+
+
+def archive(store: InMemoryStore, key: str = "checkout") -> Change:
+    return store.commit(
+        flag_edits.archive_flag(
+            store.documents, key, actor="ana", now_ms=store.now_ms, reason="Done."
+        )
+    )
+
+
+def unarchive(store: InMemoryStore) -> Change:
+    return store.commit(flag_edits.unarchive_flag(store.documents, "checkout", actor="ana"))
+
+
+def test_an_archived_flag_leaves_every_snapshot_and_comes_back_as_it_was(
+    store: InMemoryStore,
+) -> None:
+    store.edit_targeting(default=serving("on"))
+    before = store.flags["production"]["checkout"]
+    archive(store)
+    assert store.flags == {"production": {}, "staging": {}}
+    archived = store.documents.flag("checkout").document.archived
+    assert (archived.actor, archived.reason) == ("ana", "Done.")
+    unarchive(store)
+    after = store.flags["production"]["checkout"]
+    assert after == replace(before, version=after.version)
+    assert after.version > before.version
+    assert [each.action for each in store.audits[-2:]] == ["flag.archive", "flag.unarchive"]
+
+
+def test_nothing_happens_to_a_flag_that_is_archived_or_unarchived_already(
+    store: InMemoryStore,
+) -> None:
+    assert unarchive(store).refreshes == ()
+    archive(store)
+    count = len(store.audits)
+    assert archive(store).refreshes == ()
+    assert len(store.audits) == count
+
+
+def test_no_change_brings_an_archived_flag_back_into_a_snapshot(store: InMemoryStore) -> None:
+    archive(store)
+    store.edit_targeting(default=serving("on"))
+    edited = replace(checkout(), name="Checkout")
+    store.commit(flag_edits.edit_flag(store.documents, edited, actor="ana", now_ms=1))
+    store.kill()
+    store.restore()
+    store.commit(project_edits.new_environment(store.documents, Environment("new"), actor="ana"))
+    assert store.flags == {"production": {}, "staging": {}, "new": {}}
+    unarchive(store)
+    assert store.flags["new"]["checkout"].default == serving("off")
+    assert store.flags["production"]["checkout"].default == serving("on")
+
+
+def test_a_kill_outlasts_the_archive(store: InMemoryStore) -> None:
+    store.kill()
+    assert {each.environment: each.restored for each in archive(store).refreshes} == {
+        "production": ("checkout",),
+        "staging": (),
+    }
+    back = unarchive(store)
+    assert {each.environment: each.killed for each in back.refreshes} == {
+        "production": ("checkout",),
+        "staging": (),
+    }
+    assert store.flags["production"]["checkout"].killed == "off"
+
+
+def test_a_flag_in_use_cannot_be_archived(store: InMemoryStore) -> None:
+    store.add_flag(COLOUR)
+    store.edit_targeting(flag="colour", prerequisites=(Prerequisite("checkout", ("on",)),))
+    with pytest.raises(NotPossible, match=r"flag colour in production \(as a prerequisite\)"):
+        archive(store)
+    store.edit_targeting(flag="colour", prerequisites=())
+    store.start()
+    with pytest.raises(NotPossible, match="release rel_1 in production"):
+        archive(store)
+
+
+def test_an_archived_flag_can_be_neither_required_nor_released(store: InMemoryStore) -> None:
+    store.add_flag(COLOUR)
+    archive(store)
+    with pytest.raises(Invalid) as error:
+        store.edit_targeting(flag="colour", prerequisites=(Prerequisite("checkout", ("on",)),))
+    assert pointers(error.value) == ["/prerequisites/0/flag"]
+    with pytest.raises(NotPossible, match="archived"):
+        store.start()
+
+
+def test_a_concurrent_prerequisite_prevents_an_archive(store: InMemoryStore) -> None:
+    store.add_flag(COLOUR)
+    change = flag_edits.archive_flag(store.documents, "checkout", actor="ana", now_ms=1)
+    store.edit_targeting(flag="colour", prerequisites=(Prerequisite("checkout", ("on",)),))
+    with pytest.raises(StaleRevision):
+        store.commit(change)
 
 
 # Targeting ---------------------------------------------------------------------------

@@ -130,7 +130,7 @@ class Environment:
         assert answer.status_code == 200, answer.text
 
     def delete(self, key: str) -> None:
-        answer = self.admin.delete(f"{self._project}/flags/{key}", match="*")
+        answer = self.admin.delete(f"{self._project}/flags/{key}?force=true", match="*")
         assert answer.status_code in (200, 204), answer.text
 
     def kill(self, key: str) -> None:

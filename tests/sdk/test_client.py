@@ -638,3 +638,15 @@ def test_threads_evaluate_while_flags_change(environment: Environment, client: C
         thread.join()
     assert errors == {None}
     soon(lambda: client.boolean("checkout", False, ANN) is True, "the last change arrives")
+
+
+def test_a_flag_that_the_server_does_not_serve_warns_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tidegate.operation._warnings", set())
+    client = Client.offline(a_snapshot(a_flag("known")))
+    for _ in range(3):
+        assert client.boolean("archived", True, ANN) is True
+        client.boolean("known", True, ANN)
+    [warning] = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
+    assert warning.startswith("flag 'archived' is asked for")

@@ -8,7 +8,7 @@ from typing import Any
 
 from marshmallow import Schema, fields
 
-from tidegate_server.admin.flags.schemas import FlagFields
+from tidegate_server.admin.flags.schemas import FlagState
 from tidegate_server.admin.hooks.schemas import HookFields
 from tidegate_server.admin.projects.schemas import EnvironmentFields, NamedFields
 from tidegate_server.admin.segments.schemas import SegmentFields
@@ -31,7 +31,7 @@ class TargetingState(TargetingFields):
 SCHEMAS: Mapping[Kind, type[Schema]] = {
     Kind.PROJECT: NamedFields,
     Kind.ENVIRONMENT: EnvironmentFields,
-    Kind.FLAG: FlagFields,
+    Kind.FLAG: FlagState,
     Kind.SEGMENT: SegmentFields,
     Kind.POLICY: PolicyFields,
     Kind.WEBHOOK: WebhookFields,

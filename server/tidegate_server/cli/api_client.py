@@ -126,9 +126,11 @@ class ApiClient:
         after = self.put(path, change(dict(before.body)), before.etag, reason)
         return before.body, after
 
-    def delete(self, path: str, reason: str = "") -> None:
+    def delete(self, path: str, reason: str = "", **query: str) -> None:
         """Delete a document in its current revision."""
-        self._request("DELETE", path, etag=self.get(path).etag, reason=reason)
+        etag = self.get(path).etag
+        target = f"{path}?{urlencode(query)}" if query else path
+        self._request("DELETE", target, etag=etag, reason=reason)
 
     def list(self, path: str, limit: int | None = None, **query: str) -> ListResult:
         """Read a list, up to ``limit`` items of it (None: all)."""

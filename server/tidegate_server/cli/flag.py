@@ -22,11 +22,20 @@ from tidegate_server.cli.options import (
     environment_options,
     name_option,
     output_option,
+    project_options,
     read_document,
     read_object,
+    reason_option,
     version_option,
 )
-from tidegate_server.cli.output import JSON, Columns, print_facts, print_json, print_list
+from tidegate_server.cli.output import (
+    JSON,
+    Columns,
+    print_facts,
+    print_json,
+    print_list,
+    print_text,
+)
 from tidegate_server.cli.resource_commands import (
     Change,
     Facts,
@@ -40,7 +49,7 @@ from tidegate_server.cli.resource_commands import (
 
 TYPES = ("boolean", "string", "number", "object")
 
-FLAG = Resource(name="flag", plural="flags")
+FLAG = Resource(name="flag", plural="flags", read_only=("archived",))
 
 TARGETING = Resource(
     name="flag",
@@ -79,34 +88,79 @@ def flag() -> None:
 flag.add_command(
     delete_command(
         FLAG,
-        """Delete a flag from every environment.
+        """Delete an archived flag from every environment.
 
         The server refuses if something still needs the flag.
         """,
         place=" in every environment of project {0.project}",
+        parameters=[
+            click.option(
+                "--force", is_flag=True,
+                help="Delete the flag even if it is not archived: applications that still use it "
+                "get the default in their code at once.",
+            )
+        ],
     )
-)
+)  # fmt: skip
+
+
+@flag.command("archive")
+@click.argument("key")
+@reason_option
+@output_option
+@project_options
+def archive_flag(client: ApiClient, key: str, reason: str, output: str) -> None:
+    """Take a flag out of every environment, but keep it.
+
+    Applications that still use it get the default in their code, and log a warning. Lists leave it
+    out. `tidegate flag unarchive` serves it again as before.
+    """
+    archived = client.post(FLAG.path(client, key, "archive"), {"reason": reason})
+    if output == JSON:
+        return print_json(archived)
+    return print_text(f"Flag {key} archived{FLAG.location_phrase(client)}.")
+
+
+@flag.command("unarchive")
+@click.argument("key")
+@reason_option
+@output_option
+@project_options
+def unarchive_flag(client: ApiClient, key: str, reason: str, output: str) -> None:
+    """Serve an archived flag again, as it was before."""
+    unarchived = client.post(FLAG.path(client, key, "unarchive"), {"reason": reason})
+    if output == JSON:
+        return print_json(unarchived)
+    return print_text(f"Flag {key} unarchived{FLAG.location_phrase(client)}.")
 
 
 @flag.command("list")
 @click.option("--owner", help="Only the flags of this owner.")
 @click.option("--tag", help="Only the flags with this tag.")
+@click.option("--archived", is_flag=True, help="The archived flags, instead of the others.")
 @output_option
 @environment_options
-def list_flags(client: ApiClient, output: str, owner: str | None, tag: str | None) -> None:
+def list_flags(
+    client: ApiClient, output: str, owner: str | None, tag: str | None, archived: bool
+) -> None:
     """List flags and what they serve."""
     wanted = {name: value for name, value in (("owner", owner), ("tag", tag)) if value is not None}
-    flags = client.list(FLAG.path(client), None, **wanted).items
+    shown = {**wanted, "archived": "true"} if archived else wanted
+    flags = client.list(FLAG.path(client), None, **shown).items
     targetings = {each["flag"]: each for each in client.list(TARGETING.path(client)).items}
     columns: Columns = {
         "flag": "key",
         "type": "type",
-        f"serves in {client.target.environment}": lambda each: _serves(each["targeting"]),
+        f"serves in {client.target.environment}": lambda each: (
+            "nothing (archived)" if each.get("archived") else _serves(each["targeting"])
+        ),
         "release": lambda each: (each["targeting"] or {}).get("release") or "",
         "owner": lambda each: each.get("owner", ""),
         "name": "name",
     }
     hint = "Create one with `tidegate flag create KEY`."
+    if archived:
+        hint = "None is archived."
     if wanted:
         hint = f"None has the {' and the '.join(wanted)} that you ask for."
     print_list(
@@ -161,13 +215,14 @@ def show_flag(
     if output == JSON:
         return print_json({**flag, "targeting": targeting})
     facts = (*_definition_facts(flag), ("environment", client.target.environment))
-    return print_facts((*facts, *_targeting_facts(targeting)))
+    return print_facts((*facts, *_targeting_facts(targeting, archived=bool(flag.get("archived")))))
 
 
 def _definition_facts(flag: Json) -> Facts:
     variants = [f"{each['key']} = {json_text(each['value'])}" for each in flag["variants"]]
     return (
         ("flag", flag["key"]),
+        ("archived", _archived(flag.get("archived"))),
         ("name", flag["name"]),
         ("description", flag["description"]),
         ("owner", flag.get("owner", "")),
@@ -178,6 +233,13 @@ def _definition_facts(flag: Json) -> Facts:
         ("metadata", ", ".join(f"{k} = {json_text(v)}" for k, v in _metadata(flag))),
         ("variants", ", ".join(variants)),
     )
+
+
+def _archived(archived: Json | None) -> str:
+    if archived is None:
+        return ""
+    why = f": {archived['reason']}" if archived["reason"] else ""
+    return f"by {archived['actor']} at {archived['at']}{why}"
 
 
 def _lifetime(definition: Json) -> str:
@@ -194,9 +256,12 @@ def _metadata(definition: Json) -> Iterable[tuple[str, object]]:
     return metadata.items()
 
 
-def _targeting_facts(targeting: Json) -> Facts:
-    yield "serves now", targeting["ladder"][0]["serves"]
-    yield from ladder_facts(targeting["ladder"])
+def _targeting_facts(targeting: Json, archived: bool) -> Facts:
+    if archived:
+        yield "serves now", "nothing: applications get the default in their code"
+    else:
+        yield "serves now", targeting["ladder"][0]["serves"]
+        yield from ladder_facts(targeting["ladder"])
     if receipt := targeting["receipt"]:
         yield "applied by", f"{receipt['applied']} of {receipt['live']} live instances"
     yield "enabled", targeting["enabled"]
@@ -213,7 +278,7 @@ def _targeting_facts(targeting: Json) -> Facts:
 
 def _new_flag(_: ApiClient, fields: Json) -> Json:
     _clear_empty_end(fields)
-    body = {"type": "boolean", **writable_fields(fields.pop("file", {})), **fields}
+    body = {"type": "boolean", **writable_fields(fields.pop("file", {}), *FLAG.read_only), **fields}
     if "variants" in fields:
         body["variants"] = [_parse_variant(each, body["type"]) for each in fields["variants"]]
     if "metadata" in fields:

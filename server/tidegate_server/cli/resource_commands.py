@@ -6,7 +6,7 @@ what differs: columns, facts, options, and how the options become fields of the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -131,6 +131,7 @@ def delete_command(
     verb: str = "delete",
     label: Callable[[Json], str] | None = None,
     place: str | None = None,
+    parameters: Sequence[Decorator] = (),
 ) -> click.Command:
     """Return a command that deletes a document after a confirmation.
 
@@ -140,19 +141,18 @@ def delete_command(
         verb: the name of the command.
         label: names the document in the messages; its key by default.
         place: where it is deleted, if not in the resource's own place.
+        parameters: switches, each named like the parameter of the request that it makes true.
     """
 
     @click.command(verb, help=help)
     @click.argument("key", metavar=resource.key)
-    @reason_option
-    @yes_option
-    @resource.options
-    def command(client: ApiClient, key: str, reason: str, yes: bool) -> None:
+    @decorated_with(*parameters, reason_option, yes_option, resource.options)
+    def command(client: ApiClient, key: str, reason: str, yes: bool, **switches: bool) -> None:
         path = resource.path(client, key)
         name = label(client.get(path).body) if label else key
         where = resource.location_phrase(client) if place is None else place.format(client.target)
         confirm(f"{verb.capitalize()} {resource.name} {name}{where}?", yes)
-        client.delete(path, reason)
+        client.delete(path, reason, **{name: "true" for name, on in switches.items() if on})
         print_text(f"{resource.title} {name} {verb}d.")
 
     return command

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from tidegate.model import Serve
@@ -12,14 +13,20 @@ from tidegate_server.domain import (
     release_state_machine,
     safe_variants,
 )
-from tidegate_server.domain.change import Change, Delete, Guard, Put, Refresh
+from tidegate_server.domain.change import Change, Delete, Guard, Put, Refresh, Stored
 from tidegate_server.domain.document_changes import (
     delete_document_change,
     put_document_change,
     unchanged,
 )
 from tidegate_server.domain.field_differences import same
-from tidegate_server.domain.flags import Disabled, FlagDefinition, Targeting, variant_values
+from tidegate_server.domain.flags import (
+    Archived,
+    Disabled,
+    FlagDefinition,
+    Targeting,
+    variant_values,
+)
 from tidegate_server.domain.project_documents import (
     ProjectDocuments,
     environment_address,
@@ -31,8 +38,8 @@ from tidegate_server.domain.project_documents import (
     targeting_address,
 )
 from tidegate_server.domain.release import Release
-from tidegate_server.domain.snapshot import snapshot_flag
-from tidegate_server.errors import AlreadyExists
+from tidegate_server.domain.snapshot import snapshot_entry, snapshot_flag
+from tidegate_server.errors import AlreadyExists, NotPossible
 
 RESTARTED = "The value of a compared variant changed, so the evidence starts again."
 
@@ -42,13 +49,13 @@ def new_flag(
 ) -> Change:
     """Create a flag, with its first targeting in every environment.
 
-    A definition without a salt gets the flag's key as its salt.
+    A definition without a salt gets the flag's key as its salt. A new flag is not archived.
 
     Raises:
         Invalid: the definition is not valid.
         AlreadyExists: the project has a flag with this key.
     """
-    flag = replace(definition, salt=definition.salt or definition.key)
+    flag = replace(definition, salt=definition.salt or definition.key, archived=None)
     flag_validation.check_definition(flag)
     if flag.key in documents.flags:
         raise AlreadyExists(f"There is a flag {flag.key!r} already.")
@@ -94,7 +101,8 @@ def edit_flag(
     """Change a flag's definition, in every environment at once.
 
     If the value of an active release's control or treatment changes, the same commit restarts
-    that release's evidence. A definition without a salt keeps the present one.
+    that release's evidence. A definition without a salt keeps the present one. ``archived`` of
+    ``after`` is ignored.
 
     Raises:
         Invalid: the definition is not valid, removes a variant that is in use, or changes the
@@ -102,7 +110,7 @@ def edit_flag(
     """
     before = documents.flag(after.key)
     was: FlagDefinition = before.document
-    flag = replace(after, salt=after.salt or was.salt)
+    flag = replace(after, salt=after.salt or was.salt, archived=was.archived)
     flag_validation.check_definition(flag)
     flag_validation.check_definition_change(was, flag, documents)
     address = flag_address(flag.key)
@@ -128,7 +136,7 @@ def edit_flag(
                 restarted.append(release.id)
             writes.append(put_or_guard(release_address(environment, release), active, release))
         version = before.revision + 1 + targeting.revision
-        compiled = snapshot_flag(flag, targeting.document, release, version)
+        compiled = snapshot_entry(flag, targeting.document, release, version)
         refreshes.append(Refresh(environment, flags={flag.key: compiled}))
     return put_document_change(
         documents.project,
@@ -143,13 +151,114 @@ def edit_flag(
     )
 
 
-def delete_flag(documents: ProjectDocuments, key: str, *, actor: str, reason: str = "") -> Change:
-    """Delete a flag in every environment.
+def archive_flag(
+    documents: ProjectDocuments, key: str, *, actor: str, now_ms: int, reason: str = ""
+) -> Change:
+    """Take a flag out of every snapshot: applications get the default in their code.
+
+    Its definition, its targeting and its history stay. To archive an archived flag changes
+    nothing.
 
     Raises:
+        NotFound: there is no such flag.
         NotPossible: it is a prerequisite of another flag, or has an active release.
     """
     before = documents.flag(key)
+    was: FlagDefinition = before.document
+    if was.archived is not None:
+        return unchanged(documents.project, flag_address(key), before)
+    users = references.users_of_flag(documents, key)
+    if users:
+        raise NotPossible(
+            f"Flag {key!r} cannot be archived: it is used by {', '.join(users)}. End that first."
+        )
+    flag = replace(was, archived=Archived(actor, reason, now_ms))
+    # Guard every targeting that could name the flag as a prerequisite at this moment.
+    others = references.guards_of_other_targetings(documents, key)
+    return _archive_change(documents, before, flag, "flag.archive", actor, reason, others)
+
+
+def unarchive_flag(
+    documents: ProjectDocuments, key: str, *, actor: str, reason: str = ""
+) -> Change:
+    """Serve an archived flag again, as its targeting in each environment says.
+
+    What it uses is still there: an archived flag keeps its prerequisites and segments in use.
+
+    Raises:
+        NotFound: there is no such flag.
+    """
+    before = documents.flag(key)
+    if before.document.archived is None:
+        return unchanged(documents.project, flag_address(key), before)
+    flag = replace(before.document, archived=None)
+    return _archive_change(documents, before, flag, "flag.unarchive", actor, reason, ())
+
+
+def _archive_change(
+    documents: ProjectDocuments,
+    before: Stored,
+    flag: FlagDefinition,
+    action: str,
+    actor: str,
+    reason: str,
+    guards: Iterable[Guard],
+) -> Change:
+    writes: list[Put | Delete | Guard] = [*guards]
+    refreshes: list[Refresh] = []
+    for environment, targetings in documents.targetings.items():
+        if flag.key not in targetings:
+            continue
+        targeting = targetings[flag.key]
+        writes.append(guard(targeting_address(environment, flag.key), targeting))
+        version = before.revision + 1 + targeting.revision
+        compiled = snapshot_entry(flag, targeting.document, None, version)
+        killed = (flag.key,) if targeting.document.kill is not None else ()
+        refreshes.append(
+            Refresh(
+                environment,
+                flags={flag.key: compiled},
+                killed=killed if compiled is not None else (),
+                restored=killed if compiled is None else (),
+            )
+        )
+    return put_document_change(
+        documents.project,
+        flag_address(flag.key),
+        before,
+        flag,
+        actor=actor,
+        reason=reason,
+        writes=writes,
+        refreshes=refreshes,
+        action=action,
+    )
+
+
+def delete_flag(
+    documents: ProjectDocuments, key: str, *, actor: str, reason: str = "", force: bool = False
+) -> Change:
+    """Delete a flag in every environment.
+
+    Args:
+        documents: the project as read.
+        key: the flag's key.
+        actor: who.
+        reason: why.
+        force: delete it even if it is not archived.
+
+    Raises:
+        NotFound: there is no such flag.
+        NotPossible: it is not archived, is a prerequisite of another flag, or has an active
+            release; ``force`` helps against the first only.
+    """
+    before = documents.flag(key)
+    users = references.users_of_flag(documents, key)
+    if before.document.archived is None and not force and not users:
+        raise NotPossible(
+            f"Flag {key!r} is not archived, so applications may still use it. Archive it first, "
+            "and delete it when nothing misses it; or delete it with force."
+        )
     # Guard every targeting that could name the flag as a prerequisite at this moment.
     writes: list[Put | Delete | Guard] = [*references.guards_of_other_targetings(documents, key)]
     refreshes: list[Refresh] = []
@@ -166,8 +275,8 @@ def delete_flag(documents: ProjectDocuments, key: str, *, actor: str, reason: st
         before,
         actor=actor,
         reason=reason,
-        details={"type": before.document.type},
-        used_by=references.users_of_flag(documents, key),
+        details={"type": before.document.type, "forced": before.document.archived is None},
+        used_by=users,
         writes=writes,
         refreshes=refreshes,
     )
@@ -204,7 +313,7 @@ def edit_targeting(
         definition.document, was, targeting, documents, environment, release
     )
     version = definition.revision + before.revision + 1
-    compiled = snapshot_flag(definition.document, targeting, release, version)
+    compiled = snapshot_entry(definition.document, targeting, release, version)
     writes: list[Put | Delete | Guard] = [
         guard(flag_address(after.flag), definition),
         *references.guards_of_targeting(documents, environment, targeting),

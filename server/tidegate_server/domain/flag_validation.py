@@ -311,6 +311,11 @@ def _prerequisite_problems(
             )
         else:
             definition: FlagDefinition = documents.flag(each.flag).document
+            if definition.archived is not None:
+                yield FieldProblem(
+                    f"{pointer}/flag",
+                    f"Flag {each.flag!r} is archived, so it serves nothing. Unarchive it first.",
+                )
             yield from _required_variant_problems(each, definition, pointer)
             targetings = documents.targetings.get(environment, {})
             required_targeting = targetings[each.flag].document if each.flag in targetings else None

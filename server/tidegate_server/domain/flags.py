@@ -10,6 +10,15 @@ from tidegate.model import Condition, FlagType, Json, Prerequisite, Rule, Serve,
 
 
 @dataclass(frozen=True, slots=True)
+class Archived:
+    """Who archived a flag, why, and when (milliseconds since the epoch, the store's time)."""
+
+    actor: str
+    reason: str
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class FlagDefinition:
     """A flag, the same in every environment of its project.
 
@@ -17,7 +26,8 @@ class FlagDefinition:
     imported. ``owner`` is a person or a team, ``description`` is Markdown. A ``temporary`` flag
     is to be removed from the code one day, and ``expected_end`` is the day by which. Client
     tokens can evaluate only flags that are ``client_side``, because anyone can read such a token
-    out of a page or an app. Every evaluation carries ``metadata``.
+    out of a page or an app. Every evaluation carries ``metadata``. No snapshot has a flag that is
+    ``archived``; its documents stay.
     """
 
     key: str
@@ -32,6 +42,7 @@ class FlagDefinition:
     owner: str = ""
     temporary: bool = False
     expected_end: date | None = None
+    archived: Archived | None = None
 
 
 def variant_values(definition: FlagDefinition) -> dict[str, Json]:

@@ -34,7 +34,7 @@ from tidegate_server.domain.project_documents import (
 from tidegate_server.domain.release import Release, State
 from tidegate_server.domain.release_commits import moved_by
 from tidegate_server.domain.release_events import webhook_messages
-from tidegate_server.domain.snapshot import snapshot_flag
+from tidegate_server.domain.snapshot import snapshot_entry
 from tidegate_server.errors import NotPossible
 
 
@@ -133,7 +133,7 @@ def _change(
     else:
         writes += [put(address, targeting, after), guard(flag_address(flag), definition)]
         version = definition.revision + targeting.revision + 1
-        compiled = snapshot_flag(definition.document, after, release, version)
+        compiled = snapshot_entry(definition.document, after, release, version)
         killed = after.kill is not None
         refreshes = (
             Refresh(

@@ -31,7 +31,7 @@ from tidegate_server.domain.project_documents import (
     targeting_address,
 )
 from tidegate_server.domain.projects import RETIRING_MS, Environment, Project
-from tidegate_server.domain.snapshot import snapshot_flag, snapshot_segment
+from tidegate_server.domain.snapshot import snapshot_entry, snapshot_segment
 from tidegate_server.errors import AlreadyExists
 
 
@@ -65,7 +65,7 @@ def new_environment(
             guard(flag_address(flag), stored),
             Put(targeting_address(key, flag), targeting, 0),
         ]
-        flags[flag] = snapshot_flag(stored.document, targeting, None, stored.revision + 1)
+        flags[flag] = snapshot_entry(stored.document, targeting, None, stored.revision + 1)
     writes += guards(segment_address, documents.segments)
     segments = {name: snapshot_segment(each.document) for name, each in documents.segments.items()}
     return put_document_change(

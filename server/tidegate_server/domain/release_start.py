@@ -69,10 +69,12 @@ def start_release(
     Raises:
         NotFound: there is no such environment.
         Invalid: there is no such flag, variant, rule or policy; has the field's pointer.
-        NotPossible: the flag is disabled, killed, or has an active release.
+        NotPossible: the flag is archived, disabled, killed, or has an active release.
     """
     documents.environment(environment)
     definition, targeting, stored_policy = _find_documents(documents, environment, flag, policy)
+    if definition.document.archived is not None:
+        raise NotPossible(f"Flag {flag} is archived, so it serves nothing. Unarchive it first.")
     present: Targeting = targeting.document
     _check_ready(documents, environment, present)
     serving = _find_control(present, rule)

@@ -51,6 +51,18 @@ def snapshot_flag(
     )
 
 
+def snapshot_entry(
+    definition: FlagDefinition, targeting: Targeting, release: Release | None, version: int
+) -> model.Flag | None:
+    """Return what a snapshot has of a flag: None if it is archived.
+
+    Arguments as for ``snapshot_flag``.
+    """
+    if definition.archived is not None:
+        return None
+    return snapshot_flag(definition, targeting, release, version)
+
+
 def snapshot_release(release: Release | None) -> model.ActiveRelease | None:
     """Return a release as its flag contains it, or None if it has ended."""
     if release is None or release.state not in LIVE_STATES:

@@ -110,6 +110,8 @@ class _Reader:
         targeting = self._read(targeting_address(self.environment, key))
         if definition is None or targeting is None:
             return None
+        if definition.document.archived is not None:
+            return None
         document = targeting.document
         release = None
         if document.release is not None:

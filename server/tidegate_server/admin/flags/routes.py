@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from http import HTTPStatus
+
 from flask import Response
 
-from tidegate_server.admin.document_reader import read_project
+from tidegate_server.admin.action_schemas import ActionBody, ActionRequest
+from tidegate_server.admin.commit_with_retry import commit_with_retry
+from tidegate_server.admin.document_commits import delete_document
+from tidegate_server.admin.document_reader import (
+    read_document,
+    read_project,
+    read_project_documents,
+)
 from tidegate_server.admin.document_resource import DocumentResource
 from tidegate_server.admin.flags.schemas import (
     FlagAnswer,
     FlagBody,
+    FlagDeletionQuery,
     FlagListQuery,
     FlagListRequest,
     FlagPage,
@@ -18,11 +30,13 @@ from tidegate_server.domain import flag_edits
 from tidegate_server.domain.change import Change, Kind
 from tidegate_server.domain.flags import FlagDefinition
 from tidegate_server.domain.permissions import Permission
-from tidegate_server.domain.project_documents import ProjectDocuments
+from tidegate_server.domain.project_documents import ProjectDocuments, flag_address
 from tidegate_server.web import responses
-from tidegate_server.web.backend import backend
+from tidegate_server.web.backend import backend, current_actor
 from tidegate_server.web.blueprint import Blueprint
+from tidegate_server.web.etags import read_if_match
 from tidegate_server.web.pagination import paginate
+from tidegate_server.web.reasons import current_reason
 
 blueprint = Blueprint(
     "flags", __name__, description="Definitions of flags, the same in every environment"
@@ -64,4 +78,72 @@ flags.serve_replace(
     FlagUpdate, edit_flag, "Replace a flag's definition, in every environment at once."
 )
 flags.serve_history(edit_flag, flag_edits.new_flag)
-flags.serve_delete(flag_edits.delete_flag, "Delete a flag and its targeting in every environment.")
+
+
+@blueprint.operation(
+    "DELETE",
+    flags.item,
+    permission=Permission.WRITE,
+    query=FlagDeletionQuery,
+    response=None,
+    status=HTTPStatus.NO_CONTENT,
+)
+def delete_flag(force: bool, project: str, flag: str) -> Response:
+    """Delete an archived flag and its targeting in every environment.
+
+    A flag that is not archived is deleted only with `force`.
+    """
+    actor, reason = current_actor(), current_reason()
+    delete_document(
+        backend().store,
+        project,
+        flag_address(flag),
+        read_if_match(),
+        lambda documents: flag_edits.delete_flag(
+            documents, flag, actor=actor, reason=reason, force=force
+        ),
+    )
+    return responses.no_content()
+
+
+@blueprint.operation(
+    "POST",
+    f"{flags.item}/archive",
+    permission=Permission.WRITE,
+    body=ActionBody,
+    response=FlagAnswer,
+)
+def archive_flag(action: ActionRequest, project: str, flag: str) -> Response:
+    """Take a flag out of every environment: applications get the default in their code.
+
+    Its definition, targeting and history stay. A flag with an active release, or that another
+    flag has as a prerequisite, cannot be archived. To archive an archived flag changes nothing.
+    """
+    now_ms = backend().store.now_ms()
+    return _act(partial(flag_edits.archive_flag, now_ms=now_ms), action, project, flag)
+
+
+@blueprint.operation(
+    "POST",
+    f"{flags.item}/unarchive",
+    permission=Permission.WRITE,
+    body=ActionBody,
+    response=FlagAnswer,
+)
+def unarchive_flag(action: ActionRequest, project: str, flag: str) -> Response:
+    """Serve an archived flag again, as its targeting in each environment says."""
+    return _act(flag_edits.unarchive_flag, action, project, flag)
+
+
+def _act(make: Callable[..., Change], action: ActionRequest, project: str, flag: str) -> Response:
+    actor, reason = current_actor(), current_reason(action.reason)
+    store, if_match = backend().store, read_if_match()
+
+    def make_change() -> Change:
+        documents = read_project_documents(store, project)
+        if_match.check(documents.flag(flag).revision, f"flag {flag}")
+        return make(documents, flag, actor=actor, reason=reason)
+
+    commit_with_retry(store, make_change)
+    stored = read_document(store, project, flag_address(flag))
+    return responses.document(FlagAnswer(), stored, stored.revision)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from marshmallow import ValidationError, fields, post_load, validate
+from marshmallow import ValidationError, fields, post_dump, post_load, validate
 from tidegate.model import FLAG_TYPES, Variant
 
 from tidegate_server.documents.fields import (
@@ -14,6 +14,7 @@ from tidegate_server.documents.fields import (
     BoundedList,
     BoundedString,
     FlatObject,
+    Instant,
     Key,
     Name,
     StrictBoolean,
@@ -116,7 +117,32 @@ class FlagUpdate(FlagBody):
     )
 
 
-class FlagAnswer(FlagFields, StoredAnswer):
+class ArchivedSchema(Strict):
+    """Who archived a flag, why and when."""
+
+    actor = fields.String(required=True)
+    reason = fields.String(required=True)
+    at = Instant(attribute="at_ms", required=True)
+
+
+class FlagState(FlagFields):
+    """A flag's definition, with whether it is archived."""
+
+    archived = fields.Nested(
+        ArchivedSchema,
+        dump_only=True,
+        metadata={"description": "only if the flag is archived"},
+    )
+
+    @post_dump
+    def omit_archived_if_it_is_not(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
+        """Leave out what most flags are not, so that clients of earlier versions can write back."""
+        if data.get("archived") is None:
+            data.pop("archived", None)
+        return data
+
+
+class FlagAnswer(FlagState, StoredAnswer):
     """A flag's definition."""
 
 
@@ -125,20 +151,34 @@ FlagPage = page_schema("FlagPage", FlagAnswer)
 
 @dataclass(frozen=True, slots=True)
 class FlagListRequest:
-    """A request for a page of the flags that meet every condition; None: any."""
+    """A request for a page of the flags that meet every condition; None: any.
+
+    Flags are archived or not, as ``archived`` says.
+    """
 
     page: PageRequest
+    archived: bool = False
     owner: str | None = None
     tag: str | None = None
 
     def matches(self, flag: FlagDefinition) -> bool:
         """Return whether a flag meets every condition."""
-        return self.owner in (None, flag.owner) and (self.tag is None or self.tag in flag.tags)
+        return (
+            (flag.archived is not None) == self.archived
+            and self.owner in (None, flag.owner)
+            and (self.tag is None or self.tag in flag.tags)
+        )
 
 
 class FlagListQuery(PageQuery):
     """The query of the list of flags."""
 
+    archived = fields.Boolean(
+        load_default=False,
+        truthy={"true"},
+        falsy={"false"},
+        metadata={"description": "true: the archived flags; otherwise only the others"},
+    )
     owner = BoundedString(200, metadata={"description": "only flags of this owner"})
     tag = BoundedString(100, metadata={"description": "only flags with this tag"})
 
@@ -146,5 +186,24 @@ class FlagListQuery(PageQuery):
     def build(self, data: Mapping[str, Any], **_: Any) -> Any:
         """Return the request."""
         return FlagListRequest(
-            PageRequest(data["cursor"], data["limit"]), data.get("owner"), data.get("tag")
+            PageRequest(data["cursor"], data["limit"]),
+            data["archived"],
+            data.get("owner"),
+            data.get("tag"),
         )
+
+
+class FlagDeletionQuery(Strict):
+    """The query of a deletion."""
+
+    force = fields.Boolean(
+        load_default=False,
+        truthy={"true"},
+        falsy={"false"},
+        metadata={"description": "true: delete the flag even if it is not archived"},
+    )
+
+    @post_load
+    def build(self, data: Mapping[str, Any], **_: Any) -> Any:
+        """Return whether to delete a flag that is not archived."""
+        return data["force"]
