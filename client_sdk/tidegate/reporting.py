@@ -21,6 +21,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, TypeAlias
 
 import mmh3
@@ -153,11 +154,12 @@ class Reporter:
     @property
     def dropped(self) -> int:
         """How many values and exposures were dropped."""
-        if self._acquire_briefly():
+        lock = self._take_lock(LONGEST_WAIT)
+        if lock is not None:
             try:
                 self._collect()
             finally:
-                self._lock.release()
+                lock.release()
         return self._dropped
 
     def abandon(self) -> None:
@@ -206,13 +208,15 @@ class Reporter:
     def collect(self) -> None:
         """Add the operations that have ended to the totals, unless another thread does that."""
         full = len(self.ended) >= MAX_WAITING
-        if self._acquire_briefly() if full else self._lock.acquire(blocking=False):
+        lock = self._take_lock(LONGEST_WAIT if full else 0.0)
+        if lock is not None:
             try:
                 self._collect_ended()
             finally:
-                self._lock.release()
+                lock.release()
         elif full:
-            self._dropped += len(self.ended.pop()[0])
+            with suppress(IndexError):  # there is room again
+                self._dropped += len(self.ended.pop()[0])
 
     def _collect(self) -> None:
         """Add to the totals what was counted; the caller holds the lock."""
@@ -226,9 +230,10 @@ class Reporter:
         ended, arms = self.ended, self._arms
         # What others append meanwhile waits for the next time.
         for _ in range(len(ended)):
-            if not ended:
-                return  # another thread has dropped one
-            exposures, outcome, microseconds, key, measured, exposed = ended.popleft()
+            try:
+                exposures, outcome, microseconds, key, measured, exposed = ended.popleft()
+            except IndexError:
+                return  # another thread has dropped one, or has closed the client
             if self._abandoned:
                 self._dropped += len(exposures)
                 continue
@@ -279,21 +284,27 @@ class Reporter:
 
     def count_dropped(self) -> None:
         """Count a value that was dropped."""
-        locked = self._acquire_briefly()
+        lock = self._take_lock(LONGEST_WAIT)
         self._dropped += 1
-        if locked:
-            self._lock.release()
+        if lock is not None:
+            lock.release()
 
     def count_invalid_context(self) -> None:
         """Count a context of a wrong type."""
-        locked = self._acquire_briefly()
+        lock = self._take_lock(LONGEST_WAIT)
         self.invalid_contexts += 1
-        if locked:
-            self._lock.release()
+        if lock is not None:
+            lock.release()
 
-    def _acquire_briefly(self) -> bool:
-        """Take the lock if it becomes free; a signal handler may have interrupted its holder."""
-        return self._lock.acquire(timeout=LONGEST_WAIT)
+    def _take_lock(self, longest_s: float) -> threading.Lock | None:
+        """Take the lock if it becomes free; a signal handler may have interrupted its holder.
+
+        Returns:
+            The lock that the caller releases: ``abandon`` may replace it meanwhile. None: it
+            did not become free.
+        """
+        lock = self._lock
+        return lock if lock.acquire(timeout=longest_s) else None
 
     def _count_values(
         self,

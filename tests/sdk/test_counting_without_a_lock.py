@@ -153,6 +153,38 @@ def test_operations_and_exposures_of_threads_are_all_reported() -> None:
     assert reporter.dropped == 0
 
 
+def errors_while_closing() -> list[Exception]:
+    """Return what operations raise that end in threads while another thread closes the client."""
+    client, user = tidegate.Client.offline(DOCUMENT), tidegate.Context("ann")
+    client._reporter.batch = 5
+    errors: list[Exception] = []
+    counting = threading.Semaphore(0)
+
+    def work() -> None:
+        try:
+            while client.status().state != "closed":
+                for _ in range(50):
+                    with client.operation(user) as operation:
+                        operation.exposures["rel_1"] = TREATMENT
+                counting.release()
+        except Exception as error:
+            errors.append(error)
+            counting.release()
+
+    def close() -> None:
+        for _ in range(THREADS):
+            counting.acquire()
+        client.close()
+
+    in_threads(*[work] * THREADS, close)
+    return errors
+
+
+def test_operations_that_end_while_the_client_is_closed_raise_nothing() -> None:
+    for _ in range(60):
+        assert errors_while_closing() == []
+
+
 def test_operations_are_added_to_the_totals_in_batches() -> None:
     reporter = Reporter()
     for _ in range(reporter.batch - 1):
