@@ -10,6 +10,7 @@ import logging
 import random
 import threading
 import time
+from collections import deque
 
 from tidegate import wire
 from tidegate.errors import Rejected, Unreachable
@@ -42,7 +43,7 @@ class ReportThread:
         self._last_report_by: float | None = None
         self._done = threading.Event()
         self._thread: threading.Thread | None = None
-        self._flushed: threading.Event | None = None
+        self._flushes: deque[threading.Event] = deque()
         self._warned_of: str | None = None
 
     def start(self) -> None:
@@ -60,7 +61,8 @@ class ReportThread:
         """
         if not self._ready.is_set() or self._stopping.is_set():
             return
-        flushed = self._flushed = threading.Event()
+        flushed = threading.Event()
+        self._flushes.append(flushed)
         self._wake.set()
         flushed.wait(LAST_REPORT_SECONDS)
 
@@ -91,18 +93,22 @@ class ReportThread:
                 break
             self._wake.clear()
             self._save_flags()
-            flushed, self._flushed = self._flushed, None
-            reported = not self._ready.is_set() or self._report(leaving=flushed is not None)
-            if flushed is not None:
-                flushed.set()
+            flushes = len(self._flushes)
+            reported = not self._ready.is_set() or self._report(leaving=flushes > 0)
+            # Those who have asked since then may have counted what the report does not contain.
+            self._end_flushes(flushes)
             if not reported:
                 # Nothing is lost by waiting: the next report repeats all totals.
                 self._wake.wait(interval)
         if self._last_report_by is not None:
             self._report(leaving=True)
         self._done.set()
-        if self._flushed is not None:
-            self._flushed.set()
+        self._end_flushes(len(self._flushes))
+
+    def _end_flushes(self, count: int) -> None:
+        """Let the threads go on that have waited longest for a report."""
+        for _ in range(count):
+            self._flushes.popleft().set()
 
     def _save_flags(self) -> None:
         flags = self._follower.flags

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tidegate import Client, Context, WireError
+from tidegate import Client, Context, WireError, report_thread
 from tidegate.details import ClientEvent, EvaluationDetails
 
 from tests.sdk import bad_proxy
@@ -137,6 +137,19 @@ def test_a_url_or_token_that_cannot_be_used_is_named_once_and_never_retried(
     assert "secret" not in caplog.text
     assert reason in (client.status().problem or "")
     assert [(event.kind, reason in event.message) for event in events] == [("refused", True)]
+
+
+def test_threads_that_flush_at_the_same_time_wait_for_the_report_only(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report_thread, "LAST_REPORT_SECONDS", 60.0)
+    client = Client(environment.url, environment.token)
+    assert client.wait_until_ready(20)
+    threads = [threading.Thread(target=client.flush) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    soon(lambda: not any(thread.is_alive() for thread in threads), "the report arrives")
+    client.close()
 
 
 def test_url_and_token_are_read_from_the_environment(
