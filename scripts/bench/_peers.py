@@ -165,6 +165,7 @@ def statsig_ten_rules() -> Evaluate:
 
 def statsig_load(flags: int) -> Callable[[], float]:
     """Return a function that loads flags with three rules into Statsig, with its client."""
+    import_module("statsig_python_core")  # so that it is missing here, and not in the first load
     keys = [f"flag-{number}" for number in range(flags)]
     specs = {"dynamic_configs": {key: _statsig_ten_rules(key, 3) for key in keys}}
     body = _statsig_document(specs)
