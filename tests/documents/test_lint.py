@@ -132,6 +132,35 @@ def test_stages_that_can_hold_for_ever_are_a_hint() -> None:
     assert lint(limited, "mine.yaml").hints == ()
 
 
+@pytest.mark.parametrize(
+    ("stages", "checks", "hinted"),
+    [
+        ("percentage: 1}, {segments: [staff]}, {percentage: 5", "[{metric: error_rate}]", True),
+        (
+            "percentage: 1}, {segments: [staff], percentage: 50}, {percentage: 5",
+            "[{metric: error_rate}]",
+            False,
+        ),
+        (
+            "percentage: 1}, {segments: [staff]}, {percentage: 5",
+            "[{metric: error_rate, compare: absolute, threshold: 0.1}]",
+            False,
+        ),
+    ],
+)
+def test_a_segment_that_nothing_watches_while_others_are_compared_is_a_hint(
+    stages: str, checks: str, hinted: bool
+) -> None:
+    text = (
+        SOUND.replace("{percentage: 5}", "{" + stages.replace("}, {", "}\n  - {") + "}")
+        + f"checks: {checks}\n"
+    )
+    found = [each for each in lint(text, "mine.yaml").hints if "control group" in each.detail]
+
+    assert [each.pointer for each in found] == ["/stages/1/percentage"] * hinted
+    assert all("add a check with compare: absolute" in each.detail for each in found)
+
+
 def test_a_latency_with_less_than_five_percent_held_back_is_a_hint() -> None:
     limited = SOUND.replace("{percentage: 5}", "{percentage: 5, max_duration: 4h}")
     text = limited + "checks:\n  - {metric: latency}\nholdback: "

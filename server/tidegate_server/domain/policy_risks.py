@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from tidegate.epochs import LARGEST_SHARE
+
 from tidegate_server.domain.checks import Compare, Metric
 from tidegate_server.domain.error_rate import policy_warnings
 from tidegate_server.domain.gate_risks import gate_risks
 from tidegate_server.domain.policy import Policy, Undecided
 from tidegate_server.domain.policy_validation import policy_problems
 from tidegate_server.domain.references import policy_webhooks
+from tidegate_server.domain.snapshot import openings
 from tidegate_server.errors import FieldProblem
 
 ENOUGH_FOR_LATENCY = 5.0
@@ -55,7 +58,7 @@ def release_risks(policy: Policy, *, client_side: bool) -> tuple[FieldProblem, .
 
 def policy_hints(policy: Policy) -> tuple[FieldProblem, ...]:
     """Return what the writer of a valid policy may not expect, though it need not be wrong."""
-    return (*_holding_hints(policy), *_latency_hints(policy))
+    return (*_holding_hints(policy), *_segment_hints(policy), *_latency_hints(policy))
 
 
 def _holding_hints(policy: Policy) -> Iterator[FieldProblem]:
@@ -71,6 +74,32 @@ def _holding_hints(policy: Policy) -> Iterator[FieldProblem]:
             f"With little traffic a release can stay in a stage without a max_duration for ever "
             f"({names}). Give one, with undecided: hold, advance or rollback.",
         )
+
+
+def _segment_hints(policy: Policy) -> Iterator[FieldProblem]:
+    """Yield a hint for each stage whose segments nothing watches once others are compared.
+
+    Where a stage opens 100 % of a segment there is no control group. The probe does not watch
+    while another opening has enough control, since its users may fail at another rate.
+    """
+    if any(check.compare is not Compare.CONTROL for check in policy.checks):
+        return
+    together = [openings(policy, stage) for stage in range(1, len(policy.stages) + 1)]
+    unwatched = {
+        opening.stage
+        for open_now in together
+        if any(each.percentage <= 100.0 * LARGEST_SHARE for each in open_now)
+        for opening in open_now
+        if opening.percentage == 100.0
+    }
+    for number, stage in enumerate(policy.stages):
+        if number + 1 in unwatched:
+            yield FieldProblem(
+                f"/stages/{number}/percentage",
+                f"Stage {stage.name} leaves its segments without a control group, so nothing "
+                "notices when only they fail. Open 50 to keep one, or add a check with "
+                "compare: absolute.",
+            )
 
 
 def _latency_hints(policy: Policy) -> Iterator[FieldProblem]:
