@@ -124,7 +124,7 @@ def test_an_earlier_evaluation_is_what_sdks_served_then(
     split = [{"variant": "on", "weight": 30}, {"variant": "off", "weight": 70}]
     after("PUT", FLAG, {**BASE, "default": {"split": split}})
     after("PUT", FLAG, {**BASE, "enabled": False})
-    after("DELETE", f"{PROJECT}/flags/checkout")
+    after("DELETE", f"{PROJECT}/flags/checkout?force=true")
     after("POST", f"{PROJECT}/flags", CHECKOUT)
     assert len({json.dumps(served, sort_keys=True) for _, served in moments}) > 9
     for at, served in moments:

@@ -88,7 +88,7 @@ NOT_READING = {
 CHANGING = {
     *("create", "edit", "put", "rotate", "rotate-key", "enable", "disable", "set", "include"),
     *("exclude", "start", "begin", "advance", "approve", "retry", "pause", "resume", "rollback"),
-    *("complete", "restore"),
+    *("complete", "restore", "archive", "unarchive"),
 }
 
 

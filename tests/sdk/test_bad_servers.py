@@ -89,6 +89,7 @@ def test_a_running_application_keeps_its_flags_and_recovers(
         assert client.wait_until_ready(20)
         soon(lambda: client.status().state == "connected", "it is connected")
         caplog.set_level(logging.INFO, "tidegate")
+        caplog.clear()
         before = proxy.connections
         proxy.switch_to(BAD[how])
         environment.target("checkout", default={"variant": "off"})

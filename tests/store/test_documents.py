@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import types
 from collections.abc import Mapping
+from datetime import date
 from enum import Enum
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -49,6 +50,7 @@ def values(hint: Any, within: tuple[Any, ...] = ()) -> SearchStrategy[Any]:
         float: numbers,
         bool: st.booleans(),
         bytes: st.binary(max_size=16),
+        date: st.dates(),
         type(None): st.none(),
     }
     origin, inner = get_origin(hint), get_args(hint)
