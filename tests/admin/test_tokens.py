@@ -173,8 +173,12 @@ def test_a_token_works_only_from_its_networks(admin: Caller) -> None:
     refused = caller.get(f"{PROJECT}/flags")
     assert slug(refused) == "forbidden"
     assert "10.0.0.0/8" in refused.text
-    inside = caller.get(f"{PROJECT}/flags", environ_overrides={"REMOTE_ADDR": "10.1.2.3"})
-    assert inside.status_code == 200
+    for address in ("10.1.2.3", "::ffff:10.1.2.3"):
+        inside = caller.get(f"{PROJECT}/flags", environ_overrides={"REMOTE_ADDR": address})
+        assert inside.status_code == 200, address
+    for address in ("11.1.2.3", "::ffff:11.1.2.3", "::1", "unix:", ""):
+        outside = caller.get(f"{PROJECT}/flags", environ_overrides={"REMOTE_ADDR": address})
+        assert slug(outside) == "forbidden", address
 
 
 def test_a_rotated_token_works_with_both_secrets_for_a_while(

@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import structlog
 from flask import g, request
@@ -26,6 +27,7 @@ from tidegate_server.errors import Forbidden, StoreUnavailable, Unauthenticated
 from tidegate_server.store import Store
 from tidegate_server.web import token_secrets
 from tidegate_server.web.settings import ApiSettings
+from tidegate_server.web.trusted_proxies import parse_address
 
 SERVER = ""
 """The scope of what belongs to the server itself."""
@@ -279,11 +281,11 @@ def _has_digest(token: Token | None, digest: str, now_ms: int) -> bool:
 
 
 def _is_within(address: str | None, networks: tuple[str, ...]) -> bool:
-    try:
-        source = ipaddress.ip_address(address or "")
-    except ValueError:
-        return False
-    return any(source in ipaddress.ip_network(network) for network in networks)
+    source = parse_address(address or "")
+    return source is not None and any(source in _network(network) for network in networks)
+
+
+_network = lru_cache(1_000)(ipaddress.ip_network)
 
 
 def _now_ms() -> int:
