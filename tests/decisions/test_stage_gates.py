@@ -71,6 +71,20 @@ POLICIES = {
             ),
         ),
     ),
+    "no values": replace(
+        with_stage(policy(10, 100), max_duration_ms=20 * MINUTE, undecided=Undecided.ADVANCE),
+        checks=(
+            Check(),
+            Check(
+                metric=Metric.LATENCY,
+                compare=Compare.ABSOLUTE,
+                operator=Operator.AT_MOST,
+                threshold=0.5,
+                window_ms=MINUTE,
+                quantile=0.95,
+            ),
+        ),
+    ),
     "hours": replace(
         policy(10, 100), windows=Windows(advance=(AdvanceWindow(opens=60, closes=200),))
     ),

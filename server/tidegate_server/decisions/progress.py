@@ -73,6 +73,11 @@ class CheckProgress:
     guard: version_1_harm.VarianceGuard | None = None
     advance: version_1_safety.SafetyEvidence | None = None
 
+    @property
+    def is_unknown(self) -> bool:
+        """Whether a threshold check can be read and has shown neither a pass nor a breach."""
+        return not (self.passing or self.breaches or self.problem)
+
 
 @dataclass(frozen=True, slots=True)
 class Recent:

@@ -81,7 +81,7 @@ def looks_bad(status: CheckStatus, progress: Progress, *, harm_counts: bool) -> 
         comparison = _comparison(status, progress)
         return [f"{_harm(status)} is too high to advance: {comparison}"]
     mine = status.progress
-    bad = not status.check.sequential and not mine.passing and (mine.breaches or mine.problem)
+    bad = not status.check.sequential and not mine.passing and not mine.is_unknown
     return [_not_passing(status)] if bad else []
 
 
@@ -90,10 +90,8 @@ def missing_from_check(status: CheckStatus, *, compared: bool) -> list[str]:
 
     ``compared``: whether the stage needs evidence of safety.
     """
-    mine = status.progress
     if not status.check.sequential:
-        unknown = not mine.passing and not mine.breaches and not mine.problem
-        return [_not_passing(status)] if unknown else []
+        return [_not_passing(status)] if status.progress.is_unknown else []
     return [_missing_safety(status)] if compared and not status.safe else []
 
 

@@ -44,10 +44,6 @@ class GateKind(StrEnum):
     COOLDOWN = "cooldown"
 
 
-EVIDENCE = frozenset({GateKind.SAMPLES, GateKind.SAFETY})
-"""What a stage may be left without when its time is over and its policy says so."""
-
-
 @dataclass(frozen=True, slots=True)
 class Gate:
     """One thing that a release needs to leave its stage.
@@ -134,13 +130,23 @@ def stage_gates(
         ends_ms = entered_ms + longest_ms
         gates = [
             replace(each, until_ms=ends_ms, waived=not each.met and at_ms >= ends_ms)
-            if each.kind in EVIDENCE
+            if _is_evidence(each, progress)
             else each
             for each in gates
         ]
     if not last or release.policy.holdback:
         gates += _calendar(release, at_ms)
     return (*gates, *_people(release))
+
+
+def _is_evidence(gate: Gate, progress: Progress) -> bool:
+    """Return whether a stage may be left without it when its time is over and its policy says so.
+
+    A value that is not known yet is one such gate; a bad one is not.
+    """
+    if gate.kind is GateKind.VALUE:
+        return gate.check is not None and progress.checks[gate.check].is_unknown
+    return gate.kind in (GateKind.SAMPLES, GateKind.SAFETY)
 
 
 def _needs_safety(release: Release) -> bool:
