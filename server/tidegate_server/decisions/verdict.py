@@ -145,14 +145,11 @@ def _cooldown(release: Release, now_ms: int) -> Verdict | None:
         return no_change(release, f"cooldown, {duration(until - now_ms)} left")
     if closed := closed_because(release.policy.windows, now_ms):
         return no_change(release, f"cooldown is over; {closed}")
-    stages = release.policy.stages
-    name = stages[release.stage - 1].name
-    last = release.stage == len(stages)
     return Verdict(
         Action.RETRY,
-        f"cooldown is over: attempt {release.attempt} starts at stage {name} "
+        f"cooldown is over: attempt {release.attempt} starts at stage {release.current_stage.name} "
         f"(retry {release.retries} of {release.policy.rollback.max_retries})",
-        State.BAKING if last else State.RUNNING,
+        State.BAKING if release.is_in_last_stage else State.RUNNING,
     )
 
 
@@ -197,9 +194,11 @@ def _untrustworthy_data(
         return hold(reasons.imbalance(split, window))
     if probe.fires:
         return hold(reasons.probe_fired(window, probe))
-    last = len(release.policy.stages)
-    spent = probe.retreats >= MAX_RETREATS
-    if spent and release.stage < last and not keeps_control(release.policy, release.stage + 1):
+    if (
+        probe.retreats >= MAX_RETREATS
+        and not release.is_in_last_stage
+        and not keeps_control(release.policy, release.stage + 1)
+    ):
         return hold(reasons.retreats_spent(probe))
     if progress.lost_windows >= LOST_WINDOWS:
         return hold(reasons.lost_instances(window))

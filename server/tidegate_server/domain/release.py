@@ -118,6 +118,11 @@ class Release:
         return self.policy.stages[self.stage - 1]
 
     @property
+    def is_in_last_stage(self) -> bool:
+        """Whether no stage follows the one it is in."""
+        return self.stage == len(self.policy.stages)
+
+    @property
     def moved_since_its_state(self) -> bool:
         """Whether it entered a stage within its state: a paused release that went back."""
         return self.state_since_ms is not None and self.stage_entered_ms > self.state_since_ms

@@ -162,7 +162,7 @@ class Rehearsal:
         self.full_ms: int | None = None
         self.completed_ms: int | None = None
         self.stopped_ms: int | None = None
-        if release.stage == len(release.policy.stages) and not release.closed:
+        if release.is_in_last_stage and not release.closed:
             self.full_ms = release.stage_entered_ms
 
     @property
@@ -204,8 +204,7 @@ class Rehearsal:
             self.completed_ms = now_ms
         if self.next_stage_ms is None and release.stage > self._first_stage:
             self.next_stage_ms = now_ms
-        last = release.stage == len(release.policy.stages) and not release.closed
-        if self.full_ms is None and last:
+        if self.full_ms is None and release.is_in_last_stage and not release.closed:
             self.full_ms = now_ms
 
     def _draw_rates(self) -> tuple[float, float]:

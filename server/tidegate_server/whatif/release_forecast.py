@@ -134,7 +134,7 @@ def forecast_release(
     until_ms = _run(runs, made_ms, horizon_ms, is_over)
     if until_ms == made_ms:
         return ReleaseForecast(made_ms, made_ms, reason="there was no time for it; ask again")
-    last = release.stage == len(release.policy.stages)
+    last = release.is_in_last_stage
     return ReleaseForecast(
         made_ms=made_ms,
         until_ms=until_ms,

@@ -227,7 +227,7 @@ class SimulatedRelease:
             self._changed = self.windows
         if not before.closed:
             self._follow_stage(before, decision)
-        at_last = self.release.stage == len(before.policy.stages) and not self.release.closed
+        at_last = self.release.is_in_last_stage and not self.release.closed
         if at_last and self._full_ms is None:
             self._full_ms = self.elapsed_ms
         return decision
