@@ -23,6 +23,11 @@ def present_shares(release: Release) -> Mapping[int, float]:
     return {opening.stage: opening.percentage / 100.0 for opening in present_openings(release)}
 
 
+def compares_arms(release: Release) -> bool:
+    """Return whether the present stage of a release has a control group, and is open."""
+    return not release.closed and keeps_control(release.policy, release.stage)
+
+
 def keeps_control(policy: Policy, stage: int) -> bool:
     """Return whether any stratum of a stage has a control group."""
     return any(0.0 < share < 1.0 for share in stage_shares(policy, stage).values())

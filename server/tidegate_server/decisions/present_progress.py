@@ -13,7 +13,7 @@ from tidegate.counts import Counts
 
 from tidegate_server.decisions.check_status import check_statuses
 from tidegate_server.decisions.decision import CheckResult, Decision, from_log, smallest_ratio
-from tidegate_server.decisions.exposure_groups import keeps_control
+from tidegate_server.decisions.exposure_groups import compares_arms
 from tidegate_server.decisions.people import AffectedUsers, affected_users
 from tidegate_server.decisions.progress import Progress
 from tidegate_server.decisions.safety_evidence import ADVANCE_AT
@@ -108,7 +108,7 @@ def present_progress(release: Release, stored: Progress) -> PresentProgress:
         results = tuple(status.result() for status in check_statuses(release, progress))
     else:
         results = stored.decision.checks
-    compared = _compares_arms(release)
+    compared = compares_arms(release)
     sequential = [] if release.closed else [r for r in results if checks[r.number].sequential]
     nearest = max(
         sequential, key=lambda each: each.evidence / (each.rollback_at or 1.0), default=None
@@ -145,13 +145,8 @@ def present_progress(release: Release, stored: Progress) -> PresentProgress:
     )
 
 
-def _compares_arms(release: Release) -> bool:
-    """Return whether the present stage has a control group."""
-    return not release.closed and keeps_control(release.policy, release.stage)
-
-
 def _present_checks(release: Release, results: Iterable[CheckResult]) -> tuple[PresentCheck, ...]:
-    compared = _compares_arms(release)
+    compared = compares_arms(release)
     return tuple(
         PresentCheck(each, compared if release.policy.checks[each.number].sequential else None)
         for each in results

@@ -22,7 +22,7 @@ from tidegate.counts import Counts
 
 from tidegate_server.decisions.decision import Action, CheckResult, Decision
 from tidegate_server.decisions.distributions import quantile_value
-from tidegate_server.decisions.exposure_groups import keeps_control
+from tidegate_server.decisions.exposure_groups import compares_arms
 from tidegate_server.decisions.progress import Progress
 from tidegate_server.decisions.ratio_band import RatioBand, band_bounds, seen_ratio
 from tidegate_server.domain.evidence import GroupValues, add_histograms
@@ -229,7 +229,7 @@ def _check_reading(
         mine = [each for each in values if each.measure == check.distribution]
         control = quantile_value(add_histograms(each.control for each in mine), check.quantile)
         treatment = quantile_value(add_histograms(each.treatment for each in mine), check.quantile)
-    compared = not release.closed and keeps_control(release.policy, release.stage)
+    compared = compares_arms(release)
     seen = low = high = None
     if band is not None:
         seen = seen_ratio(band.seen, check.tolerance)
