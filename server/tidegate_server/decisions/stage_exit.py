@@ -12,6 +12,14 @@ from tidegate_server.decisions.decision import Action
 from tidegate_server.decisions.evidence_words import duration, format_number
 from tidegate_server.decisions.observations import Window
 from tidegate_server.decisions.progress import Progress
+from tidegate_server.decisions.stage_needs import (
+    MIN_WINDOWS,
+    harm_counts,
+    needed_ms,
+    needs_safety,
+    raises_percentage,
+    stage_outcomes,
+)
 from tidegate_server.domain.calendar import closed_because
 from tidegate_server.domain.policy import Undecided
 from tidegate_server.domain.release import Basis, Release, State
@@ -28,9 +36,6 @@ ADVANCED = "advanced"
 HOLD_ENDED = "the reason to hold has ended"
 
 UNDECIDED_IN_TIME = "the stage's time is over and the evidence has not decided"
-
-MIN_WINDOWS = 2
-"""Windows that a stage must have had before the release may leave it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,10 +127,6 @@ class StageExit:
         )
 
     @property
-    def _is_last_stage(self) -> bool:
-        return self.release.stage == len(self.release.policy.stages)
-
-    @property
     def _is_version_1(self) -> bool:
         return self.release.statistics == 1
 
@@ -145,24 +146,20 @@ class StageExit:
 
     def _missing_conditions(self) -> list[str]:
         """Return what the stage needs in any case: time, data, and nothing that looks bad."""
-        policy = self.release.policy
-        needed_ms = (
-            policy.bake_ms if self._is_last_stage else self.release.current_stage.min_duration_ms
-        )
         missing = [
             f"warning: {reasons.failed_check(check, self.progress)}"
             for check in self.checks
             if check.failed
         ]
-        if self._elapsed_ms < needed_ms:
-            missing.append(reasons.missing_time(self._elapsed_ms, needed_ms))
+        least_ms = needed_ms(self.release)
+        if self._elapsed_ms < least_ms:
+            missing.append(reasons.missing_time(self._elapsed_ms, least_ms))
         if self.progress.stage_data_windows < MIN_WINDOWS:
             missing.append(f"{self.progress.stage_data_windows} of {MIN_WINDOWS} windows with data")
+        has_control = self.window.has_control
         for check in self.checks:
-            # Version 1 looked at the evidence of harm only where it grew.
-            grows = self.window.has_control and check.check.sequential
-            harm_counts = grows or not self._is_version_1
-            missing += reasons.looks_bad(check, self.progress, harm_counts=harm_counts)
+            counts = harm_counts(self.release, check.check, has_control=has_control)
+            missing += reasons.looks_bad(check, self.progress, harm_counts=counts)
         if self.clients is not None:
             missing += [
                 reasons.suspicious_clients(check, self.clients.progress)
@@ -174,17 +171,14 @@ class StageExit:
         return missing
 
     def _missing_evidence(self) -> list[str]:
-        """Return what could still show that the stage is safe: samples, evidence, values.
-
-        Nothing follows the last stage, so it needs no evidence of safety, and only the samples
-        of the treatment. In version 1 it needed both where a holdback left a control group.
-        """
-        compared = self.window.has_control
-        if self._is_last_stage and not self._is_version_1:
-            compared = False
-        missing = _missing_samples(
-            self.progress, self.release.current_stage.min_samples, compared=compared
-        )
+        """Return what could still show that the stage is safe: samples, evidence, values."""
+        compared = needs_safety(self.release, has_control=self.window.has_control)
+        needed = self.release.current_stage.min_samples
+        missing = [
+            reasons.missing_samples(arm, outcomes, needed)
+            for arm, outcomes in stage_outcomes(self.progress, needs_safety=compared).items()
+            if outcomes < needed
+        ]
         for check in self.checks:
             missing += reasons.missing_from_check(check, compared=compared)
         return missing
@@ -204,17 +198,16 @@ class StageExit:
                 f"{'; '.join(missing)}"
             )
             return roll_back(self.release, reason)
-        act = "complete" if self._is_last_stage else "advance"
+        act = "complete" if self.release.is_in_last_stage else "advance"
         return hold(
             f"{undecided}: a person must {act} the release or roll it back; {'; '.join(missing)}"
         )
 
     def _closed_window(self) -> str | None:
-        """Return why no percentage may be raised now; completing raises one after a holdback."""
-        policy = self.release.policy
-        if self._is_last_stage and not policy.holdback:
+        """Return why no percentage may be raised now, if leaving the stage raises one."""
+        if not raises_percentage(self.release):
             return None
-        return closed_because(policy.windows, self.now_ms)
+        return closed_because(self.release.policy.windows, self.now_ms)
 
     def _waits_for_people_only(self, missing: list[str], closed: str | None) -> bool:
         """Return whether only approvals or confirmations are still needed."""
@@ -224,7 +217,7 @@ class StageExit:
         return asked or bool(self.release.policy.confirm)
 
     def _wait(self, missing: list[str], closed: str | None) -> Verdict:
-        prefix = "baking: " if self._is_last_stage else "waiting: "
+        prefix = "baking: " if self.release.is_in_last_stage else "waiting: "
         reason = closed or prefix + "; ".join(missing)
         if self.release.state is State.AWAITING_APPROVAL:
             return Verdict(Action.HOLD, reason, self.release.resumes_to or State.RUNNING)
@@ -278,7 +271,7 @@ class StageExit:
         if release.approvals:
             approvers = ", ".join(approval.actor for approval in release.approvals)
             approved = f"; approved by {approvers}"
-        if self._is_last_stage:
+        if self.release.is_in_last_stage:
             percentage = format_number(release.policy.opened(release.stage))
             if self._is_version_1:
                 passed = reasons.all_checks_pass if compared else reasons.nothing_compared
@@ -307,20 +300,3 @@ class StageExit:
     def _shows_evidence(self) -> bool:
         """Whether a check that passes can show anything in this stage."""
         return self.window.has_control or any(not each.check.sequential for each in self.checks)
-
-
-def _missing_samples(progress: Progress, needed: int, *, compared: bool) -> list[str]:
-    if not compared:
-        outcomes = progress.stage_treatment.outcomes
-        if outcomes >= needed:
-            return []
-        return [reasons.missing_samples("treatment", outcomes, needed)]
-    arms = (
-        ("treatment", progress.compared_treatment.outcomes),
-        ("control", progress.compared_control.outcomes),
-    )
-    return [
-        reasons.missing_samples(arm, outcomes, needed)
-        for arm, outcomes in arms
-        if outcomes < needed
-    ]

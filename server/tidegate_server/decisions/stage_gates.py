@@ -1,7 +1,8 @@
 """What a release still needs to leave its stage, as numbers: the gates of its stage exit.
 
-``stage_exit`` decides and says it in words; this is the same for pictures. The numbers are those
-of the last evaluation. A gate that is met may become unmet again, the evidence of harm above all.
+``stage_exit`` decides and says it in words; this is the same for pictures. Both take what is
+needed from ``stage_needs``. The numbers are those of the last evaluation. A gate that is met may
+become unmet again, the evidence of harm above all.
 """
 
 from __future__ import annotations
@@ -13,12 +14,18 @@ from enum import StrEnum
 from tidegate.harm_evidence import HOLD_AT
 
 from tidegate_server.decisions.decision import CheckResult
-from tidegate_server.decisions.exposure_groups import keeps_control
+from tidegate_server.decisions.exposure_groups import compares_arms
 from tidegate_server.decisions.progress import Progress
 from tidegate_server.decisions.safety_evidence import ADVANCE_AT
-from tidegate_server.decisions.stage_exit import MIN_WINDOWS
+from tidegate_server.decisions.stage_needs import (
+    MIN_WINDOWS,
+    harm_counts,
+    needed_ms,
+    needs_safety,
+    raises_percentage,
+    stage_outcomes,
+)
 from tidegate_server.domain.calendar import closed_now
-from tidegate_server.domain.checks import Check
 from tidegate_server.domain.evidence import Source
 from tidegate_server.domain.policy import Undecided
 from tidegate_server.domain.release import LIVE_STATES, Release, State
@@ -100,19 +107,17 @@ def stage_gates(
         return ()
     if release.closed:
         return (*_cooldown(release, at_ms), *_calendar(release, at_ms))
-    last = release.stage == len(release.policy.stages)
     stage = release.current_stage
-    entered_ms = release.stage_entered_ms
-    needed_ms = release.policy.bake_ms if last else stage.min_duration_ms
+    entered_ms, least_ms = release.stage_entered_ms, needed_ms(release)
     elapsed_ms = max(0, at_ms - entered_ms)
     gates = [
         Gate(
             GateKind.TIME,
-            elapsed_ms >= needed_ms,
+            elapsed_ms >= least_ms,
             elapsed_ms / 1_000,
-            needed_ms / 1_000,
+            least_ms / 1_000,
             entered_ms,
-            entered_ms + needed_ms,
+            entered_ms + least_ms,
         ),
         Gate(
             GateKind.WINDOWS,
@@ -121,7 +126,7 @@ def stage_gates(
             MIN_WINDOWS,
             entered_ms,
         ),
-        *_samples(release, progress, needs_control=_needs_safety(release)),
+        *_samples(release, progress),
         *_checks(release, progress, results),
         *_client_harm(release, client_results),
     ]
@@ -134,7 +139,7 @@ def stage_gates(
             else each
             for each in gates
         ]
-    if not last or release.policy.holdback:
+    if raises_percentage(release):
         gates += _calendar(release, at_ms)
     return (*gates, *_people(release))
 
@@ -150,22 +155,13 @@ def _is_evidence(gate: Gate, progress: Progress) -> bool:
 
 
 def _needs_safety(release: Release) -> bool:
-    """Return whether the stage needs evidence of safety, and samples of the control."""
-    last = release.stage == len(release.policy.stages)
-    if last and release.statistics != 1:
-        return False
-    return keeps_control(release.policy, release.stage)
+    return needs_safety(release, has_control=compares_arms(release))
 
 
-def _samples(release: Release, progress: Progress, *, needs_control: bool) -> Iterator[Gate]:
+def _samples(release: Release, progress: Progress) -> Iterator[Gate]:
     needed = release.current_stage.min_samples
-    counts = {"treatment": progress.stage_treatment.outcomes}
-    if needs_control:
-        counts = {
-            "treatment": progress.compared_treatment.outcomes,
-            "control": progress.compared_control.outcomes,
-        }
-    for arm, outcomes in counts.items():
+    counted = stage_outcomes(progress, needs_safety=_needs_safety(release))
+    for arm, outcomes in counted.items():
         yield Gate(
             GateKind.SAMPLES,
             outcomes >= needed,
@@ -177,9 +173,10 @@ def _samples(release: Release, progress: Progress, *, needs_control: bool) -> It
 
 
 def _checks(release: Release, progress: Progress, results: Sequence[CheckResult]) -> Iterator[Gate]:
+    safety_counts, has_control = _needs_safety(release), compares_arms(release)
     for result in results:
         check = release.policy.checks[result.number]
-        if check.sequential and _needs_safety(release):
+        if check.sequential and safety_counts:
             yield Gate(
                 GateKind.SAFETY,
                 result.advance >= ADVANCE_AT,
@@ -188,7 +185,7 @@ def _checks(release: Release, progress: Progress, results: Sequence[CheckResult]
                 release.stage_entered_ms,
                 check=result.number,
             )
-        if _harm_counts(release, check):
+        if harm_counts(release, check, has_control=has_control):
             yield _harm(result)
         if not check.sequential:
             yield Gate(
@@ -198,13 +195,6 @@ def _checks(release: Release, progress: Progress, results: Sequence[CheckResult]
                 result.limit,
                 check=result.number,
             )
-
-
-def _harm_counts(release: Release, check: Check) -> bool:
-    """Return whether the evidence of harm of a check can keep the release in its stage."""
-    if release.statistics == 1:
-        return check.sequential and keeps_control(release.policy, release.stage)
-    return check.sequential or check.rate_limit
 
 
 def _harm(result: CheckResult, source: Source = Source.SERVER) -> Gate:
@@ -219,9 +209,10 @@ def _harm(result: CheckResult, source: Source = Source.SERVER) -> Gate:
 
 
 def _client_harm(release: Release, results: Sequence[CheckResult]) -> Iterator[Gate]:
-    checks = release.policy.checks
+    has_control = compares_arms(release)
     for result in results:
-        if checks[result.number].clients_hold and _harm_counts(release, checks[result.number]):
+        check = release.policy.checks[result.number]
+        if check.clients_hold and harm_counts(release, check, has_control=has_control):
             yield _harm(result, Source.CLIENT)
 
 
