@@ -11,11 +11,10 @@ beginning. So the error in a time is about two percent, and a month takes some f
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from tidegate.counts import Counts, StratumCounts
-from tidegate.model import Opening
 
 from tidegate_server.decisions.apply_decision import apply_decision
 from tidegate_server.decisions.decide import decide
@@ -29,8 +28,9 @@ from tidegate_server.domain.release import LIVE_STATES, Release, State
 from tidegate_server.domain.snapshot import present_openings
 from tidegate_server.whatif.counterfactual import gamma_quantile
 from tidegate_server.whatif.sampling import RandomGenerator, binomial, multinomial, poisson
-from tidegate_server.whatif.simulation import approve_fully
+from tidegate_server.whatif.simulation import STOPPING, approve_fully
 from tidegate_server.whatif.traffic_model import DEFAULT_SEGMENT_SHARE
+from tidegate_server.whatif.user_population import widest_opening
 
 PARTS = 50
 """A window is at least the time since the beginning divided by this."""
@@ -43,8 +43,6 @@ Without it a release would be forecast to roll back because its first user faile
 
 CONTROL_PRIOR = (0.5, 50.0)
 """Failures and operations that are added to control's, so that its rate is never 0."""
-
-STOPPING = frozenset({Action.ROLLBACK, Action.COOL_DOWN, Action.PAUSE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +219,7 @@ class Rehearsal:
         openings = present_openings(release)
         operations = dict.fromkeys((each.stage for each in openings), 0)
         for segment, pace in self._traffic.pace:
-            opening = _widest_opening(openings, segment)
+            opening = widest_opening(openings, segment)
             if opening is not None:
                 operations[opening.stage] += poisson(self._rng, pace * span_ms)
         strata = []
@@ -251,12 +249,6 @@ class Rehearsal:
 
     def _draw(self, pooled: Histogram, count: int) -> Histogram:
         return multinomial(self._rng, count, pooled, histogram_size(pooled))
-
-
-def _widest_opening(openings: Sequence[Opening], segment: str) -> Opening | None:
-    """Return the opening with the highest percentage of those that reach a segment."""
-    reaching = [each for each in openings if not each.segments or segment in each.segments]
-    return max(reaching, key=lambda each: each.percentage, default=None)
 
 
 def _last_measured(release: Release, progress: Progress) -> Iterable[Measured]:

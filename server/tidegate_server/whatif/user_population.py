@@ -151,7 +151,7 @@ class UserPopulation:
         openings = present_openings(release)
         totals = {opening.stage: (_ArmTotals(), _ArmTotals()) for opening in openings}
         for segment, groups in self._groups.items():
-            opening = _widest_opening(openings, segment)
+            opening = widest_opening(openings, segment)
             if opening is None:
                 continue
             arms = totals[opening.stage]
@@ -242,7 +242,7 @@ class UserPopulation:
         return opened
 
 
-def _widest_opening(openings: tuple[Opening, ...], segment: str) -> Opening | None:
+def widest_opening(openings: Sequence[Opening], segment: str) -> Opening | None:
     """Return the opening with the highest percentage of those that reach a segment."""
     reaching = [each for each in openings if not each.segments or segment in each.segments]
     return max(reaching, key=lambda each: each.percentage, default=None)
