@@ -135,7 +135,6 @@ def _stage_forecast(
         for each in simulated
         if each.stage == stage and (each.cut_short or _is_undecided(each))
     ]
-    compares = any(check.sequential and check.distribution is None for check in policy.checks)
     last = next((each.stages[stage - 1].decision for each in stuck), None)
     return StageForecast(
         name=policy.stages[stage - 1].name,
@@ -146,7 +145,9 @@ def _stage_forecast(
         left=confidence_intervals.share(len(left), number),
         on_evidence=None if stage == len(policy.stages) else _share_on(Basis.EVIDENCE, left),
         on_time=_share_on(Basis.TIME, left),
-        detectable_ratio=_spread([_detectable_ratio(each) for each in left]) if compares else None,
+        detectable_ratio=(
+            _spread([_detectable_ratio(each) for each in left]) if policy.compares_errors else None
+        ),
         stopped=confidence_intervals.share(
             sum(each.stopped_stage == stage for each in runs), number
         ),
