@@ -144,7 +144,7 @@ def forecast_release(
         completed=_time([each.completed_ms for each in runs], until_ms),
         stopped=sum(each.stopped_ms is not None and each.stopped_ms <= until_ms for each in runs)
         / rehearsals,
-        obstacles=_obstacles(runs, until_ms, last=last),
+        obstacles=_obstacles(runs, last=last),
         operations_per_minute=traffic.operations_per_minute,
         assumptions=tuple(_assumptions(release, traffic)),
     )
@@ -196,7 +196,7 @@ def _time(times_ms: Sequence[int | None], until_ms: int) -> ForecastTime:
     return ForecastTime(len(known) / len(times_ms), quantile(0.1), quantile(0.5), quantile(0.9))
 
 
-def _obstacles(runs: Sequence[Rehearsal], until_ms: int, *, last: bool) -> tuple[Obstacle, ...]:
+def _obstacles(runs: Sequence[Rehearsal], *, last: bool) -> tuple[Obstacle, ...]:
     """Return what is missing in the rehearsals that neither got on nor were stopped."""
     missing: Counter[tuple[GateKind, int | None, str | None]] = Counter()
     for each in runs:
