@@ -17,6 +17,7 @@ from tidegate_server.domain.evidence import (
     GroupValues,
     Histogram,
     Trips,
+    add_histograms,
     subtract_histogram,
     total,
 )
@@ -110,6 +111,12 @@ class Window:
     def has_control(self) -> bool:
         """Whether any stratum has a control group by design."""
         return any(stratum.compared for stratum in self.strata)
+
+    def treated_values(self, measure: str) -> Histogram:
+        """Return the treatment's values of a measure, over all strata."""
+        return add_histograms(
+            each.treatment for each in self.distributions if each.measure == measure
+        )
 
 
 def added_distributions(

@@ -13,7 +13,7 @@ from tidegate_server.decisions.distributions import quantile_value
 from tidegate_server.decisions.observations import Measured, Window
 from tidegate_server.decisions.progress import CheckProgress, Progress, Recent
 from tidegate_server.domain.checks import Check, Compare, Metric
-from tidegate_server.domain.evidence import Histogram, add_histograms
+from tidegate_server.domain.evidence import add_histograms
 from tidegate_server.domain.policy import Policy
 
 
@@ -88,18 +88,10 @@ def add_recent_window(
         treated.outcomes,
         treated.errors,
         tuple(
-            (measure, _treated_values(window, measure))
-            for measure in measures
-            if measure is not None
+            (measure, window.treated_values(measure)) for measure in measures if measure is not None
         ),
     )
     return (*(each for each in recent if each.closed_ms > oldest), present)
-
-
-def _treated_values(window: Window, measure: str) -> Histogram:
-    return add_histograms(
-        each.treatment for each in window.distributions if each.measure == measure
-    )
 
 
 def _current_value(number: int, check: Check, progress: Progress, window: Window) -> ThresholdValue:

@@ -38,7 +38,6 @@ from tidegate_server.decisions.safety_evidence import restart_stage as restart_s
 from tidegate_server.decisions.sample_ratio import update_sample_ratio
 from tidegate_server.decisions.value_probe import ValueProbe, update_value_probe
 from tidegate_server.domain.checks import Check, OnFailure
-from tidegate_server.domain.evidence import add_histograms
 from tidegate_server.domain.policy import Policy
 from tidegate_server.domain.release import Release
 
@@ -82,7 +81,14 @@ def update(release: Release, progress: Progress, window: Window) -> Progress:
         if check.sequential:
             after = _compare_arms(policy, check, mine, window, excess, new_stage=new_stage)
             if check.distribution is not None:
-                after = _watch_values(check, mine, after, window, enough_control=enough_control)
+                probe = update_value_probe(
+                    mine.value_probe,
+                    check,
+                    control_quantile_bucket(check, mine.control),
+                    window.treated_values(check.distribution),
+                    enough_control=enough_control,
+                )
+                after = replace(after, value_probe=probe)
         elif check.rate_limit and not enough_control and not progress.probe.seen:
             harm = update_without_control(
                 mine.harm, window.treatment, check.threshold, new_stage=new_stage
@@ -124,27 +130,6 @@ def _compare_arms(
     return replace(
         after, harm=harm, safety=update_safety_evidence(before.safety, strata, excess), band=band
     )
-
-
-def _watch_values(
-    check: Check,
-    before: CheckProgress,
-    after: CheckProgress,
-    window: Window,
-    *,
-    enough_control: bool,
-) -> CheckProgress:
-    treated = add_histograms(
-        each.treatment for each in window.distributions if each.measure == check.distribution
-    )
-    probe = update_value_probe(
-        before.value_probe,
-        check,
-        control_quantile_bucket(check, before.control),
-        treated,
-        enough_control=enough_control,
-    )
-    return replace(after, value_probe=probe)
 
 
 def _add_control(
