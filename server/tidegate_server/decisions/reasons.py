@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from tidegate.counts import Counts
+from tidegate.harm_evidence import HOLD_AT
 
 from tidegate_server.decisions.check_status import CheckStatus
 from tidegate_server.decisions.decision import from_log
@@ -393,7 +394,8 @@ def _highest_harm(checks: Sequence[CheckStatus]) -> str:
     compared = [each for each in checks if each.check.sequential]
     if not compared:
         return ""
-    return f"{_harm(max(compared, key=lambda each: each.log_evidence))}, below 5: "
+    highest = max(compared, key=lambda each: each.log_evidence)
+    return f"{_harm(highest)}, below {format_number(HOLD_AT)}: "
 
 
 def window_outcomes(window: Window) -> int:
