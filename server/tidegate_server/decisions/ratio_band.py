@@ -183,7 +183,7 @@ def update_band(
 def band_bounds(band: RatioBand, tolerance: Tolerance) -> tuple[float | None, float | None]:
     """Return ``low`` and ``high``; None: nothing is ruled out on that side."""
     steps = tolerances(tolerance)
-    logarithmic = tolerance.absolute <= 0.0
+    logarithmic = not is_difference(tolerance)
     low = _crossing(steps, _unpack(band.above_peaks), logarithmic=logarithmic)
     mirrored = tuple(1.0 / each if logarithmic else -each for each in reversed(steps))
     high = _crossing(mirrored, _unpack(band.below_peaks)[::-1], logarithmic=logarithmic)
@@ -199,7 +199,7 @@ def seen_ratio(seen: Seen, tolerance: Tolerance) -> float | None:
     The difference is their difference for each operation with the treatment; with a relative
     tolerance beside the absolute one, control's part counts as often as that tolerates.
     """
-    if tolerance.absolute > 0.0:
+    if is_difference(tolerance):
         if not seen.operations:
             return None
         return (seen.treated - (1.0 + tolerance.relative) * seen.expected) / seen.operations
@@ -217,7 +217,7 @@ def tolerated(tolerance: Tolerance) -> float:
 
 
 def _own(tolerance: Tolerance) -> tuple[float, tuple[float, ...]]:
-    if tolerance.absolute > 0.0:
+    if is_difference(tolerance):
         return tolerance.absolute, DIFFERENCE_STEPS
     return 1.0 + tolerance.relative, RATIO_STEPS
 
@@ -350,9 +350,10 @@ def _factors(share: float, relative: float, absolute: float, exchanged: bool) ->
     each tolerance. Exchanged, ``p_t >= r * p_c + d`` is ``p_c <= p_t / r - d / r``.
     """
     tolerance = Tolerance(relative, absolute)
+    has_difference = is_difference(tolerance)
     nulls = []
     for step in tolerances(tolerance):
-        ratio, difference = (1.0 + relative, step) if absolute > 0.0 else (step, 0.0)
+        ratio, difference = (1.0 + relative, step) if has_difference else (step, 0.0)
         nulls.append((1.0 / ratio, -difference / ratio) if exchanged else (ratio, difference))
     bases = [share * ratio + 1.0 - share for ratio, _ in nulls]
     expected = [share * ratio / base for (ratio, _), base in zip(nulls, bases, strict=True)]
@@ -364,7 +365,7 @@ def _factors(share: float, relative: float, absolute: float, exchanged: bool) ->
         for times in RATIOS
     ]
     per_operation: _Rows = ()
-    if absolute > 0.0:
+    if has_difference:
         per_operation = [
             [
                 difference * math.expm1(log_ratio - loss)
