@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from tidegate_server.domain.change import Change, SeriesReading
-from tidegate_server.ledger.series import ArmCounts, CheckReading, Reading, slots
+from tidegate_server.ledger.series import ArmCounts, CheckNumbers, Reading, slots
 from tidegate_server.store import Store
 
 from tests.http_calls import Caller, pointers, slug
@@ -66,7 +66,7 @@ def test_a_long_series_is_bounded(checkout: Caller, release: str, store: Store) 
 def test_a_point_has_the_numbers_of_its_checks(
     checkout: Caller, release: str, store: Store
 ) -> None:
-    numbers = CheckReading(
+    numbers = CheckNumbers(
         log_evidence=0.0,
         rollback_at=111.0,
         log_advance=1_000.0,

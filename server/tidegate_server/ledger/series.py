@@ -59,7 +59,7 @@ class ArmCounts:
 
 
 @dataclass(frozen=True, slots=True)
-class CheckReading:
+class CheckNumbers:
     """The numbers of one check at one evaluation; None: the check does not have this number.
 
     Attributes:
@@ -109,7 +109,7 @@ class Reading:
     state: State
     control: ArmCounts
     treatment: ArmCounts
-    checks: tuple[CheckReading, ...] = ()
+    checks: tuple[CheckNumbers, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +147,7 @@ def take_reading(
         control=_arm_counts(progress.control),
         treatment=_arm_counts(progress.treatment),
         checks=tuple(
-            _check_reading(before, each, progress.checks[each.number].band, decision, known)
+            _check_numbers(before, each, progress.checks[each.number].band, decision, known)
             for each in decision.checks
         ),
     )
@@ -209,16 +209,16 @@ def thin(readings: Iterable[Reading], points: int) -> list[Reading]:
     return sorted(kept.values(), key=lambda each: each.at_ms)
 
 
-def _check_reading(
+def _check_numbers(
     release: Release,
     result: CheckResult,
     band: RatioBand | None,
     decision: Decision,
     values: Sequence[GroupValues],
-) -> CheckReading:
+) -> CheckNumbers:
     check = release.policy.checks[result.number]
     if not check.sequential:
-        return CheckReading(
+        return CheckNumbers(
             log_evidence=_rounded(result.log_evidence) if check.rate_limit else None,
             rollback_at=result.rollback_at,
             value=result.value,
@@ -234,7 +234,7 @@ def _check_reading(
     if band is not None:
         seen = seen_ratio(band.seen, check.tolerance)
         low, high = band_bounds(band, check.tolerance)
-    return CheckReading(
+    return CheckNumbers(
         log_evidence=_rounded(result.log_evidence),
         rollback_at=result.rollback_at,
         log_advance=_rounded(result.log_advance) if compared else None,

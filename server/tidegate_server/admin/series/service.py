@@ -9,7 +9,7 @@ from tidegate_server.decisions.decision import from_log
 from tidegate_server.decisions.ratio_band import is_difference, tolerated
 from tidegate_server.domain.checks import Check
 from tidegate_server.domain.release import Release
-from tidegate_server.ledger.series import ArmCounts, CheckReading, Point, Reading, points
+from tidegate_server.ledger.series import ArmCounts, CheckNumbers, Point, Reading, points
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,27 +119,27 @@ def _series_point(release: Release, point: Point) -> SeriesPoint:
         point.control,
         point.treatment,
         tuple(
-            _point_check(number, check, reading) for number, (check, reading) in enumerate(checks)
+            _point_check(number, check, numbers) for number, (check, numbers) in enumerate(checks)
         ),
     )
 
 
-def _point_check(number: int, check: Check, reading: CheckReading) -> PointCheck:
+def _point_check(number: int, check: Check, numbers: CheckNumbers) -> PointCheck:
     ratio = quantiles = None
     if check.sequential:
-        ratio = Band(reading.seen, reading.low, reading.high, tolerated(check.tolerance))
+        ratio = Band(numbers.seen, numbers.low, numbers.high, tolerated(check.tolerance))
         if check.distribution is not None:
-            quantiles = Quantiles(reading.control_quantile, reading.treatment_quantile)
+            quantiles = Quantiles(numbers.control_quantile, numbers.treatment_quantile)
     return PointCheck(
         number=number,
-        evidence=_from_log(reading.log_evidence),
-        rollback_at=reading.rollback_at,
-        advance=_from_log(reading.log_advance),
-        advance_at=reading.advance_at,
+        evidence=_from_log(numbers.log_evidence),
+        rollback_at=numbers.rollback_at,
+        advance=_from_log(numbers.log_advance),
+        advance_at=numbers.advance_at,
         ratio=ratio,
         quantiles=quantiles,
-        value=reading.value,
-        limit=reading.limit,
+        value=numbers.value,
+        limit=numbers.limit,
     )
 
 
