@@ -12,7 +12,6 @@ from math import exp, expm1, inf, log, log1p, sqrt
 
 GRID = (1.4, 2.0, 3.2, 7.0, 25.0, 150.0)
 WEIGHTS = (0.38, 0.27, 0.17, 0.09, 0.06, 0.03)
-BETA = 0.10
 R1 = 1.25
 
 

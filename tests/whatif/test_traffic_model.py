@@ -219,9 +219,7 @@ def test_users_try_failed_operations_again() -> None:
 
 
 class TestErrorRates:
-    def rates(
-        self, model: TrafficModel, number: int, interval_ms: int = MINUTE
-    ) -> list[ErrorRates]:
+    def rates(self, model: TrafficModel, number: int) -> list[ErrorRates]:
         sequence = RateSequence(model, random.Random(1))
         return [
             sequence.draw(SimulationTime(each * MINUTE, each, 0), MINUTE) for each in range(number)
