@@ -115,6 +115,13 @@ def window_of(
     return replace(window, **changes)  # type: ignore[arg-type]
 
 
+def arms(
+    share: float, control: tuple[int, int], treatment: tuple[int, int], stratum: int = 1
+) -> StratumCounts:
+    """Return the counts of a stratum with (operations, failing users) of each arm."""
+    return StratumCounts(stratum, share, _arm(control), _arm(treatment))
+
+
 def _arm(counts: tuple[int, int], errors: int | None = None) -> Counts:
     operations, failing = counts
     return Counts(

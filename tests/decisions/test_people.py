@@ -5,17 +5,11 @@ from __future__ import annotations
 import random
 
 import pytest
-from tidegate.counts import Counts, StratumCounts
+from tidegate.counts import StratumCounts
 from tidegate_server.decisions.people import NO_USERS, UserTally, affected_users, tally_users
 from tidegate_server.whatif.sampling import binomial
 
-
-def arms(
-    share: float, control: tuple[int, int], treatment: tuple[int, int], stratum: int = 1
-) -> StratumCounts:
-    """Return counts of (operations, failing users) in each arm."""
-    both = [Counts(n, n, failing, failing) for n, failing in (control, treatment)]
-    return StratumCounts(stratum, share, *both)
+from tests.decisions.simulated_release import arms
 
 
 def tally(*strata: StratumCounts, rate: float | None = None) -> UserTally:

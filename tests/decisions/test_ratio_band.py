@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tidegate.counts import Counts, StratumCounts
+from tidegate.counts import StratumCounts
 from tidegate.harm_evidence import HarmEvidence, VarianceGuard, update_harm_evidence
 from tidegate.model import Tolerance
 from tidegate_server.decisions.ratio_band import (
@@ -22,18 +22,12 @@ from tidegate_server.decisions.ratio_band import (
 )
 from tidegate_server.whatif.sampling import binomial, poisson
 
+from tests.decisions.simulated_release import arms
+
 RATIOS = (1.4, 2.0, 3.2, 7.0, 25.0, 150.0)
 WEIGHTS = (0.38, 0.27, 0.17, 0.09, 0.06, 0.03)
 LIMIT = 1.0 / (0.9 * 0.01)
 LOG_LIMIT = math.log(LIMIT)
-
-
-def arms(
-    share: float, control: tuple[int, int], treatment: tuple[int, int], stratum: int = 1
-) -> StratumCounts:
-    """Return counts of (operations, failing users) in each arm."""
-    both = [Counts(n, n, failing, failing) for n, failing in (control, treatment)]
-    return StratumCounts(stratum, share, *both)
 
 
 def exchange(counts: StratumCounts) -> StratumCounts:
