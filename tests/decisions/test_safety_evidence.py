@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -20,6 +21,8 @@ from tidegate_server.decisions.safety_evidence import (
     update_safety_evidence,
 )
 
+from tests.decisions.simulated_release import policy
+
 
 def stratum(
     n_c: int, e_c: int, n_t: int, e_t: int, share: float = 0.5, overflow: int = 0
@@ -33,14 +36,14 @@ def stratum(
 
 
 def test_the_excess_allowed_is_that_of_the_next_stage() -> None:
-    shares = [0.01, 0.05, 0.25, 1.0]
+    by = policy(1, 5, 25, 100)
 
-    assert allowed_excess(shares, 1) == pytest.approx(0.04)
-    assert allowed_excess(shares, 2) == pytest.approx(0.008)
-    assert allowed_excess(shares, 3) == pytest.approx(0.002)
-    assert allowed_excess(shares, 4) == pytest.approx(0.002)
-    assert allowed_excess(shares, 2, harm_budget=0.005) == pytest.approx(0.02)
-    assert allowed_excess([0.001, 0.01], 1) == 0.10
+    assert allowed_excess(by, 1) == pytest.approx(0.04)
+    assert allowed_excess(by, 2) == pytest.approx(0.008)
+    assert allowed_excess(by, 3) == pytest.approx(0.002)
+    assert allowed_excess(by, 4) == pytest.approx(0.002)
+    assert allowed_excess(replace(by, harm_budget=0.005), 2) == pytest.approx(0.02)
+    assert allowed_excess(policy(0.1, 1), 1) == 0.10
 
 
 @given(st.integers(0, 50), st.integers(1, 5_000), st.integers(0, 50), st.integers(1, 500))

@@ -9,11 +9,13 @@ logarithms unless a name says otherwise.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tidegate.counts import StratumCounts
 from tidegate.harm_evidence import log_sum_exp
+
+from tidegate_server.domain.policy import Policy
 
 HARMFUL_CHANCE = 0.10
 """beta: the probability that a harmful release advances one stage."""
@@ -25,9 +27,6 @@ LOG_ADVANCE_AT = math.log(ADVANCE_AT)
 
 HARMLESS_RATIO = 1.25
 """r1: the relative excess of errors that still counts as harmless."""
-
-HARM_BUDGET = 0.002
-"""d*: the excess errors allowed at the next stage, as a share of all traffic."""
 
 LARGEST_EXCESS = 0.10
 """The largest excess error rate that is allowed, however small the next stage is."""
@@ -78,16 +77,14 @@ def restart_stage(evidence: SafetyEvidence) -> SafetyEvidence:
     return SafetyEvidence(operations=evidence.operations, failures=evidence.failures)
 
 
-def allowed_excess(shares: Sequence[float], stage: int, harm_budget: float = HARM_BUDGET) -> float:
+def allowed_excess(policy: Policy, stage: int) -> float:
     """Return d, the excess error rate that is harmless at a stage (from 1).
 
-    Args:
-        shares: the share that each stage opens, 0 to 1.
-        stage: the present stage. The share of the next one counts, in the last stage its own.
-        harm_budget: the excess errors allowed at the next stage, as a share of all traffic.
+    It is the policy's harm budget, divided by the share that the next stage opens; in
+    the last stage by its own.
     """
-    following = shares[min(stage, len(shares) - 1)]
-    return min(LARGEST_EXCESS, harm_budget / following)
+    following = policy.opened(min(stage + 1, len(policy.stages))) / 100.0
+    return min(LARGEST_EXCESS, policy.harm_budget / following)
 
 
 def update_safety_evidence(

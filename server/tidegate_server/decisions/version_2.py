@@ -74,8 +74,7 @@ def update(release: Release, progress: Progress, window: Window) -> Progress:
     new_stage = progress.stage_windows == 0
     enough_control = has_enough_control(window.strata)
     policy = release.policy
-    shares = [policy.opened(stage) / 100.0 for stage in range(1, len(policy.stages) + 1)]
-    excess = allowed_excess(shares, release.stage, policy.harm_budget)
+    excess = allowed_excess(policy, release.stage)
     checks = []
     for check, mine in zip(policy.checks, progress.checks, strict=True):
         if check.sequential:
