@@ -98,7 +98,7 @@ def wait_until_all_connected(server: RestartingServer) -> None:
 
 @pytest.mark.long
 def test_clients_reconnect_spread_over_time_after_a_restart(server: RestartingServer) -> None:
-    clients = [Client(f"http://127.0.0.1:{server.port}", "a token") for _ in range(CLIENTS)]
+    clients = [Client(f"http://127.0.0.1:{server.port}", "a-token") for _ in range(CLIENTS)]
     try:
         wait_until_all_connected(server)
         assert all(client.wait_until_ready(60) for client in clients)
