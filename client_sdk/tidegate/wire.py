@@ -116,18 +116,8 @@ def parse_update(document: object, broken: dict[str, WireError] | None = None) -
         WireError: it is not an update.
     """
     parts = _decode_parts(_UpdateParts, document)
-    flags: dict[str, Flag | None] = {}
-    for key, text in _each(parts.flags):
-        removed = text == _REMOVED
-        flag = None if removed else _located("flags", key, text, _decode_flag, broken)
-        if removed or flag is not None:
-            flags[key] = flag
-    segments: dict[str, Segment | None] = {}
-    for key, text in _each(parts.segments):
-        removed = text == _REMOVED
-        segment = None if removed else _located("segments", key, text, _decode_segment, broken)
-        if removed or segment is not None:
-            segments[key] = segment
+    flags = _changes("flags", parts.flags, _decode_flag, broken)
+    segments = _changes("segments", parts.segments, _decode_segment, broken)
     return Update(parts.version, flags, segments)
 
 
@@ -366,8 +356,25 @@ def _refuse_newer(schema: int) -> None:
         raise WireError("/schema", f"{schema} is newer than {SCHEMA_VERSION}: update the SDK")
 
 
+def _changes(
+    kind: str,
+    parts: Mapping[str, msgspec.Raw],
+    decode: Callable[[bytes], T],
+    broken: dict[str, WireError] | None,
+) -> dict[str, T | None]:
+    """Return the changed parts of an update; None for one that is removed."""
+    changes: dict[str, T | None] = {}
+    for key, raw in parts.items():
+        text = bytes(raw)
+        if text == _REMOVED:
+            changes[key] = None
+        elif (part := _located(kind, key, text, decode, broken)) is not None:
+            changes[key] = part
+    return changes
+
+
 def _each(
-    parts: Mapping[str, msgspec.Raw], pause: Callable[[], None] = lambda: None
+    parts: Mapping[str, msgspec.Raw], pause: Callable[[], None]
 ) -> Iterator[tuple[str, bytes]]:
     """Yield each part's key and JSON; call ``pause`` after each ``SLICE_BYTES``."""
     done = 0
