@@ -206,8 +206,6 @@ def _parse_comparison(fields: Mapping[str, Any], stored: bool) -> Comparison:
     if not attribute:
         raise WireError("/attribute", "must not be empty")
     operator = _text(fields, "operator")
-    if operator == "equals" and isinstance(value, str):
-        return Comparison(attribute, operator, value)  # by far the most frequent one
     if operator not in operators.OPERATORS:
         known = ", ".join(operators.OPERATORS)
         message = f"there is no operator {operator!r}; use one of: {known}"
