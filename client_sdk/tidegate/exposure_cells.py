@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from tidegate.evaluation.results import cell_name
+from tidegate.evaluation.results import ARMS, cell_name
 
 if TYPE_CHECKING:
-    from tidegate.evaluation.results import Arm, Exposure
+    from tidegate.evaluation.results import Exposure
     from tidegate.reporting import Group
 
 
@@ -84,8 +84,7 @@ class ExposureCells:
 
         They stay while there is much room: a thread may hold one at this moment.
         """
-        arms: tuple[Arm, Arm] = ("control", "treatment")
-        names = [name for arm in arms if (name := cell_name(group, arm)) in self._places]
+        names = [name for arm in ARMS if (name := cell_name(group, arm)) in self._places]
         self._idle.update(dict.fromkeys(names))
         while self._idle and len(self._places) > MAX_CELLS // 2:
             name = next(iter(self._idle))

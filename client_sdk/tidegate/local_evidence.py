@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 from tidegate.counts import NOTHING, Counts, StratumCounts
 from tidegate.epochs import EpochBlocks, next_epoch, update_epoch
-from tidegate.evaluation.results import Arm
+from tidegate.evaluation.results import ARMS, Arm
 from tidegate.harm_evidence import (
     HarmEvidence,
     harm_limit,
@@ -107,10 +107,9 @@ class OutageEvidence:
     ) -> tuple[Counts, Counts]:
         group = (evidence.release.id, evidence.release.step, stratum)
         now, before = ended.get(group, (0, 0)), self._ended.get(group, (0, 0))
-        arms: tuple[Arm, Arm] = ("control", "treatment")
         control, treatment = (
             evidence.count(max(0, total - earlier), failed.get((group, arm), ()))
-            for arm, total, earlier in zip(arms, now, before, strict=True)
+            for arm, total, earlier in zip(ARMS, now, before, strict=True)
         )
         return control, treatment
 

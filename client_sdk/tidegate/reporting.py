@@ -28,7 +28,7 @@ import mmh3
 import msgspec
 
 from tidegate.bucketing import user_hash
-from tidegate.evaluation.results import Arm, Exposure, cell_name
+from tidegate.evaluation.results import ARMS, Arm, Exposure, cell_name
 from tidegate.exposure_cells import ExposureCells
 from tidegate.histogram import LATENCY, bucket_of
 from tidegate.model import ActiveRelease
@@ -447,8 +447,7 @@ class Reporter:
                     del self._trips[release], sent.trips[release]
 
     def _forget(self, group: Group) -> None:
-        arms: tuple[Arm, Arm] = ("control", "treatment")
-        if any((group, arm) in self._failing for arm in arms):
+        if any((group, arm) in self._failing for arm in ARMS):
             return
         if self._samples.has_unreported(group):
             return
@@ -460,7 +459,7 @@ class Reporter:
         for place in [place for place in self._values if place[0] == group]:
             self._bucket_count -= len(self._values.pop(place))
             self._acknowledged.values.pop(place, None)
-        for arm in arms:
+        for arm in ARMS:
             self._arms.pop(cell_name(group, arm), None)
             self._overflow.pop((group, arm), None)
             self._acknowledged.overflow.pop((group, arm), None)

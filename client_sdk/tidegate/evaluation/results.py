@@ -12,6 +12,8 @@ from tidegate.context import Context
 
 Arm: TypeAlias = Literal["control", "treatment"]
 
+ARMS: Final[tuple[Arm, Arm]] = ("control", "treatment")
+
 NO_METADATA: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
