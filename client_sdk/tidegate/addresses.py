@@ -35,6 +35,11 @@ def split_url(url: str) -> SplitResult | None:
     return parts if valid else None
 
 
+def port_of(parts: SplitResult) -> int:
+    """Return the port of an HTTP or HTTPS URL: without one in it, the usual one of its scheme."""
+    return parts.port or (443 if parts.scheme == "https" else 80)
+
+
 def server_address(text: object) -> str:
     """Return the address of a server, without white space around it and without a final slash.
 

@@ -16,7 +16,7 @@ from enum import Enum
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from tidegate.addresses import server_address, token_text
+from tidegate.addresses import port_of, server_address, token_text
 from tidegate.causes import network_cause
 from tidegate.errors import InvalidSetting, Refused, Rejected, Unreachable, WireError
 from tidegate.evaluation.compiled_snapshot import CompiledSnapshot
@@ -102,8 +102,7 @@ NO_TOKEN = "there is no token; set TIDEGATE_TOKEN or give --token-file"  # noqa:
 
 def _network_steps(address: str) -> Iterator[Step]:
     parts = urlsplit(address)
-    secure = parts.scheme == "https"
-    host, port = parts.hostname or "", parts.port or (443 if secure else 80)
+    host, port = parts.hostname or "", port_of(parts)
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError as error:
@@ -120,7 +119,7 @@ def _network_steps(address: str) -> Iterator[Step]:
     with connection:
         milliseconds = (time.monotonic() - began) * 1000
         yield Step("connection", Outcome.OK, f"{host}:{port} accepts in {milliseconds:.0f} ms")
-        if not secure:
+        if parts.scheme == "http":
             yield Step("certificate", Outcome.UNTESTED, "none: the address begins with http://")
             return
         try:

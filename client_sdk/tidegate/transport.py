@@ -15,7 +15,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tidegate.addresses import split_url
+from tidegate.addresses import port_of, split_url
 from tidegate.causes import explanation, foreign_cause, network_cause, status_cause
 from tidegate.connections import Connections
 from tidegate.errors import Refused, Rejected, Unreachable
@@ -23,8 +23,6 @@ from tidegate.runtime.late_imports import load
 from tidegate.version import VERSION
 
 if TYPE_CHECKING:
-    from urllib.parse import SplitResult
-
     from urllib3 import BaseHTTPResponse
 
 CONNECT_SECONDS = 3.0
@@ -81,7 +79,7 @@ class Transport:
         self._url = url.rstrip("/")
         parts = split_url(url)
         self._host = "" if parts is None else parts.hostname or ""
-        self._port = _port(parts)
+        self._port = 0 if parts is None else port_of(parts)
         self._headers = {"Authorization": f"Bearer {token}", "User-Agent": SDK}
         self.connections: Connections = Connections()
         self.host: str = socket.gethostname()[:100]
@@ -322,13 +320,7 @@ def _is_permanent(status: int) -> bool:
     return 400 <= status < 500 and status not in TEMPORARY
 
 
-def _port(parts: SplitResult | None) -> int:
-    if parts is None:
-        return 0
-    return parts.port or (443 if parts.scheme == "https" else 80)
-
-
 def _origin(url: str) -> str:
     """Return the scheme, host and port of a URL: the rest may be secret; empty if it has none."""
     parts = split_url(url)
-    return "" if parts is None else f"{parts.scheme}://{parts.hostname}:{_port(parts)}"
+    return "" if parts is None else f"{parts.scheme}://{parts.hostname}:{port_of(parts)}"
