@@ -59,8 +59,8 @@ def test_an_update_equals_the_whole_updated_snapshot(
         whole = compiled(document)
         assert answers(ready, user) == answers(whole, user)
         assert ready.snapshot == whole.snapshot
-        assert {key: flag.dependencies for key, flag in ready.flags.items()} == {
-            key: flag.dependencies for key, flag in whole.flags.items()
+        assert {key: flag.others for key, flag in ready.flags.items()} == {
+            key: flag.others for key, flag in whole.flags.items()
         }
         assert (ready.releases, ready.killed) == (whole.releases, whole.killed)
 

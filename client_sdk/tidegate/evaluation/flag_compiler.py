@@ -76,11 +76,6 @@ class CompiledFlag(msgspec.Struct, frozen=True, eq=False):
     shortcut: Shortcut | None = None
     value_types: tuple[ValueType, ...] = ()
 
-    @property
-    def dependencies(self) -> frozenset[str]:
-        """The parts of the snapshot that it uses, itself included."""
-        return self.others | {f"flags/{self.key}"}
-
 
 def compile_flag(
     flag: Flag, prerequisites: Mapping[str, CompiledFlag], conditions: ConditionCompiler
