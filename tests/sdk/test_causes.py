@@ -16,8 +16,6 @@ from tests.waiting import soon
 
 pytestmark = pytest.mark.usefixtures("impatient")
 
-PROBLEM = {"type": "urn:tidegate:problem:rate-limited", "detail": "Wait 7 seconds."}
-
 RESPONSES: dict[str, tuple[Mode, str]] = {
     "another server": (
         bad_proxy.respond("404 Not Found", b"<html>", "text/html"),
