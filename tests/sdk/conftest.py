@@ -12,6 +12,7 @@ from tidegate.backoff import Backoff
 from tidegate_server.store import Store
 from tidegate_server.store.embedded import EmbeddedValkey
 
+from tests.sdk.bad_proxy import Proxy
 from tests.sdk.server import Environment, FlagServer
 
 Connect = Callable[[], Client]
@@ -69,6 +70,14 @@ def connect(environment: Environment) -> Iterator[Connect]:
 def client(connect: Connect) -> Client:
     """A client that has the environment's flags."""
     return connect()
+
+
+@pytest.fixture
+def proxy(environment: Environment) -> Iterator[Proxy]:
+    """A proxy in front of the environment's flag server."""
+    proxy = Proxy(environment.url)
+    yield proxy
+    proxy.close()
 
 
 @pytest.fixture

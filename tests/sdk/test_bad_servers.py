@@ -27,12 +27,10 @@ pytestmark = pytest.mark.usefixtures("impatient")
 
 
 @pytest.fixture
-def proxy(environment: Environment) -> Iterator[Proxy]:
+def proxy(proxy: Proxy, environment: Environment) -> Proxy:
     environment.flag("checkout")
     environment.target("checkout", default={"variant": "on"})
-    proxy = Proxy(environment.url)
-    yield proxy
-    proxy.close()
+    return proxy
 
 
 def log_levels(caplog: pytest.LogCaptureFixture) -> list[str]:

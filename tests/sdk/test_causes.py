@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Iterator
 
 import pytest
 from tidegate import Client
@@ -43,11 +42,9 @@ RESPONSES: dict[str, tuple[Mode, str]] = {
 
 
 @pytest.fixture
-def proxy(environment: Environment) -> Iterator[Proxy]:
+def proxy(proxy: Proxy, environment: Environment) -> Proxy:
     environment.flag("checkout")
-    proxy = Proxy(environment.url)
-    yield proxy
-    proxy.close()
+    return proxy
 
 
 def lines(caplog: pytest.LogCaptureFixture) -> list[str]:

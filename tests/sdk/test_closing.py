@@ -45,13 +45,6 @@ def without_collector() -> Iterator[None]:
     gc.enable()
 
 
-@pytest.fixture
-def proxy(environment: Environment) -> Iterator[Proxy]:
-    proxy = Proxy(environment.url)
-    yield proxy
-    proxy.close()
-
-
 def threads() -> set[str]:
     """The threads of clients, and of timers."""
     return {

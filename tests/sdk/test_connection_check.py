@@ -6,7 +6,6 @@ import json
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -22,13 +21,6 @@ from tests.sdk.bad_proxy import Mode, Proxy
 from tests.sdk.server import Environment
 
 NO_INSTANCES: dict[str, Any] = {"items": [], "next_cursor": None}
-
-
-@pytest.fixture
-def proxy(environment: Environment) -> Iterator[Proxy]:
-    proxy = Proxy(environment.url)
-    yield proxy
-    proxy.close()
 
 
 class Check:

@@ -55,11 +55,9 @@ class Visitors:
 
 
 @pytest.fixture
-def proxy(environment: Environment) -> Iterator[Proxy]:
+def proxy(proxy: Proxy, environment: Environment) -> Proxy:
     environment.flag("checkout")
-    proxy = Proxy(environment.url)
-    yield proxy
-    proxy.close()
+    return proxy
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import json
 import socket
 import threading
 import tracemalloc
-from collections.abc import Iterator
 from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
@@ -224,13 +223,6 @@ def test_closing_ends_a_stream_that_another_thread_reads(
     transport.connections.cut()
     reader.join(20)
     assert not reader.is_alive()
-
-
-@pytest.fixture
-def proxy(environment: Environment) -> Iterator[Proxy]:
-    proxy = Proxy(environment.url)
-    yield proxy
-    proxy.close()
 
 
 @pytest.mark.parametrize(

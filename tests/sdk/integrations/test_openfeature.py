@@ -325,13 +325,11 @@ def events() -> Iterator[ProviderEvents]:
 
 
 @pytest.fixture
-def proxy(environment: Environment) -> Iterator[Proxy]:
+def proxy(proxy: Proxy, environment: Environment) -> Proxy:
     """A proxy between the client and a flag server where ``checkout`` is on."""
     environment.flag("checkout")
     environment.target("checkout", default={"variant": "on"})
-    proxy = Proxy(environment.url)
-    yield proxy
-    proxy.close()
+    return proxy
 
 
 def status() -> ProviderStatus:
