@@ -16,10 +16,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeAlias
 
+from scripts.bench._flags import COLOURS, USER
+
 Evaluate: TypeAlias = Callable[[], object]
 FLAG = "new-checkout"
-COLOURS = ("blue", "green", "red")
-USER = "user-42"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ def eppo_half() -> Evaluate:
 
 def eppo_ten_rules() -> Evaluate:
     """Return a call of Eppo: ten rules on one attribute, of which the last matches."""
-    client = _eppo_client({FLAG: _eppo_ten_rules(FLAG, 10)})
+    client = _eppo_client({FLAG: _eppo_rules_on_one_attribute(FLAG, 10)})
     attributes = {"plan": "plan-9"}
     return lambda: client.get_string_assignment(FLAG, USER, attributes, "")
 
@@ -61,7 +61,7 @@ def eppo_load(flags: int) -> Callable[[], float]:
     """Return a function that loads flags with three rules into Eppo."""
     eppo_client = import_module("eppo_client")
     keys = [f"flag-{number}" for number in range(flags)]
-    body = _eppo_document({key: _eppo_ten_rules(key, 3) for key in keys})
+    body = _eppo_document({key: _eppo_rules_on_one_attribute(key, 3) for key in keys})
 
     def load() -> float:
         began = time.process_time()
@@ -71,7 +71,7 @@ def eppo_load(flags: int) -> Callable[[], float]:
     return load
 
 
-def _eppo_ten_rules(key: str, rules: int) -> dict[str, Any]:
+def _eppo_rules_on_one_attribute(key: str, rules: int) -> dict[str, Any]:
     allocations = [
         {
             "key": f"rule-{n}",
@@ -158,7 +158,7 @@ def statsig_half() -> Evaluate:
 def statsig_ten_rules() -> Evaluate:
     """Return a call of Statsig: ten rules on one attribute, of which the last matches."""
     statsig = import_module("statsig_python_core")
-    client = _statsig_client({"dynamic_configs": {FLAG: _statsig_ten_rules(FLAG, 10)}})
+    client = _statsig_client({"dynamic_configs": {FLAG: _statsig_rules_on_one_attribute(FLAG, 10)}})
     user = statsig.StatsigUser(USER, custom={"plan": "plan-9"})
     return lambda: client.get_dynamic_config(user, FLAG).value["value"]
 
@@ -167,7 +167,7 @@ def statsig_load(flags: int) -> Callable[[], float]:
     """Return a function that loads flags with three rules into Statsig, with its client."""
     import_module("statsig_python_core")  # so that it is missing here, and not in the first load
     keys = [f"flag-{number}" for number in range(flags)]
-    specs = {"dynamic_configs": {key: _statsig_ten_rules(key, 3) for key in keys}}
+    specs = {"dynamic_configs": {key: _statsig_rules_on_one_attribute(key, 3) for key in keys}}
     body = _statsig_document(specs)
 
     def load() -> float:
@@ -178,7 +178,7 @@ def statsig_load(flags: int) -> Callable[[], float]:
     return load
 
 
-def _statsig_ten_rules(key: str, rules: int) -> dict[str, Any]:
+def _statsig_rules_on_one_attribute(key: str, rules: int) -> dict[str, Any]:
     served = [
         _statsig_rule(f"rule-{n}", 100, f"plan-{n}", {"value": f"the {COLOURS[n % 3]} one"})
         for n in range(rules)
