@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -93,6 +94,20 @@ def test_points_are_bounded_and_their_counts_add_up(
         for name in ("outcomes", "errors", "failing"):
             parts = (getattr(getattr(each, arm), name) for each in found)
             assert sum(parts) == getattr(getattr(last, arm), name)
+
+
+@pytest.mark.parametrize("number", [10, 500])
+def test_counts_add_up_although_the_store_s_clock_has_gone_back(number: int) -> None:
+    back_ms = 250 * INTERVAL_MS
+    kept = [
+        replace(each, at_ms=each.at_ms - back_ms) if each.window > 200 else each
+        for each in (reading(window) for window in range(1, 301))
+    ]
+    found = points(kept, number, 0)
+
+    assert len(found) <= number
+    assert found[-1].reading.window == 300
+    assert sum(each.control.errors for each in found) == reading(300).control.errors
 
 
 def test_points_are_spread_evenly_over_the_time() -> None:

@@ -194,19 +194,22 @@ def thin(readings: Iterable[Reading], points: int) -> list[Reading]:
         readings: in any order; the same reading may be there twice.
         points: at least 2.
     """
-    ordered = sorted({each.window: each for each in readings}.values(), key=lambda each: each.at_ms)
+    # By window, not by time: the store's clock may have gone back.
+    by_window = {each.window: each for each in readings}
+    ordered = [by_window[window] for window in sorted(by_window)]
     if len(ordered) <= points:
         return ordered
     ends = [one for one, following in pairwise(ordered) if one.step != following.step]
     kept = {each.window: each for each in (*ends[::-1][: (points - 1) // 2], ordered[-1])}
     spans = points - len(kept)
-    first_ms, last_ms = ordered[0].at_ms, ordered[-1].at_ms
+    times_ms = [each.at_ms for each in ordered]
+    first_ms, last_ms = min(times_ms), max(times_ms)
     by_span: dict[int, Reading] = {}
     for each in ordered[:-1]:
         if each.window not in kept:
             by_span[(each.at_ms - first_ms) * spans // (last_ms - first_ms + 1)] = each
     kept |= {each.window: each for each in by_span.values()}
-    return sorted(kept.values(), key=lambda each: each.at_ms)
+    return [kept[window] for window in sorted(kept)]
 
 
 def _check_numbers(
