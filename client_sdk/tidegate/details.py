@@ -48,8 +48,8 @@ class ClientStatus(NamedTuple):
         version: the version of the snapshot in use; None before the first.
         age: seconds since the server last confirmed the flags; None before that.
         instance: the id under which this process reports; None if it does not report.
-        dropped: operations and values that were not counted, because memory was full or a
-            value was not a finite number.
+        dropped: operations and values that were not counted, because memory was full, a value
+            was not a finite number, or the client was closed before a report had them.
         closed_here: keys of flags whose release was closed by the local breaker of this
             process, or of its parent, until the server can be reached again.
         problem: why the server cannot be reached, or why there is no connection to it; None while

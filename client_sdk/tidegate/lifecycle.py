@@ -156,7 +156,10 @@ class Lifecycle:
         self.closed = True
         process_hooks.unregister(self)
         self.connection.stop()
-        self._reporter.abandon()
+        if isinstance(self.connection, NoConnection):
+            self._reporter.abandon()
+        else:
+            self._reporter.close()
         self._apply_flags(None)
 
     def state(self) -> str:

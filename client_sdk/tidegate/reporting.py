@@ -148,19 +148,25 @@ class Reporter:
         self._trips: dict[str, Trips] = {}
         self._open_trips: dict[str, float] = {}
         self.instance: str = uuid.uuid4().hex
+        self._closed = False
         self._dropped = 0
         self.invalid_contexts: int = 0
 
     @property
     def dropped(self) -> int:
-        """How many values and exposures were dropped."""
+        """How many values and exposures were dropped; after ``close``, those never reported too."""
         lock = self._take_lock(LONGEST_WAIT)
-        if lock is not None:
-            try:
-                self._collect()
-            finally:
-                lock.release()
-        return self._dropped
+        if lock is None:
+            return self._dropped
+        try:
+            self._collect()
+            return self._dropped + (self._unacknowledged() if self._closed else 0)
+        finally:
+            lock.release()
+
+    def close(self) -> None:
+        """Count no more operations: what no report has brought to the server is dropped."""
+        self._closed = self._abandoned = True
 
     def abandon(self) -> None:
         """Count only what is dropped from now on: nobody reports the counts any more.
@@ -281,6 +287,15 @@ class Reporter:
                 return None
             totals = self._totals[group] = [0] * 8
         return totals
+
+    def _unacknowledged(self) -> int:
+        """Return how many exposures no acknowledged report contains."""
+        known = self._acknowledged.totals
+        return sum(
+            totals[at] - known.get(group, _ZERO_TOTALS)[at]
+            for group, totals in self._totals.items()
+            for at in (0, 4)
+        )
 
     def count_dropped(self) -> None:
         """Count a value that was dropped."""

@@ -269,6 +269,34 @@ def test_a_closed_client_returns_defaults_with_a_clear_error(
     assert threads() == set()
 
 
+def test_operations_that_end_after_the_last_report_are_counted_as_dropped(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment.flag("checkout")
+    release = environment.release("checkout")
+    client = Client(environment.url, environment.token)
+    assert client.wait_until_ready(20)
+
+    def work(times: int) -> None:
+        for _ in range(times):
+            with client.operation(ANN):
+                client.boolean("checkout", False)
+            client.boolean("checkout", False, ANN)
+
+    reports = client._lifecycle.connection._reports  # type: ignore[union-attr]
+    wait = reports.wait_for_last_report
+
+    def wait_and_work() -> None:
+        wait()
+        work(150)
+
+    monkeypatch.setattr(reports, "wait_for_last_report", wait_and_work)
+    work(7)
+    client.close()
+    assert environment.outcomes(release) == 7
+    assert client.status().dropped == 2 * 150
+
+
 def test_an_operation_that_ends_after_close_is_counted_as_dropped() -> None:
     client = Client.offline(SNAPSHOT)
     with client.operation(ANN):

@@ -614,6 +614,21 @@ def test_an_abandoned_reporter_counts_nothing_even_when_its_lock_was_held() -> N
     assert totals(report_document(reporter)) == {("rel_1", 1, 1, "treatment"): (1, 1, 0, 1_000)}
 
 
+def test_what_no_report_has_brought_to_the_server_is_dropped_by_closing() -> None:
+    reporter = Reporter()
+    count_operation(reporter)
+    reporter.acknowledge(report_document(reporter)["sequence"], [release_at("rel_1", 1)])
+    for _ in range(reporter.batch + 5):  # some are in the totals, and some wait
+        count_operation(reporter, exposure(arm="control"))
+    reporter.expose(exposure())
+    report_document(reporter)  # lost
+    assert reporter.dropped == 0
+    reporter.close()
+    assert reporter.dropped == reporter.batch + 6
+    count_operation(reporter)
+    assert reporter.dropped == reporter.batch + 7
+
+
 def test_many_threads_lose_nothing() -> None:
     reporter = Reporter()
     stop = threading.Event()
