@@ -233,7 +233,7 @@ def test_closing_ends_a_stream_that_another_thread_reads(
         (bad_proxy.respond("404 Not Found", {}), "the server answers 404"),
         (bad_proxy.respond("409 Conflict", {}), "the server answers 409"),
         (bad_proxy.respond("429 Too Many Requests", {}), "the server answers 429"),
-        (bad_proxy.endless_head, "was lost .LineTooLong|was lost"),
+        (bad_proxy.endless_head, "was lost"),
         (bad_proxy.respond_compressed(b"no gzip"), "the response is damaged"),
         (bad_proxy.respond_compressed(gzip.compress(b"{}")[:10]), "not JSON"),
         (
