@@ -138,7 +138,9 @@ def test_a_release_that_fails_during_an_outage_is_closed_and_reported_later(
     assert client.status().closed_here == {"checkout"}
     assert closed_here(client) == 1
     assert serves(client) == {False}
-    assert ClientEvent("changed", frozenset({"checkout"})) in events
+    # The listener is called after the release is closed.
+    changed = ClientEvent("changed", frozenset({"checkout"}))
+    soon(lambda: changed in events, "the listener is called")
     (line,) = [each for each in caplog.messages if "closed here" in each]
     assert line.startswith(
         "the release of checkout is closed here until the server answers again: "
