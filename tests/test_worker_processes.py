@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -43,6 +44,11 @@ def endless(job: int, goes_on: GoesOn) -> str:
 
 def fails(job: int, goes_on: GoesOn) -> int:
     raise ZeroDivisionError(f"job {job}")
+
+
+def is_killed(job: int, goes_on: GoesOn) -> int:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return job
 
 
 def finished(
@@ -92,6 +98,12 @@ def test_jobs_end_at_the_time_limit_and_the_others_never_begin(processes: int) -
 def test_an_error_of_a_job_is_raised() -> None:
     with pytest.raises(ZeroDivisionError, match="job 3"):
         finished([3, 3, 3], fails, processes=2)
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_worker_that_is_killed_is_reported() -> None:
+    with pytest.raises(RuntimeError, match="A worker process ended before its job"):
+        finished([3, 3, 3], is_killed, processes=2)
 
 
 @pytest.mark.usefixtures("at_once")

@@ -75,6 +75,9 @@ def run_jobs(
         processes: how many workers; None: one for each core that this process may use.
 
     Closing the iterator ends the workers at once.
+
+    Raises:
+        RuntimeError: a worker ended before its job, for example for want of memory.
     """
     started = time.monotonic()
     deadline = started + time_limit_seconds
@@ -138,7 +141,12 @@ def _run_in_workers(
         while busy:
             for ready in wait(list(busy)):
                 assert isinstance(ready, Connection)
-                message = ready.recv()
+                try:
+                    message = ready.recv()
+                except (EOFError, OSError):
+                    raise RuntimeError(
+                        "A worker process ended before its job; there may be too little memory."
+                    ) from None
                 if isinstance(message, _Failed):
                     raise message.error
                 yield message
