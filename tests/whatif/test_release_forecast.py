@@ -6,7 +6,9 @@ import random
 from dataclasses import replace
 
 import pytest
+from tidegate_server.decisions.progress import initial_progress
 from tidegate_server.decisions.stage_gates import GateKind
+from tidegate_server.domain.checks import ClientEvidence
 from tidegate_server.domain.evidence import GroupCounts
 from tidegate_server.domain.policy import DAY, Policy
 from tidegate_server.domain.release import State
@@ -115,6 +117,19 @@ def test_forecasts_hold_what_then_happens() -> None:
         )
     assert releases >= 20
     assert inside >= releases - 13
+
+
+def test_clients_whose_reports_decide_are_traffic() -> None:
+    by = replace(RAMP, checks=(replace(RAMP.checks[0], client_evidence=ClientEvidence.DECIDE),))
+    release = observed(by)
+    by_servers = release.forecast(rehearsals=5)
+    clients = replace(initial_progress(release.release), readings=release.progress.readings)
+    release.progress = replace(release.progress, readings=(), client=clients)
+    assert by_servers.rehearsals == 5
+    assert release.forecast(rehearsals=5) == by_servers
+
+    release.release = replace(release.release, policy=RAMP)
+    assert release.forecast().reason == "no operation has ended in this stage"
 
 
 def test_more_traffic_comes_sooner() -> None:

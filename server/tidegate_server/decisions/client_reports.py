@@ -21,6 +21,7 @@ from tidegate_server.decisions.readings import ProbeReading, SplitReading
 from tidegate_server.decisions.rule import rule_of
 from tidegate_server.decisions.update_statistics import update_statistics
 from tidegate_server.domain.checks import Metric
+from tidegate_server.domain.evidence import GroupCounts, GroupValues
 from tidegate_server.domain.policy import Policy
 from tidegate_server.domain.release import Release
 
@@ -103,6 +104,24 @@ def add_deciding_clients(policy: Policy, window: Window) -> Window:
         late_control=window.late_control + clients.late_control,
         late_treatment=window.late_treatment + clients.late_treatment,
     )
+
+
+def deciding_counts(policy: Policy, progress: Progress) -> tuple[GroupCounts, ...]:
+    """Return the totals as last read: those of servers, and those of clients where they decide."""
+    if progress.client is None or not policy.clients_decide:
+        return progress.readings
+    return progress.readings + progress.client.readings
+
+
+def deciding_values(policy: Policy, progress: Progress) -> tuple[GroupValues, ...]:
+    """Return the values as last read: those of servers, and those of clients where they decide."""
+    if progress.client is None:
+        return progress.distribution_readings
+    measures = policy.distributions_of_clients
+    by_clients = (
+        each for each in progress.client.distribution_readings if each.measure in measures
+    )
+    return (*progress.distribution_readings, *by_clients)
 
 
 def _client_stratum(stratum: int) -> int:

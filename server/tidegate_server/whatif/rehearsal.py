@@ -11,19 +11,21 @@ beginning. So the error in a time is about two percent, and a month takes some f
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from tidegate.counts import Counts, StratumCounts
 
 from tidegate_server.decisions.apply_decision import apply_decision
+from tidegate_server.decisions.client_reports import deciding_counts, deciding_values
 from tidegate_server.decisions.decide import decide
 from tidegate_server.decisions.decision import Action
 from tidegate_server.decisions.observations import Answer, Distribution, Measured, Window
 from tidegate_server.decisions.people import UserTally
 from tidegate_server.decisions.progress import Progress
 from tidegate_server.domain.checks import Check, Compare, Metric
-from tidegate_server.domain.evidence import GroupCounts, Histogram, add_histograms, histogram_size
+from tidegate_server.domain.evidence import Histogram, add_histograms, histogram_size
 from tidegate_server.domain.release import LIVE_STATES, Release, State
 from tidegate_server.domain.snapshot import present_openings
 from tidegate_server.whatif.counterfactual import gamma_quantile
@@ -85,13 +87,14 @@ def present_traffic(
     elapsed_ms = progress.evaluated_ms - release.stage_entered_ms
     if elapsed_ms <= 0:
         return None
-    counted = {
-        each.stratum: _outcomes(each) for each in progress.readings if each.step == release.step
-    }
+    counted: Counter[int] = Counter()
+    for each in deciding_counts(release.policy, progress):
+        if each.step == release.step:
+            counted[each.stratum] += each.control.outcomes + each.treatment.outcomes
     pace: dict[str, float] = {}
     everyone_is_open = False
     for opening in present_openings(release):
-        mine = counted.get(opening.stage, 0) / elapsed_ms
+        mine = counted[opening.stage] / elapsed_ms
         for segment in opening.segments or ("",):
             pace[segment] = pace.get(segment, 0.0) + mine / max(1, len(opening.segments))
         everyone_is_open |= not opening.segments
@@ -103,7 +106,7 @@ def present_traffic(
     for segment in sorted(release.policy.segments - pace.keys()):
         pace[segment] = pace[""] * DEFAULT_SEGMENT_SHARE
         pace[""] -= pace[segment]
-    values = progress.distribution_readings
+    values = deciding_values(release.policy, progress)
     return PresentTraffic(
         pace=tuple(pace.items()),
         guessed=not everyone_is_open,
@@ -120,10 +123,6 @@ def present_traffic(
             for measure in dict.fromkeys(each.measure for each in values)
         ),
     )
-
-
-def _outcomes(group: GroupCounts) -> int:
-    return group.control.outcomes + group.treatment.outcomes
 
 
 class Rehearsal:
