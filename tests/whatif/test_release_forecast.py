@@ -54,7 +54,6 @@ class ObservedRelease(EvaluatedRelease):
         return forecast_release(
             self.release,
             self.progress,
-            self.progress.users,
             lambda number: random.Random(number),
             **options,  # type: ignore[arg-type]
         )
@@ -222,14 +221,14 @@ def test_it_says_what_it_supposes() -> None:
     segments = policy(10, 50, 100, segments={1: (SEGMENT,)})
     release = observed(segments)
     assert any("5 % of the users" in each for each in release.forecast(rehearsals=5).assumptions)
-    traffic = present_traffic(release.release, release.progress, release.progress.users)
+    traffic = present_traffic(release.release, release.progress)
     assert traffic is not None
     assert dict(traffic.pace)[""] == pytest.approx(19 * dict(traffic.pace)[SEGMENT])
 
 
 def test_a_rehearsal_starts_from_the_present_state() -> None:
     release = observed()
-    traffic = present_traffic(release.release, release.progress, release.progress.users)
+    traffic = present_traffic(release.release, release.progress)
     assert traffic is not None
     run = Rehearsal(release.release, release.progress, traffic, random.Random(1))
     run.run_until(release.progress.evaluated_ms + 2 * MINUTE)

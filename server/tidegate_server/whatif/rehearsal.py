@@ -22,7 +22,6 @@ from tidegate_server.decisions.client_reports import deciding_counts, deciding_v
 from tidegate_server.decisions.decide import decide
 from tidegate_server.decisions.decision import Action
 from tidegate_server.decisions.observations import Answer, Distribution, Measured, Window
-from tidegate_server.decisions.people import UserTally
 from tidegate_server.decisions.progress import Progress
 from tidegate_server.domain.checks import Check, Compare, Metric
 from tidegate_server.domain.evidence import Histogram, add_histograms, histogram_size
@@ -74,15 +73,12 @@ class PresentTraffic:
         return 60_000.0 * math.fsum(pace for _, pace in self.pace)
 
 
-def present_traffic(
-    release: Release, progress: Progress, users: UserTally
-) -> PresentTraffic | None:
+def present_traffic(release: Release, progress: Progress) -> PresentTraffic | None:
     """Return the traffic of the present stage; None: nothing has ended in it yet.
 
     Args:
         release: as it is now.
         progress: its progress, which follows the release.
-        users: what it has counted of failing users.
     """
     elapsed_ms = progress.evaluated_ms - release.stage_entered_ms
     if elapsed_ms <= 0:
@@ -112,8 +108,8 @@ def present_traffic(
         guessed=not everyone_is_open,
         failing=progress.stage_control.failing,
         operations=progress.stage_control.outcomes,
-        treated_failing=users.failed,
-        treated_expected=users.expected,
+        treated_failing=progress.users.failed,
+        treated_expected=progress.users.expected,
         values=tuple(
             (
                 measure,

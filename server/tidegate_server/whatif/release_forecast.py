@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tidegate_server.decisions.check_status import check_statuses
-from tidegate_server.decisions.people import UserTally
 from tidegate_server.decisions.progress import Progress
 from tidegate_server.decisions.stage_gates import Gate, GateKind, stage_gates
 from tidegate_server.domain.policy import DAY
@@ -102,7 +101,6 @@ class ReleaseForecast:
 def forecast_release(
     release: Release,
     progress: Progress,
-    users: UserTally,
     random_generator: Callable[[int], RandomGenerator],
     *,
     is_over: Callable[[], bool] = lambda: False,
@@ -114,7 +112,6 @@ def forecast_release(
     Args:
         release: as it is now.
         progress: its progress, which follows the release.
-        users: what it has counted of failing users.
         random_generator: returns the generator of a rehearsal, from 0.
         is_over: whether the time for the forecast is over; asked before each step.
         rehearsals: how many there are.
@@ -122,7 +119,7 @@ def forecast_release(
     """
     made_ms = progress.evaluated_ms
     reason = _no_forecast(release, progress)
-    traffic = None if reason else present_traffic(release, progress, users)
+    traffic = None if reason else present_traffic(release, progress)
     if reason or traffic is None:
         return ReleaseForecast(
             made_ms, made_ms, reason=reason or "no operation has ended in this stage"

@@ -52,7 +52,6 @@ def forecast(store: Store, project: str, environment: str, id: str) -> ReleaseFo
     made = forecast_release(
         release,
         progress,
-        progress.users,
         partial(random_generator, 0, f"{id} {known.revision}"),
         is_over=lambda: time.monotonic() >= deadline,
     )
