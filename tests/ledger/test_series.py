@@ -9,7 +9,11 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tidegate.histogram import upper_bound
 from tidegate_server.decisions.decision import Action
+from tidegate_server.decisions.progress import initial_progress
+from tidegate_server.domain.checks import Check, ClientEvidence, Metric
+from tidegate_server.domain.evidence import GroupValues
 from tidegate_server.domain.release import State
 from tidegate_server.ledger.series import (
     MOST_READINGS,
@@ -18,8 +22,11 @@ from tidegate_server.ledger.series import (
     Reading,
     points,
     slots,
+    take_reading,
     thin,
 )
+
+from tests.decisions.simulated_release import EvaluatedRelease, policy
 
 INTERVAL_MS = 30_000
 
@@ -108,6 +115,26 @@ def test_counts_add_up_although_the_store_s_clock_has_gone_back(number: int) -> 
     assert len(found) <= number
     assert found[-1].reading.window == 300
     assert sum(each.control.errors for each in found) == reading(300).control.errors
+
+
+@pytest.mark.parametrize("decides", [True, False])
+def test_the_values_of_clients_are_in_a_reading_where_they_decide(decides: bool) -> None:
+    evidence = ClientEvidence.DECIDE if decides else ClientEvidence.HOLD
+    check = Check(metric=Metric.LATENCY, client_evidence=evidence)
+    evaluated = EvaluatedRelease(replace(policy(10, 100), checks=(check,)))
+    evaluated.window((90, 0), (10, 0))
+    servers, clients = (
+        (GroupValues(1, 1, "latency", ((bucket, number),), ((bucket, number),)),)
+        for bucket, number in ((40, 100), (50, 100))
+    )
+    client = replace(initial_progress(evaluated.release), distribution_readings=clients)
+    progress = replace(evaluated.progress, distribution_readings=servers, client=client)
+    taken = take_reading(evaluated.release, progress, evaluated.last)
+
+    assert taken is not None
+    slowest = upper_bound(50 if decides else 40)
+    assert taken.checks[0].control_quantile == slowest
+    assert taken.checks[0].treatment_quantile == slowest
 
 
 def test_points_are_spread_evenly_over_the_time() -> None:

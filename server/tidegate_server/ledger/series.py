@@ -20,6 +20,7 @@ from itertools import pairwise
 
 from tidegate.counts import Counts
 
+from tidegate_server.decisions.client_reports import deciding_values
 from tidegate_server.decisions.decision import Action, CheckResult, Decision
 from tidegate_server.decisions.distributions import quantile_value
 from tidegate_server.decisions.exposure_groups import compares_arms
@@ -122,20 +123,17 @@ class Point:
     treatment: ArmCounts
 
 
-def take_reading(
-    before: Release, progress: Progress, decision: Decision, values: Iterable[GroupValues]
-) -> Reading | None:
+def take_reading(before: Release, progress: Progress, decision: Decision) -> Reading | None:
     """Return the reading of an evaluation; None: the release is a draft and measures only.
 
     Args:
         before: the release before the decision.
-        progress: its progress after the evaluation.
+        progress: its progress after the evaluation, with the totals that it read.
         decision: the decision.
-        values: the values of the present step so far, for checks of distributions.
     """
     if before.state is State.DRAFT:
         return None
-    known = tuple(values)
+    values = deciding_values(before.policy, progress)
     return Reading(
         window=progress.windows,
         at_ms=decision.at_ms,
@@ -147,7 +145,7 @@ def take_reading(
         control=_arm_counts(progress.control),
         treatment=_arm_counts(progress.treatment),
         checks=tuple(
-            _check_numbers(before, each, progress.checks[each.number].band, decision, known)
+            _check_numbers(before, each, progress.checks[each.number].band, decision, values)
             for each in decision.checks
         ),
     )

@@ -276,6 +276,7 @@ class ReleaseEvaluator:
             after, decision = decide(release, progress, window, now_ms)
         elif self._confirmations is not None:
             self._confirmations.forget((project, environment, release.id))
+        after = after.with_readings(totals)
         moved = apply_decision(release, decision)
         overrun_s = _overrun_s(began)
         warned = (project, environment, release.id) in self._warned
@@ -289,7 +290,7 @@ class ReleaseEvaluator:
                 *change.writes,
                 Put(
                     progress_address(environment, release.id),
-                    after.with_readings(totals),
+                    after,
                     known.revision if known else 0,
                 ),
             ),
@@ -300,7 +301,7 @@ class ReleaseEvaluator:
                     ledger_entry(release, moved, progress, window, decision),
                 ),
             ),
-            series=_series(subject, after, decision, totals),
+            series=_series(subject, after, decision),
             generations=generations,
             outgoing=(*change.outgoing, *warning),
             fence=fence,
@@ -362,12 +363,10 @@ class ReleaseEvaluator:
         )
 
 
-def _series(
-    subject: _Subject, after: Progress, decision: Decision, totals: Evidence
-) -> tuple[SeriesReading, ...]:
+def _series(subject: _Subject, after: Progress, decision: Decision) -> tuple[SeriesReading, ...]:
     """Return the reading of an evaluation for the release's series."""
     release = subject.release
-    reading = take_reading(release, after, decision, totals.distributions)
+    reading = take_reading(release, after, decision)
     if reading is None:
         return ()
     kept = slots(reading.window, reading.step)
