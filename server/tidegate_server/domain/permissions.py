@@ -29,20 +29,6 @@ class Permission(StrEnum):
 EVALUATION = frozenset({Permission.SDK, Permission.EVALUATE})
 """Permissions that only applications need. Their tokens have no others."""
 
-DESCRIPTIONS: Final[Mapping[Permission, str]] = MappingProxyType(
-    {
-        Permission.READ: "see everything but secrets",
-        Permission.WRITE: "change flags, targeting, segments, policies and webhooks",
-        Permission.RELEASE: "start releases, resume and retry them, open their stages, complete "
-        "them",
-        Permission.APPROVE: "approve that a release leaves a stage",
-        Permission.KILL: "kill and restore flags, pause releases and roll them back",
-        Permission.ADMINISTER: "manage tokens, projects and environments",
-        Permission.SDK: "read snapshots and streams, and send reports",
-        Permission.EVALUATE: "evaluate flags on the server",
-    }
-)
-
 
 class Role(StrEnum):
     """A named set of permissions, or a kind of token that evaluates flags.
@@ -122,12 +108,6 @@ class Grant:
             return False
         shared = permission is Permission.READ and environment is None and project is not None
         return self.covers(project, environment) or (shared and project == self.project)
-
-    def includes(self, other: Grant) -> bool:
-        """Return whether this one allows everything that another one does."""
-        return other.permissions <= self.permissions and self.covers(
-            other.project, other.environment
-        )
 
 
 def roles_with(permission: Permission) -> list[Role]:
