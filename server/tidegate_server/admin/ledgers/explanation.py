@@ -8,7 +8,7 @@ from dataclasses import replace
 from tidegate_server.admin.document_reader import read_document
 from tidegate_server.admin.ladders import read_ladders
 from tidegate_server.admin.ledgers.stored_ledger import read_entry, read_ledger
-from tidegate_server.decisions.people import AffectedUsers, affected_users
+from tidegate_server.decisions.people import affected_users
 from tidegate_server.decisions.progress import Progress
 from tidegate_server.domain.change import Address, Kind
 from tidegate_server.domain.evidence import NO_TRIPS, Trips
@@ -43,6 +43,8 @@ def explain_release(store: Store, project: str, environment: str, id: str) -> Ex
     """
     stored = read_document(store, project, Address(Kind.RELEASE, id, environment))
     release: Release = stored.document
+    known = store.get(project, progress_address(environment, id))
+    progress: Progress | None = None if known is None else known.document
     now_ms = store.now_ms()
     return explain(
         release,
@@ -51,25 +53,18 @@ def explain_release(store: Store, project: str, environment: str, id: str) -> Ex
         list(_read_audited_actions(store, project, environment, release, now_ms)),
         _flag_use(store, project, environment, release),
         now_ms,
-        _trips(store, project, environment, release),
-        _users(store, project, environment, release),
+        _trips(store, project, environment, release, progress),
+        None if progress is None else affected_users(progress.users),
     )
 
 
-def _trips(store: Store, project: str, environment: str, release: Release) -> Trips:
+def _trips(
+    store: Store, project: str, environment: str, release: Release, progress: Progress | None
+) -> Trips:
     """Return the trips of a release; its evidence is deleted when it ends."""
     if release.state in LIVE_STATES:
         return store.evidence.totals(project, environment, release.id).trips
-    stored = store.get(project, progress_address(environment, release.id))
-    progress: Progress | None = None if stored is None else stored.document
     return NO_TRIPS if progress is None else progress.trips
-
-
-def _users(store: Store, project: str, environment: str, release: Release) -> AffectedUsers | None:
-    """Return whom a release has harmed and spared; None: it was never evaluated."""
-    stored = store.get(project, progress_address(environment, release.id))
-    progress: Progress | None = None if stored is None else stored.document
-    return None if progress is None else affected_users(progress.users)
 
 
 def _read_audited_actions(
