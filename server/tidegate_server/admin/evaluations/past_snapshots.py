@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from tidegate.evaluation.conditions import segments_in
@@ -62,17 +62,17 @@ def snapshot_at(
 
 
 def later_versions(
-    store: Store, project: str, past: PastSnapshot, at_ms: int
+    store: Store, project: str, addresses: Iterable[Address], at_ms: int
 ) -> list[DocumentVersion]:
-    """Return the versions since a time of the documents in a snapshot, the latest first.
+    """Return the versions of documents since a time, the latest first.
 
     Returns:
         At most ``MAX_LATER``.
     """
     found = [
-        DocumentVersion(each.address, version)
-        for each in past.used
-        for version in store.history.versions(project, each.address, None, MAX_LATER)[0]
+        DocumentVersion(address, version)
+        for address in addresses
+        for version in store.history.versions(project, address, None, MAX_LATER)[0]
         if version.at_ms > at_ms
     ]
     found.sort(key=lambda each: each.version.at_ms, reverse=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from flask import Response
@@ -79,18 +78,12 @@ def _since(
     """Return the present result, and what has changed since a time."""
     project, environment = past.snapshot.project, past.snapshot.environment
     present = snapshot_at(store, project, environment, flag, now_ms)
-    both = PastSnapshot(past.snapshot, _together(past.used, present.used))
-    later = later_versions(store, project, both, at_ms)
+    used = dict.fromkeys(each.address for each in (*past.used, *present.used))
+    later = later_versions(store, project, used, at_ms)
     return {
         "now": _result(present, flag, context),
         "changed_since": [_version(each) for each in later],
     }
-
-
-def _together(
-    one: Sequence[DocumentVersion], other: Sequence[DocumentVersion]
-) -> tuple[DocumentVersion, ...]:
-    return tuple({each.address: each for each in (*one, *other)}.values())
 
 
 def _result(past: PastSnapshot, flag: str, context: Context) -> dict[str, Any]:
