@@ -140,7 +140,7 @@ class DocumentHistory:
 
         def get_version(project: str, revision: int, **path: str) -> Response:
             version = self._version(project, self._address(path), revision)
-            shown = {**_summary(version), "document": self._document(version)}
+            shown = {**version_summary(version), "document": self._document(version)}
             return responses.value_with_etag(VersionAnswer(), shown)
 
         list_versions.__name__ = f"list_{self.name}_versions"
@@ -168,8 +168,8 @@ class DocumentHistory:
             newer = self._version(project, address, query["to"])
             found = differences(self._document(older), self._document(newer))
             content = {
-                "older": _summary(older),
-                "newer": _summary(newer),
+                "older": older,
+                "newer": newer,
                 "changes": [_difference(each) for each in found],
             }
             return responses.value_with_etag(DiffAnswer(), content)
@@ -227,7 +227,8 @@ class DocumentHistory:
         return presented(self.kind, shown.document)
 
 
-def _summary(version: Version) -> dict[str, Any]:
+def version_summary(version: Version) -> dict[str, Any]:
+    """Return the values of ``VersionFields``."""
     return {
         "revision": version.revision,
         "at_ms": version.at_ms,

@@ -7,6 +7,7 @@ from typing import Any
 from flask import Response
 from tidegate.context import Context
 
+from tidegate_server.admin.document_history import version_summary
 from tidegate_server.admin.document_reader import missing_document, read_environment, read_project
 from tidegate_server.admin.evaluations.past_snapshots import (
     DocumentVersion,
@@ -101,15 +102,9 @@ def _result(past: PastSnapshot, flag: str, context: Context) -> dict[str, Any]:
 
 
 def _version(each: DocumentVersion) -> dict[str, Any]:
-    version = each.version
     return {
         "kind": each.address.kind,
         "key": each.address.key,
         "environment": each.address.environment,
-        "revision": version.revision,
-        "at_ms": version.at_ms,
-        "actor": version.actor,
-        "action": version.action,
-        "reason": version.reason,
-        "deleted": version.deleted,
+        **version_summary(each.version),
     }
