@@ -96,17 +96,28 @@ def add_admin_token(store: Store, secret_key: bytes, name: str, reason: str) -> 
         StartupRefused: the store was used with another secret key.
     """
     key = key_in_use(store, secret_key)
-    id, secret = token_secrets.new_id(), token_secrets.new_secret()
+    new = token_secrets.ParsedToken(token_secrets.new_id(), token_secrets.new_secret())
+    return _create_admin_token(store, key, new, name, reason)
+
+
+def _create_admin_token(
+    store: Store, key: bytes, new: token_secrets.ParsedToken, name: str, reason: str = ""
+) -> str:
+    """Create an admin token of the whole server with this id and secret, and return its text.
+
+    Raises:
+        StaleRevision: there is a token with this id.
+    """
     token = Token(
-        id=id,
+        id=new.id,
         name=name,
         role=Role.ADMIN,
-        digest=token_secrets.secret_digest(key, secret),
+        digest=token_secrets.secret_digest(key, new.secret),
         created_by=ACTOR,
         created_ms=store.now_ms(),
     )
     store.commit(token_edits.new_token(token, actor=ACTOR, reason=reason))
-    return token_secrets.format_token(Role.ADMIN, id, secret)
+    return token_secrets.format_token(Role.ADMIN, new.id, new.secret)
 
 
 def _create_default_project(store: Store) -> None:
@@ -144,21 +155,11 @@ def _create_first_token(store: Store, secret_key: bytes, given_token: str) -> Bo
     first = given or token_secrets.ParsedToken(
         token_secrets.BOOTSTRAP_ID, token_secrets.new_secret()
     )
-    token = Token(
-        id=first.id,
-        name="first admin",
-        role=Role.ADMIN,
-        digest=token_secrets.secret_digest(secret_key, first.secret),
-        created_by=ACTOR,
-        created_ms=store.now_ms(),
-    )
     try:
-        store.commit(token_edits.new_token(token, actor=ACTOR))
+        text = _create_admin_token(store, secret_key, first, "first admin")
     except StaleRevision:
         return BootstrapResult()  # another server created it first, and shows it
-    if given is not None:
-        return BootstrapResult()
-    return BootstrapResult(token=token_secrets.format_token(Role.ADMIN, first.id, first.secret))
+    return BootstrapResult(token=text if given is None else None)
 
 
 def _why_refused(given_token: str) -> str:
