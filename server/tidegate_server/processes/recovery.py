@@ -10,11 +10,9 @@ from pathlib import Path
 
 from tidegate_server.admin.bootstrap import add_admin_token
 from tidegate_server.errors import StartupRefused, StoreUnavailable
-from tidegate_server.processes.settings import check_secret_key
+from tidegate_server.processes.settings import KEY_FILE, check_secret_key
 from tidegate_server.store import Store
 from tidegate_server.store.embedded import EmbeddedValkey
-
-KEY_FILE = "secret.key"
 
 
 def recover_admin(

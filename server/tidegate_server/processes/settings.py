@@ -48,6 +48,9 @@ KNOWN = frozenset(
     }
 )
 
+KEY_FILE = "secret.key"
+"""The file of the data folder with the secret key, if none is configured."""
+
 MIN_KEY_LENGTH = 16
 
 
@@ -214,7 +217,7 @@ def secret_key(configured: str | None, data_dir: Path) -> bytes:
     """
     if configured is not None:
         return check_secret_key(configured)
-    path = data_dir / "secret.key"
+    path = data_dir / KEY_FILE
     try:
         data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         return _stored_key(path)
