@@ -12,7 +12,7 @@ from tidegate_server.documents.fields import AnyJson, Instant, Moment, StrictInt
 from tidegate_server.documents.strict_schema import Strict
 from tidegate_server.store.logs import AuditEntry, Period
 from tidegate_server.web.document_schemas import page_schema
-from tidegate_server.web.pagination import Cursor, PageQuery, PageRequest
+from tidegate_server.web.pagination import PageQuery, PageRequest
 
 LONGEST_FILTER = 300
 
@@ -101,11 +101,8 @@ class AuditExportQuery(Strict):
         return _audit_filter(data)
 
 
-class AuditQuery(AuditExportQuery):
+class AuditQuery(AuditExportQuery, PageQuery):
     """The query of a page of the audit log."""
-
-    cursor = Cursor(load_default="", metadata=PageQuery._declared_fields["cursor"].metadata)
-    limit = PageQuery._declared_fields["limit"]
 
     @post_load
     def build(self, data: Mapping[str, Any], **_: Any) -> Any:
