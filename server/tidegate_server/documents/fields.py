@@ -159,6 +159,11 @@ class Number(fields.Float):
         return value if value is None else _integer_if_whole(float(value))
 
 
+def number_or_null(description: str) -> Number:
+    """Return the field of an answer with a number; ``description`` says when it is null."""
+    return Number(required=True, allow_none=True, metadata={"description": description})
+
+
 class Percent(Number):
     """A percentage from 0 to 100 with at most three decimals, the resolution of buckets."""
 

@@ -5,7 +5,14 @@ from __future__ import annotations
 from marshmallow import fields, validate
 
 from tidegate_server.admin.releases.schemas import AffectedUsersSchema, CountsSchema
-from tidegate_server.documents.fields import AnyJson, Instant, Number, StrictBoolean, StrictInteger
+from tidegate_server.documents.fields import (
+    AnyJson,
+    Instant,
+    Number,
+    StrictBoolean,
+    StrictInteger,
+    number_or_null,
+)
 from tidegate_server.documents.strict_schema import Strict
 from tidegate_server.domain.release import Basis, State
 from tidegate_server.web.document_schemas import page_schema
@@ -145,12 +152,8 @@ class EvidenceSchema(Strict):
         required=True,
         metadata={"description": "how much the arms wobble against each other; 0.1 is 10 %"},
     )
-    detectable_ratio = Number(
-        required=True,
-        allow_none=True,
-        metadata={
-            "description": "the smallest ratio of errors that would have been noticed; null: none"
-        },
+    detectable_ratio = number_or_null(
+        "the smallest ratio of errors that would have been noticed; null: none"
     )
     split_checked = StrictBoolean(
         required=True,

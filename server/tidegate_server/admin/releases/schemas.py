@@ -21,6 +21,7 @@ from tidegate_server.documents.fields import (
     Percent,
     StrictBoolean,
     StrictInteger,
+    number_or_null,
 )
 from tidegate_server.documents.policy_schemas import PolicyFields
 from tidegate_server.documents.strict_schema import DataclassSchema, Strict
@@ -238,16 +239,8 @@ class LastDecisionSchema(Strict):
     at = Instant(attribute="at_ms", required=True)
 
 
-def _or_null(description: str) -> Number:
-    return Number(required=True, allow_none=True, metadata={"description": description})
-
-
 def _evidence(description: str) -> Number:
-    return Number(
-        required=True,
-        allow_none=True,
-        metadata={"description": f"{description}; null: nothing is compared with control"},
-    )
+    return number_or_null(f"{description}; null: nothing is compared with control")
 
 
 class ClientReportsSchema(Strict):
@@ -313,8 +306,8 @@ class GateSchema(Strict):
 
     kind = fields.Enum(GateKind, by_value=True, required=True)
     met = StrictBoolean(required=True)
-    have = _or_null("the present value; null: not known, or there is no number")
-    need = _or_null("the value that is needed; null: not known, or there is no number")
+    have = number_or_null("the present value; null: not known, or there is no number")
+    need = number_or_null("the value that is needed; null: not known, or there is no number")
     since = Instant(
         attribute="since_ms",
         required=True,
@@ -373,13 +366,9 @@ class ProgressSchema(Strict):
     advance_at = _evidence("the A at which the release advances")
     overdispersion = _evidence("of releases that started before `wobble` existed; otherwise 1")
     wobble = _evidence("how much the arms wobble against each other; 0.1 is 10 %")
-    detectable_ratio = Number(
-        required=True,
-        allow_none=True,
-        metadata={
-            "description": "the smallest ratio of errors to control's that would have been noticed "
-            "by now; null: none, or errors are not compared"
-        },
+    detectable_ratio = number_or_null(
+        "the smallest ratio of errors to control's that would have been noticed by now; null: "
+        "none, or errors are not compared"
     )
     checks = fields.List(fields.Nested(CheckResultSchema), required=True)
     last_decision = fields.Nested(

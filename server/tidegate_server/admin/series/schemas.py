@@ -9,7 +9,7 @@ from marshmallow import fields, post_load, validate
 
 from tidegate_server.decisions.decision import Action
 from tidegate_server.decisions.stage_gates import GateKind
-from tidegate_server.documents.fields import Instant, Number, StrictInteger
+from tidegate_server.documents.fields import Instant, Number, StrictInteger, number_or_null
 from tidegate_server.documents.strict_schema import Strict
 from tidegate_server.domain.release import State
 
@@ -50,11 +50,7 @@ class SeriesCheckSchema(Strict):
             "absolute tolerance, differences; null: it does not compare with the control group"
         },
     )
-    quantile = Number(
-        required=True,
-        allow_none=True,
-        metadata={"description": "the quantile that it compares, 0 to 1; null: none"},
-    )
+    quantile = number_or_null("the quantile that it compares, 0 to 1; null: none")
 
 
 class ArmCountsSchema(Strict):
@@ -67,10 +63,6 @@ class ArmCountsSchema(Strict):
     )
 
 
-def _or_null(description: str) -> Number:
-    return Number(required=True, allow_none=True, metadata={"description": description})
-
-
 class BandSchema(Strict):
     """How often the treatment fails, relative to control, in this attempt.
 
@@ -79,9 +71,13 @@ class BandSchema(Strict):
     probability of at least 1 - 2 `false_alarm`.
     """
 
-    seen = _or_null("what the counts say; null: control has had no failing user")
-    low = _or_null("smaller values are ruled out; null: none is. It never falls in an attempt")
-    high = _or_null("larger values are ruled out; null: none is. It never rises in an attempt")
+    seen = number_or_null("what the counts say; null: control has had no failing user")
+    low = number_or_null(
+        "smaller values are ruled out; null: none is. It never falls in an attempt"
+    )
+    high = number_or_null(
+        "larger values are ruled out; null: none is. It never rises in an attempt"
+    )
     tolerated = Number(
         required=True,
         metadata={"description": "what the check tolerates; when `low` reaches it, it fails"},
@@ -91,20 +87,20 @@ class BandSchema(Strict):
 class QuantilesSchema(Strict):
     """The quantile of each arm's values in the stage, up to the point."""
 
-    control = _or_null("null: no values")
-    treatment = _or_null("null: no values")
+    control = number_or_null("null: no values")
+    treatment = number_or_null("null: no values")
 
 
 class PointCheckSchema(Strict):
     """The numbers of a check at a point."""
 
     number = StrictInteger(required=True)
-    evidence = _or_null("E: evidence of harm; null: the check does not compute it")
-    rollback_at = _or_null("the E at which the check fails")
-    advance = _or_null(
+    evidence = number_or_null("E: evidence of harm; null: the check does not compute it")
+    rollback_at = number_or_null("the E at which the check fails")
+    advance = number_or_null(
         "A: evidence of safety; null: the check or the stage does not compare with control"
     )
-    advance_at = _or_null("the A that an advance needs")
+    advance_at = number_or_null("the A that an advance needs")
     ratio = fields.Nested(
         BandSchema,
         required=True,
@@ -117,8 +113,8 @@ class PointCheckSchema(Strict):
         allow_none=True,
         metadata={"description": "null: the check is not about a quantile of both arms"},
     )
-    value = _or_null("the measured value of a threshold check")
-    limit = _or_null("the limit of a threshold check")
+    value = number_or_null("the measured value of a threshold check")
+    limit = number_or_null("the limit of a threshold check")
 
 
 class SeriesPointSchema(Strict):
