@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from marshmallow import fields, validate
 
-from tidegate_server.admin.releases.schemas import AffectedUsersSchema, CountsSchema
+from tidegate_server.admin.releases.schemas import AffectedUsersSchema, CountsSchema, basis_field
 from tidegate_server.documents.fields import (
     AnyJson,
     Instant,
@@ -14,7 +14,7 @@ from tidegate_server.documents.fields import (
     number_or_null,
 )
 from tidegate_server.documents.strict_schema import Strict
-from tidegate_server.domain.release import Basis, State
+from tidegate_server.domain.release import State
 from tidegate_server.web.document_schemas import page_schema
 from tidegate_server.web.pagination import PageQuery
 
@@ -138,16 +138,7 @@ class EvidenceSchema(Strict):
     advance_at = Number(
         required=True, metadata={"description": "the A at which the release advances"}
     )
-    basis = fields.Enum(
-        Basis,
-        by_value=True,
-        required=True,
-        allow_none=True,
-        metadata={
-            "description": "what an advance rests on; `time` for a completion whose stage had not "
-            "shown what it needs; null: neither"
-        },
-    )
+    basis = basis_field()
     wobble = Number(
         required=True,
         metadata={"description": "how much the arms wobble against each other; 0.1 is 10 %"},

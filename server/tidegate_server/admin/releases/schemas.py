@@ -221,11 +221,9 @@ class GivenApprovalSchema(Strict):
     comment = fields.String(required=True)
 
 
-class LastDecisionSchema(Strict):
-    """The last decision of the policy job."""
-
-    action = fields.Enum(Action, by_value=True, required=True)
-    basis = fields.Enum(
+def basis_field() -> fields.Enum[Basis]:
+    """Return the field with the basis of a decision."""
+    return fields.Enum(
         Basis,
         by_value=True,
         required=True,
@@ -235,6 +233,13 @@ class LastDecisionSchema(Strict):
             "shown what it needs; null: neither"
         },
     )
+
+
+class LastDecisionSchema(Strict):
+    """The last decision of the policy job."""
+
+    action = fields.Enum(Action, by_value=True, required=True)
+    basis = basis_field()
     reason = fields.String(required=True)
     at = Instant(attribute="at_ms", required=True)
 
