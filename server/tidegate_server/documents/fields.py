@@ -109,6 +109,16 @@ class StrictBoolean(fields.Boolean):
         return value
 
 
+def query_boolean(description: str) -> fields.Boolean:
+    """Return the field of a query string with ``true`` or ``false``, by default ``false``."""
+    return fields.Boolean(
+        load_default=False,
+        truthy={"true"},
+        falsy={"false"},
+        metadata={"description": description},
+    )
+
+
 class StrictInteger(fields.Integer):
     """An integer, without a decimal point and without quotes."""
 

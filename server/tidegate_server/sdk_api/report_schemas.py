@@ -18,6 +18,7 @@ from tidegate_server.documents.fields import (
     PatternString,
     StrictBoolean,
     StrictInteger,
+    query_boolean,
 )
 from tidegate_server.documents.strict_schema import Strict
 from tidegate_server.domain.evidence import GroupCounts, GroupValues, Trips
@@ -248,12 +249,7 @@ class ReportBody(Strict):
 class ReportQuery(Strict):
     """The query string of a report."""
 
-    dry_run = fields.Boolean(
-        load_default=False,
-        truthy={"true"},
-        falsy={"false"},
-        metadata={"description": "check the report, and count nothing"},
-    )
+    dry_run = query_boolean("check the report, and count nothing")
 
 
 class ReportAnswer(Strict):

@@ -18,6 +18,7 @@ from tidegate_server.documents.fields import (
     Key,
     Name,
     StrictBoolean,
+    query_boolean,
 )
 from tidegate_server.documents.strict_schema import LARGE_BODY_LIMIT, DataclassSchema, Strict
 from tidegate_server.domain.flags import FlagDefinition
@@ -173,12 +174,7 @@ class FlagListRequest:
 class FlagListQuery(PageQuery):
     """The query of the list of flags."""
 
-    archived = fields.Boolean(
-        load_default=False,
-        truthy={"true"},
-        falsy={"false"},
-        metadata={"description": "true: the archived flags; otherwise only the others"},
-    )
+    archived = query_boolean("true: the archived flags; otherwise only the others")
     owner = BoundedString(200, metadata={"description": "only flags of this owner"})
     tag = BoundedString(100, metadata={"description": "only flags with this tag"})
 
@@ -196,12 +192,7 @@ class FlagListQuery(PageQuery):
 class FlagDeletionQuery(Strict):
     """The query of a deletion."""
 
-    force = fields.Boolean(
-        load_default=False,
-        truthy={"true"},
-        falsy={"false"},
-        metadata={"description": "true: delete the flag even if it is not archived"},
-    )
+    force = query_boolean("true: delete the flag even if it is not archived")
 
     @post_load
     def build(self, data: Mapping[str, Any], **_: Any) -> Any:
