@@ -11,7 +11,7 @@ from tidegate_server.domain.change import Kind
 from tidegate_server.errors import StartupRefused
 from tidegate_server.store import Store
 from tidegate_server.web.settings import ApiSettings
-from tidegate_server.web.token_secrets import fingerprint
+from tidegate_server.web.token_secrets import BOOTSTRAP_ID, fingerprint
 
 from tests.http_calls import PROJECT, Caller, stored_documents
 
@@ -80,6 +80,18 @@ def test_white_space_around_the_first_token_is_dropped(store: Store, around: str
     given = "correct-horse-battery-staple"
     assert bootstrap(store, KEY, around + given + around) == BootstrapResult()
     assert is_accepted(store, given)
+
+
+def test_a_revoked_first_token_stays_revoked_while_a_custom_role_administers(store: Store) -> None:
+    given = "correct-horse-battery-staple"
+    bootstrap(store, KEY, given)
+    client = create_app(store, ApiSettings(KEY)).test_client()
+    custom = {"role": "custom", "permissions": ["administer", "read"], "whole_server": True}
+    made = Caller(client, given).post_ok("/api/v1/tokens", {"name": "keeper", **custom})
+    keeper = Caller(client, made["secret"])
+    assert keeper.delete(f"/api/v1/tokens/{BOOTSTRAP_ID}", match="*").status_code == 204
+    assert bootstrap(store, KEY, given) == BootstrapResult(token=None, ignored=True)
+    assert not is_accepted(store, given)
 
 
 def test_another_secret_key_stops_the_start(store: Store) -> None:

@@ -145,7 +145,7 @@ def _create_first_token(store: Store, secret_key: bytes, given_token: str) -> Bo
     tokens: dict[str, Token] = {
         id: stored.document for id, stored in store.all(SERVER, Kind.TOKEN).items()
     }
-    if any(token.role is Role.ADMIN and token.project is None for token in tokens.values()):
+    if any(token_edits.administers_server(token) for token in tokens.values()):
         known = (
             given is not None
             and given.id in tokens

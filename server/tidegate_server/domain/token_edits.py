@@ -122,10 +122,10 @@ def _guard_another_server_admin(
     tokens: Mapping[str, Stored], token_id: str, now_ms: int
 ) -> Iterator[Guard]:
     """Guard another server admin's token: two admins may revoke each other at once."""
-    if not is_server_admin(tokens[token_id].document, now_ms):
+    if not _is_server_admin(tokens[token_id].document, now_ms):
         return
     for other, stored in tokens.items():
-        if other != token_id and is_server_admin(stored.document, now_ms):
+        if other != token_id and _is_server_admin(stored.document, now_ms):
             yield Guard(token_address(other), stored.revision)
             return
     raise NotPossible(
@@ -133,13 +133,13 @@ def _guard_another_server_admin(
     )
 
 
-def is_server_admin(token: Token, now_ms: int) -> bool:
-    """Return whether a token may administer the whole server now."""
-    return (
-        Permission.ADMINISTER in token.grant.permissions
-        and token.project is None
-        and not token.has_expired(now_ms)
-    )
+def _is_server_admin(token: Token, now_ms: int) -> bool:
+    return administers_server(token) and not token.has_expired(now_ms)
+
+
+def administers_server(token: Token) -> bool:
+    """Return whether a token may administer the whole server, until it expires."""
+    return Permission.ADMINISTER in token.grant.permissions and token.project is None
 
 
 def _token_problems(token: Token) -> Iterator[FieldProblem]:
