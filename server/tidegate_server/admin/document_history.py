@@ -91,6 +91,11 @@ class DiffQuery(Strict):
     )
 
 
+def everything(stored: Stored) -> Stored:
+    """Return a document with all its fields: every token that may read it sees them."""
+    return stored
+
+
 class Restore(Protocol):
     """Gives a document the content of an earlier version, and answers with the document."""
 
@@ -108,7 +113,7 @@ class DocumentHistory:
         item: the path of one document.
         name: what the operations call it: ``flag``.
         key: the part of the path that holds its key.
-        editor: the role that may restore a version.
+        editor: the permission to restore a version.
         visible: returns what the request's token may see of a document.
     """
 
@@ -118,7 +123,7 @@ class DocumentHistory:
     name: str
     key: str
     editor: Permission
-    visible: Callable[[Stored], Stored]
+    visible: Callable[[Stored], Stored] = everything
 
     def serve(self, restore: Restore, response: type[Schema]) -> None:
         """Serve the history; ``response`` is the schema of a restored document."""

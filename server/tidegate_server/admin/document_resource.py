@@ -17,7 +17,11 @@ from tidegate_server.admin.document_commits import (
     replace_document,
     with_key,
 )
-from tidegate_server.admin.document_history import DocumentHistory, with_restored_revision
+from tidegate_server.admin.document_history import (
+    DocumentHistory,
+    everything,
+    with_restored_revision,
+)
 from tidegate_server.admin.document_reader import read_document, read_project
 from tidegate_server.domain.change import Address, Change, Kind, Stored
 from tidegate_server.domain.permissions import Permission
@@ -49,10 +53,6 @@ class DeleteDocument(Protocol):
         """Return the change."""
 
 
-def _everything(stored: Stored) -> Stored:
-    return stored
-
-
 @dataclass(frozen=True, slots=True)
 class DocumentResource:
     """The routes of one kind of document of a project.
@@ -77,7 +77,7 @@ class DocumentResource:
     page: type[Schema]
     editor: Permission = Permission.WRITE
     key_field: str = "key"
-    visible: Callable[[Stored], Stored] = _everything
+    visible: Callable[[Stored], Stored] = everything
 
     @property
     def collection(self) -> str:

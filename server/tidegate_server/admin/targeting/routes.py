@@ -103,15 +103,7 @@ def restore_targeting(project: str, address: Address, old: Targeting, revision: 
     return answer(restored)
 
 
-history = DocumentHistory(
-    blueprint,
-    Kind.TARGETING,
-    ITEM,
-    "targeting",
-    "flag",
-    Permission.WRITE,
-    visible=lambda each: each,
-)
+history = DocumentHistory(blueprint, Kind.TARGETING, ITEM, "targeting", "flag", Permission.WRITE)
 history.serve(restore_targeting, TargetingAnswer)
 
 
