@@ -15,6 +15,12 @@ from werkzeug.test import TestResponse
 PROJECT = "/api/v1/projects/default"
 PRODUCTION = f"{PROJECT}/environments/production"
 
+SET_BY_SERVER = (
+    *("revision", "updated_at", "flag", "killed", "release", "receipt", "ladder", "warnings"),
+)
+"""Fields of a targeting that only the server sets."""
+
+
 IN_ENVIRONMENTS = (Kind.TARGETING, Kind.RELEASE, Kind.PROGRESS)
 IN_PROJECTS = (Kind.ENVIRONMENT, Kind.FLAG, Kind.SEGMENT, Kind.POLICY, Kind.WEBHOOK, Kind.HOOK)
 IN_SERVER = (Kind.PROJECT, Kind.TOKEN)

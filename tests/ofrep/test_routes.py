@@ -14,7 +14,7 @@ from tidegate_server.ofrep.services import OfrepServices
 from tidegate_server.store import Store
 from werkzeug.test import TestResponse
 
-from tests.http_calls import PRODUCTION, PROJECT, Caller, slug
+from tests.http_calls import PRODUCTION, PROJECT, SET_BY_SERVER, Caller, slug
 
 ALL = "/ofrep/v1/evaluate/flags"
 ANN = {"context": {"targetingKey": "ann", "plan": "pro"}}
@@ -59,17 +59,7 @@ def change_targeting(admin: Caller, flag: str, **change: Any) -> None:
     at = f"{PRODUCTION}/flags/{flag}"
     read = admin.get(at)
     assert read.json is not None
-    read_only = (
-        "revision",
-        "updated_at",
-        "flag",
-        "killed",
-        "release",
-        "receipt",
-        "ladder",
-        "warnings",
-    )
-    body = {name: value for name, value in read.json.items() if name not in read_only}
+    body = {name: value for name, value in read.json.items() if name not in SET_BY_SERVER}
     changed = admin.put(at, {**body, **change}, match=read.headers["ETag"])
     assert changed.status_code == 200, changed.text
 

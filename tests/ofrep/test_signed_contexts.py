@@ -16,7 +16,7 @@ from tidegate_server.domain.projects import RETIRING_MS, Environment
 from tidegate_server.ofrep.exposures import MAX_OUTCOMES
 from tidegate_server.store import Store
 
-from tests.http_calls import CHECKOUT, POLICY, PRODUCTION, PROJECT, Caller
+from tests.http_calls import CHECKOUT, POLICY, PRODUCTION, PROJECT, SET_BY_SERVER, Caller
 from tests.waiting import until
 
 ALL = "/ofrep/v1/evaluate/flags"
@@ -181,17 +181,7 @@ def test_rules_and_responses_never_see_the_signature(admin: Caller, web: Caller)
     targeting = f"{PRODUCTION}/flags/banner"
     current = admin.get(targeting).json
     assert current is not None
-    set_by_server = (
-        "flag",
-        "killed",
-        "release",
-        "receipt",
-        "ladder",
-        "warnings",
-        "revision",
-        "updated_at",
-    )
-    for name in set_by_server:
+    for name in SET_BY_SERVER:
         current.pop(name, None)
     rule = {
         "id": "signed",

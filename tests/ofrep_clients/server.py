@@ -12,20 +12,11 @@ import urllib3
 
 from examples.shop.admin import Admin
 from examples.shop.processes import Processes, free_port
+from tests.http_calls import SET_BY_SERVER
 from tests.waiting import until
 
 PROGRAM = str(Path(sys.executable).with_name("tidegate"))
 TOKEN = "tg_admin_tests_0123456789abcdefghijklmnop"
-SET_BY_SERVER = (
-    "flag",
-    "killed",
-    "release",
-    "receipt",
-    "ladder",
-    "warnings",
-    "revision",
-    "updated_at",
-)
 
 FLAGS: tuple[dict[str, Any], ...] = (
     {"key": "checkout", "type": "boolean"},
