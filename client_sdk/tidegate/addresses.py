@@ -18,7 +18,7 @@ MAX_HOST_LENGTH: Final = 253
 
 _EXAMPLE: Final = "https://tidegate.example.com"
 _LABEL: Final = "[0-9A-Za-z_-]{1,63}"
-_HOST_NAME: Final = re.compile(rf"{_LABEL}(\.{_LABEL})*\.?")
+_HOST_NAME: Final = re.compile(rf"{_LABEL}(\.{_LABEL})*\.?(?::[0-9]*)?")
 _BRACKETS: Final = re.compile(r"\[([0-9A-Fa-f:.]+)(?:%25[0-9A-Za-z._~-]+)?\](?::[0-9]*)?")
 _KINDS: Final = {" ": "a space", "\n": "a line break", "\r": "a line break", "\t": "a tab"}
 
@@ -109,8 +109,8 @@ def unsendable(text: str) -> str | None:
 
 
 def _is_host(parts: SplitResult) -> bool:
-    host = parts.hostname or ""
-    if match := _BRACKETS.fullmatch(parts.netloc.rpartition("@")[2]):
+    # The whole of it, as Python finds the brackets in ``0:[::]``, too, and other clients do not.
+    host = parts.netloc.rpartition("@")[2]
+    if match := _BRACKETS.fullmatch(host):
         return isinstance(ipaddress.ip_address(match[1]), ipaddress.IPv6Address)
-    name = parts.netloc.rpartition("@")[2].partition(":")[0]
-    return len(host) <= MAX_HOST_LENGTH and _HOST_NAME.fullmatch(name) is not None
+    return len(parts.hostname or "") <= MAX_HOST_LENGTH and _HOST_NAME.fullmatch(host) is not None

@@ -23,7 +23,7 @@ from tidegate.current_operation import current, current_operation
 from tidegate.details import ClientStatus, EvaluationDetails
 from tidegate.errors import InvalidSetting, TypeMismatch
 from tidegate.lifecycle import Lifecycle, Listener, compile_document
-from tidegate.operation import Operation, warn_once
+from tidegate.operation import Operation, new_operation, warn_once
 from tidegate.runtime.late_imports import load
 
 if TYPE_CHECKING:
@@ -60,6 +60,10 @@ class Client:
         token: an SDK token; ``TIDEGATE_TOKEN`` when not given.
         cache_path: a file that keeps the last flags for a start without the server; processes
             may share it.
+        application: what this application is called in lists of instances;
+            ``TIDEGATE_APPLICATION`` when not given.
+        report_seen_users: whether the server may ask for a sample of the users of operations, under
+            hashes of their targeting keys and with those attributes that rules compare.
     """
 
     def __init__(
@@ -68,8 +72,12 @@ class Client:
         token: str | None = None,
         *,
         cache_path: str | os.PathLike[str] | None = None,
+        application: str | None = None,
+        report_seen_users: bool = True,
     ) -> None:
-        self._set_up()
+        self._set_up(report_seen_users)
+        if application is None:
+            application = os.environ.get("TIDEGATE_APPLICATION", "")
         url = url or os.environ.get("TIDEGATE_URL", "")
         token = token or os.environ.get("TIDEGATE_TOKEN", "")
         if not (url and token):
@@ -79,7 +87,10 @@ class Client:
         addresses = load("tidegate.addresses")
         try:
             self._lifecycle.start(
-                addresses.server_address(url), addresses.token_text(token), cache_path
+                addresses.server_address(url),
+                addresses.token_text(token),
+                cache_path,
+                application,
             )
         except InvalidSetting as error:
             self._refuse(str(error))
@@ -104,7 +115,8 @@ class Client:
         log.warning("Tidegate has no flags: %s", reason)
         self._lifecycle.refuse(reason)
 
-    def _set_up(self) -> None:
+    def _set_up(self, report_seen_users: bool = False) -> None:
+        self._report_seen_users = report_seen_users
         self._flags: CompiledSnapshot | None = None
         self._booleans: ReadyTable = _NO_FLAGS
         self._strings: ReadyTable = _NO_FLAGS
@@ -120,12 +132,14 @@ class Client:
     def wait_until_ready(self, timeout: float = 5.0) -> bool:
         """Wait up to ``timeout`` seconds for the first flags; return whether there are any.
 
+        It also waits for one attempt to read the uploaded keys that the flags name.
         In a uWSGI master, where only the workers connect (``postponed``), it does not wait.
         """
         lifecycle = self._lifecycle
         lifecycle.start_late_if_forked()
-        if self._flags is None and not lifecycle.closed:
-            lifecycle.connection.wait_until_ready(timeout)
+        connection = lifecycle.connection
+        if (self._flags is None or connection.completing) and not lifecycle.closed:
+            connection.wait_until_ready(timeout)
         return self._flags is not None
 
     def flush(self) -> None:
@@ -159,6 +173,7 @@ class Client:
             invalid_contexts=self._reporter.invalid_contexts,
             problem=connection.cause,
             problem_age=None if cause_since is None else now - cause_since,
+            key_set_problem=connection.key_set_problem,
         )
 
     def listen(self, listener: Listener) -> Callable[[], None]:
@@ -203,11 +218,27 @@ class Client:
         if context is not None and not isinstance(context, Context):
             self._note_problem(context_problem(context))
             context = usable_context(context)
-        return Operation(self._reporter, context)
+        reporter = self._reporter
+        known = reporter.seen_users.known
+        if known is not None and context is not None:
+            try:
+                if context.targeting_key not in known:
+                    reporter.seen_users.look_at(context)
+            except TypeError:
+                pass  # no targeting key is of such a type
+        # The same as ``new_operation(self._reporter, context)``, without a call.
+        operation = Operation()
+        operation.reporter = reporter
+        operation.context = context
+        operation.exposures = {}
+        operation.first = None
+        operation.ended = False
+        operation.extras = None
+        return operation
 
     def operation_of(self, resolve: Callable[[], Context | str | None]) -> Operation:
         """Return an operation whose context is resolved at its first evaluation."""
-        return Operation(self._reporter, None, resolve)
+        return new_operation(self._reporter, None, resolve)
 
     def measure(self, name: str, value: _float) -> None:
         """Report a value of the current operation; outside of one, do nothing.
@@ -237,53 +268,58 @@ class Client:
         # Long for the sake of speed: applications call this most, and each call or look-up
         # costs a few percent of the whole. The same as ``_value``, without a call of it. A
         # targeting key is recognized where it fails: it has no attributes of a context.
-        if TYPE_CHECKING:
-            assert not isinstance(context, str)
+        user: Any
         try:
             evaluate, shortcut = self._booleans[key]
             operation = _current_entry()
             if operation is None:
+                user = NOBODY if context is None else context
                 exposed = _NO_EXPOSURES
-                if context is None:
-                    context = NOBODY
             elif context is None:
-                context = operation.context
-                if context is None:
-                    context = operation.resolve_context()
+                user = operation.context
+                if user is None:
+                    user = operation.resolve_context()
                 exposed = operation.exposures
             elif context is operation.context:
+                user = context
                 exposed = operation.exposures
             else:
-                exposed = operation.users.get(context.targeting_key, _NO_EXPOSURES)
+                user, extras = context, operation.extras
+                exposed = _NO_EXPOSURES
+                if extras is not None:
+                    exposed = extras.users.get(user.targeting_key, _NO_EXPOSURES)
             if shortcut is not None:
                 release, prefix, limit, below, above, exposures = shortcut
-                is_below = _hash(prefix + context.targeting_key, 0, False) < limit  # type: ignore[operator]
+                hashed = _hash(prefix + user.targeting_key, 0, False)
                 if release not in exposed:
-                    exposure = exposures[is_below]
+                    exposure = exposures[hashed < limit]
                     if operation is None:
                         next(self._cells[exposure.cell])
                     elif (
-                        operation.context is context
-                        and operation.reporter is self._reporter
-                        and not operation.ended
+                        operation.context is not user
+                        or operation.reporter is not self._reporter
+                        or operation.ended
                     ):
+                        self._count_exposure(exposure, operation, user)
+                    elif exposed:
+                        operation.first = None
                         exposed.setdefault(release, exposure)
                     else:
-                        self._count_exposure(exposure, operation, context)
-                return below if is_below else above  # type: ignore[no-any-return]
-            evaluation = evaluate(context)
+                        operation.hashed = hashed
+                        operation.first = exposed[release] = exposure
+                return below if hashed < limit else above  # type: ignore[no-any-return]
+            evaluation = evaluate(user)
             if evaluation.release not in exposed and evaluation.exposures:
-                self._count_exposures(evaluation, operation, context)
+                self._count_exposures(evaluation, operation, user)
             value = evaluation.value
             if value is not None:
                 return value  # type: ignore[no-any-return]
-            if evaluation.error_code is None or context.targeting_key is None:
+            if evaluation.error_code is None or user.targeting_key is None:
                 return default
         except Exception:
             # The first evaluation, an unknown flag, another type, or no ``Context``.
-            given: object = context
-            if isinstance(given, str):
-                return self.boolean(key, default, Context(given))
+            if isinstance(context, str):
+                return self.boolean(key, default, Context(context))
         return self.boolean_details(key, default, context).value
 
     def string(self, key: str, default: str, context: Context | str | None = None) -> str:
@@ -329,37 +365,39 @@ class Client:
                 an unknown flag, another type or a bad context.
         """
         evaluate, shortcut = flags[key]
-        if TYPE_CHECKING:
-            assert not isinstance(context, str)
+        user: Any
         operation = _current_entry()
         if operation is None:
+            user = NOBODY if context is None else context
             exposed = _NO_EXPOSURES
-            if context is None:
-                context = NOBODY
         elif context is None:
-            context = operation.context
-            if context is None:
-                context = operation.resolve_context()
+            user = operation.context
+            if user is None:
+                user = operation.resolve_context()
             exposed = operation.exposures
         elif context is operation.context:
+            user = context
             exposed = operation.exposures
         else:
-            exposed = operation.users.get(context.targeting_key, _NO_EXPOSURES)
+            user, extras = context, operation.extras
+            exposed = _NO_EXPOSURES
+            if extras is not None:
+                exposed = extras.users.get(user.targeting_key, _NO_EXPOSURES)
         if shortcut is not None:
             release, prefix, limit, below, above, exposures = shortcut
-            is_below = _hash(prefix + context.targeting_key, 0, False) < limit  # type: ignore[operator]
+            hashed = _hash(prefix + user.targeting_key, 0, False)
             if release not in exposed:
-                exposure = exposures[is_below]
+                exposure = exposures[hashed < limit]
                 if operation is None:
                     next(self._cells[exposure.cell])
                 else:
-                    self._count_exposure(exposure, operation, context)
-            return below if is_below else above
-        evaluation = evaluate(context)
+                    self._count_exposure(exposure, operation, user)
+            return below if hashed < limit else above
+        evaluation = evaluate(user)
         if evaluation.release not in exposed and evaluation.exposures:
-            self._count_exposures(evaluation, operation, context)
+            self._count_exposures(evaluation, operation, user)
         value = evaluation.value
-        if value is None and evaluation.error_code and context.targeting_key is not None:
+        if value is None and evaluation.error_code and user.targeting_key is not None:
             raise _ContextProblem
         return value
 
@@ -459,9 +497,11 @@ class Client:
                 operation = current_operation()
                 known = _NO_EXPOSURES
                 if operation is not None:
-                    known = operation.exposures
-                    if context is not operation.context:
-                        known = operation.users.get(context.targeting_key, _NO_EXPOSURES)
+                    extras = operation.extras
+                    if context is operation.context:
+                        known = operation.exposures
+                    elif extras is not None:
+                        known = extras.users.get(context.targeting_key, _NO_EXPOSURES)
                 if evaluation.release not in known:
                     self._count_exposures(evaluation, operation, context)
         except Exception:
@@ -479,15 +519,21 @@ class Client:
             message = "no flags have come from the server yet"
             return _failure("PROVIDER_NOT_READY", f"{message}: {cause}" if cause else message)
         flag = flags.flag(key)
+        counts = self._reporter.evaluations
         if flag is None:
+            counts.count(key, None, known=False)
             warn_once(
                 f"flag {key!r} is asked for, but the server has no such flag here, or it is "
                 "archived: the application gets its default"
             )
             return _failure("FLAG_NOT_FOUND", f"flag {key} not found")
         if flag.type != type_ and f"flags/{key}" not in flags.broken:
+            counts.count(key, None)
             raise TypeMismatch(f"{key!r} is a {flag.type} flag, not a {type_} flag")
-        return flag.evaluate(context)
+        evaluation = flag.evaluate(context)
+        counts.count(key, evaluation.variant)
+        counts.count_next(key)
+        return evaluation
 
     def _note_problem(self, problem: str) -> None:
         """Log what is wrong with a context, each kind once, and count it."""
@@ -514,6 +560,7 @@ class Client:
         if operation is None or operation.reporter is not self._reporter:
             self._reporter.expose(exposure)
         elif operation.context is context and not operation.ended:
+            operation.first = None
             operation.exposures.setdefault(exposure.release, exposure)
         else:
             operation.expose((exposure,), context)
@@ -531,6 +578,7 @@ class Client:
         tables = None
         while tables is not (tables := self._tables()):
             self._booleans, self._strings, self._integers, self._floats, self._objects = tables
+            self._reporter.evaluations.use(tables)
 
     def _tables(self) -> tuple[ReadyTable, ...]:
         """Return the flags that are evaluated without details: none for observers."""
@@ -542,9 +590,11 @@ class Client:
         """Replace the reporter in a forked child, and return the new one."""
         self._reporter.abandon()
         self._use_reporter(load("tidegate.reporting").Reporter())
+        self._reporter.evaluations.use(self._tables())
         return self._reporter
 
     def _use_reporter(self, reporter: Reporter) -> None:
+        reporter.seen_users.allowed = self._report_seen_users
         self._reporter = reporter
         self._cells = reporter.cells.steps
 

@@ -146,7 +146,7 @@ def _request_steps(address: str, token: str) -> Iterator[Step]:
         date, received_at = transport.server_date, time.time()
         yield Step("token", Outcome.OK, "accepted")
         yield _snapshot_step(flags)
-        yield _stream_step(address, token, flags.version)
+        yield _stream_step(address, token, (flags.version, flags.snapshot.incarnation))
         yield _report_step(transport, flags)
         yield _clock_step(date, received_at)
     finally:
@@ -167,7 +167,7 @@ def _snapshot_step(flags: CompiledSnapshot) -> Step:
     return Step("snapshot", Outcome.OK, text)
 
 
-def _stream_step(address: str, token: str, version: int) -> Step:
+def _stream_step(address: str, token: str, known: tuple[int, str]) -> Step:
     transport = Transport(address, token)
     too_late = threading.Event()
 
@@ -180,7 +180,7 @@ def _stream_step(address: str, token: str, version: int) -> Step:
     late.start()
     began = time.monotonic()
     try:
-        with closing(transport.events(version)) as events:
+        with closing(transport.events(known)) as events:
             for _ in events:
                 seconds = time.monotonic() - began
                 return Step("stream", Outcome.OK, f"first event after {seconds * 1000:.0f} ms")

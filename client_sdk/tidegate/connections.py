@@ -16,6 +16,8 @@ import os
 import socket
 import threading
 import time
+import weakref
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -124,11 +126,12 @@ class Connections:
         """Return a class of connections; urllib3 is loaded late, and its classes with it."""
         connections = self
         errors = load("urllib3.exceptions")
-        response_class = load("http.client").HTTPResponse
+        http_response = load("http.client").HTTPResponse
 
         class Connection(base):  # type: ignore[misc]
             line: Line | None = None
-            reader: _Reader | None = None
+            # A reader refers to its connection. A strong reference back would make the two garbage.
+            reader: Callable[[], _Reader | None] = staticmethod(lambda: None)
 
             def _new_conn(self) -> socket.socket:
                 # As urllib3 does it, but each socket can be cut while it connects.
@@ -159,17 +162,18 @@ class Connections:
                 raise errors.NewConnectionError(self, str(problem)) from problem
 
             def getresponse(self) -> Any:
-                self.response_class = self._response
                 response = super().getresponse()
-                if self.reader is not None:
-                    self.reader.deadline = None
+                reader = self.reader()
+                if reader is not None:
+                    reader.deadline = None
                 return response
 
-            def _response(self, end: Any, **options: Any) -> Any:
-                response = response_class(end, **options)
+            def response_class(self, end: Any, **options: Any) -> Any:
+                response = http_response(end, **options)
                 deadline = time.monotonic() + head_seconds
-                self.reader = _Reader(response.fp.detach(), deadline, self._release)
-                response.fp = io.BufferedReader(self.reader)
+                reader = _Reader(response.fp.detach(), deadline, self._release)
+                self.reader = weakref.ref(reader)
+                response.fp = io.BufferedReader(reader)
                 return response
 
             def close(self) -> None:
@@ -178,7 +182,8 @@ class Connections:
 
             def _release(self) -> None:
                 """Release the line once neither the connection nor its response needs it."""
-                response_is_open = self.reader is not None and not self.reader.closed
+                reader = self.reader()
+                response_is_open = reader is not None and not reader.closed
                 if self.sock is None and not response_is_open and self.line is not None:
                     line, self.line = self.line, None
                     connections._remove(line)

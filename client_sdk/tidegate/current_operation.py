@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 from contextvars import ContextVar
 from opcode import opmap
-from types import FrameType
+from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 GENERATORS: int = 0x20 | 0x200
 """``inspect.CO_GENERATOR`` and ``CO_ASYNC_GENERATOR``; to import ``inspect`` takes long."""
 
-CONTEXTLIB: dict[str, Any] = contextlib.__dict__
-"""The globals of the frames of ``contextlib``."""
+ENTER_CONTEXT: CodeType = contextlib.ExitStack.enter_context.__code__
+"""What enters a block for an ``ExitStack``, and for an asynchronous one."""
 
 RESUME: bytes = bytes([opmap.get("RESUME", 0)])
 AFTER_AWAIT = 3

@@ -40,6 +40,8 @@ class NoConnection:
     instance: str | None = None
     confirmed_at: float | None = None
     closed_here: frozenset[str] = frozenset()
+    key_set_problem: str | None = None
+    completing: bool = False
 
     def __init__(self, problem: ClientEvent | None = None) -> None:
         self.problem: ClientEvent | None = problem
@@ -84,16 +86,18 @@ class Lifecycle:
         self._apply_flags = apply_flags
         self._reporter = reporter
         self._renew_reporter = renew_reporter
-        self._url = self._token = ""
+        self._url = self._token = self._application = ""
         self.cache_file: SnapshotFile | None = None
         self._listeners: tuple[Listener, ...] = ()
         self._postponed: threading.Lock | None = None
         self.closed: bool = False
         self.connection: ServerConnection | NoConnection = NoConnection()
 
-    def start(self, url: str, token: str, cache_path: str | os.PathLike[str] | None) -> None:
+    def start(
+        self, url: str, token: str, cache_path: str | os.PathLike[str] | None, application: str = ""
+    ) -> None:
         """Connect to a server, or in a uWSGI master let the workers do so."""
-        self._url, self._token = url, token
+        self._url, self._token, self._application = url, token, application
         if cache_path is not None:
             self.cache_file = load("tidegate.persistence").SnapshotFile(cache_path, url, token)
         if uwsgi.workers_will_start():
@@ -191,7 +195,7 @@ class Lifecycle:
 
     def _connect(self, parent: ServerConnection | None = None) -> None:
         connection: ServerConnection = load("tidegate.sync").ServerConnection(
-            load("tidegate.transport").Transport(self._url, self._token),
+            load("tidegate.transport").Transport(self._url, self._token, self._application),
             self._reporter,
             self._get_flags,
             self._apply_flags,
@@ -214,7 +218,7 @@ class Lifecycle:
         if document is None:
             return
         try:
-            flags = compile_document(document)
+            flags = compile_document(document, self.cache_file)
         except WireError as error:
             log.warning("the cached flags are ignored: %s", error)
             return
@@ -222,17 +226,22 @@ class Lifecycle:
         log.info("the cached flags are in force, at version %d", flags.version)
 
 
-def compile_document(document: object) -> CompiledSnapshot:
+def compile_document(document: object, file: SnapshotFile | None = None) -> CompiledSnapshot:
     """Compile a snapshot document. A part that cannot be read is logged, and the rest is kept.
+
+    Args:
+        document: the document.
+        file: where its key sets are; None: there are none.
 
     Raises:
         WireError: it is not a snapshot.
     """
     broken: dict[str, WireError] = {}
     snapshot = load("tidegate.wire").parse_snapshot(document, broken)
-    flags: CompiledSnapshot = load("tidegate.evaluation.compiled_snapshot").compile_snapshot(
-        snapshot, broken
-    )
+    compiled = load("tidegate.evaluation.compiled_snapshot")
+    named = load("tidegate.evaluation.conditions").key_sets_in(snapshot.segments.values())
+    key_sets = file.load_key_sets(named) if file is not None and named else {}
+    flags: CompiledSnapshot = compiled.compile_snapshot(snapshot, broken, key_sets=key_sets)
     for place, error in broken.items():
         log.warning("%s cannot be read: %s", place, error)
     return flags

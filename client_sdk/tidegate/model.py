@@ -69,7 +69,7 @@ class Value(msgspec.Struct, frozen=True):
 
 
 class Condition:
-    """What a context must meet: one of the five classes below."""
+    """What a context must meet: one of the six classes below."""
 
     __slots__ = ()
 
@@ -92,6 +92,22 @@ class InSegment(Value, Condition, frozen=True):
     """The context is in a segment, ``{"segment": "staff"}``."""
 
     segment: str
+
+
+class InKeySet(Value, Condition, frozen=True):
+    """The targeting key is in a key set, ``{"key_set": "3f…", "salt": "9a…", "count": 250000}``.
+
+    Only the server makes these conditions, of the keys that were uploaded to a segment.
+
+    Attributes:
+        key_set: the key set's digest, which is its name (``tidegate.evaluation.key_sets``).
+        salt: what its keys are hashed with.
+        count: how many keys it has.
+    """
+
+    key_set: str
+    salt: str
+    count: int
 
 
 class All(Value, Condition, frozen=True):
@@ -258,7 +274,10 @@ class Segment(Value, frozen=True):
 
 
 class Snapshot(Value, frozen=True):
-    """The whole configuration of one environment at one version."""
+    """The whole configuration of one environment at one version.
+
+    ``incarnation`` tells the versions of a restored store from those before.
+    """
 
     project: str
     environment: str
@@ -266,6 +285,7 @@ class Snapshot(Value, frozen=True):
     flags: Mapping[str, Flag] = msgspec.field(default_factory=dict)
     segments: Mapping[str, Segment] = msgspec.field(default_factory=dict)
     schema: int = SCHEMA_VERSION
+    incarnation: str = ""
 
 
 class Update(Value, frozen=True):

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections import deque
 from collections.abc import Callable
+from contextvars import Token
 from math import isfinite
-from time import perf_counter_ns
+from time import perf_counter
 from types import CoroutineType, FrameType, TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from tidegate.context import NOBODY, Context, context_problem, usable_context
 from tidegate.current_operation import (
-    CONTEXTLIB,
+    ENTER_CONTEXT,
     GENERATORS,
     Entry,
     Held,
@@ -34,11 +36,45 @@ MAX_USERS = 1_000
 MAX_VALUES = 50
 """How many values of different names one operation keeps."""
 
+MAX_LATE = 1_000
+"""How many exposures after its end one operation counts; more are dropped."""
+
 MAX_WARNINGS = 100
+
+NO_USERS: Final[dict[str | None, dict[str, Exposure]]] = {}
+
+NO_VALUES: Final[dict[str, float]] = {}
 
 _current_entry = current.get
 _set_current = current.set
+_reset_current = current.reset
 _frame = sys._getframe
+
+
+class Extras:
+    """What few operations have.
+
+    Attributes:
+        users: the exposures of every user by targeting key, the context's included; empty while
+            there is no other user.
+        measured: the values, by name.
+        failed: whether ``fail`` was called.
+        resolve: returns the context, until it is resolved.
+        outer: the entry that was the current one before.
+        held: what is the current entry instead of the operation.
+        late: the users and releases that were exposed after the end.
+    """
+
+    __slots__ = ("failed", "held", "late", "measured", "outer", "resolve", "users")
+
+    def __init__(self, resolve: Callable[[], Context | str | None] | None = None) -> None:
+        self.users: dict[str | None, dict[str, Exposure]] = {}
+        self.measured: dict[str, float] = {}
+        self.failed: bool = False
+        self.resolve: Callable[[], Context | str | None] | None = resolve
+        self.outer: Entry = None
+        self.held: Held | None = None
+        self.late: set[tuple[str | None, str]] = set()
 
 
 class Operation:
@@ -51,51 +87,73 @@ class Operation:
     after the end, in a task that the operation started, uses the same context and counts as an
     exposure without an outcome.
 
+    Threads: several may evaluate flags in one operation, and another one may end it. Python lets
+    other threads and signal handlers run at calls and in loops, but not between a check and the
+    statement after it. So whatever is checked to be open, or missing, still is when it is used.
+
     Attributes:
-        exposures: those of the context's user, by release.
-        users: the exposures of every user by targeting key, the context's included; empty while
-            there is no other user.
+        reporter: counts what the operation was exposed to.
+        context: of the user; None: it is not resolved yet, or there is none.
+        exposures: those of the context's user, by release. Nothing is added after the end.
+        first: the only exposure so far, if it is one of a percentage; then ``hashed`` is the hash
+            that decided it.
+        ended: whether the outcome is known.
+        extras: None for most operations.
     """
 
     __slots__ = (
-        "_began", "_failed", "_held", "_measured", "_resolve", "context", "ended", "exposures",
-        "outer", "reporter", "users",
+        "_began", "_token", "context", "ended", "exposures", "extras", "first", "hashed",
+        "reporter",
     )  # fmt: skip
 
-    def __init__(
-        self,
-        reporter: Reporter,
-        context: Context | None = None,
-        resolve: Callable[[], Context | str | None] | None = None,
-    ) -> None:
-        self.reporter: Reporter = reporter
-        self.context: Context | None = context
-        self.exposures: dict[str, Exposure] = {}
-        self.users: dict[str | None, dict[str, Exposure]] = {}
-        self.ended: bool = False
-        self.outer: Entry = None
-        self._resolve = resolve
-        self._failed = False
-        self._measured: dict[str, float] = {}
-        self._began = 0
-        self._held: Held | None = None
+    reporter: Reporter
+    context: Context | None
+    exposures: dict[str, Exposure]
+    first: Exposure | None
+    hashed: int
+    ended: bool
+    extras: Extras | None
+    _token: Token[Entry] | None
+    _began: float
+
+    @property
+    def users(self) -> dict[str | None, dict[str, Exposure]]:
+        """The exposures of every user by targeting key; empty while there is only one."""
+        return NO_USERS if self.extras is None else self.extras.users
+
+    @property
+    def outer(self) -> Entry:
+        """The operation, or held one, in which this one began."""
+        return None if self.extras is None else self.extras.outer
 
     def begin(self) -> Operation:
         """Make this the current operation and start its clock."""
         return self._begin(_frame(1))
 
     def _begin(self, caller: FrameType) -> Operation:
-        outer = self.outer = nearest_open(_current_entry())
+        outer = nearest_open(_current_entry())
+        if isinstance(outer, Operation):
+            outer._token = None  # its block may end before this operation does
         generator = generator_of(caller)
-        if generator is not None or isinstance(outer, Held):
-            self._held = Held(self, generator, outer)
-        _set_current(self._held or self)
-        self._began = perf_counter_ns()
+        in_generator = generator is not None or isinstance(outer, Held)
+        held = Held(self, generator, outer) if in_generator else None
+        if outer is not None or held is not None:
+            extras = self._make_extras()
+            extras.outer, extras.held = outer, held
+        self._token = None
+        _set_current(held or self)
+        self._began = perf_counter()
         return self
+
+    def _make_extras(self) -> Extras:
+        made = Extras()
+        if self.extras is None:
+            self.extras = made
+        return self.extras
 
     def fail(self) -> None:
         """Mark this operation as failed, however its block ends."""
-        self._failed = True
+        self._make_extras().failed = True
 
     def measure(self, name: str, value: float) -> None:
         """Report a value of this operation, for the checks of releases that ask for it.
@@ -107,18 +165,19 @@ class Operation:
         """
         if self.ended:
             return
-        measured = self._measured
         number = _finite_number(value)
         if number is None or not isinstance(name, str):
             warn_once(f"a value of {name!r} is ignored: it is not a finite number")
-        elif name in measured or len(measured) < MAX_VALUES:
-            measured[name] = number
-            return
+        else:
+            measured = self._make_extras().measured
+            if name in measured or len(measured) < MAX_VALUES:
+                measured[name] = number
+                return
         self.reporter.count_dropped()
 
     def end(self) -> None:
         """End the operation: ok, or an error after ``fail``. A second end does nothing."""
-        self._finish("error" if self._failed else "ok")
+        self._finish("error" if self._has_failed() else "ok")
 
     def cancel(self) -> None:
         """End the operation without an outcome: only its exposures count."""
@@ -126,7 +185,10 @@ class Operation:
 
     def interrupt(self) -> None:
         """End the operation from outside: without an outcome, unless it has failed already."""
-        self._finish("error" if self._failed else None)
+        self._finish("error" if self._has_failed() else None)
+
+    def _has_failed(self) -> bool:
+        return self.extras is not None and self.extras.failed
 
     def end_with(self, error: BaseException) -> None:
         """End the operation as its block does when this exception leaves it."""
@@ -137,33 +199,56 @@ class Operation:
     def resolve_context(self) -> Context:
         """Return the context of this operation, resolved at the first call."""
         if self.context is None:
-            resolve, self._resolve = self._resolve, None
+            extras = self._make_extras()
+            resolve, extras.resolve = extras.resolve, None
             self.context = NOBODY if resolve is None else self._resolved(resolve)
-            if self.users:
-                self.exposures = self.users.setdefault(_key(self.context), self.exposures)
+            key, known = _key(self.context), self.reporter.seen_users.known
+            if known is not None and key not in known:
+                self.reporter.seen_users.look_at(self.context)
+            if extras.users:
+                self.exposures = extras.users.setdefault(key, self._own_exposures())
         return self.context
 
     def expose(self, exposures: tuple[Exposure, ...], context: Context) -> None:
         """Remember exposures of a context's user; for each release the user's first arm counts."""
-        known = self._exposures_of(context)
-        if known is None:
-            self.reporter.count_dropped()
-            return
+        known = None if self.ended else self._exposures_of(context)
         for exposure in exposures:
-            if exposure.release not in known:
-                known[exposure.release] = exposure
-                if self.ended:
-                    self.reporter.expose(exposure)
+            release = exposure.release
+            if self.ended:
+                self._expose_late(exposure, context)
+            elif known is not None:
+                known.setdefault(release, exposure)
+        if known is None and not self.ended:
+            self.reporter.count_dropped()
 
     def _exposures_of(self, context: Context) -> dict[str, Exposure] | None:
         """Return the exposures of a context's user; None: there are too many users."""
-        users, own, key = self.users, self.context, _key(context)
+        if context is self.context and self.extras is None:
+            return self._own_exposures()
+        own, key, users = self.context, _key(context), self._make_extras().users
         if own is not None:
-            users.setdefault(_key(own), self.exposures)
+            users.setdefault(_key(own), self._own_exposures())
         known = users.get(key)
         if known is None and len(users) <= MAX_USERS:
             known = users.setdefault(key, {})
         return known
+
+    def _own_exposures(self) -> dict[str, Exposure]:
+        """Return the exposures of the context's user, for ``setdefault``."""
+        self.first = None
+        return self.exposures
+
+    def _expose_late(self, exposure: Exposure, context: Context) -> None:
+        """Count an exposure after the end, once for each user and release."""
+        key, release, late = _key(context), exposure.release, self._make_extras().late
+        known = self.exposures if key == _key(self.context) else self.users.get(key, ())
+        if release in known or (key, release) in late:
+            return
+        if len(late) >= MAX_LATE:
+            self.reporter.count_dropped()
+            return
+        late.add((key, release))
+        self.reporter.expose(exposure)
 
     def _resolved(self, resolve: Callable[[], Context | str | None]) -> Context:
         try:
@@ -183,30 +268,34 @@ class Operation:
         return usable_context(context)
 
     def _finish(self, outcome: str | None) -> None:
+        extras = self.extras
+        outer = None if extras is None else extras.outer
+        held = None if extras is None else extras.held
+        is_current = _current_entry() is (held or self)
         if self.ended:
             return
         self.ended = True
-        held = self._held
-        if _current_entry() is (held or self):
-            outer = self.outer
+        self._token = None
+        if is_current:
             _set_current(outer if outer is None else nearest_open(outer))
-        if held is not None:
+        if held is not None and extras is not None:
             held.frame = None
             # So an ended operation is freed at once, not by the garbage collector.
-            self._held = None
-        context = self.context
-        if self.users:
-            self._count_users(outcome)
-        elif self.exposures and context is not None:
-            self._count(context.targeting_key, self.exposures, outcome)
+            extras.held = None
+        if extras is not None and extras.users:
+            self._count_users(extras.users, outcome)
+        elif self.exposures and self.context is not None:
+            self._count(self.context.targeting_key, self.exposures, outcome)
 
-    def _count_users(self, outcome: str | None) -> None:
+    def _count_users(
+        self, users: dict[str | None, dict[str, Exposure]], outcome: str | None
+    ) -> None:
         own = _key(self.context)
-        for key, exposures in list(self.users.items()):
+        for key, exposures in list(users.items()):
             if exposures is not self.exposures and key == own:
                 # Two threads used the user for the first time at the same moment.
                 for release, exposure in list(exposures.items()):
-                    self.exposures.setdefault(release, exposure)
+                    self._own_exposures().setdefault(release, exposure)
             elif exposures is not self.exposures and exposures:
                 self._count(key, exposures, outcome)
         if self.exposures:
@@ -214,30 +303,18 @@ class Operation:
 
     def _count(self, key: str | None, exposures: dict[str, Exposure], outcome: str | None) -> None:
         """Let the reporter count one user's exposures."""
-        reporter = self.reporter
+        microseconds = int((perf_counter() - self._began) * 1e6)
+        measured = None if self.extras is None else self.extras.measured
         # A copy: a task that this operation started may evaluate a flag at the same time.
-        counted = tuple(exposures.values())
-        if outcome is None:
-            reporter.add(counted, None, None, None)
-            return
-        microseconds = (perf_counter_ns() - self._began) // 1000
-        # The same as ``reporter.add``, without a call.
-        waiting = reporter.ended
-        waiting.append((counted, outcome, microseconds, key, self._measured, True))
-        if len(waiting) >= reporter.batch:
-            reporter.collect()
+        self.reporter.add(tuple(exposures.values()), outcome, microseconds, key, measured=measured)
 
     def __enter__(self) -> Operation:
-        caller = _frame(1)
-        if (
-            _current_entry() is not None
-            or caller.f_code.co_flags & GENERATORS
-            or caller.f_globals is CONTEXTLIB
-        ):
-            return self._begin(caller)
+        code = _frame(1).f_code
+        if code.co_flags & GENERATORS or code is ENTER_CONTEXT or _current_entry() is not None:
+            return self._begin(_frame(1))
         # The same as ``_begin`` where there is no operation yet and no generator: most often.
-        _set_current(self)
-        self._began = perf_counter_ns()
+        self._token = _set_current(self)
+        self._began = perf_counter()
         return self
 
     def __exit__(
@@ -246,10 +323,55 @@ class Operation:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if error is None:
-            self._finish("error" if self._failed else "ok")
-        else:
+        token = self._token
+        if error is not None:
             self.end_with(error)
+        elif token is None or self.extras is not None:
+            self.end()
+        elif not self.ended:
+            # The same as ``end`` where the operation began as above, and nothing is unusual.
+            self.ended = True
+            self._token = None  # it refers to all of the thread's context
+            try:
+                _reset_current(token)
+            except ValueError:  # the block ends in another context than it began in
+                if _current_entry() is self:
+                    _set_current(None)
+            if self.exposures:
+                began, reporter = self._began, self.reporter
+                if self.first is not None:
+                    waiting: deque[Any] = reporter.plain
+                    waiting.append((self.first, self.hashed, perf_counter() - began))
+                else:
+                    waiting = reporter.ended
+                    counted, key = tuple(self.exposures.values()), _key(self.context)
+                    microseconds = int((perf_counter() - began) * 1e6)
+                    waiting.append((counted, False, microseconds, key, NO_VALUES, True))
+                if len(waiting) >= reporter.batch:
+                    reporter.collect()
+
+
+def new_operation(
+    reporter: Reporter,
+    context: Context | None = None,
+    resolve: Callable[[], Context | str | None] | None = None,
+) -> Operation:
+    """Return an operation that has not begun.
+
+    Args:
+        reporter: counts what the operation is exposed to.
+        context: of the evaluations within it that name none.
+        resolve: returns the context at the first of them, if there is none yet.
+    """
+    # Not in ``__init__``: Python takes as long to call that as for all of this.
+    operation = Operation()
+    operation.reporter = reporter
+    operation.context = context
+    operation.exposures = {}
+    operation.first = None
+    operation.ended = False
+    operation.extras = None if resolve is None else Extras(resolve)
+    return operation
 
 
 def _key(context: Context | None) -> str | None:

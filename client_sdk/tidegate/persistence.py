@@ -4,6 +4,9 @@ The file holds one snapshot, its digest, and a digest of the server's address an
 is replaced as a whole, so several processes can share it, and a reader finds one whole version.
 If anything is wrong with the file, the client starts without it. A symbolic link stays: the file
 that it names is replaced. A device, a pipe or a folder is neither read nor replaced.
+
+The key sets of the snapshot are beside it, in a folder with ``.keys`` after the file's name: each
+in a file that is named like its digest.
 """
 
 from __future__ import annotations
@@ -15,7 +18,16 @@ import logging
 import os
 import stat
 import threading
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tidegate.errors import WireError
+from tidegate.runtime.late_imports import load
+
+if TYPE_CHECKING:
+    from tidegate.evaluation.key_sets import KeySet
+    from tidegate.model import InKeySet
 
 log: logging.Logger = logging.getLogger("tidegate")
 
@@ -56,20 +68,56 @@ class SnapshotFile:
             return None
         return body
 
+    def load_key_sets(self, named: Mapping[str, InKeySet]) -> dict[str, KeySet]:
+        """Return the key sets that are here, by digest.
+
+        Args:
+            named: those that the snapshot names, by digest.
+        """
+        found: dict[str, KeySet] = {}
+        for digest, each in named.items():
+            with contextlib.suppress(OSError, WireError):
+                content = _read(self._keys_folder / digest)
+                key_sets = load("tidegate.evaluation.key_sets")
+                found[digest] = key_sets.KeySet.of_content(digest, each.salt, content)
+        return found
+
     def save(self, body: bytes) -> None:
         """Replace the file with a snapshot as JSON. A failure is logged once and never raised."""
         header = f"{FORMAT} {self._origin} {hashlib.sha256(body).hexdigest()}\n".encode()
+        self._save_failed = not self._replace(self._path, header + body)
+
+    def save_key_sets(self, key_sets: Mapping[str, KeySet]) -> None:
+        """Keep these key sets, and delete all others. A failure is never raised."""
+        if not key_sets and not self._keys_folder.exists():
+            return
+        for digest, keys in key_sets.items():
+            path = self._keys_folder / digest
+            if not path.exists() and not self._replace(path, keys.content):
+                self._save_failed = True
+        with contextlib.suppress(OSError):
+            for path in self._keys_folder.iterdir():
+                if path.name not in key_sets and not path.name.startswith("."):
+                    path.unlink()
+
+    @property
+    def _keys_folder(self) -> Path:
+        path = Path(os.path.realpath(self._path))
+        return path.with_name(f"{path.name}.keys")
+
+    def _replace(self, file: Path, content: bytes) -> bool:
+        """Replace a file as a whole; return whether that worked."""
         draft: Path | None = None
         try:
-            path = Path(os.path.realpath(self._path))
+            path = Path(os.path.realpath(file))
             if path.exists() and not path.is_file():
                 raise _NotAFile(path)
             path.parent.mkdir(parents=True, exist_ok=True)
             # In the folder of the file, with a name that no other process or thread uses.
             draft = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.draft")
             number = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-            with os.fdopen(number, "wb") as file:
-                file.write(header + body)
+            with os.fdopen(number, "wb") as opened:
+                opened.write(content)
             draft.replace(path)
         except OSError as error:
             if draft is not None:
@@ -77,9 +125,8 @@ class SnapshotFile:
                     draft.unlink()
             if not self._save_failed:
                 log.warning("cannot cache the flags: %s", error.strerror)
-                self._save_failed = True
-            return
-        self._save_failed = False
+            return False
+        return True
 
 
 class _NotAFile(OSError):

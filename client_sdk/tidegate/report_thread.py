@@ -15,7 +15,8 @@ from collections import deque
 from tidegate import wire
 from tidegate.errors import Rejected, Unreachable
 from tidegate.evaluation.compiled_snapshot import CompiledSnapshot
-from tidegate.flag_follower import LAST_REPORT_SECONDS, FlagFollower
+from tidegate.evaluation_counts import ROUND_SECONDS
+from tidegate.flag_follower import LAST_REPORT_SECONDS, FlagFollower, whole_key_sets
 from tidegate.persistence import SnapshotFile
 from tidegate.runtime import threads
 
@@ -48,6 +49,7 @@ class ReportThread:
 
     def start(self) -> None:
         """Start the thread."""
+        self._follower.evaluations.begin()
         self._thread = threads.start("tidegate-reports", self._send_reports)
 
     def report_now(self) -> None:
@@ -88,7 +90,7 @@ class ReportThread:
     def _send_reports(self) -> None:
         while not self._stopping.is_set():
             interval = self._follower.report_interval()
-            self._wake.wait(interval * random.uniform(0.9, 1.0))  # noqa: S311 - only spreads load
+            self._wait(interval * random.uniform(0.9, 1.0))  # noqa: S311 - only spreads load
             if self._stopping.is_set():
                 break
             self._wake.clear()
@@ -105,6 +107,13 @@ class ReportThread:
         self._done.set()
         self._end_flushes(len(self._flushes))
 
+    def _wait(self, seconds: float) -> None:
+        """Wait, less if a report is asked for; count slices of the evaluations meanwhile."""
+        due = time.monotonic() + seconds
+        while not self._wake.is_set() and (left := due - time.monotonic()) > 0:
+            length = ROUND_SECONDS * random.uniform(0.5, 1.5)  # noqa: S311 - no secret
+            self._follower.evaluations.observe(self._wake.wait, min(left, length))
+
     def _end_flushes(self, count: int) -> None:
         """Let the threads go on that have waited longest for a report."""
         for _ in range(count):
@@ -114,7 +123,10 @@ class ReportThread:
         flags = self._follower.flags
         if self._file is None or flags is None or flags is self._saved:
             return
+        if self._follower.missing:
+            return  # the file keeps the last flags that were complete
         self._saved = flags
+        self._file.save_key_sets(whole_key_sets(flags))
         self._file.save(wire.encode_snapshot(flags.snapshot))
 
     def _report(self, leaving: bool = False) -> bool:

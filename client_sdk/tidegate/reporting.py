@@ -29,9 +29,11 @@ import msgspec
 
 from tidegate.bucketing import user_hash
 from tidegate.evaluation.results import ARMS, Arm, Exposure, cell_name
+from tidegate.evaluation_counts import EvaluationCounts, FlagTotals, evaluations_document
 from tidegate.exposure_cells import ExposureCells
 from tidegate.histogram import LATENCY, bucket_of
 from tidegate.model import ActiveRelease
+from tidegate.seen_users import SeenUsers
 from tidegate.user_sample import GroupSample, SampledUsers, UserSamples
 
 MAX_USERS = 10_000
@@ -57,11 +59,15 @@ Group: TypeAlias = tuple[str, int, int]
 
 ArmGroup: TypeAlias = tuple[Group, Arm]
 
+PlainOperation: TypeAlias = tuple[Exposure, int, float]
+"""An operation that ended well, with one exposure, of a percentage, and without values: the
+exposure, the hash that decided it, and the seconds that it took. Most operations are plain."""
+
 EndedOperation: TypeAlias = tuple[
-    tuple[Exposure, ...], str, int | None, str | None, Mapping[str, float], bool
+    tuple[Exposure, ...], bool, int | None, str | None, Mapping[str, float], bool
 ]
-"""An operation with an outcome, for one user: its exposures, the outcome, its microseconds, the
-user's targeting key, the measured values, and whether the exposures are to be counted, too."""
+"""Any operation with an outcome, for one user: its exposures, whether it failed, its microseconds,
+the user's targeting key, the measured values, and whether the exposures are to be counted, too."""
 
 Totals: TypeAlias = list[int]
 """Exposures, outcomes, errors and microseconds of control, then the same of treatment."""
@@ -84,19 +90,36 @@ _MEASURES = ("exposures", "outcomes", "errors", "microseconds")
 _ZERO_TOTALS = (0,) * 8
 
 
-class _Arm(msgspec.Struct):
+class _Arm:
     """Where the operations of one group and arm count.
 
     Attributes:
         totals: of the group; those of the arm begin at ``at``.
         prefix: what the targeting key is hashed with, before it.
         sample: of the group; None: all users of the group are in one arm.
+        operations, seconds: how many plain operations are to be added to the totals, and how long
+            they took.
     """
 
-    totals: Totals
-    at: int
-    prefix: str
-    sample: GroupSample | None
+    __slots__ = ("at", "operations", "prefix", "sample", "seconds", "totals")
+
+    def __init__(self, totals: Totals, at: int, prefix: str, sample: GroupSample | None) -> None:
+        self.totals = totals
+        self.at = at
+        self.prefix = prefix
+        self.sample = sample
+        self.operations = 0
+        self.seconds = 0.0
+
+    def add_to_totals(self) -> None:
+        """Add the plain operations to the totals."""
+        totals, at = self.totals, self.at
+        totals[at] += self.operations
+        totals[at + 1] += self.operations
+        self.operations = 0
+        microseconds = round(self.seconds * 1e6)
+        totals[at + 3] += microseconds
+        self.seconds -= microseconds / 1e6
 
 
 class ReportCounts(msgspec.Struct):
@@ -114,21 +137,27 @@ class ReportCounts(msgspec.Struct):
     sampled: dict[Group, SampledUsers]
     values: Values
     trips: dict[str, Trips]
+    evaluations: dict[str, FlagTotals] = {}
 
 
 class Reporter:
     """The counts of one SDK instance.
 
     Attributes:
+        evaluations: how often each flag was asked for.
+        seen_users: the users of operations, if the server wants to know them.
         cells: the exposures outside of operations.
-        ended: the operations that wait to be added to the totals.
-        batch: how many of them there are when ``collect`` is to be called.
+        plain, ended: the operations that wait to be added to the totals.
+        batch: how many of one of these there are when ``collect`` is to be called.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self.batch: int = BATCH
+        self.evaluations: EvaluationCounts = EvaluationCounts()
+        self.seen_users: SeenUsers = SeenUsers()
         self.cells: ExposureCells = ExposureCells()
+        self.plain: deque[PlainOperation] = deque()
         self.ended: deque[EndedOperation] = deque()
         self._totals: dict[Group, Totals] = {}
         self._arms: dict[str, _Arm] = {}
@@ -177,6 +206,7 @@ class Reporter:
         self._lock = threading.Lock()
         self._abandoned = True
         self.cells = ExposureCells()
+        self.plain.clear()
         self.ended.clear()
 
     def add(
@@ -202,7 +232,8 @@ class Reporter:
             for exposure in exposures:
                 self.expose(exposure)
             return
-        self.ended.append((tuple(exposures), outcome, microseconds, key, measured or {}, exposed))
+        failed = outcome == "error"
+        self.ended.append((tuple(exposures), failed, microseconds, key, measured or {}, exposed))
         if len(self.ended) >= self.batch:
             self.collect()
 
@@ -213,7 +244,7 @@ class Reporter:
 
     def collect(self) -> None:
         """Add the operations that have ended to the totals, unless another thread does that."""
-        full = len(self.ended) >= MAX_WAITING
+        full = max(len(self.plain), len(self.ended)) >= MAX_WAITING
         lock = self._take_lock(LONGEST_WAIT if full else 0.0)
         if lock is not None:
             try:
@@ -221,7 +252,15 @@ class Reporter:
             finally:
                 lock.release()
         elif full:
-            with suppress(IndexError):  # there is room again
+            self._make_room()
+
+    def _make_room(self) -> None:
+        """Drop operations that wait while too many do."""
+        with suppress(IndexError):  # there is room again
+            if len(self.plain) >= MAX_WAITING:
+                self.plain.pop()
+                self._dropped += 1
+            if len(self.ended) >= MAX_WAITING:
                 self._dropped += len(self.ended.pop()[0])
 
     def _collect(self) -> None:
@@ -231,35 +270,63 @@ class Reporter:
             if totals is not None:
                 totals[0 if exposure.arm == "control" else 4] += more
         self._collect_ended()
+        for arm in self._arms.values():
+            arm.add_to_totals()
 
     def _collect_ended(self) -> None:
-        ended, arms = self.ended, self._arms
-        # What others append meanwhile waits for the next time.
-        for _ in range(len(ended)):
+        # What others append meanwhile waits for the next time. There may be less than at first:
+        # another thread may have dropped one, or closed the client.
+        with suppress(IndexError):
+            self._collect_plain()
+        with suppress(IndexError):
+            self._collect_others()
+
+    def _collect_plain(self) -> None:
+        arms, take = self._arms, self.plain.popleft
+        for _ in range(len(self.plain)):
+            exposure, user, seconds = take()
+            if self._abandoned:
+                self._dropped += 1
+                continue
             try:
-                exposures, outcome, microseconds, key, measured, exposed = ended.popleft()
-            except IndexError:
-                return  # another thread has dropped one, or has closed the client
+                arm = arms[exposure.cell]
+            except KeyError:
+                if not self._add_arm(exposure):
+                    continue
+                arm = arms[exposure.cell]
+            arm.operations += 1
+            arm.seconds += seconds
+            if exposure.measures:
+                self._count_values(exposure, seconds, {})
+            sample = arm.sample
+            # Most users are known; then this saves a call.
+            if sample is not None and not (user & sample.mask or user in sample.users):
+                self._samples.add(sample, user, exposure.arm)
+
+    def _collect_others(self) -> None:
+        arms, take = self._arms, self.ended.popleft
+        for _ in range(len(self.ended)):
+            exposures, failed, microseconds, key, measured, exposed = take()
             if self._abandoned:
                 self._dropped += len(exposures)
                 continue
-            failed = outcome == "error"
             for exposure in exposures:
-                arm = arms.get(exposure.cell)
-                if arm is None:
-                    arm = self._new_arm(exposure)
-                    if arm is None:
+                try:
+                    arm = arms[exposure.cell]
+                except KeyError:
+                    if not self._add_arm(exposure):
                         continue
+                    arm = arms[exposure.cell]
                 totals, at, sample = arm.totals, arm.at, arm.sample
                 totals[at] += exposed
                 totals[at + 1] += 1
                 if microseconds is not None:
                     totals[at + 3] += microseconds
                 if exposure.measures:
-                    self._count_values(exposure, microseconds, measured)
+                    seconds = None if microseconds is None else microseconds / 1e6
+                    self._count_values(exposure, seconds, measured)
                 if sample is not None and isinstance(key, str):
                     user = _hash(arm.prefix + key, 0, False)
-                    # Most users are known; then this saves a call.
                     if not (user & sample.mask or user in sample.users):
                         self._samples.add(sample, user, exposure.arm)
                 if failed:
@@ -267,16 +334,16 @@ class Reporter:
                     if isinstance(key, str):
                         self._add_failing((exposure.group, exposure.arm), key)
 
-    def _new_arm(self, exposure: Exposure) -> _Arm | None:
-        """Return where an exposure counts; None, and count it as dropped, without room."""
+    def _add_arm(self, exposure: Exposure) -> bool:
+        """Make where an exposure counts; return False, and count it as dropped, without room."""
         totals = self._totals_of(exposure.group, 1)
         if totals is None:
-            return None
+            return False
         prefix = exposure.hash_prefix
         sample = None if prefix is None else self._samples.of_group(exposure.group)
         at = 0 if exposure.arm == "control" else 4
-        arm = self._arms[exposure.cell] = _Arm(totals, at, prefix or "", sample)
-        return arm
+        self._arms[exposure.cell] = _Arm(totals, at, prefix or "", sample)
+        return True
 
     def _totals_of(self, group: Group, exposures: int) -> Totals | None:
         """Return a group's totals; None, and count the exposures as dropped, without room."""
@@ -324,10 +391,9 @@ class Reporter:
     def _count_values(
         self,
         exposure: Exposure,
-        microseconds: int | None,
+        seconds: float | None,
         measured: Mapping[str, float],
     ) -> None:
-        seconds = None if microseconds is None else microseconds / 1e6
         for measure in exposure.measures:
             value = seconds if measure == LATENCY else measured.get(measure)
             if value is None:
@@ -409,8 +475,8 @@ class Reporter:
             self._trips[release] = count, milliseconds + passed
             self._open_trips[release] = since + passed / 1000
 
-    def next_report(self) -> ReportCounts:
-        """Return the counts of the next report."""
+    def next_report(self, last: bool = False) -> ReportCounts:
+        """Return the counts of the next report; ``last``: no other may follow."""
         with self._lock:
             self._collect()
             self._sequence += 1
@@ -425,6 +491,7 @@ class Reporter:
                 self._samples.unreported(),
                 {place: dict(buckets) for place, buckets in self._values.items()},
                 dict(self._trips),
+                self.evaluations.changed(last),
             )
             # Reports are sent one after the other, and each contains the ones before it.
             self._sent = {sent.sequence: sent}
@@ -444,6 +511,7 @@ class Reporter:
             if sent is None:
                 return
             self._acknowledged = sent
+            self.evaluations.acknowledge(sent.evaluations)
             for place, users in sent.users.items():
                 unreported = self._failing.get(place, {})
                 for user in users:
@@ -484,6 +552,7 @@ class Reporter:
         with self._lock:
             self._collect()
             base = self._acknowledged
+            self.evaluations.start_again()
             for group, totals in self._totals.items():
                 before = base.totals.get(group, _ZERO_TOTALS)
                 if self._window_failing is not None:
@@ -550,6 +619,7 @@ def counts_document(report: ReportCounts) -> dict[str, Any]:
             for group, measure in dict.fromkeys(place[:2] for place in report.values)
         ],
         **_trips(report.trips),
+        **evaluations_document(report.evaluations),
     }  # fmt: skip
 
 

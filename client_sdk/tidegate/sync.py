@@ -3,8 +3,9 @@
 Threads: two daemon threads in each process. ``tidegate-updates`` runs ``_follow_updates`` and
 alone changes the state of this class; ``tidegate-reports`` sends reports
 (``tidegate.report_thread``). A third one watches over releases while the server is away
-(``tidegate.local_breaker``). An evaluation waits for none of them: they share with the client
-only ``apply_flags``, which replaces the flags as a whole.
+(``tidegate.local_breaker``), and a fourth one reads key sets (``tidegate.key_set_thread``).
+``_updating`` is held while flags are updated. An evaluation waits for none of these: they share
+with the client only ``apply_flags``, which replaces the flags as a whole.
 """
 
 from __future__ import annotations
@@ -15,19 +16,27 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tidegate.backoff import Backoff
 from tidegate.details import ClientEvent
-from tidegate.errors import Refused, Unreachable, WireError
+from tidegate.errors import Refused, Rejected, Unreachable, WireError
 from tidegate.evaluation.compiled_snapshot import CompiledSnapshot
+from tidegate.evaluation_counts import EVALUATIONS
 from tidegate.flag_follower import FlagFollower, Report, needs_report
+from tidegate.key_set_thread import KeySetThread
 from tidegate.local_breaker import LocalBreaker
+from tidegate.model import InKeySet
 from tidegate.persistence import SnapshotFile
 from tidegate.report_thread import ReportThread
 from tidegate.reporting import Reporter, counts_document
 from tidegate.runtime import threads
+from tidegate.runtime.late_imports import load
+from tidegate.seen_users import SeenUsers
 from tidegate.transport import SDK, Transport
+
+if TYPE_CHECKING:
+    from tidegate.evaluation.key_sets import KeySet
 
 log: logging.Logger = logging.getLogger("tidegate")
 
@@ -48,6 +57,13 @@ POLL_SECONDS = 5.0
 """The longest time between two polls while polling works and the stream does not."""
 
 
+SEEN_USERS = "seen_users"
+ADDED = frozenset({EVALUATIONS, "application", "uptime", "version_age", SEEN_USERS})
+"""The parts of a report that servers of earlier versions do not know."""
+
+PLAIN_SECONDS = 3_600.0
+"""How long reports have only the other parts after a server has refused these."""
+
 END_SECONDS = 3.0
 """How long ``stop`` waits for threads whose requests it has cut: a listener may be busy, and the
 look-up of a host name cannot be cut."""
@@ -65,21 +81,58 @@ def _let_others_work() -> None:
 
 
 class HttpSource:
-    """The flag server, as a source of flags."""
+    """The flag server, as a source of flags.
 
-    def __init__(self, transport: Transport) -> None:
+    Args:
+        transport: sends the requests.
+        seen_users: the users whom reports name.
+    """
+
+    def __init__(self, transport: Transport, seen_users: SeenUsers | None = None) -> None:
         self._transport = transport
+        self._seen_users = SeenUsers(allowed=False) if seen_users is None else seen_users
+        self._plain_until = 0.0
 
     def snapshot(self) -> object:
         """Return the whole snapshot."""
         return self._transport.snapshot(None)
 
+    def key_set(self, wanted: InKeySet, known: KeySet | None) -> KeySet:
+        """Return a key set: from the changes since an earlier one, if the server has these."""
+        key_sets = load("tidegate.evaluation.key_sets")
+        digest, largest = wanted.key_set, wanted.count * key_sets.HASH_BYTES
+        since = None if known is None else known.digest
+        content, is_changes = self._transport.key_set(digest, since, largest)
+        if known is not None and is_changes:
+            try:
+                return known.changed(digest, content)
+            except WireError:
+                log.debug("the changes of a key set cannot be used", exc_info=True)
+                content, _ = self._transport.key_set(digest, None, largest)
+        found: KeySet = key_sets.KeySet.of_content(digest, wanted.salt, content)
+        return found
+
     def report(self, report: Report) -> bool:
         """Send a report; return False if the server does not know this instance any more."""
-        return self._transport.report(self.document(report))
+        document = self.document(report)
+        plain = {name: part for name, part in document.items() if name not in ADDED}
+        if time.monotonic() < self._plain_until:
+            return self._transport.report(plain)
+        try:
+            known = self._transport.report(document)
+        except Rejected:
+            # A server of an earlier version does not know what was added. What decides must arrive.
+            known = self._transport.report(plain)
+            self._plain_until = time.monotonic() + PLAIN_SECONDS
+            return known
+        if known:
+            named = document.get(SEEN_USERS, [])
+            self._seen_users.acknowledge(named, self._transport.answer.get(SEEN_USERS))
+        return known
 
     def document(self, report: Report) -> dict[str, Any]:
         """Return a report as ``docs/wire/report.schema.json`` has it."""
+        seen = self._seen_users.document(report.key_sets)
         return counts_document(report.counts) | {
             "version": report.version,
             "interval": report.interval,
@@ -87,6 +140,10 @@ class HttpSource:
             "sdk": SDK,
             "host": self._transport.host,
             "pid": self._transport.pid,
+            "application": self._transport.application,
+            "uptime": self._transport.uptime,
+            "version_age": report.version_age,
+            **({SEEN_USERS: seen} if seen else {}),
         }
 
 
@@ -106,6 +163,7 @@ class ServerConnection:
 
     Attributes:
         ready: set once the server has confirmed flags.
+        completing: whether the server's first flags are in force and their key sets on the way.
         connected: whether the last attempt reached the server.
         confirmed_at: when the server last confirmed the flags, by the monotonic clock.
         problem: the event of the present loss of the connection; None while connected.
@@ -130,9 +188,15 @@ class ServerConnection:
         self._transport = transport
         self._connections = transport.connections
         self._reporter = reporter
-        self._follower = FlagFollower(
-            HttpSource(transport), reporter, server_flags, _let_others_work
+        self._follower: FlagFollower = FlagFollower(
+            HttpSource(transport, reporter.seen_users),
+            reporter,
+            server_flags,
+            _let_others_work,
+            None if parent is None else parent._follower,
         )
+        self._updating = threading.Lock()
+        self._key_sets = KeySetThread(self._follower, self._updating, self._take_flags)
         self._breaker = LocalBreaker(reporter, get_flags, apply_flags, notify, closed)
         self._notify = notify
         self._has_listeners = has_listeners
@@ -144,6 +208,7 @@ class ServerConnection:
         self.cause: str | None = None
         self.cause_since: float | None = None
         self.ready: threading.Event = threading.Event()
+        self.completing: bool = False
         self.connected: bool = False
         self.confirmed_at: float | None = None
         self._reports = ReportThread(self._follower, self.ready, file)
@@ -165,6 +230,11 @@ class ServerConnection:
     def server_flags(self) -> CompiledSnapshot | None:
         """The flags that the server sent last; other ones are in force after a local trip."""
         return self._follower.flags
+
+    @property
+    def key_set_problem(self) -> str | None:
+        """Why the keys of a segment are older than the server's, or missing; None: they are not."""
+        return self._key_sets.problem
 
     @property
     def closed_here(self) -> frozenset[str]:
@@ -195,6 +265,7 @@ class ServerConnection:
             self._stopping.set()
             self._settled.set()
             self._breaker.stop()
+            self._key_sets.ask_to_stop()
             self._reports.ask_to_stop()
 
     def stop(self) -> None:
@@ -206,7 +277,8 @@ class ServerConnection:
         # No thread starts another one any more once the first has ended.
         ended = [threads.join(self._thread, deadline)]
         self._breaker.stop()
-        ended += [self._reports.join(deadline), self._breaker.join(deadline)]
+        others = (self._reports, self._breaker, self._key_sets)
+        ended += [each.join(deadline) for each in others]
         self._connections.close()
         if not all(ended):
             log.warning("a thread of the closed client goes on: a listener or a look-up is busy")
@@ -249,7 +321,7 @@ class ServerConnection:
 
     def _read_stream(self) -> None:
         # Closed at once, whatever is raised in the loop and whoever keeps that.
-        with closing(self._transport.events(self._server_version())) as events:
+        with closing(self._transport.events(self._known())) as events:
             for event in events:
                 if self._stopping.is_set():
                     return
@@ -264,7 +336,7 @@ class ServerConnection:
     def _poll(self) -> bool:
         """Ask for the flags once; return whether the server answered."""
         try:
-            document = self._transport.snapshot(self._server_version())
+            document = self._transport.snapshot(self._known())
             if document is not None:
                 self._take_snapshot(document)
         except Unreachable:
@@ -275,22 +347,35 @@ class ServerConnection:
         self._confirmed()
         return True
 
+    def _known(self) -> tuple[int, str] | None:
+        """Return the version and the incarnation of the server's flags; None: there are none."""
+        flags = self.server_flags
+        return None if flags is None else (flags.version, flags.snapshot.incarnation)
+
     def _server_version(self) -> int | None:
         return None if self.server_flags is None else self.server_flags.version
 
     def _take_snapshot(self, document: object) -> None:
+        is_first = self.server_flags is None
+        # Whoever waits until the client is ready waits for the keys, too.
+        self.completing = is_first
         try:
-            self._take_flags(self._follower.take_snapshot(document))
+            with self._updating:
+                self._take_flags(self._follower.take_snapshot(document))
         except WireError as error:
             raise Unreachable(f"the snapshot cannot be read: {error}") from None
+        if is_first:
+            self._key_sets.read_once()
+            self.completing = False
 
     def _take_update(self, document: object) -> None:
         try:
-            flags = self._follower.take_update(document)
+            with self._updating:
+                flags = self._follower.take_update(document)
+                if flags is not None:
+                    self._take_flags(flags)
         except WireError as error:
             raise Unreachable(f"an update cannot be read: {error}") from None
-        if flags is not None:
-            self._take_flags(flags)
 
     def _take_flags(self, flags: CompiledSnapshot) -> None:
         before = self._apply_server_flags(flags)
@@ -316,8 +401,10 @@ class ServerConnection:
         self.confirmed_at = time.monotonic()
         self.connected = True
         self.cause = self.cause_since = None
-        if self.server_flags is not None:
-            self._apply_server_flags(self.server_flags)
+        with self._updating:
+            if self.server_flags is not None:
+                self._apply_server_flags(self.server_flags)
+        self._key_sets.start_if_needed()
         if self.problem is not None or not self.ready.is_set():
             self.problem = None
             log.info("connected to the server, flags at version %d", self._server_version() or 0)

@@ -1,4 +1,4 @@
-"""The three HTTP requests of the SDK, without what they mean.
+"""The four HTTP requests of the SDK, without what they mean.
 
 urllib3 is imported at the first request: its import takes longer than all of the SDK.
 """
@@ -9,8 +9,9 @@ import json
 import os
 import socket
 import time
+import traceback
 import zlib
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -41,9 +42,15 @@ LONGEST_PROBLEM = 16 * 1024
 TEMPORARY = frozenset({401, 403, 408, 409, 425, 429})
 """Client errors that another token or a later request can overcome."""
 
+WORTH_COMPRESSING = 8 * 1024
+"""Shorter reports, in bytes, are sent uncompressed: most are, and the server reads these faster."""
+
 LARGEST_BODY = 64 * 1024 * 1024
 PIECE = 64 * 1024
 """How many bytes of a compressed response are decompressed at once."""
+
+KEY_SET = "application/vnd.tidegate.key-set"
+KEY_SET_CHANGES = "application/vnd.tidegate.key-set-changes"
 
 LINE_OVERHEAD = 64
 """The memory that a line of an event takes in addition to its bytes."""
@@ -51,6 +58,10 @@ LINE_OVERHEAD = 64
 EVENT_STREAM = "text/event-stream"
 
 SDK = f"tidegate-python/{VERSION}"
+
+
+INCARNATION = "Tidegate-Incarnation"
+"""The header with the incarnation of the version in ``Last-Event-ID``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +76,9 @@ KEEP_ALIVE = Event("keep-alive", "")
 """A comment or a retry time: the server has no news, but is alive."""
 
 
+MAX_APPLICATION = 100
+
+
 class Transport:
     """The requests of one client in one process.
 
@@ -72,10 +86,15 @@ class Transport:
         connections: the connections that they use.
         host: the name of this machine.
         pid: the id of this process.
+        application: what this application is called; without control characters, and shortened.
+        answer: the answer to the last report.
         server_date: the header ``Date`` of the last response of a report or snapshot.
     """
 
-    def __init__(self, url: str, token: str) -> None:
+    def __init__(self, url: str, token: str, application: str = "") -> None:
+        self._began = time.monotonic()
+        self.application: str = _shown(application)[:MAX_APPLICATION]
+        self.answer: Mapping[str, Any] = {}
         self._url = url.rstrip("/")
         parts = split_url(url)
         self._host = "" if parts is None else parts.hostname or ""
@@ -85,18 +104,39 @@ class Transport:
         self.host: str = socket.gethostname()[:100]
         self.pid: int = os.getpid()
         self.server_date: str = ""
+        self._may_compress = True
 
-    def snapshot(self, version: int | None) -> bytes | None:
-        """Return the snapshot as JSON; None if ``version`` is the newest."""
+    def snapshot(self, known: tuple[int, str] | None) -> bytes | None:
+        """Return the snapshot as JSON; None if the known version and incarnation are the newest."""
         headers = {"Accept-Encoding": "gzip"}
-        if version is not None:
-            headers["If-None-Match"] = f'"{version}"'
+        if known is not None:
+            version, incarnation = known
+            headers["If-None-Match"] = f'"{version}{incarnation and "."}{incarnation}"'
         response = self._request("GET", "/sdk/v1/snapshot", headers)
         body = self._read_body(response)
         if response.status == 304:
             return None
         _check_json(body)
         return body
+
+    def key_set(self, digest: str, since: str | None, largest: int) -> tuple[bytes, bool]:
+        """Return a key set, or its changes.
+
+        Args:
+            digest: the digest of the key set.
+            since: the digest of an earlier one, whose changes are enough; None: there is none.
+            largest: the size of the key set, in bytes.
+
+        Returns:
+            The content, and whether it is changes since the earlier one.
+        """
+        path = f"/sdk/v1/key-sets/{digest}" + (f"?since={since}" if since else "")
+        response = self._request("GET", path, {"Accept-Encoding": "identity"})
+        body = self._read_body(response, largest)
+        kind = response.headers.get("Content-Type", "")
+        if kind not in (KEY_SET, KEY_SET_CHANGES):
+            raise Unreachable(foreign_cause("the response is not a key set"))
+        return body, kind == KEY_SET_CHANGES
 
     def report(self, document: dict[str, Any], *, dry_run: bool = False) -> bool:
         """Send a report; return False if the server does not know this instance any more.
@@ -105,7 +145,7 @@ class Transport:
         """
         body = json.dumps(document, separators=(",", ":")).encode()
         path = "/sdk/v1/reports?dry_run=true" if dry_run else "/sdk/v1/reports"
-        response = self._request("POST", path, {"Content-Type": "application/json"}, body)
+        response = self._post(path, body)
         content = self._read_body(response)
         if response.status == 409:
             return False
@@ -113,13 +153,34 @@ class Transport:
         receipt = _parse_json(content)
         if not isinstance(receipt, dict) or not isinstance(receipt.get("version"), int):
             raise Unreachable(foreign_cause("the response is not a receipt"))
+        self.answer = receipt
         return True
 
-    def events(self, last_seen: int | None) -> Generator[Event]:
-        """Yield the stream's events until it ends."""
+    def _post(self, path: str, body: bytes) -> BaseHTTPResponse:
+        headers = {"Content-Type": "application/json"}
+        if len(body) > WORTH_COMPRESSING and self._may_compress:
+            compressor = zlib.compressobj(level=1, wbits=16 + zlib.MAX_WBITS)
+            compressed = compressor.compress(body) + compressor.flush()
+            try:
+                return self._request(
+                    "POST", path, headers | {"Content-Encoding": "gzip"}, compressed
+                )
+            except Rejected:
+                # A server of an earlier version, or a proxy, takes no compressed bodies.
+                self._may_compress = False
+        return self._request("POST", path, headers, body)
+
+    @property
+    def uptime(self) -> float:
+        """For how many seconds this instance has run."""
+        return time.monotonic() - self._began
+
+    def events(self, known: tuple[int, str] | None) -> Generator[Event]:
+        """Yield the stream's events after a version and incarnation, until it ends."""
         headers = {"Accept": EVENT_STREAM, "Cache-Control": "no-cache"}
-        if last_seen is not None:
-            headers["Last-Event-ID"] = str(last_seen)
+        if known is not None:
+            headers["Last-Event-ID"] = str(known[0])
+            headers[INCARNATION] = known[1]
         response = self._send("GET", "/sdk/v1/stream", headers, None, SILENCE_SECONDS)
         with closing(response):
             if response.status != 200:
@@ -135,7 +196,7 @@ class Transport:
                 _received(response), response.headers.get("Content-Encoding", "")
             )
         except errors as error:
-            raise Unreachable(self._network_cause(error)) from None
+            raise self._unreachable(error) from None
 
     def _request(
         self, method: str, path: str, headers: dict[str, str], body: bytes | None = None
@@ -147,12 +208,19 @@ class Transport:
         if method == "POST" and _is_permanent(response.status):
             kind = f"the server answers {response.status}"
             raise Rejected(kind, explanation(self._read_body(response)))
-        error = self._status_error(response)
-        response.close()
-        raise error
+        try:
+            # Not in a variable: the error would refer to this frame, and that to the error.
+            raise self._status_error(response)
+        finally:
+            response.close()
 
-    def _network_cause(self, error: Exception) -> str:
-        return network_cause(error, self._host, self._port)
+    def _unreachable(self, error: Exception) -> Unreachable:
+        """Return what a network error means."""
+        cause = network_cause(error, self._host, self._port)
+        # The frames of urllib3 keep errors, and those their frames. Cleared, all of it is freed at
+        # once. Else an outage would leave garbage with every attempt.
+        traceback.clear_frames(error.__traceback__)
+        return Unreachable(cause)
 
     def _status_error(self, response: BaseHTTPResponse) -> Unreachable:
         status, headers = response.status, response.headers
@@ -169,8 +237,9 @@ class Transport:
         seconds = float(retry_after) if retry_after.isascii() and retry_after.isdigit() else 0.0
         return Unreachable(cause, seconds)
 
-    def _read_body(self, response: BaseHTTPResponse) -> bytes:
+    def _read_body(self, response: BaseHTTPResponse, largest: int | None = None) -> bytes:
         """Return the body of a response, limited in time and size."""
+        largest = LARGEST_BODY if largest is None else largest
         deadline = time.monotonic() + WHOLE_SECONDS
         parts: list[bytes] = []
         size = 0
@@ -178,7 +247,7 @@ class Transport:
             for chunk in self._chunks(response):
                 parts.append(chunk)
                 size += len(chunk)
-                if size > LARGEST_BODY:
+                if size > largest:
                     raise Unreachable("the response is too large")
                 if time.monotonic() > deadline:
                     raise Unreachable("the response takes too long")
@@ -213,7 +282,7 @@ class Transport:
                 redirect=False,
             )
         except errors as error:
-            raise Unreachable(self._network_cause(error)) from None
+            raise self._unreachable(error) from None
 
 
 def _received(response: BaseHTTPResponse) -> Iterator[bytes]:
@@ -324,3 +393,9 @@ def _origin(url: str) -> str:
     """Return the scheme, host and port of a URL: the rest may be secret; empty if it has none."""
     parts = split_url(url)
     return "" if parts is None else f"{parts.scheme}://{parts.hostname}:{port_of(parts)}"
+
+
+def _shown(name: str) -> str:
+    """Return a name without what could spoil a list: control characters and lone surrogates."""
+    text = str(name).encode("utf-8", "replace").decode()
+    return "".join(part if part.isprintable() else " " for part in text).strip()

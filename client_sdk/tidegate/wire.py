@@ -28,6 +28,7 @@ from tidegate.model import (
     Comparison,
     Condition,
     Flag,
+    InKeySet,
     InSegment,
     NoneOf,
     Segment,
@@ -44,6 +45,9 @@ T = TypeVar("T")
 MAX_DEPTH = 32
 """How many levels deep conditions may nest."""
 
+DIGEST_DIGITS = 64
+"""The length of a key set's digest: a SHA-256 in hexadecimal digits."""
+
 SLICE_BYTES = 32 * 1024
 """How much of a snapshot is parsed without a pause: half a millisecond's work."""
 
@@ -55,6 +59,7 @@ class _SnapshotParts(msgspec.Struct, frozen=True):
     version: int
     flags: dict[str, msgspec.Raw]
     segments: dict[str, msgspec.Raw]
+    incarnation: str = ""
 
 
 class _UpdateParts(msgspec.Struct, frozen=True):
@@ -106,6 +111,7 @@ def parse_snapshot(
         flags=flags,
         segments=segments,
         schema=parts.schema,
+        incarnation=parts.incarnation,
     )
 
 
@@ -153,7 +159,7 @@ def parse_condition(document: object, depth: int = 0, *, stored: bool = False) -
     """Parse a condition and check its operators and values.
 
     Raises:
-        WireError: it is not exactly one of the five forms, has an unknown field or operator
+        WireError: it is not exactly one of the six forms, has an unknown field or operator
             or a value that does not fit the operator, or nests deeper than ``MAX_DEPTH``.
     """
     fields = _mapping(document)
@@ -161,6 +167,8 @@ def parse_condition(document: object, depth: int = 0, *, stored: bool = False) -
         raise WireError("", f"conditions nest deeper than {MAX_DEPTH}; use a segment")
     if "attribute" in fields and _COMPARED.issuperset(fields):
         return _parse_comparison(fields, stored)
+    if "key_set" in fields:
+        return _parse_key_set(fields)
     forms = [form for form in _FORMS if form in fields]
     if len(forms) != 1:
         raise WireError("", f"give exactly one of {', '.join(_FORMS)}")
@@ -190,6 +198,7 @@ def to_wire(value: Any) -> Any:
 
 _FORMS = ("attribute", "segment", "all", "any", "none")
 _COMPARED = frozenset({"attribute", "operator", "value"})
+_HEXADECIMAL = frozenset("0123456789abcdef")
 _REMOVED = b"null"
 
 
@@ -218,6 +227,20 @@ def _parse_comparison(fields: Mapping[str, Any], stored: bool) -> Comparison:
             return _parse_comparison({**fields, "value": present}, stored=False)
         raise WireError("/value", f"{operator}: {error}") from None
     return Comparison(attribute, operator, tuple(value) if isinstance(value, list) else value)
+
+
+def _parse_key_set(fields: Mapping[str, Any]) -> InKeySet:
+    for name in fields:
+        if name not in ("key_set", "salt", "count"):
+            raise WireError(f"/{escape_pointer(name)}", "unknown field next to key_set; remove it")
+    count = fields.get("count")
+    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+        raise WireError("/count", "must be a whole number of at least 1")
+    digest = _text(fields, "key_set")
+    # It becomes the name of a file.
+    if len(digest) != DIGEST_DIGITS or not _HEXADECIMAL.issuperset(digest):
+        raise WireError("/key_set", f"must be {DIGEST_DIGITS} lower-case hexadecimal digits")
+    return InKeySet(digest, _text(fields, "salt"), count)
 
 
 def _mapping(document: object) -> Mapping[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tidegate import Client, flag_follower, local_breaker, sync, transport
+from tidegate import Client, flag_follower, local_breaker, operation, sync, transport
 from tidegate.backoff import Backoff
 from tidegate_server.store import Store
 from tidegate_server.store.embedded import EmbeddedValkey
@@ -29,6 +29,12 @@ def flag_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlagServer
     server.stop()
     store.close()
     valkey.stop()
+
+
+@pytest.fixture(autouse=True)
+def _nothing_warned_of_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each test see its warnings: a process logs each one once, and a hundred at most."""
+    monkeypatch.setattr(operation, "_warnings", set())
 
 
 @pytest.fixture

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import Any
 
 from tidegate import wire
 from tidegate.errors import WireError
 from tidegate.evaluation.compiled_snapshot import CompiledSnapshot, compile_snapshot
+from tidegate.evaluation.key_sets import KeySet, hashes_content, key_hash
+
+from tests.sdk import naive_evaluator
 
 
 def a_flag(key: str, **changes: Any) -> dict[str, Any]:
@@ -59,7 +63,25 @@ def a_snapshot(*flags: dict[str, Any], **segments: Any) -> dict[str, Any]:
     }
 
 
+KEY_SETS: dict[str, KeySet] = {}
+"""The key sets that tests have made, by digest."""
+
+
+def key_set(salt: str, *keys: str) -> KeySet:
+    """A key set that ``compiled`` and the naive evaluator know."""
+    content = hashes_content(sorted(key_hash(f"{salt}:{key}") for key in keys))
+    made = KeySet.of_content(sha256(content).hexdigest(), salt, content)
+    KEY_SETS[made.digest] = made
+    naive_evaluator.KEY_SETS[made.digest] = frozenset(keys)
+    return made
+
+
+def in_key_set(keys: KeySet) -> dict[str, Any]:
+    """The condition that the targeting key is in a key set."""
+    return {"key_set": keys.digest, "salt": keys.salt, "count": len(keys)}
+
+
 def compiled(document: dict[str, Any]) -> CompiledSnapshot:
     """Return a snapshot compiled as a client compiles it, with the parts that cannot be read."""
     broken: dict[str, WireError] = {}
-    return compile_snapshot(wire.parse_snapshot(document, broken), broken)
+    return compile_snapshot(wire.parse_snapshot(document, broken), broken, key_sets=KEY_SETS)

@@ -245,7 +245,13 @@ def _segments_in(condition: Document | None) -> Iterator[str]:
             yield from _segments_in(part)
 
 
+KEY_SETS: dict[str, frozenset[str]] = {}
+"""The keys of key sets, by digest, as tests add them."""
+
+
 def holds(snapshot: Document, condition: Document, context: FlatContext) -> bool:
+    if "key_set" in condition:
+        return context.get("targetingKey") in KEY_SETS[condition["key_set"]]
     if "segment" in condition:
         return _in_segment(snapshot, condition["segment"], context)
     if "all" in condition:

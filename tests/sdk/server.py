@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import itertools
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
+from wsgiref.types import StartResponse, WSGIEnvironment
 
-from flask import Flask, request
+from flask import Flask, Response, request
 from tidegate_server.admin.bootstrap import bootstrap
 from tidegate_server.application import create_app
 from tidegate_server.domain.evidence import Evidence
@@ -44,17 +47,48 @@ class FlagServer:
         bootstrap(store, SECRET_KEY, ADMIN_TOKEN)
         settings = ApiSettings(SECRET_KEY, keep_alive_seconds=0.2, token_poll_seconds=0)
         self.app: Flask = create_app(store, settings)
-        self.app.before_request(self._keep_report)
+        self._application = self.app.wsgi_app
+        self.app.wsgi_app = self._keep_report  # type: ignore[method-assign]
+        self.app.before_request(self._refuse_key_set)
+        self.app.after_request(self._keep_key_set)
         self.reports: dict[str, list[Any]] = {}
+        self.refuse_key_sets = False
+        self.refuse_gzip = False
+        self.compressed: list[bool] = []
+        """Of each report, whether it was."""
+        self.key_sets: list[tuple[str, int | None]] = []
+        """The kind and the size of each key set, or of its changes, that was sent."""
         self._server = make_server("127.0.0.1", 0, self.app, threaded=True)
         self._server.daemon_threads = True  # type: ignore[attr-defined]
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self._projects = itertools.count(1)
 
-    def _keep_report(self) -> None:
-        if request.path == "/sdk/v1/reports":
-            token = request.headers["Authorization"].removeprefix("Bearer ")
-            self.reports.setdefault(token, []).append(json.loads(request.get_data()))
+    def _keep_report(
+        self, environ: WSGIEnvironment, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        if environ["PATH_INFO"] == "/sdk/v1/reports":
+            token = environ["HTTP_AUTHORIZATION"].removeprefix("Bearer ")
+            body = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
+            environ["wsgi.input"] = io.BytesIO(body)
+            compressed = environ.get("HTTP_CONTENT_ENCODING") == "gzip"
+            if compressed and self.refuse_gzip:
+                start_response("415 Unsupported Media Type", [("Content-Length", "0")])
+                return []
+            text = gzip.decompress(body) if compressed else body
+            self.reports.setdefault(token, []).append(json.loads(text))
+            self.compressed.append(compressed)
+        return self._application(environ, start_response)
+
+    def _refuse_key_set(self) -> Response | None:
+        refused = self.refuse_key_sets and request.path.startswith("/sdk/v1/key-sets/")
+        return Response(status=503) if refused else None
+
+    def _keep_key_set(self, response: Response) -> Response:
+        if request.path.startswith("/sdk/v1/key-sets/") and response.status_code == 200:
+            self.key_sets.append(
+                (str(response.mimetype).rpartition(".")[2], response.content_length)
+            )
+        return response
 
     @property
     def url(self) -> str:
@@ -116,6 +150,19 @@ class Environment:
 
     def segment(self, key: str, **more: Any) -> None:
         self.admin.post_ok(f"{self._project}/segments", {"key": key, **more})
+
+    def upload(
+        self, segment: str, *keys: str, mode: str = "replace", list: str = "included"
+    ) -> None:
+        """Upload keys to a list of a segment."""
+        answer = self.admin.call(
+            "POST",
+            f"{self._project}/segments/{segment}/keys",
+            query_string={"mode": mode, "list": list},
+            data="\n".join(keys),
+            content_type="text/plain",
+        )
+        assert answer.status_code == 200, answer.text
 
     def target(self, key: str, **changes: Any) -> None:
         """Change a flag's targeting."""

@@ -7,10 +7,17 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from tests.sdk.documents import in_key_set, key_set
+
 FLAGS = ["checkout", "search", "theme"]
 SEGMENTS = ["staff", "beta", "europe"]
 KEYS = ["", "ann", "bob", "müller", "😀", *(f"user-{number}" for number in range(12))]
 RULES = ["first", "second", "third"]
+
+KEY_SETS = [
+    key_set("salt", "ann", "müller", *(f"user-{number}" for number in range(0, 12, 2))),
+    key_set("pepper", "bob", "", "user-4"),
+]
 
 VALUES: dict[str, list[Any]] = {
     "boolean": [True, False, True],
@@ -92,6 +99,8 @@ conditions: st.SearchStrategy[dict[str, Any]] = st.recursive(
 _often = st.sampled_from([True, False, True])
 _rarely = st.sampled_from([False] * 15 + [True] + [False] * 4)
 
+_in_key_set = st.sampled_from(KEY_SETS).map(in_key_set)
+
 keys = st.lists(st.sampled_from(KEYS), max_size=3, unique=True)
 
 
@@ -99,7 +108,16 @@ def segments(key: str) -> st.SearchStrategy[dict[str, Any]]:
     return st.fixed_dictionaries(
         {"key": st.just(key)},
         optional={
-            "when": st.none() | conditions | st.sampled_from(SEGMENTS).map(_in_segment),
+            "when": st.one_of(
+                st.none(),
+                conditions,
+                st.sampled_from(SEGMENTS).map(_in_segment),
+                _in_key_set,
+                st.builds(lambda one, other: {"any": [one, other]}, _in_key_set, conditions),
+                st.builds(
+                    lambda one, other: {"all": [{"none": [one]}, other]}, _in_key_set, conditions
+                ),
+            ),
             "included": keys,
             "excluded": keys,
         },

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tidegate.addresses import server_address, split_url, token_text
 from tidegate.errors import InvalidSetting
@@ -44,6 +44,8 @@ def test_the_sdk_and_the_commands_take_the_same_addresses(text: str) -> None:
 
 
 @given(URLS)
+@example("http://0:[::]")
+@example("http://0[::1]:80")
 def test_every_address_that_is_taken_can_be_sent_to(text: str) -> None:
     address = of_sdk(text)
     if address is None:

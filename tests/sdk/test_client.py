@@ -171,7 +171,7 @@ def test_url_and_token_are_read_from_the_environment(
     [({}, "TIDEGATE_URL"), ({"url": "http://127.0.0.1:9"}, "TIDEGATE_TOKEN")],
 )
 def test_without_a_url_or_a_token_it_logs_so_and_returns_defaults(
-    arguments: dict[str, str],
+    arguments: dict[str, Any],
     missing: str,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,

@@ -405,10 +405,12 @@ def test_a_child_of_a_parent_that_connects_drops_the_connection(
 ) -> None:
     proxy.switch_to(bad_proxy.black_hole)
     program = """
+        import time
         import tidegate
         client = tidegate.Client()
         while not left()[0]:
             pass
+        time.sleep(0.5)  # the client knows its socket a moment after the socket is there
         if not os.fork():
             client.close()
             print(left(), flush=True)

@@ -11,11 +11,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tidegate import Client, Context, wire
 from tidegate.errors import WireError
-from tidegate.evaluation.compiled_snapshot import compile_snapshot
+from tidegate.evaluation.compiled_snapshot import COMPILED_AT_ONCE, compile_snapshot
+from tidegate.evaluation.key_sets import KeySet
 from tidegate.flag_follower import FlagFollower
 from tidegate.reporting import Reporter
 
-from tests.sdk.documents import a_flag, a_release, a_snapshot, compiled, prerequisites
+from tests.sdk.documents import (
+    KEY_SETS,
+    a_flag,
+    a_release,
+    a_snapshot,
+    compiled,
+    prerequisites,
+)
 from tests.sdk.snapshots import FLAGS, contexts, snapshots
 from tests.sdk.test_evaluation import answers
 
@@ -24,6 +32,9 @@ class NoSource:
     """A source that is never asked."""
 
     def snapshot(self) -> bytes:
+        raise AssertionError
+
+    def key_set(self, wanted: object, known: object) -> KeySet:
         raise AssertionError
 
     def report(self, report: object) -> bool:
@@ -41,7 +52,7 @@ def test_a_snapshot_after_another_equals_the_snapshot_alone(
     for user in users:
         answers(before, user)
     broken: dict[str, WireError] = {}
-    after = compile_snapshot(wire.parse_snapshot(other, broken), broken, before)
+    after = compile_snapshot(wire.parse_snapshot(other, broken), broken, before, KEY_SETS)
     changed = after.changed_flags(before)
     for user in users:
         earlier, later = answers(before, user), answers(after, user)
@@ -76,6 +87,23 @@ def test_a_large_snapshot_is_parsed_with_pauses() -> None:
     pauses: list[None] = []
     FlagFollower(NoSource(), Reporter(), None, lambda: pauses.append(None)).take_snapshot(document)
     assert len(document) // wire.SLICE_BYTES / 2 < len(pauses) < len(document) // 16_000
+
+
+def test_an_update_is_compiled_with_pauses() -> None:
+    keys = [f"flag-{number}" for number in range(40)]
+    pauses: list[None] = []
+    follower = FlagFollower(NoSource(), Reporter(), None, lambda: pauses.append(None))
+    flags = follower.take_snapshot(json.dumps(a_snapshot(*map(a_flag, keys))))
+    for key in keys:
+        assert flags.flag(key)  # flags used before are compiled again by the update
+    pauses.clear()
+    changed = {key: a_flag(key, version=2) for key in keys}
+    follower.take_update({"version": 2, "flags": changed, "segments": {}})
+    assert len(pauses) == len(keys) // COMPILED_AT_ONCE + 1
+    pauses.clear()
+    changed = {keys[0]: a_flag(keys[0], version=3)}
+    follower.take_update({"version": 3, "flags": changed, "segments": {}})
+    assert len(pauses) == 2
 
 
 def test_the_index_follows_updates() -> None:

@@ -243,8 +243,10 @@ def test_changes_made_during_the_outage_apply_afterwards(
     environment.kill("checkout")
     proxy.switch_to(bad_proxy.pass_through)
     soon(lambda: client.boolean("banner", False), "the change has arrived")
-
-    assert client.boolean_details("checkout", False).metadata["killed"] is True
+    soon(
+        lambda: client.boolean_details("checkout", False).metadata.get("killed", False),
+        "the kill, the change after it, has arrived",
+    )
     environment.restore("checkout")
     soon(lambda: serves(client) == {True, False}, "the release is open again")
 

@@ -31,6 +31,7 @@ FLAG = model.Flag(
 VALUES: list[Any] = [
     WHEN,
     model.InSegment("staff"),
+    model.InKeySet("3f" * 32, "salt", 250_000),
     model.All((WHEN,)),
     model.AnyOf((WHEN,)),
     model.NoneOf((WHEN,)),

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import itertools
 import json
 import socket
 import threading
 import tracemalloc
+from contextlib import suppress
 from itertools import pairwise
-from types import SimpleNamespace
+from types import FrameType, SimpleNamespace, TracebackType
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tidegate import transport as transports
-from tidegate.errors import Refused, Unreachable
+from tidegate.errors import Refused, Rejected, Unreachable
 from tidegate.reporting import Reporter
 from tidegate.transport import (
     KEEP_ALIVE,
@@ -143,8 +145,10 @@ def transport(environment: Environment) -> Transport:
 def test_a_known_snapshot_is_not_sent_again(environment: Environment, transport: Transport) -> None:
     environment.flag("checkout")
     assert parsed(transport.snapshot(None)) == environment.snapshot()
-    assert transport.snapshot(environment.version) is None
-    assert parsed(transport.snapshot(environment.version - 1)) == environment.snapshot()
+    version, incarnation = environment.version, environment.snapshot()["incarnation"]
+    assert transport.snapshot((version, incarnation)) is None
+    for other in ((version - 1, incarnation), (version, "0" * 16), (version, "")):
+        assert parsed(transport.snapshot(other)) == environment.snapshot()
 
 
 def test_a_large_snapshot_arrives_compressed_and_complete(
@@ -172,9 +176,9 @@ def test_a_stream_begins_with_a_snapshot_and_goes_on_with_updates(
 def test_a_stream_continues_after_the_last_seen_version(
     environment: Environment, transport: Transport
 ) -> None:
-    seen = environment.version
+    seen, incarnation = environment.version, environment.snapshot()["incarnation"]
     environment.flag("checkout")
-    first = next(event for event in transport.events(seen) if event.data)
+    first = next(event for event in transport.events((seen, incarnation)) if event.data)
     assert (first.name, json.loads(first.data)["version"]) == ("update", seen + 1)
 
 
@@ -186,6 +190,26 @@ def test_a_report_is_acknowledged_or_the_instance_is_unknown(transport: Transpor
     assert transport.report(report) is True
     unknown = {**report, "instance": "f" * 32, "continues": True, "sequence": 9}
     assert transport.report(unknown) is False
+
+
+def test_a_long_report_is_compressed(environment: Environment, transport: Transport) -> None:
+    report = sent_report(report_document(Reporter())) | {
+        "evaluations": [
+            {"flag": f"flag-{n}", "variants": {"on": 1}, "defaults": 0, "estimated": False}
+            for n in range(200)
+        ]
+    }
+    before = len(environment.server.compressed)
+    assert transport.report(report) is True
+    environment.server.refuse_gzip = True
+    try:
+        # A server of an earlier version: then none is.
+        assert transport.report({**report, "sequence": 2}) is True
+        environment.server.refuse_gzip = False
+        assert transport.report({**report, "sequence": 3}) is True
+    finally:
+        environment.server.refuse_gzip = False
+    assert environment.server.compressed[before:] == [True, False, False]
 
 
 def test_a_wrong_token_is_refused(environment: Environment) -> None:
@@ -266,6 +290,58 @@ def test_a_busy_server_can_set_a_retry_time(
         with pytest.raises(Unreachable, match="429") as caught:
             ask()
         assert caught.value.wait == wait
+
+
+@pytest.mark.parametrize("what", ["report", "snapshot", "events"])
+@pytest.mark.parametrize(
+    "mode",
+    [
+        bad_proxy.refuse,
+        bad_proxy.respond("500 Internal Server Error", {"detail": "busy"}),
+        bad_proxy.respond("401 Unauthorized", {}),
+        bad_proxy.respond("200 OK", b"<html>", "text/html"),
+        bad_proxy.respond_compressed(b"no gzip"),
+        None,
+    ],
+)
+def test_a_failed_request_leaves_nothing_to_the_garbage_collector(
+    proxy: Proxy, environment: Environment, mode: Mode | None, what: str
+) -> None:
+    url = "http://127.0.0.1:9"  # nothing listens there
+    if mode is not None:
+        proxy.switch_to(mode)
+        url = proxy.url
+    transport = Transport(url, environment.token)
+
+    def fail() -> None:
+        with suppress(Unreachable, Rejected):
+            if what == "report":
+                transport.report({})
+            elif what == "snapshot":
+                transport.snapshot(None)
+            else:
+                list(transport.events(None))
+            raise AssertionError("it did not fail")
+
+    fail()  # what is made once is made now
+    gc.collect()
+    gc.disable()
+    try:
+        fail()
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        left = [each for each in gc.garbage if _is_of_a_request(each)]
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+    assert left == []
+
+
+def _is_of_a_request(each: object) -> bool:
+    return isinstance(each, FrameType | TracebackType | BaseException) or type(
+        each
+    ).__module__.startswith(("urllib3", "tidegate."))
 
 
 def test_a_server_without_keep_alive_is_supported(proxy: Proxy, environment: Environment) -> None:
@@ -359,7 +435,7 @@ def test_the_token_and_the_sdk_are_in_every_request(environment: Environment) ->
 
     proxy = Proxy(environment.url)
     proxy.switch_to(listening)
-    assert Transport(proxy.url, "a-token").snapshot(7) is None
+    assert Transport(proxy.url, "a-token").snapshot((7, "")) is None
     proxy.close()
     (head,) = heads
     lines = head.decode().split("\r\n")

@@ -312,7 +312,8 @@ def events(
     environment: Environment, last_seen: int | None, count: int
 ) -> Iterator[tuple[str, Any]]:
     """Yield the next events of the environment's stream."""
-    stream = Transport(environment.url, environment.token).events(last_seen)
+    known = None if last_seen is None else (last_seen, environment.snapshot()["incarnation"])
+    stream = Transport(environment.url, environment.token).events(known)
     with_data = (event for event in stream if event.data)
     for _ in range(count):
         event = next(with_data)

@@ -10,7 +10,7 @@ the other flags still work.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from contextlib import suppress
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
@@ -21,7 +21,13 @@ from tidegate import wire
 from tidegate.context import Context
 from tidegate.errors import InvalidCondition, InvalidFlag, WireError
 from tidegate.evaluation.code_generation import always
-from tidegate.evaluation.conditions import ConditionCompiler, reachable
+from tidegate.evaluation.conditions import (
+    NO_KEY_SETS,
+    ConditionCompiler,
+    KeySets,
+    key_sets_in,
+    reachable,
+)
 from tidegate.evaluation.flag_compiler import (
     CompiledFlag,
     Shortcut,
@@ -56,6 +62,9 @@ class ReadyFlags(NamedTuple):
 Broken: TypeAlias = Mapping[str, WireError]
 """Parts that cannot be read: ``flags/KEY`` or ``segments/KEY``, and why."""
 
+COMPILED_AT_ONCE = 4
+"""How many flags an update compiles without a pause: a quarter of a millisecond's work."""
+
 NOTHING_ELSE: Final = frozenset[str]()
 
 NOTHING_BROKEN: Final[Broken] = MappingProxyType({})
@@ -65,6 +74,7 @@ def compile_snapshot(
     snapshot: Snapshot,
     broken: Broken = NOTHING_BROKEN,
     before: CompiledSnapshot | None = None,
+    key_sets: KeySets = NO_KEY_SETS,
 ) -> CompiledSnapshot:
     """Return the snapshot, ready for evaluation.
 
@@ -73,16 +83,30 @@ def compile_snapshot(
         broken: its parts that cannot be read: such a flag gives ``PARSE_ERROR``, such a
             segment contains nobody.
         before: the snapshot that it replaces: what did not change since is kept.
+        key_sets: the key sets that its segments name. A flag that uses another one gives
+            ``PARSE_ERROR``.
     """
     if not isinstance(snapshot.flags, FlagDocuments):
         snapshot = msgspec.structs.replace(snapshot, flags=wire.flag_documents(snapshot.flags))
     if before is None:
-        conditions = ConditionCompiler(snapshot.segments)
+        conditions = ConditionCompiler(snapshot.segments, key_sets)
         flags = CompiledFlags(_documents(snapshot), broken, conditions)
         return CompiledSnapshot(snapshot, broken, flags)
     changed = _changed_parts(before.snapshot, snapshot)
     changed |= _changed_keys(before.broken, broken)
-    after, _ = before.changed(snapshot, broken, changed)
+    arrived = key_sets.keys() - before.key_sets.keys()
+    if arrived:
+        changed.update(
+            _parts(
+                "segments",
+                (
+                    key
+                    for key, segment in snapshot.segments.items()
+                    if not arrived.isdisjoint(key_sets_in([segment]))
+                ),
+            )
+        )
+    after, _ = before.changed(snapshot, broken, changed, key_sets)
     return after
 
 
@@ -112,6 +136,11 @@ class CompiledSnapshot(msgspec.Struct, frozen=True, eq=False):
         return self.flags.documents.releases
 
     @property
+    def key_sets(self) -> KeySets:
+        """The key sets that the flags are compiled with, by digest."""
+        return self.flags.key_sets
+
+    @property
     def killed(self) -> Set[str]:
         """The keys of killed flags."""
         return self.flags.documents.killed
@@ -138,36 +167,34 @@ class CompiledSnapshot(msgspec.Struct, frozen=True, eq=False):
                     table[key] = flag.evaluate, flag.shortcut
         return flag
 
-    def apply(self, update: Update, broken: Broken = NOTHING_BROKEN) -> CompiledSnapshot:
+    def apply(
+        self,
+        update: Update,
+        broken: Broken = NOTHING_BROKEN,
+        pause: Callable[[], None] = lambda: None,
+    ) -> CompiledSnapshot:
         """Return the compiled snapshot after an update; what it does not touch is kept.
 
         Args:
             update: what changed.
             broken: the parts of the update that cannot be read.
+            pause: called after each part of the work, to let others work.
         """
-        flags: dict[str, Flag | None] = {**update.flags, **dict.fromkeys(_keys("flags", broken))}
-        segments = {**update.segments, **dict.fromkeys(_keys("segments", broken))}
-        changed = {*_parts("flags", flags), *_parts("segments", segments)}
-        snapshot = msgspec.structs.replace(
-            self.snapshot,
-            version=update.version,
-            flags=self.flags.documents.changed(flags),
-            segments=_changed_mapping(self.snapshot.segments, segments),
-        )
-        all_broken = {
-            **{part: error for part, error in self.broken.items() if part not in changed},
-            **broken,
-        }
-        after, dropped = self.changed(snapshot, all_broken, changed)
+        snapshot, all_broken, changed = updated(self.snapshot, self.broken, update, broken)
+        after, dropped = self.changed(snapshot, all_broken, changed, self.key_sets)
         # A flag used before will be used again: compile it here, not in the application's way.
-        for key in dropped:
-            if key in update.flags:
-                with suppress(Exception):
-                    after.flag(key)
+        used_before = [key for key in dropped if key in update.flags]
+        for number, key in enumerate(used_before):
+            if number % COMPILED_AT_ONCE == 0:
+                pause()
+            with suppress(Exception):
+                after.flag(key)
+        if used_before:
+            pause()
         return after
 
     def changed(
-        self, snapshot: Snapshot, broken: Broken, changed: Set[str]
+        self, snapshot: Snapshot, broken: Broken, changed: Set[str], key_sets: KeySets
     ) -> tuple[CompiledSnapshot, list[str]]:
         """Return another snapshot, which keeps what did not change.
 
@@ -175,13 +202,14 @@ class CompiledSnapshot(msgspec.Struct, frozen=True, eq=False):
             snapshot: the other snapshot.
             broken: its parts that cannot be read.
             changed: its parts that are new, gone or different.
+            key_sets: its key sets.
 
         Returns:
             The compiled snapshot, and the keys of flags that were compiled and have to be again.
         """
         # Copied before the flags: another thread adds to those first.
         ready = ReadyFlags(*(table.copy() for table in self.ready))
-        flags, dropped = self.flags.updated(snapshot, broken, changed)
+        flags, dropped = self.flags.updated(snapshot, broken, changed, key_sets)
         for key in dropped:
             for table in ready:
                 table.pop(key, None)
@@ -212,6 +240,13 @@ class CompiledFlags(Mapping[str, CompiledFlag]):
         self._broken = broken
         self._conditions = conditions
         self._compiled: dict[str, CompiledFlag] = {}
+        # Those of them that use other flags or segments: few, and an update asks all of them.
+        self._dependent: dict[str, frozenset[str]] = {}
+
+    @property
+    def key_sets(self) -> KeySets:
+        """The key sets that the flags are compiled with."""
+        return self._conditions.key_sets
 
     def __getitem__(self, key: str) -> CompiledFlag:
         flag = self.find(key)
@@ -234,6 +269,8 @@ class CompiledFlags(Mapping[str, CompiledFlag]):
         if compiled is None:
             compiled = self._compile(key)
             if compiled is not None:
+                if compiled.others:
+                    self._dependent[key] = compiled.others
                 compiled = self._compiled.setdefault(key, compiled)
         return compiled
 
@@ -256,7 +293,7 @@ class CompiledFlags(Mapping[str, CompiledFlag]):
         return frozenset((*_parts("flags", flags), *_parts("segments", segments)))
 
     def updated(
-        self, snapshot: Snapshot, broken: Broken, changed: Set[str]
+        self, snapshot: Snapshot, broken: Broken, changed: Set[str], key_sets: KeySets
     ) -> tuple[CompiledFlags, list[str]]:
         """Return the flags of another snapshot, which keep what did not change.
 
@@ -264,16 +301,18 @@ class CompiledFlags(Mapping[str, CompiledFlag]):
             The flags, and the keys of those that were compiled and have to be again.
         """
         segments = frozenset(_keys("segments", changed))
-        conditions = self._conditions.updated(snapshot.segments, segments)
+        conditions = self._conditions.updated(snapshot.segments, segments, key_sets)
         other = CompiledFlags(_documents(snapshot), broken, conditions)
+        # In this order: another thread adds to the dependent ones first.
         other._compiled = self._compiled.copy()
-        dropped = [
-            key
-            for key, flag in other._compiled.items()
-            if f"flags/{key}" in changed or not changed.isdisjoint(flag.others)
-        ]
-        for key in dropped:
-            del other._compiled[key]
+        other._dependent = self._dependent.copy()
+        touched = dict.fromkeys(_keys("flags", changed))
+        for key, others in other._dependent.items():
+            if not changed.isdisjoint(others):
+                touched[key] = None
+        for key in touched:
+            other._dependent.pop(key, None)
+        dropped = [key for key in touched if other._compiled.pop(key, None) is not None]
         return other, dropped
 
     def _compile(self, key: str) -> CompiledFlag | None:
@@ -304,6 +343,30 @@ class CompiledFlags(Mapping[str, CompiledFlag]):
         # The farthest first: a long chain is no deep recursion.
         found = {other: self.find(other) for other in reversed(others)}
         return {other: flag for other, flag in found.items() if flag is not None}
+
+
+def updated(
+    snapshot: Snapshot, broken: Broken, update: Update, update_broken: Broken
+) -> tuple[Snapshot, Broken, Set[str]]:
+    """Return a snapshot after an update, its parts that cannot be read, and what changed.
+
+    Args:
+        snapshot: the snapshot before.
+        broken: its parts that cannot be read.
+        update: what changed.
+        update_broken: the parts of the update that cannot be read.
+    """
+    flags: dict[str, Flag | None] = {**update.flags, **dict.fromkeys(_keys("flags", update_broken))}
+    segments = {**update.segments, **dict.fromkeys(_keys("segments", update_broken))}
+    changed = {*_parts("flags", flags), *_parts("segments", segments)}
+    after = msgspec.structs.replace(
+        snapshot,
+        version=update.version,
+        flags=_documents(snapshot).changed(flags),
+        segments=_changed_mapping(snapshot.segments, segments),
+    )
+    kept = {part: error for part, error in broken.items() if part not in changed}
+    return after, {**kept, **update_broken}, changed
 
 
 def _parts(kind: str, keys: Iterable[str]) -> list[str]:

@@ -1,30 +1,42 @@
 """Conditions and segments compiled to tests of a context.
 
 A segment that does not exist, that cannot be read or whose conditions form a cycle
-contains nobody.
+contains nobody. A key set that is not here makes what uses it an invalid flag: nobody knows whom it
+contains.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
-from typing import Any, TypeAlias
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from tidegate.context import Context
-from tidegate.errors import InvalidCondition
+from tidegate.errors import InvalidCondition, InvalidFlag
 from tidegate.evaluation import operators
 from tidegate.model import (
     All,
     AnyOf,
     Comparison,
     Condition,
+    InKeySet,
     InSegment,
     NoneOf,
     Segment,
     nested_conditions,
 )
+from tidegate.runtime.late_imports import load
+
+if TYPE_CHECKING:
+    from tidegate.evaluation.key_sets import Hashes
 
 Test: TypeAlias = Callable[[Context], bool]
+
+KeySets: TypeAlias = "Mapping[str, Hashes]"
+"""Key sets by digest."""
+
+NO_KEY_SETS: Final[KeySets] = MappingProxyType({})
 
 
 class ConditionCompiler:
@@ -34,17 +46,21 @@ class ConditionCompiler:
 
     Args:
         segments: the snapshot's segments by key.
+        key_sets: the key sets that are here.
     """
 
-    def __init__(self, segments: Mapping[str, Segment]) -> None:
+    def __init__(self, segments: Mapping[str, Segment], key_sets: KeySets = NO_KEY_SETS) -> None:
         self._segments = segments
+        self.key_sets: KeySets = key_sets
         self._tests: dict[str, Test] = {}
         self._nested: dict[str, frozenset[str]] = {}
         self._included: dict[str, frozenset[str]] = {}
 
-    def updated(self, segments: Mapping[str, Segment], changed: Set[str]) -> ConditionCompiler:
+    def updated(
+        self, segments: Mapping[str, Segment], changed: Set[str], key_sets: KeySets
+    ) -> ConditionCompiler:
         """Return a compiler of other segments that keeps what does not use a changed one."""
-        other = ConditionCompiler(segments)
+        other = ConditionCompiler(segments, key_sets)
         for key, test in self._tests.copy().items():
             nested = self.nested_segments(key)
             if nested.isdisjoint(changed):
@@ -60,6 +76,7 @@ class ConditionCompiler:
 
         Raises:
             InvalidCondition: an unknown operator, or a value that it cannot compare with.
+            InvalidFlag: a key set is not here.
         """
         if isinstance(condition, Comparison):
             return _comparison_test(condition)
@@ -71,6 +88,8 @@ class ConditionCompiler:
             return _any_test([self.test(part) for part in condition.any])
         if isinstance(condition, NoneOf):
             return _none_test([self.test(part) for part in condition.none])
+        if isinstance(condition, InKeySet):
+            return self._key_set_test(condition)
         raise InvalidCondition(f"not a condition: {condition!r}")
 
     def segment_test(self, key: str) -> Test:
@@ -86,6 +105,16 @@ class ConditionCompiler:
                     self.segment_test(other)  # the farthest first: no deep recursion
                 test = self._membership_test(segment)
             self._tests[key] = test
+        return test
+
+    def _key_set_test(self, condition: InKeySet) -> Test:
+        hashes = self.key_sets.get(condition.key_set)
+        if hashes is None:
+            raise InvalidFlag(
+                f"the {condition.count:,} uploaded keys of a segment that it uses have not come "
+                "from the server yet"
+            )
+        test: Test = load("tidegate.evaluation.key_sets").key_test(hashes, condition.salt)
         return test
 
     def segment_members(self, key: str) -> frozenset[str] | None:
@@ -130,6 +159,17 @@ class ConditionCompiler:
         return is_member
 
 
+def key_sets_in(segments: Iterable[Segment | None]) -> dict[str, InKeySet]:
+    """Return the key sets that segments name, by digest."""
+    return {
+        condition.key_set: condition
+        for segment in segments
+        if segment is not None and segment.when is not None
+        for condition in nested_conditions(segment.when)
+        if isinstance(condition, InKeySet)
+    }
+
+
 def segments_in(condition: Condition | None) -> Iterator[str]:
     """Yield the segments that a condition names, in order."""
     if condition is None:
@@ -170,10 +210,17 @@ def _comparison_test(comparison: Comparison) -> Test:
     if "." not in name:
         return lambda context: test(context.attributes.get(name))
     path = tuple(name.split("."))
-    return lambda context: test(_nested_attribute(context.attributes, name, path))
+    return lambda context: test(nested_attribute(context.attributes, name, path))
 
 
-def _nested_attribute(attributes: Mapping[str, Any], name: str, path: tuple[str, ...]) -> Any:
+def nested_attribute(attributes: Mapping[str, Any], name: str, path: Iterable[str]) -> Any:
+    """Return the attribute that a condition names; None if there is none.
+
+    Args:
+        attributes: of a context.
+        name: the name, with a dot before each nested part.
+        path: its parts.
+    """
     if name in attributes:
         return attributes[name]
     value: Any = attributes
