@@ -17,7 +17,16 @@ from tidegate_server.domain import (
     release_commits,
     segment_edits,
 )
-from tidegate_server.domain.change import Address, Audit, Change, Guard, Kind, Put, Stored
+from tidegate_server.domain.change import (
+    Address,
+    Audit,
+    Change,
+    Guard,
+    Kind,
+    Moment,
+    Put,
+    Stored,
+)
 from tidegate_server.domain.flags import FlagDefinition, SegmentDefinition, Targeting
 from tidegate_server.domain.policy import Policy, Stage
 from tidegate_server.domain.project_documents import ProjectDocuments, targeting_address
@@ -64,6 +73,7 @@ class InMemoryStore:
         self.versions: dict[str, int] = {}
         self.audits: list[Audit] = []
         self.now_ms = 1_000
+        self.written_ms: dict[tuple[Kind, str], int] = {}
         for key in environments:
             self.commit(project_edits.new_environment(self.documents, Environment(key), actor=ANA))
 
@@ -79,6 +89,7 @@ class InMemoryStore:
             webhooks=self._kind(Kind.WEBHOOK),
             targetings={key: self._kind(Kind.TARGETING, key) for key in self.versions},
             releases={key: self._kind(Kind.RELEASE, key) for key in self.versions},
+            read=Moment(str(self.now_ms)),
         )
 
     def _kind(self, kind: Kind, environment: str = "") -> dict[str, Stored]:
@@ -96,8 +107,14 @@ class InMemoryStore:
             present = self.stored.get(write.address)
             if write.expected != (present.revision if present is not None else 0):
                 raise StaleRevision(f"{write.address} has changed")
+        for each in change.kind_guards:
+            if self.written_ms.get((each.kind, each.environment), 0) > int(each.since.notice):
+                raise StaleRevision(f"Some {each.kind} has changed")
         self.now_ms += 1
         for write in change.writes:
+            if not isinstance(write, Guard):
+                place = (write.address.kind, write.address.environment)
+                self.written_ms[place] = self.now_ms
             if isinstance(write, Put):
                 stored = Stored(write.document, write.expected + 1, self.now_ms)
                 self.stored[write.address] = stored
@@ -244,6 +261,11 @@ def store_with_checkout() -> InMemoryStore:
 def guarded(change: Change) -> set[Address]:
     """Return the addresses that a change guards."""
     return {write.address for write in change.writes if isinstance(write, Guard)}
+
+
+def guarded_kinds(change: Change) -> set[tuple[Kind, str]]:
+    """Return the kinds that a change guards as a whole, with their environments."""
+    return {(each.kind, each.environment) for each in change.kind_guards}
 
 
 def written(change: Change) -> set[Address]:

@@ -15,10 +15,9 @@ from tidegate.model import (
     Variant,
 )
 from tidegate_server.domain import flag_edits, project_edits
-from tidegate_server.domain.change import Change
+from tidegate_server.domain.change import Change, Kind
 from tidegate_server.domain.flags import FlagDefinition, SegmentDefinition
 from tidegate_server.domain.project_documents import (
-    environment_address,
     flag_address,
     release_address,
     segment_address,
@@ -35,6 +34,7 @@ from tests.domain.builders import (
     InMemoryStore,
     checkout,
     guarded,
+    guarded_kinds,
     pointers,
     problems,
     serving,
@@ -72,7 +72,7 @@ def test_a_new_flag_is_enabled_everywhere_and_serves_off(store: InMemoryStore) -
 def test_a_new_flag_guards_its_environments() -> None:
     store = InMemoryStore("production", "staging")
     change = store.commit(flag_edits.new_flag(store.documents, checkout(), actor="ana"))
-    assert guarded(change) == {environment_address("production"), environment_address("staging")}
+    assert guarded_kinds(change) == {(Kind.ENVIRONMENT, "")}
     assert store.audits[-1].details == {"type": "boolean", "variants": "on, off"}
 
 

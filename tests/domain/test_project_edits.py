@@ -6,13 +6,18 @@ from tidegate_server.domain.change import Address, Kind, Stored
 from tidegate_server.domain.flags import SegmentDefinition
 from tidegate_server.domain.project_documents import (
     environment_address,
-    flag_address,
-    segment_address,
 )
 from tidegate_server.domain.projects import Environment, Project
 from tidegate_server.errors import AlreadyExists, Invalid, StaleRevision
 
-from tests.domain.builders import InMemoryStore, checkout, guarded, store_with_checkout, written
+from tests.domain.builders import (
+    InMemoryStore,
+    checkout,
+    guarded,
+    guarded_kinds,
+    store_with_checkout,
+    written,
+)
 
 SHOP = Address(Kind.PROJECT, "shop")
 
@@ -50,7 +55,20 @@ def test_a_new_environment_has_every_flag_and_segment() -> None:
     flag = store.flags["canary"]["checkout"]
     assert (flag.version, flag.release) == (2, None)
     assert set(store.segments["canary"]) == {"staff"}
-    assert guarded(change) == {flag_address("checkout"), segment_address("staff")}
+    assert guarded_kinds(change) == {(Kind.FLAG, ""), (Kind.SEGMENT, "")}
+
+
+def test_a_flag_and_an_environment_that_are_created_at_once_know_each_other() -> None:
+    store = store_with_checkout()
+    present = store.documents
+    store.add_flag(checkout(key="search"))
+    with pytest.raises(StaleRevision):
+        store.commit(project_edits.new_environment(present, Environment("canary"), actor="ana"))
+    present = store.documents
+    store.commit(project_edits.new_environment(store.documents, Environment("canary"), actor="ana"))
+    late = flag_edits.new_flag(present, checkout(key="late"), actor="ana")
+    with pytest.raises(StaleRevision):
+        store.commit(late)
 
 
 def test_a_new_environment_without_flags_has_a_version() -> None:

@@ -205,6 +205,22 @@ class TestCommits:
         assert (release.stage, release.stages, release.stage_name) == (1, 3, "few")
         assert (release.percentage, release.percentage_before) == (5, 0)
 
+    def test_a_kill_of_a_flag_without_a_release_notifies_whom_policies_tell_of_kills(
+        self, store: InMemoryStore
+    ) -> None:
+        store.add_policy(make_policy(key="other", notify=(Notification("chat", (Event.HELD,)),)))
+        kill, again, restore = store.kill("It burns."), store.kill("Still."), store.restore()
+        for change, event, reason in (
+            (kill, "killed", "It burns."),
+            (restore, "restored", "Fixed."),
+        ):
+            assert [message.webhook for message in change.outgoing] == ["ops", "chat"]
+            notice: ReleaseEvent = change.outgoing[0].event
+            assert (notice.event, notice.reason, notice.actor) == (event, reason, ANA)
+            assert (notice.environment, notice.about) == ("production", "checkout")
+            assert notice.release is None
+        assert again.outgoing == ()
+
     def test_a_kill_and_a_restore_notify_webhooks(self, store: InMemoryStore) -> None:
         store.start()
         kill, again, restore = store.kill("It burns."), store.kill("Still."), store.restore()
@@ -246,8 +262,6 @@ class TestCommits:
             assert change.outgoing[0].event.reason == words
 
     def test_other_changes_notify_nobody(self, store: InMemoryStore) -> None:
-        assert store.kill().outgoing == ()
-        store.restore()
         store.start()
         edited = flag_edits.edit_flag(
             store.documents, checkout(name="Checkout"), actor=ANA, now_ms=store.now_ms

@@ -396,3 +396,35 @@ def test_a_release_notes_what_its_last_advance_rested_on() -> None:
         replace(on_time, policy=replace(on_time.policy, rollback=RETRIES)), 11, "failed"
     )
     assert closed.stage_basis is None
+
+
+def awaiting(starter: str, gate: ApprovalGate) -> Release:
+    waiting = release(State.AWAITING_APPROVAL)
+    first, *others = waiting.policy.stages
+    stages = (replace(first, approval=gate), *others)
+    policy = replace(waiting.policy, stages=stages)
+    return replace(waiting, policy=policy, asked_ms=1, starter=starter, started_by="ann (1)")
+
+
+def test_the_person_who_started_a_release_cannot_approve_it_with_another_token() -> None:
+    asked = awaiting("ann's id", ApprovalGate(count=1, not_the_starter=True))
+    with pytest.raises(NotPossible, match="person who started"):
+        machine.approve(asked, Approval("robot (2)", "robot", 2, answerable="ann's id"))
+    machine.approve(asked, Approval("robot (2)", "robot", 2, answerable="bob's id"))
+
+
+def test_two_tokens_of_one_person_approve_once() -> None:
+    asked = awaiting("", ApprovalGate(count=2))
+    once = machine.approve(asked, Approval("one (1)", "one", 2, answerable="ann's id"))
+    with pytest.raises(NotPossible, match="already"):
+        machine.approve(once, Approval("two (2)", "two", 3, answerable="ann's id"))
+    twice = machine.approve(once, Approval("three (3)", "three", 4, answerable="bob's id"))
+    assert machine.is_approved(twice)
+
+
+def test_approvals_without_a_known_person_count_by_name() -> None:
+    asked = awaiting("", ApprovalGate(count=2, not_the_starter=True))
+    with pytest.raises(NotPossible, match="person who started"):
+        machine.approve(asked, Approval("ann (9)", "ann", 2))
+    once = machine.approve(asked, Approval("bob (1)", "bob", 2))
+    assert len(machine.approve(once, Approval("eve (2)", "eve", 3)).approvals) == 2

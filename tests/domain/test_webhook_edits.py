@@ -4,18 +4,19 @@ from dataclasses import replace
 
 import pytest
 from tidegate_server.domain import policy_edits, webhook_edits
+from tidegate_server.domain.change import Kind
 from tidegate_server.domain.network_addresses import EVERY_ADDRESS
 from tidegate_server.domain.policy import HOUR
-from tidegate_server.domain.project_documents import policy_address, webhook_address
+from tidegate_server.domain.project_documents import webhook_address
 from tidegate_server.domain.release_gates import Confirmation, Event, Notification
 from tidegate_server.domain.webhooks import Format, Webhook
 from tidegate_server.errors import Invalid, NotFound, NotPossible
 
 from tests.domain.builders import (
     ANA,
-    CHECKOUT_IN_PRODUCTION,
     InMemoryStore,
     guarded,
+    guarded_kinds,
     make_policy,
     pointers,
     store_with_checkout,
@@ -162,7 +163,7 @@ def test_a_webhook_of_an_active_release_cannot_be_deleted(store: InMemoryStore) 
 
 def test_a_concurrent_policy_prevents_the_deletion_of_its_webhook(store: InMemoryStore) -> None:
     change = store.commit(webhook_edits.delete_webhook(store.documents, "ops", actor=ANA))
-    assert {policy_address("careful"), CHECKOUT_IN_PRODUCTION} <= guarded(change)
+    assert {(Kind.POLICY, ""), (Kind.TARGETING, "production")} <= guarded_kinds(change)
     assert change.forgotten == ("ops",)
     with pytest.raises(NotFound):
         webhook_edits.delete_webhook(store.documents, "ops", actor=ANA)

@@ -120,6 +120,18 @@ class TestMissedChanges:
         assert update.version == 3
         assert update.data is not None
 
+    def test_are_found_by_the_version_if_nothing_else_comes(
+        self, store: Store, raw: redis.Redis, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(change_feed, "CHECK_SECONDS", 0.0)
+        subscription = store.change_feed.subscribe(SHOP, PRODUCTION)
+        raw.set(f"tg:{{{SHOP}}}:version:{PRODUCTION}", 3)
+        assert next_update(subscription) == Update(3, None)
+        raise_version(store)
+        update = next_update(subscription)
+        assert update.version == 4
+        assert update.data is not None
+
     def test_of_a_slow_subscriber_become_one_request_for_a_snapshot(
         self, store: Store, monkeypatch: pytest.MonkeyPatch
     ) -> None:

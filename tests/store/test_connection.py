@@ -61,11 +61,13 @@ def server_with_info(info: str, folder: Path) -> Iterator[str]:
         listening.shutdown(socket.SHUT_RDWR)
 
 
-@pytest.mark.parametrize("url", ["http://host", "sentinel://host", "host:6379", "", "/a/path"])
+@pytest.mark.parametrize(
+    "url", ["http://host", "sentinel://host", "host:6379", "", "/a/path", "valkey-sentinel:x"]
+)
 def test_an_unsupported_address_is_refused_with_examples_of_supported_ones(url: str) -> None:
     with pytest.raises(StartupRefused) as refused:
         Store.connect(url)
-    for example in ("TIDEGATE_STORE_URL", "unix://", "redis://", "rediss://"):
+    for example in ("TIDEGATE_STORE_URL", "unix://", "valkey://", "valkey-cluster://"):
         assert example in refused.value.message
 
 
@@ -96,6 +98,7 @@ def test_a_server_that_is_too_old_is_refused(
 def test_durability_depends_on_the_servers_append_only_file(
     valkey: EmbeddedValkey, raw: redis.Redis
 ) -> None:
+    assert valkey.socket, "this test changes the settings of one server"
     assert connection.has_append_only_file(Connection(raw))
     assert Store.connect(valkey.url).durability() == "disk"
     raw.config_set("appendonly", "no")
@@ -110,8 +113,8 @@ def test_durability_depends_on_the_servers_append_only_file(
         )
 
 
-@pytest.mark.parametrize("error", [BrokenConnection("broken"), NoAnswer("late")])
-def test_a_read_is_repeated_once(error: Exception) -> None:
+def test_a_read_whose_connection_broke_is_repeated_once() -> None:
+    error = BrokenConnection("broken")
     client = FailingClient(error)
     assert Connection(client).read("GET", "n") == "answer"
     assert client.commands == 2
@@ -120,6 +123,13 @@ def test_a_read_is_repeated_once(error: Exception) -> None:
     with pytest.raises(StoreUnavailable):
         Connection(client).read("GET", "n")
     assert client.commands == 2
+
+
+def test_a_read_without_an_answer_is_not_repeated() -> None:
+    client = FailingClient(NoAnswer("late"))
+    with pytest.raises(StoreUnavailable):
+        Connection(client).read("GET", "n")
+    assert client.commands == 1
 
 
 def test_a_read_that_the_store_refuses_is_not_repeated() -> None:
@@ -186,6 +196,10 @@ class TestErrorMessages:
         with pytest.raises(StoreUnavailable) as refused:
             store.put_server_value_once("name", "value")
         return refused.value.message
+
+    @pytest.fixture(autouse=True)
+    def single_server(self, valkey: EmbeddedValkey) -> None:
+        assert valkey.socket, "these tests change the settings of one server"
 
     def test_out_of_memory(self, store: Store, raw: redis.Redis) -> None:
         raw.config_set("maxmemory", "1")

@@ -320,6 +320,7 @@ class TestDamagedFile:
         with pytest.raises(StartupRefused) as refused:
             server.restart_if_dead()
         assert "Bad file format reading the append only file" in refused.value.message
+        assert "`tidegate restore-backup FILE`" in refused.value.message
         assert str(server.log_path) in refused.value.message
         assert file.read_bytes() == damaged
         file.write_bytes(content)

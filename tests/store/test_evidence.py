@@ -41,19 +41,43 @@ class TestInstances:
         [(0, True), (3 * 10_000 + 2_000, True), (3 * 10_000 + 2_001, False)],
     )
     def test_are_live_until_three_reports_are_missing(self, silent_ms: int, live: bool) -> None:
-        values: list[bytes | None] = [b"4", b"1000000", b"10.0", b"", b"", b"1", b"0", b"0"]
+        values: list[bytes | None] = [
+            b"4",
+            b"1000000",
+            b"10.0",
+            b"",
+            b"",
+            b"1",
+            b"0",
+            b"0",
+            b"",
+            b"",
+            b"0",
+        ]
         found = decode_instance("i", values, 1_000_000 + silent_ms)
         assert found is not None
         assert found.live is live
 
     def test_that_sent_a_last_report_are_neither_live_nor_lost(self) -> None:
-        values: list[bytes | None] = [b"4", b"1000000", b"10.0", b"", b"", b"1", b"1", b"0"]
+        values: list[bytes | None] = [
+            b"4",
+            b"1000000",
+            b"10.0",
+            b"",
+            b"",
+            b"1",
+            b"1",
+            b"0",
+            b"",
+            b"",
+            b"0",
+        ]
         found = decode_instance("i", values, 1_000_000)
         assert found is not None
         assert (found.live, found.left) == (False, True)
 
     def test_that_expired_while_being_read_are_left_out(self) -> None:
-        assert decode_instance("i", [None] * 8, 5) is None
+        assert decode_instance("i", [None] * 11, 5) is None
 
 
 class TestKillReceipts:

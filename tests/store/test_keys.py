@@ -32,6 +32,8 @@ def all_keys_of(project: str) -> list[str]:
         *(keys.failing(*release, source) for source in Source),
         *(keys.failing_filter(*release, source) for source in Source),
         keys.ledger(*release),
+        keys.code_branches(project),
+        *(name(project, "b") for name in (keys.code_uses, keys.code_counts, keys.code_gone)),
         keys.audit(project),
         keys.audit_chain(project),
         *(keys.versions(project, Address(kind, "x")) for kind in Kind),

@@ -97,6 +97,7 @@ def test_an_audit_entry_keeps_every_field(store: Store) -> None:
             "reason": "why",
             "details": {"stage": 2, "skipped": None},
             "documents": [],
+            "address": "",
         },
         entry.link,
     )

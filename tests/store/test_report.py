@@ -305,18 +305,40 @@ class TestLimits:
             GroupCounts(3, 3, Counts(), Counts(7, 6)),
         )
 
+    def test_a_step_that_another_process_opens_counts_at_once(
+        self, store: Store, instance: Instance
+    ) -> None:
+        """This process knows the release as it was before."""
+        instance.send_next(group(totals(5), totals(3), step=2))
+        another = Store.connect(store.url)
+        add_releases(another, RELEASE, step=3)
+        another.close()
+        reported = instance.send_next(group(totals(5), totals(3), step=3))
+        assert reported.ignored == 0
+        assert [(each.step, each.control.exposures) for each in readings(store)] == [(2, 5), (3, 5)]
+
+    def test_a_release_that_another_process_ends_counts_nothing_more(
+        self, store: Store, instance: Instance
+    ) -> None:
+        instance.send_next(group(totals(5), totals(3)))
+        another = Store.connect(store.url)
+        add_releases(another, RELEASE, state=State.ROLLED_BACK)
+        another.close()
+        assert instance.send_next(group(totals(9), totals(9))).ignored == 1
+        assert only(store).control.exposures == 5
+
     def test_a_release_that_ends_meanwhile_counts_nothing_more(
         self, store: Store, raw: redis.Redis, instance: Instance, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        read = store.evidence._releases
+        read = store.evidence._read_releases
 
         def end_after_reading(*place: Any) -> Any:
             found = read(*place)
-            monkeypatch.setattr(store.evidence, "_releases", read)
+            monkeypatch.setattr(store.evidence, "_read_releases", read)
             add_releases(store, RELEASE, state=State.ROLLED_BACK)
             return found
 
-        monkeypatch.setattr(store.evidence, "_releases", end_after_reading)
+        monkeypatch.setattr(store.evidence, "_read_releases", end_after_reading)
         assert instance.send_next(group(totals(5), totals(3))).ignored == 1
         assert raw.keys("*:evidence:*") == []
 

@@ -16,6 +16,8 @@ from tidegate.evaluation.instants import parse_time
 
 from tidegate_server.domain.release_gates import AdvanceWindow, Day, Freeze, Windows
 
+DAY_MS = 24 * 60 * 60 * 1000
+
 _DAYS = tuple(Day)
 SEARCH_DAYS = 15
 """How many days ahead the next opening is searched: every window opens within a week."""

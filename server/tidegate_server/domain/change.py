@@ -26,10 +26,28 @@ class Kind(StrEnum):
     POLICY = "policy"
     WEBHOOK = "webhook"
     HOOK = "hook"
+    SHARE = "share"
+    CONTEXT = "context"
     TARGETING = "targeting"
     RELEASE = "release"
     PROGRESS = "progress"
+    CHANGE_REQUEST = "change_request"
+    SCHEDULED_CHANGE = "scheduled_change"
+    DELETION = "deletion"
     TOKEN = "token"  # noqa: S105 - the word, not a secret
+    PERSON = "person"
+    GROUP = "group"
+    ROLE = "role"
+    CREDENTIAL = "credential"
+    EMAIL = "email"
+    INVITATION = "invitation"
+    IDENTITY_PROVIDER = "identity_provider"
+    IDENTITY = "identity"
+
+    @property
+    def words(self) -> str:
+        """The kind as messages call it: ``change request``."""
+        return self.value.replace("_", " ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +87,31 @@ class Guard:
 
     address: Address
     expected: int
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """The state of a scope: its latest notice, and the number and hash of its audit log's end.
+
+    An empty notice: nothing was written yet.
+    """
+
+    notice: str = ""
+    audited: int = 0
+    hash: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class KindGuard:
+    """Write nothing; no document of a kind may have been written since a moment.
+
+    This guards also against documents that did not exist at that moment. It costs the same with
+    any number of documents.
+    """
+
+    kind: Kind
+    environment: str
+    since: Moment
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +155,7 @@ class Audit:
     """One entry of the audit log: who did what, and why.
 
     ``action`` is ``noun.verb`` (``flag.kill``), ``target`` the document's key, ``details``
-    more JSON scalars, ``documents`` what changed.
+    more JSON scalars, ``documents`` what changed, ``address`` where the request came from.
     """
 
     actor: str
@@ -122,6 +165,7 @@ class Audit:
     reason: str = ""
     details: Mapping[str, Any] = field(default_factory=dict)
     documents: tuple[ChangedDocument, ...] = ()
+    address: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +221,26 @@ class EndedRelease:
 
 
 @dataclass(frozen=True, slots=True)
+class KeySetSwitch:
+    """A list of a segment gets another key set; all of it, at the moment of the commit.
+
+    Attributes:
+        segment, list: whose key set: the list is ``included`` or ``excluded``.
+        digest: the new key set; None: the list has none any more.
+        before: the digest of the one before; None: it had none.
+        draft: the id under which the new one was written; empty: it is kept from before.
+        chunks: how many chunks the draft has.
+    """
+
+    segment: str
+    list: str
+    digest: str | None
+    before: str | None
+    draft: str = ""
+    chunks: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Fence:
     """The writer must still hold the policy job's lease with this number."""
 
@@ -189,19 +253,23 @@ class Change:
     """One atomic commit.
 
     ``scope`` is a project's key, or ``""`` for the server itself. ``forgotten`` names webhooks
-    whose messages are deleted, both queued and sent.
+    whose messages are deleted, both queued and sent. ``more_audit`` continues ``audit`` where a
+    change writes more documents than one entry should hold.
     """
 
     scope: str
     writes: tuple[Put | Delete | Guard, ...]
     refreshes: tuple[Refresh, ...] = ()
+    kind_guards: tuple[KindGuard, ...] = ()
     audit: Audit | None = None
+    more_audit: tuple[Audit, ...] = ()
     ledger: tuple[LedgerEntry, ...] = ()
     series: tuple[SeriesReading, ...] = ()
     generations: tuple[EvidenceGeneration, ...] = ()
     outgoing: tuple[WebhookMessage, ...] = ()
     forgotten: tuple[str, ...] = ()
     ended: tuple[EndedRelease, ...] = ()
+    key_sets: tuple[KeySetSwitch, ...] = ()
     fence: Fence | None = None
 
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 
 from tidegate.errors import InvalidCondition
 from tidegate.evaluation import operators
-from tidegate.model import All, AnyOf, Comparison, Condition, InSegment, NoneOf
+from tidegate.model import All, AnyOf, Comparison, Condition, InKeySet, InSegment, NoneOf
 from tidegate.wire import MAX_DEPTH
 
 from tidegate_server.errors import FieldProblem
@@ -44,6 +44,12 @@ def condition_problems(
                     name=segment,
                     known=segments,
                 )
+        case InKeySet():
+            yield FieldProblem(
+                pointer,
+                "Only the server writes key_set; upload the keys to a segment, and name the "
+                "segment here.",
+            )
         case All(parts):
             yield from _part_problems(parts, f"{pointer}/all", segments, depth)
         case AnyOf(parts):

@@ -14,6 +14,7 @@ from tidegate_server.domain.change import (
     Change,
     Delete,
     Guard,
+    KindGuard,
     Put,
     Refresh,
     Stored,
@@ -34,6 +35,7 @@ def put_document_change(
     details: Mapping[str, object] | None = None,
     writes: Iterable[Put | Delete | Guard] = (),
     refreshes: Iterable[Refresh] = (),
+    kind_guards: Iterable[KindGuard] = (),
     action: str = "",
 ) -> Change:
     """Create a document, or replace it.
@@ -53,6 +55,7 @@ def put_document_change(
             the changed fields.
         writes: what else the commit writes or guards.
         refreshes: what snapshots gain.
+        kind_guards: the kinds of documents that the change depends on as a whole.
         action: what the audit log calls it, if it is more than to create or to edit.
     """
     if before is not None and same(before.document, document):
@@ -70,6 +73,7 @@ def put_document_change(
         scope=scope,
         writes=(put, *writes),
         refreshes=tuple(refreshes),
+        kind_guards=tuple(kind_guards),
         audit=Audit(actor, action, address.key, environment, reason, audited),
     )
 
@@ -86,6 +90,7 @@ def delete_document_change(
     used_by: Iterable[str] = (),
     writes: Iterable[Put | Delete | Guard] = (),
     refreshes: Iterable[Refresh] = (),
+    kind_guards: Iterable[KindGuard] = (),
     forgotten: tuple[str, ...] = (),
 ) -> Change:
     """Delete a document. Arguments as for ``put_document_change``.
@@ -100,12 +105,13 @@ def delete_document_change(
     users = ", ".join(used_by)
     if users:
         raise NotPossible(
-            f"{address.kind.capitalize()} {address.key!r} is used by {users}. End that first."
+            f"{address.kind.words.capitalize()} {address.key!r} is used by {users}. End that first."
         )
     return Change(
         scope=scope,
         writes=(Delete(address, before.revision, before=before.document), *writes),
         refreshes=tuple(refreshes),
+        kind_guards=tuple(kind_guards),
         audit=Audit(
             actor, f"{address.kind}.delete", address.key, environment, reason, details or {}
         ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from tidegate.model import Serve
@@ -13,7 +13,16 @@ from tidegate_server.domain import (
     release_state_machine,
     safe_variants,
 )
-from tidegate_server.domain.change import Change, Delete, Guard, Put, Refresh, Stored
+from tidegate_server.domain.change import (
+    Change,
+    Delete,
+    Guard,
+    Kind,
+    KindGuard,
+    Put,
+    Refresh,
+    Stored,
+)
 from tidegate_server.domain.document_changes import (
     delete_document_change,
     put_document_change,
@@ -29,10 +38,9 @@ from tidegate_server.domain.flags import (
 )
 from tidegate_server.domain.project_documents import (
     ProjectDocuments,
-    environment_address,
     flag_address,
     guard,
-    guards,
+    kind_guards,
     put_or_guard,
     release_address,
     targeting_address,
@@ -70,13 +78,10 @@ def new_flag(
         reason=reason,
         details={"type": flag.type, "variants": ", ".join(each.key for each in flag.variants)},
         writes=[
-            *(
-                Put(targeting_address(key, flag.key), targeting, 0)
-                for key in documents.environments
-            ),
-            *guards(environment_address, documents.environments),
+            Put(targeting_address(key, flag.key), targeting, 0) for key in documents.environments
         ],
         refreshes=[Refresh(key, flags={flag.key: compiled}) for key in documents.environments],
+        kind_guards=kind_guards(documents, Kind.ENVIRONMENT),
     )
 
 
@@ -117,11 +122,12 @@ def edit_flag(
     if same(flag, was):
         return unchanged(documents.project, address, before)
     writes: list[Put | Delete | Guard] = []
-    if flag_validation.removed_variants(was, flag):
-        # Guard every targeting that could name one of them as a prerequisite at this moment.
-        writes += references.guards_of_other_targetings(documents, flag.key)
     refreshes: list[Refresh] = []
     restarted: list[str] = []
+    others = [Kind.ENVIRONMENT]
+    if flag_validation.removed_variants(was, flag):
+        # Guard every targeting that could name one of them as a prerequisite at this moment.
+        others.append(Kind.TARGETING)
     for environment, targetings in documents.targetings.items():
         if flag.key not in targetings:
             continue
@@ -148,6 +154,7 @@ def edit_flag(
         details={"evidence_restarted": ", ".join(restarted)},
         writes=writes,
         refreshes=refreshes,
+        kind_guards=kind_guards(documents, *others),
     )
 
 
@@ -174,7 +181,7 @@ def archive_flag(
         )
     flag = replace(was, archived=Archived(actor, reason, now_ms))
     # Guard every targeting that could name the flag as a prerequisite at this moment.
-    others = references.guards_of_other_targetings(documents, key)
+    others = kind_guards(documents, Kind.TARGETING, Kind.ENVIRONMENT)
     return _archive_change(documents, before, flag, "flag.archive", actor, reason, others)
 
 
@@ -192,7 +199,8 @@ def unarchive_flag(
     if before.document.archived is None:
         return unchanged(documents.project, flag_address(key), before)
     flag = replace(before.document, archived=None)
-    return _archive_change(documents, before, flag, "flag.unarchive", actor, reason, ())
+    others = kind_guards(documents, Kind.ENVIRONMENT)
+    return _archive_change(documents, before, flag, "flag.unarchive", actor, reason, others)
 
 
 def _archive_change(
@@ -202,9 +210,9 @@ def _archive_change(
     action: str,
     actor: str,
     reason: str,
-    guards: Iterable[Guard],
+    others: Iterable[KindGuard],
 ) -> Change:
-    writes: list[Put | Delete | Guard] = [*guards]
+    writes: list[Put | Delete | Guard] = []
     refreshes: list[Refresh] = []
     for environment, targetings in documents.targetings.items():
         if flag.key not in targetings:
@@ -231,12 +239,19 @@ def _archive_change(
         reason=reason,
         writes=writes,
         refreshes=refreshes,
+        kind_guards=others,
         action=action,
     )
 
 
 def delete_flag(
-    documents: ProjectDocuments, key: str, *, actor: str, reason: str = "", force: bool = False
+    documents: ProjectDocuments,
+    key: str,
+    *,
+    actor: str,
+    reason: str = "",
+    force: bool = False,
+    still_asked: Sequence[str] = (),
 ) -> Change:
     """Delete a flag in every environment.
 
@@ -245,12 +260,13 @@ def delete_flag(
         key: the flag's key.
         actor: who.
         reason: why.
-        force: delete it even if it is not archived.
+        force: delete it even if it is not archived, or applications still ask for it.
+        still_asked: who asked for it lately, in sentences.
 
     Raises:
         NotFound: there is no such flag.
-        NotPossible: it is not archived, is a prerequisite of another flag, or has an active
-            release; ``force`` helps against the first only.
+        NotPossible: it is not archived or still asked for, is a prerequisite of another flag, or
+            has an active release; ``force`` helps against the first two only.
     """
     before = documents.flag(key)
     users = references.users_of_flag(documents, key)
@@ -259,8 +275,12 @@ def delete_flag(
             f"Flag {key!r} is not archived, so applications may still use it. Archive it first, "
             "and delete it when nothing misses it; or delete it with force."
         )
-    # Guard every targeting that could name the flag as a prerequisite at this moment.
-    writes: list[Put | Delete | Guard] = [*references.guards_of_other_targetings(documents, key)]
+    if still_asked and not force and not users:
+        raise NotPossible(
+            f"Applications still ask for flag {key!r}. {' '.join(still_asked)} Remove it from "
+            "their code first; or delete it with force."
+        )
+    writes: list[Put | Delete | Guard] = []
     refreshes: list[Refresh] = []
     for environment, targetings in documents.targetings.items():
         if key in targetings:
@@ -275,10 +295,15 @@ def delete_flag(
         before,
         actor=actor,
         reason=reason,
-        details={"type": before.document.type, "forced": before.document.archived is None},
+        details={
+            "type": before.document.type,
+            "forced": before.document.archived is None or bool(still_asked),
+        },
         used_by=users,
         writes=writes,
         refreshes=refreshes,
+        # Guard every targeting that could name the flag as a prerequisite at this moment.
+        kind_guards=kind_guards(documents, Kind.TARGETING, Kind.ENVIRONMENT),
     )
 
 
@@ -318,13 +343,10 @@ def edit_targeting(
         guard(flag_address(after.flag), definition),
         *references.guards_of_targeting(documents, environment, targeting),
     ]
+    others: list[KindGuard] = []
     if safe_variants.served_by_kills(targeting).keys() - safe_variants.served_by_kills(was).keys():
         # Guard every targeting that could require what a kill serves, at this moment.
-        writes += [
-            each
-            for each in references.guards_of_other_targetings(documents, after.flag)
-            if each.address.environment == environment and each not in writes
-        ]
+        others = [KindGuard(Kind.TARGETING, environment, documents.read)]
     if active is not None:
         writes.append(guard(release_address(environment, active.document), active))
     return put_document_change(
@@ -338,6 +360,7 @@ def edit_targeting(
         details={"enabled_before": was.enabled, "enabled": targeting.enabled},
         writes=writes,
         refreshes=[Refresh(environment, flags={after.flag: compiled})],
+        kind_guards=others,
     )
 
 

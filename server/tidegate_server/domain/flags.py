@@ -8,6 +8,9 @@ from datetime import date
 
 from tidegate.model import Condition, FlagType, Json, Prerequisite, Rule, Serve, Variant
 
+MAX_TAG_LENGTH = 100
+"""In characters."""
+
 
 @dataclass(frozen=True, slots=True)
 class Archived:
@@ -52,11 +55,17 @@ def variant_values(definition: FlagDefinition) -> dict[str, Json]:
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """A kill in force: who, why, and when (milliseconds since the epoch, the store's time)."""
+    """A kill in force: who, why, and when (milliseconds since the epoch, the store's time).
+
+    ``url`` links to the incident; empty: nobody gave a link. ``tag`` is the tag whose flags were
+    all killed at once; empty: the flag was killed by itself.
+    """
 
     actor: str
     reason: str
     at_ms: int
+    url: str = ""
+    tag: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +98,35 @@ class Targeting:
     disabled: Disabled | None = None
 
 
+MAX_UPLOADED_KEYS = 1_000_000
+"""Uploaded keys of one list of a segment. Each takes 8 bytes in every SDK of the project."""
+
+MAX_PROJECT_KEYS = 5_000_000
+"""Uploaded keys of all segments of a project."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeySet:
+    """The keys that were uploaded to one list of a segment; only their hashes are kept.
+
+    Attributes:
+        digest: names the key set (``tidegate.evaluation.key_sets``).
+        salt: what the keys are hashed with; it stays the same for all key sets of a list.
+        count: how many keys there are.
+    """
+
+    digest: str
+    salt: str
+    count: int
+
+
 @dataclass(frozen=True, slots=True)
 class SegmentDefinition:
-    """A segment with its name and description; snapshots contain ``tidegate.model.Segment``."""
+    """A segment with its name and description; snapshots contain ``tidegate.model.Segment``.
+
+    ``included_set`` and ``excluded_set`` are the uploaded keys that belong to it, and that do not,
+    like those that are listed in ``included`` and ``excluded``.
+    """
 
     key: str
     when: Condition | None = None
@@ -99,3 +134,5 @@ class SegmentDefinition:
     excluded: tuple[str, ...] = ()
     name: str = ""
     description: str = ""
+    included_set: KeySet | None = None
+    excluded_set: KeySet | None = None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from datetime import timedelta
+from zoneinfo import ZoneInfo
 
 from tidegate.evaluation.instants import parse_time
 
@@ -15,7 +16,7 @@ from tidegate_server.domain.field_problems import (
     missing_problems,
 )
 from tidegate_server.domain.policy import Policy
-from tidegate_server.domain.release_gates import ApprovalGate, RollbackTo, Windows
+from tidegate_server.domain.release_gates import ApprovalGate, Freeze, RollbackTo, Windows
 from tidegate_server.errors import FieldProblem
 
 MAX_APPROVERS = 50
@@ -54,8 +55,7 @@ def gate_problems(
         if key in webhooks and key in cannot_confirm:
             yield FieldProblem(
                 f"/confirm/{index}/webhook",
-                f"Webhook {key!r} has Slack's format, which cannot answer; use one with the "
-                "format json.",
+                f"Webhook {key!r} cannot answer in its format; use one with the format json.",
             )
 
 
@@ -98,12 +98,19 @@ def _window_problems(windows: Windows) -> Iterator[FieldProblem]:
                 "A window that begins and ends at the same time would never close. Choose another "
                 "time, or leave from and to out for whole days.",
             )
-    if len(windows.freeze) > MAX_FREEZES:
-        yield FieldProblem("/windows/freeze", f"There can be at most {MAX_FREEZES} freezes.")
+    yield from freeze_problems(windows.freeze, zone, "/windows/freeze")
+
+
+def freeze_problems(
+    freezes: Sequence[Freeze], zone: ZoneInfo | None, field: str
+) -> Iterator[FieldProblem]:
+    """Yield what is wrong with freezes; ``field`` is the pointer of their list."""
+    if len(freezes) > MAX_FREEZES:
+        yield FieldProblem(field, f"There can be at most {MAX_FREEZES} freezes.")
     if zone is None:
         return
-    for index, freeze in enumerate(windows.freeze):
-        pointer = f"/windows/freeze/{index}"
+    for index, freeze in enumerate(freezes):
+        pointer = f"{field}/{index}"
         unreadable = [
             name
             for name, text in (("from", freeze.begins), ("to", freeze.ends))

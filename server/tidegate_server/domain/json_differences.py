@@ -97,7 +97,7 @@ def _differences(before: Any, after: Any, place: _Place) -> Iterator[Difference]
 
 
 def _list_differences(before: list[Any], after: list[Any], place: _Place) -> Iterator[Difference]:
-    identity = next((each for each in IDENTITIES if _identifies(each, before, after)), None)
+    identity = identity_of(before, after)
     if identity is not None:
         yield from _identified(before, after, identity, place)
     elif not any(isinstance(each, dict | list) for each in (*before, *after)):
@@ -109,6 +109,11 @@ def _list_differences(before: list[Any], after: list[Any], place: _Place) -> Ite
                 after[index] if index < len(after) else ABSENT,
                 place.child(index, f"#{index + 1}"),
             )
+
+
+def identity_of(*lists: Sequence[Any]) -> str | None:
+    """Return the field that identifies the items of all these lists; None: there is none."""
+    return next((each for each in IDENTITIES if _identifies(each, *lists)), None)
 
 
 def _identifies(name: str, *lists: Sequence[Any]) -> bool:

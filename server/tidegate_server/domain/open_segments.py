@@ -17,7 +17,11 @@ _FIX = "Complete the release or roll it back first, or use another segment."
 
 
 def opened_segment_problems(
-    before: SegmentDefinition, after: SegmentDefinition, documents: ProjectDocuments, now_ms: int
+    before: SegmentDefinition,
+    after: SegmentDefinition,
+    documents: ProjectDocuments,
+    now_ms: int,
+    narrowed: str = "",
 ) -> Iterator[FieldProblem]:
     """Yield a problem for each field that would open an active release to more users.
 
@@ -25,6 +29,12 @@ def opened_segment_problems(
     not change. Single keys may join, unless a person or the policy keeps the release from
     opening further. Users may leave at any time, but not a segment within the segment, where
     leaving can mean joining.
+
+    Args:
+        before, after: the segment.
+        documents: the project.
+        now_ms: the present time.
+        narrowed: the field of uploaded keys that lets nobody join; empty: none is known to.
     """
     if not _changed_fields(before, after):
         return
@@ -32,7 +42,10 @@ def opened_segment_problems(
         release: Release = stored.document
         stopped = _stopped_because(release, now_ms)
         direct = after.key in _segments_of(release)
-        for field in _widened_fields(before, after) if direct else _changed_fields(before, after):
+        fields = _widened_fields(before, after) if direct else _changed_fields(before, after)
+        for field in fields:
+            if direct and field == narrowed:
+                continue
             if field != "when" and stopped is None:
                 continue
             why = f" and {stopped}" if stopped is not None else ""
@@ -62,6 +75,8 @@ def _changed_fields(before: SegmentDefinition, after: SegmentDefinition) -> list
             ("when", before.when, after.when),
             ("included", set(before.included), set(after.included)),
             ("excluded", set(before.excluded), set(after.excluded)),
+            ("included_set", before.included_set, after.included_set),
+            ("excluded_set", before.excluded_set, after.excluded_set),
         )
         if one != other
     ]
@@ -75,6 +90,10 @@ def _widened_fields(before: SegmentDefinition, after: SegmentDefinition) -> list
         widened.append("included")
     if not set(before.excluded) <= set(after.excluded):
         widened.append("excluded")
+    if after.included_set not in (None, before.included_set):
+        widened.append("included_set")
+    if before.excluded_set not in (None, after.excluded_set):
+        widened.append("excluded_set")
     return widened
 
 

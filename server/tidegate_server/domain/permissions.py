@@ -7,7 +7,7 @@ project. A token has one grant.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
@@ -22,6 +22,7 @@ class Permission(StrEnum):
     APPROVE = "approve"
     KILL = "kill"
     ADMINISTER = "administer"
+    CODE = "code"
     SDK = "sdk"
     EVALUATE = "evaluate"
 
@@ -59,7 +60,7 @@ PERMISSIONS: Final[Mapping[Role, frozenset[Permission]]] = MappingProxyType(
     {
         Role.ADMIN: _ADMIN,
         Role.RELEASE_MANAGER: _RELEASE_MANAGER,
-        Role.DEVELOPER: _VIEWER | {Permission.WRITE},
+        Role.DEVELOPER: _VIEWER | {Permission.WRITE, Permission.CODE},
         Role.RESPONDER: _VIEWER | {Permission.KILL},
         Role.VIEWER: _VIEWER,
         Role.CUSTOM: frozenset(),
@@ -80,11 +81,22 @@ class Grant:
         permissions: what it allows.
         project: the only project; None: the whole server.
         environment: the only environment of the project; None: all of them.
+        role: the role that gave it, for messages.
     """
 
     permissions: frozenset[Permission]
     project: str | None = None
     environment: str | None = None
+    role: str = field(default="", compare=False)
+
+    @property
+    def place(self) -> str:
+        """The scope in words."""
+        if self.project is None:
+            return "the whole server"
+        if self.environment is None:
+            return f"project {self.project!r}"
+        return f"environment {self.environment!r} of project {self.project!r}"
 
     def covers(self, project: str | None, environment: str | None) -> bool:
         """Return whether a place lies within the scope.

@@ -15,7 +15,6 @@ from tidegate_server.domain.project_documents import (
     webhook_address,
 )
 from tidegate_server.domain.references import policy_webhooks
-from tidegate_server.domain.webhooks import Format
 
 
 def put_policy(
@@ -28,7 +27,7 @@ def put_policy(
     """
     policy = with_error_rate_check(with_stage_names(policy))
     cannot_confirm = {
-        key for key, each in documents.webhooks.items() if each.document.format is Format.SLACK
+        key for key, each in documents.webhooks.items() if not each.document.format.can_confirm
     }
     check_policy(policy, documents.segments.keys(), documents.webhooks.keys(), cannot_confirm)
     return put_document_change(

@@ -9,9 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from tidegate_server.domain.change import Address, Guard, Kind, Put, Stored
+from tidegate_server.domain.change import (
+    Address,
+    Guard,
+    Kind,
+    KindGuard,
+    Moment,
+    Put,
+    Stored,
+)
 from tidegate_server.domain.flags import Targeting
 from tidegate_server.domain.release import LIVE_STATES, Release
+from tidegate_server.domain.targeting_index import TargetingIndex, index_targetings
 from tidegate_server.errors import NotFound, StaleRevision
 from tidegate_server.near_misses import similar
 
@@ -22,9 +31,11 @@ class ProjectDocuments:
 
     Attributes:
         project: the project's key, which is the scope of its changes.
-        environments, flags, segments, policies, webhooks, hooks: documents by key.
+        environments, flags, segments, policies, webhooks, hooks, contexts: documents by key.
         targetings: by environment, then by flag.
         releases: by environment, then by id; releases that have ended may be missing.
+        indexes: by environment, the index of its targetings, where it is known.
+        read: a moment before all of this was read.
     """
 
     project: str
@@ -34,14 +45,18 @@ class ProjectDocuments:
     policies: Mapping[str, Stored] = field(default_factory=dict)
     webhooks: Mapping[str, Stored] = field(default_factory=dict)
     hooks: Mapping[str, Stored] = field(default_factory=dict)
+    contexts: Mapping[str, Stored] = field(default_factory=dict)
     targetings: Mapping[str, Mapping[str, Stored]] = field(default_factory=dict)
     releases: Mapping[str, Mapping[str, Stored]] = field(default_factory=dict)
+    indexes: Mapping[str, TargetingIndex] = field(default_factory=dict)
+    read: Moment = Moment()
 
     def get(self, address: Address) -> Stored | None:
         """Return the document at an address that has no environment, or None."""
-        return self._documents(address.kind).get(address.key)
+        return self.of(address.kind).get(address.key)
 
-    def _documents(self, kind: Kind) -> Mapping[str, Stored]:
+    def of(self, kind: Kind) -> Mapping[str, Stored]:
+        """Return the documents of a kind that has no environment, by key."""
         documents = {
             Kind.ENVIRONMENT: self.environments,
             Kind.FLAG: self.flags,
@@ -49,6 +64,7 @@ class ProjectDocuments:
             Kind.POLICY: self.policies,
             Kind.WEBHOOK: self.webhooks,
             Kind.HOOK: self.hooks,
+            Kind.CONTEXT: self.contexts,
         }
         return documents[kind]
 
@@ -72,6 +88,10 @@ class ProjectDocuments:
         """Return a hook; raises ``NotFound``."""
         return self._require(Address(Kind.HOOK, id))
 
+    def context(self, key: str) -> Stored:
+        """Return a saved context; raises ``NotFound``."""
+        return self._require(Address(Kind.CONTEXT, key))
+
     def environment(self, key: str) -> Stored:
         """Return an environment; raises ``NotFound``."""
         return self._require(Address(Kind.ENVIRONMENT, key))
@@ -81,7 +101,7 @@ class ProjectDocuments:
         if stored is None:
             raise NotFound(
                 f"There is no {address.kind} {address.key!r} in project {self.project!r}.",
-                similar(address.key, self._documents(address.kind)),
+                similar(address.key, self.of(address.kind)),
             )
         return stored
 
@@ -94,6 +114,11 @@ class ProjectDocuments:
                 similar(flag, self.targetings.get(environment, {})),
             )
         return stored
+
+    def index(self, environment: str) -> TargetingIndex:
+        """Return what the targetings of an environment name."""
+        found = self.indexes.get(environment)
+        return index_targetings(self.targetings.get(environment, {})) if found is None else found
 
     def active_release(self, environment: str, flag: str) -> Stored | None:
         """Return the release that a flag's targeting names, or None.
@@ -116,8 +141,8 @@ class ProjectDocuments:
 
     def active_releases(self) -> Iterator[tuple[str, Stored]]:
         """Yield each active release with its environment; raises as ``active_release`` does."""
-        for environment, targetings in self.targetings.items():
-            for flag in targetings:
+        for environment in self.targetings:
+            for flag in sorted(self.index(environment).released):
                 stored = self.active_release(environment, flag)
                 if stored is not None:
                     yield environment, stored
@@ -141,6 +166,11 @@ def policy_address(key: str) -> Address:
 def webhook_address(key: str) -> Address:
     """Return the address of a webhook."""
     return Address(Kind.WEBHOOK, key)
+
+
+def context_address(key: str) -> Address:
+    """Return the address of a saved context."""
+    return Address(Kind.CONTEXT, key)
 
 
 def environment_address(key: str) -> Address:
@@ -179,6 +209,18 @@ def put_or_guard(address: Address, stored: Stored, document: object) -> Put | Gu
     if document == stored.document:
         return guard(address, stored)
     return put(address, stored, document)
+
+
+def kind_guards(documents: ProjectDocuments, *kinds: Kind) -> list[KindGuard]:
+    """Guard all documents of these kinds; those of targetings in every environment.
+
+    For a change that depends on what no document names: none may start to name it meanwhile.
+    """
+    return [
+        KindGuard(kind, environment, documents.read)
+        for kind in kinds
+        for environment in (documents.targetings if kind is Kind.TARGETING else ("",))
+    ]
 
 
 def guards(

@@ -2,37 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 from tidegate.model import Flag
 
+from tidegate_server.domain.calendar import time_zone
 from tidegate_server.domain.change import (
     Address,
     Audit,
     Change,
-    Delete,
-    Guard,
     Kind,
     Put,
     Refresh,
     Stored,
 )
 from tidegate_server.domain.document_changes import put_document_change
-from tidegate_server.domain.field_problems import check_key
+from tidegate_server.domain.field_problems import check_key, raise_problems
 from tidegate_server.domain.flag_edits import first_targeting
+from tidegate_server.domain.gate_validation import freeze_problems
 from tidegate_server.domain.project_documents import (
     ProjectDocuments,
     environment_address,
-    flag_address,
-    guard,
-    guards,
+    kind_guards,
     put,
-    segment_address,
     targeting_address,
 )
 from tidegate_server.domain.projects import RETIRING_MS, Environment, Project
 from tidegate_server.domain.snapshot import snapshot_entry, snapshot_segment
-from tidegate_server.errors import AlreadyExists
+from tidegate_server.errors import AlreadyExists, FieldProblem
 
 
 def new_project(project: Project, *, actor: str, reason: str = "") -> Change:
@@ -57,16 +55,13 @@ def new_environment(
     check_key(f"environment {key}", key)
     if key in documents.environments:
         raise AlreadyExists(f"There is an environment {key!r} already.")
-    writes: list[Put | Delete | Guard] = []
+    raise_problems(f"environment {key}", _freeze_problems(environment))
+    writes: list[Put] = []
     flags: dict[str, Flag | None] = {}
     for flag, stored in documents.flags.items():
         targeting = first_targeting(stored.document)
-        writes += [
-            guard(flag_address(flag), stored),
-            Put(targeting_address(key, flag), targeting, 0),
-        ]
+        writes.append(Put(targeting_address(key, flag), targeting, 0))
         flags[flag] = snapshot_entry(stored.document, targeting, None, stored.revision + 1)
-    writes += guards(segment_address, documents.segments)
     segments = {name: snapshot_segment(each.document) for name, each in documents.segments.items()}
     return put_document_change(
         documents.project,
@@ -79,6 +74,7 @@ def new_environment(
         details={"flags": len(flags)},
         writes=writes,
         refreshes=[Refresh(key, flags=flags, segments=segments)],
+        kind_guards=kind_guards(documents, Kind.FLAG, Kind.SEGMENT),
     )
 
 
@@ -86,6 +82,7 @@ def edit_environment(
     documents: ProjectDocuments, after: Environment, *, actor: str, reason: str = ""
 ) -> Change:
     """Change what people set of an environment; its context keys stay."""
+    raise_problems(f"environment {after.key}", _freeze_problems(after))
     before = documents.environment(after.key)
     present: Environment = before.document
     return put_document_change(
@@ -101,6 +98,17 @@ def edit_environment(
         actor=actor,
         reason=reason,
     )
+
+
+def _freeze_problems(environment: Environment) -> Iterator[FieldProblem]:
+    zone = time_zone(environment.timezone)
+    if zone is None:
+        yield FieldProblem(
+            "/timezone",
+            f"There is no time zone {environment.timezone[:100]!r}; write an IANA name, such as "
+            "Europe/Berlin.",
+        )
+    yield from freeze_problems(environment.freezes, zone, "/freezes")
 
 
 def rotate_context_key(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 
 from tidegate.evaluation.conditions import segments_in
 from tidegate.model import Serve
@@ -13,7 +14,6 @@ from tidegate_server.domain.policy import Policy
 from tidegate_server.domain.project_documents import (
     ProjectDocuments,
     flag_address,
-    guard,
     guards,
     segment_address,
     targeting_address,
@@ -52,6 +52,26 @@ def reachable(start: Iterable[str], names: Callable[[str], Iterable[str]]) -> se
             found.add(key)
             waiting.extend(names(key))
     return found
+
+
+def longest_path(start: str, names: Names) -> list[str]:
+    """Return a longest path from a key, that key included. There must be no cycle.
+
+    Args:
+        start: a key.
+        names: returns the keys that the document with a key names.
+    """
+    longest: dict[str, list[str]] = {}
+    waiting = [start]
+    while waiting:
+        key = waiting[-1]
+        others = [each for each in names(key) if each not in longest]
+        if others:
+            waiting += others
+            continue
+        waiting.pop()
+        longest[key] = [key, *max((longest[each] for each in names(key)), key=len, default=[])]
+    return longest[start]
 
 
 def segments_of_targeting(targeting: Targeting) -> set[str]:
@@ -120,22 +140,13 @@ def guards_of_segment(documents: ProjectDocuments, segment: SegmentDefinition) -
     return guards(segment_address, documents.segments, related & documents.segments.keys())
 
 
-def guards_of_other_targetings(documents: ProjectDocuments, flag: str | None = None) -> list[Guard]:
-    """Guard every targeting in every environment, except those of ``flag``."""
-    return [
-        guard(targeting_address(environment, key), stored)
-        for environment, targetings in documents.targetings.items()
-        for key, stored in targetings.items()
-        if key != flag
-    ]
-
-
 def users_of_flag(documents: ProjectDocuments, key: str) -> list[str]:
     """Describe what uses a flag."""
     users = [
         f"flag {flag} in {environment} (as a prerequisite)"
-        for environment, targeting, flag in _targetings(documents)
-        if flag != key and any(each.flag == key for each in targeting.prerequisites)
+        for environment in documents.targetings
+        for flag in _requiring(documents, environment, key)
+        if flag != key
     ]
     users += [
         f"release {stored.document.id} in {environment}"
@@ -145,32 +156,52 @@ def users_of_flag(documents: ProjectDocuments, key: str) -> list[str]:
     return users
 
 
-def users_of_segment(documents: ProjectDocuments, key: str) -> list[str]:
-    """Describe what uses a segment."""
-    users = [
-        f"rule {rule.id} of flag {flag} in {environment}"
-        for environment, targeting, flag in _targetings(documents)
-        for rule in targeting.rules
-        if key in segments_in(rule.when)
-    ]
-    users += [
-        f"segment {name}"
-        for name, stored in documents.segments.items()
-        if name != key and key in segments_in(stored.document.when)
-    ]
-    users += [
-        f"stage {stage.name} of policy {name}"
-        for name, stored in documents.policies.items()
-        for stage in stored.document.stages
-        if key in stage.segments
-    ]
-    users += [
-        f"stage {stage.name} of release {stored.document.id} in {environment}"
-        for environment, stored in documents.active_releases()
-        for stage in stored.document.policy.stages
-        if key in stage.segments
-    ]
-    return users
+@dataclass(frozen=True, slots=True)
+class SegmentUse:
+    """Something that uses a segment.
+
+    Attributes:
+        kind: ``rule``, ``segment``, ``policy`` or ``release``.
+        key: of the flag, the segment or the policy; the id of the release.
+        name: of the rule or the stage; empty for a segment.
+        environment: empty for a segment and a policy.
+    """
+
+    kind: str
+    key: str
+    name: str = ""
+    environment: str = ""
+
+    @property
+    def text(self) -> str:
+        """The use in words."""
+        where = f" in {self.environment}" if self.environment else ""
+        match self.kind:
+            case "rule":
+                return f"rule {self.name} of flag {self.key}{where}"
+            case "segment":
+                return f"segment {self.key}"
+        return f"stage {self.name} of {self.kind} {self.key}{where}"
+
+
+def uses_of_segment(documents: ProjectDocuments, key: str) -> Iterator[SegmentUse]:
+    """Yield what names a segment: rules, other segments, and stages of policies and releases."""
+    for environment, targetings in documents.targetings.items():
+        for flag in sorted(documents.index(environment).naming.get(key, ())):
+            for rule in targetings[flag].document.rules:
+                if key in segments_in(rule.when):
+                    yield SegmentUse("rule", flag, rule.id, environment)
+    for name, stored in documents.segments.items():
+        if name != key and key in segments_in(stored.document.when):
+            yield SegmentUse("segment", name)
+    for name, stored in documents.policies.items():
+        for stage in stored.document.stages:
+            if key in stage.segments:
+                yield SegmentUse("policy", name, stage.name)
+    for environment, stored in documents.active_releases():
+        for stage in stored.document.policy.stages:
+            if key in stage.segments:
+                yield SegmentUse("release", stored.document.id, stage.name, environment)
 
 
 def users_of_webhook(
@@ -199,12 +230,14 @@ def policy_webhooks(policy: Policy, *, confirming: bool = False) -> set[str]:
 def users_of_variant(documents: ProjectDocuments, flag: str, variant: str) -> list[str]:
     """Describe what uses one of a flag's variants."""
     users = []
-    for environment, targeting, key in _targetings(documents):
-        if key == flag:
-            users += [f"{what} in {environment}" for what in _uses(targeting, variant)]
+    for environment, targetings in documents.targetings.items():
+        if flag in targetings:
+            uses = _uses(targetings[flag].document, variant)
+            users += [f"{what} in {environment}" for what in uses]
         users += [
             f"the prerequisite of flag {key} in {environment}"
-            for each in targeting.prerequisites
+            for key in _requiring(documents, environment, flag)
+            for each in targetings[key].document.prerequisites
             if each.flag == flag and variant in each.variants
         ]
     users += [
@@ -235,7 +268,6 @@ def variants_of(serve: Serve) -> list[str]:
     return [each.variant for each in serve.split]
 
 
-def _targetings(documents: ProjectDocuments) -> Iterator[tuple[str, Targeting, str]]:
-    for environment, targetings in documents.targetings.items():
-        for flag, stored in targetings.items():
-            yield environment, stored.document, flag
+def _requiring(documents: ProjectDocuments, environment: str, flag: str) -> list[str]:
+    """Return the flags that have a flag as a prerequisite in an environment."""
+    return sorted(documents.index(environment).requiring.get(flag, ()))

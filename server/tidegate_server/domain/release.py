@@ -41,13 +41,16 @@ LIVE_STATES = frozenset(State) - {State.COMPLETED, State.ROLLED_BACK}
 class Approval:
     """A person's agreement that a release may leave its stage (``at_ms``: the store's time).
 
-    ``actor`` is the name and id in the audit log, ``name`` the token's name alone.
+    ``actor`` is the name in the audit log, ``name`` what policies call the person (the name of the
+    token, the email of the person), ``answerable`` the id of the person (``Caller.answerable``);
+    empty: an earlier version did not note it.
     """
 
     actor: str
     name: str
     at_ms: int
     comment: str = ""
+    answerable: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,8 @@ class Release:
         statistics: the version of the decision statistics that it started under, and ends under.
         stage_basis: what the advance to the present stage rested on; None: no advance led to it
             (the first stage, going back, a retry), or an earlier version did not note it.
+        starter: the id of the person who started it (``Caller.answerable``); empty: an earlier
+            version did not note it.
     """
 
     id: str
@@ -111,6 +116,7 @@ class Release:
     state_reason: str = ""
     statistics: int = 1
     stage_basis: Basis | None = None
+    starter: str = ""
 
     @property
     def current_stage(self) -> Stage:

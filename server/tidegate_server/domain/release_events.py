@@ -51,7 +51,9 @@ class ReleaseEvent:
         actor: who caused it, as in the audit log; the policy job is ``policy``.
         reason: why, in words.
         environment: where; empty in a test.
-        release: the release; None in a test.
+        release: the release; None in a test, and where a flag without one was killed or restored.
+        url: the link to the incident that a person gave with a kill or a restore; may be empty.
+        flag: the flag, where there is no release; empty otherwise.
     """
 
     event: str
@@ -60,6 +62,13 @@ class ReleaseEvent:
     reason: str
     environment: str = ""
     release: ReleaseSummary | None = None
+    url: str = ""
+    flag: str = ""
+
+    @property
+    def about(self) -> str | None:
+        """The flag; None in a test."""
+        return self.release.flag if self.release is not None else self.flag or None
 
 
 def events_between(before: Release | None, after: Release) -> tuple[Event, ...]:
@@ -133,6 +142,7 @@ def webhook_messages(
     actor: str,
     reason: str = "",
     events: Iterable[Event] | None = None,
+    url: str = "",
 ) -> tuple[WebhookMessage, ...]:
     """Return the messages that a change of a release sends.
 
@@ -143,6 +153,7 @@ def webhook_messages(
         actor: who changed it.
         reason: why; if empty, the release's own reason.
         events: the events, where they do not follow from ``before`` and ``after``.
+        url: a link to an incident.
     """
     return tuple(
         WebhookMessage(
@@ -154,11 +165,33 @@ def webhook_messages(
                 reason=reason or _event_reason(event, after),
                 environment=environment,
                 release=summarize_release(before, after),
+                url=url,
             ),
         )
         for event in (events_between(before, after) if events is None else events)
         for webhook in webhooks_to_notify(after.policy, event)
     )
+
+
+def kill_messages(
+    policies: Iterable[Policy],
+    environment: str,
+    flag: str,
+    event: Event,
+    *,
+    actor: str,
+    reason: str,
+    now_ms: int,
+    url: str = "",
+) -> tuple[WebhookMessage, ...]:
+    """Return the messages about a kill or a restore of a flag without a release.
+
+    No policy is in force for it, so everyone is told whom any policy of the project tells of such
+    an event.
+    """
+    told = [key for policy in policies for key in webhooks_to_notify(policy, event)]
+    notice = ReleaseEvent(str(event), now_ms, actor, reason, environment, url=url, flag=flag)
+    return tuple(WebhookMessage(webhook, notice) for webhook in dict.fromkeys(told))
 
 
 def _event_reason(event: Event, after: Release) -> str:

@@ -46,6 +46,7 @@ def start_release(
     draft: bool = False,
     actor: str,
     now_ms: int,
+    starter: str = "",
 ) -> Change:
     """Start a release at its first stage, or as a draft that only measures.
 
@@ -63,7 +64,8 @@ def start_release(
         reason: a person's words.
         draft: give everyone the control until a person begins the release. The checks with
             ``compare: before`` compare with what the draft measures.
-        actor: who.
+        actor: who, as in the audit log.
+        starter: the id of the person behind it (``Caller.answerable``).
         now_ms: the store's time.
 
     Raises:
@@ -76,7 +78,7 @@ def start_release(
     if definition.document.archived is not None:
         raise NotPossible(f"Flag {flag} is archived, so it serves nothing. Unarchive it first.")
     present: Targeting = targeting.document
-    _check_ready(documents, environment, present)
+    _check_ready(environment, present)
     serving = _find_control(present, rule)
     _check_reachable(documents, present, rule)
     _check_variants(definition.document, serving, control, treatment)
@@ -104,6 +106,7 @@ def start_release(
         step=1,
         reason=reason or "Started.",
         started_by=actor,
+        starter=starter,
         started_ms=now_ms,
         stage_entered_ms=now_ms,
         updated_ms=now_ms,
@@ -195,7 +198,7 @@ def _find_documents(
     )
 
 
-def _check_ready(documents: ProjectDocuments, environment: str, targeting: Targeting) -> None:
+def _check_ready(environment: str, targeting: Targeting) -> None:
     flag = targeting.flag
     if targeting.release is not None:
         raise NotPossible(

@@ -160,16 +160,26 @@ def approve(release: Release, approval: Approval, *, by: Initiator = PERSON) -> 
         raise NotPossible(
             f"{approval.name} cannot approve this stage; {', '.join(gate.approvers)} can."
         )
-    if gate.not_the_starter and approval.name == _name_of(release.started_by):
+    if gate.not_the_starter and _is_starter(release, approval):
         raise NotPossible(
             "The policy does not let the person who started a release approve it; ask someone else."
         )
-    if any(given.name == approval.name for given in release.approvals):
+    if any(_same_person(given, approval) for given in release.approvals):
         raise NotPossible(
-            f"{approval.name} has approved this stage already. Tokens with one name count as one "
-            "person; someone else must approve with a token of another name."
+            f"{approval.name} has approved this stage already. The tokens that one person made, "
+            "and tokens with one name, count as one person; someone else must approve."
         )
     return replace(release, approvals=(*release.approvals, approval), updated_ms=approval.at_ms)
+
+
+def _is_starter(release: Release, approval: Approval) -> bool:
+    same = bool(release.starter) and approval.answerable == release.starter
+    return same or approval.name == _name_of(release.started_by)
+
+
+def _same_person(one: Approval, other: Approval) -> bool:
+    same = bool(one.answerable) and one.answerable == other.answerable
+    return same or one.name == other.name
 
 
 def _name_of(actor: str) -> str:

@@ -142,11 +142,11 @@ def required_variant_problems(
     for served, (field, kill) in served_by_kills(after).items():
         turned_on = [
             key
-            for key, stored in documents.targetings.get(environment, {}).items()
+            for key in documents.index(environment).requiring.get(after.flag, ())
             if key != after.flag
             and any(
                 each.flag == after.flag and _turns_on(each, definition, served)
-                for each in stored.document.prerequisites
+                for each in documents.targeting(environment, key).document.prerequisites
             )
         ]
         if served not in known and turned_on:

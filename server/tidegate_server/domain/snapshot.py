@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from tidegate import model
 
-from tidegate_server.domain.flags import FlagDefinition, SegmentDefinition, Targeting
+from tidegate_server.domain.flags import FlagDefinition, KeySet, SegmentDefinition, Targeting
 from tidegate_server.domain.policy import Policy
 from tidegate_server.domain.release import LIVE_STATES, Release
 
@@ -83,13 +83,33 @@ def snapshot_release(release: Release | None) -> model.ActiveRelease | None:
 
 
 def snapshot_segment(definition: SegmentDefinition) -> model.Segment:
-    """Return a segment as the snapshot contains it."""
+    """Return a segment as the snapshot contains it.
+
+    A snapshot has uploaded keys as conditions, not in fields of their own: an SDK that does not
+    know them refuses the segment, and does not serve the wrong users as if they were not there.
+    """
+    when, included = definition.when, definition.included
+    either: list[model.Condition] = []
+    if definition.included_set is not None:
+        either.append(_in_key_set(definition.included_set))
+    if definition.excluded_set is not None and included:
+        # Excluded keys are excluded although they are included.
+        either.append(model.Comparison("targetingKey", "in", included))
+        included = ()
+    if either and when is not None:
+        either.append(when)
+    if either:
+        when = model.AnyOf(tuple(either))
+    if definition.excluded_set is not None:
+        allowed = model.NoneOf((_in_key_set(definition.excluded_set),))
+        when = model.All((allowed, model.AnyOf(()) if when is None else when))
     return model.Segment(
-        key=definition.key,
-        when=definition.when,
-        included=definition.included,
-        excluded=definition.excluded,
+        key=definition.key, when=when, included=included, excluded=definition.excluded
     )
+
+
+def _in_key_set(keys: KeySet) -> model.InKeySet:
+    return model.InKeySet(keys.digest, keys.salt, keys.count)
 
 
 def present_openings(release: Release) -> tuple[model.Opening, ...]:

@@ -138,8 +138,12 @@ def _is_server_admin(token: Token, now_ms: int) -> bool:
 
 
 def administers_server(token: Token) -> bool:
-    """Return whether a token may administer the whole server, until it expires."""
-    return Permission.ADMINISTER in token.grant.permissions and token.project is None
+    """Return whether a token may administer the whole server, until it expires.
+
+    A person's own token does not count: it can do no more than the person can.
+    """
+    administers = Permission.ADMINISTER in token.grant.permissions and token.project is None
+    return administers and not token.person
 
 
 def _token_problems(token: Token) -> Iterator[FieldProblem]:

@@ -26,6 +26,10 @@ class Token:
         networks: the only networks from which it may be used, in CIDR form; empty: any.
         previous_digest: the digest of the secret before the last rotation.
         previous_until_ms: how long that secret still works; None: there is none.
+        made_by: the id of the person who made it, and answers for what is done with it; empty:
+            no person is known.
+        person: the id of the person whose own token it is: it can do no more than they can, and
+            ends with them; empty: it belongs to nobody.
     """
 
     id: str
@@ -43,12 +47,14 @@ class Token:
     networks: tuple[str, ...] = ()
     previous_digest: str = ""
     previous_until_ms: int | None = None
+    made_by: str = ""
+    person: str = ""
 
     @property
     def grant(self) -> Grant:
         """What it may do, and where."""
         own = frozenset(self.permissions) if self.role is Role.CUSTOM else PERMISSIONS[self.role]
-        return Grant(own, self.project, self.environment)
+        return Grant(own, self.project, self.environment, self.role.value)
 
     @property
     def allowed(self) -> tuple[Permission, ...]:

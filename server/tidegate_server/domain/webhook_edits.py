@@ -5,21 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from tidegate_server.domain.change import Audit, Change, Guard, WebhookMessage
+from tidegate_server.domain.change import Audit, Change, Kind, KindGuard, WebhookMessage
 from tidegate_server.domain.document_changes import delete_document_change, put_document_change
 from tidegate_server.domain.field_problems import key_problems, raise_problems
 from tidegate_server.domain.network_addresses import PUBLIC_ONLY, AllowedNetworks
+from tidegate_server.domain.people_edits import is_email
 from tidegate_server.domain.project_documents import (
     ProjectDocuments,
     guard,
-    guards,
-    policy_address,
+    kind_guards,
     put,
     webhook_address,
 )
-from tidegate_server.domain.references import guards_of_other_targetings, users_of_webhook
+from tidegate_server.domain.references import users_of_webhook
 from tidegate_server.domain.release_events import TEST, ReleaseEvent
 from tidegate_server.domain.webhooks import (
+    MAILTO,
+    MAX_RECIPIENTS,
     MAX_TIMEOUT_MS,
     MIN_TIMEOUT_MS,
     RETIRING_MS,
@@ -53,7 +55,7 @@ def put_webhook(
     Raises:
         Invalid: the URL or the timeout is not valid.
         NotPossible: the project has too many webhooks, or a policy asks this one for
-            confirmations and Slack's format has no answers.
+            confirmations and its format has no answers.
     """
     before = documents.webhooks.get(webhook.key)
     if before is not None:
@@ -71,7 +73,7 @@ def put_webhook(
     if not problems and (before is None or webhook.url != before.document.url):
         problems += _host_problems(webhook, networks)
     raise_problems(f"webhook {webhook.key}", problems)
-    cannot_answer = before is not None and webhook.format is Format.SLACK
+    cannot_answer = before is not None and not webhook.format.can_confirm
     if cannot_answer:
         _check_not_confirming(documents, webhook.key)
     return put_document_change(
@@ -82,7 +84,7 @@ def put_webhook(
         actor=actor,
         reason=reason,
         details={"origin": webhook.origin, "format": str(webhook.format)},
-        writes=_guard_users(documents) if cannot_answer else (),
+        kind_guards=_guard_users(documents) if cannot_answer else (),
     )
 
 
@@ -139,30 +141,34 @@ def delete_webhook(
         actor=actor,
         reason=reason,
         used_by=users_of_webhook(documents, key),
-        writes=_guard_users(documents),
+        kind_guards=_guard_users(documents),
         forgotten=(key,),
     )
 
 
-def _guard_users(documents: ProjectDocuments) -> list[Guard]:
+def _guard_users(documents: ProjectDocuments) -> list[KindGuard]:
     """Guard everything that could start to use the webhook at this moment."""
-    return [
-        *guards(policy_address, documents.policies),
-        *guards_of_other_targetings(documents),
-    ]
+    return kind_guards(documents, Kind.POLICY, Kind.TARGETING)
 
 
 def _check_not_confirming(documents: ProjectDocuments, key: str) -> None:
     users = users_of_webhook(documents, key, confirming=True)
     if users:
         raise NotPossible(
-            f"Webhook {key!r} is asked to confirm by {', '.join(users)}, and a webhook in "
-            "Slack's format cannot answer."
+            f"Webhook {key!r} is asked to confirm by {', '.join(users)}, and only a webhook in "
+            "the format json can answer."
         )
 
 
 def _webhook_problems(webhook: Webhook) -> Iterator[FieldProblem]:
     yield from key_problems(webhook.key)
+    is_mail = webhook.format is Format.EMAIL or webhook.url.startswith(MAILTO)
+    yield from _mail_problems(webhook) if is_mail else _url_problems(webhook)
+    if not MIN_TIMEOUT_MS <= webhook.timeout_ms <= MAX_TIMEOUT_MS:
+        yield FieldProblem("/timeout", "A timeout is between 500ms and 30s.")
+
+
+def _url_problems(webhook: Webhook) -> Iterator[FieldProblem]:
     parts = split_url(webhook.url)
     if parts is None:
         yield FieldProblem(
@@ -178,12 +184,25 @@ def _webhook_problems(webhook: Webhook) -> Iterator[FieldProblem]:
         )
     elif parts.fragment:
         yield FieldProblem("/url", "A server never receives the part after #; leave it out.")
-    if not MIN_TIMEOUT_MS <= webhook.timeout_ms <= MAX_TIMEOUT_MS:
-        yield FieldProblem("/timeout", "A timeout is between 500ms and 30s.")
+
+
+def _mail_problems(webhook: Webhook) -> Iterator[FieldProblem]:
+    if webhook.format is not Format.EMAIL:
+        yield FieldProblem("/format", "An address of mail needs the format email.")
+    elif not webhook.url.startswith(MAILTO):
+        yield FieldProblem("/url", "Write the addresses as mailto:oncall@example.com.")
+    elif not all(map(is_email, webhook.recipients)):
+        yield FieldProblem(
+            "/url", "Write addresses after mailto:, separated by commas, and nothing else."
+        )
+    elif len(webhook.recipients) > MAX_RECIPIENTS:
+        yield FieldProblem(
+            "/url", f"There are at most {MAX_RECIPIENTS} addresses; use a mailing list."
+        )
 
 
 def _host_problems(webhook: Webhook, networks: AllowedNetworks) -> Iterator[FieldProblem]:
-    parts = split_url(webhook.url)
+    parts = None if webhook.recipients else split_url(webhook.url)
     if parts is not None and not networks.permits_host(parts.hostname or ""):
         yield FieldProblem(
             "/url",

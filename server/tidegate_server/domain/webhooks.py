@@ -1,4 +1,7 @@
-"""Webhooks: URLs that policies notify of events, or ask for confirmations."""
+"""Webhooks: URLs that policies notify of events, or ask for confirmations.
+
+A webhook in the format ``email`` has addresses instead: ``mailto:oncall@example.com``.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +17,23 @@ RETIRING_MS = 24 * HOUR
 """How long the old secret still signs after a rotation, so that receivers can switch."""
 
 
+MAILTO = "mailto:"
+MAX_RECIPIENTS = 20
+
+
 class Format(StrEnum):
-    """The format of messages: the documented JSON, or that of Slack's incoming webhooks."""
+    """The format of messages: the documented JSON, that of a chat, or mail."""
 
     JSON = "json"
     SLACK = "slack"
+    TEAMS = "teams"
+    DISCORD = "discord"
+    EMAIL = "email"
+
+    @property
+    def can_confirm(self) -> bool:
+        """Whether a receiver can answer a request for confirmation."""
+        return self is Format.JSON
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +41,7 @@ class Webhook:
     """A URL that policies name by its key.
 
     Attributes:
-        url: where requests go. Its path may be a credential, as with Slack.
+        url: where messages go. Its path may be a credential, as with Slack.
         secret_id: the signing secret is derived from this id and the server's secret key; the
             id alone is useless.
         timeout_ms: the time limit of one whole request.
@@ -51,7 +66,17 @@ class Webhook:
         return (self.secret_id,)
 
     @property
+    def recipients(self) -> tuple[str, ...]:
+        """The addresses of mail; empty in other formats."""
+        if not self.url.startswith(MAILTO):
+            return ()
+        return tuple(each.strip() for each in self.url[len(MAILTO) :].split(","))
+
+    @property
     def origin(self) -> str:
         """The scheme and host of the URL: the part that logs may contain."""
+        if self.recipients:
+            hosts = dict.fromkeys(each.rpartition("@")[2] for each in self.recipients)
+            return MAILTO + ",".join(hosts)
         parts = urlsplit(self.url)
         return f"{parts.scheme}://{parts.netloc}"

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from importlib.resources import files
 from typing import Any, TypeAlias, TypeVar
-from urllib.parse import urlsplit
 
 import redis
 from redis.backoff import NoBackoff
@@ -21,24 +20,42 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
+from redis.sentinel import Sentinel
 
+from tidegate_server import tracing
 from tidegate_server.errors import StartupRefused, StoreUnavailable
+from tidegate_server.store.addresses import Topology, parse_store_url
+from tidegate_server.store.breaker import Breaker
 
 T = TypeVar("T")
 Command: TypeAlias = tuple[Any, ...]
 
 CONNECT_SECONDS = 2.0
 ANSWER_SECONDS = 5.0
-SCHEMES = ("unix", "redis", "rediss")
+"""How long a command may take. The first that takes longer opens the breaker, and every other one
+fails at once: so no request waits for the store longer than this."""
+
+ASK_SECONDS = 1.0
+"""How long the breaker waits for an answer."""
+
 MIN_VERSION = (7, 2)
 """The first Redis version with ``WAITAOF``; every Valkey has it."""
 
-INCLUDED = {"commit": ("sha256",)}
+INCLUDED = {"commit": ("sha256",), "report": ("evaluations",)}
 """The files that a script needs before its own."""
+
+BEGINNING = "#!lua"
+"""The first line of a script. With it the server refuses the whole script where it has no memory or
+may not write; without it, it refuses single commands, and none after the first that wrote."""
+
+FLAGS = {"shrink": "allow-oom", "dump": "no-writes"}
+"""What servers may know of a script: that it runs without memory, too, or only reads."""
+
+READ_ONLY = "it is a read-only replica"
 
 REASONS: tuple[tuple[type[RedisError], str], ...] = (
     (OutOfMemoryError, "it has no memory left for writes"),
-    (ReadOnlyError, "it is a read-only replica"),
+    (ReadOnlyError, READ_ONLY),
     (NoPermissionError, "its user lacks permissions that Tidegate needs"),
     (AuthenticationError, "it does not accept the user or the password"),
     (BusyLoadingError, "it is still loading its data"),
@@ -48,26 +65,63 @@ REASONS: tuple[tuple[type[RedisError], str], ...] = (
 """The meaning of the client library's errors; the first that fits is used."""
 
 
+PIPELINE = "pipeline"
+"""The name in traces of several commands in one round trip."""
+
+NO_ANSWER = "The store cannot be used now: it did not answer in time."
+
+
+def client_options(answer_seconds: float = ANSWER_SECONDS) -> dict[str, Any]:
+    """Return the client library's options of every connection: it never repeats a command."""
+    return {
+        "retry": Retry(NoBackoff(), 0),
+        "socket_connect_timeout": CONNECT_SECONDS,
+        "socket_timeout": answer_seconds,
+        "protocol": 2,
+    }
+
+
 def open_client(url: str, answer_seconds: float = ANSWER_SECONDS) -> redis.Redis:
-    """Return a client that never repeats a command by itself.
+    """Return a client of a single server, or of the primary that Sentinels name.
 
     Raises:
-        StartupRefused: the address has none of the ``SCHEMES``.
+        StartupRefused: the address is not valid, or is a Cluster's.
     """
-    scheme = urlsplit(url).scheme
-    if scheme not in SCHEMES:
-        raise StartupRefused(
-            f"TIDEGATE_STORE_URL starts with {scheme!r}; use unix:///path/to.sock, "
-            "redis://host:6379/0 or rediss://host:6379/0. "
-            "Sentinel and Cluster are not supported."
+    address = parse_store_url(url)
+    options = client_options(answer_seconds)
+    if address.topology is Topology.SENTINEL:
+        asking = {**options, "socket_timeout": ASK_SECONDS, **address.sentinel_credentials}
+        sentinel = Sentinel(  # type: ignore[no-untyped-call]
+            address.hosts, sentinel_kwargs=asking, **options, **address.credentials
         )
-    return redis.Redis.from_url(
-        url,
-        retry=Retry(NoBackoff(), 0),
-        socket_connect_timeout=CONNECT_SECONDS,
-        socket_timeout=answer_seconds,
-        protocol=2,
-    )
+        client: redis.Redis = sentinel.master_for(address.service)  # type: ignore[no-untyped-call]
+        return client
+    if address.topology is Topology.CLUSTER:
+        raise StartupRefused("A Cluster has no single server to connect to.")
+    return redis.Redis.from_url(address.url, **options)
+
+
+def open_connection(url: str, answer_seconds: float = ANSWER_SECONDS) -> Connection:
+    """Return a connection to a store, with a breaker of its own.
+
+    Raises:
+        StartupRefused: the address is not valid.
+        StoreUnavailable: it is a Cluster, and no node can be reached.
+    """
+    address = parse_store_url(url)
+    if address.topology is Topology.CLUSTER:
+        from tidegate_server.store.cluster import ClusterConnection  # it imports this module
+
+        return ClusterConnection(address, answer_seconds)
+    client = open_client(url, answer_seconds)
+
+    def ask() -> None:
+        with open_client(url, ASK_SECONDS) as asking:
+            asking.ping()
+
+    # Afterwards the client opens new connections: another server may have the store's place.
+    breaker = Breaker(ask, lambda: client.connection_pool.disconnect(inuse_connections=False))
+    return Connection(client, breaker, lambda: open_client(url, answer_seconds))
 
 
 class Connection:
@@ -75,37 +129,102 @@ class Connection:
 
     A read whose connection broke is repeated once. A write never is: the store may have carried
     it out. Threads and greenlets may share a connection; each command takes a socket of a pool.
+
+    Args:
+        client: the store.
+        breaker: what every connection of this process to the store shares; None: there is none.
+        open_another: returns another client of the same store; None: the same one is used.
     """
 
-    def __init__(self, client: redis.Redis) -> None:
+    def __init__(
+        self,
+        client: redis.Redis,
+        breaker: Breaker | None = None,
+        open_another: Callable[[], redis.Redis] | None = None,
+    ) -> None:
         self.client = client
+        self._breaker = breaker
+        self._open_another = open_another
         self._scripts: dict[str, Script] = {}
+
+    def for_feed(self) -> Connection:
+        """Return a connection for a feed, which ``release`` closes without closing this one."""
+        client = self.client if self._open_another is None else self._open_another()
+        return Connection(client, self._breaker)
+
+    def release(self) -> None:
+        """Close the sockets that nobody uses; a connection in use stays open."""
+        self.client.connection_pool.disconnect(inuse_connections=False)
+
+    def close(self) -> None:
+        """Close every connection."""
+        if self._breaker is not None:
+            self._breaker.close()
+        self.client.close()
+
+    def lane(self, project: str) -> Hashable:
+        """Return what names of several projects have in common if one command may have them."""
+        return ""
 
     def read(self, *command: Any) -> Any:
         """Return the reply to a command that changes nothing."""
-        return self._read(lambda: self.client.execute_command(*command))  # type: ignore[no-untyped-call]
+        return self._read(
+            lambda client: client.execute_command(*command),  # type: ignore[no-untyped-call]
+            self._key(command),
+            command[0],
+        )
+
+    def scan_names(self, pattern: str, size: int) -> Iterator[bytes]:
+        """Yield the names of keys, in steps of about ``size``.
+
+        A key that exists all the time comes at least once.
+        """
+        cursor = 0
+        while True:
+            cursor, names = self.read("SCAN", cursor, "MATCH", pattern, "COUNT", size)
+            yield from names
+            if cursor == 0:
+                return
+
+    def scan_fields(self, key: str, size: int, pattern: str = "*") -> Iterator[tuple[bytes, bytes]]:
+        """Yield the fields of a hash with their values, as ``scan_names`` yields names."""
+        cursor = 0
+        while True:
+            cursor, fields = self.read("HSCAN", key, cursor, "MATCH", pattern, "COUNT", size)
+            yield from fields.items()
+            if cursor == 0:
+                return
 
     def read_many(self, commands: Iterable[Command], atomic: bool = False) -> list[Any]:
         """Return the replies to commands sent in one round trip, in their order.
 
         Args:
             commands: commands that change nothing; none is sent if there are none.
-            atomic: whether all of them are answered at one moment.
+            atomic: whether all of them are answered at one moment; they name one project.
         """
         batch = list(commands)
-        return self._read(lambda: self._execute(batch, atomic)) if batch else []
+        return self._read(lambda client: self._execute(client, batch, atomic)) if batch else []
 
     def write(self, *command: Any) -> Any:
         """Run a command once and return its reply."""
-        return self.once(lambda: self.client.execute_command(*command))  # type: ignore[no-untyped-call]
+        return self.once(
+            lambda client: client.execute_command(*command),  # type: ignore[no-untyped-call]
+            self._key(command),
+            command[0],
+        )
 
     def write_many(self, commands: Sequence[Command]) -> list[Any]:
-        """Run commands once, all or none, and return their replies."""
-        return self.once(lambda: self._execute(commands, atomic=True))
+        """Run commands of one project once, all or none, and return their replies."""
+        return self.once(
+            lambda client: self._execute(client, commands, atomic=True), self._key(commands[0])
+        )
 
     def run_script(self, name: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
         """Run one of this package's Lua scripts once and return its reply."""
-        return self.once(lambda: self.script(name)(keys=keys, args=arguments))
+        script = self.script(name)
+        return self.once(
+            lambda client: script(keys=keys, args=arguments, client=client), keys[0].encode(), name
+        )
 
     def script(self, name: str) -> Script:
         """Return the script of ``<name>.lua``."""
@@ -113,32 +232,62 @@ class Connection:
             room = files("tidegate_server.store")
             parts = (*INCLUDED.get(name, ()), name)
             texts = [(room / f"{part}.lua").read_text(encoding="utf-8") for part in parts]
-            self._scripts[name] = Script(self.client, "\n".join(texts))
+            beginning = f"{BEGINNING} flags={FLAGS[name]}" if name in FLAGS else BEGINNING
+            self._scripts[name] = Script(self.client, "\n".join([beginning, *texts]))
         return self._scripts[name]
 
-    def once(self, action: Callable[[], T]) -> T:
-        """Return what ``action`` returns.
+    def once(
+        self, action: Callable[[redis.Redis], T], key: bytes | None = None, what: str = PIPELINE
+    ) -> T:
+        """Return what ``action`` returns for the client of the server that has a key.
+
+        ``what`` names it in traces.
 
         Raises:
             StoreUnavailable: the store cannot be reached or refuses the command.
         """
+        return self._attempt(self.client, self._breaker, action, what)
+
+    def _attempt(
+        self,
+        client: redis.Redis,
+        breaker: Breaker | None,
+        action: Callable[[redis.Redis], T],
+        what: str,
+    ) -> T:
+        if breaker is not None and breaker.is_open:
+            breaker.refuse()
+            raise StoreUnavailable(NO_ANSWER)
         try:
-            return action()
+            with tracing.store_span(what):
+                return action(client)
         except RedisError as error:
+            if breaker is not None and isinstance(error, RedisTimeoutError):
+                breaker.open()
+            reason = _why(error)
+            if reason == READ_ONLY:
+                # It was the primary before. A new connection asks who is it now.
+                client.connection_pool.disconnect(inuse_connections=False)
             # The library's own text may contain an address with a password.
-            raise StoreUnavailable(f"The store cannot be used now: {_why(error)}.") from error
+            raise StoreUnavailable(f"The store cannot be used now: {reason}.") from error
 
-    def _read(self, action: Callable[[], T]) -> T:
-        def twice() -> T:
+    def _key(self, command: Sequence[Any]) -> bytes | None:
+        """Return the key that decides which server a command is for; None: there is only one."""
+        return None
+
+    def _read(
+        self, action: Callable[[redis.Redis], T], key: bytes | None = None, what: str = PIPELINE
+    ) -> T:
+        def twice(client: redis.Redis) -> T:
             try:
-                return action()
-            except (RedisConnectionError, RedisTimeoutError):
-                return action()
+                return action(client)
+            except RedisConnectionError:
+                return action(client)
 
-        return self.once(twice)
+        return self.once(twice, key, what)
 
-    def _execute(self, commands: Sequence[Command], atomic: bool) -> list[Any]:
-        pipeline = self.client.pipeline(transaction=atomic)
+    def _execute(self, client: redis.Redis, commands: Sequence[Command], atomic: bool) -> list[Any]:
+        pipeline = client.pipeline(transaction=atomic)
         for command in commands:
             pipeline.execute_command(*command)  # type: ignore[no-untyped-call]
         return list(pipeline.execute())
@@ -148,8 +297,11 @@ def _why(error: RedisError) -> str:
     for kind, reason in REASONS:
         if isinstance(error, kind):
             return reason
-    if str(error).startswith("MISCONF"):
+    text = str(error)
+    if text.startswith("MISCONF"):
         return "it cannot write to its disk"
+    if "on readonly replica" in text or "with replica instances" in text:
+        return READ_ONLY
     return type(error).__name__
 
 

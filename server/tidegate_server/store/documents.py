@@ -13,12 +13,27 @@ from tidegate.model import Condition, Tolerance
 
 from tidegate_server.decisions.progress import Progress
 from tidegate_server.domain.change import Kind, Stored
+from tidegate_server.domain.change_requests import ChangeRequest
+from tidegate_server.domain.deletions import Deletion
 from tidegate_server.domain.error_rate import as_kept_by_release, with_error_rate_check
 from tidegate_server.domain.flags import FlagDefinition, SegmentDefinition, Targeting
 from tidegate_server.domain.hooks import Hook
+from tidegate_server.domain.identity_providers import IdentityProvider
+from tidegate_server.domain.people import (
+    Credential,
+    CustomRole,
+    EmailAddress,
+    Group,
+    Identity,
+    Invitation,
+    Person,
+)
 from tidegate_server.domain.policy import Policy
 from tidegate_server.domain.projects import Environment, Project
 from tidegate_server.domain.release import Release
+from tidegate_server.domain.saved_contexts import SavedContext
+from tidegate_server.domain.scheduled_changes import ScheduledChange
+from tidegate_server.domain.shares import Share
 from tidegate_server.domain.tokens import Token
 from tidegate_server.domain.webhooks import Webhook
 
@@ -30,10 +45,23 @@ CLASSES: dict[Kind, type] = {
     Kind.POLICY: Policy,
     Kind.WEBHOOK: Webhook,
     Kind.HOOK: Hook,
+    Kind.SHARE: Share,
+    Kind.CONTEXT: SavedContext,
     Kind.TARGETING: Targeting,
     Kind.RELEASE: Release,
     Kind.PROGRESS: Progress,
+    Kind.CHANGE_REQUEST: ChangeRequest,
+    Kind.DELETION: Deletion,
+    Kind.SCHEDULED_CHANGE: ScheduledChange,
     Kind.TOKEN: Token,
+    Kind.PERSON: Person,
+    Kind.GROUP: Group,
+    Kind.ROLE: CustomRole,
+    Kind.CREDENTIAL: Credential,
+    Kind.EMAIL: EmailAddress,
+    Kind.INVITATION: Invitation,
+    Kind.IDENTITY_PROVIDER: IdentityProvider,
+    Kind.IDENTITY: Identity,
 }
 
 
@@ -69,6 +97,11 @@ def decode(kind: Kind, value: bytes) -> Stored:
     """Return a document from its stored form, ``<revision> <updated_ms> <json>``."""
     revision, updated_ms, json = value.split(b" ", 2)
     return Stored(decode_json(kind, json), int(revision), int(updated_ms))
+
+
+def decode_all(kind: Kind, values: Mapping[bytes, bytes]) -> dict[str, Stored]:
+    """Return documents by key from a hash of their stored forms."""
+    return {key.decode(): decode(kind, value) for key, value in values.items()}
 
 
 def decode_json(kind: Kind, json: bytes | str) -> Any:

@@ -169,11 +169,21 @@ class EmbeddedValkey:
                 raise
             cut = cut_damaged_end(self.data_dir)
             if cut is None:
-                raise
+                raise StartupRefused(self._damaged()) from None
             log.warning(
                 "append_only_file_cut", at=cut.position, bytes=cut.length, kept=str(cut.copy)
             )
             self._launch_once()
+
+    def _damaged(self) -> str:
+        return (
+            f"The append-only file in {self.data_dir / 'appendonlydir'} is damaged before its end, "
+            "and nothing was changed: a repair loses what follows the damage. Copy the data "
+            "folder. Then move appendonlydir away and restore a backup with `tidegate "
+            "restore-backup FILE`; or cut the file at the damage with `valkey-check-aof --fix "
+            "FILE` and its .incr.aof file. "
+            f"The log is {self.log_path}: {self.exit_reason()}"
+        )
 
     def _launch_once(self) -> None:
         program = self._program or find_server()

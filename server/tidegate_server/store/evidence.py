@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -13,18 +15,21 @@ from tidegate.counts import Counts
 from tidegate.user_sample import MAX_BITS
 
 from tidegate_server.domain.change import Kind, Stored
+from tidegate_server.domain.deletions import WHOLE_PROJECT
 from tidegate_server.domain.evidence import Evidence, GroupCounts, GroupValues, Source, Trips
 from tidegate_server.domain.release import Release
 from tidegate_server.errors import (
     FieldProblem,
     InstanceForgotten,
     Invalid,
+    NotFound,
     RateLimited,
     StoreUnavailable,
     TidegateError,
 )
 from tidegate_server.store import documents, keys
 from tidegate_server.store.connection import Connection
+from tidegate_server.store.evaluations import STEPS
 from tidegate_server.store.report_acceptance import (
     AcceptedReport,
     accept_report,
@@ -70,8 +75,14 @@ class Limits:
         buckets: how many buckets the values of one step of a release may have.
         instances: how many instances of an environment are remembered.
         fields: how many totals of all these instances are remembered.
+        receipts: to how many versions one report is a receipt.
+        notices: how many notices of instances an environment keeps.
         new_per_minute: how many new instance ids an environment takes per minute. It is half
             of ``instances``, so that made-up ids cannot push out instances that report.
+        evaluated: how many variants of flags the evaluations of one instance may have.
+        series: how many variants of flags the evaluations in one step of time may have.
+        askers: how many pairs of a flag and an application are remembered.
+        unknown: how many flags that do not exist are remembered.
     """
 
     total: int = 2**53
@@ -85,9 +96,22 @@ class Limits:
     instances: int = 10_000
     fields: int = 5_000_000
     new_per_minute: int = 5_000
+    receipts: int = 20
+    notices: int = 500
+    evaluated: int = 20_000
+    series: int = 50_000
+    askers: int = 100_000
+    unknown: int = 1_000
 
 
 LIMITS = Limits()
+
+LATELY_SECONDS = 5.0
+"""How long a release is not read again. The script finds out if it has changed, except in a store
+that was restored from a backup, where its revisions begin again."""
+
+MOST_RELEASES = 5_000
+"""How many releases a process keeps of those that reports name."""
 
 MAX_FIELDS = 20_000
 """More fields than this in a release's evidence come from groups that it never had."""
@@ -103,6 +127,8 @@ class EvidenceStore:
     def __init__(self, connection: Connection, limits: Limits = LIMITS) -> None:
         self._connection = connection
         self._limits = limits
+        self._latest_releases: dict[tuple[str, str, ReleaseId], tuple[float, Stored]] = {}
+        """As they were read last, and when; they may have changed since."""
 
     def add_report(self, project: str, environment: str, report: Report) -> Reported:
         """Add a report to the totals of its releases, all of it or nothing.
@@ -115,17 +141,25 @@ class EvidenceStore:
             RateLimited: too many new instances.
             StoreUnavailable: the store cannot be reached, or the releases change all the time.
         """
+        ids = _release_ids(report)
+        releases, are_fresh = self._known_releases(project, environment, ids)
         for _ in range(CHANGED_RETRIES):
-            releases = self._releases(project, environment, report)
             accepted = accept_report(
                 report, {id: stored.document for id, stored in releases.items()}
             )
+            if accepted.ignored and not are_fresh:
+                # They may count by now. What is accepted, the script checks.
+                releases, are_fresh = self._read_releases(project, environment, ids), True
+                accepted = accept_report(
+                    report, {id: stored.document for id, stored in releases.items()}
+                )
             names, argument = _plan_report(project, environment, accepted, releases, self._limits)
             answer = self._connection.run_script("report", names, [argument])
             if answer[0] == b"done":
                 return Reported(int(answer[1]), int(answer[2]))
             if answer[0] != b"changed":
                 raise _refusal(answer, report, accepted.report)
+            releases, are_fresh = self._read_releases(project, environment, ids), True
         raise StoreUnavailable("The releases of this report change all the time; try again.")
 
     def ignored_entries(self, project: str, environment: str) -> int:
@@ -245,18 +279,38 @@ class EvidenceStore:
         if names:
             self._connection.write("UNLINK", *names)
 
-    def _releases(self, project: str, environment: str, report: Report) -> dict[str, Stored]:
-        ids = _release_ids(report)
+    def _known_releases(
+        self, project: str, environment: str, ids: Sequence[ReleaseId]
+    ) -> tuple[dict[ReleaseId, Stored], bool]:
+        """Return releases as they were read lately, and whether that was now."""
         if not ids:
-            return {}
+            return {}, True
+        oldest = time.monotonic() - LATELY_SECONDS
+        known = {}
+        for id in ids:
+            read_at, stored = self._latest_releases.get((project, environment, id), (-1.0, None))
+            if stored is None or read_at < oldest:
+                return self._read_releases(project, environment, ids), True
+            known[id] = stored
+        return known, False
+
+    def _read_releases(
+        self, project: str, environment: str, ids: Sequence[ReleaseId]
+    ) -> dict[ReleaseId, Stored]:
         stored = self._connection.read(
             "HMGET", keys.documents(project, Kind.RELEASE, environment), *ids
         )
-        return {
+        found = {
             id: documents.decode(Kind.RELEASE, value)
             for id, value in zip(ids, stored, strict=True)
             if value is not None
         }
+        if len(self._latest_releases) + len(found) > MOST_RELEASES:
+            self._latest_releases = {}
+        now = time.monotonic()
+        for id, each in found.items():
+            self._latest_releases[project, environment, id] = (now, each)
+        return found
 
 
 def _release_ids(report: Report) -> list[ReleaseId]:
@@ -273,6 +327,8 @@ def _refusal(answer: list[Any], report: Report, accepted: Report) -> TidegateErr
                 "The server no longer knows this instance. Continue with a new instance id and "
                 "report only what was never acknowledged."
             )
+        case [b"deleted"]:
+            return NotFound("This environment was deleted, so nothing was counted.")
         case [b"growth", number, measure, grown, most]:
             release, group = accepted.counts[(number - 1) // 2]
             place = report.counts.index((release, group))
@@ -312,6 +368,7 @@ def _plan_report(
         keys.documents(project, Kind.RELEASE, environment),
         keys.intake(project, environment, report.source),
         keys.instance_sizes(project, environment, report.source),
+        keys.instance_notices(project, environment),
     ]
     for id in ids:
         # Where clients decide, a user who failed counts once, whoever reported it.
@@ -339,7 +396,11 @@ def _plan_report(
             *("host", report.host, "pid", str(report.pid)),
             *("leaving", "1" if report.leaving else "0"),
             *("samples", "1" if report.has_samples else "0"),
+            *("application", report.application, "token", report.token),
         ],
+        "uptime": _whole_ms(report.uptime),
+        "version_age": _whole_ms(report.version_age),
+        "leaving": report.leaving,
         "expiry": INSTANCE_SECONDS,
         "releases": [(id, releases[id].revision) for id in ids],
         "totals": [
@@ -387,10 +448,45 @@ def _plan_report(
             (numbers[id], f"{id}|", min(trips.count, most), min(trips.milliseconds, most))
             for id, trips in report.trips
         ],
+        "evaluations": {
+            "instance": place(
+                keys.instance_evaluations(project, environment, report.instance, report.source)
+            ),
+            "evaluated": place(keys.evaluated(project, environment)),
+            "askers": place(keys.askers(project, environment)),
+            "unknown": place(keys.unknown_flags(project, environment)),
+            "unknown_askers": place(keys.unknown_askers(project, environment)),
+            "flags": place(keys.documents(project, Kind.FLAG)),
+            "series": place(keys.evaluation_series(project, environment)),
+            "application": report.application or report.token,
+            "host": report.host,
+            "entries": [
+                (
+                    each.flag,
+                    each.estimated,
+                    [part for pair in (*each.variants, ("", each.defaults)) for part in pair],
+                )
+                for each in report.evaluations
+            ],
+            "steps": [(name, step.seconds, step.kept_seconds) for name, step in STEPS.items()],
+        },
+        "deletions": (
+            place(keys.documents(project, Kind.DELETION)),
+            *(environment, WHOLE_PROJECT),
+        ),
         "ignored": accepted.ignored,
-        "limits": asdict(limits),
+        "limits": _as_map(limits)
+        # Clients have no processes that a page could show.
+        | ({"notices": 0} if report.source is Source.CLIENT else {}),
     }
     return names, msgspec.msgpack.encode(packed)
+
+
+_as_map = cache(asdict)
+
+
+def _whole_ms(seconds: float | None) -> int:
+    return -1 if seconds is None else round(seconds * 1_000)
 
 
 def _prefix(id: ReleaseId, group: GroupCounts | FailingUsers | GroupValues, arm: str) -> str:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from dataclasses import dataclass
+
+import msgspec
 
 from tidegate_server.store import keys
 from tidegate_server.store.connection import Connection
@@ -12,6 +15,33 @@ MAX_REMEMBERED = 2_000
 """How many alerts of a hook are remembered."""
 
 REMEMBERED_SECONDS = 30 * 24 * 60 * 60
+
+
+MAX_SHOWN = 50
+"""How many alerts of a hook are kept for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class FlagOutcome:
+    """What an alert did to one flag; ``done``: it changed something."""
+
+    flag: str
+    done: bool
+    outcome: str
+    release: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedAlert:
+    """An alert that a hook received: how it was understood, and what it did to each flag."""
+
+    at_ms: int
+    status: str
+    summary: str
+    outcomes: tuple[FlagOutcome, ...]
+
+
+_DECODER = msgspec.json.Decoder(ReceivedAlert)
 
 
 class HeardAlerts:
@@ -49,6 +79,22 @@ class HeardAlerts:
                 ("EXPIRE", name, REMEMBERED_SECONDS),
             ]
         )
+
+    def note(self, project: str, hook: str, alert: ReceivedAlert) -> None:
+        """Keep an alert that a hook received, for people; an older one is forgotten."""
+        name = keys.hook_alerts(project, hook)
+        self._connection.write_many(
+            [
+                ("LPUSH", name, msgspec.json.encode(alert)),
+                ("LTRIM", name, 0, MAX_SHOWN - 1),
+                ("EXPIRE", name, REMEMBERED_SECONDS),
+            ]
+        )
+
+    def latest(self, project: str, hook: str) -> list[ReceivedAlert]:
+        """Return the last alerts that a hook received, the latest first."""
+        values = self._connection.read("LRANGE", keys.hook_alerts(project, hook), 0, -1)
+        return [_DECODER.decode(value) for value in values]
 
 
 def _digest(alert: str) -> str:

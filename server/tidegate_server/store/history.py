@@ -206,4 +206,4 @@ def _parse_cursor(cursor: str) -> tuple[int, bool]:
 def _name(address: Address) -> str:
     if address.kind is Kind.TARGETING:
         return f"flag {address.key!r} in {address.environment}"
-    return f"{address.kind} {address.key!r}"
+    return f"{address.kind.words} {address.key!r}"

@@ -9,7 +9,10 @@ from tidegate_server.store.connection import Connection
 
 MISSED_REPORTS = 3
 GRACE_MS = 2_000
-_FIELDS = ("version", "seen", "interval", "sdk", "host", "pid", "leaving", "samples")
+_FIELDS = (
+    *("version", "seen", "interval", "sdk", "host", "pid", "leaving", "samples"),
+    *("application", "token", "started"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +20,9 @@ class Instance:
     """An SDK instance, from its last report.
 
     ``live``: it still reports. ``left``: its last report said that it ends. ``has_samples``: it
-    reports users of the sample, by which the split of the arms is checked.
+    reports users of the sample, by which the split of the arms is checked. ``application`` is what
+    it calls itself, ``token`` the name of the token that it used; empty: an earlier version of
+    Tidegate received the report. ``started_ms``: None if it did not say for how long it has run.
     """
 
     id: str
@@ -30,6 +35,9 @@ class Instance:
     live: bool
     left: bool = False
     has_samples: bool = False
+    application: str = ""
+    token: str = ""
+    started_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +95,8 @@ def decode_instance(id: str, values: list[bytes | None], now_ms: int) -> Instanc
     """Return an instance from its hash's ``SHOWN_FIELDS``; None when it has expired."""
     if values[0] is None:
         return None
-    version, seen, interval, sdk, host, pid, leaving, samples = (value or b"0" for value in values)
+    *described, application, token, started = values
+    version, seen, interval, sdk, host, pid, leaving, samples = (each or b"0" for each in described)
     seen_ms, seconds, left = int(seen), float(interval), leaving == b"1"
     recent = now_ms - seen_ms <= MISSED_REPORTS * seconds * 1000 + GRACE_MS
     return Instance(
@@ -101,6 +110,9 @@ def decode_instance(id: str, values: list[bytes | None], now_ms: int) -> Instanc
         live=recent and not left,
         left=left,
         has_samples=samples == b"1",
+        application=(application or b"").decode(),
+        token=(token or b"").decode(),
+        started_ms=None if started is None else int(started),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,9 @@ import msgspec
 from tidegate_server.domain.audit_chain import START, ChainedEntry, Link
 from tidegate_server.store import keys
 from tidegate_server.store.connection import Connection
+
+ENTRY_ID = re.compile(r"[0-9]{1,20}-[0-9]{1,20}")
+"""The form of an entry's position in a log."""
 
 SCAN_PAGE = 500
 """How many entries of the audit log one read gets."""
@@ -98,6 +102,12 @@ class AuditEntry:
         documents: Sequence[Mapping[str, Any]] = self.content.get("documents", ())
         return documents
 
+    @property
+    def address(self) -> str | None:
+        """From which address; empty: from none. None: an earlier version did not note it."""
+        address: str | None = self.content.get("address")
+        return address
+
     def chained(self) -> ChainedEntry:
         """Return the entry as the hash chain sees it."""
         return ChainedEntry(self.id, self.at_ms, self.content, self.link)
@@ -160,6 +170,13 @@ class Logs:
             if scanned >= MAX_SCANNED:
                 return found, cursor
             start = f"({cursor}"
+
+    def audit_entry(self, scope: str, id: str) -> AuditEntry | None:
+        """Return an entry of the audit log by its position; None: it has none there."""
+        if not ENTRY_ID.fullmatch(id):
+            return None
+        entries = self._range(keys.audit(scope), id, id, 1)
+        return _audit_entry(*entries[0]) if entries else None
 
     def audit_position(self, scope: str) -> str:
         """Return the id of the last entry of an audit log; empty: there is none."""

@@ -140,6 +140,11 @@ class Outbox:
         more = len(older) > limit
         return deliveries, ids_on_page[-1].decode() if more else None
 
+    def delivery(self, project: str, webhook: str, id: str) -> Delivery | None:
+        """Return a message by its id; None: there is none, or it is no longer kept."""
+        found = self._deliveries(project, webhook, [id.encode()])
+        return found[0] if found else None
+
     def _deliveries(self, project: str, webhook: str, ids: Sequence[bytes]) -> list[Delivery]:
         if not ids:
             return []

@@ -4,11 +4,13 @@
 -- that is full stays full.
 --
 -- KEYS: 1 the instance, 2 instances by the time of their last report, 3 the environment's
---   version, 4 kills, 5 receipts, 6 releases, 7 the intake, 8 the sizes of instances; then for
+--   version, 4 kills, 5 receipts, 6 releases, 7 the intake, 8 the sizes of instances, 9 notices of
+--   instances; then for
 --   each release of the report: its evidence, its failing users, their filter; then the samples and the
 --   values of each step of a release.
 -- ARGV[1] is a MessagePack map:
 --   instance, sequence, continues, version, about ({name, value, ...}), expiry (seconds)
+--   uptime, version_age (milliseconds; -1: not known), leaving
 --   releases {{id, revision}, ...}
 --   totals   {{index of the release, field prefix, {exposures, outcomes, errors,
 --             microseconds}}, ...}
@@ -18,18 +20,23 @@
 --   values   {{index of the key, the instance's field prefix, the release's field prefix,
 --             {bucket, count, ...}}, ...}, values_expiry (seconds)
 --   trips    {{index of the release, the instance's field prefix, count, milliseconds}, ...}
+--   evaluations (see evaluations.lua)
+--   deletions {index of the key, the environment, the whole project}: none of these may exist
 --   ignored  (how many parts of the report were left out)
 --   limits   {total, per_second, grace_seconds, users, bits, sampled, sample_bits, buckets,
---             instances, fields, new_per_minute}
+--             instances, fields, new_per_minute, receipts, notices, evaluated, series, askers,
+--             unknown}
 --
 -- Returns {"done", the environment's version, how many parts were ignored} or, without a write:
 --   {"forgotten"}   the instance continues totals that are not here
+--   {"deleted"}     the environment was deleted
 --   {"changed"}     a release is not at the given revision
 --   {"growth", number in totals, number of the measure, growth, most}
 --   {"crowded", milliseconds to wait}
 --   {"malformed"}   a number or a user that no caller may send
 
-local FIRST_RELEASE = 8
+local FIRST_RELEASE = 9
+local AT_ONCE = 1000
 local MEASURES = {'exposures', 'outcomes', 'errors', 'microseconds'}
 
 local report = cmsgpack.unpack(ARGV[1])
@@ -58,6 +65,11 @@ for _, release in ipairs(report.releases) do
   if not stored or tonumber(string.match(stored, '^%d+')) ~= release[2] then
     return {'changed'}
   end
+end
+
+if redis.call('HEXISTS', KEYS[report.deletions[1]], report.deletions[2]) == 1
+    or redis.call('HEXISTS', KEYS[report.deletions[1]], report.deletions[3]) == 1 then
+  return {'deleted'}
 end
 
 local intake = redis.call('HMGET', KEYS[7], 'minute', 'new', 'fields')
@@ -263,10 +275,22 @@ end
 -- There are no errors and no users of the sample without outcomes, and no failing users without
 -- errors, so what a report has beyond them is not counted.
 for _, arm in ipairs(arms) do
-  add(arm[1], arm[2] .. 'exposures', arm[3], limits.total)
-  local outcomes = add(arm[1], arm[2] .. 'outcomes', arm[4], limits.total)
-  add(arm[1], arm[2] .. 'errors', arm[5], outcomes)
-  add(arm[1], arm[2] .. 'microseconds', arm[6], limits.total)
+  local fields, totals, raised = {}, {}, {}
+  for i, measure in ipairs(MEASURES) do
+    fields[i] = arm[2] .. measure
+  end
+  for i, stored in ipairs(redis.call('HMGET', arm[1], unpack(fields))) do
+    local total = tonumber(stored or '0')
+    local limit = MEASURES[i] == 'errors' and totals[i - 1] or limits.total
+    totals[i] = math.max(total, math.min(total + arm[2 + i], limit))
+    if totals[i] > total then
+      raised[#raised + 1] = fields[i]
+      raised[#raised + 1] = string.format('%.0f', totals[i])
+    end
+  end
+  if #raised > 0 then
+    redis.call('HSET', arm[1], unpack(raised))
+  end
 end
 for _, each in ipairs(additions) do
   add(each[1], each[2], each[3], limits.total)
@@ -302,17 +326,75 @@ if reported.version then
   end
 end
 
+-- Add an instance to the receipts of the versions that it has applied since its last report. One that
+-- missed many is added to the latest of them only. RATIO is in store/receipts.py, too.
+local RATIO = 1.05
+local function confirm(first, last)
+  for version = math.max(first, last - limits.receipts + 1), last do
+    local receipt = KEYS[5] .. string.format(':%d', version)
+    local at = redis.call('HGET', receipt, 'at')
+    if at then
+      local age = math.max(0, report.version_age)
+      local elapsed = math.max(0, now - age - tonumber(at))
+      local bucket = math.floor(math.log(math.max(1, elapsed)) / math.log(RATIO))
+      redis.call('HINCRBY', receipt, 'confirmed', 1)
+      redis.call('HINCRBY', receipt, string.format('b%d', bucket), 1)
+      if elapsed > tonumber(redis.call('HGET', receipt, 'slowest') or '-1') then
+        redis.call('HSET', receipt, 'slowest', string.format('%.0f', elapsed))
+      end
+    end
+  end
+end
+
+local function notice(what)
+  if limits.notices > 0 then
+    redis.call('XADD', KEYS[9], 'MAXLEN', '~', limits.notices, '*', 'instance', report.instance,
+      'version', string.format('%d', report.version), 'what', what)
+  end
+end
+if report.leaving then
+  notice('left')
+elseif not known then
+  notice('joined')
+elseif report.version ~= tonumber(reported.version) then
+  notice('applied')
+end
+if reported.version and report.version > tonumber(reported.version) and report.version <= newest then
+  confirm(tonumber(reported.version) + 1, report.version)
+end
+
+local started = reported.started
+if not started and report.uptime >= 0 then
+  started = string.format('%.0f', now - report.uptime)
+end
+
 -- Only these totals are kept: an instance that stops reporting a total never resumes it.
 redis.call('DEL', instance)
 redis.call('HSET', instance, 'sequence', string.format('%d', report.sequence),
   'version', string.format('%d', report.version), 'seen', string.format('%d', now),
   unpack(report.about))
-local size = 0
+if started then
+  redis.call('HSET', instance, 'started', started)
+end
+local size, kept_totals = 0, {}
 for field, total in pairs(seen) do
-  redis.call('HSET', instance, field, total)
   size = size + 1
+  kept_totals[#kept_totals + 1] = field
+  kept_totals[#kept_totals + 1] = total
+  if #kept_totals == AT_ONCE then
+    redis.call('HSET', instance, unpack(kept_totals))
+    kept_totals = {}
+  end
+end
+if #kept_totals > 0 then
+  redis.call('HSET', instance, unpack(kept_totals))
 end
 redis.call('EXPIRE', instance, report.expiry)
+if add_evaluations(report.evaluations, now, most, report.expiry, limits) then
+  notice('asked')
+end
+local evaluations = KEYS[report.evaluations.instance]
+size = size + redis.call('HLEN', evaluations)
 redis.call('ZADD', KEYS[2], now, report.instance)
 
 local kept = tonumber(intake[3] or '0') + size
@@ -321,8 +403,9 @@ redis.call('HSET', KEYS[8], report.instance, size)
 
 -- Forget instances: it costs them a new id, and no count.
 local prefix = string.sub(instance, 1, -1 - #report.instance)
+local evaluations_prefix = string.sub(evaluations, 1, -1 - #report.instance)
 local function forget(id)
-  redis.call('UNLINK', prefix .. id)
+  redis.call('UNLINK', prefix .. id, evaluations_prefix .. id)
   redis.call('ZREM', KEYS[2], id)
   for i = 1, #killed, 2 do
     redis.call('HDEL', KEYS[5], killed[i] .. '|' .. id)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from tidegate_server.domain.evidence import GroupCounts, GroupValues, Source, Trips
+from tidegate_server.domain.seen_users import SeenUser
 
 ReleaseId: TypeAlias = str
 
@@ -41,6 +42,23 @@ class SampledUsers:
 
 
 @dataclass(frozen=True, slots=True)
+class FlagEvaluations:
+    """How often one flag was evaluated since the instance started.
+
+    Attributes:
+        flag: the key that the application asked for; there may be no such flag.
+        variants: the evaluations by variant.
+        defaults: those that gave the application its own default.
+        estimated: whether some are estimated from a part of the time.
+    """
+
+    flag: str
+    variants: tuple[tuple[str, int], ...]
+    defaults: int = 0
+    estimated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """One report of one SDK instance; all counts are totals since the instance started.
 
@@ -54,7 +72,13 @@ class Report:
         counts, failing, samples, values, trips: what it counted, by release. In ``counts`` an
             arm has exposures, outcomes, errors and microseconds; failing users come in
             ``failing``, and users of the sample in ``samples``.
+        evaluations: how often flags were evaluated; those without news are left out.
         has_samples: whether the instance counts users of the sample.
+        application: what the application calls itself; anything may be in it.
+        token: the name of the token that sent it.
+        uptime: for how many seconds the instance has run; None: not known.
+        version_age: how many seconds ago it applied ``version``; None: not known.
+        seen_users: users of the sample who were seen since the last acknowledged report.
         leaving: whether this is the last report, because the instance ends.
         source: who reported. The credential of the request decides, never a field of it.
     """
@@ -72,6 +96,13 @@ class Report:
     samples: tuple[tuple[ReleaseId, SampledUsers], ...] = ()
     values: tuple[tuple[ReleaseId, GroupValues], ...] = ()
     trips: tuple[tuple[ReleaseId, Trips], ...] = ()
+    application: str = ""
+    token: str = ""
+    uptime: float | None = None
+    version_age: float | None = None
+    evaluations: tuple[FlagEvaluations, ...] = ()
+
+    seen_users: tuple[SeenUser, ...] = ()
     leaving: bool = False
     has_samples: bool = True
     source: Source = Source.SERVER
