@@ -20,8 +20,9 @@ BASE: dict[str, Any] = {
 
 
 def find_fragments(page: str) -> list[dict[str, Any]]:
-    """Return the parts of policies on a page."""
-    return [parse_yaml(text, page) for text in BLOCK.findall((DOCS / page).read_text())]
+    """Return the parts of policies on a page; other programs' files are none."""
+    texts = BLOCK.findall((DOCS / page).read_text())
+    return [parse_yaml(text, page) for text in texts if "scrape_configs:" not in text]
 
 
 def complete(fragment: dict[str, Any]) -> dict[str, Any]:

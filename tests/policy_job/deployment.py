@@ -52,12 +52,17 @@ class Clock:
 
 @dataclass
 class Sdk:
-    """One SDK instance: its totals, and its reports."""
+    """One SDK instance: its totals, and its reports.
+
+    Attributes:
+        interval: seconds between its reports; it counts as live for a few of them.
+    """
 
     store: Store
     project: str
     id: str
     sequence: int = 0
+    interval: float = 1.0
     totals: dict[tuple[str, int, int], list[list[int]]] = field(default_factory=dict)
     trips: tuple[tuple[str, Trips], ...] = ()
 
@@ -86,6 +91,15 @@ class Sdk:
             if users:
                 failed_users = FailingUsers(release.step, release.stage, name, users)  # type: ignore[arg-type]
                 failing.append((release.id, failed_users))
+        self._send(tuple(failing))
+
+    def leave(self) -> None:
+        """Send the last report, so that the instance is no longer live."""
+        self._send((), leaving=True)
+
+    def _send(
+        self, failing: tuple[tuple[str, FailingUsers], ...], *, leaving: bool = False
+    ) -> None:
         self.sequence += 1
         self.store.evidence.add_report(
             self.project,
@@ -95,13 +109,14 @@ class Sdk:
                 sequence=self.sequence,
                 continues=self.sequence > 1,
                 version=1,
-                interval=1.0,
+                interval=self.interval,
                 counts=tuple(
                     (id, GroupCounts(step, stratum, *(Counts(n, n, e) for n, e in arms)))
                     for (id, step, stratum), arms in self.totals.items()
                 ),
-                failing=tuple(failing),
+                failing=failing,
                 trips=self.trips,
+                leaving=leaving,
             ),
         )
 
@@ -147,9 +162,10 @@ class Deployment:
 
     def contents(self) -> ProjectDocuments:
         """The project as it is now."""
-        everything = self.store.all
+        moment, everything = self.store.moment(self.project), self.store.all
         return ProjectDocuments(
             self.project,
+            read=moment,
             environments=everything(self.project, Kind.ENVIRONMENT),
             flags=everything(self.project, Kind.FLAG),
             segments=everything(self.project, Kind.SEGMENT),

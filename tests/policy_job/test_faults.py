@@ -27,10 +27,18 @@ from tests.policy_job.deployment import HEALTHY, Deployment
 PATIENCE_SECONDS = 60.0
 FAST = policy(10, 50, 100, interval_ms=100, bake_ms=300, min_samples=10)
 PROGRAM = """
-import sys, threading
+import sys, threading, time
+from tidegate_server.errors import StoreUnavailable
 from tidegate_server.policy_job import PolicyJob
 from tidegate_server.store import Store
-PolicyJob(Store.connect(sys.argv[1]), sys.argv[2], lease_ms=500).run(threading.Event())
+while True:
+    try:
+        store = Store.connect(sys.argv[1])
+    except StoreUnavailable:
+        time.sleep(0.1)
+    else:
+        break
+PolicyJob(store, sys.argv[2], lease_ms=500).run(threading.Event())
 """
 
 

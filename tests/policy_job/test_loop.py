@@ -5,12 +5,14 @@ from dataclasses import replace
 
 import pytest
 import redis
+from tidegate.model import Serve
 from tidegate_server.decisions.decision import Action
 from tidegate_server.domain import release_state_machine as machine
-from tidegate_server.domain.change import Address, Change, Kind, Put
+from tidegate_server.domain.change import Address, Change, Kind, Put, Refresh
+from tidegate_server.domain.flags import Targeting
 from tidegate_server.domain.release import State
 from tidegate_server.domain.release_state_machine import Initiator
-from tidegate_server.errors import LeaseLost, StaleRevision
+from tidegate_server.errors import LeaseLost, NotKept, StaleRevision
 from tidegate_server.policy_job import PolicyJob
 from tidegate_server.store import Store
 from tidegate_server.store.commit import Committed
@@ -65,7 +67,7 @@ class InterruptedStore(Store):
 
     def commit_many(
         self, changes: Sequence[Change], durable: bool = True
-    ) -> list[Committed | StaleRevision | LeaseLost]:
+    ) -> list[Committed | StaleRevision | LeaseLost | NotKept]:
         interrupt, self.before_commit = self.before_commit, None
         if interrupt is not None:
             interrupt()
@@ -369,7 +371,10 @@ def test_a_release_that_fails_in_a_batch_does_not_stop_the_others(run: JobRun) -
     deployment.start(flag="search", now_ms=run.clock())
     broken = Address(Kind.RELEASE, "rel_broken", ENVIRONMENT)
     unreadable = replace(deployment.release(), id="rel_broken", flag="gone", stage=99)
-    deployment.store.commit(Change("shop", (Put(broken, unreadable, 0),)))
+    targeting = Targeting("gone", True, "off", Serve("off"), release="rel_broken")
+    named = Put(Address(Kind.TARGETING, "gone", ENVIRONMENT), targeting, 0)
+    refreshes = (Refresh(ENVIRONMENT),)
+    deployment.store.commit(Change("shop", (Put(broken, unreadable, 0), named), refreshes))
     deployment.sdk.report(deployment.release("rel_search"), (90, 0), (10, 0))
     run.clock.now_ms += 1_000
     run.job.tick()

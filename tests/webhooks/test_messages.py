@@ -16,8 +16,8 @@ from tidegate_server.webhooks.messages import (
     confirmation_body,
     event_body,
     request_headers,
-    slack_text,
 )
+from tidegate_server.webhooks.notices import event_headline, event_notice
 from tidegate_server.webhooks.signing import signing_secret
 
 from tests.wire_schemas import WEBHOOK, violations
@@ -57,9 +57,22 @@ def test_json_contains_every_field() -> None:
         "environment": "production",
         "actor": "policy",
         "reason": "harmless",
+        "url": "",
+        "page": "",
+        "flag": "checkout",
     }
     assert (release["id"], release["flag"], release["state"]) == ("rel_1", "checkout", "running")
     assert (release["percentage_before"], release["percentage"]) == (5, 50)
+
+
+def test_json_links_to_the_page_and_to_the_incident() -> None:
+    event = replace(release_event(Event.KILLED), url="https://incidents.example.com/1")
+    body = json.loads(
+        event_body(Format.JSON, "shop", "message-1", event, "https://flags.example.com")
+    )
+    assert body["page"] == "https://flags.example.com/p/shop/e/production/releases/rel_1"
+    assert body["url"] == "https://incidents.example.com/1"
+    assert violations(WEBHOOK, body) == []
 
 
 @pytest.mark.parametrize("event", [*Event, TEST])
@@ -69,6 +82,13 @@ def test_json_matches_its_schema(event: str) -> None:
         Format.JSON, "shop", "message-1", replace(release_event(event), release=release)
     )
     assert violations(WEBHOOK, json.loads(body)) == []
+
+
+def test_a_kill_without_a_release_matches_the_schema() -> None:
+    notice = ReleaseEvent("killed", 0, "ana", "it burns", "production", flag="search")
+    body = json.loads(event_body(Format.JSON, "shop", "message-1", notice))
+    assert (body["flag"], body["release"]) == ("search", None)
+    assert violations(WEBHOOK, body) == []
 
 
 def test_a_confirmation_request_matches_its_schema() -> None:
@@ -123,25 +143,18 @@ class TestDocumentedVerification:
         assert not verify(secret, "", self.BODY)
 
 
-def test_a_text_for_slack_contains_no_foreign_markup() -> None:
-    hostile = release_event(reason="<!channel> & <https://evil.example|click>\nnow")
-    assert json.loads(event_body(Format.SLACK, "shop", "message-1", hostile)) == {
-        "text": "*checkout* in shop/production: advanced to stage half (2 of 3), 5 % → 50 %\n"
-        ">&lt;!channel&gt; &amp; &lt;https://evil.example|click&gt; now\n"
-        "_policy, rel_1_"
-    }
+def test_every_event_has_its_own_headline() -> None:
+    headlines = {event_headline(each, HALF) for each in Event}
+    assert len(headlines) == len(Event)
+    assert not any("_" in headline for headline in headlines)
 
 
-def test_every_event_has_its_own_headline_for_slack() -> None:
-    lines = {slack_text("shop", release_event(each)).splitlines()[0] for each in Event}
-    assert len(lines) == len(Event)
-    assert all(line.startswith("*checkout* in shop/production: ") for line in lines)
-    assert not any("_" in line for line in lines)
-
-
-def test_a_test_message_is_recognizable_in_both_formats() -> None:
+def test_a_test_message_is_recognizable() -> None:
     test = ReleaseEvent(TEST, 0, "ana (1)", "try")
-    assert slack_text("shop", test) == "Tidegate can reach this channel (a test by ana (1))."
+    assert (
+        event_notice("shop", test, "").title
+        == "Tidegate can reach this channel (a test by ana (1))."
+    )
     body = json.loads(event_body(Format.JSON, "shop", "message-1", test))
     assert (body["event"], body["release"]) == ("test", None)
 
@@ -162,6 +175,5 @@ def test_an_advance_on_time_is_named_as_one() -> None:
 
     assert body["release"]["stage_basis"] == "time"
     assert not violations(WEBHOOK, body)
-    assert "advanced on time, not on evidence, to stage half (2 of 3)" in slack_text(
-        "shop", on_time
-    )
+    headline = event_notice("shop", on_time, "").headline
+    assert headline.startswith("advanced on time, not on evidence, to stage half (2 of 3)")

@@ -99,12 +99,27 @@ def test_a_message_arrives_with_its_signature_and_id(
     assert received.headers["Content-Type"] == "application/json"
 
 
-def test_slack_receives_a_text(shop: WebhookProject, start_receiver: StartReceiver) -> None:
-    ops = start_receiver(Answer(200, "ok"))
-    shop.webhook("chat", ops.url, format=Format.SLACK)
+@pytest.mark.parametrize(
+    ("format", "answer", "field"),
+    [
+        (Format.SLACK, Answer(200, "ok"), "blocks"),
+        (Format.TEAMS, Answer(202, ""), "attachments"),
+        (Format.DISCORD, Answer(204, ""), "embeds"),
+    ],
+)
+def test_a_chat_receives_what_it_reads(
+    shop: WebhookProject,
+    start_receiver: StartReceiver,
+    format: Format,
+    answer: Answer,
+    field: str,
+) -> None:
+    chat = start_receiver(Answer(429, "slowly", (("Retry-After", "0"),)), answer)
+    shop.webhook("chat", chat.url, format=format)
     shop.queue("chat")
-    shop.until_done("chat")
-    assert ops.received[0].json.keys() == {"text"}
+    assert shop.until_done("chat").record.attempts == 2
+    assert field in chat.received[1].json
+    assert "Tidegate can reach this channel" in chat.received[1].body.decode()
 
 
 def test_a_message_is_retried_with_the_same_id_until_it_is_accepted(

@@ -1,7 +1,7 @@
 """The detectable ratio: the smallest ratio of errors that would have been noticed by now.
 
 Noticed means: the evidence of harm would have reached its limit with a probability of about
-80 %, had the ratio been there since the epoch began. It supposes arms that do not wobble.
+80 %, had the ratio been there since the epoch began. It assumes arms that do not wobble.
 """
 
 from __future__ import annotations

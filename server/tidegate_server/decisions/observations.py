@@ -80,6 +80,7 @@ class Window:
         client: what clients reported: strata, distributions, what is late, and the
             generation. All other fields are what servers reported. None: no client has
             reported since the release began.
+        frozen: the freeze of the environment in words; empty: there is none now.
     """
 
     opened_ms: int
@@ -96,6 +97,7 @@ class Window:
     answers: tuple[Answer, ...] = ()
     trips: Trips = NO_TRIPS
     client: Window | None = None
+    frozen: str = ""
 
     @property
     def control(self) -> Counts:

@@ -17,6 +17,7 @@ from tidegate_server.decisions.exposure_groups import compares_arms
 from tidegate_server.decisions.people import AffectedUsers, affected_users
 from tidegate_server.decisions.progress import Progress
 from tidegate_server.decisions.safety_evidence import ADVANCE_AT
+from tidegate_server.decisions.silence import Silence, present_silence
 from tidegate_server.decisions.stage_gates import Gate, stage_gates
 from tidegate_server.decisions.update_statistics import follow_release
 from tidegate_server.domain.ladder import LastDecision
@@ -71,6 +72,7 @@ class PresentProgress:
         client: what clients reported; None: nothing.
         users: how many users were harmed and spared, up to the last evaluation.
         gates: what it needs to leave its stage, as of the last evaluation.
+        silence: what is missing, as of the last evaluation; None: nothing.
     """
 
     windows: int
@@ -92,6 +94,7 @@ class PresentProgress:
     client: ClientReports | None
     users: AffectedUsers
     gates: tuple[Gate, ...]
+    silence: Silence | None
 
 
 def present_progress(release: Release, stored: Progress) -> PresentProgress:
@@ -142,6 +145,7 @@ def present_progress(release: Release, stored: Progress) -> PresentProgress:
             [] if client is None else [each.result for each in client.checks],
             progress.evaluated_ms,
         ),
+        silence=present_silence(release, progress),
     )
 
 

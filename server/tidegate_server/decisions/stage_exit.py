@@ -207,7 +207,8 @@ class StageExit:
         """Return why no percentage may be raised now, if leaving the stage raises one."""
         if not raises_percentage(self.release):
             return None
-        return closed_because(self.release.policy.windows, self.now_ms)
+        closed = closed_because(self.release.policy.windows, self.now_ms)
+        return closed or self.window.frozen or None
 
     def _waits_for_people_only(self, missing: list[str], closed: str | None) -> bool:
         """Return whether only approvals or confirmations are still needed."""

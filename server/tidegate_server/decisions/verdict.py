@@ -68,7 +68,7 @@ def reach_verdict(
         or _draft(release, progress)
         or _failed_checks(release, progress, window, checks, probe)
         or _paused(release, progress)
-        or _cooldown(release, now_ms)
+        or _cooldown(release, window, now_ms)
         or _no_data(release, progress, window, clients, now_ms)
         or _untrustworthy_data(release, progress, window, checks, probe, split)
         or _client_reports(clients)
@@ -137,13 +137,13 @@ def _paused(release: Release, progress: Progress) -> Verdict | None:
     )
 
 
-def _cooldown(release: Release, now_ms: int) -> Verdict | None:
+def _cooldown(release: Release, window: Window, now_ms: int) -> Verdict | None:
     if release.state is not State.COOLDOWN:
         return None
     until = release.cooldown_until_ms or 0
     if now_ms < until:
         return no_change(release, f"cooldown, {duration(until - now_ms)} left")
-    if closed := closed_because(release.policy.windows, now_ms):
+    if closed := closed_because(release.policy.windows, now_ms) or window.frozen:
         return no_change(release, f"cooldown is over; {closed}")
     return Verdict(
         Action.RETRY,

@@ -18,6 +18,7 @@ from tidegate_server.documents.suggesting import Suggesting
 from tidegate_server.domain.calendar import instant_text
 from tidegate_server.domain.field_problems import KEY, NAME
 from tidegate_server.near_misses import similar
+from tidegate_server.urls import MAX_URL_LENGTH, split_url
 from tidegate_server.visible_text import INVISIBLE, code_point
 
 UNITS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
@@ -98,6 +99,21 @@ class Name(PatternString):
             "a letter or a digit."
         )
         super().__init__(NAME, message, **kwargs)
+
+
+class Link(BoundedString):
+    """A link that pages show: an ``http://`` or ``https://`` URL, or empty."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(MAX_URL_LENGTH, **kwargs)
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> str:
+        url = super()._deserialize(value, *args, **kwargs)
+        if url and split_url(url) is None:
+            raise ValidationError(
+                "Write a whole link, which begins with https:// or http:// and has no spaces."
+            )
+        return url
 
 
 class StrictBoolean(fields.Boolean):

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 
+from tidegate_server import tracing
 from tidegate_server.decisions.apply_decision import apply_decision
 from tidegate_server.decisions.decide import decide
 from tidegate_server.decisions.decision import Action, Decision
@@ -50,6 +51,7 @@ from tidegate_server.outbound.pending_requests import ReleaseKey
 from tidegate_server.policy_job.evidence_sources import EvidenceSources
 from tidegate_server.policy_job.instance_cache import InstanceCache
 from tidegate_server.policy_job.read_window import read_window
+from tidegate_server.process_metrics import DECISIONS
 from tidegate_server.store import Store
 from tidegate_server.webhooks.confirmations import ConfirmationRequests, Proposal
 
@@ -113,6 +115,18 @@ class _PendingCommit:
     evaluation: ReleaseEvaluation
 
 
+def _note_decision(
+    span: tracing.Span, release: Release, draft: _PendingCommit | ReleaseEvaluation
+) -> None:
+    """Note in a span what was decided, if anything was."""
+    span.set_attribute("tidegate.flag", release.flag)
+    span.set_attribute("tidegate.stage", release.stage)
+    evaluation = draft if isinstance(draft, ReleaseEvaluation) else draft.evaluation
+    if evaluation.decision is not None:
+        span.set_attribute("tidegate.action", evaluation.decision.action or "none")
+        span.set_attribute("tidegate.reason", evaluation.decision.reason)
+
+
 class ReleaseEvaluator:
     """Evaluates releases for a policy job.
 
@@ -162,6 +176,17 @@ class ReleaseEvaluator:
             StoreUnavailable: it is unknown whether anything was written. The next evaluation
                 reads what is there.
         """
+        with tracing.span("evaluate releases", project=project, environment=environment):
+            return self._evaluate(project, environment, release_ids, fence, now_ms)
+
+    def _evaluate(
+        self,
+        project: str,
+        environment: str,
+        release_ids: Sequence[str],
+        fence: Fence,
+        now_ms: int,
+    ) -> dict[str, ReleaseEvaluation | Exception]:
         addresses = [
             address
             for each in release_ids
@@ -183,7 +208,9 @@ class ReleaseEvaluator:
             subject = _Subject(project, environment, stored, progress, evidence[number], now_ms)
             began = time.monotonic()
             try:
-                draft = self._draft(subject, fence, began)
+                with tracing.span("decide", release=release_id) as span:
+                    draft = self._draft(subject, fence, began)
+                    _note_decision(span, subject.release, draft)
             except StoreUnavailable:
                 raise
             except Exception as error:
@@ -201,6 +228,9 @@ class ReleaseEvaluator:
                 key = (project, environment, release_id)
                 self._sources.forget(key)
                 self._note_overrun(key, drafts[release_id].evaluation)
+                decision = drafts[release_id].evaluation.decision
+                if decision is not None:
+                    DECISIONS.labels(decision.action or "none").inc()
         return outcomes
 
     def _shrink(self, project: str, environment: str, releases: Sequence[Stored | None]) -> None:
@@ -267,6 +297,7 @@ class ReleaseEvaluator:
             instances=self._instances,
             measured=measured,
         )
+        window = replace(window, frozen=self._frozen(project, environment, now_ms))
         after, decision = decide(release, progress, window, now_ms)
         if decision.asks:
             answers = self._confirm(subject, window, decision)
@@ -312,6 +343,12 @@ class ReleaseEvaluator:
             durable=moved != release or bool(generations) or bool(warning),
             evaluation=ReleaseEvaluation(None if ended else after.next_due_ms, decision, overrun_s),
         )
+
+    def _frozen(self, project: str, environment: str, now_ms: int) -> str:
+        """Return the freeze of an environment in words; empty: there is none now."""
+        stored = self._store.cached(project, Kind.ENVIRONMENT).stored.get(environment)
+        freeze = None if stored is None else stored.document.freeze_at(now_ms)
+        return "" if freeze is None else f"environment {environment} is {freeze.text}"
 
     def _confirm(
         self, subject: _Subject, window: Window, decision: Decision

@@ -19,14 +19,16 @@ from tidegate_server.decisions.decision import Action
 from tidegate_server.domain.change import Fence, Kind
 from tidegate_server.domain.network_addresses import PUBLIC_ONLY, AllowedNetworks
 from tidegate_server.domain.release import LIVE_STATES
+from tidegate_server.domain.targeting_index import index_targetings, updated_index
 from tidegate_server.errors import LeaseLost, StaleRevision, StoreUnavailable
 from tidegate_server.outbound.pending_requests import PendingRequests, ReleaseKey
+from tidegate_server.policy_job.due_changes import DueChanges, ScheduledRuns
 from tidegate_server.policy_job.evaluate_release import ReleaseEvaluation, ReleaseEvaluator
 from tidegate_server.policy_job.evidence_sources import EvidenceSources
 from tidegate_server.policy_job.lease import TTL_MS, Leases
-from tidegate_server.store import Store
+from tidegate_server.store import Store, removal
 from tidegate_server.webhooks.confirmations import ConfirmationRequests
-from tidegate_server.webhooks.sender import DeliverySettings, WebhookSender
+from tidegate_server.webhooks.sender import DeliverySettings, MessageSettings, WebhookSender
 
 log = structlog.get_logger("tidegate.policy_job")
 
@@ -35,6 +37,9 @@ POLL_SECONDS = 0.5
 
 ANSWER_POLL_SECONDS = 0.05
 """How often the job looks for answers of webhooks and other sources."""
+
+REMOVAL_SECONDS = 10.0
+"""How often the job looks for deletions that another process has begun and not ended."""
 
 MIN_WAIT_SECONDS = 0.02
 STORE_BACKOFF = Backoff(first_s=1.0, longest_s=5.0)
@@ -75,6 +80,9 @@ class PolicyJob:
         deliveries: how long to keep trying to deliver messages to webhooks.
         sources: the sources that checks query.
         networks: where requests to webhooks may go.
+        messages: what messages to people need.
+        make_scheduled_runs: returns what makes the runs of scheduled changes; without it, none
+            is made.
     """
 
     def __init__(
@@ -87,6 +95,8 @@ class PolicyJob:
         deliveries: DeliverySettings | None = None,
         sources: EvidenceSources | None = None,
         networks: AllowedNetworks = PUBLIC_ONLY,
+        messages: MessageSettings | None = None,
+        make_scheduled_runs: Callable[[], ScheduledRuns] | None = None,
     ) -> None:
         self._store = store
         self._clock = clock or store.now_ms
@@ -95,11 +105,15 @@ class PolicyJob:
         self._next_due_ms: int | None = None
         self._slow_from_ms = 0
         self._latest_ms = 0
+        self._removed_at = float("-inf")
         self._answered: list[ReleaseKey] = []
+        self._due_changes = (
+            None if make_scheduled_runs is None else DueChanges(store, make_scheduled_runs)
+        )
         self._sender: WebhookSender | None = None
         confirmations: ConfirmationRequests | None = None
         if secret_key is not None:
-            self._sender = WebhookSender(store, secret_key, deliveries, networks)
+            self._sender = WebhookSender(store, secret_key, deliveries, networks, messages)
             confirmations = ConfirmationRequests(store, secret_key, networks)
         sources = sources or EvidenceSources()
         self._evaluator = ReleaseEvaluator(store, sources, confirmations)
@@ -131,6 +145,8 @@ class PolicyJob:
             self._wait(stop, wait)
         if self._sender is not None:
             self._sender.deliver_due(())
+        if self._due_changes is not None:
+            self._due_changes.close()
         try:
             self._leases.release()
         except StoreUnavailable:
@@ -147,6 +163,9 @@ class PolicyJob:
         """
         evaluated = 0
         self._next_due_ms = None
+        if time.monotonic() - self._removed_at >= REMOVAL_SECONDS:
+            removal.go_on(self._store)
+            self._removed_at = time.monotonic()
         led = set()
         self._make_answered_due()
         for project in self._store.projects():
@@ -154,12 +173,26 @@ class PolicyJob:
                 self._forget(project)
                 continue
             led.add(project)
+            self._make_due_changes(project)
             for environment in self._store.all(project, Kind.ENVIRONMENT):
                 evaluated += self._evaluate_due(project, environment)
         if self._sender is not None:
             self._sender.deliver_due(led)
         evaluated += self._evaluate_one_slow_release()
         return evaluated
+
+    def _make_due_changes(self, project: str) -> None:
+        """Make the scheduled changes of a project that are due.
+
+        They come before its releases: a release may depend on what they change.
+        """
+        fence = self._leases.fence(project)
+        if self._due_changes is None or fence is None:
+            return
+        try:
+            self._due_changes.run_due(project, self._clock(), fence)
+        except LeaseLost:
+            self._leases.lose(project)
 
     def _make_answered_due(self) -> None:
         """Make the releases due whose answers have arrived."""
@@ -232,20 +265,27 @@ class PolicyJob:
             self._slow_from_ms = self._clock() + int(SLOW_REST * (time.monotonic() - began) * 1_000)
 
     def _read_releases(self, project: str, environment: str) -> _EnvironmentReleases:
-        """Return an environment's active releases; read only if its version has changed."""
+        """Return an environment's active releases; looked up only if its version has changed.
+
+        The targetings name them, so releases that have ended are not read.
+        """
         releases = self._releases.setdefault((project, environment), _EnvironmentReleases())
         version = self._store.version(project, environment)
         if version != releases.version:
-            stored = self._store.all(project, Kind.RELEASE, environment)
-            live = [key for key, each in stored.items() if each.document.state in LIVE_STATES]
+            targetings = self._store.cached(project, Kind.TARGETING, environment)
+            live = targetings.derive(index_targetings, updated_index).released.values()
             releases.due_ms = {key: releases.due_ms.get(key, 0) for key in live}
             releases.slow.intersection_update(live)
             if releases.version < 0:
-                # Releases that ended under an earlier version of the server kept their evidence.
-                ended = [each.document for key, each in stored.items() if key not in live]
-                self._store.evidence.forget_releases(project, environment, ended)
+                self._forget_evidence_of_ended(project, environment)
             releases.version = version
         return releases
+
+    def _forget_evidence_of_ended(self, project: str, environment: str) -> None:
+        """Forget what releases kept that ended under an earlier version of the server."""
+        stored = self._store.all(project, Kind.RELEASE, environment).values()
+        ended = [each.document for each in stored if each.document.state not in LIVE_STATES]
+        self._store.evidence.forget_releases(project, environment, ended)
 
     def _evaluate(
         self,
@@ -330,6 +370,8 @@ class PolicyJob:
             del self._releases[key]
         for each in self._pending:
             each.forget_project(project)
+        if self._due_changes is not None:
+            self._due_changes.forget(project)
 
     def _wait(self, stop: threading.Event, seconds: float) -> None:
         """Wait until the time is over, answers have arrived, or ``stop`` is set."""

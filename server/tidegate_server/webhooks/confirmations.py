@@ -19,7 +19,7 @@ from tidegate_server.domain.network_addresses import PUBLIC_ONLY, AllowedNetwork
 from tidegate_server.domain.project_documents import webhook_address
 from tidegate_server.domain.release import Release
 from tidegate_server.domain.release_events import summarize_release
-from tidegate_server.domain.webhooks import Format, Webhook
+from tidegate_server.domain.webhooks import Webhook
 from tidegate_server.errors import StoreUnavailable
 from tidegate_server.outbound.bounded_threads import BoundedThreads
 from tidegate_server.outbound.http_client import HttpClient, HttpResult
@@ -112,8 +112,9 @@ class ConfirmationRequests(PendingRequests[Answer]):
             return Request(queue, 0.0, Answer(key, False, "the webhook no longer exists"))
         if not webhook.enabled:
             return Request(queue, 0.0, Answer(key, False, "the webhook is disabled"))
-        if webhook.format is not Format.JSON:
-            return Request(queue, 0.0, Answer(key, False, "a Slack webhook cannot confirm"))
+        if not webhook.format.can_confirm:
+            why = f"a webhook in the format {webhook.format} cannot confirm"
+            return Request(queue, 0.0, Answer(key, False, why))
         timeout_s = webhook.timeout_ms / 1_000
         late = Answer(key, False, f"no answer in {timeout_s:g} s")
         return Request(queue, timeout_s, late, lambda _: self._send(proposal, webhook))

@@ -1,4 +1,4 @@
-"""The requests to webhooks: JSON as in docs/webhooks.md, or a text for Slack."""
+"""The requests to webhooks: JSON as in docs/webhooks.md, or what a chat reads."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from typing import Any
 from tidegate.version import VERSION
 
 from tidegate_server.domain.calendar import instant_text
-from tidegate_server.domain.release import Basis
 from tidegate_server.domain.release_events import ReleaseEvent, ReleaseSummary
-from tidegate_server.domain.release_gates import Event
 from tidegate_server.domain.webhooks import Format, Webhook
+from tidegate_server.webhooks.chat_bodies import discord_body, slack_body, teams_body
+from tidegate_server.webhooks.mail import mail_text
+from tidegate_server.webhooks.notices import event_notice, event_page
 from tidegate_server.webhooks.signing import signature, signing_secret
 
 CONFIRM = "confirm"
@@ -43,10 +44,27 @@ def request_headers(
     }
 
 
-def event_body(format: Format, project: str, id: str, event: ReleaseEvent) -> bytes:
-    """Return the body of a message about an event, in a webhook's format."""
-    if format is Format.SLACK:
-        return _json({"text": slack_text(project, event)})
+CHATS = {
+    Format.SLACK: slack_body,
+    Format.TEAMS: teams_body,
+    Format.DISCORD: discord_body,
+}
+
+
+def event_body(
+    format: Format, project: str, id: str, event: ReleaseEvent, public_url: str = ""
+) -> bytes:
+    """Return the body of a request about an event, in a webhook's format.
+
+    Args:
+        format: of a request; mail is made by ``mail.mail_message``.
+        project: the key of the project.
+        id: the message's id.
+        event: what happened.
+        public_url: where people open the dashboard; empty: there are no links to it.
+    """
+    if format in CHATS:
+        return _json(CHATS[format](event_notice(project, event, public_url)))
     return _json(
         {
             "id": id,
@@ -56,9 +74,21 @@ def event_body(format: Format, project: str, id: str, event: ReleaseEvent) -> by
             "environment": event.environment,
             "actor": event.actor,
             "reason": event.reason,
+            "url": event.url,
+            "page": event_page(project, event, public_url),
+            "flag": event.about,
             "release": asdict(event.release) if event.release is not None else None,
         }
     )
+
+
+def shown_body(
+    webhook: Webhook, project: str, id: str, event: ReleaseEvent, public_url: str = ""
+) -> str:
+    """Return what a webhook is sent about an event, as people read it; of mail, its text."""
+    if webhook.format is Format.EMAIL:
+        return mail_text(event_notice(project, event, public_url))
+    return event_body(webhook.format, project, id, event, public_url).decode()
 
 
 def confirmation_body(
@@ -83,59 +113,6 @@ def confirmation_body(
             "then": dict(then),
         }
     )
-
-
-def slack_text(project: str, event: ReleaseEvent) -> str:
-    """Return an event in a few lines of Slack's markup."""
-    reason = _escape(event.reason)
-    by = _escape(event.actor)
-    if event.release is None:
-        return f"Tidegate can reach this channel (a test by {by})."
-    release = event.release
-    where = _escape(f"{project}/{event.environment}")
-    head = f"*{_escape(release.flag)}* in {where}: {_escape(_headline(event.event, release))}"
-    return f"{head}\n>{reason}\n_{by}, {_escape(release.id)}_" if reason else head
-
-
-def _headline(event: str, release: ReleaseSummary) -> str:
-    before, now = f"{release.percentage_before:g} %", f"{release.percentage:g} %"
-    stage = f"stage {release.stage_name} ({release.stage} of {release.stages})"
-    match event:
-        case Event.STARTED:
-            return f"{release.treatment} is released, {now} at {stage}"
-        case Event.ADVANCED:
-            on_time = " on time, not on evidence," if release.stage_basis is Basis.TIME else ""
-            return f"advanced{on_time} to {stage}, {before} → {now}"
-        case Event.RETREATED:
-            return f"retreated to {stage}, {before} → {now}"
-        case Event.ROLLED_BACK:
-            return f"rolled back, {before} → {now}"
-        case Event.RETRIED:
-            return f"retries at {stage}, {now} (attempt {release.attempt})"
-        case Event.COMPLETED:
-            return f"completed with {release.treatment}"
-        case Event.KILLED:
-            return f"KILLED at {stage}"
-        case _:
-            return f"{_HEADLINES.get(event, event)} at {stage}, {now}"
-
-
-_HEADLINES: Mapping[str, str] = {
-    Event.HELD: "is held",
-    Event.WENT_ON: "continues",
-    Event.PAUSED: "is paused",
-    Event.RESUMED: "is resumed",
-    Event.APPROVAL_NEEDED: "waits for approval",
-    Event.APPROVED: "was approved",
-    Event.WARNED: "has a warning",
-    Event.RESTORED: "is restored and paused",
-}
-
-
-def _escape(text: str) -> str:
-    """Return a text on one line without characters that are markup in Slack."""
-    plain = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return " ".join(plain.split())
 
 
 def _json(value: Any) -> bytes:

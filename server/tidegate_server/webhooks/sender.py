@@ -21,13 +21,16 @@ from tidegate_server.domain.change import Kind
 from tidegate_server.domain.network_addresses import PUBLIC_ONLY, AllowedNetworks
 from tidegate_server.domain.policy import HOUR
 from tidegate_server.domain.project_documents import webhook_address
-from tidegate_server.domain.webhooks import Webhook
+from tidegate_server.domain.webhooks import Format, Webhook
 from tidegate_server.errors import StoreUnavailable
 from tidegate_server.outbound.bounded_threads import BoundedThreads
 from tidegate_server.outbound.http_client import HttpClient, HttpResult
+from tidegate_server.outbound.mail_server import MailServer
 from tidegate_server.store import Store
 from tidegate_server.store.outbox import Attempt, Delivery, DeliveryState
+from tidegate_server.webhooks.mail import mail_message
 from tidegate_server.webhooks.messages import event_body, request_headers
+from tidegate_server.webhooks.notices import event_notice
 
 log = structlog.get_logger("tidegate.policy_job")
 
@@ -53,6 +56,19 @@ class DeliverySettings:
     max_waiting: int = 10_000
 
 
+@dataclass(frozen=True, slots=True)
+class MessageSettings:
+    """What messages need besides their webhook.
+
+    Attributes:
+        public_url: where people open the dashboard; empty: messages have no links to it.
+        mail_server: sends mail; None: no mail is sent.
+    """
+
+    public_url: str = ""
+    mail_server: MailServer | None = None
+
+
 @dataclass(slots=True)
 class _Outage:
     """The failures in a row of one webhook.
@@ -75,7 +91,8 @@ class WebhookSender:
         store: holds the messages.
         secret_key: the server's secret key; signing secrets are derived from it.
         settings: how long to keep trying.
-        networks: where messages may go.
+        networks: where requests may go.
+        messages: the public address and the mail server.
     """
 
     def __init__(
@@ -84,12 +101,14 @@ class WebhookSender:
         secret_key: bytes,
         settings: DeliverySettings | None = None,
         networks: AllowedNetworks = PUBLIC_ONLY,
+        messages: MessageSettings | None = None,
     ) -> None:
         self._store = store
         self._outbox = store.outbox
         self._secret_key = secret_key
         self._settings = settings or DeliverySettings()
         self._http = HttpClient(networks)
+        self._messages = messages or MessageSettings()
         self._threads = BoundedThreads("tidegate-webhooks", max_per_key=1, max_total=MAX_THREADS)
         self._projects: frozenset[str] = frozenset()
         self._outages: dict[tuple[str, str], _Outage] = {}
@@ -141,7 +160,8 @@ class WebhookSender:
         if not webhook.enabled:
             self._give_up(project, webhook.key, delivery, "the webhook is disabled")
             return True
-        result = self._post(project, webhook, delivery, now_ms)
+        send = self._mail if webhook.format is Format.EMAIL else self._post
+        result = send(project, webhook, delivery, now_ms)
         problem = "" if result.succeeded else result.problem or f"answered {result.status}"
         after = replace(
             record,
@@ -163,7 +183,7 @@ class WebhookSender:
 
     def _post(self, project: str, webhook: Webhook, delivery: Delivery, now_ms: int) -> HttpResult:
         event = delivery.record.notice
-        body = event_body(webhook.format, project, delivery.id, event)
+        body = event_body(webhook.format, project, delivery.id, event, self._messages.public_url)
         result = self._http.request(
             "POST",
             webhook.url,
@@ -175,6 +195,14 @@ class WebhookSender:
         )
         time.sleep(max(0, _visible_ms(webhook, result) - result.took_ms) / 1_000)
         return result
+
+    def _mail(self, project: str, webhook: Webhook, delivery: Delivery, now_ms: int) -> HttpResult:
+        server, event = self._messages.mail_server, delivery.record.notice
+        if server is None:
+            return HttpResult(0, problem="no mail server is configured", refused=True)
+        notice = event_notice(project, event, self._messages.public_url)
+        message = mail_message(notice, delivery.id, server.sender, webhook.recipients, event.at_ms)
+        return server.send(message, webhook.recipients, webhook.timeout_ms / 1_000)
 
     def _retry_wait_s(self, attempts: int, result: HttpResult) -> float:
         retry = self._settings.retry

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 Z = 1.959963984540054
 """The 97.5 % quantile of the normal distribution."""
@@ -33,6 +33,12 @@ def share(events: int, runs: int) -> Estimate | None:
     low = 0.0 if events == 0 else max(0.0, middle - half)
     high = 1.0 if events == runs else min(1.0, middle + half)
     return Estimate(rate, low, high)
+
+
+def share_texts(estimate: Estimate) -> tuple[str, str]:
+    """Return the share in a sample of users in words, and its bounds for all users."""
+    value, low, high = (part * 100 for part in astuple(estimate))
+    return f"{value:.1f} %", f"of all users, {low:.1f} % to {high:.1f} % (95 % confidence)"
 
 
 def quantile(values: Sequence[float], at: float) -> Estimate | None:

@@ -1,8 +1,9 @@
 """Rehearses the rest of a release: how it may go on from its present state.
 
-The decisions are made by the same functions as in the policy job; only the counts are drawn, from
-the traffic and the failures of the present stage. People approve at once, webhooks confirm, and
-Prometheus reports what it reported last. Every user's failure counts as the user's first.
+The decisions are made by the same functions as in the policy job; only the counts are drawn: from
+the traffic and control's failures of the present stage, and from the treatment's failures since the
+release started. People approve at once, webhooks confirm, and Prometheus reports what it reported
+last. Every user's failure counts as the user's first.
 
 The farther a rehearsal looks ahead, the longer are its windows: a fiftieth of the time since its
 beginning. So the error in a time is about two percent, and a month takes some four hundred windows.

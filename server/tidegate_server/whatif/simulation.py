@@ -144,6 +144,7 @@ class SimulatedRelease:
 
     Args:
         statistics: the version of the statistics that decides.
+        keeps_bands: whether the bands of its checks are kept, for pictures.
 
     Attributes:
         release, progress: the release's current state.
@@ -158,6 +159,8 @@ class SimulatedRelease:
         rng: RandomGenerator,
         starts_ms: int = 0,
         statistics: int = STATISTICS,
+        *,
+        keeps_bands: bool = False,
     ) -> None:
         self._model = model
         self._starts_ms = starts_ms
@@ -167,7 +170,9 @@ class SimulatedRelease:
         self._measured = tuple(_healthy_values(policy))
         self._answers = tuple(Answer(each.webhook, True) for each in policy.confirm)
         self.release = _started(policy, starts_ms, statistics)
-        self.progress = _after_draft(initial_progress(self.release), policy, model, self._latency)
+        self.progress = _after_draft(
+            initial_progress(self.release, keeps_bands=keeps_bands), policy, model, self._latency
+        )
         self.last_window: Window | None = None
         self.windows = 0
         self._changed = 0
