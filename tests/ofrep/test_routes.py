@@ -388,13 +388,12 @@ def test_a_flag_can_be_made_available_to_clients_and_hidden_again(
 def test_an_unreadable_flag_hides_its_reason_from_clients(
     flags: Caller, web: Caller, sdk: Caller, store: Store
 ) -> None:
-    broken = {
-        **json.loads(store.snapshot("default", "production").body)["flags"]["banner"],
-        "default": {"variant": "gone"},
-    }
-    store._connection.client.hset(
-        "tg:{default}:snapshot:production", "flag:banner", json.dumps(broken)
-    )
+    snapshot = ("tg:{default}:snapshot:production", "flag:banner")
+    # Not with the store, which keeps the snapshot that it has read.
+    kept = store._connection.client.hget(*snapshot)
+    assert kept is not None
+    broken = {**json.loads(kept), "default": {"variant": "gone"}}
+    store._connection.client.hset(*snapshot, json.dumps(broken))
     for caller, words in ((sdk, "gone"), (web, "cannot be read")):
         response = caller.post(f"{ALL}/banner", ANN)
         assert response.status_code == 400
@@ -460,3 +459,52 @@ def test_a_server_error_hides_its_cause(
     assert failed.json is not None
     assert failed.json["errorCode"] == "GENERAL"
     assert "secret" not in failed.text
+
+
+# Evaluation counts ---------------------------------------------------------------------
+
+
+def test_an_archived_flag_that_pages_still_ask_for_says_so(
+    flags: Caller, web: Caller, app: Flask
+) -> None:
+    body = {"key": "promo", "type": "boolean", "client_side": True}
+    flags.post_ok(f"{PROJECT}/flags", body)
+    flags.post_ok(f"{PROJECT}/flags/promo/archive", {})
+    answer = web.post(f"{ALL}/promo", ANN).json
+    assert answer is not None
+    assert answer["errorCode"] == "FLAG_NOT_FOUND"
+    assert "or it is archived" in answer["errorDetails"]
+    web.post(f"{ALL}/made-up-by-a-client", ANN)
+    services: OfrepServices = app.extensions["tidegate.ofrep"]
+    services.environments.get(("default", "production"))._report(leaving=True)
+    found = flags.get(f"{PROJECT}/flags/promo").json
+    assert found is not None
+    [warning] = found["warnings"]
+    assert "Asked for in production by 'remote evaluation by clients'" in warning["detail"]
+    refused = flags.delete(f"{PROJECT}/flags/promo", match="*")
+    assert slug(refused) == "not-possible"
+
+
+def test_remote_evaluations_count_for_their_flags(
+    flags: Caller, sdk: Caller, web: Caller, app: Flask
+) -> None:
+    for _ in range(3):
+        sdk.post(f"{ALL}/banner", ANN)
+    sdk.post(f"{ALL}/gone", ANN)
+    web.post(f"{ALL}/made-up-by-a-client", ANN)
+    web.post(ALL, ANN)
+    services: OfrepServices = app.extensions["tidegate.ofrep"]
+    services.environments.get(("default", "production"))._report(leaving=True)
+    banner = flags.get(f"{PRODUCTION}/flags/banner").json
+    checkout = flags.get(f"{PRODUCTION}/flags/checkout").json
+    limits = flags.get(f"{PRODUCTION}/flags/limits").json
+    unknown = flags.get(f"{PRODUCTION}/unknown-flags").json
+    assert banner is not None
+    assert checkout is not None
+    assert limits is not None
+    assert unknown is not None
+    assert banner["evaluated"]["by_variant"]["red"]["count"] == 3
+    assert checkout["evaluated"]["last_at"] is None
+    assert checkout["evaluated"]["in_bulk_at"] is not None
+    assert limits["evaluated"]["in_bulk_at"] is None
+    assert [each["key"] for each in unknown["items"]] == ["gone"]

@@ -13,6 +13,11 @@ import pytest
 from tidegate_server.cli.serve import serve
 from tidegate_server.domain.network_addresses import PUBLIC_ONLY
 from tidegate_server.errors import StartupRefused
+from tidegate_server.processes.mail_settings import (
+    check_mail_server,
+    mail_environment,
+    mail_server_in,
+)
 from tidegate_server.processes.settings import (
     KNOWN,
     ServeSettings,
@@ -20,6 +25,7 @@ from tidegate_server.processes.settings import (
     check_prometheus_token,
     check_prometheus_url,
     check_store_url,
+    parse_session_time,
     parse_trusted_proxies,
     parse_webhook_networks,
     secret_key,
@@ -192,6 +198,9 @@ def test_a_prometheus_token_has_no_spaces() -> None:
     [
         ("TIDEGATE_PROMETHEUS_URL", "prometheus:9090"),
         ("TIDEGATE_WEBHOOK_NETWORKS", "10.1.0.0/16,ops.local"),
+        ("TIDEGATE_PUBLIC_URL", "flags.example.com"),
+        ("TIDEGATE_PUBLIC_URL", "https://flags.example.com/?a=1"),
+        ("TIDEGATE_SMTP_SERVER", "smtp.example.com:0"),
     ],
 )
 @pytest.mark.parametrize("command", ["serve", "policy-job"])
@@ -213,3 +222,48 @@ def test_trusted_proxies_are_addresses_and_networks() -> None:
     for wrong in ("proxy.internal", "10.0.0.1/8", "10.0.0.0/33", "*", "1.2.3.4 5"):
         refused = Tidegate({"TIDEGATE_TRUSTED_PROXIES": wrong}).refused("serve", status=2)
         assert "TIDEGATE_TRUSTED_PROXIES must be networks separated by commas" in refused
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("5m", 300), (" 12h ", 43_200), ("90d", 7_776_000)])
+def test_the_limits_of_sessions_are_times(text: str, seconds: int) -> None:
+    assert parse_session_time("TIDEGATE_SESSION_IDLE", text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "h", "12", "12x", "-1h", "1.5h", "4m", "91d", "999999d"])
+def test_other_limits_of_sessions_stop_the_start(text: str) -> None:
+    with pytest.raises(StartupRefused, match="TIDEGATE_SESSION_IDLE must be"):
+        parse_session_time("TIDEGATE_SESSION_IDLE", text)
+
+
+def test_a_mail_server_has_the_usual_port_of_its_encryption() -> None:
+    for tls, port in (("starttls", 587), ("implicit", 465), ("off", 25)):
+        server = check_mail_server("smtp.example.com", tls, "", "", "tidegate@example.com")
+        assert server is not None
+        assert (server.host, server.port, server.tls) == ("smtp.example.com", port, tls)
+    assert check_mail_server("", "starttls", "", "", "") is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "names"),
+    [
+        (("", "starttls", "", "", "a@example.com"), "TIDEGATE_SMTP_SERVER is missing"),
+        (("smtp.example.com:x", "starttls", "", "", "a@b.c"), "TIDEGATE_SMTP_SERVER must be"),
+        (("smtp://example.com", "starttls", "", "", "a@b.c"), "TIDEGATE_SMTP_SERVER must be"),
+        (("smtp.example.com", "starttls", "", "", ""), "TIDEGATE_SMTP_FROM must be"),
+        (("smtp.example.com", "starttls", "", "", "a@b.c\nBcc: d@e.f"), "TIDEGATE_SMTP_FROM"),
+        (("smtp.example.com", "off", "me", "secret", "a@b.c"), "TIDEGATE_SMTP_TLS=off"),
+    ],
+)
+def test_a_wrong_mail_server_stops_the_start(
+    settings: tuple[str, str, str, str, str], names: str
+) -> None:
+    with pytest.raises(StartupRefused, match=names) as refused:
+        check_mail_server(*settings)
+    assert "secret" not in refused.value.message
+
+
+@pytest.mark.parametrize("host", ["smtp.example.com", "[::1]:2525"])
+def test_a_mail_server_reaches_a_child_process_whole(host: str) -> None:
+    server = check_mail_server(host, "implicit", "me", "it's a secret", "T <t@example.com>")
+    assert mail_server_in(mail_environment(server)) == server
+    assert mail_server_in(mail_environment(None)) is None

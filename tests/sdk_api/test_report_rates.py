@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from flask import Flask
 from tidegate_server.errors import RateLimited
@@ -44,6 +46,19 @@ def test_a_large_report_costs_as_much_as_several() -> None:
     assert accepted(rates, size=10 * UNIT + 1, now=1_000.0) == 9
 
 
+def test_what_is_refused_as_it_will_be_has_cost_what_it_was() -> None:
+    rates = ReportRates(600)
+    rates.take("t1", 2 * UNIT, 0.0)
+    for _ in range(50):
+        rates.take("t1", 100, 0.0)
+        with pytest.raises(RateLimited):
+            rates.take("t1", 100 * UNIT, 0.0, counted=100)
+    assert accepted(rates) == 48
+    rates.take("t1", 100, 1_000.0)
+    rates.take("t1", 10 * UNIT, 1_000.0, counted=100)
+    assert accepted(rates, now=1_000.0) == 90
+
+
 def test_the_largest_report_is_accepted_at_any_rate() -> None:
     assert accepted(ReportRates(60), size=10**9) == 1
 
@@ -67,7 +82,7 @@ def test_buckets_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_report_beyond_the_rate_is_refused_before_it_is_read(app: Flask, sdk: Caller) -> None:
-    app.extensions[EXTENSION] = ReportRates(60)
+    app.extensions[EXTENSION] = replace(app.extensions[EXTENSION], report_rates=ReportRates(60))
     for sequence in range(1, 11):
         sdk.post_ok("/sdk/v1/reports", report(sequence=sequence))
     refused = sdk.post("/sdk/v1/reports", {"not": "a report"})

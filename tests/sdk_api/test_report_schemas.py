@@ -12,6 +12,7 @@ from marshmallow import ValidationError
 from tidegate.counts import Counts
 from tidegate_server.documents.json_pointers import problems
 from tidegate_server.domain.evidence import GroupCounts, GroupValues
+from tidegate_server.sdk_api.plain_reports import read_plain
 from tidegate_server.sdk_api.report_schemas import ReportBody
 from tidegate_server.store.reports import FailingUsers, SampledUsers
 
@@ -58,6 +59,9 @@ DOCUMENT: dict[str, Any] = {
     "samples": [SAMPLE],
     "values": [VALUES],
     "leaving": False,
+    "application": "shop",
+    "uptime": 60.5,
+    "version_age": 1,
 }
 
 
@@ -202,9 +206,9 @@ BUCKETS = ["0", "-0", "1", "01", "481", "-481", "482", "-482", "490", "500", "10
 
 
 @st.composite
-def nearly_reports(draw: st.DrawFn) -> Any:
+def nearly_reports(draw: st.DrawFn, whole: Any = DOCUMENT) -> Any:
     """A report with some parts replaced, removed or added."""
-    document = fresh(DOCUMENT)
+    document = fresh(whole)
     for _ in range(draw(st.integers(1, 3))):
         *way, last = draw(st.sampled_from(at_every_place(document)))
         parent: Any = document
@@ -236,6 +240,37 @@ def nearly_reports(draw: st.DrawFn) -> Any:
 @example({**DOCUMENT, "values": [{**VALUES, "measure": "a|b"}]})
 def test_server_and_schema_accept_the_same_reports(document: Any) -> None:
     assert server_accepts(document) == REPORT.is_valid(document), violations(REPORT, document)
+
+
+EVALUATIONS = {"flag": "a", "variants": {"on": 3}, "defaults": 1, "estimated": False}
+SEEN = {"user": "0123456789abcdef", "attributes": {"plan": "pro"}, "lists": {}}
+TRIPS = {"release": "rel_1", "count": 1, "milliseconds": 20}
+WHOLE = {**DOCUMENT, "evaluations": [EVALUATIONS], "seen_users": [SEEN], "trips": [TRIPS]}
+
+
+def test_a_whole_report_is_read_in_one_step() -> None:
+    report = read_plain(WHOLE)
+    assert report is not None
+    assert report == ReportBody().load(WHOLE)
+    assert isinstance(report.version_age, float)
+
+
+@given(nearly_reports(WHOLE))
+@example({**WHOLE, "sequence": 4.0})
+@example({**WHOLE, "instance": WHOLE["instance"] + "\n"})
+@example({**WHOLE, "host": "a\n"})
+@example({**WHOLE, "interval": 3_600.5})
+@example({**WHOLE, "uptime": None})
+@example({**WHOLE, "schema": 1})
+@example({**WHOLE, "schema": True})
+@example({**WHOLE, "extra": 1})
+@example({**WHOLE, "seen_users": [{**SEEN, "user": "x"}]})
+@example({**WHOLE, "evaluations": [{**EVALUATIONS, "flag": "a|b"}]})
+@example([])
+def test_what_is_read_in_one_step_is_what_the_schema_reads(document: Any) -> None:
+    report = read_plain(document)
+    if report is not None:
+        assert report == ReportBody().load(document)
 
 
 @pytest.mark.parametrize(

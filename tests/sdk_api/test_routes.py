@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import gzip
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from flask import Flask
+from tidegate_server.sdk_api.report_rates import UNIT, ReportRates
+from tidegate_server.sdk_api.services import EXTENSION
 from tidegate_server.store import Store
+from werkzeug.exceptions import RequestTimeout
+from werkzeug.test import TestResponse
 
 from tests.http_calls import PRODUCTION, PROJECT, Caller, pointers, slug
 
@@ -64,7 +70,7 @@ def test_a_snapshot_is_of_the_tokens_environment(checkout: Caller, sdk: Caller) 
     assert snapshot is not None
     assert (snapshot["project"], snapshot["environment"]) == ("default", "production")
     assert list(snapshot["flags"]) == ["checkout"]
-    assert response.headers["ETag"] == f'"{snapshot["version"]}"'
+    assert response.headers["ETag"] == f'"{snapshot["version"]}.{snapshot["incarnation"]}"'
     assert response.headers["Cache-Control"] == "no-store"
 
 
@@ -89,6 +95,12 @@ def test_a_large_snapshot_is_compressed_for_clients_that_accept_it(
     assert packed.headers["Vary"] == "Accept-Encoding"
 
 
+def counted(answer: TestResponse) -> dict[str, Any]:
+    """Return what an answer says about a report, without which users the next one may name."""
+    assert answer.json is not None
+    return {name: value for name, value in answer.json.items() if name != "seen_users"}
+
+
 def test_a_repeated_report_counts_once(
     checkout: Caller, release: str, sdk: Caller, store: Store
 ) -> None:
@@ -101,12 +113,118 @@ def test_a_repeated_report_counts_once(
     first = sdk.post("/sdk/v1/reports", body)
     assert first.status_code == 200
     version = store.version("default", "production")
-    assert first.json == {"version": version, "ignored": 1}
+    assert counted(first) == {"version": version, "ignored": 1}
     again = sdk.post("/sdk/v1/reports", body)
-    assert (again.status_code, again.json) == (200, {"version": version, "ignored": 0})
+    assert (again.status_code, counted(again)) == (200, {"version": version, "ignored": 0})
     (reading,) = store.evidence.totals("default", "production", id).readings
     assert (reading.control.exposures, reading.treatment.exposures) == (9, 2)
     assert reading.treatment.failing == 1
+
+
+def test_the_report_of_a_token_seen_before_has_the_same_answer(sdk: Caller) -> None:
+    """It is counted without Flask."""
+    answers = [
+        sdk.post("/sdk/v1/reports", report(instance=digit * 32, version=3)) for digit in "ab"
+    ]
+    first, second = (dict(answer.headers) for answer in answers)
+    for headers in (first, second):
+        assert len(headers.pop("X-Request-ID")) == 16
+        headers.pop("Content-Length")
+    assert second == first
+    assert answers[1].json == answers[0].json
+
+
+def test_a_report_that_is_refused_counts_once_against_the_rate(app: Flask, sdk: Caller) -> None:
+    app.extensions[EXTENSION] = replace(app.extensions[EXTENSION], report_rates=ReportRates(18))
+    sdk.post_ok("/sdk/v1/reports", report())
+    for _ in range(2):
+        assert sdk.post("/sdk/v1/reports", report(pid="x")).status_code == 422
+    assert sdk.post("/sdk/v1/reports", report()).status_code == 429
+
+
+def post_compressed(sdk: Caller, body: bytes) -> TestResponse:
+    headers = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
+    return sdk.post("/sdk/v1/reports", data=body, headers=headers)
+
+
+def test_a_report_may_be_compressed(sdk: Caller, admin: Caller) -> None:
+    body = json.dumps(report(host="h" * 300)).encode()
+    assert post_compressed(sdk, gzip.compress(body)).status_code == 200
+    listed = admin.get(f"{PRODUCTION}/instances").json
+    assert listed is not None
+    assert [each["host"] for each in listed["items"]] == ["h" * 300]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "why"),
+    [
+        (b"{}", 400, "not gzip"),
+        (gzip.compress(b"{}")[:-4], 413, "one whole gzip file"),
+        (gzip.compress(b"{}") + b"{}", 413, "one whole gzip file"),
+        (gzip.compress(b"{}") + bytes(8), 400, "one whole gzip file"),
+        (gzip.compress(b"{}")[:-4] + b"\x01\0\0\0", 400, "one whole gzip file"),
+        (gzip.compress(b"{}")[:-4] + b"\x03\0\0\0", 400, "one whole gzip file"),
+        (gzip.compress(b"{}")[:-8] + bytes(4) + b"\x02\0\0\0", 400, "one whole gzip file"),
+        (gzip.compress(b" " * (4 * 1024 * 1024 + 1)), 413, "at most 4096 kB"),
+        (gzip.compress(b"[]"), 422, "object"),
+    ],
+    # Not the bytes: they have the time in them, and every worker needs the same names.
+    ids=[
+        *("plain", "cut off", "followed by more", "followed by nothing", "says less", "says more"),
+        *("wrong checksum", "too long", "no object"),
+    ],
+)
+def test_a_compressed_report_that_cannot_be_read_is_refused(
+    sdk: Caller, body: bytes, status: int, why: str
+) -> None:
+    refused = post_compressed(sdk, body)
+    assert refused.status_code == status
+    assert why in refused.text
+
+
+def test_a_compressed_report_counts_what_it_has_become_against_the_rate(
+    app: Flask, sdk: Caller
+) -> None:
+    app.extensions[EXTENSION] = replace(app.extensions[EXTENSION], report_rates=ReportRates(60))
+    body = gzip.compress(json.dumps(report()).encode() + b" " * (9 * UNIT))
+    assert post_compressed(sdk, body).status_code == 200
+    assert post_compressed(sdk, body).status_code == 429
+
+
+class CountingRates(ReportRates):
+    """Remembers what it was asked to count: the size, and what was counted before."""
+
+    def __init__(self) -> None:
+        super().__init__(60_000)
+        self.counted: list[tuple[int, int]] = []
+
+    def take(self, token: str, size: int, now: float | None = None, *, counted: int = 0) -> None:
+        self.counted.append((size, counted))
+        super().take(token, size, now, counted=counted)
+
+
+def test_a_compressed_report_is_counted_before_it_is_decompressed(app: Flask, sdk: Caller) -> None:
+    rates = CountingRates()
+    app.extensions[EXTENSION] = replace(app.extensions[EXTENSION], report_rates=rates)
+    whole = b" " * (4 * 1024 * 1024)
+    body = gzip.compress(whole)
+    assert post_compressed(sdk, body[:-8] + bytes(4) + body[-4:]).status_code == 400
+    assert rates.counted == [(len(body), 0), (len(whole), len(body))]
+
+
+def test_a_report_whose_body_comes_too_slowly_gets_an_answer(app: Flask, sdk: Caller) -> None:
+    class SlowBody:
+        def read(self, size: int = -1) -> bytes:
+            raise RequestTimeout("The body came too slowly.")
+
+    sdk.post_ok("/sdk/v1/reports", report())
+    answer = app.test_client().post(
+        "/sdk/v1/reports",
+        headers={"Authorization": f"Bearer {sdk.token}", "Content-Type": "application/json"},
+        environ_overrides={"wsgi.input": SlowBody(), "CONTENT_LENGTH": "100"},
+    )
+    assert answer.status_code == 408
+    assert answer.headers["X-Request-ID"]
 
 
 def test_a_report_registers_its_instance(sdk: Caller, admin: Caller) -> None:
@@ -123,13 +241,17 @@ def test_a_report_registers_its_instance(sdk: Caller, admin: Caller) -> None:
         "host": "web-1",
         "pid": 42,
         "samples": False,
+        "application": "",
+        "token": "a sdk",
+        "started_at": None,
+        "behind_since": None,
     }
 
 
 def test_a_dry_run_of_a_report_is_checked_and_counts_nothing(sdk: Caller, admin: Caller) -> None:
     answer = sdk.post("/sdk/v1/reports?dry_run=true", report())
     assert answer.status_code == 200
-    assert answer.json == {"version": 1, "ignored": 0}
+    assert answer.json == {"version": 1, "ignored": 0, "seen_users": None}
     instances = admin.get(f"{PRODUCTION}/instances").json
     assert instances is not None
     assert instances["items"] == []

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from flask import Flask
 from tidegate_server.store import Store
-from tidegate_server.store.change_feed import Subscription, Update
+from tidegate_server.store.change_feed import Update
 from tidegate_server.web.backend import Backend
 
 from tests.event_stream_client import Stream
@@ -130,6 +130,26 @@ def test_the_stream_of_a_deleted_token_ends(admin: Caller, connect: Connect) -> 
         pass  # comments, until the server ends it
 
 
+def test_a_stream_of_a_token_seen_before_has_the_same_headers(connect: Connect) -> None:
+    """It is opened without Flask."""
+    first, second = (dict(connect().response.headers) for _ in range(2))
+    for headers in (first, second):
+        assert len(headers.pop("X-Request-ID")) == 16
+        headers.pop("Date")
+    assert second == first
+
+
+def test_a_token_that_has_opened_a_stream_opens_none_once_deleted(
+    admin: Caller, connect: Connect
+) -> None:
+    token = {"name": "x", "role": "sdk", "project": "default", "environment": "production"}
+    created = admin.post_ok("/api/v1/tokens", token)
+    for _ in range(2):
+        connect(token=created["secret"]).next("snapshot")
+    admin.delete(f"/api/v1/tokens/{created['id']}", match="*")
+    assert connect(token=created["secret"]).response.status == 401
+
+
 def test_streams_end_when_the_worker_stops(app: Flask, connect: Connect) -> None:
     streams = [connect() for _ in range(3)]
     for stream in streams:
@@ -144,18 +164,15 @@ def test_streams_end_when_the_worker_stops(app: Flask, connect: Connect) -> None
 
 
 def test_a_lost_update_is_replaced_by_a_snapshot(
-    checkout: Caller, connect: Connect, monkeypatch: pytest.MonkeyPatch
+    checkout: Caller, connect: Connect, store: Store
 ) -> None:
     """The feed reports a lost update, and once skips a version."""
-    given = iter([Update(7, None), Update(10_000, "{}")])
-    original = Subscription.get
-
-    def get(subscription: Subscription, timeout: float) -> Update | None:
-        return next(given, None) or original(subscription, timeout)
-
-    monkeypatch.setattr(Subscription, "get", get)
     events = connect().events()
-    assert [next(events).name for _ in range(3)] == ["snapshot"] * 3
+    assert next(events).name == "snapshot"
+    (subscription,) = store.change_feed._subscriptions["default", "production"]
+    for update in (Update(7, None), Update(10_000, "{}")):
+        subscription.put(update)
+        assert next(each for each in events if each.name != ":").name == "snapshot"
 
 
 def test_a_closed_connection_unsubscribes(checkout: Caller, connect: Connect, store: Store) -> None:

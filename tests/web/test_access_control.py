@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,7 @@ from tidegate_server.web.settings import ApiSettings
 
 from tests.http_application import ADMIN_TOKEN, SECRET_KEY
 from tests.http_calls import CHECKOUT, PRODUCTION, PROJECT, Caller, slug, stored_documents
+from tests.people import join
 from tests.waiting import until
 
 DEVELOPMENT = f"{PROJECT}/environments/development"
@@ -68,14 +70,116 @@ def test_every_route_needs_a_token_except_health_openapi_and_hooks(app: Flask) -
         rule.rule
         for rule in app.url_map.iter_rules()
         if getattr(app.view_functions[rule.endpoint], "permission", None) is None
+        and getattr(app.view_functions[rule.endpoint], "who", None) is None
+        and not rule.endpoint.startswith("dashboard.")  # pages: see below
     }
     needs_the_hooks_secret = "/api/v1/hooks/<key:hook>"
+    needs_a_password, needs_an_invitation = "/api/v1/sign-in", "/api/v1/invitations/accept"
+    needs_a_link = "/api/v1/sign-in/link"
+    needs_an_approval = {"/api/v1/device-sign-ins", "/api/v1/device-sign-ins/token"}
+    needs_the_shares_secret = "/api/v1/shared/<key:project>/<key:share>"
+    with_provider = "/api/v1/sign-in/with/<key:identity_provider>"
     assert open_to_all == {
         "/health/live",
         "/health/ready",
         "/openapi.json",
         needs_the_hooks_secret,
+        needs_the_shares_secret,
+        needs_a_password,
+        needs_an_invitation,
+        needs_a_link,
+        *needs_an_approval,
+        with_provider,
+        f"{with_provider}/callback",
+        f"{with_provider}/sign-out",  # needs a token that the provider signed
     }
+
+
+PAGES_FOR_STRANGERS = {
+    *("sign_in", "sign_out", "invitation", "asset"),
+    *("sign_in_with_link", "back_to_kept"),  # the latter has only what its reader sends
+    *("begin_with_provider", "back_from_provider"),
+    *("shared_report", "show_badge"),  # need the secret of a share
+}
+
+
+def pages(app: Flask, method: str) -> list[str]:
+    """Return the address of every page that takes a method and is for people who signed in."""
+    keys = {
+        "project": "default",
+        "environment": "production",
+        "flag": "checkout",
+        "action": "pause",
+    }
+
+    def filled(part: re.Match[str]) -> str:
+        kind, first, name = part["kind"] or "", part["first"], part["name"]
+        return first or keys.get(name, "1" if kind == "int" else "missing")
+
+    converter = r"<(?:(?P<kind>\w+)(?:\((?P<first>\w+)[^)]*\))?:)?(?P<name>\w+)>"
+    return sorted(
+        re.sub(converter, filled, rule.rule)
+        for rule in app.url_map.iter_rules()
+        if rule.endpoint.startswith("dashboard.")
+        and rule.endpoint.partition(".")[2] not in PAGES_FOR_STRANGERS
+        and method in (rule.methods or ())
+    )
+
+
+def test_every_page_sends_a_stranger_to_sign_in(app: Flask, checkout: Caller, store: Store) -> None:
+    before = stored_documents(store)
+    stranger = app.test_client()
+    for method, least in (("GET", 25), ("POST", 10)):
+        addresses = pages(app, method)
+        assert len(addresses) >= least
+        for address in addresses:
+            answer = stranger.open(address, method=method, data={})
+            if answer.status_code == 401:
+                # A form comes back after signing in, so the page that asks for it keeps the form.
+                assert method == "POST", address
+                assert 'action="/sign-in"' in answer.text, address
+                continue
+            assert answer.status_code == 303, (method, address, answer.text)
+            where = answer.headers["Location"]
+            # A page may lead to another one of these first.
+            assert where.startswith("/sign-in?next=/") or where in addresses, address
+    assert stored_documents(store) == before
+
+
+@pytest.mark.parametrize(
+    ("form", "headers"),
+    [
+        ({}, {}),
+        ({"csrf_token": "0" * 64}, {}),
+        ({"csrf_token": "own"}, {"Origin": "https://evil.example.com"}),
+        ({"csrf_token": "own"}, {"Sec-Fetch-Site": "cross-site"}),
+    ],
+)
+def test_no_page_takes_a_form_of_another_page(
+    app: Flask,
+    checkout: Caller,
+    store: Store,
+    form: dict[str, str],
+    headers: dict[str, str],
+) -> None:
+    ada = join(app, checkout, "ada@example.com", {"role": "admin"})
+    sent = {name: ada.csrf if value == "own" else value for name, value in form.items()}
+    before = stored_documents(store)
+    for address in pages(app, "POST"):
+        answer = ada.client.post(address, data=sent, headers=headers)
+        assert answer.status_code == 403, (address, answer.text)
+    assert stored_documents(store) == before
+
+
+@pytest.mark.parametrize("headers", [{"Origin": "https://evil.example.com"}, {"Origin": "null"}])
+def test_a_form_of_another_page_is_not_kept_for_who_signs_in(
+    app: Flask, checkout: Caller, headers: dict[str, str]
+) -> None:
+    """Browsers send no cookie with such a form, so it looks as if the session had ended."""
+    for address in pages(app, "POST"):
+        answer = app.test_client().post(address, data={"reason": "evil"}, headers=headers)
+        assert answer.status_code == 403, (address, answer.text)
+        assert "kept_form" not in answer.text
 
 
 def test_a_reader_may_not_change_anything(checkout: Caller, release: str, store: Store) -> None:
@@ -232,6 +336,17 @@ def test_guesses_do_not_each_ask_the_store(
         list(threads.map(guess, range(50)))
     assert 0.2 * (len(asked) - 1) <= time.monotonic() - began
     authenticator.close()
+
+
+def test_a_refused_token_is_in_the_log_with_its_address(
+    admin: Caller, capsys: pytest.CaptureFixture[str]
+) -> None:
+    guess = "tg_viewer_4f2a91c07d3e_0123456789abcdef0123456789abcdef0123456789abcdef"
+    assert Caller(admin.client, guess).get(f"{PROJECT}/flags").status_code == 401
+    [line] = [each for each in capsys.readouterr().out.splitlines() if "status=401" in each]
+    assert "address=127.0.0.1" in line
+    assert "token_id=4f2a91c07d3e" in line
+    assert "0123456789abcdef" not in line
 
 
 def test_tokens_are_unknown_under_another_secret_key(admin: Caller, store: Store) -> None:

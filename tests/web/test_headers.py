@@ -9,6 +9,7 @@ from flask import Flask
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tidegate_server.web.etags import parse_etags
+from werkzeug.routing import AnyConverter, BaseConverter, IntegerConverter
 
 from tests.http_calls import PRODUCTION, Caller
 from tests.web.test_etags import UPDATES
@@ -92,6 +93,13 @@ REQUESTS = st.fixed_dictionaries(
 )
 
 
+def part(converter: BaseConverter, key: str | None) -> str | int:
+    """Return a part of a path that its converter takes; ``key`` names what exists."""
+    if isinstance(converter, IntegerConverter):
+        return 1
+    return min(converter.items) if isinstance(converter, AnyConverter) else key or "none"
+
+
 def sample_paths(app: Flask, release: str) -> list[tuple[str, str]]:
     """Return the method and path of every route, with the keys of documents that exist."""
     keys = {
@@ -106,9 +114,7 @@ def sample_paths(app: Flask, release: str) -> list[tuple[str, str]]:
     }
     paths = []
     for rule in app.url_map.iter_rules():
-        values: dict[str, str | int] = {
-            name: 1 if name == "revision" else keys.get(name, "none") for name in rule.arguments
-        }
+        values = {name: part(rule._converters[name], keys.get(name)) for name in rule.arguments}
         path = rule.build(values, append_unknown=False)
         assert path is not None
         methods = {"HEAD", "OPTIONS"} ^ (rule.methods or set())

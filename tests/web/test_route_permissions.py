@@ -7,9 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 from flask import Flask
+from tidegate_server.domain.people import PEOPLES_ROLES
 from tidegate_server.domain.permissions import PERMISSIONS, Permission, Role
 
 from tests.http_calls import CHECKOUT, PRODUCTION, PROJECT, Caller, slug
+from tests.people import join
 
 SCOPES = {
     "server": (None, None),
@@ -45,6 +47,14 @@ NEEDED = {
     "rotate_token": Permission.ADMINISTER,
     "create_environment": Permission.ADMINISTER,
     "get_snapshot": Permission.SDK,
+    "create_person": Permission.ADMINISTER,
+    "invite_person": Permission.ADMINISTER,
+    "replace_group": Permission.ADMINISTER,
+    "restore_role_version": Permission.ADMINISTER,
+    "create_identity_provider": Permission.ADMINISTER,
+    "list_identity_providers": Permission.ADMINISTER,
+    "set_client_secret": Permission.ADMINISTER,
+    "unlink_identity": Permission.ADMINISTER,
 }
 
 
@@ -85,6 +95,66 @@ def test_each_role_may_call_exactly_the_routes_of_its_permissions(
             assert refused, (endpoint, method, answer.status_code)
         elif project is None or "/environments/production" in path:
             assert not refused, (endpoint, method, answer.text)
+
+
+@pytest.mark.parametrize("scope", ["project", "environment"])
+@pytest.mark.parametrize("role", [*PEOPLES_ROLES, "killer"])
+def test_each_person_may_call_exactly_what_their_grants_allow(
+    app: Flask, checkout: Caller, role: str, scope: str
+) -> None:
+    checkout.post_ok("/api/v1/roles", {"key": "killer", "permissions": ["read", "kill"]})
+    checkout.post_ok("/api/v1/projects", {"key": "web"})
+    checkout.post_ok("/api/v1/projects/web/environments", {"key": "production"})
+    project, environment = SCOPES[scope]
+    grant = {"role": role, "project": project, "environment": environment}
+    person = join(app, checkout, "ada@example.com", grant)
+    permissions = (
+        {Permission.READ, Permission.KILL} if role == "killer" else PERMISSIONS[Role(role)]
+    )
+    for endpoint, method, path, permission in routes_with_permission(app):
+        if "stream" in endpoint or endpoint.startswith(("ofrep.", "sdk.")):
+            continue  # for applications, which have tokens
+        body: dict[str, str] | None = {} if method in ("POST", "PUT") else None
+        answer = person.call(method, path, body, match='"0"')
+        if permission not in permissions:
+            assert slug(answer) == "forbidden", (endpoint, method, answer.text)
+        elif PRODUCTION in path or (scope == "project" and PROJECT in path):
+            assert answer.status_code not in (401, 403), (endpoint, method, answer.text)
+        if PROJECT in path:
+            elsewhere = path.replace(PROJECT, "/api/v1/projects/web")
+            answer = person.call(method, elsewhere, body, match='"0"')
+            assert slug(answer) == "forbidden", (endpoint, method, answer.text)
+        if PRODUCTION in path and scope == "environment":
+            sibling = path.replace(PRODUCTION, f"{PROJECT}/environments/development")
+            answer = person.call(method, sibling, body, match='"0"')
+            assert slug(answer) == "forbidden", (endpoint, method, answer.text)
+
+
+def test_a_person_without_grants_may_only_see_their_own_account(
+    app: Flask, checkout: Caller
+) -> None:
+    checkout.post_ok("/api/v1/people", {"email": "boss@example.com", "grants": [{"role": "admin"}]})
+    nobody = join(app, checkout, "nobody@example.com")
+    assert nobody.get("/api/v1/me").status_code == 200
+    for endpoint, method, path, _ in routes_with_permission(app):
+        if "stream" in endpoint or endpoint.startswith(("ofrep.", "sdk.")):
+            continue
+        body: dict[str, str] | None = {} if method in ("POST", "PUT") else None
+        answer = nobody.call(method, path, body, match='"0"')
+        assert slug(answer) == "forbidden", (endpoint, method, answer.text)
+
+
+def test_no_route_for_people_answers_a_stranger(app: Flask, checkout: Caller) -> None:
+    stranger = Caller(app.test_client(), None)
+    found = 0
+    for rule in app.url_map.iter_rules():
+        if getattr(app.view_functions[rule.endpoint], "who", None) is None:
+            continue
+        path = re.sub(r"<(?:\w+:)?(\w+)>", "missing", rule.rule)
+        for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
+            found += 1
+            assert slug(stranger.call(method, path, {})) == "unauthenticated", (method, path)
+    assert found >= 12
 
 
 def test_no_role_reaches_another_project_or_environment(app: Flask, checkout: Caller) -> None:

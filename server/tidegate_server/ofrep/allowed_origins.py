@@ -22,7 +22,8 @@ from tidegate_server.store import Store
 class AllowedOrigins:
     """A cache of every environment's allowed origins.
 
-    Threads: ``_lock`` is held while the store is read, so that one thread reads for all.
+    Threads: ``_lock`` is held while the store is read. One thread reads for all, and only the first
+    reading keeps the others waiting: later they go on with the origins that they know.
 
     Args:
         store: the store with the environments.
@@ -47,12 +48,19 @@ class AllowedOrigins:
         return any(_contains(allowed, origin) for allowed in origins.values())
 
     def _current(self) -> Mapping[EnvironmentKey, frozenset[str]]:
-        with self._lock:
+        if time.monotonic() - self._read_at < self._cache_seconds:
+            return self._origins
+        is_known = self._read_at != float("-inf")
+        if not self._lock.acquire(blocking=not is_known):
+            return self._origins
+        try:
             if time.monotonic() - self._read_at >= self._cache_seconds:
                 with suppress(StoreUnavailable):
                     self._origins = dict(self._read())
                 self._read_at = time.monotonic()
             return self._origins
+        finally:
+            self._lock.release()
 
     def _read(self) -> Iterator[tuple[EnvironmentKey, frozenset[str]]]:
         for project in self._store.projects():

@@ -31,7 +31,7 @@ class ChangeEventSource:
         self._last_seen = last_seen
         self._listener = environment.listen()
 
-    def missed_events(self) -> Iterator[str]:
+    def missed_events(self) -> Iterator[bytes]:
         """Yield one event if the flags changed after ``last_seen``.
 
         A version that is newer than the server's is of a store that was restored since.
@@ -42,7 +42,7 @@ class ChangeEventSource:
         if change.version > last_seen or last_seen > flags.compiled.version:
             yield change_event(change)
 
-    def next_event(self, timeout: float) -> str | None:
+    def next_event(self, timeout: float) -> bytes | None:
         """Wait for a change; say nothing of changes that the audience cannot notice."""
         changed = self._listener.wait(timeout)
         change = self._environment.current().last_changes[self._audience]
@@ -56,7 +56,7 @@ class ChangeEventSource:
         self._listener.close()
 
 
-def change_event(change: Change) -> str:
-    """Return the text of an event: evaluate again, because of this change."""
+def change_event(change: Change) -> bytes:
+    """Return the bytes of an event: evaluate again, because of this change."""
     data = {"type": REFETCH, "etag": f'"{change.version}"', "lastModified": int(change.time)}
     return format_event("message", change.version, json.dumps(data))

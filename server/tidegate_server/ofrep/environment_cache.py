@@ -20,14 +20,17 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from weakref import WeakValueDictionary
 
 import structlog
 from tidegate.evaluation.compiled_snapshot import CompiledSnapshot
+from tidegate.evaluation.key_sets import KeySet
 from tidegate.flag_follower import LAST_REPORT_SECONDS, FlagFollower, Report, needs_report
+from tidegate.model import InKeySet
 from tidegate.version import VERSION
 
 from tidegate_server.domain.evidence import Source
-from tidegate_server.errors import InstanceForgotten, RateLimited, StoreUnavailable
+from tidegate_server.errors import InstanceForgotten, NotKept, RateLimited, StoreUnavailable
 from tidegate_server.ofrep.exposures import ExposureCounts
 from tidegate_server.ofrep.flag_views import Audience, FlagView
 from tidegate_server.ofrep.report_contents import stored_report
@@ -44,6 +47,10 @@ IDLE_SECONDS = 900.0
 RETRY_SECONDS = 1.0
 CATCH_UP_SECONDS = 2.0
 """How long a request that names a newer version waits for it."""
+
+
+_key_sets: WeakValueDictionary[str, KeySet] = WeakValueDictionary()
+"""The key sets in use in this process, by digest."""
 
 
 class StoreSource:
@@ -63,6 +70,15 @@ class StoreSource:
     def snapshot(self) -> bytes:
         """Return the whole snapshot as JSON."""
         return self._store.snapshot(*self._key).body
+
+    def key_set(self, wanted: InKeySet, known: KeySet | None) -> KeySet:
+        """Return a key set; environments of one project share it."""
+        found = _key_sets.get(wanted.key_set)
+        if found is None:
+            content = self._store.key_sets.content(self._key[0], wanted.key_set)
+            found = KeySet.of_content(wanted.key_set, wanted.salt, content)
+            _key_sets[wanted.key_set] = found
+        return found
 
     def report(self, report: Report) -> bool:
         """Count a report; return False if the store does not know this instance any more."""
@@ -217,7 +233,7 @@ class CachedEnvironment:
         # Subscribe first, so that no change is lost between the snapshot and its updates.
         subscription = self._store.change_feed.subscribe(*self._key)
         try:
-            self._replace_flags(self._follower.read_snapshot())
+            self._replace_flags(self._read_snapshot())
         except StoreUnavailable:
             subscription.close()
             raise
@@ -235,7 +251,7 @@ class CachedEnvironment:
                 until_report = max(0.0, self._report_at - time.monotonic())
                 update = subscription.get(RETRY_SECONDS if out_of_date else until_report)
                 if out_of_date:
-                    self._replace_flags(self._follower.read_snapshot())
+                    self._replace_flags(self._read_snapshot())
                 elif update is not None:
                     self._apply(update)
                 out_of_date = False
@@ -254,11 +270,21 @@ class CachedEnvironment:
 
     def _apply(self, update: Update) -> None:
         if update.data is None:
-            flags: CompiledSnapshot | None = self._follower.read_snapshot()
-        else:
-            flags = self._follower.take_update(update.data)
-        if flags is not None:
-            self._replace_flags(flags)
+            self._replace_flags(self._read_snapshot())
+        elif (flags := self._follower.take_update(update.data)) is not None:
+            self._replace_flags(self._with_key_sets(flags))
+
+    def _read_snapshot(self) -> CompiledSnapshot:
+        return self._with_key_sets(self._follower.read_snapshot())
+
+    def _with_key_sets(self, flags: CompiledSnapshot) -> CompiledSnapshot:
+        """Return flags with the key sets that they need; what needs others stays as it was."""
+        try:
+            return self._follower.read_key_sets() or flags
+        except NotKept:
+            # Already replaced by a newer one, whose update comes next.
+            log.warning("key_set_missing", environment=self._key)
+            return flags
 
     def _replace_flags(self, compiled: CompiledSnapshot) -> None:
         before, now = self._flags, time.time()
@@ -288,6 +314,11 @@ class CachedEnvironment:
         # Nothing is lost while the store is away or takes no new instances: the next report
         # repeats all totals.
         with suppress(StoreUnavailable, RateLimited):
+            for source, counts in self.exposures.items():
+                if counts.asked_for_all:
+                    now_ms = self._store.now_ms()
+                    self._store.evaluations.note_bulk(*self._key, source, now_ms)
+                    counts.asked_for_all = False
             self._follower.send_report(leaving)
             if self.exposures[Source.CLIENT].used:
                 self._followers[Source.CLIENT].send_report(leaving)

@@ -20,11 +20,17 @@ MAX_ETAGS = 5_000
 
 @dataclass(frozen=True, slots=True)
 class FlagEvaluation:
-    """The response to a request for one flag, and the evaluations that count as exposures."""
+    """The response to a request for one flag, and the evaluations that count as exposures.
+
+    ``variant`` is what was served; None: the application gets its own default. ``known`` says
+    whether the audience may know the flag.
+    """
 
     status: HTTPStatus
     body: bytes
     exposed: tuple[Evaluation, ...]
+    variant: str | None = None
+    known: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +45,13 @@ def evaluate_flag(view: FlagView, key: str, context: Context) -> FlagEvaluation:
     """Evaluate one flag; a flag that the audience may not know is not found."""
     flag = view.flags.get(key)
     if flag is None:
-        body = failure_body(key, FLAG_NOT_FOUND, f"There is no flag {key[:200]!r} here.")
-        return FlagEvaluation(HTTPStatus.NOT_FOUND, body, ())
+        detail = f"There is no flag {key[:200]!r} here, or it is archived."
+        body = failure_body(key, FLAG_NOT_FOUND, detail)
+        return FlagEvaluation(HTTPStatus.NOT_FOUND, body, (), known=False)
     evaluation, body = flag.evaluate(context)
     status = HTTPStatus.OK if evaluation.error_code is None else HTTPStatus.BAD_REQUEST
-    return FlagEvaluation(status, body, (evaluation,) if evaluation.exposures else ())
+    exposed = (evaluation,) if evaluation.exposures else ()
+    return FlagEvaluation(status, body, exposed, evaluation.variant)
 
 
 def evaluate_all_flags(view: FlagView, context: Context) -> BulkEvaluation:

@@ -41,6 +41,8 @@ class ExposureCounts:
         self.reporter = Reporter()
         self.used = False
         """Whether anything was ever counted."""
+        self.asked_for_all = False
+        """Whether all flags were evaluated at once since the last report."""
         self._lock = threading.Lock()
         self._recent: OrderedDict[UserExposure, float] = OrderedDict()
         self._outcomes: OrderedDict[UserExposure, tuple[float, int]] = OrderedDict()
@@ -57,6 +59,17 @@ class ExposureCounts:
         if new:
             self.used = True
             self.reporter.add(new.values(), None, None, key)
+
+    def count_request(self, key: str, variant: str | None, *, known: bool) -> None:
+        """Count that one flag was asked for.
+
+        Args:
+            key: its key.
+            variant: what it served; None: the application gets its own default.
+            known: whether there is such a flag.
+        """
+        self.used = True
+        self.reporter.evaluations.count(key, variant, known=known)
 
     def count_outcome(
         self,

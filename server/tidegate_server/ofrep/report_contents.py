@@ -10,7 +10,13 @@ from tidegate.flag_follower import Report as FollowerReport
 from tidegate.reporting import ReportCounts
 
 from tidegate_server.domain.evidence import GroupCounts, GroupValues, Histogram, Source, Trips
-from tidegate_server.store.reports import FailingUsers, Report, SampledUsers
+from tidegate_server.store.reports import FailingUsers, FlagEvaluations, Report, SampledUsers
+
+APPLICATIONS = {
+    Source.SERVER: "remote evaluation",
+    Source.CLIENT: "remote evaluation by clients",
+}
+"""Who asked for a flag, where the server evaluated it: it knows no more of the application."""
 
 
 def stored_report(report: FollowerReport, source: Source, sdk: str, host: str, pid: int) -> Report:
@@ -43,6 +49,11 @@ def stored_report(report: FollowerReport, source: Source, sdk: str, host: str, p
             (release, Trips(count, milliseconds))
             for release, (count, milliseconds) in counts.trips.items()
         ),
+        evaluations=tuple(
+            FlagEvaluations(flag, tuple(each.variants.items()), each.defaults, each.estimated)
+            for flag, each in counts.evaluations.items()
+        ),
+        application=APPLICATIONS[source],
         leaving=report.leaving,
         source=source,
     )

@@ -62,7 +62,9 @@ def require_token(view: View) -> View:
 
     @wraps(view)
     def guarded(*args: Any, **kwargs: Any) -> Response:
-        _admit(backend().authenticator.token_from_request(KEY_HEADER))
+        authenticator = backend().authenticator
+        with authenticator.noting_refusals():
+            _admit(authenticator.token_from_request(KEY_HEADER))
         return view(*args, **kwargs)
 
     guarded.permission = Permission.EVALUATE  # type: ignore[attr-defined]
@@ -123,6 +125,11 @@ def _read_request() -> EvaluationRequest:
     return evaluation_request
 
 
+def _is_archived(key: str) -> bool:
+    project, _ = evaluation_environment(current_token())
+    return ofrep_services().archived_flags.has(project, key)
+
+
 @blueprint.openapi_operation("POST", "/ofrep/v1/evaluate/flags/<path:key>", schemas.SINGLE)
 @require_token
 def evaluate_flag(key: str) -> Response:
@@ -132,8 +139,11 @@ def evaluate_flag(key: str) -> Response:
     evaluation_request = _read_request()
     context = evaluation_request.context
     evaluation = evaluations.evaluate_flag(view, key, context)
+    counts = _exposures(environment, evaluation_request)
+    if evaluation.known or current_token().role is not Role.CLIENT or _is_archived(key):
+        # Anyone can make up names, so those of clients are not kept.
+        counts.count_request(key, evaluation.variant, known=evaluation.known)
     if evaluation.exposed:
-        counts = _exposures(environment, evaluation_request)
         counts.count_evaluations(evaluation.exposed, context.targeting_key)
     return Response(evaluation.body, evaluation.status, content_type=JSON)
 
@@ -154,6 +164,8 @@ def evaluate_flags() -> Response:
     digest = _body_digest()
     request_key = digest + f"{token.id}.{step}".encode()
     conditional = "If-None-Match" in request.headers and not _config_differs(flags, audience)
+    asked_by = Source.CLIENT if audience is Audience.CLIENTS else Source.SERVER
+    environment.exposures[asked_by].asked_for_all = True
     etag = evaluations.cached_etag(view, request_key)
     if etag is not None and conditional and client_has(etag):
         # The body was not parsed, so its digest stands for its targeting key.

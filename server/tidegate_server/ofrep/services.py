@@ -8,6 +8,7 @@ from typing import cast
 from flask import Flask, current_app
 
 from tidegate_server.ofrep.allowed_origins import AllowedOrigins
+from tidegate_server.ofrep.archived_flags import ArchivedFlags
 from tidegate_server.ofrep.environment_cache import EnvironmentCache
 from tidegate_server.ofrep.rate_limits import RateLimits
 from tidegate_server.ofrep.signed_contexts import ContextVerifier
@@ -24,6 +25,7 @@ class OfrepServices:
     allowed_origins: AllowedOrigins
     rate_limits: RateLimits
     contexts: ContextVerifier
+    archived_flags: ArchivedFlags
 
 
 def install(app: Flask, backend: Backend) -> None:
@@ -37,6 +39,7 @@ def install(app: Flask, backend: Backend) -> None:
         ContextVerifier(
             backend.store, backend.settings.secret_key, backend.settings.origins_cache_seconds
         ),
+        ArchivedFlags(backend.store, backend.settings.origins_cache_seconds),
     )
 
 

@@ -1,7 +1,8 @@
-"""Metrics for Prometheus, read from the store.
+"""Metrics for Prometheus: the store's, and those of this server's processes.
 
-Nothing is counted per process: each scrape reaches another worker, so such a counter would jump
-back and forth. The store's numbers are the same from every worker.
+The store's numbers are the same from every worker and every server. What processes count is added
+up over the processes of one server (``process_metrics``), because each scrape reaches another
+worker.
 """
 
 from __future__ import annotations
@@ -17,21 +18,30 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from tidegate_server.decisions.progress import Progress
+from tidegate_server.domain.callers import Caller
 from tidegate_server.domain.change import Address, Kind
-from tidegate_server.domain.flags import Targeting
-from tidegate_server.domain.release import Release
-from tidegate_server.domain.tokens import Token
+from tidegate_server.domain.permissions import Permission
+from tidegate_server.domain.release import Release, State
+from tidegate_server.domain.targeting_index import index_targetings, updated_index
+from tidegate_server.errors import StoreUnavailable
+from tidegate_server.process_metrics import process_metrics_text
 from tidegate_server.store import Store
 from tidegate_server.web.backend import Backend
 
 EXTENSION = "tidegate.metrics"
 CACHED_SECONDS = 1.0
+HELD = frozenset({State.HOLDING, State.AWAITING_APPROVAL, State.PAUSED})
 ENVIRONMENT_LABELS = ("project", "environment")
 
 
 @dataclass(frozen=True, slots=True)
 class EnvironmentState:
-    """The numbers of one environment."""
+    """The numbers of one environment.
+
+    ``propagation_seconds``: within what time the slowest instance so far applied the latest
+    version; None: none has confirmed it.
+    """
 
     project: str
     environment: str
@@ -42,6 +52,9 @@ class EnvironmentState:
     overruns: tuple[tuple[str, float], ...]
     kills: tuple[str, ...]
     releases: tuple[Release, ...]
+    progress: tuple[Progress, ...]
+    propagation_seconds: float | None
+    now_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,17 +76,31 @@ class Metrics:
         self._environments: tuple[EnvironmentState, ...] = ()
         self._queues: tuple[WebhookQueue, ...] = ()
 
-    def text(self, token: Token) -> bytes:
-        """Return the metrics of what a token may read, in Prometheus's text format."""
+    def text(self, caller: Caller) -> bytes:
+        """Return the metrics of what a caller may read, in Prometheus's text format.
+
+        Without the store there are those of the processes, which say so. They are for callers who
+        may read the whole server.
+        """
+        text = b""
+        if caller.allows(Permission.READ, None, None):
+            text = process_metrics_text()
+        try:
+            return text + self._state_text(caller)
+        except StoreUnavailable:
+            return text + generate_latest(_reachable(0.0))
+
+    def _state_text(self, caller: Caller) -> bytes:
         all_environments, all_queues = self._current()
         environments = [
             each
             for each in all_environments
-            if token.project in (None, each.project)
-            and token.environment in (None, each.environment)
+            if caller.allows(Permission.READ, each.project, each.environment)
         ]
-        queues = [queue for queue in all_queues if token.project in (None, queue.project)]
-        registry = CollectorRegistry()
+        queues = [
+            queue for queue in all_queues if caller.allows(Permission.READ, queue.project, None)
+        ]
+        registry = _reachable(1.0)
         registry.register(_StateCollector(environments, queues))
         return generate_latest(registry)
 
@@ -100,11 +127,12 @@ class Metrics:
         store = self._store
         version = store.version(project, environment)
         live = [each for each in store.instances.all(project, environment) if each.live]
-        targetings: list[Targeting] = [
-            stored.document for stored in store.all(project, Kind.TARGETING, environment).values()
-        ]
-        ids = [each.release for each in targetings if each.release is not None]
+        targetings = store.cached(project, Kind.TARGETING, environment)
+        index = targetings.derive(index_targetings, updated_index)
+        ids = sorted(index.released.values())
         releases = store.get_many(project, [Address(Kind.RELEASE, id, environment) for id in ids])
+        progress = store.get_many(project, [Address(Kind.PROGRESS, id, environment) for id in ids])
+        receipt = store.receipts.of_version(project, environment, version)
         return EnvironmentState(
             project=project,
             environment=environment,
@@ -117,8 +145,13 @@ class Metrics:
                 for id, seconds in store.evidence.overruns(project, environment).items()
                 if id in ids
             ),
-            kills=tuple(each.flag for each in targetings if each.kill is not None),
+            kills=tuple(sorted(index.killed)),
             releases=tuple(stored.document for stored in releases if stored is not None),
+            progress=tuple(stored.document for stored in progress if stored is not None),
+            propagation_seconds=(
+                None if receipt is None or receipt.slowest_ms is None else receipt.slowest_ms / 1000
+            ),
+            now_ms=store.now_ms(),
         )
 
 
@@ -130,6 +163,31 @@ def install(app: Flask, backend: Backend) -> None:
 def metrics() -> Metrics:
     """Return the metrics of the application that serves the current request."""
     return cast(Metrics, current_app.extensions[EXTENSION])
+
+
+def _reachable(value: float) -> CollectorRegistry:
+    """Return a registry of whether the store answered this scrape."""
+    registry = CollectorRegistry()
+    registry.register(_ReachableCollector(value))
+    return registry
+
+
+class _ReachableCollector(Collector):
+    def __init__(self, value: float) -> None:
+        self._value = value
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the metric, for prometheus_client."""
+        yield GaugeMetricFamily(
+            "tidegate_store_reachable", "1 if the store answered this scrape", value=self._value
+        )
+
+
+def _held_ms(release: Release, now_ms: int) -> int | None:
+    """Return for how long a release has not gone on; None: it goes on."""
+    if release.state not in HELD:
+        return None
+    return now_ms - (release.state_since_ms or release.stage_entered_ms)
 
 
 class _StateCollector(Collector):
@@ -195,6 +253,37 @@ class _StateCollector(Collector):
             "state",
             "stage",
         )
+        yield self._gauge(
+            "tidegate_propagation_seconds",
+            "Time in which the slowest instance so far applied the latest version",
+            [
+                ((), each.propagation_seconds, each)
+                for each in self._environments
+                if each.propagation_seconds is not None
+            ],
+        )
+        yield self._gauge(
+            "tidegate_release_stage_seconds",
+            "Time since an active release entered its current stage",
+            [
+                ((release.flag, release.id), (each.now_ms - release.stage_entered_ms) / 1000, each)
+                for each in self._environments
+                for release in each.releases
+            ],
+            *("flag", "release"),
+        )
+        yield self._gauge(
+            "tidegate_release_held_seconds",
+            "Time since an active release began to hold, to wait for approval, or was paused",
+            [
+                ((release.flag, release.id, release.state.value), held / 1000, each)
+                for each in self._environments
+                for release in each.releases
+                if (held := _held_ms(release, each.now_ms)) is not None
+            ],
+            *("flag", "release", "state"),
+        )
+        yield from self._arms()
         waiting = GaugeMetricFamily(
             "tidegate_webhook_messages_waiting",
             "Messages that a webhook has not yet accepted",
@@ -203,6 +292,27 @@ class _StateCollector(Collector):
         for queue in self._queues:
             waiting.add_metric((queue.project, queue.webhook), float(queue.waiting))
         yield waiting
+
+    def _arms(self) -> Iterator[Metric]:
+        """Yield what the arms of active releases counted: at most one release for each flag."""
+        labels = (*ENVIRONMENT_LABELS, "flag", "release", "arm")
+        operations = CounterMetricFamily(
+            "tidegate_release_operations", "Operations with an outcome, of an arm", labels=labels
+        )
+        errors = CounterMetricFamily(
+            "tidegate_release_errors", "Operations that failed, of an arm", labels=labels
+        )
+        for each in self._environments:
+            flags = {release.id: release.flag for release in each.releases}
+            for progress in each.progress:
+                for arm in ("control", "treatment"):
+                    counts = getattr(progress, arm)
+                    flag = flags.get(progress.release, "")
+                    place = (each.project, each.environment, flag, progress.release, arm)
+                    operations.add_metric(place, float(counts.outcomes))
+                    errors.add_metric(place, float(counts.errors))
+        yield operations
+        yield errors
 
     @staticmethod
     def _gauge(

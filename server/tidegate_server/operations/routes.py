@@ -12,7 +12,7 @@ from tidegate_server.documents.strict_schema import Strict
 from tidegate_server.domain.permissions import Permission
 from tidegate_server.operations.metrics import metrics
 from tidegate_server.web import responses
-from tidegate_server.web.backend import backend, current_token
+from tidegate_server.web.backend import backend, current_caller
 from tidegate_server.web.blueprint import Blueprint
 from tidegate_server.web.etags import with_content_etag
 from tidegate_server.web.openapi import Api, with_overlapping_paths
@@ -64,18 +64,18 @@ def get_ready() -> Response:
     "GET",
     "/metrics",
     permission=Permission.READ,
-    scoped_to_token=True,
+    scoped_to_caller=True,
     response={"type": "string"},
     content_type="text/plain",
     etag=False,
 )
 def get_metrics() -> Response:
-    """Read gauges of what the token may read, in Prometheus's text format.
+    """Read gauges of what you may read, in Prometheus's text format.
 
     The metrics name flags, so they need a token that may read: set `authorization` in
     Prometheus's scrape configuration.
     """
-    text = metrics().text(current_token())
+    text = metrics().text(current_caller())
     return Response(text, content_type=CONTENT_TYPE_LATEST)
 
 

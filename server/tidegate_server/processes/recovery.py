@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import getpass
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tidegate_server.admin.bootstrap import add_admin_token
-from tidegate_server.errors import StartupRefused, StoreUnavailable
+from tidegate_server.errors import StartupRefused
+from tidegate_server.processes.local_store import check_data_folder, reached_store, user
 from tidegate_server.processes.settings import KEY_FILE, check_secret_key
-from tidegate_server.store import Store
-from tidegate_server.store.embedded import EmbeddedValkey
 
 
 def recover_admin(
@@ -32,14 +28,10 @@ def recover_admin(
         StartupRefused: there is no data folder or no key, or the store was used with another.
         StoreUnavailable: the store cannot be reached.
     """
-    if store_url is None and not data_dir.is_dir():
-        raise StartupRefused(
-            f"There is no data folder {data_dir}. Name the folder that the server uses with "
-            "--data-dir, or its store with --store-url."
-        )
+    check_data_folder(data_dir, store_url)
     key = check_secret_key(configured_key) if configured_key else _key_in(data_dir)
-    reason = f"recovered by {_user()} on {socket.gethostname()}{f': {why}' if why else ''}"
-    with _reached(data_dir, store_url) as store:
+    reason = f"recovered by {user()} on {socket.gethostname()}{f': {why}' if why else ''}"
+    with reached_store(data_dir, store_url) as store:
         return add_admin_token(store, key, "recovered admin", reason)
 
 
@@ -52,33 +44,3 @@ def _key_in(data_dir: Path) -> bytes:
             f"The secret key {path} cannot be read: {error.strerror}. Run this as the user of the "
             "server, or give the key in TIDEGATE_SECRET_KEY."
         ) from None
-
-
-@contextmanager
-def _reached(data_dir: Path, store_url: str | None) -> Iterator[Store]:
-    """Connect to the store; start the embedded one for the moment if no server runs."""
-    embedded = EmbeddedValkey(data_dir)
-    if store_url is None and not _answers(embedded.url):
-        embedded.start()
-    store = None
-    try:
-        store = Store.connect(store_url or embedded.url)
-        yield store
-    finally:
-        if store is not None:
-            store.close()
-        embedded.stop()
-
-
-def _answers(url: str) -> bool:
-    with suppress(StoreUnavailable):
-        store = Store.connect(url)
-        store.close()
-        return True
-    return False
-
-
-def _user() -> str:
-    with suppress(Exception):
-        return getpass.getuser()
-    return "an unknown user"

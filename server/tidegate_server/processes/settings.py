@@ -10,9 +10,13 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from ipaddress import ip_network
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tidegate_server.domain.network_addresses import PUBLIC_ONLY, AllowedNetworks, IPNetwork
 from tidegate_server.errors import StartupRefused
+
+if TYPE_CHECKING:
+    from tidegate_server.outbound.mail_server import MailServer
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("console", "json")
@@ -22,8 +26,25 @@ DEFAULT_TRUSTED_PROXIES = "127.0.0.1,::1"
 
 DEFAULT_REPORTS_PER_MINUTE = 60_000
 
+DEFAULT_SESSION_IDLE = 12 * 3600
+DEFAULT_SESSION_LIMIT = 7 * 24 * 3600
+"""In seconds."""
+
+FILE_SUFFIX = "_FILE"
+"""At the end of a variable: the value is in the file that it names."""
+
+IN_FILES = (
+    "TIDEGATE_STORE_URL",
+    "TIDEGATE_BOOTSTRAP_TOKEN",
+    "TIDEGATE_SECRET_KEY",
+    "TIDEGATE_PROMETHEUS_TOKEN",
+    "TIDEGATE_SMTP_PASSWORD",
+)
+"""The settings that are secrets, or contain one; each may be in a file."""
+
 KNOWN = frozenset(
     {
+        *(name + FILE_SUFFIX for name in IN_FILES),
         "TIDEGATE_HOST",
         "TIDEGATE_PORT",
         "TIDEGATE_WORKERS",
@@ -33,11 +54,22 @@ KNOWN = frozenset(
         "TIDEGATE_SECRET_KEY",
         "TIDEGATE_TRUSTED_PROXIES",
         "TIDEGATE_REPORTS_PER_MINUTE",
+        "TIDEGATE_CONNECTIONS_PER_ADDRESS",
+        "TIDEGATE_SESSION_IDLE",
+        "TIDEGATE_SESSION_LIMIT",
         "TIDEGATE_LOG_LEVEL",
         "TIDEGATE_LOG_FORMAT",
         "TIDEGATE_PROMETHEUS_URL",
         "TIDEGATE_PROMETHEUS_TOKEN",
         "TIDEGATE_WEBHOOK_NETWORKS",
+        "TIDEGATE_PUBLIC_URL",
+        "TIDEGATE_SMTP_SERVER",
+        "TIDEGATE_SMTP_TLS",
+        "TIDEGATE_SMTP_USERNAME",
+        "TIDEGATE_SMTP_PASSWORD",
+        "TIDEGATE_SMTP_FROM",
+        "TIDEGATE_IDENTITY_PROVIDER_NETWORKS",
+        "TIDEGATE_PASSWORD_SIGN_IN",
         # Read by the SDK and by the commands that call a server.
         "TIDEGATE_URL",
         "TIDEGATE_TOKEN",
@@ -56,7 +88,10 @@ MIN_KEY_LENGTH = 16
 
 @dataclass(frozen=True, slots=True)
 class ServeSettings:
-    """The settings of one server."""
+    """The settings of one server.
+
+    ``connections_per_address`` is None for a quarter of what a web process can hold.
+    """
 
     host: str
     port: int
@@ -69,9 +104,16 @@ class ServeSettings:
     log_format: str
     trusted_proxies: tuple[IPNetwork, ...] = ()
     reports_per_minute: int = DEFAULT_REPORTS_PER_MINUTE
+    connections_per_address: int | None = None
+    session_idle_seconds: int = DEFAULT_SESSION_IDLE
+    session_seconds: int = DEFAULT_SESSION_LIMIT
     prometheus_url: str = ""
     prometheus_token: str = ""
     webhook_networks: AllowedNetworks = PUBLIC_ONLY
+    public_url: str = ""
+    mail_server: MailServer | None = None
+    identity_provider_networks: AllowedNetworks = PUBLIC_ONLY
+    password_sign_in: bool = True
 
     @property
     def bind(self) -> str:
@@ -129,6 +171,25 @@ def check_prometheus_url(url: str) -> str:
     return url
 
 
+def check_public_url(url: str) -> str:
+    """Return where people open the dashboard, without a final slash, if it is valid or empty.
+
+    Raises:
+        StartupRefused: it is not an HTTP URL, or has a query, a fragment or credentials.
+    """
+    from tidegate.addresses import split_url, trimmed
+
+    url = trimmed(url, "public URL").rstrip("/")
+    parts = split_url(url)
+    extra = parts is not None and (parts.query or parts.fragment or parts.username is not None)
+    if url and (parts is None or extra):
+        raise StartupRefused(
+            "TIDEGATE_PUBLIC_URL must be the address that people open, such as "
+            "https://flags.example.com, without a query or a user name."
+        )
+    return url
+
+
 def check_prometheus_token(token: str) -> str:
     """Return the bearer token for Prometheus, without white space around it, if it is valid.
 
@@ -175,6 +236,11 @@ def parse_webhook_networks(text: str) -> AllowedNetworks:
     return AllowedNetworks(_parse_networks("TIDEGATE_WEBHOOK_NETWORKS", text))
 
 
+def parse_identity_provider_networks(text: str) -> AllowedNetworks:
+    """Return the addresses that identity providers may have; as ``parse_webhook_networks``."""
+    return AllowedNetworks(_parse_networks("TIDEGATE_IDENTITY_PROVIDER_NETWORKS", text))
+
+
 def parse_trusted_proxies(text: str) -> tuple[IPNetwork, ...]:
     """Return the addresses of proxies whose forwarded headers count.
 
@@ -207,6 +273,23 @@ def _parse_network(setting: str, text: str) -> IPNetwork:
         f"{setting} must be networks separated by commas, such as "
         f"10.1.0.0/16,127.0.0.1/32; {text!r} is not a network.{hint}"
     )
+
+
+def parse_session_time(setting: str, text: str) -> int:
+    """Return the seconds of a session's limit, written as ``30m``, ``12h`` or ``7d``.
+
+    Raises:
+        StartupRefused: it is no such time, or not from 5 minutes to 90 days.
+    """
+    units = {"m": 60, "h": 3600, "d": 24 * 3600}
+    text = text.strip()
+    number, unit = text[:-1], text[-1:]
+    if not (number.isascii() and number.isdigit() and len(number) < 6 and unit in units):
+        raise StartupRefused(f"{setting} must be a time such as 30m, 12h or 7d; it is {text!r}.")
+    seconds = int(number) * units[unit]
+    if not 5 * 60 <= seconds <= 90 * 24 * 3600:
+        raise StartupRefused(f"{setting} must be from 5m to 90d; it is {text}.")
+    return seconds
 
 
 def secret_key(configured: str | None, data_dir: Path) -> bytes:

@@ -22,13 +22,22 @@ from urllib.request import urlopen
 import structlog
 from tidegate.backoff import Backoff
 
+from tidegate_server import process_metrics
 from tidegate_server.admin.bootstrap import BootstrapResult, bootstrap, key_in_use
 from tidegate_server.errors import PortTaken, StartupRefused, TidegateError
 from tidegate_server.private_folder import UMASK, make_private
 from tidegate_server.processes import parent_watch
+from tidegate_server.processes.connection_limits import (
+    MOST_CONNECTIONS,
+    RESERVED_FILES,
+    connections_of,
+    raise_file_limit,
+)
+from tidegate_server.processes.mail_settings import mail_environment
 from tidegate_server.processes.settings import ServeSettings, secret_key
-from tidegate_server.store import Store
+from tidegate_server.store import Store, schema_versions
 from tidegate_server.store.embedded import EmbeddedValkey
+from tidegate_server.web.invitations import invitation_link
 
 log = structlog.get_logger("tidegate.serve")
 
@@ -88,6 +97,9 @@ class ChildProcess:
             self._failures = 1 if stable else self._failures + 1
             self._restart_at = now + RESTART.wait_s(self._failures)
             log.warning("process_ended", process=self._name, status=self._process.returncode)
+            process_metrics.forget_process(
+                self._process.pid, self._environment[process_metrics.VARIABLE]
+            )
         elif now >= self._restart_at:
             self.start()
             log.info("process_restarted", process=self._name)
@@ -119,6 +131,7 @@ class Supervisor:
         self._stopping = threading.Event()
         self._embedded: EmbeddedValkey | None = None
         self._children: list[ChildProcess] = []
+        self._metrics_folder: Path | None = None
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT.
@@ -157,9 +170,13 @@ class Supervisor:
         os.umask(UMASK)
         self._make_data_folder_private(settings.data_dir)
         key = secret_key(settings.secret_key, settings.data_dir)
+        files = raise_file_limit()
         store_url = settings.store_url or self._start_embedded()
         store = Store.connect(store_url)
         try:
+            before = schema_versions.upgrade(store)
+            if before != schema_versions.CURRENT:
+                log.info("store_upgraded", schema_before=before, schema=schema_versions.CURRENT)
             key = key_in_use(store, key)
             self._announce_token(bootstrap(store, key, settings.bootstrap_token))
             if store.durability() != "disk":
@@ -170,24 +187,32 @@ class Supervisor:
                 )
         finally:
             store.close()
-        environment = {
-            name: value for name, value in os.environ.items() if not name.startswith("TIDEGATE_")
-        } | {
-            "TIDEGATE_BIND": settings.bind,
-            "TIDEGATE_WORKERS": str(settings.workers),
-            "TIDEGATE_STORE_URL": store_url,
-            "TIDEGATE_SECRET_KEY": key.decode(),
-            "TIDEGATE_LOG_LEVEL": settings.log_level,
-            "TIDEGATE_LOG_FORMAT": settings.log_format,
-            "TIDEGATE_TRUSTED_PROXIES": ",".join(map(str, settings.trusted_proxies)),
-            "TIDEGATE_REPORTS_PER_MINUTE": str(settings.reports_per_minute),
-            "TIDEGATE_PROMETHEUS_URL": settings.prometheus_url,
-            "TIDEGATE_PROMETHEUS_TOKEN": settings.prometheus_token,
-            "TIDEGATE_WEBHOOK_NETWORKS": ",".join(map(str, settings.webhook_networks.networks)),
-        }
+        connections = self._say_capacity(files)
+        self._metrics_folder = process_metrics.make_folder()
+        environment = child_environment(
+            settings, store_url, key.decode(), connections, self._metrics_folder
+        )
         self._children = [ChildProcess(name, environment, read_end) for name in MODULES]
         for child in self._children:
             child.start()
+
+    def _say_capacity(self, files: int) -> int:
+        """Log and return how many connections a web process can hold."""
+        connections = connections_of(files)
+        log.info(
+            "connections_possible",
+            of_each_web_process=connections,
+            web_processes=self._settings.workers,
+            open_files=files,
+        )
+        if connections < MOST_CONNECTIONS:
+            log.warning(
+                "few_open_files",
+                open_files=files,
+                fix=f"raise the hard limit of open files to {MOST_CONNECTIONS + RESERVED_FILES} or "
+                "more, with LimitNOFILE or ulimit -Hn",
+            )
+        return connections
 
     def _make_data_folder_private(self, folder: Path) -> None:
         try:
@@ -210,6 +235,9 @@ class Supervisor:
     def _announce_token(self, result: BootstrapResult) -> None:
         if result.token is not None:
             self._announce(f"Admin token, shown this once: {result.token}")
+        if result.invitation is not None:
+            link = invitation_link(self._settings.url, result.invitation)
+            self._announce(f"Invitation for the first admin, works once within 24 hours: {link}")
         if result.ignored:
             log.warning(
                 "bootstrap_token_ignored",
@@ -250,6 +278,50 @@ class Supervisor:
             child.stop()
         if self._embedded is not None:
             self._embedded.stop()
+        if self._metrics_folder is not None:
+            process_metrics.remove_folder(self._metrics_folder)
+
+
+def child_environment(
+    settings: ServeSettings, store_url: str, key: str, connections: int, metrics_folder: Path
+) -> dict[str, str]:
+    """Return the environment variables of the web processes and the policy job.
+
+    Args:
+        settings: the server's settings.
+        store_url: the store.
+        key: the secret key.
+        connections: how many connections a web process can hold.
+        metrics_folder: for the numbers of the processes.
+    """
+    return {
+        name: value for name, value in os.environ.items() if not name.startswith("TIDEGATE_")
+    } | {
+        "TIDEGATE_BIND": settings.bind,
+        "TIDEGATE_WORKERS": str(settings.workers),
+        "TIDEGATE_STORE_URL": store_url,
+        "TIDEGATE_SECRET_KEY": key,
+        "TIDEGATE_LOG_LEVEL": settings.log_level,
+        "TIDEGATE_LOG_FORMAT": settings.log_format,
+        "TIDEGATE_TRUSTED_PROXIES": ",".join(map(str, settings.trusted_proxies)),
+        "TIDEGATE_REPORTS_PER_MINUTE": str(settings.reports_per_minute),
+        "TIDEGATE_CONNECTIONS": str(connections),
+        "TIDEGATE_CONNECTIONS_PER_ADDRESS": str(
+            settings.connections_per_address or max(10, connections // 4)
+        ),
+        process_metrics.VARIABLE: str(metrics_folder),
+        "TIDEGATE_SESSION_IDLE": str(settings.session_idle_seconds),
+        "TIDEGATE_SESSION_LIMIT": str(settings.session_seconds),
+        "TIDEGATE_PROMETHEUS_URL": settings.prometheus_url,
+        "TIDEGATE_PROMETHEUS_TOKEN": settings.prometheus_token,
+        "TIDEGATE_WEBHOOK_NETWORKS": ",".join(map(str, settings.webhook_networks.networks)),
+        "TIDEGATE_PASSWORD_SIGN_IN": "on" if settings.password_sign_in else "off",
+        "TIDEGATE_IDENTITY_PROVIDER_NETWORKS": ",".join(
+            map(str, settings.identity_provider_networks.networks)
+        ),
+        "TIDEGATE_PUBLIC_URL": settings.public_url,
+        **mail_environment(settings.mail_server),
+    }
 
 
 def check_port(host: str, port: int) -> None:

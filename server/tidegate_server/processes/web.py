@@ -6,6 +6,7 @@ the application, and modules imported earlier would keep the unpatched sockets.
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -16,11 +17,9 @@ from gunicorn.glogging import Logger
 
 from tidegate_server.processes.parent_watch import watch_parent
 
-CONNECTIONS = 12_000
-"""The most open connections of a worker, event streams included."""
-
 STOP_SECONDS = 8
 HANG_SECONDS = 60
+GARBAGE_THRESHOLDS = (10_000, 20, 20)
 
 
 class WebLogger(Logger):  # type: ignore[misc]
@@ -46,15 +45,16 @@ class Web(BaseApplication):  # type: ignore[misc]
             "bind": os.environ["TIDEGATE_BIND"],
             "workers": int(os.environ["TIDEGATE_WORKERS"]),
             "worker_class": "tidegate_server.processes.gevent_worker.Worker",
-            "worker_connections": CONNECTIONS,
+            "worker_connections": int(os.environ["TIDEGATE_CONNECTIONS"]),
             "timeout": HANG_SECONDS,
             "graceful_timeout": STOP_SECONDS,
-            "keepalive": 75,
+            "keepalive": True,  # how long, TimedSocket says
             "logger_class": WebLogger,
             "control_socket_disable": True,
             # The application reads forwarded headers, from the proxies that its settings name.
             "forwarded_allow_ips": "",
             "post_worker_init": _end_connections_with_the_worker,
+            "child_exit": _forget_worker,
             "proc_name": "tidegate",
         }
         for name, value in settings.items():
@@ -63,19 +63,46 @@ class Web(BaseApplication):  # type: ignore[misc]
 
     def load(self) -> Any:
         """Return the application, with this worker's own connection to the store."""
+        from tidegate_server import tracing
         from tidegate_server.application import create_app
-        from tidegate_server.processes.settings import parse_trusted_proxies, parse_webhook_networks
+        from tidegate_server.processes.settings import (
+            parse_identity_provider_networks,
+            parse_trusted_proxies,
+            parse_webhook_networks,
+        )
         from tidegate_server.store import Store
         from tidegate_server.web.settings import ApiSettings
 
+        tracing.start("web", os.environ)
         store = Store.connect(os.environ["TIDEGATE_STORE_URL"])
         settings = ApiSettings(
             secret_key=os.environ["TIDEGATE_SECRET_KEY"].encode(),
             webhook_networks=parse_webhook_networks(os.environ["TIDEGATE_WEBHOOK_NETWORKS"]),
+            password_sign_in=os.environ["TIDEGATE_PASSWORD_SIGN_IN"] == "on",  # noqa: S105
+            identity_provider_networks=parse_identity_provider_networks(
+                os.environ["TIDEGATE_IDENTITY_PROVIDER_NETWORKS"]
+            ),
             reports_per_minute=int(os.environ["TIDEGATE_REPORTS_PER_MINUTE"]),
+            session_idle_seconds=int(os.environ["TIDEGATE_SESSION_IDLE"]),
+            session_seconds=int(os.environ["TIDEGATE_SESSION_LIMIT"]),
             trusted_proxies=parse_trusted_proxies(os.environ["TIDEGATE_TRUSTED_PROXIES"]),
+            public_url=os.environ["TIDEGATE_PUBLIC_URL"],
+            sends_mail=bool(os.environ["TIDEGATE_SMTP_SERVER"]),
         )
-        return create_app(store, settings)
+        app = create_app(store, settings)
+        _leave_out_of_garbage_collection()
+        return app
+
+
+def _leave_out_of_garbage_collection() -> None:
+    """Let garbage collections look only at what comes from now on, and not so often.
+
+    Otherwise each full one would look at everything that was imported, for hundreds of
+    milliseconds, while thousands of streams are opened.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GARBAGE_THRESHOLDS)
 
 
 def _end_connections_with_the_worker(worker: Any) -> None:
@@ -89,6 +116,12 @@ def _end_connections_with_the_worker(worker: Any) -> None:
         worker.end_idle_connections()
 
     gevent.spawn(watch)
+
+
+def _forget_worker(arbiter: Any, worker: Any) -> None:
+    from tidegate_server.process_metrics import forget_process
+
+    forget_process(worker.pid)
 
 
 def main() -> None:

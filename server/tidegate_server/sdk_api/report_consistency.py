@@ -18,6 +18,10 @@ MAX_BUCKETS = 20_000
 """How many buckets the values of one report have at most."""
 
 
+MAX_VARIANTS = 20_000
+"""How many variants the evaluations of one report have at most."""
+
+
 def check_consistency(report: Report) -> None:
     """Check the numbers of a report against each other.
 
@@ -41,6 +45,8 @@ def _problems(report: Report) -> Iterator[FieldProblem]:
         report.values, "/values", lambda each: (each.step, each.stratum, each.measure)
     )
     yield from _repetitions(report.trips, "/trips", lambda each: ())
+    evaluations = [(each.flag, each) for each in report.evaluations]
+    yield from _repetitions(evaluations, "/evaluations", lambda each: ())
     yield from _impossible_counts(report)
     yield from _too_many_failing_users(report)
     yield from _wrong_samples(report)
@@ -50,6 +56,13 @@ def _problems(report: Report) -> Iterator[FieldProblem]:
             "/failing",
             f"A report names at most {MAX_USERS} failing users; this one names {named}. "
             "Count the others as overflow.",
+        )
+    variants = sum(len(each.variants) for each in report.evaluations)
+    if variants > MAX_VARIANTS:
+        yield FieldProblem(
+            "/evaluations",
+            f"The evaluations of a report have at most {MAX_VARIANTS} variants; these have "
+            f"{variants}. Leave out what has not changed since the last acknowledged report.",
         )
     buckets = sum(len(each.control) + len(each.treatment) for _, each in report.values)
     if buckets > MAX_BUCKETS:

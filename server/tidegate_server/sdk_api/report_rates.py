@@ -46,19 +46,20 @@ class ReportRates:
         self._lock = threading.Lock()
         self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
 
-    def take(self, token: str, size: int, now: float | None = None) -> None:
+    def take(self, token: str, size: int, now: float | None = None, *, counted: int = 0) -> None:
         """Count one report.
 
         Args:
             token: the id of the token that sends it.
             size: of its body, in bytes.
             now: seconds on a monotonic clock; the current time if not given.
+            counted: bytes of the same report that were counted before.
 
         Raises:
             RateLimited: the token has sent too many; this report is not counted.
         """
         now = time.monotonic() if now is None else now
-        cost = min(float(max(1, math.ceil(size / UNIT))), self._size)
+        cost = self._cost(size) - (self._cost(counted) if counted else 0.0)
         with self._lock:
             bucket = self._buckets.setdefault(token, _Bucket(self._size, now))
             self._buckets.move_to_end(token)
@@ -75,3 +76,6 @@ class ReportRates:
                     max(1, seconds),
                 )
             bucket.left -= cost
+
+    def _cost(self, size: int) -> float:
+        return min(float(max(1, math.ceil(size / UNIT))), self._size)

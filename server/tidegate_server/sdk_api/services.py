@@ -2,21 +2,58 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import cast
 
 from flask import Flask, current_app
 
+from tidegate_server.domain.tokens import Token
+from tidegate_server.process_metrics import REPORTS
+from tidegate_server.sdk_api.report_consistency import check_consistency
 from tidegate_server.sdk_api.report_rates import ReportRates
+from tidegate_server.sdk_api.streams import StreamedEnvironments
+from tidegate_server.sdk_api.wanted_users import SeenUserReports, WantedUsers
+from tidegate_server.store import Store
+from tidegate_server.store.feed import Place
+from tidegate_server.store.reports import Report, Reported
 from tidegate_server.web.backend import Backend
 
 EXTENSION = "tidegate.sdk_api"
 
 
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The services for SDKs: how fast they report, which users, and what they stream."""
+
+    report_rates: ReportRates
+    seen_users: SeenUserReports
+    streamed_environments: StreamedEnvironments
+
+    def count_report(
+        self, store: Store, place: Place, token: Token, report: Report
+    ) -> tuple[Reported, WantedUsers | None]:
+        """Count a report that a token sends; return what became of it, and which users to name.
+
+        Raises:
+            Invalid: its numbers cannot be true together.
+            TidegateError: as ``EvidenceStore.add_report`` raises it.
+        """
+        report = replace(report, token=token.name)
+        check_consistency(report)
+        reported = store.evidence.add_report(*place, report)
+        REPORTS.inc()
+        return reported, self.seen_users.take(*place, report.seen_users)
+
+
 def install(app: Flask, backend: Backend) -> None:
     """Give an application its services for SDKs."""
-    app.extensions[EXTENSION] = ReportRates(backend.settings.reports_per_minute)
+    app.extensions[EXTENSION] = Services(
+        ReportRates(backend.settings.reports_per_minute),
+        SeenUserReports(backend.store, backend.settings.secret_key),
+        StreamedEnvironments(backend.store, backend.settings.keep_alive_seconds),
+    )
 
 
-def report_rates() -> ReportRates:
-    """Return the report rates of the application that serves the current request."""
-    return cast(ReportRates, current_app.extensions[EXTENSION])
+def services() -> Services:
+    """Return the services of the application that serves the current request."""
+    return cast(Services, current_app.extensions[EXTENSION])

@@ -1,59 +1,65 @@
-"""What the token of a request may do, and where."""
+"""What the caller of a request may do, and where."""
 
 from __future__ import annotations
 
-from tidegate_server.domain.permissions import EVALUATING, Permission, roles_with
+from tidegate_server.domain.callers import Caller
+from tidegate_server.domain.permissions import EVALUATION, Grant, Permission, roles_with
 from tidegate_server.domain.tokens import Token
 from tidegate_server.errors import Forbidden
 
 
-def actor_name(token: Token) -> str:
-    """Return the name of a token in the audit log: its name and its id."""
-    return f"{token.name} ({token.id})"
-
-
 def require_permission(
-    token: Token, permission: Permission, project: str | None, environment: str | None
+    caller: Caller, permission: Permission, project: str | None, environment: str | None
 ) -> None:
-    """Check that a token may do something in a project, an environment, or the whole server.
+    """Check that a caller may do something in a project, an environment, or the whole server.
 
-    A token for one environment may read what the whole project shares, but change only what
-    belongs to its environment.
+    A caller of one environment may read what the whole project shares, but change only what
+    belongs to the environment.
 
     Args:
-        token: the token.
-        permission: what it needs.
+        caller: who makes the request.
+        permission: what they need.
         project: None: the whole server.
         environment: None: the whole project.
 
     Raises:
-        Forbidden: the permission is missing or the scope too narrow; the message says which.
+        Forbidden: the permission is missing or its scope too narrow; the message says which.
     """
-    grant = token.grant
-    if grant.allows(permission, project, environment):
+    if caller.allows(permission, project, environment):
         return
-    if token.role in EVALUATING:
+    require_anywhere(caller, permission)
+    given = [grant.place for grant in caller.grants if permission in grant.permissions]
+    where = ", ".join(dict.fromkeys(given))
+    if project is None:
+        needed = "for the whole server"
+    elif environment is None and caller.has_anywhere(permission, project):
+        needed = f"for every environment of project {project!r}"
+    else:
+        needed = f"in {Grant(frozenset(), project, environment).place}"
+    raise Forbidden(
+        f"This needs the permission {permission.value} {needed}; you have it in {where}."
+    )
+
+
+def require_anywhere(caller: Caller, permission: Permission, project: str | None = None) -> None:
+    """Check that a caller has a permission in some place; raise ``Forbidden`` if not.
+
+    With a ``project``, in some place of that.
+    """
+    if caller.has_anywhere(permission, project):
+        return
+    if project is not None and caller.has_anywhere(permission):
+        require_permission(caller, permission, project, None)
+    if caller.grants and all(grant.permissions <= EVALUATION for grant in caller.grants):
         raise Forbidden(
             "A token of the role sdk or client gets evaluations only; "
             "use a token of a person or a program that may read or change flags."
         )
-    if permission not in grant.permissions:
-        roles = " or ".join(role.value for role in roles_with(permission))
-        raise Forbidden(
-            f"This needs the permission {permission.value}, which the roles {roles} have; the "
-            f"token's role is {token.role.value}."
-        )
-    if project is None:
-        raise Forbidden(
-            f"This needs a token for the whole server; this one is for project {token.project!r}."
-        )
-    if project != token.project:
-        raise Forbidden(f"The token is for project {token.project!r}, not {project!r}.")
-    if environment is not None:
-        raise Forbidden(f"The token is for environment {token.environment!r}, not {environment!r}.")
+    roles = " or ".join(role.value for role in roles_with(permission))
+    own = ", ".join(dict.fromkeys(f"{grant.role} ({grant.place})" for grant in caller.grants))
     raise Forbidden(
-        "This changes every environment of the project; the token is for environment "
-        f"{token.environment!r} only."
+        f"This needs the permission {permission.value}, which the roles {roles} have; "
+        f"you have {own or 'no role'}."
     )
 
 

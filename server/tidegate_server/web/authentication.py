@@ -1,8 +1,9 @@
-"""Whose request this is: the tokens of the server, checked without asking the store.
+"""Whose request this is: tokens and people, checked without asking the store.
 
-Each process keeps all tokens in memory and looks once per ``ApiSettings.token_poll_seconds``
-whether any changed, so a revoked token stops working within about that time. While the store
-cannot be reached, the tokens last read go on working.
+Each process keeps all tokens, people, groups and roles in memory and looks once per
+``ApiSettings.token_poll_seconds`` whether any changed, so a revoked token or role stops working
+within about that time. While the store cannot be reached, those last read go on working.
+``sessions`` are kept in the same way, but only those in use.
 
 Threads: ``Authenticator`` owns one daemon thread (a greenlet under gevent), which begins with the
 first request and ends when there were no requests for a while. ``_lock`` is held while tokens are
@@ -14,18 +15,28 @@ from __future__ import annotations
 import ipaddress
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import structlog
 from flask import g, request
 
-from tidegate_server.domain.change import Kind
+from tidegate_server.domain.callers import Caller, token_caller
+from tidegate_server.domain.people import (
+    ACCESS_KINDS,
+    AccessDocuments,
+    Person,
+    personal_caller,
+)
+from tidegate_server.domain.sessions import Session
 from tidegate_server.domain.tokens import Token, TokenUse
 from tidegate_server.errors import Forbidden, StoreUnavailable, Unauthenticated
-from tidegate_server.store import Store
-from tidegate_server.web import token_secrets
+from tidegate_server.store import Store, removal
+from tidegate_server.store.refused_requests import RefusedRequest
+from tidegate_server.web import session_cookies, token_secrets
+from tidegate_server.web.session_cache import SessionCache
 from tidegate_server.web.settings import ApiSettings
 from tidegate_server.web.trusted_proxies import parse_address
 
@@ -34,6 +45,9 @@ SERVER = ""
 
 MAX_VERIFIED = 1_000
 IDLE_SECONDS = 60.0
+REFUSAL_SECONDS = 0.1
+"""The least time between two notes of refused requests; those between are not noted."""
+
 USES_SECONDS = 60.0
 """How often the last uses of tokens are written down."""
 
@@ -41,31 +55,35 @@ UNKNOWN_SECONDS = 0.05
 """The least time between two looks for tokens that are not known yet; guesses wait for it."""
 
 NO_TOKEN = "Send the header Authorization: Bearer <token>; `tidegate token create` makes one."  # noqa: S105
+NO_SESSION = "This session has ended; sign in again."
+NOT_ACTIVE = "This person may not use the server any more; ask an admin."
 UNKNOWN_TOKEN = "This token is unknown or was deleted; ask an admin for a new one."  # noqa: S105
 
 log = structlog.stdlib.get_logger("tidegate_server.api")
 
 
 @dataclass(frozen=True, slots=True)
-class _KnownTokens:
-    """All tokens, and the position of the server's audit log when they were read."""
+class _Known:
+    """All tokens and people, and the position of the server's audit log when they were read."""
 
     position: str
     by_id: Mapping[str, Token]
+    access: AccessDocuments
 
 
 class Authenticator:
-    """Authenticates tokens.
+    """Authenticates tokens and sessions.
 
     Args:
-        store: where tokens are.
+        store: where they are.
         settings: the key of their digests, and how often to look for changes.
     """
 
     def __init__(self, store: Store, settings: ApiSettings) -> None:
         self._store = store
         self._settings = settings
-        self._known: _KnownTokens | None = None
+        self._known: _Known | None = None
+        self._sessions = SessionCache()
         self._verified: dict[str, tuple[str, str]] = {}
         """The ids and digests of texts that were verified, so that each HMAC is computed once."""
         self._uses: dict[str, TokenUse] = {}
@@ -74,6 +92,84 @@ class Authenticator:
         self._stop = threading.Event()
         self._asked_at = 0.0
         self._looked_at = 0.0
+        self._noted_at = 0.0
+
+    def caller_from_request(self) -> Caller:
+        """Return who makes the current request: with a token, or with the cookie of a session.
+
+        ``g.session`` is the session; None: there is none.
+
+        Raises:
+            Unauthenticated: there is neither, or it does not work.
+            Forbidden: the token may not be used from this address, or a change by a session is
+                not known to come from this server's own pages.
+        """
+        g.session = None
+        if "Authorization" in request.headers:
+            return self.caller_of(self.token_from_request())
+        secret = session_cookies.session_secret()
+        if secret is None:
+            raise Unauthenticated(NO_TOKEN)
+        session = self.session(secret)
+        g.session, g.session_id = session, session.id
+        if request.method not in session_cookies.SAFE_METHODS:
+            session_cookies.require_own_page(self._settings.secret_key, secret)
+        return self.caller_of_person(session.person)
+
+    def caller_of(self, token: Token) -> Caller:
+        """Return the caller that a token stands for at present.
+
+        Raises:
+            Unauthenticated: it is the own token of a person who is not active any more.
+        """
+        if not token.person:
+            return token_caller(token)
+        access = self.access()
+        return personal_caller(token, _active_person(access, token.person), access)
+
+    def caller_of_person(self, id: str) -> Caller:
+        """Return the caller that a person is at present.
+
+        Raises:
+            Unauthenticated: there is no such person, or they are not active any more.
+        """
+        access = self.access()
+        return access.caller(_active_person(access, id))
+
+    def access(self) -> AccessDocuments:
+        """Return who may do what, as it was at most two polls ago."""
+        return self._tokens().access
+
+    def session(self, secret: str) -> Session:
+        """Return the session with a secret, and note that it is used.
+
+        Raises:
+            Unauthenticated: it has ended.
+        """
+        access = self.access()
+        digest = session_cookies.session_digest(self._settings.secret_key, secret)
+        now_ms = _now_ms()
+        session = self._sessions.get(digest, now_ms) or self._store.sessions.get(digest)
+        if session is None or session.ends_ms <= now_ms:
+            raise Unauthenticated(NO_SESSION)
+        credential = access.credentials.get(session.person)
+        if credential is None:
+            credential = self._tokens_since(time.monotonic()).access.credentials.get(session.person)
+        if credential is None or session.began_ms < credential.document.sessions_from_ms:
+            raise Unauthenticated(NO_SESSION)
+        if session.provider and not self._provider_has(session):
+            raise Unauthenticated(NO_SESSION)
+        self._sessions.use(digest, session, now_ms)
+        return session
+
+    def _provider_has(self, session: Session) -> bool:
+        """Return whether sessions with the identity provider of this one have not ended."""
+        stored = self.access().providers.get(session.provider)
+        if stored is None:
+            stored = self._tokens_since(time.monotonic()).access.providers.get(session.provider)
+        if stored is None or not stored.document.enabled:
+            return False
+        return session.began_ms >= int(stored.document.sessions_from_ms)
 
     def token_from_request(self, key_header: str | None = None) -> Token:
         """Return the token in the request's ``Authorization`` header.
@@ -107,6 +203,28 @@ class Authenticator:
         self.admit_from(token, request.remote_addr)
         return token
 
+    @contextmanager
+    def noting_refusals(self) -> Iterator[None]:
+        """Note why the current request of an application is refused, if it is."""
+        try:
+            yield
+        except (Unauthenticated, Forbidden) as error:
+            now = time.monotonic()
+            if now - self._noted_at >= REFUSAL_SECONDS:
+                self._noted_at = now
+                with suppress(StoreUnavailable):
+                    self._store.refused_requests.note(self._refused(error.message), _now_ms())
+            raise
+
+    def _refused(self, detail: str) -> RefusedRequest:
+        address = request.remote_addr or ""
+        token = self._tokens().by_id.get(g.get("token_id") or "")
+        if token is None:
+            return RefusedRequest(address, detail)
+        return RefusedRequest(
+            address, detail, token.name, token.project or "", token.environment or ""
+        )
+
     def admit_from(self, token: Token, address: str | None) -> None:
         """Note that a token is used from an address.
 
@@ -129,13 +247,10 @@ class Authenticator:
         asked_at = time.monotonic()
         known = self._tokens()
         now_ms = _now_ms()
-        verified = self._verified.get(text)
+        verified = self._recognized(text, known, now_ms)
         if verified is not None:
-            id, digest = verified
-            token = known.by_id.get(id)
-            if token is not None and digest in token.digests(now_ms):
-                return _in_force(token, digest, now_ms)
-            self._verified.pop(text, None)
+            return verified
+        self._verified.pop(text, None)
         parsed = token_secrets.parse_token(text)
         if parsed is None:
             raise Unauthenticated(UNKNOWN_TOKEN)
@@ -144,10 +259,29 @@ class Authenticator:
         if not _has_digest(token, digest, now_ms):
             token = self._tokens_since(asked_at).by_id.get(parsed.id)
         if token is None or not _has_digest(token, digest, now_ms):
+            place = removal.deleted_place(self._store, parsed.id) if token is None else None
+            if place is not None:
+                raise Unauthenticated(f"This token was of the {place}, which was deleted.")
             raise Unauthenticated(UNKNOWN_TOKEN)
         if len(self._verified) >= MAX_VERIFIED:
             self._verified.clear()
         self._verified[text] = (parsed.id, digest)
+        return _in_force(token, digest, now_ms)
+
+    def recognize(self, text: str) -> Token | None:
+        """Return the token for a text that was verified before; None: ``authenticate`` it.
+
+        Raises:
+            Unauthenticated: the token has expired.
+            StoreUnavailable: the tokens were never read, and cannot be read now.
+        """
+        return self._recognized(text, self._tokens(), _now_ms())
+
+    def _recognized(self, text: str, known: _Known, now_ms: int) -> Token | None:
+        id, digest = self._verified.get(text, ("", ""))
+        token = known.by_id.get(id)
+        if token is None or digest not in token.digests(now_ms):
+            return None
         return _in_force(token, digest, now_ms)
 
     def token_by_id(self, id: str) -> Token:
@@ -186,7 +320,7 @@ class Authenticator:
             thread.join(timeout=2.0)
         self._write_uses()
 
-    def _tokens(self) -> _KnownTokens:
+    def _tokens(self) -> _Known:
         """Return all tokens as they were at most two polls ago.
 
         Raises:
@@ -206,7 +340,7 @@ class Authenticator:
                 self._thread.start()
             return known
 
-    def _tokens_since(self, asked_at: float) -> _KnownTokens:
+    def _tokens_since(self, asked_at: float) -> _Known:
         """Return all tokens as they were at a time by the monotonic clock, or later.
 
         So a token works as soon as it is made. Requests that wait at the same time share one
@@ -222,15 +356,18 @@ class Authenticator:
             # Not with the lock held: all who wait here are served by the first look.
             time.sleep(max(0.0, wait_s))
 
-    def _read(self) -> _KnownTokens:
+    def _read(self) -> _Known:
         """Read the tokens if any may have changed; call it with ``_lock`` held."""
         known = self._known
         began = time.monotonic()
         try:
             position = self._store.logs.audit_position(SERVER)
+            self._sessions.forget_if_ended(self._store.sessions.count_ended())
             if known is None or position != known.position:
-                stored = self._store.all(SERVER, Kind.TOKEN)
-                known = _KnownTokens(position, {id: each.document for id, each in stored.items()})
+                kinds = (self._store.cached(SERVER, kind).stored for kind in ACCESS_KINDS)
+                access = AccessDocuments(*kinds)
+                tokens = {id: each.document for id, each in access.tokens.items()}
+                known = _Known(position, tokens, access)
         except StoreUnavailable:
             if known is None:
                 raise
@@ -254,6 +391,8 @@ class Authenticator:
                 log.exception("tokens_not_read")
 
     def _write_uses(self) -> None:
+        with suppress(StoreUnavailable):
+            self._store.sessions.note_uses(self._sessions.taken_uses(), _now_ms())
         uses, self._uses = self._uses, {}
         known = self._known
         if not uses or known is None:
@@ -271,6 +410,14 @@ def _in_force(token: Token, digest: str, now_ms: int) -> Token:
             "This token has expired; ask an admin for a new one. Rotate a token before it expires."
         )
     return token if digest == token.digest else replace(token, digest=digest)
+
+
+def _active_person(access: AccessDocuments, id: str) -> Person:
+    stored = access.people.get(id)
+    if stored is None or not stored.document.active:
+        raise Unauthenticated(NOT_ACTIVE)
+    person: Person = stored.document
+    return person
 
 
 def _has_digest(token: Token | None, digest: str, now_ms: int) -> bool:

@@ -9,10 +9,10 @@ from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 from flask import Flask, current_app, g, request
 
+from tidegate_server.domain.callers import Caller
 from tidegate_server.domain.tokens import Token
 from tidegate_server.store import Store
 from tidegate_server.web import client_connection
-from tidegate_server.web.access_control import actor_name
 from tidegate_server.web.authentication import Authenticator
 from tidegate_server.web.computations import Computations, Limits
 from tidegate_server.web.event_stream import EventStreams
@@ -30,6 +30,11 @@ LARGE_BODIES = Limits(
 )
 """For checking large request bodies. They do not wait for simulations."""
 
+IMPORTS = Limits(
+    processes=1, most_waiting=8, most_per_caller=2, queue_seconds=60.0, deadline_seconds=120.0
+)
+"""For whole projects: up to 10,000 objects at once."""
+
 
 @dataclass(frozen=True, slots=True)
 class Backend:
@@ -45,6 +50,7 @@ class Backend:
     streams: EventStreams
     computations: Computations
     large_bodies: Computations
+    imports: Computations
     _close_functions: list[Callable[[], None]] = field(default_factory=list)
 
     def on_close(self, function: Callable[[], None]) -> None:
@@ -56,7 +62,9 @@ class Backend:
         self.streams.close()
         self.computations.close()
         self.large_bodies.close()
+        self.imports.close()
         self.store.change_feed.close()
+        self.store.activity_feed.close()
         self.authenticator.close()
         for function in self._close_functions:
             function()
@@ -72,24 +80,35 @@ def install(app: Flask, store: Store, settings: ApiSettings) -> Backend:
         EventStreams(authenticator, settings),
         Computations("simulation, backtest, replay or explanation", COMPUTATIONS),
         Computations("large request body", LARGE_BODIES),
+        Computations("export, plan or import of a project", IMPORTS),
     )
     app.extensions[EXTENSION] = backend
     return backend
 
 
 def backend() -> Backend:
-    """Return the backend of the application that serves the current request."""
+    """Return the backend of the application that serves the current request.
+
+    A planned operation that is only rehearsed has one of its own, whose store commits nothing.
+    """
+    if "backend" in g:
+        return cast(Backend, g.backend)
     return cast(Backend, current_app.extensions[EXTENSION])
 
 
-def current_token() -> Token:
-    """Return the token of the current request; its view must require one."""
-    return cast(Token, g.token)
+def current_caller() -> Caller:
+    """Return who makes the current request; its view must name a permission."""
+    return cast(Caller, g.caller)
 
 
 def current_actor() -> str:
-    """Return the name of the current request's token in the audit log."""
-    return actor_name(current_token())
+    """Return the name of the current request's caller in the audit log."""
+    return current_caller().name
+
+
+def current_token() -> Token:
+    """Return the token of the current request for SDKs and evaluations."""
+    return cast(Token, g.token)
 
 
 Arguments = ParamSpec("Arguments")
@@ -113,9 +132,25 @@ def compute_with_store(
         TidegateError: as the function raises it.
     """
     assert not none
+    return _compute(backend().computations, function, arguments)
+
+
+def compute_import(
+    function: Callable[Concatenate[Store, Arguments], Value],
+    *arguments: Arguments.args,
+    **none: Arguments.kwargs,
+) -> Value:
+    """Do the same as ``compute_with_store`` for a whole project, which may take a minute."""
+    assert not none
+    return _compute(backend().imports, function, arguments)
+
+
+def _compute(
+    computations: Computations, function: Callable[..., Value], arguments: tuple[Any, ...]
+) -> Value:
     services = backend()
-    caller = current_token().id
-    return services.computations.run_while(
+    caller = current_caller().id
+    return computations.run_while(
         client_connection.waits(request.environ),
         caller,
         _with_store,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from enum import StrEnum
 from functools import wraps
 from http import HTTPStatus
 from typing import Any, Literal, NoReturn, TypeAlias, TypeVar
@@ -14,21 +15,60 @@ from webargs.flaskparser import FlaskParser
 from werkzeug.routing import BaseConverter
 
 from tidegate_server.documents.fields import PATH_KEY
+from tidegate_server.domain.callers import Caller, token_caller
 from tidegate_server.domain.permissions import EVALUATION, Permission
-from tidegate_server.web.access_control import require_permission, sdk_environment
+from tidegate_server.errors import Forbidden
+from tidegate_server.web.access_control import (
+    require_anywhere,
+    require_permission,
+    sdk_environment,
+)
 from tidegate_server.web.backend import backend
+from tidegate_server.web.inner_requests import inner_caller, inner_session
 from tidegate_server.web.request_bodies import JSON, YAML, invalid, load_body, schema_limit
 
 Method: TypeAlias = Literal["GET", "POST", "PUT", "DELETE"]
 SchemaClass: TypeAlias = type[Schema]
 View = TypeVar("View", bound=Callable[..., Response])
 
-PROJECT = "/api/v1/projects/<key:project>"
+SERVER_PREFIX = "/api/v1"
+PROJECT = f"{SERVER_PREFIX}/projects/<key:project>"
 ENVIRONMENT = PROJECT + "/environments/<key:environment>"
 
 
-UNCHANGING = EVALUATION | {Permission.READ}
+class Who(StrEnum):
+    """Who may call an operation that needs no permission.
+
+    ``CALLER``: whoever has a token or a session. ``PERSON``: a person, in a session or with their
+    own token. ``SESSION``: a person who has signed in.
+    """
+
+    CALLER = "caller"
+    PERSON = "person"
+    SESSION = "session"
+
+
+SECRETS = frozenset({"secret", "device_code"})
+"""The fields of answers that no cache may keep."""
+
+UNCHANGING = EVALUATION | {Permission.READ, Permission.CODE}
 """The permissions whose routes change no configuration."""
+
+PROPOSE_PARAMETER = {
+    "in": "header",
+    "name": "Tidegate-Propose",
+    "description": "why: propose the operation as a change request (202) instead of carrying it "
+    "out; percent-encoded UTF-8, at most 1,000 characters",
+    "schema": {"type": "string"},
+}
+
+PROPOSED_RESPONSE = {
+    "description": "The change request that the operation was proposed as",
+    "headers": {
+        "Location": {"description": "its address", "schema": {"type": "string"}},
+    },
+    "content": {JSON: {"schema": {"$ref": "#/components/schemas/ChangeRequestAnswer"}}},
+}
 
 REASON_PARAMETER = {
     "in": "header",
@@ -92,14 +132,17 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc] # the library ha
         response: SchemaClass | Mapping[str, Any] | None,
         status: HTTPStatus = HTTPStatus.OK,
         body: SchemaClass | None = None,
+        parse_body: bool = True,
         query: SchemaClass | None = None,
-        scoped_to_token: bool = False,
+        scoped_to_caller: bool = False,
         etag: bool = True,
         errors: tuple[HTTPStatus, ...] = (),
         content_type: str | None = None,
         authorize: Callable[..., None] | None = None,
         security: Sequence[Mapping[str, list[str]]] | None = None,
         before_body: Callable[[], None] | None = None,
+        who: Who | None = None,
+        streamed_body: Mapping[str, Any] | None = None,
     ) -> Callable[[View], View]:
         """Route a view function and document it.
 
@@ -109,28 +152,39 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc] # the library ha
         Args:
             method: the HTTP method.
             rule: the path.
-            permission: the permission that a caller needs; None: no token is needed.
+            permission: the permission that a caller needs; None: none.
             response: the schema of a success.
             status: the status of a success.
             body: the schema of the request's body.
+            parse_body: whether the view gets what ``body`` builds; otherwise it reads the body.
             query: the schema of the query string.
-            scoped_to_token: the view limits itself to the token's scope, so the path is not
-                checked.
+            scoped_to_caller: the view limits itself to what the caller may do, so the path is
+                not checked.
             etag: the response has an ETag.
             errors: further error statuses to document.
             content_type: the content type of a success, if it is not JSON.
             authorize: for operations without a token: called with the path's parts before the
                 request is read; raises to refuse the caller.
             security: the documented security schemes, if they are not ``bearer``.
+            who: for operations without a permission: who may call them; None: everybody.
             before_body: called after the token is checked and before the body is read; raises to
                 refuse the request.
+            streamed_body: for a body that the view reads itself: the documentation of each of
+                its content types.
         """
 
         def decorate(view: View) -> View:
             served = self.response(status, response, content_type=content_type)(view)
-            for error in _error_statuses(method, permission, body, query, rule, errors):
+            has_body = body is not None or streamed_body is not None
+            for error in _error_statuses(method, permission, who, has_body, query, rule, errors):
                 served = self.alt_response(error, error.name)(served)
-            if body is not None:
+            if streamed_body is not None:
+                content = {"content": streamed_body, "required": True}
+                served = self.doc(requestBody=content)(served)
+            if body is not None and not parse_body:
+                content = {JSON: {"schema": body}}
+                served = self.doc(requestBody={"required": True, "content": content})(served)
+            elif body is not None:
                 optional = getattr(body, "body_optional", False)
                 served = self.arguments(body, location="json", required=not optional)(served)
                 if getattr(body, "allow_yaml", False):
@@ -138,13 +192,24 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc] # the library ha
                     served = self.doc(requestBody={"content": content})(served)
             if query is not None:
                 served = self.arguments(query, location="query")(served)
-            served = _guarded(served, permission, scoped_to_token, authorize, before_body)
+            shows_secret = not SECRETS.isdisjoint(getattr(response, "_declared_fields", {}))
+            served = _guarded(
+                served, permission, scoped_to_caller, authorize, before_body, shows_secret, who
+            )
             if permission is not None:
                 served = self.doc(**{"x-permission": permission.value})(served)
-            if permission is not None or security is not None:
-                served = self.doc(security=security or [{"bearer": []}])(served)
-            if method != "GET" and permission is not None and permission not in UNCHANGING:
+            if permission is not None or who is not None or security is not None:
+                served = self.doc(security=security or _security(permission, who))(served)
+            changes = method != "GET" and permission is not None and permission not in UNCHANGING
+            if streamed_body is not None:
+                # A change request cannot keep such a body.
+                served.streamed_body = True
                 served = self.doc(parameters=[REASON_PARAMETER])(served)
+            elif changes:
+                served = self.doc(
+                    parameters=[REASON_PARAMETER, PROPOSE_PARAMETER],
+                    responses={"202": PROPOSED_RESPONSE},
+                )(served)
             if etag:
                 served._apidoc["etag"] = True
             self.route(rule, methods=[method], endpoint=view.__name__)(served)
@@ -174,13 +239,14 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc] # the library ha
 def _error_statuses(
     method: Method,
     permission: Permission | None,
-    body: SchemaClass | None,
+    who: Who | None,
+    has_body: bool,
     query: SchemaClass | None,
     rule: str,
     more: tuple[HTTPStatus, ...],
 ) -> list[HTTPStatus]:
     statuses = set(more)
-    if permission is not None:
+    if permission is not None or who is not None:
         statuses |= {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.SERVICE_UNAVAILABLE}
     if "<" in rule:
         statuses.add(HTTPStatus.NOT_FOUND)
@@ -189,7 +255,7 @@ def _error_statuses(
         statuses |= {HTTPStatus.PRECONDITION_FAILED} if method == "POST" else set()
     if query is not None:
         statuses.add(HTTPStatus.UNPROCESSABLE_ENTITY)
-    if body is not None:
+    if has_body:
         statuses |= {
             HTTPStatus.BAD_REQUEST,
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
@@ -199,28 +265,32 @@ def _error_statuses(
     return sorted(statuses)
 
 
+def calling() -> Caller:
+    """Return who makes the current request, and note it as the current caller."""
+    inner = inner_caller(request.environ)
+    if inner is not None:
+        g.session = inner_session(request.environ)
+    g.caller = caller = inner or backend().authenticator.caller_from_request()
+    return caller
+
+
 def _guarded(
     view: Callable[..., Response],
     permission: Permission | None,
-    scoped_to_token: bool,
+    scoped_to_caller: bool,
     authorize: Callable[..., None] | None,
     before_body: Callable[[], None] | None,
+    shows_secret: bool,
+    who: Who | None,
 ) -> Callable[..., Response]:
-    """Return the view behind a check of the caller's token; its documentation stays on it."""
+    """Return the view behind a check of the caller; its documentation stays on it."""
 
     @wraps(view)
     def guarded(*args: Any, **kwargs: Any) -> Response:
         if permission is not None:
-            token = backend().authenticator.token_from_request()
-            if permission is Permission.SDK:
-                sdk_environment(token)
-            elif scoped_to_token:
-                require_permission(token, permission, token.project, token.environment)
-            else:
-                require_permission(
-                    token, permission, kwargs.get("project"), kwargs.get("environment")
-                )
-            g.token = token
+            _admit(permission, scoped_to_caller, kwargs.get("project"), kwargs.get("environment"))
+        elif who is not None:
+            _identify(who)
         elif authorize is not None:
             authorize(**kwargs)
         if before_body is not None:
@@ -228,4 +298,43 @@ def _guarded(
         return view(*args, **kwargs)
 
     guarded.permission = permission  # type: ignore[attr-defined]
+    guarded.shows_secret = shows_secret  # type: ignore[attr-defined]
+    guarded.who = who  # type: ignore[attr-defined]
     return guarded
+
+
+def _identify(who: Who) -> None:
+    caller = calling()
+    if not any(grant.permissions - EVALUATION for grant in caller.grants) and not caller.person:
+        raise Forbidden("A token of the role sdk or client gets evaluations only.")
+    if who is not Who.CALLER and not caller.person:
+        raise Forbidden("This is for people; the token belongs to a program.")
+    if who is Who.SESSION and g.session is None:
+        raise Forbidden(
+            "Sign in to do this: a token alone is not enough, so that a stolen one cannot stay."
+        )
+
+
+def _security(permission: Permission | None, who: Who | None) -> list[dict[str, list[str]]]:
+    bearer: dict[str, list[str]] = {"bearer": []}
+    session: dict[str, list[str]] = {"session": []}
+    if permission in EVALUATION:
+        return [bearer]
+    return [session] if who is Who.SESSION else [bearer, session]
+
+
+def _admit(
+    permission: Permission, scoped_to_caller: bool, project: str | None, environment: str | None
+) -> None:
+    if permission is Permission.SDK:
+        authenticator = backend().authenticator
+        with authenticator.noting_refusals():
+            g.token = token = authenticator.token_from_request()
+            g.caller = token_caller(token)
+            sdk_environment(token)
+        return
+    caller = calling()
+    if scoped_to_caller:
+        require_anywhere(caller, permission)
+    else:
+        require_permission(caller, permission, project, environment)

@@ -1,13 +1,42 @@
-"""Whether the client of a request still waits for the answer."""
+"""The connection of a request: whether its client still waits, and how to write to it directly."""
 
 from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol, cast
 
 SOCKETS = ("gunicorn.socket", "werkzeug.socket")
 """Where web servers keep a request's connection in its WSGI environment."""
+
+
+class DirectConnection(Protocol):
+    """A connection that another thread may write parts of a response to, while its own waits.
+
+    Attributes:
+        is_chunked: whether the response is sent in chunks.
+    """
+
+    is_chunked: bool
+
+    def send_now(self, data: bytes) -> bool:
+        """Write bytes without waiting; return False unless the connection takes all of them.
+
+        What it does not take, or why it takes nothing any more, ``finish`` sees to.
+        """
+
+    def finish(self) -> None:
+        """Write the rest that the client did not take at once.
+
+        Raises:
+            OSError: the client has gone, or does not take it in time.
+        """
+
+
+def direct(environ: Mapping[str, Any]) -> DirectConnection | None:
+    """Return the connection of a request, if it can be written to directly."""
+    connection = environ.get(SOCKETS[0])
+    return cast(DirectConnection, connection) if hasattr(connection, "send_now") else None
 
 
 def waits(environ: Mapping[str, Any]) -> Callable[[], bool]:

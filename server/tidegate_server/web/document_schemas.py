@@ -37,10 +37,10 @@ class Page(Strict):
     next_cursor = fields.String(required=True, allow_none=True, dump_only=True)
 
 
-def page_schema(name: str, item: type[Schema]) -> type[Schema]:
-    """Return the schema of a page of items, which OpenAPI calls ``name``."""
+def page_schema(name: str, item: type[Schema], **more: fields.Field[Any]) -> type[Schema]:
+    """Return the schema of a page of items, which OpenAPI calls ``name``; with more fields."""
     items = fields.List(fields.Nested(item), required=True)
-    return Page.from_dict({"items": items}, name=name)
+    return Page.from_dict({"items": items, **more}, name=name)
 
 
 def path_key() -> Key:

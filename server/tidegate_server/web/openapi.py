@@ -15,6 +15,7 @@ from tidegate.version import VERSION
 from tidegate_server.documents import fields
 from tidegate_server.documents.strict_schema import Strict
 from tidegate_server.web import problem_documents
+from tidegate_server.web.session_cookies import CSRF_HEADER, PLAIN_COOKIE, SECURE_COOKIE
 
 OPENAPI_VERSION = "3.1.0"
 
@@ -108,6 +109,16 @@ def names_property(self: Any, field: ma.Field[Any], **_: Any) -> dict[str, Any]:
     return {} if names is None else {"propertyNames": names}
 
 
+PROPERTIES = (
+    condition_property,
+    duration_property,
+    instant_property,
+    moment_property,
+    names_property,
+)
+"""What describes the fields of this project to apispec."""
+
+
 def with_overlapping_paths(document: dict[str, Any]) -> dict[str, Any]:
     """Return a document that lists what a fixed path serves by a path with a key, too.
 
@@ -142,13 +153,7 @@ def document(app: Flask) -> Api:
         },
     )
     api = Api(app)
-    for property_of in (
-        condition_property,
-        duration_property,
-        instant_property,
-        moment_property,
-        names_property,
-    ):
+    for property_of in PROPERTIES:
         api.ma_plugin.converter.add_attribute_function(property_of)
     api.spec.components.schema("Condition", fields.condition_schema(sorted(operators.OPERATORS)))
     api.spec.components.security_scheme(
@@ -158,6 +163,16 @@ def document(app: Flask) -> Api:
     api.spec.components.security_scheme(
         "apiKey",
         {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "the token alone"},
+    )
+    api.spec.components.security_scheme(
+        "session",
+        {
+            "type": "apiKey",
+            "in": "cookie",
+            "name": SECURE_COOKIE,
+            "description": f"a session; a change needs the header {CSRF_HEADER}, too. Over plain "
+            f"HTTP the cookie is {PLAIN_COOKIE}",
+        },
     )
     for name, scheme in (("hookBearer", "bearer"), ("hookBasic", "basic")):
         api.spec.components.security_scheme(

@@ -5,7 +5,7 @@ Requests whose body has a field ``reason`` may give it there instead.
 
 from __future__ import annotations
 
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from flask import request
 
@@ -31,7 +31,7 @@ def current_reason(in_body: str = "", *, emergency: bool = False) -> str:
         ReasonRequired: there is no reason, and an environment that the change concerns requires
             one.
     """
-    in_header = _reason_in_header()
+    in_header = text_in_header(HEADER)
     if in_header and in_body and in_header != in_body:
         raise Invalid(
             f"The header {HEADER} and the field reason of the body give two reasons; send one.",
@@ -43,23 +43,33 @@ def current_reason(in_body: str = "", *, emergency: bool = False) -> str:
     return reason
 
 
-def _reason_in_header() -> str:
-    header = request.headers.get(HEADER, "")
+def reason_header(reason: str) -> dict[str, str]:
+    """Return the header that gives a reason."""
+    return {HEADER: quote(reason)}
+
+
+def text_in_header(name: str) -> str:
+    """Return the text of a header of the current request; empty if there is none.
+
+    Raises:
+        Invalid: it is not percent-encoded UTF-8, is too long, or has an invisible character.
+    """
+    header = request.headers.get(name, "")
     try:
         # WSGI passes the bytes of a header as Latin-1.
         text = unquote(header.encode("latin-1").decode("utf-8"), errors="strict").strip()
     except UnicodeError:
         raise Invalid(
-            f"The header {HEADER} is not UTF-8. Send it as percent-encoded UTF-8."
+            f"The header {name} is not UTF-8. Send it as percent-encoded UTF-8."
         ) from None
     if len(text) > MAX_REASON:
         raise Invalid(
-            f"The header {HEADER} has {len(text):,} characters; a reason has at most "
+            f"The header {name} has {len(text):,} characters; a reason has at most "
             f"{MAX_REASON:,}. Shorten it."
         )
     if match := INVISIBLE.search(text):
         raise Invalid(
-            f"The header {HEADER} has the invisible character {code_point(match[0])}; remove it."
+            f"The header {name} has the invisible character {code_point(match[0])}; remove it."
         )
     return text
 

@@ -6,6 +6,8 @@ process, because meanwhile this one would serve nobody else.
 
 from __future__ import annotations
 
+import io
+import zlib
 from typing import Any
 
 from flask import Request, g
@@ -21,6 +23,8 @@ from tidegate_server.web.computations import Computations
 JSON = "application/json"
 YAML = "application/yaml"
 YAML_TYPES = frozenset({YAML, "application/x-yaml", "text/yaml"})
+
+GZIP_MAGIC = b"\x1f\x8b"
 
 YAML_LIMIT = 64 * 1024
 LARGE_BODY = 24 * 1024
@@ -71,6 +75,54 @@ def read_bytes(request: Request, limit: int) -> bytes:
     return data
 
 
+def uncompressed_length(request: Request, *, limit: int) -> int:
+    """Return how long a body that is compressed with gzip says to be uncompressed, in bytes.
+
+    The last four bytes of a gzip file say so (RFC 1952, ISIZE); ``decompress_body`` checks it.
+
+    Raises:
+        BadRequest: it is not gzip.
+        RequestEntityTooLarge: it is longer than ``limit``, compressed or not.
+    """
+    compressed = read_bytes(request, limit)
+    if not compressed.startswith(GZIP_MAGIC):
+        raise BadRequest("The body is not gzip, as its Content-Encoding says.")
+    length = int.from_bytes(compressed[-4:], "little")
+    if length > limit:
+        raise RequestEntityTooLarge(
+            f"The body is too long: at most {limit // 1024} kB are allowed here, uncompressed. It "
+            "also has to be one whole gzip file, whose end says how long it is."
+        )
+    return length
+
+
+def decompress_body(request: Request, length: int) -> None:
+    """Replace a body that is compressed with gzip.
+
+    Raises:
+        BadRequest: it is not one whole gzip file, or not as long as it says.
+    """
+    decoder = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+    try:
+        body = decoder.decompress(request.get_data(), length + 1)
+    except zlib.error:
+        body = b""
+    if len(body) != length or not decoder.eof or decoder.unused_data:
+        raise BadRequest("The body has to be one whole gzip file.")
+    environ = request.environ
+    del environ["HTTP_CONTENT_ENCODING"]
+    environ["CONTENT_LENGTH"] = str(length)
+    environ["wsgi.input"] = io.BytesIO(body)
+    # What the request has read already.
+    vars(request).pop("stream", None)
+    vars(request).pop("_cached_data", None)
+
+
+def is_gzip(request: Request) -> bool:
+    """Return whether a request says that its body is compressed with gzip."""
+    return request.headers.get("Content-Encoding", "").lower() == "gzip"
+
+
 def read_body(request: Request, *, limit: int = BODY_LIMIT, allow_yaml: bool = False) -> Any:
     """Return the value in a request's body.
 
@@ -100,8 +152,8 @@ def load_body(request: Request, schema: Schema, large_bodies: Computations, *, l
     try:
         if len(text) <= LARGE_BODY:
             return load_text(type(schema), text, is_yaml)
-        token = g.get("token")
-        caller = token.id if token is not None else request.remote_addr or ""
+        known = g.get("caller")
+        caller = known.id if known is not None else request.remote_addr or ""
         return large_bodies.run(caller, load_text, type(schema), text, is_yaml)
     except Unreadable as error:
         raise BadRequest(error.message) from None

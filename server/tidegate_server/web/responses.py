@@ -12,6 +12,9 @@ from marshmallow import Schema
 from tidegate_server.web.etags import revision_etag, with_content_etag, with_etag
 from tidegate_server.web.request_bodies import JSON
 
+_schemas: dict[type[Schema], Schema] = {}
+"""A schema of each class, for all requests of the process; nothing changes it."""
+
 
 def document(
     schema: Schema,
@@ -26,7 +29,7 @@ def document(
 
     ``suffix`` distinguishes responses of one revision that show more than the document.
     """
-    response = _json(schema.dump(value), status)
+    response = _json(_dumped(schema, value), status)
     response.headers.update(headers or {})
     return with_etag(response, revision_etag(revision, suffix))
 
@@ -43,14 +46,14 @@ def created(schema: Schema, value: Any, revision: int, endpoint: str, **path: st
     )
 
 
-def page(schema: Schema, items: Sequence[Any], next_cursor: str | None) -> Response:
-    """Return a page of a list, with a hash of its content as ETag."""
-    return value_with_etag(schema, {"items": items, "next_cursor": next_cursor})
+def page(schema: Schema, items: Sequence[Any], next_cursor: str | None, **more: Any) -> Response:
+    """Return a page of a list, with more about it and a hash of its content as ETag."""
+    return value_with_etag(schema, {"items": items, "next_cursor": next_cursor, **more})
 
 
 def value(schema: Schema, content: Any) -> Response:
     """Return a value without an ETag."""
-    return _json(schema.dump(content), HTTPStatus.OK)
+    return _json(_dumped(schema, content), HTTPStatus.OK)
 
 
 def value_with_etag(schema: Schema, content: Any) -> Response:
@@ -61,6 +64,11 @@ def value_with_etag(schema: Schema, content: Any) -> Response:
 def no_content() -> Response:
     """Return 204."""
     return Response(status=HTTPStatus.NO_CONTENT)
+
+
+def _dumped(schema: Schema, content: Any) -> Any:
+    """Dump with the first schema of its class: a new one makes those nested in it again."""
+    return _schemas.setdefault(type(schema), schema).dump(content)
 
 
 def _json(content: Any, status: HTTPStatus) -> Response:

@@ -1,0 +1,192 @@
+"""Reports as SDKs of this version send them, checked and read in one step.
+
+``ReportBody`` reads every report that the server accepts, and says what is wrong with others; that
+takes milliseconds. What is read here, in a fraction of that, ``ReportBody`` would read as the same
+report: each limit here is one of its own. Everything else is left to it.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeAlias
+
+import msgspec
+from marshmallow import ValidationError
+from msgspec import Meta, Struct
+from tidegate.counts import Counts
+
+from tidegate_server.domain.evidence import GroupCounts, GroupValues, Histogram, Trips
+from tidegate_server.domain.field_problems import KEY, NAME
+from tidegate_server.sdk_api import report_schemas as limits
+from tidegate_server.store.reports import FailingUsers, FlagEvaluations, Report, SampledUsers
+from tidegate_server.visible_text import CONTROL
+
+SCHEMA = 2
+
+_VISIBLE = rf"\A[^{CONTROL.pattern[1:-1]}]*\Z"
+
+Total: TypeAlias = Annotated[int, Meta(ge=0, le=limits.LARGEST_COUNT)]
+Operations: TypeAlias = Annotated[int, Meta(ge=0, le=limits.LARGEST_OPERATIONS)]
+Hash: TypeAlias = Annotated[int, Meta(ge=0, le=limits.LARGEST_HASH)]
+Hashes: TypeAlias = Annotated[tuple[Hash, ...], Meta(max_length=limits.MAX_SAMPLED)]
+User: TypeAlias = Annotated[str, Meta(pattern=rf"\A{limits.USER_HASH.pattern}\Z")]
+Name: TypeAlias = Annotated[str, Meta(pattern=rf"\A{NAME.pattern}\Z")]
+Bucket: TypeAlias = Annotated[str, Meta(pattern=rf"\A{limits.BUCKET.pattern}\Z")]
+ReleaseId: TypeAlias = Annotated[str, Meta(min_length=1, max_length=100)]
+Seconds: TypeAlias = Annotated[float, Meta(ge=0, le=limits.LONGEST_SECONDS)]
+
+
+class _Part(Struct, forbid_unknown_fields=True, gc=False):
+    pass
+
+
+class _Arm(_Part):
+    exposures: Operations
+    outcomes: Operations
+    errors: Operations
+    microseconds: Total
+
+    def counts(self) -> Counts:
+        return Counts(self.exposures, self.outcomes, self.errors, microseconds=self.microseconds)
+
+
+class _Group(_Part):
+    release: ReleaseId
+    step: Total
+    stratum: Total
+    control: _Arm
+    treatment: _Arm
+
+
+class _Failing(_Part):
+    release: ReleaseId
+    step: Total
+    stratum: Total
+    arm: Literal["control", "treatment"]
+    users: Annotated[tuple[User, ...], Meta(max_length=limits.MAX_USERS)]
+    overflow: Operations
+
+
+class _Sample(_Part):
+    release: ReleaseId
+    step: Total
+    stratum: Total
+    bits: Annotated[int, Meta(ge=0, le=limits.MAX_BITS)]
+    control: Hashes
+    treatment: Hashes
+
+
+class _Values(_Part):
+    release: ReleaseId
+    step: Total
+    stratum: Total
+    measure: Name
+    control: dict[Bucket, Operations]
+    treatment: dict[Bucket, Operations]
+
+
+class _Trips(_Part):
+    release: ReleaseId
+    count: Operations
+    milliseconds: Total
+
+
+class _Evaluations(_Part):
+    flag: Annotated[str, Meta(pattern=rf"\A{KEY.pattern}\Z")]
+    variants: Annotated[dict[Name, Operations], Meta(max_length=limits.MAX_VARIANTS)]
+    defaults: Operations
+    estimated: bool
+
+
+class _Report(_Part):
+    schema: Literal[2]
+    instance: Annotated[str, Meta(pattern=rf"\A{limits.INSTANCE_ID.pattern}\Z")]
+    sequence: Annotated[int, Meta(ge=1, le=limits.LARGEST_COUNT)]
+    continues: bool
+    version: Total
+    interval: Annotated[float, Meta(ge=0, le=limits.MAX_INTERVAL)]
+    sdk: Annotated[str, Meta(max_length=200, pattern=_VISIBLE)]
+    host: Annotated[str, Meta(max_length=300, pattern=_VISIBLE)]
+    pid: Total
+    counts: Annotated[tuple[_Group, ...], Meta(max_length=limits.MAX_GROUPS)]
+    failing: Annotated[tuple[_Failing, ...], Meta(max_length=limits.MAX_ARMS)]
+    samples: Annotated[tuple[_Sample, ...], Meta(max_length=limits.MAX_GROUPS)]
+    application: Annotated[str, Meta(max_length=limits.MAX_APPLICATION, pattern=_VISIBLE)] = ""
+    uptime: Seconds | None = None
+    version_age: Seconds | None = None
+    values: Annotated[tuple[_Values, ...], Meta(max_length=limits.MAX_VALUES)] = ()
+    trips: Annotated[tuple[_Trips, ...], Meta(max_length=limits.MAX_GROUPS)] = ()
+    evaluations: Annotated[tuple[_Evaluations, ...], Meta(max_length=limits.MAX_FLAGS)] = ()
+    seen_users: Annotated[list[Any], Meta(max_length=limits.MAX_SEEN)] = []
+    leaving: bool = False
+
+
+_seen_users = limits.SeenUserSchema(many=True)
+
+
+def read_plain(document: Any) -> Report | None:
+    """Return the report in a parsed JSON text; None: ``ReportBody`` has to read it."""
+    try:
+        sent = msgspec.convert(document, _Report)
+        seen_users = tuple(_seen_users.load(sent.seen_users)) if sent.seen_users else ()
+    except (msgspec.ValidationError, ValidationError):
+        return None
+    return Report(
+        instance=sent.instance,
+        sequence=sent.sequence,
+        continues=sent.continues,
+        version=sent.version,
+        interval=sent.interval,
+        sdk=sent.sdk,
+        host=sent.host,
+        pid=sent.pid,
+        counts=tuple(
+            (
+                each.release,
+                GroupCounts(
+                    each.step, each.stratum, each.control.counts(), each.treatment.counts()
+                ),
+            )
+            for each in sent.counts
+        ),
+        failing=tuple(
+            (
+                each.release,
+                FailingUsers(each.step, each.stratum, each.arm, each.users, each.overflow),
+            )
+            for each in sent.failing
+        ),
+        samples=tuple(
+            (
+                each.release,
+                SampledUsers(each.step, each.stratum, each.bits, each.control, each.treatment),
+            )
+            for each in sent.samples
+        ),
+        values=tuple(
+            (
+                each.release,
+                GroupValues(
+                    each.step,
+                    each.stratum,
+                    each.measure,
+                    _histogram(each.control),
+                    _histogram(each.treatment),
+                ),
+            )
+            for each in sent.values
+        ),
+        trips=tuple((each.release, Trips(each.count, each.milliseconds)) for each in sent.trips),
+        application=sent.application,
+        uptime=sent.uptime,
+        version_age=sent.version_age,
+        evaluations=tuple(
+            FlagEvaluations(each.flag, tuple(each.variants.items()), each.defaults, each.estimated)
+            for each in sent.evaluations
+        ),
+        seen_users=seen_users,
+        leaving=sent.leaving,
+    )
+
+
+def _histogram(counts: dict[str, int]) -> Histogram:
+    return tuple(sorted((int(bucket), count) for bucket, count in counts.items()))

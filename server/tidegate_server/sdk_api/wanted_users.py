@@ -1,0 +1,105 @@
+"""What the server asks SDKs for: which recently seen users, and which of their attributes.
+
+Threads: what is kept is replaced as a whole. Two threads that find the same at once do it twice.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from tidegate_server.domain.change import Address, Kind
+from tidegate_server.domain.seen_users import (
+    MOST_ATTRIBUTES,
+    SeenUser,
+    attributes_of_segments,
+    attributes_of_targetings,
+    key_lists_of_segments,
+)
+from tidegate_server.store import Store
+from tidegate_server.web.seen_user_names import names_secret
+
+T = TypeVar("T")
+
+FRESH_SECONDS = 10.0
+"""How long what an environment asks for is kept. So long a new attribute, and a limit that another
+process has raised, take to be asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class WantedUsers:
+    """What reports name: users whose number is ``below`` the limit, with these attributes.
+
+    ``key_lists``: lists of uploaded keys, by their salts; reports say which have a user's key.
+    """
+
+    secret: str
+    below: int
+    attributes: tuple[str, ...]
+    key_lists: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    until: float
+    wanted: WantedUsers | None
+
+
+class SeenUserReports:
+    """Takes the seen users of reports, and says which ones the next reports name."""
+
+    def __init__(self, store: Store, secret_key: bytes) -> None:
+        self._store = store
+        self._secret_key = secret_key
+        self._asked: dict[tuple[str, str], _Asked] = {}
+
+    def take(
+        self, project: str, environment: str, users: tuple[SeenUser, ...]
+    ) -> WantedUsers | None:
+        """Add users to the sample of an environment, and return what it asks for.
+
+        Returns:
+            None if the environment wants no users; then these are not kept either.
+        """
+        place = (project, environment)
+        asked = self._asked.get(place)
+        if asked is None or asked.until < time.monotonic():
+            until = time.monotonic() + FRESH_SECONDS
+            asked = self._asked[place] = _Asked(until, self._read_wanted(*place))
+        wanted = asked.wanted
+        if wanted is None or not users:
+            return wanted
+        names, lists = frozenset(wanted.attributes), frozenset(wanted.key_lists)
+        known = (
+            SeenUser(user.name, _only(user.attributes, names), _only(user.lists, lists))
+            for user in users
+        )
+        below = self._store.seen_users.add(project, environment, known)
+        wanted = replace(wanted, below=below)
+        self._asked[place] = _Asked(asked.until, wanted)
+        return wanted
+
+    def _read_wanted(self, project: str, environment: str) -> WantedUsers | None:
+        """Return what an environment wants to know of users; None: nothing."""
+        stored = self._store.get(project, Address(Kind.ENVIRONMENT, environment))
+        if stored is None or not stored.document.report_seen_users:
+            self._store.seen_users.forget(project, environment)
+            return None
+        targetings = self._store.cached(project, Kind.TARGETING, environment)
+        segments = self._store.cached(project, Kind.SEGMENT)
+        names = {
+            *targetings.derive(attributes_of_targetings),
+            *segments.derive(attributes_of_segments),
+        }
+        return WantedUsers(
+            names_secret(self._secret_key, project, environment),
+            self._store.seen_users.limit(project, environment),
+            tuple(sorted(names)[:MOST_ATTRIBUTES]),
+            segments.derive(key_lists_of_segments),
+        )
+
+
+def _only(values: Mapping[str, T], names: frozenset[str]) -> dict[str, T]:
+    return {name: value for name, value in values.items() if name in names}
