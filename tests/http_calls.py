@@ -23,7 +23,11 @@ SET_BY_SERVER = (
 
 IN_ENVIRONMENTS = (Kind.TARGETING, Kind.RELEASE, Kind.PROGRESS)
 IN_PROJECTS = (Kind.ENVIRONMENT, Kind.FLAG, Kind.SEGMENT, Kind.POLICY, Kind.WEBHOOK, Kind.HOOK)
-IN_SERVER = (Kind.PROJECT, Kind.TOKEN)
+IN_SERVER = (
+    *(Kind.PROJECT, Kind.TOKEN, Kind.PERSON, Kind.GROUP, Kind.ROLE),
+    *(Kind.CREDENTIAL, Kind.EMAIL, Kind.INVITATION),
+    *(Kind.IDENTITY_PROVIDER, Kind.IDENTITY),
+)
 
 
 @dataclass(frozen=True, slots=True)

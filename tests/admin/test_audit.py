@@ -299,3 +299,34 @@ def test_the_log_needs_a_token_for_all_that_it_covers(admin: Caller, path: str) 
     sdk = admin.token_for("sdk", "default", "production")
     assert slug(sdk.get(f"{PROJECT}/{path}")) == "forbidden"
     assert slug(Caller(admin.client, None).get(f"{PROJECT}/{path}")) == "unauthenticated"
+
+
+def test_an_entry_is_read_by_its_id(checkout: Caller) -> None:
+    listed = checkout.get(f"{PROJECT}/audit").json
+    assert listed is not None
+    for entry in listed["items"]:
+        assert checkout.get(f"{PROJECT}/audit/{entry['id']}").json == entry
+    assert slug(checkout.get(f"{PROJECT}/audit/1-0")) == "not-found"
+    assert slug(checkout.get(f"{PROJECT}/audit/nothing")) == "not-found"
+
+
+@pytest.mark.parametrize("path", [PROJECT, "/api/v1"])
+def test_the_server_verifies_its_log(checkout: Caller, path: str) -> None:
+    found = checkout.get(f"{path}/audit/verification").json
+    assert found is not None
+    assert (found["broken"], found["problem"], found["chained"] > 0) == (None, "", True)
+    latest = f"{found['latest']['number']}:{found['latest']['hash']}"
+    assert checkout.get(f"{path}/audit/verification?known={latest}").json == found
+    made_anew = checkout.get(f"{path}/audit/verification?known={found['chained']}:{'0' * 64}").json
+    assert made_anew is not None
+    assert "made anew" in made_anew["problem"]
+    assert checkout.get(f"{path}/audit/verification?known=7").status_code == 422
+
+
+def test_entries_are_found_by_words(checkout: Caller) -> None:
+    checkout.post_ok(f"{PRODUCTION}/flags/checkout/kill", {"reason": "Customers are charged twice"})
+    for text in ("CHARGED", "first%20admin", "flag.kill"):
+        found = checkout.get(f"{PROJECT}/audit?text={text}&action=flag.kill").json
+        assert found is not None
+        assert [each["target"] for each in found["items"]] == ["checkout"]
+    assert checkout.get(f"{PROJECT}/audit?text=nothing").json["items"] == []  # type: ignore[index]

@@ -129,3 +129,57 @@ def test_servers_that_start_at_the_same_time_create_everything_once(store: Store
     assert is_accepted(store, tokens[0])
     assert len(store.all("", Kind.TOKEN)) == 1
     assert sorted(store.all("default", Kind.ENVIRONMENT)) == ["development", "production"]
+
+
+def test_the_first_start_invites_the_first_admin_once(store: Store) -> None:
+    first = bootstrap(store, KEY)
+    assert first.token is not None
+    assert first.invitation is not None
+    assert first.invitation not in repr(store.all("", Kind.INVITATION))
+    again = bootstrap(store, KEY)
+    assert (again.token, again.invitation) == (None, None)
+    app = create_app(store, ApiSettings(KEY, token_poll_seconds=0))
+    body = {
+        "invitation": f"http://127.0.0.1:8080/invitation#{first.invitation}",
+        "name": "Ada",
+        "password": "four quiet harbour boats",
+    }
+    client = app.test_client()
+    assert client.post("/api/v1/invitations/accept", json=body).status_code == 422, "no email"
+    accepted = client.post("/api/v1/invitations/accept", json={**body, "email": "Ada@example.com"})
+    assert accepted.status_code == 200, accepted.text
+    me = client.get("/api/v1/me").json
+    assert me is not None
+    assert me["person"]["email"] == "ada@example.com"
+    assert [grant["role"] for grant in me["grants"]] == ["admin"]
+    repeated = client.post("/api/v1/invitations/accept", json={**body, "email": "eve@example.com"})
+    assert repeated.status_code == 422
+    app.extensions["tidegate"].close()
+
+
+def test_the_first_invitation_does_not_work_once_somebody_administers_the_server(
+    store: Store,
+) -> None:
+    first = bootstrap(store, KEY)
+    app = create_app(store, ApiSettings(KEY, token_poll_seconds=0))
+    client = app.test_client()
+    made = client.post(
+        "/api/v1/people",
+        json={"email": "ada@example.com", "grants": [{"role": "admin"}]},
+        headers={"Authorization": f"Bearer {first.token}"},
+    )
+    assert made.status_code == 201
+    body = {
+        "invitation": first.invitation,
+        "name": "Eve",
+        "email": "eve@example.com",
+        "password": "four quiet harbour boats",
+    }
+    refused = client.post("/api/v1/invitations/accept", json=body)
+    assert refused.status_code == 409
+    app.extensions["tidegate"].close()
+
+
+def test_a_given_token_makes_no_invitation(store: Store) -> None:
+    assert bootstrap(store, KEY, "a-token-that-the-operator-chose").invitation is None
+    assert store.all("", Kind.INVITATION) == {}

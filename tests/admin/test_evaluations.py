@@ -9,12 +9,16 @@ from typing import Any
 import pytest
 import redis
 from tidegate import wire
+from tidegate.bucketing import bucket
 from tidegate.context import Context
 from tidegate.evaluation.compiled_snapshot import compile_snapshot
 from tidegate_server.domain.calendar import instant_text
 from tidegate_server.domain.change import Address, Kind
+from tidegate_server.domain.seen_users import SeenUser
 from tidegate_server.store import Store, keys
+from tidegate_server.web.seen_user_names import name_of_key
 
+from tests.http_application import SECRET_KEY
 from tests.http_calls import CHECKOUT, POLICY, PRODUCTION, PROJECT, Caller, pointers, slug
 
 FLAG = f"{PRODUCTION}/flags/checkout"
@@ -223,3 +227,142 @@ def test_an_evaluation_counts_nothing(checkout: Caller, release: str, raw: redis
     evaluate(checkout, {"targetingKey": "bob"})
     id = release.rpartition("/")[2]
     assert raw.hgetall(keys.evidence("default", "production", id)) == {}
+
+
+PRO = {
+    "id": "pros",
+    "when": {"attribute": "plan", "operator": "equals", "value": "pro"},
+    "serve": {"variant": "on"},
+}
+
+
+def test_a_step_says_why_a_rule_is_met_or_not(checkout: Caller) -> None:
+    assert checkout.put(FLAG, {**BASE, "rules": [PRO, STAFF]}, match="*").status_code == 200
+    steps = evaluate(checkout, {"targetingKey": "ann", "plan": "free"})["steps"]
+    assert [(each["name"], each["matched"], each["why"]) for each in steps[2:]] == [
+        ("pros", False, 'plan is "free", which does not meet: equals "pro"'),
+        ("staff", True, "in segment staff, which includes the targeting key"),
+    ]
+    assert [each["matched"] for each in steps[:2]] == [None, None]
+
+
+def test_a_split_shows_the_bucket_and_its_limit(checkout: Caller) -> None:
+    split = [{"variant": "on", "weight": 30}, {"variant": "off", "weight": 70}]
+    body = {**BASE, "default": {"split": split}}
+    assert checkout.put(FLAG, body, match="*").status_code == 200
+    seen = set()
+    for number in range(40):
+        result = evaluate(checkout, {"targetingKey": f"user-{number}"})
+        assert result["bucket"] == bucket("checkout", f"user-{number}")
+        assert (result["variant"] == "on") == (result["bucket"] < 30_000)
+        assert result["opened_below"] == (30_000 if result["variant"] == "on" else 100_000)
+        seen.add(result["variant"])
+    assert seen == {"on", "off"}
+    assert evaluate(checkout, {})["bucket"] is None
+
+
+def test_a_release_shows_the_bucket_and_what_it_opened(checkout: Caller, release: str) -> None:
+    id = release.rpartition("/")[2]
+    for number in range(40):
+        result = evaluate(checkout, {"targetingKey": f"user-{number}"})
+        assert result["bucket"] == bucket(id, f"user-{number}")
+        assert result["opened_below"] == 5_000
+        assert (result["variant"] == "on") == (result["bucket"] < 5_000)
+
+
+def test_an_evaluation_says_since_when_and_until_when_it_holds(
+    checkout: Caller, store: Store
+) -> None:
+    before = now(store)
+    checkout.put(FLAG, {**BASE, "rules": [PRO]}, match="*")
+    between = now(store)
+    checkout.put(FLAG, {**BASE, "rules": [STAFF]}, match="*")
+    present = evaluate(checkout)
+    assert present["until"] is None
+    assert present["since"] > between
+    past = evaluate(checkout, at=between)
+    assert before < past["since"] < between < past["until"] == present["since"]
+
+
+def test_a_version_of_the_environment_is_evaluated(checkout: Caller, store: Store) -> None:
+    checkout.put(FLAG, {**BASE, "rules": [STAFF]}, match="*")
+    version = store.version("default", "production")
+    now(store)
+    checkout.post_ok(f"{FLAG}/kill", {})
+    body = {"context": {"targetingKey": "ann"}, "version": version}
+    result = checkout.post_ok(f"{FLAG}/evaluate", body)
+    assert (result["variant"], result["now"]["variant"]) == ("on", "off")
+    unknown = checkout.post(f"{FLAG}/evaluate", {"version": version + 99})
+    assert pointers(unknown) == ["/version"]
+    both = checkout.post(f"{FLAG}/evaluate", {"version": version, "at": now(store)})
+    assert pointers(both) == ["/version"]
+
+
+def test_a_saved_context_is_evaluated_and_added_to(checkout: Caller) -> None:
+    checkout.put(FLAG, {**BASE, "rules": [PRO]}, match="*")
+    saved = {"key": "paying", "context": {"targetingKey": "ann", "plan": "pro"}}
+    created = checkout.post_ok(f"{PROJECT}/contexts", saved)
+    assert created["revision"] == 1
+    result = checkout.post_ok(f"{FLAG}/evaluate", {"saved_context": "paying"})
+    assert (result["variant"], result["context"]) == ("on", saved["context"])
+    body = {"saved_context": "paying", "context": {"plan": "free"}}
+    result = checkout.post_ok(f"{FLAG}/evaluate", body)
+    assert result["variant"] == "off"
+    assert result["context"] == {"targetingKey": "ann", "plan": "free"}
+    missing = checkout.post(f"{FLAG}/evaluate", {"saved_context": "nobody"})
+    assert slug(missing) == "not-found"
+
+
+def test_saved_contexts_are_documents_with_a_history(checkout: Caller) -> None:
+    path = f"{PROJECT}/contexts/paying"
+    checkout.post_ok(f"{PROJECT}/contexts", {"key": "paying", "context": {"plan": "pro"}})
+    edited = checkout.put(path, {"context": {"plan": "team"}}, match='"1"')
+    assert edited.status_code == 200, edited.text
+    restored = checkout.call("POST", f"{path}/history/1/restore", match='"2"')
+    assert restored.json is not None
+    assert restored.json["context"] == {"plan": "pro"}
+    assert checkout.delete(path, match='"3"').status_code == 204
+    assert checkout.get(path).status_code == 404
+    refused = checkout.post(f"{PROJECT}/contexts", {"key": "x", "context": {"targetingKey": 7}})
+    assert pointers(refused) == ["/context/targetingKey"]
+
+
+def test_a_seen_user_is_evaluated_without_its_key(checkout: Caller, store: Store) -> None:
+    checkout.put(FLAG, {**BASE, "rules": [PRO, STAFF]}, match="*")
+    name_of = name_of_key(SECRET_KEY, "default", "production")
+    users = [SeenUser(name_of("ann"), {"plan": "free"}), SeenUser(name_of("bob"), {"plan": "pro"})]
+    store.seen_users.add("default", "production", users)
+    ann = checkout.post_ok(f"{FLAG}/evaluate", {"seen_user": name_of("ann")})
+    assert [each["name"] for each in ann["steps"] if each["decides"]] == ["staff"]
+    assert "not known" in ann["caveats"][0]
+    bob = checkout.post_ok(f"{FLAG}/evaluate", {"seen_user": name_of("bob")})
+    assert bob["variant"] == "on"
+    changed = {"seen_user": name_of("bob"), "context": {"plan": "free"}}
+    assert checkout.post_ok(f"{FLAG}/evaluate", changed)["variant"] == "off"
+    unknown = checkout.post(f"{FLAG}/evaluate", {"seen_user": "0" * 16})
+    assert slug(unknown) == "not-found"
+    both = {"seen_user": name_of("bob"), "context": {"targetingKey": "carl"}}
+    assert pointers(checkout.post(f"{FLAG}/evaluate", both)) == ["/context/targetingKey"]
+
+
+def test_all_flags_are_evaluated_for_a_context_in_pages(checkout: Caller) -> None:
+    checkout.put(FLAG, {**BASE, "rules": [STAFF]}, match="*")
+    for number in range(5):
+        checkout.post_ok(f"{PROJECT}/flags", {"key": f"flag-{number}", "type": "boolean"})
+    found: list[Any] = []
+    body: dict[str, Any] = {"context": {"targetingKey": "ann"}, "limit": 4}
+    while True:
+        page = checkout.post_ok(f"{PRODUCTION}/evaluate", body)
+        found += page["items"]
+        if page["next_cursor"] is None:
+            break
+        body["cursor"] = page["next_cursor"]
+    assert [each["flag"] for each in found] == ["checkout", *(f"flag-{n}" for n in range(5))]
+    first = found[0]
+    assert (first["variant"], first["decided_by"]["name"]) == ("on", "staff")
+    some = checkout.post_ok(f"{PRODUCTION}/evaluate", {"flags": ["flag-1", "nothing"]})
+    assert [(each["flag"], each["error_code"]) for each in some["items"]] == [
+        ("flag-1", None),
+        ("nothing", "FLAG_NOT_FOUND"),
+    ]
+    assert some["items"][1]["decided_by"] is None

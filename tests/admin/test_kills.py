@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import pytest
 from flask import Flask
 from tidegate_server.domain.change import Change
 from tidegate_server.store import Store
@@ -45,6 +46,21 @@ def test_a_restore_leaves_the_release_paused(checkout: Caller, release: str) -> 
 
 def test_a_kill_needs_no_reason(checkout: Caller) -> None:
     assert checkout.post(f"{FLAG}/kill").status_code == 200
+
+
+def test_a_kill_of_a_flag_without_a_release_is_told(checkout: Caller) -> None:
+    checkout.post_ok(f"{PROJECT}/webhooks", {"key": "chat", "url": "https://chat.example.com/"})
+    policy = {
+        "key": "telling",
+        "stages": [{"percentage": 5}, {"percentage": 100}],
+        "notify": [{"webhook": "chat"}],
+    }
+    checkout.post_ok(f"{PROJECT}/policies", policy)
+    checkout.post_ok(f"{FLAG}/kill", {"reason": "it burns"})
+    [sent] = (checkout.get(f"{PROJECT}/webhooks/chat/deliveries").json or {})["items"]
+    assert (sent["event"], sent["flag"], sent["release"]) == ("killed", "checkout", None)
+    shown = checkout.get(f"{PROJECT}/webhooks/chat/deliveries/{sent['id']}").json or {}
+    assert "it burns" in shown["body"]
 
 
 def test_killing_twice_keeps_the_first_kill(checkout: Caller) -> None:
@@ -137,3 +153,131 @@ def test_a_refused_kill_changes_nothing(checkout: Caller, store: Store) -> None:
     refused = checkout.post(f"{FLAG}/kill", {"because": "typo"})
     assert (refused.status_code, pointers(refused)) == (422, ["/because"])
     assert stored_documents(store) == before
+
+
+def with_tag(admin: Caller, *keys: str, tag: str = "payments") -> None:
+    for key in keys:
+        admin.post_ok(f"{PROJECT}/flags", {"key": key, "type": "boolean", "tags": [tag]})
+
+
+def test_a_kill_keeps_its_link_and_audits_it(checkout: Caller) -> None:
+    link = "https://incidents.example.com/INC-2231"
+    killed = checkout.post_ok(f"{FLAG}/kill", {"reason": "errors", "url": link})
+    assert (killed["killed"]["url"], killed["killed"]["tag"]) == (link, "")
+    [listed] = checkout.get(f"{PROJECT}/kills").json["items"]  # type: ignore[index]
+    assert listed["killed"]["url"] == link
+    checkout.post_ok(f"{FLAG}/restore", {"reason": "fixed", "url": link})
+    audit = checkout.get(f"{PROJECT}/audit?limit=2").json
+    assert audit is not None
+    assert [entry["details"]["url"] for entry in audit["items"]] == [link, link]
+
+
+@pytest.mark.parametrize("link", ["javascript:alert(1)", "incidents/1", "https://", "ftp://x/y"])
+def test_a_link_must_be_one_that_a_page_may_show(checkout: Caller, link: str) -> None:
+    refused = checkout.post(f"{FLAG}/kill", {"url": link})
+    assert (refused.status_code, pointers(refused)) == (422, ["/url"])
+
+
+def test_all_flags_with_a_tag_are_killed_in_one_version(
+    checkout: Caller, release: str, store: Store
+) -> None:
+    with_tag(checkout, "pay-by-link", "pay-later")
+    before = store.version("default", "production")
+    body = {"tag": "payments", "reason": "the bank is down", "url": "https://x.example/1"}
+    killed = checkout.post_ok(f"{PRODUCTION}/kill", body)
+    assert killed == {
+        "tag": "payments",
+        "flags": ["pay-by-link", "pay-later"],
+        "version": before + 1,
+    }
+    flags = json.loads(store.snapshot("default", "production").body)["flags"]
+    assert [key for key, flag in flags.items() if flag.get("killed")] == killed["flags"]
+    kills = checkout.get(f"{PROJECT}/kills").json["items"]  # type: ignore[index]
+    assert [each["killed"]["tag"] for each in kills] == ["payments", "payments"]
+    assert all(each["receipt"]["live"] == 0 for each in kills)
+    audit = checkout.get(f"{PROJECT}/audit?limit=3").json["items"]  # type: ignore[index]
+    assert sorted(entry["action"] for entry in audit) == ["flag.kill", "flag.kill", "tag.kill"]
+    receipt = checkout.get(f"{PRODUCTION}/receipts/{killed['version']}").json
+    assert receipt is not None
+    assert receipt["action"] == "tag.kill"
+
+
+def test_a_kill_of_a_tag_stops_the_releases_of_its_flags(checkout: Caller) -> None:
+    with_tag(checkout, "pay-later")
+    body = {"flag": "pay-later", "treatment": "on", "policy": "careful"}
+    started = checkout.post_ok(f"{PRODUCTION}/releases", body)
+    checkout.post_ok(f"{PRODUCTION}/kill", {"tag": "payments"})
+    stopped = checkout.get(f"{PRODUCTION}/releases/{started['id']}").json
+    assert stopped is not None
+    assert stopped["state"] == "killed"
+
+
+def test_a_kill_of_a_tag_is_all_or_nothing(checkout: Caller, store: Store) -> None:
+    """Another commit between reading and writing makes the whole kill be made again."""
+    with_tag(checkout, "pay-by-link", "pay-later")
+    commit: Callable[[Change], Any] = store.commit
+    raced = False
+
+    def commit_after_another(change: Change) -> Any:
+        nonlocal raced
+        if not raced and change.audit is not None and change.audit.action == "tag.kill":
+            raced = True
+            checkout.post_ok(f"{PRODUCTION}/flags/pay-later/kill", {"reason": "mine"})
+            before = stored_documents(store)
+            try:
+                return commit(change)
+            finally:
+                assert stored_documents(store) == before
+        return commit(change)
+
+    store.commit = commit_after_another  # type: ignore[method-assign,assignment]
+    killed = checkout.post_ok(f"{PRODUCTION}/kill", {"tag": "payments", "reason": "all"})
+    assert killed["flags"] == ["pay-by-link", "pay-later"]
+    later = checkout.get(f"{PRODUCTION}/flags/pay-later").json
+    assert later is not None
+    assert later["killed"]["reason"] == "mine"
+
+
+def test_a_restore_of_a_tag_leaves_alone_what_was_killed_by_itself(checkout: Caller) -> None:
+    with_tag(checkout, "pay-by-link", "pay-later")
+    checkout.post_ok(f"{PRODUCTION}/flags/pay-later/kill", {"reason": "its own"})
+    checkout.post_ok(f"{PRODUCTION}/kill", {"tag": "payments"})
+    body = {"tag": "payments", "reason": "the bank is back"}
+    assert checkout.post_ok(f"{PRODUCTION}/restore", body)["flags"] == ["pay-by-link"]
+    assert slug(checkout.post(f"{PRODUCTION}/restore", body)) == "not-possible"
+
+
+def test_an_unknown_tag_is_told_with_what_is_like_it(checkout: Caller) -> None:
+    with_tag(checkout, "pay-later")
+    refused = checkout.post(f"{PRODUCTION}/kill", {"tag": "payment"})
+    assert refused.status_code == 404
+    assert "payments" in refused.text
+
+
+def test_a_release_is_killed_by_its_id(checkout: Caller, release: str) -> None:
+    killed = checkout.post_ok(f"{release}/kill", {"reason": "errors"})
+    assert killed["killed"]["reason"] == "errors"
+    checkout.post_ok(f"{FLAG}/restore", {"reason": "fixed"})
+    checkout.post_ok(f"{release}/rollback", {"reason": "enough"})
+    refused = checkout.post(f"{release}/kill", {"reason": "again"})
+    assert (refused.status_code, slug(refused)) == (409, "not-possible")
+
+
+def test_who_may_not_kill_a_flag_may_not_kill_a_tag(checkout: Caller) -> None:
+    viewer = checkout.token_for("viewer", "default", "production")
+    assert viewer.post(f"{PRODUCTION}/kill", {"tag": "payments"}).status_code == 403
+    assert viewer.post(f"{PRODUCTION}/restore", {"tag": "payments"}).status_code == 403
+
+
+def test_a_restore_is_told_before_it_happens(checkout: Caller, release: str, sdk: Caller) -> None:
+    checkout.post_ok(f"{FLAG}/kill", {"reason": "errors"})
+    sdk.post_ok("/sdk/v1/reports", report(1, instance="a" * 32))
+    before = checkout.get(FLAG).json
+    told = checkout.post_ok(f"{FLAG}/restore/preview", None)
+    assert told["release"]["state"] == "paused"
+    assert told["release"]["percentage"] == 5
+    assert told["serves"] == {"variant": "off"}
+    assert told["instances"]["live"] == 1
+    assert checkout.get(FLAG).json == before
+    checkout.post_ok(f"{FLAG}/restore", {"reason": "fixed"})
+    assert slug(checkout.post(f"{FLAG}/restore/preview")) == "not-possible"

@@ -569,3 +569,15 @@ def test_a_release_keeps_the_policy_it_started_under(checkout: Caller, release: 
 def test_a_policy_is_deleted(checkout: Caller) -> None:
     assert checkout.delete(PATH, match='"1"').status_code == 204
     assert checkout.get(PATH).status_code == 404
+
+
+def test_a_policy_has_a_record_of_its_releases(checkout: Caller, release: str) -> None:
+    record = f"{PROJECT}/policies/careful/record"
+    assert checkout.get(record).json == {
+        "releases": 1, "completed": 0, "rolled_back": 0, "live": 1
+    }  # fmt: skip
+    assert checkout.post(f"{release}/rollback").status_code == 200
+    assert checkout.get(record).json == {
+        "releases": 1, "completed": 0, "rolled_back": 1, "live": 0
+    }  # fmt: skip
+    assert checkout.get(f"{PROJECT}/policies/nothing/record").status_code == 404

@@ -11,6 +11,7 @@ from flask import Flask
 from tidegate_server.domain.permissions import Permission
 
 from tests.http_calls import CHECKOUT, POLICY, PRODUCTION, PROJECT, Caller, slug, stored_documents
+from tests.people import PASSWORD
 
 WHY = {"Tidegate-Reason": "the launch"}
 
@@ -93,11 +94,18 @@ HOOK = {
     "flags": ["checkout"],
 }
 
+CONTEXT = {"key": "vera", "context": {"targetingKey": "vera"}}
 WRITES: dict[str, tuple[str, str, Any]] = {
     "projects.replace_project": ("PUT", PROJECT, {"name": "x"}),
     "environments.create_environment": ("POST", f"{PROJECT}/environments", {"key": "new"}),
     "environments.replace_environment": ("PUT", PRODUCTION, {"name": "x"}),
     "environments.rotate_context_key": ("POST", f"{PRODUCTION}/rotate-key", None),
+    "shares.create_share_link": (
+        "POST",
+        f"{PRODUCTION}/shares",
+        {"kind": "badge", "flag": "checkout"},
+    ),
+    "shares.revoke_share_link": ("DELETE", f"{PRODUCTION}/shares/{{share}}", None),
     "flags.create_flag": ("POST", f"{PROJECT}/flags", {"key": "new", "type": "boolean"}),
     "flags.replace_flag": (
         "PUT",
@@ -114,6 +122,26 @@ WRITES: dict[str, tuple[str, str, Any]] = {
     "segments.create_segment": ("POST", f"{PROJECT}/segments", {"key": "new"}),
     "segments.replace_segment": ("PUT", f"{PROJECT}/segments/staff", {"name": "x"}),
     "segments.delete_segment": ("DELETE", f"{PROJECT}/segments/staff", None),
+    "segments.upload_segment_keys": (
+        "POST",
+        f"{PROJECT}/segments/staff/keys?list=included&mode=add",
+        b"eve\n",
+    ),
+    "contexts.create_context": ("POST", f"{PROJECT}/contexts", CONTEXT),
+    "contexts.replace_context": ("PUT", f"{PROJECT}/contexts/vera", {**CONTEXT, "name": "x"}),
+    "contexts.delete_context": ("DELETE", f"{PROJECT}/contexts/vera", None),
+    "promotions.copy_flag_under_another_key": (
+        "POST",
+        f"{PROJECT}/flags/checkout/copy",
+        {"key": "new"},
+    ),
+    "configuration.apply_import": ("POST", f"{PROJECT}/apply", {"segments": [{"key": "new"}]}),
+    "projects.delete_project": ("DELETE", f"{PROJECT}?confirm=default&force=true", None),
+    "environments.delete_environment": (
+        "DELETE",
+        f"{PRODUCTION}?confirm=production&force=true",
+        None,
+    ),
     "policies.create_policy": ("POST", f"{PROJECT}/policies", {**POLICY, "key": "new"}),
     "policies.replace_policy": ("PUT", f"{PROJECT}/policies/careful", {**POLICY, "name": "x"}),
     "policies.delete_policy": ("DELETE", f"{PROJECT}/policies/careful", None),
@@ -127,6 +155,7 @@ WRITES: dict[str, tuple[str, str, Any]] = {
     "hooks.delete_hook": ("DELETE", f"{PROJECT}/hooks/{{hook}}", None),
     "targeting.replace_targeting": ("PUT", f"{PRODUCTION}/flags/checkout", TARGETING),
     "kill switch.restore_flag": ("POST", f"{PRODUCTION}/flags/checkout/restore", {}),
+    "kill switch.restore_tagged_flags": ("POST", f"{PRODUCTION}/restore", {"tag": "shop"}),
     "releases.start_release": (
         "POST",
         f"{PRODUCTION}/releases",
@@ -138,6 +167,7 @@ WRITES: dict[str, tuple[str, str, Any]] = {
             ("environments.restore_environment", PRODUCTION),
             ("flags.restore_flag", f"{PROJECT}/flags/checkout"),
             ("targeting.restore_targeting", f"{PRODUCTION}/flags/checkout"),
+            ("contexts.restore_context", f"{PROJECT}/contexts/vera"),
             ("segments.restore_segment", f"{PROJECT}/segments/staff"),
             ("policies.restore_policy", f"{PROJECT}/policies/careful"),
             ("webhooks.restore_webhook", f"{PROJECT}/webhooks/chat"),
@@ -153,9 +183,20 @@ WRITES: dict[str, tuple[str, str, Any]] = {
 
 EMERGENCIES = {
     "kill switch.kill_flag": f"{PRODUCTION}/flags/checkout/kill",
+    "kill switch.kill_release": "{release}/kill",
+    "kill switch.kill_tagged_flags": f"{PRODUCTION}/kill",
     "releases.pause_release": "{release}/pause",
     "releases.rollback_release": "{release}/rollback",
 }
+
+
+WITH_A_REASON_OF_THEIR_OWN = {
+    "change requests.approve_change_request",
+    "change requests.reject_change_request",
+    "scheduled changes.create_scheduled_change",
+    "scheduled changes.cancel_scheduled_change",
+}
+"""What they decide about has a reason, or is not made."""
 
 
 CHANGING = {
@@ -179,7 +220,9 @@ def operations_that_change_a_project(app: Flask) -> set[str]:
 
 
 def test_every_operation_that_changes_a_project_is_tested_here(app: Flask) -> None:
-    assert operations_that_change_a_project(app) == WRITES.keys() | EMERGENCIES.keys()
+    tested = WRITES.keys() | EMERGENCIES.keys() | WITH_A_REASON_OF_THEIR_OWN
+    tested |= {"promotions.promote_flags"}  # below, since it needs a plan
+    assert operations_that_change_a_project(app) == tested
 
 
 @pytest.fixture
@@ -187,9 +230,27 @@ def full(checkout: Caller) -> Callable[[str], str]:
     """A project with one of everything that requires reasons; completes the path of a request."""
     checkout.post_ok(f"{PROJECT}/webhooks", WEBHOOK)
     hook = checkout.post_ok(f"{PROJECT}/hooks", HOOK)["id"]
+    checkout.post_ok(f"{PROJECT}/contexts", CONTEXT)
+    badge = {"kind": "badge", "flag": "checkout"}
+    share = checkout.post_ok(f"{PRODUCTION}/shares", badge)["id"]
     require_reasons(checkout)
     release = release_of(checkout)
-    return lambda path: path.format(hook=hook, release=release)
+    return lambda path: path.format(hook=hook, release=release, share=share)
+
+
+def sent(body: Any) -> dict[str, Any]:
+    """Return how a body is sent: bytes as a text, everything else as JSON."""
+    if isinstance(body, bytes):
+        return {"data": body, "content_type": "text/plain"}
+    return {"body": body}
+
+
+def test_a_promotion_without_a_reason_is_refused(checkout: Caller) -> None:
+    require_reasons(checkout)
+    body = {"from": "development", "flags": ["checkout"]}
+    answer = checkout.post(f"{PRODUCTION}/promote", body)
+    assert slug(answer) == "reason-required"
+    assert slug(checkout.post(f"{PRODUCTION}/promote", body, headers=WHY)) == "revision-required"
 
 
 @pytest.mark.parametrize("operation", WRITES)
@@ -200,13 +261,13 @@ def test_a_change_without_a_reason_is_refused_and_changes_nothing(
     store = checkout.client.application.extensions["tidegate"].store
     before = stored_documents(store)
     for headers in ({}, {"Tidegate-Reason": "  "}):
-        answer = checkout.call(method, full(path), body, match="*", headers=headers)
+        answer = checkout.call(method, full(path), **sent(body), match="*", headers=headers)
         assert slug(answer) == "reason-required", answer.text
         assert answer.json is not None
         assert "Tidegate-Reason" in answer.json["detail"]
         assert "--reason" in answer.json["detail"]
     assert stored_documents(store) == before
-    with_reason = checkout.call(method, full(path), body, match="*", headers=WHY)
+    with_reason = checkout.call(method, full(path), **sent(body), match="*", headers=WHY)
     assert with_reason.json is None or not str(with_reason.json.get("type")).endswith("-required")
 
 
@@ -214,7 +275,10 @@ def test_a_change_without_a_reason_is_refused_and_changes_nothing(
 def test_what_stops_something_never_needs_a_reason(
     checkout: Caller, full: Callable[[str], str], operation: str
 ) -> None:
-    assert checkout.post(full(EMERGENCIES[operation]), {}).status_code == 200
+    # A tag that no flag has: the reason is asked for first.
+    tagged = operation.endswith("tagged_flags")
+    answer = checkout.post(full(EMERGENCIES[operation]), {"tag": "shop"} if tagged else {})
+    assert answer.status_code == 200 or (tagged and slug(answer) != "reason-required"), answer.text
 
 
 def test_other_environments_need_no_reason(checkout: Caller) -> None:
@@ -233,3 +297,44 @@ def test_an_environment_of_an_earlier_version_requires_no_reason(checkout: Calle
     environment = checkout.get(PRODUCTION).json
     assert environment is not None
     assert environment["require_reason"] is False
+
+
+def test_permissions_in_an_environment_that_requires_reasons_need_one(checkout: Caller) -> None:
+    writer = [{"role": "developer", "project": "default"}]
+    elsewhere = [{"role": "developer", "project": "default", "environment": "development"}]
+    reader = [{"role": "viewer", "project": "default"}]
+    require_reasons(checkout)
+    checkout.post_ok("/api/v1/roles", {"key": "shipper", "permissions": ["read"]})
+    checkout.post_ok("/api/v1/groups", {"key": "crew", "grants": [{"role": "shipper"}]})
+    token = {"name": "ci", "role": "developer", "project": "default"}
+    person = {"email": "eve@example.com", "grants": writer}
+    tries = [
+        ("POST", "/api/v1/tokens", token),
+        ("POST", "/api/v1/people", person),
+        ("POST", "/api/v1/groups", {"key": "team", "grants": writer}),
+        ("PUT", "/api/v1/roles/shipper", {"permissions": ["read", "write"]}),
+    ]
+    for method, path, body in tries:
+        match = "*" if method == "PUT" else None
+        refused = checkout.call(method, path, body, match=match)
+        assert slug(refused) == "reason-required", path
+        made = checkout.call(method, path, body, match=match, headers=WHY)
+        assert made.status_code in (200, 201), made.text
+        assert latest(checkout, "/api/v1/audit")["reason"] == "the launch"
+    for grants in (elsewhere, reader):
+        name = grants[0]["role"]
+        checkout.post_ok("/api/v1/people", {"email": f"{name}@example.com", "grants": grants})
+    checkout.post_ok("/api/v1/tokens", {**token, "role": "viewer"})
+
+
+def test_an_invitation_is_accepted_without_a_reason(app: Flask, checkout: Caller) -> None:
+    person = {"email": "eve@example.com", "grants": [{"role": "developer", "project": "default"}]}
+    made = checkout.post_ok("/api/v1/people", person)
+    require_reasons(checkout)
+    path = f"/api/v1/people/{made['id']}/invitation"
+    assert slug(checkout.post(path, {})) == "reason-required"
+    invited = checkout.post(path, {}, headers=WHY).json
+    assert invited is not None
+    body = {"invitation": invited["link"], "name": "Eve", "password": PASSWORD}
+    accepted = app.test_client().post("/api/v1/invitations/accept", json=body)
+    assert accepted.status_code == 200, accepted.text

@@ -115,3 +115,20 @@ def test_a_rule_about_another_spelling_of_the_targeting_key_is_refused(checkout:
     taken = checkout.put(at, {**body, "rules": rules("key")}, match=read.headers["ETag"])
     assert taken.json is not None
     assert [each["pointer"] for each in taken.json["warnings"]] == ["/rules/0/when/attribute"]
+
+
+def test_the_flags_that_need_a_flag_are_listed(checkout: Caller) -> None:
+    for key in ("above", "gone", "apart"):
+        checkout.post_ok(f"{PROJECT}/flags", {"key": key, "type": "boolean"})
+    needs = [{"flag": "checkout", "variants": ["on"]}]
+    for key in ("above", "gone"):
+        path = f"{PRODUCTION}/flags/{key}"
+        targeting = {"enabled": True, "off_variant": "off", "default": {"variant": "on"}}
+        etag = checkout.get(path).headers["ETag"]
+        put = checkout.put(path, {**targeting, "prerequisites": needs}, match=etag)
+        assert put.status_code == 200, put.text
+    assert checkout.post(f"{PROJECT}/flags/gone/archive").status_code == 200
+    dependents = checkout.get(f"{PRODUCTION}/flags/checkout/dependents").json
+    assert dependents is not None
+    assert dependents["items"] == [{"flag": "above", "variants": ["on"]}]
+    assert checkout.get(f"{PRODUCTION}/flags/nothing/dependents").status_code == 404

@@ -211,3 +211,22 @@ def test_a_token_says_when_it_was_last_used(admin: Caller, app: Flask) -> None:
     assert shown is not None
     assert shown["last_used_from"] == "127.0.0.1"
     assert shown["last_used_at"] > made["created_at"][:10]
+
+
+def test_an_answer_says_whether_its_reader_may_rotate_the_token(admin: Caller) -> None:
+    body = {"name": "deploy", "role": "release_manager", "project": "default"}
+    strong = admin.post_ok("/api/v1/tokens", body)
+    assert (strong["rotatable"], strong["person"]) == (True, "")
+    keeper = admin.post_ok(
+        "/api/v1/tokens",
+        {
+            **{"name": "keeper", "role": "custom", "project": "default"},
+            "permissions": ["read", "administer"],
+        },
+    )
+    reader = Caller(admin.client, keeper["secret"])
+    seen = reader.get(f"/api/v1/tokens/{strong['id']}").json
+    assert seen is not None
+    assert seen["rotatable"] is False
+    refused = reader.post(f"/api/v1/tokens/{strong['id']}/rotate", {})
+    assert slug(refused) == "forbidden"

@@ -109,6 +109,43 @@ def test_a_url_with_an_inner_address_is_refused_with_the_fix(admin: Caller) -> N
         assert "add the network to TIDEGATE_WEBHOOK_NETWORKS" in refused.text
 
 
+MAIL = {"key": "mail", "url": "mailto:oncall@example.com,dev@example.com", "format": "email"}
+
+
+def test_a_server_without_a_mail_server_refuses_mail(admin: Caller) -> None:
+    refused = admin.post(WEBHOOKS, MAIL)
+    assert (refused.status_code, pointers(refused)) == (422, ["/format"])
+    assert "TIDEGATE_SMTP_SERVER" in refused.text
+
+
+class TestWithAMailServer:
+    @pytest.fixture
+    def settings(self, settings: ApiSettings) -> ApiSettings:
+        return replace(settings, sends_mail=True)
+
+    def test_readers_see_where_mail_goes_without_the_names(self, admin: Caller) -> None:
+        assert admin.post_ok(WEBHOOKS, MAIL)["url"] == MAIL["url"]
+        reader = admin.token_for("viewer", "default", None)
+        shown = reader.get(f"{WEBHOOKS}/mail").json
+        assert shown is not None
+        assert shown["url"] == "mailto:example.com/…"
+
+    @pytest.mark.parametrize(
+        ("changes", "field"),
+        [
+            ({"url": "https://example.com/"}, "/url"),
+            ({"url": "mailto:"}, "/url"),
+            ({"url": "mailto:oncall@example.com?bcc=x@y.z"}, "/url"),
+            ({"url": "mailto:" + ",".join(["a@b.c"] * 21)}, "/url"),
+            ({"format": "slack"}, "/format"),
+        ],
+    )
+    def test_a_wrong_address_is_refused_with_the_field(
+        self, admin: Caller, changes: dict[str, str], field: str
+    ) -> None:
+        assert pointers(admin.post(WEBHOOKS, {**MAIL, **changes})) == [field]
+
+
 class TestWithAnAllowedNetwork:
     @pytest.fixture
     def settings(self, settings: ApiSettings) -> ApiSettings:

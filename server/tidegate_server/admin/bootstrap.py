@@ -10,17 +10,19 @@ from tidegate.addresses import trimmed, unsendable
 from tidegate_server.admin.document_commits import create_document
 from tidegate_server.admin.document_reader import SERVER
 from tidegate_server.admin.projects.service import create_project
-from tidegate_server.domain import project_edits, token_edits
+from tidegate_server.domain import credential_edits, project_edits, token_edits
 from tidegate_server.domain.change import Kind
+from tidegate_server.domain.people import FIRST_INVITATION, AccessDocuments
 from tidegate_server.domain.permissions import Role
 from tidegate_server.domain.project_documents import environment_address
 from tidegate_server.domain.projects import Environment, Project
 from tidegate_server.domain.tokens import Token
 from tidegate_server.errors import AlreadyExists, StaleRevision, StartupRefused
 from tidegate_server.store import Store
-from tidegate_server.web import token_secrets
+from tidegate_server.web import invitations, token_secrets
 
 ACTOR = "server"
+FIRST_INVITATION_MS = 24 * 60 * 60 * 1000
 FINGERPRINT = "secret-key-fingerprint"
 DEFAULT_PROJECT = Project("default", name="Default")
 DEFAULT_ENVIRONMENTS = (
@@ -36,11 +38,13 @@ class BootstrapResult:
     Attributes:
         token: the new admin token, to be shown once; None if the store already had an admin
             token, or if the operator gave one.
+        invitation: the text of an invitation for the first person, shown once; made with ``token``.
         ignored: the operator gave a token, but the server already has admin tokens and the
             given one is not among them.
     """
 
     token: str | None = None
+    invitation: str | None = None
     ignored: bool = False
 
 
@@ -121,6 +125,8 @@ def _create_admin_token(
 
 
 def _create_default_project(store: Store) -> None:
+    if store.all(DEFAULT_PROJECT.key, Kind.DELETION):
+        return  # a person deleted it, or one of its environments
     with suppress(AlreadyExists):
         create_project(store, DEFAULT_PROJECT, ACTOR)
     for environment in DEFAULT_ENVIRONMENTS:
@@ -159,7 +165,20 @@ def _create_first_token(store: Store, secret_key: bytes, given_token: str) -> Bo
         text = _create_admin_token(store, secret_key, first, "first admin")
     except StaleRevision:
         return BootstrapResult()  # another server created it first, and shows it
-    return BootstrapResult(token=text if given is None else None)
+    if given is not None:
+        return BootstrapResult()
+    return BootstrapResult(token=text, invitation=_invite_first_person(store, secret_key))
+
+
+def _invite_first_person(store: Store, secret_key: bytes) -> str:
+    new = invitations.new_invitation(
+        secret_key,
+        FIRST_INVITATION,
+        expires_ms=store.now_ms() + FIRST_INVITATION_MS,
+        invited_by=ACTOR,
+    )
+    store.commit(credential_edits.invite(AccessDocuments(), new.invitation, actor=ACTOR))
+    return new.text
 
 
 def _why_refused(given_token: str) -> str:

@@ -4,17 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from tidegate_server.admin.commit_with_retry import commit_with_retry
 from tidegate_server.admin.document_reader import missing_document, read_project_documents
 from tidegate_server.domain.change import Address, Change, Stored
-from tidegate_server.domain.project_documents import ProjectDocuments
 from tidegate_server.errors import AlreadyExists, FieldProblem, Invalid
 from tidegate_server.store import Store
 from tidegate_server.web.etags import IfMatch
 
-MakeChange = Callable[[ProjectDocuments], Change]
+
+class Documents(Protocol):
+    """What a change is made from."""
+
+    def get(self, address: Address, /) -> Stored | None:
+        """Return a document; None if there is none."""
+
+
+MakeChange = Callable[[Any], Change]
+ReadDocuments = Callable[[Store, str], Documents]
+"""Returns the documents of a project, or of the server."""
+
 Document = TypeVar("Document", bound=Any)
 
 
@@ -52,9 +62,20 @@ def with_key(document: Document, key: str, field: str = "key") -> Document:
 
 
 def create_document(
-    store: Store, project: str, address: Address, make_change: MakeChange
+    store: Store,
+    project: str,
+    address: Address,
+    make_change: MakeChange,
+    read: ReadDocuments = read_project_documents,
 ) -> Stored:
     """Create a document.
+
+    Args:
+        store: where to create it.
+        project: its project; empty: it belongs to the server.
+        address: the new document.
+        make_change: makes the change from what ``read`` returns.
+        read: returns the documents that the change depends on.
 
     Raises:
         AlreadyExists: the key is taken.
@@ -63,10 +84,10 @@ def create_document(
     """
 
     def make() -> Change:
-        documents = read_project_documents(store, project)
+        documents = read(store, project)
         if documents.get(address) is not None:
             raise AlreadyExists(
-                f"{address.kind.value.capitalize()} {address.key!r} already exists."
+                f"{address.kind.words.capitalize()} {address.key!r} already exists."
             )
         return make_change(documents)
 
@@ -74,7 +95,12 @@ def create_document(
 
 
 def replace_document(
-    store: Store, project: str, address: Address, if_match: IfMatch, make_change: MakeChange
+    store: Store,
+    project: str,
+    address: Address,
+    if_match: IfMatch,
+    make_change: MakeChange,
+    read: ReadDocuments = read_project_documents,
 ) -> Stored:
     """Replace a document.
 
@@ -83,24 +109,36 @@ def replace_document(
         RevisionRequired, StaleRevision: ``if_match`` does not accept its revision.
         Invalid, NotPossible: as ``make_change`` raises them.
     """
-    make = _change_of_existing(store, project, address, if_match, make_change)
+    make = _change_of_existing(store, project, address, if_match, make_change, read)
     return commit_with_retry(store, make).stored(address)
 
 
 def delete_document(
-    store: Store, project: str, address: Address, if_match: IfMatch, make_change: MakeChange
+    store: Store,
+    project: str,
+    address: Address,
+    if_match: IfMatch,
+    make_change: MakeChange,
+    read: ReadDocuments = read_project_documents,
 ) -> None:
     """Delete a document; raises as ``replace_document`` does."""
-    commit_with_retry(store, _change_of_existing(store, project, address, if_match, make_change))
+    commit_with_retry(
+        store, _change_of_existing(store, project, address, if_match, make_change, read)
+    )
 
 
 def _change_of_existing(
-    store: Store, project: str, address: Address, if_match: IfMatch, make_change: MakeChange
+    store: Store,
+    project: str,
+    address: Address,
+    if_match: IfMatch,
+    make_change: MakeChange,
+    read: ReadDocuments,
 ) -> Callable[[], Change]:
     def make() -> Change:
-        documents = read_project_documents(store, project)
+        documents = read(store, project)
         stored = documents.get(address)
-        kind, key = address.kind.value, address.key
+        kind, key = address.kind.words, address.key
         if stored is None:
             raise missing_document(store, project, address)
         if_match.require(stored.revision, f"{kind} {key}")

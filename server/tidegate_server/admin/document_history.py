@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from flask import Response
 from marshmallow import Schema, fields, validate
 
-from tidegate_server.admin.document_reader import missing_document, read_document
+from tidegate_server.admin.document_reader import SERVER, missing_document, read_document
 from tidegate_server.admin.presented_documents import presented
 from tidegate_server.documents.fields import AnyJson, Instant, StrictBoolean, StrictInteger
 from tidegate_server.documents.strict_schema import Strict
@@ -114,7 +114,9 @@ class DocumentHistory:
         name: what the operations call it: ``flag``.
         key: the part of the path that holds its key.
         editor: the permission to restore a version.
-        visible: returns what the request's token may see of a document.
+        visible: returns what the caller may see of a document.
+        reader: the permission to read the history.
+        scoped_to_caller: as for ``Blueprint.operation``.
     """
 
     blueprint: Blueprint
@@ -124,6 +126,8 @@ class DocumentHistory:
     key: str
     editor: Permission
     visible: Callable[[Stored], Stored] = everything
+    reader: Permission = Permission.READ
+    scoped_to_caller: bool = False
 
     def serve(self, restore: Restore, response: type[Schema]) -> None:
         """Serve the history; ``response`` is the schema of a restored document."""
@@ -132,7 +136,7 @@ class DocumentHistory:
         self._serve_restore(restore, response)
 
     def _serve_reading(self) -> None:
-        def list_versions(page: PageRequest, project: str, **path: str) -> Response:
+        def list_versions(page: PageRequest, project: str = SERVER, **path: str) -> Response:
             address = self._address(path)
             store = backend().store
             versions, following = store.history.versions(
@@ -143,7 +147,7 @@ class DocumentHistory:
                 raise missing_document(store, project, address)
             return responses.page(VersionPage(), versions, encode_cursor(following))
 
-        def get_version(project: str, revision: int, **path: str) -> Response:
+        def get_version(revision: int, project: str = SERVER, **path: str) -> Response:
             version = self._version(project, self._address(path), revision)
             shown = {**version_summary(version), "document": self._document(version)}
             return responses.value_with_etag(VersionAnswer(), shown)
@@ -155,19 +159,23 @@ class DocumentHistory:
         self.blueprint.operation(
             "GET",
             f"{self.item}/history",
-            permission=Permission.READ,
+            permission=self.reader,
+            scoped_to_caller=self.scoped_to_caller,
             query=PageQuery,
             response=VersionPage,
         )(list_versions)
         self.blueprint.operation(
             "GET",
             f"{self.item}/history/<int:revision>",
-            permission=Permission.READ,
+            permission=self.reader,
+            scoped_to_caller=self.scoped_to_caller,
             response=VersionAnswer,
         )(get_version)
 
     def _serve_diff(self) -> None:
-        def diff(query: Mapping[str, int | None], project: str, revision: int, **path: str) -> Any:
+        def diff(
+            query: Mapping[str, int | None], revision: int, project: str = SERVER, **path: str
+        ) -> Any:
             address = self._address(path)
             older = self._version(project, address, revision)
             newer = self._version(project, address, query["to"])
@@ -175,7 +183,7 @@ class DocumentHistory:
             content = {
                 "older": older,
                 "newer": newer,
-                "changes": [_difference(each) for each in found],
+                "changes": [shown_difference(each) for each in found],
             }
             return responses.value_with_etag(DiffAnswer(), content)
 
@@ -184,13 +192,14 @@ class DocumentHistory:
         self.blueprint.operation(
             "GET",
             f"{self.item}/history/<int:revision>/diff",
-            permission=Permission.READ,
+            permission=self.reader,
+            scoped_to_caller=self.scoped_to_caller,
             query=DiffQuery,
             response=DiffAnswer,
         )(diff)
 
     def _serve_restore(self, restore: Restore, response: type[Schema]) -> None:
-        def restore_version(project: str, revision: int, **path: str) -> Response:
+        def restore_version(revision: int, project: str = SERVER, **path: str) -> Response:
             address = self._address(path)
             version = self._version(project, address, revision)
             return restore(project, address, version.document, revision)
@@ -204,6 +213,7 @@ class DocumentHistory:
             "POST",
             f"{self.item}/history/<int:revision>/restore",
             permission=self.editor,
+            scoped_to_caller=self.scoped_to_caller,
             response=response,
         )(restore_version)
 
@@ -244,7 +254,8 @@ def version_summary(version: Version) -> dict[str, Any]:
     }
 
 
-def _difference(found: Difference) -> dict[str, Any]:
+def shown_difference(found: Difference) -> dict[str, Any]:
+    """Return a difference as ``FieldDifferenceSchema`` shows it."""
     shown: dict[str, Any] = {
         "pointer": found.pointer,
         "field": found.field,

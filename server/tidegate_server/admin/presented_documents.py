@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 from marshmallow import Schema, fields
 
 from tidegate_server.admin.flags.schemas import FlagState
+from tidegate_server.admin.groups.schemas import GroupFields
 from tidegate_server.admin.hooks.schemas import HookFields
-from tidegate_server.admin.projects.schemas import EnvironmentFields, NamedFields
-from tidegate_server.admin.segments.schemas import SegmentFields
+from tidegate_server.admin.identity_providers.schemas import IdentityProviderFields
+from tidegate_server.admin.people.schemas import PersonFields
+from tidegate_server.admin.projects.schemas import EnvironmentFields, ProjectFields
+from tidegate_server.admin.roles.schemas import RoleFields
+from tidegate_server.admin.saved_contexts.schemas import SavedContextFields
+from tidegate_server.admin.segments.schemas import SegmentState
 from tidegate_server.admin.targeting.schemas import KillSchema, TargetingFields
 from tidegate_server.admin.tokens.schemas import TokenFields
 from tidegate_server.admin.webhooks.schemas import WebhookFields
@@ -19,6 +25,7 @@ from tidegate_server.documents.policy_schemas import PolicyFields
 from tidegate_server.domain.change import Audit, Change, ChangedDocument, Delete, Guard, Kind, Put
 from tidegate_server.domain.changed_documents import changed_document
 from tidegate_server.domain.json_differences import ABSENT, Absent
+from tidegate_server.web.caller_address import current_address
 
 
 class TargetingState(TargetingFields):
@@ -29,15 +36,20 @@ class TargetingState(TargetingFields):
 
 
 SCHEMAS: Mapping[Kind, type[Schema]] = {
-    Kind.PROJECT: NamedFields,
+    Kind.PROJECT: ProjectFields,
     Kind.ENVIRONMENT: EnvironmentFields,
     Kind.FLAG: FlagState,
-    Kind.SEGMENT: SegmentFields,
+    Kind.SEGMENT: SegmentState,
     Kind.POLICY: PolicyFields,
     Kind.WEBHOOK: WebhookFields,
     Kind.HOOK: HookFields,
+    Kind.CONTEXT: SavedContextFields,
     Kind.TARGETING: TargetingState,
     Kind.TOKEN: TokenFields,
+    Kind.PERSON: PersonFields,
+    Kind.GROUP: GroupFields,
+    Kind.ROLE: RoleFields,
+    Kind.IDENTITY_PROVIDER: IdentityProviderFields,
 }
 """The schema of each kind of document that people change. It has no secrets, except that the path
 of a webhook's URL may be one."""
@@ -48,21 +60,35 @@ def presented(kind: Kind, document: Any) -> dict[str, Any]:
 
     A targeting also has its kill and its release.
     """
-    result: dict[str, Any] = SCHEMAS[kind]().dump(document)
+    result: dict[str, Any] = _schema(kind).dump(document)
     return result
 
 
+@cache
+def _schema(kind: Kind) -> Schema:
+    return SCHEMAS[kind]()
+
+
 def with_changed_documents(change: Change) -> Change:
-    """Return a change whose audit entry says how each document changes, field by field."""
-    if change.audit is None:
+    """Return a change whose audit entry says how each document changes, and from which address.
+
+    An entry that says so already stays as it is.
+    """
+    if change.audit is None or change.audit.documents:
         return change
-    changed = [_changed(each) for each in change.writes if not isinstance(each, Guard)]
+    changed = [changed_fields(each) for each in change.writes if not isinstance(each, Guard)]
     documents = tuple(each for each in changed if each is not None and each.changes)
-    audit: Audit = replace(change.audit, documents=documents)
-    return replace(change, audit=audit)
+    address = change.audit.address or current_address()
+    audit: Audit = replace(change.audit, documents=documents, address=address)
+    more = tuple(replace(each, address=each.address or address) for each in change.more_audit)
+    return replace(change, audit=audit, more_audit=more)
 
 
-def _changed(write: Put | Delete) -> ChangedDocument | None:
+def changed_fields(write: Put | Delete) -> ChangedDocument | None:
+    """Return how a write changes its document, without secrets.
+
+    None: it is of a kind that people do not see.
+    """
     kind = write.address.kind
     if kind not in SCHEMAS:
         return None

@@ -15,13 +15,17 @@ from tidegate_server.admin.audit.schemas import (
     AuditPage,
     AuditPageRequest,
     AuditQuery,
+    VerificationAnswer,
+    VerificationQuery,
 )
 from tidegate_server.admin.document_reader import SERVER, read_project
+from tidegate_server.domain.audit_chain import Link, verify
 from tidegate_server.domain.permissions import Permission
-from tidegate_server.errors import Forbidden
+from tidegate_server.errors import Forbidden, NotFound
 from tidegate_server.store import Store
+from tidegate_server.store.logs import ALWAYS
 from tidegate_server.web import responses
-from tidegate_server.web.backend import backend, current_token
+from tidegate_server.web.backend import backend, current_caller
 from tidegate_server.web.blueprint import PROJECT, Blueprint
 from tidegate_server.web.pagination import encode_cursor, log_position
 
@@ -101,10 +105,64 @@ def get_server_audit_chain() -> Response:
     return _chain(SERVER)
 
 
+@blueprint.operation(
+    "GET",
+    f"{PROJECT}/audit/verification",
+    permission=Permission.READ,
+    query=VerificationQuery,
+    response=VerificationAnswer,
+    etag=False,
+)
+def verify_project_audit(known: Link | None, project: str) -> Response:
+    """Check the hash chain of a project's audit log.
+
+    The server checks what it has itself: to trust nobody, export the log and check it elsewhere,
+    as `tidegate audit verify` does.
+    """
+    return _verification(_scope(project), known)
+
+
+@blueprint.operation(
+    "GET",
+    "/api/v1/audit/verification",
+    permission=Permission.READ,
+    query=VerificationQuery,
+    response=VerificationAnswer,
+    etag=False,
+)
+def verify_server_audit(known: Link | None) -> Response:
+    """Check the hash chain of the server's audit log, as for a project."""
+    return _verification(SERVER, known)
+
+
+@blueprint.operation(
+    "GET",
+    f"{PROJECT}/audit/<key:entry>",
+    permission=Permission.READ,
+    response=AuditEntryAnswer,
+    etag=False,
+)
+def get_project_audit_entry(project: str, entry: str) -> Response:
+    """Get an entry of a project's audit log by its id."""
+    return _entry(_scope(project), entry)
+
+
+@blueprint.operation(
+    "GET",
+    "/api/v1/audit/<key:entry>",
+    permission=Permission.READ,
+    response=AuditEntryAnswer,
+    etag=False,
+)
+def get_server_audit_entry(entry: str) -> Response:
+    """Get an entry of the server's audit log by its id."""
+    return _entry(SERVER, entry)
+
+
 def _scope(project: str) -> str:
-    if current_token().environment is not None:
+    if not current_caller().holds(Permission.READ, project, None):
         raise Forbidden(
-            "The audit log covers every environment of the project; this token is for one only."
+            "The audit log covers every environment of the project; you may read only a part of it."
         )
     read_project(backend().store, project)
     return project
@@ -138,6 +196,22 @@ def _lines(store: Store, scope: str, chosen: AuditFilter) -> Iterator[str]:
             yield "".join(lines)
             lines.clear()
     yield "".join(lines)
+
+
+def _entry(scope: str, id: str) -> Response:
+    found = backend().store.logs.audit_entry(scope, id)
+    if found is None:
+        raise NotFound(f"The audit log has no entry {id!r}; it may be older than what is kept.")
+    return responses.value(AuditEntryAnswer(), found)
+
+
+def _verification(scope: str, known: Link | None) -> Response:
+    logs = backend().store.logs
+    # Before the entries: later ones may follow its head.
+    ends = logs.audit_chain(scope)
+    entries = (each.chained() for each in logs.audit_between(scope, ALWAYS))
+    result = verify(entries, ends.head, ends.anchor, known)
+    return responses.value(VerificationAnswer(), result)
 
 
 def _chain(scope: str) -> Response:

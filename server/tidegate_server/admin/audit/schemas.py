@@ -10,11 +10,15 @@ from marshmallow import ValidationError, fields, post_load, validate
 
 from tidegate_server.documents.fields import AnyJson, Instant, Moment, StrictInteger
 from tidegate_server.documents.strict_schema import Strict
+from tidegate_server.domain.audit_chain import Link
 from tidegate_server.store.logs import AuditEntry, Period
 from tidegate_server.web.document_schemas import page_schema
 from tidegate_server.web.pagination import PageQuery, PageRequest
 
 LONGEST_FILTER = 300
+
+ALSO_KEYS = ("flag", "email")
+"""The details of an entry that say, besides its target, what it is about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +28,12 @@ class AuditFilter:
     Attributes:
         period: when it happened.
         object: the kind of document, or what else an action is about: ``flag``, ``release``.
-        key: the key of what was changed; the entries of a flag's releases have the flag's, too.
+        key: the key of what was changed; the entries of a flag's releases have the flag's, too, and
+            those of a person the email.
         actor: who: the name in the log, or the name or the id of the token alone.
         action: what, as ``noun.verb``.
         environment: where.
+        text: words of the actor, the key, the action or the reason, in any case.
     """
 
     period: Period
@@ -36,17 +42,26 @@ class AuditFilter:
     actor: str | None = None
     action: str | None = None
     environment: str | None = None
+    text: str | None = None
 
     def matches(self, entry: AuditEntry) -> bool:
         """Return whether an entry meets every condition but the period."""
         kinds, keys, environments = _changed(entry)
         return (
             self.object in (None, entry.action.partition(".")[0], *kinds)
-            and self.key in (None, entry.target, entry.details.get("flag"), *keys)
+            and self.key
+            in (None, entry.target, *(entry.details.get(name) for name in ALSO_KEYS), *keys)
             and self.actor in (None, *_names(entry.actor))
             and self.action in (None, entry.action)
             and self.environment in (None, entry.environment, *environments)
+            and (self.text is None or self.text.casefold() in _words(entry))
         )
+
+
+def _words(entry: AuditEntry) -> str:
+    """Return what people search an entry by, each part on its line."""
+    parts = (entry.actor, entry.target, entry.details.get("flag", ""), entry.action, entry.reason)
+    return "\n".join(map(str, parts)).casefold()
 
 
 def _changed(entry: AuditEntry) -> tuple[set[str], set[str], set[str]]:
@@ -55,10 +70,16 @@ def _changed(entry: AuditEntry) -> tuple[set[str], set[str], set[str]]:
     return kinds, keys, {each["environment"] for each in entry.documents} - {""}
 
 
-def _names(actor: str) -> tuple[str, ...]:
-    """Return what an actor may be called: ``ann (1f3)``, ``ann`` and ``1f3``."""
-    name, separator, id = actor.removesuffix(")").rpartition(" (")
-    return (actor, name, id) if separator and actor.endswith(")") else (actor,)
+def _names(actor: str) -> set[str]:
+    """Return what an actor may be called: ``ann (1f3)``, ``ann`` and ``1f3``.
+
+    Of ``ann (ann@example.com) by token laptop (1f3)``, also what both are called.
+    """
+    names = {actor}
+    for part in actor.split(" by token "):
+        name, separator, id = part.removesuffix(")").rpartition(" (")
+        names |= {part, name, id} if separator and part.endswith(")") else {part}
+    return names
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +103,18 @@ class AuditExportQuery(Strict):
 
     object = _filter_field(
         "`flag`, `targeting`, `segment`, `policy`, `webhook`, `hook`, `environment`, `project`, "
-        "`token` or `release`"
+        "`token`, `release`, `person`, `group`, `role`, `session`, `context` (a saved one), "
+        "`change_request`, `scheduled_change` or `configuration` (an import of files)"
     )
-    key = _filter_field("the key or id of what changed; a flag's includes its releases")
-    actor = _filter_field("the whole name of the actor, or the name or the id of a token")
+    key = _filter_field(
+        "the key or id of what changed; a flag's includes its releases, a person may be an email"
+    )
+    actor = _filter_field(
+        "the whole name of the actor, or the name, the id or the email of a token or a person"
+    )
     action = _filter_field("for example `flag.kill`")
     environment = _filter_field("the key of an environment")
+    text = _filter_field("text in the actor, the key, the action or the reason, in any case")
     from_ms = Moment(
         data_key="from", load_default=None, metadata={"description": "from this time on"}
     )
@@ -156,6 +183,14 @@ class AuditEntryAnswer(Strict):
     environment = fields.String(required=True)
     reason = fields.String(required=True)
     details = AnyJson(required=True, metadata={"type": "object"})
+    address = fields.String(
+        required=True,
+        allow_none=True,
+        metadata={
+            "description": "where the request came from; empty: no request made the change. null: "
+            "an earlier version added the entry"
+        },
+    )
     documents = fields.List(
         fields.Nested(ChangedDocumentSchema),
         required=True,
@@ -193,6 +228,51 @@ class AuditChainAnswer(Strict):
         required=True,
         metadata={"description": "of the last entry that was removed because the log was full"},
     )
+
+
+class VerificationQuery(Strict):
+    """The query of a verification."""
+
+    known = fields.String(
+        load_default=None,
+        validate=validate.Regexp(
+            r"[0-9]{1,15}:[0-9a-f]{64}\Z",
+            error="Write the number, a colon and the hash, as an earlier verification showed them.",
+        ),
+        metadata={"description": "`NUMBER:HASH` that the log must still have; kept elsewhere"},
+    )
+
+    @post_load
+    def build(self, data: Mapping[str, Any], **_: Any) -> Any:
+        """Return the link; None: none is known."""
+        if data["known"] is None:
+            return None
+        number, _separator, hash = data["known"].partition(":")
+        return Link(int(number), hash)
+
+
+class VerificationAnswer(Strict):
+    """Whether the log is as it was written, as far as its own hash chain can tell."""
+
+    chained = StrictInteger(
+        required=True, metadata={"description": "how many entries the chain confirms"}
+    )
+    unchained = StrictInteger(
+        required=True,
+        metadata={"description": "how many entries of earlier versions have no hash"},
+    )
+    latest = fields.Nested(
+        LinkSchema, required=True, metadata={"description": "of the last entry that is confirmed"}
+    )
+    broken = fields.String(
+        required=True,
+        allow_none=True,
+        metadata={
+            "description": "the id of the first entry that is wrong; empty: entries are missing at "
+            "the end; null: none is wrong"
+        },
+    )
+    problem = fields.String(required=True, metadata={"description": "what is wrong; else empty"})
 
 
 AuditPage = page_schema("AuditPage", AuditEntryAnswer)

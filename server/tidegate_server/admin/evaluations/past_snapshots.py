@@ -18,6 +18,7 @@ from tidegate_server.domain.project_documents import (
 from tidegate_server.domain.snapshot import snapshot_flag, snapshot_segment
 from tidegate_server.errors import Invalid
 from tidegate_server.store import Store
+from tidegate_server.store.commit import VERSIONS_KEPT
 from tidegate_server.store.history import Version
 
 MAX_DOCUMENTS = 500
@@ -64,19 +65,15 @@ def snapshot_at(
 def later_versions(
     store: Store, project: str, addresses: Iterable[Address], at_ms: int
 ) -> list[DocumentVersion]:
-    """Return the versions of documents since a time, the latest first.
-
-    Returns:
-        At most ``MAX_LATER``.
-    """
+    """Return the versions of documents since a time that are kept, the latest first."""
     found = [
         DocumentVersion(address, version)
         for address in addresses
-        for version in store.history.versions(project, address, None, MAX_LATER)[0]
+        for version in store.history.versions(project, address, None, VERSIONS_KEPT)[0]
         if version.at_ms > at_ms
     ]
     found.sort(key=lambda each: each.version.at_ms, reverse=True)
-    return found[:MAX_LATER]
+    return found
 
 
 @dataclass(slots=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
 
@@ -11,31 +13,26 @@ from flask import Response
 from tidegate_server.admin.action_schemas import ActionBody, ActionRequest
 from tidegate_server.admin.commit_with_retry import commit_with_retry
 from tidegate_server.admin.document_commits import delete_document
-from tidegate_server.admin.document_reader import (
-    read_document,
-    read_project,
-    read_project_documents,
-)
+from tidegate_server.admin.document_reader import read_document, read_project_documents
 from tidegate_server.admin.document_resource import DocumentResource
+from tidegate_server.admin.evaluation_counts.service import flag_activity, lately_asked
 from tidegate_server.admin.flags.schemas import (
     FlagAnswer,
     FlagBody,
     FlagDeletionQuery,
-    FlagListQuery,
-    FlagListRequest,
-    FlagPage,
     FlagUpdate,
 )
+from tidegate_server.admin.pending_store import PendingStore
 from tidegate_server.domain import flag_edits
-from tidegate_server.domain.change import Change, Kind
+from tidegate_server.domain.change import Change, Kind, Stored
 from tidegate_server.domain.flags import FlagDefinition
 from tidegate_server.domain.permissions import Permission
 from tidegate_server.domain.project_documents import ProjectDocuments, flag_address
+from tidegate_server.errors import StoreUnavailable
 from tidegate_server.web import responses
 from tidegate_server.web.backend import backend, current_actor
 from tidegate_server.web.blueprint import Blueprint
 from tidegate_server.web.etags import read_if_match
-from tidegate_server.web.pagination import paginate
 from tidegate_server.web.reasons import current_reason
 
 blueprint = Blueprint(
@@ -51,29 +48,20 @@ def edit_flag(
     return flag_edits.edit_flag(documents, flag, actor=actor, now_ms=now_ms, reason=reason)
 
 
-flags = DocumentResource(blueprint, Kind.FLAG, FlagAnswer, FlagPage)
-
-
-@blueprint.operation(
-    "GET", flags.collection, permission=Permission.READ, query=FlagListQuery, response=FlagPage
-)
-def list_flags(wanted: FlagListRequest, project: str) -> Response:
-    """List the flags of a project."""
-    store = backend().store
-    read_project(store, project)
-    chosen = {
-        key: stored
-        for key, stored in store.all(project, Kind.FLAG).items()
-        if wanted.matches(stored.document)
-    }
-    items, following = paginate(chosen, wanted.page)
-    return responses.page(FlagPage(), items, following)
+flags = DocumentResource(blueprint, Kind.FLAG, FlagAnswer)
 
 
 flags.serve_create(
     FlagBody, flag_edits.new_flag, "Create a flag, with its first targeting in every environment."
 )
-flags.serve_get("Get a flag.")
+
+
+@blueprint.operation("GET", flags.item, permission=Permission.READ, response=FlagAnswer)
+def get_flag(project: str, flag: str) -> Response:
+    """Get a flag, with where it was evaluated last and whether it is stale."""
+    return _answer(project, read_document(backend().store, project, flag_address(flag)))
+
+
 flags.serve_replace(
     FlagUpdate, edit_flag, "Replace a flag's definition, in every environment at once."
 )
@@ -91,18 +79,26 @@ flags.serve_history(edit_flag, flag_edits.new_flag)
 def delete_flag(force: bool, project: str, flag: str) -> Response:
     """Delete an archived flag and its targeting in every environment.
 
-    A flag that is not archived is deleted only with `force`.
+    A flag that is not archived, or that an application asked for within the project's
+    `deletable_after_days`, is deleted only with `force`.
     """
-    actor, reason = current_actor(), current_reason()
-    delete_document(
-        backend().store,
-        project,
-        flag_address(flag),
-        read_if_match(),
-        lambda documents: flag_edits.delete_flag(
-            documents, flag, actor=actor, reason=reason, force=force
-        ),
-    )
+    actor, reason, store = current_actor(), current_reason(), backend().store
+
+    def make_change(documents: ProjectDocuments) -> Change:
+        return flag_edits.delete_flag(
+            documents,
+            flag,
+            actor=actor,
+            reason=reason,
+            force=force,
+            still_asked=lately_asked(store, project, documents.environments, flag),
+        )
+
+    delete_document(store, project, flag_address(flag), read_if_match(), make_change)
+    if isinstance(store, PendingStore):
+        return responses.no_content()  # a change request is made, and nothing is deleted yet
+    with suppress(StoreUnavailable):  # then the creation of another one with this key forgets it
+        store.evaluations.forget(project, store.keys(project, Kind.ENVIRONMENT), flag)
     return responses.no_content()
 
 
@@ -118,6 +114,7 @@ def archive_flag(action: ActionRequest, project: str, flag: str) -> Response:
 
     Its definition, targeting and history stay. A flag with an active release, or that another
     flag has as a prerequisite, cannot be archived. To archive an archived flag changes nothing.
+    `warnings` name the applications that still ask for it.
     """
     now_ms = backend().store.now_ms()
     return _act(partial(flag_edits.archive_flag, now_ms=now_ms), action, project, flag)
@@ -144,6 +141,15 @@ def _act(make: Callable[..., Change], action: ActionRequest, project: str, flag:
         if_match.check(documents.flag(flag).revision, f"flag {flag}")
         return make(documents, flag, actor=actor, reason=reason)
 
-    commit_with_retry(store, make_change)
-    stored = read_document(store, project, flag_address(flag))
-    return responses.document(FlagAnswer(), stored, stored.revision)
+    stored = commit_with_retry(store, make_change).stored(flag_address(flag))
+    return _answer(project, stored)
+
+
+def _answer(project: str, stored: Stored) -> Response:
+    """Answer with a flag; its ETag also differs with what was observed of it."""
+    [found] = flag_activity(backend().store, project, [stored], warn=True)
+    suffix = ""
+    observed = (found.evaluated, found.stale, found.warnings)
+    if any(observed):
+        suffix = hashlib.sha256(repr(observed).encode()).hexdigest()[:12]
+    return responses.document(FlagAnswer(), found, found.revision, suffix=suffix)

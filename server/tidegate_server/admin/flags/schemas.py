@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from marshmallow import ValidationError, fields, post_dump, post_load, validate
 from tidegate.model import FLAG_TYPES, Variant
 
+from tidegate_server.admin.evaluation_counts.schemas import (
+    EvaluatedInSchema,
+    WithoutObservations,
+    stale_field,
+)
 from tidegate_server.documents.fields import (
     AnyJson,
     BoundedList,
@@ -21,9 +25,9 @@ from tidegate_server.documents.fields import (
     query_boolean,
 )
 from tidegate_server.documents.strict_schema import LARGE_BODY_LIMIT, DataclassSchema, Strict
-from tidegate_server.domain.flags import FlagDefinition
-from tidegate_server.web.document_schemas import StoredAnswer, page_schema, path_key
-from tidegate_server.web.pagination import PageQuery, PageRequest
+from tidegate_server.documents.warnings import WarningSchema
+from tidegate_server.domain.flags import MAX_TAG_LENGTH, FlagDefinition
+from tidegate_server.web.document_schemas import StoredAnswer, path_key
 
 ON_AND_OFF = (Variant("on", True), Variant("off", False))
 MAX_VARIANTS = 100
@@ -60,7 +64,9 @@ class FlagFields(Strict):
     )
     name = BoundedString(200, load_default="")
     description = BoundedString(4_000, load_default="", metadata={"description": "in Markdown"})
-    tags = BoundedList(BoundedString(100, min_length=1), load_default=list, max_items=100)
+    tags = BoundedList(
+        BoundedString(MAX_TAG_LENGTH, min_length=1), load_default=list, max_items=100
+    )
     owner = BoundedString(
         200, load_default="", metadata={"description": "the person or team that answers for it"}
     )
@@ -93,7 +99,7 @@ class FlagFields(Strict):
     )
 
 
-class FlagBody(FlagFields, DataclassSchema):
+class FlagBody(FlagFields, WithoutObservations, DataclassSchema):
     """A request to create a flag."""
 
     loads_into = FlagDefinition
@@ -144,49 +150,25 @@ class FlagState(FlagFields):
 
 
 class FlagAnswer(FlagState, StoredAnswer):
-    """A flag's definition."""
+    """A flag's definition, and what was observed of it, if anything was."""
 
+    evaluated = fields.List(
+        fields.Nested(EvaluatedInSchema),
+        dump_only=True,
+        metadata={"description": "where it was ever evaluated, and when last"},
+    )
+    stale = stale_field()
+    warnings = fields.List(
+        fields.Nested(WarningSchema),
+        dump_only=True,
+        metadata={"description": "applications that still ask for an archived flag"},
+    )
 
-FlagPage = page_schema("FlagPage", FlagAnswer)
-
-
-@dataclass(frozen=True, slots=True)
-class FlagListRequest:
-    """A request for a page of the flags that meet every condition; None: any.
-
-    Flags are archived or not, as ``archived`` says.
-    """
-
-    page: PageRequest
-    archived: bool = False
-    owner: str | None = None
-    tag: str | None = None
-
-    def matches(self, flag: FlagDefinition) -> bool:
-        """Return whether a flag meets every condition."""
-        return (
-            (flag.archived is not None) == self.archived
-            and self.owner in (None, flag.owner)
-            and (self.tag is None or self.tag in flag.tags)
-        )
-
-
-class FlagListQuery(PageQuery):
-    """The query of the list of flags."""
-
-    archived = query_boolean("true: the archived flags; otherwise only the others")
-    owner = BoundedString(200, metadata={"description": "only flags of this owner"})
-    tag = BoundedString(100, metadata={"description": "only flags with this tag"})
-
-    @post_load
-    def build(self, data: Mapping[str, Any], **_: Any) -> Any:
-        """Return the request."""
-        return FlagListRequest(
-            PageRequest(data["cursor"], data["limit"]),
-            data["archived"],
-            data.get("owner"),
-            data.get("tag"),
-        )
+    @post_dump
+    def omit_what_was_not_observed(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
+        """Leave out what there is nothing to say about."""
+        names = ("evaluated", "stale", "warnings")
+        return {name: value for name, value in data.items() if name not in names or value}
 
 
 class FlagDeletionQuery(Strict):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import structlog
 
@@ -18,6 +17,7 @@ from tidegate_server.domain.kill_switch import kill
 from tidegate_server.domain.release import Release, State
 from tidegate_server.errors import NotFound, NotPossible
 from tidegate_server.store import Store
+from tidegate_server.store.heard_alerts import FlagOutcome, ReceivedAlert
 
 DONE = {
     HookAction.HOLD: "Paused until a person resumes it.",
@@ -28,26 +28,7 @@ DONE = {
 log = structlog.get_logger("tidegate.api")
 
 
-@dataclass(frozen=True, slots=True)
-class FlagOutcome:
-    """What an alert did to one flag; ``done``: it changed something."""
-
-    flag: str
-    done: bool
-    outcome: str
-    release: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class AlertResult:
-    """How an alert was understood, and what it did to each flag."""
-
-    status: AlertStatus
-    summary: str
-    outcomes: tuple[FlagOutcome, ...]
-
-
-def apply_alert(store: Store, authenticated: AuthenticatedHook, alert: Alert) -> AlertResult:
+def apply_alert(store: Store, authenticated: AuthenticatedHook, alert: Alert) -> ReceivedAlert:
     """Do what an alert asks for, to each of the hook's flags, if the alert fires."""
     outcomes = tuple(_outcomes(store, authenticated, alert))
     log.info(
@@ -57,7 +38,9 @@ def apply_alert(store: Store, authenticated: AuthenticatedHook, alert: Alert) ->
         status=str(alert.status),
         done=[outcome.flag for outcome in outcomes if outcome.done],
     )
-    return AlertResult(alert.status, alert.summary, outcomes)
+    received = ReceivedAlert(store.now_ms(), str(alert.status), alert.summary, outcomes)
+    store.heard_alerts.note(authenticated.project, authenticated.hook.id, received)
+    return received
 
 
 def _outcomes(

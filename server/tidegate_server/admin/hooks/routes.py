@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from flask import Response, g, request
 
+from tidegate_server.admin.document_reader import read_document
 from tidegate_server.admin.document_resource import DocumentResource
 from tidegate_server.admin.hooks import service
 from tidegate_server.admin.hooks.alert_actions import apply_alert
@@ -19,9 +20,10 @@ from tidegate_server.admin.hooks.schemas import (
     HookBody,
     HookPage,
     NewHookAnswer,
+    ReceivedAlertsAnswer,
 )
 from tidegate_server.domain.change import Kind
-from tidegate_server.domain.hook_edits import delete_hook, put_hook
+from tidegate_server.domain.hook_edits import delete_hook, hook_address, put_hook
 from tidegate_server.domain.hooks import Hook
 from tidegate_server.domain.permissions import Permission
 from tidegate_server.web import responses
@@ -69,6 +71,21 @@ def create_hook(new: Hook, project: str) -> Response:
         project=project,
         hook=stored.document.id,
     )
+
+
+@blueprint.operation(
+    "GET",
+    f"{hooks.item}/alerts",
+    permission=Permission.READ,
+    response=ReceivedAlertsAnswer,
+    etag=False,
+)
+def list_alerts(project: str, hook: str) -> Response:
+    """List the last alerts that a hook received, and what each did."""
+    store = backend().store
+    read_document(store, project, hook_address(hook))
+    alerts = store.heard_alerts.latest(project, hook)
+    return responses.value(ReceivedAlertsAnswer(), {"items": alerts})
 
 
 def authenticate(hook: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from marshmallow import INCLUDE, Schema, fields, post_load
+from marshmallow import INCLUDE, Schema, fields, post_load, validate
 
 from tidegate_server.admin.hooks.alert_payloads import AlertStatus
 from tidegate_server.documents.fields import BoundedList, BoundedString, Instant, Key, StrictBoolean
@@ -116,6 +116,24 @@ class OutcomeSchema(Strict):
 class HeardAnswer(Strict):
     """How Tidegate read an alert, and what the alert did."""
 
-    status = fields.Enum(AlertStatus, by_value=True, required=True)
+    status = fields.String(
+        required=True, validate=validate.OneOf([each.value for each in AlertStatus])
+    )
     summary = fields.String(required=True)
     outcomes = fields.List(fields.Nested(OutcomeSchema), required=True)
+
+
+class ReceivedAlertAnswer(HeardAnswer):
+    """An alert that a hook received."""
+
+    at = Instant(attribute="at_ms", required=True)
+
+
+class ReceivedAlertsAnswer(Strict):
+    """The last alerts of a hook."""
+
+    items = fields.List(
+        fields.Nested(ReceivedAlertAnswer),
+        required=True,
+        metadata={"description": "the last 50 of 30 days, the latest first"},
+    )

@@ -62,6 +62,11 @@ def read_hold(record: LedgerRecord) -> HoldDecision:
         entry = msgspec.convert(record.entry, _HoldEntry)
     except msgspec.ValidationError as error:
         raise _unreadable(record, error) from None
+    return hold_decision(entry)
+
+
+def hold_decision(entry: Entry | _HoldEntry) -> HoldDecision:
+    """Return what the runs of holds need of an entry."""
     decision = entry.decision
     compares = decision.rollback_at > 0.0
     has_control = any(0.0 < each.share < 1.0 for each in entry.window.strata)

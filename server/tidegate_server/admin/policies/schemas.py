@@ -65,3 +65,12 @@ class PolicyAnswer(PolicyFields, StoredAnswer):
 
 
 PolicyPage = page_schema("PolicyPage", PolicyAnswer)
+
+
+class PolicyRecordAnswer(Strict):
+    """How many releases have run under a policy."""
+
+    releases = StrictInteger(required=True)
+    completed = StrictInteger(required=True)
+    rolled_back = StrictInteger(required=True)
+    live = StrictInteger(required=True, metadata={"description": "how many are under way"})

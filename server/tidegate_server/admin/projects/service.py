@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from tidegate_server.admin.commit_with_retry import commit_with_retry
 from tidegate_server.admin.document_reader import SERVER, read_project
+from tidegate_server.admin.projects.deletion import earlier_deletion
 from tidegate_server.domain import project_edits
-from tidegate_server.domain.change import Address, Change, Kind, Stored
+from tidegate_server.domain.change import Address, Change, Delete, Kind, Stored
+from tidegate_server.domain.deletions import deletion_address
 from tidegate_server.domain.projects import Project
 from tidegate_server.errors import AlreadyExists
 from tidegate_server.store import Store
@@ -19,6 +21,10 @@ def create_project(store: Store, project: Project, actor: str, reason: str = "")
     def make_change() -> Change:
         if store.get(SERVER, address) is not None:
             raise AlreadyExists(f"Project {project.key!r} already exists.")
+        earlier = earlier_deletion(store, project.key)
+        if earlier is not None:
+            delete = Delete(deletion_address(), earlier.revision, before=earlier.document)
+            store.commit(Change(project.key, (delete,)))
         return project_edits.new_project(project, actor=actor, reason=reason)
 
     return commit_with_retry(store, make_change).stored(address)

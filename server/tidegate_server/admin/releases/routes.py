@@ -25,7 +25,7 @@ from tidegate_server.admin.releases.service import ReleaseWithProgress
 from tidegate_server.domain.change import Kind
 from tidegate_server.domain.permissions import Permission
 from tidegate_server.web import responses
-from tidegate_server.web.backend import backend, current_actor, current_token
+from tidegate_server.web.backend import backend, current_caller
 from tidegate_server.web.blueprint import ENVIRONMENT, Blueprint
 from tidegate_server.web.etags import read_if_match
 from tidegate_server.web.pagination import paginate
@@ -62,7 +62,7 @@ def list_releases(query: ReleaseListRequest, project: str, environment: str) -> 
     read_environment(store, project, environment)
     matching = {
         _latest_first(stored.document.started_ms, id): stored
-        for id, stored in store.all(project, Kind.RELEASE, environment).items()
+        for id, stored in store.cached(project, Kind.RELEASE, environment).stored.items()
         if query.flag in (None, stored.document.flag)
         and query.state in (None, stored.document.state)
     }
@@ -88,7 +88,7 @@ def start_release(new: ReleaseRequest, project: str, environment: str) -> Respon
     store = backend().store
     read_environment(store, project, environment)
     new = replace(new, reason=current_reason(new.reason))
-    stored = service.start_release(store, project, environment, new, current_actor())
+    stored = service.start_release(store, project, environment, new, current_caller())
     [started] = service.with_progress(store, project, environment, [stored])
     location = url_for(
         "releases.get_release",
@@ -121,7 +121,7 @@ def _serve_action(
             release,
             action,
             replace(request, reason=reason),
-            current_token(),
+            current_caller(),
             read_if_match(),
         )
         [moved] = service.with_progress(store, project, environment, [stored])

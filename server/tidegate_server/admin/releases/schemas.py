@@ -11,6 +11,7 @@ from marshmallow import fields, post_load
 from tidegate_server.admin.action_schemas import ActionBody
 from tidegate_server.admin.ladders import ladder_field
 from tidegate_server.decisions.decision import Action
+from tidegate_server.decisions.silence import SilenceKind
 from tidegate_server.decisions.stage_gates import GateKind
 from tidegate_server.documents.fields import (
     BoundedString,
@@ -346,6 +347,24 @@ class GateSchema(Strict):
     )
 
 
+class SilenceSchema(Strict):
+    """Operations that should end do not. Too few operations are no silence."""
+
+    kind = fields.Enum(
+        SilenceKind,
+        by_value=True,
+        required=True,
+        metadata={
+            "description": "`no_exposures`: nobody asked for the flag; `no_outcomes`: it was asked "
+            "for, and no operation ended; `one_arm`: operations ended in the other arm only"
+        },
+    )
+    since = Instant(attribute="since_ms", required=True)
+    arm = fields.String(
+        required=True, allow_none=True, metadata={"description": "of `one_arm`; else null"}
+    )
+
+
 class ProgressSchema(Strict):
     """How far a release has come. The counts of the stage are those of the present stage.
 
@@ -391,6 +410,12 @@ class ProgressSchema(Strict):
         required=True,
         metadata={"description": "what it needs to leave its stage; those met are listed too"},
     )
+    silence = fields.Nested(
+        SilenceSchema,
+        required=True,
+        allow_none=True,
+        metadata={"description": "null: operations end as they should"},
+    )
 
 
 class PresentStageSchema(Strict):
@@ -432,6 +457,10 @@ class ReleaseAnswer(StoredAnswer):
     )
     state = fields.Enum(State, by_value=True, required=True)
     reason = fields.String(required=True)
+    state_by = fields.String(
+        required=True,
+        metadata={"description": "who changed the state, as in the audit; empty: not known"},
+    )
     attempt = StrictInteger(required=True)
     closed = StrictBoolean(
         required=True,

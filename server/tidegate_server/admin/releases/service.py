@@ -23,6 +23,7 @@ from tidegate_server.decisions.present_progress import (
 )
 from tidegate_server.decisions.progress import Progress
 from tidegate_server.domain import release_commits, release_start, release_state_machine
+from tidegate_server.domain.callers import Caller
 from tidegate_server.domain.change import Address, Change, Kind, Stored
 from tidegate_server.domain.flags import FlagDefinition, Targeting
 from tidegate_server.domain.ladder import Rung, ladder, open_percentage
@@ -32,11 +33,9 @@ from tidegate_server.domain.release import Approval, Release
 from tidegate_server.domain.release_state_machine import Initiator
 from tidegate_server.domain.safe_variants import opened_variant_problems
 from tidegate_server.domain.snapshot import present_openings
-from tidegate_server.domain.tokens import Token
 from tidegate_server.errors import FieldProblem
 from tidegate_server.store import Store
 from tidegate_server.web import token_secrets
-from tidegate_server.web.access_control import actor_name
 from tidegate_server.web.etags import IfMatch
 
 
@@ -111,7 +110,7 @@ ACTIONS: Mapping[str, ReleaseAction] = {
 
 
 def start_release(
-    store: Store, project: str, environment: str, request: ReleaseRequest, actor: str
+    store: Store, project: str, environment: str, request: ReleaseRequest, caller: Caller
 ) -> Stored:
     """Start a release; raises what ``release_start.start_release`` raises."""
     id = f"rel_{token_secrets.new_id()}"
@@ -128,7 +127,8 @@ def start_release(
             rule=request.rule,
             reason=request.reason,
             draft=request.draft,
-            actor=actor,
+            actor=caller.name,
+            starter=caller.answerable,
             now_ms=store.now_ms(),
         )
 
@@ -142,7 +142,7 @@ def act_on_release(
     id: str,
     action: str,
     request: ActionRequest,
-    token: Token,
+    caller: Caller,
     if_match: IfMatch,
 ) -> Stored:
     """Move a release to another state on behalf of a person.
@@ -152,7 +152,7 @@ def act_on_release(
         project, environment, id: the release.
         action: a key of ``ACTIONS``, or ``approve``.
         request: the person's reason.
-        token: the person's token.
+        caller: the person.
         if_match: the revisions that may be changed.
 
     Raises:
@@ -160,30 +160,42 @@ def act_on_release(
         NotPossible: its state does not allow it.
         StaleRevision: ``if_match`` names another revision.
     """
-    actor = actor_name(token)
     address = Address(Kind.RELEASE, id, environment)
 
     def make_change() -> Change:
         before = read_document(store, project, address)
         if_match.check(before.revision, f"release {id}")
-        release: Release = before.document
-        now_ms = store.now_ms()
-        if action == "approve":
-            approval = Approval(actor, token.name, now_ms, request.reason)
-            after = release_state_machine.approve(release, approval)
-        else:
-            after = _transition(action, request, actor)(release, now_ms)
-        return release_commits.release_change(
-            read_flag_documents(store, project, environment, release.flag),
-            environment,
-            before,
-            after,
-            actor=actor,
-            action=f"release.{action}",
-            reason=request.reason,
-        )
+        return action_change(store, project, environment, before, action, request, caller)
 
     return commit_with_retry(store, make_change).stored(address)
+
+
+def action_change(
+    store: Store,
+    project: str,
+    environment: str,
+    before: Stored,
+    action: str,
+    request: ActionRequest,
+    caller: Caller,
+) -> Change:
+    """Return the change that moves a release to another state; raises as ``act_on_release``."""
+    release: Release = before.document
+    actor, now_ms = caller.name, store.now_ms()
+    if action == "approve":
+        approval = Approval(actor, caller.known_as, now_ms, request.reason, caller.answerable)
+        after = release_state_machine.approve(release, approval)
+    else:
+        after = _transition(action, request, actor)(release, now_ms)
+    return release_commits.release_change(
+        read_flag_documents(store, project, environment, release.flag),
+        environment,
+        before,
+        after,
+        actor=actor,
+        action=f"release.{action}",
+        reason=request.reason,
+    )
 
 
 def _transition(

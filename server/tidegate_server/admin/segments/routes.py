@@ -19,6 +19,16 @@ from tidegate_server.web.blueprint import Blueprint
 blueprint = Blueprint("segments", __name__, description="Named sets of contexts")
 
 
+def restore_segment(
+    documents: ProjectDocuments, segment: SegmentDefinition, *, actor: str, reason: str
+) -> Change:
+    """Return the change that makes a segment what it was in an earlier version."""
+    now_ms = backend().store.now_ms()
+    return segment_edits.restore_segment(
+        documents, segment, actor=actor, now_ms=now_ms, reason=reason
+    )
+
+
 def put_segment(
     documents: ProjectDocuments, segment: SegmentDefinition, *, actor: str, reason: str
 ) -> Change:
@@ -34,5 +44,5 @@ segments.serve_get("Get a segment.")
 segments.serve_replace(
     SegmentUpdate, put_segment, "Replace a segment, at once for everything that uses it."
 )
-segments.serve_history(put_segment, put_segment)
+segments.serve_history(restore_segment, restore_segment)
 segments.serve_delete(segment_edits.delete_segment, "Delete a segment that nothing uses.")

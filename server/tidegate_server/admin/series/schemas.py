@@ -235,8 +235,8 @@ class ForecastAnswer(Strict):
     )
     obstacles = fields.List(fields.Nested(ObstacleSchema), required=True)
     operations_per_minute = Number(
-        required=True, metadata={"description": "the traffic of all users that they suppose"}
+        required=True, metadata={"description": "the traffic of all users that they assume"}
     )
     assumptions = fields.List(
-        fields.String(), required=True, metadata={"description": "what they suppose besides"}
+        fields.String(), required=True, metadata={"description": "what else they assume"}
     )

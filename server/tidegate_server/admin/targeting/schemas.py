@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from marshmallow import fields, post_dump, post_load, validates_schema
 from marshmallow.exceptions import ValidationError
 from tidegate.model import Prerequisite, Rule, Serve, WeightedVariant
 
+from tidegate_server.admin.action_schemas import IncidentBody
+from tidegate_server.admin.evaluation_counts.schemas import (
+    EvaluatedSchema,
+    WithoutObservations,
+    stale_field,
+)
 from tidegate_server.admin.ladders import ladder_field
 from tidegate_server.documents.fields import (
     BoundedList,
+    BoundedString,
     ConditionField,
     Instant,
     Key,
@@ -24,7 +32,7 @@ from tidegate_server.documents.fields import (
 from tidegate_server.documents.strict_schema import LARGE_BODY_LIMIT, DataclassSchema, Strict
 from tidegate_server.documents.warnings import warnings_field
 from tidegate_server.domain.flag_validation import targeting_warnings
-from tidegate_server.domain.flags import Targeting
+from tidegate_server.domain.flags import MAX_TAG_LENGTH, Targeting
 from tidegate_server.web.document_schemas import StoredAnswer, page_schema
 
 MAX_RULES = 500
@@ -103,7 +111,7 @@ class TargetingFields(Strict):
     )
 
 
-class TargetingBody(TargetingFields, DataclassSchema):
+class TargetingBody(TargetingFields, WithoutObservations, DataclassSchema):
     """A request to replace a targeting. Its kill and its release stay."""
 
     body_limit = LARGE_BODY_LIMIT
@@ -117,12 +125,53 @@ class TargetingBody(TargetingFields, DataclassSchema):
         return super().build({"flag": "", **data}, **kwargs)
 
 
+@dataclass(frozen=True, slots=True)
+class TagRequest:
+    """A request to kill or to restore the flags with a tag."""
+
+    tag: str
+    reason: str
+    url: str
+
+
+class TagBody(IncidentBody):
+    """The tag whose flags are killed or restored, and why."""
+
+    loads_into = TagRequest
+    body_optional = False
+
+    tag = BoundedString(MAX_TAG_LENGTH, min_length=1, required=True)
+
+
 class KillSchema(Strict):
     """A kill in force."""
 
     actor = fields.String(required=True)
     reason = fields.String(required=True)
     at = Instant(attribute="at_ms", required=True)
+    url = fields.String(
+        required=True, metadata={"description": "a link to the incident; may be empty"}
+    )
+    tag = fields.String(
+        required=True,
+        metadata={
+            "description": "the tag whose flags were all killed at once; empty: only this flag was"
+        },
+    )
+
+
+class TagAnswer(Strict):
+    """The flags that were killed or restored together."""
+
+    tag = fields.String(required=True)
+    flags = fields.List(fields.String(), required=True)
+    version = StrictInteger(
+        required=True,
+        metadata={
+            "description": "the version of the environment since which it is so; its receipt says "
+            "how far that has reached"
+        },
+    )
 
 
 class ReceiptSchema(Strict):
@@ -159,6 +208,8 @@ class TargetingAnswer(TargetingFields, StoredAnswer):
     )
     receipt = fields.Nested(ReceiptSchema, required=True, allow_none=True, dump_only=True)
     ladder = ladder_field()
+    evaluated = fields.Nested(EvaluatedSchema, required=True, dump_only=True)
+    stale = stale_field()
     warnings = warnings_field("conditions that may never hold")
 
     def get_attribute(self, obj: Any, attr: str, default: Any) -> Any:
@@ -168,4 +219,11 @@ class TargetingAnswer(TargetingFields, StoredAnswer):
         return super().get_attribute(obj, attr, default)
 
 
-TargetingPage = page_schema("TargetingPage", TargetingAnswer)
+class DependentSchema(Strict):
+    """A flag that needs another one to serve one of ``variants``."""
+
+    flag = fields.String(required=True)
+    variants = fields.List(fields.String(), required=True)
+
+
+DependentPage = page_schema("DependentFlagPage", DependentSchema)

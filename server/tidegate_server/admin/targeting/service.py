@@ -11,13 +11,16 @@ from typing import Protocol
 from tidegate_server.admin.commit_with_retry import commit_with_retry
 from tidegate_server.admin.document_history import with_restored_revision
 from tidegate_server.admin.document_reader import read_flag_documents, read_project_documents
+from tidegate_server.admin.evaluation_counts.service import targeting_activity
 from tidegate_server.admin.ladders import read_ladders
 from tidegate_server.domain import flag_edits
-from tidegate_server.domain.change import Change, Stored
+from tidegate_server.domain.change import Change, Kind, Stored
 from tidegate_server.domain.flags import Targeting
 from tidegate_server.domain.ladder import Rung
 from tidegate_server.domain.project_documents import ProjectDocuments, targeting_address
+from tidegate_server.domain.stale import Stale
 from tidegate_server.store import Store
+from tidegate_server.store.evaluations import Evaluated
 from tidegate_server.web.etags import IfMatch
 
 
@@ -33,8 +36,35 @@ class KillSwitch(Protocol):
         actor: str,
         reason: str,
         now_ms: int,
+        url: str = "",
     ) -> Change:
         """Return the change of one flag."""
+
+
+class TagSwitch(Protocol):
+    """``kill_switch.kill_tagged`` or ``kill_switch.restore_tagged``."""
+
+    def __call__(
+        self,
+        documents: ProjectDocuments,
+        environment: str,
+        tag: str,
+        *,
+        actor: str,
+        reason: str,
+        now_ms: int,
+        url: str = "",
+    ) -> Change:
+        """Return the change of all flags with a tag."""
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchedFlags:
+    """Flags that were killed or restored together, since a version of their environment."""
+
+    tag: str
+    flags: tuple[str, ...]
+    version: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +85,15 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class TargetingWithReceipt(Stored):
-    """A targeting as stored, with the receipt of its kill and what decides what it serves."""
+    """A targeting as stored, with the receipt of its kill and what decides what it serves.
+
+    ``evaluated`` says how the flag was evaluated here, ``stale`` why it is stale here.
+    """
 
     receipt: Receipt | None
     ladder: tuple[Rung, ...]
+    evaluated: Evaluated
+    stale: Stale | None
 
 
 def read_targeting(store: Store, project: str, environment: str, flag: str) -> TargetingWithReceipt:
@@ -119,6 +154,7 @@ def switch_flag(
     actor: str,
     reason: str,
     if_match: IfMatch,
+    url: str = "",
 ) -> TargetingWithReceipt:
     """Kill or restore a flag, whatever else changes at the same time.
 
@@ -139,10 +175,54 @@ def switch_flag(
             actor=actor,
             reason=reason,
             now_ms=store.now_ms(),
+            url=url,
         )
 
     commit_with_retry(store, make_change)
     return read_targeting(store, project, environment, flag)
+
+
+def switch_tagged(
+    switch: TagSwitch,
+    store: Store,
+    project: str,
+    environment: str,
+    tag: str,
+    *,
+    actor: str,
+    reason: str,
+    url: str,
+) -> SwitchedFlags:
+    """Kill or restore all flags with a tag in one commit.
+
+    Raises:
+        NotFound: there is no such environment, or no flag has the tag.
+        NotPossible: nothing is killed with the tag.
+    """
+
+    def make_change() -> Change:
+        documents = read_project_documents(store, project)
+        documents.environment(environment)
+        return switch(
+            documents,
+            environment,
+            tag,
+            actor=actor,
+            reason=reason,
+            now_ms=store.now_ms(),
+            url=url,
+        )
+
+    committed = commit_with_retry(store, make_change)
+    flags = tuple(
+        sorted(
+            write.address.key
+            for write in committed.change.writes
+            if write.address.kind is Kind.TARGETING
+        )
+    )
+    version = committed.versions.get(environment) or store.version(project, environment)
+    return SwitchedFlags(tag, flags, version)
 
 
 def with_receipt(
@@ -158,21 +238,25 @@ def with_receipts(
 ) -> list[TargetingWithReceipt]:
     """Return targetings as ``with_receipt`` does."""
     ladders = read_ladders(store, project, environment, targetings)
+    activity = targeting_activity(store, project, environment, targetings)
     return [
         TargetingWithReceipt(
             each.document,
             each.revision,
             each.updated_ms,
-            _kill_receipt(store, project, environment, each.document.flag)
+            kill_receipt(store, project, environment, each.document.flag)
             if each.document.kill is not None
             else None,
             rungs,
+            evaluated,
+            verdict,
         )
-        for each, rungs in zip(targetings, ladders, strict=True)
+        for each, rungs, (evaluated, verdict) in zip(targetings, ladders, activity, strict=True)
     ]
 
 
-def _kill_receipt(store: Store, project: str, environment: str, flag: str) -> Receipt | None:
+def kill_receipt(store: Store, project: str, environment: str, flag: str) -> Receipt | None:
+    """Return how far the kill of a flag has reached; None if it is not killed."""
     times = store.instances.kill_receipt(project, environment, flag)
     if times is None:
         return None

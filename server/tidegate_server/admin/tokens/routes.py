@@ -17,7 +17,7 @@ from tidegate_server.admin.tokens.schemas import (
 )
 from tidegate_server.domain.permissions import Permission
 from tidegate_server.web import responses
-from tidegate_server.web.backend import backend, current_token
+from tidegate_server.web.backend import backend, current_caller
 from tidegate_server.web.blueprint import Blueprint
 from tidegate_server.web.etags import read_if_match
 from tidegate_server.web.pagination import PageQuery, PageRequest, paginate
@@ -35,22 +35,23 @@ ITEM = f"{COLLECTION}/<key:token>"
     "GET",
     COLLECTION,
     permission=Permission.ADMINISTER,
-    scoped_to_token=True,
+    scoped_to_caller=True,
     query=PageQuery,
     response=TokenPage,
 )
 def list_tokens(page: PageRequest) -> Response:
-    """List the tokens within your token's scope, without their secrets."""
-    tokens = service.tokens_in_scope(backend().store, current_token())
+    """List the tokens within what you administer, without their secrets."""
+    tokens = service.tokens_in_scope(backend().store, current_caller())
     listed, following = paginate(tokens, page)
-    return responses.page(TokenPage(), service.with_uses(backend().store, listed), following)
+    shown = service.with_uses(backend().store, listed, current_caller())
+    return responses.page(TokenPage(), shown, following)
 
 
 @blueprint.operation(
     "POST",
     COLLECTION,
     permission=Permission.ADMINISTER,
-    scoped_to_token=True,
+    scoped_to_caller=True,
     body=TokenBody,
     response=NewTokenAnswer,
     status=HTTPStatus.CREATED,
@@ -58,10 +59,10 @@ def list_tokens(page: PageRequest) -> Response:
 def create_token(new: NewToken) -> Response:
     """Create a token. Only this answer shows its `secret`.
 
-    It cannot do more than your own token, and only where yours works.
+    It cannot do more than you may, and only where you may.
     """
     stored = service.create_token(
-        backend().store, backend().settings.secret_key, new, current_token(), current_reason()
+        backend().store, backend().settings.secret_key, new, current_caller(), current_reason()
     )
     return responses.created(
         NewTokenAnswer(), stored, stored.revision, "tokens.get_token", token=stored.document.id
@@ -69,11 +70,11 @@ def create_token(new: NewToken) -> Response:
 
 
 @blueprint.operation(
-    "GET", ITEM, permission=Permission.ADMINISTER, scoped_to_token=True, response=TokenAnswer
+    "GET", ITEM, permission=Permission.ADMINISTER, scoped_to_caller=True, response=TokenAnswer
 )
 def get_token(token: str) -> Response:
     """Get a token, without its secret."""
-    stored = service.read_token(backend().store, token, current_token())
+    stored = service.read_token(backend().store, token, current_caller())
     return responses.document(TokenAnswer(), stored, stored.revision)
 
 
@@ -81,7 +82,7 @@ def get_token(token: str) -> Response:
     "POST",
     f"{ITEM}/rotate",
     permission=Permission.ADMINISTER,
-    scoped_to_token=True,
+    scoped_to_caller=True,
     body=RotateBody,
     response=NewTokenAnswer,
 )
@@ -96,7 +97,7 @@ def rotate_token(overlap_ms: int, token: str) -> Response:
         backend().settings.secret_key,
         token,
         overlap_ms,
-        current_token(),
+        current_caller(),
         current_reason(),
     )
     return responses.document(NewTokenAnswer(), stored, stored.revision)
@@ -106,11 +107,13 @@ def rotate_token(overlap_ms: int, token: str) -> Response:
     "DELETE",
     ITEM,
     permission=Permission.ADMINISTER,
-    scoped_to_token=True,
+    scoped_to_caller=True,
     response=None,
     status=HTTPStatus.NO_CONTENT,
 )
 def delete_token(token: str) -> Response:
     """Delete a token. It stops working within two seconds, its open streams within a minute."""
-    service.delete_token(backend().store, token, current_token(), current_reason(), read_if_match())
+    service.delete_token(
+        backend().store, token, current_caller(), current_reason(), read_if_match()
+    )
     return responses.no_content()

@@ -155,6 +155,14 @@ class TokenAnswer(TokenFields, StoredAnswer):
         metadata={"description": "to about a minute; null: never, or before this was noted"},
     )
     last_used_from = fields.String(required=True, allow_none=True, dump_only=True)
+    person = fields.String(
+        required=True,
+        dump_only=True,
+        metadata={"description": "the id of the person whose own token it is; empty: nobody's"},
+    )
+    rotatable = fields.Boolean(
+        required=True, dump_only=True, metadata={"description": "whether you may rotate it"}
+    )
 
 
 class NewTokenAnswer(TokenAnswer):

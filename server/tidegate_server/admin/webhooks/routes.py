@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
-from flask import Response
+from flask import Response, request
 
 from tidegate_server.admin.action_schemas import ActionBody, ActionRequest
 from tidegate_server.admin.document_reader import read_document
@@ -12,6 +12,8 @@ from tidegate_server.admin.document_resource import DocumentResource
 from tidegate_server.admin.webhooks import service
 from tidegate_server.admin.webhooks.schemas import (
     DeliveryPage,
+    DeliveryToShow,
+    DeliveryWithBody,
     NewWebhookAnswer,
     WebhookAnswer,
     WebhookBody,
@@ -23,11 +25,13 @@ from tidegate_server.domain.permissions import Permission
 from tidegate_server.domain.project_documents import ProjectDocuments, webhook_address
 from tidegate_server.domain.webhook_edits import delete_webhook, put_webhook
 from tidegate_server.domain.webhooks import Webhook
+from tidegate_server.errors import NotFound
 from tidegate_server.web import responses
-from tidegate_server.web.backend import backend, current_actor, current_token
+from tidegate_server.web.backend import backend, current_actor, current_caller
 from tidegate_server.web.blueprint import Blueprint
 from tidegate_server.web.pagination import PageQuery, PageRequest, encode_cursor
 from tidegate_server.web.reasons import current_reason
+from tidegate_server.webhooks.messages import shown_body
 
 blueprint = Blueprint(
     "webhooks", __name__, description="URLs that Tidegate sends messages to, or asks to confirm"
@@ -35,8 +39,9 @@ blueprint = Blueprint(
 
 
 def visible_webhook(stored: Stored) -> Stored:
-    """Return a webhook as the request's token may see it."""
-    may_write = Permission.WRITE in current_token().grant.permissions
+    """Return a webhook as the caller may see it."""
+    project = (request.view_args or {})["project"]
+    may_write = current_caller().has_anywhere(Permission.WRITE, project)
     return stored if may_write else service.without_path(stored)
 
 
@@ -49,6 +54,7 @@ def put_reachable_webhook(
     documents: ProjectDocuments, webhook: Webhook, *, actor: str, reason: str
 ) -> Change:
     """Return the change that puts a webhook, within the networks of the server's settings."""
+    service.check_mail_server(webhook, backend().settings)
     networks = backend().settings.webhook_networks
     return put_webhook(documents, webhook, actor=actor, reason=reason, networks=networks)
 
@@ -75,6 +81,7 @@ webhooks.serve_delete(delete_webhook, "Delete a webhook that no policy uses.")
 def create_webhook(new: Webhook, project: str) -> Response:
     """Create a webhook. Only this answer shows its signing `secret`."""
     settings = backend().settings
+    service.check_mail_server(new, settings)
     stored = service.create_webhook(
         backend().store,
         settings.secret_key,
@@ -138,3 +145,23 @@ def list_deliveries(page: PageRequest, project: str, webhook: str) -> Response:
     read_document(store, project, webhook_address(webhook))
     deliveries, following = store.outbox.page(project, webhook, page.after or None, page.limit)
     return responses.page(DeliveryPage(), deliveries, encode_cursor(following))
+
+
+@blueprint.operation(
+    "GET",
+    f"{webhooks.item}/deliveries/<key:delivery>",
+    permission=Permission.READ,
+    response=DeliveryWithBody,
+    etag=False,
+)
+def get_delivery(project: str, webhook: str, delivery: str) -> Response:
+    """Get a delivery with the message that is sent."""
+    store = backend().store
+    to: Webhook = read_document(store, project, webhook_address(webhook)).document
+    found = store.outbox.delivery(project, webhook, delivery)
+    if found is None:
+        raise NotFound(f"There is no delivery {delivery!r}; only the last ones are kept.")
+    event, public_url = found.record.notice, backend().settings.public_url
+    body = shown_body(to, project, found.id, event, public_url)
+    shown = DeliveryToShow(found.id, found.record, found.due_ms, body)
+    return responses.value(DeliveryWithBody(), shown)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from marshmallow import fields, post_load, validate
@@ -18,7 +19,7 @@ from tidegate_server.documents.fields import (
 from tidegate_server.documents.strict_schema import Strict
 from tidegate_server.domain.policy import SECOND
 from tidegate_server.domain.webhooks import Format, Webhook
-from tidegate_server.store.outbox import DeliveryState
+from tidegate_server.store.outbox import Delivery, DeliveryState
 from tidegate_server.urls import MAX_URL_LENGTH
 from tidegate_server.web.document_schemas import StoredAnswer, page_schema, path_key
 
@@ -33,7 +34,7 @@ class WebhookFields(Strict):
         metadata={
             "description": "an http:// or https:// URL with a public address, or one in the "
             "networks that the operator allows; its path may be a credential, so readers "
-            "see only the host"
+            "see only the host. For mail: mailto: and addresses, separated by commas"
         },
     )
     format = fields.Enum(
@@ -41,7 +42,8 @@ class WebhookFields(Strict):
         by_value=True,
         load_default=Format.JSON,
         metadata={
-            "description": "json: signed events; slack: texts for an incoming webhook of Slack"
+            "description": "json: signed events; slack, teams, discord: messages for an incoming "
+            "webhook of that chat; email: mail through the server's mail server"
         },
     )
     enabled = StrictBoolean(
@@ -114,7 +116,7 @@ class AttemptSchema(Strict):
     status = StrictInteger(
         required=True,
         allow_none=True,
-        metadata={"description": "the HTTP status; null: there was no response"},
+        metadata={"description": "the HTTP or SMTP status; null: there was no response"},
     )
     problem = fields.String(
         required=True, metadata={"description": "why it was not delivered; empty if it was"}
@@ -136,7 +138,7 @@ class DeliveryAnswer(Strict):
         attribute="record.notice.release.id", required=True, allow_none=True, dump_default=None
     )
     flag = fields.String(
-        attribute="record.notice.release.flag", required=True, allow_none=True, dump_default=None
+        attribute="record.notice.about", required=True, allow_none=True, dump_default=None
     )
     state = fields.Enum(DeliveryState, by_value=True, attribute="record.state", required=True)
     queued_at = Instant(attribute="record.queued_ms", required=True)
@@ -147,6 +149,24 @@ class DeliveryAnswer(Strict):
     )  # fmt: skip
     last_attempt = fields.Nested(
         AttemptSchema, attribute="record.last", required=True, allow_none=True
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryToShow(Delivery):
+    """A message for a webhook, with what it says."""
+
+    body: str
+
+
+class DeliveryWithBody(DeliveryAnswer):
+    """A message for a webhook, with what it says."""
+
+    body = fields.String(
+        required=True,
+        metadata={
+            "description": "what is sent, in the webhook's present format; of mail, the text"
+        },
     )
 
 

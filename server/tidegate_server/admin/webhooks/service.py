@@ -16,8 +16,10 @@ from tidegate_server.domain import webhook_edits
 from tidegate_server.domain.change import Change, Stored
 from tidegate_server.domain.network_addresses import AllowedNetworks
 from tidegate_server.domain.project_documents import webhook_address
-from tidegate_server.domain.webhooks import Webhook
+from tidegate_server.domain.webhooks import Format, Webhook
+from tidegate_server.errors import FieldProblem, Invalid
 from tidegate_server.store import Store
+from tidegate_server.web.settings import ApiSettings
 from tidegate_server.webhooks.signing import signing_secret
 
 ID_BYTES = 16
@@ -43,6 +45,16 @@ def create_webhook(
         ),
     )
     return with_secret(stored, signing_secret(secret_key, new.secret_id))
+
+
+def check_mail_server(webhook: Webhook, settings: ApiSettings) -> None:
+    """Refuse mail from a server that sends none; raises ``Invalid``."""
+    if webhook.format is Format.EMAIL and webhook.enabled and not settings.sends_mail:
+        message = (
+            "This server sends no mail. Its operator names a mail server with "
+            "TIDEGATE_SMTP_SERVER and TIDEGATE_SMTP_FROM."
+        )
+        raise Invalid(message, FieldProblem("/format", message))
 
 
 def rotate_secret(

@@ -1,0 +1,1 @@
+"""The admin API for code references: where source code uses flags."""

@@ -1,0 +1,1 @@
+"""The admin API for simulated releases that show how real ones go."""

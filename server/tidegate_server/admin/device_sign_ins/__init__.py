@@ -1,0 +1,1 @@
+"""The admin API for programs that a person signs in from a browser."""

@@ -1,0 +1,1 @@
+"""The lists of flags, of a project and of an environment."""

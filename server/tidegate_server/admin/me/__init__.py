@@ -1,0 +1,1 @@
+"""The admin API for what people do with their own account."""

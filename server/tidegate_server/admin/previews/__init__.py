@@ -1,0 +1,1 @@
+"""The admin API for previews of changes: who of the recently seen users would change sides."""

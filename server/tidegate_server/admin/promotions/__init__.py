@@ -1,0 +1,1 @@
+"""The admin API to promote flags from one environment to another."""

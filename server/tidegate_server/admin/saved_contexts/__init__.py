@@ -1,0 +1,1 @@
+"""The admin API for saved contexts, to try flags out with."""

@@ -1,0 +1,1 @@
+"""The admin API for links that show something without signing in."""

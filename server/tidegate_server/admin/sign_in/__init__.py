@@ -1,0 +1,1 @@
+"""The admin API for signing in and out, and for invitations."""
