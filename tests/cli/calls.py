@@ -53,9 +53,9 @@ class Tidegate:
         assert result.status == 0, f"{arguments} -> {result}"
         return result.out
 
-    def json(self, *arguments: str) -> Any:
+    def json(self, *arguments: str, stdin: str | None = None) -> Any:
         """Run a command that must succeed; returns its JSON output."""
-        return json.loads(self.ok(*arguments, "--output", "json"))
+        return json.loads(self.ok(*arguments, "--output", "json", stdin=stdin))
 
     def refused(self, *arguments: str, status: int = 3, stdin: str | None = None) -> str:
         """Run a command that must fail with ``status``; returns its standard error."""

@@ -53,6 +53,7 @@ def server() -> Iterator[RunningServer]:
                 "TIDEGATE_DATA_DIR": str(data_dir),
                 "TIDEGATE_BOOTSTRAP_TOKEN": TOKEN,
                 "TIDEGATE_WEBHOOK_NETWORKS": "127.0.0.1/32",
+                "TIDEGATE_IDENTITY_PROVIDER_NETWORKS": "127.0.0.1/32",
             },
         )
         processes.wait_for("the server is ready", Admin(url, TOKEN).ready)
@@ -85,6 +86,29 @@ def checkout(tidegate: Tidegate, tmp_path: Path) -> Tidegate:
     file.write_text(POLICY)
     tidegate.ok("policy", "put", str(file))
     return tidegate
+
+
+@pytest.fixture
+def colleague(checkout: Tidegate) -> Tidegate:
+    """Another person, who may approve."""
+    project = checkout.variables["TIDEGATE_PROJECT"]
+    arguments = ("token", "create", "colleague", "--role", "release_manager", "--project", project)
+    return checkout.with_variables(TIDEGATE_TOKEN=checkout.ok(*arguments).strip())
+
+
+@pytest.fixture
+def protected(checkout: Tidegate, colleague: Tidegate) -> Iterator[Tidegate]:
+    """The admin in a project whose environment `production` is protected.
+
+    It is open again afterwards: a protected environment also guards what counts for the whole
+    server, such as tokens, and other tests use the same one.
+    """
+    edit = ("environment", "edit", "production", "--require-approvals")
+    checkout.ok(*edit, "1")
+    yield checkout
+    id = checkout.json(*edit, "0", "--propose", "the test has ended")["id"]
+    colleague.ok("change-request", "approve", id, "--yes")
+    checkout.ok("change-request", "apply", id)
 
 
 POLICY = """\

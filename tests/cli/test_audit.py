@@ -17,7 +17,7 @@ def test_the_latest_change_is_the_last_line(checkout: Tidegate) -> None:
     checkout.ok("kill", "checkout", "--reason", "customers cannot pay")
     lines = checkout.ok("audit").splitlines()
     assert lines[0].split() == [
-        *("when", "who", "action", "target", "environment", "reason", "changes"),
+        *("when", "who", "action", "target", "environment", "reason", "address", "changes"),
     ]
     assert "flag.kill" in lines[-1]
     assert "customers cannot pay" in lines[-1]
@@ -56,6 +56,25 @@ def test_filters_are_those_of_the_api(checkout: Tidegate) -> None:
     assert [each["action"] for each in found][-1:] == ["flag.kill"]
     assert checkout.json("audit", "--to", "2020-01-01") == []
     assert "A time is written as" in checkout.refused("audit", "--from", "noon")
+
+
+def test_saved_contexts_change_requests_and_schedules_are_kinds_too(checkout: Tidegate) -> None:
+    checkout.ok("saved-context", "create", "pro", "--file", "-", stdin="targetingKey: ann")
+    checkout.ok("flag", "set", "checkout", "--default", "on", "--propose", "launch")
+    actions = [
+        each["action"]
+        for kind in ("context", "change_request", "scheduled_change")
+        for each in checkout.json("audit", "--object", kind)
+    ]
+    assert actions == ["context.create", "change_request.propose"]
+
+
+def test_a_person_is_found_and_shown_by_email(tidegate: Tidegate) -> None:
+    project = tidegate.variables["TIDEGATE_PROJECT"]
+    tidegate.ok("person", "invite", "audited@example.com", "--role", "viewer", "--project", project)
+    log = tidegate.ok("audit", "--server", "--key", "audited@example.com")
+    actions = [line.split("person.")[1].split()[:2] for line in log.splitlines()[1:]]
+    assert actions == [["create", "audited@example.com"], ["invite", "audited@example.com"]]
 
 
 def test_an_export_has_one_entry_per_line_the_earliest_first(checkout: Tidegate) -> None:

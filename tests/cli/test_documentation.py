@@ -6,11 +6,13 @@ import re
 import shlex
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import fields
 from pathlib import Path
 
 import click
 import pytest
 from tidegate_server.cli.program import cli
+from tidegate_server.domain.change import Audit
 
 from tests.cli.calls import Tidegate
 from tests.cli.conftest import RunningServer
@@ -46,8 +48,8 @@ def test_a_command_in_the_documentation_is_valid(
     page: str, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in ("careful.yaml", "rules.yaml", "FILE"):
-        (tmp_path / name).write_text("{key: careful}")
+    for name in ("careful.yaml", "crew.yaml", "night.yaml", "rules.yaml", "plan.json", "FILE"):
+        (tmp_path / name).write_text('{"key": "careful"}')
     arguments = shlex.split(line)[1:]
     command: click.Command = cli
     ctx = click.Context(cli, info_name="tidegate")
@@ -83,3 +85,10 @@ def test_getting_started_works_from_top_to_bottom(
         user.ok(*line.replace("ID", id).split())
     assert "`tidegate restore fast-checkout`" in page
     user.ok("restore", "fast-checkout")
+
+
+def test_the_page_about_history_names_every_field_that_a_hash_covers() -> None:
+    page = Path(__file__).parents[2].joinpath("docs", "history.md").read_text()
+    covered = re.search(r"The content is the JSON of (.*?), with the names", page, re.DOTALL)
+    assert covered is not None
+    assert set(re.findall(r"`(\w+)`", covered[1])) == {each.name for each in fields(Audit)}

@@ -28,7 +28,7 @@ def test_the_result_comes_with_its_steps(pros: Tidegate) -> None:
         "Flag checkout in production: on = true (TARGETING_MATCH)",
         "  · The flag is not killed.",
         "  · The flag is enabled.",
-        "  → The context meets rule pros: it serves on.",
+        '  → The context meets rule pros: it serves on. (plan is "pro", which meets: equals "pro")',
     ]
 
 
@@ -58,3 +58,20 @@ def test_an_earlier_time_shows_what_was_served_and_what_has_changed(pros: Tidega
 def test_a_flag_that_did_not_exist_then_is_said_so(pros: Tidegate) -> None:
     text = pros.ok("evaluate", "checkout", "--at", "2020-01-01")
     assert "FLAG_NOT_FOUND" in text
+
+
+def test_a_saved_context_and_all_flags_are_evaluated(pros: Tidegate) -> None:
+    pros.ok("flag", "create", "banner")
+    file = "{targetingKey: ann, plan: pro}"
+    pros.ok("saved-context", "create", "paying", "--file", "-", stdin=file)
+    assert '"pro"' in pros.ok("saved-context", "show", "paying")
+    assert "paying" in pros.ok("saved-context", "list")
+    assert "on = true" in pros.ok("evaluate", "checkout", "--saved", "paying")
+    lines = pros.ok("evaluate", "--saved", "paying").splitlines()
+    assert [line.split()[0] for line in lines[1:]] == ["banner", "checkout"]
+    assert lines[2].endswith("rule pros")
+    assert "There is no context 'nobody'" in pros.refused("evaluate", "--saved", "nobody")
+    split = pros.ok("flag", "set", "banner", "--default", "on=25,off=75")
+    assert "updated" in split
+    shown = pros.ok("evaluate", "banner", "--targeting-key", "ann")
+    assert "The bucket is " in shown

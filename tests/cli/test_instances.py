@@ -11,6 +11,18 @@ from tests.cli.conftest import RunningServer
 from tests.cli.test_kill import sdk_token
 
 
+def test_requests_with_a_token_that_does_not_work_are_listed(
+    checkout: Tidegate, server: RunningServer
+) -> None:
+    unknown = f"tg_sdk_0123456789ab_{'0' * 48}"
+    client = sdk.Client(server.url, unknown)
+    try:
+        wait_until("it is refused", lambda: checkout.json("instances", "--refused") != [])
+        assert "This token is unknown or was deleted" in checkout.ok("instances", "--refused")
+    finally:
+        client.close()
+
+
 def test_instances_are_listed_with_their_process(checkout: Tidegate, server: RunningServer) -> None:
     assert "No live instances in production" in checkout.run("instances").err
     client = sdk.Client(server.url, sdk_token(checkout))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import date, timedelta
 from typing import Any
 
 import click
@@ -15,6 +16,7 @@ from tidegate_server.cli.program import cli
 from tests.cli.calls import Tidegate, wait_until
 from tests.cli.conftest import RunningServer
 from tests.cli.test_kill import sdk_token
+from tests.code_refs.trees import git, write
 from tests.receiver import Answer, receiver
 
 PROJECT = "projects/{project}"
@@ -43,11 +45,30 @@ DOCUMENTS = {
     "release explain checkout": f"{RELEASE}/explanation",
     "webhook show chat": f"{PROJECT}/webhooks/chat",
     "hook show {hook}": f"{PROJECT}/hooks/{{hook}}",
+    "whoami": "me",
+    "person show ada@example.com": "people/{person}",
+    "person diff ada@example.com 1": "people/{person}/history/1/diff",
+    "group show crew": "groups/crew",
+    "group diff crew 1": "groups/crew/history/1/diff",
+    "identity-provider show okta": "identity-providers/okta",
+    "identity-provider diff okta 1": "identity-providers/okta/history/1/diff",
+    "role show stopper": "roles/stopper",
+    "role diff stopper 1": "roles/stopper/history/1/diff",
+    "code-refs show checkout": f"{PROJECT}/flags/checkout/code-references",
+    "saved-context show vera": f"{PROJECT}/contexts/vera",
+    "saved-context diff vera 1": f"{PROJECT}/contexts/vera/history/1/diff",
+    "change-request show {change}": f"{PROJECT}/change-requests/{{change}}",
+    "schedule show {schedule}": f"{PROJECT}/scheduled-changes/{{schedule}}",
+    "flag evaluations checkout --step day": f"{PLACE}/flags/checkout/evaluations?step=day",
 }
 
 LISTS = {
     "project list": "projects",
     "token list": "tokens",
+    "person list": "people",
+    "group list": "groups",
+    "role list": "roles",
+    "identity-provider list": "identity-providers",
     "environment list": f"{PROJECT}/environments",
     "segment list": f"{PROJECT}/segments",
     "policy list": f"{PROJECT}/policies",
@@ -56,6 +77,12 @@ LISTS = {
     "webhook deliveries chat": f"{PROJECT}/webhooks/chat/deliveries",
     "hook list": f"{PROJECT}/hooks",
     "instances --all": f"{PLACE}/instances",
+    "code-refs list": f"{PROJECT}/code-references",
+    "code-refs flags": f"{PROJECT}/code-references/flags",
+    "saved-context list": f"{PROJECT}/contexts",
+    "change-request list": f"{PROJECT}/change-requests",
+    "schedule list": f"{PROJECT}/scheduled-changes",
+    "share list": f"{PLACE}/shares",
 }
 
 LATEST_LAST = {
@@ -70,9 +97,14 @@ LATEST_LAST = {
         )
     },
     "flag history checkout": f"{PLACE}/flags/checkout/history",
+    "saved-context history vera": f"{PROJECT}/contexts/vera/history",
     "flag history checkout --definition": f"{PROJECT}/flags/checkout/history",
     "audit": f"{PROJECT}/audit",
-    "audit --server": "audit",
+    "audit --server --limit 500": "audit",
+    "person history ada@example.com": "people/{person}/history",
+    "group history crew": "groups/crew/history",
+    "role history stopper": "roles/stopper/history",
+    "identity-provider history okta": "identity-providers/okta/history",
 }
 """Lists of the API with the latest first, which the commands print with the latest last."""
 
@@ -81,14 +113,24 @@ JOINED = {"flag list", "flag show", "release replay"}
 
 NOT_READING = {
     *("kill", "restore", "policy lint", "policy simulate", "policy backtest", "context list"),
-    *("context show", "webhook test", "audit verify", "evaluate"),
+    *("context show", "webhook test", "audit verify", "evaluate", "export", "plan", "apply"),
+    *("import", "drift"),
+    *("person invite", "session list", "segment lookup", "segment upload"),
+    *("kills", "receipt", "flag stale", "flag unknown"),
+    *("change-request apply", "change-request comment", "change-request reject"),
+    *("schedule cancel", "share report", "share badge", "identity-provider test"),
+    "code-refs scan",
+    "code-refs remove",
+    "code-refs push",
+    "code-refs forget",
 }
-"""They change or compute something, or read only files."""
+"""They change or compute something, read only files, or their own tests compare them."""
 
 CHANGING = {
     *("create", "edit", "put", "rotate", "rotate-key", "enable", "disable", "set", "include"),
     *("exclude", "start", "begin", "advance", "approve", "retry", "pause", "resume", "rollback"),
-    *("complete", "restore", "archive", "unarchive"),
+    *("complete", "restore", "archive", "unarchive", "grant", "withdraw"),
+    *("copy", "promote", "map", "unmap"),
 }
 
 
@@ -110,8 +152,14 @@ def full(
     admin.ok("environment", "create", "production")
     admin.ok("flag", "create", "checkout", "--name", "Käse", "--tag", "shop")
     admin.ok("flag", "create", "search")
+    admin.ok("share", "badge", "search")
     admin.ok("segment", "create", "staff")
     admin.ok("segment", "include", "staff", "ana")
+    code = write(tmp_path_factory.mktemp("code"), {"a.js": "ask('checkout')"})
+    git(code, "init", "-q", "-b", "main")
+    git(code, "add", ".")
+    git(code, "commit", "-qm", "Ask")
+    admin.ok("code-refs", "push", str(code), "--repository", "acme/shop", "--branch", "main")
     file = tmp_path_factory.mktemp("policies") / "careful.yaml"
     file.write_text(POLICY)
     admin.ok("policy", "put", str(file))
@@ -128,7 +176,22 @@ def full(
     client.close()
     wait_until("it is gone", lambda: admin.json("instances") == [])
     admin.ok("release", "complete", release, "--reason", "go")
-    return admin, {"project": project, "release": release, "hook": hook}
+    admin.ok("role", "create", "stopper", "--permission", "kill")
+    okta = ("--issuer", "https://okta.example.com", "--client-id", "tidegate")
+    admin.ok("identity-provider", "create", "okta", *okta)
+    admin.ok("group", "create", "crew")
+    admin.ok("person", "invite", "ada@example.com", "--group", "crew")
+    names = {"project": project, "release": release, "hook": hook}
+    names["person"] = admin.json("person", "show", "ada@example.com")["id"]
+    vera = file.with_name("vera.yaml")
+    vera.write_text("targetingKey: vera\ncountry: DE\n")
+    admin.ok("saved-context", "create", "vera", "--file", str(vera))
+    admin.ok("flag", "disable", "search", "--propose", "nobody uses it")
+    tomorrow = date.today() + timedelta(days=2)
+    [proposed] = admin.json("change-request", "list")
+    admin.ok("flag", "disable", "search", "--at", f"{tomorrow}T09:00", "--reason", "later")
+    [scheduled] = admin.json("schedule", "list")
+    return admin, {**names, "change": proposed["id"], "schedule": scheduled["id"]}
 
 
 HOOK = ("alerts", "--flag", "search", "--kind", "alertmanager", "--action", "hold")

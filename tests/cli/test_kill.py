@@ -131,3 +131,26 @@ def test_a_kill_needs_no_home_folder_and_no_contexts_file(
 ) -> None:
     broken = checkout.with_variables(TIDEGATE_CONFIG=str(tmp_path), HOME="", XDG_CONFIG_HOME="")
     assert "Flag checkout killed" in broken.ok("kill", "checkout")
+
+
+def test_a_tag_is_killed_and_restored_whole(tidegate: Tidegate, clients: list[sdk.Client]) -> None:
+    for key in ("pay-by-link", "pay-later"):
+        tidegate.ok("flag", "create", key, "--tag", "payments")
+    output = tidegate.ok(
+        *("kill", "--tag", "payments", "--reason", "the bank is down"),
+        *("--link", "https://incidents.example.com/1"),
+    )
+    first, receipt = output.splitlines()
+    assert first.startswith("Killed 2 flags in production (project p-")
+    assert first.endswith("): pay-by-link, pay-later.")
+    assert receipt.startswith("Applied by 3 of 3 live instances")
+    assert {each["killed"]["tag"] for each in tidegate.json("kills")} == {"payments"}
+    restored = tidegate.ok("restore", "--tag", "payments", "--reason", "it is back")
+    assert "pay-by-link, pay-later" in restored
+    assert tidegate.json("kills") == []
+
+
+def test_a_kill_names_a_flag_or_a_tag(tidegate: Tidegate) -> None:
+    for arguments in (("kill",), ("kill", "checkout", "--tag", "payments"), ("restore",)):
+        refused = tidegate.refused(*arguments, status=2)
+        assert "Name a flag, or a tag with --tag." in refused

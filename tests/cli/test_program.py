@@ -89,7 +89,10 @@ def test_every_command_is_in_the_documentation() -> None:
 
 def test_no_command_has_two_options_of_one_name() -> None:
     for arguments, command in every_command():
-        names = [parameter.name for parameter in command.params]
+        # Flags that choose one of several values share a name; each has its own value.
+        names = [
+            (parameter.name, getattr(parameter, "flag_value", None)) for parameter in command.params
+        ]
         flags = [flag for parameter in command.params for flag in parameter.opts]
         assert len(names) == len(set(names)), arguments
         assert len(flags) == len(set(flags)), arguments
@@ -101,7 +104,7 @@ def test_no_option_takes_a_token() -> None:
         for arguments, command in every_command()
         for parameter in command.params
         for option in parameter.opts
-        if "token" in option
+        if "token" in option and not getattr(parameter, "is_flag", False)
     }
     # Commands that start a server may: all examples set these in a variable.
     assert {option for _, option in options} == {"--bootstrap-token", "--prometheus-token"}
@@ -114,13 +117,16 @@ def test_the_version_is_printed() -> None:
 def test_wrong_usage_exits_with_2() -> None:
     assert "No such command" in Tidegate().refused("fly", status=2)
     assert "No such option" in Tidegate().refused("kill", "x", "--fast", status=2)
-    assert "Missing argument" in Tidegate().refused("kill", status=2)
+    assert "Missing argument" in Tidegate().refused("flag", "show", status=2)
+    assert "Name a flag, or a tag" in Tidegate({"TIDEGATE_TOKEN": "t"}).refused(
+        "kill", "--url", "http://x", status=2
+    )
 
 
 def test_control_characters_in_a_refusal_are_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
     evil = "\x1b]0;owned\x07\r"
 
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise ServerRefused(f"No {evil}.", 422, FieldProblem(f"/{evil}", "Too long."))
 
     monkeypatch.setattr(ApiClient, "get", refuse)
@@ -153,13 +159,18 @@ def test_a_refusal_exits_with_3_and_an_unreachable_server_with_4(
 
 WITHOUT_A_REASON = {
     *("login", "logout", "serve", "policy-job", "context use", "policy lint", "policy simulate"),
-    *("policy backtest", "evaluate", "admin recover"),
+    *("policy backtest", "evaluate", "admin recover", "code-refs scan", "code-refs remove"),
+    *("code-refs push", "code-refs flags", "code-refs forget"),
+    *("plan", "drift", "backup", "drill"),
+    *("flag evaluations", "flag stale", "flag unknown", "kills", "receipt", "segment lookup"),
+    "identity-provider test",
+    *(f"change-request {verb}" for verb in ("create", "approve", "comment", "apply")),
 }
 """They change nothing on a server, or give a reason of their own."""
 
 READING = {
     *("list", "show", "watch", "ledger", "explain", "replay", "deliveries", "export", "verify"),
-    *("history", "diff"),
+    *("history", "diff", "whoami", "download"),
 }
 
 

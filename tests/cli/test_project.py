@@ -70,3 +70,18 @@ def test_an_environment_may_require_reasons(checkout: Tidegate) -> None:
     checkout.refused("environment", "edit", "production", "--no-require-reason")
     checkout.ok("environment", "edit", "production", "--no-require-reason", "--reason", "over")
     checkout.ok("flag", "set", "checkout", "--default", "off")
+
+
+def test_an_environment_is_deleted_by_who_types_its_key(tidegate: Tidegate) -> None:
+    refused = tidegate.refused("environment", "delete", "production", status=2)
+    assert "--confirm production" in refused
+    wrong = tidegate.refused("environment", "delete", "production", "--confirm", "prod", status=2)
+    assert "nothing was deleted" in wrong
+    tidegate.ok("environment", "delete", "production", "--confirm", "production")
+    assert "production" not in tidegate.ok("environment", "list")
+
+
+def test_a_project_is_deleted_by_who_types_its_key(tidegate: Tidegate) -> None:
+    project = tidegate.variables["TIDEGATE_PROJECT"]
+    tidegate.ok("project", "delete", project, "--confirm", project, "--reason", "moved")
+    assert project not in tidegate.ok("project", "list")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+from hashlib import sha256
 from pathlib import Path
 
 from tests.cli.calls import Tidegate
@@ -105,3 +107,84 @@ def test_a_condition_that_can_never_hold_is_refused_and_one_that_may_not_is_a_wa
     assert "Warning: /when/attribute: The id that a context is made with is" in created.err
     assert tidegate.json("segment", "show", "staff")["warnings"][0]["pointer"] == "/when/attribute"
     assert "Warning" in tidegate.run("segment", "edit", "staff", "--name", "Staff").err
+
+
+def test_keys_are_uploaded_from_a_file_and_from_standard_input(
+    tidegate: Tidegate, tmp_path: Path
+) -> None:
+    tidegate.ok("segment", "create", "vip", "--include", "zoe")
+    file = tmp_path / "keys.csv"
+    file.write_text("id,email\n1,ann\n2,bob\n")
+    upload = ("segment", "upload", "vip")
+    assert "2 keys joined the included list of segment vip, and 0 left; it has 2 now" in (
+        tidegate.ok(*upload, str(file), "--column", "email", "--reason", "the new customers")
+    )
+    assert "No change" in tidegate.ok(*upload, str(file), "--column", "email")
+    would = tidegate.ok(*upload, "-", "--dry-run", stdin="cleo\n")
+    assert "1 key would join the included list of segment vip, and 2 would leave" in would
+    assert tidegate.json(*upload, "-", "--add", stdin="cleo\n")["count"] == 3
+    assert tidegate.json(*upload, "-", "--remove", stdin="ann\n")["removed"] == 1
+    shown = tidegate.ok("segment", "show", "vip")
+    assert "zoe, 2 uploaded" in shown
+    assert "nothing" in shown
+    reasons = [each["reason"] for each in tidegate.json("audit", "--action", "segment.upload")]
+    assert reasons.count("the new customers") == 1
+
+
+def test_a_compressed_file_is_sent_as_it_is(tidegate: Tidegate, tmp_path: Path) -> None:
+    tidegate.ok("segment", "create", "vip")
+    file = tmp_path / "keys.ndjson.gz"
+    file.write_bytes(gzip.compress(b'"ann"\n"bob"\n'))
+    assert tidegate.json("segment", "upload", "vip", str(file))["count"] == 2
+
+
+def test_a_bad_file_is_refused_with_its_line(tidegate: Tidegate, tmp_path: Path) -> None:
+    tidegate.ok("segment", "create", "vip")
+    upload = ("segment", "upload", "vip")
+    assert "line 2 has white space" in tidegate.refused(*upload, "-", stdin="ann\n bob\n")
+    assert "There are no keys" in tidegate.refused(*upload, "-", stdin="")
+    missing = tidegate.refused(*upload, str(tmp_path / "gone"), status=2)
+    assert "Cannot read" in missing
+    assert "no segment 'vap'" in tidegate.refused("segment", "upload", "vap", "-", stdin="ann\n")
+
+
+def test_uploaded_keys_are_looked_up_and_their_hashes_downloaded(tidegate: Tidegate) -> None:
+    tidegate.ok("segment", "create", "vip")
+    tidegate.ok("segment", "upload", "vip", "-", "--list", "excluded", stdin="ann\n")
+    assert tidegate.json("segment", "lookup", "vip", "ann", "bob") == [
+        {"key": "ann", "included": False, "excluded": True},
+        {"key": "bob", "included": False, "excluded": False},
+    ]
+    assert "yes" in tidegate.ok("segment", "lookup", "vip", "ann")
+    begin, line = map(
+        json.loads, tidegate.ok("segment", "download", "vip", "--list", "excluded").splitlines()
+    )
+    assert line == {"hash": sha256(f"{begin['salt']}:ann".encode()).hexdigest()[:16]}
+    tidegate.refused("segment", "download", "vip")
+
+
+def test_what_a_segment_shows_can_be_written_back(tidegate: Tidegate) -> None:
+    tidegate.ok("segment", "create", "vip")
+    tidegate.ok("segment", "upload", "vip", "-", stdin="ann\n")
+    shown = tidegate.ok("segment", "show", "vip", "--output", "json")
+    assert "1 key included, 0 excluded" in tidegate.ok("segment", "include", "vip", "bob")
+    tidegate.ok("segment", "create", "copy", "--file", "-", stdin=shown)
+    assert tidegate.json("segment", "lookup", "vip", "ann")[0]["included"]
+
+
+def test_a_segment_shows_what_uses_it(tidegate: Tidegate) -> None:
+    tidegate.ok("segment", "create", "vip")
+    when = json.dumps({"segment": "vip"})
+    tidegate.ok("segment", "create", "outer", "--when", "-", stdin=when)
+    assert "segment outer" in tidegate.ok("segment", "show", "vip")
+
+
+def test_each_use_of_a_segment_is_on_a_line_of_its_own(tidegate: Tidegate) -> None:
+    tidegate.ok("segment", "create", "vip")
+    for outer in ("first", "second"):
+        when = json.dumps({"segment": "vip"})
+        tidegate.ok("segment", "create", outer, "--when", "-", stdin=when)
+    lines = tidegate.ok("segment", "show", "vip").splitlines()
+    number = next(at for at, line in enumerate(lines) if line.startswith("used by"))
+    used = [line.removeprefix("used by").strip() for line in lines[number : number + 2]]
+    assert used == ["segment first", "segment second"]

@@ -110,7 +110,7 @@ def test_a_project_token_is_refused_in_other_projects(tidegate: Tidegate) -> Non
     limited = tidegate.with_variables(TIDEGATE_TOKEN=tidegate.ok(*arguments).strip())
     assert [each["key"] for each in limited.json("project", "list")] == [project]
     output = limited.refused("flag", "list", "--project", "default")
-    assert f"is for project '{project}'" in output
+    assert f"you have it in project '{project}'" in output
     assert "The token is from TIDEGATE_TOKEN" in output
 
 

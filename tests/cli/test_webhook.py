@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.cli.calls import Tidegate
 from tests.receiver import Answer, receiver
+from tests.waiting import until
 
 
 def test_only_the_webhooks_secret_is_on_standard_output(tidegate: Tidegate) -> None:
@@ -46,9 +47,13 @@ def test_a_test_message_is_delivered_or_fails(tidegate: Tidegate) -> None:
         assert "delivered" in tidegate.ok("webhook", "deliveries", "ops")
 
         ops.behave(Answer(500))
-        failed = tidegate.run("webhook", "test", "ops", "--wait", "2s")
-        assert (failed.status, failed.out) == (5, "")
-        assert "answered 500" in failed.err
-        (waiting, _) = tidegate.json("webhook", "deliveries", "ops")[::-1]
+
+        def answered() -> bool:
+            failed = tidegate.run("webhook", "test", "ops", "--wait", "1s")
+            assert (failed.status, failed.out) == (5, "")
+            return "answered 500" in failed.err
+
+        until(answered, "a message that is sent within its time")
+        waiting = tidegate.json("webhook", "deliveries", "ops")[-1]
         assert (waiting["state"], waiting["event"]) == ("waiting", "test")
         assert waiting["next_attempt_at"] is not None

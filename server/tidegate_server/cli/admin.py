@@ -7,8 +7,9 @@ from pathlib import Path
 
 import click
 
-from tidegate_server.cli.options import reason_option
+from tidegate_server.cli.options import local_reason_option, store_options
 from tidegate_server.cli.output import print_stderr, print_text
+from tidegate_server.cli.secret_options import secret_option
 from tidegate_server.processes.settings import check_environment
 
 
@@ -18,20 +19,12 @@ def admin() -> None:
 
 
 @admin.command()
-@click.option(
-    "--data-dir", envvar="TIDEGATE_DATA_DIR", show_envvar=True, show_default=True,
-    default="./tidegate-data", type=click.Path(file_okay=False, path_type=Path),
-    help="Data folder of the server.",
+@store_options
+@secret_option(
+    "--secret-key", "TIDEGATE_SECRET_KEY",
+    "Secret key of the servers, if it is not in the data folder.",
 )  # fmt: skip
-@click.option(
-    "--store-url", envvar="TIDEGATE_STORE_URL", show_envvar=True,
-    help="Store of the servers, if it is not the one in the data folder.",
-)  # fmt: skip
-@click.option(
-    "--secret-key", envvar="TIDEGATE_SECRET_KEY", show_envvar=True,
-    help="Secret key of the servers, if it is not in the data folder.",
-)  # fmt: skip
-@reason_option
+@local_reason_option
 def recover(data_dir: Path, store_url: str | None, secret_key: str | None, reason: str) -> None:
     """Create an admin token and print it, when all admin tokens are lost.
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, TypeAlias
 from urllib.parse import quote, urlencode
 
 from tidegate_server.cli.target import Target
-from tidegate_server.errors import FieldProblem, ServerRefused, ServerUnreachable
+from tidegate_server.errors import FieldProblem, ServerRefused, ServerUnreachable, StartupRefused
 
 if TYPE_CHECKING:
     import urllib3
@@ -36,10 +36,11 @@ NOT_TLS = frozenset({"WRONG_VERSION_NUMBER", "UNKNOWN_PROTOCOL", "HTTP_REQUEST"}
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A document and its ETag, which an update has to send back."""
+    """A document and its ETag, which an update has to send back; ``cookie`` is a new session's."""
 
     body: Json
     etag: str
+    cookie: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,24 +51,86 @@ class ListResult:
     has_more: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Later:
+    """How a command makes its change, if not at once.
+
+    Attributes:
+        proposal: why it is proposed; empty: it is not.
+        at: when it is made, as text; empty: at once, or once it is approved.
+        timezone: of ``at``, if that has no offset.
+    """
+
+    proposal: str = ""
+    at: str = ""
+    timezone: str = "UTC"
+
+
+class Planned(Exception):
+    """A change was not made but planned; ``text`` tells the user how."""
+
+    def __init__(self, document: Json, text: str) -> None:
+        super().__init__(document["id"])
+        self.document = document
+        self.text = text
+
+
+def _proposed(request: Json) -> Planned:
+    id, count = request["id"], request["required_approvals"]
+    people = "another person" if count == 1 else f"{count} other people"
+    return Planned(
+        request,
+        f"Change request {id}: nothing changed yet, {people} must approve it.\n"
+        f"Show it: `tidegate change-request show {id}`. Once it is approved, apply it: "
+        f"`tidegate change-request apply {id}`.",
+    )
+
+
+def _scheduled(schedule: Json) -> Planned:
+    id, at = schedule["id"], schedule["next_run_at"][:19].replace("T", " ")
+    return Planned(
+        schedule,
+        f"Scheduled change {id}: nothing changed yet, it runs at {at}Z.\n"
+        f"Cancel it: `tidegate schedule cancel {id}`.",
+    )
+
+
 class ApiClient:
     """Sends requests to the server of a target.
 
     Every method raises ``ServerRefused`` when the server answers with an error, and
     ``ServerUnreachable`` when no Tidegate server answers.
+
+    Attributes:
+        target: the server, and the project and environment of the paths.
+        seconds: how long to wait for an answer.
     """
 
-    def __init__(self, target: Target) -> None:
+    def __init__(
+        self,
+        target: Target,
+        later: Later | None = None,
+        session: Mapping[str, str] | None = None,
+    ) -> None:
+        """Connect to a target.
+
+        Args:
+            target: the server; one without a token is for signing in.
+            later: how changes are made, if not at once.
+            session: the headers of a session, instead of a token.
+        """
         import urllib3
 
         self.target = target
+        self.later = later or Later()
+        self.seconds = READ_SECONDS
         self._http = urllib3.PoolManager(
             headers={
-                "Authorization": f"Bearer {target.token}",
                 "Accept": "application/json",
                 "User-Agent": "tidegate-cli",
+                **({"Authorization": f"Bearer {target.token}"} if target.token else {}),
+                **(session or {}),
             },
-            timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS),
             retries=False,
         )
 
@@ -111,8 +174,46 @@ class ApiClient:
         """
         return self._request("POST", path, body, etag, reason).body
 
-    def put(self, path: str, body: Json, etag: str, reason: str = "") -> Json:
-        """Replace a document, unless it has changed since it had this ``etag``."""
+    def sign_in(self, path: str, body: Json) -> Document:
+        """Begin a session; the document has its cookie."""
+        return self._request("POST", path, body)
+
+    def end(self, path: str, reason: str = "", **query: str) -> Json:
+        """Delete what has no revision, such as a session."""
+        target = f"{path}?{urlencode(query)}" if query else path
+        return self._request("DELETE", target, reason=reason).body
+
+    def compute(self, path: str, body: Json) -> Json:
+        """Return what the server computes from a body; changes nothing, so it is not proposed."""
+        return self._request("POST", path, body, changes=False).body
+
+    def upload(
+        self,
+        path: str,
+        content: BinaryIO,
+        headers: Mapping[str, str],
+        reason: str = "",
+        **query: str,
+    ) -> Json:
+        """Send the rest of a file as the body of a POST, piece by piece; return the answer.
+
+        Args:
+            path: where to send it.
+            content: the file.
+            headers: those that describe it.
+            reason: why, for the audit log.
+            query: the query of the request.
+
+        Raises:
+            StartupRefused: the change is to be proposed or scheduled, which no file can be.
+        """
+        if self.later.at or self.later.proposal:
+            raise StartupRefused("What a file contains cannot be proposed or scheduled.")
+        target = f"{path}?{urlencode(query)}" if query else path
+        return self._send("POST", target, content, {**headers, **_reason_header(reason)}).body
+
+    def put(self, path: str, body: Json, etag: str | None, reason: str = "") -> Json:
+        """Replace a document, unless it has changed since it had this ``etag``, if any."""
         return self._request("PUT", path, body, etag, reason).body
 
     def edit(
@@ -132,6 +233,10 @@ class ApiClient:
         target = f"{path}?{urlencode(query)}" if query else path
         self._request("DELETE", target, etag=etag, reason=reason)
 
+    def remove(self, path: str, **query: str) -> None:
+        """Delete what a query names, and what has no revision."""
+        self._request("DELETE", f"{path}?{urlencode(query)}")
+
     def list(self, path: str, limit: int | None = None, **query: str) -> ListResult:
         """Read a list, up to ``limit`` items of it (None: all)."""
         items: list[Json] = []
@@ -148,7 +253,10 @@ class ApiClient:
 
         url = f"{self.target.url}{path}?{urlencode(query)}" if query else self.target.url + path
         try:
-            response = self._http.request("GET", url, redirect=False, preload_content=False)
+            timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=self.seconds)
+            response = self._http.request(
+                "GET", url, redirect=False, preload_content=False, timeout=timeout
+            )
             try:
                 if response.status != 200:
                     problem = _json_object(response.data)
@@ -179,23 +287,38 @@ class ApiClient:
         body: Json | None = None,
         etag: str | None = None,
         reason: str = "",
+        changes: bool = True,
+    ) -> Document:
+        if self.later.at and changes and method != "GET":
+            return self._schedule(method, path, body, etag, reason)
+        headers = _reason_header(reason)
+        if etag is not None:
+            headers["If-Match"] = etag
+        if self.later.proposal and changes and method != "GET":
+            headers["Tidegate-Propose"] = quote(self.later.proposal, safe=READABLE)
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        return self._send(
+            method, path, None if body is None else json.dumps(body).encode(), headers
+        )
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        body: bytes | BinaryIO | None,
+        headers: Mapping[str, str],
     ) -> Document:
         import urllib3
 
-        headers = dict(self._http.headers)
-        if etag is not None:
-            headers["If-Match"] = etag
-        if reason:
-            headers["Tidegate-Reason"] = quote(reason, safe=READABLE)
-        if body is not None:
-            headers["Content-Type"] = "application/json"
         try:
             response = self._http.request(
                 method,
                 self.target.url + path,
-                body=None if body is None else json.dumps(body).encode(),
-                headers=headers,
+                body=body,
+                headers={**self._http.headers, **headers},
                 redirect=False,
+                timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=self.seconds),
             )
         except urllib3.exceptions.HTTPError as error:
             raise ServerUnreachable(self._connection_problem(error, method)) from None
@@ -206,7 +329,27 @@ class ApiClient:
             return Document({}, "")
         if response.status >= 300 or content is None:
             raise ServerUnreachable(self._not_tidegate(response))
-        return Document(content, response.headers.get("ETag", ""))
+        if response.status == 202:
+            raise _proposed(content)
+        cookie = response.headers.get("Set-Cookie", "").partition(";")[0]
+        return Document(content, response.headers.get("ETag", ""), cookie)
+
+    def _schedule(
+        self, method: str, path: str, body: Json | None, etag: str | None, reason: str
+    ) -> NoReturn:
+        """Schedule a change instead of making it."""
+        at_once = ApiClient(self.target, replace(self.later, at=""))
+        in_body = body.get("reason", "") if body is not None else ""
+        schedule = {
+            "reason": reason or in_body or self.later.proposal,
+            "operations": [{"method": method, "path": path, "body": body, "if_match": etag}],
+            "at": self.later.at,
+            "timezone": self.later.timezone,
+        }
+        try:
+            raise _scheduled(at_once.post(self.project_path("scheduled-changes"), schedule))
+        finally:
+            at_once.close()
 
     def _refusal(self, status: int, problem: Json | None) -> ServerRefused | ServerUnreachable:
         if problem is None or "detail" not in problem:
@@ -221,7 +364,7 @@ class ApiClient:
             return ServerUnreachable(f"{message} Try again in a moment.")
         if status == 412:
             message += " Nothing changed; run the command again."
-        elif status in (401, 403):
+        elif status in (401, 403) and self.target.token:
             message += f" (The token is from {self.target.token_from}.)"
         elif status >= 500:
             message += f" (request_id {problem.get('request_id')})"
@@ -229,7 +372,8 @@ class ApiClient:
             FieldProblem(str(each["pointer"]), str(each["detail"]))
             for each in problem.get("errors", ())
         ]
-        return ServerRefused(message, status, *fields)
+        slug = str(problem.get("type", "")).rpartition(":")[2]
+        return ServerRefused(message, status, *fields, problem=slug)
 
     def _connection_problem(self, error: urllib3.exceptions.HTTPError, method: str) -> str:
         from http.client import BadStatusLine
@@ -252,7 +396,7 @@ class ApiClient:
             "" if method == "GET" else " The change may have been made; check before you retry."
         )
         if isinstance(error, exceptions.ReadTimeoutError):
-            return f"{url} did not answer within {READ_SECONDS:.0f} s.{uncertain}"
+            return f"{url} did not answer within {self.seconds:.0f} s.{uncertain}"
         return f"The connection to {url} was lost: {_cause_text(cause)}.{uncertain}"
 
     def _not_tidegate(self, response: urllib3.BaseHTTPResponse) -> str:
@@ -266,6 +410,10 @@ class ApiClient:
 def api_path(*parts: str) -> str:
     """Return a path of the API; every part is quoted, so that it stays one part."""
     return "/".join(("/api/v1", *(quote(part, safe="") for part in parts)))
+
+
+def _reason_header(reason: str) -> dict[str, str]:
+    return {"Tidegate-Reason": quote(reason, safe=READABLE)} if reason else {}
 
 
 def _json_object(data: bytes) -> Json | None:

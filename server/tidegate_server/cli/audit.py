@@ -40,35 +40,46 @@ CHANGES_SHOWN = 3
 
 OBJECTS = (
     *("flag", "targeting", "segment", "policy", "webhook", "hook", "environment", "project"),
-    *("token", "release"),
+    *("token", "release", "person", "group", "role", "session"),
+    *("context", "change_request", "scheduled_change", "configuration"),
 )
 
 HASHED = ("actor", "action", "target", "environment", "reason", "details", "documents")
-"""The fields of an entry that its hash is about."""
+"""The fields of an entry that its hash is about, besides ``address``."""
 
 COLUMNS: Columns = {
     "when": lambda each: instant(each["at"]),
     "who": "actor",
     "action": "action",
-    "target": "target",
+    "target": lambda each: _target_text(each),
     "environment": "environment",
     "reason": "reason",
+    "address": lambda each: each.get("address") or "",
     "changes": lambda each: _changes_text(each),
 }
 
 SERVER_OPTION = click.option(
     "--server", "server_log", is_flag=True,
-    help="The server's own log: changes of projects and tokens.",
+    help="The server's own log: changes of projects, tokens, people, groups and roles.",
 )  # fmt: skip
 
 FILTERS = (
     click.option("--object", "object_", type=click.Choice(OBJECTS), help="Only this kind."),
     click.option(
-        "--key", metavar="KEY", help="Only what has this key or id; a flag with its releases."
+        "--key",
+        metavar="KEY",
+        help="Only what has this key, id or email; a flag with its releases.",
     ),
-    click.option("--actor", metavar="NAME", help="Only by this token: its name or its id."),
+    click.option(
+        "--actor",
+        metavar="NAME",
+        help="Only by this token or person: the name, the id or the email.",
+    ),
     click.option("--action", metavar="ACTION", help="Only this action, such as flag.kill."),
     click.option("--environment", metavar="KEY", help="Only in this environment."),
+    click.option(
+        "--search", "text", metavar="TEXT", help="Only with this text: who, key, action or reason."
+    ),
     click.option("--from", "from_", metavar="TIME", help="Only from this time on, in UTC."),
     click.option("--to", metavar="TIME", help="Only before this time, in UTC."),
 )
@@ -103,6 +114,7 @@ def filter_options(command: Command) -> Command:
         actor: str | None,
         action: str | None,
         environment: str | None,
+        text: str | None,
         from_: str | None,
         to: str | None,
         **parameters: Any,
@@ -113,6 +125,7 @@ def filter_options(command: Command) -> Command:
             "actor": actor,
             "action": action,
             "environment": environment,
+            "text": text,
             "from": from_,
             "to": to,
         }
@@ -181,6 +194,14 @@ def _path(client: ApiClient, server_log: bool, *parts: str) -> str:
     return api_path("audit", *parts) if server_log else client.project_path("audit", *parts)
 
 
+def _target_text(entry: Json) -> str:
+    """Return what an entry is about, as people know it: people and tokens have ids."""
+    details = entry["details"]
+    email = details.get("email")
+    name = details.get("name") if entry["action"].startswith("token.") else None
+    return str(email or (f"{name} ({entry['target']})" if name else entry["target"]))
+
+
 def _changes_text(entry: Json) -> str:
     documents = entry.get("documents", ())  # earlier servers have none
     texts = [change_text(each) for document in documents for each in document["changes"]]
@@ -215,6 +236,8 @@ def _chained(lines: Iterable[Json]) -> Iterator[ChainedEntry]:
     for line in lines:
         at_ms = round(datetime.fromisoformat(line["at"]).timestamp() * 1000)
         content = {name: line[name] for name in HASHED}
+        if line.get("address") is not None:  # older entries have none
+            content["address"] = line["address"]
         link = None if line["number"] is None else Link(line["number"], line["hash"])
         yield ChainedEntry(line["id"], at_ms, content, link)
 

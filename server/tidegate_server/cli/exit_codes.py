@@ -16,7 +16,7 @@ UNREACHABLE = 4
 
 NOT_REACHED = 5
 """The awaited result did not happen: not every instance applied a kill, a release was rolled
-back, a replay differs from its ledger."""
+back, a replay differs from its ledger, a project differs from its files."""
 
 INTERRUPTED = 130
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from functools import partial
 
 import click
 
 from tidegate_server.cli.api_client import ApiClient, Json
+from tidegate_server.cli.flag_promotion import copy, promote
 from tidegate_server.cli.formatting import (
     condition,
+    instant,
     json_text,
     last_change,
     serving,
@@ -35,7 +38,9 @@ from tidegate_server.cli.output import (
     print_json,
     print_list,
     print_text,
+    print_warnings,
 )
+from tidegate_server.cli.put_commands import FILE
 from tidegate_server.cli.resource_commands import (
     Change,
     Facts,
@@ -49,15 +54,16 @@ from tidegate_server.cli.resource_commands import (
 
 TYPES = ("boolean", "string", "number", "object")
 
-FLAG = Resource(name="flag", plural="flags", read_only=("archived",))
+FLAG = Resource(name="flag", plural="flags", read_only=("archived", "evaluated", "stale"))
 
 TARGETING = Resource(
     name="flag",
     plural="flags",
     path_prefix=ApiClient.environment_path,
     options=environment_options,
-    read_only=("flag", "killed", "release", "receipt", "ladder"),
+    read_only=("flag", "killed", "release", "receipt", "ladder", "evaluated", "stale"),
     place=" in {0.environment}",
+    preview_path=lambda client, key: client.environment_path("flags", key, "preview"),
 )
 """What a flag serves in one environment."""
 
@@ -90,18 +96,36 @@ flag.add_command(
         FLAG,
         """Delete an archived flag from every environment.
 
-        The server refuses if something still needs the flag.
+        The server refuses if something still needs the flag, or an application has asked for it
+        within the last days (7, unless the project says otherwise).
         """,
         place=" in every environment of project {0.project}",
         parameters=[
             click.option(
                 "--force", is_flag=True,
-                help="Delete the flag even if it is not archived: applications that still use it "
-                "get the default in their code at once.",
+                help="Delete the flag even if it is not archived or still asked for: applications "
+                "that use it get the default in their code at once.",
             )
         ],
     )
 )  # fmt: skip
+
+
+@flag.command("put")
+@FILE
+@reason_option
+@output_option
+@environment_options
+def put_flag(client: ApiClient, file: Json, reason: str, output: str) -> None:
+    """Create or replace a flag from a file, and what it serves in the environment.
+
+    FILE is YAML or JSON, such as `flag show --output json` prints; - is standard input. Without
+    `targeting`, what the flag serves stays. All of it is one change; the server refuses it if the
+    flag has changed since.
+    """
+    from tidegate_server.cli.flag_file import put_flag_file
+
+    put_flag_file(client, file, reason, output)
 
 
 @flag.command("archive")
@@ -118,6 +142,7 @@ def archive_flag(client: ApiClient, key: str, reason: str, output: str) -> None:
     archived = client.post(FLAG.path(client, key, "archive"), {"reason": reason})
     if output == JSON:
         return print_json(archived)
+    print_warnings(archived)
     return print_text(f"Flag {key} archived{FLAG.location_phrase(client)}.")
 
 
@@ -134,46 +159,156 @@ def unarchive_flag(client: ApiClient, key: str, reason: str, output: str) -> Non
     return print_text(f"Flag {key} unarchived{FLAG.location_phrase(client)}.")
 
 
+STATES = ("enabled", "disabled", "killed", "releasing")
+SORTS = ("key", "name", "owner", "updated", "expected_end")
+
+
 @flag.command("list")
+@click.option(
+    "--search",
+    "q",
+    metavar="WORDS",
+    help="Only flags with these words in their key, name, description, owner or tags.",
+)
 @click.option("--owner", help="Only the flags of this owner.")
 @click.option("--tag", help="Only the flags with this tag.")
+@click.option("--state", type=click.Choice(STATES), help="Only the flags in this state.")
+@click.option(
+    "--sort",
+    type=click.Choice([sign + by for by in SORTS for sign in ("", "-")]),
+    help="The order; -updated puts the latest change first.",
+)
 @click.option("--archived", is_flag=True, help="The archived flags, instead of the others.")
+@click.option("--stale", is_flag=True, help="Only flags that are stale in the environment.")
 @output_option
 @environment_options
 def list_flags(
-    client: ApiClient, output: str, owner: str | None, tag: str | None, archived: bool
+    client: ApiClient,
+    output: str,
+    archived: bool,
+    stale: bool,
+    sort: str | None,
+    **chosen: str | None,
 ) -> None:
     """List flags and what they serve."""
-    wanted = {name: value for name, value in (("owner", owner), ("tag", tag)) if value is not None}
-    shown = {**wanted, "archived": "true"} if archived else wanted
-    flags = client.list(FLAG.path(client), None, **shown).items
-    targetings = {each["flag"]: each for each in client.list(TARGETING.path(client)).items}
+    wanted = {name: value for name, value in chosen.items() if value is not None}
+    query = {**wanted, **({"sort": sort} if sort else {}), "expand": "flag"}
+    if archived:
+        query["archived"] = "true"
+    if stale:
+        query["stale"] = "true"
+    flags = [
+        {**each.pop("definition"), "targeting": each}
+        for each in client.list(TARGETING.path(client), None, **query).items
+    ]
     columns: Columns = {
         "flag": "key",
         "type": "type",
         f"serves in {client.target.environment}": lambda each: (
             "nothing (archived)" if each.get("archived") else _serves(each["targeting"])
         ),
-        "release": lambda each: (each["targeting"] or {}).get("release") or "",
+        "release": lambda each: each["targeting"]["release"] or "",
         "owner": lambda each: each.get("owner", ""),
         "name": "name",
     }
     hint = "Create one with `tidegate flag create KEY`."
     if archived:
         hint = "None is archived."
+    if stale:
+        hint = "None is stale."
     if wanted:
-        hint = f"None has the {' and the '.join(wanted)} that you ask for."
-    print_list(
-        [{**each, "targeting": targetings.get(each["key"])} for each in flags],
-        columns,
-        output,
-        empty=no_items(FLAG, client, hint),
-    )
+        names = ["search" if name == "q" else name for name in wanted]
+        hint = f"None has the {' and the '.join(names)} that you ask for."
+    print_list(flags, columns, output, empty=no_items(FLAG, client, hint))
 
 
-def _serves(targeting: Json | None) -> str:
-    if targeting is None:
-        return "-"
+flag.add_command(promote)
+flag.add_command(copy)
+
+
+@flag.command("stale")
+@output_option
+@project_options
+def stale_flags(client: ApiClient, output: str) -> None:
+    """List stale flags, why they are stale, and what to do about it.
+
+    A flag is stale if nobody asks for it, if it is past its expected end, if it has served one
+    variant to everyone for long and is temporary, or if it cannot do its work.
+    """
+    columns: Columns = {
+        "flag": "key",
+        "since": lambda each: instant(each["stale"]["since"]),
+        "why": lambda each: each["stale"]["text"],
+        "what to do": lambda each: each["stale"]["fix"],
+        "owner": lambda each: each.get("owner", ""),
+    }
+    found = client.list(FLAG.path(client), None, stale="true").items
+    print_list(found, columns, output, empty=f"No flag is stale{FLAG.location_phrase(client)}.")
+
+
+@flag.command("evaluations")
+@click.argument("key")
+@click.option(
+    "--step",
+    type=click.Choice(("minute", "hour", "day")),
+    default="minute",
+    show_default=True,
+    help="The length of time of a row.",
+)
+@click.option("--from", "from_", metavar="TIME", help="The first moment, such as 2026-05-01.")
+@click.option("--to", metavar="TIME", help="The last moment.  [default: now]")
+@output_option
+@environment_options
+def flag_evaluations(
+    client: ApiClient, key: str, step: str, from_: str | None, to: str | None, output: str
+) -> None:
+    """Show how often applications asked for a flag, and what they got.
+
+    Minutes are kept for 3 hours, hours for 8 days, days for 100 days. A busy application counts a
+    part of the time, and its numbers are estimates (~).
+    """
+    times = {name: value for name, value in (("from", from_), ("to", to)) if value}
+    path = TARGETING.path(client, key, "evaluations")
+    found = client.get(path, step=step, **times).body
+    if output == JSON:
+        return print_json(found)
+    points = [each for each in found["points"] if each["by_variant"] or each["defaults"]]
+    variants = sorted({name for each in points for name in each["by_variant"]})
+    columns: Columns = {
+        "at": lambda each: instant(each["at"]),
+        **{name: partial(_evaluations_of, name) for name in variants},
+        "default in the code": lambda each: _about(each["defaults"], each["estimated"]),
+    }
+    print_list(points, columns, output, empty=f"Nobody asked for {key} in this time.")
+    for each in found["askers"]:
+        print_text(f"Asked for by {each['application']}, last at {instant(each['last_at'])}.")
+    return None
+
+
+def _evaluations_of(variant: str, point: Json) -> str:
+    return _about(point["by_variant"].get(variant, 0), point["estimated"])
+
+
+def _about(count: int, estimated: bool) -> str:
+    return f"~{count:,}" if estimated and count else f"{count:,}"
+
+
+@flag.command("unknown")
+@output_option
+@environment_options
+def unknown_flags(client: ApiClient, output: str) -> None:
+    """List flags that applications ask for in an environment and that do not exist."""
+    columns: Columns = {
+        "flag": "key",
+        "last asked for": lambda each: instant(each["last_at"]),
+        "by": "application",
+    }
+    found = client.list(client.environment_path("unknown-flags")).items
+    where = client.target.environment
+    print_list(found, columns, output, empty=f"No application asks for unknown flags in {where}.")
+
+
+def _serves(targeting: Json) -> str:
     first = targeting["ladder"][0]
     if first["cause"] in ("rule", "default"):
         return str(first["serves"])
@@ -273,7 +408,20 @@ def _targeting_facts(targeting: Json, archived: bool) -> Facts:
     yield "off variant", targeting["off_variant"]
     yield "kill variant", targeting["kill_variant"] or targeting["off_variant"]
     yield "release", targeting["release"]
+    yield from _observed(targeting)
     yield "last change", last_change(targeting)
+
+
+def _observed(targeting: Json) -> Facts:
+    # A server of an earlier version says nothing of it.
+    evaluated = targeting.get("evaluated")
+    if evaluated is not None:
+        last = evaluated["last_at"]
+        rate = _about(round(evaluated["per_minute"]), evaluated["estimated"])
+        asked = "never" if last is None else f"{instant(last)}, {rate} a minute"
+        yield "last asked for", asked
+    if stale := targeting.get("stale"):
+        yield "stale", f"{stale['text']} {stale['fix']}"
 
 
 def _new_flag(_: ApiClient, fields: Json) -> Json:

@@ -37,6 +37,14 @@ def milliseconds(value: float | None) -> str:
     return f"{value:.0f} ms" if value < 1_000 else f"{value / 1_000:.1f} s"
 
 
+def age(seconds: float) -> str:
+    """``40 s``, ``12 min``, ``5 h``, ``3 d``: roughly how long something has lasted."""
+    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds // size:.0f} {unit}"
+    return f"{max(0.0, seconds):.0f} s"
+
+
 def percent(value: float) -> str:
     """``5 %``, ``0.125 %``."""
     return f"{value:g} %"

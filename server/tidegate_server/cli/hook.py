@@ -9,6 +9,7 @@ from tidegate_server.cli.formatting import instant, last_change
 from tidegate_server.cli.history import add_history_commands
 from tidegate_server.cli.options import description_option, environment_options
 from tidegate_server.cli.output import Columns
+from tidegate_server.cli.put_commands import put_command
 from tidegate_server.cli.resource_commands import (
     Facts,
     Resource,
@@ -81,6 +82,17 @@ hook.add_command(
 )
 hook.add_command(show_command(HOOK, "Show a hook, without its secret.", _facts))
 add_history_commands(hook, HOOK.name, HOOK.path, environment_options, "ID")
+hook.add_command(
+    put_command(
+        HOOK,
+        """Replace what a hook does from a file. It keeps its URL and its secret.
+
+        FILE is YAML or JSON, such as `hook show --output json` prints; - is standard input.
+        The server refuses it if the hook has changed since.
+        """,
+        "id",
+    )
+)
 hook.add_command(
     delete_command(
         HOOK,

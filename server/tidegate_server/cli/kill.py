@@ -1,4 +1,4 @@
-"""`tidegate kill` and `tidegate restore`: the kill switch.
+"""`tidegate kill` and `tidegate restore`: the kill switch of a flag, or of all flags with a tag.
 
 These commands are used when other things are broken, so they depend on as little as possible:
 no rich, no file besides the contexts file.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 
 import click
 
@@ -27,17 +28,24 @@ POLL_SECONDS = 0.1
 MAX_INSTANCES_NAMED = 10
 
 
+URL_OPTION = click.option("--link", default="", metavar="URL", help="A link to the incident.")
+
+
 @click.command()
-@click.argument("flag")
+@click.argument("flag", required=False, default="")
+@click.option("--tag", default="", help="Kill every flag with this tag instead, all at once.")
 @reason_option
+@URL_OPTION
 @click.option(
     "--wait", type=duration, default="10s", show_default=True, metavar="DURATION",
     help="How long to wait until every live instance has applied it; 0s: do not wait.",
 )  # fmt: skip
 @output_option
 @kill_switch_options
-def kill(client: ApiClient, flag: str, reason: str, wait: float, output: str) -> None:
-    """Kill a flag: everyone gets its kill variant at once.
+def kill(
+    client: ApiClient, flag: str, tag: str, reason: str, link: str, wait: float, output: str
+) -> None:
+    """Kill a flag, or all flags with a tag: everyone gets the kill variant at once.
 
     A release of the flag stops. The command then waits until every live instance has applied
     the kill, and prints how long that took. `tidegate restore` ends the kill.
@@ -45,8 +53,11 @@ def kill(client: ApiClient, flag: str, reason: str, wait: float, output: str) ->
     Exit status 5: the kill is in force, but a live instance has not applied it in time.
     """
     started = time.monotonic()
+    body = {"reason": reason, **({"url": link} if link else {})}
+    if _is_tag(flag, tag):
+        return _kill_tagged(client, {"tag": tag, **body}, started + wait if wait else None, output)
     path = client.environment_path("flags", flag)
-    killed = client.post(f"{path}/kill", {"reason": reason})
+    killed = client.post(f"{path}/kill", body)
     if output != JSON:
         print_text(_killed_text(client, killed))
     latest = _wait_for_receipt(client, path, killed, started + wait) if wait else killed
@@ -55,22 +66,34 @@ def kill(client: ApiClient, flag: str, reason: str, wait: float, output: str) ->
     else:
         print_text(_receipt_text(latest, waited=wait > 0))
     if wait and not _applied_everywhere(latest):
-        _print_waiting_instances(client, latest)
+        receipt = latest["receipt"]
+        _print_waiting_instances(client, receipt["waiting"] if receipt else [])
         sys.exit(NOT_REACHED)
+    return None
 
 
 @click.command()
-@click.argument("flag")
+@click.argument("flag", required=False, default="")
+@click.option("--tag", default="", help="Restore every flag that was killed with this tag instead.")
 @reason_option
+@URL_OPTION
 @output_option
 @kill_switch_options
-def restore(client: ApiClient, flag: str, reason: str, output: str) -> None:
-    """Restore a killed flag.
+def restore(client: ApiClient, flag: str, tag: str, reason: str, link: str, output: str) -> None:
+    """Restore a killed flag, or all flags that were killed with a tag.
 
     A release that the kill stopped stays paused until you resume it.
     """
-    path = client.environment_path("flags", flag, "restore")
-    restored = client.post(path, {"reason": reason})
+    body = {"reason": reason, **({"url": link} if link else {})}
+    if _is_tag(flag, tag):
+        answer = client.post(client.environment_path("restore"), {"tag": tag, **body})
+        if output == JSON:
+            return print_json(answer)
+        return print_text(
+            f"Restored in {_place(client)}: {', '.join(answer['flags'])}. Their releases are "
+            "paused."
+        )
+    restored = client.post(client.environment_path("flags", flag, "restore"), body)
     if output == JSON:
         return print_json(restored)
     print_text(f"Flag {flag} restored in {_place(client)}.")
@@ -80,10 +103,47 @@ def restore(client: ApiClient, flag: str, reason: str, output: str) -> None:
     return None
 
 
+def _is_tag(flag: str, tag: str) -> bool:
+    """Return whether a tag is named; raises ``click.UsageError`` unless it is that or a flag."""
+    if bool(flag) == bool(tag):
+        raise click.UsageError("Name a flag, or a tag with --tag.")
+    return bool(tag)
+
+
+def _kill_tagged(client: ApiClient, body: Json, deadline: float | None, output: str) -> None:
+    """Kill the flags with a tag, and wait for the receipt of the version that has the kill."""
+    killed = client.post(client.environment_path("kill"), body)
+    if output != JSON:
+        flags = killed["flags"]
+        these = f"{len(flags)} flags" if len(flags) > 1 else "1 flag"
+        print_text(f"Killed {these} in {_place(client)}: {', '.join(flags)}.")
+    if deadline is None:
+        return print_json(killed) if output == JSON else None
+    path = client.environment_path("receipts", str(killed["version"]))
+    receipt = _latest_until(client, path, deadline, lambda each: not each["waiting"])
+    if output == JSON:
+        print_json({**killed, "receipt": receipt})
+    else:
+        print_text(_applied_text(receipt, waited=True))
+    if receipt["waiting"]:
+        _print_waiting_instances(client, [each["id"] for each in receipt["waiting"]])
+        sys.exit(NOT_REACHED)
+    return None
+
+
 def _wait_for_receipt(client: ApiClient, path: str, killed: Json, deadline: float) -> Json:
-    latest = killed
+    if _applied_everywhere(killed):
+        return killed
+    return _latest_until(client, path, deadline, _applied_everywhere)
+
+
+def _latest_until(
+    client: ApiClient, path: str, deadline: float, complete: Callable[[Json], bool]
+) -> Json:
+    """Return what a path answers as soon as it is complete, or at the deadline."""
     try:
-        while not _applied_everywhere(latest) and time.monotonic() < deadline:
+        latest: Json = client.get(path).body
+        while not complete(latest) and time.monotonic() < deadline:
             time.sleep(POLL_SECONDS)
             latest = client.get(path).body
     except TidegateError as error:
@@ -114,9 +174,13 @@ def _receipt_text(targeting: Json, *, waited: bool) -> str:
     receipt = targeting["receipt"]
     if receipt is None:
         return "Someone has restored the flag in the meantime."
+    return _applied_text(receipt, waited=waited or _applied_everywhere(targeting))
+
+
+def _applied_text(receipt: Json, *, waited: bool) -> str:
     if receipt["live"] == 0:
         return "There are no live instances that could confirm the kill."
-    so_far = "" if waited or _applied_everywhere(targeting) else " so far"
+    so_far = "" if waited else " so far"
     text = f"Applied by {receipt['applied']} of {receipt['live']} live instances{so_far}"
     if receipt["median_ms"] is not None:
         times = (("median", "median_ms"), ("95 %", "p95_ms"), ("slowest", "slowest_ms"))
@@ -124,9 +188,8 @@ def _receipt_text(targeting: Json, *, waited: bool) -> str:
     return f"{text}."
 
 
-def _print_waiting_instances(client: ApiClient, targeting: Json) -> None:
+def _print_waiting_instances(client: ApiClient, waiting: list[str]) -> None:
     """Print which instances have not applied the kill, to standard error."""
-    waiting = targeting["receipt"]["waiting"] if targeting["receipt"] else []
     if not waiting:
         return
     known: dict[str, Json] = {}

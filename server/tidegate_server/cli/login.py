@@ -28,6 +28,7 @@ from tidegate_server.cli.target import (
     check_url,
     resolve_target,
 )
+from tidegate_server.domain.permissions import EVALUATION, Permission
 from tidegate_server.processes.settings import check_environment
 
 OVERRIDES = ("TIDEGATE_URL", "TIDEGATE_TOKEN", "TIDEGATE_PROJECT", "TIDEGATE_ENVIRONMENT")
@@ -43,9 +44,37 @@ COLUMNS: Columns = {
 
 @click.command()
 @click.argument("name", default="default")
+@click.option("--url", envvar="TIDEGATE_URL", show_envvar=True, help="Server address.")
+@click.option("--email", metavar="EMAIL", default="", help="Sign in with a password.")
 @click.option(
-    "--url", envvar="TIDEGATE_URL", show_envvar=True, required=True, help="Server address."
+    "--invitation",
+    metavar="LINK",
+    default="",
+    help="Accept an invitation: set your name and password. The link names the server.",
 )
+@click.option("--name", "own_name", default="", help="With --invitation: your name.")
+@click.option(
+    "--expires-in",
+    default="90d",
+    show_default=True,
+    metavar="TIME",
+    help="How long you stay logged in on this machine, except with a token.",
+)
+@click.option(
+    "--permission",
+    "permissions",
+    multiple=True,
+    type=click.Choice([each.value for each in Permission if each not in EVALUATION]),
+    help="The most that this machine may do, if you sign in through a browser; several times. By "
+    "default, all that you may do.",
+)
+@click.option(
+    "--browser/--no-browser",
+    default=None,
+    help="Sign in through a browser, and open it here if this machine has a screen, or only print "
+    "the address.",
+)
+@click.option("--with-token", is_flag=True, help="Ask for a token, or read it from standard input.")
 @click.option(
     "--project", metavar="KEY", default=DEFAULT_PROJECT, show_default=True, help="Default project."
 )
@@ -53,28 +82,82 @@ COLUMNS: Columns = {
     "--environment", "-e", metavar="KEY", default=DEFAULT_ENVIRONMENT, show_default=True,
     help="Default environment.",
 )  # fmt: skip
-def login(name: str, url: str, project: str, environment: str) -> None:
+def login(
+    name: str,
+    url: str | None,
+    email: str,
+    invitation: str,
+    own_name: str,
+    expires_in: str,
+    permissions: tuple[str, ...],
+    browser: bool | None,
+    with_token: bool,
+    project: str,
+    environment: str,
+) -> None:
     """Save a server and a token as context NAME.
 
-    The new context becomes the current one. The command asks for the token, or reads it from
-    standard input if that is not a terminal: other users of the machine could read it on the
-    command line. Nothing is saved unless the server accepts the token.
+    The new context becomes the current one. The command shows a code, which you approve in a
+    browser, and gets a token of your own for this machine. With --email or --invitation, it asks
+    for your password instead; with --with-token, or if standard input is not a terminal, for a
+    token. It reads either from standard input if that is not a terminal: other users of the machine
+    could read it on the command line. Nothing is saved unless the server accepts it.
     """
+    from tidegate_server.cli import browser_sign_in, sign_in
     from tidegate_server.cli.api_client import ApiClient
 
     check_environment(os.environ)
-    address = check_url(url)
-    token = check_token(_read_token())
-    target = Target(address, token, project, environment, "standard input")
-    with closing(ApiClient(target)) as client:
-        client.get(client.environment_path())
+    address = check_url(_address(url, invitation))
+    stranger = Target(address, "", project, environment, "the sign-in")
+    _check_one_way(email, invitation, browser, with_token)
+    if invitation:
+        made = sign_in.token_by_invitation(stranger, invitation, email, own_name, expires_in)
+    elif email:
+        made = sign_in.token_by_password(stranger, email, expires_in)
+    elif browser is not None or (sys.stdin.isatty() and not with_token):
+        made = browser_sign_in.token_by_browser(
+            stranger, expires_in, permissions, open_browser=browser is not False
+        )
+    else:
+        made = {"secret": check_token(_read_token()), "owner": ""}
+        target = Target(address, made["secret"], project, environment, "standard input")
+        with closing(ApiClient(target)) as client:
+            client.get(client.environment_path())
+    token, who = str(made["secret"]), made["owner"]
     contexts = Contexts.read(os.environ)
     contexts.with_context(name, Context(address, token, project, environment)).write()
     print_text(
-        f"Logged in to {address}.\n"
+        f"Logged in to {address}{f' as {who}' if who else ''}.\n"
         f"Saved as context {name} ({_place(project, environment)}) in {contexts.path}."
     )
     _warn_about_overrides()
+
+
+def _check_one_way(email: str, invitation: str, browser: bool | None, with_token: bool) -> None:
+    """Check that the options name one way to sign in; raises ``click.UsageError``."""
+    named = {
+        "--email": bool(email) and not invitation,  # an invitation needs the first person's email
+        "--invitation": bool(invitation),
+        "--browser or --no-browser": browser is not None,
+        "--with-token": with_token,
+    }
+    ways = [option for option, is_named in named.items() if is_named]
+    if len(ways) > 1:
+        raise click.UsageError(f"Give one of {', '.join(ways)}.")
+
+
+def _address(url: str | None, invitation: str) -> str:
+    """Return the server's address: as given, or the one in the link of an invitation.
+
+    Raises:
+        click.UsageError: neither names it.
+    """
+    if url:
+        return url
+    server, path, _ = invitation.partition("/invitation#")
+    if not path:
+        raise click.UsageError("Name the server with --url or TIDEGATE_URL.")
+    return server
 
 
 def _read_token() -> str:

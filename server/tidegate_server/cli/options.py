@@ -9,21 +9,22 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
-from tidegate_server.cli.output import JSON, TABLE, print_stderr, printable
+from tidegate_server.cli.output import JSON, TABLE, print_json, print_stderr, print_text, printable
+from tidegate_server.cli.secret_options import secret_option
 from tidegate_server.cli.target import TargetOptions, resolve_target
 from tidegate_server.errors import StartupRefused, TidegateError
 from tidegate_server.processes.settings import check_environment
 
 if TYPE_CHECKING:
-    from tidegate_server.cli.api_client import ApiClient, Json
+    from tidegate_server.cli.api_client import ApiClient, Json, Later
 
 Command: TypeAlias = Callable[..., None]
 Decorator: TypeAlias = Callable[[Command], Command]
@@ -71,13 +72,42 @@ def _target_options(*options: Decorator, lenient: bool = False, lazy: bool = Fal
                     target = resolve_target(selected, os.environ)
                     if target.warning:
                         print_stderr(f"tidegate: {target.warning}")
-                    return stack.enter_context(closing(ApiClient(target)))
+                    return stack.enter_context(closing(ApiClient(target, _later())))
 
-                command(connect if lazy else connect(), **arguments)
+                with _printed_plans(arguments.get("output")):
+                    command(connect if lazy else connect(), **arguments)
 
         return decorated_with(*options)(connected)
 
     return decorate
+
+
+def _later() -> Later:
+    """Return when and how the running command makes its change.
+
+    Raises:
+        click.UsageError: there is a time zone without a time.
+    """
+    from tidegate_server.cli.api_client import Later
+
+    noted = click.get_current_context().meta
+    at, zone = noted.get(SCHEDULE_AT, ""), noted.get(SCHEDULE_TIMEZONE, "")
+    if zone and not at:
+        raise click.UsageError("--timezone is the time zone of --at; give that too.")
+    return Later(noted.get(PROPOSAL, ""), at, zone or "UTC")
+
+
+@contextmanager
+def _printed_plans(output: str | None) -> Iterator[None]:
+    """Print the change request or the scheduled change that was made instead of a change."""
+    from tidegate_server.cli.api_client import Planned
+
+    try:
+        yield
+    except Planned as planned:
+        if output == JSON:
+            return print_json(planned.document)
+        return print_text(planned.text)
 
 
 server_options = _target_options(_URL, _CONTEXT)
@@ -93,6 +123,9 @@ optional_server_options = _target_options(_PROJECT, _URL, _CONTEXT, lazy=True)
 """For commands that can work without a server. Their first argument is a function that returns
 an ``ApiClient``, or raises what ``resolve_target`` raises."""
 
+optional_environment_options = _target_options(_ENVIRONMENT, _PROJECT, _URL, _CONTEXT, lazy=True)
+"""As ``optional_server_options``, for commands about an environment."""
+
 kill_switch_options = _target_options(_ENVIRONMENT, _PROJECT, _URL, _CONTEXT, lenient=True)
 """As ``environment_options``, but an unknown setting is only reported: nothing that the kill
 switch does not need may stop it."""
@@ -104,7 +137,57 @@ output_option = click.option(
 
 yes_option = click.option("--yes", "-y", is_flag=True, help="Skip the confirmation prompt.")
 
-reason_option = click.option("--reason", default="", help="Reason, for the audit log.")
+local_reason_option = click.option("--reason", default="", help="Reason, for the audit log.")
+"""The reason of a change that the command makes itself, without a server."""
+
+
+def _note_proposal(ctx: click.Context, _: click.Parameter, why: str | None) -> None:
+    if why is not None and not why.strip():
+        raise click.BadParameter("Say why the change is needed.")
+    ctx.meta[PROPOSAL] = why or ""
+
+
+PROPOSAL = "tidegate.proposal"
+"""Where the context of a command keeps why its change is proposed; empty: it is made at once."""
+
+_PROPOSE = click.option(
+    "--propose", metavar="WHY", expose_value=False, callback=_note_proposal,
+    help="Propose the change, for other people to approve, instead of making it.",
+)  # fmt: skip
+
+
+SCHEDULE_AT = "tidegate.at"
+SCHEDULE_TIMEZONE = "tidegate.timezone"
+"""Where the context of a command keeps when its change is to be made."""
+
+
+def _note(name: str) -> Callable[[click.Context, click.Parameter, str | None], None]:
+    def note(ctx: click.Context, _: click.Parameter, value: str | None) -> None:
+        ctx.meta[name] = value or ""
+
+    return note
+
+
+_AT = click.option(
+    "--at", metavar="TIME", expose_value=False, callback=_note(SCHEDULE_AT),
+    help="Make the change at this time: 2026-05-01T09:00; needs --reason, or --propose.",
+)  # fmt: skip
+
+_TIMEZONE = click.option(
+    "--timezone", metavar="NAME", expose_value=False, callback=_note(SCHEDULE_TIMEZONE),
+    help="Time zone of --at, such as Europe/Berlin.  [UTC]",
+)  # fmt: skip
+
+
+def reason_option(command: Command) -> Command:
+    """Add the options of every command that changes something on a server."""
+    return unscheduled_reason_option(_AT(_TIMEZONE(command)))
+
+
+def unscheduled_reason_option(command: Command) -> Command:
+    """As ``reason_option``, for a command that has an option ``--at`` of its own."""
+    return local_reason_option(_PROPOSE(command))
+
 
 version_option = click.option(
     "--version", "revision", type=click.IntRange(min=1), metavar="N",
@@ -125,6 +208,20 @@ def decorated_with(*decorators: Decorator) -> Decorator:
         return command
 
     return decorate
+
+
+store_options = decorated_with(
+    click.option(
+        "--data-dir", envvar="TIDEGATE_DATA_DIR", show_envvar=True, show_default=True,
+        default="./tidegate-data", type=click.Path(file_okay=False, path_type=Path),
+        help="Data folder of the server.",
+    ),
+    secret_option(
+        "--store-url", "TIDEGATE_STORE_URL",
+        "Store of the servers, if it is not the one in the data folder.",
+    ),
+)  # fmt: skip
+"""The options of commands that reach the store itself."""
 
 
 def limit_option(default: int) -> Decorator:

@@ -115,14 +115,17 @@ def print_rendered(*parts: RenderableType) -> None:
 
 
 def facts_grid(facts: Iterable[tuple[str, object]]) -> Table:
-    """Return labels and values in two columns, without those whose value is None or empty."""
+    """Return labels and values in two columns, without those whose value is None or empty.
+
+    A list has a line for each of its items.
+    """
     from rich.table import Table
 
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(overflow="fold")
     for label, value in facts:
-        if value not in (None, ""):
+        if value not in (None, "", []):
             grid.add_row(label, cell(value))
     return grid
 
@@ -159,6 +162,8 @@ def cell(value: object) -> Text:
 
     if isinstance(value, Text):
         return value
+    if isinstance(value, list):
+        return Text("\n".join(printable(each) for each in value))
     if isinstance(value, bool):
         return Text("yes" if value else "no")
     if isinstance(value, int):

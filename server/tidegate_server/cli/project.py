@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from tidegate_server.cli.api_client import ApiClient, Json
@@ -9,6 +11,7 @@ from tidegate_server.cli.formatting import instant, last_change
 from tidegate_server.cli.history import add_history_commands
 from tidegate_server.cli.options import (
     confirm,
+    decorated_with,
     description_option,
     name_option,
     output_option,
@@ -17,7 +20,8 @@ from tidegate_server.cli.options import (
     server_options,
     yes_option,
 )
-from tidegate_server.cli.output import JSON, Columns, print_json
+from tidegate_server.cli.output import JSON, Columns, print_json, print_text
+from tidegate_server.cli.put_commands import put_command
 from tidegate_server.cli.resource_commands import (
     Facts,
     Resource,
@@ -61,6 +65,8 @@ def _environment_facts(_: ApiClient, environment: Json) -> Facts:
         ("description", environment["description"]),
         ("allowed origins", ", ".join(environment["allowed_origins"])),
         ("reasons required", environment["require_reason"]),
+        ("seen users reported", environment.get("report_seen_users", False)),
+        ("approvals required", environment.get("required_approvals", 0)),
         ("last change", last_change(environment)),
     )
 
@@ -83,6 +89,56 @@ project.add_command(
         message=_project_created,
     )
 )
+
+
+def _confirmed(key: str, confirm: str | None, noun: str) -> str:
+    """Return the key that the person has typed once more.
+
+    Raises:
+        UsageError: nobody can type it.
+    """
+    if confirm is not None:
+        return confirm
+    if not sys.stdin.isatty():
+        raise click.UsageError(f"Pass --confirm {key} to delete the {noun} without a terminal.")
+    return str(click.prompt(f"This cannot be undone. Type the key of the {noun} to delete it"))
+
+
+DELETION = decorated_with(
+    click.option(
+        "--force", is_flag=True,
+        help="Delete it although applications use it: they keep the flags that they have, and get "
+        "no others.",
+    ),
+    click.option("--confirm", metavar="KEY", help="Its key once more, instead of a question."),
+)  # fmt: skip
+
+
+def _delete(
+    client: ApiClient, path: str, key: str, noun: str, force: bool, confirm: str | None, reason: str
+) -> None:
+    typed = _confirmed(key, confirm, noun)
+    if typed != key:
+        raise click.UsageError(f"{typed!r} is not {key!r}; nothing was deleted.")
+    query = {"force": "true", "confirm": key} if force else {}
+    client.delete(path, reason, **query)
+
+
+@project.command("delete")
+@click.argument("key")
+@DELETION
+@reason_option
+@server_options
+def delete_project(
+    client: ApiClient, key: str, force: bool, confirm: str | None, reason: str
+) -> None:
+    """Delete a project: its environments, flags, releases, tokens and everything else of it.
+
+    The server refuses if a release is active, or if an application has used the project within the
+    last days (7, unless the project says otherwise). The audit log stays.
+    """
+    _delete(client, PROJECT.path(client, key), key, "project", force, confirm, reason)
+    print_text(f"Project {key} deleted.")
 
 
 @click.group()
@@ -113,7 +169,7 @@ environment.add_command(
 environment.add_command(
     edit_command(
         ENVIRONMENT,
-        "Edit an environment: its name, its allowed origins, whether changes need a reason.",
+        "Edit an environment: its name, its origins, the reasons and approvals that changes need.",
         name_option,
         description_option,
         click.option(
@@ -127,10 +183,47 @@ environment.add_command(
             help="Whether every change here needs --reason; a kill, a pause or a rollback never "
             "does.",
         ),
+        click.option(
+            "--report-seen-users/--no-report-seen-users", "report_seen_users", default=None,
+            help="Whether SDKs report a sample of recently seen users, for previews of changes.",
+        ),
+        click.option(
+            "--require-approvals", "required_approvals", type=click.IntRange(0, 10), metavar="N",
+            help="How many other people must approve a change of targeting, segments, policies or "
+            "permissions here; 0: none.",
+        ),
         change=_environment_change,
     )
 )  # fmt: skip
+environment.add_command(
+    put_command(
+        ENVIRONMENT,
+        """Create or replace an environment from a file.
+
+        FILE is YAML or JSON, such as `environment show --output json` prints; - is standard
+        input. The server refuses it if the environment has changed since.
+        """,
+    )
+)
 add_history_commands(environment, ENVIRONMENT.name, ENVIRONMENT.path, project_options)
+
+
+@environment.command("delete")
+@click.argument("key")
+@DELETION
+@reason_option
+@project_options
+def delete_environment(
+    client: ApiClient, key: str, force: bool, confirm: str | None, reason: str
+) -> None:
+    """Delete an environment: what flags serve there, its releases, tokens and everything else.
+
+    The server refuses if a release is active there, or if an application has used the environment
+    within the last days (7, unless the project says otherwise).
+    """
+    path = ENVIRONMENT.path(client, key)
+    _delete(client, path, key, "environment", force, confirm, reason)
+    print_text(f"Environment {key} deleted{ENVIRONMENT.location_phrase(client)}.")
 
 
 @environment.command("rotate-key")

@@ -30,6 +30,7 @@ from tidegate_server.cli.output import (
     printable,
 )
 from tidegate_server.cli.policy_source import create_shipped_policy
+from tidegate_server.cli.preview import preview_option, show_preview
 from tidegate_server.cli.release_view import open_text, reason_text, state_text, status_text
 from tidegate_server.cli.resource_commands import Resource, create_command, no_items
 from tidegate_server.errors import ServerRefused
@@ -63,6 +64,9 @@ ACTIONS = {
     "complete": "Complete a release now: everyone gets the treatment.",
 }
 """The actions that only take a reason, with their help texts."""
+
+PREVIEWED = ("advance", "begin", "retry", "rollback", "complete")
+"""The actions of which the server can say who would get another variant."""
 
 RESOURCE = Resource(
     name="release",
@@ -146,6 +150,7 @@ release.add_command(
         name="start",
         message=_started,
         send=_start,
+        preview_path=lambda client: RESOURCE.path(client, "preview"),
     )
 )  # fmt: skip
 
@@ -273,8 +278,15 @@ def replay_release(client: ApiClient, release: Json, output: str) -> None:
 def _add_action(action: str, help: str, *options: Decorator) -> None:
     """Add a command that calls the action's route of the API with its options."""
 
-    @_release_command(action, *options, reason_option, help=help)
-    def act(client: ApiClient, release: Json, output: str, **body: Any) -> None:
+    previews = [preview_option] if action in PREVIEWED else []
+
+    @_release_command(action, *options, *previews, reason_option, help=help)
+    def act(
+        client: ApiClient, release: Json, output: str, preview: bool = False, **body: Any
+    ) -> None:
+        if preview:
+            path = RESOURCE.path(client, release["id"], "preview")
+            return show_preview(client, path, {"action": action}, output)
         after = client.post(RESOURCE.path(client, release["id"], action), body)
         if output == JSON:
             return print_json(after)

@@ -21,6 +21,7 @@ from tidegate_server.cli.options import (
     output_option,
     project_options,
     reason_option,
+    unscheduled_reason_option,
     version_option,
     yes_option,
 )
@@ -34,6 +35,7 @@ from tidegate_server.cli.output import (
     print_text,
     print_warnings,
 )
+from tidegate_server.cli.preview import preview_option, show_preview
 
 Facts: TypeAlias = Iterable[tuple[str, object]]
 
@@ -44,7 +46,10 @@ SERVER_FIELDS = ("revision", "updated_at", "warnings", "after_last_advance")
 """Fields that the server adds to documents."""
 
 SHARED_OPTIONS = frozenset(
-    {"--output", "--url", "--context", "--project", "--environment", "--reason"}
+    {
+        *("--output", "--url", "--context", "--project", "--environment"),
+        *("--reason", "--propose", "--at", "--timezone", "--preview"),
+    }
 )
 
 
@@ -60,6 +65,8 @@ class Resource:
         key: what identifies one: ``KEY`` or ``ID``.
         read_only: fields that only the server sets, besides ``SERVER_FIELDS``.
         place: where messages say that it is; empty for a resource of the server.
+        preview_path: returns the path that says what an edit of a document would do; None: there is
+            none.
     """
 
     name: str
@@ -69,6 +76,7 @@ class Resource:
     key: str = "KEY"
     read_only: tuple[str, ...] = ()
     place: str = " in project {0.project}"
+    preview_path: Callable[[ApiClient, str], str] | None = None
 
     @property
     def title(self) -> str:
@@ -166,6 +174,7 @@ def create_command(
     body: Callable[[ApiClient, Json], Json] | None = None,
     message: Callable[[ApiClient, Json], str] | None = None,
     send: Callable[[ApiClient, str, Json, str], Json] = ApiClient.post,
+    preview_path: Callable[[ApiClient], str] | None = None,
 ) -> click.Command:
     """Return a command that creates a document.
 
@@ -179,13 +188,19 @@ def create_command(
         body: makes the body of the request from the parameters that were given.
         message: the message about a created document.
         send: sends the body to a path with a reason, and returns the created document.
+        preview_path: returns the path that says what the creation would do; None: there is none.
     """
+    previews = [preview_option] if preview_path else []
 
     @click.command(name, help=help)
-    @decorated_with(*parameters, reason_option, output_option, resource.options)
-    def command(client: ApiClient, reason: str, output: str, **parameters: Any) -> None:
+    @decorated_with(*parameters, *previews, reason_option, output_option, resource.options)
+    def command(
+        client: ApiClient, reason: str, output: str, preview: bool = False, **parameters: Any
+    ) -> None:
         fields = _given(parameters)
         content = body(client, fields) if body else fields
+        if preview and preview_path is not None:
+            return show_preview(client, preview_path(client), content, output)
         created = send(client, resource.path(client), content, reason)
         print_warnings(created)
         if output == JSON:
@@ -212,6 +227,7 @@ def edit_command(
     *parameters: Decorator,
     name: str = "edit",
     change: Callable[[str, Json], Change] | None = None,
+    scheduled: bool = True,
 ) -> click.Command:
     """Return a command that changes a document.
 
@@ -221,14 +237,27 @@ def edit_command(
         parameters: options, each named like the field that it sets.
         name: the name of the command.
         change: makes the change from the key and the parameters that were given.
+        scheduled: whether it takes `--at`, the time of the change.
     """
+
+    previews = [preview_option] if resource.preview_path else []
+
+    why = reason_option if scheduled else unscheduled_reason_option
 
     @click.command(name, help=help)
     @click.argument("key", metavar=resource.key)
-    @decorated_with(*parameters, reason_option, output_option, resource.options)
-    def command(client: ApiClient, key: str, reason: str, output: str, **parameters: Any) -> None:
+    @decorated_with(*parameters, *previews, why, output_option, resource.options)
+    def command(
+        client: ApiClient,
+        key: str,
+        reason: str,
+        output: str,
+        preview: bool = False,
+        **parameters: Any,
+    ) -> None:
         fields = _given(parameters)
-        edit(resource, client, key, change(key, fields) if change else fields, reason, output)
+        made = change(key, fields) if change else fields
+        edit(resource, client, key, made, reason, output, preview=preview)
 
     return command
 
@@ -241,10 +270,12 @@ def edit(
     reason: str,
     output: str,
     details: Callable[[Json], str] | None = None,
+    preview: bool = False,
 ) -> None:
     """Change a document for a reason, and print whether it changed, or the document as JSON.
 
-    ``details`` returns what else to say about the document.
+    ``details`` returns what else to say about the document. A ``preview`` changes nothing, and
+    prints what the change would do.
 
     Raises:
         click.UsageError: ``change`` is empty.
@@ -256,6 +287,9 @@ def edit(
         fields = writable_fields(document, *resource.read_only)
         return change(fields) if callable(change) else {**fields, **change}
 
+    if preview and resource.preview_path is not None:
+        document = client.get(resource.path(client, key)).body
+        return show_preview(client, resource.preview_path(client, key), changed(document), output)
     before, after = client.edit(resource.path(client, key), changed, reason)
     print_warnings(after)
     if output == JSON:

@@ -18,6 +18,8 @@ from tidegate_server.cli.options import (
     reason_option,
 )
 from tidegate_server.cli.output import Columns
+from tidegate_server.cli.preview import preview_option
+from tidegate_server.cli.put_commands import put_command
 from tidegate_server.cli.resource_commands import (
     Facts,
     Resource,
@@ -29,17 +31,26 @@ from tidegate_server.cli.resource_commands import (
     show_command,
     writable_fields,
 )
+from tidegate_server.cli.segment_keys import download_command, lookup_command, upload_command
 
 MAX_KEYS_SHOWN = 20
 """`segment show` prints this many keys of a list; JSON has all."""
 
-SEGMENT = Resource(name="segment", plural="segments")
+SETS = ("included_set", "excluded_set")
+"""The fields with uploaded keys, which only an upload changes; left out where there are none."""
+
+SEGMENT = Resource(
+    name="segment",
+    plural="segments",
+    read_only=SETS,
+    preview_path=lambda client, key: client.environment_path("segments", key, "preview"),
+)
 
 COLUMNS: Columns = {
     "segment": "key",
     "conditions": lambda each: condition(each["when"]),
-    "included": lambda each: len(each["included"]),
-    "excluded": lambda each: len(each["excluded"]),
+    "included": lambda each: len(each["included"]) + _uploaded(each, "included"),
+    "excluded": lambda each: len(each["excluded"]) + _uploaded(each, "excluded"),
     "name": "name",
 }
 
@@ -49,16 +60,41 @@ WHEN_OPTION = click.option(
 )  # fmt: skip
 
 
-def _facts(_: ApiClient, segment: Json) -> Facts:
+def _facts(client: ApiClient, segment: Json) -> Facts:
+    uses = client.get(SEGMENT.path(client, segment["key"], "used-by")).body["items"]
     return (
         ("segment", segment["key"]),
         ("name", segment["name"]),
         ("description", segment["description"]),
-        ("included", _first_keys(segment["included"])),
-        ("excluded", _first_keys(segment["excluded"])),
+        ("included", _keys(segment, "included")),
+        ("excluded", _keys(segment, "excluded")),
         ("conditions", condition(segment["when"])),
+        ("used by", [use["text"] for use in uses] or "nothing"),
+        ("seen users", _seen_users(client, segment["key"])),
         ("last change", last_change(segment)),
     )
+
+
+def _seen_users(client: ApiClient, key: str) -> list[str]:
+    """Return how many recently seen users a segment holds, by environment, where some were seen."""
+    path = SEGMENT.path(client, key, "seen-users")
+    return [
+        line
+        for each in client.get(path).body["items"]
+        if each["seen"]
+        for line in (f"{each['environment']}: {each['text']}", *each["caveats"])
+    ]
+
+
+def _keys(segment: Json, list: str) -> str:
+    uploaded = _uploaded(segment, list)
+    texts = (_first_keys(segment[list]), f"{uploaded:,} uploaded" if uploaded else "")
+    return ", ".join(filter(None, texts))
+
+
+def _uploaded(segment: Json, list: str) -> int:
+    found = segment.get(f"{list}_set")
+    return 0 if found is None else int(found["count"])
 
 
 def _first_keys(keys: Sequence[str]) -> str:
@@ -79,6 +115,16 @@ segment.add_command(
 segment.add_command(show_command(SEGMENT, "Show a segment.", _facts))
 add_history_commands(segment, SEGMENT.name, SEGMENT.path, project_options)
 segment.add_command(
+    put_command(
+        SEGMENT,
+        """Create or replace a segment from a file.
+
+        FILE is YAML or JSON, such as `segment show --output json` prints; - is standard input.
+        The server refuses it if the segment has changed since.
+        """,
+    )
+)
+segment.add_command(
     delete_command(
         SEGMENT, "Delete a segment.\n\nThe server refuses if something still refers to the segment."
     )
@@ -86,7 +132,7 @@ segment.add_command(
 
 
 def _body(_: ApiClient, fields: Json) -> Json:
-    return {**writable_fields(fields.pop("file", {})), **fields}
+    return {**writable_fields(fields.pop("file", {}), *SETS), **fields}
 
 
 segment.add_command(
@@ -143,11 +189,18 @@ def _keys_command(name: str, field: str, other: str) -> click.Command:
     @click.argument("key")
     @click.argument("keys", nargs=-1, required=True)
     @click.option("--remove", is_flag=True, help="Remove the keys from the list.")
+    @preview_option
     @reason_option
     @output_option
     @project_options
     def command(
-        client: ApiClient, key: str, keys: Sequence[str], remove: bool, reason: str, output: str
+        client: ApiClient,
+        key: str,
+        keys: Sequence[str],
+        remove: bool,
+        preview: bool,
+        reason: str,
+        output: str,
     ) -> None:
         def change(segment: Json) -> Json:
             if remove:
@@ -158,7 +211,7 @@ def _keys_command(name: str, field: str, other: str) -> click.Command:
                 other: [each for each in segment[other] if each not in keys],
             }
 
-        edit(SEGMENT, client, key, change, reason, output, _key_counts)
+        edit(SEGMENT, client, key, change, reason, output, _key_counts, preview)
 
     return command
 
@@ -170,3 +223,6 @@ def _key_counts(segment: Json) -> str:
 
 segment.add_command(_keys_command("include", "included", "excluded"))
 segment.add_command(_keys_command("exclude", "excluded", "included"))
+segment.add_command(upload_command)
+segment.add_command(download_command)
+segment.add_command(lookup_command)

@@ -30,7 +30,7 @@ ROLES = (
     "writer",
     "reader",
 )
-PERMISSIONS = ("read", "write", "release", "approve", "kill", "administer")
+PERMISSIONS = ("read", "write", "release", "approve", "kill", "administer", "code")
 ENVIRONMENT_ROLES = ("sdk", "client")
 
 TOKEN = Resource(

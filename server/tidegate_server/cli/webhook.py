@@ -30,6 +30,7 @@ from tidegate_server.cli.output import (
     print_stderr,
     print_text,
 )
+from tidegate_server.cli.put_commands import put_command
 from tidegate_server.cli.resource_commands import (
     Facts,
     Resource,
@@ -41,7 +42,7 @@ from tidegate_server.cli.resource_commands import (
     show_command,
 )
 
-FORMATS = ("json", "slack")
+FORMATS = ("json", "slack", "teams", "discord", "email")
 RECENT = 20
 POLL_SECONDS = 0.1
 
@@ -59,6 +60,7 @@ COLUMNS: Columns = {
 DELIVERY_COLUMNS: Columns = {
     "queued": lambda each: instant(each["queued_at"]),
     "event": "event",
+    "flag": lambda each: each["flag"] or "",
     "release": lambda each: each["release"] or "",
     "state": lambda each: each["state"].replace("_", " "),
     "attempts": "attempts",
@@ -68,7 +70,8 @@ DELIVERY_COLUMNS: Columns = {
 
 FORMAT_OPTION = click.option(
     "--format", type=click.Choice(FORMATS),
-    help="Message format: signed JSON events, or text for a Slack incoming webhook.",
+    help="Message format: signed JSON events, a chat's incoming webhook, or mail to "
+    "mailto:ADDRESS.",
 )  # fmt: skip
 TIMEOUT_OPTION = click.option("--timeout", help="Timeout of a request, such as 5s or 500ms.")
 
@@ -99,6 +102,17 @@ webhook.add_command(
 )
 webhook.add_command(show_command(WEBHOOK, "Show a webhook, without its secret.", _facts))
 add_history_commands(webhook, WEBHOOK.name, WEBHOOK.path, project_options)
+webhook.add_command(
+    put_command(
+        WEBHOOK,
+        """Create or replace a webhook from a file; a webhook keeps its secret.
+
+        FILE is YAML or JSON, such as `webhook show --output json` prints; - is standard input.
+        The server refuses it if the webhook has changed since. The secret of a new webhook is
+        shown only once, as the only line on standard output.
+        """,
+    )
+)
 webhook.add_command(
     delete_command(
         WEBHOOK,
@@ -141,6 +155,7 @@ webhook.add_command(
         ),
         name_option,
         description_option,
+        scheduled=False,
     )
 )
 
