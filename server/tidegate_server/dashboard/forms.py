@@ -1,0 +1,224 @@
+"""What a reader sent with a form, and what to show again when the API refuses it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from urllib.parse import urlsplit
+
+from flask import Response, request
+from markupsafe import Markup
+
+from tidegate_server.dashboard.api import KEPT, Answer, ApiProblem, proposing
+from tidegate_server.dashboard.conflicts import Conflict
+from tidegate_server.web import session_cookies
+from tidegate_server.web.backend import backend
+
+DONE_COOKIE = "tidegate-done"
+"""What the last form did, for the next page to say once."""
+
+APPROVAL_REQUIRED = "approval-required"
+"""The kind of problem of a change that other people must approve."""
+
+DONE_SECONDS = 20
+PASSWORDS = ("password", "new_password")
+"""The fields that are not shown again."""
+
+YEAR = 365 * 24 * 60 * 60
+"""How long a browser remembers what its reader chose, in seconds."""
+
+
+MOST_KEPT = 200_000
+"""How many characters of a form are kept while its reader signs in."""
+
+
+@dataclass(frozen=True, slots=True)
+class FormState:
+    """A form as it is shown: what was typed, and what is wrong with it.
+
+    Attributes:
+        values: what was typed, by field.
+        errors: a message for each field, by name.
+        problem: a message about the whole; empty: there is none.
+        conflict: somebody changed the document while this form was open.
+        approval: other people must approve the change, so it can only be proposed.
+        between: what the other one has changed; None: there is no conflict, or it is not known.
+        pointers: what the API refused, by its pointer into the document.
+    """
+
+    values: dict[str, str] = field(default_factory=dict)
+    errors: dict[str, str] = field(default_factory=dict)
+    problem: str = ""
+    conflict: bool = False
+    approval: bool = False
+    between: Conflict | None = None
+    pointers: dict[str, str] = field(default_factory=dict)
+
+    def etag(self, present: str) -> str:
+        """Return the ETag that the form sends: of the document as its reader knows it.
+
+        Args:
+            present: of the document as it is now, which a reader knows after a conflict.
+        """
+        return present if self.conflict else self.values.get("etag") or present
+
+
+def typed(name: str) -> str:
+    """Return what was typed into a field, without white space around it."""
+    return request.form.get(name, "").strip()
+
+
+def typed_values() -> dict[str, str]:
+    """Return everything that was typed, by field, except secrets and the form's own token."""
+    return {
+        name: value
+        for name, value in request.form.items()
+        if name not in (session_cookies.CSRF_FIELD, *PASSWORDS)
+    }
+
+
+def form_to_keep() -> str:
+    """Return the form that was sent, without secrets, for after its reader has signed in again."""
+    kept = [
+        [name, value]
+        for name, value in request.form.items(multi=True)
+        if name not in (session_cookies.CSRF_FIELD, "code", "kept", KEPT)
+        and not any(secret in name for secret in ("password", "secret"))
+    ]
+    text = json.dumps(kept)
+    return text if kept and len(text) <= MOST_KEPT else ""
+
+
+def kept_fields(text: str) -> list[tuple[str, str]]:
+    """Return the fields of a form that was kept; none if this is no such form."""
+    try:
+        return [(str(name), str(value)) for name, value in json.loads(text)]
+    except (ValueError, TypeError):
+        return []
+
+
+def refused(problem: ApiProblem) -> FormState:
+    """Return a form that the API refused, with what was typed; fields have the API's names.
+
+    The field of a part, such as ``/variants/0/key``, is called ``variants-0-key``.
+    """
+    errors: dict[str, str] = {}
+    rest: list[str] = []
+    for pointer, detail in problem.fields.items():
+        whole = pointer.strip("/").replace("/", "-")
+        name = whole if whole in request.form else pointer.lstrip("/").partition("/")[0]
+        if name in request.form:
+            errors.setdefault(name, detail)
+        else:
+            rest.append(detail)
+    shown = "" if errors and not rest else problem.detail or problem.title
+    conflict = problem.status == HTTPStatus.PRECONDITION_FAILED
+    if problem.slug == APPROVAL_REQUIRED:
+        return FormState(typed_values(), errors, needed_approvals(problem), approval=True)
+    return FormState(typed_values(), errors, shown, conflict, pointers=problem.fields)
+
+
+def needed_approvals(problem: ApiProblem) -> str:
+    """Return who must approve what the API refused, without how a client would propose it."""
+    return problem.detail.partition(" Nothing changed.")[0]
+
+
+def refuse(show: Callable[[FormState], Response], errors: dict[str, str]) -> Response:
+    """Return a form with what was typed, and with what is wrong, by the name of its field."""
+    response = show(FormState(typed_values(), errors))
+    response.status_code = HTTPStatus.UNPROCESSABLE_ENTITY
+    return response
+
+
+def done(address: str, says: str) -> Response:
+    """Return to a page, which says once what was done.
+
+    Args:
+        address: the path of a page of this server.
+        says: one sentence.
+    """
+    response = Response(status=HTTPStatus.SEE_OTHER, headers={"Location": address})
+    set_cookie(response, DONE_COOKIE, says.encode("unicode_escape").decode(), DONE_SECONDS)
+    return response
+
+
+def set_cookie(response: Response, name: str, value: str, seconds: int) -> None:
+    """Let the browser remember something that is no secret, and that no script needs."""
+    response.set_cookie(
+        name, value, max_age=seconds, httponly=True, samesite="Lax", secure=request.is_secure
+    )
+
+
+def taken_done() -> str:
+    """Return what the last form did; empty: nothing was done just now."""
+    text = request.cookies.get(DONE_COOKIE, "")
+    try:
+        return text.encode("ascii").decode("unicode_escape")[:300]
+    except (UnicodeDecodeError, UnicodeEncodeError):
+        return ""
+
+
+def attempt(
+    act: Callable[[], Answer],
+    show: Callable[[FormState], Response],
+    then: Callable[[], Response],
+) -> Response:
+    """Do what a form asks for; show it again with what is wrong if the API refuses it.
+
+    Args:
+        act: asks the API.
+        show: the page with the form.
+        then: where to go afterwards.
+
+    A form that other people must approve is proposed if its reader pressed that button.
+
+    Raises:
+        ApiProblem: nobody is signed in any more.
+    """
+    try:
+        answer = act_or_propose(act)
+    except ApiProblem as problem:
+        if problem.status == HTTPStatus.UNAUTHORIZED:
+            raise
+        response = show(refused(problem))
+        response.status_code = problem.status
+        return response
+    return proposed(answer) or then()
+
+
+def act_or_propose(act: Callable[[], Answer]) -> Answer:
+    """Do what a form asks for, or propose it if its reader pressed that button.
+
+    Raises:
+        ApiProblem: the API refused it, or the reader did not say why it is needed.
+    """
+    if "propose" not in request.form:
+        return act()
+    with proposing(typed("why") or typed("reason")):
+        return act()
+
+
+def proposed(answer: Answer) -> Response | None:
+    """Return the way to a change request that was just made; None: nothing was proposed."""
+    if answer.status != HTTPStatus.ACCEPTED or "/change-requests/" not in answer.location:
+        return None
+    path = urlsplit(answer.location).path.removeprefix("/api/v1").removeprefix("/projects")
+    page = f"/p{path}" if not path.startswith("/change-requests/") else path
+    return done(page, "Proposed: it waits until other people approve it.")
+
+
+def csrf_field(secret: str | None = None) -> Markup:
+    """Return the hidden field that proves that this page made the form.
+
+    Args:
+        secret: of the session; by default that of the request.
+    """
+    secret = secret or session_cookies.session_secret()
+    if secret is None:
+        return Markup("")
+    token = session_cookies.csrf_token(backend().settings.secret_key, secret)
+    return Markup('<input type="hidden" name="{}" value="{}">').format(
+        session_cookies.CSRF_FIELD, token
+    )

@@ -1,0 +1,137 @@
+"""Change requests: changes that wait until other people approve them."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Final
+
+from flask import Blueprint, Response, request
+
+from tidegate_server.dashboard import api, shell
+from tidegate_server.dashboard.api import Answer, ApiProblem
+from tidegate_server.dashboard.differences import field_differences
+from tidegate_server.dashboard.forms import FormState, attempt, done, typed
+from tidegate_server.dashboard.planned_actions import action_sentence, affected_users
+from tidegate_server.dashboard.shell import Shell
+
+PAGE: Final = 50
+
+STATES: Final = (
+    ("", "Everything"),
+    ("proposed", "Waiting"),
+    ("approved", "Approved"),
+    ("applied", "Applied"),
+    ("rejected", "Rejected"),
+    ("withdrawn", "Withdrawn"),
+    ("expired", "Expired"),
+)
+
+CHIPS: Final = {
+    "proposed": ("warn", "ask", "Waiting"),
+    "approved": ("run", "check", "Approved"),
+    "applied": ("good", "check", "Applied"),
+    "rejected": ("bad", "x", "Rejected"),
+    "withdrawn": ("draft", "back", "Withdrawn"),
+    "expired": ("draft", "clock", "Expired"),
+}
+"""The class, the icon and the word of each state."""
+
+ACTS: Final = {
+    "approve": ("Approve", "approved"),
+    "apply": ("Apply it now", "applied"),
+    "reject": ("Reject", "rejected"),
+    "withdraw": ("Withdraw", "withdrawn"),
+}
+"""What may be done: the words of its button, and what was done."""
+
+
+def register(blueprint: Blueprint) -> None:
+    """Add the pages of this module."""
+    for base in ("/p/<key:project>/changes", "/changes"):
+        blueprint.add_url_rule(base, view_func=list_change_requests)
+    for base in ("/p/<key:project>/change-requests", "/change-requests"):
+        blueprint.add_url_rule(
+            f"{base}/<key:id>", view_func=change_request, methods=["GET", "POST"]
+        )
+
+
+def _frame(project: str) -> Shell:
+    return shell.open_project(project, "changes") if project else shell.open_server()
+
+
+def _where(project: str) -> tuple[str, ...]:
+    return (*(("projects", project) if project else ()), "change-requests")
+
+
+def list_change_requests(project: str = "") -> Response:
+    """Show the change requests of a project, or those of the server, the latest first."""
+    state = request.args.get("state") or None
+    cursor = request.args.get("cursor")
+    page = api.get(*_where(project), limit=PAGE, cursor=cursor, state=state)
+    return shell.render(
+        "change_requests.html",
+        _frame(project),
+        project=project,
+        lines=[
+            (each, CHIPS[each["state"]], [action_sentence(act) for act in each["actions"]])
+            for each in page["items"]
+        ],
+        states=STATES,
+        state=state,
+        later=page["next_cursor"],
+    )
+
+
+def change_request(id: str, project: str = "") -> Response:
+    """Show what a change request would do and who says what about it; act on it."""
+    where = (*_where(project), id)
+    frame = _frame(project)
+    answer = api.ask("GET", api.path(*where))
+
+    def show(form: FormState) -> Response:
+        return _render(frame, project, answer if not form.conflict else _again(where), form)
+
+    if request.method == "GET":
+        return show(FormState())
+    verb, etag = request.form.get("do", ""), request.form.get("etag", "")
+    address = request.path
+
+    def act() -> Answer:
+        if verb == "comment":
+            return api.ask("POST", api.path(*where, "comments"), body={"text": typed("text")})
+        if verb not in ACTS:
+            raise ApiProblem(
+                HTTPStatus.UNPROCESSABLE_ENTITY, {"detail": "Press one of the buttons."}
+            )
+        body = {"reason": typed("reason")} if typed("reason") else {}
+        return api.ask("POST", api.path(*where, verb), body=body, if_match=etag)
+
+    says = "Your words are there." if verb == "comment" else ACTS.get(verb, ("", verb))[1]
+    return attempt(act, show, lambda: done(address, says.capitalize().rstrip(".") + "."))
+
+
+def _again(where: tuple[str, ...]) -> Answer:
+    return api.ask("GET", api.path(*where))
+
+
+def _render(frame: Shell, project: str, answer: Answer, form: FormState) -> Response:
+    found = answer.body
+    present = found["present"]
+    documents = present["changes"] if present and not present["problem"] else found["changes"]
+    return shell.render(
+        "change_request.html",
+        frame,
+        project=project,
+        request_=found,
+        etag=answer.etag,
+        chip=CHIPS[found["state"]],
+        open_=present is not None,
+        missing=max(0, found["required_approvals"] - len(found["approvals"])),
+        actions=[action_sentence(each) for each in found["actions"]],
+        documents=[(each, field_differences(each["changes"])) for each in documents],
+        affected=affected_users(found["operations"]) if present else [],
+        conflicts=present["conflicts"] if present else [],
+        problem=present["problem"] if present else "",
+        acts=[(name, ACTS[name][0]) for name in ACTS if name in found["may"]],
+        form=form,
+    )

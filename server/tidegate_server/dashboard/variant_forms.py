@@ -1,0 +1,105 @@
+"""The variants and the metadata of a flag, as fields of a form, and back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tidegate_server.dashboard.rule_forms import read_value, shown_value
+
+
+@dataclass(frozen=True, slots=True)
+class VariantLine:
+    """A variant, as typed."""
+
+    key: str = ""
+    value: str = ""
+
+
+def variant_lines(flag: Mapping[str, Any]) -> tuple[VariantLine, ...]:
+    """Return the variants of a flag."""
+    return tuple(
+        VariantLine(each["key"], _shown(each["value"], flag["type"])) for each in flag["variants"]
+    )
+
+
+def _shown(value: Any, type: str) -> str:
+    if type == "string" and isinstance(value, str):
+        return value
+    indent = 2 if type == "object" else None
+    return json.dumps(value, ensure_ascii=False, indent=indent)
+
+
+def typed_variants(form: Mapping[str, str], button: str) -> tuple[VariantLine, ...]:
+    """Return the variants of a form after a button that changes its lines.
+
+    Args:
+        form: the fields by name; the variants are numbered from 0 without gaps.
+        button: ``add-variant``, ``remove-variant N``; anything else changes nothing.
+    """
+    lines: list[VariantLine] = []
+    while (name := f"variants-{len(lines)}-key") in form:
+        value = form.get(f"variants-{len(lines)}-value", "")
+        lines.append(VariantLine(form[name].strip(), value.replace("\r\n", "\n")))
+    verb, _, number = button.partition(" ")
+    if verb == "add-variant":
+        lines.append(VariantLine())
+    elif verb == "remove-variant" and number.isdecimal() and int(number) < len(lines):
+        del lines[int(number)]
+    return tuple(lines)
+
+
+@dataclass(frozen=True, slots=True)
+class TypedVariants:
+    """Variants read from a form, and what cannot be read, by the name of its field."""
+
+    variants: list[dict[str, Any]]
+    errors: dict[str, str]
+
+
+def read_variants(lines: tuple[VariantLine, ...], type: str) -> TypedVariants:
+    """Return the variants that the lines describe, of a flag of a type."""
+    read = TypedVariants([], {})
+    for number, line in enumerate(lines):
+        if not line.key:
+            read.errors[f"variants-{number}-key"] = "Give the variant a key, such as on."
+        value: Any = line.value
+        if type != "string" or line.value.strip() == "null":
+            try:
+                value = json.loads(line.value)
+            except json.JSONDecodeError as error:
+                value = None
+                read.errors[f"variants-{number}-value"] = _not_json(error, line.value, type)
+        read.variants.append({"key": line.key, "value": value})
+    return read
+
+
+def _not_json(error: json.JSONDecodeError, text: str, type: str) -> str:
+    if type != "object":
+        return f"Give {'true or false' if type == 'boolean' else 'a number'}."
+    lines = text.splitlines() or [""]
+    there = lines[min(error.lineno, len(lines)) - 1].strip()
+    return f"Line {error.lineno}, {there!r}, is not JSON: {error.msg}."
+
+
+def metadata_lines(metadata: Mapping[str, Any]) -> str:
+    """Return metadata as lines that ``read_metadata`` reads again."""
+    return "\n".join(f"{name}: {shown_value(value)}" for name, value in metadata.items())
+
+
+def read_metadata(text: str) -> dict[str, Any]:
+    """Return metadata that was typed as lines such as ``ticket: PAY-1``.
+
+    Raises:
+        ValueError: a line has no colon; the message says which.
+    """
+    found = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.strip():
+            name, colon, value = (part.strip() for part in line.partition(":"))
+            if not colon:
+                raise ValueError(f"Line {number}: write the name, a colon and the value.")
+            found[name] = read_value(value)
+    return found

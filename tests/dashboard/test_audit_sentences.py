@@ -1,0 +1,78 @@
+"""Every entry of the audit log is a sentence: who did what, in the past tense."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tidegate_server
+from tidegate_server.dashboard import icons
+from tidegate_server.dashboard.audit_sentences import SENTENCES, audit_line, past
+
+SERVER = Path(tidegate_server.__file__).parent
+NOUNS = (
+    *("flag", "targeting", "release", "segment", "policy", "webhook", "hook", "environment"),
+    *("project", "token", "person", "group", "role", "session", "context"),
+    *("change_request", "scheduled_change", "configuration"),
+)
+
+
+def written_actions() -> set[str]:
+    """Return the actions that the server's code names in full."""
+    action = re.compile(rf"({'|'.join(NOUNS)})\.[a-z_]+")
+    found = set()
+    for folder in ("domain", "admin", "policy_job", "web"):
+        for file in (SERVER / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.keyword) and node.arg == "action":
+                    constants = [node.value]
+                elif isinstance(node, ast.Call):
+                    constants = list(node.args)
+                else:
+                    continue
+                found |= {
+                    each.value
+                    for each in constants
+                    if isinstance(each, ast.Constant)
+                    and isinstance(each.value, str)
+                    and action.fullmatch(each.value)
+                }
+    return found
+
+
+def entry(action: str, **changes: Any) -> dict[str, Any]:
+    return {
+        "action": action,
+        "target": "x1",
+        "actor": "ann (1f3)",
+        "environment": "",
+        "reason": "",
+        "at": "2026-11-26T14:16:00Z",
+        "details": {"flag": "checkout"},
+        "documents": [],
+    } | changes
+
+
+GENERIC = [f"{noun}.{verb}" for noun in NOUNS for verb in ("create", "edit", "delete", "restore")]
+
+
+@pytest.mark.parametrize("action", sorted({*written_actions(), *GENERIC, *SENTENCES}))
+def test_an_action_is_a_sentence_in_the_past_tense(action: str) -> None:
+    line = audit_line(entry(action))
+    first = line.did.split()[0]
+    assert first.endswith("d") or first in {"made", "gave", "began", "took", "withdrew", "holds"}, (
+        line.did
+    )
+    assert "{" not in line.did
+    assert line.icon in icons.PATHS
+
+
+@pytest.mark.parametrize(
+    ("verb", "text"),
+    [("delete", "deleted"), ("reject", "rejected"), ("edit", "changed"), ("copy", "copied")],
+)
+def test_verbs(verb: str, text: str) -> None:
+    assert past(verb) == text

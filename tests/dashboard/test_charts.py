@@ -1,0 +1,161 @@
+"""Charts are well-formed, stay within their frame, and have no style that the policy forbids."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from xml.etree import ElementTree
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tidegate_server.dashboard.charts import release_charts
+from tidegate_server.dashboard.charts.backtest_charts import (
+    Count,
+    Opened,
+    count_bars,
+    opened_chart,
+)
+from tidegate_server.dashboard.charts.evidence_gauge import evidence_gauge, position
+from tidegate_server.dashboard.charts.plot import Mark
+from tidegate_server.dashboard.charts.policy_steps import Step, policy_steps
+from tidegate_server.dashboard.charts.release_charts import Reading, View
+from tidegate_server.dashboard.charts.rollout_bar import rollout_bar
+from tidegate_server.dashboard.charts.scales import Span, linear_ticks, log_ticks, time_ticks
+
+START = datetime(2026, 11, 26, 13, 14, tzinfo=UTC)
+
+ratios = st.one_of(st.none(), st.floats(1e-4, 1e4))
+readings = st.lists(
+    st.builds(
+        lambda failing, outcomes, seen, low, high, evidence: (
+            (min(failing, outcomes), outcomes),
+            seen,
+            low,
+            high,
+            evidence,
+        ),
+        st.integers(0, 50),
+        st.integers(0, 500),
+        ratios,
+        ratios,
+        ratios,
+        st.one_of(st.none(), st.floats(0, 1e12)),
+    ),
+    max_size=30,
+).map(
+    lambda rows: [
+        Reading(
+            START + timedelta(seconds=30 * number),
+            1 + number // 10,
+            counts,
+            counts,
+            seen,
+            low,
+            high,
+            1.1,
+            evidence,
+            400.0,
+        )
+        for number, (counts, seen, low, high, evidence) in enumerate(rows)
+    ]
+)
+
+
+def parse(markup: str) -> ElementTree.Element:
+    assert "style=" not in markup
+    return ElementTree.fromstring(f"<all>{markup}</all>")
+
+
+def view(end: timedelta = timedelta(minutes=15)) -> View:
+    marks = (
+        Mark(START, "1", "tide", "stage 1 <opened>"),
+        Mark(START + timedelta(minutes=9), "2", "tide"),
+    )
+    return View(Span(START, START + end), START + end * 0.8, marks, UTC, "on", "off")
+
+
+@given(readings)
+def test_release_charts_are_drawn_from_any_series(rows: list[Reading]) -> None:
+    shown = view()
+    for markup in (
+        release_charts.ratio_chart(shown, rows, "says <b>"),
+        release_charts.evidence_chart(shown, rows, "says", not_opening=5.0),
+        release_charts.arms_chart(shown, rows, "says"),
+    ):
+        root = parse(markup)
+        assert all("nan" not in text for text in (*root.itertext(), markup))
+        for percent in re.findall(r'x="(-?[\d.]+)%"', markup):
+            assert -0.01 <= float(percent) <= 100.01
+
+
+def test_a_band_is_red_where_even_the_least_is_more_than_tolerated() -> None:
+    def row(low: float) -> Reading:
+        return Reading(START, 1, (1, 100), (4, 100), 4.0, low, 8.0, 1.1, 600.0, 400.0)
+
+    assert "band hot" in release_charts.ratio_chart(view(), [row(1.3)], "says")
+    assert "band hot" not in release_charts.ratio_chart(view(), [row(0.9)], "says")
+
+
+@given(st.floats(0, 1e300), st.floats(6, 1e6))
+def test_the_gauge_shows_the_limit_at_one_place(value: float, limit: float) -> None:
+    parse(evidence_gauge(value, limit))
+    assert position(limit, limit) == pytest.approx(88)
+    assert (position(value, limit) > 88.01) <= (value > limit)
+
+
+@given(st.floats(0, 100), st.booleans())
+def test_a_bar_is_linear(share: float, killed: bool) -> None:
+    markup = rollout_bar(share, 'says "so" <b>', notches=(1, 25, 100), killed=killed)
+    parse(markup)
+    if share > 0 and not killed:
+        assert f'class="fill-t" x="0.000%" width="{share:.3f}%"' in markup
+
+
+@given(st.floats(1e-3, 1e6))
+def test_linear_ticks_reach_the_highest_value(high: float) -> None:
+    ticks = linear_ticks(high)
+    assert ticks[0] == 0
+    assert ticks[-1] >= high * 0.999
+    assert 2 <= len(ticks) <= 6
+
+
+@given(st.floats(1e-3, 1), st.floats(1.5, 1e9))
+def test_logarithmic_ticks_lie_within(low: float, high: float) -> None:
+    ticks = log_ticks(low, high)
+    assert all(low * 0.999 <= tick <= high * 1.001 for tick in ticks)
+    assert len(ticks) <= 6
+
+
+@given(st.floats(1, 10**7))
+def test_a_time_axis_has_few_labels(seconds: float) -> None:
+    span = Span(START, START + timedelta(seconds=seconds))
+    assert len(time_ticks(span, UTC)) <= 6
+
+
+@given(st.lists(st.tuples(st.floats(0, 100), st.floats(0, 1e8)), min_size=1, max_size=12))
+def test_a_policy_is_drawn_with_any_stages(stages: list[tuple[float, float]]) -> None:
+    steps = [Step(f"{share:g} % of everyone", share, least) for share, least in stages]
+    parse(policy_steps(steps, 3_600_000, "says"))
+
+
+def test_two_policies_are_drawn_as_steps_in_one_chart() -> None:
+    later = START + timedelta(minutes=10)
+    end = START + timedelta(minutes=20)
+    was, would = Opened([(START, 5.0), (later, 100.0)]), Opened([(START, 25.0), (later, 0.0)])
+    markup = opened_chart(was, would, Span(START, end), UTC, "open")
+    parse(markup)
+    control, treatment = re.findall(r'<path class="ln-[ct]" d="([^"]+)"', markup)
+    # Each step is level until the next, and the last until the end of the record.
+    assert [point.split()[0].lstrip("ML") for point in re.split(" (?=L)", control)] == [
+        *("0.0", "500.0", "500.0", "1000.0"),
+    ]
+    assert treatment != control
+
+
+def test_numbers_of_people_are_drawn_on_one_scale() -> None:
+    counts = [Count("as it was", 40, 40, 40, "fill-c"), Count("under new", 10, 5, 20, "fill-t")]
+    markup = count_bars(counts, "people hurt")
+    parse(markup)
+    assert re.findall(r'class="fill-[ct]" y="18" width="([\d.]+)%"', markup) == ["100.00", "25.00"]
+    assert markup.count('class="reach"') == 1

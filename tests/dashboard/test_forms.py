@@ -1,0 +1,165 @@
+"""Forms keep what they do not show, say once what they did, and remember where one was."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+
+import pytest
+from flask import Flask, g
+from tidegate_server.dashboard import api
+from tidegate_server.dashboard.api import ApiProblem
+
+from tests.admin.test_me import add_second_factor
+from tests.http_calls import PROJECT, Caller
+from tests.people import PASSWORD, join
+
+PLACE = "/p/default/e/production"
+
+
+def etag_in(page: str) -> str:
+    return page.partition('name="etag" value="')[2].partition('"')[0].replace("&#34;", '"')
+
+
+def test_a_segment_keeps_its_description(checkout: Caller) -> None:
+    described = {"name": "Staff", "description": "Who works here", "included": ["ann"]}
+    assert checkout.put(f"{PROJECT}/segments/staff", described, match="*").status_code == 200
+    page = checkout.get("/p/default/segments/staff/edit").text
+    assert "Who works here" in page
+    form = {"etag": etag_in(page), "name": "The staff", "description": "Who works here"}
+    sent = checkout.call("POST", "/p/default/segments/staff/edit", data={**form, "included": "ann"})
+    assert sent.status_code == 303, sent.text
+    saved = checkout.get(f"{PROJECT}/segments/staff").json
+    assert saved is not None
+    assert (saved["name"], saved["description"]) == ("The staff", "Who works here")
+    assert saved["included"] == ["ann"]
+
+
+def test_a_conflict_loses_nothing_and_can_be_decided(checkout: Caller) -> None:
+    address = "/p/default/segments/staff/edit"
+    form = {"etag": etag_in(checkout.get(address).text), "name": "mine"}
+    theirs = checkout.put(f"{PROJECT}/segments/staff", {"name": "theirs"}, match="*")
+    assert theirs.status_code == 200
+    refused = checkout.call("POST", address, data=form)
+    assert refused.status_code == 412
+    assert "Somebody changed it while you edited." in refused.text
+    assert 'value="mine"' in refused.text
+    over = checkout.call("POST", address, data={**form, "etag": etag_in(refused.text)})
+    assert over.status_code == 303
+    saved = checkout.get(f"{PROJECT}/segments/staff").json
+    assert saved is not None
+    assert saved["name"] == "mine"
+
+
+def test_what_is_wrong_elsewhere_hides_no_conflict(checkout: Caller) -> None:
+    address = "/p/default/segments/staff/edit"
+    form = {"etag": etag_in(checkout.get(address).text), "name": "mine"}
+    theirs = checkout.put(f"{PROJECT}/segments/staff", {"name": "theirs"}, match="*")
+    assert theirs.status_code == 200
+    wrong = checkout.call("POST", address, data={**form, "rule-0-source": "{"})
+    assert wrong.status_code == 422
+    assert etag_in(wrong.text) == form["etag"]
+
+
+def test_what_a_form_did_is_said_once(checkout: Caller) -> None:
+    sent = checkout.call("POST", f"{PLACE}/flags/new", data={"key": "new", "type": "boolean"})
+    assert sent.status_code == 303, sent.text
+    first = checkout.get(sent.headers["Location"]).text
+    assert 'class="toast"' in first
+    assert 'class="toast"' not in checkout.get(sent.headers["Location"]).text
+
+
+def test_the_start_leads_to_where_one_was_last(checkout: Caller) -> None:
+    assert checkout.get("/").headers["Location"] == f"{PLACE}/flags"
+    checkout.get("/p/default/e/development/flags")
+    assert checkout.get("/").headers["Location"] == "/p/default/e/development/flags"
+
+
+def test_a_protected_environment_is_shown_and_guarded_as_production(checkout: Caller) -> None:
+    address = "/p/default/e/development/flags/checkout/kill"
+    assert "Hold to kill" not in checkout.get(address).text
+    protected = {"required_approvals": 1}
+    path = f"{PROJECT}/environments/development"
+    assert checkout.put(path, protected, match="*").status_code == 200
+    assert "Hold to kill" in checkout.get(address).text
+
+
+@pytest.mark.parametrize(("status", "shown"), [(429, 200), (503, 200), (500, 500)])
+def test_a_release_is_shown_while_its_forecast_has_to_wait(
+    checkout: Caller,
+    release: str,
+    monkeypatch: pytest.MonkeyPatch,
+    status: int,
+    shown: int,
+) -> None:
+    get = api.get
+
+    def refuse(*parts: str, **query: Any) -> Any:
+        if parts[-1] == "forecast":
+            raise ApiProblem(HTTPStatus(status), {"detail": "Too much to compute."})
+        return get(*parts, **query)
+
+    monkeypatch.setattr(api, "get", refuse)
+    page = checkout.get(f"{PLACE}/releases/{release.rpartition('/')[2]}")
+    assert page.status_code == shown
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        ("key: x\nstages: [1", "is not YAML"),
+        ("key: careful\nstages: []", "<b>Line 2</b>"),
+        ("[]", "Nothing was changed"),
+    ],
+)
+def test_a_policy_that_is_refused_stays_as_it_was_typed(
+    admin: Caller, source: str, says: str
+) -> None:
+    refused = admin.call("POST", "/p/default/policies/new", data={"source": source})
+    assert refused.status_code in (400, 422)
+    assert says in refused.text
+    assert source in refused.text.replace("\r", "")
+
+
+def test_a_list_is_read_to_its_end(admin: Caller) -> None:
+    for number in range(101):
+        admin.post_ok(f"{PROJECT}/segments", {"key": f"s{number}"})
+    admin.post_ok(f"{PROJECT}/flags", {"key": "wide", "type": "boolean"})
+    page = admin.get(f"{PLACE}/flags/wide/rules").text
+    assert all(f'value="s{number}"' in page for number in range(101))
+
+
+def test_what_a_page_asks_leaves_what_is_noted_of_the_page_alone(
+    app: Flask, checkout: Caller
+) -> None:
+    headers = {"Authorization": f"Bearer {checkout.token}"}
+    with app.test_request_context(f"{PLACE}/flags", headers=headers):
+        g.began, g.request_id = 1.0, "a-page"
+        assert api.all_of("projects")
+        assert (g.began, g.request_id) == (1.0, "a-page")
+
+
+@pytest.mark.parametrize("way", ["sign-in", "invitation"])
+def test_a_second_factor_is_asked_for_when_it_is_needed(
+    app: Flask, admin: Caller, way: str
+) -> None:
+    ada = join(app, admin, "ada@example.com", {"role": "admin"})
+    _, codes, _ = add_second_factor(ada)
+    made = admin.post_ok(f"/api/v1/people/{ada.person['id']}/invitation", {})
+    form = {
+        "email": "ada@example.com",
+        "password": PASSWORD,
+        "invitation": made["link"],
+        "next": f"{PLACE}/flags",
+    }
+    stranger = app.test_client()
+    first = stranger.post(f"/{way}", data=form)
+    assert first.status_code == 401
+    assert 'name="code"' in first.text
+    wrong = stranger.post(f"/{way}", data={**form, "code": "000000"})
+    assert wrong.status_code == 401
+    assert 'name="code"' in wrong.text
+    right = stranger.post(f"/{way}", data={**form, "code": codes[0]})
+    assert right.status_code == 303, right.text
+    assert right.headers["Location"] == f"{PLACE}/flags"
+    assert stranger.get(f"{PLACE}/flags").status_code == 200

@@ -1,0 +1,90 @@
+"""The pages of an incident: what is killed together is told, stopped and restored together."""
+
+from __future__ import annotations
+
+import pytest
+from tidegate_server.dashboard.words import link_words
+
+from tests.dashboard.test_pages import PLACE, check
+from tests.dashboard.test_release_states import text_of
+from tests.http_calls import PRODUCTION, PROJECT, Caller
+from tests.sdk_api.test_routes import report
+
+INCIDENT = "https://incidents.example.com/INC-2231"
+
+
+@pytest.fixture
+def payments(checkout: Caller) -> Caller:
+    for key in ("pay-by-link", "pay-later"):
+        checkout.post_ok(f"{PROJECT}/flags", {"key": key, "type": "boolean", "tags": ["payments"]})
+    return checkout
+
+
+def submit(caller: Caller, address: str, **fields: str) -> str:
+    answer = caller.client.post(
+        address, data=fields, headers={"Authorization": f"Bearer {caller.token}"}
+    )
+    return text_of(answer.text) if answer.status_code != 303 else answer.headers["Location"]
+
+
+def test_a_tag_is_killed_and_restored_from_its_page(payments: Caller) -> None:
+    page = text_of(check(payments.get(f"{PLACE}/kill?tag=payments")))
+    assert "Everyone gets the kill variant of 2 flags, of all of them at the same moment." in page
+    assert "pay-by-link" in page
+    asked = submit(payments, f"{PLACE}/kill?tag=payments", tag="payments", confirm="payment")
+    assert "Say why in a word or two; everyone on call reads it." in asked
+    assert "Type payments to kill it, or hold the button." in asked
+    after = submit(
+        payments,
+        f"{PLACE}/kill?tag=payments",
+        **{"tag": "payments", "confirm": "payments", "reason": "the bank is down"},
+        url=INCIDENT,
+    )
+    assert after.startswith(f"{PLACE}/kills?version=")
+    kills = text_of(check(payments.get(after)))
+    assert "Receipt" in kills
+    assert "2 flags with the tag payments are killed." in kills
+    assert "INC-2231" in kills
+    restored = submit(
+        payments, f"{PLACE}/restore?tag=payments", tag="payments", reason="the bank is back"
+    )
+    assert restored == f"{PLACE}/kills"
+    assert "Nothing is killed in production" in text_of(check(payments.get(restored)))
+
+
+def test_the_banner_links_to_the_incident(payments: Caller) -> None:
+    body = {"reason": "charged twice", "url": INCIDENT}
+    payments.post_ok(f"{PRODUCTION}/flags/pay-later/kill", body)
+    page = check(payments.get("/p/default/policies"))
+    assert f'<a href="{INCIDENT}" rel="noreferrer">INC-2231</a>' in page
+    assert "pay-later is killed." in page
+
+
+def test_the_receipt_names_the_processes_that_have_not_answered(
+    checkout: Caller, sdk: Caller
+) -> None:
+    version = sdk.post_ok("/sdk/v1/reports", report(1, instance="a" * 32))["version"]
+    sdk.post_ok("/sdk/v1/reports", report(1, instance="a" * 32, sequence=2, version=version))
+    checkout.post_ok(f"{PRODUCTION}/flags/checkout/kill", {"reason": "errors"})
+    instance = checkout.get(f"{PRODUCTION}/instances").json["items"][0]  # type: ignore[index]
+    page = text_of(check(checkout.get(f"{PLACE}/flags/checkout")))
+    assert f"{instance['host']}, process {instance['pid']} has not answered" in page
+
+
+def test_a_restore_says_what_comes_back(checkout: Caller, release: str) -> None:
+    checkout.post_ok(f"{PRODUCTION}/flags/checkout/kill", {"reason": "errors"})
+    page = text_of(check(checkout.get(f"{PLACE}/flags/checkout/restore")))
+    assert "5 % get on" in page
+    assert "No process has started since the kill" in page
+
+
+def test_an_unknown_tag_has_nothing_to_kill(checkout: Caller) -> None:
+    assert "No flag has the tag nothing" in check(checkout.get(f"{PLACE}/kill?tag=nothing"))
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [(INCIDENT, "INC-2231"), ("https://x.example.com/", "x.example.com"), ("https://a.b", "a.b")],
+)
+def test_a_link_is_named_by_its_end(url: str, words: str) -> None:
+    assert link_words(url) == words

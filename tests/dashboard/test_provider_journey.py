@@ -1,0 +1,188 @@
+"""Somebody signs in with an identity provider in a real browser, and out of both again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from flask import Flask
+from playwright.sync_api import Browser, expect
+from tidegate_server.web.settings import ApiSettings
+
+from tests.admin.test_provider_sign_in import connect
+from tests.dashboard.visits import DESK, PHONE, visit
+from tests.http_calls import Caller
+from tests.openid_provider import CLIENT_ID, CLIENT_SECRET, new_rsa_key, running_provider
+from tests.people import PASSWORD, invited, join
+from tests.receiver import LOOPBACK
+
+
+@pytest.fixture
+def settings(settings: ApiSettings) -> ApiSettings:
+    return replace(settings, identity_provider_networks=LOOPBACK)
+
+
+def test_sign_in_with_a_provider_and_out_of_both(
+    chromium: Browser, port: int, admin: Caller
+) -> None:
+    with running_provider(new_rsa_key("key-1")) as okta, visit(chromium, port, DESK) as at:
+        mapping = {"provider_group": "devs", "grants": [{"role": "developer"}]}
+        connect(admin, okta, group_mappings=[mapping])
+        page = at.page
+        at.go("/p/default/policies")
+        page.get_by_role("link", name="Sign in with Okta").click()
+        expect(page.get_by_role("heading", name="Policies")).to_be_visible()
+        at.check()
+
+        at.go("/you")
+        page.get_by_role("button", name="Sign out").click()
+        expect(page.get_by_text("You are signed out of Tidegate")).to_be_visible()
+        page.get_by_role("button", name="Sign out of Okta, too").click()
+        expect(page.get_by_role("link", name="Sign in with Okta")).to_be_visible()
+        assert "/end-session" in okta.asked
+
+        okta.refusal = "access_denied"
+        page.get_by_role("link", name="Sign in with Okta").click()
+        expect(page.get_by_role("alert")).to_contain_text("Okta did not sign you in")
+
+
+def test_what_was_typed_survives_signing_in_with_a_provider(
+    chromium: Browser, port: int, admin: Caller
+) -> None:
+    with running_provider(new_rsa_key("key-1")) as okta, visit(chromium, port, DESK) as at:
+        connect(
+            admin, okta, group_mappings=[{"provider_group": "devs", "grants": [{"role": "admin"}]}]
+        )
+        page = at.page
+        edit = "/p/default/segments/new"
+        at.go(edit)
+        page.get_by_role("link", name="Sign in with Okta").click()
+        page.locator("#key").fill("late")
+        page.get_by_label("Name").first.fill("It took <b>long</b>")
+        page.context.clear_cookies(name="tidegate-http")
+        page.get_by_role("button", name="Save").click()
+        okta.refusal = "access_denied"
+        page.get_by_role("link", name="Sign in with Okta").click()
+        expect(page.get_by_role("alert")).to_contain_text("Okta did not sign you in")
+        okta.refusal = ""
+        page.get_by_role("link", name="Sign in with Okta").click()
+        page.get_by_role("button", name="Back to what you typed").click()
+        expect(page.get_by_text("Nothing was done yet")).to_be_visible()
+        expect(page.locator("#key")).to_have_value("late")
+        expect(page.get_by_label("Name").first).to_have_value("It took <b>long</b>")
+        assert admin.get("/api/v1/projects/default/segments/late").status_code == 404
+
+        page.context.clear_cookies(name="tidegate-http")
+        page.get_by_role("button", name="Save").click()
+        expect(page.get_by_text("Your session has ended.")).to_be_visible()
+        at.go("/sign-in?next=/p/default/segments")
+        page.get_by_role("link", name="Sign in with Okta").click()
+        expect(page.get_by_role("heading", name="Segments")).to_be_visible()
+        at.go(f"/sign-in/kept?next={edit}")
+        expect(page.get_by_text("This tab has kept nothing")).to_be_visible()
+
+
+def test_a_form_is_kept_without_a_script_while_another_tab_signs_in(
+    app: Flask, admin: Caller
+) -> None:
+    with running_provider(new_rsa_key("key-1")) as okta:
+        connect(admin, okta)
+        join(app, admin, "ada@example.com", {"role": "admin"})
+        form = {"key": "late", "next": "/p/default/segments/new"}
+        browser = app.test_client()
+        refused = browser.post("/p/default/segments/new", data=form)
+        assert refused.status_code == 401
+        assert "Go on with what you typed" in refused.text
+        kept = {"next": form["next"], "kept_form": '[["key", "late"]]'}
+        early = browser.post("/sign-in/kept", data=kept)
+        assert early.status_code == 401
+        assert "Nobody is signed in yet." in early.text
+        assert "Go on with what you typed" in early.text
+        body = {"email": "ada@example.com", "password": PASSWORD}
+        assert browser.post("/api/v1/sign-in", json=body).status_code == 200
+        back = browser.post("/sign-in/kept", data=kept)
+        assert back.status_code == 200
+        assert 'name="key" value="late"' in back.text
+        assert browser.post("/sign-in/kept", data={"next": "/projects"}).location == "/projects"
+        foreign = browser.post(
+            "/sign-in/kept", data=kept, headers={"Origin": "https://evil.example"}
+        )
+        assert foreign.status_code == 403
+        assert "late" not in foreign.text
+
+
+def test_an_owner_connects_a_provider_on_its_page(app: Flask, admin: Caller) -> None:
+    with running_provider(new_rsa_key("key-1")) as okta:
+        root = join(app, admin, "root@example.com", {"role": "admin"})
+        home = "/p/default/settings/identity-providers"
+        page = f"{home}/okta"
+
+        def send(path: str, **fields: str) -> str:
+            data = {"csrf_token": root.csrf, **fields}
+            return root.client.post(path, data=data, follow_redirects=True).text
+
+        new = {"key": "okta", "name": "Okta", "issuer": okta.issuer, "client_id": CLIENT_ID}
+        assert 'id="issuer-error"' in send(home, **{**new, "issuer": "ftp://okta.example"})
+        assert "/sign-in/with/okta/callback" in send(home, **new)
+        secret = send(page, do="secret", client_secret=CLIENT_SECRET)
+        assert "one is kept; nobody can read it" in secret
+        assert CLIENT_SECRET not in secret
+        too_long = send(page, do="secret", client_secret="x" * 5_000)
+        assert 'id="client_secret-error"' in too_long
+        assert "xxx" not in too_long
+        where = {"provider_group": "devs", "role": "developer", "where": "default"}
+        assert "developer in all of default" in send(page, do="map", **where)
+        boxes = {"enabled": "yes", "create_people": "yes"}
+        fields = {**new, **boxes, "email_domains": "example.com example.org", "scopes": "openid"}
+        assert "Saved." in send(page, do="save", groups_claim="groups", **fields)
+        stored = admin.get("/api/v1/identity-providers/okta").json
+        assert stored is not None
+        assert stored["email_domains"] == ["example.com", "example.org"]
+        assert (stored["create_people"], stored["require_verified_email"]) == (True, False)
+        assert stored["group_mappings"][0]["grants"][0]["project"] == "default"
+
+        assert "It answers." in send(page, do="test")
+        assert "Nothing yet." in send(page, do="unmap", mapping="devs")
+        assert "none is kept" in send(page, do="forget")
+        ada = join(app, admin, "ada@example.com", {"role": "admin", "project": "default"})
+        assert ada.get(page).status_code == 403
+        assert "Sign-in</a>" not in ada.get("/p/default/settings/people").text
+        assert "Okta is removed." in send(f"{page}/delete")
+    assert admin.get("/api/v1/identity-providers/okta").status_code == 404
+    assert admin.post("/api/v1/identity-providers/okta/test").status_code == 404
+
+
+def test_a_provider_that_does_not_answer_says_why(admin: Caller) -> None:
+    with running_provider(new_rsa_key("key-1")) as gone:
+        connect(admin, gone)
+    tried = admin.post_ok("/api/v1/identity-providers/okta/test", {})
+    assert tried["works"] is False
+    assert gone.issuer in tried["problem"]
+    page = "/p/default/settings/identity-providers/okta"
+    assert "It does not work." in admin.call("POST", page, data={"do": "test"}).text
+
+
+def test_accept_an_invitation_with_a_provider(chromium: Browser, port: int, admin: Caller) -> None:
+    with running_provider(new_rsa_key("key-1")) as okta, visit(chromium, port, PHONE) as at:
+        connect(admin, okta, email_domains=[], create_people=False)
+        link = invited(admin, "ada@example.com", {"role": "developer"})
+        at.go("/invitation#" + link.rpartition("#")[2])
+        at.page.get_by_role("button", name="Begin with Okta").click()
+        expect(at.page.locator(".side-foot")).to_contain_text("ada@example.com")
+
+
+def test_an_admin_takes_an_identity_away(chromium: Browser, port: int, admin: Caller) -> None:
+    with running_provider(new_rsa_key("key-1")) as okta, visit(chromium, port, DESK) as at:
+        mapping = {"provider_group": "devs", "grants": [{"role": "developer"}]}
+        connect(admin, okta, group_mappings=[mapping])
+        at.go("/sign-in")
+        at.page.get_by_role("link", name="Sign in with Okta").click()
+        expect(at.page.locator(".side-foot")).to_contain_text("ada@example.com")
+        [person] = (admin.get("/api/v1/people").json or {})["items"]
+        here = f"/p/default/settings/people/{person['id']}"
+        assert f"{okta.issuer}" in admin.get(here).text
+        taken = admin.call("POST", f"{here}/unlink?identity={person['identities'][0]['id']}")
+        assert taken.status_code == 303
+        assert "Take away" not in admin.get(here).text
+        at.go("/you")
+        expect(at.page.get_by_role("link", name="Sign in with Okta")).to_be_visible()
