@@ -1,0 +1,172 @@
+"""The Compose file: what it says, and what its store does with a real Valkey."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from tidegate_server.processes.settings import KNOWN
+from tidegate_server.store.embedded import find_server
+
+from examples.shop.processes import free_port
+from tests.container import ROOT, stages
+from tests.deploy.manifests import compose, problem_of_compose
+from tests.waiting import until
+
+SERVICES: dict[str, Any] = compose()["services"]
+WEB = ("server-1", "server-2")
+PASSWORD = "a-password-of-a-store"
+
+
+def test_it_is_a_compose_file() -> None:
+    assert problem_of_compose(compose()) == ""
+
+
+def test_a_mistake_in_it_would_be_found() -> None:
+    document = compose()
+    document["services"]["server-1"]["health_check"] = {"disable": True}
+    assert "health_check" in problem_of_compose(document)
+
+
+def test_the_proxy_has_both_servers_and_they_trust_its_network() -> None:
+    servers = SERVICES["proxy"]["environment"]["TIDEGATE_SERVERS"]
+    assert servers.split() == [f"{name}:8080" for name in WEB]
+    (network,) = compose()["networks"]["servers"]["ipam"]["config"]
+    for name in WEB:
+        trusted = SERVICES[name]["environment"]["TIDEGATE_TRUSTED_PROXIES"]
+        assert ip_network(trusted) == ip_network(network["subnet"])
+    assert [name for name, each in SERVICES.items() if "ports" in each] == ["proxy"]
+
+
+def test_servers_and_policy_job_use_settings_that_exist_and_secrets_from_files() -> None:
+    secrets = compose()["secrets"]
+    for name in (*WEB, "policy-job"):
+        service = SERVICES[name]
+        assert service["environment"].keys() - KNOWN == set()
+        named = {
+            Path(value).name
+            for key, value in service["environment"].items()
+            if key.endswith("_FILE")
+        }
+        assert {"store-url", "secret-key"} <= named <= set(service["secrets"]) <= set(secrets)
+        assert not {"TIDEGATE_SECRET_KEY", "TIDEGATE_STORE_URL"} & set(service["environment"])
+
+
+def test_every_container_is_checked_limited_and_without_needless_rights() -> None:
+    for name, service in SERVICES.items():
+        assert service["restart"] == "unless-stopped"
+        assert service["ulimits"]["nofile"]["hard"] >= 65536
+        if name not in (*WEB, "policy-job"):  # the image of the servers has a check of its own
+            assert service["healthcheck"]["test"]
+        if name != "proxy":
+            assert service["read_only"] is True
+            assert service["cap_drop"] == ["ALL"]
+        for other, condition in service.get("depends_on", {}).items():
+            assert condition == {"condition": "service_healthy"}
+            assert "disable" not in SERVICES[other].get("healthcheck", {})
+
+
+def test_the_data_folder_of_a_server_belongs_to_the_user_of_the_image() -> None:
+    user, group = stages()[-1].one("USER").text.split(":")
+    for name in (*WEB, "policy-job"):
+        assert f"/data:uid={user},gid={group},mode=0700" in SERVICES[name]["tmpfs"]
+
+
+def test_the_commands_that_make_the_secrets_make_all_of_them() -> None:
+    page = (ROOT / "docs" / "operations" / "compose.md").read_text()
+    made = set(re.findall(r"> deploy/secrets/([\w-]+)", page))
+    assert made == set(compose()["secrets"])
+
+
+class Container:
+    """A container of the Compose file, run as a process on this machine.
+
+    Args:
+        name: the service.
+        folder: its ``/data``.
+        programs: a folder with the programs of Valkey's image.
+        port: where it listens.
+        replaced: other texts of its command, and what they are here.
+    """
+
+    def __init__(self, name: str, folder: Path, programs: Path, port: int, **replaced: str) -> None:
+        service = SERVICES[name]
+        script = service["command"][-1].replace("$$", "$")
+        script = script.replace("port 26379\n", "").replace("/data", str(folder))
+        script = script.replace("/run/secrets", str(folder.parent))
+        script = script.replace(f"dir {folder}\n", f"dir {folder}\nport {port}\nbind 127.0.0.1\n")
+        for text, value in replaced.items():
+            script = script.replace(text, value)
+        self._command = [*service["command"][:2], script]
+        self._environment = {"PATH": f"{programs}:{os.environ['PATH']}", **service["environment"]}
+        self._folder, self._port = folder, port
+        self._process: subprocess.Popen[bytes] | None = None
+        folder.mkdir(exist_ok=True)
+
+    def start(self) -> redis.Redis:
+        with (self._folder.parent / f"{self._folder.name}.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command, env=self._environment, stdout=log, stderr=subprocess.STDOUT
+            )
+        client = redis.Redis(port=self._port, password=PASSWORD, decode_responses=True)
+
+        def answers() -> bool:
+            with suppress(redis.exceptions.ConnectionError):
+                return bool(client.ping())
+            return False
+
+        until(answers, f"{self._folder.name} answers")
+        return client
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(60)
+
+
+@pytest.fixture
+def stores(tmp_path: Path) -> Iterator[list[Container]]:
+    """The primary and a replica."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name in ("valkey-server", "valkey-sentinel"):
+        (programs / name).symlink_to(find_server())
+    (tmp_path / "store-password").write_text(f"{PASSWORD}\n")
+    primary, replica = free_port(), free_port()
+    there = {"STORE_REPLICATES 6379": f"STORE_REPLICATES {primary}"}
+    made = [
+        Container("store-1", tmp_path / "store-1", programs, primary),
+        Container("store-2", tmp_path / "store-2", programs, replica, **there),
+    ]
+    made[1]._environment["STORE_REPLICATES"] = "127.0.0.1"
+    yield made
+    for each in made:
+        each.stop()
+
+
+@pytest.mark.skipif(shutil.which("sh") is None, reason="needs sh")
+def test_a_store_asks_for_its_password_is_durable_and_remembers_its_role(
+    stores: list[Container],
+) -> None:
+    primary, replica = (each.start() for each in stores)
+    with primary, replica:
+        settings = primary.config_get("*")
+        assert settings["requirepass"] == PASSWORD
+        assert (settings["appendonly"], settings["appendfsync"]) == ("yes", "always")
+        assert settings["maxmemory-policy"] == "noeviction"
+        until(lambda: replica.info()["master_link_status"] == "up", "the replica follows")
+        # As Sentinels do in a failover.
+        replica.replicaof("NO", "ONE")
+        replica.config_rewrite()
+        stores[1].stop()
+    with stores[1].start() as again:
+        assert again.info()["role"] == "master"
