@@ -98,6 +98,7 @@ def _create_flag(opened: Store) -> None:
 def _documents(opened: Store) -> ProjectDocuments:
     return ProjectDocuments(
         PROJECT,
+        read=opened.moment(PROJECT),
         environments=opened.all(PROJECT, Kind.ENVIRONMENT),
         flags=opened.all(PROJECT, Kind.FLAG),
         targetings={PRODUCTION: opened.all(PROJECT, Kind.TARGETING, PRODUCTION)},

@@ -4,35 +4,23 @@ from __future__ import annotations
 
 import json
 import socket
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
 import urllib3
-from tidegate_server.admin.bootstrap import bootstrap
-from tidegate_server.store import Store
 
 from examples.shop.admin import Admin
-from examples.shop.processes import free_port
 from scripts.bench._worker import BASELINE_PATH
 from scripts.bench.measure import Batch, Result, benchmark, compare, repeat
-from scripts.bench.places import (
-    ROOT,
-    TOKEN,
-    create_boolean_flag,
-    server_process,
-    store,
-    temporary_folder,
-)
+from scripts.bench.places import create_boolean_flag, web_process
 
 FLAGS = 100
 TIMES = 20
 ROUNDS = 201
 BULK_LIMIT = 2.5
 UNCHANGED_LIMIT = 1.5
-SECRET_KEY = "a secret key for benchmarks"
 BULK_PATH = "/ofrep/v1/evaluate/flags"
 BODY = json.dumps({"context": {"targetingKey": "user-42", "plan": "pro", "country": "DE"}}).encode()
 
@@ -85,24 +73,9 @@ def _requests(url: str, path: str, headers: Mapping[str, str], status: int, leng
 @contextmanager
 def _worker() -> Iterator[tuple[str, str]]:
     """Run one web process with a hundred flags; yield its URL and an SDK token."""
-    port = free_port()
-    with temporary_folder() as folder, store() as store_url:
-        opened = Store.connect(store_url)
-        bootstrap(opened, SECRET_KEY.encode(), TOKEN)
-        opened.close()
-        environment = {
-            "PYTHONPATH": str(ROOT),
-            "TIDEGATE_BIND": f"127.0.0.1:{port}",
-            "TIDEGATE_WORKERS": "1",
-            "TIDEGATE_STORE_URL": store_url,
-            "TIDEGATE_SECRET_KEY": SECRET_KEY,
-            "TIDEGATE_LOG_LEVEL": "info",
-            "TIDEGATE_LOG_FORMAT": "json",
-        }
-        command = [sys.executable, "-m", "scripts.bench._worker"]
-        with server_process(command, environment, port, folder) as (url, admin):
-            _create_flags(url, admin)
-            yield url, admin.sdk_token("bench")
+    with web_process("scripts.bench._worker") as (url, admin, _):
+        _create_flags(url, admin)
+        yield url, admin.sdk_token("bench")
 
 
 def _create_flags(url: str, admin: Admin) -> None:

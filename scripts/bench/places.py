@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import urllib3
+from tidegate_server.admin.bootstrap import bootstrap
+from tidegate_server.processes.connection_limits import MOST_CONNECTIONS
+from tidegate_server.processes.settings import ServeSettings
+from tidegate_server.processes.supervisor import child_environment
+from tidegate_server.store import Store
 from tidegate_server.store.embedded import EmbeddedValkey
 
 from examples.shop.admin import Admin
@@ -18,6 +24,7 @@ from examples.shop.processes import Processes, free_port
 ROOT = Path(__file__).resolve().parents[2]
 TOKEN = "tg_admin_bench_0123456789abcdefghijklmnop"
 ENVIRONMENT_PATH = "/api/v1/projects/default/environments/production"
+SECRET_KEY = "a secret key for benchmarks"
 HTTP = urllib3.PoolManager(headers={"Authorization": f"Bearer {TOKEN}"}, retries=False)
 
 
@@ -55,14 +62,41 @@ def server() -> Iterator[tuple[str, Admin]]:
         }
         tidegate = str(Path(sys.executable).with_name("tidegate"))
         with server_process([tidegate, "serve"], environment, port, folder) as running:
-            yield running
+            yield running[:2]
+
+
+@contextmanager
+def web_process(
+    module: str = "tidegate_server.processes.web", connections: int = MOST_CONNECTIONS
+) -> Iterator[tuple[str, Admin, int]]:
+    """Run one web process with a store; yield its URL, a client of its API, and its process id.
+
+    Args:
+        module: the program that serves.
+        connections: how many the process may hold, all of one address.
+    """
+    port = free_port()
+    with temporary_folder() as folder, store() as store_url:
+        opened = Store.connect(store_url)
+        bootstrap(opened, SECRET_KEY.encode(), TOKEN)
+        opened.close()
+        settings = ServeSettings(
+            *("127.0.0.1", port, 1, folder, store_url, TOKEN, SECRET_KEY, "info", "json"),
+            connections_per_address=connections,
+        )
+        environment = {"PYTHONPATH": str(ROOT)} | child_environment(
+            settings, store_url, SECRET_KEY, connections, folder
+        )
+        command = [sys.executable, "-m", module]
+        with server_process(command, environment, port, folder) as (url, admin, process):
+            yield url, admin, _worker_of(process)
 
 
 @contextmanager
 def server_process(
     command: Sequence[str], environment: Mapping[str, str], port: int, folder: Path
-) -> Iterator[tuple[str, Admin]]:
-    """Run a process that serves the API; yield its URL and a client once it is ready.
+) -> Iterator[tuple[str, Admin, int]]:
+    """Run a process that serves the API; yield its URL, a client once it is ready, and its id.
 
     Args:
         folder: where its output goes.
@@ -73,9 +107,36 @@ def server_process(
     try:
         processes.start("server", command, environment)
         processes.wait_for("the server is ready", admin.ready)
-        yield url, admin
+        yield url, admin, processes.pid("server")
     finally:
         processes.stop()
+
+
+def _worker_of(process: int) -> int:
+    """Return the id of gunicorn's only worker."""
+    children = Path(f"/proc/{process}/task/{process}/children").read_text()
+    return int(children.split()[0])
+
+
+@contextmanager
+def fan_out(connections: int) -> Iterator[tuple[int, int]]:
+    """Run a bare fan-out, a baseline; yield its port and its process id."""
+    port = free_port()
+
+    def accepts() -> bool:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+            return True
+        return False
+
+    with temporary_folder() as folder:
+        processes = Processes(folder)
+        try:
+            command = [sys.executable, "-m", "scripts.bench._fan_out", str(port), str(connections)]
+            processes.start("fan-out", command, {"PYTHONPATH": str(ROOT)})
+            processes.wait_for("the fan-out is ready", accepts)
+            yield port, _worker_of(processes.pid("fan-out"))
+        finally:
+            processes.stop()
 
 
 def create_boolean_flag(url: str, admin: Admin, key: str, **targeting: Any) -> None:

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from statistics import median
 
 from tidegate.counts import Counts
+from tidegate.model import Serve
 from tidegate_server.domain.change import Address, Change, Delete, Kind, Put, Refresh
 from tidegate_server.domain.evidence import GroupCounts
+from tidegate_server.domain.flags import Targeting
 from tidegate_server.domain.policy import Policy, Stage
 from tidegate_server.domain.projects import Environment, Project
 from tidegate_server.domain.release import STATISTICS, Release, State
@@ -71,8 +73,12 @@ class _Project:
         )
         for first in range(0, releases, CHUNK):
             puts = tuple(
-                Put(Address(Kind.RELEASE, id, PRODUCTION), self._release(id), 0)
+                put
                 for id in self._ids[first : first + CHUNK]
+                for put in (
+                    Put(Address(Kind.RELEASE, id, PRODUCTION), self._release(id), 0),
+                    Put(Address(Kind.TARGETING, f"flag-{id}", PRODUCTION), _targeting(id), 0),
+                )
             )
             opened.commit(Change(key, puts, (Refresh(PRODUCTION),)), durable=False)
         self._job = PolicyJob(opened, f"bench-{key}", lambda: self._now_ms)
@@ -151,3 +157,7 @@ class _Project:
             updated_ms=self._now_ms,
             statistics=STATISTICS,
         )
+
+
+def _targeting(release: str) -> Targeting:
+    return Targeting(f"flag-{release}", True, "off", Serve("off"), release=release)

@@ -63,7 +63,7 @@ BYTES_LIMIT = 3_500_000
 PACKAGES_LIMIT = 6
 INSTALLED_LIMIT = 6_000_000
 CALLS_SECONDS = 4.0
-OPERATION_LIMIT = 32.0
+OPERATION_LIMIT = 22.0
 THREADS_LIMIT = 1 / 0.95
 THREADS_SECONDS = 0.4
 
@@ -109,7 +109,7 @@ def kinds_of_flags() -> Iterator[Result]:
 
     for name, key, default, limit in (
         ("50 % rollout", "half", False, 2.5),
-        ("an attribute rule and 25 %", "rule", False, 3.0),
+        ("an attribute rule and 25 %", "rule", False, 3.5),
         ("ten rules on one attribute, the last matches", "one attribute", "", 4.0),
         ("ten rules on ten attributes, the last matches", "ten attributes", "", 6.0),
         ("a segment of 10,000 ids", "many", False, 3.0),
