@@ -11,11 +11,12 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A server-sent event. A comment has the name ``:``."""
+    """A server-sent event. A comment has the name ``:``. ``version``: the id, if it is one."""
 
     name: str
     version: int = 0
     data: Any = None
+    id: str = ""
 
 
 class Stream:
@@ -45,7 +46,9 @@ class Stream:
                 continue
             fields = dict(line.split(": ", 1) for line in block)
             if "event" in fields:
-                yield Event(fields["event"], int(fields["id"]), json.loads(fields["data"]))
+                id = fields.get("id", "")
+                version = int(id) if id.isdecimal() else 0
+                yield Event(fields["event"], version, json.loads(fields["data"]), id)
 
     def next(self, *names: str) -> Event:
         """Return the next event with one of these names."""

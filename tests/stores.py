@@ -1,22 +1,34 @@
 """Fixtures of a real store. A package of tests imports them in its ``conftest.py``.
 
-Each package that imports them gets its own server.
+Each package that imports them gets its own server. ``STORE_TOPOLOGY=sentinel`` or ``cluster`` gives
+it a store of several servers instead; tests of a single server's process are then skipped.
 """
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 import redis
 from tidegate_server.store import Store
 from tidegate_server.store.embedded import EmbeddedValkey
 
+from tests.topologies import RunningTopology, cluster_topology, sentinel_topology
+
+TOPOLOGIES = {"sentinel": sentinel_topology, "cluster": cluster_topology}
+
 
 @pytest.fixture(scope="session")
 def valkey() -> Iterator[EmbeddedValkey]:
+    name = os.environ.get("STORE_TOPOLOGY", "single")
+    if name != "single":
+        with TOPOLOGIES[name]() as running:
+            yield cast(EmbeddedValkey, running)
+        return
     with tempfile.TemporaryDirectory(prefix="tg-test-") as folder:
         server = EmbeddedValkey(Path(folder))
         server.start()
@@ -29,7 +41,11 @@ def valkey() -> Iterator[EmbeddedValkey]:
 @pytest.fixture
 def raw(valkey: EmbeddedValkey) -> Iterator[redis.Redis]:
     """A client of the store's server, which is emptied first."""
-    with redis.Redis(unix_socket_path=str(valkey.socket)) as client:
+    if isinstance(valkey, RunningTopology):
+        client = cast(redis.Redis, valkey.raw())
+    else:
+        client = redis.Redis(unix_socket_path=str(valkey.socket))
+    with client:
         client.flushall()
         yield client
 

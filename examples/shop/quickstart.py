@@ -23,7 +23,7 @@ from pathlib import Path
 from rich.console import Console
 
 from examples.shop import plan
-from examples.shop.admin import Refused, ReleaseStatus
+from examples.shop.admin import Invitation, Refused, ReleaseStatus
 from examples.shop.processes import Interrupted, QuickstartFailed
 from examples.shop.stack import WORKERS, Stack
 from examples.shop.view import Progress, View, count, error_rate, view_for
@@ -33,14 +33,24 @@ DEADLINE = 300.0
 POLL = 0.5
 """Seconds between two reads of the releases."""
 
+PATIENCE = 120.0
+"""Seconds that the releases wait for somebody who watches in a browser."""
+
+BETWEEN = 8.0
+"""Seconds from the first release to the second, so that one sees the first run before."""
+
 ENDS = {plan.GOOD: "completed", plan.BAD: "rolled_back"}
 
 
 @dataclass(slots=True)
 class ReleaseRun:
-    """One release: its latest status, the stages it has entered, and when it ended."""
+    """One release: its latest status, when it began, its stages so far, and how long it took.
+
+    ``began`` is a time of the monotonic clock; ``seconds`` is None while it is live.
+    """
 
     status: ReleaseStatus
+    began: float
     stages: list[str] = field(default_factory=list)
     seconds: float | None = None
 
@@ -60,6 +70,7 @@ class Quickstart:
         self.processes = self.stack.processes
         self.admin = self.stack.admin
         self.runs: dict[str, ReleaseRun] = {}
+        self.invitation: Invitation | None = None
         self._began = 0.0
 
     def set_up(self, view: View) -> None:
@@ -76,6 +87,19 @@ class Quickstart:
         view.event(f"started the shop with {WORKERS} preforked workers: {self.stack.shop_url}")
         self.stack.start_visitors()
         view.event("started 20,000 visitors; six in ten are not logged in")
+        self.invitation = self.admin.invite(
+            "you@example.com", "You", "/p/default/e/production/releases"
+        )
+        view.say(f"Watch in a browser; this link signs you in: {self.invitation.link}")
+
+    def wait_for_a_viewer(self, view: View) -> None:
+        """Wait until somebody has signed in, but not for ever."""
+        assert self.invitation is not None
+        view.event(f"the releases start when you have signed in, at the latest in {PATIENCE:g} s")
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline and not self.admin.has_signed_in(self.invitation):
+            self.processes.check()
+            time.sleep(POLL)
 
     def run(self, view: View) -> None:
         """Start both releases and follow them until both have ended.
@@ -84,27 +108,35 @@ class Quickstart:
             QuickstartFailed: a release ended in the wrong state, or not in time.
         """
         self._began = time.monotonic()
-        for flag in ENDS:
+        for number, flag in enumerate(ENDS):
+            if number:
+                self._watch_for(BETWEEN, view)
             status = self.admin.start_release(
                 flag, "on", plan.POLICY["key"], "Started by the quickstart"
             )
-            self.runs[flag] = ReleaseRun(status, [status.audience])
+            self.runs[flag] = ReleaseRun(status, time.monotonic(), [status.audience])
             view.event(f"{flag}: release started, open to {status.audience}")
         while not all(release_run.status.ended for release_run in self.runs.values()):
             if time.monotonic() - self._began > DEADLINE:
                 raise QuickstartFailed(f"the releases have not ended after {DEADLINE:g} seconds")
-            time.sleep(POLL)
-            self.processes.check()
-            for release_run in self.runs.values():
-                if not release_run.status.ended:
-                    self._follow(release_run, view)
-            view.show(self._progress())
+            self._watch_for(POLL, view)
         for flag, release_run in self.runs.items():
             if release_run.status.state != ENDS[flag]:
                 raise QuickstartFailed(
                     f"the release of {flag} should be {ENDS[flag]}, but it is "
                     f"{release_run.status.state}: {release_run.status.reason}"
                 )
+
+    def _watch_for(self, seconds: float, view: View) -> None:
+        """Follow the releases for some time."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            time.sleep(POLL)
+            self.processes.check()
+            for release_run in self.runs.values():
+                if not release_run.status.ended:
+                    self._follow(release_run, view)
+            view.show(self._progress())
 
     def watch(self) -> None:
         """Print what happens to the flags, until interrupted."""
@@ -140,7 +172,7 @@ class Quickstart:
         if status.stage != before.stage:
             release_run.stages.append(status.audience)
         if status.ended:
-            release_run.seconds = time.monotonic() - self._began
+            release_run.seconds = time.monotonic() - release_run.began
         what = status.audience if status.state == "running" else status.state.replace("_", " ")
         view.event(f"{status.flag}: {what} - {status.reason or status.decision}")
 
@@ -176,10 +208,14 @@ def next_steps(quickstart: Quickstart) -> str:
     """Return the addresses, the token, and three things to try, ready to paste."""
     tidegate = os.path.relpath(Path(sys.executable).with_name("tidegate"))
     bad = quickstart.runs[plan.BAD].status.id
+    assert quickstart.invitation is not None
     return f"""
 Everything keeps running until you press Ctrl-C.
 
-  Tidegate     {quickstart.stack.url}  (API: {quickstart.stack.url}/openapi.json)
+  Dashboard    {quickstart.invitation.link}
+               (it signs you in once; `tidegate person invite you@example.com` makes another)
+               Try the kill switch there: Flags, {plan.GOOD}, Kill.
+  API          {quickstart.stack.url}/openapi.json
   Shop         {quickstart.stack.shop_url}
   Admin token  {quickstart.stack.token}
 
@@ -217,6 +253,8 @@ def run(once: bool, rate: float, console: Console) -> int:
         try:
             with view_for(console) as view:
                 quickstart.set_up(view)
+                if console.is_terminal and not once:
+                    quickstart.wait_for_a_viewer(view)
                 quickstart.run(view)
             ended = True
             print("\n" + summary(quickstart.runs), flush=True)

@@ -86,6 +86,7 @@ class Stack:
             {
                 "TIDEGATE_URL": self.url,
                 "TIDEGATE_TOKEN": self._sdk_token,
+                "TIDEGATE_APPLICATION": "shop",
                 "PYTHONPATH": str(ROOT),
             },
         )

@@ -58,6 +58,9 @@ class View(Protocol):
     def event(self, text: str) -> None:
         """Show that something happened."""
 
+    def say(self, text: str) -> None:
+        """Show something that stays in sight, whole, however long it is."""
+
     def show(self, progress: Progress) -> None:
         """Show the current progress."""
 
@@ -82,6 +85,9 @@ class PlainView:
 
     def event(self, text: str) -> None:
         print(f"{time.monotonic() - self._began:6.1f} s  {text}", flush=True)
+
+    def say(self, text: str) -> None:
+        self.event(text)
 
     def show(self, progress: Progress) -> None:
         if time.monotonic() - self._shown < STATUS_EVERY:
@@ -118,6 +124,10 @@ class LiveView:
     def event(self, text: str) -> None:
         self._events.append(f"{time.monotonic() - self._began:6.1f} s  {text}")
         self._draw()
+
+    def say(self, text: str) -> None:
+        # Above the live view, and as one line, so that a terminal makes a link of it.
+        self._console.print(f"\n{text}\n", soft_wrap=True, highlight=False, markup=False)
 
     def show(self, progress: Progress) -> None:
         self._progress = progress

@@ -7,26 +7,53 @@ from http import HTTPStatus
 from flask import Flask, Response, request
 
 from tidegate_server.admin.audit.routes import blueprint as audit
+from tidegate_server.admin.change_requests import routes as change_requests
+from tidegate_server.admin.code_references.routes import blueprint as code_references
+from tidegate_server.admin.configuration.routes import blueprint as configuration
+from tidegate_server.admin.demonstrations.routes import blueprint as demonstrations
+from tidegate_server.admin.device_sign_ins.routes import blueprint as device_sign_ins
+from tidegate_server.admin.evaluation_counts.routes import blueprint as evaluation_counts
 from tidegate_server.admin.evaluations.routes import blueprint as evaluations
+from tidegate_server.admin.events.routes import blueprint as events
+from tidegate_server.admin.flag_lists import service as flag_lists_service
+from tidegate_server.admin.flag_lists.routes import blueprint as flag_lists
 from tidegate_server.admin.flags.routes import blueprint as flags
+from tidegate_server.admin.groups.routes import blueprint as groups
 from tidegate_server.admin.hooks.routes import blueprint as hooks
+from tidegate_server.admin.identity_providers import routes as identity_providers
 from tidegate_server.admin.instances.routes import blueprint as instances
 from tidegate_server.admin.ledgers.routes import blueprint as ledgers
+from tidegate_server.admin.me.routes import blueprint as me
+from tidegate_server.admin.people.routes import blueprint as people
 from tidegate_server.admin.policies.routes import blueprint as policies
+from tidegate_server.admin.previews.routes import blueprint as previews
 from tidegate_server.admin.projects.environment_routes import blueprint as environments
 from tidegate_server.admin.projects.routes import blueprint as projects
+from tidegate_server.admin.promotions.routes import blueprint as promotions
+from tidegate_server.admin.receipts.routes import blueprint as receipts
+from tidegate_server.admin.refused_requests.routes import blueprint as refused_requests
 from tidegate_server.admin.releases.routes import blueprint as releases
+from tidegate_server.admin.roles.routes import blueprint as roles
+from tidegate_server.admin.saved_contexts.routes import blueprint as contexts
+from tidegate_server.admin.scheduled_changes.routes import blueprint as scheduled_changes
+from tidegate_server.admin.segments import uploaded_keys
 from tidegate_server.admin.segments.routes import blueprint as segments
 from tidegate_server.admin.series.routes import blueprint as series
+from tidegate_server.admin.sessions.routes import blueprint as sessions
+from tidegate_server.admin.shares.routes import blueprint as shares
+from tidegate_server.admin.sign_in import providers as sign_in_providers
+from tidegate_server.admin.sign_in.routes import blueprint as sign_in
 from tidegate_server.admin.targeting.routes import blueprint as targeting
 from tidegate_server.admin.targeting.routes import kill_blueprint as kills
 from tidegate_server.admin.tokens.routes import blueprint as tokens
 from tidegate_server.admin.webhooks.routes import blueprint as webhooks
+from tidegate_server.dashboard import routes as dashboard
 from tidegate_server.ofrep import services as ofrep_services
 from tidegate_server.ofrep.routes import blueprint as ofrep
 from tidegate_server.operations import metrics
 from tidegate_server.operations import routes as operations
 from tidegate_server.sdk_api import services as sdk_services
+from tidegate_server.sdk_api.plain_requests import PlainRequests
 from tidegate_server.sdk_api.routes import blueprint as sdk
 from tidegate_server.store import Store
 from tidegate_server.web import backend, openapi, request_log
@@ -37,20 +64,43 @@ from tidegate_server.web.trusted_proxies import TrustedProxies
 BLUEPRINTS = (
     projects,
     environments,
+    flag_lists,
     flags,
     targeting,
     evaluations,
+    contexts,
+    code_references,
+    demonstrations,
+    evaluation_counts,
+    promotions,
     segments,
     policies,
     webhooks,
     hooks,
+    configuration,
     releases,
     ledgers,
     series,
     kills,
     instances,
+    previews,
+    receipts,
+    shares,
+    refused_requests,
+    events,
+    change_requests.blueprint,
+    scheduled_changes,
     audit,
     tokens,
+    sign_in,
+    device_sign_ins,
+    me,
+    sessions,
+    people,
+    groups,
+    roles,
+    identity_providers.blueprint,
+    identity_providers.secret_blueprint,
     sdk,
     ofrep,
     operations.blueprint,
@@ -79,12 +129,15 @@ def create_app(store: Store, settings: ApiSettings) -> Flask:
     install_services(app, store, settings)
     request_log.install(app)
     app.after_request(add_security_headers)
+    change_requests.install(app)
     api = openapi.document(app)
     api.register_converter(KeyConverter, key_parameter)
     for blueprint in BLUEPRINTS:
         api.register_blueprint(blueprint)
     operations.serve_document(app, api)
-    app.wsgi_app = TrustedProxies(app.wsgi_app, settings.trusted_proxies)  # type: ignore[method-assign]
+    dashboard.install(app)
+    plain = PlainRequests(app.wsgi_app, app, SECURITY_HEADERS)
+    app.wsgi_app = TrustedProxies(plain, settings.trusted_proxies)  # type: ignore[method-assign]
     return app
 
 
@@ -93,7 +146,10 @@ def install_services(app: Flask, store: Store, settings: ApiSettings) -> None:
     new_backend = backend.install(app, store, settings)
     ofrep_services.install(app, new_backend)
     sdk_services.install(app, new_backend)
+    uploaded_keys.install(app)
     metrics.install(app, new_backend)
+    flag_lists_service.install(app)
+    sign_in_providers.install(app, settings)
 
 
 def add_security_headers(response: Response) -> Response:

@@ -10,10 +10,18 @@ HTTP statuses are set in one place, ``web.problem_documents`` (those of OFREP in
     │   └── NotKept                  404  a version of a document is no longer kept
     ├── AlreadyExists                409  the key is taken
     ├── NotPossible                  409  a valid request that the present state does not allow
+    ├── ApprovalRequired             409  a protected environment asks for a change request
     ├── StaleRevision                412  someone else changed the document first
     ├── RevisionRequired             428  an update without If-Match
-    ├── Unauthenticated              401  no token, or an unknown one
-    ├── Forbidden                    403  the token may not do this
+    ├── Unauthenticated              401  no token or session, or an unknown one
+    │   ├── WrongPassword            401  an email and a password do not fit
+    │   ├── SecondFactorRequired     401  the password is right, and a one-time code is needed
+    │   └── SignInRefused            401  a sign-in with an identity provider came to nothing
+    ├── DeviceNotSignedIn            400  a program waits to be signed in, and is not yet
+    │   ├── AsksTooSoon              400  it asks again too soon
+    │   ├── SignInDenied             400  a person has refused it
+    │   └── DeviceCodeExpired        400  its code has expired, or was used
+    ├── Forbidden                    403  the caller may not do this
     ├── RateLimited                  429  the token made too many requests
     ├── InstanceForgotten            409  the store no longer knows an SDK instance
     ├── Overloaded                   503  too much is being computed already
@@ -21,6 +29,8 @@ HTTP statuses are set in one place, ``web.problem_documents`` (those of OFREP in
     ├── TooManyAlerts                503  a hook receives too many alerts
     ├── StoreUnavailable             503  the store cannot be reached or did not confirm a write
     ├── LeaseLost                    --   another process runs the policy job now
+    ├── ProviderFailed               --   an identity provider is out of reach, or answers nonsense
+    ├── TokenRefused                 --   what an identity provider signed is not valid
     ├── QueryFailed                  --   a Prometheus query gave no value
     ├── Unreadable                   --   a text is not JSON or YAML, or is ambiguous
     ├── StartupRefused               --   a setting or the data folder prevents the start
@@ -143,6 +153,12 @@ class NotPossible(TidegateError):
     slug = "not-possible"
 
 
+class ApprovalRequired(TidegateError):
+    """A protected environment lets others approve this change before it is made."""
+
+    slug = "approval-required"
+
+
 class StaleRevision(TidegateError):
     """Someone else changed the document first."""
 
@@ -156,13 +172,55 @@ class RevisionRequired(TidegateError):
 
 
 class Unauthenticated(TidegateError):
-    """A request has no token, or an unknown one."""
+    """A request has no token and no session, or an unknown one."""
 
     slug = "unauthenticated"
 
 
+class WrongPassword(Unauthenticated):
+    """An email and a password, or a one-time code, do not fit."""
+
+    slug = "wrong-password"
+
+
+class SecondFactorRequired(Unauthenticated):
+    """The password is right, and signing in needs a one-time code or a recovery code, too."""
+
+    slug = "second-factor-required"
+
+
+class DeviceNotSignedIn(TidegateError):
+    """Nobody has approved a program that waits to be signed in; the slugs are those of RFC 8628."""
+
+    slug = "authorization-pending"
+
+
+class AsksTooSoon(DeviceNotSignedIn):
+    """A program that waits to be signed in asks again too soon."""
+
+    slug = "slow-down"
+
+
+class SignInDenied(DeviceNotSignedIn):
+    """A person has refused to sign a program in."""
+
+    slug = "access-denied"
+
+
+class DeviceCodeExpired(DeviceNotSignedIn):
+    """Nobody approved a program in time, or it has got its token already."""
+
+    slug = "expired-token"
+
+
+class SignInRefused(Unauthenticated):
+    """A sign-in with an identity provider came to nothing; the message is for whoever tried."""
+
+    slug = "sign-in-refused"
+
+
 class Forbidden(TidegateError):
-    """The token may not do this."""
+    """The caller may not do this."""
 
     slug = "forbidden"
 
@@ -227,6 +285,24 @@ class LeaseLost(TidegateError):
     slug = "deposed"
 
 
+class ProviderFailed(TidegateError):
+    """An identity provider cannot be reached, or answers what it must not.
+
+    The message is for the operator, and goes on after a colon.
+    """
+
+    slug = "provider-failed"
+
+
+class TokenRefused(TidegateError):
+    """A token of an identity provider, or a code for it, is not valid.
+
+    The message is for the operator, and goes on after a colon.
+    """
+
+    slug = "token-refused"
+
+
 class QueryFailed(TidegateError):
     """A Prometheus query gave no value."""
 
@@ -259,14 +335,23 @@ class ServerRefused(TidegateError):
         status: the HTTP status.
         fields: the fields that are wrong.
         hint: a command that helps, as a sentence.
+        problem: the slug of the problem document; empty: the answer was none.
     """
 
     slug = "server-refused"
 
-    def __init__(self, message: str, status: int, *fields: FieldProblem, hint: str = "") -> None:
+    def __init__(
+        self,
+        message: str,
+        status: int,
+        *fields: FieldProblem,
+        hint: str = "",
+        problem: str = "",
+    ) -> None:
         super().__init__(message, *fields)
         self.status = status
         self.hint = hint
+        self.problem = problem
 
 
 class ServerUnreachable(TidegateError):

@@ -86,19 +86,20 @@ def parse_context_json(text: str, what: str) -> Any:
         raise Unreadable(f"{what} {error}") from None
 
 
-def parse_yaml(text: str, what: str) -> Any:
+def parse_yaml(text: str, what: str, most_values: int = MAX_YAML_VALUES) -> Any:
     """Parse a YAML text that has only values that JSON has too.
 
     Args:
         text: the text.
         what: the subject of error messages: "The body", or a file's name.
+        most_values: how many values it may have.
 
     Raises:
         Unreadable: the text is not YAML, is ambiguous, or has a value that JSON has not.
     """
     events: Iterator[yaml.Event] = yaml.parse(text, Loader=_PARSER)
     try:
-        return _yaml_document(_limited(events))
+        return _yaml_document(_limited(events, most_values))
     except yaml.MarkedYAMLError as error:
         place = error.problem_mark
         if "nesting depth" in str(error.problem):  # libyaml's own limit, as it reads ahead
@@ -215,14 +216,14 @@ def _yaml_document(events: Iterator[yaml.Event]) -> Any:
     return value
 
 
-def _limited(events: Iterator[yaml.Event]) -> Iterator[yaml.Event]:
+def _limited(events: Iterator[yaml.Event], most_values: int) -> Iterator[yaml.Event]:
     """Yield events; refuse a text with too many values before the rest of it is parsed."""
     values = 0
     for event in events:
         values += isinstance(event, yaml.NodeEvent)
-        if values > MAX_YAML_VALUES:
+        if values > most_values:
             raise Unreadable(
-                f"has more than {MAX_YAML_VALUES} values, the most that YAML may have here; "
+                f"has more than {most_values} values, the most that YAML may have here; "
                 "make it shorter."
             )
         yield event

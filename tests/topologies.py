@@ -1,0 +1,263 @@
+"""Real stores of every topology, started on loopback from the embedded server's program.
+
+Each has a primary with replicas that keep append-only files, like a store in production.
+"""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from redis.cluster import RedisCluster
+from redis.exceptions import RedisClusterException, RedisError
+from tidegate_server.store.embedded import find_server
+
+from examples.shop.processes import free_port
+from tests.waiting import until
+
+HOST = "127.0.0.1"
+SERVICE = "tidegate"
+
+
+class Node:
+    """One server process."""
+
+    def __init__(self, folder: Path, settings: Sequence[str], port: int, mode: str = "") -> None:
+        self.port = port
+        self._folder = folder
+        self._words = ["--sentinel"] if mode == "sentinel" else []
+        self._config = folder / f"{port}.conf"
+        data = folder / str(port)
+        data.mkdir()
+        lines = [f"port {port}", f"bind {HOST}", f"dir {data}", "daemonize no", *settings]
+        self._config.write_text("\n".join(lines) + "\n")
+        self._process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    def start(self) -> None:
+        """Start the process and wait until it answers."""
+        with (self._folder / f"{self.port}.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [find_server(), str(self._config), *self._words],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        until(self.answers, f"the server at port {self.port}")
+
+    def answers(self) -> bool:
+        with suppress(RedisError), self.client() as client:
+            return bool(client.ping())
+        return False
+
+    def client(self) -> redis.Redis:
+        return redis.Redis(HOST, self.port, socket_timeout=5)
+
+    def run(self, *words: Any) -> Any:
+        with self.client() as client:
+            return client.execute_command(*words)
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        """End the process as ``kill -9`` does."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+    @property
+    def is_primary(self) -> bool:
+        with suppress(RedisError), self.client() as client:
+            return bool(client.info("replication")["role"] == "master")
+        return False
+
+
+class RunningTopology:
+    """A store of several processes.
+
+    Attributes:
+        url: its address for servers.
+        nodes: the processes with data.
+    """
+
+    def __init__(self, url: str, nodes: list[Node], others: Sequence[Node] = ()) -> None:
+        self.url = url
+        self.nodes = nodes
+        self._others = others
+
+    def __getattr__(self, name: str) -> Any:
+        """Skip a test that asks for something that only a single server has."""
+        pytest.skip(f"of a single server: {name}")
+
+    def raw(self) -> Any:
+        """Return a client that finds the primaries by itself."""
+        raise NotImplementedError
+
+    def primary_of(self, project: str) -> Node:
+        """Return the primary that has a project."""
+        raise NotImplementedError
+
+    def fail_over(self, project: str) -> None:
+        """Kill the primary of a project, wait for another one, and start the killed one again."""
+        killed = self.primary_of(project)
+        killed.kill()
+
+        def is_replaced() -> bool:
+            with suppress(RedisError, RedisClusterException, StopIteration):
+                return self.primary_of(project) is not killed
+            return False
+
+        until(is_replaced, "another primary")
+        killed.start()
+
+    def stop(self) -> None:
+        for node in [*self._others, *self.nodes]:
+            with suppress(OSError):
+                node.signal(signal.SIGCONT)
+                node.kill()
+
+
+class SentinelTopology(RunningTopology):
+    """A primary with two replicas, watched by three Sentinels."""
+
+    def raw(self) -> Any:
+        return redis.Redis(HOST, self.primary_of("").port)
+
+    def primary_of(self, project: str) -> Node:
+        return next(node for node in self.nodes if node.is_primary)
+
+
+class RawCluster(RedisCluster):
+    """A client that lists the keys of all nodes."""
+
+    def keys(self, pattern: Any = "*", **more: Any) -> Any:
+        return list(self.scan_iter(pattern))
+
+
+class ClusterTopology(RunningTopology):
+    """Three primaries with one replica each."""
+
+    def raw(self) -> Any:
+        return RawCluster(HOST, self.nodes[0].port)
+
+    def primary_of(self, project: str) -> Node:
+        with RedisCluster(HOST, next(n for n in self.nodes if n.answers()).port) as cluster:
+            place = cluster.get_node_from_key(f"tg:{{{project}}}:x")
+        return next(node for node in self.nodes if node.port == place.port)
+
+
+DURABLE = ("appendonly yes", "appendfsync everysec", 'save ""', "maxmemory-policy noeviction")
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    path = Path(tempfile.mkdtemp(prefix="tg-topology-"))
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
+def sentinel_topology() -> Iterator[SentinelTopology]:
+    """Run a primary with two replicas under three Sentinels."""
+    with _folder() as folder:
+        nodes = [Node(folder, DURABLE, free_port())]
+        primary = nodes[0].port
+        for _ in range(2):
+            replica = (f"replicaof {HOST} {primary}", "repl-diskless-sync-delay 0")
+            nodes.append(Node(folder, (*DURABLE, *replica), free_port()))
+        settings = (
+            f"sentinel monitor {SERVICE} {HOST} {primary} 2",
+            f"sentinel down-after-milliseconds {SERVICE} 700",
+            f"sentinel failover-timeout {SERVICE} 3000",
+        )
+        sentinels = [Node(folder, settings, free_port(), "sentinel") for _ in range(3)]
+        hosts = ",".join(f"{HOST}:{each.port}" for each in sentinels)
+        topology = SentinelTopology(f"valkey-sentinel://{hosts}/{SERVICE}", nodes, sentinels)
+        try:
+            until(lambda: _replicas(nodes[0]) == 2, "the replicas")
+            until(lambda: all(_known(each) == (2, 2) for each in sentinels), "the Sentinels")
+            yield topology
+        finally:
+            topology.stop()
+
+
+def _replicas(node: Node) -> int:
+    with suppress(RedisError), node.client() as client:
+        info: dict[str, Any] = client.info("replication")
+        states = [info.get(f"slave{n}", {}).get("state") for n in range(info["connected_slaves"])]
+        return states.count("online")
+    return 0
+
+
+def _known(sentinel: Node) -> tuple[int, int]:
+    with sentinel.client() as client:
+        found: Any = client.sentinel_master(SERVICE)
+    return int(found["num-slaves"]), int(found["num-other-sentinels"])
+
+
+@contextmanager
+def cluster_topology() -> Iterator[ClusterTopology]:
+    """Run a Cluster of six nodes."""
+    with _folder() as folder:
+        nodes = []
+        for _ in range(6):
+            bus = free_port()
+            settings = (
+                *DURABLE,
+                "cluster-enabled yes",
+                f"cluster-port {bus}",
+                "cluster-node-timeout 1000",
+                "cluster-require-full-coverage no",
+                "repl-diskless-sync-delay 0",
+            )
+            nodes.append(Node(folder, settings, free_port()))
+            nodes[0].run("CLUSTER", "MEET", HOST, nodes[-1].port, bus)
+        topology = ClusterTopology(
+            "valkey-cluster://" + ",".join(f"{HOST}:{each.port}" for each in nodes[:2]), nodes
+        )
+        try:
+            for number, node in enumerate(nodes[:3]):
+                first, last = number * 5461, 16383 if number == 2 else number * 5461 + 5460
+                node.run("CLUSTER", "ADDSLOTSRANGE", first, last)
+            ids = [node.run("CLUSTER", "MYID") for node in nodes]
+            until(lambda: all(_knows(node, ids) for node in nodes), "the nodes know each other")
+            for number, node in enumerate(nodes[3:]):
+                until(lambda node=node, id=ids[number]: _replicate(node, id), "a replica")  # type: ignore[misc]
+            until(lambda: all(_replicas(node) == 1 for node in nodes[:3]), "the replicas")
+            until(lambda: all(_is_ok(node) for node in nodes), "the Cluster")
+            yield topology
+        finally:
+            topology.stop()
+
+
+def _replicate(node: Node, id: Any) -> bool:
+    with suppress(RedisError):
+        node.run("CLUSTER", "REPLICATE", id)
+        return True
+    return False
+
+
+def _knows(node: Node, ids: Sequence[Any]) -> bool:
+    with node.client() as client:
+        text = str(client.execute_command("CLUSTER NODES"))
+    names = (id.decode() if isinstance(id, bytes) else id for id in ids)
+    return all(name in text for name in names) and "handshake" not in text
+
+
+def _is_ok(node: Node) -> bool:
+    with suppress(RedisError, RedisClusterException), node.client() as client:
+        info: Any = client.execute_command("CLUSTER INFO")
+        return "ok" in str(info.get("cluster_state", "") if isinstance(info, dict) else info)
+    return False
