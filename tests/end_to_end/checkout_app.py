@@ -32,5 +32,6 @@ def work() -> Response:
         headers={
             "Release": str(details.metadata.get("releaseId", "")),
             "Variant": details.variant or "",
+            "Process": str(os.getpid()),
         },
     )

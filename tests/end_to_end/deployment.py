@@ -31,7 +31,7 @@ class Callers:
     def __init__(self, url: str) -> None:
         self.lost = 0
         self._url = url
-        self._responses: Counter[tuple[str, str, bool]] = Counter()
+        self._responses: Counter[tuple[str, str, str, bool]] = Counter()
         self._lock = threading.Lock()
         self._running = threading.Event()
         self._stop = threading.Event()
@@ -62,12 +62,27 @@ class Callers:
 
     def counts(self, release: str) -> Counts:
         """Return the counts of a release according to the responses."""
+        each = self.counts_by_process(release).values()
+        return {
+            variant: (sum(one[variant][0] for one in each), sum(one[variant][1] for one in each))
+            for variant in ("off", "on")
+        }
+
+    def counts_by_process(self, release: str) -> dict[str, Counts]:
+        """Return the counts of a release for each process of the application that responded."""
         with self._lock:
-            failed = {variant: self._responses[release, variant, True] for variant in ("off", "on")}
-            return {
-                variant: (self._responses[release, variant, False] + errors, errors)
-                for variant, errors in failed.items()
+            responses = self._responses.copy()
+        return {
+            process: {
+                variant: (
+                    responses[process, release, variant, False]
+                    + responses[process, release, variant, True],
+                    responses[process, release, variant, True],
+                )
+                for variant in ("off", "on")
             }
+            for process in {process for process, *_ in responses}
+        }
 
     def _run(self, busy: threading.Lock) -> None:
         dice = random.Random()
@@ -79,15 +94,18 @@ class Callers:
                     self._call(http, f"visitor=user-{dice.randrange(20_000)}")
 
     def _call(self, http: urllib3.PoolManager, cookie: str) -> None:
+        # A connection that stays open would always reach the same process.
+        sent = {"Cookie": cookie, "Connection": "close"}
         try:
-            response = http.request("GET", f"{self._url}/work", headers={"Cookie": cookie})
+            response = http.request("GET", f"{self._url}/work", headers=sent)
         except urllib3.exceptions.HTTPError:
             with self._lock:
                 self.lost += 1
             return
         headers = response.headers
         with self._lock:
-            self._responses[headers["Release"], headers["Variant"], response.status >= 500] += 1
+            answer = (headers["Process"], headers["Release"], headers["Variant"])
+            self._responses[*answer, response.status >= 500] += 1
 
 
 class Deployment:

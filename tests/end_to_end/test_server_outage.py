@@ -37,11 +37,15 @@ def test_processes_close_a_release_during_an_outage_and_report_it_afterwards(
     deployment.break_treatment()
 
     def closed() -> bool:
-        """Return whether in two seconds many calls got control and none the treatment."""
-        before = callers.counts(release)
+        """Return whether in two seconds each process gave control often, never the treatment."""
+        before = callers.counts_by_process(release)
         time.sleep(2)
-        after = callers.counts(release)
-        return after["on"] == before["on"] and after["off"][0] > before["off"][0] + 20
+        after = callers.counts_by_process(release)
+        return len(before) == 2 and all(
+            after[process]["on"] == counts["on"]
+            and after[process]["off"][0] > counts["off"][0] + 20
+            for process, counts in before.items()
+        )
 
     until(closed, "both processes close the release")
     failed = callers.counts(release)["on"][1]

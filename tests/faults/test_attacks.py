@@ -31,8 +31,17 @@ PUBLIC = {
     "/health/ready",
     "/metrics",
     "/openapi.json",
+    "/api/v1/sign-in",
+    "/api/v1/sign-in/link",
+    "/api/v1/sign-in/with/checkout/callback",
+    "/api/v1/sign-in/with/checkout/sign-out",
+    "/api/v1/device-sign-ins",
+    "/api/v1/device-sign-ins/token",
+    "/api/v1/invitations/accept",
+    "/api/v1/shared/default/checkout",
 }
-"""Paths that answer without a token."""
+"""Paths that answer without a token; what they do takes a password, an invitation, the word of an
+identity provider, an approval or the secret of a link."""
 
 INNER_URLS = (
     "http://127.0.0.1/",
