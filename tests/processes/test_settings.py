@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -10,6 +12,7 @@ from threading import Barrier
 
 import click
 import pytest
+from tidegate import client
 from tidegate_server.cli.serve import serve
 from tidegate_server.domain.network_addresses import PUBLIC_ONLY
 from tidegate_server.errors import StartupRefused
@@ -54,6 +57,12 @@ def test_an_unknown_setting_is_refused() -> None:
         check_environment({"TIDEGATE_ZZZ": "", "TIDEGATE_AAA": ""})
     assert "Unknown setting TIDEGATE_AAA, TIDEGATE_ZZZ" in refused.value.message
     assert "mean" not in refused.value.message
+
+
+def test_what_an_application_sets_for_its_client_disturbs_no_command() -> None:
+    read = set(re.findall(r'"(TIDEGATE_[A-Z_]+)"', inspect.getsource(client)))
+    assert {"TIDEGATE_URL", "TIDEGATE_TOKEN", "TIDEGATE_APPLICATION"} <= read
+    check_environment(dict.fromkeys(read, "x"))
 
 
 @pytest.mark.parametrize("command", ["serve", "policy-job"])

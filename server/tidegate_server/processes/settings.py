@@ -73,6 +73,7 @@ KNOWN = frozenset(
         # Read by the SDK and by the commands that call a server.
         "TIDEGATE_URL",
         "TIDEGATE_TOKEN",
+        "TIDEGATE_APPLICATION",
         "TIDEGATE_PROJECT",
         "TIDEGATE_ENVIRONMENT",
         "TIDEGATE_CONTEXT",
