@@ -14,8 +14,10 @@ from typing import Any
 
 import pytest
 import redis
-from tidegate_server.processes.settings import KNOWN
+from tidegate_server.processes.settings import KNOWN, check_secret_key
+from tidegate_server.store.addresses import Topology, parse_store_url
 from tidegate_server.store.embedded import find_server
+from tidegate_server.web.token_secrets import parse_token
 
 from examples.shop.processes import free_port
 from tests.container import ROOT, stages
@@ -81,10 +83,22 @@ def test_the_data_folder_of_a_server_belongs_to_the_user_of_the_image() -> None:
         assert f"/data:uid={user},gid={group},mode=0700" in SERVICES[name]["tmpfs"]
 
 
-def test_the_commands_that_make_the_secrets_make_all_of_them() -> None:
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
+def test_the_commands_on_the_page_make_secrets_that_servers_accept(tmp_path: Path) -> None:
     page = (ROOT / "docs" / "operations" / "compose.md").read_text()
-    made = set(re.findall(r"> deploy/secrets/([\w-]+)", page))
-    assert made == set(compose()["secrets"])
+    block = re.search(r"^```sh\n(mkdir .*?)^```", page, re.MULTILINE | re.DOTALL)
+    assert block is not None
+    (tmp_path / "deploy").mkdir()
+    subprocess.run(["sh", "-euc", block[1]], cwd=tmp_path, check=True)
+    made = {path.name: path.read_text() for path in (tmp_path / "deploy" / "secrets").iterdir()}
+    assert made.keys() == compose()["secrets"].keys()
+    assert check_secret_key(made["secret-key"])
+    assert parse_token(made["bootstrap-token"].strip()) is not None
+    store = parse_store_url(made["store-url"])
+    sentinels = {name for name in SERVICES if name.startswith("sentinel")}
+    assert (store.topology, store.service) == (Topology.SENTINEL, "tidegate")
+    assert store.hosts == tuple((name, 26379) for name in sorted(sentinels))
+    assert store.credentials["password"] == made["store-password"]
 
 
 class Container:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import re
+import shutil
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
 import urllib3
 import yaml
-from tidegate_server.processes.settings import KNOWN
+from tidegate_server.processes.settings import KNOWN, check_secret_key
+from tidegate_server.store.addresses import parse_store_url
+from tidegate_server.web.token_secrets import parse_token
 
 from tests.cli.conftest import RunningServer
-from tests.container import stages
+from tests.container import ROOT, stages
 from tests.deploy.manifests import KUBERNETES, Document, kubernetes, problem_of_object
 
 OBJECTS = kubernetes()
@@ -89,10 +95,29 @@ def test_secrets_are_named_and_every_setting_exists() -> None:
         assert all(f"--from-literal={each['key']}=" in made for each in secret.values())
 
 
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
+@pytest.mark.parametrize(
+    "file", [ROOT / "docs/operations/kubernetes.md", KUBERNETES / "settings.yaml"]
+)
+def test_the_commands_for_the_secret_make_what_servers_accept(file: Path) -> None:
+    values = dict(re.findall(r'--from-literal=([\w-]+)=("[^"]*"|\S+)', file.read_text()))
+    made = {
+        name: subprocess.run(
+            ["sh", "-c", f"printf %s {value}"], check=True, capture_output=True, text=True
+        ).stdout
+        for name, value in values.items()
+    }
+    assert check_secret_key(made["secret-key"])
+    assert parse_token(made["bootstrap-token"]) is not None
+    assert parse_store_url(made["store-url"]).service == "tidegate"
+
+
 def test_pods_run_as_the_user_of_the_image_without_needless_rights() -> None:
     user, group = stages()[-1].one("USER").text.split(":")
     for pod, container in pods().values():
         assert pod["automountServiceAccountToken"] is False
+        # The variables of a Service named tidegate would be unknown settings.
+        assert pod["enableServiceLinks"] is False
         assert pod["securityContext"]["runAsNonRoot"] is True
         assert pod["securityContext"]["runAsUser"] == int(user)
         assert pod["securityContext"]["runAsGroup"] == int(group)
