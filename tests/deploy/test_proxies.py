@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import pytest
 import urllib3
+from tidegate_server.admin.segments.uploads import MAX_TEXT
 
 from examples.shop.processes import free_port
 from tests.cli.conftest import RunningServer
@@ -97,6 +98,17 @@ def envoy(folder: Path, port: int, server: str) -> Command:
     return Command(
         (*words, "--disable-hot-restart", "--concurrency", "1"), f"https://localhost:{port}"
     )
+
+
+@pytest.mark.parametrize(
+    ("file", "limit"),
+    [
+        ("nginx/tidegate.conf", rf"client_max_body_size {MAX_TEXT >> 20}m;"),
+        ("caddy/Caddyfile", rf"max_size {MAX_TEXT >> 20}MiB "),
+    ],
+)
+def test_a_proxy_takes_the_longest_upload_of_keys(file: str, limit: str) -> None:
+    assert limit in (DEPLOY / file).read_text()
 
 
 def certificate(folder: Path) -> None:
