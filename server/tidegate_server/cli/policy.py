@@ -167,7 +167,7 @@ def lint_policy(file: str, output: str) -> None:
 )  # fmt: skip
 @click.option(
     "--wobble", type=share, metavar="SHARE",
-    help="The arms' error rates move apart by this much, and are equal on average.",
+    help="The arms' error rates move apart by this much (over-dispersion), with equal means.",
 )  # fmt: skip
 @click.option(
     "--wobble-memory", type=click.FloatRange(0, 10_000), default=0.0, metavar="WINDOWS",

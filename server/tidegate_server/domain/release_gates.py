@@ -18,7 +18,8 @@ class ApprovalGate:
     """People who must approve before the release leaves a stage.
 
     Attributes:
-        approvers: names of the tokens that may approve; empty: everyone who may write.
+        approvers: who may approve: emails of people and names of tokens; empty: everyone with the
+            permission ``approve``.
         count: how many different people must approve.
         timeout_ms: how long to wait for them; None: without limit.
         on_timeout: what happens after the timeout.

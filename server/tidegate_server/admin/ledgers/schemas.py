@@ -141,7 +141,7 @@ class EvidenceSchema(Strict):
     basis = basis_field()
     wobble = Number(
         required=True,
-        metadata={"description": "how much the arms wobble against each other; 0.1 is 10 %"},
+        metadata={"description": "how much the arms wobble (over-dispersion); 0.1 is 10 %"},
     )
     detectable_ratio = number_or_null(
         "the smallest ratio of errors that would have been noticed; null: none"

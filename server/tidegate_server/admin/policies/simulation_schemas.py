@@ -142,7 +142,7 @@ class OutagesBody(Strict):
 
 
 class WobbleBody(Strict):
-    """Error rates of the arms that move apart and together again, and are equal on average."""
+    """Over-dispersion: error rates of the arms that move apart and together, equal on average."""
 
     size = Number(
         required=True,

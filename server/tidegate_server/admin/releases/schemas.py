@@ -167,7 +167,7 @@ class CheckResultSchema(Strict):
     wobble = Number(
         attribute="result.wobble",
         required=True,
-        metadata={"description": "how much the arms wobble against each other; 0.1 is 10 %"},
+        metadata={"description": "how much the arms wobble (over-dispersion); 0.1 is 10 %"},
     )
     detectable_ratio = Number(
         attribute="result.detectable_ratio",
@@ -290,14 +290,14 @@ class AffectedUsersSchema(Strict):
     harmed = fields.Nested(
         UserRangeSchema,
         required=True,
-        metadata={"description": "users who failed because of the treatment"},
+        metadata={"description": "users who failed because of the treatment (excess failures)"},
     )
     spared = fields.Nested(
         UserRangeSchema,
         required=True,
         metadata={
             "description": "users of the control who would have failed, had everyone had the "
-            "treatment"
+            "treatment (failures averted)"
         },
     )
 
@@ -389,7 +389,7 @@ class ProgressSchema(Strict):
     advance = _evidence("A: evidence of safety")
     advance_at = _evidence("the A at which the release advances")
     overdispersion = _evidence("of releases that started before `wobble` existed; otherwise 1")
-    wobble = _evidence("how much the arms wobble against each other; 0.1 is 10 %")
+    wobble = _evidence("how much the arms wobble (over-dispersion); 0.1 is 10 %")
     detectable_ratio = number_or_null(
         "the smallest ratio of errors to control's that would have been noticed by now; null: "
         "none, or errors are not compared"
