@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import suppress
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Any
 
 import pytest
-import redis
 from tidegate_server.processes.settings import KNOWN, check_secret_key
 from tidegate_server.store.addresses import Topology, parse_store_url
-from tidegate_server.store.embedded import find_server
 from tidegate_server.web.token_secrets import parse_token
 
 from examples.shop.processes import free_port
 from tests.container import ROOT, stages
+from tests.deploy.containers import PASSWORD, SERVICES, WEB, ValkeyContainer, valkey_programs
 from tests.deploy.manifests import compose, problem_of_compose
 from tests.waiting import until
-
-SERVICES: dict[str, Any] = compose()["services"]
-WEB = ("server-1", "server-2")
-PASSWORD = "a-password-of-a-store"
 
 
 def test_it_is_a_compose_file() -> None:
@@ -101,67 +93,23 @@ def test_the_commands_on_the_page_make_secrets_that_servers_accept(tmp_path: Pat
     assert store.credentials["password"] == made["store-password"]
 
 
-class Container:
-    """A container of the Compose file, run as a process on this machine.
-
-    Args:
-        name: the service.
-        folder: its ``/data``.
-        programs: a folder with the programs of Valkey's image.
-        port: where it listens.
-        replaced: other texts of its command, and what they are here.
-    """
-
-    def __init__(self, name: str, folder: Path, programs: Path, port: int, **replaced: str) -> None:
-        service = SERVICES[name]
-        script = service["command"][-1].replace("$$", "$")
-        script = script.replace("port 26379\n", "").replace("/data", str(folder))
-        script = script.replace("/run/secrets", str(folder.parent))
-        script = script.replace(f"dir {folder}\n", f"dir {folder}\nport {port}\nbind 127.0.0.1\n")
-        for text, value in replaced.items():
-            script = script.replace(text, value)
-        self._command = [*service["command"][:2], script]
-        self._environment = {"PATH": f"{programs}:{os.environ['PATH']}", **service["environment"]}
-        self._folder, self._port = folder, port
-        self._process: subprocess.Popen[bytes] | None = None
-        folder.mkdir(exist_ok=True)
-
-    def start(self) -> redis.Redis:
-        with (self._folder.parent / f"{self._folder.name}.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                self._command, env=self._environment, stdout=log, stderr=subprocess.STDOUT
-            )
-        client = redis.Redis(port=self._port, password=PASSWORD, decode_responses=True)
-
-        def answers() -> bool:
-            with suppress(redis.exceptions.ConnectionError):
-                return bool(client.ping())
-            return False
-
-        until(answers, f"{self._folder.name} answers")
-        return client
-
-    def stop(self) -> None:
-        if self._process is not None:
-            self._process.terminate()
-            self._process.wait(60)
-
-
 @pytest.fixture
-def stores(tmp_path: Path) -> Iterator[list[Container]]:
+def stores(tmp_path: Path) -> Iterator[list[ValkeyContainer]]:
     """The primary and a replica."""
-    programs = tmp_path / "bin"
-    programs.mkdir()
-    for name in ("valkey-server", "valkey-sentinel"):
-        (programs / name).symlink_to(find_server())
+    path = valkey_programs(tmp_path / "bin")
     (tmp_path / "store-password").write_text(f"{PASSWORD}\n")
     primary, replica = free_port(), free_port()
-    there = {"STORE_REPLICATES 6379": f"STORE_REPLICATES {primary}"}
     made = [
-        Container("store-1", tmp_path / "store-1", programs, primary),
-        Container("store-2", tmp_path / "store-2", programs, replica, **there),
+        ValkeyContainer("store-1", tmp_path / "store-1", path, primary),
+        ValkeyContainer(
+            "store-2",
+            tmp_path / "store-2",
+            path,
+            replica,
+            {"STORE_REPLICATES": "127.0.0.1"},
+            {"STORE_REPLICATES 6379": f"STORE_REPLICATES {primary}"},
+        ),
     ]
-    made[1]._environment["STORE_REPLICATES"] = "127.0.0.1"
     yield made
     for each in made:
         each.stop()
@@ -169,10 +117,11 @@ def stores(tmp_path: Path) -> Iterator[list[Container]]:
 
 @pytest.mark.skipif(shutil.which("sh") is None, reason="needs sh")
 def test_a_store_asks_for_its_password_is_durable_and_remembers_its_role(
-    stores: list[Container],
+    stores: list[ValkeyContainer],
 ) -> None:
-    primary, replica = (each.start() for each in stores)
-    with primary, replica:
+    for each in stores:
+        each.start()
+    with stores[0].client() as primary, stores[1].client() as replica:
         settings = primary.config_get("*")
         assert settings["requirepass"] == PASSWORD
         assert (settings["appendonly"], settings["appendfsync"]) == ("yes", "always")
@@ -182,5 +131,6 @@ def test_a_store_asks_for_its_password_is_durable_and_remembers_its_role(
         replica.replicaof("NO", "ONE")
         replica.config_rewrite()
         stores[1].stop()
-    with stores[1].start() as again:
+    stores[1].start()
+    with stores[1].client() as again:
         assert again.info()["role"] == "master"
