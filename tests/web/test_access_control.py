@@ -117,13 +117,15 @@ def pages(app: Flask, method: str) -> list[str]:
         return first or keys.get(name, "1" if kind == "int" else "missing")
 
     converter = r"<(?:(?P<kind>\w+)(?:\((?P<first>\w+)[^)]*\))?:)?(?P<name>\w+)>"
-    return sorted(
+    found = sorted(
         re.sub(converter, filled, rule.rule)
         for rule in app.url_map.iter_rules()
         if rule.endpoint.startswith("dashboard.")
         and rule.endpoint.partition(".")[2] not in PAGES_FOR_STRANGERS
         and method in (rule.methods or ())
     )
+    assert len(found) > 20
+    return found
 
 
 def test_every_page_sends_a_stranger_to_sign_in(app: Flask, checkout: Caller, store: Store) -> None:

@@ -313,8 +313,14 @@ def test_flags_set_in_a_test_apply_to_flags_evaluated_before(api_client: OpenFea
     assert api_client.get_boolean_value("boolean-flag", False) is True
 
 
-def test_tracking_outside_of_an_operation_does_nothing(api_client: OpenFeatureClient) -> None:
+def test_tracking_outside_of_an_operation_counts_nothing() -> None:
+    client = Client.offline(DOCUMENT)
+    api.set_provider_and_wait(TidegateProvider(client))
+    api_client = api.get_client()
     api_client.track("basket_value", tracking_event_details=TrackingEventDetails(12.5))
+    api_client.track("tidegate.failed")
+    assert client._reporter.next_report().totals == {}
+    assert client.status().dropped == 0
 
 
 @pytest.fixture
