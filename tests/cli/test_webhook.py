@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 from tests.cli.calls import Tidegate
 from tests.receiver import Answer, receiver
 from tests.waiting import until
@@ -21,11 +23,14 @@ def test_only_the_webhooks_secret_is_on_standard_output(tidegate: Tidegate) -> N
 
 def test_a_webhook_is_edited_rotated_and_deleted(tidegate: Tidegate) -> None:
     made = tidegate.json("webhook", "create", "chat", "https://chat.example.com/x")
-    arguments = ("webhook", "edit", "chat", "--at", "https://chat.example.com/y", "--disable")
+    arguments = ("webhook", "edit", "chat", "--new-url", "https://chat.example.com/y", "--disable")
     assert "revision 2" in tidegate.ok(*arguments)
     assert "unchanged" in tidegate.ok(*arguments)
     shown = tidegate.json("webhook", "show", "chat")
     assert (shown["url"], shown["enabled"]) == ("https://chat.example.com/y", False)
+    tomorrow = (datetime.now(UTC) + timedelta(days=1)).date().isoformat()
+    later = ("--at", f"{tomorrow}T09:00", "--reason", "spring")
+    assert "nothing changed yet" in tidegate.ok("webhook", "edit", "chat", "--enable", *later)
     assert "Nothing to change" in tidegate.refused("webhook", "edit", "chat", status=2)
     assert "confirm with --yes" in tidegate.refused("webhook", "rotate", "chat", status=2)
     assert tidegate.ok("webhook", "rotate", "chat", "--yes").strip() != made["secret"]

@@ -181,12 +181,7 @@ _TIMEZONE = click.option(
 
 def reason_option(command: Command) -> Command:
     """Add the options of every command that changes something on a server."""
-    return unscheduled_reason_option(_AT(_TIMEZONE(command)))
-
-
-def unscheduled_reason_option(command: Command) -> Command:
-    """As ``reason_option``, for a command that has an option ``--at`` of its own."""
-    return local_reason_option(_PROPOSE(command))
+    return local_reason_option(_PROPOSE(_AT(_TIMEZONE(command))))
 
 
 version_option = click.option(

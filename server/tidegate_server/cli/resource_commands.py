@@ -21,7 +21,6 @@ from tidegate_server.cli.options import (
     output_option,
     project_options,
     reason_option,
-    unscheduled_reason_option,
     version_option,
     yes_option,
 )
@@ -227,7 +226,6 @@ def edit_command(
     *parameters: Decorator,
     name: str = "edit",
     change: Callable[[str, Json], Change] | None = None,
-    scheduled: bool = True,
 ) -> click.Command:
     """Return a command that changes a document.
 
@@ -237,16 +235,13 @@ def edit_command(
         parameters: options, each named like the field that it sets.
         name: the name of the command.
         change: makes the change from the key and the parameters that were given.
-        scheduled: whether it takes `--at`, the time of the change.
     """
 
     previews = [preview_option] if resource.preview_path else []
 
-    why = reason_option if scheduled else unscheduled_reason_option
-
     @click.command(name, help=help)
     @click.argument("key", metavar=resource.key)
-    @decorated_with(*parameters, *previews, why, output_option, resource.options)
+    @decorated_with(*parameters, *previews, reason_option, output_option, resource.options)
     def command(
         client: ApiClient,
         key: str,

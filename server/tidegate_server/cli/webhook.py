@@ -144,7 +144,9 @@ webhook.add_command(
     edit_command(
         WEBHOOK,
         "Edit a webhook. Its secret stays the same.",
-        click.option("--at", "url", metavar="URL", help="New URL; queued messages go there too."),
+        click.option(
+            "--new-url", "url", metavar="URL", help="New URL; queued messages go there too."
+        ),
         FORMAT_OPTION,
         TIMEOUT_OPTION,
         click.option(
@@ -155,7 +157,6 @@ webhook.add_command(
         ),
         name_option,
         description_option,
-        scheduled=False,
     )
 )
 
