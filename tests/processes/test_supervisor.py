@@ -86,7 +86,9 @@ def test_the_first_start_prints_a_token_and_ctrl_c_stops_every_process(folder: P
             result = first.stop(signal.SIGINT)
     assert result.status == 0
     (token,) = tokens_in(result.out + result.err)
+    assert f"works once within 24 hours: {url}/invitation#tgi_first_" in result.out
     assert f"data in {folder / 'data'}" in result.out
+    assert "store_upgraded" not in result.err
     assert "graceful timeout" not in result.err
     assert "Traceback" not in result.err
     assert [pid for pid in children if runs(pid)] == []
@@ -95,6 +97,12 @@ def test_the_first_start_prints_a_token_and_ctrl_c_stops_every_process(folder: P
         assert [each["key"] for each in tidegate.json("project", "list")] == ["default"]
         result = second.stop(signal.SIGTERM)
     assert (result.status, tokens_in(result.out + result.err)) == (0, [])
+
+
+def test_the_invitation_leads_to_the_address_that_people_open(folder: Path) -> None:
+    with running_server(folder, "--public-url", "https://flags.example.com/") as running:
+        result = running.stop()
+    assert ": https://flags.example.com/invitation#tgi_first_" in result.out
 
 
 def runs(pid: int) -> bool:
@@ -190,10 +198,16 @@ def test_a_policy_job_can_run_by_itself(server: RunningServer) -> None:
     store = EmbeddedValkey(server.data_dir).url
     key = (server.data_dir / "secret.key").read_text()
     alone = Tidegate({"TIDEGATE_STORE_URL": store, "TIDEGATE_SECRET_KEY": key})
-    process = alone.process("policy-job", "--log-level", "debug")
-    os.killpg(process.pid, signal.SIGTERM)
-    process.communicate(timeout=30)
-    assert process.returncode in (0, -signal.SIGTERM)
+    process = alone.process("policy-job")
+    try:
+        assert process.stderr is not None
+        started = next((line for line in process.stderr if "policy_job_started" in line), "")
+        os.killpg(process.pid, signal.SIGTERM)
+        _, err = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert (process.returncode, bool(started)) == (0, True), err
+    assert "Traceback" not in err
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,11 @@ def test_an_upgrade_that_was_made_is_not_made_again(earlier: Store, raw: redis.R
     assert everything(raw) == before
 
 
+def test_an_empty_store_has_the_present_shape_from_the_start(store: Store) -> None:
+    assert schema_versions.upgrade(store) == schema_versions.CURRENT
+    assert store.get_server_value(schema_versions.NAME) == str(schema_versions.CURRENT)
+
+
 def test_an_upgrade_that_was_interrupted_is_completed(earlier: Store) -> None:
     earlier.put_incarnation_once("default", "0123456789abcdef")
     schema_versions.upgrade(earlier)

@@ -56,6 +56,7 @@ def run(
         if prometheus_url:
             prometheus = policy_job.Prometheus(prometheus_url, prometheus_token)
         messages = messages or policy_job.MessageSettings()
+        log.info("policy_job_started")  # otherwise one that does not lead would say nothing
         make_runs = partial(_scheduled_runs, store, key, networks, messages)
         policy_job.run(store, stop, key, prometheus, networks, messages, make_runs)
         store.close()

@@ -236,7 +236,9 @@ class Supervisor:
         if result.token is not None:
             self._announce(f"Admin token, shown this once: {result.token}")
         if result.invitation is not None:
-            link = invitation_link(self._settings.url, result.invitation)
+            link = invitation_link(
+                self._settings.public_url or self._settings.url, result.invitation
+            )
             self._announce(f"Invitation for the first admin, works once within 24 hours: {link}")
         if result.ignored:
             log.warning(

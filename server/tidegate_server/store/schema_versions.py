@@ -43,18 +43,20 @@ def check(store: Store) -> None:
 
 
 def upgrade(store: Store) -> int:
-    """Give a store the present shape; return the version that it had.
+    """Give a store the present shape; return the version that it had, an empty one the present.
 
     Raises:
         StartupRefused: a later version of Tidegate has upgraded it.
     """
     check(store)
     before = stored_version(store)
+    if before == CURRENT:
+        return before
+    is_new = not store.projects()
     for step in UPGRADES[before - 1 :]:
         step(store)
-    if before != CURRENT:
-        store.put_server_value(NAME, str(CURRENT))
-    return before
+    store.put_server_value(NAME, str(CURRENT))
+    return CURRENT if is_new else before
 
 
 def _give_projects_an_incarnation(store: Store) -> None:
