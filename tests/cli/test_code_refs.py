@@ -55,6 +55,10 @@ def test_code_that_asks_for_a_flag_that_does_not_exist_fails_a_pipeline(
     assert [(each["flag"], each["suggestions"]) for each in found["unknown"]] == [
         ("them", ["theme"])
     ]
+    other = checkout.run(
+        "code-refs", "scan", str(root), "--flag", "checkout", "--fail-on", "unknown"
+    )
+    assert (other.status, "them" in other.err) == (0, False)
     checkout.ok("flag", "create", "them")
     checkout.ok("code-refs", "scan", str(root), "--fail-on", "unknown")
     checkout.ok("flag", "archive", "them")

@@ -22,7 +22,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
 YAML_BLOCK = re.compile(r"^```yaml\n# (\S+?\.yaml)(.*?)^```", re.MULTILINE | re.DOTALL)
-COMMAND = re.compile(r"(?:^|\$\()(tidegate [^|)]*)")
+COMMAND = re.compile(r"(?:^|\$\()(tidegate [^|)>]*)")
 SPAN = re.compile(r"`(tidegate [^`\n]+)`")
 
 
@@ -48,7 +48,15 @@ def test_a_command_in_the_documentation_is_valid(
     page: str, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in ("careful.yaml", "crew.yaml", "night.yaml", "rules.yaml", "plan.json", "FILE"):
+    for name in (
+        "careful.yaml",
+        "crew.yaml",
+        "night.yaml",
+        "rules.yaml",
+        "plan.json",
+        "production.json",
+        "FILE",
+    ):
         (tmp_path / name).write_text('{"key": "careful"}')
     arguments = shlex.split(line)[1:]
     command: click.Command = cli

@@ -41,6 +41,9 @@ def test_an_invited_person_accepts_in_the_terminal_and_works(
     project = project_of(checkout)
     link = invited(checkout, email, "--role", "developer", "--project", project)
     assert link.startswith(f"{server.url}/invitation#tgi_")
+    assert "There is no password" in user.refused(
+        "login", "--invitation", link, stdin=f"{PASSWORD}\n", status=2
+    )
     output = user.ok(
         *("login", "--invitation", link, "--name", "Ada", "--project", project),
         stdin=f"{PASSWORD}\n",

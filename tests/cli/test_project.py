@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from uuid import uuid4
 
 from tests.cli.calls import Tidegate
@@ -70,6 +71,15 @@ def test_an_environment_may_require_reasons(checkout: Tidegate) -> None:
     checkout.refused("environment", "edit", "production", "--no-require-reason")
     checkout.ok("environment", "edit", "production", "--no-require-reason", "--reason", "over")
     checkout.ok("flag", "set", "checkout", "--default", "off")
+
+
+def test_an_environment_shows_its_freezes(tidegate: Tidegate) -> None:
+    freezes = [{"from": "2030-12-24", "to": "2030-12-27", "reason": "holidays"}]
+    production = tidegate.json("environment", "show", "production")
+    changed = {**production, "freezes": freezes, "timezone": "Europe/Berlin"}
+    tidegate.ok("environment", "put", "-", stdin=json.dumps(changed))
+    shown = tidegate.ok("environment", "show", "production")
+    assert "2030-12-24 to 2030-12-27 (Europe/Berlin): holidays" in shown
 
 
 def test_an_environment_is_deleted_by_who_types_its_key(tidegate: Tidegate) -> None:

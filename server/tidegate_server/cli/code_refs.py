@@ -106,8 +106,8 @@ def scan_command(
     known = set() if offline else flag_keys(connect())
     lines = None if no_source else context_lines
     found = new_scan(path, known | set(only), settings_file, lines).run()
-    unknown = [] if offline else unknown_uses(found, known)
     shown = [use for use in found.uses if not only or use.flag in only]
+    unknown = [] if offline else unknown_uses(shown, known)
     if output == JSON:
         print_json(
             {
@@ -166,14 +166,12 @@ def flag_keys(client: ApiClient) -> set[str]:
     return {flag["key"] for flag in listed}
 
 
-def unknown_uses(found: ScanResult, keys: Collection[str]) -> list[Use]:
+def unknown_uses(uses: Sequence[Use], keys: Collection[str]) -> list[Use]:
     """Return the calls that certainly ask for a flag that there is not."""
     from tidegate_server.domain.code_references import CodeUseKind
 
     return [
-        use
-        for use in found.uses
-        if use.kind is CodeUseKind.CALL and use.certain and use.flag not in keys
+        use for use in uses if use.kind is CodeUseKind.CALL and use.certain and use.flag not in keys
     ]
 
 

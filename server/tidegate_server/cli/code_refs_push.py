@@ -323,8 +323,8 @@ def flags_command(client: ApiClient, without_code: bool, unknown: bool, output: 
 @project_options
 def forget_command(client: ApiClient, repository: str, branch: str | None, yes: bool) -> None:
     """Forget the code of a repository that is no longer there."""
-    what = f"branch {branch} of {repository}" if branch else f"all branches of {repository}"
-    confirm(f"Forget where {what} uses flags?", yes)
+    what = f"branch {branch} of {repository} uses" if branch else f"all of {repository} uses"
+    confirm(f"Forget where {what} flags?", yes)
     query = {"repository": repository} | ({"branch": branch} if branch else {})
     client.remove(client.project_path("code-references"), **query)
     print_text(f"Forgot {what}.")

@@ -249,4 +249,6 @@ def _place(project: str, environment: str) -> str:
 def _warn_about_overrides() -> None:
     set_variables = [name for name in OVERRIDES if os.environ.get(name)]
     if set_variables:
-        print_stderr(f"Note: {', '.join(set_variables)} in this shell overrides every context.")
+        names = " and ".join(set_variables)
+        verb = "overrides" if len(set_variables) == 1 else "override"
+        print_stderr(f"Note: {names} in this shell {verb} every context.")

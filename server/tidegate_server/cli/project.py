@@ -67,8 +67,15 @@ def _environment_facts(_: ApiClient, environment: Json) -> Facts:
         ("reasons required", environment["require_reason"]),
         ("seen users reported", environment.get("report_seen_users", False)),
         ("approvals required", environment.get("required_approvals", 0)),
+        *(("freeze", _freeze(each, environment)) for each in environment.get("freezes", ())),
         ("last change", last_change(environment)),
     )
+
+
+def _freeze(freeze: Json, environment: Json) -> str:
+    """Return ``2026-12-24 to 2026-12-27 (Europe/Berlin): holidays``."""
+    reason = f": {freeze['reason']}" if freeze.get("reason") else ""
+    return f"{freeze['from']} to {freeze['to']} ({environment['timezone']}){reason}"
 
 
 @click.group()

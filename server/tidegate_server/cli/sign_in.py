@@ -54,6 +54,11 @@ def token_by_invitation(
         email = ask("Your email")
     name = name or ask("Your name")
     password = ask_secret("New password")
+    if not password:
+        raise StartupRefused(
+            "There is no password. Standard input has your name, unless you give --name, and then "
+            "the password, each on a line of its own."
+        )
     if sys.stdin.isatty() and ask_secret("The same again") != password:
         raise StartupRefused("The two passwords differ; run the command again.")
     body = {"invitation": invitation, "name": name, "email": email, "password": password}

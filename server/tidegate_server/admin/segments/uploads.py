@@ -164,7 +164,10 @@ def upload(
     text = decompressed(pieces) if what.gzip else pieces
     hashes = _collect(read_keys(_limited(text), what.form, what.column), salt)
     if not hashes.keys and not (what.mode is Mode.REPLACE and what.allow_empty):
-        message = "There are no keys in the body. To remove all keys, replace with allow_empty."
+        message = (
+            "There are no keys in the body. To remove all keys, replace with allow_empty=true; on "
+            "the command line add --allow-empty."
+        )
         raise Invalid(f"Nothing was changed. {message}", FieldProblem("", message))
     compared: _Compared | None = None
 
