@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import re
 from html.parser import HTMLParser
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from flask import Flask
+from tidegate_server.dashboard import api
 from tidegate_server.web.own_paths import own_path
 from werkzeug.test import TestResponse
 
@@ -214,3 +216,37 @@ def test_hostile_texts_are_harmless_on_every_page(admin: Caller) -> None:
 )
 def test_signing_in_leads_to_this_server_only(wanted: str, path: str) -> None:
     assert own_path(wanted) == path
+
+
+def test_a_flags_page_reads_its_own_history_and_no_other(
+    checkout: Caller, release: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[tuple[str, ...]] = []
+    get = api.get
+
+    def noted(*parts: str, **query: Any) -> Any:
+        read.append(parts)
+        return get(*parts, **query)
+
+    definition = checkout.get(f"{PROJECT}/flags/checkout").json
+    assert definition is not None
+    fields = ("key", "type", "salt", "variants")
+    edited = {**{name: definition[name] for name in fields}, "owner": "payments"}
+    because = {"Tidegate-Reason": "they own it now"}
+    path = f"{PROJECT}/flags/checkout"
+    assert checkout.put(path, edited, match="*", headers=because).status_code == 200
+    checkout.post_ok(f"{PRODUCTION}/flags/checkout/kill", {"reason": "charged twice"})
+    checkout.post_ok(f"{PRODUCTION}/flags/checkout/restore", {"reason": "fixed"})
+    monkeypatch.setattr(api, "get", noted)
+    page = check(checkout.get(f"{PLACE}/flags/checkout"))
+    lately = page.partition('id="lately"')[2].partition("</ul>")[0]
+    lines = [
+        *("restored checkout", "killed checkout", "changed the flag checkout"),
+        *("started the release of checkout", "made the flag checkout"),
+    ]
+    places = [lately.find(each) for each in lines]
+    assert -1 not in places
+    assert places == sorted(places), "the latest first"
+    assert lately.count("made the flag checkout") == 1
+    assert "they own it now" in lately
+    assert not [each for each in read if "audit" in each]

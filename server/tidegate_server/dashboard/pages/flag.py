@@ -8,7 +8,7 @@ from typing import Any, Final
 from flask import Blueprint, Response, request
 
 from tidegate_server.dashboard import api, flag_sentences, rule_sentences, shell, words
-from tidegate_server.dashboard.audit_sentences import audit_line
+from tidegate_server.dashboard.audit_sentences import AuditLine, audit_line
 from tidegate_server.dashboard.charts.evaluations_chart import Evaluations, evaluations_chart
 from tidegate_server.dashboard.charts.plot import Mark
 from tidegate_server.dashboard.charts.prerequisite_graph import Node, prerequisite_graph
@@ -24,6 +24,7 @@ STEPS: Final = {
 """The steps of the chart of evaluations: what it shows, in words, and how long a step is."""
 
 MOST_NEEDED_BY = 50
+MOST_CHANGES = 8
 
 
 def register(blueprint: Blueprint) -> None:
@@ -48,7 +49,7 @@ def show_flag(project: str, environment: str, flag: str) -> Response:
     treatment = release["treatment"] if release else None
     graph, needs, needed_by = _prerequisites(project, environment, targeting)
     unmet = [each for each in needs if not each["holds"]]
-    changes = _history(project, environment, flag)
+    changes = _history(project, environment, flag, release)
     return shell.render(
         "flag.html",
         frame,
@@ -68,7 +69,7 @@ def show_flag(project: str, environment: str, flag: str) -> Response:
             for rule in targeting["rules"]
         ],
         default=rule_sentences.serve(targeting["default"], treatment),
-        history=[audit_line(each) for each in changes],
+        history=changes,
         evaluated=flag_sentences.evaluated(targeting["evaluated"], shell.now()),
         stale=targeting["stale"],
         evaluations=_evaluations(project, environment, flag, state.variant, changes),
@@ -125,7 +126,7 @@ def _reach(project: str, environment: str, flag: str) -> dict[str, Any] | None:
 
 
 def _evaluations(
-    project: str, environment: str, flag: str, shown: str, changes: list[dict[str, Any]]
+    project: str, environment: str, flag: str, shown: str, changes: list[AuditLine]
 ) -> dict[str, Any]:
     """Return the chart, its sentence, the same as a table, and who asks."""
     step = request.args.get("step", "minute")
@@ -159,8 +160,8 @@ def _evaluations(
     says = f"{times} in the {last}, {words.count(mine)} with {shown}"
     marks = [
         Mark(at, "\u270e", "", line.did)
-        for each in changes
-        if (at := words.parse_instant(each["at"])) > span.start and (line := audit_line(each))
+        for line in changes
+        if (at := words.parse_instant(line.at)) > span.start
     ]
     variants = sorted({key for each in found["points"] for key in each["by_variant"]})
     return {
@@ -184,8 +185,22 @@ def _evaluations(
     }
 
 
-def _history(project: str, environment: str, flag: str) -> list[dict[str, Any]]:
-    """Return the latest changes of a flag, in this environment and in its definition."""
-    found = api.get_if_allowed("projects", project, "audit", key=flag, limit=20)
-    items = found["items"] if found else []
-    return [each for each in items if each["environment"] in ("", environment)][:8]
+def _history(
+    project: str, environment: str, flag: str, release: dict[str, Any] | None
+) -> list[AuditLine]:
+    """Return the latest changes of a flag, here and in its definition, from its own versions."""
+    documents = (("projects", project, "flags", flag), _targeting(project, environment, flag))
+    found = [
+        audit_line({**version, "target": flag, "environment": "", "details": {}})
+        for where in documents
+        for version in api.get(*where, "history", limit=MOST_CHANGES)["items"]
+        if version["action"]
+    ]
+    if release is not None and release["stage"]["number"] > 1:
+        stage = release["stage"]
+        did = f"Stage {stage['number']} of {stage['of']} of the release opened"
+        at = release["stage_entered_at"]
+        found.append(AuditLine("move", "advance", "", did, "", "", at, "", release["id"]))
+    # One change of a flag and its targeting is a version of both.
+    latest = {(line.at, line.who, line.did): line for line in found}
+    return sorted(latest.values(), key=lambda line: line.at, reverse=True)[:MOST_CHANGES]
