@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from tidegate_server.dashboard.words import link_words
 
@@ -88,3 +90,16 @@ def test_an_unknown_tag_has_nothing_to_kill(checkout: Caller) -> None:
 )
 def test_a_link_is_named_by_its_end(url: str, words: str) -> None:
     assert link_words(url) == words
+
+
+@pytest.mark.parametrize("page", ["releases", "releases/{id}"])
+def test_the_bar_of_a_killed_release_is_hatched_and_says_why(
+    checkout: Caller, release: str, page: str
+) -> None:
+    checkout.post_ok(f"{PRODUCTION}/flags/checkout/kill", {"reason": "charged twice"})
+    shown = check(checkout.get(f"{PLACE}/{page.format(id=release.rpartition('/')[2])}"))
+    bar = re.search(r'<svg class="bar[^>]*aria-label="([^"]*)">(.*?)</svg>', shown)
+    assert bar is not None
+    assert bar[1] == "everyone gets the kill variant"
+    assert "url(#hatch)" in bar[2]
+    assert "fill-t" not in bar[2]

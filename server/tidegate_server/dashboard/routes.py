@@ -24,7 +24,7 @@ from tidegate_server.dashboard import (
 )
 from tidegate_server.dashboard.api import ApiProblem
 from tidegate_server.dashboard.charts.evidence_gauge import evidence_gauge
-from tidegate_server.dashboard.charts.rollout_bar import rollout_bar, share_label
+from tidegate_server.dashboard.charts.rollout_bar import release_bar, rollout_bar, share_label
 from tidegate_server.dashboard.device_names import device_name
 from tidegate_server.dashboard.pages.kills import not_heard_from
 from tidegate_server.dashboard.pages.sign_in import sign_in_again
@@ -98,6 +98,7 @@ def install(app: Flask) -> None:
         may=shell.may,
         rate=words.rate,
         rollout_bar=rollout_bar,
+        release_bar=release_bar,
         share_label=share_label,
         evidence_gauge=evidence_gauge,
         not_heard_from=not_heard_from,

@@ -313,10 +313,7 @@ class AccessDocuments:
 
     def administers_server(self, person: Person) -> bool:
         """Return whether a person may administer the whole server now."""
-        return person.active and any(
-            Permission.ADMINISTER in grant.permissions and grant.project is None
-            for grant in self.grants_of(person)
-        )
+        return person.active and any(grant.administers_server for grant in self.grants_of(person))
 
 
 ACCESS_KINDS = (

@@ -90,6 +90,11 @@ class Grant:
     role: str = field(default="", compare=False)
 
     @property
+    def administers_server(self) -> bool:
+        """Whether it allows to administer the whole server."""
+        return Permission.ADMINISTER in self.permissions and self.project is None
+
+    @property
     def place(self) -> str:
         """The scope in words."""
         if self.project is None:

@@ -142,8 +142,7 @@ def administers_server(token: Token) -> bool:
 
     A person's own token does not count: it can do no more than the person can.
     """
-    administers = Permission.ADMINISTER in token.grant.permissions and token.project is None
-    return administers and not token.person
+    return token.grant.administers_server and not token.person
 
 
 def _token_problems(token: Token) -> Iterator[FieldProblem]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from markupsafe import Markup
 
@@ -50,6 +51,15 @@ def rollout_bar(
     return Markup('<svg class="{}" height="{}" role="img" aria-label="{}">{}</svg>').format(
         kind, height, says, Markup("").join(parts)
     )
+
+
+def release_bar(
+    release: Mapping[str, Any], share: float, notches: Sequence[float], height: int = 8
+) -> Markup:
+    """Return the bar of a release, as the API answers it; the arguments are as of the other bar."""
+    killed = release["state"] == "killed"
+    says = "everyone gets the kill variant" if killed else share_label(share, release["treatment"])
+    return rollout_bar(share, says, notches=notches, height=height, killed=killed)
 
 
 def share_label(share: float, variant: str) -> str:
