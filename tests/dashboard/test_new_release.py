@@ -40,7 +40,8 @@ def test_a_release_starts_at_once(checkout: Caller) -> None:
 
 def test_a_release_starts_later(checkout: Caller) -> None:
     later = (datetime.now(UTC) + timedelta(days=30)).strftime("%Y-%m-%dT09:00")
-    page = submit(checkout, NEW, at=later, timezone="Europe/Berlin", **FORM)
+    when = {"schedule": "yes", "at": later, "timezone": "Europe/Berlin", "reason": "spring"}
+    page = submit(checkout, NEW, **when, **FORM)
     assert page.startswith("/p/default/schedules/"), page
     assert releases(checkout) == []
     [planned] = checkout.get(f"{PROJECT}/scheduled-changes").json["items"]  # type: ignore[index]

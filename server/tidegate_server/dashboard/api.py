@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import IO, Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from flask import Response, current_app, g, request
 from werkzeug.datastructures import Headers
@@ -140,6 +140,11 @@ def ask(
     if "proposal" in g and method != "GET":
         headers["Tidegate-Propose"] = quote(g.proposal)
     kept = {name: value for name, value in (query or {}).items() if value is not None}
+    if "planned" in g and method != "GET":
+        whole = f"{address}?{urlencode(kept)}" if kept else address
+        operation = {"method": method, "path": whole, "body": body, "reason": reason}
+        g.planned.append({**operation, "if_match": if_match})
+        return Answer(None, "", HTTPStatus.ACCEPTED)
     environ = inner_environ(reader(), g.get("session"))
     return _answer(_send(method, address, kept, body, headers, environ))
 
@@ -155,6 +160,19 @@ def proposing(reason: str) -> Iterator[None]:
         yield
     finally:
         del g.proposal
+
+
+@contextmanager
+def planning() -> Iterator[list[dict[str, Any]]]:
+    """Keep what the requests in this block would change as operations, instead of sending them.
+
+    Their answers are empty, with the status 202.
+    """
+    g.planned = []
+    try:
+        yield g.planned
+    finally:
+        del g.planned
 
 
 def send_stream(

@@ -71,9 +71,9 @@ def find_conflict(
     )
 
 
-def with_theirs(where: tuple[str, ...], mine: dict[str, Any]) -> dict[str, Any]:
+def with_theirs(where: tuple[str, ...], mine: dict[str, Any], button: str) -> dict[str, Any]:
     """Return what a form saves: with the other's changes, if its reader pressed that button."""
-    if request.form.get("do") != "both":
+    if button != "both":
         return mine
     found = find_conflict(where, request.form.get("revision", ""), mine)
     return mine if found is None or found.both is None else found.both

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from tidegate_server.dashboard import api
 from tidegate_server.domain.permissions import Permission
 
 
@@ -82,3 +83,11 @@ def page_of(document: Document) -> str | None:
         "scheduled_change": f"{base}/schedules/{document.key}",
     }
     return pages.get(document.kind) if document.project else None
+
+
+def present_page_of(document: Document) -> str | None:
+    """Return the page of a document; None: it has none, or was deleted."""
+    address = address_of(document)
+    if address is not None and api.get_if_allowed(*address.parts) is None:
+        return None
+    return page_of(document)

@@ -1,4 +1,4 @@
-"""What a reader sent with a form, and what to show again when the API refuses it."""
+"""What a reader sent with a form: done now, made later or proposed; shown again when refused."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from typing import Any
 from urllib.parse import urlsplit
 
 from flask import Response, request
 from markupsafe import Markup
 
-from tidegate_server.dashboard.api import KEPT, Answer, ApiProblem, proposing
+from tidegate_server.dashboard import api
+from tidegate_server.dashboard.api import KEPT, Answer, ApiProblem
 from tidegate_server.dashboard.conflicts import Conflict
 from tidegate_server.web import session_cookies
 from tidegate_server.web.backend import backend
@@ -21,6 +23,9 @@ DONE_COOKIE = "tidegate-done"
 
 APPROVAL_REQUIRED = "approval-required"
 """The kind of problem of a change that other people must approve."""
+
+STALE_REVISION = "stale-revision"
+"""The kind of problem of a change of what somebody else has changed meanwhile."""
 
 DONE_SECONDS = 20
 PASSWORDS = ("password", "new_password")
@@ -56,6 +61,16 @@ class FormState:
     between: Conflict | None = None
     pointers: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def scheduling(self) -> bool:
+        """Whether the form asks when to do it, instead of doing it at once."""
+        return "scheduling" in self.values or "schedule" in self.values
+
+    @property
+    def made_later(self) -> bool:
+        """Whether it is to be done at the time that it names: its button was pressed."""
+        return self.values.get("schedule") == "yes" or self.values.get("propose") == "schedule"
+
     def etag(self, present: str) -> str:
         """Return the ETag that the form sends: of the document as its reader knows it.
 
@@ -79,14 +94,28 @@ def typed_values() -> dict[str, str]:
     }
 
 
-def form_to_keep() -> str:
-    """Return the form that was sent, without secrets, for after its reader has signed in again."""
-    kept = [
-        [name, value]
+def pressed(default: str = "") -> str:
+    """Return which button was pressed.
+
+    For a form that is proposed, it is the button with which it was refused before.
+    """
+    name = "refused-do" if "propose" in request.form else "do"
+    return request.form.get(name) or default
+
+
+def fields_to_keep() -> list[tuple[str, str]]:
+    """Return the fields of the form that was sent, without secrets, to be shown once more."""
+    return [
+        (name, value)
         for name, value in request.form.items(multi=True)
         if name not in (session_cookies.CSRF_FIELD, "code", "kept", KEPT)
         and not any(secret in name for secret in ("password", "secret"))
     ]
+
+
+def form_to_keep() -> str:
+    """Return the form that was sent, without secrets, for after its reader has signed in again."""
+    kept = fields_to_keep()
     text = json.dumps(kept)
     return text if kept and len(text) <= MOST_KEPT else ""
 
@@ -114,10 +143,16 @@ def refused(problem: ApiProblem) -> FormState:
         else:
             rest.append(detail)
     shown = "" if errors and not rest else problem.detail or problem.title
-    conflict = problem.status == HTTPStatus.PRECONDITION_FAILED
+    conflict = is_conflict(problem)
     if problem.slug == APPROVAL_REQUIRED:
         return FormState(typed_values(), errors, needed_approvals(problem), approval=True)
     return FormState(typed_values(), errors, shown, conflict, pointers=problem.fields)
+
+
+def is_conflict(problem: ApiProblem) -> bool:
+    """Return whether somebody else has changed the document while its form was open."""
+    failed = problem.status == HTTPStatus.PRECONDITION_FAILED
+    return failed or problem.slug == STALE_REVISION
 
 
 def needed_approvals(problem: ApiProblem) -> str:
@@ -172,41 +207,101 @@ def attempt(
         show: the page with the form.
         then: where to go afterwards.
 
-    A form that other people must approve is proposed if its reader pressed that button.
+    If its reader pressed those buttons, it is proposed, or made at a time.
 
     Raises:
         ApiProblem: nobody is signed in any more.
     """
+    if asks_when():
+        return show(FormState(typed_values()))
     try:
-        answer = act_or_propose(act)
+        answer = carry_out(act)
     except ApiProblem as problem:
         if problem.status == HTTPStatus.UNAUTHORIZED:
             raise
         response = show(refused(problem))
         response.status_code = problem.status
         return response
-    return proposed(answer) or then()
+    return made_elsewhere(answer) or then()
 
 
-def act_or_propose(act: Callable[[], Answer]) -> Answer:
-    """Do what a form asks for, or propose it if its reader pressed that button.
+def asks_when() -> bool:
+    """Return whether a reader pressed the button to be asked when a form is to be carried out."""
+    return request.form.get("schedule") == "ask"
+
+
+def carry_out(act: Callable[[], Answer]) -> Answer:
+    """Do what a form asks for, propose it or schedule it, as the button says.
 
     Raises:
         ApiProblem: the API refused it, or the reader did not say why it is needed.
     """
     if "propose" not in request.form:
-        return act()
-    with proposing(typed("why") or typed("reason")):
-        return act()
+        return _now_or_later(act)
+    with api.proposing(typed("why") or typed("reason")):
+        return _now_or_later(act)
 
 
-def proposed(answer: Answer) -> Response | None:
-    """Return the way to a change request that was just made; None: nothing was proposed."""
-    if answer.status != HTTPStatus.ACCEPTED or "/change-requests/" not in answer.location:
-        return None
-    path = urlsplit(answer.location).path.removeprefix("/api/v1").removeprefix("/projects")
-    page = f"/p{path}" if not path.startswith("/change-requests/") else path
-    return done(page, "Proposed: it waits until other people approve it.")
+def _now_or_later(act: Callable[[], Answer]) -> Answer:
+    project = (request.view_args or {}).get("project")
+    if project is None or not FormState(typed_values()).made_later:
+        return act()
+    with api.planning() as operations:
+        act()
+    return schedule_operations(project, operations)
+
+
+def schedule_operations(project: str, operations: list[dict[str, Any]]) -> Answer:
+    """Schedule operations for the time that a form names.
+
+    Args:
+        project: what they change.
+        operations: as the API takes them.
+
+    Raises:
+        ApiProblem: the API refused it.
+    """
+    body = {
+        "reason": typed("reason"),
+        "timezone": typed("timezone") or "UTC",
+        "on_conflict": typed("on_conflict") or "fail",
+        "operations": operations,
+        **_typed_times(),
+    }
+    if late_limit := typed("late_limit"):
+        body["late_limit"] = late_limit
+    return api.ask("POST", api.path("projects", project, "scheduled-changes"), body=body)
+
+
+def _typed_times() -> dict[str, Any]:
+    """Return when a scheduled change runs, as it was typed: once or again and again."""
+    if typed("how") != "every":
+        return {"at": typed("at") or None}
+    every: dict[str, Any] = {"time": typed("every")}
+    if days := request.form.getlist("days"):
+        every["days"] = days
+    if month_days := typed("month_days"):
+        every["month_days"] = [
+            int(each) if each.strip().isdecimal() else each.strip()
+            for each in month_days.split(",")
+        ]
+    return {"every": every, "until": typed("until") or None}
+
+
+def made_elsewhere(answer: Answer) -> Response | None:
+    """Return the way to the change request or the scheduled change that was just made.
+
+    Returns:
+        None: what the form asked for was done.
+    """
+    path = urlsplit(answer.location).path.removeprefix(api.PREFIX)
+    page = f"/p{path.removeprefix('/projects')}" if path.startswith("/projects/") else path
+    if "/change-requests/" in path and answer.status == HTTPStatus.ACCEPTED:
+        return done(page, "Proposed: it waits until other people approve it.")
+    if "/scheduled-changes/" in path:
+        page = page.replace("/scheduled-changes/", "/schedules/")
+        return done(page, "Scheduled; its runs are below.")
+    return None
 
 
 def csrf_field(secret: str | None = None) -> Markup:

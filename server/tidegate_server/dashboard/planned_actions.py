@@ -8,6 +8,8 @@ from typing import Any, Final
 
 from tidegate_server.dashboard import api
 from tidegate_server.dashboard.api import ApiProblem
+from tidegate_server.dashboard.differences import FieldDifference, field_differences
+from tidegate_server.dashboard.document_addresses import Document, present_page_of
 
 PREVIEWED: Final = re.compile(
     r"/api/v1/projects/(?P<project>[^/?]+)/environments/(?P<environment>[^/?]+)"
@@ -33,6 +35,25 @@ def action_sentence(action: Mapping[str, Any]) -> str:
     flag = action["details"].get("flag", action["target"])
     says = sentence.format_map({"target": action["target"], "flag": flag})
     return f"{says} in {action['environment']}" if action["environment"] else says
+
+
+def changed_documents(
+    changes: Sequence[Mapping[str, Any]], project: str
+) -> list[tuple[Mapping[str, Any], list[FieldDifference], str | None]]:
+    """Return the documents that a plan changes, what changes in each, and where its page is.
+
+    Args:
+        changes: as the API lists them.
+        project: whose documents they are; empty: the server's.
+    """
+    return [
+        (
+            each,
+            field_differences(each["changes"]),
+            present_page_of(Document.of(each, project)) if each["revision_before"] else None,
+        )
+        for each in changes
+    ]
 
 
 def affected_users(operations: Sequence[Mapping[str, Any]]) -> list[str]:

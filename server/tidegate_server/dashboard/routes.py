@@ -96,6 +96,8 @@ def install(app: Flask) -> None:
         clock=_clock,
         csrf_field=forms.csrf_field,
         may=shell.may,
+        reader_zone=shell.reader_zone,
+        weekdays=words.WEEKDAYS,
         rate=words.rate,
         rollout_bar=rollout_bar,
         release_bar=release_bar,

@@ -11,9 +11,17 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from flask import Response, g, make_response, render_template, request
 
 from tidegate_server.dashboard import api
-from tidegate_server.dashboard.api import ApiProblem
-from tidegate_server.dashboard.forms import DONE_COOKIE, YEAR, set_cookie, taken_done
+from tidegate_server.dashboard.api import KEPT, ApiProblem
+from tidegate_server.dashboard.forms import (
+    DONE_COOKIE,
+    YEAR,
+    fields_to_keep,
+    set_cookie,
+    taken_done,
+)
 from tidegate_server.domain.permissions import Permission
+from tidegate_server.errors import Forbidden
+from tidegate_server.web import session_cookies
 from tidegate_server.web.access_control import require_permission
 
 ZONE_COOKIE = "tidegate-zone"
@@ -342,6 +350,19 @@ def render(template: str, shell: Shell, *, status: int = 200, **values: Any) -> 
 
 
 def render_problem(problem: ApiProblem) -> Response:
-    """Return the page that says what the API refused."""
-    page = render_template("problem.html", problem=problem, shell=Shell(None))
+    """Return the page that says what the API refused; what was typed into a form is there, too."""
+    page = render_template(
+        "problem.html", problem=problem, shell=Shell(None), typed=_typed_before(), kept=KEPT
+    )
     return make_response(page, problem.status)
+
+
+def _typed_before() -> list[tuple[str, str]]:
+    """Return what was typed into the form that is refused; none if another site has sent it."""
+    if request.method != "POST":
+        return []
+    try:
+        session_cookies.require_own_origin()
+    except Forbidden:
+        return []
+    return fields_to_keep()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from datetime import UTC, datetime, tzinfo
+from typing import Final
 
 from markupsafe import Markup, escape
 
@@ -13,6 +14,17 @@ MORE_THAN = 1_000_000
 
 TIE = "\u00a0"
 """A space at which no line breaks: it keeps a number and its unit together."""
+
+WEEKDAYS: Final = (
+    ("mon", "Monday"),
+    ("tue", "Tuesday"),
+    ("wed", "Wednesday"),
+    ("thu", "Thursday"),
+    ("fri", "Friday"),
+    ("sat", "Saturday"),
+    ("sun", "Sunday"),
+)
+"""The days of the week, as the API and as people name them."""
 
 UNTIED = re.compile(r"(?<=\d) (?=(?:%|ms|s|min|h|d)(?!\w))")
 

@@ -14,7 +14,12 @@ from tidegate_server.dashboard import api, shell, words
 from tidegate_server.dashboard.api import Answer, ApiProblem
 from tidegate_server.dashboard.audit_sentences import audit_line
 from tidegate_server.dashboard.differences import field_differences
-from tidegate_server.dashboard.document_addresses import Document, address_of, page_of
+from tidegate_server.dashboard.document_addresses import (
+    Document,
+    address_of,
+    page_of,
+    present_page_of,
+)
 from tidegate_server.dashboard.forms import FormState, attempt, done, typed
 from tidegate_server.dashboard.shell import Shell
 from tidegate_server.domain.permissions import Permission
@@ -152,20 +157,12 @@ def show_entry(entry: str, project: str = "") -> Response:
             (
                 each,
                 field_differences(each["changes"]),
-                _page(Document.of(each, project)),
+                present_page_of(Document.of(each, project)),
                 _can_come_back(found, each, project),
             )
             for each in found["documents"]
         ],
     )
-
-
-def _page(document: Document) -> str | None:
-    """Return the page of a document; None: it has none, or was deleted."""
-    address = address_of(document)
-    if address is not None and api.get_if_allowed(*address.parts) is None:
-        return None
-    return page_of(document)
 
 
 def _can_come_back(entry: Mapping[str, Any], document: Mapping[str, Any], project: str) -> bool:

@@ -11,7 +11,7 @@ from flask import Blueprint, Response, request
 from tidegate_server.dashboard import api, policy_sentences, shell, snippets
 from tidegate_server.dashboard.api import Answer
 from tidegate_server.dashboard.connection import Connection, connection, seen
-from tidegate_server.dashboard.forms import FormState, attempt, done, typed
+from tidegate_server.dashboard.forms import FormState, attempt, done, pressed, typed
 from tidegate_server.dashboard.shell import Shell
 from tidegate_server.dashboard.snippets import Setting
 from tidegate_server.documents import shipped
@@ -79,7 +79,7 @@ def begin(project: str, environment: str) -> Response:
     visit = _visit(project, environment)
     if request.method == "GET":
         return _show(visit, request.args.get("step", ""))
-    what = request.form.get("do", "")
+    what = pressed()
     if visit.flag is None and what != "flag":
         return _show(visit, "flag")
     act, after, says = {

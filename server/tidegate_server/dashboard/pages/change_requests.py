@@ -9,9 +9,12 @@ from flask import Blueprint, Response, request
 
 from tidegate_server.dashboard import api, shell
 from tidegate_server.dashboard.api import Answer, ApiProblem
-from tidegate_server.dashboard.differences import field_differences
-from tidegate_server.dashboard.forms import FormState, attempt, done, typed
-from tidegate_server.dashboard.planned_actions import action_sentence, affected_users
+from tidegate_server.dashboard.forms import FormState, attempt, done, pressed, typed
+from tidegate_server.dashboard.planned_actions import (
+    action_sentence,
+    affected_users,
+    changed_documents,
+)
 from tidegate_server.dashboard.shell import Shell
 
 PAGE: Final = 50
@@ -93,7 +96,7 @@ def change_request(id: str, project: str = "") -> Response:
 
     if request.method == "GET":
         return show(FormState())
-    verb, etag = request.form.get("do", ""), request.form.get("etag", "")
+    verb, etag = pressed(), request.form.get("etag", "")
     address = request.path
 
     def act() -> Answer:
@@ -128,7 +131,7 @@ def _render(frame: Shell, project: str, answer: Answer, form: FormState) -> Resp
         open_=present is not None,
         missing=max(0, found["required_approvals"] - len(found["approvals"])),
         actions=[action_sentence(each) for each in found["actions"]],
-        documents=[(each, field_differences(each["changes"])) for each in documents],
+        documents=changed_documents(documents, project),
         affected=affected_users(found["operations"]) if present else [],
         conflicts=present["conflicts"] if present else [],
         problem=present["problem"] if present else "",

@@ -8,7 +8,7 @@ from flask import Blueprint, Response, request
 
 from tidegate_server.dashboard import api, shell
 from tidegate_server.dashboard.api import Answer
-from tidegate_server.dashboard.forms import FormState, attempt, done, refuse, typed
+from tidegate_server.dashboard.forms import FormState, attempt, done, pressed, refuse, typed
 
 MOST_USES = 30
 """How many places of a branch the page shows."""
@@ -29,7 +29,7 @@ def clean_up(project: str, environment: str, flag: str) -> Response:
     place = f"/p/{project}/e/{environment}/flags"
     where = ("projects", project, "flags", flag)
     found = api.ask("GET", api.path(*where))
-    button = request.form.get("do", "")
+    button = pressed()
 
     def show(form: FormState) -> Response:
         return shell.render(

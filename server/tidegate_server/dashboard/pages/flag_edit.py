@@ -14,6 +14,7 @@ from tidegate_server.dashboard.forms import (
     FormState,
     attempt,
     done,
+    pressed,
     refuse,
     typed,
     typed_values,
@@ -36,7 +37,7 @@ def edit_flag(project: str, environment: str, flag: str) -> Response:
     where = ("projects", project, "flags", flag)
     answer = api.ask("GET", api.path(*where))
     before, base = answer.body, f"/p/{project}/e/{environment}/flags/{flag}"
-    button = request.form.get("do", "save")
+    button = pressed("save")
     lines = variant_forms.variant_lines(before)
     body: dict[str, Any] = {}
 
@@ -82,7 +83,7 @@ def edit_flag(project: str, environment: str, flag: str) -> Response:
     }
 
     def act() -> Answer:
-        document = with_theirs(where, body)
+        document = with_theirs(where, body, button)
         return api.ask(
             "PUT",
             api.path(*where),

@@ -8,7 +8,7 @@ from flask import Blueprint, Response, request
 
 from tidegate_server.dashboard import api, release_sentences, shell
 from tidegate_server.dashboard.api import Answer
-from tidegate_server.dashboard.forms import FormState, attempt, done, refuse, typed
+from tidegate_server.dashboard.forms import FormState, asks_when, attempt, done, refuse, typed
 from tidegate_server.dashboard.pages.flags import active_release
 from tidegate_server.dashboard.shell import Place
 
@@ -272,7 +272,7 @@ def restore(project: str, environment: str, flag: str) -> Response:
 
     if request.method == "GET":
         return show(FormState())
-    if not typed("reason"):
+    if not asks_when() and not typed("reason"):
         return refuse(show, {"reason": "Say what was fixed; everyone on call reads it."})
     body = {"reason": typed("reason"), "url": typed("url")}
 
@@ -302,7 +302,7 @@ def restore_tag(project: str, environment: str) -> Response:
 
     if request.method == "GET":
         return show(FormState())
-    if not typed("reason"):
+    if not asks_when() and not typed("reason"):
         return refuse(show, {"reason": "Say what was fixed; everyone on call reads it."})
 
     def act() -> Answer:

@@ -10,7 +10,7 @@ from flask import Blueprint, Response, make_response, render_template, request
 from tidegate_server.dashboard import api, policy_sentences, shell
 from tidegate_server.dashboard.api import Answer, ApiProblem
 from tidegate_server.dashboard.charts.policy_steps import policy_steps
-from tidegate_server.dashboard.forms import FormState, attempt, done, typed, typed_values
+from tidegate_server.dashboard.forms import FormState, attempt, done, pressed, typed, typed_values
 from tidegate_server.dashboard.rule_sentences import serve_words
 from tidegate_server.dashboard.sides import sides
 
@@ -59,7 +59,6 @@ def new_release(project: str, environment: str) -> Response:
             chosen=chosen,
             treatment=treatment,
             rule=typed("rule") or request.args.get("rule", ""),
-            zone=str(shell.reader_zone()),
             protected=place.approvals,
             **(ahead or _ahead(project, where, _body(key, chosen, treatment)) if flag else {}),
         )
@@ -67,22 +66,19 @@ def new_release(project: str, environment: str) -> Response:
     if request.method == "GET":
         return show(FormState())
     body = _body(key, typed("policy"), typed("treatment"))
-    if typed("do") == "preview":
+    if pressed() == "preview":
         ahead = _ahead(project, where, body)
         if "part" in request.form:
             return make_response(render_template("release_ahead.html", **ahead))
         return show(FormState(typed_values()), ahead)
 
     def act() -> Answer:
-        if typed("at"):
-            return _schedule(project, where, body, created)
         answer = api.ask("POST", api.path(*where, "releases"), body=body)
         if answer.status == HTTPStatus.CREATED:
             created["page"] = f"{place.address}/releases/{answer.body['id']}"
-            created["says"] = f"The release of {key} began."
         return answer
 
-    return attempt(act, show, lambda: done(created["page"], created["says"]))
+    return attempt(act, show, lambda: done(created["page"], f"The release of {key} began."))
 
 
 def _body(flag: str, policy: str, treatment: str) -> dict[str, Any]:
@@ -119,23 +115,3 @@ def _ahead(project: str, where: tuple[str, ...], body: dict[str, Any]) -> dict[s
             problem = refused.detail
     lines = policy_sentences.stage_lines(found)
     return {"steps": chart, "lines": lines, "sides": told, "sides_problem": problem}
-
-
-def _schedule(
-    project: str, where: tuple[str, ...], body: dict[str, Any], created: dict[str, str]
-) -> Answer:
-    """Ask for a release that starts later."""
-    answer = api.ask(
-        "POST",
-        api.path("projects", project, "scheduled-changes"),
-        body={
-            "reason": body["reason"] or f"Start the release of {body['flag']}",
-            "timezone": typed("timezone") or "UTC",
-            "at": typed("at"),
-            "operations": [{"method": "POST", "path": api.path(*where, "releases"), "body": body}],
-        },
-    )
-    if answer.status == HTTPStatus.CREATED:
-        created["page"] = f"/p/{project}/schedules/{answer.body['id']}"
-        created["says"] = f"The release of {body['flag']} starts then."
-    return answer

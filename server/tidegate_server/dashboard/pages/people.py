@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Any
 
 from flask import Blueprint, Response, request
@@ -48,6 +49,8 @@ def people(project: str) -> Response:
         body = {"email": typed("email"), "name": typed("name"), "grants": [typed_grant()]}
         with beside_fields():
             created = api.ask("POST", api.path("people"), body=body, reason=typed("reason"))
+        if created.status == HTTPStatus.ACCEPTED:
+            return created  # other people approve it first
         answer = invite(created.body["id"])
         made.update(answer.body)
         return answer

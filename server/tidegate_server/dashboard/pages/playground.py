@@ -10,7 +10,7 @@ from flask import Blueprint, Response, request
 from tidegate_server.dashboard import api, shell
 from tidegate_server.dashboard.api import ApiProblem
 from tidegate_server.dashboard.context_forms import KEY, read_context, shown_attributes
-from tidegate_server.dashboard.forms import FormState, done, refused, typed, typed_values
+from tidegate_server.dashboard.forms import FormState, done, pressed, refused, typed, typed_values
 
 
 def register(blueprint: Blueprint) -> None:
@@ -47,7 +47,7 @@ def playground(project: str, environment: str, flag: str) -> Response:
 
     if request.method == "GET":
         return show(FormState())
-    values, button = typed_values(), request.form.get("do", "ask")
+    values, button = typed_values(), pressed("ask")
     verb, _, key = button.partition(" ")
     if verb == "use":
         chosen = next((each for each in saved if each["key"] == key), None)

@@ -11,7 +11,7 @@ from flask import Blueprint, Response, request
 from tidegate_server.dashboard import api, policy_forms, shell
 from tidegate_server.dashboard.api import Answer
 from tidegate_server.dashboard.conflicts import find_conflict, with_theirs
-from tidegate_server.dashboard.forms import FormState, attempt, done, typed, typed_values
+from tidegate_server.dashboard.forms import FormState, attempt, done, pressed, typed, typed_values
 from tidegate_server.dashboard.pages.policies import as_yaml
 from tidegate_server.dashboard.policy_forms import FieldErrors, PolicyForm
 from tidegate_server.documents import shipped
@@ -65,7 +65,7 @@ def edit_policy(project: str, policy: str | None = None) -> Response:
     fields = policy_forms.policy_form(source.document)
 
     def show(form: FormState) -> Response:
-        if form.conflict and policy:
+        if form.conflict and policy and isinstance(source.document, dict):
             between = find_conflict((*where, policy), typed("revision"), source.document)
             form = replace(form, between=between)
         found = None if source.document is None else lint(source.text, "The policy")
@@ -88,7 +88,7 @@ def edit_policy(project: str, policy: str | None = None) -> Response:
 
     if request.method == "GET":
         return show(FormState())
-    button = request.form.get("do", "save")
+    button = pressed("save")
     source, fields = _typed(button)
     if button not in ("save", "both"):
         return show(FormState(typed_values()))
@@ -101,7 +101,7 @@ def edit_policy(project: str, policy: str | None = None) -> Response:
     def act() -> Answer:
         body, reason = source.document, typed("reason")
         if policy:
-            body = with_theirs((*where, policy), body)
+            body = with_theirs((*where, policy), body, button)
             path = api.path(*where, policy)
             return api.ask("PUT", path, body=body, if_match=typed("etag"), reason=reason)
         return api.ask("POST", api.path(*where), body=body, reason=reason)

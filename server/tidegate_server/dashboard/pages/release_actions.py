@@ -28,6 +28,7 @@ class Action:
         key: the letter that opens its page.
         bad: whether it stops something.
         stop: whether it is a full stop.
+        later: whether it can be scheduled.
     """
 
     title: str
@@ -39,6 +40,7 @@ class Action:
     key: str = ""
     bad: bool = False
     stop: bool = False
+    later: bool = True
 
 
 ACTIONS: Final[Mapping[str, Action]] = {
@@ -55,7 +57,8 @@ ACTIONS: Final[Mapping[str, Action]] = {
     ),
     "begin": Action("Begin the release of {flag}?", "Begin", "release", "Begun.", "begin"),
     "approve": Action(
-        "Approve that {flag} goes on?", "Approve", "check", "Approved.", "approve", "approve"
+        *("Approve that {flag} goes on?", "Approve", "check", "Approved.", "approve", "approve"),
+        later=False,
     ),
     "retry": Action(
         "Start the next attempt of {flag} now?", "Try again", "replay", "Started.", "retry"

@@ -12,11 +12,17 @@ from tidegate_server.dashboard.api import ApiProblem
 from tidegate_server.dashboard.conflicts import find_conflict, with_theirs
 from tidegate_server.dashboard.forms import (
     APPROVAL_REQUIRED,
-    act_or_propose,
+    FormState,
+    asks_when,
+    carry_out,
     done,
+    is_conflict,
+    made_elsewhere,
     needed_approvals,
-    proposed,
+    pressed,
+    refused,
     typed,
+    typed_values,
 )
 from tidegate_server.dashboard.rule_forms import TargetingForm
 from tidegate_server.dashboard.rule_sentences import COMPARES
@@ -48,6 +54,7 @@ def edit_rules(project: str, environment: str, flag: str) -> Response:
         problem: str = "",
         conflict: bool = False,
         approval: str = "",
+        sent: FormState | None = None,
         status: int = HTTPStatus.OK,
         **more: Any,
     ) -> Response:
@@ -65,7 +72,7 @@ def edit_rules(project: str, environment: str, flag: str) -> Response:
             approval=approval,
             etag=kept.get("etag") or answer.etag,
             revision=request.form.get("revision") or targeting["revision"],
-            reason=typed("reason"),
+            sent=sent or FormState(typed_values()),
             compares=COMPARES,
             segments=api.all_of("projects", project, "segments"),
             flags=_other_flags(project, flag),
@@ -95,20 +102,22 @@ def edit_rules(project: str, environment: str, flag: str) -> Response:
     if request.method == "GET":
         return show(rule_forms.from_targeting(targeting), {})
     form = rule_forms.from_form(request.form)
-    button = request.form.get("do", "save")
+    button = pressed("save")
     if button == "preview":
         return preview(form)
     if button not in ("save", "both"):
         changed = rule_forms.pressed(form, button)
         return show(changed, {}, moved=_moved(changed, button))
+    if asks_when():
+        return show(form, {})
     read = rule_forms.to_targeting(form)
     if read.errors:
         return show(form, read.errors, status=HTTPStatus.UNPROCESSABLE_ENTITY)
-    document = with_theirs(where, read.document)
+    document = with_theirs(where, read.document, button)
     if document is not read.document:
         form = rule_forms.from_targeting({**EMPTY, **document})
     try:
-        saved = act_or_propose(
+        saved = carry_out(
             lambda: api.ask(
                 "PUT",
                 api.path(*where),
@@ -123,16 +132,19 @@ def edit_rules(project: str, environment: str, flag: str) -> Response:
         errors = _errors(problem, form)
         if problem.slug == APPROVAL_REQUIRED:
             return show(form, errors, approval=needed_approvals(problem), status=problem.status)
-        conflict = problem.status == HTTPStatus.PRECONDITION_FAILED
+        conflict = is_conflict(problem)
         return show(
             form,
             errors,
             problem=problem.detail,
             conflict=conflict,
+            sent=refused(problem),
             between=find_conflict(where, typed("revision"), document) if conflict else None,
             status=problem.status,
         )
-    return proposed(saved) or done(base, f"{flag}: saved whom it serves what in {environment}.")
+    return made_elsewhere(saved) or done(
+        base, f"{flag}: saved whom it serves what in {environment}."
+    )
 
 
 EMPTY: Final[dict[str, Any]] = {"kill_variant": None, "rules": [], "prerequisites": []}

@@ -9,9 +9,15 @@ from flask import Blueprint, Response, request
 
 from tidegate_server.dashboard import api, shell, words
 from tidegate_server.dashboard.api import Answer
-from tidegate_server.dashboard.differences import field_differences
-from tidegate_server.dashboard.forms import FormState, attempt, done, refuse, typed
-from tidegate_server.dashboard.planned_actions import action_sentence
+from tidegate_server.dashboard.forms import (
+    FormState,
+    attempt,
+    done,
+    refuse,
+    schedule_operations,
+    typed,
+)
+from tidegate_server.dashboard.planned_actions import action_sentence, changed_documents
 from tidegate_server.dashboard.rule_sentences import serve_words
 from tidegate_server.documents.line_numbers import line_of, lines_of
 from tidegate_server.domain.permissions import Permission
@@ -37,16 +43,6 @@ CHIPS: Final = {
     "cancelled": ("draft", "x", "Cancelled"),
 }
 """The class, the icon and the word of each state, also of a run."""
-
-DAYS: Final = (
-    ("mon", "Monday"),
-    ("tue", "Tuesday"),
-    ("wed", "Wednesday"),
-    ("thu", "Thursday"),
-    ("fri", "Friday"),
-    ("sat", "Saturday"),
-    ("sun", "Sunday"),
-)
 
 TARGETING: Final[tuple[str, ...]] = (
     *("enabled", "off_variant", "kill_variant", "default", "rules", "prerequisites"),
@@ -116,7 +112,7 @@ def schedule(project: str, schedule: str) -> Response:
             every=every_words(found["every"]),
             next_runs=[_on_clock(each, found["timezone"]) for each in found["next_runs"]],
             actions=[action_sentence(each) for each in found["actions"]],
-            documents=[(each, field_differences(each["changes"])) for each in found["changes"]],
+            documents=changed_documents(found["changes"], project),
             form=form,
         )
 
@@ -139,9 +135,9 @@ def every_words(every: dict[str, Any] | None) -> str:
     """Return when a scheduled change is repeated, in words; empty: it runs once."""
     if every is None:
         return ""
-    names = dict(DAYS)
+    names = dict(words.WEEKDAYS)
     days = ", ".join(names[each] for each in every["days"])
-    when = "every day" if len(every["days"]) == len(DAYS) else days
+    when = "every day" if len(every["days"]) == len(words.WEEKDAYS) else days
     if every["month_days"]:
         when += f", if it is day {' or '.join(map(str, every['month_days']))} of the month"
     return f"{every['time']}, {when}"
@@ -154,7 +150,6 @@ def new_schedule(project: str) -> Response:
     flag = typed("flag") or request.args.get("flag", "")
     environment = typed("environment") or request.args.get("environment", "")
     where = ("projects", project, "environments", environment, "flags", flag)
-    created: dict[str, str] = {}
 
     def show(form: FormState) -> Response:
         definition = api.get_if_allowed("projects", project, "flags", flag) if flag else None
@@ -170,9 +165,6 @@ def new_schedule(project: str) -> Response:
             may_kill=api.reader().allows(Permission.KILL, project, environment or None),
             serves=serve_words(targeting["default"]) if targeting else "",
             flags=flags,
-            chosen_days=request.form.getlist("days"),
-            days=DAYS,
-            zone=str(shell.reader_zone()),
             form=form,
         )
 
@@ -181,39 +173,9 @@ def new_schedule(project: str) -> Response:
 
     def act() -> Answer:
         found = api.ask("GET", api.path(*where))
-        body: dict[str, Any] = {
-            "reason": typed("reason"),
-            "timezone": typed("timezone"),
-            "on_conflict": typed("on_conflict") or "fail",
-            "operations": [_operation(where, found, typed("change"))],
-            **_when(),
-        }
-        if late_limit := typed("late_limit"):
-            body["late_limit"] = late_limit
-        answer = api.ask("POST", api.path("projects", project, "scheduled-changes"), body=body)
-        created["id"] = answer.body["id"]
-        return answer
+        return schedule_operations(project, [_operation(where, found, typed("change"))])
 
-    return attempt(
-        act,
-        show,
-        lambda: done(f"/p/{project}/schedules/{created['id']}", "Scheduled; its runs are below."),
-    )
-
-
-def _when() -> dict[str, Any]:
-    """Return when it runs, as it was typed: once or again and again."""
-    if typed("how") != "every":
-        return {"at": typed("at") or None}
-    every: dict[str, Any] = {"time": typed("every")}
-    if days := request.form.getlist("days"):
-        every["days"] = days
-    if month_days := typed("month_days"):
-        every["month_days"] = [
-            int(each) if each.strip().isdecimal() else each.strip()
-            for each in month_days.split(",")
-        ]
-    return {"every": every, "until": typed("until") or None}
+    return attempt(act, show, lambda: done(f"/p/{project}/schedules", "Scheduled."))
 
 
 def schedule_yaml(project: str) -> Response:
@@ -221,7 +183,6 @@ def schedule_yaml(project: str) -> Response:
     shell.check_may("write")
     frame = shell.open_project(project, "changes")
     source = request.form.get("source", "").replace("\r\n", "\n") or EXAMPLE.format(project=project)
-    created: dict[str, str] = {}
 
     def show(form: FormState) -> Response:
         lines = lines_of(source) if form.pointers else {}
@@ -237,15 +198,11 @@ def schedule_yaml(project: str) -> Response:
     except Unreadable as error:
         return refuse(show, {"source": error.message})
 
-    def act() -> Answer:
-        answer = api.ask("POST", api.path("projects", project, "scheduled-changes"), body=body)
-        created["id"] = answer.body["id"]
-        return answer
-
+    path = api.path("projects", project, "scheduled-changes")
     return attempt(
-        act,
+        lambda: api.ask("POST", path, body=body),
         show,
-        lambda: done(f"/p/{project}/schedules/{created['id']}", "Scheduled; its runs are below."),
+        lambda: done(f"/p/{project}/schedules", "Scheduled."),
     )
 
 

@@ -8,7 +8,15 @@ from flask import Blueprint, Response, request
 
 from tidegate_server.dashboard import api, shell, words
 from tidegate_server.dashboard.api import Answer
-from tidegate_server.dashboard.forms import FormState, attempt, done, refuse, typed, typed_values
+from tidegate_server.dashboard.forms import (
+    FormState,
+    attempt,
+    done,
+    pressed,
+    refuse,
+    typed,
+    typed_values,
+)
 from tidegate_server.web import session_cookies
 from tidegate_server.web.backend import backend
 
@@ -63,7 +71,7 @@ def upload_keys(project: str, segment: str) -> Response:
     file = request.files.get("file")
     if file is None or not file.filename:
         return refuse(show, {"file": "Choose the file."})
-    dry_run = request.form.get("do") == "try"
+    dry_run = pressed() == "try"
 
     def act() -> Answer:
         answer = api.send_stream(

@@ -15,6 +15,7 @@ from tidegate_server.dashboard.forms import (
     FormState,
     attempt,
     done,
+    pressed,
     refuse,
     typed,
     typed_values,
@@ -75,7 +76,7 @@ def show_segment(project: str, segment: str) -> Response:
 
     if request.method == "GET":
         return show(FormState())
-    if request.form.get("do") != "delete":
+    if pressed() != "delete":
         body = {"keys": _keys(typed("looked"))}
         try:
             found += api.ask("POST", api.path(*where, "keys", "lookup"), body=body).body["items"]
@@ -135,7 +136,7 @@ def edit_segment(project: str, segment: str | None = None) -> Response:
 
     if request.method == "GET":
         return show(FormState())
-    button, in_part = request.form.get("do", "save"), "part" in request.form
+    button, in_part = pressed("save"), "part" in request.form
     typed_rule = TargetingForm(False, "", "", {}, (rule_forms.typed_rule(request.form, "rule-0-"),))
     [condition] = rule_forms.pressed(typed_rule, button).rules
     if button not in ("save", "both", "preview"):
@@ -153,7 +154,7 @@ def edit_segment(project: str, segment: str | None = None) -> Response:
     def act() -> Answer:
         reason = typed("reason")
         if segment:
-            document = with_theirs((*where, segment), {"key": made, **body})
+            document = with_theirs((*where, segment), {"key": made, **body}, button)
             path = api.path(*where, segment)
             return api.ask("PUT", path, body=document, if_match=typed("etag"), reason=reason)
         return api.ask("POST", api.path(*where), body={"key": made, **body}, reason=reason)
