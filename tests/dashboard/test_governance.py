@@ -308,7 +308,7 @@ def test_a_webhook_is_made_tested_and_deleted(checkout: Caller, ada: Browser) ->
     assert stored is not None
     assert (stored["format"], stored["enabled"]) == ("slack", False)
     assert "Delete webhook chat?" in ada.get(f"{page}/delete").text
-    send(ada, f"{page}/delete", reason="another room")
+    send(ada, f"{page}/delete", etag=etag(ada.get(f"{page}/delete")), reason="another room")
     assert checkout.get(f"{PROJECT}/webhooks/chat").status_code == 404
 
 
@@ -333,7 +333,7 @@ def test_a_hook_is_made_and_shows_its_alerts(app: Flask, checkout: Caller, ada: 
     assert "Killed until a person restores it." in shown.text
     saved = send(ada, page, etag=etag(shown), **{**new, "action": "hold"})
     assert "Saved." in saved.text
-    send(ada, f"{page}/delete")
+    send(ada, f"{page}/delete", etag=etag(ada.get(f"{page}/delete")))
     assert checkout.get(f"{PROJECT}/hooks").json["items"] == []  # type: ignore[index]
 
 

@@ -10,6 +10,7 @@ import pytest
 from flask import Flask
 from playwright.sync_api import Browser, expect
 
+from tests.dashboard.test_forms import etag_in
 from tests.dashboard.visits import DESK, PHONE, visit
 from tests.http_calls import Caller
 from tests.people import PASSWORD, join
@@ -22,6 +23,12 @@ PARTS = ("people", "groups", "roles", "tokens")
 
 def send(caller: Caller, path: str, **fields: Any) -> Any:
     return caller.call("POST", f"{SETTINGS}/{path}", data=fields)
+
+
+def delete(caller: Caller, path: str) -> Any:
+    """Answer the question whether to delete something, as its page asks it."""
+    asked = caller.get(f"{SETTINGS}/{path}/delete").text
+    return send(caller, f"{path}/delete", etag=etag_in(asked))
 
 
 def read(caller: Caller, path: str) -> dict[str, Any]:
@@ -136,9 +143,9 @@ def test_groups_and_roles_are_made_used_and_deleted(admin: Caller, ada: str) -> 
     send(admin, f"people/{ada}", do="groups", shown=["on-call"], group=["on-call"])
     assert "Ada" in admin.get(f"{SETTINGS}/groups/on-call").text
     assert f"{SETTINGS}/groups/on-call/delete" not in admin.get(f"{SETTINGS}/groups/on-call").text
-    assert send(admin, "groups/on-call/delete").status_code == 409
+    assert delete(admin, "groups/on-call").status_code == 409
     assert "on-call" in admin.get(f"{SETTINGS}/roles/stopper").text
-    assert send(admin, "roles/stopper/delete").status_code == 409
+    assert delete(admin, "roles/stopper").status_code == 409
     changed = send(admin, "roles/stopper", name="Stops", permissions=["read"])
     assert changed.status_code == 303
     assert read(admin, "roles/stopper")["permissions"] == ["read"]
@@ -146,9 +153,22 @@ def test_groups_and_roles_are_made_used_and_deleted(admin: Caller, ada: str) -> 
     assert "1 member can no longer do" in asked.text
     send(admin, "groups/on-call/withdraw?role=stopper&project=default")
     assert read(admin, "groups/on-call")["grants"] == []
-    assert send(admin, "roles/stopper/delete").status_code == 303
+    assert delete(admin, "roles/stopper").status_code == 303
     send(admin, f"people/{ada}", do="groups", shown=["on-call"])
-    assert send(admin, "groups/on-call/delete").status_code == 303
+    assert delete(admin, "groups/on-call").status_code == 303
+
+
+def test_what_somebody_changed_meanwhile_is_not_deleted(admin: Caller) -> None:
+    send(admin, "groups", key="on-call", role="viewer", where="default")
+    asked = admin.get(f"{SETTINGS}/groups/on-call/delete").text
+    send(admin, "groups/on-call", do="details", name="On call at night")
+    refused = send(admin, "groups/on-call/delete", etag=etag_in(asked), reason="nobody is in it")
+    assert refused.status_code == 412
+    assert "Somebody changed it while you edited." in refused.text
+    assert 'value="nobody is in it"' in refused.text
+    assert read(admin, "groups/on-call")["name"] == "On call at night"
+    again = send(admin, "groups/on-call/delete", etag=etag_in(refused.text))
+    assert again.status_code == 303
 
 
 def test_a_token_is_made_rotated_and_revoked(admin: Caller) -> None:

@@ -10,6 +10,7 @@ from playwright.sync_api import Browser, expect
 from tidegate_server.web.settings import ApiSettings
 
 from tests.admin.test_provider_sign_in import connect
+from tests.dashboard.test_forms import etag_in
 from tests.dashboard.visits import DESK, PHONE, visit
 from tests.http_calls import Caller
 from tests.openid_provider import CLIENT_ID, CLIENT_SECRET, new_rsa_key, running_provider
@@ -147,7 +148,8 @@ def test_an_owner_connects_a_provider_on_its_page(app: Flask, admin: Caller) -> 
         ada = join(app, admin, "ada@example.com", {"role": "admin", "project": "default"})
         assert ada.get(page).status_code == 403
         assert "Sign-in</a>" not in ada.get("/p/default/settings/people").text
-        assert "Okta is removed." in send(f"{page}/delete")
+        asked = etag_in(root.get(f"{page}/delete").text)
+        assert "Okta is removed." in send(f"{page}/delete", etag=asked)
     assert admin.get("/api/v1/identity-providers/okta").status_code == 404
     assert admin.post("/api/v1/identity-providers/okta/test").status_code == 404
 

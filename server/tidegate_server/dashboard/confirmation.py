@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from flask import Response, request
 
-from tidegate_server.dashboard import shell
+from tidegate_server.dashboard import api, shell
 from tidegate_server.dashboard.api import Answer
-from tidegate_server.dashboard.forms import FormState, attempt, done
+from tidegate_server.dashboard.forms import FormState, attempt, done, typed
 from tidegate_server.dashboard.shell import Shell
 
 
@@ -43,11 +43,37 @@ def ask(project: str, question: Question, act: Callable[[], Answer]) -> Response
     return confirm(lambda: shell.open_project(project, "settings"), question, act)
 
 
-def confirm(frame: Callable[[], Shell], question: Question, act: Callable[[], Answer]) -> Response:
-    """Show a question within a frame; do what it asks about once its reader has answered it."""
+def ask_to_delete(project: str, question: Question, *where: str) -> Response:
+    """Show a question; delete a document if it is still as its reader saw it when they answer.
+
+    Args:
+        project: whose settings have the document.
+        question: whether to delete it.
+        where: its path in the API.
+    """
+    etag = api.ask("GET", api.path(*where)).etag
+
+    def act() -> Answer:
+        return api.ask("DELETE", api.path(*where), if_match=typed("etag"), reason=typed("reason"))
+
+    return confirm(lambda: shell.open_project(project, "settings"), question, act, etag)
+
+
+def confirm(
+    frame: Callable[[], Shell], question: Question, act: Callable[[], Answer], etag: str = ""
+) -> Response:
+    """Show a question within a frame; do what it asks about once its reader has answered it.
+
+    Args:
+        frame: the frame.
+        question: what to ask.
+        act: does it.
+        etag: of the document that it is about, for the form; empty: it needs none.
+    """
 
     def show(form: FormState) -> Response:
-        return shell.render("confirm.html", frame(), question=question, form=form)
+        shown = form.etag(etag) if etag else ""
+        return shell.render("confirm.html", frame(), question=question, form=form, etag=shown)
 
     if request.method == "GET":
         return show(FormState())

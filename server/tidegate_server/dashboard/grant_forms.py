@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -11,7 +11,7 @@ from flask import request
 
 from tidegate_server.dashboard import api
 from tidegate_server.dashboard.access_words import ROLE_WORDS, role_name
-from tidegate_server.dashboard.api import ApiProblem
+from tidegate_server.dashboard.api import Answer, ApiProblem
 from tidegate_server.dashboard.forms import typed
 from tidegate_server.domain.people import PEOPLES_ROLES
 from tidegate_server.domain.people_edits import may_give
@@ -113,6 +113,31 @@ def beside_fields() -> Iterator[None]:
     except ApiProblem as problem:
         problem.fields = {_field(each): says for each, says in problem.fields.items()}
         raise
+
+
+def change(
+    where: tuple[str, ...],
+    fields: Iterable[str],
+    edit: Callable[[dict[str, Any]], dict[str, Any]],
+    etag: str = "",
+) -> Answer:
+    """Change a document that gives roles.
+
+    Args:
+        where: its path in the API.
+        fields: those that a change sends.
+        edit: returns them as they are to be.
+        etag: of the document as its reader saw it; empty: as it is now.
+
+    Raises:
+        ApiProblem: the API refused it.
+    """
+    now = api.ask("GET", api.path(*where))
+    body = edit({name: now.body[name] for name in fields})
+    with beside_fields():
+        return api.ask(
+            "PUT", api.path(*where), body=body, if_match=etag or now.etag, reason=typed("reason")
+        )
 
 
 def _field(pointer: str) -> str:

@@ -12,9 +12,10 @@ from tidegate_server.dashboard.access_history import latest_changes
 from tidegate_server.dashboard.access_words import grant_name
 from tidegate_server.dashboard.api import Answer
 from tidegate_server.dashboard.confirmation import Question
-from tidegate_server.dashboard.forms import FormState, attempt, done, typed
+from tidegate_server.dashboard.forms import FormState, attempt, done, pressed, typed
 from tidegate_server.dashboard.grant_forms import (
     beside_fields,
+    change,
     may_give_role,
     named_grant,
     places_to_give,
@@ -73,7 +74,7 @@ def groups(project: str) -> Response:
 
 def show_group(project: str, group: str) -> Response:
     """Show a group; change its name, or give it a role."""
-    posted = request.form.get("do", "")
+    posted = pressed()
 
     def show(form: FormState) -> Response:
         found = api.ask("GET", api.path("groups", group))
@@ -96,7 +97,7 @@ def show_group(project: str, group: str) -> Response:
     if posted not in _CHANGES:
         return show(FormState())
     return attempt(
-        lambda: _change(group, _CHANGES[posted], typed("etag")),
+        lambda: change(("groups", group), SET, _CHANGES[posted], typed("etag")),
         show,
         lambda: done(_address(project, group), "Saved."),
     )
@@ -121,18 +122,11 @@ def withdraw_from_group(project: str, group: str) -> Response:
     question = Question(
         title, effects, "Withdraw", "x", here, _crumbs(project, group), here, "It is withdrawn."
     )
-    return confirmation.ask(project, question, lambda: _change(group, edit))
+    return confirmation.ask(project, question, lambda: change(("groups", group), SET, edit))
 
 
 def delete_group(project: str, group: str) -> Response:
     """Ask whether to delete a group without members; do it."""
-    api.get("groups", group)  # says who may not see it
-
-    def act() -> Answer:
-        address = api.path("groups", group)
-        etag = api.ask("GET", address).etag
-        return api.ask("DELETE", address, if_match=etag, reason=typed("reason"))
-
     effects = (("people", "It has no members, so nobody loses anything."),)
     question = Question(
         f"Delete the group {group}?",
@@ -144,7 +138,7 @@ def delete_group(project: str, group: str) -> Response:
         f"/p/{project}/settings/groups",
         f"{group} is deleted.",
     )
-    return confirmation.ask(project, question, act)
+    return confirmation.ask_to_delete(project, question, "groups", group)
 
 
 def _details(body: Json) -> Json:
@@ -156,14 +150,6 @@ def _grant(body: Json) -> Json:
 
 
 _CHANGES: Mapping[str, Callable[[Json], Json]] = {"details": _details, "grant": _grant}
-
-
-def _change(group: str, edit: Callable[[Json], Json], etag: str = "") -> Answer:
-    address = api.path("groups", group)
-    now = api.ask("GET", address)
-    body = edit({name: now.body[name] for name in SET})
-    with beside_fields():
-        return api.ask("PUT", address, body=body, if_match=etag or now.etag, reason=typed("reason"))
 
 
 def _members(people: list[Json], group: str) -> list[Json]:

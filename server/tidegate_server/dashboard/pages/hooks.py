@@ -9,7 +9,7 @@ from flask import Blueprint, Response, request
 from tidegate_server.dashboard import api, shell
 from tidegate_server.dashboard.api import Answer
 from tidegate_server.dashboard.forms import FormState, attempt, done, typed
-from tidegate_server.dashboard.pages.settings import BASE, delete_from_settings, render_tab
+from tidegate_server.dashboard.pages.settings import BASE, ask_to_delete, render_tab
 
 KINDS: Final = (
     ("alertmanager", "Alertmanager"),
@@ -109,4 +109,4 @@ def delete_hook(project: str, hook: str) -> Response:
     shell.check_may("write")
     found = api.get("projects", project, "hooks", hook)
     says = "Its secret stops working at once: alerts are refused, and do nothing."
-    return delete_from_settings(project, "hooks", hook, f"hook {found['name']}", says)
+    return ask_to_delete(project, "hooks", hook, f"hook {found['name']}", says)

@@ -11,9 +11,9 @@ from tidegate_server.dashboard import api, confirmation
 from tidegate_server.dashboard.access_words import grant_name
 from tidegate_server.dashboard.api import Answer
 from tidegate_server.dashboard.confirmation import Question
-from tidegate_server.dashboard.forms import FormState, attempt, done, typed
+from tidegate_server.dashboard.forms import FormState, attempt, done, pressed, typed
 from tidegate_server.dashboard.grant_forms import (
-    beside_fields,
+    change,
     places_to_give,
     roles_to_give,
     typed_grant,
@@ -70,7 +70,7 @@ def identity_providers(project: str) -> Response:
 def identity_provider(project: str, provider: str) -> Response:
     """Show an identity provider; change it, keep its secret, try whether it answers."""
     _check_may()
-    button = request.form.get("do", "")
+    button = pressed()
     tried: Json = {}
 
     def show(form: FormState) -> Response:
@@ -102,13 +102,7 @@ def identity_provider(project: str, provider: str) -> Response:
             return api.ask("PUT", secret, body=body, reason=typed("reason"))
         if button == "forget":
             return api.ask("DELETE", secret, reason=typed("reason"))
-        now = api.ask("GET", api.path(TAB, provider))
-        body = _changed({name: now.body[name] for name in SET}, button)
-        etag = typed("etag") or now.etag
-        with beside_fields():
-            return api.ask(
-                "PUT", api.path(TAB, provider), body=body, if_match=etag, reason=typed("reason")
-            )
+        return change((TAB, provider), SET, lambda body: _changed(body, button), typed("etag"))
 
     if button not in ("save", "map", "unmap", "secret", "forget", "test"):
         return show(FormState())
@@ -120,8 +114,7 @@ def identity_provider(project: str, provider: str) -> Response:
 def delete_provider(project: str, provider: str) -> Response:
     """Ask whether to remove an identity provider; remove it."""
     _check_may()
-    found = api.ask("GET", api.path(TAB, provider))
-    title = found.body["name"] or provider
+    title = api.get(TAB, provider)["name"] or provider
     effects = (
         ("people", f"Nobody signs in with {title} any more, and its sessions end within 2 s."),
         ("key", "Its groups give nothing any more, and its client secret is forgotten."),
@@ -137,13 +130,7 @@ def delete_provider(project: str, provider: str) -> Response:
         home,
         f"{title} is removed.",
     )
-
-    def act() -> Answer:
-        return api.ask(
-            "DELETE", api.path(TAB, provider), if_match=found.etag, reason=typed("reason")
-        )
-
-    return confirmation.ask(project, question, act)
+    return confirmation.ask_to_delete(project, question, TAB, provider)
 
 
 def _check_may() -> None:

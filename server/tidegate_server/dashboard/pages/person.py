@@ -12,9 +12,9 @@ from tidegate_server.dashboard.access_history import latest_changes
 from tidegate_server.dashboard.access_words import grant_name
 from tidegate_server.dashboard.api import Answer
 from tidegate_server.dashboard.confirmation import Question
-from tidegate_server.dashboard.forms import FormState, attempt, done, typed
+from tidegate_server.dashboard.forms import FormState, attempt, done, pressed, typed
 from tidegate_server.dashboard.grant_forms import (
-    beside_fields,
+    change,
     may_give_role,
     named_grant,
     places_to_give,
@@ -49,7 +49,7 @@ def register(blueprint: Blueprint) -> None:
 def show_person(project: str, person: str) -> Response:
     """Show a person; change their details, roles or groups, or invite them again."""
     made: Json = {}
-    posted = request.form.get("do", "")
+    posted = pressed()
 
     def show(form: FormState) -> Response:
         found = api.ask("GET", api.path("people", person))
@@ -80,7 +80,7 @@ def show_person(project: str, person: str) -> Response:
             answer = invite(person)
             made.update(answer.body)
             return answer
-        return _change(person, _CHANGES[posted], etag=typed("etag"))
+        return change(("people", person), SET, _CHANGES[posted], typed("etag"))
 
     if posted not in (*_CHANGES, "invite"):
         return show(FormState())
@@ -103,7 +103,7 @@ def withdraw_from_person(project: str, person: str) -> Response:
         (("person", "They can no longer do what this role allows there, within 2 s."),
          ("key", "Their own tokens lose it, too. Tokens that they made for programs go on.")),
         "Withdraw",
-        lambda: _change(person, edit),
+        lambda: change(("people", person), SET, edit),
         "The role is withdrawn.",
     )  # fmt: skip
 
@@ -124,7 +124,7 @@ def deactivate_person(project: str, person: str) -> Response:
         f"Deactivate {_name(found)}?",
         tuple(effects),
         "Deactivate",
-        lambda: _change(person, lambda body: {**body, "active": False}),
+        lambda: change(("people", person), SET, lambda body: {**body, "active": False}),
         f"{_name(found)} is deactivated.",
     )
 
@@ -237,15 +237,6 @@ _CHANGES: Mapping[str, Callable[[Json], Json]] = {
     "grant": _grant,
     "groups": _groups,
 }
-
-
-def _change(person: str, edit: Callable[[Json], Json], etag: str = "") -> Answer:
-    """Change a person as they are now; with an ETag, only if they are as their reader saw them."""
-    address = api.path("people", person)
-    now = api.ask("GET", address)
-    body = edit({name: now.body[name] for name in SET})
-    with beside_fields():
-        return api.ask("PUT", address, body=body, if_match=etag or now.etag, reason=typed("reason"))
 
 
 def _ask(

@@ -96,13 +96,6 @@ def show_role(project: str, role: str) -> Response:
 
 def delete_role(project: str, role: str) -> Response:
     """Ask whether to delete a role that nobody has; do it."""
-    api.get("roles", role)  # says who may not see it
-
-    def act() -> Answer:
-        address = api.path("roles", role)
-        etag = api.ask("GET", address).etag
-        return api.ask("DELETE", address, if_match=etag, reason=typed("reason"))
-
     here = _address(project, role)
     question = Question(
         f"Delete the role {role}?",
@@ -114,7 +107,7 @@ def delete_role(project: str, role: str) -> Response:
         f"/p/{project}/settings/roles",
         f"{role} is deleted.",
     )
-    return confirmation.ask(project, question, act)
+    return confirmation.ask_to_delete(project, question, "roles", role)
 
 
 def _typed() -> Json:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from flask import Blueprint, Response, make_response, redirect, request
+from flask import Blueprint, Response, make_response, redirect
 
-from tidegate_server.dashboard import api, shell
-from tidegate_server.dashboard.api import Answer
-from tidegate_server.dashboard.forms import FormState, attempt, done, typed
+from tidegate_server.dashboard import api, confirmation, shell
+from tidegate_server.dashboard.confirmation import Question
 from tidegate_server.domain.permissions import Permission
 from tidegate_server.errors import Forbidden
 
@@ -64,35 +63,26 @@ def check_administers(project: str) -> None:
         raise Forbidden("This needs the permission to administer something in the project.")
 
 
-def delete_from_settings(project: str, tab: str, key: str, what: str, says: str) -> Response:
-    """Ask whether to delete a document that a part of the settings has; delete it.
+def ask_to_delete(project: str, tab: str, key: str, what: str, effect: str) -> Response:
+    """Ask whether to delete a document that a part of the settings of a project has; delete it.
 
     Args:
         project: its project.
         tab: the part, and the API's name of such documents: ``webhooks``.
         key: of the document.
         what: the document in words.
-        says: what goes with it.
+        effect: what goes with it.
     """
-    where = ("projects", project, tab, key)
-    etag = api.ask("GET", api.path(*where)).etag
-    back = f"/p/{project}/settings/{tab}"
-
-    def show(form: FormState) -> Response:
-        return render_tab(
-            "delete_from_settings.html",
-            project,
-            tab,
-            what=what,
-            says=says,
-            back=f"{back}/{key}",
-            form=form,
-        )
-
-    if request.method == "GET":
-        return show(FormState())
-
-    def act() -> Answer:
-        return api.ask("DELETE", api.path(*where), if_match=etag, reason=typed("reason"))
-
-    return attempt(act, show, lambda: done(back, f"{what[0].upper()}{what[1:]} is deleted."))
+    listed = f"/p/{project}/settings/{tab}"
+    here = f"{listed}/{key}"
+    question = Question(
+        f"Delete {what}?",
+        (("x", effect),),
+        "Delete",
+        "x",
+        here,
+        ((listed, dict(TABS)[tab]), (here, key)),
+        listed,
+        f"{what[0].upper()}{what[1:]} is deleted.",
+    )
+    return confirmation.ask_to_delete(project, question, "projects", project, tab, key)

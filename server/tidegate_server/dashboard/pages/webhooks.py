@@ -8,8 +8,8 @@ from flask import Blueprint, Response, request
 
 from tidegate_server.dashboard import api, shell
 from tidegate_server.dashboard.api import Answer
-from tidegate_server.dashboard.forms import FormState, attempt, done, typed
-from tidegate_server.dashboard.pages.settings import BASE, delete_from_settings, render_tab
+from tidegate_server.dashboard.forms import FormState, attempt, done, pressed, typed
+from tidegate_server.dashboard.pages.settings import BASE, ask_to_delete, render_tab
 
 PAGE: Final = 50
 
@@ -90,7 +90,7 @@ def show_webhook(project: str, webhook: str) -> Response:
 
     if request.method == "GET":
         return show(FormState())
-    verb = request.form.get("do", "save")
+    verb = pressed("save")
 
     def act() -> Answer:
         if verb == "test":
@@ -115,7 +115,7 @@ def delete_webhook(project: str, webhook: str) -> Response:
     """Ask whether to delete a webhook; delete it."""
     shell.check_may("write")
     says = "Its messages that wait are dropped. A webhook that a policy names stays."
-    return delete_from_settings(project, "webhooks", webhook, f"webhook {webhook}", says)
+    return ask_to_delete(project, "webhooks", webhook, f"webhook {webhook}", says)
 
 
 def show_delivery(project: str, webhook: str, delivery: str) -> Response:
