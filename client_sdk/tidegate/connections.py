@@ -5,8 +5,9 @@ read. So each one gets a second descriptor here: to shut that down ends whatever
 for in the first.
 
 Threads: those of the client open connections; another one closes them. Adding to a set and copying
-it are atomic, so neither needs a lock, which a fork could leave locked in the child. ``_lock`` is
-held only while the pool is made.
+it are atomic, so neither needs a lock, which a fork could leave locked in the child. No fork comes
+between a socket and its line, so a child knows each descriptor that it has. ``_lock`` is held only
+while the pool is made.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from tidegate.errors import Unreachable
+from tidegate.runtime.fork_lock import no_fork
 from tidegate.runtime.late_imports import load
 
 if TYPE_CHECKING:
@@ -99,17 +101,30 @@ class Connections:
             line.drop()
         self._lines, self._open = set(), set()
 
-    def _add(self, end: socket.socket) -> Line:
-        line = Line(end)
-        self._lines.add(line)
+    def _make(self, family: int, kind: int, protocol: int) -> tuple[socket.socket, Line]:
+        """Return a new socket with its line.
+
+        Raises:
+            Unreachable: the client is closed.
+            OSError: the process has no descriptor left.
+        """
+        with no_fork():
+            end = socket.socket(family, kind, protocol)
+            try:
+                line = Line(end)
+            except OSError:
+                end.close()
+                raise
+            self._lines.add(line)
         if self.closed:  # only now: ``cut`` sees the line, or this sees that it was called
+            end.close()
             self._remove(line)
             raise Unreachable("the client is closed")
-        return line
+        return end, line
 
     def _remove(self, line: Line) -> None:
+        line.handle.close()  # first: a child that is forked in between finds it closed
         self._lines.discard(line)
-        line.handle.close()
 
     def _pool_classes(self, head_seconds: float) -> dict[str, Any]:
         pools = load("urllib3.connectionpool")
@@ -142,19 +157,21 @@ class Connections:
                 except socket.gaierror as error:
                     raise errors.NameResolutionError(self.host, self, error) from error
                 for family, kind, protocol, _, address in found:
-                    end = socket.socket(family, kind, protocol)
-                    self.line = None
                     try:
-                        self.line = connections._add(end)
+                        end, self.line = connections._make(family, kind, protocol)
+                    except OSError as error:
+                        problem = error
+                        continue
+                    except Unreachable as error:
+                        raise errors.NewConnectionError(self, str(error)) from error
+                    try:
                         for option in self.socket_options or ():
                             end.setsockopt(*option)
                         end.settimeout(self.timeout)
                         end.connect(address)
-                    except (OSError, Unreachable) as error:
+                    except OSError as error:
                         end.close()
                         self._release()
-                        if isinstance(error, Unreachable):
-                            raise errors.NewConnectionError(self, str(error)) from error
                         problem = error
                     else:
                         connections._open.add(self)

@@ -407,10 +407,15 @@ def test_a_child_of_a_parent_that_connects_drops_the_connection(
     program = """
         import time
         import tidegate
+        from tidegate import connections
+        class SlowLine(connections.Line):
+            def __init__(self, end):
+                time.sleep(0.2)  # there is a socket that the client does not know: the fork waits
+                super().__init__(end)
+        connections.Line = SlowLine
         client = tidegate.Client()
         while not left()[0]:
             pass
-        time.sleep(0.5)  # the client knows its socket a moment after the socket is there
         if not os.fork():
             client.close()
             print(left(), flush=True)

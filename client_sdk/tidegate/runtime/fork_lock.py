@@ -1,0 +1,37 @@
+"""A lock that excludes forks: what a thread does while it holds it, no child is a copy of halfway.
+
+Threads: ``_lock`` is held for as long as ``no_fork`` says, and during a fork.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_lock = threading.RLock()
+
+
+@contextmanager
+def no_fork() -> Iterator[None]:
+    """Let no fork of this process happen while the block runs; it must be short."""
+    with _lock:
+        yield
+
+
+def _acquire() -> None:
+    _lock.acquire()
+
+
+def _release() -> None:
+    _lock.release()
+
+
+def _replace() -> None:
+    """Replace the lock in a child: some libraries fork without the hook before it."""
+    global _lock
+    _lock = threading.RLock()
+
+
+os.register_at_fork(before=_acquire, after_in_parent=_release, after_in_child=_replace)
