@@ -157,6 +157,7 @@ def test_the_code_is_typed_and_refused(
     assert not file.exists()
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_the_page_opens_by_itself_where_there_is_a_screen(
     server: RunningServer, file: Path, tmp_path: Path
 ) -> None:

@@ -8,7 +8,6 @@ import pty
 import re
 import signal
 import subprocess
-from collections.abc import Iterator
 from contextlib import closing
 from types import SimpleNamespace
 from typing import Any, cast
@@ -331,14 +330,6 @@ def test_watching_on_a_terminal_shows_a_live_view(checkout: Tidegate) -> None:
     drawn = output_of(checkout, "release", "watch", "checkout", terminal=True)
     assert "checkout: off to on" in drawn
     assert "completed" in drawn
-
-
-@pytest.fixture
-def interruptible() -> Iterator[None]:
-    """Handle SIGINT: background jobs of a shell ignore it, and so do their children."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.usefixtures("interruptible")
