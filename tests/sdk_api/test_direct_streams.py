@@ -114,7 +114,7 @@ def test_a_change_is_written_to_every_stream_without_waking_it(
     assert not any(stream.returned for stream in several)
 
 
-def test_a_silent_stream_gets_a_sign_of_life(checkout: Caller, store: Store) -> None:
+def test_a_silent_stream_gets_a_keep_alive(checkout: Caller, store: Store) -> None:
     stream = Stream(StreamedEnvironments(store, keep_alive_seconds=0.01))
     try:
         assert stream.received(KEEP_ALIVE)

@@ -175,6 +175,29 @@ def test_a_lost_update_is_replaced_by_a_snapshot(
         assert next(each for each in events if each.name != ":").name == "snapshot"
 
 
+def test_after_a_failover_that_lost_a_version_clients_get_what_is_there_now(
+    checkout: Caller, connect: Connect, store: Store
+) -> None:
+    """A failover may lose the last commits; the next ones get their versions again."""
+    seen = str(store.version("default", "production"))
+    incarnation = store.exact_version("default", "production").incarnation
+    opened = connect()
+    opened.next("snapshot")
+    before = store.dump_scope("default")
+    checkout.post_ok(f"{FLAG}/kill", {})
+    assert connect().next("snapshot").data["flags"]["checkout"]["killed"] == "off"
+    assert connect(seen).next("update").data["flags"]["checkout"]["killed"] == "off"
+    store.replace_scope("default", before, incarnation)
+    checkout.put(FLAG, {"enabled": False}, match="*")
+    assert store.version("default", "production") == int(seen) + 1
+    for stream in (connect(), connect(seen)):
+        flag = stream.next("snapshot", "update").data["flags"]["checkout"]
+        assert (flag["killed"], flag["enabled"]) == (None, False)
+    # A stream that was open all the time gets a snapshot, too.
+    events = (each.data["flags"]["checkout"] for each in opened.events() if each.name != ":")
+    assert next(each["killed"] for each in events if not each["enabled"]) is None
+
+
 def test_a_closed_connection_unsubscribes(checkout: Caller, connect: Connect, store: Store) -> None:
     stream = connect()
     stream.next("snapshot")

@@ -5,6 +5,7 @@ import shutil
 import signal
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -130,6 +131,26 @@ class TestMissedChanges:
         raise_version(store)
         update = next_update(subscription)
         assert update.version == 4
+        assert update.data is not None
+
+    def test_are_found_after_a_failover_that_lost_versions_which_others_have_now(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(change_feed, "CHECK_SECONDS", float("inf"))
+        raise_version(store)
+        incarnation = store.exact_version(SHOP, PRODUCTION).incarnation
+        before = store.dump_scope(SHOP)
+        subscription = store.change_feed.subscribe(SHOP, PRODUCTION)
+        raise_version(store)
+        assert next_update(subscription).version == 2
+        store.replace_scope(SHOP, before, incarnation)
+        time.sleep(0.002)  # a commit of another millisecond
+        raise_version(store)
+        monkeypatch.setattr(change_feed, "CHECK_SECONDS", 0.0)
+        assert next_update(subscription) == Update(2, None)
+        raise_version(store)
+        update = next_update(subscription)
+        assert update.version == 3
         assert update.data is not None
 
     def test_of_a_slow_subscriber_become_one_request_for_a_snapshot(

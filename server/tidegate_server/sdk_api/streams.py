@@ -8,7 +8,7 @@ Threads: the change feed appends to a chain of changes. Each stream has a thread
 greenlet under gevent), which parks when it has seen them all, and each environment has one that
 writes the next change to the connections of all that are parked. It wakes a stream whose
 connection does not take all of it at once, so that a slow client keeps nobody waiting, or that
-has to send a sign of life. Only whoever holds a stream writes to it: the environment's thread while
+has to send a keep-alive. Only whoever holds a stream writes to it: the environment's thread while
 it is parked, else its own. ``StreamedEnvironments._lock`` guards the table and the counts of
 streams, ``StreamedEnvironment._lock`` the parked streams and the last change; neither is held
 during network I/O. ``StreamedEnvironment._reading`` is held while the store is read.
@@ -24,6 +24,7 @@ from dataclasses import dataclass
 
 from tidegate_server.store import Store
 from tidegate_server.store.change_feed import Subscription, Update
+from tidegate_server.store.environment_versions import EnvironmentVersion
 from tidegate_server.store.feed import Place
 from tidegate_server.web.client_connection import DirectConnection
 from tidegate_server.web.event_stream import NOTHING_TO_SEND, format_event
@@ -43,8 +44,8 @@ MOST_BEHIND = 1_000
 AT_ONCE = 100
 """To how many connections a change is written before other requests have their turn."""
 
-PASSES = 10
-"""How often the environment's thread looks for streams that were silent, in their time."""
+LOOKS = 10
+"""How often the environment's thread looks for silent streams while one may be silent."""
 
 
 class Change:
@@ -91,7 +92,7 @@ class StreamedEnvironment:
         self._keep_alive_seconds = keep_alive_seconds
         self._reading = threading.Lock()
         self._looked_at = float("-inf")
-        self._incarnation_and_version = ("", -1)
+        self._version = EnvironmentVersion()
         self._beginnings: dict[int | None, Beginning] = {}
         self._subscription: Subscription | None = None
         self._lock = threading.Lock()
@@ -119,7 +120,7 @@ class StreamedEnvironment:
 
     def park(self, stream: UpdateSource) -> bool:
         """Let the environment's thread write to a stream; False: there are changes to send."""
-        stream.speak_by = self._next_sign_of_life()
+        stream.keep_alive_at = self._next_keep_alive()
         with self._lock:
             if stream.position is not self.last:
                 return False
@@ -147,12 +148,14 @@ class StreamedEnvironment:
             if self._looked_at < asked_at:
                 time.sleep(max(0.0, self._looked_at + LOOK_SECONDS - asked_at))
                 self._look()
-            present, version = self._incarnation_and_version
-            is_known = incarnation in (None, present) and (last_seen or 0) <= version
+            present = self._version
+            is_known = (
+                incarnation in (None, present.incarnation) and (last_seen or 0) <= present.number
+            )
             after = last_seen if is_known else None
             beginning = self._beginnings.get(after)
             if beginning is None:
-                beginning = self._read_beginning(after, version)
+                beginning = self._read_beginning(after, present.number)
                 self._keep(after, beginning)
             return beginning
 
@@ -165,9 +168,9 @@ class StreamedEnvironment:
 
     def _look(self) -> None:
         began = time.monotonic()
-        found = self._store.incarnation_and_version(*self.place)
-        if found != self._incarnation_and_version:
-            self._incarnation_and_version = found
+        version = self._store.exact_version(*self.place, self._version.number)
+        if version != self._version:
+            self._version = version
             self._beginnings.clear()
         self._looked_at = began
 
@@ -209,24 +212,25 @@ class StreamedEnvironment:
 
     def _run(self) -> None:
         position = self.last
-        passed_at = 0.0
+        look_seconds = self._keep_alive_seconds / LOOKS
+        look_at = 0.0
         while not self._closed:
-            self._changed.wait(self._keep_alive_seconds / PASSES)
+            self._changed.wait(look_seconds)
             self._changed.clear()
             while position.next is not None:
                 position = position.next
                 self._write(position)
             now = time.monotonic()
-            if now - passed_at >= self._keep_alive_seconds / PASSES:
-                passed_at = now
-                self._wake([stream for stream in list(self._parked) if stream.speak_by <= now])
+            if now >= look_at:
+                look_at = now + look_seconds
+                self._wake([each for each in list(self._parked) if each.keep_alive_at <= now])
 
     def _write(self, change: Change) -> None:
         """Write a change to all that are parked; wake those who have to see to it themselves."""
         for number, stream in enumerate(list(self._parked)):
             if number % AT_ONCE == AT_ONCE - 1:
                 time.sleep(0)  # other requests
-            # A change delays no sign of life: with it a stream checks that its token is valid.
+            # A change delays no keep-alive: with it a stream checks that its token is valid.
             if stream in self._parked and not stream.take(change):
                 self._wake([stream])
 
@@ -236,7 +240,7 @@ class StreamedEnvironment:
         for stream in woken:
             stream.wake()
 
-    def _next_sign_of_life(self) -> float:
+    def _next_keep_alive(self) -> float:
         # Spread, so that they do not all wake at once after a change.
         return time.monotonic() + self._keep_alive_seconds * random.uniform(0.5, 1.0)  # noqa: S311
 
@@ -286,7 +290,7 @@ class UpdateSource:
 
     Attributes:
         position: the last change that the client has got or does not need.
-        speak_by: when the client needs a sign of life, by the monotonic clock.
+        keep_alive_at: when the client needs a keep-alive, by the monotonic clock.
 
     Raises:
         StoreUnavailable: the store cannot be reached.
@@ -299,8 +303,8 @@ class UpdateSource:
         "_environments",
         "_seen",
         "_version",
+        "keep_alive_at",
         "position",
-        "speak_by",
     )
 
     def __init__(
@@ -316,7 +320,7 @@ class UpdateSource:
         self._connection = connection
         self._version = -1
         self._awake = threading.Event()
-        self.speak_by = 0.0
+        self.keep_alive_at = 0.0
         self._environment = environments.enter(place)
         try:
             # Before anything is read, so that no change is lost in between.

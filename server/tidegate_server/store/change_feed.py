@@ -8,16 +8,17 @@ I/O. A subscription shares only its queue with its owner.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, replace
 from typing import Final
 
 import structlog
 from tidegate.backoff import Backoff
 
 from tidegate_server.errors import StoreUnavailable
-from tidegate_server.store import keys
+from tidegate_server.store import environment_versions, keys
 from tidegate_server.store.connection import Connection
+from tidegate_server.store.environment_versions import EnvironmentVersion, present_version
 from tidegate_server.store.feed import Feed, FeedSubscription, Place
 
 log = structlog.get_logger("tidegate.feed")
@@ -42,17 +43,15 @@ class Update:
 
 
 class Subscription(FeedSubscription[Update]):
-    """A queue of one environment's updates, starting after the version ``position``."""
+    """A queue of one environment's updates."""
 
     def __init__(
         self,
         feed: ChangeFeed,
         environment: Place,
-        position: int,
         receive: Callable[[Update | None], None] | None = None,
     ) -> None:
         super().__init__(feed, environment, QUEUE_SIZE, receive)
-        self.position = position
 
     def lost(self, event: Update) -> Update:
         """Return a request to read a snapshot."""
@@ -64,9 +63,8 @@ class ChangeFeed(Feed[Update]):
 
     def __init__(self, connection: Connection) -> None:
         super().__init__(connection, "tidegate-feed")
-        self._positions: dict[Place, int] = {}
-        self._incarnations: dict[Place, str] = {}
-        """Of the positions; empty: the project has no version yet."""
+        self._positions: dict[Place, EnvironmentVersion] = {}
+        """The version of each environment that was read last."""
 
     def subscribe(
         self,
@@ -84,21 +82,19 @@ class ChangeFeed(Feed[Update]):
         Raises:
             StoreUnavailable: the current version cannot be read.
         """
-        key = (project, environment)
-        ((incarnation, version),) = self._latest([key])
+        place = (project, environment)
+        version = present_version(self._connection, place)
         with self._lock:
             # An environment that is already being read may be behind ``version``. Then the new
             # subscription also gets older updates, which the owner knows by their versions.
-            position = self._positions.setdefault(key, version)
-            self._incarnations.setdefault(key, incarnation)
-            subscription = Subscription(self, key, position, receive)
+            self._positions.setdefault(place, version)
+            subscription = Subscription(self, place, receive)
             self._add(subscription)
         return subscription
 
     def _forget_positions(self) -> None:
         for environment in self._positions.keys() - self._subscriptions.keys():
             del self._positions[environment]
-            self._incarnations.pop(environment, None)
 
     def _follow(self, lane: Hashable) -> None:
         failures = 0
@@ -129,65 +125,79 @@ class ChangeFeed(Feed[Update]):
                 failures += 1
                 time.sleep(RETRY.wait_s(failures))
 
-    def _read(self, positions: dict[Place, int]) -> None:
+    def _read(self, positions: dict[Place, EnvironmentVersion]) -> None:
         environments = {keys.changes(*each).encode(): each for each in positions}
-        after = [f"{version}-0" for version in positions.values()]
+        after = [f"{version.number}-0" for version in positions.values()]
         streams = self._connection.read(
             "XREAD", "BLOCK", BLOCK_MS, "STREAMS", *environments, *after
         )
         for key, entries in streams or ():
             environment = environments[key]
             for id, fields in entries:
-                version = int(id.partition(b"-")[0])
-                known = self._incarnations.get(environment, "")
-                # Servers of earlier versions write none.
-                incarnation = fields.get(b"incarnation", b"").decode() or known
-                complete = version == positions[environment] + 1 and known in ("", incarnation)
+                known = positions[environment]
+                # Servers of earlier versions write neither.
+                incarnation = fields.get(b"incarnation", b"").decode() or known.incarnation
+                committed = fields.get(b"at", b"").decode()
+                version = EnvironmentVersion(int(id.partition(b"-")[0]), incarnation, committed)
+                complete = version.number == known.number + 1 and known.incarnation in (
+                    "",
+                    incarnation,
+                )
                 data = fields[b"update"].decode() if complete else None
-                data = data or None  # an update that was too long for the stream
+                # An update that was too long for the stream is empty.
                 positions[environment] = version
-                self._publish(environment, Update(version, data), incarnation)
+                self._publish(environment, version, data or None)
 
-    def _check_versions(self, positions: dict[Place, int]) -> None:
-        """Request snapshots after a restore from a backup, and for changes that never came.
+    def _check_versions(self, positions: dict[Place, EnvironmentVersion]) -> None:
+        """Request snapshots where versions were lost, and for changes that never came.
 
-        After a restore versions are lower than the positions, so reads would find nothing; or they
-        are of another incarnation, and mean something else. A version and its change are written
+        After a restore or a failover versions are lower than the positions, so reads would find
+        nothing; or they have the same numbers and are others. A version and its change are written
         at once, so a change that is not there now is lost.
         """
-        environments = list(positions)
-        found = self._latest(environments)
-        for environment, (incarnation, version) in zip(environments, found, strict=True):
-            known = self._incarnations.get(environment, "")
-            restored = known not in ("", incarnation)
-            if restored or version < positions[environment]:
+        found = {}
+        for environment, version in self._look(positions).items():
+            known = positions[environment]
+            restored = known.incarnation not in ("", version.incarnation)
+            lost = version.number < known.number or _are_others(known.committed, version.committed)
+            if version.number != known.number:
+                version = replace(version, committed="")  # which was that of the known version
+            found[environment] = version
+            if restored or lost:
                 positions[environment] = version
-                self._publish(environment, Update(version, None), incarnation)
-        expected = dict(zip(environments, found, strict=True))
-        if all(positions[each] >= version for each, (_, version) in expected.items()):
+                self._publish(environment, version, None)
+        if all(positions[each].number >= version.number for each, version in found.items()):
             return
         self._read(positions)
-        for environment, (incarnation, version) in expected.items():
-            if positions[environment] < version:
+        for environment, version in found.items():
+            if positions[environment].number < version.number:
                 positions[environment] = version
-                self._publish(environment, Update(version, None), incarnation)
+                self._publish(environment, version, None)
 
-    def _publish(self, environment: Place, update: Update, incarnation: str) -> None:
+    def _look(
+        self, positions: Mapping[Place, EnvironmentVersion]
+    ) -> dict[Place, EnvironmentVersion]:
+        """Return the version of each environment, with the time of the commit of the known one."""
+        replies = self._connection.read_many(
+            command
+            for environment, version in positions.items()
+            for command in environment_versions.commands(environment, version.number)
+        )
+        found = zip(replies[::3], replies[1::3], replies[2::3], strict=True)
+        return {
+            environment: environment_versions.parse(each)
+            for environment, each in zip(positions, found, strict=True)
+        }
+
+    def _publish(self, environment: Place, version: EnvironmentVersion, data: str | None) -> None:
         with self._lock:
             if environment in self._positions:
-                self._positions[environment] = update.version
-                self._incarnations[environment] = incarnation
+                self._positions[environment] = version
+            update = Update(version.number, data)
             for subscription in self._subscriptions.get(environment, ()):
                 subscription.put(update)
 
-    def _latest(self, environments: list[Place]) -> list[tuple[str, int]]:
-        """Return the incarnation and the version of each environment."""
-        values = self._connection.read_many(
-            ("GET", name)
-            for project, environment in environments
-            for name in (keys.incarnation(project), keys.version(project, environment))
-        )
-        return [
-            ((incarnation or b"").decode(), int(version or 0))
-            for incarnation, version in zip(values[::2], values[1::2], strict=True)
-        ]
+
+def _are_others(committed: str, now: str) -> bool:
+    """Return whether two times are those of different commits; empty: that is not known."""
+    return bool(committed and now) and committed != now

@@ -196,7 +196,8 @@ for number, refresh in ipairs(plan.refreshes) do
   local update = refresh.body and string.format('{"version":%d,', version) .. refresh.body or ''
   redis.call('XADD', KEYS[refresh.changes], 'MAXLEN', '~', refresh.kept,
     string.format('%d-0', version), 'update', update,
-    'incarnation', redis.call('GET', KEYS[refresh.incarnation]) or '')
+    'incarnation', redis.call('GET', KEYS[refresh.incarnation]) or '',
+    'at', string.format('%d', now))
   local receipts = KEYS[refresh.receipts]
   local receipt = receipts .. string.format(':%d', version)
   redis.call('HSET', receipt, 'at', string.format('%d', now), 'actor', plan.author[1],

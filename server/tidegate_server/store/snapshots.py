@@ -17,25 +17,20 @@ import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeAlias
 
 from tidegate_server.domain.change import Kind
 from tidegate_server.domain.deletions import WHOLE_PROJECT
 from tidegate_server.errors import NotFound
-from tidegate_server.store import documents, keys
+from tidegate_server.store import documents, environment_versions, keys
 from tidegate_server.store.commit import json_object
-from tidegate_server.store.connection import Connection
+from tidegate_server.store.connection import Command, Connection
+from tidegate_server.store.environment_versions import EnvironmentVersion
+from tidegate_server.store.feed import Place
 
 KEPT_BYTES = 32_000_000
 """How many bytes of snapshots a process keeps."""
 
 COMPRESSION = 5
-
-State: TypeAlias = tuple[bytes | None, ...]
-"""The version of an environment, its incarnation, and when the version was committed."""
-
-Place: TypeAlias = tuple[str, str]
-"""The keys of a project and of one of its environments."""
 
 
 @dataclass(frozen=True)  # without slots, so that it keeps its compressed form
@@ -61,11 +56,18 @@ class EncodedSnapshot:
 @dataclass(frozen=True, slots=True)
 class _Kept:
     snapshot: EncodedSnapshot
-    state: State
+    version: EnvironmentVersion
 
     @property
     def size(self) -> int:
         return len(self.snapshot.body)
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the version is that of the snapshot, and no other one equals it."""
+        read = (self.snapshot.version, self.snapshot.incarnation)
+        present = self.version
+        return read == (present.number, present.incarnation) and present.is_exact
 
 
 class Snapshots:
@@ -88,8 +90,10 @@ class Snapshots:
         place = (project, environment)
         with self._lock:
             kept = self._kept.get(place)
+            if kept is not None:
+                self._kept.move_to_end(place)
             reading = self._reading.setdefault(place, threading.Lock())
-        if kept is not None and self._state(place, kept.snapshot.version) == kept.state:
+        if kept is not None and self._is_present(place, kept):
             return kept.snapshot
         with reading:
             # Another request may have read it meanwhile.
@@ -97,28 +101,29 @@ class Snapshots:
                 latest = self._kept.get(place)
             if latest is None or latest is kept:
                 return self._read(place)
-            is_present = self._state(place, latest.snapshot.version) == latest.state
-            return latest.snapshot if is_present else self._read(place)
+            return latest.snapshot if self._is_present(place, latest) else self._read(place)
 
-    def _state(self, place: Place, version: int) -> State:
-        """Return the present state of an environment that should be at this version.
+    def _is_present(self, place: Place, kept: _Kept) -> bool:
+        return self._version(place, kept.snapshot.version) == kept.version
+
+    def _version(self, place: Place, number: int) -> EnvironmentVersion:
+        """Return the version of an environment that should have this one.
 
         Raises:
             NotFound: the environment was deleted.
         """
-        receipt = keys.version_receipt(*place, version)
-        *state, at, deleted = self._connection.read_many(
-            [*_version_commands(place), ("HGET", receipt, "at"), _deleted_command(place)],
-            atomic=True,
+        *replies, deleted = self._connection.read_many(
+            [*environment_versions.commands(place, number), _deleted_command(place)], atomic=True
         )
         _require(place, deleted)
-        return (*state, at)
+        return environment_versions.parse(replies)
 
     def _read(self, place: Place) -> EncodedSnapshot:
         project, environment = place
         version, incarnation, fields, deleted = self._connection.read_many(
             [
-                *_version_commands(place),
+                ("GET", keys.version(project, environment)),
+                ("GET", keys.incarnation(project)),
                 ("HGETALL", keys.snapshot(project, environment)),
                 _deleted_command(place),
             ],
@@ -141,16 +146,15 @@ class Snapshots:
             }
         )
         found = EncodedSnapshot(int(version or 0), body, (incarnation or b"").decode())
-        state = self._state(place, found.version)
-        self._keep(place, _Kept(found, state) if state[:2] == (version, incarnation) else None)
+        present = self._version(place, found.version)
+        self._keep(place, _Kept(found, present))
         return found
 
-    def _keep(self, place: Place, found: _Kept | None) -> None:
+    def _keep(self, place: Place, found: _Kept) -> None:
         with self._lock:
             before = self._kept.pop(place, None)
             self._size -= 0 if before is None else before.size
-            # What does not tell one state from every other is not kept.
-            if found is None or None in found.state or found.size > self._most_bytes:
+            if not found.is_exact or found.size > self._most_bytes:
                 return
             self._kept[place] = found
             self._size += found.size
@@ -159,12 +163,7 @@ class Snapshots:
                 self._size -= oldest.size
 
 
-def _version_commands(place: Place) -> list[tuple[Any, ...]]:
-    project, environment = place
-    return [("GET", keys.version(project, environment)), ("GET", keys.incarnation(project))]
-
-
-def _deleted_command(place: Place) -> tuple[Any, ...]:
+def _deleted_command(place: Place) -> Command:
     project, environment = place
     return ("HMGET", keys.documents(project, Kind.DELETION), environment, WHOLE_PROJECT)
 

@@ -33,6 +33,7 @@ from tidegate_server.store.connection import (
 )
 from tidegate_server.store.device_sign_ins import DeviceSignIns
 from tidegate_server.store.document_cache import CachedDocuments, DocumentCache
+from tidegate_server.store.environment_versions import EnvironmentVersion, present_version
 from tidegate_server.store.evaluations import EvaluationStore
 from tidegate_server.store.evidence import EvidenceStore
 from tidegate_server.store.heard_alerts import HeardAlerts
@@ -389,6 +390,13 @@ class Store:
             atomic=True,
         )
         return (incarnation or b"").decode(), int(version or 0)
+
+    def exact_version(self, project: str, environment: str, number: int = 0) -> EnvironmentVersion:
+        """Return an environment's version, with what tells it from others of the same number.
+
+        ``number`` is the one that it probably has: then the store is asked once.
+        """
+        return present_version(self._connection, (project, environment), number)
 
     def snapshot(self, project: str, environment: str) -> EncodedSnapshot:
         """Return the environment's whole configuration at one version.
