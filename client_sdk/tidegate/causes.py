@@ -71,7 +71,7 @@ def status_cause(status: int, detail: str = "", target: str = "") -> str:
         to = f" to {target}" if target else ""
         return f"{cause}: it redirects{to}, and the SDK follows no redirects"
     if status == 429:
-        return f"{cause}: a rate limit refuses requests"
+        return f"{cause}: a rate limit refuses requests" + (f": {detail}" if detail else "")
     if not detail and status in (404, 405, 410, 501):
         return f"{cause}: {_NOT_TIDEGATE}"
     return f"{cause}: {detail}" if detail else cause

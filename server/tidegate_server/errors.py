@@ -22,7 +22,7 @@ HTTP statuses are set in one place, ``web.problem_documents`` (those of OFREP in
     │   ├── SignInDenied             400  a person has refused it
     │   └── DeviceCodeExpired        400  its code has expired, or was used
     ├── Forbidden                    403  the caller may not do this
-    ├── RateLimited                  429  the token made too many requests
+    ├── RateLimited                  429  too many requests
     ├── InstanceForgotten            409  the store no longer knows an SDK instance
     ├── Overloaded                   503  too much is being computed already
     ├── Abandoned                    408  whoever asked for a computation has gone
@@ -226,7 +226,7 @@ class Forbidden(TidegateError):
 
 
 class RateLimited(TidegateError):
-    """A token made too many requests.
+    """A token, a person or an address made too many requests.
 
     Args:
         message: what is wrong and how to fix it.

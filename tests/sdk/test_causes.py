@@ -28,6 +28,10 @@ RESPONSES: dict[str, tuple[Mode, str]] = {
         bad_proxy.respond("429 Too Many Requests", {}),
         "the server answers 429: a rate limit refuses requests",
     ),
+    "a rate limit with a reason": (
+        bad_proxy.respond("429 Too Many Requests", {"detail": "This token is unknown."}),
+        "the server answers 429: a rate limit refuses requests: This token is unknown.",
+    ),
     "a redirect": (
         bad_proxy.redirect("https://ann:secret@flags.example/sdk?ticket=secret"),
         "the server answers 307: it redirects to https://flags.example:443",

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 from tidegate_server.processes.settings import parse_trusted_proxies
-from tidegate_server.web.trusted_proxies import LOOPBACK, TrustedProxies, parse_address
+from tidegate_server.web.trusted_proxies import LOOPBACK, TrustedProxies, network_of, parse_address
 
 TRUSTED = "127.0.0.1, ::1, 10.0.0.0/8"
 
@@ -133,3 +133,10 @@ def test_any_header_gives_an_address(forwarded: str, host: str) -> None:
     seen = forward("127.0.0.1", X_FORWARDED_FOR=forwarded, X_FORWARDED_HOST=host)
     assert parse_address(seen["REMOTE_ADDR"]) is not None
     assert "\n" not in seen["HTTP_HOST"]
+
+
+def test_the_addresses_of_one_ipv6_network_count_as_one() -> None:
+    assert network_of("2001:db8::1") == network_of("2001:db8::ffff:2")
+    assert network_of("2001:db8::1") != network_of("2001:db8:0:1::1")
+    assert network_of("::ffff:192.0.2.1") == "192.0.2.1"
+    assert network_of("no address") == "no address"

@@ -18,7 +18,6 @@ Threads: ``_lock`` guards all buckets; it is held for arithmetic only.
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import math
 import threading
 import time
@@ -29,6 +28,7 @@ from typing import TypeAlias
 from tidegate_server.domain.permissions import Role
 from tidegate_server.domain.tokens import Token
 from tidegate_server.errors import RateLimited
+from tidegate_server.web.trusted_proxies import network_of
 
 MINUTE = 60.0
 TOLERANCE = 1e-6
@@ -44,9 +44,6 @@ MAX_TOKENS = 10_000
 MAX_PARTS = 50_000
 """How many buckets are kept. The one that was not used for longest goes first; it is full again
 after a minute, so forgetting it then changes nothing."""
-
-IPV6_NETWORK_BITS = 64
-"""One subscriber usually has a whole network of this length, so it counts as one address."""
 
 Part: TypeAlias = bytes
 """A digest that identifies an address, or a targeting key at an address, of a token."""
@@ -155,7 +152,7 @@ class RateLimits:
         # The requests of an application's own servers come from a few addresses.
         if address is None or token.role is not Role.CLIENT:
             return None
-        return self._part(token, "address", (_subscriber(address),), ADDRESS_SHARE, now)
+        return self._part(token, "address", (network_of(address),), ADDRESS_SHARE, now)
 
     def _of_key(
         self, token: Token, address: str | None, key: str | None, now: float
@@ -163,7 +160,7 @@ class RateLimits:
         if key is None:
             return None
         # At an address: nobody can use up the part of somebody else, whose key may be known.
-        place = "" if address is None or token.role is not Role.CLIENT else _subscriber(address)
+        place = "" if address is None or token.role is not Role.CLIENT else network_of(address)
         return self._part(token, "key", (place, key), ADDRESS_SHARE / 2, now)
 
     def _part(
@@ -185,19 +182,6 @@ class RateLimits:
 
 def _is_plentiful(whole: _Bucket) -> bool:
     return whole.left > whole.size / 2
-
-
-def _subscriber(address: str) -> str:
-    """Return the address, or the network of an IPv6 address that one subscriber has."""
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return address
-    if isinstance(parsed, ipaddress.IPv4Address):
-        return address
-    if parsed.ipv4_mapped is not None:
-        return str(parsed.ipv4_mapped)
-    return str(ipaddress.ip_network((int(parsed), IPV6_NETWORK_BITS), strict=False))
 
 
 def _refusal(limit: int, name: str, bucket: _Bucket) -> RateLimited:

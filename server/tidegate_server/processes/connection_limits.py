@@ -9,10 +9,9 @@ from __future__ import annotations
 import resource
 from collections import Counter
 from collections.abc import Sequence
-from ipaddress import IPv6Address, IPv6Network
 
 from tidegate_server.domain.network_addresses import IPNetwork
-from tidegate_server.web.trusted_proxies import parse_address
+from tidegate_server.web.trusted_proxies import network_of, parse_address
 
 MOST_CONNECTIONS = 12_000
 """The most open connections of a web process, event streams included: memory sets this limit."""
@@ -48,7 +47,7 @@ def connections_of(files: int) -> int:
 class AddressLimit:
     """Counts the connections of each address. Use it from one thread (greenlets may share it).
 
-    The addresses of an IPv6 network /64 count as one: whoever has one has them all.
+    The addresses of an IPv6 network count as one.
 
     Args:
         most: how many connections one address may have.
@@ -66,7 +65,7 @@ class AddressLimit:
         Returns:
             What ``leave`` takes; None: it is one too many, and was not counted.
         """
-        name = _network_of(address)
+        name = network_of(address)
         if self._open[name] >= self._most and not self._exempts(address):
             return None
         self._open[name] += 1
@@ -82,12 +81,3 @@ class AddressLimit:
         # Only asked for the addresses with the most connections.
         address = parse_address(text)
         return address is None or any(address in network for network in self._exempt)
-
-
-def _network_of(address: str) -> str:
-    if ":" not in address:
-        return address
-    parsed = parse_address(address)
-    if not isinstance(parsed, IPv6Address):
-        return str(parsed)  # an IPv4 address in the form of IPv6
-    return str(IPv6Network((parsed, 64), strict=False))

@@ -36,6 +36,7 @@ from tidegate_server.errors import Forbidden, StoreUnavailable, Unauthenticated
 from tidegate_server.store import Store, removal
 from tidegate_server.store.refused_requests import RefusedRequest
 from tidegate_server.web import session_cookies, token_secrets
+from tidegate_server.web.failed_tokens import FailedTokens
 from tidegate_server.web.session_cache import SessionCache
 from tidegate_server.web.settings import ApiSettings
 from tidegate_server.web.trusted_proxies import parse_address
@@ -62,6 +63,10 @@ UNKNOWN_TOKEN = "This token is unknown or was deleted; ask an admin for a new on
 log = structlog.stdlib.get_logger("tidegate_server.api")
 
 
+class _UnknownToken(Unauthenticated):
+    """No token has this text; it may be a guess."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Known:
     """All tokens and people, and the position of the server's audit log when they were read."""
@@ -84,6 +89,7 @@ class Authenticator:
         self._settings = settings
         self._known: _Known | None = None
         self._sessions = SessionCache()
+        self._failed = FailedTokens(store)
         self._verified: dict[str, tuple[str, str]] = {}
         """The ids and digests of texts that were verified, so that each HMAC is computed once."""
         self._uses: dict[str, TokenUse] = {}
@@ -101,6 +107,7 @@ class Authenticator:
 
         Raises:
             Unauthenticated: there is neither, or it does not work.
+            RateLimited: as ``token_from_request`` raises it.
             Forbidden: the token may not be used from this address, or a change by a session is
                 not known to come from this server's own pages.
         """
@@ -180,6 +187,7 @@ class Authenticator:
 
         Raises:
             Unauthenticated: there is no token, or it does not work.
+            RateLimited: it does not work, and neither did many others from this address.
             Forbidden: the token may not be used from this address.
         """
         authorization = request.headers.get("Authorization")
@@ -199,7 +207,11 @@ class Authenticator:
         """
         parsed = token_secrets.parse_token(text)
         g.token_id = parsed.id if parsed is not None else None
-        token = self.authenticate(text)
+        try:
+            token = self.authenticate(text)
+        except _UnknownToken as error:
+            self._failed.count(request.remote_addr or "", error.message)
+            raise
         self.admit_from(token, request.remote_addr)
         return token
 
@@ -253,7 +265,7 @@ class Authenticator:
         self._verified.pop(text, None)
         parsed = token_secrets.parse_token(text)
         if parsed is None:
-            raise Unauthenticated(UNKNOWN_TOKEN)
+            raise _UnknownToken(UNKNOWN_TOKEN)
         token = known.by_id.get(parsed.id)
         digest = token_secrets.secret_digest(self._settings.secret_key, parsed.secret)
         if not _has_digest(token, digest, now_ms):
@@ -262,7 +274,7 @@ class Authenticator:
             place = removal.deleted_place(self._store, parsed.id) if token is None else None
             if place is not None:
                 raise Unauthenticated(f"This token was of the {place}, which was deleted.")
-            raise Unauthenticated(UNKNOWN_TOKEN)
+            raise _UnknownToken(UNKNOWN_TOKEN)
         if len(self._verified) >= MAX_VERIFIED:
             self._verified.clear()
         self._verified[text] = (parsed.id, digest)

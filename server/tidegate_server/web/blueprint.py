@@ -247,7 +247,8 @@ def _error_statuses(
 ) -> list[HTTPStatus]:
     statuses = set(more)
     if permission is not None or who is not None:
-        statuses |= {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.SERVICE_UNAVAILABLE}
+        statuses |= {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
+        statuses |= {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
     if "<" in rule:
         statuses.add(HTTPStatus.NOT_FOUND)
     if method != "GET":

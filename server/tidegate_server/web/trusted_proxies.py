@@ -20,6 +20,9 @@ from tidegate_server.domain.network_addresses import IPAddress, IPNetwork
 LOOPBACK: tuple[IPNetwork, ...] = (IPv4Network("127.0.0.1"), IPv6Network("::1"))
 """A proxy on the same machine."""
 
+IPV6_PREFIX = 64
+"""Whoever has one address of such a network usually has all."""
+
 FORWARDED = "HTTP_X_FORWARDED_"
 OTHER_FORWARDED = ("HTTP_FORWARDED", "HTTP_X_REAL_IP")
 SCHEMES = ("http", "https")
@@ -40,6 +43,17 @@ def parse_address(text: str) -> IPAddress | None:
     except ValueError:
         return None
     return _unmapped(address)
+
+
+def network_of(text: str) -> str:
+    """Return what counts as one address: itself, or its network if it is an IPv6 address.
+
+    A text that is no address stays as it is.
+    """
+    address = parse_address(text)
+    if isinstance(address, IPv6Address):
+        return str(IPv6Network((address, IPV6_PREFIX), strict=False))
+    return text if address is None else str(address)
 
 
 def _unmapped(address: IPAddress) -> IPAddress:

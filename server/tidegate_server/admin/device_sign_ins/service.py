@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from tidegate_server.admin.device_sign_ins.schemas import NewDeviceSignIn
 from tidegate_server.admin.me import service as me
 from tidegate_server.admin.me.schemas import NewPersonalToken
-from tidegate_server.admin.sign_in.attempts import count_attempt, network_of
+from tidegate_server.admin.sign_in.attempts import count_attempt
 from tidegate_server.admin.tokens.service import TokenWithUse
 from tidegate_server.domain.callers import Caller
 from tidegate_server.domain.device_sign_ins import (
@@ -34,6 +34,7 @@ from tidegate_server.web import token_secrets
 from tidegate_server.web.backend import backend
 from tidegate_server.web.caller_address import current_address
 from tidegate_server.web.sign_in import note_in_audit
+from tidegate_server.web.trusted_proxies import network_of
 
 BEGUN = Limit("device", 60, 10 * 60)
 """How many programs of one address may begin."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import ipaddress
 
 import structlog
 
@@ -17,7 +16,7 @@ from tidegate_server.errors import RateLimited
 from tidegate_server.store import Store
 from tidegate_server.store.sign_in_attempts import Limit
 from tidegate_server.web.sign_in import note_in_audit
-from tidegate_server.web.trusted_proxies import parse_address
+from tidegate_server.web.trusted_proxies import network_of
 
 PAIR = Limit("pair", 10, 5 * 60)
 ADDRESS = Limit("address", 100, 5 * 60)
@@ -26,9 +25,6 @@ NOBODY = "nobody"
 """The id of no person. What is looked up for it takes as long as for somebody."""
 PROVIDER = Limit("provider", 50, 5 * 60)
 """Sign-ins with identity providers that came to nothing; many people may share an address."""
-
-IPV6_PREFIX = 64
-"""Whoever has one address of such a network usually has all."""
 
 log = structlog.stdlib.get_logger("tidegate_server.api")
 
@@ -105,11 +101,3 @@ def count_attempt(store: Store, limit: Limit, name: str, network: str, person: s
     raise RateLimited(
         "Too many attempts to sign in. Wait a little, then try again.", attempts.seconds_left
     )
-
-
-def network_of(address: str) -> str:
-    """Return what counts as one address: itself, or its network if it is an IPv6 address."""
-    parsed = parse_address(address)
-    if isinstance(parsed, ipaddress.IPv6Address):
-        return str(ipaddress.ip_network((parsed, IPV6_PREFIX), strict=False))
-    return str(parsed) if parsed is not None else "unknown"

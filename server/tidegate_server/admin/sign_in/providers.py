@@ -19,7 +19,6 @@ from tidegate_server.admin.sign_in.attempts import (
     NOBODY,
     PROVIDER,
     count_attempt,
-    network_of,
 )
 from tidegate_server.admin.sign_in.flows import SECONDS, Flow, kept_flow
 from tidegate_server.domain.change import Change, Stored
@@ -38,6 +37,7 @@ from tidegate_server.web.client_secrets import client_secret
 from tidegate_server.web.own_paths import own_path
 from tidegate_server.web.settings import ApiSettings
 from tidegate_server.web.sign_in import SignedIn, sign_in
+from tidegate_server.web.trusted_proxies import network_of
 
 MAX_SESSION = 255
 """Characters of a provider's name for a session."""

@@ -1,0 +1,123 @@
+"""An address that guesses tokens has to wait; a token that works never has to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import redis
+from flask import Flask
+from tidegate_server.application import create_app
+from tidegate_server.errors import StoreUnavailable
+from tidegate_server.store import Store, keys
+from tidegate_server.store.sign_in_attempts import Limit, SignInAttempts
+from tidegate_server.web import failed_tokens
+from tidegate_server.web.backend import Backend
+from tidegate_server.web.settings import ApiSettings
+from werkzeug.test import TestResponse
+
+from tests.http_application import SECRET_KEY
+from tests.http_calls import PROJECT, Caller, slug
+from tests.waiting import until
+
+GUESS = "tg_viewer_4f2a91c07d3e_0123456789abcdef0123456789abcdef0123456789abcdef"
+ELSEWHERE = "203.0.113.7"
+
+
+@pytest.fixture(autouse=True)
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(failed_tokens, "FAILED_TOKENS", Limit("token", 3, 60))
+
+
+def call(
+    app: Flask, token: str, path: str = f"{PROJECT}/flags", address: str = "127.0.0.1"
+) -> TestResponse:
+    caller = Caller(app.test_client(), token)
+    return caller.get(path, environ_overrides={"REMOTE_ADDR": address})
+
+
+def count(raw: redis.Redis, address: str) -> int:
+    return int(raw.get(keys.attempts("token", address)) or 0)
+
+
+def test_an_address_that_guesses_has_to_wait_and_others_do_not(
+    app: Flask, admin: Caller, sdk: Caller
+) -> None:
+    guesses = [call(app, token) for token in (GUESS, "guess", GUESS, GUESS, "guess")]
+    assert [each.status_code for each in guesses] == [401, 401, 401, 429, 429]
+    assert slug(guesses[-1]) == "rate-limited"
+    assert 0 < int(guesses[-1].headers["Retry-After"]) <= 60
+    for path in ("/sdk/v1/snapshot", "/sdk/v1/stream", "/metrics"):
+        assert call(app, GUESS, path).status_code == 429, path
+    assert call(app, GUESS, address=ELSEWHERE).status_code == 401
+    # Tokens that work are accepted all the time: known ones, and one that was just made.
+    assert call(app, str(admin.token)).status_code == 200
+    assert call(app, str(sdk.token), "/sdk/v1/snapshot").status_code == 200
+    made = admin.post_ok("/api/v1/tokens", {"name": "ci", "role": "reader", "whole_server": True})
+    assert call(app, made["secret"]).status_code == 200
+    assert call(app, GUESS).status_code == 429
+
+
+def test_a_client_that_evaluates_has_to_wait_too(app: Flask, admin: Caller) -> None:
+    guesses = [
+        app.test_client().post("/ofrep/v1/evaluate/flags", json={}, headers={"X-API-Key": GUESS})
+        for _ in range(4)
+    ]
+    assert [each.status_code for each in guesses] == [401, 401, 401, 429]
+    assert 0 < int(guesses[-1].headers["Retry-After"]) <= 60
+
+
+def test_tokens_that_work_are_not_counted(app: Flask, admin: Caller, raw: redis.Redis) -> None:
+    new = {"name": "ci", "role": "reader", "whole_server": True}
+    tokens = [str(admin.token), admin.post_ok("/api/v1/tokens", new)["secret"]]
+    assert {call(app, token).status_code for token in tokens * 3} == {200}
+    assert count(raw, "127.0.0.1") == 0
+
+
+def test_all_processes_count_together_and_one_that_refuses_counts_no_more(
+    app: Flask, store: Store, raw: redis.Redis
+) -> None:
+    other = create_app(store, ApiSettings(SECRET_KEY))
+    tried = [call(each, GUESS).status_code for each in (app, other, app, other, app)]
+    assert tried == [401, 401, 401, 429, 429]
+    assert count(raw, "127.0.0.1") == 5
+    assert [call(each, GUESS).status_code for each in (app, other) * 3] == [429] * 6
+    assert count(raw, "127.0.0.1") == 5
+    other.extensions["tidegate"].close()
+
+
+def test_the_wait_ends_by_itself(
+    app: Flask, raw: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(failed_tokens, "FAILED_TOKENS", Limit("token", 1, 1))
+    assert [call(app, GUESS).status_code for _ in range(2)] == [401, 429]
+    until(lambda: call(app, GUESS).status_code == 401, "the wait is over")
+
+
+def test_the_addresses_of_one_ipv6_network_wait_together(app: Flask, admin: Caller) -> None:
+    tried = [call(app, GUESS, address=f"2001:db8::{n}").status_code for n in range(1, 5)]
+    assert tried == [401, 401, 401, 429]
+    assert call(app, GUESS, address="2001:db8:0:1::1").status_code == 401
+
+
+def test_a_process_remembers_so_many_addresses_at_most(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(failed_tokens, "FAILED_TOKENS", Limit("token", 0, 60))
+    monkeypatch.setattr(failed_tokens, "MOST_REMEMBERED", 2)
+    backend: Backend = app.extensions["tidegate"]
+    for number in range(5):
+        assert call(app, GUESS, address=f"203.0.113.{number}").status_code == 429
+        assert len(backend.authenticator._failed._waiting) <= 2
+    assert call(app, GUESS, address="203.0.113.0").status_code == 429
+
+
+def test_what_cannot_be_counted_is_refused_as_before(
+    app: Flask, admin: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unavailable(*_: Any) -> Any:
+        raise StoreUnavailable("The store cannot be used now.")
+
+    assert admin.get(f"{PROJECT}/flags").status_code == 200
+    monkeypatch.setattr(SignInAttempts, "count", unavailable)
+    assert {call(app, "guess").status_code for _ in range(5)} == {401}
