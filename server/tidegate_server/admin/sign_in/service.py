@@ -142,13 +142,10 @@ def sign_in_with_link(text: str) -> SignedIn:
         RateLimited: there were too many attempts from this address.
     """
     store, key = backend().store, backend().settings.secret_key
-    address = current_address()
-    attempt = GuardedAttempt(store, key, f"invitation {address}", "", address)
-    parsed = invitations.parse_invitation(text)
-    id, secret = parsed if parsed is not None else (NOBODY, "")
+    attempt, id, secret = _invitation_attempt(text)
     found = _read_link(store, key, id, secret)
     if found is None or not found.document.signs_in_only:
-        raise Invalid(BAD_LINK, FieldProblem("/link", BAD_LINK))
+        raise _bad_link()
     if not backend().settings.password_sign_in:
         raise Forbidden(NO_PASSWORDS)
     signed_in: list[Person] = []
@@ -157,7 +154,7 @@ def sign_in_with_link(text: str) -> SignedIn:
         access = read_access_documents(store)
         stored = access.invitations.get(id)
         if stored is None or stored.document != found.document:
-            raise Invalid(BAD_LINK, FieldProblem("/link", BAD_LINK))
+            raise _bad_link()
         person, change = credential_edits.use_sign_in_link(access, stored)
         signed_in[:] = [person]
         return change
@@ -183,11 +180,7 @@ def accept_invitation(
         RateLimited: there were too many attempts from this address.
     """
     store, key = backend().store, backend().settings.secret_key
-    # Counted by address only: nobody can keep others from accepting theirs.
-    address = current_address()
-    attempt = GuardedAttempt(store, key, f"invitation {address}", "", address)
-    parsed = invitations.parse_invitation(text)
-    id, secret = parsed if parsed is not None else (NOBODY, "")
+    attempt, id, secret = _invitation_attempt(text)
     first = id == FIRST_INVITATION
     found = read_invitation(store, key, id, secret)
     if not first and not backend().settings.password_sign_in:
@@ -225,10 +218,7 @@ def open_invitation(text: str, code: str, recovery_code: str) -> None:
         NotPossible: it is for the first person, who needs a password.
     """
     store, key = backend().store, backend().settings.secret_key
-    address = current_address()
-    attempt = GuardedAttempt(store, key, f"invitation {address}", "", address)
-    parsed = invitations.parse_invitation(text)
-    id, secret = parsed if parsed is not None else (NOBODY, "")
+    attempt, id, secret = _invitation_attempt(text)
     read_invitation(store, key, id, secret)
     if id == FIRST_INVITATION:
         raise NotPossible(
@@ -278,6 +268,18 @@ def _with_factor_used(
     return None if step is None else replace(credential, totp_step=step)
 
 
+def _invitation_attempt(text: str) -> tuple[GuardedAttempt, str, str]:
+    """Count an attempt to use an invitation or a link; return it, and the text's id and secret.
+
+    It is counted by address only: nobody can keep others from accepting theirs.
+    """
+    address = current_address()
+    key = backend().settings.secret_key
+    attempt = GuardedAttempt(backend().store, key, f"invitation {address}", "", address)
+    id, secret = invitations.parse_invitation(text) or (NOBODY, "")
+    return attempt, id, secret
+
+
 def read_invitation(store: Store, key: bytes, id: str, secret: str) -> Stored:
     """Return the invitation with an id, if this is its secret and it has not expired.
 
@@ -304,6 +306,10 @@ def _read_link(store: Store, key: bytes, id: str, secret: str) -> Stored | None:
 
 def _bad_invitation() -> Invalid:
     return Invalid(BAD_INVITATION, FieldProblem("/invitation", BAD_INVITATION))
+
+
+def _bad_link() -> Invalid:
+    return Invalid(BAD_LINK, FieldProblem("/link", BAD_LINK))
 
 
 def _check_new_account(first: bool, email: str, name: str, password: str) -> None:
