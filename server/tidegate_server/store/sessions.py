@@ -59,8 +59,7 @@ class Sessions:
         )
         digests = [each.decode() for found in sets for each in found]
         values = self._connection.read_many([("GET", keys.session(each)) for each in digests])
-        found = [msgspec.json.decode(each, type=Session) for each in values if each is not None]
-        return sorted(found, key=lambda each: each.last_seen_ms, reverse=True)
+        return _last_used_first(values)
 
     def of_reference(self, provider: str, reference: str) -> list[Session]:
         """Return the sessions that an identity provider calls by one name."""
@@ -73,8 +72,7 @@ class Sessions:
         gone = [digest for digest, value in zip(digests, values, strict=True) if value is None]
         if gone:
             self._connection.write("SREM", name, *gone)
-        found = [msgspec.json.decode(each, type=Session) for each in values if each is not None]
-        return sorted(found, key=lambda each: each.last_seen_ms, reverse=True)
+        return _last_used_first(values)
 
     def note_uses(self, uses: Mapping[str, tuple[Session, int]], now_ms: int) -> None:
         """Note when sessions were last used, by digest; one that has ended stays so."""
@@ -100,6 +98,12 @@ class Sessions:
     def count_ended(self) -> int:
         """Return a number that rises whenever somebody ends a session."""
         return int(self._connection.read("GET", keys.sessions_ended()) or 0)
+
+
+def _last_used_first(values: Iterable[bytes | None]) -> list[Session]:
+    """Return the stored sessions, without those that have ended."""
+    found = [msgspec.json.decode(each, type=Session) for each in values if each is not None]
+    return sorted(found, key=lambda each: each.last_seen_ms, reverse=True)
 
 
 def _seen(session: Session, at_ms: int) -> Session:

@@ -10,7 +10,7 @@ from typing import Any
 from flask import Response, g
 from marshmallow import ValidationError, fields, post_load, validates_schema
 
-from tidegate_server.admin.access_documents import read_access_documents
+from tidegate_server.admin.access_documents import present_access
 from tidegate_server.admin.sessions import service
 from tidegate_server.admin.sign_in.schemas import SessionAnswer
 from tidegate_server.documents.fields import Key, StrictInteger, query_boolean
@@ -109,7 +109,7 @@ def list_sessions(query: tuple[str, bool, PageRequest]) -> Response:
     found = (
         service.sessions_of_everyone(caller) if everyone else service.sessions_of(caller, person)
     )
-    people = read_access_documents(backend().store).people
+    people = present_access(backend().store).people
     by_use = {
         f"{10**15 - each.last_seen_ms:016d} {each.id}": ListedSession(
             each, people[each.person].document.email if each.person in people else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tidegate_server.admin.access_documents import read_access_documents
+from tidegate_server.admin.access_documents import present_access
 from tidegate_server.domain.callers import Caller
 from tidegate_server.domain.people_edits import has_power_over, require_power_over
 from tidegate_server.domain.sessions import Session
@@ -27,7 +27,7 @@ def sessions_of(caller: Caller, person: str) -> list[Session]:
         raise Forbidden("The token belongs to a program, which has no sessions; name a person.")
     services = backend()
     if id != caller.person:
-        access = read_access_documents(services.store)
+        access = present_access(services.store)
         stored = access.people.get(id)
         if stored is None:
             raise NotFound(f"There is no person {id!r}.")
@@ -42,7 +42,7 @@ def sessions_of_everyone(caller: Caller) -> list[Session]:
     The last used is the first.
     """
     services = backend()
-    access = read_access_documents(services.store)
+    access = present_access(services.store)
     people = [
         id
         for id, stored in access.people.items()
