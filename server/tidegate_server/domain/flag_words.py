@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from tidegate_server.domain.change import Stored
 from tidegate_server.domain.flags import FlagDefinition
-from tidegate_server.domain.layered_mapping import with_changes
+from tidegate_server.domain.layered_mapping import moved_keys, with_changes
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,24 +65,16 @@ def updated_words(
         before, after: the flags by key.
         changed: the keys of those that are not the same in both.
     """
-    moved: dict[str, set[str]] = {}
-    for key in changed:
-        old, new = _words(before.get(key)), _words(after.get(key))
-        for word in old - new:
-            moved.setdefault(word, set(known.flags.get(word, ()))).discard(key)
-        for word in new - old:
-            moved.setdefault(word, set(known.flags.get(word, ()))).add(key)
+    moves = ((key, _words(before.get(key)), _words(after.get(key))) for key in changed)
+    moved = moved_keys(known.flags, moves)
     if not moved:
         return known
-    flags = with_changes(
-        known.flags, {word: frozenset(keys) if keys else None for word, keys in moved.items()}
-    )
     words = known.words
     for word, keys in moved.items():
         if not keys:
             words = words.replace(f"\n{word}\n", "\n", 1)
     added = [word for word, keys in moved.items() if keys and word not in known.flags]
-    return FlagWords(flags, "\n".join((words[:-1], *added, "")))
+    return FlagWords(with_changes(known.flags, moved), "\n".join((words[:-1], *added, "")))
 
 
 def _words(stored: Stored | None) -> set[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from typing import Final, Generic, TypeVar
 
 Value = TypeVar("Value")
@@ -70,3 +70,24 @@ def with_changes(
     if isinstance(mapping, LayeredMapping):
         return mapping.changed(changes)
     return LayeredMapping(mapping, {}).changed(changes)
+
+
+def moved_keys(
+    table: Mapping[str, frozenset[str]], moves: Iterable[tuple[str, Set[str], Set[str]]]
+) -> dict[str, frozenset[str] | None]:
+    """Return how a table from names to the keys that have them changes.
+
+    Args:
+        table: the keys that have each name.
+        moves: the keys that have other names now: each with the names before and after.
+
+    Returns:
+        The keys of each name that changes, as ``with_changes`` takes them; None: no key has it.
+    """
+    changed: dict[str, set[str]] = {}
+    for key, before, after in moves:
+        for name in before - after:
+            changed.setdefault(name, set(table.get(name, ()))).discard(key)
+        for name in after - before:
+            changed.setdefault(name, set(table.get(name, ()))).add(key)
+    return {name: frozenset(keys) or None for name, keys in changed.items()}

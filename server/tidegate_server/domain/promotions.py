@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from tidegate_server.domain import flag_edits, flag_validation
 from tidegate_server.domain.change import Audit, Change, Guard, Put, Refresh, Stored
 from tidegate_server.domain.flags import FlagDefinition, Targeting
+from tidegate_server.domain.layered_mapping import with_changes
 from tidegate_server.domain.planned_operations import merged
 from tidegate_server.domain.project_documents import (
     ProjectDocuments,
@@ -237,12 +238,12 @@ def _with_targeting(
 ) -> ProjectDocuments:
     """Return the documents as a change leaves them; revisions stay those that are stored."""
     stored = documents.targeting(environment, flag)
-    here = {**documents.targetings[environment], flag: replace(stored, document=after)}
-    was = documents.targetings[environment]
-    index = updated_index(documents.index(environment), was, here, {flag})
+    before = documents.targetings[environment]
+    now = with_changes(before, {flag: replace(stored, document=after)})
+    index = updated_index(documents.index(environment), before, now, {flag})
     return replace(
         documents,
-        targetings={**documents.targetings, environment: here},
+        targetings={**documents.targetings, environment: now},
         indexes={**documents.indexes, environment: index},
     )
 

@@ -18,6 +18,7 @@ from tidegate_server.domain.project_documents import (
     segment_address,
     targeting_address,
 )
+from tidegate_server.domain.targeting_index import segments_of_targeting
 
 
 def find_cycle(start: str, names: Callable[[str], Iterable[str]]) -> list[str]:
@@ -72,11 +73,6 @@ def longest_path(start: str, names: Names) -> list[str]:
         waiting.pop()
         longest[key] = [key, *max((longest[each] for each in names(key)), key=len, default=[])]
     return longest[start]
-
-
-def segments_of_targeting(targeting: Targeting) -> set[str]:
-    """Return the segments that a targeting's rules name."""
-    return {key for rule in targeting.rules for key in segments_in(rule.when)}
 
 
 def segments_named_by(

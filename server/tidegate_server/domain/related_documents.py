@@ -11,6 +11,7 @@ from tidegate.evaluation.conditions import segments_in
 from tidegate_server.domain import references
 from tidegate_server.domain.change import Stored
 from tidegate_server.domain.flags import Targeting
+from tidegate_server.domain.targeting_index import segments_of_targeting
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ def users_of_segments(
     users: dict[str, SegmentUsers] = defaultdict(SegmentUsers)
     for by_flag in targetings.values():
         for key, stored in by_flag.items():
-            for segment in references.segments_of_targeting(stored.document):
+            for segment in segments_of_targeting(stored.document):
                 users[segment].flags.add(key)
     for key, stored in segments.items():
         for segment in segments_in(stored.document.when):

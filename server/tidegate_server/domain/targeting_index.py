@@ -9,7 +9,7 @@ from tidegate.evaluation.conditions import segments_in
 
 from tidegate_server.domain.change import Stored
 from tidegate_server.domain.flags import Targeting
-from tidegate_server.domain.layered_mapping import with_changes
+from tidegate_server.domain.layered_mapping import moved_keys, with_changes
 
 NOTHING: frozenset[str] = frozenset()
 
@@ -55,12 +55,19 @@ def updated_index(
         for key, _, new in pairs
         if index.released.get(key) != (None if new is None else new.release)
     }
+    required = ((key, _required(old), _required(new)) for key, old, new in pairs)
+    named = ((key, _named(old), _named(new)) for key, old, new in pairs)
     return TargetingIndex(
-        _moved(index.requiring, [(key, _required(old), _required(new)) for key, old, new in pairs]),
-        _moved(index.naming, [(key, _segments(old), _segments(new)) for key, old, new in pairs]),
+        with_changes(index.requiring, moved_keys(index.requiring, required)),
+        with_changes(index.naming, moved_keys(index.naming, named)),
         with_changes(index.released, released),
         (index.killed - changed) | {key for key, _, new in pairs if new and new.kill is not None},
     )
+
+
+def segments_of_targeting(targeting: Targeting) -> set[str]:
+    """Return the segments that a targeting's rules name."""
+    return {key for rule in targeting.rules for key in segments_in(rule.when)}
 
 
 def _document(targetings: Mapping[str, Stored], key: str) -> Targeting | None:
@@ -72,22 +79,5 @@ def _required(targeting: Targeting | None) -> set[str]:
     return set() if targeting is None else {each.flag for each in targeting.prerequisites}
 
 
-def _segments(targeting: Targeting | None) -> set[str]:
-    if targeting is None:
-        return set()
-    return {segment for rule in targeting.rules for segment in segments_in(rule.when)}
-
-
-def _moved(
-    table: Mapping[str, frozenset[str]], moves: list[tuple[str, set[str], set[str]]]
-) -> Mapping[str, frozenset[str]]:
-    """Return a table from names to the keys that name them, after some keys name others."""
-    changed: dict[str, set[str]] = {}
-    for key, old, new in moves:
-        for name in old - new:
-            changed.setdefault(name, set(table.get(name, ()))).discard(key)
-        for name in new - old:
-            changed.setdefault(name, set(table.get(name, ()))).add(key)
-    return with_changes(
-        table, {name: frozenset(keys) if keys else None for name, keys in changed.items()}
-    )
+def _named(targeting: Targeting | None) -> set[str]:
+    return set() if targeting is None else segments_of_targeting(targeting)
