@@ -10,10 +10,10 @@ from flask import g, has_request_context
 from tidegate_server.domain.change import Address, Kind, Stored
 from tidegate_server.domain.permissions import Permission
 from tidegate_server.domain.project_documents import ProjectDocuments
-from tidegate_server.domain.targeting_index import index_targetings, updated_index
 from tidegate_server.errors import NotFound
 from tidegate_server.near_misses import similar
 from tidegate_server.store import Store
+from tidegate_server.store.document_cache import targeting_index
 
 UNNAMED = (Kind.RELEASE, Kind.HOOK, Kind.SHARE, Kind.PROGRESS, Kind.PERSON)
 """What people know by generated ids, which have no near misses."""
@@ -91,10 +91,7 @@ def read_project_documents(store: Store, project: str) -> ProjectDocuments:
     )
     names = list(environments.stored)
     targetings = store.cached_all(project, [(Kind.TARGETING, name) for name in names])
-    indexes = {
-        name: each.derive(index_targetings, updated_index)
-        for name, each in zip(names, targetings, strict=True)
-    }
+    indexes = {name: targeting_index(each) for name, each in zip(names, targetings, strict=True)}
     return ProjectDocuments(
         project=project,
         environments=environments.stored,
@@ -134,17 +131,15 @@ def read_flag_documents(
         stored_environment = read_environment(store, project, environment)
     if definition is None or targeting is None:
         raise missing_document(store, project, Address(Kind.FLAG, flag))
-    targetings = {flag: targeting}
-    released = index_targetings(targetings).released
+    release: str | None = targeting.document.release
+    active = frozenset(() if release is None else (release,))
     return ProjectDocuments(
         project=project,
         environments={environment: stored_environment},
         flags={flag: definition},
-        targetings={environment: targetings},
+        targetings={environment: {flag: targeting}},
         policies=Policies(store, project),
-        releases={
-            environment: ActiveReleases(store, project, environment, frozenset(released.values()))
-        },
+        releases={environment: ActiveReleases(store, project, environment, active)},
     )
 
 

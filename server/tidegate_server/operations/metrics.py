@@ -23,10 +23,10 @@ from tidegate_server.domain.callers import Caller
 from tidegate_server.domain.change import Address, Kind
 from tidegate_server.domain.permissions import Permission
 from tidegate_server.domain.release import Release, State
-from tidegate_server.domain.targeting_index import index_targetings, updated_index
 from tidegate_server.errors import StoreUnavailable
 from tidegate_server.process_metrics import process_metrics_text
 from tidegate_server.store import Store
+from tidegate_server.store.document_cache import targeting_index
 from tidegate_server.web.backend import Backend
 
 EXTENSION = "tidegate.metrics"
@@ -128,7 +128,7 @@ class Metrics:
         version = store.version(project, environment)
         live = [each for each in store.instances.all(project, environment) if each.live]
         targetings = store.cached(project, Kind.TARGETING, environment)
-        index = targetings.derive(index_targetings, updated_index)
+        index = targeting_index(targetings)
         ids = sorted(index.released.values())
         releases = store.get_many(project, [Address(Kind.RELEASE, id, environment) for id in ids])
         progress = store.get_many(project, [Address(Kind.PROGRESS, id, environment) for id in ids])

@@ -19,7 +19,6 @@ from tidegate_server.decisions.decision import Action
 from tidegate_server.domain.change import Fence, Kind
 from tidegate_server.domain.network_addresses import PUBLIC_ONLY, AllowedNetworks
 from tidegate_server.domain.release import LIVE_STATES
-from tidegate_server.domain.targeting_index import index_targetings, updated_index
 from tidegate_server.errors import LeaseLost, StaleRevision, StoreUnavailable
 from tidegate_server.outbound.pending_requests import PendingRequests, ReleaseKey
 from tidegate_server.policy_job.due_changes import DueChanges, ScheduledRuns
@@ -27,6 +26,7 @@ from tidegate_server.policy_job.evaluate_release import ReleaseEvaluation, Relea
 from tidegate_server.policy_job.evidence_sources import EvidenceSources
 from tidegate_server.policy_job.lease import TTL_MS, Leases
 from tidegate_server.store import Store, removal
+from tidegate_server.store.document_cache import targeting_index
 from tidegate_server.webhooks.confirmations import ConfirmationRequests
 from tidegate_server.webhooks.sender import DeliverySettings, MessageSettings, WebhookSender
 
@@ -273,7 +273,7 @@ class PolicyJob:
         version = self._store.version(project, environment)
         if version != releases.version:
             targetings = self._store.cached(project, Kind.TARGETING, environment)
-            live = targetings.derive(index_targetings, updated_index).released.values()
+            live = targeting_index(targetings).released.values()
             releases.due_ms = {key: releases.due_ms.get(key, 0) for key in live}
             releases.slow.intersection_update(live)
             if releases.version < 0:

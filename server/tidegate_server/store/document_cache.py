@@ -18,12 +18,17 @@ import threading
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar, cast
 
 import msgspec
 
 from tidegate_server.domain.change import Kind, Moment, Stored
 from tidegate_server.domain.layered_mapping import with_changes
+from tidegate_server.domain.targeting_index import (
+    TargetingIndex,
+    index_targetings,
+    updated_index,
+)
 from tidegate_server.store import documents, keys
 from tidegate_server.store.connection import Connection
 
@@ -50,9 +55,13 @@ Update: TypeAlias = Callable[[T, Mapping[str, Stored], Mapping[str, Stored], Set
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Changed:
-    """The keys that one update changed. No two updates are the same, whatever they changed."""
+    """The mark of one update, or of a whole reading: no two are the same, whatever they changed.
 
-    keys: Set[str]
+    Attributes:
+        keys: those that the update changed.
+    """
+
+    keys: Set[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +77,10 @@ class CachedDocuments:
     stored: Mapping[str, Stored]
     moment: Moment = Moment()
     size: int = 0
-    _updates: tuple[_Changed, ...] = field(default=(), compare=False, repr=False)
-    _number: int = field(default=0, compare=False, repr=False)
+    # The reading and its updates since, or the last ones of them.
+    _marks: tuple[_Changed, ...] = field(
+        default_factory=lambda: (_Changed(),), compare=False, repr=False
+    )
     # What was derived last, shared by all that came from the same reading by updates.
     _derived: dict[object, tuple[CachedDocuments, Any]] = field(
         default_factory=dict, compare=False, repr=False
@@ -86,15 +97,14 @@ class CachedDocuments:
             function: makes it of all documents.
             update: makes it of what it was for earlier documents; None: ``function`` does.
         """
-        last = self._derived.get(function)
-        if last is not None and last[0].stored is self.stored:
-            value: T = last[1]
-            return value
-        changed = None if last is None or update is None else self.changed_since(last[0])
-        if last is None or update is None or changed is None:
+        earlier, value = self._derived.get(function, (None, None))
+        if earlier is not None and earlier.stored is self.stored:
+            return cast(T, value)
+        changed = None if earlier is None or update is None else self.changed_since(earlier)
+        if earlier is None or update is None or changed is None:
             value = function(self.stored)
         else:
-            value = update(last[1], last[0].stored, self.stored, changed)
+            value = update(cast(T, value), earlier.stored, self.stored, changed)
         self._derived[function] = (self, value)
         return value
 
@@ -103,29 +113,28 @@ class CachedDocuments:
 
         None: that is not known.
         """
-        updates = self._number - earlier._number
-        if self._derived is not earlier._derived or not 0 <= updates <= len(self._updates):
-            return None
-        first = len(self._updates) - updates
+        last = earlier._marks[-1]
         # Two requests that update the same at once make two that do not come from each other.
-        if earlier._updates and (
-            first == 0 or self._updates[first - 1] is not earlier._updates[-1]
-        ):
+        if last not in self._marks:
             return None
-        return frozenset().union(*(each.keys for each in self._updates[first:]))
+        since = self._marks[self._marks.index(last) + 1 :]
+        return frozenset().union(*(each.keys for each in since))
 
     def at(self, moment: Moment) -> CachedDocuments:
         """Return the same documents as of a later moment."""
-        return CachedDocuments(
-            self.stored, moment, self.size, self._updates, self._number, self._derived
-        )
+        return CachedDocuments(self.stored, moment, self.size, self._marks, self._derived)
 
     def updated(
         self, stored: Mapping[str, Stored], changed: Set[str], moment: Moment, size: int
     ) -> CachedDocuments:
         """Return the documents after some of them have changed."""
-        updates = (*self._updates, _Changed(changed))[-UPDATES_KNOWN:]
-        return CachedDocuments(stored, moment, size, updates, self._number + 1, self._derived)
+        marks = (*self._marks, _Changed(changed))[-UPDATES_KNOWN - 1 :]
+        return CachedDocuments(stored, moment, size, marks, self._derived)
+
+
+def targeting_index(targetings: CachedDocuments) -> TargetingIndex:
+    """Return the index of an environment's targetings."""
+    return targetings.derive(index_targetings, updated_index)
 
 
 class DocumentCache:

@@ -13,9 +13,9 @@ from tidegate_server.admin.targeting.service import kill_receipt
 from tidegate_server.domain.change import Kind
 from tidegate_server.domain.flags import Kill, Targeting
 from tidegate_server.domain.permissions import Permission
-from tidegate_server.domain.targeting_index import index_targetings, updated_index
 from tidegate_server.errors import NotFound
 from tidegate_server.store import Store
+from tidegate_server.store.document_cache import targeting_index
 from tidegate_server.web import responses
 from tidegate_server.web.backend import backend, current_caller
 from tidegate_server.web.blueprint import ENVIRONMENT, PROJECT, Blueprint
@@ -92,7 +92,7 @@ def list_kills(page: PageRequest, project: str) -> Response:
         if not caller.allows(Permission.READ, project, environment):
             continue
         targetings = store.cached(project, Kind.TARGETING, environment)
-        for flag in targetings.derive(index_targetings, updated_index).killed:
+        for flag in targeting_index(targetings).killed:
             killed[f"{environment} {flag}"] = (environment, targetings.stored[flag].document)
     chosen, following = paginate(killed, page)
     items = [_killed_flag(store, project, *each) for each in chosen]

@@ -28,8 +28,8 @@ from tidegate_server.domain.flags import Targeting
 from tidegate_server.domain.permissions import Permission
 from tidegate_server.domain.project_documents import targeting_address
 from tidegate_server.domain.release import LIVE_STATES, Release
-from tidegate_server.domain.targeting_index import index_targetings, updated_index
 from tidegate_server.errors import NotPossible
+from tidegate_server.store.document_cache import targeting_index
 from tidegate_server.store.evaluations import Evaluated
 from tidegate_server.web import responses
 from tidegate_server.web.backend import backend, current_actor
@@ -80,7 +80,7 @@ def list_dependent_flags(page: PageRequest, project: str, environment: str, flag
     read_document(store, project, targeting_address(environment, flag))
     flags = store.cached(project, Kind.FLAG).stored
     targetings = store.cached(project, Kind.TARGETING, environment)
-    requiring = targetings.derive(index_targetings, updated_index).requiring
+    requiring = targeting_index(targetings).requiring
     found = {
         key: {"flag": key, "variants": each.variants}
         for key in requiring.get(flag, ())
