@@ -258,8 +258,7 @@ def updated_list(
         query: what the list was asked for.
     """
     chosen, order = query
-    positions, counts = [*found.positions], Counter(found.by_state)
-    keys = positions if order.by is SortBy.KEY else [*found.keys]
+    keys, positions, counts = [*found.keys], [*found.positions], Counter(found.by_state)
     for key in changed:
         for row, is_new in ((before.get(key), False), (after.get(key), True)):
             if row is None or not chosen.matching([row]):
@@ -270,11 +269,11 @@ def updated_list(
                 continue
             position = _position(row, order.by)
             place = bisect_left(positions, position)
-            for each, value in ((positions, position), (keys, key))[: 1 + (keys is not positions)]:
-                if is_new:
-                    each.insert(place, value)
-                else:
-                    del each[place]
+            if is_new:
+                keys.insert(place, key)
+                positions.insert(place, position)
+            else:
+                del keys[place], positions[place]
     return FlagList(keys, _by_state(counts), positions, order.descending)
 
 

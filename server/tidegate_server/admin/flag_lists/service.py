@@ -46,27 +46,27 @@ FEW = 500
 
 Query: TypeAlias = tuple[FlagFilter, Order]
 
+Sources: TypeAlias = Mapping[Kind, CachedDocuments]
+"""The definitions of flags, and the targetings and releases of an environment."""
+
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """The flags of one place, and what was found for the last queries.
+    """The flags of one place, and what was found for the last queries."""
 
-    ``sources`` are the definitions, and the targetings and releases of an environment.
-    """
-
-    sources: tuple[CachedDocuments, ...]
+    sources: Sources
     rows: Mapping[str, FlagRow]
     found: dict[Query, FlagList] = field(default_factory=dict)
 
     @property
     def flags(self) -> Mapping[str, Stored]:
         """The definitions, by key."""
-        return self.sources[-1].stored
+        return self.sources[Kind.FLAG].stored
 
     @property
     def targetings(self) -> Mapping[str, Stored]:
         """The targetings in the environment, by key."""
-        return self.sources[0].stored
+        return self.sources[Kind.TARGETING].stored
 
     def find(self, chosen: FlagFilter, order: Order) -> FlagList:
         """Return the flags that a query asks for."""
@@ -80,7 +80,7 @@ class Listing:
         return found
 
     def _found(self, chosen: FlagFilter, order: Order) -> FlagList:
-        words = self.sources[-1].derive(words_of_flags, updated_words)
+        words = self.sources[Kind.FLAG].derive(words_of_flags, updated_words)
         candidates = words.containing_all(chosen.words)
         if candidates is None:
             return list_flags(self.rows.values(), chosen, order)
@@ -101,24 +101,23 @@ class FlagLists:
         """Return the flags of a project, or of one of its environments, as they are now."""
         place = (project, environment)
         # The targetings first: the flag and the release of each are there when they are read.
-        kinds = [(Kind.FLAG, "")]
-        if environment:
-            kinds = [(Kind.TARGETING, environment), (Kind.RELEASE, environment), *kinds]
-        sources = tuple(store.cached_all(project, kinds))
+        kinds = {Kind.TARGETING: environment, Kind.RELEASE: environment} if environment else {}
+        kinds[Kind.FLAG] = ""
+        found = store.cached_all(project, list(kinds.items()))
+        sources = dict(zip(kinds, found, strict=True))
         kept = self._listings.get(place)
         if kept is not None and _are_same(kept.sources, sources):
             return kept
         listing = None if kept is None else _updated(kept, sources)
         if listing is None:
-            flags, targetings, releases = _documents(sources)
-            listing = Listing(sources, flag_rows(flags, targetings, releases))
-        if len(self._listings) >= MOST_PLACES:
+            listing = Listing(sources, flag_rows(*_documents(sources)))
+        if place not in self._listings and len(self._listings) >= MOST_PLACES:
             self._listings.clear()
         self._listings[place] = listing
         return listing
 
 
-def _updated(kept: Listing, sources: tuple[CachedDocuments, ...]) -> Listing | None:
+def _updated(kept: Listing, sources: Sources) -> Listing | None:
     """Return a listing after some documents have changed; None: it is to be made again."""
     changed = _changed_flags(kept.sources, sources)
     if changed is None or len(changed) > MOST_CHANGES:
@@ -132,16 +131,15 @@ def _updated(kept: Listing, sources: tuple[CachedDocuments, ...]) -> Listing | N
     return Listing(sources, rows, found)
 
 
-def _changed_flags(
-    before: tuple[CachedDocuments, ...], after: tuple[CachedDocuments, ...]
-) -> Set[str] | None:
+def _changed_flags(before: Sources, after: Sources) -> Set[str] | None:
     """Return the keys of the flags that may be others than before; None: that is not known."""
     changed: set[str] = set()
-    for number, (old, new) in enumerate(zip(before, after, strict=True)):
+    for kind, new in after.items():
+        old = before[kind]
         keys = new.changed_since(old)
         if keys is None:
             return None
-        if number == 1:  # releases, by their ids
+        if kind is Kind.RELEASE:  # by their ids
             known = [each.stored[id] for each in (old, new) for id in keys if id in each.stored]
             keys = {each.document.flag for each in known}
         changed |= keys
@@ -149,13 +147,11 @@ def _changed_flags(
 
 
 def _documents(
-    sources: tuple[CachedDocuments, ...],
+    sources: Sources,
 ) -> tuple[Mapping[str, Stored], Mapping[str, Stored] | None, Mapping[str, Stored] | None]:
-    """Return the definitions, and the targetings and releases of an environment."""
-    if len(sources) == 1:
-        return sources[0].stored, None, None
-    targetings, releases, flags = sources
-    return flags.stored, targetings.stored, releases.stored
+    """Return the definitions, and the targetings and releases of an environment, if it is one."""
+    stored = {kind: each.stored for kind, each in sources.items()}
+    return stored[Kind.FLAG], stored.get(Kind.TARGETING), stored.get(Kind.RELEASE)
 
 
 def install(app: Flask) -> None:
@@ -168,9 +164,9 @@ def flag_lists() -> FlagLists:
     return cast(FlagLists, current_app.extensions[EXTENSION])
 
 
-def _are_same(some: tuple[CachedDocuments, ...], others: tuple[CachedDocuments, ...]) -> bool:
+def _are_same(some: Sources, others: Sources) -> bool:
     """Return whether these are the same documents, or both empty."""
     return all(
-        one.stored is other.stored or not (one.stored or other.stored)
-        for one, other in zip(some, others, strict=True)
+        one.stored is others[kind].stored or not (one.stored or others[kind].stored)
+        for kind, one in some.items()
     )
