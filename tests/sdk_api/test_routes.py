@@ -12,6 +12,8 @@ from flask import Flask
 from tidegate_server.sdk_api.report_rates import UNIT, ReportRates
 from tidegate_server.sdk_api.services import EXTENSION
 from tidegate_server.store import Store
+from tidegate_server.store.evidence import EvidenceStore
+from tidegate_server.store.reports import Report, Reported
 from werkzeug.exceptions import RequestTimeout
 from werkzeug.test import TestResponse
 
@@ -123,9 +125,8 @@ def test_a_repeated_report_counts_once(
 
 def test_the_report_of_a_token_seen_before_has_the_same_answer(sdk: Caller) -> None:
     """It is counted without Flask."""
-    answers = [
-        sdk.post("/sdk/v1/reports", report(instance=digit * 32, version=3)) for digit in "ab"
-    ]
+    plain: dict[str, Any] = {"schema": 2, "samples": [], "version": 3}
+    answers = [sdk.post("/sdk/v1/reports", report(instance=digit * 32, **plain)) for digit in "ab"]
     first, second = (dict(answer.headers) for answer in answers)
     for headers in (first, second):
         assert len(headers.pop("X-Request-ID")) == 16
@@ -140,6 +141,25 @@ def test_a_report_that_is_refused_counts_once_against_the_rate(app: Flask, sdk: 
     for _ in range(2):
         assert sdk.post("/sdk/v1/reports", report(pid="x")).status_code == 422
     assert sdk.post("/sdk/v1/reports", report()).status_code == 429
+
+
+def test_the_store_is_asked_once_for_a_report_that_it_refuses(
+    sdk: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain: dict[str, Any] = {"schema": 2, "samples": []}
+    sdk.post_ok("/sdk/v1/reports", report(**plain))
+    asked: list[str] = []
+    add_report = EvidenceStore.add_report
+
+    def counted(store: EvidenceStore, project: str, environment: str, sent: Report) -> Reported:
+        asked.append(sent.instance)
+        return add_report(store, project, environment, sent)
+
+    monkeypatch.setattr(EvidenceStore, "add_report", counted)
+    unknown = report(**plain, instance="a" * 32, sequence=7, continues=True)
+    refused = sdk.post("/sdk/v1/reports", unknown)
+    assert (refused.status_code, slug(refused)) == (409, "instance-forgotten")
+    assert asked == ["a" * 32]
 
 
 def post_compressed(sdk: Caller, body: bytes) -> TestResponse:

@@ -20,8 +20,6 @@ from tidegate_server.sdk_api import report_schemas as limits
 from tidegate_server.store.reports import FailingUsers, FlagEvaluations, Report, SampledUsers
 from tidegate_server.visible_text import CONTROL
 
-SCHEMA = 2
-
 _VISIBLE = rf"\A[^{CONTROL.pattern[1:-1]}]*\Z"
 
 Total: TypeAlias = Annotated[int, Meta(ge=0, le=limits.LARGEST_COUNT)]
@@ -31,7 +29,7 @@ Hashes: TypeAlias = Annotated[tuple[Hash, ...], Meta(max_length=limits.MAX_SAMPL
 User: TypeAlias = Annotated[str, Meta(pattern=rf"\A{limits.USER_HASH.pattern}\Z")]
 Name: TypeAlias = Annotated[str, Meta(pattern=rf"\A{NAME.pattern}\Z")]
 Bucket: TypeAlias = Annotated[str, Meta(pattern=rf"\A{limits.BUCKET.pattern}\Z")]
-ReleaseId: TypeAlias = Annotated[str, Meta(min_length=1, max_length=100)]
+ReleaseId: TypeAlias = Annotated[str, Meta(min_length=1, max_length=limits.MAX_RELEASE_ID)]
 Seconds: TypeAlias = Annotated[float, Meta(ge=0, le=limits.LONGEST_SECONDS)]
 
 
@@ -104,8 +102,8 @@ class _Report(_Part):
     continues: bool
     version: Total
     interval: Annotated[float, Meta(ge=0, le=limits.MAX_INTERVAL)]
-    sdk: Annotated[str, Meta(max_length=200, pattern=_VISIBLE)]
-    host: Annotated[str, Meta(max_length=300, pattern=_VISIBLE)]
+    sdk: Annotated[str, Meta(max_length=limits.MAX_SDK, pattern=_VISIBLE)]
+    host: Annotated[str, Meta(max_length=limits.MAX_HOST, pattern=_VISIBLE)]
     pid: Total
     counts: Annotated[tuple[_Group, ...], Meta(max_length=limits.MAX_GROUPS)]
     failing: Annotated[tuple[_Failing, ...], Meta(max_length=limits.MAX_ARMS)]

@@ -52,6 +52,9 @@ MAX_USERS = 10_000
 MAX_SAMPLED = 10_000
 MAX_VALUES = 8_000
 MAX_INTERVAL = 3_600
+MAX_RELEASE_ID = 100
+MAX_SDK = 200
+MAX_HOST = 300
 MAX_APPLICATION = 100
 MAX_SEEN = 500
 LARGEST_SEEN = 20_000
@@ -140,7 +143,7 @@ class ReleasePart(Strict):
 
     part: ClassVar[type]
 
-    release = fields.String(required=True, validate=validate.Length(min=1, max=100))
+    release = fields.String(required=True, validate=validate.Length(min=1, max=MAX_RELEASE_ID))
 
     @post_load
     def build(self, data: dict[str, Any], **_: Any) -> Any:
@@ -339,8 +342,8 @@ class ReportBody(Strict):
         validate=validate.Range(min=0, max=MAX_INTERVAL),
         metadata={"description": "seconds until the next report"},
     )
-    sdk = BoundedString(200, refused=CONTROL, required=True)
-    host = BoundedString(300, refused=CONTROL, required=True)
+    sdk = BoundedString(MAX_SDK, refused=CONTROL, required=True)
+    host = BoundedString(MAX_HOST, refused=CONTROL, required=True)
     pid = _count()
     application = BoundedString(
         MAX_APPLICATION, refused=CONTROL, load_default="", metadata={"description": "its name"}

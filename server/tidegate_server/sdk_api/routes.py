@@ -11,7 +11,7 @@ from marshmallow import fields, validate
 from tidegate_server.documents.strict_schema import Strict
 from tidegate_server.domain.permissions import Permission
 from tidegate_server.errors import FieldProblem, Invalid
-from tidegate_server.sdk_api.plain_requests import RATE_TAKEN
+from tidegate_server.sdk_api.plain_requests import RATE_TAKEN, REFUSAL
 from tidegate_server.sdk_api.report_consistency import check_consistency
 from tidegate_server.sdk_api.report_schemas import ReportAnswer, ReportBody, ReportQuery
 from tidegate_server.sdk_api.services import services
@@ -152,7 +152,13 @@ def limit_reports() -> None:
     """Count a report against the rate of its token, before it is read.
 
     A compressed one counts as what it will be, before it is decompressed.
+
+    Raises:
+        RateLimited: the token has sent too many.
+        TidegateError: the report was read and refused already.
     """
+    if REFUSAL in request.environ:
+        raise request.environ[REFUSAL]
     if RATE_TAKEN in request.environ:
         return
     length, limit = request.content_length, backend().settings.report_limit
