@@ -176,17 +176,6 @@ class ReleaseEvaluator:
             StoreUnavailable: it is unknown whether anything was written. The next evaluation
                 reads what is there.
         """
-        with tracing.span("evaluate releases", project=project, environment=environment):
-            return self._evaluate(project, environment, release_ids, fence, now_ms)
-
-    def _evaluate(
-        self,
-        project: str,
-        environment: str,
-        release_ids: Sequence[str],
-        fence: Fence,
-        now_ms: int,
-    ) -> dict[str, ReleaseEvaluation | Exception]:
         addresses = [
             address
             for each in release_ids

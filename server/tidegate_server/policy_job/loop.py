@@ -15,6 +15,7 @@ from typing import Any
 import structlog
 from tidegate.backoff import Backoff
 
+from tidegate_server import tracing
 from tidegate_server.decisions.decision import Action
 from tidegate_server.domain.change import Fence, Kind
 from tidegate_server.domain.network_addresses import PUBLIC_ONLY, AllowedNetworks
@@ -298,7 +299,8 @@ class PolicyJob:
         now_ms = self._clock()
         outcomes: dict[str, ReleaseEvaluation | Exception]
         try:
-            outcomes = self._evaluator.evaluate(project, environment, batch, fence, now_ms)
+            with tracing.span("evaluate releases", project=project, environment=environment):
+                outcomes = self._evaluator.evaluate(project, environment, batch, fence, now_ms)
         except Exception as error:
             if isinstance(error, StoreUnavailable):
                 # Is it the whole store, or only what one release has in it?
