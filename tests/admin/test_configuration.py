@@ -34,8 +34,11 @@ def in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     As in a process, nothing of the request is there but what is passed on.
     """
 
-    def compute(_: object, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
-        given = pickle.loads(pickle.dumps((backend.backend().store.url, function, arguments)))
+    def compute(
+        _: object, patience: int, function: Callable[..., Any], arguments: tuple[Any, ...]
+    ) -> Any:
+        call = (backend.backend().store.url, patience, function, arguments)
+        given = pickle.loads(pickle.dumps(call))
         with ThreadPoolExecutor(1) as pool:
             return pickle.loads(pickle.dumps(pool.submit(backend._with_store, *given).result()))
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+import redis
+import urllib3
 from tidegate_server.errors import StaleRevision, StoreUnavailable
 from tidegate_server.store import Store, connection
+from tidegate_server.store import store as store_module
 from tidegate_server.store.embedded import EmbeddedValkey
 
+from tests.cli.conftest import RunningServer
 from tests.policy_job.deployment import Deployment
 from tests.store.changes import SHOP, change, place, put
 from tests.waiting import until
@@ -91,6 +97,46 @@ def test_a_commit_without_a_reply_is_not_made_twice_by_repeating_it(
     found = impatient.get(SHOP, place())
     assert found is not None
     assert (found.revision, found.document.name) == (2, "again")
+
+
+PAUSE_MS = int(connection.ANSWER_SECONDS * 1_000) + 1_500
+"""Longer than other requests wait for the store."""
+
+
+def test_an_import_that_the_store_makes_late_is_answered_as_made(server: RunningServer) -> None:
+    headers = {"Authorization": f"Bearer {server.token}", "Content-Type": "application/json"}
+    body = json.dumps({"flags": [{"key": "late", "type": "boolean"}]})
+    at = f"{server.url}/api/v1/projects/default"
+    with redis.Redis(unix_socket_path=str(EmbeddedValkey(server.data_dir).socket)) as client:
+        # Commits wait; what the import reads before does not.
+        client.client_pause(PAUSE_MS, all=False)
+        made = urllib3.request(
+            "POST", f"{at}/apply", body=body, headers=headers, retries=False, timeout=60.0
+        )
+    assert (made.status, "late" in made.data.decode()) == (200, True), made.data
+    found = urllib3.request("GET", f"{at}/flags/late", headers=headers, retries=False)
+    assert found.status == 200
+
+
+def test_a_patient_store_waits_for_a_commit_through_a_pause(
+    store: Store, valkey: EmbeddedValkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "ANSWER_SECONDS", 0.2)
+    usual, patient = Store.connect(valkey.url), Store.connect(valkey.url, patience=100)
+    for each in (usual, patient):
+        each.ping()
+    assert valkey.pid is not None
+    os.kill(valkey.pid, signal.SIGSTOP)
+    go_on = threading.Timer(0.6, os.kill, (valkey.pid, signal.SIGCONT))
+    go_on.start()
+    try:
+        with pytest.raises(StoreUnavailable):
+            usual.commit(change(put("usual")))
+        assert patient.commit(change(put("patient"))).revisions == {place("patient"): 1}
+    finally:
+        go_on.join()
+        for each in (usual, patient):
+            each.close()
 
 
 def test_a_lease_that_expired_in_a_pause_is_not_extended(

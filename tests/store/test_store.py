@@ -137,7 +137,7 @@ class TestDurability:
     def test_a_commit_that_the_disk_does_not_confirm_is_reported_as_such(
         self, store: Store, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("tidegate_server.store.store.DURABLE_MS", 20)
+        monkeypatch.setattr(store, "_durable_ms", 20)
         with pytest.raises(StoreUnavailable) as unconfirmed:
             store.commit(change(put()))
         assert "Read again before you repeat it" in unconfirmed.value.message
@@ -147,7 +147,7 @@ class TestDurability:
     def test_a_commit_without_durability_does_not_wait_for_the_disk(
         self, store: Store, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("tidegate_server.store.store.DURABLE_MS", 20)
+        monkeypatch.setattr(store, "_durable_ms", 20)
         assert store.commit(change(put()), durable=False).revisions == {place(): 1}
 
 

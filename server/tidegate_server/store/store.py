@@ -27,6 +27,7 @@ from tidegate_server.store.change_feed import ChangeFeed
 from tidegate_server.store.code_references import CodeReferences
 from tidegate_server.store.commit import CommitRequest, Committed
 from tidegate_server.store.connection import (
+    ANSWER_SECONDS,
     Connection,
     has_append_only_file,
     open_connection,
@@ -87,11 +88,19 @@ class Store:
         used_once: what counts once.
     """
 
-    def __init__(self, url: str, connection: Connection, on_disk: bool, replicas: int = 0) -> None:
+    def __init__(
+        self,
+        url: str,
+        connection: Connection,
+        on_disk: bool,
+        replicas: int = 0,
+        durable_ms: int = DURABLE_MS,
+    ) -> None:
         self.url = url
         self._connection = connection
         self._on_disk = on_disk
         self._replicas = replicas
+        self._durable_ms = durable_ms
         self.change_feed = ChangeFeed(connection.for_feed())
         self.activity_feed = ActivityFeed(connection.for_feed())
         self._cache = DocumentCache(connection)
@@ -117,16 +126,21 @@ class Store:
         self.used_once = UsedOnce(connection)
 
     @classmethod
-    def connect(cls, url: str) -> Store:
+    def connect(cls, url: str, patience: int = 1) -> Store:
         """Connect to a store.
+
+        Args:
+            url: its address.
+            patience: how many times longer than usual a command may take, and a commit until it is
+                confirmed.
 
         Raises:
             StartupRefused: the address is of an unknown kind, or the server is too old.
             StoreUnavailable: the store cannot be reached.
         """
-        connection = open_connection(url)
-        replicas = parse_store_url(url).replicas
-        return cls(url, connection, has_append_only_file(connection), replicas)
+        connection = open_connection(url, ANSWER_SECONDS * patience)
+        on_disk, replicas = has_append_only_file(connection), parse_store_url(url).replicas
+        return cls(url, connection, on_disk, replicas, DURABLE_MS * patience)
 
     def close(self) -> None:
         """Close every connection; subscriptions end."""
@@ -366,8 +380,8 @@ class Store:
     def _confirmation(self) -> tuple[Any, ...] | None:
         """Return the command that waits until a commit is confirmed; None: nothing confirms it."""
         if self._on_disk:
-            return "WAITAOF", 1, self._replicas, DURABLE_MS
-        return ("WAIT", self._replicas, DURABLE_MS) if self._replicas else None
+            return "WAITAOF", 1, self._replicas, self._durable_ms
+        return ("WAIT", self._replicas, self._durable_ms) if self._replicas else None
 
     def _is_confirmed(self, reply: Any) -> bool:
         if self._on_disk:

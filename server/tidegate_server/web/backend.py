@@ -35,6 +35,10 @@ IMPORTS = Limits(
 )
 """For whole projects: up to 10,000 objects at once."""
 
+IMPORT_PATIENCE = 12
+"""How many times longer than other requests an import waits for the store, which its own commit
+keeps busy for seconds where machines are slow. So its answer says whether it was made."""
+
 
 @dataclass(frozen=True, slots=True)
 class Backend:
@@ -132,7 +136,7 @@ def compute_with_store(
         TidegateError: as the function raises it.
     """
     assert not none
-    return _compute(backend().computations, function, arguments)
+    return _compute(backend().computations, 1, function, arguments)
 
 
 def compute_import(
@@ -142,11 +146,14 @@ def compute_import(
 ) -> Value:
     """Do the same as ``compute_with_store`` for a whole project, which may take a minute."""
     assert not none
-    return _compute(backend().imports, function, arguments)
+    return _compute(backend().imports, IMPORT_PATIENCE, function, arguments)
 
 
 def _compute(
-    computations: Computations, function: Callable[..., Value], arguments: tuple[Any, ...]
+    computations: Computations,
+    patience: int,
+    function: Callable[..., Value],
+    arguments: tuple[Any, ...],
 ) -> Value:
     services = backend()
     caller = current_caller().id
@@ -155,15 +162,18 @@ def _compute(
         caller,
         _with_store,
         services.store.url,
+        patience,
         function,
         arguments,
     )
 
 
-def _with_store(url: str, function: Callable[..., Value], arguments: tuple[Any, ...]) -> Value:
-    return function(_connected(url), *arguments)
+def _with_store(
+    url: str, patience: int, function: Callable[..., Value], arguments: tuple[Any, ...]
+) -> Value:
+    return function(_connected(url, patience), *arguments)
 
 
 @cache
-def _connected(url: str) -> Store:
-    return Store.connect(url)
+def _connected(url: str, patience: int) -> Store:
+    return Store.connect(url, patience)
