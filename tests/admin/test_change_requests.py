@@ -79,10 +79,11 @@ def test_an_approved_request_is_applied_as_its_owner(
     assert approved.json is not None
     assert approved.json["state"] == "approved"
     assert targeting(ann)["default"] == {"variant": "off"}
-    applied = ann.post(f"{request_path}/apply", {})
+    applied = ann.post(f"{request_path}/apply", {"reason": "It is Monday."})
     assert applied.status_code == 200, applied.text
     assert applied.json is not None
     assert applied.json["state"] == "applied"
+    assert applied.json["closed"]["reason"] == "It is Monday."
     assert applied.json["answers"][0]["default"] == ON
     assert targeting(ann)["default"] == ON
     entry = checkout.get(f"{PROJECT}/audit?limit=1").json

@@ -32,7 +32,9 @@ def test_a_change_is_proposed_shown_approved_and_applied(
     assert "--yes" in colleague.refused("change-request", "approve", id, status=2)
     approved = colleague.ok("change-request", "approve", id, "--yes", "--comment", "Good.")
     assert approved == f"Change request {id}: approved.\n"
-    assert protected.ok("change-request", "apply", id) == f"Change request {id}: applied.\n"
+    applied = protected.ok("change-request", "apply", id, "--reason", "It is Monday.")
+    assert applied == f"Change request {id}: applied.\n"
+    assert "It is Monday." in protected.ok("change-request", "show", id)
     shown = protected.ok("change-request", "show", id)
     assert "Please look." in shown
     assert "Good." in shown

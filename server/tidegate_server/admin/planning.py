@@ -12,9 +12,10 @@ from tidegate_server.admin.commit_with_retry import CommittedChange, commit_with
 from tidegate_server.admin.guarded_changes import read_guarded_parts, require_approvals
 from tidegate_server.admin.rehearsal import Rehearsal, find_route, rehearse
 from tidegate_server.domain.callers import Caller, token_caller
-from tidegate_server.domain.change import Change, Fence, Kind, Put
+from tidegate_server.domain.change import Address, Change, Delete, Fence, Kind, Put, Stored
 from tidegate_server.domain.change_requests import Plan, places_of, required_approvals
 from tidegate_server.domain.people import personal_caller
+from tidegate_server.domain.permissions import Permission
 from tidegate_server.domain.planned_operations import (
     Approver,
     DocumentRevision,
@@ -109,6 +110,34 @@ def make_plan(
         required_approvals=required_approvals(parts),
         shows_secret=any(route.shows_secret for route in routes),
     )
+
+
+def may_see_bodies(owner: Owner, scope: str, caller: Caller) -> bool:
+    """Return whether a caller may see the bodies of planned operations.
+
+    Args:
+        owner: of the plan.
+        scope: the project that they change, or ``""`` for the server.
+        caller: who wants to see them.
+    """
+    return owner.is_behind(caller) or any(
+        caller.allows(each, scope or None, None)
+        for each in (Permission.WRITE, Permission.APPROVE, Permission.ADMINISTER)
+    )
+
+
+def oldest_beyond(kind: Kind, ended: Sequence[Stored], kept: int) -> list[Delete]:
+    """Return the deletions of the oldest plans that have ended, so that one more makes ``kept``.
+
+    Args:
+        kind: of the plans.
+        ended: those that have ended, the oldest first.
+        kept: how many are kept.
+    """
+    return [
+        Delete(Address(kind, each.document.id), each.revision, before=each.document)
+        for each in ended[: max(0, len(ended) - kept + 1)]
+    ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -147,7 +147,7 @@ _REASON = click.option("--reason", default="", help="Why.")
 _add_action("reject", "Reject a change request: it will not be applied.", _REASON)
 _add_action("withdraw", "Withdraw your change request: it will not be applied.", _REASON)
 _add_action("comment", "Add a comment to a change request.", click.argument("text"))
-_add_action("apply", "Make the change of an approved change request.")
+_add_action("apply", "Make the change of an approved change request.", _REASON)
 
 
 def _path(client: ApiClient, of_server: bool, *parts: str) -> str:

@@ -78,6 +78,10 @@ class Plan:
     required_approvals: int = 1
     shows_secret: bool = False
 
+    def operations_without_bodies(self) -> tuple[PlannedOperation, ...]:
+        """Return the operations for those who may not see their bodies."""
+        return tuple(replace(each, body=None) for each in self.operations)
+
 
 @dataclass(frozen=True, slots=True)
 class Comment:
@@ -176,7 +180,7 @@ def approve(
         Forbidden: the caller proposed it, or may not approve in every place.
     """
     check_open(request, now_ms)
-    if caller.answerable == request.owner.answerable:
+    if request.owner.is_behind(caller):
         raise Forbidden(
             "You proposed this change, so another person must approve it. Your other tokens count "
             "as you."
@@ -214,10 +218,10 @@ def withdraw(request: ChangeRequest, actor: str, now_ms: int, reason: str) -> Ch
     return replace(request, closed=Closing(RequestState.WITHDRAWN, actor, now_ms, reason))
 
 
-def applied(request: ChangeRequest, actor: str, now_ms: int) -> ChangeRequest:
+def applied(request: ChangeRequest, actor: str, now_ms: int, reason: str) -> ChangeRequest:
     """Close a request whose change is made in the same commit."""
     check_open(request, now_ms)
-    return replace(request, closed=Closing(RequestState.APPLIED, actor, now_ms))
+    return replace(request, closed=Closing(RequestState.APPLIED, actor, now_ms, reason))
 
 
 def comment(request: ChangeRequest, actor: str, now_ms: int, text: str) -> ChangeRequest:

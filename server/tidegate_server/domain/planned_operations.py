@@ -76,6 +76,10 @@ class Owner:
     name: str
     answerable: str
 
+    def is_behind(self, caller: Caller) -> bool:
+        """Return whether a caller is the owner, perhaps with another token."""
+        return self.answerable == caller.answerable
+
 
 def owner_of(caller: Caller) -> Owner:
     """Return a caller as the owner of a plan."""

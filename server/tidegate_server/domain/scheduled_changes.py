@@ -261,12 +261,23 @@ def _milliseconds(moment: datetime) -> int:
     return int(moment.timestamp() * 1000)
 
 
-def with_run(schedule: ScheduledChange, run: Run, now_ms: int, change: Change) -> ScheduledChange:
+def with_run(schedule: ScheduledChange, run: Run) -> ScheduledChange:
+    """Return a scheduled change after a run, whatever became of it."""
+    return replace(
+        schedule,
+        runs=(*schedule.runs, run)[-RUNS_KEPT:],
+        next_run_ms=schedule.run_after(max(run.due_ms, run.at_ms)),
+        held_until_ms=None,
+        held_because="",
+    )
+
+
+def with_made_run(schedule: ScheduledChange, run: Run, change: Change) -> ScheduledChange:
     """Return a scheduled change after a run that changed something.
 
     The next run is made against what this one leaves.
     """
-    after = _after(schedule, run, now_ms)
+    after = with_run(schedule, run)
     left = {
         write.address: write.expected + 1
         for write in change.writes
@@ -279,21 +290,6 @@ def with_run(schedule: ScheduledChange, run: Run, now_ms: int, change: Change) -
         for each in schedule.plan.made_against
     )
     return replace(after, plan=replace(schedule.plan, made_against=revisions))
-
-
-def without_run(schedule: ScheduledChange, run: Run, now_ms: int) -> ScheduledChange:
-    """Return a scheduled change after a run that failed or was missed."""
-    return _after(schedule, run, now_ms)
-
-
-def _after(schedule: ScheduledChange, run: Run, now_ms: int) -> ScheduledChange:
-    return replace(
-        schedule,
-        runs=(*schedule.runs, run)[-RUNS_KEPT:],
-        next_run_ms=schedule.run_after(max(run.due_ms, now_ms)),
-        held_until_ms=None,
-        held_because="",
-    )
 
 
 def held(schedule: ScheduledChange, until_ms: int, because: str) -> ScheduledChange:

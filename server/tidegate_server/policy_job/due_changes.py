@@ -46,19 +46,16 @@ class DueChanges:
         self._runs: ScheduledRuns | None = None
         self._known: dict[str, _Known] = {}
 
-    def run_due(self, project: str, now_ms: int, fence: Fence) -> int:
-        """Make every run that is due in a project, the earliest first; return how many were.
+    def run_due(self, project: str, now_ms: int, fence: Fence) -> None:
+        """Make every run that is due in a project, the earliest first.
 
         Raises:
             LeaseLost, StoreUnavailable: as ``ScheduledRuns.run`` raises them.
         """
-        due = self._due(project, now_ms)
-        if due and self._runs is None:
-            self._runs = self._make_runs()
-        for id in due:
-            assert self._runs is not None
+        for id in self._due(project, now_ms):
+            if self._runs is None:
+                self._runs = self._make_runs()
             self._runs.run(project, id, now_ms, fence)
-        return len(due)
 
     def _due(self, project: str, now_ms: int) -> list[str]:
         position = self._store.logs.audit_position(project)

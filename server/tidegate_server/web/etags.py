@@ -25,6 +25,11 @@ def revision_etag(revision: int, suffix: str = "") -> str:
     return f"{revision}.{suffix}" if suffix else str(revision)
 
 
+def content_suffix(shown: str) -> str:
+    """Return a suffix that tells responses of one revision apart by what else they show."""
+    return hashlib.sha256(shown.encode()).hexdigest()[:12]
+
+
 _ETAG = re.compile(r'\s*(?:(?:W/)?"([^"]*)"|([^\s,"]+))\s*(?:,|$)', re.IGNORECASE)
 """One tag of a list. Tags without quotes are accepted: people type them."""
 

@@ -5,7 +5,6 @@ Those of a project are at its path. Those of the server change tokens, people an
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
@@ -27,16 +26,18 @@ from tidegate_server.admin.change_requests.schemas import (
 )
 from tidegate_server.admin.change_requests.service import Proposal
 from tidegate_server.admin.rehearsal import find_route
+from tidegate_server.domain.callers import Caller
 from tidegate_server.domain.change import Stored
 from tidegate_server.domain.change_requests import ApplyWhen, ChangeRequest, RequestState
 from tidegate_server.domain.permissions import Permission
 from tidegate_server.domain.planned_operations import PlannedOperation
 from tidegate_server.errors import FieldProblem, Invalid, NotPossible, TidegateError
+from tidegate_server.store import Store
 from tidegate_server.web import responses
 from tidegate_server.web.access_control import require_anywhere
 from tidegate_server.web.backend import backend, current_caller
 from tidegate_server.web.blueprint import PROJECT, Blueprint, Method, View, calling
-from tidegate_server.web.etags import IfMatch, read_if_match
+from tidegate_server.web.etags import IfMatch, content_suffix, read_if_match
 from tidegate_server.web.pagination import paginate
 from tidegate_server.web.reasons import HEADER as REASON_HEADER
 from tidegate_server.web.reasons import text_in_header
@@ -74,7 +75,7 @@ def answer(
         problem=problem,
     )
     content = json.dumps([shown.state, PresentSchema().dump(shown.present)])
-    suffix = hashlib.sha256(content.encode()).hexdigest()[:12]
+    suffix = content_suffix(content)
     return responses.document(
         ChangeRequestAnswer(), shown, stored.revision, suffix=suffix, status=status, headers=headers
     )
@@ -129,6 +130,17 @@ def _serve(
         return view
 
     return decorate
+
+
+def _acted(
+    act: Callable[[Store, str, str, Caller, str, IfMatch], Stored],
+    scope: str,
+    change_request: str,
+    words: str,
+) -> Response:
+    """Let the current caller act on a change request, with their words, and answer with it."""
+    store, caller = backend().store, current_caller()
+    return answer(scope, act(store, scope, change_request, caller, words, read_if_match()))
 
 
 def _serve_change_requests(prefix: str, where: str) -> None:
@@ -221,7 +233,7 @@ def _serve_change_requests(prefix: str, where: str) -> None:
         if not at_once or approved.state_at(store.now_ms()) is not RequestState.APPROVED:
             return answer(scope, stored)
         try:
-            stored, _ = service.apply(store, scope, change_request, caller, IfMatch())
+            stored, _ = service.apply(store, scope, change_request, caller, "", IfMatch())
         except TidegateError as error:
             # The approval stands; once the obstacle has gone, it is applied by hand.
             return answer(scope, stored, problem=error.message)
@@ -238,15 +250,7 @@ def _serve_change_requests(prefix: str, where: str) -> None:
         body=DecisionBody,
     )
     def reject_change_request(scope: str, action: ActionRequest, change_request: str) -> Response:
-        stored = service.reject(
-            backend().store,
-            scope,
-            change_request,
-            current_caller(),
-            action.reason,
-            read_if_match(),
-        )
-        return answer(scope, stored)
+        return _acted(service.reject, scope, change_request, action.reason)
 
     @_serve(
         prefix,
@@ -259,15 +263,7 @@ def _serve_change_requests(prefix: str, where: str) -> None:
         body=DecisionBody,
     )
     def withdraw_change_request(scope: str, action: ActionRequest, change_request: str) -> Response:
-        stored = service.withdraw(
-            backend().store,
-            scope,
-            change_request,
-            current_caller(),
-            action.reason,
-            read_if_match(),
-        )
-        return answer(scope, stored)
+        return _acted(service.withdraw, scope, change_request, action.reason)
 
     @_serve(
         prefix,
@@ -280,10 +276,7 @@ def _serve_change_requests(prefix: str, where: str) -> None:
         body=CommentBody,
     )
     def comment_on_change_request(scope: str, text: str, change_request: str) -> Response:
-        stored = service.comment(
-            backend().store, scope, change_request, current_caller(), text, read_if_match()
-        )
-        return answer(scope, stored)
+        return _acted(service.comment, scope, change_request, text)
 
     @_serve(
         prefix,
@@ -299,7 +292,8 @@ def _serve_change_requests(prefix: str, where: str) -> None:
     )
     def apply_change_request(scope: str, action: ActionRequest, change_request: str) -> Response:
         stored, answers = service.apply(
-            backend().store, scope, change_request, current_caller(), read_if_match()
+            *(backend().store, scope, change_request, current_caller()),
+            *(action.reason, read_if_match()),
         )
         return answer(scope, stored, answers=answers)
 

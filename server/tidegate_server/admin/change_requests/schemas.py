@@ -143,7 +143,7 @@ class CommentBody(Strict):
 
 
 class DecisionBody(ActionBody):
-    """Why a person approves, rejects or withdraws it; the body may be left out."""
+    """Why a person approves, rejects, withdraws or applies it; the body may be left out."""
 
 
 class PlannedActionSchema(Strict):
@@ -179,7 +179,7 @@ class CommentSchema(Strict):
 
 
 class ClosingSchema(Strict):
-    """Who rejected, withdrew or applied it, and when."""
+    """Who ended it, when and why."""
 
     actor = fields.String(required=True)
     at = Instant(attribute="at_ms", required=True)
@@ -238,7 +238,9 @@ class ChangeRequestSummary(StoredAnswer):
         ClosingSchema,
         required=True,
         allow_none=True,
-        metadata={"description": "null: it is open, or has expired"},
+        metadata={
+            "description": "who rejected, withdrew or applied it; null: it is open, or has expired"
+        },
     )
     may = fields.List(
         fields.String(validate=validate.OneOf(("approve", "reject", "apply", "withdraw"))),

@@ -14,6 +14,8 @@ from tidegate_server.admin.planning import (
     conflict_text,
     conflicts,
     make_plan,
+    may_see_bodies,
+    oldest_beyond,
     present_owner,
 )
 from tidegate_server.admin.rehearsal import rehearse
@@ -89,9 +91,8 @@ class RequestWithState(Stored):
     def operations(self) -> tuple[PlannedOperation, ...]:
         """Its operations as the caller may see them."""
         request: ChangeRequest = self.document
-        if self.may_see_bodies:
-            return request.plan.operations
-        return tuple(replace(each, body=None) for each in request.plan.operations)
+        plan = request.plan
+        return plan.operations if self.may_see_bodies else plan.operations_without_bodies()
 
 
 def propose(store: Store, scope: str, proposal: Proposal, caller: Caller) -> Stored:
@@ -133,10 +134,7 @@ def _oldest_closed(store: Store, scope: str, now_ms: int) -> list[Delete]:
             f"{MOST_OPEN:,} change requests are open. Reject, withdraw or apply some first."
         )
     closed.sort(key=lambda each: each.document.ended_ms)
-    return [
-        Delete(change_request_address(each.document.id), each.revision, before=each.document)
-        for each in closed[: max(0, len(closed) - CLOSED_KEPT + 1)]
-    ]
+    return oldest_beyond(Kind.CHANGE_REQUEST, closed, CLOSED_KEPT)
 
 
 def _audit(request: ChangeRequest, verb: str, caller: Caller, reason: str = "") -> Audit:
@@ -168,7 +166,7 @@ def _may_read(request: ChangeRequest, scope: str, caller: Caller) -> bool:
     places = request.plan.places
     return (
         caller.allows(Permission.READ, scope or None, None)
-        or request.owner.answerable == caller.answerable
+        or request.owner.is_behind(caller)
         or (
             bool(places)
             and all(
@@ -203,17 +201,12 @@ def with_state(
     request: ChangeRequest = stored.document
     state = request.state_at(now_ms)
     present = _present(store, scope, request) if rehearsed and state in OPEN else None
-    own = request.owner.answerable == caller.answerable
-    changing = any(
-        caller.allows(each, scope or None, None)
-        for each in (Permission.WRITE, Permission.APPROVE, Permission.ADMINISTER)
-    )
     return RequestWithState(
         stored.document,
         stored.revision,
         stored.updated_ms,
         state,
-        own or changing or _may_approve(request, caller, scope),
+        may_see_bodies(request.owner, scope, caller) or _may_approve(request, caller, scope),
         _possible_acts(request, state, caller, scope),
         present,
         answers,
@@ -227,7 +220,7 @@ def _possible_acts(
     """Return what a caller may do with a request now, as the paths of the API name it."""
     if state not in OPEN:
         return ()
-    own = request.owner.answerable == caller.answerable
+    own = request.owner.is_behind(caller)
     judges = _may_approve(request, caller, scope)
     approved = any(each.answerable == caller.answerable for each in request.approvals)
     applies = own or (judges and not request.plan.shows_secret)
@@ -292,7 +285,7 @@ def revise(
 
 
 def _check_own(request: ChangeRequest, caller: Caller) -> None:
-    if request.owner.answerable != caller.answerable:
+    if not request.owner.is_behind(caller):
         raise Forbidden(f"Only {request.owner.name}, who proposed it, may do this.")
 
 
@@ -383,9 +376,11 @@ def act(
 
 
 def apply(
-    store: Store, scope: str, id: str, caller: Caller, if_match: IfMatch
+    store: Store, scope: str, id: str, caller: Caller, reason: str, if_match: IfMatch
 ) -> tuple[Stored, tuple[Any, ...] | None]:
     """Make the change of an approved request, in the same commit that marks it as applied.
+
+    ``reason`` says why it is applied now; the change itself has the reason of the request.
 
     Returns:
         The request, and the answers of its operations if the caller is its owner.
@@ -399,14 +394,13 @@ def apply(
     first = read(store, scope, id, caller)
     if_match.check(first.revision, f"change request {id}")
     request: ChangeRequest = first.document
-    own = request.owner.answerable == caller.answerable
+    own = request.owner.is_behind(caller)
     if not own:
         change_requests.check_may_approve(request.plan, caller, scope or None)
         if request.plan.shows_secret:
             raise Forbidden(
                 f"This makes a secret, which only {request.owner.name} may see, so they apply it."
             )
-
     change_requests.check_approved(request, store.now_ms())
 
     def mark_applied(_: Change) -> tuple[Put, dict[str, Any]]:
@@ -419,7 +413,7 @@ def apply(
         found = conflicts(store, scope, now.plan.made_against)
         if found:
             raise NotPossible(_conflict(found))
-        after = change_requests.applied(now, caller.name, now_ms)
+        after = change_requests.applied(now, caller.name, now_ms, reason)
         mark = Put(change_request_address(id), after, before.revision, before=now)
         return mark, {"change_request": id, "applied_by": caller.name}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -32,7 +31,7 @@ from tidegate_server.errors import StoreUnavailable
 from tidegate_server.web import responses
 from tidegate_server.web.backend import backend, current_actor
 from tidegate_server.web.blueprint import Blueprint
-from tidegate_server.web.etags import read_if_match
+from tidegate_server.web.etags import content_suffix, read_if_match
 from tidegate_server.web.reasons import current_reason
 
 blueprint = Blueprint(
@@ -151,5 +150,5 @@ def _answer(project: str, stored: Stored) -> Response:
     suffix = ""
     observed = (found.evaluated, found.stale, found.warnings)
     if any(observed):
-        suffix = hashlib.sha256(repr(observed).encode()).hexdigest()[:12]
+        suffix = content_suffix(repr(observed))
     return responses.document(FlagAnswer(), found, found.revision, suffix=suffix)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
 from http import HTTPStatus
 
@@ -27,7 +26,7 @@ from tidegate_server.domain.permissions import Permission
 from tidegate_server.web import responses
 from tidegate_server.web.backend import backend, current_caller
 from tidegate_server.web.blueprint import ENVIRONMENT, Blueprint
-from tidegate_server.web.etags import read_if_match
+from tidegate_server.web.etags import content_suffix, read_if_match
 from tidegate_server.web.pagination import paginate
 from tidegate_server.web.reasons import current_reason
 
@@ -46,8 +45,8 @@ def answer(
     headers: dict[str, str] | None = None,
 ) -> Response:
     """Answer with a release; its ETag differs between evaluations of one revision."""
-    ladder = json.dumps(RungSchema(many=True).dump(release.ladder)).encode()
-    suffix = f"{release.progress_revision}-{hashlib.sha256(ladder).hexdigest()[:12]}"
+    ladder = json.dumps(RungSchema(many=True).dump(release.ladder))
+    suffix = f"{release.progress_revision}-{content_suffix(ladder)}"
     return responses.document(
         ReleaseAnswer(), release, release.revision, suffix=suffix, status=status, headers=headers
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from http import HTTPStatus
 
 from flask import Response, json, request, url_for
@@ -25,7 +24,7 @@ from tidegate_server.web import responses
 from tidegate_server.web.access_control import require_anywhere
 from tidegate_server.web.backend import backend, current_caller
 from tidegate_server.web.blueprint import PROJECT, Blueprint
-from tidegate_server.web.etags import read_if_match
+from tidegate_server.web.etags import content_suffix, read_if_match
 from tidegate_server.web.pagination import paginate
 from tidegate_server.web.reasons import current_reason
 
@@ -44,12 +43,11 @@ def answer(
     """Answer with a scheduled change; its ETag differs as its conflicts do."""
     shown = service.shown(backend().store, project, stored, current_caller(), compared=True)
     content = json.dumps(ConflictSchema(many=True).dump(shown.conflicts))
-    suffix = hashlib.sha256(content.encode()).hexdigest()[:12]
     return responses.document(
         ScheduledChangeAnswer(),
         shown,
         stored.revision,
-        suffix=suffix,
+        suffix=content_suffix(content),
         status=status,
         headers=headers,
     )

@@ -27,8 +27,8 @@ from tidegate_server.domain.scheduled_changes import (
     latest_occurrence,
     put_scheduled_change,
     scheduled_change_address,
+    with_made_run,
     with_run,
-    without_run,
 )
 from tidegate_server.errors import (
     LeaseLost,
@@ -92,9 +92,13 @@ def _run(store: Store, project: str, id: str, now_ms: int, fence: Fence) -> None
     due_ms, missed = latest_occurrence(schedule, now_ms)
     late_ms = now_ms - max(due_ms, schedule.held_until_ms or 0)
     note = f"{missed} earlier runs were missed." if missed else ""
+
+    def end(outcome: RunOutcome, message: str) -> None:
+        _note(store, project, stored, Run(due_ms, now_ms, outcome, message), fence)
+
     if late_ms > schedule.late_limit_ms:
         words = f"It was due at {utc_text(due_ms)}, longer ago than its limit allows. {note}"
-        _note(store, project, stored, Run(due_ms, now_ms, RunOutcome.MISSED, words.strip()), fence)
+        end(RunOutcome.MISSED, words.strip())
         return
     try:
         _carry_out(store, project, stored, Run(due_ms, now_ms, RunOutcome.DONE, note), fence)
@@ -103,13 +107,12 @@ def _run(store: Store, project: str, id: str, now_ms: int, fence: Fence) -> None
     except StaleRevision as error:
         log.info("scheduled change collides", scope=project, schedule=id, detail=error.message)
     except NothingToChange as error:
-        _note(store, project, stored, Run(due_ms, now_ms, RunOutcome.DONE, error.message), fence)
+        end(RunOutcome.DONE, error.message)
     except TidegateError as error:
-        _note(store, project, stored, Run(due_ms, now_ms, RunOutcome.FAILED, error.message), fence)
+        end(RunOutcome.FAILED, error.message)
     except Exception:
         log.exception("scheduled change failed", scope=project, schedule=id)
-        words = "The server failed; its log says more."
-        _note(store, project, stored, Run(due_ms, now_ms, RunOutcome.FAILED, words), fence)
+        end(RunOutcome.FAILED, "The server failed; its log says more.")
 
 
 STOPPING = frozenset({"flag.kill", "tag.kill", "release.pause", "release.rollback"})
@@ -150,7 +153,7 @@ def _carry_out(store: Store, project: str, stored: Stored, run: Run, fence: Fenc
             raise NotPossible(
                 f"What it changes was changed since: {conflict_text(found)}. Schedule it again."
             )
-        after = with_run(schedule, run, run.at_ms, change)
+        after = with_made_run(schedule, run, change)
         return put_scheduled_change(before, after), {"scheduled_change": schedule.id}
 
     commit_plan(
@@ -170,7 +173,7 @@ def _carry_out(store: Store, project: str, stored: Stored, run: Run, fence: Fenc
 def _note(store: Store, project: str, stored: Stored, run: Run, fence: Fence) -> None:
     """Write down that a run changed nothing, and why."""
     schedule: ScheduledChange = stored.document
-    after = without_run(schedule, run, run.at_ms)
+    after = with_run(schedule, run)
     verb = VERBS[run.outcome]
     audit = audit_entry(after, verb, ACTOR, run.message)
     audit = replace(audit, details={**audit.details, "owner": schedule.owner.name})

@@ -10,6 +10,7 @@ from marshmallow import ValidationError, fields, post_load, validate, validates_
 
 from tidegate_server.admin.audit.schemas import ChangedDocumentSchema
 from tidegate_server.admin.change_requests.schemas import (
+    ClosingSchema,
     ConflictSchema,
     OperationFields,
     PlaceSchema,
@@ -143,14 +144,6 @@ class RunSchema(Strict):
     message = fields.String(required=True)
 
 
-class CancellationSchema(Strict):
-    """Who cancelled it, when and why."""
-
-    actor = fields.String(required=True)
-    at = Instant(attribute="at_ms", required=True)
-    reason = fields.String(required=True)
-
-
 class ScheduledChangeSummary(StoredAnswer):
     """A scheduled change, as lists have it."""
 
@@ -225,7 +218,7 @@ class ScheduledChangeAnswer(ScheduledChangeSummary):
     runs = fields.List(
         fields.Nested(RunSchema), required=True, metadata={"description": "the last 50"}
     )
-    cancelled = fields.Nested(CancellationSchema, required=True, allow_none=True)
+    cancelled = fields.Nested(ClosingSchema, required=True, allow_none=True)
 
 
 ScheduledChangePage = page_schema("ScheduledChangePage", ScheduledChangeSummary)

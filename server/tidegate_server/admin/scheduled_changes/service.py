@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from tidegate_server.admin.commit_with_retry import commit_with_retry
 from tidegate_server.admin.document_reader import read_document, read_project
-from tidegate_server.admin.planning import Conflict, conflicts, make_plan
+from tidegate_server.admin.planning import (
+    Conflict,
+    conflicts,
+    make_plan,
+    may_see_bodies,
+    oldest_beyond,
+)
 from tidegate_server.admin.rehearsal import find_route
 from tidegate_server.domain import scheduled_changes
 from tidegate_server.domain.callers import Caller
@@ -60,9 +66,8 @@ class ScheduledChangeWithConflicts(Stored):
     def operations(self) -> tuple[PlannedOperation, ...]:
         """Its operations."""
         schedule: ScheduledChange = self.document
-        if self.may_see_bodies:
-            return schedule.plan.operations
-        return tuple(replace(each, body=None) for each in schedule.plan.operations)
+        plan = schedule.plan
+        return plan.operations if self.may_see_bodies else plan.operations_without_bodies()
 
 
 def create(store: Store, project: str, new: NewSchedule, caller: Caller) -> Stored:
@@ -138,15 +143,13 @@ def _invalid(pointer: str, message: str) -> Invalid:
 
 
 def _oldest_ended(store: Store, project: str) -> list[Delete]:
+    """Return the deletions that make room for another one; raises if too many are active."""
     stored = store.all(project, Kind.SCHEDULED_CHANGE).values()
     ended = [each for each in stored if each.document.next_run_ms is None]
     if len(stored) - len(ended) >= MOST_ACTIVE:
         raise NotPossible(f"{MOST_ACTIVE:,} changes are scheduled. Cancel some first.")
     ended.sort(key=lambda each: each.updated_ms)
-    return [
-        Delete(scheduled_change_address(each.document.id), each.revision, before=each.document)
-        for each in ended[: max(0, len(ended) - ENDED_KEPT + 1)]
-    ]
+    return oldest_beyond(Kind.SCHEDULED_CHANGE, ended, ENDED_KEPT)
 
 
 def audit_entry(schedule: ScheduledChange, verb: str, actor: str, reason: str = "") -> Audit:
@@ -175,17 +178,12 @@ def shown(
     """Return a scheduled change as a caller may see it; ``compared``: with its conflicts."""
     schedule: ScheduledChange = stored.document
     active = schedule.next_run_ms is not None
-    own = schedule.owner.answerable == caller.answerable
     return ScheduledChangeWithConflicts(
         schedule,
         stored.revision,
         stored.updated_ms,
         conflicts(store, project, schedule.plan.made_against) if compared and active else (),
-        own
-        or any(
-            caller.allows(each, project, None)
-            for each in (Permission.WRITE, Permission.APPROVE, Permission.ADMINISTER)
-        ),
+        may_see_bodies(schedule.owner, project, caller),
     )
 
 
@@ -206,7 +204,7 @@ def cancel(
         before = read(store, project, id)
         if_match.check(before.revision, f"scheduled change {id}")
         schedule: ScheduledChange = before.document
-        if schedule.owner.answerable != caller.answerable:
+        if not schedule.owner.is_behind(caller):
             for environment in {each.environment for each in schedule.plan.actions}:
                 if not caller.allows(Permission.WRITE, project, environment or None):
                     raise Forbidden(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-
 from flask import Response, json
 
 from tidegate_server.admin.action_schemas import ActionRequest, IncidentBody
@@ -34,7 +32,7 @@ from tidegate_server.store.evaluations import Evaluated
 from tidegate_server.web import responses
 from tidegate_server.web.backend import backend, current_actor
 from tidegate_server.web.blueprint import ENVIRONMENT, Blueprint
-from tidegate_server.web.etags import read_if_match
+from tidegate_server.web.etags import content_suffix, read_if_match
 from tidegate_server.web.pagination import PageQuery, PageRequest, paginate
 from tidegate_server.web.reasons import current_reason
 
@@ -57,7 +55,7 @@ def answer(targeting: TargetingWithReceipt) -> Response:
             RungSchema(many=True).dump(targeting.ladder),
             repr((targeting.evaluated, targeting.stale)),
         ]
-        suffix = hashlib.sha256(json.dumps(shown).encode()).hexdigest()[:12]
+        suffix = content_suffix(json.dumps(shown))
     return responses.document(TargetingAnswer(), targeting, targeting.revision, suffix=suffix)
 
 
