@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from flask import Flask
-from tidegate_server.store import Store
+from tidegate_server.store import Store, change_feed
 from tidegate_server.store.change_feed import Update
 from tidegate_server.web.backend import Backend
 
@@ -23,10 +23,14 @@ Connect = Callable[..., Stream]
 def connect(port: int, sdk: Caller) -> Iterator[Connect]:
     opened: list[Stream] = []
 
-    def connect(last_event_id: str | None = None, token: str | None = None) -> Stream:
+    def connect(
+        last_event_id: str | None = None, token: str | None = None, incarnation: str | None = None
+    ) -> Stream:
         headers = {"Authorization": f"Bearer {token or sdk.token}"}
         if last_event_id is not None:
             headers["Last-Event-ID"] = last_event_id
+        if incarnation is not None:
+            headers["Tidegate-Incarnation"] = incarnation
         stream = Stream(port, "/sdk/v1/stream", headers)
         opened.append(stream)
         return stream
@@ -176,26 +180,34 @@ def test_a_lost_update_is_replaced_by_a_snapshot(
 
 
 def test_after_a_failover_that_lost_a_version_clients_get_what_is_there_now(
-    checkout: Caller, connect: Connect, store: Store
+    checkout: Caller, connect: Connect, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A failover may lose the last commits; the next ones get their versions again."""
-    seen = str(store.version("default", "production"))
-    incarnation = store.exact_version("default", "production").incarnation
+    monkeypatch.setattr(change_feed, "CHECK_SECONDS", float("inf"))
+    before = store.exact_version("default", "production")
+    seen, lost = str(before.number), str(before.number + 1)
     opened = connect()
     opened.next("snapshot")
-    before = store.dump_scope("default")
+    content = store.dump_scope("default")
     checkout.post_ok(f"{FLAG}/kill", {})
+    assert opened.next("update").data["flags"]["checkout"]["killed"] == "off"
     assert connect().next("snapshot").data["flags"]["checkout"]["killed"] == "off"
     assert connect(seen).next("update").data["flags"]["checkout"]["killed"] == "off"
-    store.replace_scope("default", before, incarnation)
-    checkout.put(FLAG, {"enabled": False}, match="*")
-    assert store.version("default", "production") == int(seen) + 1
-    for stream in (connect(), connect(seen)):
-        flag = stream.next("snapshot", "update").data["flags"]["checkout"]
-        assert (flag["killed"], flag["enabled"]) == (None, False)
-    # A stream that was open all the time gets a snapshot, too.
-    events = (each.data["flags"]["checkout"] for each in opened.events() if each.name != ":")
-    assert next(each["killed"] for each in events if not each["enabled"]) is None
+    store.replace_scope("default", content, before.incarnation)
+    off = {"enabled": False, "off_variant": "off", "default": {"variant": "off"}, "rules": []}
+    assert checkout.put(FLAG, off, match="*").status_code == 200
+    assert store.version("default", "production") == int(lost)
+    # Nobody has noticed the loss yet.
+    found = [connect().next("snapshot"), connect(seen).next("update")]
+    # Now the feed does.
+    monkeypatch.setattr(change_feed, "CHECK_SECONDS", 0.0)
+    found += [
+        opened.next("snapshot"),
+        connect(lost, incarnation=before.incarnation).next("snapshot"),
+    ]
+    for each in found:
+        flag = each.data["flags"]["checkout"]
+        assert (each.version, flag["killed"], flag["enabled"]) == (int(lost), None, False)
 
 
 def test_a_closed_connection_unsubscribes(checkout: Caller, connect: Connect, store: Store) -> None:

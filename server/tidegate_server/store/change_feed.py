@@ -17,6 +17,7 @@ from tidegate.backoff import Backoff
 
 from tidegate_server.errors import StoreUnavailable
 from tidegate_server.store import environment_versions, keys
+from tidegate_server.store.commit import new_incarnation
 from tidegate_server.store.connection import Connection
 from tidegate_server.store.environment_versions import EnvironmentVersion, present_version
 from tidegate_server.store.feed import Feed, FeedSubscription, Place
@@ -152,8 +153,10 @@ class ChangeFeed(Feed[Update]):
         """Request snapshots where versions were lost, and for changes that never came.
 
         After a restore or a failover versions are lower than the positions, so reads would find
-        nothing; or they have the same numbers and are others. A version and its change are written
-        at once, so a change that is not there now is lost.
+        nothing; or they have the same numbers and are others. A restore has changed the
+        incarnation. After a failover it is changed here, so that no client goes on from a lost
+        version. A version and its change are written at once, so a change that is not there now is
+        lost.
         """
         found = {}
         for environment, version in self._look(positions).items():
@@ -162,6 +165,9 @@ class ChangeFeed(Feed[Update]):
             lost = version.number < known.number or _are_others(known.committed, version.committed)
             if version.number != known.number:
                 version = replace(version, committed="")  # which was that of the known version
+            # A deleted environment has no version any more.
+            if lost and version.number and not restored:
+                version = self._with_new_incarnation(environment, version)
             found[environment] = version
             if restored or lost:
                 positions[environment] = version
@@ -188,6 +194,15 @@ class ChangeFeed(Feed[Update]):
             environment: environment_versions.parse(each)
             for environment, each in zip(positions, found, strict=True)
         }
+
+    def _with_new_incarnation(
+        self, environment: Place, version: EnvironmentVersion
+    ) -> EnvironmentVersion:
+        name = keys.incarnation(environment[0])
+        arguments = (version.incarnation, new_incarnation())
+        incarnation = self._connection.run_script("renew_incarnation", [name], arguments).decode()
+        log.warning("changes_lost", environment="/".join(environment), version=version.number)
+        return replace(version, incarnation=incarnation)
 
     def _publish(self, environment: Place, version: EnvironmentVersion, data: str | None) -> None:
         with self._lock:

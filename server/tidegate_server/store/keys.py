@@ -191,7 +191,8 @@ def version(project: str, environment: str) -> str:
 def incarnation(project: str) -> str:
     """What tells versions of a restored store from those before, a random text.
 
-    It is made with a project's first version, and again when a backup is restored.
+    It is made with a project's first version, and again when a backup is restored, or a failover
+    has lost versions.
     """
     return _key(project, "incarnation")
 
