@@ -128,13 +128,16 @@ def test_an_edit_in_a_file_is_planned_and_applied(checkout: Tidegate, folder: Pa
 def test_drift_shows_what_changed_on_the_server(checkout: Tidegate, folder: Path) -> None:
     checkout.ok("flag", "edit", "checkout", "--owner", "payments")
     checkout.ok("segment", "create", "new")
+    checkout.ok("flag", "create", "in-use")
     result = checkout.run("drift", str(folder))
     assert result.status == 5
     assert 'owner: "payments" → ""' in result.out
     assert "- segment new" in result.out
+    assert "- flag in-use" in result.out
+    assert "0 created, 1 edited, 2 deleted" in result.out
     plan = json.loads(checkout.run("drift", str(folder), "-o", "json").out)
     files = {each["key"]: each.get("file") for each in plan["documents"]}
-    assert files == {"checkout": "flags/checkout.yaml", "new": None}
+    assert files == {"checkout": "flags/checkout.yaml", "new": None, "in-use": None}
 
 
 def test_a_problem_is_shown_with_its_file_and_line(checkout: Tidegate, folder: Path) -> None:

@@ -200,12 +200,31 @@ def drift(client: ApiClient, directory: Path, output: str) -> None:
     Exit status 0: the project is as the files say; 5: it differs, and the difference is printed;
     3: the files have problems, so not everything was compared.
     """
-    folder, answer = _read_and_plan(client, directory, prune=True)
+    folder, answer = _read_and_plan(client, directory, prune=False)
+    answer = _with_what_only_the_project_has(answer)
     _print_plan(client, answer, folder, output)
     if answer["problems"]:
         sys.exit(REFUSED)
     if answer["documents"]:
         sys.exit(NOT_REACHED)
+
+
+def _with_what_only_the_project_has(answer: Json) -> Json:
+    """Return a plan in which what the files lack differs, too, except environments.
+
+    It differs whether or not an import could delete it: a flag that is not archived, for example.
+    """
+    lacking = [each for each in answer["kept"] if each["kind"] != "environment"]
+    deleted = {"action": "delete", "environment": "", "pointer": "", "changes": []}
+    return {
+        **answer,
+        "documents": [
+            *({**each, **deleted, "changes_left_out": 0} for each in lacking),
+            *answer["documents"],
+        ],
+        "deleted": len(lacking),
+        "kept": [each for each in answer["kept"] if each not in lacking],
+    }
 
 
 def _read_and_plan(
