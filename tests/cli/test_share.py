@@ -26,4 +26,5 @@ def test_the_report_of_a_release_is_shared(checkout: Tidegate) -> None:
     address = checkout.ok("share", "report", release, "--lasts", "1d").strip()
     with urlopen(address) as answer:
         assert b"checkout" in answer.read()
+    assert checkout.ok("share", "report", "checkout").startswith("http")
     assert "90d" in checkout.refused("share", "report", release, "--lasts", "100d")

@@ -41,7 +41,7 @@ def list_shares(client: ApiClient, output: str) -> None:
 
 
 @share.command()
-@click.argument("release")
+@click.argument("release", metavar="RELEASE")
 @click.option(
     "--lasts",
     metavar="TIME",
@@ -54,7 +54,10 @@ def list_shares(client: ApiClient, output: str) -> None:
 @environment_options
 def report(client: ApiClient, release: str, lasts: str, reason: str, output: str) -> None:
     """Make a link to the report of RELEASE, and print it. It is not shown again."""
-    _make(client, {"kind": "report", "release": release, "lasts": lasts}, reason, output)
+    from tidegate_server.cli.release import find_release
+
+    id = find_release(client, release)["id"]
+    _make(client, {"kind": "report", "release": id, "lasts": lasts}, reason, output)
 
 
 @share.command()
