@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
@@ -9,7 +10,11 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, settings
 from schemathesis import Case
+from schemathesis.checks import load_all_checks
 from schemathesis.config import SchemathesisConfig
+from schemathesis.core.result import Ok
+from schemathesis.generation.feedback import FeedbackSources
+from schemathesis.pytest._test_builder import build_operation_test
 from tidegate_server.application import create_app, install_services
 from tidegate_server.store import Store
 from tidegate_server.web.settings import ApiSettings
@@ -49,6 +54,15 @@ CONFIG = SchemathesisConfig.from_dict(
 APP = create_app(cast(Store, None), ApiSettings(SECRET_KEY))
 SCHEMA = schemathesis.openapi.from_wsgi("/openapi.json", APP, config=CONFIG)
 
+SAME_AS_POLICY = re.compile(r"(GET|PUT|DELETE) .*/policies/(simulate|backtest)")
+OPERATIONS = [
+    name
+    for path, item in SCHEMA.raw_schema["paths"].items()
+    for method in item
+    if method in ("get", "post", "put", "patch", "delete", "head", "options")
+    and not SAME_AS_POLICY.fullmatch(name := f"{method.upper()} {path}")
+]
+
 
 @pytest.fixture
 def caller(
@@ -70,22 +84,39 @@ def caller(
     APP.extensions["tidegate"].close()  # send no report into the next test's store
 
 
-@SCHEMA.exclude(
-    path_regex="/policies/(simulate|backtest)$", method=["GET", "PUT", "DELETE"]
-).parametrize()
-@settings(
-    max_examples=10,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    phases=[Phase.explicit, Phase.generate],
-    suppress_health_check=list(HealthCheck),
-)
-def test_the_api_matches_its_openapi_document(
-    case: Case[Any], caller: Callable[[Case[Any]], None]
-) -> None:
-    """Every request that schemathesis generates, examples and edge cases too, passes its checks."""
+def call_generated(case: Case[Any], caller: Callable[[Case[Any]], None]) -> None:
     caller(case)
+
+
+@pytest.mark.parametrize("examples", [3, pytest.param(30, marks=pytest.mark.long)])
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_the_api_matches_its_openapi_document(
+    name: str, examples: int, caller: Callable[[Case[Any]], None]
+) -> None:
+    """Every request that schemathesis generates, examples and edge cases too, passes its checks.
+
+    Its own decorator would generate all requests while pytest collects, in each worker.
+    """
+    [found] = SCHEMA.include(name=name).get_all_operations()
+    assert isinstance(found, Ok)
+    load_all_checks()
+    generated = settings(
+        max_examples=examples,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        phases=[Phase.explicit, Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    run = build_operation_test(
+        config=SCHEMA.config,
+        operation=found.ok(),
+        test_func=call_generated,
+        given_kwargs={},
+        feedback=FeedbackSources(),
+        explicit_settings=generated,
+    )
+    run(caller=caller)
 
 
 def test_a_policy_with_the_key_of_an_action_is_documented_at_its_address() -> None:
@@ -98,6 +129,12 @@ def test_a_policy_with_the_key_of_an_action_is_documented_at_its_address() -> No
         }
         assert item["post"] not in policy.values()
         assert len(item["parameters"]) == 1
+
+
+def test_a_path_has_the_parameters_that_its_address_names() -> None:
+    for path, item in SCHEMA.raw_schema["paths"].items():
+        named = [each["name"] for each in item.get("parameters", ()) if each["in"] == "path"]
+        assert named == re.findall(r"{(\w+)}", path), path
 
 
 def test_a_field_that_may_be_null_says_so() -> None:

@@ -130,7 +130,8 @@ def with_overlapping_paths(document: dict[str, Any]) -> dict[str, Any]:
         for other, operations in paths.items():
             if path != other and _is_served_by(path, other):
                 for method, operation in operations.items():
-                    item.setdefault(method, operation)
+                    if method != "parameters":  # of a key that this path does not have
+                        item.setdefault(method, operation)
     return document
 
 
