@@ -23,7 +23,7 @@ class Stream:
     """An open stream."""
 
     def __init__(self, port: int, path: str, headers: Mapping[str, str]) -> None:
-        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         self._connection.request("GET", path, headers=dict(headers))
         self.response = self._connection.getresponse()
 

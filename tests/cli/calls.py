@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from tidegate_server.cli.program import cli
 
 PROGRAM = str(Path(sys.executable).with_name("tidegate"))
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 @dataclass(frozen=True, slots=True)

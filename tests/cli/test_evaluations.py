@@ -13,7 +13,7 @@ def test_what_an_application_asked_is_shown(checkout: Tidegate, server: RunningS
     assert "No flag is stale" in checkout.run("flag", "stale").err
     assert "never" in checkout.ok("flag", "show", "checkout")
     client = sdk.Client(server.url, sdk_token(checkout))
-    assert client.wait_until_ready(20)
+    assert client.wait_until_ready(60)
     for _ in range(5):
         client.boolean("checkout", True, "ann")
     client.boolean("chekout", True, "ann")

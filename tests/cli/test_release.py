@@ -316,10 +316,10 @@ def test_watching_ends_with_the_release(checkout: Tidegate) -> None:
         assert each.stdout is not None
         assert "5" in each.stdout.readline()
     checkout.ok("release", "complete", id, "--reason", "go")
-    out, err = watching.communicate(timeout=20)
+    out, err = watching.communicate(timeout=60)
     assert (watching.returncode, err) == (0, "")
     assert "checkout: completed" in out
-    lines, _ = as_json.communicate(timeout=20)
+    lines, _ = as_json.communicate(timeout=60)
     assert [json.loads(line)["state"] for line in lines.splitlines()] == ["completed"]
     assert as_json.returncode == 0
 
@@ -339,7 +339,7 @@ def test_an_interrupted_watch_does_not_stop_the_release(checkout: Tidegate) -> N
     assert watching.stdout is not None
     assert "running" in watching.stdout.readline()
     watching.send_signal(signal.SIGINT)
-    _, err = watching.communicate(timeout=20)
+    _, err = watching.communicate(timeout=60)
     assert (watching.returncode, "The release continues" in err) == (130, True)
     assert checkout.json("release", "show", "checkout")["state"] == "running"
 

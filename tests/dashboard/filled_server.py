@@ -190,7 +190,7 @@ class _Filling:
             },
         )["secret"]
         client = tidegate.Client(self.server.origin, token, application=self.say("shop-web"))
-        assert client.wait_until_ready(20)
+        assert client.wait_until_ready(60)
         with client.operation(tidegate.Context("ann", country=self.say("DE"))):
             client.boolean("checkout", False)
             client.string("banner", "")

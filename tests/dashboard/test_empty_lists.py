@@ -65,4 +65,4 @@ def test_a_list_of_releases_that_is_empty_fills_by_itself(
         expect(at.page.locator(".side-foot .live")).to_be_attached()
         body = {"flag": "checkout", "treatment": "on", "policy": "careful"}
         checkout.post_ok("/api/v1/projects/default/environments/production/releases", body)
-        expect(at.page.get_by_role("link", name="checkout")).to_be_visible(timeout=15_000)
+        expect(at.page.get_by_role("link", name="checkout")).to_be_visible()

@@ -55,7 +55,7 @@ def use_flags(server: FilledServer) -> None:
         {"name": "users", "role": "sdk", "project": "garden", "environment": "production"},
     )["secret"]
     client = tidegate.Client(server.origin, token, application="shop-worker")
-    assert client.wait_until_ready(20)
+    assert client.wait_until_ready(60)
 
     def everyone_is_known() -> bool:
         for number in range(USERS):
@@ -357,7 +357,7 @@ def test_flags_that_applications_miss_are_made_from_the_list(
         {"name": "miss", "role": "sdk", "project": "garden", "environment": "production"},
     )["secret"]
     client = tidegate.Client(server.origin, token, application="shop-web")
-    assert client.wait_until_ready(20)
+    assert client.wait_until_ready(60)
     client.boolean("not-there", False)
     client.flush()
     unknown = f"{API}/environments/production/unknown-flags"

@@ -68,7 +68,7 @@ def test_make_release_kill_and_restore(
         expect(page.get_by_text("Open to 1 % of everyone")).to_be_visible()
 
         client = tidegate.Client(at.origin, token)
-        assert client.wait_until_ready(10)
+        assert client.wait_until_ready(60)
         at.go(f"{PLACE}/flags/fast-checkout")
         page.get_by_role("link", name="Kill").locator("visible=true").first.click()
         page.get_by_label("Why").fill("customers cannot pay")
@@ -78,7 +78,7 @@ def test_make_release_kill_and_restore(
         hold(page, 1_000)
         expect(page.get_by_text("Killed: everyone gets off.")).to_be_visible()
         # The receipt comes by itself, from a process that has applied the kill.
-        expect(page.get_by_text("1 of 1 live process", exact=True)).to_be_visible(timeout=15_000)
+        expect(page.get_by_text("1 of 1 live process", exact=True)).to_be_visible()
 
         at.go("/p/default/policies")
         expect(page.get_by_role("region", name="Incident").first).to_contain_text("fast-checkout")

@@ -90,7 +90,7 @@ def traffic(port: int, admin: Caller, store: Store, flag: str) -> Iterator[None]
     draw = random.Random(4)
 
     def visitors() -> None:
-        client.wait_until_ready(20)
+        client.wait_until_ready(60)
         while not stop.wait(0.05):
             for _ in range(20):
                 with client.operation(tidegate.Context(f"user-{draw.randrange(10_000)}")) as done:

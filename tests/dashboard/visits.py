@@ -9,6 +9,7 @@ from typing import Any
 
 from playwright.sync_api import Browser, Page, Response
 
+from tests.ofrep_clients.browser import PATIENCE_MS
 from tests.people import PASSWORD
 
 DESK = {"width": 1440, "height": 900}
@@ -58,6 +59,7 @@ class Visit:
 def visit(chromium: Browser, port: int, size: dict[str, int], **options: Any) -> Iterator[Visit]:
     """Open a browser of its own for a person; at the end nothing may be wrong."""
     context = chromium.new_context(viewport=size, **options)  # type: ignore[arg-type]
+    context.set_default_timeout(PATIENCE_MS)
     context.add_init_script(WATCH)
     page = context.new_page()
     at = Visit(page, f"http://127.0.0.1:{port}")

@@ -86,7 +86,7 @@ class Callers:
 
     def _run(self, busy: threading.Lock) -> None:
         dice = random.Random()
-        http = urllib3.PoolManager(retries=False, timeout=10.0)
+        http = urllib3.PoolManager(retries=False, timeout=60.0)
         while not self._stop.wait(PAUSE_SECONDS):
             self._running.wait()
             with busy:

@@ -50,7 +50,7 @@ def trickle(url: str, token: str) -> Iterator[None]:
     thread = threading.Thread(target=use)
     thread.start()
     try:
-        assert client.wait_until_ready(10)
+        assert client.wait_until_ready(60)
         yield
     finally:
         done.set()

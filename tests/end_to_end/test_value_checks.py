@@ -42,7 +42,7 @@ def test_worse_values_roll_a_release_back(deployment: Deployment) -> None:
     done = threading.Event()
 
     def visit(path: str) -> None:
-        http = urllib3.PoolManager(retries=False, timeout=10.0)
+        http = urllib3.PoolManager(retries=False, timeout=60.0)
         dice = random.Random(path)
         while not done.wait(0.005):
             cookie = {"Cookie": f"visitor=user-{dice.randrange(20_000)}"}

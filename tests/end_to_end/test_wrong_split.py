@@ -59,7 +59,7 @@ def test_a_wrong_split_of_users_holds_the_release(
 
     client = tidegate.Client(deployment.url, deployment.admin.sdk_token("application"))
     try:
-        assert client.wait_until_ready(10)
+        assert client.wait_until_ready(60)
         use(client)
         client.flush()
         deployment.wait_until("it is held", releases[LOST], lambda now: now.state == "holding")

@@ -89,7 +89,7 @@ class Attacker:
         self._headers = {"X-Forwarded-For": address}
         if secret is not None:
             self._headers["Authorization"] = f"Bearer {secret}"
-        self._http = urllib3.PoolManager(timeout=20.0, retries=False)
+        self._http = urllib3.PoolManager(timeout=60.0, retries=False)
 
     def send(
         self, method: str, path: str, body: Any = None, **headers: str

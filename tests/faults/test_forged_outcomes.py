@@ -46,7 +46,7 @@ class Sender:
         self._context_key = context_key
         self._url = f"{shop.server.url}/ofrep/v1"
         self._http = urllib3.PoolManager(
-            headers={"Authorization": f"Bearer {shop.token(role)}"}, timeout=20.0, retries=False
+            headers={"Authorization": f"Bearer {shop.token(role)}"}, timeout=60.0, retries=False
         )
 
     def variant(self, user: str) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 from tests.node import install, node
 from tests.ofrep_clients.node import FOLDER
@@ -42,6 +42,7 @@ def browser() -> Iterator[Browser]:
         opened = playwright.chromium.launch(
             executable_path=program, headless=True, args=list(FLAGS)
         )
+        expect.set_options(timeout=PATIENCE_MS)
         yield opened
         opened.close()
 

@@ -14,7 +14,7 @@ from typing import Any
 from tests.node import install, node
 
 FOLDER = Path(__file__).parent
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 class ClientError(Exception):

@@ -63,7 +63,7 @@ class Server:
         self._port = free_port()
         self._processes = Processes(folder)
         self._http = urllib3.PoolManager(
-            headers={"Authorization": f"Bearer {TOKEN}"}, timeout=20.0, retries=False
+            headers={"Authorization": f"Bearer {TOKEN}"}, timeout=60.0, retries=False
         )
         self.url = f"http://127.0.0.1:{self._port}"
 

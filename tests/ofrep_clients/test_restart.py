@@ -32,6 +32,6 @@ def test_clients_recover_from_a_server_restart(own_server: Server) -> None:
         own_server.start()
         until(lambda: values() == (False, False, False))
         shop.serve("checkout", "on")
-        page.do("value", key="checkout", value=True, seconds=25)
+        page.do("value", key="checkout", value=True)
         web.do("stop")
         api.clear_providers()

@@ -64,14 +64,14 @@ await runCommands({
   status: () => client.providerStatus,
   requests: () => requests,
   events: () => happened,
-  event: ({ name, seconds = 20 }) =>
+  event: ({ name, seconds = 50 }) =>
     until(() => {
       const at = happened.findIndex((each) => each.name === name);
       return at < 0 ? undefined : happened.splice(at, 1)[0];
     }, seconds),
-  value: ({ key, value, seconds = 20 }) =>
+  value: ({ key, value, seconds = 50 }) =>
     until(() => client.getBooleanValue(key, !value) === value, seconds),
-  request: ({ status, seconds = 20 }) =>
+  request: ({ status, seconds = 50 }) =>
     until(() => {
       const at = requests.findIndex((each) => each.status === status);
       return at < 0 ? undefined : requests.splice(at, 1)[0];

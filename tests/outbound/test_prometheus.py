@@ -57,7 +57,7 @@ class PrometheusWithGauge:
         self.until(f'queue_length{{flag="{flag}", arm="{arm}"}}', value)
 
     def until(self, query: str, expected: float) -> None:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             try:
                 if self.prometheus.value(query) == expected:
@@ -96,7 +96,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrometheusWithG
         yield PrometheusWithGauge(url, gauge)
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(20)
+        process.wait(60)
         exporter_server.shutdown()
         thread.join()
 
@@ -221,7 +221,7 @@ class CheckedRelease:
         before = len(self.deployment.ledger())
         self.clock.now_ms += 1_000
         self.deployment.sdk.report(self.deployment.release(), (9, 0), (1, 0))
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while len(self.deployment.ledger()) == before:
             assert time.monotonic() < deadline
             self.job.tick()

@@ -51,7 +51,7 @@ class Running:
     def stop(self, number: signal.Signals = signal.SIGINT) -> Result:
         """Send a signal to the process group, as a terminal does; return the whole output."""
         os.killpg(self.process.pid, number)
-        out, err = self.process.communicate(timeout=30)
+        out, err = self.process.communicate(timeout=60)
         return Result(self.process.returncode, "".join(self.lines) + out, err)
 
 
@@ -116,7 +116,7 @@ def runs(pid: int) -> bool:
 def test_a_second_start_on_the_same_folder_is_refused(server: RunningServer) -> None:
     second = Tidegate({"TIDEGATE_DATA_DIR": str(server.data_dir)})
     process = second.process("serve", "--port", str(free_port()))
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (2, "")
     assert err == (
         f"tidegate: The data folder {server.data_dir} is in use by another tidegate serve "
@@ -153,7 +153,7 @@ def test_another_secret_key_is_refused(server: RunningServer, folder: Path) -> N
         }
     )
     process = second.process("serve", "--port", str(free_port()))
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (2, "")
     assert "created with another secret key" in err
 
@@ -189,7 +189,7 @@ def test_settings_from_files_may_end_with_a_line_break(server: RunningServer, fo
 def test_an_unreachable_store_exits_with_4(folder: Path) -> None:
     tidegate = Tidegate({"TIDEGATE_STORE_URL": "redis://127.0.0.1:9/0"})
     process = tidegate.process("serve", "--port", str(free_port()), "--data-dir", str(folder))
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (4, "")
     assert err.startswith("tidegate: ")
 
@@ -203,7 +203,7 @@ def test_a_policy_job_can_run_by_itself(server: RunningServer) -> None:
         assert process.stderr is not None
         started = next((line for line in process.stderr if "policy_job_started" in line), "")
         os.killpg(process.pid, signal.SIGTERM)
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=60)
     finally:
         process.kill()
     assert (process.returncode, bool(started)) == (0, True), err
@@ -219,7 +219,7 @@ def test_a_policy_job_with_another_secret_key_is_refused(
 ) -> None:
     store = EmbeddedValkey(server.data_dir).url
     tidegate = Tidegate({"TIDEGATE_STORE_URL": store, "TIDEGATE_SECRET_KEY": key})
-    out, err = tidegate.process("policy-job").communicate(timeout=30)
+    out, err = tidegate.process("policy-job").communicate(timeout=60)
     assert out == ""
     assert words in err
 

@@ -18,7 +18,7 @@ client = tidegate.Client()
 
 
 def respond(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    client.wait_until_ready(20)
+    client.wait_until_ready(60)
     if environ["PATH_INFO"] == "/work":
         client.boolean("checkout", False)
     if environ["PATH_INFO"] == "/hang":  # until the server aborts this worker

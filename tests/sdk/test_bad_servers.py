@@ -71,7 +71,7 @@ def test_an_application_starts_with_its_defaults_and_recovers(
         assert client.status().state == "starting"
         assert log_levels(caplog) == ["WARNING"]
         proxy.switch_to(bad_proxy.pass_through)
-        assert client.wait_until_ready(20)
+        assert client.wait_until_ready(60)
         assert client.boolean("checkout", False, ANA) is True
         soon(lambda: log_levels(caplog) == ["WARNING", "INFO"], "each change is logged once")
     finally:
@@ -84,7 +84,7 @@ def test_a_running_application_keeps_its_flags_and_recovers(
 ) -> None:
     client = Client(proxy.url, environment.token)
     try:
-        assert client.wait_until_ready(20)
+        assert client.wait_until_ready(60)
         soon(lambda: client.status().state == "connected", "it is connected")
         caplog.set_level(logging.INFO, "tidegate")
         caplog.clear()
@@ -130,7 +130,7 @@ def test_a_silent_stream_is_replaced(proxy: Proxy, environment: Environment) -> 
     proxy.switch_to(bad_proxy.stream_and_stay_silent(text))
     client = Client(proxy.url, environment.token)
     try:
-        assert client.wait_until_ready(20)
+        assert client.wait_until_ready(60)
         soon(lambda: proxy.connections > 2, "the client opens another stream")
         proxy.mode = bad_proxy.pass_through  # open connections stay silent
         environment.target("checkout", default={"variant": "off"})
@@ -143,7 +143,7 @@ def test_a_lower_version_is_applied(proxy: Proxy, environment: Environment) -> N
     """The version is lower after the server's store is restored from a backup."""
     client = Client(proxy.url, environment.token)
     try:
-        assert client.wait_until_ready(20)
+        assert client.wait_until_ready(60)
         older = {**environment.snapshot(), "version": 1}
         older["flags"]["checkout"]["default"] = {"variant": "off"}
         text = f"id: 1\nevent: snapshot\ndata: {json.dumps(older)}\n\n".encode()
@@ -172,7 +172,7 @@ def test_a_kill_arrives_by_polling_when_streams_are_cut(
     proxy.switch_to(no_streams)
     client = Client(proxy.url, environment.token)
     try:
-        assert client.wait_until_ready(20)
+        assert client.wait_until_ready(60)
         assert client.boolean("checkout", False, ANA) is True
         environment.kill("checkout")
         soon(lambda: client.boolean("checkout", True, ANA) is False, "the kill arrives")
@@ -186,7 +186,7 @@ def test_closing_does_not_wait_for_a_server_that_hangs(
     proxy: Proxy, environment: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = Client(proxy.url, environment.token)
-    assert client.wait_until_ready(20)
+    assert client.wait_until_ready(60)
     proxy.switch_to(bad_proxy.black_hole)
     monkeypatch.setattr(report_thread, "LAST_REPORT_SECONDS", 0.1)
     closed = threading.Thread(target=client.close)
@@ -202,7 +202,7 @@ class TestWithACache:
     ) -> None:
         path = tmp_path / "flags"
         first = Client(proxy.url, environment.token, cache_path=path)
-        assert first.wait_until_ready(20)
+        assert first.wait_until_ready(60)
         first.close()
         proxy.switch_to(bad_proxy.black_hole)
         second = Client(proxy.url, environment.token, cache_path=path)
@@ -228,7 +228,7 @@ class TestWithACache:
         try:
             assert client.boolean("checkout", False, ANA) is False
             proxy.switch_to(bad_proxy.pass_through)
-            assert client.wait_until_ready(20)
+            assert client.wait_until_ready(60)
         finally:
             client.close()
 

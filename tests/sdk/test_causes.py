@@ -87,7 +87,7 @@ def test_a_response_that_is_none_of_tidegates_is_named(
         assert len(lines(caplog)) == 1
         assert "secret" not in caplog.text
         proxy.switch_to(bad_proxy.pass_through)
-        assert client.wait_until_ready(20)
+        assert client.wait_until_ready(60)
         assert (client.status().problem, client.status().problem_age) == (None, None)
         assert client.boolean_details("checkout", True, "ann").error_code is None
     finally:
@@ -177,7 +177,7 @@ def test_a_client_with_flags_names_the_cause_of_a_lost_connection(
 ) -> None:
     client = Client(proxy.url, environment.token)
     try:
-        assert client.wait_until_ready(20)
+        assert client.wait_until_ready(60)
         proxy.switch_to(bad_proxy.respond("503 Service Unavailable", {}))
         soon(lambda: client.status().state == "stale", "the connection is lost")
         soon(lambda: "503" in (client.status().problem or ""), "the cause is named")

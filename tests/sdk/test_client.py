@@ -144,7 +144,7 @@ def test_threads_that_flush_at_the_same_time_wait_for_the_report_only(
 ) -> None:
     monkeypatch.setattr(report_thread, "LAST_REPORT_SECONDS", 60.0)
     client = Client(environment.url, environment.token)
-    assert client.wait_until_ready(20)
+    assert client.wait_until_ready(60)
     threads = [threading.Thread(target=client.flush) for _ in range(8)]
     for thread in threads:
         thread.start()

@@ -73,7 +73,7 @@ def port_of(url: str) -> int:
 def test_everything_is_gone_when_close_returns(environment: Environment, tmp_path: Path) -> None:
     environment.flag("checkout")
     client = Client(environment.url, environment.token, cache_path=tmp_path / "flags")
-    assert client.wait_until_ready(20)
+    assert client.wait_until_ready(60)
     client.flush()
     assert threads() == {"tidegate-updates", "tidegate-reports"}
     assert connections_to(port_of(environment.url)) > 0
@@ -103,7 +103,7 @@ def test_a_server_that_hangs_is_left_at_once(
         proxy.switch_to(HANGING[how])
     client = Client(proxy.url, environment.token)
     if started:
-        assert client.wait_until_ready(20)
+        assert client.wait_until_ready(60)
         before = proxy.connections
         proxy.switch_to(HANGING[how])
         soon(lambda: proxy.connections > before, "the client connects again")
@@ -164,7 +164,7 @@ def test_a_client_that_was_just_made_is_closed(environment: Environment) -> None
 def test_several_clients_close_independently(environment: Environment) -> None:
     environment.flag("checkout")
     clients = [Client(environment.url, environment.token) for _ in range(5)]
-    assert all(client.wait_until_ready(20) for client in clients)
+    assert all(client.wait_until_ready(60) for client in clients)
     for number, client in enumerate(clients, 1):
         assert client.boolean("checkout", True, ANN) is False
         client.close()
@@ -184,7 +184,7 @@ def test_the_thread_that_watches_releases_ends_too(
     text = f"event: snapshot\ndata: {json.dumps(document)}\n\n".encode()
     proxy.switch_to(bad_proxy.stream_and_cut(text, snapshot=document))
     client = Client(proxy.url, environment.token)
-    assert client.wait_until_ready(20)
+    assert client.wait_until_ready(60)
     proxy.switch_to(bad_proxy.refuse)
     soon(lambda: "tidegate-breaker" in threads(), "the outage is watched")
     client.close()
@@ -194,7 +194,7 @@ def test_the_thread_that_watches_releases_ends_too(
 def test_a_second_close_does_nothing(environment: Environment) -> None:
     environment.flag("checkout")
     client = Client(environment.url, environment.token)
-    assert client.wait_until_ready(20)
+    assert client.wait_until_ready(60)
     client.close()
     reports = len(environment.reports)
     client.close()
@@ -205,7 +205,7 @@ def test_a_second_close_does_nothing(environment: Environment) -> None:
 def test_closing_in_several_threads_at_once(environment: Environment) -> None:
     environment.flag("checkout")
     client = Client(environment.url, environment.token)
-    assert client.wait_until_ready(20)
+    assert client.wait_until_ready(60)
     closing = [threading.Thread(target=client.close) for _ in range(8)]
     for each in closing:
         each.start()
@@ -250,7 +250,7 @@ def test_a_closed_client_returns_defaults_with_a_clear_error(
     environment.flag("checkout")
     online = make == "online"
     client = Client(environment.url, environment.token) if online else Client.offline(SNAPSHOT)
-    assert client.wait_until_ready(20)
+    assert client.wait_until_ready(60)
     operation = client.operation(ANN).begin()
     assert client.boolean_details("checkout", True).error_code is None
     client.close()
@@ -275,7 +275,7 @@ def test_operations_that_end_after_the_last_report_are_counted_as_dropped(
     environment.flag("checkout")
     release = environment.release("checkout")
     client = Client(environment.url, environment.token)
-    assert client.wait_until_ready(20)
+    assert client.wait_until_ready(60)
 
     def work(times: int) -> None:
         for _ in range(times):
@@ -358,7 +358,7 @@ def test_at_interpreter_exit(run: Callable[..., list[str]]) -> None:
         import tidegate
         client = tidegate.Client()
         others = [tidegate.Client() for _ in range(3)]
-        assert all(each.wait_until_ready(20) for each in (client, *others))
+        assert all(each.wait_until_ready(60) for each in (client, *others))
     """
     assert run(program) == [f"{NOTHING} closed"]
 
@@ -382,11 +382,11 @@ def test_in_forked_children(run: Callable[..., list[str]]) -> None:
     program = """
         import tidegate
         client = tidegate.Client()
-        assert client.wait_until_ready(20)
+        assert client.wait_until_ready(60)
         client.flush()
         for child in range(3):
             if not os.fork():
-                assert client.wait_until_ready(20)
+                assert client.wait_until_ready(60)
                 client.flush()
                 client.close()
                 print(left(), flush=True)
@@ -441,7 +441,7 @@ def test_under_gevent(run: Callable[..., list[str]], proxy: Proxy, hangs: bool) 
             isinstance(each, gevent.Greenlet) and not each.dead for each in gc.get_objects()
         )
         client = tidegate.Client()
-        assert client.wait_until_ready(0.5 if {hangs} else 20) is not {hangs}
+        assert client.wait_until_ready(0.5 if {hangs} else 60) is not {hangs}
         assert greenlets() > 0
         client.close()
         client.close()

@@ -99,7 +99,7 @@ settings.configure(ROOT_URLCONF=__name__, ALLOWED_HOSTS=["*"], LOGGING_CONFIG=No
     name: getattr(shop, name) for name in ("MIDDLEWARE", "TIDEGATE")
 })
 django.setup()
-assert flags.client.wait_until_ready(20)
+assert flags.client.wait_until_ready(60)
 browser = Browser()
 browser.cookies["visitor"] = "user-1"
 assert browser.get("/checkout").status_code == 200
@@ -107,7 +107,7 @@ assert browser.get("/checkout").status_code == 200
     "Celery": """
 from shop.tasks import charge, client
 
-assert client.wait_until_ready(20)
+assert client.wait_until_ready(60)
 assert charge.apply(kwargs={"user": "user-1"}).get() in ("new", "old")
 """,
 }

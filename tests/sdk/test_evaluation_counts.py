@@ -288,7 +288,7 @@ def test_the_server_shows_what_an_application_asked(environment: Environment) ->
     environment.flag("checkout")
     environment.flag("retired")
     client = Client(environment.url, environment.token)
-    assert client.wait_until_ready(10)
+    assert client.wait_until_ready(60)
     for _ in range(7):
         client.boolean("checkout", True, "ann")
     client.boolean("no-such-flag", True, "ann")

@@ -74,15 +74,15 @@ def test_whoever_waits_for_the_client_waits_for_the_keys(
 
     def slowly(source: HttpSource, wanted: InKeySet, known: KeySet | None) -> KeySet:
         asked.set()
-        answer.wait(20)
+        answer.wait(60)
         return read(source, wanted, known)
 
     monkeypatch.setattr(HttpSource, "key_set", slowly)
     with closing(Client(vip.url, vip.token)) as client:
-        assert asked.wait(20)
+        assert asked.wait(60)
         assert client.boolean_details("other", True, "ann").reason == "STATIC"
         threading.Timer(0.3, answer.set).start()
-        assert client.wait_until_ready(20)
+        assert client.wait_until_ready(60)
         assert is_on(client, "ann") == [True]
 
 

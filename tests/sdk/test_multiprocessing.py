@@ -29,12 +29,12 @@ def killed(client: Client) -> bool:
 
 def forked(client: Client, name: str) -> None:
     work(client, name)
-    until(lambda: killed(client), "the kill arrives", 20)
+    until(lambda: killed(client), "the kill arrives")
 
 
 def spawned(url: str, token: str, name: str) -> None:
     client = Client(url, token)
-    assert client.wait_until_ready(20)
+    assert client.wait_until_ready(60)
     forked(client, name)
 
 

@@ -17,7 +17,7 @@ import json, os, sys, threading, time
 import tidegate
 
 def until(condition):
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -45,7 +45,7 @@ def wait():
 
 children = []
 client = tidegate.Client()
-assert client.wait_until_ready(20)
+assert client.wait_until_ready(60)
 """
 
 
@@ -230,7 +230,7 @@ def test_a_child_forked_before_the_first_flags_gets_them(environment: Environmen
         """
 early = tidegate.Client()
 if fork():
-    say(ready=early.wait_until_ready(20), value=early.boolean("checkout", True))
+    say(ready=early.wait_until_ready(60), value=early.boolean("checkout", True))
     sys.exit(0)
 wait()
 """,

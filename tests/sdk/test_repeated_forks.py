@@ -152,7 +152,7 @@ def test_workers_of_a_pool_are_recycled(environment: Environment, connect: Conne
 def begin_and_work(address: tuple[str, str, int]) -> None:
     url, token, number = address
     client = Client(url, token)
-    assert client.wait_until_ready(20)
+    assert client.wait_until_ready(60)
     operate(client, f"user-{number}")
 
 

@@ -281,7 +281,7 @@ import signal
 import tidegate
 before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
 client = tidegate.Client()
-assert client.wait_until_ready(20)
+assert client.wait_until_ready(60)
 after = signal.pthread_sigmask(signal.SIG_BLOCK, ())
 assert after == before, after - before
 """
@@ -425,7 +425,7 @@ def test_a_program_that_ends_without_close_reports(environment: Environment, rel
     program = """
 import tidegate
 client = tidegate.Client()
-assert client.wait_until_ready(20)
+assert client.wait_until_ready(60)
 for number in range(7):
     with client.operation(tidegate.Context(f"u{number}")):
         client.boolean("checkout", False)

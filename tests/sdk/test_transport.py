@@ -243,7 +243,7 @@ def test_closing_ends_a_stream_that_another_thread_reads(
 
     reader = threading.Thread(target=read)
     reader.start()
-    assert started.wait(20)
+    assert started.wait(60)
     transport.connections.cut()
     reader.join(20)
     assert not reader.is_alive()

@@ -29,7 +29,7 @@ install(client, context_of)
 
 @app.task(bind=True, max_retries=1)  # type: ignore[untyped-decorator]
 def work(task: Task, name: str, how: str) -> None:
-    client.wait_until_ready(10)
+    client.wait_until_ready(60)
     client.boolean("checkout", False)
     if how == "fail":
         raise RuntimeError("a bug")

@@ -433,7 +433,7 @@ def test_a_shutdown_ends_initialization(proxy: Proxy, environment: Environment) 
     threading.Thread(target=wait, daemon=True).start()
     soon(lambda: provider._stop_listening is not None, "the provider waits")
     provider.shutdown()
-    assert ended.wait(20)
+    assert ended.wait(60)
 
 
 def test_shutdown_closes_the_client(environment: Environment, connect: Connect) -> None:

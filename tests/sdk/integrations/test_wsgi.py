@@ -353,7 +353,7 @@ def test_a_real_visitor_who_disconnects_makes_no_outcome(
         start_response("200 OK", [])
         client.boolean("checkout", False)
         yield b"first"
-        went_away.wait(20)
+        went_away.wait(60)
         while True:
             yield b"x" * 65_536
 

@@ -128,7 +128,7 @@ class World:
         with TemporaryDirectory() as folder:
             path = Path(folder, "flags.json")
             with contextlib.closing(self._connect(cache_path=path)) as earlier:
-                assert earlier.wait_until_ready(20)
+                assert earlier.wait_until_ready(60)
             self.become(bad_proxy.refuse)
             provider = TidegateProvider(self._connect(cache_path=path))
         api.set_provider_and_wait(provider)
