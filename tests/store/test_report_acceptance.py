@@ -11,7 +11,12 @@ from tidegate_server.domain.checks import Check, Metric
 from tidegate_server.domain.evidence import GroupValues, Trips
 from tidegate_server.domain.policy import Policy
 from tidegate_server.domain.release import LIVE_STATES, Release, State
-from tidegate_server.store.report_acceptance import RECENT_STEPS, accept_report, groups_that_count
+from tidegate_server.store.report_acceptance import (
+    RECENT_STEPS,
+    accept_report,
+    groups_that_count,
+    what_counts,
+)
 from tidegate_server.store.reports import Report
 
 from tests.decisions.simulated_release import policy, release
@@ -23,7 +28,8 @@ EMPTY = Report("a" * 32, 1, False, 1, 1.0)
 def accepted(releases: Mapping[str, Release], **parts: Any) -> Report:
     """Return what counts of a report with these parts."""
     report = replace(EMPTY, **parts)
-    result = accept_report(report, releases)
+    known = {id: what_counts(each) for id, each in releases.items()}
+    result = accept_report(report, {id: each for id, each in known.items() if each is not None})
     sent, kept = (
         sum(map(len, (each.counts, each.failing, each.values, each.trips)))
         for each in (report, result.report)

@@ -6,8 +6,7 @@ error at once.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any
 
 from tidegate_server.errors import FieldProblem, Invalid
@@ -72,16 +71,18 @@ def _problems(report: Report) -> Iterator[FieldProblem]:
 
 
 def _repetitions(
-    entries: Iterable[tuple[str, Any]], pointer: str, place: Callable[[Any], Hashable]
+    entries: Sequence[tuple[str, Any]], pointer: str, place: Callable[[Any], Hashable]
 ) -> Iterator[FieldProblem]:
-    seen: Counter[Hashable] = Counter()
+    if len(entries) < 2:  # as in most reports
+        return
+    seen: set[Hashable] = set()
     for number, (release, entry) in enumerate(entries):
         key = (release, place(entry))
-        if seen[key]:
+        if key in seen:
             yield FieldProblem(
                 f"{pointer}/{number}", "This repeats an earlier entry; send one for each group."
             )
-        seen[key] += 1
+        seen.add(key)
 
 
 def _impossible_counts(report: Report) -> Iterator[FieldProblem]:

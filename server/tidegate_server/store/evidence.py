@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from tidegate.counts import Counts
@@ -32,9 +32,11 @@ from tidegate_server.store.connection import Connection
 from tidegate_server.store.evaluations import STEPS
 from tidegate_server.store.report_acceptance import (
     AcceptedReport,
+    WhatCounts,
     accept_report,
     groups_that_count,
     recent_steps,
+    what_counts,
 )
 from tidegate_server.store.reports import FailingUsers, ReleaseId, Report, Reported
 
@@ -121,14 +123,22 @@ _MEASURES = ("exposures", "outcomes", "errors", "microseconds")
 _TRIPS = (b"trips", b"trip_milliseconds")
 
 
+class _LatestRelease(NamedTuple):
+    """A release as it was read last, at a monotonic time; it may have changed since."""
+
+    read_at: float
+    revision: int
+    clients_decide: bool
+    counts: WhatCounts | None
+
+
 class EvidenceStore:
     """What instances counted of the releases of every environment."""
 
     def __init__(self, connection: Connection, limits: Limits = LIMITS) -> None:
         self._connection = connection
         self._limits = limits
-        self._latest_releases: dict[tuple[str, str, ReleaseId], tuple[float, Stored]] = {}
-        """As they were read last, and when; they may have changed since."""
+        self._latest_releases: dict[tuple[str, str, ReleaseId], _LatestRelease] = {}
 
     def add_report(self, project: str, environment: str, report: Report) -> Reported:
         """Add a report to the totals of its releases, all of it or nothing.
@@ -144,15 +154,11 @@ class EvidenceStore:
         ids = _release_ids(report)
         releases, are_fresh = self._known_releases(project, environment, ids)
         for _ in range(CHANGED_RETRIES):
-            accepted = accept_report(
-                report, {id: stored.document for id, stored in releases.items()}
-            )
+            accepted = _accept(report, releases)
             if accepted.ignored and not are_fresh:
                 # They may count by now. What is accepted, the script checks.
                 releases, are_fresh = self._read_releases(project, environment, ids), True
-                accepted = accept_report(
-                    report, {id: stored.document for id, stored in releases.items()}
-                )
+                accepted = _accept(report, releases)
             names, argument = _plan_report(project, environment, accepted, releases, self._limits)
             answer = self._connection.run_script("report", names, [argument])
             if answer[0] == b"done":
@@ -281,36 +287,47 @@ class EvidenceStore:
 
     def _known_releases(
         self, project: str, environment: str, ids: Sequence[ReleaseId]
-    ) -> tuple[dict[ReleaseId, Stored], bool]:
+    ) -> tuple[dict[ReleaseId, _LatestRelease], bool]:
         """Return releases as they were read lately, and whether that was now."""
         if not ids:
             return {}, True
         oldest = time.monotonic() - LATELY_SECONDS
         known = {}
         for id in ids:
-            read_at, stored = self._latest_releases.get((project, environment, id), (-1.0, None))
-            if stored is None or read_at < oldest:
+            latest = self._latest_releases.get((project, environment, id))
+            if latest is None or latest.read_at < oldest:
                 return self._read_releases(project, environment, ids), True
-            known[id] = stored
+            known[id] = latest
         return known, False
 
     def _read_releases(
         self, project: str, environment: str, ids: Sequence[ReleaseId]
-    ) -> dict[ReleaseId, Stored]:
+    ) -> dict[ReleaseId, _LatestRelease]:
         stored = self._connection.read(
             "HMGET", keys.documents(project, Kind.RELEASE, environment), *ids
         )
+        now = time.monotonic()
         found = {
-            id: documents.decode(Kind.RELEASE, value)
+            id: _latest_release(documents.decode(Kind.RELEASE, value), now)
             for id, value in zip(ids, stored, strict=True)
             if value is not None
         }
         if len(self._latest_releases) + len(found) > MOST_RELEASES:
             self._latest_releases = {}
-        now = time.monotonic()
         for id, each in found.items():
-            self._latest_releases[project, environment, id] = (now, each)
+            self._latest_releases[project, environment, id] = each
         return found
+
+
+def _latest_release(stored: Stored, read_at: float) -> _LatestRelease:
+    release: Release = stored.document
+    clients_decide = release.policy.clients_decide
+    return _LatestRelease(read_at, stored.revision, clients_decide, what_counts(release))
+
+
+def _accept(report: Report, releases: Mapping[ReleaseId, _LatestRelease]) -> AcceptedReport:
+    counting = {id: each.counts for id, each in releases.items() if each.counts is not None}
+    return accept_report(report, counting)
 
 
 def _release_ids(report: Report) -> list[ReleaseId]:
@@ -353,7 +370,7 @@ def _plan_report(
     project: str,
     environment: str,
     accepted: AcceptedReport,
-    releases: Mapping[ReleaseId, Stored],
+    releases: Mapping[ReleaseId, _LatestRelease],
     limits: Limits,
 ) -> tuple[list[str], bytes]:
     report, most = accepted.report, limits.total
@@ -372,8 +389,7 @@ def _plan_report(
     ]
     for id in ids:
         # Where clients decide, a user who failed counts once, whoever reported it.
-        common = releases[id].document.policy.clients_decide
-        failing_of = Source.SERVER if common else report.source
+        failing_of = Source.SERVER if releases[id].clients_decide else report.source
         names.append(keys.evidence(project, environment, id, report.source))
         names.append(keys.failing(project, environment, id, failing_of))
         names.append(keys.failing_filter(project, environment, id, failing_of))

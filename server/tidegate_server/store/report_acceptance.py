@@ -12,9 +12,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from tidegate_server.domain.evidence import GroupCounts
 from tidegate_server.domain.release import LIVE_STATES, Release
 from tidegate_server.domain.snapshot import present_openings
-from tidegate_server.store.reports import ReleaseId, Report
+from tidegate_server.store.reports import FailingUsers, ReleaseId, Report
 
 RECENT_STEPS = 3
 """How many steps before the present one still count, in the totals that people see."""
@@ -28,47 +29,72 @@ class AcceptedReport:
     ignored: int
 
 
-def accept_report(report: Report, releases: Mapping[ReleaseId, Release]) -> AcceptedReport:
+@dataclass(frozen=True, slots=True)
+class WhatCounts:
+    """What counts of the reports on an active release.
+
+    Attributes:
+        groups: the steps and strata whose counts do.
+        split: those that are split into arms now, whose samples of users do.
+        measures: those whose values of a measure do.
+    """
+
+    groups: frozenset[tuple[int, int]]
+    split: frozenset[tuple[int, int]]
+    measures: frozenset[tuple[int, int, str]]
+
+
+def what_counts(release: Release) -> WhatCounts | None:
+    """Return what counts of the reports on a release; None: it is not active."""
+    if release.state not in LIVE_STATES:
+        return None
+    split = frozenset(
+        (release.step, opening.stage)
+        for opening in present_openings(release)
+        if 0 < opening.percentage < 100
+    )
+    measures = frozenset(
+        (release.step, opening.stage, measure)
+        for opening in present_openings(release)
+        for measure in release.policy.distributions
+    )
+    return WhatCounts(groups_that_count(release), split, measures)
+
+
+def accept_report(report: Report, releases: Mapping[ReleaseId, WhatCounts]) -> AcceptedReport:
     """Return what counts of a report.
 
     Args:
         report: as it was sent.
-        releases: the releases that it names, as they are now; those that do not exist are
-            missing.
+        releases: what counts of the active ones among the releases that it names.
     """
-    live = {id: each for id, each in releases.items() if each.state in LIVE_STATES}
-    groups = {(id, *group) for id, release in live.items() for group in groups_that_count(release)}
-    split = {
-        (id, release.step, opening.stage)
-        for id, release in live.items()
-        for opening in present_openings(release)
-        if 0 < opening.percentage < 100
-    }
-    measures = {
-        (id, release.step, opening.stage, measure)
-        for id, release in live.items()
-        for opening in present_openings(release)
-        for measure in release.policy.distributions
-    }
-    accepted = replace(
-        report,
-        counts=tuple(
-            each for each in report.counts if (each[0], each[1].step, each[1].stratum) in groups
-        ),
-        failing=tuple(
-            each for each in report.failing if (each[0], each[1].step, each[1].stratum) in groups
-        ),
-        samples=tuple(
-            each for each in report.samples if (each[0], each[1].step, each[1].stratum) in split
-        ),
-        values=tuple(
-            each
-            for each in report.values
-            if (each[0], each[1].step, each[1].stratum, each[1].measure) in measures
-        ),
-        trips=tuple(each for each in report.trips if each[0] in live),
+    counts = tuple(each for each in report.counts if _is_in(releases, each))
+    failing = tuple(each for each in report.failing if _is_in(releases, each))
+    samples = tuple(
+        (id, each)
+        for id, each in report.samples
+        if id in releases and (each.step, each.stratum) in releases[id].split
     )
-    return AcceptedReport(accepted, _entries(report) - _entries(accepted))
+    values = tuple(
+        (id, each)
+        for id, each in report.values
+        if id in releases and (each.step, each.stratum, each.measure) in releases[id].measures
+    )
+    trips = tuple(each for each in report.trips if each[0] in releases)
+    ignored = _entries(report) - sum(map(len, (counts, failing, samples, values, trips)))
+    if ignored == 0:
+        return AcceptedReport(report, 0)
+    accepted = replace(
+        report, counts=counts, failing=failing, samples=samples, values=values, trips=trips
+    )
+    return AcceptedReport(accepted, ignored)
+
+
+def _is_in(
+    releases: Mapping[ReleaseId, WhatCounts], entry: tuple[ReleaseId, GroupCounts | FailingUsers]
+) -> bool:
+    id, group = entry
+    return id in releases and (group.step, group.stratum) in releases[id].groups
 
 
 def groups_that_count(release: Release) -> frozenset[tuple[int, int]]:
