@@ -248,11 +248,43 @@ TRIPS = {"release": "rel_1", "count": 1, "milliseconds": 20}
 WHOLE = {**DOCUMENT, "evaluations": [EVALUATIONS], "seen_users": [SEEN], "trips": [TRIPS]}
 
 
-def test_a_whole_report_is_read_in_one_step() -> None:
-    report = read_plain(WHOLE)
-    assert report is not None
-    assert report == ReportBody().load(WHOLE)
-    assert isinstance(report.version_age, float)
+@pytest.mark.parametrize("host", ["web-1", "web-1:8000", "m\u00fcller", "a\\b", 'a"b'])
+def test_a_whole_report_is_read_in_one_step(host: str) -> None:
+    document = {**WHOLE, "host": host}
+    for text in (json.dumps(document), json.dumps(document, ensure_ascii=False, indent=2)):
+        report = read_plain(text.encode())
+        assert report is not None
+        assert report == ReportBody().load(document)
+        assert isinstance(report.version_age, float)
+
+
+TEXT = json.dumps(WHOLE)
+
+
+@pytest.mark.parametrize(
+    ("text", "changed"),
+    [
+        ('"sequence"', '"sequence": 9, "sequence"'),
+        ('"application"', '"application": "other", "application"'),
+        ('"on"', '"on" : 9, "on"'),
+        ('"plan"', '"plan": "free", "plan"'),
+        ('"exposures"', '"exposur\\u0065s": 9, "exposures"'),
+        ('"host": "', '"host": "a:b:c", "host": "\\u003a\\u003a'),
+        ('"schema": 2', '"schema": 2.0'),
+        ('"interval": 0.5', '"interval": NaN'),
+        ('"host": "', '"host": "\x01'),
+        ('"host": "', '"host": "\\ud800'),
+        ('"user": "0', '"user": 18446744073709551617, "x": "'),
+    ],
+)
+def test_an_ambiguous_text_is_not_read_in_one_step(text: str, changed: str) -> None:
+    assert read_plain(TEXT.encode()) is not None
+    assert text in TEXT
+    assert read_plain(TEXT.replace(text, changed, 1).encode()) is None
+
+
+def test_a_text_that_is_no_unicode_is_not_read_in_one_step() -> None:
+    assert read_plain(TEXT.encode().replace(b"web-1", b"web-\xff")) is None
 
 
 @given(nearly_reports(WHOLE))
@@ -268,7 +300,7 @@ def test_a_whole_report_is_read_in_one_step() -> None:
 @example({**WHOLE, "evaluations": [{**EVALUATIONS, "flag": "a|b"}]})
 @example([])
 def test_what_is_read_in_one_step_is_what_the_schema_reads(document: Any) -> None:
-    report = read_plain(document)
+    report = read_plain(json.dumps(document).encode())
     if report is not None:
         assert report == ReportBody().load(document)
 

@@ -23,13 +23,12 @@ from werkzeug.exceptions import RequestTimeout
 
 from tidegate_server import tracing
 from tidegate_server.domain.tokens import Token
-from tidegate_server.errors import TidegateError, Unreadable
+from tidegate_server.errors import TidegateError
 from tidegate_server.process_metrics import note_request
 from tidegate_server.sdk_api.plain_reports import read_plain
 from tidegate_server.sdk_api.services import EXTENSION as SERVICES
 from tidegate_server.sdk_api.services import Services
 from tidegate_server.sdk_api.streams import UpdateSource
-from tidegate_server.strict_text import parse_json
 from tidegate_server.web import client_connection, request_log
 from tidegate_server.web.access_control import sdk_environment
 from tidegate_server.web.backend import EXTENSION, Backend
@@ -134,10 +133,7 @@ class PlainRequests:
         except RequestTimeout:
             return None  # as it will be for the route, which says so
         environ["wsgi.input"] = io.BytesIO(body)  # for the route
-        try:
-            report = read_plain(parse_json(body.decode(), "The body"))
-        except (Unreadable, UnicodeDecodeError):
-            return None
+        report = read_plain(body)
         if report is None:
             # The route reads it again, which takes ten times as long as what was done here.
             return None
