@@ -1,4 +1,4 @@
-"""The policies in the documentation are valid."""
+"""The policies in the documentation are valid, and its fields are those of the schema."""
 
 from __future__ import annotations
 
@@ -7,7 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tidegate_server.documents.check_schemas import CheckSchema
 from tidegate_server.documents.lint import load_policy
+from tidegate_server.documents.policy_schemas import (
+    NoDataSchema,
+    PolicyBody,
+    PolicyFields,
+    StageSchema,
+)
+from tidegate_server.documents.strict_schema import Strict
 from tidegate_server.domain.checks import Compare, Metric
 from tidegate_server.strict_text import parse_yaml
 
@@ -51,3 +59,61 @@ def test_every_metric_has_an_example_of_every_comparison() -> None:
     ]
     shown = {(check["metric"], check["compare"]) for check in checks}
     assert shown == {(str(metric), str(compare)) for metric in Metric for compare in Compare}
+
+
+FIELD_ROW = re.compile(r"^\| (`[^|]+`) \|.*\| ([^|]*) \|$", re.MULTILINE)
+PARTS: dict[str, type[Strict]] = {
+    "": PolicyFields,
+    "stages[].": StageSchema,
+    "checks[].": CheckSchema,
+    "no_data.": NoDataSchema,
+}
+LISTS = {"stages", "checks", "notify", "confirm"}
+
+
+def field_table() -> dict[str, str]:
+    """Return the default of each field, as the table of fields on the page has it."""
+    page = (DOCS / "policies.md").read_text()
+    table = page[page.index("| field | meaning | default |") : page.index("## Policies that come")]
+    found: dict[str, str] = {}
+    for names, defaults in FIELD_ROW.findall(table):
+        fields = re.findall(r"`([^`]+)`", names)
+        values = defaults.split(", ") if len(fields) == defaults.count(",") + 1 else [defaults]
+        found |= {
+            name: values[min(number, len(values) - 1)].strip("`")
+            for number, name in enumerate(fields)
+        }
+    return found
+
+
+def test_the_page_about_policies_has_every_field_of_the_schema() -> None:
+    fields = {
+        f"{prefix}{name}{'[]' if not prefix and name in LISTS else ''}"
+        for prefix, schema in PARTS.items()
+        for name in schema().fields
+    }
+    assert field_table().keys() == fields - {"no_data"}
+
+
+def test_the_page_about_policies_has_the_defaults_of_the_schema() -> None:
+    checks: list[dict[str, Any]] = [
+        {},
+        {"metric": "latency", "compare": "absolute", "threshold": 1},
+        {"metric": "custom", "compare": "control", "measure": "x", "quantile": 0.9},
+    ]
+    policy = PolicyBody().load({**BASE, "checks": checks})
+    dumped = PolicyFields().dump(policy)
+    defaults = dict(dumped)
+    defaults |= {f"no_data.{name}": value for name, value in dumped["no_data"].items()}
+    defaults |= {f"stages[].{name}": value for name, value in dumped["stages"][0].items()}
+    for check in reversed(dumped["checks"]):  # the error rate against control comes last
+        defaults |= {f"checks[].{name}": value for name, value in check.items()}
+    documented = {
+        name: parse_yaml(text, name)
+        for name, text in field_table().items()
+        if re.fullmatch(r"[0-9.]+[smhd]?|hold|on|control|rollback|error_rate|<=|false|{.*}", text)
+    }
+    assert len(documented) > 15
+    tolerance = documented.pop("checks[].tolerance")
+    assert {**defaults["checks[].tolerance"], **tolerance} == defaults["checks[].tolerance"]
+    assert {name: defaults[name] for name in documented} == documented

@@ -103,6 +103,20 @@ def test_every_setting_is_in_the_help() -> None:
         assert f"env var: {variable}" in output
 
 
+def test_every_setting_is_on_the_page_about_production() -> None:
+    page = (Path(__file__).parents[2] / "docs/operations/production.md").read_text()
+    table = page[page.index("## Settings") : page.index("## Several servers")]
+    rows = re.findall(r"^\| (`TIDEGATE_[^|]+) \|", table, re.MULTILINE)
+    named = {
+        first.rpartition("_")[0] + name if name.startswith("_") else name
+        for row in rows
+        for first, *others in [re.findall(r"`([A-Z_]+)`", row)]
+        for name in (first, *others)
+    }
+    options = {str(each.envvar) for each in serve.params if isinstance(each, click.Option)}
+    assert named == options
+
+
 @pytest.mark.parametrize(
     ("host", "bind", "url"),
     [
