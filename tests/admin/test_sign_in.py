@@ -10,7 +10,7 @@ import pytest
 import redis
 from flask import Flask
 from tidegate_server.admin.sign_in import attempts
-from tidegate_server.application import create_app
+from tidegate_server.application import create_app, install_services
 from tidegate_server.domain.change import Address, Audit, Change, Kind, Put
 from tidegate_server.store import Store
 from tidegate_server.store.sign_in_attempts import Limit
@@ -44,6 +44,25 @@ def test_a_person_accepts_an_invitation_and_signs_in(app: Flask, ada: Browser) -
     assert log is not None
     entry = log["items"][0]
     assert (entry["actor"], entry["address"]) == ("Ada (ada@example.com)", "127.0.0.1")
+
+
+def test_links_lead_to_the_address_that_people_open_whatever_the_request_says(
+    app: Flask, admin: Caller, store: Store
+) -> None:
+    install_services(app, store, ApiSettings(SECRET_KEY, public_url="https://flags.example.com"))
+    host = {"Host": "evil.example.com"}
+    invitation = admin.call(
+        "POST", "/api/v1/people", {"email": "bob@example.com", "grants": [VIEWER]}, headers=host
+    )
+    assert invitation.status_code == 201
+    assert invitation.json is not None
+    person = invitation.json["id"]
+    made = admin.call("POST", f"/api/v1/people/{person}/invitation", {}, headers=host)
+    assert made.json is not None
+    assert made.json["link"].startswith("https://flags.example.com/invitation#tgi_")
+    started = admin.call("POST", "/api/v1/device-sign-ins", {"host": "laptop"}, headers=host)
+    assert started.json is not None
+    assert started.json["verification_uri"] == "https://flags.example.com/device"
 
 
 def test_an_invitation_works_once_and_only_with_its_secret(app: Flask, admin: Caller) -> None:

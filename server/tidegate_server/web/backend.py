@@ -100,6 +100,11 @@ def backend() -> Backend:
     return cast(Backend, current_app.extensions[EXTENSION])
 
 
+def public_address() -> str:
+    """Return the address that people open: that of the settings, or else of this request."""
+    return backend().settings.public_url or request.host_url.rstrip("/")
+
+
 def current_caller() -> Caller:
     """Return who makes the current request; its view must name a permission."""
     return cast(Caller, g.caller)

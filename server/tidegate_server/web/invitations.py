@@ -49,7 +49,7 @@ def is_secret_of(secret_key: bytes, invitation: Invitation, secret: str) -> bool
 
 def invitation_link(server_url: str, text: str, *, signs_in_only: bool = False) -> str:
     """Return the link of an invitation."""
-    return f"{server_url.rstrip('/')}{SIGN_IN_PATH if signs_in_only else PATH}#{text}"
+    return f"{server_url}{SIGN_IN_PATH if signs_in_only else PATH}#{text}"
 
 
 def _digest(secret_key: bytes, id: str, secret: str) -> str:

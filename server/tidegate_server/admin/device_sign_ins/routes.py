@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
-from flask import Response, request
+from flask import Response
 
 from tidegate_server.admin.device_sign_ins import service
 from tidegate_server.admin.device_sign_ins.schemas import (
@@ -17,7 +17,7 @@ from tidegate_server.admin.device_sign_ins.schemas import (
 from tidegate_server.admin.tokens.schemas import NewTokenAnswer
 from tidegate_server.domain.device_sign_ins import INTERVAL_S, VALID_MS
 from tidegate_server.web import responses
-from tidegate_server.web.backend import current_caller
+from tidegate_server.web.backend import current_caller, public_address
 from tidegate_server.web.blueprint import SERVER_PREFIX, Blueprint, Who
 
 blueprint = Blueprint("device_sign_ins", __name__, description="Sign in on a device")
@@ -39,7 +39,7 @@ PAGE = "/device"
 def begin_device_sign_in(new: NewDeviceSignIn) -> Response:
     """Begin to sign a program in: show its user the code and the address of the page."""
     started = service.begin(new)
-    page = f"{request.host_url.rstrip('/')}{PAGE}"
+    page = f"{public_address()}{PAGE}"
     answer = {
         "device_code": started.secret,
         "user_code": started.waiting.code,

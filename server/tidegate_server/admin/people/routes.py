@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
-from flask import Response, request
+from flask import Response
 
 from tidegate_server.admin.access_documents import (
     check_grants_exist,
@@ -30,7 +30,7 @@ from tidegate_server.domain.people import AccessDocuments, Credential, Identity,
 from tidegate_server.domain.permissions import Permission
 from tidegate_server.errors import NotPossible
 from tidegate_server.web import responses
-from tidegate_server.web.backend import backend, current_caller
+from tidegate_server.web.backend import backend, current_caller, public_address
 from tidegate_server.web.blueprint import SERVER_PREFIX, Blueprint
 from tidegate_server.web.reasons import current_reason
 
@@ -141,7 +141,7 @@ def invite_person(given: dict[str, Any], person: str) -> Response:
         services.settings.secret_key,
         person,
         caller=current_caller(),
-        server_url=request.host_url,
+        server_url=public_address(),
         expires_in_ms=given["expires_in"],
         signs_in_only=given["signs_in_only"],
         reason=current_reason(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any
 
-from flask import Response, request
+from flask import Response
 
 from tidegate_server.admin.commit_with_retry import commit_with_retry
 from tidegate_server.admin.document_commits import with_secret
@@ -32,7 +32,7 @@ from tidegate_server.domain.shares import (
 )
 from tidegate_server.errors import NotFound, NotPossible
 from tidegate_server.web import responses, token_secrets
-from tidegate_server.web.backend import backend, current_actor
+from tidegate_server.web.backend import backend, current_actor, public_address
 from tidegate_server.web.blueprint import ENVIRONMENT, Blueprint
 from tidegate_server.web.pagination import PageQuery, PageRequest, paginate
 from tidegate_server.web.reasons import current_reason
@@ -99,9 +99,8 @@ def create_share_link(new: ShareRequest, project: str, environment: str) -> Resp
 
     stored = commit_with_retry(store, make_change).stored(share_address(id))
     page = "badge" if new.kind == "badge" else "shared"
-    host = settings.public_url or request.host_url.rstrip("/")
     end = ".svg" if new.kind == "badge" else ""
-    link = f"{host}/{page}/{project}/{id}/{secret}{end}"
+    link = f"{public_address()}/{page}/{project}/{id}/{secret}{end}"
     return responses.document(
         NewShareAnswer(), with_secret(stored, link), stored.revision, status=HTTPStatus.CREATED
     )

@@ -15,7 +15,7 @@ from tidegate_server.dashboard.forms import FormState, attempt, done, pressed, t
 from tidegate_server.dashboard.shell import Shell
 from tidegate_server.dashboard.snippets import Setting
 from tidegate_server.documents import shipped
-from tidegate_server.web.backend import backend
+from tidegate_server.web.backend import public_address
 
 STEPS: Final = ("flag", "connect", "segment", "policy", "release")
 OPTIONAL: Final = ("segment",)
@@ -133,7 +133,7 @@ def _show(visit: _Visit, wanted: str) -> Response:
     place, role = visit.frame.place, "client" if visit.guide == "javascript" else "sdk"
     assert place is not None
     setting = Setting(
-        _server_url(),
+        public_address(),
         visit.flag["key"] if visit.flag else "hello",
         visit.flag["type"] if visit.flag else "boolean",
         visit.secret.get("secret", PLACEHOLDERS[role]),
@@ -162,11 +162,6 @@ def _show(visit: _Visit, wanted: str) -> Response:
         treatments=_treatments(visit),
         blank=FormState(),
     )
-
-
-def _server_url() -> str:
-    """Return the address at which applications reach this server."""
-    return backend().settings.public_url or request.host_url.rstrip("/")
 
 
 def _origins(visit: _Visit) -> list[str]:
