@@ -6,7 +6,7 @@ import random
 from collections import Counter
 from dataclasses import replace
 from itertools import accumulate
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import redis
@@ -14,7 +14,15 @@ from tidegate_server.domain.change import Put
 from tidegate_server.domain.evidence import Source
 from tidegate_server.domain.project_documents import flag_address
 from tidegate_server.store import Store, evidence, keys
-from tidegate_server.store.evaluations import DEFAULT, STEPS, Asked, AskedFlag, Evaluated
+from tidegate_server.store.evaluations import (
+    DEFAULT,
+    RATE_MINUTES,
+    SHARE_HOURS,
+    STEPS,
+    Asked,
+    AskedFlag,
+    Evaluated,
+)
 from tidegate_server.store.reports import FlagEvaluations
 
 from tests.domain.builders import checkout
@@ -86,6 +94,22 @@ def test_any_loss_and_repetition_of_reports_ends_with_the_same_counts(
         instance.send(chance.choice(reports))
     instance.send(reports[-1])
     assert counted(store) == {"on": totals[-1]}
+
+
+def test_what_was_never_served_is_not_counted_hour_by_hour(
+    store: Store, instance: Instance, raw: redis.Redis
+) -> None:
+    def reads() -> int:
+        stats = cast(dict[str, dict[str, int]], raw.info("commandstats"))
+        return stats.get("cmdstat_hmget", {}).get("calls", 0)
+
+    before = reads()
+    assert read(store) == Evaluated()
+    assert reads() - before == 3
+    send(instance, asked(on=5))
+    before = reads()
+    assert counted(store) == {"on": 5}
+    assert reads() - before == 3 + RATE_MINUTES + SHARE_HOURS
 
 
 def test_what_is_estimated_says_so(store: Store, instance: Instance) -> None:

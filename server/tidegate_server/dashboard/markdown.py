@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 from markdown_it import MarkdownIt
@@ -28,6 +29,7 @@ def markdown(text: str) -> Markup:
     return Markup(_MARKDOWN.render(text))  # noqa: S704 - the parser escapes what it is given
 
 
+@lru_cache(maxsize=4_096)
 def plain_markdown(text: str) -> str:
     """Return the first paragraph of a description without its marks, for a line of a list."""
     for token in _MARKDOWN.parse(text):

@@ -161,7 +161,9 @@ class EvaluationStore:
     def evaluated(
         self, project: str, environment: str, flags: Sequence[AskedFlag], now_ms: int
     ) -> list[Evaluated]:
-        """Return how flags were evaluated, in one reading for all of them.
+        """Return how flags were evaluated, in two readings for all of them.
+
+        The second one is only of what was ever served: of most flags, one variant or none.
 
         Args:
             project, environment: where.
@@ -171,50 +173,70 @@ class EvaluationStore:
         if not flags:
             return []
         fields = [name for flag in flags for name in flag.fields]
-        marks = [f"{flag.key}|{ESTIMATED}" for flag in flags]
+        seen = keys.evaluated(project, environment)
+        last, variants, bulk = self._connection.read_many(
+            [
+                ("HMGET", seen, *(flag.key for flag in flags)),
+                ("HMGET", seen, *fields),
+                ("HMGET", keys.bulk_evaluations(project, environment), *Source),
+            ]
+        )
+        last_ms = {field: int(at) for field, at in zip(fields, variants, strict=True) if at}
+        marks = [
+            f"{flag.key}|{ESTIMATED}"
+            for flag in flags
+            if any(field in last_ms for field in flag.fields)
+        ]
+        by_minute, by_hour = self._counts(project, environment, [*last_ms, *marks], now_ms)
+        found = []
+        for flag, flag_last in zip(flags, last, strict=True):
+            mark = f"{flag.key}|{ESTIMATED}"
+            served = {
+                name: field
+                for name, field in zip(flag.served, flag.fields, strict=True)
+                if field in last_ms
+            }
+            found.append(
+                Evaluated(
+                    _number(flag_last),
+                    flag.bulk_ms(bulk),
+                    sum(by_minute[field] for field in served.values()) / RATE_MINUTES,
+                    bool(by_minute.get(mark) or by_hour.get(mark)),
+                    {
+                        name: VariantEvaluations(last_ms[field], by_hour[field])
+                        for name, field in served.items()
+                    },
+                )
+            )
+        return found
+
+    def _counts(
+        self, project: str, environment: str, fields: Sequence[str], now_ms: int
+    ) -> tuple[dict[str, int], dict[str, int]]:
+        """Return the sums of fields over the last whole minutes, and over the last hours."""
+        if not fields:
+            return {}, {}
         minute, hour = now_ms // 1000 // MINUTE, now_ms // 1000 // HOUR
         minutes = range(minute - RATE_MINUTES, minute)
         hours = range(hour - SHARE_HOURS + 1, hour + 1)
 
         def at(step: str, number: int) -> Command:
-            key = keys.evaluations_at(project, environment, step, number)
-            return ("HMGET", key, *fields, *marks)
+            return ("HMGET", keys.evaluations_at(project, environment, step, number), *fields)
 
-        seen = keys.evaluated(project, environment)
-        last, variants, bulk, *steps = self._connection.read_many(
+        steps = self._connection.read_many(
             [
-                ("HMGET", seen, *(flag.key for flag in flags)),
-                ("HMGET", seen, *fields),
-                ("HMGET", keys.bulk_evaluations(project, environment), *Source),
                 *(at("minute", number) for number in minutes),
                 *(at("hour", number) for number in hours),
             ]
         )
-        by_minute, by_hour = steps[:RATE_MINUTES], steps[RATE_MINUTES:]
-        found = []
-        first = 0
-        for number, flag in enumerate(flags):
-            places = range(first, first + len(flag.served))
-            first += len(flag.served)
-            estimated = any(counts[len(fields) + number] for counts in steps)
-            in_minutes = sum(int(counts[place] or 0) for counts in by_minute for place in places)
-            by_variant = {
-                name: VariantEvaluations(
-                    _number(variants[place]), sum(int(counts[place] or 0) for counts in by_hour)
-                )
-                for name, place in zip(flag.served, places, strict=True)
-                if variants[place] is not None
+        by_minute, by_hour = (
+            {
+                field: sum(int(count or 0) for count in counts)
+                for field, counts in zip(fields, zip(*each, strict=True), strict=True)
             }
-            found.append(
-                Evaluated(
-                    _number(last[number]),
-                    flag.bulk_ms(bulk),
-                    in_minutes / RATE_MINUTES,
-                    estimated,
-                    by_variant,
-                )
-            )
-        return found
+            for each in (steps[:RATE_MINUTES], steps[RATE_MINUTES:])
+        )
+        return by_minute, by_hour
 
     def asked(
         self, project: str, environments: Sequence[str], flags: Sequence[AskedFlag]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from markupsafe import Markup
@@ -12,8 +13,14 @@ from tidegate_server.dashboard import words
 RECT = Markup('<rect class="{}" x="{:.3f}%" width="{:.3f}%" height="{}" rx="{}"/>')
 
 
+@lru_cache(maxsize=4_096)
 def rollout_bar(
-    share: float, says: str, *, notches: Sequence[float] = (), height: int = 8, killed: bool = False
+    share: float,
+    says: str,
+    *,
+    notches: tuple[float, ...] = (),
+    height: int = 8,
+    killed: bool = False,
 ) -> Markup:
     """Return the bar.
 
@@ -54,7 +61,7 @@ def rollout_bar(
 
 
 def release_bar(
-    release: Mapping[str, Any], share: float, notches: Sequence[float], height: int = 8
+    release: Mapping[str, Any], share: float, notches: tuple[float, ...], height: int = 8
 ) -> Markup:
     """Return the bar of a release, as the API answers it; the arguments are as of the other bar."""
     killed = release["state"] == "killed"
