@@ -81,8 +81,8 @@ def test_a_gate_of_harm_is_a_warning() -> None:
         (
             "evidence of harm 149 reached 111: treatment: 5 users failed in 12 operations; "
             "control: 2 users failed in 114 operations (this stage)",
-            "Evidence against it 149 reached 111: 5 of 12 failed with on; 2 of 114 failed with off "
-            "in this stage.",
+            "Evidence against it is 149, and 111 rolls back: 5 of 12 failed with on; 2 of 114 "
+            "failed with off in this stage.",
         ),
         (
             "waiting: too few samples, 4 of 25 outcomes in the treatment arm; evidence of safety "

@@ -22,7 +22,7 @@ PHRASES = tuple(
         ("^advanced on time, not on evidence", "on time, not on evidence"),
         ("evidence of safety # (?:reached|of) #", r"evidence that it is harmless \1 of \2"),
         ("evidence of harm # is too high to advance", r"evidence against it \1, too much to open"),
-        ("evidence of harm # reached #", r"evidence against it \1 reached \2"),
+        ("evidence of harm # reached #", r"evidence against it is \1, and \2 rolls back"),
         ("evidence of harm #", r"evidence against it \1"),
         ("too few samples, # of # outcomes in the", r"too few operations, \1 of \2 in the"),
         ("windows with data", "evaluations with data"),
