@@ -165,6 +165,14 @@ def test_no_page_is_wider_than_a_small_phone(
             at.check()
 
 
+def test_the_present_tab_is_in_view_on_a_phone(chromium: Browser, port: int, admin: Caller) -> None:
+    link = invited(admin, "ada@example.com", ADMIN)
+    with visit(chromium, port, SMALL_PHONE) as at:
+        accept(at, link)
+        at.go("/p/default/settings/hooks")
+        expect(at.page.locator(".tabbar [aria-current]")).to_be_in_viewport(ratio=1)
+
+
 def test_a_page_says_when_it_is_not_live(chromium: Browser, port: int, checkout: Caller) -> None:
     link = invited(checkout, "ada@example.com", ADMIN)
     with visit(chromium, port, DESK) as at:

@@ -6,6 +6,12 @@ if (zone && !document.cookie.includes(`tidegate-zone=${zone}`)) {
   document.cookie = `tidegate-zone=${zone}; path=/; max-age=31536000; SameSite=Lax${secure}`;
 }
 
+// A strip that is too long for a phone shows where one is.
+for (const here of document.querySelectorAll(":is(.tabbar, .pills) [aria-current]")) {
+  const strip = here.parentElement;
+  strip.scrollLeft = here.offsetLeft - strip.offsetLeft - (strip.clientWidth - here.offsetWidth) / 2;
+}
+
 const palette = document.getElementById("palette");
 
 function openPalette(event) {
