@@ -212,7 +212,11 @@ def test_in_a_protected_environment_the_schedule_is_proposed(
     assert made.status_code == 303, made.text
     page = made.headers["Location"]
     assert page.startswith("/p/default/change-requests/cr_")
-    approving = form_of(check(ben.get(page)), page, ("do", "approve"))
+    shown = check(ben.get(page))
+    assert "change who gets checkout in production later" in shown
+    assert f"{NEXT_YEAR[11:]}, on the clock of UTC</b>" in shown
+    assert "<del>off</del> → <ins>on</ins>" in shown
+    approving = form_of(shown, page, ("do", "approve"))
     assert send(ben, approving, reason="fine").status_code == 303
     applying = form_of(check(ada.get(page)), page, ("do", "apply"))
     assert send(ada, applying).status_code == 303

@@ -55,8 +55,8 @@ def find_conflict(
     present = api.get_if_allowed(*where, "history", str(newest["revision"]))
     if present is None:
         return None
-    before, theirs = (_fields(each["document"]) for each in (opened, present))
-    made = _fields(mine)
+    before, theirs = (set_fields(each["document"]) for each in (opened, present))
+    made = set_fields(mine)
     try:
         both = merge(before, made, theirs)
     except SamePart:
@@ -65,8 +65,8 @@ def find_conflict(
         newest["actor"],
         newest["at"],
         newest["reason"],
-        _shown(differences(before, theirs)),
-        _shown(differences(before, made)),
+        shown(differences(before, theirs)),
+        shown(differences(before, made)),
         both,
     )
 
@@ -79,14 +79,15 @@ def with_theirs(where: tuple[str, ...], mine: dict[str, Any], button: str) -> di
     return mine if found is None or found.both is None else found.both
 
 
-def _fields(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what people set, without what is null, which is the same as nothing."""
+def set_fields(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what people set of a document, without what is null, which is the same as nothing."""
     return {
         name: value for name, value in document.items() if name not in SERVED and value is not None
     }
 
 
-def _shown(found: list[Difference]) -> list[FieldDifference]:
+def shown(found: list[Difference]) -> list[FieldDifference]:
+    """Return the differences of two documents as pages show them."""
     return field_differences(
         {
             "field": each.field,

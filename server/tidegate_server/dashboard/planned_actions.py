@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final
 
-from tidegate_server.dashboard import api
+from tidegate_server.dashboard import api, words
 from tidegate_server.dashboard.api import ApiProblem
+from tidegate_server.dashboard.conflicts import set_fields, shown
 from tidegate_server.dashboard.differences import FieldDifference, field_differences
 from tidegate_server.dashboard.document_addresses import Document, present_page_of
+from tidegate_server.domain.json_differences import differences
 
 PREVIEWED: Final = re.compile(
     r"/api/v1/projects/(?P<project>[^/?]+)/environments/(?P<environment>[^/?]+)"
@@ -26,9 +29,24 @@ IMPERATIVES: Final[Mapping[str, str]] = {
 }
 """What an action does, in words; others are read from their name."""
 
+SCHEDULE: Final = "scheduled_change.create"
+
+EDITED: Final = re.compile(
+    r"/api/v1/projects/[^/?]+(?:/environments/(?P<environment>[^/?]+))?"
+    r"/(?P<kind>flags|segments|policies)/(?P<key>[^/?]+)$"
+)
+"""The path of a document that an operation may write as a whole."""
+
+KINDS: Final = {"flags": "flag", "segments": "segment", "policies": "policy"}
+
+ChangedDocument = tuple[Mapping[str, Any], list[FieldDifference], str | None]
+"""A document, what changes in it, and the address of its page; None: it has none yet."""
+
 
 def action_sentence(action: Mapping[str, Any]) -> str:
     """Return what a planned action does, such as "change who gets checkout in production"."""
+    if action["action"] == SCHEDULE:
+        return _scheduled_sentence(action)
     noun, _, verb = str(action["action"]).partition(".")
     verb = {"edit": "change", "create": "make"}.get(verb, verb.replace("_", " "))
     sentence = IMPERATIVES.get(action["action"], f"{verb} the {noun.replace('_', ' ')} {{target}}")
@@ -37,9 +55,7 @@ def action_sentence(action: Mapping[str, Any]) -> str:
     return f"{says} in {action['environment']}" if action["environment"] else says
 
 
-def changed_documents(
-    changes: Sequence[Mapping[str, Any]], project: str
-) -> list[tuple[Mapping[str, Any], list[FieldDifference], str | None]]:
+def changed_documents(changes: Sequence[Mapping[str, Any]], project: str) -> list[ChangedDocument]:
     """Return the documents that a plan changes, what changes in each, and where its page is.
 
     Args:
@@ -54,6 +70,83 @@ def changed_documents(
         )
         for each in changes
     ]
+
+
+def _scheduled_sentence(action: Mapping[str, Any]) -> str:
+    """Return what is scheduled, such as "change who gets checkout in production later"."""
+    named = (each.partition(" ") for each in action["details"].get("operations", "").split(", "))
+    environment = action["environment"]
+    says = [
+        action_sentence({"action": verb, "target": of, "environment": environment, "details": {}})
+        for verb, _, of in named
+        if verb
+    ]
+    return f"{' and '.join(says)} later" if says else "schedule a change"
+
+
+def scheduled_operations(operations: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the operations that these would schedule; none if their reader may not see them."""
+    return [
+        each
+        for operation in _schedules(operations)
+        for each in operation["body"].get("operations", ())
+    ]
+
+
+def scheduled_times(operations: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return when what operations schedule would be made, in words."""
+    found = []
+    for operation in _schedules(operations):
+        body = operation["body"]
+        at = str(body.get("at") or "")
+        when = _on_calendar(at) if at else f"again and again, {every_words(body.get('every'))}"
+        found.append(f"{when}, on the clock of {body.get('timezone', 'UTC')}")
+    return found
+
+
+def _on_calendar(at: str) -> str:
+    """Return a time on a wall clock in words, "Sat 1 May 2027, 09:00"; others as they are."""
+    try:
+        local = datetime.fromisoformat(at)
+    except ValueError:
+        return at
+    return at if local.tzinfo else f"{local:%a} {local.day} {local:%b %Y}, {local:%H:%M}"
+
+
+def _schedules(operations: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return [
+        each
+        for each in operations
+        if each["path"].endswith("/scheduled-changes") and isinstance(each["body"], dict)
+    ]
+
+
+def written_documents(
+    operations: Sequence[Mapping[str, Any]], project: str
+) -> list[ChangedDocument]:
+    """Return the documents that operations write as a whole, compared with what they are now.
+
+    Args:
+        operations: of the API.
+        project: whose documents they are.
+    """
+    found: list[ChangedDocument] = []
+    for each in operations:
+        match = EDITED.match(each["path"])
+        if match is None or each["method"] != "PUT" or not isinstance(each["body"], dict):
+            continue
+        try:
+            present = set_fields(api.ask("GET", each["path"]).body)
+        except ApiProblem:  # it is not there any more, which the run would say
+            continue
+        wanted = set_fields(each["body"])
+        before = {name: value for name, value in present.items() if name in each["body"]}
+        kind = "targeting" if match["environment"] else KINDS[match["kind"]]
+        environment = match["environment"] or ""
+        named = {"kind": kind, "key": match["key"], "environment": environment}
+        page = present_page_of(Document.of(named, project))
+        found.append((named, shown(differences(before, wanted)), page))
+    return found
 
 
 def affected_users(operations: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -71,3 +164,15 @@ def affected_users(operations: Sequence[Mapping[str, Any]]) -> list[str]:
             continue
         found.append(f"{match['flag']} in {match['environment']}: {preview['text']}")
     return found
+
+
+def every_words(every: Mapping[str, Any] | None) -> str:
+    """Return when a scheduled change is repeated, in words; empty: it runs once."""
+    if every is None:
+        return ""
+    names = dict(words.WEEKDAYS)
+    chosen = every.get("days") or names
+    when = "every day" if len(chosen) == len(names) else ", ".join(names[each] for each in chosen)
+    if every.get("month_days"):
+        when += f", if it is day {' or '.join(map(str, every['month_days']))} of the month"
+    return f"{every['time']}, {when}"

@@ -14,6 +14,9 @@ from tidegate_server.dashboard.planned_actions import (
     action_sentence,
     affected_users,
     changed_documents,
+    scheduled_operations,
+    scheduled_times,
+    written_documents,
 )
 from tidegate_server.dashboard.shell import Shell
 
@@ -121,6 +124,7 @@ def _render(frame: Shell, project: str, answer: Answer, form: FormState) -> Resp
     found = answer.body
     present = found["present"]
     documents = present["changes"] if present and not present["problem"] else found["changes"]
+    later = scheduled_operations(found["operations"])
     return shell.render(
         "change_request.html",
         frame,
@@ -131,8 +135,12 @@ def _render(frame: Shell, project: str, answer: Answer, form: FormState) -> Resp
         open_=present is not None,
         missing=max(0, found["required_approvals"] - len(found["approvals"])),
         actions=[action_sentence(each) for each in found["actions"]],
-        documents=changed_documents(documents, project),
-        affected=affected_users(found["operations"]) if present else [],
+        documents=[
+            *changed_documents(documents, project),
+            *(written_documents(later, project) if present else ()),
+        ],
+        times=scheduled_times(found["operations"]),
+        affected=affected_users([*found["operations"], *later]) if present else [],
         conflicts=present["conflicts"] if present else [],
         problem=present["problem"] if present else "",
         acts=[(name, ACTS[name][0]) for name in ACTS if name in found["may"]],

@@ -17,7 +17,11 @@ from tidegate_server.dashboard.forms import (
     schedule_operations,
     typed,
 )
-from tidegate_server.dashboard.planned_actions import action_sentence, changed_documents
+from tidegate_server.dashboard.planned_actions import (
+    action_sentence,
+    changed_documents,
+    every_words,
+)
 from tidegate_server.dashboard.rule_sentences import serve_words
 from tidegate_server.documents.line_numbers import line_of, lines_of
 from tidegate_server.domain.permissions import Permission
@@ -129,18 +133,6 @@ def _on_clock(at: str, zone: str) -> str:
     """Return when a run is due, on the clock of the scheduled change: "Fri 4 Dec, 09:00"."""
     local = words.parse_instant(at).astimezone(ZoneInfo(zone))
     return f"{local:%a} {local.day} {local:%b}, {local:%H:%M}"
-
-
-def every_words(every: dict[str, Any] | None) -> str:
-    """Return when a scheduled change is repeated, in words; empty: it runs once."""
-    if every is None:
-        return ""
-    names = dict(words.WEEKDAYS)
-    days = ", ".join(names[each] for each in every["days"])
-    when = "every day" if len(every["days"]) == len(words.WEEKDAYS) else days
-    if every["month_days"]:
-        when += f", if it is day {' or '.join(map(str, every['month_days']))} of the month"
-    return f"{every['time']}, {when}"
 
 
 def new_schedule(project: str) -> Response:
