@@ -512,6 +512,28 @@ def test_a_freeze_holds_a_scheduled_change_until_it_ends(
     assert (done["state"], done["held_until"]) == ("done", None)
 
 
+def test_a_freeze_that_is_lifted_or_moved_holds_a_scheduled_change_no_longer_than_it_says(
+    checkout: Caller, ann: Caller, job: Job
+) -> None:
+    path = schedule(ann, job.now_ms)
+    began_ms = job.now_ms
+    freeze(checkout, began_ms, began_ms + 9 * HOUR)
+    job.tick(HOUR + 1000)
+    held = read(ann, path)
+    # Other changes write nothing about it again.
+    checkout.post_ok(f"{PROJECT}/flags", {"key": "other", "type": "boolean"})
+    for _ in range(3):
+        job.tick(1000)
+    assert read(ann, path) == held
+    freeze(checkout, began_ms, began_ms + 10 * HOUR)
+    job.tick(1000)
+    assert (read(ann, path)["held_until"], default(ann)) != (held["held_until"], "on")
+    assert checkout.put(PRODUCTION, {"freezes": []}, match="*").status_code == 200
+    job.tick(1000)
+    done = read(ann, path)
+    assert (done["state"], done["held_until"], default(ann)) == ("done", None, "on")
+
+
 def test_no_freeze_holds_a_scheduled_kill(checkout: Caller, ann: Caller, job: Job) -> None:
     kill = {"method": "POST", "path": f"{FLAG}/kill", "body": {}}
     path = schedule(checkout, job.now_ms, operations=[kill])

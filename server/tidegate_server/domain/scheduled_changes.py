@@ -147,13 +147,6 @@ class ScheduledChange:
         return self.runs[-1] if self.runs else None
 
     @property
-    def due_ms(self) -> int | None:
-        """When the job has to look at it next; None: never."""
-        if self.next_run_ms is None:
-            return None
-        return max(self.next_run_ms, self.held_until_ms or 0)
-
-    @property
     def next_runs(self) -> tuple[int, ...]:
         """Its next five runs."""
         if self.next_run_ms is None:

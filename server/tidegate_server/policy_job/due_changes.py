@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -27,10 +27,19 @@ class ScheduledRuns(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """When each scheduled change is due, at a position of the project's audit log."""
+    """When each scheduled change is due, at a position of the project's audit log.
+
+    Those that a freeze holds are looked at once for each position: the freeze may have been lifted.
+    After that they are due when it ends, as ``held_until_ms`` has it.
+    """
 
     position: str
     due_ms: dict[str, int]
+    held_until_ms: dict[str, int]
+
+    def note_look(self, id: str) -> None:
+        """Note that a scheduled change was looked at."""
+        self.due_ms[id] = max(self.due_ms[id], self.held_until_ms.get(id, 0))
 
 
 class DueChanges:
@@ -56,19 +65,18 @@ class DueChanges:
             if self._runs is None:
                 self._runs = self._make_runs()
             self._runs.run(project, id, now_ms, fence)
+            self._known[project].note_look(id)
 
     def _due(self, project: str, now_ms: int) -> list[str]:
         position = self._store.logs.audit_position(project)
         known = self._known.get(project)
         if known is None or known.position != position:
             stored = self._store.all(project, Kind.SCHEDULED_CHANGE)
+            schedules = {id: each.document for id, each in stored.items()}
             known = _Known(
                 position,
-                {
-                    id: each.document.due_ms
-                    for id, each in stored.items()
-                    if each.document.due_ms is not None
-                },
+                _known_times({id: each.next_run_ms for id, each in schedules.items()}),
+                _known_times({id: each.held_until_ms for id, each in schedules.items()}),
             )
             self._known[project] = known
         return sorted(
@@ -84,3 +92,7 @@ class DueChanges:
         """End what the runs needed."""
         if self._runs is not None:
             self._runs.close()
+
+
+def _known_times(times: Mapping[str, int | None]) -> dict[str, int]:
+    return {id: at_ms for id, at_ms in times.items() if at_ms is not None}

@@ -85,7 +85,7 @@ def _run(store: Store, project: str, id: str, now_ms: int, fence: Fence) -> None
     if stored is None:
         return
     schedule: ScheduledChange = stored.document
-    if schedule.due_ms is None or schedule.due_ms > now_ms:
+    if schedule.next_run_ms is None or schedule.next_run_ms > now_ms:
         return  # cancelled, or made by another process
     if _is_held(store, project, stored, now_ms, fence):
         return
@@ -125,7 +125,7 @@ def _is_held(store: Store, project: str, stored: Stored, now_ms: int, fence: Fen
     actions = schedule.plan.actions
     if all(each.action in STOPPING for each in actions):
         return False
-    environments = store.all(project, Kind.ENVIRONMENT)
+    environments = store.cached(project, Kind.ENVIRONMENT).stored
     concerned = {each.environment for each in actions}
     for key, environment in sorted(environments.items()):
         # An action without an environment changes something in all of them.
@@ -133,6 +133,8 @@ def _is_held(store: Store, project: str, stored: Stored, now_ms: int, fence: Fen
         if freeze is None or freeze.until_ms is None or not {key, ""} & concerned:
             continue
         after = held(schedule, freeze.until_ms, f"environment {key} is {freeze.text}")
+        if after == schedule:
+            return True
         audit = audit_entry(after, "hold", ACTOR, after.held_because)
         put = put_scheduled_change(stored, after)
         with suppress(StaleRevision):
