@@ -12,7 +12,7 @@ from tidegate.histogram import LATENCY
 from tidegate_server.domain.change import Kind
 from tidegate_server.ofrep import exposures
 from tidegate_server.ofrep.exposures import ExposureCounts, exposures_by_release
-from tidegate_server.store import Store
+from tidegate_server.store import Store, keys
 
 from tests.http_calls import CHECKOUT, POLICY, PRODUCTION, PROJECT, Caller
 from tests.sdk.reports import report_document
@@ -207,7 +207,9 @@ def test_unacknowledged_counts_are_reported_under_a_new_instance_id(
     environment = app.extensions["tidegate.ofrep"].environments.get(("default", "production"))
     environment._report()
     (instance,) = store.instances.all("default", "production")
-    store._connection.client.delete(f"tg:{{default}}:instance:production:{instance.id}")
+    raw = store._connection.client
+    raw.delete(keys.instance("default", "production", instance.id))
+    raw.hdel(keys.instance_descriptions("default", "production"), instance.id)
     track_outcome(web, users.on[0], "on", "ok")
     control, treatment = counts(app, store)
     assert treatment.outcomes == 1

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
+import redis
 from tidegate.counts import Counts
 from tidegate_server.domain.change import Address, Kind, Put
 from tidegate_server.domain.evidence import GroupCounts
-from tidegate_server.store import Store
+from tidegate_server.store import Store, keys
 from tidegate_server.store.reports import FailingUsers, Report, Reported
 
 from tests.decisions.simulated_release import SEGMENT, policy, release
@@ -54,6 +55,13 @@ def failing(
     """Return failing users, given by number."""
     names = tuple(f"{user * 0x9E3779B97F4A7C15 % 2**64:016x}" for user in users)
     return release, FailingUsers(step, 1, arm, names, overflow)
+
+
+def set_seen(raw: redis.Redis, id: str, seen_ms: int) -> None:
+    """Change when an instance was seen last."""
+    where = keys.instance_descriptions(SHOP, PRODUCTION)
+    version, _, rest = cast(bytes, raw.hget(where, id)).split(b" ", 2)
+    raw.hset(where, id, b" ".join([version, str(seen_ms).encode(), rest]))
 
 
 @dataclass

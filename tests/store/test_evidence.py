@@ -1,13 +1,26 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 import redis
+from hypothesis import given
+from hypothesis import strategies as st
 from tidegate_server.store import Store
+from tidegate_server.store.instances import INSTANCE_SECONDS, decode_instance, describe_instance
 from tidegate_server.store.instances import Instance as Seen
-from tidegate_server.store.instances import decode_instance
+from tidegate_server.store.reports import Report
 
 from tests.store.changes import PRODUCTION, SHOP, refreshed
-from tests.store.reporting import Instance
+from tests.store.reporting import Instance, set_seen
+
+LAST = Report("i", 1, False, 4, 10.0, "", "", 1)
+
+
+def kept(**changes: Any) -> bytes:
+    """Return what is kept of an instance that was seen at 1,000,000."""
+    return b"4 1000000 - " + describe_instance(replace(LAST, **changes))
 
 
 def test_a_release_without_counts_is_in_its_first_generation(store: Store) -> None:
@@ -27,9 +40,10 @@ class TestInstances:
         assert found == seen
 
     def test_are_listed_the_latest_first(self, store: Store, raw: redis.Redis) -> None:
+        now_ms = store.now_ms()
         for number, id in enumerate("abc"):
             Instance(store, id * 32).send_next()
-            raw.zadd(f"tg:{{{SHOP}}}:instances:{PRODUCTION}", {id * 32: 10**14 - number})
+            set_seen(raw, id * 32, now_ms - number)
         assert [each.id[0] for each in store.instances.all(SHOP, PRODUCTION)] == ["a", "b", "c"]
 
     def test_of_another_environment_are_not_listed(self, store: Store) -> None:
@@ -41,43 +55,25 @@ class TestInstances:
         [(0, True), (3 * 10_000 + 2_000, True), (3 * 10_000 + 2_001, False)],
     )
     def test_are_live_until_three_reports_are_missing(self, silent_ms: int, live: bool) -> None:
-        values: list[bytes | None] = [
-            b"4",
-            b"1000000",
-            b"10.0",
-            b"",
-            b"",
-            b"1",
-            b"0",
-            b"0",
-            b"",
-            b"",
-            b"0",
-        ]
-        found = decode_instance("i", values, 1_000_000 + silent_ms)
-        assert found is not None
-        assert found.live is live
+        assert decode_instance(b"i", kept(), 1_000_000 + silent_ms).live is live
 
     def test_that_sent_a_last_report_are_neither_live_nor_lost(self) -> None:
-        values: list[bytes | None] = [
-            b"4",
-            b"1000000",
-            b"10.0",
-            b"",
-            b"",
-            b"1",
-            b"1",
-            b"0",
-            b"",
-            b"",
-            b"0",
-        ]
-        found = decode_instance("i", values, 1_000_000)
-        assert found is not None
+        found = decode_instance(b"i", kept(leaving=True), 1_000_000)
         assert (found.live, found.left) == (False, True)
 
-    def test_that_expired_while_being_read_are_left_out(self) -> None:
-        assert decode_instance("i", [None] * 11, 5) is None
+    def test_that_were_silent_for_a_day_are_left_out(self, store: Store, raw: redis.Redis) -> None:
+        Instance(store).send_next()
+        set_seen(raw, "a" * 32, store.now_ms() - INSTANCE_SECONDS * 1_000 - 1)
+        assert store.instances.all(SHOP, PRODUCTION) == []
+
+    @given(st.text(max_size=20), st.text(max_size=20), st.one_of(st.none(), st.integers(0, 10**14)))
+    def test_are_kept_with_any_text(self, host: str, token: str, started: int | None) -> None:
+        report = replace(LAST, host=host, token=token)
+        beginning = "-" if started is None else str(started)
+        found = decode_instance(
+            b"i", f"4 5 {beginning} ".encode() + describe_instance(report), 1_000_000
+        )
+        assert (found.host, found.token, found.started_ms) == (host, token, started)
 
 
 class TestKillReceipts:
@@ -116,7 +112,7 @@ class TestKillReceipts:
         gone.send_next(version=1)
         store.commit(refreshed(killed=("checkout",)))
         gone.send_next(version=2)
-        raw.hset(f"tg:{{{SHOP}}}:instance:{PRODUCTION}:{gone.id}", "seen", 1)
+        set_seen(raw, gone.id, store.now_ms() - 3_600_000)
         receipt = store.instances.kill_receipt(SHOP, PRODUCTION, "checkout")
         assert receipt is not None
         assert (receipt.live, receipt.applied, receipt.elapsed_ms) == (0, 0, ())

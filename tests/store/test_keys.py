@@ -25,6 +25,7 @@ def all_keys_of(project: str) -> list[str]:
         keys.receipts(*place),
         *(keys.instance(*place, "i1", source) for source in Source),
         *(keys.instances(*place, source) for source in Source),
+        *(keys.instance_descriptions(*place, source) for source in Source),
         *(keys.instance_sizes(*place, source) for source in Source),
         *(keys.intake(*place, source) for source in Source),
         *(keys.evidence(*release, source) for source in Source),

@@ -58,7 +58,9 @@ class Model:
         if not all(map(possible, samples)):
             return TidegateError
         if sequence and any(
-            now[key] - before[key] > 10**9 for key in now if key[-1] in ("exposures", "outcomes")
+            now[key] - before[key] > 10**9
+            for key in now
+            if key[-1] in ("exposures", "outcomes", "errors")
         ):
             return Invalid
         grown = Counter({key: total - before[key] for key, total in now.items()})

@@ -30,6 +30,7 @@ from tidegate_server.errors import (
 from tidegate_server.store import documents, keys
 from tidegate_server.store.connection import Connection
 from tidegate_server.store.evaluations import STEPS
+from tidegate_server.store.instances import INSTANCE_SECONDS, describe_instance
 from tidegate_server.store.report_acceptance import (
     AcceptedReport,
     WhatCounts,
@@ -39,9 +40,6 @@ from tidegate_server.store.report_acceptance import (
     what_counts,
 )
 from tidegate_server.store.reports import FailingUsers, ReleaseId, Report, Reported
-
-INSTANCE_SECONDS = 24 * 60 * 60
-"""How long a silent instance is remembered."""
 
 VALUES_SECONDS = 7 * 24 * 60 * 60
 """How long the values of a step are kept after the last report of them.
@@ -159,8 +157,9 @@ class EvidenceStore:
                 # They may count by now. What is accepted, the script checks.
                 releases, are_fresh = self._read_releases(project, environment, ids), True
                 accepted = _accept(report, releases)
-            names, argument = _plan_report(project, environment, accepted, releases, self._limits)
-            answer = self._connection.run_script("report", names, [argument])
+            names, plan = _plan_report(project, environment, accepted, releases, self._limits)
+            described = describe_instance(accepted.report)
+            answer = self._connection.run_script("report", names, [plan, described])
             if answer[0] == b"done":
                 return Reported(int(answer[1]), int(answer[2]))
             if answer[0] != b"changed":
@@ -386,6 +385,7 @@ def _plan_report(
         keys.intake(project, environment, report.source),
         keys.instance_sizes(project, environment, report.source),
         keys.instance_notices(project, environment),
+        keys.instance_descriptions(project, environment, report.source),
     ]
     for id in ids:
         # Where clients decide, a user who failed counts once, whoever reported it.
@@ -407,13 +407,6 @@ def _plan_report(
         "sequence": report.sequence,
         "continues": report.continues,
         "version": report.version,
-        "about": [
-            *("interval", repr(report.interval), "sdk", report.sdk),
-            *("host", report.host, "pid", str(report.pid)),
-            *("leaving", "1" if report.leaving else "0"),
-            *("samples", "1" if report.has_samples else "0"),
-            *("application", report.application, "token", report.token),
-        ],
         "uptime": _whole_ms(report.uptime),
         "version_age": _whole_ms(report.version_age),
         "leaving": report.leaving,

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import msgspec
+from msgspec import Struct
+
 from tidegate_server.store import keys
 from tidegate_server.store.connection import Connection
+from tidegate_server.store.reports import Report
+
+INSTANCE_SECONDS = 24 * 60 * 60
+"""How long a silent instance is remembered."""
 
 MISSED_REPORTS = 3
 GRACE_MS = 2_000
-_FIELDS = (
-    *("version", "seen", "interval", "sdk", "host", "pid", "leaving", "samples"),
-    *("application", "token", "started"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,15 +73,14 @@ class Instances:
 
     def all(self, project: str, environment: str) -> list[Instance]:
         """Return the instances that reported in the last day, the latest first."""
-        names = self._connection.read("ZREVRANGE", keys.instances(project, environment), 0, -1)
-        ids = [name.decode() for name in names]
-        (seconds, micros), *values = self._connection.read_many(
-            [("TIME",)]
-            + [("HMGET", keys.instance(project, environment, id), *_FIELDS) for id in ids]
+        (seconds, micros), described = self._connection.read_many(
+            [("TIME",), ("HGETALL", keys.instance_descriptions(project, environment))]
         )
         now_ms = int(seconds) * 1000 + int(micros) // 1000
-        instances = map(decode_instance, ids, values, [now_ms] * len(ids))
-        return [instance for instance in instances if instance is not None]
+        instances = [decode_instance(id, kept, now_ms) for id, kept in described.items()]
+        oldest_ms = now_ms - INSTANCE_SECONDS * 1_000
+        lately = [each for each in instances if each.seen_ms >= oldest_ms]
+        return sorted(lately, key=lambda each: each.seen_ms, reverse=True)
 
     def kill_receipt(self, project: str, environment: str, flag: str) -> KillReceipt | None:
         """Return how far the flag's kill has reached; None if the flag is not killed."""
@@ -91,28 +93,61 @@ class Instances:
         return _kill_receipt(kill, flag, receipts, instances)
 
 
-def decode_instance(id: str, values: list[bytes | None], now_ms: int) -> Instance | None:
-    """Return an instance from its hash's ``SHOWN_FIELDS``; None when it has expired."""
-    if values[0] is None:
-        return None
-    *described, application, token, started = values
-    version, seen, interval, sdk, host, pid, leaving, samples = (each or b"0" for each in described)
-    seen_ms, seconds, left = int(seen), float(interval), leaving == b"1"
-    recent = now_ms - seen_ms <= MISSED_REPORTS * seconds * 1000 + GRACE_MS
+class _Description(Struct, array_like=True, gc=False):
+    """What a report says of its instance, as it is kept."""
+
+    interval: float
+    sdk: str
+    host: str
+    pid: int
+    left: bool
+    has_samples: bool
+    application: str
+    token: str
+
+
+_decoder = msgspec.msgpack.Decoder(_Description)
+
+
+def describe_instance(report: Report) -> bytes:
+    """Return what a report says of its instance, for ``report.lua`` to keep.
+
+    The script adds what it knows before it: the version, when it was seen, and when it started
+    (``-``: not known), each with a space after it.
+    """
+    return msgspec.msgpack.encode(
+        _Description(
+            report.interval,
+            report.sdk,
+            report.host,
+            report.pid,
+            report.leaving,
+            report.has_samples,
+            report.application,
+            report.token,
+        )
+    )
+
+
+def decode_instance(id: bytes, kept: bytes, now_ms: int) -> Instance:
+    """Return an instance as it was described."""
+    version, seen, started, description = kept.split(b" ", 3)
+    seen_ms, said = int(seen), _decoder.decode(description)
+    recent = now_ms - seen_ms <= MISSED_REPORTS * said.interval * 1000 + GRACE_MS
     return Instance(
-        id=id,
+        id=id.decode(),
         version=int(version),
         seen_ms=seen_ms,
-        interval=seconds,
-        sdk=sdk.decode(),
-        host=host.decode(),
-        pid=int(pid),
-        live=recent and not left,
-        left=left,
-        has_samples=samples == b"1",
-        application=(application or b"").decode(),
-        token=(token or b"").decode(),
-        started_ms=None if started is None else int(started),
+        interval=said.interval,
+        sdk=said.sdk,
+        host=said.host,
+        pid=said.pid,
+        live=recent and not said.left,
+        left=said.left,
+        has_samples=said.has_samples,
+        application=said.application,
+        token=said.token,
+        started_ms=None if started == b"-" else int(started),
     )
 
 

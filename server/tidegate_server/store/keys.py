@@ -264,7 +264,7 @@ def instance_notices(project: str, environment: str) -> str:
 
 
 def instance(project: str, environment: str, id: str, source: Source = Source.SERVER) -> str:
-    """One SDK instance: its description and the totals it last reported; a hash.
+    """One SDK instance: the totals that it last reported, and of which report; a hash.
 
     A server that evaluates flags for clients reports their counts as another instance.
     """
@@ -274,6 +274,11 @@ def instance(project: str, environment: str, id: str, source: Source = Source.SE
 def instances(project: str, environment: str, source: Source = Source.SERVER) -> str:
     """SDK instances by the time of their last report, a sorted set."""
     return _key(project, _of_source("instances", source), environment)
+
+
+def instance_descriptions(project: str, environment: str, source: Source = Source.SERVER) -> str:
+    """What SDK instances last said of themselves, a hash by id; see ``instances``."""
+    return _key(project, _of_source("instance-descriptions", source), environment)
 
 
 def instance_sizes(project: str, environment: str, source: Source = Source.SERVER) -> str:

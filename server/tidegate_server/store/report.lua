@@ -5,11 +5,10 @@
 --
 -- KEYS: 1 the instance, 2 instances by the time of their last report, 3 the environment's
 --   version, 4 kills, 5 receipts, 6 releases, 7 the intake, 8 the sizes of instances, 9 notices of
---   instances; then for
---   each release of the report: its evidence, its failing users, their filter; then the samples and the
---   values of each step of a release.
+--   instances, 10 the descriptions of instances; then for each release of the report: its evidence,
+--   its failing users, their filter; then the samples and the values of each step of a release.
 -- ARGV[1] is a MessagePack map:
---   instance, sequence, continues, version, about ({name, value, ...}), expiry (seconds)
+--   instance, sequence, continues, version, expiry (seconds)
 --   uptime, version_age (milliseconds; -1: not known), leaving
 --   releases {{id, revision}, ...}
 --   totals   {{index of the release, field prefix, {exposures, outcomes, errors,
@@ -26,6 +25,7 @@
 --   limits   {total, per_second, grace_seconds, users, bits, sampled, sample_bits, buckets,
 --             instances, fields, new_per_minute, receipts, notices, evaluated, series, askers,
 --             unknown}
+-- ARGV[2] is the description of the instance: see instances.py.
 --
 -- Returns {"done", the environment's version, how many parts were ignored} or, without a write:
 --   {"forgotten"}   the instance continues totals that are not here
@@ -35,7 +35,7 @@
 --   {"crowded", milliseconds to wait}
 --   {"malformed"}   a number or a user that no caller may send
 
-local FIRST_RELEASE = 9
+local FIRST_RELEASE = 10
 local AT_ONCE = 1000
 local MEASURES = {'exposures', 'outcomes', 'errors', 'microseconds'}
 
@@ -368,20 +368,24 @@ if not started and report.uptime >= 0 then
   started = string.format('%.0f', now - report.uptime)
 end
 
+local version, at = string.format('%d', report.version), string.format('%d', now)
+redis.call('HSET', KEYS[10], report.instance,
+  version .. ' ' .. at .. ' ' .. (started or '-') .. ' ' .. ARGV[2])
+
 -- Only these totals are kept: an instance that stops reporting a total never resumes it.
 redis.call('DEL', instance)
-redis.call('HSET', instance, 'sequence', string.format('%d', report.sequence),
-  'version', string.format('%d', report.version), 'seen', string.format('%d', now),
-  unpack(report.about))
+local size = 0
+local kept_totals = {
+  'sequence', string.format('%d', report.sequence), 'version', version, 'seen', at}
 if started then
-  redis.call('HSET', instance, 'started', started)
+  kept_totals[#kept_totals + 1] = 'started'
+  kept_totals[#kept_totals + 1] = started
 end
-local size, kept_totals = 0, {}
 for field, total in pairs(seen) do
   size = size + 1
   kept_totals[#kept_totals + 1] = field
   kept_totals[#kept_totals + 1] = total
-  if #kept_totals == AT_ONCE then
+  if #kept_totals >= AT_ONCE then
     redis.call('HSET', instance, unpack(kept_totals))
     kept_totals = {}
   end
@@ -412,6 +416,7 @@ local function forget(id)
   end
   kept = kept - tonumber(redis.call('HGET', KEYS[8], id) or '0')
   redis.call('HDEL', KEYS[8], id)
+  redis.call('HDEL', KEYS[10], id)
 end
 local silent = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now - report.expiry * 1000,
   'LIMIT', 0, 1000)
