@@ -93,9 +93,9 @@ class Limits:
     sampled: int = 4_096
     sample_bits: int = MAX_BITS
     buckets: int = 50_000
-    instances: int = 10_000
+    instances: int = 50_000
     fields: int = 5_000_000
-    new_per_minute: int = 5_000
+    new_per_minute: int = 25_000
     receipts: int = 20
     notices: int = 500
     evaluated: int = 20_000
