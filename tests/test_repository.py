@@ -70,3 +70,13 @@ def test_every_link_between_documents_has_a_target() -> None:
             if not found.exists() or (anchor and anchor not in anchors(found)):
                 broken.append(f"{page.relative_to(ROOT)} -> {target}#{anchor}")
     assert broken == []
+
+
+def test_the_changelog_has_no_mends_of_what_was_never_released() -> None:
+    _, unreleased, *released = re.split(
+        r"^## ", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE
+    )
+    sections = re.findall(r"^### (.*)$", unreleased, re.MULTILINE)
+    assert released or sections == ["Added", "Changed", "Security"], (
+        "correct the entry that describes what was mended; only a release's mends have a section"
+    )
