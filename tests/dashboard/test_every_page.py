@@ -35,7 +35,9 @@ LOOKS: tuple[tuple[str, dict[str, int], Theme, dict[str, Any]], ...] = (
     ("phone-dark", SMALL_PHONE, "dark", ALL),
     ("phone-light", SMALL_PHONE, "light", COLOURS),
 )
-"""How each page is looked at, and by which rules."""
+"""How long runs look at each page, and by which rules; other runs use all rules, in one look."""
+
+EVERY_PAGE = (*PAGES, MISSING)
 
 SCREENSHOTS = Path(__file__).parents[2] / "build" / "screenshots"
 
@@ -58,7 +60,7 @@ def server() -> Iterator[FilledServer]:
 def visit_by_owner(
     chromium: Browser, server: FilledServer, project: str, size: dict[str, int], **options: Any
 ) -> Iterator[Visit]:
-    with visit(chromium, server.port, size, reduced_motion="reduce", **options) as opened:
+    with visit(chromium, server.port, size, **options) as opened:
         opened.sign_in(f"owner@{project}.example")
         yield opened
 
@@ -103,8 +105,15 @@ def draw(at: Visit, page: str, name: str) -> None:
     at.page.screenshot(path=SCREENSHOTS / f"{file}-{name}.png", full_page=True)
 
 
-@pytest.mark.parametrize("page", [*PAGES, MISSING])
-def test_a_page_is_accessible_and_fits(at: Visit, server: FilledServer, page: str) -> None:
+@pytest.mark.parametrize(
+    "looks", ["one", pytest.param("every", marks=pytest.mark.long)], ids="{} look".format
+)
+@pytest.mark.parametrize("page", EVERY_PAGE)
+def test_a_page_is_accessible_and_fits(
+    at: Visit, server: FilledServer, page: str, looks: str
+) -> None:
+    """One look at each page, the next one at the next page: together, pages share their parts."""
+    only = LOOKS[EVERY_PAGE.index(page) % len(LOOKS)][0]
     show(at, DESK, "light")
     answer = at.go(server.address(page))
     assert answer is not None
@@ -113,7 +122,10 @@ def test_a_page_is_accessible_and_fits(at: Visit, server: FilledServer, page: st
     for name, size, theme, rules in LOOKS:
         show(at, size, theme)
         at.check()
-        assert violations(at, **rules) == [], name
+        if looks == "every":
+            assert violations(at, **rules) == [], name
+        elif name == only:
+            assert violations(at, **ALL) == [], name
         draw(at, page, name)
 
 
@@ -123,7 +135,7 @@ def show(at: Visit, size: dict[str, int], theme: Theme) -> None:
     at.page.emulate_media(color_scheme=theme)
 
 
-@pytest.mark.parametrize("page", [*PAGES, MISSING])
+@pytest.mark.parametrize("page", EVERY_PAGE)
 def test_hostile_texts_are_only_texts(at_hostile: Visit, server: FilledServer, page: str) -> None:
     at_hostile.go(server.address(page, "hostile"))
     at_hostile.check()

@@ -30,7 +30,7 @@ def server() -> Iterator[FilledServer]:
 
 @pytest.fixture
 def at(chromium: Browser, server: FilledServer) -> Iterator[Visit]:
-    with visit(chromium, server.port, DESK, reduced_motion="reduce") as opened:
+    with visit(chromium, server.port, DESK) as opened:
         opened.sign_in("admin@garden.example")
         yield opened
 

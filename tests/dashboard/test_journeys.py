@@ -51,7 +51,7 @@ def test_make_release_kill_and_restore(
         "/api/v1/tokens",
         {"name": "shop", "role": "sdk", "project": "default", "environment": "production"},
     )["secret"]
-    with visit(chromium, port, size) as at:
+    with visit(chromium, port, size, reduced_motion="no-preference") as at:
         page = at.page
         accept(at, link)
         expect(page.get_by_text("No flag yet")).to_be_visible()

@@ -128,7 +128,7 @@ def _failures(draw: random.Random, operations: int, share: float) -> int:
 
 def picture(chromium: Browser, server: FilledServer, release: str, says: str, name: str) -> None:
     """Check that the page of a release says something, and draw it if that is asked for."""
-    with visit(chromium, server.port, SIZE, color_scheme="light", reduced_motion="reduce") as at:
+    with visit(chromium, server.port, SIZE, color_scheme="light") as at:
         at.sign_in("mira@example.com")
         at.go(f"/p/default/e/production/releases/{release}")
         expect(at.page.locator(".status .says").first).to_contain_text(says)

@@ -149,7 +149,7 @@ def test_nothing_moves_while_live_numbers_do(
     watched = Watched(store, checkout.post_ok(f"{PRODUCTION}/releases", body)["id"])
     for window in WINDOWS[:2]:
         watched.evaluate(*window)
-    with visit(chromium, port, DESK, reduced_motion="reduce") as at:
+    with visit(chromium, port, DESK) as at:
         at.sign_in(EMAIL)
         at.page.context.add_init_script(SHIFTS)
         pages = []
