@@ -6,13 +6,16 @@ Each of them also gets a kill, and reports as its own instance.
 from __future__ import annotations
 
 import multiprocessing
+from typing import TYPE_CHECKING
 
 import pytest
 from tidegate import Client, Context
 
-from tests.sdk.conftest import Connect
-from tests.sdk.server import Environment
 from tests.waiting import until
+
+if TYPE_CHECKING:  # children import this module, too, and need no server
+    from tests.sdk.conftest import Connect
+    from tests.sdk.server import Environment
 
 WORK = 20
 
