@@ -95,6 +95,7 @@ def test_a_secret_is_shown_to_who_applies_the_request(
     project = protected.variables["TIDEGATE_PROJECT"]
     create = ("token", "create", "ci", "--role", "developer", "--project", project)
     id = protected.json(*create, "--propose", "the pipeline")["id"]
+    assert 'new token: name: added "ci"' in protected.ok("change-request", "show", id)
     colleague.ok("change-request", "approve", id, "--yes")
     applied = protected.ok("change-request", "apply", id)
     assert applied.startswith("tg_developer_")

@@ -206,11 +206,12 @@ def _facts(request: Json) -> Iterator[tuple[str, object]]:
         yield "does", f"{each['action']} {each['target']}{where}"
     present = request["present"]
     changes = request["changes"] if present is None else (present["changes"] or request["changes"])
-    lines = [
-        f"{document['key']}: {change_text(change)}"
-        for document in changes
-        for change in document["changes"]
-    ]
+    # What has no key of its own, such as a token, gets another id whenever the change is made.
+    lasting = {document["key"] for document in request["changes"]}
+    lines = []
+    for document in changes:
+        name = document["key"] if document["key"] in lasting else f"new {document['kind']}"
+        lines += [f"{name}: {change_text(change)}" for change in document["changes"]]
     for line in lines[:CHANGES_SHOWN]:
         yield "changes", line
     if len(lines) > CHANGES_SHOWN:
