@@ -39,13 +39,17 @@ def folder() -> Iterator[Path]:
 class Running:
     """A running server and its output so far."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+    def __init__(self, process: subprocess.Popen[str], until: str = "serves at") -> None:
         self.process = process
         self.lines: list[str] = []
-        assert process.stdout is not None
-        for line in process.stdout:
+        self.read_until(until)
+
+    def read_until(self, text: str) -> None:
+        """Read the output up to a line that has this text."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
             self.lines.append(line)
-            if "serves at" in line:
+            if text in line:
                 break
 
     def stop(self, number: signal.Signals = signal.SIGINT) -> Result:
@@ -56,12 +60,12 @@ class Running:
 
 
 @contextmanager
-def running_server(folder: Path, *words: str) -> Iterator[Running]:
+def running_server(folder: Path, *words: str, until: str = "serves at") -> Iterator[Running]:
     tidegate = Tidegate({"TIDEGATE_DATA_DIR": str(folder / "data")})
     port = str(free_port())
     process = tidegate.process("serve", "--workers", "1", "--port", port, *words)
     try:
-        yield Running(process)
+        yield Running(process, until)
     finally:
         process.kill()
         process.communicate()
@@ -111,6 +115,16 @@ def runs(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def test_a_store_that_is_killed_during_the_start_is_started_again(folder: Path) -> None:
+    with running_server(folder, until="Admin token") as running:
+        os.kill(int((folder / "data" / "store.lock").read_text()), signal.SIGKILL)
+        running.read_until("serves at")
+        assert urllib3.request("GET", f"{url_of(running)}/health/ready").status == 200
+        result = running.stop()
+    assert result.status == 0
+    assert "embedded store" in result.err
 
 
 def test_a_second_start_on_the_same_folder_is_refused(server: RunningServer) -> None:

@@ -148,9 +148,7 @@ class Supervisor:
             self._start(read_end)
             self._wait_until_ready()
             while not self._stopping.wait(POLL_SECONDS):
-                self._restart_store_if_ended()
-                for child in self._children:
-                    child.restart_if_ended()
+                self._restart_what_ended()
         finally:
             self._stop()
             os.close(write_end)
@@ -255,12 +253,16 @@ class Supervisor:
                     + (f", data in {self._embedded.data_dir}" if self._embedded else "")
                 )
                 return
-            for child in self._children:
-                child.restart_if_ended()
+            self._restart_what_ended()
             if time.monotonic() > deadline:
                 raise StartupRefused(
                     f"The web process did not answer in {READY_SECONDS:.0f} s; its log is above."
                 )
+
+    def _restart_what_ended(self) -> None:
+        self._restart_store_if_ended()
+        for child in self._children:
+            child.restart_if_ended()
 
     def _restart_store_if_ended(self) -> None:
         if self._embedded is None or self._embedded.alive():
