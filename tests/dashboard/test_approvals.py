@@ -10,9 +10,9 @@ from flask import Flask
 from playwright.sync_api import Browser as Chromium
 from playwright.sync_api import expect
 
-from tests.admin.guarded import ON, proposed, protect, serve_on, targeting
+from tests.admin.guarded import ON, proposed, protect, targeting
 from tests.dashboard.visits import DESK, PHONE, Visit, visit
-from tests.http_calls import Caller
+from tests.http_calls import PRODUCTION, Caller
 from tests.people import join
 
 FLAG = "/p/default/e/production/flags/checkout"
@@ -90,7 +90,10 @@ def test_a_conflict_is_shown_with_the_way_to_the_form(
     people: dict[str, Visit], checkout: Caller
 ) -> None:
     address = propose(people["developer"], "the sale begins")
-    other = proposed(serve_on(checkout, why="the same"))
+    body = targeting(checkout, kill_variant="off")
+    why = {"Tidegate-Propose": "for kills"}
+    path = f"{PRODUCTION}/flags/checkout"
+    other = proposed(checkout.put(path, body, match="*", headers=why))
     manager = people["release_manager"]
     request = f"/p/default{other.removeprefix('/api/v1/projects/default')}"
     manager.go(request)
@@ -103,3 +106,12 @@ def test_a_conflict_is_shown_with_the_way_to_the_form(
     expect(at.page.get_by_text("Targeting checkout in production: revision")).to_be_visible()
     at.page.get_by_role("link", name="as it is now").click()
     expect(at.page.get_by_role("heading", name="checkout", exact=True)).to_be_visible()
+
+    assert "Propose it again" not in buttons(manager, address)
+    assert "Propose it again" in buttons(at, address)
+    changed = at.page.get_by_role("listitem").filter(has_text="kill variant")
+    expect(changed).to_contain_text("off")
+    at.page.get_by_role("button", name="Propose it again").click()
+    expect(at.page.get_by_text("Proposed again; its approvals begin anew.")).to_be_visible()
+    expect(at.page.get_by_text("What it changes has changed since.")).to_be_hidden()
+    expect(at.page.get_by_text("Waits for another person.")).to_be_visible()

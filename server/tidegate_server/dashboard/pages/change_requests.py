@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
 from flask import Blueprint, Response, request
 
@@ -49,6 +49,15 @@ ACTS: Final = {
     "withdraw": ("Withdraw", "withdrawn"),
 }
 """What may be done: the words of its button, and what was done."""
+
+
+AGAIN: Final = "again"
+"""The button that proposes a request of one's own again, against what there is now."""
+
+DID: Final = {
+    "comment": "Your words are there.",
+    AGAIN: "Proposed again; its approvals begin anew.",
+}
 
 
 def register(blueprint: Blueprint) -> None:
@@ -105,6 +114,8 @@ def change_request(id: str, project: str = "") -> Response:
     def act() -> Answer:
         if verb == "comment":
             return api.ask("POST", api.path(*where, "comments"), body={"text": typed("text")})
+        if verb == AGAIN:
+            return api.ask("PUT", api.path(*where), body=_as_now(answer.body), if_match=etag)
         if verb not in ACTS:
             raise ApiProblem(
                 HTTPStatus.UNPROCESSABLE_ENTITY, {"detail": "Press one of the buttons."}
@@ -112,8 +123,14 @@ def change_request(id: str, project: str = "") -> Response:
         body = {"reason": typed("reason")} if typed("reason") else {}
         return api.ask("POST", api.path(*where, verb), body=body, if_match=etag)
 
-    says = "Your words are there." if verb == "comment" else ACTS.get(verb, ("", verb))[1]
-    return attempt(act, show, lambda: done(address, says.capitalize().rstrip(".") + "."))
+    says = DID.get(verb) or ACTS.get(verb, ("", verb))[1].capitalize() + "."
+    return attempt(act, show, lambda: done(address, says))
+
+
+def _as_now(found: dict[str, Any]) -> dict[str, Any]:
+    """Return the body that proposes the operations of a request against what there is now."""
+    operations = [{**each, "if_match": "*"} for each in found["operations"]]
+    return {"reason": found["reason"], "apply": found["apply"], "operations": operations}
 
 
 def _again(where: tuple[str, ...]) -> Answer:
@@ -123,7 +140,9 @@ def _again(where: tuple[str, ...]) -> Answer:
 def _render(frame: Shell, project: str, answer: Answer, form: FormState) -> Response:
     found = answer.body
     present = found["present"]
-    documents = present["changes"] if present and not present["problem"] else found["changes"]
+    # After a conflict, both are there: why it cannot be applied, and what it would change now.
+    as_now = present is not None and (present["changes"] or not present["problem"])
+    documents = present["changes"] if as_now else found["changes"]
     later = scheduled_operations(found["operations"])
     return shell.render(
         "change_request.html",
@@ -132,7 +151,8 @@ def _render(frame: Shell, project: str, answer: Answer, form: FormState) -> Resp
         request_=found,
         etag=answer.etag,
         chip=CHIPS[found["state"]],
-        open_=present is not None,
+        as_now=as_now,
+        again=AGAIN if "withdraw" in found["may"] else "",
         missing=max(0, found["required_approvals"] - len(found["approvals"])),
         actions=[action_sentence(each) for each in found["actions"]],
         documents=[
