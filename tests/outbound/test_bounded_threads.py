@@ -48,7 +48,7 @@ def test_a_thread_counts_until_its_work_ends_or_fails() -> None:
     with capture_logs() as logs:
         assert threads.start("one", fail)
         assert until_free(threads, "one")
-    assert [each["event"] for each in logs] == ["work in a thread failed"]
+    assert [each["event"] for each in logs] == ["thread_work_failed"]
 
 
 def test_a_thread_that_cannot_start_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:

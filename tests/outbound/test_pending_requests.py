@@ -118,4 +118,4 @@ def test_a_request_that_raises_is_logged_and_has_the_default(
             lambda: pending.collect(RELEASE, 1, lambda: [Request("queue", 0.1, "none", fail)])
         )
     assert answers == ("none",)
-    assert [each["event"] for each in logs] == ["work in a thread failed"]
+    assert [each["event"] for each in logs] == ["thread_work_failed"]

@@ -174,7 +174,7 @@ class TestWithoutStore:
             until(lambda: windows(deployment) >= 2, report(deployment))
             assert server.pid is not None
             os.kill(server.pid, signal.SIGKILL)
-            until(lambda: any(each["event"] == "store unavailable" for each in logs))
+            until(lambda: any(each["event"] == "store_unavailable" for each in logs))
             assert thread.is_alive()
             server.restart_if_dead()
 
@@ -191,7 +191,7 @@ class TestWithoutStore:
         assert not thread.is_alive()
         assert_ledger_is_complete(deployment)
         events = [each["event"] for each in logs]
-        assert events.count("store unavailable") == events.count("working again") == 1
+        assert events.count("store_unavailable") == events.count("policy_job_recovered") == 1
 
     def test_a_job_without_a_store_stops_at_once(self, server: EmbeddedValkey) -> None:
         stop = threading.Event()
@@ -201,7 +201,7 @@ class TestWithoutStore:
             )
             server.stop()
             thread.start()
-            until(lambda: any(each["event"] == "store unavailable" for each in logs))
+            until(lambda: any(each["event"] == "store_unavailable" for each in logs))
             stop.set()
             thread.join(PATIENCE_SECONDS)
 

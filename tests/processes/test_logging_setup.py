@@ -1,9 +1,12 @@
-"""Logs contain no secrets."""
+"""Logs contain no secrets, and their events have names of one form."""
 
 from __future__ import annotations
 
+import ast
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -30,3 +33,18 @@ def test_a_traceback_shows_no_local_variables(log_format: str) -> None:
     assert "ValueError: on purpose" in ran.stderr
     assert "in fail" in ran.stderr
     assert "key of all keys" not in ran.stderr
+
+
+def test_events_are_named_in_one_form() -> None:
+    events = [
+        call.args[0].value
+        for path in (Path(__file__).parents[2] / "server").rglob("*.py")
+        for call in ast.walk(ast.parse(path.read_text()))
+        if isinstance(call, ast.Call)
+        and isinstance(call.func, ast.Attribute)
+        and call.func.attr in ("debug", "info", "warning", "error", "exception")
+        and ast.unparse(call.func.value) in ("log", "self._log")
+        and isinstance(call.args[0], ast.Constant)
+    ]
+    assert len(events) > 30
+    assert [each for each in events if not re.fullmatch("[a-z]+(_[a-z]+)*", str(each))] == []

@@ -228,7 +228,7 @@ def test_a_closed_port_refuses_like_a_silent_one(run: JobRun) -> None:
     with capture_logs() as logs:
         run.until(lambda: run.deployment.release().state is State.HOLDING)
     assert run.deployment.release().reason == "not confirmed by ops: no answer in 0.5 s"
-    lines = [each for each in logs if each["event"] == "webhook does not confirm"]
+    lines = [each for each in logs if each["event"] == "webhook_not_confirmed"]
     assert {(each["webhook"], each["problem"]) for each in lines} == {("ops", "connection refused")}
 
 

@@ -179,14 +179,14 @@ def test_readers_learn_that_there_was_no_answer_and_the_log_says_why(
     with capture_logs() as logs:
         shop.until(lambda: shop.messages("down")[0].record.attempts == 1)
         seen_ms = shop.store.now_ms()
-        until(lambda: "webhook fails" in [each["event"] for each in logs], "a line in the log")
+        until(lambda: "webhook_failed" in [each["event"] for each in logs], "a line in the log")
 
     last = shop.messages("down")[0].record.last
     assert last is not None
     assert (last.status, last.problem, last.took_ms) == (None, "no answer in 0.5 s", 500)
     # A closed port shows no sooner than a silent one.
     assert seen_ms - last.at_ms >= 500
-    (line,) = [each for each in logs if each["event"] == "webhook fails"]
+    (line,) = [each for each in logs if each["event"] == "webhook_failed"]
     assert line["problem"] == "connection refused"
 
 
@@ -199,7 +199,7 @@ def test_an_address_that_is_not_allowed_is_never_connected_to(
     shop.queue("ops")
     with capture_logs() as logs:
         shop.until(lambda: shop.messages("ops")[0].record.attempts >= 1)
-        until(lambda: "webhook fails" in [each["event"] for each in logs], "a line in the log")
+        until(lambda: "webhook_failed" in [each["event"] for each in logs], "a line in the log")
 
     last = shop.messages("ops")[0].record.last
     assert last is not None
@@ -220,7 +220,7 @@ def test_a_message_that_is_too_old_is_given_up_and_logged(
 
     assert delivery.record.state is DeliveryState.GIVEN_UP
     assert delivery.due_ms is None
-    (line,) = [each for each in logs if each["event"] == "webhook message dropped"]
+    (line,) = [each for each in logs if each["event"] == "webhook_message_dropped"]
     assert (line["webhook"], line["message"]) == ("ops", delivery.id)
     assert line["problem"] == "answered 500"
     assert line["attempts"] == delivery.record.attempts >= 1
@@ -254,10 +254,10 @@ def test_an_outage_and_its_end_are_logged_once(
     shop.queue("ops")
     with capture_logs() as logs:
         shop.until_done("ops")
-        shop.until(lambda: "webhook works again" in [each["event"] for each in logs])
+        shop.until(lambda: "webhook_recovered" in [each["event"] for each in logs])
 
     events = [each["event"] for each in logs]
-    assert (events.count("webhook fails"), events.count("webhook works again")) == (1, 1)
+    assert (events.count("webhook_failed"), events.count("webhook_recovered")) == (1, 1)
     # The path of an address can be a credential, as with Slack.
     assert PATH not in repr(logs)
     assert SECRET_KEY.decode() not in repr(logs)

@@ -52,7 +52,7 @@ class BoundedThreads:
         try:
             work()
         except Exception:
-            log.exception("work in a thread failed", key=str(key))
+            log.exception("thread_work_failed", key=str(key))
         finally:
             self._release(key)
 

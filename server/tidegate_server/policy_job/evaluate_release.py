@@ -234,7 +234,7 @@ class ReleaseEvaluator:
             deleted = self._store.evidence.shrink(project, environment, release.id, release)
             self._checked.add(key)
             if deleted:
-                log.warning("evidence shrunk", scope=project, release=release.id, fields=deleted)
+                log.warning("evidence_shrunk", scope=project, release=release.id, fields=deleted)
 
     def _note_overrun(self, key: ReleaseKey, evaluation: ReleaseEvaluation) -> None:
         """Remember in the store, for the metrics, whether an evaluation took too long."""

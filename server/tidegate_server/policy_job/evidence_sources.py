@@ -98,7 +98,7 @@ def _measure(prometheus: Prometheus, query: SourceQuery, left_s: float) -> Measu
     except QueryFailed as error:
         problem = str(error)
     except Exception as error:
-        log.exception("source query failed", query=query.query)
+        log.exception("source_query_failed", query=query.query)
         problem = f"the query failed ({type(error).__name__})"
     return Measured(query.check, query.of, value, problem)
 

@@ -131,17 +131,17 @@ class PolicyJob:
                 wait = self._seconds_to_wait()
             except StoreUnavailable as error:
                 if failures == 0:
-                    log.warning("store unavailable", detail=error.message)
+                    log.warning("store_unavailable", detail=error.message)
                 failures += 1
                 wait = STORE_BACKOFF.wait_s(failures)
             except Exception:
                 if failures == 0:
-                    log.exception("evaluation failed")
+                    log.exception("evaluation_failed")
                 failures += 1
                 wait = STORE_BACKOFF.longest_s
             else:
                 if failures:
-                    log.info("working again", failures=failures)
+                    log.info("policy_job_recovered", failures=failures)
                 failures = 0
             self._wait(stop, wait)
         if self._sender is not None:
@@ -151,7 +151,7 @@ class PolicyJob:
         try:
             self._leases.release()
         except StoreUnavailable:
-            log.warning("leases left to expire")
+            log.warning("leases_left_to_expire")
 
     def tick(self) -> int:
         """Evaluate every release that is due, each at most once; return how many were.
@@ -336,7 +336,7 @@ class PolicyJob:
         if isinstance(outcome, Exception):
             if release_id not in releases.failed:
                 log.error(
-                    "release cannot be evaluated",
+                    "release_not_evaluated",
                     scope=project,
                     release=release_id,
                     exc_info=outcome,

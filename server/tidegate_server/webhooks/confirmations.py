@@ -144,7 +144,7 @@ class ConfirmationRequests(PendingRequests[Answer]):
         )
         if result.status is None:
             log.warning(
-                "webhook does not confirm",
+                "webhook_not_confirmed",
                 scope=proposal.project,
                 webhook=webhook.key,
                 origin=webhook.origin,

@@ -217,7 +217,7 @@ class WebhookSender:
         if self._outbox.record_outcome(project, key, delivery.id, given_up):
             release = record.notice.release
             log.warning(
-                "webhook message dropped",
+                "webhook_message_dropped",
                 scope=project,
                 webhook=key,
                 message=delivery.id,
@@ -236,7 +236,7 @@ class WebhookSender:
             outage.rests_until = time.monotonic() + rest_s
         if is_news:
             log.warning(
-                "webhook fails",
+                "webhook_failed",
                 scope=project,
                 webhook=webhook.key,
                 origin=webhook.origin,
@@ -248,7 +248,7 @@ class WebhookSender:
             outage = self._outages.pop((project, webhook.key), None)
         if outage is not None:
             log.info(
-                "webhook works again",
+                "webhook_recovered",
                 scope=project,
                 webhook=webhook.key,
                 failures=outage.failures,

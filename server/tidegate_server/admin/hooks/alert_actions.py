@@ -32,7 +32,7 @@ def apply_alert(store: Store, authenticated: AuthenticatedHook, alert: Alert) ->
     """Do what an alert asks for, to each of the hook's flags, if the alert fires."""
     outcomes = tuple(_outcomes(store, authenticated, alert))
     log.info(
-        "alert heard",
+        "alert_heard",
         hook=authenticated.hook.id,
         scope=authenticated.project,
         status=str(alert.status),

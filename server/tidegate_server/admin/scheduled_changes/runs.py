@@ -105,13 +105,13 @@ def _run(store: Store, project: str, id: str, now_ms: int, fence: Fence) -> None
     except (LeaseLost, StoreUnavailable):
         raise
     except StaleRevision as error:
-        log.info("scheduled change collides", scope=project, schedule=id, detail=error.message)
+        log.info("scheduled_change_collided", scope=project, schedule=id, detail=error.message)
     except NothingToChange as error:
         end(RunOutcome.DONE, error.message)
     except TidegateError as error:
         end(RunOutcome.FAILED, error.message)
     except Exception:
-        log.exception("scheduled change failed", scope=project, schedule=id)
+        log.exception("scheduled_change_failed", scope=project, schedule=id)
         end(RunOutcome.FAILED, "The server failed; its log says more.")
 
 
@@ -169,7 +169,7 @@ def _carry_out(store: Store, project: str, stored: Stored, run: Run, fence: Fenc
         fence,
         "scheduled_change.run",
     )
-    log.info("scheduled change made", scope=project, schedule=schedule.id)
+    log.info("scheduled_change_made", scope=project, schedule=schedule.id)
 
 
 def _note(store: Store, project: str, stored: Stored, run: Run, fence: Fence) -> None:
@@ -184,4 +184,4 @@ def _note(store: Store, project: str, stored: Stored, run: Run, fence: Fence) ->
         store.commit(change)
     except StaleRevision:
         return  # somebody cancelled it meanwhile
-    log.warning("scheduled change not made", scope=project, schedule=schedule.id, why=run.message)
+    log.warning("scheduled_change_not_made", scope=project, schedule=schedule.id, why=run.message)
