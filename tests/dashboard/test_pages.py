@@ -250,3 +250,14 @@ def test_a_flags_page_reads_its_own_history_and_no_other(
     assert lately.count("made the flag checkout") == 1
     assert "they own it now" in lately
     assert not [each for each in read if "audit" in each]
+
+
+def test_a_release_that_was_a_draft_says_who_made_it_and_who_began_it(checkout: Caller) -> None:
+    body = {"flag": "checkout", "treatment": "on", "policy": "careful", "draft": True}
+    made = checkout.post_ok(f"{PRODUCTION}/releases", {**body, "reason": "to measure first"})
+    because = {"reason": "it looks well"}
+    checkout.post_ok(f"{PRODUCTION}/releases/{made['id']}/begin", because)
+    page = check(checkout.get(f"{PLACE}/releases/{made['id']}"))
+    ledger = page.partition('id="ledger"')[2]
+    assert "to measure first" in ledger
+    assert "it looks well" in ledger

@@ -144,10 +144,10 @@ def _ledger(
 def _acts(project: str, environment: str, release: dict[str, Any]) -> list[dict[str, Any]]:
     """Return what people and the policy did to a release, and kills of its flag meanwhile."""
     audit = ("projects", project, "audit")
-    # Of the log, only what came since: a long history before that costs nothing.
-    asked: dict[str, Any] = {"from": release["started_at"], "limit": ACTS}
-    about = api.get_if_allowed(*audit, key=release["id"], **asked)
-    flag = api.get_if_allowed(*audit, key=release["flag"], environment=environment, **asked)
+    about = api.get_if_allowed(*audit, key=release["id"], limit=ACTS)
+    # Of the flag, only what came since: a long history before that costs nothing.
+    asked = {"environment": environment, "from": release["started_at"], "limit": ACTS}
+    flag = api.get_if_allowed(*audit, key=release["flag"], **asked)
     acts: list[dict[str, Any]] = [] if about is None else about["items"]
     since, until = release["started_at"], release["ended_at"]
     acts += [
