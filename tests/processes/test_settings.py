@@ -59,6 +59,12 @@ def test_an_unknown_setting_is_refused() -> None:
     assert "mean" not in refused.value.message
 
 
+def test_variables_that_kubernetes_sets_are_told_apart() -> None:
+    links = {"TIDEGATE_SERVICE_HOST": "10.0.0.1", "TIDEGATE_PORT_80_TCP": "tcp://10.0.0.1:80"}
+    with pytest.raises(StartupRefused, match="set enableServiceLinks: false"):
+        check_environment(links)
+
+
 def test_what_an_application_sets_for_its_client_disturbs_no_command() -> None:
     read = set(re.findall(r'"(TIDEGATE_[A-Z_]+)"', inspect.getsource(client)))
     assert {"TIDEGATE_URL", "TIDEGATE_TOKEN", "TIDEGATE_APPLICATION"} <= read

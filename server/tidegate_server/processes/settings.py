@@ -144,6 +144,11 @@ def check_environment(environment: Mapping[str, str]) -> None:
     if unknown:
         similar = get_close_matches(unknown[0], KNOWN, n=1, cutoff=0.8)
         hint = f" Did you mean {similar[0]}?" if similar else ""
+        if any(name.endswith(("_SERVICE_HOST", "_SERVICE_PORT")) for name in unknown):
+            hint = (
+                " Kubernetes sets such variables for Services: set enableServiceLinks: false in "
+                "the pod's spec."
+            )
         raise StartupRefused(
             f"Unknown setting {', '.join(unknown)}: correct the name or unset it "
             f"(`tidegate serve --help` lists the settings of a server).{hint}"
