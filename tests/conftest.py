@@ -21,7 +21,7 @@ settings.load_profile("untimed")
 
 
 PURE = ("domain", "decisions", "ledger", "whatif", "documents")
-SLOW = ("end_to_end", "dashboard", "faults", "sdk", "cli", "ofrep_clients", "processes", "admin")
+SLOW = ("end_to_end", "dashboard", "web", "faults", "sdk", "cli", "ofrep_clients", "processes")
 """Folders, by how long their files take, the longest first."""
 
 
@@ -38,7 +38,7 @@ def pytest_collection() -> Generator[None, object, object]:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run pure tests first, which fail at once, then slow files: short ones at the end let all
-    workers end together."""
+    workers end together. A folder's files stay together: they share a server or a browser."""
     order = {name: place for place, name in enumerate((*PURE, *SLOW))}
     items.sort(key=lambda item: order.get(item.path.relative_to(TESTS).parts[0], len(order)))
 

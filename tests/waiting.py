@@ -15,9 +15,12 @@ def until(
 ) -> None:
     """Return when the condition holds; fail if it does not within the time limit."""
     deadline = time.monotonic() + seconds
+    pause = 0.01
     while not condition():
         assert time.monotonic() < deadline, f"waited too long: {what}"
-        time.sleep(0.01)
+        time.sleep(pause)
+        # Who asks all the time delays what it waits for.
+        pause = min(0.05, pause * 1.1)
 
 
 def soon(condition: Callable[[], bool], what: str) -> None:

@@ -46,7 +46,7 @@ def interruptible() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def server() -> Iterator[RunningServer]:
     folder = Path(
         tempfile.mkdtemp(prefix="tg-cli-")

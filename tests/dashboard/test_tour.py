@@ -61,7 +61,7 @@ def test_it_plays_by_itself_until_it_is_paused(chromium: Browser, port: int) -> 
 
 
 def test_it_stands_still_where_motion_is_unwelcome(chromium: Browser, port: int) -> None:
-    with visit(chromium, port, DESK) as at:
+    with visit(chromium, port, DESK, reduced_motion="reduce") as at:
         page = at.page
         at.sign_in(ADA)
         page.clock.install()

@@ -29,7 +29,7 @@ from tidegate_server.store.embedded import EmbeddedValkey
 from tidegate_server.store.logs import Period
 
 FLAGS = 200
-KILLS = 6
+SOME_KILLS = pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.long)])
 ANN = Caller("ann", "ann", "ann", (Grant(frozenset(Permission)),), "ann")
 
 IMPORTER = """
@@ -111,13 +111,14 @@ def importer(url: str, number: int) -> subprocess.Popen[str]:
     return process
 
 
+@SOME_KILLS
 def test_a_process_that_is_killed_leaves_all_of_an_import_or_nothing(
-    server: EmbeddedValkey,
+    server: EmbeddedValkey, kills: int
 ) -> None:
     store = Store.connect(server.url)
     moments = random.Random(1)
     seen = 0
-    for _ in range(KILLS):
+    for _ in range(kills):
         process = importer(server.url, seen)
         time.sleep(moments.uniform(0.1, 2.0))
         process.kill()
@@ -128,10 +129,13 @@ def test_a_process_that_is_killed_leaves_all_of_an_import_or_nothing(
     assert seen > 0
 
 
-def test_a_store_that_is_killed_keeps_all_of_an_import_or_nothing(server: EmbeddedValkey) -> None:
+@SOME_KILLS
+def test_a_store_that_is_killed_keeps_all_of_an_import_or_nothing(
+    server: EmbeddedValkey, kills: int
+) -> None:
     moments = random.Random(2)
     seen = 0
-    for _ in range(KILLS):
+    for _ in range(kills):
         process = importer(server.url, seen)
         time.sleep(moments.uniform(0.1, 2.0))
         assert server.pid is not None

@@ -12,7 +12,7 @@ import pytest
 from tests.ofrep_clients.server import Server, Shop
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def server() -> Iterator[Server]:
     yield from _server()
 
