@@ -63,6 +63,7 @@ class Web(BaseApplication):  # type: ignore[misc]
 
     def load(self) -> Any:
         """Return the application, with this worker's own connection to the store."""
+        gc.disable()  # what is imported stays: looking for garbage takes a quarter of the start
         from tidegate_server import tracing
         from tidegate_server.application import create_app
         from tidegate_server.processes.settings import (
@@ -103,6 +104,7 @@ def _leave_out_of_garbage_collection() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GARBAGE_THRESHOLDS)
+    gc.enable()
 
 
 def _end_connections_with_the_worker(worker: Any) -> None:
