@@ -73,3 +73,16 @@ def test_a_server_and_a_policy_job_refuse_to_start_with_such_a_file(tmp_path: Pa
     tidegate = Tidegate({"TIDEGATE_STORE_URL_FILE": str(tmp_path / "none")})
     for command in ("serve", "policy-job"):
         assert "TIDEGATE_STORE_URL_FILE names" in tidegate.refused(command, status=2)
+
+
+def test_a_secret_that_is_required_has_no_default() -> None:
+    @click.command()
+    @secret_option("--secret-key", "TIDEGATE_SECRET_KEY", "A key.", required=True)
+    @secret_option("--password", "TIDEGATE_PASSWORD", "A password.", default="")
+    def run(secret_key: str, password: str) -> None:
+        click.echo(f"{secret_key}, {password!r}")
+
+    missing = CliRunner().invoke(run, (), env={"TIDEGATE_SECRET_KEY": None})
+    assert "Missing option '--secret-key'" in missing.output
+    given = CliRunner().invoke(run, ("--secret-key", SECRET), env={"TIDEGATE_PASSWORD": None})
+    assert given.output.strip() == f"{SECRET}, ''"

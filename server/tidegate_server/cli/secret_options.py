@@ -42,7 +42,9 @@ class SecretOption(click.Option):
         return _read(name, Path(path))
 
 
-def secret_option(name: str, variable: str, help: str, *, required: bool = False) -> Decorator:
+def secret_option(
+    name: str, variable: str, help: str, *, required: bool = False, default: str | None = None
+) -> Decorator:
     """Return an option that is a secret, or contains one.
 
     Args:
@@ -50,9 +52,17 @@ def secret_option(name: str, variable: str, help: str, *, required: bool = False
         variable: the environment variable with its value.
         help: what it is.
         required: whether it must be given.
+        default: its value if it is not given.
     """
     return click.option(
-        name, cls=SecretOption, envvar=variable, show_envvar=True, required=required, help=help
+        name,
+        cls=SecretOption,
+        envvar=variable,
+        show_envvar=True,
+        required=required,
+        help=help,
+        # For click, None is a default, too, with which nothing is missing.
+        **({} if default is None else {"default": default}),
     )
 
 

@@ -39,7 +39,8 @@ prometheus_options = decorated_with(
         help="Prometheus server for checks with metric: prometheus, such as http://host:9090.",
     ),
     secret_option(
-        "--prometheus-token", "TIDEGATE_PROMETHEUS_TOKEN", "Bearer token for Prometheus."
+        "--prometheus-token", "TIDEGATE_PROMETHEUS_TOKEN", "Bearer token for Prometheus.",
+        default="",
     ),
 )  # fmt: skip
 
@@ -69,7 +70,9 @@ message_options = decorated_with(
         "--smtp-username", envvar="TIDEGATE_SMTP_USERNAME", show_envvar=True, default="",
         help="User of the mail server, if it asks for one.",
     ),
-    secret_option("--smtp-password", "TIDEGATE_SMTP_PASSWORD", "Password of that user."),
+    secret_option(
+        "--smtp-password", "TIDEGATE_SMTP_PASSWORD", "Password of that user.", default=""
+    ),
     click.option(
         "--smtp-from", envvar="TIDEGATE_SMTP_FROM", show_envvar=True, default="",
         metavar="ADDRESS", help="Address that mail comes from.",
@@ -118,7 +121,7 @@ log_options = decorated_with(
 @secret_option(
     "--bootstrap-token", "TIDEGATE_BOOTSTRAP_TOKEN",
     "First admin token, for automation. Without it the server creates one and prints it "
-    "once.",
+    "once.", default="",
 )  # fmt: skip
 @secret_option(
     "--secret-key", "TIDEGATE_SECRET_KEY",
@@ -171,7 +174,7 @@ def serve(
     workers: int,
     data_dir: Path,
     store_url: str | None,
-    bootstrap_token: str | None,
+    bootstrap_token: str,
     secret_key: str | None,
     trusted_proxies: str,
     reports_per_minute: int,
@@ -181,7 +184,7 @@ def serve(
     password_sign_in: str,
     identity_provider_networks: str,
     prometheus_url: str,
-    prometheus_token: str | None,
+    prometheus_token: str,
     webhook_networks: str,
     public_url: str,
     log_level: str,
@@ -206,7 +209,7 @@ def serve(
         workers=workers,
         data_dir=data_dir,
         store_url=check_store_url(store_url or "") or None,
-        bootstrap_token=bootstrap_token or "",
+        bootstrap_token=bootstrap_token,
         secret_key=secret_key,
         log_level=log_level.lower(),
         log_format=log_format.lower(),
@@ -216,7 +219,7 @@ def serve(
         session_idle_seconds=parse_session_time("TIDEGATE_SESSION_IDLE", session_idle),
         session_seconds=parse_session_time("TIDEGATE_SESSION_LIMIT", session_limit),
         prometheus_url=check_prometheus_url(prometheus_url),
-        prometheus_token=check_prometheus_token(prometheus_token or ""),
+        prometheus_token=check_prometheus_token(prometheus_token),
         webhook_networks=parse_webhook_networks(webhook_networks),
         public_url=check_public_url(public_url),
         mail_server=_mail_server(**smtp),
@@ -241,7 +244,7 @@ def policy_job(
     store_url: str,
     secret_key: str,
     prometheus_url: str,
-    prometheus_token: str | None,
+    prometheus_token: str,
     webhook_networks: str,
     public_url: str,
     log_level: str,
@@ -261,7 +264,7 @@ def policy_job(
         check_store_url(store_url),
         check_secret_key(secret_key),
         check_prometheus_url(prometheus_url),
-        check_prometheus_token(prometheus_token or ""),
+        check_prometheus_token(prometheus_token),
         parse_webhook_networks(webhook_networks),
         MessageSettings(check_public_url(public_url), _mail_server(**smtp)),
     )
@@ -270,6 +273,6 @@ def policy_job(
 
 
 def _mail_server(
-    smtp_server: str, smtp_tls: str, smtp_username: str, smtp_password: str | None, smtp_from: str
+    smtp_server: str, smtp_tls: str, smtp_username: str, smtp_password: str, smtp_from: str
 ) -> MailServer | None:
-    return check_mail_server(smtp_server, smtp_tls, smtp_username, smtp_password or "", smtp_from)
+    return check_mail_server(smtp_server, smtp_tls, smtp_username, smtp_password, smtp_from)
