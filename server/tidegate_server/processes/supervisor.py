@@ -46,8 +46,9 @@ STABLE_SECONDS = 30.0
 RESTART = Backoff(first_s=0.1, longest_s=5.0)
 STOP_SECONDS = 12.0
 READY_SECONDS = 60.0
-PORT_SECONDS = 5.0
-"""How long to wait for a used port: by then, processes of a killed server have freed it."""
+PORT_SECONDS = 12.0
+"""How long to wait for a used port: the web processes of a killed server free it when they have
+answered their requests, which may take them eight seconds."""
 
 
 MODULES = {
@@ -156,12 +157,16 @@ class Supervisor:
 
     def _wait_for_port(self) -> None:
         deadline = time.monotonic() + PORT_SECONDS
+        waits = False
         while True:
             try:
                 return check_port(self._settings.host, self._settings.port)
             except PortTaken:
                 if time.monotonic() > deadline or self._stopping.wait(POLL_SECONDS):
                     raise
+            if not waits:
+                log.info("waiting_for_port", port=self._settings.port, seconds=PORT_SECONDS)
+                waits = True
 
     def _start(self, read_end: int) -> None:
         settings = self._settings
