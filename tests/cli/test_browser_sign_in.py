@@ -49,7 +49,7 @@ def page(
     opened.goto(link)
     opened.get_by_label("Your name").fill("Ada")
     opened.get_by_label("Password").fill(PASSWORD)
-    opened.get_by_role("button", name="Begin").click()
+    opened.get_by_role("button", name="Begin", exact=True).click()
     expect(opened.get_by_role("heading", name="Flags")).to_be_visible()
     context.clear_cookies()
     yield opened
@@ -106,7 +106,7 @@ class Terminal:
 def sign_in(page: Page, email: str) -> None:
     page.get_by_label("Email").fill(email)
     page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("button", name="Sign in", exact=True).click()
 
 
 def test_a_person_approves_the_code_in_a_browser(
