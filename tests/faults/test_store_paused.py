@@ -114,8 +114,13 @@ def test_an_import_that_the_store_makes_late_is_answered_as_made(server: Running
             "POST", f"{at}/apply", body=body, headers=headers, retries=False, timeout=60.0
         )
     assert (made.status, "late" in made.data.decode()) == (200, True), made.data
-    found = urllib3.request("GET", f"{at}/flags/late", headers=headers, retries=False)
-    assert found.status == 200
+    # A process that had no answer in time asks the store again a moment later.
+    until(
+        lambda: (
+            urllib3.request("GET", f"{at}/flags/late", headers=headers, retries=False).status == 200
+        ),
+        "the flag is there",
+    )
 
 
 def test_a_patient_store_waits_for_a_commit_through_a_pause(

@@ -155,7 +155,9 @@ def test_no_webhook_reaches_the_servers_own_machine(server: Server, inner: Recei
         said = server.tidegate.refused("webhook", "create", "new", f"http://{host}:{port}/")
         assert "/url" in said
         assert "add the network to TIDEGATE_WEBHOOK_NETWORKS" in said
-        said = server.tidegate.refused("webhook", "edit", "old", "--at", f"http://{host}:{port}/")
+        said = server.tidegate.refused(
+            "webhook", "edit", "old", "--new-url", f"http://{host}:{port}/"
+        )
         assert "/url" in said
     server.tidegate.ok("webhook", "edit", "old", "--disable")
 

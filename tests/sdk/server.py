@@ -54,8 +54,8 @@ class FlagServer:
         self.reports: dict[str, list[Any]] = {}
         self.refuse_key_sets = False
         self.refuse_gzip = False
-        self.compressed: list[bool] = []
-        """Of each report, whether it was."""
+        self.compressed: dict[str, list[bool]] = {}
+        """Of each report of a token, whether it was."""
         self.key_sets: list[tuple[str, int | None]] = []
         """The kind and the size of each key set, or of its changes, that was sent."""
         self._server = make_server("127.0.0.1", 0, self.app, threaded=True)
@@ -76,7 +76,7 @@ class FlagServer:
                 return []
             text = gzip.decompress(body) if compressed else body
             self.reports.setdefault(token, []).append(json.loads(text))
-            self.compressed.append(compressed)
+            self.compressed.setdefault(token, []).append(compressed)
         return self._application(environ, start_response)
 
     def _refuse_key_set(self) -> Response | None:
