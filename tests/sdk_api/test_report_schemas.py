@@ -297,6 +297,13 @@ def test_a_text_that_is_no_unicode_is_not_read_in_one_step() -> None:
 @example({**WHOLE, "schema": True})
 @example({**WHOLE, "extra": 1})
 @example({**WHOLE, "seen_users": [{**SEEN, "user": "x"}]})
+@example({**WHOLE, "seen_users": [{**SEEN, "user": 5}]})
+@example({**WHOLE, "seen_users": [{**SEEN, "more": 1}]})
+@example({**WHOLE, "seen_users": [{**SEEN, "attributes": None}]})
+@example({**WHOLE, "seen_users": [{**SEEN, "attributes": {"a": {}}}]})
+@example({**WHOLE, "seen_users": [{**SEEN, "lists": None}]})
+@example({**WHOLE, "seen_users": [{"user": SEEN["user"], "attributes": {"a": [1, "b", True]}}]})
+@example({**WHOLE, "seen_users": ["x"]})
 @example({**WHOLE, "evaluations": [{**EVALUATIONS, "flag": "a|b"}]})
 @example([])
 def test_what_is_read_in_one_step_is_what_the_schema_reads(document: Any) -> None:

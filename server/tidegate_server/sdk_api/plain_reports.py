@@ -7,7 +7,7 @@ report: each limit here is one of its own. Everything else is left to it.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias, cast
 
 import msgspec
 from marshmallow import ValidationError
@@ -16,12 +16,14 @@ from tidegate.counts import Counts
 
 from tidegate_server.domain.evidence import GroupCounts, GroupValues, Histogram, Trips
 from tidegate_server.domain.field_problems import KEY, NAME
+from tidegate_server.domain.seen_users import SeenUser
 from tidegate_server.errors import Unreadable
 from tidegate_server.sdk_api import report_schemas as limits
 from tidegate_server.store.reports import FailingUsers, FlagEvaluations, Report, SampledUsers
 from tidegate_server.strict_text import parse_json
 from tidegate_server.visible_text import CONTROL
 
+_USER_NAMES = frozenset({"user", "attributes"})
 _VISIBLE = rf"\A[^{CONTROL.pattern[1:-1]}]*\Z"
 
 Total: TypeAlias = Annotated[int, Meta(ge=0, le=limits.LARGEST_COUNT)]
@@ -125,7 +127,7 @@ class _Report(_Part):
 
 
 _decoder = msgspec.json.Decoder(_Report)
-_seen_users = limits.SeenUserSchema(many=True)
+_attributes, _lists = limits.SeenAttributes(), limits.KnownLists()
 
 
 def read_plain(body: bytes) -> Report | None:
@@ -208,7 +210,7 @@ def _has_a_key_twice(body: bytes, sent: _Report) -> bool:
     return body.count(b":") != msgspec.json.encode(sent).count(b":")
 
 
-def _read_seen_users(part: bytes) -> tuple[Any, ...]:
+def _read_seen_users(part: bytes) -> tuple[SeenUser, ...]:
     """Return the seen users in a part of a report.
 
     Raises:
@@ -219,7 +221,20 @@ def _read_seen_users(part: bytes) -> tuple[Any, ...]:
     users = parse_json(part.decode(), "The body")
     if not isinstance(users, list) or len(users) > limits.MAX_SEEN:
         raise ValidationError("no list, or a long one")
-    return tuple(_seen_users.load(users))
+    return tuple(map(_read_seen_user, users))
+
+
+def _read_seen_user(part: Any) -> SeenUser:
+    """Return a seen user; raise ``ValidationError`` if the schema has to say what is wrong."""
+    if not isinstance(part, dict) or not _USER_NAMES <= part.keys() <= {*_USER_NAMES, "lists"}:
+        raise ValidationError("other fields")
+    user = part["user"]
+    if not isinstance(user, str) or limits.USER_HASH.fullmatch(user) is None:
+        raise ValidationError("no user")
+    # Neither allows null, so neither returns None.
+    attributes = cast(dict[str, Any], _attributes.deserialize(part["attributes"]))
+    lists = cast(dict[str, bool], _lists.deserialize(part.get("lists", {})))
+    return SeenUser(user, attributes, lists)
 
 
 def _given(seconds: float | UnsetType | None) -> float | None:
