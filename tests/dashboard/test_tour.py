@@ -34,7 +34,8 @@ def test_both_stories_are_told_by_links_alone(
         while (following := page.get_by_role("link", name="Next").locator("visible=true")).count():
             told.append(page.locator("#says").inner_text())
             expect(page.get_by_text("Simulated", exact=True)).to_be_visible()
-            following.click()
+            with page.expect_navigation():  # else the next one may be looked for in between
+                following.click()
         expect(page.get_by_text("Rolled back at 10:")).to_be_visible()
         assert "so the policy completed the release" in "".join(told)
         assert "The policy took it back by itself" in page.locator("#says").inner_text()
