@@ -23,7 +23,7 @@ from tidegate_server.store.reports import FailingUsers, FlagEvaluations, Report,
 from tidegate_server.strict_text import parse_json
 from tidegate_server.visible_text import CONTROL
 
-_USER_NAMES = frozenset({"user", "attributes"})
+_USER_FIELDS = frozenset({"user", "attributes"})
 _VISIBLE = rf"\A[^{CONTROL.pattern[1:-1]}]*\Z"
 
 Total: TypeAlias = Annotated[int, Meta(ge=0, le=limits.LARGEST_COUNT)]
@@ -226,7 +226,7 @@ def _read_seen_users(part: bytes) -> tuple[SeenUser, ...]:
 
 def _read_seen_user(part: Any) -> SeenUser:
     """Return a seen user; raise ``ValidationError`` if the schema has to say what is wrong."""
-    if not isinstance(part, dict) or not _USER_NAMES <= part.keys() <= {*_USER_NAMES, "lists"}:
+    if not isinstance(part, dict) or not _USER_FIELDS <= part.keys() <= {*_USER_FIELDS, "lists"}:
         raise ValidationError("other fields")
     user = part["user"]
     if not isinstance(user, str) or limits.USER_HASH.fullmatch(user) is None:

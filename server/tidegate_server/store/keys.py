@@ -277,7 +277,7 @@ def instances(project: str, environment: str, source: Source = Source.SERVER) ->
 
 
 def instance_descriptions(project: str, environment: str, source: Source = Source.SERVER) -> str:
-    """What SDK instances last said of themselves, a hash by id; see ``instances``."""
+    """What SDK instances last said of themselves, a hash by id: see ``describe_instance``."""
     return _key(project, _of_source("instance-descriptions", source), environment)
 
 
