@@ -8,7 +8,8 @@ import re
 from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from enum import Enum
+from typing import Any, Generic, TypeVar
 
 from marshmallow import ValidationError, fields, post_load, validate
 
@@ -21,6 +22,7 @@ LARGEST_LIMIT = 500
 _LOG_POSITION = re.compile(r"[0-9]{1,20}-[0-9]{1,20}")
 
 Item = TypeVar("Item")
+State = TypeVar("State", bound=Enum)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,33 @@ class PageQuery(Strict):
     def build(self, data: Mapping[str, Any], **_: Any) -> Any:
         """Return the page request."""
         return PageRequest(data["cursor"], data["limit"])
+
+
+@dataclass(frozen=True, slots=True)
+class StatePageRequest(Generic[State]):
+    """A request for a page of what is in a state; None: in any."""
+
+    page: PageRequest
+    state: State | None
+
+
+def state_field(states: type[State]) -> fields.Enum[State]:
+    """Return the field ``state`` of a ``StatePageQuery``."""
+    return fields.Enum(
+        states,
+        by_value=True,
+        load_default=None,
+        metadata={"description": "only those in this state"},
+    )
+
+
+class StatePageQuery(PageQuery):
+    """The query of a list of what is in a state. Its subclasses have the field ``state``."""
+
+    @post_load
+    def build(self, data: Mapping[str, Any], **_: Any) -> Any:
+        """Return the request."""
+        return StatePageRequest(PageRequest(data["cursor"], data["limit"]), data["state"])
 
 
 def paginate(items: Mapping[str, Item], page: PageRequest) -> tuple[list[Item], str | None]:

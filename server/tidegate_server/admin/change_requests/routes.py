@@ -18,7 +18,6 @@ from tidegate_server.admin.change_requests.schemas import (
     ChangeRequestAnswer,
     ChangeRequestBody,
     ChangeRequestListQuery,
-    ChangeRequestListRequest,
     ChangeRequestPage,
     CommentBody,
     DecisionBody,
@@ -38,7 +37,7 @@ from tidegate_server.web.access_control import require_anywhere
 from tidegate_server.web.backend import backend, current_caller
 from tidegate_server.web.blueprint import PROJECT, Blueprint, Method, View, calling
 from tidegate_server.web.etags import IfMatch, content_suffix, read_if_match
-from tidegate_server.web.pagination import paginate
+from tidegate_server.web.pagination import StatePageRequest, paginate
 from tidegate_server.web.reasons import HEADER as REASON_HEADER
 from tidegate_server.web.reasons import text_in_header
 from tidegate_server.web.request_bodies import read_body
@@ -156,7 +155,7 @@ def _serve_change_requests(prefix: str, where: str) -> None:
         ChangeRequestPage,
         query=ChangeRequestListQuery,
     )
-    def list_change_requests(scope: str, wanted: ChangeRequestListRequest) -> Response:
+    def list_change_requests(scope: str, wanted: StatePageRequest[RequestState]) -> Response:
         store, caller = backend().store, current_caller()
         now_ms = store.now_ms()
         matching = {

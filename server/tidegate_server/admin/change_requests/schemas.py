@@ -29,7 +29,7 @@ from tidegate_server.domain.change_requests import (
 )
 from tidegate_server.domain.planned_operations import MAX_OPERATIONS, PlannedOperation
 from tidegate_server.web.document_schemas import StoredAnswer, page_schema
-from tidegate_server.web.pagination import PageQuery, PageRequest
+from tidegate_server.web.pagination import StatePageQuery, state_field
 from tidegate_server.web.reasons import MAX_REASON
 
 MAX_PATH = 2_000
@@ -287,25 +287,7 @@ class ChangeRequestAnswer(ChangeRequestSummary):
 ChangeRequestPage = page_schema("ChangeRequestPage", ChangeRequestSummary)
 
 
-@dataclass(frozen=True, slots=True)
-class ChangeRequestListRequest:
-    """A request for a page of change requests in a state; None: in any."""
-
-    page: PageRequest
-    state: RequestState | None
-
-
-class ChangeRequestListQuery(PageQuery):
+class ChangeRequestListQuery(StatePageQuery):
     """The query of the list of change requests."""
 
-    state = fields.Enum(
-        RequestState,
-        by_value=True,
-        load_default=None,
-        metadata={"description": "only those in this state"},
-    )
-
-    @post_load
-    def build(self, data: Mapping[str, Any], **_: Any) -> Any:
-        """Return the request."""
-        return ChangeRequestListRequest(PageRequest(data["cursor"], data["limit"]), data["state"])
+    state = state_field(RequestState)

@@ -15,17 +15,17 @@ from tidegate_server.admin.scheduled_changes.schemas import (
     ScheduledChangeBody,
     ScheduledChangePage,
     ScheduleListQuery,
-    ScheduleListRequest,
 )
 from tidegate_server.admin.scheduled_changes.service import BLUEPRINT, NewSchedule
 from tidegate_server.domain.change import Kind, Stored
 from tidegate_server.domain.permissions import Permission
+from tidegate_server.domain.scheduled_changes import ScheduleState
 from tidegate_server.web import responses
 from tidegate_server.web.access_control import require_anywhere
 from tidegate_server.web.backend import backend, current_caller
 from tidegate_server.web.blueprint import PROJECT, Blueprint
 from tidegate_server.web.etags import content_suffix, read_if_match
-from tidegate_server.web.pagination import paginate
+from tidegate_server.web.pagination import StatePageRequest, paginate
 from tidegate_server.web.reasons import current_reason
 
 blueprint = Blueprint(BLUEPRINT, __name__, description="Operations that are carried out at a time")
@@ -66,7 +66,7 @@ def check_writes_in_project() -> None:
     query=ScheduleListQuery,
     response=ScheduledChangePage,
 )
-def list_scheduled_changes(wanted: ScheduleListRequest, project: str) -> Response:
+def list_scheduled_changes(wanted: StatePageRequest[ScheduleState], project: str) -> Response:
     """List scheduled changes, those with the next runs first, then the ended ones."""
     store, caller = backend().store, current_caller()
     read_project(store, project)

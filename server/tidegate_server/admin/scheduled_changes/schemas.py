@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from marshmallow import ValidationError, fields, post_load, validate, validates_schema
@@ -39,7 +38,7 @@ from tidegate_server.domain.scheduled_changes import (
     ScheduleState,
 )
 from tidegate_server.web.document_schemas import StoredAnswer, page_schema
-from tidegate_server.web.pagination import PageQuery, PageRequest
+from tidegate_server.web.pagination import StatePageQuery, state_field
 from tidegate_server.web.reasons import MAX_REASON
 
 
@@ -224,25 +223,7 @@ class ScheduledChangeAnswer(ScheduledChangeSummary):
 ScheduledChangePage = page_schema("ScheduledChangePage", ScheduledChangeSummary)
 
 
-@dataclass(frozen=True, slots=True)
-class ScheduleListRequest:
-    """A request for a page of scheduled changes in a state; None: in any."""
-
-    page: PageRequest
-    state: ScheduleState | None
-
-
-class ScheduleListQuery(PageQuery):
+class ScheduleListQuery(StatePageQuery):
     """The query of the list of scheduled changes."""
 
-    state = fields.Enum(
-        ScheduleState,
-        by_value=True,
-        load_default=None,
-        metadata={"description": "only those in this state"},
-    )
-
-    @post_load
-    def build(self, data: Mapping[str, Any], **_: Any) -> Any:
-        """Return the request."""
-        return ScheduleListRequest(PageRequest(data["cursor"], data["limit"]), data["state"])
+    state = state_field(ScheduleState)
