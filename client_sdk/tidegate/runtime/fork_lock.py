@@ -1,4 +1,4 @@
-"""A lock that excludes forks: what a thread does while it holds it, no child is a copy of halfway.
+"""A lock against forks: no child is made while a thread is halfway through what it guards.
 
 Threads: ``_lock`` is held for as long as ``no_fork`` says, and during a fork.
 """
