@@ -62,6 +62,24 @@ def test_a_page_learns_of_each_change_where_it_is(checkout: Caller, connect: Con
     assert (event.name, event.data["kind"]) == ("flag", "flag")
 
 
+def test_the_moment_of_an_environment_tells_whether_something_has_happened(
+    checkout: Caller, sdk: Caller, connect: Connect
+) -> None:
+    def moment() -> str:
+        answer = checkout.get(f"{EVENTS}/moment").json
+        assert answer is not None
+        return str(answer["moment"])
+
+    before = moment()
+    assert before == moment() == connect().next("open").data["moment"]
+    report(sdk)
+    joined = moment()
+    assert joined != before
+    checkout.post_ok(f"{FLAG}/kill", {"reason": "errors"})
+    assert moment() not in (before, joined)
+    assert connect().next("open").data["moment"] == moment()
+
+
 def writable(flag: dict[str, Any]) -> dict[str, Any]:
     names = ("type", "variants", "name", "description", "tags")
     return {name: flag[name] for name in names}

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 import tidegate
 from flask import Flask
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
+from tests.admin.test_instances import report
 from tests.dashboard.test_pages import EMPTY_PAGES, FULL_PAGES
 from tests.dashboard.visits import DESK, PHONE, SMALL_PHONE, Visit, visit
-from tests.http_calls import PROJECT, Caller
+from tests.http_calls import PRODUCTION, PROJECT, Caller
 from tests.people import PASSWORD, invited
 
 PLACE = "/p/default/e/production"
@@ -253,3 +254,24 @@ def test_the_wrong_password_says_nothing_of_the_person(
         page.get_by_role("button", name="Sign in").click()
         expect(page.get_by_role("heading", name="Audit")).to_be_visible()
         assert page.url.endswith("/p/default/audit?action=flag.kill")
+
+
+@pytest.mark.parametrize("what", ["a commit", "a report"])
+def test_a_page_shows_what_happened_while_it_was_loading(
+    chromium: Browser, port: int, checkout: Caller, sdk: Caller, what: str
+) -> None:
+    link = invited(checkout, "ada@example.com", ADMIN)
+
+    def late(route: Route) -> None:
+        if what == "a commit":
+            checkout.post_ok(f"{PRODUCTION}/flags/checkout/kill", {"reason": "errors"})
+        else:
+            report(sdk)
+        route.continue_()
+
+    with visit(chromium, port, DESK) as at:
+        accept(at, link)
+        at.page.route("**/production/events", late, times=1)
+        at.go(f"{PLACE}/flags/checkout" if what == "a commit" else f"{PLACE}/instances")
+        shown = "Killed: everyone gets" if what == "a commit" else "web-1"
+        expect(at.page.get_by_text(shown).first).to_be_visible()

@@ -118,6 +118,7 @@ class Shell:
         page: the name of the page in the navigation.
         reader: who is signed in.
         done: what the last form did, said once.
+        moment: when the place was read, as its events have it.
     """
 
     place: Place | None
@@ -128,6 +129,7 @@ class Shell:
     kills: tuple[Kill, ...] = ()
     reader: str = ""
     done: str = ""
+    moment: str = ""
 
 
 def reader_zone() -> ZoneInfo:
@@ -204,6 +206,8 @@ def open_place(project: str, environment: str, page: str) -> Shell:
 
 
 def _shell(place: Place, beside: list[Place], page: str) -> Shell:
+    # Before all else: what happens from now on, the page may not show.
+    moment = api.get_if_allowed(*_environment_of(place), "events", "moment")
     found = api.get_if_allowed(*_flags_of(place), limit=1)
     totals = found["totals"] if found else None
     return Shell(
@@ -215,6 +219,7 @@ def _shell(place: Place, beside: list[Place], page: str) -> Shell:
         tuple(_kills(place)) if totals and totals["killed"] else (),
         reader=api.reader().known_as,
         done=taken_done(),
+        moment=moment["moment"] if moment else "",
     )
 
 
@@ -258,8 +263,12 @@ def _other_projects(project: str) -> tuple[str, ...]:
     return tuple(key for key in keys if key != project)
 
 
+def _environment_of(place: Place) -> tuple[str, ...]:
+    return ("projects", place.project, "environments", place.environment)
+
+
 def _flags_of(place: Place) -> tuple[str, ...]:
-    return ("projects", place.project, "environments", place.environment, "flags")
+    return (*_environment_of(place), "flags")
 
 
 def _kills(place: Place) -> list[Kill]:

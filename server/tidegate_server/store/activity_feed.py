@@ -2,8 +2,9 @@
 
 It follows two streams of each environment that a page shows: the notices of commits
 (``keys.activity``) and what instances do (``keys.instance_notices``). Commits have positions, from
-which a page that was disconnected continues. What instances do has none: such a page reads its
-instances again.
+which a page that was disconnected continues. What instances do has none. So a page also knows the
+moment that it shows (``ActivityFeed.moment``), and reads everything again if its events begin at
+another one.
 
 Threads: ``ActivityFeed`` owns one daemon thread (a greenlet under gevent), the only one that reads
 the streams. ``_lock`` guards the subscriptions and positions and is never held during network I/O.
@@ -64,11 +65,17 @@ RESET = ActivityEvent("reset", "{}")
 
 
 class ActivitySubscription(FeedSubscription[ActivityEvent]):
-    """A queue of one environment's events, from the moment of the subscription."""
+    """A queue of one environment's events, from the moment of the subscription.
 
-    def __init__(self, feed: ActivityFeed, place: Place, position: str) -> None:
+    Attributes:
+        position: of the last commit before it.
+        moment: when it begins, as ``ActivityFeed.moment`` has it.
+    """
+
+    def __init__(self, feed: ActivityFeed, place: Place, position: str, moment: str) -> None:
         super().__init__(feed, place, QUEUE_SIZE)
         self.position = position
+        self.moment = moment
 
     def lost(self, event: ActivityEvent) -> ActivityEvent:
         """Return the event that lets a page read everything again."""
@@ -91,14 +98,23 @@ class ActivityFeed(Feed[ActivityEvent]):
         place = (project, environment)
         streams = _streams(place)
         latest = dict(zip(streams, self._latest(streams), strict=True))
+        position, moment = latest[keys.activity(project)], _moment(latest.values())
         with self._lock:
             for stream in streams:
                 # A stream that is already read may be behind its end. Then the subscription also
                 # gets older events, which their owner knows by their positions.
                 self._positions.setdefault(stream, latest[stream])
-            subscription = ActivitySubscription(self, place, latest[keys.activity(project)])
+            subscription = ActivitySubscription(self, place, position, moment)
             self._add(subscription)
         return subscription
+
+    def moment(self, project: str, environment: str) -> str:
+        """Return a text that changes whenever something happens in an environment.
+
+        Raises:
+            StoreUnavailable: the store cannot be reached.
+        """
+        return _moment(self._latest(_streams((project, environment))))
 
     def _forget_positions(self) -> None:
         followed = {stream for place in self._subscriptions for stream in _streams(place)}
@@ -201,6 +217,10 @@ class ActivityFeed(Feed[ActivityEvent]):
 
 def _streams(place: Place) -> tuple[str, str]:
     return keys.activity(place[0]), keys.instance_notices(*place)
+
+
+def _moment(positions: Iterable[str]) -> str:
+    return "_".join(positions)
 
 
 def _commit_events(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from flask import Response, request
+from marshmallow import fields
 
 from tidegate_server.admin.document_reader import read_environment
 from tidegate_server.admin.events.sources import POSITION, EnvironmentEvents
+from tidegate_server.documents.strict_schema import Strict
 from tidegate_server.domain.permissions import Permission
 from tidegate_server.errors import FieldProblem, Forbidden, Invalid, Unauthenticated
-from tidegate_server.web import event_stream
+from tidegate_server.web import event_stream, responses
 from tidegate_server.web.access_control import require_permission
 from tidegate_server.web.backend import backend
 from tidegate_server.web.blueprint import ENVIRONMENT, Blueprint
@@ -22,8 +24,8 @@ EVENT = {
         "event": {
             "type": "string",
             "description": "`open`: the stream begins; `reset`: events were lost, read everything "
-            "again; `flag`, `release`, `kill`, `segment`, `policy`, ...: a document has changed; "
-            "`receipt`: instances have applied a version; `instance`: one has joined or "
+            "again; `flag`, `release`, `kill`, `segment`, `policy`, ...: a document has "
+            "changed; `receipt`: instances have applied a version; `instance`: one has joined or "
             "left, or an application has asked for a flag for the first time",
         },
         "data": {"type": "string", "contentMediaType": JSON},
@@ -32,6 +34,34 @@ EVENT = {
 }
 
 blueprint = Blueprint("events", __name__, description="What happens in an environment")
+
+
+class MomentAnswer(Strict):
+    """The present moment of an environment."""
+
+    moment = fields.String(
+        required=True,
+        metadata={"description": "another text after each event; it has no order"},
+    )
+
+
+@blueprint.operation(
+    "GET",
+    f"{ENVIRONMENT}/events/moment",
+    permission=Permission.READ,
+    response=MomentAnswer,
+    etag=False,
+)
+def get_moment(project: str, environment: str) -> Response:
+    """Get the present moment of an environment, before reading what is there.
+
+    If the `open` event of a stream has another moment, something happened in between.
+    """
+    store = backend().store
+    read_environment(store, project, environment)
+    return responses.value(
+        MomentAnswer(), {"moment": store.activity_feed.moment(project, environment)}
+    )
 
 
 @blueprint.operation(

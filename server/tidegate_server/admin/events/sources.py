@@ -38,8 +38,11 @@ class EnvironmentEvents:
             missed = self._store.activity_feed.missed(*self._place, self._last_seen, self._position)
             for event in missed:
                 yield _text(event)
-        version = self._store.version(*self._place)
-        yield format_event("open", self._position, json.dumps({"version": version}))
+        opened = {
+            "version": self._store.version(*self._place),
+            "moment": self._subscription.moment,
+        }
+        yield format_event("open", self._position, json.dumps(opened))
 
     def next_event(self, timeout: float) -> bytes | None:
         """Wait for an event."""

@@ -14,6 +14,8 @@ let source = null;
 let failures = 0;
 let last = 0;
 let timer = 0;
+let moment = main?.dataset.liveMoment;
+let waits = false;
 let spoken = "";
 let spokeAt = 0;
 const shown = new Map();
@@ -21,6 +23,14 @@ const shown = new Map();
 function schedule(delay = 0) {
   if (timer) return;
   timer = setTimeout(refresh, Math.max(delay, last + LEAST_MS - Date.now(), 0));
+}
+
+const names = (page) => Array.from(page.querySelectorAll("[data-live]"), (part) => part.dataset.live);
+
+function typed() {
+  return [...main.querySelectorAll("input, textarea")].some(
+    (field) => field.value !== field.defaultValue || field.checked !== field.defaultChecked,
+  );
 }
 
 async function refresh() {
@@ -31,22 +41,28 @@ async function refresh() {
   try {
     answer = await fetch(location.href, { headers: { Accept: "text/html", "X-Live": "1" } });
   } catch {
-    return;
+    return schedule(SLOW_MS[0]);
   }
   if (answer.redirected && new URL(answer.url).pathname === "/sign-in") return;
+  if (answer.status >= 500) return schedule(SLOW_MS[0]);
   if (!answer.ok) return;
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
   const parts = [...document.querySelectorAll("[data-live]")];
-  const gone = (part) => !page.querySelector(`[data-live="${CSS.escape(part.dataset.live)}"]`);
   // It has become another page, such as the report of a release that has ended.
-  if (parts.some(gone)) return location.reload();
+  if (String(names(document)) !== String(names(page)) && !typed()) return location.reload();
+  moment = page.getElementById("main").dataset.liveMoment;
+  waits = false;
   for (const part of parts) {
     const next = page.querySelector(`[data-live="${CSS.escape(part.dataset.live)}"]`);
+    if (!next) continue;
     const html = next.innerHTML;
     if (html === (shown.get(part.dataset.live) ?? part.innerHTML)) continue;
     const selection = getSelection();
     const selecting = !selection.isCollapsed && part.contains(selection.anchorNode);
-    if (selecting || part.contains(document.activeElement)) continue;
+    if (selecting || part.contains(document.activeElement)) {
+      waits = true;
+      continue;
+    }
     for (const open of part.querySelectorAll("details[open][id]")) {
       next.querySelector(`#${CSS.escape(open.id)}`)?.setAttribute("open", "");
     }
@@ -83,6 +99,10 @@ function connect() {
     badge(true);
   };
   source.onmessage = () => schedule();
+  // The browser has an event of this name, too, which has no data.
+  source.addEventListener("open", (event) => {
+    if (event.data && JSON.parse(event.data).moment !== moment) schedule();
+  });
   for (const name of EVENTS) source.addEventListener(name, () => schedule());
   source.onerror = () => {
     failures += 1;
@@ -111,6 +131,9 @@ if (address) {
     schedule();
   });
   addEventListener("pagehide", disconnect);
+  // A part that was in use gets its news once it is left.
+  document.addEventListener("focusout", () => waits && schedule());
+  document.addEventListener("selectionchange", () => waits && getSelection().isCollapsed && schedule());
   addEventListener("resize", () => {
     for (const each of document.querySelectorAll(KEEPING)) each.style.minBlockSize = "";
   });
