@@ -1,6 +1,6 @@
 """Fixtures of a real store. A package of tests imports them in its ``conftest.py``.
 
-Each package that imports them gets its own server. ``STORE_TOPOLOGY=sentinel`` or ``cluster`` gives
+Each package that imports them gets its own server. ``STORE_TOPOLOGY``, one of ``TOPOLOGIES``, gives
 it a store of several servers instead; tests of a single server's process are then skipped.
 """
 
@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -19,7 +21,12 @@ from tidegate_server.store.embedded import EmbeddedValkey
 
 from tests.topologies import RunningTopology, cluster_topology, sentinel_topology
 
-TOPOLOGIES = {"sentinel": sentinel_topology, "cluster": cluster_topology}
+TOPOLOGIES: Mapping[str, Callable[[], AbstractContextManager[RunningTopology]]] = {
+    "sentinel": sentinel_topology,
+    "cluster": cluster_topology,
+    "sentinel-tls": partial(sentinel_topology, tls=True),
+    "cluster-tls": partial(cluster_topology, tls=True),
+}
 
 
 @pytest.fixture(scope="session")

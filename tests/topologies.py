@@ -1,6 +1,7 @@
 """Real stores of every topology, started on loopback from the embedded server's program.
 
-Each has a primary with replicas that keep append-only files, like a store in production.
+Each has a primary with replicas that keep append-only files, like a store in production. The
+embedded server's program has no TLS; the one of Debian's ``valkey-tools`` has.
 """
 
 from __future__ import annotations
@@ -27,17 +28,79 @@ HOST = "127.0.0.1"
 SERVICE = "tidegate"
 
 
-class Node:
-    """One server process."""
+class Certificate:
+    """A certificate for 127.0.0.1 that is its own authority, for servers and clients.
 
-    def __init__(self, folder: Path, settings: Sequence[str], port: int, mode: str = "") -> None:
+    Attributes:
+        path: the certificate.
+        key: its key.
+        options: what an address has to use it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path, self.key = folder / "certificate.pem", folder / "key.pem"
+        subprocess.run(
+            [
+                *("openssl", "req", "-x509", "-nodes", "-days", "2", "-subj", "/CN=store"),
+                *("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"),
+                *("-keyout", str(self.key), "-out", str(self.path)),
+                *("-addext", f"subjectAltName=IP:{HOST}"),
+            ],
+            check=True,
+            capture_output=True,
+        )
+        self.options = f"ca={self.path}&cert={self.path}&key={self.key}"
+
+    def settings(self, port: int) -> list[str]:
+        """Return a server's settings: TLS everywhere, and no client without a certificate."""
+        files = [f"tls-cert-file {self.path}", f"tls-key-file {self.key}"]
+        everywhere = ["tls-replication yes", "tls-auth-clients yes"]
+        return ["port 0", f"tls-port {port}", *files, f"tls-ca-cert-file {self.path}", *everywhere]
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the client library's arguments to use it."""
+        path = str(self.path)
+        files = {"ssl_ca_certs": path, "ssl_certfile": path, "ssl_keyfile": str(self.key)}
+        return {"ssl": True, **files}
+
+
+def tls_program() -> str:
+    """Return the path of a server program that has TLS; skip the test if there is none."""
+    found = shutil.which("valkey-check-rdb")
+    if found is None or shutil.which("openssl") is None:
+        pytest.skip("needs valkey-check-rdb (valkey-tools) and openssl")
+    return found
+
+
+class Node:
+    """One server process.
+
+    Args:
+        folder: where its data, settings and log are.
+        settings: lines of its settings.
+        port: where it listens.
+        mode: ``sentinel`` for a Sentinel.
+        tls: its certificate; None: it has no TLS.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        settings: Sequence[str],
+        port: int,
+        mode: str = "",
+        tls: Certificate | None = None,
+    ) -> None:
         self.port = port
         self._folder = folder
+        self._program = find_server() if tls is None else tls_program()
+        self.arguments: dict[str, Any] = {} if tls is None else tls.arguments()
         self._words = ["--sentinel"] if mode == "sentinel" else []
         self._config = folder / f"{port}.conf"
         data = folder / str(port)
         data.mkdir()
-        lines = [f"port {port}", f"bind {HOST}", f"dir {data}", "daemonize no", *settings]
+        listening = [f"port {port}"] if tls is None else tls.settings(port)
+        lines = [*listening, f"bind {HOST}", f"dir {data}", "daemonize no", *settings]
         self._config.write_text("\n".join(lines) + "\n")
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
@@ -45,8 +108,10 @@ class Node:
     def start(self) -> None:
         """Start the process and wait until it answers."""
         with (self._folder / f"{self.port}.log").open("ab") as log:
+            # A program that is called valkey-check-rdb is the server under any other name.
             self._process = subprocess.Popen(
-                [find_server(), str(self._config), *self._words],
+                ["valkey-server", str(self._config), *self._words],
+                executable=self._program,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -59,7 +124,7 @@ class Node:
         return False
 
     def client(self) -> redis.Redis:
-        return redis.Redis(HOST, self.port, socket_timeout=5)
+        return redis.Redis(HOST, self.port, socket_timeout=5, **self.arguments)
 
     def run(self, *words: Any) -> Any:
         with self.client() as client:
@@ -131,7 +196,7 @@ class SentinelTopology(RunningTopology):
     """A primary with two replicas, watched by three Sentinels."""
 
     def raw(self) -> Any:
-        return redis.Redis(HOST, self.primary_of("").port)
+        return self.primary_of("").client()
 
     def primary_of(self, project: str) -> Node:
         return next(node for node in self.nodes if node.is_primary)
@@ -148,10 +213,11 @@ class ClusterTopology(RunningTopology):
     """Three primaries with one replica each."""
 
     def raw(self) -> Any:
-        return RawCluster(HOST, self.nodes[0].port)
+        return RawCluster(HOST, self.nodes[0].port, **self.nodes[0].arguments)
 
     def primary_of(self, project: str) -> Node:
-        with RedisCluster(HOST, next(n for n in self.nodes if n.answers()).port) as cluster:
+        node = next(node for node in self.nodes if node.answers())
+        with RedisCluster(HOST, node.port, **node.arguments) as cluster:
             place = cluster.get_node_from_key(f"tg:{{{project}}}:x")
         return next(node for node in self.nodes if node.port == place.port)
 
@@ -169,28 +235,51 @@ def _folder() -> Iterator[Path]:
 
 
 @contextmanager
-def sentinel_topology() -> Iterator[SentinelTopology]:
-    """Run a primary with two replicas under three Sentinels."""
+def single_topology(settings: Sequence[str] = DURABLE) -> Iterator[tuple[Node, Certificate]]:
+    """Run one server with TLS."""
     with _folder() as folder:
-        nodes = [Node(folder, DURABLE, free_port())]
+        certificate = _certificate(folder)
+        node = Node(folder, settings, free_port(), tls=certificate)
+        try:
+            yield node, certificate
+        finally:
+            node.kill()
+
+
+@contextmanager
+def sentinel_topology(tls: bool = False) -> Iterator[SentinelTopology]:
+    """Run a primary with two replicas under three Sentinels, all of them with TLS or none."""
+    with _folder() as folder:
+        certificate = _certificate(folder) if tls else None
+        nodes = [Node(folder, DURABLE, free_port(), tls=certificate)]
         primary = nodes[0].port
         for _ in range(2):
             replica = (f"replicaof {HOST} {primary}", "repl-diskless-sync-delay 0")
-            nodes.append(Node(folder, (*DURABLE, *replica), free_port()))
+            nodes.append(Node(folder, (*DURABLE, *replica), free_port(), tls=certificate))
         settings = (
             f"sentinel monitor {SERVICE} {HOST} {primary} 2",
             f"sentinel down-after-milliseconds {SERVICE} 700",
             f"sentinel failover-timeout {SERVICE} 3000",
         )
-        sentinels = [Node(folder, settings, free_port(), "sentinel") for _ in range(3)]
+        sentinels = [Node(folder, settings, free_port(), "sentinel", certificate) for _ in range(3)]
         hosts = ",".join(f"{HOST}:{each.port}" for each in sentinels)
-        topology = SentinelTopology(f"valkey-sentinel://{hosts}/{SERVICE}", nodes, sentinels)
+        url = f"valkey-sentinel://{hosts}/{SERVICE}{_options(certificate)}"
+        topology = SentinelTopology(url, nodes, sentinels)
         try:
             until(lambda: _replicas(nodes[0]) == 2, "the replicas")
             until(lambda: all(_known(each) == (2, 2) for each in sentinels), "the Sentinels")
             yield topology
         finally:
             topology.stop()
+
+
+def _certificate(folder: Path) -> Certificate:
+    tls_program()
+    return Certificate(folder)
+
+
+def _options(certificate: Certificate | None) -> str:
+    return "" if certificate is None else f"?tls=true&{certificate.options}"
 
 
 def _replicas(node: Node) -> int:
@@ -208,10 +297,11 @@ def _known(sentinel: Node) -> tuple[int, int]:
 
 
 @contextmanager
-def cluster_topology() -> Iterator[ClusterTopology]:
-    """Run a Cluster of six nodes."""
+def cluster_topology(tls: bool = False) -> Iterator[ClusterTopology]:
+    """Run a Cluster of six nodes, all of them with TLS or none."""
     with _folder() as folder:
-        nodes = []
+        certificate = _certificate(folder) if tls else None
+        nodes: list[Node] = []
         for _ in range(6):
             bus = free_port()
             settings = (
@@ -221,12 +311,12 @@ def cluster_topology() -> Iterator[ClusterTopology]:
                 "cluster-node-timeout 1000",
                 "cluster-require-full-coverage no",
                 "repl-diskless-sync-delay 0",
+                *(["tls-cluster yes"] if tls else []),
             )
-            nodes.append(Node(folder, settings, free_port()))
+            nodes.append(Node(folder, settings, free_port(), tls=certificate))
             nodes[0].run("CLUSTER", "MEET", HOST, nodes[-1].port, bus)
-        topology = ClusterTopology(
-            "valkey-cluster://" + ",".join(f"{HOST}:{each.port}" for each in nodes[:2]), nodes
-        )
+        hosts = ",".join(f"{HOST}:{each.port}" for each in nodes[:2])
+        topology = ClusterTopology(f"valkey-cluster://{hosts}{_options(certificate)}", nodes)
         try:
             for number, node in enumerate(nodes[:3]):
                 first, last = number * 5461, 16383 if number == 2 else number * 5461 + 5460

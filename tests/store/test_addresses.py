@@ -19,6 +19,13 @@ def test_a_single_server_has_the_client_librarys_address(url: str, meaning: str)
     assert (address.topology, address.url, address.replicas) == (Topology.SINGLE, meaning, 0)
 
 
+def test_a_single_server_may_have_a_database_and_files_for_tls() -> None:
+    address = parse_store_url("valkeys://dana:a%3Fb@host?db=4&ca=/a%20b/ca.pem&cert=/c&key=/k")
+    files = {"ssl_ca_certs": "/a b/ca.pem", "ssl_certfile": "/c", "ssl_keyfile": "/k"}
+    assert address.url == "rediss://dana:a%3Fb@host"
+    assert address.credentials == {"db": 4, **files}
+
+
 def test_sentinels_name_a_service_and_may_have_users_of_their_own() -> None:
     address = parse_store_url(
         "valkey-sentinel://tide%40gate:p%2Fw@a,b:26380,[::1]:1/flags/3"
@@ -42,6 +49,10 @@ def test_a_cluster_has_nodes_and_a_replica_confirms_commits() -> None:
 @pytest.mark.parametrize(
     ("url", "problem"),
     [
+        ("valkey://a/0?ca=/x", "ca, which needs TLS: valkeys://"),
+        ("valkeys://a/0?key=/x", "cert and key, which need each other"),
+        ("valkeys://a/0?replicas=1", "unknown option 'replicas'"),
+        ("unix:///x?db=y", "a database that is no number"),
         ("valkey-sentinel://a:1", "needs the name of the service"),
         ("valkey-sentinel://a/flags/x", "a database that is no number"),
         ("valkey-sentinel:///flags", "names no host"),

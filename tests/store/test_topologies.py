@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from tidegate_server.errors import StoreUnavailable
@@ -11,7 +13,7 @@ from tidegate_server.store import Store
 
 from tests.store.changes import PRODUCTION, SHOP, audit, change, place, put, refreshed
 from tests.stores import TOPOLOGIES
-from tests.topologies import ClusterTopology, RunningTopology
+from tests.topologies import Certificate, ClusterTopology, RunningTopology, SentinelTopology
 from tests.waiting import PATIENCE_SECONDS, until
 
 pytestmark = pytest.mark.topologies
@@ -47,9 +49,30 @@ def test_a_user_with_the_documented_permissions_can_do_everything(
     assert store.instances.all(SHOP, PRODUCTION) == []
     assert store.now_ms() > 0
     store.close()
-    with pytest.raises(StoreUnavailable) as refused:
+    with pytest.raises(
+        StoreUnavailable, match="does not accept the user or the password"
+    ) as refused:
         Store.connect(topology.url.replace("://", "://flags:wrong@"))
-    assert "wrong" not in refused.value.message
+    assert "flags" not in refused.value.message
+
+
+def test_a_store_whose_certificate_is_of_another_authority_is_refused(
+    topology: RunningTopology, tmp_path: Path
+) -> None:
+    if "tls" not in topology.url:
+        pytest.skip("of stores with TLS")
+    trusted = re.sub(r"ca=[^&]*", f"ca={Certificate(tmp_path).path}", topology.url)
+    with pytest.raises(StoreUnavailable, match="certificate is not accepted: self-signed"):
+        Store.connect(trusted)
+
+
+def test_a_service_that_sentinels_do_not_know_is_named_as_the_reason(
+    topology: RunningTopology,
+) -> None:
+    if not isinstance(topology, SentinelTopology):
+        pytest.skip("of Sentinels")
+    with pytest.raises(StoreUnavailable, match="the Sentinels name no primary of this service"):
+        Store.connect(topology.url.replace("/tidegate", "/tidegatte"))
 
 
 def test_what_no_replica_confirms_is_not_acknowledged(topology: RunningTopology) -> None:

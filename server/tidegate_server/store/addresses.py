@@ -5,10 +5,11 @@
     valkey-sentinel://[user:password@]host[:26379],host,.../service[/database][?options]
     valkey-cluster://[user:password@]host[:6379],host,...[?options]
 
-``redis://`` and ``rediss://`` mean the same as ``valkey://`` and ``valkeys://``. The options of the
-last two: ``tls=true``; ``ca=/path/ca.pem``, the authorities to trust; ``replicas=N``, how many
-replicas confirm a commit; ``sentinel_user`` and ``sentinel_password``. User and password are those
-of an ACL user, percent-encoded.
+``redis://`` and ``rediss://`` mean the same as ``valkey://`` and ``valkeys://``. Options with TLS:
+``ca``, a file of authorities to trust, besides those of the machine; ``cert`` and ``key``,
+files of a certificate for the store to check. Options of the last two: ``tls=true``;
+``replicas=N``, how many replicas confirm a commit; ``sentinel_user`` and ``sentinel_password``.
+User and password are those of an ACL user, percent-encoded.
 """
 
 from __future__ import annotations
@@ -31,8 +32,12 @@ SINGLE_SCHEMES: Mapping[str, str] = {
 }
 """The schemes of a single server, and the client library's words for them."""
 
-SENTINEL_OPTIONS = frozenset({"tls", "ca", "replicas", "sentinel_user", "sentinel_password"})
-CLUSTER_OPTIONS = frozenset({"tls", "ca", "replicas"})
+TLS_FILES: Mapping[str, str] = {"ca": "ssl_ca_certs", "cert": "ssl_certfile", "key": "ssl_keyfile"}
+"""The options that name files, and the client library's words for them."""
+
+SINGLE_OPTIONS = frozenset({"db", *TLS_FILES})
+CLUSTER_OPTIONS = frozenset({"tls", "replicas", *TLS_FILES})
+SENTINEL_OPTIONS = frozenset({"sentinel_user", "sentinel_password", *CLUSTER_OPTIONS})
 
 HELP = (
     "use valkey://host:6379/0, valkeys://host:6379/0 (with TLS), unix:///path/to.sock, "
@@ -54,7 +59,7 @@ class StoreAddress:
 
     Attributes:
         topology: what kind of store it is.
-        url: of a single server, in the client library's form.
+        url: of a single server, in the client library's form, without options.
         hosts: the Sentinels, or some nodes of the Cluster, with their ports.
         service: what the Sentinels call the primary.
         credentials: arguments of the client library: database, user, password, TLS.
@@ -79,7 +84,7 @@ def parse_store_url(url: str) -> StoreAddress:
     """
     scheme, separator, rest = url.partition("://")
     if separator and scheme in SINGLE_SCHEMES:
-        return StoreAddress(Topology.SINGLE, f"{SINGLE_SCHEMES[scheme]}://{rest}")
+        return _parse_single(SINGLE_SCHEMES[scheme], rest)
     if separator and scheme == "valkey-sentinel":
         return _parse_sentinel(url)
     if separator and scheme == "valkey-cluster":
@@ -87,13 +92,24 @@ def parse_store_url(url: str) -> StoreAddress:
     raise StartupRefused(f"TIDEGATE_STORE_URL starts with {urlsplit(url).scheme!r}; {HELP}.")
 
 
+def _parse_single(scheme: str, rest: str) -> StoreAddress:
+    place, _, query = rest.partition("?")
+    options = _options(query, SINGLE_OPTIONS)
+    credentials: dict[str, Any] = {}
+    if database := options.get("db"):
+        credentials["db"] = _database(database)
+    if scheme == "rediss":
+        credentials |= _tls_files(options)
+    elif given := sorted(options.keys() & TLS_FILES):
+        raise _refused(f"has the option {given[0]}, which needs TLS: valkeys://")
+    return StoreAddress(Topology.SINGLE, f"{scheme}://{place}", credentials=credentials)
+
+
 def _parse_sentinel(url: str) -> StoreAddress:
     user, hosts, path, options = _parts(url, 26379, SENTINEL_OPTIONS)
     service, _, database = path.partition("/")
     if not service:
         raise _refused("needs the name of the service that the Sentinels watch: .../service")
-    if database and not (database.isascii() and database.isdigit()):
-        raise _refused("has a database that is no number after the service")
     tls = _tls(options)
     sentinel = {
         name: options[option]
@@ -104,7 +120,7 @@ def _parse_sentinel(url: str) -> StoreAddress:
         Topology.SENTINEL,
         hosts=hosts,
         service=service,
-        credentials={**user, **tls, "db": int(database or 0)},
+        credentials={**user, **tls, "db": _database(database or "0")},
         sentinel_credentials={**sentinel, **tls},
         replicas=_replicas(options),
     )
@@ -133,12 +149,23 @@ def _parts(
     hosts = tuple(_host(each, port) for each in places.split(",") if each)
     if not hosts:
         raise _refused("names no host")
-    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    options = _options(parts.query, known)
+    path = unquote(parts.path).strip("/")
+    return {name: value for name, value in credentials.items() if value}, hosts, path, options
+
+
+def _options(query: str, known: frozenset[str]) -> dict[str, str]:
+    options = dict(parse_qsl(query, keep_blank_values=True))
     unknown = sorted(options.keys() - known)
     if unknown:
         raise _refused(f"has an unknown option {unknown[0]!r}; known: {', '.join(sorted(known))}")
-    path = unquote(parts.path).strip("/")
-    return {name: value for name, value in credentials.items() if value}, hosts, path, options
+    return options
+
+
+def _database(text: str) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise _refused("has a database that is no number")
+    return int(text)
 
 
 def _host(text: str, port: int) -> tuple[str, int]:
@@ -156,11 +183,17 @@ def _host(text: str, port: int) -> tuple[str, int]:
 def _tls(options: Mapping[str, str]) -> dict[str, Any]:
     if options.get("tls", "false") not in ("true", "false"):
         raise _refused("has the option tls, which is true or false")
-    if options.get("tls") != "true":
-        if "ca" in options:
-            raise _refused("has the option ca, which needs tls=true")
-        return {}
-    return {"ssl": True, **({"ssl_ca_certs": options["ca"]} if "ca" in options else {})}
+    if options.get("tls") == "true":
+        return {"ssl": True, **_tls_files(options)}
+    if given := sorted(options.keys() & TLS_FILES):
+        raise _refused(f"has the option {given[0]}, which needs tls=true")
+    return {}
+
+
+def _tls_files(options: Mapping[str, str]) -> dict[str, Any]:
+    if ("cert" in options) != ("key" in options):
+        raise _refused("has one of the options cert and key, which need each other")
+    return {word: options[name] for name, word in TLS_FILES.items() if name in options}
 
 
 def _replicas(options: Mapping[str, str]) -> int:

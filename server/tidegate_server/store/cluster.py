@@ -39,6 +39,7 @@ from tidegate_server.store.connection import (
     Command,
     Connection,
     client_options,
+    reason_of,
 )
 
 T = TypeVar("T")
@@ -75,8 +76,10 @@ class ClusterConnection(Connection):
                 startup_nodes=nodes, require_full_coverage=False, **self._options
             )
         except (RedisError, RedisClusterException) as error:
+            cause = error.__cause__ if isinstance(error.__cause__, RedisError) else None
+            reason = f"; of the last one: {reason_of(cause)}" if cause else ""
             raise StoreUnavailable(
-                "The store cannot be used now: no node of the Cluster can be reached."
+                f"The store cannot be used now: no node of the Cluster can be used{reason}."
             ) from error
         self._lock = threading.Lock()
         self._breakers: dict[str, Breaker] = {}

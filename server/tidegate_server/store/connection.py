@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+import re
+import ssl
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from importlib.resources import files
 from typing import Any, TypeAlias, TypeVar
 
@@ -20,7 +22,7 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
-from redis.sentinel import Sentinel
+from redis.sentinel import MasterNotFoundError, Sentinel
 
 from tidegate_server import tracing
 from tidegate_server.errors import StartupRefused, StoreUnavailable
@@ -59,11 +61,14 @@ REASONS: tuple[tuple[type[RedisError], str], ...] = (
     (NoPermissionError, "its user lacks permissions that Tidegate needs"),
     (AuthenticationError, "it does not accept the user or the password"),
     (BusyLoadingError, "it is still loading its data"),
+    (MasterNotFoundError, "the Sentinels name no primary of this service"),
     (RedisTimeoutError, "it did not answer in time"),
     (RedisConnectionError, "it cannot be reached, or the connection broke"),
 )
 """The meaning of the client library's errors; the first that fits is used."""
 
+NOT_TRUSTED = re.compile(r"certificate verify failed: ([^(]+?) \(_ssl")
+"""What OpenSSL has against a certificate, in the text of an error."""
 
 PIPELINE = "pipeline"
 """The name in traces of several commands in one round trip."""
@@ -81,6 +86,19 @@ def client_options(answer_seconds: float = ANSWER_SECONDS) -> dict[str, Any]:
     }
 
 
+class Sentinels(Sentinel):
+    """The Sentinels of a store."""
+
+    def discover_master(self, service_name: str) -> Any:
+        """Return the address of the primary; where none answers, the error says why."""
+        try:
+            return super().discover_master(service_name)  # type: ignore[no-untyped-call]
+        except MasterNotFoundError:
+            # The library's error does not say what is wrong with the Sentinels; this one does.
+            self.sentinels[0].ping()
+            raise
+
+
 def open_client(url: str, answer_seconds: float = ANSWER_SECONDS) -> redis.Redis:
     """Return a client of a single server, or of the primary that Sentinels name.
 
@@ -91,24 +109,25 @@ def open_client(url: str, answer_seconds: float = ANSWER_SECONDS) -> redis.Redis
     options = client_options(answer_seconds)
     if address.topology is Topology.SENTINEL:
         asking = {**options, "socket_timeout": ASK_SECONDS, **address.sentinel_credentials}
-        sentinel = Sentinel(  # type: ignore[no-untyped-call]
+        sentinel = Sentinels(  # type: ignore[no-untyped-call]
             address.hosts, sentinel_kwargs=asking, **options, **address.credentials
         )
         client: redis.Redis = sentinel.master_for(address.service)  # type: ignore[no-untyped-call]
         return client
     if address.topology is Topology.CLUSTER:
         raise StartupRefused("A Cluster has no single server to connect to.")
-    return redis.Redis.from_url(address.url, **options)
+    return redis.Redis.from_url(address.url, **options, **address.credentials)
 
 
 def open_connection(url: str, answer_seconds: float = ANSWER_SECONDS) -> Connection:
     """Return a connection to a store, with a breaker of its own.
 
     Raises:
-        StartupRefused: the address is not valid.
+        StartupRefused: the address is not valid, or names a file that is of no use for TLS.
         StoreUnavailable: it is a Cluster, and no node can be reached.
     """
     address = parse_store_url(url)
+    _check_tls_files(address.credentials)
     if address.topology is Topology.CLUSTER:
         from tidegate_server.store.cluster import ClusterConnection  # it imports this module
 
@@ -122,6 +141,18 @@ def open_connection(url: str, answer_seconds: float = ANSWER_SECONDS) -> Connect
     # Afterwards the client opens new connections: another server may have the store's place.
     breaker = Breaker(ask, lambda: client.connection_pool.disconnect(inuse_connections=False))
     return Connection(client, breaker, lambda: open_client(url, answer_seconds))
+
+
+def _check_tls_files(credentials: Mapping[str, Any]) -> None:
+    try:
+        context = ssl.create_default_context(cafile=credentials.get("ssl_ca_certs"))
+        if "ssl_certfile" in credentials:
+            context.load_cert_chain(credentials["ssl_certfile"], credentials["ssl_keyfile"])
+    except OSError as error:
+        raise StartupRefused(
+            "TIDEGATE_STORE_URL has the option ca, cert or key, whose file cannot be read, or has "
+            f"no certificate or key: {error.strerror or error}."
+        ) from error
 
 
 class Connection:
@@ -264,7 +295,7 @@ class Connection:
         except RedisError as error:
             if breaker is not None and isinstance(error, RedisTimeoutError):
                 breaker.open()
-            reason = _why(error)
+            reason = reason_of(error)
             if reason == READ_ONLY:
                 # It was the primary before. A new connection asks who is it now.
                 client.connection_pool.disconnect(inuse_connections=False)
@@ -293,11 +324,16 @@ class Connection:
         return list(pipeline.execute())
 
 
-def _why(error: RedisError) -> str:
+def reason_of(error: RedisError) -> str:
+    """Return why the store cannot be used, in words that contain nothing of its address."""
+    text = str(error)
+    if found := NOT_TRUSTED.search(text):
+        return f"its certificate is not accepted: {found[1]}"
+    if "certificate required" in text:
+        return "it asks for a certificate: use the options cert and key"
     for kind, reason in REASONS:
         if isinstance(error, kind):
             return reason
-    text = str(error)
     if text.startswith("MISCONF"):
         return "it cannot write to its disk"
     if "on readonly replica" in text or "with replica instances" in text:
