@@ -1,4 +1,7 @@
-"""The first page of a list of many flags; baseline: the same page of a project with few."""
+"""The first page of a list of many flags, or about one object in a long audit log.
+
+Baseline: the same page of a project with few flags, or entries.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,7 @@ from scripts.bench.measure import Batch, Result, benchmark, compare, compare_val
 from scripts.bench.places import TOKEN, store
 
 FEW, MANY = 10, 10_000
+SHORT, LONG = 500, 50_000
 PAGE = 10
 TIMES = 10
 ROUNDS = 51
@@ -61,6 +65,36 @@ def first_page() -> Iterator[Result]:
             limit=LIMIT,
         )
         opened.close()
+
+
+@benchmark
+def entries_about_one_object() -> Iterator[Result]:
+    """The entries about one of many flags in an audit log of 50,000; baseline: in one of 500."""
+    with store() as url:
+        opened = Store.connect(url)
+        bootstrap(opened, b"a secret key for benchmarks", TOKEN)
+        for project, length in (("short", SHORT), ("long", LONG)):
+            _fill(opened, project, 1)
+            _lengthen_log(opened, project, length)
+        client = create_app(opened, ApiSettings(b"a secret key for benchmarks")).test_client()
+        query = f"audit?object=flag&key=flag-00001&limit={PAGE}"
+        yield compare(
+            f"the entries about a flag, in a log of {LONG:,}",
+            _pages(client, f"/api/v1/projects/long/{query}"),
+            f"in a log of {SHORT}",
+            _pages(client, f"/api/v1/projects/short/{query}"),
+            rounds=ROUNDS,
+            limit=LIMIT,
+        )
+        opened.close()
+
+
+def _lengthen_log(opened: Store, project: str, length: int) -> None:
+    """Add entries to an audit log; the first ones are about the flag that is asked for."""
+    for begin in range(0, length, 500):
+        flags = [f"flag-{max(1, number - PAGE):05}" for number in range(begin, begin + 500)]
+        entries = [Audit("bench", "flag.edit", flag, reason="to fill the log") for flag in flags]
+        opened.commit_many([Change(project, (), audit=each) for each in entries], durable=False)
 
 
 def _pages(client: FlaskClient, path: str) -> Batch:

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 from tidegate_server.domain.audit_chain import START, ChainedEntry, Link, verify
-from tidegate_server.store import logs
+from tidegate_server.domain.change import Audit, Change, ChangedDocument, Kind
+from tidegate_server.store import Store, logs
 
 from tests.http_calls import CHECKOUT, PRODUCTION, PROJECT, Caller, slug
 
@@ -240,14 +241,15 @@ def test_a_period_ends_before_its_end(busy: Caller) -> None:
     assert page["items"] == []
 
 
+@pytest.mark.parametrize("query", ["key=checkout", "text=checkout"])
 @pytest.mark.parametrize("limit", [1, 2])
 def test_filtered_pages_have_every_entry_once(
-    busy: Caller, limit: int, monkeypatch: pytest.MonkeyPatch
+    busy: Caller, query: str, limit: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(logs, "MAX_SCANNED", 2)
     found, cursor = [], ""
     while cursor is not None:
-        path = f"{PROJECT}/audit?key=checkout&limit={limit}&cursor={cursor}"
+        path = f"{PROJECT}/audit?{query}&limit={limit}&cursor={cursor}"
         page = busy.get(path).json
         assert page is not None
         assert len(page["items"]) <= limit
@@ -260,6 +262,25 @@ def test_filtered_pages_have_every_entry_once(
 def test_a_bad_filter_is_refused(admin: Caller, query: str) -> None:
     for path in ("audit", "audit/export"):
         assert slug(admin.get(f"{PROJECT}/{path}?{query}")) == "invalid"
+
+
+def test_a_kind_and_a_key_are_those_of_one_object(busy: Caller, store: Store) -> None:
+    both = (
+        ChangedDocument(Kind.FLAG, "both", "", 1, ()),
+        ChangedDocument(Kind.SEGMENT, "other", "", 1, ()),
+    )
+    entry = Audit("ann", "configuration.apply", "default", documents=both)
+    store.commit(Change("default", (), audit=entry))
+    for query, expected in (
+        ("object=flag&key=both", 1),
+        ("object=segment&key=other", 1),
+        ("object=configuration&key=default", 1),
+        ("object=segment&key=both", 0),
+        ("object=flag&key=other", 0),
+    ):
+        page = busy.get(f"{PROJECT}/audit?{query}").json
+        assert page is not None
+        assert len(page["items"]) == expected, query
 
 
 # The export and the hash chain

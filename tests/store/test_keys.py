@@ -37,6 +37,7 @@ def all_keys_of(project: str) -> list[str]:
         *(name(project, "b") for name in (keys.code_uses, keys.code_counts, keys.code_gone)),
         keys.audit(project),
         keys.audit_chain(project),
+        keys.audit_of(project, "checkout"),
         *(keys.versions(project, Address(kind, "x")) for kind in Kind),
         *(keys.versions(project, Address(kind, "x", "production")) for kind in Kind),
         keys.lease(project),

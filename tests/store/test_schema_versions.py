@@ -10,7 +10,7 @@ import pytest
 import redis
 from tidegate_server.domain.change import Address, Kind
 from tidegate_server.errors import StartupRefused
-from tidegate_server.store import Store, schema_versions
+from tidegate_server.store import Store, keys, schema_versions
 from tidegate_server.store.backups import read_backup, restore_backup
 
 from tests.store.changes import everything
@@ -40,10 +40,17 @@ def test_an_earlier_store_is_upgraded_in_place_and_loses_nothing(
     earlier: Store, raw: redis.Redis
 ) -> None:
     before = everything(raw)
+    hashes = {
+        keys.audit_chain(scope).encode(): raw.hget(keys.audit_chain(scope), "hash")
+        for scope in ("", "default", "blog")
+    }
     assert incarnations(earlier) == ["", ""]
     assert schema_versions.upgrade(earlier) == 1
     assert schema_versions.stored_version(earlier) == schema_versions.CURRENT
-    assert before.items() <= everything(raw).items()
+    chains = {keys.audit_chain(scope).encode() for scope in ("", "default", "blog")}
+    kept = {name: dump for name, dump in before.items() if name not in chains}
+    assert kept.items() <= everything(raw).items()
+    assert {name: raw.hget(name, "hash") for name in chains} == hashes
     first, second = incarnations(earlier)
     assert len(first) == len(second) == 16
     assert first != second

@@ -223,16 +223,22 @@ end
 
 local audited = 0
 
--- Add an entry to the audit log, with its place in the hash chain (domain/audit_chain.py).
+-- Add an entry to the audit log, with its place in the hash chain (domain/audit_chain.py), and to the
+-- log's index (audit_index.lua). Where the index lacks earlier entries, whoever reads it completes it.
 local function add_audit_entry(stream, json, digest, chain, kept)
-  local head = redis.call('HMGET', chain, 'number', 'hash')
+  local head = redis.call('HMGET', chain, 'number', 'hash', 'indexed_number')
+  local is_indexed = head[3] == (head[1] or '0') or redis.call('XLEN', stream) == 0
   local number = tonumber(head[1] or '0') + 1
   local before = head[2] or string.rep('0', 64)
   local hash = sha256(string.format('%s %d %d %s', before, number, now, digest))
-  redis.call('XADD', stream, '*', 'at', string.format('%d', now), 'entry', json,
+  local id = redis.call('XADD', stream, '*', 'at', string.format('%d', now), 'entry', json,
     'number', string.format('%d', number), 'hash', hash)
   redis.call('HSET', chain, 'number', string.format('%d', number), 'hash', hash)
   audited = audited + 1
+  if is_indexed then
+    index_audit_entry(stream, id, json)
+    redis.call('HSET', chain, 'indexed', id, 'indexed_number', string.format('%d', number))
+  end
   -- Up to two, so that a log that is too long becomes shorter. The chain then begins after them.
   for _ = 1, math.min(redis.call('XLEN', stream) - kept, 2) do
     local oldest = redis.call('XRANGE', stream, '-', '+', 'COUNT', 1)[1]
@@ -243,6 +249,7 @@ local function add_audit_entry(stream, json, digest, chain, kept)
     if fields.number then
       redis.call('HSET', chain, 'removed_number', fields.number, 'removed_hash', fields.hash)
     end
+    forget_audit_entry(stream, oldest[1], fields.entry)
     redis.call('XDEL', stream, oldest[1])
   end
 end

@@ -43,7 +43,11 @@ ASK_SECONDS = 1.0
 MIN_VERSION = (7, 2)
 """The first Redis version with ``WAITAOF``; every Valkey has it."""
 
-INCLUDED = {"commit": ("sha256",), "report": ("evaluations",)}
+INCLUDED = {
+    "commit": ("sha256", "audit_index"),
+    "index_audit": ("audit_index",),
+    "report": ("evaluations",),
+}
 """The files that a script needs before its own."""
 
 BEGINNING = "#!lua"

@@ -80,7 +80,15 @@ def is_of_environment(project: str, name: str, environment: str) -> bool:
 
 STAYING = frozenset(
     {
-        *("audit", "audit-chain", "activity", "deletion", "deleted-revisions", "deleted"),
+        *(
+            "audit",
+            "audit-chain",
+            "audit-of",
+            "activity",
+            "deletion",
+            "deleted-revisions",
+            "deleted",
+        ),
         *("version", "incarnation"),
     }
 )
@@ -90,7 +98,7 @@ OF_PROJECTS = frozenset(
     {
         *("queue", "deliveries", "settled", "hook-calls", "heard", "alerts"),
         *("key-set", "key-set-draft", "key-set-step", "retired-key-sets"),
-        *("code-uses", "code-counts", "code-gone"),
+        *("code-uses", "code-counts", "code-gone", "audit-of"),
     }
 )
 """The keys whose second part is no environment; it may be the same word as one."""
@@ -482,9 +490,15 @@ def audit_chain(scope: str) -> str:
     """The ends of an audit log's hash chain, a hash.
 
     ``number`` and ``hash`` of the latest entry; ``removed_number`` and ``removed_hash`` of the
-    last one that was removed because the log was full.
+    last one that was removed because the log was full; ``indexed`` and ``indexed_number``: the
+    position and the number of the latest entry that the index has.
     """
     return _key(scope, "audit-chain")
+
+
+def audit_of(scope: str, name: str) -> str:
+    """The entries of an audit log about a key, an id or an email, a sorted set of positions."""
+    return _key(scope, "audit-of", name)
 
 
 def activity(scope: str) -> str:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
 from tidegate_server.domain.audit_chain import START, ChainedEntry, Link
-from tidegate_server.store import keys
+from tidegate_server.store import audit_index, keys
 from tidegate_server.store.connection import Connection
 
 ENTRY_ID = re.compile(r"[0-9]{1,20}-[0-9]{1,20}")
@@ -130,6 +130,10 @@ class LedgerRecord:
     entry: Mapping[str, Any]
 
 
+Place: TypeAlias = tuple[str, AuditEntry | None]
+"""A position in a log with its entry; None: there is none any more."""
+
+
 class Logs:
     """The audit log of every project and of the server, and the ledger of every release."""
 
@@ -143,33 +147,35 @@ class Logs:
         limit: int = 100,
         period: Period = ALWAYS,
         matches: Callable[[AuditEntry], bool] | None = None,
+        about: str | None = None,
     ) -> tuple[list[AuditEntry], str | None]:
         """Return entries of the audit log, the latest first, and the cursor of the next page.
 
         A call reads at most ``MAX_SCANNED`` entries: if few match, a page has fewer than ``limit``,
-        or none, and a cursor nevertheless.
+        or none, and a cursor nevertheless. ``about`` is the key, the id or the email of what they
+        are about: a call reads these entries only, however long the log is.
         """
-        start = period.end_id() if cursor is None else f"({cursor}"
         found: list[AuditEntry] = []
-        scanned = 0
+        scanned, size = 0, limit
         while True:
-            size = min(limit if matches is None else SCAN_PAGE, MAX_SCANNED - scanned)
-            entries = self._connection.read(
-                "XREVRANGE", keys.audit(scope), start, period.start_id(), "COUNT", size + 1
-            )
-            for entry in entries[:size]:
+            size = min(size, MAX_SCANNED - scanned)
+            entries = self._latest(scope, about, cursor, period, size + 1)
+            for position, entry in entries[:size]:
                 scanned += 1
-                parsed = _audit_entry(*entry)
-                if matches is None or matches(parsed):
+                if entry is not None and (matches is None or matches(entry)):
                     if len(found) == limit:
                         return found, cursor
-                    found.append(parsed)
-                cursor = parsed.id
+                    found.append(entry)
+                cursor = position
             if len(entries) <= size:
                 return found, None
-            if scanned >= MAX_SCANNED:
+            if scanned >= MAX_SCANNED or matches is None:
                 return found, cursor
-            start = f"({cursor}"
+            size = SCAN_PAGE
+
+    def complete_index(self, scope: str) -> None:
+        """Index all entries of an audit log that servers of an earlier version have added."""
+        audit_index.complete(self._connection, scope)
 
     def audit_entry(self, scope: str, id: str) -> AuditEntry | None:
         """Return an entry of the audit log by its position; None: it has none there."""
@@ -184,16 +190,19 @@ class Logs:
         return str(entries[0][0].decode()) if entries else ""
 
     def audit_between(
-        self, scope: str, period: Period, page: int = SCAN_PAGE
+        self, scope: str, period: Period, page: int = SCAN_PAGE, about: str | None = None
     ) -> Iterator[AuditEntry]:
-        """Return the entries of a period, the earliest first, read page by page."""
+        """Return the entries of a period, the earliest first, read page by page.
+
+        ``about`` is the key, the id or the email of what they are about.
+        """
         start = period.start_id()
         while True:
-            entries = self._range(keys.audit(scope), start, period.end_id(), page)
-            yield from (_audit_entry(*entry) for entry in entries)
+            entries = self._earliest(scope, about, start, period.end_id(), page)
+            yield from (entry for _, entry in entries if entry is not None)
             if len(entries) < page:
                 return
-            start = f"({entries[-1][0].decode()}"
+            start = f"({entries[-1][0]}"
 
     def audit_chain(self, scope: str) -> AuditChain:
         """Return the ends of the hash chain of an audit log."""
@@ -225,6 +234,36 @@ class Logs:
         """Return how many decisions a release's ledger has."""
         return int(self._connection.read("XLEN", keys.ledger(project, environment, release)))
 
+    def _latest(
+        self, scope: str, about: str | None, cursor: str | None, period: Period, limit: int
+    ) -> Sequence[Place]:
+        end = period.end_id() if cursor is None else f"({cursor}"
+        if about is not None:
+            found = audit_index.latest(
+                self._connection, scope, about, period.start_id(), end, limit
+            )
+            return self._at(scope, found)
+        log = keys.audit(scope)
+        entries = self._connection.read("XREVRANGE", log, end, period.start_id(), "COUNT", limit)
+        return [_place(*entry) for entry in entries]
+
+    def _earliest(
+        self, scope: str, about: str | None, start: str, end: str, limit: int
+    ) -> Sequence[Place]:
+        if about is not None:
+            found = audit_index.earliest(self._connection, scope, about, start, end, limit)
+            return self._at(scope, found)
+        return [_place(*entry) for entry in self._range(keys.audit(scope), start, end, limit)]
+
+    def _at(self, scope: str, positions: Sequence[str]) -> Sequence[Place]:
+        """Return the entries at these positions; an entry may have been removed meanwhile."""
+        log = keys.audit(scope)
+        found = self._connection.read_many([("XRANGE", log, each, each) for each in positions])
+        return [
+            _place(*entries[0]) if entries else (position, None)
+            for position, entries in zip(positions, found, strict=True)
+        ]
+
     def _range(self, key: str, start: str, end: str, limit: int) -> list[Any]:
         entries: list[Any] = self._connection.read("XRANGE", key, start, end, "COUNT", limit)
         return entries
@@ -234,6 +273,11 @@ class Logs:
         entries = self._connection.read("XREVRANGE", key, start, "-", "COUNT", limit + 1)
         page = entries[:limit]
         return page, page[-1][0].decode() if len(entries) > limit else None
+
+
+def _place(id: bytes, fields: Mapping[bytes, bytes]) -> Place:
+    entry = _audit_entry(id, fields)
+    return entry.id, entry
 
 
 def _audit_entry(id: bytes, fields: Mapping[bytes, bytes]) -> AuditEntry:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from tidegate_server.errors import StartupRefused
 from tidegate_server.store.commit import new_incarnation
+from tidegate_server.store.keys import SERVER
 
 if TYPE_CHECKING:
     from tidegate_server.store.store import Store
@@ -64,7 +65,12 @@ def _give_projects_an_incarnation(store: Store) -> None:
         store.put_incarnation_once(project, new_incarnation())
 
 
-UPGRADES: Sequence[Callable[[Store], None]] = (_give_projects_an_incarnation,)
+def _index_audit_logs(store: Store) -> None:
+    for scope in (SERVER, *store.projects()):
+        store.logs.complete_index(scope)
+
+
+UPGRADES: Sequence[Callable[[Store], None]] = (_give_projects_an_incarnation, _index_audit_logs)
 """Each leads from the version of its place, counted from 1, to the next."""
 
 CURRENT = len(UPGRADES) + 1

@@ -43,8 +43,9 @@ CHUNK = 100
 def list_project_audit(request: AuditPageRequest, project: str) -> Response:
     """List the changes in a project, the latest first.
 
-    A page may have fewer entries than `limit`, or none, and a `next_cursor` all the same: it
-    ends when enough of the log was searched.
+    With `key`, only the entries about it are read, however long the log is. A page may have
+    fewer entries than `limit`, or none, and a `next_cursor` all the same: it ends when enough of
+    the log was searched.
     """
     return _page(_scope(project), request)
 
@@ -170,13 +171,14 @@ def _scope(project: str) -> str:
 
 def _page(scope: str, request: AuditPageRequest) -> Response:
     chosen, page = request.filter, request.page
-    unfiltered = chosen == AuditFilter(chosen.period)
+    unfiltered = chosen == AuditFilter(chosen.period, key=chosen.key)
     entries, following = backend().store.logs.audit(
         scope,
         log_position(page),
         page.limit,
         chosen.period,
         None if unfiltered else chosen.matches,
+        about=chosen.key,
     )
     return responses.page(AuditPage(), entries, encode_cursor(following))
 
@@ -188,7 +190,7 @@ def _export(scope: str, chosen: AuditFilter) -> Response:
 def _lines(store: Store, scope: str, chosen: AuditFilter) -> Iterator[str]:
     schema = AuditEntryAnswer()
     lines: list[str] = []
-    for entry in store.logs.audit_between(scope, chosen.period):
+    for entry in store.logs.audit_between(scope, chosen.period, about=chosen.key):
         if not chosen.matches(entry):
             continue
         lines.append(json.dumps(schema.dump(entry), ensure_ascii=False) + "\n")

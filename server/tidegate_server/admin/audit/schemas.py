@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,8 @@ from tidegate_server.web.pagination import PageQuery, PageRequest
 LONGEST_FILTER = 300
 
 ALSO_KEYS = ("flag", "email")
-"""The details of an entry that say, besides its target, what it is about."""
+"""The details of an entry that say, besides its target, what it is about; ``audit_index.lua`` has
+the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ class AuditFilter:
         period: when it happened.
         object: the kind of document, or what else an action is about: ``flag``, ``release``.
         key: the key of what was changed; the entries of a flag's releases have the flag's, too, and
-            those of a person the email.
+            those of a person the email. With ``object``: of something of this kind.
         actor: who: the name in the log, or the name or the id of the token alone.
         action: what, as ``noun.verb``.
         environment: where.
@@ -46,11 +47,12 @@ class AuditFilter:
 
     def matches(self, entry: AuditEntry) -> bool:
         """Return whether an entry meets every condition but the period."""
-        kinds, keys, environments = _changed(entry)
+        environments = {each["environment"] for each in entry.documents} - {""}
         return (
-            self.object in (None, entry.action.partition(".")[0], *kinds)
-            and self.key
-            in (None, entry.target, *(entry.details.get(name) for name in ALSO_KEYS), *keys)
+            any(
+                self.object in (None, kind) and self.key in (None, key)
+                for kind, key in _objects(entry)
+            )
             and self.actor in (None, *_names(entry.actor))
             and self.action in (None, entry.action)
             and self.environment in (None, entry.environment, *environments)
@@ -64,10 +66,15 @@ def _words(entry: AuditEntry) -> str:
     return "\n".join(map(str, parts)).casefold()
 
 
-def _changed(entry: AuditEntry) -> tuple[set[str], set[str], set[str]]:
-    kinds = {each["kind"] for each in entry.documents}
-    keys = {each["key"] for each in entry.documents}
-    return kinds, keys, {each["environment"] for each in entry.documents} - {""}
+def _objects(entry: AuditEntry) -> Iterator[tuple[str, str]]:
+    """Yield the kind and the key of everything that an entry is about."""
+    noun = entry.action.partition(".")[0]
+    yield noun, entry.target
+    for name in ALSO_KEYS:
+        if name in entry.details:
+            yield noun, entry.details[name]
+    for document in entry.documents:
+        yield document["kind"], document["key"]
 
 
 def _names(actor: str) -> set[str]:

@@ -75,7 +75,9 @@ def _read_audited_actions(
         # A draft is measured before it begins.
         began_ms = min(began_ms, read_entry(first).entry.before.stage_entered_ms)
     until_ms = now_ms if release.ended_ms is None else release.ended_ms + AUDIT_DELAY_MS
-    for each in store.logs.audit_between(project, Period(began_ms, until_ms + 1)):
+    # The entries of a release also name its flag.
+    period = Period(began_ms, until_ms + 1)
+    for each in store.logs.audit_between(project, period, about=release.flag):
         if _concerns(each, release, environment):
             yield AuditedAction(each.at_ms, each.actor, each.action, each.reason)
 
