@@ -5,12 +5,10 @@ from __future__ import annotations
 
 import re
 from html.parser import HTMLParser
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from flask import Flask
-from tidegate_server.dashboard import api
 from tidegate_server.web.own_paths import own_path
 from werkzeug.test import TestResponse
 
@@ -218,16 +216,7 @@ def test_signing_in_leads_to_this_server_only(wanted: str, path: str) -> None:
     assert own_path(wanted) == path
 
 
-def test_a_flags_page_reads_its_own_history_and_no_other(
-    checkout: Caller, release: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    read: list[tuple[str, ...]] = []
-    get = api.get
-
-    def noted(*parts: str, **query: Any) -> Any:
-        read.append(parts)
-        return get(*parts, **query)
-
+def test_a_flags_page_says_what_happened_to_it_here(checkout: Caller, release: str) -> None:
     definition = checkout.get(f"{PROJECT}/flags/checkout").json
     assert definition is not None
     fields = ("key", "type", "salt", "variants")
@@ -237,8 +226,11 @@ def test_a_flags_page_reads_its_own_history_and_no_other(
     assert checkout.put(path, edited, match="*", headers=because).status_code == 200
     checkout.post_ok(f"{PRODUCTION}/flags/checkout/kill", {"reason": "charged twice"})
     checkout.post_ok(f"{PRODUCTION}/flags/checkout/restore", {"reason": "fixed"})
-    monkeypatch.setattr(api, "get", noted)
+    development = f"{PROJECT}/environments/development/flags/checkout"
+    checkout.post_ok(f"{development}/kill", {"reason": "only there"})
+    checkout.post_ok(f"{PROJECT}/segments", {"key": "checkout"})
     page = check(checkout.get(f"{PLACE}/flags/checkout"))
+    assert 'href="/p/default/audit?key=checkout"' in page
     lately = page.partition('id="lately"')[2].partition("</ul>")[0]
     lines = [
         *("restored checkout", "killed checkout", "changed the flag checkout"),
@@ -249,7 +241,30 @@ def test_a_flags_page_reads_its_own_history_and_no_other(
     assert places == sorted(places), "the latest first"
     assert lately.count("made the flag checkout") == 1
     assert "they own it now" in lately
-    assert not [each for each in read if "audit" in each]
+    assert "only there" not in lately
+    assert "segment" not in lately
+    reader = checkout.token_for("reader", "default", "production")
+    page = check(reader.get(f"{PLACE}/flags/checkout"))
+    lately = page.partition('id="lately"')[2].partition("</ul>")[0]
+    assert "made the flag checkout" in lately, "from its versions"
+    assert 'href="/p/default/audit?key=checkout"' not in page
+
+
+@pytest.mark.parametrize(("kinds", "key"), [("segments", "staff"), ("policies", "careful")])
+def test_the_page_of_a_segment_or_a_policy_says_who_changed_it(
+    checkout: Caller, kinds: str, key: str
+) -> None:
+    page = check(checkout.get(f"/p/default/{kinds}/{key}"))
+    kind = {"segments": "segment", "policies": "policy"}[kinds]
+    history = page.partition('id="history"')[2].partition("</section>")[0]
+    assert f"made the {kind} {key}" in history
+    assert history.count('class="entry') == 1, "nothing about anything else"
+    assert f"/p/default/audit?object={kind}&amp;key={key}" in history
+    address = re.search(r'href="(/p/default/audit/[0-9-]+)"', history)
+    assert address is not None
+    assert key in check(checkout.get(address[1]))
+    reader = checkout.token_for("reader", "default", "production")
+    assert 'id="history"' not in reader.get(f"/p/default/{kinds}/{key}").text
 
 
 def test_a_release_that_was_a_draft_says_who_made_it_and_who_began_it(checkout: Caller) -> None:

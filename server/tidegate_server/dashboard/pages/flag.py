@@ -14,7 +14,9 @@ from tidegate_server.dashboard.charts.plot import Mark
 from tidegate_server.dashboard.charts.prerequisite_graph import Node, prerequisite_graph
 from tidegate_server.dashboard.charts.scales import Span
 from tidegate_server.dashboard.markdown import markdown
+from tidegate_server.dashboard.object_history import latest_changes_of_flag
 from tidegate_server.dashboard.pages.flags import active_release, state_of
+from tidegate_server.domain.permissions import Permission
 
 STEPS: Final = {
     "minute": ("a minute, last hour", "last hour", timedelta(minutes=1)),
@@ -70,6 +72,7 @@ def show_flag(project: str, environment: str, flag: str) -> Response:
         ],
         default=rule_sentences.serve(targeting["default"], treatment),
         history=changes,
+        reads_log=api.reader().holds(Permission.READ, project, None),
         evaluated=flag_sentences.evaluated(targeting["evaluated"], shell.now()),
         stale=targeting["stale"],
         evaluations=_evaluations(project, environment, flag, state.variant, changes),
@@ -188,7 +191,13 @@ def _evaluations(
 def _history(
     project: str, environment: str, flag: str, release: dict[str, Any] | None
 ) -> list[AuditLine]:
-    """Return the latest changes of a flag, here and in its definition, from its own versions."""
+    """Return the latest changes of a flag, here and in its definition.
+
+    They are of the audit log; of the flag's own versions for those who may not read the log.
+    """
+    noted = latest_changes_of_flag(project, environment, flag)
+    if noted is not None:
+        return noted[:MOST_CHANGES]
     documents = (("projects", project, "flags", flag), _targeting(project, environment, flag))
     found = [
         audit_line({**version, "target": flag, "environment": "", "details": {}})

@@ -8,7 +8,6 @@ from typing import Any
 from flask import Blueprint, Response, request
 
 from tidegate_server.dashboard import api, confirmation
-from tidegate_server.dashboard.access_history import latest_changes
 from tidegate_server.dashboard.access_words import grant_name
 from tidegate_server.dashboard.api import Answer
 from tidegate_server.dashboard.confirmation import Question
@@ -22,6 +21,7 @@ from tidegate_server.dashboard.grant_forms import (
     roles_to_give,
     typed_grant,
 )
+from tidegate_server.dashboard.object_history import latest_changes
 from tidegate_server.dashboard.pages.settings import BASE, render_tab
 from tidegate_server.dashboard.words import counted
 

@@ -14,6 +14,7 @@ from tidegate_server.dashboard.api import Answer, ApiProblem
 from tidegate_server.dashboard.charts.policy_steps import policy_steps
 from tidegate_server.dashboard.charts.simulation_charts import dots, stage_bars, time_bar
 from tidegate_server.dashboard.forms import FormState, attempt, done, refuse, typed
+from tidegate_server.dashboard.object_history import latest_changes
 from tidegate_server.dashboard.shell import Place
 from tidegate_server.documents import shipped
 from tidegate_server.documents.lint import lint
@@ -84,6 +85,7 @@ def show_policy(project: str, policy: str) -> Response:
         "flags": flags,
         "record": api.get("projects", project, "policies", policy, "record"),
         "findings": lint(as_yaml(found), "The policy").hints,
+        "history": latest_changes("policy", policy, project),
     }
     if request.method == "GET":
         return show(FormState())

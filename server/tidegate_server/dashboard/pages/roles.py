@@ -7,12 +7,12 @@ from typing import Any
 from flask import Blueprint, Response, request
 
 from tidegate_server.dashboard import api, confirmation
-from tidegate_server.dashboard.access_history import latest_changes
 from tidegate_server.dashboard.access_words import PERMISSION_WORDS, ROLE_WORDS
 from tidegate_server.dashboard.api import Answer
 from tidegate_server.dashboard.confirmation import Question
 from tidegate_server.dashboard.forms import FormState, attempt, done, typed
 from tidegate_server.dashboard.grant_forms import chosen_permissions
+from tidegate_server.dashboard.object_history import latest_changes
 from tidegate_server.dashboard.pages.settings import BASE, render_tab
 from tidegate_server.domain.people import PEOPLES_ROLES
 from tidegate_server.domain.people_edits import may_give

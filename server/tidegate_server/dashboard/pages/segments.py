@@ -20,6 +20,7 @@ from tidegate_server.dashboard.forms import (
     typed,
     typed_values,
 )
+from tidegate_server.dashboard.object_history import latest_changes
 from tidegate_server.dashboard.rule_forms import RuleForm, TargetingForm
 from tidegate_server.dashboard.rule_sentences import COMPARES
 from tidegate_server.dashboard.shell import Place
@@ -70,6 +71,7 @@ def show_segment(project: str, segment: str) -> Response:
             uses=[(each, _address(project, each)) for each in api.get(*where, "used-by")["items"]],
             reach=api.get(*where, "seen-users")["items"],
             found=found,
+            history=latest_changes("segment", segment, project),
             etag=form.etag(answer.etag),
             form=form,
         )

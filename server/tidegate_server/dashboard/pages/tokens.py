@@ -7,7 +7,6 @@ from typing import Any, Final
 from flask import Blueprint, Response, request
 
 from tidegate_server.dashboard import api, confirmation
-from tidegate_server.dashboard.access_history import latest_changes
 from tidegate_server.dashboard.access_words import PERMISSION_WORDS, ROLE_WORDS
 from tidegate_server.dashboard.api import Answer
 from tidegate_server.dashboard.confirmation import Question
@@ -19,6 +18,7 @@ from tidegate_server.dashboard.grant_forms import (
     parse_place,
     places_to_give,
 )
+from tidegate_server.dashboard.object_history import latest_changes
 from tidegate_server.dashboard.pages.settings import BASE, render_tab
 from tidegate_server.dashboard.shell import now
 from tidegate_server.dashboard.words import ago
