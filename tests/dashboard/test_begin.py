@@ -16,6 +16,7 @@ from flask import Flask
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from examples.shop.processes import free_port
+from tests.admin.guarded import protect
 from tests.admin.test_instances import report
 from tests.dashboard.visits import DESK, PHONE, visit
 from tests.http_calls import PRODUCTION, PROJECT, Caller
@@ -228,6 +229,56 @@ def test_a_page_with_the_web_provider_connects(
         assert (ended.returncode, ended.stdout) == (0, "true\n"), ended.stderr
         expect(connected(page)).to_be_visible()
         at.check()
+
+
+@pytest.mark.parametrize("guarded", ["production", "staging"])
+def test_pages_that_may_ask_in_a_protected_environment_are_one_change(
+    chromium: Browser, port: int, app: Flask, hello: Caller, guarded: str
+) -> None:
+    """The flag is guarded by every environment, the origin by its own one."""
+    if guarded == "staging":
+        hello.post_ok(f"{PROJECT}/environments", {"key": "staging"})
+    join(app, hello, "max@example.com", {"role": "release_manager"})
+    protect(hello, environment=guarded)
+    with visit(chromium, port, PHONE) as at:
+        page = at.page
+        at.sign_in(ADA)
+        at.go(f"{BEGIN}?with=javascript&step=connect")
+        expect(page.get_by_role("button", name="Allow it")).to_be_hidden()
+        says = "It allows the origin in production and lets pages ask for hello: one change of both"
+        expect(page.get_by_text(says)).to_contain_text(f"{guarded} is protected: another person")
+        page.get_by_label("Why").fill("the shop is a page")
+        page.get_by_label("Origin of the pages").fill("shop.example/basket")
+        page.get_by_role("button", name="Propose it").click()
+        expect(page.get_by_text("An origin is a scheme, a host")).to_be_visible()
+        page.get_by_label("Origin of the pages").fill("https://shop.example")
+        page.get_by_role("button", name="Propose it").click()
+        expect(page.get_by_text("Waits for another person.")).to_be_visible()
+        listed = hello.get(f"{PROJECT}/change-requests").json
+        assert listed is not None
+        [proposal] = listed["items"]
+        actions = [(each["action"], each["target"]) for each in proposal["actions"]]
+        assert actions == [("flag.edit", "hello"), ("environment.edit", "production")]
+        at.go(f"{BEGIN}?with=javascript&step=connect")
+        expect(page.get_by_text("Waits until another person approves it")).to_contain_text(
+            "the shop is a page"
+        )
+        at.check()
+    with visit(chromium, port, DESK) as other:
+        other.sign_in("max@example.com")
+        other.go(f"{BEGIN}?with=javascript&step=connect")
+        other.page.get_by_role("link", name="the shop is a page").click()
+        other.page.get_by_role("button", name="Approve").click()
+        expect(other.page.get_by_text("Approved; it can be applied.")).to_be_visible()
+        other.go(BEGIN)
+        expect(other.page.get_by_text("waits until somebody applies it")).to_be_visible()
+    path = f"{PROJECT}/change-requests/{proposal['id']}"
+    assert hello.post(f"{path}/apply", {}).status_code == 200
+    flag, place = hello.get(f"{PROJECT}/flags/hello").json, hello.get(PRODUCTION).json
+    assert flag is not None
+    assert place is not None
+    assert flag["client_side"] is True
+    assert place["allowed_origins"] == ["https://shop.example"]
 
 
 @pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])

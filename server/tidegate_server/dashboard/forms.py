@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -199,6 +200,7 @@ def attempt(
     act: Callable[[], Answer],
     show: Callable[[FormState], Response],
     then: Callable[[], Response],
+    together: bool = False,
 ) -> Response:
     """Do what a form asks for; show it again with what is wrong if the API refuses it.
 
@@ -206,6 +208,7 @@ def attempt(
         act: asks the API.
         show: the page with the form.
         then: where to go afterwards.
+        together: ``act`` makes several changes of a project, which are proposed as one.
 
     If its reader pressed those buttons, it is proposed, or made at a time.
 
@@ -215,7 +218,7 @@ def attempt(
     if asks_when():
         return show(FormState(typed_values()))
     try:
-        answer = carry_out(act)
+        answer = carry_out(act, together)
     except ApiProblem as problem:
         if problem.status == HTTPStatus.UNAUTHORIZED:
             raise
@@ -230,16 +233,37 @@ def asks_when() -> bool:
     return request.form.get("schedule") == "ask"
 
 
-def carry_out(act: Callable[[], Answer]) -> Answer:
+def carry_out(act: Callable[[], Answer], together: bool = False) -> Answer:
     """Do what a form asks for, propose it or schedule it, as the button says.
+
+    Args:
+        act, together: as for ``attempt``.
 
     Raises:
         ApiProblem: the API refused it, or the reader did not say why it is needed.
     """
     if "propose" not in request.form:
         return _now_or_later(act)
-    with api.proposing(typed("why") or typed("reason")):
+    why = typed("why") or typed("reason")
+    if together:
+        with api.planning() as operations:
+            act()
+        return _propose_operations(why, operations)
+    with api.proposing(why):
         return _now_or_later(act)
+
+
+def _propose_operations(why: str, operations: list[dict[str, Any]]) -> Answer:
+    """Propose several operations as one change of the project of the page."""
+    where = api.path("projects", str((request.view_args or {})["project"]), "change-requests")
+    try:
+        return api.ask("POST", where, body={"reason": why, "operations": operations})
+    except ApiProblem as problem:
+        problem.fields = {
+            re.sub("^/operations/[0-9]+/body", "", pointer): detail
+            for pointer, detail in problem.fields.items()
+        }
+        raise
 
 
 def _now_or_later(act: Callable[[], Answer]) -> Answer:
@@ -296,7 +320,7 @@ def made_elsewhere(answer: Answer) -> Response | None:
     """
     path = urlsplit(answer.location).path.removeprefix(api.PREFIX)
     page = f"/p{path.removeprefix('/projects')}" if path.startswith("/projects/") else path
-    if "/change-requests/" in path and answer.status == HTTPStatus.ACCEPTED:
+    if "/change-requests/" in path:
         return done(page, "Proposed: it waits until other people approve it.")
     if "/scheduled-changes/" in path:
         page = page.replace("/scheduled-changes/", "/schedules/")

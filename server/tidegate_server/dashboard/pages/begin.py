@@ -12,7 +12,8 @@ from tidegate_server.dashboard import api, policy_sentences, shell, snippets
 from tidegate_server.dashboard.api import Answer
 from tidegate_server.dashboard.connection import Connection, connection, seen
 from tidegate_server.dashboard.forms import FormState, attempt, done, pressed, typed
-from tidegate_server.dashboard.shell import Shell
+from tidegate_server.dashboard.planned_actions import action_sentence
+from tidegate_server.dashboard.shell import Place, Shell
 from tidegate_server.dashboard.snippets import Setting
 from tidegate_server.documents import shipped
 from tidegate_server.web.backend import public_address
@@ -23,6 +24,9 @@ SET_BY_SERVER: Final = ("revision", "updated_at", "evaluated", "stale", "warning
 PLACEHOLDERS: Final = {"sdk": "tg_sdk_...", "client": "tg_client_..."}
 FIRST_SHARE: Final = 50
 """Of a segment that goes first, in percent: the others of it are the control."""
+
+WAITING: Final = 3
+"""How many changes that wait the page shows."""
 
 NOT_CONNECTED: Final = Connection(False, "", "")
 
@@ -68,6 +72,21 @@ class _Visit:
         }
 
     @property
+    def protected(self) -> list[Place]:
+        """The protected environments of the project."""
+        return [each for each in self.frame.places if each.approvals]
+
+    @property
+    def guards_origin(self) -> Place | None:
+        """The protected environment where people approve that pages may ask; None: at once."""
+        place = self.frame.place
+        if place is not None and place.approvals:
+            return place
+        # What a flag is guards every environment.
+        is_allowed = self.flag is not None and self.flag["client_side"]
+        return None if is_allowed else next(iter(self.protected), None)
+
+    @property
     def base(self) -> str:
         """The address of this page, about this flag."""
         flag = f"&flag={self.flag['key']}" if self.flag else ""
@@ -100,6 +119,7 @@ def begin(project: str, environment: str) -> Response:
         act,
         show,
         lambda: _show(visit, "connect") if what == "token" else done(after(), says),
+        together=what == "origin",
     )
 
 
@@ -160,8 +180,27 @@ def _show(visit: _Visit, wanted: str) -> Response:
         ],
         policies=[(each["key"], policy_sentences.summary(each)) for each in visit.policies],
         treatments=_treatments(visit),
+        waiting=_waiting(visit),
         blank=FormState(),
     )
+
+
+def _waiting(visit: _Visit) -> list[tuple[dict[str, Any], str, int]]:
+    """Return the latest changes that wait, with what they do and how many people must approve."""
+    if not visit.protected:
+        return []
+    where = ("projects", visit.project, "change-requests")
+    found: list[dict[str, Any]] = []
+    for state in ("proposed", "approved"):
+        found += api.get(*where, state=state, limit=WAITING)["items"]
+    return [
+        (
+            each,
+            " and ".join(action_sentence(act) for act in each["actions"]),
+            max(0, each["required_approvals"] - len(each["approvals"])),
+        )
+        for each in sorted(found, key=lambda each: str(each["created_at"]), reverse=True)[:WAITING]
+    ]
 
 
 def _origins(visit: _Visit) -> list[str]:
@@ -218,14 +257,26 @@ def _make_token(visit: _Visit) -> Step:
 
 
 def _allow_origin(visit: _Visit) -> Step:
-    """Let pages of an origin ask for the flag: both need to be allowed."""
+    """Let pages of an origin ask for the flag: both need to be allowed, and one may be already."""
     assert visit.flag is not None
     origin, flag = typed("allowed_origins"), visit.flag["key"]
+    origins, is_allowed = _origins(visit), visit.flag["client_side"]
+
+    def allow_origin() -> Answer:
+        where = ("projects", visit.project, "environments", visit.environment)
+        allowed = origins if origin in origins else [*origins, origin]
+        return _change(where, {"allowed_origins": allowed})
+
+    def allow_flag() -> Answer:
+        return _change(("projects", visit.project, "flags", flag), {"client_side": True})
 
     def act() -> Answer:
-        where = ("projects", visit.project, "environments", visit.environment)
-        _change(where, {"allowed_origins": [*_origins(visit), origin]})
-        return _change(("projects", visit.project, "flags", flag), {"client_side": True})
+        if is_allowed:
+            return allow_origin()
+        # What is refused comes first, so that nothing is half done.
+        guarded = visit.guards_origin is not None
+        parts = (allow_flag, allow_origin) if guarded else (allow_origin, allow_flag)
+        return [part() for part in parts][-1]
 
     return act, lambda: f"{visit.base}&step=connect", f"Pages of {origin} may ask for {flag}."
 
