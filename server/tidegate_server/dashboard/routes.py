@@ -29,6 +29,7 @@ from tidegate_server.dashboard.device_names import device_name
 from tidegate_server.dashboard.pages.kills import not_heard_from
 from tidegate_server.dashboard.pages.sign_in import sign_in_again
 from tidegate_server.dashboard.policy_sentences import milliseconds
+from tidegate_server.dashboard.shortcuts import SHORTCUTS
 from tidegate_server.errors import TidegateError
 from tidegate_server.web import problem_documents
 
@@ -91,6 +92,7 @@ def install(app: Flask) -> None:
         asset=assets.address,
         theme=partial(shell.preference, "theme"),
         density=partial(shell.preference, "density"),
+        shortcuts=SHORTCUTS,
         letters_off=partial(shell.preference, "keys"),
         time=_time,
         clock=_clock,

@@ -19,6 +19,7 @@ from tidegate_server.dashboard.forms import (
     set_cookie,
     taken_done,
 )
+from tidegate_server.dashboard.shortcuts import GO
 from tidegate_server.domain.permissions import Permission
 from tidegate_server.errors import Forbidden
 from tidegate_server.web import session_cookies
@@ -320,7 +321,7 @@ def _links(place: Place, totals: dict[str, int] | None, waiting: int) -> list[Li
             title,
             icon,
             f"{place.address if name in OF_ENVIRONMENTS else shared}/{name}",
-            name[0],
+            GO[name],
             *counts.get(name, (None, False)),
         )
         for name, title, icon in PAGES
@@ -330,7 +331,7 @@ def _links(place: Place, totals: dict[str, int] | None, waiting: int) -> list[Li
 def _links_of_project(project: str) -> list[Link]:
     """Return the pages of a project that has no environment yet."""
     return [
-        Link(name, title, icon, f"/p/{project}/{name}", name[0])
+        Link(name, title, icon, f"/p/{project}/{name}", GO[name])
         for name, title, icon in PAGES
         if name not in OF_ENVIRONMENTS
     ]

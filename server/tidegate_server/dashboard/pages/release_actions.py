@@ -12,6 +12,7 @@ from tidegate_server.dashboard import api, release_needs, release_sentences, she
 from tidegate_server.dashboard.api import Answer, ApiProblem
 from tidegate_server.dashboard.forms import FormState, attempt, done, typed
 from tidegate_server.dashboard.reason_words import reason_words
+from tidegate_server.dashboard.shortcuts import PAUSE, ROLL_BACK
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ class Action:
 
 ACTIONS: Final[Mapping[str, Action]] = {
     "pause": Action(
-        *("Pause the release of {flag}?", "Pause", "pause", "Paused.", "pause", "kill"), key="p"
+        *("Pause the release of {flag}?", "Pause", "pause", "Paused.", "pause", "kill"), key=PAUSE
     ),
     "stop": Action(
         *("Stop the release of {flag} fully?", "Full stop", "stop", "Stopped.", "pause", "kill"),
@@ -65,7 +66,7 @@ ACTIONS: Final[Mapping[str, Action]] = {
     ),
     "rollback": Action(
         *("Roll {flag} back?", "Roll back", "back", "Rolled back.", "rollback", "kill"),
-        key="b",
+        key=ROLL_BACK,
         bad=True,
     ),
     "complete": Action(

@@ -10,6 +10,7 @@ from flask import Blueprint, Response, make_response, render_template, request
 
 from tidegate_server.dashboard import api, flag_sentences, release_sentences, shell
 from tidegate_server.dashboard.shell import Place, Shell
+from tidegate_server.dashboard.shortcuts import LEADER
 
 MOST = 8
 BEGIN = ("begin", "connect", "application", "tour")
@@ -21,12 +22,16 @@ OVER: Final = ("completed", "rolled_back")
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One result: where it leads, and its state, so that it answers without being followed."""
+    """One result: where it leads, and its state, so that it answers without being followed.
+
+    ``keys`` are what leads there from every page; empty: none.
+    """
 
     icon: str
     text: str
     says: str
     address: str
+    keys: str = ""
 
 
 def register(blueprint: Blueprint) -> None:
@@ -61,7 +66,13 @@ def _fitting(hits: list[Hit], text: str) -> list[Hit]:
 
 
 def _pages(place: Place, frame: Shell, text: str) -> list[Hit]:
-    hits = _fitting([Hit(each.icon, each.title, "", each.address) for each in frame.links], text)
+    hits = _fitting(
+        [
+            Hit(each.icon, each.title, "", each.address, f"{LEADER} {each.key}")
+            for each in frame.links
+        ],
+        text,
+    )
     if any(word.startswith(text) for word in BEGIN):
         hits.append(Hit("plus", "Begin", "connect an application", f"{place.address}/begin"))
     return hits
