@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from tidegate.context import Context, is_text
+from tidegate.runtime.decoders import convert
 from tidegate.runtime.late_imports import load
 
 if TYPE_CHECKING:
@@ -202,6 +203,6 @@ def _parse(answer: object) -> Wanted | None:
     if not isinstance(answer, dict):
         return None
     try:
-        return msgspec.convert(answer, Wanted)
+        return convert(answer, Wanted)
     except msgspec.ValidationError:
         return None

@@ -37,6 +37,7 @@ from tidegate.model import (
     Update,
     Value,
 )
+from tidegate.runtime.decoders import new_decoder
 from tidegate.runtime.late_imports import load
 from tidegate.wire_errors import BadCondition, decoding_error, error_below, escape_pointer
 
@@ -335,7 +336,7 @@ def _as_dict(value: object) -> object:
 
 @cache
 def _decoder(type_: type) -> msgspec.json.Decoder[Any]:
-    return msgspec.json.Decoder(type_, dec_hook=_decode_condition)
+    return new_decoder(type_, _decode_condition)
 
 
 def _decode(type_: type[T], text: bytes | str) -> T:

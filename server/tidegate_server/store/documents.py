@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 from tidegate import wire
 from tidegate.model import Condition, Tolerance
+from tidegate.runtime.decoders import new_decoder
 
 from tidegate_server.decisions.progress import Progress
 from tidegate_server.domain.change import Kind, Stored
@@ -117,7 +118,7 @@ def completed(kind: Kind, document: Any) -> Any:
 
 @cache
 def _decoder(kind: Kind) -> msgspec.json.Decoder[Any]:
-    return msgspec.json.Decoder(CLASSES[kind], dec_hook=_decode_condition)
+    return new_decoder(CLASSES[kind], _decode_condition)
 
 
 def _decode_condition(type_: type, value: Any) -> Any:
