@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from marshmallow import RAISE, Schema, ValidationError, post_load
 
@@ -37,6 +37,10 @@ class Strict(Schema):
         "unknown": UNKNOWN,
         "type": "This must be an object.",
     }
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Return itself: nothing changes a schema, and descriptions of routes are often copied."""
+        return self
 
     def handle_error(self, error: ValidationError, data: Any, **kwargs: Any) -> None:
         """Say that the server sets a field, where it is one that responses have."""

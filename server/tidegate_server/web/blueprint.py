@@ -174,22 +174,23 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc] # the library ha
         """
 
         def decorate(view: View) -> View:
-            served = self.response(status, response, content_type=content_type)(view)
+            description: dict[str, Any] = {}
+            served: Any = self.response(status, response, content_type=content_type)(view)
             has_body = body is not None or streamed_body is not None
+            responses = served._apidoc["response"]["responses"]
             for error in _error_statuses(method, permission, who, has_body, query, rule, errors):
-                served = self.alt_response(error, error.name)(served)
+                responses.setdefault(error, []).append(error.name)
             if streamed_body is not None:
-                content = {"content": streamed_body, "required": True}
-                served = self.doc(requestBody=content)(served)
+                description["requestBody"] = {"content": streamed_body, "required": True}
             if body is not None and not parse_body:
                 content = {JSON: {"schema": body}}
-                served = self.doc(requestBody={"required": True, "content": content})(served)
+                description["requestBody"] = {"content": content, "required": True}
             elif body is not None:
                 optional = getattr(body, "body_optional", False)
                 served = self.arguments(body, location="json", required=not optional)(served)
                 if getattr(body, "allow_yaml", False):
                     content = {YAML: {"schema": body}, JSON: {"schema": body}}
-                    served = self.doc(requestBody={"content": content})(served)
+                    description["requestBody"] = {"content": content}
             if query is not None:
                 served = self.arguments(query, location="query")(served)
             shows_secret = not SECRETS.isdisjoint(getattr(response, "_declared_fields", {}))
@@ -197,19 +198,19 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc] # the library ha
                 served, permission, scoped_to_caller, authorize, before_body, shows_secret, who
             )
             if permission is not None:
-                served = self.doc(**{"x-permission": permission.value})(served)
+                description["x-permission"] = permission.value
             if permission is not None or who is not None or security is not None:
-                served = self.doc(security=security or _security(permission, who))(served)
+                description["security"] = security or _security(permission, who)
             changes = method != "GET" and permission is not None and permission not in UNCHANGING
             if streamed_body is not None:
                 # A change request cannot keep such a body.
                 served.streamed_body = True
-                served = self.doc(parameters=[REASON_PARAMETER])(served)
+                description["parameters"] = [REASON_PARAMETER]
             elif changes:
-                served = self.doc(
-                    parameters=[REASON_PARAMETER, PROPOSE_PARAMETER],
-                    responses={"202": PROPOSED_RESPONSE},
-                )(served)
+                description["parameters"] = [REASON_PARAMETER, PROPOSE_PARAMETER]
+                description["responses"] = {"202": PROPOSED_RESPONSE}
+            # The library's decorators would each add a copy of the description and a call.
+            served._apidoc["manual_doc"] = description
             if etag:
                 served._apidoc["etag"] = True
             self.route(rule, methods=[method], endpoint=view.__name__)(served)
