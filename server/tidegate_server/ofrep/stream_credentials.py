@@ -64,6 +64,7 @@ def verify_credential(
 
     Raises:
         Unauthenticated: the credential is invalid or expired, or its token was deleted.
+        RateLimited: it is invalid, and so were many others from this address.
     """
     match = _CREDENTIAL.fullmatch(credential)
     if match is None:
@@ -72,6 +73,7 @@ def verify_credential(
     token = authenticator.token_by_id(id)
     signed = credential.rpartition(".")[0]
     if not hmac.compare_digest(_signature(secret_key, token, signed), signature):
+        authenticator.count_guess(REFUSED)
         raise Unauthenticated(REFUSED)
     if now >= int(expiry):
         raise Unauthenticated(REFUSED)

@@ -36,7 +36,7 @@ from tidegate_server.errors import Forbidden, StoreUnavailable, Unauthenticated
 from tidegate_server.store import Store, removal
 from tidegate_server.store.refused_requests import RefusedRequest
 from tidegate_server.web import session_cookies, token_secrets
-from tidegate_server.web.failed_tokens import FailedTokens
+from tidegate_server.web.failed_secrets import FailedSecrets
 from tidegate_server.web.session_cache import SessionCache
 from tidegate_server.web.settings import ApiSettings
 from tidegate_server.web.trusted_proxies import parse_address
@@ -89,7 +89,7 @@ class Authenticator:
         self._settings = settings
         self._known: _Known | None = None
         self._sessions = SessionCache()
-        self._failed = FailedTokens(store)
+        self._failed = FailedSecrets(store)
         self._verified: dict[str, tuple[str, str]] = {}
         """The ids and digests of texts that were verified, so that each HMAC is computed once."""
         self._uses: dict[str, TokenUse] = {}
@@ -210,10 +210,21 @@ class Authenticator:
         try:
             token = self.authenticate(text)
         except _UnknownToken as error:
-            self._failed.count(request.remote_addr or "", error.message)
+            self.count_guess(error.message)
             raise
         self.admit_from(token, request.remote_addr)
         return token
+
+    def count_guess(self, problem: str) -> None:
+        """Count a secret of the current request that does not work.
+
+        Args:
+            problem: what is wrong with it.
+
+        Raises:
+            RateLimited: neither did many others from this address.
+        """
+        self._failed.count(request.remote_addr or "", problem)
 
     @contextmanager
     def noting_refusals(self) -> Iterator[None]:

@@ -94,7 +94,7 @@ def authenticate(hook: str) -> None:
     secret = ""
     if given is not None:
         secret = (given.token if given.type == "bearer" else given.password) or ""
-    g.hook = service.authenticate_hook(backend().store, backend().settings.secret_key, hook, secret)
+    g.hook = service.authenticate_hook(backend(), hook, secret)
 
 
 @blueprint.operation(

@@ -16,6 +16,7 @@ from tidegate_server.domain.project_documents import ProjectDocuments
 from tidegate_server.errors import NotFound, TooManyAlerts, Unauthenticated
 from tidegate_server.store import Store
 from tidegate_server.web import token_secrets
+from tidegate_server.web.backend import Backend
 
 SECRET_PREFIX = "tgh_"  # noqa: S105 - not a secret itself
 CALL_LIMIT = 60
@@ -54,23 +55,26 @@ def create_hook(
     return with_secret(create_document(store, project, hook_address(id), make_change), secret)
 
 
-def authenticate_hook(
-    store: Store, secret_key: bytes, id: str, presented_secret: str
-) -> AuthenticatedHook:
+def authenticate_hook(backend: Backend, id: str, presented_secret: str) -> AuthenticatedHook:
     """Return a hook if the caller presents its secret, and count the call.
 
     Raises:
         NotFound: there is no such hook.
         Unauthenticated: the secret is wrong.
+        RateLimited: it is wrong, and so were many others from this address.
         TooManyAlerts: the hook is called too often. Monitoring systems retry only after a 5xx
             status, so this is one: the alert is late, but not lost.
     """
+    store = backend.store
     project = store.get_server_value(_project_name(id))
     stored = store.get(project, hook_address(id)) if project is not None else None
     if project is None or stored is None:
         raise NotFound("There is no such hook; it may have been deleted.")
     hook: Hook = stored.document
+    secret_key = backend.settings.secret_key
     if not token_secrets.secret_matches(secret_key, presented_secret, hook.digest):
+        if presented_secret:
+            backend.authenticator.count_guess(UNAUTHENTICATED)
         raise Unauthenticated(UNAUTHENTICATED)
     if store.heard_alerts.count_call(project, id, CALL_LIMIT_SECONDS) > CALL_LIMIT:
         raise TooManyAlerts(

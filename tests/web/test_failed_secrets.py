@@ -1,4 +1,4 @@
-"""An address that guesses tokens has to wait; a token that works never has to."""
+"""An address that guesses secrets has to wait; one that works never has to."""
 
 from __future__ import annotations
 
@@ -11,22 +11,24 @@ from tidegate_server.application import create_app
 from tidegate_server.errors import StoreUnavailable
 from tidegate_server.store import Store, keys
 from tidegate_server.store.sign_in_attempts import Limit, SignInAttempts
-from tidegate_server.web import failed_tokens
+from tidegate_server.web import failed_secrets
 from tidegate_server.web.backend import Backend
 from tidegate_server.web.settings import ApiSettings
 from werkzeug.test import TestResponse
 
+from tests.admin.test_hooks import HOOK
 from tests.http_application import SECRET_KEY
 from tests.http_calls import PROJECT, Caller, slug
 from tests.waiting import until
 
 GUESS = "tg_viewer_4f2a91c07d3e_0123456789abcdef0123456789abcdef0123456789abcdef"
+WEB = {"name": "web", "role": "client", "project": "default", "environment": "production"}
 ELSEWHERE = "203.0.113.7"
 
 
 @pytest.fixture(autouse=True)
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(failed_tokens, "FAILED_TOKENS", Limit("token", 3, 60))
+    monkeypatch.setattr(failed_secrets, "FAILED_SECRETS", Limit("secret", 3, 60))
 
 
 def call(
@@ -37,7 +39,7 @@ def call(
 
 
 def count(raw: redis.Redis, address: str) -> int:
-    return int(raw.get(keys.attempts("token", address)) or 0)
+    return int(raw.get(keys.attempts("secret", address)) or 0)
 
 
 def test_an_address_that_guesses_has_to_wait_and_others_do_not(
@@ -67,6 +69,32 @@ def test_a_client_that_evaluates_has_to_wait_too(app: Flask, admin: Caller) -> N
     assert 0 < int(guesses[-1].headers["Retry-After"]) <= 60
 
 
+def test_guesses_at_the_secret_of_a_hook_and_at_the_url_of_a_stream_are_slowed_too(
+    app: Flask, checkout: Caller, raw: redis.Redis
+) -> None:
+    hook = checkout.post_ok(f"{PROJECT}/hooks", HOOK)
+    alerts = Caller(app.test_client(), hook["secret"])
+    web = checkout.post_ok("/api/v1/tokens", {**WEB, "rate_limit": 1000})
+    evaluated = Caller(app.test_client(), web["secret"]).post_ok("/ofrep/v1/evaluate/flags", {})
+    url = evaluated["eventStreams"][0]["url"]
+    forged = url[:-1] + ("0" if url[-1] != "0" else "1")
+    guess = Caller(app.test_client(), "tgh_guess")
+    tried = [
+        guess.post(hook["path"], {}),
+        app.test_client().get(forged),
+        guess.post(hook["path"], {}),
+        app.test_client().get(forged),
+        guess.post(hook["path"], {}),
+    ]
+    assert [each.status_code for each in tried] == [401, 401, 401, 429, 429]
+    assert 0 < int(tried[-1].headers["Retry-After"]) <= 60
+    assert alerts.post(hook["path"], {"alerts": []}).status_code != 429
+    assert app.test_client().get(url).status_code == 200
+    # Whoever has no secret guesses none.
+    assert app.test_client().post(hook["path"]).status_code == 401
+    assert count(raw, "127.0.0.1") == 4
+
+
 def test_tokens_that_work_are_not_counted(app: Flask, admin: Caller, raw: redis.Redis) -> None:
     new = {"name": "ci", "role": "reader", "whole_server": True}
     tokens = [str(admin.token), admin.post_ok("/api/v1/tokens", new)["secret"]]
@@ -89,7 +117,7 @@ def test_all_processes_count_together_and_one_that_refuses_counts_no_more(
 def test_the_wait_ends_by_itself(
     app: Flask, raw: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(failed_tokens, "FAILED_TOKENS", Limit("token", 1, 1))
+    monkeypatch.setattr(failed_secrets, "FAILED_SECRETS", Limit("secret", 1, 1))
     assert [call(app, GUESS).status_code for _ in range(2)] == [401, 429]
     until(lambda: call(app, GUESS).status_code == 401, "the wait is over")
 
@@ -103,8 +131,8 @@ def test_the_addresses_of_one_ipv6_network_wait_together(app: Flask, admin: Call
 def test_a_process_remembers_so_many_addresses_at_most(
     app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(failed_tokens, "FAILED_TOKENS", Limit("token", 0, 60))
-    monkeypatch.setattr(failed_tokens, "MOST_REMEMBERED", 2)
+    monkeypatch.setattr(failed_secrets, "FAILED_SECRETS", Limit("secret", 0, 60))
+    monkeypatch.setattr(failed_secrets, "MOST_REMEMBERED", 2)
     backend: Backend = app.extensions["tidegate"]
     for number in range(5):
         assert call(app, GUESS, address=f"203.0.113.{number}").status_code == 429
