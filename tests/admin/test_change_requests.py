@@ -239,6 +239,80 @@ def test_a_request_shows_that_what_it_changes_was_changed_meanwhile(
     assert targeting(ann)["enabled"] is False
 
 
+def kill_and_restore(caller: Caller) -> None:
+    caller.post_ok(f"{FLAG}/kill", {"reason": "customers are charged twice"})
+    caller.post_ok(f"{FLAG}/restore", {"reason": "it was the bank"})
+
+
+def test_a_kill_and_its_restore_are_no_conflict(
+    checkout: Caller, ann: Caller, bob: Caller, request_path: str
+) -> None:
+    approve(bob, request_path)
+    kill_and_restore(checkout)
+    kill_and_restore(checkout)
+    request = ann.get(request_path).json
+    assert request is not None
+    assert (request["state"], request["present"]["conflicts"]) == ("approved", [])
+    assert request["present"]["problem"] == ""
+    assert ann.post(f"{request_path}/apply", {}).status_code == 200
+    assert targeting(ann)["default"] == ON
+
+
+def test_a_kill_in_force_is_a_conflict_until_it_is_restored(
+    checkout: Caller, ann: Caller, bob: Caller, request_path: str
+) -> None:
+    approve(bob, request_path)
+    checkout.post_ok(f"{FLAG}/kill", {"reason": "customers are charged twice"})
+    refused = ann.post(f"{request_path}/apply", {})
+    assert slug(refused) == "not-possible"
+    assert "flag checkout in production is killed (revision 2, not 1)" in refused.text
+    assert targeting(ann)["default"] == {"variant": "off"}
+    checkout.post_ok(f"{FLAG}/restore", {"reason": "it was the bank"})
+    assert ann.post(f"{request_path}/apply", {}).status_code == 200
+    assert targeting(ann)["default"] == ON
+
+
+def test_a_change_beside_a_kill_stays_a_conflict(
+    checkout: Caller, ann: Caller, bob: Caller
+) -> None:
+    path = proposed(serve_on(ann, why="the launch"))
+    approve(bob, path)
+    kill_and_restore(checkout)
+    assert checkout.put(FLAG, targeting(checkout, enabled=False), match="*").status_code == 200
+    kill_and_restore(checkout)
+    refused = ann.post(f"{path}/apply", {})
+    assert slug(refused) == "not-possible"
+    assert "targeting checkout in production is at revision 6, not 1" in refused.text
+
+
+def test_a_request_that_was_made_under_a_kill_is_applied_after_its_restore(
+    checkout: Caller, ann: Caller, bob: Caller
+) -> None:
+    checkout.post_ok(f"{FLAG}/kill", {"reason": "customers are charged twice"})
+    path = proposed(serve_on(ann, why="the mend"))
+    approve(bob, path)
+    checkout.post_ok(f"{FLAG}/restore", {"reason": "it was the bank"})
+    assert ann.post(f"{path}/apply", {}).status_code == 200
+    assert targeting(ann)["default"] == ON
+
+
+def test_another_kill_is_not_restored_by_a_request_for_the_first(
+    checkout: Caller, ann: Caller, bob: Caller
+) -> None:
+    checkout.post_ok(f"{FLAG}/kill", {"reason": "customers are charged twice"})
+    why = {"Tidegate-Propose": "it was the bank"}
+    responder = checkout.token_for("responder", "default", None)
+    path = proposed(responder.post(f"{FLAG}/restore", {}, headers=why))
+    approve(bob, path)
+    checkout.post_ok(f"{FLAG}/restore", {"reason": "it was the bank"})
+    checkout.post_ok(f"{FLAG}/kill", {"reason": "now it is the shop"})
+    refused = responder.post(f"{path}/apply", {})
+    assert slug(refused) == "not-possible"
+    killed = ann.get(FLAG).json
+    assert killed is not None
+    assert killed["killed"]["reason"] == "now it is the shop"
+
+
 def test_several_operations_are_one_change(checkout: Caller, ann: Caller, bob: Caller) -> None:
     protect(checkout)
     rule = {"id": "crew", "when": {"segment": "crew"}, "serve": ON}

@@ -196,6 +196,30 @@ def test_a_conflict_fails_the_run_and_is_shown(checkout: Caller, ann: Caller, jo
     assert targeting(ann)["enabled"] is False
 
 
+def test_a_kill_and_its_restore_fail_no_run(checkout: Caller, ann: Caller, job: Job) -> None:
+    path = schedule(ann, job.now_ms)
+    checkout.post_ok(f"{FLAG}/kill", {"reason": "customers are charged twice"})
+    [conflict] = read(ann, path)["conflicts"]
+    assert conflict["kind"] == "targeting"
+    checkout.post_ok(f"{FLAG}/restore", {"reason": "it was the bank"})
+    assert read(ann, path)["conflicts"] == []
+    job.tick(HOUR + 1000)
+    assert read(ann, path)["state"] == "done"
+    assert default(ann) == "on"
+
+
+def test_a_run_raises_nothing_that_a_kill_has_stopped(
+    checkout: Caller, ann: Caller, job: Job
+) -> None:
+    path = schedule(ann, job.now_ms)
+    checkout.post_ok(f"{FLAG}/kill", {"reason": "customers are charged twice"})
+    job.tick(HOUR + 1000)
+    failed = read(ann, path)
+    assert failed["state"] == "failed"
+    assert "flag checkout in production is killed" in failed["runs"][0]["message"]
+    assert default(ann) == "off"
+
+
 def test_a_run_may_go_on_in_spite_of_a_conflict(checkout: Caller, ann: Caller, job: Job) -> None:
     path = schedule(ann, job.now_ms, on_conflict="go_on")
     assert checkout.put(FLAG, targeting(checkout, enabled=False), match="*").status_code == 200

@@ -86,6 +86,30 @@ def test_each_role_does_its_part(people: dict[str, Visit], checkout: Caller) -> 
     assert buttons(people["release_manager"], address) <= {"Say it"}
 
 
+def test_a_kill_and_its_restore_do_not_end_a_request(
+    people: dict[str, Visit], checkout: Caller
+) -> None:
+    address = propose(people["developer"], "the sale begins")
+    manager, developer = people["release_manager"], people["developer"]
+    manager.go(address)
+    manager.page.get_by_role("button", name="Approve").click()
+    expect(manager.page.get_by_text("Approved; it can be applied.")).to_be_visible()
+    flag = f"{PRODUCTION}/flags/checkout"
+    checkout.post_ok(f"{flag}/kill", {"reason": "customers are charged twice"})
+    developer.go(address)
+    expect(developer.page.get_by_text("checkout in production is killed.")).to_be_visible()
+    says = "It can be applied when somebody has restored it."
+    expect(developer.page.get_by_text(says)).to_be_visible()
+    assert "Propose it again" not in buttons(developer, address)
+    checkout.post_ok(f"{flag}/restore", {"reason": "it was the bank"})
+    developer.go(address)
+    expect(developer.page.get_by_text("is killed.")).to_be_hidden()
+    expect(developer.page.get_by_text("has changed since")).to_be_hidden()
+    developer.page.get_by_role("button", name="Apply it now").click()
+    expect(developer.page.get_by_text("Applied by")).to_be_visible()
+    assert targeting(checkout)["default"] == ON
+
+
 def test_a_conflict_is_shown_with_the_way_to_the_form(
     people: dict[str, Visit], checkout: Caller
 ) -> None:

@@ -14,6 +14,7 @@ from tidegate_server.admin.rehearsal import Rehearsal, find_route, rehearse
 from tidegate_server.domain.callers import Caller, token_caller
 from tidegate_server.domain.change import Address, Change, Delete, Fence, Kind, Put, Stored
 from tidegate_server.domain.change_requests import Plan, places_of, required_approvals
+from tidegate_server.domain.flags import Targeting
 from tidegate_server.domain.people import personal_caller
 from tidegate_server.domain.permissions import Permission
 from tidegate_server.domain.planned_operations import (
@@ -24,7 +25,7 @@ from tidegate_server.domain.planned_operations import (
     made_against,
 )
 from tidegate_server.domain.tokens import Token
-from tidegate_server.errors import FieldProblem, Invalid, NotPossible
+from tidegate_server.errors import FieldProblem, Invalid, NotKept, NotPossible
 from tidegate_server.store import Store
 
 
@@ -145,7 +146,7 @@ class Conflict:
     """A document that changed since a plan was made.
 
     ``made_against`` is the revision that the plan was made against, ``revision`` the present one;
-    0: the document was deleted.
+    0: the document was deleted. ``killed``: the flag is killed now, and nothing else has changed.
     """
 
     kind: Kind
@@ -153,6 +154,7 @@ class Conflict:
     environment: str
     made_against: int
     revision: int
+    killed: bool = False
 
     @property
     def text(self) -> str:
@@ -161,25 +163,45 @@ class Conflict:
         name = f"{self.kind.words} {self.key}{where}"
         if not self.revision:
             return f"{name} was deleted"
+        if self.killed:
+            where = f"{self.key}{where}"
+            return f"flag {where} is killed (revision {self.revision}, not {self.made_against})"
         return f"{name} is at revision {self.revision}, not {self.made_against}"
 
 
 def conflicts(
     store: Store, scope: str, revisions: Sequence[DocumentRevision]
 ) -> tuple[Conflict, ...]:
-    """Return the documents that changed since a plan was made against these revisions."""
+    """Return the documents that changed since a plan was made against these revisions.
+
+    A flag that was killed and restored since serves again what it did: that is no conflict. While a
+    kill lasts it is one: no plan raises what somebody has stopped since.
+    """
     present = store.get_many(scope, [each.address for each in revisions]) if revisions else []
-    return tuple(
-        Conflict(
-            each.kind,
-            each.key,
-            each.environment,
-            each.revision,
-            stored.revision if stored is not None else 0,
-        )
-        for each, stored in zip(revisions, present, strict=True)
-        if stored is None or stored.revision != each.revision
-    )
+    found = []
+    for then, stored in zip(revisions, present, strict=True):
+        if stored is not None and stored.revision == then.revision:
+            continue
+        is_killed = False
+        if stored is not None and _has_the_same_rules(store, scope, then, stored):
+            is_killed = stored.document.kill is not None
+            if not is_killed:
+                continue
+        now = stored.revision if stored is not None else 0
+        place = (then.kind, then.key, then.environment)
+        found.append(Conflict(*place, then.revision, now, is_killed))
+    return tuple(found)
+
+
+def _has_the_same_rules(store: Store, scope: str, then: DocumentRevision, now: Stored) -> bool:
+    """Return whether a flag would serve what it did at a revision, were it not for kills."""
+    if not isinstance(now.document, Targeting):
+        return False
+    try:
+        was: Targeting = store.history.version(scope, then.address, then.revision).document
+    except NotKept:
+        return False
+    return replace(was, kill=None) == replace(now.document, kill=None)
 
 
 def conflict_text(found: Sequence[Conflict]) -> str:

@@ -80,6 +80,10 @@ def show_schedule(client: ApiClient, id: str, output: str) -> None:
         return print_json(found)
     print_facts(_facts(found))
     for each in found["conflicts"]:
+        if each.get("killed"):  # earlier servers do not say so
+            where = f"{each['key']} in {each['environment']}"
+            print_stderr(f"flag {where} is killed; restore it first.")
+            continue
         print_stderr(
             f"{each['kind']} {each['key']} was changed since: it is at revision "
             f"{each['revision']}, not {each['made_against']}."

@@ -198,6 +198,10 @@ class ConflictSchema(Strict):
     revision = StrictInteger(
         required=True, metadata={"description": "the present one; 0: it was deleted"}
     )
+    killed = fields.Boolean(
+        required=True,
+        metadata={"description": "the flag is killed, and otherwise as it was: restore it first"},
+    )
 
 
 class PresentSchema(Strict):
