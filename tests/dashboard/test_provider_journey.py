@@ -143,7 +143,8 @@ def test_an_owner_connects_a_provider_on_its_page(app: Flask, admin: Caller) -> 
         assert stored["group_mappings"][0]["grants"][0]["project"] == "default"
 
         assert "It answers." in send(page, do="test")
-        assert "Nothing yet." in send(page, do="unmap", mapping="devs")
+        gives = "role developer default"
+        assert "Nothing yet." in send(page, do="unmap", mapping="devs", gives=gives)
         assert "none is kept" in send(page, do="forget")
         ada = join(app, admin, "ada@example.com", {"role": "admin", "project": "default"})
         assert ada.get(page).status_code == 403
@@ -152,6 +153,73 @@ def test_an_owner_connects_a_provider_on_its_page(app: Flask, admin: Caller) -> 
         assert "Okta is removed." in send(f"{page}/delete", etag=asked)
     assert admin.get("/api/v1/identity-providers/okta").status_code == 404
     assert admin.post("/api/v1/identity-providers/okta/test").status_code == 404
+
+
+def test_groups_of_a_provider_give_roles_one_by_one(
+    chromium: Browser, port: int, app: Flask, admin: Caller
+) -> None:
+    join(app, admin, "root@example.com", {"role": "admin"})
+    admin.post_ok("/api/v1/roles", {"key": "opener", "permissions": ["read", "release"]})
+    grants = [{"role": "responder", "project": "default"}]
+    admin.post_ok("/api/v1/groups", {"key": "on-call", "grants": grants})
+    with running_provider(new_rsa_key("key-1")) as okta, visit(chromium, port, DESK) as at:
+        viewers = {"provider_group": "all", "grants": [{"role": "viewer"}]}
+        connect(admin, okta, group_mappings=[viewers])
+        page = at.page
+        at.sign_in("root@example.com")
+        at.go("/p/default/settings/identity-providers/okta")
+        card = page.get_by_role("region", name="What its groups give")
+        roles = card.locator("form").filter(has=page.get_by_role("heading", name="Give a role"))
+        joins = card.locator("form").filter(
+            has=page.get_by_role("heading", name="Make its members those of a group here")
+        )
+
+        def give(role: str, where: str) -> None:
+            roles.get_by_label("Group there").fill("devs")
+            roles.get_by_label("Role").select_option(role)
+            roles.get_by_label("Where").select_option(where)
+            roles.get_by_role("button", name="Give it").click()
+
+        def gifts() -> list[tuple[str, str]]:
+            rows = card.get_by_role("row").filter(has=page.locator("td")).all()
+            cells = [each.locator("td").first.inner_text() for each in rows]
+            return [(title, says) for title, _, says in (each.partition("\n") for each in cells)]
+
+        give("developer", "default")
+        expect(page.get_by_text("members have it from their next sign-in on")).to_be_visible()
+        give("opener", "default/production")
+        expect(card.get_by_text("opener in production of default")).to_be_visible()
+        joins.get_by_label("Group there").fill("devs")
+        joins.get_by_label("Group here").select_option("on-call")
+        joins.get_by_role("button", name="Make them members").click()
+        expect(card.get_by_text("the group on-call")).to_be_visible()
+        assert gifts() == [
+            ("viewer in the whole server", "sees everything, changes nothing"),
+            ("the group on-call", "responder in all of default"),
+            ("developer in all of default", "changes flags, segments and policies"),
+            ("opener in production of default", "read, release"),
+        ]
+        give("developer", "default")
+        expect(roles.get_by_text("devs gives this already.")).to_be_visible()
+        assert roles.get_by_label("Group there").input_value() == "devs"
+
+        take = "Take developer in all of default away from devs"
+        card.get_by_role("button", name=take).click()
+        expect(page.get_by_text("Taken away: members lose it within 2 s.")).to_be_visible()
+        expect(card.get_by_role("button", name=take)).to_be_hidden()
+        card.get_by_role("button", name="Take viewer in the whole server away from all").click()
+        expect(card.get_by_role("rowheader")).to_have_text(["devs", "devs"])
+        at.go("/p/default/settings/identity-providers/okta")
+        at.check()
+    stored = admin.get("/api/v1/identity-providers/okta").json
+    assert stored is not None
+    assert stored["group_mappings"] == [
+        {
+            "provider_group": "devs",
+            "groups": ["on-call"],
+            "grants": [{"role": "opener", "project": "default", "environment": "production"}],
+        }
+    ]
 
 
 def test_a_provider_that_does_not_answer_says_why(admin: Caller) -> None:

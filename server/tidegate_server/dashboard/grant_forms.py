@@ -37,6 +37,11 @@ def parse_place(text: str) -> tuple[str | None, str | None]:
     return project or None, environment or None
 
 
+def place_value(project: str | None, environment: str | None) -> str:
+    """Return how a form names a place."""
+    return "/".join(filter(None, (project, environment))) or WHOLE_SERVER
+
+
 def places_to_give(project: str) -> list[Choice]:
     """Return the places in which the reader may give roles, the smallest first.
 

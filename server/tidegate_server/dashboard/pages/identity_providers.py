@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, Final
 
 from flask import Blueprint, Response, request
 
 from tidegate_server.dashboard import api, confirmation
-from tidegate_server.dashboard.access_words import grant_name
-from tidegate_server.dashboard.api import Answer
+from tidegate_server.dashboard.access_words import ROLE_WORDS, grant_name
+from tidegate_server.dashboard.api import Answer, ApiProblem
 from tidegate_server.dashboard.confirmation import Question
 from tidegate_server.dashboard.forms import FormState, attempt, done, pressed, typed
 from tidegate_server.dashboard.grant_forms import (
+    Choice,
     change,
+    may_give_role,
+    place_value,
     places_to_give,
     roles_to_give,
     typed_grant,
@@ -28,6 +33,16 @@ TEXTS: Final = ("name", "issuer", "client_id", "groups_claim")
 BOXES: Final = ("enabled", "create_people", "require_verified_email")
 SET: Final = (*TEXTS, *BOXES, "scopes", "email_domains", "group_mappings")
 """The fields of an identity provider that a change sends."""
+
+SAYS: Final = {
+    "save": "Saved.",
+    "secret": "Saved.",
+    "forget": "Forgotten.",
+    "map": "Given: members have it from their next sign-in on.",
+    "map-group": "Given: members have it from their next sign-in on.",
+    "unmap": "Taken away: members lose it within 2 s.",
+}
+"""What the page says once when a button has done its work."""
 
 Json = dict[str, Any]
 
@@ -75,13 +90,15 @@ def identity_provider(project: str, provider: str) -> Response:
 
     def show(form: FormState) -> Response:
         found = api.ask("GET", api.path(TAB, provider))
-        places = places_to_give(project)
+        places, custom = places_to_give(project), api.all_of("roles")
+        groups = {each["key"]: each for each in api.all_of("groups")}
         return render_tab(
             "settings_identity_provider.html",
             project,
             TAB,
             provider=found.body,
-            mappings=[_mapping_words(each) for each in found.body["group_mappings"]],
+            mappings=_mappings(found.body["group_mappings"], custom, groups),
+            groups=[Choice(key, key) for key in groups],
             etag=form.etag(found.etag),
             chosen=_chosen(found.body) if button != "save" else request.form,
             tried=tried,
@@ -104,11 +121,11 @@ def identity_provider(project: str, provider: str) -> Response:
             return api.ask("DELETE", secret, reason=typed("reason"))
         return change((TAB, provider), SET, lambda body: _changed(body, button), typed("etag"))
 
-    if button not in ("save", "map", "unmap", "secret", "forget", "test"):
+    if button not in (*SAYS, "test"):
         return show(FormState())
     if button == "test":
         return attempt(act, show, lambda: show(FormState()))
-    return attempt(act, show, lambda: done(_address(project, provider), "Saved."))
+    return attempt(act, show, lambda: done(_address(project, provider), SAYS[button]))
 
 
 def delete_provider(project: str, provider: str) -> Response:
@@ -146,14 +163,10 @@ def _chosen(provider: Mapping[str, Any]) -> dict[str, str]:
 
 def _changed(body: Json, button: str) -> Json:
     """Return an identity provider as its form changes it."""
-    mappings: list[Json] = list(body["group_mappings"])
-    if button == "map":
-        new = {"provider_group": typed("provider_group"), "groups": [], "grants": [typed_grant()]}
-        return {**body, "group_mappings": [*mappings, new]}
+    if button in ("map", "map-group"):
+        return {**body, "group_mappings": _with_gift(body["group_mappings"], button == "map")}
     if button == "unmap":
-        # By what it is: somebody else may have taken away another one.
-        kept = [each for each in mappings if each["provider_group"] != typed("mapping")]
-        return {**body, "group_mappings": kept}
+        return {**body, "group_mappings": _without_gift(body["group_mappings"])}
     return {
         **body,
         **{name: typed(name) for name in TEXTS},
@@ -163,10 +176,90 @@ def _changed(body: Json, button: str) -> Json:
     }
 
 
-def _mapping_words(mapping: Json) -> tuple[str, str]:
-    """Return a group of the provider, and in words what its members get."""
-    given = [f"the group {each}" for each in mapping["groups"]]
-    return mapping["provider_group"], ", ".join([*given, *map(grant_name, mapping["grants"])])
+@dataclass(frozen=True, slots=True)
+class Gift:
+    """What a group of a provider gives: a role in a place, or a group here.
+
+    Attributes:
+        value: names it in a form.
+        title: the role and its place, or the group.
+        says: what that allows, in words.
+        may_take: whether the reader may take it away.
+    """
+
+    value: str
+    title: str
+    says: str
+    may_take: bool
+
+
+def _mappings(
+    mappings: Sequence[Json], roles: Sequence[Json], groups: Mapping[str, Json]
+) -> list[tuple[str, list[Gift]]]:
+    """Return each group of the provider with what it gives, by name."""
+    custom = {each["key"]: ", ".join(each["permissions"]) for each in roles}
+    found = []
+    for mapping in sorted(mappings, key=lambda each: str(each["provider_group"])):
+        gifts = [
+            Gift(
+                f"group {key}",
+                f"the group {key}",
+                ", ".join(map(grant_name, groups[key]["grants"])) if key in groups else "",
+                key in groups and all(may_give_role(each, roles) for each in groups[key]["grants"]),
+            )
+            for key in mapping["groups"]
+        ]
+        gifts += [
+            Gift(
+                f"role {_grant_value(each)}",
+                grant_name(each),
+                ROLE_WORDS.get(each["role"]) or custom.get(each["role"], ""),
+                may_give_role(each, roles),
+            )
+            for each in mapping["grants"]
+        ]
+        found.append((mapping["provider_group"], gifts))
+    return found
+
+
+def _grant_value(grant: Mapping[str, Any]) -> str:
+    return f"{grant['role']} {place_value(grant['project'], grant['environment'])}"
+
+
+def _with_gift(mappings: Sequence[Json], is_role: bool) -> list[Json]:
+    """Return mappings with what a form gives to a group, besides what that has.
+
+    Raises:
+        ApiProblem: it has it already.
+    """
+    name = typed("provider_group")
+    present = {"provider_group": name, "groups": [], "grants": []}
+    present = next((each for each in mappings if each["provider_group"] == name), present)
+    field, new = ("grants", typed_grant()) if is_role else ("groups", typed("group"))
+    if new in present[field]:
+        says = f"{name} gives this already."
+        error = {"pointer": "/role" if is_role else "/group", "detail": says}
+        raise ApiProblem(HTTPStatus.CONFLICT, {"detail": says, "errors": [error]})
+    more = {**present, field: [*present[field], new]}
+    return [*(each for each in mappings if each["provider_group"] != name), more]
+
+
+def _without_gift(mappings: Sequence[Json]) -> list[Json]:
+    """Return mappings without what a form takes from a group; a group without any is left out."""
+    name, taken = typed("mapping"), typed("gives")
+    kept = []
+    for each in mappings:
+        if each["provider_group"] == name:
+            # By what it is: somebody else may have taken away another one.
+            each = {
+                **each,
+                "groups": [key for key in each["groups"] if taken != f"group {key}"],
+                "grants": [one for one in each["grants"] if taken != f"role {_grant_value(one)}"],
+            }
+            if not each["groups"] and not each["grants"]:
+                continue
+        kept.append(each)
+    return kept
 
 
 def _address(project: str, provider: str) -> str:
