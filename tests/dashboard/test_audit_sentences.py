@@ -76,3 +76,12 @@ def test_an_action_is_a_sentence_in_the_past_tense(action: str) -> None:
 )
 def test_verbs(verb: str, text: str) -> None:
     assert past(verb) == text
+
+
+def test_a_token_is_called_by_its_name() -> None:
+    assert audit_line(entry("token.create", details={"name": "ci"})).did == "made the token “ci”"
+
+
+def test_an_environment_is_not_said_to_be_in_itself() -> None:
+    line = audit_line(entry("environment.create", target="staging", environment="staging"))
+    assert (line.did, line.where) == ("made the environment staging", "")

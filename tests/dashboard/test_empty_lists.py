@@ -14,6 +14,7 @@ ADA = "ada@example.com"
 PLACE = "/p/default/e/production"
 EMPTY = (
     (f"{PLACE}/flags", "A flag stands in the code", "Begin with one", "Open a feature"),
+    (f"{PLACE}/flags?archived=true", "No flag is archived", "All flags", "Flags"),
     (
         f"{PLACE}/releases",
         "A release opens a variant to a few",

@@ -6,7 +6,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from tidegate_server.dashboard.flag_sentences import FlagState, flag_state, without_prerequisites
+from tidegate_server.dashboard.flag_sentences import (
+    FlagState,
+    flag_state,
+    rungs,
+    without_prerequisites,
+)
 
 NOW = datetime(2026, 11, 26, 14, 16, tzinfo=UTC)
 POLICY = {"stages": [{"percentage": 25, "segments": []}, {"percentage": 100, "segments": []}]}
@@ -89,3 +94,15 @@ def test_no_rule_changes_what_a_kill_or_a_missing_prerequisite_decides() -> None
 )
 def test_a_release_says_who_gets_what(live: dict[str, Any], says: str) -> None:
     assert state(targeting(), live).status.what == says
+
+
+def test_the_ladder_says_that_the_default_comes_after_the_rules() -> None:
+    ladder = [
+        {"cause": "rule", "serves": "off, after 2 rules"},
+        {"cause": "default", "serves": "off"},
+    ]
+    views = rungs(targeting(rules=[{}, {}], ladder=ladder), [])
+    assert [(view.name, view.says) for view in views[-2:]] == [
+        ("Rules", "2 rules, then the default"),
+        ("Default", "off"),
+    ]

@@ -67,6 +67,8 @@ def test_the_receipt_names_the_processes_that_have_not_answered(
 ) -> None:
     version = sdk.post_ok("/sdk/v1/reports", report(1, instance="a" * 32))["version"]
     sdk.post_ok("/sdk/v1/reports", report(1, instance="a" * 32, sequence=2, version=version))
+    asked = text_of(check(checkout.get(f"{PLACE}/flags/checkout/kill")))
+    assert "1 live process will say that it has applied it." in asked
     checkout.post_ok(f"{PRODUCTION}/flags/checkout/kill", {"reason": "errors"})
     instance = checkout.get(f"{PRODUCTION}/instances").json["items"][0]  # type: ignore[index]
     page = text_of(check(checkout.get(f"{PLACE}/flags/checkout")))

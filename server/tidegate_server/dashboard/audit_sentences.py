@@ -121,6 +121,12 @@ class AuditLine:
     release: str | None
 
 
+def _called(noun: str, target: str, details: Mapping[str, Any]) -> str:
+    """Return how people call a thing: a token by its name, since nobody knows its id."""
+    name = details.get("name")
+    return f"“{name}”" if noun == "token" and name else target
+
+
 def audit_line(entry: Mapping[str, Any]) -> AuditLine:
     """Return an entry in words."""
     action, target = entry["action"], entry["target"]
@@ -134,7 +140,7 @@ def audit_line(entry: Mapping[str, Any]) -> AuditLine:
     else:
         icon = ICONS.get(noun, "log")
         words = noun.replace("_", " ")
-        did = f"{past(verb)} the {words} {target}"
+        did = f"{past(verb)} the {words} {_called(noun, target, details)}"
     policy = entry["actor"] == "policy"
     bad = action in ("flag.kill", "tag.kill", "release.rollback", "release.retreat")
     return AuditLine(
@@ -142,7 +148,7 @@ def audit_line(entry: Mapping[str, Any]) -> AuditLine:
         icon,
         "The policy" if policy else entry["actor"],
         did,
-        entry["environment"],
+        "" if noun == "environment" else entry["environment"],
         entry["reason"],
         entry["at"],
         entry.get("id", ""),

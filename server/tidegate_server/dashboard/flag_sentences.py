@@ -260,7 +260,7 @@ def rungs(targeting: dict[str, Any], unmet: list[dict[str, Any]]) -> list[RungVi
                 views.append(RungView(name, NOT[cause], "passes", ""))
             continue
         if cause == "rule":
-            says = f"{rules} rule{'s' if rules != 1 else ''}: {words.tied(rung['serves'])}"
+            says = f"{rules} rule{'s' if rules != 1 else ''}, then the default"
         else:
             says = words.tied(rung["serves"])
         if decided:

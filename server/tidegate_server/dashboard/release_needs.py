@@ -131,12 +131,12 @@ def _missing(
             return f"{words.duration(1000 * max((need or 0) - have, 0))} in this stage"
         case "samples":
             arm = release[gate["arm"]]
-            return f"operations with {arm}, {words.count(have)} of {words.count(need)}"
+            return f"operations with {arm} ({words.count(have)} of {words.count(need)})"
         case "safety":
             of = f"{words.number(have)} of {words.number(need)}"
-            return f"evidence that it is harmless by {label}, {of}"
+            return f"evidence that it is harmless by {label} ({of})"
         case "harm":
-            return f"less evidence against it by {label}, {words.number(have)}"
+            return f"less evidence against it by {label} (now {words.number(have)})"
         case "value":
             return f"{label} within its limit"
         case "calendar":
@@ -147,7 +147,7 @@ def _missing(
                 f"a time at which it may open, {words.clock(words.parse_instant(until), now, zone)}"
             )
         case "approvals":
-            return f"approvals, {words.count(have)} of {words.count(need)}"
+            return f"approvals ({words.count(have)} of {words.count(need)})"
         case "confirmation":
             return f"the word of {gate['webhook']}"
     return ""

@@ -212,8 +212,9 @@ def _processes(place: Place) -> Effect:
     live = found["total"]
     if not live:
         return "server", "No process is live,", "so none will say that it has applied it."
-    words = "1 live process" if live == 1 else f"{live:,} live processes"
-    return "server", words, "will say that they have applied it."
+    if live == 1:
+        return "server", "1 live process", "will say that it has applied it."
+    return "server", f"{live:,} live processes", "will say that they have applied it."
 
 
 def list_kills(project: str, environment: str) -> Response:
