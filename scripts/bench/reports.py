@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import secrets
 import selectors
 import socket
@@ -23,10 +24,21 @@ ROUNDS = 41
 LIMIT = 1 / 0.7
 """At least 0.7 of the reports that the bare route takes."""
 
+SEEN_LIMIT = 1 / 0.6
+SEEN_USERS = 20
+"""How many recently seen users a report names. An instance names each of the thousand of the sample
+every ten minutes: in sixty reports, seventeen each."""
+
 RELEASES = 2
 FLAGS = 10
 EVALUATIONS_EVERY = 3
 """SDKs send evaluations every thirty seconds: with each third report of one every ten seconds."""
+
+SAMPLE = [
+    {"user": f"{number:08x}{number:08x}", "attributes": {"plan": "pro", "country": "DE"}}
+    for number in range(1_000)
+]
+"""The users of an environment's sample."""
 
 PATIENCE_SECONDS = 30.0
 POLICY = {
@@ -40,23 +52,42 @@ CHUNK = 65_536
 def of_instances() -> Iterator[Result]:
     """A report of one of sixteen instances with two releases and ten flags, all at once."""
     with web_process("scripts.bench._worker") as (url, admin, _):
-        releases = _start_releases(url, admin)
+        releases = start_releases(url, admin)
         token = admin.sdk_token("bench")
         port = urllib3.util.parse_url(url).port or 0
         yield compare(
             f"a report, {INSTANCES} at once",
-            _reports(port, "/sdk/v1/reports", token, releases),
+            batch_of_reports(port, "/sdk/v1/reports", token, releases),
             "a plain Flask route with a script",
-            _reports(port, REPORT_BASELINE_PATH, token, releases),
+            batch_of_reports(port, REPORT_BASELINE_PATH, token, releases),
             rounds=ROUNDS,
             limit=LIMIT,
         )
 
 
-def _start_releases(url: str, admin: Admin) -> list[str]:
+@benchmark
+def that_name_users() -> Iterator[Result]:
+    """Such a report that also names twenty recently seen users, whom other reports have named."""
+    with web_process("scripts.bench._worker") as (url, admin, _):
+        releases = start_releases(url, admin)
+        token = admin.sdk_token("bench")
+        port = urllib3.util.parse_url(url).port or 0
+        yield compare(
+            f"a report with {SEEN_USERS} seen users, {INSTANCES} at once",
+            batch_of_reports(port, "/sdk/v1/reports", token, releases, SEEN_USERS),
+            "a plain Flask route with a script",
+            batch_of_reports(port, REPORT_BASELINE_PATH, token, releases),
+            rounds=ROUNDS,
+            limit=SEEN_LIMIT,
+        )
+
+
+def start_releases(url: str, admin: Admin) -> list[str]:
     """Create the flags, and start releases of the first of them; return their ids."""
     for number in range(FLAGS):
         create_boolean_flag(url, admin, f"flag-{number}")
+    plan = {"attribute": "plan", "operator": "equals", "value": "pro"}
+    admin.create("segments", {"key": "paying", "when": plan})
     admin.create("policies", POLICY)
     return [
         admin.start_release(f"flag-{number}", "on", "slow", "a benchmark").id
@@ -67,7 +98,9 @@ def _start_releases(url: str, admin: Admin) -> list[str]:
 class _Instance:
     """An instance that reports over a connection of its own."""
 
-    def __init__(self, port: int, path: str, token: str, releases: list[str]) -> None:
+    def __init__(
+        self, port: int, path: str, token: str, releases: list[str], seen_users: int
+    ) -> None:
         self.connection = socket.create_connection(("127.0.0.1", port), PATIENCE_SECONDS)
         self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._head = (
@@ -77,6 +110,7 @@ class _Instance:
         )
         self._id = secrets.token_hex(16)
         self._releases = releases
+        self._seen_users = seen_users
         self._sequences = count(1)
 
     def send(self) -> None:
@@ -124,6 +158,7 @@ class _Instance:
             ],
             "samples": [],
             "evaluations": [] if sequence % EVALUATIONS_EVERY else self._evaluations(operations),
+            "seen_users": random.sample(SAMPLE, self._seen_users),
             "version": 1,
             "interval": 10.0,
             "leaving": False,
@@ -147,10 +182,12 @@ class _Instance:
         ]
 
 
-def _reports(port: int, path: str, token: str, releases: list[str]) -> Batch:
+def batch_of_reports(
+    port: int, path: str, token: str, releases: list[str], seen_users: int = 0
+) -> Batch:
     """Return a batch in which every instance sends reports, each one after the last's answer."""
     waiting = selectors.DefaultSelector()
-    instances = [_Instance(port, path, token, releases) for _ in range(INSTANCES)]
+    instances = [_Instance(port, path, token, releases, seen_users) for _ in range(INSTANCES)]
     for instance in instances:
         waiting.register(instance.connection, selectors.EVENT_READ, instance)
 

@@ -31,12 +31,14 @@ from scripts.bench.places import (
     server_process,
     temporary_folder,
 )
+from scripts.bench.reports import SEEN_USERS, batch_of_reports, start_releases
 
 INSTANCES = 40
 """Clients of the SDK, each of which reports about once a second while a release is active."""
 
 REPORTING_SECONDS = 20.0
 IDLE_SECONDS = 5.0
+BATCHES = 40
 STREAMS = 500
 CHANGES = 20
 FLAG = "new-checkout"
@@ -117,6 +119,25 @@ def a_report() -> Iterator[Result]:
         each = (spent[name] - idle[name] * seconds) / reports
         what = f"CPU of the {name.replace('_', ' ')}, a report"
         yield compare_values(what, each, CORE, 1.0, None)
+
+
+@benchmark
+def reports_at_once() -> Iterator[Result]:
+    """The same for as many reports as fit, of sixteen instances; some name seen users."""
+    for seen_users in (0, SEEN_USERS):
+        with small_server() as (url, admin, processes):
+            port, releases = urlsplit(url).port or 0, start_releases(url, admin)
+            token = admin.sdk_token("sizing")
+            batch = batch_of_reports(port, "/sdk/v1/reports", token, releases, seen_users)
+            batch()  # so that everything is loaded
+            reports, spent = _reports(url), _spent(processes)
+            for _ in range(BATCHES):
+                batch()
+            reports = _reports(url) - reports
+            spent = {name: value - spent[name] for name, value in _spent(processes).items()}
+        for name in ("web", "store"):
+            what = f"CPU of the {name}, a report with {seen_users} seen users"
+            yield compare_values(what, spent[name] / reports, CORE, 1.0, None)
 
 
 @benchmark

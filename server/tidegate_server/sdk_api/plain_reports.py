@@ -7,6 +7,7 @@ report: each limit here is one of its own. Everything else is left to it.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Annotated, Any, Literal, TypeAlias, cast
 
 import msgspec
@@ -25,6 +26,11 @@ from tidegate_server.visible_text import CONTROL
 
 _USER_FIELDS = frozenset({"user", "attributes"})
 _VISIBLE = rf"\A[^{CONTROL.pattern[1:-1]}]*\Z"
+
+MOST_KEPT = 4_096
+LONGEST_KEPT = 500
+"""Every instance reports the users of one sample: so many of them are read once, if they are not
+longer than so many bytes."""
 
 Total: TypeAlias = Annotated[int, Meta(ge=0, le=limits.LARGEST_COUNT)]
 Operations: TypeAlias = Annotated[int, Meta(ge=0, le=limits.LARGEST_OPERATIONS)]
@@ -122,7 +128,7 @@ class _Report(_Part):
     evaluations: Annotated[tuple[_Evaluations, ...], Meta(max_length=limits.MAX_FLAGS)] | (
         UnsetType
     ) = UNSET
-    seen_users: Raw | UnsetType = UNSET
+    seen_users: Annotated[tuple[Raw, ...], Meta(max_length=limits.MAX_SEEN)] | UnsetType = UNSET
     leaving: bool | UnsetType = UNSET
 
 
@@ -138,7 +144,7 @@ def read_plain(body: bytes) -> Report | None:
         sent = _decoder.decode(body)
         if _has_a_key_twice(body, sent):
             return None
-        seen_users = () if sent.seen_users is UNSET else _read_seen_users(bytes(sent.seen_users))
+        seen_users = tuple(_seen_user(bytes(each)) for each in sent.seen_users or ())
     except (msgspec.MsgspecError, UnicodeDecodeError, Unreadable, ValidationError):
         return None
     return Report(
@@ -210,22 +216,17 @@ def _has_a_key_twice(body: bytes, sent: _Report) -> bool:
     return body.count(b":") != msgspec.json.encode(sent).count(b":")
 
 
-def _read_seen_users(part: bytes) -> tuple[SeenUser, ...]:
-    """Return the seen users in a part of a report.
+def _seen_user(text: bytes) -> SeenUser:
+    return _kept_seen_user(text) if len(text) <= LONGEST_KEPT else _read_seen_user(text)
+
+
+def _read_seen_user(text: bytes) -> SeenUser:
+    """Return the seen user in a part of a report.
 
     Raises:
         Unreadable, ValidationError: the schema has to say what is wrong.
     """
-    if part == b"[]":  # as in most reports
-        return ()
-    users = parse_json(part.decode(), "The body")
-    if not isinstance(users, list) or len(users) > limits.MAX_SEEN:
-        raise ValidationError("no list, or a long one")
-    return tuple(map(_read_seen_user, users))
-
-
-def _read_seen_user(part: Any) -> SeenUser:
-    """Return a seen user; raise ``ValidationError`` if the schema has to say what is wrong."""
+    part = parse_json(text.decode(), "The body")
     if not isinstance(part, dict) or not _USER_FIELDS <= part.keys() <= {*_USER_FIELDS, "lists"}:
         raise ValidationError("other fields")
     user = part["user"]
@@ -235,6 +236,9 @@ def _read_seen_user(part: Any) -> SeenUser:
     attributes = cast(dict[str, Any], _attributes.deserialize(part["attributes"]))
     lists = cast(dict[str, bool], _lists.deserialize(part.get("lists", {})))
     return SeenUser(user, attributes, lists)
+
+
+_kept_seen_user = lru_cache(MOST_KEPT)(_read_seen_user)
 
 
 def _given(seconds: float | UnsetType | None) -> float | None:

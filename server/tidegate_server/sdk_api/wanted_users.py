@@ -10,6 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+import msgspec
+from tidegate.seen_users import sample_number
+
 from tidegate_server.domain.change import Address, Kind
 from tidegate_server.domain.seen_users import (
     MOST_ATTRIBUTES,
@@ -22,6 +25,14 @@ from tidegate_server.store import Store
 from tidegate_server.web.seen_user_names import names_secret
 
 T = TypeVar("T")
+
+AGAIN_SECONDS = 60.0
+"""How long a process does not write the same user again, so when a user was last seen is known to
+about a minute."""
+
+MOST_WRITTEN = 20_000
+"""After so many users of all environments, those that were written are forgotten: then they are
+written again sooner. The sample of an environment has a thousand."""
 
 FRESH_SECONDS = 10.0
 """How long what an environment asks for is kept. So long a new attribute, and a limit that another
@@ -54,6 +65,8 @@ class SeenUserReports:
         self._store = store
         self._secret_key = secret_key
         self._asked: dict[tuple[str, str], _Asked] = {}
+        self._written: dict[tuple[str, str, str], tuple[int, float]] = {}
+        """What was written of users, as a hash, and until when it need not be written again."""
 
     def take(
         self, project: str, environment: str, users: tuple[SeenUser, ...]
@@ -63,20 +76,30 @@ class SeenUserReports:
         Returns:
             None if the environment wants no users; then these are not kept either.
         """
-        place = (project, environment)
+        place, now = (project, environment), time.monotonic()
         asked = self._asked.get(place)
-        if asked is None or asked.until < time.monotonic():
-            until = time.monotonic() + FRESH_SECONDS
-            asked = self._asked[place] = _Asked(until, self._read_wanted(*place))
+        if asked is None or asked.until < now:
+            asked = self._asked[place] = _Asked(now + FRESH_SECONDS, self._read_wanted(*place))
         wanted = asked.wanted
         if wanted is None or not users:
             return wanted
         names, lists = frozenset(wanted.attributes), frozenset(wanted.key_lists)
-        known = (
-            SeenUser(user.name, _only(user.attributes, names), _only(user.lists, lists))
-            for user in users
-        )
-        below = self._store.seen_users.add(project, environment, known)
+        kept = hash((names, lists))
+        news, written = [], {}
+        for user in users:
+            known = (*place, user.name)
+            content = hash((kept, msgspec.json.encode((user.attributes, user.lists))))
+            before, until = self._written.get(known, (None, 0.0))
+            if sample_number(user.name) < wanted.below and (content != before or until < now):
+                only = _only(user.attributes, names), _only(user.lists, lists)
+                news.append(SeenUser(user.name, *only))
+                written[known] = content, now + AGAIN_SECONDS
+        if not news:
+            return wanted
+        below = self._store.seen_users.add(project, environment, news)
+        if len(self._written) > MOST_WRITTEN:
+            self._written.clear()
+        self._written.update(written)
         wanted = replace(wanted, below=below)
         self._asked[place] = _Asked(asked.until, wanted)
         return wanted

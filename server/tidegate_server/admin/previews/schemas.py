@@ -202,7 +202,11 @@ class SeenUserAnswer(Strict):
         required=True,
         metadata={"type": "object", "description": "those that rules and segments compare"},
     )
-    seen_at = Instant(attribute="seen_ms", required=True)
+    seen_at = Instant(
+        attribute="seen_ms",
+        required=True,
+        metadata={"description": "when a report last named it, to about a minute"},
+    )
 
 
 SeenUserPage = page_schema(
