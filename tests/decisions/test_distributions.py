@@ -299,12 +299,12 @@ def false_alarms(runs: int, windows: int, check: Check, rate: float) -> int:
 
 
 def test_harmless_releases_are_stopped_no_more_often_than_promised() -> None:
-    """200 releases at a false alarm of 5 %: more than 20 has a chance below 1 in 800.
+    """100 releases at a false alarm of 5 %: more than 12 has a chance below 1 in 600.
 
-    (Binomial: P(X > 20 | 200, 0.05) = 0.0012.)
+    (Binomial: P(X > 12 | 100, 0.05) = 0.0015.)
     """
     check = replace(LATENCY, false_alarm=0.05)
-    assert false_alarms(200, 30, check, rate=0.3) <= 20
+    assert false_alarms(100, 30, check, rate=0.3) <= 12
 
 
 @pytest.mark.long

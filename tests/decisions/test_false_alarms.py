@@ -52,7 +52,7 @@ def stopped(model: TrafficModel, number: int, windows: int, by: Policy = RAMP) -
 
 @pytest.mark.parametrize("kind", HARMLESS)
 def test_harmless_releases_are_stopped_no_more_often_than_promised(kind: str) -> None:
-    assert stopped(HARMLESS[kind], 100, 60) <= most_by_chance(100, FALSE_ALARM, 1e-3)
+    assert stopped(HARMLESS[kind], 50, 60) <= most_by_chance(50, FALSE_ALARM, 1e-3)
 
 
 @pytest.mark.long
@@ -73,8 +73,8 @@ def test_harmless_values_stop_a_release_no_more_often_than_promised(
     check: Check, slower: float
 ) -> None:
     model = replace(BUSY_AND_QUIET, latency_ratio=slower)
-    found = stopped(model, 200, 25, replace(VALUES, checks=(check,)))
-    assert found <= most_by_chance(200, FALSE_ALARM, 1e-3)
+    found = stopped(model, 100, 25, replace(VALUES, checks=(check,)))
+    assert found <= most_by_chance(100, FALSE_ALARM, 1e-3)
 
 
 @pytest.mark.long

@@ -92,10 +92,10 @@ def test_the_stages_of_a_healthy_release_come_in_their_order() -> None:
 def test_forecasts_hold_what_then_happens() -> None:
     """Nine in ten releases should come later than early, and nine in ten before late.
 
-    The range thus misses 20 % of 24; more than 13 have a probability of 1e-4 (binomial).
+    The range thus misses 20 % of 12; more than 8 have a probability of 6e-5 (binomial).
     """
     inside = releases = 0
-    for seed in range(24):
+    for seed in range(12):
         dice = random.Random(seed)
         release = ObservedRelease(RAMP)
         release.run(10, dice, 400)
@@ -114,8 +114,8 @@ def test_forecasts_hold_what_then_happens() -> None:
             and made.next_stage.early_ms <= came + MINUTE
             and (late is None or came <= late + MINUTE)
         )
-    assert releases >= 20
-    assert inside >= releases - 13
+    assert releases >= 10
+    assert inside >= releases - 8
 
 
 def test_clients_whose_reports_decide_are_traffic() -> None:
