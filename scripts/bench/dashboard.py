@@ -14,11 +14,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
+from typing import TypeAlias
 from urllib.parse import urlsplit
 
 import tidegate
 import urllib3
-from playwright.sync_api import BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from tidegate_server.dashboard import assets
 
 from examples.shop.admin import Admin
@@ -29,7 +30,7 @@ FLAGS = 1_000
 VISITS = 11
 USABLE_SECONDS = 0.3
 MOST_BYTES = 60_000
-OPEN_PAGES = 200
+OPEN_PAGES, REAL_PAGES = 200, 20
 IDLE_SECONDS = 20.0
 IDLE_SHARE = 5.0
 """How much of a core, in percent, ``OPEN_PAGES`` may cost."""
@@ -39,6 +40,10 @@ LEAST_SHIFT = 0.0001
 """A layout shift below this is none: it is less than a pixel of a page that moves by a pixel."""
 
 PLACE = "/p/default/e/production"
+LIVE_PAGES = tuple(
+    f"{PLACE}/{page}" for page in ("flags", "flags/checkout", "releases", "instances")
+)
+Cookie: TypeAlias = tuple[str, str]
 POLICY = {
     "key": "bench",
     "interval": "1s",
@@ -97,22 +102,52 @@ def pages() -> Iterator[Result]:
 
 @benchmark
 def idle_pages() -> Iterator[Result]:
-    """What 200 open pages cost while nothing happens."""
-    with server() as (url, _), ExitStack() as streams:
+    """What the server spends while nothing happens: on the streams of pages, and on real pages.
+
+    A page that is open and idle holds one stream of events. Chromium has memory for some, each in a
+    profile of its own: a profile has six connections to a server.
+    """
+    with server() as (url, admin):
+        admin.create("flags", {"key": "checkout", "type": "boolean"})
         time.sleep(5)
         alone = _busy_share(url)
+        with _streams(url, OPEN_PAGES):
+            cost = _busy_share(url) - alone
+        yield _of_a_core(f"the streams of {OPEN_PAGES} idle pages", cost)
+        others = OPEN_PAGES - REAL_PAGES
+        with _chromium() as chromium, _streams(url, others):
+            for number, cookie in enumerate(_sign_in(url, admin, REAL_PAGES)):
+                _open_live_page(chromium, url, cookie, LIVE_PAGES[number % len(LIVE_PAGES)])
+            cost = _busy_share(url) - alone
+        says = f"{REAL_PAGES} idle pages in Chromium and the streams of {others}"
+        yield _of_a_core(says, cost)
+
+
+def _of_a_core(what: str, share: float) -> Result:
+    return compare_values(f"{what}, of a core", max(0.0, share), "the budget", IDLE_SHARE, unit="%")
+
+
+@contextmanager
+def _streams(url: str, amount: int) -> Iterator[None]:
+    """Hold streams of events open, as idle pages do."""
+    with ExitStack() as streams:
         pool = streams.enter_context(
-            urllib3.PoolManager(headers=HTTP.headers, maxsize=OPEN_PAGES, retries=False)
+            urllib3.PoolManager(headers=HTTP.headers, maxsize=amount, retries=False)
         )
-        for _ in range(OPEN_PAGES):
+        for _ in range(amount):
             stream = pool.request("GET", f"{url}{ENVIRONMENT_PATH}/events", preload_content=False)
             require_success(stream)
             streams.callback(stream.close)
         time.sleep(5)
-        cost = max(0.0, _busy_share(url) - alone)
-        yield compare_values(
-            f"{OPEN_PAGES} open pages, of a core", cost, "the budget", IDLE_SHARE, unit="%"
-        )
+        yield
+
+
+def _open_live_page(chromium: Browser, url: str, cookie: Cookie, path: str) -> None:
+    """Open a page in a profile of its own, and wait until it listens."""
+    context = _signed_in(chromium, url, cookie)
+    page = context.new_page()
+    page.goto(url + path)
+    page.locator(".live").wait_for(state="visible")
 
 
 def _fill(url: str, admin: Admin) -> str:
@@ -138,19 +173,37 @@ def _fill(url: str, admin: Admin) -> str:
 @contextmanager
 def _browser(url: str, admin: Admin) -> Iterator[BrowserContext]:
     """Open a browser in which a person is signed in."""
-    link = admin.invite("bench@example.com", "Bench", "/").link
-    signed_in = urllib3.request("POST", f"{url}/api/v1/sign-in/link", json={"link": link})
-    require_success(signed_in)
-    name, _, value = signed_in.headers["Set-Cookie"].partition(";")[0].partition("=")
+    with _chromium() as chromium:
+        [cookie] = _sign_in(url, admin, 1)
+        context = _signed_in(chromium, url, cookie)
+        context.add_init_script(SHIFTS)
+        yield context
+
+
+@contextmanager
+def _chromium() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
         )
-        context = chromium.new_context(viewport={"width": 1440, "height": 900})
-        context.add_cookies([{"name": name, "value": value, "url": url}])
-        context.add_init_script(SHIFTS)
-        yield context
+        yield chromium
         chromium.close()
+
+
+def _sign_in(url: str, admin: Admin, people: int) -> Iterator[Cookie]:
+    """Yield the session of each of some people, as the name and the value of a cookie."""
+    for number in range(people):
+        link = admin.invite(f"bench-{number}@example.com", f"Bench {number}", "/").link
+        signed_in = urllib3.request("POST", f"{url}/api/v1/sign-in/link", json={"link": link})
+        require_success(signed_in)
+        name, _, value = signed_in.headers["Set-Cookie"].partition(";")[0].partition("=")
+        yield name, value
+
+
+def _signed_in(chromium: Browser, url: str, cookie: Cookie) -> BrowserContext:
+    context = chromium.new_context(viewport={"width": 1440, "height": 900})
+    context.add_cookies([{"name": cookie[0], "value": cookie[1], "url": url}])
+    return context
 
 
 @contextmanager
