@@ -103,7 +103,7 @@ def test_sessions_and_tokens_are_made_and_ended(
         at.go("/")
         page.get_by_role("button", name="Menu").click()
         page.get_by_role("link", name="You", exact=True).click()
-        expect(page.get_by_text("this one")).to_have_count(1)
+        expect(page.get_by_text("this one", exact=True)).to_have_count(1)
         page.get_by_role("link", name="End all others…").click()
         button(page, "End all others")
         expect(page.get_by_role("link", name="End all others…")).to_be_hidden()
