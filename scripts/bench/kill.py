@@ -25,6 +25,9 @@ from scripts.bench.places import (
 PROCESSES = 20
 ROUNDS = 10
 POLL_SECONDS = 0.002
+START_SECONDS = 300.0
+"""How long all processes may take to start, on cores that are busy with each other."""
+
 PATIENCE_SECONDS = 60.0
 FLAG = "new-checkout"
 
@@ -41,9 +44,9 @@ def to_every_process() -> Iterator[Result]:
         flag_url = f"{url}{ENVIRONMENT_PATH}/flags/{FLAG}"
         token = admin.sdk_token("bench")
         pipes = [_start_watcher(watchers, url, token) for _ in range(PROCESSES)]
-        for _ in range(ROUNDS):
+        for number in range(ROUNDS):
             for pipe in pipes:
-                _receive(pipe)  # the flag is on
+                _receive(pipe, PATIENCE_SECONDS if number else START_SECONDS)  # the flag is on
             sent = time.monotonic()
             require_success(HTTP.request("POST", f"{flag_url}/kill", json=reason))
             responses.append(time.monotonic() - sent)
@@ -76,7 +79,7 @@ def _start_watcher(watchers: ExitStack, url: str, token: str) -> Connection:
 def watch(url: str, token: str, pipe: Connection) -> None:
     """Evaluate the flag until terminated, and send the time when it goes on or off."""
     client = tidegate.Client(url, token)
-    client.wait_until_ready(PATIENCE_SECONDS)
+    client.wait_until_ready(START_SECONDS)
     while True:
         for expected in (True, False):
             while client.boolean(FLAG, not expected) is not expected:
@@ -84,8 +87,8 @@ def watch(url: str, token: str, pipe: Connection) -> None:
             pipe.send(time.monotonic())
 
 
-def _receive(pipe: Connection) -> float:
-    if not pipe.poll(PATIENCE_SECONDS):
+def _receive(pipe: Connection, seconds: float = PATIENCE_SECONDS) -> float:
+    if not pipe.poll(seconds):
         raise TimeoutError("a process does not see the flag change")
     at: float = pipe.recv()
     return at
