@@ -13,32 +13,20 @@ A subscription shares only its queue with its owner.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Final
 
 import msgspec
-import structlog
-from tidegate.backoff import Backoff
 
 from tidegate_server.domain.calendar import instant_text
 from tidegate_server.domain.change import Kind
-from tidegate_server.errors import StoreUnavailable
 from tidegate_server.store import keys
 from tidegate_server.store.connection import Connection
-from tidegate_server.store.feed import Feed, FeedSubscription, Place
-
-log = structlog.get_logger("tidegate.activity")
-
-BLOCK_MS = 250
-"""How long one read waits. A new subscription gets its first event after at most this time."""
+from tidegate_server.store.feed import BLOCK_MS, Feed, FeedSubscription, Place
 
 QUEUE_SIZE = 500
 MOST_MISSED = 500
 """A page that missed more commits than this reads everything again."""
-
-RETRY: Final = Backoff(first_s=0.05, longest_s=2.0)
 
 KILLS = ("flag.kill", "flag.restore", "tag.kill", "tag.restore")
 EVENT_NAMES = {Kind.TARGETING: "flag", Kind.PROGRESS: "release"}
@@ -82,12 +70,11 @@ class ActivitySubscription(FeedSubscription[ActivityEvent]):
         return RESET
 
 
-class ActivityFeed(Feed[ActivityEvent]):
+class ActivityFeed(Feed[ActivityEvent, str, str]):
     """Follows what happens in the environments that pages show. Use ``Store.activity_feed``."""
 
     def __init__(self, connection: Connection) -> None:
-        super().__init__(connection, "tidegate-activity")
-        self._positions: dict[str, str] = {}
+        super().__init__(connection, "activity")
 
     def subscribe(self, project: str, environment: str) -> ActivitySubscription:
         """Subscribe to what happens in an environment from now on.
@@ -140,33 +127,14 @@ class ActivityFeed(Feed[ActivityEvent]):
             for event in _commit_events(id.decode(), fields, environment)
         ]
 
-    def _follow(self, lane: Hashable) -> None:
-        failures = 0
-        while self._goes_on(lane):
-            with self._lock:
-                positions = {
-                    stream: position
-                    for stream, position in self._positions.items()
-                    if self._connection.lane(keys.scope_of(stream)) == lane
-                }
-            if not positions:
-                time.sleep(BLOCK_MS / 1000)
-                continue
-            try:
-                if failures:
-                    # After an outage the streams may be those of a backup.
-                    self._reset(positions)
-                    failures = 0
-                self._read(positions)
-            except StoreUnavailable as error:
-                if self._closed:
-                    return
-                if not failures:
-                    log.warning("activity_feed_interrupted", error=error.message)
-                failures += 1
-                time.sleep(RETRY.wait_s(failures))
+    def _project_of(self, stream: str) -> str:
+        return keys.scope_of(stream)
 
-    def _read(self, positions: dict[str, str]) -> None:
+    def _read(self, positions: dict[str, str], resumes: bool) -> None:
+        if resumes:
+            # After an outage the streams may be those of a backup.
+            self._reset(positions)
+            return
         found = self._connection.read(
             "XREAD", "BLOCK", BLOCK_MS, "STREAMS", *positions, *positions.values()
         )
@@ -199,7 +167,6 @@ class ActivityFeed(Feed[ActivityEvent]):
             places = [place for place in self._subscriptions if place[0] in projects]
         for place in places:
             self._publish(place, [RESET])
-        log.info("activity_feed_resumed")
 
     def _publish(self, place: Place, events: list[ActivityEvent]) -> None:
         with self._lock:

@@ -10,26 +10,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, replace
-from typing import Final
 
 import structlog
-from tidegate.backoff import Backoff
 
-from tidegate_server.errors import StoreUnavailable
 from tidegate_server.store import environment_versions, keys
 from tidegate_server.store.commit import new_incarnation
 from tidegate_server.store.connection import Connection
 from tidegate_server.store.environment_versions import EnvironmentVersion, present_version
-from tidegate_server.store.feed import Feed, FeedSubscription, Place
+from tidegate_server.store.feed import BLOCK_MS, Feed, FeedSubscription, Place
 
 log = structlog.get_logger("tidegate.feed")
 
-BLOCK_MS = 250
-"""How long one read waits. A new subscription gets its first update after at most this time."""
-
 QUEUE_SIZE = 1_000
 CHECK_SECONDS = 5.0
-RETRY: Final = Backoff(first_s=0.05, longest_s=2.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +52,13 @@ class Subscription(FeedSubscription[Update]):
         return Update(event.version, None)
 
 
-class ChangeFeed(Feed[Update]):
+class ChangeFeed(Feed[Update, Place, EnvironmentVersion]):
     """Reads the change streams that have subscriptions. Use ``Store.change_feed``."""
 
     def __init__(self, connection: Connection) -> None:
-        super().__init__(connection, "tidegate-feed")
-        self._positions: dict[Place, EnvironmentVersion] = {}
-        """The version of each environment that was read last."""
+        super().__init__(connection, "change")
+        self._checked: dict[Hashable, float] = {}
+        """When the versions of a lane were last compared with the store's."""
 
     def subscribe(
         self,
@@ -97,36 +90,17 @@ class ChangeFeed(Feed[Update]):
         for environment in self._positions.keys() - self._subscriptions.keys():
             del self._positions[environment]
 
-    def _follow(self, lane: Hashable) -> None:
-        failures = 0
-        checked = 0.0
-        while self._goes_on(lane):
-            with self._lock:
-                positions = {
-                    place: version
-                    for place, version in self._positions.items()
-                    if self._connection.lane(place[0]) == lane
-                }
-            if not positions:
-                time.sleep(BLOCK_MS / 1000)
-                continue
-            try:
-                if failures or time.monotonic() - checked > CHECK_SECONDS:
-                    self._check_versions(positions)
-                    checked = time.monotonic()
-                self._read(positions)
-                if failures:
-                    log.info("change_feed_resumed")
-                failures = 0
-            except StoreUnavailable as error:
-                if self._closed:
-                    return
-                if not failures:
-                    log.warning("change_feed_interrupted", error=error.message)
-                failures += 1
-                time.sleep(RETRY.wait_s(failures))
+    def _project_of(self, stream: Place) -> str:
+        return stream[0]
 
-    def _read(self, positions: dict[Place, EnvironmentVersion]) -> None:
+    def _read(self, positions: dict[Place, EnvironmentVersion], resumes: bool) -> None:
+        lane, now = self._connection.lane(next(iter(positions))[0]), time.monotonic()
+        if resumes or now - self._checked.get(lane, 0.0) > CHECK_SECONDS:
+            self._check_versions(positions)
+            self._checked[lane] = time.monotonic()
+        self._read_changes(positions)
+
+    def _read_changes(self, positions: dict[Place, EnvironmentVersion]) -> None:
         environments = {keys.changes(*each).encode(): each for each in positions}
         after = [f"{version.number}-0" for version in positions.values()]
         streams = self._connection.read(
@@ -174,7 +148,7 @@ class ChangeFeed(Feed[Update]):
                 self._publish(environment, version, None)
         if all(positions[each].number >= version.number for each, version in found.items()):
             return
-        self._read(positions)
+        self._read_changes(positions)
         for environment, version in found.items():
             if positions[environment].number < version.number:
                 positions[environment] = version

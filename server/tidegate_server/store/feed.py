@@ -4,16 +4,33 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable
-from typing import Generic, TypeAlias, TypeVar
+from typing import Any, Final, Generic, TypeAlias, TypeVar
 
+import structlog
+from tidegate.backoff import Backoff
+
+from tidegate_server.errors import StoreUnavailable
 from tidegate_server.store.connection import Connection
+
+log = structlog.get_logger("tidegate.feed")
 
 Place: TypeAlias = tuple[str, str]
 """A project and an environment."""
 
+BLOCK_MS = 250
+"""How long one read waits. A new subscription gets its first event after at most this time."""
+
+RETRY: Final = Backoff(first_s=0.05, longest_s=2.0)
+
 E = TypeVar("E")
+"""What a feed's events are."""
+S = TypeVar("S")
+"""What names its streams."""
+P = TypeVar("P")
+"""Up to where they were read."""
 
 
 class FeedSubscription(ABC, Generic[E]):
@@ -29,7 +46,7 @@ class FeedSubscription(ABC, Generic[E]):
 
     def __init__(
         self,
-        feed: Feed[E],
+        feed: Feed[E, Any, Any],
         place: Place,
         size: int,
         receive: Callable[[E | None], None] | None = None,
@@ -67,7 +84,7 @@ class FeedSubscription(ABC, Generic[E]):
             self._queue.put_nowait(None if event is None else self.lost(event))
 
 
-class Feed(ABC, Generic[E]):
+class Feed(ABC, Generic[E, S, P]):
     """Reads streams in a daemon thread (a greenlet under gevent) once there is a subscription.
 
     One thread reads all streams that one command may name (``Connection.lane``): everything in a
@@ -76,20 +93,33 @@ class Feed(ABC, Generic[E]):
 
     Args:
         connection: the feed's own connection to the store.
-        thread_name: of the thread.
+        name: of the feed, in the log.
     """
 
-    def __init__(self, connection: Connection, thread_name: str) -> None:
+    def __init__(self, connection: Connection, name: str) -> None:
         self._connection = connection
+        self._name = name
+        self._positions: dict[S, P] = {}
         self._lock = threading.Lock()
         self._subscriptions: dict[Place, list[FeedSubscription[E]]] = {}
         self._closed = False
-        self._thread_name = thread_name
         self._threads: dict[Hashable, threading.Thread] = {}
 
     @abstractmethod
-    def _follow(self, lane: Hashable) -> None:
-        """Read the streams of a lane while ``_goes_on``."""
+    def _project_of(self, stream: S) -> str:
+        """Return the project that a stream belongs to."""
+
+    @abstractmethod
+    def _read(self, positions: dict[S, P], resumes: bool) -> None:
+        """Publish what is new in streams.
+
+        Args:
+            positions: up to where they were read.
+            resumes: whether the last read failed, so that anything may have happened since.
+
+        Raises:
+            StoreUnavailable: the store cannot be reached.
+        """
 
     @abstractmethod
     def _forget_positions(self) -> None:
@@ -103,7 +133,7 @@ class Feed(ABC, Generic[E]):
             subscription.put(None)
         elif lane not in self._threads:
             self._threads[lane] = threading.Thread(
-                target=self._run, args=(lane,), name=self._thread_name, daemon=True
+                target=self._run, args=(lane,), name=f"tidegate-feed-{self._name}", daemon=True
             )
             self._threads[lane].start()
 
@@ -139,6 +169,31 @@ class Feed(ABC, Generic[E]):
             running = bool(self._threads)
         if not running:
             self._connection.release()  # otherwise the thread does, after its current read
+
+    def _follow(self, lane: Hashable) -> None:
+        failures = 0
+        while self._goes_on(lane):
+            with self._lock:
+                positions = {
+                    stream: position
+                    for stream, position in self._positions.items()
+                    if self._connection.lane(self._project_of(stream)) == lane
+                }
+            if not positions:
+                time.sleep(BLOCK_MS / 1000)
+                continue
+            try:
+                self._read(positions, failures > 0)
+                if failures:
+                    log.info(f"{self._name}_feed_resumed")
+                failures = 0
+            except StoreUnavailable as error:
+                if self._closed:
+                    return
+                if not failures:
+                    log.warning(f"{self._name}_feed_interrupted", error=error.message)
+                failures += 1
+                time.sleep(RETRY.wait_s(failures))
 
     def _run(self, lane: Hashable) -> None:
         try:
