@@ -34,7 +34,15 @@ def test_a_provider_is_created_mapped_and_deleted(checkout: Tidegate, key: str) 
     assert "a given secret" not in shown
     assert "nobody" in checkout.refused(*provider, "test", "nobody")
     assert "There is no mapping" in checkout.refused(*provider, "unmap", key, "ops", status=2)
+    developer = ("--role", "developer", "--project", project)
+    checkout.ok(*provider, "unmap", key, "devs", *developer)
+    again = checkout.refused(*provider, "unmap", key, "devs", *developer, status=2)
+    assert f"It gives devs: responder of project {project}." in again
+    assert f"devs: responder of project {project}" in checkout.ok(*provider, "show", key)
+    nowhere = checkout.refused(*provider, "unmap", key, "devs", "--project", project, status=2)
+    assert "Say which role" in nowhere
     checkout.ok(*provider, "unmap", key, "devs")
+    assert checkout.json(*provider, "show", key)["group_mappings"] == []
     file = json.dumps({**checkout.json(*provider, "show", key), "name": "Another"})
     assert "replaced" in checkout.ok(*provider, "put", "-", stdin=file)
     assert "Another" in checkout.ok(*provider, "list")

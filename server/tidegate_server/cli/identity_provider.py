@@ -256,17 +256,45 @@ def map_group(
 @identity_provider.command("unmap")
 @click.argument("key")
 @click.argument("provider_group")
+@click.option("--group", "groups", metavar="KEY", multiple=True, help="Only this; repeatable.")
+@grant_options(required=False)
 @reason_option
 @output_option
 @server_options
-def unmap_group(client: ApiClient, key: str, provider_group: str, reason: str, output: str) -> None:
-    """Take away what PROVIDER_GROUP gives, within two seconds, from all its members."""
+def unmap_group(
+    client: ApiClient,
+    key: str,
+    provider_group: str,
+    groups: tuple[str, ...],
+    role: str | None,
+    project: str | None,
+    environment: str | None,
+    reason: str,
+    output: str,
+) -> None:
+    """Take away what PROVIDER_GROUP gives, within two seconds, from all its members.
+
+    Without --group and --role it takes away everything.
+    """
+    if role is None and (project or environment):
+        raise click.UsageError("Say which role it no longer gives there: --role ROLE.")
+    grants = [{"role": role, "project": project, "environment": environment}] if role else []
 
     def changed(document: Json) -> Json:
         mappings = document["group_mappings"]
-        left = [each for each in mappings if each["provider_group"] != provider_group]
-        if len(left) == len(mappings):
+        present = next((m for m in mappings if m["provider_group"] == provider_group), None)
+        if present is None:
             raise StartupRefused(f"There is no mapping of {provider_group!r}.")
-        return {**document, "group_mappings": left}
+        for taken, field in ((list(groups), "groups"), (grants, "grants")):
+            if not all(each in present[field] for each in taken):
+                raise StartupRefused(f"It does not give that. It gives {_mapping_text(present)}.")
+        left = {
+            **present,
+            "groups": [each for each in present["groups"] if each not in groups],
+            "grants": [each for each in present["grants"] if each not in grants],
+        }
+        some = (groups or grants) and (left["groups"] or left["grants"])
+        others = [each for each in mappings if each is not present]
+        return {**document, "group_mappings": [*others, left] if some else others}
 
     edit(PROVIDER, client, key, changed, reason, output)
