@@ -215,7 +215,7 @@ class Client:
         Its outcome and duration count for every release that evaluations within it were
         exposed to. Evaluations without a context use ``context``: a context, or a targeting key.
         """
-        if context is not None and not isinstance(context, Context):
+        if not isinstance(context, Context) and context is not None:
             self._note_problem(context_problem(context))
             context = usable_context(context)
         reporter = self._reporter
@@ -230,10 +230,8 @@ class Client:
         operation = Operation()
         operation.reporter = reporter
         operation.context = context
-        operation.exposures = {}
-        operation.first = None
+        operation.noted = operation.several = operation.extras = None
         operation.ended = False
-        operation.extras = None
         return operation
 
     def operation_of(self, resolve: Callable[[], Context | str | None]) -> Operation:
@@ -274,42 +272,38 @@ class Client:
             operation = _current_entry()
             if operation is None:
                 user = NOBODY if context is None else context
-                exposed = _NO_EXPOSURES
             elif context is None:
                 user = operation.context
                 if user is None:
                     user = operation.resolve_context()
-                exposed = operation.exposures
-            elif context is operation.context:
-                user = context
-                exposed = operation.exposures
             else:
-                user, extras = context, operation.extras
-                exposed = _NO_EXPOSURES
-                if extras is not None:
-                    exposed = extras.users.get(user.targeting_key, _NO_EXPOSURES)
+                user = context
             if shortcut is not None:
-                release, prefix, limit, below, above, exposures = shortcut
+                prefix, limit, value, exposure, above, above_exposure = shortcut
                 hashed = _hash(prefix + user.targeting_key, 0, False)
-                if release not in exposed:
-                    exposure = exposures[hashed < limit]
-                    if operation is None:
-                        next(self._cells[exposure.cell])
-                    elif (
-                        operation.context is not user
-                        or operation.reporter is not self._reporter
-                        or operation.ended
+                if hashed >= limit:
+                    value, exposure = above, above_exposure
+                if operation is None:
+                    next(self._cells[exposure.cell])
+                elif operation.noted is not exposure or operation.context is not user:
+                    if (
+                        operation.noted is None
+                        and operation.several is None
+                        and operation.context is user
+                        and operation.reporter is self._reporter
+                        and not operation.ended
                     ):
-                        self._count_exposure(exposure, operation, user)
-                    elif exposed:
-                        operation.first = None
-                        exposed.setdefault(release, exposure)
-                    else:
                         operation.hashed = hashed
-                        operation.first = exposed[release] = exposure
-                return below if hashed < limit else above  # type: ignore[no-any-return]
+                        operation.noted = exposure
+                    else:
+                        self._count_exposure(exposure, operation, user)
+                return value  # type: ignore[no-any-return]
             evaluation = evaluate(user)
-            if evaluation.release not in exposed and evaluation.exposures:
+            only = evaluation.exposure
+            if only is None:
+                if evaluation.exposures:
+                    self._count_exposures(evaluation, operation, user)
+            elif operation is None or operation.noted is not only or operation.context is not user:
                 self._count_exposures(evaluation, operation, user)
             value = evaluation.value
             if value is not None:
@@ -369,32 +363,27 @@ class Client:
         operation = _current_entry()
         if operation is None:
             user = NOBODY if context is None else context
-            exposed = _NO_EXPOSURES
         elif context is None:
             user = operation.context
             if user is None:
                 user = operation.resolve_context()
-            exposed = operation.exposures
-        elif context is operation.context:
-            user = context
-            exposed = operation.exposures
         else:
-            user, extras = context, operation.extras
-            exposed = _NO_EXPOSURES
-            if extras is not None:
-                exposed = extras.users.get(user.targeting_key, _NO_EXPOSURES)
+            user = context
         if shortcut is not None:
-            release, prefix, limit, below, above, exposures = shortcut
-            hashed = _hash(prefix + user.targeting_key, 0, False)
-            if release not in exposed:
-                exposure = exposures[hashed < limit]
-                if operation is None:
-                    next(self._cells[exposure.cell])
-                else:
-                    self._count_exposure(exposure, operation, user)
-            return below if hashed < limit else above
+            prefix, limit, value, exposure, above, above_exposure = shortcut
+            if _hash(prefix + user.targeting_key, 0, False) >= limit:
+                value, exposure = above, above_exposure
+            if operation is None:
+                next(self._cells[exposure.cell])
+            elif operation.noted is not exposure or operation.context is not user:
+                self._count_exposure(exposure, operation, user)
+            return value
         evaluation = evaluate(user)
-        if evaluation.release not in exposed and evaluation.exposures:
+        only = evaluation.exposure
+        if only is None:
+            if evaluation.exposures:
+                self._count_exposures(evaluation, operation, user)
+        elif operation is None or operation.noted is not only or operation.context is not user:
             self._count_exposures(evaluation, operation, user)
         value = evaluation.value
         if value is None and evaluation.error_code and user.targeting_key is not None:
@@ -495,14 +484,13 @@ class Client:
                 return None
             if evaluation.exposures:
                 operation = current_operation()
-                known = _NO_EXPOSURES
-                if operation is not None:
-                    extras = operation.extras
-                    if context is operation.context:
-                        known = operation.exposures
-                    elif extras is not None:
-                        known = extras.users.get(context.targeting_key, _NO_EXPOSURES)
-                if evaluation.release not in known:
+                exposure = evaluation.exposure
+                if (
+                    operation is None
+                    or exposure is None
+                    or operation.noted is not exposure
+                    or operation.context is not context
+                ):
                     self._count_exposures(evaluation, operation, context)
         except Exception:
             return None
@@ -546,8 +534,8 @@ class Client:
     ) -> None:
         """Note exposures in the operation; outside of one they have no outcome."""
         exposures = evaluation.exposures
-        if evaluation.release is not None:
-            self._count_exposure(exposures[0], operation, context)
+        if evaluation.exposure is not None:
+            self._count_exposure(evaluation.exposure, operation, context)
         elif operation is None or operation.reporter is not self._reporter:
             by_release = {exposure.release: exposure for exposure in reversed(exposures)}
             self._reporter.add(by_release.values(), None, None, None)
@@ -559,10 +547,7 @@ class Client:
     ) -> None:
         if operation is None or operation.reporter is not self._reporter:
             self._reporter.expose(exposure)
-        elif operation.context is context and not operation.ended:
-            operation.first = None
-            operation.exposures.setdefault(exposure.release, exposure)
-        else:
+        elif not operation.note(exposure, context):
             operation.expose((exposure,), context)
 
     # Flags and counts
@@ -629,4 +614,3 @@ def _to_integer(value: Any) -> int:
 _float = float
 _NO_FLAGS: ReadyTable = {}
 _NO_TABLES = (_NO_FLAGS,) * 5
-_NO_EXPOSURES: dict[str, Exposure] = {}

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections import deque
 from collections.abc import Callable
 from contextvars import Token
 from math import isfinite
 from time import perf_counter
-from types import CoroutineType, FrameType, TracebackType
+from types import CodeType, CoroutineType, FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
 from tidegate.context import NOBODY, Context, context_problem, usable_context
@@ -43,12 +42,11 @@ MAX_WARNINGS = 100
 
 NO_USERS: Final[dict[str | None, dict[str, Exposure]]] = {}
 
-NO_VALUES: Final[dict[str, float]] = {}
-
 _current_entry = current.get
 _set_current = current.set
 _reset_current = current.reset
 _frame = sys._getframe
+_usual_caller: CodeType | None = None
 
 
 class Extras:
@@ -94,27 +92,39 @@ class Operation:
     Attributes:
         reporter: counts what the operation was exposed to.
         context: of the user; None: it is not resolved yet, or there is none.
-        exposures: those of the context's user, by release. Nothing is added after the end.
-        first: the only exposure so far, if it is one of a percentage; then ``hashed`` is the hash
-            that decided it.
+        noted: the exposure of the context's user that was noted last; without ``several``, the only
+            one. Nothing is noted after the end.
+        hashed: the hash that decided the only exposure; None if there are several, or it is not
+            known.
+        several: the exposures of the context's user by release, of operations with more than one.
         ended: whether the outcome is known.
         extras: None for most operations.
     """
 
     __slots__ = (
-        "_began", "_token", "context", "ended", "exposures", "extras", "first", "hashed",
-        "reporter",
+        "_began", "_token", "context", "ended", "extras", "hashed", "noted", "reporter",
+        "several",
     )  # fmt: skip
 
     reporter: Reporter
     context: Context | None
-    exposures: dict[str, Exposure]
-    first: Exposure | None
-    hashed: int
+    noted: Exposure | None
+    hashed: int | None
+    several: dict[str, Exposure] | None
     ended: bool
     extras: Extras | None
     _token: Token[Entry] | None
     _began: float
+
+    @property
+    def exposures(self) -> dict[str, Exposure]:
+        """The exposures of the context's user by release, for ``setdefault``."""
+        several = self.several
+        if several is None:
+            only = self.noted
+            several = self.several = {} if only is None else {only.release: only}
+            self.hashed = None
+        return several
 
     @property
     def users(self) -> dict[str | None, dict[str, Exposure]]:
@@ -206,8 +216,23 @@ class Operation:
             if known is not None and key not in known:
                 self.reporter.seen_users.look_at(self.context)
             if extras.users:
-                self.exposures = extras.users.setdefault(key, self._own_exposures())
+                self.several = extras.users.setdefault(key, self.exposures)
         return self.context
+
+    def note(self, exposure: Exposure, context: Context) -> bool:
+        """Remember an exposure; return False if ``expose`` must, after the end or for others."""
+        if context is not self.context or self.ended:
+            return False
+        if self.noted is None and self.several is None:
+            self.hashed = None
+            self.noted = exposure
+            return True
+        known = self.exposures
+        if self.ended:
+            return False
+        known.setdefault(exposure.release, exposure)
+        self.noted = exposure
+        return True
 
     def expose(self, exposures: tuple[Exposure, ...], context: Context) -> None:
         """Remember exposures of a context's user; for each release the user's first arm counts."""
@@ -223,20 +248,15 @@ class Operation:
 
     def _exposures_of(self, context: Context) -> dict[str, Exposure] | None:
         """Return the exposures of a context's user; None: there are too many users."""
-        if context is self.context and self.extras is None:
-            return self._own_exposures()
+        if context is self.context:
+            return self.exposures
         own, key, users = self.context, _key(context), self._make_extras().users
         if own is not None:
-            users.setdefault(_key(own), self._own_exposures())
+            users.setdefault(_key(own), self.exposures)
         known = users.get(key)
         if known is None and len(users) <= MAX_USERS:
             known = users.setdefault(key, {})
         return known
-
-    def _own_exposures(self) -> dict[str, Exposure]:
-        """Return the exposures of the context's user, for ``setdefault``."""
-        self.first = None
-        return self.exposures
 
     def _expose_late(self, exposure: Exposure, context: Context) -> None:
         """Count an exposure after the end, once for each user and release."""
@@ -295,7 +315,7 @@ class Operation:
             if exposures is not self.exposures and key == own:
                 # Two threads used the user for the first time at the same moment.
                 for release, exposure in list(exposures.items()):
-                    self._own_exposures().setdefault(release, exposure)
+                    self.exposures.setdefault(release, exposure)
             elif exposures is not self.exposures and exposures:
                 self._count(key, exposures, outcome)
         if self.exposures:
@@ -309,8 +329,14 @@ class Operation:
         self.reporter.add(tuple(exposures.values()), outcome, microseconds, key, measured=measured)
 
     def __enter__(self) -> Operation:
+        global _usual_caller
         code = _frame(1).f_code
-        if code.co_flags & GENERATORS or code is ENTER_CONTEXT or _current_entry() is not None:
+        # Most blocks are entered by one function, of a framework: to know it takes half the time.
+        if code is not _usual_caller:
+            if code.co_flags & GENERATORS or code is ENTER_CONTEXT:
+                return self._begin(_frame(1))
+            _usual_caller = code
+        if _current_entry() is not None:
             return self._begin(_frame(1))
         # The same as ``_begin`` where there is no operation yet and no generator: most often.
         self._token = _set_current(self)
@@ -337,18 +363,23 @@ class Operation:
             except ValueError:  # the block ends in another context than it began in
                 if _current_entry() is self:
                     _set_current(None)
-            if self.exposures:
-                began, reporter = self._began, self.reporter
-                if self.first is not None:
-                    waiting: deque[Any] = reporter.plain
-                    waiting.append((self.first, self.hashed, perf_counter() - began))
+            noted = self.noted
+            if noted is None:
+                if self.several:
+                    self._count(_key(self.context), self.several, "ok")
+                return
+            seconds, hashed, reporter = perf_counter() - self._began, self.hashed, self.reporter
+            if hashed is not None:
+                try:
+                    waiting = reporter.plain[noted.cell]
+                    waiting.append((hashed, seconds))  # without a call in between: see ``plain``
+                except KeyError:  # it is the first one
+                    pass
                 else:
-                    waiting = reporter.ended
-                    counted, key = tuple(self.exposures.values()), _key(self.context)
-                    microseconds = int((perf_counter() - began) * 1e6)
-                    waiting.append((counted, False, microseconds, key, NO_VALUES, True))
-                if len(waiting) >= reporter.batch:
-                    reporter.collect()
+                    if len(waiting) >= reporter.batch:
+                        reporter.collect(noted.cell)
+                    return
+            self._count(_key(self.context), self.exposures, "ok")
 
 
 def new_operation(
@@ -367,8 +398,7 @@ def new_operation(
     operation = Operation()
     operation.reporter = reporter
     operation.context = context
-    operation.exposures = {}
-    operation.first = None
+    operation.noted = operation.several = None
     operation.ended = False
     operation.extras = None if resolve is None else Extras(resolve)
     return operation

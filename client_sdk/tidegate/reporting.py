@@ -7,7 +7,8 @@ releases that ask for them.
 
 Threads: every method may be called from any thread. What an application counts takes no lock:
 exposures are counted in cells (``tidegate.exposure_cells``), and an operation that ends becomes one
-entry of a ``deque``, whose ``append`` and ``popleft`` are atomic. ``_lock`` guards the totals. It
+entry of a list or a ``deque``, whose ``append`` and ``popleft`` are atomic. ``_lock`` guards the
+totals. It
 is held for work on dictionaries only, never while a report is sent. The application's threads take
 it only if it is free: whoever ends every ``BATCH``-th operation adds the entries to the totals,
 unless another thread is doing that. So a signal handler never waits for the code that it has
@@ -59,9 +60,9 @@ Group: TypeAlias = tuple[str, int, int]
 
 ArmGroup: TypeAlias = tuple[Group, Arm]
 
-PlainOperation: TypeAlias = tuple[Exposure, int, float]
+PlainOperation: TypeAlias = tuple[int, float]
 """An operation that ended well, with one exposure, of a percentage, and without values: the
-exposure, the hash that decided it, and the seconds that it took. Most operations are plain."""
+hash that decided it, and the seconds that it took. Most operations are plain."""
 
 EndedOperation: TypeAlias = tuple[
     tuple[Exposure, ...], bool, int | None, str | None, Mapping[str, float], bool
@@ -97,16 +98,18 @@ class _Arm:
         totals: of the group; those of the arm begin at ``at``.
         prefix: what the targeting key is hashed with, before it.
         sample: of the group; None: all users of the group are in one arm.
+        exposure: what is counted.
         operations, seconds: how many plain operations are to be added to the totals, and how long
             they took.
     """
 
-    __slots__ = ("at", "operations", "prefix", "sample", "seconds", "totals")
+    __slots__ = ("at", "exposure", "operations", "prefix", "sample", "seconds", "totals")
 
-    def __init__(self, totals: Totals, at: int, prefix: str, sample: GroupSample | None) -> None:
+    def __init__(self, exposure: Exposure, totals: Totals, sample: GroupSample | None) -> None:
+        self.exposure = exposure
         self.totals = totals
-        self.at = at
-        self.prefix = prefix
+        self.at = 0 if exposure.arm == "control" else 4
+        self.prefix = exposure.hash_prefix or ""
         self.sample = sample
         self.operations = 0
         self.seconds = 0.0
@@ -147,7 +150,10 @@ class Reporter:
         evaluations: how often each flag was asked for.
         seen_users: the users of operations, if the server wants to know them.
         cells: the exposures outside of operations.
-        plain, ended: the operations that wait to be added to the totals.
+        plain: the plain operations that wait to be added to the totals, by ``Exposure.cell``.
+            Another list replaces one that is added. So find the list and append to it without a
+            call in between, where Python would let another thread run.
+        ended: the other operations that wait, and those whose cell is not in ``plain``.
         batch: how many of one of these there are when ``collect`` is to be called.
     """
 
@@ -157,7 +163,7 @@ class Reporter:
         self.evaluations: EvaluationCounts = EvaluationCounts()
         self.seen_users: SeenUsers = SeenUsers()
         self.cells: ExposureCells = ExposureCells()
-        self.plain: deque[PlainOperation] = deque()
+        self.plain: dict[str, list[PlainOperation]] = {}
         self.ended: deque[EndedOperation] = deque()
         self._totals: dict[Group, Totals] = {}
         self._arms: dict[str, _Arm] = {}
@@ -242,24 +248,30 @@ class Reporter:
         if self._abandoned or not self.cells.step(exposure):
             self.count_dropped()
 
-    def collect(self) -> None:
-        """Add the operations that have ended to the totals, unless another thread does that."""
-        full = max(len(self.plain), len(self.ended)) >= MAX_WAITING
+    def collect(self, cell: str = "") -> None:
+        """Add operations that have ended to the totals, unless another thread does that.
+
+        Args:
+            cell: adds the plain operations of this exposure, too.
+        """
+        full = max(len(self.plain.get(cell, ())), len(self.ended)) >= MAX_WAITING
         lock = self._take_lock(LONGEST_WAIT if full else 0.0)
         if lock is not None:
             try:
-                self._collect_ended()
+                self._collect_plain(cell)
+                self._collect_others()
             finally:
                 lock.release()
         elif full:
-            self._make_room()
+            self._make_room(cell)
 
-    def _make_room(self) -> None:
+    def _make_room(self, cell: str) -> None:
         """Drop operations that wait while too many do."""
-        with suppress(IndexError):  # there is room again
-            if len(self.plain) >= MAX_WAITING:
-                self.plain.pop()
+        with suppress(IndexError, KeyError):  # there is room again
+            if len(self.plain.get(cell, ())) >= MAX_WAITING:
+                self.plain[cell].pop()  # of the present list, which may be another one by now
                 self._dropped += 1
+        with suppress(IndexError):
             if len(self.ended) >= MAX_WAITING:
                 self._dropped += len(self.ended.pop()[0])
 
@@ -269,43 +281,48 @@ class Reporter:
             totals = self._totals_of(exposure.group, more)
             if totals is not None:
                 totals[0 if exposure.arm == "control" else 4] += more
-        self._collect_ended()
+        for cell in list(self.plain):
+            self._collect_plain(cell)
+        self._collect_others()
         for arm in self._arms.values():
             arm.add_to_totals()
 
-    def _collect_ended(self) -> None:
+    def _collect_plain(self, cell: str) -> None:
+        """Add the plain operations of an exposure to what its arm adds to the totals."""
+        waiting = self.plain.get(cell)
+        if not waiting:
+            return
+        fresh: list[PlainOperation] = []
+        waiting, self.plain[cell] = self.plain[cell], fresh
+        self._add_plain(cell, waiting)
+
+    def _add_plain(self, cell: str, operations: list[PlainOperation]) -> None:
+        if self._abandoned:
+            self._dropped += len(operations)
+            return
+        arm = self._arms[cell]
+        # All of them at once: for each, Python takes several times as long.
+        hashes, seconds = zip(*operations, strict=True)
+        arm.operations += len(operations)
+        arm.seconds += sum(seconds)
+        if arm.exposure.measures:
+            for each in seconds:
+                self._count_values(arm.exposure, each, {})
+        sample = arm.sample
+        if sample is not None:
+            for user in set(hashes).difference(sample.users):
+                if not user & sample.mask:
+                    self._samples.add(sample, user, arm.exposure.arm)
+
+    def _collect_others(self) -> None:
         # What others append meanwhile waits for the next time. There may be less than at first:
         # another thread may have dropped one, or closed the client.
         with suppress(IndexError):
-            self._collect_plain()
-        with suppress(IndexError):
-            self._collect_others()
+            self._add_others(len(self.ended))
 
-    def _collect_plain(self) -> None:
-        arms, take = self._arms, self.plain.popleft
-        for _ in range(len(self.plain)):
-            exposure, user, seconds = take()
-            if self._abandoned:
-                self._dropped += 1
-                continue
-            try:
-                arm = arms[exposure.cell]
-            except KeyError:
-                if not self._add_arm(exposure):
-                    continue
-                arm = arms[exposure.cell]
-            arm.operations += 1
-            arm.seconds += seconds
-            if exposure.measures:
-                self._count_values(exposure, seconds, {})
-            sample = arm.sample
-            # Most users are known; then this saves a call.
-            if sample is not None and not (user & sample.mask or user in sample.users):
-                self._samples.add(sample, user, exposure.arm)
-
-    def _collect_others(self) -> None:
+    def _add_others(self, count: int) -> None:
         arms, take = self._arms, self.ended.popleft
-        for _ in range(len(self.ended)):
+        for _ in range(count):
             exposures, failed, microseconds, key, measured, exposed = take()
             if self._abandoned:
                 self._dropped += len(exposures)
@@ -339,10 +356,11 @@ class Reporter:
         totals = self._totals_of(exposure.group, 1)
         if totals is None:
             return False
-        prefix = exposure.hash_prefix
-        sample = None if prefix is None else self._samples.of_group(exposure.group)
-        at = 0 if exposure.arm == "control" else 4
-        self._arms[exposure.cell] = _Arm(totals, at, prefix or "", sample)
+        of_percentage = exposure.hash_prefix is not None
+        sample = self._samples.of_group(exposure.group) if of_percentage else None
+        self._arms[exposure.cell] = _Arm(exposure, totals, sample)
+        if of_percentage and not self._abandoned:
+            self.plain[exposure.cell] = []
         return True
 
     def _totals_of(self, group: Group, exposures: int) -> Totals | None:
@@ -534,6 +552,12 @@ class Reporter:
             return
         if self._samples.has_unreported(group):
             return
+        for arm in ARMS:
+            # Operations that end from now on are ``ended``; these ended since the totals were made.
+            late = self.plain.pop(cell_name(group, arm), None)
+            if late:
+                self._add_plain(cell_name(group, arm), late)
+                return
         del self._totals[group]
         self.cells.forget(group)
         self._samples.forget(group)

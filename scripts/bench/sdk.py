@@ -63,7 +63,7 @@ BYTES_LIMIT = 3_500_000
 PACKAGES_LIMIT = 6
 INSTALLED_LIMIT = 6_000_000
 CALLS_SECONDS = 4.0
-OPERATION_LIMIT = 22.0
+OPERATION_LIMIT = 18.0
 THREADS_LIMIT = 1 / 0.95
 THREADS_SECONDS = 0.4
 
@@ -141,7 +141,7 @@ def counting() -> Iterator[Result]:
             boolean("half", False)
 
     for name, call, limit in (
-        ("50 % rollout outside of operations", outside, 4.0),
+        ("50 % rollout outside of operations", outside, 3.5),
         ("an operation with one 50 % rollout", in_an_operation, OPERATION_LIMIT),
     ):
         batch = repeat(200, call)

@@ -217,6 +217,92 @@ def test_what_waits_is_bounded_and_what_is_dropped_is_counted(
     assert reporter.dropped == 51
 
 
+def test_plain_operations_that_wait_are_bounded_and_what_is_dropped_is_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reporting, "MAX_WAITING", 150)
+    monkeypatch.setattr(reporting, "LONGEST_WAIT", 0.001)
+    client, reporter = plain_client()
+    with reporter._lock:
+        for _ in range(200):
+            operate(client)
+        assert [len(waiting) for waiting in reporter.plain.values()] == [149]
+    ((_, totals),) = reporter.next_report().totals.items()
+    assert totals[1] + totals[5] == 1 + 149
+    assert reporter.dropped == 51
+
+
+def test_an_operation_that_ends_while_its_release_is_forgotten_is_reported(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    client, reporter = plain_client()
+    sent = reporter.next_report()
+    reporter.acknowledge(sent.sequence, client._flags.releases.values())  # type: ignore[union-attr]
+    sent = reporter.next_report()
+
+    def operate_meanwhile(group: Any) -> bool:
+        monkeypatch.undo()
+        operate(client)
+        return False
+
+    monkeypatch.setattr(reporter._samples, "has_unreported", operate_meanwhile)
+    reporter.acknowledge(sent.sequence, [])
+    operate(client)
+    ((_, totals),) = reporter.next_report().totals.items()
+    assert totals[1] + totals[5] == 3
+    assert reporter.dropped == 0
+
+
+def test_operations_of_threads_are_reported_while_their_release_is_forgotten() -> None:
+    client, reporter = plain_client()
+    stop, forget, counted = threading.Event(), reporter._forget, 0
+    before = [0] * 8
+
+    def note_forgotten(group: Any) -> None:
+        nonlocal before
+        forget(group)
+        if group not in reporter._totals:
+            before = [0] * 8  # it starts again at zero
+
+    def report_and_forget() -> None:
+        nonlocal before, counted
+        last = False
+        while not last:
+            last = stop.is_set()
+            sent = reporter.next_report()
+            for totals in sent.totals.values():
+                counted += sum(totals[1::4]) - sum(before[1::4])
+                before = totals
+            reporter.acknowledge(sent.sequence, [])
+
+    def work() -> None:
+        for _ in range(TIMES):
+            operate(client)
+
+    reporter._forget = note_forgotten  # type: ignore[method-assign]
+    reports = threading.Thread(target=report_and_forget)
+    reports.start()
+    in_threads(*[work] * THREADS)
+    stop.set()
+    reports.join()
+    assert counted == 1 + THREADS * TIMES
+    assert reporter.dropped == 0
+
+
+def plain_client() -> tuple[tidegate.Client, Reporter]:
+    """Return a client, and its reporter that knows the release, as after one operation."""
+    client = tidegate.Client.offline(DOCUMENT)
+    operate(client)
+    client._reporter.collect()
+    assert len(client._reporter.plain) == 1
+    return client, client._reporter
+
+
+def operate(client: tidegate.Client) -> None:
+    with client.operation(tidegate.Context("ann")):
+        client.boolean("checkout", False)
+
+
 def test_a_signal_handler_may_count_while_it_interrupts_the_counting() -> None:
     client = tidegate.Client.offline(DOCUMENT)
     reporter = client._reporter

@@ -44,10 +44,9 @@ from tidegate.evaluation.results import (
 )
 from tidegate.model import ActiveRelease, Flag, FlagType, Opening, Serve, WeightedVariant
 
-Shortcut: TypeAlias = tuple[str, str, int, Any, Any, tuple[Exposure, Exposure]]
-"""A flag that only has a release for everyone: the release's id, the prefix of the key, the
-hash limit, the value of keys whose hash is below it, the value of the others, the exposures of
-the others and of those below."""
+Shortcut: TypeAlias = tuple[str, int, Any, Exposure, Any, Exposure]
+"""A flag that only has a release for everyone: the prefix of the key, the hash limit, the value
+and the exposure of keys whose hash is below it, and those of the others."""
 
 
 LARGEST_FLOAT: Final = sys.float_info.max
@@ -319,7 +318,11 @@ def _shortcut(served: Served) -> Shortcut | None:
     if not isinstance(served, Split) or len(served.results) != 2:
         return None
     below, above = served.results
-    if below.release is None or below.value is None or above.value is None:
+    if below.exposure is None or above.exposure is None:
         return None
-    exposures = (above.exposures[0], below.exposures[0])
-    return below.release, served.prefix, served.limits[0], below.value, above.value, exposures
+    if below.value is None or above.value is None:
+        return None
+    return (
+        *(served.prefix, served.limits[0]),
+        *(below.value, below.exposure, above.value, above.exposure),
+    )

@@ -120,7 +120,7 @@ class Evaluation(msgspec.Struct, frozen=True, gc=False):
         error_message: what is wrong and how to fix it.
         metadata: flag metadata; read-only.
         exposures: the releases that decided this result, prerequisites' releases included.
-        release: the id of the release in ``exposures`` if there is exactly one.
+        exposure: the one in ``exposures`` if there is exactly one.
         converted: a cache for an integration: this result as another library's type.
     """
 
@@ -131,12 +131,12 @@ class Evaluation(msgspec.Struct, frozen=True, gc=False):
     error_message: str | None = None
     metadata: Mapping[str, Any] = NO_METADATA
     exposures: tuple[Exposure, ...] = ()
-    release: str | None = None
+    exposure: Exposure | None = None
     converted: Any = None
 
     def __post_init__(self) -> None:
         if len(self.exposures) == 1:
-            msgspec.structs.force_setattr(self, "release", self.exposures[0].release)
+            msgspec.structs.force_setattr(self, "exposure", self.exposures[0])
 
 
 Evaluate: TypeAlias = Callable[[Context], Evaluation]
