@@ -211,6 +211,32 @@ def test_a_release_is_stopped_fully_with_a_thumb(chromium: Browser, states: Stat
         expect(out.get_by_role("link", name="Resume")).to_be_visible()
 
 
+def test_a_hold_counts_where_the_button_is_half_below_the_edge(
+    chromium: Browser, port: int, checkout: Caller, app: Flask
+) -> None:
+    join(app, checkout, EMAIL, ADMIN)
+    with visit(chromium, port, PHONE) as at:
+        page = at.page
+        at.sign_in(EMAIL)
+        at.go("/p/default/e/production/flags/checkout/kill")
+        page.get_by_label("Why").fill("customers cannot pay")
+        button = page.get_by_role("button", name="Hold to kill").bounding_box()
+        assert button is not None
+        top = round(button["y"])
+        page.set_viewport_size({"width": PHONE["width"], "height": top + 16})
+        page.mouse.move(button["x"] + 40, top + 8)
+        page.mouse.down()
+        page.wait_for_timeout(1_000)
+        page.mouse.up()
+        expect(page.get_by_text("Killed: everyone gets off.")).to_be_visible()
+        # What was done is not said over the way out.
+        toast = page.locator(".toast").bounding_box()
+        ways_out = page.get_by_role("region", name="Ways out").bounding_box()
+        assert toast is not None
+        assert ways_out is not None
+        assert toast["y"] + toast["height"] <= ways_out["y"]
+
+
 def test_a_tag_is_killed_in_one_hold(
     chromium: Browser, port: int, checkout: Caller, app: Flask
 ) -> None:

@@ -20,7 +20,8 @@ for (const form of document.querySelectorAll("[data-hold-form]")) {
   const begin = (event) => {
     if (timer || (event.type === "keydown" && ![" ", "Enter"].includes(event.key))) return;
     event.preventDefault();
-    button.focus();
+    // Scrolling would move the button away from under the finger.
+    button.focus({ preventScroll: true });
     button.classList.add("holding");
     timer = setTimeout(() => {
       timer = 0;
