@@ -179,6 +179,15 @@ def test_what_hashes_do_not_tell_is_said() -> None:
     assert "starts_with" in caveat
 
 
+def test_an_attribute_that_no_application_reports_yet_is_said() -> None:
+    rule = Rule("r", Comparison("country", "equals", "DE"), ON)
+    refresh = Refresh("production", {"checkout": flag("checkout", OFF, rule)})
+    found = who_changes_sides(snapshot(flag("checkout", OFF)), refresh, SAMPLE, name)
+    assert found.changed == 0
+    [caveat] = found.caveats
+    assert caveat.startswith("No seen user has the attribute country")
+
+
 def test_of_uploaded_keys_a_preview_says_that_it_cannot_tell() -> None:
     uploaded = Segment("beta", AnyOf((InKeySet("3f" * 32, "salt", 9), plan("pro"))))
     after = flag("checkout", OFF, Rule("r", InSegment("beta"), ON))

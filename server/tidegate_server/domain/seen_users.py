@@ -161,6 +161,19 @@ def unknown_to_names(
                 yield f"compares targeting keys with {part.operator}"
 
 
+def unreported_attributes(
+    conditions: Iterable[Condition | None], sample: SeenUserSample
+) -> Iterator[str]:
+    """Yield the attributes that conditions compare and that no user of the sample has.
+
+    SDKs report only attributes that a saved rule or segment compares.
+    """
+    reported = {name for user in sample.users for name in user.attributes}
+    for name in compared_attributes(conditions):
+        if sample.users and name not in reported:
+            yield name
+
+
 def _named_condition(condition: Condition, name: Name) -> Condition:
     if isinstance(condition, All):
         return All(tuple(_named_condition(part, name) for part in condition.all))

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from tidegate.evaluation.compiled_snapshot import CompiledSnapshot, compile_snapshot
 from tidegate.evaluation.conditions import segments_in
-from tidegate.model import Flag, Segment, Snapshot
+from tidegate.model import Condition, Flag, Segment, Snapshot
 
 from tidegate_server.domain.change import Refresh
 from tidegate_server.domain.seen_users import (
@@ -17,6 +17,7 @@ from tidegate_server.domain.seen_users import (
     flag_for_seen_users,
     segment_for_seen_users,
     unknown_to_names,
+    unreported_attributes,
 )
 from tidegate_server.whatif import confidence_intervals
 from tidegate_server.whatif.confidence_intervals import Estimate, share_texts
@@ -254,23 +255,31 @@ def _caveats(
     segments: Iterable[Mapping[str, Segment]],
     sample: SeenUserSample,
 ) -> tuple[str, ...]:
-    unknown: set[str] = set()
+    conditions: list[Condition | None] = []
     used: set[str] = set()
     for known in flags:
         for key in wanted:
             if key in known:
                 used |= _segments_of(known[key])
-                unknown |= set(unknown_to_names((rule.when for rule in known[key].rules), sample))
+                conditions += (rule.when for rule in known[key].rules)
     for known_segments in segments:
-        for key in used & known_segments.keys():
-            unknown |= set(unknown_to_names([known_segments[key].when], sample))
-    return caveats_of(unknown)
+        conditions += (known_segments[key].when for key in used & known_segments.keys())
+    return caveats_of(conditions, sample)
 
 
-def caveats_of(unknown: Iterable[str]) -> tuple[str, ...]:
-    """Return in sentences what ``unknown_to_names`` found."""
-    return tuple(
-        f"A condition {what}. The keys of some seen users are not known, so it holds for none of "
-        "these here."
-        for what in sorted(unknown)
+def caveats_of(conditions: Iterable[Condition | None], sample: SeenUserSample) -> tuple[str, ...]:
+    """Return in sentences what of conditions the sample does not tell."""
+    compared = list(conditions)
+    unknown = sorted(set(unknown_to_names(compared, sample)))
+    return (
+        *(
+            f"A condition {what}. The keys of some seen users are not known, so it holds for none "
+            "of these here."
+            for what in unknown
+        ),
+        *(
+            f"No seen user has the attribute {name}, so its condition holds for nobody here: "
+            "applications report an attribute only once a saved rule or segment compares it."
+            for name in unreported_attributes(compared, sample)
+        ),
     )

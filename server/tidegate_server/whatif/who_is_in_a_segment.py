@@ -11,7 +11,6 @@ from tidegate.model import InSegment, Segment
 from tidegate_server.domain.seen_users import (
     SeenUserSample,
     segment_for_seen_users,
-    unknown_to_names,
 )
 from tidegate_server.whatif import confidence_intervals
 from tidegate_server.whatif.confidence_intervals import Estimate, share_texts
@@ -69,7 +68,6 @@ def who_is_in_a_segment(
     compiler = ConditionCompiler(
         {each: segment_for_seen_users(segment, name) for each, segment in used.items()}
     )
-    unknown = set(unknown_to_names([each.when for each in used.values()], sample))
     is_member = compiler.test(InSegment(key))
     held = sum(is_member(user.context) for user in sample.users)
     seen = len(sample.users)
@@ -79,5 +77,5 @@ def who_is_in_a_segment(
         sample.population,
         held,
         confidence_intervals.share(held, seen),
-        caveats_of(unknown),
+        caveats_of([each.when for each in used.values()], sample),
     )
