@@ -14,7 +14,10 @@ from tidegate_server.dashboard.flag_sentences import (
 )
 
 NOW = datetime(2026, 11, 26, 14, 16, tzinfo=UTC)
-POLICY = {"stages": [{"percentage": 25, "segments": []}, {"percentage": 100, "segments": []}]}
+POLICY = {
+    "interval": "10s",
+    "stages": [{"percentage": 25, "segments": []}, {"percentage": 100, "segments": []}],
+}
 
 
 def targeting(**changes: Any) -> dict[str, Any]:
@@ -94,6 +97,12 @@ def test_no_rule_changes_what_a_kill_or_a_missing_prerequisite_decides() -> None
 )
 def test_a_release_says_who_gets_what(live: dict[str, Any], says: str) -> None:
     assert state(targeting(), live).status.what == says
+
+
+def test_a_paused_release_is_said_to_be_paused_in_the_words_of_who_paused_it() -> None:
+    paused = release((25, []), state="paused", state_by="Ada", reason="the tax is wrong")
+    why = state(targeting(), paused).status.why
+    assert why.startswith("Its release: paused. “the tax is wrong”.")
 
 
 def test_the_ladder_says_that_the_default_comes_after_the_rules() -> None:

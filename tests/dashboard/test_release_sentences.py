@@ -33,6 +33,15 @@ def running() -> dict[str, Any]:
     }
 
 
+def test_nothing_is_said_to_speak_for_a_release_that_was_not_looked_at() -> None:
+    begun = running() | {"progress": None}
+    begun["policy"]["interval"] = "10s"
+    assert says(begun) == (
+        "Open to 25\u00a0% of everyone. The policy has not looked at it yet; it does every "
+        "10\u00a0s."
+    )
+
+
 def says(document: dict[str, Any], forecast: dict[str, Any] | None = None) -> str:
     status = release_sentences.status(document, forecast, NOW, UTC)
     return f"{status.what} {status.why}"

@@ -134,6 +134,8 @@ def _released(release: dict[str, Any], now: datetime, zone: tzinfo) -> FlagState
     for_all = not release["rule"] and not any(each["segments"] for each in openings)
     share = max((each["percentage"] for each in openings if not each["segments"]), default=0.0)
     status = release_sentences.status(release, None, now, zone)
+    acts = chip.kind == "run"
+    opens = "A release opens it." if acts else f"Its release: {chip.word.lower()}."
     return FlagState(
         chip,
         open_to,
@@ -145,7 +147,7 @@ def _released(release: dict[str, Any], now: datetime, zone: tzinfo) -> FlagState
             status.kind,
             status.icon,
             _split_words(open_to, release["treatment"], release["control"]),
-            f"A release opens it. {sentence(status.why)}",
+            f"{opens} {sentence(status.why)}",
         ),
         release["control"] if for_all else "",
     )

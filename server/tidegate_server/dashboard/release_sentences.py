@@ -9,6 +9,7 @@ from typing import Any, Final
 from tidegate_server.dashboard import words
 from tidegate_server.dashboard.reason_words import reason_words
 from tidegate_server.dashboard.release_needs import missing_gates, still_needs
+from tidegate_server.documents.fields import Duration
 
 OVER: Final = ("completed", "rolled_back")
 
@@ -128,7 +129,7 @@ def _said(
     live: int | None,
 ) -> tuple[str, str, tuple[str, str]]:
     """Return what is, what follows it, and where to look."""
-    reason = reason_words(release["reason"], release)
+    reason = _quoted(release) or reason_words(release["reason"], release)
     open_now, nowhere = open_to(release), ("", "")
     match display_state(release):
         case "draft":
@@ -164,6 +165,10 @@ def _said(
             why = still_needs(release, now, zone) or reason_words(_reason(release), release)
             what = f"Everyone has it{_baked(release)}."
             return what, f"{why} {_next(release, forecast, now, zone)}", nowhere
+    if not release["progress"]:
+        every = words.duration(Duration().deserialize(release["policy"]["interval"]))
+        why = f"The policy has not looked at it yet; it does every {every}."
+        return f"Open to {open_now}.", why, nowhere
     needs = still_needs(release, now, zone) or reason_words(_reason(release), release)
     what = f"Open to {open_now}, and {_speaks(release)}"
     return what, f"{needs} {_next(release, forecast, now, zone)}", nowhere
@@ -197,6 +202,12 @@ def _operations(release: dict[str, Any], arm: str) -> float:
 
 def _who(release: dict[str, Any]) -> str:
     return f"By {release['state_by']}: " if release["state_by"] else ""
+
+
+def _quoted(release: dict[str, Any]) -> str:
+    """Return what the person said who brought the release into its state; empty: nobody did."""
+    said = release["reason"] if release.get("state_by", "policy") not in ("", "policy") else ""
+    return f"\u201c{said}\u201d." if said else ""
 
 
 def _with_actor(release: dict[str, Any]) -> str:

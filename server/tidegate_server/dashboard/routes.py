@@ -118,6 +118,7 @@ def install(app: Flask) -> None:
         duration=words.duration,
         span=lambda text: words.duration(milliseconds(text)),
         link_words=words.link_words,
+        tied=words.tied,
     )
 
 

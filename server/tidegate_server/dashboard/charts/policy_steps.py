@@ -10,6 +10,8 @@ from markupsafe import Markup
 from tidegate_server.dashboard import words
 
 HEIGHT, TOP, BOTTOM = 190, 30, 166
+APART = 220
+"""How far apart the times of two stages are on a phone at least, of a width of 1000."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +39,14 @@ def policy_steps(steps: Sequence[Step], bake_ms: float, says: str) -> Markup:
     total = sum(widths)
     parts: list[Markup] = []
     over: list[Markup] = []
-    left = elapsed = 0.0
+    left = elapsed = named = 0.0
     for number, (step, width) in enumerate(zip(steps, widths, strict=True), 1):
         x, wide = 1000 * left / total, 1000 * width / total - 3
         height = (BOTTOM - TOP) * step.percentage / 100
         y = BOTTOM - TOP - height
+        # On a phone a time is left out that would touch the one before it.
+        apart = number == 1 or x - named >= APART
+        named = x if apart else named
         parts.append(
             Markup(
                 '<rect class="step-area" x="{0:.1f}" y="{1:.1f}" width="{2:.1f}" height="{3:.1f}"/>'
@@ -64,7 +69,7 @@ def policy_steps(steps: Sequence[Step], bake_ms: float, says: str) -> Markup:
                 TOP + y - 6 if y > 12 else TOP + y + 16,
                 step.who.removesuffix(" of everyone"),
                 "start" if number == 1 else "middle",
-                "wide" if number % 2 == 0 else "",
+                "" if apart else "wide",
                 "start" if number == 1 else words.duration(elapsed) if elapsed else "",
             )
         )

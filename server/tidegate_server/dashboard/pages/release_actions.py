@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from flask import Blueprint, Response, abort, request
 
-from tidegate_server.dashboard import api, release_needs, release_sentences, shell
+from tidegate_server.dashboard import api, release_needs, release_sentences, shell, words
 from tidegate_server.dashboard.api import Answer, ApiProblem
 from tidegate_server.dashboard.forms import FormState, attempt, done, typed
 from tidegate_server.dashboard.reason_words import reason_words
@@ -168,7 +168,7 @@ def _people(where: tuple[str, ...], action: str) -> str:
         found = api.ask("POST", api.path(*where, "preview"), body={"action": action}).body
     except ApiProblem:
         return ""  # it is no longer possible, which the form says when it is sent
-    return str(found["text"]) if found["seen"] else ""
+    return words.tied(str(found["text"])) if found["seen"] else ""
 
 
 def effects(action: str, release: dict[str, Any]) -> list[tuple[str, str, str]]:
