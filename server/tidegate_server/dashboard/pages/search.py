@@ -54,10 +54,22 @@ def search(project: str, environment: str) -> Response:
         ("Do", _fitting(_make(place), text)),
         ("Pages", _pages(place, frame, text)),
     ]
-    found = [(title, hits) for title, hits in groups if hits]
+    found = _once(groups)
     if request.args.get("part"):
         return make_response(render_template("search_results.html", groups=found, text=text))
     return shell.render("search.html", frame, groups=found, text=text)
+
+
+def _once(groups: list[tuple[str, list[Hit]]]) -> list[tuple[str, list[Hit]]]:
+    """Return the groups with each address in the first one that has it; empty ones are left out."""
+    known: set[str] = set()
+    found = []
+    for title, hits in groups:
+        fresh = [hit for hit in hits if hit.address not in known]
+        known |= {hit.address for hit in fresh}
+        if fresh:
+            found.append((title, fresh))
+    return found
 
 
 def _fitting(hits: list[Hit], text: str) -> list[Hit]:
