@@ -195,6 +195,11 @@ class RunningTopology:
 class SentinelTopology(RunningTopology):
     """A primary with two replicas, watched by three Sentinels."""
 
+    def add_sentinel_user(self, name: str, password: str) -> None:
+        """Give every Sentinel a user with the permissions of docs/operations/production.md."""
+        for each in self._others:
+            each.run("ACL", "SETUSER", name, "on", f">{password}", "+ping", "+sentinel|masters")
+
     def raw(self) -> Any:
         return self.primary_of("").client()
 

@@ -75,6 +75,19 @@ def test_a_service_that_sentinels_do_not_know_is_named_as_the_reason(
         Store.connect(topology.url.replace("/tidegate", "/tidegatte"))
 
 
+def test_sentinels_may_have_users_of_their_own(topology: RunningTopology) -> None:
+    if not isinstance(topology, SentinelTopology):
+        pytest.skip("of Sentinels")
+    topology.add_sentinel_user("watch", "hush")
+    mark = "&" if "?" in topology.url else "?"
+    url = f"{topology.url}{mark}sentinel_user=watch&sentinel_password="
+    store = Store.connect(f"{url}hush")
+    assert store.now_ms() > 0
+    store.close()
+    with pytest.raises(StoreUnavailable, match="does not accept the user or the password"):
+        Store.connect(f"{url}wrong")
+
+
 def test_what_no_replica_confirms_is_not_acknowledged(topology: RunningTopology) -> None:
     store = Store.connect(topology.url)
     store.commit(change(put("confirmed"), audit=audit()))
