@@ -233,12 +233,13 @@ local function add_audit_entry(stream, json, digest, chain, kept)
   local hash = sha256(string.format('%s %d %d %s', before, number, now, digest))
   local id = redis.call('XADD', stream, '*', 'at', string.format('%d', now), 'entry', json,
     'number', string.format('%d', number), 'hash', hash)
-  redis.call('HSET', chain, 'number', string.format('%d', number), 'hash', hash)
-  audited = audited + 1
+  local link = {'number', string.format('%d', number), 'hash', hash}
   if is_indexed then
     index_audit_entry(stream, id, json)
-    redis.call('HSET', chain, 'indexed', id, 'indexed_number', string.format('%d', number))
+    link = {'indexed', id, 'indexed_number', link[2], unpack(link)}
   end
+  redis.call('HSET', chain, unpack(link))
+  audited = audited + 1
   -- Up to two, so that a log that is too long becomes shorter. The chain then begins after them.
   for _ = 1, math.min(redis.call('XLEN', stream) - kept, 2) do
     local oldest = redis.call('XRANGE', stream, '-', '+', 'COUNT', 1)[1]
