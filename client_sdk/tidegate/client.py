@@ -268,23 +268,27 @@ class Client:
         try:
             evaluate, shortcut = self._booleans[key]
             operation = _current_entry()
+            noted = None
             if operation is None:
                 user = NOBODY if context is None else context
             elif context is None:
                 user = operation.context
                 if user is None:
                     user = operation.resolve_context()
+                noted = operation.noted
             else:
                 user = context
+                if context is operation.context:
+                    noted = operation.noted
             if shortcut is not None:
                 prefix, limit, value, exposure, above, above_exposure = shortcut
                 hashed = _hash(prefix + user.targeting_key, 0, False)
                 if hashed >= limit:
                     value, exposure = above, above_exposure
-                if operation is None:
-                    next(self._cells[exposure.cell])
-                elif operation.noted is not exposure or operation.context is not user:
-                    if (
+                if noted is not exposure:
+                    if operation is None:
+                        next(self._cells[exposure.cell])
+                    elif (
                         operation.noted is None
                         and operation.several is None
                         and operation.context is user
@@ -301,7 +305,7 @@ class Client:
             if only is None:
                 if evaluation.exposures:
                     self._count_exposures(evaluation, operation, user)
-            elif operation is None or operation.noted is not only or operation.context is not user:
+            elif only is not noted:
                 self._count_exposures(evaluation, operation, user)
             value = evaluation.value
             if value is not None:
@@ -359,29 +363,34 @@ class Client:
         evaluate, shortcut = flags[key]
         user: Any
         operation = _current_entry()
+        noted = None
         if operation is None:
             user = NOBODY if context is None else context
         elif context is None:
             user = operation.context
             if user is None:
                 user = operation.resolve_context()
+            noted = operation.noted
         else:
             user = context
+            if context is operation.context:
+                noted = operation.noted
         if shortcut is not None:
             prefix, limit, value, exposure, above, above_exposure = shortcut
             if _hash(prefix + user.targeting_key, 0, False) >= limit:
                 value, exposure = above, above_exposure
-            if operation is None:
-                next(self._cells[exposure.cell])
-            elif operation.noted is not exposure or operation.context is not user:
-                self._count_exposure(exposure, operation, user)
+            if noted is not exposure:
+                if operation is None:
+                    next(self._cells[exposure.cell])
+                else:
+                    self._count_exposure(exposure, operation, user)
             return value
         evaluation = evaluate(user)
         only = evaluation.exposure
         if only is None:
             if evaluation.exposures:
                 self._count_exposures(evaluation, operation, user)
-        elif operation is None or operation.noted is not only or operation.context is not user:
+        elif only is not noted:
             self._count_exposures(evaluation, operation, user)
         value = evaluation.value
         if value is None and evaluation.error_code and user.targeting_key is not None:
