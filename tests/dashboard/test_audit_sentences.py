@@ -85,3 +85,12 @@ def test_a_token_is_called_by_its_name() -> None:
 def test_an_environment_is_not_said_to_be_in_itself() -> None:
     line = audit_line(entry("environment.create", target="staging", environment="staging"))
     assert (line.did, line.where) == ("made the environment staging", "")
+
+
+def test_people_are_quoted_and_the_policy_says_why_in_words() -> None:
+    assert audit_line(entry("flag.kill", reason="too slow")).ending == ": “too slow”"
+    reason = "evidence of harm 6,707 reached 400: treatment: 19 users failed in 567 operations"
+    assert audit_line(entry("release.rollback", actor="policy", reason=reason)).ending == (
+        ". Evidence against it is 6,707, and 400 rolls back: 19 of 567 failed with the treatment."
+    )
+    assert audit_line(entry("flag.create")).ending == "."

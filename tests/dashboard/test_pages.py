@@ -117,6 +117,12 @@ def test_the_pages_of_a_release(checkout: Caller, release: str) -> None:
     assert "too slow" in over
 
 
+def test_the_palette_has_each_page_once(checkout: Caller) -> None:
+    page = f"{PLACE}/flags/checkout"
+    found = checkout.get(f"{PLACE}/search?q=kill&part=1", headers={"Referer": page}).text
+    assert found.count(f'href="{page}/kill"') == 1
+
+
 def test_a_page_says_what_it_does_not_find(admin: Caller) -> None:
     for address in (
         f"{PLACE}/flags/nothing",

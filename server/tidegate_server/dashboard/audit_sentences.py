@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from tidegate_server.dashboard.reason_words import reason_words
+
 SENTENCES: Final[Mapping[str, tuple[str, str]]] = {
     "flag.kill": ("kill", "killed {target}"),
     "flag.restore": ("restore", "restored {target}"),
@@ -101,6 +103,11 @@ ICONS: Final[Mapping[str, str]] = {
 }
 
 
+POLICY: Final = "The policy"
+ARMS: Final = {"treatment": "the treatment", "control": "control"}
+"""The log does not keep the variants of a release, so its arms have no other names."""
+
+
 @dataclass(frozen=True, slots=True)
 class AuditLine:
     """An entry in words.
@@ -119,6 +126,15 @@ class AuditLine:
     at: str
     id: str
     release: str | None
+
+    @property
+    def ending(self) -> str:
+        """How its sentence ends: with what the person said, or with why the policy did it."""
+        if not self.reason:
+            return "."
+        if self.who == POLICY:
+            return f". {reason_words(self.reason, ARMS)}"
+        return f": \u201c{self.reason}\u201d"
 
 
 def _called(noun: str, target: str, details: Mapping[str, Any]) -> str:
@@ -146,7 +162,7 @@ def audit_line(entry: Mapping[str, Any]) -> AuditLine:
     return AuditLine(
         "bad" if bad else "move" if policy else "person",
         icon,
-        "The policy" if policy else entry["actor"],
+        POLICY if policy else entry["actor"],
         did,
         "" if noun == "environment" else entry["environment"],
         entry["reason"],
