@@ -103,6 +103,10 @@ def test_a_paused_release_is_said_to_be_paused_in_the_words_of_who_paused_it() -
     paused = release((25, []), state="paused", state_by="Ada", reason="the tax is wrong")
     why = state(targeting(), paused).status.why
     assert why.startswith("Its release: paused. “the tax is wrong”.")
+    unsaid = release((25, []), state="paused", state_by="Ada", reason="Paused by Ada.")
+    assert state(targeting(), unsaid).status.why == (
+        "Its release: paused. A rollback still happens."
+    )
 
 
 def test_the_ladder_says_that_the_default_comes_after_the_rules() -> None:

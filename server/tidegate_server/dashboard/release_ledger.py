@@ -12,7 +12,7 @@ from markupsafe import Markup
 from tidegate_server.dashboard import words
 from tidegate_server.dashboard.audit_sentences import audit_line
 from tidegate_server.dashboard.reason_words import reason_words, without_numbers
-from tidegate_server.dashboard.release_sentences import SOON, audience
+from tidegate_server.dashboard.release_sentences import SOON, audience, spoken
 
 SHOW: Final = (("", "All"), ("moves", "Moves"), ("people", "People"), ("warnings", "Warnings"))
 """What a reader may look at alone."""
@@ -177,7 +177,8 @@ def _act(release: dict[str, Any], act: dict[str, Any], now: datetime, zone: tzin
         )
         return Line(kind, icon, at, bold, reason_words(act["reason"], release), "", "moves")
     said = audit_line(act)
-    reason = f"\u201c{said.reason}\u201d" if said.reason else ""
+    told = spoken(said.reason, act["actor"])
+    reason = f"\u201c{told}\u201d" if told else ""
     group = "moves" if act["actor"] == "policy" else "people"
     return Line(said.kind, said.icon, at, f"{said.who} {said.did}.", reason, "", group)
 

@@ -129,7 +129,9 @@ def _said(
     live: int | None,
 ) -> tuple[str, str, tuple[str, str]]:
     """Return what is, what follows it, and where to look."""
-    reason = _quoted(release) or reason_words(release["reason"], release)
+    reason = (
+        _quoted(release) if _is_by_person(release) else reason_words(release["reason"], release)
+    )
     open_now, nowhere = open_to(release), ("", "")
     match display_state(release):
         case "draft":
@@ -201,13 +203,24 @@ def _operations(release: dict[str, Any], arm: str) -> float:
 
 
 def _who(release: dict[str, Any]) -> str:
-    return f"By {release['state_by']}: " if release["state_by"] else ""
+    by = release["state_by"]
+    return f"By {by}: " if by and spoken(release["reason"], by) else f"By {by}." if by else ""
+
+
+def _is_by_person(release: dict[str, Any]) -> bool:
+    """Return whether a person brought the release into its state."""
+    return release.get("state_by", "policy") not in ("", "policy")
 
 
 def _quoted(release: dict[str, Any]) -> str:
-    """Return what the person said who brought the release into its state; empty: nobody did."""
-    said = release["reason"] if release.get("state_by", "policy") not in ("", "policy") else ""
+    """Return what the person said who brought the release into its state; empty: nothing."""
+    said = spoken(release["reason"], release["state_by"])
     return f"\u201c{said}\u201d." if said else ""
+
+
+def spoken(reason: str, actor: str) -> str:
+    """Return the reason that a person gave; empty where the API has put only their name."""
+    return "" if reason.rstrip(".").endswith(f" by {actor}") else reason
 
 
 def _with_actor(release: dict[str, Any]) -> str:
