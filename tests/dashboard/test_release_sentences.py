@@ -58,13 +58,13 @@ def gate(kind: str, **changes: Any) -> dict[str, Any]:
         ([gate("time", have=120, need=1200)], "It still needs 18\u00a0min in this stage."),
         (
             [gate("samples", arm="treatment", have=412, need=500)],
-            "too few have come: 412 of 500 operations. It still needs operations with on (412 of "
-            "500).",
+            "too few have come: 412 of 500 operations. It still needs operations with on "
+            "(412\u00a0of\u00a0500).",
         ),
         (
             [gate("time", have=0, need=60), gate("safety", have=4.5)],
             "It still needs 60\u00a0s in this stage and evidence that it is harmless by the check "
-            "(4.5 of 10).",
+            "(4.5\u00a0of\u00a010).",
         ),
         ([gate("harm", have=7.9)], "something speaks against it."),
         ([gate("calendar", until="2026-11-26T15:00:00Z")], "a time at which it may open, 15:00."),

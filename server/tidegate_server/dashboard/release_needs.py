@@ -131,9 +131,9 @@ def _missing(
             return f"{words.duration(1000 * max((need or 0) - have, 0))} in this stage"
         case "samples":
             arm = release[gate["arm"]]
-            return f"operations with {arm} ({words.count(have)} of {words.count(need)})"
+            return f"operations with {arm} ({_of(words.count(have), words.count(need))})"
         case "safety":
-            of = f"{words.number(have)} of {words.number(need)}"
+            of = _of(words.number(have), words.number(need))
             return f"evidence that it is harmless by {label} ({of})"
         case "harm":
             return f"less evidence against it by {label} (now {words.number(have)})"
@@ -147,10 +147,15 @@ def _missing(
                 f"a time at which it may open, {words.clock(words.parse_instant(until), now, zone)}"
             )
         case "approvals":
-            return f"approvals ({words.count(have)} of {words.count(need)})"
+            return f"approvals ({_of(words.count(have), words.count(need))})"
         case "confirmation":
             return f"the word of {gate['webhook']}"
     return ""
+
+
+def _of(have: str, need: str) -> str:
+    """Return how much there is of what is needed, on one line: "412 of 500"."""
+    return f"{have}{words.TIE}of{words.TIE}{need}"
 
 
 def listed(parts: list[str]) -> str:
