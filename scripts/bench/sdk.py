@@ -341,7 +341,7 @@ def _start_times(body: str) -> tuple[float, ...]:
     variables that control it are set here. Site packages are not processed, because the finder
     of an editable installation imports a third of the modules that this import needs.
     """
-    roots = [str(Path(tidegate.__file__).parents[1]), sysconfig.get_path("platlib")]
+    roots = [str(Path(tidegate.__file__).parents[1]), _required_packages()]
     environment = {
         **os.environ, "PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": _bytecode_folder(),
         "PYTHONPATH": os.pathsep.join(roots),
@@ -349,6 +349,22 @@ def _start_times(body: str) -> tuple[float, ...]:
     command = [sys.executable, "-S", "-c", START]
     output = subprocess.check_output(command, text=True, env=environment, input=body)
     return tuple(float(seconds) for seconds in output.split())
+
+
+@cache
+def _required_packages() -> str:
+    """Return a folder with the packages that the SDK requires, and no other.
+
+    Where tools for development bring typing_extensions, msgspec imports it, and ``inspect`` too.
+    """
+    folder = TemporaryDirectory()
+    atexit.register(folder.cleanup)
+    site = Path(sysconfig.get_path("platlib"))
+    for package, paths in _installed_files("tidegate").items():
+        if package != "tidegate":
+            for name in {path.relative_to(site).parts[0] for path in paths if site in path.parents}:
+                (Path(folder.name) / name).symlink_to(site / name)
+    return folder.name
 
 
 @cache
