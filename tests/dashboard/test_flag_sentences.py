@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from tidegate_server.dashboard.flag_sentences import (
     FlagState,
+    charted_variant,
     flag_state,
     rungs,
     without_prerequisites,
@@ -107,6 +108,15 @@ def test_a_paused_release_is_said_to_be_paused_in_the_words_of_who_paused_it() -
     assert state(targeting(), unsaid).status.why == (
         "Its release: paused. A rollback still happens."
     )
+
+
+def test_evaluations_stand_out_of_the_new_variant_also_while_nobody_gets_it() -> None:
+    two = {"variants": [{"key": "on"}, {"key": "off"}]}
+    killed = state(KILLED)
+    assert charted_variant(two, KILLED, None, killed) == "on"
+    many = {"variants": [{"key": key} for key in ("off", "blue", "red")]}
+    assert charted_variant(many, KILLED, None, killed) == "off"
+    assert charted_variant(many, KILLED, release((25, []), treatment="red"), killed) == "red"
 
 
 def test_the_ladder_says_that_the_default_comes_after_the_rules() -> None:

@@ -161,6 +161,21 @@ def _split_words(open_to: str, treatment: str, control: str) -> str:
     return f"{_upper(open_to)} get {treatment}, the rest gets {control}."
 
 
+def charted_variant(
+    definition: dict[str, Any],
+    targeting: dict[str, Any],
+    release: dict[str, Any] | None,
+    state: FlagState,
+) -> str:
+    """Return the variant whose evaluations stand out: the new one, even if nobody gets it now."""
+    if release is not None:
+        return str(release["treatment"])
+    new = [
+        each["key"] for each in definition["variants"] if each["key"] != targeting["off_variant"]
+    ]
+    return str(new[0]) if len(new) == 1 else state.variant
+
+
 def without_prerequisites(
     state: FlagState, targeting: dict[str, Any], unmet: list[dict[str, Any]]
 ) -> FlagState:

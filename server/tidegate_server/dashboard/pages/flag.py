@@ -75,7 +75,11 @@ def show_flag(project: str, environment: str, flag: str) -> Response:
         reads_log=api.reader().holds(Permission.READ, project, None),
         evaluated=flag_sentences.evaluated(targeting["evaluated"], shell.now()),
         stale=targeting["stale"],
-        evaluations=_evaluations(project, environment, flag, state.variant, changes),
+        evaluations=_evaluations(
+            *(project, environment, flag),
+            flag_sentences.charted_variant(definition, targeting, release, state),
+            changes,
+        ),
         prerequisites=(graph, needs, needed_by),
         reach=_reach(project, environment, flag),
         uses=api.get_if_allowed("projects", project, "flags", flag, "code-references"),
