@@ -88,7 +88,7 @@ def test_make_release_kill_and_restore(
         expect(page.get_by_text("Say what was fixed")).to_be_visible()
         page.get_by_label("What was fixed").fill("the new gateway answers again")
         page.get_by_role("button", name="Restore, paused").click()
-        expect(page.get_by_text("A release opens it.")).to_be_visible()
+        expect(page.get_by_text("Its release: paused.")).to_be_visible()
         client.close()
 
 
