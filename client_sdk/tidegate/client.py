@@ -10,6 +10,7 @@ stays fast.
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -24,7 +25,6 @@ from tidegate.errors import InvalidSetting, TypeMismatch
 from tidegate.lifecycle import Lifecycle, Listener, compile_document
 from tidegate.operation import Operation, new_operation, warn_once
 from tidegate.runtime.late_imports import load
-from tidegate.runtime.late_log import logger
 
 if TYPE_CHECKING:
     from tidegate.evaluation.compiled_snapshot import CompiledSnapshot, ReadyFlag
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from tidegate.model import FlagType
     from tidegate.reporting import Reporter
 
+# It has no handler: without one of the application, Python prints the warnings to stderr.
+log: logging.Logger = logging.getLogger("tidegate")
 
 T = TypeVar("T")
 Convert = Callable[[Any], Any]
@@ -110,7 +112,7 @@ class Client:
         return client
 
     def _refuse(self, reason: str) -> None:
-        logger().warning("Tidegate has no flags: %s", reason)
+        log.warning("Tidegate has no flags: %s", reason)
         self._lifecycle.refuse(reason)
 
     def _set_up(self, report_seen_users: bool = False) -> None:
@@ -472,7 +474,7 @@ class Client:
             try:
                 observer(details, usable_context(context))
             except Exception:
-                logger().debug("an observer failed", exc_info=True)
+                log.debug("an observer failed", exc_info=True)
         return details
 
     def _evaluate_boolean(self, key: str, context: Context) -> Evaluation | None:

@@ -9,6 +9,7 @@ postponed client. The other attributes are replaced as a whole.
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
@@ -20,7 +21,6 @@ from tidegate.details import ClientEvent
 from tidegate.errors import WireError
 from tidegate.runtime import process_hooks, uwsgi
 from tidegate.runtime.late_imports import load
-from tidegate.runtime.late_log import logger
 
 if TYPE_CHECKING:
     from tidegate.evaluation.compiled_snapshot import CompiledSnapshot
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from tidegate.reporting import Reporter
     from tidegate.sync import ServerConnection
 
+log: logging.Logger = logging.getLogger("tidegate")
 
 Listener = Callable[[ClientEvent], None]
 
@@ -219,10 +220,10 @@ class Lifecycle:
         try:
             flags = compile_document(document, self.cache_file)
         except WireError as error:
-            logger().warning("the cached flags are ignored: %s", error)
+            log.warning("the cached flags are ignored: %s", error)
             return
         self._apply_flags(flags)
-        logger().info("the cached flags are in force, at version %d", flags.version)
+        log.info("the cached flags are in force, at version %d", flags.version)
 
 
 def compile_document(document: object, file: SnapshotFile | None = None) -> CompiledSnapshot:
@@ -242,7 +243,7 @@ def compile_document(document: object, file: SnapshotFile | None = None) -> Comp
     key_sets = file.load_key_sets(named) if file is not None and named else {}
     flags: CompiledSnapshot = compiled.compile_snapshot(snapshot, broken, key_sets=key_sets)
     for place, error in broken.items():
-        logger().warning("%s cannot be read: %s", place, error)
+        log.warning("%s cannot be read: %s", place, error)
     return flags
 
 
@@ -250,4 +251,4 @@ def _call(listener: Listener, event: ClientEvent) -> None:
     try:
         listener(event)
     except Exception:
-        logger().exception("a listener failed")
+        log.exception("a listener failed")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable
 from contextvars import Token
@@ -21,12 +22,12 @@ from tidegate.current_operation import (
     nearest_open,
 )
 from tidegate.endings import is_error
-from tidegate.runtime.late_log import logger
 
 if TYPE_CHECKING:
     from tidegate.evaluation.results import Exposure
     from tidegate.reporting import Reporter
 
+log: logging.Logger = logging.getLogger("tidegate")
 
 MAX_USERS = 1_000
 """How many users other than its own one operation counts; of more, the exposures are dropped."""
@@ -424,4 +425,4 @@ def warn_once(message: str) -> None:
     """Log each warning once, however often it happens."""
     if message not in _warnings and len(_warnings) < MAX_WARNINGS:
         _warnings.add(message)
-        logger().warning("%s", message)
+        log.warning("%s", message)

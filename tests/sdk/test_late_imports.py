@@ -29,7 +29,7 @@ def loaded_after(code: str) -> set[str]:
 def test_importing_the_package_imports_no_working_module() -> None:
     loaded = loaded_after("import tidegate")
     heavy = {"urllib3", "ssl", "re2", "socket", "json", "hashlib", "asyncio", "email"}
-    heavy |= {"dataclasses", "inspect", "logging"}
+    heavy |= {"dataclasses", "inspect"}
     inner = {
         f"tidegate.{name}" for name in ("evaluation", "reporting", "sync", "transport", "wire")
     }
