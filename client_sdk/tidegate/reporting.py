@@ -8,11 +8,10 @@ releases that ask for them.
 Threads: every method may be called from any thread. What an application counts takes no lock:
 exposures are counted in cells (``tidegate.exposure_cells``), and an operation that ends becomes one
 entry of a list or a ``deque``, whose ``append`` and ``popleft`` are atomic. ``_lock`` guards the
-totals. It
-is held for work on dictionaries only, never while a report is sent. The application's threads take
-it only if it is free: whoever ends every ``BATCH``-th operation adds the entries to the totals,
-unless another thread is doing that. So a signal handler never waits for the code that it has
-interrupted, except for ``LONGEST_WAIT`` where something is dropped.
+totals. It is held for work on dictionaries only, never while a report is sent. The application's
+threads take it only if it is free: whoever ends every ``BATCH``-th operation adds the entries to
+the totals, unless another thread is doing that. So a signal handler never waits for the code that
+it has interrupted, except for ``LONGEST_WAIT`` where something is dropped.
 """
 
 from __future__ import annotations
