@@ -93,6 +93,22 @@ def test_a_forecast_stays_the_same_for_a_while_and_then_follows_the_evaluations(
     until(lambda: made_ms() > made, "a new forecast")
 
 
+def test_a_forecast_for_which_there_was_no_time_is_made_when_it_is_asked_for_again(
+    release: str, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluate(store, release, 4)
+    id = release.rpartition("/")[2]
+    monkeypatch.setattr(forecasts, "KEPT_TIMES", 0)
+    monkeypatch.setattr(forecasts, "TIME_LIMIT_SECONDS", 0.0)
+    assert "no time" in forecasts.forecast(store, "default", "production", id).reason
+    monkeypatch.setattr(forecasts, "TIME_LIMIT_SECONDS", 60.0)
+    made = forecasts.forecast(store, "default", "production", id)
+    assert (made.reason, made.rehearsals) == ("", 60)
+    # This one serves until the next evaluation.
+    monkeypatch.setattr(forecasts, "TIME_LIMIT_SECONDS", 0.0)
+    assert forecasts.forecast(store, "default", "production", id) == made
+
+
 def test_a_forecast_of_an_unknown_release_is_not_found(checkout: Caller, release: str) -> None:
     response = checkout.get(f"{release.rpartition('/')[0]}/rel_none/forecast")
     assert (response.status_code, slug(response)) == (404, "not-found")

@@ -33,10 +33,13 @@ _Key = tuple[str, str, str, int]
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """A forecast; ``evaluation`` it was made after, and ``until`` when it serves later ones."""
+    """A forecast; ``evaluation`` it was made after, and ``until`` when it serves later ones.
+
+    ``evaluation`` is None if there was no time for it: then the next one may find more.
+    """
 
     forecast: ReleaseForecast
-    evaluation: int
+    evaluation: int | None
     until: float
 
 
@@ -71,7 +74,8 @@ def forecast(store: Store, project: str, environment: str, id: str) -> ReleaseFo
         is_over=lambda: time.monotonic() >= deadline,
     )
     ended = time.monotonic()
-    _kept[key] = _Kept(made, known.revision, ended + KEPT_TIMES * (ended - began))
+    evaluation = known.revision if made.rehearsals else None
+    _kept[key] = _Kept(made, evaluation, ended + KEPT_TIMES * (ended - began))
     while len(_kept) > KEPT:
         _kept.popitem(last=False)
     return made
