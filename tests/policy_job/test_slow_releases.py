@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,7 +11,7 @@ import redis
 from tidegate_server.decisions.decide import decide
 from tidegate_server.domain.release_gates import Event, Notification
 from tidegate_server.errors import StoreUnavailable
-from tidegate_server.policy_job import PolicyJob, evaluate_release
+from tidegate_server.policy_job import PolicyJob, evaluate_release, loop
 from tidegate_server.store import evidence
 
 from tests.policy_job.deployment import ENVIRONMENT, HEALTHY, QUICK, Clock, Deployment
@@ -21,10 +21,14 @@ LONG = 0.1
 
 @dataclass
 class Evaluations:
-    """The releases that were evaluated, in their order; ``slow`` ones take too long."""
+    """The releases that were evaluated, in their order; ``slow`` ones take too long.
+
+    ``seconds`` is the job's monotonic clock, so that a busy machine makes no release slow.
+    """
 
     slow: set[str] = field(default_factory=set)
     order: list[str] = field(default_factory=list)
+    seconds: float = 0.0
 
     def take(self) -> list[str]:
         order, self.order = self.order, []
@@ -38,11 +42,14 @@ def evaluations(monkeypatch: pytest.MonkeyPatch) -> Evaluations:
     def slowly(release: Any, *rest: Any) -> Any:
         evaluations.order.append(release.id)
         if release.id in evaluations.slow:
-            time.sleep(LONG)
+            evaluations.seconds += LONG
         return decide(release, *rest)
 
     monkeypatch.setattr(evaluate_release, "decide", slowly)
     monkeypatch.setattr(evaluate_release, "TIME_BOX_S", LONG / 2)
+    clock = SimpleNamespace(monotonic=lambda: evaluations.seconds)
+    monkeypatch.setattr(evaluate_release, "time", clock)
+    monkeypatch.setattr(loop, "time", clock)
     return evaluations
 
 
