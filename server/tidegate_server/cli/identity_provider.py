@@ -214,6 +214,10 @@ def test(client: ApiClient, key: str, output: str) -> None:
         raise click.exceptions.Exit(NOT_REACHED)
 
 
+def _grants(role: str | None, project: str | None, environment: str | None) -> list[Json]:
+    return [{"role": role, "project": project, "environment": environment}] if role else []
+
+
 @identity_provider.command("map")
 @click.argument("key")
 @click.argument("provider_group")
@@ -236,7 +240,7 @@ def map_group(
     """Give the members of PROVIDER_GROUP groups and a role, besides what they have by it."""
     if not groups and not role:
         raise click.UsageError("Say what it gives: --group KEY or --role ROLE.")
-    grants = [{"role": role, "project": project, "environment": environment}] if role else []
+    grants = _grants(role, project, environment)
 
     def changed(document: Json) -> Json:
         mappings = document["group_mappings"]
@@ -278,7 +282,7 @@ def unmap_group(
     """
     if role is None and (project or environment):
         raise click.UsageError("Say which role it no longer gives there: --role ROLE.")
-    grants = [{"role": role, "project": project, "environment": environment}] if role else []
+    grants = _grants(role, project, environment)
 
     def changed(document: Json) -> Json:
         mappings = document["group_mappings"]
