@@ -7,7 +7,7 @@ from __future__ import annotations
 
 # In a child, hooks run in the order in which their modules were imported. Those of ``logging`` must
 # come first: a client that starts again there logs, and would wait for its old locks for ever.
-import logging  # noqa: F401
+import logging  # noqa: F401  # pyright: ignore[reportUnusedImport]
 import os
 import threading
 from collections.abc import Iterator
