@@ -163,8 +163,9 @@ def test_a_forecast_that_runs_out_of_time_looks_less_far_ahead() -> None:
     assert made.made_ms < made.until_ms < made.made_ms + HOUR
     assert made.completed is not None
     assert made.completed.median_ms is None
-    over = release.forecast(is_over=lambda: True)
-    assert (over.rehearsals, over.reason) == (0, "there was no time for it; ask again")
+    first_look = release.forecast(rehearsals=10, is_over=lambda: True)
+    assert first_look.until_ms == first_look.made_ms + MINUTE
+    assert (first_look.rehearsals, first_look.reason) == (10, "")
 
 
 def test_the_last_stage_has_no_next_one() -> None:

@@ -113,7 +113,8 @@ def forecast_release(
         release: as it is now.
         progress: its progress, which follows the release.
         random_generator: returns the generator of a rehearsal, from 0.
-        is_over: whether the time for the forecast is over; asked before each step.
+        is_over: whether the time for the forecast is over; asked before each step. The first look
+            is taken whatever it says.
         rehearsals: how many there are.
         horizon_ms: how far to look ahead.
     """
@@ -129,8 +130,6 @@ def forecast_release(
         for number in range(rehearsals)
     ]
     until_ms = _run(runs, made_ms, horizon_ms, is_over)
-    if until_ms == made_ms:
-        return ReleaseForecast(made_ms, made_ms, reason="there was no time for it; ask again")
     last = release.is_in_last_stage
     return ReleaseForecast(
         made_ms=made_ms,
@@ -176,7 +175,7 @@ def _run(
     while done_ms < end_ms and any(each.is_running for each in runs):
         until_ms = min(end_ms, made_ms + round(ahead_ms))
         for each in runs:
-            if is_over():
+            if done_ms > made_ms and is_over():
                 return done_ms
             each.run_until(until_ms)
         done_ms, ahead_ms = until_ms, ahead_ms * LOOK_GROWTH

@@ -1,7 +1,7 @@
 """Forecast a release within a request, in a process of its own.
 
 A forecast changes little from one evaluation to the next within a stage. So it is kept for twenty
-times as long as it took to make: a page that stays open costs a twentieth of a core at most.
+times as long as a core worked on it: a page that stays open costs a twentieth of a core at most.
 """
 
 from __future__ import annotations
@@ -21,12 +21,18 @@ from tidegate_server.random_seeds import random_generator
 from tidegate_server.store import Store
 from tidegate_server.whatif.release_forecast import ReleaseForecast, forecast_release
 
-TIME_LIMIT_SECONDS = 2.0
-"""How long the rehearsals may take; they look less far ahead if it is not enough."""
+CPU_LIMIT_SECONDS = 2.0
+"""How long a core may work on the rehearsals; they look less far ahead if it is not enough.
+
+Serving requests comes first, so that on a busy machine this takes a while.
+"""
+
+TIME_LIMIT_SECONDS = 8.0
+"""How long the rehearsals may take, whatever they got of a core."""
 
 KEPT = 256
 KEPT_TIMES = 20
-"""For how many times the time it took to make is a forecast kept."""
+"""For how many times the time that a core worked on it is a forecast kept."""
 
 _Key = tuple[str, str, str, int]
 
@@ -35,7 +41,7 @@ _Key = tuple[str, str, str, int]
 class _Kept:
     """A forecast; ``evaluation`` it was made after, and ``until`` when it serves later ones.
 
-    ``evaluation`` is None if there was no time for it: then the next one may find more.
+    ``evaluation`` is None if it was cut short: then the next one may look farther.
     """
 
     forecast: ReleaseForecast
@@ -60,22 +66,31 @@ def forecast(store: Store, project: str, environment: str, id: str) -> ReleaseFo
         now_ms = store.now_ms()
         return ReleaseForecast(now_ms, now_ms, reason="the release has not been evaluated yet")
     key = (project, environment, id, stored.revision)
-    began = time.monotonic()
+    began, worked = time.monotonic(), time.thread_time()
     kept = _kept.get(key)
     if kept is not None and (kept.evaluation == known.revision or began < kept.until):
         _kept.move_to_end(key)
         return kept.forecast
     progress: Progress = follow_release(known.document, release)
-    deadline = began + TIME_LIMIT_SECONDS
+    cut_short = False
+
+    def is_over() -> bool:
+        nonlocal cut_short
+        cut_short = (
+            time.thread_time() - worked >= CPU_LIMIT_SECONDS
+            or time.monotonic() - began >= TIME_LIMIT_SECONDS
+        )
+        return cut_short
+
     made = forecast_release(
         release,
         progress,
         partial(random_generator, 0, f"{id} {known.revision}"),
-        is_over=lambda: time.monotonic() >= deadline,
+        is_over=is_over,
     )
-    ended = time.monotonic()
-    evaluation = known.revision if made.rehearsals else None
-    _kept[key] = _Kept(made, evaluation, ended + KEPT_TIMES * (ended - began))
+    kept_seconds = KEPT_TIMES * (time.thread_time() - worked)
+    evaluation = None if cut_short else known.revision
+    _kept[key] = _Kept(made, evaluation, time.monotonic() + kept_seconds)
     while len(_kept) > KEPT:
         _kept.popitem(last=False)
     return made

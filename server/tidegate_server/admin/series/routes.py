@@ -47,7 +47,8 @@ def forecast_release(project: str, environment: str, release: str) -> Response:
     """Forecast when a release opens its next stages.
 
     The rest of the release is rehearsed 60 times with the traffic and the failures of the present
-    stage, by the functions that decide. It is kept for twenty times as long as it took.
+    stage, by the functions that decide. It is kept for twenty times as long as a core
+    worked on it.
     """
     made = compute_with_store(forecast, project, environment, release)
     return responses.value_with_etag(ForecastAnswer(), made)
