@@ -42,7 +42,7 @@ class Tile:
         noticed: the smallest difference that would have been noticed by now; may be empty.
         charts: by name, those that there are.
         rows: for the table.
-        headings: what the ratio is of.
+        is_above: whether all that the data allow now is more than what is tolerated.
     """
 
     label: str
@@ -53,6 +53,7 @@ class Tile:
     noticed: str
     charts: dict[str, Markup]
     rows: list[Reading]
+    is_above: bool
     state: str
 
 
@@ -102,6 +103,7 @@ def _tile(
         _noticed(check, now, release["control"]),
         _charts(release, check, readings, points, view, not_opening, label, says),
         _rows(readings),
+        release_charts.are_above(readings),
         "failed" if now.get("failed") else "",
     )
 

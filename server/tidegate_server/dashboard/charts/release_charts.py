@@ -89,9 +89,24 @@ class View:
     control: str
 
 
+def are_above(readings: Sequence[Reading]) -> bool:
+    """Return whether all that the data allow now is more than what is tolerated."""
+    last = next(reversed(_with_ratio(readings)), None)
+    return (
+        last is not None
+        and last.low is not None
+        and last.tolerated is not None
+        and last.low > last.tolerated
+    )
+
+
+def _with_ratio(readings: Sequence[Reading]) -> list[Reading]:
+    return [each for each in readings if each.seen or each.low or each.high]
+
+
 def ratio_chart(view: View, readings: Sequence[Reading], says: str) -> Markup:
     """Return the chart of how much more often the treatment fails, on a logarithmic scale."""
-    known = [each for each in readings if each.seen or each.low or each.high]
+    known = _with_ratio(readings)
     values = [
         value
         for each in known
@@ -106,9 +121,8 @@ def ratio_chart(view: View, readings: Sequence[Reading], says: str) -> Markup:
     plot.across("ln-ref", axis.y(1.0))
     plot.future(view.now)
     plot.marks(view.marks)
-    hot = bool(known) and _is_above(known[-1])
     plot.band(
-        "band hot" if hot else "band",
+        "band hot" if are_above(readings) else "band",
         [
             (
                 each.at,
@@ -243,12 +257,3 @@ def _apart(
         under = ends[1][3] + 15
         heights = [heights[0], under] if under < bottom - 2 else [heights[1] - 14, heights[1]]
     return [(*end[:3], y, end[4]) for end, y in zip(ends, heights, strict=True)]
-
-
-def _is_above(reading: Reading) -> bool:
-    """Return whether all that the data allow is more than what is tolerated."""
-    return (
-        reading.low is not None
-        and reading.tolerated is not None
-        and reading.low > reading.tolerated
-    )
