@@ -24,27 +24,29 @@ from tidegate_server.store.embedded import find_server
 from examples.shop.processes import free_port
 from tests.waiting import until
 
-HOST = "127.0.0.1"
+HOST, NAME = "127.0.0.1", "localhost"
 SERVICE = "tidegate"
 
 
 class Certificate:
-    """A certificate for 127.0.0.1 that is its own authority, for servers and clients.
+    """A certificate for one host that is its own authority, for servers and clients.
 
     Attributes:
+        host: what clients have to call the host: its address, or ``NAME``.
         path: the certificate.
         key: its key.
         options: what an address has to use it.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, host: str = HOST) -> None:
+        self.host = host
         self.path, self.key = folder / "certificate.pem", folder / "key.pem"
         subprocess.run(
             [
                 *("openssl", "req", "-x509", "-nodes", "-days", "2", "-subj", "/CN=store"),
                 *("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"),
                 *("-keyout", str(self.key), "-out", str(self.path)),
-                *("-addext", f"subjectAltName=IP:{HOST}"),
+                *("-addext", f"subjectAltName={'IP' if host == HOST else 'DNS'}:{host}"),
             ],
             check=True,
             capture_output=True,
@@ -81,6 +83,9 @@ class Node:
         port: where it listens.
         mode: ``sentinel`` for a Sentinel.
         tls: its certificate; None: it has no TLS.
+
+    Attributes:
+        host, port: where it listens.
     """
 
     def __init__(
@@ -94,6 +99,7 @@ class Node:
         self.port = port
         self._folder = folder
         self._program = find_server() if tls is None else tls_program()
+        self.host = HOST if tls is None else tls.host
         self.arguments: dict[str, Any] = {} if tls is None else tls.arguments()
         self._words = ["--sentinel"] if mode == "sentinel" else []
         self._config = folder / f"{port}.conf"
@@ -124,7 +130,7 @@ class Node:
         return False
 
     def client(self) -> redis.Redis:
-        return redis.Redis(HOST, self.port, socket_timeout=5, **self.arguments)
+        return redis.Redis(self.host, self.port, socket_timeout=5, **self.arguments)
 
     def run(self, *words: Any) -> Any:
         with self.client() as client:
@@ -243,7 +249,7 @@ def _folder() -> Iterator[Path]:
 def single_topology(settings: Sequence[str] = DURABLE) -> Iterator[tuple[Node, Certificate]]:
     """Run one server with TLS."""
     with _folder() as folder:
-        certificate = _certificate(folder)
+        certificate = _certificate(folder, HOST)
         node = Node(folder, settings, free_port(), tls=certificate)
         try:
             yield node, certificate
@@ -253,21 +259,28 @@ def single_topology(settings: Sequence[str] = DURABLE) -> Iterator[tuple[Node, C
 
 @contextmanager
 def sentinel_topology(tls: bool = False) -> Iterator[SentinelTopology]:
-    """Run a primary with two replicas under three Sentinels, all of them with TLS or none."""
+    """Run a primary with two replicas under three Sentinels.
+
+    With TLS the certificate is for a name, and so the Sentinels announce names.
+    """
     with _folder() as folder:
-        certificate = _certificate(folder) if tls else None
-        nodes = [Node(folder, DURABLE, free_port(), tls=certificate)]
+        certificate = _certificate(folder, NAME) if tls else None
+        host = HOST if certificate is None else certificate.host
+        announced = () if certificate is None else (f"replica-announce-ip {host}",)
+        nodes = [Node(folder, (*DURABLE, *announced), free_port(), tls=certificate)]
         primary = nodes[0].port
         for _ in range(2):
-            replica = (f"replicaof {HOST} {primary}", "repl-diskless-sync-delay 0")
+            replica = (f"replicaof {host} {primary}", "repl-diskless-sync-delay 0", *announced)
             nodes.append(Node(folder, (*DURABLE, *replica), free_port(), tls=certificate))
+        named = ("sentinel resolve-hostnames yes", "sentinel announce-hostnames yes")
         settings = (
-            f"sentinel monitor {SERVICE} {HOST} {primary} 2",
+            *(named if tls else ()),
+            f"sentinel monitor {SERVICE} {host} {primary} 2",
             f"sentinel down-after-milliseconds {SERVICE} 700",
             f"sentinel failover-timeout {SERVICE} 3000",
         )
         sentinels = [Node(folder, settings, free_port(), "sentinel", certificate) for _ in range(3)]
-        hosts = ",".join(f"{HOST}:{each.port}" for each in sentinels)
+        hosts = ",".join(f"{host}:{each.port}" for each in sentinels)
         url = f"valkey-sentinel://{hosts}/{SERVICE}{_options(certificate)}"
         topology = SentinelTopology(url, nodes, sentinels)
         try:
@@ -278,9 +291,9 @@ def sentinel_topology(tls: bool = False) -> Iterator[SentinelTopology]:
             topology.stop()
 
 
-def _certificate(folder: Path) -> Certificate:
+def _certificate(folder: Path, host: str) -> Certificate:
     tls_program()
-    return Certificate(folder)
+    return Certificate(folder, host)
 
 
 def _options(certificate: Certificate | None) -> str:
@@ -303,9 +316,12 @@ def _known(sentinel: Node) -> tuple[int, int]:
 
 @contextmanager
 def cluster_topology(tls: bool = False) -> Iterator[ClusterTopology]:
-    """Run a Cluster of six nodes, all of them with TLS or none."""
+    """Run a Cluster of six nodes, all of them with TLS or none.
+
+    The certificate is for the address: the client library takes ``localhost`` for it.
+    """
     with _folder() as folder:
-        certificate = _certificate(folder) if tls else None
+        certificate = _certificate(folder, HOST) if tls else None
         nodes: list[Node] = []
         for _ in range(6):
             bus = free_port()
