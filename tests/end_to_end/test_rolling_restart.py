@@ -20,8 +20,7 @@ from werkzeug.serving import BaseWSGIServer, make_server
 
 from examples.shop.admin import Admin
 from examples.shop.plan import boolean_flag
-from examples.shop.processes import Processes, free_port
-from tests.cli.calls import PROGRAM
+from tests.end_to_end.server_processes import ServerProcesses
 from tests.event_stream_client import Stream
 from tests.http_application import ADMIN_TOKEN, SECRET_KEY
 from tests.stores import raw, store, valkey
@@ -83,36 +82,6 @@ class ServerThreads:
         server.server_close()
         self._threads[number].join()
         backend.store.close()
-
-
-class ServerProcesses:
-    """Servers as they are in production."""
-
-    def __init__(self, folder: Path, store_url: str) -> None:
-        self.ports = [free_port(), free_port()]
-        self._processes = Processes(folder)
-        self._variables = {
-            "TIDEGATE_WORKERS": "1",
-            "TIDEGATE_DATA_DIR": str(folder / "data"),
-            "TIDEGATE_STORE_URL": store_url,
-            "TIDEGATE_SECRET_KEY": SECRET_KEY.decode(),
-        }
-        for number in range(2):
-            self._start(number)
-
-    def restart(self, number: int) -> None:
-        self._processes.stop_one(f"server-{number}")
-        self._start(number)
-
-    def stop(self) -> None:
-        self._processes.stop()
-
-    def _start(self, number: int) -> None:
-        port = self.ports[number]
-        variables = {**self._variables, "TIDEGATE_PORT": str(port)}
-        self._processes.start(f"server-{number}", [PROGRAM, "serve"], variables)
-        ready = Admin(f"http://127.0.0.1:{port}", ADMIN_TOKEN).ready
-        self._processes.wait_for("the server is ready", ready)
 
 
 class Client:
@@ -208,7 +177,7 @@ def test_no_client_misses_a_version(store: Store) -> None:
 @pytest.mark.long
 def test_no_client_of_processes_misses_a_version(store: Store, tmp_path: Path) -> None:
     bootstrap(store, SECRET_KEY, ADMIN_TOKEN)
-    servers = ServerProcesses(tmp_path, store.url)
+    servers = ServerProcesses(tmp_path, store.url, 2, 1)
     try:
         check_that_no_client_misses_a_version(servers, store, rounds=5)
     finally:

@@ -18,10 +18,10 @@ from tidegate_server.store import Store
 
 from examples.shop.admin import Admin
 from examples.shop.plan import boolean_flag
-from examples.shop.processes import Processes, free_port
-from tests.cli.calls import PROGRAM
+from examples.shop.processes import free_port
 from tests.deploy.test_proxies import caddy
 from tests.end_to_end.sdk_followers import ENVIRONMENT, SdkFollowers, Seen
+from tests.end_to_end.server_processes import ServerProcesses
 from tests.end_to_end.test_rolling_restart import NO_ANSWER, PLACE, Client
 from tests.http_application import ADMIN_TOKEN, SECRET_KEY
 from tests.stores import raw, store, valkey
@@ -90,40 +90,17 @@ def test_the_checker_finds_what_is_missing_or_went_back() -> None:
     assert missing([], 5) == ["ends with []"]
 
 
-class ServersBehindCaddy:
+class ServersBehindCaddy(ServerProcesses):
     """Servers with two web processes each, and Caddy with the settings of ``deploy/caddy``."""
 
     def __init__(self, folder: Path, store_url: str) -> None:
-        self._processes = Processes(folder)
-        self._ports = [free_port() for _ in range(SERVERS)]
-        self._variables = {
-            "TIDEGATE_WORKERS": "2",
-            "TIDEGATE_DATA_DIR": str(folder / "data"),
-            "TIDEGATE_STORE_URL": store_url,
-            "TIDEGATE_SECRET_KEY": SECRET_KEY.decode(),
-        }
-        for number in range(SERVERS):
-            self._start(number)
+        super().__init__(folder, store_url, SERVERS, 2)
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        command = caddy(folder, self.port, " ".join(f"127.0.0.1:{port}" for port in self._ports))
+        command = caddy(folder, self.port, " ".join(f"127.0.0.1:{port}" for port in self.ports))
         variables = {**command.variables, "TIDEGATE_ADDRESS": self.url}
-        self._processes.start("caddy", command.words, variables)
-        self._processes.wait_for("the proxy is ready", Admin(self.url, ADMIN_TOKEN).ready)
-
-    def restart(self, number: int) -> None:
-        self._processes.stop_one(f"server-{number}")
-        self._start(number)
-
-    def stop(self) -> None:
-        self._processes.stop()
-
-    def _start(self, number: int) -> None:
-        port = self._ports[number]
-        variables = {**self._variables, "TIDEGATE_PORT": str(port)}
-        self._processes.start(f"server-{number}", [PROGRAM, "serve"], variables)
-        ready = Admin(f"http://127.0.0.1:{port}", ADMIN_TOKEN).ready
-        self._processes.wait_for("the server is ready", ready)
+        self.processes.start("caddy", command.words, variables)
+        self.processes.wait_for("the proxy is ready", Admin(self.url, ADMIN_TOKEN).ready)
 
 
 class Changer:
