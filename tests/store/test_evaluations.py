@@ -13,7 +13,7 @@ import redis
 from tidegate_server.domain.change import Put
 from tidegate_server.domain.evidence import Source
 from tidegate_server.domain.project_documents import flag_address
-from tidegate_server.store import Store, evidence, keys
+from tidegate_server.store import Store, keys
 from tidegate_server.store.evaluations import (
     DEFAULT,
     RATE_MINUTES,
@@ -23,6 +23,7 @@ from tidegate_server.store.evaluations import (
     AskedFlag,
     Evaluated,
 )
+from tidegate_server.store.report_limits import LIMITS
 from tidegate_server.store.reports import FlagEvaluations
 
 from tests.domain.builders import checkout
@@ -131,7 +132,7 @@ def test_a_flag_that_does_not_exist_is_remembered_by_name_only(
 def test_the_latest_unknown_flags_are_kept(
     store: Store, instance: Instance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store.evidence, "_limits", replace(evidence.LIMITS, unknown=3))
+    monkeypatch.setattr(store.evidence, "_limits", replace(LIMITS, unknown=3))
     for number in range(5):
         send(instance, *(asked(f"gone-{each}", defaults=1) for each in range(number + 1)))
     assert len(store.evaluations.unknown(SHOP, PRODUCTION)) == 3
@@ -153,7 +154,7 @@ def test_who_asked_is_remembered(store: Store, instance: Instance) -> None:
 def test_what_reports_occupy_is_bounded(
     store: Store, instance: Instance, monkeypatch: pytest.MonkeyPatch, raw: redis.Redis, limit: str
 ) -> None:
-    monkeypatch.setattr(store.evidence, "_limits", replace(evidence.LIMITS, **{limit: 5}))
+    monkeypatch.setattr(store.evidence, "_limits", replace(LIMITS, **{limit: 5}))
     for number in range(12):
         variants = tuple((f"v{each}", 1) for each in range(number + 1))
         send(instance, FlagEvaluations("checkout", variants), application=f"app-{number}")
@@ -186,7 +187,7 @@ def test_a_commit_writes_no_counts(store: Store, raw: redis.Redis) -> None:
 def test_a_forgotten_instance_takes_its_totals_along(
     store: Store, instance: Instance, monkeypatch: pytest.MonkeyPatch, raw: redis.Redis
 ) -> None:
-    monkeypatch.setattr(store.evidence, "_limits", replace(evidence.LIMITS, instances=1))
+    monkeypatch.setattr(store.evidence, "_limits", replace(LIMITS, instances=1))
     send(instance, asked(on=5))
     send(Instance(store, "b" * 32), asked(on=1))
     assert not raw.exists(keys.instance_evaluations(SHOP, PRODUCTION, instance.id))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import redis
 from tidegate_server.domain.change import Audit
-from tidegate_server.store import Store, evidence, keys
+from tidegate_server.store import Store, keys
 from tidegate_server.store.receipts import RATIO
+from tidegate_server.store.report_limits import LIMITS
 
 from tests.store.changes import PRODUCTION, SHOP, refreshed
 from tests.store.reporting import Instance
@@ -99,14 +100,14 @@ def test_no_age_that_an_instance_claims_makes_a_time_negative(store: Store, clai
 def test_an_instance_that_missed_many_versions_is_counted_for_the_latest(store: Store) -> None:
     one = instance(store, 1)
     one.send_next(version=commit(store))
-    last = commit(store, evidence.LIMITS.receipts + 5)
+    last = commit(store, LIMITS.receipts + 5)
     one.send_next(version=last)
     counted = [
         version
         for version in range(1, last + 1)
         if (found := store.receipts.of_version(SHOP, PRODUCTION, version)) and found.confirmed
     ]
-    assert counted == list(range(last - evidence.LIMITS.receipts + 1, last + 1))
+    assert counted == list(range(last - LIMITS.receipts + 1, last + 1))
 
 
 def test_a_version_that_does_not_exist_is_no_receipt(store: Store, raw: redis.Redis) -> None:

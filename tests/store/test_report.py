@@ -11,8 +11,9 @@ from tidegate_server.domain.checks import Check, Metric
 from tidegate_server.domain.evidence import GroupCounts, GroupValues, Source, Trips
 from tidegate_server.domain.release import State
 from tidegate_server.errors import InstanceForgotten, Invalid, RateLimited
-from tidegate_server.store import Store, evidence
+from tidegate_server.store import Store
 from tidegate_server.store.instances import INSTANCE_SECONDS
+from tidegate_server.store.report_limits import LIMITS
 from tidegate_server.store.reports import Reported
 
 from tests.store.changes import PRODUCTION, SHOP, change, everything, refreshed
@@ -46,7 +47,7 @@ def only(store: Store, release: str = RELEASE) -> GroupCounts:
 
 
 def limited(monkeypatch: pytest.MonkeyPatch, store: Store, **limits: int) -> None:
-    monkeypatch.setattr(store.evidence, "_limits", replace(evidence.LIMITS, **limits))
+    monkeypatch.setattr(store.evidence, "_limits", replace(LIMITS, **limits))
 
 
 class TestTotals:

@@ -21,7 +21,7 @@ from tidegate_server.domain.checks import Check, Metric
 from tidegate_server.domain.evidence import GroupCounts, GroupValues, Trips
 from tidegate_server.errors import InstanceForgotten, Invalid, TidegateError
 from tidegate_server.store import Store
-from tidegate_server.store.evidence import LIMITS
+from tidegate_server.store.report_limits import LIMITS
 from tidegate_server.store.reports import FailingUsers, Report, Reported, SampledUsers
 
 from tests.store.changes import PRODUCTION, SHOP, change, everything

@@ -15,7 +15,8 @@ from tidegate_server.domain.change import EvidenceGeneration, Kind
 from tidegate_server.domain.evidence import GroupCounts, Source
 from tidegate_server.domain.release import State
 from tidegate_server.errors import TidegateError
-from tidegate_server.store import Store, evidence
+from tidegate_server.store import Store
+from tidegate_server.store.report_limits import LIMITS, SAMPLES_SECONDS
 from tidegate_server.store.reports import ReleaseId, SampledUsers
 
 from tests.store.changes import PRODUCTION, SHOP, change, everything
@@ -84,7 +85,7 @@ def stored(raw: redis.Redis, stratum: int = 1) -> tuple[int, set[int]]:
 
 
 def limit(monkeypatch: pytest.MonkeyPatch, store: Store, sampled: int) -> None:
-    monkeypatch.setattr(store.evidence, "_limits", replace(evidence.LIMITS, sampled=sampled))
+    monkeypatch.setattr(store.evidence, "_limits", replace(LIMITS, sampled=sampled))
 
 
 def test_a_user_counts_once_whoever_reports_it(store: Store, instance: Instance) -> None:
@@ -151,7 +152,7 @@ def test_no_sample_grows_beyond_its_limit(
         first = number * 5_000
         report(instance, sample(tuple(range(first, first + 5_000))))
     bits, users = stored(raw)
-    assert len(users) < evidence.LIMITS.sampled
+    assert len(users) < LIMITS.sampled
     assert users == {user for user in range(20_000) if user % 2**bits == 0}
 
 
@@ -230,8 +231,8 @@ def test_a_sample_goes_when_the_release_leaves_the_step(
     report(instance, sample((1,), (2,)))
     report(instance, sample((1,), (2,)), source=Source.CLIENT)
     (server, client) = sorted(raw.keys("*samples*"))
-    assert 0 < int(raw.ttl(server)) <= evidence.SAMPLES_SECONDS
-    assert 0 < int(raw.ttl(client)) <= evidence.SAMPLES_SECONDS
+    assert 0 < int(raw.ttl(server)) <= SAMPLES_SECONDS
+    assert 0 < int(raw.ttl(client)) <= SAMPLES_SECONDS
     store.evidence.forget_steps(SHOP, PRODUCTION, RELEASE, [1])
     assert len(raw.keys("*samples*")) == 2
     store.evidence.forget_steps(SHOP, PRODUCTION, RELEASE, [2])

@@ -46,7 +46,7 @@ MIN_VERSION = (7, 2)
 INCLUDED = {
     "commit": ("sha256", "audit_index"),
     "index_audit": ("audit_index",),
-    "report": ("evaluations",),
+    "reports": ("batch", "hashes", "evaluations"),
 }
 """The files that a script needs before its own."""
 

@@ -1,120 +1,139 @@
--- Count the evaluations of one report: called by report.lua once nothing can be wrong any more.
+-- Count the evaluations of reports: called by reports.lua once nothing can be wrong any more.
 --
--- evaluations is a map:
---   instance, evaluated, askers, unknown, unknown_askers, flags, series (numbers of keys)
---   application, host (who asked, and where; may be empty)
+-- KEYS: 10 when flags were evaluated, 11 who asked for them, 12 flags that do not exist, 13 who asked
+--   for those, 14 flags, 15 the beginning of the keys of the series.
+-- A report's evaluations are a map:
+--   key (the number of the instance's), application, host (who asked, and where; may be empty)
 --   entries {{flag, estimated, {variant, total, ...}}, ...}; the variant '' is the default
---   steps   {{name, seconds, how many seconds it is kept}, ...}
--- Returns whether an application asked for a flag for the first time.
+-- settings.steps is {{name, seconds, how many seconds it is kept}, ...}.
 
 local ESTIMATED = '~'
 local SINCE = '|'
 
--- Return a function that says whether a hash has a field, or room for it; it is asked for so many
--- fields at most.
-local function room_in(key, most, asked)
-  local room = most - redis.call('HLEN', key)
-  if room >= asked then
-    return function()
-      return true
+local flags = {}
+local series
+local unknown = {}
+
+local function is_flag(key)
+  if flags[key] == nil then
+    flags[key] = redis.call('HEXISTS', KEYS[14], key) == 1
+  end
+  return flags[key]
+end
+
+-- Return the counts of the present steps of time: {their hash, what is added, how long it is kept}.
+local function present_series()
+  if not series then
+    series = {}
+    for i, step in ipairs(settings.steps) do
+      local number = string.format('%d', math.floor(now / 1000 / step[2]))
+      local key = KEYS[15] .. ':' .. step[1] .. ':' .. number
+      series[i] = {hash_of(key), {}, step[3]}
     end
   end
-  return function(field)
-    if redis.call('HEXISTS', key, field) == 1 then
-      return true
+  return series
+end
+
+-- Count the evaluations of a report; return whether its application asked for a flag for the first
+-- time. A total grew by `most` at most.
+local function add_evaluations(evaluations, most)
+  local entries = evaluations.entries
+  if #entries == 0 then -- as in most reports
+    return false
+  end
+  local instance = hash_of(KEYS[evaluations.key])
+  local evaluated, askers = hash_of(KEYS[10]), hash_of(KEYS[11])
+  local application, is_first = evaluations.application, false
+  local all, asking = {}, {}
+  for i, entry in ipairs(entries) do
+    local flag, totals = entry[1], entry[3]
+    for j = 1, #totals, 2 do
+      all[#all + 1] = flag .. '|' .. totals[j]
     end
-    room = room - 1
-    return room >= 0
+    asking[i] = flag .. '|' .. application
+  end
+  size_of(instance)
+  read_fields(instance, all)
+  if application ~= '' then
+    read_fields(askers, asking)
+  end
+  local place = 0
+  for i, entry in ipairs(entries) do
+    local flag, totals = entry[1], entry[3]
+    local known, grew = is_flag(flag), false
+    for j = 2, #totals, 2 do
+      place = place + 1
+      local field, total = all[place], totals[j]
+      local last = number_in(instance, field)
+      if total > last and has_room(instance, field, settings.limits.evaluated) then
+        put(instance, field, total)
+        grew = true
+        if known then
+          put(evaluated, field, now)
+          for _, each in ipairs(present_series()) do
+            each[2][field] = (each[2][field] or 0) + math.min(total - last, most)
+          end
+        end
+      end
+    end
+    if grew and known then
+      put(evaluated, flag, now)
+      if entry[2] then
+        for _, each in ipairs(present_series()) do
+          put(each[1], flag .. '|' .. ESTIMATED, 1)
+        end
+      end
+      local asker = asking[i]
+      if application ~= '' and has_room(askers, asker, settings.limits.askers) then
+        is_first = is_first or not askers.fields[asker]
+        put(askers, asker, string.format('%.0f ', now) .. evaluations.host)
+      end
+    elseif grew then
+      unknown[flag] = application
+    end
+  end
+  present_series()
+  return is_first
+end
+
+-- Put what was added to the series into their hashes.
+local function put_series()
+  for _, each in ipairs(series or {}) do
+    local hash, added, names = each[1], each[2], {}
+    for name in pairs(added) do
+      names[#names + 1] = name
+    end
+    read_fields(hash, names)
+    size_of(hash)
+    for _, name in ipairs(names) do
+      if has_room(hash, name, settings.limits.series) then
+        raise(hash, name, added[name], settings.limits.total)
+      end
+    end
   end
 end
 
-local function add_evaluations(evaluations, now, most, expiry, limits)
-  local instance, evaluated = KEYS[evaluations.instance], KEYS[evaluations.evaluated]
-  if #evaluations.entries == 0 then -- as in most reports
-    redis.call('EXPIRE', instance, expiry)
-    return false
+-- Write what does not belong to hashes; these are written already.
+local function end_evaluations()
+  if not series then
+    return
   end
-  local is_first = false
-  local askers, unknown = KEYS[evaluations.askers], KEYS[evaluations.unknown]
-  local application = evaluations.application
-  local at = string.format('%d', now)
-  local asked = 0
-  for _, entry in ipairs(evaluations.entries) do
-    asked = asked + #entry[3] / 2
-  end
-  local fits = room_in(instance, limits.evaluated, asked)
-  local asker_fits = room_in(askers, limits.askers, #evaluations.entries)
-
-  local series = {}
-  for _, step in ipairs(evaluations.steps) do
-    local number = string.format('%d', math.floor(now / 1000 / step[2]))
-    local key = KEYS[evaluations.series] .. ':' .. step[1] .. ':' .. number
-    series[#series + 1] = {key, room_in(key, limits.series, asked), step[3]}
-  end
-
-  local function add_to_series(field, more)
-    for _, each in ipairs(series) do
-      if each[2](field) then
-        redis.call('HINCRBY', each[1], field, string.format('%.0f', more))
-      end
-    end
-  end
-
-  local function mark_estimated(flag)
-    for _, each in ipairs(series) do
-      redis.call('HSETNX', each[1], flag .. '|' .. ESTIMATED, 1)
-    end
-  end
-
-  for _, entry in ipairs(evaluations.entries) do
-    local flag, totals = entry[1], entry[3]
-    local known = redis.call('HEXISTS', KEYS[evaluations.flags], flag) == 1
-    local seen, fields, changed = {flag, at}, {}, {}
-    for i = 1, #totals, 2 do
-      fields[#fields + 1] = flag .. '|' .. totals[i]
-    end
-    local before = redis.call('HMGET', instance, unpack(fields))
-    for i, field in ipairs(fields) do
-      local last, total = tonumber(before[i] or '0'), totals[2 * i]
-      if total > last and fits(field) then
-        changed[#changed + 1] = field
-        changed[#changed + 1] = string.format('%.0f', total)
-        if known then
-          add_to_series(field, math.min(total - last, most))
-        end
-        seen[#seen + 1] = field
-        seen[#seen + 1] = at
-      end
-    end
-    if #changed > 0 then
-      redis.call('HSET', instance, unpack(changed))
-    end
-    if #seen > 2 and known then
-      redis.call('HSET', evaluated, unpack(seen))
-      if entry[2] then
-        mark_estimated(flag)
-      end
-      local asker = flag .. '|' .. application
-      if application ~= '' and asker_fits(asker) then
-        is_first = redis.call('HSET', askers, asker, at .. ' ' .. evaluations.host) == 1 or is_first
-      end
-    elseif #seen > 2 then
-      redis.call('ZADD', unknown, at, flag)
-      redis.call('HSET', KEYS[evaluations.unknown_askers], flag, application)
-    end
-  end
-
-  redis.call('HSETNX', evaluated, SINCE, at)
+  redis.call('HSETNX', KEYS[10], SINCE, now)
   for _, each in ipairs(series) do
-    redis.call('EXPIRE', each[1], each[3])
+    redis.call('EXPIRE', each[1].key, each[3])
   end
-  local surplus = redis.call('ZCARD', unknown) - limits.unknown
+  if next(unknown) == nil then
+    return
+  end
+  set_fields(KEYS[13], unknown)
+  for flag in pairs(unknown) do
+    redis.call('ZADD', KEYS[12], now, flag)
+  end
+  local surplus = redis.call('ZCARD', KEYS[12]) - settings.limits.unknown
   if surplus > 0 then
-    local oldest = redis.call('ZPOPMIN', unknown, surplus)
+    local oldest = redis.call('ZPOPMIN', KEYS[12], surplus)
     for i = 1, #oldest, 2 do
-      redis.call('HDEL', KEYS[evaluations.unknown_askers], oldest[i])
+      redis.call('HDEL', KEYS[13], oldest[i])
     end
   end
-  redis.call('EXPIRE', instance, expiry)
-  return is_first
 end

@@ -1,6 +1,6 @@
 """How often flags were evaluated, when last, and who asked.
 
-``report.lua`` writes the counts, with ``evaluations.lua``; a change of the configuration writes
+``reports.lua`` writes the counts, with ``evaluations.lua``; a change of the configuration writes
 nothing here. What is kept has bounds: see ``Limits`` and ``STEPS``.
 """
 

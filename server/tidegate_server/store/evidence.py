@@ -6,16 +6,13 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import cache
-from typing import Any, NamedTuple
+from dataclasses import replace
+from functools import partial
+from typing import Any, NamedTuple, TypeAlias
 
-import msgspec
 from tidegate.counts import Counts
-from tidegate.user_sample import MAX_BITS
 
 from tidegate_server.domain.change import Kind, Stored
-from tidegate_server.domain.deletions import WHOLE_PROJECT
 from tidegate_server.domain.evidence import Evidence, GroupCounts, GroupValues, Source, Trips
 from tidegate_server.domain.release import Release
 from tidegate_server.errors import (
@@ -29,8 +26,7 @@ from tidegate_server.errors import (
 )
 from tidegate_server.store import documents, keys
 from tidegate_server.store.connection import Connection
-from tidegate_server.store.evaluations import STEPS
-from tidegate_server.store.instances import INSTANCE_SECONDS, describe_instance
+from tidegate_server.store.group_commit import GroupCommit
 from tidegate_server.store.report_acceptance import (
     AcceptedReport,
     WhatCounts,
@@ -39,72 +35,17 @@ from tidegate_server.store.report_acceptance import (
     recent_steps,
     what_counts,
 )
-from tidegate_server.store.reports import FailingUsers, ReleaseId, Report, Reported
-
-VALUES_SECONDS = 7 * 24 * 60 * 60
-"""How long the values of a step are kept after the last report of them.
-
-They are deleted earlier when the release leaves the step.
-"""
-
-SAMPLES_SECONDS = 30 * 24 * 60 * 60
-"""How long the samples of a step are kept after the last report that has users for them.
-
-They are deleted earlier when the release leaves the step. Kept too short, users who come back
-would count again.
-"""
+from tidegate_server.store.report_limits import LIMITS, Limits
+from tidegate_server.store.report_packing import (
+    PlannedRelease,
+    PlannedReport,
+    pack_reports,
+    weight_of,
+)
+from tidegate_server.store.reports import ReleaseId, Report, Reported
 
 CHANGED_RETRIES = 5
 """How often a report is tried again because a release changed at the same moment."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What reports may occupy and add.
-
-    Attributes:
-        total: the largest value of a counter; a counter that reaches it stays there.
-        per_second: the most operations that one instance adds to a group per second.
-        grace_seconds: added to the time between two reports, because clocks and reports jitter.
-        users: how many failing users of a release are remembered exactly.
-        bits: the size of the filter for further failing users, 1 MiB. At 400,000 further users
-            it takes under 1 % of new users for known ones. Such an error is not counted, in
-            either arm alike.
-        sampled: a sample that reaches this many users takes one more bit.
-        sample_bits: how many bits a sample has at most. Only 4,096 hashes end in 20 zero bits.
-        buckets: how many buckets the values of one step of a release may have.
-        instances: how many instances of an environment are remembered.
-        fields: how many totals of all these instances are remembered.
-        receipts: to how many versions one report is a receipt.
-        notices: how many notices of instances an environment keeps.
-        new_per_minute: how many new instance ids an environment takes per minute. It is half
-            of ``instances``, so that made-up ids cannot push out instances that report.
-        evaluated: how many variants of flags the evaluations of one instance may have.
-        series: how many variants of flags the evaluations in one step of time may have.
-        askers: how many pairs of a flag and an application are remembered.
-        unknown: how many flags that do not exist are remembered.
-    """
-
-    total: int = 2**53
-    per_second: int = 1_000_000
-    grace_seconds: int = 60
-    users: int = 50_000
-    bits: int = 1 << 23
-    sampled: int = 4_096
-    sample_bits: int = MAX_BITS
-    buckets: int = 50_000
-    instances: int = 50_000
-    fields: int = 5_000_000
-    new_per_minute: int = 25_000
-    receipts: int = 20
-    notices: int = 500
-    evaluated: int = 20_000
-    series: int = 50_000
-    askers: int = 100_000
-    unknown: int = 1_000
-
-
-LIMITS = Limits()
 
 LATELY_SECONDS = 5.0
 """How long a release is not read again. The script finds out if it has changed, except in a store
@@ -113,12 +54,19 @@ that was restored from a backup, where its revisions begin again."""
 MOST_RELEASES = 5_000
 """How many releases a process keeps of those that reports name."""
 
+MOST_PLACES = 1_000
+"""After so many environments, those that nothing waits for are forgotten."""
+
 MAX_FIELDS = 20_000
 """More fields than this in a release's evidence come from groups that it never had."""
 
 _COUNTS = ("exposures", "outcomes", "errors", "failing", "microseconds", "overflow", "sampled")
 _MEASURES = ("exposures", "outcomes", "errors", "microseconds")
 _TRIPS = (b"trips", b"trip_milliseconds")
+
+
+_Place: TypeAlias = tuple[str, str, Source]
+"""A project, one of its environments, and who reported."""
 
 
 class _LatestRelease(NamedTuple):
@@ -137,6 +85,7 @@ class EvidenceStore:
         self._connection = connection
         self._limits = limits
         self._latest_releases: dict[tuple[str, str, ReleaseId], _LatestRelease] = {}
+        self._adding: dict[_Place, GroupCommit[PlannedReport, list[Any]]] = {}
 
     def add_report(self, project: str, environment: str, report: Report) -> Reported:
         """Add a report to the totals of its releases, all of it or nothing.
@@ -151,21 +100,34 @@ class EvidenceStore:
         """
         ids = _release_ids(report)
         releases, are_fresh = self._known_releases(project, environment, ids)
+        adding = self._adding_to((project, environment, report.source))
         for _ in range(CHANGED_RETRIES):
             accepted = _accept(report, releases)
             if accepted.ignored and not are_fresh:
                 # They may count by now. What is accepted, the script checks.
                 releases, are_fresh = self._read_releases(project, environment, ids), True
                 accepted = _accept(report, releases)
-            names, plan = _plan_report(project, environment, accepted, releases, self._limits)
-            described = describe_instance(accepted.report)
-            answer = self._connection.run_script("report", names, [plan, described])
+            answer = adding.answer(_plan(accepted, releases), weight_of(accepted.report))
             if answer[0] == b"done":
                 return Reported(int(answer[1]), int(answer[2]))
             if answer[0] != b"changed":
                 raise _refusal(answer, report, accepted.report)
             releases, are_fresh = self._read_releases(project, environment, ids), True
         raise StoreUnavailable("The releases of this report change all the time; try again.")
+
+    def _adding_to(self, place: _Place) -> GroupCommit[PlannedReport, list[Any]]:
+        """Return what adds the reports of one environment and source together."""
+        adding = self._adding.get(place)
+        if adding is None:
+            if len(self._adding) >= MOST_PLACES:
+                self._adding = {at: each for at, each in self._adding.items() if not each.is_idle}
+            adding = self._adding.setdefault(place, GroupCommit(partial(self._add_all, place)))
+        return adding
+
+    def _add_all(self, place: _Place, planned: Sequence[PlannedReport]) -> list[list[Any]]:
+        names, arguments = pack_reports(*place, planned, self._limits)
+        answers: list[list[Any]] = self._connection.run_script("reports", names, arguments)
+        return answers
 
     def ignored_entries(self, project: str, environment: str) -> int:
         """Return how many entries of an environment's reports were ever ignored."""
@@ -329,6 +291,14 @@ def _accept(report: Report, releases: Mapping[ReleaseId, _LatestRelease]) -> Acc
     return accept_report(report, counting)
 
 
+def _plan(accepted: AcceptedReport, releases: Mapping[ReleaseId, _LatestRelease]) -> PlannedReport:
+    planned = (
+        PlannedRelease(id, releases[id].revision, releases[id].clients_decide)
+        for id in _release_ids(accepted.report)
+    )
+    return PlannedReport(accepted, tuple(planned))
+
+
 def _release_ids(report: Report) -> list[ReleaseId]:
     """Return the releases that a report is about."""
     parts = (report.counts, report.failing, report.samples, report.values, report.trips)
@@ -363,143 +333,6 @@ def _refusal(answer: list[Any], report: Report, accepted: Report) -> TidegateErr
                 f"This environment takes no more new instances now; retry in {seconds} s.", seconds
             )
     return TidegateError("This report cannot be counted.")
-
-
-def _plan_report(
-    project: str,
-    environment: str,
-    accepted: AcceptedReport,
-    releases: Mapping[ReleaseId, _LatestRelease],
-    limits: Limits,
-) -> tuple[list[str], bytes]:
-    report, most = accepted.report, limits.total
-    ids = _release_ids(report)
-    numbers = {id: number for number, id in enumerate(ids, 1)}
-    names = [
-        keys.instance(project, environment, report.instance, report.source),
-        keys.instances(project, environment, report.source),
-        keys.version(project, environment),
-        keys.kills(project, environment),
-        keys.receipts(project, environment),
-        keys.documents(project, Kind.RELEASE, environment),
-        keys.intake(project, environment, report.source),
-        keys.instance_sizes(project, environment, report.source),
-        keys.instance_notices(project, environment),
-        keys.instance_descriptions(project, environment, report.source),
-    ]
-    for id in ids:
-        # Where clients decide, a user who failed counts once, whoever reported it.
-        failing_of = Source.SERVER if releases[id].clients_decide else report.source
-        names.append(keys.evidence(project, environment, id, report.source))
-        names.append(keys.failing(project, environment, id, failing_of))
-        names.append(keys.failing_filter(project, environment, id, failing_of))
-    places: dict[str, int] = {}
-
-    def place(name: str) -> int:
-        """Return the number of a key, which it adds to the names when it is new."""
-        if name not in places:
-            names.append(name)
-            places[name] = len(names)
-        return places[name]
-
-    packed = {
-        "instance": report.instance,
-        "sequence": report.sequence,
-        "continues": report.continues,
-        "version": report.version,
-        "uptime": _whole_ms(report.uptime),
-        "version_age": _whole_ms(report.version_age),
-        "leaving": report.leaving,
-        "expiry": INSTANCE_SECONDS,
-        "releases": [(id, releases[id].revision) for id in ids],
-        "totals": [
-            (
-                numbers[id],
-                _prefix(id, counts, arm),
-                [min(getattr(totals, measure), most) for measure in _MEASURES],
-            )
-            for id, counts in report.counts
-            for arm, totals in (("control", counts.control), ("treatment", counts.treatment))
-        ],
-        "failing": [
-            (
-                numbers[id],
-                _prefix(id, failing, failing.arm),
-                failing.users,
-                min(failing.overflow, most),
-            )
-            for id, failing in report.failing
-        ],
-        "samples": [
-            (
-                place(keys.samples(project, environment, id, sample.step, report.source)),
-                numbers[id],
-                sample.step,
-                sample.stratum,
-                sample.bits,
-                [("control", sample.control), ("treatment", sample.treatment)],
-            )
-            for id, sample in report.samples
-        ],
-        "samples_expiry": SAMPLES_SECONDS,
-        "values": [
-            (
-                place(keys.values(project, environment, id, group.step, report.source)),
-                f"{_prefix(id, group, arm)}{group.measure}|",
-                f"{group.stratum}|{arm}|{group.measure}|",
-                [part for bucket, count in histogram for part in (str(bucket), min(count, most))],
-            )
-            for id, group in report.values
-            for arm, histogram in (("control", group.control), ("treatment", group.treatment))
-        ],
-        "values_expiry": VALUES_SECONDS,
-        "trips": [
-            (numbers[id], f"{id}|", min(trips.count, most), min(trips.milliseconds, most))
-            for id, trips in report.trips
-        ],
-        "evaluations": {
-            "instance": place(
-                keys.instance_evaluations(project, environment, report.instance, report.source)
-            ),
-            "evaluated": place(keys.evaluated(project, environment)),
-            "askers": place(keys.askers(project, environment)),
-            "unknown": place(keys.unknown_flags(project, environment)),
-            "unknown_askers": place(keys.unknown_askers(project, environment)),
-            "flags": place(keys.documents(project, Kind.FLAG)),
-            "series": place(keys.evaluation_series(project, environment)),
-            "application": report.application or report.token,
-            "host": report.host,
-            "entries": [
-                (
-                    each.flag,
-                    each.estimated,
-                    [part for pair in (*each.variants, ("", each.defaults)) for part in pair],
-                )
-                for each in report.evaluations
-            ],
-            "steps": [(name, step.seconds, step.kept_seconds) for name, step in STEPS.items()],
-        },
-        "deletions": (
-            place(keys.documents(project, Kind.DELETION)),
-            *(environment, WHOLE_PROJECT),
-        ),
-        "ignored": accepted.ignored,
-        "limits": _as_map(limits)
-        # Clients have no processes that a page could show.
-        | ({"notices": 0} if report.source is Source.CLIENT else {}),
-    }
-    return names, msgspec.msgpack.encode(packed)
-
-
-_as_map = cache(asdict)
-
-
-def _whole_ms(seconds: float | None) -> int:
-    return -1 if seconds is None else round(seconds * 1_000)
-
-
-def _prefix(id: ReleaseId, group: GroupCounts | FailingUsers | GroupValues, arm: str) -> str:
-    return f"{id}|{group.step}|{group.stratum}|{arm}|"
 
 
 def _decode_evidence(fields: dict[bytes, bytes]) -> Evidence:

@@ -110,7 +110,7 @@ _decoder = msgspec.msgpack.Decoder(_Description)
 
 
 def describe_instance(report: Report) -> bytes:
-    """Return what a report says of its instance, for ``report.lua`` to keep.
+    """Return what a report says of its instance, for ``reports.lua`` to keep.
 
     The script adds what it knows before it: the version, when it was seen, and when it started
     (``-``: not known), each with a space after it.
