@@ -7,18 +7,18 @@ shares with its parent, because nothing refers to their parts one by one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import NamedTuple, TypeAlias
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TypeAlias
 
 import msgspec
 
 from tidegate.evaluation.conditions import segments_in
-from tidegate.model import ActiveRelease, Comparison, Flag
+from tidegate.model import ActiveRelease, Comparison, Flag, Rule
 
 Decode: TypeAlias = Callable[[bytes], Flag]
 
 
-class Uses(NamedTuple):
+class Uses(msgspec.Struct, frozen=True):
     """The flags and segments that a flag's rules and its release name."""
 
     prerequisites: tuple[str, ...] = ()
@@ -71,19 +71,20 @@ class FlagDocuments(Mapping[str, Flag]):
         """Return what a flag uses; nothing if it is killed or disabled, or if there is none."""
         return self._uses.get(key, NOTHING_USED)
 
-    def put(self, key: str, text: bytes, flag: Flag) -> None:
+    def put(self, key: str, text: bytes, flag: Flag, *, compares_only: bool = False) -> None:
         """Add a flag to documents that are not complete yet.
 
         Args:
             key: the flag's key.
             text: its JSON.
             flag: the same, decoded.
+            compares_only: whether it is known that its rules only compare attributes.
         """
         self._texts[key] = text
         if flag.killed is not None:
             self.killed.add(key)
         elif flag.enabled:
-            uses = _uses(flag)
+            uses = _uses(flag, () if compares_only else flag.rules)
             if uses is not NOTHING_USED:
                 self._uses[key] = uses
         if flag.release is not None:
@@ -112,9 +113,9 @@ class FlagDocuments(Mapping[str, Flag]):
         return {key for key in texts.keys() | other.keys() if texts.get(key) != other.get(key)}
 
 
-def _uses(flag: Flag) -> Uses:
+def _uses(flag: Flag, rules: Iterable[Rule]) -> Uses:
     segments: list[str] = []
-    for rule in flag.rules:
+    for rule in rules:
         if not isinstance(rule.when, Comparison):
             segments += segments_in(rule.when)
     if flag.release is not None:

@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tidegate import Context, model, wire
 from tidegate.errors import WireError
 from tidegate.evaluation import operators
+from tidegate.flag_documents import FlagDocuments
 from tidegate.transport import Transport
 from tidegate_server.domain import field_problems
 
@@ -410,10 +411,10 @@ SCALARS: st.SearchStrategy[Any] = st.sampled_from(
 
 
 @st.composite
-def mutated(draw: st.DrawFn) -> Any:
-    """The example with one part removed or replaced by a simple value."""
-    document = copy.deepcopy(SNAPSHOT_DOCUMENT)
-    *way, last = draw(st.sampled_from(PLACES))
+def mutated(draw: st.DrawFn, valid: Any, at: list[tuple[Any, ...]]) -> Any:
+    """A valid document with one part removed or replaced by a simple value."""
+    document = copy.deepcopy(valid)
+    *way, last = draw(st.sampled_from(at))
     parent: Any = document
     for step in way:
         parent = parent[step]
@@ -445,12 +446,56 @@ def test_the_parser_accepts_what_may_be_missing(place: tuple[Any, ...]) -> None:
     assert refused is None or refused.pointer.endswith("/value") or not SNAPSHOT.is_valid(document)
 
 
-@given(mutated())
+@given(mutated(SNAPSHOT_DOCUMENT, PLACES))
 def test_the_parser_accepts_what_the_schema_accepts(document: Any) -> None:
     refused = refusal(document)
     # JSON Schema cannot check patterns, versions and networks.
     if refused is not None and not refused.pointer.endswith("/value"):
         assert not SNAPSHOT.is_valid(document), refused
+
+
+PLAIN_FLAG: dict[str, Any] = {
+    **SNAPSHOT_DOCUMENT["flags"]["checkout"],
+    "rules": [
+        {
+            "id": "paying",
+            "when": {"attribute": "plan", "operator": "in", "value": ["pro", "team"]},
+            "serve": {"variant": "on"},
+        },
+        {
+            "id": "german",
+            "when": {"attribute": "country", "operator": "equals", "value": "DE"},
+            "serve": {"variant": "off"},
+        },
+    ],
+}
+
+UNKNOWN_FIELD = copy.deepcopy(PLAIN_FLAG)
+UNKNOWN_FIELD["rules"][1]["when"]["unless"] = "staff"
+NO_NAME = copy.deepcopy(PLAIN_FLAG)
+NO_NAME["rules"][1]["when"]["attribute"] = ""
+
+
+@given(mutated(PLAIN_FLAG, list(places(PLAIN_FLAG))[1:]))
+@example(UNKNOWN_FIELD)
+@example(NO_NAME)
+def test_a_flag_of_text_comparisons_is_read_in_a_snapshot_as_it_is_alone(document: Any) -> None:
+    snapshot = {**SNAPSHOT_DOCUMENT, "flags": {"plain": document}}
+    refused = refusal(snapshot)
+    if refused is not None:
+        with pytest.raises(WireError) as alone_refused:
+            wire.parse_flag(document)
+        assert refused.pointer == f"/flags/plain{alone_refused.value.pointer}"
+        assert refused.message == alone_refused.value.message
+        return
+    flag = wire.parse_flag(document)
+    read = wire.parse_snapshot(snapshot).flags
+    alone = wire.flag_documents({"plain": flag})
+    assert isinstance(read, FlagDocuments)
+    assert dict(read) == {"plain": flag}
+    for name in ("releases", "killed", "client_side"):
+        assert getattr(read, name) == getattr(alone, name)
+    assert read.uses("plain") == alone.uses("plain")
 
 
 @pytest.mark.parametrize(
