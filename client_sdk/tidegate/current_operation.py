@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import contextlib
 from contextvars import ContextVar
-from opcode import opmap
+from functools import cache
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any, TypeAlias
+
+from tidegate.runtime.late_imports import load
 
 if TYPE_CHECKING:
     from tidegate.operation import Operation
@@ -23,7 +25,6 @@ GENERATORS: int = 0x20 | 0x200
 ENTER_CONTEXT: CodeType = contextlib.ExitStack.enter_context.__code__
 """What enters a block for an ``ExitStack``, and for an asynchronous one."""
 
-RESUME: bytes = bytes([opmap.get("RESUME", 0)])
 AFTER_AWAIT = 3
 
 CALLERS_OF_ONE_STEP: frozenset[str] = frozenset(
@@ -123,6 +124,12 @@ def _awaits(frame: FrameType) -> bool:
     """
     code, at = frame.f_code.co_code, frame.f_lasti
     for place in (at, at + 2):  # since Python 3.13 it is the frame's present instruction
-        if code[place : place + 1] == RESUME:
+        if code[place : place + 1] == _resume():
             return code[place + 1] & 3 == AFTER_AWAIT
     return False
+
+
+@cache
+def _resume() -> bytes:
+    """Return the instruction RESUME. Few processes need it, so ``opcode`` is a late import."""
+    return bytes([load("opcode").opmap.get("RESUME", 0)])

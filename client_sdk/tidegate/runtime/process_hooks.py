@@ -9,35 +9,24 @@ import atexit
 import os
 import sys
 import weakref
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from tidegate.runtime import uwsgi
 from tidegate.runtime.late_imports import load
 
+if TYPE_CHECKING:
+    from tidegate.lifecycle import Lifecycle
 
-class Restartable(Protocol):
-    """Something that must be restarted after a fork, and closed at the end."""
-
-    def ask_to_close(self) -> None:
-        """Let the threads end, after a last report; returns immediately."""
-
-    def close(self) -> None:
-        """Send what has not been reported and stop."""
-
-    def restart_after_fork(self) -> None:
-        """Start again in a forked child."""
+_registered: weakref.WeakSet[Lifecycle] = weakref.WeakSet()
 
 
-_registered: weakref.WeakSet[Restartable] = weakref.WeakSet()
-
-
-def register(client: Restartable) -> None:
+def register(client: Lifecycle) -> None:
     """Restart a client in children of this process, and close it at the end of each."""
     _registered.add(client)
     _close_with_multiprocessing()
 
 
-def unregister(client: Restartable) -> None:
+def unregister(client: Lifecycle) -> None:
     """Forget a client that was closed."""
     _registered.discard(client)
 
