@@ -99,6 +99,17 @@ def test_a_period_and_a_condition_narrow_the_entries_about_one_object(store: Sto
     assert odd == ["5", "3"]
 
 
+def test_a_period_may_end_or_begin_after_every_time_of_the_index(store: Store) -> None:
+    add(store, "a", "now")
+    later = 10**13 + 123  # in the year 2286
+    for period in (Period(before_ms=later), Period(from_ms=0, before_ms=25 * later)):
+        assert reasons(store, "a", period=period) == ["now"]
+        between = store.logs.audit_between(SHOP, period, about="a")
+        assert [entry.reason for entry in between] == ["now"]
+    assert reasons(store, "a", period=Period(from_ms=later)) == []
+    assert list(store.logs.audit_between(SHOP, Period(from_ms=later), about="a")) == []
+
+
 def test_the_index_knows_an_entry_by_all_that_a_filter_finds_it_by(
     store: Store, raw: redis.Redis
 ) -> None:

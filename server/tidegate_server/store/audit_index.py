@@ -12,6 +12,9 @@ from tidegate_server.store.connection import Command, Connection
 STEP = 200
 """How many entries one run of the script indexes."""
 
+LAST_TIME = "9" * 13
+"""The latest time that the index may have, in the year 2286; a range may end or begin later."""
+
 LAST_NUMBER = "999999"
 """The greatest number of entries of one millisecond."""
 
@@ -31,6 +34,7 @@ def _limit_of(position: str, last: str) -> str:
         return position
     exclusive = position.startswith("(")
     time, _, number = position.removeprefix("(").partition("-")
+    time = LAST_TIME if len(time) > len(LAST_TIME) else time
     return f"{'(' if exclusive else '['}{member_of(f'{time}-{number or last}')}"
 
 
