@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from tidegate_server.domain.change import Address, Audit, Kind, Put
@@ -36,6 +37,28 @@ def test_what_happens_after_the_subscription_is_brought(store: Store) -> None:
     data = json.loads(event.data)
     assert (data["key"], data["revision"], data["actor"]) == (PRODUCTION, 2, "dana")
     assert subscription.get(0.01) is None
+
+
+def test_a_subscription_misses_nothing_that_happens_while_it_is_made(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit(store, 0)
+    feed = store.activity_feed
+    other = feed.subscribe(SHOP, PRODUCTION)
+    shown, read_many = feed.moment(SHOP, PRODUCTION), feed._connection.read_many
+
+    def read_then_wait(*commands: Any, **how: Any) -> Any:
+        found = read_many(*commands, **how)
+        monkeypatch.undo()
+        commit(store, 1)
+        assert next_event(other).name == "environment"  # the feed is past it
+        return found
+
+    monkeypatch.setattr(feed._connection, "read_many", read_then_wait)
+    subscription = feed.subscribe(SHOP, PRODUCTION)
+    assert subscription.moment == feed.moment(SHOP, PRODUCTION) != shown
+    missed = feed.missed(SHOP, PRODUCTION, other.position, subscription.position)
+    assert [event.name for event in missed] == ["environment"]
 
 
 def test_instances_that_apply_a_version_together_are_one_event(

@@ -85,12 +85,14 @@ class ActivityFeed(Feed[ActivityEvent, str, str]):
         place = (project, environment)
         streams = _streams(place)
         latest = dict(zip(streams, self._latest(streams), strict=True))
-        position, moment = latest[keys.activity(project)], _moment(latest.values())
         with self._lock:
             for stream in streams:
                 # A stream that is already read may be behind its end. Then the subscription also
-                # gets older events, which their owner knows by their positions.
-                self._positions.setdefault(stream, latest[stream])
+                # gets older events, which their owner knows by their positions. Or it was read
+                # farther meanwhile, for others: then the subscription begins there.
+                read = self._positions.setdefault(stream, latest[stream])
+                latest[stream] = max(read, latest[stream], key=order_of)
+            position, moment = latest[keys.activity(project)], _moment(latest.values())
             subscription = ActivitySubscription(self, place, position, moment)
             self._add(subscription)
         return subscription
@@ -180,6 +182,12 @@ class ActivityFeed(Feed[ActivityEvent, str, str]):
             ("XREVRANGE", stream, "+", "-", "COUNT", 1) for stream in streams
         )
         return [each[0][0].decode() if each else "0-0" for each in found]
+
+
+def order_of(position: str) -> tuple[int, int]:
+    """Return what sorts the positions of a stream."""
+    milliseconds, _, number = position.partition("-")
+    return int(milliseconds), int(number)
 
 
 def _streams(place: Place) -> tuple[str, str]:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from tidegate_server.store import Store
-from tidegate_server.store.activity_feed import ActivityEvent
+from tidegate_server.store.activity_feed import ActivityEvent, order_of
 from tidegate_server.web.event_stream import NOTHING_TO_SEND, format_event
 
 POSITION = re.compile(r"[0-9]{1,15}-[0-9]{1,15}")
@@ -50,7 +50,7 @@ class EnvironmentEvents:
         if event is None:
             return None
         if event.position:
-            if _order(event.position) < _order(self._position):
+            if order_of(event.position) < order_of(self._position):
                 return NOTHING_TO_SEND
             if event.position == self._position == self._subscription.position:
                 return NOTHING_TO_SEND
@@ -64,8 +64,3 @@ class EnvironmentEvents:
 
 def _text(event: ActivityEvent) -> bytes:
     return format_event(event.name, event.position or None, event.data)
-
-
-def _order(position: str) -> tuple[int, int]:
-    milliseconds, _, number = position.partition("-")
-    return int(milliseconds), int(number)
