@@ -256,6 +256,20 @@ def test_a_flags_page_says_what_happened_to_it_here(checkout: Caller, release: s
     assert 'href="/p/default/audit?key=checkout"' not in page
 
 
+def test_a_flags_page_says_what_happened_here_however_much_happened_elsewhere(
+    checkout: Caller,
+) -> None:
+    checkout.post_ok(f"{PRODUCTION}/flags/checkout/kill", {"reason": "charged twice"})
+    development = f"{PROJECT}/environments/development/flags/checkout"
+    for _ in range(21):
+        checkout.post_ok(f"{development}/kill", {"reason": "tried"})
+        checkout.post_ok(f"{development}/restore", {"reason": "tried"})
+    page = check(checkout.get(f"{PLACE}/flags/checkout"))
+    lately = page.partition('id="lately"')[2].partition("</ul>")[0]
+    lines = ("killed checkout", "made the flag checkout")
+    assert [lately.count(each) for each in lines] == [1, 1]
+
+
 @pytest.mark.parametrize(("kinds", "key"), [("segments", "staff"), ("policies", "careful")])
 def test_the_page_of_a_segment_or_a_policy_says_who_changed_it(
     checkout: Caller, kinds: str, key: str

@@ -11,8 +11,9 @@ from tidegate_server.dashboard.audit_sentences import AuditLine, audit_line
 LATEST = 12
 """How many entries a page shows."""
 
-FLAG_ENTRIES = 40
-"""How many entries of a flag are read: some are about other environments."""
+FLAG_ENTRIES = 20
+"""How many entries of a flag are read, of an environment and of what it is everywhere: some of
+them are about other things of its key, or about other environments."""
 
 OF_FLAGS = ("flag", "targeting")
 
@@ -29,15 +30,23 @@ def latest_changes(kind: str, key: str, project: str = "") -> list[AuditLine] | 
 
 def latest_changes_of_flag(project: str, environment: str, flag: str) -> list[AuditLine] | None:
     """Return what happened to a flag and its releases in an environment, as ``latest_changes``."""
-    page = api.get_if_allowed("projects", project, "audit", key=flag, limit=FLAG_ENTRIES)
-    if page is None:
-        return None
+    found: dict[str, dict[str, Any]] = {}
+    for narrowed in ({"environment": environment}, {"object": "flag"}):
+        where = ("projects", project, "audit")
+        page = api.get_if_allowed(*where, key=flag, limit=FLAG_ENTRIES, **narrowed)
+        if page is None:
+            return None
+        found |= {each["id"]: each for each in page["items"]}
     places = ("", environment)
     return [
         audit_line(each)
-        for each in page["items"]
+        for each in sorted(found.values(), key=_place_in_log, reverse=True)
         if each["environment"] in places and _is_about_flag(each, flag, places)
     ]
+
+
+def _place_in_log(entry: Mapping[str, Any]) -> list[int]:
+    return [int(part) for part in entry["id"].split("-")]
 
 
 def _is_about_flag(entry: Mapping[str, Any], flag: str, places: tuple[str, ...]) -> bool:
