@@ -38,6 +38,16 @@ def test_a_release_starts_at_once(checkout: Caller) -> None:
     assert "has a release already" in again
 
 
+def test_what_a_page_says_does_not_depend_on_how_an_environment_is_called(
+    checkout: Caller,
+) -> None:
+    checkout.post_ok(f"{PROJECT}/environments", {"key": "change-requests"})
+    place = "/p/default/e/change-requests"
+    page = submit(checkout, f"{place}/releases/new?flag=checkout", **FORM)
+    assert page.startswith(f"{place}/releases/rel_")
+    assert "The release of checkout began." in text_of(check(checkout.get(page)))
+
+
 def test_a_release_starts_later(checkout: Caller) -> None:
     later = (datetime.now(UTC) + timedelta(days=30)).strftime("%Y-%m-%dT09:00")
     when = {"schedule": "yes", "at": later, "timezone": "Europe/Berlin", "reason": "spring"}

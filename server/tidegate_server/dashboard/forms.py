@@ -28,6 +28,9 @@ APPROVAL_REQUIRED = "approval-required"
 STALE_REVISION = "stale-revision"
 """The kind of problem of a change of what somebody else has changed meanwhile."""
 
+PLAN = re.compile(r"(?:/projects/([^/]+))?/(change-requests|scheduled-changes)/([^/]+)")
+"""The address of a change request or a scheduled change in the API."""
+
 DONE_SECONDS = 20
 PASSWORDS = ("password", "new_password")
 """The fields that are not shown again."""
@@ -318,14 +321,15 @@ def made_elsewhere(answer: Answer) -> Response | None:
     Returns:
         None: what the form asked for was done.
     """
-    path = urlsplit(answer.location).path.removeprefix(api.PREFIX)
-    page = f"/p{path.removeprefix('/projects')}" if path.startswith("/projects/") else path
-    if "/change-requests/" in path:
-        return done(page, "Proposed: it waits until other people approve it.")
-    if "/scheduled-changes/" in path:
-        page = page.replace("/scheduled-changes/", "/schedules/")
-        return done(page, "Scheduled; its runs are below.")
-    return None
+    found = PLAN.fullmatch(urlsplit(answer.location).path.removeprefix(api.PREFIX))
+    if found is None:
+        return None
+    project, kind, id = found.groups()
+    place = f"/p/{project}" if project else ""
+    if kind == "change-requests":
+        says = "Proposed: it waits until other people approve it."
+        return done(f"{place}/change-requests/{id}", says)
+    return done(f"{place}/schedules/{id}", "Scheduled; its runs are below.")
 
 
 def csrf_field(secret: str | None = None) -> Markup:
