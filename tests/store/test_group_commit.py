@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -135,6 +136,23 @@ def test_nobody_waits_for_a_call_whose_thread_is_ended(
     with pytest.raises(RuntimeError, match="ended"):
         answers[2].result(10.0)
     assert group.answer(4) == 40
+
+
+def test_who_is_ended_before_its_call_stops_nobody_else(
+    group: GroupCommit[int, int], calls: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls.goes_on.set()
+
+    def end(seconds: float) -> None:
+        monkeypatch.undo()
+        raise SystemExit
+
+    monkeypatch.setattr(time, "sleep", end)
+    with pytest.raises(SystemExit):
+        group.answer(1)
+    assert group.is_idle
+    assert group.answer(2) == 20
+    assert calls.made == [[2]]
 
 
 def test_many_threads_get_their_own_answers(group: GroupCommit[int, int], calls: Calls) -> None:

@@ -101,7 +101,12 @@ class GroupCommit(Generic[Item, Answer]):
         group = [mine]
         answers: list[Answer | Exception] = []
         try:
-            self._keep_apart()
+            try:
+                self._keep_apart()
+            except BaseException:  # this thread or greenlet is ended
+                with self._lock:
+                    self._queue.remove(mine)
+                raise
             with self._lock:
                 group = self._next_group()
             self._began, self._had_company = time.monotonic(), len(group) > 1
